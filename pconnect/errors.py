@@ -1,0 +1,85 @@
+"""The errors of messages and commands, and those of `srp_tools` beneath them: the whole tree.
+
+.. code-block:: text
+
+    ParallelError
+    ├── ConfigurationError (ValueError)
+    ├── CredentialError (ValueError)
+    ├── AuthenticationError (PermissionError)
+    ├── ConnectError (ConnectionError)
+    ├── ConnectionLostError (ConnectionError)    a peer is gone; its connection is closed
+    │   └── EngineDiedError                      the engine of a node ended before its time; says how
+    ├── ProtocolError (ValueError)               the peer broke the format; the connection is closed
+    ├── UnsupportedValueError (TypeError)        nothing was sent
+    ├── MessageTooLargeError (ValueError)        nothing was sent
+    └── RemoteError (RuntimeError)               a command failed; the engine goes on
+
+A limit of time that passed is the builtin `TimeoutError`.
+"""
+
+from srp_tools.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectError,
+    ConnectionLostError,
+    CredentialError,
+    ParallelError,
+)
+
+__all__ = [
+    "AuthenticationError",
+    "ConfigurationError",
+    "ConnectError",
+    "ConnectionLostError",
+    "CredentialError",
+    "EngineDiedError",
+    "MessageTooLargeError",
+    "ParallelError",
+    "ProtocolError",
+    "RemoteError",
+    "UnsupportedValueError",
+]
+
+
+class EngineDiedError(ConnectionLostError):
+    """The engine of a node ended before its time; the text says how. The other nodes live on."""
+
+
+class ProtocolError(ParallelError, ValueError):
+    """The peer sent something that is not a message. The connection it came from is closed."""
+
+
+class UnsupportedValueError(ParallelError, TypeError):
+    """A value, or the part of it that the text names, cannot be sent. Nothing was sent."""
+
+
+class MessageTooLargeError(ParallelError, ValueError):
+    """A message would be larger than the network's ``max_message_bytes``. Nothing was sent."""
+
+
+class RemoteError(ParallelError, RuntimeError):
+    """A command failed at a node. The engine, its workspace and all connections live on.
+
+    Attributes
+    ----------
+    node, host
+        Where it failed: the number of the node in its network, and the host as given to `pconnect`.
+    command
+        The source text that failed.
+    type_name
+        Name of the exception's type there, such as ``"ZeroDivisionError"``.
+    remote_traceback
+        The traceback, as text. The exception itself does not travel: received data cannot run code.
+    """
+
+    def __init__(self, node: int, host: str, command: str, type_name: str, remote_traceback: str) -> None:
+        shown = command if len(command) <= 60 and "\n" not in command else command.split("\n", 1)[0][:57] + "..."
+        super().__init__(
+            f"{type_name} at node {node} ({host}) in command {shown!r}\n"
+            f"--- traceback of node {node} ---\n{remote_traceback.rstrip()}"
+        )
+        self.node = node
+        self.host = host
+        self.command = command
+        self.type_name = type_name
+        self.remote_traceback = remote_traceback

@@ -1,0 +1,1 @@
+"""Login with TLS-SRP, and a safe byte stream."""
