@@ -1,0 +1,170 @@
+"""Files that only their owner may read or change.
+
+A password, or a verifier from which it could be guessed, is neither read from nor written to a place that
+others can look into. A place that is too open is an error that names the command which mends it, instead of
+being closed silently: somebody may have opened it for a reason, and it may have been read already.
+
+Windows has no such permission bits; there the user's profile folder is private by itself and nothing is
+checked.
+"""
+
+import contextlib
+import os
+import shlex
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from srp_tools.errors import CredentialError
+
+if sys.platform != "win32":
+    import fcntl
+
+
+def check_private(path: Path) -> None:
+    """Refuse a file, or a folder that contains it, that is open to others.
+
+    The file, or the file that a symbolic link leads to, has to be a regular one that belongs to this user or
+    to root, without any permission for group or others; so has the folder that directly contains it.
+
+    Raises
+    ------
+    CredentialError
+        The file or its folder is open to others or belongs to somebody else; the text has the command that
+        mends it.
+    OSError
+        There is no such file, or it cannot be looked at.
+    """
+    target = path.resolve(strict=True)
+    if not target.is_file():
+        raise CredentialError(f"{path} is not a regular file")
+    # The folder of a symbolic link counts as much as that of its target: who can change it can lead
+    # elsewhere.
+    folders = dict.fromkeys([path.parent.resolve(), target.parent])
+    _refuse_if_open([*folders, target])
+
+
+def read_private(path: Path, max_bytes: int) -> str:
+    """Return the text of a private file.
+
+    Between the check and the reading nobody else can exchange the file: that needs write permission for its
+    folder.
+
+    Raises
+    ------
+    CredentialError
+        The file is missing, open to others (see `check_private`), cannot be read, has more than `max_bytes`
+        bytes, or is not UTF-8.
+    """
+    try:
+        check_private(path)
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except FileNotFoundError:
+        raise CredentialError(f"there is no file {path}; the command generate-srp-data makes it") from None
+    except OSError as error:
+        raise CredentialError(f"cannot read {path}: {error.strerror}") from error
+    if len(data) > max_bytes:
+        raise CredentialError(f"{path} is too large: more than {max_bytes} bytes")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise CredentialError(f"{path}, line {line}: the text is not UTF-8") from None
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a private file at once: whoever reads it sees the old content or the new, never a part.
+
+    The folder is made if it is missing, with permission for its owner only. A symbolic link stays one, and
+    the file that it leads to is replaced.
+
+    Raises
+    ------
+    CredentialError
+        The folder is open to others, or the file cannot be written. The file is as it was before.
+    """
+    target = path.resolve()
+    try:
+        make_private_folder(target.parent)
+        # mkstemp makes a file for its owner only, under a name that nobody can foresee.
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(target)
+        except BaseException:
+            Path(temporary).unlink()
+            raise
+    except OSError as error:
+        raise CredentialError(f"cannot write {path}: {error.strerror}") from error
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder for its owner only, or check that an existing one is private.
+
+    Raises
+    ------
+    CredentialError
+        The folder is open to others or belongs to somebody else; the text has the command that mends it.
+    OSError
+        The folder cannot be made.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _refuse_if_open([folder])
+
+
+@contextlib.contextmanager
+def exclusive_access(path: Path) -> Iterator[None]:
+    """Let one process at a time read, change and replace a file.
+
+    Others that ask for the same wait; readers do not. The lock ends with the process that holds it, however
+    it ends. It is on a file of its own beside `path`, because `path` itself is replaced; and that file is
+    opened for writing, because network file systems lock no other (flock(2), NFS details).
+
+    Raises
+    ------
+    CredentialError
+        The folder is open to others, or the lock file cannot be made. Nothing is locked.
+    """
+    lock = path.with_name(f"{path.name}.lock")
+    try:
+        make_private_folder(path.parent)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise CredentialError(f"cannot write {lock}: {error.strerror}") from error
+    try:
+        if sys.platform != "win32":
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_if_open(paths: list[Path]) -> None:
+    """Raise one error that names everything that is wrong with `paths`, and the commands that mend it."""
+    if sys.platform != "win32":
+        problems = [problem for path in paths for problem in _problems(path)]
+        if problems:
+            raise CredentialError("; ".join(problems))
+
+
+def _problems(path: Path) -> Iterator[str]:
+    facts = path.stat()
+    quoted = shlex.quote(str(path))
+    mode = stat.S_IMODE(facts.st_mode)
+    if facts.st_uid not in (os.geteuid(), 0):
+        owner = f"user id {facts.st_uid}"
+        yield f"{path} belongs to somebody else ({owner}), mend it with: chown {os.geteuid()} {quoted}"
+    if mode & 0o077 and stat.S_ISDIR(facts.st_mode):
+        # The second way is for folders like /etc and /tmp, which must stay open.
+        yield (
+            f"the folder {path} is open to others (mode {mode:04o}), mend it with: chmod 700 {quoted}"
+            f" (or, if others need that folder, move the file to one of its own)"
+        )
+    elif mode & 0o077:
+        yield f"the file {path} is open to others (mode {mode:04o}), mend it with: chmod 600 {quoted}"
