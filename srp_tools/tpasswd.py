@@ -1,0 +1,159 @@
+"""The text of GnuTLS's two files of verifiers, ``tpasswd`` and ``tpasswd.conf``, without reading or writing.
+
+.. code-block:: text
+
+    tpasswd         user:verifier:salt:index
+    tpasswd.conf    index:prime:generator
+
+An index is a positive decimal number and leads from the first file to the second. Everything else is in the
+base64 of the first SRP implementation, of which GnuTLS's ``lib/auth/srp_sb64.c`` is the definition: an
+alphabet of its own, and digits aligned to the right as in a number, so that the first group of four may be
+short. How many bytes a text stands for follows from that group's number of digits and its value.
+"""
+
+import base64
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from srp_tools.errors import CredentialError
+
+_ALPHABET = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz./"
+_STANDARD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_TO_STANDARD = bytes.maketrans(_ALPHABET, _STANDARD)
+_FROM_STANDARD = bytes.maketrans(_STANDARD, _ALPHABET)
+
+_USER_LINE = re.compile(r"([^:]+):([0-9A-Za-z./]+):([0-9A-Za-z./]+):([1-9][0-9]{0,8})")
+_GROUP_LINE = re.compile(r"([1-9][0-9]{0,8}):([0-9A-Za-z./]+):([0-9A-Za-z./]+)")
+
+
+class UserLine(NamedTuple):
+    """One line of ``tpasswd``; verifier and salt still as text."""
+
+    number: int  # of the line, from 1
+    user: str
+    verifier: str
+    salt: str
+    group_index: int
+
+
+class GroupLine(NamedTuple):
+    """One line of ``tpasswd.conf``, but for its index."""
+
+    prime: int
+    generator: int
+
+
+def encode(data: bytes) -> str:
+    """Write bytes in GnuTLS's base64.
+
+    Lossless unless the length is 2 modulo 3 and the first byte is 0: that byte is lost. (GnuTLS, too, loses
+    it. A salt of 16 bytes is safe.)
+
+    Examples
+    --------
+    >>> encode(b"abc"), encode(bytes(16)), encode(bytes([19]))
+    ('OM9Z', '000000000000000000000', 'J')
+    """
+    # Standard base64 of the bytes behind enough zeros is the number in digits of 6 bits, behind superfluous
+    # zeros.
+    digits = base64.b64encode(bytes(-len(data) % 3) + data).translate(_FROM_STANDARD).decode()
+    if len(data) % 3 == 0:
+        return digits
+    first = digits[:4].lstrip("0") or "0"
+    return first + digits[4:]
+
+
+def decode(text: str) -> bytes:
+    """Read bytes in GnuTLS's base64; at least one digit.
+
+    Examples
+    --------
+    >>> decode("OM9Z"), list(decode("0"))
+    (b'abc', [0])
+    """
+    short = len(text) % 4
+    data = base64.b64decode(b"A" * (-len(text) % 4) + text.encode().translate(_TO_STANDARD))
+    # One digit stands for one byte; two or three for the fewest bytes their value fits into, but for 1 or 2
+    # at least.
+    superfluous = {0: 0, 1: 2, 2: 1 if data[1] else 2, 3: 0 if data[0] else 1}[short]
+    return data[superfluous:]
+
+
+def encode_number(number: int) -> str:
+    """Write a positive number in GnuTLS's base64, as its big-endian bytes without leading zeros."""
+    return encode(number.to_bytes((number.bit_length() + 7) // 8, "big"))
+
+
+def decode_number(text: str) -> int:
+    """Read a number in GnuTLS's base64.
+
+    Examples
+    --------
+    >>> decode_number("J"), decode_number("10")
+    (19, 64)
+    """
+    return int.from_bytes(decode(text), "big")
+
+
+def format_user(user: str, verifier: int, salt: bytes, index: int) -> str:
+    """Return a line of ``tpasswd``, without its end."""
+    return f"{user}:{encode_number(verifier)}:{encode(salt)}:{index}"
+
+
+def format_group(index: int, prime: int, generator: int) -> str:
+    """Return a line of ``tpasswd.conf``, without its end."""
+    return f"{index}:{encode_number(prime)}:{encode_number(generator)}"
+
+
+def parse_users(text: str, source: str) -> list[UserLine]:
+    """Read all lines of a ``tpasswd``; empty ones are passed over.
+
+    Parameters
+    ----------
+    text
+        What the file contains.
+    source
+        The file's name, for errors.
+
+    Raises
+    ------
+    CredentialError
+        A line is not four fields as they should be; the text has its number.
+    """
+    form = "user:verifier:salt:index"
+    return [
+        UserLine(number, match[1], match[2], match[3], int(match[4]))
+        for number, match in _matches(_USER_LINE, text, source, form)
+    ]
+
+
+def parse_groups(text: str, source: str) -> dict[int, GroupLine]:
+    """Read all lines of a ``tpasswd.conf``, by their index; empty ones are passed over.
+
+    Raises
+    ------
+    CredentialError
+        A line is not three fields as they should be, or repeats an index; the text has its number.
+    """
+    groups: dict[int, GroupLine] = {}
+    for number, match in _matches(_GROUP_LINE, text, source, "index:prime:generator"):
+        index = int(match[1])
+        if index in groups:
+            raise CredentialError(
+                f"{source}, line {number}: the index {index} stands in an earlier line already"
+            )
+        groups[index] = GroupLine(decode_number(match[2]), decode_number(match[3]))
+    return groups
+
+
+def _matches(
+    pattern: re.Pattern[str], text: str, source: str, form: str
+) -> Iterator[tuple[int, re.Match[str]]]:
+    # Not splitlines: it takes more for the end of a line than GnuTLS does.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line:
+            match = pattern.fullmatch(line)
+            if match is None:
+                raise CredentialError(f"{source}, line {number}: the line is not of the form {form}")
+            yield number, match
