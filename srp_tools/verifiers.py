@@ -146,6 +146,9 @@ class VerifierFile:
         self._seed_path = path.with_name(f"{path.name}.seed")
         self._own_seed = secrets.token_bytes(_SEED_BYTES)
 
+    def __contains__(self, user: str) -> bool:
+        return any(line.user == user for line in self._read_users())
+
     def users(self) -> list[str]:
         """Return the names of all users, in the order of the file.
 
