@@ -1,0 +1,220 @@
+"""Numpy's dtypes as plain lists and strings, and the memory of arrays as flat bytes.
+
+The only place that knows how a dtype is written down. A *description* is made of str, int and list alone:
+
+- a plain dtype is numpy's own type string, ``"<f8"``, ``"|S5"``, ``">M8[25us]"``. Two suffixes and spellings
+  are ours: long doubles carry the width of their mantissa, ``"<f16:63"``, because x86 and ARM use the same
+  size for different formats and a silent mix-up would be worse than an error; and ``"<q"`` is C's `long long`
+  where that is not the machine's int64, so that `numpy.longlong` stays itself;
+- a structured dtype is ``[fields, itemsize, flags]`` with a field as ``[name, description, offset]`` or
+  ``[name, description, offset, title]``;
+- a subarray is ``[description, shape]``.
+
+numpy.lib.format has the same task, but its answer goes through `ast.literal_eval` text, drops overlapping
+fields and lets the reader build object dtypes.
+"""
+
+import re
+from math import prod
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pconnect.errors import ProtocolError, UnsupportedValueError
+
+__all__ = [
+    "C_ORDER",
+    "F_ORDER",
+    "NUMPY_SCALAR_TYPES",
+    "allocate",
+    "byte_count",
+    "contiguous",
+    "describe_dtype",
+    "filled",
+    "flat_bytes",
+    "restore_dtype",
+]
+
+C_ORDER: Final = 0
+F_ORDER: Final = 1
+
+_ALIGNED: Final = 1  # numpy.dtype(..., align=True), which C code may rely on
+_RECORD: Final = 2  # fields are attributes as well: numpy.record instead of numpy.void
+
+# numpy numbers its own dtypes 0 to 23. StringDType and those of other packages (bfloat16 calls itself "V2")
+# come later; their items may be pointers, or lose their meaning without the package.
+_OWN_DTYPES: Final = 24
+_CHARACTERS: Final = "?bBhHiIlLqQefdgFDGMmV"
+_MANTISSA_BITS: Final = int(np.finfo(np.longdouble).nmant)
+
+# `numpy.dtype` takes far more than this: field lists, aliases, "O". The unit's multiple is limited because
+# numpy reads it as a C int, and not 0, by which it would divide.
+_TYPE_STRING: Final = re.compile(
+    r"[<>|](?:[biufcSUV]\d{1,10}|[Mm]8(?:\[(?:[1-9]\d{0,8})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?|[qQ])(?::\d{1,3})?"
+)
+
+NUMPY_SCALAR_TYPES: Final[tuple[type, ...]] = (*{np.dtype(c).type for c in _CHARACTERS}, np.record)
+
+
+def _plain_description(dtype: np.dtype[Any]) -> str:
+    text = dtype.str
+    if dtype.char in "qQ" and np.dtype(text).char != dtype.char:
+        return text[0] + dtype.char
+    if _has_long_doubles(dtype):
+        return f"{text}:{_MANTISSA_BITS}"
+    return text
+
+
+def _has_long_doubles(dtype: np.dtype[Any]) -> bool:
+    # Where C's long double is a double, numpy's type string is that of a double, and nothing can be mixed up.
+    return (dtype.char == "g" and dtype.itemsize > 8) or (dtype.char == "G" and dtype.itemsize > 16)
+
+
+# `dtype.str` takes a microsecond and `dtype.char` a twentieth of it, and nearly every array has one of these.
+_DESCRIPTIONS: Final = {c: _plain_description(np.dtype(c)) for c in "?bBhHiIlLqQefdgFDG"}
+_DTYPES: Final = {text: np.dtype(text.partition(":")[0]) for text in _DESCRIPTIONS.values()}
+
+
+def describe_dtype(dtype: np.dtype[Any]) -> str | list[Any]:
+    """Write a dtype down as str, int and list.
+
+    Byte order, offsets, padding, titles, alignment and the unit of dates are kept; ``metadata`` is not.
+
+    Raises
+    ------
+    UnsupportedValueError
+        The dtype is, or contains, object, StringDType, a dtype of another package or a title that is no str.
+    """
+    if not 0 <= dtype.num < _OWN_DTYPES or dtype.char == "O":
+        raise UnsupportedValueError(
+            f"cannot send the dtype {dtype.name}; convert it to a dtype of fixed size, or to a list, first"
+        )
+    if dtype.isnative and (text := _DESCRIPTIONS.get(dtype.char)):
+        return text
+    if dtype.subdtype is not None:
+        return [describe_dtype(dtype.subdtype[0]), list(dtype.subdtype[1])]
+    if dtype.names is None or dtype.fields is None:  # both, or neither
+        return _plain_description(dtype)
+    fields = [_describe_field(name, dtype.fields[name]) for name in dtype.names]
+    return [fields, dtype.itemsize, _ALIGNED * dtype.isalignedstruct + _RECORD * (dtype.type is np.record)]
+
+
+def _describe_field(name: str, field: tuple[Any, ...]) -> list[object]:
+    dtype, offset, *title = field
+    if title and type(title[0]) is not str:
+        raise UnsupportedValueError(f"cannot send a dtype with the title {title[0]!r}, which is no str")
+    return [name, describe_dtype(dtype), offset, *title]
+
+
+def restore_dtype(description: object) -> np.dtype[Any]:
+    """Build the dtype that `describe_dtype` wrote down.
+
+    Raises
+    ------
+    ProtocolError
+        The description is none, or is of a dtype that this machine does not have.
+    """
+    if type(description) is str:
+        return _DTYPES.get(description) or _restore_plain(description)
+    try:
+        match description:
+            case [list() as fields, int() as itemsize, int() as flags]:
+                return _restore_structured(fields, itemsize, flags)
+            case [base, list() as shape] if shape and all(type(n) is int for n in shape):
+                return np.dtype((restore_dtype(base), tuple(shape)))
+    except (TypeError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        raise ProtocolError(f"not a dtype: {error}") from error
+    raise ProtocolError("not a dtype")
+
+
+def _restore_plain(text: str) -> np.dtype[Any]:
+    if not _TYPE_STRING.fullmatch(text):
+        raise ProtocolError(f"not a dtype: {text[:40]!r}")
+    try:
+        dtype: np.dtype[Any] = np.dtype(text.partition(":")[0])
+        known = _plain_description(dtype) == text
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ProtocolError(f"not a dtype of this machine: {text!r}") from error
+    if not known:  # another long double; or numpy read it differently, as "<i1" is "|i1"
+        raise ProtocolError(
+            f"not a dtype of this machine: {text!r}, but {_plain_description(dtype)!r} would be one"
+        )
+    return dtype
+
+
+def _restore_structured(fields: list[Any], itemsize: int, flags: int) -> np.dtype[Any]:
+    names, formats, offsets, titles = [], [], [], []
+    for name, description, offset, *title in fields:
+        if type(name) is not str or type(offset) is not int or any(type(t) is not str for t in title):
+            raise ProtocolError("not a dtype: a field needs a name and an offset")
+        names.append(name)
+        formats.append(restore_dtype(description))
+        offsets.append(offset)
+        titles.append(title[0] if title else None)
+    # Negative offsets, fields beyond `itemsize` and names twice are refused by numpy.
+    spec = {"names": names, "formats": formats, "offsets": offsets, "titles": titles, "itemsize": itemsize}
+    dtype: np.dtype[Any] = np.dtype(spec, align=bool(flags & _ALIGNED))  # type: ignore[call-overload]
+    return np.dtype((np.record, dtype)) if flags & _RECORD else dtype
+
+
+def byte_count(dtype: np.dtype[Any], shape: object) -> int:
+    """Return the bytes of an array, as an exact int; nothing is allocated.
+
+    Raises
+    ------
+    ProtocolError
+        `shape` is no list of sizes, or the dtype is one that no array can have.
+    """
+    if type(shape) is not list or not all(type(n) is int and n >= 0 for n in shape):
+        raise ProtocolError("not the shape of an array")
+    if dtype.subdtype is not None:
+        raise ProtocolError("not the dtype of an array: a subarray is part of a structured dtype")
+    return prod(shape) * dtype.itemsize
+
+
+def allocate(dtype: np.dtype[Any], shape: list[int], order: int) -> npt.NDArray[Any]:
+    """Return a new array of exactly this dtype, its memory not set.
+
+    Raises
+    ------
+    ProtocolError
+        No array can have this shape, or there is no memory for it.
+    """
+    try:
+        if dtype.itemsize == 0:  # numpy.empty makes "S0" and "U0" one character wide, but not as a field
+            return np.empty(shape, np.dtype([("", dtype)]))["f0"]
+        return np.empty(shape, dtype, "F" if order == F_ORDER else "C")
+    except (ValueError, OverflowError, MemoryError) as error:
+        raise ProtocolError(f"cannot make the array: {error}") from error
+
+
+def filled(dtype: np.dtype[Any], shape: list[int], order: int, data: bytes) -> npt.NDArray[Any]:
+    """Return a new, writeable array which holds a copy of `data`; raises as `allocate`."""
+    if not data:
+        return allocate(dtype, shape, order)
+    letter: Literal["C", "F"] = "F" if order == F_ORDER else "C"
+    try:
+        return np.ndarray(shape, dtype, data, order=letter).copy(letter)
+    except (ValueError, OverflowError, MemoryError) as error:
+        raise ProtocolError(f"cannot make the array: {error}") from error
+
+
+def contiguous(array: npt.NDArray[Any]) -> tuple[int, npt.NDArray[Any]]:
+    """Return the memory order and the array itself, or a copy in C order if it is not contiguous."""
+    flags = array.flags
+    if flags.c_contiguous:
+        return C_ORDER, array
+    if flags.f_contiguous:
+        return F_ORDER, array
+    return C_ORDER, array.copy("C")
+
+
+def flat_bytes(array: npt.NDArray[Any]) -> memoryview:
+    """Return the memory of a contiguous array, not copied, as bytes in their order in memory.
+
+    `memoryview` of the array itself would refuse dates and long doubles, hence the view as bytes.
+    """
+    if array.nbytes == 0:
+        return memoryview(b"")
+    return array.reshape(-1, order="A").view(np.uint8).data
