@@ -17,7 +17,6 @@ in which nesting costs no recursion; and references without an index cannot name
 Nothing here knows how bytes travel, and nothing can be called or imported by what is received.
 """
 
-import reprlib
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -26,33 +25,20 @@ import numpy as np
 
 from pconnect import arrays
 from pconnect.errors import ProtocolError, UnsupportedValueError
-from pconnect.value_types import ARRAY, BYTEARRAY, DICT, TABLE, ValueType
+from pconnect.trees import ATOMS, BUFFER_CODE, BUFFER_KINDS, TreeWriter
+from pconnect.value_types import LARGE_INT, TABLE, ValueType
 
 __all__ = ["Incoming", "decode", "encode", "pack", "unpack"]
 
 # Up to here a copy is cheaper than one more buffer, which costs a system call and a TLS record on each side.
 _INLINE_BYTES: Final = 4096
-# Far beyond what data has, and three Python calls for each stay below Python's recursion limit of 1000 also
-# when the caller is deep in a notebook. msgpack writes 511 levels and reads 1024.
-_MAX_DEPTH: Final = 256
-_SHOWN_STEPS: Final = 12  # of a path in an error
-
-# Kinds of buffers.
-_ARRAY_C: Final = arrays.C_ORDER
-_ARRAY_F: Final = arrays.F_ORDER
-_BYTES: Final = 2
-_BYTEARRAY: Final = 3
-# Heads of up to this size are not looked through before they are read, see `_split`; what they can take stays
-# small.
+# Heads of up to this size are not looked through before they are read, see `_split`: they cannot take much.
 _SKIM_BYTES: Final = 256
+_ARRAY_C, _ARRAY_F, _BYTES, _BYTEARRAY = BUFFER_KINDS
 _NO_BUFFERS: Final = b"\x90"  # a table of length 0
-_BUFFER_CODE: Final = 0
 
-_ATOMS: Final = frozenset({type(None), bool, int, float, str})
-_BUFFER_MARK: Final = msgpack.ExtType(_BUFFER_CODE, b"")
-_MARKS: Final = {entry: msgpack.ExtType(entry.code, b"") for entry in TABLE}
-_BY_TYPE: Final = {kind: entry for entry in TABLE for kind in entry.types}
 _BY_CODE: Final = {entry.code: entry for entry in TABLE}
+_MARKS: Final = {code: msgpack.ExtType(code, b"") for code in (BUFFER_CODE, *_BY_CODE)}
 
 # What constructors raise for parts that do not fit; MAError is of numpy.ma, OSError of ZoneInfo.
 _MALFORMED: Final = (
@@ -69,23 +55,8 @@ _MALFORMED: Final = (
 )
 
 
-class _RefusedError(Exception):
-    """A part of a value cannot be sent; collects the way to it on its own way out, innermost step first."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.steps: list[tuple[str, str]] = []
-
-    def __str__(self) -> str:
-        steps = self.steps[::-1]
-        path = "value"
-        for before, after in steps[:_SHOWN_STEPS]:
-            path = before + path + after
-        return f"{path}{'...' if len(steps) > _SHOWN_STEPS else ''}: {self.args[0]}"
-
-
 def _mark_large_int(value: int) -> list[object]:
-    return [_MARKS[_BY_TYPE[int]], *_BY_TYPE[int].write(value)]
+    return [_MARKS[LARGE_INT.code], *LARGE_INT.write(value)]
 
 
 def _packer() -> msgpack.Packer:
@@ -94,8 +65,7 @@ def _packer() -> msgpack.Packer:
     return msgpack.Packer(strict_types=True, unicode_errors="surrogatepass", default=_mark_large_int)
 
 
-# One for all is safe for atoms alone: it calls nothing in Python, so that no other thread can use it
-# meanwhile.
+# One for all is safe for these alone: it calls nothing in Python, so no other thread can use it meanwhile.
 _pack_atom: Final = msgpack.Packer(strict_types=True, unicode_errors="surrogatepass").pack
 
 
@@ -129,167 +99,36 @@ def encode(value: object) -> tuple[bytes, list[memoryview]]:
     Traceback (most recent call last):
     pconnect.errors.UnsupportedValueError: value[1]['a'][0]: cannot send <class 'object'>
     """
-    if type(value) in _ATOMS:
+    return _write(value, _INLINE_BYTES)
+
+
+def _write(value: object, inline_bytes: int | None) -> tuple[bytes, list[memoryview]]:
+    # A long str is left to a packer of its own, because a packer keeps the largest memory that it ever
+    # needed.
+    if type(value) in ATOMS and (type(value) is not str or len(value) <= _INLINE_BYTES):
         try:
             return _NO_BUFFERS + _pack_atom(value), []
-        except (OverflowError, ValueError):  # an int of more than 64 bits, a str of more than 4 GiB
+        except OverflowError:  # an int of more than 64 bits
             pass
-    return _Writer(_INLINE_BYTES).write(value)
+    writer = TreeWriter(inline_bytes, _MARKS)
+    tree = writer.write(value)
+    packer = _packer()
+    try:
+        return packer.pack(writer.table) + packer.pack(tree), writer.buffers
+    except ValueError as error:
+        raise UnsupportedValueError(
+            f"value: a part is beyond msgpack's 32 bits of length ({error})"
+        ) from error
 
 
 def pack(value: object) -> bytes:
-    """Write a value as bytes alone: as `encode`, with all data copied into the head."""
-    return _Writer(None).write(value)[0]
+    """Write a value as bytes alone: as `encode`, but all data is copied into the head."""
+    return _write(value, None)[0]
 
 
 def unpack(data: bytes | bytearray | memoryview) -> object:
     """Return the value that `pack` wrote; raises as `decode`."""
     return decode(data, 0).finish()
-
-
-class _Writer:
-    """Takes one value apart into what msgpack can write."""
-
-    __slots__ = ("_buffers", "_depth", "_inline_bytes", "_table")
-
-    def __init__(self, inline_bytes: int | None) -> None:
-        self._inline_bytes = inline_bytes
-        self._buffers: list[memoryview] = []
-        self._table: list[list[object]] = []
-        self._depth = 0
-
-    def write(self, value: object) -> tuple[bytes, list[memoryview]]:
-        try:
-            tree = self._node(value)
-            packer = _packer()
-            return packer.pack(self._table) + packer.pack(tree), self._buffers
-        except _RefusedError as refusal:
-            raise UnsupportedValueError(str(refusal)) from None
-        except RecursionError:
-            raise UnsupportedValueError(
-                "value: nested too deeply for what is left of Python's stack"
-            ) from None
-        except ValueError as error:  # msgpack's lengths have 32 bits
-            raise UnsupportedValueError(f"value: a part is too large ({error})") from error
-
-    def _node(self, value: Any) -> object:
-        kind = type(value)
-        if kind in _ATOMS:
-            return value
-        if self._depth == _MAX_DEPTH:
-            raise _RefusedError(f"nested deeper than {_MAX_DEPTH} levels, or contains itself")
-        self._depth += 1
-        if write := _WRITERS.get(kind):
-            node = write(self, value)
-        elif entry := _BY_TYPE.get(kind):
-            node = self._marked(entry, value)
-        else:
-            raise _RefusedError(_reason(kind))
-        self._depth -= 1
-        return node
-
-    def _nodes(self, parts: Any, step: Callable[[int], tuple[str, str]]) -> list[object]:
-        if _ATOMS.issuperset(map(type, parts)):
-            return list(parts)
-        nodes: list[object] = []
-        try:
-            for part in parts:
-                nodes.append(part if type(part) in _ATOMS else self._node(part))  # noqa: PERF401 its length is needed
-        except _RefusedError as refusal:
-            refusal.steps.append(step(len(nodes)))
-            raise
-        return nodes
-
-    def _marked(self, entry: ValueType, value: object) -> list[object]:
-        try:
-            parts = entry.write(value)
-        except UnsupportedValueError as error:
-            raise _RefusedError(str(error)) from None
-        return [_MARKS[entry], *self._nodes(parts, lambda i: _part_step(entry, i))]
-
-    def _list(self, value: list[object]) -> list[object]:
-        return self._nodes(value, _item_step)
-
-    def _dict(self, value: dict[object, object]) -> object:
-        if _STR.issuperset(map(type, value)):
-            keys = list(value)
-            return dict(
-                zip(
-                    keys,
-                    self._nodes(value.values(), lambda i: ("", f"[{reprlib.repr(keys[i])}]")),
-                    strict=True,
-                )
-            )
-        return [
-            _MARKS[DICT],
-            *self._nodes([x for item in value.items() for x in item], lambda i: _dict_step(value, i)),
-        ]
-
-    def _bytes(self, value: bytes) -> object:
-        if self._is_inline(len(value)):
-            return value
-        return self._buffer([_BYTES, len(value)], memoryview(value))
-
-    def _bytearray(self, value: bytearray) -> object:
-        if self._is_inline(len(value)):
-            return [_MARKS[BYTEARRAY], bytes(value)]
-        return self._buffer([_BYTEARRAY, len(value)], memoryview(value))
-
-    def _array(self, value: np.ndarray[Any, Any]) -> object:
-        if self._is_inline(value.nbytes):
-            return self._marked(ARRAY, value)
-        try:
-            description = arrays.describe_dtype(value.dtype)
-        except UnsupportedValueError as error:
-            raise _RefusedError(str(error)) from None
-        order, array = arrays.contiguous(value)
-        return self._buffer([order, description, list(array.shape)], arrays.flat_bytes(array))
-
-    def _is_inline(self, byte_count: int) -> bool:
-        return self._inline_bytes is None or byte_count <= self._inline_bytes
-
-    def _buffer(self, entry: list[object], data: memoryview) -> object:
-        self._table.append(entry)
-        self._buffers.append(data)
-        return _BUFFER_MARK
-
-
-_STR: Final = frozenset({str})
-_WRITERS: Final[dict[type, Callable[[_Writer, Any], object]]] = {
-    list: _Writer._list,
-    dict: _Writer._dict,
-    bytes: _Writer._bytes,
-    bytearray: _Writer._bytearray,
-    np.ndarray: _Writer._array,
-}
-
-
-def _item_step(index: int) -> tuple[str, str]:
-    return "", f"[{index}]"
-
-
-def _part_step(entry: ValueType, index: int) -> tuple[str, str]:
-    if entry.names:
-        return "", f".{entry.names[index]}"
-    return ("", f"[{index}]") if tuple in entry.types else ("list(", f")[{index}]")
-
-
-def _dict_step(value: dict[object, object], index: int) -> tuple[str, str]:
-    if index % 2 == 0:  # the key itself
-        return "list(", f")[{index // 2}]"
-    return "", f"[{reprlib.repr(list(value)[index // 2])}]"
-
-
-def _reason(kind: type) -> str:
-    for base in kind.__mro__[1:-1]:
-        if base in _ATOMS or base in _WRITERS or base in _BY_TYPE:
-            name = (
-                base.__qualname__
-                if base.__module__ == "builtins"
-                else f"{base.__module__}.{base.__qualname__}"
-            )
-            return f"cannot send {kind}; convert it to {name} first"
-    return f"cannot send {kind}"
 
 
 class Incoming:
@@ -357,7 +196,7 @@ def decode(head: bytes | bytearray | memoryview, payload_bytes: int) -> Incoming
     except ProtocolError:
         raise
     except _MALFORMED as error:
-        raise ProtocolError(f"malformed head: {error!r:.200}") from error
+        raise ProtocolError(f"malformed head: {type(error).__name__}: {error!s:.200}") from error
 
 
 def _split(head: memoryview) -> tuple[list[Any], memoryview]:
@@ -410,7 +249,7 @@ class _Reader:
         except ProtocolError:
             raise
         except _MALFORMED as error:
-            raise ProtocolError(f"malformed value: {error!r:.200}") from error
+            raise ProtocolError(f"malformed value: {type(error).__name__}: {error!s:.200}") from error
         if self._open_marks:
             raise ProtocolError("malformed value: a mark that does not begin a list")
         if self._received:
@@ -418,7 +257,7 @@ class _Reader:
         return value
 
     def _extension(self, code: int, data: bytes) -> object:
-        if code == _BUFFER_CODE:
+        if code == BUFFER_CODE:
             kind, target = self._received.pop()
             return bytes(target) if kind == _BYTES else target
         if code not in _BY_CODE or data:

@@ -24,7 +24,7 @@ import numpy as np
 from pconnect import arrays
 from pconnect.errors import ProtocolError, UnsupportedValueError
 
-__all__ = ["ARRAY", "BYTEARRAY", "DICT", "TABLE", "ValueType"]
+__all__ = ["ARRAY", "BYTEARRAY", "DICT", "LARGE_INT", "TABLE", "ValueType"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,7 +158,7 @@ def _write_array(array: np.ndarray[Any, Any]) -> tuple[object, ...]:
 def _read_array(parts: list[Any]) -> object:
     order, description, shape, data = parts
     dtype = arrays.restore_dtype(description)
-    if type(data) is not bytes or arrays.byte_count(dtype, shape) != len(data):
+    if type(order) is not int or type(data) is not bytes or arrays.byte_count(dtype, shape) != len(data):
         raise ProtocolError("an array does not have the size of its data")
     return arrays.filled(dtype, shape, order, data)
 
@@ -176,7 +176,7 @@ def _write_masked(array: Any) -> tuple[object, ...]:
     # Without a fill value of its own (`_fill_value` is None; the public property would set it) an array
     # follows the default of its dtype, also after `astype`: the receiver's shall do the same.
     fill = None if array._fill_value is None else np.array(array.fill_value, array.dtype)
-    mask = None if array.mask is np.ma.nomask else array.mask
+    mask = None if np.ma.getmask(array) is np.ma.nomask else array.mask
     return (array.data, mask, fill, array.hardmask)
 
 
@@ -208,9 +208,11 @@ def _read_dtype(parts: list[Any]) -> object:
     return arrays.restore_dtype(description)
 
 
-# These three are written by `codec` itself, which decides whether they go into the head or behind it.
+# Known by name to those who write them: `trees`, which decides what goes into the head and what behind it,
+# and `codec`, whose packer is the first to see that an int needs more than 64 bits.
 DICT: Final = ValueType(4, (), list, _read_dict)
 BYTEARRAY: Final = _text(5, bytearray, bytes, bytes)
+LARGE_INT: Final = ValueType(6, (), _write_int, _read_int)
 ARRAY: Final = ValueType(32, (), _write_array, _read_array)
 
 TABLE: Final[tuple[ValueType, ...]] = (
@@ -220,7 +222,7 @@ TABLE: Final[tuple[ValueType, ...]] = (
     _container(3, frozenset),
     DICT,
     BYTEARRAY,
-    ValueType(6, (int,), _write_int, _read_int),  # those that need more than 64 bits
+    LARGE_INT,
     _record(7, complex, "real imag", (float, float)),
     _record(8, slice, "start stop step", (object, object, object)),
     _record(9, range, "start stop step", (int, int, int)),
