@@ -222,3 +222,7 @@ def _remove(user: str, verifiers: VerifierFile, client_path: Path) -> None:
     if in_client:
         client_path.unlink()
         print(f"Removed {client_path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""User names, passwords, and the client's file."""
+
+import re
+from pathlib import Path
+
+import platformdirs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from srp_tools.credentials import (
+    Credentials,
+    check_user_name,
+    client_file,
+    config_folder,
+    load_credentials,
+    save_credentials,
+    server_file,
+    server_folder,
+)
+from srp_tools.errors import ConfigurationError, CredentialError
+from srp_tools.private_files import write_private
+
+NAMES = st.from_regex(r"[A-Za-z0-9._@+-]{1,64}", fullmatch=True)
+PASSWORDS = st.text(min_size=1, max_size=60).filter(str.isprintable)
+
+
+@pytest.mark.parametrize("name", ["a", "alice", "A.b_c-d@e+9", "-", "x" * 64])
+def test_good_names_are_taken(name: str) -> None:
+    check_user_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "x" * 65, "x" * 10_000, "a:b", "a b", "a\n", "\n", "jürgen", "a\0", "a/b", "\u0661", "#a", "a,b"],
+)
+def test_bad_names_are_refused_in_a_short_text(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be used") as caught:
+        check_user_name(name)
+    assert len(str(caught.value)) < 300
+    with pytest.raises(ConfigurationError):
+        Credentials(name, "password")
+
+
+@pytest.mark.parametrize(
+    ("password", "reason"),
+    [
+        ("", "empty"),
+        ("a\nb", "unprintable"),
+        ("a\r", "unprintable"),
+        ("a\0", "unprintable"),
+        ("\u2028", "unprintable"),
+        ("\ud800", "unprintable"),
+        ("x" * 1025, "1025 characters"),
+    ],
+)
+def test_bad_passwords_are_refused_without_being_shown(password: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason) as caught:
+        Credentials("alice", password)
+    assert not password or password not in str(caught.value)
+
+
+def test_repr_hides_the_password() -> None:
+    assert "secret" not in repr(Credentials("alice", "secret"))
+
+
+def test_both_parts_are_below_the_configuration_folder(tmp_path: Path) -> None:
+    assert config_folder() == platformdirs.user_config_path("pserver", appauthor=False)
+    assert client_file() == config_folder() / "client" / "credentials"
+    assert server_file() == config_folder() / "server" / "tpasswd"
+    assert client_file(tmp_path) == tmp_path / "client" / "credentials"
+    assert server_folder(tmp_path) == tmp_path / "server"
+
+
+@given(user=NAMES, password=PASSWORDS)
+def test_saved_credentials_are_loaded_again(
+    user: str, password: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "round-trip" / "credentials"
+    save_credentials(Credentials(user, password), path)
+    assert load_credentials(path) == Credentials(user, password)
+    assert load_credentials(path, user) == Credentials(user, password)
+
+
+def test_longest_credentials_fit(tmp_path: Path) -> None:
+    longest = Credentials("x" * 64, "\U0001f600" * 1024)
+    save_credentials(longest, tmp_path / "credentials")
+    assert load_credentials(tmp_path / "credentials") == longest
+
+
+def test_default_is_the_users_own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    with pytest.raises(CredentialError, match="generate-srp-data"):
+        load_credentials()
+    save_credentials(Credentials("alice", "secret"), client_file())
+    assert load_credentials() == Credentials("alice", "secret")
+
+
+def test_saving_replaces_who_was_there(tmp_path: Path) -> None:
+    save_credentials(Credentials("alice", "one"), tmp_path / "credentials")
+    save_credentials(Credentials("bob", "two"), tmp_path / "credentials")
+    assert (tmp_path / "credentials").read_text() == "bob:two\n"
+
+
+@pytest.mark.parametrize("text", ["alice:a:b", "alice:a:b\n", "alice:a:b\r\n"])
+def test_line_is_split_at_the_first_colon_whatever_its_end(tmp_path: Path, text: str) -> None:
+    write_private(tmp_path / "credentials", text)
+    assert load_credentials(tmp_path / "credentials") == Credentials("alice", "a:b")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "not one line user:password"),
+        ("\n", "not one line user:password"),
+        ("alice secret\n", "not one line user:password"),
+        ("alice:one\nbob:two\n", "not one line user:password"),
+        ("alice:one\n\n", "not one line user:password"),
+        ("alice:\n", "line 1: an empty password"),
+        ("al ice:secret\n", "line 1: the user name"),
+        ("alice:se\x07cret\n", "line 1: a password with control"),
+        ("alice:" + 5000 * "x", "too large"),
+    ],
+)
+def test_malformed_file_is_refused_without_showing_the_password(
+    tmp_path: Path, text: str, reason: str
+) -> None:
+    write_private(tmp_path / "credentials", text)
+    with pytest.raises(CredentialError, match=f"credentials.*{re.escape(reason)}") as caught:
+        load_credentials(tmp_path / "credentials")
+    assert "secret" not in str(caught.value)
+
+
+def test_password_of_another_user_is_not_taken(tmp_path: Path) -> None:
+    save_credentials(Credentials("alice", "secret"), tmp_path / "credentials")
+    with pytest.raises(CredentialError, match=r"password of 'alice', not of 'bob'.*generate-srp-data bob"):
+        load_credentials(tmp_path / "credentials", "bob")
+
+
+def test_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    save_credentials(Credentials("alice", "secret"), tmp_path / "credentials")
+    (tmp_path / "credentials").chmod(0o644)
+    with pytest.raises(CredentialError, match="chmod 600"):
+        load_credentials(tmp_path / "credentials")

@@ -1,0 +1,388 @@
+"""Verifiers and their file. GnuTLS's own program meets it in `integration/test_srptool`."""
+
+import dataclasses
+import hashlib
+import re
+import secrets
+import shutil
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from srp_tools.credentials import Credentials
+from srp_tools.errors import AuthenticationError, ConfigurationError, CredentialError
+from srp_tools.groups import DEFAULT_BITS, GROUPS, Group
+from srp_tools.tpasswd import format_group, format_user
+from srp_tools.verifiers import Verifier, VerifierFile, check_password, make_verifier
+
+SMALL = 2048  # the quickest of the groups
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "server" / "tpasswd"
+
+
+@pytest.fixture
+def file(path: Path) -> VerifierFile:
+    """Return a file with two users."""
+    file = VerifierFile(path)
+    file.add(verifier_of("alice"))
+    file.add(verifier_of("bob"))
+    return file
+
+
+def verifier_of(user: str, password: str = "", bits: int = SMALL) -> Verifier:
+    return make_verifier(Credentials(user, password or f"password of {user}"), bits)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a private file as an administrator with an editor does."""
+    path.write_text(text)
+    path.chmod(0o600)
+
+
+# Verifiers
+
+
+def test_verifier_agrees_with_the_vector_of_the_standard() -> None:
+    # RFC 5054, appendix B, has a group of 1024 bits, which only a test may use.
+    prime = int(
+        "EEAF0AB9ADB38DD69C33F80AFA8FC5E86072618775FF3C0B9EA2314C9C256576D674DF7496EA81D3383B4813D692C6E0"
+        "E0D5D8E250B98BE48E495C1D6089DAD15DC7D7B46154D6B6CE8EF4AD69B15D4982559B297BCF1885C529F566660E57EC"
+        "68EDBC3C05726CC02FD4CBF4976EAA9AFD5138FE8376435B9FC61D2FC0EB06E3",
+        16,
+    )
+    expected = int(
+        "7E273DE8696FFC4F4E337D05B4B375BEB0DDE1569E8FA00A9886D8129BADA1F1822223CA1A605B530E379BA4729FDC59"
+        "F105B4787E5186F5C671085A1447B52A48CF1970B4FB6F8400BBF4CEBFBB168152E08AB5EA53D15C1AFF87B2B9DA6E04"
+        "E058AD51CC72BFC9033B564E26480D78E955A5E29E7AB245DB2BE315E2099AFB",
+        16,
+    )
+    salt = bytes.fromhex("BEB25379D1A8581EB5A727673A2441EE")
+    verifier = Verifier("alice", salt, Group(1024, 2, prime), expected)
+    check_password(verifier, "password123")
+    with pytest.raises(AuthenticationError):
+        check_password(dataclasses.replace(verifier, salt=salt[::-1]), "password123")
+
+
+@pytest.mark.parametrize("bits", GROUPS)
+def test_right_password_passes_and_others_do_not(bits: int) -> None:
+    verifier = verifier_of("alice", "sesame", bits)
+    check_password(verifier, "sesame")
+    assert verifier.group is GROUPS[bits]
+    for wrong in ("Sesame", "", "sesame ", "\ud800"):
+        with pytest.raises(AuthenticationError, match="wrong password for 'alice'"):
+            check_password(verifier, wrong)
+    with pytest.raises(AuthenticationError):
+        check_password(dataclasses.replace(verifier, user="bob"), "sesame")
+
+
+def test_salt_is_fresh_and_the_group_is_the_default() -> None:
+    one, two = (make_verifier(Credentials("alice", "sesame")) for _ in range(2))
+    assert one.salt != two.salt
+    assert len(one.salt) == 16
+    assert one.verifier != two.verifier
+    assert one.group.bits == DEFAULT_BITS
+
+
+def test_repr_hides_what_a_password_could_be_guessed_from() -> None:
+    verifier = verifier_of("alice")
+    assert str(verifier.verifier) not in repr(verifier)
+    assert repr(verifier.salt) not in repr(verifier)
+    assert "alice" in repr(verifier)
+
+
+# The file
+
+
+def test_added_users_are_found(file: VerifierFile, path: Path) -> None:
+    assert file.users() == ["alice", "bob"]
+    assert "alice" in file
+    assert "ali" not in file
+    check_password(VerifierFile(path).find("bob"), "password of bob")
+    assert file.lookup("bob") == file.find("bob")
+
+
+@settings(deadline=None)  # it writes and reads files
+@given(
+    salt=st.binary(min_size=1, max_size=255).filter(lambda salt: not (len(salt) % 3 == 2 and salt[0] == 0)),
+    zeros=st.integers(0, 80),
+    bits=st.sampled_from([2048, 3072, 4096, 8192]),
+    rest=st.integers(min_value=1),
+)
+@example(salt=bytes(16), zeros=0, bits=2048, rest=1)
+@example(salt=bytes(255), zeros=0, bits=8192, rest=GROUPS[8192].prime - 2)
+def test_any_verifier_comes_back(
+    salt: bytes, zeros: int, bits: int, rest: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    number = (rest % (GROUPS[bits].prime - 1) + 1) >> zeros or 1
+    verifier = Verifier("alice", salt, GROUPS[bits], number)
+    file = VerifierFile(tmp_path_factory.getbasetemp() / "any-verifier" / "tpasswd")
+    file.add(verifier)
+    assert file.find("alice") == verifier
+
+
+def test_known_user_is_replaced_in_place_and_other_lines_stay(file: VerifierFile, path: Path) -> None:
+    before = path.read_text().splitlines()
+    file.add(verifier_of("alice", "new"))
+    after = path.read_text().splitlines()
+    assert len(after) == 2
+    assert after[0].startswith("alice:")
+    assert after[0] != before[0]
+    assert after[1] == before[1]
+    check_password(file.find("alice"), "new")
+
+
+def test_user_is_matched_exactly(file: VerifierFile) -> None:
+    for name in ("ali", "alice2", "Alice", "a.ice"):
+        file.add(verifier_of(name))
+    assert file.users() == ["alice", "bob", "ali", "alice2", "Alice", "a.ice"]
+    file.remove("a.ice")
+    file.remove("ali")
+    assert file.users() == ["alice", "bob", "alice2", "Alice"]
+    check_password(file.find("alice"), "password of alice")
+
+
+def test_last_user_can_be_removed(file: VerifierFile, path: Path) -> None:
+    file.remove("bob")
+    file.remove("alice")
+    assert (file.users(), path.read_text()) == ([], "")
+    file.add(verifier_of("carol"))
+    assert file.users() == ["carol"]
+
+
+@pytest.mark.parametrize("user", ["carol", "", "ali", "alice:", "\ud800"])
+def test_unknown_user_is_one_of_our_errors(file: VerifierFile, path: Path, user: str) -> None:
+    before = path.read_text()
+    for method in (file.find, file.remove):
+        with pytest.raises(CredentialError, match="there is no user"):
+            method(user)
+    assert path.read_text() == before
+
+
+def test_all_files_are_private(file: VerifierFile, path: Path) -> None:
+    assert file.users()
+    assert sorted(entry.name for entry in path.parent.iterdir()) == [
+        "tpasswd",
+        "tpasswd.conf",
+        "tpasswd.lock",
+        "tpasswd.seed",
+    ]
+    assert {stat.S_IMODE(entry.stat().st_mode) for entry in path.parent.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize("name", ["tpasswd", "tpasswd.conf", "tpasswd.seed"])
+def test_file_open_to_others_is_refused(file: VerifierFile, path: Path, name: str) -> None:
+    path.with_name(name).chmod(0o640)
+    with pytest.raises(CredentialError, match=rf"{name} is open to others .*chmod 600"):
+        file.lookup("alice")
+
+
+def test_folder_open_to_others_is_refused(file: VerifierFile, path: Path) -> None:
+    path.parent.chmod(0o755)
+    for action in (file.users, lambda: file.find("alice"), lambda: file.remove("alice")):
+        with pytest.raises(CredentialError, match="chmod 700"):
+            action()
+    with pytest.raises(CredentialError, match="chmod 700"):
+        file.add(verifier_of("carol"))
+    path.parent.chmod(0o700)
+    assert file.users() == ["alice", "bob"]
+
+
+def test_missing_files_name_the_command_that_makes_them(file: VerifierFile, path: Path) -> None:
+    path.with_name("tpasswd.conf").unlink()
+    with pytest.raises(CredentialError, match=r"tpasswd\.conf; .*generate-srp-data"):
+        file.find("alice")
+    # The index of the lines that are there has no meaning any more, so nothing may be added to them.
+    with pytest.raises(CredentialError, match=r"tpasswd\.conf"):
+        file.add(verifier_of("carol"))
+    path.unlink()
+    with pytest.raises(CredentialError, match=r"tpasswd; .*generate-srp-data"):
+        file.users()
+
+
+def test_malformed_line_is_told_with_its_file_and_number(file: VerifierFile, path: Path) -> None:
+    good = path.read_text()
+    write(path, f"{good}carol\n")
+    for action in (
+        file.users,
+        lambda: file.find("alice"),
+        lambda: file.lookup("x"),
+        lambda: file.remove("alice"),
+    ):
+        with pytest.raises(CredentialError, match=re.escape(f"{path}, line 3: ")):
+            action()
+    with pytest.raises(CredentialError, match="line 3"):
+        file.add(verifier_of("carol"))
+    assert path.read_text() == f"{good}carol\n"
+
+
+def test_too_large_file_is_refused(file: VerifierFile, path: Path) -> None:
+    with path.open("a") as stream:
+        stream.truncate(16 * 2**20 + 1)
+    with pytest.raises(CredentialError, match="too large"):
+        file.users()
+
+
+def test_repeated_user_is_refused_until_made_anew_and_others_are_not(file: VerifierFile, path: Path) -> None:
+    first = path.read_text().splitlines()[0]
+    write(path, f"{path.read_text()}{first}\n")
+    for action in (file.users, lambda: file.find("alice"), lambda: file.lookup("alice")):
+        with pytest.raises(
+            CredentialError, match=r"more than one line for the user 'alice'.*generate-srp-data alice"
+        ):
+            action()
+    check_password(file.lookup("bob"), "password of bob")
+    file.add(verifier_of("alice", "new"))
+    assert file.users() == ["alice", "bob"]
+    check_password(file.find("alice"), "new")
+
+
+def test_repeated_user_can_be_removed(file: VerifierFile, path: Path) -> None:
+    write(path, path.read_text() * 2)
+    file.remove("alice")
+    file.remove("bob")
+    assert file.users() == []
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (format_user("carol", GROUPS[SMALL].prime, bytes(16), 3), "too large or zero"),
+        ("carol:0:0:3", "too large or zero"),
+        (format_user("carol", 5, bytes(256), 3), "too large or zero"),
+        (format_user("carol", 5, bytes(16), 99), r"tpasswd\.conf has no group with the index 99"),
+    ],
+    ids=["equal to the prime", "zero", "long salt", "unknown index"],
+)
+def test_line_that_cannot_be_right_is_refused_for_its_user_only(
+    file: VerifierFile, path: Path, line: str, reason: str
+) -> None:
+    write(path, f"{path.read_text()}{line}\n")
+    for method in (file.find, file.lookup):
+        with pytest.raises(CredentialError, match=f"line 3: the user 'carol' cannot log in: .*{reason}"):
+            method("carol")
+    check_password(file.lookup("alice"), "password of alice")
+
+
+@pytest.mark.parametrize("salt", [b"", bytes(17), bytes(256)], ids=len)
+def test_salt_that_the_format_cannot_keep_is_not_written(file: VerifierFile, salt: bytes) -> None:
+    with pytest.raises(CredentialError, match="the salt of 'carol'"):
+        file.add(dataclasses.replace(verifier_of("carol"), salt=salt))
+    assert file.users() == ["alice", "bob"]
+
+
+def test_name_that_would_break_the_file_is_not_written(file: VerifierFile) -> None:
+    with pytest.raises(ConfigurationError):
+        file.add(dataclasses.replace(verifier_of("carol"), user="carol:x\ndave"))
+    assert file.users() == ["alice", "bob"]
+
+
+def test_nobody_is_lost_when_many_add_at_once(file: VerifierFile, path: Path) -> None:
+    verifiers = [verifier_of(f"user{number}") for number in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda verifier: VerifierFile(path).add(verifier), verifiers))
+    assert sorted(file.users()) == sorted(["alice", "bob", *(f"user{number}" for number in range(16))])
+
+
+# The groups
+
+
+def test_group_that_is_missing_is_added_with_a_free_index(path: Path) -> None:
+    path.parent.mkdir(mode=0o700)
+    conf = path.with_name("tpasswd.conf")
+    taken = format_group(4, GROUPS[SMALL].prime, GROUPS[SMALL].generator)
+    write(conf, f"{taken}\n")
+    file = VerifierFile(path)
+    for bits in (SMALL, 3072, 4096):
+        file.add(verifier_of(f"u{bits}", "sesame", bits))
+    assert [line.partition(":")[0] for line in conf.read_text().splitlines()] == ["4", "5", "6"]
+    assert conf.read_text().startswith(f"{taken}\n")
+    for bits in (SMALL, 3072, 4096):
+        check_password(file.find(f"u{bits}"), "sesame")
+
+
+# Simulated verifiers
+
+
+def test_unknown_user_gets_the_same_answer_every_time_and_everywhere(
+    file: VerifierFile, path: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(path.parent, tmp_path / "copy")
+    answer = file.lookup("mallory")
+    assert answer == file.lookup("mallory")
+    assert answer == VerifierFile(tmp_path / "copy" / "tpasswd").lookup("mallory")
+    assert answer.user == "mallory"
+    others = [file.lookup(name) for name in ("mallory2", "", "mallory:", "\ud800", "x" * 5000, "ali")]
+    assert len({answer.salt, *(other.salt for other in others)}) == 7
+    assert len({answer.verifier, *(other.verifier for other in others)}) == 7
+
+
+@settings(deadline=None)
+@given(name=st.text())
+def test_any_name_gets_an_answer(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    file = VerifierFile(tmp_path_factory.getbasetemp() / "any-name" / "tpasswd")
+    if not file.path.exists():
+        file.add(verifier_of("alice"))
+    answer = file.lookup(name)
+    assert len(answer.salt) == 16
+    assert 0 < answer.verifier < answer.group.prime
+
+
+def test_another_seed_gives_other_answers(file: VerifierFile, path: Path) -> None:
+    before = file.lookup("mallory")
+    write(path.with_name("tpasswd.seed"), secrets.token_hex(32))
+    after = file.lookup("mallory")
+    assert after.salt != before.salt
+    assert after.verifier != before.verifier
+
+
+def test_seed_is_made_once(file: VerifierFile, path: Path) -> None:
+    seed = path.with_name("tpasswd.seed").read_text()
+    assert re.fullmatch(r"[0-9a-f]{64}\n", seed)
+    file.add(verifier_of("carol"))
+    assert path.with_name("tpasswd.seed").read_text() == seed
+
+
+@pytest.mark.parametrize("text", ["", "12", "x" * 64, "ab" * 33])
+def test_malformed_seed_is_refused(file: VerifierFile, path: Path, text: str) -> None:
+    write(path.with_name("tpasswd.seed"), text)
+    with pytest.raises(CredentialError, match=r"tpasswd\.seed, line 1: not 32 bytes"):
+        file.lookup("alice")
+
+
+def test_answer_has_group_and_salt_size_of_most_users(file: VerifierFile) -> None:
+    assert file.lookup("mallory").group.bits == SMALL
+    for number in range(3):
+        verifier = verifier_of(f"user{number}", bits=3072)
+        file.add(dataclasses.replace(verifier, salt=b"\1" * 12))
+    answer = file.lookup("mallory")
+    assert answer.group.bits == 3072
+    assert len(answer.salt) == 12
+    # A shorter salt that was the beginning of the longer one would be known for a simulated one.
+    file.remove("user0")
+    file.remove("user1")
+    assert len(file.lookup("mallory").salt) == 16
+    assert not file.lookup("mallory").salt.startswith(answer.salt)
+
+
+def test_answer_of_an_empty_file_has_the_default_group(file: VerifierFile) -> None:
+    file.remove("alice")
+    file.remove("bob")
+    answer = file.lookup("mallory")
+    assert answer.group.bits == DEFAULT_BITS
+    assert len(answer.salt) == 16
+
+
+def test_simulated_salt_is_as_the_documentation_says(file: VerifierFile, path: Path) -> None:
+    # Pinned, because a change would tell all simulated users apart: their salts alone would change.
+    write(path.with_name("tpasswd.seed"), "00" * 32)
+    key = hashlib.sha256  # HMAC with SHA-256, written out (RFC 2104)
+    inner = key(bytes(b ^ 0x36 for b in bytes(64)) + b"salt:16:mallory").digest()
+    outer = key(bytes(b ^ 0x5C for b in bytes(64)) + inner).digest()
+    assert file.lookup("mallory").salt == hashlib.shake_256(outer).digest(16)
