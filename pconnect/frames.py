@@ -1,0 +1,135 @@
+"""The fixed parts of what crosses the wire: the preamble of a connection and the header of a message.
+
+Layouts are normative in ``doc/protocol.md``. Integers are big-endian. No I/O here.
+"""
+
+import enum
+import struct
+from typing import NamedTuple
+
+from pconnect.errors import ProtocolError
+
+VERSION = 1
+NETWORK_ID_BYTES = 16
+
+#: Limit of one message unless `pconnect` is told otherwise. It bounds what a peer can make us allocate.
+DEFAULT_MAX_MESSAGE_BYTES = 2**34
+
+_PREAMBLE = struct.Struct("!4sBB16sIII")
+_HEADER = struct.Struct("!2sBBIIQ")
+PREAMBLE_BYTES = _PREAMBLE.size
+HEADER_BYTES = _HEADER.size
+PREAMBLE_MAGIC = b"PSRV"
+_HEADER_MAGIC = b"PM"
+
+
+class Purpose(enum.IntEnum):
+    """What a connection is for; the first words on it, in clear."""
+
+    COMMAND = 1  #: a command channel without encryption
+    DATA = 2  #: a data connection, to be handed to a session
+    ACCEPTED = 3  #: the answer of a server without encryption
+    NEEDS_TLS = 4  #: the answer of a server with encryption to a client without
+
+
+class Preamble(NamedTuple):
+    """The first bytes of a data connection, and of a command channel without encryption.
+
+    Attributes
+    ----------
+    purpose
+        What the connection is for.
+    network_id
+        16 bytes that name the network; zero where there is none yet.
+    from_node, to_node
+        Numbers of the nodes at both ends.
+    endpoint
+        0: the engine of that node.
+    """
+
+    purpose: Purpose
+    network_id: bytes = bytes(NETWORK_ID_BYTES)
+    from_node: int = 0
+    to_node: int = 0
+    endpoint: int = 0
+
+    def pack(self) -> bytes:
+        """Return the bytes of the preamble."""
+        return _PREAMBLE.pack(PREAMBLE_MAGIC, VERSION, *self)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "Preamble":
+        """Return the preamble that `data` (`PREAMBLE_BYTES` long) holds.
+
+        Raises
+        ------
+        ProtocolError
+            It holds none, or one of another version.
+        """
+        magic, version, purpose, *rest = _PREAMBLE.unpack(data)
+        if magic != PREAMBLE_MAGIC:
+            raise ProtocolError("the peer does not speak the pserver protocol")
+        if version != VERSION:
+            raise ProtocolError(f"the peer speaks version {version} of the protocol, here it is {VERSION}")
+        try:
+            return cls(Purpose(purpose), *rest)
+        except ValueError as error:
+            raise ProtocolError(f"a connection of unknown purpose {purpose}") from error
+
+
+class Kind(enum.IntEnum):
+    """What a message is. The comment says who sends it, and what its tag and value are."""
+
+    HELLO = 1  #: whoever accepted a connection, as its first word; empty
+    VALUE = 2  #: any node; tag: the user's; value: the user's
+    SETUP = 3  #: client → supervisor → engine; value: the network (`protocol.Setup`)
+    MESHED = 4  #: engine → supervisor → client; value: facts of the engine, or why the mesh failed
+    COMMAND = 5  #: client → supervisor → engine; tag: number of the command; value: source text
+    DONE = 6  #: engine → supervisor → client; tag: number of the command; value: ``None`` or the failure
+    INTERRUPT = 7  #: client → supervisor; tag: commands up to this number
+    KILL = 8  #: client → supervisor; empty
+    OUTPUT = 9  #: supervisor → client; tag: 1 stdout, 2 stderr; value: bytes
+    DIED = 10  #: supervisor → client; value: how the engine ended
+    QUERY = 11  #: client → supervisor; tag: number of the query
+    FACTS = 12  #: supervisor → client; tag: number of the query; value: dict
+    CLOSE = 13  #: client → supervisor; tag: patience in milliseconds
+    CLOSED = 14  #: supervisor → client; value: ``True`` if the engine had to be killed
+    STOPPING = 15  #: supervisor → client; value: why the server ends the session
+
+
+class Header(NamedTuple):
+    """The fixed head of a message: its kind, its tag, and the lengths of its two parts in bytes."""
+
+    kind: Kind
+    tag: int = 0
+    head_bytes: int = 0
+    payload_bytes: int = 0
+
+    def pack(self) -> bytes:
+        """Return the bytes of the header."""
+        return _HEADER.pack(_HEADER_MAGIC, VERSION, *self)
+
+    @classmethod
+    def unpack(cls, data: bytes | bytearray | memoryview, max_message_bytes: int) -> "Header":
+        """Return the header that `data` (`HEADER_BYTES` long) holds.
+
+        Raises
+        ------
+        ProtocolError
+            It holds none, one of another version or kind, or announces more than `max_message_bytes`.
+        """
+        magic, version, kind, tag, head_bytes, payload_bytes = _HEADER.unpack(data)
+        if magic != _HEADER_MAGIC or version != VERSION:
+            raise ProtocolError(f"not a message of this protocol (it begins with {bytes(data[:4])!r})")
+        if head_bytes + payload_bytes > max_message_bytes:
+            raise ProtocolError(
+                f"a message of {head_bytes + payload_bytes} bytes is announced, the limit is {max_message_bytes}"
+            )
+        try:
+            return cls(_KINDS[kind], tag, head_bytes, payload_bytes)
+        except KeyError:
+            raise ProtocolError(f"a message of unknown kind {kind}") from None
+
+
+_KINDS = {kind.value: kind for kind in Kind}  # an enumeration's own look-up by value is five times slower
+HELLO = Header(Kind.HELLO).pack()

@@ -1,0 +1,45 @@
+"""The settings of one server."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from srp_tools.errors import ConfigurationError
+
+DEFAULT_CMD_PORT = 12502
+DEFAULT_DATA_PORT = 12501
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """The settings of one server; see ``pserver start --help``.
+
+    Raises
+    ------
+    ConfigurationError
+        A setting cannot be used; the text says which and why.
+    """
+
+    name: str = "default"
+    cmd_port: int = DEFAULT_CMD_PORT  # 0: any free one
+    data_port: int = DEFAULT_DATA_PORT  # 0: any free one
+    bind: str | None = None  # None: all addresses with TLS, the loopback address without
+    auth_file: Path | None = None  # None: the user's own, see `srp_tools.verifiers`
+    use_tls: bool = True
+    log_file: Path | None = None  # None: beside the pid file, or standard error in the foreground
+    allow_root: bool = False
+    max_startups: int = 8  # logins at work at once; SRP is arithmetic, more of them only share the processors
+    login_timeout: float = 20.0  # seconds from the first byte of a client to the end of its login
+    silence_timeout: float = 5.0  # seconds a connection may say nothing before it is closed
+
+    def __post_init__(self) -> None:
+        for option, port in (("--cmd-port", self.cmd_port), ("--data-port", self.data_port)):
+            if not 0 <= port <= 65535:
+                raise ConfigurationError(f"{option} {port}: a port is a number from 0 to 65535")
+        if self.cmd_port == self.data_port != 0:
+            raise ConfigurationError(f"--cmd-port and --data-port are both {self.cmd_port}: they must differ")
+        if not self.name or len(self.name) > 64 or not all(c.isalnum() or c in "-_." for c in self.name):
+            raise ConfigurationError(
+                f"--name {self.name!r}: use up to 64 letters, digits, '-', '_' and '.', it becomes a file's name"
+            )
+        if self.name.startswith("."):
+            raise ConfigurationError(f"--name {self.name!r}: a name does not begin with a dot")

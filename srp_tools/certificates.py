@@ -1,0 +1,154 @@
+"""The certificates of one network: the only user of cryptography.
+
+The client of a network is its certificate authority for as long as the network lives. Each node makes a key of its
+own, which never travels; the client signs it inside the SRP login. A certificate names the network and the node in a
+URI of its subject's alternative names, ``pserver:<network id>/<node>``, and whoever accepts one checks both.
+"""
+
+import datetime
+from dataclasses import dataclass, field
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from srp_tools.errors import AuthenticationError
+
+# The authority's key dies with the client, so this bounds only what a forgotten copy of a node's key is good for.
+LIFETIME = datetime.timedelta(days=30)
+CLOCK_SKEW = datetime.timedelta(days=1)  # machines of one user rarely disagree by more
+
+
+def node_uri(network_id: bytes, node: int) -> str:
+    """Return the name that a node's certificate carries.
+
+    Examples
+    --------
+    >>> node_uri(bytes(16), 2)
+    'pserver:00000000000000000000000000000000/2'
+    """
+    return f"pserver:{network_id.hex()}/{node}"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a node needs to prove who it is, and to check the other nodes of its network.
+
+    Attributes
+    ----------
+    network_id
+        16 random bytes.
+    node
+        Number of this node in the network.
+    key_pem
+        Its private key (PKCS #8, PEM).
+    certificate, authority
+        Its certificate and that of the network's authority (DER).
+    """
+
+    network_id: bytes
+    node: int
+    key_pem: bytes = field(repr=False)
+    certificate: bytes = field(repr=False)
+    authority: bytes = field(repr=False)
+
+
+class NodeKey:
+    """A fresh P-256 key of a node, before the network's authority has signed it."""
+
+    def __init__(self) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+
+    def public_bytes(self) -> bytes:
+        """Return the public key (SubjectPublicKeyInfo, DER)."""
+        return self._key.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+
+    def identity(self, network_id: bytes, node: int, certificate: bytes, authority: bytes) -> Identity:
+        """Return the node's identity with the certificate that the authority made for this key.
+
+        Raises
+        ------
+        AuthenticationError
+            The certificate is for another key, or is none.
+        """
+        try:
+            signed = x509.load_der_x509_certificate(certificate).public_key()
+        except ValueError as error:
+            raise AuthenticationError("the client sent something that is not a certificate") from error
+        if signed != self._key.public_key():
+            raise AuthenticationError("the client signed another key than this node's")
+        pem = self._key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return Identity(network_id, node, pem, certificate, authority)
+
+
+class NetworkAuthority:
+    """The certificate authority of one network; lives in the client's memory and nowhere else."""
+
+    def __init__(self, network_id: bytes) -> None:
+        self.network_id = network_id
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"pserver {network_id.hex()}")])
+        usage = x509.KeyUsage(
+            key_cert_sign=True,
+            digital_signature=False,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            crl_sign=False,
+            encipher_only=False,
+            decipher_only=False,
+        )
+        builder = (
+            self._builder(self._name, self._key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(usage, critical=True)
+        )
+        self.certificate = builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+    def sign(self, public_key: bytes, node: int) -> bytes:
+        """Return a certificate (DER) for the public key of a node.
+
+        Raises
+        ------
+        AuthenticationError
+            `public_key` is not a P-256 key.
+        """
+        try:
+            key = serialization.load_der_public_key(public_key)
+        except ValueError as error:
+            raise AuthenticationError("the server sent something that is not a public key") from error
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise AuthenticationError("the server sent a public key of another kind than P-256")
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"node {node}")])
+        uri = x509.UniformResourceIdentifier(node_uri(self.network_id, node))
+        purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        builder = (
+            self._builder(name, key)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([uri]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+        )
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+    def own_identity(self) -> Identity:
+        """Return the identity of node 0, the client itself."""
+        key = NodeKey()
+        return key.identity(self.network_id, 0, self.sign(key.public_bytes(), 0), self.certificate)
+
+    def _builder(self, name: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+        now = datetime.datetime.now(datetime.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self._name)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - CLOCK_SKEW)
+            .not_valid_after(now + LIFETIME)
+        )

@@ -1,0 +1,230 @@
+"""TLS-SRP login (RFC 5054) on a connected socket: the only user of tlslite.
+
+The SRP layer authenticates both ends by the password alone and carries two short messages, an *offer* of the server
+and an *answer* of the client. Then both sides close it in order (each sends ``close_notify`` and waits for the
+other's), and the same TCP connection goes on with another, faster layer. tlslite's record layer is pure Python and
+carries about 0.3 MB/s, hence the short life.
+
+What needs care:
+
+* Nothing may be read past the peer's ``close_notify``, because the bytes behind it belong to the next layer. tlslite
+  reads ahead; `_RecordSocket` therefore hands it one TLS record at a time, never more.
+* Only TLS 1.2 has SRP suites; with TLS 1.3 enabled the handshake fails ("missing extension").
+* An unknown user and a wrong password must look the same: the verifier that is looked up for an unknown user is a
+  simulated one (RFC 5054, section 2.5.1.3), and every refusal is reported with the same words.
+"""
+
+import errno
+import selectors
+import socket
+from collections.abc import Callable, Generator
+from typing import Any
+
+from tlslite.api import HandshakeSettings, TLSConnection
+from tlslite.errors import TLSAbruptCloseError, TLSError, TLSLocalAlert, TLSRemoteAlert
+
+from srp_tools.credentials import Credentials
+from srp_tools.errors import AuthenticationError, ConnectionLostError
+from srp_tools.verifiers import Verifier
+from srp_tools.waiting import Steps, Wait
+
+MIN_GROUP_BITS = 2048  # RFC 5054 still lists 1024 and 1536; both are within reach of a well funded attacker.
+_RECORD_TYPES = range(
+    20, 24
+)  # change cipher spec, alert, handshake, application data (RFC 5246, section 6.2.1)
+_MAX_RECORD_BYTES = 2**14 + 2048  # RFC 5246, section 6.2.3
+_MAX_MESSAGE_BYTES = 2**14
+_REFUSED = "the user name or the password was not accepted"
+
+
+def log_in(sock: socket.socket, credentials: Credentials, answer: Callable[[bytes], bytes]) -> Steps[None]:
+    """Log in at a server, receive its offer, send the answer, and close the SRP layer.
+
+    Parameters
+    ----------
+    sock
+        Non-blocking and connected. It stays open, positioned exactly behind the SRP layer.
+    credentials
+        User and password. The password does not leave this process.
+    answer
+        Called with the server's offer when both ends have proved that they know the password.
+
+    Raises
+    ------
+    AuthenticationError
+        The server refused user or password, or does not know the verifier itself.
+    ConnectionLostError
+        The peer closed the connection or does not speak TLS-SRP. The socket is of no more use.
+    """
+    records = _RecordSocket(sock)
+    connection = TLSConnection(records)
+    connection.closeSocket = False
+    with _mapped_errors():
+        yield from _drive(
+            records,
+            connection.handshakeClientSRP(
+                bytearray(credentials.user, "utf-8"),
+                bytearray(credentials.password, "utf-8"),
+                settings=_settings(),
+                async_=True,
+            ),
+        )
+        offer = yield from _receive(records, connection)
+        yield from _send(records, connection, answer(offer))
+        yield from _drive(records, connection.closeAsync())
+
+
+def accept_login(
+    sock: socket.socket, lookup: Callable[[str], Verifier], offer: bytes
+) -> Steps[tuple[str, bytes]]:
+    """Let a client log in, send the offer, and return the user's name and the client's answer.
+
+    Parameters
+    ----------
+    sock
+        Non-blocking and connected. It stays open, positioned exactly behind the SRP layer.
+    lookup
+        Returns the verifier of a user; for an unknown one a simulated verifier.
+    offer
+        At most 16 KiB.
+
+    Raises
+    ------
+    AuthenticationError
+        The client does not know the password. It has been told so.
+    ConnectionLostError
+        The client closed the connection or does not speak TLS-SRP. The socket is of no more use.
+    """
+    records = _RecordSocket(sock)
+    connection = TLSConnection(records)
+    connection.closeSocket = False
+    verifiers = _Verifiers(lookup)
+    with _mapped_errors():
+        handshake = connection.handshakeServerAsync(verifierDB=verifiers, settings=_settings())
+        yield from _drive(records, handshake)
+        yield from _send(records, connection, offer)
+        answer = yield from _receive(records, connection)
+        yield from _drive(records, connection.closeAsync())
+    return verifiers.user, answer
+
+
+def _settings() -> Any:
+    settings = HandshakeSettings()
+    settings.minVersion = settings.maxVersion = (3, 3)
+    settings.minKeySize = MIN_GROUP_BITS
+    settings.cipherNames = ["aes256", "aes128"]
+    settings.useEncryptThenMAC = (
+        True  # the SRP suites are CBC with HMAC-SHA1, sound only in this order (RFC 7366)
+    )
+    settings.requireExtendedMasterSecret = True  # RFC 7627
+    return settings
+
+
+class _Verifiers:
+    """The mapping that tlslite asks for the user of a handshake."""
+
+    def __init__(self, lookup: Callable[[str], Verifier]) -> None:
+        self._lookup = lookup
+        self.user = ""
+
+    def __getitem__(self, name: bytes) -> tuple[int, int, bytearray, int]:
+        # A name that is not UTF-8 is nobody's; what stands for its bytes is looked up and so simulated.
+        self.user = name.decode("utf-8", "backslashreplace")
+        found = self._lookup(self.user)
+        return found.group.prime, found.group.generator, bytearray(found.salt), found.verifier
+
+
+class _RecordSocket:
+    """What tlslite takes for a socket: reads stop at the end of a TLS record, writes are kept until `flush`."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._header = bytearray()
+        self._left = 0
+        self._outgoing = bytearray()
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def send(self, data: bytes) -> int:
+        self._outgoing += data
+        return len(data)
+
+    def sendall(self, data: bytes) -> None:
+        self._outgoing += data
+
+    def flush(self) -> Steps[None]:
+        while self._outgoing:
+            try:
+                del self._outgoing[: self._sock.send(self._outgoing)]
+            except BlockingIOError:
+                yield Wait(self.fileno(), selectors.EVENT_WRITE)
+
+    def recv(self, count: int) -> bytes:
+        if self._left:
+            data = self._sock.recv(min(count, self._left))
+            self._left -= len(data)
+            return data
+        data = self._sock.recv(min(count, 5 - len(self._header)))
+        self._header += data
+        if self._header and self._header[0] not in _RECORD_TYPES:
+            raise ConnectionLostError("the peer does not speak TLS: is this the command port of a pserver?")
+        if len(self._header) == 5:
+            self._left = int.from_bytes(self._header[3:], "big")
+            self._header.clear()
+            if self._left > _MAX_RECORD_BYTES:
+                raise ConnectionLostError(
+                    f"the peer sent a TLS record of {self._left} bytes, which is too long"
+                )
+        return data
+
+
+def _drive(records: _RecordSocket, operation: Generator[Any, None, None]) -> Steps[bytes]:
+    """Run one of tlslite's operations, which yield 0 to wait for reading, 1 for writing, else their result."""
+    result = b""
+    for state in operation:
+        yield from records.flush()
+        if isinstance(state, int):
+            yield Wait(records.fileno(), selectors.EVENT_WRITE if state else selectors.EVENT_READ)
+        else:
+            result = bytes(state)
+    yield from records.flush()
+    return result
+
+
+def _send(records: _RecordSocket, connection: Any, message: bytes) -> Steps[None]:
+    if len(message) > _MAX_MESSAGE_BYTES:
+        raise ValueError(f"a login message of {len(message)} bytes is too long")
+    yield from _drive(records, connection.writeAsync(len(message).to_bytes(2, "big") + message))
+
+
+def _receive(records: _RecordSocket, connection: Any) -> Steps[bytes]:
+    head = yield from _drive(records, connection.readAsync(max=2, min=2))
+    count = int.from_bytes(head, "big")
+    message = b""
+    if len(head) == 2 and 0 < count <= _MAX_MESSAGE_BYTES:
+        message = yield from _drive(records, connection.readAsync(max=count, min=count))
+    if len(head) < 2 or len(message) < count or count > _MAX_MESSAGE_BYTES:
+        raise ConnectionLostError("the peer closed the connection in the middle of the login")
+    return message
+
+
+class _mapped_errors:  # noqa: N801 - used as a function is
+    """The border at which tlslite's errors become ours."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, (TLSRemoteAlert, TLSLocalAlert)):
+            # bad_record_mac: the two ends derived different keys, so one does not know the password (or the
+            # verifier). unknown_psk_identity: a server that tells unknown users apart; we do not pass that on.
+            if str(error).startswith(("bad_record_mac", "unknown_psk_identity", "decrypt_error")):
+                raise AuthenticationError(_REFUSED) from error
+            raise ConnectionLostError(f"the login failed: {error} (does the peer offer TLS-SRP?)") from error
+        if isinstance(error, (TLSAbruptCloseError, ConnectionResetError, BrokenPipeError)):
+            raise ConnectionLostError("the peer closed the connection during the login") from error
+        if isinstance(error, TLSError):
+            raise ConnectionLostError(f"the login failed: {type(error).__name__}: {error}") from error
+        if isinstance(error, OSError) and error.errno == errno.ETIMEDOUT:
+            raise ConnectionLostError("the peer does not answer any more") from error
