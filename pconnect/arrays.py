@@ -182,7 +182,7 @@ def allocate(dtype: np.dtype[Any], shape: list[int], order: int) -> npt.NDArray[
         No array can have this shape, or there is no memory for it.
     """
     try:
-        if dtype.itemsize == 0:  # numpy.empty makes "S0" and "U0" one character wide, but not as a field
+        if dtype.itemsize == 0 and dtype.char in "SU":  # numpy.empty would make them one character wide
             return np.empty(shape, np.dtype([("", dtype)]))["f0"]
         return np.empty(shape, dtype, "F" if order == F_ORDER else "C")
     except (ValueError, OverflowError, MemoryError) as error:
@@ -203,7 +203,7 @@ def filled(dtype: np.dtype[Any], shape: list[int], order: int, data: bytes) -> n
 def contiguous(array: npt.NDArray[Any]) -> tuple[int, npt.NDArray[Any]]:
     """Return the memory order and the array itself, or a copy in C order if it is not contiguous."""
     flags = array.flags
-    if flags.c_contiguous:
+    if flags.c_contiguous or array.nbytes == 0:
         return C_ORDER, array
     if flags.f_contiguous:
         return F_ORDER, array

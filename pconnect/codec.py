@@ -40,7 +40,7 @@ _NO_BUFFERS: Final = b"\x90"  # a table of length 0
 _BY_CODE: Final = {entry.code: entry for entry in TABLE}
 _MARKS: Final = {code: msgpack.ExtType(code, b"") for code in (BUFFER_CODE, *_BY_CODE)}
 
-# What constructors raise for parts that do not fit; MAError is of numpy.ma, OSError of ZoneInfo.
+# What constructors raise for parts that do not fit; SystemError is numpy's for code points beyond Unicode.
 _MALFORMED: Final = (
     ValueError,
     TypeError,
@@ -49,7 +49,7 @@ _MALFORMED: Final = (
     AttributeError,
     RecursionError,
     MemoryError,
-    OSError,
+    SystemError,
     np.ma.MAError,
     msgpack.UnpackException,
 )

@@ -152,7 +152,8 @@ def _make_time(*parts: Any) -> datetime.time:
 def _write_array(array: np.ndarray[Any, Any]) -> tuple[object, ...]:
     description = arrays.describe_dtype(array.dtype)
     order, array = arrays.contiguous(array)
-    return (order, description, list(array.shape), array.tobytes("A"))
+    # numpy would copy the items of "S0" as one character each.
+    return (order, description, list(array.shape), array.tobytes("A") if array.nbytes else b"")
 
 
 def _read_array(parts: list[Any]) -> object:
@@ -241,7 +242,7 @@ TABLE: Final[tuple[ValueType, ...]] = (
     ARRAY,
     ValueType(33, arrays.NUMPY_SCALAR_TYPES, _write_scalar, _read_scalar),
     # Not as numpy scalars of their dtypes, which would lose the zero characters at the end.
-    _text(34, np.str_),
+    _text(34, np.str_, str.__str__),
     _text(35, np.bytes_, bytes, bytes),
     ValueType(36, (np.ma.MaskedArray,), _write_masked, _read_masked,
               ("data", "mask", "fill_value", "hardmask")),

@@ -1,0 +1,500 @@
+"""Round trips of every type, exact texts of what is refused, and heads that were made to do harm."""
+
+import collections
+import contextlib
+import datetime
+import enum
+import inspect
+import io
+import random
+import struct
+import sys
+import tracemalloc
+import zoneinfo
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from pconnect import codec
+from pconnect.codec import decode, encode, pack, unpack
+from pconnect.errors import ProtocolError, UnsupportedValueError
+from tests.pconnect.values import RECORD, VALUES, assert_same
+
+
+def transmit(value: object) -> Any:
+    head, buffers = encode(value)
+    incoming = decode(head, sum(buffer.nbytes for buffer in buffers))
+    assert [target.nbytes for target in incoming.buffers] == [buffer.nbytes for buffer in buffers]
+    for source, target in zip(buffers, incoming.buffers, strict=True):
+        assert source.format == target.format == "B" and source.ndim == target.ndim == 1 and source.nbytes
+        target[:] = source
+    return incoming.finish()
+
+
+def mark(code: int, *parts: object) -> list[object]:
+    return [msgpack.ExtType(code, b""), *parts]
+
+
+def head_of(tree: object, table: object = ()) -> bytes:
+    options: dict[str, Any] = {"unicode_errors": "surrogatepass"}
+    return msgpack.packb(table, **options) + msgpack.packb(tree, **options)
+
+
+# Round trips
+
+
+@pytest.mark.parametrize("value", [pytest.param(value, id=name) for name, value in VALUES])
+def test_every_type_arrives_as_it_was(value: object) -> None:
+    assert_same(value, transmit(value))
+
+
+@pytest.mark.parametrize("value", [pytest.param(value, id=name) for name, value in VALUES])
+def test_every_type_can_be_packed(value: object) -> None:
+    assert_same(value, unpack(pack(value)))
+
+
+def test_all_values_in_one() -> None:
+    assert_same(VALUES, transmit(VALUES))
+
+
+arrays = hnp.arrays(
+    dtype=st.one_of(hnp.scalar_dtypes(), hnp.array_dtypes(), hnp.nested_dtypes()),
+    shape=hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5),
+    fill=st.nothing(),
+)
+hashable = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(st.characters()), st.binary(),
+        st.complex_numbers(), st.dates(), st.datetimes(timezones=st.none() | st.timezones()), st.timedeltas(),
+        st.times(), st.decimals(allow_nan=False), st.fractions(), st.uuids(),
+    ),
+    lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=4),
+    max_leaves=6,
+)  # fmt: skip
+values = st.recursive(
+    hashable | arrays | st.builds(bytearray, st.binary()),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.tuples(inner),
+        st.dictionaries(hashable, inner, max_size=4),
+        st.dictionaries(st.text(), inner, max_size=4),
+        st.sets(hashable, max_size=4),
+        st.builds(slice, inner, inner),
+    ),
+    max_leaves=8,
+)
+quick = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=100)
+
+
+@quick
+@given(values)
+def test_any_value_arrives_as_it_was(value: object) -> None:
+    assert_same(value, transmit(value))
+
+
+@quick
+@given(arrays, st.integers(0, 3), st.sampled_from([0, 4096]))
+def test_any_array_arrives_as_it_was(array: Any, turn: int, inline_bytes: int) -> None:
+    changes = [array, np.asfortranarray(array), array.T, array[..., ::2] if array.ndim else array]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec, "_INLINE_BYTES", inline_bytes)
+        assert_same(changes[turn], transmit(changes[turn]))
+
+
+# What is copied, and who owns it
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_large_contiguous_arrays_are_referenced(order: Any) -> None:
+    array = np.zeros((100, 100), order=order)
+    _, (buffer,) = encode([array])
+    assert np.shares_memory(np.asarray(buffer), array)
+
+
+def test_large_array_arrives_in_the_memory_that_was_filled() -> None:
+    head, (buffer,) = encode(np.ones(1000))
+    incoming = decode(head, buffer.nbytes)
+    filled = np.asarray(incoming.buffers[0])
+    incoming.buffers[0][:] = buffer
+    received: Any = incoming.finish()
+    assert np.shares_memory(received, filled) and received.flags.owndata
+    assert incoming.buffers == []
+
+
+def test_small_arrays_need_no_buffer_and_are_owned() -> None:
+    head, buffers = encode(np.ones(10))
+    received = unpack(head)
+    assert buffers == [] and isinstance(received, np.ndarray) and received.flags.owndata
+
+
+def test_read_only_array_arrives_writeable() -> None:
+    array = np.ones(1000)
+    array.flags.writeable = False
+    transmit(array)[0] = 5
+
+
+def test_large_bytearray_can_be_resized_by_its_new_owner() -> None:
+    transmit(bytearray(10000)).append(1)
+
+
+def test_masked_data_is_not_copied() -> None:
+    array = np.ma.MaskedArray(np.zeros(10000), np.ones(10000, bool))
+    _, (data, mask) = encode(array)
+    assert np.shares_memory(np.asarray(data), array.data)
+    assert np.shares_memory(np.asarray(mask), array.mask)
+
+
+def test_pack_never_makes_buffers() -> None:
+    data = pack({"a": np.ones(10000), "b": bytes(10000)})
+    assert len(data) > 90000
+    assert decode(memoryview(bytearray(data)), 0).buffers == []
+
+
+def test_heads_of_scalars_are_tiny() -> None:
+    assert [len(encode(value)[0]) for value in (1, None, 2.5, "abc")] == [2, 2, 10, 5]
+
+
+def test_a_long_str_does_not_stay_in_memory() -> None:
+    text = "x" * 10**7
+    tracemalloc.start()
+    try:
+        encode(text)
+        assert tracemalloc.get_traced_memory()[0] < 10**6
+    finally:
+        tracemalloc.stop()
+
+
+# Values that are refused
+
+
+class Color(enum.IntEnum):
+    RED = 1
+
+
+Point = collections.namedtuple("Point", "x y")
+
+
+class Unnameable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no value is asked for its text")
+
+
+class NoDictKey(Unnameable):
+    pass
+
+
+# A file of the oldest format: no transitions, one kind of time, called "UTC".
+ZONE_FILE = b"TZif" + bytes(16) + struct.pack(">6L", 0, 0, 0, 0, 1, 4) + bytes(6) + b"UTC\0"
+NAMELESS = datetime.datetime(2024, 1, 1, tzinfo=zoneinfo.ZoneInfo.from_file(io.BytesIO(ZONE_FILE)))
+HERE = __name__
+OTHER_DTYPE = "convert it to a dtype of fixed size, or to a list, first"
+REFUSED: list[tuple[object, str]] = [
+    (object(), "value: cannot send <class 'object'>"),
+    ({"a": [1, (), 3, Unnameable()]}, f"value['a'][3]: cannot send <class '{HERE}.Unnameable'>"),
+    ({1: {(1, 2): [b"", object]}}, "value[1][(1, 2)][1]: cannot send <class 'type'>"),
+    ([{"x": 1, NoDictKey(): 2}], f"list(value[0])[1]: cannot send <class '{HERE}.NoDictKey'>"),
+    ({(1, (print,)): 1}, "list(value)[0][1][0]: cannot send <class 'builtin_function_or_method'>"),
+    ([frozenset([print])], "list(value[0])[0]: cannot send <class 'builtin_function_or_method'>"),
+    (slice(1, object()), "value.stop: cannot send <class 'object'>"),
+    (Point(1, 2), f"value: cannot send <class '{HERE}.Point'>; convert it to tuple first"),
+    ([Color.RED], "value[0]: cannot send <enum 'Color'>; convert it to int first"),
+    (
+        collections.OrderedDict(),
+        "value: cannot send <class 'collections.OrderedDict'>; convert it to dict first",
+    ),
+    (
+        np.zeros(1, RECORD).view(np.recarray),
+        f"value: cannot send {np.recarray}; convert it to numpy.ndarray first",
+    ),
+    ((np.array([None]),), f"value[0]: cannot send the dtype object; {OTHER_DTYPE}"),
+    (np.zeros(9999, [("a", "i4"), ("b", "O")]), f"value: cannot send the dtype object; {OTHER_DTYPE}"),
+    (np.array(["a"], np.dtypes.StringDType()), f"value: cannot send the dtype StringDType128; {OTHER_DTYPE}"),
+    (NAMELESS, "value.tzinfo: cannot send a ZoneInfo without a key: the receiver could not find the zone"),
+    (memoryview(b""), "value: cannot send <class 'memoryview'>"),
+]
+
+
+@pytest.mark.parametrize(("value", "text"), REFUSED)
+def test_what_cannot_be_sent_is_named(value: object, text: str) -> None:
+    for write in (encode, pack):
+        with pytest.raises(UnsupportedValueError) as caught:
+            write(value)
+        assert str(caught.value) == text
+
+
+def cycle() -> list[object]:
+    value: list[object] = [1]
+    value.append({"a": value})
+    return value
+
+
+def test_a_value_that_contains_itself_is_refused() -> None:
+    with pytest.raises(UnsupportedValueError) as caught:
+        encode(cycle())
+    way = "[1]['a']" * 6
+    assert str(caught.value) == f"value{way}...: nested deeper than 256 levels, or contains itself"
+
+
+def test_running_out_of_stack_is_an_error_like_others() -> None:
+    def deeper(left: int) -> None:
+        if left:
+            deeper(left - 1)
+        else:
+            encode(cycle())
+
+    used = len(inspect.stack(0))
+    with pytest.raises(UnsupportedValueError, match="nested too deeply for the rest of Python's stack"):
+        deeper(sys.getrecursionlimit() - used - 100)
+
+
+def test_the_limit_of_depth_is_far() -> None:
+    value: object = 1
+    for _ in range(255):
+        value = (value,)
+    received: Any = transmit(value)
+    for _ in range(255):
+        (received,) = received
+    assert received == 1
+
+
+def test_beyond_the_lengths_of_msgpack(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def __init__(self, **_: object) -> None: ...
+
+        def pack(self, _: object) -> bytes:
+            raise ValueError("list is too large")
+
+    monkeypatch.setattr(msgpack, "Packer", Full)
+    with pytest.raises(
+        UnsupportedValueError, match=r"beyond msgpack's 32 bits of length \(list is too large\)"
+    ):
+        encode([1])
+
+
+# Heads that no encoder of ours writes
+
+ONE = mark(7, 1.0, 2.0)
+ARRAY = mark(32, 0, "<i4", [2], b"12345678")
+HOSTILE: list[tuple[str, bytes]] = [
+    ("nothing", b""),
+    ("no tree", b"\x90"),
+    ("no table", msgpack.packb(5)),
+    ("table of another type", head_of(1, "table")),
+    ("mark in the table", head_of(1, [msgpack.ExtType(1, b"")])),
+    ("trailing bytes", head_of(1) + b"\0"),
+    ("trailing bytes, long", head_of([0] * 1000) + b"\0"),
+    ("cut off", head_of([0] * 1000)[:-1]),
+    ("too deep", b"\x90" + b"\x91" * 5000 + b"\0"),
+    ("too deep tuples", b"\x90" + b"\x92\xc7\0\1" * 3000 + b"\0"),
+    ("length beyond the data", b"\x90\xdd\xff\xff\xff\xff"),
+    ("reserved byte", b"\x90\xc1"),
+    ("str not UTF-8", b"\x90\xa1\xff"),
+    ("bad timestamp", b"\x90\xd7\xff" + b"\xff" * 8),
+    ("unknown code", head_of(mark(127))),
+    ("mark with data", head_of([msgpack.ExtType(1, b"x")])),
+    ("mark alone", head_of(msgpack.ExtType(1, b""))),
+    ("mark in the middle", head_of([1, msgpack.ExtType(1, b"")])),
+    ("mark after mark", head_of(mark(1, msgpack.ExtType(1, b"")))),
+    ("mark as a key", b"\x90\x81\xc7\0\1\0"),
+    ("no such buffer", head_of(msgpack.ExtType(0, b""))),
+    ("unused buffer", head_of(1, [[2, 0]])),
+    ("buffer twice", head_of([msgpack.ExtType(0, b"")] * 2, [[2, 0]])),
+    ("list as a key", b"\x90\x81\x90\0"),
+    ("array as a key", head_of(mark(4, ARRAY, 1))),
+    ("unhashable in a set", head_of(mark(2, []))),
+    ("unhashable in a frozenset", head_of(mark(3, mark(2)))),
+    ("signalling Decimal in a set", head_of(mark(2, mark(22, "sNaN")))),
+    ("key without value", head_of(mark(4, 1))),
+    *(
+        (f"buffer {entry}", head_of(msgpack.ExtType(0, b""), [entry]))
+        for entry in (
+            1,
+            [],
+            [2],
+            [2, -1],
+            [2, 1.0],
+            [4, 0],
+            [9, "<f8", [0]],
+            [0, "<f8", [-1]],
+            [0, "<f8", [1.0]],
+            [0, "<f8", 0],
+            [0, "O", [0]],
+            [0, "<f8"],
+            [0, "<f8", [0], 0],
+            [0, ["<f8", [2]], [0]],
+            ["0", "<f8", [0]],
+            [2, 2**64 - 1],
+        )
+    ),
+    *(
+        (f"parts {parts}", head_of(mark(*parts)))
+        for parts in (
+            (5,),
+            (5, "text"),
+            (6,),
+            (6, 1),
+            (7, 1.0),
+            (7, 1, 2),
+            (7, "1", 2.0),
+            (8, 1, 2),
+            (9, 0, 1, 0),
+            (9, 0.0, 1, 1),
+            (9, 0, True, 1),
+            (10, 1),
+            (16, 0, 1, 1),
+            (16, 2024, 13, 1),
+            (16, 10**9, 1, 1),
+            (16, 2024, 1),
+            (16, 2024, 1, 1, 1),
+            (17, 24, 0, 0, 0, None, 0),
+            (17, 1, 0, 0, 0, "UTC", 0),
+            (17, 1, 0, 0, 0, None, 2),
+            (18, 1, 1, 1, 0, 0, 0, 0, 1, 0),
+            (19, 10**10, 0, 0),
+            (19, 2**63, 2**63, 2**63),
+            (19, 1.5, 0, 0),
+            (20,),
+            (20, 1),
+            (20, mark(19, 1, 0, 0)),
+            (20, mark(19, 0, 1, 0), 1),
+            (21,),
+            (21, 1),
+            (21, "No/Such"),
+            (21, "../../etc/passwd"),
+            (21, "/etc/passwd"),
+            (21, "Europe"),
+            (21, ""),
+            (21, "a\0b"),
+            (21, "\ud800"),
+            (21, "x" * 5000),
+            (22, "1,5"),
+            (22, 1),
+            (22, "1E99999999999999999999"),
+            (22,),
+            (23, 1, 0),
+            (23, 1.0, 1),
+            (24, b""),
+            (24, 5),
+            (32,),
+            (32, 0, "<i4", [2], b"1"),
+            (32, 0, "<i4", [2], [0] * 8),
+            (32, "C", "<i4", [2], b"12345678"),
+            (32, 0, "<f8", [2**62, 2**62, 0, 2**62], b""),
+            (32, 0, "|V0", [2**63], b""),
+            (32, 0, "|S0", [2**63], b""),
+            (32, 0, "<f8", [0] * 100, b""),
+            (32, 0, "<f8", [1] * 100, b"12345678"),
+            (32, 0, "|O8", [1], bytes(8)),
+            (32, 0, ["<f8", [1]], [1], bytes(8)),
+            (33, "<f8", b""),
+            (33, "<f8"),
+            (33, "|O8", bytes(8)),
+            (33, "<U1", b"\xff" * 4),
+            (34,),
+            (34, b""),
+            (35, "a"),
+            (37, 0),
+            (38,),
+            (38, None),
+            (38, "O"),
+            (36, 1, None, None, False),
+            (36, ARRAY, None, None, 1),
+            (36, ARRAY, ARRAY, None, False),
+            (36, ARRAY, None, ARRAY, False),
+            (36, ARRAY, mark(32, 0, "|b1", [3], b"123"), None, False),
+            (36, ARRAY, None, 5, False),
+            (36, ARRAY),
+            (36, mark(32, 0, [[], 0, 0], [2**62], b""), None, None, False),
+        )
+    ),
+]
+
+
+def finish(head: bytes, payload_bytes: int = 0) -> object:
+    incoming = decode(head, payload_bytes)
+    for buffer in incoming.buffers:
+        buffer[:] = bytes(buffer.nbytes)
+    return incoming.finish()
+
+
+@pytest.mark.parametrize("head", [pytest.param(head, id=name[:60]) for name, head in HOSTILE])
+def test_malformed_heads_are_protocol_errors(head: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        finish(head)
+
+
+def test_sizes_must_add_up_before_anything_is_allocated() -> None:
+    head, _ = encode([np.zeros(10**6), bytes(10**6)])
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError) as caught:
+            decode(head, 10)
+        assert tracemalloc.get_traced_memory()[1] < 10**5
+    finally:
+        tracemalloc.stop()
+    assert str(caught.value) == "the head describes 9000000 bytes of buffers, but 10 follow it"
+
+
+def test_no_memory_is_a_protocol_error() -> None:
+    for entry in ([0, "<f8", [2**57]], [2, 2**60]):
+        with pytest.raises(ProtocolError):
+            decode(head_of(msgpack.ExtType(0, b""), [entry]), 2**60)
+
+
+def test_a_timestamp_of_others_is_a_datetime() -> None:
+    assert_same(datetime.datetime(1970, 1, 1, 0, 0, 1, tzinfo=datetime.UTC), unpack(b"\x90\xd6\xff\0\0\0\1"))
+
+
+@quick
+@given(st.binary(max_size=80), st.sampled_from([b"", b"\x90"]))
+def test_random_bytes_raise_only_protocol_errors(data: bytes, start: bytes) -> None:
+    with contextlib.suppress(ProtocolError):
+        finish(start + data)
+
+
+def test_mutated_heads_raise_only_protocol_errors() -> None:
+    chance = random.Random(7)
+    for _, value in VALUES:
+        head, buffers = encode(value)
+        payload_bytes = sum(buffer.nbytes for buffer in buffers)
+        for _ in range(60):
+            mutated = bytearray(head[:3000])
+            for _ in range(chance.randint(1, 3)):
+                mutated[chance.randrange(len(mutated))] = chance.choice(
+                    [0, 1, 0x7F, 0x80, 0xC7, 0xFF, chance.randrange(256)]
+                )
+            with contextlib.suppress(ProtocolError):
+                finish(bytes(mutated), payload_bytes)
+
+
+MEMORY: list[tuple[str, bytes]] = [
+    ("lists that claim many items", b"\x90" + b"\xdd\x00\x00\xff\x00" * 1000 + bytes(60000)),
+    ("tables that claim many items", b"\xdd\x00\x00\xff\x00" * 1000 + bytes(60000)),
+    ("short lists that claim", b"\x90" + b"\xdc\x00\xf0" * 85),
+    ("V0 of any shape", head_of([mark(32, 0, "|V0", [2**62], b"")] * 100)),
+    ("S0 of any shape", head_of([mark(32, 0, "|S0", [2**62], b"")] * 100)),
+    ("empty arrays of wide items", head_of([mark(32, 0, "|S999999999", [0], b"")] * 100)),
+    ("masked V0", head_of(mark(36, mark(32, 0, "|V0", [2**40], b""), None, None, False))),
+    ("dtypes of wide items", head_of([mark(38, ["<f8", [2**20]])] * 100)),
+    ("buffers of size 0", head_of([msgpack.ExtType(0, b"")] * 1000, [[3, 0]] * 1000)),
+    ("Decimal", head_of([mark(22, "1E+999999999999999")] * 100)),
+    ("range", head_of(mark(9, 0, mark(6, b"\x7f" * 1000), 1))),
+]
+
+
+@pytest.mark.parametrize(("name", "head"), MEMORY)
+def test_memory_is_bounded_by_what_came_in(name: str, head: bytes) -> None:
+    tracemalloc.start()
+    try:
+        finish(head)
+    except ProtocolError:
+        pass
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 100 * len(head) + 200_000, name
