@@ -154,7 +154,9 @@ class Incoming:
     def finish(self) -> object:
         """Return the value; to be called once, when all of `buffers` is filled.
 
-        Arrays are the memory that was filled, not a copy of it.
+        Arrays and bytearrays are the memory that was filled; large bytes, which cannot be filled, are copied
+        from it. The items of arrays are not looked at: a str array of a hostile peer may hold what is no
+        character.
 
         Raises
         ------

@@ -1,0 +1,45 @@
+"""What becomes a buffer, and in which order."""
+
+import numpy as np
+import pytest
+
+from pconnect.errors import UnsupportedValueError
+from pconnect.trees import BUFFER_CODE, TreeWriter
+from pconnect.value_types import TABLE
+
+MARKS = {code: f"mark {code}" for code in (BUFFER_CODE, *(entry.code for entry in TABLE))}
+
+
+def test_plain_values_are_left_alone() -> None:
+    for value in (None, 5, "a", [1, 2.5], {"a": None, "b": [True]}, b"abc"):
+        writer = TreeWriter(10, MARKS)
+        assert writer.write(value) == value
+        assert writer.table == [] and writer.buffers == []
+
+
+def test_marks_begin_lists() -> None:
+    writer = TreeWriter(10, MARKS)
+    assert writer.write([(1, [{2}]), {3: 4j}]) == [
+        ["mark 1", 1, [["mark 2", 2]]],
+        ["mark 4", 3, ["mark 7", 0.0, 4.0]],
+    ]
+
+
+def test_buffers_are_in_the_order_of_the_tree() -> None:
+    writer = TreeWriter(10, MARKS)
+    tree = writer.write({b"k" * 11: np.ones((2, 3), "<i2", order="F"), "b": [bytearray(12), bytes(10)]})
+    assert tree == ["mark 4", "mark 0", "mark 0", "b", ["mark 0", bytes(10)]]
+    assert writer.table == [[2, 11], [1, "<i2", [2, 3]], [3, 12]]
+    assert [buffer.nbytes for buffer in writer.buffers] == [11, 12, 12]
+
+
+def test_without_limit_there_are_no_buffers() -> None:
+    writer = TreeWriter(None, MARKS)
+    assert writer.write([bytes(5000), np.ones(1, "|u1")]) == [bytes(5000), ["mark 32", 0, "|u1", [1], b"\1"]]
+    assert writer.buffers == []
+
+
+def test_the_way_is_found_through_parts_and_keys() -> None:
+    with pytest.raises(UnsupportedValueError) as caught:
+        TreeWriter(10, MARKS).write([0, {"a": ({1: slice(None, [object()])},)}])
+    assert str(caught.value) == "value[1]['a'][0][1].stop[0]: cannot send <class 'object'>"
