@@ -37,9 +37,31 @@ class ServerConfig:
                 raise ConfigurationError(f"{option} {port}: a port is a number from 0 to 65535")
         if self.cmd_port == self.data_port != 0:
             raise ConfigurationError(f"--cmd-port and --data-port are both {self.cmd_port}: they must differ")
-        if not self.name or len(self.name) > 64 or not all(c.isalnum() or c in "-_." for c in self.name):
-            raise ConfigurationError(
-                f"--name {self.name!r}: use up to 64 letters, digits, '-', '_' and '.', it becomes a file's name"
-            )
-        if self.name.startswith("."):
-            raise ConfigurationError(f"--name {self.name!r}: a name does not begin with a dot")
+        if self.max_startups < 1:
+            raise ConfigurationError(f"--max-startups {self.max_startups}: nobody could log in")
+        for option, seconds in (
+            ("--login-timeout", self.login_timeout),
+            ("--silence-timeout", self.silence_timeout),
+        ):
+            if not 0 < seconds < float("inf"):
+                raise ConfigurationError(
+                    f"{option} {seconds:g}: a limit of time is a positive number of seconds"
+                )
+        check_server_name(self.name)
+
+
+def check_server_name(name: str) -> None:
+    """Refuse a name that no server can have.
+
+    Raises
+    ------
+    ConfigurationError
+        The text says why it cannot be used.
+    """
+    # The name becomes a file's: no path separators, and nothing hidden.
+    if not 0 < len(name) <= 64 or not all(c.isalnum() or c in "-_." for c in name):
+        raise ConfigurationError(
+            f"--name {name!r}: use up to 64 letters, digits, '-', '_' and '.', it becomes a file's name"
+        )
+    if name.startswith("."):
+        raise ConfigurationError(f"--name {name!r}: a name does not begin with a dot")

@@ -1,0 +1,63 @@
+"""The folder of what belongs to running servers: pid files, status files, log files."""
+
+import os
+import shlex
+import stat
+from pathlib import Path
+
+from srp_tools.errors import ConfigurationError
+
+
+def run_time_folder() -> Path:
+    """Return the run-time folder of this user; make it if it is missing.
+
+    It is ``$XDG_RUNTIME_DIR/pserver``, or ``/tmp/pserver-UID`` if that variable is unset, leads to a place
+    where no folder can be made, or names a login's own ``/run/user/UID``: systemd empties that one when the
+    user logs out, and the daemon, which goes on, could no longer be found or stopped.
+
+    Raises
+    ------
+    ConfigurationError
+        The folder is open to others, belongs to somebody else, or is no real folder; the text says how to
+        mend it.
+    OSError
+        The folder cannot be made.
+    """
+    base = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
+    if base.is_absolute() and Path("/run/user") not in base.parents:
+        folder = base / "pserver"
+        try:
+            return _make_private(folder)
+        except OSError:
+            # What cannot be made is no reason to do without, but what is there and cannot be trusted is.
+            pass
+    # Not the folder of TMPDIR: cluster schedulers give every job another one. Other users may have been there
+    # first, which is checked as it is for any folder.
+    return _make_private(Path(f"/tmp/pserver-{os.geteuid()}"))  # noqa: S108
+
+
+def _make_private(folder: Path) -> Path:
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        _check_private(folder)
+    return folder
+
+
+def _check_private(folder: Path) -> None:
+    """Refuse a folder into which others could have put a log, a status or a link that we would trust."""
+    # Not that of the target, if it is a symbolic link: others may be able to lead it elsewhere.
+    facts = folder.lstat()
+    mode = stat.S_IMODE(facts.st_mode)
+    if facts.st_uid != os.geteuid():
+        raise ConfigurationError(
+            f"{folder} belongs to somebody else (user id {facts.st_uid}); have it removed, "
+            f"or use a folder of your own, with: export XDG_RUNTIME_DIR=$HOME"
+        )
+    quoted = shlex.quote(str(folder))
+    if not stat.S_ISDIR(facts.st_mode):
+        raise ConfigurationError(f"{folder} is not a real folder, mend it with: rm {quoted}")
+    if mode & 0o077:
+        raise ConfigurationError(
+            f"the folder {folder} is open to others (mode {mode:04o}), mend it with: chmod 700 {quoted}"
+        )
