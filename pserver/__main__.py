@@ -1,0 +1,8 @@
+"""Lets ``python -m pserver`` do what the command `pserver` does."""
+
+import sys
+
+from pserver.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,307 @@
+"""The `pserver` command: start, stop and look at the servers of this machine, and see a demonstration."""
+
+import argparse
+import contextlib
+import dataclasses
+import importlib
+import json
+import logging
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from pserver.config import ServerConfig
+from pserver.control import check_start, open_log, start_server
+from pserver.pidfile import RunningServer, find_server, list_servers, stop_server
+from srp_tools.errors import ConfigurationError, ParallelError
+
+# The same as that of systemctl and of scripts in /etc/init.d (Linux Standard Base, section 22.2).
+_NOT_RUNNING = 3
+
+_START_EPILOG = """\
+The first start on a machine needs users: generate-srp-data makes them.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv
+        The arguments; ``None`` stands for those of the process.
+
+    Returns
+    -------
+    int
+        The exit status: 0; 1 after an error that was told on standard error; 3 if a server that was to be
+        stopped or looked at does not run; 130 after Ctrl-C.
+
+    Raises
+    ------
+    SystemExit
+        With status 2 for wrong usage, 0 for ``--help``.
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        # Has options of its own.
+        if arguments[:1] == ["demo"]:
+            return _demo(arguments[1:])
+        options = _parser().parse_args(arguments)
+        return _COMMANDS[options.command](options)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
+    except (ParallelError, OSError) as error:
+        print(f"pserver: {error}", file=sys.stderr)
+        return 1
+
+
+def parse_start(argv: Sequence[str]) -> ServerConfig:
+    """Return the settings that the options of ``pserver start`` mean.
+
+    Raises
+    ------
+    ConfigurationError
+        A setting cannot be used.
+    SystemExit
+        With status 2 for wrong usage.
+    """
+    return _config(_parser().parse_args(["start", *argv]))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pserver", description="Servers that lend their processors to who logs in.", allow_abbrev=False
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="start|stop|status|demo")
+    _add_start(commands)
+    help_name = "the server's name, default: %(default)s"
+    stop = commands.add_parser("stop", help="end a server", allow_abbrev=False)
+    stop.add_argument("--name", default=ServerConfig.name, help=help_name)
+    help_timeout = "how long it may take before it is killed, default: %(default)s"
+    stop.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help=help_timeout)
+    status = commands.add_parser("status", help="show running servers", allow_abbrev=False)
+    status.add_argument("--name", help="only this one, default: all")
+    status.add_argument("--json", action="store_true", help="print a list of objects, for programs")
+    commands.add_parser("demo", help="compute something on three servers of this machine")
+    return parser
+
+
+def _add_start(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command ``start``; the destinations of its options are the fields of `ServerConfig`."""
+    parser = commands.add_parser(
+        "start", help="start a server in the background", epilog=_START_EPILOG, allow_abbrev=False
+    )
+    add = parser.add_argument
+    default = ServerConfig()
+    add("--name", default=default.name, help="to run several, default: %(default)s")
+    for option, port, use in (
+        ("--cmd-port", default.cmd_port, "logins"),
+        ("--data-port", default.data_port, "data between nodes"),
+    ):
+        add(option, type=int, default=port, metavar="PORT", help=f"for {use}, 0: any, default: {port}")
+    add("--bind", metavar="ADDRESS", help="where to listen, default: all addresses; loopback with --no-tls")
+    add("--auth-file", type=Path, metavar="FILE", help="users and verifiers, default: generate-srp-data's")
+    add("--no-tls", dest="use_tls", action="store_false", help="no encryption and no login: not in a network")
+    add("--log-file", type=Path, metavar="FILE", help="default: in the run-time folder, or standard error")
+    add("--allow-root", action="store_true", help="start even as root")
+    count = "logins at work at once, default: %(default)s"
+    add("--max-startups", type=int, default=default.max_startups, metavar="N", help=count)
+    for option, seconds, use in (
+        ("--login-timeout", default.login_timeout, "a whole login may take"),
+        ("--silence-timeout", default.silence_timeout, "a connection may say nothing"),
+    ):
+        add(option, type=float, default=seconds, metavar="SECONDS", help=f"{use}, default: {seconds:g}")
+    add("--foreground", action="store_true", help="do not go to the background")
+    # For programs that start a server: a socket, on which it tells that it is ready or why not; that it shall
+    # end when their end of that socket is closed; that it shall not remain their child.
+    add("--parent-fd", type=int, help=argparse.SUPPRESS)
+    add("--lifeline", action="store_true", help=argparse.SUPPRESS)
+    add("--detach", action="store_true", help=argparse.SUPPRESS)
+
+
+def _config(options: argparse.Namespace) -> ServerConfig:
+    names = [field.name for field in dataclasses.fields(ServerConfig)]
+    return ServerConfig(**{name: getattr(options, name) for name in names})
+
+
+def _start(options: argparse.Namespace) -> int:
+    if options.foreground:
+        return _serve(options)
+    for name in ("parent_fd", "lifeline", "detach"):
+        if getattr(options, name) not in (None, False):
+            raise ConfigurationError(f"--{name.replace('_', '-')} goes only with --foreground")
+    config = _config(options)
+    status = start_server(config)
+    print(_describe(status))
+    print(f"Its log is {status['log_file']}")
+    default = config.name == ServerConfig.name
+    print(f"Stop it with: pserver stop{'' if default else f' --name {shlex.quote(config.name)}'}")
+    _warn_if_plain(status)
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    """Be the daemon."""
+    if options.detach:
+        _detach()
+    with _parent_socket(options.parent_fd) as parent:
+        try:
+            config = _config(options)
+            check_start(config)
+            _set_up_log(None if options.detach else config.log_file)
+            # Late: it brings numpy with it, which other commands need not wait for, and which starts threads
+            # that must not be there when `_detach` forks.
+            from pserver.daemon import serve  # noqa: PLC0415
+
+            def announce(status: dict[str, object]) -> None:
+                print(_describe(status), flush=True)
+                _warn_if_plain(status)
+                if parent is not None:
+                    _tell(parent, {"ready": status})  # an error ends the server: nobody would know of it
+
+            serve(config, announce, lifeline=parent if options.lifeline else None)
+        except (ParallelError, OSError) as error:
+            if parent is not None:
+                # A parent that has gone, or has been told already, does not need it.
+                with contextlib.suppress(OSError):
+                    _tell(parent, {"error": str(error)})
+            raise
+    return 0
+
+
+def _detach() -> None:
+    """Go on in a process that has no parent who would have to wait for it, see `pserver.control`."""
+    if os.fork() > 0:
+        os._exit(0)
+    # Not to keep the folder's file system from being unmounted.
+    os.chdir("/")
+
+
+@contextlib.contextmanager
+def _parent_socket(descriptor: int | None) -> Iterator[socket.socket | None]:
+    if descriptor is None:
+        yield None
+        return
+    with socket.socket(fileno=descriptor) as parent:
+        # A session that outlives the daemon must not keep the parent waiting for the end of file.
+        parent.set_inheritable(False)
+        yield parent
+
+
+def _tell(parent: socket.socket, answer: Mapping[str, object]) -> None:
+    try:
+        parent.sendall(json.dumps(answer).encode() + b"\n")
+    except ConnectionError as error:
+        raise ConnectionError("the program that started this server has gone") from error
+
+
+def _set_up_log(path: Path | None) -> None:
+    """Write one line for each event, to a file or to standard error."""
+    handler: logging.Handler = logging.StreamHandler()
+    if path is not None:
+        # Makes it, for its owner only.
+        open_log(path).close()
+        handler = logging.FileHandler(path)
+    logging.basicConfig(
+        handlers=[handler], level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+
+
+def _stop(options: argparse.Namespace) -> int:
+    stopped = stop_server(options.name, options.timeout)
+    if stopped is None:
+        return _report_none(options.name)
+    server = f"{stopped.name} (pid {stopped.pid})"
+    if stopped.killed:
+        print(f"pserver: {server} did not end within {options.timeout:g} s and was killed", file=sys.stderr)
+    else:
+        print(f"Stopped {server}.")
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    if options.name is None:
+        servers = list_servers()
+    else:
+        server = find_server(options.name)
+        servers = [] if server is None else [server]
+    if options.json:
+        print(json.dumps([dict(server.status) for server in servers], indent=2))
+    elif servers:
+        _print_table(servers)
+    else:
+        return _report_none(options.name)
+    return 0 if servers else _NOT_RUNNING
+
+
+def _demo(arguments: Sequence[str]) -> int:
+    try:
+        demo = importlib.import_module("pserver.demo")
+    except ImportError as error:
+        raise ConfigurationError(
+            f"the demonstration needs more packages ({error}); install them with: pip install 'pserver[demo]'"
+        ) from error
+    status = demo.main(arguments)
+    return int(status)
+
+
+def _report_none(name: str | None) -> int:
+    which = "no server" if name is None else f"no server named {name!r}"
+    print(f"pserver: {which} runs", file=sys.stderr)
+    return _NOT_RUNNING
+
+
+def _describe(status: Mapping[str, object]) -> str:
+    return (
+        f"The server {status['name']!r} (pid {status['pid']}) listens at {_address(status)}: "
+        f"command port {status['cmd_port']}, data port {status['data_port']}."
+    )
+
+
+def _address(status: Mapping[str, object]) -> str:
+    return str(status.get("bind") or "all addresses")
+
+
+def _warn_if_plain(status: Mapping[str, object]) -> None:
+    if not status["use_tls"]:
+        print(
+            "pserver: WARNING: without TLS there is no encryption and no login. Everybody who can reach "
+            f"{_address(status)}, port {status['cmd_port']}, and every user of this machine, "
+            f"can run any program as {status['user']}.",
+            file=sys.stderr,
+        )
+
+
+def _print_table(servers: Sequence[RunningServer]) -> None:
+    rows: list[tuple[str, ...]] = [("NAME", "PID", "COMMANDS", "DATA", "ADDRESS", "TLS", "SINCE", "SESSIONS")]
+    rows += [_row(server) for server in servers]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _row(server: RunningServer) -> tuple[str, ...]:
+    status = server.status
+    if "cmd_port" not in status:
+        return (server.name, str(server.pid), "starting", "", "", "", "", "")
+    started = status["started"]
+    sessions = status["sessions"]
+    return (
+        server.name,
+        str(server.pid),
+        str(status["cmd_port"]),
+        str(status["data_port"]),
+        _address(status),
+        "yes" if status["use_tls"] else "no",
+        f"{datetime.fromtimestamp(started):%Y-%m-%d %H:%M}" if isinstance(started, int | float) else "",
+        str(len(sessions)) if isinstance(sessions, list) else "",
+    )
+
+
+_COMMANDS = {"start": _start, "stop": _stop, "status": _status}
