@@ -133,9 +133,8 @@ def _config(options: argparse.Namespace) -> ServerConfig:
 def _start(options: argparse.Namespace) -> int:
     if options.foreground:
         return _serve(options)
-    for name in ("parent_fd", "lifeline", "detach"):
-        if getattr(options, name) not in (None, False):
-            raise ConfigurationError(f"--{name.replace('_', '-')} goes only with --foreground")
+    if options.parent_fd is not None or options.lifeline or options.detach:
+        raise ConfigurationError("--parent-fd, --lifeline and --detach go only with --foreground")
     config = _config(options)
     status = start_server(config)
     print(_describe(status))

@@ -58,10 +58,10 @@ def check_server_name(name: str) -> None:
     ConfigurationError
         The text says why it cannot be used.
     """
-    # The name becomes a file's: no path separators, and nothing hidden.
+    # The name becomes a file's: no path separators, nothing hidden, and nothing like an option.
     if not 0 < len(name) <= 64 or not all(c.isalnum() or c in "-_." for c in name):
         raise ConfigurationError(
             f"--name {name!r}: use up to 64 letters, digits, '-', '_' and '.', it becomes a file's name"
         )
-    if name.startswith("."):
-        raise ConfigurationError(f"--name {name!r}: a name does not begin with a dot")
+    if name.startswith((".", "-")):
+        raise ConfigurationError(f"--name {name!r}: a name does not begin with a dot or a hyphen")

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from srp_tools.errors import ConfigurationError
 
+# Below it logind makes a folder for every user who logs in (pam_systemd(8)).
+_LOGIN_FOLDERS = Path("/run/user")
+
 
 def run_time_folder() -> Path:
     """Return the run-time folder of this user; make it if it is missing.
@@ -24,7 +27,7 @@ def run_time_folder() -> Path:
         The folder cannot be made.
     """
     base = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
-    if base.is_absolute() and Path("/run/user") not in base.parents:
+    if base.is_absolute() and _LOGIN_FOLDERS not in base.parents:
         folder = base / "pserver"
         try:
             return _make_private(folder)
