@@ -1,0 +1,300 @@
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from pserver.cli import main
+from pserver.pidfile import PidFile, find_server, list_servers, stop_server
+from pserver.run_time import run_time_folder
+from srp_tools.credentials import server_file
+from tests.pserver.places import OPTIONS, add_user, listens, use_private_places
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    use_private_places(tmp_path, monkeypatch)
+    add_user()
+    yield
+    for server in list_servers():
+        stop_server(server.name)
+
+
+@contextlib.contextmanager
+def _foreground(*options: str, fds: Sequence[int] = ()) -> Iterator[subprocess.Popen[str]]:
+    """A server in the foreground; it is ended at the end."""
+    command = [sys.executable, "-m", "pserver", "start", "--foreground", *OPTIONS, *options]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, pass_fds=fds
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def _message(sock: socket.socket) -> dict[str, object]:
+    sock.settimeout(20)
+    with sock.makefile() as file:
+        message = json.loads(file.readline())
+    assert isinstance(message, dict)
+    return message
+
+
+def test_start_status_stop(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["start", *OPTIONS]) == 0
+    server = find_server("default")
+    assert server is not None
+    status = server.status
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert f"'default' (pid {status['pid']})" in out
+    assert f"command port {status['cmd_port']}, data port {status['data_port']}" in out
+    assert f"Its log is {run_time_folder() / 'default.log'}\n" in out
+    assert out.endswith("Stop it with: pserver stop\n")
+    assert listens(status["cmd_port"])
+
+    assert main(["status"]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ["NAME", "PID", "COMMANDS", "DATA", "ADDRESS", "TLS", "SINCE", "SESSIONS"]
+    ports = [str(status["cmd_port"]), str(status["data_port"])]
+    assert row.split()[:6] == ["default", str(status["pid"]), *ports, "127.0.0.1", "yes"]
+    assert row.split()[-1] == "0"
+
+    assert main(["stop"]) == 0
+    assert capsys.readouterr().out == f"Stopped default (pid {status['pid']}).\n"
+    assert not listens(status["cmd_port"])
+
+
+def test_a_name_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["start", *OPTIONS, "--name=my.one"]) == 0
+    assert capsys.readouterr().out.endswith("Stop it with: pserver stop --name my.one\n")
+    assert main(["stop", "--name", "default"]) == 3
+    assert main(["status", "--name=my.one"]) == 0
+    assert main(["stop", "--name=my.one"]) == 0
+
+
+def test_status_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["start", *OPTIONS, "--name=one"]) == 0
+    capsys.readouterr()
+    assert main(["status", "--json"]) == 0
+    (status,) = json.loads(capsys.readouterr().out)
+    keys = "bind cmd_port data_port log_file name pid sessions started use_tls user version"
+    assert sorted(status) == keys.split()
+    assert status["name"] == "one"
+    assert status["sessions"] == []
+    assert main(["status", "--json", "--name=one"]) == 0
+    assert json.loads(capsys.readouterr().out) == [status]
+    assert main(["status", "--json", "--name=two"]) == 3
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_server_that_starts_is_in_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    with PidFile("one"):
+        assert main(["status"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == ["one", str(os.getpid()), "starting"]
+
+
+def test_none_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status"]) == 3
+    assert main(["status", "--name", "one"]) == 3
+    assert main(["stop", "--name", "one"]) == 3
+    expected = ["no server runs", "no server named 'one' runs", "no server named 'one' runs"]
+    assert capsys.readouterr() == ("", "".join(f"pserver: {line}\n" for line in expected))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_foreground_ends_with_a_signal(number: signal.Signals) -> None:
+    with _foreground() as process:
+        line = _line(process)
+        server = find_server("default")
+        assert server is not None
+        assert server.pid == process.pid
+        assert f"command port {server.status['cmd_port']}, data port {server.status['data_port']}" in line
+        assert server.status["log_file"] is None
+        begin = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(10) == 0
+        assert time.monotonic() - begin < 1.0
+    assert find_server("default") is None
+
+
+def test_the_foreground_logs_to_standard_error_or_a_file(tmp_path: Path) -> None:
+    with _foreground() as process:
+        _line(process)
+        process.terminate()
+        _, err = process.communicate(timeout=10)
+    date = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO "
+    assert re.match(date, err)
+    log = tmp_path / "folder" / "log"
+    with _foreground(f"--log-file={log}") as process:
+        _line(process)
+        process.terminate()
+        assert process.communicate(timeout=10)[1] == ""
+    assert re.match(date, log.read_text())
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_stop_ends_one_in_the_foreground() -> None:
+    with _foreground() as process:
+        _line(process)
+        assert main(["stop"]) == 0
+        assert process.wait(10) == 0
+
+
+def test_a_parent_is_told_that_it_is_ready_and_may_go() -> None:
+    ours, theirs = socket.socketpair()
+    with _foreground(f"--parent-fd={theirs.fileno()}", fds=[theirs.fileno()]) as process:
+        theirs.close()
+        with ours:
+            message = _message(ours)
+            server = find_server("default")
+            assert server is not None
+            assert message == {"ready": server.status}
+        # Its parent has closed the socket, and it serves on.
+        assert listens(server.status["cmd_port"])
+        assert process.poll() is None
+
+
+def test_a_server_on_a_lifeline_ends_with_it() -> None:
+    ours, theirs = socket.socketpair()
+    with _foreground(f"--parent-fd={theirs.fileno()}", "--lifeline", fds=[theirs.fileno()]) as process:
+        theirs.close()
+        with ours:
+            assert _message(ours)["ready"]
+            assert process.poll() is None
+        assert process.wait(10) == 0
+
+
+def test_a_parent_is_told_why_it_cannot_start(capsys: pytest.CaptureFixture[str]) -> None:
+    ours, theirs = socket.socketpair()
+    server_file().unlink()
+    options = ["start", "--foreground", *OPTIONS, f"--parent-fd={theirs.detach()}"]
+    with ours:
+        assert main(options) == 1
+        error = _message(ours)["error"]
+    assert isinstance(error, str)
+    assert "generate-srp-data" in error
+    assert capsys.readouterr().err == f"pserver: {error}\n"
+
+
+def test_without_the_parent_that_waits_for_it_no_server_is_left() -> None:
+    ours, theirs = socket.socketpair()
+    ours.close()
+    with _foreground(f"--parent-fd={theirs.fileno()}", fds=[theirs.fileno()]) as process:
+        theirs.close()
+        _, err = process.communicate(timeout=20)
+        assert process.returncode == 1
+    assert err.endswith("pserver: the program that started this server has gone\n")
+    assert find_server("default") is None
+
+
+def test_without_tls_it_warns(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["start", "--cmd-port=0", "--data-port=0", "--allow-root", "--no-tls"]) == 0
+    err = capsys.readouterr().err
+    assert err.startswith("pserver: WARNING: without TLS there is no encryption and no login.")
+    assert "127.0.0.1" in err
+    server = find_server("default")
+    assert server is not None
+    main(["status"])
+    assert capsys.readouterr().out.splitlines()[1].split()[5] == "no"
+
+
+def test_the_reason_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+        assert main(["start", *OPTIONS, f"--cmd-port={port}"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("pserver: the server could not start: ")
+    assert str(port) in err
+
+
+def test_a_server_that_hangs_is_killed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["start", *OPTIONS]) == 0
+    server = find_server("default")
+    assert server is not None
+    os.kill(server.pid, signal.SIGSTOP)
+    capsys.readouterr()
+    assert main(["stop", "--timeout", "0.1"]) == 0
+    assert capsys.readouterr().err == (
+        f"pserver: default (pid {server.pid}) did not end within 0.1 s and was killed\n"
+    )
+    assert not listens(server.status["cmd_port"])
+
+
+def test_an_open_run_time_folder_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = run_time_folder()
+    folder.chmod(0o755)
+    for arguments in (["start", *OPTIONS], ["status"], ["stop"]):
+        assert main(arguments) == 1
+        assert f"chmod 700 {folder}" in capsys.readouterr().err
+    folder.chmod(0o700)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="asks for root")
+def test_root_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    options = [option for option in OPTIONS if option != "--allow-root"]
+    for mode in ([], ["--foreground"]):
+        assert main(["start", *options, *mode]) == 1
+        assert capsys.readouterr().err.startswith("pserver: this is root")
+    assert list_servers() == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["begin"], ["start", "--nice"], ["start", "--fore"], ["start", "--cmd-port=http"], ["stop", "one"]],
+)
+def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: pserver" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--detach", "--lifeline", "--parent-fd=0"])
+def test_options_for_programs_need_the_foreground(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["start", *OPTIONS, option]) == 1
+    assert "go only with --foreground" in capsys.readouterr().err
+
+
+def test_unusable_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["start", *OPTIONS, "--cmd-port=65536"]) == 1
+    assert main(["status", "--name=a/b"]) == 1
+    assert capsys.readouterr().err.count("pserver: --") == 2
+
+
+def test_the_module_is_the_command() -> None:
+    command = [sys.executable, "-m", "pserver", "status"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stderr == "pserver: no server runs\n"
+
+
+def test_the_demo_gets_its_own_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    demo = ModuleType("pserver.demo")
+    monkeypatch.setattr(demo, "main", len, raising=False)
+    monkeypatch.setitem(sys.modules, "pserver.demo", demo)
+    assert main(["demo", "--help", "x"]) == 2
+
+
+def test_the_demo_without_its_packages(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pserver.demo", None)
+    assert main(["demo"]) == 1
+    assert "pip install 'pserver[demo]'" in capsys.readouterr().err
