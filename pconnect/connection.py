@@ -1,0 +1,187 @@
+"""A message link to one peer: a channel, what waits to be sent, and what has arrived.
+
+Nothing here blocks and nothing here raises because of the peer: a connection that breaks remembers why, and whoever
+needs it asks (`Connection.error`). `pconnect.progress` decides when to call `flush` and `fill`.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from pconnect.errors import ConnectionLostError, ParallelError
+from pconnect.frames import DEFAULT_MAX_MESSAGE_BYTES, Kind
+from pconnect.protocol import Decoder, Message, Role, encode_message
+from srp_tools.channel import Channel
+
+# So much is read from one connection before the others have their turn.
+_FILL_BYTES = 2**23
+
+
+class Peer:
+    """What is known about the node at the other end beyond the bytes; the client fills this in for its servers."""
+
+    def check(self) -> None:
+        """Raise what makes waiting for this peer useless, if anything does."""
+
+    def interrupt(self) -> None:
+        """Interrupt what this peer is doing for us, because the user has lost patience."""
+
+    def explain(self, error: ParallelError) -> ParallelError:
+        """Return a better account of why the connection broke, if there is one."""
+        return error
+
+
+class Connection:
+    """The authenticated data link between two nodes; ``network[k]`` is the one to node `k`.
+
+    Users hand it to `psend`, `precv` and `select_sockets` and read its attributes; the methods are for the library.
+
+    Attributes
+    ----------
+    node
+        Number of the node at the other end.
+    host
+        Its host, as given to `pconnect`.
+    error
+        ``None``, or why the connection is closed.
+    """
+
+    def __init__(
+        self,
+        node: int,
+        host: str,
+        channel: Channel | None,
+        *,
+        role: Role = Role.NODE,
+        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+    ) -> None:
+        self.node = node
+        self.host = host
+        self.error: ParallelError | None = None
+        self.error_seen = False
+        self.peer = Peer()
+        self.on_message: Callable[[Message], None] = self._unexpected
+        self.values_received = 0
+        self.values_sent = 0
+        self.inbox: dict[int, deque[object]] = {}
+        self._channel = channel
+        self._decoder = Decoder(role, max_message_bytes)
+        self._max_message_bytes = max_message_bytes
+        self._out: deque[memoryview] = deque()
+
+    def __repr__(self) -> str:
+        state = "own node" if self._channel is None else f"closed: {self.error}" if self.error else "open"
+        return f"<connection to node {self.node} ({self.host}), {state}>"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this stands for the own node, which is in every network and has no link."""
+        return self._channel is None
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether what passes here is encrypted."""
+        return self._channel is not None and self._channel.encrypted
+
+    @property
+    def wants_to_write(self) -> bool:
+        """Whether something waits to be sent."""
+        return bool(self._out)
+
+    def fileno(self) -> int:
+        """Return the descriptor to poll, or -1."""
+        return -1 if self._channel is None else self._channel.fileno()
+
+    def post(self, kind: Kind, tag: int = 0, value: object = None) -> None:
+        """Put a message into the queue to be sent; arrays are not copied.
+
+        Raises
+        ------
+        UnsupportedValueError, MessageTooLargeError
+            Nothing was queued.
+        """
+        self.post_encoded(encode_message(kind, tag, value, self._max_message_bytes))
+
+    def post_encoded(self, buffers: list[bytes | memoryview]) -> None:
+        """Put an encoded message into the queue to be sent; it is dropped if the connection is closed."""
+        if self.error is None:
+            self.values_sent += 1
+            self._out.extend(map(memoryview, buffers))
+
+    def flush(self) -> None:
+        """Write what can be written now."""
+        channel, out = self._channel, self._out
+        assert channel is not None  # noqa: S101 - the own node is never written to
+        try:
+            while out:
+                view, sent, size = out[0], 0, len(out[0])
+                # One write may take as little as one TLS record of 16 KiB: this is the inner loop of every transfer.
+                while sent < size and (count := channel.send(view[sent:])):
+                    sent += count
+                if sent < size:
+                    out[0] = view[sent:]
+                    return
+                out.popleft()
+        except ConnectionLostError as error:
+            self.lose(error)
+
+    def keep_unsent(self) -> None:
+        """Copy what waits to be sent, so that its memory may change from now on."""
+        self._out = deque(memoryview(bytes(view)) for view in self._out)
+
+    def fill(self) -> bool:
+        """Read what has arrived; return whether more may be there that no poll would show."""
+        channel, decoder = self._channel, self._decoder
+        assert channel is not None  # noqa: S101 - the own node is never read from
+        total = 0
+        try:
+            while total < _FILL_BYTES:
+                buffer = decoder.get_buffer()
+                count = channel.receive_into(buffer)
+                if count is None:
+                    return False
+                if count == 0:
+                    raise ConnectionLostError("the peer closed the connection")
+                total += count
+                for message in decoder.received(count):
+                    self._take(message)
+                if count < len(buffer) and not decoder.in_message and not channel.pending():
+                    return False  # most likely nothing more is there; if it is, the next poll says so
+        except ParallelError as error:
+            self.lose(error)
+            return False
+        return True
+
+    def lose(self, error: ParallelError) -> None:
+        """Close the connection because of `error`. Values that have arrived stay in the inbox."""
+        if self.error is None:
+            self.error = error
+            self.close()
+
+    def close(self) -> None:
+        """Close the channel."""
+        if self._channel is not None:
+            self._out.clear()
+            self._channel.close()
+            self.error = self.error or ConnectionLostError("it was closed here")
+
+    def has_value(self, tag: int) -> bool:
+        """Whether a complete value with this tag is here."""
+        return bool(self.inbox.get(tag))
+
+    def take_value(self, tag: int) -> object:
+        """Remove the oldest value with this tag from the inbox and return it."""
+        queue = self.inbox[tag]
+        value = queue.popleft()
+        if not queue:
+            del self.inbox[tag]
+        return value
+
+    def _take(self, message: Message) -> None:
+        if message.kind is Kind.VALUE:
+            self.values_received += 1
+            self.inbox.setdefault(message.tag, deque()).append(message.value)
+        else:
+            self.on_message(message)
+
+    def _unexpected(self, message: Message) -> None:
+        raise AssertionError(f"nobody takes {message.kind.name}")

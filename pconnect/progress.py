@@ -1,0 +1,179 @@
+"""The one loop of a network: everything that blocks, blocks in `Progress.run_until`.
+
+There are no threads. While any call waits, all connections of the network are served: what waits to be sent goes out,
+what arrives is taken in. So two nodes that send to each other first, or a ring of them, do not wait for each other.
+
+Ctrl-C. Python's handler may raise between any two bytecodes, also in the middle of taking a message apart. Inside
+`Progress.shielded` the handler only takes a note, except while the loop sleeps in the system's poll, where nothing can
+be left half done. The note is honoured at the next poll, or at the end of the shielded block.
+"""
+
+import contextlib
+import selectors
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+from pconnect.connection import Connection
+from srp_tools.waiting import remaining
+
+_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+# A wait looks up at least this often, for conditions that change with time and not with an event.
+_LONGEST_SLEEP = 1.0
+
+
+class Progress:
+    """The descriptors of one network and the loop that serves them."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._connections: dict[Connection, int] = {}  # with the events it is registered for
+        self._unread: set[Connection] = set()  # OpenSSL holds bytes of these that no poll shows
+        self._shields = 0
+        self._sleeping = False
+        self._interrupted = False
+        self._handler: Callable[[int, FrameType | None], Any] = signal.default_int_handler
+
+    def add(self, connection: Connection) -> None:
+        """Serve a connection from now on, until it is closed."""
+        self._selector.register(connection.fileno(), _READ, connection)
+        self._connections[connection] = _READ
+
+    def remove(self, connection: Connection) -> None:
+        """Serve a connection no longer. It stays open."""
+        if self._connections.pop(connection, None) is not None:
+            self._selector.unregister(connection.fileno())
+        self._unread.discard(connection)
+
+    def watch(self, fileno: int, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever `fileno` can be read from."""
+        self._selector.register(fileno, _READ, callback)
+
+    def unwatch(self, fileno: int) -> None:
+        """End `watch`."""
+        self._selector.unregister(fileno)
+
+    def close(self) -> None:
+        """Close all connections and the loop."""
+        for connection in list(self._connections):
+            self.discard(connection)
+        self._selector.close()
+
+    def discard(self, connection: Connection) -> None:
+        """Close a connection and serve it no longer."""
+        self.remove(connection)
+        connection.close()
+
+    def run_until(self, condition: Callable[[], bool], deadline: float, what: str) -> None:
+        """Serve all connections until `condition` holds.
+
+        Parameters
+        ----------
+        condition
+            Looked at after each change; may raise to end the wait.
+        deadline
+            Instant of `time.monotonic`.
+        what
+            What is waited for, for the error.
+
+        Raises
+        ------
+        TimeoutError
+            The deadline passed and the condition does not hold. All connections are as usable as before.
+        KeyboardInterrupt
+            The user pressed Ctrl-C (or what another SIGINT handler raises). The same holds.
+        """
+        with self.shielded():
+            while not condition():
+                left = remaining(deadline)
+                if left == 0:
+                    raise TimeoutError(f"time limit passed while waiting for {what}")
+                self.poll(_LONGEST_SLEEP if left is None else min(left, _LONGEST_SLEEP))
+
+    def poll(self, timeout: float) -> None:
+        """Wait for at most `timeout` seconds until something can be read or written, and do it."""
+        self._update_events()
+        if self._unread:
+            timeout = 0
+        for entry, events in self._sleep(timeout):
+            owner = entry.data
+            if isinstance(owner, Connection):
+                self._serve(owner, events)
+            else:
+                owner()
+        for connection in list(self._unread):
+            self._serve(connection, _READ)
+
+    def flush(self, connection: Connection) -> None:
+        """Write what can be written to one connection now."""
+        before = connection.fileno()
+        connection.flush()
+        self._forget_closed(connection, before)
+
+    def _serve(self, connection: Connection, events: int) -> None:
+        before = connection.fileno()
+        if before < 0:
+            return
+        if events & _WRITE:
+            connection.flush()
+        if events & _READ and connection.fileno() >= 0:
+            if connection.fill():
+                self._unread.add(connection)
+            else:
+                self._unread.discard(connection)
+        self._forget_closed(connection, before)
+
+    def _forget_closed(self, connection: Connection, before: int) -> None:
+        if connection.fileno() < 0 and self._connections.pop(connection, None) is not None:
+            self._selector.unregister(before)
+            self._unread.discard(connection)
+
+    def _update_events(self) -> None:
+        for connection, events in self._connections.items():
+            wanted = _READ | _WRITE if connection.wants_to_write else _READ
+            if wanted != events:
+                self._selector.modify(connection.fileno(), wanted, connection)
+                self._connections[connection] = wanted
+
+    def _sleep(self, timeout: float) -> list[tuple[selectors.SelectorKey, int]]:
+        try:
+            self._sleeping = True
+            if self._interrupted:
+                self._sleeping = False
+                self._honour_interrupt()
+            return self._selector.select(timeout)
+        finally:
+            self._sleeping = False
+
+    @contextlib.contextmanager
+    def shielded(self) -> Iterator[None]:
+        """Keep Ctrl-C from interrupting what is done inside, except where the loop sleeps."""
+        if self._shields or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.getsignal(signal.SIGINT)
+        if not callable(before):  # ignored, or the system's default action: nothing of Python's would run
+            yield
+            return
+        self._handler = before
+        self._shields += 1
+        signal.signal(signal.SIGINT, self._on_interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+            self._shields -= 1
+            if self._interrupted:
+                self._honour_interrupt()
+
+    def _on_interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        self._interrupted = True
+        if self._sleeping:
+            self._sleeping = False
+            self._honour_interrupt()
+
+    def _honour_interrupt(self) -> None:
+        self._interrupted = False
+        self._handler(signal.SIGINT, None)
