@@ -1,0 +1,51 @@
+# make demo    three servers on this machine do real work, checked against plain numpy
+# make test    lint, types and all tests
+# Both make their own environment in .venv; nothing else has to be installed but Python 3.11 with pip.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# pip says nothing but errors: what it does is of interest only if it fails.
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --editable
+
+.PHONY: demo test check coverage bench clean
+
+demo: .venv/demo.stamp
+	$(BIN)/pserver demo
+
+# To let the thresholds decide, too, change the next line to: test: check coverage
+test: check
+
+# Child processes leave data files of their own, which `combine` gathers.
+check: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+# Thresholds on the data of the last `make check`.
+coverage: check
+	$(BIN)/coverage report --include='srp_tools/*,pconnect/*' --fail-under=95
+	$(BIN)/coverage report --include='pserver/*' --fail-under=85
+
+bench: .venv/dev.stamp
+	$(BIN)/python -m tests.benchmarks
+
+clean:
+	rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+
+# The environment and what is installed in it, each once, and again after a change of what is needed.
+.venv/made.stamp:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/demo.stamp: .venv/made.stamp pyproject.toml
+	$(INSTALL) '.[demo]'
+	touch $@
+
+.venv/dev.stamp: .venv/made.stamp pyproject.toml
+	$(INSTALL) '.[dev,demo]'
+	touch $@ .venv/demo.stamp

@@ -1,0 +1,138 @@
+"""The rules of the architecture, checked on the source text."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAYERS = ("srp_tools", "pconnect", "pserver")  # each imports only those left of it
+MAX_LINES = 400
+SOURCES = sorted(path.relative_to(ROOT) for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
+TESTS = sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py"))
+
+# The only homes of a module. A third-party package has one border, where its errors and types become ours.
+HOMES = {
+    "tlslite": {"srp_tools/login.py"},
+    "cryptography": {"srp_tools/certificates.py"},
+    "msgpack": {"pconnect/codec.py"},
+    "numpy": {
+        *(f"pconnect/{name}.py" for name in ("codec", "trees", "value_types", "arrays")),
+        "pserver/engine.py",
+        *(path.as_posix() for path in SOURCES if path.match("pserver/demo*.py")),
+    },
+    "threading": {
+        "pconnect/progress.py",  # asks whether it is the main thread, which gets the signals; starts none
+        "pconnect/hosts.py",  # the system's look-up of names has no time limit and cannot be cancelled
+    },
+}
+SANS_IO = {
+    f"pconnect/{name}.py" for name in ("frames", "codec", "trees", "value_types", "arrays", "protocol")
+}
+IO_MODULES = {"socket", "select", "selectors", "ssl", "threading", "subprocess", "time", "signal"}
+PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal"}
+
+# Modules whose tests are elsewhere: a command's entry, which the tests of the command line run.
+TESTED_ELSEWHERE = ("pserver/__main__.py",)
+# Modules without tests of their own yet. To become empty.
+NOT_YET_TESTED: tuple[str, ...] = (
+    "pconnect/client.py",
+    "pconnect/commands.py",
+    "pconnect/connection.py",
+    "pconnect/dial.py",
+    "pconnect/errors.py",
+    "pconnect/frames.py",
+    "pconnect/hosts.py",
+    "pconnect/local.py",
+    "pconnect/network.py",
+    "pconnect/primitives.py",
+    "pconnect/progress.py",
+    "pconnect/protocol.py",
+    "pserver/addresses.py",
+    "pserver/daemon.py",
+    "pserver/demo.py",
+    "pserver/demo_picture.py",
+    "pserver/engine.py",
+    "pserver/mesh.py",
+    "pserver/session.py",
+    "pserver/supervisor.py",
+    "srp_tools/certificates.py",
+    "srp_tools/channel.py",
+    "srp_tools/errors.py",
+    "srp_tools/login.py",
+    "srp_tools/waiting.py",
+)
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse((ROOT / path).read_text(encoding="utf-8"))
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Return the dotted names of all modules imported, also inside functions; a relative one has a dot."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                found |= {alias.name for alias in names}
+            case ast.ImportFrom(module=module, level=level):
+                found.add("." * level + (module or ""))
+            case ast.Call(
+                func=ast.Attribute(attr="import_module") | ast.Name(id="import_module" | "__import__"),
+                args=[ast.Constant(value=str() as name), *_],
+            ):
+                found.add(name)
+    return found
+
+
+def packages(tree: ast.AST) -> set[str]:
+    return {name.split(".")[0] for name in imported(tree)}
+
+
+def every(paths: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("path", paths, ids=[path.as_posix() for path in paths])
+
+
+def test_the_lists_name_files_that_exist() -> None:
+    named = SANS_IO.union(TESTED_ELSEWHERE)
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@every(SOURCES)
+def test_a_layer_imports_only_those_below(path: Path) -> None:
+    layer = LAYERS.index(path.parts[0])
+    assert packages(parsed(path)) & {*LAYERS[layer + 1 :], "tests"} == set()
+
+
+@every(SOURCES)
+def test_imports_are_absolute(path: Path) -> None:
+    assert [name for name in imported(parsed(path)) if name.startswith(".")] == []
+
+
+@every(SOURCES)
+def test_fenced_modules_stay_at_home(path: Path) -> None:
+    used = packages(parsed(path))
+    assert [name for name, homes in HOMES.items() if name in used and path.as_posix() not in homes] == []
+
+
+@every([path for path in SOURCES if path.as_posix() in SANS_IO])
+def test_the_core_does_no_input_or_output(path: Path) -> None:
+    assert packages(parsed(path)) & IO_MODULES == set()
+
+
+@every(SOURCES + TESTS)
+def test_no_star_and_no_pickle(path: Path) -> None:
+    tree = parsed(path)
+    assert packages(tree) & PICKLES == set()
+    assert not any(isinstance(node, ast.alias) and node.name == "*" for node in ast.walk(tree))
+
+
+@every(SOURCES + TESTS)
+def test_a_file_can_be_read_at_one_go(path: Path) -> None:
+    assert len((ROOT / path).read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+@every([path for path in SOURCES if path.name != "__init__.py"])
+def test_a_module_has_its_tests(path: Path) -> None:
+    has_tests = (ROOT / "tests" / path.parent / f"test_{path.name}").exists()
+    assert has_tests or path.as_posix() in TESTED_ELSEWHERE + NOT_YET_TESTED
