@@ -1,0 +1,51 @@
+"""Numerical computing on several machines, from a script or notebook.
+
+`pconnect` logs in at servers and returns a `Network`; `reval` runs code there, `psend` and `precv` move values between
+any two nodes, `select_sockets` waits for many; `sclose` ends it all. `local_network` needs no second machine.
+"""
+
+from pconnect.client import pconnect
+from pconnect.commands import Command
+from pconnect.connection import Connection
+from pconnect.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectError,
+    ConnectionLostError,
+    CredentialError,
+    EngineDiedError,
+    MessageTooLargeError,
+    ParallelError,
+    ProtocolError,
+    RemoteError,
+    UnsupportedValueError,
+)
+from pconnect.local import local_network
+from pconnect.network import Network
+from pconnect.primitives import network_get_info, precv, psend, reval, rfeval, sclose, select_sockets
+
+__all__ = [
+    "AuthenticationError",
+    "Command",
+    "ConfigurationError",
+    "ConnectError",
+    "Connection",
+    "ConnectionLostError",
+    "CredentialError",
+    "EngineDiedError",
+    "MessageTooLargeError",
+    "Network",
+    "ParallelError",
+    "ProtocolError",
+    "RemoteError",
+    "UnsupportedValueError",
+    "local_network",
+    "network_get_info",
+    "pconnect",
+    "precv",
+    "psend",
+    "reval",
+    "rfeval",
+    "sclose",
+    "select_sockets",
+]

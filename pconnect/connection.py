@@ -6,6 +6,7 @@ needs it asks (`Connection.error`). `pconnect.progress` decides when to call `fl
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from pconnect.errors import ConnectionLostError, ParallelError
 from pconnect.frames import DEFAULT_MAX_MESSAGE_BYTES, Kind
@@ -59,7 +60,9 @@ class Connection:
         self.error: ParallelError | None = None
         self.error_seen = False
         self.peer = Peer()
+        self.mesh: Any = None  # the `pconnect.network.Mesh` it belongs to
         self.on_message: Callable[[Message], None] = self._unexpected
+        self.on_lost: Callable[[ParallelError], None] = lambda _: None
         self.values_received = 0
         self.values_sent = 0
         self.inbox: dict[int, deque[object]] = {}
@@ -86,6 +89,11 @@ class Connection:
     def wants_to_write(self) -> bool:
         """Whether something waits to be sent."""
         return bool(self._out)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """How much waits to be sent."""
+        return sum(map(len, self._out))
 
     def fileno(self) -> int:
         """Return the descriptor to poll, or -1."""
@@ -156,6 +164,7 @@ class Connection:
         if self.error is None:
             self.error = error
             self.close()
+            self.on_lost(error)
 
     def close(self) -> None:
         """Close the channel."""

@@ -1,0 +1,5 @@
+"""The server: a daemon that lets those who know a password compute on this machine."""
+
+from pserver.control import pserver
+
+__all__ = ["pserver"]

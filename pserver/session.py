@@ -1,0 +1,377 @@
+"""The supervisor: the login of one client, then everything about its engine that is not computing.
+
+The supervisor owns the command channel. It passes commands to the engine one at a time, so that an interrupt can only
+meet the command it was meant for; streams what the engine prints; and notices at once when the client is gone or the
+engine has died. It runs no user code and stays responsive whatever the engine does.
+"""
+
+import contextlib
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from collections import deque
+from dataclasses import dataclass
+from multiprocessing.connection import Connection as PipeEnd
+from pathlib import Path
+from typing import Any
+
+from pconnect import codec
+from pconnect.connection import Connection
+from pconnect.dial import DEFAULT_PEER_TIMEOUT, prepare
+from pconnect.errors import ParallelError, ProtocolError
+from pconnect.frames import HELLO, Kind, Preamble, Purpose
+from pconnect.progress import Progress
+from pconnect.protocol import Message, Role
+from pserver.addresses import own_addresses
+from pserver.engine import engine_main
+from srp_tools import waiting
+from srp_tools.certificates import Identity, NodeKey
+from srp_tools.channel import Channel, start_tls, tls_context
+from srp_tools.login import accept_login
+from srp_tools.verifiers import VerifierFile
+from srp_tools.waiting import Steps, deadline_after, run
+
+log = logging.getLogger("pserver")
+
+_MAX_OUTPUT_BYTES = 2**20  # printed and not yet taken by the client; beyond it the engine waits in its print
+_OUTPUT_CHUNK_BYTES = 2**16
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """What a session needs to know of the server; see `pserver.config.ServerConfig`."""
+
+    auth_file: Path | None  # None: no encryption, no login
+    data_port: int
+    bind: str | None
+    login_timeout: float
+    log_file: Path | None
+    peer: str
+
+
+def session_main(
+    sock: socket.socket, control: socket.socket, settings: SessionSettings, preamble: bytes
+) -> None:
+    """Be one session, from login to close; the target of a process of the fork server."""
+    os.setsid()  # Ctrl-C at the daemon's terminal is for the daemon
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(
+        filename=settings.log_file, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    prepare(sock, DEFAULT_PEER_TIMEOUT)
+    deadline = deadline_after(settings.login_timeout)
+    try:
+        client = run(_log_in(sock, control, settings, preamble), deadline)
+    except (ParallelError, OSError) as error:
+        log.warning("login from %s failed: %s", settings.peer, error)
+        sock.close()
+        return
+    with contextlib.closing(_Supervisor(client)) as supervisor:
+        supervisor.run()
+
+
+@dataclass(frozen=True)
+class _Client:
+    """A client that has logged in."""
+
+    channel: Channel
+    network_id: bytes
+    node: int
+    identity: Identity | None
+    handover: socket.socket  # the engine's end: the daemon puts data connections in at the other
+
+
+def _log_in(
+    sock: socket.socket, control: socket.socket, settings: SessionSettings, preamble: bytes
+) -> Steps[_Client]:
+    offer = {
+        "key": b"",
+        "data_port": settings.data_port,
+        "addresses": own_addresses(settings.bind),
+    }
+    if settings.auth_file is None:
+        words = Preamble.unpack(preamble)
+        reply = codec.pack(offer)
+        accepted = Preamble(Purpose.ACCEPTED, words.network_id).pack()
+        yield from waiting.send_all(sock, accepted + len(reply).to_bytes(2, "big") + reply)
+        handover = _register(control, "(no login)", words.network_id, words.to_node)
+        channel = Channel(sock)
+        yield from channel.send_all(HELLO)
+        return _Client(channel, words.network_id, words.to_node, None, handover)
+    key = NodeKey()
+    offer["key"] = key.public_bytes()
+    user, data = yield from accept_login(sock, VerifierFile(settings.auth_file).lookup, codec.pack(offer))
+    answer = codec.unpack(data)
+    try:
+        network_id, node = answer["network"], answer["node"]
+        identity = key.identity(network_id, node, answer["certificate"], answer["authority"])
+        context = tls_context(identity, server_side=True)
+    except (TypeError, KeyError, ValueError, OSError) as error:
+        raise ProtocolError(f"the client's answer cannot be understood: {error!r}") from error
+    handover = _register(control, user, network_id, node)
+    channel = yield from start_tls(sock, context, network_id, 0, server_side=True)
+    yield from channel.send_all(HELLO)
+    return _Client(channel, network_id, node, identity, handover)
+
+
+def _register(control: socket.socket, user: str, network_id: bytes, node: int) -> socket.socket:
+    """Tell the daemon whose data connections are ours; return the socket on which they come."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        told = {"user": user, "network": network_id.hex(), "node": node}
+        socket.send_fds(control, [json.dumps(told).encode()], [theirs.fileno()])
+    control.settimeout(10)
+    if control.recv(100) != b"ok":
+        ours.close()
+        raise ProtocolError(f"node {node} of network {network_id.hex()} is here already")
+    return ours
+
+
+class _Supervisor:
+    """A session after its login."""
+
+    def __init__(self, client: _Client) -> None:
+        self._client = client
+        self._progress = Progress()
+        self._command = Connection(client.node, "client", client.channel, role=Role.SUPERVISOR)
+        self._command.on_message = self._from_client
+        self._progress.add(self._command)
+        self._queue: deque[tuple[int, str]] = deque()
+        self._running: int | None = None
+        self._directory: str | None = None  # a temporary one that is ours to remove
+        self._meshed = False
+        self._exit_code: int | None = None
+        self._paused: list[PipeEnd] = []
+        self._stop_reason = ""
+        self._closing = False
+        self._start_engine()
+        self._catch_sigterm()
+
+    def _start_engine(self) -> None:
+        ours, theirs = socket.socketpair()
+        self._output, outputs = [], []
+        for _ in range(2):
+            reader, writer = multiprocessing.Pipe(duplex=False)
+            self._output.append(reader)
+            outputs.append(writer)
+        self._streams = tuple(self._output)
+        lifeline, self._lifeline = multiprocessing.Pipe(duplex=False)
+        self._process = multiprocessing.get_context("forkserver").Process(
+            target=engine_main, args=(theirs, self._client.handover, outputs, lifeline)
+        )
+        self._process.start()
+        assert self._process.pid is not None  # noqa: S101 - it was started
+        self._pidfd = os.pidfd_open(self._process.pid)
+        for end in (theirs, self._client.handover, lifeline, *outputs):
+            end.close()
+        ours.setblocking(False)
+        self._engine = Connection(self._client.node, "engine", Channel(ours), role=Role.OVERSEER)
+        self._engine.on_message = self._from_engine
+        self._progress.add(self._engine)
+        for reader in self._output:
+            os.set_blocking(reader.fileno(), False)
+            self._watch_output(reader)
+        self._progress.watch(self._process.sentinel, self._engine_died)
+
+    def _catch_sigterm(self) -> None:
+        self._wakeup, theirs = socket.socketpair()
+        self._wakeup_end = theirs
+        theirs.setblocking(False)
+        signal.set_wakeup_fd(theirs.fileno())
+        signal.signal(signal.SIGTERM, lambda *_: None)
+
+        def stop() -> None:
+            self._wakeup.recv(1)
+            self._stop_reason = "the server was stopped"
+
+        self._progress.watch(self._wakeup.fileno(), stop)
+
+    def run(self) -> None:
+        """Serve the client until it closes the network, or is gone, or the server stops."""
+        while not (self._stop_reason or self._command.error):
+            self._progress.poll(60.0)
+            self._resume_output()
+        if self._stop_reason and not self._command.error:
+            self._tell(Kind.STOPPING, self._stop_reason)
+
+    def close(self) -> None:
+        """End the engine and leave nothing behind."""
+        if self._exit_code is None:
+            # The whole group: whatever the engine has started is to end with it. The engine is not yet reaped as far
+            # as we know, so the group is its own and no other's.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid or 0, signal.SIGKILL)
+            self._process.join(5)
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+        self._progress.close()
+        signal.set_wakeup_fd(-1)
+        if self._command.error:
+            log.info("client of session %d is gone: %s", os.getpid(), self._command.error)
+
+    def _tell(self, kind: Kind, value: object, tag: int = 0) -> None:
+        """Send the last words of a session."""
+        self._command.post(kind, tag, value)
+        with contextlib.suppress(TimeoutError):
+            self._progress.run_until(
+                lambda: not self._command.wants_to_write, deadline_after(1.0), "the client"
+            )
+
+    # --- what the client says ---
+
+    def _from_client(self, message: Message) -> None:
+        match message.kind:
+            case Kind.SETUP:
+                self._set_up(message.value)
+            case Kind.COMMAND:
+                self._queue.append((message.tag, message.value))
+                self._next_command()
+            case Kind.INTERRUPT:
+                self._interrupt(message.tag)
+            case Kind.KILL:
+                self._signal(signal.SIGKILL)
+            case Kind.QUERY:
+                self._command.post(Kind.FACTS, message.tag, self._facts())
+            case Kind.CLOSE:
+                self._close_engine(message.tag / 1000)
+        self._progress.flush(self._command)
+
+    def _set_up(self, setup: dict[str, Any]) -> None:
+        setup["directory_is_clients"] = _is_usable(setup["directory"])
+        if not setup["directory_is_clients"]:
+            setup["directory"] = self._directory = tempfile.mkdtemp(prefix="pserver-")
+        identity = self._client.identity
+        setup["node"] = self._client.node
+        setup["identity"] = identity and [identity.key_pem, identity.certificate, identity.authority]
+        self._engine.post(Kind.SETUP, 0, setup)
+        self._progress.flush(self._engine)
+
+    def _next_command(self) -> None:
+        if self._queue and self._running is None and self._meshed and self._exit_code is None:
+            self._running, source = self._queue.popleft()
+            self._engine.post(Kind.COMMAND, self._running, source)
+            self._progress.flush(self._engine)
+
+    def _interrupt(self, tag: int) -> None:
+        while self._queue and self._queue[0][0] <= tag:
+            cancelled, _ = self._queue.popleft()
+            failure = {
+                "type": "KeyboardInterrupt",
+                "traceback": "KeyboardInterrupt: before it began",
+                "values_sent": 0,
+            }
+            self._command.post(Kind.DONE, cancelled, failure)
+        if self._running is not None and self._running <= tag:
+            self._signal(signal.SIGINT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, number)
+
+    def _facts(self) -> dict[str, Any]:
+        memory = None
+        with contextlib.suppress(OSError):
+            pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+            memory = pages * os.sysconf("SC_PAGE_SIZE")
+        return {"load": os.getloadavg()[0], "memory_bytes": memory}
+
+    def _close_engine(self, patience: float) -> None:
+        """Let the engine end by itself; say whether it had to be killed."""
+        self._queue.clear()
+        self._closing = True
+        if self._exit_code is None:
+            if self._running is not None:
+                self._signal(signal.SIGINT)
+            self._engine.post(Kind.CLOSE)
+            with contextlib.suppress(TimeoutError):
+                self._progress.run_until(
+                    lambda: self._exit_code is not None, deadline_after(patience), "the engine"
+                )
+        self._tell(Kind.CLOSED, self._exit_code is None)
+        self._stop_reason = "the network was closed"
+        # The client closes its end when it has heard from all; until then we keep ours, else it would see us lost.
+        with contextlib.suppress(TimeoutError):
+            self._progress.run_until(
+                lambda: self._command.error is not None, deadline_after(5.0), "the client"
+            )
+
+    # --- what the engine says, prints, and how it ends ---
+
+    def _from_engine(self, message: Message) -> None:
+        self._drain_output()  # what a command printed comes before its end
+        if message.kind is Kind.DONE:
+            self._running = None
+        elif not message.value.get("errors"):
+            self._meshed = True
+        self._command.post(message.kind, message.tag, message.value)
+        self._progress.flush(self._command)
+        self._next_command()
+
+    def _watch_output(self, reader: PipeEnd) -> None:
+        self._progress.watch(reader.fileno(), lambda: self._pass_output(reader))
+
+    def _pass_output(self, reader: PipeEnd) -> bool:
+        """Pass on what the engine printed; return whether there may be more."""
+        if self._command.unsent_bytes > _MAX_OUTPUT_BYTES:
+            self._progress.unwatch(reader.fileno())
+            self._paused.append(reader)
+            return False
+        try:
+            data = os.read(reader.fileno(), _OUTPUT_CHUNK_BYTES)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._progress.unwatch(reader.fileno())
+            self._output.remove(reader)
+            reader.close()
+            return False
+        self._command.post(Kind.OUTPUT, 1 + self._streams.index(reader), data)
+        self._progress.flush(self._command)
+        return True
+
+    def _drain_output(self) -> None:
+        for reader in [reader for reader in self._output if reader not in self._paused]:
+            while self._pass_output(reader):
+                pass
+
+    def _resume_output(self) -> None:
+        if self._paused and self._command.unsent_bytes < _MAX_OUTPUT_BYTES // 2:
+            readers, self._paused = self._paused, []
+            for reader in readers:
+                self._watch_output(reader)
+
+    def _engine_died(self) -> None:
+        self._progress.unwatch(self._process.sentinel)
+        self._process.join()
+        self._exit_code = self._process.exitcode
+        while self._engine.error is None and self._engine.fill():
+            pass  # what it said last
+        self._drain_output()
+        if not self._closing:
+            self._command.post(Kind.DIED, 0, describe_exit(self._exit_code))
+            self._progress.flush(self._command)
+
+
+def describe_exit(code: int | None) -> str:
+    """Return how a process ended in words.
+
+    Examples
+    --------
+    >>> describe_exit(3), describe_exit(-9)
+    ('exit status 3', 'SIGKILL')
+    """
+    if code is not None and code < 0:
+        try:
+            return signal.Signals(-code).name
+        except ValueError:
+            return f"signal {-code}"
+    return f"exit status {code}"
+
+
+def _is_usable(directory: object) -> bool:
+    return isinstance(directory, str) and Path(directory).is_dir() and os.access(directory, os.R_OK | os.X_OK)
