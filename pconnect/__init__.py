@@ -22,7 +22,8 @@ from pconnect.errors import (
 )
 from pconnect.local import local_network
 from pconnect.network import Network
-from pconnect.primitives import network_get_info, precv, psend, reval, rfeval, sclose, select_sockets
+from pconnect.primitives import precv, psend, select_sockets
+from pconnect.remote import network_get_info, reval, rfeval, sclose
 
 __all__ = [
     "AuthenticationError",

@@ -73,7 +73,9 @@ class RemoteError(ParallelError, RuntimeError):
     """
 
     def __init__(self, node: int, host: str, command: str, type_name: str, remote_traceback: str) -> None:
-        shown = command if len(command) <= 60 and "\n" not in command else command.split("\n", 1)[0][:57] + "..."
+        shown = (
+            command if len(command) <= 60 and "\n" not in command else command.split("\n", 1)[0][:57] + "..."
+        )
         super().__init__(
             f"{type_name} at node {node} ({host}) in command {shown!r}\n"
             f"--- traceback of node {node} ---\n{remote_traceback.rstrip()}"

@@ -1,7 +1,7 @@
 """The network: an ordered set of connections, and the parts of it that indexing gives."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, overload
+from typing import Any, SupportsIndex, overload
 
 from pconnect.connection import Connection
 from pconnect.errors import ConfigurationError, ConnectionLostError
@@ -91,11 +91,11 @@ class Network(Sequence[Connection]):
         return (self.mesh.connections[node] for node in self.nodes)
 
     @overload
-    def __getitem__(self, index: int) -> Connection: ...
+    def __getitem__(self, index: SupportsIndex) -> Connection: ...
     @overload
     def __getitem__(self, index: slice | Iterable[int]) -> "Network": ...
-    def __getitem__(self, index: int | slice | Iterable[int]) -> "Connection | Network":
-        if hasattr(index, "__index__"):
+    def __getitem__(self, index: SupportsIndex | slice | Iterable[int]) -> "Connection | Network":
+        if isinstance(index, SupportsIndex):
             try:
                 return self.mesh.connections[self.nodes[index]]
             except IndexError:

@@ -47,7 +47,7 @@ class Progress:
             self._selector.unregister(connection.fileno())
         self._unread.discard(connection)
 
-    def watch(self, fileno: int, callback: Callable[[], None]) -> None:
+    def watch(self, fileno: int, callback: Callable[[], object]) -> None:
         """Call `callback` whenever `fileno` can be read from."""
         self._selector.register(fileno, _READ, callback)
 

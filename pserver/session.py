@@ -89,7 +89,7 @@ class _Client:
 def _log_in(
     sock: socket.socket, control: socket.socket, settings: SessionSettings, preamble: bytes
 ) -> Steps[_Client]:
-    offer = {
+    offer: dict[str, Any] = {
         "key": b"",
         "data_port": settings.data_port,
         "addresses": own_addresses(settings.bind),
@@ -106,7 +106,7 @@ def _log_in(
     key = NodeKey()
     offer["key"] = key.public_bytes()
     user, data = yield from accept_login(sock, VerifierFile(settings.auth_file).lookup, codec.pack(offer))
-    answer = codec.unpack(data)
+    answer: Any = codec.unpack(data)
     try:
         network_id, node = answer["network"], answer["node"]
         identity = key.identity(network_id, node, answer["certificate"], answer["authority"])
@@ -154,7 +154,8 @@ class _Supervisor:
 
     def _start_engine(self) -> None:
         ours, theirs = socket.socketpair()
-        self._output, outputs = [], []
+        self._output: list[PipeEnd] = []
+        outputs: list[PipeEnd] = []
         for _ in range(2):
             reader, writer = multiprocessing.Pipe(duplex=False)
             self._output.append(reader)
@@ -167,8 +168,10 @@ class _Supervisor:
         self._process.start()
         assert self._process.pid is not None  # noqa: S101 - it was started
         self._pidfd = os.pidfd_open(self._process.pid)
-        for end in (theirs, self._client.handover, lifeline, *outputs):
+        for end in (lifeline, *outputs):
             end.close()
+        theirs.close()
+        self._client.handover.close()
         ours.setblocking(False)
         self._engine = Connection(self._client.node, "engine", Channel(ours), role=Role.OVERSEER)
         self._engine.on_message = self._from_engine

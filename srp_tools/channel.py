@@ -1,11 +1,12 @@
 """A non-blocking byte stream, encrypted with TLS 1.3 (OpenSSL) or, by the user's choice, plain.
 
-One class serves both. Reading and writing never block; a call that cannot go on says so, and the caller waits for the
-socket with whatever else it waits for.
+One class serves both. Reading and writing never block; a call that cannot go on says so, and the caller waits
+for the socket with whatever else it waits for.
 
-TLS needs two things to be kept in mind. OpenSSL may hold decrypted bytes that no poll of the socket shows: `pending`
-tells. And a write that could not be finished must be repeated with the same bytes: OpenSSL has encrypted a record of
-them already (the memory may be another, Python sets ``SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER``).
+TLS needs two things to be kept in mind. OpenSSL may hold decrypted bytes that no poll of the socket shows:
+`pending` tells. And a write that could not be finished must be repeated with the same bytes: OpenSSL has
+encrypted a record of them already (the memory may be another, Python sets
+``SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER``).
 """
 
 import contextlib
@@ -56,7 +57,7 @@ class Channel:
             The peer is gone.
         """
         try:
-            return self._tls.write(data) if self._tls else self._sock.send(data)  # type: ignore[arg-type]
+            return self._tls.write(data) if self._tls else self._sock.send(data)
         except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
             return 0
         except OSError as error:
@@ -71,8 +72,11 @@ class Channel:
             The connection broke, or the peer sent what does not decrypt.
         """
         try:
+            if self._tls is None:
+                return self._sock.recv_into(buffer)
             # SSLSocket.read is recv_into without a layer of checks; both return 0 at the end of the stream.
-            return self._tls.read(len(buffer), buffer) if self._tls else self._sock.recv_into(buffer)  # type: ignore[arg-type, return-value]
+            count: int = self._tls.read(len(buffer), buffer)  # type: ignore[assignment]
+            return count
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return None
         except OSError as error:
@@ -151,8 +155,8 @@ def start_tls(
     Returns
     -------
     Channel
-        It owns `sock`. In TLS 1.3 a client learns only with its first read that the server refused its certificate:
-        the server should say a word before the client relies on the connection.
+        It owns `sock`. In TLS 1.3 a client learns only with its first read that the server refused its
+        certificate: the server should say a word before the client relies on the connection.
 
     Raises
     ------

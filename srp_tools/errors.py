@@ -9,7 +9,8 @@
     ├── ConnectError (ConnectionError)           a network could not be made; names each host and its reason
     └── ConnectionLostError (ConnectionError)    a peer is gone; its connection is closed
 
-`pconnect.errors` adds those of messages and commands. A limit of time that passed is the builtin `TimeoutError`.
+`pconnect.errors` adds those of messages and commands. A limit of time that passed is the builtin
+`TimeoutError`.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,10 @@
 """Steps that wait: one way to write a handshake, three ways to run it.
 
-A handshake is written as a generator that does what it can without blocking and yields a `Wait` where it cannot go on.
-The server runs one with `run`; a client runs the handshakes with all its servers side by side with `run_all`, so that
-many logins last no longer than the slowest, without threads. (psycopg's ``generators.py`` and ``waiting.py`` have the
-same shape.) Every run has a deadline: an instant of `time.monotonic`.
+A handshake is written as a generator that does what it can without blocking and yields a `Wait` where it
+cannot go on. The server runs one with `run`; a client runs the handshakes with all its servers side by side
+with `run_all`, so that many logins last no longer than the slowest, without threads. (psycopg's
+``generators.py`` and ``waiting.py`` have the same shape.) Every run has a deadline: an instant of
+`time.monotonic`.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import selectors
 import socket
 import time
 from collections.abc import Generator, Hashable, Mapping
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -65,8 +66,9 @@ def run_all(steps: Mapping[K, Steps[T]], deadline: float) -> dict[K, T | Excepti
     Returns
     -------
     dict
-        For each key the result of its steps, or the exception they ended with: a `TimeoutError` for those that had not
-        ended by the deadline (they were closed where they waited). The failure of one does not end the others.
+        For each key the result of its steps, or the exception they ended with: a `TimeoutError` for those
+        that had not ended by the deadline (they were closed where they waited). The failure of one does not
+        end the others.
     """
     runner = _Runner[K, T]()
     with runner.selector:
@@ -109,14 +111,14 @@ class _Runner(Generic[K, T]):
             wait = next(generator) if error is None else generator.throw(error)
         except StopIteration as end:
             self.outcomes[key] = end.value
-        except Exception as failure:  # noqa: BLE001 - the outcome of these steps, for the caller to raise or report
+        except Exception as failure:  # noqa: BLE001 - the outcome of these steps, for the caller
             self.outcomes[key] = failure
         else:
             self.selector.register(wait.fileno, wait.events, key)
             self.waits[key] = wait, generator
 
 
-def connect(family: int, address: tuple[str | int, ...]) -> Steps[socket.socket]:
+def connect(family: int, address: tuple[Any, ...]) -> Steps[socket.socket]:
     """Open a TCP connection to one socket address and return the non-blocking socket.
 
     Raises
