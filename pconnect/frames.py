@@ -123,8 +123,7 @@ class Header(NamedTuple):
             raise ProtocolError(f"not a message of this protocol (it begins with {bytes(data[:4])!r})")
         if head_bytes + payload_bytes > max_message_bytes:
             raise ProtocolError(
-                f"a message of {head_bytes + payload_bytes} bytes is announced, the limit is
-                {max_message_bytes}"
+                f"a message of {head_bytes + payload_bytes} bytes is announced, the limit is {max_message_bytes}"
             )
         try:
             return cls(_KINDS[kind], tag, head_bytes, payload_bytes)

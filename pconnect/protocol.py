@@ -1,8 +1,8 @@
 """Messages: from values to lists of buffers, and from arriving bytes to messages. No I/O.
 
 A `Decoder` is asked where the next bytes should go (`Decoder.get_buffer`) and told how many came
-(`Decoder.received`), so that an array is received straight into its own memory; only what comes in one read
-with the header is copied there. Which kinds of message an end accepts is a table, `ACCEPTS`.
+(`Decoder.received`), so that an array is received straight into its own memory; only what comes in one read with the
+header is copied there. Which kinds of message an end accepts is a table, `ACCEPTS`.
 """
 
 import enum
@@ -13,8 +13,8 @@ from pconnect import codec
 from pconnect.errors import MessageTooLargeError, ProtocolError
 from pconnect.frames import HEADER_BYTES, Header, Kind
 
-# One read takes at most this much where no large buffer waits to be filled. OpenSSL returns one TLS record,
-# of at most 16 KiB, per read; a plain socket returns up to all of it.
+# One read takes at most this much where no large buffer waits to be filled. OpenSSL returns one TLS record, of at most
+# 16 KiB, per read; a plain socket returns up to all of it.
 SCRATCH_BYTES = 2**16
 # Below this the rest of a buffer is filled through the scratch, which may then take the next message with it.
 _DIRECT_BYTES = 2**12
@@ -35,7 +35,9 @@ ACCEPTS: Mapping[Role, frozenset[Kind]] = {
     Role.CLIENT: frozenset(
         {Kind.MESHED, Kind.DONE, Kind.OUTPUT, Kind.DIED, Kind.FACTS, Kind.CLOSED, Kind.STOPPING}
     ),
-    Role.SUPERVISOR: frozenset({Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.KILL, Kind.QUERY, Kind.CLOSE}),
+    Role.SUPERVISOR: frozenset(
+        {Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.KILL, Kind.QUERY, Kind.CLOSE}
+    ),
     Role.OVERSEER: frozenset({Kind.MESHED, Kind.DONE}),
     Role.ENGINE: frozenset({Kind.SETUP, Kind.COMMAND, Kind.CLOSE}),
 }
@@ -100,9 +102,7 @@ class Decoder:
 
     def get_buffer(self) -> memoryview:
         """Return the memory that the next bytes are to be read into; never empty."""
-        self._direct = (
-            bool(self._targets) and len(self._targets[-1]) >= _DIRECT_BYTES and self._start == self._end
-        )
+        self._direct = bool(self._targets) and len(self._targets[-1]) >= _DIRECT_BYTES and self._start == self._end
         if self._direct:
             return self._targets[-1]
         return self._scratch[self._end :]

@@ -163,11 +163,12 @@ def network_get_info(network: Network, *, timeout: float = 5.0) -> list[dict[str
     Returns
     -------
     list of dict
-        One for each node: ``node``, ``host``, ``local`` (whether it is the own node), ``state`` (``open``,
-        ``died``: its engine, ``lost``: its server, ``silent``: no answer in time), ``encrypted``, ``pid`` of the engine, ``cores``,
-        ``load`` (one minute's average), ``memory_bytes`` (of the engine), ``directory`` and ``directory_is_clients``,
-        versions (``python``, ``numpy``, ``version``), ``address``, ``cmd_port``, ``data_port``, ``queued`` (commands
-        not yet done), ``last_error``, ``round_trip`` in seconds. What is not known is ``None``.
+        One for each node: ``node``, ``host``, ``local`` (whether it is the own node), ``state`` (``open``, ``died``:
+        its engine, ``lost``: its server, ``silent``: no answer in time), ``encrypted``, ``pid`` of the engine,
+        ``cores``, ``load`` (one minute's average), ``memory_bytes`` (of the engine), ``directory`` and
+        ``directory_is_clients``, versions (``python``, ``numpy``, ``version``), ``address``, ``cmd_port``,
+        ``data_port``, ``queued`` (commands not yet done), ``last_error``, ``round_trip`` in seconds. What is not
+        known is ``None``.
 
     Notes
     -----

@@ -1,9 +1,8 @@
 """The certificates of one network: the only user of cryptography.
 
-The client of a network is its certificate authority for as long as the network lives. Each node makes a key
-of its own, which never travels; the client signs it inside the SRP login. A certificate names the network and
-the node in a URI of its subject's alternative names, ``pserver:<network id>/<node>``, and whoever accepts one
-checks both.
+The client of a network is its certificate authority for as long as the network lives. Each node makes a key of its
+own, which never travels; the client signs it inside the SRP login. A certificate names the network and the node in a
+URI of its subject's alternative names, ``pserver:<network id>/<node>``, and whoever accepts one checks both.
 """
 
 import datetime
@@ -16,8 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from srp_tools.errors import AuthenticationError
 
-# The authority's key dies with the client, so this bounds only what a forgotten copy of a node's key is good
-# for.
+# The authority's key dies with the client, so this bounds only what a forgotten copy of a node's key is good for.
 LIFETIME = datetime.timedelta(days=30)
 CLOCK_SKEW = datetime.timedelta(days=1)  # machines of one user rarely disagree by more
 

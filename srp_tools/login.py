@@ -1,17 +1,17 @@
 """TLS-SRP login (RFC 5054) on a connected socket: the only user of tlslite.
 
-The SRP layer authenticates both ends by the password alone and carries two short messages, an *offer* of the
-server and an *answer* of the client. Then both sides close it in order (each sends ``close_notify`` and waits
-for the other's), and the same TCP connection goes on with another, faster layer. tlslite's record layer is
-pure Python and carries about 0.3 MB/s, hence the short life.
+The SRP layer authenticates both ends by the password alone and carries two short messages, an *offer* of the server
+and an *answer* of the client. Then both sides close it in order (each sends ``close_notify`` and waits for the
+other's), and the same TCP connection goes on with another, faster layer. tlslite's record layer is pure Python and
+carries about 0.3 MB/s, hence the short life.
 
 What needs care:
 
-* Nothing may be read past the peer's ``close_notify``, because the bytes behind it belong to the next layer.
-  tlslite reads ahead; `_RecordSocket` therefore hands it one TLS record at a time, never more.
+* Nothing may be read past the peer's ``close_notify``, because the bytes behind it belong to the next layer. tlslite
+  reads ahead; `_RecordSocket` therefore hands it one TLS record at a time, never more.
 * Only TLS 1.2 has SRP suites; with TLS 1.3 enabled the handshake fails ("missing extension").
-* An unknown user and a wrong password must look the same: the verifier that is looked up for an unknown user
-  is a simulated one (RFC 5054, section 2.5.1.3), and every refusal is reported with the same words.
+* An unknown user and a wrong password must look the same: the verifier that is looked up for an unknown user is a
+  simulated one (RFC 5054, section 2.5.1.3), and every refusal is reported with the same words.
 """
 
 import errno
@@ -218,8 +218,7 @@ class _mapped_errors:  # noqa: N801 - used as a function is
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, (TLSRemoteAlert, TLSLocalAlert)):
             # bad_record_mac: the two ends derived different keys, so one does not know the password (or the
-            # verifier). unknown_psk_identity: a server that tells unknown users apart; we do not pass that
-            # on.
+            # verifier). unknown_psk_identity: a server that tells unknown users apart; we do not pass that on.
             if str(error).startswith(("bad_record_mac", "unknown_psk_identity", "decrypt_error")):
                 raise AuthenticationError(_REFUSED) from error
             raise ConnectionLostError(f"the login failed: {error} (does the peer offer TLS-SRP?)") from error
