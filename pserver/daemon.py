@@ -1,11 +1,8 @@
 """The daemon: accepts on both ports, starts sessions, hands data connections over. It runs no user code.
 
-It never decrypts and never waits for a peer. What arrives is looked at just far enough to know where it belongs:
-
-* at the command port, the first byte of a TLS handshake (or the preamble of a plain client). Only then does it take one
-  of the `ServerConfig.max_startups` places for logins, so silence and port scans cost a socket and nothing else;
-* at the data port, the preamble. It names the network and the node, and the descriptor is passed to the engine that was
-  registered for it (SCM_RIGHTS); TLS begins there.
+It never decrypts and never waits for a peer. `pserver.reception` finds out what arrives. A client that begins a login
+gets one of the `ServerConfig.max_startups` places for logins, or waits for one. The descriptor of a data connection is
+passed to the engine that was registered for its network and node (SCM_RIGHTS); TLS begins there.
 
 Sessions are processes of the standard library's fork server, a child that has numpy and tlslite loaded, so that a start
 costs milliseconds. They are not ours to wait for after our death: when the daemon is killed, networks go on.
@@ -16,7 +13,6 @@ import getpass
 import importlib.metadata
 import json
 import logging
-import math
 import multiprocessing
 import multiprocessing.forkserver
 import os
@@ -26,34 +22,21 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
-from pconnect.errors import ProtocolError
-from pconnect.frames import PREAMBLE_BYTES, PREAMBLE_MAGIC, Preamble, Purpose
+from pconnect.frames import Preamble
 from pserver.config import ServerConfig
 from pserver.pidfile import PidFile
+from pserver.reception import Arrival, Reception
+from pserver.session import SessionSettings, session_main
 from srp_tools.credentials import server_file
-from srp_tools.errors import ConfigurationError
 
 log = logging.getLogger("pserver")
 
-_TLS_HANDSHAKE = 0x16  # first byte of a TLS connection (RFC 5246, section 6.2.1)
-_MAX_ARRIVALS = 1000  # beyond, the oldest silent connection makes room
 _STOP_GRACE = 3.0  # seconds for sessions to tell their clients and end
 _REGISTRATION_BYTES = 4096
-
-
-@dataclass(eq=False)
-class _Arrival:
-    """A connection that has not yet said enough."""
-
-    sock: socket.socket
-    peer: str
-    is_data: bool
-    deadline: float
-    received: bytearray = field(default_factory=bytearray)
 
 
 @dataclass(eq=False)
@@ -110,10 +93,9 @@ class _Daemon:
         self._started = time.time()
         self._selector = stack.enter_context(selectors.DefaultSelector())
         self._stack = stack
-        self._cmd_port = self._listen(config.cmd_port, "--cmd-port", is_data=False)
-        self._data_port = self._listen(config.data_port, "--data-port", is_data=True)
-        self._arrivals: dict[_Arrival, None] = {}  # in the order of arrival
-        self._waiting: deque[_Arrival] = deque()  # for a place to log in
+        self._waiting: deque[Arrival] = deque()  # for a place to log in
+        self._reception = Reception(config, self._bind, self._selector, self._waiting.append, self._hand_over)
+        stack.callback(self._reception.close)
         self._sessions: dict[int, _Session] = {}  # by sentinel
         self._stopping = ""
 
@@ -123,8 +105,8 @@ class _Daemon:
         return {
             "pid": os.getpid(),
             "name": config.name,
-            "cmd_port": self._cmd_port,
-            "data_port": self._data_port,
+            "cmd_port": self._reception.cmd_port,
+            "data_port": self._reception.data_port,
             "bind": self._bind,
             "use_tls": config.use_tls,
             "user": getpass.getuser(),
@@ -153,17 +135,17 @@ class _Daemon:
             "server %s listens at %s, ports %d (commands) and %d (data), %s",
             self._config.name,
             self._bind or "all addresses",
-            self._cmd_port,
-            self._data_port,
+            self._reception.cmd_port,
+            self._reception.data_port,
             "TLS-SRP" if self._config.use_tls else "WITHOUT encryption and login",
         )
         self._catch_signals()
         if lifeline is not None:
             self._watch(lifeline, lambda: self._stop("its parent is gone"))
         while not self._stopping:
-            for key, _ in self._selector.select(self._time_to_next_deadline()):
+            for key, _ in self._selector.select(self._reception.time_to_next_deadline()):
                 key.data()
-            self._expire()
+            self._reception.expire()
             self._start_waiting()
         self._end_sessions()
         log.info("server %s ends: %s", self._config.name, self._stopping)
@@ -191,96 +173,14 @@ class _Daemon:
     def _watch(self, sock: socket.socket, callback: Callable[[], None]) -> None:
         self._selector.register(sock, selectors.EVENT_READ, callback)
 
-    def _listen(self, port: int, option: str, *, is_data: bool) -> int:
-        try:
-            if self._bind is None and socket.has_dualstack_ipv6():
-                listener = socket.create_server(
-                    ("", port), family=socket.AF_INET6, backlog=1024, dualstack_ipv6=True
-                )
-            else:
-                family, _, _, _, address = socket.getaddrinfo(
-                    self._bind or "0.0.0.0",  # noqa: S104 - all addresses is what the user asked for
-                    port,
-                    type=socket.SOCK_STREAM,
-                )[0]
-                listener = socket.create_server(address[:2], family=family, backlog=1024)
-        except OSError as error:
-            reason = error.strerror or error
-            raise ConfigurationError(
-                f"cannot listen at {self._bind or 'all addresses'} port {port} ({option}): {reason}"
-            ) from error
-        self._stack.enter_context(listener)
-        listener.setblocking(False)
-        self._watch(listener, lambda: self._accept(listener, is_data=is_data))
-        return int(listener.getsockname()[1])
-
-    def _accept(self, listener: socket.socket, *, is_data: bool) -> None:
-        try:
-            sock, address = listener.accept()
-        except OSError as error:
-            if not isinstance(error, BlockingIOError | ConnectionAbortedError):
-                log.warning("cannot accept a connection: %s", error)
-                self._drop_oldest()
-            return
-        sock.setblocking(False)
-        deadline = time.monotonic() + self._config.silence_timeout
-        arrival = _Arrival(sock, f"{address[0]} port {address[1]}", is_data, deadline)
-        if len(self._arrivals) >= _MAX_ARRIVALS:
-            self._drop_oldest()
-        self._arrivals[arrival] = None
-        self._watch(sock, lambda: self._look_at(arrival))
-
-    # --- connections that have not yet said where they belong ---
-
-    def _look_at(self, arrival: _Arrival) -> None:
-        try:
-            if arrival.is_data or not self._config.use_tls:
-                self._read_preamble(arrival)
-            else:
-                self._peek(arrival)
-        except OSError as error:
-            self._drop(arrival, f"it broke: {error}")
-
-    def _peek(self, arrival: _Arrival) -> None:
-        first = arrival.sock.recv(1, socket.MSG_PEEK)
-        if first and first[0] == _TLS_HANDSHAKE:
-            self._leave_selector(arrival)
-            self._waiting.append(arrival)
-        elif first == PREAMBLE_MAGIC[:1]:
-            with contextlib.suppress(OSError):
-                arrival.sock.recv(
-                    PREAMBLE_BYTES
-                )  # else closing would reset the connection, and the answer be lost
-                arrival.sock.send(Preamble(Purpose.NEEDS_TLS).pack())
-            self._drop(arrival, "a client without TLS")
-        else:
-            self._drop(arrival, "not TLS" if first else "closed without a word")
-
-    def _read_preamble(self, arrival: _Arrival) -> None:
-        data = arrival.sock.recv(PREAMBLE_BYTES - len(arrival.received))
-        arrival.received += data
-        if not PREAMBLE_MAGIC.startswith(arrival.received[:4]) or not data:
-            self._drop(arrival, "not a pserver's client" if data else "closed too early")
-        elif len(arrival.received) == PREAMBLE_BYTES:
-            try:
-                preamble = Preamble.unpack(bytes(arrival.received))
-            except ProtocolError as error:
-                self._drop(arrival, str(error))
-            else:
-                self._place(arrival, preamble)
-
-    def _place(self, arrival: _Arrival, preamble: Preamble) -> None:
-        if not arrival.is_data:
-            self._leave_selector(arrival)
-            self._waiting.append(arrival)
-            return
-        self._leave_selector(arrival)
-        reason = self._hand_over(arrival, preamble)
+    def _hand_over(self, arrival: Arrival, preamble: Preamble) -> None:
+        reason = self._pass_on(arrival, preamble)
         if reason:
             log.info("data connection from %s closed: %s", arrival.peer, reason)
         arrival.sock.close()
 
-    def _hand_over(self, arrival: _Arrival, preamble: Preamble) -> str:
+    def _pass_on(self, arrival: Arrival, preamble: Preamble) -> str:
+        """Give a data connection to its engine; return why not, if so."""
         network = preamble.network_id.hex()
         for session in self._sessions.values():
             if session.network == network and session.node == preamble.to_node and session.handover:
@@ -290,31 +190,6 @@ class _Daemon:
                     return f"its engine does not take it ({error.strerror})"
                 return ""
         return "no such network and node here"
-
-    def _leave_selector(self, arrival: _Arrival) -> None:
-        self._selector.unregister(arrival.sock)
-        del self._arrivals[arrival]
-
-    def _drop(self, arrival: _Arrival, reason: str) -> None:
-        port = "data" if arrival.is_data else "command"
-        log.info("connection from %s at the %s port closed: %s", arrival.peer, port, reason)
-        self._leave_selector(arrival)
-        arrival.sock.close()
-
-    def _drop_oldest(self) -> None:
-        for arrival in list(self._arrivals)[:1]:
-            self._drop(arrival, "too many silent connections")
-
-    def _time_to_next_deadline(self) -> float | None:
-        first = min((arrival.deadline for arrival in self._arrivals), default=math.inf)
-        return None if first == math.inf else max(0.0, first - time.monotonic())
-
-    def _expire(self) -> None:
-        now = time.monotonic()
-        for arrival in [arrival for arrival in self._arrivals if arrival.deadline <= now]:
-            self._drop(arrival, f"silent for {self._config.silence_timeout:g} s")
-
-    # --- sessions ---
 
     def _start_waiting(self) -> None:
         logins = sum(session.user is None for session in self._sessions.values())
@@ -329,14 +204,11 @@ class _Daemon:
                 arrival.sock.close()
             self.publish()
 
-    def _start_session(self, arrival: _Arrival) -> None:
-        # Late: what it brings (numpy, tlslite) is for the fork server; the daemon needs only the name.
-        from pserver.session import SessionSettings, session_main  # noqa: PLC0415
-
+    def _start_session(self, arrival: Arrival) -> None:
         config = self._config
         settings = SessionSettings(
             auth_file=(config.auth_file or server_file()) if config.use_tls else None,
-            data_port=self._data_port,
+            data_port=self._reception.data_port,
             bind=self._bind,
             login_timeout=config.login_timeout,
             log_file=config.log_file,
@@ -395,7 +267,7 @@ class _Daemon:
         self.publish()
 
     def _end_sessions(self) -> None:
-        for arrival in [*self._arrivals, *self._waiting]:
+        for arrival in self._waiting:
             arrival.sock.close()
         for session in self._sessions.values():
             session.process.terminate()
