@@ -126,6 +126,7 @@ class Server(Peer):
         self._died: EngineDiedError | None = None
         self._died_at = 0.0
         self._interrupted_up_to = 0
+        self.closing = False
         self._line_ends = {1: True, 2: True}
         command.on_message = self._take
         command.on_lost = lambda error: self.lose_commands(self.account(error))
@@ -237,7 +238,10 @@ class Server(Peer):
         error = None
         if failure is not None:
             error = RemoteError(self.node, self.host, command.source, failure["type"], failure["traceback"])
-            self._unseen.append((command, error, failure["values_sent"]))
+            # A network that is closed interrupts what still runs, often the last steps of a command whose values have
+            # all arrived: that is no error anybody should hear of.
+            if not (self.closing and error.type_name == "KeyboardInterrupt"):
+                self._unseen.append((command, error, failure["values_sent"]))
             self.last_error = f"{failure['type']} in {command.source[:60]!r}"
         command.finish(self.node, error)
 
@@ -329,6 +333,7 @@ class ClientMesh(Mesh):
         servers = list(self.servers.values())
         try:
             for server in servers:
+                server.closing = True
                 server.command.post(Kind.CLOSE, round(patience * 1000))
             with contextlib.suppress(TimeoutError):
                 self.progress.run_until(
