@@ -1,0 +1,118 @@
+"""The authority of a network and the certificates it makes."""
+
+import datetime
+
+import pytest
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from srp_tools.certificates import CLOCK_SKEW, LIFETIME, NetworkAuthority, NodeKey
+from srp_tools.errors import AuthenticationError
+
+NETWORK_ID = bytes(range(16))
+DER, SPKI = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+
+
+@pytest.fixture(scope="module")
+def authority() -> NetworkAuthority:
+    return NetworkAuthority(NETWORK_ID)
+
+
+def test_a_certificate_names_network_and_node(authority: NetworkAuthority) -> None:
+    key = NodeKey()
+    certificate = x509.load_der_x509_certificate(authority.sign(key.public_bytes(), 7))
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.UniformResourceIdentifier) == [
+        "pserver:000102030405060708090a0b0c0d0e0f/7"
+    ]
+    assert certificate.public_key().public_bytes(DER, SPKI) == key.public_bytes()
+
+
+def test_the_authority_signed_it(authority: NetworkAuthority) -> None:
+    own = x509.load_der_x509_certificate(authority.certificate)
+    node = x509.load_der_x509_certificate(authority.sign(NodeKey().public_bytes(), 1))
+    node.verify_directly_issued_by(own)
+    own.verify_directly_issued_by(own)
+
+
+def test_a_node_cannot_sign_for_others(authority: NetworkAuthority) -> None:
+    node = x509.load_der_x509_certificate(authority.sign(NodeKey().public_bytes(), 1))
+    own = x509.load_der_x509_certificate(authority.certificate)
+    assert not node.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    constraints = own.extensions.get_extension_for_class(x509.BasicConstraints).value
+    assert (constraints.ca, constraints.path_length) == (True, 0)
+
+
+def test_a_node_may_accept_and_connect(authority: NetworkAuthority) -> None:
+    node = x509.load_der_x509_certificate(authority.sign(NodeKey().public_bytes(), 1))
+    purposes = node.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert set(purposes) == {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
+
+
+def test_lifetime_allows_for_clocks_that_differ(authority: NetworkAuthority) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = x509.load_der_x509_certificate(authority.sign(NodeKey().public_bytes(), 1))
+    minute = datetime.timedelta(minutes=1)
+    assert abs(now - CLOCK_SKEW - certificate.not_valid_before_utc) < minute
+    assert abs(now + LIFETIME - certificate.not_valid_after_utc) < minute
+
+
+def test_two_networks_share_nothing() -> None:
+    one, other = NetworkAuthority(NETWORK_ID), NetworkAuthority(NETWORK_ID)
+    node = x509.load_der_x509_certificate(one.sign(NodeKey().public_bytes(), 1))
+    with pytest.raises(InvalidSignature):
+        node.verify_directly_issued_by(x509.load_der_x509_certificate(other.certificate))
+
+
+def other_keys() -> dict[str, bytes]:
+    curve = ec.generate_private_key(ec.SECP384R1()).public_key()
+    rsa_key = rsa.generate_private_key(65537, 2048).public_key()
+    return {"P-384": curve.public_bytes(DER, SPKI), "RSA": rsa_key.public_bytes(DER, SPKI)}
+
+
+@pytest.mark.parametrize("key", [pytest.param(key, id=name) for name, key in other_keys().items()])
+def test_other_kinds_of_keys_are_refused(authority: NetworkAuthority, key: bytes) -> None:
+    with pytest.raises(AuthenticationError, match="another kind than P-256"):
+        authority.sign(key, 1)
+
+
+@pytest.mark.parametrize("garbage", [b"", b"garbage", NodeKey().public_bytes()[:-1]])
+def test_what_is_no_key_is_refused(authority: NetworkAuthority, garbage: bytes) -> None:
+    with pytest.raises(AuthenticationError, match="not a public key"):
+        authority.sign(garbage, 1)
+
+
+def test_a_node_keeps_its_key_and_certificate(authority: NetworkAuthority) -> None:
+    key = NodeKey()
+    certificate = authority.sign(key.public_bytes(), 3)
+    identity = key.identity(NETWORK_ID, 3, certificate, authority.certificate)
+    private = serialization.load_pem_private_key(identity.key_pem, None)
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    assert private.public_key().public_bytes(DER, SPKI) == key.public_bytes()
+    assert (identity.network_id, identity.node) == (NETWORK_ID, 3)
+    assert (identity.certificate, identity.authority) == (certificate, authority.certificate)
+
+
+def test_a_certificate_for_another_key_is_refused(authority: NetworkAuthority) -> None:
+    certificate = authority.sign(NodeKey().public_bytes(), 1)
+    with pytest.raises(AuthenticationError, match="signed another key"):
+        NodeKey().identity(NETWORK_ID, 1, certificate, authority.certificate)
+
+
+def test_what_is_no_certificate_is_refused(authority: NetworkAuthority) -> None:
+    with pytest.raises(AuthenticationError, match="not a certificate"):
+        NodeKey().identity(NETWORK_ID, 1, b"garbage", authority.certificate)
+
+
+def test_the_client_is_node_0(authority: NetworkAuthority) -> None:
+    identity = authority.own_identity()
+    assert identity.node == 0
+    assert b"pserver:000102030405060708090a0b0c0d0e0f/0" in identity.certificate
+
+
+def test_no_key_is_shown(authority: NetworkAuthority) -> None:
+    shown = repr(authority.own_identity())
+    assert "KEY" not in shown and "key" not in shown
