@@ -1,0 +1,83 @@
+"""Print how fast the package is, beside a plain TLS socket that does the same work in the same minute.
+
+Options: ``--large`` also receives 1 GiB and tells the peak of memory.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from tests.benchmarks.ours import CLIENTS, Server, Work, connect_many, peak_memory, running_server
+from tests.benchmarks.raw import RawPeer, raw_peer
+from tests.benchmarks.timing import TRANSFER_BYTES, alternate
+
+_COLUMNS = "{:34} {:28} {:28} {:>9}  {}"
+
+
+def main() -> None:
+    """Measure everything and print a line as each figure is there."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--large", action="store_true", help="also receive 1 GiB")
+    large = parser.parse_args().large
+    begin = time.monotonic()
+    print(f"loopback, TLS 1.3, {os.cpu_count()} processors; median (min..max)\n")
+    print(_COLUMNS.format("", "raw", "pserver", "ours/raw", "target"))
+    with raw_peer(TRANSFER_BYTES) as peer, running_server() as server:
+        with server.connect(2) as net:
+            _measure_work(peer, Work(net, np.random.default_rng(1).standard_normal(TRANSFER_BYTES // 8)))
+        _measure_connecting(peer, server)
+        if large:
+            with server.connect(1) as net:
+                grown = f"{peak_memory(net, 2**30):.3f} x the array"
+            print(_COLUMNS.format("peak memory, receiving 1 GiB", "", grown, "", "<= 1.1"))
+        succeeded, seconds = connect_many(server)
+        outcome = f"{succeeded} succeed, {seconds:.2f} s"
+        print(_COLUMNS.format(f"{CLIENTS} clients at once", "", outcome, "", "all succeed"))
+    print(f"\n{time.monotonic() - begin:.0f} s in all")
+
+
+def _measure_work(peer: RawPeer, work: Work) -> None:
+    buffer = np.random.default_rng(2).standard_normal(TRANSFER_BYTES // 8)
+    data = buffer.view(np.uint8).data
+    transfers: list[tuple[str, Callable[[], None], Callable[[], None]]] = [
+        ("64 MiB client to server", lambda: peer.put(data), work.put),
+        ("64 MiB server to client", lambda: peer.get(data), work.get),
+        ("64 MiB server to server", lambda: peer.put(data), work.relay),
+    ]
+    for name, raw, ours in transfers:
+        a, b = alternate(21, raw, ours)
+        ratio = f"{a.median / b.median:.2f} x"  # of rates, not of times
+        print(_COLUMNS.format(name, a.text("MB/s"), b.text("MB/s"), ratio, ">= 0.9"), flush=True)
+    for name, ours, target in (
+        ("reval + precv of a scalar", work.ask, "<= 4"),
+        ("echo: reval, psend, precv", work.echo, "<= 6"),
+    ):
+        a, b = alternate(3000, peer.ping, ours)
+        print(
+            _COLUMNS.format(name, a.text("ms"), b.text("ms"), f"{b.median / a.median:.2f} x", target),
+            flush=True,
+        )
+
+
+def _measure_connecting(peer: RawPeer, server: Server) -> None:
+    for count, times, target in ((1, 9, "<= 0.15 s"), (8, 5, "<= 0.6 s")):
+        seconds: list[float] = []
+
+        def connect(count: int = count, seconds: list[float] = seconds) -> None:
+            begin = time.perf_counter()
+            net = server.connect(count)
+            seconds.append(time.perf_counter() - begin)
+            net.close()
+
+        a, _ = alternate(times, lambda count=count: peer.connect(count), connect)  # type: ignore[misc]
+        b = a._replace(durations=seconds[-times:])
+        ratio = f"{b.median / a.median:.0f} x"
+        name = f"pconnect to {count} server{'s' if count > 1 else ''}"
+        print(_COLUMNS.format(name, a.text("s"), b.text("s"), ratio, target), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""The work of the table, done with this package, by a real server on the loopback address."""
+
+import contextlib
+import multiprocessing
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pconnect import Network, pconnect, precv, psend, reval
+from pserver.control import pserver
+from srp_tools.credentials import Credentials
+from srp_tools.verifiers import VerifierFile, make_verifier
+
+CLIENTS = 32
+_CREDENTIALS = Credentials("bench", "a password of no importance")
+
+
+class Server(NamedTuple):
+    """A server that runs for the benchmark alone."""
+
+    port: int
+
+    def connect(self, count: int, timeout: float = 30.0) -> Network:
+        """Return a network with some nodes, all of this server."""
+        return pconnect(
+            [("127.0.0.1", self.port)] * count,
+            user=_CREDENTIALS.user,
+            password=_CREDENTIALS.password,
+            timeout=timeout,
+        )
+
+
+@contextlib.contextmanager
+def running_server() -> Iterator[Server]:
+    """Start a server with a user of the default strength, and end it."""
+    with tempfile.TemporaryDirectory(prefix="pserver-bench-") as folder:
+        os.environ["XDG_RUNTIME_DIR"] = folder
+        auth_file = Path(folder, "auth", "tpasswd")
+        VerifierFile(auth_file).add(make_verifier(_CREDENTIALS))
+        status = pserver(bind="127.0.0.1", cmd_port=0, data_port=0, auth_file=auth_file, allow_root=True)
+        try:
+            yield Server(int(str(status["cmd_port"])))
+        finally:
+            pserver("kill")
+
+
+class Work:
+    """What is measured, in a network of the client and two engines."""
+
+    def __init__(self, net: Network, array: npt.NDArray[np.float64]) -> None:
+        self._net = net
+        self._array = array
+        reval("a = precv(sockets[0])", net)
+        psend(array, net)
+
+    def put(self) -> None:
+        """Send the array to a server and wait until it is there."""
+        reval("b = precv(sockets[0]); psend(None, sockets[0])", self._net[1])
+        psend(self._array, self._net[1])
+        precv(self._net[1])
+
+    def get(self) -> None:
+        """Have the array sent by a server."""
+        reval("psend(a, sockets[0])", self._net[1])
+        precv(self._net[1])
+
+    def relay(self) -> None:
+        """Have the array sent from one server to the other."""
+        reval("b = precv(sockets[1]); psend(None, sockets[0])", self._net[2])
+        reval("psend(a, sockets[2])", self._net[1])
+        precv(self._net[2])
+
+    def ask(self) -> None:
+        """Have a scalar computed and sent."""
+        reval("psend(1.0, sockets[0])", self._net[1])
+        precv(self._net[1])
+
+    def echo(self) -> None:
+        """Send a scalar and have it sent back."""
+        reval("psend(precv(sockets[0]), sockets[0])", self._net[1])
+        psend(1.0, self._net[1])
+        precv(self._net[1])
+
+
+def peak_memory(net: Network, size: int) -> float:
+    """Receive an array of `size` bytes; return how much the memory of this process grew at most, in sizes."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew: proc(5)
+    before = _memory("VmRSS")
+    reval(f"psend(np.ones({size // 8}), sockets[0]); a = b = None", net[1])
+    array: Any = precv(net[1])
+    peak = _memory("VmHWM")
+    assert array.nbytes == size
+    assert array[-1] == 1.0
+    return (peak - before) / size
+
+
+def _memory(field: str) -> int:
+    match = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert match
+    return int(match[1]) * 1024
+
+
+def connect_many(server: Server) -> tuple[int, float]:
+    """Let many clients connect at once; return how many succeeded, and the seconds from the first to the last."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.benchmarks.ours"])
+    barrier = context.Barrier(CLIENTS)
+    results = context.SimpleQueue()
+    clients = [
+        context.Process(target=_be_client, args=(server, barrier, results), daemon=True)
+        for _ in range(CLIENTS)
+    ]
+    for client in clients:
+        client.start()
+    told: list[tuple[float, float, str]] = [results.get() for _ in clients]
+    for client in clients:
+        client.join()
+    for _, _, error in told:
+        if error:
+            print(f"a client failed: {error}")
+    begin, end = min(entry[0] for entry in told), max(entry[1] for entry in told)
+    return sum(not error for _, _, error in told), end - begin
+
+
+def _be_client(server: Server, barrier: Any, results: Any) -> None:
+    error, end = "", 0.0
+    barrier.wait()
+    begin = time.monotonic()
+    try:
+        with server.connect(1, timeout=60) as net:
+            end = time.monotonic()
+            reval("psend(sockets.node, sockets[0])", net)
+            assert precv(net[1], timeout=60) == 1
+    except Exception as failure:  # noqa: BLE001 - reported as the outcome of this client
+        error, end = repr(failure), time.monotonic()
+    results.put((begin, end, error))

@@ -1,0 +1,45 @@
+"""Measuring two things alternately, so that what else the machine does meets both alike."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Sample(NamedTuple):
+    """Durations of the same work, in seconds."""
+
+    durations: list[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.durations)
+
+    def text(self, unit: str) -> str:
+        """Return the median and the spread; `unit` is ``ms``, ``s`` or, for 64 MiB, ``MB/s``."""
+        values = sorted(_in_unit(duration, unit) for duration in self.durations)
+        digits = {"ms": 3, "s": 3, "MB/s": 0}[unit]
+        middle, low, high = (
+            f"{value:.{digits}f}" for value in (_in_unit(self.median, unit), values[0], values[-1])
+        )
+        return f"{middle} ({low}..{high}) {unit}" if len(values) > 1 else f"{middle} {unit}"
+
+
+TRANSFER_BYTES = 2**26
+
+
+def _in_unit(seconds: float, unit: str) -> float:
+    return TRANSFER_BYTES / seconds / 1e6 if unit == "MB/s" else seconds * 1000 if unit == "ms" else seconds
+
+
+def alternate(count: int, raw: Callable[[], object], ours: Callable[[], object]) -> tuple[Sample, Sample]:
+    """Do both by turns, `count` times each after a tenth of that to warm up."""
+    samples: tuple[list[float], list[float]] = ([], [])
+    warm_up = 1 + count // 10
+    for turn in range(warm_up + count):
+        for sample, work in zip(samples, (raw, ours), strict=True):
+            begin = time.perf_counter()
+            work()
+            if turn >= warm_up:
+                sample.append(time.perf_counter() - begin)
+    return Sample(samples[0]), Sample(samples[1])
