@@ -144,6 +144,7 @@ class Connection:
         try:
             while total < _FILL_BYTES:
                 buffer = decoder.get_buffer()
+                size = len(buffer)  # a buffer that is full may be released with its message
                 count = channel.receive_into(buffer)
                 if count is None:
                     return False
@@ -152,7 +153,7 @@ class Connection:
                 total += count
                 for message in decoder.received(count):
                     self._take(message)
-                if count < len(buffer) and not decoder.in_message and not channel.pending():
+                if count < size and not decoder.in_message and not channel.pending():
                     return False  # most likely nothing more is there; if it is, the next poll says so
         except ParallelError as error:
             self.lose(error)

@@ -132,7 +132,7 @@ class _Daemon:
     def run(self, lifeline: socket.socket | None) -> None:
         """Serve until told to stop, then end the sessions."""
         log.info(
-            "server %s listens at %s, ports %d (commands) and %d (data), %s",
+            "server %s is ready at %s, ports %d (commands) and %d (data), %s",
             self._config.name,
             self._bind or "all addresses",
             self._reception.cmd_port,
