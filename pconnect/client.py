@@ -213,7 +213,10 @@ def _enrol(plan: _Plan, sock: socket.socket, node: int) -> Steps[dict[str, Any]]
             }
         )
 
-    yield from log_in(sock, plan.credentials, answer)
+    try:
+        yield from log_in(sock, plan.credentials, answer)
+    except ConnectionLostError as error:
+        raise ConnectionLostError(f"{error} (a server started with --no-tls needs use_tls=False)") from error
     return offers[0]
 
 
