@@ -43,7 +43,7 @@ _KEPT_SOURCES = 1000  # commands whose text is kept, for tracebacks through func
 def engine_main(
     pipe: socket.socket, handover: socket.socket, outputs: Sequence[PipeEnd], lifeline: PipeEnd
 ) -> None:
-    """Be one engine; the target of a process of the fork server."""
+    """Be one engine; what a forked process does."""
     os.setsid()  # its own group, to be ended with all it started
     _die_with(lifeline)
     for descriptor, end in zip((1, 2), outputs, strict=True):
@@ -52,6 +52,7 @@ def engine_main(
     # New streams: those of the fork server were made for its own files.
     sys.stdout, sys.stderr = _open_text(1), _open_text(2)
     pipe.setblocking(False)
+    np.random.seed()  # else all engines, being forked from one process, would draw the same numbers
     _Engine(pipe, handover).run()
 
 

@@ -8,7 +8,6 @@ engine has died. It runs no user code and stays responsive whatever the engine d
 import contextlib
 import json
 import logging
-import multiprocessing
 import os
 import shutil
 import signal
@@ -28,7 +27,7 @@ from pconnect.frames import HELLO, Kind, Preamble, Purpose
 from pconnect.progress import Progress
 from pconnect.protocol import Message, Role
 from pserver.addresses import own_addresses
-from pserver.engine import engine_main
+from pserver.engine_process import EngineProcess
 from srp_tools import waiting
 from srp_tools.certificates import Identity, NodeKey
 from srp_tools.channel import Channel, start_tls, tls_context
@@ -59,6 +58,7 @@ def session_main(
 ) -> None:
     """Be one session, from login to close; the target of a process of the fork server."""
     os.setsid()  # Ctrl-C at the daemon's terminal is for the daemon
+    engine = EngineProcess(not_for_it=(sock, control))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(
         filename=settings.log_file, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
@@ -66,12 +66,14 @@ def session_main(
     prepare(sock, DEFAULT_PEER_TIMEOUT)
     deadline = deadline_after(settings.login_timeout)
     try:
-        client = run(_log_in(sock, control, settings, preamble), deadline)
+        client = run(_log_in(sock, control, engine.handover, settings, preamble), deadline)
     except (ParallelError, OSError) as error:
         log.warning("login from %s failed: %s", settings.peer, error)
         sock.close()
+        engine.kill()
+        engine.close()
         return
-    with contextlib.closing(_Supervisor(client)) as supervisor:
+    with contextlib.closing(_Supervisor(client, engine)) as supervisor:
         supervisor.run()
 
 
@@ -83,11 +85,14 @@ class _Client:
     network_id: bytes
     node: int
     identity: Identity | None
-    handover: socket.socket  # the engine's end: the daemon puts data connections in at the other
 
 
 def _log_in(
-    sock: socket.socket, control: socket.socket, settings: SessionSettings, preamble: bytes
+    sock: socket.socket,
+    control: socket.socket,
+    handover: socket.socket,
+    settings: SessionSettings,
+    preamble: bytes,
 ) -> Steps[_Client]:
     offer: dict[str, Any] = {
         "key": b"",
@@ -99,10 +104,10 @@ def _log_in(
         reply = codec.pack(offer)
         accepted = Preamble(Purpose.ACCEPTED, words.network_id).pack()
         yield from waiting.send_all(sock, accepted + len(reply).to_bytes(2, "big") + reply)
-        handover = _register(control, "(no login)", words.network_id, words.to_node)
+        _register(control, handover, "(no login)", words.network_id, words.to_node)
         channel = Channel(sock)
         yield from channel.send_all(HELLO)
-        return _Client(channel, words.network_id, words.to_node, None, handover)
+        return _Client(channel, words.network_id, words.to_node, None)
     key = NodeKey()
     offer["key"] = key.public_bytes()
     user, data = yield from accept_login(sock, VerifierFile(settings.auth_file).lookup, codec.pack(offer))
@@ -113,30 +118,30 @@ def _log_in(
         context = tls_context(identity, server_side=True)
     except (TypeError, KeyError, ValueError, OSError) as error:
         raise ProtocolError(f"the client's answer cannot be understood: {error!r}") from error
-    handover = _register(control, user, network_id, node)
+    _register(control, handover, user, network_id, node)
     channel = yield from start_tls(sock, context, network_id, 0, server_side=True)
     yield from channel.send_all(HELLO)
-    return _Client(channel, network_id, node, identity, handover)
+    return _Client(channel, network_id, node, identity)
 
 
-def _register(control: socket.socket, user: str, network_id: bytes, node: int) -> socket.socket:
-    """Tell the daemon whose data connections are ours; return the socket on which they come."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
+def _register(
+    control: socket.socket, handover: socket.socket, user: str, network_id: bytes, node: int
+) -> None:
+    """Tell the daemon whose data connections are ours, and where to pass them on."""
+    with handover:
         told = {"user": user, "network": network_id.hex(), "node": node}
-        socket.send_fds(control, [json.dumps(told).encode()], [theirs.fileno()])
+        socket.send_fds(control, [json.dumps(told).encode()], [handover.fileno()])
     control.settimeout(10)
     if control.recv(100) != b"ok":
-        ours.close()
         raise ProtocolError(f"node {node} of network {network_id.hex()} is here already")
-    return ours
 
 
 class _Supervisor:
     """A session after its login."""
 
-    def __init__(self, client: _Client) -> None:
+    def __init__(self, client: _Client, engine: EngineProcess) -> None:
         self._client = client
+        self._process = engine
         self._progress = Progress()
         self._command = Connection(client.node, "client", client.channel, role=Role.SUPERVISOR)
         self._command.on_message = self._from_client
@@ -149,37 +154,20 @@ class _Supervisor:
         self._paused: list[PipeEnd] = []
         self._stop_reason = ""
         self._closing = False
-        self._start_engine()
+        self._attend_engine()
         self._catch_sigterm()
 
-    def _start_engine(self) -> None:
-        ours, theirs = socket.socketpair()
-        self._output: list[PipeEnd] = []
-        outputs: list[PipeEnd] = []
-        for _ in range(2):
-            reader, writer = multiprocessing.Pipe(duplex=False)
-            self._output.append(reader)
-            outputs.append(writer)
-        self._streams = tuple(self._output)
-        lifeline, self._lifeline = multiprocessing.Pipe(duplex=False)
-        self._process = multiprocessing.get_context("forkserver").Process(
-            target=engine_main, args=(theirs, self._client.handover, outputs, lifeline)
+    def _attend_engine(self) -> None:
+        self._output = list(self._process.outputs)
+        self._engine = Connection(
+            self._client.node, "engine", Channel(self._process.pipe), role=Role.OVERSEER
         )
-        self._process.start()
-        assert self._process.pid is not None  # noqa: S101 - it was started
-        self._pidfd = os.pidfd_open(self._process.pid)
-        for end in (lifeline, *outputs):
-            end.close()
-        theirs.close()
-        self._client.handover.close()
-        ours.setblocking(False)
-        self._engine = Connection(self._client.node, "engine", Channel(ours), role=Role.OVERSEER)
         self._engine.on_message = self._from_engine
         self._progress.add(self._engine)
         for reader in self._output:
             os.set_blocking(reader.fileno(), False)
             self._watch_output(reader)
-        self._progress.watch(self._process.sentinel, self._engine_died)
+        self._progress.watch(self._process.pidfd, self._engine_died)
 
     def _catch_sigterm(self) -> None:
         self._wakeup, theirs = socket.socketpair()
@@ -205,11 +193,7 @@ class _Supervisor:
     def close(self) -> None:
         """End the engine and leave nothing behind."""
         if self._exit_code is None:
-            # The whole group: whatever the engine has started is to end with it. The engine is not yet reaped as far
-            # as we know, so the group is its own and no other's.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid or 0, signal.SIGKILL)
-            self._process.join(5)
+            self._process.kill()
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
         self._progress.close()
@@ -237,7 +221,7 @@ class _Supervisor:
             case Kind.INTERRUPT:
                 self._interrupt(message.tag)
             case Kind.KILL:
-                self._signal(signal.SIGKILL)
+                self._process.signal(signal.SIGKILL)
             case Kind.QUERY:
                 self._command.post(Kind.FACTS, message.tag, self._facts())
             case Kind.CLOSE:
@@ -270,11 +254,7 @@ class _Supervisor:
             }
             self._command.post(Kind.DONE, cancelled, failure)
         if self._running is not None and self._running <= tag:
-            self._signal(signal.SIGINT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, number)
+            self._process.signal(signal.SIGINT)
 
     def _facts(self) -> dict[str, Any]:
         memory = None
@@ -289,7 +269,7 @@ class _Supervisor:
         self._closing = True
         if self._exit_code is None:
             if self._running is not None:
-                self._signal(signal.SIGINT)
+                self._process.signal(signal.SIGINT)
             self._engine.post(Kind.CLOSE)
             with contextlib.suppress(TimeoutError):
                 self._progress.run_until(
@@ -333,7 +313,7 @@ class _Supervisor:
             self._output.remove(reader)
             reader.close()
             return False
-        self._command.post(Kind.OUTPUT, 1 + self._streams.index(reader), data)
+        self._command.post(Kind.OUTPUT, 1 + self._process.outputs.index(reader), data)
         self._progress.flush(self._command)
         return True
 
@@ -349,9 +329,8 @@ class _Supervisor:
                 self._watch_output(reader)
 
     def _engine_died(self) -> None:
-        self._progress.unwatch(self._process.sentinel)
-        self._process.join()
-        self._exit_code = self._process.exitcode
+        self._progress.unwatch(self._process.pidfd)
+        self._exit_code = self._process.exit_code()
         while self._engine.error is None and self._engine.fill():
             pass  # what it said last
         self._drain_output()
