@@ -14,6 +14,7 @@ What needs care:
   simulated one (RFC 5054, section 2.5.1.3), and every refusal is reported with the same words.
 """
 
+import contextlib
 import errno
 import selectors
 import socket
@@ -21,10 +22,11 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from tlslite.api import HandshakeSettings, TLSConnection
+from tlslite.constants import AlertDescription
 from tlslite.errors import TLSAbruptCloseError, TLSError, TLSLocalAlert, TLSRemoteAlert
 
 from srp_tools.credentials import Credentials
-from srp_tools.errors import AuthenticationError, ConnectionLostError
+from srp_tools.errors import AuthenticationError, ConnectionLostError, ParallelError
 from srp_tools.verifiers import Verifier
 from srp_tools.waiting import Steps, Wait
 
@@ -182,12 +184,23 @@ class _RecordSocket:
 def _drive(records: _RecordSocket, operation: Generator[Any, None, None]) -> Steps[bytes]:
     """Run one of tlslite's operations, which yield 0 to wait for reading, 1 for writing, else their result."""
     result = b""
-    for state in operation:
-        yield from records.flush()
-        if isinstance(state, int):
-            yield Wait(records.fileno(), selectors.EVENT_WRITE if state else selectors.EVENT_READ)
-        else:
-            result = bytes(state)
+    try:
+        for state in operation:
+            yield from records.flush()
+            if isinstance(state, int):
+                yield Wait(records.fileno(), selectors.EVENT_WRITE if state else selectors.EVENT_READ)
+            else:
+                result = bytes(state)
+    except TLSError:
+        # The alert that tells the peer why is still to be sent; if it cannot be, the error is the same.
+        with contextlib.suppress(OSError):
+            yield from records.flush()
+        raise
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ParallelError):
+            raise
+        # On a name that is no text, for one, tlslite stumbles instead of raising an error of its own.
+        raise ConnectionLostError(f"the login failed: {error}") from error
     yield from records.flush()
     return result
 
@@ -219,9 +232,12 @@ class _mapped_errors:  # noqa: N801 - used as a function is
         if isinstance(error, (TLSRemoteAlert, TLSLocalAlert)):
             # bad_record_mac: the two ends derived different keys, so one does not know the password (or the
             # verifier). unknown_psk_identity: a server that tells unknown users apart; we do not pass that on.
-            if str(error).startswith(("bad_record_mac", "unknown_psk_identity", "decrypt_error")):
+            alert = AlertDescription.toStr(error.description)
+            if alert in ("bad_record_mac", "unknown_psk_identity", "decrypt_error"):
                 raise AuthenticationError(_REFUSED) from error
-            raise ConnectionLostError(f"the login failed: {error} (does the peer offer TLS-SRP?)") from error
+            # Not `str(error)`, which fails where tlslite has put an exception in place of the message.
+            reason = getattr(error, "message", None) or alert
+            raise ConnectionLostError(f"the login failed: {reason} (does the peer offer TLS-SRP?)") from error
         if isinstance(error, (TLSAbruptCloseError, ConnectionResetError, BrokenPipeError)):
             raise ConnectionLostError("the peer closed the connection during the login") from error
         if isinstance(error, TLSError):
