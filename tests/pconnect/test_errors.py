@@ -1,0 +1,65 @@
+"""The tree of errors, and what a failed command shows."""
+
+import pytest
+
+from pconnect import errors
+from pconnect.errors import ConnectionLostError, EngineDiedError, ParallelError, RemoteError
+
+
+@pytest.mark.parametrize(
+    ("name", "builtin"),
+    [
+        ("EngineDiedError", ConnectionError),
+        ("ProtocolError", ValueError),
+        ("UnsupportedValueError", TypeError),
+        ("MessageTooLargeError", ValueError),
+        ("RemoteError", RuntimeError),
+    ],
+)
+def test_each_error_can_be_caught_by_its_root_and_its_builtin(name: str, builtin: type[Exception]) -> None:
+    error = getattr(errors, name)
+    assert issubclass(error, ParallelError) and issubclass(error, builtin)
+
+
+def test_a_dead_engine_is_a_lost_connection() -> None:
+    assert issubclass(EngineDiedError, ConnectionLostError)
+
+
+def test_every_error_is_exported_and_in_the_table() -> None:
+    own = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    assert own == set(errors.__all__) | {"ParallelError"}
+    assert errors.__doc__ is not None
+    assert [name for name in own if name not in errors.__doc__] == []
+
+
+def remote_error(command: str) -> RemoteError:
+    return RemoteError(
+        2, "hostB", command, "ZeroDivisionError", "Traceback\n  line 1\nZeroDivisionError: /\n\n"
+    )
+
+
+def test_a_failed_command_tells_what_failed_and_where() -> None:
+    error = remote_error("1 / 0")
+    assert str(error) == (
+        "ZeroDivisionError at node 2 (hostB) in command '1 / 0'\n"
+        "--- traceback of node 2 ---\n"
+        "Traceback\n  line 1\nZeroDivisionError: /"
+    )
+    assert (error.node, error.host, error.command) == (2, "hostB", "1 / 0")
+    assert error.type_name == "ZeroDivisionError"
+    assert error.remote_traceback.endswith("ZeroDivisionError: /\n\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("x" * 60, "x" * 60),
+        ("x" * 61, "x" * 57 + "..."),
+        ("a = 1\nb = 2", "a = 1..."),
+        ("y" * 70 + "\nb = 2", "y" * 57 + "..."),
+    ],
+)
+def test_a_long_command_is_shown_in_one_line(command: str, shown: str) -> None:
+    error = remote_error(command)
+    assert f"in command {shown!r}\n" in str(error)
+    assert error.command == command
