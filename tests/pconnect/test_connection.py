@@ -1,0 +1,106 @@
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from pconnect.connection import Connection
+from pconnect.errors import ConnectionLostError, ParallelError, ProtocolError
+from pconnect.frames import Kind
+from tests.pconnect.links import connection_pair
+
+Pair = tuple[Connection, Connection]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    left, right = connection_pair()
+    yield left, right
+    left.close()
+    right.close()
+
+
+def pass_on(left: Connection, right: Connection) -> None:
+    """Let everything that waits to be sent arrive."""
+    while left.wants_to_write:
+        left.flush()
+        right.fill()
+    right.fill()
+
+
+def test_values_arrive_in_order_by_tag(pair: Pair) -> None:
+    left, right = pair
+    for tag, value in ((0, "a"), (7, "b"), (0, "c")):
+        left.post(Kind.VALUE, tag, value)
+    pass_on(left, right)
+    assert right.values_received == left.values_sent == 3
+    assert right.has_value(7)
+    assert [right.take_value(tag) for tag in (0, 7, 0)] == ["a", "b", "c"]
+    assert not right.has_value(0)
+    assert right.inbox == {}
+
+
+def test_an_array_waits_in_its_own_memory_until_told_otherwise(pair: Pair) -> None:
+    left, right = pair
+    array = np.ones(2**20)
+    left.post(Kind.VALUE, 0, array)
+    left.flush()
+    assert 0 < left.unsent_bytes < array.nbytes
+    left.keep_unsent()
+    array[:] = 2
+    pass_on(left, right)
+    received = right.take_value(0)
+    assert isinstance(received, np.ndarray)
+    assert (received == 1).all()
+
+
+def test_the_end_of_the_peer_loses_the_connection_but_not_its_values(pair: Pair) -> None:
+    left, right = pair
+    lost: list[ParallelError] = []
+    right.on_lost = lost.append
+    left.post(Kind.VALUE, 0, 1)
+    left.flush()
+    left.close()
+    assert not right.fill()
+    right.fill() if right.error is None else None
+    assert isinstance(right.error, ConnectionLostError)
+    assert lost == [right.error]
+    assert right.take_value(0) == 1
+    assert "closed: the peer closed the connection" in repr(right)
+
+
+def test_writing_to_a_peer_that_is_gone(pair: Pair) -> None:
+    left, right = pair
+    right.close()
+    left.post(Kind.VALUE, 0, 1)
+    left.flush()
+    assert isinstance(left.error, ConnectionLostError)
+    assert not left.wants_to_write
+    left.post(Kind.VALUE, 0, 2)
+    assert left.unsent_bytes == 0
+    first = left.error
+    left.lose(ConnectionLostError("again"))
+    assert left.error is first
+
+
+def test_what_a_node_may_not_say_ends_the_connection(pair: Pair) -> None:
+    left, right = pair
+    left.post(Kind.COMMAND, 1, "import os")
+    pass_on(left, right)
+    assert isinstance(right.error, ProtocolError)
+    assert right.fileno() == -1
+
+
+def test_the_own_node() -> None:
+    own = Connection(0, "client", None)
+    assert own.is_own and not own.encrypted
+    assert own.fileno() == -1
+    own.close()
+    assert own.error is None
+    assert repr(own) == "<connection to node 0 (client), own node>"
+
+
+def test_a_plain_link_says_so(pair: Pair) -> None:
+    assert not pair[0].encrypted
+    assert repr(pair[0]) == "<connection to node 1 (hostB), open>"
+    pair[0].close()
+    assert "it was closed here" in repr(pair[0])
