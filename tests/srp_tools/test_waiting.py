@@ -120,7 +120,8 @@ def test_the_deadline_ends_those_that_still_wait(pair: Pair) -> None:
 
     right_readable = wait_for(right)
     left.send(b"!")
-    outcomes = run_all({"slow": patient(), "quick": right_readable}, deadline_after(0.05))
+    slow = patient()  # kept alive here, so that only `run_all` can close it
+    outcomes = run_all({"slow": slow, "quick": right_readable}, deadline_after(0.05))
     assert outcomes["quick"] == "readable"
     assert isinstance(outcomes["slow"], TimeoutError)
     assert cleaned == ["patient"]
