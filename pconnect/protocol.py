@@ -35,9 +35,7 @@ ACCEPTS: Mapping[Role, frozenset[Kind]] = {
     Role.CLIENT: frozenset(
         {Kind.MESHED, Kind.DONE, Kind.OUTPUT, Kind.DIED, Kind.FACTS, Kind.CLOSED, Kind.STOPPING}
     ),
-    Role.SUPERVISOR: frozenset(
-        {Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.KILL, Kind.QUERY, Kind.CLOSE}
-    ),
+    Role.SUPERVISOR: frozenset({Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.KILL, Kind.QUERY, Kind.CLOSE}),
     Role.OVERSEER: frozenset({Kind.MESHED, Kind.DONE}),
     Role.ENGINE: frozenset({Kind.SETUP, Kind.COMMAND, Kind.CLOSE}),
 }
@@ -102,7 +100,9 @@ class Decoder:
 
     def get_buffer(self) -> memoryview:
         """Return the memory that the next bytes are to be read into; never empty."""
-        self._direct = bool(self._targets) and len(self._targets[-1]) >= _DIRECT_BYTES and self._start == self._end
+        self._direct = (
+            bool(self._targets) and len(self._targets[-1]) >= _DIRECT_BYTES and self._start == self._end
+        )
         if self._direct:
             return self._targets[-1]
         return self._scratch[self._end :]
