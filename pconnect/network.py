@@ -95,7 +95,7 @@ class Network(Sequence[Connection]):
     @overload
     def __getitem__(self, index: slice | Iterable[int]) -> "Network": ...
     def __getitem__(self, index: SupportsIndex | slice | Iterable[int]) -> "Connection | Network":
-        if isinstance(index, SupportsIndex):
+        if isinstance(index, SupportsIndex) and not isinstance(index, Iterable):  # numpy's arrays are both
             try:
                 return self.mesh.connections[self.nodes[index]]
             except IndexError:
