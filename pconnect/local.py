@@ -85,7 +85,7 @@ def _private_server(folder: Path, deadline: float) -> Iterator[int]:
         "--lifeline", "--parent-fd", str(theirs.fileno()),
     ]  # fmt: skip
     child = subprocess.Popen(
-        [sys.executable, "-m", "pserver", *arguments],
+        [sys.executable, "-P", "-m", "pserver", *arguments],  # -P: not the user's own pserver.py
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
