@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+
+from pconnect import ConfigurationError, ConnectionLostError, local_network, network_get_info, precv, reval
+from tests.integration.servers import wait_gone
+
+
+def test_nodes_on_this_machine_that_end_with_the_block() -> None:
+    with local_network(2) as net:
+        infos = network_get_info(net)[1:]
+        assert [info["host"].startswith("127.0.0.1:") for info in infos] == [True, True]
+        assert all(info["encrypted"] for info in infos)
+    wait_gone(*(info["pid"] for info in infos))
+    assert net.closed
+
+
+def test_closing_it_oneself_is_no_error() -> None:
+    with local_network(1) as net:
+        net.close()
+        with pytest.raises(ConnectionLostError):
+            reval("x", net)
+
+
+def test_options_are_those_of_pconnect() -> None:
+    with local_network(1, max_message_bytes=12345) as net:
+        reval("psend(sockets.mesh.max_message_bytes, sockets[0])", net)
+        assert precv(net[1], timeout=20) == 12345
+
+
+def test_at_least_one_engine() -> None:
+    with pytest.raises(ConfigurationError, match="at least one engine"), local_network(0):
+        pass
+
+
+def test_a_server_that_has_no_time_to_start() -> None:
+    with (
+        pytest.raises(ConfigurationError, match="did not start within the time limit"),
+        local_network(1, timeout=0),
+    ):
+        pass
+
+
+def make_module(folder: Path, source: str) -> None:
+    (folder / "pserver").mkdir()
+    (folder / "pserver" / "__init__.py").touch()
+    (folder / "pserver" / "__main__.py").write_text(source)
+
+
+def test_a_server_that_cannot_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_module(tmp_path, "raise SystemExit('broken')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ConfigurationError, match="could not be started: it left no log"), local_network(1):
+        pass
+
+
+def test_a_server_that_says_why_it_cannot_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = 'import socket, sys; socket.socket(fileno=int(sys.argv[-1])).send(b\'{"error": "no ports"}\\n\')'
+    make_module(tmp_path, source)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ConfigurationError, match="could not be started: no ports"), local_network(1):
+        pass
+
+
+def test_the_users_files_do_not_stand_in_for_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_module(tmp_path, "raise SystemExit('not the server')")
+    monkeypatch.chdir(tmp_path)
+    with local_network(1) as net:
+        assert len(net) == 2
