@@ -78,7 +78,10 @@ class EngineProcess:
         os.close(self.pidfd)
 
     def exit_code(self) -> int | None:
-        """Return how it ended, after it has; a negative number is a signal."""
+        """Return how it ended, after it has; a negative number is a signal. What it had started ends, too."""
+        # Before it is reaped: until then, the number of its group can be no other's.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
         self._process.join()
         return self._process.exitcode
 
