@@ -2,13 +2,15 @@
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.integration.servers import DEADLINE, Server
+from tests.integration.servers import DEADLINE, Server, wait_until
 
 _BEGIN = """
 import os, signal, sys, time
@@ -18,6 +20,10 @@ def say(*words):
     print(*words, flush=True)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 """
+
+
+# Numbers of epoll_wait and epoll_pwait: x86-64, x86-64, 64-bit ARM.
+EPOLL_CALLS = ("232", "281", "22")
 
 
 class ClientProcess:
@@ -62,5 +68,8 @@ class ClientProcess:
             data += byte
         return data.decode().rstrip("\n")
 
-    def send_signal(self, number: int) -> None:
-        self.process.send_signal(number)
+    def interrupt_while_waiting(self) -> None:
+        """Press Ctrl-C as soon as the client sleeps in the loop of its network."""
+        call = Path(f"/proc/{self.process.pid}/syscall")
+        wait_until(lambda: call.read_text().split()[0] in EPOLL_CALLS, "the client's sleep")
+        self.process.send_signal(signal.SIGINT)
