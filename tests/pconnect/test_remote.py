@@ -1,0 +1,127 @@
+"""Calls that concern whole nodes: functions called there, and facts about them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pconnect import (
+    ConfigurationError,
+    ConnectionLostError,
+    Network,
+    RemoteError,
+    local_network,
+    network_get_info,
+    precv,
+    reval,
+    rfeval,
+    sclose,
+)
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    with local_network(2) as net:
+        yield net
+
+
+def norm_of(matrix: np.ndarray, order: int) -> float:
+    """Be sent as source text; ``np`` is the workspace's."""
+    return float(np.linalg.norm(matrix, order))
+
+
+def test_a_name_is_called(network: Network) -> None:
+    result = rfeval("np.linalg.norm", np.array([3.0, 4.0]), connection=network[1])
+    assert result == 5.0
+    assert type(result) is np.float64
+
+
+def test_a_function_is_called(network: Network) -> None:
+    assert rfeval(norm_of, np.diag([2.0, 7.0]), 2, connection=network[2]) == 7.0
+
+
+def test_the_call_takes_no_value_that_was_sent_before(network: Network) -> None:
+    reval("psend('mine', sockets[0])", network[1]).result()
+    assert rfeval("abs", -1, connection=network[1]) == 1
+    assert precv(network[1], timeout=10) == "mine"
+
+
+def test_a_failure_is_the_callers(network: Network) -> None:
+    with pytest.raises(RemoteError, match="ZeroDivisionError"):
+        rfeval("divmod", 1, 0, connection=network[1])
+    assert rfeval("divmod", 7, 2, connection=network[1]) == (3, 1)
+
+
+@pytest.mark.parametrize("function", [lambda: 1, len, np.add])
+def test_a_function_without_source_is_refused(network: Network, function: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"give (the|a) name"):
+        rfeval(function, connection=network[1])  # type: ignore[arg-type]
+
+
+def test_one_node_is_called(network: Network) -> None:
+    with pytest.raises(ConfigurationError, match="at one node, not at 2"):
+        rfeval("abs", 1, connection=network[1:])  # type: ignore[arg-type]
+
+
+def test_a_limit_of_time(network: Network) -> None:
+    with pytest.raises(TimeoutError):
+        rfeval("__import__('threading').Event().wait", 3, connection=network[2], timeout=0.2)
+    assert rfeval("abs", -2, connection=network[2], timeout=30) == 2
+
+
+def test_a_command_is_text(network: Network) -> None:
+    with pytest.raises(ConfigurationError, match="source text, not int"):
+        reval(5, network)  # type: ignore[arg-type]
+
+
+def test_facts_are_live(network: Network) -> None:
+    own, first, second = network_get_info(network)
+    assert (own["node"], own["local"], own["pid"]) == (0, True, os.getpid())
+    assert first["pid"] != second["pid"]
+    assert Path(f"/proc/{first['pid']}").exists()
+    for info in (first, second):
+        assert info["state"] == "open"
+        assert info["encrypted"]
+        assert info["numpy"] == np.__version__
+        assert info["directory"] == str(Path.cwd())
+        assert info["directory_is_clients"]
+        assert 0 < info["round_trip"] < 5
+        assert info["memory_bytes"] > 10**6
+        assert info["address"] == "127.0.0.1"
+    assert [info["node"] for info in network_get_info(network[[2]])] == [2]
+
+
+def test_facts_do_not_wait_for_the_engine(network: Network) -> None:
+    command = reval("__import__('threading').Event().wait(1.0)", network[1])
+    info = network_get_info(network[[1]])[0]
+    assert info["queued"] == 1
+    assert info["round_trip"] < 1.0
+    command.result()
+    assert network_get_info(network[[1]])[0]["queued"] == 0
+
+
+def test_the_last_error_is_told(network: Network) -> None:
+    with pytest.raises(RemoteError):
+        reval("undefined_name", network[2]).result()
+    assert network_get_info(network)[2]["last_error"] == "NameError in 'undefined_name'"
+
+
+def test_an_engine_knows_its_side_and_sends_no_commands(network: Network) -> None:
+    source = "__import__('pconnect').network_get_info(sockets)"
+    infos = rfeval(f"lambda: {source}", connection=network[1])
+    assert [(info["node"], info["local"]) for info in infos] == [(0, False), (1, True), (2, False)]
+    with pytest.raises(RemoteError, match="for the client of a network"):
+        reval("import pconnect; pconnect.reval('1', sockets)", network[1]).result()
+    with pytest.raises(RemoteError, match="only the client closes"):
+        reval("pconnect.sclose(sockets)", network[1]).result()
+
+
+def test_a_closed_network_is_closed() -> None:
+    with local_network(1) as net:
+        assert sclose(net) == []
+        assert net.closed
+        for call in (lambda: reval("1", net), lambda: network_get_info(net), lambda: sclose(net)):
+            with pytest.raises(ConnectionLostError, match="closed"):
+                call()
