@@ -75,9 +75,9 @@ def test_a_host_that_does_not_exist() -> None:
 
 def test_a_port_where_nobody_listens() -> None:
     host = refused_port()
-    assert str(fail(host)) == f"could not connect to {host}: Connection refused" or "refused" in str(
-        fail(host)
-    )
+    error = str(fail(host))
+    assert error.startswith(f"could not connect to {host}: ")
+    assert "refused" in error
 
 
 @pytest.mark.parametrize("use_tls", [True, False])

@@ -1,6 +1,5 @@
 """SIGKILL for each of the processes in the middle of its work: what the others see, and that nothing is left."""
 
-import contextlib
 import os
 import signal
 import time
@@ -105,22 +104,6 @@ def test_engine_that_another_waits_for(two_servers: list[Server]) -> None:
         with pytest.raises(RuntimeError, match=r"ConnectionLostError at node 1 (?s:.*)node 2 "):
             command.result(DEADLINE)
         assert_goes_on(net, 1)
-
-
-def test_what_an_engine_started_ends_with_it(two_servers: list[Server]) -> None:
-    server = two_servers[0]
-    with server.connect() as net:
-        reval("import subprocess; psend(subprocess.Popen(['sleep', '1000']).pid, sockets[0])", net)
-        child = precv(net[1], timeout=DEADLINE)
-        kill(server.sessions(net)[0])
-        wait_until(lambda: net[1].error is not None or not alive(net), "the loss of node 1")
-        # The engine went with its supervisor. A program it had started is not ours to find then; do not leave it.
-        with contextlib.suppress(ProcessLookupError):
-            kill(child)
-
-
-def alive(net: Network) -> bool:
-    return bool(network_get_info(net)[1]["state"] == "open")
 
 
 def test_children_of_an_engine_end_with_the_network(two_servers: list[Server]) -> None:
