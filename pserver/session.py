@@ -39,6 +39,8 @@ log = logging.getLogger("pserver")
 
 _MAX_OUTPUT_BYTES = 2**20  # printed and not yet taken by the client; beyond it the engine waits in its print
 _OUTPUT_CHUNK_BYTES = 2**16
+# A command that has sent its result is often still on its last line when the client closes the network.
+_LAST_WORDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,9 @@ class _Supervisor:
         self._exit_code: int | None = None
         self._paused: list[PipeEnd] = []
         self._stop_reason = ""
+        self._patience: float | None = (
+            None  # seconds for the engine to end, once the client closes the network
+        )
         self._closing = False
         self._attend_engine()
         self._catch_sigterm()
@@ -187,6 +192,8 @@ class _Supervisor:
         while not (self._stop_reason or self._command.error):
             self._progress.poll(60.0)
             self._resume_output()
+            if self._patience is not None:
+                self._close_engine(self._patience)
         if self._stop_reason and not self._command.error:
             self._tell(Kind.STOPPING, self._stop_reason)
 
@@ -225,7 +232,7 @@ class _Supervisor:
             case Kind.QUERY:
                 self._command.post(Kind.FACTS, message.tag, self._facts())
             case Kind.CLOSE:
-                self._close_engine(message.tag / 1000)
+                self._patience = message.tag / 1000
         self._progress.flush(self._command)
 
     def _set_up(self, setup: dict[str, Any]) -> None:
@@ -268,6 +275,10 @@ class _Supervisor:
         self._queue.clear()
         self._closing = True
         if self._exit_code is None:
+            with contextlib.suppress(TimeoutError):
+                self._progress.run_until(
+                    lambda: self._running is None, deadline_after(_LAST_WORDS), "the end of a command"
+                )
             if self._running is not None:
                 self._process.signal(signal.SIGINT)
             self._engine.post(Kind.CLOSE)
