@@ -12,8 +12,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --editable
 demo: .venv/demo.stamp
 	$(BIN)/pserver demo
 
-# To let the thresholds decide, too, change the next line to: test: check coverage
-test: check
+test: check coverage
 
 # Child processes leave data files of their own, which `combine` gathers.
 check: .venv/dev.stamp
@@ -23,9 +22,8 @@ check: .venv/dev.stamp
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report
 
-# Thresholds on the data of the last `make check`.
+# Branch coverage, also of daemons, sessions and engines.
 coverage: check
 	$(BIN)/coverage report --include='srp_tools/*,pconnect/*' --fail-under=95
 	$(BIN)/coverage report --include='pserver/*' --fail-under=85

@@ -129,7 +129,7 @@ def test_the_foreground_ends_with_a_signal(number: signal.Signals) -> None:
         begin = time.monotonic()
         process.send_signal(number)
         assert process.wait(10) == 0
-        assert time.monotonic() - begin < 1.0
+        assert time.monotonic() - begin < 5.0  # idle: a tenth of a second, but machines are busy
     assert find_server("default") is None
 
 

@@ -41,16 +41,16 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_left() -> None:
 def test_a_second_server_of_the_same_name_is_refused(tmp_path: Path) -> None:
     with run_server(tmp_path / "first") as first, pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(first.folder))
-        with pytest.raises(ConfigurationError, match="runs already|is running"):
+        with pytest.raises(ConfigurationError, match=r"runs already|is running"):
             serve(config(name=str(first.status["name"])), never)
         assert listens(first.cmd_port)
 
 
-def test_without_tls_only_this_machine_is_served_unless_told_otherwise(tmp_path: Path) -> None:
+def test_a_server_without_tls_says_so(tmp_path: Path) -> None:
     with run_server(tmp_path / "server", use_tls=False) as server:
         assert server.status["bind"] == "127.0.0.1"
         assert server.status["use_tls"] is False
-        assert "WITHOUT encryption and login" in server.log
+    assert "WITHOUT encryption and login" in server.log
 
 
 def test_sessions_come_and_go_in_the_status(tmp_path: Path) -> None:
