@@ -105,6 +105,7 @@ def _accept(
         sock = socket.socket(fileno=descriptors[0])
         prepare(sock, setup.peer_timeout)
         node = Preamble.unpack(data).from_node
+        channel: Channel | None = None
         try:
             if context is None:
                 channel = Channel(sock)
@@ -115,7 +116,7 @@ def _accept(
             yield from channel.send_all(HELLO)
         except (ParallelError, OSError) as error:
             print(f"a data connection that says it is node {node} was refused: {error}", file=sys.stderr)  # noqa: T201
-            sock.close()
+            (channel or sock).close()  # TLS took the descriptor away from `sock`
             continue
         expected.discard(node)
         return node, channel
