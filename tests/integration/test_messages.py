@@ -79,7 +79,8 @@ def test_everything_printed_arrives(network: MakeNetwork, capfd: pytest.CaptureF
 
 def test_output_without_end_holds_up_neither_server_nor_client(network: MakeNetwork) -> None:
     net = network(2)
-    command = reval("for i in range(40000): print('x' * 99)", net[1])  # 4 MB: more than all buffers
+    command = reval("for i in range(4000): print('x' * 4999)", net[1])  # 20 MB: more than all buffers
+    time.sleep(1)  # nothing is taken in, so the engine comes to wait in its print
     reval("psend('meanwhile', sockets[0])", net[2])
     assert precv(net[2], timeout=DEADLINE) == "meanwhile"
     command.result(DEADLINE)
@@ -94,7 +95,7 @@ def test_time_limits_leave_a_connection_usable(network: MakeNetwork) -> None:
         begin = time.monotonic()
         with pytest.raises(TimeoutError):
             wait()
-        assert 0.05 <= time.monotonic() - begin < 2
+        assert 0.05 <= time.monotonic() - begin < 0.95  # a wait looks up every second in any case
     psend("wakes the command", net[1])
     reval("psend(sockets.node, sockets[0])", net)
     assert [precv(c, timeout=DEADLINE) for c in net[1:]] == [1, 2]
@@ -103,8 +104,8 @@ def test_time_limits_leave_a_connection_usable(network: MakeNetwork) -> None:
 def test_select_sockets_takes_fractions_of_seconds(network: MakeNetwork) -> None:
     net = network(2)
     begin = time.monotonic()
-    assert select_sockets(net, 0.3) == []
-    assert 0.3 <= time.monotonic() - begin < 1.3
+    assert select_sockets(net, 0.1) == []
+    assert 0.1 <= time.monotonic() - begin < 0.95  # a wait looks up every second in any case
     begin = time.monotonic()
     assert select_sockets(net, 0) == []
     assert time.monotonic() - begin < 0.3

@@ -62,6 +62,7 @@ def assert_closed(sock: socket.socket) -> None:
         b"\xff\xfe" * 500,
         b"\x16\x03\x01\x00\x05hello" + b"x" * 300,  # looks like TLS for a moment
         b"\x16\xff" * 100,
+        b"PSRV" + b"\xff" * 100,  # our own protocol, of a version there is not
     ],
 )
 def test_garbage_at_both_ports(impatient: Server, working: Network, garbage: bytes) -> None:
