@@ -98,6 +98,7 @@ class _Daemon:
         stack.callback(self._reception.close)
         self._sessions: dict[int, _Session] = {}  # by sentinel
         self._stopping = ""
+        self._catch_signals()  # before anybody is told that we are here: who has been told may stop us at once
 
     def status(self) -> dict[str, object]:
         """Return what others may know."""
@@ -139,7 +140,6 @@ class _Daemon:
             self._reception.data_port,
             "TLS-SRP" if self._config.use_tls else "WITHOUT encryption and login",
         )
-        self._catch_signals()
         if lifeline is not None:
             self._watch(lifeline, lambda: self._stop("its parent is gone"))
         while not self._stopping:
