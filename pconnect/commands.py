@@ -129,7 +129,7 @@ class Server(Peer):
         self.closing = False
         self._line_ends = {1: True, 2: True}
         command.on_message = self._take
-        command.on_lost = lambda error: self.lose_commands(self.account(error))
+        command.on_lost = lambda error: self.lose_commands(command.named(error))
         command.peer = self
 
     @property
@@ -158,29 +158,23 @@ class Server(Peer):
         if self._died and time.monotonic() - self._died_at > _REPORT_GRACE:
             raise self._died
         if self.command.error:
-            raise self.account(self.command.error)
+            raise self.command.named(self.command.error)
 
     def check_running(self) -> None:
         """Raise if no command can be run here any more."""
         if self._died:
             raise self._died
         if self.command.error:
-            raise self.account(self.command.error)
+            raise self.command.named(self.command.error)
 
-    def explain(self, error: ParallelError) -> ParallelError:
-        """Return why the data connection broke, after waiting a moment for the supervisor's account."""
+    def explain(self) -> ParallelError | None:
+        """Return the supervisor's account of why the data connection broke, after waiting a moment for it."""
         progress = self.data.mesh.progress
         with contextlib.suppress(TimeoutError):
             progress.run_until(
                 lambda: bool(self._died or self.command.error), deadline_after(_REPORT_GRACE), "an account"
             )
-        return self._died or self.account(self.command.error or error)
-
-    def account(self, error: ParallelError) -> ParallelError:
-        """Return the error of a lost connection with the node's name in it."""
-        if isinstance(error, EngineDiedError) or str(error).startswith("node "):
-            return error
-        return ConnectionLostError(f"node {self.node} ({self.host}) is lost: {error}")
+        return self._died or (self.command.error and self.command.named(self.command.error))
 
     def interrupt(self) -> None:
         """Interrupt the commands sent so far; the second time, kill the engine."""

@@ -26,9 +26,9 @@ class Peer:
     def interrupt(self) -> None:
         """Interrupt what this peer is doing for us, because the user has lost patience."""
 
-    def explain(self, error: ParallelError) -> ParallelError:
-        """Return a better account of why the connection broke, if there is one."""
-        return error
+    def explain(self) -> ParallelError | None:
+        """Return a better account of why the connection broke than it has itself, if there is one."""
+        return None
 
 
 class Connection:
@@ -166,6 +166,14 @@ class Connection:
             self.error = error
             self.close()
             self.on_lost(error)
+
+    def account(self) -> ParallelError:
+        """Return why the connection is closed, as an error to raise that names the node."""
+        return self.peer.explain() or self.named(self.error or ConnectionLostError("it was closed"))
+
+    def named(self, error: ParallelError) -> ParallelError:
+        """Return an error of this connection with the node's name in it."""
+        return ConnectionLostError(f"node {self.node} ({self.host}) is lost: {error}")
 
     def close(self) -> None:
         """Close the channel."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from pconnect.commands import interrupting
 from pconnect.connection import Connection
-from pconnect.errors import ConfigurationError, ConnectionLostError, ParallelError
+from pconnect.errors import ConfigurationError
 from pconnect.frames import Kind
 from pconnect.network import Mesh, Network
 from pconnect.protocol import encode_message
@@ -80,7 +80,7 @@ def psend(value: object, connections: Connections, *, tag: int = 0, timeout: flo
                 target.keep_unsent()
     for target in targets:
         if target.error:
-            raise _lost(target)
+            raise target.account()
 
 
 def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None) -> Any:
@@ -137,7 +137,7 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
             if target.has_value(tag):
                 return True
             if target.error:
-                raise _lost(target)
+                raise target.account()
             target.peer.check()
             return False
 
@@ -215,9 +215,9 @@ def _check_each(targets: Sequence[Connection]) -> None:
             alive += 1
         elif not target.error_seen:
             target.error_seen = True
-            raise _lost(target)
+            raise target.account()
     if not alive:
-        raise _lost(targets[0])
+        raise targets[0].account()
 
 
 def resolve(connections: Connections) -> tuple[Mesh, list[Connection]]:
@@ -251,11 +251,3 @@ def _names(targets: Sequence[Connection]) -> str:
     return ", ".join(f"node {target.node} ({target.host})" for target in targets[:5]) + (
         ", ..." if len(targets) > 5 else ""
     )
-
-
-def _lost(target: Connection) -> ParallelError:
-    assert target.error is not None  # noqa: S101 - asked only then
-    error = target.peer.explain(target.error)
-    if str(error) != str(target.error):
-        return error
-    return ConnectionLostError(f"node {target.node} ({target.host}) is lost: {error}")

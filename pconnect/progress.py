@@ -101,7 +101,9 @@ class Progress:
             owner = entry.data
             if isinstance(owner, Connection):
                 self._serve(owner, events)
-            else:
+            elif (
+                self._selector.get_map().get(entry.fd) is entry
+            ):  # else another one's callback has ended this watch
                 owner()
         for connection in list(self._unread):
             self._serve(connection, _READ)

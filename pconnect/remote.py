@@ -1,5 +1,6 @@
 """The calls of the client that concern whole nodes: `reval`, `rfeval`, `sclose`, `network_get_info`."""
 
+import functools
 import importlib.metadata
 import inspect
 import os
@@ -200,19 +201,9 @@ def network_get_info(network: Network, *, timeout: float = 5.0) -> list[dict[str
 
 
 _FACTS = (
-    *(
-        "pid",
-        "cores",
-        "load",
-        "memory_bytes",
-        "directory",
-        "directory_is_clients",
-        "python",
-        "numpy",
-        "version",
-    ),
-    *("address", "cmd_port", "data_port", "queued", "last_error", "round_trip"),
-)
+    "pid", "cores", "load", "memory_bytes", "directory", "directory_is_clients", "python", "numpy", "version",
+    "address", "cmd_port", "data_port", "queued", "last_error", "round_trip",
+)  # fmt: skip
 
 
 def own_facts(connection: Connection) -> dict[str, Any]:
@@ -231,6 +222,7 @@ def own_facts(connection: Connection) -> dict[str, Any]:
     return info
 
 
+@functools.cache
 def package_version() -> str:
     """Return the version of this package."""
     return importlib.metadata.version("pserver")

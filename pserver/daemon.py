@@ -10,7 +10,6 @@ costs milliseconds. They are not ours to wait for after our death: when the daem
 
 import contextlib
 import getpass
-import importlib.metadata
 import json
 import logging
 import multiprocessing
@@ -27,6 +26,7 @@ from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 from pconnect.frames import Preamble
+from pconnect.remote import package_version
 from pserver.config import ServerConfig
 from pserver.pidfile import PidFile
 from pserver.reception import Arrival, Reception
@@ -91,6 +91,7 @@ class _Daemon:
         self._pid_file = pid_file
         self._bind = config.bind if config.bind or config.use_tls else "127.0.0.1"
         self._started = time.time()
+        self._user = getpass.getuser()
         self._selector = stack.enter_context(selectors.DefaultSelector())
         self._stack = stack
         self._waiting: deque[Arrival] = deque()  # for a place to log in
@@ -110,10 +111,10 @@ class _Daemon:
             "data_port": self._reception.data_port,
             "bind": self._bind,
             "use_tls": config.use_tls,
-            "user": getpass.getuser(),
+            "user": self._user,
             "started": self._started,
             "log_file": str(config.log_file) if config.log_file else None,
-            "version": importlib.metadata.version("pserver"),
+            "version": package_version(),
             "sessions": [
                 {
                     "pid": session.process.pid,
@@ -144,7 +145,10 @@ class _Daemon:
             self._watch(lifeline, lambda: self._stop("its parent is gone"))
         while not self._stopping:
             for key, _ in self._selector.select(self._reception.time_to_next_deadline()):
-                key.data()
+                if (
+                    self._selector.get_map().get(key.fd) is key
+                ):  # else another one's callback has ended this watch
+                    key.data()
             self._reception.expire()
             self._start_waiting()
         self._end_sessions()

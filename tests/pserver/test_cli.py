@@ -14,19 +14,12 @@ from types import ModuleType
 import pytest
 
 from pserver.cli import main
-from pserver.pidfile import PidFile, find_server, list_servers, stop_server
+from pserver.pidfile import PidFile, find_server, list_servers
 from pserver.run_time import run_time_folder
 from srp_tools.credentials import server_file
-from tests.pserver.places import OPTIONS, add_user, listens, use_private_places
+from tests.pserver.places import OPTIONS, listens
 
-
-@pytest.fixture(autouse=True)
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    use_private_places(tmp_path, monkeypatch)
-    add_user()
-    yield
-    for server in list_servers():
-        stop_server(server.name)
+pytestmark = pytest.mark.usefixtures("places")
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,20 +14,13 @@ from pserver import control
 from pserver.cli import parse_start
 from pserver.config import ServerConfig
 from pserver.control import pserver, start_options, start_server
-from pserver.pidfile import find_server, list_servers, stop_server
+from pserver.pidfile import find_server, list_servers
 from pserver.run_time import run_time_folder
 from srp_tools.credentials import server_file
 from srp_tools.errors import ConfigurationError, CredentialError
-from tests.pserver.places import add_user, as_number, config, listens, use_private_places
+from tests.pserver.places import as_number, config, listens
 
-
-@pytest.fixture(autouse=True)
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    use_private_places(tmp_path, monkeypatch)
-    add_user()
-    yield
-    for server in list_servers():
-        stop_server(server.name)
+pytestmark = pytest.mark.usefixtures("places")
 
 
 def test_start_returns_when_both_ports_listen() -> None:

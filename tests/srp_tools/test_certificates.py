@@ -79,7 +79,9 @@ def test_other_kinds_of_keys_are_refused(authority: NetworkAuthority, key: bytes
         authority.sign(key, 1)
 
 
-@pytest.mark.parametrize("garbage", [b"", b"garbage", NodeKey().public_bytes()[:-1]])
+@pytest.mark.parametrize(
+    "garbage", [b"", b"garbage", NodeKey().public_bytes()[:-1]], ids=["nothing", "garbage", "cut off"]
+)
 def test_what_is_no_key_is_refused(authority: NetworkAuthority, garbage: bytes) -> None:
     with pytest.raises(AuthenticationError, match="not a public key"):
         authority.sign(garbage, 1)
