@@ -101,9 +101,8 @@ class Progress:
             owner = entry.data
             if isinstance(owner, Connection):
                 self._serve(owner, events)
-            elif (
-                self._selector.get_map().get(entry.fd) is entry
-            ):  # else another one's callback has ended this watch
+            # The callback of another entry may have ended this watch.
+            elif self._selector.get_map().get(entry.fd) is entry:
                 owner()
         for connection in list(self._unread):
             self._serve(connection, _READ)

@@ -145,9 +145,8 @@ class _Daemon:
             self._watch(lifeline, lambda: self._stop("its parent is gone"))
         while not self._stopping:
             for key, _ in self._selector.select(self._reception.time_to_next_deadline()):
-                if (
-                    self._selector.get_map().get(key.fd) is key
-                ):  # else another one's callback has ended this watch
+                # The callback of another entry may have ended this watch.
+                if self._selector.get_map().get(key.fd) is key:
                     key.data()
             self._reception.expire()
             self._start_waiting()

@@ -107,6 +107,26 @@ def test_a_connection_that_another_callback_closed_is_passed_over(
         left_loop.unwatch(ours.fileno())
 
 
+def test_a_watch_that_another_callback_ended_is_passed_over() -> None:
+    with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(contextlib.closing(Progress()))
+        called = []
+        pairs = [socket.socketpair() for _ in range(2)]
+        for index, (ours, theirs) in enumerate(pairs):
+            stack.enter_context(ours)
+            stack.enter_context(theirs)
+
+            def end_the_other(index: int = index) -> None:
+                called.append(index)
+                progress.unwatch(pairs[1 - index][0].fileno())
+                pairs[index][0].recv(1)
+
+            progress.watch(ours.fileno(), end_the_other)
+            theirs.send(b"x")
+        progress.poll(LIMIT)  # both can be read from
+        assert len(called) == 1
+
+
 def test_ctrl_c_ends_a_wait(bell: tuple[Progress, socket.socket, socket.socket]) -> None:
     progress, _, _ = bell
     timer = threading.Timer(0.1, signal.pthread_kill, [threading.get_ident(), signal.SIGINT])
