@@ -129,7 +129,7 @@ class Server(Peer):
         self.closing = False
         self._line_ends = {1: True, 2: True}
         command.on_message = self._take
-        command.on_lost = lambda error: self.lose_commands(command.named(error))
+        command.on_lost = lambda _: self.lose_commands(command.loss())
         command.peer = self
 
     @property
@@ -158,14 +158,14 @@ class Server(Peer):
         if self._died and time.monotonic() - self._died_at > _REPORT_GRACE:
             raise self._died
         if self.command.error:
-            raise self.command.named(self.command.error)
+            raise self.command.loss()
 
     def check_running(self) -> None:
         """Raise if no command can be run here any more."""
         if self._died:
             raise self._died
         if self.command.error:
-            raise self.command.named(self.command.error)
+            raise self.command.loss()
 
     def explain(self) -> ParallelError | None:
         """Return the supervisor's account of why the data connection broke, after waiting a moment for it."""
@@ -174,7 +174,7 @@ class Server(Peer):
             progress.run_until(
                 lambda: bool(self._died or self.command.error), deadline_after(_REPORT_GRACE), "an account"
             )
-        return self._died or (self.command.error and self.command.named(self.command.error))
+        return self._died or (self.command.loss() if self.command.error else None)
 
     def interrupt(self) -> None:
         """Interrupt the commands sent so far; the second time, kill the engine."""

@@ -167,13 +167,13 @@ class Connection:
             self.close()
             self.on_lost(error)
 
-    def account(self) -> ParallelError:
-        """Return why the connection is closed, as an error to raise that names the node."""
-        return self.peer.explain() or self.named(self.error or ConnectionLostError("it was closed"))
+    def loss(self) -> ParallelError:
+        """Return `error`, of a closed connection, with the node's name in it."""
+        return ConnectionLostError(f"node {self.node} ({self.host}) is lost: {self.error}")
 
-    def named(self, error: ParallelError) -> ParallelError:
-        """Return an error of this connection with the node's name in it."""
-        return ConnectionLostError(f"node {self.node} ({self.host}) is lost: {error}")
+    def account(self) -> ParallelError:
+        """Return the best that is known about why the connection is closed, as an error to raise."""
+        return self.peer.explain() or self.loss()
 
     def close(self) -> None:
         """Close the channel."""
