@@ -4,26 +4,30 @@
 any two nodes, `select_sockets` waits for many; `sclose` ends it all. `local_network` needs no second machine.
 """
 
-from pconnect.client import pconnect
-from pconnect.commands import Command
-from pconnect.connection import Connection
-from pconnect.errors import (
-    AuthenticationError,
-    ConfigurationError,
-    ConnectError,
-    ConnectionLostError,
-    CredentialError,
-    EngineDiedError,
-    MessageTooLargeError,
-    ParallelError,
-    ProtocolError,
-    RemoteError,
-    UnsupportedValueError,
-)
-from pconnect.local import local_network
-from pconnect.network import Network
-from pconnect.primitives import precv, psend, select_sockets
-from pconnect.remote import network_get_info, reval, rfeval, sclose
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pconnect.client import pconnect
+    from pconnect.commands import Command
+    from pconnect.connection import Connection
+    from pconnect.errors import (
+        AuthenticationError,
+        ConfigurationError,
+        ConnectError,
+        ConnectionLostError,
+        CredentialError,
+        EngineDiedError,
+        MessageTooLargeError,
+        ParallelError,
+        ProtocolError,
+        RemoteError,
+        UnsupportedValueError,
+    )
+    from pconnect.local import local_network
+    from pconnect.network import Network
+    from pconnect.primitives import precv, psend, select_sockets
+    from pconnect.remote import network_get_info, reval, rfeval, sclose
 
 __all__ = [
     "AuthenticationError",
@@ -50,3 +54,32 @@ __all__ = [
     "sclose",
     "select_sockets",
 ]
+
+_HOMES = {
+    "pconnect": "client",
+    "Command": "commands",
+    "Connection": "connection",
+    "local_network": "local",
+    "Network": "network",
+    "precv": "primitives",
+    "psend": "primitives",
+    "select_sockets": "primitives",
+    "network_get_info": "remote",
+    "reval": "remote",
+    "rfeval": "remote",
+    "sclose": "remote",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import what is used when it is first used: the daemon needs `pconnect.frames` alone, and no numpy (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module 'pconnect' has no attribute {name!r}")
+    home = importlib.import_module(f"pconnect.{_HOMES.get(name, 'errors')}")
+    value: object = getattr(home, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

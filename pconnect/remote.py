@@ -1,6 +1,5 @@
 """The calls of the client that concern whole nodes: `reval`, `rfeval`, `sclose`, `network_get_info`."""
 
-import functools
 import importlib.metadata
 import inspect
 import os
@@ -218,14 +217,8 @@ def own_facts(connection: Connection) -> dict[str, Any]:
     info |= dict.fromkeys(_FACTS)
     if connection.is_own:
         info |= {"pid": os.getpid(), "cores": os.cpu_count(), "python": platform.python_version()}
-        info |= {"directory": str(Path.cwd()), "version": package_version()}
+        info |= {"directory": str(Path.cwd()), "version": importlib.metadata.version("pserver")}
     return info
-
-
-@functools.cache
-def package_version() -> str:
-    """Return the version of this package."""
-    return importlib.metadata.version("pserver")
 
 
 def _client(mesh: Mesh) -> ClientMesh:

@@ -65,3 +65,15 @@ def check_server_name(name: str) -> None:
         )
     if name.startswith((".", "-")):
         raise ConfigurationError(f"--name {name!r}: a name does not begin with a dot or a hyphen")
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """What a session needs to know of the server; see `pserver.config.ServerConfig`."""
+
+    auth_file: Path | None  # None: no encryption, no login
+    data_port: int
+    bind: str | None
+    login_timeout: float
+    log_file: Path | None
+    peer: str

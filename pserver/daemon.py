@@ -5,11 +5,13 @@ gets one of the `ServerConfig.max_startups` places for logins, or waits for one.
 passed to the engine that was registered for its network and node (SCM_RIGHTS); TLS begins there.
 
 Sessions are processes of the standard library's fork server, a child that has numpy and tlslite loaded, so that a start
-costs milliseconds. They are not ours to wait for after our death: when the daemon is killed, networks go on.
+costs milliseconds; the daemon itself does without them. Sessions are not ours to wait for after our death: when the
+daemon is killed, networks go on.
 """
 
 import contextlib
 import getpass
+import importlib.metadata
 import json
 import logging
 import multiprocessing
@@ -26,11 +28,9 @@ from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 from pconnect.frames import Preamble
-from pconnect.remote import package_version
-from pserver.config import ServerConfig
+from pserver.config import ServerConfig, SessionSettings
 from pserver.pidfile import PidFile
 from pserver.reception import Arrival, Reception
-from pserver.session import SessionSettings, session_main
 from srp_tools.credentials import server_file
 
 log = logging.getLogger("pserver")
@@ -76,7 +76,7 @@ def serve(
     """
     with PidFile(config.name) as pid_file, contextlib.ExitStack() as stack:
         daemon = _Daemon(config, pid_file, stack)
-        multiprocessing.forkserver.set_forkserver_preload(["pserver.session", "pserver.engine"])
+        multiprocessing.forkserver.set_forkserver_preload([__name__, "pserver.session", "pserver.engine"])
         multiprocessing.forkserver.ensure_running()
         daemon.publish()
         announce(daemon.status())
@@ -92,6 +92,7 @@ class _Daemon:
         self._bind = config.bind if config.bind or config.use_tls else "127.0.0.1"
         self._started = time.time()
         self._user = getpass.getuser()
+        self._version = importlib.metadata.version("pserver")
         self._selector = stack.enter_context(selectors.DefaultSelector())
         self._stack = stack
         self._waiting: deque[Arrival] = deque()  # for a place to log in
@@ -114,7 +115,7 @@ class _Daemon:
             "user": self._user,
             "started": self._started,
             "log_file": str(config.log_file) if config.log_file else None,
-            "version": package_version(),
+            "version": self._version,
             "sessions": [
                 {
                     "pid": session.process.pid,
@@ -220,7 +221,7 @@ class _Daemon:
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             process = multiprocessing.get_context("forkserver").Process(
-                target=session_main, args=(arrival.sock, theirs, settings, bytes(arrival.received))
+                target=_be_session, args=(arrival.sock, theirs, settings, bytes(arrival.received))
             )
             process.start()
         control.setblocking(False)
@@ -280,3 +281,13 @@ class _Daemon:
             if session.process.exitcode is None:
                 session.process.kill()
                 session.process.join(1.0)
+
+
+def _be_session(
+    sock: socket.socket, control: socket.socket, settings: SessionSettings, preamble: bytes
+) -> None:
+    """Be a session; what a process of the fork server does."""
+    # Here, because the daemon does not need what a session does: it starts sooner, and takes less memory.
+    from pserver.session import session_main  # noqa: PLC0415
+
+    session_main(sock, control, settings, preamble)

@@ -10,6 +10,7 @@ supervisor dies, the system signals the end of the pipe with SIGKILL, even if th
 
 import contextlib
 import fcntl
+import importlib.metadata
 import linecache
 import math
 import os
@@ -32,12 +33,11 @@ from pconnect.network import Mesh, Network
 from pconnect.primitives import precv, psend, select_sockets
 from pconnect.progress import Progress
 from pconnect.protocol import Message, Role
-from pconnect.remote import package_version
 from pserver.mesh import Setup, connect_mesh
 from srp_tools.channel import Channel
 
 _MAX_TRACEBACK_CHARACTERS = 2**16
-_VERSION = package_version()  # read by the fork server, once for all engines
+_VERSION = importlib.metadata.version("pserver")  # read by the fork server, once for all engines
 _KEPT_SOURCES = 1000  # commands whose text is kept, for tracebacks through functions they defined
 
 

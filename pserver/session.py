@@ -27,6 +27,7 @@ from pconnect.frames import HELLO, Kind, Preamble, Purpose
 from pconnect.progress import Progress
 from pconnect.protocol import Message, Role
 from pserver.addresses import own_addresses
+from pserver.config import SessionSettings
 from pserver.engine_process import EngineProcess
 from srp_tools import waiting
 from srp_tools.certificates import Identity, NodeKey
@@ -41,18 +42,6 @@ _MAX_OUTPUT_BYTES = 2**20  # printed and not yet taken by the client; beyond it 
 _OUTPUT_CHUNK_BYTES = 2**16
 # A command that has sent its result is often still on its last line when the client closes the network.
 _LAST_WORDS = 0.1
-
-
-@dataclass(frozen=True)
-class SessionSettings:
-    """What a session needs to know of the server; see `pserver.config.ServerConfig`."""
-
-    auth_file: Path | None  # None: no encryption, no login
-    data_port: int
-    bind: str | None
-    login_timeout: float
-    log_file: Path | None
-    peer: str
 
 
 def session_main(

@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,14 @@ def status_of(server: Server) -> dict[str, list[dict[str, object]]]:
         next(server.folder.rglob(f"{server.status['name']}.json")).read_text()
     )
     return status
+
+
+def test_it_loads_nothing_that_only_sessions_need() -> None:
+    code = "import pserver.daemon, sys; print({'numpy', 'tlslite', 'cryptography', 'msgpack'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=DEADLINE
+    )
+    assert done.stdout == "set()\n"
 
 
 def test_a_port_that_is_taken_is_named_and_nothing_is_left() -> None:
