@@ -7,6 +7,9 @@ BIN := .venv/bin
 # pip says nothing but errors: what it does is of interest only if it fails.
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --editable
 
+# Tests and demonstrations start many processes: each module is compiled once, not in each of them.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test check coverage bench clean
 
 demo: .venv/demo.stamp
