@@ -1,6 +1,5 @@
 """GnuTLS's programs and a running server understand each other: the login is standard TLS-SRP (RFC 5054)."""
 
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,20 +9,15 @@ import pytest
 from pconnect import AuthenticationError, Network, pconnect, precv, reval
 from srp_tools.credentials import Credentials
 from tests.integration.servers import DEADLINE, Server, run_server
+from tests.programs import program
 
 PRIORITY = "NORMAL:-KX-ALL:+SRP:-VERS-ALL:+VERS-TLS1.2"
-
-
-def program(name: str) -> str:
-    path = shutil.which(name)
-    assert path, f"the program {name} is missing (Debian package gnutls-bin)"
-    return path
 
 
 def gnutls_cli(server: Server, user: str, password: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
-            program("gnutls-cli"),
+            program("gnutls-cli", "gnutls-bin"),
             *("--srpusername", user, "--srppasswd", password, "--priority", PRIORITY),
             *("-p", str(server.cmd_port), "127.0.0.1"),
         ],
@@ -63,7 +57,7 @@ def test_a_verifier_made_by_srptool_logs_in(tmp_path: Path, index: int, bits: in
     files = ["--passwd", str(file), "--passwd-conf", f"{file}.conf"]
     for arguments in (["--create-conf", f"{file}.conf"], ["-u", "bob", "-i", str(index), *files]):
         subprocess.run(
-            [program("srptool"), *arguments],
+            [program("srptool", "gnutls-bin"), *arguments],
             input=f"{password}\n",
             check=True,
             capture_output=True,

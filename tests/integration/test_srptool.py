@@ -1,7 +1,6 @@
 """GnuTLS's own program understands our files of verifiers, and we understand its."""
 
 import hashlib
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from srp_tools.credentials import Credentials
 from srp_tools.errors import AuthenticationError, CredentialError
 from srp_tools.groups import DEFAULT_BITS, GROUPS
 from srp_tools.verifiers import Verifier, VerifierFile, check_password, make_verifier
+from tests.programs import program
 
 
 @pytest.fixture
@@ -23,11 +23,9 @@ def verifier_of(user: str, password: str, bits: int = 2048) -> Verifier:
 
 
 def srptool(path: Path, *arguments: str, password: str = "") -> subprocess.CompletedProcess[str]:
-    program = shutil.which("srptool")
-    assert program, "the program srptool is missing (Debian package gnutls-bin)"
     files = ["--passwd", str(path), "--passwd-conf", f"{path}.conf"]
     return subprocess.run(
-        [program, *arguments, *files],
+        [program("srptool", "gnutls-bin"), *arguments, *files],
         input=f"{password}\n",
         capture_output=True,
         text=True,
@@ -40,9 +38,8 @@ def srptool(path: Path, *arguments: str, password: str = "") -> subprocess.Compl
 def theirs(path: Path) -> VerifierFile:
     """Return a file that srptool made, with one user in each of its groups that it can write."""
     path.parent.mkdir(mode=0o700)
-    program = shutil.which("srptool")
-    assert program, "the program srptool is missing (Debian package gnutls-bin)"
-    subprocess.run([program, "--create-conf", f"{path}.conf"], check=True, capture_output=True, timeout=30)
+    create = [program("srptool", "gnutls-bin"), "--create-conf", f"{path}.conf"]
+    subprocess.run(create, check=True, capture_output=True, timeout=30)
     for index in (2, 3, 4, 5):  # 1536, 2048, 3072 and 4096 bits
         answer = srptool(path, "-u", f"user{index}", "-i", str(index), password=f"pässword {index}")
         assert answer.returncode == 0, answer.stderr
