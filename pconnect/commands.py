@@ -48,7 +48,7 @@ class Command:
     def done(self) -> bool:
         """Return whether it has ended at all its nodes, one way or another; never waits."""
         if self._waiting and not self._mesh.closed:
-            with self._mesh.progress.shielded():
+            with self._mesh.progress.shielded:
                 self._mesh.progress.poll(0)
         return not self._waiting
 
@@ -287,7 +287,7 @@ class ClientMesh(Mesh):
     def command(self, source: str, nodes: Sequence[int]) -> Command:
         """Send a command to some nodes."""
         command = Command(source, self, nodes, self.next_tag())
-        with self.progress.shielded():
+        with self.progress.shielded:
             for node in nodes:
                 server = self.servers[node]
                 try:

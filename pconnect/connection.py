@@ -121,12 +121,9 @@ class Connection:
         assert channel is not None  # noqa: S101 - the own node is never written to
         try:
             while out:
-                view, sent, size = out[0], 0, len(out[0])
-                # One write may take as little as one TLS record of 16 KiB: this is the inner loop of every transfer.
-                while sent < size and (count := channel.send(view[sent:])):
-                    sent += count
-                if sent < size:
-                    out[0] = view[sent:]
+                sent = channel.send(out[0])
+                if sent < len(out[0]):
+                    out[0] = out[0][sent:]
                     return
                 out.popleft()
         except ConnectionLostError as error:

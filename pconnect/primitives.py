@@ -65,7 +65,7 @@ def psend(value: object, connections: Connections, *, tag: int = 0, timeout: flo
     buffers = encode_message(Kind.VALUE, tag, value, mesh.max_message_bytes)
     progress = mesh.progress
     try:
-        with progress.shielded(), interrupting([target.peer for target in targets]):
+        with progress.shielded, interrupting([target.peer for target in targets]):
             for target in targets:
                 target.post_encoded(buffers)
                 progress.flush(target)

@@ -3,20 +3,14 @@
 There are no threads. While any call waits, all connections of the network are served: what waits to be sent goes out,
 what arrives is taken in. So two nodes that send to each other first, or a ring of them, do not wait for each other.
 
-Ctrl-C. Python's handler may raise between any two bytecodes, also in the middle of taking a message apart. Inside
-`Progress.shielded` the handler only takes a note, except while the loop sleeps in the system's poll, where nothing can
-be left half done. The note is honoured at the next poll, or at the end of the shielded block.
+All of it happens inside `Progress.shielded`, see `pconnect.shield`.
 """
 
-import contextlib
 import selectors
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from types import FrameType
-from typing import Any
+from collections.abc import Callable
 
 from pconnect.connection import Connection
+from pconnect.shield import Shield
 from srp_tools.waiting import remaining
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -31,10 +25,8 @@ class Progress:
         self._selector = selectors.DefaultSelector()
         self._connections: dict[Connection, int] = {}  # with the events it is registered for
         self._unread: set[Connection] = set()  # OpenSSL holds bytes of these that no poll shows
-        self._shields = 0
-        self._sleeping = False
-        self._interrupted = False
-        self._handler: Callable[[int, FrameType | None], Any] = signal.default_int_handler
+        #: Keeps Ctrl-C from interrupting what is done inside, except where the loop sleeps.
+        self.shielded = Shield()
 
     def add(self, connection: Connection) -> None:
         """Serve a connection from now on, until it is closed."""
@@ -85,7 +77,7 @@ class Progress:
         KeyboardInterrupt
             The user pressed Ctrl-C (or what another SIGINT handler raises). The same holds.
         """
-        with self.shielded():
+        with self.shielded:
             while not condition():
                 left = remaining(deadline)
                 if left == 0:
@@ -97,7 +89,7 @@ class Progress:
         self._update_events()
         if self._unread:
             timeout = 0
-        for entry, events in self._sleep(timeout):
+        for entry, events in self.shielded.sleep(self._selector.select, timeout):
             owner = entry.data
             if isinstance(owner, Connection):
                 self._serve(owner, events)
@@ -137,44 +129,3 @@ class Progress:
             if wanted != events:
                 self._selector.modify(connection.fileno(), wanted, connection)
                 self._connections[connection] = wanted
-
-    def _sleep(self, timeout: float) -> list[tuple[selectors.SelectorKey, int]]:
-        try:
-            self._sleeping = True
-            if self._interrupted:
-                self._sleeping = False
-                self._honour_interrupt()
-            return self._selector.select(timeout)
-        finally:
-            self._sleeping = False
-
-    @contextlib.contextmanager
-    def shielded(self) -> Iterator[None]:
-        """Keep Ctrl-C from interrupting what is done inside, except where the loop sleeps."""
-        if self._shields or threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.getsignal(signal.SIGINT)
-        if not callable(before):  # ignored, or the system's default action: nothing of Python's would run
-            yield
-            return
-        self._handler = before
-        self._shields += 1
-        signal.signal(signal.SIGINT, self._on_interrupt)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-            self._shields -= 1
-            if self._interrupted:
-                self._honour_interrupt()
-
-    def _on_interrupt(self, _signal: int, _frame: FrameType | None) -> None:
-        self._interrupted = True
-        if self._sleeping:
-            self._sleeping = False
-            self._honour_interrupt()
-
-    def _honour_interrupt(self) -> None:
-        self._interrupted = False
-        self._handler(signal.SIGINT, None)

@@ -112,7 +112,7 @@ def rfeval(
     name, source = _source_of(function)
     tag = MAX_TAG + _client(mesh).next_tag()  # one of the library's own, so that no other value is taken
     call = f"(lambda a: psend(({name})(*a), sockets[0], tag={tag}))(precv(sockets[0], tag={tag}))"
-    with mesh.progress.shielded():
+    with mesh.progress.shielded:
         command = reval(f"{source}\n{call}", connection)
         psend(args, connection, tag=tag, timeout=remaining(deadline))
     command.result(remaining(deadline))

@@ -16,7 +16,7 @@ import socket
 import ssl
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from srp_tools.certificates import Identity, node_uri
@@ -24,6 +24,9 @@ from srp_tools.errors import AuthenticationError, ConnectionLostError
 from srp_tools.waiting import Steps, Wait
 
 Buffer = bytes | bytearray | memoryview
+
+_RECORD_BYTES = 2**14  # of TLS (RFC 8446, section 5.1); OpenSSL fills them
+_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Channel:
@@ -38,6 +41,7 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
+        self._write: Callable[[memoryview], int] = self._tls.write if self._tls else sock.send
 
     @property
     def encrypted(self) -> bool:
@@ -56,12 +60,18 @@ class Channel:
         ConnectionLostError
             The peer is gone.
         """
+        view = memoryview(data)
+        total, size = 0, len(view)
+        # One write takes as little as one TLS record: this is the inner loop of every transfer, as is the one below.
         try:
-            return self._tls.write(data) if self._tls else self._sock.send(data)
-        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            return 0
+            while total < size:
+                total += self._write(view[total:] if total else view)
+        except _NOT_NOW:
+            pass
         except OSError as error:
-            raise _lost(error) from error
+            if not total:
+                raise _lost(error) from error
+        return total
 
     def receive_into(self, buffer: memoryview) -> int | None:
         """Read what has arrived into `buffer`; return the number of bytes, 0 at the end, ``None`` if none yet.
@@ -71,16 +81,22 @@ class Channel:
         ConnectionLostError
             The connection broke, or the peer sent what does not decrypt.
         """
+        total, size = 0, len(buffer)
         try:
             if self._tls is None:
                 return self._sock.recv_into(buffer)
-            # SSLSocket.read is recv_into without a layer of checks; both return 0 at the end of the stream.
-            count: int = self._tls.read(len(buffer), buffer)  # type: ignore[assignment]
-            return count
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return None
+            while True:
+                # SSLSocket.read is recv_into without a layer of checks; both return 0 at the end of the stream.
+                count: int = self._tls.read(size - total, buffer[total:] if total else buffer)  # type: ignore[assignment]
+                total += count
+                if count < _RECORD_BYTES or total == size:
+                    return total  # most likely nothing more is there; to ask would cost an exception
+        except _NOT_NOW:
+            return total or None
         except OSError as error:
-            raise _lost(error) from error
+            if not total:
+                raise _lost(error) from error
+            return total
 
     def pending(self) -> int:
         """Return how many bytes can be read though a poll of the descriptor may not show it."""

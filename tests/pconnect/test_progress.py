@@ -157,10 +157,10 @@ def test_ctrl_c_does_not_interrupt_work(bell: tuple[Progress, socket.socket, soc
 def test_ctrl_c_is_honoured_at_the_end_of_a_shield() -> None:
     with contextlib.closing(Progress()) as progress:
         done = []
-        with pytest.raises(KeyboardInterrupt), progress.shielded():
+        with pytest.raises(KeyboardInterrupt), progress.shielded:
             signal.raise_signal(signal.SIGINT)
             done.append(1)
-            with progress.shielded():
+            with progress.shielded:
                 signal.raise_signal(signal.SIGINT)
             done.append(2)
         assert done == [1, 2]
@@ -168,7 +168,7 @@ def test_ctrl_c_is_honoured_at_the_end_of_a_shield() -> None:
 
 
 def test_ctrl_c_is_honoured_at_the_next_poll_in_a_shield() -> None:
-    with contextlib.closing(Progress()) as progress, progress.shielded():
+    with contextlib.closing(Progress()) as progress, progress.shielded:
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             progress.poll(0)
@@ -182,7 +182,7 @@ def test_the_user_s_own_handler_is_called_and_stays() -> None:
 
     before = signal.signal(signal.SIGINT, handler)
     try:
-        with contextlib.closing(Progress()) as progress, progress.shielded():
+        with contextlib.closing(Progress()) as progress, progress.shielded:
             signal.raise_signal(signal.SIGINT)
             assert calls == []
         assert calls == [signal.SIGINT]
@@ -194,7 +194,7 @@ def test_the_user_s_own_handler_is_called_and_stays() -> None:
 def test_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with contextlib.closing(Progress()) as progress, progress.shielded():
+        with contextlib.closing(Progress()) as progress, progress.shielded:
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
             signal.raise_signal(signal.SIGINT)
     finally:
@@ -205,7 +205,7 @@ def test_other_threads_leave_the_handler_alone() -> None:
     handlers = []
 
     def look() -> None:
-        with contextlib.closing(Progress()) as progress, progress.shielded():
+        with contextlib.closing(Progress()) as progress, progress.shielded:
             handlers.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=look)

@@ -1,0 +1,71 @@
+"""Keeping Ctrl-C away from what must not be left half done.
+
+Python's handler may raise between any two bytecodes, also in the middle of taking a message apart. Inside a `Shield`
+the handler only takes a note, except while `sleep` waits in the system, where nothing can be left half done. The note is
+honoured at the next `sleep`, or at the end of the outermost shielded block.
+"""
+
+import signal
+import threading
+
+# Those of `signal` are wrapped to convert to enumerations and back, which takes fifteen times as long.
+from _signal import getsignal
+from _signal import signal as set_handler
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Shield:
+    """A context manager that can be entered again inside itself; one for each loop."""
+
+    __slots__ = ("_depth", "_handler", "_installed", "_interrupted", "_sleeping")
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._installed = False
+        self._sleeping = False
+        self._interrupted = False
+        self._handler: Callable[[int, FrameType | None], Any] = signal.default_int_handler
+
+    def __enter__(self) -> None:
+        # Only the main thread gets signals. A handler that is not callable is "ignored" or the system's own action:
+        # then nothing of Python's would run. Once ours is set, nothing more can be raised here.
+        if not self._depth and threading.current_thread() is threading.main_thread():
+            before = getsignal(signal.SIGINT)
+            if callable(before):
+                self._handler = before
+                set_handler(signal.SIGINT, self._on_interrupt)
+                self._installed = True
+        self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        if self._installed and not self._depth:
+            self._installed = False
+            set_handler(signal.SIGINT, self._handler)
+            if self._interrupted:
+                self._honour()
+
+    def sleep(self, wait: Callable[[float], T], timeout: float) -> T:
+        """Return ``wait(timeout)``, which Ctrl-C interrupts."""
+        try:
+            self._sleeping = True
+            if self._interrupted:
+                self._sleeping = False
+                self._honour()
+            return wait(timeout)
+        finally:
+            self._sleeping = False
+
+    def _on_interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        self._interrupted = True
+        if self._sleeping:
+            self._sleeping = False
+            self._honour()
+
+    def _honour(self) -> None:
+        self._interrupted = False
+        self._handler(signal.SIGINT, None)
