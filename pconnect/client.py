@@ -31,11 +31,12 @@ from pconnect.errors import (
     ProtocolError,
 )
 from pconnect.frames import (
-    DEFAULT_MAX_MESSAGE_BYTES,
+    DEFAULT_LIMITS,
     NETWORK_ID_BYTES,
     PREAMBLE_BYTES,
     PREAMBLE_MAGIC,
     Kind,
+    Limits,
     Preamble,
     Purpose,
 )
@@ -61,7 +62,7 @@ class _Plan:
     credentials: Credentials | None  # None: no encryption, no login
     authority: NetworkAuthority | None
     context: ssl.SSLContext | None
-    max_message_bytes: int
+    limits: Limits
     peer_timeout: float
 
 
@@ -74,7 +75,8 @@ def pconnect(
     use_tls: bool = True,
     timeout: float = 30.0,
     peer_timeout: float = DEFAULT_PEER_TIMEOUT,
-    max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+    max_message_bytes: int = DEFAULT_LIMITS.max_message_bytes,
+    max_inbox_bytes: int = DEFAULT_LIMITS.max_inbox_bytes,
 ) -> Network:
     """Log in at servers and return the network of the client and their engines.
 
@@ -96,6 +98,8 @@ def pconnect(
         Seconds after which a machine that vanished counts as lost.
     max_message_bytes
         Limit of one message, at all nodes of this network.
+    max_inbox_bytes
+        When so much has arrived at a node from another and waits for `precv`, no more is read: the sender waits.
 
     Returns
     -------
@@ -124,7 +128,8 @@ def pconnect(
     network_id = secrets.token_bytes(NETWORK_ID_BYTES)
     authority = NetworkAuthority(network_id) if use_tls else None
     context = tls_context(authority.own_identity(), server_side=False) if authority else None
-    plan = _Plan(network_id, credentials, authority, context, max_message_bytes, peer_timeout)
+    limits = Limits(max_message_bytes, max_inbox_bytes)
+    plan = _Plan(network_id, credentials, authority, context, limits, peer_timeout)
     logins = run_all({node: _log_in(plan, node, target) for node, target in enumerate(targets, 1)}, deadline)
     servers: list[Server] = []
     try:
@@ -189,9 +194,7 @@ def _log_in(plan: _Plan, node: int, host: Host) -> Steps[Server]:
     except BaseException:
         sock.close()
         raise
-    command = Connection(
-        node, host.label, channel, role=Role.CLIENT, max_message_bytes=plan.max_message_bytes
-    )
+    command = Connection(node, host.label, channel, role=Role.CLIENT, limits=plan.limits)
     return Server(command, offer, address, host.port)
 
 
@@ -252,7 +255,7 @@ def _mesh(plan: _Plan, servers: list[Server], deadline: float) -> Network:
             "network": plan.network_id,
             "nodes": [{"host": server.host, "addresses": _addresses(server)} for server in servers],
             "directory": str(Path.cwd()),
-            "max_message_bytes": plan.max_message_bytes,
+            "limits": list(plan.limits),
             "peer_timeout": plan.peer_timeout,
             "timeout": 3600.0 if left is None else left,
         }
@@ -264,7 +267,7 @@ def _mesh(plan: _Plan, servers: list[Server], deadline: float) -> Network:
     except BaseException:
         progress.close()
         raise
-    mesh = ClientMesh(plan.network_id, servers, progress, plan.max_message_bytes)
+    mesh = ClientMesh(plan.network_id, servers, progress, plan.limits)
     return Network(mesh)
 
 
@@ -289,7 +292,7 @@ def _open_data_connections(plan: _Plan, servers: list[Server], progress: Progres
     for server in servers:
         outcome = outcomes[server.node]
         if isinstance(outcome, Channel):
-            data = Connection(server.node, server.host, outcome, max_message_bytes=plan.max_message_bytes)
+            data = Connection(server.node, server.host, outcome, limits=plan.limits)
             server.attach(data)
             progress.add(data)
         else:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pconnect.connection import Connection, Peer
 from pconnect.errors import ConnectionLostError, EngineDiedError, ParallelError, RemoteError
-from pconnect.frames import Kind
+from pconnect.frames import Kind, Limits
 from pconnect.network import Mesh
 from pconnect.progress import Progress
 from pconnect.protocol import Message
@@ -270,12 +270,10 @@ class ClientMesh(Mesh):
     """The client's mesh: its servers, and the numbers of commands."""
 
     def __init__(
-        self, network_id: bytes, servers: Sequence[Server], progress: Progress, max_message_bytes: int
+        self, network_id: bytes, servers: Sequence[Server], progress: Progress, limits: Limits
     ) -> None:
         own = Connection(0, "client", None)
-        super().__init__(
-            network_id, 0, [own, *(server.data for server in servers)], progress, max_message_bytes
-        )
+        super().__init__(network_id, 0, [own, *(server.data for server in servers)], progress, limits)
         self.servers = {server.node: server for server in servers}
         self._last_tag = 0
 

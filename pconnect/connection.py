@@ -8,11 +8,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from pconnect.errors import ConnectionLostError, ParallelError
-from pconnect.frames import DEFAULT_MAX_MESSAGE_BYTES, Kind
+from pconnect.errors import ConnectionLostError, InboxFullError, ParallelError
+from pconnect.frames import DEFAULT_LIMITS, Kind, Limits
 from pconnect.protocol import Decoder, Message, Role, encode_message
 from srp_tools.channel import Channel
 
+# What a value takes in memory beside its own size, about: many small ones are not for nothing.
+_VALUE_BYTES = 2**8
 # So much is read from one connection before the others have their turn.
 _FILL_BYTES = 2**23
 
@@ -53,7 +55,7 @@ class Connection:
         channel: Channel | None,
         *,
         role: Role = Role.NODE,
-        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self.node = node
         self.host = host
@@ -65,10 +67,13 @@ class Connection:
         self.on_lost: Callable[[ParallelError], None] = lambda _: None
         self.values_received = 0
         self.values_sent = 0
-        self.inbox: dict[int, deque[object]] = {}
+        self.inbox: dict[int, deque[tuple[object, int]]] = {}  # with the size of each
+        self.inbox_bytes = 0
+        #: Where it enters itself when it may want other events than before; the loop that serves it gives its own.
+        self.changed: set[Connection] = set()
         self._channel = channel
-        self._decoder = Decoder(role, max_message_bytes)
-        self._max_message_bytes = max_message_bytes
+        self._decoder = Decoder(role, limits.max_message_bytes)
+        self._limits = limits
         self._out: deque[memoryview] = deque()
 
     def __repr__(self) -> str:
@@ -91,6 +96,11 @@ class Connection:
         return bool(self._out)
 
     @property
+    def wants_to_read(self) -> bool:
+        """Whether more may be taken in: the inbox has room, or a message has begun."""
+        return self.inbox_bytes < self._limits.max_inbox_bytes or self._decoder.in_payload
+
+    @property
     def unsent_bytes(self) -> int:
         """How much waits to be sent."""
         return sum(map(len, self._out))
@@ -107,13 +117,14 @@ class Connection:
         UnsupportedValueError, MessageTooLargeError
             Nothing was queued.
         """
-        self.post_encoded(encode_message(kind, tag, value, self._max_message_bytes))
+        self.post_encoded(encode_message(kind, tag, value, self._limits.max_message_bytes))
 
     def post_encoded(self, buffers: list[bytes | memoryview]) -> None:
         """Put an encoded message into the queue to be sent; it is dropped if the connection is closed."""
         if self.error is None:
             self.values_sent += 1
             self._out.extend(map(memoryview, buffers))
+            self.changed.add(self)
 
     def flush(self) -> None:
         """Write what can be written now."""
@@ -126,6 +137,7 @@ class Connection:
                     out[0] = out[0][sent:]
                     return
                 out.popleft()
+            self.changed.add(self)
         except ConnectionLostError as error:
             self.lose(error)
 
@@ -139,7 +151,7 @@ class Connection:
         assert channel is not None  # noqa: S101 - the own node is never read from
         total = 0
         try:
-            while total < _FILL_BYTES:
+            while total < _FILL_BYTES and self.wants_to_read:
                 buffer = decoder.get_buffer()
                 size = len(buffer)  # a buffer that is full may be released with its message
                 count = channel.receive_into(buffer)
@@ -179,6 +191,15 @@ class Connection:
             self._channel.close()
             self.error = self.error or ConnectionLostError("it was closed here")
 
+    def check_inbox(self) -> None:
+        """Raise if no value can come from here any more before others that have come are received."""
+        if self.error is None and not self.wants_to_read:
+            tags = ", ".join(str(tag) for tag in sorted(self.inbox)[:5])
+            raise InboxFullError(
+                f"node {self.node} ({self.host}) has sent {self.inbox_bytes} bytes that nobody has received (tags "
+                f"{tags}), so no more is read from it: receive them, or connect with a higher max_inbox_bytes"
+            )
+
     def has_value(self, tag: int) -> bool:
         """Whether a complete value with this tag is here."""
         return bool(self.inbox.get(tag))
@@ -186,15 +207,21 @@ class Connection:
     def take_value(self, tag: int) -> object:
         """Remove the oldest value with this tag from the inbox and return it."""
         queue = self.inbox[tag]
-        value = queue.popleft()
+        value, size = queue.popleft()
         if not queue:
             del self.inbox[tag]
+        self.inbox_bytes -= size
+        self.changed.add(self)
         return value
 
     def _take(self, message: Message) -> None:
         if message.kind is Kind.VALUE:
             self.values_received += 1
-            self.inbox.setdefault(message.tag, deque()).append(message.value)
+            size = message.size + _VALUE_BYTES
+            self.inbox.setdefault(message.tag, deque()).append((message.value, size))
+            self.inbox_bytes += size
+            if not self.wants_to_read:
+                self.changed.add(self)
         else:
             self.on_message(message)
 

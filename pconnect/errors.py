@@ -12,6 +12,7 @@
     ├── ProtocolError (ValueError)               the peer broke the format; the connection is closed
     ├── UnsupportedValueError (TypeError)        nothing was sent
     ├── MessageTooLargeError (ValueError)        nothing was sent
+    ├── InboxFullError (BufferError)             what has come must be received before more can come
     └── RemoteError (RuntimeError)               a command failed; the engine goes on
 
 A limit of time that passed is the builtin `TimeoutError`.
@@ -33,6 +34,7 @@ __all__ = [
     "ConnectionLostError",
     "CredentialError",
     "EngineDiedError",
+    "InboxFullError",
     "MessageTooLargeError",
     "ParallelError",
     "ProtocolError",
@@ -55,6 +57,10 @@ class UnsupportedValueError(ParallelError, TypeError):
 
 class MessageTooLargeError(ParallelError, ValueError):
     """A message would be larger than the network's ``max_message_bytes``. Nothing was sent."""
+
+
+class InboxFullError(ParallelError, BufferError):
+    """What was waited for cannot come: the peer's other values fill the inbox. Nothing is lost; receive those first."""
 
 
 class RemoteError(ParallelError, RuntimeError):

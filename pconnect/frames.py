@@ -12,8 +12,24 @@ from pconnect.errors import ProtocolError
 VERSION = 1
 NETWORK_ID_BYTES = 16
 
-#: Limit of one message unless `pconnect` is told otherwise. It bounds what a peer can make us allocate.
-DEFAULT_MAX_MESSAGE_BYTES = 2**34
+
+class Limits(NamedTuple):
+    """What a node takes in from each other node of its network.
+
+    Attributes
+    ----------
+    max_message_bytes
+        Limit of one message: it bounds what a peer can make us allocate.
+    max_inbox_bytes
+        When so much has arrived from a node and waits for `precv`, no more is read from it: it waits in its `psend`.
+        Values are not cut, so that one of any size passes.
+    """
+
+    max_message_bytes: int = 2**34
+    max_inbox_bytes: int = 2**31
+
+
+DEFAULT_LIMITS = Limits()
 
 _PREAMBLE = struct.Struct("!4sBB16sIII")
 _HEADER = struct.Struct("!2sBBIIQ")

@@ -5,7 +5,7 @@ from typing import Any, SupportsIndex, overload
 
 from pconnect.connection import Connection
 from pconnect.errors import ConfigurationError, ConnectionLostError
-from pconnect.frames import DEFAULT_MAX_MESSAGE_BYTES
+from pconnect.frames import DEFAULT_LIMITS, Limits
 from pconnect.progress import Progress
 
 
@@ -30,13 +30,13 @@ class Mesh:
         node: int,
         connections: Sequence[Connection],
         progress: Progress,
-        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self.network_id = network_id
         self.node = node
         self.connections = list(connections)
         self.progress = progress
-        self.max_message_bytes = max_message_bytes
+        self.limits = limits
         self.closed = False
         for connection in self.connections:
             connection.mesh = self

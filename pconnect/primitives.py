@@ -62,18 +62,19 @@ def psend(value: object, connections: Connections, *, tag: int = 0, timeout: flo
     """
     mesh, targets = resolve(connections)
     _check_tag(tag)
-    buffers = encode_message(Kind.VALUE, tag, value, mesh.max_message_bytes)
+    buffers = encode_message(Kind.VALUE, tag, value, mesh.limits.max_message_bytes)
     progress = mesh.progress
     try:
         with progress.shielded, interrupting([target.peer for target in targets]):
             for target in targets:
                 target.post_encoded(buffers)
                 progress.flush(target)
-            progress.run_until(
-                lambda: not any(target.wants_to_write for target in targets),
-                deadline_after(timeout),
-                f"room to send to {_names(targets)}",
-            )
+            if any(target.wants_to_write for target in targets):
+                progress.run_until(
+                    lambda: not any(target.wants_to_write for target in targets),
+                    deadline_after(timeout),
+                    f"room to send to {_names(targets)}",
+                )
     finally:
         for target in targets:
             if target.wants_to_write:
@@ -107,6 +108,8 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
         have been received. The connection lives on.
     ConnectionLostError
         The peer is gone and nothing with this tag is left to receive. The other connections live on.
+    InboxFullError
+        So many values with other tags wait here that no more is read from this node. Receive those first.
     TimeoutError
         The limit passed; a value that arrives later is there for the next call.
 
@@ -139,6 +142,7 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
             if target.error:
                 raise target.account()
             target.peer.check()
+            target.check_inbox()
             return False
 
         with interrupting([target.peer]):
@@ -167,6 +171,8 @@ def select_sockets(connections: Connections, timeout: float | None = None, *, ta
     ------
     RemoteError
         At the client: as for `precv`, if no value is ready.
+    InboxFullError
+        No value is ready, and none can come, because of values with other tags.
     ConnectionLostError
         No value is ready and a peer is gone. It is raised once for each peer; afterwards a lost peer is passed over,
         as long as there are others.
@@ -208,16 +214,17 @@ def select_sockets(connections: Connections, timeout: float | None = None, *, ta
 
 
 def _check_each(targets: Sequence[Connection]) -> None:
-    alive = 0
+    alive = [target for target in targets if target.error is None]
     for target in targets:
         if target.error is None:
             target.peer.check()
-            alive += 1
         elif not target.error_seen:
             target.error_seen = True
             raise target.account()
     if not alive:
         raise targets[0].account()
+    if not any(target.wants_to_read for target in alive):
+        alive[0].check_inbox()
 
 
 def resolve(connections: Connections) -> tuple[Mesh, list[Connection]]:

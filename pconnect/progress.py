@@ -23,7 +23,10 @@ class Progress:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._connections: dict[Connection, int] = {}  # with the events it is registered for
+        self._connections: dict[
+            Connection, int
+        ] = {}  # with the events it is registered for; 0: not registered
+        self._changed: set[Connection] = set()  # may want other events
         self._unread: set[Connection] = set()  # OpenSSL holds bytes of these that no poll shows
         #: Keeps Ctrl-C from interrupting what is done inside, except where the loop sleeps.
         self.shielded = Shield()
@@ -32,12 +35,16 @@ class Progress:
         """Serve a connection from now on, until it is closed."""
         self._selector.register(connection.fileno(), _READ, connection)
         self._connections[connection] = _READ
+        self._changed.add(connection)
+        connection.changed = self._changed
 
     def remove(self, connection: Connection) -> None:
         """Serve a connection no longer. It stays open."""
-        if self._connections.pop(connection, None) is not None:
+        if self._connections.pop(connection, 0):
             self._selector.unregister(connection.fileno())
         self._unread.discard(connection)
+        self._changed.discard(connection)
+        connection.changed = set()
 
     def watch(self, fileno: int, callback: Callable[[], object]) -> None:
         """Call `callback` whenever `fileno` can be read from."""
@@ -119,13 +126,33 @@ class Progress:
         self._forget_closed(connection, before)
 
     def _forget_closed(self, connection: Connection, before: int) -> None:
-        if connection.fileno() < 0 and self._connections.pop(connection, None) is not None:
-            self._selector.unregister(before)
+        if connection.fileno() < 0 and connection in self._connections:
+            if self._connections.pop(connection):
+                self._selector.unregister(before)
             self._unread.discard(connection)
+            self._changed.discard(connection)
 
     def _update_events(self) -> None:
-        for connection, events in self._connections.items():
-            wanted = _READ | _WRITE if connection.wants_to_write else _READ
-            if wanted != events:
-                self._selector.modify(connection.fileno(), wanted, connection)
-                self._connections[connection] = wanted
+        while self._changed:
+            connection = self._changed.pop()
+            events = self._connections.get(connection)
+            if events is None or connection.fileno() < 0:
+                continue
+            reads = connection.wants_to_read
+            wanted = _READ * reads | _WRITE * connection.wants_to_write
+            if wanted == events:
+                continue
+            if reads and not events & _READ:
+                self._unread.add(connection)  # what OpenSSL had read before no poll will show
+            elif not reads:
+                self._unread.discard(connection)
+            self._register(connection, events, wanted)
+            self._connections[connection] = wanted
+
+    def _register(self, connection: Connection, before: int, wanted: int) -> None:
+        if not wanted:
+            self._selector.unregister(connection.fileno())
+        elif before:
+            self._selector.modify(connection.fileno(), wanted, connection)
+        else:
+            self._selector.register(connection.fileno(), wanted, connection)

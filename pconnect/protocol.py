@@ -42,11 +42,12 @@ ACCEPTS: Mapping[Role, frozenset[Kind]] = {
 
 
 class Message(NamedTuple):
-    """One complete message."""
+    """One complete message; `size` is that of its head and payload in bytes."""
 
     kind: Kind
     tag: int
     value: Any
+    size: int = 0
 
 
 def encode_message(kind: Kind, tag: int, value: object, max_message_bytes: int) -> list[bytes | memoryview]:
@@ -98,6 +99,11 @@ class Decoder:
         """Whether a message has begun to arrive and is not complete."""
         return self._header is not None or self._start < self._end
 
+    @property
+    def in_payload(self) -> bool:
+        """Whether the header of a message has been read, and the message is not complete."""
+        return self._header is not None
+
     def get_buffer(self) -> memoryview:
         """Return the memory that the next bytes are to be read into; never empty."""
         self._direct = (
@@ -143,7 +149,8 @@ class Decoder:
             if self._targets:
                 return True
         assert self._incoming is not None  # noqa: S101 - for the type checker
-        messages.append(Message(self._header.kind, self._header.tag, self._incoming.finish()))
+        kind, tag, head_bytes, payload_bytes = self._header
+        messages.append(Message(kind, tag, self._incoming.finish(), head_bytes + payload_bytes))
         self._header = self._incoming = None
         return True
 

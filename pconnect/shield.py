@@ -1,8 +1,8 @@
 """Keeping Ctrl-C away from what must not be left half done.
 
 Python's handler may raise between any two bytecodes, also in the middle of taking a message apart. Inside a `Shield`
-the handler only takes a note, except while `sleep` waits in the system, where nothing can be left half done. The note is
-honoured at the next `sleep`, or at the end of the outermost shielded block.
+the handler only takes a note, except while `sleep` waits in the system, where nothing can be left half done. The note
+is honoured at the next `sleep`, or at the end of the outermost shielded block.
 """
 
 import signal

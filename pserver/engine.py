@@ -28,7 +28,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from pconnect.connection import Connection
-from pconnect.frames import Kind
+from pconnect.frames import Kind, Limits
 from pconnect.network import Mesh, Network
 from pconnect.primitives import precv, psend, select_sockets
 from pconnect.progress import Progress
@@ -130,7 +130,7 @@ class _Engine:
         for connection in connections:
             if not connection.is_own:
                 self._progress.add(connection)
-        mesh = Mesh(setup.network, setup.node, connections, self._progress, setup.max_message_bytes)
+        mesh = Mesh(setup.network, setup.node, connections, self._progress, Limits(*setup.limits))
         self._client = connections[0]
         self._make_workspace(Network(mesh))
         self._tell(

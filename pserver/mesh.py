@@ -9,7 +9,7 @@ from typing import Any
 from pconnect.connection import Connection
 from pconnect.dial import dial, prepare
 from pconnect.errors import ConnectionLostError, ParallelError
-from pconnect.frames import HELLO, PREAMBLE_BYTES, Preamble, Purpose
+from pconnect.frames import HELLO, PREAMBLE_BYTES, Limits, Preamble, Purpose
 from srp_tools.certificates import Identity
 from srp_tools.channel import Channel, start_tls, tls_context
 from srp_tools.waiting import Steps, Wait, deadline_after, run_all
@@ -25,7 +25,7 @@ class Setup:
     identity: list[bytes] | None
     directory: str
     directory_is_clients: bool
-    max_message_bytes: int
+    limits: list[int]
     peer_timeout: float
     timeout: float
 
@@ -77,7 +77,7 @@ def connect_mesh(setup: Setup, handover: socket.socket) -> tuple[list[Connection
     errors |= {node: f"node {node} did not connect to node {setup.node}" for node in expected}
     hosts = ["client", *(entry["host"] for entry in setup.nodes)]
     connections = [
-        Connection(node, host, channels.get(node), max_message_bytes=setup.max_message_bytes)
+        Connection(node, host, channels.get(node), limits=Limits(*setup.limits))
         for node, host in enumerate(hosts)
     ]
     return connections, errors

@@ -8,7 +8,7 @@ from typing import Any
 
 from pconnect.commands import ClientMesh, Server
 from pconnect.connection import Connection
-from pconnect.frames import Kind
+from pconnect.frames import DEFAULT_LIMITS, Kind
 from pconnect.network import Mesh, Network
 from pconnect.progress import Progress
 from pconnect.protocol import Message, Role
@@ -96,7 +96,7 @@ def client_of(n: int) -> Iterator[tuple[Network, list[FakeServer]]]:
     for far in far_ends:
         progress.add(far.server.command)
         progress.add(far.server.data)
-    mesh = ClientMesh(secrets.token_bytes(16), [far.server for far in far_ends], progress, 2**30)
+    mesh = ClientMesh(secrets.token_bytes(16), [far.server for far in far_ends], progress, DEFAULT_LIMITS)
     try:
         yield Network(mesh), far_ends
     finally:

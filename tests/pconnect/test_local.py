@@ -24,7 +24,7 @@ def test_closing_it_oneself_is_no_error() -> None:
 
 def test_options_are_those_of_pconnect() -> None:
     with local_network(1, max_message_bytes=12345) as net:
-        reval("psend(sockets.mesh.max_message_bytes, sockets[0])", net)
+        reval("psend(sockets.mesh.limits.max_message_bytes, sockets[0])", net)
         assert precv(net[1], timeout=20) == 12345
 
 

@@ -13,12 +13,14 @@ import pytest
 from pconnect import (
     ConfigurationError,
     ConnectionLostError,
+    InboxFullError,
     MessageTooLargeError,
     UnsupportedValueError,
     precv,
     psend,
     select_sockets,
 )
+from pconnect.frames import Limits
 from pconnect.network import Network
 from pconnect.primitives import MAX_TAG
 from tests.pconnect.links import LIMIT, networks
@@ -124,8 +126,45 @@ def test_nothing_is_sent_of_what_cannot_be(nets: list[Network]) -> None:
     assert nets[0][1].values_sent == 0
 
 
+def test_a_slow_receiver_slows_the_sender() -> None:
+    array = np.arange(2**17)  # 1 MiB
+    sent = []
+    with networks(2, limits=Limits(max_inbox_bytes=3 * 2**20)) as nets:
+        connection = nets[1][0]
+
+        def send() -> None:
+            for number in range(40):
+                psend(array + number, nets[0][1], timeout=LIMIT)
+                sent.append(number)
+
+        with at_the_same_time(send) as outcomes:
+            with pytest.raises(InboxFullError):
+                precv(connection, tag=1, timeout=LIMIT)
+            assert 3 * 2**20 <= connection.inbox_bytes < 5 * 2**20
+            assert len(sent) < 30
+            assert [int(precv(connection, timeout=LIMIT)[0]) for _ in range(40)] == list(range(40))
+        assert outcomes == [None]
+        assert connection.inbox_bytes == 0
+
+
+def test_a_full_inbox_is_an_error_for_who_waits_for_something_else() -> None:
+    with networks(3, limits=Limits(max_inbox_bytes=60_000)) as nets:
+        for _ in range(3):
+            psend(bytes(40_000), nets[0][1])
+        psend("after", nets[0][1], tag=5)
+        connection = nets[1][0]
+        text = r"node 0 \(host0\) has sent 8\d{4} bytes .*\(tags 0\).* max_inbox_bytes"
+        with pytest.raises(InboxFullError, match=text):
+            precv(connection, tag=5, timeout=LIMIT)
+        with pytest.raises(InboxFullError, match=text):
+            select_sockets(connection, LIMIT, tag=5)
+        assert select_sockets(nets[1], 0.05, tag=5) == []  # the other node could still send
+        assert [len(precv(connection, timeout=LIMIT)) for _ in range(3)] == [40_000] * 3
+        assert precv(connection, tag=5, timeout=LIMIT) == "after"
+
+
 def test_too_large_a_value() -> None:
-    with networks(2, max_message_bytes=1000) as nets:
+    with networks(2, limits=Limits(max_message_bytes=1000)) as nets:
         with pytest.raises(MessageTooLargeError, match="max_message_bytes = 1000"):
             psend(bytes(1001), nets[0])
         psend(bytes(500), nets[0])

@@ -29,7 +29,9 @@ def identity(node: int) -> list[bytes]:
 
 def setup(node: int, ports: list[int], *, use_tls: bool, timeout: float = LIMIT) -> Setup:
     nodes = [{"host": f"host{n}", "addresses": [["127.0.0.1", port]]} for n, port in enumerate(ports, 1)]
-    return Setup(NETWORK, nodes, node, identity(node) if use_tls else None, "/", True, 2**20, 30.0, timeout)
+    return Setup(
+        NETWORK, nodes, node, identity(node) if use_tls else None, "/", True, [2**20, 2**20], 30.0, timeout
+    )
 
 
 @contextmanager
