@@ -38,7 +38,8 @@ from srp_tools.channel import Channel
 
 _MAX_TRACEBACK_CHARACTERS = 2**16
 _VERSION = importlib.metadata.version("pserver")  # read by the fork server, once for all engines
-_KEPT_SOURCES = 1000  # commands whose text is kept, for tracebacks through functions they defined
+# Commands that are kept: compiled, for those sent again and again, and as text, for tracebacks through their functions.
+_KEPT_COMMANDS = 1000
 
 
 def engine_main(
@@ -86,6 +87,7 @@ class _Engine:
         self._closing = False
         self._in_command = False
         self._workspace: dict[str, Any] = {}
+        self._codes: dict[str, types.CodeType] = {}  # by source text, the oldest first
         self._client = Connection(0, "client", None)
         signal.signal(signal.SIGINT, self._on_interrupt)
 
@@ -157,12 +159,9 @@ class _Engine:
         )
 
     def _run_command(self, tag: int, source: str) -> None:
-        name = f"<command {tag}>"
-        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-        linecache.cache.pop(f"<command {tag - _KEPT_SOURCES}>", None)
         failure = None
         try:
-            code = compile(source, name, "exec", dont_inherit=True)
+            code = self._codes.get(source) or self._compile(tag, source)
             self._in_command = True
             exec(code, self._workspace)  # noqa: S102 - to run a user's code is what this is for
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt too are the command's failure
@@ -175,6 +174,15 @@ class _Engine:
             ):  # the user may have closed or replaced it
                 stream.flush()
         self._tell(Kind.DONE, failure, tag)
+
+    def _compile(self, tag: int, source: str) -> types.CodeType:
+        """Compile a command, and keep its text for tracebacks; one that is sent again keeps its first number."""
+        name = f"<command {tag}>"
+        if len(self._codes) == _KEPT_COMMANDS:
+            linecache.cache.pop(self._codes.pop(next(iter(self._codes))).co_filename, None)
+        code = self._codes[source] = compile(source, name, "exec", dont_inherit=True)
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+        return code
 
     def _describe(self, error: BaseException) -> dict[str, Any]:
         # Without our own frame, which is the first.

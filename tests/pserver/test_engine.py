@@ -41,6 +41,24 @@ def test_a_traceback_shows_the_lines_of_commands(net: Network) -> None:
     assert "engine.py" not in text
 
 
+def test_a_command_that_is_sent_again_runs_again(net: Network) -> None:
+    reval("times = 0", net)
+    for _ in range(3):
+        reval("times += 1\nif times == 3: raise ValueError(times)", net)
+    with pytest.raises(RemoteError, match=r"if times == 3: raise ValueError\(times\)"):
+        precv(net[1], timeout=LIMIT)
+    assert evaluate(net, "times") == 3
+
+
+def test_the_oldest_of_many_commands_is_forgotten_and_can_be_sent_again(net: Network) -> None:
+    many = [f"number = {number}" for number in range(1100)]
+    for source in [*many, many[0]]:
+        reval(source, net)
+    assert evaluate(net, "number") == 0
+    names = "sorted(name for name in __import__('linecache').cache if name.startswith('<command'))"
+    assert evaluate(net, f"len({names})") == 1000
+
+
 def test_a_long_traceback_is_cut_in_the_middle(net: Network) -> None:
     with pytest.raises(RemoteError, match="characters left out") as error:
         reval("raise ValueError('begin' + 10**6 * 'x' + 'end')", net).result(LIMIT)
