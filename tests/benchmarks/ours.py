@@ -3,7 +3,6 @@
 import contextlib
 import multiprocessing
 import os
-import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pconnect import Network, pconnect, precv, psend, reval
 from pserver.control import pserver
 from srp_tools.credentials import Credentials
 from srp_tools.verifiers import VerifierFile, make_verifier
+from tests.memory import Peak
 
 CLIENTS = 32
 _CREDENTIALS = Credentials("bench", "a password of no importance")
@@ -91,20 +91,12 @@ class Work:
 
 def peak_memory(net: Network, size: int) -> float:
     """Receive an array of `size` bytes; return how much the memory of this process grew at most, in sizes."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew: proc(5)
-    before = _memory("VmRSS")
+    peak = Peak()
     reval(f"psend(np.ones({size // 8}), sockets[0]); a = b = None", net[1])
     array: Any = precv(net[1])
-    peak = _memory("VmHWM")
     assert array.nbytes == size
     assert array[-1] == 1.0
-    return (peak - before) / size
-
-
-def _memory(field: str) -> int:
-    match = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert match
-    return int(match[1]) * 1024
+    return peak.grown / size
 
 
 def connect_many(server: Server) -> tuple[int, float]:
