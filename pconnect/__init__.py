@@ -1,7 +1,8 @@
 """Numerical computing on several machines, from a script or notebook.
 
 `pconnect` logs in at servers and returns a `Network`; `reval` runs code there, `psend` and `precv` move values between
-any two nodes, `select_sockets` waits for many; `sclose` ends it all. `local_network` needs no second machine.
+any two nodes, `select_sockets` waits for many; collective calls such as `bcast` and `allreduce` concern all members of
+a network; `sclose` ends it all. `local_network` needs no second machine.
 """
 
 import importlib
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pconnect.client import pconnect
+    from pconnect.collectives import allgather, allreduce, alltoall, barrier, bcast, gather, reduce, scatter
     from pconnect.commands import Command
     from pconnect.connection import Connection
     from pconnect.errors import (
         AuthenticationError,
+        CollectiveError,
         ConfigurationError,
         ConnectError,
         ConnectionLostError,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AuthenticationError",
+    "CollectiveError",
     "Command",
     "ConfigurationError",
     "ConnectError",
@@ -46,19 +50,35 @@ __all__ = [
     "ProtocolError",
     "RemoteError",
     "UnsupportedValueError",
+    "allgather",
+    "allreduce",
+    "alltoall",
+    "barrier",
+    "bcast",
+    "gather",
     "local_network",
     "network_get_info",
     "pconnect",
     "precv",
     "psend",
+    "reduce",
     "reval",
     "rfeval",
+    "scatter",
     "sclose",
     "select_sockets",
 ]
 
 _HOMES = {
     "pconnect": "client",
+    "allgather": "collectives",
+    "allreduce": "collectives",
+    "alltoall": "collectives",
+    "barrier": "collectives",
+    "bcast": "collectives",
+    "gather": "collectives",
+    "reduce": "collectives",
+    "scatter": "collectives",
     "Command": "commands",
     "Connection": "connection",
     "local_network": "local",

@@ -123,6 +123,8 @@ class Server(Peer):
         self.last_error: str | None = None
         self.closed_by_force: bool | None = None
         self._unseen: deque[tuple[Command, RemoteError, int]] = deque()
+        self._failure: tuple[Command, RemoteError, int] | None = None  # the last one, asked for or not
+        self.failed_tag = -1  # the last command that failed here
         self._died: EngineDiedError | None = None
         self._died_at = 0.0
         self._interrupted_up_to = 0
@@ -160,6 +162,16 @@ class Server(Peer):
         if self.command.error:
             raise self.command.loss()
 
+    def check_epoch(self, epoch: int) -> None:
+        """Raise what makes waiting for this node's part in a collective call useless."""
+        if self._failure and self._failure[0].tag >= epoch and self.data.values_received >= self._failure[2]:
+            self._failure[0].error_seen = True
+            raise self._failure[1]
+        if self._died and time.monotonic() - self._died_at > _REPORT_GRACE:
+            raise self._died
+        if self.command.error:
+            raise self.command.loss()
+
     def check_running(self) -> None:
         """Raise if no command can be run here any more."""
         if self._died:
@@ -167,13 +179,22 @@ class Server(Peer):
         if self.command.error:
             raise self.command.loss()
 
-    def explain(self) -> ParallelError | None:
-        """Return the supervisor's account of why the data connection broke, after waiting a moment for it."""
+    def explain(self, epoch: int | None = None) -> ParallelError | None:
+        """Return the supervisor's account of what happened to the engine, after waiting a moment for it.
+
+        With an epoch, the failure of a command since then is such an account.
+        """
         progress = self.data.mesh.progress
         with contextlib.suppress(TimeoutError):
             progress.run_until(
-                lambda: bool(self._died or self.command.error), deadline_after(_REPORT_GRACE), "an account"
+                lambda: self._account(epoch) is not None, deadline_after(_REPORT_GRACE), "an account"
             )
+        return self._account(epoch)
+
+    def _account(self, epoch: int | None) -> ParallelError | None:
+        if epoch is not None and self._failure and self._failure[0].tag >= epoch:
+            self._failure[0].error_seen = True
+            return self._failure[1]
         return self._died or (self.command.loss() if self.command.error else None)
 
     def interrupt(self) -> None:
@@ -195,6 +216,7 @@ class Server(Peer):
         """End all commands under way here."""
         for command in self.running.values():
             command.finish(self.node, error)
+        self.failed_tag = max([self.failed_tag, *self.running])
         self.running.clear()
         self.last_error = str(error)
 
@@ -232,6 +254,8 @@ class Server(Peer):
         error = None
         if failure is not None:
             error = RemoteError(self.node, self.host, command.source, failure["type"], failure["traceback"])
+            self._failure = command, error, failure["values_sent"]
+            self.failed_tag = max(self.failed_tag, tag)
             # A network that is closed interrupts what still runs, often the last steps of a command whose values have
             # all arrived: that is no error anybody should hear of.
             if not (self.closing and error.type_name == "KeyboardInterrupt"):
@@ -285,6 +309,8 @@ class ClientMesh(Mesh):
     def command(self, source: str, nodes: Sequence[int]) -> Command:
         """Send a command to some nodes."""
         command = Command(source, self, nodes, self.next_tag())
+        if self._must_begin_anew():
+            self.begin_epoch(command.tag)
         with self.progress.shielded:
             for node in nodes:
                 server = self.servers[node]
@@ -294,9 +320,17 @@ class ClientMesh(Mesh):
                     command.finish(node, error)
                     continue
                 server.running[command.tag] = command
-                server.command.post(Kind.COMMAND, command.tag, source)
+                server.command.post(Kind.COMMAND, command.tag, [source, self.epoch])
                 self.progress.flush(server.command)
         return command
+
+    def _must_begin_anew(self) -> bool:
+        """Whether something failed in this epoch, so that some nodes take part in no more of its collective calls."""
+        return (
+            self.left is not None
+            or any(server.failed_tag >= self.epoch for server in self.servers.values())
+            or any(connection.parts.notice(self.epoch) for connection in self.connections)
+        )
 
     def query(self, timeout: float) -> dict[int, tuple[dict[str, Any], float]]:
         """Ask all servers for facts; return for those that answered the facts and the round trip in seconds."""

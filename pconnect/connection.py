@@ -10,6 +10,7 @@ from typing import Any
 
 from pconnect.errors import ConnectionLostError, InboxFullError, ParallelError
 from pconnect.frames import DEFAULT_LIMITS, Kind, Limits
+from pconnect.parts import COLLECTIVE_KINDS, Parts
 from pconnect.protocol import Decoder, Message, Role, encode_message
 from srp_tools.channel import Channel
 
@@ -28,8 +29,14 @@ class Peer:
     def interrupt(self) -> None:
         """Interrupt what this peer is doing for us, because the user has lost patience."""
 
-    def explain(self) -> ParallelError | None:
-        """Return a better account of why the connection broke than it has itself, if there is one."""
+    def check_epoch(self, epoch: int) -> None:
+        """Raise what makes waiting for this peer's part in a collective call useless, if anything does."""
+
+    def explain(self, epoch: int | None = None) -> ParallelError | None:  # noqa: ARG002 - the client's uses it
+        """Return a better account of why the connection broke than it has itself, if there is one.
+
+        With an epoch, of why the peer left the collective calls of that epoch.
+        """
         return None
 
 
@@ -71,6 +78,7 @@ class Connection:
         self.inbox_bytes = 0
         #: Where it enters itself when it may want other events than before; the loop that serves it gives its own.
         self.changed: set[Connection] = set()
+        self.parts = Parts(node)
         self._channel = channel
         self._decoder = Decoder(role, limits.max_message_bytes)
         self._limits = limits
@@ -222,6 +230,9 @@ class Connection:
             self.inbox_bytes += size
             if not self.wants_to_read:
                 self.changed.add(self)
+        elif message.kind in COLLECTIVE_KINDS:
+            self.values_received += 1  # as it was counted by `post_encoded` of the sender
+            self.parts.add(message)
         else:
             self.on_message(message)
 

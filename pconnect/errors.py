@@ -13,6 +13,7 @@
     ├── UnsupportedValueError (TypeError)        nothing was sent
     ├── MessageTooLargeError (ValueError)        nothing was sent
     ├── InboxFullError (BufferError)             what has come must be received before more can come
+    ├── CollectiveError (RuntimeError)           a collective call cannot be completed; all connections live on
     └── RemoteError (RuntimeError)               a command failed; the engine goes on
 
 A limit of time that passed is the builtin `TimeoutError`.
@@ -29,6 +30,7 @@ from srp_tools.errors import (
 
 __all__ = [
     "AuthenticationError",
+    "CollectiveError",
     "ConfigurationError",
     "ConnectError",
     "ConnectionLostError",
@@ -61,6 +63,11 @@ class MessageTooLargeError(ParallelError, ValueError):
 
 class InboxFullError(ParallelError, BufferError):
     """What was waited for cannot come: the peer's other values fill the inbox. Nothing is lost; receive those first."""
+class CollectiveError(ParallelError, RuntimeError):
+    """A collective call cannot be completed, or its members do not make the same call. All connections live on.
+
+    This node and the others take part in no more collective calls until the client's next command.
+    """
 
 
 class RemoteError(ParallelError, RuntimeError):

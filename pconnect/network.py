@@ -6,6 +6,7 @@ from typing import Any, SupportsIndex, overload
 from pconnect.connection import Connection
 from pconnect.errors import ConfigurationError, ConnectionLostError
 from pconnect.frames import DEFAULT_LIMITS, Limits
+from pconnect.parts import Notice
 from pconnect.progress import Progress
 
 
@@ -22,6 +23,12 @@ class Mesh:
         One for each node, by number; that of the own node is no real link.
     progress
         The loop that serves them.
+    epoch
+        Number of the command since which collective calls are counted; 0 before anything failed.
+    calls
+        How many collective calls were made in this epoch, by the nodes that take part.
+    left
+        Why this node takes part in no more collective calls of this epoch, or ``None``.
     """
 
     def __init__(
@@ -38,8 +45,18 @@ class Mesh:
         self.progress = progress
         self.limits = limits
         self.closed = False
+        self.epoch = 0
+        self.calls: dict[tuple[int, ...], int] = {}
+        self.left: Notice | None = None
         for connection in self.connections:
             connection.mesh = self
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Begin to count collective calls anew, with nothing left of those before."""
+        self.epoch, self.left = epoch, None
+        self.calls.clear()
+        for connection in self.connections:
+            connection.parts.begin(epoch)
 
     def check_open(self) -> None:
         """Raise if the network was closed."""

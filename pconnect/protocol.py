@@ -31,7 +31,7 @@ class Role(enum.Enum):
 
 
 ACCEPTS: Mapping[Role, frozenset[Kind]] = {
-    Role.NODE: frozenset({Kind.VALUE}),
+    Role.NODE: frozenset({Kind.VALUE, Kind.PART, Kind.LEFT}),
     Role.CLIENT: frozenset(
         {Kind.MESHED, Kind.DONE, Kind.OUTPUT, Kind.DIED, Kind.FACTS, Kind.CLOSED, Kind.STOPPING}
     ),
@@ -62,13 +62,18 @@ def encode_message(kind: Kind, tag: int, value: object, max_message_bytes: int) 
     """
     head, buffers = codec.encode(value)
     payload_bytes = sum(buffer.nbytes for buffer in buffers)
-    if len(head) + payload_bytes > max_message_bytes:
-        raise MessageTooLargeError(
-            f"the value takes {len(head) + payload_bytes} bytes, more than this network's max_message_bytes = "
-            f"{max_message_bytes}: send it in parts, or connect with a higher limit"
-        )
+    check_size(len(head) + payload_bytes, max_message_bytes)
     header = Header(kind, tag, len(head), payload_bytes).pack()
     return [header + head, *buffers]
+
+
+def check_size(total_bytes: int, max_message_bytes: int) -> None:
+    """Raise `MessageTooLargeError` if a value of this size is beyond the limit."""
+    if total_bytes > max_message_bytes:
+        raise MessageTooLargeError(
+            f"the value takes {total_bytes} bytes, more than this network's max_message_bytes = "
+            f"{max_message_bytes}: send it in parts, or connect with a higher limit"
+        )
 
 
 class Decoder:

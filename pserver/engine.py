@@ -27,8 +27,10 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from pconnect import collectives
 from pconnect.connection import Connection
 from pconnect.frames import Kind, Limits
+from pconnect.groups import leave
 from pconnect.network import Mesh, Network
 from pconnect.primitives import precv, psend, select_sockets
 from pconnect.progress import Progress
@@ -82,7 +84,8 @@ class _Engine:
         self._supervisor.on_message = self._take
         self._supervisor.on_lost = lambda _: os._exit(1)
         self._progress.add(self._supervisor)
-        self._commands: deque[tuple[int, str]] = deque()
+        self._commands: deque[tuple[int, str, int]] = deque()
+        self._mesh: Mesh | None = None
         self._setup: Setup | None = None
         self._closing = False
         self._in_command = False
@@ -113,7 +116,8 @@ class _Engine:
             case Kind.SETUP:
                 self._setup = Setup(**message.value)
             case Kind.COMMAND:
-                self._commands.append((message.tag, message.value))
+                source, epoch = message.value
+                self._commands.append((message.tag, source, epoch))
             case Kind.CLOSE:
                 self._closing = True
 
@@ -133,6 +137,7 @@ class _Engine:
             if not connection.is_own:
                 self._progress.add(connection)
         mesh = Mesh(setup.network, setup.node, connections, self._progress, Limits(*setup.limits))
+        self._mesh = mesh
         self._client = connections[0]
         self._make_workspace(Network(mesh))
         self._tell(
@@ -157,8 +162,12 @@ class _Engine:
         self._workspace.update(
             sockets=sockets, psend=psend, precv=precv, select_sockets=select_sockets, np=np
         )
+        self._workspace.update({name: getattr(collectives, name) for name in collectives.__all__})
 
-    def _run_command(self, tag: int, source: str) -> None:
+    def _run_command(self, tag: int, source: str, epoch: int) -> None:
+        assert self._mesh is not None  # noqa: S101 - no command comes before it
+        if epoch > self._mesh.epoch:
+            self._mesh.begin_epoch(epoch)
         failure = None
         try:
             code = self._codes.get(source) or self._compile(tag, source)
@@ -166,6 +175,7 @@ class _Engine:
             exec(code, self._workspace)  # noqa: S102 - to run a user's code is what this is for
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt too are the command's failure
             self._in_command = False
+            leave(self._mesh, error)  # whoever waits for us in a collective call does so in vain
             failure = self._describe(error)
         self._in_command = False
         for stream in (sys.stdout, sys.stderr):

@@ -137,7 +137,7 @@ class _Supervisor:
         self._command = Connection(client.node, "client", client.channel, role=Role.SUPERVISOR)
         self._command.on_message = self._from_client
         self._progress.add(self._command)
-        self._queue: deque[tuple[int, str]] = deque()
+        self._queue: deque[tuple[int, Any]] = deque()  # commands, whose contents are for the engine
         self._running: int | None = None
         self._directory: str | None = None  # a temporary one that is ours to remove
         self._meshed = False
@@ -236,8 +236,8 @@ class _Supervisor:
 
     def _next_command(self) -> None:
         if self._queue and self._running is None and self._meshed and self._exit_code is None:
-            self._running, source = self._queue.popleft()
-            self._engine.post(Kind.COMMAND, self._running, source)
+            self._running, contents = self._queue.popleft()
+            self._engine.post(Kind.COMMAND, self._running, contents)
             self._progress.flush(self._engine)
 
     def _interrupt(self, tag: int) -> None:

@@ -18,6 +18,7 @@ HOMES = {
     "msgpack": {"pconnect/codec.py"},
     "numpy": {
         *(f"pconnect/{name}.py" for name in ("codec", "trees", "value_types", "arrays")),
+        *(f"pconnect/{name}.py" for name in ("reductions", "broadcasts", "collectives")),
         "pserver/engine.py",
         *(path.as_posix() for path in SOURCES if path.match("pserver/demo*.py")),
     },
@@ -27,7 +28,8 @@ HOMES = {
     },
 }
 SANS_IO = {
-    f"pconnect/{name}.py" for name in ("frames", "codec", "trees", "value_types", "arrays", "protocol")
+    f"pconnect/{name}.py"
+    for name in ("frames", "codec", "trees", "value_types", "arrays", "protocol", "parts")
 }
 IO_MODULES = {"socket", "select", "selectors", "ssl", "threading", "subprocess", "time", "signal"}
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal"}

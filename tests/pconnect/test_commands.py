@@ -31,7 +31,7 @@ def test_a_command_ends_at_each_node(client: Client) -> None:
     assert repr(command) == "<command 'x = 1' at nodes [1, 2], running>"
     for far in servers:
         message = far.hear(Kind.COMMAND)
-        assert message.value == "x = 1"
+        assert message.value == ["x = 1", 0]
         far.say(Kind.DONE, None, message.tag)
     command.result(LIMIT)
     assert command.done()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pconnect import Network, RemoteError, local_network, precv, psend, reval, rfeval
+from pconnect import Network, RemoteError, collectives, local_network, precv, psend, reval, rfeval
 
 LIMIT = 20.0
 
@@ -23,7 +23,7 @@ def evaluate(net: Network, expression: str) -> object:
 def test_the_workspace_at_the_beginning() -> None:
     with local_network(1) as fresh:
         names = evaluate(fresh, "[name for name in dir() if not name.startswith('_')]")
-    assert names == ["np", "precv", "psend", "select_sockets", "sockets"]
+    assert names == sorted(["np", "precv", "psend", "select_sockets", "sockets", *collectives.__all__])
 
 
 def test_the_workspace_is_the_main_module(net: Network) -> None:
