@@ -1,8 +1,8 @@
 """Numerical computing on several machines, from a script or notebook.
 
 `pconnect` logs in at servers and returns a `Network`; `reval` runs code there, `psend` and `precv` move values between
-any two nodes, `select_sockets` waits for many; collective calls such as `bcast` and `allreduce` concern all members of
-a network; `sclose` ends it all. `local_network` needs no second machine.
+any two nodes, `select_sockets` waits for many; collective calls such as `bcast` and `allreduce` are made by all members
+of a network; `sclose` ends it all. `local_network` needs no second machine.
 """
 
 import importlib
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
         ConnectionLostError,
         CredentialError,
         EngineDiedError,
-        InboxFullError,
         MessageTooLargeError,
         ParallelError,
         ProtocolError,
@@ -43,7 +42,6 @@ __all__ = [
     "ConnectionLostError",
     "CredentialError",
     "EngineDiedError",
-    "InboxFullError",
     "MessageTooLargeError",
     "Network",
     "ParallelError",

@@ -21,7 +21,7 @@ from pconnect.groups import Call
 from pconnect.protocol import check_size
 
 #: Payloads of at least so many bytes are sent in chunks; see doc/decisions/0005-collectives.md for the measurements.
-CHUNKED_BYTES = 2**20
+CHUNKED_BYTES = 2**21
 CHUNK_BYTES = 2**20
 
 

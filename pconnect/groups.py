@@ -5,9 +5,10 @@ same members in an epoch is the same call everywhere (`pconnect.parts`). Every m
 name and the options of the call, such as ``"reduce(op='sum', root=0)"``, and whoever sees another one than its own
 raises. For this, every member tells rank 0 at once that it is here, if it has nothing else to send there.
 
-Ending. A member that has its result tells rank 0, and returns when rank 0 has heard that from all. So nobody is done
-before all have what they need, and until a member has said that it is complete, the loss of any other makes the call
-impossible: a member that waits looks at all the others, whomever it waits for.
+Ending. A member that has its result tells rank 0, and returns when rank 0 has heard that from all and said so. Nobody
+is done before that; therefore a member that waits looks at all the others, whomever it waits for, and the loss of any
+one makes the call impossible. There is one exception. After a member has said that it is complete, the last word of
+rank 0 may be on its way to it, while another has had it already and has failed since: then a moment is waited for it.
 
 Leaving. Whatever goes wrong at a member, it tells all nodes (`leave`), each of which then raises in turn if it needs
 this one. What was half done cannot be put right by going on, so nobody who has left takes part in a later call, until
@@ -15,6 +16,7 @@ the client's next command begins a new epoch.
 """
 
 import operator
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -29,6 +31,7 @@ from pconnect.protocol import encode_message
 from srp_tools.waiting import deadline_after
 
 _MAX_TEXT = 4000  # characters of an error that are told to others
+_GRACE = 1.0  # seconds
 _VALUE_INDEX = 4  # of the user's value in a part
 
 
@@ -57,6 +60,9 @@ class Call:
         self._deadline = deadline_after(timeout)
         self._announced = self.rank == 0
         self._completed = False
+        self._failures: dict[
+            int, float
+        ] = {}  # when those of other nodes were noticed, after we were complete
         self._origin: Notice | None = None
         number = mesh.calls.get(nodes, 0)
         mesh.calls[nodes] = number + 1
@@ -127,7 +133,7 @@ class Call:
             nonlocal awaited
             awaited = work()
             if awaited:
-                self._check(awaited if self._completed else self.others)
+                self._check()
             return not awaited
 
         try:
@@ -140,10 +146,14 @@ class Call:
     def complete(self) -> None:
         """Return when all members have their results."""
         if self.rank == 0:
-            self._completed = True
             self._wait_for(self.others, Step.COMPLETE)
+            self._check()  # nobody has got away yet
             self._post(self.others, Step.ALL_COMPLETE, None)
-            self.run(lambda: [rank for rank in self.others if self._members[rank].wants_to_write])
+            self.mesh.progress.run_until(
+                lambda: not any(member.wants_to_write for member in self.peers),
+                self._deadline,
+                f"room in {self}",
+            )
         else:
             self._post([0], Step.COMPLETE, None)
             self._completed = True
@@ -190,18 +200,28 @@ class Call:
 
     # --- what makes the call impossible ---
 
-    def _check(self, ranks: Iterable[int]) -> None:
+    def _check(self) -> None:
+        for rank in self.others:
+            if rank == 0 or not self._completed or self._has_had_its_moment(self._members[rank]):
+                self._step(rank)
+                self._check_member(self._members[rank])
+
+    def _has_had_its_moment(self, member: Connection) -> bool:
+        """Whether a member failed so long ago that the last word of rank 0, if it has had it, would be here too."""
         nodes, epoch, _ = self._key
-        for rank in ranks:
-            member = self._members[rank]
-            self._step(rank)
-            if member.error:
-                self._raise_loss(member)
-            if notice := member.parts.notice(epoch):
-                self._raise_notice(notice)
-            if member.parts.is_ahead(nodes, epoch):
-                raise self._error(f"{_name(member)} has begun anew, with a later command")
-            member.peer.check_epoch(epoch)
+        if not (member.error or member.parts.notice(epoch) or member.parts.is_ahead(nodes, epoch)):
+            return False
+        return self._failures.setdefault(member.node, time.monotonic()) + _GRACE < time.monotonic()
+
+    def _check_member(self, member: Connection) -> None:
+        nodes, epoch, _ = self._key
+        if member.error:
+            self._raise_loss(member)
+        if notice := member.parts.notice(epoch):
+            self._raise_notice(notice)
+        if member.parts.is_ahead(nodes, epoch):
+            raise self._error(f"{_name(member)} has begun anew, with a later command")
+        member.peer.check_epoch(epoch)
 
     def _raise_loss(self, member: Connection) -> NoReturn:
         error = member.account()

@@ -26,7 +26,7 @@ from pconnect.errors import ConfigurationError
 from pconnect.groups import Call
 
 #: Arrays of at least so many bytes are reduced by slices; see doc/decisions/0005-collectives.md for the measurement.
-SLICED_BYTES = 2**16
+SLICED_BYTES = 2**18
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from pconnect import EngineDiedError, RemoteError, network_get_info, precv, reval, select_sockets
+from pconnect import (
+    CollectiveError,
+    EngineDiedError,
+    RemoteError,
+    barrier,
+    network_get_info,
+    precv,
+    reval,
+    select_sockets,
+)
 from pconnect.errors import ConnectionLostError
 from pconnect.frames import Kind
 from pconnect.network import Network
@@ -209,3 +218,112 @@ def test_closing_tells_who_was_killed_or_silent_and_what_nobody_asked_for(client
     with pytest.raises(ConnectionLostError, match="the network is closed"):
         net.close()
     assert servers[0].hear(Kind.CLOSE).tag == 100
+
+
+# --- epochs of collective calls ---
+
+
+def say_left(far: FakeServer, epoch: int, node: int, text: str) -> None:
+    far.data.post(Kind.LEFT, 0, [epoch, node, text])
+    far.progress.flush(far.data)
+
+
+def epoch_of_next(net: Network, far: FakeServer) -> int:
+    """Return the epoch that the next command carries, and let it end well."""
+    command = reval("next", net)
+    message = far.hear(Kind.COMMAND)
+    assert (message.tag, message.value[0]) == (command.tag, "next")
+    for server in net.mesh.servers.values():  # type: ignore[attr-defined]
+        server.running.pop(command.tag, None)
+        command.finish(server.node, None)
+    return int(message.value[1])
+
+
+def test_a_failure_begins_a_new_epoch_with_the_next_command_and_only_with_it(client: Client) -> None:
+    net, servers = client
+    assert epoch_of_next(net, servers[1]) == 0
+    failing, same = reval("1 / 0", net[1]), reval("x", net[1])
+    servers[0].say(Kind.DONE, FAILURE, failing.tag)
+    with pytest.raises(RemoteError):
+        failing.result(LIMIT)
+    epoch = epoch_of_next(net, servers[1])
+    assert epoch == same.tag + 1 == net.mesh.epoch
+    assert epoch_of_next(net, servers[1]) == epoch
+    servers[0].say(Kind.DONE, FAILURE, same.tag)  # of the old epoch
+    with pytest.raises(RemoteError):
+        same.result(LIMIT)
+    assert epoch_of_next(net, servers[1]) == epoch
+
+
+def test_who_left_begins_a_new_epoch(client: Client) -> None:
+    net, servers = client
+    say_left(servers[0], 0, 1, "ValueError: why")
+    net.mesh.progress.run_until(lambda: net[1].parts.notice(0) is not None, 1e12, "the notice")
+    epoch = epoch_of_next(net, servers[1])
+    assert epoch == 1
+    with pytest.raises(TimeoutError):
+        barrier(net, timeout=0.01)
+    assert servers[1].heard == []
+    assert epoch_of_next(net, servers[1]) == 2
+    assert epoch_of_next(net, servers[1]) == 2
+
+
+def test_a_dead_engine_begins_one_epoch_and_not_one_for_each_command(client: Client) -> None:
+    net, servers = client
+    command = reval("x", net[1])
+    servers[0].say(Kind.DIED, "SIGKILL")
+    with pytest.raises(EngineDiedError):
+        command.result(LIMIT)
+    epoch = epoch_of_next(net, servers[1])
+    assert epoch == command.tag + 1
+    assert epoch_of_next(net, servers[1]) == epoch
+
+
+def test_a_failed_command_explains_why_its_node_left(client: Client) -> None:
+    net, servers = client
+    command = reval("work()", net)
+    say_left(servers[1], 0, 1, "ZeroDivisionError: it began at node 1")
+
+    def fail() -> None:
+        servers[0].say(Kind.DONE, FAILURE, command.tag)
+
+    timer = threading.Timer(0.1, fail)
+    timer.start()
+    with pytest.raises(RemoteError, match="ZeroDivisionError at node 1"):
+        barrier(net, timeout=LIMIT)
+    timer.join()
+    servers[1].say(Kind.DONE, FAILURE, command.tag)
+    with pytest.raises(TimeoutError):  # the error has been seen
+        precv(net[1], timeout=0.01)
+
+
+def test_the_reason_is_told_where_no_command_failed(client: Client) -> None:
+    net, servers = client
+    say_left(servers[0], 0, 1, "ValueError: caught there")
+    with pytest.raises(CollectiveError, match=r"node 1 \(host1\) left it: ValueError: caught there"):
+        barrier(net, timeout=LIMIT)
+    with pytest.raises(CollectiveError, match="barrier cannot begin"):
+        barrier(net, timeout=LIMIT)
+
+
+def test_a_failure_without_notice_is_seen_too(client: Client) -> None:
+    net, servers = client
+    command = reval("x", net)
+    servers[0].say(Kind.DONE, FAILURE, command.tag)
+    with pytest.raises(RemoteError):
+        barrier(net, timeout=LIMIT)
+    assert net[1].inbox == {}
+
+
+def test_ctrl_c_in_a_collective_call_interrupts_the_members_and_tells_them(client: Client) -> None:
+    net, servers = client
+    command = reval("x", net)
+    interrupt_soon()
+    with pytest.raises(KeyboardInterrupt):
+        barrier(net, timeout=LIMIT)
+    for far in servers:
+        assert far.hear(Kind.INTERRUPT).tag == command.tag
+        far.progress.run_until(lambda far=far: far.data.parts.notice(0) is not None, 1e12, "")  # type: ignore[misc]
+        notice = far.data.parts.notice(0)
+        assert notice is not None
+        assert notice.text.startswith("KeyboardInterrupt")
