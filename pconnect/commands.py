@@ -1,6 +1,7 @@
 """The client's view of its servers: commands under way, their errors, and what became of the engines."""
 
 import contextlib
+import math
 import sys
 import time
 import warnings
@@ -127,6 +128,7 @@ class Server(Peer):
         self.failed_tag = -1  # the last command that failed here
         self._died: EngineDiedError | None = None
         self._died_at = 0.0
+        self._ran_at = -math.inf  # when a command ended last
         self._interrupted_up_to = 0
         self.closing = False
         self._line_ends = {1: True, 2: True}
@@ -140,6 +142,15 @@ class Server(Peer):
         if self.command.error or self.data.error:
             return "died" if self._died else "lost"
         return "died" if self._died else "open"
+
+    @property
+    def busy(self) -> bool:
+        """Whether commands are under way, or were a moment ago, so that what they sent may still be on its way.
+
+        Of a node that is gone others speak.
+        """
+        gone = self._died or self.command.error
+        return bool(self.running or gone) or time.monotonic() - self._ran_at < _REPORT_GRACE
 
     def attach(self, data: Connection) -> None:
         """Take over the data connection."""
@@ -262,6 +273,7 @@ class Server(Peer):
                 self._unseen.append((command, error, failure["values_sent"]))
             self.last_error = f"{failure['type']} in {command.source[:60]!r}"
         command.finish(self.node, error)
+        self._ran_at = time.monotonic()
 
     def _show(self, stream: int, data: bytes) -> None:
         """Write what the engine printed, each line with the node in front."""

@@ -29,6 +29,11 @@ class Peer:
     def interrupt(self) -> None:
         """Interrupt what this peer is doing for us, because the user has lost patience."""
 
+    @property
+    def busy(self) -> bool:
+        """Whether this peer runs something, as far as can be known."""
+        return True
+
     def check_epoch(self, epoch: int) -> None:
         """Raise what makes waiting for this peer's part in a collective call useless, if anything does."""
 

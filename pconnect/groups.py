@@ -222,6 +222,9 @@ class Call:
         if member.parts.is_ahead(nodes, epoch):
             raise self._error(f"{_name(member)} has begun anew, with a later command")
         member.peer.check_epoch(epoch)
+        # It cannot have gone through this call already, and while the client waits here it sends no command.
+        if not self._completed and not member.peer.busy:
+            raise self._error(f"{_name(member)} runs no command that could call it: use reval first")
 
     def _raise_loss(self, member: Connection) -> NoReturn:
         error = member.account()
@@ -293,7 +296,7 @@ def leave(mesh: Mesh, error: BaseException, origin: Notice | None = None) -> Non
         What it comes from, if that is something at another node.
     """
     if mesh.left is None:
-        notice = origin or Notice(mesh.node, f"{type(error).__qualname__}: {error}"[:_MAX_TEXT])
+        notice = origin or Notice(mesh.node, _text_of(error))
         mesh.left = notice
         buffers = encode_message(Kind.LEFT, 0, [mesh.epoch, *notice], mesh.limits.max_message_bytes)
         with mesh.progress.shielded:
@@ -301,6 +304,13 @@ def leave(mesh: Mesh, error: BaseException, origin: Notice | None = None) -> Non
                 if not connection.is_own and connection.error is None:
                     connection.post_encoded(buffers)
                     mesh.progress.flush(connection)
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return f"{type(error).__qualname__}: {error}"[:_MAX_TEXT]
+    except Exception:  # noqa: BLE001 - of a user's own type, whose text cannot be had
+        return type(error).__qualname__
 
 
 def _mesh_of(network: Network, name: str) -> Mesh:

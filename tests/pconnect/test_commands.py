@@ -261,11 +261,12 @@ def test_who_left_begins_a_new_epoch(client: Client) -> None:
     net.mesh.progress.run_until(lambda: net[1].parts.notice(0) is not None, 1e12, "the notice")
     epoch = epoch_of_next(net, servers[1])
     assert epoch == 1
+    command = reval("x", net)
     with pytest.raises(TimeoutError):
         barrier(net, timeout=0.01)
-    assert servers[1].heard == []
-    assert epoch_of_next(net, servers[1]) == 2
-    assert epoch_of_next(net, servers[1]) == 2
+    assert servers[1].hear(Kind.COMMAND).value == ["x", 1]
+    assert epoch_of_next(net, servers[1]) == command.tag + 1
+    assert epoch_of_next(net, servers[1]) == command.tag + 1
 
 
 def test_a_dead_engine_begins_one_epoch_and_not_one_for_each_command(client: Client) -> None:
@@ -299,10 +300,21 @@ def test_a_failed_command_explains_why_its_node_left(client: Client) -> None:
 
 def test_the_reason_is_told_where_no_command_failed(client: Client) -> None:
     net, servers = client
+    reval("x", net)
     say_left(servers[0], 0, 1, "ValueError: caught there")
     with pytest.raises(CollectiveError, match=r"node 1 \(host1\) left it: ValueError: caught there"):
         barrier(net, timeout=LIMIT)
     with pytest.raises(CollectiveError, match="barrier cannot begin"):
+        barrier(net, timeout=LIMIT)
+
+
+def test_who_runs_nothing_will_not_come(client: Client) -> None:
+    net, servers = client
+    command = reval("x", net)
+    servers[1].say(Kind.DONE, None, command.tag)
+    with pytest.raises(
+        CollectiveError, match=r"barrier of nodes 0, 1, 2 cannot .* node 2 \(host2\) runs no command"
+    ):
         barrier(net, timeout=LIMIT)
 
 

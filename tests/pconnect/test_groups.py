@@ -285,6 +285,17 @@ def test_who_has_left_stays_away_until_all_begin_anew(nets: Nets) -> None:
     assert succeed(nets, lambda net: allreduce(1, net, timeout=LIMIT)) == [4] * 4
 
 
+def test_an_error_without_text_has_its_name(nets: Nets) -> None:
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise ValueError
+
+    leave(nets[0].mesh, MuteError())
+    leave(nets[1].mesh, ValueError(10_000 * "x"))
+    assert nets[0].mesh.left is not None and nets[0].mesh.left.text.endswith("MuteError")
+    assert nets[1].mesh.left is not None and len(nets[1].mesh.left.text) == 4000
+
+
 def test_others_go_on_without_who_has_left(nets: Nets) -> None:
     leave(nets[3].mesh, ValueError("why"))
     assert succeed(nets[:3], lambda net: allreduce(1, net[:3], timeout=LIMIT)) == [3] * 3
