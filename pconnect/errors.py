@@ -63,6 +63,8 @@ class MessageTooLargeError(ParallelError, ValueError):
 
 class InboxFullError(ParallelError, BufferError):
     """What was waited for cannot come: the peer's other values fill the inbox. Nothing is lost; receive those first."""
+
+
 class CollectiveError(ParallelError, RuntimeError):
     """A collective call cannot be completed, or its members do not make the same call. All connections live on.
 

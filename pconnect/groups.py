@@ -27,6 +27,7 @@ from pconnect.errors import CollectiveError, ConfigurationError, ProtocolError, 
 from pconnect.frames import Kind
 from pconnect.network import Mesh, Network
 from pconnect.parts import Key, Notice, Step
+from pconnect.primitives import names
 from pconnect.protocol import encode_message
 from srp_tools.waiting import deadline_after
 
@@ -140,7 +141,7 @@ class Call:
             self.mesh.progress.run_until(ended, self._deadline, self.name)
         except TimeoutError:
             raise TimeoutError(
-                f"time limit passed in {self}, while waiting for {self._names(awaited)}"
+                f"time limit passed in {self}, while waiting for {names([self._members[rank] for rank in awaited])}"
             ) from None
 
     def complete(self) -> None:
@@ -185,8 +186,8 @@ class Call:
         if part.call != self._text:
             own = self._members[self.rank]
             raise CollectiveError(
-                f"the members do not make the same call: {_name(own)} called {self._text}, but "
-                f"{_name(self._members[rank])} called {part.call}"
+                f"the members do not make the same call: {names([own])} called {self._text}, but "
+                f"{names([self._members[rank]])} called {part.call}"
             )
         if part.step is Step.CALLED:
             parts.take(self._key)
@@ -220,11 +221,11 @@ class Call:
         if notice := member.parts.notice(epoch):
             self._raise_notice(notice)
         if member.parts.is_ahead(nodes, epoch):
-            raise self._error(f"{_name(member)} has begun anew, with a later command")
+            raise self._error(f"{names([member])} has begun anew, with a later command")
         member.peer.check_epoch(epoch)
         # It cannot have gone through this call already, and while the client waits here it sends no command.
         if not self._completed and not member.peer.busy:
-            raise self._error(f"{_name(member)} runs no command that could call it: use reval first")
+            raise self._error(f"{names([member])} runs no command that could call it: use reval first")
 
     def _raise_loss(self, member: Connection) -> NoReturn:
         error = member.account()
@@ -237,7 +238,7 @@ class Call:
             raise self._error(notice.text)
         origin = self.mesh.connections[notice.node]
         account = origin.account() if origin.error else origin.peer.explain(self._key.epoch)
-        raise account or self._error(f"{_name(origin)} left it: {notice.text}")
+        raise account or self._error(f"{names([origin])} left it: {notice.text}")
 
     def _error(self, reason: str) -> CollectiveError:
         return CollectiveError(f"{self} cannot be completed: {reason}")
@@ -249,9 +250,6 @@ class Call:
                 if self._members[rank].wants_to_write:
                     self._members[rank].keep_unsent()
             leave(self.mesh, error, self._origin)
-
-    def _names(self, ranks: Iterable[int]) -> str:
-        return ", ".join(_name(self._members[rank]) for rank in ranks)
 
     def __str__(self) -> str:
         return f"{self.name} of nodes {', '.join(map(str, self._key.nodes))}"
@@ -336,7 +334,3 @@ def _mesh_of(network: Network, name: str) -> Mesh:
             "command begins anew"
         )
     return mesh
-
-
-def _name(connection: Connection) -> str:
-    return f"node {connection.node} ({connection.host})"

@@ -73,7 +73,7 @@ def psend(value: object, connections: Connections, *, tag: int = 0, timeout: flo
                 progress.run_until(
                     lambda: not any(target.wants_to_write for target in targets),
                     deadline_after(timeout),
-                    f"room to send to {_names(targets)}",
+                    f"room to send to {names(targets)}",
                 )
     finally:
         for target in targets:
@@ -146,7 +146,7 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
             return False
 
         with interrupting([target.peer]):
-            mesh.progress.run_until(ready, deadline_after(timeout), f"a value from {_names(targets)}")
+            mesh.progress.run_until(ready, deadline_after(timeout), f"a value from {names(targets)}")
     return target.take_value(tag)
 
 
@@ -207,7 +207,7 @@ def select_sockets(connections: Connections, timeout: float | None = None, *, ta
         progress.poll(0)
     try:
         with interrupting([target.peer for target in targets]):
-            progress.run_until(some_ready, deadline_after(timeout), f"a value from {_names(targets)}")
+            progress.run_until(some_ready, deadline_after(timeout), f"a value from {names(targets)}")
     except TimeoutError:
         return []
     return ready
@@ -254,7 +254,8 @@ def _check_tag(tag: int) -> None:
         raise ConfigurationError(f"tag={tag}: a tag is a number from 0 to {MAX_TAG}")
 
 
-def _names(targets: Sequence[Connection]) -> str:
+def names(targets: Sequence[Connection]) -> str:
+    """Return how an error names some nodes."""
     return ", ".join(f"node {target.node} ({target.host})" for target in targets[:5]) + (
         ", ..." if len(targets) > 5 else ""
     )

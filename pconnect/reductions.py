@@ -99,8 +99,9 @@ def find_operator(op: object) -> Operator:
             f"op={op!r} is neither a function of two values nor the name of one: {', '.join(_NAMED)} are known "
             "everywhere"
         )
-    if isinstance(op, np.ufunc) and (op.nin, op.nout, op.signature) == (2, 1, None):
-        return Operator(f"numpy.{op.__name__}", op, op)
+    # Those of numpy.frompyfunc give arrays of objects, which cannot be sent.
+    if isinstance(op, np.ufunc) and (op.nin, op.nout, op.signature) == (2, 1, None) and op.types != ["OO->O"]:
+        return Operator(f"ufunc {op.__name__}", op, op)
     return Operator("a function", op)
 
 
@@ -127,7 +128,10 @@ def describe(value: object) -> str:
     >>> describe(np.zeros((2, 3))), describe(5)
     ('float64 array of shape (2, 3)', 'no array')
     """
-    return f"{value.dtype} array of shape {value.shape}" if isinstance(value, np.ndarray) else "no array"
+    if not isinstance(value, np.ndarray):
+        return "no array"
+    masked = "masked " if isinstance(value, np.ma.MaskedArray) else ""
+    return f"{masked}{value.dtype} array of shape {value.shape}"
 
 
 def fold(chosen: Operator, values: Iterable[Any]) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from pconnect import ConnectionLostError, MessageTooLargeError, ProtocolError, bcast, broadcasts
 from pconnect.broadcasts import cut
 from pconnect.codec import encode
-from pconnect.frames import Kind
+from pconnect.frames import Kind, Limits
 from pconnect.network import Network
 from tests.pconnect.links import LIMIT, networks
 from tests.pconnect.members import begin_anew, parts_of, succeed, together
@@ -82,7 +82,7 @@ def test_the_root_sends_a_large_value_once(five: list[Network], monkeypatch: pyt
 def test_limits_hold_for_the_whole_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broadcasts, "CHUNKED_BYTES", CHUNK)
     monkeypatch.setattr(broadcasts, "CHUNK_BYTES", CHUNK)
-    with networks(3, max_message_bytes=10 * CHUNK) as nets:
+    with networks(3, limits=Limits(10 * CHUNK)) as nets:
         first, *others = together(nets, lambda net: bcast(bytes(11 * CHUNK), net, timeout=LIMIT))
         assert isinstance(first, MessageTooLargeError)
         assert all("MessageTooLargeError: the value takes 1100" in str(error) for error in others)
@@ -116,7 +116,7 @@ def test_a_root_that_breaks_the_format_is_cut_off(announcement: Any) -> None:
 
 @pytest.mark.parametrize(("head", "payload"), [(b"\xc1", 5), (HEAD, 2**50), (HEAD, 39_999)])
 def test_no_memory_is_taken_for_what_is_not_described(head: bytes, payload: int) -> None:
-    with networks(3, max_message_bytes=2**30) as nets:
+    with networks(3, limits=Limits(2**30)) as nets:
         nets[0][1].post(Kind.PART, 0, [[0, 1, 2], 0, "bcast(root=0)", 1, [head, payload, 100, []]])
         nets[0].mesh.progress.flush(nets[0][1])
         with pytest.raises((ProtocolError, MessageTooLargeError)):
