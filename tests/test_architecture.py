@@ -23,7 +23,7 @@ HOMES = {
         *(path.as_posix() for path in SOURCES if path.match("pserver/demo*.py")),
     },
     "threading": {
-        "pconnect/progress.py",  # asks whether it is the main thread, which gets the signals; starts none
+        "pconnect/shield.py",  # asks whether it is the main thread, which gets the signals; starts none
         "pconnect/hosts.py",  # the system's look-up of names has no time limit and cannot be cancelled
     },
 }

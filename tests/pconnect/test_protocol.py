@@ -154,7 +154,7 @@ def test_altered_messages_raise_nothing_but_protocol_errors(data: st.DataObject)
 def test_a_role_accepts_only_its_kinds(role: Role, kind: Kind) -> None:
     data = data_of(kind, 1, None)
     if kind in ACCEPTS[role]:
-        assert feed(Decoder(role, LIMIT), data) == [Message(kind, 1, None)]
+        assert feed(Decoder(role, LIMIT), data) == [Message(kind, 1, None, size=2)]
     else:
         with pytest.raises(ProtocolError, match=f"{kind.name} is not for {role.value}"):
             feed(Decoder(role, LIMIT), data)
