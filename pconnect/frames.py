@@ -102,7 +102,7 @@ class Kind(enum.IntEnum):
     MESHED = 4  #: engine → supervisor → client; value: facts of the engine, or why the mesh failed
     COMMAND = 5  #: client → supervisor → engine; tag: number of the command; value: [source text, epoch]
     DONE = 6  #: engine → supervisor → client; tag: number of the command; value: ``None`` or the failure
-    INTERRUPT = 7  #: client → supervisor; tag: commands up to this number
+    INTERRUPT = 7  #: client → supervisor → engine; tag: commands up to this number
     KILL = 8  #: client → supervisor; empty
     OUTPUT = 9  #: supervisor → client; tag: 1 stdout, 2 stderr; value: bytes
     DIED = 10  #: supervisor → client; value: how the engine ended

@@ -37,7 +37,7 @@ ACCEPTS: Mapping[Role, frozenset[Kind]] = {
     ),
     Role.SUPERVISOR: frozenset({Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.KILL, Kind.QUERY, Kind.CLOSE}),
     Role.OVERSEER: frozenset({Kind.MESHED, Kind.DONE}),
-    Role.ENGINE: frozenset({Kind.SETUP, Kind.COMMAND, Kind.CLOSE}),
+    Role.ENGINE: frozenset({Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.CLOSE}),
 }
 
 

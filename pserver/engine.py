@@ -89,6 +89,8 @@ class _Engine:
         self._setup: Setup | None = None
         self._closing = False
         self._in_command = False
+        self._signalled = False  # by a SIGINT outside of a command
+        self._interrupted = 0  # the last command that the supervisor interrupted
         self._workspace: dict[str, Any] = {}
         self._codes: dict[str, types.CodeType] = {}  # by source text, the oldest first
         self._client = Connection(0, "client", None)
@@ -110,6 +112,7 @@ class _Engine:
     def _on_interrupt(self, *_: object) -> None:
         if self._in_command:
             raise KeyboardInterrupt
+        self._signalled = True
 
     def _take(self, message: Message) -> None:
         match message.kind:
@@ -118,6 +121,8 @@ class _Engine:
             case Kind.COMMAND:
                 source, epoch = message.value
                 self._commands.append((message.tag, source, epoch))
+            case Kind.INTERRUPT:
+                self._interrupted = message.tag
             case Kind.CLOSE:
                 self._closing = True
 
@@ -172,6 +177,7 @@ class _Engine:
         try:
             code = self._codes.get(source) or self._compile(tag, source)
             self._in_command = True
+            self._check_interrupted(tag)
             exec(code, self._workspace)  # noqa: S102 - to run a user's code is what this is for
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt too are the command's failure
             self._in_command = False
@@ -184,6 +190,14 @@ class _Engine:
             ):  # the user may have closed or replaced it
                 stream.flush()
         self._tell(Kind.DONE, failure, tag)
+
+    def _check_interrupted(self, tag: int) -> None:
+        """Raise if the signal for this command came before it had begun."""
+        if self._signalled:
+            self._signalled = False
+            self._progress.poll(0)  # the message which tells that was sent before the signal
+            if self._interrupted == tag:
+                raise KeyboardInterrupt
 
     def _compile(self, tag: int, source: str) -> types.CodeType:
         """Compile a command, and keep its text for tracebacks; one that is sent again keeps its first number."""

@@ -250,6 +250,9 @@ class _Supervisor:
             }
             self._command.post(Kind.DONE, cancelled, failure)
         if self._running is not None and self._running <= tag:
+            # The message tells which command the signal is for: the engine may be just before it, or just after.
+            self._engine.post(Kind.INTERRUPT, self._running)
+            self._progress.flush(self._engine)
             self._process.signal(signal.SIGINT)
 
     def _facts(self) -> dict[str, Any]:

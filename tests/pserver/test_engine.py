@@ -83,6 +83,19 @@ def test_no_error_of_a_command_ends_the_engine(net: Network, source: str, kind: 
     assert evaluate(net, "1") == 1
 
 
+def test_an_interrupt_that_comes_before_the_command_has_begun_is_for_that_one_alone(net: Network) -> None:
+    server = net.mesh.servers[1]  # type: ignore[attr-defined]
+    for _ in range(50):
+        command = reval("while True: pass", net)
+        server.interrupt_up_to(command.tag)
+        after = reval("psend('goes on', sockets[0])", net)
+        with pytest.raises(RemoteError) as error:
+            command.result(LIMIT)
+        assert error.value.type_name == "KeyboardInterrupt"
+        after.result(LIMIT)
+        assert precv(net[1], timeout=LIMIT) == "goes on"
+
+
 def test_closed_streams_harm_only_the_command(net: Network) -> None:
     reval("import sys; before = sys.stdout; sys.stdout = None", net).result(LIMIT)
     reval("sys.stdout = before", net).result(LIMIT)
