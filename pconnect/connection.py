@@ -10,7 +10,7 @@ from typing import Any
 
 from pconnect.errors import ConnectionLostError, InboxFullError, ParallelError
 from pconnect.frames import DEFAULT_LIMITS, Kind, Limits
-from pconnect.parts import COLLECTIVE_KINDS, Parts
+from pconnect.parts import COLLECTIVE_KINDS, Key, Part, Parts
 from pconnect.protocol import Decoder, Message, Role, encode_message
 from srp_tools.channel import Channel
 
@@ -80,7 +80,7 @@ class Connection:
         self.values_received = 0
         self.values_sent = 0
         self.inbox: dict[int, deque[tuple[object, int]]] = {}  # with the size of each
-        self.inbox_bytes = 0
+        self._inbox_bytes = 0
         #: Where it enters itself when it may want other events than before; the loop that serves it gives its own.
         self.changed: set[Connection] = set()
         self.parts = Parts(node)
@@ -111,7 +111,12 @@ class Connection:
     @property
     def wants_to_read(self) -> bool:
         """Whether more may be taken in: the inbox has room, or a message has begun."""
-        return self.inbox_bytes < self._limits.max_inbox_bytes or self._decoder.in_payload
+        return self.waiting_bytes < self._limits.max_inbox_bytes or self._decoder.in_payload
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much has arrived and is not yet taken."""
+        return self._inbox_bytes + self.parts.size
 
     @property
     def unsent_bytes(self) -> int:
@@ -207,10 +212,11 @@ class Connection:
     def check_inbox(self) -> None:
         """Raise if no value can come from here any more before others that have come are received."""
         if self.error is None and not self.wants_to_read:
-            tags = ", ".join(str(tag) for tag in sorted(self.inbox)[:5])
+            tags = ", ".join(str(tag) for tag in sorted(self.inbox)[:5]) or "none"
             raise InboxFullError(
-                f"node {self.node} ({self.host}) has sent {self.inbox_bytes} bytes that nobody has received (tags "
-                f"{tags}), so no more is read from it: receive them, or connect with a higher max_inbox_bytes"
+                f"node {self.node} ({self.host}) has sent {self.waiting_bytes} bytes that nobody has received (tags "
+                f"{tags}; {self.parts.size} bytes for collective calls), so no more is read from it: receive them, or "
+                "connect with a higher max_inbox_bytes"
             )
 
     def has_value(self, tag: int) -> bool:
@@ -223,23 +229,34 @@ class Connection:
         value, size = queue.popleft()
         if not queue:
             del self.inbox[tag]
-        self.inbox_bytes -= size
+        self._inbox_bytes -= size
         self.changed.add(self)
         return value
+
+    def take_part(self, key: Key) -> Part:
+        """Remove the oldest part of a collective call and return it."""
+        self.changed.add(self)
+        return self.parts.take(key)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Drop what belongs to collective calls of older epochs."""
+        self.parts.begin(epoch)
+        self.changed.add(self)
 
     def _take(self, message: Message) -> None:
         if message.kind is Kind.VALUE:
             self.values_received += 1
             size = message.size + _VALUE_BYTES
             self.inbox.setdefault(message.tag, deque()).append((message.value, size))
-            self.inbox_bytes += size
-            if not self.wants_to_read:
-                self.changed.add(self)
+            self._inbox_bytes += size
         elif message.kind in COLLECTIVE_KINDS:
             self.values_received += 1  # as it was counted by `post_encoded` of the sender
             self.parts.add(message)
         else:
             self.on_message(message)
+            return
+        if not self.wants_to_read:
+            self.changed.add(self)
 
     def _unexpected(self, message: Message) -> None:
         raise AssertionError(f"nobody takes {message.kind.name}")

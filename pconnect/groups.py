@@ -122,7 +122,7 @@ class Call:
 
     def take_value(self, rank: int) -> Any:
         """Return the next value of a member, which is here."""
-        return self._members[rank].parts.take(self._key).value
+        return self._members[rank].take_part(self._key).value
 
     def run(self, work: Callable[[], Collection[int]]) -> None:
         """Serve all connections until `work`, called after each change, returns no more ranks that it waits for."""
@@ -135,6 +135,8 @@ class Call:
             awaited = work()
             if awaited:
                 self._check()
+                for rank in awaited:
+                    self._members[rank].check_inbox()
             return not awaited
 
         try:
@@ -190,14 +192,14 @@ class Call:
                 f"{names([self._members[rank]])} called {part.call}"
             )
         if part.step is Step.CALLED:
-            parts.take(self._key)
+            self._members[rank].take_part(self._key)
             return self._step(rank)
         return part.step
 
     def _wait_for(self, ranks: Sequence[int], step: Step) -> None:
         self.run(lambda: [rank for rank in ranks if self._step(rank) is not step])
         for rank in ranks:
-            self._members[rank].parts.take(self._key)
+            self._members[rank].take_part(self._key)
 
     # --- what makes the call impossible ---
 

@@ -56,7 +56,7 @@ class Mesh:
         self.epoch, self.left = epoch, None
         self.calls.clear()
         for connection in self.connections:
-            connection.parts.begin(epoch)
+            connection.begin_epoch(epoch)
 
     def check_open(self) -> None:
         """Raise if the network was closed."""

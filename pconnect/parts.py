@@ -48,6 +48,7 @@ class Part(NamedTuple):
     call: str
     step: Step
     value: Any
+    size: int
 
 
 class Notice(NamedTuple):
@@ -64,10 +65,16 @@ class Parts:
     ----------
     node
         Number of the peer.
+
+    Attributes
+    ----------
+    size
+        How much waits here, in bytes.
     """
 
     def __init__(self, node: int) -> None:
         self._node = node
+        self.size = 0
         self._epoch = 0
         self._queues: dict[Key, deque[Part]] = {}
         self._notices: dict[int, Notice] = {}
@@ -86,7 +93,10 @@ class Parts:
             ):
                 if epoch >= self._epoch:
                     key = Key(tuple(nodes), epoch, message.tag)
-                    self._queues.setdefault(key, deque()).append(Part(call, _STEPS[step], value))
+                    self._queues.setdefault(key, deque()).append(
+                        Part(call, _STEPS[step], value, message.size)
+                    )
+                    self.size += message.size
             case Kind.LEFT, [int() as epoch, int() as node, str() as text]:
                 if epoch >= self._epoch:
                     self._notices.setdefault(epoch, Notice(node, text))
@@ -98,6 +108,7 @@ class Parts:
         self._epoch = epoch
         self._queues = {key: queue for key, queue in self._queues.items() if key.epoch >= epoch}
         self._notices = {since: notice for since, notice in self._notices.items() if since >= epoch}
+        self.size = sum(part.size for queue in self._queues.values() for part in queue)
 
     def first(self, key: Key) -> Part | None:
         """Return the oldest part of a call, which stays here."""
@@ -108,6 +119,7 @@ class Parts:
         """Remove the oldest part of a call and return it."""
         queue = self._queues[key]
         part = queue.popleft()
+        self.size -= part.size
         if not queue:
             del self._queues[key]
         return part

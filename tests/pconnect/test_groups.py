@@ -11,6 +11,7 @@ import pytest
 from pconnect import (
     CollectiveError,
     ConnectionLostError,
+    InboxFullError,
     ProtocolError,
     UnsupportedValueError,
     allgather,
@@ -26,7 +27,7 @@ from pconnect import (
     reduce,
     scatter,
 )
-from pconnect.frames import Kind
+from pconnect.frames import Kind, Limits
 from pconnect.groups import leave
 from pconnect.network import Network
 from tests.pconnect.links import LIMIT, networks
@@ -334,6 +335,31 @@ def test_half_sent_parts_are_as_they_were_and_the_links_live_on(nets: Nets) -> N
     assert outcomes == [None, "alive", "alive", "alive"]
     queues = list(nets[1][0].parts._queues.values())
     assert not queues[0][0].value.any()
+
+
+def test_a_full_inbox_ends_a_call_that_waits_for_more() -> None:
+    with networks(2, limits=Limits(max_inbox_bytes=60_000)) as pair:
+        for _ in range(3):
+            psend(bytes(40_000), pair[1][0], timeout=LIMIT)
+        outcomes = together(pair, lambda net: barrier(net, timeout=LIMIT))
+        assert isinstance(outcomes[0], InboxFullError)
+        assert isinstance(outcomes[1], CollectiveError)
+        assert [len(precv(pair[0][1], timeout=LIMIT)) for _ in range(3)] == [40_000] * 3
+        begin_anew(pair)
+        assert succeed(pair, lambda net: barrier(net, timeout=LIMIT)) == [None, None]
+
+
+def test_what_waits_for_a_call_counts_for_the_inbox_until_it_is_taken() -> None:
+    with networks(2, limits=Limits(max_inbox_bytes=100_000)) as pair:
+        psend(0, pair[0][1])
+        psend(0, pair[1][0])
+        value = bytes(300_000)
+        assert succeed(pair, lambda net: allgather(value, net, timeout=LIMIT)) == [[value] * 2] * 2
+        for net in pair:
+            other = net[1 - net.node]
+            assert 0 < other.waiting_bytes < 1000
+            precv(other)
+            assert other.waiting_bytes == 0
 
 
 def test_a_malformed_part_ends_its_connection(nets: Nets) -> None:

@@ -15,8 +15,10 @@ def parts() -> Parts:
     return Parts(1)
 
 
-def part(value: object, *, nodes: tuple[int, ...] = NODES, epoch: int = 0, number: int = 0) -> Message:
-    return Message(Kind.PART, number, [list(nodes), epoch, "barrier()", 1, value])
+def part(
+    value: object, *, nodes: tuple[int, ...] = NODES, epoch: int = 0, number: int = 0, size: int = 0
+) -> Message:
+    return Message(Kind.PART, number, [list(nodes), epoch, "barrier()", 1, value], size)
 
 
 def left(epoch: int, text: str = "why") -> Message:
@@ -27,7 +29,7 @@ def test_parts_wait_by_call_in_the_order_of_arrival(parts: Parts) -> None:
     for message in (part("a"), part("b", number=1), part("c"), part("d", nodes=(2, 1))):
         parts.add(message)
     key = Key(NODES, 0, 0)
-    assert parts.first(key) == Part("barrier()", Step.DATA, "a")
+    assert parts.first(key) == Part("barrier()", Step.DATA, "a", 0)
     assert [parts.take(key).value, parts.take(key).value] == ["a", "c"]
     assert parts.first(key) is None
     assert parts.take(Key(NODES, 0, 1)).value == "b"
@@ -51,6 +53,19 @@ def test_a_new_epoch_drops_what_is_old_also_if_it_comes_late(parts: Parts) -> No
     assert parts.first(Key(NODES, 0, 0)) is parts.first(Key(NODES, 4, 0)) is None
     assert parts.notice(0) is parts.notice(4) is None
     assert parts.take(Key(NODES, 5, 0)).value == "new"
+
+
+def test_how_much_waits(parts: Parts) -> None:
+    for message in (part("a", size=10), part("b", size=20), part("c", epoch=5, size=40), left(5)):
+        parts.add(message)
+    assert parts.size == 70
+    parts.take(Key(NODES, 0, 0))
+    assert parts.size == 60
+    parts.begin(5)
+    assert parts.size == 40
+    parts.add(part("late", epoch=4, size=80))
+    parts.take(Key(NODES, 5, 0))
+    assert parts.size == 0
 
 
 def test_who_is_ahead(parts: Parts) -> None:
