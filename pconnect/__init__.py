@@ -26,6 +26,8 @@ if TYPE_CHECKING:
         ParallelError,
         ProtocolError,
         RemoteError,
+        UnavailableTypeError,
+        UnreadableValueError,
         UnsupportedValueError,
     )
     from pconnect.local import local_network
@@ -49,6 +51,8 @@ __all__ = [
     "ParallelError",
     "ProtocolError",
     "RemoteError",
+    "UnavailableTypeError",
+    "UnreadableValueError",
     "UnsupportedValueError",
     "allgather",
     "allreduce",

@@ -11,7 +11,7 @@ from typing import Any
 from pconnect.errors import ConnectionLostError, InboxFullError, ParallelError
 from pconnect.frames import DEFAULT_LIMITS, Kind, Limits
 from pconnect.parts import COLLECTIVE_KINDS, Key, Part, Parts
-from pconnect.protocol import Decoder, Message, Role, encode_message
+from pconnect.protocol import Decoder, Message, Role, Unreadable, encode_message
 from srp_tools.channel import Channel
 
 # What a value takes in memory beside its own size, about: many small ones are not for nothing.
@@ -224,13 +224,21 @@ class Connection:
         return bool(self.inbox.get(tag))
 
     def take_value(self, tag: int) -> object:
-        """Remove the oldest value with this tag from the inbox and return it."""
+        """Remove the oldest value with this tag from the inbox and return it.
+
+        Raises
+        ------
+        UnreadableValueError
+            It cannot be made here. It is removed all the same.
+        """
         queue = self.inbox[tag]
         value, size = queue.popleft()
         if not queue:
             del self.inbox[tag]
         self._inbox_bytes -= size
         self.changed.add(self)
+        if type(value) is Unreadable:
+            raise value.error
         return value
 
     def take_part(self, key: Key) -> Part:

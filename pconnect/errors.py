@@ -14,6 +14,8 @@
     ├── MessageTooLargeError (ValueError)        nothing was sent
     ├── InboxFullError (BufferError)             what has come must be received before more can come
     ├── CollectiveError (RuntimeError)           a collective call cannot be completed; all connections live on
+    ├── UnreadableValueError (ValueError)        one value arrived that cannot be made here; the connection lives on
+    │   └── UnavailableTypeError (ImportError)   because a package or a registration is missing here
     └── RemoteError (RuntimeError)               a command failed; the engine goes on
 
 A limit of time that passed is the builtin `TimeoutError`.
@@ -41,6 +43,8 @@ __all__ = [
     "ParallelError",
     "ProtocolError",
     "RemoteError",
+    "UnavailableTypeError",
+    "UnreadableValueError",
     "UnsupportedValueError",
 ]
 
@@ -70,6 +74,14 @@ class CollectiveError(ParallelError, RuntimeError):
 
     This node and the others take part in no more collective calls until the client's next command.
     """
+
+
+class UnreadableValueError(ParallelError, ValueError):
+    """A value arrived whole, but cannot be made here. It is lost; the connection and the values after it live on."""
+
+
+class UnavailableTypeError(UnreadableValueError, ImportError):
+    """A value arrived whose type this node lacks; the text says what to install or to register here."""
 
 
 class RemoteError(ParallelError, RuntimeError):

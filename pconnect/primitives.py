@@ -106,6 +106,9 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
     RemoteError
         At the client: a command of that node failed, nobody has asked for its error yet, and all values sent before it
         have been received. The connection lives on.
+    UnreadableValueError
+        The value arrived, but cannot be made here; as `UnavailableTypeError` the text says what is missing. It is lost,
+        the connection and the values after it live on.
     ConnectionLostError
         The peer is gone and nothing with this tag is left to receive. The other connections live on.
     InboxFullError

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pconnect import codec
-from pconnect.errors import MessageTooLargeError, ProtocolError
+from pconnect.errors import MessageTooLargeError, ProtocolError, UnreadableValueError
 from pconnect.frames import HEADER_BYTES, Header, Kind
 
 # One read takes at most this much where no large buffer waits to be filled. OpenSSL returns one TLS record, of at most
@@ -48,6 +48,12 @@ class Message(NamedTuple):
     tag: int
     value: Any
     size: int = 0
+
+
+class Unreadable(NamedTuple):
+    """Stands in a VALUE for one that arrived whole but cannot be made here: whoever takes it raises the error."""
+
+    error: UnreadableValueError
 
 
 def encode_message(kind: Kind, tag: int, value: object, max_message_bytes: int) -> list[bytes | memoryview]:
@@ -153,11 +159,19 @@ class Decoder:
             self._begin_payload(head, self._header.payload_bytes)
             if self._targets:
                 return True
-        assert self._incoming is not None  # noqa: S101 - for the type checker
         kind, tag, head_bytes, payload_bytes = self._header
-        messages.append(Message(kind, tag, self._incoming.finish(), head_bytes + payload_bytes))
+        messages.append(Message(kind, tag, self._finish(kind), head_bytes + payload_bytes))
         self._header = self._incoming = None
         return True
+
+    def _finish(self, kind: Kind) -> object:
+        assert self._incoming is not None  # noqa: S101 - for the type checker
+        try:
+            return self._incoming.finish()
+        except UnreadableValueError as error:
+            if kind is not Kind.VALUE:  # all others have values of our own, of plain types
+                raise ProtocolError(f"not the value of {kind.name}: {error}") from error
+            return Unreadable(error)
 
     def _take_header(self) -> Header:
         data = self._scratch[self._start : self._start + HEADER_BYTES]

@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from pconnect import arrays
-from pconnect.errors import ProtocolError, UnsupportedValueError
+from pconnect.errors import ProtocolError, UnavailableTypeError, UnsupportedValueError
 
 __all__ = ["ARRAY", "BYTEARRAY", "DICT", "LARGE_INT", "TABLE", "ValueType"]
 
@@ -42,7 +42,8 @@ class ValueType:
     read
         From the list of parts, as received, to the value.
     names
-        Attributes that the parts are, for the path in error messages; empty for containers.
+        Attributes that the parts are, for the path in error messages; ``"f("`` says that the part is what a function
+        returned. Empty for containers.
     """
 
     code: int
@@ -136,9 +137,13 @@ def _read_zone_info(parts: list[Any]) -> object:
         raise ProtocolError("wrong parts for ZoneInfo")
     try:
         return zoneinfo.ZoneInfo(key)
+    except zoneinfo.ZoneInfoNotFoundError as error:
+        raise UnavailableTypeError(
+            f"a value with the time zone {key[:80]!r} arrived, which this node does not have: pip install tzdata here"
+        ) from error
     # A key may also name a folder, or a file that is no zone; absolute keys and ".." are refused by ZoneInfo.
     except (LookupError, ValueError, OSError) as error:
-        raise ProtocolError(f"this machine has no time zone {key[:80]!r}") from error
+        raise ProtocolError(f"{key[:80]!r} is no time zone") from error
 
 
 def _make_datetime(*parts: Any) -> datetime.datetime:
@@ -217,7 +222,7 @@ LARGE_INT: Final = ValueType(6, (), _write_int, _read_int)
 ARRAY: Final = ValueType(32, (), _write_array, _read_array)
 
 TABLE: Final[tuple[ValueType, ...]] = (
-    # 0 is a buffer of the message, see `codec`.
+    # 0 is a buffer of the message and 11 a part of its head, see `codec`.
     _container(1, tuple),
     _container(2, set),
     _container(3, frozenset),
@@ -248,5 +253,5 @@ TABLE: Final[tuple[ValueType, ...]] = (
               ("data", "mask", "fill_value", "hardmask")),
     _constant(37, np.ma.masked),
     ValueType(38, (*{type(np.dtype(c)) for c in np.typecodes["All"]},), _write_dtype, _read_dtype),
-    # 64 and above are for types that are registered.
+    # 40 to 42 are in `optional_types`, 64 in `registered_types`.
 )  # fmt: skip

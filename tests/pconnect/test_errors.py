@@ -3,7 +3,14 @@
 import pytest
 
 from pconnect import errors
-from pconnect.errors import ConnectionLostError, EngineDiedError, ParallelError, RemoteError
+from pconnect.errors import (
+    ConnectionLostError,
+    EngineDiedError,
+    ParallelError,
+    RemoteError,
+    UnavailableTypeError,
+    UnreadableValueError,
+)
 
 
 @pytest.mark.parametrize(
@@ -13,6 +20,8 @@ from pconnect.errors import ConnectionLostError, EngineDiedError, ParallelError,
         ("ProtocolError", ValueError),
         ("UnsupportedValueError", TypeError),
         ("MessageTooLargeError", ValueError),
+        ("UnreadableValueError", ValueError),
+        ("UnavailableTypeError", ImportError),
         ("RemoteError", RuntimeError),
     ],
 )
@@ -23,6 +32,10 @@ def test_each_error_can_be_caught_by_its_root_and_its_builtin(name: str, builtin
 
 def test_a_dead_engine_is_a_lost_connection() -> None:
     assert issubclass(EngineDiedError, ConnectionLostError)
+
+
+def test_what_is_missing_is_one_reason_why_a_value_cannot_be_read() -> None:
+    assert issubclass(UnavailableTypeError, UnreadableValueError)
 
 
 def test_every_error_is_exported_and_in_the_table() -> None:
