@@ -11,12 +11,17 @@ A value becomes a *head* and a list of *buffers*. The head is two msgpack object
   mark, so a plain list is never mistaken. A buffer stands in the tree as the mark 0; the first in the tree is
   the first of the table.
 
+A value that is nested very deeply has *parts* between the two, see `pconnect.trees`; a table that begins with a number
+says how many. The mark 11 stands for the next part, as 0 does for the next buffer.
+
 Marked lists, rather than extensions that contain msgpack, let msgpack read the whole tree in one pass in C,
 in which nesting costs no recursion; and references without an index cannot name one buffer twice.
 
-Nothing here knows how bytes travel, and nothing can be called or imported by what is received.
+Nothing here knows how bytes travel. What is received cannot name anything to call or import: a mark may lead to a
+package, and a name to a registered type, but only to those of our own tables.
 """
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -24,8 +29,8 @@ import msgpack
 import numpy as np
 
 from pconnect import arrays
-from pconnect.errors import ProtocolError, UnsupportedValueError
-from pconnect.trees import ATOMS, BUFFER_CODE, BUFFER_KINDS, TreeWriter
+from pconnect.errors import ProtocolError, UnreadableValueError, UnsupportedValueError
+from pconnect.trees import ATOMS, BUFFER_CODE, BUFFER_KINDS, MAX_NESTED_PARTS, PART_CODE, TreeWriter
 from pconnect.value_types import LARGE_INT, TABLE, ValueType
 
 __all__ = ["Incoming", "decode", "encode", "pack", "unpack"]
@@ -38,7 +43,7 @@ _ARRAY_C, _ARRAY_F, _BYTES, _BYTEARRAY = BUFFER_KINDS
 _NO_BUFFERS: Final = b"\x90"  # a table of length 0
 
 _BY_CODE: Final = {entry.code: entry for entry in TABLE}
-_MARKS: Final = {code: msgpack.ExtType(code, b"") for code in (BUFFER_CODE, *_BY_CODE)}
+_MARKS: Final = {code: msgpack.ExtType(code, b"") for code in (BUFFER_CODE, PART_CODE, *_BY_CODE)}
 
 # What constructors raise for parts that do not fit; SystemError is numpy's for code points beyond Unicode.
 _MALFORMED: Final = (
@@ -114,10 +119,13 @@ def _write(value: object, inline_bytes: int | None) -> tuple[bytes, list[memoryv
     tree = writer.write(value)
     packer = _packer()
     try:
+        if writer.parts:
+            table = [len(writer.parts), *writer.table]
+            return b"".join(map(packer.pack, (table, *writer.parts, tree))), writer.buffers
         return packer.pack(writer.table) + packer.pack(tree), writer.buffers
     except ValueError as error:
         raise UnsupportedValueError(
-            f"value: a part is beyond msgpack's 32 bits of length ({error})"
+            f"value: a part is beyond msgpack's limits of length, or its dtype of nesting ({error})"
         ) from error
 
 
@@ -128,7 +136,10 @@ def pack(value: object) -> bytes:
 
 def unpack(data: bytes | bytearray | memoryview) -> object:
     """Return the value that `pack` wrote; raises as `decode`."""
-    return decode(data, 0).finish()
+    try:
+        return decode(data, 0).finish()
+    except UnreadableValueError as error:
+        raise ProtocolError(f"not a value that is expected here: {error}") from error
 
 
 class Incoming:
@@ -140,10 +151,11 @@ class Incoming:
         Flat, writeable bytes, to be filled in this order; none is empty. Gone after `finish`.
     """
 
-    __slots__ = ("_received", "_tree", "buffers")
+    __slots__ = ("_part_count", "_received", "_tree", "buffers")
 
-    def __init__(self, tree: memoryview, received: list[tuple[int, Any]]) -> None:
-        self._tree = tree
+    def __init__(self, tree: memoryview, part_count: int, received: list[tuple[int, Any]]) -> None:
+        self._tree = tree  # and the parts before it
+        self._part_count = part_count
         self._received = received
         self.buffers = [
             view
@@ -162,11 +174,13 @@ class Incoming:
         ------
         ProtocolError
             The head describes no value.
+        UnreadableValueError
+            It describes one that cannot be made here: a package is missing, or what the user registered fails.
         """
         for view in self.buffers:
             view.release()  # a bytearray cannot be resized by its new owner while there is a view of it
         self.buffers.clear()
-        return _Reader(self._received).read(self._tree)
+        return _Reader(self._received).read(self._tree, self._part_count)
 
 
 def decode(head: bytes | bytearray | memoryview, payload_bytes: int) -> Incoming:
@@ -187,34 +201,37 @@ def decode(head: bytes | bytearray | memoryview, payload_bytes: int) -> Incoming
     """
     view = memoryview(head)
     try:
-        table, tree = _split(view)
+        table, part_count, tree = _split(view)
         plans = [_plan(entry) for entry in table]
         described = sum(plan[1] for plan in plans)
         if described != payload_bytes:
             raise ProtocolError(
                 f"the head describes {described} bytes of buffers, but {payload_bytes} follow it"
             )
-        return Incoming(tree, [(plan[0], plan[2]()) for plan in plans])
+        return Incoming(tree, part_count, [(plan[0], plan[2]()) for plan in plans])
     except ProtocolError:
         raise
     except _MALFORMED as error:
         raise ProtocolError(f"malformed head: {type(error).__name__}: {error!s:.200}") from error
 
 
-def _split(head: memoryview) -> tuple[list[Any], memoryview]:
+def _split(head: memoryview) -> tuple[list[Any], int, memoryview]:
+    """Return the table, the number of parts, and the rest of the head."""
     if head.nbytes <= _SKIM_BYTES and head[:1].tobytes() == _NO_BUFFERS:
-        return [], head[1:]
+        return [], 0, head[1:]
     # msgpack makes a list as long as its header says before it has seen one item, at each level: some
     # kilobytes could take gigabytes. Skimming makes nothing, and finds that all items are there.
     skimmer = msgpack.Unpacker(max_buffer_size=head.nbytes)
     skimmer.feed(head)
     skimmer.skip()
     border = skimmer.tell()
-    skimmer.skip()
     table = msgpack.unpackb(head[:border], ext_hook=_refuse_extension, timestamp=3)
     if type(table) is not list:
         raise ProtocolError("the head does not begin with a table of buffers")
-    return table, head[border:]
+    part_count = table.pop(0) if table and type(table[0]) is int else 0
+    for _ in range(part_count + 1):  # it ends with the data, whatever the number
+        skimmer.skip()
+    return table, part_count, head[border:]
 
 
 def _refuse_extension(code: int, _: bytes) -> object:
@@ -232,40 +249,80 @@ def _plan(entry: object) -> tuple[int, int, Callable[[], Any]]:
     raise ProtocolError("not a description of a buffer")
 
 
-class _Reader:
-    """Puts one value together while msgpack reads the tree."""
+_NO_PARTS: Final[deque[tuple[object, int]]] = deque()  # stays empty
 
-    __slots__ = ("_open_marks", "_received")
+
+class _Reader:
+    """Puts one value together while msgpack reads the parts and the tree."""
+
+    __slots__ = ("_nested", "_open_marks", "_parts", "_received")
 
     def __init__(self, received: list[tuple[int, Any]]) -> None:
         self._received = received[::-1]
         self._open_marks = 0
+        self._parts: deque[tuple[object, int]] = (
+            deque()
+        )  # what is read and not used: value, and how many deep it is
+        self._nested = 1
 
-    def read(self, tree: memoryview) -> object:
+    def read(self, tree: memoryview, part_count: int) -> object:
         try:
+            if part_count:
+                tree = self._read_parts(tree, part_count)
             # A timestamp, which we never write, becomes a datetime rather than a type of msgpack.
             value = msgpack.unpackb(
                 tree, strict_map_key=False, unicode_errors="surrogatepass", timestamp=3,
                 ext_hook=self._extension, list_hook=self._list,
             )  # fmt: skip
-        except ProtocolError:
+        except (ProtocolError, UnreadableValueError):
             raise
         except _MALFORMED as error:
             raise ProtocolError(f"malformed value: {type(error).__name__}: {error!s:.200}") from error
         if self._open_marks:
             raise ProtocolError("malformed value: a mark that does not begin a list")
-        if self._received:
-            raise ProtocolError("malformed value: a buffer that is not part of it")
+        if self._received or self._parts:
+            raise ProtocolError("malformed value: a buffer, or a part, that does not belong to it")
         return value
+
+    def _read_parts(self, head: memoryview, count: int) -> memoryview:
+        """Read all parts; return the tree, which follows them."""
+        self._parts = deque()
+        unpacker = msgpack.Unpacker(
+            max_buffer_size=head.nbytes, strict_map_key=False, unicode_errors="surrogatepass", timestamp=3,
+            ext_hook=self._extension, list_hook=self._list,
+        )  # fmt: skip
+        unpacker.feed(head)
+        for _ in range(count):
+            self._nested = 1
+            part = unpacker.unpack()
+            if self._open_marks:
+                raise ProtocolError("malformed value: a mark that does not begin a list")
+            self._parts.append((part, self._nested))
+        self._nested = 1
+        return head[unpacker.tell() :]
 
     def _extension(self, code: int, data: bytes) -> object:
         if code == BUFFER_CODE:
             kind, target = self._received.pop()
             return bytes(target) if kind == _BYTES else target
-        if code not in _BY_CODE or data:
+        entry = _BY_CODE.get(code)
+        if entry is None or data:
+            if code == PART_CODE and not data:
+                return self._next_part()
             raise ProtocolError(f"unknown type of value: {code}")
         self._open_marks += 1
-        return _BY_CODE[code]
+        return entry
+
+    def _next_part(self) -> object:
+        if not self._parts:
+            raise ProtocolError("malformed value: a part that does not stand before it")
+        part, nested = self._parts.popleft()
+        self._nested = max(self._nested, nested + 1)
+        if (
+            self._nested > MAX_NESTED_PARTS
+        ):  # what Python does in C with what it contains could overflow the stack
+            raise ProtocolError(f"malformed value: more than {MAX_NESTED_PARTS} parts in each other")
+        return part
 
     def _list(self, items: list[Any]) -> object:
         if items and type(items[0]) is ValueType:

@@ -9,8 +9,10 @@ import io
 import random
 import struct
 import sys
+import time
 import tracemalloc
 import zoneinfo
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -22,9 +24,9 @@ from hypothesis.extra import numpy as hnp
 
 from pconnect import codec
 from pconnect.codec import decode, encode, pack, unpack
-from pconnect.errors import ProtocolError, UnsupportedValueError
+from pconnect.errors import ProtocolError, UnreadableValueError, UnsupportedValueError
 from tests.pconnect.hostile import HOSTILE, MEMORY, head_of
-from tests.pconnect.values import RECORD, VALUES, assert_same
+from tests.pconnect.values import RECORD, VALUES, assert_same, nested
 
 
 def transmit(value: object) -> Any:
@@ -236,7 +238,32 @@ def test_a_value_that_contains_itself_is_refused() -> None:
     with pytest.raises(UnsupportedValueError) as caught:
         encode(cycle())
     way = "[1]['a']" * 6
-    assert str(caught.value) == f"value{way}...: nested deeper than 256 levels, or contains itself"
+    assert str(caught.value) == f"value{way}...: contains itself"
+
+
+def test_a_value_that_contains_itself_many_times_is_refused_at_once() -> None:
+    value: list[object] = [np.zeros(1000)]
+    value.extend([value] * 1000)
+    begin = time.perf_counter()
+    with pytest.raises(UnsupportedValueError, match=r"^value(\[1\]){12}\.\.\.: contains itself$"):
+        encode(value)
+    assert time.perf_counter() - begin < 5  # it takes a millisecond
+
+
+def test_a_value_that_contains_itself_far_below_meets_the_limit() -> None:
+    value: list[object] = []
+    value.extend([nested(700, lambda inner: [inner], value)] * 3)
+    with pytest.raises(
+        UnsupportedValueError, match=r"^value(\[0\]){12}\.\.\.: nested deeper than 10000 levels$"
+    ):
+        encode(value)
+
+
+def test_what_is_refused_far_below_is_named_by_the_beginning_of_its_path() -> None:
+    value = [1, nested(450, lambda inner: {"a": (inner,)}, {1: object()})]
+    with pytest.raises(UnsupportedValueError) as caught:
+        encode(value)
+    assert str(caught.value) == "value[1]" + "['a'][0]" * 5 + "['a']...: cannot send <class 'object'>"
 
 
 def test_running_out_of_stack_is_an_error_like_others() -> None:
@@ -244,21 +271,40 @@ def test_running_out_of_stack_is_an_error_like_others() -> None:
         if left:
             deeper(left - 1)
         else:
-            encode(cycle())
+            encode(nested(199, lambda inner: [inner]))
 
     used = len(inspect.stack(0))
     with pytest.raises(UnsupportedValueError, match="nested too deeply for the rest of Python's stack"):
         deeper(sys.getrecursionlimit() - used - 100)
 
 
-def test_the_limit_of_depth_is_far() -> None:
-    value: object = 1
-    for _ in range(255):
-        value = (value,)
-    received: Any = transmit(value)
-    for _ in range(255):
-        (received,) = received
-    assert received == 1
+@pytest.mark.parametrize("levels", [199, 200, 201, 400, 9999, 10000])
+@pytest.mark.parametrize(
+    "wrap", [lambda inner: (inner,), lambda inner: {"a": inner}, lambda inner: {1: inner}]
+)
+def test_any_depth_arrives(wrap: Callable[[Any], object], levels: int) -> None:
+    received = transmit(nested(levels, wrap, b"x" * 5000))
+    for _ in range(levels):
+        (received,) = received.values() if isinstance(received, dict) else received
+    assert received == b"x" * 5000
+
+
+def test_beyond_the_limit_of_depth() -> None:
+    with pytest.raises(UnsupportedValueError, match=r"\[0\]\.\.\.: nested deeper than 10000 levels$"):
+        encode(nested(10001, lambda inner: [inner]))
+
+
+def test_buffers_of_parts_arrive_where_they_were() -> None:
+    def wrap(inner: object) -> object:
+        counter.append(np.full(600, len(counter), "f8"))
+        return [counter[-1], inner, (inner if len(counter) % 150 == 0 else None), bytes(len(counter) + 4096)]
+
+    counter: list[Any] = []
+    value = nested(500, wrap)
+    head, buffers = encode(value)
+    again, buffers_again = encode(transmit(value))
+    assert head == again
+    assert [bytes(buffer) for buffer in buffers] == [bytes(buffer) for buffer in buffers_again]
 
 
 def test_beyond_the_lengths_of_msgpack(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +316,7 @@ def test_beyond_the_lengths_of_msgpack(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(msgpack, "Packer", Full)
     with pytest.raises(
-        UnsupportedValueError, match=r"beyond msgpack's 32 bits of length \(list is too large\)"
+        UnsupportedValueError, match=r"beyond msgpack's limits of length, .*\(list is too large\)"
     ):
         encode([1])
 
@@ -316,7 +362,7 @@ def test_a_timestamp_of_others_is_a_datetime() -> None:
 @quick
 @given(st.binary(max_size=80), st.sampled_from([b"", b"\x90"]))
 def test_random_bytes_raise_only_protocol_errors(data: bytes, start: bytes) -> None:
-    with contextlib.suppress(ProtocolError):
+    with contextlib.suppress(ProtocolError, UnreadableValueError):
         finish(start + data)
 
 
@@ -331,7 +377,7 @@ def test_mutated_heads_raise_only_protocol_errors() -> None:
                 mutated[chance.randrange(len(mutated))] = chance.choice(
                     [0, 1, 0x7F, 0x80, 0xC7, 0xFF, chance.randrange(256)]
                 )
-            with contextlib.suppress(ProtocolError):
+            with contextlib.suppress(ProtocolError, UnreadableValueError):
                 finish(bytes(mutated), payload_bytes)
 
 

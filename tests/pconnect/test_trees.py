@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from pconnect.errors import UnsupportedValueError
-from pconnect.trees import BUFFER_CODE, TreeWriter
+from pconnect.trees import BUFFER_CODE, PART_CODE, TreeWriter
 from pconnect.value_types import TABLE
+from tests.pconnect.values import nested
 
-MARKS = {code: f"mark {code}" for code in (BUFFER_CODE, *(entry.code for entry in TABLE))}
+MARKS = {code: f"mark {code}" for code in (BUFFER_CODE, PART_CODE, *(entry.code for entry in TABLE))}
 
 
 def test_plain_values_are_left_alone() -> None:
@@ -43,3 +44,29 @@ def test_the_way_is_found_through_parts_and_keys() -> None:
     with pytest.raises(UnsupportedValueError) as caught:
         TreeWriter(10, MARKS).write([0, {"a": ({1: slice(None, [object()])},)}])
     assert str(caught.value) == "value[1]['a'][0][1].stop[0]: cannot send <class 'object'>"
+
+
+def test_what_is_deep_becomes_parts_in_the_order_of_reading() -> None:
+    def below(*values: object) -> object:
+        return nested(199, lambda inner: [inner], list(values))
+
+    writer = TreeWriter(10, MARKS)
+    tree = writer.write(below(below(b"first" * 3), 1, below(below(b"second" * 3), b"third" * 3)))
+    for _ in range(199):
+        (tree,) = tree  # type: ignore[misc]
+    assert tree == ["mark 11", 1, "mark 11"]
+    ends = []
+    for part in writer.parts:
+        inside = part
+        while isinstance(inside, list) and len(inside) == 1 and isinstance(inside[0], list):
+            (inside,) = inside
+        ends.append(inside)
+    assert ends == [["mark 0"], ["mark 0"], ["mark 11", "mark 0"]]
+    assert [bytes(buffer) for buffer in writer.buffers] == [b"second" * 3, b"first" * 3, b"third" * 3]
+
+
+def test_further_types_are_asked_for_by_type() -> None:
+    asked: list[type] = []
+    writer = TreeWriter(10, MARKS, lambda kind: asked.append(kind) or TABLE[0])  # type: ignore[func-returns-value]
+    assert writer.write([range(3), memoryview(b"ab")]) == [["mark 9", 0, 3, 1], ["mark 1", 97, 98]]
+    assert asked == [memoryview]
