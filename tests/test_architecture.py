@@ -19,9 +19,14 @@ HOMES = {
     "numpy": {
         *(f"pconnect/{name}.py" for name in ("codec", "trees", "value_types", "arrays")),
         *(f"pconnect/{name}.py" for name in ("reductions", "broadcasts", "collectives")),
+        *(f"pconnect/{name}.py" for name in ("sparse_types", "arrow_types", "pandas_types")),
         "pserver/engine.py",
         *(path.as_posix() for path in SOURCES if path.match("pserver/demo*.py")),
     },
+    # Packages that may be missing: nothing but `optional_types` imports these modules.
+    "scipy": {"pconnect/sparse_types.py"},
+    "pyarrow": {"pconnect/arrow_types.py", "pconnect/pandas_types.py"},
+    "pandas": {"pconnect/pandas_types.py"},
     "threading": {
         "pconnect/shield.py",  # asks whether it is the main thread, which gets the signals; starts none
         "pconnect/hosts.py",  # the system's look-up of names has no time limit and cannot be cancelled
@@ -29,8 +34,11 @@ HOMES = {
 }
 SANS_IO = {
     f"pconnect/{name}.py"
-    for name in ("frames", "codec", "trees", "value_types", "arrays", "protocol", "parts")
-}
+    for name in (
+        "frames", "codec", "trees", "value_types", "arrays", "protocol", "parts", "optional_types",
+        "sparse_types", "arrow_types", "pandas_types",
+    )
+}  # fmt: skip
 IO_MODULES = {"socket", "select", "selectors", "ssl", "threading", "subprocess", "time", "signal"}
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal"}
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pconnect.arrays import describe_dtype
+from tests.pconnect.package_values import ARROW, PANDAS, SPARSE, assert_same_package_value
 
 ZONE = zoneinfo.ZoneInfo("Europe/Berlin")
 STRUCTURED = np.dtype([("a", "<i2"), ("b", ">f8", (2, 3)), ("c", [("d", "S3"), ("e", "M8[ms]")])])
@@ -208,7 +209,7 @@ OTHERS: list[tuple[str, object]] = [
     ),
 ]
 
-VALUES: list[tuple[str, object]] = PLAIN + SCALARS + ARRAYS + OTHERS
+VALUES: list[tuple[str, object]] = PLAIN + SCALARS + ARRAYS + OTHERS + SPARSE + ARROW + PANDAS
 
 
 def assert_same(sent: Any, received: Any) -> None:
@@ -219,6 +220,8 @@ def assert_same(sent: Any, received: Any) -> None:
     contiguous arrives in C order, so it is compared with a copy that has it.
     """
     assert type(received) is type(sent)
+    if assert_same_package_value(sent, received):
+        return
     if isinstance(sent, np.ma.MaskedArray) and sent is not np.ma.masked:
         _assert_same_masked(sent, received)
     elif isinstance(sent, np.ndarray) and sent is not np.ma.masked:
