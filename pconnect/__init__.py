@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pconnect.local import local_network
     from pconnect.network import Network
     from pconnect.primitives import precv, psend, select_sockets
+    from pconnect.registered_types import register_type
     from pconnect.remote import network_get_info, reval, rfeval, sclose
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "precv",
     "psend",
     "reduce",
+    "register_type",
     "reval",
     "rfeval",
     "scatter",
@@ -90,6 +92,7 @@ _HOMES = {
     "precv": "primitives",
     "psend": "primitives",
     "select_sockets": "primitives",
+    "register_type": "registered_types",
     "network_get_info": "remote",
     "reval": "remote",
     "rfeval": "remote",

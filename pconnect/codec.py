@@ -28,7 +28,7 @@ from typing import Any, Final
 import msgpack
 import numpy as np
 
-from pconnect import arrays, optional_types
+from pconnect import arrays, optional_types, registered_types
 from pconnect.errors import ProtocolError, UnreadableValueError, UnsupportedValueError
 from pconnect.trees import ATOMS, BUFFER_CODE, BUFFER_KINDS, MAX_NESTED_PARTS, PART_CODE, TreeWriter
 from pconnect.value_types import LARGE_INT, TABLE, ValueType
@@ -42,7 +42,7 @@ _SKIM_BYTES: Final = 256
 _ARRAY_C, _ARRAY_F, _BYTES, _BYTEARRAY = BUFFER_KINDS
 _NO_BUFFERS: Final = b"\x90"  # a table of length 0
 
-_BY_CODE: Final = {entry.code: entry for entry in (*TABLE, *optional_types.READERS)}
+_BY_CODE: Final = {entry.code: entry for entry in (*TABLE, *optional_types.READERS, registered_types.READER)}
 _MARKS: Final = {code: msgpack.ExtType(code, b"") for code in (BUFFER_CODE, PART_CODE, *_BY_CODE)}
 
 # What constructors raise for parts that do not fit; SystemError is numpy's for code points beyond Unicode.
@@ -115,7 +115,7 @@ def _write(value: object, inline_bytes: int | None) -> tuple[bytes, list[memoryv
             return _NO_BUFFERS + _pack_atom(value), []
         except OverflowError:  # an int of more than 64 bits
             pass
-    writer = TreeWriter(inline_bytes, _MARKS, optional_types.find_entry)
+    writer = TreeWriter(inline_bytes, _MARKS, _find_entry)
     tree = writer.write(value)
     packer = _packer()
     try:
@@ -127,6 +127,10 @@ def _write(value: object, inline_bytes: int | None) -> tuple[bytes, list[memoryv
         raise UnsupportedValueError(
             f"value: a part is beyond msgpack's limits of length, or its dtype of nesting ({error})"
         ) from error
+
+
+def _find_entry(kind: type) -> ValueType | None:
+    return registered_types.find_entry(kind) or optional_types.find_entry(kind)
 
 
 def pack(value: object) -> bytes:

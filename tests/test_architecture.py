@@ -35,7 +35,7 @@ HOMES = {
 SANS_IO = {
     f"pconnect/{name}.py"
     for name in (
-        "frames", "codec", "trees", "value_types", "arrays", "protocol", "parts", "optional_types",
+        "frames", "codec", "trees", "value_types", "arrays", "protocol", "parts", "optional_types", "registered_types",
         "sparse_types", "arrow_types", "pandas_types",
     )
 }  # fmt: skip

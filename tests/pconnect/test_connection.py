@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from pconnect.connection import Connection
-from pconnect.errors import ConnectionLostError, ParallelError, ProtocolError
-from pconnect.frames import Kind
+from pconnect.errors import ConnectionLostError, ParallelError, ProtocolError, UnavailableTypeError
+from pconnect.frames import Header, Kind
+from tests.pconnect.hostile import head_of, mark
 from tests.pconnect.links import connection_pair
 
 Pair = tuple[Connection, Connection]
@@ -37,6 +38,19 @@ def test_values_arrive_in_order_by_tag(pair: Pair) -> None:
     assert [right.take_value(tag) for tag in (0, 7, 0)] == ["a", "b", "c"]
     assert not right.has_value(0)
     assert right.inbox == {}
+
+
+def test_a_value_that_cannot_be_made_here_is_an_error_once(pair: Pair) -> None:
+    left, right = pair
+    head = head_of(mark(64, "a name that is not registered", 1))
+    left.post_encoded([Header(Kind.VALUE, 0, len(head), 0).pack() + head])
+    left.post(Kind.VALUE, 0, "next")
+    pass_on(left, right)
+    assert right.has_value(0)
+    with pytest.raises(UnavailableTypeError, match="a name that is not registered"):
+        right.take_value(0)
+    assert right.take_value(0) == "next"
+    assert right.error is None and right.inbox == {}
 
 
 def test_an_array_waits_in_its_own_memory_until_told_otherwise(pair: Pair) -> None:

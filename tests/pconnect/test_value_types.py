@@ -1,6 +1,11 @@
 """The table itself: its numbers are part of the protocol."""
 
+import pytest
+
+from pconnect import codec
+from pconnect.errors import UnavailableTypeError
 from pconnect.value_types import TABLE
+from tests.pconnect.hostile import head_of, mark
 from tests.pconnect.values import VALUES
 
 CODES = {
@@ -58,3 +63,8 @@ def test_parts_that_are_attributes_have_names() -> None:
         for _, value in VALUES:
             if type(value) in entry.types and entry.names:
                 assert len(entry.write(value)) == len(entry.names)
+
+
+def test_a_time_zone_that_is_missing_here_is_said_to_be() -> None:
+    with pytest.raises(UnavailableTypeError, match=r"'No/Such' arrived, .* pip install tzdata"):
+        codec.decode(head_of(mark(21, "No/Such")), 0).finish()
