@@ -1,6 +1,7 @@
 """Messages through a decoder: whole, byte by byte, with others behind them, and cut in any way."""
 
 import contextlib
+import secrets
 import tracemalloc
 from collections.abc import Iterable
 from typing import Any
@@ -10,9 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pconnect.errors import MessageTooLargeError, ProtocolError, UnsupportedValueError
+from pconnect.errors import MessageTooLargeError, ProtocolError, UnavailableTypeError, UnsupportedValueError
 from pconnect.frames import HEADER_BYTES, Header, Kind
-from pconnect.protocol import ACCEPTS, SCRATCH_BYTES, Decoder, Message, Role, encode_message
+from pconnect.protocol import ACCEPTS, SCRATCH_BYTES, Decoder, Message, Role, Unreadable, encode_message
+from tests import fuzz_decoder
+from tests.pconnect.hostile import head_of, mark
+from tests.pconnect.package_values import ARROW, PANDAS, SPARSE
 from tests.pconnect.values import VALUES, assert_same
 
 LIMIT = 2**24
@@ -225,3 +229,29 @@ def test_the_next_message_does_not_touch_the_last_one() -> None:
     first = only(feed(decoder, data_of(Kind.VALUE, 5, {"a": np.ones(100), "b": b"x" * 50})))
     feed(decoder, data_of(Kind.VALUE, 5, {"a": np.zeros(100), "b": b"y" * 50}) * 500)
     assert_same({"a": np.ones(100), "b": b"x" * 50}, first)
+
+
+def test_a_value_that_cannot_be_made_here_does_not_stop_those_after_it() -> None:
+    head = head_of([mark(64, "a name that is not registered", 1), mark(0)[0]], [[2, 5000]])
+    unreadable = Header(Kind.VALUE, 5, len(head), 5000).pack() + head + bytes(5000)
+    for chunk in (1, 1000, len(unreadable)):
+        decoder = Decoder(Role.NODE, LIMIT)
+        first, second = feed(decoder, unreadable + data_of(Kind.VALUE, 6, "next"), [chunk] * len(unreadable))
+        assert first.tag == 5 and type(first.value) is Unreadable
+        assert type(first.value.error) is UnavailableTypeError
+        assert second == Message(Kind.VALUE, 6, "next")
+
+
+def test_a_message_of_our_own_has_no_such_value() -> None:
+    head = head_of(mark(64, "a name that is not registered", 1))
+    with pytest.raises(ProtocolError, match="not the value of DONE"):
+        feed(Decoder(Role.CLIENT, LIMIT), Header(Kind.DONE, 5, len(head), 0).pack() + head)
+
+
+@pytest.mark.filterwarnings("ignore")  # some packages warn of what they then refuse
+def test_inputs_of_the_fuzzer() -> None:
+    # A million of them take a minute: python -m tests.fuzz_decoder
+    figures = fuzz_decoder.run(10**9, seed=secrets.randbelow(2**31), seconds=1)
+    assert figures.inputs > 100 and figures.refused and figures.values
+    figures = fuzz_decoder.run(10**9, secrets.randbelow(2**31), SPARSE + ARROW + PANDAS, seconds=1)
+    assert figures.inputs > 100 and figures.refused and figures.values

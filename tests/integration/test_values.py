@@ -1,0 +1,106 @@
+"""Every value of the corpus, sent by real processes: client to server, server to server, server to client.
+
+The engines have the corpus themselves, so each receiver compares with what it made on its own.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pconnect import (
+    Network,
+    UnavailableTypeError,
+    UnreadableValueError,
+    precv,
+    psend,
+    register_type,
+    registered_types,
+    reval,
+)
+from tests.integration.servers import DEADLINE, Server
+from tests.pconnect.values import VALUES, assert_same
+
+ROOT = Path(__file__).parent.parent.parent
+
+# An engine runs in the client's directory, which is not always that of the tests.
+PREPARE = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+sys.dont_write_bytecode = {sys.dont_write_bytecode}
+from tests.pconnect.values import VALUES, assert_same
+
+def compare(connection):
+    for name, value in VALUES:
+        try:
+            assert_same(value, precv(connection, timeout={DEADLINE}))
+        except AssertionError as error:
+            raise AssertionError(f"{{name}} arrived changed: {{error}}") from error
+"""
+
+
+@pytest.fixture(scope="module")
+def net(server: Server) -> Iterator[Network]:
+    with server.connect(2) as made:
+        reval(PREPARE, made).result(DEADLINE)
+        yield made
+
+
+def test_from_client_to_server(net: Network) -> None:
+    command = reval("compare(sockets[0])", net[1:])
+    for _, value in VALUES:
+        psend(value, net[1:])
+    command.result(DEADLINE)
+
+
+def test_from_server_to_server(net: Network) -> None:
+    sending = reval("for _, value in VALUES: psend(value, sockets[2])", net[1])
+    reval("compare(sockets[1])", net[2]).result(DEADLINE)
+    sending.result(DEADLINE)
+
+
+def test_from_server_to_client(net: Network) -> None:
+    sending = reval("for _, value in VALUES: psend(value, sockets[0])", net[1])
+    for name, value in VALUES:
+        try:
+            assert_same(value, precv(net[1], timeout=DEADLINE))
+        except AssertionError as error:
+            raise AssertionError(f"{name} arrived changed") from error
+    sending.result(DEADLINE)
+
+
+def test_a_type_that_is_registered_at_one_end_costs_one_value(
+    net: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registered_types, "_entries", {})
+    monkeypatch.setattr(registered_types, "_makers", {})
+    reval(
+        """
+        from pconnect import register_type
+        class Point:
+            def __init__(self, x): self.x = x
+        register_type(Point, "test.Point", lambda point: point.x, Point)
+        for x in (1, 2, 0): psend(Point(x), sockets[0])
+        psend("next", sockets[0])
+        """,
+        net[1],
+    ).result(DEADLINE)
+    with pytest.raises(UnavailableTypeError, match=r"'test\.Point'"):
+        precv(net[1], timeout=DEADLINE)
+    for _ in range(2):
+        with pytest.raises(UnavailableTypeError):
+            precv(net[1], timeout=DEADLINE)
+    assert precv(net[1], timeout=DEADLINE) == "next"
+
+    class Inverse:
+        def __init__(self, x: float) -> None:
+            self.x = 1 / x
+
+    register_type(Inverse, "test.Point", lambda inverse: 1 / inverse.x, Inverse)
+    reval("for x in (1, 0): psend(Point(x), sockets[0])", net[1])
+    assert type(precv(net[1], timeout=DEADLINE)) is Inverse
+    with pytest.raises(UnreadableValueError, match="from_value raised ZeroDivisionError"):
+        precv(net[1], timeout=DEADLINE)
+    reval("psend('next', sockets[0])", net[1])
+    assert precv(net[1], timeout=DEADLINE) == "next"
