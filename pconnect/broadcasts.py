@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from pconnect import codec
+from pconnect.errors import ProtocolError
 from pconnect.groups import Call
 from pconnect.protocol import check_size
 
@@ -50,8 +51,7 @@ def receive(call: Call, root: int) -> Any:
         case [bytes() as head, int() as payload_bytes, int() as chunk_bytes, list() as pieces] if (
             payload_bytes >= 0 and chunk_bytes >= 0
         ):
-            check_size(len(head) + payload_bytes, call.mesh.limits.max_message_bytes)
-            incoming = codec.decode(head, payload_bytes)
+            incoming = _allocate(call, root, head, payload_bytes)
             if chunk_bytes:
                 _Assembly(call, root, incoming.buffers, chunk_bytes).run()
             elif not _fill(incoming.buffers, pieces):
@@ -59,6 +59,18 @@ def receive(call: Call, root: int) -> Any:
             return incoming.finish()
     call.refuse(root, "a broadcast without announcement")
     return None
+
+
+def _allocate(call: Call, root: int, head: bytes, payload_bytes: int) -> codec.Incoming:
+    limit = call.mesh.limits.max_message_bytes
+    if len(head) + payload_bytes > limit:
+        call.refuse(
+            root, f"a broadcast of {len(head) + payload_bytes} bytes is announced, the limit is {limit}"
+        )
+    try:
+        return codec.decode(head, payload_bytes)
+    except ProtocolError as error:
+        call.refuse(root, f"a broadcast that cannot be read: {error}")
 
 
 class _Assembly:

@@ -100,6 +100,8 @@ HEAD = encode(np.zeros(5000))[0]
         [HEAD, 40_000, 0, []],
         [HEAD, 40_000, 0, [np.zeros(5000)]],
         [HEAD, 40_000, 0, [np.zeros(39_999, "u1")]],
+        [HEAD, 40_000, 0, [np.zeros(40_000, "i1")]],
+        [HEAD, 40_000, 0, [np.zeros((4, 10_000), "u1")]],
         [HEAD, 40_000, 0, [b"x" * 40_000]],
         ["text", 40_000, 0, []],
     ],
@@ -114,13 +116,26 @@ def test_a_root_that_breaks_the_format_is_cut_off(announcement: Any) -> None:
         assert isinstance(nets[1][0].error, ProtocolError)
 
 
-@pytest.mark.parametrize(("head", "payload"), [(b"\xc1", 5), (HEAD, 2**50), (HEAD, 39_999)])
-def test_no_memory_is_taken_for_what_is_not_described(head: bytes, payload: int) -> None:
-    with networks(3, limits=Limits(2**30)) as nets:
+LARGER = encode(np.empty(2**18))[0]
+
+
+@pytest.mark.parametrize(
+    ("head", "payload", "match"),
+    [
+        (b"\xc1", 5, "cannot be read: malformed head"),
+        (HEAD, 39_999, "cannot be read: the head describes 40000 bytes"),
+        (LARGER, 2**21, "a broadcast of 20.* bytes is announced, the limit is 1048576"),
+    ],
+)
+def test_no_memory_is_taken_for_what_is_too_large_or_not_described(
+    head: bytes, payload: int, match: str
+) -> None:
+    with networks(3, limits=Limits(2**20)) as nets:
         nets[0][1].post(Kind.PART, 0, [[0, 1, 2], 0, "bcast(root=0)", 1, [head, payload, 100, []]])
         nets[0].mesh.progress.flush(nets[0][1])
-        with pytest.raises((ProtocolError, MessageTooLargeError)):
+        with pytest.raises(ConnectionLostError, match=match):
             bcast(None, nets[1], timeout=LIMIT)
+        assert isinstance(nets[1][0].error, ProtocolError)
 
 
 def test_buffers_are_cut_alike_whatever_their_sizes() -> None:

@@ -30,6 +30,7 @@ from pconnect import (
 from pconnect.frames import Kind, Limits
 from pconnect.groups import leave
 from pconnect.network import Network
+from pconnect.parts import Notice
 from tests.pconnect.links import LIMIT, networks
 from tests.pconnect.members import Work, begin_anew, succeed, together
 
@@ -180,6 +181,7 @@ def test_a_member_that_is_gone_is_named_by_all(nets: Nets, call: Any) -> None:
     for error in errors:
         assert isinstance(error, ConnectionLostError | CollectiveError)
         assert "node 3 (host3)" in str(error)
+    assert [net.mesh.left and net.mesh.left.node for net in nets[:3]] == [3] * 3
     begin_anew(nets[:3])
     assert succeed(nets[:3], lambda net: allreduce(1, net[:3], timeout=LIMIT)) == [3] * 3
 
@@ -257,6 +259,9 @@ def test_an_operator_that_fails_at_one_member(shared: Nets, call: Any) -> None:
         assert isinstance(error, CollectiveError)
         assert str(error).endswith("cannot be completed: node 0 (host0) left it: ArithmeticError: not here")
         assert f"{call.__name__} of nodes 0, 1, 2, 3 " in str(error)
+    assert {net.mesh.left for net in shared} == {
+        Notice(0, "ArithmeticError: not here")
+    }  # passed on as it was
     begin_anew(shared)
 
 
