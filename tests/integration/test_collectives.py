@@ -179,6 +179,24 @@ def test_a_command_that_fails_shows_its_traceback_where_the_client_waits(
     assert_goes_on(net)
 
 
+def test_engines_learn_from_each_other_that_a_command_failed(net: Network) -> None:
+    """The client is no member, so nobody but the engine that failed can tell."""
+    command = reval("if sockets.node == 2: raise ValueError('bad')\nbarrier(sockets[1:])", net)
+    with pytest.raises(ExceptionGroup, match="at 4 nodes") as caught:
+        command.result(DEADLINE)
+    for error in caught.value.exceptions:
+        assert "ValueError: bad" in str(error)
+    assert_goes_on(net)
+
+
+def test_an_error_after_a_call_is_still_raised_by_the_next_wait(net: Network) -> None:
+    reval("allreduce(1, sockets); 1 / 0", net)
+    assert allreduce(1, net, timeout=DEADLINE) == 5
+    with pytest.raises(RemoteError, match="ZeroDivisionError at node 3"):
+        precv(net[3], timeout=DEADLINE)
+    assert_goes_on(net)
+
+
 def test_an_error_that_is_caught_there_is_told_and_the_next_command_begins_anew(net: Network) -> None:
     source = "try: allreduce(np.zeros(sockets.node), sockets)\nexcept Exception as error: psend(str(error), sockets[0])"
     command = reval(source, net)
