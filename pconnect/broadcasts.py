@@ -24,6 +24,8 @@ from pconnect.protocol import check_size
 #: Payloads of at least so many bytes are sent in chunks; see doc/decisions/0005-collectives.md for the measurements.
 CHUNKED_BYTES = 2**21
 CHUNK_BYTES = 2**20
+# At the receiver each takes some memory of its own.
+_MAX_CHUNKS = 2**20
 
 
 def send(call: Call, value: object) -> None:
@@ -49,7 +51,7 @@ def receive(call: Call, root: int) -> Any:
         case [value]:
             return value
         case [bytes() as head, int() as payload_bytes, int() as chunk_bytes, list() as pieces] if (
-            payload_bytes >= 0 and chunk_bytes >= 0
+            chunk_bytes >= 0 and 0 <= payload_bytes <= (chunk_bytes or payload_bytes) * _MAX_CHUNKS
         ):
             incoming = _allocate(call, root, head, payload_bytes)
             if chunk_bytes:
