@@ -61,7 +61,8 @@ def test_any_value_passes_through_all_calls(three: list[Network], value: Any) ->
 
     for outcome in succeed(three, work):
         for received in outcome:
-            assert_same(value, received)
+            if received is not value:  # which the root of a broadcast gets back
+                assert_same(value, received)
 
 
 @pytest.mark.parametrize("n", range(1, 9))
