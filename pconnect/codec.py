@@ -181,24 +181,10 @@ class Incoming:
         UnreadableValueError
             It describes one that cannot be made here: a package is missing, or what the user registered fails.
         """
-        value, unreadable = self._read()
-        if unreadable is not None:
-            raise unreadable
-        return value
-
-    def finish_list(self) -> object:
-        """As `finish`, for a list of which only the last item may be unreadable: then the error is that item."""
-        value, unreadable = self._read()
-        if unreadable is not None and type(value) is list and value:
-            value[-1] = unreadable
-        return value
-
-    def _read(self) -> tuple[object, UnreadableValueError | None]:
         for view in self.buffers:
             view.release()  # a bytearray cannot be resized by its new owner while there is a view of it
         self.buffers.clear()
-        reader = _Reader(self._received)
-        return reader.read(self._tree, self._part_count), reader.unreadable
+        return _Reader(self._received).read(self._tree, self._part_count)
 
 
 def decode(head: bytes | bytearray | memoryview, payload_bytes: int) -> Incoming:
@@ -247,8 +233,6 @@ def _split(head: memoryview) -> tuple[list[Any], int, memoryview]:
     if type(table) is not list:
         raise ProtocolError("the head does not begin with a table of buffers")
     part_count = table.pop(0) if table and type(table[0]) is int else 0
-    if part_count < 0:
-        raise ProtocolError("the head announces a negative number of parts")
     for _ in range(part_count + 1):  # it ends with the data, whatever the number
         skimmer.skip()
     return table, part_count, head[border:]
@@ -269,18 +253,21 @@ def _plan(entry: object) -> tuple[int, int, Callable[[], Any]]:
     raise ProtocolError("not a description of a buffer")
 
 
+_NO_PARTS: Final[deque[tuple[object, int]]] = deque()  # stays empty
+
+
 class _Reader:
     """Puts one value together while msgpack reads the parts and the tree."""
 
-    __slots__ = ("_nested", "_open_marks", "_parts", "_received", "unreadable")
+    __slots__ = ("_nested", "_open_marks", "_parts", "_received")
 
     def __init__(self, received: list[tuple[int, Any]]) -> None:
         self._received = received[::-1]
         self._open_marks = 0
-        # What is read and not used: the value, and how many parts are in each other there.
-        self._parts: deque[tuple[object, int]] = deque()
+        self._parts: deque[tuple[object, int]] = (
+            deque()
+        )  # what is read and not used: value, and how many deep it is
         self._nested = 1
-        self.unreadable: UnreadableValueError | None = None
 
     def read(self, tree: memoryview, part_count: int) -> object:
         try:
@@ -291,7 +278,7 @@ class _Reader:
                 tree, strict_map_key=False, unicode_errors="surrogatepass", timestamp=3,
                 ext_hook=self._extension, list_hook=self._list,
             )  # fmt: skip
-        except ProtocolError:
+        except (ProtocolError, UnreadableValueError):
             raise
         except _MALFORMED as error:
             raise ProtocolError(f"malformed value: {type(error).__name__}: {error!s:.200}") from error
@@ -303,6 +290,7 @@ class _Reader:
 
     def _read_parts(self, head: memoryview, count: int) -> memoryview:
         """Read all parts; return the tree, which follows them."""
+        self._parts = deque()
         unpacker = msgpack.Unpacker(
             max_buffer_size=head.nbytes, strict_map_key=False, unicode_errors="surrogatepass", timestamp=3,
             ext_hook=self._extension, list_hook=self._list,
@@ -334,24 +322,14 @@ class _Reader:
             raise ProtocolError("malformed value: a part that does not stand before it")
         part, nested = self._parts.popleft()
         self._nested = max(self._nested, nested + 1)
-        # What Python does in C with what contains them could overflow the stack.
-        if self._nested > MAX_NESTED_PARTS:
+        if (
+            self._nested > MAX_NESTED_PARTS
+        ):  # what Python does in C with what it contains could overflow the stack
             raise ProtocolError(f"malformed value: more than {MAX_NESTED_PARTS} parts in each other")
         return part
 
     def _list(self, items: list[Any]) -> object:
         if items and type(items[0]) is ValueType:
             self._open_marks -= 1
-            return self._made(items)
+            return items[0].read(items[1:])
         return items
-
-    def _made(self, items: list[Any]) -> object:
-        """Return what a marked list stands for; once something is unreadable, nothing more is made."""
-        if self.unreadable is None:
-            try:
-                value: object = items[0].read(items[1:])
-            except UnreadableValueError as error:
-                self.unreadable = error
-            else:
-                return value
-        return None

@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from pconnect.errors import ConnectionLostError, InboxFullError, ParallelError, UnreadableValueError
+from pconnect.errors import ConnectionLostError, InboxFullError, ParallelError
 from pconnect.frames import DEFAULT_LIMITS, Kind, Limits
 from pconnect.parts import COLLECTIVE_KINDS, Key, Part, Parts
-from pconnect.protocol import Decoder, Message, Role, encode_message
+from pconnect.protocol import Decoder, Message, Role, Unreadable, encode_message
 from srp_tools.channel import Channel
 
 # What a value takes in memory beside its own size, about: many small ones are not for nothing.
@@ -237,8 +237,8 @@ class Connection:
             del self.inbox[tag]
         self._inbox_bytes -= size
         self.changed.add(self)
-        if isinstance(value, UnreadableValueError):
-            raise value
+        if type(value) is Unreadable:
+            raise value.error
         return value
 
     def take_part(self, key: Key) -> Part:

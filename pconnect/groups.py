@@ -23,13 +23,7 @@ from typing import Any, NoReturn
 
 from pconnect.commands import interrupting
 from pconnect.connection import Connection
-from pconnect.errors import (
-    CollectiveError,
-    ConfigurationError,
-    ProtocolError,
-    UnreadableValueError,
-    UnsupportedValueError,
-)
+from pconnect.errors import CollectiveError, ConfigurationError, ProtocolError, UnsupportedValueError
 from pconnect.frames import Kind
 from pconnect.network import Mesh, Network
 from pconnect.parts import Key, Notice, Step
@@ -128,10 +122,7 @@ class Call:
 
     def take_value(self, rank: int) -> Any:
         """Return the next value of a member, which is here."""
-        value = self._members[rank].take_part(self._key).value
-        if isinstance(value, UnreadableValueError):
-            raise value
-        return value
+        return self._members[rank].take_part(self._key).value
 
     def run(self, work: Callable[[], Collection[int]]) -> None:
         """Serve all connections until `work`, called after each change, returns no more ranks that it waits for."""

@@ -42,15 +42,18 @@ ACCEPTS: Mapping[Role, frozenset[Kind]] = {
 
 
 class Message(NamedTuple):
-    """One complete message; `size` is that of its head and payload in bytes.
-
-    In the place of a user's value that cannot be made here is the `UnreadableValueError` that taking it shall raise.
-    """
+    """One complete message; `size` is that of its head and payload in bytes."""
 
     kind: Kind
     tag: int
     value: Any
     size: int = 0
+
+
+class Unreadable(NamedTuple):
+    """Stands in a VALUE for one that arrived whole but cannot be made here: whoever takes it raises the error."""
+
+    error: UnreadableValueError
 
 
 def encode_message(kind: Kind, tag: int, value: object, max_message_bytes: int) -> list[bytes | memoryview]:
@@ -163,14 +166,12 @@ class Decoder:
 
     def _finish(self, kind: Kind) -> object:
         assert self._incoming is not None  # noqa: S101 - for the type checker
-        if kind is Kind.PART:
-            return self._incoming.finish_list()  # the last item is a user's value
         try:
             return self._incoming.finish()
         except UnreadableValueError as error:
             if kind is not Kind.VALUE:  # all others have values of our own, of plain types
                 raise ProtocolError(f"not the value of {kind.name}: {error}") from error
-            return error
+            return Unreadable(error)
 
     def _take_header(self) -> Header:
         data = self._scratch[self._start : self._start + HEADER_BYTES]

@@ -20,9 +20,9 @@ from typing import Any
 
 import msgpack
 
-from pconnect.errors import ProtocolError, UnreadableValueError
+from pconnect.errors import ProtocolError
 from pconnect.frames import HEADER_BYTES, Header, Kind
-from pconnect.protocol import Decoder, Role, encode_message
+from pconnect.protocol import Decoder, Role, Unreadable, encode_message
 from tests.pconnect.hostile import HOSTILE, MEMORY
 from tests.pconnect.package_values import ARROW, PANDAS, SPARSE
 from tests.pconnect.values import VALUES
@@ -134,7 +134,7 @@ def feed(data: bytes, figures: Figures) -> None:
             at += count
             for message in decoder.received(count):
                 figures.values += 1
-                figures.unreadable += isinstance(message.value, UnreadableValueError)
+                figures.unreadable += type(message.value) is Unreadable
                 use(message.value)
     except ProtocolError:
         figures.refused += 1

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pconnect.errors import MessageTooLargeError, ProtocolError, UnavailableTypeError, UnsupportedValueError
 from pconnect.frames import HEADER_BYTES, Header, Kind
-from pconnect.protocol import ACCEPTS, SCRATCH_BYTES, Decoder, Message, Role, encode_message
+from pconnect.protocol import ACCEPTS, SCRATCH_BYTES, Decoder, Message, Role, Unreadable, encode_message
 from tests import fuzz_decoder
 from tests.pconnect.hostile import head_of, mark
 from tests.pconnect.package_values import ARROW, PANDAS, SPARSE
@@ -237,25 +237,9 @@ def test_a_value_that_cannot_be_made_here_does_not_stop_those_after_it() -> None
     for chunk in (1, 1000, len(unreadable)):
         decoder = Decoder(Role.NODE, LIMIT)
         first, second = feed(decoder, unreadable + data_of(Kind.VALUE, 6, "next"), [chunk] * len(unreadable))
-        assert first.tag == 5 and type(first.value) is UnavailableTypeError
-        assert second == Message(Kind.VALUE, 6, "next", size=6)
-
-
-def test_of_a_part_only_the_users_value_may_be_unreadable() -> None:
-    lacking = mark(64, "a name that is not registered", 1)
-    head = head_of(["envelope", lacking], [])
-    message = only_message(Kind.PART, head)
-    assert message.value[0] == "envelope" and type(message.value[1]) is UnavailableTypeError
-    with_more = head_of([lacking, "envelope", mark(1, lacking, mark(0)[0])], [[2, 5000]])
-    message = only_message(Kind.PART, with_more, bytes(5000))
-    assert message.value[:2] == [None, "envelope"] and type(message.value[2]) is UnavailableTypeError
-    assert only_message(Kind.PART, head_of(lacking)).value is None
-
-
-def only_message(kind: Kind, head: bytes, payload: bytes = b"") -> Message:
-    data = Header(kind, 5, len(head), len(payload)).pack() + head + payload
-    (message,) = feed(Decoder(Role.NODE, LIMIT), data)
-    return message
+        assert first.tag == 5 and type(first.value) is Unreadable
+        assert type(first.value.error) is UnavailableTypeError
+        assert second == Message(Kind.VALUE, 6, "next")
 
 
 def test_a_message_of_our_own_has_no_such_value() -> None:
