@@ -22,7 +22,7 @@ package, and a name to a registered type, but only to those of our own tables.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgpack
@@ -43,6 +43,8 @@ _ARRAY_C, _ARRAY_F, _BYTES, _BYTEARRAY = BUFFER_KINDS
 _NO_BUFFERS: Final = b"\x90"  # a table of length 0
 
 _BY_CODE: Final = {entry.code: entry for entry in (*TABLE, *optional_types.READERS, registered_types.READER)}
+# What is made when it arrives; the rest, which may import packages and call what users registered, when it is taken.
+_MADE_AT_ONCE: Final = {entry.code: entry for entry in TABLE}
 _MARKS: Final = {code: msgpack.ExtType(code, b"") for code in (BUFFER_CODE, PART_CODE, *_BY_CODE)}
 
 # What constructors raise for parts that do not fit; SystemError is numpy's for code points beyond Unicode.
@@ -139,9 +141,9 @@ def pack(value: object) -> bytes:
 
 
 def unpack(data: bytes | bytearray | memoryview) -> object:
-    """Return the value that `pack` wrote; raises as `decode`."""
+    """Return the value that `pack` wrote, if it can be made at once; raises as `decode`."""
     try:
-        return decode(data, 0).finish()
+        return decode(data, 0).finish(at_once=True)
     except UnreadableValueError as error:
         raise ProtocolError(f"not a value that is expected here: {error}") from error
 
@@ -167,24 +169,48 @@ class Incoming:
             if (view := arrays.flat_bytes(target) if kind <= _ARRAY_F else memoryview(target)).nbytes
         ]
 
-    def finish(self) -> object:
-        """Return the value; to be called once, when all of `buffers` is filled.
+    def finish(self, *, at_once: bool = False) -> object:
+        """Return the value; to be called when all of `buffers` is filled, and again only after `UnreadableValueError`.
 
-        Arrays and bytearrays are the memory that was filled; large bytes, which cannot be filled, are copied
-        from it. The items of arrays are not looked at: a str array of a hostile peer may hold what is no
-        character.
+        With `at_once`, values of packages and of registered types are left to a later call: making them runs code of
+        others, which has no place where many connections are served.
+
+        Arrays and bytearrays are the memory that was filled; large bytes, which cannot be filled, are copied from it.
+        The items of arrays are not looked at: a str array of a hostile peer may hold what is no character.
 
         Raises
         ------
         ProtocolError
             The head describes no value.
         UnreadableValueError
-            It describes one that cannot be made here: a package is missing, or what the user registered fails.
+            It describes one that cannot be made here, or not `at_once`: a package is missing, or what the user
+            registered fails.
         """
         for view in self.buffers:
             view.release()  # a bytearray cannot be resized by its new owner while there is a view of it
         self.buffers.clear()
-        return _Reader(self._received).read(self._tree, self._part_count)
+        entries = _MADE_AT_ONCE if at_once else _BY_CODE
+        return _Reader(self._received, entries).read(self._tree, self._part_count)
+
+    def first_items(self, count: int) -> list[Any]:
+        """Return the first items of a value that is a list; they have to be of msgpack's own types.
+
+        Raises
+        ------
+        ProtocolError
+            It is no such list.
+        """
+        try:
+            unpacker = msgpack.Unpacker(
+                max_buffer_size=self._tree.nbytes, ext_hook=_refuse_extension, timestamp=3
+            )
+            unpacker.feed(self._tree)
+            for _ in range(self._part_count):
+                unpacker.skip()
+            length = unpacker.read_array_header()
+            return [unpacker.unpack() for _ in range(min(count, length))]
+        except _MALFORMED as error:
+            raise ProtocolError(f"malformed value: {type(error).__name__}: {error!s:.200}") from error
 
 
 def decode(head: bytes | bytearray | memoryview, payload_bytes: int) -> Incoming:
@@ -259,15 +285,13 @@ _NO_PARTS: Final[deque[tuple[object, int]]] = deque()  # stays empty
 class _Reader:
     """Puts one value together while msgpack reads the parts and the tree."""
 
-    __slots__ = ("_nested", "_open_marks", "_parts", "_received")
+    __slots__ = ("_entries", "_nested", "_open_marks", "_parts", "_received")
 
-    def __init__(self, received: list[tuple[int, Any]]) -> None:
+    def __init__(self, received: list[tuple[int, Any]], entries: Mapping[int, ValueType]) -> None:
         self._received = received[::-1]
+        self._entries = entries
         self._open_marks = 0
-        self._parts: deque[tuple[object, int]] = (
-            deque()
-        )  # what is read and not used: value, and how many deep it is
-        self._nested = 1
+        self._parts = _NO_PARTS  # read and not used: the value, and how many parts are in each other there
 
     def read(self, tree: memoryview, part_count: int) -> object:
         try:
@@ -309,10 +333,12 @@ class _Reader:
         if code == BUFFER_CODE:
             kind, target = self._received.pop()
             return bytes(target) if kind == _BYTES else target
-        entry = _BY_CODE.get(code)
+        entry = self._entries.get(code)
         if entry is None or data:
             if code == PART_CODE and not data:
                 return self._next_part()
+            if code in _BY_CODE and not data:
+                raise UnreadableValueError(f"values of the type {code} are not made at once")
             raise ProtocolError(f"unknown type of value: {code}")
         self._open_marks += 1
         return entry
@@ -322,9 +348,8 @@ class _Reader:
             raise ProtocolError("malformed value: a part that does not stand before it")
         part, nested = self._parts.popleft()
         self._nested = max(self._nested, nested + 1)
-        if (
-            self._nested > MAX_NESTED_PARTS
-        ):  # what Python does in C with what it contains could overflow the stack
+        # What Python does in C with what it contains could overflow the stack.
+        if self._nested > MAX_NESTED_PARTS:
             raise ProtocolError(f"malformed value: more than {MAX_NESTED_PARTS} parts in each other")
         return part
 

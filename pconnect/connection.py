@@ -11,7 +11,7 @@ from typing import Any
 from pconnect.errors import ConnectionLostError, InboxFullError, ParallelError
 from pconnect.frames import DEFAULT_LIMITS, Kind, Limits
 from pconnect.parts import COLLECTIVE_KINDS, Key, Part, Parts
-from pconnect.protocol import Decoder, Message, Role, Unreadable, encode_message
+from pconnect.protocol import Decoder, Message, Role, Unfinished, encode_message
 from srp_tools.channel import Channel
 
 # What a value takes in memory beside its own size, about: many small ones are not for nothing.
@@ -228,8 +228,8 @@ class Connection:
 
         Raises
         ------
-        UnreadableValueError
-            It cannot be made here. It is removed all the same.
+        UnreadableValueError, ProtocolError
+            It cannot be made here, or is malformed. It is removed all the same.
         """
         queue = self.inbox[tag]
         value, size = queue.popleft()
@@ -237,9 +237,7 @@ class Connection:
             del self.inbox[tag]
         self._inbox_bytes -= size
         self.changed.add(self)
-        if type(value) is Unreadable:
-            raise value.error
-        return value
+        return value.finish() if type(value) is Unfinished else value
 
     def take_part(self, key: Key) -> Part:
         """Remove the oldest part of a collective call and return it."""

@@ -28,12 +28,11 @@ from pconnect.frames import Kind
 from pconnect.network import Mesh, Network
 from pconnect.parts import Key, Notice, Step
 from pconnect.primitives import names
-from pconnect.protocol import encode_message
+from pconnect.protocol import PART_VALUE, Unfinished, encode_message
 from srp_tools.waiting import deadline_after
 
 _MAX_TEXT = 4000  # characters of an error that are told to others
 _GRACE = 1.0  # seconds
-_VALUE_INDEX = 4  # of the user's value in a part
 
 
 class Call:
@@ -92,7 +91,7 @@ class Call:
             self._post(ranks, Step.DATA, value)
         except UnsupportedValueError as error:
             # The user's value is a part of ours, and so is the name of the part that is refused.
-            text = str(error).replace(f"value[{_VALUE_INDEX}]", "value", 1)
+            text = str(error).replace(f"value[{PART_VALUE}]", "value", 1)
             raise UnsupportedValueError(text) from None
 
     def in_rank_order(self, own: object) -> Iterator[Any]:
@@ -122,7 +121,13 @@ class Call:
 
     def take_value(self, rank: int) -> Any:
         """Return the next value of a member, which is here."""
-        return self._members[rank].take_part(self._key).value
+        value = self._members[rank].take_part(self._key).value
+        if type(value) is Unfinished:
+            try:
+                return value.finish()
+            except ProtocolError as error:
+                self.refuse(rank, str(error))
+        return value
 
     def run(self, work: Callable[[], Collection[int]]) -> None:
         """Serve all connections until `work`, called after each change, returns no more ranks that it waits for."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from pconnect.commands import interrupting
 from pconnect.connection import Connection
-from pconnect.errors import ConfigurationError
+from pconnect.errors import ConfigurationError, ProtocolError
 from pconnect.frames import Kind
 from pconnect.network import Mesh, Network
 from pconnect.protocol import encode_message
@@ -150,7 +150,12 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
 
         with interrupting([target.peer]):
             mesh.progress.run_until(ready, deadline_after(timeout), f"a value from {names(targets)}")
-    return target.take_value(tag)
+    try:
+        return target.take_value(tag)
+    except ProtocolError as error:
+        mesh.progress.remove(target)
+        target.lose(error)
+        raise target.account() from error
 
 
 def select_sockets(connections: Connections, timeout: float | None = None, *, tag: int = 0) -> list[int]:

@@ -20,6 +20,10 @@ SCRATCH_BYTES = 2**16
 _DIRECT_BYTES = 2**12
 
 
+# Where the user's value stands in a PART; what is before it is ours.
+PART_VALUE = 4
+
+
 class Role(enum.Enum):
     """An end of a connection, by what it may be told."""
 
@@ -50,10 +54,31 @@ class Message(NamedTuple):
     size: int = 0
 
 
-class Unreadable(NamedTuple):
-    """Stands in a VALUE for one that arrived whole but cannot be made here: whoever takes it raises the error."""
+class Unfinished:
+    """Stands in a message for a value that has arrived whole and is not made yet.
 
-    error: UnreadableValueError
+    Values of packages and of registered types are made when somebody takes them: that imports modules, calls functions
+    of the user, and may fail or be interrupted, for which those who wait on other connections are the wrong place.
+    """
+
+    __slots__ = ("_incoming", "_index")
+
+    def __init__(self, incoming: codec.Incoming, index: int | None) -> None:
+        self._incoming = incoming
+        self._index = index
+
+    def finish(self) -> object:
+        """Return the value.
+
+        Raises
+        ------
+        UnreadableValueError
+            It cannot be made here; for the time being, if this is an `UnavailableTypeError`.
+        ProtocolError
+            It is malformed.
+        """
+        value: Any = self._incoming.finish()
+        return value if self._index is None else value[self._index]
 
 
 def encode_message(kind: Kind, tag: int, value: object, max_message_bytes: int) -> list[bytes | memoryview]:
@@ -165,13 +190,16 @@ class Decoder:
         return True
 
     def _finish(self, kind: Kind) -> object:
-        assert self._incoming is not None  # noqa: S101 - for the type checker
+        incoming = self._incoming
+        assert incoming is not None  # noqa: S101 - for the type checker
         try:
-            return self._incoming.finish()
+            return incoming.finish(at_once=True)
         except UnreadableValueError as error:
-            if kind is not Kind.VALUE:  # all others have values of our own, of plain types
-                raise ProtocolError(f"not the value of {kind.name}: {error}") from error
-            return Unreadable(error)
+            if kind is Kind.VALUE:
+                return Unfinished(incoming, None)
+            if kind is Kind.PART:
+                return [*incoming.first_items(PART_VALUE), Unfinished(incoming, PART_VALUE)]
+            raise ProtocolError(f"not the value of {kind.name}: {error}") from error
 
     def _take_header(self) -> Header:
         data = self._scratch[self._start : self._start + HEADER_BYTES]

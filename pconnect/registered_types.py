@@ -45,8 +45,8 @@ def register_type(
 ) -> None:
     """Let the values of a class be sent and received by this process.
 
-    Both ends have to register the class, under the same name and before the first such value arrives; an end that only
-    sends needs it as well. Values of exactly this class are sent, those of its subclasses are not.
+    Each node that sends or receives such values has to register the class first, under the same name. Values of exactly
+    this class are sent, those of its subclasses are not.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ def register_type(
     to_value
         Called with the object; returns any supported value, which may contain other registered types.
     from_value
-        Called by the receiver with that value, as it arrived; returns the object. It comes from another machine: check
-        what your class relies on, and do not execute or import anything that it names.
+        Called by `precv` at the receiver with that value; returns the object. It comes from another machine: check what
+        your class relies on, and do not execute or import anything that it names.
     replace
         Take the place of what is registered under this name or for this class, as when a notebook's cell is run again.
 
@@ -139,7 +139,7 @@ def _read(parts: list[Any]) -> object:
     if name not in _makers:
         raise UnavailableTypeError(
             f"a value of the registered type {name[:_MAX_NAME]!r} arrived, but nothing is registered under this name "
-            "at this node: call pconnect.register_type here before it is sent"
+            "at this node: call pconnect.register_type here before you receive it"
         )
     try:
         return _makers[name][1](value)

@@ -1,9 +1,9 @@
 """Feed a decoder with bytes that no encoder of ours wrote: ``python -m tests.fuzz_decoder --inputs 1000000``.
 
 A third are random bytes behind a header or a table; the others are messages of the corpus with bits flipped, pieces cut
-out, doubled, or put in from others. Nothing but `ProtocolError` may be raised, and no input of at most a few hundred
-kilobytes may take much more memory than the limit of a message. The process bounds its own memory as well, so that an
-allocation that is never touched shows, too.
+out, doubled, or put in from others. Nothing but `ProtocolError` and `UnreadableValueError` may be raised, and no input
+of at most a few hundred kilobytes may take much more memory than the limit of a message. The process bounds its own
+memory as well, so that an allocation that is never touched shows, too.
 """
 
 import argparse
@@ -20,9 +20,9 @@ from typing import Any
 
 import msgpack
 
-from pconnect.errors import ProtocolError
+from pconnect.errors import ProtocolError, UnreadableValueError
 from pconnect.frames import HEADER_BYTES, Header, Kind
-from pconnect.protocol import Decoder, Role, Unreadable, encode_message
+from pconnect.protocol import Decoder, Role, Unfinished, encode_message
 from tests.pconnect.hostile import HOSTILE, MEMORY
 from tests.pconnect.package_values import ARROW, PANDAS, SPARSE
 from tests.pconnect.values import VALUES
@@ -133,11 +133,13 @@ def feed(data: bytes, figures: Figures) -> None:
             del buffer
             at += count
             for message in decoder.received(count):
+                value = message.value
+                use(value.finish() if type(value) is Unfinished else value)
                 figures.values += 1
-                figures.unreadable += type(message.value) is Unreadable
-                use(message.value)
     except ProtocolError:
         figures.refused += 1
+    except UnreadableValueError:
+        figures.unreadable += 1
 
 
 def run(inputs: int, seed: int, values: list[tuple[str, object]] = VALUES, seconds: float = 1e9) -> Figures:

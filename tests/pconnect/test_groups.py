@@ -13,6 +13,7 @@ from pconnect import (
     ConnectionLostError,
     InboxFullError,
     ProtocolError,
+    UnreadableValueError,
     UnsupportedValueError,
     allgather,
     allreduce,
@@ -25,6 +26,8 @@ from pconnect import (
     progress,
     psend,
     reduce,
+    register_type,
+    registered_types,
     scatter,
 )
 from pconnect.frames import Kind, Limits
@@ -275,6 +278,23 @@ def test_a_value_that_cannot_be_sent_is_named_as_the_users(shared: Nets) -> None
     for other in (*others, last):
         assert "node 2 (host2) left it: UnsupportedValueError: value['a'][0]" in str(other)
     begin_anew(shared)
+
+
+def test_a_value_that_cannot_be_made_is_an_error_of_the_call(
+    shared: Nets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Mine:
+        pass
+
+    monkeypatch.setattr(registered_types, "_entries", {})
+    monkeypatch.setattr(registered_types, "_makers", {})
+    register_type(Mine, "test.Mine", lambda _: 0, lambda zero: 1 // zero)
+    error, *others = together(shared, lambda net: gather([Mine()], net, timeout=LIMIT))
+    assert isinstance(error, UnreadableValueError) and "from_value raised ZeroDivisionError" in str(error)
+    for other in others:
+        assert isinstance(other, CollectiveError) and "UnreadableValueError" in str(other)
+    begin_anew(shared)
+    assert succeed(shared, lambda net: allreduce(1, net, timeout=LIMIT)) == [len(shared)] * len(shared)
 
 
 def test_who_has_left_stays_away_until_all_begin_anew(nets: Nets) -> None:

@@ -121,7 +121,7 @@ def test_parts_that_do_not_fit(number: int) -> None:
 
 
 def test_what_arrives_can_be_written_to() -> None:
-    frame: Any = codec.unpack(codec.pack(pd.DataFrame(np.ones((1000, 2)))))
+    frame: Any = codec.decode(codec.pack(pd.DataFrame(np.ones((1000, 2)))), 0).finish()
     frame.iloc[0, 0] = 5.0
     frame.loc[1, 1] += 1
     assert (frame.iloc[0, 0], frame.iloc[1, 1]) == (5.0, 2.0)

@@ -15,14 +15,16 @@ from pconnect import (
     ConnectionLostError,
     InboxFullError,
     MessageTooLargeError,
+    UnavailableTypeError,
     UnsupportedValueError,
     precv,
     psend,
     select_sockets,
 )
-from pconnect.frames import Limits
+from pconnect.frames import Header, Kind, Limits
 from pconnect.network import Network
 from pconnect.primitives import MAX_TAG
+from tests.pconnect.hostile import head_of, mark
 from tests.pconnect.links import LIMIT, networks
 
 
@@ -66,6 +68,32 @@ def test_tags_keep_values_apart(nets: list[Network]) -> None:
 def test_one_node_in_a_list_is_a_node(nets: list[Network]) -> None:
     psend(1, [nets[0][2]])
     assert precv(nets[2][[0]], timeout=LIMIT) == 1  # type: ignore[arg-type]
+
+
+def send_head(network: Network, head: bytes) -> None:
+    """Send what no encoder of ours writes to node 1."""
+    network[1].post_encoded([Header(Kind.VALUE, 0, len(head), 0).pack() + head])
+    network.mesh.progress.flush(network[1])
+
+
+def test_a_value_that_cannot_be_made_here_is_an_error_once(nets: list[Network]) -> None:
+    send_head(nets[0], head_of([mark(64, "a name that is not registered", 1)]))
+    psend("next", nets[0][1])
+    with pytest.raises(UnavailableTypeError, match=r"call pconnect\.register_type here"):
+        precv(nets[1][0], timeout=LIMIT)
+    assert precv(nets[1][0], timeout=LIMIT) == "next"
+    psend("back", nets[1][0])
+    assert precv(nets[0][1], timeout=LIMIT) == "back"
+
+
+def test_a_malformed_value_of_a_package_loses_its_connection_only(nets: list[Network]) -> None:
+    send_head(nets[0], head_of(mark(40, "csr_array", [2**40, 2], 1, 2, 3)))
+    with pytest.raises(
+        ConnectionLostError, match=r"node 0 \(host0\) is lost: wrong parts for a sparse array"
+    ):
+        precv(nets[1][0], timeout=LIMIT)
+    psend(1, nets[2][1])
+    assert precv(nets[1][2], timeout=LIMIT) == 1
 
 
 def test_both_send_first_more_than_the_system_takes(nets: list[Network]) -> None:

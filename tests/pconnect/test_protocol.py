@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pconnect.errors import MessageTooLargeError, ProtocolError, UnavailableTypeError, UnsupportedValueError
 from pconnect.frames import HEADER_BYTES, Header, Kind
-from pconnect.protocol import ACCEPTS, SCRATCH_BYTES, Decoder, Message, Role, Unreadable, encode_message
+from pconnect.protocol import ACCEPTS, SCRATCH_BYTES, Decoder, Message, Role, Unfinished, encode_message
 from tests import fuzz_decoder
 from tests.pconnect.hostile import head_of, mark
 from tests.pconnect.package_values import ARROW, PANDAS, SPARSE
@@ -59,7 +60,11 @@ def feed(decoder: Decoder, data: bytes, chunks: Iterable[int] = ()) -> list[Mess
 def only(messages: list[Message]) -> Any:
     assert len(messages) == 1
     assert (messages[0].kind, messages[0].tag) == (Kind.VALUE, 5)
-    return messages[0].value
+    return finished(messages[0].value)
+
+
+def finished(value: object) -> object:
+    return value.finish() if type(value) is Unfinished else value
 
 
 # Any value, cut in any way
@@ -100,7 +105,7 @@ def test_sizes_around_the_borders(value: object, chunk: int) -> None:
     messages = feed(decoder, data * 3, [chunk] * len(data))
     assert len(messages) == 3
     for message in messages:
-        assert_same(value, message.value)
+        assert_same(value, finished(message.value))
     assert not decoder.in_message
 
 
@@ -119,7 +124,7 @@ def test_any_chunking_gives_the_same_messages(chunks: list[int]) -> None:
     messages = feed(Decoder(Role.NODE, LIMIT), STREAM, chunks)
     assert [message.tag for message in messages] == list(range(len(MIXED)))
     for value, message in zip(MIXED, messages, strict=True):
-        assert_same(value, message.value)
+        assert_same(value, finished(message.value))
 
 
 # Nothing but messages
@@ -237,9 +242,26 @@ def test_a_value_that_cannot_be_made_here_does_not_stop_those_after_it() -> None
     for chunk in (1, 1000, len(unreadable)):
         decoder = Decoder(Role.NODE, LIMIT)
         first, second = feed(decoder, unreadable + data_of(Kind.VALUE, 6, "next"), [chunk] * len(unreadable))
-        assert first.tag == 5 and type(first.value) is Unreadable
-        assert type(first.value.error) is UnavailableTypeError
-        assert second == Message(Kind.VALUE, 6, "next")
+        assert first.tag == 5 and type(first.value) is Unfinished
+        for _ in range(2):
+            with pytest.raises(UnavailableTypeError, match="a name that is not registered"):
+                first.value.finish()
+        assert second[:3] == (Kind.VALUE, 6, "next")
+
+
+def test_of_a_collective_call_only_the_users_value_is_left_for_later() -> None:
+    value = [[0, 1], 5, "call", 1, sp.csr_array(np.eye(3))]
+    (message,) = feed(Decoder(Role.NODE, LIMIT), data_of(Kind.PART, 7, value))
+    assert message.value[:4] == value[:4]
+    assert_same(value[4], message.value[4].finish())
+
+
+@pytest.mark.parametrize("contents", [mark(64, 1), {"a": mark(64, 1)}, [mark(64, 1)] * 5])
+def test_of_a_collective_call_the_rest_is_plain(contents: object) -> None:
+    head = head_of(contents)
+    with contextlib.suppress(ProtocolError):
+        (message,) = feed(Decoder(Role.NODE, LIMIT), Header(Kind.PART, 7, len(head), 0).pack() + head)
+        raise AssertionError(message)
 
 
 def test_a_message_of_our_own_has_no_such_value() -> None:

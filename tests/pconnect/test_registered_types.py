@@ -52,7 +52,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def transmit(value: object) -> Any:
-    return codec.unpack(codec.pack(value))
+    return codec.decode(codec.pack(value), 0).finish()
 
 
 def test_a_registered_class_arrives_wherever_it_stands() -> None:
@@ -103,16 +103,12 @@ def test_a_to_value_that_returns_its_own_kind_ends() -> None:
         codec.encode(Point(1, 2))
 
 
-def finish(value: object) -> object:
-    return codec.decode(codec.pack(value), 0).finish()
-
-
 def test_an_error_of_from_value_is_one_of_this_value() -> None:
     register_type(Point, "test.Point", lambda _: 5, from_value)
     with pytest.raises(
         UnreadableValueError, match=r"'test\.Point' arrived, but its from_value raised TypeError"
     ) as caught:
-        finish([Point(1, 2)])
+        transmit([Point(1, 2)])
     assert isinstance(caught.value.__cause__, TypeError)
     assert not isinstance(caught.value, UnavailableTypeError)
 
@@ -122,6 +118,20 @@ def test_a_name_that_is_not_registered_here_says_what_to_do() -> None:
         UnavailableTypeError, match=r"'os\.system' arrived.* call pconnect\.register_type here"
     ):
         codec.decode(head_of([mark(64, "os.system", "ls")]), 0).finish()
+
+
+def test_it_is_made_when_it_is_taken_and_not_before() -> None:
+    calls = []
+    register_type(Point, "test.Point", to_value, lambda value: calls.append(value) or Point(*value))  # type: ignore[func-returns-value]
+    array = np.arange(1000.0)
+    head, (buffer,) = codec.encode([array, Point(3, 4)])
+    incoming = codec.decode(head, buffer.nbytes)
+    incoming.buffers[0][:] = buffer
+    with pytest.raises(UnreadableValueError, match="not made at once"):
+        incoming.finish(at_once=True)
+    assert calls == []
+    received: Any = incoming.finish()
+    assert calls == [(3, 4)] and received[1].y == 4 and (received[0] == array).all()
 
 
 def test_where_no_such_value_belongs_it_is_an_error_of_the_peer() -> None:

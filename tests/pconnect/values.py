@@ -275,6 +275,8 @@ def _assert_same_masked(sent: Any, received: Any) -> None:
 
 
 def _assert_same_array(sent: npt.NDArray[Any], received: npt.NDArray[Any]) -> None:
+    if received is sent:  # the own value, as from a collective call
+        return
     assert describe_dtype(received.dtype) == describe_dtype(sent.dtype)
     assert received.dtype == sent.dtype
     assert received.shape == sent.shape
