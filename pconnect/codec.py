@@ -259,6 +259,8 @@ def _split(head: memoryview) -> tuple[list[Any], int, memoryview]:
     if type(table) is not list:
         raise ProtocolError("the head does not begin with a table of buffers")
     part_count = table.pop(0) if table and type(table[0]) is int else 0
+    if part_count < 0:
+        raise ProtocolError("the head announces a negative number of parts")
     for _ in range(part_count + 1):  # it ends with the data, whatever the number
         skimmer.skip()
     return table, part_count, head[border:]
