@@ -1,6 +1,7 @@
 # make demo    three servers on this machine do real work, checked against plain numpy
 # make test    lint, types and all tests
 # Both make their own environment in .venv; nothing else has to be installed but Python 3.11 with pip.
+# make bench, make bench-peers    how fast it is, beside a plain socket, and beside other systems (in .venv-peers)
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,7 +11,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --editable
 # Tests and demonstrations start many processes: each module is compiled once, not in each of them.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test check coverage bench clean
+.PHONY: demo test check coverage bench bench-peers clean
 
 demo: .venv/demo.stamp
 	$(BIN)/pserver demo
@@ -36,13 +37,17 @@ coverage: check
 bench: .venv/dev.stamp
 	$(BIN)/python -m tests.benchmarks
 
-clean:
-	rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+# The peers have an environment of their own, so that what they need never decides what this package is tested with.
+bench-peers: .venv-peers/peers.stamp
+	.venv-peers/bin/python -m tests.benchmarks.peers
 
-# The environment and what is installed in it, each once, and again after a change of what is needed.
-.venv/made.stamp:
+clean:
+	rm -rf .venv .venv-peers .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+
+# The environments and what is installed in them, each once, and again after a change of what is needed.
+.venv/made.stamp .venv-peers/made.stamp: %/made.stamp:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $*
 	touch $@
 
 .venv/demo.stamp: .venv/made.stamp pyproject.toml
@@ -52,3 +57,8 @@ clean:
 .venv/dev.stamp: .venv/made.stamp pyproject.toml
 	$(INSTALL) '.[dev,demo]'
 	touch $@ .venv/demo.stamp
+
+.venv-peers/peers.stamp: .venv-peers/made.stamp pyproject.toml tests/benchmarks/peers/requirements.txt
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check --editable . \
+		--requirement tests/benchmarks/peers/requirements.txt
+	touch $@

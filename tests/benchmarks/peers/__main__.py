@@ -1,0 +1,67 @@
+"""Have this package and its peers do the same work by turns, and print and draw how fast they are.
+
+The peers are started once and then measured in rounds, all of them in each; everything stays on the loopback address.
+"""
+
+import argparse
+import os
+import platform
+import ssl
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from tests.benchmarks.peers.chart import save_chart
+from tests.benchmarks.peers.measure import HOMES, compare
+from tests.benchmarks.peers.table import table
+
+_PACKAGES = ("pserver", "numpy", "distributed", "rpyc", "ipyparallel", "pyzmq", "mpi4py", "openmpi")
+
+
+def main() -> None:
+    """Measure, print the table, write the chart."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.peers", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9, help="how many rounds, besides one to warm up")
+    parser.add_argument(
+        "--chart", type=Path, default=Path("peers.png"), help="where to write the chart (PNG)"
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="peer", help=f"some of: {', '.join(HOMES)}; all if there is none"
+    )
+    arguments = parser.parse_args()
+    if arguments.rounds < 1:
+        parser.error("--rounds: at least one is needed")
+    if unknown := set(arguments.names) - set(HOMES):
+        parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(HOMES)}")
+    begin = time.monotonic()
+    with compare(arguments.names or list(HOMES), arguments.rounds) as comparison:
+        print(*_circumstances(arguments.rounds), table(comparison), sep="\n")
+        title = f"Median of {arguments.rounds} rounds;\nthe lines go from the least to the most"
+        save_chart(comparison, title, arguments.chart)
+    print(f"\nThe chart is {arguments.chart}. {time.monotonic() - begin:.0f} s in all.")
+
+
+def _circumstances(rounds: int) -> Iterator[str]:
+    load = os.getloadavg()[0]
+    yield f"{_processor()}, {os.cpu_count()} processors, load {load:.1f}; loopback; {rounds} rounds by turns"
+    yield f"Python {platform.python_version()}, {ssl.OPENSSL_VERSION.rsplit(' ', 4)[0]}, {', '.join(_versions())}"
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "processor"
+    )
+
+
+def _versions() -> Iterator[str]:
+    for name in _PACKAGES:
+        try:
+            yield f"{name} {metadata.version(name)}"
+        except metadata.PackageNotFoundError:
+            continue
+
+
+if __name__ == "__main__":
+    main()

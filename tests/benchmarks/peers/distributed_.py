@@ -1,0 +1,92 @@
+"""Dask's distributed scheduler in the comparison, over TLS with certificates made for the occasion."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import dask
+from distributed import Client, LocalCluster
+from distributed.security import Security
+
+from tests.benchmarks.peers.peer import SERVERS, Floats, Peer, seconds
+
+_TIMEOUT = 60
+
+
+def touch(array: Floats) -> int:
+    """Use an array, so that the worker which runs this must have it."""
+    return array.nbytes
+
+
+class Nothing:
+    """An actor with a method that does nothing: calls go straight to its worker, not through the scheduler."""
+
+    def call(self) -> float:
+        return 1.0
+
+
+class Dask(Peer):
+    """A scheduler and `SERVERS` workers with a process each."""
+
+    encryption = "TLS 1.3"
+    note = "client and workers talk directly (direct=True), not through the scheduler. A call is one of an actor."
+
+    def __init__(self, client: Any, array: Floats) -> None:
+        self._client = client
+        self._array = array
+        self._workers = sorted(client.scheduler_info(n_workers=-1)["workers"])
+        self._kept = self._scatter()
+        self._actor = client.submit(Nothing, actor=True, workers=self._workers[:1]).result(_TIMEOUT)
+
+    def _scatter(self, **options: Any) -> Any:
+        options = {"workers": self._workers[:1]} | options
+        return self._client.scatter(self._array, hash=False, direct=True, timeout=_TIMEOUT, **options)
+
+    def connect(self) -> float:
+        begin = time.perf_counter()
+        client = Client(
+            self._client.scheduler.address,
+            security=self._client.security,
+            set_as_default=False,
+            timeout=_TIMEOUT,
+        )
+        end = time.perf_counter()
+        client.close(_TIMEOUT)
+        return end - begin
+
+    def call(self) -> float:
+        return seconds(lambda: self._actor.call().result(_TIMEOUT))
+
+    def put(self) -> float:
+        return seconds(self._scatter)
+
+    def get(self) -> float:
+        return seconds(lambda: self._client.gather(self._kept, direct=True))
+
+    def relay(self) -> float:
+        array = self._scatter()  # anew, or the second worker would have it from the last time
+        task = {"workers": self._workers[1:2], "pure": False}
+        return seconds(lambda: self._client.submit(touch, array, **task).result(_TIMEOUT))
+
+    def bcast(self) -> float:
+        return seconds(lambda: self._scatter(workers=self._workers, broadcast=True))
+
+
+@contextlib.contextmanager
+def start(array: Floats) -> Iterator[Peer]:
+    """Start scheduler and workers, and connect to them."""
+    options = {
+        "n_workers": SERVERS,
+        "threads_per_worker": 1,
+        "host": "127.0.0.1",
+        "dashboard_address": None,
+        "security": Security.temporary(),
+        "silence_logs": logging.CRITICAL,
+    }
+    # A warning that arrays do not belong into a graph of tasks is meant for other programs than this.
+    quiet = dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"})
+    with quiet, LocalCluster(**options) as cluster, Client(cluster, timeout=_TIMEOUT) as client:
+        client.wait_for_workers(SERVERS, timeout=_TIMEOUT)
+        yield Dask(client, array)

@@ -1,0 +1,158 @@
+"""MPI in the comparison: mpi4py with Open MPI, over TCP as between machines.
+
+The ranks are started by mpiexec. To measure them between the others, each is connected with this process by a local
+socket and told when to begin; until then it sleeps. Ranks that wait inside MPI keep the processors busy all the time.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tests.benchmarks.peers.peer import SERVERS, CannotError, Floats, Peer
+
+RANKS = SERVERS + 1  # rank 0 is the client
+REPORT = struct.Struct("!d")  # the seconds that a rank measured; the longest count
+_START_SECONDS = 60.0
+_WORK_SECONDS = 60.0
+
+# What can be asked for, and which ranks take part.
+PARTICIPANTS: Mapping[str, range] = {
+    "call": range(2),
+    "put": range(2),
+    "get": range(2),
+    "relay": range(1, 3),
+    "bcast": range(RANKS),
+    "allreduce": range(1, RANKS),
+}
+CODES = {name: code for code, name in enumerate(PARTICIPANTS)}
+
+# Open MPI listens at all addresses and asks nobody who he is: it gets a network of its own, see `mpi_launch`.
+_ALONE = [
+    "unshare",
+    "--user",
+    "--map-root-user",
+    "--net",
+    sys.executable,
+    "-m",
+    "tests.benchmarks.peers.mpi_launch",
+]
+
+# Without "sm" among the transports of bytes there is no shared memory. Ranks that share a processor let each other have
+# it while they wait.
+_OPTIONS = ["--oversubscribe", "--bind-to", "none"]
+_OPTIONS += ["--mca", "pml", "ob1", "--mca", "btl", "tcp,self", "--mca", "btl_tcp_if_include", "lo"]
+_OPTIONS += ["--mca", "mpi_yield_when_idle", "1"]
+
+# In the namespace everybody is root, which Open MPI does not like.
+_ENVIRONMENT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+
+
+class Mpi(Peer):
+    """Ranks 0, the client, to 4."""
+
+    note = (
+        "not encrypted, and the processes of one job, started together: they trust each other. Send and Recv of "
+        "buffers over TCP; a call is 8 bytes there and back, without any code to run."
+    )
+
+    def __init__(self, ranks: Mapping[int, socket.socket]) -> None:
+        self._ranks = ranks
+
+    def _run(self, name: str) -> float:
+        ranks = [self._ranks[rank] for rank in PARTICIPANTS[name]]
+        for sock in ranks:
+            sock.sendall(bytes([CODES[name]]))
+        reports: list[float] = [REPORT.unpack(_receive(sock, REPORT.size))[0] for sock in ranks]
+        return max(reports)
+
+    def connect(self) -> float:
+        raise CannotError("nobody can join a job that runs")
+
+    def call(self) -> float:
+        return self._run("call")
+
+    def put(self) -> float:
+        return self._run("put")
+
+    def get(self) -> float:
+        return self._run("get")
+
+    def relay(self) -> float:
+        return self._run("relay")
+
+    def bcast(self) -> float:
+        return self._run("bcast")
+
+    def allreduce(self) -> float:
+        return self._run("allreduce")
+
+
+def _receive(sock: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        part = sock.recv(count - len(data))
+        if not part:
+            raise ConnectionResetError("a rank has ended")
+        data += part
+    return data
+
+
+@contextlib.contextmanager
+def start(array: Floats) -> Iterator[Peer]:
+    """Start the ranks, and end them by closing what they wait for."""
+    program = Path(sys.executable).with_name("mpiexec")
+    if not program.exists():
+        raise FileNotFoundError("mpiexec is not installed in this environment")
+    if shutil.which("unshare") is None:
+        raise FileNotFoundError("unshare (util-linux) is not installed")
+    with contextlib.ExitStack() as stack:
+        path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peers-mpi-")), "control")
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(os.fspath(path))
+        listener.listen(RANKS)
+        rank = [sys.executable, "-m", "tests.benchmarks.peers.mpi_rank", os.fspath(path), str(array.size)]
+        process = subprocess.Popen(
+            [*_ALONE, os.fspath(program), "-n", str(RANKS), *_OPTIONS, *rank],
+            env=os.environ | _ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        stack.callback(_end, process)
+        ranks = _accept(listener, process)
+        for sock in ranks.values():
+            stack.callback(sock.close)
+            sock.settimeout(_WORK_SECONDS)
+        yield Mpi(ranks)
+
+
+def _accept(listener: socket.socket, process: subprocess.Popen[bytes]) -> dict[int, socket.socket]:
+    """Wait for the ranks, or for the end of mpiexec."""
+    listener.settimeout(0.2)
+    deadline = time.monotonic() + _START_SECONDS
+    ranks: dict[int, socket.socket] = {}
+    while len(ranks) < RANKS:
+        if process.poll() is not None:
+            raise RuntimeError(f"mpiexec ended with {process.returncode}")
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{len(ranks)} of {RANKS} ranks are there after {_START_SECONDS:.0f} s")
+        with contextlib.suppress(TimeoutError):
+            sock, _ = listener.accept()
+            sock.settimeout(_START_SECONDS)
+            ranks[_receive(sock, 1)[0]] = sock
+    return ranks
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # mpiexec ends its ranks
+        process.wait(10)

@@ -1,0 +1,65 @@
+"""This package in the comparison: a network of four engines."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pconnect
+from tests.benchmarks.ours import Server, Work, running_server
+from tests.benchmarks.peers.peer import SERVERS, Floats, Peer, seconds
+
+_TIMEOUT = 60.0
+
+
+class Ours(Peer):
+    """A network of the client and `SERVERS` engines."""
+
+    encryption = "TLS 1.3"
+    note = "connecting includes the login with TLS-SRP, and starts an engine. A call is reval and precv of a scalar."
+
+    def __init__(self, server: Server, net: pconnect.Network, array: Floats) -> None:
+        self._server = server
+        self._net = net
+        self._array = array
+        self._work = Work(net, array)
+
+    def connect(self) -> float:
+        begin = time.perf_counter()
+        net = self._server.connect(1)
+        end = time.perf_counter()
+        net.close()
+        return end - begin
+
+    def call(self) -> float:
+        return seconds(self._work.ask)
+
+    def put(self) -> float:
+        return seconds(self._work.put)
+
+    def get(self) -> float:
+        return seconds(self._work.get)
+
+    def relay(self) -> float:
+        return seconds(self._work.relay)
+
+    def bcast(self) -> float:
+        bcast: Any = pconnect.bcast  # looked up before the engines begin to wait for it
+
+        def work() -> None:
+            command = pconnect.reval("b = bcast(None, sockets, root=0)", self._net)
+            bcast(self._array, self._net, root=0)
+            command.result(_TIMEOUT)
+
+        return seconds(work)
+
+    def allreduce(self) -> float:
+        source = "b = allreduce(a, sockets[1:])"
+        return seconds(lambda: pconnect.reval(source, self._net).result(_TIMEOUT))
+
+
+@contextlib.contextmanager
+def start(array: Floats) -> Iterator[Peer]:
+    """Start a server, and connect to it as often as there are engines."""
+    with running_server() as server, server.connect(SERVERS) as net:
+        yield Ours(server, net, array)

@@ -1,0 +1,178 @@
+"""RPyC in the comparison, over TLS with certificates on both sides.
+
+RPyC has no call for arrays; what it sends by value is bytes. As it comes, it compresses them, waits for Nagle's
+algorithm, and copies the rest of a message again after each 64 kB of it. What is here is what a patient user can make
+of it with its own classes: no compression, TCP_NODELAY, and many calls of one block each, some on the way at once.
+"""
+
+import contextlib
+import functools
+import multiprocessing
+import secrets
+import socket
+import ssl
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rpyc
+from rpyc.core.channel import Channel
+from rpyc.core.stream import SocketStream
+from rpyc.utils.authenticators import SSLAuthenticator
+from rpyc.utils.factory import connect_channel
+from rpyc.utils.server import ThreadedServer
+
+from srp_tools.certificates import NetworkAuthority, NodeKey
+from tests.benchmarks.peers.peer import Floats, Peer, seconds
+
+_BLOCK_BYTES = 2**19  # of 64 kB to 2 MiB the best
+_WINDOW = 4  # calls on the way
+_TIMEOUT = 60
+
+
+class Worker(rpyc.Service):  # type: ignore[misc] # rpyc has no types
+    """What a server can be asked for; one for all its connections."""
+
+    def __init__(self, identity: dict[str, str]) -> None:
+        self._identity = identity
+        self._view = memoryview(b"")
+        self._other: Any = None
+
+    def exposed_call(self) -> float:
+        return 1.0
+
+    def exposed_begin(self, count: int) -> None:
+        self._view = np.empty(count, np.uint8).data
+
+    def exposed_store(self, start: int, block: bytes) -> None:
+        self._view[start : start + len(block)] = block
+
+    def exposed_load(self, start: int) -> bytes:
+        return bytes(self._view[start : start + _BLOCK_BYTES])
+
+    def exposed_meet(self, port: int) -> None:
+        self._other = _connect(port, self._identity).root
+
+    def exposed_fetch(self, count: int) -> None:
+        _fetch(self._other, np.empty(count, np.uint8).data)
+
+
+def _store(worker: Any, view: memoryview) -> None:
+    """Bring bytes to a worker, in blocks."""
+    worker.begin(len(view))
+    store = rpyc.async_(worker.store)
+    starts = range(0, len(view), _BLOCK_BYTES)
+    _in_flight(starts, lambda start: store(start, bytes(view[start : start + _BLOCK_BYTES])), lambda *_: None)
+
+
+def _fetch(worker: Any, view: memoryview) -> None:
+    """Bring the bytes of a worker here, in blocks."""
+
+    def keep(start: int, block: bytes) -> None:
+        view[start : start + len(block)] = block
+
+    _in_flight(range(0, len(view), _BLOCK_BYTES), rpyc.async_(worker.load), keep)
+
+
+def _in_flight(starts: range, call: Callable[[int], Any], keep: Callable[[int, Any], None]) -> None:
+    calls: deque[tuple[int, Any]] = deque()
+    for start in starts:
+        if len(calls) == _WINDOW:
+            first, answer = calls.popleft()
+            keep(first, answer.value)
+        calls.append((start, call(start)))
+    for first, answer in calls:
+        keep(first, answer.value)
+
+
+def _connect(port: int, identity: dict[str, str]) -> Any:
+    options = {"ssl_version": ssl.PROTOCOL_TLS_CLIENT, "check_hostname": False, **identity}
+    stream = SocketStream.ssl_connect("127.0.0.1", port, options, nodelay=True)
+    return connect_channel(Channel(stream, compress=False), config={"sync_request_timeout": _TIMEOUT})
+
+
+def _serve(identity: dict[str, str], ports: Connection) -> None:
+    Channel.COMPRESSION_THRESHOLD = 2**62  # a server has no option for it
+    server = ThreadedServer(
+        Worker(identity),
+        hostname="127.0.0.1",
+        port=0,
+        authenticator=SSLAuthenticator(ssl_version=ssl.PROTOCOL_TLS_SERVER, **identity),
+        protocol_config={"sync_request_timeout": _TIMEOUT},
+    )
+    server.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
+    server.listener.listen()  # before somebody hears of the port
+    ports.send(server.port)
+    server.start()
+
+
+class Rpyc(Peer):
+    """Two RPyC servers."""
+
+    encryption = "TLS 1.3"
+    note = "tuned by hand: no zlib, TCP_NODELAY, calls of 512 KiB, 4 at once; as it comes, 64 MiB take 90 times as long."
+
+    def __init__(self, ports: list[int], identity: dict[str, str], array: Floats) -> None:
+        self._connect = functools.partial(_connect, ports[0], identity)
+        self._first, self._second = (_connect(port, identity) for port in ports)
+        self._call = self._first.root.call
+        self._bytes = array.view(np.uint8).data
+        self._second.root.meet(ports[0])
+
+    def connect(self) -> float:
+        begin = time.perf_counter()
+        connection = self._connect()
+        connection.root.call()
+        end = time.perf_counter()
+        connection.close()
+        return end - begin
+
+    def call(self) -> float:
+        return seconds(self._call)
+
+    def put(self) -> float:
+        return seconds(lambda: _store(self._first.root, self._bytes))
+
+    def get(self) -> float:
+        return seconds(lambda: _fetch(self._first.root, np.empty(len(self._bytes), np.uint8).data))
+
+    def relay(self) -> float:
+        fetch = rpyc.timed(self._second.root.fetch, _TIMEOUT)
+        return seconds(lambda: fetch(len(self._bytes)).value)
+
+
+def _make_identity(authority: NetworkAuthority, folder: Path) -> dict[str, str]:
+    key = NodeKey()
+    certificate = authority.sign(key.public_bytes(), 1)
+    identity = key.identity(authority.network_id, 1, certificate, authority.certificate)
+    contents = {
+        "keyfile": identity.key_pem,
+        "certfile": ssl.DER_cert_to_PEM_cert(identity.certificate).encode(),
+        "ca_certs": ssl.DER_cert_to_PEM_cert(identity.authority).encode(),
+    }
+    for name, content in contents.items():
+        Path(folder, name).write_bytes(content)  # in a folder of mode 0700
+    return {name: str(Path(folder, name)) for name in contents}
+
+
+@contextlib.contextmanager
+def start(array: Floats) -> Iterator[Peer]:
+    """Start two servers and connect to both."""
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(prefix="peers-rpyc-") as folder, contextlib.ExitStack() as stack:
+        identity = _make_identity(NetworkAuthority(secrets.token_bytes(16)), Path(folder))
+        ports = []
+        for _ in range(2):
+            ours, theirs = context.Pipe(duplex=False)
+            process = context.Process(target=_serve, args=(identity, theirs), daemon=True)
+            process.start()
+            stack.callback(process.join, 10)
+            stack.callback(process.terminate)
+            theirs.close()
+            ports.append(ours.recv())
+        yield Rpyc(ports, identity, array)
