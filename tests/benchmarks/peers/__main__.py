@@ -7,6 +7,7 @@ import argparse
 import os
 import platform
 import ssl
+import textwrap
 import time
 from collections.abc import Iterator
 from importlib import metadata
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from tests.benchmarks.peers.chart import save_chart
 from tests.benchmarks.peers.measure import HOMES, compare
-from tests.benchmarks.peers.table import table
+from tests.benchmarks.peers.table import WIDTH, table
 
 _PACKAGES = ("pserver", "numpy", "distributed", "rpyc", "ipyparallel", "pyzmq", "mpi4py", "openmpi")
 
@@ -35,17 +36,19 @@ def main() -> None:
     if unknown := set(arguments.names) - set(HOMES):
         parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(HOMES)}")
     begin = time.monotonic()
-    with compare(arguments.names or list(HOMES), arguments.rounds) as comparison:
-        print(*_circumstances(arguments.rounds), table(comparison), sep="\n")
-        title = f"Median of {arguments.rounds} rounds;\nthe lines go from the least to the most"
-        save_chart(comparison, title, arguments.chart)
+    comparison = compare(arguments.names or list(HOMES), arguments.rounds)
+    print(*_circumstances(arguments.rounds), table(comparison), sep="\n")
+    title = f"Median of {arguments.rounds} rounds;\nthe lines go from the least to the most"
+    save_chart(comparison, title, arguments.chart)
     print(f"\nThe chart is {arguments.chart}. {time.monotonic() - begin:.0f} s in all.")
 
 
 def _circumstances(rounds: int) -> Iterator[str]:
-    load = os.getloadavg()[0]
-    yield f"{_processor()}, {os.cpu_count()} processors, load {load:.1f}; loopback; {rounds} rounds by turns"
-    yield f"Python {platform.python_version()}, {ssl.OPENSSL_VERSION.rsplit(' ', 4)[0]}, {', '.join(_versions())}"
+    yield f"{_processor()}, {os.cpu_count()} processors; loopback; {rounds} rounds by turns"
+    openssl = " ".join(ssl.OPENSSL_VERSION.split()[:2])
+    yield from textwrap.wrap(
+        f"Python {platform.python_version()}, {openssl}, {', '.join(_versions())}", WIDTH
+    )
 
 
 def _processor() -> str:

@@ -1,6 +1,5 @@
 """The comparison as a picture: a panel for each work, a bar for each peer."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +23,25 @@ def save_chart(comparison: Comparison, title: str, path: Path) -> None:
     OSError
         The file cannot be written.
     """
-    names = list(dict.fromkeys(name for name, _ in comparison.outcomes))
     rows = -(-(len(WORKS) + 1) // _COLUMNS)
     # Not pyplot, which would look for a display and keep the figure.
     figure = Figure(figsize=(11, 2.35 * rows), layout="constrained")
     panels = figure.subplots(rows, _COLUMNS).ravel()
     for axes, work in zip(panels, WORKS, strict=False):
-        _draw(axes, work, names, comparison)
+        _draw(axes, work, comparison)
     for axes in panels[len(WORKS) :]:
         axes.set_axis_off()
     panels[-1].legend(handles=_legend(), loc="center", frameon=False, fontsize=10, title=title)
     figure.savefig(path, dpi=90, format="png")
 
 
-def _draw(axes: Any, work: Work, names: Sequence[str], comparison: Comparison) -> None:
+def _draw(axes: Any, work: Work, comparison: Comparison) -> None:
+    names = comparison.names
     longest = 0.0
     for place, name in enumerate(names):
         outcome = comparison.outcomes[name, work.method]
         if outcome.reason:
-            axes.text(
-                0, place, f"  {_short(outcome.reason)}", va="center", fontsize=8, style="italic", color="#555"
-            )
+            axes.text(0, place, f"  {outcome.reason}", va="center", fontsize=8, style="italic", color="#555")
             continue
         values = sorted(_value(duration, work) for duration in outcome.rounds)
         middle = _value(outcome.median, work)
@@ -59,7 +56,10 @@ def _draw(axes: Any, work: Work, names: Sequence[str], comparison: Comparison) -
     better = "more" if work.unit == "MB/s" else "less"
     axes.set_title(work.title, fontsize=10.5, loc="left", fontweight="bold")
     axes.set_xlabel(f"{work.unit} ({better} is better)", fontsize=8.5)
-    axes.set_yticks(range(len(names)), names, fontsize=9)
+    plain = {name for name, encryption in comparison.encryption.items() if not encryption}
+    axes.set_yticks(
+        range(len(names)), [f"{name} (plain)" if name in plain else name for name in names], fontsize=9
+    )
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, 1.18 * (longest or 1.0))  # room for the numbers
     axes.tick_params(axis="x", labelsize=8)
@@ -71,11 +71,7 @@ def _value(duration: float, work: Work) -> float:
 
 
 def _digits(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def _short(reason: str) -> str:
-    return reason if len(reason) <= 60 else f"{reason[:57]}..."
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _color(name: str, comparison: Comparison) -> str:

@@ -85,8 +85,14 @@ def start(array: Floats) -> Iterator[Peer]:
         "security": Security.temporary(),
         "silence_logs": logging.CRITICAL,
     }
-    # A warning that arrays do not belong into a graph of tasks is meant for other programs than this.
-    quiet = dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"})
-    with quiet, LocalCluster(**options) as cluster, Client(cluster, timeout=_TIMEOUT) as client:
+    settings = {
+        "distributed.admin.large-graph-warning-threshold": "1GB",  # arrays in a graph of tasks: not our case
+        "distributed.worker.profile.enabled": False,  # or each worker would interrupt itself every 10 ms
+    }
+    with (
+        dask.config.set(settings),
+        LocalCluster(**options) as cluster,
+        Client(cluster, timeout=_TIMEOUT) as client,
+    ):
         client.wait_for_workers(SERVERS, timeout=_TIMEOUT)
         yield Dask(client, array)

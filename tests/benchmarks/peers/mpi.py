@@ -59,8 +59,8 @@ class Mpi(Peer):
     """Ranks 0, the client, to 4."""
 
     note = (
-        "not encrypted, and the processes of one job, started together: they trust each other. Send and Recv of "
-        "buffers over TCP; a call is 8 bytes there and back, without any code to run."
+        "the processes of one job, started together. Send and Recv of buffers over TCP, no shared memory; a call is 8 "
+        "bytes there and back, without any code to run."
     )
 
     def __init__(self, ranks: Mapping[int, socket.socket]) -> None:

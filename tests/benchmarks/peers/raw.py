@@ -8,7 +8,7 @@ import numpy as np
 from tests.benchmarks.peers.peer import CannotError, Floats, Peer, seconds
 from tests.benchmarks.raw import RawPeer, raw_peer
 
-_NO_COLLECTIVES = "two sockets are no group; others are compared with 'client to server'"
+_NO_COLLECTIVES = "two processes are no group: compare with one transfer"
 
 
 class RawSocket(Peer):

@@ -115,7 +115,7 @@ class Rpyc(Peer):
     """Two RPyC servers."""
 
     encryption = "TLS 1.3"
-    note = "tuned by hand: no zlib, TCP_NODELAY, calls of 512 KiB, 4 at once; as it comes, 64 MiB take 90 times as long."
+    note = "tuned by hand: no zlib, TCP_NODELAY, calls of 512 KiB, 4 at once; as it comes, 64 MiB take some 20 s."
 
     def __init__(self, ports: list[int], identity: dict[str, str], array: Floats) -> None:
         self._connect = functools.partial(_connect, ports[0], identity)

@@ -8,7 +8,7 @@ from tests.benchmarks.peers.peer import WORKS, Work
 from tests.benchmarks.timing import Sample
 
 _LINE = "{:35} {:15} {:28} {:>8}"
-_WIDTH = 100
+WIDTH = 110  # of the text around it; the lines of figures are shorter
 
 
 def table(comparison: Comparison) -> str:
@@ -17,24 +17,19 @@ def table(comparison: Comparison) -> str:
 
 
 def _lines(comparison: Comparison) -> Iterator[str]:
-    names = list(dict.fromkeys(name for name, _ in comparison.outcomes))
     yield _LINE.format("", "", "median (min..max)", "to raw")
     for work in WORKS:
         yield ""
-        for index, name in enumerate(names):
+        for index, name in enumerate(comparison.names):
             outcome = comparison.outcomes[name, work.method]
-            title = work.title if index == 0 else ""
-            if outcome.reason:
-                yield _LINE.format(title, name, f"-- {outcome.reason}", "")[: _WIDTH + 20].rstrip()
-            else:
-                ratio = comparison.to_raw(name, work)
-                ratio_text = "" if ratio is None else f"{ratio:.2f} x"
-                yield _LINE.format(title, name, figure(outcome, work), ratio_text).rstrip()
+            text = f"-- {outcome.reason}" if outcome.reason else figure(outcome, work)
+            ratio = _ratio(comparison.to_raw(name, work))
+            yield _LINE.format(work.title if index == 0 else "", name, text, ratio).rstrip()
     yield ""
     for name, note in comparison.notes.items():
         encryption = comparison.encryption[name] or "NOT ENCRYPTED"
         yield from textwrap.wrap(
-            f"{name}: {encryption}; {note}", _WIDTH, initial_indent="  ", subsequent_indent="    "
+            f"{name}: {encryption}; {note}", WIDTH, initial_indent="  ", subsequent_indent="    "
         )
     yield "  to raw: of rates (MB/s: more is better) and of times (ms: less is better), to the " + RAW
 
@@ -42,3 +37,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
 def figure(outcome: Outcome, work: Work) -> str:
     """Return the median and the spread of the rounds."""
     return Sample(outcome.rounds).text(work.unit)
+
+
+def _ratio(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f} x" if ratio < 10 else f"{ratio:.0f} x"

@@ -1,0 +1,143 @@
+"""A peer in a process of its own, so that the threads which some of them keep busy do not slow down the others.
+
+The process is told by a pipe what to do, and answers with what it measured or why it could not. It ends, and with it
+all that it started, when the pipe is closed, also by the end of this process.
+"""
+
+import contextlib
+import importlib
+import multiprocessing
+import signal
+import statistics
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from types import FrameType
+from typing import NamedTuple
+
+import numpy as np
+
+from tests.benchmarks.peers.peer import Peer
+from tests.benchmarks.timing import TRANSFER_BYTES
+
+_START_SECONDS = 90.0
+_WORK_SECONDS = 90.0
+_END_SECONDS = 60.0
+_REASON_LENGTH = 60  # has room in the table
+
+
+class FailedError(Exception):
+    """A peer could not do its work; the text says why."""
+
+
+class _Failure(NamedTuple):
+    reason: str
+
+
+class _Introduction(NamedTuple):
+    encryption: str
+    note: str
+
+
+class Apart:
+    """A peer that is there and waits for work.
+
+    Parameters
+    ----------
+    home
+        The module of the peer, with a function `start`: a context manager that takes an array and yields a `Peer`.
+
+    Raises
+    ------
+    FailedError
+        It could not be started, for instance because it is not installed.
+    """
+
+    def __init__(self, home: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_live, args=(home, theirs))
+        self._process.start()
+        theirs.close()
+        try:
+            introduction = self._answer(_START_SECONDS)
+        except BaseException:
+            self.close()
+            raise
+        assert isinstance(introduction, _Introduction)
+        self.encryption, self.note = introduction
+
+    def measure(self, method: str, repeats: int) -> float:
+        """Have it do a work some times; return the median of the seconds."""
+        self._pipe.send((method, repeats))
+        duration = self._answer(_WORK_SECONDS)
+        assert isinstance(duration, float)
+        return duration
+
+    def close(self) -> None:
+        """End it in order, or, if that takes too long, at once."""
+        self._pipe.close()
+        self._process.join(_END_SECONDS)
+        if self._process.is_alive():
+            self._process.terminate()
+            self._process.join()
+
+    def _answer(self, limit: float) -> object:
+        # A little more than it has itself: it should have the time to tell what it waited for.
+        if not self._pipe.poll(limit + 5):
+            raise FailedError(f"silent for {limit + 5:.0f} s")
+        try:
+            answer: object = self._pipe.recv()
+        except EOFError:
+            raise FailedError("its process died") from None
+        if isinstance(answer, _Failure):
+            raise FailedError(answer.reason)
+        return answer
+
+
+def _live(home: str, pipe: Connection) -> None:
+    """Be the other process: start the peer, do what is asked for, end it."""
+    array = np.random.default_rng(1).standard_normal(TRANSFER_BYTES // 8)
+    with contextlib.ExitStack() as stack:
+        try:
+            with _limit(_START_SECONDS):
+                peer: Peer = stack.enter_context(importlib.import_module(home).start(array))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and the others are measured
+            pipe.send(_Failure(f"not started: {_reason(error)}"))
+            return
+        pipe.send(_Introduction(peer.encryption, peer.note))
+        with contextlib.suppress(EOFError):
+            while True:
+                pipe.send(_measure(peer, *pipe.recv()))
+
+
+def _measure(peer: Peer, method: str, repeats: int) -> float | _Failure:
+    try:
+        with _limit(_WORK_SECONDS):
+            work: Callable[[], float] = getattr(peer, method)
+            return statistics.median(work() for _ in range(repeats))
+    except Exception as error:  # noqa: BLE001 - as above
+        return _Failure(_reason(error))
+
+
+@contextlib.contextmanager
+def _limit(limit: float) -> Iterator[None]:
+    """Raise TimeoutError in the block when the limit has passed, whatever library waits for whatever there."""
+
+    def give_up(_signal: int, _frame: FrameType | None) -> None:
+        raise TimeoutError(f"nothing came of it within {limit:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, limit)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _reason(error: BaseException) -> str:
+    """Return the beginning of what an error says, and of the first error in a group."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if len(line) <= _REASON_LENGTH else f"{line[: _REASON_LENGTH - 3]}..."
