@@ -9,6 +9,7 @@ import importlib
 import multiprocessing
 import signal
 import statistics
+import sys
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from types import FrameType
@@ -22,7 +23,11 @@ from tests.benchmarks.timing import TRANSFER_BYTES
 _START_SECONDS = 90.0
 _WORK_SECONDS = 90.0
 _END_SECONDS = 60.0
+_KILL_SECONDS = 10.0
 _REASON_LENGTH = 60  # has room in the table
+
+
+_DIED = "its process died"
 
 
 class FailedError(Exception):
@@ -68,18 +73,22 @@ class Apart:
 
     def measure(self, method: str, repeats: int) -> float:
         """Have it do a work some times; return the median of the seconds."""
-        self._pipe.send((method, repeats))
+        try:
+            self._pipe.send((method, repeats))
+        except BrokenPipeError:
+            raise FailedError(_DIED) from None
         duration = self._answer(_WORK_SECONDS)
         assert isinstance(duration, float)
         return duration
 
     def close(self) -> None:
-        """End it in order, or, if that takes too long, at once."""
+        """End it in order, or, if that takes too long, anyhow."""
         self._pipe.close()
         self._process.join(_END_SECONDS)
         if self._process.is_alive():
             self._process.terminate()
-            self._process.join()
+            self._process.join(_KILL_SECONDS)
+            self._process.kill()
 
     def _answer(self, limit: float) -> object:
         # A little more than it has itself: it should have the time to tell what it waited for.
@@ -87,8 +96,8 @@ class Apart:
             raise FailedError(f"silent for {limit + 5:.0f} s")
         try:
             answer: object = self._pipe.recv()
-        except EOFError:
-            raise FailedError("its process died") from None
+        except (EOFError, ConnectionResetError):
+            raise FailedError(_DIED) from None
         if isinstance(answer, _Failure):
             raise FailedError(answer.reason)
         return answer
@@ -96,6 +105,7 @@ class Apart:
 
 def _live(home: str, pipe: Connection) -> None:
     """Be the other process: start the peer, do what is asked for, end it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended also then
     array = np.random.default_rng(1).standard_normal(TRANSFER_BYTES // 8)
     with contextlib.ExitStack() as stack:
         try:

@@ -110,7 +110,7 @@ def _measure(work: Work, peers: Mapping[str, Apart], turn: int, comparison: Comp
         time.sleep(_PAUSE_SECONDS)
         try:
             duration = peers[name].measure(work.method, work.repeats)
-        except (FailedError, OSError) as error:
+        except FailedError as error:
             outcome.reason = str(error)
         else:
             if turn:
