@@ -24,6 +24,7 @@ class Ipyparallel(Peer):
 
     def __init__(self, cluster: Any, client: Any, array: Floats) -> None:
         self._cluster = cluster
+        self._client = client
         self._all = client[:]
         self._first = client[client.ids[0]]
         self._array = array
@@ -47,7 +48,9 @@ class Ipyparallel(Peer):
         return seconds(lambda: self._push(self._first))
 
     def get(self) -> float:
-        return seconds(lambda: self._first.pull("a", block=False).get(_TIMEOUT))
+        duration = seconds(lambda: self._first.pull("a", block=False).get(_TIMEOUT))
+        self._client.purge_local_results("all")  # or the client would keep every array it ever got
+        return duration
 
     def relay(self) -> float:
         raise CannotError("engines are not connected with each other")
@@ -63,7 +66,8 @@ def start(array: Floats) -> Iterator[Peer]:
         cluster = ipyparallel.Cluster(
             n=SERVERS,
             controller_ip="127.0.0.1",
-            controller_args=["--IPController.enable_curve=True"],
+            # Without a data base the controller does not keep every array that it ever saw.
+            controller_args=["--IPController.enable_curve=True", "--nodb"],
             profile_dir=str(Path(folder, "profile")),
             log_level=logging.ERROR,
         )
