@@ -2,12 +2,11 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pconnect
 from tests.benchmarks.ours import Server, Work, running_server
-from tests.benchmarks.peers.peer import SERVERS, CannotError, Floats, Peer, seconds
+from tests.benchmarks.peers.peer import SERVERS, Floats, Peer, seconds
 
 _TIMEOUT = 60.0
 
@@ -44,27 +43,16 @@ class Ours(Peer):
         return seconds(self._work.relay)
 
     def bcast(self) -> float:
-        bcast = _collective("bcast")
-
         def work() -> None:
             command = pconnect.reval("b = bcast(None, sockets, root=0)", self._net)
-            bcast(self._array, self._net, root=0)
+            pconnect.bcast(self._array, self._net, root=0, timeout=_TIMEOUT)
             command.result(_TIMEOUT)
 
         return seconds(work)
 
     def allreduce(self) -> float:
-        _collective("allreduce")
         source = "b = allreduce(a, sockets[1:])"
         return seconds(lambda: pconnect.reval(source, self._net).result(_TIMEOUT))
-
-
-def _collective(name: str) -> Callable[..., Any]:
-    """Return a function for all nodes; without it, engines would be told to call what they do not have."""
-    if name not in pconnect.__all__:
-        raise CannotError(f"this version has no {name}")
-    function: Callable[..., Any] = getattr(pconnect, name)
-    return function
 
 
 @contextlib.contextmanager
