@@ -39,14 +39,3 @@ def test_from_server_to_client(net: Network) -> None:
     assert GIB <= peak.grown <= 1.1 * GIB
     reval("psend(peak.grown, sockets[0])", net[1])
     assert precv(net[1], timeout=LIMIT) <= 0.1 * GIB
-
-
-def test_from_server_to_server(net: Network) -> None:
-    reval(
-        f"from tests.memory import Peak; a = np.ones({GIB // 8}); peak = Peak(); psend(a, sockets[2])", net[1]
-    )
-    reval("from tests.memory import Peak; peak = Peak(); a = precv(sockets[1])", net[2])
-    reval("psend(peak.grown, sockets[0])", net)
-    sender, receiver = (precv(node, timeout=LIMIT) for node in net[1:])
-    assert sender <= 0.1 * GIB
-    assert GIB <= receiver <= 1.1 * GIB

@@ -45,7 +45,7 @@ def test_descriptions_are_part_of_the_protocol(dtype: np.dtype[Any], description
     )
 
 
-@settings(deadline=None)
+@settings(max_examples=50)
 @given(st.one_of(hnp.scalar_dtypes(), hnp.array_dtypes(), hnp.nested_dtypes()))
 def test_any_dtype_there_and_back(dtype: np.dtype[Any]) -> None:
     description = arrays.describe_dtype(dtype)

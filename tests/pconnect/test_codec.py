@@ -82,7 +82,7 @@ values = st.recursive(
     ),
     max_leaves=8,
 )
-quick = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=100)
+quick = settings(suppress_health_check=list(HealthCheck), max_examples=50)
 
 
 @quick

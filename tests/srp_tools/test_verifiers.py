@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from srp_tools.credentials import Credentials
@@ -108,7 +108,6 @@ def test_added_users_are_found(file: VerifierFile, path: Path) -> None:
     assert file.lookup("bob") == file.find("bob")
 
 
-@settings(deadline=None)  # it writes and reads files
 @given(
     salt=st.binary(min_size=1, max_size=255).filter(lambda salt: not (len(salt) % 3 == 2 and salt[0] == 0)),
     zeros=st.integers(0, 80),
@@ -323,7 +322,6 @@ def test_unknown_user_gets_the_same_answer_every_time_and_everywhere(
     assert len({answer.verifier, *(other.verifier for other in others)}) == 7
 
 
-@settings(deadline=None)
 @given(name=st.text())
 def test_any_name_gets_an_answer(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     file = VerifierFile(tmp_path_factory.getbasetemp() / "any-name" / "tpasswd")
