@@ -35,17 +35,17 @@ def main() -> None:
         parser.error("--rounds: at least one is needed")
     if unknown := set(arguments.names) - set(HOMES):
         parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(HOMES)}")
-    begin = time.monotonic()
+    begin, load = time.monotonic(), os.getloadavg()[0]
     comparison = compare(arguments.names or list(HOMES), arguments.rounds)
-    print(*_circumstances(arguments.rounds), table(comparison), sep="\n")
+    print(*_circumstances(arguments.rounds, load), table(comparison), sep="\n")
     title = f"The same work on one machine: loopback, {os.cpu_count()} processors"
     explanation = f"Median of {arguments.rounds} rounds;\nthe lines go from the least to the most"
     save_chart(comparison, title, explanation, arguments.chart)
     print(f"\nThe chart is {arguments.chart}. {time.monotonic() - begin:.0f} s in all.")
 
 
-def _circumstances(rounds: int) -> Iterator[str]:
-    yield f"{_processor()}, {os.cpu_count()} processors; loopback; {rounds} rounds by turns"
+def _circumstances(rounds: int, load: float) -> Iterator[str]:
+    yield f"{_processor()}, {os.cpu_count()} processors; loopback; {rounds} rounds by turns; load before {load:.1f}"
     openssl = " ".join(ssl.OPENSSL_VERSION.split()[:2])
     yield from textwrap.wrap(
         f"Python {platform.python_version()}, {openssl}, {', '.join(_versions())}", WIDTH
