@@ -11,8 +11,8 @@ A value becomes a *head* and a list of *buffers*. The head is two msgpack object
   mark, so a plain list is never mistaken. A buffer stands in the tree as the mark 0; the first in the tree is
   the first of the table.
 
-A value that is nested very deeply has *parts* between the two, see `pconnect.trees`; a table that begins with a number
-says how many. The mark 11 stands for the next part, as 0 does for the next buffer.
+A value that is nested very deeply has *branches* between the two, see `pconnect.trees`; a table that begins with a
+number says how many. The mark 11 stands for the next branch, as 0 does for the next buffer.
 
 Marked lists, rather than extensions that contain msgpack, let msgpack read the whole tree in one pass in C,
 in which nesting costs no recursion; and references without an index cannot name one buffer twice.
@@ -30,7 +30,7 @@ import numpy as np
 
 from pconnect import arrays, optional_types, registered_types
 from pconnect.errors import ProtocolError, UnreadableValueError, UnsupportedValueError
-from pconnect.trees import ATOMS, BUFFER_CODE, BUFFER_KINDS, MAX_NESTED_PARTS, PART_CODE, TreeWriter
+from pconnect.trees import ATOMS, BRANCH_CODE, BUFFER_CODE, BUFFER_KINDS, MAX_NESTED_BRANCHES, TreeWriter
 from pconnect.value_types import LARGE_INT, TABLE, ValueType
 
 __all__ = ["Incoming", "decode", "encode", "pack", "unpack"]
@@ -45,7 +45,7 @@ _NO_BUFFERS: Final = b"\x90"  # a table of length 0
 _BY_CODE: Final = {entry.code: entry for entry in (*TABLE, *optional_types.READERS, registered_types.READER)}
 # What is made when it arrives; the rest, which may import packages and call what users registered, when it is taken.
 _MADE_AT_ONCE: Final = {entry.code: entry for entry in TABLE}
-_MARKS: Final = {code: msgpack.ExtType(code, b"") for code in (BUFFER_CODE, PART_CODE, *_BY_CODE)}
+_MARKS: Final = {code: msgpack.ExtType(code, b"") for code in (BUFFER_CODE, BRANCH_CODE, *_BY_CODE)}
 
 # What constructors raise for parts that do not fit; SystemError is numpy's for code points beyond Unicode.
 _MALFORMED: Final = (
@@ -121,9 +121,9 @@ def _write(value: object, inline_bytes: int | None) -> tuple[bytes, list[memoryv
     tree = writer.write(value)
     packer = _packer()
     try:
-        if writer.parts:
-            table = [len(writer.parts), *writer.table]
-            return b"".join(map(packer.pack, (table, *writer.parts, tree))), writer.buffers
+        if writer.branches:
+            table = [len(writer.branches), *writer.table]
+            return b"".join(map(packer.pack, (table, *writer.branches, tree))), writer.buffers
         return packer.pack(writer.table) + packer.pack(tree), writer.buffers
     except ValueError as error:
         raise UnsupportedValueError(
@@ -157,11 +157,11 @@ class Incoming:
         Flat, writeable bytes, to be filled in this order; none is empty. Gone after `finish`.
     """
 
-    __slots__ = ("_part_count", "_received", "_tree", "buffers")
+    __slots__ = ("_branch_count", "_received", "_tree", "buffers")
 
-    def __init__(self, tree: memoryview, part_count: int, received: list[tuple[int, Any]]) -> None:
-        self._tree = tree  # and the parts before it
-        self._part_count = part_count
+    def __init__(self, tree: memoryview, branch_count: int, received: list[tuple[int, Any]]) -> None:
+        self._tree = tree  # and the branches before it
+        self._branch_count = branch_count
         self._received = received
         self.buffers = [
             view
@@ -190,7 +190,7 @@ class Incoming:
             view.release()  # a bytearray cannot be resized by its new owner while there is a view of it
         self.buffers.clear()
         entries = _MADE_AT_ONCE if at_once else _BY_CODE
-        return _Reader(self._received, entries).read(self._tree, self._part_count)
+        return _Reader(self._received, entries).read(self._tree, self._branch_count)
 
     def first_items(self, count: int) -> list[Any]:
         """Return the first items of a value that is a list; they have to be of msgpack's own types.
@@ -205,7 +205,7 @@ class Incoming:
                 max_buffer_size=self._tree.nbytes, ext_hook=_refuse_extension, timestamp=3
             )
             unpacker.feed(self._tree)
-            for _ in range(self._part_count):
+            for _ in range(self._branch_count):
                 unpacker.skip()
             length = unpacker.read_array_header()
             return [unpacker.unpack() for _ in range(min(count, length))]
@@ -231,14 +231,14 @@ def decode(head: bytes | bytearray | memoryview, payload_bytes: int) -> Incoming
     """
     view = memoryview(head)
     try:
-        table, part_count, tree = _split(view)
+        table, branch_count, tree = _split(view)
         plans = [_plan(entry) for entry in table]
         described = sum(plan[1] for plan in plans)
         if described != payload_bytes:
             raise ProtocolError(
                 f"the head describes {described} bytes of buffers, but {payload_bytes} follow it"
             )
-        return Incoming(tree, part_count, [(plan[0], plan[2]()) for plan in plans])
+        return Incoming(tree, branch_count, [(plan[0], plan[2]()) for plan in plans])
     except ProtocolError:
         raise
     except _MALFORMED as error:
@@ -246,7 +246,7 @@ def decode(head: bytes | bytearray | memoryview, payload_bytes: int) -> Incoming
 
 
 def _split(head: memoryview) -> tuple[list[Any], int, memoryview]:
-    """Return the table, the number of parts, and the rest of the head."""
+    """Return the table, the number of branches, and the rest of the head."""
     if head.nbytes <= _SKIM_BYTES and head[:1].tobytes() == _NO_BUFFERS:
         return [], 0, head[1:]
     # msgpack makes a list as long as its header says before it has seen one item, at each level: some
@@ -258,12 +258,12 @@ def _split(head: memoryview) -> tuple[list[Any], int, memoryview]:
     table = msgpack.unpackb(head[:border], ext_hook=_refuse_extension, timestamp=3)
     if type(table) is not list:
         raise ProtocolError("the head does not begin with a table of buffers")
-    part_count = table.pop(0) if table and type(table[0]) is int else 0
-    if part_count < 0:
-        raise ProtocolError("the head announces a negative number of parts")
-    for _ in range(part_count + 1):  # it ends with the data, whatever the number
+    branch_count = table.pop(0) if table and type(table[0]) is int else 0
+    if branch_count < 0:
+        raise ProtocolError("the head announces a negative number of branches")
+    for _ in range(branch_count + 1):  # it ends with the data, whatever the number
         skimmer.skip()
-    return table, part_count, head[border:]
+    return table, branch_count, head[border:]
 
 
 def _refuse_extension(code: int, _: bytes) -> object:
@@ -281,24 +281,26 @@ def _plan(entry: object) -> tuple[int, int, Callable[[], Any]]:
     raise ProtocolError("not a description of a buffer")
 
 
-_NO_PARTS: Final[deque[tuple[object, int]]] = deque()  # stays empty
+_NO_BRANCHES: Final[deque[tuple[object, int]]] = deque()  # stays empty
 
 
 class _Reader:
-    """Puts one value together while msgpack reads the parts and the tree."""
+    """Puts one value together while msgpack reads the branches and the tree."""
 
-    __slots__ = ("_entries", "_nested", "_open_marks", "_parts", "_received")
+    __slots__ = ("_branches", "_entries", "_nested", "_open_marks", "_received")
 
     def __init__(self, received: list[tuple[int, Any]], entries: Mapping[int, ValueType]) -> None:
         self._received = received[::-1]
         self._entries = entries
         self._open_marks = 0
-        self._parts = _NO_PARTS  # read and not used: the value, and how many parts are in each other there
+        self._branches = (
+            _NO_BRANCHES  # read and not used: the value, and how many branches are in each other there
+        )
 
-    def read(self, tree: memoryview, part_count: int) -> object:
+    def read(self, tree: memoryview, branch_count: int) -> object:
         try:
-            if part_count:
-                tree = self._read_parts(tree, part_count)
+            if branch_count:
+                tree = self._read_branches(tree, branch_count)
             # A timestamp, which we never write, becomes a datetime rather than a type of msgpack.
             value = msgpack.unpackb(
                 tree, strict_map_key=False, unicode_errors="surrogatepass", timestamp=3,
@@ -310,13 +312,13 @@ class _Reader:
             raise ProtocolError(f"malformed value: {type(error).__name__}: {error!s:.200}") from error
         if self._open_marks:
             raise ProtocolError("malformed value: a mark that does not begin a list")
-        if self._received or self._parts:
-            raise ProtocolError("malformed value: a buffer, or a part, that does not belong to it")
+        if self._received or self._branches:
+            raise ProtocolError("malformed value: a buffer, or a branch, that does not belong to it")
         return value
 
-    def _read_parts(self, head: memoryview, count: int) -> memoryview:
-        """Read all parts; return the tree, which follows them."""
-        self._parts = deque()
+    def _read_branches(self, head: memoryview, count: int) -> memoryview:
+        """Read all branches; return the tree, which follows them."""
+        self._branches = deque()
         unpacker = msgpack.Unpacker(
             max_buffer_size=head.nbytes, strict_map_key=False, unicode_errors="surrogatepass", timestamp=3,
             ext_hook=self._extension, list_hook=self._list,
@@ -324,10 +326,10 @@ class _Reader:
         unpacker.feed(head)
         for _ in range(count):
             self._nested = 1
-            part = unpacker.unpack()
+            branch = unpacker.unpack()
             if self._open_marks:
                 raise ProtocolError("malformed value: a mark that does not begin a list")
-            self._parts.append((part, self._nested))
+            self._branches.append((branch, self._nested))
         self._nested = 1
         return head[unpacker.tell() :]
 
@@ -337,23 +339,23 @@ class _Reader:
             return bytes(target) if kind == _BYTES else target
         entry = self._entries.get(code)
         if entry is None or data:
-            if code == PART_CODE and not data:
-                return self._next_part()
+            if code == BRANCH_CODE and not data:
+                return self._next_branch()
             if code in _BY_CODE and not data:
                 raise UnreadableValueError(f"values of the type {code} are not made at once")
             raise ProtocolError(f"unknown type of value: {code}")
         self._open_marks += 1
         return entry
 
-    def _next_part(self) -> object:
-        if not self._parts:
-            raise ProtocolError("malformed value: a part that does not stand before it")
-        part, nested = self._parts.popleft()
+    def _next_branch(self) -> object:
+        if not self._branches:
+            raise ProtocolError("malformed value: a branch that does not stand before it")
+        branch, nested = self._branches.popleft()
         self._nested = max(self._nested, nested + 1)
         # What Python does in C with what it contains could overflow the stack.
-        if self._nested > MAX_NESTED_PARTS:
-            raise ProtocolError(f"malformed value: more than {MAX_NESTED_PARTS} parts in each other")
-        return part
+        if self._nested > MAX_NESTED_BRANCHES:
+            raise ProtocolError(f"malformed value: more than {MAX_NESTED_BRANCHES} branches in each other")
+        return branch
 
     def _list(self, items: list[Any]) -> object:
         if items and type(items[0]) is ValueType:

@@ -5,10 +5,10 @@ serves both the good and the bad case: the way to a part that is refused is put 
 refusal passes the containers on its way out.
 
 The walk is recursive, which Python and msgpack allow for some hundred levels. What lies deeper is *deferred*: a mark
-takes its place, and it becomes a tree of its own, a *part*. Parts are written depth first, so that a value without
+takes its place, and it becomes a tree of its own, a *branch*. Branches are written depth first, so that a value without
 end meets the limit before anything else, but stand level by level, the deepest first and within a level from left to
 right. That is the order in which a reader needs them, so that a mark without an index means the next one, and no
-part can be named twice or contain itself.
+branch can be named twice or contain itself.
 """
 
 import reprlib
@@ -21,26 +21,34 @@ from pconnect import arrays
 from pconnect.errors import UnsupportedValueError
 from pconnect.value_types import ARRAY, BYTEARRAY, DICT, TABLE, ValueType
 
-__all__ = ["ATOMS", "BUFFER_CODE", "BUFFER_KINDS", "BUILTIN", "MAX_NESTED_PARTS", "PART_CODE", "TreeWriter"]
+__all__ = [
+    "ATOMS",
+    "BRANCH_CODE",
+    "BUFFER_CODE",
+    "BUFFER_KINDS",
+    "BUILTIN",
+    "MAX_NESTED_BRANCHES",
+    "TreeWriter",
+]
 
 # What msgpack writes itself, exactly; of int those up to 64 bits, which is left to `codec`.
 ATOMS: Final = frozenset({type(None), bool, int, float, str})
 # The marks that stand for something outside of the tree; the entries of `value_types` have the others.
 BUFFER_CODE: Final = 0
-PART_CODE: Final = 11
+BRANCH_CODE: Final = 11
 
 _ARRAY_KINDS: Final = (arrays.C_ORDER, arrays.F_ORDER)
 _BYTES: Final = 2
 _BYTEARRAY: Final = 3
 BUFFER_KINDS: Final = (*_ARRAY_KINDS, _BYTES, _BYTEARRAY)
 
-# Three Python calls for each level of a part stay below Python's recursion limit of 1000 also when the caller is deep
+# Three Python calls for each level of a branch stay below Python's recursion limit of 1000 also when the caller is deep
 # in a notebook. msgpack writes 511 levels and reads 1024.
-_PART_DEPTH: Final = 200
-# 10,000 levels. At the reader 50 parts of 1024 levels: what Python does with them in C, such as hashing tuples, takes
-# less than half of a stack of 8 MiB.
-MAX_NESTED_PARTS: Final = 50
-# From here on, in each part, containers that contain themselves are looked for. Nearly no value comes here; one that
+_BRANCH_DEPTH: Final = 200
+# 10,000 levels. At the reader 50 branches of 1024 levels: what Python does with them in C, such as hashing tuples,
+# takes less than half of a stack of 8 MiB.
+MAX_NESTED_BRANCHES: Final = 50
+# From here on, in each branch, containers that contain themselves are looked for. Nearly no value comes here; one that
 # contains itself does, and before it has branched: the walk goes down its first branch until it is refused.
 _WATCHED_DEPTH: Final = 16
 _SHOWN_STEPS: Final = (
@@ -85,15 +93,23 @@ class TreeWriter:
 
     Attributes
     ----------
-    parts
+    branches
         The trees of what was deferred, in the order in which they are to be read.
     table, buffers
-        The description of each buffer, and its memory as flat bytes, in the order of their marks in the parts and, at
-        last, the tree.
+        The description of each buffer, and its memory as flat bytes, in the order of their marks in the branches and,
+        at last, the tree.
     """
 
     __slots__ = (
-        "_above", "_deferred", "_depth", "_find_entry", "_inline_bytes", "_marks", "_stop_at", "buffers", "parts",
+        "_above",
+        "_deferred",
+        "_depth",
+        "_find_entry",
+        "_inline_bytes",
+        "_marks",
+        "_stop_at",
+        "branches",
+        "buffers",
         "table",
     )  # fmt: skip
 
@@ -103,7 +119,7 @@ class TreeWriter:
         marks: Mapping[int, object],
         find_entry: Callable[[type], ValueType | None] = lambda _: None,
     ) -> None:
-        self.parts: Sequence[object] = ()
+        self.branches: Sequence[object] = ()
         self.table: list[list[object]] = []
         self.buffers: list[memoryview] = []
         self._inline_bytes = inline_bytes
@@ -117,7 +133,7 @@ class TreeWriter:
         self._stop_at = -1  # refuse the deferral of this number, to learn the way to it
 
     def write(self, value: object) -> object:
-        """Return the tree of `value`; what else belongs to it is then in `parts`, `table` and `buffers`.
+        """Return the tree of `value`; what else belongs to it is then in `branches`, `table` and `buffers`.
 
         Raises
         ------
@@ -127,14 +143,14 @@ class TreeWriter:
         try:
             tree = self._node(value)
             if self._deferred is not None:
-                self._write_parts(value, self._deferred)
+                self._write_branches(value, self._deferred)
             return tree
         except _RefusedError as refusal:
             raise UnsupportedValueError(str(refusal)) from refusal.cause
         except RecursionError:
             raise UnsupportedValueError("value: nested too deeply for the rest of Python's stack") from None
 
-    def _write_parts(self, root: object, deferred: list[object]) -> None:
+    def _write_branches(self, root: object, deferred: list[object]) -> None:
         levels: list[tuple[list[object], list[list[object]], list[memoryview]]]
         levels = [([], self.table, self.buffers)]
         pending = [(1, index, value) for index, value in enumerate(deferred)][::-1]
@@ -145,14 +161,14 @@ class TreeWriter:
             trees, self.table, self.buffers = levels[level]
             self._deferred = deferred = []
             try:
-                if level == MAX_NESTED_PARTS:
-                    raise _RefusedError(f"nested deeper than {MAX_NESTED_PARTS * _PART_DEPTH} levels")
+                if level == MAX_NESTED_BRANCHES:
+                    raise _RefusedError(f"nested deeper than {MAX_NESTED_BRANCHES * _BRANCH_DEPTH} levels")
                 trees.append(self._node(value))
             except _RefusedError as refusal:
                 refusal.steps = self._steps_to(root, origin)
                 raise
             pending += [(level + 1, origin, value) for value in reversed(deferred)]
-        self.parts = [tree for trees, _, _ in reversed(levels) for tree in trees]
+        self.branches = [tree for trees, _, _ in reversed(levels) for tree in trees]
         self.table = [entry for _, table, _ in reversed(levels) for entry in table]
         self.buffers = [buffer for _, _, buffers in reversed(levels) for buffer in buffers]
 
@@ -171,7 +187,7 @@ class TreeWriter:
             return value
         depth = self._depth
         if depth >= _WATCHED_DEPTH:
-            if depth == _PART_DEPTH and kind not in _DATA:
+            if depth == _BRANCH_DEPTH and kind not in _DATA:
                 return self._defer(value)
             self._watch(value)
         self._depth = depth + 1
@@ -198,7 +214,7 @@ class TreeWriter:
         if len(self._deferred) == self._stop_at:
             raise _RefusedError("here")
         self._deferred.append(value)
-        return self._marks[PART_CODE]
+        return self._marks[BRANCH_CODE]
 
     def _watch(self, value: object) -> None:
         if self._above is None:

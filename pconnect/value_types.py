@@ -222,7 +222,7 @@ LARGE_INT: Final = ValueType(6, (), _write_int, _read_int)
 ARRAY: Final = ValueType(32, (), _write_array, _read_array)
 
 TABLE: Final[tuple[ValueType, ...]] = (
-    # 0 is a buffer of the message and 11 a part of its head, see `codec`.
+    # 0 is a buffer of the message and 11 a branch of its tree, see `codec`.
     _container(1, tuple),
     _container(2, set),
     _container(3, frozenset),

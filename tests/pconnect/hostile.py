@@ -14,14 +14,14 @@ def head_of(tree: object, table: object = ()) -> bytes:
     return msgpack.packb(table, **options) + msgpack.packb(tree, **options)
 
 
-def with_parts(*parts: object, count: int | None = None) -> bytes:
-    """Return a head with these parts, of which the last is the tree."""
-    return head_of(parts[0], [len(parts) - 1 if count is None else count]) + b"".join(
-        map(msgpack.packb, parts[1:])
+def with_branches(*trees: object, count: int | None = None) -> bytes:
+    """Return a head with these trees, of which the last is the tree."""
+    return head_of(trees[0], [len(trees) - 1 if count is None else count]) + b"".join(
+        map(msgpack.packb, trees[1:])
     )
 
 
-PART = msgpack.ExtType(11, b"")
+BRANCH = msgpack.ExtType(11, b"")
 ARRAY = mark(32, 0, "<i4", [2], b"12345678")
 HOSTILE: list[tuple[str, bytes]] = [
     ("nothing", b""),
@@ -47,22 +47,22 @@ HOSTILE: list[tuple[str, bytes]] = [
     ("no such buffer", head_of(msgpack.ExtType(0, b""))),
     ("unused buffer", head_of(1, [[2, 0]])),
     ("buffer twice", head_of([msgpack.ExtType(0, b"")] * 2, [[2, 0]])),
-    ("no such part", head_of(PART)),
-    ("no such part, long", head_of([PART] * 1000)),
-    ("part that is not used", with_parts(1, 2)),
-    ("part twice", with_parts(1, [PART, PART])),
-    ("part of itself", with_parts([PART], PART)),
-    ("part after its use", with_parts([PART], [1], PART)),
-    ("part that is a mark", with_parts(msgpack.ExtType(1, b""), [PART])),
-    ("part as a list for a key", with_parts([], {PART: 1})),
-    ("part with data", with_parts(1, msgpack.ExtType(11, b"x"))),
-    ("parts that are not there", with_parts(1, PART, count=2)),
-    ("parts without end", with_parts(1, PART, count=2**62)),
-    ("parts of a negative number", with_parts(1, PART, count=-1)),
-    ("parts no number", head_of(1, [True])),
-    ("more parts than there are", with_parts(1, 2, PART, count=1)),
-    ("parts too deep in each other", with_parts(1, *[[PART]] * 50)),
-    ("tuples too deep in each other", with_parts(1, *[mark(1, PART)] * 5000, mark(2, PART))),
+    ("no such branch", head_of(BRANCH)),
+    ("no such branch, long", head_of([BRANCH] * 1000)),
+    ("branch that is not used", with_branches(1, 2)),
+    ("branch twice", with_branches(1, [BRANCH, BRANCH])),
+    ("branch of itself", with_branches([BRANCH], BRANCH)),
+    ("branch after its use", with_branches([BRANCH], [1], BRANCH)),
+    ("branch that is a mark", with_branches(msgpack.ExtType(1, b""), [BRANCH])),
+    ("branch as a list for a key", with_branches([], {BRANCH: 1})),
+    ("branch with data", with_branches(1, msgpack.ExtType(11, b"x"))),
+    ("branches that are not there", with_branches(1, BRANCH, count=2)),
+    ("branches without end", with_branches(1, BRANCH, count=2**62)),
+    ("branches of a negative number", with_branches(1, BRANCH, count=-1)),
+    ("branches no number", head_of(1, [True])),
+    ("more branches than there are", with_branches(1, 2, BRANCH, count=1)),
+    ("branches too deep in each other", with_branches(1, *[[BRANCH]] * 50)),
+    ("tuples too deep in each other", with_branches(1, *[mark(1, BRANCH)] * 5000, mark(2, BRANCH))),
     ("list as a key", b"\x90\x81\x90\0"),
     ("array as a key", head_of(mark(4, ARRAY, 1))),
     ("unhashable in a set", head_of(mark(2, []))),
@@ -191,9 +191,9 @@ MEMORY: list[tuple[str, bytes]] = [
     ("masked V0", head_of(mark(36, mark(32, 0, "|V0", [2**40], b""), None, None, False))),
     ("dtypes of wide items", head_of([mark(38, ["<f8", [2**20]])] * 100)),
     ("buffers of size 0", head_of([msgpack.ExtType(0, b"")] * 1000, [[3, 0]] * 1000)),
-    ("parts", with_parts(*[1] * 100_000)),
-    ("parts that are used", with_parts(*[1] * 1000, [PART] * 999)),
-    ("parts that claim many items", b"\x91\xcd\x03\xe8" + b"\xdd\x00\x00\xff\x00" * 1000 + bytes(70000)),
+    ("branches", with_branches(*[1] * 100_000)),
+    ("branches that are used", with_branches(*[1] * 1000, [BRANCH] * 999)),
+    ("branches that claim many items", b"\x91\xcd\x03\xe8" + b"\xdd\x00\x00\xff\x00" * 1000 + bytes(70000)),
     ("Decimal", head_of([mark(22, "1E+999999999999999")] * 100)),
     ("range", head_of(mark(9, 0, mark(6, b"\x7f" * 1000), 1))),
 ]

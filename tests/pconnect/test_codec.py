@@ -294,7 +294,7 @@ def test_beyond_the_limit_of_depth() -> None:
         encode(nested(10001, lambda inner: [inner]))
 
 
-def test_buffers_of_parts_arrive_where_they_were() -> None:
+def test_buffers_of_branches_arrive_where_they_were() -> None:
     def wrap(inner: object) -> object:
         counter.append(np.full(600, len(counter), "f8"))
         return [counter[-1], inner, (inner if len(counter) % 150 == 0 else None), bytes(len(counter) + 4096)]

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from pconnect.errors import UnsupportedValueError
-from pconnect.trees import BUFFER_CODE, PART_CODE, TreeWriter
+from pconnect.trees import BRANCH_CODE, BUFFER_CODE, TreeWriter
 from pconnect.value_types import TABLE
 from tests.pconnect.values import nested
 
-MARKS = {code: f"mark {code}" for code in (BUFFER_CODE, PART_CODE, *(entry.code for entry in TABLE))}
+MARKS = {code: f"mark {code}" for code in (BUFFER_CODE, BRANCH_CODE, *(entry.code for entry in TABLE))}
 
 
 def test_plain_values_are_left_alone() -> None:
@@ -46,7 +46,7 @@ def test_the_way_is_found_through_parts_and_keys() -> None:
     assert str(caught.value) == "value[1]['a'][0][1].stop[0]: cannot send <class 'object'>"
 
 
-def test_what_is_deep_becomes_parts_in_the_order_of_reading() -> None:
+def test_what_is_deep_becomes_branches_in_the_order_of_reading() -> None:
     def below(*values: object) -> object:
         return nested(199, lambda inner: [inner], list(values))
 
@@ -56,8 +56,8 @@ def test_what_is_deep_becomes_parts_in_the_order_of_reading() -> None:
         (tree,) = tree  # type: ignore[misc]
     assert tree == ["mark 11", 1, "mark 11"]
     ends = []
-    for part in writer.parts:
-        inside = part
+    for branch in writer.branches:
+        inside = branch
         while isinstance(inside, list) and len(inside) == 1 and isinstance(inside[0], list):
             (inside,) = inside
         ends.append(inside)

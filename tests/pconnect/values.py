@@ -204,7 +204,7 @@ OTHERS: list[tuple[str, object]] = [
     ),
     ("deep", eval("[" * 150 + "]" * 150)),
     (
-        "deeper than a part",
+        "deeper than a branch",
         nested(300, lambda inner: [inner, (1, {inner is None})], [np.full(600, 2.0), b"x" * 5000]),
     ),
 ]
