@@ -41,6 +41,7 @@ PLAIN: list[tuple[str, object]] = [
         for n in (0, -1, 127, 2**31, -(2**63), 2**63, 2**64 - 1, 2**64, -(2**63) - 1, 3**999, -(3**999))
     ),
     *((f"float {x}", x) for x in (0.0, -0.0, 1.5, float("inf"), float("nan"), 5e-324)),
+    ("float nan of other bits", struct.unpack("<d", b"\1\2\3\4\5\6\xf8\xff")[0]),
     ("complex", complex(-0.0, float("nan"))),
     ("str", "text, Grüße, 𝄞, \0"),
     ("str empty", ""),

@@ -1,0 +1,28 @@
+"""The examples of the documents run, and print what stands beside them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pconnect import registered_types
+
+DOCUMENTS = Path(__file__).parent.parent / "doc"
+EXAMPLES = [
+    pytest.param(source, id=f"{name} {number}")
+    for name in ("reference/values.md",)
+    for number, source in enumerate(
+        re.findall(r"^```python\n(.*?)^```$", (DOCUMENTS / name).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    )
+]
+
+
+@pytest.mark.parametrize("source", EXAMPLES)
+def test_an_example_prints_what_it_says(
+    source: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registered_types, "_entries", {})
+    monkeypatch.setattr(registered_types, "_makers", {})
+    exec(compile(source, "<example>", "exec"), {"__name__": "__example__"})
+    said = re.findall(r"^ *print\(.*\)  # (.*)$", source, re.MULTILINE)
+    assert capsys.readouterr().out.splitlines() == said
