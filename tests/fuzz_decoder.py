@@ -60,7 +60,8 @@ class Figures:
 def corpus(values: list[tuple[str, object]]) -> list[bytes]:
     """Return the values that are small enough to be worth changing, as messages."""
     messages = [b"".join(encode_message(Kind.VALUE, 0, value, 2**30)) for _, value in values]
-    messages += [Header(Kind.VALUE, 0, len(head), 0).pack() + head for _, head in (*HOSTILE, *MEMORY)]
+    if values is VALUES:
+        messages += [Header(Kind.VALUE, 0, len(head), 0).pack() + head for _, head in (*HOSTILE, *MEMORY)]
     return [message for message in messages if len(message) <= 20000]
 
 
@@ -78,11 +79,12 @@ def random_message(chance: random.Random) -> bytes:
 
 def mutated(chance: random.Random, messages: list[bytes]) -> bytes:
     data = bytearray(chance.choice(messages))
+    in_place = chance.random() < 0.5  # which most often leaves something to be read
     for _ in range(chance.choice([1, 1, 2, 4])):
         if len(data) <= HEADER_BYTES:
             data += b"\x90\xc0"
         at = chance.randrange(HEADER_BYTES, len(data))
-        match chance.randrange(6):
+        match chance.randrange(2 if in_place else 6):
             case 0:
                 data[at] ^= 1 << chance.randrange(8)
             case 1:
@@ -149,7 +151,8 @@ def run(inputs: int, seed: int, values: list[tuple[str, object]] = VALUES, secon
     figures = Figures()
     end = time.monotonic() + seconds
     while figures.inputs < inputs and time.monotonic() < end:
-        data = random_message(chance) if chance.random() < 1 / 3 else mutated(chance, messages)
+        entirely = values is VALUES and chance.random() < 1 / 3
+        data = random_message(chance) if entirely else mutated(chance, messages)
         # Tracing costs ten times the time of what it traces.
         traced = figures.inputs % 20 == 0
         if traced:

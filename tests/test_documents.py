@@ -12,7 +12,11 @@ EXAMPLES = [
     pytest.param(source, id=f"{name} {number}")
     for name in ("reference/values.md",)
     for number, source in enumerate(
-        re.findall(r"^```python\n(.*?)^```$", (DOCUMENTS / name).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        re.findall(
+            r"^```python\n(.*?)^```$",
+            (DOCUMENTS / name).read_text(encoding="utf-8"),
+            re.MULTILINE | re.DOTALL,
+        )
     )
 ]
 
