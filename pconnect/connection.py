@@ -87,6 +87,8 @@ class Connection:
         self._channel = channel
         self._decoder = Decoder(role, limits.max_message_bytes)
         self._limits = limits
+        self._full = False  # the inbox
+        self._blocked = False  # the system took less than there was
         self._out: deque[memoryview] = deque()
 
     def __repr__(self) -> str:
@@ -111,7 +113,7 @@ class Connection:
     @property
     def wants_to_read(self) -> bool:
         """Whether more may be taken in: the inbox has room, or a message has begun."""
-        return self.waiting_bytes < self._limits.max_inbox_bytes or self._decoder.in_payload
+        return not self._full or self._decoder.in_payload
 
     @property
     def waiting_bytes(self) -> int:
@@ -153,9 +155,12 @@ class Connection:
                 sent = channel.send(out[0])
                 if sent < len(out[0]):
                     out[0] = out[0][sent:]
+                    self._blocked = True
                     return
                 out.popleft()
-            self.changed.add(self)
+            if self._blocked:
+                self._blocked = False
+                self.changed.add(self)
         except ConnectionLostError as error:
             self.lose(error)
 
@@ -169,7 +174,7 @@ class Connection:
         assert channel is not None  # noqa: S101 - the own node is never read from
         total = 0
         try:
-            while total < _FILL_BYTES and self.wants_to_read:
+            while total < _FILL_BYTES and (not self._full or decoder.in_payload):
                 buffer = decoder.get_buffer()
                 size = len(buffer)  # a buffer that is full may be released with its message
                 count = channel.receive_into(buffer)
@@ -221,7 +226,7 @@ class Connection:
 
     def has_value(self, tag: int) -> bool:
         """Whether a complete value with this tag is here."""
-        return bool(self.inbox.get(tag))
+        return tag in self.inbox
 
     def take_value(self, tag: int) -> object:
         """Remove the oldest value with this tag from the inbox and return it.
@@ -236,18 +241,24 @@ class Connection:
         if not queue:
             del self.inbox[tag]
         self._inbox_bytes -= size
-        self.changed.add(self)
+        self._look_for_room()
         return value.finish() if type(value) is Unfinished else value
 
     def take_part(self, key: Key) -> Part:
         """Remove the oldest part of a collective call and return it."""
-        self.changed.add(self)
-        return self.parts.take(key)
+        part = self.parts.take(key)
+        self._look_for_room()
+        return part
 
     def begin_epoch(self, epoch: int) -> None:
         """Drop what belongs to collective calls of older epochs."""
         self.parts.begin(epoch)
-        self.changed.add(self)
+        self._look_for_room()
+
+    def _look_for_room(self) -> None:
+        if self._full and self.waiting_bytes < self._limits.max_inbox_bytes:
+            self._full = False
+            self.changed.add(self)
 
     def _take(self, message: Message) -> None:
         if message.kind is Kind.VALUE:
@@ -261,7 +272,8 @@ class Connection:
         else:
             self.on_message(message)
             return
-        if not self.wants_to_read:
+        if self.waiting_bytes >= self._limits.max_inbox_bytes:
+            self._full = True
             self.changed.add(self)
 
     def _unexpected(self, message: Message) -> None:

@@ -73,7 +73,7 @@ def psend(value: object, connections: Connections, *, tag: int = 0, timeout: flo
                 progress.run_until(
                     lambda: not any(target.wants_to_write for target in targets),
                     deadline_after(timeout),
-                    f"room to send to {names(targets)}",
+                    lambda: f"room to send to {names(targets)}",
                 )
     finally:
         for target in targets:
@@ -149,7 +149,7 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
             return False
 
         with interrupting([target.peer]):
-            mesh.progress.run_until(ready, deadline_after(timeout), f"a value from {names(targets)}")
+            mesh.progress.run_until(ready, deadline_after(timeout), lambda: f"a value from {names(targets)}")
     try:
         return target.take_value(tag)
     except ProtocolError as error:
@@ -215,7 +215,7 @@ def select_sockets(connections: Connections, timeout: float | None = None, *, ta
         progress.poll(0)
     try:
         with interrupting([target.peer for target in targets]):
-            progress.run_until(some_ready, deadline_after(timeout), f"a value from {names(targets)}")
+            progress.run_until(some_ready, deadline_after(timeout), lambda: f"a value from {names(targets)}")
     except TimeoutError:
         return []
     return ready

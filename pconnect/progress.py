@@ -65,7 +65,9 @@ class Progress:
         self.remove(connection)
         connection.close()
 
-    def run_until(self, condition: Callable[[], bool], deadline: float, what: str) -> None:
+    def run_until(
+        self, condition: Callable[[], bool], deadline: float, what: str | Callable[[], str]
+    ) -> None:
         """Serve all connections until `condition` holds.
 
         Parameters
@@ -75,7 +77,7 @@ class Progress:
         deadline
             Instant of `time.monotonic`.
         what
-            What is waited for, for the error.
+            What is waited for, for the error; or a function that tells.
 
         Raises
         ------
@@ -88,7 +90,9 @@ class Progress:
             while not condition():
                 left = remaining(deadline)
                 if left == 0:
-                    raise TimeoutError(f"time limit passed while waiting for {what}")
+                    raise TimeoutError(
+                        f"time limit passed while waiting for {what() if callable(what) else what}"
+                    )
                 self.poll(_LONGEST_SLEEP if left is None else min(left, _LONGEST_SLEEP))
 
     def poll(self, timeout: float) -> None:
@@ -110,23 +114,25 @@ class Progress:
         """Write what can be written to one connection now."""
         before = connection.fileno()
         connection.flush()
-        self._forget_closed(connection, before)
+        if connection.error is not None:
+            self._forget(connection, before)
 
     def _serve(self, connection: Connection, events: int) -> None:
-        before = connection.fileno()
-        if before < 0:
+        if connection.error is not None:  # another callback has closed it
             return
+        before = connection.fileno()
         if events & _WRITE:
             connection.flush()
-        if events & _READ and connection.fileno() >= 0:
+        if events & _READ and connection.error is None:
             if connection.fill():
                 self._unread.add(connection)
             else:
                 self._unread.discard(connection)
-        self._forget_closed(connection, before)
+        if connection.error is not None:
+            self._forget(connection, before)
 
-    def _forget_closed(self, connection: Connection, before: int) -> None:
-        if connection.fileno() < 0 and connection in self._connections:
+    def _forget(self, connection: Connection, before: int) -> None:
+        if connection in self._connections:
             if self._connections.pop(connection):
                 self._selector.unregister(before)
             self._unread.discard(connection)
@@ -136,7 +142,7 @@ class Progress:
         while self._changed:
             connection = self._changed.pop()
             events = self._connections.get(connection)
-            if events is None or connection.fileno() < 0:
+            if events is None or connection.error is not None:
                 continue
             reads = connection.wants_to_read
             wanted = _READ * reads | _WRITE * connection.wants_to_write

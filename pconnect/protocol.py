@@ -173,6 +173,8 @@ class Decoder:
             if self._end - self._start < HEADER_BYTES:
                 return False
             self._header = self._take_header()
+            if self._take_atom(self._header, messages):
+                return True
         if self._targets:
             self._fill_from_scratch()
             if self._targets:
@@ -187,6 +189,19 @@ class Decoder:
         kind, tag, head_bytes, payload_bytes = self._header
         messages.append(Message(kind, tag, self._finish(kind), head_bytes + payload_bytes))
         self._header = self._incoming = None
+        return True
+
+    def _take_atom(self, header: Header, messages: list[Message]) -> bool:
+        """Take the whole message if it is here and no more than an atom, as most are."""
+        kind, tag, head_bytes, payload_bytes = header
+        if payload_bytes or self._end - self._start < head_bytes:
+            return False
+        value = codec.decode_atom(bytes(self._scratch[self._start : self._start + head_bytes]))
+        if value is codec.NO_ATOM:
+            return False
+        self._start += head_bytes
+        messages.append(Message(kind, tag, value, head_bytes))
+        self._header = None
         return True
 
     def _finish(self, kind: Kind) -> object:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tests.benchmarks.ours import CLIENTS, Server, Work, connect_many, peak_memory, running_server
+from tests.benchmarks.ours import CLIENTS, Server, Together, Work, connect_many, peak_memory, running_server
 from tests.benchmarks.raw import RawPeer, raw_peer
-from tests.benchmarks.timing import TRANSFER_BYTES, alternate
+from tests.benchmarks.timing import TRANSFER_BYTES, Sample, alternate
 
 _COLUMNS = "{:34} {:28} {:28} {:>9}  {}"
 
@@ -28,6 +28,9 @@ def main() -> None:
     with raw_peer(TRANSFER_BYTES) as peer, running_server() as server:
         with server.connect(2) as net:
             _measure_work(peer, Work(net, np.random.default_rng(1).standard_normal(TRANSFER_BYTES // 8)))
+        with server.connect(4) as net:
+            array = np.random.default_rng(1).standard_normal(TRANSFER_BYTES // 8)
+            _measure_together(peer, Together(net, array))
         _measure_connecting(peer, server)
         if large:
             with server.connect(1) as net:
@@ -51,15 +54,32 @@ def _measure_work(peer: RawPeer, work: Work) -> None:
         a, b = alternate(21, raw, ours)
         ratio = f"{a.median / b.median:.2f} x"  # of rates, not of times
         print(_COLUMNS.format(name, a.text("MB/s"), b.text("MB/s"), ratio, ">= 0.9"), flush=True)
-    for name, ours, target in (
-        ("reval + precv of a scalar", work.ask, "<= 4"),
-        ("echo: reval, psend, precv", work.echo, "<= 6"),
+    with work.serving():
+        _measure_small("psend + precv of a scalar", peer.ping, work.ping, "")
+    _measure_small("reval + precv of a scalar", peer.ping, work.ask, "<= 4")
+    _measure_small("echo: reval, psend, precv", peer.ping, work.echo, "<= 6")
+
+
+def _measure_small(name: str, raw: Callable[[], None], ours: Callable[[], None], target: str) -> None:
+    a, b = alternate(40, raw, ours, burst=100)
+    ratio = f"{b.median / a.median:.2f} x"
+    print(_COLUMNS.format(name, a.text("ms"), b.text("ms"), ratio, target), flush=True)
+
+
+def _measure_together(peer: RawPeer, together: Together) -> None:
+    data = np.random.default_rng(2).standard_normal(TRANSFER_BYTES // 8).view(np.uint8).data
+    for name, work in (
+        ("64 MiB bcast to 4 engines", together.bcast),
+        ("64 MiB psend to 4 engines", together.psend),
+        ("64 MiB allreduce of 4 engines", together.allreduce),
     ):
-        a, b = alternate(3000, peer.ping, ours)
-        print(
-            _COLUMNS.format(name, a.text("ms"), b.text("ms"), f"{b.median / a.median:.2f} x", target),
-            flush=True,
-        )
+        a, b = alternate(7, lambda: peer.put(data), work)
+        ratio = f"{b.median / a.median:.1f} x"
+        leaves = f"leaves the client {together.uplink(work):.2f} times"
+        print(_COLUMNS.format(name, a.text("s"), b.text("s"), ratio, leaves), flush=True)
+    a, b = alternate(10, together.barrier, together.barrier)
+    each = Sample([duration / 100 for duration in a.durations + b.durations])
+    print(_COLUMNS.format("barrier of 4 engines", "", each.text("ms"), "", ""), flush=True)
 
 
 def _measure_connecting(peer: RawPeer, server: Server) -> None:

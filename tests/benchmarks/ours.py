@@ -5,15 +5,16 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from pconnect import Network, pconnect, precv, psend, reval
+from pconnect import Network, bcast, pconnect, precv, psend, reval
 from pserver.control import pserver
+from srp_tools.channel import Channel
 from srp_tools.credentials import Credentials
 from srp_tools.verifiers import VerifierFile, make_verifier
 from tests.memory import Peak
@@ -87,6 +88,65 @@ class Work:
         reval("psend(precv(sockets[0]), sockets[0])", self._net[1])
         psend(1.0, self._net[1])
         precv(self._net[1])
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        """Let an engine answer whatever it is sent."""
+        command = reval("while (x := precv(sockets[0])) is not None: psend(x, sockets[0])", self._net[1])
+        yield
+        psend(None, self._net[1])
+        command.result()
+
+    def ping(self) -> None:
+        """Send a scalar to an engine that is serving, and receive its answer."""
+        psend(1.0, self._net[1])
+        precv(self._net[1])
+
+
+class Together:
+    """What is measured of collective calls, in a network of the client and four engines."""
+
+    def __init__(self, net: Network, array: npt.NDArray[np.float64]) -> None:
+        self._net = net
+        self._array = array
+        self._bytes = 0
+
+    def bcast(self) -> None:
+        """Send the array to all engines."""
+        command = reval("a = bcast(None, sockets)", self._net)
+        bcast(self._array, self._net)
+        command.result()
+
+    def psend(self) -> None:
+        """Send the array to all engines, one after the other."""
+        command = reval("b = precv(sockets[0])", self._net)
+        psend(self._array, self._net)
+        command.result()
+
+    def allreduce(self) -> None:
+        """Let the engines add their arrays."""
+        reval("b = allreduce(a, sockets[1:])", self._net).result()
+
+    def barrier(self) -> None:
+        """Let the engines wait for each other a hundred times."""
+        reval("for _ in range(100): barrier(sockets[1:])", self._net).result()
+
+    def uplink(self, work: Callable[[], None]) -> float:
+        """Return how often the array leaves the client in some work."""
+        send = Channel.send
+
+        def count(channel: Channel, data: Any) -> int:
+            sent = send(channel, data)
+            self._bytes += sent
+            return sent
+
+        self._bytes = 0
+        Channel.send = count  # type: ignore[method-assign, assignment]
+        try:
+            work()
+        finally:
+            Channel.send = send  # type: ignore[method-assign]
+        return self._bytes / self._array.nbytes
 
 
 def peak_memory(net: Network, size: int) -> float:

@@ -32,14 +32,21 @@ def _in_unit(seconds: float, unit: str) -> float:
     return TRANSFER_BYTES / seconds / 1e6 if unit == "MB/s" else seconds * 1000 if unit == "ms" else seconds
 
 
-def alternate(count: int, raw: Callable[[], object], ours: Callable[[], object]) -> tuple[Sample, Sample]:
-    """Do both by turns, `count` times each after a tenth of that to warm up."""
+def alternate(
+    count: int, raw: Callable[[], object], ours: Callable[[], object], burst: int = 1
+) -> tuple[Sample, Sample]:
+    """Do both by turns, `count` times each after a tenth of that to warm up.
+
+    Short work is done `burst` times in a row, and a sample is a part of that: one round trip between two others of
+    another kind finds processors asleep and caches cold, and takes several times as long as one of many.
+    """
     samples: tuple[list[float], list[float]] = ([], [])
     warm_up = 1 + count // 10
     for turn in range(warm_up + count):
         for sample, work in zip(samples, (raw, ours), strict=True):
             begin = time.perf_counter()
-            work()
+            for _ in range(burst):
+                work()
             if turn >= warm_up:
-                sample.append(time.perf_counter() - begin)
+                sample.append((time.perf_counter() - begin) / burst)
     return Sample(samples[0]), Sample(samples[1])
