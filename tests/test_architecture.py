@@ -1,9 +1,9 @@
 """The rules of the architecture, checked on the source text."""
 
 import ast
+import functools
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ("srp_tools", "pconnect", "pserver")  # each imports only those left of it
@@ -47,6 +47,7 @@ PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "mar
 TESTED_ELSEWHERE = ("pserver/__main__.py", "pserver/daemon.py")
 
 
+@functools.cache
 def parsed(path: Path) -> ast.Module:
     return ast.parse((ROOT / path).read_text(encoding="utf-8"))
 
@@ -72,8 +73,9 @@ def packages(tree: ast.AST) -> set[str]:
     return {name.split(".")[0] for name in imported(tree)}
 
 
-def every(paths: list[Path]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("path", paths, ids=[path.as_posix() for path in paths])
+def offenders(paths: list[Path], rule: Callable[[Path], object]) -> dict[str, object]:
+    """Return what is wrong by file, for the files where `rule` finds something."""
+    return {path.as_posix(): wrong for path in paths if (wrong := rule(path))}
 
 
 def test_the_lists_name_files_that_exist() -> None:
@@ -81,41 +83,57 @@ def test_the_lists_name_files_that_exist() -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
-@every(SOURCES)
-def test_a_layer_imports_only_those_below(path: Path) -> None:
-    layer = LAYERS.index(path.parts[0])
-    assert packages(parsed(path)) & {*LAYERS[layer + 1 :], "tests"} == set()
+def test_a_layer_imports_only_those_below() -> None:
+    def rule(path: Path) -> object:
+        layer = LAYERS.index(path.parts[0])
+        return packages(parsed(path)) & {*LAYERS[layer + 1 :], "tests"}
+
+    assert offenders(SOURCES, rule) == {}
 
 
-@every(SOURCES)
-def test_imports_are_absolute(path: Path) -> None:
-    assert [name for name in imported(parsed(path)) if name.startswith(".")] == []
+def test_imports_are_absolute() -> None:
+    def rule(path: Path) -> object:
+        return [name for name in imported(parsed(path)) if name.startswith(".")]
+
+    assert offenders(SOURCES, rule) == {}
 
 
-@every(SOURCES)
-def test_fenced_modules_stay_at_home(path: Path) -> None:
-    used = packages(parsed(path))
-    assert [name for name, homes in HOMES.items() if name in used and path.as_posix() not in homes] == []
+def test_fenced_modules_stay_at_home() -> None:
+    def rule(path: Path) -> object:
+        used = packages(parsed(path))
+        return [name for name, homes in HOMES.items() if name in used and path.as_posix() not in homes]
+
+    assert offenders(SOURCES, rule) == {}
 
 
-@every([path for path in SOURCES if path.as_posix() in SANS_IO])
-def test_the_core_does_no_input_or_output(path: Path) -> None:
-    assert packages(parsed(path)) & IO_MODULES == set()
+def test_the_core_does_no_input_or_output() -> None:
+    core = [path for path in SOURCES if path.as_posix() in SANS_IO]
+    assert offenders(core, lambda path: packages(parsed(path)) & IO_MODULES) == {}
 
 
-@every(SOURCES + TESTS)
-def test_no_star_and_no_pickle(path: Path) -> None:
-    tree = parsed(path)
-    assert packages(tree) & PICKLES == set()
-    assert not any(isinstance(node, ast.alias) and node.name == "*" for node in ast.walk(tree))
+def test_no_star_and_no_pickle() -> None:
+    def rule(path: Path) -> object:
+        stars = {
+            node.name for node in ast.walk(parsed(path)) if isinstance(node, ast.alias) and node.name == "*"
+        }
+        return stars | (packages(parsed(path)) & PICKLES)
+
+    assert offenders(SOURCES + TESTS, rule) == {}
 
 
-@every(SOURCES + TESTS)
-def test_a_file_can_be_read_at_one_go(path: Path) -> None:
-    assert len((ROOT / path).read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+def test_a_file_can_be_read_at_one_go() -> None:
+    def rule(path: Path) -> object:
+        lines = len((ROOT / path).read_text(encoding="utf-8").splitlines())
+        return lines if lines > MAX_LINES else 0
+
+    assert offenders(SOURCES + TESTS, rule) == {}
 
 
-@every([path for path in SOURCES if path.name != "__init__.py"])
-def test_a_module_has_its_tests(path: Path) -> None:
-    has_tests = (ROOT / "tests" / path.parent / f"test_{path.name}").exists()
-    assert has_tests or path.as_posix() in TESTED_ELSEWHERE
+def test_a_module_has_its_tests() -> None:
+    def rule(path: Path) -> object:
+        return not (ROOT / "tests" / path.parent / f"test_{path.name}").exists()
+
+    tested_here = [
+        path for path in SOURCES if path.name != "__init__.py" and path.as_posix() not in TESTED_ELSEWHERE
+    ]
+    assert offenders(tested_here, rule) == {}

@@ -31,9 +31,18 @@ def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def two_servers(
+    server: Server, tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]
+) -> Iterator[list[Server]]:
+    """Give two servers with the same users, for tests that end engines and supervisors, but not the servers."""
+    with run_server(tmp_path_factory.mktemp("second"), users=users) as second:
+        yield [server, second]
+
+
 @pytest.fixture
-def two_servers(tmp_path: Path, users: tuple[Credentials, Path]) -> Iterator[list[Server]]:
-    """Give two servers with the same users, for tests that end processes of theirs."""
+def own_servers(tmp_path: Path, users: tuple[Credentials, Path]) -> Iterator[list[Server]]:
+    """Give two servers with the same users, for tests that end them."""
     with (
         run_server(tmp_path / "first", users=users) as first,
         run_server(tmp_path / "second", users=users) as second,

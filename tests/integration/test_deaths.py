@@ -174,31 +174,31 @@ def test_client(server: Server, work: str) -> None:
 # --- the daemon ---
 
 
-def test_networks_go_on_when_a_daemon_is_killed(two_servers: list[Server]) -> None:
-    with connect(two_servers) as net:
+def test_networks_go_on_when_a_daemon_is_killed(own_servers: list[Server]) -> None:
+    with connect(own_servers) as net:
         command = reval("psend('busy', sockets[0]); x = precv(sockets[0])", net)
         assert [precv(c, timeout=DEADLINE) for c in net[1:]] == ["busy"] * 2
         pids = engine_pids(net)
-        supervisors = [pid for server in two_servers for pid in server.sessions(net)]
-        kill(two_servers[1].process.pid)
-        two_servers[1].process.wait(DEADLINE)
+        supervisors = [pid for server in own_servers for pid in server.sessions(net)]
+        kill(own_servers[1].process.pid)
+        own_servers[1].process.wait(DEADLINE)
         psend("go on", net)
         command.result(DEADLINE)
         reval("psend(x, sockets[3 - sockets.node]); psend(precv(sockets[3 - sockets.node]), sockets[0])", net)
         assert [precv(c, timeout=DEADLINE) for c in net[1:]] == ["go on"] * 2
         with pytest.raises(ConnectError, match="refused"):
-            assert_logs_in(two_servers[1])
-        assert_logs_in(two_servers[0])
+            assert_logs_in(own_servers[1])
+        assert_logs_in(own_servers[0])
         sclose(net)
         wait_gone(*pids.values(), *supervisors)
 
 
-def test_a_stopped_daemon_names_itself(two_servers: list[Server]) -> None:
-    with connect(two_servers) as net:
+def test_a_stopped_daemon_names_itself(own_servers: list[Server]) -> None:
+    with connect(own_servers) as net:
         command = reval(BUSY, net)
         assert [precv(c, timeout=DEADLINE) for c in net[1:]] == ["busy"] * 2
         pids = engine_pids(net)
-        two_servers[1].process.terminate()
+        own_servers[1].process.terminate()
         with pytest.raises(ConnectionLostError, match=r"node 2 .*the server was stopped"):
             precv(net[2], timeout=DEADLINE)
         wait_gone(pids[2])

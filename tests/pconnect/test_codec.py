@@ -82,7 +82,7 @@ values = st.recursive(
     ),
     max_leaves=8,
 )
-quick = settings(suppress_health_check=list(HealthCheck), max_examples=50)
+quick = settings(suppress_health_check=list(HealthCheck), max_examples=30)
 
 
 @quick
@@ -300,7 +300,7 @@ def test_buffers_of_branches_arrive_where_they_were() -> None:
         return [counter[-1], inner, (inner if len(counter) % 150 == 0 else None), bytes(len(counter) + 4096)]
 
     counter: list[Any] = []
-    value = nested(500, wrap)
+    value = nested(320, wrap)
     head, buffers = encode(value)
     again, buffers_again = encode(transmit(value))
     assert head == again

@@ -1,5 +1,6 @@
 """The demonstration from outside: what it prints, its status, and that it leaves nothing behind."""
 
+import importlib
 import os
 import re
 import signal
@@ -7,13 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from srp_tools.errors import ConfigurationError
 from tests.pserver import places
-
-demo = pytest.importorskip("pserver.demo")
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +27,14 @@ def _private_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert [path.name for path in folder.iterdir() if "pserver-demo" in path.name] == []
 
 
+@pytest.fixture
+def demo() -> Any:
+    """Return the module, which takes seconds to import what it needs: not in every process that looks for tests."""
+    return importlib.import_module("pserver.demo")
+
+
 @pytest.fixture(name="_small")
-def _make_small(monkeypatch: pytest.MonkeyPatch) -> None:
+def _make_small(monkeypatch: pytest.MonkeyPatch, demo: Any) -> None:
     for name, value in {
         "_WIDTHS": (18.0, 27.0),
         "_PENALTIES": (0.01, 0.1),
@@ -48,7 +54,7 @@ def _ports(text: str) -> list[int]:
 
 
 @pytest.mark.usefixtures("_small")
-def test_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_right(demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "heat.png"
     before = dict(os.environ)
     assert demo.main(["--output", str(picture)]) == 0
@@ -67,7 +73,7 @@ def test_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("_small")
 def test_wrong_result_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    demo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # What the servers compute is compared with one step more.
     right = demo.serial_heat
@@ -79,7 +85,7 @@ def test_wrong_result_is_told(
 
 
 def test_missing_folder_is_told_before_anything_starts(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ConfigurationError, match="there is no folder"):
         demo.main(["--output", str(tmp_path / "missing" / "heat.png")])
