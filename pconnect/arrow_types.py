@@ -8,6 +8,7 @@ What a peer sends is not trusted:
 - extension types have code of their own that reads what was received, that of ``arrow.py_extension_type`` unpickles it.
   They are refused before Arrow has looked at the schema. We write neither;
 - offsets, indices and text are validated in full: Arrow's functions trust them;
+- unions are refused: Arrow finds one valid whose buffers are missing, and crashes when it is used;
 - buffers that overlap would be copied as often as they are named: together they are no larger than the stream.
 """
 
@@ -86,6 +87,12 @@ def _check_stream(buffer: Any) -> None:
     raise ProtocolError("an Arrow stream that does not end where it should")
 
 
+def _has_union(kind: Any) -> bool:
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return _has_union(kind.value_type)
+    return pa.types.is_union(kind) or any(_has_union(kind.field(i).type) for i in range(kind.num_fields))
+
+
 def read_stream(stream: object) -> Any:
     """Return the table of an IPC stream, which lies in the memory of `stream`.
 
@@ -99,7 +106,10 @@ def read_stream(stream: object) -> Any:
     try:
         buffer = pa.py_buffer(stream)
         _check_stream(buffer)
-        table = pa.ipc.open_stream(buffer).read_all()
+        reader = pa.ipc.open_stream(buffer)
+        if any(map(_has_union, reader.schema.types)):
+            raise ProtocolError("an Arrow union")
+        table = reader.read_all()
         table.validate(full=True)
         nbytes = table.nbytes
     except ProtocolError:
@@ -117,12 +127,14 @@ def write_stream(table: Any) -> Any:
     Raises
     ------
     UnsupportedValueError
-        It has an extension type, or Arrow cannot write it.
+        It has an extension type or a union, or Arrow cannot write it.
     """
     if _EXTENSION in table.schema.serialize().to_pybytes():
         raise UnsupportedValueError(
             "cannot send Arrow extension types, whose reading runs code: send their storage instead"
         )
+    if any(map(_has_union, table.schema.types)):
+        raise UnsupportedValueError("cannot send Arrow unions; send their fields instead")
     sink = pa.BufferOutputStream()
     try:
         with pa.ipc.new_stream(

@@ -65,6 +65,25 @@ def test_extension_types_are_refused_before_arrow_makes_them() -> None:
         pa.unregister_extension_type("test.spy")
 
 
+UNION = pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])])
+UNIONS = [
+    UNION,
+    UNION.slice(1),
+    pa.StructArray.from_arrays([UNION], ["x"]),
+    pa.DictionaryArray.from_arrays(pa.array([0]), pa.StructArray.from_arrays([UNION], ["x"])),
+    pa.RunEndEncodedArray.from_arrays(pa.array([1], pa.int32()), pa.StructArray.from_arrays([UNION], ["x"])),
+]
+
+
+@pytest.mark.parametrize("array", UNIONS)
+def test_unions_are_refused(array: Any) -> None:
+    # Arrow crashes when it is asked for the size of one of no items that lacks its buffers.
+    with pytest.raises(UnsupportedValueError, match=r"^value\[0\]: cannot send Arrow unions"):
+        codec.encode([array])
+    with pytest.raises(ProtocolError, match="union"):
+        read_stream(stream_of(pa.table([array], names=["a"])))
+
+
 def test_offsets_beyond_the_text_are_refused() -> None:
     stream = stream_of(pa.table({"s": ["ab", "cd"]})).copy()
     at = bytes(stream).index(np.array([0, 2, 4], "<i4").tobytes())
