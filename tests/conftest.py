@@ -1,7 +1,40 @@
-"""What holds for all tests."""
+"""What holds for all tests: no deadlines for examples, and a server that many share."""
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
 from hypothesis import settings
+
+from pconnect import Network
+from srp_tools.credentials import Credentials
+from tests.integration.servers import Server, make_users, run_server
 
 # A busy machine makes no test wrong.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+
+@pytest.fixture(scope="session")
+def users(tmp_path_factory: pytest.TempPathFactory) -> tuple[Credentials, Path]:
+    return make_users(tmp_path_factory.mktemp("users"))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]) -> Iterator[Server]:
+    """Give a server for tests that do it no harm."""
+    with run_server(tmp_path_factory.mktemp("server"), users=users) as running:
+        yield running
+
+
+@pytest.fixture
+def network(server: Server) -> Iterator[Callable[..., Network]]:
+    """Give a function that connects n nodes of the shared server until the end of the test."""
+    with ExitStack() as stack:
+
+        def make(n: int = 1, **options: Any) -> Network:
+            return stack.enter_context(server.connect(n, **options))
+
+        yield make

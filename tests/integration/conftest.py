@@ -1,27 +1,12 @@
 """Servers that many tests share, and networks of their nodes."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pconnect import Network
 from srp_tools.credentials import Credentials
-from tests.integration.servers import Server, make_users, run_server
-
-
-@pytest.fixture(scope="session")
-def users(tmp_path_factory: pytest.TempPathFactory) -> tuple[Credentials, Path]:
-    return make_users(tmp_path_factory.mktemp("users"))
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]) -> Iterator[Server]:
-    """Give a server for tests that do it no harm."""
-    with run_server(tmp_path_factory.mktemp("server"), users=users) as running:
-        yield running
+from tests.integration.servers import Server, run_server
 
 
 @pytest.fixture(scope="session")
@@ -48,14 +33,3 @@ def own_servers(tmp_path: Path, users: tuple[Credentials, Path]) -> Iterator[lis
         run_server(tmp_path / "second", users=users) as second,
     ):
         yield [first, second]
-
-
-@pytest.fixture
-def network(server: Server) -> Iterator[Callable[..., Network]]:
-    """Give a function that connects n nodes of the shared server until the end of the test."""
-    with ExitStack() as stack:
-
-        def make(n: int = 1, **options: Any) -> Network:
-            return stack.enter_context(server.connect(n, **options))
-
-        yield make

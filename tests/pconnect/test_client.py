@@ -14,10 +14,7 @@ import pytest
 from pconnect import AuthenticationError, ConfigurationError, ConnectError, CredentialError, pconnect
 from pconnect.frames import Preamble, Purpose
 from srp_tools.credentials import Credentials, client_file, save_credentials
-from tests.integration.conftest import server, users
 from tests.integration.servers import DEADLINE, Server
-
-__all__ = ["server", "users"]  # fixtures
 
 
 @pytest.fixture(autouse=True)

@@ -19,11 +19,12 @@ from pconnect import (
     rfeval,
     sclose,
 )
+from tests.integration.servers import Server
 
 
 @pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    with local_network(2) as net:
+def network(server: Server) -> Iterator[Network]:
+    with server.connect(2) as net:
         yield net
 
 

@@ -6,9 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from pconnect import Network, local_network
+from pconnect import Network
 from pserver import demo_work
 from pserver.demo_work import Grid, Plate
+from tests.integration.servers import Server
 
 
 @pytest.fixture(name="grid")
@@ -71,9 +72,9 @@ def test_slabs_cover_all_inner_rows(rows: int, count: int) -> None:
 
 
 @pytest.mark.parametrize("servers", [1, 3])
-def test_servers_compute_the_same(grid: Grid, servers: int) -> None:
+def test_servers_compute_the_same(server: Server, grid: Grid, servers: int) -> None:
     plate = demo_work.make_plate(24, 36)
-    with local_network(servers) as net:
+    with server.connect(servers) as net:
         demo_work.send_program(net)
         _check(grid, plate, net)
 

@@ -4,14 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from pconnect import Network, RemoteError, collectives, local_network, precv, psend, reval, rfeval
+from pconnect import Network, RemoteError, collectives, precv, psend, reval, rfeval
+from tests.integration.servers import Server
 
 LIMIT = 20.0
 
 
 @pytest.fixture(scope="module")
-def net() -> Iterator[Network]:
-    with local_network(1) as network:
+def net(server: Server) -> Iterator[Network]:
+    with server.connect() as network:
         yield network
 
 
@@ -20,8 +21,8 @@ def evaluate(net: Network, expression: str) -> object:
     return precv(net[1], timeout=LIMIT)
 
 
-def test_the_workspace_at_the_beginning() -> None:
-    with local_network(1) as fresh:
+def test_the_workspace_at_the_beginning(server: Server) -> None:
+    with server.connect() as fresh:
         names = evaluate(fresh, "[name for name in dir() if not name.startswith('_')]")
     assert names == sorted(["np", "precv", "psend", "select_sockets", "sockets", *collectives.__all__])
 

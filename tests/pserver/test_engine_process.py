@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from pconnect import local_network, precv, reval
+from pconnect import precv, reval
 from pserver.engine_process import EngineProcess
+from tests.integration.servers import Server
 
 
 @pytest.fixture
@@ -46,15 +47,15 @@ def test_it_has_nothing_of_what_is_not_for_it() -> None:
         engine.close()
 
 
-def test_engines_draw_different_random_numbers() -> None:
-    with local_network(2) as net:
+def test_engines_draw_different_random_numbers(server: Server) -> None:
+    with server.connect(2) as net:
         reval("psend(np.random.rand(4), sockets[0])", net)
         first, second = (precv(connection, timeout=20) for connection in net[1:])
     assert not np.array_equal(first, second)
 
 
-def test_sessions_start_no_fork_server_of_their_own() -> None:
-    with local_network(1) as net:
+def test_sessions_start_no_fork_server_of_their_own(server: Server) -> None:
+    with server.connect() as net:
         reval("import os, pathlib", net)
         reval("psend(pathlib.Path(f'/proc/{os.getppid()}/cmdline').read_bytes(), sockets[0])", net)
         reval("psend(pathlib.Path('/proc/self/cmdline').read_bytes(), sockets[0])", net)

@@ -4,8 +4,9 @@ import signal
 
 import pytest
 
-from pconnect import EngineDiedError, RemoteError, local_network, network_get_info, precv, reval
+from pconnect import EngineDiedError, RemoteError, network_get_info, precv, reval
 from pserver.session import describe_exit
+from tests.integration.servers import Server
 
 LIMIT = 20.0
 WAIT = "psend('here', sockets[0])\nwhile True: pass"
@@ -25,8 +26,8 @@ def test_how_a_process_ended_in_words(code: int, words: str) -> None:
     assert describe_exit(code) == words
 
 
-def test_it_answers_while_the_engine_is_busy() -> None:
-    with local_network(1) as net:
+def test_it_answers_while_the_engine_is_busy(server: Server) -> None:
+    with server.connect() as net:
         reval(WAIT, net)
         assert precv(net[1], timeout=LIMIT) == "here"
         info = network_get_info(net[1:])[0]
@@ -36,13 +37,13 @@ def test_it_answers_while_the_engine_is_busy() -> None:
         assert net.close() == []  # an interrupt is enough
 
 
-def test_an_interrupt_ends_what_runs_and_what_waits() -> None:
-    with local_network(1) as net:
+def test_an_interrupt_ends_what_runs_and_what_waits(server: Server) -> None:
+    with server.connect() as net:
         running, waiting = reval(WAIT, net), reval("x = 1", net)
         later = reval("psend('later', sockets[0])", net)
         assert precv(net[1], timeout=LIMIT) == "here"
-        server = net.mesh.servers[1]  # type: ignore[attr-defined]
-        server.interrupt_up_to(waiting.tag)
+        supervisor = net.mesh.servers[1]  # type: ignore[attr-defined]
+        supervisor.interrupt_up_to(waiting.tag)
         for command in (running, waiting):
             with pytest.raises(RemoteError, match="KeyboardInterrupt"):
                 command.result(LIMIT)
@@ -50,8 +51,8 @@ def test_an_interrupt_ends_what_runs_and_what_waits() -> None:
         assert precv(net[1], timeout=LIMIT) == "later"
 
 
-def test_an_engine_that_does_not_listen_is_killed_by_the_second_interrupt() -> None:
-    with local_network(1) as net:
+def test_an_engine_that_does_not_listen_is_killed_by_the_second_interrupt(server: Server) -> None:
+    with server.connect() as net:
         deaf = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + WAIT
         command = reval(deaf, net)
         assert precv(net[1], timeout=LIMIT) == "here"
@@ -61,8 +62,10 @@ def test_an_engine_that_does_not_listen_is_killed_by_the_second_interrupt() -> N
             command.result(LIMIT)
 
 
-def test_output_comes_before_the_end_of_its_command(capsys: pytest.CaptureFixture[str]) -> None:
-    with local_network(1) as net:
+def test_output_comes_before_the_end_of_its_command(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with server.connect() as net:
         source = (
             "import os, sys; print('z' * 100_000); os.write(1, b'raw\\n'); print('error', file=sys.stderr)"
         )
@@ -73,15 +76,15 @@ def test_output_comes_before_the_end_of_its_command(capsys: pytest.CaptureFixtur
     assert err.endswith("] error\n")
 
 
-def test_much_output_passes_in_portions(capsys: pytest.CaptureFixture[str]) -> None:
-    with local_network(1) as net:
+def test_much_output_passes_in_portions(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    with server.connect() as net:
         reval("for _ in range(64): print('x' * 2**16)", net).result(LIMIT)
         out, _ = capsys.readouterr()
     assert out.count("x") == 2**22
 
 
-def test_the_last_words_of_an_engine_arrive(capsys: pytest.CaptureFixture[str]) -> None:
-    with local_network(1) as net:
+def test_the_last_words_of_an_engine_arrive(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    with server.connect() as net:
         command = reval("import os; print('farewell'); os._exit(7)", net)
         with pytest.raises(EngineDiedError, match="exit status 7"):
             command.result(LIMIT)

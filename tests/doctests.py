@@ -1,0 +1,28 @@
+"""A plugin: the examples in docstrings share one server, where a user's `local_network` starts one each time."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import pconnect
+from tests.integration.servers import Server, make_users, run_server
+
+
+@pytest.fixture(scope="session")
+def server_of_examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("examples")
+    with run_server(folder, users=make_users(folder)) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _share_a_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if isinstance(request.node, pytest.DoctestItem) and "local_network" not in request.node.name:
+        server: Server = request.getfixturevalue("server_of_examples")
+
+        def local_network(n: int = 2, **options: Any) -> contextlib.AbstractContextManager[pconnect.Network]:
+            return server.connect(n, **options)
+
+        monkeypatch.setattr(pconnect, "local_network", local_network)
