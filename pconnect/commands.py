@@ -168,16 +168,16 @@ class Server(Peer):
             command, error, _ = self._unseen.popleft()
             command.error_seen = True
             raise error
-        if self._died and time.monotonic() - self._died_at > _REPORT_GRACE:
-            raise self._died
-        if self.command.error:
-            raise self.command.loss()
+        self._check_alive()
 
     def check_epoch(self, epoch: int) -> None:
         """Raise what makes waiting for this node's part in a collective call useless."""
         if self._failure and self._failure[0].tag >= epoch and self.data.values_received >= self._failure[2]:
             self._failure[0].error_seen = True
             raise self._failure[1]
+        self._check_alive()
+
+    def _check_alive(self) -> None:
         if self._died and time.monotonic() - self._died_at > _REPORT_GRACE:
             raise self._died
         if self.command.error:

@@ -60,9 +60,8 @@ class Call:
         self._deadline = deadline_after(timeout)
         self._announced = self.rank == 0
         self._completed = False
-        self._failures: dict[
-            int, float
-        ] = {}  # when those of other nodes were noticed, after we were complete
+        # When failures of other nodes were noticed, after we were complete.
+        self._failures: dict[int, float] = {}
         self._origin: Notice | None = None
         number = mesh.calls.get(nodes, 0)
         mesh.calls[nodes] = number + 1
@@ -170,8 +169,7 @@ class Call:
     def refuse(self, rank: int, reason: str) -> NoReturn:
         """End the connection to a member that sent what it must not."""
         member = self._members[rank]
-        self.mesh.progress.remove(member)
-        member.lose(ProtocolError(reason))
+        self.mesh.progress.lose(member, ProtocolError(reason))
         self._raise_loss(member)
 
     def _post(self, ranks: Iterable[int], step: Step, value: object) -> None:

@@ -153,8 +153,7 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
     try:
         return target.take_value(tag)
     except ProtocolError as error:
-        mesh.progress.remove(target)
-        target.lose(error)
+        mesh.progress.lose(target, error)
         raise target.account() from error
 
 

@@ -10,6 +10,7 @@ import selectors
 from collections.abc import Callable
 
 from pconnect.connection import Connection
+from pconnect.errors import ParallelError
 from pconnect.shield import Shield
 from srp_tools.waiting import remaining
 
@@ -23,9 +24,8 @@ class Progress:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._connections: dict[
-            Connection, int
-        ] = {}  # with the events it is registered for; 0: not registered
+        # With the events that each is registered for; 0: it is not registered.
+        self._connections: dict[Connection, int] = {}
         self._changed: set[Connection] = set()  # may want other events
         self._unread: set[Connection] = set()  # OpenSSL holds bytes of these that no poll shows
         #: Keeps Ctrl-C from interrupting what is done inside, except where the loop sleeps.
@@ -64,6 +64,11 @@ class Progress:
         """Close a connection and serve it no longer."""
         self.remove(connection)
         connection.close()
+
+    def lose(self, connection: Connection, error: ParallelError) -> None:
+        """Close a connection because of `error`, and serve it no longer."""
+        self.remove(connection)
+        connection.lose(error)
 
     def run_until(
         self, condition: Callable[[], bool], deadline: float, what: str | Callable[[], str]
