@@ -59,6 +59,6 @@ clean:
 	touch $@ .venv/demo.stamp
 
 .venv-peers/peers.stamp: .venv-peers/made.stamp pyproject.toml tests/benchmarks/peers/requirements.txt
-	.venv-peers/bin/pip install --quiet --disable-pip-version-check --editable . \
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check --editable '.[fast]' \
 		--requirement tests/benchmarks/peers/requirements.txt
 	touch $@

@@ -58,7 +58,10 @@ def receive(call: Call, root: int) -> Any:
                 _Assembly(call, root, incoming.buffers, chunk_bytes).run()
             elif not _fill(incoming.buffers, pieces):
                 call.refuse(root, "a broadcast that is not as announced")
-            return incoming.finish()
+            try:
+                return incoming.finish()
+            except ProtocolError as error:
+                call.refuse(root, f"a broadcast that cannot be read: {error}")
     call.refuse(root, "a broadcast without announcement")
     return None
 

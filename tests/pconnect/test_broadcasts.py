@@ -1,6 +1,7 @@
 """A large value from one to all, in chunks: it arrives as it was, and leaves the root once."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -136,6 +137,16 @@ def test_no_memory_is_taken_for_what_is_too_large_or_not_described(
         with pytest.raises(ConnectionLostError, match=match):
             bcast(None, nets[1], timeout=LIMIT)
         assert isinstance(nets[1][0].error, ProtocolError)
+
+
+def test_a_value_that_turns_out_to_be_malformed_at_the_end_cuts_its_sender_off() -> None:
+    head = encode(Fraction(1, 2))[0]
+    malformed = head[:-1] + b"\0"  # the denominator, which is looked at when the value is made
+    with networks(2) as nets:
+        nets[0][1].post(Kind.PART, 0, [[0, 1], 0, "bcast(root=0)", 1, [malformed, 0, 0, []]])
+        nets[0].mesh.progress.flush(nets[0][1])
+        with pytest.raises(ConnectionLostError, match="cannot be read"):
+            bcast(None, nets[1], timeout=LIMIT)
 
 
 def test_buffers_are_cut_alike_whatever_their_sizes() -> None:

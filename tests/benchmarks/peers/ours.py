@@ -12,13 +12,19 @@ _TIMEOUT = 60.0
 
 
 class Ours(Peer):
-    """A network of the client and `SERVERS` engines."""
+    """A network of the client and `SERVERS` engines, and one of an engine that only answers."""
 
     encryption = "TLS 1.3"
-    note = "connecting includes the login with TLS-SRP, and starts an engine. A call is reval and precv of a scalar."
+    note = (
+        "connecting includes the login with TLS-SRP, and starts an engine. A call is reval and precv of a scalar, "
+        "an answer is psend and precv, while a command waits in precv."
+    )
 
-    def __init__(self, server: Server, net: pconnect.Network, array: Floats) -> None:
+    def __init__(
+        self, server: Server, net: pconnect.Network, answering: pconnect.Network, array: Floats
+    ) -> None:
         self._server = server
+        self._answering = answering
         self._net = net
         self._array = array
         self._work = Work(net, array)
@@ -32,6 +38,13 @@ class Ours(Peer):
 
     def call(self) -> float:
         return seconds(self._work.ask)
+
+    def answer(self) -> float:
+        return seconds(self._ask_server)
+
+    def _ask_server(self) -> None:
+        pconnect.psend(1.0, self._answering[1])
+        pconnect.precv(self._answering[1])
 
     def put(self) -> float:
         return seconds(self._work.put)
@@ -58,5 +71,6 @@ class Ours(Peer):
 @contextlib.contextmanager
 def start(array: Floats) -> Iterator[Peer]:
     """Start a server, and connect to it as often as there are engines."""
-    with running_server() as server, server.connect(SERVERS) as net:
-        yield Ours(server, net, array)
+    with running_server() as server, server.connect(SERVERS) as net, server.connect(1) as answering:
+        pconnect.reval("while True: psend(precv(sockets[0]), sockets[0])", answering)
+        yield Ours(server, net, answering, array)

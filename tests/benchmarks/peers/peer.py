@@ -43,6 +43,7 @@ class Work(NamedTuple):
 WORKS = (
     Work("connect to a server", "connect", "ms", 3, "connect"),
     Work("a small call", "call", "ms", 100, "call"),
+    Work("an answer of code that waits", "answer", "ms", 100, "call"),
     Work("64 MiB client to server", "put", "MB/s", 1, "put"),
     Work("64 MiB server to client", "get", "MB/s", 1, "get"),
     Work("64 MiB server to server", "relay", "MB/s", 1, "relay"),
@@ -75,6 +76,10 @@ class Peer:
     def call(self) -> float:
         """Have a server do next to nothing, and wait for its answer."""
         raise CannotError("no such call")
+
+    def answer(self) -> float:
+        """Send a number to code that waits for it at a server, and wait for its answer."""
+        return self.call()
 
     def put(self) -> float:
         """Bring the array from the client to a server, until that has it in its memory."""
