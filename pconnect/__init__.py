@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pconnect.client import pconnect
     from pconnect.collectives import allgather, allreduce, alltoall, barrier, bcast, gather, reduce, scatter
-    from pconnect.commands import Command
+    from pconnect.commands import Command, Commands
     from pconnect.connection import Connection
     from pconnect.errors import (
         AuthenticationError,
@@ -40,6 +40,7 @@ __all__ = [
     "AuthenticationError",
     "CollectiveError",
     "Command",
+    "Commands",
     "ConfigurationError",
     "ConnectError",
     "Connection",
@@ -86,6 +87,7 @@ _HOMES = {
     "reduce": "collectives",
     "scatter": "collectives",
     "Command": "commands",
+    "Commands": "commands",
     "Connection": "connection",
     "local_network": "local",
     "Network": "network",

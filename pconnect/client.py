@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pconnect import codec
-from pconnect.commands import ClientMesh, Server
+from pconnect.client_mesh import ClientMesh
 from pconnect.connection import Connection
 from pconnect.dial import DEFAULT_PEER_TIMEOUT, connect_first, dial, expect_hello
 from pconnect.errors import (
@@ -44,6 +44,7 @@ from pconnect.hosts import Host, parse_hosts, resolve
 from pconnect.network import Network
 from pconnect.progress import Progress
 from pconnect.protocol import Role
+from pconnect.servers import Server
 from srp_tools import waiting
 from srp_tools.certificates import NetworkAuthority
 from srp_tools.channel import Channel, start_tls, tls_context

@@ -14,6 +14,8 @@ from pconnect.parts import COLLECTIVE_KINDS, Key, Part, Parts
 from pconnect.protocol import Decoder, Message, Role, Unfinished, encode_message
 from srp_tools.channel import Channel
 
+#: Tags from here on are the library's.
+LIBRARY_TAGS = 2**31
 # What a value takes in memory beside its own size, about: many small ones are not for nothing.
 _VALUE_BYTES = 2**8
 # So much is read from one connection before the others have their turn.
@@ -26,8 +28,18 @@ class Peer:
     def check(self) -> None:
         """Raise what makes waiting for this peer useless, if anything does."""
 
-    def interrupt(self) -> None:
+    def interrupt(self, up_to: int | None = None) -> None:
         """Interrupt what this peer is doing for us, because the user has lost patience."""
+
+    def settle(self, deadline: float) -> str:  # noqa: ARG002 - the client's uses it
+        """Wait for the end of what was interrupted; return the peer's name if it does not end."""
+        return ""
+
+    def cancel(self, number: int) -> None:
+        """Interrupt one command, whether it has begun or not."""
+
+    def kill(self, up_to: int | None = None) -> None:
+        """End what this peer is doing for us by force."""
 
     @property
     def busy(self) -> bool:
@@ -77,6 +89,8 @@ class Connection:
         self.mesh: Any = None  # the `pconnect.network.Mesh` it belongs to
         self.on_message: Callable[[Message], None] = self._unexpected
         self.on_lost: Callable[[ParallelError], None] = lambda _: None
+        #: Takes the values with the library's own tags; without it, they go into the inbox.
+        self.on_library_value: Callable[[int, object], None] | None = None
         self.values_received = 0
         self.values_sent = 0
         self.inbox: dict[int, deque[tuple[object, int]]] = {}  # with the size of each
@@ -263,6 +277,9 @@ class Connection:
     def _take(self, message: Message) -> None:
         if message.kind is Kind.VALUE:
             self.values_received += 1
+            if message.tag >= LIBRARY_TAGS and self.on_library_value is not None:
+                self.on_library_value(message.tag, message.value)
+                return
             size = message.size + _VALUE_BYTES
             self.inbox.setdefault(message.tag, deque()).append((message.value, size))
             self._inbox_bytes += size

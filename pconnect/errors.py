@@ -87,6 +87,9 @@ class UnavailableTypeError(UnreadableValueError, ImportError):
 class RemoteError(ParallelError, RuntimeError):
     """A command failed at a node. The engine, its workspace and all connections live on.
 
+    If the exception there was a builtin one, or derived from one, then what is raised here is of a class that is both a
+    `RemoteError` and that builtin, so that ``except ZeroDivisionError`` works; see `pconnect.remote_errors`.
+
     Attributes
     ----------
     node, host
@@ -95,20 +98,32 @@ class RemoteError(ParallelError, RuntimeError):
         The source text that failed.
     type_name
         Name of the exception's type there, such as ``"ZeroDivisionError"``.
+    message
+        The text of the exception there.
     remote_traceback
         The traceback, as text. The exception itself does not travel: received data cannot run code.
     """
 
-    def __init__(self, node: int, host: str, command: str, type_name: str, remote_traceback: str) -> None:
-        shown = (
-            command if len(command) <= 60 and "\n" not in command else command.split("\n", 1)[0][:57] + "..."
-        )
-        super().__init__(
-            f"{type_name} at node {node} ({host}) in command {shown!r}\n"
-            f"--- traceback of node {node} ---\n{remote_traceback.rstrip()}"
-        )
+    def __init__(  # noqa: PLR0917 - what `args` has, for pickle
+        self, node: int, host: str, command: str, type_name: str, message: str, remote_traceback: str
+    ) -> None:
+        super().__init__(node, host, command, type_name, message, remote_traceback)
         self.node = node
         self.host = host
         self.command = command
         self.type_name = type_name
+        self.message = message
         self.remote_traceback = remote_traceback
+
+    def __str__(self) -> str:
+        lines = self.command.strip().splitlines() or [""]
+        shown = lines[0] if len(lines) == 1 and len(lines[0]) <= 60 else lines[0][:57] + "..."
+        return (
+            f"{self.type_name} at node {self.node} ({self.host}) in command {shown!r}\n"
+            f"--- traceback of node {self.node} ---\n{self.remote_traceback.rstrip()}"
+        )
+
+    @property
+    def is_interrupt(self) -> bool:
+        """Whether the command was interrupted."""
+        return self.type_name == "KeyboardInterrupt"

@@ -100,8 +100,8 @@ class Kind(enum.IntEnum):
     VALUE = 2  #: any node; tag: the user's; value: the user's
     SETUP = 3  #: client → supervisor → engine; value: the network (`protocol.Setup`)
     MESHED = 4  #: engine → supervisor → client; value: facts of the engine, or why the mesh failed
-    COMMAND = 5  #: client → supervisor → engine; tag: number of the command; value: [source text, epoch]
-    DONE = 6  #: engine → supervisor → client; tag: number of the command; value: ``None`` or the failure
+    COMMAND = 5  #: client → supervisor → engine; tag: number of the command; value: [source, epoch, options]
+    DONE = 6  #: engine → supervisor → client; tag: number of the command; value: seconds that it ran, or the failure
     INTERRUPT = 7  #: client → supervisor → engine; tag: commands up to this number
     KILL = 8  #: client → supervisor; empty
     OUTPUT = 9  #: supervisor → client; tag: 1 stdout, 2 stderr; value: bytes
@@ -113,6 +113,7 @@ class Kind(enum.IntEnum):
     STOPPING = 15  #: supervisor → client; value: why the server ends the session
     PART = 16  #: any node; tag: number of a collective call; value: see `pconnect.parts`
     LEFT = 17  #: any node; value: [epoch, node, text], why it takes part in no more collective calls
+    CANCEL = 18  #: client → supervisor; tag: number of the command
 
 
 class Header(NamedTuple):

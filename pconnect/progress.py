@@ -28,6 +28,7 @@ class Progress:
         self._connections: dict[Connection, int] = {}
         self._changed: set[Connection] = set()  # may want other events
         self._unread: set[Connection] = set()  # OpenSSL holds bytes of these that no poll shows
+        self.is_open = True
         #: Keeps Ctrl-C from interrupting what is done inside, except where the loop sleeps.
         self.shielded = Shield()
 
@@ -56,6 +57,7 @@ class Progress:
 
     def close(self) -> None:
         """Close all connections and the loop."""
+        self.is_open = False
         for connection in list(self._connections):
             self.discard(connection)
         self._selector.close()

@@ -39,7 +39,9 @@ ACCEPTS: Mapping[Role, frozenset[Kind]] = {
     Role.CLIENT: frozenset(
         {Kind.MESHED, Kind.DONE, Kind.OUTPUT, Kind.DIED, Kind.FACTS, Kind.CLOSED, Kind.STOPPING}
     ),
-    Role.SUPERVISOR: frozenset({Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.KILL, Kind.QUERY, Kind.CLOSE}),
+    Role.SUPERVISOR: frozenset(
+        {Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.CANCEL, Kind.KILL, Kind.QUERY, Kind.CLOSE}
+    ),
     Role.OVERSEER: frozenset({Kind.MESHED, Kind.DONE}),
     Role.ENGINE: frozenset({Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.CLOSE}),
 }

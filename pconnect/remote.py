@@ -1,23 +1,27 @@
 """The calls of the client that concern whole nodes: `reval`, `rfeval`, `sclose`, `network_get_info`."""
 
 import importlib.metadata
-import inspect
 import os
 import platform
-import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
-from pconnect.commands import ClientMesh, Command
+from pconnect.calls import call, run
+from pconnect.client_mesh import ClientMesh
+from pconnect.commands import Command, Commands
 from pconnect.connection import Connection
-from pconnect.errors import ConfigurationError
-from pconnect.network import Mesh, Network
-from pconnect.primitives import MAX_TAG, Connections, precv, psend, resolve
-from srp_tools.waiting import deadline_after, remaining
+from pconnect.network import Network
+from pconnect.primitives import Connections
 
 
-def reval(source: str, connections: Connections) -> Command:
+@overload
+def reval(source: str, connections: Connection, *, time_limit: float | None = None) -> Command: ...
+@overload
+def reval(
+    source: str, connections: Network | Sequence[Connection], *, time_limit: float | None = None
+) -> Commands: ...
+def reval(source: str, connections: Connections, *, time_limit: float | None = None) -> Command | Commands:
     """Run source text at servers, each in the workspace of its engine; return at once.
 
     Commands of one node run one after the other, in the order sent. What a command prints appears at the client, with
@@ -29,12 +33,16 @@ def reval(source: str, connections: Connections) -> Command:
         Python source text, one or more statements. Common indentation is removed.
     connections
         A network, a part of one, or a single connection; the own node of a network is skipped.
+    time_limit
+        Seconds that it may run. Then it is interrupted and fails with a `TimeoutError`; if it does not end within five
+        seconds more, its engine is killed. The server sees to that, whatever the client does.
 
     Returns
     -------
-    Command
-        Its `Command.result` waits for the end. An error belongs to the command: it is raised there, or, if nobody asks,
-        by the next `precv` or `select_sockets` that would otherwise wait for that node.
+    Command or Commands
+        For a single connection one command, else one for each node. `Command.result` waits for the end. An error
+        belongs to the command: it is raised there, or, if nobody asks, by the next `precv` or `select_sockets` that
+        would otherwise wait for that node.
 
     Raises
     ------
@@ -56,11 +64,8 @@ def reval(source: str, connections: Connections) -> Command:
     ...         print(str(error).splitlines()[0])
     ZeroDivisionError at node 1 (127.0.0.1:...) in command 'x / 0'
     """
-    mesh, targets = resolve(connections)
-    mesh.check_open()
-    if not isinstance(source, str):
-        raise ConfigurationError(f"a command is source text, not {type(source).__name__}")
-    return _client(mesh).command(textwrap.dedent(source), [target.node for target in targets])
+    sent: Command | Commands = run(source, connections, time_limit=time_limit)
+    return sent
 
 
 def rfeval(
@@ -71,14 +76,14 @@ def rfeval(
     Parameters
     ----------
     function
-        A name or expression that the engine's workspace knows, such as ``"np.linalg.svd"``; or a function, whose source
-        text is sent (so it can use only what it imports itself and what the workspace has).
+        A function, which is sent by cloudpickle with what it refers to; or an expression of the engine's workspace,
+        such as ``"np.linalg.svd"``.
     *args
-        Its arguments: any supported values.
+        Its arguments: any supported values, or what cloudpickle can send.
     connection
         The node.
     timeout
-        Limit in seconds for the whole call.
+        Limit in seconds; the call goes on.
 
     Returns
     -------
@@ -90,7 +95,7 @@ def rfeval(
     RemoteError
         The function, or sending its result, failed.
     ConfigurationError
-        The source text of `function` is not to be had. Nothing was sent.
+        The function or its arguments cannot be pickled. Nothing was sent.
 
     Notes
     -----
@@ -103,20 +108,7 @@ def rfeval(
     ...     rfeval("divmod", 17, 5, connection=net[1])
     (3, 2)
     """
-    deadline = deadline_after(timeout)
-    mesh, targets = resolve(connection)
-    if len(targets) != 1:
-        raise ConfigurationError(
-            f"a function is called at one node, not at {len(targets)}: index the network"
-        )
-    name, source = _source_of(function)
-    tag = MAX_TAG + _client(mesh).next_tag()  # one of the library's own, so that no other value is taken
-    call = f"(lambda a: psend(({name})(*a), sockets[0], tag={tag}))(precv(sockets[0], tag={tag}))"
-    with mesh.progress.shielded:
-        command = reval(f"{source}\n{call}", connection)
-        psend(args, connection, tag=tag, timeout=remaining(deadline))
-    command.result(remaining(deadline))
-    return precv(connection, tag=tag, timeout=remaining(deadline))
+    return call(function, args, {}, connection).result(timeout)
 
 
 def sclose(network: Network, *, timeout: float = 10.0) -> list[int]:
@@ -219,27 +211,3 @@ def own_facts(connection: Connection) -> dict[str, Any]:
         info |= {"pid": os.getpid(), "cores": os.cpu_count(), "python": platform.python_version()}
         info |= {"directory": str(Path.cwd()), "version": importlib.metadata.version("pserver")}
     return info
-
-
-def _client(mesh: Mesh) -> ClientMesh:
-    if not isinstance(mesh, ClientMesh):
-        raise ConfigurationError("this is for the client of a network; an engine cannot send commands")
-    return mesh
-
-
-def _source_of(function: Callable[..., Any] | str) -> tuple[str, str]:
-    """Return the name to call and the source text that defines it."""
-    if isinstance(function, str):
-        return function, ""
-    name = getattr(function, "__name__", "")
-    try:
-        source = textwrap.dedent(inspect.getsource(function))
-    except (OSError, TypeError) as error:
-        raise ConfigurationError(
-            f"the source text of {function!r} is not to be had: give the name under which the server knows it"
-        ) from error
-    if not name.isidentifier() or not source.startswith("def "):
-        raise ConfigurationError(
-            f"{function!r} is not a function made by 'def': give a name or an expression"
-        )
-    return name, source

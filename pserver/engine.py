@@ -11,15 +11,13 @@ supervisor dies, the system signals the end of the pipe with SIGKILL, even if th
 import contextlib
 import fcntl
 import importlib.metadata
-import linecache
 import math
 import os
 import platform
 import signal
 import socket
 import sys
-import traceback
-import types
+import time
 from collections import deque
 from collections.abc import Sequence
 from multiprocessing.connection import Connection as PipeEnd
@@ -27,21 +25,20 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from pconnect import collectives
-from pconnect.connection import Connection
+from pconnect.connection import LIBRARY_TAGS, Connection
+from pconnect.errors import UnsupportedValueError
 from pconnect.frames import Kind, Limits
+from pconnect.functions import pickle_value
 from pconnect.groups import leave
 from pconnect.network import Mesh, Network
-from pconnect.primitives import precv, psend, select_sockets
+from pconnect.primitives import precv, psend
 from pconnect.progress import Progress
 from pconnect.protocol import Message, Role
 from pserver.mesh import Setup, connect_mesh
+from pserver.workspace import Workspace, describe
 from srp_tools.channel import Channel
 
-_MAX_TRACEBACK_CHARACTERS = 2**16
 _VERSION = importlib.metadata.version("pserver")  # read by the fork server, once for all engines
-# Commands that are kept: compiled, for those sent again and again, and as text, for tracebacks through their functions.
-_KEPT_COMMANDS = 1000
 
 
 def engine_main(
@@ -84,15 +81,14 @@ class _Engine:
         self._supervisor.on_message = self._take
         self._supervisor.on_lost = lambda _: os._exit(1)
         self._progress.add(self._supervisor)
-        self._commands: deque[tuple[int, str, int]] = deque()
+        self._commands: deque[tuple[int, str, int, dict[str, Any]]] = deque()
         self._mesh: Mesh | None = None
         self._setup: Setup | None = None
         self._closing = False
         self._in_command = False
         self._signalled = False  # by a SIGINT outside of a command
         self._interrupted = 0  # the last command that the supervisor interrupted
-        self._workspace: dict[str, Any] = {}
-        self._codes: dict[str, types.CodeType] = {}  # by source text, the oldest first
+        self._workspace: Workspace | None = None
         self._client = Connection(0, "client", None)
         signal.signal(signal.SIGINT, self._on_interrupt)
 
@@ -119,8 +115,7 @@ class _Engine:
             case Kind.SETUP:
                 self._setup = Setup(**message.value)
             case Kind.COMMAND:
-                source, epoch = message.value
-                self._commands.append((message.tag, source, epoch))
+                self._commands.append((message.tag, *message.value))
             case Kind.INTERRUPT:
                 self._interrupted = message.tag
             case Kind.CLOSE:
@@ -144,7 +139,7 @@ class _Engine:
         mesh = Mesh(setup.network, setup.node, connections, self._progress, Limits(*setup.limits))
         self._mesh = mesh
         self._client = connections[0]
-        self._make_workspace(Network(mesh))
+        self._workspace = Workspace(Network(mesh))
         self._tell(
             Kind.MESHED,
             {
@@ -158,65 +153,57 @@ class _Engine:
             },
         )
 
-    def _make_workspace(self, sockets: Network) -> None:
-        """Make the workspace the ``__main__`` module, where pickle and multiprocessing look for what a user defines."""
-        main = types.ModuleType("__main__")
-        sys.modules["__main__"] = main
-        sys.path.insert(0, "")
-        self._workspace = main.__dict__
-        self._workspace.update(
-            sockets=sockets, psend=psend, precv=precv, select_sockets=select_sockets, np=np
-        )
-        self._workspace.update({name: getattr(collectives, name) for name in collectives.__all__})
-
-    def _run_command(self, tag: int, source: str, epoch: int) -> None:
+    def _run_command(self, number: int, source: str, epoch: int, options: dict[str, Any]) -> None:
         assert self._mesh is not None  # noqa: S101 - no command comes before it
         if epoch > self._mesh.epoch:
             self._mesh.begin_epoch(epoch)
-        failure = None
+        outcome: float | dict[str, Any]
+        begin = time.perf_counter()
         try:
-            code = self._codes.get(source) or self._compile(tag, source)
             self._in_command = True
-            self._check_interrupted(tag)
-            exec(code, self._workspace)  # noqa: S102 - to run a user's code is what this is for
+            self._check_interrupted(number)
+            self._execute(number, source, options)
+            self._in_command = False
+            outcome = time.perf_counter() - begin
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt too are the command's failure
             self._in_command = False
             leave(self._mesh, error)  # whoever waits for us in a collective call does so in vain
-            failure = self._describe(error)
-        self._in_command = False
+            outcome = {**describe(error), "values_sent": self._client.values_sent}
+            outcome["seconds"] = time.perf_counter() - begin
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(
                 ValueError, OSError, AttributeError
             ):  # the user may have closed or replaced it
                 stream.flush()
-        self._tell(Kind.DONE, failure, tag)
+        self._tell(Kind.DONE, outcome, number)
 
-    def _check_interrupted(self, tag: int) -> None:
+    def _execute(self, number: int, source: str, options: dict[str, Any]) -> None:
+        assert self._workspace is not None  # noqa: S101 - made with the mesh
+        if not options:
+            self._workspace.run(source, number, wants_value=False)
+            return
+        tag = LIBRARY_TAGS + number
+        if options.get("call"):
+            for old in [old for old in self._client.inbox if LIBRARY_TAGS <= old < tag]:
+                self._client.take_value(old)  # of a command that was cancelled before it began
+            value = self._workspace.call(precv(self._client, tag=tag))
+        else:
+            value = self._workspace.run(source, number, wants_value=True)
+        if not options.get("value"):
+            return
+        try:
+            psend([False, value], self._client, tag=tag)
+        except UnsupportedValueError as error:
+            if not options.get("pickle"):
+                raise UnsupportedValueError(
+                    f"{str(error).replace('value[1]', 'value', 1)}; allow_pickle=True lets it come by pickle"
+                ) from None
+            psend([True, pickle_value(value)], self._client, tag=tag)
+
+    def _check_interrupted(self, number: int) -> None:
         """Raise if the signal for this command came before it had begun."""
         if self._signalled:
             self._signalled = False
             self._progress.poll(0)  # the message which tells that was sent before the signal
-            if self._interrupted == tag:
+            if self._interrupted == number:
                 raise KeyboardInterrupt
-
-    def _compile(self, tag: int, source: str) -> types.CodeType:
-        """Compile a command, and keep its text for tracebacks; one that is sent again keeps its first number."""
-        name = f"<command {tag}>"
-        if len(self._codes) == _KEPT_COMMANDS:
-            linecache.cache.pop(self._codes.pop(next(iter(self._codes))).co_filename, None)
-        code = self._codes[source] = compile(source, name, "exec", dont_inherit=True)
-        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-        return code
-
-    def _describe(self, error: BaseException) -> dict[str, Any]:
-        # Without our own frame, which is the first.
-        frames = error.__traceback__.tb_next if error.__traceback__ else None
-        text = "".join(traceback.format_exception(type(error), error, frames))
-        if len(text) > _MAX_TRACEBACK_CHARACTERS:
-            half = _MAX_TRACEBACK_CHARACTERS // 2
-            text = f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
-        return {
-            "type": type(error).__qualname__,
-            "traceback": text,
-            "values_sent": self._client.values_sent,
-        }

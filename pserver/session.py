@@ -6,35 +6,30 @@ engine has died. It runs no user code and stays responsive whatever the engine d
 """
 
 import contextlib
-import json
 import logging
 import os
 import shutil
 import signal
 import socket
 import tempfile
+import time
 from collections import deque
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as PipeEnd
 from pathlib import Path
 from typing import Any
 
-from pconnect import codec
 from pconnect.connection import Connection
 from pconnect.dial import DEFAULT_PEER_TIMEOUT, prepare
-from pconnect.errors import ParallelError, ProtocolError
-from pconnect.frames import HELLO, Kind, Preamble, Purpose
+from pconnect.errors import ParallelError
+from pconnect.frames import Kind
 from pconnect.progress import Progress
 from pconnect.protocol import Message, Role
-from pserver.addresses import own_addresses
+from pserver.admission import Client, admit
 from pserver.config import SessionSettings
 from pserver.engine_process import EngineProcess
-from srp_tools import waiting
-from srp_tools.certificates import Identity, NodeKey
-from srp_tools.channel import Channel, start_tls, tls_context
-from srp_tools.login import accept_login
-from srp_tools.verifiers import VerifierFile
-from srp_tools.waiting import Steps, deadline_after, run
+from srp_tools.channel import Channel
+from srp_tools.waiting import deadline_after, run
 
 log = logging.getLogger("pserver")
 
@@ -42,6 +37,7 @@ _MAX_OUTPUT_BYTES = 2**20  # printed and not yet taken by the client; beyond it 
 _OUTPUT_CHUNK_BYTES = 2**16
 # A command that has sent its result is often still on its last line when the client closes the network.
 _LAST_WORDS = 0.1
+_LIMIT_GRACE = 5.0  # seconds for a command to end after the interrupt at its time limit
 
 
 def session_main(
@@ -57,7 +53,7 @@ def session_main(
     prepare(sock, DEFAULT_PEER_TIMEOUT)
     deadline = deadline_after(settings.login_timeout)
     try:
-        client = run(_log_in(sock, control, engine.handover, settings, preamble), deadline)
+        client = run(admit(sock, control, engine.handover, settings, preamble), deadline)
     except (ParallelError, OSError) as error:
         log.warning("login from %s failed: %s", settings.peer, error)
         sock.close()
@@ -68,69 +64,30 @@ def session_main(
         supervisor.run()
 
 
-@dataclass(frozen=True)
-class _Client:
-    """A client that has logged in."""
+@dataclass
+class _Limit:
+    """How long a command may run."""
 
-    channel: Channel
-    network_id: bytes
-    node: int
-    identity: Identity | None
+    seconds: float
+    deadline: float
+    passed: bool = False
 
+    @classmethod
+    def of(cls, seconds: float | None) -> "_Limit | None":
+        return None if seconds is None else cls(seconds, time.monotonic() + seconds)
 
-def _log_in(
-    sock: socket.socket,
-    control: socket.socket,
-    handover: socket.socket,
-    settings: SessionSettings,
-    preamble: bytes,
-) -> Steps[_Client]:
-    offer: dict[str, Any] = {
-        "key": b"",
-        "data_port": settings.data_port,
-        "addresses": own_addresses(settings.bind),
-    }
-    if settings.auth_file is None:
-        words = Preamble.unpack(preamble)
-        reply = codec.pack(offer)
-        accepted = Preamble(Purpose.ACCEPTED, words.network_id).pack()
-        yield from waiting.send_all(sock, accepted + len(reply).to_bytes(2, "big") + reply)
-        _register(control, handover, "(no login)", words.network_id, words.to_node)
-        channel = Channel(sock)
-        yield from channel.send_all(HELLO)
-        return _Client(channel, words.network_id, words.to_node, None)
-    key = NodeKey()
-    offer["key"] = key.public_bytes()
-    user, data = yield from accept_login(sock, VerifierFile(settings.auth_file).lookup, codec.pack(offer))
-    answer: Any = codec.unpack(data)
-    try:
-        network_id, node = answer["network"], answer["node"]
-        identity = key.identity(network_id, node, answer["certificate"], answer["authority"])
-        context = tls_context(identity, server_side=True)
-    except (TypeError, KeyError, ValueError, OSError) as error:
-        raise ProtocolError(f"the client's answer cannot be understood: {error!r}") from error
-    _register(control, handover, user, network_id, node)
-    channel = yield from start_tls(sock, context, network_id, 0, server_side=True)
-    yield from channel.send_all(HELLO)
-    return _Client(channel, network_id, node, identity)
-
-
-def _register(
-    control: socket.socket, handover: socket.socket, user: str, network_id: bytes, node: int
-) -> None:
-    """Tell the daemon whose data connections are ours, and where to pass them on."""
-    with handover:
-        told = {"user": user, "network": network_id.hex(), "node": node}
-        socket.send_fds(control, [json.dumps(told).encode()], [handover.fileno()])
-    control.settimeout(10)
-    if control.recv(100) != b"ok":
-        raise ProtocolError(f"node {node} of network {network_id.hex()} is here already")
+    def explain(self, outcome: float | dict[str, Any]) -> None:
+        """Call the interrupt by its reason, if that is how the command ended."""
+        if isinstance(outcome, dict) and outcome["type"] == "KeyboardInterrupt":
+            outcome |= {"type": "TimeoutError", "bases": ["TimeoutError"]}
+            outcome["message"] = f"the time limit of {self.seconds:g} s passed"
+            outcome["traceback"] = outcome["traceback"].rstrip() + f"\nTimeoutError: {outcome['message']}"
 
 
 class _Supervisor:
     """A session after its login."""
 
-    def __init__(self, client: _Client, engine: EngineProcess) -> None:
+    def __init__(self, client: Client, engine: EngineProcess) -> None:
         self._client = client
         self._process = engine
         self._progress = Progress()
@@ -139,6 +96,8 @@ class _Supervisor:
         self._progress.add(self._command)
         self._queue: deque[tuple[int, Any]] = deque()  # commands, whose contents are for the engine
         self._running: int | None = None
+        self._limit: _Limit | None = None  # of the command that runs
+        self._why_killed = ""
         self._directory: str | None = None  # a temporary one that is ours to remove
         self._meshed = False
         self._exit_code: int | None = None
@@ -179,7 +138,10 @@ class _Supervisor:
     def run(self) -> None:
         """Serve the client until it closes the network, or is gone, or the server stops."""
         while not (self._stop_reason or self._command.error):
-            self._progress.poll(60.0)
+            self._progress.poll(
+                60.0 if self._limit is None else max(0.0, self._limit.deadline - time.monotonic())
+            )
+            self._enforce_limit()
             self._resume_output()
             if self._patience is not None:
                 self._close_engine(self._patience)
@@ -216,6 +178,8 @@ class _Supervisor:
                 self._next_command()
             case Kind.INTERRUPT:
                 self._interrupt(message.tag)
+            case Kind.CANCEL:
+                self._cancel(message.tag)
             case Kind.KILL:
                 self._process.signal(signal.SIGKILL)
             case Kind.QUERY:
@@ -237,23 +201,56 @@ class _Supervisor:
     def _next_command(self) -> None:
         if self._queue and self._running is None and self._meshed and self._exit_code is None:
             self._running, contents = self._queue.popleft()
+            self._limit = _Limit.of(contents[2].get("seconds"))
             self._engine.post(Kind.COMMAND, self._running, contents)
             self._progress.flush(self._engine)
 
-    def _interrupt(self, tag: int) -> None:
-        while self._queue and self._queue[0][0] <= tag:
-            cancelled, _ = self._queue.popleft()
-            failure = {
-                "type": "KeyboardInterrupt",
-                "traceback": "KeyboardInterrupt: before it began",
-                "values_sent": 0,
-            }
-            self._command.post(Kind.DONE, cancelled, failure)
-        if self._running is not None and self._running <= tag:
-            # The message tells which command the signal is for: the engine may be just before it, or just after.
-            self._engine.post(Kind.INTERRUPT, self._running)
-            self._progress.flush(self._engine)
-            self._process.signal(signal.SIGINT)
+    def _interrupt(self, number: int) -> None:
+        while self._queue and self._queue[0][0] <= number:
+            self._tell_not_begun(self._queue.popleft()[0])
+        if self._running is not None and self._running <= number:
+            self._signal_interrupt()
+
+    def _cancel(self, number: int) -> None:
+        if self._running == number:
+            self._signal_interrupt()
+            return
+        for waiting in [waiting for waiting in self._queue if waiting[0] == number]:
+            self._queue.remove(waiting)
+            self._tell_not_begun(number)
+
+    def _signal_interrupt(self) -> None:
+        assert self._running is not None  # noqa: S101 - whoever calls this has looked
+        # The message tells which command the signal is for: the engine may be just before it, or just after.
+        self._engine.post(Kind.INTERRUPT, self._running)
+        self._progress.flush(self._engine)
+        self._process.signal(signal.SIGINT)
+
+    def _tell_not_begun(self, number: int) -> None:
+        message = "it was interrupted before it began"
+        failure: dict[str, Any] = {
+            "type": "KeyboardInterrupt",
+            "bases": ["KeyboardInterrupt"],
+            "message": message,
+        }
+        failure |= {"traceback": f"KeyboardInterrupt: {message}", "values_sent": 0, "seconds": 0.0}
+        self._command.post(Kind.DONE, number, failure)
+
+    def _enforce_limit(self) -> None:
+        """Interrupt a command whose time has passed, and kill the engine if that does not help."""
+        limit = self._limit
+        if limit is None or self._running is None or time.monotonic() < limit.deadline:
+            return
+        if limit.passed:
+            self._why_killed = (
+                f"command {self._running} did not end within {_LIMIT_GRACE:g} s of its time limit"
+            )
+            self._limit = None
+            self._process.signal(signal.SIGKILL)
+        else:
+            limit.passed = True
+            limit.deadline += _LIMIT_GRACE
+            self._signal_interrupt()
 
     def _facts(self) -> dict[str, Any]:
         memory = None
@@ -292,6 +289,8 @@ class _Supervisor:
         self._drain_output()  # what a command printed comes before its end
         if message.kind is Kind.DONE:
             self._running = None
+            if self._limit is not None and self._limit.passed:
+                self._limit.explain(message.value)
         elif not message.value.get("errors"):
             self._meshed = True
         self._command.post(message.kind, message.tag, message.value)
@@ -338,7 +337,8 @@ class _Supervisor:
             pass  # what it said last
         self._drain_output()
         if not self._closing:
-            self._command.post(Kind.DIED, 0, describe_exit(self._exit_code))
+            reason = f" ({self._why_killed})" if self._why_killed else ""
+            self._command.post(Kind.DIED, 0, describe_exit(self._exit_code) + reason)
             self._progress.flush(self._command)
 
 

@@ -88,10 +88,11 @@ def test_output_without_end_holds_up_neither_server_nor_client(network: MakeNetw
 
 def test_time_limits_leave_a_connection_usable(network: MakeNetwork) -> None:
     net = network(2)
-    for wait in (
+    waits: tuple[Callable[[], object], ...] = (
         lambda: precv(net[1], timeout=0.05),
         lambda: reval("precv(sockets[0])", net[1]).result(0.05),
-    ):
+    )
+    for wait in waits:
         begin = time.monotonic()
         with pytest.raises(TimeoutError):
             wait()

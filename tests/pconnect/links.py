@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pconnect.commands import ClientMesh, Server
+from pconnect.client_mesh import ClientMesh
 from pconnect.connection import Connection
 from pconnect.frames import DEFAULT_LIMITS, Kind
 from pconnect.network import Mesh, Network
 from pconnect.progress import Progress
 from pconnect.protocol import Message, Role
+from pconnect.servers import Server
 from srp_tools.channel import Channel
 
 LIMIT = 20.0  # seconds; no test comes near it

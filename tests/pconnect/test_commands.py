@@ -21,7 +21,14 @@ from pconnect.frames import Kind
 from pconnect.network import Network
 from tests.pconnect.links import LIMIT, FakeServer, client_of
 
-FAILURE = {"type": "ZeroDivisionError", "traceback": "Traceback: 1 / 0", "values_sent": 0}
+FAILURE = {
+    "type": "ZeroDivisionError",
+    "bases": ["ZeroDivisionError"],
+    "message": "division by zero",
+    "traceback": "Traceback: 1 / 0",
+    "values_sent": 0,
+    "seconds": 0.5,
+}
 
 
 @pytest.fixture
@@ -40,8 +47,8 @@ def test_a_command_ends_at_each_node(client: Client) -> None:
     assert repr(command) == "<command 'x = 1' at nodes [1, 2], running>"
     for far in servers:
         message = far.hear(Kind.COMMAND)
-        assert message.value == ["x = 1", 0]
-        far.say(Kind.DONE, None, message.tag)
+        assert message.value == ["x = 1", 0, {}]
+        far.say(Kind.DONE, 0.5, message.tag)
     command.result(LIMIT)
     assert command.done()
     assert "done" in repr(command)
@@ -52,14 +59,14 @@ def test_a_limit_of_time_leaves_it_running(client: Client) -> None:
     command = reval("x", net[1])
     with pytest.raises(TimeoutError, match="the end of <command 'x'"):
         command.result(0.01)
-    servers[0].say(Kind.DONE, None, command.tag)
+    servers[0].say(Kind.DONE, 0.5, command.number)
     command.result(LIMIT)
 
 
 def test_an_error_belongs_to_its_command(client: Client) -> None:
     net, servers = client
     command = reval("1 / 0", net[1])
-    servers[0].say(Kind.DONE, FAILURE, command.tag)
+    servers[0].say(Kind.DONE, FAILURE, command.number)
     for _ in range(2):
         with pytest.raises(RemoteError, match="ZeroDivisionError at node 1") as error:
             command.result(LIMIT)
@@ -73,7 +80,7 @@ def test_errors_of_several_nodes_come_as_a_group(client: Client) -> None:
     net, servers = client
     command = reval("1 / 0", net)
     for far in servers:
-        far.say(Kind.DONE, FAILURE, command.tag)
+        far.say(Kind.DONE, FAILURE, command.number)
     with pytest.raises(ExceptionGroup, match="failed at 2 nodes") as group:
         command.result(LIMIT)
     assert [error.node for error in group.value.exceptions if isinstance(error, RemoteError)] == [1, 2]
@@ -82,7 +89,7 @@ def test_errors_of_several_nodes_come_as_a_group(client: Client) -> None:
 def test_nobody_asked_so_the_next_wait_is_told_once_and_after_the_values(client: Client) -> None:
     net, servers = client
     command = reval("1 / 0", net[1])
-    servers[0].say(Kind.DONE, FAILURE | {"values_sent": 1}, command.tag)
+    servers[0].say(Kind.DONE, FAILURE | {"values_sent": 1}, command.number)
     with pytest.raises(TimeoutError):
         precv(net[1], timeout=0.01)
     servers[0].send("sent before")
@@ -102,7 +109,7 @@ def test_the_end_of_an_engine_ends_its_commands_and_no_other(client: Client) -> 
         reval("z", net[1]).result()
     with pytest.raises(EngineDiedError):
         precv(net[1], timeout=LIMIT)
-    servers[1].say(Kind.DONE, None, other.tag)
+    servers[1].say(Kind.DONE, 0.5, other.number)
     other.result(LIMIT)
     servers[0].progress.discard(servers[0].data)
     with pytest.raises(EngineDiedError, match="SIGSEGV"):
@@ -149,7 +156,7 @@ def test_output_has_the_node_in_front_of_each_line(
     for stream, data in ((1, b"one\ntw"), (1, b"o\n"), (2, b"bad \xff\n")):
         servers[0].say(Kind.OUTPUT, data, stream)
     command = reval("x", net[1])
-    servers[0].say(Kind.DONE, None, command.tag)
+    servers[0].say(Kind.DONE, 0.5, command.number)
     command.result(LIMIT)
     out, err = capsys.readouterr()
     assert out == "[1 host1] one\n[1 host1] two\n"
@@ -166,7 +173,7 @@ def test_ctrl_c_interrupts_what_is_waited_for_and_the_second_kills(client: Clien
     interrupt_soon()
     with pytest.raises(KeyboardInterrupt):
         first.result(LIMIT)
-    assert servers[0].hear(Kind.INTERRUPT).tag == first.tag
+    assert servers[0].hear(Kind.INTERRUPT).tag == first.number
     interrupt_soon()
     with pytest.raises(KeyboardInterrupt):
         precv(net[1], timeout=LIMIT)
@@ -209,7 +216,7 @@ def test_a_server_without_an_answer_is_silent(client: Client) -> None:
 def test_closing_tells_who_was_killed_or_silent_and_what_nobody_asked_for(client: Client) -> None:
     net, servers = client
     failed, running = reval("1 / 0", net[1]), reval("x", net[2])
-    servers[0].say(Kind.DONE, FAILURE, failed.tag)
+    servers[0].say(Kind.DONE, FAILURE, failed.number)
     servers[0].say(Kind.CLOSED, False)
     with pytest.warns(RuntimeWarning, match="nobody asked for this error: ZeroDivisionError"):
         assert net.close(timeout=0.2) == [2]
@@ -232,10 +239,11 @@ def epoch_of_next(net: Network, far: FakeServer) -> int:
     """Return the epoch that the next command carries, and let it end well."""
     command = reval("next", net)
     message = far.hear(Kind.COMMAND)
-    assert (message.tag, message.value[0]) == (command.tag, "next")
+    assert (message.tag, message.value[0]) == (command.number, "next")
     for server in net.mesh.servers.values():  # type: ignore[attr-defined]
-        server.running.pop(command.tag, None)
-        command.finish(server.node, None)
+        server.running.pop(command.number, None)
+    for each in command:
+        each.finish(None, 0.0)
     return int(message.value[1])
 
 
@@ -243,13 +251,13 @@ def test_a_failure_begins_a_new_epoch_with_the_next_command_and_only_with_it(cli
     net, servers = client
     assert epoch_of_next(net, servers[1]) == 0
     failing, same = reval("1 / 0", net[1]), reval("x", net[1])
-    servers[0].say(Kind.DONE, FAILURE, failing.tag)
+    servers[0].say(Kind.DONE, FAILURE, failing.number)
     with pytest.raises(RemoteError):
         failing.result(LIMIT)
     epoch = epoch_of_next(net, servers[1])
-    assert epoch == same.tag + 1 == net.mesh.epoch
+    assert epoch == same.number + 1 == net.mesh.epoch
     assert epoch_of_next(net, servers[1]) == epoch
-    servers[0].say(Kind.DONE, FAILURE, same.tag)  # of the old epoch
+    servers[0].say(Kind.DONE, FAILURE, same.number)  # of the old epoch
     with pytest.raises(RemoteError):
         same.result(LIMIT)
     assert epoch_of_next(net, servers[1]) == epoch
@@ -264,9 +272,9 @@ def test_who_left_begins_a_new_epoch(client: Client) -> None:
     command = reval("x", net)
     with pytest.raises(TimeoutError):
         barrier(net, timeout=0.01)
-    assert servers[1].hear(Kind.COMMAND).value == ["x", 1]
-    assert epoch_of_next(net, servers[1]) == command.tag + 1
-    assert epoch_of_next(net, servers[1]) == command.tag + 1
+    assert servers[1].hear(Kind.COMMAND).value == ["x", 1, {}]
+    assert epoch_of_next(net, servers[1]) == command.number + 1
+    assert epoch_of_next(net, servers[1]) == command.number + 1
 
 
 def test_a_dead_engine_begins_one_epoch_and_not_one_for_each_command(client: Client) -> None:
@@ -276,7 +284,7 @@ def test_a_dead_engine_begins_one_epoch_and_not_one_for_each_command(client: Cli
     with pytest.raises(EngineDiedError):
         command.result(LIMIT)
     epoch = epoch_of_next(net, servers[1])
-    assert epoch == command.tag + 1
+    assert epoch == command.number + 1
     assert epoch_of_next(net, servers[1]) == epoch
 
 
@@ -286,14 +294,14 @@ def test_a_failed_command_explains_why_its_node_left(client: Client) -> None:
     say_left(servers[1], 0, 1, "ZeroDivisionError: it began at node 1")
 
     def fail() -> None:
-        servers[0].say(Kind.DONE, FAILURE, command.tag)
+        servers[0].say(Kind.DONE, FAILURE, command.number)
 
     timer = threading.Timer(0.1, fail)
     timer.start()
     with pytest.raises(RemoteError, match="ZeroDivisionError at node 1"):
         barrier(net, timeout=LIMIT)
     timer.join()
-    servers[1].say(Kind.DONE, FAILURE, command.tag)
+    servers[1].say(Kind.DONE, FAILURE, command.number)
     with pytest.raises(TimeoutError):  # the error has been seen
         precv(net[1], timeout=0.01)
 
@@ -311,7 +319,7 @@ def test_the_reason_is_told_where_no_command_failed(client: Client) -> None:
 def test_who_runs_nothing_will_not_come(client: Client) -> None:
     net, servers = client
     command = reval("x", net)
-    servers[1].say(Kind.DONE, None, command.tag)
+    servers[1].say(Kind.DONE, 0.5, command.number)
     with pytest.raises(
         CollectiveError, match=r"barrier of nodes 0, 1, 2 cannot .* node 2 \(host2\) runs no command"
     ):
@@ -321,7 +329,7 @@ def test_who_runs_nothing_will_not_come(client: Client) -> None:
 def test_a_failure_without_notice_is_seen_too(client: Client) -> None:
     net, servers = client
     command = reval("x", net)
-    servers[0].say(Kind.DONE, FAILURE, command.tag)
+    servers[0].say(Kind.DONE, FAILURE, command.number)
     with pytest.raises(RemoteError):
         barrier(net, timeout=LIMIT)
     assert net[1].inbox == {}
@@ -334,7 +342,7 @@ def test_ctrl_c_in_a_collective_call_interrupts_the_members_and_tells_them(clien
     with pytest.raises(KeyboardInterrupt):
         barrier(net, timeout=LIMIT)
     for far in servers:
-        assert far.hear(Kind.INTERRUPT).tag == command.tag
+        assert far.hear(Kind.INTERRUPT).tag == command.number
         far.progress.run_until(lambda far=far: far.data.parts.notice(0) is not None, 1e12, "")  # type: ignore[misc]
         notice = far.data.parts.notice(0)
         assert notice is not None

@@ -47,7 +47,7 @@ def test_every_error_is_exported_and_in_the_table() -> None:
 
 def remote_error(command: str) -> RemoteError:
     return RemoteError(
-        2, "hostB", command, "ZeroDivisionError", "Traceback\n  line 1\nZeroDivisionError: /\n\n"
+        2, "hostB", command, "ZeroDivisionError", "/", "Traceback\n  line 1\nZeroDivisionError: /\n\n"
     )
 
 

@@ -1,6 +1,7 @@
 """Calls that concern whole nodes: functions called there, and facts about them."""
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,10 +56,20 @@ def test_a_failure_is_the_callers(network: Network) -> None:
     assert rfeval("divmod", 7, 2, connection=network[1]) == (3, 1)
 
 
-@pytest.mark.parametrize("function", [lambda: 1, len, np.add])
-def test_a_function_without_source_is_refused(network: Network, function: object) -> None:
-    with pytest.raises(ConfigurationError, match=r"give (the|a) name"):
-        rfeval(function, connection=network[1])  # type: ignore[arg-type]
+def test_any_function_is_called(network: Network) -> None:
+    shift = 3
+    assert rfeval(lambda x: x + shift, 4, connection=network[1]) == 7
+    assert rfeval(len, [1, 2], connection=network[1]) == 2
+    assert rfeval(np.add, 1, 2, connection=network[1]) == 3
+
+
+def test_what_cannot_be_pickled_is_refused_before_anything_is_sent(network: Network) -> None:
+    lock = threading.Lock()
+    with pytest.raises(ConfigurationError, match="cannot be sent: TypeError: cannot pickle"):
+        rfeval(lambda: lock, connection=network[1])
+    with pytest.raises(ConfigurationError, match="cannot be called"):
+        rfeval(5, connection=network[1])  # type: ignore[arg-type]
+    assert rfeval("abs", -2, connection=network[1]) == 2
 
 
 def test_one_node_is_called(network: Network) -> None:
@@ -74,7 +85,7 @@ def test_a_limit_of_time(network: Network) -> None:
 
 def test_a_command_is_text(network: Network) -> None:
     with pytest.raises(ConfigurationError, match="source text, not int"):
-        reval(5, network)  # type: ignore[arg-type]
+        reval(5, network)  # type: ignore[call-overload]
 
 
 def test_facts_are_live(network: Network) -> None:

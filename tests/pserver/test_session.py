@@ -43,7 +43,7 @@ def test_an_interrupt_ends_what_runs_and_what_waits(server: Server) -> None:
         later = reval("psend('later', sockets[0])", net)
         assert precv(net[1], timeout=LIMIT) == "here"
         supervisor = net.mesh.servers[1]  # type: ignore[attr-defined]
-        supervisor.interrupt_up_to(waiting.tag)
+        supervisor.interrupt(waiting.number)
         for command in (running, waiting):
             with pytest.raises(RemoteError, match="KeyboardInterrupt"):
                 command.result(LIMIT)

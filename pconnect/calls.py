@@ -1,0 +1,144 @@
+"""Sending commands: source text, expressions, and functions with their arguments."""
+
+import textwrap
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pconnect.client_mesh import ClientMesh
+from pconnect.commands import Command, Commands, interrupting
+from pconnect.connection import LIBRARY_TAGS, Connection
+from pconnect.errors import ConfigurationError, UnsupportedValueError
+from pconnect.frames import Kind
+from pconnect.functions import describe, pack_call, unpack_value
+from pconnect.network import Mesh
+from pconnect.primitives import Connections, resolve
+from pconnect.protocol import Unfinished, encode_message
+
+# Arguments that a busy engine does not take at once are copied, so that the caller need not wait for it: after so many
+# seconds in which nothing moved.
+_STANDSTILL = 0.05
+
+
+def run(
+    source: str,
+    connections: Connections,
+    *,
+    wants_value: bool = False,
+    allow_pickle: bool = False,
+    time_limit: float | None = None,
+) -> Any:
+    """Send source text; return a `Command` for a single connection, else `Commands`."""
+    mesh, nodes = _servers(connections)
+    if not isinstance(source, str):
+        raise ConfigurationError(f"a command is source text, not {type(source).__name__}")
+    commands = mesh.new_commands(textwrap.dedent(source), nodes)
+    options = _options(commands, wants_value=wants_value, allow_pickle=allow_pickle, time_limit=time_limit)
+    mesh.send(commands, options)
+    return _as_asked(commands, connections, commands[0].source if commands else source)
+
+
+def call(
+    function: Callable[..., Any] | str,
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+    connections: Connections,
+    *,
+    wants_value: bool = True,
+    allow_pickle: bool = False,
+    time_limit: float | None = None,
+) -> Any:
+    """Have a function called; return a `Command` for a single connection, else `Commands`.
+
+    Function and arguments are encoded once, and have been read when this returns.
+
+    Raises
+    ------
+    ConfigurationError, MessageTooLargeError
+        They cannot be sent. Nothing was sent.
+    """
+    mesh, nodes = _servers(connections)
+    commands = mesh.new_commands(describe(function), nodes)
+    number = commands[0].number if commands else 0
+    buffers = _encode_call(function, args, kwargs, LIBRARY_TAGS + number, mesh)
+    options = _options(commands, wants_value=wants_value, allow_pickle=allow_pickle, time_limit=time_limit)
+    mesh.send(commands, options | {"call": True})
+    _send_arguments(mesh, [mesh.servers[command.node].data for command in commands if command.begun], buffers)
+    return _as_asked(commands, connections, describe(function))
+
+
+def client_mesh(mesh: Mesh) -> ClientMesh:
+    """Return the client's mesh, or raise in an engine."""
+    if not isinstance(mesh, ClientMesh):
+        raise ConfigurationError("this is for the client of a network; an engine cannot send commands")
+    return mesh
+
+
+def _servers(connections: Connections) -> tuple[ClientMesh, list[int]]:
+    mesh, targets = resolve(connections)
+    mesh.check_open()
+    return client_mesh(mesh), [target.node for target in targets]
+
+
+def _as_asked(commands: Sequence[Command], connections: Connections, source: str) -> Command | Commands:
+    if isinstance(connections, Connection):
+        return commands[0]
+    return Commands(source, commands[0].number if commands else 0, commands)
+
+
+def _options(
+    commands: Sequence[Command], *, wants_value: bool, allow_pickle: bool, time_limit: float | None
+) -> dict[str, Any]:
+    if time_limit is not None and not time_limit > 0:
+        raise ConfigurationError(f"time_limit={time_limit}: seconds are more than none")
+    options: dict[str, Any] = {}
+    if wants_value:
+        options["value"] = True
+
+        def read(arrived: Any) -> Any:
+            plain = arrived.finish() if type(arrived) is Unfinished else arrived
+            return unpack_value(plain, allow_pickle=allow_pickle)
+
+        for command in commands:
+            command.read_value = read
+    if allow_pickle:
+        options["pickle"] = True
+    if time_limit is not None:
+        options["seconds"] = float(time_limit)
+    return options
+
+
+def _encode_call(
+    function: Callable[..., Any] | str,
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+    tag: int,
+    mesh: ClientMesh,
+) -> list[bytes | memoryview]:
+    limit = mesh.limits.max_message_bytes
+    try:
+        return encode_message(Kind.VALUE, tag, pack_call(function, args, kwargs, pickled=False), limit)
+    except UnsupportedValueError:
+        return encode_message(Kind.VALUE, tag, pack_call(function, args, kwargs, pickled=True), limit)
+
+
+def _send_arguments(
+    mesh: ClientMesh, connections: Sequence[Connection], buffers: list[bytes | memoryview]
+) -> None:
+    """Send to engines of which some may be busy; nobody is waited for who does not read."""
+    progress = mesh.progress
+    try:
+        with progress.shielded, interrupting([connection.peer for connection in connections]):
+            for connection in connections:
+                connection.post_encoded(buffers)
+                progress.flush(connection)
+            left, moved = sum(connection.unsent_bytes for connection in connections), time.monotonic()
+            while left and time.monotonic() - moved < _STANDSTILL:
+                progress.poll(_STANDSTILL)
+                before, left = left, sum(connection.unsent_bytes for connection in connections)
+                if left < before:
+                    moved = time.monotonic()
+    finally:
+        for connection in connections:
+            if connection.wants_to_write:
+                connection.keep_unsent()

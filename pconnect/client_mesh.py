@@ -1,0 +1,102 @@
+"""The client's mesh: its servers, the numbers of commands, and the end of it all."""
+
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pconnect.commands import Command
+from pconnect.connection import Connection
+from pconnect.errors import ConnectionLostError
+from pconnect.frames import Kind, Limits
+from pconnect.network import Mesh
+from pconnect.progress import Progress
+from pconnect.servers import Server
+from srp_tools.waiting import deadline_after
+
+
+class ClientMesh(Mesh):
+    """The client's mesh: its servers, and the numbers of commands."""
+
+    def __init__(
+        self, network_id: bytes, servers: Sequence[Server], progress: Progress, limits: Limits
+    ) -> None:
+        own = Connection(0, "client", None)
+        super().__init__(network_id, 0, [own, *(server.data for server in servers)], progress, limits)
+        self.servers = {server.node: server for server in servers}
+        self._last_number = 0
+
+    def next_number(self) -> int:
+        """Return the number of the next command or query."""
+        self._last_number += 1
+        return self._last_number
+
+    def new_commands(self, source: str, nodes: Sequence[int]) -> list[Command]:
+        """Return a command for each of some nodes, with one number, before they are sent."""
+        number = self.next_number()
+        return [
+            Command(source, self.servers[node], (node, self.servers[node].host), number, self.progress)
+            for node in nodes
+        ]
+
+    def send(self, commands: Sequence[Command], options: dict[str, Any]) -> None:
+        """Send commands, all of one number; an engine that is gone ends its own."""
+        if self._must_begin_anew():
+            self.begin_epoch(commands[0].number)
+        with self.progress.shielded:
+            for command in commands:
+                server = self.servers[command.node]
+                server.begin(command, [command.source, self.epoch, options])
+                self.progress.flush(server.command)
+
+    def _must_begin_anew(self) -> bool:
+        """Whether something failed in this epoch, so that some nodes take part in no more of its collective calls."""
+        return (
+            self.left is not None
+            or any(server.last_failed >= self.epoch for server in self.servers.values())
+            or any(connection.parts.notice(self.epoch) for connection in self.connections)
+        )
+
+    def query(self, timeout: float) -> dict[int, tuple[dict[str, Any], float]]:
+        """Ask all servers for facts; return for those that answered the facts and the round trip in seconds."""
+        answers: dict[int, tuple[dict[str, Any], float]] = {}
+        deadline = deadline_after(timeout)
+        for server in self.servers.values():
+            if server.command.error:
+                continue
+            tag, begin = self.next_number(), time.perf_counter()
+            server.command.post(Kind.QUERY, tag)
+            self.progress.flush(server.command)
+            with contextlib.suppress(TimeoutError):
+                self.progress.run_until(
+                    lambda tag=tag, server=server: tag in server.answers or bool(server.command.error),  # type: ignore[misc]
+                    deadline,
+                    "facts",
+                )
+            if tag in server.answers:
+                answers[server.node] = server.answers.pop(tag), time.perf_counter() - begin
+        return answers
+
+    def close(self, timeout: float) -> list[int]:
+        """Close the network; see `pconnect.sclose`."""
+        self.check_open()
+        patience = min(1.0, timeout / 2)
+        servers = list(self.servers.values())
+        try:
+            for server in servers:
+                server.closing = True
+                server.command.post(Kind.CLOSE, round(patience * 1000))
+            with contextlib.suppress(TimeoutError):
+                self.progress.run_until(
+                    lambda: all(s.closed_by_force is not None or s.command.error for s in servers),
+                    deadline_after(timeout),
+                    "the servers to close",
+                )
+        finally:
+            self.closed = True
+            self.progress.close()
+            for server in servers:
+                server.lose_commands(ConnectionLostError("the network was closed"))
+        for server in servers:
+            server.report_unseen()
+        return [server.node for server in servers if server.closed_by_force is not False]

@@ -1,0 +1,120 @@
+"""Functions and their arguments on the way to an engine, and its results on the way back.
+
+Functions travel by cloudpickle, from the client to its servers only: who may log in there may run code anyway.
+Arguments and results are values like all others; arguments that are none go by cloudpickle too, results only where the
+caller allows it. Nothing else in this package unpickles anything.
+"""
+
+import inspect
+import linecache
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import cloudpickle  # type: ignore[import-untyped]
+
+from pconnect.errors import ConfigurationError, ProtocolError
+
+# Longer ones are left out of tracebacks.
+_MAX_SOURCE_CHARACTERS = 2**18
+
+
+def describe(function: Callable[..., Any] | str) -> str:
+    """Return how errors and lists of commands call it.
+
+    Examples
+    --------
+    >>> describe("np.linalg.norm"), describe(len)
+    ('np.linalg.norm(...)', 'len(...)')
+    """
+    name = function if isinstance(function, str) else getattr(function, "__qualname__", None)
+    return f"{name or repr(function)}(...)"
+
+
+def pack_call(
+    function: Callable[..., Any] | str, args: Sequence[object], kwargs: Mapping[str, object], *, pickled: bool
+) -> list[Any]:
+    """Return what is sent for a call, with the arguments as they are or `pickled`.
+
+    Raises
+    ------
+    ConfigurationError
+        The function or an argument cannot be pickled; the text says why.
+    """
+    arguments: Any = [list(args), dict(kwargs)]
+    if pickled:
+        arguments = _pickle(arguments, "the arguments")
+    if isinstance(function, str):
+        return [function, pickled, arguments, {}]
+    if not callable(function):
+        raise ConfigurationError(f"{function!r} cannot be called: give a function or an expression")
+    return [_pickle(function, repr(function)), pickled, arguments, _sources(function)]
+
+
+def unpack_function(
+    data: bytes, sources: Mapping[str, str], workspace: Mapping[str, Any]
+) -> Callable[..., Any]:
+    """Return a function; for an engine, which trusts its client.
+
+    Names that it uses and did not bring along are those of the workspace.
+    """
+    for name, text in sources.items():
+        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    function: Callable[..., Any] = cloudpickle.loads(data)
+    if isinstance(function, types.FunctionType) and function.__globals__ is not workspace:
+        for name in _names_used(function.__code__):
+            if name in workspace:
+                function.__globals__.setdefault(name, workspace[name])
+    return function
+
+
+def unpack_arguments(arguments: Any, *, pickled: bool) -> tuple[list[Any], dict[str, Any]]:
+    """Return arguments and keyword arguments; for an engine, which trusts its client."""
+    args, kwargs = cloudpickle.loads(arguments) if pickled else arguments
+    return args, kwargs
+
+
+def _names_used(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names_used(constant)
+
+
+def pickle_value(value: object) -> bytes:
+    """Return a value by pickle, for a caller who allows it."""
+    return _pickle(value, "the value")
+
+
+def unpack_value(value: Any, *, allow_pickle: bool) -> Any:
+    """Return the value of a command, from what arrived.
+
+    Raises
+    ------
+    ProtocolError
+        It is not what an engine sends, or pickled without being allowed.
+    """
+    match value:
+        case [False, plain]:
+            return plain
+        case [True, bytes() as data] if allow_pickle:
+            return cloudpickle.loads(data)
+    raise ProtocolError("not the value of a command")
+
+
+def _pickle(value: object, what: str) -> bytes:
+    try:
+        data: bytes = cloudpickle.dumps(value)
+    except Exception as error:
+        raise ConfigurationError(f"{what} cannot be sent: {type(error).__name__}: {error}") from error
+    return data
+
+
+def _sources(function: object) -> dict[str, str]:
+    """Return the text in which a function was defined, for the other side's tracebacks."""
+    try:
+        name = inspect.unwrap(function).__code__.co_filename  # type: ignore[arg-type]
+    except (AttributeError, ValueError):
+        return {}
+    text = "".join(linecache.getlines(name))
+    return {name: text} if 0 < len(text) <= _MAX_SOURCE_CHARACTERS else {}

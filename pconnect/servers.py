@@ -1,0 +1,271 @@
+"""The client's view of its servers: commands under way, their errors, and what became of the engines."""
+
+import contextlib
+import math
+import sys
+import time
+import warnings
+from collections import deque
+from typing import Any
+from weakref import WeakValueDictionary
+
+from pconnect.commands import Command
+from pconnect.connection import LIBRARY_TAGS, Connection, Peer
+from pconnect.errors import EngineDiedError, ParallelError, RemoteError
+from pconnect.frames import Kind
+from pconnect.protocol import Message
+from pconnect.remote_errors import remote_error
+from srp_tools.waiting import deadline_after
+
+# A data connection that breaks and the supervisor's report of the engine's death come on different ways; so long, in
+# seconds, one waits for the other.
+_REPORT_GRACE = 1.0
+
+
+class Server(Peer):
+    """One node of the network other than the client, as the client knows it.
+
+    Attributes
+    ----------
+    command
+        The command channel, to its supervisor.
+    data
+        The data connection, to its engine.
+    facts
+        What it told when the network was made.
+    """
+
+    def __init__(self, command: Connection, offer: dict[str, Any], address: str, cmd_port: int) -> None:
+        self.node = command.node
+        self.host = command.host
+        self.command = command
+        self.offer = offer
+        self.address = address
+        self.cmd_port = cmd_port
+        self.facts: dict[str, Any] = {}
+        self.meshed = False
+        self.running: dict[int, Command] = {}  # by number
+        # Also those that have ended and whose values are still to come; nobody waits for those that are not here.
+        self._known: WeakValueDictionary[int, Command] = WeakValueDictionary()
+        self.answers: dict[int, dict[str, Any]] = {}
+        self.attach(Connection(self.node, self.host, None))
+        self.last_error: str | None = None
+        self.closed_by_force: bool | None = None
+        self._unseen: deque[tuple[Command, RemoteError, int]] = deque()
+        self._failure: tuple[Command, RemoteError, int] | None = None  # the last one, asked for or not
+        self.last_failed = -1  # number of the last command that failed here
+        self._died: EngineDiedError | None = None
+        self._died_at = 0.0
+        self._ran_at = -math.inf  # when a command ended last
+        self._interrupted_up_to = 0
+        self._cancelled: set[int] = set()
+        self.closing = False
+        self._line_ends = {1: True, 2: True}
+        command.on_message = self._take
+        command.on_lost = lambda _: self.lose_commands(command.loss())
+        command.peer = self
+
+    @property
+    def state(self) -> str:
+        """``open``, ``died`` (its engine) or ``lost`` (its server or machine)."""
+        if self.command.error or self.data.error:
+            return "died" if self._died else "lost"
+        return "died" if self._died else "open"
+
+    @property
+    def busy(self) -> bool:
+        """Whether commands are under way, or were a moment ago, so that what they sent may still be on its way.
+
+        Of a node that is gone others speak.
+        """
+        gone = self._died or self.command.error
+        return bool(self.running or gone) or time.monotonic() - self._ran_at < _REPORT_GRACE
+
+    def attach(self, data: Connection) -> None:
+        """Take over the data connection."""
+        self.data = data
+        data.peer = self
+        data.on_library_value = self._take_value
+        data.on_lost = lambda _: self._lose_values()
+
+    def check(self) -> None:
+        """Raise what makes waiting for a value of this node useless.
+
+        An error of a command is raised once, and only after all values that the engine sent before it have arrived.
+        """
+        while self._unseen and self._unseen[0][0].error_seen:
+            self._unseen.popleft()
+        if self._unseen and self.data.values_received >= self._unseen[0][2]:
+            command, error, _ = self._unseen.popleft()
+            command.error_seen = True
+            raise error
+        self._check_alive()
+
+    def check_epoch(self, epoch: int) -> None:
+        """Raise what makes waiting for this node's part in a collective call useless."""
+        if (
+            self._failure
+            and self._failure[0].number >= epoch
+            and self.data.values_received >= self._failure[2]
+        ):
+            self._failure[0].error_seen = True
+            raise self._failure[1]
+        self._check_alive()
+
+    def _check_alive(self) -> None:
+        if self._died and time.monotonic() - self._died_at > _REPORT_GRACE:
+            raise self._died
+        if self.command.error:
+            raise self.command.loss()
+
+    def check_running(self) -> None:
+        """Raise if no command can be run here any more."""
+        if self._died:
+            raise self._died
+        if self.command.error:
+            raise self.command.loss()
+
+    def explain(self, epoch: int | None = None) -> ParallelError | None:
+        """Return the supervisor's account of what happened to the engine, after waiting a moment for it.
+
+        With an epoch, the failure of a command since then is such an account.
+        """
+        progress = self.data.mesh.progress
+        with contextlib.suppress(TimeoutError):
+            progress.run_until(
+                lambda: self._account(epoch) is not None, deadline_after(_REPORT_GRACE), "an account"
+            )
+        return self._account(epoch)
+
+    def _account(self, epoch: int | None) -> ParallelError | None:
+        if epoch is not None and self._failure and self._failure[0].number >= epoch:
+            self._failure[0].error_seen = True
+            return self._failure[1]
+        return self._died or (self.command.loss() if self.command.error else None)
+
+    def begin(self, command: Command, contents: list[Any]) -> None:
+        """Send a command; if that is impossible, it has failed."""
+        try:
+            self.check_running()
+        except ParallelError as error:
+            command.finish(error)
+            return
+        self.running[command.number] = self._known[command.number] = command
+        self.command.post(Kind.COMMAND, command.number, contents)
+        command.begun = True
+
+    def interrupt(self, up_to: int | None = None) -> None:
+        """Interrupt the commands up to a number, or all; if one of them was interrupted before, kill the engine."""
+        if not self.running or self.command.error:
+            return
+        if min(self.running) <= self._interrupted_up_to:
+            self.command.post(Kind.KILL)
+        else:
+            number = max(self.running) if up_to is None else up_to
+            self.command.post(Kind.INTERRUPT, number)
+            self._interrupted_up_to = number
+        self.command.flush()
+
+    def cancel(self, number: int) -> None:
+        """Interrupt one command, or take it from those that wait; the second time, kill the engine."""
+        if number not in self.running or self.command.error:
+            return
+        if number in self._cancelled:
+            self.command.post(Kind.KILL)
+        else:
+            self.command.post(Kind.CANCEL, number)
+            self._cancelled.add(number)
+        self.command.flush()
+
+    def kill(self, up_to: int | None = None) -> None:
+        """Kill the engine, if it runs a command up to a number, or at all."""
+        if self.command.error or self._died:
+            return
+        if up_to is None or any(number <= up_to for number in self.running):
+            self.command.post(Kind.KILL)
+            self.command.flush()
+
+    def settle(self, deadline: float) -> str:
+        """Wait for the end of the commands that were interrupted; return the words for the node if they do not end."""
+        progress, up_to = self.data.mesh.progress, self._interrupted_up_to
+        with contextlib.suppress(TimeoutError):
+            progress.run_until(
+                lambda: not any(number <= up_to for number in self.running), deadline, "interrupted commands"
+            )
+            return ""
+        return f"node {self.node} ({self.host})"
+
+    def lose_commands(self, error: ParallelError) -> None:
+        """End all commands under way here."""
+        for command in self.running.values():
+            command.finish(error)
+        self.last_failed = max([self.last_failed, *self.running])
+        self.running.clear()
+        self.last_error = str(error)
+
+    def _lose_values(self) -> None:
+        for command in list(self._known.values()):
+            command.lose_value(self.data.loss())
+
+    def _take_value(self, tag: int, value: object) -> None:
+        command = self._known.get(tag - LIBRARY_TAGS)
+        if command is not None:
+            command.arrive(value)
+
+    def report_unseen(self) -> None:
+        """Warn of errors that nobody asked for; for the end of the network."""
+        for command, error, _ in self._unseen:
+            if not command.error_seen:
+                warnings.warn(f"nobody asked for this error: {error}", RuntimeWarning, stacklevel=5)
+
+    def _take(self, message: Message) -> None:
+        match message.kind:
+            case Kind.DONE:
+                self._finish(message.tag, message.value)
+            case Kind.OUTPUT:
+                self._show(message.tag, message.value)
+            case Kind.MESHED:
+                self.facts, self.meshed = message.value, True
+            case Kind.FACTS:
+                self.answers[message.tag] = message.value
+            case Kind.DIED:
+                self._end(f"the engine of node {self.node} ({self.host}) died: {message.value}")
+            case Kind.STOPPING:
+                self._end(f"the session of node {self.node} ({self.host}) was ended: {message.value}")
+            case Kind.CLOSED:
+                self.closed_by_force = message.value
+
+    def _end(self, text: str) -> None:
+        self._died, self._died_at = EngineDiedError(text), time.monotonic()
+        self.lose_commands(self._died)
+
+    def _finish(self, number: int, outcome: float | dict[str, Any]) -> None:
+        command = self.running.pop(number, None)
+        self._cancelled.discard(number)
+        if command is None:
+            return
+        self._ran_at = time.monotonic()
+        if not isinstance(outcome, dict):
+            command.finish(None, outcome)
+            if self.data.error is not None:
+                command.lose_value(self.data.loss())
+            return
+        error = remote_error(self.node, self.host, command.source, outcome)
+        self._failure = command, error, outcome["values_sent"]
+        self.last_failed = max(self.last_failed, number)
+        # A network that is closed interrupts what still runs, often the last steps of a command whose values have
+        # all arrived: that is no error anybody should hear of. Who cancels a command knows it already.
+        if not (error.is_interrupt and (self.closing or command.cancel_asked)):
+            self._unseen.append((command, error, outcome["values_sent"]))
+        self.last_error = f"{error.type_name} in {command.source[:60]!r}"
+        command.finish(error, outcome["seconds"])
+
+    def _show(self, stream: int, data: bytes) -> None:
+        """Write what the engine printed, each line with the node in front."""
+        out = sys.stdout if stream == 1 else sys.stderr
+        text = data.decode("utf-8", "replace")
+        for line in text.splitlines(keepends=True):
+            prefix = f"[{self.node} {self.host}] " if self._line_ends[stream] else ""
+            out.write(prefix + line)
+            self._line_ends[stream] = line.endswith("\n")
+        out.flush()
