@@ -32,10 +32,11 @@ def run(
     mesh, nodes = _servers(connections)
     if not isinstance(source, str):
         raise ConfigurationError(f"a command is source text, not {type(source).__name__}")
-    commands = mesh.new_commands(textwrap.dedent(source), nodes)
+    source = textwrap.dedent(source)
+    commands = mesh.new_commands(source, nodes)
     options = _options(commands, wants_value=wants_value, allow_pickle=allow_pickle, time_limit=time_limit)
     mesh.send(commands, options)
-    return _as_asked(commands, connections, commands[0].source if commands else source)
+    return _as_asked(commands, connections, source)
 
 
 def call(
@@ -59,8 +60,7 @@ def call(
     """
     mesh, nodes = _servers(connections)
     commands = mesh.new_commands(describe(function), nodes)
-    number = commands[0].number if commands else 0
-    buffers = _encode_call(function, args, kwargs, LIBRARY_TAGS + number, mesh)
+    buffers = _encode_call(function, args, kwargs, LIBRARY_TAGS + commands[0].number, mesh)
     options = _options(commands, wants_value=wants_value, allow_pickle=allow_pickle, time_limit=time_limit)
     mesh.send(commands, options | {"call": True})
     _send_arguments(mesh, [mesh.servers[command.node].data for command in commands if command.begun], buffers)
@@ -83,7 +83,7 @@ def _servers(connections: Connections) -> tuple[ClientMesh, list[int]]:
 def _as_asked(commands: Sequence[Command], connections: Connections, source: str) -> Command | Commands:
     if isinstance(connections, Connection):
         return commands[0]
-    return Commands(source, commands[0].number if commands else 0, commands)
+    return Commands(source, commands)
 
 
 def _options(

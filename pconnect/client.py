@@ -41,10 +41,10 @@ from pconnect.frames import (
     Purpose,
 )
 from pconnect.hosts import Host, parse_hosts, resolve
-from pconnect.network import Network
 from pconnect.progress import Progress
 from pconnect.protocol import Role
 from pconnect.servers import Server
+from pconnect.views import ClientConnection, ClientNetwork
 from srp_tools import waiting
 from srp_tools.certificates import NetworkAuthority
 from srp_tools.channel import Channel, start_tls, tls_context
@@ -78,7 +78,7 @@ def pconnect(
     peer_timeout: float = DEFAULT_PEER_TIMEOUT,
     max_message_bytes: int = DEFAULT_LIMITS.max_message_bytes,
     max_inbox_bytes: int = DEFAULT_LIMITS.max_inbox_bytes,
-) -> Network:
+) -> ClientNetwork:
     """Log in at servers and return the network of the client and their engines.
 
     Parameters
@@ -245,7 +245,7 @@ def _read_offer(data: bytes) -> dict[str, Any]:
     return offer
 
 
-def _mesh(plan: _Plan, servers: list[Server], deadline: float) -> Network:
+def _mesh(plan: _Plan, servers: list[Server], deadline: float) -> ClientNetwork:
     """Connect every node with every other."""
     progress = Progress()
     for server in servers:
@@ -268,8 +268,9 @@ def _mesh(plan: _Plan, servers: list[Server], deadline: float) -> Network:
     except BaseException:
         progress.close()
         raise
-    mesh = ClientMesh(plan.network_id, servers, progress, plan.limits)
-    return Network(mesh)
+    own = ClientConnection(0, "client", None)
+    mesh = ClientMesh(plan.network_id, servers, progress, plan.limits, own)
+    return ClientNetwork(mesh)
 
 
 def _addresses(server: Server) -> list[list[Any]]:
@@ -293,7 +294,7 @@ def _open_data_connections(plan: _Plan, servers: list[Server], progress: Progres
     for server in servers:
         outcome = outcomes[server.node]
         if isinstance(outcome, Channel):
-            data = Connection(server.node, server.host, outcome, limits=plan.limits)
+            data = ClientConnection(server.node, server.host, outcome, limits=plan.limits)
             server.attach(data)
             progress.add(data)
         else:

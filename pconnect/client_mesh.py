@@ -19,10 +19,20 @@ class ClientMesh(Mesh):
     """The client's mesh: its servers, and the numbers of commands."""
 
     def __init__(
-        self, network_id: bytes, servers: Sequence[Server], progress: Progress, limits: Limits
+        self,
+        network_id: bytes,
+        servers: Sequence[Server],
+        progress: Progress,
+        limits: Limits,
+        own: Connection | None = None,
     ) -> None:
-        own = Connection(0, "client", None)
-        super().__init__(network_id, 0, [own, *(server.data for server in servers)], progress, limits)
+        super().__init__(
+            network_id,
+            0,
+            [own or Connection(0, "client", None), *(server.data for server in servers)],
+            progress,
+            limits,
+        )
         self.servers = {server.node: server for server in servers}
         self._last_number = 0
 

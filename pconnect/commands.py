@@ -2,9 +2,10 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, overload
 
+from pconnect.asynchronous import in_loop
 from pconnect.connection import Peer
 from pconnect.errors import ParallelError, RemoteError
 from pconnect.progress import Progress
@@ -47,6 +48,9 @@ class interrupting(contextlib.AbstractContextManager[None]):  # noqa: N801 - use
 
 class Command:
     """What was sent to one node to be run there; `reval` and the verbs of a network return it.
+
+    In a coroutine, or a notebook, ``await command`` is ``command.result()`` that lets others run meanwhile; if it is
+    cancelled, so is the command.
 
     Attributes
     ----------
@@ -177,6 +181,9 @@ class Command:
         """Return whether it ended because of `cancel`."""
         return self.cancel_asked and isinstance(self._error, RemoteError) and self._error.is_interrupt
 
+    def __await__(self) -> Generator[Any, None, Any]:
+        return in_loop(self, self._progress).__await__()
+
     def add_done_callback(self, callback: "Callable[[Command], object]") -> None:
         """Call `callback` with this command when it has ended, in a later call of this package; or now, if it has."""
         if self._is_done:
@@ -219,16 +226,18 @@ class Commands(Sequence[Command]):
 
     Attributes
     ----------
-    source, number
-        As of a `Command`.
+    source
+        The text, or how the function was called.
+    number
+        The highest of the commands' numbers; mostly they have the same.
     nodes
         Numbers of the nodes.
     """
 
-    def __init__(self, source: str, number: int, commands: Iterable[Command]) -> None:
+    def __init__(self, source: str, commands: Iterable[Command]) -> None:
         self.source = source
-        self.number = number
         self._commands = tuple(commands)
+        self.number = max(command.number for command in self._commands)
         self.nodes = tuple(command.node for command in self._commands)
 
     def __repr__(self) -> str:
@@ -249,7 +258,7 @@ class Commands(Sequence[Command]):
     def __getitem__(self, index: slice) -> "Commands": ...
     def __getitem__(self, index: int | slice) -> "Command | Commands":
         if isinstance(index, slice):
-            return Commands(self.source, self.number, self._commands[index])
+            return Commands(self.source, self._commands[index])
         return self._commands[index]
 
     def done(self) -> bool:
@@ -302,3 +311,6 @@ class Commands(Sequence[Command]):
     def cancelled(self) -> bool:
         """Return whether it ended because of `cancel` at any node."""
         return any(command.cancelled() for command in self)
+
+    def __await__(self) -> Generator[Any, None, list[Any] | None]:
+        return in_loop(self, self._commands[0]._progress).__await__()

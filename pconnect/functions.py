@@ -5,7 +5,7 @@ Arguments and results are values like all others; arguments that are none go by 
 caller allows it. Nothing else in this package unpickles anything.
 """
 
-import inspect
+import io
 import linecache
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,24 +42,28 @@ def pack_call(
         The function or an argument cannot be pickled; the text says why.
     """
     arguments: Any = [list(args), dict(kwargs)]
+    sources: dict[str, str] = {}
     if pickled:
-        arguments = _pickle(arguments, "the arguments")
+        arguments, sources = _pickle(arguments, "the arguments")
     if isinstance(function, str):
-        return [function, pickled, arguments, {}]
+        return [function, pickled, arguments, sources]
     if not callable(function):
         raise ConfigurationError(f"{function!r} cannot be called: give a function or an expression")
-    return [_pickle(function, repr(function)), pickled, arguments, _sources(function)]
+    data, more = _pickle(function, repr(function))
+    return [data, pickled, arguments, sources | more]
 
 
-def unpack_function(
-    data: bytes, sources: Mapping[str, str], workspace: Mapping[str, Any]
-) -> Callable[..., Any]:
+def keep_sources(sources: Mapping[str, str]) -> None:
+    """Have tracebacks show these texts, by the names of their files."""
+    for name, text in sources.items():
+        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+
+
+def unpack_function(data: bytes, workspace: Mapping[str, Any]) -> Callable[..., Any]:
     """Return a function; for an engine, which trusts its client.
 
     Names that it uses and did not bring along are those of the workspace.
     """
-    for name, text in sources.items():
-        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     function: Callable[..., Any] = cloudpickle.loads(data)
     if isinstance(function, types.FunctionType) and function.__globals__ is not workspace:
         for name in _names_used(function.__code__):
@@ -83,7 +87,8 @@ def _names_used(code: types.CodeType) -> Iterator[str]:
 
 def pickle_value(value: object) -> bytes:
     """Return a value by pickle, for a caller who allows it."""
-    return _pickle(value, "the value")
+    data, _ = _pickle(value, "the value")
+    return data
 
 
 def unpack_value(value: Any, *, allow_pickle: bool) -> Any:
@@ -102,19 +107,34 @@ def unpack_value(value: Any, *, allow_pickle: bool) -> Any:
     raise ProtocolError("not the value of a command")
 
 
-def _pickle(value: object, what: str) -> bytes:
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Cloudpickle, which also keeps the names of the files that code comes from."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.file_names: set[str] = set()
+
+    def reducer_override(self, obj: Any) -> Any:
+        if not isinstance(obj, types.CodeType):
+            return super().reducer_override(obj)
+        self.file_names.add(obj.co_filename)
+        _, parts = cloudpickle.Pickler.dispatch_table[types.CodeType](obj)
+        return _make_code, (obj.co_filename, *parts)
+
+
+def _make_code(file_name: str, *parts: Any) -> types.CodeType:
+    return types.CodeType(*parts).replace(co_filename=file_name)
+
+
+def _pickle(value: object, what: str) -> tuple[bytes, dict[str, str]]:
+    """Return a value by pickle, and the texts that its functions were defined in, for the other side's tracebacks."""
+    stream = io.BytesIO()
+    pickler = _Pickler(stream)
     try:
-        data: bytes = cloudpickle.dumps(value)
+        pickler.dump(value)
     except Exception as error:
         raise ConfigurationError(f"{what} cannot be sent: {type(error).__name__}: {error}") from error
-    return data
-
-
-def _sources(function: object) -> dict[str, str]:
-    """Return the text in which a function was defined, for the other side's tracebacks."""
-    try:
-        name = inspect.unwrap(function).__code__.co_filename  # type: ignore[arg-type]
-    except (AttributeError, ValueError):
-        return {}
-    text = "".join(linecache.getlines(name))
-    return {name: text} if 0 < len(text) <= _MAX_SOURCE_CHARACTERS else {}
+    texts = {name: "".join(linecache.getlines(name)) for name in pickler.file_names}
+    return stream.getvalue(), {
+        name: text for name, text in texts.items() if 0 < len(text) <= _MAX_SOURCE_CHARACTERS
+    }

@@ -15,13 +15,13 @@ from typing import Any
 
 from pconnect.client import pconnect
 from pconnect.errors import ConfigurationError
-from pconnect.network import Network
+from pconnect.views import ClientNetwork
 from srp_tools.credentials import Credentials, server_file
 from srp_tools.verifiers import VerifierFile, make_verifier
 
 
 @contextlib.contextmanager
-def local_network(n: int = 2, *, timeout: float = 30.0, **options: Any) -> Iterator[Network]:
+def local_network(n: int = 2, *, timeout: float = 30.0, **options: Any) -> Iterator[ClientNetwork]:
     """Start a private server on the loopback address and connect `n` nodes of it.
 
     The server has a user with a random password that only this process knows, and ends with the block, or with this

@@ -1,7 +1,7 @@
 """The network: an ordered set of connections, and the parts of it that indexing gives."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, SupportsIndex, overload
+from typing import Any, Self, SupportsIndex, overload
 
 from pconnect.connection import Connection
 from pconnect.errors import ConfigurationError, ConnectionLostError
@@ -119,8 +119,8 @@ class Network(Sequence[Connection]):
             except IndexError:
                 raise IndexError(f"there is no node {index} in a network of {len(self)}") from None
         if isinstance(index, slice):
-            return Network(self.mesh, self.nodes[index])
-        return Network(self.mesh, self._choose(list(index)))
+            return type(self)(self.mesh, self.nodes[index])
+        return type(self)(self.mesh, self._choose(list(index)))
 
     def _choose(self, index: list[Any]) -> list[int]:
         # `bool_` of numpy is no bool, but its type's name says what it is; this module does not import numpy.
@@ -133,7 +133,7 @@ class Network(Sequence[Connection]):
             raise IndexError(f"a node more than once in {chosen}")
         return chosen
 
-    def __enter__(self) -> "Network":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

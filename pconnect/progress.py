@@ -8,6 +8,7 @@ All of it happens inside `Progress.shielded`, see `pconnect.shield`.
 
 import selectors
 from collections.abc import Callable
+from typing import Any
 
 from pconnect.connection import Connection
 from pconnect.errors import ParallelError
@@ -46,6 +47,16 @@ class Progress:
         self._unread.discard(connection)
         self._changed.discard(connection)
         connection.changed = set()
+
+    def fileno(self) -> int | None:
+        """Return a descriptor that can be read from when `poll` has something to do, where the system has such."""
+        selector: Any = self._selector
+        return selector.fileno() if hasattr(selector, "fileno") else None
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether `poll` has something to do that `fileno` does not show."""
+        return bool(self._unread)
 
     def watch(self, fileno: int, callback: Callable[[], object]) -> None:
         """Call `callback` whenever `fileno` can be read from."""

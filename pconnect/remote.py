@@ -11,6 +11,7 @@ from pconnect.calls import call, run
 from pconnect.client_mesh import ClientMesh
 from pconnect.commands import Command, Commands
 from pconnect.connection import Connection
+from pconnect.errors import ConfigurationError
 from pconnect.network import Network
 from pconnect.primitives import Connections
 
@@ -108,6 +109,10 @@ def rfeval(
     ...     rfeval("divmod", 17, 5, connection=net[1])
     (3, 2)
     """
+    if not isinstance(connection, Connection):
+        raise ConfigurationError(
+            f"a function is called at one node, not at {len(connection)}: index the network"
+        )
     return call(function, args, {}, connection).result(timeout)
 
 

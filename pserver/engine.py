@@ -168,7 +168,7 @@ class _Engine:
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt too are the command's failure
             self._in_command = False
             leave(self._mesh, error)  # whoever waits for us in a collective call does so in vain
-            outcome = {**describe(error), "values_sent": self._client.values_sent}
+            outcome = describe(error) | {"values_sent": self._client.values_sent}
             outcome["seconds"] = time.perf_counter() - begin
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(

@@ -2,22 +2,32 @@
 
 import ast
 import linecache
+import os
 import sys
 import traceback
 import types
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import pconnect
+import pserver
+import srp_tools
 from pconnect import collectives
-from pconnect.functions import unpack_arguments, unpack_function
+from pconnect.errors import ParallelError
+from pconnect.functions import keep_sources, unpack_arguments, unpack_function
 from pconnect.network import Network
 from pconnect.primitives import precv, psend, select_sockets
 from pconnect.remote_errors import builtin_bases
 
 _MAX_TRACEBACK_CHARACTERS = 2**16
 _MAX_MESSAGE_CHARACTERS = 2**12
+# The frames of these that run a command come before the user's.
+_OUR_FIRST_FRAMES = {__file__, str(Path(__file__).with_name("engine.py"))}
+_OUR_FOLDERS = tuple(
+    f"{Path(str(module.__file__)).parent}{os.sep}" for module in (pconnect, pserver, srp_tools)
+)
 # Commands that are kept: compiled, for those sent again and again, and as text, for tracebacks through their functions.
 _KEPT_COMMANDS = 1000
 
@@ -48,10 +58,11 @@ class Workspace:
     def call(self, contents: list[Any]) -> Any:
         """Call a function with its arguments, as the client has sent them; see `pconnect.functions`."""
         text_or_data, pickled, arguments, sources = contents
+        keep_sources(sources)
         if isinstance(text_or_data, str):
             function = eval(text_or_data, self.names)  # noqa: S307 - to run a user's code is what this is for
         else:
-            function = unpack_function(text_or_data, sources, self.names)
+            function = unpack_function(text_or_data, self.names)
         args, kwargs = unpack_arguments(arguments, pickled=pickled)
         return function(*args, **kwargs)
 
@@ -71,13 +82,10 @@ class Workspace:
         return codes
 
 
-def describe(error: BaseException) -> Mapping[str, Any]:
-    """Return what is told of a failed command, without the frames of this package that ran it."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith("pserver."):
-        frames = frames.tb_next
+def describe(error: BaseException) -> dict[str, Any]:
+    """Return what is told of a failed command, without the frames of this package that are of no interest."""
     try:
-        text = "".join(traceback.format_exception(type(error), error, frames))
+        text = "".join(_told(error).format())
         message = str(error)
     except Exception as again:  # noqa: BLE001 - the user's own __str__ may fail
         text = message = f"{type(error).__qualname__}, whose text cannot be had: {again!r}"
@@ -87,6 +95,19 @@ def describe(error: BaseException) -> Mapping[str, Any]:
         "message": message[:_MAX_MESSAGE_CHARACTERS],
         "traceback": _shorten(text),
     }
+
+
+def _told(error: BaseException) -> traceback.TracebackException:
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename in _OUR_FIRST_FRAMES:
+        frames = frames.tb_next
+    told = traceback.TracebackException(type(error), error, frames, compact=True)
+    # Where our own calls refuse something or are interrupted, the user's line counts and not where in them it was.
+    if isinstance(error, ParallelError | KeyboardInterrupt | TimeoutError):
+        told.stack = traceback.StackSummary.from_list(
+            [frame for frame in told.stack if not frame.filename.startswith(_OUR_FOLDERS)]
+        )
+    return told
 
 
 def _shorten(text: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pconnect import Network, network_get_info, pconnect
+from pconnect.views import ClientNetwork
 from srp_tools.credentials import Credentials, server_file
 from srp_tools.verifiers import VerifierFile, make_verifier
 
@@ -48,7 +49,7 @@ class Server:
     def log(self) -> str:
         return (self.folder / "log").read_text()
 
-    def connect(self, n: int = 1, **options: Any) -> Network:
+    def connect(self, n: int = 1, **options: Any) -> ClientNetwork:
         return connect([self] * n, **options)
 
     def sessions(self, network: Network) -> list[int]:
@@ -58,7 +59,7 @@ class Server:
         return [session["pid"] for session in sessions if session["network"] == network.network_id]
 
 
-def connect(servers: list[Server], **options: Any) -> Network:
+def connect(servers: list[Server], **options: Any) -> ClientNetwork:
     """Connect one node of each server; all have the same users."""
     settings: dict[str, Any] = {
         "user": servers[0].credentials.user,

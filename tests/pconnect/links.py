@@ -1,7 +1,9 @@
 """Networks whose nodes all live in this process, joined by socket pairs."""
 
 import secrets
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -84,8 +86,8 @@ class FakeServer:
         self.command.post(kind, tag, value)
         self.progress.flush(self.command)
 
-    def send(self, value: object) -> None:
-        self.data.post(Kind.VALUE, 0, value)
+    def send(self, value: object, tag: int = 0) -> None:
+        self.data.post(Kind.VALUE, tag, value)
         self.progress.flush(self.data)
 
 
@@ -103,3 +105,19 @@ def client_of(n: int) -> Iterator[tuple[Network, list[FakeServer]]]:
     finally:
         for loop in (progress, *(far.progress for far in far_ends)):
             loop.close()
+
+
+Client = tuple[Network, list[FakeServer]]
+
+FAILURE = {
+    "type": "ZeroDivisionError",
+    "bases": ["ZeroDivisionError"],
+    "message": "division by zero",
+    "traceback": "Traceback: 1 / 0",
+    "values_sent": 0,
+    "seconds": 0.5,
+}
+
+
+def interrupt_soon(delay: float = 0.1) -> None:
+    threading.Timer(delay, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()

@@ -26,7 +26,7 @@ def test_bytes_of_a_header() -> None:
 def test_numbers_on_the_wire_do_not_change() -> None:
     names = (
         "HELLO VALUE SETUP MESHED COMMAND DONE INTERRUPT KILL OUTPUT DIED QUERY FACTS CLOSE CLOSED STOPPING "
-        "PART LEFT"
+        "PART LEFT CANCEL"
     )
     assert {kind.value: kind.name for kind in Kind} == dict(enumerate(names.split(), 1))
     assert [purpose.value for purpose in Purpose] == [1, 2, 3, 4]
@@ -71,7 +71,7 @@ def test_preambles_that_are_refused(position: int, byte: bytes, reason: str) -> 
         (0, b"X", "not a message of this protocol .it begins with b'XM"),
         (2, b"\x02", "not a message of this protocol"),
         (3, b"\x00", "unknown kind 0"),
-        (3, b"\x12", "unknown kind 18"),
+        (3, b"\x63", "unknown kind 99"),
     ],
 )
 def test_headers_that_are_refused(position: int, byte: bytes, reason: str) -> None:

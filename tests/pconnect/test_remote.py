@@ -2,7 +2,6 @@
 
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +19,6 @@ from pconnect import (
     rfeval,
     sclose,
 )
-from tests.integration.servers import Server
-
-
-@pytest.fixture(scope="module")
-def network(server: Server) -> Iterator[Network]:
-    with server.connect(2) as net:
-        yield net
 
 
 def norm_of(matrix: np.ndarray, order: int) -> float:

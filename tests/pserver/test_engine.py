@@ -88,7 +88,7 @@ def test_an_interrupt_that_comes_before_the_command_has_begun_is_for_that_one_al
     server = net.mesh.servers[1]  # type: ignore[attr-defined]
     for _ in range(50):
         command = reval("while True: pass", net)
-        server.interrupt_up_to(command.number)
+        server.interrupt(command.number)
         after = reval("psend('goes on', sockets[0])", net)
         with pytest.raises(RemoteError) as error:
             command.result(LIMIT)

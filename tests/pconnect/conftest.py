@@ -1,0 +1,23 @@
+"""What several tests of `pconnect` share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from pconnect.views import ClientNetwork
+from tests.integration.servers import Server
+from tests.pconnect.links import Client, client_of
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    """A client's network of two servers, whose far ends do what the test says."""
+    with client_of(2) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def network(server: Server) -> Iterator[ClientNetwork]:
+    """A network of two real engines."""
+    with server.connect(2) as net:
+        yield net

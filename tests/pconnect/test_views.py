@@ -1,0 +1,127 @@
+"""The verbs of a network, at real engines."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pconnect import Commands, ConfigurationError, Connection, RemoteError
+from pconnect.views import ClientNetwork
+from tests.integration.servers import Server
+
+LIMIT = 20.0
+
+
+def test_a_network_answers_with_a_list_and_a_node_with_a_value(network: ClientNetwork) -> None:
+    assert network.eval("sockets.node").result(LIMIT) == [1, 2]
+    assert network[1:2].eval("sockets.node").result(LIMIT) == [1]
+    assert network[2].eval("sockets.node").result(LIMIT) == 2
+
+
+def test_values_are_pushed_and_pulled(network: ClientNetwork) -> None:
+    array = np.arange(12.0).reshape(3, 4)
+    network.push({"a": array}, b="text", timeout=LIMIT)
+    network[1]["c"] = [1, 2]
+    np.testing.assert_array_equal(network[2].pull("a", timeout=LIMIT), array)
+    assert network.pull(["b"], timeout=LIMIT) == [["text"], ["text"]]
+    with pytest.raises(NameError, match="node 2"):
+        network.pull("c", timeout=LIMIT)
+    wrong: tuple[Any, ...] = ("a b", "", "a.b", [3])
+    for name in wrong:
+        with pytest.raises(ConfigurationError, match="not a name"):
+            network.pull(name)
+    with pytest.raises(ConfigurationError, match="not a name"):
+        network.push({"a-b": 1})
+
+
+def test_functions_are_applied(network: ClientNetwork) -> None:
+    network.push(shift=100)
+
+    def shifted(x: int, times: int = 1) -> int:
+        return x * times + shift  # type: ignore[name-defined,no-any-return] # noqa: F821 - of the workspace
+
+    assert network.apply(shifted, 2, times=3).result(LIMIT) == [106, 106]
+    assert network[1].apply("divmod", 7, 2).result(LIMIT) == (3, 1)
+    assert network[1].call("list", [{3}]).result(LIMIT) == [3]
+    with pytest.raises(TypeError):
+        network[1].apply(shifted, no_such=1).result(LIMIT)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_map_keeps_the_order(network: ClientNetwork, count: int) -> None:
+    assert network.map(lambda x: x * x, range(count), timeout=LIMIT) == [x * x for x in range(count)]
+    assert network.map("divmod", range(count), [3] * 9, timeout=LIMIT) == [divmod(x, 3) for x in range(count)]
+
+
+def test_map_at_one_node_and_where_there_is_none(network: ClientNetwork) -> None:
+    assert network[1].map(abs, [-1, 2], timeout=LIMIT) == [1, 2]
+    with pytest.raises(ConfigurationError, match="this node itself"):
+        network[0:1].map(abs, [1])
+    with pytest.raises(ZeroDivisionError):
+        network.map(lambda x: 1 / x, [1, 1, 0], timeout=LIMIT)
+
+
+def test_arrays_are_scattered_as_numpy_splits_them(network: ClientNetwork) -> None:
+    array = np.arange(20).reshape(4, 5)
+    for axis in (0, 1):
+        network.scatter("part", array, axis=axis, timeout=LIMIT)
+        shapes = [part.shape for part in np.array_split(array, 2, axis)]
+        assert network.eval("part.shape").result(LIMIT) == shapes
+        np.testing.assert_array_equal(network.gather("part", axis=axis, timeout=LIMIT), array)
+    network.scatter("part", "abc", timeout=LIMIT)
+    assert network.pull("part", timeout=LIMIT) == ["ab", "c"]
+    assert network.gather("part", timeout=LIMIT) == ["a", "b", "c"]
+    with pytest.raises(ConfigurationError, match="this node itself"):
+        network[0:1].scatter("part", [1])
+
+
+def test_a_file_runs_with_its_text_in_the_traceback(network: ClientNetwork, tmp_path: Path) -> None:
+    file = tmp_path / "job.py"
+    file.write_bytes(b"# coding: latin-1\ntext = '\xe9'\n1 / 0  # here\n")
+    with pytest.raises(ZeroDivisionError, match="# here"):
+        network[1].run(file).result(LIMIT)
+    assert network[1].pull("text", timeout=LIMIT) == "é"
+    file.write_text("if")
+    with pytest.raises(SyntaxError):
+        network.run(file)
+    with pytest.raises(FileNotFoundError):
+        network.run(tmp_path / "none.py")
+
+
+def test_who_tells_what_the_user_has_made(server: Server) -> None:
+    with server.connect(2) as net:
+        net[2].push(a=np.zeros((2, 3)), n=[1, 2])
+        rows = [[row[0], *row[2:5]] for row in net.who(timeout=LIMIT)]
+        assert rows == [[2, "a", "ndarray", "(2, 3)"], [2, "n", "list", "2"]]
+        assert next(iter(net.who()))[5] == 48
+
+
+def test_interrupt_and_kill_are_for_the_chosen_nodes(server: Server) -> None:
+    with server.connect(2) as net:
+        commands = net.eval("while True: pass")
+        assert isinstance(commands, Commands)
+        net[1].interrupt()
+        with pytest.raises(RemoteError, match="KeyboardInterrupt"):
+            commands[0].result(LIMIT)
+        assert not commands[1].done()
+        assert net[1].eval("1").result(LIMIT) == 1
+        net[2].kill()
+        with pytest.raises(ConnectionError, match="SIGKILL"):
+            commands[1].result(LIMIT)
+        net[2].kill()  # it is dead
+        net.interrupt()  # nothing runs
+        assert net[1].eval("2").result(LIMIT) == 2
+
+
+def test_nodes_by_the_name_of_their_host(server: Server) -> None:
+    with server.connect(1) as net:
+        node = net["127.0.0.1"]
+        assert isinstance(node, Connection)
+        assert net[node.host] is node
+    with server.connect(2) as net:
+        part = net["127.0.0.1"]
+        assert isinstance(part, ClientNetwork)
+        assert part.nodes == [1, 2]
+        with pytest.raises(KeyError, match="no node is at host 'beta'"):
+            net["beta"]
