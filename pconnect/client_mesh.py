@@ -44,10 +44,13 @@ class ClientMesh(Mesh):
     def new_commands(self, source: str, nodes: Sequence[int]) -> list[Command]:
         """Return a command for each of some nodes, with one number, before they are sent."""
         number = self.next_number()
-        return [
+        commands = [
             Command(source, self.servers[node], (node, self.servers[node].host), number, self.progress)
             for node in nodes
         ]
+        for command in commands[1:]:
+            command.seen = commands[0].seen
+        return commands
 
     def send(self, commands: Sequence[Command], options: dict[str, Any]) -> None:
         """Send commands, all of one number; an engine that is gone ends its own."""

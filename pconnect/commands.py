@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, overload
 
 from pconnect.asynchronous import in_loop
@@ -46,6 +47,13 @@ class interrupting(contextlib.AbstractContextManager[None]):  # noqa: N801 - use
             )
 
 
+@dataclass
+class Seen:
+    """Whether the error of a command was raised somewhere; what failed at several nodes is told once."""
+
+    error: bool = False
+
+
 class Command:
     """What was sent to one node to be run there; `reval` and the verbs of a network return it.
 
@@ -78,7 +86,8 @@ class Command:
         self.number = number
         self.finished: float | None = None
         self.duration: float | None = None
-        self.error_seen = False
+        #: With those of the same number at other nodes: whether somebody was told that it failed.
+        self.seen = Seen()
         #: Makes the value from what arrives; ``None`` if no value is to come.
         self.read_value: Callable[[Any], Any] | None = None
         self._peer = peer
@@ -152,7 +161,8 @@ class Command:
             As by `result`.
         """
         self._wait(timeout)
-        self.error_seen = True
+        if self._error is not None:
+            self.seen.error = True
         return self._error
 
     def _wait(self, timeout: float | None) -> None:

@@ -93,11 +93,11 @@ class Server(Peer):
 
         An error of a command is raised once, and only after all values that the engine sent before it have arrived.
         """
-        while self._unseen and self._unseen[0][0].error_seen:
+        while self._unseen and self._unseen[0][0].seen.error:
             self._unseen.popleft()
         if self._unseen and self.data.values_received >= self._unseen[0][2]:
             command, error, _ = self._unseen.popleft()
-            command.error_seen = True
+            command.seen.error = True
             raise error
         self._check_alive()
 
@@ -108,7 +108,7 @@ class Server(Peer):
             and self._failure[0].number >= epoch
             and self.data.values_received >= self._failure[2]
         ):
-            self._failure[0].error_seen = True
+            self._failure[0].seen.error = True
             raise self._failure[1]
         self._check_alive()
 
@@ -139,7 +139,7 @@ class Server(Peer):
 
     def _account(self, epoch: int | None) -> ParallelError | None:
         if epoch is not None and self._failure and self._failure[0].number >= epoch:
-            self._failure[0].error_seen = True
+            self._failure[0].seen.error = True
             return self._failure[1]
         return self._died or (self.command.loss() if self.command.error else None)
 
@@ -215,7 +215,7 @@ class Server(Peer):
     def report_unseen(self) -> None:
         """Warn of errors that nobody asked for; for the end of the network."""
         for command, error, _ in self._unseen:
-            if not command.error_seen:
+            if not command.seen.error:
                 warnings.warn(f"nobody asked for this error: {error}", RuntimeWarning, stacklevel=5)
 
     def _take(self, message: Message) -> None:
