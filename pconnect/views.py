@@ -9,7 +9,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
 
 import numpy as np
 
@@ -22,18 +22,19 @@ from pconnect.primitives import Connections, resolve
 from pconnect.servers import Server
 from pconnect.tables import Table
 
+# What it gives back for something sent: one command for a node, one for each of several nodes.
+Sent = TypeVar("Sent", Command, Commands)
+
 # What an engine calls for `who`; the client does not import it.
 _DESCRIBE_NAMES = "__import__('pserver.inspection', fromlist=['inspection']).describe_names(globals())"
 
 
-class View:
+class View(Generic[Sent]):
     """What a network and a single node of it have in common at the client."""
 
     # --- running ---
 
-    def eval(
-        self, source: str, *, allow_pickle: bool = False, time_limit: float | None = None
-    ) -> Command | Commands:
+    def eval(self, source: str, *, allow_pickle: bool = False, time_limit: float | None = None) -> Sent:
         r"""Run source text like `reval`, and have the value of its last expression sent back.
 
         Parameters
@@ -62,14 +63,12 @@ class View:
         ...     net.eval("x = sockets.node\nx * 10").result(), net[1].eval("x").result()
         ([10, 20], 1)
         """
-        sent: Command | Commands = run(
+        sent: Sent = run(
             source, self._targets(), wants_value=True, allow_pickle=allow_pickle, time_limit=time_limit
         )
         return sent
 
-    def apply(
-        self, function: Callable[..., Any] | str, /, *args: object, **kwargs: object
-    ) -> Command | Commands:
+    def apply(self, function: Callable[..., Any] | str, /, *args: object, **kwargs: object) -> Sent:
         """Call a function at each engine, with the same arguments.
 
         The function is sent by cloudpickle with everything it refers to; names that it uses and that are not defined
@@ -103,9 +102,9 @@ class View:
         *,
         allow_pickle: bool = False,
         time_limit: float | None = None,
-    ) -> Command | Commands:
+    ) -> Sent:
         """Call a function as `apply` does, with the options of `eval`."""
-        sent: Command | Commands = call(
+        sent: Sent = call(
             function, args, kwargs or {}, self._targets(), allow_pickle=allow_pickle, time_limit=time_limit
         )
         return sent
@@ -150,7 +149,7 @@ class View:
         results = Commands(f"map of {len(items)} items", commands).result(timeout)
         return [value for part in results or [] for value in part]
 
-    def run(self, path: str | Path, *, time_limit: float | None = None) -> Command | Commands:
+    def run(self, path: str | Path, *, time_limit: float | None = None) -> Sent:
         """Run a Python file of the client at the engines, in their workspaces; return at once.
 
         Raises
@@ -160,9 +159,7 @@ class View:
         """
         data = Path(path).read_bytes()
         compile(data, str(path), "exec", dont_inherit=True)
-        sent: Command | Commands = run(
-            importlib.util.decode_source(data), self._targets(), time_limit=time_limit
-        )
+        sent: Sent = run(importlib.util.decode_source(data), self._targets(), time_limit=time_limit)
         return sent
 
     # --- moving ---
@@ -325,11 +322,11 @@ class View:
         return [client_mesh(mesh).servers[node.node] for node in nodes]
 
 
-class ClientConnection(View, Connection):
+class ClientConnection(View[Command], Connection):
     """One node of a network, as the client has it: ``net[2]``."""
 
 
-class ClientNetwork(View, Network):
+class ClientNetwork(View[Commands], Network):
     """The network that `pconnect` returns, or a part of it."""
 
     if TYPE_CHECKING:
