@@ -282,7 +282,7 @@ class View(Generic[Sent]):
         """
         nodes = self._nodes()
         commands = [run(_DESCRIBE_NAMES, node, wants_value=True) for node in nodes]
-        answers = Commands("who", commands).result(timeout) or []
+        answers: list[Any] = Commands("who", commands).result(timeout) or []
         rows = [
             [node.node, node.host, *row]
             for node, answer in zip(nodes, answers, strict=True)
