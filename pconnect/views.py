@@ -283,11 +283,9 @@ class View(Generic[Sent]):
         nodes = self._nodes()
         commands = [run(_DESCRIBE_NAMES, node, wants_value=True) for node in nodes]
         answers: list[Any] = Commands("who", commands).result(timeout) or []
-        rows = [
-            [node.node, node.host, *row]
-            for node, answer in zip(nodes, answers, strict=True)
-            for row in answer
-        ]
+        rows: list[list[object]] = []
+        for node, answer in zip(nodes, answers, strict=True):
+            rows += [[node.node, node.host, *row] for row in answer]
         return Table(["node", "host", "name", "type", "shape", "bytes"], rows)
 
     def interrupt(self) -> None:
