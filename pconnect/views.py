@@ -23,7 +23,7 @@ from pconnect.servers import Server
 from pconnect.tables import Table
 
 # What it gives back for something sent: one command for a node, one for each of several nodes.
-Sent = TypeVar("Sent", Command, Commands)
+Sent = TypeVar("Sent", bound=Command | Commands)
 
 # What an engine calls for `who`; the client does not import it.
 _DESCRIBE_NAMES = "__import__('pserver.inspection', fromlist=['inspection']).describe_names(globals())"
@@ -282,10 +282,10 @@ class View(Generic[Sent]):
         """
         nodes = self._nodes()
         commands = [run(_DESCRIBE_NAMES, node, wants_value=True) for node in nodes]
-        answers: list[Any] = Commands("who", commands).result(timeout) or []
+        answers: list[list[list[object]]] = Commands("who", commands).result(timeout) or []
         rows: list[list[object]] = []
         for node, answer in zip(nodes, answers, strict=True):
-            rows += [[node.node, node.host, *row] for row in answer]
+            rows += [[node.node, node.host, *facts] for facts in answer]
         return Table(["node", "host", "name", "type", "shape", "bytes"], rows)
 
     def interrupt(self) -> None:
