@@ -34,6 +34,7 @@ from pconnect.network import Mesh, Network
 from pconnect.primitives import precv, psend
 from pconnect.progress import Progress
 from pconnect.protocol import Message, Role
+from pserver import synced_code
 from pserver.mesh import Setup, connect_mesh
 from pserver.workspace import Workspace, describe
 from srp_tools.channel import Channel
@@ -140,6 +141,7 @@ class _Engine:
         self._mesh = mesh
         self._client = connections[0]
         self._workspace = Workspace(Network(mesh))
+        synced_code.begin(setup.session_folder)
         self._tell(
             Kind.MESHED,
             {

@@ -25,6 +25,7 @@ class Setup:
     identity: list[bytes] | None
     directory: str
     directory_is_clients: bool
+    session_folder: str
     limits: list[int]
     peer_timeout: float
     timeout: float

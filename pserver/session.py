@@ -98,7 +98,7 @@ class _Supervisor:
         self._running: int | None = None
         self._limit: _Limit | None = None  # of the command that runs
         self._why_killed = ""
-        self._directory: str | None = None  # a temporary one that is ours to remove
+        self._folder: str | None = None  # the private one of the session, ours to remove
         self._meshed = False
         self._exit_code: int | None = None
         self._paused: list[PipeEnd] = []
@@ -152,8 +152,8 @@ class _Supervisor:
         """End the engine and leave nothing behind."""
         if self._exit_code is None:
             self._process.kill()
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
         self._progress.close()
         signal.set_wakeup_fd(-1)
         if self._command.error:
@@ -189,9 +189,14 @@ class _Supervisor:
         self._progress.flush(self._command)
 
     def _set_up(self, setup: dict[str, Any]) -> None:
+        if self._folder is None:
+            self._folder = tempfile.mkdtemp(prefix="pserver-")  # of mode 0700
+        setup["session_folder"] = self._folder
         setup["directory_is_clients"] = _is_usable(setup["directory"])
         if not setup["directory_is_clients"]:
-            setup["directory"] = self._directory = tempfile.mkdtemp(prefix="pserver-")
+            private = Path(self._folder, "work")
+            private.mkdir(mode=0o700, exist_ok=True)
+            setup["directory"] = str(private)
         identity = self._client.identity
         setup["node"] = self._client.node
         setup["identity"] = identity and [identity.key_pem, identity.certificate, identity.authority]

@@ -30,7 +30,16 @@ def identity(node: int) -> list[bytes]:
 def setup(node: int, ports: list[int], *, use_tls: bool, timeout: float = LIMIT) -> Setup:
     nodes = [{"host": f"host{n}", "addresses": [["127.0.0.1", port]]} for n, port in enumerate(ports, 1)]
     return Setup(
-        NETWORK, nodes, node, identity(node) if use_tls else None, "/", True, [2**20, 2**20], 30.0, timeout
+        NETWORK,
+        nodes,
+        node,
+        identity(node) if use_tls else None,
+        directory="/",
+        directory_is_clients=True,
+        session_folder="/",
+        limits=[2**20, 2**20],
+        peer_timeout=30.0,
+        timeout=timeout,
     )
 
 
