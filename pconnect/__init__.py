@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pconnect.primitives import precv, psend, select_sockets
     from pconnect.registered_types import register_type
     from pconnect.remote import network_get_info, reval, rfeval, sclose
+    from pconnect.versions import VersionWarning
 
 __all__ = [
     "AuthenticationError",
@@ -56,6 +57,7 @@ __all__ = [
     "UnavailableTypeError",
     "UnreadableValueError",
     "UnsupportedValueError",
+    "VersionWarning",
     "allgather",
     "allreduce",
     "alltoall",
@@ -99,6 +101,7 @@ _HOMES = {
     "reval": "remote",
     "rfeval": "remote",
     "sclose": "remote",
+    "VersionWarning": "versions",
 }
 
 

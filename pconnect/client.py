@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pconnect import codec
+from pconnect import codec, versions
 from pconnect.client_mesh import ClientMesh
 from pconnect.connection import Connection
 from pconnect.dial import DEFAULT_PEER_TIMEOUT, connect_first, dial, expect_hello
@@ -78,6 +78,7 @@ def pconnect(
     peer_timeout: float = DEFAULT_PEER_TIMEOUT,
     max_message_bytes: int = DEFAULT_LIMITS.max_message_bytes,
     max_inbox_bytes: int = DEFAULT_LIMITS.max_inbox_bytes,
+    check_versions: bool = True,
 ) -> ClientNetwork:
     """Log in at servers and return the network of the client and their engines.
 
@@ -101,6 +102,8 @@ def pconnect(
         Limit of one message, at all nodes of this network.
     max_inbox_bytes
         When so much has arrived at a node from another and waits for `precv`, no more is read: the sender waits.
+    check_versions
+        Whether to warn, with a `VersionWarning`, of different versions that matter at the nodes.
 
     Returns
     -------
@@ -135,12 +138,23 @@ def pconnect(
     servers: list[Server] = []
     try:
         servers = _successes(logins, targets)
-        return _mesh(plan, servers, deadline)
+        network = _mesh(plan, servers, deadline)
+        if check_versions:
+            _check_versions(network)
+        return network
     except BaseException:
         for outcome in logins.values():
             if isinstance(outcome, Server):
                 outcome.command.close()
                 outcome.data.close()
+        raise
+
+
+def _check_versions(network: ClientNetwork) -> None:
+    try:
+        versions.check_versions(network, stacklevel=4)
+    except BaseException:  # a user may have warnings raised
+        network.mesh.progress.close()
         raise
 
 

@@ -10,10 +10,8 @@ supervisor dies, the system signals the end of the pipe with SIGKILL, even if th
 
 import contextlib
 import fcntl
-import importlib.metadata
 import math
 import os
-import platform
 import signal
 import socket
 import sys
@@ -34,12 +32,13 @@ from pconnect.network import Mesh, Network
 from pconnect.primitives import precv, psend
 from pconnect.progress import Progress
 from pconnect.protocol import Message, Role
+from pconnect.versions import own_versions
 from pserver import synced_code
 from pserver.mesh import Setup, connect_mesh
 from pserver.workspace import Workspace, describe
 from srp_tools.channel import Channel
 
-_VERSION = importlib.metadata.version("pserver")  # read by the fork server, once for all engines
+_VERSIONS = own_versions()  # read by the fork server, once for all engines
 
 
 def engine_main(
@@ -147,9 +146,8 @@ class _Engine:
             {
                 "pid": os.getpid(),
                 "cores": len(os.sched_getaffinity(0)),
-                "python": platform.python_version(),
+                **_VERSIONS,
                 "numpy": np.__version__,
-                "version": _VERSION,
                 "directory": setup.directory,
                 "directory_is_clients": setup.directory_is_clients,
             },
