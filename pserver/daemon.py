@@ -18,6 +18,7 @@ import multiprocessing
 import multiprocessing.forkserver
 import os
 import selectors
+import shutil
 import signal
 import socket
 import time
@@ -51,6 +52,7 @@ class _Session:
     network: str | None = None
     node: int = 0
     handover: socket.socket | None = None
+    folder: str | None = None
 
 
 def serve(
@@ -231,7 +233,7 @@ class _Daemon:
         self._watch(control, lambda: self._register(session))
 
     def _register(self, session: _Session) -> None:
-        """Take note of who logged in; the session waits for the answer before it tells its client."""
+        """Take note of who logged in, for whose answer the session waits; later, of its folder."""
         try:
             data, descriptors, _, _ = socket.recv_fds(session.control, _REGISTRATION_BYTES, 1)
         except OSError:
@@ -240,6 +242,9 @@ class _Daemon:
             self._selector.unregister(session.control)
             return
         told: dict[str, Any] = json.loads(data)
+        if "folder" in told:
+            session.folder = told["folder"]
+            return
         handover = socket.socket(fileno=descriptors[0])
         handover.setblocking(False)
         taken = any(
@@ -268,6 +273,8 @@ class _Daemon:
         session.control.close()
         if session.handover:
             session.handover.close()
+        if session.folder:
+            shutil.rmtree(session.folder, ignore_errors=True)  # it has done so itself, unless it was killed
         self.publish()
 
     def _end_sessions(self) -> None:

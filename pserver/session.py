@@ -6,6 +6,7 @@ engine has died. It runs no user code and stays responsive whatever the engine d
 """
 
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -60,8 +61,16 @@ def session_main(
         engine.kill()
         engine.close()
         return
-    with contextlib.closing(_Supervisor(client, engine)) as supervisor:
+    with contextlib.closing(_Supervisor(client, engine, _make_folder(control))) as supervisor:
         supervisor.run()
+
+
+def _make_folder(control: socket.socket) -> str:
+    """Make the private folder of the session; the daemon, which is told, removes it if this process is killed."""
+    folder = tempfile.mkdtemp(prefix="pserver-")  # of mode 0700
+    with contextlib.suppress(OSError):  # the daemon may be gone; networks go on
+        control.send(json.dumps({"folder": folder}).encode())
+    return folder
 
 
 @dataclass
@@ -87,7 +96,7 @@ class _Limit:
 class _Supervisor:
     """A session after its login."""
 
-    def __init__(self, client: Client, engine: EngineProcess) -> None:
+    def __init__(self, client: Client, engine: EngineProcess, folder: str) -> None:
         self._client = client
         self._process = engine
         self._progress = Progress()
@@ -98,7 +107,7 @@ class _Supervisor:
         self._running: int | None = None
         self._limit: _Limit | None = None  # of the command that runs
         self._why_killed = ""
-        self._folder: str | None = None  # the private one of the session, ours to remove
+        self._folder = folder  # the private one of the session, ours to remove
         self._meshed = False
         self._exit_code: int | None = None
         self._paused: list[PipeEnd] = []
@@ -152,8 +161,7 @@ class _Supervisor:
         """End the engine and leave nothing behind."""
         if self._exit_code is None:
             self._process.kill()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
         self._progress.close()
         signal.set_wakeup_fd(-1)
         if self._command.error:
@@ -189,8 +197,6 @@ class _Supervisor:
         self._progress.flush(self._command)
 
     def _set_up(self, setup: dict[str, Any]) -> None:
-        if self._folder is None:
-            self._folder = tempfile.mkdtemp(prefix="pserver-")  # of mode 0700
         setup["session_folder"] = self._folder
         setup["directory_is_clients"] = _is_usable(setup["directory"])
         if not setup["directory_is_clients"]:

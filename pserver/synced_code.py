@@ -5,7 +5,7 @@ each. Every state of a tree gets a folder of its own, which is made under anothe
 an import in another thread, or in a process that the engine has forked, finds all of the old state or all of the new,
 and no compiled file of a former state can be taken for a new one, whatever the times of the files say.
 
-Files of the state before are copied, only the others come from the client; one that was changed here since it was
+Files of the state before are linked, only the others come from the client; one that was changed here since it was
 written counts as lost. The folder of the state before stays until the next change, for what still runs in its modules.
 This module has the one object that an engine's session needs, because the client calls it by name.
 """
@@ -207,7 +207,10 @@ def _write(path: Path, digest: bytes, given: Mapping[bytes, bytes], here: Mappin
     if digest in given:
         path.write_bytes(given[digest])
     else:
-        shutil.copyfile(here[digest], path)
+        try:
+            path.hardlink_to(here[digest])  # if one of both is written to, both count as lost
+        except OSError:  # not on this file system
+            shutil.copyfile(here[digest], path)
     return _Kept.of(path, digest)
 
 

@@ -164,6 +164,14 @@ def kill_engine(net: Network) -> None:
         precv(net[1], timeout=DEADLINE)
 
 
+def test_the_folder_of_a_killed_supervisor_is_removed_by_the_daemon(server: Server, tmp_path: Path) -> None:
+    with server.connect() as net:
+        folder = synced_folder(net, tmp_path)
+        for pid in server.sessions(net):
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not folder.exists(), f"the removal of {folder}")
+
+
 @pytest.mark.parametrize("before", [lambda _: None, kill_engine])
 def test_the_folder_goes_with_the_session(
     server: Server, tmp_path: Path, before: Callable[[Network], None]
