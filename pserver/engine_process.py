@@ -1,8 +1,6 @@
 """The engine as its supervisor holds it: the process, and our end of everything between the two.
 
-The supervisor forks it before the login of its client begins. At that moment the process is as the fork server made it,
-with numpy loaded (which would take half a second) and without any secret that the engine could inherit. A fork server's
-child cannot ask the fork server for another process: that would start a second fork server, cold.
+The process is started by a spawner, which is there before the login of the client begins: see `pserver.spawner`.
 """
 
 import contextlib
@@ -13,86 +11,116 @@ import socket
 from collections.abc import Sequence
 from multiprocessing.connection import Connection as PipeEnd
 
-from pserver.engine import engine_main
+from pconnect.errors import ConnectionLostError
+from pconnect.frames import PREAMBLE_BYTES
+from pserver.spawner import Spawner
 
 
 class EngineProcess:
-    """A process that waits for its set-up.
+    """A process that waits for its set-up; after `start_anew`, another one.
 
     Attributes
     ----------
-    pid
-        Its number, also that of its process group.
-    pidfd
-        A descriptor that stands for the process and can be read from when it has ended.
     pipe
         Where it takes commands; non-blocking.
     handover
-        For the daemon, which passes data connections in here.
+        For the daemon, which passes data connections in here, to this engine and to those after it.
+    its_handover
+        The other end, shared with the engine. While there is none, what comes here is `refuse_handover`'s.
     outputs
         What it writes to its standard output, and to its standard error.
     """
 
     def __init__(self, not_for_it: Sequence[socket.socket]) -> None:
+        self.handover, self.its_handover = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.its_handover.setblocking(False)
+        self._spawner = Spawner([*not_for_it, self.handover, self.its_handover])
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = (
+            self._pidfd
+        ) = -1  # known when they are asked for: nobody need wait for a process that starts
         self.pipe, its_pipe = socket.socketpair()
-        self.handover, its_handover = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        pairs = [multiprocessing.Pipe(duplex=False) for _ in range(2)]
-        self.outputs = tuple(reader for reader, _ in pairs)
-        its_outputs = [writer for _, writer in pairs]
-        its_lifeline, self._lifeline = multiprocessing.Pipe(duplex=False)
-        ours: list[socket.socket | PipeEnd] = [self.pipe, self.handover, *self.outputs, self._lifeline]
-        self._process = multiprocessing.get_context("fork").Process(
-            target=_be_engine,
-            args=([*not_for_it, *ours], its_pipe, its_handover, its_outputs, its_lifeline),
-        )
-        self._process.start()
-        assert self._process.pid is not None  # noqa: S101 - it was started
-        self.pid = self._process.pid
-        # Not the sentinel of multiprocessing: processes that the engine forks would hold that, too.
-        self.pidfd = os.pidfd_open(self.pid)
-        its_pipe.close()
-        its_handover.close()
-        for end in (*its_outputs, its_lifeline):
-            end.close()
         self.pipe.setblocking(False)
+        pairs = [multiprocessing.Pipe(duplex=False) for _ in range(2)]
+        self.outputs: tuple[PipeEnd, ...] = tuple(reader for reader, _ in pairs)
+        with contextlib.ExitStack() as its_ends:
+            its_ends.enter_context(its_pipe)
+            writers: list[socket.socket | PipeEnd] = [its_ends.enter_context(writer) for _, writer in pairs]
+            self._spawner.request_engine([end.fileno() for end in (its_pipe, self.its_handover, *writers)])
+
+    def start_anew(self) -> None:
+        """Start another process in the place of one that has ended and whose `exit_code` was asked for.
+
+        What the daemon has passed on to the old one is closed. All attributes but the two handover ends are new.
+
+        Raises
+        ------
+        ConnectionLostError
+            That is impossible; the text says why. It is as after an engine that has ended.
+        """
+        self._close_ends()
+        while self.refuse_handover():
+            pass
+        self._begin()
+        self._learn_pid()
+
+    @property
+    def pid(self) -> int:
+        """Its number, also that of its process group."""
+        self._learn_pid()
+        return self._pid
+
+    @property
+    def pidfd(self) -> int:
+        """A descriptor that stands for the process and can be read from when it has ended."""
+        self._learn_pid()
+        return self._pidfd
+
+    def _learn_pid(self) -> None:
+        if self._pid < 0:
+            self._pid = self._spawner.engine_pid()
+            # Not the sentinel of multiprocessing: processes that the engine forks would hold that, too. The spawner
+            # does not reap it before we say so: the number is still its own.
+            self._pidfd = os.pidfd_open(self._pid)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, unless it has ended."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, number)
 
+    def refuse_handover(self) -> bool:
+        """Close one data connection that the daemon has passed on; return whether there was one."""
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self.its_handover, PREAMBLE_BYTES, 1)
+        except BlockingIOError:
+            return False
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return bool(data)
+
     def kill(self) -> None:
         """End it, and whatever it has started."""
-        # The process is not yet reaped, so the group is its own and no other's. The first moment it has none.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self.signal(signal.SIGKILL)
-        self._process.join(5)
+        with contextlib.suppress(ConnectionLostError):  # one that could not be started need not be ended
+            self._learn_pid()
+        self._spawner.end_engine()
 
     def close(self) -> None:
-        """Close our ends; for one that has ended."""
-        self.pipe.close()
-        self.handover.close()
-        for end in (*self.outputs, self._lifeline):
+        """Close our ends, and end the spawner; for an engine that has ended."""
+        self._close_ends()
+        for end in (self.handover, self.its_handover):
             end.close()
-        os.close(self.pidfd)
+        self._spawner.close()
+
+    def _close_ends(self) -> None:
+        self.pipe.close()
+        for end in self.outputs:
+            end.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+        self._pid = self._pidfd = -1
 
     def exit_code(self) -> int | None:
         """Return how it ended, after it has; a negative number is a signal. What it had started ends, too."""
-        # Before it is reaped: until then, the number of its group can be no other's.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self._process.join()
-        return self._process.exitcode
-
-
-def _be_engine(
-    not_for_it: Sequence[socket.socket | PipeEnd],
-    pipe: socket.socket,
-    handover: socket.socket,
-    outputs: Sequence[PipeEnd],
-    lifeline: PipeEnd,
-) -> None:
-    for end in not_for_it:
-        end.close()
-    engine_main(pipe, handover, outputs, lifeline)
+        return self._spawner.end_engine()

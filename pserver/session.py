@@ -161,6 +161,7 @@ class _Supervisor:
         """End the engine and leave nothing behind."""
         if self._exit_code is None:
             self._process.kill()
+        self._process.close()
         shutil.rmtree(self._folder, ignore_errors=True)
         self._progress.close()
         signal.set_wakeup_fd(-1)
@@ -361,7 +362,9 @@ def describe_exit(code: int | None) -> str:
     >>> describe_exit(3), describe_exit(-9)
     ('exit status 3', 'SIGKILL')
     """
-    if code is not None and code < 0:
+    if code is None:
+        return "in a way that nobody has seen"
+    if code < 0:
         try:
             return signal.Signals(-code).name
         except ValueError:

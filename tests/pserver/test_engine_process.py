@@ -2,13 +2,14 @@ import select
 import signal
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pconnect import precv, reval
 from pserver.engine_process import EngineProcess
-from tests.integration.servers import Server
+from tests.integration.servers import Server, open_files
 
 
 @pytest.fixture
@@ -45,6 +46,34 @@ def test_it_has_nothing_of_what_is_not_for_it() -> None:
         engine.kill()
         ours.close()
         engine.close()
+
+
+def test_another_one_takes_its_place(engine: EngineProcess) -> None:
+    before = open_files()
+    for _ in range(3):
+        first = engine.pid
+        engine.signal(signal.SIGKILL)
+        assert has_ended(engine)
+        assert engine.exit_code() == -signal.SIGKILL
+        engine.start_anew()
+        assert engine.pid != first
+        assert Path(f"/proc/{engine.pid}").exists()
+        assert not select.select([engine.pidfd], [], [], 0)[0]
+    assert open_files() <= before + 1  # the first pidfd was opened when it was asked for
+
+
+def test_what_was_passed_on_to_the_old_engine_is_closed(engine: EngineProcess) -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        assert not engine.refuse_handover()
+        engine.signal(signal.SIGKILL)
+        assert has_ended(engine)
+        engine.exit_code()
+        with theirs:
+            socket.send_fds(engine.handover, [b"preamble"], [theirs.fileno()])
+        engine.start_anew()
+        ours.settimeout(10)
+        assert ours.recv(1) == b""
 
 
 def test_engines_draw_different_random_numbers(server: Server) -> None:

@@ -1,0 +1,186 @@
+"""The spawner: a process that starts the engines of one session, and ends them with all that they started.
+
+The supervisor forks it before the login of its client begins. At that moment the process is as the fork server made it,
+with numpy loaded (which would take half a second) and without any secret; and so it stays, for it does nothing but wait
+for requests. What it forks, whenever that is, inherits nothing that an engine must not have. A child of a fork server
+cannot ask the fork server for another process: that would start a second fork server, cold.
+
+It is the parent of the engines and reaps one only when it is asked to end it. Before that, the number of the engine can
+be no other process's, nor that of its group, and so the group can be killed without hitting a stranger. When the
+supervisor is gone, however that came, it does the same unasked, and ends. Should it be killed itself, the system kills
+the engine, see `pserver.engine`.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from multiprocessing.connection import Connection as PipeEnd
+from multiprocessing.context import ForkProcess
+
+from pserver.engine import engine_main
+from srp_tools.errors import ConnectionLostError
+
+# An answer takes some milliseconds. The end of a process takes longer if it has much memory to give back.
+_TIMEOUT = 10.0
+_END_TIMEOUT = 5.0
+_START, _END = b"start", b"end"
+_ENDS_OF_AN_ENGINE = 4  # pipe, handover, standard output, standard error
+_MESSAGE_BYTES = 4096
+
+
+class Spawner:
+    """The spawner, as its supervisor holds it.
+
+    Parameters
+    ----------
+    not_for_engines
+        What the supervisor has open and neither the spawner nor an engine may keep.
+    """
+
+    def __init__(self, not_for_engines: Sequence[socket.socket]) -> None:
+        self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._process = multiprocessing.get_context("fork").Process(
+            target=_be_spawner, args=(theirs, [*not_for_engines, self._sock])
+        )
+        self._process.start()
+        theirs.close()
+        self._sock.settimeout(_TIMEOUT)
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        assert self._process.pid is not None  # noqa: S101 - it was started
+        return self._process.pid
+
+    def request_engine(self, ends: Sequence[int]) -> None:
+        """Have an engine started, without waiting for that; `engine_pid` does.
+
+        Parameters
+        ----------
+        ends
+            Descriptors for the engine: its pipe, its handover, its standard output, its standard error.
+
+        Raises
+        ------
+        ConnectionLostError
+            The spawner is gone.
+        """
+        self._send(_START, ends)
+
+    def engine_pid(self) -> int:
+        """Return the process number of the engine that was requested.
+
+        Raises
+        ------
+        ConnectionLostError
+            It could not be started; the text says why.
+        """
+        answer = self._receive()
+        if not answer.isdigit():
+            raise ConnectionLostError(f"the engine could not be started: {answer}")
+        return int(answer)
+
+    def end_engine(self) -> int | None:
+        """Kill the engine and what it has started, and return how it ended; a negative number is a signal.
+
+        ``None``: it hangs in the kernel, or the spawner is gone, and with it the engine.
+        """
+        with contextlib.suppress(ConnectionLostError):
+            self._send(_END)
+            answer = self._receive()
+            return int(answer) if answer else None
+        return None
+
+    def close(self) -> None:
+        """End the spawner, and the engine if there is one."""
+        self._sock.close()
+        self._process.join(_END_TIMEOUT)
+
+    def _send(self, request: bytes, descriptors: Sequence[int] = ()) -> None:
+        try:
+            socket.send_fds(self._sock, [request], descriptors)
+        except OSError as error:
+            raise ConnectionLostError(f"the process that starts engines is gone: {error}") from error
+
+    def _receive(self) -> str:
+        try:
+            answer = self._sock.recv(_MESSAGE_BYTES)
+        except OSError as error:
+            raise ConnectionLostError(f"the process that starts engines does not answer: {error}") from error
+        if not answer:
+            raise ConnectionLostError("the process that starts engines is gone")
+        return answer[1:].decode()  # an empty answer would look like the end
+
+
+def _be_spawner(sock: socket.socket, not_for_engines: Sequence[socket.socket]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for end in not_for_engines:
+        end.close()
+    engine: _Engine | None = None
+    while True:
+        request, descriptors, _, _ = socket.recv_fds(sock, _MESSAGE_BYTES, _ENDS_OF_AN_ENGINE)
+        answer = ""
+        if request == _START:
+            try:
+                engine = _Engine(sock, descriptors)
+                answer = str(engine.pid)
+            except OSError as error:
+                answer = error.strerror or str(error)
+            for descriptor in descriptors:
+                os.close(descriptor)
+        elif engine is not None:
+            code = engine.end()
+            engine, answer = None, "" if code is None else str(code)
+        if not request:  # the supervisor is gone
+            return
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # then the next request is the end
+            sock.send(f"={answer}".encode())
+
+
+class _Engine:
+    """An engine, as the spawner holds it."""
+
+    def __init__(self, not_for_it: socket.socket, descriptors: Sequence[int]) -> None:
+        its_lifeline, self._lifeline = multiprocessing.Pipe(duplex=False)
+        self._process: ForkProcess = multiprocessing.get_context("fork").Process(
+            target=_be_engine, args=([not_for_it, self._lifeline], descriptors, its_lifeline)
+        )
+        try:
+            self._process.start()
+        except OSError:
+            self._lifeline.close()
+            raise
+        finally:
+            its_lifeline.close()
+        assert self._process.pid is not None  # noqa: S101 - it was started
+        self.pid = self._process.pid
+
+    def end(self) -> int | None:
+        """Kill it with its group, if it lives; reap it, and return its exit code."""
+        # In this order: the first moment it has no group of its own. What it started before that is in ours.
+        for kill in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError):
+                kill(self.pid, signal.SIGKILL)
+        self._process.join(_END_TIMEOUT)
+        code = self._process.exitcode
+        if code is not None:
+            self._process.close()
+        self._lifeline.close()
+        return code
+
+
+def _be_engine(
+    not_for_it: Sequence[socket.socket | PipeEnd], descriptors: Sequence[int], lifeline: PipeEnd
+) -> None:
+    for end in not_for_it:
+        end.close()
+    pipe, handover, *outputs = descriptors
+    engine_main(
+        socket.socket(fileno=pipe),
+        socket.socket(fileno=handover),
+        [PipeEnd(descriptor, readable=False) for descriptor in outputs],
+        lifeline,
+    )
