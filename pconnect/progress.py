@@ -7,9 +7,11 @@ All of it happens inside `Progress.shielded`, see `pconnect.shield`.
 """
 
 import selectors
+import time
 from collections.abc import Callable
 from typing import Any
 
+from pconnect.background import Background
 from pconnect.connection import Connection
 from pconnect.errors import ParallelError
 from pconnect.shield import Shield
@@ -18,6 +20,8 @@ from srp_tools.waiting import remaining
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 # A wait looks up at least this often, for conditions that change with time and not with an event.
 _LONGEST_SLEEP = 1.0
+# After so many seconds outside the loop, a call first takes in what has happened meanwhile.
+_LONG_AWAY = 0.05
 
 
 class Progress:
@@ -29,7 +33,10 @@ class Progress:
         self._connections: dict[Connection, int] = {}
         self._changed: set[Connection] = set()  # may want other events
         self._unread: set[Connection] = set()  # OpenSSL holds bytes of these that no poll shows
+        self._polled_at = time.monotonic()
         self.is_open = True
+        #: Handshakes that go on in this loop.
+        self.background = Background(self._selector)
         #: Keeps Ctrl-C from interrupting what is done inside, except where the loop sleeps.
         self.shielded = Shield()
 
@@ -69,6 +76,7 @@ class Progress:
     def close(self) -> None:
         """Close all connections and the loop."""
         self.is_open = False
+        self.background.close()
         for connection in list(self._connections):
             self.discard(connection)
         self._selector.close()
@@ -113,11 +121,22 @@ class Progress:
                     )
                 self.poll(_LONGEST_SLEEP if left is None else min(left, _LONGEST_SLEEP))
 
+    def catch_up(self) -> None:
+        """Look at what has happened, if that was not done for a while; never waits.
+
+        Who computes for an hour and then sends should not send to an engine that was restarted in that hour.
+        """
+        if time.monotonic() - self._polled_at > _LONG_AWAY:
+            with self.shielded:
+                self.poll(0)
+
     def poll(self, timeout: float) -> None:
         """Wait for at most `timeout` seconds until something can be read or written, and do it."""
         self._update_events()
         if self._unread:
             timeout = 0
+        elif self.background:
+            timeout = min(timeout, self.background.time_left())
         for entry, events in self.shielded.sleep(self._selector.select, timeout):
             owner = entry.data
             if isinstance(owner, Connection):
@@ -127,6 +146,13 @@ class Progress:
                 owner()
         for connection in list(self._unread):
             self._serve(connection, _READ)
+        if self.background:
+            self.background.expire()
+        self._polled_at = time.monotonic()
+
+    def take_in(self, connection: Connection) -> None:
+        """Read what has arrived on one connection now."""
+        self._serve(connection, _READ)
 
     def flush(self, connection: Connection) -> None:
         """Write what can be written to one connection now."""
