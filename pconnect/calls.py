@@ -140,5 +140,5 @@ def _send_arguments(
                     moved = time.monotonic()
     finally:
         for connection in connections:
-            if connection.wants_to_write:
+            if connection.has_unsent:
                 connection.keep_unsent()

@@ -20,6 +20,9 @@ LIBRARY_TAGS = 2**31
 _VALUE_BYTES = 2**8
 # So much is read from one connection before the others have their turn.
 _FILL_BYTES = 2**23
+# So much may wait for a link that is still being made without the sender waiting: about what the system takes for a
+# peer that is busy.
+_AWAITED_BYTES = 2**20
 
 
 class Peer:
@@ -69,7 +72,12 @@ class Connection:
     host
         Its host, as given to `pconnect`.
     error
-        ``None``, or why the connection is closed.
+        ``None``, or why the connection is closed. A restart of the node clears it.
+
+    Notes
+    -----
+    For the library: a connection is *awaited* while its link is being made, at first or anew (`renew`, then `open`).
+    What is sent meanwhile is queued.
     """
 
     def __init__(
@@ -80,6 +88,7 @@ class Connection:
         *,
         role: Role = Role.NODE,
         limits: Limits = DEFAULT_LIMITS,
+        awaited: bool = False,
     ) -> None:
         self.node = node
         self.host = host
@@ -91,6 +100,10 @@ class Connection:
         self.on_lost: Callable[[ParallelError], None] = lambda _: None
         #: Takes the values with the library's own tags; without it, they go into the inbox.
         self.on_library_value: Callable[[int, object], None] | None = None
+        #: Whether this stands for the own node, which is in every network and has no link.
+        self.is_own = channel is None and not awaited
+        #: How often the node was restarted: who waits for something of the old engine waits in vain.
+        self.renewals = 0
         self.values_received = 0
         self.values_sent = 0
         self.inbox: dict[int, deque[tuple[object, int]]] = {}  # with the size of each
@@ -99,6 +112,7 @@ class Connection:
         self.changed: set[Connection] = set()
         self.parts = Parts(node)
         self._channel = channel
+        self._role = role
         self._decoder = Decoder(role, limits.max_message_bytes)
         self._limits = limits
         self._full = False  # the inbox
@@ -106,13 +120,14 @@ class Connection:
         self._out: deque[memoryview] = deque()
 
     def __repr__(self) -> str:
-        state = "own node" if self._channel is None else f"closed: {self.error}" if self.error else "open"
+        state = "being made" if self.is_awaited else f"closed: {self.error}" if self.error else "open"
+        state = "own node" if self.is_own else state
         return f"<connection to node {self.node} ({self.host}), {state}>"
 
     @property
-    def is_own(self) -> bool:
-        """Whether this stands for the own node, which is in every network and has no link."""
-        return self._channel is None
+    def is_awaited(self) -> bool:
+        """Whether the link is still being made."""
+        return self._channel is None and self.error is None and not self.is_own
 
     @property
     def encrypted(self) -> bool:
@@ -121,7 +136,12 @@ class Connection:
 
     @property
     def wants_to_write(self) -> bool:
-        """Whether something waits to be sent."""
+        """Whether something waits to be sent, and whoever sends it has to wait."""
+        return bool(self._out) and (not self.is_awaited or self.unsent_bytes > _AWAITED_BYTES)
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something waits to be sent, perhaps for a link that is still being made."""
         return bool(self._out)
 
     @property
@@ -163,7 +183,8 @@ class Connection:
     def flush(self) -> None:
         """Write what can be written now."""
         channel, out = self._channel, self._out
-        assert channel is not None  # noqa: S101 - the own node is never written to
+        if channel is None:
+            return  # it is being made
         try:
             while out:
                 sent = channel.send(out[0])
@@ -223,10 +244,40 @@ class Connection:
 
     def close(self) -> None:
         """Close the channel."""
-        if self._channel is not None:
+        if not self.is_own:
             self._out.clear()
-            self._channel.close()
+            if self._channel is not None:
+                self._channel.close()
             self.error = self.error or ConnectionLostError("it was closed here")
+
+    def renew(self) -> None:
+        """Give up the link, if there is one, drop everything that came from its other end, and await a new one.
+
+        The loop must not serve it any more. Calls that wait for this node will raise, see `check_renewals`.
+        """
+        self.close()
+        self._channel = self.error = None
+        self.error_seen = self._full = self._blocked = False
+        self.renewals += 1
+        self.values_received = self.values_sent = self._inbox_bytes = 0
+        self.inbox.clear()
+        self.parts = Parts(self.node)
+        if self.mesh is not None:
+            self.parts.begin(self.mesh.epoch)
+        self._decoder = Decoder(self._role, self._limits.max_message_bytes)
+
+    def open(self, channel: Channel) -> None:
+        """Take over the link that was awaited; what is queued is for its other end."""
+        self._channel = channel
+        self.changed.add(self)
+
+    def check_renewals(self, before: int) -> None:
+        """Raise if the node was restarted since `renewals` was `before`."""
+        if self.renewals != before:
+            raise ConnectionLostError(
+                f"node {self.node} ({self.host}) was restarted meanwhile: what its old engine had sent, and what was "
+                "on its way there, is lost"
+            )
 
     def check_inbox(self) -> None:
         """Raise if no value can come from here any more before others that have come are received."""

@@ -114,6 +114,7 @@ class Kind(enum.IntEnum):
     PART = 16  #: any node; tag: number of a collective call; value: see `pconnect.parts`
     LEFT = 17  #: any node; value: [epoch, node, text], why it takes part in no more collective calls
     CANCEL = 18  #: client → supervisor; tag: number of the command
+    RESTART = 20  #: client → supervisor → engine; tag: its number; value: [nodes, seconds]; and the answer, see below
 
 
 class Header(NamedTuple):

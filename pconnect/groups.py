@@ -48,6 +48,7 @@ class Call:
 
     def __init__(self, network: Network, name: str, timeout: float | None) -> None:
         mesh = _mesh_of(network, name)
+        mesh.progress.catch_up()
         nodes = tuple(network.nodes)
         self.name = name
         self.size = len(nodes)
@@ -55,6 +56,7 @@ class Call:
         self.others = [rank for rank in range(self.size) if rank != self.rank]
         self.mesh = mesh
         self._members = [mesh.connections[node] for node in nodes]
+        self._renewals = [member.renewals for member in self._members]
         self._terms: dict[str, object] = {}
         self._text = f"{name}()"
         self._deadline = deadline_after(timeout)
@@ -210,7 +212,7 @@ class Call:
         for rank in self.others:
             if rank == 0 or not self._completed or self._has_had_its_moment(self._members[rank]):
                 self._step(rank)
-                self._check_member(self._members[rank])
+                self._check_member(rank)
 
     def _has_had_its_moment(self, member: Connection) -> bool:
         """Whether a member failed so long ago that the last word of rank 0, if it has had it, would be here too."""
@@ -219,10 +221,13 @@ class Call:
             return False
         return self._failures.setdefault(member.node, time.monotonic()) + _GRACE < time.monotonic()
 
-    def _check_member(self, member: Connection) -> None:
+    def _check_member(self, rank: int) -> None:
+        member = self._members[rank]
         nodes, epoch, _ = self._key
         if member.error:
             self._raise_loss(member)
+        if member.renewals != self._renewals[rank]:
+            raise self._error(f"{names([member])} was restarted meanwhile")
         if notice := member.parts.notice(epoch):
             self._raise_notice(notice)
         if member.parts.is_ahead(nodes, epoch):
@@ -252,7 +257,7 @@ class Call:
         """Tell all nodes that this one takes part no more; what is left to be sent is copied."""
         with self.mesh.progress.shielded:
             for rank in self.others:
-                if self._members[rank].wants_to_write:
+                if self._members[rank].has_unsent:
                     self._members[rank].keep_unsent()
             leave(self.mesh, error, self._origin)
 

@@ -64,6 +64,8 @@ def psend(value: object, connections: Connections, *, tag: int = 0, timeout: flo
     _check_tag(tag)
     buffers = encode_message(Kind.VALUE, tag, value, mesh.limits.max_message_bytes)
     progress = mesh.progress
+    progress.catch_up()
+    renewals = [target.renewals for target in targets]
     try:
         with progress.shielded, interrupting([target.peer for target in targets]):
             for target in targets:
@@ -77,11 +79,12 @@ def psend(value: object, connections: Connections, *, tag: int = 0, timeout: flo
                 )
     finally:
         for target in targets:
-            if target.wants_to_write:
+            if target.has_unsent:
                 target.keep_unsent()
-    for target in targets:
+    for target, before in zip(targets, renewals, strict=True):
         if target.error:
             raise target.account()
+        target.check_renewals(before)
 
 
 def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None) -> Any:
@@ -136,10 +139,13 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
         )
     _check_tag(tag)
     target = targets[0]
+    mesh.progress.catch_up()
     if not target.has_value(tag):
         mesh.check_open()
+        before = target.renewals
 
         def ready() -> bool:
+            target.check_renewals(before)
             if target.has_value(tag):
                 return True
             if target.error:
@@ -202,14 +208,18 @@ def select_sockets(connections: Connections, timeout: float | None = None, *, ta
     _check_tag(tag)
     members = [connections] if isinstance(connections, Connection) else list(connections)
     ready: list[int] = []
+    progress = mesh.progress
+    progress.catch_up()
+    renewals = [target.renewals for target in targets]
 
     def some_ready() -> bool:
         ready[:] = [index for index, member in enumerate(members) if member.has_value(tag)]
         if not ready:
+            for target, before in zip(targets, renewals, strict=True):
+                target.check_renewals(before)
             _check_each(targets)
         return bool(ready)
 
-    progress = mesh.progress
     if timeout == 0:
         progress.poll(0)
     try:

@@ -126,7 +126,7 @@ class Progress:
 
         Who computes for an hour and then sends should not send to an engine that was restarted in that hour.
         """
-        if time.monotonic() - self._polled_at > _LONG_AWAY:
+        if self.is_open and time.monotonic() - self._polled_at > _LONG_AWAY:
             with self.shielded:
                 self.poll(0)
 

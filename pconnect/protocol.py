@@ -37,13 +37,31 @@ class Role(enum.Enum):
 ACCEPTS: Mapping[Role, frozenset[Kind]] = {
     Role.NODE: frozenset({Kind.VALUE, Kind.PART, Kind.LEFT}),
     Role.CLIENT: frozenset(
-        {Kind.MESHED, Kind.DONE, Kind.OUTPUT, Kind.DIED, Kind.FACTS, Kind.CLOSED, Kind.STOPPING}
+        {
+            Kind.MESHED,
+            Kind.DONE,
+            Kind.OUTPUT,
+            Kind.DIED,
+            Kind.FACTS,
+            Kind.CLOSED,
+            Kind.STOPPING,
+            Kind.RESTART,
+        }
     ),
     Role.SUPERVISOR: frozenset(
-        {Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.CANCEL, Kind.KILL, Kind.QUERY, Kind.CLOSE}
+        {
+            Kind.SETUP,
+            Kind.COMMAND,
+            Kind.INTERRUPT,
+            Kind.CANCEL,
+            Kind.KILL,
+            Kind.QUERY,
+            Kind.CLOSE,
+            Kind.RESTART,
+        }
     ),
     Role.OVERSEER: frozenset({Kind.MESHED, Kind.DONE}),
-    Role.ENGINE: frozenset({Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.CLOSE}),
+    Role.ENGINE: frozenset({Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.CLOSE, Kind.RESTART}),
 }
 
 

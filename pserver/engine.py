@@ -34,7 +34,7 @@ from pconnect.progress import Progress
 from pconnect.protocol import Message, Role
 from pconnect.versions import own_versions
 from pserver import synced_code
-from pserver.mesh import Setup, connect_mesh
+from pserver.mesh import Links, Setup
 from pserver.workspace import Workspace, describe
 from srp_tools.channel import Channel
 
@@ -84,6 +84,7 @@ class _Engine:
         self._commands: deque[tuple[int, str, int, dict[str, Any]]] = deque()
         self._mesh: Mesh | None = None
         self._setup: Setup | None = None
+        self._links: Links | None = None
         self._closing = False
         self._in_command = False
         self._signalled = False  # by a SIGINT outside of a command
@@ -118,6 +119,9 @@ class _Engine:
                 self._commands.append((message.tag, *message.value))
             case Kind.INTERRUPT:
                 self._interrupted = message.tag
+            case Kind.RESTART:
+                if self._links is not None:  # else the set-up, which is still to come, knows of it
+                    self._links.renew(*message.value)
             case Kind.CLOSE:
                 self._closing = True
 
@@ -129,21 +133,23 @@ class _Engine:
         setup = self._setup
         assert setup is not None  # noqa: S101 - it was waited for
         os.chdir(setup.directory)
-        connections, errors = connect_mesh(setup, self._handover)
-        if errors:
-            self._tell(Kind.MESHED, {"errors": {str(node): text for node, text in errors.items()}})
+        links = self._links = Links(
+            setup, self._handover, self._progress, lambda: self._progress.take_in(self._supervisor)
+        )
+        self._wait(lambda: self._closing or not links.unfinished())
+        errors = {str(node): text for node, text in links.errors.items()}
+        if errors and setup.together is None:
+            self._tell(Kind.MESHED, {"errors": errors})
             return
-        for connection in connections:
-            if not connection.is_own:
-                self._progress.add(connection)
-        mesh = Mesh(setup.network, setup.node, connections, self._progress, Limits(*setup.limits))
+        mesh = Mesh(setup.network, setup.node, links.connections, self._progress, Limits(*setup.limits))
         self._mesh = mesh
-        self._client = connections[0]
+        self._client = links.connections[0]
         self._workspace = Workspace(Network(mesh))
         synced_code.begin(setup.session_folder)
         self._tell(
             Kind.MESHED,
-            {
+            ({"errors": errors} if errors else {})
+            | {
                 "pid": os.getpid(),
                 "cores": len(os.sched_getaffinity(0)),
                 **_VERSIONS,

@@ -57,18 +57,22 @@ class EngineProcess:
 
         Raises
         ------
-        ConnectionLostError
+        OSError
             That is impossible; the text says why. It is as after an engine that has ended.
         """
         self._close_ends()
         while self.refuse_handover():
             pass
-        self._begin()
-        self._learn_pid()
+        try:
+            self._begin()
+            self._learn_pid()
+        except OSError:
+            self._pid = 0
+            raise
 
     @property
     def pid(self) -> int:
-        """Its number, also that of its process group."""
+        """Its number, also that of its process group; 0 if it could not be started."""
         self._learn_pid()
         return self._pid
 
@@ -87,13 +91,16 @@ class EngineProcess:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, unless it has ended."""
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.pidfd, number)
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, number)
 
     def refuse_handover(self) -> bool:
         """Close one data connection that the daemon has passed on; return whether there was one."""
         try:
-            data, descriptors, _, _ = socket.recv_fds(self.its_handover, PREAMBLE_BYTES, 1)
+            data, descriptors, _, _ = socket.recv_fds(
+                self.its_handover, PREAMBLE_BYTES, 1, socket.MSG_CMSG_CLOEXEC
+            )
         except BlockingIOError:
             return False
         for descriptor in descriptors:
@@ -121,6 +128,7 @@ class EngineProcess:
             os.close(self._pidfd)
         self._pid = self._pidfd = -1
 
-    def exit_code(self) -> int | None:
+    def exit_code(self) -> int:
         """Return how it ended, after it has; a negative number is a signal. What it had started ends, too."""
-        return self._spawner.end_engine()
+        code = self._spawner.end_engine()
+        return -signal.SIGKILL if code is None else code  # it ended with the spawner

@@ -15,7 +15,6 @@ import socket
 import tempfile
 import time
 from collections import deque
-from dataclasses import dataclass
 from multiprocessing.connection import Connection as PipeEnd
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from pconnect.protocol import Message, Role
 from pserver.admission import Client, admit
 from pserver.config import SessionSettings
 from pserver.engine_process import EngineProcess
+from pserver.time_limit import TimeLimit
 from srp_tools.channel import Channel
 from srp_tools.waiting import deadline_after, run
 
@@ -73,26 +73,6 @@ def _make_folder(control: socket.socket) -> str:
     return folder
 
 
-@dataclass
-class _Limit:
-    """How long a command may run."""
-
-    seconds: float
-    deadline: float
-    passed: bool = False
-
-    @classmethod
-    def of(cls, seconds: float | None) -> "_Limit | None":
-        return None if seconds is None else cls(seconds, time.monotonic() + seconds)
-
-    def explain(self, outcome: float | dict[str, Any]) -> None:
-        """Call the interrupt by its reason, if that is how the command ended."""
-        if isinstance(outcome, dict) and outcome["type"] == "KeyboardInterrupt":
-            outcome |= {"type": "TimeoutError", "bases": ["TimeoutError"]}
-            outcome["message"] = f"the time limit of {self.seconds:g} s passed"
-            outcome["traceback"] = outcome["traceback"].rstrip() + f"\nTimeoutError: {outcome['message']}"
-
-
 class _Supervisor:
     """A session after its login."""
 
@@ -105,12 +85,14 @@ class _Supervisor:
         self._progress.add(self._command)
         self._queue: deque[tuple[int, Any]] = deque()  # commands, whose contents are for the engine
         self._running: int | None = None
-        self._limit: _Limit | None = None  # of the command that runs
+        self._limit: TimeLimit | None = None  # of the command that runs
         self._why_killed = ""
         self._folder = folder  # the private one of the session, ours to remove
         self._meshed = False
         self._exit_code: int | None = None
         self._paused: list[PipeEnd] = []
+        self._restarting: int | None = None  # number of the restart that waits for the engine's end
+        self._refusing = False  # data connections, because there is no engine that would take them
         self._stop_reason = ""
         self._patience: float | None = (
             None  # seconds for the engine to end, once the client closes the network
@@ -191,6 +173,8 @@ class _Supervisor:
                 self._cancel(message.tag)
             case Kind.KILL:
                 self._process.signal(signal.SIGKILL)
+            case Kind.RESTART:
+                self._restart(message.tag, message.value)
             case Kind.QUERY:
                 self._command.post(Kind.FACTS, message.tag, self._facts())
             case Kind.CLOSE:
@@ -213,7 +197,7 @@ class _Supervisor:
     def _next_command(self) -> None:
         if self._queue and self._running is None and self._meshed and self._exit_code is None:
             self._running, contents = self._queue.popleft()
-            self._limit = _Limit.of(contents[2].get("seconds"))
+            self._limit = TimeLimit.of(contents[2].get("seconds"))
             self._engine.post(Kind.COMMAND, self._running, contents)
             self._progress.flush(self._engine)
 
@@ -303,7 +287,7 @@ class _Supervisor:
             self._running = None
             if self._limit is not None and self._limit.passed:
                 self._limit.explain(message.value)
-        elif not message.value.get("errors"):
+        elif "pid" in message.value:
             self._meshed = True
         self._command.post(message.kind, message.tag, message.value)
         self._progress.flush(self._command)
@@ -348,10 +332,60 @@ class _Supervisor:
         while self._engine.error is None and self._engine.fill():
             pass  # what it said last
         self._drain_output()
-        if not self._closing:
+        self._refusing = True
+        self._progress.watch(self._process.its_handover.fileno(), self._refuse_data)
+        if self._restarting is not None and not self._closing:
+            self._replace_engine()
+        elif not self._closing:
             reason = f" ({self._why_killed})" if self._why_killed else ""
             self._command.post(Kind.DIED, 0, describe_exit(self._exit_code) + reason)
             self._progress.flush(self._command)
+
+    def _refuse_data(self) -> None:
+        if not self._process.refuse_handover():
+            self._stop_refusing()
+
+    def _stop_refusing(self) -> None:
+        if self._refusing:
+            self._refusing = False
+            self._progress.unwatch(self._process.its_handover.fileno())
+
+    # --- another engine in the place of this one ---
+
+    def _restart(self, number: int, contents: list[Any]) -> None:
+        if self._client.node not in contents[0]:
+            # The engine must have heard of it before another one dials: the answer says that it will have.
+            self._engine.post(Kind.RESTART, number, contents)
+            self._progress.flush(self._engine)
+            self._command.post(Kind.RESTART, number)
+            return
+        self._restarting = number
+        if self._exit_code is None:
+            self._process.signal(signal.SIGKILL)
+        else:
+            self._replace_engine()
+
+    def _replace_engine(self) -> None:
+        """Forget an engine that has ended, and have another one wait for its set-up."""
+        for reader in self._output:
+            if reader not in self._paused:
+                self._progress.unwatch(reader.fileno())
+        self._output, self._paused = [], []
+        self._queue.clear()
+        self._running = self._limit = None
+        self._why_killed, self._meshed = "", False
+        self._progress.discard(self._engine)
+        number, self._restarting = self._restarting, None
+        try:
+            self._process.start_anew()
+        except OSError as error:
+            self._command.post(Kind.RESTART, number or 0, str(error))
+        else:
+            self._stop_refusing()
+            self._exit_code = None
+            self._attend_engine()
+            self._command.post(Kind.RESTART, number or 0)
+        self._progress.flush(self._command)
 
 
 def describe_exit(code: int | None) -> str:
@@ -362,9 +396,7 @@ def describe_exit(code: int | None) -> str:
     >>> describe_exit(3), describe_exit(-9)
     ('exit status 3', 'SIGKILL')
     """
-    if code is None:
-        return "in a way that nobody has seen"
-    if code < 0:
+    if code is not None and code < 0:
         try:
             return signal.Signals(-code).name
         except ValueError:

@@ -121,7 +121,9 @@ def _be_spawner(sock: socket.socket, not_for_engines: Sequence[socket.socket]) -
         end.close()
     engine: _Engine | None = None
     while True:
-        request, descriptors, _, _ = socket.recv_fds(sock, _MESSAGE_BYTES, _ENDS_OF_AN_ENGINE)
+        request, descriptors, _, _ = socket.recv_fds(
+            sock, _MESSAGE_BYTES, _ENDS_OF_AN_ENGINE, socket.MSG_CMSG_CLOEXEC
+        )
         answer = ""
         if request == _START:
             try:

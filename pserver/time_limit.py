@@ -1,0 +1,26 @@
+"""How long a command may run, by its option ``seconds``."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass
+class TimeLimit:
+    """How long a command may run."""
+
+    seconds: float
+    deadline: float
+    passed: bool = False
+
+    @classmethod
+    def of(cls, seconds: float | None) -> "TimeLimit | None":
+        """Return the limit of a command that begins now; ``None`` if it has none."""
+        return None if seconds is None else cls(seconds, time.monotonic() + seconds)
+
+    def explain(self, outcome: float | dict[str, Any]) -> None:
+        """Call the interrupt by its reason, if that is how the command ended."""
+        if isinstance(outcome, dict) and outcome["type"] == "KeyboardInterrupt":
+            outcome |= {"type": "TimeoutError", "bases": ["TimeoutError"]}
+            outcome["message"] = f"the time limit of {self.seconds:g} s passed"
+            outcome["traceback"] = outcome["traceback"].rstrip() + f"\nTimeoutError: {outcome['message']}"
