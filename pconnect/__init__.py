@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pconnect.primitives import precv, psend, select_sockets
     from pconnect.registered_types import register_type
     from pconnect.remote import network_get_info, reval, rfeval, sclose
+    from pconnect.restarts import restart
     from pconnect.versions import VersionWarning
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "psend",
     "reduce",
     "register_type",
+    "restart",
     "reval",
     "rfeval",
     "scatter",
@@ -97,6 +99,7 @@ _HOMES = {
     "psend": "primitives",
     "select_sockets": "primitives",
     "register_type": "registered_types",
+    "restart": "restarts",
     "network_get_info": "remote",
     "reval": "remote",
     "rfeval": "remote",

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from pconnect import codec, versions
 from pconnect.client_mesh import ClientMesh
 from pconnect.connection import Connection
-from pconnect.dial import DEFAULT_PEER_TIMEOUT, connect_first, dial, expect_hello
+from pconnect.dial import DEFAULT_PEER_TIMEOUT, connect_first, expect_hello
 from pconnect.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -41,6 +41,7 @@ from pconnect.frames import (
     Purpose,
 )
 from pconnect.hosts import Host, parse_hosts, resolve
+from pconnect.joining import Invitation, mesh_error
 from pconnect.progress import Progress
 from pconnect.protocol import Role
 from pconnect.servers import Server
@@ -262,53 +263,38 @@ def _read_offer(data: bytes) -> dict[str, Any]:
 def _mesh(plan: _Plan, servers: list[Server], deadline: float) -> ClientNetwork:
     """Connect every node with every other."""
     progress = Progress()
+    invitation = Invitation(
+        plan.network_id, plan.context, plan.limits, plan.peer_timeout, directory=str(Path.cwd())
+    )
     for server in servers:
         progress.add(server.command)
     try:
         left = remaining(deadline)
-        setup = {
-            "network": plan.network_id,
-            "nodes": [{"host": server.host, "addresses": _addresses(server)} for server in servers],
-            "directory": str(Path.cwd()),
-            "limits": list(plan.limits),
-            "peer_timeout": plan.peer_timeout,
-            "timeout": 3600.0 if left is None else left,
-        }
+        setup = invitation.setup(servers, 3600.0 if left is None else left)
         for server in servers:
             server.command.post(Kind.SETUP, server.node, setup)
             progress.flush(server.command)
-        _open_data_connections(plan, servers, progress, deadline)
+        _open_data_connections(invitation, servers, progress, deadline)
         _await_meshed(servers, progress, deadline)
     except BaseException:
         progress.close()
         raise
     own = ClientConnection(0, "client", None)
     mesh = ClientMesh(plan.network_id, servers, progress, plan.limits, own)
+    mesh.invitation = invitation
     return ClientNetwork(mesh)
 
 
-def _addresses(server: Server) -> list[list[Any]]:
-    """Return where the other nodes may find a server: first where we found it, then what it says of itself."""
-    names = dict.fromkeys([server.address, *server.offer["addresses"]])
-    return [[name, server.offer["data_port"]] for name in names]
-
-
-def _open_data_connections(plan: _Plan, servers: list[Server], progress: Progress, deadline: float) -> None:
-    steps = {
-        server.node: dial(
-            [(server.address, server.offer["data_port"])],
-            Preamble(Purpose.DATA, plan.network_id, 0, server.node),
-            plan.context,
-            plan.peer_timeout,
-        )
-        for server in servers
-    }
+def _open_data_connections(
+    invitation: Invitation, servers: list[Server], progress: Progress, deadline: float
+) -> None:
+    steps = {server.node: invitation.dial(server) for server in servers}
     outcomes = run_all(steps, deadline)
     failed = {}
     for server in servers:
         outcome = outcomes[server.node]
         if isinstance(outcome, Channel):
-            data = ClientConnection(server.node, server.host, outcome, limits=plan.limits)
+            data = ClientConnection(server.node, server.host, outcome, limits=invitation.limits)
             server.attach(data)
             progress.add(data)
         else:
@@ -316,27 +302,18 @@ def _open_data_connections(plan: _Plan, servers: list[Server], progress: Progres
     if failed:
         # What the server says of its side is the better reason, if it says something.
         progress.poll(0.2)
-        raise ConnectError({s.host: _mesh_error(s) or error for s, error in failed.items()})
+        raise ConnectError({s.host: mesh_error(s) or error for s, error in failed.items()})
 
 
 def _await_meshed(servers: list[Server], progress: Progress, deadline: float) -> None:
     try:
         progress.run_until(
-            lambda: all(server.meshed or _mesh_error(server) for server in servers), deadline, "the network"
+            lambda: all(server.meshed or mesh_error(server) for server in servers), deadline, "the network"
         )
     except TimeoutError:
         silent = [server for server in servers if not server.meshed]
         reason = "its connections to the other servers were not made within the time limit"
         raise ConnectError({server.host: TimeoutError(reason) for server in silent}) from None
-    reasons = {server.host: error for server in servers if (error := _mesh_error(server))}
+    reasons = {server.host: error for server in servers if (error := mesh_error(server))}
     if reasons:
         raise ConnectError(reasons)
-
-
-def _mesh_error(server: Server) -> Exception | None:
-    """Return why a server could not take part, as far as it has said so."""
-    if server.facts.get("errors"):
-        return ConnectionLostError("; ".join(server.facts["errors"].values()))
-    if server.state != "open":
-        return ConnectionLostError(server.last_error or str(server.command.error))
-    return None

@@ -9,6 +9,7 @@ from pconnect.commands import Command
 from pconnect.connection import Connection
 from pconnect.errors import ConnectionLostError
 from pconnect.frames import Kind, Limits
+from pconnect.joining import Invitation
 from pconnect.network import Mesh
 from pconnect.progress import Progress
 from pconnect.servers import Server
@@ -34,6 +35,7 @@ class ClientMesh(Mesh):
             limits,
         )
         self.servers = {server.node: server for server in servers}
+        self.invitation: Invitation | None = None  # for engines that take the place of others
         self._last_number = 0
 
     def next_number(self) -> int:

@@ -162,7 +162,8 @@ class Progress:
             self._forget(connection, before)
 
     def _serve(self, connection: Connection, events: int) -> None:
-        if connection.error is not None:  # another callback has closed it
+        # Another callback may have closed it, or have given up its link and await a new one.
+        if connection.error is not None or connection not in self._connections:
             return
         before = connection.fileno()
         if events & _WRITE:

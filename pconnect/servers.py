@@ -60,6 +60,9 @@ class Server(Peer):
         self._interrupted_up_to = 0
         self._cancelled: set[int] = set()
         self.closing = False
+        #: From the request to restart the engine until the new one is a member of the network, or has failed.
+        self.is_restarting = False
+        self.restart_answers: dict[int, str | None] = {}  # by number: why there is no new engine, if so
         self._line_ends = {1: True, 2: True}
         command.on_message = self._take
         command.on_lost = lambda _: self.lose_commands(command.loss())
@@ -212,6 +215,46 @@ class Server(Peer):
         if command is not None:
             command.arrive(value)
 
+    # --- a new engine ---
+
+    def begin_restart(self, number: int) -> None:
+        """Give up the engine: it is about to be replaced. Its commands end."""
+        error = EngineDiedError(f"the engine of node {self.node} ({self.host}) was restarted")
+        self.lose_commands(error)
+        for command in list(self._known.values()):
+            command.lose_value(error)
+        self.last_failed = max(self.last_failed, number)  # the next command begins a new epoch
+        self.is_restarting, self._died, self._died_at = True, error, time.monotonic()
+
+    def renew(self) -> None:
+        """Forget the old engine, after the server has: its values, failures and death."""
+        self.data.mesh.progress.discard(self.data)
+        self.data.renew()
+        self._unseen.clear()
+        self._failure = None
+        self._cancelled.clear()
+        self._line_ends = {1: True, 2: True}
+        self.facts, self.meshed = {}, False
+        # Until the new one is there. If the old one had died before the server heard of the restart, we know by now.
+        self.is_restarting, self._died = (
+            True,
+            EngineDiedError(
+                f"the engine of node {self.node} ({self.host}) was restarted and is not there yet"
+            ),
+        )
+
+    def end_restart(self, error: Exception | None) -> None:
+        """Take note that the new engine is there, or why not."""
+        self.is_restarting = False
+        if error is None:
+            self._died = None
+            return
+        text = f"the restart of node {self.node} ({self.host}) failed: {error}"
+        self.last_error = text
+        self._died, self._died_at = EngineDiedError(text), time.monotonic()
+        if self.data.is_awaited:
+            self.data.lose(self._died)
+
     def report_unseen(self) -> None:
         """Warn of errors that nobody asked for; for the end of the network."""
         for command, error, _ in self._unseen:
@@ -226,6 +269,8 @@ class Server(Peer):
                 self._show(message.tag, message.value)
             case Kind.MESHED:
                 self.facts, self.meshed = message.value, True
+            case Kind.RESTART:
+                self.restart_answers[message.tag] = message.value
             case Kind.FACTS:
                 self.answers[message.tag] = message.value
             case Kind.DIED:
@@ -237,6 +282,7 @@ class Server(Peer):
 
     def _end(self, text: str) -> None:
         self._died, self._died_at = EngineDiedError(text), time.monotonic()
+        self.is_restarting = False
         self.lose_commands(self._died)
 
     def _finish(self, number: int, outcome: float | dict[str, Any]) -> None:
