@@ -156,13 +156,12 @@ class _Restart:
         for task in self._tasks:
             self._progress.background.cancel(task)
         for server in self._servers:
+            complete = server in self._started and server.meshed and not server.data.is_awaited
             if server in self._failures:
                 server.end_restart(self._failures[server])
             elif server.is_restarting:
-                complete = server in self._started and server.meshed and not server.data.is_awaited
                 server.end_restart(None if complete else ConnectionLostError("it was interrupted"))
-            if server in self._started and server not in self._failures:
-                self._look_for_failure(server)
+            self._look_for_failure(server)
 
     def raise_failures(self) -> None:
         """Raise what went wrong, if anything did."""
@@ -227,10 +226,10 @@ class _Restart:
             self._failures[server] = outcome
 
     def _look_for_failure(self, server: Server) -> None:
-        """Find out whether a new engine that has come so far has died or lacks connections."""
-        error = mesh_error(server)
+        """Find out whether a new engine that has come so far has died, or lacks connections."""
+        error = server.command.loss() if server.command.error else mesh_error(server)
         server.facts.pop("errors", None)
-        if server.command.error:
-            error = server.command.loss()
         if error is not None:
-            self._failures[server] = error
+            self._failures.setdefault(server, error)
+            if server.data.is_awaited:
+                server.data.lose(ConnectionLostError(str(error)))

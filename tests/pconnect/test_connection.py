@@ -118,3 +118,41 @@ def test_a_plain_link_says_so(pair: Pair) -> None:
     assert repr(pair[0]) == "<connection to node 1 (hostB), open>"
     pair[0].close()
     assert "it was closed here" in repr(pair[0])
+
+
+def test_a_new_link_begins_with_nothing_of_the_old_one(pair: Pair) -> None:
+    left, right = pair
+    left.post(Kind.VALUE, 0, "old")
+    left.post(Kind.PART, 0, [[0, 1], 0, "call()", 1, "old"])
+    pass_on(left, right)
+    right.post(Kind.VALUE, 0, "unsent")
+    before = right.renewals
+    right.renew()
+    right.check_renewals(right.renewals)
+    with pytest.raises(ConnectionLostError, match=r"node 0 \(hostA\) was restarted meanwhile"):
+        right.check_renewals(before)
+    assert right.is_awaited and not right.is_own and right.error is None
+    assert "being made" in repr(right)
+    assert (right.inbox, right.waiting_bytes, right.values_received, right.values_sent) == ({}, 0, 0, 0)
+    assert not right.has_unsent
+    right.post(Kind.VALUE, 0, "queued")
+    right.flush()
+    assert right.has_unsent and not right.wants_to_write  # nobody has to wait for that
+    new_left, new_right = connection_pair()
+    channel = new_right._channel
+    assert channel is not None
+    right.open(channel)
+    pass_on(right, new_left)
+    assert new_left.take_value(0) == "queued"
+    new_left.close()
+
+
+def test_who_sends_much_waits_for_the_link() -> None:
+    awaited = Connection(1, "hostB", None, awaited=True)
+    awaited.post(Kind.VALUE, 0, bytes(2**19))
+    assert not awaited.wants_to_write
+    awaited.post(Kind.VALUE, 0, bytes(2**20))
+    assert awaited.wants_to_write
+    awaited.lose(ConnectionLostError("nobody came"))
+    assert not awaited.wants_to_write and not awaited.has_unsent
+    assert "closed: nobody came" in repr(awaited)

@@ -152,3 +152,41 @@ def test_ctrl_c_does_not_interrupt_work(bell: tuple[Progress, socket.socket, soc
     with pytest.raises(KeyboardInterrupt):
         progress.run_until(lambda: False, instant(LIMIT), "Ctrl-C")
     assert done == ["to the end"]
+
+
+def test_who_was_long_away_catches_up_and_who_was_not_does_not(
+    ends: tuple[Progress, Connection, Progress, Connection],
+) -> None:
+    left_loop, left, right_loop, right = ends
+    right.post(Kind.VALUE, 0, "meanwhile")
+    right_loop.flush(right)
+    left_loop._polled_at = time.monotonic()
+    left_loop.catch_up()
+    assert not left.has_value(0)
+    left_loop._polled_at -= 1.0
+    left_loop.catch_up()
+    assert left.has_value(0)
+    left_loop.close()
+    left_loop._polled_at -= 1.0
+    left_loop.catch_up()  # of a loop that is closed, does nothing
+
+
+def test_an_event_of_a_link_that_another_callback_gave_up(
+    ends: tuple[Progress, Connection, Progress, Connection],
+) -> None:
+    left_loop, left, right_loop, right = ends
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+
+        def renew() -> None:
+            ours.recv(1)
+            left_loop.discard(left)
+            left.renew()
+
+        left_loop.watch(ours.fileno(), renew)
+        theirs.send(b"x")
+        right.post(Kind.VALUE, 0, "old")
+        right_loop.flush(right)
+        left_loop.run_until(lambda: left.renewals == 1, instant(LIMIT), "the callback")
+        left_loop.unwatch(ours.fileno())
+    assert left.is_awaited
