@@ -143,9 +143,9 @@ class _Supervisor:
         """End the engine and leave nothing behind."""
         if self._exit_code is None:
             self._process.kill()
-        self._process.close()
         shutil.rmtree(self._folder, ignore_errors=True)
         self._progress.close()
+        self._process.close()
         signal.set_wakeup_fd(-1)
         if self._command.error:
             log.info("client of session %d is gone: %s", os.getpid(), self._command.error)

@@ -1,12 +1,13 @@
 """The supervisor: its answers while the engine is busy, and the order of what it passes on."""
 
+import re
 import signal
 
 import pytest
 
 from pconnect import EngineDiedError, RemoteError, network_get_info, precv, reval
 from pserver.session import describe_exit
-from tests.integration.servers import Server
+from tests.integration.servers import Server, wait_until
 
 LIMIT = 20.0
 WAIT = "psend('here', sockets[0])\nwhile True: pass"
@@ -91,3 +92,14 @@ def test_the_last_words_of_an_engine_arrive(server: Server, capsys: pytest.Captu
         out, _ = capsys.readouterr()
         assert out.endswith("farewell\n")
         assert network_get_info(net[1:])[0]["state"] == "died"
+
+
+def test_a_session_whose_engine_has_to_be_killed_ends_in_order(server: Server) -> None:
+    with server.connect() as net:
+        reval("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + WAIT, net)
+        assert precv(net[1], timeout=LIMIT) == "here"
+        (pid,) = server.sessions(net)
+        net.mesh.progress.close()  # the client is gone
+        net.mesh.closed = True
+    wait_until(lambda: f"session {pid} of " in server.log, "the end of the session")
+    assert re.search(rf"session {pid} of .* ended \(0\)", server.log)
