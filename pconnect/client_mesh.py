@@ -11,6 +11,7 @@ from pconnect.errors import ConnectionLostError
 from pconnect.frames import Kind, Limits
 from pconnect.joining import Invitation
 from pconnect.network import Mesh
+from pconnect.probing import Probing
 from pconnect.progress import Progress
 from pconnect.servers import Server
 from srp_tools.waiting import deadline_after
@@ -37,6 +38,7 @@ class ClientMesh(Mesh):
         self.servers = {server.node: server for server in servers}
         self.invitation: Invitation | None = None  # for engines that take the place of others
         self._last_number = 0
+        progress.attention = Probing(self, servers).look
 
     def next_number(self) -> int:
         """Return the number of the next command or query."""

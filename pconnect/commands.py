@@ -8,6 +8,7 @@ from typing import Any, overload
 
 from pconnect.asynchronous import in_loop
 from pconnect.connection import Peer
+from pconnect.deadlocks import COMMAND_END, Wait
 from pconnect.errors import ParallelError, RemoteError
 from pconnect.progress import Progress
 from pconnect.remote_errors import cancelled
@@ -169,7 +170,10 @@ class Command:
         if not self.done():
             with interrupting([self._peer], self.number):
                 self._progress.run_until(
-                    lambda: self._is_done, deadline_after(timeout), f"the end of {self!r}"
+                    lambda: self._is_done,
+                    deadline_after(timeout),
+                    f"the end of {self!r}",
+                    lambda: Wait(COMMAND_END, (self.node,)),
                 )
 
     def cancel(self) -> bool:
@@ -202,6 +206,11 @@ class Command:
             self._callbacks.append(callback)
 
     # --- for the library ---
+
+    @property
+    def calls_back(self) -> bool:
+        """Whether its end will call functions of the user."""
+        return bool(self._callbacks)
 
     def finish(self, error: ParallelError | None, duration: float | None = None) -> None:
         """Take note that it has ended."""
@@ -312,6 +321,7 @@ class Commands(Sequence[Command]):
                     lambda: all(command._is_done for command in waiting),
                     deadline_after(timeout),
                     f"the end of {self!r}",
+                    lambda: Wait(COMMAND_END, tuple(c.node for c in waiting if not c._is_done), every=True),
                 )
 
     def cancel(self) -> bool:

@@ -14,12 +14,16 @@
     ├── MessageTooLargeError (ValueError)        nothing was sent
     ├── InboxFullError (BufferError)             what has come must be received before more can come
     ├── CollectiveError (RuntimeError)           a collective call cannot be completed; all connections live on
+    ├── DeadlockError (RuntimeError)             nodes wait for each other; says who for whom; all of it lives on
     ├── UnreadableValueError (ValueError)        one value arrived that cannot be made here; the connection lives on
     │   └── UnavailableTypeError (ImportError)   because a package or a registration is missing here
     └── RemoteError (RuntimeError)               a command failed; the engine goes on
 
 A limit of time that passed is the builtin `TimeoutError`.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 from srp_tools.errors import (
     AuthenticationError,
@@ -37,6 +41,7 @@ __all__ = [
     "ConnectError",
     "ConnectionLostError",
     "CredentialError",
+    "DeadlockError",
     "EngineDiedError",
     "InboxFullError",
     "MessageTooLargeError",
@@ -74,6 +79,21 @@ class CollectiveError(ParallelError, RuntimeError):
 
     This node and the others take part in no more collective calls until the client's next command.
     """
+
+
+class DeadlockError(ParallelError, RuntimeError):
+    """Nodes wait for each other, so that none of them can ever go on; the text says who for whom, in which command.
+
+    It is raised at the client, and in the commands that wait. Engines, workspaces and all connections live on.
+
+    Attributes
+    ----------
+    waits
+        For each node ``(node, host, command, kind, waits_for)``: its number, its host, the source text of its command
+        or ``None``, the call in which it waits, and the numbers of the nodes it waits for.
+    """
+
+    waits: Sequence[Any] = ()
 
 
 class UnreadableValueError(ParallelError, ValueError):
@@ -116,10 +136,8 @@ class RemoteError(ParallelError, RuntimeError):
         self.remote_traceback = remote_traceback
 
     def __str__(self) -> str:
-        lines = self.command.strip().splitlines() or [""]
-        shown = lines[0] if len(lines) == 1 and len(lines[0]) <= 60 else lines[0][:57] + "..."
         return (
-            f"{self.type_name} at node {self.node} ({self.host}) in command {shown!r}\n"
+            f"{self.type_name} at node {self.node} ({self.host}) in command {shown_source(self.command)!r}\n"
             f"--- traceback of node {self.node} ---\n{self.remote_traceback.rstrip()}"
         )
 
@@ -127,3 +145,9 @@ class RemoteError(ParallelError, RuntimeError):
     def is_interrupt(self) -> bool:
         """Whether the command was interrupted."""
         return self.type_name == "KeyboardInterrupt"
+
+
+def shown_source(source: str) -> str:
+    """Return how an error shows a command in one line."""
+    lines = source.strip().splitlines() or [""]
+    return lines[0] if len(lines) == 1 and len(lines[0]) <= 60 else lines[0][:57] + "..."

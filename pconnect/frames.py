@@ -115,6 +115,10 @@ class Kind(enum.IntEnum):
     LEFT = 17  #: any node; value: [epoch, node, text], why it takes part in no more collective calls
     CANCEL = 18  #: client → supervisor; tag: number of the command
     RESTART = 20  #: client → supervisor → engine; tag: its number; value: [nodes, seconds]; and the answer, see below
+    PROBE = (
+        21  #: client → supervisor → engine; tag: number of the round; value: ``None``, or how to end a wait
+    )
+    STATE = 22  #: engine → supervisor → client; tag: that of the PROBE; value: see `pconnect.deadlocks`
 
 
 class Header(NamedTuple):

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from pconnect.commands import interrupting
 from pconnect.connection import Connection
+from pconnect.deadlocks import Wait
 from pconnect.errors import CollectiveError, ConfigurationError, ProtocolError, UnsupportedValueError
 from pconnect.frames import Kind
 from pconnect.network import Mesh, Network
@@ -145,8 +146,13 @@ class Call:
                     self._members[rank].check_inbox()
             return not awaited
 
+        def wait() -> Wait:
+            # The failure of any member ends it, whomever it waits for.
+            awaited_nodes = tuple(self._members[rank].node for rank in awaited)
+            return Wait(self.name, tuple(member.node for member in self.peers), awaited_nodes)
+
         try:
-            self.mesh.progress.run_until(ended, self._deadline, self.name)
+            self.mesh.progress.run_until(ended, self._deadline, self.name, wait)
         except TimeoutError:
             raise TimeoutError(
                 f"time limit passed in {self}, while waiting for {names([self._members[rank] for rank in awaited])}"

@@ -5,6 +5,7 @@ from typing import Any
 
 from pconnect.commands import interrupting
 from pconnect.connection import Connection
+from pconnect.deadlocks import Wait
 from pconnect.errors import ConfigurationError, ProtocolError
 from pconnect.frames import Kind
 from pconnect.network import Mesh, Network
@@ -114,6 +115,8 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
         the connection and the values after it live on.
     ConnectionLostError
         The peer is gone and nothing with this tag is left to receive. The other connections live on.
+    DeadlockError
+        Nobody can go on: the peer waits, directly or through others, for this node. All connections live on.
     InboxFullError
         So many values with other tags wait here that no more is read from this node. Receive those first.
     TimeoutError
@@ -155,7 +158,12 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
             return False
 
         with interrupting([target.peer]):
-            mesh.progress.run_until(ready, deadline_after(timeout), lambda: f"a value from {names(targets)}")
+            mesh.progress.run_until(
+                ready,
+                deadline_after(timeout),
+                lambda: f"a value from {names(targets)}",
+                lambda: Wait("precv", (target.node,), tag=tag),
+            )
     try:
         return target.take_value(tag)
     except ProtocolError as error:
@@ -186,6 +194,8 @@ def select_sockets(connections: Connections, timeout: float | None = None, *, ta
         At the client: as for `precv`, if no value is ready.
     InboxFullError
         No value is ready, and none can come, because of values with other tags.
+    DeadlockError
+        As for `precv`.
     ConnectionLostError
         No value is ready and a peer is gone. It is raised once for each peer; afterwards a lost peer is passed over,
         as long as there are others.
@@ -224,7 +234,13 @@ def select_sockets(connections: Connections, timeout: float | None = None, *, ta
         progress.poll(0)
     try:
         with interrupting([target.peer for target in targets]):
-            progress.run_until(some_ready, deadline_after(timeout), lambda: f"a value from {names(targets)}")
+            progress.run_until(
+                some_ready,
+                deadline_after(timeout),
+                lambda: f"a value from {names(targets)}",
+                # Those that are lost were told of before, else this would not wait.
+                lambda: Wait("select_sockets", tuple(t.node for t in targets if t.error is None), tag=tag),
+            )
     except TimeoutError:
         return []
     return ready

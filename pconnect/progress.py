@@ -6,6 +6,7 @@ what arrives is taken in. So two nodes that send to each other first, or a ring 
 All of it happens inside `Progress.shielded`, see `pconnect.shield`.
 """
 
+import math
 import selectors
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 
 from pconnect.background import Background
 from pconnect.connection import Connection
+from pconnect.deadlocks import Wait
 from pconnect.errors import ParallelError
 from pconnect.shield import Shield
 from srp_tools.waiting import remaining
@@ -37,6 +39,12 @@ class Progress:
         self.is_open = True
         #: Handshakes that go on in this loop.
         self.background = Background(self._selector)
+        #: Tells what the innermost wait under way waits for; ``None`` if it may end without a message of another node.
+        self.wait: Callable[[], Wait] | None = None
+        #: Another number after each beginning and each end of a wait.
+        self.serial = 0
+        #: Called in a wait, whenever it has turned out that it is not over; may return an error that ends it.
+        self.attention: Callable[[], ParallelError | None] | None = None
         #: Keeps Ctrl-C from interrupting what is done inside, except where the loop sleeps.
         self.shielded = Shield()
 
@@ -92,7 +100,11 @@ class Progress:
         connection.lose(error)
 
     def run_until(
-        self, condition: Callable[[], bool], deadline: float, what: str | Callable[[], str]
+        self,
+        condition: Callable[[], bool],
+        deadline: float,
+        what: str | Callable[[], str],
+        wait: Callable[[], Wait] | None = None,
     ) -> None:
         """Serve all connections until `condition` holds.
 
@@ -104,22 +116,38 @@ class Progress:
             Instant of `time.monotonic`.
         what
             What is waited for, for the error; or a function that tells.
+        wait
+            Tells whose messages alone can end the wait, apart from the deadline, so that a deadlock can be found.
 
         Raises
         ------
         TimeoutError
             The deadline passed and the condition does not hold. All connections are as usable as before.
+        DeadlockError
+            Nobody can go on; see `pconnect.deadlocks`. The same holds.
         KeyboardInterrupt
             The user pressed Ctrl-C (or what another SIGINT handler raises). The same holds.
         """
         with self.shielded:
-            while not condition():
-                left = remaining(deadline)
-                if left == 0:
-                    raise TimeoutError(
-                        f"time limit passed while waiting for {what() if callable(what) else what}"
-                    )
-                self.poll(_LONGEST_SLEEP if left is None else min(left, _LONGEST_SLEEP))
+            if condition():
+                return
+            outer, self.wait = self.wait, wait if deadline == math.inf else None
+            self.serial += 1
+            try:
+                while True:
+                    if self.attention is not None and (error := self.attention()) is not None:
+                        raise error
+                    left = remaining(deadline)
+                    if left == 0:
+                        raise TimeoutError(
+                            f"time limit passed while waiting for {what() if callable(what) else what}"
+                        )
+                    self.poll(_LONGEST_SLEEP if left is None else min(left, _LONGEST_SLEEP))
+                    if condition():
+                        return
+            finally:
+                self.wait = outer
+                self.serial += 1
 
     def catch_up(self) -> None:
         """Look at what has happened, if that was not done for a while; never waits.

@@ -38,30 +38,18 @@ ACCEPTS: Mapping[Role, frozenset[Kind]] = {
     Role.NODE: frozenset({Kind.VALUE, Kind.PART, Kind.LEFT}),
     Role.CLIENT: frozenset(
         {
-            Kind.MESHED,
-            Kind.DONE,
-            Kind.OUTPUT,
-            Kind.DIED,
-            Kind.FACTS,
-            Kind.CLOSED,
-            Kind.STOPPING,
-            Kind.RESTART,
+            *(Kind.MESHED, Kind.DONE, Kind.OUTPUT, Kind.DIED, Kind.FACTS, Kind.CLOSED, Kind.STOPPING),
+            *(Kind.RESTART, Kind.STATE),
         }
     ),
     Role.SUPERVISOR: frozenset(
         {
-            Kind.SETUP,
-            Kind.COMMAND,
-            Kind.INTERRUPT,
-            Kind.CANCEL,
-            Kind.KILL,
-            Kind.QUERY,
-            Kind.CLOSE,
-            Kind.RESTART,
+            *(Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.CANCEL, Kind.KILL, Kind.QUERY, Kind.CLOSE),
+            *(Kind.RESTART, Kind.PROBE),
         }
     ),
-    Role.OVERSEER: frozenset({Kind.MESHED, Kind.DONE}),
-    Role.ENGINE: frozenset({Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.CLOSE, Kind.RESTART}),
+    Role.OVERSEER: frozenset({Kind.MESHED, Kind.DONE, Kind.STATE}),
+    Role.ENGINE: frozenset({Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.CLOSE, Kind.RESTART, Kind.PROBE}),
 }
 
 

@@ -11,7 +11,8 @@ from weakref import WeakValueDictionary
 
 from pconnect.commands import Command
 from pconnect.connection import LIBRARY_TAGS, Connection, Peer
-from pconnect.errors import EngineDiedError, ParallelError, RemoteError
+from pconnect.deadlocks import Rounds
+from pconnect.errors import CollectiveError, DeadlockError, EngineDiedError, ParallelError, RemoteError
 from pconnect.frames import Kind
 from pconnect.protocol import Message
 from pconnect.remote_errors import remote_error
@@ -33,6 +34,8 @@ class Server(Peer):
         The data connection, to its engine.
     facts
         What it told when the network was made.
+    rounds
+        Takes its answers to the search for deadlocks.
     """
 
     def __init__(self, command: Connection, offer: dict[str, Any], address: str, cmd_port: int) -> None:
@@ -44,6 +47,8 @@ class Server(Peer):
         self.cmd_port = cmd_port
         self.facts: dict[str, Any] = {}
         self.meshed = False
+        self.rounds = Rounds()
+        self.freed = 0  # number of the last command that was told of a deadlock
         self.running: dict[int, Command] = {}  # by number
         # Also those that have ended and whose values are still to come; nobody waits for those that are not here.
         self._known: WeakValueDictionary[int, Command] = WeakValueDictionary()
@@ -120,6 +125,11 @@ class Server(Peer):
             raise self._died
         if self.command.error:
             raise self.command.loss()
+
+    @property
+    def calls_back(self) -> bool:
+        """Whether the end of a command here will call functions of the user."""
+        return any(command.calls_back for command in self._known.values())
 
     def check_running(self) -> None:
         """Raise if no command can be run here any more."""
@@ -273,6 +283,8 @@ class Server(Peer):
                 self.restart_answers[message.tag] = message.value
             case Kind.FACTS:
                 self.answers[message.tag] = message.value
+            case Kind.STATE:
+                self.rounds.take(self.node, message.tag, message.value, time.monotonic())
             case Kind.DIED:
                 self._end(f"the engine of node {self.node} ({self.host}) died: {message.value}")
             case Kind.STOPPING:
@@ -283,6 +295,7 @@ class Server(Peer):
     def _end(self, text: str) -> None:
         self._died, self._died_at = EngineDiedError(text), time.monotonic()
         self.is_restarting = False
+        self.rounds.forget(self.node)
         self.lose_commands(self._died)
 
     def _finish(self, number: int, outcome: float | dict[str, Any]) -> None:
@@ -299,6 +312,11 @@ class Server(Peer):
         error = remote_error(self.node, self.host, command.source, outcome)
         self._failure = command, error, outcome["values_sent"]
         self.last_failed = max(self.last_failed, number)
+        if isinstance(error, DeadlockError):
+            error.waits = self.rounds.found
+        # What this client has found, it was told. Members of a collective call may hear of it from each other first.
+        if number == self.freed and isinstance(error, DeadlockError | CollectiveError):
+            command.seen.error = True
         # A network that is closed interrupts what still runs, often the last steps of a command whose values have
         # all arrived: that is no error anybody should hear of. Who cancels a command knows it already.
         if not (error.is_interrupt and (self.closing or command.cancel_asked)):

@@ -24,12 +24,14 @@ from typing import Any, TextIO
 import numpy as np
 
 from pconnect.connection import LIBRARY_TAGS, Connection
-from pconnect.errors import UnsupportedValueError
+from pconnect.deadlocks import IDLE, Wait
+from pconnect.errors import DeadlockError, UnsupportedValueError
 from pconnect.frames import Kind, Limits
 from pconnect.functions import pickle_value
 from pconnect.groups import leave
 from pconnect.network import Mesh, Network
 from pconnect.primitives import precv, psend
+from pconnect.probing import answer
 from pconnect.progress import Progress
 from pconnect.protocol import Message, Role
 from pconnect.versions import own_versions
@@ -91,6 +93,8 @@ class _Engine:
         self._interrupted = 0  # the last command that the supervisor interrupted
         self._workspace: Workspace | None = None
         self._client = Connection(0, "client", None)
+        self._command = 0  # the number of the last one
+        self._has_limit = False  # of time
         signal.signal(signal.SIGINT, self._on_interrupt)
 
     def run(self) -> None:
@@ -98,7 +102,12 @@ class _Engine:
         self._wait(lambda: self._setup is not None)
         self._join_network()
         while True:
-            self._wait(lambda: bool(self._commands) or self._closing)
+            self._progress.run_until(
+                lambda: bool(self._commands) or self._closing,
+                math.inf,
+                "a command",
+                lambda: Wait(IDLE, (0,)),
+            )
             if self._closing:
                 return
             self._run_command(*self._commands.popleft())
@@ -122,8 +131,20 @@ class _Engine:
             case Kind.RESTART:
                 if self._links is not None:  # else the set-up, which is still to come, knows of it
                     self._links.renew(*message.value)
+            case Kind.PROBE:
+                # Answered where the loop has looked whether its wait is over, see `pconnect.deadlocks`.
+                self._progress.attention = lambda: self._attend(message)
             case Kind.CLOSE:
                 self._closing = True
+
+    def _attend(self, probe: Message) -> DeadlockError | None:
+        assert self._mesh is not None  # noqa: S101 - clients probe networks that have been made
+        self._progress.attention = None
+        said = answer(self._mesh, probe.value, self._command, has_limit=self._has_limit)
+        if isinstance(said, list):
+            self._tell(Kind.STATE, said, probe.tag)
+            return None
+        return said
 
     def _tell(self, kind: Kind, value: object, tag: int = 0) -> None:
         self._supervisor.post(kind, tag, value)
@@ -163,6 +184,7 @@ class _Engine:
         assert self._mesh is not None  # noqa: S101 - no command comes before it
         if epoch > self._mesh.epoch:
             self._mesh.begin_epoch(epoch)
+        self._command, self._has_limit = number, options.get("seconds") is not None
         outcome: float | dict[str, Any]
         begin = time.perf_counter()
         try:

@@ -175,6 +175,9 @@ class _Supervisor:
                 self._process.signal(signal.SIGKILL)
             case Kind.RESTART:
                 self._restart(message.tag, message.value)
+            case Kind.PROBE:
+                self._engine.post(Kind.PROBE, message.tag, message.value)
+                self._progress.flush(self._engine)
             case Kind.QUERY:
                 self._command.post(Kind.FACTS, message.tag, self._facts())
             case Kind.CLOSE:
@@ -287,7 +290,7 @@ class _Supervisor:
             self._running = None
             if self._limit is not None and self._limit.passed:
                 self._limit.explain(message.value)
-        elif "pid" in message.value:
+        elif message.kind is Kind.MESHED and "pid" in message.value:
             self._meshed = True
         self._command.post(message.kind, message.tag, message.value)
         self._progress.flush(self._command)

@@ -37,7 +37,7 @@ SANS_IO = {
     f"pconnect/{name}.py"
     for name in (
         "frames", "codec", "trees", "value_types", "arrays", "protocol", "parts", "optional_types", "registered_types",
-        "sparse_types", "arrow_types", "pandas_types",
+        "sparse_types", "arrow_types", "pandas_types", "deadlocks",
     )
 }  # fmt: skip
 IO_MODULES = {"socket", "select", "selectors", "ssl", "threading", "subprocess", "time", "signal"}
