@@ -86,9 +86,7 @@ def answer(
         The value is malformed.
     """
     if question is None:
-        # A thread of the user's may do what this one does not.
-        alone = len(sys._current_frames()) == 1
-        return pack_state(state_of(mesh, command, has_limit=has_limit or not alone))
+        return pack_state(state_of(mesh, command, has_limit=has_limit))
     match question:
         case [int() as serial, str() as text, list() as blocked]:
             if serial != mesh.progress.serial:

@@ -140,7 +140,9 @@ class _Engine:
     def _attend(self, probe: Message) -> DeadlockError | None:
         assert self._mesh is not None  # noqa: S101 - clients probe networks that have been made
         self._progress.attention = None
-        said = answer(self._mesh, probe.value, self._command, has_limit=self._has_limit)
+        # A thread of the user's may interrupt this one; its own threads the library does not have.
+        has_limit = self._has_limit or len(sys._current_frames()) > 1
+        said = answer(self._mesh, probe.value, self._command, has_limit=has_limit)
         if isinstance(said, list):
             self._tell(Kind.STATE, said, probe.tag)
             return None

@@ -5,9 +5,10 @@ lets one node or one message go on. Questions and answers travel as PROBE and ST
 """
 
 import random
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pconnect.deadlocks import (
@@ -74,6 +75,8 @@ class Simulation:
         self.nodes = [Node() for _ in range(size)]
         self.nodes[0].steps.extend(program)
         self._chance = chance
+        # Of links, pipes and nodes. Slow ones make something last for many rounds.
+        self._speeds: defaultdict[object, float] = defaultdict(lambda: chance.choice([0.003, 0.1, 1.0]))
         self._links: dict[tuple[int, int], deque[int]] = {
             (a, b): deque() for a in range(size) for b in range(size) if a != b
         }
@@ -100,7 +103,8 @@ class Simulation:
         possible = list(self._possible(probing=probing))
         if not possible:
             return False
-        self._chance.choice(possible)()
+        weights = [self._speeds[name] for name, _ in possible]
+        self._chance.choices(possible, weights)[0][1]()
         return True
 
     def finish(self) -> None:
@@ -116,10 +120,12 @@ class Simulation:
                 self.finish()
                 self._look()
 
-    def _possible(self, *, probing: bool) -> Iterator[Callable[[], object]]:
+    def _possible(self, *, probing: bool) -> Iterator[tuple[object, Callable[[], object]]]:
         for (sender, receiver), link in self._links.items():
             if link:
-                yield lambda s=sender, r=receiver: self._deliver(s, r)  # type: ignore[misc]
+                yield (sender, receiver), partial(self._deliver, sender, receiver)
+        pipe: dict[int, deque[Any]]
+        take: Callable[[int, Any], None]
         for node in range(1, self.size):
             for pipe, take in (
                 (self._to_supervisor, self._supervise),
@@ -128,16 +134,16 @@ class Simulation:
                 (self._to_client, self._report),
             ):
                 if pipe[node]:
-                    yield lambda pipe=pipe, take=take, node=node: take(node, pipe[node].popleft())  # type: ignore[misc]
+                    yield (node, take.__name__), partial(self._move, pipe, take, node)
         for number, node_ in enumerate(self.nodes):
             if self._can_go_on(number):
-                yield lambda number=number: self._go_on(number)  # type: ignore[misc]
+                yield number, partial(self._go_on, number)
             elif node_.waits and node_.question is not None:
-                yield lambda number=number: self._answer(number)  # type: ignore[misc]
+                yield "answers", partial(self._answer, number)
         if probing and self.nodes[0].waits and not self._can_go_on(0):
-            yield self._look
-            if self._chance.random() < 0.3:
-                yield self._ask
+            yield "answers", self._look
+            if self._chance.random() < 0.1:
+                yield "answers", self._ask
 
     def _can_go_on(self, number: int) -> bool:
         node = self.nodes[number]
@@ -232,6 +238,9 @@ class Simulation:
     def _deliver(self, sender: int, receiver: int) -> None:
         self.nodes[receiver].inbox[sender, self._links[sender, receiver].popleft()] += 1
         self._received[sender, receiver] += 1
+
+    def _move(self, pipe: dict[int, deque[Any]], take: Callable[[int, Any], None], number: int) -> None:
+        take(number, pipe[number].popleft())
 
     def _supervise(self, number: int, message: Any) -> None:
         if isinstance(message, int):
