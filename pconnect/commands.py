@@ -142,6 +142,8 @@ class Command:
             Its value arrived, and cannot be made here.
         EngineDiedError, ConnectionLostError
             The engine, the server or its machine is gone. The other nodes live on.
+        DeadlockError
+            Nobody can go on: the command waits, directly or through others, for this client. It has failed, too.
         TimeoutError
             The limit passed; the command goes on.
         KeyboardInterrupt

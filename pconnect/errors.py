@@ -22,8 +22,8 @@
 A limit of time that passed is the builtin `TimeoutError`.
 """
 
-from collections.abc import Sequence
-from typing import Any
+import collections.abc
+import typing
 
 from srp_tools.errors import (
     AuthenticationError,
@@ -93,7 +93,7 @@ class DeadlockError(ParallelError, RuntimeError):
         or ``None``, the call in which it waits, and the numbers of the nodes it waits for.
     """
 
-    waits: Sequence[Any] = ()
+    waits: collections.abc.Sequence[typing.Any] = ()
 
 
 class UnreadableValueError(ParallelError, ValueError):

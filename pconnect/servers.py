@@ -315,11 +315,10 @@ class Server(Peer):
         if isinstance(error, DeadlockError):
             error.waits = self.rounds.found
         # What this client has found, it was told. Members of a collective call may hear of it from each other first.
-        if number == self.freed and isinstance(error, DeadlockError | CollectiveError):
-            command.seen.error = True
+        is_told = number == self.freed and isinstance(error, DeadlockError | CollectiveError)
         # A network that is closed interrupts what still runs, often the last steps of a command whose values have
         # all arrived: that is no error anybody should hear of. Who cancels a command knows it already.
-        if not (error.is_interrupt and (self.closing or command.cancel_asked)):
+        if not (is_told or (error.is_interrupt and (self.closing or command.cancel_asked))):
             self._unseen.append((command, error, outcome["values_sent"]))
         self.last_error = f"{error.type_name} in {command.source[:60]!r}"
         command.finish(error, outcome["seconds"])

@@ -207,11 +207,14 @@ def test_an_array_that_nobody_takes_for_a_while(network: MakeNetwork) -> None:
 def test_waits_that_end_by_themselves(network: MakeNetwork, wait: str) -> None:
     net = network(2)
     reval("import signal\ndef late(*_): raise TimeoutError\nsignal.signal(signal.SIGALRM, late)", net)
-    other = "precv(sockets[1])" if "barrier" in wait else wait.format(1)
-    for node, text in ((1, wait.format(2)), (2, other)):
-        source = f"try:\n    {text}\nexcept TimeoutError:\n    psend('passed', sockets[0])"
-        reval(source, net[node])
-    assert precv(net[1]) == "passed"
+    commands = []
+    for node, other in ((1, 2), (2, 1)):
+        text = "precv(sockets[1])" if "barrier" in wait and node == 2 else wait.format(other)
+        source = f"try:\n    {text}\nexcept TimeoutError:\n    psend('passed', sockets)\nfinally:\n    signal.alarm(0)"
+        commands.append(reval(source, net[node]))
+    assert precv(net[select_sockets(net)[0]]) == "passed"
+    for command in commands:  # what one sends frees the other, if that has not passed too
+        command.result()
 
 
 def test_a_command_with_a_time_limit(network: MakeNetwork) -> None:

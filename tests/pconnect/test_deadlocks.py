@@ -260,7 +260,7 @@ def test_answers_that_nobody_asked_for_are_refused() -> None:
 # --- on the wire ---
 
 NUMBERS = st.lists(st.integers(0, 2), min_size=1).map(tuple)
-WAITS = st.builds(Wait, st.text(), NUMBERS, st.none() | NUMBERS, st.integers(0, 2**31))
+WAITS = st.builds(Wait, st.text(), NUMBERS, st.none() | NUMBERS, st.integers(0, 2**31), st.just(False))
 COUNTS = st.tuples(*[st.integers(-1, 2**40)] * 3)
 STATES = st.builds(State, st.integers(0), st.integers(0), st.none() | WAITS, COUNTS, COUNTS, st.just(()))
 

@@ -9,7 +9,7 @@ import pytest
 
 from pconnect import DeadlockError, Network, RemoteError, precv, psend, reval
 from pconnect.deadlocks import IDLE, State, Wait, pack_state
-from pconnect.errors import ProtocolError
+from pconnect.errors import ParallelError, ProtocolError
 from pconnect.frames import Kind
 from pconnect.probing import answer, state_of
 from pconnect.protocol import Message
@@ -108,13 +108,17 @@ def test_the_state_of_a_node_counts_messages() -> None:
         assert (state.command, state.sent, state.received) == (4, (-1, 1), (-1, 2))
 
 
-def in_a_wait(net: Network, wait: Wait, question: object = None, **options: bool) -> object:
+def in_a_wait(net: Network, wait: Wait, question: object = None, *, has_limit: bool = False) -> object:
     """Return what a node says while it waits."""
-    progress, said = net.mesh.progress, []
-    progress.attention = lambda: said.append(
-        answer(net.mesh, question, 4, has_limit=options.get("has_limit", False))
-    )
-    progress.run_until(lambda: bool(said), float("inf"), "an answer", lambda: wait)
+    progress, said = net.mesh.progress, list[object]()
+
+    def attend() -> ParallelError:
+        said.append(answer(net.mesh, question, 4, has_limit=has_limit))
+        return ParallelError("that was all")
+
+    progress.attention = attend
+    with pytest.raises(ParallelError, match="that was all"):
+        progress.run_until(lambda: False, float("inf"), "an answer", lambda: wait)
     return said[0]
 
 
@@ -147,7 +151,7 @@ def test_an_engine_is_freed_from_the_wait_that_is_meant_and_no_other() -> None:
         assert (str(error), error.waits) == ("nobody can go on", ((0, "client", None, "precv", (1,)),))
         assert in_a_wait(one, wait, [1, "nobody can go on", blocked]) is None
         with pytest.raises(ProtocolError, match="a malformed PROBE"):
-            in_a_wait(one, wait, "nonsense")
+            answer(one.mesh, "nonsense", 4, has_limit=False)
 
 
 def test_nested_waits_count_as_changes() -> None:
