@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pconnect.commands import Command
@@ -11,6 +11,7 @@ from pconnect.errors import ConnectionLostError
 from pconnect.frames import Kind, Limits
 from pconnect.joining import Invitation
 from pconnect.network import Mesh
+from pconnect.notes import Display, show
 from pconnect.probing import Probing
 from pconnect.progress import Progress
 from pconnect.servers import Server
@@ -18,7 +19,17 @@ from srp_tools.waiting import deadline_after
 
 
 class ClientMesh(Mesh):
-    """The client's mesh: its servers, and the numbers of commands."""
+    """The client's mesh: its servers, and the numbers of commands.
+
+    Attributes
+    ----------
+    servers
+        By node.
+    sink
+        What is done with a `pconnect.notes.Display`; a front end puts its own here. What it raises is printed.
+    trusts_displays
+        Whether what engines display may run code in the page of a notebook.
+    """
 
     def __init__(
         self,
@@ -39,6 +50,8 @@ class ClientMesh(Mesh):
         self.invitation: Invitation | None = None  # for engines that take the place of others
         self._last_number = 0
         progress.attention = Probing(self, servers).look
+        self.sink: Callable[[Display], object] = show
+        self.trusts_displays = False
 
     def next_number(self) -> int:
         """Return the number of the next command or query."""

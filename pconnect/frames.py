@@ -114,6 +114,7 @@ class Kind(enum.IntEnum):
     PART = 16  #: any node; tag: number of a collective call; value: see `pconnect.parts`
     LEFT = 17  #: any node; value: [epoch, node, text], why it takes part in no more collective calls
     CANCEL = 18  #: client → supervisor; tag: number of the command
+    NOTE = 19  #: engine → supervisor → client; tag: number of the command, or 0; value: [what, content]
     RESTART = 20  #: client → supervisor → engine; tag: its number; value: [nodes, seconds]; and the answer, see below
     PROBE = (
         21  #: client → supervisor → engine; tag: number of the round; value: ``None``, or how to end a wait

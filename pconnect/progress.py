@@ -45,6 +45,8 @@ class Progress:
         self.serial = 0
         #: Called in a wait, whenever it has turned out that it is not over; may return an error that ends it.
         self.attention: Callable[[], ParallelError | None] | None = None
+        #: Called before each look at the connections, for what other threads have left to be sent.
+        self.before_poll: Callable[[], object] | None = None
         #: Keeps Ctrl-C from interrupting what is done inside, except where the loop sleeps.
         self.shielded = Shield()
 
@@ -160,6 +162,8 @@ class Progress:
 
     def poll(self, timeout: float) -> None:
         """Wait for at most `timeout` seconds until something can be read or written, and do it."""
+        if self.before_poll is not None:
+            self.before_poll()
         self._update_events()
         if self._unread:
             timeout = 0

@@ -39,7 +39,7 @@ ACCEPTS: Mapping[Role, frozenset[Kind]] = {
     Role.CLIENT: frozenset(
         {
             *(Kind.MESHED, Kind.DONE, Kind.OUTPUT, Kind.DIED, Kind.FACTS, Kind.CLOSED, Kind.STOPPING),
-            *(Kind.RESTART, Kind.STATE),
+            *(Kind.NOTE, Kind.RESTART, Kind.STATE),
         }
     ),
     Role.SUPERVISOR: frozenset(
@@ -48,7 +48,7 @@ ACCEPTS: Mapping[Role, frozenset[Kind]] = {
             *(Kind.RESTART, Kind.PROBE),
         }
     ),
-    Role.OVERSEER: frozenset({Kind.MESHED, Kind.DONE, Kind.STATE}),
+    Role.OVERSEER: frozenset({Kind.MESHED, Kind.DONE, Kind.NOTE, Kind.STATE}),
     Role.ENGINE: frozenset({Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.CLOSE, Kind.RESTART, Kind.PROBE}),
 }
 

@@ -14,6 +14,7 @@ from pconnect.connection import LIBRARY_TAGS, Connection, Peer
 from pconnect.deadlocks import Rounds
 from pconnect.errors import CollectiveError, DeadlockError, EngineDiedError, ParallelError, RemoteError
 from pconnect.frames import Kind
+from pconnect.notes import NoteTaker, describe_warning
 from pconnect.protocol import Message
 from pconnect.remote_errors import remote_error
 from srp_tools.waiting import deadline_after
@@ -69,6 +70,10 @@ class Server(Peer):
         self.is_restarting = False
         self.restart_answers: dict[int, str | None] = {}  # by number: why there is no new engine, if so
         self._line_ends = {1: True, 2: True}
+        self._notes = NoteTaker(self.node, self.host)
+        self._warnings: dict[
+            int, Warning
+        ] = {}  # that filters turned into errors, by the number of the command
         command.on_message = self._take
         command.on_lost = lambda _: self.lose_commands(command.loss())
         command.peer = self
@@ -277,6 +282,8 @@ class Server(Peer):
                 self._finish(message.tag, message.value)
             case Kind.OUTPUT:
                 self._show(message.tag, message.value)
+            case Kind.NOTE:
+                self._take_note(message.tag, message.value)
             case Kind.MESHED:
                 self.facts, self.meshed = message.value, True
             case Kind.RESTART:
@@ -304,6 +311,10 @@ class Server(Peer):
         if command is None:
             return
         self._ran_at = time.monotonic()
+        warning = self._warnings.pop(number, None)
+        if warning is not None and not isinstance(outcome, dict):
+            self._finish_with_warning(command, warning, outcome)
+            return
         if not isinstance(outcome, dict):
             command.finish(None, outcome)
             if self.data.error is not None:
@@ -322,6 +333,23 @@ class Server(Peer):
             self._unseen.append((command, error, outcome["values_sent"]))
         self.last_error = f"{error.type_name} in {command.source[:60]!r}"
         command.finish(error, outcome["seconds"])
+
+    def _finish_with_warning(self, command: Command, warning: Warning, duration: float) -> None:
+        """Let a command fail that ended well but for a warning which is an error here."""
+        # No failure for collective calls: the engine knows nothing of it.
+        failure = describe_warning(warning, command.source)
+        error = remote_error(self.node, self.host, command.source, failure)
+        self._unseen.append((command, error, 0))
+        self.last_error = f"{error.type_name} in {command.source[:60]!r}"
+        command.finish(error, duration)
+
+    def _take_note(self, number: int, note: Any) -> None:
+        mesh = self.data.mesh
+        warning = self._notes.take(number, note, mesh.sink, trusts_displays=mesh.trusts_displays)
+        if warning is not None and number in self.running:
+            self._warnings.setdefault(number, warning)
+        elif warning is not None:
+            self._notes.show_error(warning)
 
     def _show(self, stream: int, data: bytes) -> None:
         """Write what the engine printed, each line with the node in front."""

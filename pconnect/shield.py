@@ -49,6 +49,11 @@ class Shield:
             if self._interrupted:
                 self._honour()
 
+    @property
+    def active(self) -> bool:
+        """Whether something is under way inside."""
+        return self._depth > 0
+
     def sleep(self, wait: Callable[[float], T], timeout: float) -> T:
         """Return ``wait(timeout)``, which Ctrl-C interrupts."""
         try:

@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections import deque
 from collections.abc import Sequence
 from multiprocessing.connection import Connection as PipeEnd
@@ -35,8 +36,9 @@ from pconnect.probing import answer
 from pconnect.progress import Progress
 from pconnect.protocol import Message, Role
 from pconnect.versions import own_versions
-from pserver import synced_code
+from pserver import no_input, synced_code
 from pserver.mesh import Links, Setup
+from pserver.notes import Hooks, Notes
 from pserver.workspace import Workspace, describe
 from srp_tools.channel import Channel
 
@@ -92,6 +94,7 @@ class _Engine:
         self._signalled = False  # by a SIGINT outside of a command
         self._interrupted = 0  # the last command that the supervisor interrupted
         self._workspace: Workspace | None = None
+        self._notes = Notes(self._supervisor, self._progress)
         self._client = Connection(0, "client", None)
         self._command = 0  # the number of the last one
         self._has_limit = False  # of time
@@ -149,8 +152,9 @@ class _Engine:
         return said
 
     def _tell(self, kind: Kind, value: object, tag: int = 0) -> None:
-        self._supervisor.post(kind, tag, value)
-        self._progress.flush(self._supervisor)
+        with self._progress.shielded:
+            self._supervisor.post(kind, tag, value)
+            self._progress.flush(self._supervisor)
 
     def _join_network(self) -> None:
         setup = self._setup
@@ -169,6 +173,8 @@ class _Engine:
         self._client = links.connections[0]
         self._workspace = Workspace(Network(mesh))
         synced_code.begin(setup.session_folder)
+        Hooks(self._notes, mesh.limits.max_message_bytes).install(self._workspace.names)
+        no_input.install()
         self._tell(
             Kind.MESHED,
             ({"errors": errors} if errors else {})
@@ -189,14 +195,18 @@ class _Engine:
         self._command, self._has_limit = number, options.get("seconds") is not None
         outcome: float | dict[str, Any]
         begin = time.perf_counter()
+        self._notes.number = number
         try:
             self._in_command = True
             self._check_interrupted(number)
             self._execute(number, source, options)
+            _show_figures()
             self._in_command = False
             outcome = time.perf_counter() - begin
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt too are the command's failure
             self._in_command = False
+            if isinstance(error, Exception):  # else someone has lost patience; they stay open
+                _show_figures()
             leave(self._mesh, error)  # whoever waits for us in a collective call does so in vain
             outcome = describe(error) | {"values_sent": self._client.values_sent}
             outcome["seconds"] = time.perf_counter() - begin
@@ -205,6 +215,8 @@ class _Engine:
                 ValueError, OSError, AttributeError
             ):  # the user may have closed or replaced it
                 stream.flush()
+        self._notes.release()
+        self._notes.number = 0
         self._tell(Kind.DONE, outcome, number)
 
     def _execute(self, number: int, source: str, options: dict[str, Any]) -> None:
@@ -237,3 +249,13 @@ class _Engine:
             self._progress.poll(0)  # the message which tells that was sent before the signal
             if self._interrupted == number:
                 raise KeyboardInterrupt
+
+
+def _show_figures() -> None:
+    """Show what pyplot has open, if the user's code has used it with our backend; an error in it is printed."""
+    backend = sys.modules.get("pserver.figures")
+    if backend is not None:
+        try:
+            backend.show_open_figures()
+        except Exception:  # noqa: BLE001 - drawing runs code of the user's, and his command has done its work
+            traceback.print_exc()

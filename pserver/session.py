@@ -93,6 +93,7 @@ class _Supervisor:
         self._paused: list[PipeEnd] = []
         self._restarting: int | None = None  # number of the restart that waits for the engine's end
         self._refusing = False  # data connections, because there is no engine that would take them
+        self._engine_paused = False
         self._stop_reason = ""
         self._patience: float | None = (
             None  # seconds for the engine to end, once the client closes the network
@@ -134,6 +135,7 @@ class _Supervisor:
             )
             self._enforce_limit()
             self._resume_output()
+            self._pace_engine()
             if self._patience is not None:
                 self._close_engine(self._patience)
         if self._stop_reason and not self._command.error:
@@ -295,6 +297,17 @@ class _Supervisor:
         self._command.post(message.kind, message.tag, message.value)
         self._progress.flush(self._command)
         self._next_command()
+
+    def _pace_engine(self) -> None:
+        """Take no more from the engine while the client takes nothing; its notes wait there, or are dropped."""
+        unsent = self._command.unsent_bytes
+        if not self._engine_paused and unsent > _MAX_OUTPUT_BYTES and self._exit_code is None:
+            self._progress.remove(self._engine)
+            self._engine_paused = True
+        elif self._engine_paused and unsent < _MAX_OUTPUT_BYTES // 2:
+            self._engine_paused = False
+            if self._engine.error is None:
+                self._progress.add(self._engine)
 
     def _watch_output(self, reader: PipeEnd) -> None:
         self._progress.watch(reader.fileno(), lambda: self._pass_output(reader))

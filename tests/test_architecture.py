@@ -28,7 +28,11 @@ HOMES = {
     "scipy": {"pconnect/sparse_types.py"},
     "pyarrow": {"pconnect/arrow_types.py", "pconnect/pandas_types.py"},
     "pandas": {"pconnect/pandas_types.py"},
+    # The backend that an engine's user finds by its name; nobody else imports it before he has imported matplotlib.
+    "matplotlib": {"pserver/figures.py", "pserver/demo_picture.py"},
+    "IPython": {"pconnect/notes.py"},  # only where it runs already
     "threading": {
+        "pserver/notes.py",  # the user's code may have threads, whose notes are queued; starts none
         "pconnect/shield.py",  # asks whether it is the main thread, which gets the signals; starts none
         "pconnect/hosts.py",  # the system's look-up of names has no time limit and cannot be cancelled
     },

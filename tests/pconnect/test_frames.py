@@ -26,7 +26,7 @@ def test_bytes_of_a_header() -> None:
 def test_numbers_on_the_wire_do_not_change() -> None:
     names = (
         "HELLO VALUE SETUP MESHED COMMAND DONE INTERRUPT KILL OUTPUT DIED QUERY FACTS CLOSE CLOSED STOPPING "
-        "PART LEFT CANCEL"
+        "PART LEFT CANCEL NOTE"
     )
     numbers = dict(enumerate(names.split(), 1)) | {20: "RESTART", 21: "PROBE", 22: "STATE"}
     assert {kind.value: kind.name for kind in Kind} == numbers

@@ -190,3 +190,15 @@ def test_an_event_of_a_link_that_another_callback_gave_up(
         left_loop.run_until(lambda: left.renewals == 1, instant(LIMIT), "the callback")
         left_loop.unwatch(ours.fileno())
     assert left.is_awaited
+
+
+def test_what_is_left_to_be_sent_is_asked_for_before_each_look(
+    ends: tuple[Progress, Connection, Progress, Connection],
+) -> None:
+    progress, connection, other, far = ends
+    seen: list[object] = []
+    progress.before_poll = lambda: connection.post(Kind.VALUE, 0, "left by a thread")
+    progress.poll(0)
+    other.run_until(lambda: far.has_value(0), instant(LIMIT), "a value")
+    seen.append(far.take_value(0))
+    assert seen == ["left by a thread"]

@@ -82,3 +82,13 @@ def test_other_threads_leave_the_handler_alone() -> None:
     thread.start()
     thread.join()
     assert handlers == [signal.getsignal(signal.SIGINT)]
+
+
+def test_it_is_active_until_the_end_of_the_outermost_block() -> None:
+    shield = Shield()
+    seen = [shield.active]
+    with shield:
+        with shield:
+            seen.append(shield.active)
+        seen.append(shield.active)
+    assert [*seen, shield.active] == [False, True, True, False]

@@ -24,7 +24,9 @@ def evaluate(net: Network, expression: str) -> object:
 def test_the_workspace_at_the_beginning(server: Server) -> None:
     with server.connect() as fresh:
         names = evaluate(fresh, "[name for name in dir() if not name.startswith('_')]")
-    assert names == sorted(["np", "precv", "psend", "select_sockets", "sockets", *collectives.__all__])
+    assert names == sorted(
+        ["display", "np", "precv", "psend", "select_sockets", "sockets", *collectives.__all__]
+    )
 
 
 def test_the_workspace_is_the_main_module(net: Network) -> None:
