@@ -73,6 +73,8 @@ class Connection:
         Its host, as given to `pconnect`.
     error
         ``None``, or why the connection is closed. A restart of the node clears it.
+    sent_bytes
+        How much the system has taken so far.
 
     Notes
     -----
@@ -118,6 +120,8 @@ class Connection:
         self._full = False  # the inbox
         self._blocked = False  # the system took less than there was
         self._out: deque[memoryview] = deque()
+        self._queued_bytes = 0
+        self.sent_bytes = 0
 
     def __repr__(self) -> str:
         state = "being made" if self.is_awaited else f"closed: {self.error}" if self.error else "open"
@@ -157,7 +161,7 @@ class Connection:
     @property
     def unsent_bytes(self) -> int:
         """How much waits to be sent."""
-        return sum(map(len, self._out))
+        return self._queued_bytes - self.sent_bytes
 
     def fileno(self) -> int:
         """Return the descriptor to poll, or -1."""
@@ -178,6 +182,7 @@ class Connection:
         if self.error is None:
             self.values_sent += 1
             self._out.extend(map(memoryview, buffers))
+            self._queued_bytes += sum(map(len, buffers))
             self.changed.add(self)
 
     def flush(self) -> None:
@@ -188,6 +193,7 @@ class Connection:
         try:
             while out:
                 sent = channel.send(out[0])
+                self.sent_bytes += sent
                 if sent < len(out[0]):
                     out[0] = out[0][sent:]
                     self._blocked = True
@@ -246,6 +252,7 @@ class Connection:
         """Close the channel."""
         if not self.is_own:
             self._out.clear()
+            self._queued_bytes = self.sent_bytes
             if self._channel is not None:
                 self._channel.close()
             self.error = self.error or ConnectionLostError("it was closed here")

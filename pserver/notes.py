@@ -5,11 +5,13 @@ code has forked. So making one only puts it into a queue. The main thread sends 
 note itself and is not inside our loop, else when it comes by: at its next call of this package, or at the end of the
 command. A forked process has the queue but not the right to use the connection, so its notes become text.
 
-A note never waits. What is not taken fast enough fills the queue, and then notes are dropped, counted, and in their
-place stands a warning with their number.
+What is not taken fast enough fills the queue, and then notes are dropped, counted, and in their place stands a warning
+with their number. Warnings and records never wait. A display, which is large and which somebody wants to see, waits a
+little for room, unless something has just been dropped.
 """
 
 import builtins
+import contextlib
 import linecache
 import logging
 import os
@@ -24,12 +26,14 @@ from pconnect.connection import Connection
 from pconnect.frames import Kind
 from pconnect.progress import Progress
 from pserver.bundles import Bundle, bundle_size, make_bundle
+from srp_tools.waiting import deadline_after
 
 _MAX_WAITING_BYTES = 2**22  # beyond it notes are dropped, until half of it is free again
 _MAX_DISPLAY_BYTES = 2**24
 # So that a warning and a log record stay below 64 KiB: both have a long text, one has two.
 _MAX_TEXT_BYTES = 24 * 2**10
 _MAX_NAME_BYTES = 2**10
+_PATIENCE = 5.0  # seconds that a display waits for room
 _NOTE_BYTES = 2**9  # what a note takes in memory beside its long texts, about
 
 
@@ -50,12 +54,17 @@ class Notes:
     """
 
     def __init__(
-        self, supervisor: Connection, progress: Progress, max_waiting_bytes: int = _MAX_WAITING_BYTES
+        self,
+        supervisor: Connection,
+        progress: Progress,
+        max_waiting_bytes: int = _MAX_WAITING_BYTES,
+        patience: float = _PATIENCE,
     ) -> None:
         self.number = 0
         self._supervisor = supervisor
         self._progress = progress
         self._max_waiting_bytes = max_waiting_bytes
+        self._patience = patience
         self._process = os.getpid()
         # A finalizer may make a note while its own thread makes one.
         self._lock = threading.RLock()
@@ -65,7 +74,7 @@ class Notes:
         progress.before_poll = self._send_left
 
     def put(self, what: str, content: dict[str, Any], size: int) -> bool:
-        """Take a note; never waits.
+        """Take a note; a display may wait for some seconds.
 
         Parameters
         ----------
@@ -88,6 +97,8 @@ class Notes:
             self._append(note)
             return True
         within_our_loop = self._progress.shielded.active
+        if what == "display" and not within_our_loop and not self._dropped:
+            self._wait_for_room(note.size)
         with self._progress.shielded:
             self._append(note)
             if not within_our_loop:
@@ -121,6 +132,14 @@ class Notes:
                 self._tell_of_gap()
             while self._queue:
                 self._post(self._take())
+
+    def _wait_for_room(self, size: int) -> None:
+        def has_room() -> bool:
+            return not self._waiting_bytes or self._waiting_bytes + size <= self._max_waiting_bytes
+
+        if not has_room():
+            with contextlib.suppress(TimeoutError):  # then it is dropped
+                self._progress.run_until(has_room, deadline_after(self._patience), "room for a display")
 
     def _append(self, note: _Note) -> None:
         with self._lock:
