@@ -40,6 +40,8 @@ def start(spawner: Spawner, ends: list[int]) -> int:
 
 
 def test_one_engine_after_the_other(spawner: Spawner, ends: list[int]) -> None:
+    start(spawner, ends)
+    spawner.end_engine()  # now it has closed what is not for it
     before = open_files(), open_files(spawner.pid)
     for _ in range(5):
         pid = start(spawner, ends)
