@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pconnect.network import Network
     from pconnect.primitives import precv, psend, select_sockets
     from pconnect.registered_types import register_type
-    from pconnect.remote import network_get_info, reval, rfeval, sclose
+    from pconnect.remote import network_get_info, quiet, reval, rfeval, sclose
     from pconnect.restarts import restart
     from pconnect.versions import VersionWarning
 
@@ -72,6 +72,7 @@ __all__ = [
     "pconnect",
     "precv",
     "psend",
+    "quiet",
     "reduce",
     "register_type",
     "restart",
@@ -103,6 +104,7 @@ _HOMES = {
     "register_type": "registered_types",
     "restart": "restarts",
     "network_get_info": "remote",
+    "quiet": "remote",
     "reval": "remote",
     "rfeval": "remote",
     "sclose": "remote",

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from pconnect import codec, versions
 from pconnect.client_mesh import ClientMesh
 from pconnect.connection import Connection
-from pconnect.dial import DEFAULT_PEER_TIMEOUT, connect_first, expect_hello
+from pconnect.dial import DEFAULT_PEER_TIMEOUT, bound_buffers, connect_first, expect_hello
 from pconnect.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -200,6 +200,7 @@ def _log_in(plan: _Plan, node: int, host: Host) -> Steps[Server]:
     addresses = yield from resolve(host.name, host.port)
     sock = yield from connect_first([(str(a[0]), host.port) for _, a in addresses], plan.peer_timeout)
     try:
+        bound_buffers(sock)
         address = sock.getpeername()[0]
         if plan.authority is None or plan.credentials is None or plan.context is None:
             channel, offer = yield from _introduce(plan, sock, node)

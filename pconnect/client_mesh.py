@@ -7,6 +7,7 @@ from typing import Any
 
 from pconnect.commands import Command
 from pconnect.connection import Connection
+from pconnect.console import Console
 from pconnect.errors import ConnectionLostError
 from pconnect.frames import Kind, Limits
 from pconnect.joining import Invitation
@@ -19,7 +20,7 @@ from srp_tools.waiting import deadline_after
 
 
 class ClientMesh(Mesh):
-    """The client's mesh: its servers, and the numbers of commands.
+    """The client's mesh: its servers, the numbers of commands, and the console for what engines print.
 
     Attributes
     ----------
@@ -48,6 +49,9 @@ class ClientMesh(Mesh):
         )
         self.servers = {server.node: server for server in servers}
         self.invitation: Invitation | None = None  # for engines that take the place of others
+        self.console = Console()
+        for server in servers:
+            server.console = self.console
         self._last_number = 0
         progress.attention = Probing(self, servers).look
         self.sink: Callable[[Display], object] = show
@@ -65,6 +69,8 @@ class ClientMesh(Mesh):
             Command(source, self.servers[node], (node, self.servers[node].host), number, self.progress)
             for node in nodes
         ]
+        for command in commands:
+            command.is_quiet = command.node in self.console.quieted
         for command in commands[1:]:
             command.seen = commands[0].seen
         return commands

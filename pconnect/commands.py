@@ -10,6 +10,7 @@ from pconnect.asynchronous import in_loop
 from pconnect.connection import Peer
 from pconnect.deadlocks import COMMAND_END, Wait
 from pconnect.errors import ParallelError, RemoteError
+from pconnect.printed import Printed
 from pconnect.progress import Progress
 from pconnect.remote_errors import cancelled
 from srp_tools.waiting import deadline_after
@@ -77,6 +78,10 @@ class Command:
         Whether it was sent: not to an engine that was gone before.
     cancel_asked
         Whether `cancel` was called.
+    is_quiet
+        Whether what it prints is kept, but not shown; see `pconnect.quiet`.
+    printed
+        What it printed, by stream: 1 standard output, 2 standard error.
     """
 
     def __init__(
@@ -91,6 +96,8 @@ class Command:
         self.seen = Seen()
         #: Makes the value from what arrives; ``None`` if no value is to come.
         self.read_value: Callable[[Any], Any] | None = None
+        self.is_quiet = False
+        self.printed = {1: Printed(), 2: Printed()}
         self._peer = peer
         self._progress = progress
         self.begun = False
@@ -108,6 +115,20 @@ class Command:
     def started(self) -> float | None:
         """When it began to run."""
         return None if self.finished is None or self.duration is None else self.finished - self.duration
+
+    @property
+    def stdout(self) -> str:
+        """What it has printed so far, as far as it has arrived: whenever the client is inside a call of this package.
+
+        The last MiB is kept. If something is missing, the text begins with a line in parentheses that says how many
+        bytes are.
+        """
+        return self.printed[1].text()
+
+    @property
+    def stderr(self) -> str:
+        """The same for standard error."""
+        return self.printed[2].text()
 
     @property
     def _is_done(self) -> bool:
@@ -281,6 +302,16 @@ class Commands(Sequence[Command]):
         if isinstance(index, slice):
             return Commands(self.source, self._commands[index])
         return self._commands[index]
+
+    @property
+    def stdout(self) -> list[str]:
+        """What it has printed so far, by node; see `Command.stdout`."""
+        return [command.stdout for command in self]
+
+    @property
+    def stderr(self) -> list[str]:
+        """The same for standard error."""
+        return [command.stderr for command in self]
 
     def done(self) -> bool:
         """Return whether it has ended at all nodes; never waits."""

@@ -23,6 +23,8 @@ _FILL_BYTES = 2**23
 # So much may wait for a link that is still being made without the sender waiting: about what the system takes for a
 # peer that is busy.
 _AWAITED_BYTES = 2**20
+# What engines print is shown while it is read, perhaps by a slow terminal, and meanwhile Ctrl-C has to wait.
+_FILL_BYTES_SHOWN = 2**16
 
 
 class Peer:
@@ -117,6 +119,7 @@ class Connection:
         self._role = role
         self._decoder = Decoder(role, limits.max_message_bytes)
         self._limits = limits
+        self._fill_bytes = _FILL_BYTES_SHOWN if role is Role.CLIENT else _FILL_BYTES
         self._full = False  # the inbox
         self._blocked = False  # the system took less than there was
         self._out: deque[memoryview] = deque()
@@ -215,7 +218,7 @@ class Connection:
         assert channel is not None  # noqa: S101 - the own node is never read from
         total = 0
         try:
-            while total < _FILL_BYTES and (not self._full or decoder.in_payload):
+            while total < self._fill_bytes and (not self._full or decoder.in_payload):
                 buffer = decoder.get_buffer()
                 size = len(buffer)  # a buffer that is full may be released with its message
                 count = channel.receive_into(buffer)

@@ -14,9 +14,17 @@ from srp_tools.waiting import Steps
 DEFAULT_PEER_TIMEOUT = 30.0
 # An address that swallows packets must not use up the time of the ones after it.
 _ADDRESS_TIMEOUT = 5.0
+# The system would let them grow to many MiB, which a slow terminal needs minutes to show, also after Ctrl-C.
+_COMMAND_CHANNEL_BYTES = 2**18
 
 
-def prepare(sock: socket.socket, peer_timeout: float) -> None:
+def bound_buffers(sock: socket.socket) -> None:
+    """Have the system hold no more than some hundred kilobytes of a command channel at each end."""
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        sock.setsockopt(socket.SOL_SOCKET, option, _COMMAND_CHANNEL_BYTES)
+
+
+def prepare(sock: socket.socket, peer_timeout: float, *, reads_always: bool = True) -> None:
     """Set the options of every link: no delay of small messages, and notice of a machine that vanished.
 
     Parameters
@@ -25,6 +33,8 @@ def prepare(sock: socket.socket, peer_timeout: float) -> None:
         Connected; made non-blocking.
     peer_timeout
         Seconds after which a silent machine counts as gone (RFC 5482 for unacknowledged data, keep-alive else).
+    reads_always
+        ``False``: a peer that reads nothing for longer than that is not gone, see `pserver.liveness`.
     """
     sock.setblocking(False)
     if sock.family == getattr(socket, "AF_UNIX", None):
@@ -37,7 +47,7 @@ def prepare(sock: socket.socket, peer_timeout: float) -> None:
         ("TCP_KEEPIDLE", interval),
         ("TCP_KEEPINTVL", interval),
         ("TCP_KEEPCNT", probes),
-        ("TCP_USER_TIMEOUT", round(peer_timeout * 1000)),
+        ("TCP_USER_TIMEOUT", round(peer_timeout * 1000) if reads_always else 0),
     ):
         if hasattr(socket, option):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

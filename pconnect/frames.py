@@ -104,8 +104,8 @@ class Kind(enum.IntEnum):
     DONE = 6  #: engine → supervisor → client; tag: number of the command; value: seconds that it ran, or the failure
     INTERRUPT = 7  #: client → supervisor → engine; tag: commands up to this number
     KILL = 8  #: client → supervisor; empty
-    OUTPUT = 9  #: supervisor → client; tag: 1 stdout, 2 stderr; value: bytes
-    DIED = 10  #: supervisor → client; value: how the engine ended
+    OUTPUT = 9  #: supervisor → client; tag: 1 stdout, 2 stderr; value: [command, bytes, dropped before]
+    DIED = 10  #: supervisor → client; value: how the engine ended, and what it printed last
     QUERY = 11  #: client → supervisor; tag: number of the query
     FACTS = 12  #: supervisor → client; tag: number of the query; value: dict
     CLOSE = 13  #: client → supervisor; tag: patience in milliseconds
@@ -120,6 +120,7 @@ class Kind(enum.IntEnum):
         21  #: client → supervisor → engine; tag: number of the round; value: ``None``, or how to end a wait
     )
     STATE = 22  #: engine → supervisor → client; tag: that of the PROBE; value: see `pconnect.deadlocks`
+    TAKEN = 23  #: client → supervisor; it has taken output since it said so last; empty
 
 
 class Header(NamedTuple):

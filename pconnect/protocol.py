@@ -45,7 +45,7 @@ ACCEPTS: Mapping[Role, frozenset[Kind]] = {
     Role.SUPERVISOR: frozenset(
         {
             *(Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.CANCEL, Kind.KILL, Kind.QUERY, Kind.CLOSE),
-            *(Kind.RESTART, Kind.PROBE),
+            *(Kind.RESTART, Kind.PROBE, Kind.TAKEN),
         }
     ),
     Role.OVERSEER: frozenset({Kind.MESHED, Kind.DONE, Kind.NOTE, Kind.STATE}),

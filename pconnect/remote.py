@@ -1,19 +1,20 @@
 """The calls of the client that concern whole nodes: `reval`, `rfeval`, `sclose`, `network_get_info`."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-from pconnect.calls import call, run
+from pconnect.calls import call, client_mesh, run
 from pconnect.client_mesh import ClientMesh
 from pconnect.commands import Command, Commands
 from pconnect.connection import Connection
 from pconnect.errors import ConfigurationError
 from pconnect.network import Network
-from pconnect.primitives import Connections
+from pconnect.primitives import Connections, resolve
 
 
 @overload
@@ -114,6 +115,45 @@ def rfeval(
             f"a function is called at one node, not at {len(connection)}: index the network"
         )
     return call(function, args, {}, connection).result(timeout)
+
+
+@contextlib.contextmanager
+def quiet(connections: Connections) -> Iterator[None]:
+    r"""Do not show what the commands print that are sent inside a ``with`` block; `Command.stdout` has it.
+
+    What commands print that were sent before is shown, and what these print is not, also after the block.
+
+    Parameters
+    ----------
+    connections
+        A network, a part of one, or a single connection: for commands at these nodes.
+
+    Raises
+    ------
+    ConfigurationError
+        It was called inside an engine.
+
+    Examples
+    --------
+    >>> from pconnect import local_network, quiet, reval
+    >>> with local_network(1) as net:
+    ...     with quiet(net):
+    ...         command = reval("print('hello')", net[1])
+    ...     command.result()
+    ...     command.stdout
+    'hello\n'
+    """
+    mesh, targets = resolve(connections)
+    quieted = client_mesh(mesh).console.quieted
+    for target in targets:
+        quieted[target.node] = quieted.get(target.node, 0) + 1
+    try:
+        yield
+    finally:
+        for target in targets:
+            quieted[target.node] -= 1
+            if not quieted[target.node]:
+                del quieted[target.node]
 
 
 def sclose(network: Network, *, timeout: float = 10.0) -> list[int]:

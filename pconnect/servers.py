@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import sys
 import time
 import warnings
 from collections import deque
@@ -11,10 +10,18 @@ from weakref import WeakValueDictionary
 
 from pconnect.commands import Command
 from pconnect.connection import LIBRARY_TAGS, Connection, Peer
+from pconnect.console import Console
 from pconnect.deadlocks import Rounds
-from pconnect.errors import CollectiveError, DeadlockError, EngineDiedError, ParallelError, RemoteError
+from pconnect.errors import (
+    CollectiveError,
+    DeadlockError,
+    EngineDiedError,
+    ParallelError,
+    RemoteError,
+    shown_source,
+)
 from pconnect.frames import Kind
-from pconnect.notes import NoteTaker, describe_warning
+from pconnect.notes import NoteTaker
 from pconnect.protocol import Message
 from pconnect.remote_errors import remote_error
 from srp_tools.waiting import deadline_after
@@ -22,6 +29,8 @@ from srp_tools.waiting import deadline_after
 # A data connection that breaks and the supervisor's report of the engine's death come on different ways; so long, in
 # seconds, one waits for the other.
 _REPORT_GRACE = 1.0
+_ACKNOWLEDGED_BYTES = 2**14  # of output; the supervisor drops it if it hears nothing for a second
+_LAST_LINES = 10  # of what an engine printed, in the error that tells of its death
 
 
 class Server(Peer):
@@ -37,6 +46,8 @@ class Server(Peer):
         What it told when the network was made.
     rounds
         Takes its answers to the search for deadlocks.
+    console
+        Takes what its engine prints; the network's, once there is one.
     """
 
     def __init__(self, command: Connection, offer: dict[str, Any], address: str, cmd_port: int) -> None:
@@ -69,11 +80,10 @@ class Server(Peer):
         #: From the request to restart the engine until the new one is a member of the network, or has failed.
         self.is_restarting = False
         self.restart_answers: dict[int, str | None] = {}  # by number: why there is no new engine, if so
-        self._line_ends = {1: True, 2: True}
         self._notes = NoteTaker(self.node, self.host)
-        self._warnings: dict[
-            int, Warning
-        ] = {}  # that filters turned into errors, by the number of the command
+        self._warnings: dict[int, Warning] = {}  # that filters turned into errors, by number of the command
+        self.console = Console()
+        self._unacknowledged = 0  # bytes of output
         command.on_message = self._take
         command.on_lost = lambda _: self.lose_commands(command.loss())
         command.peer = self
@@ -215,6 +225,7 @@ class Server(Peer):
 
     def lose_commands(self, error: ParallelError) -> None:
         """End all commands under way here."""
+        self.console.end(self.node, None)
         for command in self.running.values():
             command.finish(error)
         self.last_failed = max([self.last_failed, *self.running])
@@ -248,7 +259,7 @@ class Server(Peer):
         self._unseen.clear()
         self._failure = None
         self._cancelled.clear()
-        self._line_ends = {1: True, 2: True}
+        self.console.end(self.node, None)
         self.facts, self.meshed = {}, False
         # Until the new one is there. If the old one had died before the server heard of the restart, we know by now.
         self.is_restarting, self._died = (
@@ -281,7 +292,7 @@ class Server(Peer):
             case Kind.DONE:
                 self._finish(message.tag, message.value)
             case Kind.OUTPUT:
-                self._show(message.tag, message.value)
+                self._take_output(message)
             case Kind.NOTE:
                 self._take_note(message.tag, message.value)
             case Kind.MESHED:
@@ -293,11 +304,29 @@ class Server(Peer):
             case Kind.STATE:
                 self.rounds.take(self.node, message.tag, message.value, time.monotonic())
             case Kind.DIED:
-                self._end(f"the engine of node {self.node} ({self.host}) died: {message.value}")
+                self._take_death(message.value["how"], message.value["last_output"])
             case Kind.STOPPING:
                 self._end(f"the session of node {self.node} ({self.host}) was ended: {message.value}")
             case Kind.CLOSED:
                 self.closed_by_force = message.value
+
+    def _take_output(self, message: Message) -> None:
+        number = message.value[0] if isinstance(message.value, list) and message.value else 0
+        command = self._known.get(number) if isinstance(number, int) else None
+        self.console.take(self.node, self.host, message.tag, message.value, command)
+        self._unacknowledged += message.size
+        if self._unacknowledged >= _ACKNOWLEDGED_BYTES:
+            self._unacknowledged = 0
+            self.command.post(Kind.TAKEN)
+
+    def _take_death(self, how: str, last_output: str) -> None:
+        words = f"the engine of node {self.node} ({self.host}) died: {how}"
+        command = self.running[min(self.running)] if self.running else None
+        self.console.end(self.node, command)
+        if command is not None:
+            words += f" in command {shown_source(command.source)!r}"
+        lines = last_output.splitlines()[-_LAST_LINES:]
+        self._end("\n".join([f"{words}; the last it printed:", *lines] if lines else [words]))
 
     def _end(self, text: str) -> None:
         self._died, self._died_at = EngineDiedError(text), time.monotonic()
@@ -308,6 +337,7 @@ class Server(Peer):
     def _finish(self, number: int, outcome: float | dict[str, Any]) -> None:
         command = self.running.pop(number, None)
         self._cancelled.discard(number)
+        self.console.end(self.node, command)
         if command is None:
             return
         self._ran_at = time.monotonic()
@@ -333,30 +363,5 @@ class Server(Peer):
             self._unseen.append((command, error, outcome["values_sent"]))
         self.last_error = f"{error.type_name} in {command.source[:60]!r}"
         command.finish(error, outcome["seconds"])
-
-    def _finish_with_warning(self, command: Command, warning: Warning, duration: float) -> None:
-        """Let a command fail that ended well but for a warning which is an error here."""
-        # No failure for collective calls: the engine knows nothing of it.
-        failure = describe_warning(warning, command.source)
-        error = remote_error(self.node, self.host, command.source, failure)
-        self._unseen.append((command, error, 0))
-        self.last_error = f"{error.type_name} in {command.source[:60]!r}"
-        command.finish(error, duration)
-
-    def _take_note(self, number: int, note: Any) -> None:
-        mesh = self.data.mesh
-        warning = self._notes.take(number, note, mesh.sink, trusts_displays=mesh.trusts_displays)
-        if warning is not None and number in self.running:
-            self._warnings.setdefault(number, warning)
-        elif warning is not None:
-            self._notes.show_error(warning)
-
-    def _show(self, stream: int, data: bytes) -> None:
-        """Write what the engine printed, each line with the node in front."""
-        out = sys.stdout if stream == 1 else sys.stderr
-        text = data.decode("utf-8", "replace")
-        for line in text.splitlines(keepends=True):
-            prefix = f"[{self.node} {self.host}] " if self._line_ends[stream] else ""
-            out.write(prefix + line)
-            self._line_ends[stream] = line.endswith("\n")
-        out.flush()
+        self._notes = NoteTaker(self.node, self.host)
+        self._warnings: dict[int, Warning] = {}  # that filters turned into errors, by number of the command

@@ -132,3 +132,19 @@ class EngineProcess:
         """Return how it ended, after it has; a negative number is a signal. What it had started ends, too."""
         code = self._spawner.end_engine()
         return -signal.SIGKILL if code is None else code  # it ended with the spawner
+
+
+def describe_exit(code: int | None) -> str:
+    """Return how a process ended in words.
+
+    Examples
+    --------
+    >>> describe_exit(3), describe_exit(-9)
+    ('exit status 3', 'SIGKILL')
+    """
+    if code is not None and code < 0:
+        try:
+            return signal.Signals(-code).name
+        except ValueError:
+            return f"signal {-code}"
+    return f"exit status {code}"

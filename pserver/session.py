@@ -8,6 +8,7 @@ engine has died. It runs no user code and stays responsive whatever the engine d
 import contextlib
 import json
 import logging
+import math
 import os
 import shutil
 import signal
@@ -15,29 +16,31 @@ import socket
 import tempfile
 import time
 from collections import deque
-from multiprocessing.connection import Connection as PipeEnd
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pconnect.connection import Connection
-from pconnect.dial import DEFAULT_PEER_TIMEOUT, prepare
-from pconnect.errors import ParallelError
+from pconnect.dial import DEFAULT_PEER_TIMEOUT, bound_buffers, prepare
+from pconnect.errors import ConnectionLostError, ParallelError
 from pconnect.frames import Kind
 from pconnect.progress import Progress
 from pconnect.protocol import Message, Role
 from pserver.admission import Client, admit
 from pserver.config import SessionSettings
-from pserver.engine_process import EngineProcess
+from pserver.engine_process import EngineProcess, describe_exit
+from pserver.liveness import Liveness
+from pserver.output import Output
 from pserver.time_limit import TimeLimit
 from srp_tools.channel import Channel
 from srp_tools.waiting import deadline_after, run
 
 log = logging.getLogger("pserver")
 
-_MAX_OUTPUT_BYTES = 2**20  # printed and not yet taken by the client; beyond it the engine waits in its print
-_OUTPUT_CHUNK_BYTES = 2**16
 # A command that has sent its result is often still on its last line when the client closes the network.
 _LAST_WORDS = 0.1
+# While so much waits for the client, nothing more is taken from the engine.
+_MAX_UNSENT_BYTES = 2**20
 _LIMIT_GRACE = 5.0  # seconds for a command to end after the interrupt at its time limit
 
 
@@ -51,7 +54,8 @@ def session_main(
     logging.basicConfig(
         filename=settings.log_file, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
-    prepare(sock, DEFAULT_PEER_TIMEOUT)
+    prepare(sock, DEFAULT_PEER_TIMEOUT, reads_always=False)
+    bound_buffers(sock)
     deadline = deadline_after(settings.login_timeout)
     try:
         client = run(admit(sock, control, engine.handover, settings, preamble), deadline)
@@ -83,6 +87,7 @@ class _Supervisor:
         self._command = Connection(client.node, "client", client.channel, role=Role.SUPERVISOR)
         self._command.on_message = self._from_client
         self._progress.add(self._command)
+        self._liveness = Liveness(client.channel.fileno(), DEFAULT_PEER_TIMEOUT)
         self._queue: deque[tuple[int, Any]] = deque()  # commands, whose contents are for the engine
         self._running: int | None = None
         self._limit: TimeLimit | None = None  # of the command that runs
@@ -90,7 +95,6 @@ class _Supervisor:
         self._folder = folder  # the private one of the session, ours to remove
         self._meshed = False
         self._exit_code: int | None = None
-        self._paused: list[PipeEnd] = []
         self._restarting: int | None = None  # number of the restart that waits for the engine's end
         self._refusing = False  # data connections, because there is no engine that would take them
         self._engine_paused = False
@@ -103,15 +107,12 @@ class _Supervisor:
         self._catch_sigterm()
 
     def _attend_engine(self) -> None:
-        self._output = list(self._process.outputs)
+        self._output = Output(self._progress, self._command, self._process.outputs)
         self._engine = Connection(
             self._client.node, "engine", Channel(self._process.pipe), role=Role.OVERSEER
         )
         self._engine.on_message = self._from_engine
         self._progress.add(self._engine)
-        for reader in self._output:
-            os.set_blocking(reader.fileno(), False)
-            self._watch_output(reader)
         self._progress.watch(self._process.pidfd, self._engine_died)
 
     def _catch_sigterm(self) -> None:
@@ -130,16 +131,33 @@ class _Supervisor:
     def run(self) -> None:
         """Serve the client until it closes the network, or is gone, or the server stops."""
         while not (self._stop_reason or self._command.error):
-            self._progress.poll(
-                60.0 if self._limit is None else max(0.0, self._limit.deadline - time.monotonic())
-            )
+            limit = math.inf if self._limit is None else max(0.0, self._limit.deadline - time.monotonic())
+            self._progress.poll(min(limit, self._go_on()))
             self._enforce_limit()
-            self._resume_output()
-            self._pace_engine()
             if self._patience is not None:
                 self._close_engine(self._patience)
         if self._stop_reason and not self._command.error:
             self._tell(Kind.STOPPING, self._stop_reason)
+
+    def _go_on(self) -> float:
+        """Do what had to wait for the client; return in how many seconds to call this again."""
+        seconds = self._output.tend()
+        self._pace_engine()
+        self._next_command()
+        if self._liveness.is_gone:
+            error = ConnectionLostError("the client's machine does not answer any more")
+            self._progress.lose(self._command, error)
+        return min(seconds, self._liveness.next_look)
+
+    def _wait(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
+        """Serve the client until a condition holds or some seconds have passed."""
+
+        def holds() -> bool:
+            self._go_on()
+            return condition()
+
+        with contextlib.suppress(TimeoutError):
+            self._progress.run_until(holds, deadline_after(seconds), what)
 
     def close(self) -> None:
         """End the engine and leave nothing behind."""
@@ -148,6 +166,7 @@ class _Supervisor:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._progress.close()
         self._process.close()
+        self._liveness.close()
         signal.set_wakeup_fd(-1)
         if self._command.error:
             log.info("client of session %d is gone: %s", os.getpid(), self._command.error)
@@ -155,10 +174,7 @@ class _Supervisor:
     def _tell(self, kind: Kind, value: object, tag: int = 0) -> None:
         """Send the last words of a session."""
         self._command.post(kind, tag, value)
-        with contextlib.suppress(TimeoutError):
-            self._progress.run_until(
-                lambda: not self._command.wants_to_write, deadline_after(1.0), "the client"
-            )
+        self._wait(lambda: not self._command.wants_to_write, 1.0, "the client")
 
     # --- what the client says ---
 
@@ -171,6 +187,8 @@ class _Supervisor:
                 self._next_command()
             case Kind.INTERRUPT:
                 self._interrupt(message.tag)
+            case Kind.TAKEN:
+                self._output.acknowledge()
             case Kind.CANCEL:
                 self._cancel(message.tag)
             case Kind.KILL:
@@ -200,8 +218,12 @@ class _Supervisor:
         self._progress.flush(self._engine)
 
     def _next_command(self) -> None:
-        if self._queue and self._running is None and self._meshed and self._exit_code is None:
+        if not self._queue or self._running is not None or not self._meshed or self._exit_code is not None:
+            return
+        # Each command may leave what its pipes hold: without this, many would leave more than is allowed.
+        if not self._output.waits:
             self._running, contents = self._queue.popleft()
+            self._output.begin(self._running)
             self._limit = TimeLimit.of(contents[2].get("seconds"))
             self._engine.post(Kind.COMMAND, self._running, contents)
             self._progress.flush(self._engine)
@@ -265,30 +287,21 @@ class _Supervisor:
         self._queue.clear()
         self._closing = True
         if self._exit_code is None:
-            with contextlib.suppress(TimeoutError):
-                self._progress.run_until(
-                    lambda: self._running is None, deadline_after(_LAST_WORDS), "the end of a command"
-                )
+            self._wait(lambda: self._running is None, _LAST_WORDS, "the end of a command")
             if self._running is not None:
                 self._process.signal(signal.SIGINT)
             self._engine.post(Kind.CLOSE)
-            with contextlib.suppress(TimeoutError):
-                self._progress.run_until(
-                    lambda: self._exit_code is not None, deadline_after(patience), "the engine"
-                )
+            self._wait(lambda: self._exit_code is not None, patience, "the engine")
         self._tell(Kind.CLOSED, self._exit_code is None)
         self._stop_reason = "the network was closed"
         # The client closes its end when it has heard from all; until then we keep ours, else it would see us lost.
-        with contextlib.suppress(TimeoutError):
-            self._progress.run_until(
-                lambda: self._command.error is not None, deadline_after(5.0), "the client"
-            )
+        self._wait(lambda: self._command.error is not None, 5.0, "the client")
 
     # --- what the engine says, prints, and how it ends ---
 
     def _from_engine(self, message: Message) -> None:
-        self._drain_output()  # what a command printed comes before its end
         if message.kind is Kind.DONE:
+            self._output.end()  # what a command printed comes before its end
             self._running = None
             if self._limit is not None and self._limit.passed:
                 self._limit.explain(message.value)
@@ -301,60 +314,28 @@ class _Supervisor:
     def _pace_engine(self) -> None:
         """Take no more from the engine while the client takes nothing; its notes wait there, or are dropped."""
         unsent = self._command.unsent_bytes
-        if not self._engine_paused and unsent > _MAX_OUTPUT_BYTES and self._exit_code is None:
+        if not self._engine_paused and unsent > _MAX_UNSENT_BYTES and self._exit_code is None:
             self._progress.remove(self._engine)
             self._engine_paused = True
-        elif self._engine_paused and unsent < _MAX_OUTPUT_BYTES // 2:
+        elif self._engine_paused and unsent < _MAX_UNSENT_BYTES // 2:
             self._engine_paused = False
             if self._engine.error is None:
                 self._progress.add(self._engine)
-
-    def _watch_output(self, reader: PipeEnd) -> None:
-        self._progress.watch(reader.fileno(), lambda: self._pass_output(reader))
-
-    def _pass_output(self, reader: PipeEnd) -> bool:
-        """Pass on what the engine printed; return whether there may be more."""
-        if self._command.unsent_bytes > _MAX_OUTPUT_BYTES:
-            self._progress.unwatch(reader.fileno())
-            self._paused.append(reader)
-            return False
-        try:
-            data = os.read(reader.fileno(), _OUTPUT_CHUNK_BYTES)
-        except BlockingIOError:
-            return False
-        if not data:
-            self._progress.unwatch(reader.fileno())
-            self._output.remove(reader)
-            reader.close()
-            return False
-        self._command.post(Kind.OUTPUT, 1 + self._process.outputs.index(reader), data)
-        self._progress.flush(self._command)
-        return True
-
-    def _drain_output(self) -> None:
-        for reader in [reader for reader in self._output if reader not in self._paused]:
-            while self._pass_output(reader):
-                pass
-
-    def _resume_output(self) -> None:
-        if self._paused and self._command.unsent_bytes < _MAX_OUTPUT_BYTES // 2:
-            readers, self._paused = self._paused, []
-            for reader in readers:
-                self._watch_output(reader)
 
     def _engine_died(self) -> None:
         self._progress.unwatch(self._process.pidfd)
         self._exit_code = self._process.exit_code()
         while self._engine.error is None and self._engine.fill():
             pass  # what it said last
-        self._drain_output()
+        self._output.end()
         self._refusing = True
         self._progress.watch(self._process.its_handover.fileno(), self._refuse_data)
         if self._restarting is not None and not self._closing:
             self._replace_engine()
         elif not self._closing:
             reason = f" ({self._why_killed})" if self._why_killed else ""
-            self._command.post(Kind.DIED, 0, describe_exit(self._exit_code) + reason)
+            how = describe_exit(self._exit_code) + reason
+            self._command.post(Kind.DIED, 0, {"how": how, "last_output": self._output.last})
             self._progress.flush(self._command)
 
     def _refuse_data(self) -> None:
@@ -383,13 +364,10 @@ class _Supervisor:
 
     def _replace_engine(self) -> None:
         """Forget an engine that has ended, and have another one wait for its set-up."""
-        for reader in self._output:
-            if reader not in self._paused:
-                self._progress.unwatch(reader.fileno())
-        self._output, self._paused = [], []
+        self._output.close()
         self._queue.clear()
         self._running = self._limit = None
-        self._why_killed, self._meshed = "", False
+        self._why_killed, self._meshed, self._engine_paused = "", False, False
         self._progress.discard(self._engine)
         number, self._restarting = self._restarting, None
         try:
@@ -402,22 +380,6 @@ class _Supervisor:
             self._attend_engine()
             self._command.post(Kind.RESTART, number or 0)
         self._progress.flush(self._command)
-
-
-def describe_exit(code: int | None) -> str:
-    """Return how a process ended in words.
-
-    Examples
-    --------
-    >>> describe_exit(3), describe_exit(-9)
-    ('exit status 3', 'SIGKILL')
-    """
-    if code is not None and code < 0:
-        try:
-            return signal.Signals(-code).name
-        except ValueError:
-            return f"signal {-code}"
-    return f"exit status {code}"
 
 
 def _is_usable(directory: object) -> bool:

@@ -105,7 +105,7 @@ def test_who_left_begins_a_new_epoch(client: Client) -> None:
 def test_a_dead_engine_begins_one_epoch_and_not_one_for_each_command(client: Client) -> None:
     net, servers = client
     command = reval("x", net[1])
-    servers[0].say(Kind.DIED, "SIGKILL")
+    servers[0].say(Kind.DIED, {"how": "SIGKILL", "last_output": ""})
     with pytest.raises(EngineDiedError):
         command.result(LIMIT)
     epoch = epoch_of_next(net, servers[1])

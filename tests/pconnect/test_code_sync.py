@@ -96,7 +96,7 @@ def test_an_error_at_one_node_keeps_nobody_else_from_it(client: Client, tmp_path
 def test_errors_at_several_nodes_come_as_a_group(client: Client, tmp_path: Path) -> None:
     net, far = client
     attend(net, Engine(far[0]), Engine(far[1], failure=FAILURE), Engine(far[2]))
-    far[2].say(Kind.DIED, "SIGKILL")
+    far[2].say(Kind.DIED, {"how": "SIGKILL", "last_output": ""})
     with pytest.raises(ExceptionGroup) as group:
         sync_code(module(tmp_path), net, timeout=LIMIT)
     assert [type(error) for error in group.value.exceptions] == [

@@ -59,9 +59,12 @@ def test_an_array_waits_in_its_own_memory_until_told_otherwise(pair: Pair) -> No
     left.post(Kind.VALUE, 0, array)
     left.flush()
     assert 0 < left.unsent_bytes < array.nbytes
+    size = left.sent_bytes + left.unsent_bytes
+    assert array.nbytes < size < array.nbytes + 100
     left.keep_unsent()
     array[:] = 2
     pass_on(left, right)
+    assert (left.sent_bytes, left.unsent_bytes) == (size, 0)
     received = right.take_value(0)
     assert isinstance(received, np.ndarray)
     assert (received == 1).all()

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pconnect.dial import connect_first, dial, expect_hello, prepare
+from pconnect.dial import bound_buffers, connect_first, dial, expect_hello, prepare
 from pconnect.errors import ConnectionLostError
 from pconnect.frames import HELLO, PREAMBLE_BYTES, Preamble, Purpose
 from srp_tools import waiting
@@ -86,6 +86,11 @@ def test_options_of_a_link(listener: socket.socket) -> None:
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 2
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 12000
+        bound_buffers(sock)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            assert sock.getsockopt(socket.SOL_SOCKET, option) <= 2**19  # the system doubles what it is told
+        prepare(sock, 12.0, reads_always=False)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
 
 
 def test_a_socket_of_this_machine_has_no_such_options() -> None:

@@ -28,7 +28,7 @@ def test_numbers_on_the_wire_do_not_change() -> None:
         "HELLO VALUE SETUP MESHED COMMAND DONE INTERRUPT KILL OUTPUT DIED QUERY FACTS CLOSE CLOSED STOPPING "
         "PART LEFT CANCEL NOTE"
     )
-    numbers = dict(enumerate(names.split(), 1)) | {20: "RESTART", 21: "PROBE", 22: "STATE"}
+    numbers = dict(enumerate(names.split(), 1)) | {20: "RESTART", 21: "PROBE", 22: "STATE", 23: "TAKEN"}
     assert {kind.value: kind.name for kind in Kind} == numbers
     assert [purpose.value for purpose in Purpose] == [1, 2, 3, 4]
 

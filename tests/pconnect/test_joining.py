@@ -25,7 +25,7 @@ def test_why_an_engine_is_not_connected(client: Client) -> None:
     net, (far, other) = client
     assert mesh_error(far.server) is None
     far.say(Kind.MESHED, {"errors": {"2": "node 1 could not connect to node 2: refused"}})
-    other.say(Kind.DIED, "SIGSEGV")
+    other.say(Kind.DIED, {"how": "SIGSEGV", "last_output": ""})
     net.mesh.progress.run_until(
         lambda: bool(far.server.facts and other.server.last_error), 1e12, "the reports"
     )

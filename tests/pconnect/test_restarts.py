@@ -116,7 +116,7 @@ def test_what_the_new_engine_lacks_is_told_and_it_can_be_used(
 ) -> None:
     net, (far, other) = client
     invite(client, listener)
-    other.say(Kind.DIED, "SIGSEGV")
+    other.say(Kind.DIED, {"how": "SIGSEGV", "last_output": ""})
     errors = {"pid": 7, "errors": {"2": "node 1 could not connect to node 2: refused"}}
     setups: list[Any] = []
     with (
@@ -151,7 +151,7 @@ def test_an_engine_that_dies_before_it_is_connected(client: Client, listener: so
     def die() -> None:
         tell(far)
         far.hear(Kind.SETUP)
-        far.say(Kind.DIED, "SIGKILL")
+        far.say(Kind.DIED, {"how": "SIGKILL", "last_output": ""})
 
     with serving(die, lambda: tell(other)), pytest.raises(ConnectError, match=r"node 1 .*SIGKILL"):
         restart(net[1], timeout=LIMIT)

@@ -31,9 +31,11 @@ def test_nobody_asked_so_the_next_wait_is_told_once_and_after_the_values(client:
 def test_the_end_of_an_engine_ends_its_commands_and_no_other(client: Client) -> None:
     net, servers = client
     command, other = reval("x", net[1]), reval("y", net[2])
-    servers[0].say(Kind.DIED, "SIGSEGV")
-    with pytest.raises(EngineDiedError, match=r"the engine of node 1 \(host1\) died: SIGSEGV"):
+    servers[0].say(Kind.DIED, {"how": "SIGSEGV", "last_output": "here\nthere\n"})
+    with pytest.raises(EngineDiedError) as died:
         command.result(LIMIT)
+    words = "the engine of node 1 (host1) died: SIGSEGV in command 'x'; the last it printed:\nhere\nthere"
+    assert str(died.value) == words
     with pytest.raises(EngineDiedError):
         reval("z", net[1]).result()
     with pytest.raises(EngineDiedError):
@@ -76,17 +78,3 @@ def test_an_answer_to_no_command_is_passed_over(client: Client) -> None:
     servers[0].say(Kind.DONE, FAILURE, 99)
     with pytest.raises(TimeoutError):
         precv(net[1], timeout=0.05)
-
-
-def test_output_has_the_node_in_front_of_each_line(
-    client: Client, capsys: pytest.CaptureFixture[str]
-) -> None:
-    net, servers = client
-    for stream, data in ((1, b"one\ntw"), (1, b"o\n"), (2, b"bad \xff\n")):
-        servers[0].say(Kind.OUTPUT, data, stream)
-    command = reval("x", net[1])
-    servers[0].say(Kind.DONE, 0.5, command.number)
-    command.result(LIMIT)
-    out, err = capsys.readouterr()
-    assert out == "[1 host1] one\n[1 host1] two\n"
-    assert err == "[1 host1] bad \ufffd\n"

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from pconnect import EngineDiedError, RemoteError, network_get_info, precv, reval
-from pserver.session import describe_exit
+from pserver.engine_process import describe_exit
 from tests.integration.servers import Server, wait_until
 
 LIMIT = 20.0
