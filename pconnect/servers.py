@@ -21,7 +21,7 @@ from pconnect.errors import (
     shown_source,
 )
 from pconnect.frames import Kind
-from pconnect.notes import NoteTaker
+from pconnect.notes import NoteTaker, describe_warning
 from pconnect.protocol import Message
 from pconnect.remote_errors import remote_error
 from srp_tools.waiting import deadline_after
@@ -363,5 +363,20 @@ class Server(Peer):
             self._unseen.append((command, error, outcome["values_sent"]))
         self.last_error = f"{error.type_name} in {command.source[:60]!r}"
         command.finish(error, outcome["seconds"])
-        self._notes = NoteTaker(self.node, self.host)
-        self._warnings: dict[int, Warning] = {}  # that filters turned into errors, by number of the command
+
+    def _finish_with_warning(self, command: Command, warning: Warning, duration: float) -> None:
+        """Let a command fail that ended well but for a warning which is an error here."""
+        # No failure for collective calls: the engine knows nothing of it.
+        failure = describe_warning(warning, command.source)
+        error = remote_error(self.node, self.host, command.source, failure)
+        self._unseen.append((command, error, 0))
+        self.last_error = f"{error.type_name} in {command.source[:60]!r}"
+        command.finish(error, duration)
+
+    def _take_note(self, number: int, note: Any) -> None:
+        mesh = self.data.mesh
+        warning = self._notes.take(number, note, mesh.sink, trusts_displays=mesh.trusts_displays)
+        if warning is not None and number in self.running:
+            self._warnings.setdefault(number, warning)
+        elif warning is not None:
+            self._notes.show_error(warning)
