@@ -129,6 +129,12 @@ class Console:
             self._write(source, words, command)
             source.shown = source.hidden = 0
 
+    def end_lines(self, node: int) -> None:
+        """End the lines that the engine of a node has left open; another engine is in its place."""
+        for source in self._sources.values():
+            if source.node == node and source.line_is_open:
+                self._write(source, "\n", None)
+
     def _write(self, source: _Source, text: str, command: Command | None) -> None:
         if not text:
             return

@@ -274,6 +274,7 @@ class Server(Peer):
         self.is_restarting = False
         if error is None:
             self._died = None
+            self.console.end_lines(self.node)
             return
         text = f"the restart of node {self.node} ({self.host}) failed: {error}"
         self.last_error = text

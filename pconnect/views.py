@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
 import numpy as np
 
 from pconnect.calls import call, client_mesh, run
+from pconnect.code_sync import sync_code
 from pconnect.commands import Command, Commands
 from pconnect.connection import Connection
 from pconnect.errors import ConfigurationError
 from pconnect.network import Network
 from pconnect.primitives import Connections, resolve
+from pconnect.restarts import restart
 from pconnect.servers import Server
 from pconnect.tables import Table
+from pconnect.versions import Versions, versions
 
 # What it gives back for something sent: one command for a node, one for each of several nodes.
 Sent = TypeVar("Sent", bound=Command | Commands)
@@ -304,6 +307,21 @@ class View(Generic[Sent]):
         """
         for server in self._servers():
             server.kill()
+
+    def restart(self, *, timeout: float = 30.0) -> None:
+        """Give these nodes new engines; see `pconnect.restart`."""
+        restart(self._targets(), timeout=timeout)
+
+    def sync_code(self, path: str | Path, **options: Any) -> list[str]:
+        """Have these engines import the modules of a local folder, package or file as they are now.
+
+        See `pconnect.code_sync.sync_code` for the options, what is sent, and what is returned.
+        """
+        return sync_code(path, self._targets(), **options)
+
+    def versions(self, packages: Sequence[str] | None = None, **options: Any) -> Versions:
+        """Return the versions of Python and of packages, here and at these nodes; see `pconnect.versions.versions`."""
+        return versions(self._targets(), packages, **options)
 
     # --- for the library ---
 

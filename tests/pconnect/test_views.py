@@ -124,3 +124,27 @@ def test_nodes_by_the_name_of_their_host(server: Server) -> None:
         assert part.nodes == [1, 2]
         with pytest.raises(KeyError, match="no node is at host 'beta'"):
             net["beta"]
+
+
+def test_a_node_is_restarted_and_the_others_are_not(server: Server) -> None:
+    with server.connect(2) as net:
+        net["kept"] = 1
+        net[2].restart(timeout=LIMIT)
+        assert net[1].pull("kept", timeout=LIMIT) == 1
+        with pytest.raises(NameError):
+            net[2].pull("kept", timeout=LIMIT)
+        assert net.eval("allreduce(sockets.node, sockets[1:])").result(LIMIT) == [3, 3]
+
+
+def test_code_and_versions_are_those_of_the_chosen_nodes(server: Server, tmp_path: Path) -> None:
+    module = tmp_path / "tests_of_views.py"
+    module.write_text("answer = 41")
+    with server.connect(2) as net:
+        assert net[2].sync_code(module, timeout=LIMIT) == ["tests_of_views.py"]
+        assert net[2].eval("import tests_of_views as t; t.answer").result(LIMIT) == 41
+        with pytest.raises(ImportError):
+            net[1].eval("import tests_of_views").result(LIMIT)
+        module.write_text("answer = 42")
+        net.sync_code(module, timeout=LIMIT)
+        assert net.eval("import tests_of_views as t; t.answer").result(LIMIT) == [42, 42]
+        assert "numpy" in str(net.versions(["numpy"], timeout=LIMIT))
