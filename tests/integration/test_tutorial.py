@@ -1,0 +1,130 @@
+"""The tutorial, from its first line to its last, at three machines that the test makes.
+
+It is done as the page says, except for this:
+
+- The machines are namespaces of this one, with a home each; what they print of their home is read as ``/home/alice``.
+- The clone of the repository is a copy of what a package is made of, and pip takes dependencies from the environment
+  that runs the tests, without asking an index for them.
+- `ssh` and `scp` go to the other home directly, by scripts of those names.
+- Lines of one block for several machines run at the same time, as far as they are for different ones.
+"""
+
+import re
+import shutil
+import sysconfig
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cells import Notebook, open_notebook
+from tests.machines import Machine, python_of_the_tests, run_machines
+from tests.pages import Block, check, read_blocks, typed_lines
+
+ROOT = Path(__file__).parent.parent.parent
+NAMES = ["alpha", "beta", "laptop"]
+PASSWORD = ("New password for alice (empty: make a random one): ", "\n")
+# pip installs the package itself, and finds that the rest is there already. "0" switches isolation off.
+WITHOUT_INDEX = {
+    "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_DEPS": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "PIP_PROGRESS_BAR": "off",
+}  # fmt: skip
+# The last argument is HOST:PATH, and those before it begin with options.
+SCP = """#!/bin/sh
+cp "$1" "$2" "{folder}/${{3%%:*}}/${{3#*:}}"
+"""
+SSH = """#!/bin/sh
+HOME="{folder}/$1"
+cd "$HOME" && shift && exec sh -c "$*"
+"""
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> Iterator[dict[str, Machine]]:
+    with run_machines(tmp_path, NAMES, WITHOUT_INDEX) as machines:
+        python_of_the_tests(tmp_path)
+        for name, text in {"ssh": SSH, "scp": SCP}.items():
+            path = tmp_path / "bin" / name
+            path.write_text(text.format(folder=tmp_path))
+            path.chmod(0o755)
+        for machine in machines.values():
+            copy_source(machine.home / "pserver")
+        yield machines
+
+
+def copy_source(folder: Path) -> None:
+    """Copy what the package is made of, without what has been built already."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    for name in ("srp_tools", "pconnect", "pserver"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+
+
+def lend_packages(environment: Path) -> None:
+    """Let an environment find the packages of that of the tests, behind its own."""
+    folder = next(environment.glob("lib/python*/site-packages"))
+    # The setuptools that some versions of Python bring along is too old, which nobody sees to whom pip lends a newer one.
+    for path in (*folder.glob("setuptools*"), *folder.glob("pkg_resources*")):
+        shutil.rmtree(path)
+    (folder / "lent.pth").write_text(f"{sysconfig.get_path('purelib')}\n{sysconfig.get_path('platlib')}\n")
+
+
+def type_at(machine: Machine, line: str, said: str, place: str) -> None:
+    """Run one line and compare what it shows."""
+    shown = machine.run(line, [PASSWORD]).replace(str(machine.home), "/home/alice")
+    check(f"{place}, {machine.name}$ {line}", said, shown)
+    if "-m venv" in line:
+        lend_packages(machine.home / "pserver-env")
+
+
+def type_all(machines: dict[str, Machine], block: Block) -> None:
+    """Run a block for the shells of the machines."""
+    lines = list(typed_lines(block))
+
+    def type_those_of(name: str) -> None:
+        for _, line, said in (each for each in lines if each[0] == name):
+            type_at(machines[name], line, said, block.place)
+
+    names = {name for name, _, _ in lines}
+    with ThreadPoolExecutor(len(names)) as pool:
+        for done in [pool.submit(type_those_of, name) for name in names]:
+            done.result()
+
+
+def run_script(machine: Machine, block: Block) -> None:
+    (machine.home / "example.py").write_text(block.text)
+    check(block.place, block.said, machine.run("python example.py"))
+
+
+def run_cell(notebook: Notebook, block: Block) -> list[str]:
+    """Run a block as a cell, compare what it shows, and return the types of what it displays."""
+    # Every engine has said something: then all are at work.
+    stop = all_nodes_spoke if "the stop button" in block.text else None
+    cell = notebook.run(block.text, interrupt_when=stop)
+    check(block.place, block.said, cell.shown)
+    return [kind for data in cell.displays for kind in data]
+
+
+def all_nodes_spoke(shown: str) -> bool:
+    return set(re.findall(r"^\[(\d+) ", shown, re.MULTILINE)) == {"1", "2"}
+
+
+@pytest.mark.timeout(600)
+def test_the_tutorial_does_what_it_says(machines: dict[str, Machine]) -> None:
+    notebook: Notebook | None = None
+    displayed: list[str] = []
+    with ExitStack() as stack:
+        for block in read_blocks(ROOT / "doc/tutorial.md"):
+            if block.kind == "console":
+                type_all(machines, block)
+                if "ipykernel install" in block.text:
+                    notebook = stack.enter_context(open_notebook(machines["laptop"], "pserver"))
+            elif notebook is None:
+                run_script(machines["laptop"], block)
+            else:
+                displayed += run_cell(notebook, block)
+    assert notebook is not None
+    assert "image/png" in displayed
