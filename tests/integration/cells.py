@@ -19,7 +19,7 @@ from tests.machines import DEADLINE, Machine
 class Cell:
     """What a cell has shown so far."""
 
-    #: As a notebook would show it: streams, values, errors, and of other displays the text.
+    #: As a notebook would show it: streams, errors, and of values and displays the text or that it is a picture.
     shown: str = ""
     #: The data that was displayed, by MIME type.
     displays: list[dict[str, Any]] = field(default_factory=list)
@@ -65,7 +65,8 @@ def _take(cell: Cell, kind: str, content: dict[str, Any]) -> None:
         cell.shown += content["text"]
     elif kind in {"execute_result", "display_data"}:
         cell.displays.append(content["data"])
-        cell.shown += content["data"]["text/plain"] + "\n"
+        is_picture = any(form.startswith("image/") for form in content["data"])
+        cell.shown += f"{'(picture)' if is_picture else content['data']['text/plain']}\n"
     elif kind == "error":
         cell.shown += "\n".join(content["traceback"]) + "\n"
     elif kind == "status":
@@ -80,7 +81,9 @@ def open_notebook(machine: Machine, kernel: str) -> Iterator[Notebook]:
     """
     specification = machine.home / ".local/share/jupyter/kernels" / kernel / "kernel.json"
     file = machine.home / "run" / "kernel.json"
-    write_connection_file(str(file), ip=str(machine.home / "run" / "ipc"), transport="ipc", key=b"of the test")
+    write_connection_file(
+        str(file), ip=str(machine.home / "run" / "ipc"), transport="ipc", key=b"of the test"
+    )
     command = [word.format(connection_file=file) for word in json.loads(specification.read_text())["argv"]]
     machine.run(f"{shlex.join(command)} > run/kernel.log 2>&1 &")
     client = BlockingKernelClient(connection_file=str(file))
