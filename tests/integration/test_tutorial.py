@@ -127,3 +127,4 @@ def test_the_tutorial_does_what_it_says(machines: dict[str, Machine]) -> None:
             else:
                 displayed += run_cell(notebook, block)
     assert notebook is not None
+    assert "image/png" in displayed
