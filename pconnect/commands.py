@@ -76,8 +76,8 @@ class Command:
         Seconds that it ran at the node, or ``None`` before its end.
     begun
         Whether it was sent: not to an engine that was gone before.
-    cancel_asked
-        Whether `cancel` was called.
+    cancel_asked, interrupt_asked
+        Whether this client has cancelled or interrupted it.
     is_quiet
         Whether what it prints is kept, but not shown; see `pconnect.quiet`.
     printed
@@ -103,6 +103,7 @@ class Command:
         self.begun = False
         self._ended = False
         self.cancel_asked = False
+        self.interrupt_asked = False
         self._error: ParallelError | None = None
         self._arrived: list[Any] = []
         self._callbacks: list[Callable[[Command], object]] = []

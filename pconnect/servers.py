@@ -192,6 +192,8 @@ class Server(Peer):
             number = max(self.running) if up_to is None else up_to
             self.command.post(Kind.INTERRUPT, number)
             self._interrupted_up_to = number
+            for interrupted in [command for n, command in self.running.items() if n <= number]:
+                interrupted.interrupt_asked = True
         self.command.flush()
 
     def cancel(self, number: int) -> None:
@@ -359,8 +361,9 @@ class Server(Peer):
         # What this client has found, it was told. Members of a collective call may hear of it from each other first.
         is_told = number == self.freed and isinstance(error, DeadlockError | CollectiveError)
         # A network that is closed interrupts what still runs, often the last steps of a command whose values have
-        # all arrived: that is no error anybody should hear of. Who cancels a command knows it already.
-        if not (is_told or (error.is_interrupt and (self.closing or command.cancel_asked))):
+        # all arrived: that is no error anybody should hear of. Who interrupts or cancels a command knows it already.
+        is_known = self.closing or command.cancel_asked or command.interrupt_asked
+        if not (is_told or (error.is_interrupt and is_known)):
             self._unseen.append((command, error, outcome["values_sent"]))
         self.last_error = f"{error.type_name} in {command.source[:60]!r}"
         command.finish(error, outcome["seconds"])

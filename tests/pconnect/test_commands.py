@@ -203,3 +203,15 @@ def test_ctrl_c_says_who_has_not_ended(client: Client) -> None:
         command.result(LIMIT)
     assert "node 1 (host1) has not ended yet" in error.value.__notes__[0]
     far.hear(Kind.INTERRUPT)
+
+
+def test_who_interrupts_knows_it(client: Client) -> None:
+    net, (far, _) = client
+    command = reval("a", net[1])
+    net.mesh.servers[1].interrupt()  # type: ignore[attr-defined]
+    far.say(
+        Kind.DONE, FAILURE | {"type": "KeyboardInterrupt", "bases": ["KeyboardInterrupt"]}, command.number
+    )
+    with pytest.raises(TimeoutError):
+        precv(net[1], timeout=0.05)
+    assert command.exception(LIMIT) is not None
