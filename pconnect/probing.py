@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
+from pconnect.connection import Connection
 from pconnect.deadlocks import (
     IDLE,
     BlockedNode,
@@ -59,10 +60,15 @@ def state_of(mesh: Mesh, command: int, *, has_limit: bool = False, listens: Sequ
         0 if wait is not None and wait.kind == IDLE else command,
         progress.serial,
         wait if wait is None or wait.nodes else None,
-        tuple(-1 if link.is_own or link.error else link.values_sent for link in links),
-        tuple(-1 if link.is_own or link.error else link.values_received for link in links),
+        tuple(link.values_sent if _is_up(link) else -1 for link in links),
+        tuple(link.values_received if _is_up(link) else -1 for link in links),
         tuple(listens),
     )
+
+
+def _is_up(link: Connection) -> bool:
+    """Whether nothing but messages is to be expected of a link: one that is being made may also fail in time."""
+    return not (link.is_own or link.error or link.is_awaited)
 
 
 def _timer_runs() -> bool:
@@ -112,7 +118,6 @@ class Probing:
         self._rounds = Rounds()
         self._serial = -1
         self._due = 0.0
-        self._questions = 0
         for server in servers:
             server.rounds = self._rounds
 
@@ -142,7 +147,7 @@ class Probing:
         listens = [node for node, server in self._servers.items() if server.calls_back]
         state = state_of(self._mesh, 0, listens=listens)
         # Commands and the like are not counted among the messages, so let them count as changes.
-        posted = sum(server.command.values_sent for server in self._servers.values()) - self._questions
+        posted = sum(server.command.values_sent - server.remarks for server in self._servers.values())
         return state._replace(serial=state.serial + posted)
 
     def _ask(self, now: float, own: State) -> None:
@@ -152,10 +157,10 @@ class Probing:
             self._post(node, self._rounds.number, None)
 
     def _post(self, node: int, tag: int, value: object) -> None:
-        channel = self._servers[node].command
-        channel.post(Kind.PROBE, tag, value)
-        self._questions += 1
-        self._mesh.progress.flush(channel)
+        server = self._servers[node]
+        server.remarks += 1
+        server.command.post(Kind.PROBE, tag, value)
+        self._mesh.progress.flush(server.command)
 
     def _conclude(self, own: State) -> DeadlockError | None:
         running = {node: server.running for node, server in self._servers.items()}

@@ -61,6 +61,7 @@ class Server(Peer):
         self.meshed = False
         self.rounds = Rounds()
         self.freed = 0  # number of the last command that was told of a deadlock
+        self.remarks = 0  # messages sent to the supervisor that change nothing there: TAKEN, PROBE
         self.running: dict[int, Command] = {}  # by number
         # Also those that have ended and whose values are still to come; nobody waits for those that are not here.
         self._known: WeakValueDictionary[int, Command] = WeakValueDictionary()
@@ -258,6 +259,7 @@ class Server(Peer):
         """Forget the old engine, after the server has: its values, failures and death."""
         self.data.mesh.progress.discard(self.data)
         self.data.renew()
+        self.rounds.forget(self.node)  # what it was asked it will not answer, see `Rounds`
         self._unseen.clear()
         self._failure = None
         self._cancelled.clear()
@@ -320,6 +322,7 @@ class Server(Peer):
         self._unacknowledged += message.size
         if self._unacknowledged >= _ACKNOWLEDGED_BYTES:
             self._unacknowledged = 0
+            self.remarks += 1
             self.command.post(Kind.TAKEN)
 
     def _take_death(self, how: str, last_output: str) -> None:

@@ -143,8 +143,9 @@ class _Engine:
     def _attend(self, probe: Message) -> DeadlockError | None:
         assert self._mesh is not None  # noqa: S101 - clients probe networks that have been made
         self._progress.attention = None
-        # A thread of the user's may interrupt this one; its own threads the library does not have.
-        has_limit = self._has_limit or len(sys._current_frames()) > 1
+        # A thread of the user's may interrupt this one; the library has none. At the client, a filter or a handler of
+        # the user's may do anything when it gets a note.
+        has_limit = self._has_limit or self._notes.has_left or len(sys._current_frames()) > 1
         said = answer(self._mesh, probe.value, self._command, has_limit=has_limit)
         if isinstance(said, list):
             self._tell(Kind.STATE, said, probe.tag)

@@ -114,6 +114,11 @@ class Notes:
                 self._post(self._take())
                 self._progress.flush(self._supervisor)
 
+    @property
+    def has_left(self) -> bool:
+        """Whether something waits to be sent."""
+        return bool(self._queue)
+
     def _send_left(self) -> None:
         if self._queue:
             self.send()

@@ -15,6 +15,7 @@ from pconnect import (
     bcast,
     precv,
     psend,
+    restart,
     reval,
     select_sockets,
 )
@@ -158,6 +159,39 @@ def test_a_command_may_catch_it_and_go_on(network: MakeNetwork) -> None:
     named(command.result)
     command.result(DEADLINE)
     assert precv(net[1], timeout=DEADLINE) == "DeadlockError"
+    assert_usable(net)
+
+
+def test_an_engine_in_the_place_of_one_that_owed_an_answer(network: MakeNetwork) -> None:
+    net = network(2)
+    reval("while True: pass", net[2])
+    reval("import time\ntime.sleep(4)\npsend('slept', sockets[0])", net[1])
+    assert precv(net[1]) == "slept"  # meanwhile all were asked
+    restart(net[2])
+    reval("precv(sockets[1])", net[2])
+    command = reval("precv(sockets[2])", net[1])
+    assert pairs(named(command.result)) == [
+        (0, "the end of a command", (1,)),
+        (1, "precv", (2,)),
+        (2, "precv", (1,)),
+    ]
+    assert_usable(net)
+
+
+def test_a_child_of_an_engine_that_prints_all_the_time_changes_nothing(network: MakeNetwork) -> None:
+    net = network()
+    source = """
+    import subprocess, sys
+    prints = "import time\\nwhile True: print(2000 * 'x', flush=True); time.sleep(0.01)"
+    child = subprocess.Popen([sys.executable, "-c", prints])
+    try:
+        precv(sockets[0])
+    finally:
+        child.kill()
+        child.wait()
+    """
+    command = reval(source, net[1])
+    assert pairs(named(command.result)) == [(0, "the end of a command", (1,)), (1, "precv", (0,))]
     assert_usable(net)
 
 
