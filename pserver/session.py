@@ -39,8 +39,9 @@ log = logging.getLogger("pserver")
 
 # A command that has sent its result is often still on its last line when the client closes the network.
 _LAST_WORDS = 0.1
-# While so much waits for the client, nothing more is taken from the engine.
-_MAX_UNSENT_BYTES = 2**20
+# While so much waits for the client, nothing more is taken from the engine. That is more than `Output` leaves there: a
+# client that does not take a flood of output keeps no command from beginning and ending.
+_MAX_UNSENT_BYTES = 2**21
 _LIMIT_GRACE = 5.0  # seconds for a command to end after the interrupt at its time limit
 
 
@@ -305,6 +306,8 @@ class _Supervisor:
             self._running = None
             if self._limit is not None and self._limit.passed:
                 self._limit.explain(message.value)
+        elif message.kind is Kind.NOTE:
+            self._output.drain()  # what is printed before a display is shown before it
         elif message.kind is Kind.MESHED and "pid" in message.value:
             self._meshed = True
         self._command.post(message.kind, message.tag, message.value)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pconnect import EngineDiedError, Network, precv, quiet, reval
+from pconnect import Command, EngineDiedError, Network, precv, quiet, reval
 from tests.integration.clients import ClientProcess
 from tests.integration.servers import Server
 from tests.memory import Peak
@@ -135,8 +135,8 @@ def test_engines_do_not_wait_for_a_client_that_computes(server: Server) -> None:
         supervisors = server.sessions(net)
         before = [peak_of(pid) for pid in supervisors]
         finished = server.folder / "finished"
-        source = f"{FLOOD}\nimport pathlib\npathlib.Path({str(finished)!r} + str(sockets.node)).touch()"
-        command = reval(source, net)
+        command = reval(FLOOD, net)
+        reval(f"import pathlib; pathlib.Path({str(finished)!r} + str(sockets.node)).touch()", net)
         deadline = time.monotonic() + LIMIT
         while not all(Path(f"{finished}{node}").exists() for node in (1, 2)):  # and no call of the library
             assert time.monotonic() < deadline
@@ -206,3 +206,22 @@ def test_a_network_survives_a_reader_that_is_gone(
         sys.stdout.close()
     reval("psend('alive', sockets[0])", net)
     assert precv(net[1], timeout=LIMIT) == "alive"
+
+
+def test_what_is_printed_before_a_display_comes_before_it(network: Callable[..., Network]) -> None:
+    net = network()
+    seen: list[str] = []
+
+    class Recorder:
+        max_shown_bytes = None
+
+        def write(self, node: int, host: str, stream: int, text: str, command: Command | None) -> None:  # noqa: ARG002
+            seen.append(text)
+
+    net.mesh.console.sink = Recorder()  # type: ignore[attr-defined]
+    net.mesh.sink = lambda shown: seen.append(f"display {shown.data['text/plain']}\n")  # type: ignore[attr-defined]
+    source = "for i in range(500):\n    print(i)\n    display(i)\n    time.sleep(0.001)"  # all is read at once else
+    reval(f"import time\n{source}", net).result(LIMIT)
+    lines = "".join(seen).splitlines()
+    for number in range(500):
+        assert lines.index(str(number)) < lines.index(f"display {number}")
