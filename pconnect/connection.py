@@ -46,6 +46,10 @@ class Peer:
     def kill(self, up_to: int | None = None) -> None:
         """End what this peer is doing for us by force."""
 
+    def sources(self) -> "list[Connection]":
+        """Return the connections on which what this peer makes for us comes."""
+        return []
+
     @property
     def busy(self) -> bool:
         """Whether this peer runs something, as far as can be known."""
@@ -165,6 +169,11 @@ class Connection:
     def unsent_bytes(self) -> int:
         """How much waits to be sent."""
         return self._queued_bytes - self.sent_bytes
+
+    @property
+    def arriving_bytes(self) -> tuple[int, int]:
+        """How much of the message that is arriving is here, and how large it is; 0 of 0 if there is none."""
+        return self._decoder.arriving_bytes
 
     def fileno(self) -> int:
         """Return the descriptor to poll, or -1."""

@@ -15,6 +15,7 @@ from typing import Protocol, TextIO
 
 from pconnect.commands import Command
 from pconnect.errors import ProtocolError
+from pconnect.gauges import clear_bars
 from pconnect.printed import DROPPED
 
 log = logging.getLogger("pconnect")
@@ -176,6 +177,7 @@ class StandardStreams:
         if out is None or out is self._broken.get(stream):  # a program without a console has none
             return
         try:
+            clear_bars()
             before = self._continue((node, stream), out)
             prefix = _prefix(node, host, stream, in_colour=_shows_colours(out))
             _put(out, with_prefix(text, prefix, before))

@@ -8,6 +8,7 @@ from pconnect.connection import Connection
 from pconnect.deadlocks import Wait
 from pconnect.errors import ConfigurationError, ProtocolError
 from pconnect.frames import Kind
+from pconnect.gauges import receiving, sending
 from pconnect.network import Mesh, Network
 from pconnect.protocol import encode_message
 from srp_tools.waiting import deadline_after
@@ -77,6 +78,7 @@ def psend(value: object, connections: Connections, *, tag: int = 0, timeout: flo
                     lambda: not any(target.wants_to_write for target in targets),
                     deadline_after(timeout),
                     lambda: f"room to send to {names(targets)}",
+                    gauge=lambda: sending(targets, len(targets) * sum(map(len, buffers))),
                 )
     finally:
         for target in targets:
@@ -163,6 +165,7 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
                 deadline_after(timeout),
                 lambda: f"a value from {names(targets)}",
                 lambda: Wait("precv", (target.node,), tag=tag),
+                gauge=lambda: receiving([target]),
             )
     try:
         return target.take_value(tag)

@@ -6,6 +6,7 @@ what arrives is taken in. So two nodes that send to each other first, or a ring 
 All of it happens inside `Progress.shielded`, see `pconnect.shield`.
 """
 
+import contextlib
 import math
 import selectors
 import time
@@ -16,6 +17,7 @@ from pconnect.background import Background
 from pconnect.connection import Connection
 from pconnect.deadlocks import Wait
 from pconnect.errors import ParallelError
+from pconnect.gauges import GaugeMaker, Meter
 from pconnect.shield import Shield
 from srp_tools.waiting import remaining
 
@@ -107,6 +109,7 @@ class Progress:
         deadline: float,
         what: str | Callable[[], str],
         wait: Callable[[], Wait] | None = None,
+        gauge: GaugeMaker | None = None,
     ) -> None:
         """Serve all connections until `condition` holds.
 
@@ -120,6 +123,8 @@ class Progress:
             What is waited for, for the error; or a function that tells.
         wait
             Tells whose messages alone can end the wait, apart from the deadline, so that a deadlock can be found.
+        gauge
+            Tells how far the wait is, for a progress bar if it takes long; see `pconnect.gauges`.
 
         Raises
         ------
@@ -136,20 +141,35 @@ class Progress:
             outer, self.wait = self.wait, wait if deadline == math.inf else None
             self.serial += 1
             try:
-                while True:
-                    if self.attention is not None and (error := self.attention()) is not None:
-                        raise error
-                    left = remaining(deadline)
-                    if left == 0:
-                        raise TimeoutError(
-                            f"time limit passed while waiting for {what() if callable(what) else what}"
-                        )
-                    self.poll(_LONGEST_SLEEP if left is None else min(left, _LONGEST_SLEEP))
-                    if condition():
-                        return
+                with Meter(gauge) if gauge is not None else contextlib.nullcontext() as meter:
+                    self._wait(condition, deadline, what, meter)
             finally:
                 self.wait = outer
                 self.serial += 1
+
+    def _wait(
+        self,
+        condition: Callable[[], bool],
+        deadline: float,
+        what: str | Callable[[], str],
+        meter: Meter | None,
+    ) -> None:
+        """Do what `run_until` is for, once the condition did not hold."""
+        while True:
+            if self.attention is not None and (error := self.attention()) is not None:
+                raise error
+            left = remaining(deadline)
+            if left == 0:
+                raise TimeoutError(
+                    f"time limit passed while waiting for {what() if callable(what) else what}"
+                )
+            sleep = _LONGEST_SLEEP if left is None else min(left, _LONGEST_SLEEP)
+            if meter is not None:
+                meter.look()
+                sleep = min(sleep, meter.longest_sleep)
+            self.poll(sleep)
+            if condition():
+                return
 
     def catch_up(self) -> None:
         """Look at what has happened, if that was not done for a while; never waits.

@@ -148,6 +148,16 @@ class Decoder:
         """Whether the header of a message has been read, and the message is not complete."""
         return self._header is not None
 
+    @property
+    def arriving_bytes(self) -> tuple[int, int]:
+        """How much of a message whose header has been read is here, and how large it is; 0 of 0 between messages."""
+        if self._header is None:
+            return 0, 0
+        total = self._header.head_bytes + self._header.payload_bytes
+        if self._incoming is None:
+            return 0, total
+        return total - sum(map(len, self._targets)), total
+
     def get_buffer(self) -> memoryview:
         """Return the memory that the next bytes are to be read into; never empty."""
         self._direct = (

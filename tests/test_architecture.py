@@ -24,13 +24,18 @@ HOMES = {
         "pserver/workspace.py",
         *(path.as_posix() for path in SOURCES if path.match("pserver/demo*.py")),
     },
+    "tqdm": {"pconnect/gauges.py"},
     # Packages that may be missing: nothing but `optional_types` imports these modules.
     "scipy": {"pconnect/sparse_types.py"},
     "pyarrow": {"pconnect/arrow_types.py", "pconnect/pandas_types.py"},
     "pandas": {"pconnect/pandas_types.py"},
     # The backend that an engine's user finds by its name; nobody else imports it before he has imported matplotlib.
     "matplotlib": {"pserver/figures.py", "pserver/demo_picture.py"},
-    "IPython": {"pconnect/notes.py"},  # only where it runs already
+    "IPython": {
+        "pconnect/notes.py",  # only where it runs already
+        "pconnect/magics.py",  # these two only where it has loaded the extension
+        "pconnect/completion.py",
+    },
     "threading": {
         "pserver/notes.py",  # the user's code may have threads, whose notes are queued; starts none
         "pconnect/shield.py",  # asks whether it is the main thread, which gets the signals; starts none
