@@ -11,9 +11,11 @@ from pconnect.connection import LIBRARY_TAGS, Connection
 from pconnect.errors import ConfigurationError, UnsupportedValueError
 from pconnect.frames import Kind
 from pconnect.functions import describe, pack_call, unpack_value
+from pconnect.gauges import Meter, sending
 from pconnect.network import Mesh
 from pconnect.primitives import Connections, resolve
 from pconnect.protocol import Unfinished, encode_message
+from pconnect.shown import Shown
 
 # Arguments that a busy engine does not take at once are copied, so that the caller need not wait for it: after so many
 # seconds in which nothing moved.
@@ -25,16 +27,26 @@ def run(
     connections: Connections,
     *,
     wants_value: bool = False,
+    as_display: bool = False,
     allow_pickle: bool = False,
     time_limit: float | None = None,
 ) -> Any:
-    """Send source text; return a `Command` for a single connection, else `Commands`."""
+    """Send source text; return a `Command` for a single connection, else `Commands`.
+
+    With `as_display` the result is not the value of a last expression but how it is shown, a `Shown`.
+    """
     mesh, nodes = _servers(connections)
     if not isinstance(source, str):
         raise ConfigurationError(f"a command is source text, not {type(source).__name__}")
     source = textwrap.dedent(source)
     commands = mesh.new_commands(source, nodes)
     options = _options(commands, wants_value=wants_value, allow_pickle=allow_pickle, time_limit=time_limit)
+    if as_display:
+        options |= {"value": True, "display": True}
+        for command in commands:
+            command.read_value = lambda arrived: Shown.read(
+                unpack_value(_finished(arrived), allow_pickle=False)
+            )
     mesh.send(commands, options)
     return _as_asked(commands, connections, source)
 
@@ -96,8 +108,7 @@ def _options(
         options["value"] = True
 
         def read(arrived: Any) -> Any:
-            plain = arrived.finish() if type(arrived) is Unfinished else arrived
-            return unpack_value(plain, allow_pickle=allow_pickle)
+            return unpack_value(_finished(arrived), allow_pickle=allow_pickle)
 
         for command in commands:
             command.read_value = read
@@ -106,6 +117,10 @@ def _options(
     if time_limit is not None:
         options["seconds"] = float(time_limit)
     return options
+
+
+def _finished(arrived: Any) -> Any:
+    return arrived.finish() if type(arrived) is Unfinished else arrived
 
 
 def _encode_call(
@@ -133,11 +148,14 @@ def _send_arguments(
                 connection.post_encoded(buffers)
                 progress.flush(connection)
             left, moved = sum(connection.unsent_bytes for connection in connections), time.monotonic()
-            while left and time.monotonic() - moved < _STANDSTILL:
-                progress.poll(_STANDSTILL)
-                before, left = left, sum(connection.unsent_bytes for connection in connections)
-                if left < before:
-                    moved = time.monotonic()
+            total = len(connections) * sum(map(len, buffers))
+            with Meter(lambda: sending(connections, total)) as meter:
+                while left and time.monotonic() - moved < _STANDSTILL:
+                    meter.look()
+                    progress.poll(_STANDSTILL)
+                    before, left = left, sum(connection.unsent_bytes for connection in connections)
+                    if left < before:
+                        moved = time.monotonic()
     finally:
         for connection in connections:
             if connection.has_unsent:

@@ -52,6 +52,10 @@ class ClientMesh(Mesh):
         self.console = Console()
         for server in servers:
             server.console = self.console
+        #: Returns what a front end wants to know later of where a command was made; see `Command.origin`.
+        self.note_origin: Callable[[], object] = lambda: None
+        #: Called when the network was closed.
+        self.after_close: Callable[[], object] = lambda: None
         self._last_number = 0
         progress.attention = Probing(self, servers).look
         self.sink: Callable[[Display], object] = show
@@ -71,6 +75,7 @@ class ClientMesh(Mesh):
         ]
         for command in commands:
             command.is_quiet = command.node in self.console.quieted
+            command.origin = self.note_origin()
         for command in commands[1:]:
             command.seen = commands[0].seen
         return commands
@@ -110,7 +115,8 @@ class ClientMesh(Mesh):
                     "facts",
                 )
             if tag in server.answers:
-                answers[server.node] = server.answers.pop(tag), time.perf_counter() - begin
+                server.live = server.answers.pop(tag)
+                answers[server.node] = server.live, time.perf_counter() - begin
         return answers
 
     def close(self, timeout: float) -> list[int]:
@@ -133,6 +139,7 @@ class ClientMesh(Mesh):
             self.progress.close()
             for server in servers:
                 server.lose_commands(ConnectionLostError("the network was closed"))
+            self.after_close()
         for server in servers:
             server.report_unseen()
         return [server.node for server in servers if server.closed_by_force is not False]

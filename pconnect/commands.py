@@ -10,9 +10,11 @@ from pconnect.asynchronous import in_loop
 from pconnect.connection import Peer
 from pconnect.deadlocks import COMMAND_END, Wait
 from pconnect.errors import ParallelError, RemoteError
+from pconnect.gauges import Gauge, counting, receiving
 from pconnect.printed import Printed
 from pconnect.progress import Progress
 from pconnect.remote_errors import cancelled
+from pconnect.summaries import as_html, of_commands
 from srp_tools.waiting import deadline_after
 
 # After Ctrl-C so long, in seconds, one waits for the interrupted commands to end, so that their last words are shown
@@ -70,6 +72,8 @@ class Command:
         Where it runs.
     number
         Its number in the network; commands for several nodes share one.
+    made
+        When it was made, in seconds since 1970.
     started, finished
         Seconds since 1970, by the client's clock; ``None`` before its end.
     duration
@@ -78,6 +82,8 @@ class Command:
         Whether it was sent: not to an engine that was gone before.
     cancel_asked, interrupt_asked
         Whether this client has cancelled or interrupted it.
+    origin
+        What the front end noted when it was made, such as the notebook's cell; ``None`` without one.
     is_quiet
         Whether what it prints is kept, but not shown; see `pconnect.quiet`.
     printed
@@ -97,6 +103,8 @@ class Command:
         #: Makes the value from what arrives; ``None`` if no value is to come.
         self.read_value: Callable[[Any], Any] | None = None
         self.is_quiet = False
+        self.origin: Any = None
+        self.made = time.time()
         self.printed = {1: Printed(), 2: Printed()}
         self._peer = peer
         self._progress = progress
@@ -130,6 +138,19 @@ class Command:
     def stderr(self) -> str:
         """The same for standard error."""
         return self.printed[2].text()
+
+    def _repr_html_(self) -> str:
+        return as_html(repr(self), of_commands([self]))
+
+    @property
+    def known_error(self) -> ParallelError | None:
+        """The error that `result` would raise, as far as is known; unlike by `exception`, it is not taken as seen."""
+        return self._error
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has ended, as far as is known; unlike `done`, this looks for no news."""
+        return self._is_done
 
     @property
     def _is_done(self) -> bool:
@@ -198,6 +219,7 @@ class Command:
                     deadline_after(timeout),
                     f"the end of {self!r}",
                     lambda: Wait(COMMAND_END, (self.node,)),
+                    gauge=lambda: receiving(self._peer.sources()),
                 )
 
     def cancel(self) -> bool:
@@ -289,6 +311,9 @@ class Commands(Sequence[Command]):
         state = "running" if running else "failed" if failed else "done"
         return f"<command {self.source[:40]!r} at nodes {list(self.nodes)}, {state}>"
 
+    def _repr_html_(self) -> str:
+        return as_html(repr(self), of_commands(self))
+
     def __len__(self) -> int:
         return len(self._commands)
 
@@ -356,7 +381,13 @@ class Commands(Sequence[Command]):
                     deadline_after(timeout),
                     f"the end of {self!r}",
                     lambda: Wait(COMMAND_END, tuple(c.node for c in waiting if not c._is_done), every=True),
+                    gauge=self._gauge,
                 )
+
+    def _gauge(self) -> Gauge | None:
+        """Return how far the wait is: in bytes while much arrives, else in nodes."""
+        sources = [source for command in self for source in command._peer.sources()]
+        return receiving(sources) or counting("waiting", self)
 
     def cancel(self) -> bool:
         """Cancel it at all nodes, see `Command.cancel`; return whether it was still under way at any."""

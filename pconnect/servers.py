@@ -46,6 +46,8 @@ class Server(Peer):
         What it told when the network was made.
     rounds
         Takes its answers to the search for deadlocks.
+    live
+        What it told when it was asked last.
     console
         Takes what its engine prints; the network's, once there is one.
     """
@@ -58,6 +60,7 @@ class Server(Peer):
         self.address = address
         self.cmd_port = cmd_port
         self.facts: dict[str, Any] = {}
+        self.live: dict[str, Any] = {}
         self.meshed = False
         self.rounds = Rounds()
         self.freed = 0  # number of the last command that was told of a deadlock
@@ -216,6 +219,10 @@ class Server(Peer):
             self.command.post(Kind.KILL)
             self.command.flush()
 
+    def sources(self) -> list[Connection]:
+        """Return the connection on which values come."""
+        return [self.data]
+
     def settle(self, deadline: float) -> str:
         """Wait for the end of the commands that were interrupted; return the words for the node if they do not end."""
         progress, up_to = self.data.mesh.progress, self._interrupted_up_to
@@ -301,7 +308,7 @@ class Server(Peer):
             case Kind.NOTE:
                 self._take_note(message.tag, message.value)
             case Kind.MESHED:
-                self.facts, self.meshed = message.value, True
+                self.facts, self.meshed, self.live = message.value, True, {}
             case Kind.RESTART:
                 self.restart_answers[message.tag] = message.value
             case Kind.FACTS:

@@ -22,6 +22,7 @@ from pconnect.network import Network
 from pconnect.primitives import Connections, resolve
 from pconnect.restarts import restart
 from pconnect.servers import Server
+from pconnect.summaries import as_html, of_nodes
 from pconnect.tables import Table
 from pconnect.versions import Versions, versions
 
@@ -341,6 +342,9 @@ class View(Generic[Sent]):
 class ClientConnection(View[Command], Connection):
     """One node of a network, as the client has it: ``net[2]``."""
 
+    def _repr_html_(self) -> str:
+        return as_html(repr(self), of_nodes([self]))
+
 
 class ClientNetwork(View[Commands], Network):
     """The network that `pconnect` returns, or a part of it."""
@@ -366,6 +370,13 @@ class ClientNetwork(View[Commands], Network):
                 f"no node is at host {index!r} (there are: {known}); the value of a name is pull({index!r})"
             )
         return self.mesh.connections[chosen[0]] if len(chosen) == 1 else type(self)(self.mesh, chosen)
+
+    def _repr_html_(self) -> str:
+        return as_html(repr(self).split("\n", 1)[0], of_nodes(list(self)))
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """Return what may stand in brackets after the network, for IPython."""
+        return list(dict.fromkeys(node.host for node in self if not node.is_own))
 
 
 def _is_called(host: str, name: str) -> bool:

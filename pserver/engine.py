@@ -37,6 +37,7 @@ from pconnect.progress import Progress
 from pconnect.protocol import Message, Role
 from pconnect.versions import own_versions
 from pserver import no_input, synced_code
+from pserver.bundles import make_bundle
 from pserver.mesh import Links, Setup
 from pserver.notes import Hooks, Notes
 from pserver.workspace import Workspace, describe
@@ -234,6 +235,8 @@ class _Engine:
             value = self._workspace.run(source, number, wants_value=True)
         if not options.get("value"):
             return
+        if options.get("display") and value is not None:
+            value = list(make_bundle(value))
         try:
             psend([False, value], self._client, tag=tag)
         except UnsupportedValueError as error:
