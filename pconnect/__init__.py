@@ -6,7 +6,7 @@ of a network; `sclose` ends it all. `local_network` needs no second machine.
 """
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pconnect.client import pconnect
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
         UnreadableValueError,
         UnsupportedValueError,
     )
-    from pconnect.local import local_network
+    from pconnect.gauges import progress_bars
+    from pconnect.local import local_network, start_local_network
     from pconnect.network import Network
     from pconnect.primitives import precv, psend, select_sockets
     from pconnect.registered_types import register_type
@@ -71,6 +72,7 @@ __all__ = [
     "network_get_info",
     "pconnect",
     "precv",
+    "progress_bars",
     "psend",
     "quiet",
     "reduce",
@@ -81,6 +83,7 @@ __all__ = [
     "scatter",
     "sclose",
     "select_sockets",
+    "start_local_network",
 ]
 
 _HOMES = {
@@ -96,7 +99,9 @@ _HOMES = {
     "Command": "commands",
     "Commands": "commands",
     "Connection": "connection",
+    "progress_bars": "gauges",
     "local_network": "local",
+    "start_local_network": "local",
     "Network": "network",
     "precv": "primitives",
     "psend": "primitives",
@@ -120,6 +125,16 @@ def __getattr__(name: str) -> object:
     value: object = getattr(home, name)
     globals()[name] = value
     return value
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Do what ``%load_ext pconnect`` is for; see `pconnect.magics`."""
+    importlib.import_module("pconnect.magics").load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Do what ``%unload_ext pconnect`` is for."""
+    importlib.import_module("pconnect.magics").unload(shell)
 
 
 def __dir__() -> list[str]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pconnect import codec, versions
+from pconnect import codec, networks, versions
 from pconnect.client_mesh import ClientMesh
 from pconnect.connection import Connection
 from pconnect.dial import DEFAULT_PEER_TIMEOUT, bound_buffers, connect_first, expect_hello
@@ -283,6 +283,7 @@ def _mesh(plan: _Plan, servers: list[Server], deadline: float) -> ClientNetwork:
     own = ClientConnection(0, "client", None)
     mesh = ClientMesh(plan.network_id, servers, progress, plan.limits, own)
     mesh.invitation = invitation
+    networks.register(mesh)
     return ClientNetwork(mesh)
 
 

@@ -73,6 +73,41 @@ def local_network(n: int = 2, *, timeout: float = 30.0, **options: Any) -> Itera
                 yield network
 
 
+def start_local_network(n: int = 2, *, timeout: float = 30.0, **options: Any) -> ClientNetwork:
+    """Start a private server and connect `n` nodes of it like `local_network`, for a notebook or a prompt.
+
+    The server ends when the network is closed, or with this process.
+
+    Parameters
+    ----------
+    n, timeout, **options
+        As of `local_network`.
+
+    Returns
+    -------
+    Network
+        As from `pconnect`.
+
+    Raises
+    ------
+    ConfigurationError
+        The server could not be started; the text has its reason.
+
+    Examples
+    --------
+    >>> from pconnect import start_local_network
+    >>> net = start_local_network(2)
+    >>> net.eval("sockets.node").result()
+    [1, 2]
+    >>> net.close()
+    []
+    """
+    with contextlib.ExitStack() as stack:
+        network = stack.enter_context(local_network(n, timeout=timeout, **options))
+        network.mesh.after_close = stack.pop_all().close  # type: ignore[attr-defined]
+    return network
+
+
 @contextlib.contextmanager
 def _private_server(folder: Path, deadline: float) -> Iterator[int]:
     """Run a daemon as a child that ends when we close our end of a socket; give its command port."""

@@ -2,7 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from pconnect import ConfigurationError, ConnectionLostError, local_network, network_get_info, precv, reval
+from pconnect import (
+    ConfigurationError,
+    ConnectionLostError,
+    local_network,
+    network_get_info,
+    precv,
+    reval,
+    start_local_network,
+)
 from tests.integration.servers import wait_gone
 
 
@@ -20,6 +28,16 @@ def test_closing_it_oneself_is_no_error() -> None:
         net.close()
         with pytest.raises(ConnectionLostError):
             reval("x", net)
+
+
+def test_without_a_block_it_ends_when_it_is_closed() -> None:
+    net = start_local_network(1)
+    parent = "__import__('os').getppid()"  # of the engine; it ends with the server
+    pids = [network_get_info(net)[1]["pid"], net.eval(parent).result(20)[0]]  # type: ignore[index]
+    assert net.close() == []
+    wait_gone(*pids)
+    with pytest.raises(ConfigurationError, match="at least one engine"):
+        start_local_network(0)
 
 
 def test_options_are_those_of_pconnect() -> None:
