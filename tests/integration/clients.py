@@ -70,6 +70,11 @@ class ClientProcess:
 
     def interrupt_while_waiting(self) -> None:
         """Press Ctrl-C as soon as the client sleeps in the loop of its network."""
-        call = Path(f"/proc/{self.process.pid}/syscall")
-        wait_until(lambda: call.read_text().split()[0] in EPOLL_CALLS, "the client's sleep")
+        wait_asleep(self.process.pid)
         self.process.send_signal(signal.SIGINT)
+
+
+def wait_asleep(pid: int) -> None:
+    """Wait until the main thread of a client sleeps in the loop of its network."""
+    call = Path(f"/proc/{pid}/syscall")
+    wait_until(lambda: call.read_text().split()[0] in EPOLL_CALLS, "the client's sleep")

@@ -1,0 +1,223 @@
+"""A real kernel of Jupyter: what a notebook shows, in which cell, and how it is interrupted."""
+
+import base64
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+
+from tests.integration.kernels import DEADLINE, Kernel, Run, kernel_files, run_kernel
+from tests.integration.servers import Server
+
+DOCUMENTS = Path(__file__).parent.parent.parent / "doc"
+# What a machine with much else to do may take instead of a second.
+SOON = 10.0
+
+
+@pytest.fixture(scope="module")
+def kernel(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    with run_kernel(tmp_path_factory.mktemp("kernel"), server) as kernel:
+        kernel.well(f"%load_ext pconnect\nfrom pconnect import *\nhosts = [{server.host!r}] * 2")
+        yield kernel
+
+
+@pytest.fixture
+def notebook(kernel: Kernel) -> Iterator[Kernel]:
+    """A kernel with a network of two engines, `net`, that were not used yet."""
+    kernel.well("net = pconnect(hosts)")
+    yield kernel
+    kernel.well("net.close()")
+
+
+def test_a_cell_runs_at_all_engines_and_shows_their_values(notebook: Kernel, server: Server) -> None:
+    run = notebook.well("%%px\nprint('working')\nx = np.arange(3) * sockets.node\nx")
+    lines = run.stdout.splitlines()
+    assert lines[-2:] == [
+        f"Out[1 {server.host}]: array([0, 1, 2])",
+        f"Out[2 {server.host}]: array([0, 2, 4])",
+    ]
+    assert sorted(lines[:-2]) == [f"[1 {server.host}] working", f"[2 {server.host}] working"]
+    assert run.error == ""
+    run = notebook.well("%%px --targets 2 -o both\nprint('only', sockets.node)")
+    assert run.stdout == f"[2 {server.host}] only 2\n"
+    assert notebook.well("both.nodes").displays[0]["text/plain"] == "(2,)"
+
+
+def test_output_of_the_background_goes_to_the_cell_that_began_it(notebook: Kernel, server: Server) -> None:
+    first = notebook.well(
+        "%%px --noblock --targets 1\nimport time\nfor k in range(3):\n    print('step', k)\n    precv(sockets[0])"
+    )
+    notebook.wait(lambda: "step 0" in first.stdout, "output while the kernel is idle")
+    second = notebook.well(
+        "psend(None, net[1]); print('mine'); import time; time.sleep(0.3); net[2].eval('7').result()"
+    )
+    notebook.wait(lambda: "step 1" in first.stdout, "output after another cell")
+    third = notebook.well("psend(None, net[1]); psend(None, net[1]); net[1].eval('1').result()")
+    notebook.wait(lambda: "step 2" in first.stdout, "the last output")
+    assert first.stdout == "".join(f"[1 {server.host}] step {k}\n" for k in range(3))
+    assert second.stdout == "mine\n"
+    assert third.stdout == ""
+
+
+def test_top_level_await(notebook: Kernel) -> None:
+    run = notebook.well("await net.eval('print(\"from there\"); sockets.node')")
+    assert run.displays == [{"text/plain": "[1, 2]"}]
+    assert run.stdout.count("from there") == 2
+
+
+def test_an_error_has_the_remote_source_and_nothing_of_ours(notebook: Kernel, server: Server) -> None:
+    run = notebook.run("%%px\ndef half(x):\n    return x / 0\n\nhalf(1)")
+    assert "ZeroDivisionError" in run.error
+    assert f"at nodes 1 and 2 ({server.host})" in run.error
+    assert "    return x / 0\n" in run.error
+    assert "pconnect/" not in run.error
+    run = notebook.run("def ask():\n    return net[2].eval('half(2)').result()\n\nask()")
+    assert "line 4" in run.error and "in ask" in run.error
+    assert f"at node 2 ({server.host})" in run.error
+    assert "pconnect/" not in run.error
+
+
+def test_other_errors_are_shown_as_ever(notebook: Kernel) -> None:
+    assert "ZeroDivisionError" in notebook.run("1 / 0").error
+    # IPython prints the traceback of a group to standard error.
+    assert (
+        "sub-exception" in notebook.run("raise ExceptionGroup('a group', [ValueError('of the user')])").stderr
+    )
+
+
+def begin(notebook: Kernel, body: str, targets: str = "all") -> Run:
+    """Begin a cell whose engines are at work, and wait until they are."""
+    count = 1 if targets != "all" else 2
+    run = notebook.start(f"%%px --targets {targets}\nimport time\nprint('begun')\n{body}")
+    notebook.wait(lambda: run.stdout.count("begun") == count, "the beginning")
+    return run
+
+
+@pytest.mark.parametrize("body", ["while True: pass", "time.sleep(1e6)"])
+def test_interrupt(notebook: Kernel, body: str) -> None:
+    run = begin(notebook, body)
+    seconds = notebook.interrupt(run)
+    print(f"interrupt of {body!r}: {seconds:.2f} s")
+    assert seconds < SOON
+    assert "KeyboardInterrupt" in run.error
+    assert notebook.well("net.eval('sockets.node').result()").displays == [{"text/plain": "[1, 2]"}]
+
+
+def test_interrupt_of_an_awaited_command(notebook: Kernel) -> None:
+    run = notebook.start("await net.eval('''\nprint('begun')\nwhile True: pass\n''')")
+    notebook.wait(lambda: run.stdout.count("begun") == 2, "the beginning")
+    seconds = notebook.interrupt(run)
+    print(f"interrupt of await: {seconds:.2f} s")
+    assert seconds < SOON
+    assert notebook.well("net.eval('sockets.node').result(30)").displays == [{"text/plain": "[1, 2]"}]
+
+
+def test_interrupt_of_what_does_not_hear_it_and_the_second_time(notebook: Kernel) -> None:
+    # Integers are multiplied by numpy itself, in half a minute and with one thread.
+    notebook.well("%px a = np.arange(3000**2).reshape(3000, 3000)")
+    run = begin(notebook, "a @ a", targets="1")
+    seconds = notebook.interrupt(run)
+    print(f"interrupt of numpy: {seconds:.2f} s")
+    assert seconds < SOON
+    assert "has not ended yet: Ctrl-C once more" in run.error
+    again = notebook.start("%pxresult")
+    notebook.wait(lambda: any(m["msg_type"] == "execute_input" for m in again.messages), "its beginning")
+    seconds = notebook.interrupt(again)
+    print(f"second interrupt of numpy: {seconds:.2f} s")
+    assert seconds < SOON
+    died = notebook.run("net[1].eval('1').result(60)")
+    assert "EngineDiedError" in died.error and "SIGKILL" in died.error
+    assert notebook.well("net[2].eval('2').result(60)").displays == [{"text/plain": "2"}]
+
+
+def test_kill_and_restart(notebook: Kernel) -> None:
+    notebook.well("%px x = 1")
+    died = notebook.run("net[1].kill()\nnet[1].eval('1').result(60)")
+    assert "EngineDiedError" in died.error
+    run = notebook.well("restart(net[1])\nnet.eval(\"'x' in globals()\").result(60)")
+    assert run.displays == [{"text/plain": "[False, True]"}]
+    assert notebook.well("%px sockets.node").stdout.count("Out[") == 2
+
+
+def test_a_figure_of_an_engine_is_shown_in_the_cell(notebook: Kernel) -> None:
+    run = notebook.well(
+        "%%px --noblock --targets 1\nimport matplotlib.pyplot as plt\nprecv(sockets[0])\nplt.plot([1, 2])\nplt.show()"
+    )
+    notebook.well("psend(None, net[1])")
+    notebook.wait(lambda: len(run.displays) == 1, "the figure")
+    assert base64.b64decode(run.displays[0]["image/png"]).startswith(b"\x89PNG")
+
+
+def test_a_long_wait_has_a_progress_bar(notebook: Kernel) -> None:
+    run = notebook.well("%%px --progress-after 0\nimport time\ntime.sleep(sockets.node - 0.5)")
+    assert "waiting" in run.stderr and "/2" in run.stderr
+    run = notebook.well("%%px --progress-after -1\nimport time\ntime.sleep(0.5)")
+    assert run.stderr == ""
+
+
+def test_names_of_the_engine_complete(notebook: Kernel) -> None:
+    notebook.well("%px temperature = 3")
+
+    def complete(cell: str) -> list[str]:
+        reply = notebook.client.complete(cell, reply=True, timeout=60)
+        matches: list[str] = reply["content"]["matches"]
+        return matches
+
+    assert "temperature" in complete("%px temper")
+    assert "temperature.real" in complete("%%px\ny = temperature.re")
+    assert complete("y = temper") == []
+    notebook.well("busy = net.eval('precv(sockets[0])')")
+    assert complete("%px temper") == []
+    notebook.well("psend(None, net); busy.result()")
+    assert (
+        notebook.well("net._ipython_key_completions_()").displays[0]["text/plain"].startswith("['127.0.0.1")
+    )
+
+
+def test_autopx(notebook: Kernel) -> None:
+    notebook.well("%autopx")
+    assert notebook.well("here = sockets.node\nhere").stdout.count("Out[") == 2
+    notebook.well("%autopx")
+    assert "NameError" in notebook.run("here").error
+
+
+def test_tables(notebook: Kernel, server: Server) -> None:
+    for shown in ("net", "net[1]", "net.eval('1')", "net[1].eval('1')"):
+        assert server.host in notebook.well(shown).displays[0]["text/html"]
+
+
+def test_the_notebook_of_the_documentation_runs(server: Server, tmp_path: Path) -> None:
+    notebook = nbformat.read(DOCUMENTS / "notebook.ipynb", 4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "it is kept without outputs"
+    with kernel_files(tmp_path, server) as (environment, settings):
+        manager = AsyncKernelManager(**settings)
+        manager.kernel_spec_manager.kernel_dirs = [str(tmp_path / "kernels")]
+        runner = NotebookClient(notebook, km=manager, timeout=DEADLINE)
+        runner.execute(env=environment, cwd=str(tmp_path))
+    text = "\n".join(told(cell) for cell in notebook.cells if cell.cell_type == "code")
+    for words in (
+        "this node",
+        "Out[2 127.0.0.1",
+        "array([10., 11., 14., 19., 26., 35.])",
+        "3.14",
+        "image/png",
+        "LinAlgError at node 1",
+        "still here",
+        "meanwhile, here",
+        "False",
+    ):
+        assert words in text, text
+
+
+def told(cell: Any) -> str:
+    """Return all that a cell shows, and the types of what is no text."""
+    words = []
+    for output in cell.outputs:
+        words += [output.get("text", ""), "\n".join(output.get("traceback", []))]
+        words += [item if kind.startswith("text/") else kind for kind, item in output.get("data", {}).items()]
+    return re.sub(r"\x1b\[[\d;]*m", "", "\n".join(words))
