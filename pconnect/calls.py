@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pconnect.client_mesh import ClientMesh
-from pconnect.commands import Command, Commands, interrupting
+from pconnect.commands import Command, Commands
 from pconnect.connection import LIBRARY_TAGS, Connection
 from pconnect.errors import ConfigurationError, UnsupportedValueError
 from pconnect.frames import Kind
 from pconnect.functions import describe, pack_call, unpack_value
 from pconnect.gauges import Meter, sending
+from pconnect.interrupts import interrupting
 from pconnect.network import Mesh
 from pconnect.primitives import Connections, resolve
 from pconnect.protocol import Unfinished, encode_message

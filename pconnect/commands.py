@@ -1,6 +1,5 @@
 """Commands under way: the futures that `reval` and the verbs of a network return."""
 
-import contextlib
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,44 +10,12 @@ from pconnect.connection import Peer
 from pconnect.deadlocks import COMMAND_END, Wait
 from pconnect.errors import ParallelError, RemoteError
 from pconnect.gauges import Gauge, counting, receiving
+from pconnect.interrupts import interrupting
 from pconnect.printed import Printed
 from pconnect.progress import Progress
 from pconnect.remote_errors import cancelled
 from pconnect.summaries import as_html, of_commands
 from srp_tools.waiting import deadline_after
-
-# After Ctrl-C so long, in seconds, one waits for the interrupted commands to end, so that their last words are shown
-# where they belong. Most take some milliseconds; a long call of C code does not hear of it before it returns.
-_INTERRUPT_GRACE = 0.7
-
-
-class interrupting(contextlib.AbstractContextManager[None]):  # noqa: N801 - used as a function is
-    """Pass Ctrl-C, raised inside, on to the peers that were waited for, and wait a moment for what they say to it.
-
-    A second Ctrl-C in that moment, or while the same commands are waited for again, kills the engines.
-    """
-
-    def __init__(self, peers: Sequence[Peer], number: int | None = None) -> None:
-        self._peers = peers
-        self._number = number
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
-        if kind is None or not issubclass(kind, KeyboardInterrupt):
-            return
-        try:
-            for peer in self._peers:
-                peer.interrupt(self._number)
-            deadline = deadline_after(_INTERRUPT_GRACE)
-            busy = [words for peer in self._peers if (words := peer.settle(deadline))]
-        except KeyboardInterrupt:
-            for peer in self._peers:
-                peer.kill(self._number)
-            raise
-        if busy and error is not None:
-            error.add_note(
-                f"{' and '.join(busy)} has not ended yet: Ctrl-C once more while it is waited for, or kill() of the "
-                "node, ends its engine"
-            )
 
 
 @dataclass

@@ -21,11 +21,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from pconnect.commands import interrupting
 from pconnect.connection import Connection
 from pconnect.deadlocks import Wait
 from pconnect.errors import CollectiveError, ConfigurationError, ProtocolError, UnsupportedValueError
 from pconnect.frames import Kind
+from pconnect.interrupts import interrupting
 from pconnect.network import Mesh, Network
 from pconnect.parts import Key, Notice, Step
 from pconnect.primitives import names

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pconnect.commands import interrupting
 from pconnect.connection import Connection
 from pconnect.deadlocks import Wait
 from pconnect.errors import ConfigurationError, ProtocolError
 from pconnect.frames import Kind
 from pconnect.gauges import receiving, sending
+from pconnect.interrupts import interrupting
 from pconnect.network import Mesh, Network
 from pconnect.protocol import encode_message
 from srp_tools.waiting import deadline_after

@@ -5,8 +5,6 @@ order of the nodes; a single node with the one value.
 """
 
 import importlib.util
-import itertools
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
@@ -19,6 +17,7 @@ from pconnect.commands import Command, Commands
 from pconnect.connection import Connection
 from pconnect.errors import ConfigurationError
 from pconnect.network import Network
+from pconnect.partition import cut_evenly, map_part
 from pconnect.primitives import Connections, resolve
 from pconnect.restarts import restart
 from pconnect.servers import Server
@@ -146,9 +145,9 @@ class View(Generic[Sent]):
         if not items:
             return []
         nodes = self._nodes()
-        parts = [part for part in _cut(items, len(nodes)) if part]
+        parts = [part for part in cut_evenly(items, len(nodes)) if part]
         commands = [
-            call(_map_part, [function, part], {}, node) for part, node in zip(parts, nodes, strict=False)
+            call(map_part, [function, part], {}, node) for part, node in zip(parts, nodes, strict=False)
         ]
         results = Commands(f"map of {len(items)} items", commands).result(timeout)
         return [value for part in results or [] for value in part]
@@ -255,7 +254,7 @@ class View(Generic[Sent]):
         parts = np.array_split(values, len(nodes), axis) if isinstance(values, np.ndarray) else None
         commands = [
             call("globals().update", [{name: part}], {}, node, wants_value=False)
-            for part, node in zip(parts or _cut(values, len(nodes)), nodes, strict=True)
+            for part, node in zip(parts or cut_evenly(values, len(nodes)), nodes, strict=True)
         ]
         Commands(f"scatter {name}", commands).result(timeout)
 
@@ -321,7 +320,7 @@ class View(Generic[Sent]):
         return sync_code(path, self._targets(), **options)
 
     def versions(self, packages: Sequence[str] | None = None, **options: Any) -> Versions:
-        """Return the versions of Python and of packages, here and at these nodes; see `pconnect.versions.versions`."""
+        """Return the versions of Python and packages; see `pconnect.versions.versions`."""
         return versions(self._targets(), packages, **options)
 
     # --- for the library ---
@@ -386,16 +385,3 @@ def _is_called(host: str, name: str) -> bool:
 def _check_name(name: object) -> None:
     if not isinstance(name, str) or not name.isidentifier():
         raise ConfigurationError(f"{name!r} is not a name that a workspace can have")
-
-
-def _cut(items: Sequence[Any], count: int) -> list[Sequence[Any]]:
-    """Cut a sequence as `numpy.array_split` does."""
-    size, more = divmod(len(items), count)
-    borders = [index * size + min(index, more) for index in range(count + 1)]
-    return [items[begin:end] for begin, end in itertools.pairwise(borders)]
-
-
-def _map_part(function: Callable[..., Any] | str, items: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Do one node's part of `View.map`; runs at the engine."""
-    called = function if callable(function) else eval(function, vars(sys.modules["__main__"]))  # noqa: S307 - the client may run anything
-    return [called(*item) for item in items]
