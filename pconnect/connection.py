@@ -4,6 +4,7 @@ Nothing here blocks and nothing here raises because of the peer: a connection th
 needs it asks (`Connection.error`). `pconnect.progress` decides when to call `flush` and `fill`.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -174,6 +175,16 @@ class Connection:
     def arriving_bytes(self) -> tuple[int, int]:
         """How much of the message that is arriving is here, and how large it is; 0 of 0 if there is none."""
         return self._decoder.arriving_bytes
+
+    @property
+    def sent_in_vain(self) -> int:
+        """How often the system has repeated something without an answer; see `pconnect.liveness`."""
+        return 0 if self._channel is None or self.error else self._channel.sent_in_vain
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which the peer's machine counts as gone if it does not answer."""
+        return math.inf if self._channel is None or self.error else self._channel.patience
 
     def fileno(self) -> int:
         """Return the descriptor to poll, or -1."""

@@ -24,7 +24,7 @@ def bound_buffers(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, option, _COMMAND_CHANNEL_BYTES)
 
 
-def prepare(sock: socket.socket, peer_timeout: float, *, reads_always: bool = True) -> None:
+def prepare(sock: socket.socket, peer_timeout: float) -> None:
     """Set the options of every link: no delay of small messages, and notice of a machine that vanished.
 
     Parameters
@@ -32,9 +32,7 @@ def prepare(sock: socket.socket, peer_timeout: float, *, reads_always: bool = Tr
     sock
         Connected; made non-blocking.
     peer_timeout
-        Seconds after which a silent machine counts as gone (RFC 5482 for unacknowledged data, keep-alive else).
-    reads_always
-        ``False``: a peer that reads nothing for longer than that is not gone, see `pserver.liveness`.
+        Seconds after which a silent machine counts as gone: for keep-alive, and for `pconnect.liveness`.
     """
     sock.setblocking(False)
     if sock.family == getattr(socket, "AF_UNIX", None):
@@ -47,7 +45,6 @@ def prepare(sock: socket.socket, peer_timeout: float, *, reads_always: bool = Tr
         ("TCP_KEEPIDLE", interval),
         ("TCP_KEEPINTVL", interval),
         ("TCP_KEEPCNT", probes),
-        ("TCP_USER_TIMEOUT", round(peer_timeout * 1000) if reads_always else 0),
     ):
         if hasattr(socket, option):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

@@ -16,8 +16,9 @@ from typing import Any
 from pconnect.background import Background
 from pconnect.connection import Connection
 from pconnect.deadlocks import Wait
-from pconnect.errors import ParallelError
+from pconnect.errors import ConnectionLostError, ParallelError
 from pconnect.gauges import GaugeMaker, Meter
+from pconnect.liveness import Liveness
 from pconnect.shield import Shield
 from srp_tools.waiting import remaining
 
@@ -38,6 +39,7 @@ class Progress:
         self._changed: set[Connection] = set()  # may want other events
         self._unread: set[Connection] = set()  # OpenSSL holds bytes of these that no poll shows
         self._polled_at = time.monotonic()
+        self._liveness = Liveness()
         self.is_open = True
         #: Handshakes that go on in this loop.
         self.background = Background(self._selector)
@@ -184,7 +186,10 @@ class Progress:
         """Wait for at most `timeout` seconds until something can be read or written, and do it."""
         if self.before_poll is not None:
             self.before_poll()
+        for connection in self._liveness.gone(self._connections):
+            self.lose(connection, ConnectionLostError("the peer's machine does not answer any more"))
         self._update_events()
+        timeout = min(timeout, self._liveness.time_left())
         if self._unread:
             timeout = 0
         elif self.background:

@@ -22,14 +22,13 @@ from typing import Any
 
 from pconnect.connection import Connection
 from pconnect.dial import DEFAULT_PEER_TIMEOUT, bound_buffers, prepare
-from pconnect.errors import ConnectionLostError, ParallelError
+from pconnect.errors import ParallelError
 from pconnect.frames import Kind
 from pconnect.progress import Progress
 from pconnect.protocol import Message, Role
 from pserver.admission import Client, admit
 from pserver.config import SessionSettings
 from pserver.engine_process import EngineProcess, describe_exit
-from pserver.liveness import Liveness
 from pserver.output import Output
 from pserver.time_limit import TimeLimit
 from srp_tools.channel import Channel
@@ -55,7 +54,7 @@ def session_main(
     logging.basicConfig(
         filename=settings.log_file, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
-    prepare(sock, DEFAULT_PEER_TIMEOUT, reads_always=False)
+    prepare(sock, DEFAULT_PEER_TIMEOUT)
     bound_buffers(sock)
     deadline = deadline_after(settings.login_timeout)
     try:
@@ -88,7 +87,6 @@ class _Supervisor:
         self._command = Connection(client.node, "client", client.channel, role=Role.SUPERVISOR)
         self._command.on_message = self._from_client
         self._progress.add(self._command)
-        self._liveness = Liveness(client.channel.fileno(), DEFAULT_PEER_TIMEOUT)
         self._queue: deque[tuple[int, Any]] = deque()  # commands, whose contents are for the engine
         self._running: int | None = None
         self._limit: TimeLimit | None = None  # of the command that runs
@@ -145,10 +143,7 @@ class _Supervisor:
         seconds = self._output.tend()
         self._pace_engine()
         self._next_command()
-        if self._liveness.is_gone:
-            error = ConnectionLostError("the client's machine does not answer any more")
-            self._progress.lose(self._command, error)
-        return min(seconds, self._liveness.next_look)
+        return seconds
 
     def _wait(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
         """Serve the client until a condition holds or some seconds have passed."""
@@ -167,7 +162,6 @@ class _Supervisor:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._progress.close()
         self._process.close()
-        self._liveness.close()
         signal.set_wakeup_fd(-1)
         if self._command.error:
             log.info("client of session %d is gone: %s", os.getpid(), self._command.error)

@@ -10,6 +10,7 @@ encrypted a record of them already (the memory may be another, Python sets
 """
 
 import contextlib
+import math
 import os
 import selectors
 import socket
@@ -41,12 +42,33 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
+        self._is_tcp = hasattr(socket, "TCP_INFO") and sock.family in (socket.AF_INET, socket.AF_INET6)
         self._write: Callable[[memoryview], int] = self._tls.write if self._tls else sock.send
 
     @property
     def encrypted(self) -> bool:
         """Whether what passes here is encrypted."""
         return self._tls is not None
+
+    @property
+    def sent_in_vain(self) -> int:
+        """How often the system has repeated data, or a question for room, since the peer's machine last answered.
+
+        0 where the system does not tell, and on the way to a process of this machine that is none of TCP.
+        """
+        if not self._is_tcp:
+            return 0
+        # Offsets 2 and 3 in struct tcp_info of linux/tcp.h: retransmits and probes.
+        state = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8)
+        return max(state[2], state[3])
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which the peer's machine counts as gone if it does not answer: those of keep-alive."""
+        if not self._is_tcp:
+            return math.inf
+        interval = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL)
+        return float(interval * (self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) + 1))
 
     def fileno(self) -> int:
         """Return the file descriptor to poll, or -1 when closed."""

@@ -1,0 +1,54 @@
+"""Whether the machines at the other ends still answer, also while their programs read nothing.
+
+The system's own limit for unanswered data (``TCP_USER_TIMEOUT``, tcp(7)) makes no difference between a machine that is
+gone and one whose program has not read for so long that no more fits: it breaks the connection in both cases. But an
+engine may compute for hours while a value waits to be sent to it, and a client while its engines print. So that limit
+is not set, and what the system has sent in vain is looked at here. (An idle machine that is gone is found by TCP's
+keep-alive.)
+"""
+
+import time
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
+
+# How often data, or a question for room, has to be repeated without an answer to count: the system may let the first
+# such question of an idle program go unanswered.
+_IN_VAIN = 2
+_LOOK_EVERY = 1.0  # seconds
+
+
+class Link(Protocol):
+    """What `Liveness` looks at."""
+
+    @property
+    def sent_in_vain(self) -> int:
+        """How often the system has repeated something without an answer."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which a machine that does not answer counts as gone."""
+
+
+L = TypeVar("L", bound=Link)
+
+
+class Liveness:
+    """The answers of the machines that one loop is connected with."""
+
+    def __init__(self) -> None:
+        self._next_look = 0.0
+        self._silent_since: dict[Link, float] = {}
+
+    def time_left(self) -> float:
+        """Return the seconds until `gone` has to look again."""
+        return max(0.0, self._next_look - time.monotonic())
+
+    def gone(self, links: Iterable[L]) -> list[L]:
+        """Return the links whose machines have not answered for as long as they may, if it is time to look."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return []
+        self._next_look = now + _LOOK_EVERY
+        silent = [link for link in links if link.sent_in_vain >= _IN_VAIN]
+        self._silent_since = {link: self._silent_since.get(link, now) for link in silent}
+        return [link for link in silent if now - self._silent_since[link] >= link.patience]
