@@ -198,7 +198,9 @@ def test_the_notebook_of_the_documentation_runs(server: Server, tmp_path: Path) 
         manager = AsyncKernelManager(**settings)
         manager.kernel_spec_manager.kernel_dirs = [str(tmp_path / "kernels")]
         runner = NotebookClient(notebook, km=manager, timeout=DEADLINE)
-        runner.execute(env=environment, cwd=str(tmp_path))
+        # Without this, a kernel whose manager was made elsewhere goes on, and its sockets stay open.
+        runner.execute(env=environment, cwd=str(tmp_path), cleanup_kc=True)
+        assert not manager.has_kernel
     text = "\n".join(told(cell) for cell in notebook.cells if cell.cell_type == "code")
     for words in (
         "this node",
