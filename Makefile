@@ -18,14 +18,14 @@ demo: .venv/demo.stamp
 
 test: check coverage
 
-# Three workers, whatever the number of processors: many tests wait for other processes half of their time.
+# Four workers, whatever the number of processors: many tests wait for other processes half of their time.
 # Child processes leave data files of their own, which `combine` gathers; one killed while it wrote leaves a useless one.
 check: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses=3 --dist=worksteal
+	$(BIN)/coverage run -m pytest --numprocesses=4 --dist=worksteal
 	$(BIN)/coverage combine --quiet
 	rm -f .coverage.*
 

@@ -130,14 +130,14 @@ def test_the_foreground_logs_to_standard_error_or_a_file(tmp_path: Path) -> None
     with _foreground() as process:
         _line(process)
         process.terminate()
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=60)
     date = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO "
     assert re.match(date, err)
     log = tmp_path / "folder" / "log"
     with _foreground(f"--log-file={log}") as process:
         _line(process)
         process.terminate()
-        assert process.communicate(timeout=10)[1] == ""
+        assert process.communicate(timeout=60)[1] == ""
     assert re.match(date, log.read_text())
     assert log.stat().st_mode & 0o777 == 0o600
 
