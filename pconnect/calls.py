@@ -72,12 +72,13 @@ def call(
         They cannot be sent. Nothing was sent.
     """
     mesh, nodes = _servers(connections)
-    commands = mesh.new_commands(describe(function), nodes)
+    source = describe(function)
+    commands = mesh.new_commands(source, nodes)
     buffers = _encode_call(function, args, kwargs, LIBRARY_TAGS + commands[0].number, mesh)
     options = _options(commands, wants_value=wants_value, allow_pickle=allow_pickle, time_limit=time_limit)
     mesh.send(commands, options | {"call": True})
     _send_arguments(mesh, [mesh.servers[command.node].data for command in commands if command.begun], buffers)
-    return _as_asked(commands, connections, describe(function))
+    return _as_asked(commands, connections, source)
 
 
 def client_mesh(mesh: Mesh) -> ClientMesh:
@@ -107,12 +108,8 @@ def _options(
     options: dict[str, Any] = {}
     if wants_value:
         options["value"] = True
-
-        def read(arrived: Any) -> Any:
-            return unpack_value(_finished(arrived), allow_pickle=allow_pickle)
-
         for command in commands:
-            command.read_value = read
+            command.read_value = lambda arrived: unpack_value(_finished(arrived), allow_pickle=allow_pickle)
     if allow_pickle:
         options["pickle"] = True
     if time_limit is not None:
