@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         DeadlockError,
         EngineDiedError,
         InboxFullError,
+        JobLostError,
         MessageTooLargeError,
         ParallelError,
         ProtocolError,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         UnsupportedValueError,
     )
     from pconnect.gauges import progress_bars
+    from pconnect.jobs import Job
     from pconnect.local import local_network, start_local_network
     from pconnect.network import Network
     from pconnect.primitives import precv, psend, select_sockets
@@ -53,6 +55,8 @@ __all__ = [
     "DeadlockError",
     "EngineDiedError",
     "InboxFullError",
+    "Job",
+    "JobLostError",
     "MessageTooLargeError",
     "Network",
     "ParallelError",
@@ -100,6 +104,7 @@ _HOMES = {
     "Commands": "commands",
     "Connection": "connection",
     "progress_bars": "gauges",
+    "Job": "jobs",
     "local_network": "local",
     "start_local_network": "local",
     "Network": "network",

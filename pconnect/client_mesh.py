@@ -56,6 +56,10 @@ class ClientMesh(Mesh):
         self.note_origin: Callable[[], object] = lambda: None
         #: Called when the network was closed.
         self.after_close: Callable[[], object] = lambda: None
+        #: Looks after the jobs, once there are any; a `pconnect.dispatcher.Dispatcher`.
+        self.dispatcher: Any = None
+        #: The executors of `submit`, by the nodes that they are for.
+        self.executors: dict[tuple[int, ...], Any] = {}
         self._last_number = 0
         progress.attention = Probing(self, servers).look
         self.sink: Callable[[Display], object] = show
@@ -122,6 +126,8 @@ class ClientMesh(Mesh):
     def close(self, timeout: float) -> list[int]:
         """Close the network; see `pconnect.sclose`."""
         self.check_open()
+        if self.dispatcher is not None:
+            self.dispatcher.close("the network was closed")
         patience = min(1.0, timeout / 2)
         servers = list(self.servers.values())
         try:

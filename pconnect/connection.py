@@ -280,6 +280,14 @@ class Connection:
                 self._channel.close()
             self.error = self.error or ConnectionLostError("it was closed here")
 
+    def abandon(self, error: ParallelError) -> None:
+        """Leave the link to the process that this one was forked from; here it is closed because of `error`."""
+        self.error = error
+        self._out.clear()
+        if self._channel is not None:
+            self._channel.abandon()
+            self._channel = None
+
     def renew(self) -> None:
         """Give up the link, if there is one, drop everything that came from its other end, and await a new one.
 

@@ -8,7 +8,8 @@
     ├── AuthenticationError (PermissionError)
     ├── ConnectError (ConnectionError)
     ├── ConnectionLostError (ConnectionError)    a peer is gone; its connection is closed
-    │   └── EngineDiedError                      the engine of a node ended before its time; says how
+    │   ├── EngineDiedError                      the engine of a node ended before its time; says how
+    │   └── JobLostError                         a job ended with its process or machine; says how
     ├── ProtocolError (ValueError)               the peer broke the format; the connection is closed
     ├── UnsupportedValueError (TypeError)        nothing was sent
     ├── MessageTooLargeError (ValueError)        nothing was sent
@@ -44,6 +45,7 @@ __all__ = [
     "DeadlockError",
     "EngineDiedError",
     "InboxFullError",
+    "JobLostError",
     "MessageTooLargeError",
     "ParallelError",
     "ProtocolError",
@@ -56,6 +58,13 @@ __all__ = [
 
 class EngineDiedError(ConnectionLostError):
     """The engine of a node ended before its time; the text says how. The other nodes live on."""
+
+
+class JobLostError(ConnectionLostError):
+    """A job has no result: the process or the machine that ran it ended; the text says how, and what it printed last.
+
+    Nobody knows how far it came. Other jobs are not concerned.
+    """
 
 
 class ProtocolError(ParallelError, ValueError):

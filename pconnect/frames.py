@@ -35,6 +35,8 @@ _PREAMBLE = struct.Struct("!4sBB16sIII")
 _HEADER = struct.Struct("!2sBBIIQ")
 PREAMBLE_BYTES = _PREAMBLE.size
 HEADER_BYTES = _HEADER.size
+#: The endpoint of a supervisor.
+JOB_CHANNEL = 1
 PREAMBLE_MAGIC = b"PSRV"
 _HEADER_MAGIC = b"PM"
 
@@ -60,7 +62,7 @@ class Preamble(NamedTuple):
     from_node, to_node
         Numbers of the nodes at both ends.
     endpoint
-        0: the engine of that node.
+        0: the engine of that node; `JOB_CHANNEL`: its supervisor, for jobs; beyond: the worker of that number.
     """
 
     purpose: Purpose
@@ -121,6 +123,21 @@ class Kind(enum.IntEnum):
     )
     STATE = 22  #: engine → supervisor → client; tag: that of the PROBE; value: see `pconnect.deadlocks`
     TAKEN = 23  #: client → supervisor; it has taken output since it said so last; empty
+    # On the job channel; the tag is the number of a worker, where nothing else is said.
+    POOL = 24  #: supervisor → client; value: {"slots": of the server, "died": how the engine did, if so}
+    WANT = 25  #: client → supervisor; tag: how many workers; value: whether alone on the server
+    WORKER = 26  #: supervisor → client; value: its pid and the last command before it was forked, or why not
+    YIELD = 27  #: supervisor → client; the server wants the slot back
+    RUNNING = 28  #: supervisor → client; value: [job, seconds that it runs]
+    ENDED = 29  #: supervisor → client; value: see `pserver.workers`
+    STOP = 30  #: client → supervisor; value: [job, seconds of patience]: interrupt it, kill it if that does not help
+    # Between the client and a worker; the tag is the number of a job, or of a function.
+    FUNCTION = 31  #: client → worker; value: [pickled function, source texts of it]
+    JOB = 32  #: client → worker; value: see `pconnect.jobs`
+    DROP = 33  #: client → worker; do not begin it; empty
+    RETIRE = 34  #: client → worker; begin no more jobs, and end; empty
+    RESULT = 35  #: worker → client; value: see `pconnect.jobs`
+    REPORT = 36  #: worker → client; value: what the job reports of its progress
 
 
 class Header(NamedTuple):

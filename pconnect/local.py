@@ -21,7 +21,9 @@ from srp_tools.verifiers import VerifierFile, make_verifier
 
 
 @contextlib.contextmanager
-def local_network(n: int = 2, *, timeout: float = 30.0, **options: Any) -> Iterator[ClientNetwork]:
+def local_network(
+    n: int = 2, *, slots: int | None = None, timeout: float = 30.0, **options: Any
+) -> Iterator[ClientNetwork]:
     """Start a private server on the loopback address and connect `n` nodes of it.
 
     The server has a user with a random password that only this process knows, and ends with the block, or with this
@@ -31,6 +33,8 @@ def local_network(n: int = 2, *, timeout: float = 30.0, **options: Any) -> Itera
     ----------
     n
         How many engines; the network has ``n + 1`` nodes.
+    slots
+        How many processes for jobs there may be at once; by default one for each processor.
     timeout
         Limit for starting and connecting, in seconds.
     **options
@@ -61,7 +65,7 @@ def local_network(n: int = 2, *, timeout: float = 30.0, **options: Any) -> Itera
         credentials = Credentials("local", secrets.token_urlsafe(24))
         # The smallest group: nobody can guess 192 random bits, and nobody but this process knows the server.
         VerifierFile(server_file(Path(folder))).add(make_verifier(credentials, 2048))
-        with _private_server(Path(folder), deadline) as cmd_port:
+        with _private_server(Path(folder), slots, deadline) as cmd_port:
             hosts = [f"127.0.0.1:{cmd_port}"] * n
             with pconnect(
                 hosts,
@@ -73,14 +77,16 @@ def local_network(n: int = 2, *, timeout: float = 30.0, **options: Any) -> Itera
                 yield network
 
 
-def start_local_network(n: int = 2, *, timeout: float = 30.0, **options: Any) -> ClientNetwork:
+def start_local_network(
+    n: int = 2, *, slots: int | None = None, timeout: float = 30.0, **options: Any
+) -> ClientNetwork:
     """Start a private server and connect `n` nodes of it like `local_network`, for a notebook or a prompt.
 
     The server ends when the network is closed, or with this process.
 
     Parameters
     ----------
-    n, timeout, **options
+    n, slots, timeout, **options
         As of `local_network`.
 
     Returns
@@ -103,13 +109,13 @@ def start_local_network(n: int = 2, *, timeout: float = 30.0, **options: Any) ->
     []
     """
     with contextlib.ExitStack() as stack:
-        network = stack.enter_context(local_network(n, timeout=timeout, **options))
+        network = stack.enter_context(local_network(n, slots=slots, timeout=timeout, **options))
         network.mesh.after_close = stack.pop_all().close  # type: ignore[attr-defined]
     return network
 
 
 @contextlib.contextmanager
-def _private_server(folder: Path, deadline: float) -> Iterator[int]:
+def _private_server(folder: Path, slots: int | None, deadline: float) -> Iterator[int]:
     """Run a daemon as a child that ends when we close our end of a socket; give its command port."""
     ours, theirs = socket.socketpair()
     arguments = [
@@ -119,6 +125,8 @@ def _private_server(folder: Path, deadline: float) -> Iterator[int]:
         "--log-file", str(folder / "log"),
         "--lifeline", "--parent-fd", str(theirs.fileno()),
     ]  # fmt: skip
+    if slots is not None:
+        arguments.append(f"--slots={slots}")
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "pserver", *arguments],  # -P: not the user's own pserver.py
         stdin=subprocess.DEVNULL,

@@ -95,6 +95,15 @@ class Progress:
             self.discard(connection)
         self._selector.close()
 
+    def abandon(self, error: ParallelError) -> None:
+        """Leave the connections and the loop to the process that this one was forked from."""
+        self.is_open = False
+        for connection in list(self._connections):
+            connection.abandon(error)
+        self._connections.clear()
+        # Closes our descriptor; what is registered stays so for the other process.
+        self._selector.close()
+
     def discard(self, connection: Connection) -> None:
         """Close a connection and serve it no longer."""
         self.remove(connection)

@@ -32,6 +32,10 @@ class Role(enum.Enum):
     SUPERVISOR = "the server's end of a command channel"
     OVERSEER = "the supervisor's end of the pipe to its engine"
     ENGINE = "the engine's end of that pipe"
+    DISPATCHER = "the client's end of a job channel"
+    WORKERS = "the server's end of a job channel"
+    WORKER = "a worker's end of its data connection"
+    EMPLOYER = "the client's end of the data connection to a worker"
 
 
 ACCEPTS: Mapping[Role, frozenset[Kind]] = {
@@ -49,6 +53,10 @@ ACCEPTS: Mapping[Role, frozenset[Kind]] = {
         }
     ),
     Role.OVERSEER: frozenset({Kind.MESHED, Kind.DONE, Kind.NOTE, Kind.STATE}),
+    Role.DISPATCHER: frozenset({Kind.POOL, Kind.WORKER, Kind.YIELD, Kind.RUNNING, Kind.ENDED}),
+    Role.WORKERS: frozenset({Kind.WANT, Kind.STOP}),
+    Role.WORKER: frozenset({Kind.FUNCTION, Kind.JOB, Kind.DROP, Kind.RETIRE}),
+    Role.EMPLOYER: frozenset({Kind.RESULT, Kind.REPORT}),
     Role.ENGINE: frozenset({Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.CLOSE, Kind.RESTART, Kind.PROBE}),
 }
 
@@ -232,6 +240,8 @@ class Decoder:
                 return Unfinished(incoming, None)
             if kind is Kind.PART:
                 return [*incoming.first_items(PART_VALUE), Unfinished(incoming, PART_VALUE)]
+            if kind in {Kind.JOB, Kind.RESULT}:
+                return Unfinished(incoming, None)
             raise ProtocolError(f"not the value of {kind.name}: {error}") from error
 
     def _take_header(self) -> Header:

@@ -74,6 +74,7 @@ class Server(Peer):
         self.closed_by_force: bool | None = None
         self._unseen: deque[tuple[Command, RemoteError, int]] = deque()
         self._failure: tuple[Command, RemoteError, int] | None = None  # the last one, asked for or not
+        self.last_finished = 0  # number of the last command that the engine has ended
         self.last_failed = -1  # number of the last command that failed here
         self._died: EngineDiedError | None = None
         self._died_at = 0.0
@@ -270,6 +271,7 @@ class Server(Peer):
         self._unseen.clear()
         self._failure = None
         self._cancelled.clear()
+        self.last_finished = 0
         self.console.end(self.node, None)
         self.facts, self.meshed = {}, False
         # Until the new one is there. If the old one had died before the server heard of the restart, we know by now.
@@ -349,6 +351,7 @@ class Server(Peer):
 
     def _finish(self, number: int, outcome: float | dict[str, Any]) -> None:
         command = self.running.pop(number, None)
+        self.last_finished = max(self.last_finished, number)
         self._cancelled.discard(number)
         self.console.end(self.node, command)
         if command is None:

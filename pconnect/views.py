@@ -16,8 +16,9 @@ from pconnect.code_sync import sync_code
 from pconnect.commands import Command, Commands
 from pconnect.connection import Connection
 from pconnect.errors import ConfigurationError
+from pconnect.job_views import JobView
 from pconnect.network import Network
-from pconnect.partition import cut_evenly, map_part
+from pconnect.partition import cut_evenly
 from pconnect.primitives import Connections, resolve
 from pconnect.restarts import restart
 from pconnect.servers import Server
@@ -32,7 +33,7 @@ Sent = TypeVar("Sent", bound=Command | Commands)
 _DESCRIBE_NAMES = "__import__('pserver.inspection', fromlist=['inspection']).describe_names(globals())"
 
 
-class View(Generic[Sent]):
+class View(JobView, Generic[Sent]):
     """What a network and a single node of it have in common at the client."""
 
     # --- running ---
@@ -111,46 +112,6 @@ class View(Generic[Sent]):
             function, args, kwargs or {}, self._targets(), allow_pickle=allow_pickle, time_limit=time_limit
         )
         return sent
-
-    def map(
-        self, function: Callable[..., Any] | str, *iterables: Iterable[Any], timeout: float | None = None
-    ) -> list[Any]:
-        """Call a function for each item, and return the results in their order.
-
-        Each node gets one part of the items, as equal in number as can be, all at once. Where the items take unequal
-        time, send them one by one with `select_sockets`.
-
-        Parameters
-        ----------
-        function
-            As of `apply`.
-        *iterables
-            As of the builtin ``map``: with several, the function gets one item of each.
-        timeout
-            Limit in seconds; the calls go on.
-
-        Raises
-        ------
-        RemoteError, ExceptionGroup
-            The function failed at one node, or at several; the others have finished their parts.
-
-        Examples
-        --------
-        >>> from pconnect import local_network
-        >>> with local_network(2) as net:
-        ...     net.map(pow, [2, 3, 4], [5, 2, 1])
-        [32, 9, 4]
-        """
-        items = list(zip(*iterables, strict=False))
-        if not items:
-            return []
-        nodes = self._nodes()
-        parts = [part for part in cut_evenly(items, len(nodes)) if part]
-        commands = [
-            call(map_part, [function, part], {}, node) for part, node in zip(parts, nodes, strict=False)
-        ]
-        results = Commands(f"map of {len(items)} items", commands).result(timeout)
-        return [value for part in results or [] for value in part]
 
     def run(self, path: str | Path, *, time_limit: float | None = None) -> Sent:
         """Run a Python file of the client at the engines, in their workspaces; return at once.

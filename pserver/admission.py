@@ -1,7 +1,9 @@
 """The login of a client, from the first byte to an encrypted command channel that both sides rely on."""
 
+import contextlib
 import json
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,11 +33,13 @@ class Client:
 def admit(
     sock: socket.socket,
     control: socket.socket,
-    handover: socket.socket,
+    handovers: Sequence[socket.socket],
     settings: SessionSettings,
     preamble: bytes,
 ) -> Steps[Client]:
     """Log a client in, and tell the daemon; see doc/protocol.md, "Login".
+
+    `handovers` is where the daemon is to pass on data connections: those to the engine, and those for jobs.
 
     Raises
     ------
@@ -52,7 +56,7 @@ def admit(
         reply = codec.pack(offer)
         accepted = Preamble(Purpose.ACCEPTED, words.network_id).pack()
         yield from waiting.send_all(sock, accepted + len(reply).to_bytes(2, "big") + reply)
-        _register(control, handover, "(no login)", words.network_id, words.to_node)
+        _register(control, handovers, "(no login)", words.network_id, words.to_node)
         channel = Channel(sock)
         yield from channel.send_all(HELLO)
         return Client(channel, words.network_id, words.to_node, None)
@@ -66,19 +70,20 @@ def admit(
         context = tls_context(identity, server_side=True)
     except (TypeError, KeyError, ValueError, OSError) as error:
         raise ProtocolError(f"the client's answer cannot be understood: {error!r}") from error
-    _register(control, handover, user, network_id, node)
+    _register(control, handovers, user, network_id, node)
     channel = yield from start_tls(sock, context, network_id, 0, server_side=True)
     yield from channel.send_all(HELLO)
     return Client(channel, network_id, node, identity)
 
 
 def _register(
-    control: socket.socket, handover: socket.socket, user: str, network_id: bytes, node: int
+    control: socket.socket, handovers: Sequence[socket.socket], user: str, network_id: bytes, node: int
 ) -> None:
     """Tell the daemon whose data connections are ours, and where to pass them on."""
-    with handover:
+    with contextlib.ExitStack() as stack:
+        ends = [stack.enter_context(handover).fileno() for handover in handovers]
         told = {"user": user, "network": network_id.hex(), "node": node}
-        socket.send_fds(control, [json.dumps(told).encode()], [handover.fileno()])
+        socket.send_fds(control, [json.dumps(told).encode()], ends)
     control.settimeout(10)
     if control.recv(100) != b"ok":
         raise ProtocolError(f"node {node} of network {network_id.hex()} is here already")

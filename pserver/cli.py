@@ -110,6 +110,8 @@ def _add_start(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add("--no-tls", dest="use_tls", action="store_false", help="no encryption and no login: not in a network")
     add("--log-file", type=Path, metavar="FILE", help="default: in the run-time folder, or standard error")
     add("--allow-root", action="store_true", help="start even as root")
+    count = "processes for jobs, negative: all processors but N, 0: no jobs, default: one for each processor"
+    add("--slots", "--cpus", type=int, metavar="N", help=count)
     count = "logins at work at once, default: %(default)s"
     add("--max-startups", type=int, default=default.max_startups, metavar="N", help=count)
     for option, seconds, use in (

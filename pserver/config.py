@@ -1,5 +1,6 @@
 """The settings of one server."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class ServerConfig:
     use_tls: bool = True
     log_file: Path | None = None  # None: beside the pid file, or standard error in the foreground
     allow_root: bool = False
+    slots: int | None = None  # processes for jobs; None: the processors; negative: leave so many free
     max_startups: int = 8  # logins at work at once; SRP is arithmetic, more of them only share the processors
     login_timeout: float = 20.0  # seconds from the first byte of a client to the end of its login
     silence_timeout: float = 5.0  # seconds a connection may say nothing before it is closed
@@ -47,7 +49,21 @@ class ServerConfig:
                 raise ConfigurationError(
                     f"{option} {seconds:g}: a limit of time is a positive number of seconds"
                 )
+        self.slot_count()
         check_server_name(self.name)
+
+    def slot_count(self) -> int:
+        """Return how many processes for jobs there may be at once."""
+        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        if self.slots is None:
+            return processors
+        if self.slots >= 0:
+            return self.slots
+        if processors + self.slots < 1:
+            raise ConfigurationError(
+                f"--slots {self.slots}: of {processors} processors none would be left; 0 means no jobs"
+            )
+        return processors + self.slots
 
 
 def check_server_name(name: str) -> None:

@@ -53,6 +53,7 @@ def pserver(
     use_tls: bool = True,
     log_file: str | os.PathLike[str] | None = None,
     allow_root: bool = False,
+    slots: int | None = None,
 ) -> dict[str, object]: ...
 @overload
 def pserver(action: Literal["kill"], /, *, name: str = "default") -> bool: ...
@@ -70,6 +71,7 @@ def pserver(
     use_tls: bool = True,
     log_file: str | os.PathLike[str] | None = None,
     allow_root: bool = False,
+    slots: int | None = None,
 ) -> dict[str, object] | bool | None:
     """Start a server on this machine, end it, or tell its status.
 
@@ -93,6 +95,9 @@ def pserver(
         By default ``NAME.log`` in the user's run-time folder.
     allow_root
         Start the server even if this process runs as root.
+    slots
+        How many processes for jobs there may be at once. By default as many as there are processors that this process
+        may use; a negative number leaves so many of them free; 0 offers none.
 
     Returns
     -------
@@ -126,6 +131,7 @@ def pserver(
         use_tls=use_tls,
         log_file=None if log_file is None else Path(log_file),
         allow_root=allow_root,
+        slots=slots,
     )
     if action is None:
         return start_server(config)

@@ -23,7 +23,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from typing import Any
@@ -32,6 +32,7 @@ from pconnect.frames import Preamble
 from pserver.config import ServerConfig, SessionSettings
 from pserver.pidfile import PidFile
 from pserver.reception import Arrival, Reception
+from pserver.slot_office import SlotOffice
 from srp_tools.credentials import server_file
 
 log = logging.getLogger("pserver")
@@ -51,7 +52,7 @@ class _Session:
     user: str | None = None
     network: str | None = None
     node: int = 0
-    handover: socket.socket | None = None
+    handovers: Sequence[socket.socket] = ()  # for data connections to the engine, and for those of jobs
     folder: str | None = None
 
 
@@ -100,6 +101,8 @@ class _Daemon:
         self._waiting: deque[Arrival] = deque()  # for a place to log in
         self._reception = Reception(config, self._bind, self._selector, self._waiting.append, self._hand_over)
         stack.callback(self._reception.close)
+        self._slots = SlotOffice(config.slot_count(), self._selector)
+        stack.callback(self._slots.close)
         self._sessions: dict[int, _Session] = {}  # by sentinel
         self._stopping = ""
         self._catch_signals()  # before anybody is told that we are here: who has been told may stop us at once
@@ -118,6 +121,7 @@ class _Daemon:
             "started": self._started,
             "log_file": str(config.log_file) if config.log_file else None,
             "version": self._version,
+            "slots": self._slots.facts,
             "sessions": [
                 {
                     "pid": session.process.pid,
@@ -147,12 +151,14 @@ class _Daemon:
         if lifeline is not None:
             self._watch(lifeline, lambda: self._stop("its parent is gone"))
         while not self._stopping:
-            for key, _ in self._selector.select(self._reception.time_to_next_deadline()):
+            limits = [self._reception.time_to_next_deadline(), self._slots.time_left()]
+            for key, _ in self._selector.select(min((x for x in limits if x is not None), default=None)):
                 # The callback of another entry may have ended this watch.
                 if self._selector.get_map().get(key.fd) is key:
                     key.data()
             self._reception.expire()
             self._start_waiting()
+            self._slots.step()
         self._end_sessions()
         log.info("server %s ends: %s", self._config.name, self._stopping)
 
@@ -189,9 +195,10 @@ class _Daemon:
         """Give a data connection to its engine; return why not, if so."""
         network = preamble.network_id.hex()
         for session in self._sessions.values():
-            if session.network == network and session.node == preamble.to_node and session.handover:
+            if session.network == network and session.node == preamble.to_node and session.handovers:
                 try:
-                    socket.send_fds(session.handover, [arrival.received], [arrival.sock.fileno()])
+                    handover = session.handovers[min(preamble.endpoint, 1)]
+                    socket.send_fds(handover, [arrival.received], [arrival.sock.fileno()])
                 except OSError as error:
                     return f"its engine does not take it ({error.strerror})"
                 return ""
@@ -233,9 +240,9 @@ class _Daemon:
         self._watch(control, lambda: self._register(session))
 
     def _register(self, session: _Session) -> None:
-        """Take note of who logged in, for whose answer the session waits; later, of its folder."""
+        """Take note of who logged in, for whose answer the session waits; later, of its folder and of slots."""
         try:
-            data, descriptors, _, _ = socket.recv_fds(session.control, _REGISTRATION_BYTES, 1)
+            data, descriptors, _, _ = socket.recv_fds(session.control, _REGISTRATION_BYTES, 2)
         except OSError:
             data, descriptors = b"", []
         if not data:
@@ -245,17 +252,21 @@ class _Daemon:
         if "folder" in told:
             session.folder = told["folder"]
             return
-        handover = socket.socket(fileno=descriptors[0])
-        handover.setblocking(False)
+        if session.network is not None:
+            self._slots.take(session, session.network, session.control, told, descriptors)
+            return
+        handovers = [socket.socket(fileno=descriptor) for descriptor in descriptors]
         taken = any(
             (other.network, other.node) == (told["network"], told["node"])
             for other in self._sessions.values()
         )
-        if taken:
-            handover.close()
-        else:
+        for handover in handovers:
+            handover.setblocking(False)
+            if taken:
+                handover.close()
+        if not taken:
             session.user, session.network, session.node = told["user"], told["network"], told["node"]
-            session.handover = handover
+            session.handovers = handovers
             log.info("user %s from %s: session %d", session.user, session.peer, session.process.pid)
         with contextlib.suppress(OSError):
             session.control.send(b"taken" if taken else b"ok")
@@ -267,12 +278,13 @@ class _Daemon:
         with contextlib.suppress(KeyError):
             self._selector.unregister(session.control)
         del self._sessions[sentinel]
+        self._slots.leave(session)
         session.process.join()
         log.info("session %d of %s ended (%s)", session.process.pid, session.peer, session.process.exitcode)
         session.process.close()
         session.control.close()
-        if session.handover:
-            session.handover.close()
+        for handover in session.handovers:
+            handover.close()
         if session.folder:
             shutil.rmtree(session.folder, ignore_errors=True)  # it has done so itself, unless it was killed
         self.publish()

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.datasets import load_digits
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from pconnect import Network, network_get_info, pconnect, precv, psend, reval
 from pserver.config import ServerConfig

@@ -26,7 +26,7 @@ import numpy as np
 
 from pconnect.connection import LIBRARY_TAGS, Connection
 from pconnect.deadlocks import IDLE, Wait
-from pconnect.errors import DeadlockError, UnsupportedValueError
+from pconnect.errors import ConfigurationError, DeadlockError, UnsupportedValueError
 from pconnect.frames import Kind, Limits
 from pconnect.functions import pickle_value
 from pconnect.groups import leave
@@ -38,8 +38,10 @@ from pconnect.protocol import Message, Role
 from pconnect.versions import own_versions
 from pserver import no_input, synced_code
 from pserver.bundles import make_bundle
+from pserver.forks import Forks
 from pserver.mesh import Links, Setup
 from pserver.notes import Hooks, Notes
+from pserver.worker import Terms
 from pserver.workspace import Workspace, describe
 from srp_tools.channel import Channel
 
@@ -47,7 +49,11 @@ _VERSIONS = own_versions()  # read by the fork server, once for all engines
 
 
 def engine_main(
-    pipe: socket.socket, handover: socket.socket, outputs: Sequence[PipeEnd], lifeline: PipeEnd
+    pipe: socket.socket,
+    handover: socket.socket,
+    outputs: Sequence[PipeEnd],
+    lifeline: PipeEnd,
+    forks: socket.socket,
 ) -> None:
     """Be one engine; what a forked process does."""
     os.setsid()  # its own group, to be ended with all it started
@@ -59,7 +65,7 @@ def engine_main(
     sys.stdout, sys.stderr = _open_text(1), _open_text(2)
     pipe.setblocking(False)
     np.random.seed()  # else all engines, being forked from one process, would draw the same numbers
-    _Engine(pipe, handover).run()
+    _Engine(pipe, handover, forks, lifeline).run()
 
 
 def _open_text(descriptor: int) -> TextIO:
@@ -79,13 +85,17 @@ def _die_with(lifeline: PipeEnd) -> None:
 class _Engine:
     """The engine's loop."""
 
-    def __init__(self, pipe: socket.socket, handover: socket.socket) -> None:
+    def __init__(
+        self, pipe: socket.socket, handover: socket.socket, forks: socket.socket, lifeline: PipeEnd
+    ) -> None:
         self._handover = handover
+        self._lifeline = lifeline
         self._progress = Progress()
         self._supervisor = Connection(0, "supervisor", Channel(pipe), role=Role.ENGINE)
         self._supervisor.on_message = self._take
         self._supervisor.on_lost = lambda _: os._exit(1)
         self._progress.add(self._supervisor)
+        self._forks = Forks(forks, self._progress)
         self._commands: deque[tuple[int, str, int, dict[str, Any]]] = deque()
         self._mesh: Mesh | None = None
         self._setup: Setup | None = None
@@ -107,13 +117,16 @@ class _Engine:
         self._join_network()
         while True:
             self._progress.run_until(
-                lambda: bool(self._commands) or self._closing,
+                lambda: bool(self._commands) or self._closing or self._forks.asked,
                 math.inf,
                 "a command",
                 lambda: Wait(IDLE, (0,)),
             )
             if self._closing:
                 return
+            if self._forks.asked:
+                self._forks.fork(self._leave_to_engine, self._terms())
+                continue
             self._run_command(*self._commands.popleft())
 
     def _wait(self, condition: Any) -> None:
@@ -189,6 +202,32 @@ class _Engine:
                 "directory_is_clients": setup.directory_is_clients,
             },
         )
+
+    # --- workers ---
+
+    def _terms(self) -> Terms:
+        assert self._mesh is not None  # noqa: S101 - the supervisor asks for none before
+        assert self._workspace is not None  # noqa: S101
+        assert self._links is not None  # noqa: S101
+        return Terms(
+            self._workspace.names,
+            self._links.accepting,
+            self._mesh.network_id,
+            self._mesh.limits,
+            self._command,
+        )
+
+    def _leave_to_engine(self) -> None:
+        """Close what is the engine's, and not that of a worker which was forked from it."""
+        error = ConfigurationError(
+            "a job has no connections to other nodes: only engines have; `progress` tells the client something"
+        )
+        self._progress.abandon(error)
+        if self._mesh is not None:
+            for connection in self._mesh.connections:
+                connection.abandon(error)
+        self._handover.close()
+        self._lifeline.close()
 
     def _run_command(self, number: int, source: str, epoch: int, options: dict[str, Any]) -> None:
         assert self._mesh is not None  # noqa: S101 - no command comes before it

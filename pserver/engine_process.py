@@ -29,12 +29,14 @@ class EngineProcess:
         The other end, shared with the engine. While there is none, what comes here is `refuse_handover`'s.
     outputs
         What it writes to its standard output, and to its standard error.
+    forks
+        Where it is asked to fork workers; see `pserver.forks`.
     """
 
     def __init__(self, not_for_it: Sequence[socket.socket]) -> None:
         self.handover, self.its_handover = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.its_handover.setblocking(False)
-        self._spawner = Spawner([*not_for_it, self.handover, self.its_handover])
+        self.spawner = Spawner([*not_for_it, self.handover, self.its_handover])
         self._begin()
 
     def _begin(self) -> None:
@@ -43,12 +45,16 @@ class EngineProcess:
         ) = -1  # known when they are asked for: nobody need wait for a process that starts
         self.pipe, its_pipe = socket.socketpair()
         self.pipe.setblocking(False)
+        self.forks, its_forks = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.forks.setblocking(False)
         pairs = [multiprocessing.Pipe(duplex=False) for _ in range(2)]
         self.outputs: tuple[PipeEnd, ...] = tuple(reader for reader, _ in pairs)
         with contextlib.ExitStack() as its_ends:
             its_ends.enter_context(its_pipe)
+            its_ends.enter_context(its_forks)
             writers: list[socket.socket | PipeEnd] = [its_ends.enter_context(writer) for _, writer in pairs]
-            self._spawner.request_engine([end.fileno() for end in (its_pipe, self.its_handover, *writers)])
+            ends = (its_pipe, self.its_handover, *writers, its_forks)
+            self.spawner.request_engine([end.fileno() for end in ends])
 
     def start_anew(self) -> None:
         """Start another process in the place of one that has ended and whose `exit_code` was asked for.
@@ -84,7 +90,7 @@ class EngineProcess:
 
     def _learn_pid(self) -> None:
         if self._pid < 0:
-            self._pid = self._spawner.engine_pid()
+            self._pid = self.spawner.engine_pid()
             # Not the sentinel of multiprocessing: processes that the engine forks would hold that, too. The spawner
             # does not reap it before we say so: the number is still its own.
             self._pidfd = os.pidfd_open(self._pid)
@@ -111,17 +117,18 @@ class EngineProcess:
         """End it, and whatever it has started."""
         with contextlib.suppress(ConnectionLostError):  # one that could not be started need not be ended
             self._learn_pid()
-        self._spawner.end_engine()
+        self.spawner.end_engine()
 
     def close(self) -> None:
         """Close our ends, and end the spawner; for an engine that has ended."""
         self._close_ends()
         for end in (self.handover, self.its_handover):
             end.close()
-        self._spawner.close()
+        self.spawner.close()
 
     def _close_ends(self) -> None:
         self.pipe.close()
+        self.forks.close()
         for end in self.outputs:
             end.close()
         if self._pidfd >= 0:
@@ -130,7 +137,7 @@ class EngineProcess:
 
     def exit_code(self) -> int:
         """Return how it ended, after it has; a negative number is a signal. What it had started ends, too."""
-        code = self._spawner.end_engine()
+        code = self.spawner.end_engine()
         return -signal.SIGKILL if code is None else code  # it ended with the spawner
 
 

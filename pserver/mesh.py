@@ -92,6 +92,8 @@ class Links:
         One for each node by number, the own one without a link; those whose link is still being made are awaited.
     errors
         For each node with which a connection could not be made, why.
+    accepting
+        The context for TLS with those who dial; ``None`` without encryption.
     """
 
     def __init__(
@@ -107,7 +109,7 @@ class Links:
         self._handover = handover
         self._progress = progress
         self._listen = listen
-        self._making, self._accepting = setup.contexts()
+        self._making, self.accepting = setup.contexts()
         self._expected: dict[int, Task] = {}  # with what ends the patience
         self._dialling: dict[int, Task] = {}
         self._handshakes = 0
@@ -248,21 +250,37 @@ class Links:
 
     def _greet(self, sock: socket.socket, node: int) -> Steps[Channel]:
         """Make sure that somebody is the node that he says he is, and tell him that he is accepted."""
-        channel: Channel | None = None
-        try:
-            if self._accepting is None:
-                channel = Channel(sock)
-            else:
-                channel = yield from start_tls(
-                    sock, self._accepting, self._setup.network, node, server_side=True
-                )
+
+        def check() -> None:
             if node not in self._expected:
                 raise _not_expected()
-            yield from channel.send_all(HELLO)
-        except BaseException:
-            (channel or sock).close()  # TLS took the descriptor away from `sock`
-            raise
-        return channel
+
+        return greet(sock, self.accepting, self._setup.network, node, check)
+
+
+def greet(
+    sock: socket.socket,
+    context: ssl.SSLContext | None,
+    network_id: bytes,
+    node: int,
+    check: Callable[[], None] = lambda: None,
+) -> Steps[Channel]:
+    """Make sure that who has connected is a certain node of the network, and tell him that he is accepted.
+
+    `check` may raise to refuse him. The socket is closed if anything does.
+    """
+    channel: Channel | None = None
+    try:
+        if context is None:
+            channel = Channel(sock)
+        else:
+            channel = yield from start_tls(sock, context, network_id, node, server_side=True)
+        check()
+        yield from channel.send_all(HELLO)
+    except BaseException:
+        (channel or sock).close()  # TLS took the descriptor away from `sock`
+        raise
+    return channel
 
 
 def _not_expected() -> ParallelError:

@@ -29,8 +29,10 @@ from pconnect.protocol import Message, Role
 from pserver.admission import Client, admit
 from pserver.config import SessionSettings
 from pserver.engine_process import EngineProcess, describe_exit
+from pserver.leases import Leases
 from pserver.output import Output
 from pserver.time_limit import TimeLimit
+from pserver.workers import Workers
 from srp_tools.channel import Channel
 from srp_tools.waiting import deadline_after, run
 
@@ -49,7 +51,8 @@ def session_main(
 ) -> None:
     """Be one session, from login to close; the target of a process of the fork server."""
     os.setsid()  # Ctrl-C at the daemon's terminal is for the daemon
-    engine = EngineProcess(not_for_it=(sock, control))
+    jobs, its_jobs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    engine = EngineProcess(not_for_it=(sock, control, jobs, its_jobs))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(
         filename=settings.log_file, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
@@ -58,14 +61,15 @@ def session_main(
     bound_buffers(sock)
     deadline = deadline_after(settings.login_timeout)
     try:
-        client = run(admit(sock, control, engine.handover, settings, preamble), deadline)
+        client = run(admit(sock, control, (engine.handover, its_jobs), settings, preamble), deadline)
     except (ParallelError, OSError) as error:
         log.warning("login from %s failed: %s", settings.peer, error)
         sock.close()
         engine.kill()
         engine.close()
         return
-    with contextlib.closing(_Supervisor(client, engine, _make_folder(control))) as supervisor:
+    folder = _make_folder(control)
+    with contextlib.closing(_Supervisor(client, engine, folder, Leases(control), jobs)) as supervisor:
         supervisor.run()
 
 
@@ -80,7 +84,9 @@ def _make_folder(control: socket.socket) -> str:
 class _Supervisor:
     """A session after its login."""
 
-    def __init__(self, client: Client, engine: EngineProcess, folder: str) -> None:
+    def __init__(
+        self, client: Client, engine: EngineProcess, folder: str, leases: Leases, jobs: socket.socket
+    ) -> None:
         self._client = client
         self._process = engine
         self._progress = Progress()
@@ -102,6 +108,7 @@ class _Supervisor:
             None  # seconds for the engine to end, once the client closes the network
         )
         self._closing = False
+        self._workers = Workers(self._progress, client, engine, folder, leases, jobs)
         self._attend_engine()
         self._catch_sigterm()
 
@@ -113,6 +120,7 @@ class _Supervisor:
         self._engine.on_message = self._from_engine
         self._progress.add(self._engine)
         self._progress.watch(self._process.pidfd, self._engine_died)
+        self._workers.attend_engine()
 
     def _catch_sigterm(self) -> None:
         self._wakeup, theirs = socket.socketpair()
@@ -140,7 +148,7 @@ class _Supervisor:
 
     def _go_on(self) -> float:
         """Do what had to wait for the client; return in how many seconds to call this again."""
-        seconds = self._output.tend()
+        seconds = min(self._output.tend(), self._workers.tend())
         self._pace_engine()
         self._next_command()
         return seconds
@@ -157,6 +165,7 @@ class _Supervisor:
 
     def close(self) -> None:
         """End the engine and leave nothing behind."""
+        self._workers.close()
         if self._exit_code is None:
             self._process.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -304,6 +313,7 @@ class _Supervisor:
             self._output.drain()  # what is printed before a display is shown before it
         elif message.kind is Kind.MESHED and "pid" in message.value:
             self._meshed = True
+            self._workers.engine_is_ready()
         self._command.post(message.kind, message.tag, message.value)
         self._progress.flush(self._command)
         self._next_command()
@@ -325,6 +335,7 @@ class _Supervisor:
         while self._engine.error is None and self._engine.fill():
             pass  # what it said last
         self._output.end()
+        self._workers.engine_ended(describe_exit(self._exit_code))
         self._refusing = True
         self._progress.watch(self._process.its_handover.fileno(), self._refuse_data)
         if self._restarting is not None and not self._closing:

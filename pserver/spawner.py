@@ -9,11 +9,15 @@ It is the parent of the engines and reaps one only when it is asked to end it. B
 be no other process's, nor that of its group, and so the group can be killed without hitting a stranger. When the
 supervisor is gone, however that came, it does the same unasked, and ends. Should it be killed itself, the system kills
 the engine, see `pserver.engine`.
+
+Workers are forked from the engine by a process that ends at once, and so become children of this one, which adopts all
+orphans of its session. It tells of the end of those that the supervisor has named, however busy the engine is.
 """
 
 import contextlib
 import multiprocessing
 import os
+import select
 import signal
 import socket
 from collections.abc import Sequence
@@ -21,13 +25,15 @@ from multiprocessing.connection import Connection as PipeEnd
 from multiprocessing.context import ForkProcess
 
 from pserver.engine import engine_main
+from pserver.process_ties import adopt_orphans
 from srp_tools.errors import ConnectionLostError
 
 # An answer takes some milliseconds. The end of a process takes longer if it has much memory to give back.
 _TIMEOUT = 10.0
 _END_TIMEOUT = 5.0
-_START, _END = b"start", b"end"
-_ENDS_OF_AN_ENGINE = 4  # pipe, handover, standard output, standard error
+_START, _END, _ADOPT = b"start", b"end", b"adopt "
+_ENDS_OF_AN_ENGINE = 5  # pipe, handover, standard output, standard error, forks
+_LOOK = 5.0  # seconds between two looks for orphans that have ended and that nobody has named
 _MESSAGE_BYTES = 4096
 
 
@@ -38,15 +44,23 @@ class Spawner:
     ----------
     not_for_engines
         What the supervisor has open and neither the spawner nor an engine may keep.
+
+    Attributes
+    ----------
+    deaths
+        Can be read from when `read_death` has something to tell.
     """
 
     def __init__(self, not_for_engines: Sequence[socket.socket]) -> None:
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.deaths, its_deaths = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._process = multiprocessing.get_context("fork").Process(
-            target=_be_spawner, args=(theirs, [*not_for_engines, self._sock])
+            target=_be_spawner, args=(theirs, its_deaths, [*not_for_engines, self._sock, self.deaths])
         )
         self._process.start()
         theirs.close()
+        its_deaths.close()
+        self.deaths.setblocking(False)
         self._sock.settimeout(_TIMEOUT)
 
     @property
@@ -61,7 +75,8 @@ class Spawner:
         Parameters
         ----------
         ends
-            Descriptors for the engine: its pipe, its handover, its standard output, its standard error.
+            Descriptors for the engine: its pipe, its handover, its standard output, its standard error, and where
+            it is asked to fork workers.
 
         Raises
         ------
@@ -94,9 +109,28 @@ class Spawner:
             return int(answer) if answer else None
         return None
 
+    def adopt(self, pid: int) -> None:
+        """Have the end of a worker told, by `read_death`; then its group is gone, too.
+
+        Raises
+        ------
+        ConnectionLostError
+            The spawner is gone.
+        """
+        self._send(_ADOPT + str(pid).encode())
+
+    def read_death(self) -> tuple[int, int] | None:
+        """Return the process number of a worker that has ended, and its exit code; ``None`` if there is none."""
+        try:
+            words = self.deaths.recv(_MESSAGE_BYTES).split()
+        except BlockingIOError:
+            return None
+        return (int(words[0]), int(words[1])) if words else None
+
     def close(self) -> None:
-        """End the spawner, and the engine if there is one."""
+        """End the spawner, and the engine and the workers if there are any."""
         self._sock.close()
+        self.deaths.close()
         self._process.join(_END_TIMEOUT)
 
     def _send(self, request: bytes, descriptors: Sequence[int] = ()) -> None:
@@ -115,19 +149,27 @@ class Spawner:
         return answer[1:].decode()  # an empty answer would look like the end
 
 
-def _be_spawner(sock: socket.socket, not_for_engines: Sequence[socket.socket]) -> None:
+def _be_spawner(sock: socket.socket, deaths: socket.socket, not_for_engines: Sequence[socket.socket]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for end in not_for_engines:
         end.close()
+    adopt_orphans()
     engine: _Engine | None = None
+    workers = _Workers(deaths)
     while True:
+        if not workers.wait_for(sock):
+            workers.reap_others(engine.pid if engine else 0)
+            continue
         request, descriptors, _, _ = socket.recv_fds(
             sock, _MESSAGE_BYTES, _ENDS_OF_AN_ENGINE, socket.MSG_CMSG_CLOEXEC
         )
+        if request.startswith(_ADOPT):
+            workers.adopt(int(request.removeprefix(_ADOPT)))
+            continue
         answer = ""
         if request == _START:
             try:
-                engine = _Engine(sock, descriptors)
+                engine = _Engine([sock, deaths], descriptors)
                 answer = str(engine.pid)
             except OSError as error:
                 answer = error.strerror or str(error)
@@ -137,18 +179,89 @@ def _be_spawner(sock: socket.socket, not_for_engines: Sequence[socket.socket]) -
             code = engine.end()
             engine, answer = None, "" if code is None else str(code)
         if not request:  # the supervisor is gone
+            workers.end_all()
             return
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # then the next request is the end
             sock.send(f"={answer}".encode())
 
 
+class _Workers:
+    """The workers of the session, as the spawner holds them."""
+
+    def __init__(self, deaths: socket.socket) -> None:
+        self._deaths = deaths
+        self._pids: dict[int, int] = {}  # by descriptor that stands for the process
+        self._poll = select.poll()
+        self._ended_others: set[int] = set()
+
+    def wait_for(self, sock: socket.socket) -> bool:
+        """Tell of deaths until there is a request (true), or nothing has happened for a while (false)."""
+        self._poll.register(sock, select.POLLIN)
+        while True:
+            ready = [descriptor for descriptor, _ in self._poll.poll(_LOOK * 1000)]
+            for descriptor in ready:
+                if descriptor in self._pids:
+                    self._bury(descriptor)
+            if sock.fileno() in ready or not ready:
+                return bool(ready)
+
+    def adopt(self, pid: int) -> None:
+        """Look after a process."""
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:  # it was never ours, or was taken for somebody's orphan
+            self._tell(pid, -signal.SIGKILL)
+            return
+        self._pids[descriptor] = pid
+        self._poll.register(descriptor, select.POLLIN)
+
+    def _bury(self, descriptor: int) -> None:
+        self._poll.unregister(descriptor)
+        pid = self._pids.pop(descriptor)
+        os.close(descriptor)
+        _kill_group(pid)  # before it is reaped: its number, and that of its group, are still its own
+        try:
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        except ChildProcessError:  # no child of ours yet: its parent is just ending
+            code = -signal.SIGKILL
+        self._tell(pid, code)
+
+    def _tell(self, pid: int, code: int) -> None:
+        with contextlib.suppress(OSError):  # the supervisor is gone, which the next request tells
+            self._deaths.send(f"{pid} {code}".encode())
+
+    def end_all(self) -> None:
+        """Kill all workers and what they have started."""
+        for pid in self._pids.values():
+            _kill_group(pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for descriptor in list(self._pids):
+            self._bury(descriptor)
+
+    def reap_others(self, engine: int) -> None:
+        """Reap what the user's code has left behind, once it has been seen to have ended before."""
+        with contextlib.suppress(ChildProcessError):
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            pid = found.si_pid if found else 0
+            if pid and pid != engine and pid not in self._pids.values():
+                if pid in self._ended_others:
+                    os.waitpid(pid, os.WNOHANG)
+                self._ended_others = {pid} - self._ended_others
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
 class _Engine:
     """An engine, as the spawner holds it."""
 
-    def __init__(self, not_for_it: socket.socket, descriptors: Sequence[int]) -> None:
+    def __init__(self, not_for_it: Sequence[socket.socket], descriptors: Sequence[int]) -> None:
         its_lifeline, self._lifeline = multiprocessing.Pipe(duplex=False)
         self._process: ForkProcess = multiprocessing.get_context("fork").Process(
-            target=_be_engine, args=([not_for_it, self._lifeline], descriptors, its_lifeline)
+            target=_be_engine, args=([*not_for_it, self._lifeline], descriptors, its_lifeline)
         )
         try:
             self._process.start()
@@ -179,10 +292,11 @@ def _be_engine(
 ) -> None:
     for end in not_for_it:
         end.close()
-    pipe, handover, *outputs = descriptors
+    pipe, handover, *outputs, forks = descriptors
     engine_main(
         socket.socket(fileno=pipe),
         socket.socket(fileno=handover),
         [PipeEnd(descriptor, readable=False) for descriptor in outputs],
         lifeline,
+        socket.socket(fileno=forks),
     )

@@ -17,6 +17,7 @@ import srp_tools
 from pconnect import collectives
 from pconnect.errors import ParallelError
 from pconnect.functions import keep_sources, unpack_arguments, unpack_function
+from pconnect.job_side import progress
 from pconnect.network import Network
 from pconnect.primitives import precv, psend, select_sockets
 from pconnect.remote_errors import builtin_bases
@@ -24,7 +25,7 @@ from pconnect.remote_errors import builtin_bases
 _MAX_TRACEBACK_CHARACTERS = 2**16
 _MAX_MESSAGE_CHARACTERS = 2**12
 # The frames of these that run a command come before the user's.
-_OUR_FIRST_FRAMES = {__file__, str(Path(__file__).with_name("engine.py"))}
+_OUR_FIRST_FRAMES = {__file__, *(str(Path(__file__).with_name(name)) for name in ("engine.py", "worker.py"))}
 _OUR_FOLDERS = tuple(
     f"{Path(str(module.__file__)).parent}{os.sep}" for module in (pconnect, pserver, srp_tools)
 )
@@ -44,6 +45,7 @@ class Workspace:
         sys.path.insert(0, "")
         self.names: dict[str, Any] = main.__dict__
         self.names.update(sockets=sockets, psend=psend, precv=precv, select_sockets=select_sockets, np=np)
+        self.names["progress"] = progress
         self.names.update({name: getattr(collectives, name) for name in collectives.__all__})
         # By source text and by whether its value is wanted, the oldest first.
         self._codes: dict[tuple[str, bool], tuple[types.CodeType, types.CodeType | None]] = {}

@@ -153,6 +153,12 @@ class Channel:
                 yield Wait(self.fileno(), selectors.EVENT_WRITE)
             view = view[sent:]
 
+    def abandon(self) -> None:
+        """Close the descriptor and say nothing to the peer; for a process that was forked and has no part in it."""
+        descriptor = self._sock.detach()
+        if descriptor >= 0:
+            os.close(descriptor)
+
     def close(self) -> None:
         """Close the connection; what is not yet sent by the system is still sent. A second call does nothing."""
         if self._tls and self._tls.fileno() >= 0:

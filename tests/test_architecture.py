@@ -18,10 +18,11 @@ HOMES = {
     "msgpack": {"pconnect/codec.py"},
     "numpy": {
         *(f"pconnect/{name}.py" for name in ("codec", "trees", "value_types", "arrays")),
-        *(f"pconnect/{name}.py" for name in ("reductions", "broadcasts", "collectives", "views")),
+        *(f"pconnect/{name}.py" for name in ("reductions", "broadcasts", "collectives", "views", "job_map")),
         *(f"pconnect/{name}.py" for name in ("sparse_types", "arrow_types", "pandas_types")),
         "pserver/engine.py",
         "pserver/workspace.py",
+        "pserver/worker.py",
         *(path.as_posix() for path in SOURCES if path.match("pserver/demo*.py")),
     },
     "tqdm": {"pconnect/gauges.py"},
@@ -39,6 +40,10 @@ HOMES = {
     "threading": {
         "pserver/notes.py",  # the user's code may have threads, whose notes are queued; starts none
         "pconnect/shield.py",  # asks whether it is the main thread, which gets the signals; starts none
+        "pconnect/dispatcher.py",  # the thread that looks after jobs, so that they go on while the client computes
+        "pconnect/executor.py",  # executors and
+        "pconnect/jobs.py",  # functions are used by whichever thread submits; they start none
+        "pserver/worker.py",  # a job may have threads, which report progress; starts none
         "pconnect/hosts.py",  # the system's look-up of names has no time limit and cannot be cancelled
     },
 }

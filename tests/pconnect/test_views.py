@@ -48,20 +48,6 @@ def test_functions_are_applied(network: ClientNetwork) -> None:
         network[1].apply(shifted, no_such=1).result(LIMIT)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 7])
-def test_map_keeps_the_order(network: ClientNetwork, count: int) -> None:
-    assert network.map(lambda x: x * x, range(count), timeout=LIMIT) == [x * x for x in range(count)]
-    assert network.map("divmod", range(count), [3] * 9, timeout=LIMIT) == [divmod(x, 3) for x in range(count)]
-
-
-def test_map_at_one_node_and_where_there_is_none(network: ClientNetwork) -> None:
-    assert network[1].map(abs, [-1, 2], timeout=LIMIT) == [1, 2]
-    with pytest.raises(ConfigurationError, match="this node itself"):
-        network[0:1].map(abs, [1])
-    with pytest.raises(ZeroDivisionError):
-        network.map(lambda x: 1 / x, [1, 1, 0], timeout=LIMIT)
-
-
 def test_arrays_are_scattered_as_numpy_splits_them(network: ClientNetwork) -> None:
     array = np.arange(20).reshape(4, 5)
     for axis in (0, 1):

@@ -23,18 +23,21 @@ def test_without_encryption_the_daemon_decides_by_network_and_node(answer: bytes
     near, far = socket.socketpair()
     control, daemon = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     handover, other = socket.socketpair()
+    jobs, jobs_other = socket.socketpair()
     near.setblocking(False)
     daemon.send(answer)
-    with near, far, control, daemon, other:
-        steps = admit(near, control, handover, SETTINGS, PREAMBLE.pack())
+    with near, far, control, daemon, other, jobs_other:
+        steps = admit(near, control, (handover, jobs), SETTINGS, PREAMBLE.pack())
         if answer == b"ok":
             client = run(steps, deadline_after(5))
             assert (client.network_id, client.node, client.identity) == (PREAMBLE.network_id, 3, None)
         else:
             with pytest.raises(ProtocolError, match=r"node 3 of network 0001.* is here already"):
                 run(steps, deadline_after(5))
-        data, descriptors, _, _ = socket.recv_fds(daemon, 1000, 1)
-        socket.close(descriptors[0])
+        data, descriptors, _, _ = socket.recv_fds(daemon, 1000, 2)
+        assert len(descriptors) == 2
+        for descriptor in descriptors:
+            socket.close(descriptor)
         assert b'"node": 3' in data
         said = far.recv(10_000)
         assert Preamble.unpack(said[:34]).purpose is Purpose.ACCEPTED

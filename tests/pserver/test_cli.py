@@ -86,7 +86,7 @@ def test_status_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["status", "--json"]) == 0
     (status,) = json.loads(capsys.readouterr().out)
-    keys = "bind cmd_port data_port log_file name pid sessions started use_tls user version"
+    keys = "bind cmd_port data_port log_file name pid sessions slots started use_tls user version"
     assert sorted(status) == keys.split()
     assert status["name"] == "one"
     assert status["sessions"] == []

@@ -27,7 +27,7 @@ def spawner() -> Iterator[Spawner]:
 def ends() -> Iterator[list[int]]:
     """Give an engine's ends, which nobody speaks to, and keep the others open."""
     with contextlib.ExitStack() as stack:
-        pairs = [socket.socketpair() for _ in range(4)]
+        pairs = [socket.socketpair() for _ in range(5)]
         for pair in pairs:
             for sock in pair:
                 stack.enter_context(sock)
@@ -83,7 +83,7 @@ def test_an_engine_that_cannot_be_started_is_an_error_and_the_next_one_can(ends:
 import os, resource, socket
 from pserver.spawner import Spawner
 spawner = Spawner([])
-pairs = [socket.socketpair() for _ in range(4)]
+pairs = [socket.socketpair() for _ in range(5)]
 ends = [pair[1].fileno() for pair in pairs]
 before = resource.prlimit(spawner.pid, resource.RLIMIT_NOFILE)
 in_use = len(os.listdir(f"/proc/{{spawner.pid}}/fd"))

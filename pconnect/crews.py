@@ -1,0 +1,201 @@
+"""All the workers of a network and the job channels of its nodes, in the loop of the thread that looks after jobs."""
+
+import logging
+import time
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from pconnect.dial import dial
+from pconnect.errors import ConnectionLostError
+from pconnect.frames import JOB_CHANNEL, Kind, Preamble, Purpose
+from pconnect.job_results import is_dropped, settle, shown_output
+from pconnect.jobs import Job
+from pconnect.joining import Invitation
+from pconnect.pools import Pool, Worker
+from pconnect.progress import Progress
+from pconnect.protocol import Message
+from pconnect.servers import Server
+from srp_tools.channel import Channel
+from srp_tools.waiting import Steps, deadline_after
+
+log = logging.getLogger("pconnect")
+
+_DIAL_TIMEOUT = 30.0
+_REFUSED_SECONDS = 1.0  # so long nothing more is asked of a node that could not start a worker
+_MAX_SUSPICIONS = 3  # so often a worker may die before it has begun a job that it was to run next
+_LAST_LINES = 10
+
+
+class Employer(Protocol):
+    """Who decides what becomes of jobs."""
+
+    def ended(self, job: Job) -> None:
+        """Take note that a job has a result."""
+
+    def requeue(self, job: Job) -> None:
+        """Put a job back that was sent and not begun."""
+
+    def lose(self, job: Job, why: str) -> None:
+        """Run a job again whose worker is gone, or say that it is lost."""
+
+
+class Crew:
+    """The pools of all nodes.
+
+    Parameters
+    ----------
+    servers, invitation
+        Of the network.
+    progress
+        The loop.
+    owner
+        Decides what becomes of jobs.
+
+    Attributes
+    ----------
+    pools
+        By node.
+    """
+
+    def __init__(
+        self, servers: Iterable[Server], invitation: Invitation, progress: Progress, owner: Employer
+    ) -> None:
+        self.pools = {server.node: Pool(server) for server in servers}
+        self._invitation = invitation
+        self._progress = progress
+        self._owner = owner
+
+    def begin(self) -> None:
+        """Connect to all nodes."""
+        for pool in self.pools.values():
+            self._dial_pool(pool)
+
+    # --- nodes ---
+
+    def _dial(self, pool: Pool, endpoint: int) -> Steps[Channel]:
+        server, invitation = pool.server, self._invitation
+        return dial(
+            [(server.address, server.offer["data_port"])],
+            Preamble(Purpose.DATA, invitation.network_id, 0, pool.node, endpoint),
+            invitation.context,
+            invitation.peer_timeout,
+        )
+
+    def _dial_pool(self, pool: Pool) -> None:
+        def end(outcome: Channel | Exception) -> None:
+            if isinstance(outcome, Channel):
+                pool.open(outcome, lambda message: self._hear(pool, message), lambda _: self._lose(pool))
+                assert pool.channel is not None  # noqa: S101 - it was just opened
+                self._progress.add(pool.channel)
+            else:
+                pool.gone, pool.is_lost = f"no connection for jobs: {outcome}", True
+
+        self._progress.background.start(self._dial(pool, JOB_CHANNEL), deadline_after(_DIAL_TIMEOUT), end)
+
+    def _lose(self, pool: Pool) -> None:
+        """Take note that a server or its machine is gone."""
+        assert pool.channel is not None  # noqa: S101 - it is what was lost
+        pool.gone, pool.is_lost = f"it is lost: {pool.channel.error}", True
+        for worker in list(pool.workers.values()):
+            del pool.workers[worker.number]
+            self._drain(worker)
+            self._progress.discard(worker.connection)
+            for job in list(worker.jobs.values()):
+                self._owner.lose(job, f"node {pool.node} ({pool.host}) is lost: {pool.channel.error}")
+
+    def _hear(self, pool: Pool, message: Message) -> None:
+        """Take what a supervisor says."""
+        worker = pool.workers.get(message.tag)
+        match message.kind:
+            case Kind.POOL:
+                pool.take_facts(message.value)
+                if pool.gone:
+                    pool.wanted = 0
+            case Kind.WORKER if isinstance(message.value, str):
+                pool.refusal, pool.refused_until = message.value, time.monotonic() + _REFUSED_SECONDS
+                pool.wanted = len(pool.workers)
+                pool.told_wanted = pool.wanted, pool.told_wanted[1]
+                log.warning("node %d (%s): %s", pool.node, pool.host, message.value)
+            case Kind.WORKER:
+                self._meet(pool, message.tag, message.value)
+            case Kind.YIELD if worker is not None:
+                worker.retire()
+                self._progress.flush(worker.connection)
+            case Kind.RUNNING if worker is not None and message.value[0] in worker.jobs:
+                worker.jobs[message.value[0]].is_started = True
+            case Kind.ENDED if worker is not None:
+                self._bury(pool, worker, message.value)
+
+    def _meet(self, pool: Pool, number: int, facts: dict[str, Any]) -> None:
+        worker = pool.workers[number] = Worker(
+            pool, number, facts["pid"], facts["command"], self._invitation.limits
+        )
+
+        def end(outcome: Channel | Exception) -> None:
+            if number not in pool.workers:
+                if isinstance(outcome, Channel):
+                    outcome.close()
+                return
+            if not isinstance(outcome, Channel):
+                worker.connection.lose(ConnectionLostError(str(outcome)))  # ENDED comes, too
+                return
+            worker.open(outcome)
+            worker.connection.on_message = lambda message: self._take(worker, message)
+            self._progress.add(worker.connection)
+            if worker.retiring:
+                worker.connection.post(Kind.RETIRE)
+                self._progress.flush(worker.connection)
+
+        self._progress.background.start(self._dial(pool, number), deadline_after(_DIAL_TIMEOUT), end)
+
+    # --- workers ---
+
+    def _take(self, worker: Worker, message: Message) -> None:
+        job = worker.jobs.get(message.tag)
+        if job is None:
+            return  # told twice by one that died after it had sent it
+        if message.kind is Kind.REPORT:
+            job.is_started = True
+            job.report(message.value)
+            return
+        self._owner.ended(job)
+        if is_dropped(message.value):
+            worker.jobs.pop(job.number)
+            job.fail(KeyboardInterrupt())
+            return
+        seconds = settle(job, message.value)
+        worker.take(job.number, seconds)
+        if worker.alone:
+            worker.retire()
+
+    def _drain(self, worker: Worker) -> None:
+        """Take in what a worker has sent before it ended."""
+        connection = worker.connection
+        while not connection.is_awaited and connection.error is None and connection.fill():
+            pass
+
+    def _bury(self, pool: Pool, worker: Worker, told: dict[str, Any]) -> None:
+        del pool.workers[worker.number]
+        self._drain(worker)
+        self._progress.discard(worker.connection)
+        for message in worker.decode(told["results"]):
+            self._take(worker, message)
+        jobs = list(worker.jobs.values())
+        running = worker.jobs.get(told["job"])
+        if running is None and jobs and not worker.retiring and not pool.gone:
+            jobs[0].suspicions += 1  # it may have died of what it was about to receive
+            if jobs[0].suspicions >= _MAX_SUSPICIONS:
+                running = jobs[0]
+        if running is not None:
+            jobs.remove(running)
+            (out, out_before), (err, err_before) = told["outputs"]
+            running.duration = told["seconds"]
+            running.stdout, running.stderr = shown_output(out, out_before), shown_output(err, err_before)
+        for job in reversed(jobs):
+            self._owner.requeue(job)
+        if running is not None:
+            words = f"its worker at node {pool.node} ({pool.host}) died: {told['how']}"
+            lines = (running.stdout + running.stderr).splitlines()[-_LAST_LINES:]
+            self._owner.lose(
+                running, "\n".join([f"{words}; the last it printed:", *lines] if lines else [words])
+            )

@@ -1,0 +1,365 @@
+"""The thread that looks after the jobs of one network.
+
+It has connections of its own: one to the supervisor of each node, which tells of slots and workers, and one to each
+worker, on which jobs and results pass. So it never touches what the thread of the network uses, and jobs go on while
+that computes, or sleeps. All of its state belongs to it; others leave calls for it in a queue.
+"""
+
+import collections
+import contextlib
+import itertools
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from pconnect.client_mesh import ClientMesh
+from pconnect.crews import Crew
+from pconnect.errors import ConfigurationError, JobLostError
+from pconnect.frames import Kind
+from pconnect.jobs import Functions, Job
+from pconnect.pools import Pool, Worker
+from pconnect.progress import Progress
+
+log = logging.getLogger("pconnect")
+
+_LOOK = 0.2  # seconds between two looks at what only time changes
+_IDLE_SECONDS = 60.0  # after which workers are given back
+_NO_NODE_SECONDS = 0.7  # so long a queue waits for a node when there is none
+
+
+class Dispatcher:
+    """The jobs of one network.
+
+    Parameters
+    ----------
+    mesh
+        The network; its servers' nodes run the jobs.
+
+    Attributes
+    ----------
+    functions
+        Those that jobs call.
+    """
+
+    def __init__(self, mesh: ClientMesh) -> None:
+        invitation = mesh.invitation
+        if invitation is None:
+            raise ConfigurationError("jobs need a network made by pconnect")
+        self._mesh = mesh
+        self.functions = Functions()
+        self.limits = mesh.limits
+        self._numbers = itertools.count(1)
+        self._submitted: collections.deque[Job] = collections.deque()
+        self._calls: collections.deque[Callable[[], object]] = collections.deque()
+        self._queue: collections.deque[Job] = collections.deque()
+        self._choosy: list[Job] = []  # those that may not run everywhere
+        self._stopping: dict[Job, float] = {}  # to be interrupted, with the patience
+        self._progress = Progress()
+        self._crew = Crew(mesh.servers.values(), invitation, self._progress, self)
+        self._pools = self._crew.pools
+        self._wakeup, self._waker = socket.socketpair()
+        self._waker.setblocking(False)
+        self._wakeup.setblocking(False)
+        self._progress.watch(self._wakeup.fileno(), self._drain_wakeups)
+        self._sleeping = False
+        self._closed = ""
+        self._no_node_since: float | None = None
+        self._looked_at = 0.0
+        self._exclusive = 0
+        self._thread = threading.Thread(target=self._run, name="pconnect jobs", daemon=True)
+        self._thread.start()
+
+    # --- for other threads ---
+
+    def next_number(self) -> int:
+        """Return the number of the next job."""
+        return next(self._numbers)
+
+    def finished_commands(self) -> tuple[int, ...]:
+        """Return by node the last command that has ended there: what it has done, jobs from now on see."""
+        return tuple(server.last_finished for server in self._mesh.servers.values())
+
+    def submit(self, job: Job) -> None:
+        """Put a job into the queue."""
+        self._submitted.append(job)
+        if self._closed:
+            self._fail_all()
+        self._wake()
+
+    def purge(self, job: Job) -> None:
+        """Take note that a job which was not sent is cancelled."""
+        job.set_running_or_notify_cancel()
+
+    def ended(self, job: Job) -> None:
+        """Take note that a job has a result."""
+        self._stopping.pop(job, None)
+
+    def stop(self, job: Job, patience: float) -> None:
+        """Interrupt a job that was sent, and kill its worker if that does not help."""
+        self.call(lambda: self._begin_stop(job, patience))
+
+    def set_exclusive(self, change: int) -> None:
+        """Have the servers for this network alone (1), or no longer (-1)."""
+
+        def change_it() -> None:
+            self._exclusive += change
+
+        self.call(change_it)
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Have something done by the thread of the jobs."""
+        self._calls.append(function)
+        self._wake()
+
+    def close(self, reason: str) -> None:
+        """End the thread; jobs that have not ended are lost."""
+        if not self._closed:
+            self._closed = reason
+            self._wake()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(5.0)
+
+    def _wake(self) -> None:
+        if self._sleeping:
+            self._sleeping = False
+            with contextlib.suppress(OSError):  # it is awake anyway, or has ended
+                self._waker.send(b"x")
+
+    def _drain_wakeups(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._wakeup.recv(1000)
+
+    # --- the loop ---
+
+    def _run(self) -> None:
+        try:
+            self._crew.begin()
+            while not self._closed:
+                self._sleeping = True
+                waits = not (self._submitted or self._calls)
+                self._progress.poll(_LOOK if waits else 0)
+                self._sleeping = False
+                self._step()
+        except BaseException as error:
+            log.exception("the thread that looks after jobs has failed")
+            self._closed = f"the thread that looks after jobs has failed: {error!r}"
+        finally:
+            self._fail_all()
+            self._progress.close()
+            self._wakeup.close()
+            self._waker.close()
+
+    def _step(self) -> None:
+        while self._calls:
+            self._calls.popleft()()
+        while self._submitted:
+            job = self._submitted.popleft()
+            if job.options.on or job.options.isolate:
+                self._choosy.append(job)
+            else:
+                self._queue.append(job)
+        now = time.monotonic()
+        if now - self._looked_at > _LOOK:
+            self._looked_at = now
+            self._look(now)
+        self._dispatch()
+        self._ask_for_workers(now)
+        for pool in self._pools.values():
+            if pool.channel is not None and pool.channel.has_unsent:
+                self._progress.flush(pool.channel)
+
+    def _fail_all(self) -> None:
+        error = self._closed
+        jobs = [*self._queue, *self._choosy, *self._submitted]
+        self._queue.clear()
+        self._choosy.clear()
+        self._submitted.clear()
+        for pool in self._pools.values():
+            for worker in pool.workers.values():
+                jobs += worker.jobs.values()
+                worker.jobs.clear()
+        for job in jobs:
+            if not job.done():
+                job.set_running_or_notify_cancel() if not job.running() else None
+                if not job.cancelled():
+                    job.fail(JobLostError(f"{job.name} has no result: {error}"))
+
+    # --- giving out jobs ---
+
+    def _dispatch(self) -> None:
+        if not (self._queue or self._choosy):
+            return
+        workers = [w for pool in self._pools.values() for w in pool.workers.values() if w.room > 0]
+        workers.sort(key=lambda worker: len(worker.jobs))
+        for position, worker in enumerate(workers):
+            share = -(-len(self._queue) // (len(workers) - position))
+            jobs = self._take_jobs(worker, max(1, min(worker.room, share)))
+            if jobs:
+                worker.send(jobs)
+                self._progress.flush(worker.connection)
+
+    def _take_jobs(self, worker: Worker, count: int) -> list[Job]:
+        taken: list[Job] = []
+        for job in list(self._choosy) if self._choosy else ():
+            if len(taken) == count or worker.alone:
+                break
+            if not self._is_stale(worker, job) and self._suits(worker, job, taken):
+                self._choosy.remove(job)
+                self._begin(worker, job, taken)
+        while self._queue and len(taken) < count and not worker.alone:
+            job = self._queue[0]
+            if self._is_stale(worker, job):
+                break
+            self._queue.popleft()
+            self._begin(worker, job, taken)
+        return taken
+
+    def _begin(self, worker: Worker, job: Job, taken: list[Job]) -> None:
+        if not job.running() and not job.set_running_or_notify_cancel():
+            return
+        job.node, job.host = worker.pool.node, worker.pool.host
+        job.is_started = False
+        if job.options.isolate:
+            worker.alone = True
+        taken.append(job)
+
+    def _is_stale(self, worker: Worker, job: Job) -> bool:
+        """Whether a worker lacks what a command has done before a job was submitted; then it has to go."""
+        node = worker.pool.node
+        # After a restart of the engine, nothing is left of the commands before.
+        if worker.command >= min(job.after[node - 1], worker.pool.server.last_finished):
+            return False
+        worker.retire()
+        self._progress.flush(worker.connection)
+        return True
+
+    def _suits(self, worker: Worker, job: Job, taken: list[Job]) -> bool:
+        node = worker.pool.node
+        if job.options.on and node not in job.options.on:
+            return False
+        if node in job.avoid:
+            others = [pool.node for pool in self._pools.values() if pool.is_ready and pool.slots]
+            if job.options.on:
+                others = [other for other in others if other in job.options.on]
+            if set(others) - job.avoid:
+                return False
+        if job.options.isolate:
+            if worker.jobs or taken:
+                return False
+            if worker.served:
+                worker.retire()
+                return False
+        return True
+
+    def _ask_for_workers(self, now: float) -> None:
+        waiting = len(self._queue) + len(self._choosy)
+        ready = [pool for pool in self._pools.values() if pool.is_ready and pool.slots]
+        if waiting:
+            shortage = waiting
+            for pool in ready:
+                living = [worker for worker in pool.workers.values() if not worker.retiring]
+                shortage -= max(0, pool.wanted - len(living))  # they are on their way
+                shortage -= sum(worker.is_open and not worker.jobs for worker in living)
+            able = [pool for pool in ready if now >= pool.refused_until]
+            while shortage > 0 and (able := [pool for pool in able if pool.wanted < (pool.slots or 0)]):
+                pool = min(able, key=lambda pool: pool.wanted / (pool.slots or 1))
+                pool.wanted += 1
+                shortage -= 1
+            if self._choosy:
+                self._ask_for_choosy(ready)
+        for pool in self._pools.values():
+            pool.want(exclusive=self._exclusive > 0)
+
+    def _ask_for_choosy(self, ready: list[Pool]) -> None:
+        nodes = set().union(*(job.options.on or set() for job in self._choosy))
+        for pool in ready:
+            if pool.node in nodes and not pool.wanted:
+                pool.wanted = 1
+
+    def _look(self, now: float) -> None:
+        """Do what only time makes necessary."""
+        waiting = bool(self._queue or self._choosy)
+        for pool in self._pools.values():
+            for worker in pool.workers.values():
+                if worker.jobs or not worker.idle_since:
+                    worker.idle_since = now
+                elif not waiting and now - worker.idle_since > _IDLE_SECONDS and not worker.retiring:
+                    pool.wanted = max(0, pool.wanted - 1)
+                    worker.retire()
+                    self._progress.flush(worker.connection)
+        for job, patience in list(self._stopping.items()):
+            self._send_stop(job, patience)
+        self._queue_without_cancelled()
+        self._fail_what_cannot_run(now)
+
+    def _queue_without_cancelled(self) -> None:
+        for jobs in (self._queue, self._choosy):
+            if any(job.done() for job in jobs):
+                kept = [job for job in jobs if not job.done()]
+                jobs.clear()
+                jobs.extend(kept)
+
+    def _fail_what_cannot_run(self, now: float) -> None:
+        """Fail the jobs for which there is no node any more, or none with slots."""
+        able = {pool.node for pool in self._pools.values() if not pool.gone and pool.slots != 0}
+        stuck = [job for job in self._choosy if job.options.on and not job.options.on & able]
+        stuck += [*self._queue, *self._choosy] if not able else []
+        if not stuck:
+            self._no_node_since = None
+            return
+        if self._no_node_since is None:
+            self._no_node_since = now
+        if now - self._no_node_since < _NO_NODE_SECONDS:
+            return
+        reasons = "; ".join(
+            f"node {pool.node} ({pool.host}): {pool.gone or 'its server offers no slots'}"
+            for pool in self._pools.values()
+            if pool.node not in able
+        )
+        for job in dict.fromkeys(stuck):
+            (self._choosy if job in self._choosy else self._queue).remove(job)
+            if job.running() or job.set_running_or_notify_cancel():
+                job.fail(JobLostError(f"{job.name} cannot be run anywhere: {reasons}"))
+
+    # --- what becomes of jobs ---
+
+    def requeue(self, job: Job) -> None:
+        """Put a job back that was sent and not begun."""
+        job.is_started = False
+        if job.cancel_asked:
+            self._stopping.pop(job, None)
+            job.fail(KeyboardInterrupt())
+        elif job.options.on or job.options.isolate or job.avoid:
+            self._choosy.insert(0, job)
+        else:
+            self._queue.appendleft(job)
+
+    def lose(self, job: Job, why: str) -> None:
+        """Run a job again, or say that it is lost."""
+        self._stopping.pop(job, None)
+        job.losses += 1
+        if job.losses <= job.options.retries and not job.cancel_asked:
+            job.avoid.add(job.node or 0)
+            self.requeue(job)
+        else:
+            again = f" (the last of {job.losses} times)" if job.losses > 1 else ""
+            job.fail(JobLostError(f"{job.name} is lost{again}: {why}"))
+
+    def _begin_stop(self, job: Job, patience: float) -> None:
+        if not job.done():
+            self._stopping[job] = patience
+            self._send_stop(job, patience)
+
+    def _send_stop(self, job: Job, patience: float) -> None:
+        """Tell both who may have it: the worker, that may not have begun it, and the supervisor, that can interrupt."""
+        pool = self._pools.get(job.node or 0)
+        workers = [worker for worker in pool.workers.values() if job.number in worker.jobs] if pool else []
+        if job.done() or not workers or pool is None or pool.channel is None:
+            self._stopping.pop(job, None)
+            return
+        workers[0].connection.post(Kind.DROP, job.number)
+        self._progress.flush(workers[0].connection)
+        pool.channel.post(Kind.STOP, workers[0].number, [job.number, patience])
+        self._progress.flush(pool.channel)

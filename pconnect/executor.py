@@ -1,0 +1,121 @@
+"""`Executor`: the standard library's interface to the processors that the servers of a network offer."""
+
+import concurrent.futures
+import functools
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from pconnect.client_mesh import ClientMesh
+from pconnect.dispatcher import Dispatcher
+from pconnect.errors import ConfigurationError, ParallelError
+from pconnect.functions import describe
+from pconnect.jobs import Job, JobOptions, encode_job
+from pconnect.partition import map_part
+
+_making = threading.Lock()
+
+
+class Executor(concurrent.futures.Executor):
+    """Calls functions in worker processes of a network; ``net.executor()`` makes one.
+
+    Parameters
+    ----------
+    mesh
+        The network.
+    options
+        For all jobs submitted here.
+    exclusive
+        Wait until no other client has a slot of the servers, and hold all of them until the shutdown.
+    """
+
+    def __init__(self, mesh: ClientMesh, options: JobOptions, *, exclusive: bool = False) -> None:
+        mesh.check_open()
+        self._dispatcher = _dispatcher_of(mesh)
+        self._options = options
+        self._jobs: set[Job] = set()
+        self._lock = threading.Lock()
+        self._is_shut_down = False
+        self._is_exclusive = exclusive
+        if exclusive:
+            self._dispatcher.set_exclusive(1)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
+        """Have ``fn(*args, **kwargs)`` called in some worker, as soon as one is free.
+
+        The function is sent as it is now, the arguments as they are until the job has ended: do not change them before.
+        What commands that have ended by now have done in the engines' workspaces, the function finds there.
+
+        Returns
+        -------
+        Job
+            A `concurrent.futures.Future`. What cannot be sent is its error, too.
+
+        Raises
+        ------
+        RuntimeError
+            After `shutdown`.
+        """
+        job = self._make_job(fn, args, kwargs)
+        with self._lock:
+            if self._is_shut_down:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
+        if not job.done():
+            self._dispatcher.submit(job)
+        return job
+
+    def _make_job(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Job:
+        dispatcher, options = self._dispatcher, self._options
+        job = Job(dispatcher.next_number(), describe(fn), [], options, dispatcher)
+        try:
+            if not callable(fn) and not isinstance(fn, str):
+                raise ConfigurationError(f"{fn!r} cannot be called: give a function")
+            job.function = dispatcher.functions.get(fn)
+            limit = dispatcher.limits.max_message_bytes
+            job.buffers = encode_job(job, args, kwargs, limit)
+            job.after = dispatcher.finished_commands()
+        except ParallelError as error:
+            job.set_running_or_notify_cancel()
+            job.fail(error)
+        return job
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+    ) -> Iterator[Any]:
+        """Call a function for each item; see `concurrent.futures.Executor.map`."""
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        if chunksize == 1:
+            return super().map(fn, *iterables, timeout=timeout)
+        items = list(zip(*iterables, strict=False))
+        chunks = [items[begin : begin + chunksize] for begin in range(0, len(items), chunksize)]
+        parts = super().map(functools.partial(map_part, fn), chunks, timeout=timeout)
+        return (value for part in parts for value in part)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more jobs; see `concurrent.futures.Executor.shutdown`. The workers stay for other executors."""
+        with self._lock:
+            before, self._is_shut_down = self._is_shut_down, True
+            jobs = list(self._jobs)
+        if self._is_exclusive and not before:
+            self._dispatcher.set_exclusive(-1)
+        if cancel_futures:
+            for job in jobs:
+                if not job.running():
+                    job.cancel()
+        if wait:
+            concurrent.futures.wait(jobs)
+
+
+def _dispatcher_of(mesh: ClientMesh) -> Dispatcher:
+    with _making:
+        if mesh.dispatcher is None:
+            mesh.dispatcher = Dispatcher(mesh)
+        found: Dispatcher = mesh.dispatcher
+        return found

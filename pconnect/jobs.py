@@ -1,0 +1,278 @@
+"""Jobs: calls of functions under way in worker processes, as futures of the standard library."""
+
+import concurrent.futures
+import enum
+import hashlib
+import itertools
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pconnect.errors import ConfigurationError, JobLostError, RemoteError, UnsupportedValueError
+from pconnect.frames import Kind
+from pconnect.functions import pack_call
+from pconnect.protocol import encode_message
+
+# What a RESULT is: [kind, value or account, when it began, seconds, output of both streams if there is any].
+PLAIN, PICKLED, FAILED, DROPPED = range(4)
+
+# So many functions are kept, for those that are used again.
+_KEPT_FUNCTIONS = 256
+
+
+class JobCancelledError(concurrent.futures.CancelledError):
+    """The job was cancelled after it had been sent to a worker."""
+
+
+class State(enum.StrEnum):
+    """What has become of a job."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """How a job is run; see `pconnect.executor.Executor.submit`."""
+
+    retries: int = 0
+    time_limit: float | None = None
+    memory_limit: int | None = None
+    isolate: bool = False
+    allow_pickle: bool = False
+    grace: float = 5.0
+    on: frozenset[int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.retries < 0:
+            raise ConfigurationError(f"retries={self.retries}: it is how often a lost job is run again")
+        for name in ("time_limit", "memory_limit"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigurationError(f"{name}={value}: it must be more than 0")
+
+    def wire(self, *, pickled: bool) -> dict[str, Any] | None:
+        """Return what the worker has to know."""
+        told: dict[str, Any] = {}
+        if pickled:
+            told["pickled"] = True
+        if self.allow_pickle:
+            told["pickle"] = True
+        if self.time_limit is not None:
+            told["seconds"] = float(self.time_limit)
+        if self.memory_limit is not None:
+            told["memory"] = int(self.memory_limit)
+        return told or None
+
+
+class Function:
+    """A function as workers get it, once each."""
+
+    _numbers = itertools.count(1)
+
+    def __init__(self, contents: list[Any]) -> None:
+        self.number = next(self._numbers)
+        self.contents = contents  # [pickled function, source texts]
+        self.size = len(contents[0])
+
+
+class Functions:
+    """The functions that were used last, so that each is sent to a worker but once."""
+
+    def __init__(self) -> None:
+        self._by_digest: OrderedDict[bytes, Function] = OrderedDict()
+        self._by_identity: OrderedDict[int, tuple[Any, Function]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, function: Callable[..., Any] | str) -> Function:
+        """Return a function as it is now.
+
+        Raises
+        ------
+        ConfigurationError
+            It cannot be pickled.
+        """
+        if isinstance(function, str):
+            return self._keep(function.encode(), [function, {}])
+        known = self._by_identity.get(id(function))
+        if known is not None and known[0] is function:
+            return known[1]
+        data, _, _, sources = pack_call(function, (), {}, pickled=False)
+        found = self._keep(data, [data, sources])
+        # A function that is pickled by its name stays what it is; another may refer to what has changed.
+        if _is_importable(function):
+            with self._lock:
+                self._by_identity[id(function)] = function, found
+                if len(self._by_identity) > _KEPT_FUNCTIONS:
+                    self._by_identity.popitem(last=False)
+        return found
+
+    def _keep(self, data: bytes, contents: list[Any]) -> Function:
+        digest = hashlib.blake2b(data, digest_size=16).digest()
+        with self._lock:
+            found = self._by_digest.get(digest)
+            if found is None:
+                found = self._by_digest[digest] = Function(contents)
+            self._by_digest.move_to_end(digest)
+            if len(self._by_digest) > _KEPT_FUNCTIONS:
+                self._by_digest.popitem(last=False)
+        return found
+
+
+def _is_importable(function: Callable[..., Any]) -> bool:
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    if module in {None, "__main__"} or "." in name:
+        return False
+    return getattr(sys.modules.get(str(module)), name, None) is function
+
+
+class Owner(Protocol):
+    """What a job needs of the dispatcher that looks after it."""
+
+    def purge(self, job: "Job") -> None:
+        """Take note that a job which was not sent is cancelled."""
+
+    def stop(self, job: "Job", patience: float) -> None:
+        """Interrupt a job which was sent, and kill its worker if that does not help."""
+
+
+class Job(concurrent.futures.Future[Any]):
+    """A call of a function in a worker process: a future of the standard library that knows more.
+
+    Attributes
+    ----------
+    number
+        Of the job in its network.
+    name
+        How the function was called.
+    node, host
+        Where it was sent last; ``None`` before.
+    started
+        When it began, in seconds since 1970 by the clock of its machine; ``None`` before it has ended.
+    duration
+        Seconds that it ran; ``None`` before it has ended.
+    losses
+        How often a worker was lost with it.
+    progress
+        What it has reported last with `pconnect.progress`; ``None`` before.
+    stdout, stderr
+        What it has printed, the last MiB; there when it has ended.
+    """
+
+    def __init__(
+        self, number: int, name: str, buffers: list[bytes | memoryview], options: JobOptions, owner: Owner
+    ) -> None:
+        super().__init__()
+        self.number = number
+        self.name = name
+        self.options = options
+        self.node: int | None = None
+        self.host: str | None = None
+        self.started: float | None = None
+        self.duration: float | None = None
+        self.losses = 0
+        self.progress: Any = None
+        self.stdout = self.stderr = ""
+        #: For the dispatcher: what is sent; freed when the job has ended.
+        self.buffers = buffers
+        self.function: Function | None = None
+        self.after: tuple[int, ...] = ()  # the commands that must have been run before, by node from 1
+        self.avoid: set[int] = set()
+        self.is_started = False  # as far as is known
+        self.cancel_asked = False
+        self.suspicions = 0
+        self.items = 1  # of a map
+        self._owner = owner
+        self._progress_callbacks: list[Callable[[Job], object]] = []
+
+    def __repr__(self) -> str:
+        where = "" if self.node is None else f" at node {self.node} ({self.host})"
+        return f"<job {self.number} {self.name}{where}, {self.state}>"
+
+    @property
+    def state(self) -> State:
+        """What has become of it."""
+        if not self.done():
+            return State.RUNNING if self.is_started else State.QUEUED
+        if self.cancelled():
+            return State.CANCELLED
+        error = self.exception()
+        if error is None:
+            return State.DONE
+        return State.LOST if isinstance(error, JobLostError) else State.FAILED
+
+    def cancel(self) -> bool:
+        """Take it from the queue, or interrupt it if it runs; ``grace`` seconds later its worker is killed.
+
+        Returns
+        -------
+        bool
+            Whether it had not ended. One that ends by itself before it is interrupted has its result as ever.
+        """
+        if super().cancel():
+            self._owner.purge(self)
+            return True
+        if self.done():
+            return False
+        self.cancel_asked = True
+        self._owner.stop(self, self.options.grace)
+        return True
+
+    def cancelled(self) -> bool:
+        """Return whether it ended because of `cancel`."""
+        return super().cancelled() or (self.done() and isinstance(self._exception, JobCancelledError))
+
+    def add_progress_callback(self, callback: "Callable[[Job], object]") -> None:
+        """Call `callback` with this job whenever it reports progress, in the thread that looks after jobs."""
+        self._progress_callbacks.append(callback)
+
+    # --- for the dispatcher ---
+
+    def report(self, value: object) -> None:
+        """Take what the job says of its progress."""
+        self.progress = value
+        for callback in self._progress_callbacks:
+            callback(self)
+
+    def finish(self, value: object) -> None:
+        """Take the result."""
+        self.buffers = []
+        self.set_result(value)
+
+    def fail(self, error: BaseException) -> None:
+        """Take note that there is no result."""
+        self.buffers = []
+        if self.cancel_asked and isinstance(error, JobLostError | RemoteError | KeyboardInterrupt):
+            is_interrupt = not isinstance(error, RemoteError) or error.is_interrupt
+            if is_interrupt:
+                cause, error = error, JobCancelledError(f"{self.name} was cancelled while it ran")
+                error.__cause__ = cause
+        self.set_exception(error)
+
+
+def encode_job(
+    job: Job, args: Sequence[object], kwargs: Mapping[str, object], max_message_bytes: int
+) -> list[bytes | memoryview]:
+    """Return the message for a job; arrays are sent from their own memory.
+
+    Raises
+    ------
+    ConfigurationError, MessageTooLargeError
+        The arguments cannot be sent.
+    """
+    assert job.function is not None  # noqa: S101 - whoever calls this has found it
+    number, options = job.function.number, job.options
+    try:
+        contents = [number, list(args), dict(kwargs), options.wire(pickled=False)]
+        return encode_message(Kind.JOB, job.number, contents, max_message_bytes)
+    except UnsupportedValueError:
+        _, _, arguments, _ = pack_call("", args, kwargs, pickled=True)
+        contents = [number, arguments, None, options.wire(pickled=True)]
+        return encode_message(Kind.JOB, job.number, contents, max_message_bytes)

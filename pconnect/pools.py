@@ -1,0 +1,191 @@
+"""The workers that one node has for the jobs of this client, as the dispatcher sees them."""
+
+import collections
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pconnect.connection import Connection
+from pconnect.frames import Kind, Limits
+from pconnect.jobs import Function, Job
+from pconnect.protocol import Decoder, Message, Role, encode_message
+from pconnect.servers import Server
+from srp_tools.channel import Channel
+
+# So much work, in seconds, is sent ahead to a worker, so that it never waits for the network.
+_AHEAD_SECONDS = 0.005
+# Longer jobs are sent when a worker is free: what the network takes is nothing to them, and a queue behind one is bad.
+_LONG_SECONDS = 0.05
+_MAX_AHEAD = 1000
+# No more is given to a worker that has so much still to receive.
+_MAX_UNSENT_BYTES = 2**23
+# The mean is that of about so many of the last jobs.
+_MEMORY = 8
+# What a worker keeps of functions; the oldest are forgotten.
+_KEPT_FUNCTIONS = 64
+
+
+class Worker:
+    """One worker process.
+
+    Attributes
+    ----------
+    number, pid
+        At its server.
+    command
+        The last command that its engine had run when it was forked.
+    jobs
+        What was sent to it and has not ended, by number, in order.
+    """
+
+    def __init__(self, pool: "Pool", number: int, pid: int, command: int, limits: Limits) -> None:
+        self.pool = pool
+        self.number = number
+        self.pid = pid
+        self.command = command
+        self.connection = Connection(
+            pool.node, pool.host, None, role=Role.EMPLOYER, limits=limits, awaited=True
+        )
+        self.jobs: dict[int, Job] = {}
+        self.served = 0
+        self.retiring = False
+        self.alone = False  # it runs a job that wants a process of its own, and no other
+        self.idle_since = 0.0
+        self._mean: float | None = None  # seconds of a job
+        self._functions: collections.OrderedDict[int, Function] = collections.OrderedDict()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether jobs can be sent to it."""
+        return not (self.retiring or self.alone or self.connection.is_awaited or self.connection.error)
+
+    @property
+    def room(self) -> int:
+        """How many more jobs it should have."""
+        if not self.is_open or self.connection.unsent_bytes > _MAX_UNSENT_BYTES:
+            return 0
+        mean = self._mean
+        if mean is None or mean > _LONG_SECONDS:
+            ahead = 1
+        else:
+            ahead = max(2, min(_MAX_AHEAD, int(_AHEAD_SECONDS / max(mean, 1e-6))))
+        return ahead - len(self.jobs)
+
+    def open(self, channel: Channel) -> None:
+        """Take over the data connection."""
+        self.connection.open(channel)
+
+    def send(self, jobs: Iterable[Job]) -> None:
+        """Send jobs, small ones together."""
+        small: list[bytes | memoryview] = []
+        limit = 2**34
+        for job in jobs:
+            function = job.function
+            assert function is not None  # noqa: S101 - it has one from the beginning
+            if function.number not in self._functions:
+                small += encode_message(Kind.FUNCTION, function.number, function.contents, limit)
+                self._functions[function.number] = function
+                self._forget_functions(small)
+            self.jobs[job.number] = job
+            if len(job.buffers) == 1:
+                small += job.buffers
+            else:
+                self._post(small)
+                self.connection.post_encoded(job.buffers)
+        self._post(small)
+
+    def _post(self, small: list[bytes | memoryview]) -> None:
+        if small:
+            self.connection.post_encoded([b"".join(small)])
+            small.clear()
+
+    def _forget_functions(self, buffers: list[bytes | memoryview]) -> None:
+        while len(self._functions) > _KEPT_FUNCTIONS:
+            number = next(iter(self._functions))
+            if any(job.function is not None and job.function.number == number for job in self.jobs.values()):
+                self._functions.move_to_end(number)
+                if next(iter(self._functions)) == number:
+                    return
+                number = next(iter(self._functions))
+            del self._functions[number]
+            buffers += encode_message(Kind.FUNCTION, number, None, 2**34)
+
+    def take(self, number: int, seconds: float) -> None:
+        """Take note that a job has ended, and how long it took."""
+        self.jobs.pop(number, None)
+        self.served += 1
+        weight = 1 / min(self.served, _MEMORY)
+        self._mean = seconds if self._mean is None else self._mean + weight * (seconds - self._mean)
+
+    def retire(self) -> None:
+        """Let it end what it does, begin nothing more, and end."""
+        if not self.retiring:
+            self.retiring = True
+            if not self.connection.is_awaited:
+                self.connection.post(Kind.RETIRE)
+
+    def decode(self, results: bytes) -> list[Message]:
+        """Return messages that it had ready and could not send."""
+        decoder = Decoder(Role.EMPLOYER, 2**34)
+        messages: list[Message] = []
+        view = memoryview(results)
+        while view:
+            buffer = decoder.get_buffer()
+            count = min(len(buffer), len(view))
+            buffer[:count] = view[:count]
+            view = view[count:]
+            messages += decoder.received(count)
+        return messages
+
+
+class Pool:
+    """The job channel to one node, and its workers.
+
+    Attributes
+    ----------
+    slots
+        Of the server, as far as is known.
+    gone
+        Why nothing can be run there, for the time being or for ever; empty if it can.
+    is_lost
+        Whether that is for ever.
+    wanted
+        How many workers the server was asked for.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.node, self.host = server.node, server.host
+        self.channel: Connection | None = None
+        self.slots: int | None = None
+        self.gone = ""
+        self.is_lost = False
+        self.wanted = 0
+        self.told_wanted: tuple[int, bool] = 0, False
+        self.refused_until = 0.0
+        self.refusal = ""
+        self.workers: dict[int, Worker] = {}
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether workers can be had there."""
+        return self.channel is not None and self.slots is not None and not self.gone
+
+    def open(
+        self, channel: Channel, on_message: Callable[[Message], None], on_lost: Callable[..., Any]
+    ) -> None:
+        """Take over the job channel."""
+        self.channel = Connection(self.node, self.host, channel, role=Role.DISPATCHER)
+        self.channel.on_message, self.channel.on_lost = on_message, on_lost
+
+    def take_facts(self, facts: dict[str, Any]) -> None:
+        """Take what the server tells of itself."""
+        self.slots = facts["slots"]
+        self.gone = (
+            "" if facts["ready"] else f"its engine died: {facts['died']}" if facts["died"] else "not ready"
+        )
+
+    def want(self, *, exclusive: bool) -> None:
+        """Tell the server how many workers are wanted, if that has changed."""
+        if self.channel is not None and self.told_wanted != (self.wanted, exclusive):
+            self.told_wanted = self.wanted, exclusive
+            self.channel.post(Kind.WANT, self.wanted, exclusive)

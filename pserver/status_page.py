@@ -1,0 +1,125 @@
+"""A page of memory that a worker shares with its supervisor: what it is doing, and results that are not sent yet.
+
+A worker that dies says nothing any more, but the page stays. From it the supervisor learns which job was running, so
+that no other counts as lost, and takes the results of those before it. Each field has one writer, and is written at
+once; the two processes do not wait for each other.
+"""
+
+import mmap
+import os
+import struct
+from typing import NamedTuple
+
+_FIELDS = struct.Struct("=QddQdQdI")
+_RUNNING = struct.Struct("=Qdd")
+_INTERRUPT = struct.Struct("=Q")
+_DONE = struct.Struct("=Qd")
+_UNSENT = struct.Struct("=I")
+_RUNNING_AT, _INTERRUPT_AT, _RECEIVED_AT, _DONE_AT, _UNSENT_AT = 0, 24, 32, 40, 56
+_RESULTS_AT = 64
+_PAGE_BYTES = 2**17
+#: Room for results that wait to be sent together.
+RESULT_BYTES = _PAGE_BYTES - _RESULTS_AT
+
+
+class Status(NamedTuple):
+    """What a worker is doing.
+
+    Attributes
+    ----------
+    job
+        Number of the job that runs, 0 between jobs.
+    started
+        When it began, by the clock of `time.monotonic`, which all processes of a machine share.
+    limit
+        Seconds that it may take; 0 for no limit.
+    interrupted
+        The job that is to be interrupted; written by the supervisor.
+    received_seconds
+        Time that it has spent on receiving what jobs need, in all.
+    jobs, seconds
+        How many it has done, and how long that took in all.
+    unsent
+        Bytes of results that wait.
+    """
+
+    job: int
+    started: float
+    limit: float
+    interrupted: int
+    received_seconds: float
+    jobs: int
+    seconds: float
+    unsent: int
+
+
+class StatusPage:
+    """The page, at either side.
+
+    Parameters
+    ----------
+    descriptor
+        Of the memory, as `make` returned it; it may be closed afterwards.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._map = mmap.mmap(descriptor, _PAGE_BYTES)
+        self._view = memoryview(self._map)
+
+    @staticmethod
+    def make() -> int:
+        """Return a descriptor of memory for a page; it is to be closed by the caller."""
+        descriptor = os.memfd_create("pserver-worker", os.MFD_CLOEXEC)
+        os.ftruncate(descriptor, _PAGE_BYTES)
+        return descriptor
+
+    def read(self) -> Status:
+        """Return what the page says."""
+        return Status(*_FIELDS.unpack_from(self._map))
+
+    def close(self) -> None:
+        """Give the memory back; whoever else has the page keeps it."""
+        self._view.release()
+        self._map.close()
+
+    # --- what the worker writes ---
+
+    def begin(self, job: int, started: float, limit: float) -> None:
+        """Take note that a job begins."""
+        _RUNNING.pack_into(self._map, _RUNNING_AT, job, started, limit)
+
+    def end(self, jobs: int, seconds: float) -> None:
+        """Take note that no job runs, and of the sums."""
+        _RUNNING.pack_into(self._map, _RUNNING_AT, 0, 0.0, 0.0)
+        _DONE.pack_into(self._map, _DONE_AT, jobs, seconds)
+
+    def keep(self, result: bytes, before: int) -> int:
+        """Put an encoded result behind the `before` bytes of others; return how many bytes are there now."""
+        begin = _RESULTS_AT + before
+        end = begin + len(result)
+        self._map[begin:end] = result
+        _UNSENT.pack_into(self._map, _UNSENT_AT, end - _RESULTS_AT)
+        return end - _RESULTS_AT
+
+    def results(self, count: int) -> memoryview:
+        """Return the first `count` bytes of the results that wait."""
+        return self._view[_RESULTS_AT : _RESULTS_AT + count]
+
+    def clear(self) -> None:
+        """Take note that they are sent."""
+        _UNSENT.pack_into(self._map, _UNSENT_AT, 0)
+
+    def add_received(self, seconds: float) -> None:
+        """Take note of the time that receiving has taken in all."""
+        struct.pack_into("=d", self._map, _RECEIVED_AT, seconds)
+
+    # --- what the supervisor writes ---
+
+    def interrupt(self, job: int) -> None:
+        """Say which job the signal is for that comes next."""
+        _INTERRUPT.pack_into(self._map, _INTERRUPT_AT, job)
+
+    def interrupted(self) -> int:
+        """Return what `interrupt` was told last."""
+        job: int = _INTERRUPT.unpack_from(self._map, _INTERRUPT_AT)[0]
+        return job

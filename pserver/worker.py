@@ -1,0 +1,349 @@
+"""A worker: a process forked from the engine, which runs jobs for the client, one after the other.
+
+It has the engine's workspace as it was at the fork, and a data connection of its own to the client. What it does stands
+in a page that the supervisor can read, see `pserver.status_page`. Results of short jobs are sent together: those of a
+thousandth of a second, or what there is when no job waits.
+"""
+
+import contextlib
+import os
+import random
+import resource
+import select
+import signal
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pconnect.connection import Connection
+from pconnect.errors import ParallelError, UnsupportedValueError
+from pconnect.frames import Kind, Limits
+from pconnect.functions import keep_sources, pickle_value, unpack_arguments, unpack_function
+from pconnect.job_side import side
+from pconnect.jobs import DROPPED, FAILED, PICKLED, PLAIN
+from pconnect.protocol import Message, Role, Unfinished, encode_message
+from pserver.mesh import greet
+from pserver.process_ties import die_with_parent
+from pserver.status_page import RESULT_BYTES, StatusPage
+from pserver.workspace import describe
+from srp_tools.waiting import deadline_after, run
+
+_HANDSHAKE_TIMEOUT = 30.0
+_FLUSH_SECONDS = 0.001  # results are sent, and the client is listened to, about so often
+_MAX_OUTPUT_BYTES = 2**20  # of what a job prints, for each stream; the last of it
+_CONNECTION = b"connection"  # what the supervisor says with the descriptor of the data connection
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a worker takes over from its engine.
+
+    Attributes
+    ----------
+    names
+        The workspace.
+    accepting
+        For TLS as this node; ``None`` without encryption.
+    network_id, limits
+        Of the network.
+    command
+        Number of the last command before the fork.
+    """
+
+    names: dict[str, Any]
+    accepting: ssl.SSLContext | None
+    network_id: bytes
+    limits: Limits
+    command: int
+
+
+def worker_main(ends: Sequence[int], threads: int, terms: Terms) -> None:
+    """Be one worker, until the client or the supervisor is gone; what a forked process does.
+
+    Parameters
+    ----------
+    ends
+        Descriptors: the pipe to the supervisor, the page, and files for standard output and standard error.
+    threads
+        How many threads numerical libraries may use.
+    terms
+        What comes from the engine.
+    """
+    os.setsid()  # its own group, to be ended with all it started
+    die_with_parent()
+    pipe, page, *outputs = ends
+    for descriptor, end in zip((1, 2), outputs, strict=True):
+        os.dup2(end, descriptor)
+        os.close(end)
+    np.random.seed()  # else all workers would draw the same numbers
+    random.seed()
+    _limit_threads(threads)
+    worker = _Worker(socket.socket(fileno=pipe), StatusPage(page), terms)
+    os.close(page)
+    worker.run()
+    os._exit(0)
+
+
+def _limit_threads(count: int) -> None:
+    """Have numerical libraries share the processors with the other workers."""
+    with contextlib.suppress(ImportError):
+        import threadpoolctl  # noqa: PLC0415 - takes a moment, and only workers need it
+
+        threadpoolctl.threadpool_limits(count)
+
+
+class _Worker:
+    """The worker's loop."""
+
+    def __init__(self, pipe: socket.socket, page: StatusPage, terms: Terms) -> None:
+        self._pipe = pipe
+        self._page = page
+        self._terms = terms
+        self._connection: Connection = Connection(0, "client", None)
+        self._functions: dict[int, Any] = {}
+        self._waiting: deque[tuple[int, Any]] = deque()
+        self._dropped: set[int] = set()
+        self._retiring = False
+        self._unsent = 0  # bytes in the page
+        self._looked_at = 0.0
+        self._jobs, self._seconds, self._received = 0, 0.0, 0.0
+        self._job = 0  # that can be interrupted
+        self._lock = threading.Lock()  # a job may report from threads of its own
+        signal.signal(signal.SIGINT, self._on_interrupt)
+        side.report = self._report
+
+    def run(self) -> None:
+        """Make the data connection, then do jobs."""
+        self._pipe.send(f"{os.getpid()} {self._terms.command}".encode())
+        channel = run(
+            greet(self._take_connection(), self._terms.accepting, self._terms.network_id, 0),
+            deadline_after(_HANDSHAKE_TIMEOUT),
+        )
+        self._connection = Connection(0, "client", channel, role=Role.WORKER, limits=self._terms.limits)
+        self._connection.on_message = self._take
+        poll = select.poll()
+        poll.register(channel.fileno(), select.POLLIN)
+        poll.register(self._pipe, select.POLLIN)
+        self._looked_at = time.monotonic()
+        while self._is_wanted():
+            if not self._waiting:
+                self._flush()
+                if self._retiring:
+                    return
+                for descriptor, _ in poll.poll():
+                    if descriptor == self._pipe.fileno():
+                        return  # the supervisor is gone, or done with us
+            begin = time.monotonic()
+            if not self._waiting or begin - self._looked_at > _FLUSH_SECONDS:
+                self._flush()
+                while self._connection.fill():
+                    pass
+                self._looked_at = time.monotonic()
+                self._received += self._looked_at - begin
+                self._page.add_received(self._received)
+            if self._waiting:
+                self._run_job(*self._waiting.popleft())
+        self._flush()
+
+    def _is_wanted(self) -> bool:
+        return self._connection.error is None and not (self._retiring and not self._waiting)
+
+    def _take_connection(self) -> socket.socket:
+        self._pipe.settimeout(_HANDSHAKE_TIMEOUT)
+        data, descriptors, _, _ = socket.recv_fds(self._pipe, 100, 1, socket.MSG_CMSG_CLOEXEC)
+        if data != _CONNECTION:
+            sys.exit()  # the supervisor is gone
+        sock = socket.socket(fileno=descriptors[0])
+        sock.setblocking(False)
+        return sock
+
+    def _take(self, message: Message) -> None:
+        match message.kind:
+            case Kind.JOB:
+                self._waiting.append((message.tag, message.value))
+            case Kind.FUNCTION if message.value is None:
+                self._functions.pop(message.tag, None)
+            case Kind.FUNCTION:
+                self._functions[message.tag] = message.value
+            case Kind.DROP:
+                self._dropped.add(message.tag)
+            case Kind.RETIRE:
+                self._retiring = True
+                self._waiting.clear()
+
+    def _on_interrupt(self, *_: object) -> None:
+        if self._job and self._page.interrupted() == self._job:
+            raise KeyboardInterrupt
+
+    # --- one job ---
+
+    def _run_job(self, number: int, contents: Any) -> None:
+        if number in self._dropped:
+            self._dropped.discard(number)
+            self._send(number, [DROPPED])
+            return
+        began = time.time()
+        begin = time.monotonic()
+        options: dict[str, Any] | None = None
+        kind, value, exception = PLAIN, None, None
+        try:
+            # A value that cannot be made here is a failure of the job; so is one that kills us.
+            self._page.begin(number, begin, 0.0)
+            if type(contents) is Unfinished:
+                contents = contents.finish()
+            function_number, args, kwargs, options = contents
+            if options:
+                self._page.begin(number, begin, options.get("seconds", 0.0))
+            try:
+                self._job = side.number = number
+                value = self._call(function_number, args, kwargs, options)
+            finally:
+                self._job = side.number = 0
+        except BaseException as error:  # noqa: BLE001 - also SystemExit and Ctrl-C end the job only
+            kind, value, exception = FAILED, describe(error), error
+        end = time.monotonic()
+        self._jobs += 1
+        self._seconds += end - begin
+        result = [kind, value, began, end - begin]
+        self._send_result(number, result, options or {}, exception)
+        self._page.end(self._jobs, self._seconds)
+        if end - self._looked_at > _FLUSH_SECONDS:
+            self._flush()
+
+    def _call(self, function_number: int, args: Any, kwargs: Any, options: dict[str, Any] | None) -> object:
+        function = self._functions[function_number]
+        if type(function) is list:
+            data, sources = function
+            keep_sources(sources)
+            if isinstance(data, str):
+                function = eval(data, self._terms.names)  # noqa: S307 - to run a user's code is what this is for
+            else:
+                function = unpack_function(data, self._terms.names)
+            self._functions[function_number] = function
+        if not options:
+            return function(*args, **kwargs)
+        if options.get("pickled"):
+            args, kwargs = unpack_arguments(args, pickled=True)
+        with _memory_limit(options.get("memory")):
+            return function(*args, **kwargs)
+
+    def _send_result(
+        self, number: int, result: list[Any], options: dict[str, Any], exception: BaseException | None
+    ) -> None:
+        output = _take_output()
+        if output:
+            result.append(output)
+        if exception is not None and options.get("pickle"):
+            # The exception itself, for who allows that, if it can be pickled; else the account must do.
+            with contextlib.suppress(ParallelError):
+                result[1]["pickle"] = pickle_value(exception)
+        try:
+            self._send(number, result)
+            return
+        except UnsupportedValueError as error:
+            problem: Exception = error
+        except ParallelError as error:
+            self._send(number, [FAILED, describe(error), *result[2:]])
+            return
+        if options.get("pickle"):
+            try:
+                self._send(number, [PICKLED, pickle_value(result[1]), *result[2:]])
+                return
+            except Exception as error:  # noqa: BLE001 - pickling runs code of the user's
+                problem = error
+        else:
+            text = str(problem).replace("value[1]", "value", 1)
+            problem = UnsupportedValueError(f"{text}; allow_pickle=True lets it come by pickle")
+        self._send(number, [FAILED, describe(problem), *result[2:]])
+
+    def _report(self, value: object) -> None:
+        buffers = encode_message(Kind.REPORT, side.number, value, self._terms.limits.max_message_bytes)
+        with self._lock:
+            self._flush_now()
+            for buffer in buffers:
+                self._write(memoryview(buffer))
+
+    # --- sending ---
+
+    def _send(self, number: int, result: list[Any]) -> None:
+        buffers = encode_message(Kind.RESULT, number, result, self._terms.limits.max_message_bytes)
+        with self._lock:
+            if len(buffers) == 1 and len(buffers[0]) <= RESULT_BYTES // 4:
+                if self._unsent + len(buffers[0]) > RESULT_BYTES:
+                    self._flush_now()
+                self._unsent = self._page.keep(bytes(buffers[0]), self._unsent)
+                return
+            self._flush_now()
+            for buffer in buffers:
+                self._write(memoryview(buffer))
+
+    def _flush(self) -> None:
+        with self._lock:
+            self._flush_now()
+
+    def _flush_now(self) -> None:
+        if self._unsent:
+            self._write(self._page.results(self._unsent))
+            self._unsent = 0
+            self._page.clear()
+
+    def _write(self, data: memoryview) -> None:
+        """Send to the client, however long it takes; a client that is gone is noticed."""
+        if self._connection.error is not None:
+            return
+        self._connection.post_encoded([data])
+        self._connection.flush()
+        while self._connection.has_unsent and self._connection.error is None:
+            poll = select.poll()
+            poll.register(self._connection.fileno(), select.POLLOUT)
+            poll.register(self._pipe, 0)
+            for descriptor, _ in poll.poll():
+                if descriptor == self._pipe.fileno():
+                    os._exit(0)  # the supervisor is gone
+            self._connection.flush()
+
+
+def _take_output() -> list[Any] | None:
+    """Return what a job has printed, if anything: both streams, and how much of each is left out; forget it."""
+    taken: list[Any] = []
+    for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
+        with contextlib.suppress(
+            OSError, ValueError, AttributeError
+        ):  # the user may have closed or replaced it
+            stream.flush()
+        try:
+            size = os.fstat(descriptor).st_size
+            kept = os.pread(descriptor, _MAX_OUTPUT_BYTES, max(0, size - _MAX_OUTPUT_BYTES)) if size else b""
+            if size:
+                os.ftruncate(descriptor, 0)
+        except OSError:  # closed, or a pipe now: it is the user's
+            size, kept = 0, b""
+        taken += [kept, size - len(kept)]
+    return taken if any(taken) else None
+
+
+@contextlib.contextmanager
+def _memory_limit(size: int | None) -> Any:
+    """Let this process take `size` more bytes of memory and not more, then raise MemoryError."""
+    if size is None:
+        yield
+        return
+    pages = int(open("/proc/self/statm", encoding="ascii").read().split()[0])  # noqa: PTH123, SIM115
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    limit = pages * os.sysconf("SC_PAGE_SIZE") + size
+    hard = before[1]
+    resource.setrlimit(
+        resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard)
+    )
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
