@@ -145,6 +145,17 @@ def _write(value: object, inline_bytes: int | None) -> tuple[bytes, list[memoryv
         ) from error
 
 
+def encode_plain(value: list[Any]) -> bytes | None:
+    """Return what `encode` does for a small list of atoms and lists of atoms, in a third of the time.
+
+    ``None`` if there is a part that `encode` must look at. For lists of which one knows that they are small.
+    """
+    try:
+        return _NO_BUFFERS + _pack_atom(value)
+    except (TypeError, OverflowError, ValueError):
+        return None
+
+
 def _find_entry(kind: type) -> ValueType | None:
     return registered_types.find_entry(kind) or optional_types.find_entry(kind)
 
@@ -228,16 +239,31 @@ class Incoming:
 
 
 def decode_atom(head: bytes) -> object:
-    """Return the value of a head without buffers at once if it is an atom, else `NO_ATOM`; raises as `decode`.
+    """Return the value of a head without buffers at once if it is an atom or a small list of atoms, else `NO_ATOM`.
 
-    Most messages are small, and most small ones are one number, or nothing: a third of the time of `decode` will do.
+    Raises as `decode`. Most messages are small, and most small ones are one number, or nothing, or the result of a
+    short job: a third of the time of `decode` will do.
     """
-    if len(head) < 2 or head[:1] != _NO_BUFFERS or head[1] not in _ATOM_STARTS:
+    if len(head) < 2 or head[:1] != _NO_BUFFERS:
+        return NO_ATOM
+    if head[1] not in _ATOM_STARTS and not (0x90 <= head[1] <= 0x9F and len(head) <= _SKIM_BYTES):
         return NO_ATOM
     try:
-        return msgpack.unpackb(head[1:], unicode_errors="surrogatepass")
+        return msgpack.unpackb(
+            head[1:], unicode_errors="surrogatepass", strict_map_key=False, timestamp=3, ext_hook=_give_up
+        )
+    except _MarkedError:
+        return NO_ATOM
     except _MALFORMED as error:
         raise ProtocolError(f"malformed value: {type(error).__name__}: {error!s:.200}") from error
+
+
+class _MarkedError(Exception):
+    """A value has parts that msgpack does not know."""
+
+
+def _give_up(_code: int, _data: bytes) -> object:
+    raise _MarkedError
 
 
 def decode(head: bytes | bytearray | memoryview, payload_bytes: int) -> Incoming:

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from pconnect.errors import ConfigurationError, JobLostError, RemoteError, UnsupportedValueError
 from pconnect.frames import Kind
 from pconnect.functions import pack_call
-from pconnect.protocol import encode_message
+from pconnect.protocol import encode_message, encode_small
+from pconnect.trees import ATOMS
 
 # What a RESULT is: [kind, value or account, when it began, seconds, output of both streams if there is any].
 PLAIN, PICKLED, FAILED, DROPPED = range(4)
@@ -269,6 +270,10 @@ def encode_job(
     """
     assert job.function is not None  # noqa: S101 - whoever calls this has found it
     number, options = job.function.number, job.options
+    if not kwargs and all(type(arg) in ATOMS and (type(arg) is not str or len(arg) < 100) for arg in args):
+        small = encode_small(Kind.JOB, job.number, [number, list(args), {}, options.wire(pickled=False)])
+        if small is not None:
+            return small
     try:
         contents = [number, list(args), dict(kwargs), options.wire(pickled=False)]
         return encode_message(Kind.JOB, job.number, contents, max_message_bytes)

@@ -29,7 +29,8 @@ from pconnect.frames import Kind, Limits
 from pconnect.functions import keep_sources, pickle_value, unpack_arguments, unpack_function
 from pconnect.job_side import side
 from pconnect.jobs import DROPPED, FAILED, PICKLED, PLAIN
-from pconnect.protocol import Message, Role, Unfinished, encode_message
+from pconnect.protocol import Message, Role, Unfinished, encode_message, encode_small
+from pconnect.trees import ATOMS
 from pserver.mesh import greet
 from pserver.process_ties import die_with_parent
 from pserver.status_page import RESULT_BYTES, StatusPage
@@ -274,7 +275,15 @@ class _Worker:
     # --- sending ---
 
     def _send(self, number: int, result: list[Any]) -> None:
-        buffers = encode_message(Kind.RESULT, number, result, self._terms.limits.max_message_bytes)
+        buffers = None
+        if (
+            len(result) == 4
+            and type(value := result[1]) in ATOMS
+            and (type(value) is not str or len(value) < 100)
+        ):
+            buffers = encode_small(Kind.RESULT, number, result)
+        if buffers is None:
+            buffers = encode_message(Kind.RESULT, number, result, self._terms.limits.max_message_bytes)
         with self._lock:
             if len(buffers) == 1 and len(buffers[0]) <= RESULT_BYTES // 4:
                 if self._unsent + len(buffers[0]) > RESULT_BYTES:
