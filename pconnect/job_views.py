@@ -10,9 +10,11 @@ from pconnect.connection import Connection
 from pconnect.errors import ConfigurationError
 from pconnect.executor import Executor
 from pconnect.job_map import map_jobs, pmap
+from pconnect.job_statistics import statistics
 from pconnect.jobs import Job, JobOptions
 from pconnect.network import Network
 from pconnect.primitives import resolve
+from pconnect.tables import Table
 
 
 class JobView:
@@ -237,6 +239,24 @@ class JobView:
         [5.0, 6.0, 7.0]
         """
         return broadcast(value, self, timeout)  # type: ignore[arg-type]
+
+    def statistics(self, *, timeout: float = 5.0) -> Table:
+        """Return what the workers of this network have done, for each node and each slot in use.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait for the servers' answers, which do not depend on what engines and workers are doing.
+
+        Returns
+        -------
+        Table
+            It prints aligned, and a notebook shows it as a table. For each node the sum over all workers there have
+            been, and each worker that lives: ``ping age`` (seconds since the server last answered), ``processed``
+            (jobs), ``processing time`` (seconds in all), the averages of one job's time and of the time for receiving
+            it, ``running`` (how many jobs; for a slot, how long its job runs), and ``load`` (one minute's average).
+        """
+        return statistics(_mesh(self), sorted(_nodes(self) or _mesh(self).servers), timeout)
 
 
 def _mesh(view: Any) -> ClientMesh:

@@ -222,6 +222,7 @@ def network_get_info(network: Network, *, timeout: float = 5.0) -> list[dict[str
         if (server := mesh.servers.get(connection.node)) is not None:
             live, round_trip = answers.get(connection.node, ({}, None))
             silent = server.state == "open" and not live
+            live = {name: fact for name, fact in live.items() if name != "jobs"}  # see `JobView.statistics`
             info |= {name: fact for name, fact in server.facts.items() if name in _FACTS} | live
             info |= {
                 "state": "silent" if silent else server.state,

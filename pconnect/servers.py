@@ -61,6 +61,7 @@ class Server(Peer):
         self.cmd_port = cmd_port
         self.facts: dict[str, Any] = {}
         self.live: dict[str, Any] = {}
+        self.heard_at: float | None = None  # when it last answered a question
         self.meshed = False
         self.rounds = Rounds()
         self.freed = 0  # number of the last command that was told of a deadlock

@@ -284,7 +284,7 @@ class _Supervisor:
         with contextlib.suppress(OSError):
             pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
             memory = pages * os.sysconf("SC_PAGE_SIZE")
-        return {"load": os.getloadavg()[0], "memory_bytes": memory}
+        return {"load": os.getloadavg()[0], "memory_bytes": memory, "jobs": self._workers.facts()}
 
     def _close_engine(self, patience: float) -> None:
         """Let the engine end by itself; say whether it had to be killed."""

@@ -14,8 +14,9 @@ _FIELDS = struct.Struct("=QddQdQdI")
 _RUNNING = struct.Struct("=Qdd")
 _INTERRUPT = struct.Struct("=Q")
 _DONE = struct.Struct("=Qd")
+_TRANSFER = struct.Struct("=d")
 _UNSENT = struct.Struct("=I")
-_RUNNING_AT, _INTERRUPT_AT, _RECEIVED_AT, _DONE_AT, _UNSENT_AT = 0, 24, 32, 40, 56
+_RUNNING_AT, _INTERRUPT_AT, _TRANSFER_AT, _DONE_AT, _UNSENT_AT = 0, 24, 32, 40, 56
 _RESULTS_AT = 64
 _PAGE_BYTES = 2**17
 #: Room for results that wait to be sent together.
@@ -35,8 +36,8 @@ class Status(NamedTuple):
         Seconds that it may take; 0 for no limit.
     interrupted
         The job that is to be interrupted; written by the supervisor.
-    received_seconds
-        Time that it has spent on receiving what jobs need, in all.
+    transfer
+        Seconds that it has spent on receiving jobs and sending results, in all.
     jobs, seconds
         How many it has done, and how long that took in all.
     unsent
@@ -47,7 +48,7 @@ class Status(NamedTuple):
     started: float
     limit: float
     interrupted: int
-    received_seconds: float
+    transfer: float
     jobs: int
     seconds: float
     unsent: int
@@ -109,9 +110,9 @@ class StatusPage:
         """Take note that they are sent."""
         _UNSENT.pack_into(self._map, _UNSENT_AT, 0)
 
-    def add_received(self, seconds: float) -> None:
-        """Take note of the time that receiving has taken in all."""
-        struct.pack_into("=d", self._map, _RECEIVED_AT, seconds)
+    def spend(self, transfer: float) -> None:
+        """Take note of the seconds that transfers have taken in all."""
+        _TRANSFER.pack_into(self._map, _TRANSFER_AT, transfer)
 
     # --- what the supervisor writes ---
 

@@ -115,7 +115,7 @@ class _Worker:
         self._retiring = False
         self._unsent = 0  # bytes in the page
         self._looked_at = 0.0
-        self._jobs, self._seconds, self._received = 0, 0.0, 0.0
+        self._jobs, self._seconds, self._transfer = 0, 0.0, 0.0
         self._job = 0  # that can be interrupted
         self._lock = threading.Lock()  # a job may report from threads of its own
         signal.signal(signal.SIGINT, self._on_interrupt)
@@ -148,8 +148,8 @@ class _Worker:
                 while self._connection.fill():
                     pass
                 self._looked_at = time.monotonic()
-                self._received += self._looked_at - begin
-                self._page.add_received(self._received)
+                self._transfer += self._looked_at - begin
+                self._page.spend(self._transfer)
             if self._waiting:
                 self._run_job(*self._waiting.popleft())
         self._flush()

@@ -112,6 +112,7 @@ class Workers:
         self._is_ready = False
         self._died = ""
         self._closing = False
+        self._done = [0, 0.0, 0.0]  # jobs, seconds and seconds of transfer of workers that have ended
         handover.setblocking(False)
         progress.watch(handover.fileno(), self._take_connection)
         progress.watch(leases.fileno(), self._read_leases)
@@ -276,8 +277,20 @@ class Workers:
             "results": bytes(worker.page.results(status.unsent)),
             "outputs": [_tail(file) for file in worker.outputs],
         }
+        sums = (status.jobs, status.seconds, status.transfer)
+        self._done = [before + more for before, more in zip(self._done, sums, strict=True)]
         worker.close()
         self._tell(Kind.ENDED, worker.number, told)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the workers have done so far: each that lives, and all those before together."""
+        now = time.monotonic()
+        living = []
+        for worker in self._workers.values():
+            status = worker.page.read()
+            running = now - status.started if status.job else None
+            living.append([worker.number, worker.pid, status.jobs, status.seconds, status.transfer, running])
+        return {"slots": self._slots, "workers": living, "ended": list(self._done)}
 
     def tend(self) -> float:
         """Look at what the workers do; return in how many seconds to call this again."""
