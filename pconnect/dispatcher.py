@@ -235,21 +235,22 @@ class Dispatcher:
         self._progress.flush(worker.connection)
         return True
 
+    def _allowed(self, job: Job) -> set[int]:
+        """Return the nodes where a job may be run: not where it was lost, as long as there are others."""
+        ready = {pool.node for pool in self._pools.values() if pool.is_ready and pool.slots}
+        if job.options.on:
+            ready &= job.options.on
+        return ready - job.avoid or ready
+
     def _suits(self, worker: Worker, job: Job, taken: list[Job]) -> bool:
-        node = worker.pool.node
-        if job.options.on and node not in job.options.on:
+        if worker.pool.node not in self._allowed(job):
             return False
-        if node in job.avoid:
-            others = [pool.node for pool in self._pools.values() if pool.is_ready and pool.slots]
-            if job.options.on:
-                others = [other for other in others if other in job.options.on]
-            if set(others) - job.avoid:
-                return False
         if job.options.isolate:
             if worker.jobs or taken:
                 return False
             if worker.served:
                 worker.retire()
+                self._progress.flush(worker.connection)
                 return False
         return True
 
@@ -273,10 +274,12 @@ class Dispatcher:
             pool.want(exclusive=self._exclusive > 0)
 
     def _ask_for_choosy(self, ready: list[Pool]) -> None:
-        nodes = set().union(*(job.options.on or set() for job in self._choosy))
-        for pool in ready:
-            if pool.node in nodes and not pool.wanted:
-                pool.wanted = 1
+        """Have a worker at least at one node for each job: those that are idle may be at nodes where it may not run."""
+        for job in self._choosy:
+            allowed = self._allowed(job)
+            pools = [pool for pool in ready if pool.node in allowed]
+            if pools and not any(pool.wanted for pool in pools):
+                pools[0].wanted = 1
 
     def _look(self, now: float) -> None:
         """Do what only time makes necessary."""

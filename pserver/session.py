@@ -22,7 +22,7 @@ from typing import Any
 
 from pconnect.connection import Connection
 from pconnect.dial import DEFAULT_PEER_TIMEOUT, bound_buffers, prepare
-from pconnect.errors import ParallelError
+from pconnect.errors import ConnectionLostError, ParallelError
 from pconnect.frames import Kind
 from pconnect.progress import Progress
 from pconnect.protocol import Message, Role
@@ -69,6 +69,8 @@ def session_main(
         engine.close()
         return
     folder = _make_folder(control)
+    with contextlib.suppress(ConnectionLostError):  # of which one hears when the engine is asked for
+        engine.spawner.inherit(folder)
     with contextlib.closing(_Supervisor(client, engine, folder, Leases(control), jobs)) as supervisor:
         supervisor.run()
 

@@ -18,6 +18,7 @@ import contextlib
 import multiprocessing
 import os
 import select
+import shutil
 import signal
 import socket
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ from srp_tools.errors import ConnectionLostError
 # An answer takes some milliseconds. The end of a process takes longer if it has much memory to give back.
 _TIMEOUT = 10.0
 _END_TIMEOUT = 5.0
-_START, _END, _ADOPT = b"start", b"end", b"adopt "
+_START, _END, _ADOPT, _FOLDER = b"start", b"end", b"adopt ", b"folder "
 _ENDS_OF_AN_ENGINE = 5  # pipe, handover, standard output, standard error, forks
 _LOOK = 5.0  # seconds between two looks for orphans that have ended and that nobody has named
 _MESSAGE_BYTES = 4096
@@ -119,6 +120,16 @@ class Spawner:
         """
         self._send(_ADOPT + str(pid).encode())
 
+    def inherit(self, folder: str) -> None:
+        """Have a folder removed when the supervisor and all that it had started are gone.
+
+        Raises
+        ------
+        ConnectionLostError
+            The spawner is gone.
+        """
+        self._send(_FOLDER + os.fsencode(folder))
+
     def read_death(self) -> tuple[int, int] | None:
         """Return the process number of a worker that has ended, and its exit code; ``None`` if there is none."""
         try:
@@ -156,6 +167,7 @@ def _be_spawner(sock: socket.socket, deaths: socket.socket, not_for_engines: Seq
     adopt_orphans()
     engine: _Engine | None = None
     workers = _Workers(deaths)
+    folder = b""
     while True:
         if not workers.wait_for(sock):
             workers.reap_others(engine.pid if engine else 0)
@@ -165,6 +177,9 @@ def _be_spawner(sock: socket.socket, deaths: socket.socket, not_for_engines: Seq
         )
         if request.startswith(_ADOPT):
             workers.adopt(int(request.removeprefix(_ADOPT)))
+            continue
+        if request.startswith(_FOLDER):
+            folder = request.removeprefix(_FOLDER)
             continue
         answer = ""
         if request == _START:
@@ -180,6 +195,8 @@ def _be_spawner(sock: socket.socket, deaths: socket.socket, not_for_engines: Seq
             engine, answer = None, "" if code is None else str(code)
         if not request:  # the supervisor is gone
             workers.end_all()
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
             return
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # then the next request is the end
             sock.send(f"={answer}".encode())
@@ -279,7 +296,10 @@ class _Engine:
         for kill in (os.killpg, os.kill):
             with contextlib.suppress(ProcessLookupError):
                 kill(self.pid, signal.SIGKILL)
-        self._process.join(_END_TIMEOUT)
+        # Not `join`: it waits for the end of all who have inherited a pipe, and workers may live a little longer.
+        descriptor = os.pidfd_open(self.pid)
+        select.select([descriptor], [], [], _END_TIMEOUT)
+        os.close(descriptor)
         code = self._process.exitcode
         if code is not None:
             self._process.close()
