@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 QUANTUM = 1.0  # seconds that one keeps a slot for which another waits who has one less
+PATIENCE = 2.0  # seconds for which a slot that was asked back counts as if it were free
 
 
 class Action(NamedTuple):
@@ -32,15 +33,38 @@ class _Claim:
     wanted: int
     exclusive: bool
     since: float  # when it began to wait
+    exclusive_since: float
 
 
 @dataclass
-class _Lease:
+class Lease:
+    """A slot that was granted.
+
+    Attributes
+    ----------
+    slot
+        Which one, from 0.
+    session, party
+        Who has it.
+    since
+        When it was granted.
+    is_bound
+        Whether there is a process for it.
+    asked_back
+        When the session was asked to end it; infinite: it was not.
+    """
+
+    slot: int
     session: Hashable
     party: Hashable
     since: float
     is_bound: bool = False
-    asked_back: bool = False
+    asked_back: float = math.inf
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it was not asked back."""
+        return self.asked_back == math.inf
 
 
 class Ledger:
@@ -65,7 +89,8 @@ class Ledger:
     def __init__(self, total: int) -> None:
         self.total = total
         self._claims: dict[Hashable, _Claim] = {}
-        self._leases: dict[int, _Lease] = {}
+        self._leases: dict[int, Lease] = {}
+        self._since: dict[Hashable, float] = {}  # when a party began to wait, or had its last turn
         self._last_lease = 0
         #: When `step` has something to do next, whatever happens.
         self.due = math.inf
@@ -74,6 +99,10 @@ class Ledger:
     def used(self) -> int:
         """How many slots are leased."""
         return len(self._leases)
+
+    def holders(self) -> dict[int, Lease]:
+        """Return the leases by slot."""
+        return {lease.slot: lease for lease in self._leases.values()}
 
     def held_by(self, session: Hashable) -> list[int]:
         """Return the leases of a session."""
@@ -85,11 +114,21 @@ class Ledger:
         """Take note of how many slots a session wants in all, and whether its party wants to be alone."""
         before = self._claims.get(session)
         since = now if before is None or not before.wanted else before.since
-        self._claims[session] = _Claim(party, max(0, wanted), exclusive and wanted > 0, since)
+        exclusive = exclusive and wanted > 0
+        if not any(claim.wanted for claim in self._claims.values() if claim.party == party):
+            self._since[party] = now
+        exclusive_since = before.exclusive_since if before is not None and before.exclusive else now
+        self._claims[session] = _Claim(party, max(0, wanted), exclusive, since, exclusive_since)
+
+    def withdraw(self, session: Hashable) -> None:
+        """Take note that a session wants nothing and cannot be told anything; its leases end as all do."""
+        claim = self._claims.pop(session, None)
+        if claim is not None and all(other.party != claim.party for other in self._claims.values()):
+            del self._since[claim.party]
 
     def leave(self, session: Hashable) -> None:
         """Take note that a session is gone; its leases without a process end, the others with their processes."""
-        self._claims.pop(session, None)
+        self.withdraw(session)
         for number in self.held_by(session):
             if not self._leases[number].is_bound:
                 del self._leases[number]
@@ -122,7 +161,7 @@ class Ledger:
         alone = self._first_exclusive()
         actions: list[Action] = []
         if alone is not None:
-            actions += self._ask_back_others(alone)
+            actions += self._ask_back_others(alone, now)
         while (lease := self._grant(alone, now)) is not None:
             actions.append(lease)
         if alone is None:
@@ -133,15 +172,20 @@ class Ledger:
     def _first_exclusive(self) -> Hashable | None:
         """Return the party that is to be alone, if there is one."""
         waiting = [claim for claim in self._claims.values() if claim.exclusive]
-        return min(waiting, key=lambda claim: claim.since).party if waiting else None
+        return min(waiting, key=lambda claim: claim.exclusive_since).party if waiting else None
 
-    def _ask_back_others(self, alone: Hashable) -> list[Action]:
-        actions = []
-        for number, lease in self._leases.items():
-            if lease.party != alone and not lease.asked_back:
-                lease.asked_back = True
-                actions.append(Action("yield", lease.session, number))
-        return actions
+    def _ask_back_others(self, alone: Hashable, now: float) -> list[Action]:
+        return [
+            self._ask_for(number, now)
+            for number, lease in self._leases.items()
+            if lease.party != alone and lease.is_kept and lease.session in self._claims
+        ]
+
+    def _ask_for(self, number: int, now: float) -> Action:
+        lease = self._leases[number]
+        lease.asked_back = now
+        self._claims[lease.session].since = self._since[lease.party] = now
+        return Action("yield", lease.session, number)
 
     def _grant(self, alone: Hashable | None, now: float) -> Action | None:
         """Grant one free slot to who is next, if there is one of both."""
@@ -153,16 +197,17 @@ class Ledger:
         if session is None:
             return None
         claim = self._claims[session]
-        claim.since = now
+        claim.since = self._since[claim.party] = now
         self._last_lease += 1
-        self._leases[self._last_lease] = _Lease(session, claim.party, now)
+        slot = min(set(range(self.total)) - self.holders().keys())
+        self._leases[self._last_lease] = Lease(slot, session, claim.party, now)
         return Action("grant", session, self._last_lease)
 
     def _held(self) -> dict[Hashable, int]:
         """Return how many leases each session keeps."""
         held = dict.fromkeys(self._claims, 0)
         for lease in self._leases.values():
-            if not lease.asked_back and lease.session in held:
+            if lease.is_kept and lease.session in held:
                 held[lease.session] += 1
         return held
 
@@ -180,6 +225,7 @@ class Ledger:
             waiting,
             key=lambda session: (
                 parties[self._claims[session].party],
+                self._since[self._claims[session].party],
                 held[session],
                 self._claims[session].since,
             ),
@@ -195,38 +241,35 @@ class Ledger:
     def _ask_back(self, now: float) -> Action | None:
         """Ask the richest party for one lease, if it has too many for those who wait."""
         held = self._held()
-        coming = self.total - sum(held.values()) - self._held_by_the_gone()
-        is_moving = coming > 0
-        while coming > 0 and (session := self._next_session(held)) is not None:
-            held[session] += 1
-            coming -= 1
+        is_moving = self._foresee(held, now)
         poor = self._next_session(held)
-        if poor is None or not self.total:
+        if poor is None:
             return None
         parties = self._by_party(held)
         most = max(parties.values())
         difference = most - parties[self._claims[poor].party]
-        if difference < 1:
-            return None
         rich = [
             (lease.since, number)
             for number, lease in self._leases.items()
-            if not lease.asked_back and parties.get(lease.party) == most
+            if lease.is_kept and lease.session in self._claims and parties[lease.party] == most
         ]
-        if not rich:
+        if not rich or difference < 1 or (difference == 1 and is_moving):  # one turn at a time
             return None
         since, number = min(rich)
-        if difference == 1 and is_moving:
-            return None  # one turn at a time
         if difference == 1 and now < since + QUANTUM:
             self.due = min(self.due, since + QUANTUM)
             return None
-        lease = self._leases[number]
-        lease.asked_back = True
-        claim = self._claims.get(lease.session)
-        if claim is not None:
-            claim.since = now
-        return Action("yield", lease.session, number)
+        return self._ask_for(number, now)
 
-    def _held_by_the_gone(self) -> int:
-        return sum(lease.session not in self._claims for lease in self._leases.values())
+    def _foresee(self, held: dict[Hashable, int], now: float) -> bool:
+        """Add to what sessions keep what they will get of slots that come back soon; false if none comes."""
+        ends = [lease.asked_back + PATIENCE for lease in self._leases.values() if not lease.is_kept]
+        ends = [end for end in ends if now < end]
+        coming = self.total - self.used + len(ends)
+        # A job may be long. Who waits for its slot would else have to do so while others could give theirs.
+        self.due = min(self.due, *ends, math.inf)
+        is_moving = coming > 0
+        while coming > 0 and (session := self._next_session(held)) is not None:
+            held[session] += 1
+            coming -= 1
+        return is_moving
