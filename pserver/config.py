@@ -54,7 +54,7 @@ class ServerConfig:
 
     def slot_count(self) -> int:
         """Return how many processes for jobs there may be at once."""
-        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        processors = processor_count()
         if self.slots is None:
             return processors
         if self.slots >= 0:
@@ -64,6 +64,11 @@ class ServerConfig:
                 f"--slots {self.slots}: of {processors} processors none would be left; 0 means no jobs"
             )
         return processors + self.slots
+
+
+def processor_count() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_server_name(name: str) -> None:

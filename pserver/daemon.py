@@ -29,7 +29,7 @@ from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 from pconnect.frames import Preamble
-from pserver.config import ServerConfig, SessionSettings
+from pserver.config import ServerConfig, SessionSettings, processor_count
 from pserver.pidfile import PidFile
 from pserver.reception import Arrival, Reception
 from pserver.slot_office import SlotOffice
@@ -38,7 +38,8 @@ from srp_tools.credentials import server_file
 log = logging.getLogger("pserver")
 
 _STOP_GRACE = 3.0  # seconds for sessions to tell their clients and end
-_REGISTRATION_BYTES = 4096
+_MESSAGE_BYTES = 4096
+_MAX_ENDS = 2  # descriptors with a message: where data connections to the engine go, and where those of jobs
 
 
 @dataclass(eq=False)
@@ -104,6 +105,7 @@ class _Daemon:
         self._slots = SlotOffice(config.slot_count(), self._selector)
         stack.callback(self._slots.close)
         self._sessions: dict[int, _Session] = {}  # by sentinel
+        self._published: dict[str, int] = {}  # of slots
         self._stopping = ""
         self._catch_signals()  # before anybody is told that we are here: who has been told may stop us at once
 
@@ -136,6 +138,7 @@ class _Daemon:
 
     def publish(self) -> None:
         """Let others see the status."""
+        self._published = self._slots.facts
         self._pid_file.write(self.status())
 
     def run(self, lifeline: socket.socket | None) -> None:
@@ -148,19 +151,28 @@ class _Daemon:
             self._reception.data_port,
             "TLS-SRP" if self._config.use_tls else "WITHOUT encryption and login",
         )
+        total, processors = self._slots.facts["total"], processor_count()
+        if total > processors:
+            log.warning("--slots %d: jobs will share the %d processors that there are", total, processors)
         if lifeline is not None:
             self._watch(lifeline, lambda: self._stop("its parent is gone"))
         while not self._stopping:
-            limits = [self._reception.time_to_next_deadline(), self._slots.time_left()]
-            for key, _ in self._selector.select(min((x for x in limits if x is not None), default=None)):
-                # The callback of another entry may have ended this watch.
-                if self._selector.get_map().get(key.fd) is key:
-                    key.data()
-            self._reception.expire()
-            self._start_waiting()
-            self._slots.step()
+            self.turn()
         self._end_sessions()
         log.info("server %s ends: %s", self._config.name, self._stopping)
+
+    def turn(self) -> None:
+        """Wait until something happens or is due, and do what there is to do."""
+        limits = [self._reception.time_to_next_deadline(), self._slots.time_left()]
+        for key, _ in self._selector.select(min((x for x in limits if x is not None), default=None)):
+            # The callback of another entry may have ended this watch.
+            if self._selector.get_map().get(key.fd) is key:
+                key.data()
+        self._reception.expire()
+        self._start_waiting()
+        self._slots.step()
+        if self._slots.facts != self._published:
+            self.publish()
 
     # --- signals and listening ---
 
@@ -182,7 +194,7 @@ class _Daemon:
     def _stop(self, reason: str) -> None:
         self._stopping = reason
 
-    def _watch(self, sock: socket.socket, callback: Callable[[], None]) -> None:
+    def _watch(self, sock: socket.socket, callback: Callable[[], object]) -> None:
         self._selector.register(sock, selectors.EVENT_READ, callback)
 
     def _hand_over(self, arrival: Arrival, preamble: Preamble) -> None:
@@ -233,39 +245,57 @@ class _Daemon:
                 target=_be_session, args=(arrival.sock, theirs, settings, bytes(arrival.received))
             )
             process.start()
+        self.attend(process, control, arrival.peer)
+
+    def attend(self, process: ForkServerProcess, control: socket.socket, peer: str) -> _Session:
+        """Look after a session that has been started."""
         control.setblocking(False)
-        session = _Session(process, control, arrival.peer, time.time())
+        session = _Session(process, control, peer, time.time())
         self._sessions[process.sentinel] = session
         self._selector.register(process.sentinel, selectors.EVENT_READ, lambda: self._bury(session))
-        self._watch(control, lambda: self._register(session))
+        self._watch(control, lambda: self._hear(session))
+        return session
 
-    def _register(self, session: _Session) -> None:
-        """Take note of who logged in, for whose answer the session waits; later, of its folder and of slots."""
+    def _hear(self, session: _Session) -> bool:
+        """Take in one message of a session: who has logged in, its folder, or of slots; false if there is none."""
+        flags = socket.MSG_CMSG_CLOEXEC
         try:
-            data, descriptors, _, _ = socket.recv_fds(session.control, _REGISTRATION_BYTES, 2)
+            data, ends, _, _ = socket.recv_fds(session.control, _MESSAGE_BYTES, _MAX_ENDS, flags)
+        except BlockingIOError:
+            return False
         except OSError:
-            data, descriptors = b"", []
+            data, ends = b"", []
         if not data:
-            self._selector.unregister(session.control)
-            return
-        told: dict[str, Any] = json.loads(data)
-        if "folder" in told:
-            session.folder = told["folder"]
-            return
-        if session.network is not None:
-            self._slots.take(session, session.network, session.control, told, descriptors)
-            return
-        handovers = [socket.socket(fileno=descriptor) for descriptor in descriptors]
-        taken = any(
-            (other.network, other.node) == (told["network"], told["node"])
-            for other in self._sessions.values()
-        )
+            with contextlib.suppress(KeyError):  # it was at its end before
+                self._selector.unregister(session.control)
+            self._slots.silence(session)
+            return False
+        match _object(data):
+            case {"folder": str(folder)} if not ends:
+                session.folder = folder
+            case {"user": str(user), "network": str(network), "node": int(node)} if (
+                session.network is None and len(ends) == _MAX_ENDS
+            ):
+                self._register(session, (user, network, node), ends)
+            case told if told and session.network is not None:
+                self._slots.take(session, session.network, session.control, told, ends)
+            case _:
+                for end in ends:
+                    os.close(end)
+                log.warning("session %d says what makes no sense: %.200r", session.process.pid, data)
+        return True
+
+    def _register(self, session: _Session, who: tuple[str, str, int], ends: Sequence[int]) -> None:
+        """Take note of who logged in, for whose answer the session waits."""
+        user, network, node = who
+        handovers = [socket.socket(fileno=descriptor) for descriptor in ends]
+        taken = any((other.network, other.node) == (network, node) for other in self._sessions.values())
         for handover in handovers:
             handover.setblocking(False)
             if taken:
                 handover.close()
         if not taken:
-            session.user, session.network, session.node = told["user"], told["network"], told["node"]
+            session.user, session.network, session.node = user, network, node
             session.handovers = handovers
             log.info("user %s from %s: session %d", session.user, session.peer, session.process.pid)
         with contextlib.suppress(OSError):
@@ -273,6 +303,8 @@ class _Daemon:
         self.publish()
 
     def _bury(self, session: _Session) -> None:
+        while self._hear(session):  # else a lease would end whose process it has told of at last
+            pass
         sentinel = session.process.sentinel
         self._selector.unregister(sentinel)
         with contextlib.suppress(KeyError):
@@ -300,6 +332,15 @@ class _Daemon:
             if session.process.exitcode is None:
                 session.process.kill()
                 session.process.join(1.0)
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    """Return the JSON object that a session has sent; an empty one if it is none."""
+    try:
+        told = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def _be_session(

@@ -49,6 +49,15 @@ def test_somebody_can_log_in() -> None:
         ServerConfig(max_startups=0)
 
 
+def test_slots_are_counted_by_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 3, 5})
+    counts = {slots: ServerConfig(slots=slots).slot_count() for slots in (None, 0, 1, 3, 100, -1, -2)}
+    assert counts == {None: 3, 0: 0, 1: 1, 3: 3, 100: 100, -1: 2, -2: 1}
+    for slots in (-3, -4):
+        with pytest.raises(ConfigurationError, match=f"--slots {slots}: of 3 processors none would be left"):
+            ServerConfig(slots=slots)
+
+
 def test_settings_do_not_change() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         ServerConfig().name = "other"  # type: ignore[misc]
