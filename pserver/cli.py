@@ -280,7 +280,9 @@ def _warn_if_plain(status: Mapping[str, object]) -> None:
 
 
 def _print_table(servers: Sequence[RunningServer]) -> None:
-    rows: list[tuple[str, ...]] = [("NAME", "PID", "COMMANDS", "DATA", "ADDRESS", "TLS", "SINCE", "SESSIONS")]
+    rows: list[tuple[str, ...]] = [
+        ("NAME", "PID", "COMMANDS", "DATA", "ADDRESS", "TLS", "SINCE", "SESSIONS", "SLOTS")
+    ]
     rows += [_row(server) for server in servers]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -290,9 +292,10 @@ def _print_table(servers: Sequence[RunningServer]) -> None:
 def _row(server: RunningServer) -> tuple[str, ...]:
     status = server.status
     if "cmd_port" not in status:
-        return (server.name, str(server.pid), "starting", "", "", "", "", "")
+        return (server.name, str(server.pid), "starting", "", "", "", "", "", "")
     started = status["started"]
     sessions = status["sessions"]
+    slots = status["slots"]
     return (
         server.name,
         str(server.pid),
@@ -302,6 +305,7 @@ def _row(server: RunningServer) -> tuple[str, ...]:
         "yes" if status["use_tls"] else "no",
         f"{datetime.fromtimestamp(started):%Y-%m-%d %H:%M}" if isinstance(started, int | float) else "",
         str(len(sessions)) if isinstance(sessions, list) else "",
+        f"{slots['used']} of {slots['total']}" if isinstance(slots, dict) else "",
     )
 
 

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,13 @@ def test_options_are_those_of_pconnect() -> None:
     with local_network(1, max_message_bytes=12345) as net:
         reval("psend(sockets.mesh.limits.max_message_bytes, sockets[0])", net)
         assert precv(net[1], timeout=20) == 12345
+
+
+def test_slots_are_those_of_the_server() -> None:
+    with local_network(1, slots=3) as net:
+        folder = "__import__('os').environ['XDG_RUNTIME_DIR']"
+        (path,) = Path(net.eval(folder).result(20)[0]).rglob("local-*.json")  # type: ignore[index]
+        assert json.loads(path.read_text())["slots"] == {"total": 3, "used": 0}
 
 
 def test_at_least_one_engine() -> None:

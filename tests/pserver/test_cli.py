@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 
 from pserver.cli import main
+from pserver.config import processor_count
 from pserver.pidfile import PidFile, find_server, list_servers
 from pserver.run_time import run_time_folder
 from srp_tools.credentials import server_file
@@ -63,10 +64,10 @@ def test_start_status_stop(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert main(["status"]) == 0
     head, row = capsys.readouterr().out.splitlines()
-    assert head.split() == ["NAME", "PID", "COMMANDS", "DATA", "ADDRESS", "TLS", "SINCE", "SESSIONS"]
+    assert head.split() == ["NAME", "PID", "COMMANDS", "DATA", "ADDRESS", "TLS", "SINCE", "SESSIONS", "SLOTS"]
     ports = [str(status["cmd_port"]), str(status["data_port"])]
     assert row.split()[:6] == ["default", str(status["pid"]), *ports, "127.0.0.1", "yes"]
-    assert row.split()[-1] == "0"
+    assert row.split()[-4:] == ["0", "0", "of", str(processor_count())]
 
     assert main(["stop"]) == 0
     assert capsys.readouterr().out == f"Stopped default (pid {status['pid']}).\n"
@@ -79,6 +80,25 @@ def test_a_name_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stop", "--name", "default"]) == 3
     assert main(["status", "--name=my.one"]) == 0
     assert main(["stop", "--name=my.one"]) == 0
+
+
+@pytest.mark.parametrize("option", ["--slots", "--cpus"])
+def test_the_number_of_slots(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    count = processor_count() + 1
+    assert main(["start", *OPTIONS, option, str(count)]) == 0
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out.endswith(f" 0 of {count}\n")
+    server = find_server("default")
+    assert server is not None
+    assert server.status["slots"] == {"total": count, "used": 0}
+    warning = f"WARNING --slots {count}: jobs will share the {count - 1} processors that there are\n"
+    assert warning in (run_time_folder() / "default.log").read_text()
+
+
+def test_no_more_slots_can_be_spared_than_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    count = processor_count()
+    assert main(["start", *OPTIONS, f"--slots=-{count}"]) == 1
+    assert f"--slots -{count}: of {count} processors none would be left" in capsys.readouterr().err
 
 
 def test_status_for_programs(capsys: pytest.CaptureFixture[str]) -> None:

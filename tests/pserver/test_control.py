@@ -148,6 +148,11 @@ def test_a_silent_start_has_a_limit() -> None:
             control._read_answer(ours, time.monotonic() + 0.05)
 
 
+def test_the_number_of_slots_is_an_option() -> None:
+    status = pserver(bind="127.0.0.1", cmd_port=0, data_port=0, allow_root=True, slots=0)
+    assert status["slots"] == {"total": 0, "used": 0}
+
+
 def test_the_log_is_private_and_appended_to(tmp_path: Path) -> None:
     log = tmp_path / "new" / "log"
     for _ in range(2):
@@ -223,10 +228,12 @@ def test_every_setting_reaches_the_daemon() -> None:
         use_tls=False,
         log_file=Path("-l"),
         allow_root=True,
+        slots=6,
         max_startups=3,
         login_timeout=4.5,
         silence_timeout=5.5,
     )
     assert parse_start(start_options(settings)) == settings
     assert parse_start(start_options(ServerConfig())) == ServerConfig()
+    assert parse_start(start_options(ServerConfig(slots=0))).slots == 0
     assert parse_start([]) == ServerConfig()
