@@ -1,0 +1,67 @@
+"""Slots of a real server, with real sessions and workers."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.servers import Server, run_server, wait_gone, wait_until
+
+
+@pytest.fixture
+def single(tmp_path: Path) -> Iterator[Server]:
+    """Give a server of one slot."""
+    with run_server(tmp_path / "server", "--slots=1") as server:
+        yield server
+
+
+def slots(server: Server) -> dict[str, int]:
+    path = next(server.folder.rglob(f"{server.status['name']}.json"))
+    found: dict[str, int] = json.loads(path.read_text())["slots"]
+    return found
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_a_killed_session_s_slot_is_free_when_its_worker_has_ended(single: Server) -> None:
+    with single.connect(1) as net, single.connect(1) as other:
+        executor = net.executor()
+        (worker,) = [executor.submit(os.getpid).result(20)]
+        executor.submit(time.sleep, 1000)
+        assert slots(single) == {"total": 1, "used": 1}
+        (supervisor,) = single.sessions(net)
+        # What would end the worker with its session is held up, so that it lives longer.
+        (spawner,) = [pid for pid in children(supervisor) if worker in children(pid)]
+        os.kill(spawner, signal.SIGSTOP)
+        os.kill(supervisor, signal.SIGKILL)
+        wait_until(lambda: single.sessions(net) == [], "the end of the session")
+        waiting = other.executor().submit(os.getpid)
+        with pytest.raises(TimeoutError):
+            waiting.result(1.5)
+        assert slots(single) == {"total": 1, "used": 1}
+        os.kill(worker, signal.SIGKILL)
+        assert waiting.result(20) != worker
+        os.kill(spawner, signal.SIGCONT)
+        wait_gone(spawner)
+
+
+def test_two_networks_share_one_slot_in_turns(single: Server) -> None:
+    with single.connect(1) as net, single.connect(1) as other:
+        counts = [0, 0]
+        executors = [net.executor(), other.executor()]
+        jobs = [executor.submit(time.sleep, 0.05) for executor in executors]
+        deadline = time.monotonic() + 8.0
+        while time.monotonic() < deadline:
+            for which, executor in enumerate(executors):
+                if jobs[which].done():
+                    jobs[which] = executor.submit(time.sleep, 0.05)
+                    counts[which] += 1
+            time.sleep(0.001)
+        assert min(counts) > 0.6 * max(counts), counts
+        assert sum(counts) > 60
