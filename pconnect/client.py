@@ -265,7 +265,12 @@ def _mesh(plan: _Plan, servers: list[Server], deadline: float) -> ClientNetwork:
     """Connect every node with every other."""
     progress = Progress()
     invitation = Invitation(
-        plan.network_id, plan.context, plan.limits, plan.peer_timeout, directory=str(Path.cwd())
+        plan.network_id,
+        plan.context,
+        plan.limits,
+        plan.peer_timeout,
+        directory=str(Path.cwd()),
+        authority=plan.authority,
     )
     for server in servers:
         progress.add(server.command)

@@ -54,6 +54,8 @@ class ClientMesh(Mesh):
             server.console = self.console
         #: Returns what a front end wants to know later of where a command was made; see `Command.origin`.
         self.note_origin: Callable[[], object] = lambda: None
+        #: Called before the network is closed, the last first: they end what others cannot do without it.
+        self.before_close: list[Callable[[], object]] = []
         #: Called when the network was closed.
         self.after_close: Callable[[], object] = lambda: None
         #: Looks after the jobs, once there are any; a `pconnect.dispatcher.Dispatcher`.
@@ -131,6 +133,8 @@ class ClientMesh(Mesh):
         patience = min(1.0, timeout / 2)
         servers = list(self.servers.values())
         try:
+            while self.before_close:
+                self.before_close.pop()()
             for server in servers:
                 server.closing = True
                 server.command.post(Kind.CLOSE, round(patience * 1000))

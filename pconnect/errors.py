@@ -18,6 +18,7 @@
     ├── DeadlockError (RuntimeError)             nodes wait for each other; says who for whom; all of it lives on
     ├── UnreadableValueError (ValueError)        one value arrived that cannot be made here; the connection lives on
     │   └── UnavailableTypeError (ImportError)   because a package or a registration is missing here
+    ├── ProcessFailedError (RuntimeError)        a process beside an engine could not start; its last words
     └── RemoteError (RuntimeError)               a command failed; the engine goes on
 
 A limit of time that passed is the builtin `TimeoutError`.
@@ -48,6 +49,7 @@ __all__ = [
     "JobLostError",
     "MessageTooLargeError",
     "ParallelError",
+    "ProcessFailedError",
     "ProtocolError",
     "RemoteError",
     "UnavailableTypeError",
@@ -65,6 +67,10 @@ class JobLostError(ConnectionLostError):
 
     Nobody knows how far it came. Other jobs are not concerned.
     """
+
+
+class ProcessFailedError(ParallelError, RuntimeError):
+    """A process that was to run beside an engine could not start. The text has its node and the last it printed."""
 
 
 class ProtocolError(ParallelError, ValueError):

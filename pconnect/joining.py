@@ -12,6 +12,7 @@ from pconnect.dial import dial
 from pconnect.errors import ConnectionLostError
 from pconnect.frames import Limits, Preamble, Purpose
 from pconnect.servers import Server
+from srp_tools.certificates import NetworkAuthority
 from srp_tools.channel import Channel
 from srp_tools.waiting import Steps
 
@@ -30,6 +31,8 @@ class Invitation:
         As given to `pconnect.client.pconnect`.
     directory
         Where engines work, if their machine has it.
+    authority
+        Signs the certificates of this network; ``None`` without encryption.
     """
 
     network_id: bytes
@@ -37,6 +40,7 @@ class Invitation:
     limits: Limits
     peer_timeout: float
     directory: str
+    authority: NetworkAuthority | None = None
 
     def setup(self, servers: Sequence[Server], timeout: float) -> dict[str, Any]:
         """Return the value of SETUP; `servers` are all of the network, by number."""

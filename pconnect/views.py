@@ -15,6 +15,7 @@ from pconnect.calls import call, client_mesh, run
 from pconnect.code_sync import sync_code
 from pconnect.commands import Command, Commands
 from pconnect.connection import Connection
+from pconnect.dask_views import DaskViews
 from pconnect.errors import ConfigurationError
 from pconnect.job_views import JobView
 from pconnect.network import Network
@@ -306,7 +307,7 @@ class ClientConnection(View[Command], Connection):
         return as_html(repr(self), of_nodes([self]))
 
 
-class ClientNetwork(View[Commands], Network):
+class ClientNetwork(View[Commands], DaskViews, Network):
     """The network that `pconnect` returns, or a part of it."""
 
     if TYPE_CHECKING:

@@ -61,6 +61,7 @@ class SyncedCode:
     """
 
     def __init__(self, session_folder: Path, in_use: Iterable[str]) -> None:
+        self.session_folder = session_folder
         self._home = session_folder / "code"
         if self._home.exists():
             shutil.rmtree(self._home, ignore_errors=True)
@@ -257,6 +258,15 @@ def apply(
     key: str, files: Mapping[str, bytes], contents: Sequence[bytes] | None
 ) -> tuple[list[bytes], list[str]]:
     """Do what `SyncedCode.apply` does, for the session of this engine."""
+    return _current().apply(key, files, contents)
+
+
+def session_folder() -> Path:
+    """Return the private folder of the session, which is removed with it."""
+    return _current().session_folder
+
+
+def _current() -> SyncedCode:
     if _of_this_session is None:
         raise ConfigurationError("code is for the engine of a session, not for a process that it started")
-    return _of_this_session.apply(key, files, contents)
+    return _of_this_session

@@ -3,6 +3,9 @@
 The client of a network is its certificate authority for as long as the network lives. Each node makes a key of its
 own, which never travels; the client signs it inside the SRP login. A certificate names the network and the node in a
 URI of its subject's alternative names, ``pserver:<network id>/<node>``, and whoever accepts one checks both.
+
+The processes of a Dask cluster, which do their own TLS, have certificates of the same authority. Theirs name a *role*,
+``pserver:<network id>/dask/<role>``, so that none of them can pose as a node.
 """
 
 import datetime
@@ -29,6 +32,34 @@ def node_uri(network_id: bytes, node: int) -> str:
     'pserver:00000000000000000000000000000000/2'
     """
     return f"pserver:{network_id.hex()}/{node}"
+
+
+def role_uri(network_id: bytes, role: str) -> str:
+    """Return the name that the certificate of a Dask process carries.
+
+    Examples
+    --------
+    >>> role_uri(bytes(16), "scheduler")
+    'pserver:00000000000000000000000000000000/dask/scheduler'
+    """
+    return f"pserver:{network_id.hex()}/dask/{role}"
+
+
+@dataclass(frozen=True)
+class PemIdentity:
+    """What a process needs that does its own TLS, all as PEM text.
+
+    Attributes
+    ----------
+    key
+        Its private key (PKCS #8).
+    certificate, authority
+        Its certificate and that of the network's authority.
+    """
+
+    key: str = field(repr=False)
+    certificate: str = field(repr=False)
+    authority: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -74,16 +105,41 @@ class NodeKey:
         AuthenticationError
             The certificate is for another key, or is none.
         """
-        try:
-            signed = x509.load_der_x509_certificate(certificate).public_key()
-        except ValueError as error:
-            raise AuthenticationError("the client sent something that is not a certificate") from error
-        if signed != self._key.public_key():
+        self._check(certificate)
+        return Identity(network_id, node, self._pem(), certificate, authority)
+
+    def pem_identity(self, certificate: bytes, authority: bytes) -> PemIdentity:
+        """Return the same for a process that does its own TLS, as texts.
+
+        Raises
+        ------
+        AuthenticationError
+            `certificate` is for another key, or one of both is none.
+        """
+        own = _text_of(self._check(certificate))
+        return PemIdentity(self._pem().decode(), own, _text_of(_load(authority)))
+
+    def _check(self, certificate: bytes) -> x509.Certificate:
+        loaded = _load(certificate)
+        if loaded.public_key() != self._key.public_key():
             raise AuthenticationError("the client signed another key than this node's")
-        pem = self._key.private_bytes(
+        return loaded
+
+    def _pem(self) -> bytes:
+        return self._key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        return Identity(network_id, node, pem, certificate, authority)
+
+
+def _load(certificate: bytes) -> x509.Certificate:
+    try:
+        return x509.load_der_x509_certificate(certificate)
+    except ValueError as error:
+        raise AuthenticationError("the client sent something that is not a certificate") from error
+
+
+def _text_of(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
 class NetworkAuthority:
@@ -108,6 +164,7 @@ class NetworkAuthority:
             self._builder(self._name, self._key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(usage, critical=True)
+            .add_extension(self._key_identifier(), critical=False)
         )
         self.certificate = builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
@@ -119,20 +176,29 @@ class NetworkAuthority:
         AuthenticationError
             `public_key` is not a P-256 key.
         """
+        return self._sign(public_key, f"node {node}", node_uri(self.network_id, node))
+
+    def sign_role(self, public_key: bytes, role: str) -> bytes:
+        """Return a certificate (DER) for the public key of a Dask process; it raises as `sign` does."""
+        return self._sign(public_key, f"dask {role}", role_uri(self.network_id, role))
+
+    def _sign(self, public_key: bytes, common_name: str, name_uri: str) -> bytes:
         try:
             key = serialization.load_der_public_key(public_key)
         except ValueError as error:
             raise AuthenticationError("the server sent something that is not a public key") from error
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
             raise AuthenticationError("the server sent a public key of another kind than P-256")
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"node {node}")])
-        uri = x509.UniformResourceIdentifier(node_uri(self.network_id, node))
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        uri = x509.UniformResourceIdentifier(name_uri)
+        signer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._key_identifier())
         purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         builder = (
             self._builder(name, key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([uri]), critical=False)
             .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+            .add_extension(signer, critical=False)
         )
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
@@ -140,6 +206,15 @@ class NetworkAuthority:
         """Return the identity of node 0, the client itself."""
         key = NodeKey()
         return key.identity(self.network_id, 0, self.sign(key.public_bytes(), 0), self.certificate)
+
+    def own_role(self, role: str) -> PemIdentity:
+        """Return the identity of a Dask process of the client's own."""
+        key = NodeKey()
+        return key.pem_identity(self.sign_role(key.public_bytes(), role), self.certificate)
+
+    def _key_identifier(self) -> x509.SubjectKeyIdentifier:
+        """Return what names the authority's key; RFC 5280, section 4.2.1, has it in every certificate of a chain."""
+        return x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
 
     def _builder(self, name: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)

@@ -26,6 +26,9 @@ HOMES = {
         *(path.as_posix() for path in SOURCES if path.match("pserver/demo*.py")),
     },
     "tqdm": {"pconnect/gauges.py"},
+    # Imported where a cluster is asked for, and in the processes of one.
+    "distributed": {"pconnect/dask_client.py", "pserver/dask_process.py"},
+    "dask": set(),
     # Packages that may be missing: nothing but `optional_types` imports these modules.
     "scipy": {"pconnect/sparse_types.py"},
     "pyarrow": {"pconnect/arrow_types.py", "pconnect/pandas_types.py"},

@@ -1,0 +1,85 @@
+"""Dask's client of a cluster that a network has started: the one module here that imports Dask, when it is asked for.
+
+It has a thread of its own, as all clients of Dask, which never touches the network: that is served by whoever calls
+`close`.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import distributed
+from distributed.security import Security
+
+from srp_tools.certificates import PemIdentity
+
+_CLOSE_TIMEOUT = 5.0
+_TERMINATE_TIMEOUT = 1.0  # a scheduler that does not answer is killed
+
+
+class NetworkClient(distributed.Client):
+    """A client of Dask whose scheduler and workers run at the machines of a network, and end with it.
+
+    Attributes
+    ----------
+    end_processes
+        Called once, when it is closed, with the seconds for that.
+    """
+
+    end_processes: Callable[[float], object] | None = None
+    _ends_scheduler = False
+
+    @classmethod
+    def connect(
+        cls, address: str, identity: PemIdentity, timeout: float, options: Mapping[str, Any]
+    ) -> "NetworkClient":
+        """Connect with a scheduler that has a certificate of the same authority, and end it when this is closed.
+
+        Raises
+        ------
+        OSError
+            That cannot be done; the text says why.
+        TypeError, ValueError
+            A client has no such options.
+        """
+        security = Security(
+            require_encryption=True,
+            tls_ca_file=identity.authority,
+            tls_client_cert=identity.certificate,
+            tls_client_key=identity.key,
+            tls_min_version=ssl.TLSVersion.TLSv1_3,
+        )
+        client = cls(address, security=security, timeout=timeout, **options)
+        client._ends_scheduler = True
+        return client
+
+    @property
+    def dashboard_link(self) -> None:
+        """There is none: pages would be readable by whoever can reach their port."""
+
+    def close(self, timeout: float = _CLOSE_TIMEOUT) -> None:
+        """Close this client, and end the scheduler and the workers.
+
+        What they compute is given up. Engines that are busy are not waited for.
+
+        Parameters
+        ----------
+        timeout
+            Seconds for Dask to end in order. What is left of its processes then is killed.
+        """
+        end, self.end_processes = self.end_processes, None
+        try:
+            super().close(timeout)
+        finally:
+            if end is not None:
+                end(timeout)
+
+    async def _close(self, *args: Any, **options: Any) -> None:
+        """End the scheduler, and so the workers, before the connection to it: they need no engine for that."""
+        if self._ends_scheduler and self.scheduler is not None:
+            self._ends_scheduler = False
+            with contextlib.suppress(OSError, asyncio.TimeoutError):  # it is gone, or hangs
+                await asyncio.wait_for(self.scheduler.terminate(), _TERMINATE_TIMEOUT)
+        await super()._close(*args, **options)

@@ -1,0 +1,139 @@
+"""One process of a Dask cluster, the scheduler or a worker; an engine starts it, see `pserver.dask_keeper`.
+
+On its standard input come its settings, one line of JSON; for a worker, the scheduler's address on a second; then
+nothing, until the engine has ended, and this process with it. To the engine it says one line: where it listens. Until
+then its standard error is a file, whose end tells why it could not start; afterwards it is the engine's, which the
+client shows.
+
+All of Dask's connections are TLS 1.3 between certificates of the network. Its web pages are not: they would be readable
+by whoever can reach the port, so there are none.
+"""
+
+import asyncio
+import errno
+import json
+import os
+import socket
+import ssl
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from distributed import Scheduler, Worker
+from distributed.security import Security
+
+from pserver.process_ties import die_with_parent
+
+
+class _WithoutPages:
+    """What keeps Dask from listening for HTTP, which has no option against it."""
+
+    def start_http_server(self, *_: object, **__: object) -> None:
+        """Listen nowhere."""
+
+
+class _Scheduler(_WithoutPages, Scheduler):
+    pass
+
+
+class _Worker(_WithoutPages, Worker):
+    async def close(self, *args: Any, **options: Any) -> Any:
+        """Close it without waiting for tasks: nobody is there any more who could want their results."""
+        return await super().close(*args, **options | {"executor_wait": False})
+
+
+def main() -> None:
+    """Be such a process; its arguments are descriptors: for the report, and of the engine's standard error."""
+    die_with_parent()
+    report, errors = (int(argument) for argument in sys.argv[1:])
+    settings = json.loads(sys.stdin.buffer.readline() or b"{}")
+    if not settings:  # the engine is gone
+        return
+    # What the engine can import, the functions of the user can here: also in the scheduler, which reads graphs.
+    sys.path[:] = settings["path"]
+    # Dask writes keys to files for a moment, OpenSSL reads them from nowhere else.
+    tempfile.tempdir = settings["folder"]
+    scheduler = ""
+    if settings["role"] == "worker":
+        scheduler = sys.stdin.buffer.readline().decode().strip()
+        if not scheduler:
+            return
+    code = 1
+    try:
+        asyncio.run(_serve(settings, scheduler, report, errors))
+        code = 0
+    except Exception:  # noqa: BLE001 - these are the last words
+        traceback.print_exc()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)  # tasks that do not end keep nobody waiting
+
+
+async def _serve(settings: dict[str, Any], scheduler: str, report: int, errors: int) -> None:
+    async with _make(settings, scheduler) as server:
+        tempfile.tempdir = None
+        os.write(report, json.dumps({"address": server.address}).encode() + b"\n")
+        os.close(report)
+        os.dup2(errors, sys.stderr.fileno())
+        os.close(errors)
+        await server.finished()
+
+
+def _make(settings: dict[str, Any], scheduler: str) -> Any:
+    role = settings["role"]
+    common = {
+        "host": own_address(settings["hosts"]),
+        "protocol": "tls",
+        "security": security_of(role, settings["identity"]),
+        "dashboard": False,
+    }
+    if role == "scheduler":
+        return _Scheduler(port=0, **common)
+    return _Worker(
+        scheduler,
+        name=settings["name"],
+        nthreads=settings["threads"],
+        memory_limit=settings["memory_limit"],
+        local_directory=settings["folder"],
+        death_timeout=settings["patience"],
+        **common,
+    )
+
+
+def security_of(role: str, identity: Sequence[str]) -> Any:
+    """Return what Dask needs to speak TLS in a role, from key, certificate and authority as PEM texts."""
+    key, certificate, authority = identity
+    return Security(
+        require_encryption=True,
+        tls_ca_file=authority,
+        tls_min_version=ssl.TLSVersion.TLSv1_3,
+        **{f"tls_{role}_key": key, f"tls_{role}_cert": certificate},
+    )
+
+
+def own_address(candidates: Sequence[str]) -> str:
+    """Return the first of some addresses that this machine has; others know it by all of them.
+
+    Raises
+    ------
+    OSError
+        It has none of them.
+    """
+    for address in candidates:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            try:
+                sock.bind((address, 0))
+            except OSError:
+                continue
+            return address
+    raise OSError(
+        errno.EADDRNOTAVAIL,
+        f"none of the addresses at which this server was reached is one of its machine: {', '.join(candidates)}",
+    )
+
+
+if __name__ == "__main__":
+    main()
