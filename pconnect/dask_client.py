@@ -14,6 +14,7 @@ import distributed
 from distributed.security import Security
 
 from srp_tools.certificates import PemIdentity
+from srp_tools.channel import file_of
 
 _CLOSE_TIMEOUT = 5.0
 _TERMINATE_TIMEOUT = 1.0  # a scheduler that does not answer is killed
@@ -44,14 +45,16 @@ class NetworkClient(distributed.Client):
         TypeError, ValueError
             A client has no such options.
         """
-        security = Security(
-            require_encryption=True,
-            tls_ca_file=identity.authority,
-            tls_client_cert=identity.certificate,
-            tls_client_key=identity.key,
-            tls_min_version=ssl.TLSVersion.TLSv1_3,
-        )
-        client = cls(address, security=security, timeout=timeout, **options)
+        # Given as texts, Dask would write them to the disk. It reads them once, when the client is made.
+        with file_of((identity.certificate + identity.key).encode()) as path:
+            security = Security(
+                require_encryption=True,
+                tls_ca_file=identity.authority,
+                tls_client_cert=path,
+                tls_client_key=path,
+                tls_min_version=ssl.TLSVersion.TLSv1_3,
+            )
+            client = cls(address, security=security, timeout=timeout, **options)
         client._ends_scheduler = True
         return client
 

@@ -144,7 +144,9 @@ class DaskCluster:
                 f"Dask is not installed at {self._named(lacking)}: run pip install 'pserver[dask]' there"
             )
         own = installed(["distributed"])["distributed"]
-        others = [f"{version} at {self._named([node])}" for node, version in versions.items() if version != own]
+        others = [
+            f"{version} at {self._named([node])}" for node, version in versions.items() if version != own
+        ]
         if others:
             warnings.warn(
                 f"Dask's distributed is {own} at the client, but {', '.join(others)}: "

@@ -122,12 +122,12 @@ def _client_class() -> "type[NetworkClient]":
     return found
 
 
-def _names(network: Network, mesh: ClientMesh, workers: int, scheduler_node: int | None) -> dict[int, list[str]]:
+def _names(
+    network: Network, mesh: ClientMesh, workers: int, scheduler_node: int | None
+) -> dict[int, list[str]]:
     """Return the names of the processes at each node; the scheduler is the first of the first."""
     _counted("workers", workers)
     nodes = [connection.node for connection in resolve(network)[1]]
-    if not nodes:
-        raise ConfigurationError("this part of the network has no engine, so no worker could run at it")
     first = nodes[0] if scheduler_node is None else scheduler_node
     if first not in mesh.servers:
         raise ConfigurationError(f"scheduler_node={first!r}: nodes with an engine are {sorted(mesh.servers)}")

@@ -5,8 +5,8 @@ keys, which stay here; the client signs them; `start` starts the processes; `con
 scheduler is; `look` tells what became of them; `stop` ends them. None of them waits for more than a moment, so the
 engine is the user's meanwhile, and afterwards.
 
-A process ends with the engine, however that ends: it is in its group, which the server kills, and it holds a pipe at
-whose end the system kills it.
+A process ends with the engine, however that ends: it is in its group, which the server kills, and the system kills it
+when its parent has ended.
 """
 
 import contextlib
@@ -93,7 +93,7 @@ class _Process:
             os.close(self.report)
             self.report = -1
 
-    def facts(self) -> dict[str, object]:
+    def facts(self) -> dict[str, Any]:
         """Return what the client wants to know of it."""
         code = self._popen.poll()
         if code is None and self.report < 0 and self.address is None:
@@ -150,7 +150,9 @@ class _Cluster:
 
     def take_reports(self, seconds: float) -> None:
         """Take in what the processes say in the next moment."""
-        by_descriptor = {process.report: process for process in self.processes.values() if process.report >= 0}
+        by_descriptor = {
+            process.report: process for process in self.processes.values() if process.report >= 0
+        }
         if by_descriptor:
             for descriptor in select.select(list(by_descriptor), [], [], seconds)[0]:
                 by_descriptor[descriptor].take_report()
@@ -204,7 +206,7 @@ def connect(key: str, scheduler: str) -> None:
             process.tell(scheduler)
 
 
-def look(key: str, seconds: float) -> dict[str, dict[str, object]]:
+def look(key: str, seconds: float) -> dict[str, dict[str, Any]]:
     """Return what is known of the processes here, after at most some seconds in which one of them may say something."""
     cluster = _of(key)
     cluster.take_reports(seconds)
@@ -224,4 +226,6 @@ def _of(key: str) -> _Cluster:
     try:
         return _clusters[key]
     except KeyError:
-        raise ConfigurationError("this engine has no such Dask cluster: was it restarted meanwhile?") from None
+        raise ConfigurationError(
+            "this engine has no such Dask cluster: was it restarted meanwhile?"
+        ) from None

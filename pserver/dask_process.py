@@ -1,7 +1,7 @@
 """One process of a Dask cluster, the scheduler or a worker; an engine starts it, see `pserver.dask_keeper`.
 
-On its standard input come its settings, one line of JSON; for a worker, the scheduler's address on a second; then
-nothing, until the engine has ended, and this process with it. To the engine it says one line: where it listens. Until
+It ends with the engine, whatever that dies of. On its standard input come its settings, one line of JSON; for a worker,
+the scheduler's address on a second. To the engine it says one line: where it listens. Until
 then its standard error is a file, whose end tells why it could not start; afterwards it is the engine's, which the
 client shows.
 
@@ -11,37 +11,46 @@ by whoever can reach the port, so there are none.
 
 import asyncio
 import errno
+import functools
 import json
+import logging
 import os
 import socket
 import ssl
 import sys
-import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from distributed import Scheduler, Worker
 from distributed.security import Security
 
 from pserver.process_ties import die_with_parent
+from srp_tools.channel import file_of
 
 
-class _WithoutPages:
-    """What keeps Dask from listening for HTTP, which has no option against it."""
-
+class _Scheduler(Scheduler):
     def start_http_server(self, *_: object, **__: object) -> None:
-        """Listen nowhere."""
+        """Listen nowhere for HTTP; no option has that effect."""
+
+    async def close(self, *args: Any, **options: Any) -> Any:
+        """Close it without a word about what it gives up."""
+        _be_silent()
+        return await super().close(*args, **options)
 
 
-class _Scheduler(_WithoutPages, Scheduler):
-    pass
+class _Worker(Worker):
+    def start_http_server(self, *_: object, **__: object) -> None:
+        """Listen nowhere for HTTP."""
 
-
-class _Worker(_WithoutPages, Worker):
     async def close(self, *args: Any, **options: Any) -> Any:
         """Close it without waiting for tasks: nobody is there any more who could want their results."""
+        _be_silent()
         return await super().close(*args, **options | {"executor_wait": False})
+
+
+def _be_silent() -> None:
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
 
 
 def main() -> None:
@@ -53,8 +62,6 @@ def main() -> None:
         return
     # What the engine can import, the functions of the user can here: also in the scheduler, which reads graphs.
     sys.path[:] = settings["path"]
-    # Dask writes keys to files for a moment, OpenSSL reads them from nowhere else.
-    tempfile.tempdir = settings["folder"]
     scheduler = ""
     if settings["role"] == "worker":
         scheduler = sys.stdin.buffer.readline().decode().strip()
@@ -62,7 +69,11 @@ def main() -> None:
             return
     code = 1
     try:
-        asyncio.run(_serve(settings, scheduler, report, errors))
+        key, certificate, authority = settings.pop("identity")
+        # Given as texts, Dask would write them to the disk, now and for every client that a task makes.
+        with file_of((certificate + key).encode()) as path:
+            security = security_of(settings["role"], path, authority)
+            asyncio.run(_serve(_make(settings, scheduler, security), report, errors))
         code = 0
     except Exception:  # noqa: BLE001 - these are the last words
         traceback.print_exc()
@@ -71,9 +82,8 @@ def main() -> None:
     os._exit(code)  # tasks that do not end keep nobody waiting
 
 
-async def _serve(settings: dict[str, Any], scheduler: str, report: int, errors: int) -> None:
-    async with _make(settings, scheduler) as server:
-        tempfile.tempdir = None
+async def _serve(make: Callable[[], Any], report: int, errors: int) -> None:
+    async with make() as server:
         os.write(report, json.dumps({"address": server.address}).encode() + b"\n")
         os.close(report)
         os.dup2(errors, sys.stderr.fileno())
@@ -81,17 +91,19 @@ async def _serve(settings: dict[str, Any], scheduler: str, report: int, errors: 
         await server.finished()
 
 
-def _make(settings: dict[str, Any], scheduler: str) -> Any:
-    role = settings["role"]
+def _make(settings: dict[str, Any], scheduler: str, security: Any) -> Callable[[], Any]:
+    """Return what makes the scheduler or worker, in its loop."""
+    host = own_address(settings["hosts"])
     common = {
-        "host": own_address(settings["hosts"]),
+        "host": f"[{host}]" if ":" in host else host,
         "protocol": "tls",
-        "security": security_of(role, settings["identity"]),
+        "security": security,
         "dashboard": False,
     }
-    if role == "scheduler":
-        return _Scheduler(port=0, **common)
-    return _Worker(
+    if settings["role"] == "scheduler":
+        return functools.partial(_Scheduler, port=0, **common)
+    return functools.partial(
+        _Worker,
         scheduler,
         name=settings["name"],
         nthreads=settings["threads"],
@@ -102,14 +114,21 @@ def _make(settings: dict[str, Any], scheduler: str) -> Any:
     )
 
 
-def security_of(role: str, identity: Sequence[str]) -> Any:
-    """Return what Dask needs to speak TLS in a role, from key, certificate and authority as PEM texts."""
-    key, certificate, authority = identity
+def security_of(role: str, path: str, authority: str) -> Any:
+    """Return what Dask needs to speak TLS in a role.
+
+    Parameters
+    ----------
+    role
+        ``"scheduler"`` or ``"worker"``.
+    path
+        Of the certificate and the key; it is read whenever Dask makes a context.
+    authority
+        The certificate of the network's authority, as PEM text.
+    """
+    files = {f"tls_{role}_cert": path, f"tls_{role}_key": path}
     return Security(
-        require_encryption=True,
-        tls_ca_file=authority,
-        tls_min_version=ssl.TLSVersion.TLSv1_3,
-        **{f"tls_{role}_key": key, f"tls_{role}_cert": certificate},
+        require_encryption=True, tls_ca_file=authority, tls_min_version=ssl.TLSVersion.TLSv1_3, **files
     )
 
 

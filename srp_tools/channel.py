@@ -186,7 +186,7 @@ def tls_context(identity: Identity, *, server_side: bool) -> ssl.SSLContext:
     if server_side:
         context.num_tickets = 0  # nobody resumes; a ticket would only be unread data in the peer's buffer
     certificate = ssl.DER_cert_to_PEM_cert(identity.certificate).encode()
-    with _file_of(certificate + identity.key_pem) as path:
+    with file_of(certificate + identity.key_pem) as path:
         context.load_cert_chain(path)
     return context
 
@@ -251,7 +251,7 @@ def check_peer(sock: ssl.SSLSocket, network_id: bytes, node: int) -> None:
 
 
 @contextlib.contextmanager
-def _file_of(secret: bytes) -> Iterator[str]:
+def file_of(secret: bytes) -> Iterator[str]:
     """Give `secret` a path, because OpenSSL's Python binding loads keys from no other place, and remove it."""
     if sys.platform == "linux":
         descriptor = os.memfd_create("key", os.MFD_CLOEXEC)

@@ -55,6 +55,16 @@ def test_closing_tells_who_was_killed_or_silent_and_what_nobody_asked_for(client
     assert servers[0].hear(Kind.CLOSE).tag == 100
 
 
+def test_what_needs_the_network_ends_before_it(client: Client) -> None:
+    net, servers = client
+    for server in servers:
+        server.say(Kind.CLOSED, False)
+    ended: list[str] = []
+    net.mesh.before_close += [lambda: ended.append(f"first, {net.closed}"), lambda: ended.append("last")]  # type: ignore[attr-defined]
+    net.close(timeout=5)
+    assert ended == ["last", "first, False"]
+
+
 def say_left(far: FakeServer, epoch: int, node: int, text: str) -> None:
     far.data.post(Kind.LEFT, 0, [epoch, node, text])
     far.progress.flush(far.data)

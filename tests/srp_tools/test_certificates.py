@@ -1,6 +1,8 @@
 """The authority of a network and the certificates it makes."""
 
 import datetime
+import ssl
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -9,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from srp_tools.certificates import CLOCK_SKEW, LIFETIME, NetworkAuthority, NodeKey
+from srp_tools.certificates import CLOCK_SKEW, LIFETIME, NetworkAuthority, NodeKey, PemIdentity
 from srp_tools.errors import AuthenticationError
 
 NETWORK_ID = bytes(range(16))
@@ -118,3 +120,54 @@ def test_the_client_is_node_0(authority: NetworkAuthority) -> None:
 def test_no_key_is_shown(authority: NetworkAuthority) -> None:
     shown = repr(authority.own_identity())
     assert "KEY" not in shown and "key" not in shown
+
+
+def test_a_role_is_no_node(authority: NetworkAuthority) -> None:
+    text = authority.own_role("worker-1").certificate
+    certificate = x509.load_pem_x509_certificate(text.encode())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.UniformResourceIdentifier) == [
+        "pserver:000102030405060708090a0b0c0d0e0f/dask/worker-1"
+    ]
+
+
+def context(identity: PemIdentity, folder: Path, *, server_side: bool) -> ssl.SSLContext:
+    """Return a context as strict as the default one of newer versions of Python."""
+    file = folder / f"{server_side}.pem"
+    file.write_text(identity.certificate + identity.key)
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server_side else ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname, made.verify_mode = False, ssl.CERT_REQUIRED
+    made.verify_flags |= ssl.VERIFY_X509_STRICT
+    made.load_verify_locations(cadata=identity.authority)
+    made.load_cert_chain(file)
+    return made
+
+
+def shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+    """Let two contexts meet, in memory."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True)]
+    for _ in range(3):
+        for end in ends:
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+
+
+def test_roles_accept_each_other_and_nobody_of_another_network(
+    authority: NetworkAuthority, tmp_path: Path
+) -> None:
+    server = context(authority.own_role("scheduler"), tmp_path, server_side=True)
+    shake_hands(context(authority.own_role("client"), tmp_path, server_side=False), server)
+    other = NetworkAuthority(NETWORK_ID).own_role("client")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake_hands(context(other, tmp_path, server_side=False), server)
+
+
+def test_a_process_takes_no_certificate_for_another_key(authority: NetworkAuthority) -> None:
+    key = NodeKey()
+    with pytest.raises(AuthenticationError, match="signed another key"):
+        key.pem_identity(authority.sign_role(NodeKey().public_bytes(), "scheduler"), authority.certificate)
+    with pytest.raises(AuthenticationError, match="not a certificate"):
+        key.pem_identity(authority.sign_role(key.public_bytes(), "scheduler"), b"nonsense")
