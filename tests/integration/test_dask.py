@@ -56,7 +56,7 @@ def authority_of(net: Network) -> NetworkAuthority:
 def test_arrays(client: Any) -> None:  # noqa: ARG001 - it is Dask's current one
     x = da.random.default_rng(1).random((400, 40), chunks=(100, 40))
     left, values, right = dask.compute(*da.linalg.svd(x))
-    serial = np.asarray(x.compute(scheduler="synchronous"))
+    serial = np.asarray(x.compute(scheduler=dask.get))
     np.testing.assert_allclose(values, np.linalg.svd(serial, compute_uv=False))
     np.testing.assert_allclose(left * values @ right, serial, atol=1e-10)
     assert x.sum().compute() == pytest.approx(serial.sum())
@@ -329,6 +329,28 @@ def test_nothing_is_left_of_a_client_that_is_killed(server: Server) -> None:
         process.process.kill()
         wait_gone(*pids)
     assert len(pids) == 2
+
+
+INTERRUPTED = """
+from pathlib import Path
+def children():
+    return [Path(f"/proc/{each['pid']}/task/{each['pid']}/children").read_text() for each in network_get_info(net)[1:]]
+say("ready")
+try:
+    net.dask()
+except KeyboardInterrupt:
+    deadline = time.monotonic() + 20
+    while any(children()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    say(children(), net.eval("sockets.node").result())
+"""
+
+
+def test_an_interrupt_while_it_starts_leaves_nothing_but_the_network(server: Server) -> None:
+    with ClientProcess(INTERRUPTED, server, server) as process:
+        assert process.line() == "ready"
+        process.interrupt_while_waiting()
+        assert process.line() == "['', ''] [1, 2]"
 
 
 def test_nothing_is_left_of_a_server_that_is_stopped(tmp_path: Path, users: tuple[Credentials, Path]) -> None:
