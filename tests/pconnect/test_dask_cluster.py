@@ -101,9 +101,9 @@ def test_an_engine_that_dies_meanwhile(server: Server) -> None:
 def test_where_processes_listen(client: Client) -> None:
     servers = [far.server for far in client[1]]
     for server, address in zip(servers, ["127.0.0.1", "::1"], strict=True):
-        server.address, server.offer = address, {"addresses": ["192.0.2.7", address]}
+        server.address, server.offer = address, {"addresses": ["203.0.113.7", address]}
     assert hosts_of(servers) == {1: ["127.0.0.1"], 2: ["::1"]}
-    servers[1].address = "192.0.2.9"
-    assert hosts_of(servers) == {1: ["192.0.2.7"], 2: ["192.0.2.9", "192.0.2.7"]}
+    servers[1].address = "203.0.113.9"
+    assert hosts_of(servers) == {1: ["203.0.113.7"], 2: ["203.0.113.9", "203.0.113.7"]}
     servers[0].offer = {"addresses": []}
     assert hosts_of(servers)[1] == ["127.0.0.1"]

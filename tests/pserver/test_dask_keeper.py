@@ -60,10 +60,10 @@ def test_a_cluster_from_its_keys_to_its_end(session: Path) -> None:
 
 
 def test_the_last_words_of_a_process_that_cannot_start() -> None:
-    begin("scheduler", hosts=["192.0.2.1"])
+    begin("scheduler", hosts=["203.0.113.1"])
     facts = look_until("scheduler", "exit_code")
     assert facts["exit_code"] == 1
-    assert facts["last_words"].endswith("one of its machine: 192.0.2.1")
+    assert facts["last_words"].endswith("one of its machine: 203.0.113.1")
     assert dask_keeper.stop("it", 0.0) == []
 
 

@@ -50,7 +50,7 @@ def run(*lines: str) -> tuple[subprocess.Popen[bytes], int]:
 
 
 def test_it_says_where_it_listens(tmp_path: Path) -> None:
-    process, report = run(json.dumps(settings("scheduler", tmp_path, hosts=["192.0.2.1", "127.0.0.1"])))
+    process, report = run(json.dumps(settings("scheduler", tmp_path, hosts=["203.0.113.1", "127.0.0.1"])))
     with process, os.fdopen(report) as said:
         assert json.loads(said.readline())["address"].startswith("tls://127.0.0.1:")
         assert said.read() == ""
@@ -103,18 +103,18 @@ def test_it_does_nothing_if_the_engine_ends_before_it_said_all(tmp_path: Path, l
 
 
 def test_the_last_words_of_one_that_cannot_start(tmp_path: Path) -> None:
-    process, report = run(json.dumps(settings("scheduler", tmp_path, hosts=["192.0.2.1"])))
+    process, report = run(json.dumps(settings("scheduler", tmp_path, hosts=["203.0.113.1"])))
     with process, os.fdopen(report) as said:
         assert process.stderr is not None
         last_words = process.stderr.read().decode()
         assert last_words.splitlines()[-1].endswith(
-            "none of the addresses at which this server was reached is one of its machine: 192.0.2.1"
+            "none of the addresses at which this server was reached is one of its machine: 203.0.113.1"
         )
         assert (process.wait(DEADLINE), said.read()) == (1, "")
 
 
 def test_an_address_of_this_machine() -> None:
-    assert own_address(["192.0.2.1", "::1"]) == "::1"
+    assert own_address(["203.0.113.1", "::1"]) == "::1"
     assert own_address(["127.0.0.1", "::1"]) == "127.0.0.1"
 
 
