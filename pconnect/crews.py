@@ -98,7 +98,7 @@ class Crew:
         pool.gone, pool.is_lost = f"it is lost: {pool.channel.error}", True
         for worker in list(pool.workers.values()):
             del pool.workers[worker.number]
-            self._drain(worker)
+            self._progress.drain(worker.connection)
             self._progress.discard(worker.connection)
             for job in list(worker.jobs.values()):
                 self._owner.lose(job, f"node {pool.node} ({pool.host}) is lost: {pool.channel.error}")
@@ -168,15 +168,9 @@ class Crew:
         if worker.alone:
             worker.retire()
 
-    def _drain(self, worker: Worker) -> None:
-        """Take in what a worker has sent before it ended."""
-        connection = worker.connection
-        while not connection.is_awaited and connection.error is None and connection.fill():
-            pass
-
     def _bury(self, pool: Pool, worker: Worker, told: dict[str, Any]) -> None:
         del pool.workers[worker.number]
-        self._drain(worker)
+        self._progress.drain(worker.connection)
         self._progress.discard(worker.connection)
         for message in worker.decode(told["results"]):
             self._take(worker, message)

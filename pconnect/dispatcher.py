@@ -55,6 +55,7 @@ class Dispatcher:
         self._calls: collections.deque[Callable[[], object]] = collections.deque()
         self._queue: collections.deque[Job] = collections.deque()
         self._choosy: list[Job] = []  # those that may not run everywhere
+        self._open: set[Job] = set()  # those that have not ended
         self._stopping: dict[Job, float] = {}  # to be interrupted, with the patience
         self._progress = Progress()
         self._crew = Crew(mesh.servers.values(), invitation, self._progress, self)
@@ -83,6 +84,7 @@ class Dispatcher:
 
     def submit(self, job: Job) -> None:
         """Put a job into the queue."""
+        self._open.add(job)
         self._submitted.append(job)
         if self._closed:
             self._fail_all()
@@ -90,10 +92,12 @@ class Dispatcher:
 
     def purge(self, job: Job) -> None:
         """Take note that a job which was not sent is cancelled."""
+        self._open.discard(job)
         job.set_running_or_notify_cancel()
 
     def ended(self, job: Job) -> None:
         """Take note that a job has a result."""
+        self._open.discard(job)
         self._stopping.pop(job, None)
 
     def stop(self, job: Job, patience: float) -> None:
@@ -172,19 +176,13 @@ class Dispatcher:
 
     def _fail_all(self) -> None:
         error = self._closed
-        jobs = [*self._queue, *self._choosy, *self._submitted]
-        self._queue.clear()
-        self._choosy.clear()
-        self._submitted.clear()
-        for pool in self._pools.values():
-            for worker in pool.workers.values():
-                jobs += worker.jobs.values()
-                worker.jobs.clear()
+        jobs = list(self._open)
+        self._open.clear()
+        for queue in (self._queue, self._choosy, self._submitted):
+            queue.clear()
         for job in jobs:
-            if not job.done():
-                job.set_running_or_notify_cancel() if not job.running() else None
-                if not job.cancelled():
-                    job.fail(JobLostError(f"{job.name} has no result: {error}"))
+            if not job.done() and (job.running() or job.set_running_or_notify_cancel()):
+                job.fail(JobLostError(f"{job.name} has no result: {error}"))
 
     # --- giving out jobs ---
 
@@ -324,6 +322,7 @@ class Dispatcher:
         for job in dict.fromkeys(stuck):
             (self._choosy if job in self._choosy else self._queue).remove(job)
             if job.running() or job.set_running_or_notify_cancel():
+                self.ended(job)
                 job.fail(JobLostError(f"{job.name} cannot be run anywhere: {reasons}"))
 
     # --- what becomes of jobs ---
@@ -332,7 +331,7 @@ class Dispatcher:
         """Put a job back that was sent and not begun."""
         job.is_started = False
         if job.cancel_asked:
-            self._stopping.pop(job, None)
+            self.ended(job)
             job.fail(KeyboardInterrupt())
         elif job.options.on or job.options.isolate or job.avoid:
             self._choosy.insert(0, job)
@@ -348,6 +347,7 @@ class Dispatcher:
             self.requeue(job)
         else:
             again = f" (the last of {job.losses} times)" if job.losses > 1 else ""
+            self.ended(job)
             job.fail(JobLostError(f"{job.name} is lost{again}: {why}"))
 
     def _begin_stop(self, job: Job, patience: float) -> None:

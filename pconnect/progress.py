@@ -220,6 +220,14 @@ class Progress:
         """Read what has arrived on one connection now."""
         self._serve(connection, _READ)
 
+    def drain(self, connection: Connection) -> None:
+        """Read all that has arrived on a connection whose other end is gone."""
+        before = connection.fileno()
+        while not connection.is_awaited and connection.error is None and connection.fill():
+            pass
+        if connection.error is not None:
+            self._forget(connection, before)
+
     def flush(self, connection: Connection) -> None:
         """Write what can be written to one connection now."""
         before = connection.fileno()

@@ -39,7 +39,7 @@ def three_servers(
 
 def work(number: int, diary: str) -> int:
     """Note that the job is run, and compute something that can be checked."""
-    with open(f"{diary}/{os.getpid()}", "ab", buffering=0) as file:
+    with Path(diary, str(os.getpid())).open("ab", buffering=0) as file:
         file.write(b"%d\n" % number)
     time.sleep(PAUSE)
     return sum(k * k for k in range(number % 100))
