@@ -93,7 +93,7 @@ class Dispatcher:
     def purge(self, job: Job) -> None:
         """Take note that a job which was not sent is cancelled."""
         self._open.discard(job)
-        job.set_running_or_notify_cancel()
+        job.begin()
 
     def ended(self, job: Job) -> None:
         """Take note that a job has a result."""
@@ -181,7 +181,7 @@ class Dispatcher:
         for queue in (self._queue, self._choosy, self._submitted):
             queue.clear()
         for job in jobs:
-            if not job.done() and (job.running() or job.set_running_or_notify_cancel()):
+            if not job.done() and job.begin():
                 job.fail(JobLostError(f"{job.name} has no result: {error}"))
 
     # --- giving out jobs ---
@@ -215,7 +215,7 @@ class Dispatcher:
         return taken
 
     def _begin(self, worker: Worker, job: Job, taken: list[Job]) -> None:
-        if not job.running() and not job.set_running_or_notify_cancel():
+        if not job.begin():
             return
         job.node, job.host = worker.pool.node, worker.pool.host
         job.is_started = False
@@ -321,7 +321,7 @@ class Dispatcher:
         )
         for job in dict.fromkeys(stuck):
             (self._choosy if job in self._choosy else self._queue).remove(job)
-            if job.running() or job.set_running_or_notify_cancel():
+            if job.begin():
                 self.ended(job)
                 job.fail(JobLostError(f"{job.name} cannot be run anywhere: {reasons}"))
 

@@ -77,7 +77,7 @@ class Executor(concurrent.futures.Executor):
             job.buffers = encode_job(job, args, kwargs, limit)
             job.after = dispatcher.finished_commands()
         except ParallelError as error:
-            job.set_running_or_notify_cancel()
+            job.begin()
             job.fail(error)
         return job
 

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import _base
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -235,6 +236,16 @@ class Job(concurrent.futures.Future[Any]):
         self._progress_callbacks.append(callback)
 
     # --- for the dispatcher ---
+
+    def begin(self) -> bool:
+        """Take note that it is sent, or let all who wait know that it is cancelled; return whether it is to be run.
+
+        It may be called again, and from several threads: who cancels a job may meet the dispatcher that takes it up.
+        """
+        with self._condition:
+            if self.running() or self._state == _base.CANCELLED_AND_NOTIFIED:
+                return self.running()
+            return self.set_running_or_notify_cancel()
 
     def report(self, value: object) -> None:
         """Take what the job says of its progress."""
