@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from pconnect.dial import dial
 from pconnect.errors import ConnectionLostError
 from pconnect.frames import JOB_CHANNEL, Kind, Preamble, Purpose
-from pconnect.job_results import is_dropped, settle, shown_output
+from pconnect.job_results import is_dropped, report, settle, shown_output
 from pconnect.jobs import Job
 from pconnect.joining import Invitation
 from pconnect.pools import Pool, Worker
@@ -156,7 +156,7 @@ class Crew:
             return  # told twice by one that died after it had sent it
         if message.kind is Kind.REPORT:
             job.is_started = True
-            job.report(message.value)
+            report(job, message.value)
             return
         self._owner.ended(job)
         if is_dropped(message.value):

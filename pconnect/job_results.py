@@ -1,16 +1,20 @@
 """What comes back from a job, made into the outcome of its future."""
 
+import logging
 from typing import Any
 
-from pconnect.errors import ParallelError, ProtocolError, RemoteError
+from pconnect.errors import ParallelError, ProtocolError, RemoteError, UnreadableValueError
 from pconnect.functions import unpack_value
 from pconnect.jobs import DROPPED, FAILED, PICKLED, PLAIN, Job
 from pconnect.protocol import Unfinished
 from pconnect.remote_errors import remote_error
 
+log = logging.getLogger("pconnect")
+
 
 def settle(job: Job, result: Any) -> float:
     """End a job by its RESULT; return the seconds that it ran."""
+    value, error = None, None
     try:
         if type(result) is Unfinished:
             result = result.finish()
@@ -19,21 +23,50 @@ def settle(job: Job, result: Any) -> float:
             job.started, job.duration = facts[0], facts[1]
             if len(facts) > 2:
                 _take_output(job, facts[2])
-        if kind == PLAIN:
-            job.finish(value)
-        elif kind == PICKLED:
-            job.finish(unpack_value([True, value], allow_pickle=job.options.allow_pickle))
+        if kind == PICKLED:
+            value = _unpickled(job, value)
         elif kind == FAILED:
-            job.fail(_error(job, value))
-        else:
+            error = _error(job, value)
+        elif kind != PLAIN:
             raise ProtocolError(f"the result of a job of unknown kind {kind}")
-    except ParallelError as error:
-        job.fail(error)
-    except (TypeError, ValueError, LookupError, AttributeError) as error:
-        job.fail(ProtocolError(f"not the result of a job: {error!r}"))
-    except Exception as error:  # noqa: BLE001 - unpickling runs code of the user's, and failed
+    except ParallelError as problem:
+        error = problem
+    except (TypeError, ValueError, LookupError, AttributeError) as problem:
+        error = ProtocolError(f"not the result of a job: {problem!r}")
+    except BaseException as problem:  # noqa: BLE001 - making a value of a registered type runs code of the user's
+        error = _unreadable(job, problem)
+    if error is None:
+        job.finish(value)
+    else:
         job.fail(error)
     return job.duration or 0.0
+
+
+def _unpickled(job: Job, data: Any) -> Any:
+    try:
+        return unpack_value([True, data], allow_pickle=job.options.allow_pickle)
+    except ProtocolError:
+        raise  # nobody has allowed it
+    except BaseException as problem:
+        raise _unreadable(job, problem) from problem
+
+
+def _unreadable(job: Job, problem: BaseException) -> UnreadableValueError:
+    text = f"{type(problem).__name__}: {problem}"
+    error = UnreadableValueError(f"the result of {job.name} arrived, and cannot be made here: {text}")
+    error.__cause__ = problem
+    return error
+
+
+def report(job: Job, value: Any) -> None:
+    """Give a job what it has reported of its progress."""
+    if type(value) is Unfinished:
+        try:
+            value = value.finish()
+        except BaseException:
+            log.exception("what %r reports of its progress cannot be made here", job)
+            return
+    job.report(value)
 
 
 def is_dropped(result: Any) -> bool:
@@ -62,6 +95,12 @@ def _error(job: Job, failure: dict[str, Any]) -> BaseException:
     data = failure.get("pickle")
     if data is None or not job.options.allow_pickle or job.cancel_asked:
         return error
-    original: BaseException = unpack_value([True, data], allow_pickle=True)
+    try:
+        original = unpack_value([True, data], allow_pickle=True)
+    except BaseException as problem:  # noqa: BLE001 - unpickling runs code of the user's, or needs what is not here
+        error.add_note(f"The exception itself cannot be unpickled here: {type(problem).__name__}: {problem}")
+        return error
+    if not isinstance(original, BaseException):
+        return error
     original.__cause__ = error
     return original

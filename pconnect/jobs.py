@@ -1,13 +1,15 @@
 """Jobs: calls of functions under way in worker processes, as futures of the standard library."""
 
 import concurrent.futures
+import contextlib
 import enum
 import hashlib
 import itertools
+import logging
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import _base
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,6 +19,8 @@ from pconnect.frames import Kind
 from pconnect.functions import pack_call
 from pconnect.protocol import encode_message, encode_small
 from pconnect.trees import ATOMS
+
+log = logging.getLogger("pconnect")
 
 # What a RESULT is: [kind, value or account, when it began, seconds, output of both streams if there is any].
 PLAIN, PICKLED, FAILED, DROPPED = range(4)
@@ -251,12 +255,16 @@ class Job(concurrent.futures.Future[Any]):
         """Take what the job says of its progress."""
         self.progress = value
         for callback in self._progress_callbacks:
-            callback(self)
+            try:
+                callback(self)
+            except BaseException:
+                log.exception("exception calling progress callback for %r", self)
 
     def finish(self, value: object) -> None:
         """Take the result."""
         self.buffers = []
-        self.set_result(value)
+        with _callbacks_may_fail(self):
+            self.set_result(value)
 
     def fail(self, error: BaseException) -> None:
         """Take note that there is no result."""
@@ -266,7 +274,17 @@ class Job(concurrent.futures.Future[Any]):
             if is_interrupt:
                 cause, error = error, JobCancelledError(f"{self.name} was cancelled while it ran")
                 error.__cause__ = cause
-        self.set_exception(error)
+        with _callbacks_may_fail(self):
+            self.set_exception(error)
+
+
+@contextlib.contextmanager
+def _callbacks_may_fail(job: Job) -> Iterator[None]:
+    """Log what callbacks raise that futures do not catch: it must not end the thread that looks after all jobs."""
+    try:
+        yield
+    except BaseException:
+        log.exception("exception calling callback for %r", job)
 
 
 def encode_job(

@@ -246,7 +246,7 @@ class Decoder:
                 return Unfinished(incoming, None)
             if kind is Kind.PART:
                 return [*incoming.first_items(PART_VALUE), Unfinished(incoming, PART_VALUE)]
-            if kind in {Kind.JOB, Kind.RESULT}:
+            if kind in {Kind.JOB, Kind.RESULT, Kind.REPORT}:
                 return Unfinished(incoming, None)
             raise ProtocolError(f"not the value of {kind.name}: {error}") from error
 

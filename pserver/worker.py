@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from pconnect.connection import Connection
-from pconnect.errors import ParallelError, UnsupportedValueError
+from pconnect.errors import UnsupportedValueError
 from pconnect.frames import Kind, Limits
 from pconnect.functions import keep_sources, pickle_value, unpack_arguments, unpack_function
 from pconnect.job_side import side
@@ -194,7 +194,7 @@ class _Worker:
         began = time.time()
         begin = time.monotonic()
         options: dict[str, Any] | None = None
-        kind, value, exception = PLAIN, None, None
+        kind, value = PLAIN, None
         try:
             # A value that cannot be made here is a failure of the job; so is one that kills us.
             self._page.begin(number, begin, 0.0)
@@ -209,12 +209,12 @@ class _Worker:
             finally:
                 self._job = side.number = 0
         except BaseException as error:  # noqa: BLE001 - also SystemExit and Ctrl-C end the job only
-            kind, value, exception = FAILED, describe(error), error
+            kind, value = FAILED, _account(error, options or {})
         end = time.monotonic()
         self._jobs += 1
         self._seconds += end - begin
         result = [kind, value, began, end - begin]
-        self._send_result(number, result, options or {}, exception)
+        self._send_result(number, result, options or {})
         self._page.end(self._jobs, self._seconds)
         if end - self._looked_at > _FLUSH_SECONDS:
             self._flush()
@@ -236,34 +236,29 @@ class _Worker:
         with _memory_limit(options.get("memory")):
             return function(*args, **kwargs)
 
-    def _send_result(
-        self, number: int, result: list[Any], options: dict[str, Any], exception: BaseException | None
-    ) -> None:
+    def _send_result(self, number: int, result: list[Any], options: dict[str, Any]) -> None:
         output = _take_output()
         if output:
             result.append(output)
-        if exception is not None and options.get("pickle"):
-            # The exception itself, for who allows that, if it can be pickled; else the account must do.
-            with contextlib.suppress(ParallelError):
-                result[1]["pickle"] = pickle_value(exception)
+        # Turning a result into bytes may run code of the user's, which may raise anything, SystemExit too.
         try:
             self._send(number, result)
             return
         except UnsupportedValueError as error:
-            problem: Exception = error
-        except ParallelError as error:
-            self._send(number, [FAILED, describe(error), *result[2:]])
-            return
+            if not options.get("pickle"):
+                text = str(error).replace("value[1]", "value", 1)
+                error = UnsupportedValueError(f"{text}; allow_pickle=True lets it come by pickle")
+            problem = _account(error, options)
+        except BaseException as error:  # noqa: BLE001
+            problem = _account(error, options)
+            options = {}
         if options.get("pickle"):
             try:
                 self._send(number, [PICKLED, pickle_value(result[1]), *result[2:]])
                 return
-            except Exception as error:  # noqa: BLE001 - pickling runs code of the user's
-                problem = error
-        else:
-            text = str(problem).replace("value[1]", "value", 1)
-            problem = UnsupportedValueError(f"{text}; allow_pickle=True lets it come by pickle")
-        self._send(number, [FAILED, describe(problem), *result[2:]])
+            except BaseException as error:  # noqa: BLE001
+                problem = _account(error, options)
+        self._send(number, [FAILED, problem, *result[2:]])
 
     def _report(self, value: object) -> None:
         buffers = encode_message(Kind.REPORT, side.number, value, self._terms.limits.max_message_bytes)
@@ -318,6 +313,15 @@ class _Worker:
                 if descriptor == self._pipe.fileno():
                     os._exit(0)  # the supervisor is gone
             self._connection.flush()
+
+
+def _account(error: BaseException, options: dict[str, Any]) -> dict[str, Any]:
+    """Return what is told of a failure: with the exception itself, for who allows pickle and if it can be pickled."""
+    account = describe(error)
+    if options.get("pickle"):
+        with contextlib.suppress(BaseException):  # whatever the user's __reduce__ raises, the account must do
+            account["pickle"] = pickle_value(error)
+    return account
 
 
 def _take_output() -> list[Any] | None:
