@@ -5,6 +5,7 @@ there are, and how they ended; the client's thread for jobs has a connection of 
 """
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -209,7 +210,10 @@ class Workers:
             return _Worker(number, lease, pipe, StatusPage(memory), outputs)
 
     def _output_file(self) -> IO[bytes]:
-        return tempfile.TemporaryFile("ab+", dir=self._folder)
+        file = tempfile.TemporaryFile(dir=self._folder)
+        # The worker truncates it after each job; without this the next would leave a gap of zeros in front of its text.
+        fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
+        return file
 
     def _read_refusal(self) -> None:
         """Take what the engine says of a worker that it cannot fork, the oldest that has not come."""
