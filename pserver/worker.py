@@ -205,6 +205,9 @@ class _Worker:
                 self._page.begin(number, begin, options.get("seconds", 0.0))
             try:
                 self._job = side.number = number
+                if options and options.get("pickled"):
+                    # Here, not where they are used: whatever happens when they are freed, the result is out.
+                    args, kwargs = unpack_arguments(args, pickled=True)
                 value = self._call(function_number, args, kwargs, options)
             finally:
                 self._job = side.number = 0
@@ -231,8 +234,6 @@ class _Worker:
             self._functions[function_number] = function
         if not options:
             return function(*args, **kwargs)
-        if options.get("pickled"):
-            args, kwargs = unpack_arguments(args, pickled=True)
         with _memory_limit(options.get("memory")):
             return function(*args, **kwargs)
 
