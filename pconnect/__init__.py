@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         UnsupportedValueError,
     )
     from pconnect.gauges import progress_bars
+    from pconnect.joblib_names import register_joblib_backend
     from pconnect.jobs import Job
     from pconnect.local import local_network, start_local_network
     from pconnect.network import Network
@@ -82,6 +83,7 @@ __all__ = [
     "psend",
     "quiet",
     "reduce",
+    "register_joblib_backend",
     "register_type",
     "restart",
     "reval",
@@ -106,6 +108,7 @@ _HOMES = {
     "Commands": "commands",
     "Connection": "connection",
     "progress_bars": "gauges",
+    "register_joblib_backend": "joblib_names",
     "Job": "jobs",
     "local_network": "local",
     "start_local_network": "local",

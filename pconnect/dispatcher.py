@@ -12,7 +12,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from pconnect.client_mesh import ClientMesh
 from pconnect.crews import Crew
@@ -21,6 +21,7 @@ from pconnect.frames import Kind
 from pconnect.jobs import Functions, Job
 from pconnect.pools import Pool, Worker
 from pconnect.progress import Progress
+from pconnect.shared_arrays import Contents
 
 log = logging.getLogger("pconnect")
 
@@ -41,6 +42,8 @@ class Dispatcher:
     ----------
     functions
         Those that jobs call.
+    contents
+        Those of large arrays that jobs share.
     """
 
     def __init__(self, mesh: ClientMesh) -> None:
@@ -49,6 +52,7 @@ class Dispatcher:
             raise ConfigurationError("jobs need a network made by pconnect")
         self._mesh = mesh
         self.functions = Functions()
+        self.contents = Contents()
         self.limits = mesh.limits
         self._numbers = itertools.count(1)
         self._submitted: collections.deque[Job] = collections.deque()
@@ -69,6 +73,7 @@ class Dispatcher:
         self._no_node_since: float | None = None
         self._looked_at = 0.0
         self._exclusive = 0
+        self._has_heard = threading.Event()  # of all servers how many slots they have, or that they are gone
         self._thread = threading.Thread(target=self._run, name="pconnect jobs", daemon=True)
         self._thread.start()
 
@@ -81,6 +86,21 @@ class Dispatcher:
     def finished_commands(self) -> tuple[int, ...]:
         """Return by node the last command that has ended there: what it has done, jobs from now on see."""
         return tuple(server.last_finished for server in self._mesh.servers.values())
+
+    def count_slots(self, nodes: Collection[int], timeout: float) -> int:
+        """Return how many slots the servers of some nodes have; two nodes of one server have the same.
+
+        Raises
+        ------
+        TimeoutError
+            Not all have said it in time.
+        """
+        pools = [pool for pool in self._pools.values() if pool.node in nodes]
+        if not self._has_heard.wait(timeout):
+            silent = ", ".join(f"node {pool.node} ({pool.host})" for pool in pools if pool.slots is None)
+            raise TimeoutError(f"{silent}: no word of how many slots there are, after {timeout:g} s")
+        servers = {(p.server.address, p.server.offer["data_port"]): p.slots or 0 for p in pools if not p.gone}
+        return sum(servers.values())
 
     def submit(self, job: Job) -> None:
         """Put a job into the queue."""
@@ -150,6 +170,7 @@ class Dispatcher:
             log.exception("the thread that looks after jobs has failed")
             self._closed = f"the thread that looks after jobs has failed: {error!r}"
         finally:
+            self._has_heard.set()
             self._fail_all()
             self._progress.close()
             self._wakeup.close()
@@ -164,6 +185,10 @@ class Dispatcher:
                 self._choosy.append(job)
             else:
                 self._queue.append(job)
+        if not self._has_heard.is_set() and all(
+            pool.slots is not None or pool.gone for pool in self._pools.values()
+        ):
+            self._has_heard.set()
         now = time.monotonic()
         if now - self._looked_at > _LOOK:
             self._looked_at = now

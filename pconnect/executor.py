@@ -3,15 +3,16 @@
 import concurrent.futures
 import functools
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pconnect.client_mesh import ClientMesh
 from pconnect.dispatcher import Dispatcher
 from pconnect.errors import ConfigurationError, ParallelError
 from pconnect.functions import describe
-from pconnect.jobs import Job, JobOptions, encode_job
+from pconnect.jobs import Function, Job, JobOptions, encode_job
 from pconnect.partition import map_part
+from pconnect.shared_arrays import Sharing
 
 _making = threading.Lock()
 
@@ -32,6 +33,7 @@ class Executor(concurrent.futures.Executor):
     def __init__(self, mesh: ClientMesh, options: JobOptions, *, exclusive: bool = False) -> None:
         mesh.check_open()
         self._dispatcher = _dispatcher_of(mesh)
+        self._nodes = frozenset(mesh.servers)
         self._options = options
         self._jobs: set[Job] = set()
         self._lock = threading.Lock()
@@ -56,23 +58,33 @@ class Executor(concurrent.futures.Executor):
         RuntimeError
             After `shutdown`.
         """
-        job = self._make_job(fn, args, kwargs)
-        with self._lock:
-            if self._is_shut_down:
-                raise RuntimeError("cannot schedule new futures after shutdown")
-            self._jobs.add(job)
-        job.add_done_callback(self._jobs.discard)
-        if not job.done():
-            self._dispatcher.submit(job)
+        job = self.prepare(fn, args, kwargs)
+        self.start(job)
         return job
 
-    def _make_job(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Job:
+    # --- for the interfaces of other libraries, which are made of this one ---
+
+    def pack(self, fn: Callable[..., Any]) -> Function:
+        """Return a function as it is now, to be used for many jobs.
+
+        Raises
+        ------
+        ConfigurationError
+            It cannot be sent.
+        """
+        return self._dispatcher.functions.get(fn)
+
+    def prepare(
+        self, fn: Callable[..., Any] | Function, args: Sequence[Any] = (), kwargs: Mapping[str, Any] = {}
+    ) -> Job:
+        """Return a job that `start` starts; what cannot be sent is its error already."""
         dispatcher, options = self._dispatcher, self._options
-        job = Job(dispatcher.next_number(), describe(fn), [], options, dispatcher)
+        name = fn.name if isinstance(fn, Function) else describe(fn)
+        job = Job(dispatcher.next_number(), name, [], options, dispatcher)
         try:
-            if not callable(fn) and not isinstance(fn, str):
+            if not callable(fn) and not isinstance(fn, str | Function):
                 raise ConfigurationError(f"{fn!r} cannot be called: give a function")
-            job.function = dispatcher.functions.get(fn)
+            job.function = fn if isinstance(fn, Function) else dispatcher.functions.get(fn)
             limit = dispatcher.limits.max_message_bytes
             job.buffers = encode_job(job, args, kwargs, limit)
             job.after = dispatcher.finished_commands()
@@ -80,6 +92,38 @@ class Executor(concurrent.futures.Executor):
             job.begin()
             job.fail(error)
         return job
+
+    def start(self, job: Job) -> None:
+        """Have a job done that `prepare` has returned.
+
+        Raises
+        ------
+        RuntimeError
+            After `shutdown`.
+        """
+        with self._lock:
+            if self._is_shut_down:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
+        if not job.done():
+            self._dispatcher.submit(job)
+
+    def count_slots(self, timeout: float = 30.0) -> int:
+        """Return how many processes for jobs the servers offer at once, to all their clients together.
+
+        Raises
+        ------
+        TimeoutError
+            Not all have said it in time.
+        """
+        return self._dispatcher.count_slots(self._options.on or self._nodes, timeout)
+
+    def share(self, min_bytes: int) -> Sharing:
+        """Return what finds large arrays in arguments, so that they are sent to each worker once."""
+        return Sharing(self._dispatcher.contents, min_bytes, self._dispatcher.limits.max_message_bytes)
+
+    # --- the standard library's ---
 
     def map(
         self,

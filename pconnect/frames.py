@@ -138,6 +138,7 @@ class Kind(enum.IntEnum):
     RETIRE = 34  #: client → worker; begin no more jobs, and end; empty
     RESULT = 35  #: worker → client; value: see `pconnect.jobs`
     REPORT = 36  #: worker → client; value: what the job reports of its progress
+    SHARED = 37  #: client → worker; tag: its number; value: an array that jobs need, or ``None``: none does any more
 
 
 class Header(NamedTuple):

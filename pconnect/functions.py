@@ -18,6 +18,9 @@ from pconnect.errors import ConfigurationError, ProtocolError
 # Longer ones are left out of tracebacks.
 _MAX_SOURCE_CHARACTERS = 2**18
 
+# Returns for an object what is pickled in its place, as ``__reduce__`` does; ``None``: it itself.
+_Substitute = Callable[[object], tuple[Any, ...] | None]
+
 
 def describe(function: Callable[..., Any] | str) -> str:
     """Return how errors and lists of commands call it.
@@ -51,6 +54,23 @@ def pack_call(
         raise ConfigurationError(f"{function!r} cannot be called: give a function or an expression")
     data, more = _pickle(function, repr(function))
     return [data, pickled, arguments, sources | more]
+
+
+def pack_batch(batch: Callable[[], Any], substitute: _Substitute) -> list[Any]:
+    """Return what `call_batch` is called with for something that is called once, for its arguments are in it.
+
+    Raises
+    ------
+    ConfigurationError
+        It cannot be pickled; the text says why.
+    """
+    return list(_pickle(batch, "the tasks", substitute))
+
+
+def call_batch(data: bytes, sources: Mapping[str, str]) -> Any:
+    """Call what `pack_batch` has packed; in a worker, which trusts its client."""
+    keep_sources(sources)
+    return cloudpickle.loads(data)()
 
 
 def keep_sources(sources: Mapping[str, str]) -> None:
@@ -108,13 +128,16 @@ def unpack_value(value: Any, *, allow_pickle: bool) -> Any:
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Cloudpickle, which also keeps the names of the files that code comes from."""
+    """Cloudpickle, which also keeps the names of the files that code comes from, and puts others in place of objects."""
 
-    def __init__(self, file: io.BytesIO) -> None:
+    def __init__(self, file: io.BytesIO, substitute: _Substitute) -> None:
         super().__init__(file)
         self.file_names: set[str] = set()
+        self._substitute = substitute
 
     def reducer_override(self, obj: Any) -> Any:
+        if (other := self._substitute(obj)) is not None:
+            return other
         if not isinstance(obj, types.CodeType):
             return super().reducer_override(obj)
         self.file_names.add(obj.co_filename)
@@ -126,10 +149,12 @@ def _make_code(file_name: str, *parts: Any) -> types.CodeType:
     return types.CodeType(*parts).replace(co_filename=file_name)
 
 
-def _pickle(value: object, what: str) -> tuple[bytes, dict[str, str]]:
+def _pickle(
+    value: object, what: str, substitute: _Substitute = lambda _: None
+) -> tuple[bytes, dict[str, str]]:
     """Return a value by pickle, and the texts that its functions were defined in, for the other side's tracebacks."""
     stream = io.BytesIO()
-    pickler = _Pickler(stream)
+    pickler = _Pickler(stream, substitute)
     try:
         pickler.dump(value)
     except Exception as error:

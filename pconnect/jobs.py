@@ -16,8 +16,9 @@ from typing import Any, Protocol
 
 from pconnect.errors import ConfigurationError, JobLostError, RemoteError, UnsupportedValueError
 from pconnect.frames import Kind
-from pconnect.functions import pack_call
+from pconnect.functions import describe, pack_call
 from pconnect.protocol import encode_message, encode_small
+from pconnect.shared_arrays import SharedArray
 from pconnect.trees import ATOMS
 
 log = logging.getLogger("pconnect")
@@ -83,8 +84,9 @@ class Function:
 
     _numbers = itertools.count(1)
 
-    def __init__(self, contents: list[Any]) -> None:
+    def __init__(self, name: str, contents: list[Any]) -> None:
         self.number = next(self._numbers)
+        self.name = name
         self.contents = contents  # [pickled function, source texts]
         self.size = len(contents[0])
 
@@ -106,12 +108,12 @@ class Functions:
             It cannot be pickled.
         """
         if isinstance(function, str):
-            return self._keep(function.encode(), [function, {}])
+            return self._keep(function, function.encode(), [function, {}])
         known = self._by_identity.get(id(function))
         if known is not None and known[0] is function:
             return known[1]
         data, _, _, sources = pack_call(function, (), {}, pickled=False)
-        found = self._keep(data, [data, sources])
+        found = self._keep(function, data, [data, sources])
         # A function that is pickled by its name stays what it is; another may refer to what has changed.
         if _is_importable(function):
             with self._lock:
@@ -120,12 +122,12 @@ class Functions:
                     self._by_identity.popitem(last=False)
         return found
 
-    def _keep(self, data: bytes, contents: list[Any]) -> Function:
+    def _keep(self, function: Callable[..., Any] | str, data: bytes, contents: list[Any]) -> Function:
         digest = hashlib.blake2b(data, digest_size=16).digest()
         with self._lock:
             found = self._by_digest.get(digest)
             if found is None:
-                found = self._by_digest[digest] = Function(contents)
+                found = self._by_digest[digest] = Function(describe(function), contents)
             self._by_digest.move_to_end(digest)
             if len(self._by_digest) > _KEPT_FUNCTIONS:
                 self._by_digest.popitem(last=False)
@@ -189,6 +191,7 @@ class Job(concurrent.futures.Future[Any]):
         #: For the dispatcher: what is sent; freed when the job has ended.
         self.buffers = buffers
         self.function: Function | None = None
+        self.shared: tuple[SharedArray, ...] = ()
         self.after: tuple[int, ...] = ()  # the commands that must have been run before, by node from 1
         self.avoid: set[int] = set()
         self.is_started = False  # as far as is known
@@ -262,13 +265,13 @@ class Job(concurrent.futures.Future[Any]):
 
     def finish(self, value: object) -> None:
         """Take the result."""
-        self.buffers = []
+        self.buffers, self.shared = [], ()
         with _callbacks_may_fail(self):
             self.set_result(value)
 
     def fail(self, error: BaseException) -> None:
         """Take note that there is no result."""
-        self.buffers = []
+        self.buffers, self.shared = [], ()
         if self.cancel_asked and isinstance(error, JobLostError | RemoteError | KeyboardInterrupt):
             is_interrupt = not isinstance(error, RemoteError) or error.is_interrupt
             if is_interrupt:

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable
 
 from pconnect.client_mesh import ClientMesh
+from pconnect.joblib_names import register_if_imported
 
 _open: list[weakref.ref[ClientMesh]] = []  # the newest last
 _watchers: list[Callable[[ClientMesh], object]] = []
@@ -17,6 +18,7 @@ def register(mesh: ClientMesh) -> None:
     """Take note of a new network, and tell who wants to know."""
     _open[:] = [reference for reference in _open if (known := reference()) is not None and not known.closed]
     _open.append(weakref.ref(mesh))
+    register_if_imported()
     for watcher in tuple(_watchers):
         watcher(mesh)
 

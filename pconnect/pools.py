@@ -22,6 +22,8 @@ _MAX_UNSENT_BYTES = 2**23
 _MEMORY = 8
 # What a worker keeps of functions; the oldest are forgotten.
 _KEPT_FUNCTIONS = 64
+# What a worker keeps of shared arrays beyond those that its jobs need.
+_KEPT_SHARED_BYTES = 2**28
 
 
 class Worker:
@@ -52,6 +54,7 @@ class Worker:
         self.idle_since = 0.0
         self._mean: float | None = None  # seconds of a job
         self._functions: collections.OrderedDict[int, Function] = collections.OrderedDict()
+        self._shared: collections.OrderedDict[int, int] = collections.OrderedDict()  # sizes by number
 
     @property
     def is_open(self) -> bool:
@@ -86,6 +89,9 @@ class Worker:
                 self._functions[function.number] = function
                 self._forget_functions(small)
             self.jobs[job.number] = job
+            if job.shared:
+                self._post(small)
+                self._share(job, small)
             if len(job.buffers) == 1:
                 small += job.buffers
             else:
@@ -108,6 +114,23 @@ class Worker:
                 number = next(iter(self._functions))
             del self._functions[number]
             buffers += encode_message(Kind.FUNCTION, number, None, 2**34)
+
+    def _share(self, job: Job, small: list[bytes | memoryview]) -> None:
+        """Send the arrays that a job needs and the worker lacks; have it forget those that were used longest ago."""
+        for array in job.shared:
+            if array.number not in self._shared:
+                self._shared[array.number] = array.size
+                self.connection.post_encoded(array.encode())
+            self._shared.move_to_end(array.number)
+        excess = sum(self._shared.values()) - _KEPT_SHARED_BYTES
+        if excess <= 0:
+            return
+        needed = {array.number for job in self.jobs.values() for array in job.shared}
+        for number in [number for number in self._shared if number not in needed]:
+            small += encode_message(Kind.SHARED, number, None, 2**34)
+            excess -= self._shared.pop(number)
+            if excess <= 0:
+                return
 
     def take(self, number: int, seconds: float) -> None:
         """Take note that a job has ended, and how long it took."""

@@ -55,7 +55,7 @@ ACCEPTS: Mapping[Role, frozenset[Kind]] = {
     Role.OVERSEER: frozenset({Kind.MESHED, Kind.DONE, Kind.NOTE, Kind.STATE}),
     Role.DISPATCHER: frozenset({Kind.POOL, Kind.WORKER, Kind.YIELD, Kind.RUNNING, Kind.ENDED}),
     Role.WORKERS: frozenset({Kind.WANT, Kind.STOP}),
-    Role.WORKER: frozenset({Kind.FUNCTION, Kind.JOB, Kind.DROP, Kind.RETIRE}),
+    Role.WORKER: frozenset({Kind.FUNCTION, Kind.SHARED, Kind.JOB, Kind.DROP, Kind.RETIRE}),
     Role.EMPLOYER: frozenset({Kind.RESULT, Kind.REPORT}),
     Role.ENGINE: frozenset({Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.CLOSE, Kind.RESTART, Kind.PROBE}),
 }

@@ -30,6 +30,7 @@ from pconnect.functions import keep_sources, pickle_value, unpack_arguments, unp
 from pconnect.job_side import side
 from pconnect.jobs import DROPPED, FAILED, PICKLED, PLAIN
 from pconnect.protocol import Message, Role, Unfinished, encode_message, encode_small
+from pconnect.shared_arrays import keep_array
 from pconnect.trees import ATOMS
 from pserver.mesh import greet
 from pserver.process_ties import die_with_parent
@@ -174,6 +175,8 @@ class _Worker:
                 self._functions.pop(message.tag, None)
             case Kind.FUNCTION:
                 self._functions[message.tag] = message.value
+            case Kind.SHARED:
+                keep_array(message.tag, message.value)
             case Kind.DROP:
                 self._dropped.add(message.tag)
             case Kind.RETIRE:

@@ -1,0 +1,60 @@
+"""Letting no more than so many jobs be under way at once, for interfaces that promise it."""
+
+import threading
+from collections import deque
+
+from pconnect.executor import Executor
+from pconnect.jobs import Job
+
+
+class Gate:
+    """Starts jobs of an executor, in order, so that no more than so many are under way.
+
+    Parameters
+    ----------
+    executor
+        Which has prepared the jobs.
+    limit
+        How many; ``None``: as many as come.
+    """
+
+    def __init__(self, executor: Executor, limit: int | None) -> None:
+        self._executor = executor
+        self._limit = limit
+        self._jobs: dict[Job, None] = {}  # under way
+        self._waiting: deque[Job] = deque()
+        self._lock = threading.Lock()
+
+    def submit(self, job: Job) -> None:
+        """Start a job now or later. One that has failed already is left alone."""
+        with self._lock:
+            if self._limit is not None and len(self._jobs) >= self._limit:
+                self._waiting.append(job)
+                return
+            self._jobs[job] = None
+        self._start(job)
+
+    def cancel(self) -> None:
+        """Cancel all that has not ended."""
+        with self._lock:
+            jobs = [*self._waiting, *self._jobs]
+            self._waiting.clear()
+        for job in jobs:
+            job.cancel()
+
+    def _start(self, job: Job) -> None:
+        if not job.done():
+            self._executor.start(job)
+        job.add_done_callback(self._end)  # type: ignore[arg-type]
+
+    def _end(self, job: Job) -> None:
+        with self._lock:
+            self._jobs.pop(job, None)
+            following = None
+            while self._waiting and following is None:
+                waiting = self._waiting.popleft()
+                if not waiting.done():
+                    following = waiting
+                    self._jobs[following] = None
+        if following is not None:
+            self._start(following)
