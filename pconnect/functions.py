@@ -5,6 +5,7 @@ Arguments and results are values like all others; arguments that are none go by 
 caller allows it. Nothing else in this package unpickles anything.
 """
 
+import functools
 import io
 import linecache
 import types
@@ -14,6 +15,7 @@ from typing import Any
 import cloudpickle  # type: ignore[import-untyped]
 
 from pconnect.errors import ConfigurationError, ProtocolError
+from pconnect.partition import map_part
 
 # Longer ones are left out of tracebacks.
 _MAX_SOURCE_CHARACTERS = 2**18
@@ -30,6 +32,8 @@ def describe(function: Callable[..., Any] | str) -> str:
     >>> describe("np.linalg.norm"), describe(len)
     ('np.linalg.norm(...)', 'len(...)')
     """
+    if isinstance(function, functools.partial):
+        return describe(function.args[0] if function.func is map_part else function.func)
     name = function if isinstance(function, str) else getattr(function, "__qualname__", None)
     return f"{name or repr(function)}(...)"
 
@@ -85,11 +89,18 @@ def unpack_function(data: bytes, workspace: Mapping[str, Any]) -> Callable[..., 
     Names that it uses and did not bring along are those of the workspace.
     """
     function: Callable[..., Any] = cloudpickle.loads(data)
-    if isinstance(function, types.FunctionType) and function.__globals__ is not workspace:
+    _lend_names(function, workspace)
+    return function
+
+
+def _lend_names(function: object, workspace: Mapping[str, Any]) -> None:
+    if isinstance(function, functools.partial):
+        for part in (function.func, *function.args):
+            _lend_names(part, workspace)
+    elif function is not map_part and isinstance(function, types.FunctionType) and function.__globals__ is not workspace:
         for name in _names_used(function.__code__):
             if name in workspace:
                 function.__globals__.setdefault(name, workspace[name])
-    return function
 
 
 def unpack_arguments(arguments: Any, *, pickled: bool) -> tuple[list[Any], dict[str, Any]]:

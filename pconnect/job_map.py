@@ -1,5 +1,6 @@
 """Calling a function for each of many items: jobs sent ahead of what is taken, and results as they come."""
 
+import functools
 import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
@@ -57,7 +58,8 @@ def map_jobs(
         return (outcome for outcome, _ in _outcomes(jobs, total, ordered=ordered, on_error=on_error))
     size = int(chunksize)
     chunks = iter(lambda: [item for _, item in zip(range(size), items, strict=False)], [])
-    jobs = (_sized(executor.submit(map_part, function, chunk), len(chunk)) for chunk in chunks)
+    whole = functools.partial(map_part, function)
+    jobs = (_sized(executor.submit(whole, chunk), len(chunk)) for chunk in chunks)
     count = None if total is None else -(-total // size)
     pairs = _outcomes(jobs, count, ordered=ordered, on_error=on_error)
     return (value for outcome, job in pairs for value in _spread(outcome, job))

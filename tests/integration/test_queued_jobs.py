@@ -1,0 +1,40 @@
+"""Jobs that are cancelled before they are sent, and functions that are sent in chunks."""
+
+import concurrent.futures
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pconnect.views import ClientNetwork
+from srp_tools.credentials import Credentials
+from tests.integration.servers import DEADLINE, run_server
+
+
+@pytest.fixture
+def narrow(tmp_path: Path, users: tuple[Credentials, Path]) -> Iterator[ClientNetwork]:
+    """Give a network with one slot."""
+    with run_server(tmp_path / "server", "--slots=1", users=users) as server, server.connect() as net:
+        yield net
+
+
+def test_jobs_that_are_cancelled_in_the_queue_are_skipped(narrow: ClientNetwork) -> None:
+    narrow.submit(time.sleep, 0.1).result(DEADLINE)  # so that no jobs of unknown length are sent ahead
+    for _ in range(4):  # the thread of the jobs is somewhere else each time
+        jobs = [narrow.submit(time.sleep, 0.15) for _ in range(6)]
+        time.sleep(0.1)
+        assert all(job.cancel() for job in jobs[1:])
+        concurrent.futures.wait(jobs, DEADLINE)
+        assert all(job.cancelled() for job in jobs[1:])
+    assert narrow.submit(pow, 2, 3).result(DEADLINE) == 8
+
+
+def test_functions_for_chunks_find_the_workspace_too(narrow: ClientNetwork) -> None:
+    narrow["table"] = {"a": 1, "b": 2}
+    assert list(narrow.map(lambda key: table[key], "abab", chunksize=3)) == [1, 2, 1, 2]  # type: ignore[name-defined] # noqa: F821
+    job = narrow.submit(lambda: None)
+    assert job.name.endswith("<lambda>(...)")
+    assert list(narrow.map("abs", [-1, -2], chunksize=2)) == [1, 2]
+    with narrow.executor() as executor:
+        assert list(executor.map(lambda key: table[key], "abab", chunksize=3)) == [1, 2, 1, 2]  # type: ignore[name-defined] # noqa: F821
