@@ -41,6 +41,10 @@ from srp_tools.waiting import deadline_after, run
 _HANDSHAKE_TIMEOUT = 30.0
 _FLUSH_SECONDS = 0.001  # results are sent, and the client is listened to, about so often
 _MAX_OUTPUT_BYTES = 2**20  # of what a job prints, for each stream; the last of it
+# What numerical libraries read when they are loaded.
+_THREAD_VARIABLES = [
+    f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR", "NUMBA")
+]
 _CONNECTION = b"connection"  # what the supervisor says with the descriptor of the data connection
 
 
@@ -95,7 +99,9 @@ def worker_main(ends: Sequence[int], threads: int, terms: Terms) -> None:
 
 
 def _limit_threads(count: int) -> None:
-    """Have numerical libraries share the processors with the other workers."""
+    """Have numerical libraries share the processors with the other workers, also those that are imported later."""
+    for name in _THREAD_VARIABLES:
+        os.environ.setdefault(name, str(count))
     with contextlib.suppress(ImportError):
         import threadpoolctl  # noqa: PLC0415 - takes a moment, and only workers need it
 

@@ -1,4 +1,4 @@
-"""Jobs that are cancelled before they are sent, and functions that are sent in chunks."""
+"""What becomes of jobs in the queue, and what functions find in workers."""
 
 import concurrent.futures
 import time
@@ -13,8 +13,11 @@ from tests.integration.servers import DEADLINE, run_server
 
 
 @pytest.fixture
-def narrow(tmp_path: Path, users: tuple[Credentials, Path]) -> Iterator[ClientNetwork]:
+def narrow(
+    tmp_path: Path, users: tuple[Credentials, Path], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ClientNetwork]:
     """Give a network with one slot."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # what is set for the server holds in workers, too
     with run_server(tmp_path / "server", "--slots=1", users=users) as server, server.connect() as net:
         yield net
 
@@ -38,3 +41,13 @@ def test_functions_for_chunks_find_the_workspace_too(narrow: ClientNetwork) -> N
     assert list(narrow.map("abs", [-1, -2], chunksize=2)) == [1, 2]
     with narrow.executor() as executor:
         assert list(executor.map(lambda key: table[key], "abab", chunksize=3)) == [1, 2, 1, 2]  # type: ignore[name-defined] # noqa: F821
+
+
+def test_libraries_that_a_job_imports_share_the_processors(narrow: ClientNetwork) -> None:
+    def threads() -> tuple[str, int]:
+        import os
+
+        return os.environ["OMP_NUM_THREADS"], len(os.sched_getaffinity(0))
+
+    told, processors = narrow.submit(threads).result(DEADLINE)
+    assert told == str(processors)  # one slot may take all
