@@ -24,6 +24,7 @@ class Gate:
         self._jobs: dict[Job, None] = {}  # under way
         self._waiting: deque[Job] = deque()
         self._lock = threading.Lock()
+        self._has_ended = threading.Condition(self._lock)
 
     def submit(self, job: Job) -> None:
         """Start a job now or later. One that has failed already is left alone."""
@@ -42,6 +43,11 @@ class Gate:
         for job in jobs:
             job.cancel()
 
+    def join(self) -> None:
+        """Wait until all has ended."""
+        with self._has_ended:
+            self._has_ended.wait_for(lambda: not self._jobs and not self._waiting)
+
     def _start(self, job: Job) -> None:
         if not job.done():
             self._executor.start(job)
@@ -56,5 +62,6 @@ class Gate:
                 if not waiting.done():
                     following = waiting
                     self._jobs[following] = None
+            self._has_ended.notify_all()
         if following is not None:
             self._start(following)

@@ -13,6 +13,7 @@ from pconnect.job_map import map_jobs, pmap
 from pconnect.job_statistics import statistics
 from pconnect.jobs import Job, JobOptions
 from pconnect.network import Network
+from pconnect.pool import Pool
 from pconnect.primitives import resolve
 from pconnect.tables import Table
 
@@ -71,6 +72,26 @@ class JobView:
             on=_nodes(self),
         )
         return Executor(_mesh(self), options, exclusive=exclusive)
+
+    def pool(self, processes: int | None = None, **options: Any) -> Pool:
+        """Return what code expects that takes a `multiprocessing.Pool`, such as emcee; its workers are at the nodes.
+
+        Parameters
+        ----------
+        processes
+            No more than so many at once; by default as many as there are.
+        **options
+            As of `executor`.
+
+        Examples
+        --------
+        >>> import math
+        >>> from pconnect import local_network
+        >>> with local_network(2) as net, net.pool() as pool:
+        ...     pool.map(math.sqrt, [4, 9])
+        [2.0, 3.0]
+        """
+        return Pool(self.executor(**options), processes)
 
     def submit(self, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Have a function called in a worker process of any of the nodes; return at once.

@@ -18,7 +18,7 @@ HOMES = {
     "msgpack": {"pconnect/codec.py"},
     "numpy": {
         *(f"pconnect/{name}.py" for name in ("codec", "trees", "value_types", "arrays")),
-        *(f"pconnect/{name}.py" for name in ("reductions", "broadcasts", "collectives", "views", "job_map")),
+        *(f"pconnect/{name}.py" for name in ("reductions", "broadcasts", "collectives", "views", "job_map", "shared_arrays")),
         *(f"pconnect/{name}.py" for name in ("sparse_types", "arrow_types", "pandas_types")),
         "pserver/engine.py",
         "pserver/workspace.py",
@@ -26,6 +26,8 @@ HOMES = {
         *(path.as_posix() for path in SOURCES if path.match("pserver/demo*.py")),
     },
     "tqdm": {"pconnect/gauges.py"},
+    # Nobody imports the backend but joblib, and the names only on demand.
+    "joblib": {"pconnect/joblib_backend.py", "pconnect/joblib_names.py"},
     # Imported where a cluster is asked for, and in the processes of one.
     "distributed": {"pconnect/dask_client.py", "pserver/dask_process.py"},
     "dask": set(),
@@ -46,6 +48,9 @@ HOMES = {
         "pconnect/dispatcher.py",  # the thread that looks after jobs, so that they go on while the client computes
         "pconnect/executor.py",  # executors and
         "pconnect/jobs.py",  # functions are used by whichever thread submits; they start none
+        "pconnect/gates.py",  # jobs end in another thread than that which submits them
+        "pconnect/pool.py",
+        "pconnect/shared_arrays.py",
         "pserver/worker.py",  # a job may have threads, which report progress; starts none
         "pconnect/hosts.py",  # the system's look-up of names has no time limit and cannot be cancelled
     },
