@@ -26,54 +26,25 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgpack
-import numpy as np
 
 from pconnect import arrays, optional_types, registered_types
 from pconnect.errors import ProtocolError, UnreadableValueError, UnsupportedValueError
+from pconnect.small_values import MALFORMED, NO_BUFFERS, pack_atom
 from pconnect.trees import ATOMS, BRANCH_CODE, BUFFER_CODE, BUFFER_KINDS, MAX_NESTED_BRANCHES, TreeWriter
 from pconnect.value_types import LARGE_INT, TABLE, ValueType
 
-__all__ = ["NO_ATOM", "Incoming", "decode", "decode_atom", "encode", "pack", "unpack"]
+__all__ = ["Incoming", "decode", "encode", "pack", "unpack"]
 
 # Up to here a copy is cheaper than one more buffer, which costs a system call and a TLS record on each side.
 _INLINE_BYTES: Final = 4096
 # Heads of up to this size are not looked through before they are read, see `_split`: they cannot take much.
 _SKIM_BYTES: Final = 256
 _ARRAY_C, _ARRAY_F, _BYTES, _BYTEARRAY = BUFFER_KINDS
-_NO_BUFFERS: Final = b"\x90"  # a table of length 0
 
 _BY_CODE: Final = {entry.code: entry for entry in (*TABLE, *optional_types.READERS, registered_types.READER)}
 # What is made when it arrives; the rest, which may import packages and call what users registered, when it is taken.
 _MADE_AT_ONCE: Final = {entry.code: entry for entry in TABLE}
 _MARKS: Final = {code: msgpack.ExtType(code, b"") for code in (BUFFER_CODE, BRANCH_CODE, *_BY_CODE)}
-
-# How msgpack begins what it writes itself and what contains nothing else: int, str, None, bool, bytes, float.
-_ATOM_STARTS: Final = frozenset(
-    {
-        *range(0x80),
-        *range(0xA0, 0xC1),
-        *range(0xC2, 0xC7),
-        *range(0xCB, 0xD4),
-        *range(0xD9, 0xDC),
-        *range(0xE0, 0x100),
-    }
-)
-#: What `decode_atom` returns for all other values.
-NO_ATOM: Final = object()
-
-# What constructors raise for parts that do not fit; SystemError is numpy's for code points beyond Unicode.
-_MALFORMED: Final = (
-    ValueError,
-    TypeError,
-    ArithmeticError,
-    LookupError,
-    AttributeError,
-    RecursionError,
-    MemoryError,
-    SystemError,
-    np.ma.MAError,
-    msgpack.UnpackException,
-)
 
 
 def _mark_large_int(value: int) -> list[object]:
@@ -84,10 +55,6 @@ def _packer() -> msgpack.Packer:
     # strict_types leaves tuples and subclasses to us; surrogatepass keeps lone surrogates, which file names
     # have. All that is left for `default` is an int of more than 64 bits.
     return msgpack.Packer(strict_types=True, unicode_errors="surrogatepass", default=_mark_large_int)
-
-
-# One for all is safe for these alone: it calls nothing in Python, so no other thread can use it meanwhile.
-_pack_atom: Final = msgpack.Packer(strict_types=True, unicode_errors="surrogatepass").pack
 
 
 def encode(value: object) -> tuple[bytes, list[memoryview]]:
@@ -128,7 +95,7 @@ def _write(value: object, inline_bytes: int | None) -> tuple[bytes, list[memoryv
     # needed.
     if type(value) in ATOMS and (type(value) is not str or len(value) <= _INLINE_BYTES):
         try:
-            return _NO_BUFFERS + _pack_atom(value), []
+            return NO_BUFFERS + pack_atom(value), []
         except OverflowError:  # an int of more than 64 bits
             pass
     writer = TreeWriter(inline_bytes, _MARKS, _find_entry)
@@ -143,17 +110,6 @@ def _write(value: object, inline_bytes: int | None) -> tuple[bytes, list[memoryv
         raise UnsupportedValueError(
             f"value: a part is beyond msgpack's limits of length, or its dtype of nesting ({error})"
         ) from error
-
-
-def encode_plain(value: list[Any]) -> bytes | None:
-    """Return what `encode` does for a small list of atoms and lists of atoms, in a third of the time.
-
-    ``None`` if there is a part that `encode` must look at. For lists of which one knows that they are small.
-    """
-    try:
-        return _NO_BUFFERS + _pack_atom(value)
-    except (TypeError, OverflowError, ValueError):
-        return None
 
 
 def _find_entry(kind: type) -> ValueType | None:
@@ -234,36 +190,8 @@ class Incoming:
                 unpacker.skip()
             length = unpacker.read_array_header()
             return [unpacker.unpack() for _ in range(min(count, length))]
-        except _MALFORMED as error:
+        except MALFORMED as error:
             raise ProtocolError(f"malformed value: {type(error).__name__}: {error!s:.200}") from error
-
-
-def decode_atom(head: bytes) -> object:
-    """Return the value of a head without buffers at once if it is an atom or a small list of atoms, else `NO_ATOM`.
-
-    Raises as `decode`. Most messages are small, and most small ones are one number, or nothing, or the result of a
-    short job: a third of the time of `decode` will do.
-    """
-    if len(head) < 2 or head[:1] != _NO_BUFFERS:
-        return NO_ATOM
-    if head[1] not in _ATOM_STARTS and not (0x90 <= head[1] <= 0x9F and len(head) <= _SKIM_BYTES):
-        return NO_ATOM
-    try:
-        return msgpack.unpackb(
-            head[1:], unicode_errors="surrogatepass", strict_map_key=False, timestamp=3, ext_hook=_give_up
-        )
-    except _MarkedError:
-        return NO_ATOM
-    except _MALFORMED as error:
-        raise ProtocolError(f"malformed value: {type(error).__name__}: {error!s:.200}") from error
-
-
-class _MarkedError(Exception):
-    """A value has parts that msgpack does not know."""
-
-
-def _give_up(_code: int, _data: bytes) -> object:
-    raise _MarkedError
 
 
 def decode(head: bytes | bytearray | memoryview, payload_bytes: int) -> Incoming:
@@ -294,13 +222,13 @@ def decode(head: bytes | bytearray | memoryview, payload_bytes: int) -> Incoming
         return Incoming(tree, branch_count, [(plan[0], plan[2]()) for plan in plans])
     except ProtocolError:
         raise
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise ProtocolError(f"malformed head: {type(error).__name__}: {error!s:.200}") from error
 
 
 def _split(head: memoryview) -> tuple[list[Any], int, memoryview]:
     """Return the table, the number of branches, and the rest of the head."""
-    if head.nbytes <= _SKIM_BYTES and head[:1].tobytes() == _NO_BUFFERS:
+    if head.nbytes <= _SKIM_BYTES and head[:1].tobytes() == NO_BUFFERS:
         return [], 0, head[1:]
     # msgpack makes a list as long as its header says before it has seen one item, at each level: some
     # kilobytes could take gigabytes. Skimming makes nothing, and finds that all items are there.
@@ -361,7 +289,7 @@ class _Reader:
             )  # fmt: skip
         except (ProtocolError, UnreadableValueError):
             raise
-        except _MALFORMED as error:
+        except MALFORMED as error:
             raise ProtocolError(f"malformed value: {type(error).__name__}: {error!s:.200}") from error
         if self._open_marks:
             raise ProtocolError("malformed value: a mark that does not begin a list")

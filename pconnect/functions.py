@@ -97,7 +97,11 @@ def _lend_names(function: object, workspace: Mapping[str, Any]) -> None:
     if isinstance(function, functools.partial):
         for part in (function.func, *function.args):
             _lend_names(part, workspace)
-    elif function is not map_part and isinstance(function, types.FunctionType) and function.__globals__ is not workspace:
+    elif (
+        function is not map_part
+        and isinstance(function, types.FunctionType)
+        and function.__globals__ is not workspace
+    ):
         for name in _names_used(function.__code__):
             if name in workspace:
                 function.__globals__.setdefault(name, workspace[name])
@@ -139,7 +143,7 @@ def unpack_value(value: Any, *, allow_pickle: bool) -> Any:
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Cloudpickle, which also keeps the names of the files that code comes from, and puts others in place of objects."""
+    """Cloudpickle, which keeps the names of the files that code comes from, and puts others in place of objects."""
 
     def __init__(self, file: io.BytesIO, substitute: _Substitute) -> None:
         super().__init__(file)

@@ -126,7 +126,9 @@ class AsyncResult:
 class ResultIterator(Iterator[Any]):
     """The results of `Pool.imap` and `Pool.imap_unordered`, one by one; an error is raised in its item's place."""
 
-    def __init__(self, jobs: Iterator[Job], submit: Callable[[Job], object], *, ordered: bool, ahead: int) -> None:
+    def __init__(
+        self, jobs: Iterator[Job], submit: Callable[[Job], object], *, ordered: bool, ahead: int
+    ) -> None:
         self._jobs = jobs
         self._submit = submit
         self._waiting: deque[Job] | None = deque() if ordered else None
@@ -222,7 +224,9 @@ class Pool:
         job = self._executor.prepare(func, tuple(args), dict(kwds or {}))
         return self._begin([job], lambda values: values[0], callback, error_callback)
 
-    def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+    def map(
+        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None
+    ) -> list[Any]:
         """Call a function for each item, and return the list of results.
 
         The function, and what is bound to it, is sent to each worker once, the items in chunks.

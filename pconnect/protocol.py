@@ -9,7 +9,7 @@ import enum
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pconnect import codec
+from pconnect import codec, small_values
 from pconnect.errors import MessageTooLargeError, ProtocolError, UnreadableValueError
 from pconnect.frames import HEADER_BYTES, Header, Kind
 
@@ -116,7 +116,7 @@ def encode_message(kind: Kind, tag: int, value: object, max_message_bytes: int) 
 
 def encode_small(kind: Kind, tag: int, value: list[object]) -> list[bytes | memoryview] | None:
     """Return what `encode_message` does, sooner, for a list of a few atoms and lists of atoms; ``None`` for others."""
-    head = codec.encode_plain(value)
+    head = small_values.encode_plain(value)
     return None if head is None else [Header(kind, tag, len(head)).pack() + head]
 
 
@@ -228,8 +228,8 @@ class Decoder:
         kind, tag, head_bytes, payload_bytes = header
         if payload_bytes or self._end - self._start < head_bytes:
             return False
-        value = codec.decode_atom(bytes(self._scratch[self._start : self._start + head_bytes]))
-        if value is codec.NO_ATOM:
+        value = small_values.decode_atom(bytes(self._scratch[self._start : self._start + head_bytes]))
+        if value is small_values.NO_ATOM:
             return False
         self._start += head_bytes
         messages.append(Message(kind, tag, value, head_bytes))

@@ -1,7 +1,7 @@
 """Large arrays among the arguments of many jobs, which are sent to each worker once.
 
 A job that is pickled with `Sharing.reduce` has, in place of such an array, a number; the dispatcher sends a worker the
-arrays that a job needs and the worker lacks, before the job. Numbers stand for contents: each array is read through once
+arrays that a job needs and the worker lacks, before the job. Numbers stand for contents: each array is read once
 for a `Sharing`, so two equal ones have one number, and one that was changed since another `Sharing` has a new one. At
 the worker they are read-only, because other jobs use them, too.
 
@@ -93,7 +93,9 @@ class Sharing:
         self._contents = contents
         self._min_bytes = min_bytes
         self._max_message_bytes = max_message_bytes
-        self._known: dict[int, tuple[weakref.ref[Any], int]] = {}  # by identity, with the number of its contents
+        self._known: dict[
+            int, tuple[weakref.ref[Any], int]
+        ] = {}  # by identity, with the number of its contents
         self._found: dict[int, SharedArray] = {}
 
     def reduce(self, value: object) -> tuple[Any, ...] | None:
@@ -115,7 +117,7 @@ class Sharing:
         return tuple(found.values())
 
     def distrust(self) -> None:
-        """Have all sent anew next time: jobs were given up, and arrays may be changed while the last are on their way."""
+        """Have all sent anew next time: jobs were given up, and arrays may change while the last are on their way."""
         self._contents.forget({number for _, number in list(self._known.values())})
         self._known.clear()
 

@@ -42,9 +42,7 @@ _HANDSHAKE_TIMEOUT = 30.0
 _FLUSH_SECONDS = 0.001  # results are sent, and the client is listened to, about so often
 _MAX_OUTPUT_BYTES = 2**20  # of what a job prints, for each stream; the last of it
 # What numerical libraries read when they are loaded.
-_THREAD_VARIABLES = [
-    f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR", "NUMBA")
-]
+_THREAD_VARIABLES = [f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR", "NUMBA")]
 _CONNECTION = b"connection"  # what the supervisor says with the descriptor of the data connection
 
 

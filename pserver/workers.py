@@ -11,7 +11,6 @@ import signal
 import socket
 import tempfile
 import time
-from dataclasses import dataclass
 from typing import IO, Any
 
 from pconnect.connection import Connection
@@ -25,6 +24,7 @@ from pserver.engine_process import EngineProcess, describe_exit
 from pserver.leases import Granted, Leases, Total, Yield
 from pserver.mesh import greet
 from pserver.status_page import StatusPage
+from pserver.worker_process import WorkerProcess, tail_of
 from srp_tools.channel import Channel, tls_context
 from srp_tools.waiting import deadline_after
 
@@ -34,39 +34,8 @@ _LIMIT_GRACE = 5.0  # seconds for a job to end after the interrupt at its time l
 _IDLE_GRACE = (
     1.0  # seconds for the client to take back a worker that does nothing, when the server wants its slot
 )
-_LAST_BYTES = 2**11  # of what a worker printed, for the account of its death
 _MAX_FILE_BYTES = 2**26  # of what one job prints; beyond, the oldest is thrown away
 _CONNECTION = b"connection"
-
-
-@dataclass(eq=False)
-class _Worker:
-    """One worker."""
-
-    number: int
-    lease: int
-    pipe: socket.socket
-    page: StatusPage
-    outputs: list[IO[bytes]]
-    pid: int = 0  # once it has said it
-    pidfd: int = -1
-    told_running: int = 0  # the last job of which the client was told that it runs
-    yields_since: float | None = None
-    stopping: int = 0  # the job that is to end
-    kill_at: float = 0.0
-    why_killed: str = ""
-
-    def signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.pidfd, number)
-
-    def close(self) -> None:
-        self.pipe.close()
-        self.page.close()
-        for file in self.outputs:
-            file.close()
-        if self.pidfd >= 0:
-            os.close(self.pidfd)
 
 
 class Workers:
@@ -105,7 +74,7 @@ class Workers:
         self._handover = handover
         self._context = tls_context(client.identity, server_side=True) if client.identity else None
         self._channel: Connection | None = None
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, WorkerProcess] = {}
         self._last_number = JOB_CHANNEL
         self._slots: int | None = None  # of the server
         self._wanted = 0
@@ -196,7 +165,7 @@ class Workers:
         self._workers[worker.number] = worker
         self._progress.watch(worker.pipe.fileno(), lambda: self._read_pipe(worker))
 
-    def _make(self, number: int, lease: int) -> _Worker:
+    def _make(self, number: int, lease: int) -> WorkerProcess:
         with contextlib.ExitStack() as stack:
             pipe, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             stack.enter_context(theirs)
@@ -207,10 +176,10 @@ class Workers:
             threads = max(1, len(os.sched_getaffinity(0)) // max(1, self._slots or 1))
             socket.send_fds(self._process.forks, [str(threads).encode()], ends)
             pipe.setblocking(False)
-            return _Worker(number, lease, pipe, StatusPage(memory), outputs)
+            return WorkerProcess(number, lease, pipe, StatusPage(memory), outputs)
 
     def _output_file(self) -> IO[bytes]:
-        file = tempfile.TemporaryFile(dir=self._folder)
+        file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - it lives with the worker
         # The worker truncates it after each job; without this the next would leave a gap of zeros in front of its text.
         fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
         return file
@@ -235,7 +204,7 @@ class Workers:
         self._ask()
         self._tell(Kind.WORKER, number, text)
 
-    def _forget_unborn(self, worker: _Worker) -> None:
+    def _forget_unborn(self, worker: WorkerProcess) -> None:
         self._progress.unwatch(worker.pipe.fileno())
         del self._workers[worker.number]
         worker.close()
@@ -243,7 +212,7 @@ class Workers:
 
     # --- the workers ---
 
-    def _read_pipe(self, worker: _Worker) -> None:
+    def _read_pipe(self, worker: WorkerProcess) -> None:
         """Take a worker's first and only word."""
         self._progress.unwatch(worker.pipe.fileno())
         try:
@@ -258,7 +227,7 @@ class Workers:
             self._process.spawner.adopt(worker.pid)
         self._tell(Kind.WORKER, worker.number, {"pid": worker.pid, "command": command})
 
-    def _forget_unborn_quietly(self, worker: _Worker) -> None:
+    def _forget_unborn_quietly(self, worker: WorkerProcess) -> None:
         del self._workers[worker.number]
         worker.close()
         self._leases.give_back(worker.lease)
@@ -270,7 +239,7 @@ class Workers:
             for worker in [worker for worker in self._workers.values() if worker.pid == pid]:
                 self._bury(worker, code)
 
-    def _bury(self, worker: _Worker, code: int) -> None:
+    def _bury(self, worker: WorkerProcess, code: int) -> None:
         del self._workers[worker.number]
         status = worker.page.read()
         how = describe_exit(code) + (f" ({worker.why_killed})" if worker.why_killed else "")
@@ -279,7 +248,7 @@ class Workers:
             "job": status.job,
             "seconds": time.monotonic() - status.started if status.job else 0.0,
             "results": bytes(worker.page.results(status.unsent)),
-            "outputs": [_tail(file) for file in worker.outputs],
+            "outputs": [tail_of(file) for file in worker.outputs],
         }
         sums = (status.jobs, status.seconds, status.transfer)
         self._done = [before + more for before, more in zip(self._done, sums, strict=True)]
@@ -306,7 +275,7 @@ class Workers:
                 self._look(worker, now)
         return _LOOK
 
-    def _look(self, worker: _Worker, now: float) -> None:
+    def _look(self, worker: WorkerProcess, now: float) -> None:
         status = worker.page.read()
         seconds = now - status.started
         if not status.job:
@@ -325,7 +294,7 @@ class Workers:
             if os.fstat(file.fileno()).st_size > _MAX_FILE_BYTES:
                 os.ftruncate(file.fileno(), 0)
 
-    def _stop(self, worker: _Worker, job: int, patience: float, why: str) -> None:
+    def _stop(self, worker: WorkerProcess, job: int, patience: float, why: str) -> None:
         worker.stopping, worker.kill_at, worker.why_killed = job, time.monotonic() + patience, why
         worker.page.interrupt(job)
         worker.signal(signal.SIGINT)
@@ -351,7 +320,7 @@ class Workers:
         else:
             os.close(descriptors[0])
 
-    def _pass_on(self, worker: _Worker, descriptor: int) -> None:
+    def _pass_on(self, worker: WorkerProcess, descriptor: int) -> None:
         with contextlib.suppress(OSError):  # it has just ended, of which the client is told
             socket.send_fds(worker.pipe, [_CONNECTION], [descriptor])
         os.close(descriptor)
@@ -407,10 +376,3 @@ class Workers:
         if self._channel is not None and not self._closing:
             self._channel.post(kind, tag, value)
             self._progress.flush(self._channel)
-
-
-def _tail(file: IO[bytes]) -> list[Any]:
-    """Return the end of what was printed, and how many bytes there were before it."""
-    size = os.fstat(file.fileno()).st_size
-    begin = max(0, size - _LAST_BYTES)
-    return [os.pread(file.fileno(), _LAST_BYTES, begin), begin]

@@ -15,10 +15,13 @@ TESTS = sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py")
 HOMES = {
     "tlslite": {"srp_tools/login.py"},
     "cryptography": {"srp_tools/certificates.py"},
-    "msgpack": {"pconnect/codec.py"},
+    "msgpack": {"pconnect/codec.py", "pconnect/small_values.py"},
     "numpy": {
-        *(f"pconnect/{name}.py" for name in ("codec", "trees", "value_types", "arrays")),
-        *(f"pconnect/{name}.py" for name in ("reductions", "broadcasts", "collectives", "views", "job_map", "shared_arrays")),
+        *(f"pconnect/{name}.py" for name in ("codec", "small_values", "trees", "value_types", "arrays")),
+        *(
+            f"pconnect/{name}.py"
+            for name in ("reductions", "broadcasts", "collectives", "views", "job_map", "shared_arrays")
+        ),
         *(f"pconnect/{name}.py" for name in ("sparse_types", "arrow_types", "pandas_types")),
         "pserver/engine.py",
         "pserver/workspace.py",
@@ -58,7 +61,7 @@ HOMES = {
 SANS_IO = {
     f"pconnect/{name}.py"
     for name in (
-        "frames", "codec", "trees", "value_types", "arrays", "protocol", "parts", "optional_types", "registered_types",
+        "frames", "codec", "trees", "value_types", "arrays", "small_values", "protocol", "parts", "optional_types", "registered_types",
         "sparse_types", "arrow_types", "pandas_types", "deadlocks",
     )
 }  # fmt: skip
