@@ -61,10 +61,12 @@ def call(
     wants_value: bool = True,
     allow_pickle: bool = False,
     time_limit: float | None = None,
+    told_as: str = "",
 ) -> Any:
     """Have a function called; return a `Command` for a single connection, else `Commands`.
 
-    Function and arguments are encoded once, and have been read when this returns.
+    Function and arguments are encoded once, and have been read when this returns. Errors and lists of commands name the
+    function, or what it is `told_as`.
 
     Raises
     ------
@@ -72,7 +74,7 @@ def call(
         They cannot be sent. Nothing was sent.
     """
     mesh, nodes = _servers(connections)
-    source = describe(function)
+    source = told_as or describe(function)
     commands = mesh.new_commands(source, nodes)
     buffers = _encode_call(function, args, kwargs, LIBRARY_TAGS + commands[0].number, mesh)
     options = _options(commands, wants_value=wants_value, allow_pickle=allow_pickle, time_limit=time_limit)

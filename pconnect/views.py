@@ -18,6 +18,7 @@ from pconnect.connection import Connection
 from pconnect.dask_views import DaskViews
 from pconnect.errors import ConfigurationError
 from pconnect.job_views import JobView
+from pconnect.file_views import FileView
 from pconnect.network import Network
 from pconnect.partition import cut_evenly
 from pconnect.primitives import Connections, resolve
@@ -300,14 +301,14 @@ class View(JobView, Generic[Sent]):
         return [client_mesh(mesh).servers[node.node] for node in nodes]
 
 
-class ClientConnection(View[Command], Connection):
+class ClientConnection(View[Command], FileView[str, Path], Connection):
     """One node of a network, as the client has it: ``net[2]``."""
 
     def _repr_html_(self) -> str:
         return as_html(repr(self), of_nodes([self]))
 
 
-class ClientNetwork(View[Commands], DaskViews, Network):
+class ClientNetwork(View[Commands], DaskViews, FileView[list[str], list[Path]], Network):
     """The network that `pconnect` returns, or a part of it."""
 
     if TYPE_CHECKING:

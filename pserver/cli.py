@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from pserver.config import ServerConfig
+from pserver.config import ServerConfig, parse_size
 from pserver.control import check_start, open_log, start_server
 from pserver.pidfile import RunningServer, find_server, list_servers, stop_server
 from srp_tools.errors import ConfigurationError, ParallelError
@@ -119,12 +119,21 @@ def _add_start(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         ("--silence-timeout", default.silence_timeout, "a connection may say nothing"),
     ):
         add(option, type=float, default=seconds, metavar="SECONDS", help=f"{use}, default: {seconds:g}")
+    limit = "of one file that is put here or gotten from here, such as 64m; 0: no limit, the default"
+    add("--max-file-size", type=_size, default=default.max_file_size, metavar="BYTES[kmgt]", help=limit)
     add("--foreground", action="store_true", help="do not go to the background")
     # For programs that start a server: a socket, on which it tells that it is ready or why not; that it shall
     # end when their end of that socket is closed; that it shall not remain their child.
     add("--parent-fd", type=int, help=argparse.SUPPRESS)
     add("--lifeline", action="store_true", help=argparse.SUPPRESS)
     add("--detach", action="store_true", help=argparse.SUPPRESS)
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ConfigurationError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _config(options: argparse.Namespace) -> ServerConfig:

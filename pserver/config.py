@@ -1,6 +1,7 @@
 """The settings of one server."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from srp_tools.errors import ConfigurationError
 
 DEFAULT_CMD_PORT = 12502
 DEFAULT_DATA_PORT = 12501
+
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class ServerConfig:
     max_startups: int = 8  # logins at work at once; SRP is arithmetic, more of them only share the processors
     login_timeout: float = 20.0  # seconds from the first byte of a client to the end of its login
     silence_timeout: float = 5.0  # seconds a connection may say nothing before it is closed
+    max_file_size: int = 0  # bytes of one file that a client puts here or gets from here; 0: no limit
 
     def __post_init__(self) -> None:
         for option, port in (("--cmd-port", self.cmd_port), ("--data-port", self.data_port)):
@@ -50,6 +54,10 @@ class ServerConfig:
                     f"{option} {seconds:g}: a limit of time is a positive number of seconds"
                 )
         self.slot_count()
+        if self.max_file_size < 0:
+            raise ConfigurationError(
+                f"--max-file-size {self.max_file_size}: a size is not negative; 0 sets no limit"
+            )
         check_server_name(self.name)
 
     def slot_count(self) -> int:
@@ -69,6 +77,27 @@ class ServerConfig:
 def processor_count() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that a size such as ``4096``, ``64m`` or ``2g`` means.
+
+    Raises
+    ------
+    ConfigurationError
+        It is no whole number, or what stands behind that is not one of k, m, g and t, the powers of 1024.
+
+    Examples
+    --------
+    >>> parse_size("4096"), parse_size("64m"), parse_size("2G") == 2 * 2**30
+    (4096, 67108864, True)
+    """
+    found = re.fullmatch(r"([0-9]+)([kmgt]?)", text, re.IGNORECASE | re.ASCII)
+    if found is None:
+        raise ConfigurationError(
+            f"{text!r} is no size: give a number of bytes, or one with k, m, g or t (powers of 1024), such as 64m"
+        )
+    return int(found[1]) * _UNITS[found[2].lower()]
 
 
 def check_server_name(name: str) -> None:
@@ -98,3 +127,4 @@ class SessionSettings:
     login_timeout: float
     log_file: Path | None
     peer: str
+    max_file_size: int = 0

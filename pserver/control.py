@@ -54,6 +54,7 @@ def pserver(
     log_file: str | os.PathLike[str] | None = None,
     allow_root: bool = False,
     slots: int | None = None,
+    max_file_size: int = 0,
 ) -> dict[str, object]: ...
 @overload
 def pserver(action: Literal["kill"], /, *, name: str = "default") -> bool: ...
@@ -72,6 +73,7 @@ def pserver(
     log_file: str | os.PathLike[str] | None = None,
     allow_root: bool = False,
     slots: int | None = None,
+    max_file_size: int = 0,
 ) -> dict[str, object] | bool | None:
     """Start a server on this machine, end it, or tell its status.
 
@@ -98,6 +100,8 @@ def pserver(
     slots
         How many processes for jobs there may be at once. By default as many as there are processors that this process
         may use; a negative number leaves so many of them free; 0 offers none.
+    max_file_size
+        The most bytes that one file may have which a client puts there or gets from there; 0 sets no limit.
 
     Returns
     -------
@@ -132,6 +136,7 @@ def pserver(
         log_file=None if log_file is None else Path(log_file),
         allow_root=allow_root,
         slots=slots,
+        max_file_size=max_file_size,
     )
     if action is None:
         return start_server(config)

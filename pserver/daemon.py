@@ -238,6 +238,7 @@ class _Daemon:
             login_timeout=config.login_timeout,
             log_file=config.log_file,
             peer=arrival.peer,
+            max_file_size=config.max_file_size,
         )
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:

@@ -36,7 +36,7 @@ from pconnect.probing import answer
 from pconnect.progress import Progress
 from pconnect.protocol import Message, Role
 from pconnect.versions import own_versions
-from pserver import no_input, synced_code
+from pserver import files, no_input, synced_code
 from pserver.bundles import make_bundle
 from pserver.forks import Forks
 from pserver.mesh import Links, Setup
@@ -188,6 +188,7 @@ class _Engine:
         self._client = links.connections[0]
         self._workspace = Workspace(Network(mesh))
         synced_code.begin(setup.session_folder)
+        self._workspace.names["session_files"] = files.begin(setup.session_folder, setup.max_file_size)
         Hooks(self._notes, mesh.limits.max_message_bytes).install(self._workspace.names)
         no_input.install()
         self._tell(

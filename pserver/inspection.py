@@ -8,7 +8,17 @@ from typing import Any
 from pconnect import collectives
 
 # What is in every workspace from the beginning is not the user's.
-_GIVEN = {"np", "progress", "psend", "precv", "select_sockets", "sockets", "display", *collectives.__all__}
+_GIVEN = {
+    "np",
+    "progress",
+    "psend",
+    "precv",
+    "select_sockets",
+    "sockets",
+    "display",
+    "session_files",
+    *collectives.__all__,
+}
 
 
 def describe_names(names: Mapping[str, Any]) -> list[list[Any]]:

@@ -62,6 +62,8 @@ class Setup:
     gone: dict[int, str] = field(default_factory=dict)
     #: Those that are busy; nobody waits for the connections to them.
     busy: list[int] = field(default_factory=list)
+    #: The server's limit for one file, in bytes; 0: none.
+    max_file_size: int = 0
 
     def contexts(self) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
         """Return the contexts for connections that are made and that are accepted; ``None`` without encryption."""

@@ -71,7 +71,7 @@ def session_main(
     folder = _make_folder(control)
     with contextlib.suppress(ConnectionLostError):  # of which one hears when the engine is asked for
         engine.spawner.inherit(folder)
-    with contextlib.closing(_Supervisor(client, engine, folder, Leases(control), jobs)) as supervisor:
+    with contextlib.closing(_Supervisor(client, engine, folder, settings, Leases(control), jobs)) as supervisor:
         supervisor.run()
 
 
@@ -86,8 +86,14 @@ def _make_folder(control: socket.socket) -> str:
 class _Supervisor:
     """A session after its login."""
 
-    def __init__(
-        self, client: Client, engine: EngineProcess, folder: str, leases: Leases, jobs: socket.socket
+    def __init__(  # noqa: PLR0917 - all that belongs to one session
+        self,
+        client: Client,
+        engine: EngineProcess,
+        folder: str,
+        settings: SessionSettings,
+        leases: Leases,
+        jobs: socket.socket,
     ) -> None:
         self._client = client
         self._process = engine
@@ -100,6 +106,7 @@ class _Supervisor:
         self._limit: TimeLimit | None = None  # of the command that runs
         self._why_killed = ""
         self._folder = folder  # the private one of the session, ours to remove
+        self._max_file_size = settings.max_file_size
         self._meshed = False
         self._exit_code: int | None = None
         self._restarting: int | None = None  # number of the restart that waits for the engine's end
@@ -212,6 +219,7 @@ class _Supervisor:
 
     def _set_up(self, setup: dict[str, Any]) -> None:
         setup["session_folder"] = self._folder
+        setup["max_file_size"] = self._max_file_size
         setup["directory_is_clients"] = _is_usable(setup["directory"])
         if not setup["directory_is_clients"]:
             private = Path(self._folder, "work")
