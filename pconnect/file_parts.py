@@ -13,6 +13,7 @@ import contextlib
 import errno
 import hashlib
 import importlib
+import io
 import os
 import secrets
 import stat
@@ -65,7 +66,7 @@ class FileSource:
     def __init__(self, path: Path, facts: FileFacts) -> None:
         self.path = path
         self.facts = facts
-        self._stream: BinaryIO | None = None
+        self._stream: io.BufferedReader | None = None
         self._hash = new_hash()
         self._position = 0
 
@@ -76,11 +77,11 @@ class FileSource:
         self.close()
         return self._hash.digest()
 
-    def read(self, offset: int, length: int) -> tuple[bytes, bytes | None]:
+    def read(self, offset: int, length: int) -> tuple[bytearray, bytes | None]:
         """Return some bytes, and with the last of them the digest of the whole file, which is then closed."""
         stream = self._go_to(offset)
-        data = stream.read(length)
-        if len(data) < length:
+        data = bytearray(length)  # which arrives without a copy, unlike bytes
+        if stream.readinto(data) < length:
             raise self._changed()
         self._advance(data)
         if self._position < self.facts.size:
@@ -95,7 +96,7 @@ class FileSource:
             self._stream.close()
             self._stream = None
 
-    def _go_to(self, offset: int) -> BinaryIO:
+    def _go_to(self, offset: int) -> io.BufferedReader:
         if offset < self._position:
             self._hash, self._position = new_hash(), 0
             self.close()
@@ -110,7 +111,7 @@ class FileSource:
             self._advance(data)
         return self._stream
 
-    def _advance(self, data: bytes) -> None:
+    def _advance(self, data: bytes | bytearray) -> None:
         self._hash.update(data)
         self._position += len(data)
 
@@ -199,7 +200,7 @@ class FileTarget:
             raise OSError(f"{self.path} was changed meanwhile: send it again")
         self._finish(self.path)
 
-    def write(self, offset: int, data: bytes, digest: bytes | None) -> None:
+    def write(self, offset: int, data: bytes | bytearray, digest: bytes | None) -> None:
         """Add bytes to the part; with the digest, after the last of them, let it take its place.
 
         Raises
@@ -240,7 +241,7 @@ class FileTarget:
                 self._part.unlink(missing_ok=True)
 
     def _open(self, offset: int) -> None:
-        stream = _open_part(self._part, os.O_CREAT)
+        stream = self._stream = _open_part(self._part, os.O_CREAT)
         if offset:
             if (
                 stream is None
@@ -252,11 +253,10 @@ class FileTarget:
         if stream is None:  # somebody else writes to the same place
             self._part = self.path.with_name(f".{secrets.token_hex(16)}{PART_ENDING}")
             self._is_kept = False  # nobody would find it
-            stream = _open_part(self._part, os.O_CREAT | os.O_EXCL)
+            stream = self._stream = _open_part(self._part, os.O_CREAT | os.O_EXCL)
         assert stream is not None  # noqa: S101 - nobody else knows its name
         stream.seek(offset)
         stream.truncate()
-        self._stream = stream
 
     def _complete(self, digest: bytes) -> None:
         assert self._stream is not None  # noqa: S101 - something was written

@@ -190,7 +190,12 @@ class Incoming:
         """Write pieces; see `FileTarget.write`."""
         for piece in pieces:
             match piece:
-                case [int() as index, int() as offset, bytes() as data, bytes() | None as digest]:
+                case [
+                    int() as index,
+                    int() as offset,
+                    bytes() | bytearray() as data,
+                    bytes() | None as digest,
+                ]:
                     self._file(index).write(offset, data, digest)
                 case _:
                     raise UnreadableValueError("what arrived is no piece of a file")

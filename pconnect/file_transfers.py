@@ -251,7 +251,7 @@ class _Get:
         try:
             yield begin("begin_get", encode_name(self._remote))
             listing = Listing.unpack(end())
-            with contextlib.closing(Incoming(place, listing, is_durable=True)) as incoming:
+            with contextlib.closing(Incoming(place, listing, is_durable=False)) as incoming:
                 offers = incoming.offers()
                 yield begin("digests", offers)
                 agreement = Agreement.of(offers, end())

@@ -17,6 +17,8 @@ from pconnect.errors import ConfigurationError, UnreadableValueError
 PART_ENDING = ".pconnect.part"
 # A listing is one message, and is held by both sides.
 MAX_ENTRIES = 200_000
+# Python's own functions for folders, such as those that remove them, nest their calls as deep.
+MAX_DEPTH = 200
 
 
 class FileFacts(NamedTuple):
@@ -69,7 +71,7 @@ class Listing:
         if not is_folder and names != [""]:
             raise UnreadableValueError("what arrived is neither one file nor a folder")
         for name in names if is_folder else ():
-            if not is_inner_name(name):
+            if not is_inner_name(name) or name.count("/") >= MAX_DEPTH:
                 raise UnreadableValueError(f"{name!r} is not the name of a file inside a folder")
         if len(set(names)) < len(names):
             raise UnreadableValueError("what arrived lists a name twice")
@@ -161,6 +163,10 @@ def _walk(root: Path) -> Iterator[tuple[str, Path, bool]]:
                 own = _identity(path)
                 if entry.is_symlink():
                     _check_link(path, inside, is_loop=own in containing)
+                if len(containing) > MAX_DEPTH:
+                    raise ConfigurationError(
+                        f"{root} has folders in folders that are {len(containing)} deep: {path}"
+                    )
                 yield name, path, True
                 waiting.append((path, f"{name}/", (*containing, own)))
             elif not entry.name.endswith(PART_ENDING):

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pconnect.file_trees import is_inner_name
 from srp_tools.errors import ConfigurationError
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -164,8 +165,7 @@ def _check(files: Mapping[str, bytes]) -> set[str]:
     for name, digest in files.items():
         if not isinstance(digest, bytes) or len(digest) != _DIGEST_BYTES:
             raise ConfigurationError(f"what stands beside {name!r} is no SHA-256")
-        parts = name.split("/") if isinstance(name, str) else [""]
-        if any(part in {"", ".", ".."} or "\\" in part or "\0" in part for part in parts):
+        if not isinstance(name, str) or "\\" in name or not is_inner_name(name):
             raise ConfigurationError(f"{name!r} is not the name of a file inside a folder")
     return {module for name in files if (module := _top_module(name))}
 
