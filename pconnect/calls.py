@@ -78,8 +78,12 @@ def call(
     commands = mesh.new_commands(source, nodes)
     buffers = _encode_call(function, args, kwargs, LIBRARY_TAGS + commands[0].number, mesh)
     options = _options(commands, wants_value=wants_value, allow_pickle=allow_pickle, time_limit=time_limit)
-    mesh.send(commands, options | {"call": True})
-    _send_arguments(mesh, [mesh.servers[command.node].data for command in commands if command.begun], buffers)
+    # Ctrl-C must not come between both: an engine that has the command waits for its arguments.
+    with interrupting([mesh.servers[node] for node in nodes]), mesh.progress.shielded:
+        mesh.send(commands, options | {"call": True})
+        _send_arguments(
+            mesh, [mesh.servers[command.node].data for command in commands if command.begun], buffers
+        )
     return _as_asked(commands, connections, source)
 
 
@@ -143,19 +147,18 @@ def _send_arguments(
     """Send to engines of which some may be busy; nobody is waited for who does not read."""
     progress = mesh.progress
     try:
-        with progress.shielded, interrupting([connection.peer for connection in connections]):
-            for connection in connections:
-                connection.post_encoded(buffers)
-                progress.flush(connection)
-            left, moved = sum(connection.unsent_bytes for connection in connections), time.monotonic()
-            total = len(connections) * sum(map(len, buffers))
-            with Meter(lambda: sending(connections, total)) as meter:
-                while left and time.monotonic() - moved < _STANDSTILL:
-                    meter.look()
-                    progress.poll(_STANDSTILL)
-                    before, left = left, sum(connection.unsent_bytes for connection in connections)
-                    if left < before:
-                        moved = time.monotonic()
+        for connection in connections:
+            connection.post_encoded(buffers)
+            progress.flush(connection)
+        left, moved = sum(connection.unsent_bytes for connection in connections), time.monotonic()
+        total = len(connections) * sum(map(len, buffers))
+        with Meter(lambda: sending(connections, total)) as meter:
+            while left and time.monotonic() - moved < _STANDSTILL:
+                meter.look()
+                progress.poll(_STANDSTILL)
+                before, left = left, sum(connection.unsent_bytes for connection in connections)
+                if left < before:
+                    moved = time.monotonic()
     finally:
         for connection in connections:
             if connection.has_unsent:

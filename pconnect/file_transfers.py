@@ -154,9 +154,10 @@ class _Put:
         self, function: str, args: Sequence[object], nodes: Sequence[Connection], *, wants_value: bool = False
     ) -> None:
         # `call` waits a moment for room, and whoever does not read is sent to later, from a copy.
-        self._under_way.append(
-            call(f"{_FILES}.{function}", args, {}, nodes, wants_value=wants_value, told_as=self._what)
-        )
+        with self._nodes[0].mesh.progress.shielded:  # what was sent is known to be under way
+            self._under_way.append(
+                call(f"{_FILES}.{function}", args, {}, nodes, wants_value=wants_value, told_as=self._what)
+            )
 
     def _end_oldest(self) -> list[Command]:
         """Wait for what was sent first; return what went well of it."""
@@ -241,8 +242,9 @@ class _Get:
         under_way: deque[Command] = deque()
 
         def begin(function: str, *args: object) -> Command:
-            command: Command = call(f"{_FILES}.{function}", [token, *args], {}, node, told_as=self._what)
-            under_way.append(command)
+            with self._mesh.progress.shielded:  # what was sent is known to be under way
+                command: Command = call(f"{_FILES}.{function}", [token, *args], {}, node, told_as=self._what)
+                under_way.append(command)
             return command
 
         def end() -> Any:
@@ -272,18 +274,25 @@ class _Get:
                 _abandon(under_way, [node], token)
 
     def _take(self, incoming: Incoming, asked: list[list[int]], pieces: Any) -> None:
-        match pieces:
-            case [*_] if [[*piece[:2], len(piece[2])] for piece in pieces] == asked:
-                incoming.write(pieces)
-                self._done += sum(length for *_, length in asked)
-            case _:
-                raise UnreadableValueError(f"what arrived for {incoming.path} is not what was asked for")
+        came = [_extent(piece) for piece in pieces] if isinstance(pieces, list) else None
+        if came != asked:
+            raise UnreadableValueError(f"what arrived for {incoming.path} is not what was asked for")
+        incoming.write(pieces)
+        self._done += sum(length for *_, length in asked)
 
     def _gauge(self) -> Gauge | None:
         """Return how far it is, once all have said how much they have."""
         if len(self._totals) + len(self._errors) < len(self._nodes):
             return None
         return Gauge("getting", sum(self._totals.values()), "B", lambda: self._done)
+
+
+def _extent(piece: Any) -> list[int] | None:
+    """Return ``[index, offset, length]`` of what arrived, if it is a piece at all."""
+    match piece:
+        case [int() as index, int() as offset, bytes() | bytearray() as data, _]:
+            return [index, offset, len(data)]
+    return None
 
 
 def _abandon(commands: Iterable[Command], nodes: Sequence[Connection], token: bytes) -> None:

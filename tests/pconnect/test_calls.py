@@ -1,6 +1,10 @@
 """Commands with values, and functions with their arguments, at real engines."""
 
+import os
+import signal
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ from pconnect import (
     reval,
 )
 from pconnect.calls import call, run
+from pconnect.commands import Command
 from pconnect.network import Network
 from tests.integration.servers import Server
 
@@ -133,3 +138,20 @@ def test_an_engine_that_is_gone(server: Server) -> None:
             commands.result(LIMIT)
         reval("psend(1, sockets[0])", net[2]).result(LIMIT)
         assert precv(net[2], timeout=LIMIT) == 1
+
+
+def test_an_interrupt_between_a_call_and_its_arguments(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = network.mesh.send  # type: ignore[attr-defined]
+
+    def send_and_interrupt(commands: Sequence[Command], options: dict[str, Any]) -> None:
+        with network.mesh.progress.shielded:
+            send(commands, options)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(network.mesh, "send", send_and_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            call("len", ["abc"], {}, network)
+    assert call("len", ["abc"], {}, network).result(LIMIT) == [3, 3]

@@ -311,3 +311,10 @@ def test_the_demo_without_its_packages(
     monkeypatch.setitem(sys.modules, "pserver.demo", None)
     assert main(["demo"]) == 1
     assert "pip install 'pserver[demo]'" in capsys.readouterr().err
+
+
+def test_a_size_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["start", "--max-file-size", "10q"])
+    assert caught.value.code == 2
+    assert "'10q' is no size: give a number of bytes" in capsys.readouterr().err

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from pserver.config import ServerConfig, check_server_name
+from pserver.config import ServerConfig, check_server_name, parse_size
 from srp_tools.errors import ConfigurationError
 
 
@@ -61,3 +61,21 @@ def test_slots_are_counted_by_processors(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_settings_do_not_change() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         ServerConfig().name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("0", 0), ("17", 17), ("1k", 1024), ("3M", 3 * 2**20), ("1t", 2**40)]
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "10q", "k", "-1", "1.5g", "1 k", "1kb", "1k\n", "\u0661"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="is no size: give a number of bytes"):
+        parse_size(text)
+
+
+def test_a_limit_of_files_is_not_negative() -> None:
+    with pytest.raises(ConfigurationError, match="--max-file-size -1: "):
+        ServerConfig(max_file_size=-1)
