@@ -66,7 +66,7 @@ def progress_bars(on: bool = True, *, after: float = 1.0) -> None:
     """Switch progress bars on or off.
 
     They are on at first, and appear where the package tqdm is installed and standard error is a terminal, or in a
-    notebook: while several nodes are waited for, and while more than 100 MB are on their way.
+    notebook: while several nodes are waited for, while more than 100 MB are on their way, and for files.
 
     Parameters
     ----------

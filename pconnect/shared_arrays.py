@@ -59,7 +59,7 @@ class Contents:
         """Return the number of what an array contains now."""
         is_fortran = array.flags.f_contiguous and not array.flags.c_contiguous
         data = np.ascontiguousarray(array.T if is_fortran else array)
-        digest = hashlib.blake2b(data.reshape(-1).view(np.uint8), digest_size=32).digest()
+        digest = hashlib.blake2b(data.reshape(-1).view(np.uint8), digest_size=32).digest()  # type: ignore[arg-type]
         key = (digest, array.shape, repr(array.dtype), is_fortran)
         with self._lock:
             number = self._numbers.pop(key, 0) or next(self._next)
