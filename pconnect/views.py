@@ -17,8 +17,8 @@ from pconnect.commands import Command, Commands
 from pconnect.connection import Connection
 from pconnect.dask_views import DaskViews
 from pconnect.errors import ConfigurationError
-from pconnect.job_views import JobView
 from pconnect.file_views import FileView
+from pconnect.job_views import JobView
 from pconnect.network import Network
 from pconnect.partition import cut_evenly
 from pconnect.primitives import Connections, resolve

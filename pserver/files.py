@@ -218,3 +218,8 @@ def this_session() -> SessionFiles:
     if _of_this_session is None:
         raise ConfigurationError("this is for the engine of a session, or a process that it has forked")
     return _of_this_session
+
+
+def is_usable_folder(path: object) -> bool:
+    """Whether something is a folder in which an engine can work."""
+    return isinstance(path, str) and Path(path).is_dir() and os.access(path, os.R_OK | os.X_OK)

@@ -29,6 +29,7 @@ from pconnect.protocol import Message, Role
 from pserver.admission import Client, admit
 from pserver.config import SessionSettings
 from pserver.engine_process import EngineProcess, describe_exit
+from pserver.files import is_usable_folder
 from pserver.leases import Leases
 from pserver.output import Output
 from pserver.time_limit import TimeLimit
@@ -71,7 +72,9 @@ def session_main(
     folder = _make_folder(control)
     with contextlib.suppress(ConnectionLostError):  # of which one hears when the engine is asked for
         engine.spawner.inherit(folder)
-    with contextlib.closing(_Supervisor(client, engine, folder, settings, Leases(control), jobs)) as supervisor:
+    with contextlib.closing(
+        _Supervisor(client, engine, folder, settings, Leases(control), jobs)
+    ) as supervisor:
         supervisor.run()
 
 
@@ -220,7 +223,7 @@ class _Supervisor:
     def _set_up(self, setup: dict[str, Any]) -> None:
         setup["session_folder"] = self._folder
         setup["max_file_size"] = self._max_file_size
-        setup["directory_is_clients"] = _is_usable(setup["directory"])
+        setup["directory_is_clients"] = is_usable_folder(setup["directory"])
         if not setup["directory_is_clients"]:
             private = Path(self._folder, "work")
             private.mkdir(mode=0o700, exist_ok=True)
@@ -398,7 +401,3 @@ class _Supervisor:
             self._attend_engine()
             self._command.post(Kind.RESTART, number or 0)
         self._progress.flush(self._command)
-
-
-def _is_usable(directory: object) -> bool:
-    return isinstance(directory, str) and Path(directory).is_dir() and os.access(directory, os.R_OK | os.X_OK)

@@ -61,8 +61,8 @@ HOMES = {
 SANS_IO = {
     f"pconnect/{name}.py"
     for name in (
-        "frames", "codec", "trees", "value_types", "arrays", "small_values", "protocol", "parts", "optional_types", "registered_types",
-        "sparse_types", "arrow_types", "pandas_types", "deadlocks",
+        "frames", "codec", "trees", "value_types", "arrays", "small_values", "protocol", "parts", "optional_types",
+        "registered_types", "sparse_types", "arrow_types", "pandas_types", "deadlocks",
     )
 }  # fmt: skip
 IO_MODULES = {"socket", "select", "selectors", "ssl", "threading", "subprocess", "time", "signal"}

@@ -8,7 +8,7 @@ from pconnect import codec
 from pconnect.errors import ProtocolError
 from pconnect.small_values import NO_ATOM, decode_atom, encode_plain
 
-VALUES = [
+VALUES: list[object] = [
     None, True, -1, 2**63, 1.5, math.inf, "text", "\ud800", [], [1, "a", None], [7, [1, 2.5], {}, None],
     [{"a": 1}, {"b": [1]}], [b"bytes"], ["x" * 300],
 ]  # fmt: skip
