@@ -268,11 +268,8 @@ class _Supervisor:
 
     def _tell_not_begun(self, number: int) -> None:
         message = "it was interrupted before it began"
-        failure: dict[str, Any] = {
-            "type": "KeyboardInterrupt",
-            "bases": ["KeyboardInterrupt"],
-            "message": message,
-        }
+        kind = "KeyboardInterrupt"
+        failure: dict[str, Any] = {"type": kind, "bases": [kind], "message": message}
         failure |= {"traceback": f"KeyboardInterrupt: {message}", "values_sent": 0, "seconds": 0.0}
         self._command.post(Kind.DONE, number, failure)
 
