@@ -54,7 +54,7 @@ def map_jobs(
     total = _length(iterables)
     items: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
     if chunksize in {"auto", 1}:
-        jobs = (executor.submit(function, *item) for item in items)  # type: ignore[arg-type]
+        jobs = (executor.submit(function, *item) for item in items)
         return (outcome for outcome, _ in _outcomes(jobs, total, ordered=ordered, on_error=on_error))
     size = int(chunksize)
     chunks = iter(lambda: [item for _, item in zip(range(size), items, strict=False)], [])

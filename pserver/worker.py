@@ -34,6 +34,7 @@ from pconnect.shared_arrays import keep_array
 from pconnect.trees import ATOMS
 from pserver.mesh import greet
 from pserver.process_ties import die_with_parent
+from pserver.standard_streams import flush_output
 from pserver.status_page import RESULT_BYTES, StatusPage
 from pserver.workspace import describe
 from srp_tools.waiting import deadline_after, run
@@ -335,11 +336,8 @@ def _account(error: BaseException, options: dict[str, Any]) -> dict[str, Any]:
 def _take_output() -> list[Any] | None:
     """Return what a job has printed, if anything: both streams, and how much of each is left out; forget it."""
     taken: list[Any] = []
-    for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
-        with contextlib.suppress(
-            OSError, ValueError, AttributeError
-        ):  # the user may have closed or replaced it
-            stream.flush()
+    flush_output()
+    for descriptor in (1, 2):
         try:
             size = os.fstat(descriptor).st_size
             kept = os.pread(descriptor, _MAX_OUTPUT_BYTES, max(0, size - _MAX_OUTPUT_BYTES)) if size else b""
