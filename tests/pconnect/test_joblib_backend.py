@@ -216,7 +216,7 @@ def test_joblib_says_which_arrays_are_large() -> None:
     assert call(large, 2, max_nbytes=None) == [(0.0, True)] * 2
 
 
-def test_workers_do_not_keep_all_large_arrays(chosen: ClientNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_do_not_keep_all_large_arrays(chosen: ClientNetwork, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - the fixture
     monkeypatch.setattr("pconnect.pools._KEPT_BYTES", 2**22)
 
     def kept(_: object) -> int:
