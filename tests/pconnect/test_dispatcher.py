@@ -97,17 +97,6 @@ def test_a_server_without_slots_is_told(own: ClientNetwork) -> None:
             job.result(LIMIT)
 
 
-def test_an_engine_that_is_gone_is_told_and_after_a_restart_all_goes_on(own: ClientNetwork) -> None:
-    with own[1].executor() as executor:
-        assert executor.submit("lambda: sockets.node").result(LIMIT) == 1
-        own[1].kill()
-        with pytest.raises(JobLostError, match=r"node 1 \(127.*engine died: SIGKILL"):
-            executor.submit(abs, 1).result(LIMIT)
-        assert own.submit("lambda: sockets.node").result(LIMIT) == 2
-        own[1].restart()
-        assert executor.submit("lambda: sockets.node").result(LIMIT) == 1
-
-
 def test_a_network_without_jobs_has_no_thread(server: Server) -> None:
     with server.connect() as net:
         assert net.mesh.dispatcher is None  # type: ignore[attr-defined]

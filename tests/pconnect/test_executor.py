@@ -168,21 +168,6 @@ def test_what_raises_is_never_run_again(jobs_network: ClientNetwork, tmp_path: P
     assert diary.read_text() == "x" and job.losses == 0
 
 
-def test_a_lost_job_is_run_again_elsewhere_first(jobs_network: ClientNetwork, tmp_path: Path) -> None:
-    diary = tmp_path / "diary"
-    source = f"""lambda times: (
-        open({str(diary)!r}, 'a').write(f'{{sockets.node}} ') and
-        None if len(open({str(diary)!r}).read().split()) > times else __import__('os')._exit(3))"""
-    for times in range(3):
-        diary.write_text("")
-        job = jobs_network.executor(retries=times).submit(source, times)
-        assert job.result(LIMIT) is None
-        nodes = diary.read_text().split()
-        assert len(nodes) == times + 1 and job.losses == times
-        assert set(nodes) == {"1", "2"} or not times
-    assert isinstance(jobs_network.executor(retries=1).submit(os._exit, 3).exception(LIMIT), ConnectionError)
-
-
 def test_only_what_may_come_by_pickle_does(jobs_network: ClientNetwork) -> None:
     with pytest.raises(UnsupportedValueError, match="allow_pickle=True lets it come by pickle"):
         jobs_network.submit(complex.__class__, "Made", (), {}).result(LIMIT)

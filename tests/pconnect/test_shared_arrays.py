@@ -1,4 +1,3 @@
-import gc
 from typing import Any
 
 import numpy as np
@@ -98,17 +97,6 @@ def test_what_workers_have_after_jobs_were_given_up_is_not_relied_on() -> None:
     before = number(shared.reduce(a))
     shared.distrust()
     assert number(sharing(contents).reduce(a)) != before
-
-
-def test_arrays_are_not_kept_alive_and_a_new_one_is_not_taken_for_an_old_one() -> None:
-    shared = sharing()
-    keys = set()
-    for k in range(100):
-        keys.add(number(shared.reduce(np.full(1000, k))))
-        shared.take_found()
-        gc.collect()
-    assert len(keys) == 100
-    assert not shared._known
 
 
 def test_one_beyond_the_limit_is_refused() -> None:
