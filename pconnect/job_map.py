@@ -197,7 +197,8 @@ def _common_shape(inputs: Sequence[Any]) -> tuple[tuple[int, ...] | None, list[S
     if not inputs:
         raise ConfigurationError("pmap needs at least one sequence")
     shapes = [items.shape if isinstance(items, np.ndarray) else (len(items),) for items in inputs]
-    shape = max(shapes, key=lambda s: (int(np.prod(s)), len(s)))
+    # An empty one counts as well, so not simply the largest.
+    shape = max(shapes, key=lambda s: (int(np.prod(s)) != 1, int(np.prod(s)), len(s)))
     if any(s != shape and int(np.prod(s)) != 1 for s in shapes):
         raise ConfigurationError(
             f"pmap: the inputs have different shapes {shapes}; each has the same or one element"

@@ -1,11 +1,10 @@
-# mypy: disable-error-code="func-returns-value"
 """Calling a function for each of many items."""
 
 import itertools
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,10 @@ from pconnect import ConfigurationError, JobLostError, RemoteError
 from pconnect.job_map import JobFailure
 from pconnect.views import ClientNetwork
 from tests.integration.servers import wait_until
+from tests.pconnect.workers import two_workers
 
 LIMIT = 20.0
+Sleep = Callable[[float], float]
 
 
 def lines(path: Path) -> list[str]:
@@ -25,6 +26,15 @@ def lines(path: Path) -> list[str]:
 
 
 # --- map ---
+
+
+@pytest.fixture
+def sleep_and_return() -> Sleep:
+    def sleep(seconds: float) -> float:  # a local function: the workers need not import this module
+        time.sleep(seconds)
+        return seconds
+
+    return sleep
 
 
 @pytest.mark.parametrize("chunksize", ["auto", 1, 3, 1000])
@@ -38,14 +48,18 @@ def test_nothing_to_do(jobs_network: ClientNetwork, chunksize: Any) -> None:
     assert list(jobs_network.map(abs, [], chunksize=chunksize)) == []
 
 
-def test_the_order_is_kept_although_the_first_take_longest(jobs_network: ClientNetwork) -> None:
+def test_the_order_is_kept_although_the_first_take_longest(
+    jobs_network: ClientNetwork, sleep_and_return: Callable[[float], float]
+) -> None:
     seconds = [0.2, 0.0, 0.1, 0.0]
-    assert list(jobs_network.map(lambda s: (time.sleep(s), s)[1], seconds)) == seconds
+    assert list(jobs_network.map(sleep_and_return, seconds)) == seconds
 
 
-def test_unordered_gives_first_what_is_there_first(jobs_network: ClientNetwork) -> None:
-    list(jobs_network.map(time.sleep, [0.05] * 4))  # both workers are there
-    found = list(jobs_network.map(lambda s: (time.sleep(s), s)[1], [0.7, 0.0, 0.01], ordered=False))
+def test_unordered_gives_first_what_is_there_first(
+    jobs_network: ClientNetwork, sleep_and_return: Callable[[float], float]
+) -> None:
+    two_workers(jobs_network)
+    found = list(jobs_network.map(sleep_and_return, [0.7, 0.0, 0.01], ordered=False))
     assert found[-1] == 0.7 and sorted(found) == [0.0, 0.01, 0.7]
 
 
@@ -59,7 +73,12 @@ def test_of_an_endless_generator_little_is_taken_ahead(
     jobs_network: ClientNetwork, chunksize: Any, ahead: int
 ) -> None:
     taken = itertools.count()
-    results = jobs_network.map(lambda n: (time.sleep(0.005), n)[1], taken, chunksize=chunksize)
+
+    def sleep_and_count(n: int) -> int:
+        time.sleep(0.005)
+        return n
+
+    results = jobs_network.map(sleep_and_count, taken, chunksize=chunksize)
     assert [next(results) for _ in range(20)] == list(range(20))
     results.close()  # type: ignore[attr-defined]
     assert next(taken) <= 20 + ahead
@@ -169,7 +188,7 @@ def test_the_error_handler_is_told_which_item_failed(jobs_network: ClientNetwork
         return -1
 
     found = jobs_network.pmap(
-        lambda x, y: x // y, np.array([[6, 7], [8, 9]]), np.array([[1, 7], [0, 3]]), error_handler=handle,
+        lambda x, y: int(x) // int(y), np.array([[6, 7], [8, 9]]), np.array([[1, 7], [0, 3]]), error_handler=handle,
         chunksize=chunksize,
     )  # fmt: skip
     if chunksize == "auto":
