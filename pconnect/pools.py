@@ -189,6 +189,17 @@ class Pool:
         self.refused_until = 0.0
         self.refusal = ""
         self.workers: dict[int, Worker] = {}
+        self.short_since: float | None = None  # when a job began to wait for a first worker here
+
+    @property
+    def living(self) -> list[Worker]:
+        """The workers that are there to stay."""
+        return [worker for worker in self.workers.values() if not worker.retiring]
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """The server; nodes of the same one share its slots."""
+        return self.server.address, self.server.offer["data_port"]
 
     @property
     def is_ready(self) -> bool:

@@ -36,10 +36,22 @@ def test_alternations_without_waiting_for_jobs(jobs_network: ClientNetwork) -> N
     assert all(level <= job.result(LIMIT) <= 14 for level, job in jobs)
 
 
-def test_both_nodes_have_work(jobs_network: ClientNetwork) -> None:
-    jobs = [jobs_network.submit(time.sleep, 0.03) for _ in range(20)]
-    assert {job.result(LIMIT) for job in jobs} == {None}
-    assert {job.node for job in jobs} == {1, 2}
+def test_two_nodes_of_a_server_with_one_slot_take_turns() -> None:
+    """To the server the network has its share: it does not ask one node's worker back for the other's sake."""
+    with local_network(2, slots=1) as net:
+        for node in (1, 2, 1, 2):
+            assert net[node].submit("lambda: sockets.node").result(LIMIT) == node
+        jobs = [net[1 + k % 2].submit("lambda: sockets.node") for k in range(20)]
+        assert [job.result(LIMIT) for job in jobs] == [1, 2] * 10
+
+
+def test_a_node_gets_a_slot_although_there_is_work_for_all_others(jobs_network: ClientNetwork) -> None:
+    many = [jobs_network[1].submit(time.sleep, 0.01) for _ in range(1000)]
+    choosy = jobs_network[2].submit("lambda: sockets.node")
+    assert choosy.result(LIMIT) == 2
+    assert not many[-1].done()
+    for job in many:
+        job.cancel()
 
 
 def test_short_jobs_are_sent_ahead_and_long_ones_are_not(jobs_network: ClientNetwork) -> None:
@@ -95,6 +107,20 @@ def test_a_server_without_slots_is_told(own: ClientNetwork) -> None:
         job = net.submit(abs, 1)
         with pytest.raises(JobLostError, match="its server offers no slots"):
             job.result(LIMIT)
+
+
+def test_an_engine_that_is_gone_is_told_and_after_a_restart_all_goes_on(own: ClientNetwork) -> None:
+    with own[1].executor() as executor:
+        running = executor.submit(time.sleep, LIMIT)
+        wait_until(lambda: running.state == "running", "the job to run")
+        own[1].kill()
+        with pytest.raises(JobLostError, match=r"died: SIGKILL \(the engine died: SIGKILL\)"):
+            running.result(LIMIT)
+        with pytest.raises(JobLostError, match=r"cannot be run anywhere: node 1 \(127.*engine died: SIGKILL"):
+            executor.submit(abs, 1).result(LIMIT)
+        assert own.submit("lambda: sockets.node").result(LIMIT) == 2
+        own[1].restart()
+        assert own[1].submit("lambda: sockets.node").result(LIMIT) == 1
 
 
 def test_a_network_without_jobs_has_no_thread(server: Server) -> None:
