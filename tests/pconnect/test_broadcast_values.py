@@ -1,6 +1,7 @@
 """Values that each node gets once, for all its jobs."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from pconnect import UnavailableTypeError, UnreadableValueError, local_network
 from pconnect.broadcast_values import forget, keep, look_up
 from pconnect.views import ClientNetwork
+from tests.integration.servers import bytes_to_workers
 
 LIMIT = 20.0
 
@@ -20,11 +22,10 @@ def wide() -> Iterator[ClientNetwork]:
 
 
 def sent_bytes(net: ClientNetwork) -> int:
-    """Return what this client has sent to engines and to workers."""
-    mesh = net.mesh
-    workers = [w for pool in mesh.dispatcher._pools.values() for w in pool.workers.values()]  # type: ignore[attr-defined]
-    connections = [*mesh.connections, *(server.connection for server in mesh.servers.values())]  # type: ignore[attr-defined]
-    return sum(c.sent_bytes for c in [*connections, *(worker.connection for worker in workers)])
+    """Return what this client has sent to engines, supervisors and workers."""
+    mesh: Any = net.mesh
+    connections = [*mesh.connections, *(server.command for server in mesh.servers.values())]
+    return sum(int(connection.sent_bytes) for connection in connections) + bytes_to_workers(net)
 
 
 def test_anywhere_in_the_arguments_it_is_the_value(jobs_network: ClientNetwork) -> None:
@@ -52,7 +53,7 @@ def test_it_is_sent_to_each_node_once(jobs_network: ClientNetwork) -> None:
 
 
 def test_workers_share_its_memory(wide: ClientNetwork) -> None:
-    def look(table: np.ndarray) -> tuple[int, int, int]:
+    def look(table: np.ndarray[Any, Any]) -> tuple[int, int, int]:
         import os
         import re
         import time
@@ -77,7 +78,7 @@ def test_workers_share_its_memory(wide: ClientNetwork) -> None:
 
 
 def test_what_a_job_writes_is_its_own(jobs_network: ClientNetwork) -> None:
-    def write(table: np.ndarray) -> float:
+    def write(table: np.ndarray[Any, Any]) -> float:
         table[0] = 5
         return float(table[0])
 

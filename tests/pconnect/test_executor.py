@@ -15,6 +15,7 @@ import pytest
 from pconnect import ConfigurationError, RemoteError, UnsupportedValueError, local_network
 from pconnect.views import ClientNetwork
 from tests.integration.servers import Server, wait_until
+from tests.pconnect.workers import two_workers
 
 LIMIT = 20.0
 
@@ -46,7 +47,7 @@ def test_a_job_that_is_cancelled_in_asyncio_is_interrupted(jobs_network: ClientN
 
 
 def test_as_completed_and_wait(jobs_network: ClientNetwork) -> None:
-    list(jobs_network.map(time.sleep, [0.05] * 4))  # both workers are there
+    two_workers(jobs_network)
     long, short = jobs_network.submit(time.sleep, 0.6), jobs_network.submit(abs, -1)
     assert list(concurrent.futures.as_completed([long, short], LIMIT)) == [short, long]
     jobs = [jobs_network.submit(abs, k) for k in range(20)]
@@ -108,6 +109,7 @@ def test_after_the_shutdown_nothing_more_is_taken(jobs_network: ClientNetwork) -
 def test_a_shutdown_that_cancels(jobs_network: ClientNetwork) -> None:
     executor = jobs_network.executor()
     jobs = [executor.submit(time.sleep, 0.1) for _ in range(20)]
+    wait_until(jobs[0].running, "the first to be sent")
     executor.shutdown(cancel_futures=True)
     states = Counter(str(job.state) for job in jobs)
     assert set(states) == {"done", "cancelled"} and states["cancelled"] >= 10
@@ -120,18 +122,20 @@ def test_isolated_jobs_have_a_process_each(jobs_network: ClientNetwork) -> None:
     with jobs_network.executor(isolate=True) as executor:
         pids = [executor.submit(os.getpid) for _ in range(8)]
         assert len({job.result(LIMIT) for job in pids}) == 8
-        assert executor.submit("len", [1]).result(LIMIT) == 1
+        assert executor.submit(len, [1]).result(LIMIT) == 1
 
 
 def test_an_isolated_job_leaves_nothing_behind(jobs_network: ClientNetwork) -> None:
-    def count() -> int:
+    def mark() -> None:
         sys.modules["marked"] = sys
+
+    def is_marked() -> bool:
         return "marked" in sys.modules
 
     with jobs_network[1].executor(isolate=True) as executor:
-        executor.submit(count).result(LIMIT)
-        assert not executor.submit("lambda: 'marked' in __import__('sys').modules").result(LIMIT)
-    assert not jobs_network[1].submit("lambda: 'marked' in __import__('sys').modules").result(LIMIT)
+        executor.submit(mark).result(LIMIT)
+        assert not executor.submit(is_marked).result(LIMIT)
+    assert not jobs_network[1].submit(is_marked).result(LIMIT)
 
 
 def test_a_job_over_its_time_is_interrupted(jobs_network: ClientNetwork) -> None:
@@ -166,6 +170,25 @@ def test_what_raises_is_never_run_again(jobs_network: ClientNetwork, tmp_path: P
     with pytest.raises(LookupError):
         job.result(LIMIT)
     assert diary.read_text() == "x" and job.losses == 0
+
+
+def test_a_lost_job_is_run_again_elsewhere_first(jobs_network: ClientNetwork, tmp_path: Path) -> None:
+    diary = tmp_path / "diary"
+
+    def work(times: int) -> None:
+        with open(diary, "a") as file:  # noqa: PTH123
+            file.write(f"{sockets.node} ")  # type: ignore[name-defined]  # noqa: F821 - of the workspace
+        if len(diary.read_text().split()) <= times:
+            os._exit(3)
+
+    for times in range(3):
+        diary.write_text("")
+        job = jobs_network.executor(retries=times).submit(work, times)
+        assert job.result(LIMIT) is None
+        nodes = diary.read_text().split()
+        assert len(nodes) == times + 1 and job.losses == times
+        assert set(nodes) == {"1", "2"} or not times
+    assert isinstance(jobs_network.executor(retries=1).submit(os._exit, 3).exception(LIMIT), ConnectionError)
 
 
 def test_only_what_may_come_by_pickle_does(jobs_network: ClientNetwork) -> None:

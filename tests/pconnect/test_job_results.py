@@ -9,7 +9,7 @@ from pconnect import ConfigurationError, ProtocolError, RemoteError, UnreadableV
 from pconnect.functions import pickle_value
 from pconnect.job_results import is_dropped, report, settle, shown_output
 from pconnect.jobs import DROPPED, FAILED, PICKLED, PLAIN, Job, JobOptions
-from tests.pconnect.test_jobs import made
+from tests.pconnect.workers import made
 
 FAILURE = {
     "type": "Missing",

@@ -1,4 +1,3 @@
-# mypy: disable-error-code="comparison-overlap, func-returns-value"
 """Jobs as futures: what they know, how they are cancelled, and which functions are sent again."""
 
 import builtins
@@ -18,31 +17,9 @@ from pconnect import ConfigurationError
 from pconnect.jobs import Functions, Job, JobCancelledError, JobOptions, State, encode_job
 from pconnect.views import ClientNetwork
 from tests.integration.servers import wait_until
+from tests.pconnect.workers import Owner, made
 
 LIMIT = 20.0
-
-
-class Owner:
-    """The dispatcher of jobs that are not run."""
-
-    def __init__(self) -> None:
-        self.stopped: list[float] = []
-
-    def purge(self, job: Job) -> None:
-        job.begin()
-
-    def stop(self, job: Job, patience: float) -> None:  # noqa: ARG002
-        self.stopped.append(patience)
-
-
-def made(options: JobOptions | None = None, owner: Owner | None = None) -> Job:
-    return Job(7, "f(...)", [b"data"], options or JobOptions(), owner or Owner())
-
-
-def sleep_stubbornly() -> None:
-    while True:
-        with contextlib.suppress(KeyboardInterrupt):
-            time.sleep(LIMIT)
 
 
 # --- states ---
@@ -50,12 +27,13 @@ def sleep_stubbornly() -> None:
 
 def test_the_states_of_a_job_that_ends_well() -> None:
     job = made()
-    assert job.state is State.QUEUED and str(job.state) == "queued"
+    states = [job.state]
     assert job.begin()
     job.is_started = True
-    assert job.state == "running"
+    states.append(job.state)
     job.finish(3)
-    assert job.state == "done" and job.result(0) == 3
+    assert [*states, job.state] == [State.QUEUED, State.RUNNING, State.DONE] == ["queued", "running", "done"]
+    assert job.result(0) == 3
     assert job.buffers == []  # the arguments are not held any longer
 
 
@@ -208,6 +186,11 @@ def test_a_running_job_is_interrupted_and_its_worker_lives_on(jobs_network: Clie
 
 
 def test_a_stubborn_job_is_killed_after_the_grace(jobs_network: ClientNetwork) -> None:
+    def sleep_stubbornly() -> None:
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):
+                time.sleep(60)
+
     executor = jobs_network[1].executor(grace=0.2)
     worker = executor.submit(os.getpid).result(LIMIT)
     job = executor.submit(sleep_stubbornly)
@@ -240,7 +223,8 @@ def test_progress_is_told_while_it_runs(jobs_network: ClientNetwork) -> None:
         return 5
 
     job = jobs_network.submit(work)
-    job.add_progress_callback(lambda job: (told.append(job.progress), go_on.set()))
+    job.add_progress_callback(lambda job: told.append(job.progress))
+    job.add_progress_callback(lambda _: go_on.set())
     assert go_on.wait(LIMIT) and job.state == "running"
     assert job.result(LIMIT) == 5
     assert told == list(range(5))[-len(told) :] and len(told) >= 2

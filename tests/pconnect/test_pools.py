@@ -13,7 +13,7 @@ from pconnect.pools import Pool, Worker
 from pconnect.protocol import Role, encode_message
 from srp_tools.channel import Channel
 from tests.pconnect.links import channels
-from tests.pconnect.test_jobs import Owner
+from tests.pconnect.workers import Owner
 
 FUNCTIONS = Functions()
 
