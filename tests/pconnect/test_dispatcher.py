@@ -10,6 +10,7 @@ import pytest
 from pconnect import JobLostError, local_network
 from pconnect.views import ClientNetwork
 from tests.integration.servers import Server, wait_until
+from tests.pconnect.workers import two_workers
 
 LIMIT = 20.0
 
@@ -54,8 +55,8 @@ def test_a_node_gets_a_slot_although_there_is_work_for_all_others(jobs_network: 
         job.cancel()
 
 
-def test_short_jobs_are_sent_ahead_and_long_ones_are_not(jobs_network: ClientNetwork) -> None:
-    list(jobs_network.map(time.sleep, [0.06] * 8))
+def test_long_jobs_are_not_sent_ahead(jobs_network: ClientNetwork) -> None:
+    two_workers(jobs_network)
     jobs = [jobs_network.submit(time.sleep, 0.1) for _ in range(6)]
     wait_until(lambda: any(job.done() for job in jobs), "the first to end")
     assert sum(job.running() for job in jobs) <= 3
