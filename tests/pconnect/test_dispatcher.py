@@ -69,7 +69,7 @@ def test_a_queue_is_no_recursion(jobs_network: ClientNetwork) -> None:
 
 
 def test_a_choosy_job_does_not_hold_up_the_others(jobs_network: ClientNetwork) -> None:
-    blocking = jobs_network[1].submit(time.sleep, 0.5)
+    blocking = jobs_network[1].submit(time.sleep, 3)
     choosy = jobs_network[1].submit("lambda: sockets.node")
     wait_until(blocking.running, "the first to be sent")
     others = [jobs_network[2].submit(abs, -k) for k in range(10)]
