@@ -7,8 +7,9 @@ import sys
 _libc = ctypes.CDLL(None)
 _fflush = _libc.fflush
 _fflush.argtypes = [ctypes.c_void_p]
-# Not all of its streams, which ``NULL`` would mean: a thread may be waiting in one.
-_C_STREAMS = [ctypes.c_void_p.in_dll(_libc, name) for name in ("stdout", "stderr")]
+# Its standard error has no buffer. All of its streams, which ``NULL`` would mean, are too many: a thread may be waiting
+# in one.
+_c_stdout = ctypes.c_void_p.in_dll(_libc, "stdout")
 
 
 def flush_output() -> None:
@@ -18,5 +19,4 @@ def flush_output() -> None:
             ValueError, OSError, AttributeError
         ):  # the user may have closed or replaced it
             stream.flush()
-    for c_stream in _C_STREAMS:
-        _fflush(c_stream)
+    _fflush(_c_stdout)
