@@ -142,12 +142,18 @@ class Workers:
                 case Granted(lease):
                     self._start(lease)
                 case Yield(lease):
-                    for worker in self._workers.values():
-                        if worker.lease == lease and worker.yields_since is None:
-                            worker.yields_since = time.monotonic()
-                            self._tell(Kind.YIELD, worker.number)
+                    for worker in [worker for worker in self._workers.values() if worker.lease == lease]:
+                        self._yield(worker)
         if self._leases.is_gone:
             self._progress.unwatch(self._leases.fileno())
+
+    def _yield(self, worker: WorkerProcess) -> None:
+        """Have the client take back a worker, or do without it if the engine has had no time to fork it."""
+        if not worker.pid:
+            self._forget_unborn(worker)
+        elif worker.yields_since is None:
+            worker.yields_since = time.monotonic()
+            self._tell(Kind.YIELD, worker.number)
 
     def _start(self, lease: int) -> None:
         """Have a worker forked for a slot."""
