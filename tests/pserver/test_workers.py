@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -174,3 +174,23 @@ def test_no_slots_no_jobs(tmp_path: Path) -> None:
         with pytest.raises(JobLostError, match="its server offers no slots"):
             net.submit(sum, [1, 2]).result(DEADLINE)
         assert net.eval("1 + 1").result() == [2]
+
+
+# --- what is told ---
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [(lambda: os.kill(os.getpid(), signal.SIGSEGV), "SIGSEGV"), (lambda: os._exit(3), "status 3")],
+)
+def test_how_a_worker_ended_is_told(net: ClientNetwork, end: Callable[[], None], words: str) -> None:
+    job = net.submit(end)
+    with pytest.raises(JobLostError, match=words):
+        job.result(DEADLINE)
+
+
+def test_facts_count_what_was_done(net: ClientNetwork) -> None:
+    list(net.map(abs, range(10)))
+    facts = net.mesh.query(5)[1][0]["jobs"]  # type: ignore[attr-defined]
+    assert facts["slots"] == 2
+    assert sum(worker[2] for worker in facts["workers"]) + facts["ended"][0] >= 10
