@@ -1,0 +1,131 @@
+"""Clients that share the slots of one real server: how much each gets, alone or not, and what a killed one leaves."""
+
+import itertools
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pconnect.executor import Executor
+from pconnect.jobs import Job
+from srp_tools.credentials import Credentials
+from tests.integration.clients import ClientProcess
+from tests.integration.servers import Server, run_server, wait_gone, wait_until
+
+JOB = 0.02  # seconds; they sleep, so that it does not matter how busy the machine is
+Users = tuple[Credentials, Path]
+
+
+@contextmanager
+def server_with(slots: int, folder: Path, users: Users) -> Iterator[Server]:
+    with run_server(folder / "server", f"--slots={slots}", users=users) as server:
+        yield server
+
+
+def slots_used(server: Server) -> int:
+    path = next(server.folder.rglob(f"{server.status['name']}.json"))
+    return int(json.loads(path.read_text())["slots"]["used"])
+
+
+def submit_many(executor: Executor, count: int) -> list[Job]:
+    return [executor.submit(time.sleep, JOB) for _ in range(count)]
+
+
+def starts(jobs: list[Job]) -> list[float]:
+    """Return when those jobs began that have ended."""
+    return [job.started for job in jobs if job.done() and job.started is not None]
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3])
+def test_two_clients_get_half_each(slots: int, tmp_path: Path, users: Users) -> None:
+    seconds = 4.0
+    with server_with(slots, tmp_path, users) as server, server.connect() as net, server.connect() as other:
+        jobs = [submit_many(client.executor(), int(2 * slots * seconds / JOB)) for client in (net, other)]
+        wait_until(lambda: all(any(job.done() for job in its) for its in jobs), "a job of each to end")
+        begin = max(min(starts(its)) for its in jobs)
+        wait_until(lambda: time.time() > begin + seconds, "the end of what is counted")
+        done = sorted(
+            (start, which) for which, its in enumerate(jobs) for start in starts(its) if start >= begin
+        )
+    if slots == 1:  # each has it for a second, in turns: of these, whole pairs
+        first = done[0][1]
+        turns = [
+            k for k, (before, now) in enumerate(itertools.pairwise(done), 1) if before[1] != now[1] == first
+        ]
+        done = done[: turns[-1]]
+    counts = [sum(which == one for _, which in done) for one in range(2)]
+    assert counts[0] / sum(counts) == pytest.approx(0.5, rel=0.1), counts
+    assert sum(counts) > 0.5 * slots * (done[-1][0] - begin) / JOB  # and the slots are in use
+
+
+def test_a_killed_client_leaves_its_slots_at_once(tmp_path: Path, users: Users) -> None:
+    script = """
+executor = net.executor()
+jobs = [executor.submit(time.sleep, 1000) for _ in range(2)]
+while not all(job.state == "running" for job in jobs):
+    time.sleep(0.01)
+say("running")
+time.sleep(1000)
+"""
+    with server_with(2, tmp_path, users) as server, ClientProcess(script, server) as client:
+        assert client.line() == "running"
+        wait_until(lambda: slots_used(server) == 2, "the slots in the status")
+        begin = time.monotonic()
+        client.process.kill()
+        wait_until(lambda: slots_used(server) == 0, "free slots")
+        assert time.monotonic() - begin < 3.0  # idle: a tenth of a second, but machines are busy
+
+
+def test_who_waits_gets_the_slots_of_a_killed_client(tmp_path: Path, users: Users) -> None:
+    script = """
+job = net.submit(os.getpid)
+say(job.result())
+net.submit(time.sleep, 1000).result()
+"""
+    with (
+        server_with(1, tmp_path, users) as server,
+        server.connect() as net,
+        ClientProcess(script, server) as client,
+    ):
+        worker = int(client.line())
+        job = net.submit(os.getpid)
+        with pytest.raises(TimeoutError):
+            job.result(1.5)  # the long job is not interrupted for it
+        client.process.kill()
+        assert job.result(20) != worker
+        wait_gone(worker)
+
+
+def test_an_exclusive_executor_has_the_server_for_itself(tmp_path: Path, users: Users) -> None:
+    with server_with(2, tmp_path, users) as server, server.connect() as net, server.connect() as other:
+        others = submit_many(other.executor(), 1000)
+        wait_until(lambda: any(job.done() for job in others), "jobs of the other")
+        with net.executor(exclusive=True) as executor:
+            jobs = submit_many(executor, 40)
+            for job in jobs:
+                job.result(20)
+        end = max(starts(jobs)) + JOB
+        wait_until(lambda: max(starts(others)) > end, "the other's next jobs")
+        begin = min(starts(jobs))
+        during = [start for start in starts(others) if begin - JOB / 2 < start < end - JOB / 2]
+        assert during == []
+        assert {job.losses for job in others} == {0}
+
+
+def test_two_exclusive_executors_come_one_after_the_other(tmp_path: Path, users: Users) -> None:
+    with server_with(2, tmp_path, users) as server, server.connect() as net, server.connect() as other:
+        first, second = net.executor(exclusive=True), other.executor(exclusive=True)
+        jobs = submit_many(first, 20)
+        jobs[0].result(20)
+        later = submit_many(second, 20)
+        with pytest.raises(TimeoutError):
+            later[0].result(1.0)
+        first.shutdown()
+        assert later[-1].result(20) is None
+        assert min(starts(later)) > max(starts(jobs))
+        second.shutdown()
+        assert net.submit(sum, [1, 2]).result(20) == 3
