@@ -38,6 +38,7 @@ from srp_tools.credentials import server_file
 log = logging.getLogger("pserver")
 
 _STOP_GRACE = 3.0  # seconds for sessions to tell their clients and end
+_PUBLISH_PAUSE = 0.2  # seconds at least between two times that others are told of slots; jobs may be short
 _MESSAGE_BYTES = 4096
 _MAX_ENDS = 2  # descriptors with a message: where data connections to the engine go, and where those of jobs
 
@@ -106,6 +107,7 @@ class _Daemon:
         stack.callback(self._slots.close)
         self._sessions: dict[int, _Session] = {}  # by sentinel
         self._published: dict[str, int] = {}  # of slots
+        self._published_at = 0.0
         self._stopping = ""
         self._catch_signals()  # before anybody is told that we are here: who has been told may stop us at once
 
@@ -138,8 +140,18 @@ class _Daemon:
 
     def publish(self) -> None:
         """Let others see the status."""
-        self._published = self._slots.facts
+        self._published, self._published_at = self._slots.facts, time.monotonic()
         self._pid_file.write(self.status())
+
+    def _publish_slots(self) -> float | None:
+        """Let others see it if slots have changed, but not too often; return in how many seconds to look again."""
+        if self._slots.facts == self._published:
+            return None
+        pause = self._published_at + _PUBLISH_PAUSE - time.monotonic()
+        if pause > 0:
+            return pause
+        self.publish()
+        return None
 
     def run(self, lifeline: socket.socket | None) -> None:
         """Serve until told to stop, then end the sessions."""
@@ -163,7 +175,7 @@ class _Daemon:
 
     def turn(self) -> None:
         """Wait until something happens or is due, and do what there is to do."""
-        limits = [self._reception.time_to_next_deadline(), self._slots.time_left()]
+        limits = [self._reception.time_to_next_deadline(), self._slots.time_left(), self._publish_slots()]
         for key, _ in self._selector.select(min((x for x in limits if x is not None), default=None)):
             # The callback of another entry may have ended this watch.
             if self._selector.get_map().get(key.fd) is key:
@@ -171,8 +183,6 @@ class _Daemon:
         self._reception.expire()
         self._start_waiting()
         self._slots.step()
-        if self._slots.facts != self._published:
-            self.publish()
 
     # --- signals and listening ---
 

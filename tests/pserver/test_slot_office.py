@@ -75,6 +75,8 @@ class Place:
 
     @property
     def published(self) -> object:
+        while self.daemon._publish_slots() is not None:
+            self.daemon.turn()  # the pause passes
         server = find_server("default")
         assert server is not None
         return server.status["slots"]
@@ -352,3 +354,22 @@ def test_a_network_alone(place: Place) -> None:
     for lease in (2, 3):
         two.leases.give_back(lease)
     assert one.hear(2) == [Granted(4), Granted(5)]
+
+
+def test_the_status_is_written_now_and_then_however_often_slots_change(place: Place, tmp_path: Path) -> None:
+    client = place.join("one")
+    (lease,) = client.get(1)
+    path = next(tmp_path.rglob("default.json"))
+    begin = time.monotonic()
+    versions = {path.stat().st_mtime_ns}
+    for _ in range(100):
+        client.leases.ask(0)
+        client.leases.give_back(lease)
+        place.settle()
+        client.leases.ask(1)
+        (event,) = client.hear()
+        assert isinstance(event, Granted)
+        lease = event.lease
+        versions.add(path.stat().st_mtime_ns)
+    assert len(versions) <= 2 + (time.monotonic() - begin) / 0.2
+    assert place.published == {"total": 2, "used": 1}
