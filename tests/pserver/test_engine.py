@@ -25,7 +25,17 @@ def test_the_workspace_at_the_beginning(server: Server) -> None:
     with server.connect() as fresh:
         names = evaluate(fresh, "[name for name in dir() if not name.startswith('_')]")
     assert names == sorted(
-        ["display", "np", "precv", "progress", "psend", "select_sockets", "sockets", *collectives.__all__]
+        [
+            "display",
+            "np",
+            "precv",
+            "progress",
+            "psend",
+            "select_sockets",
+            "session_files",
+            "sockets",
+            *collectives.__all__,
+        ]
     )
 
 
