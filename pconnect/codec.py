@@ -80,6 +80,7 @@ def encode(value: object) -> tuple[bytes, list[memoryview]]:
 
     Examples
     --------
+    >>> import numpy as np
     >>> head, buffers = encode({"step": 3, "field": np.zeros((100, 100))})
     >>> len(head), [buffer.nbytes for buffer in buffers]
     (26, [80000])

@@ -7,6 +7,7 @@ import contextlib
 import os
 import random
 import signal
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -28,9 +29,10 @@ SEED = int(os.environ.get("CHAOS_SEED", "1"))
 def three_servers(
     tmp_path: Path, users: tuple[Credentials, Path], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[list[Server]]:
-    (tmp_path / "sessions").mkdir()
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "sessions"))
     with contextlib.ExitStack() as stack:
+        # Not in `tmp_path`, where the names of sockets would become too long.
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-"))
+        monkeypatch.setenv("TMPDIR", folder)
         yield [
             stack.enter_context(run_server(tmp_path / str(number), "--slots=2", users=users))
             for number in range(3)
@@ -123,7 +125,7 @@ def test_every_job_ends_as_it_should(three_servers: list[Server], tmp_path: Path
     for server in three_servers[:2]:
         wait_until(lambda server=server: not server.sessions(net), "the end of the sessions")  # type: ignore[misc]
     wait_until(
-        lambda: not list((tmp_path / "sessions").glob("pserver-*")), "the folders of sessions to be gone"
+        lambda: not list(Path(os.environ["TMPDIR"]).glob("pserver-*")), "the folders of sessions to be gone"
     )
     for pid in [int(file.name) for file in diary.iterdir()]:
         wait_gone(pid)

@@ -28,7 +28,8 @@ def test_numbers_on_the_wire_do_not_change() -> None:
         "HELLO VALUE SETUP MESHED COMMAND DONE INTERRUPT KILL OUTPUT DIED QUERY FACTS CLOSE CLOSED STOPPING "
         "PART LEFT CANCEL NOTE"
     )
-    numbers = dict(enumerate(names.split(), 1)) | {20: "RESTART", 21: "PROBE", 22: "STATE", 23: "TAKEN"}
+    later = "RESTART PROBE STATE TAKEN POOL WANT WORKER YIELD RUNNING ENDED STOP FUNCTION JOB DROP RETIRE RESULT REPORT"
+    numbers = dict(enumerate(f"{names} {later} SHARED".split(), 1))
     assert {kind.value: kind.name for kind in Kind} == numbers
     assert [purpose.value for purpose in Purpose] == [1, 2, 3, 4]
 
