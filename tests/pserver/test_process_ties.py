@@ -56,7 +56,7 @@ print(parent != os.getpid())
 
 
 def test_a_child_dies_with_its_parent_however_that_ends() -> None:
-    script = """
+    script = r"""
 import os, signal, time
 from pserver.process_ties import die_with_parent
 tied = os.fork()
