@@ -1,9 +1,11 @@
 """One worker, as its supervisor holds it."""
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
+import tempfile
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -22,17 +24,25 @@ class WorkerProcess:
     page: StatusPage
     outputs: list[IO[bytes]]
     pid: int = 0  # once it has said it
+    command: int = 0  # the last that its engine had run when it was forked
     pidfd: int = -1
     told_running: int = 0  # the last job of which the client was told that it runs
     yields_since: float | None = None
     stopping: int = 0  # the job that is to end
     kill_at: float = 0.0
     why_killed: str = ""
+    is_spent: bool = False  # it has a job that wants a process of its own
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, unless it has ended."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, number)
+
+    def facts(self, now: float) -> list[Any]:
+        """Return what it has done so far."""
+        status = self.page.read()
+        running = now - status.started if status.job else None
+        return [self.number, self.pid, status.jobs, status.seconds, status.transfer, running]
 
     def close(self) -> None:
         """Close our ends; the process goes on, or has ended."""
@@ -42,6 +52,14 @@ class WorkerProcess:
             file.close()
         if self.pidfd >= 0:
             os.close(self.pidfd)
+
+
+def output_file(folder: str) -> IO[bytes]:
+    """Return a file for what a worker prints."""
+    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives with the worker
+    # The worker truncates it after each job; without this the next would leave a gap of zeros in front of its text.
+    fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
+    return file
 
 
 def tail_of(file: IO[bytes]) -> list[Any]:
