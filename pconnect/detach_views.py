@@ -1,6 +1,7 @@
 """The verbs of a network for jobs that outlive their client."""
 
 import concurrent.futures
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from pconnect.calls import client_mesh
 from pconnect.client_mesh import ClientMesh
 from pconnect.detaching import Detaching
-from pconnect.errors import ConfigurationError
+from pconnect.errors import ConfigurationError, CredentialError
 from pconnect.jobs import Job
 from pconnect.primitives import resolve
 from pconnect.tokens import Token
@@ -30,7 +31,8 @@ class DetachView:
         """Leave the jobs that have not ended to the servers, and close the network.
 
         They go on without this client, with the engines that they were submitted to. The servers keep the results until
-        they are recovered with ``pconnect(recover=token)``, by any process that knows the user's password. Futures that have not ended by now fail with a `JobLostError` that says so.
+        they are recovered with ``pconnect(recover=token)``, by any process that knows the user's password. Futures
+        that have not ended by now fail with a `JobLostError` that says so.
 
         Parameters
         ----------
@@ -82,7 +84,11 @@ def _detach(mesh: ClientMesh, path: Path | None, deadline: float) -> str:
         dispatcher.call(detaching.undo)
         raise
     dispatcher.call(detaching.go_on)
-    return _token(mesh, detaching.secret, detaching.left.result())
+    token = _token(mesh, detaching.secret, detaching.left.result())
+    if path is not None:
+        with contextlib.suppress(CredentialError):  # the first one leads to the same jobs, and some that have ended
+            write_private(path, token + "\n")
+    return token
 
 
 def _result(future: "concurrent.futures.Future[Any]", deadline: float) -> Any:

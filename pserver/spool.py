@@ -113,6 +113,7 @@ class Spool:
         with contextlib.suppress(OSError):  # then they were lost with the session, which is true, too
             self._write("ended", reason.encode())
         self._release()
+        self.remove_if_done()  # who took the last result just now has seen it held
 
     def remove(self) -> None:
         """Remove the folder with all that it holds."""

@@ -196,7 +196,7 @@ class _Worker:
 
     def _take_connection(self) -> socket.socket | None:
         self._pipe.settimeout(_HANDSHAKE_TIMEOUT)
-        data, descriptors, _, _ = socket.recv_fds(self._pipe, 100, 1, socket.MSG_CMSG_CLOEXEC)
+        data, descriptors, _, _ = socket.recv_fds(self._pipe, 5000, 1, socket.MSG_CMSG_CLOEXEC)
         if data != _CONNECTION:
             if not data:
                 sys.exit()  # the supervisor is gone
