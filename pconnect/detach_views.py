@@ -86,7 +86,9 @@ def _detach(mesh: ClientMesh, path: Path | None, deadline: float) -> str:
     dispatcher.call(detaching.go_on)
     token = _token(mesh, detaching.secret, detaching.left.result())
     if path is not None:
-        with contextlib.suppress(CredentialError):  # the first one leads to the same jobs, and some that have ended
+        with contextlib.suppress(
+            CredentialError
+        ):  # the first one leads to the same jobs, and some that have ended
             write_private(path, token + "\n")
     return token
 

@@ -11,6 +11,7 @@ from pconnect.errors import ConfigurationError
 from pconnect.frames import NETWORK_ID_BYTES
 
 _VERSION = 1
+_MAX_JOBS = 2**24
 SECRET_BYTES = 24
 
 
@@ -107,4 +108,6 @@ def _ranges(numbers: Iterable[int]) -> list[list[int]]:
 
 
 def _numbers(ranges: Any) -> list[int]:
+    if sum(count for _, count in ranges) > _MAX_JOBS:
+        raise ConfigurationError("recover: the token contradicts itself")
     return [number for first, count in ranges for number in range(first, first + count)]
