@@ -33,15 +33,25 @@ def job(k, waits=False):
 """
 
 
-@pytest.fixture
-def servers(tmp_path: Path, users: tuple[Credentials, Path]) -> Iterator[list[Server]]:
-    """Give two servers with two slots each and spools of their own."""
-    options = (f"--spool-dir={tmp_path / 'spool'}", "--slots=2")
-    with (
-        run_server(tmp_path / "first", *options, users=users) as first,
-        run_server(tmp_path / "second", *options, users=users) as second,
-    ):
-        yield [first, second]
+def options(folder: Path) -> tuple[str, ...]:
+    return f"--spool-dir={folder}", "--slots=2"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]) -> Iterator[Server]:
+    """Give a server with two slots and a spool of its own."""
+    folder = tmp_path_factory.mktemp("detach")
+    with run_server(folder, *options(folder / "spool"), users=users) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def servers(
+    server: Server, tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]
+) -> Iterator[list[Server]]:
+    folder = tmp_path_factory.mktemp("other")
+    with run_server(folder, *options(folder / "spool"), users=users) as second:
+        yield [server, second]
 
 
 @pytest.fixture
@@ -61,8 +71,8 @@ def runs(marks: Path) -> dict[int, int]:
     return {int(path.name): path.stat().st_size for path in marks.iterdir()}
 
 
-def spools(tmp_path: Path) -> list[Path]:
-    return list((tmp_path / "spool").glob("*/kept/*"))
+def spools(*servers: Server) -> list[Path]:
+    return [path for server in servers for path in (server.folder / "spool").glob("*/kept/*")]
 
 
 def sessions(server: Server) -> list[dict[str, Any]]:
@@ -75,11 +85,11 @@ def slots_used(server: Server) -> int:
     return int(status["slots"]["used"])
 
 
-def assert_nothing_left(tmp_path: Path, *servers: Server) -> None:
+def assert_nothing_left(*servers: Server) -> None:
     for server in servers:
         wait_until(lambda server=server: not sessions(server), "the end of the sessions")  # type: ignore[misc]
         wait_until(lambda server=server: not slots_used(server), "the slots")  # type: ignore[misc]
-    assert spools(tmp_path) == []
+    assert spools(*servers) == []
 
 
 @pytest.mark.parametrize("is_killed", [False, True])
@@ -121,7 +131,7 @@ time.sleep({60 if is_killed else 0})
         assert job.duration is not None and job.duration > 0.1
         assert {job.host for job in net.jobs.values()} == {server.host for server in servers}
     assert runs(marks) == dict.fromkeys(range(30), 1)
-    assert_nothing_left(tmp_path, *servers)
+    assert_nothing_left(*servers)
 
 
 def detach(
@@ -151,8 +161,7 @@ def go(tmp_path: Path, *jobs: int) -> None:
         (tmp_path / f"go-{k}").touch()
 
 
-def test_results_wait_for_whoever_comes(servers: list[Server], marks: Path, tmp_path: Path) -> None:
-    server = servers[0]
+def test_results_wait_for_whoever_comes(server: Server, marks: Path, tmp_path: Path) -> None:
     token = detach(server, marks, 6)
     go(tmp_path, *range(6))
     wait_until(lambda: not sessions(server), "the end of the detached session")
@@ -161,11 +170,10 @@ def test_results_wait_for_whoever_comes(servers: list[Server], marks: Path, tmp_
         assert [job.result(DEADLINE) for job in net.jobs.values()] == [k * k for k in range(6)]
     with pytest.raises(ConfigurationError, match="its results were recovered, or not within the time"):
         recover(server, token)
-    assert_nothing_left(tmp_path, server)
+    assert_nothing_left(server)
 
 
-def test_what_is_not_acknowledged_comes_again(servers: list[Server], marks: Path, tmp_path: Path) -> None:
-    server = servers[0]
+def test_what_is_not_acknowledged_comes_again(server: Server, marks: Path, tmp_path: Path) -> None:
     token = detach(server, marks, 8)
     go(tmp_path, 0)
     script = f"""
@@ -181,11 +189,10 @@ time.sleep(60)
     with recover(server, token) as net:
         assert [job.result(DEADLINE) for job in net.jobs.values()] == [k * k for k in range(1, 8)]
     assert runs(marks) == dict.fromkeys(range(8), 1)
-    assert_nothing_left(tmp_path, server)
+    assert_nothing_left(server)
 
 
-def test_of_two_who_recover_each_result_has_one(servers: list[Server], marks: Path, tmp_path: Path) -> None:
-    server = servers[0]
+def test_of_two_who_recover_each_result_has_one(server: Server, marks: Path, tmp_path: Path) -> None:
     token = detach(server, marks, 12)
     with recover(server, token) as first, recover(server, token) as second:
         go(tmp_path, *range(12))
@@ -198,11 +205,10 @@ def test_of_two_who_recover_each_result_has_one(servers: list[Server], marks: Pa
         for error in filter(None, errors):
             assert "another client has recovered it" in str(error)
     assert runs(marks) == dict.fromkeys(range(12), 1)
-    assert_nothing_left(tmp_path, server)
+    assert_nothing_left(server)
 
 
-def test_who_may_recover(servers: list[Server], marks: Path, tmp_path: Path) -> None:
-    server = servers[0]
+def test_who_may_recover(server: Server, marks: Path, tmp_path: Path) -> None:
     token = detach(server, marks, 2)
     other = Credentials("bob", "another password of the same file")
     users_file = next(
@@ -221,7 +227,7 @@ def test_who_may_recover(servers: list[Server], marks: Path, tmp_path: Path) -> 
     go(tmp_path, 0, 1)
     with recover(server, token) as net:
         assert [job.result(DEADLINE) for job in net.jobs.values()] == [0, 1]
-    assert_nothing_left(tmp_path, server)
+    assert_nothing_left(server)
 
 
 def change(token: str, **fields: object) -> str:
@@ -234,8 +240,7 @@ def server_arguments(server: Server) -> list[str]:
     return Path(f"/proc/{server.process.pid}/cmdline").read_text().split("\0")
 
 
-def test_a_worker_that_dies_meanwhile(servers: list[Server], marks: Path, tmp_path: Path) -> None:
-    server = servers[0]
+def test_a_worker_that_dies_meanwhile(server: Server, marks: Path) -> None:
 
     def die_once(folder: Path, k: int) -> int:
         path = folder / f"died-{k}"
@@ -261,11 +266,10 @@ def test_a_worker_that_dies_meanwhile(servers: list[Server], marks: Path, tmp_pa
         with pytest.raises(JobLostError, match=r"is lost: its worker died: SIGKILL.*\nabout to die"):
             lost.result(DEADLINE)
         assert lost.stdout == "about to die\n"
-    assert_nothing_left(tmp_path, server)
+    assert_nothing_left(server)
 
 
-def test_limits_and_fresh_processes_stay(servers: list[Server], tmp_path: Path) -> None:
-    server = servers[0]
+def test_limits_and_fresh_processes_stay(server: Server) -> None:
     net = server.connect()
     alone = net.executor(isolate=True)
     for _ in range(4):
@@ -284,31 +288,31 @@ def test_limits_and_fresh_processes_stay(servers: list[Server], tmp_path: Path) 
         with pytest.raises(TypeError, match="allow_pickle=True"):
             unpickled.result(DEADLINE)
         assert pickled.cancel() is False
-    assert_nothing_left(tmp_path, server)
+    assert_nothing_left(server)
 
 
 def test_the_server_is_stopped_meanwhile(
     tmp_path: Path, users: tuple[Credentials, Path], marks: Path
 ) -> None:
-    options = (f"--spool-dir={tmp_path / 'spool'}", "--slots=2", "--name=kept")
-    with run_server(tmp_path / "server", *options, users=users) as server:
+    folder = tmp_path / "server"
+    settings = *options(folder / "spool"), "--name=kept"
+    with run_server(folder, *settings, users=users) as server:
         token = detach(server, marks, 6)
         go(tmp_path, 0, 1)
-        wait_until(lambda: len(list(spools(tmp_path)[0].glob("*.result"))) == 2, "two results")
+        wait_until(lambda: len(list(spools(server)[0].glob("*.result"))) == 2, "two results")
         pids = [session["pid"] for session in sessions(server)]
         server.process.terminate()
         wait_gone(*pids)
         server.process.wait(DEADLINE)
     ports = f"--cmd-port={server.cmd_port}", f"--data-port={server.data_port}"
-    with run_server(tmp_path / "server", *options, *ports, users=users), recover(server, token) as net:
+    with run_server(folder, *settings, *ports, users=users), recover(server, token) as net:
         errors = [job.exception(DEADLINE) for job in net.jobs.values()]
         assert errors[:2] == [None, None]
         assert all("is lost: the server was stopped" in str(error) for error in errors[2:])
-        wait_until(lambda: not spools(tmp_path), "the end of the spool")
+        wait_until(lambda: not spools(server), "the end of the spool")
 
 
-def test_the_supervisor_is_killed_meanwhile(servers: list[Server], marks: Path, tmp_path: Path) -> None:
-    server = servers[0]
+def test_the_supervisor_is_killed_meanwhile(server: Server, marks: Path, tmp_path: Path) -> None:
     token = detach(server, marks, 6)
     [session] = sessions(server)
     go(tmp_path, 0)
@@ -319,13 +323,10 @@ def test_the_supervisor_is_killed_meanwhile(servers: list[Server], marks: Path, 
     assert errors[0] is None
     assert all("is lost: the session that ran it was killed" in str(error) for error in errors[1:])
     assert all(count == 1 for count in runs(marks).values())
-    assert_nothing_left(tmp_path, server)
+    assert_nothing_left(server)
 
 
-def test_an_engine_that_dies_takes_its_jobs_with_it(
-    servers: list[Server], marks: Path, tmp_path: Path
-) -> None:
-    server = servers[0]
+def test_an_engine_that_dies_takes_its_jobs_with_it(server: Server, marks: Path) -> None:
     pids: list[int] = []
     token = detach(
         server, marks, 30, then=lambda net: pids.extend(net.eval("__import__('os').getpid()").result())
@@ -333,26 +334,24 @@ def test_an_engine_that_dies_takes_its_jobs_with_it(
     os.kill(pids[0], signal.SIGKILL)
     with recover(server, token) as net:
         assert "the engine died: SIGKILL" in str(list(net.jobs.values())[-1].exception(DEADLINE))
-    assert_nothing_left(tmp_path, server)
+    assert_nothing_left(server)
 
 
-def test_a_client_that_dies_without_a_word_takes_its_jobs_with_it(
-    servers: list[Server], marks: Path, tmp_path: Path
-) -> None:
+def test_a_client_that_dies_without_a_word_takes_its_jobs_with_it(server: Server, marks: Path) -> None:
     script = (
         _JOB.format(folder=str(marks))
         + "jobs = [net.submit(job, k) for k in range(40)]\nsay(jobs[0].result(20))\n"
     )
-    with ClientProcess(script + "time.sleep(60)", servers[0]) as client:
+    with ClientProcess(script + "time.sleep(60)", server) as client:
         client.line()
         client.process.kill()
         client.process.wait(DEADLINE)
-    assert_nothing_left(tmp_path, servers[0])
+    assert_nothing_left(server)
     assert len(runs(marks)) < 20
 
 
-def test_nothing_to_detach(servers: list[Server], tmp_path: Path) -> None:
-    with servers[0].connect(2) as net:
+def test_nothing_to_detach(server: Server) -> None:
+    with server.connect(2) as net:
         with pytest.raises(ConfigurationError, match="no job was submitted"):
             net.detach()
         net.submit(pow, 2, 3).result(DEADLINE)
@@ -361,13 +360,15 @@ def test_nothing_to_detach(servers: list[Server], tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="not a part of it"):
             net[1:].detach()
         assert net.submit(pow, 2, 4).result(DEADLINE) == 16
-    assert_nothing_left(tmp_path, servers[0])
+    assert_nothing_left(server)
 
 
-def test_a_server_that_cannot_keep_it(servers: list[Server], tmp_path: Path) -> None:
-    (tmp_path / "spool").write_text("not a folder")
-    with servers[0].connect() as net:
-        job = net.submit("__import__('time').sleep", 1)
-        with pytest.raises(ConfigurationError, match="the server cannot keep jobs"):
-            net.detach()
-        assert job.result(DEADLINE) is None
+def test_a_server_that_cannot_keep_it(tmp_path: Path, users: tuple[Credentials, Path]) -> None:
+    folder = tmp_path / "server"
+    with run_server(folder, *options(folder / "spool"), users=users) as server:
+        (folder / "spool").write_text("not a folder")
+        with server.connect() as net:
+            job = net.submit("__import__('time').sleep", 1)
+            with pytest.raises(ConfigurationError, match=r"node 1 \(.*the server cannot keep jobs"):
+                net.detach()
+            assert job.result(DEADLINE) is None

@@ -34,7 +34,9 @@ bytearray(2**28)
 
 def run(script: str) -> str:
     """Run a script in a process of its own, for it changes what belongs to the process."""
-    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True, timeout=60
+    )
     return done.stdout.strip()
 
 
