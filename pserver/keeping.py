@@ -12,6 +12,7 @@ time: what the client had sent to it is not given to another before.
 
 import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,9 +21,10 @@ from typing import Any
 
 from pconnect.errors import ConfigurationError
 from pconnect.frames import Kind
-from pconnect.protocol import Message
+from pconnect.jobs import LOST
+from pconnect.protocol import Message, encode_message
 from pserver.leases import Leases
-from pserver.spool import Spool, lost_result, split_results
+from pserver.spool import Spool, split_results
 from pserver.status_page import Status
 from pserver.worker_process import WorkerProcess
 
@@ -331,3 +333,11 @@ class Keeping:
             self._spool.end(reason)
         else:
             self._forget()
+
+
+def lost_result(
+    number: int, text: str, seconds: float = 0.0, output: list[Any] | None = None
+) -> list[bytes | memoryview]:
+    """Return the RESULT message of a job that was lost; `output` as that of a job."""
+    result = [LOST, text, time.time() - seconds, seconds, *([output] if output else [])]
+    return encode_message(Kind.RESULT, number, result, 2**34)

@@ -13,7 +13,8 @@ from pconnect.connection import Connection
 from pconnect.errors import ConfigurationError
 from pconnect.frames import Kind
 from pconnect.protocol import Message
-from pserver.spool import Spool, lost_result
+from pserver.keeping import lost_result
+from pserver.spool import Spool
 
 _LOOK = 0.1  # seconds between two looks into the folder
 # Files that are made while one looks may leave the folder's time as it is.

@@ -23,15 +23,12 @@ import logging
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
 from pconnect.errors import ConfigurationError
 from pconnect.frames import HEADER_BYTES, Header, Kind
-from pconnect.jobs import LOST
-from pconnect.protocol import encode_message
 
 log = logging.getLogger("pserver")
 
@@ -252,14 +249,6 @@ def split_results(data: bytes) -> list[tuple[int, list[bytes | memoryview]]]:
             found.append((header.tag, [data[:size]]))
         data = data[size:]
     return found
-
-
-def lost_result(
-    number: int, text: str, seconds: float = 0.0, output: list[Any] | None = None
-) -> list[bytes | memoryview]:
-    """Return the RESULT message of a job that was lost; `output` as that of a job."""
-    result = [LOST, text, time.time() - seconds, seconds, *([output] if output else [])]
-    return encode_message(Kind.RESULT, number, result, 2**34)
 
 
 def is_held(folder: Path) -> bool:

@@ -10,7 +10,8 @@ from pconnect.errors import ConfigurationError
 from pconnect.frames import Kind
 from pconnect.jobs import LOST, PLAIN
 from pconnect.protocol import Role, decode_messages, encode_message
-from pserver.spool import Spool, digest_of, is_held, lost_result, split_results, sweep
+from pserver.keeping import lost_result
+from pserver.spool import Spool, digest_of, is_held, split_results, sweep
 
 NETWORK, SECRET = bytes(range(16)), b"a secret"
 FACTS = {"name": "f(...)", "limit": None, "parts": ["f1", "a2"]}
