@@ -336,8 +336,7 @@ class _Supervisor:
     def _engine_died(self) -> None:
         self._progress.unwatch(self._process.pidfd)
         self._exit_code = self._process.exit_code()
-        while self._engine.error is None and self._engine.fill():
-            pass  # what it said last
+        self._progress.drain(self._engine)  # what it said last
         self._output.end()
         self._workers.engine_ended(describe_exit(self._exit_code))
         self._refusing = True
