@@ -22,6 +22,7 @@ log = logging.getLogger("pconnect")
 
 _DIAL_TIMEOUT = 30.0
 _REFUSED_SECONDS = 1.0  # so long nothing more is asked of a node that could not start a worker
+_SHORT_SECONDS = 1.0  # so long a node waits for a first slot before another of ours gives up one of its own
 _MAX_SUSPICIONS = 3  # so often a worker may die before it has begun a job that it was to run next
 _LAST_LINES = 10
 
@@ -78,7 +79,7 @@ class Crew:
     def count_slots(self, nodes: Collection[int]) -> int:
         """Return how many slots the servers of some nodes have; two nodes of one server have the same."""
         pools = [pool for pool in self.pools.values() if pool.node in nodes and not pool.gone]
-        servers = {(pool.server.address, pool.server.offer["data_port"]): pool.slots or 0 for pool in pools}
+        servers = {pool.place: pool.slots or 0 for pool in pools}
         return sum(servers.values())
 
     def describe_silent(self, nodes: Collection[int]) -> str:
@@ -114,6 +115,41 @@ class Crew:
                 pool.gone, pool.is_lost = f"no connection for jobs: {outcome}", True
 
         self._progress.background.start(self._dial(pool, JOB_CHANNEL), deadline_after(_DIAL_TIMEOUT), end)
+
+    def staff(self, nodes: Collection[int]) -> None:
+        """See to it that one of some nodes, all ready, has a worker for a job that may not be run elsewhere.
+
+        Where its server has no slot left because workers of other nodes of this network have them, one of those ends.
+        The server cannot know that: to it the network has what it is to have.
+        """
+        now = time.monotonic()
+        pools = [self.pools[node] for node in nodes]
+        if not pools or any(pool.living for pool in pools):
+            for pool in pools:
+                pool.short_since = None
+            return
+        if not any(pool.wanted for pool in pools):
+            pools[0].wanted = 1
+        for pool in pools:
+            if pool.short_since is None:
+                pool.short_since = now
+            self._make_room(pool, now)
+
+    def _make_room(self, pool: Pool, now: float) -> None:
+        others = [
+            w for other in self.pools.values() if other.place == pool.place for w in other.workers.values()
+        ]
+        assert pool.short_since is not None  # noqa: S101 - who calls this has set it
+        is_full = len(others) >= (pool.slots or 0) or now - pool.short_since > _SHORT_SECONDS
+        if not is_full or any(worker.retiring for worker in others):
+            return
+        # One that has not done anything yet has its turn before.
+        able = [worker for worker in others if worker.is_open and (worker.served or not worker.jobs)]
+        if able:
+            worker = min(able, key=lambda worker: len(worker.jobs))
+            worker.pool.wanted = max(0, worker.pool.wanted - 1)
+            worker.retire()
+            self._progress.flush(worker.connection)
 
     def _lose(self, pool: Pool) -> None:
         """Take note that a server or its machine is gone."""

@@ -20,7 +20,7 @@ from pconnect.crews import Crew
 from pconnect.errors import ConfigurationError, JobLostError
 from pconnect.frames import Kind
 from pconnect.jobs import Functions, Job
-from pconnect.pools import Pool, Worker
+from pconnect.pools import Worker
 from pconnect.progress import Progress
 from pconnect.shared_arrays import Contents
 
@@ -291,26 +291,17 @@ class Dispatcher:
         if waiting:
             shortage = waiting
             for pool in ready:
-                living = [worker for worker in pool.workers.values() if not worker.retiring]
-                shortage -= max(0, pool.wanted - len(living))  # they are on their way
-                shortage -= sum(worker.is_open and not worker.jobs for worker in living)
+                shortage -= max(0, pool.wanted - len(pool.living))  # they are on their way
+                shortage -= sum(worker.is_open and not worker.jobs for worker in pool.living)
             able = [pool for pool in ready if now >= pool.refused_until]
             while shortage > 0 and (able := [pool for pool in able if pool.wanted < (pool.slots or 0)]):
                 pool = min(able, key=lambda pool: pool.wanted / (pool.slots or 1))
                 pool.wanted += 1
                 shortage -= 1
-            if self._choosy:
-                self._ask_for_choosy(ready)
+            for job in self._choosy:
+                self._crew.staff(self._allowed(job))
         for pool in self._pools.values():
             pool.want(exclusive=self._exclusive > 0)
-
-    def _ask_for_choosy(self, ready: list[Pool]) -> None:
-        """Have a worker at least at one node for each job: those that are idle may be at nodes where it may not run."""
-        for job in self._choosy:
-            allowed = self._allowed(job)
-            pools = [pool for pool in ready if pool.node in allowed]
-            if pools and not any(pool.wanted for pool in pools):
-                pools[0].wanted = 1
 
     def _look(self, now: float) -> None:
         """Do what only time makes necessary."""

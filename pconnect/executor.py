@@ -42,7 +42,7 @@ class Executor(concurrent.futures.Executor):
         if exclusive:
             self._dispatcher.set_exclusive(1)
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
+    def submit(self, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Have ``fn(*args, **kwargs)`` called in some worker, as soon as one is free.
 
         The function is sent as it is now, the arguments as they are until the job has ended: do not change them before.
@@ -75,7 +75,10 @@ class Executor(concurrent.futures.Executor):
         return self._dispatcher.functions.get(fn)
 
     def prepare(
-        self, fn: Callable[..., Any] | Function, args: Sequence[Any] = (), kwargs: Mapping[str, Any] = {}
+        self,
+        fn: Callable[..., Any] | Function | str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] = {},
     ) -> Job:
         """Return a job that `start` starts; what cannot be sent is its error already."""
         dispatcher, options = self._dispatcher, self._options

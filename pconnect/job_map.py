@@ -54,7 +54,7 @@ def map_jobs(
     total = _length(iterables)
     items: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
     if chunksize in {"auto", 1}:
-        jobs = (executor.submit(function, *item) for item in items)  # type: ignore[arg-type]
+        jobs = (executor.submit(function, *item) for item in items)
         return (outcome for outcome, _ in _outcomes(jobs, total, ordered=ordered, on_error=on_error))
     size = int(chunksize)
     chunks = iter(lambda: [item for _, item in zip(range(size), items, strict=False)], [])
@@ -197,7 +197,8 @@ def _common_shape(inputs: Sequence[Any]) -> tuple[tuple[int, ...] | None, list[S
     if not inputs:
         raise ConfigurationError("pmap needs at least one sequence")
     shapes = [items.shape if isinstance(items, np.ndarray) else (len(items),) for items in inputs]
-    shape = max(shapes, key=lambda s: (int(np.prod(s)), len(s)))
+    # An empty one counts as well, so not simply the largest.
+    shape = max(shapes, key=lambda s: (int(np.prod(s)) != 1, int(np.prod(s)), len(s)))
     if any(s != shape and int(np.prod(s)) != 1 for s in shapes):
         raise ConfigurationError(
             f"pmap: the inputs have different shapes {shapes}; each has the same or one element"

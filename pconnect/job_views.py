@@ -112,7 +112,7 @@ class JobView:
         ...     net.submit(lambda key: table[key], "b").result()
         2
         """
-        return _default_executor(self).submit(function, *args, **kwargs)  # type: ignore[arg-type]
+        return _default_executor(self).submit(function, *args, **kwargs)
 
     def map(
         self,

@@ -26,8 +26,9 @@ log = logging.getLogger("pconnect")
 # What a RESULT is: [kind, value or account, when it began, seconds, output of both streams if there is any].
 PLAIN, PICKLED, FAILED, DROPPED, LOST = range(5)  # the last is said by the server, for a worker that died
 
-# So many functions are kept, for those that are used again.
+# So many functions are kept, for those that are used again, as long as they take no more than so many bytes.
 _KEPT_FUNCTIONS = 256
+_KEPT_BYTES = 2**28
 
 
 class JobCancelledError(concurrent.futures.CancelledError):
@@ -97,6 +98,7 @@ class Functions:
     def __init__(self) -> None:
         self._by_digest: OrderedDict[bytes, Function] = OrderedDict()
         self._by_identity: OrderedDict[int, tuple[Any, Function]] = OrderedDict()
+        self._size = 0
         self._lock = threading.Lock()
 
     def get(self, function: Callable[..., Any] | str) -> Function:
@@ -128,9 +130,11 @@ class Functions:
             found = self._by_digest.get(digest)
             if found is None:
                 found = self._by_digest[digest] = Function(describe(function), contents)
+                self._size += found.size
             self._by_digest.move_to_end(digest)
-            if len(self._by_digest) > _KEPT_FUNCTIONS:
-                self._by_digest.popitem(last=False)
+            while len(self._by_digest) > (_KEPT_FUNCTIONS if self._size <= _KEPT_BYTES else 1):
+                _, forgotten = self._by_digest.popitem(last=False)
+                self._size -= forgotten.size
         return found
 
 

@@ -22,8 +22,8 @@ _MAX_UNSENT_BYTES = 2**23
 _MEMORY = 8
 # What a worker keeps of functions; the oldest are forgotten.
 _KEPT_FUNCTIONS = 64
-# What a worker keeps of shared arrays beyond those that its jobs need.
-_KEPT_SHARED_BYTES = 2**28
+# What a worker keeps of functions, and of shared arrays, beyond those that its jobs need.
+_KEPT_BYTES = 2**28
 
 
 class Worker:
@@ -84,11 +84,12 @@ class Worker:
         for job in jobs:
             function = job.function
             assert function is not None  # noqa: S101 - it has one from the beginning
+            self.jobs[job.number] = job
             if function.number not in self._functions:
                 small += encode_message(Kind.FUNCTION, function.number, function.contents, limit)
                 self._functions[function.number] = function
                 self._forget_functions(small)
-            self.jobs[job.number] = job
+            self._functions.move_to_end(function.number)
             if job.shared:
                 self._post(small)
                 self._share(job, small)
@@ -105,15 +106,16 @@ class Worker:
             small.clear()
 
     def _forget_functions(self, buffers: list[bytes | memoryview]) -> None:
-        while len(self._functions) > _KEPT_FUNCTIONS:
-            number = next(iter(self._functions))
-            if any(job.function is not None and job.function.number == number for job in self.jobs.values()):
-                self._functions.move_to_end(number)
-                if next(iter(self._functions)) == number:
-                    return
-                number = next(iter(self._functions))
-            del self._functions[number]
+        """Have the worker forget the functions that were used longest ago, but none that a job still needs."""
+        size = sum(function.size for function in self._functions.values())
+        if len(self._functions) <= _KEPT_FUNCTIONS and size <= _KEPT_BYTES:
+            return
+        needed = {job.function.number for job in self.jobs.values() if job.function is not None}
+        for number in [number for number in self._functions if number not in needed]:
+            size -= self._functions.pop(number).size
             buffers += encode_message(Kind.FUNCTION, number, None, 2**34)
+            if len(self._functions) <= _KEPT_FUNCTIONS and size <= _KEPT_BYTES:
+                return
 
     def _share(self, job: Job, small: list[bytes | memoryview]) -> None:
         """Send the arrays that a job needs and the worker lacks; have it forget those that were used longest ago."""
@@ -122,7 +124,7 @@ class Worker:
                 self._shared[array.number] = array.size
                 self.connection.post_encoded(array.encode())
             self._shared.move_to_end(array.number)
-        excess = sum(self._shared.values()) - _KEPT_SHARED_BYTES
+        excess = sum(self._shared.values()) - _KEPT_BYTES
         if excess <= 0:
             return
         needed = {array.number for job in self.jobs.values() for array in job.shared}
@@ -180,6 +182,17 @@ class Pool:
         self.workers: dict[int, Worker] = {}
         #: Takes what the server says of jobs that go on without their client.
         self.on_kept: Callable[[Pool, Message], object] = lambda *_: None
+        self.short_since: float | None = None  # when a job began to wait for a first worker here
+
+    @property
+    def living(self) -> list[Worker]:
+        """The workers that are there to stay."""
+        return [worker for worker in self.workers.values() if not worker.retiring]
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """The server; nodes of the same one share its slots."""
+        return self.server.address, self.server.offer["data_port"]
 
     @property
     def is_ready(self) -> bool:

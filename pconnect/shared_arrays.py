@@ -1,9 +1,9 @@
 """Large arrays among the arguments of many jobs, which are sent to each worker once.
 
 A job that is pickled with `Sharing.reduce` has, in place of such an array, a number; the dispatcher sends a worker the
-arrays that a job needs and the worker lacks, before the job. Numbers stand for contents: each array is read once
-for a `Sharing`, so two equal ones have one number, and one that was changed since another `Sharing` has a new one. At
-the worker they are read-only, because other jobs use them, too.
+arrays that a job needs and the worker lacks, before the job. Numbers stand for contents: each array is read through
+once for a `Sharing`, so two equal ones have one number, and one that was changed since another `Sharing` has a new one.
+At the worker they are read-only, because other jobs use them, too.
 
 Neither side keeps arrays alive for long: this one only those of jobs under way, a worker the last it was sent.
 """
@@ -21,6 +21,9 @@ from pconnect.protocol import check_size, encode_message
 
 # So many contents are recognised when they come again.
 _KNOWN_CONTENTS = 256
+
+# More than what is sent beside the contents.
+_MAX_HEAD_BYTES = 2**12
 
 # In a worker, by number. Like the table of modules it belongs to the process.
 _arrays: dict[int, np.ndarray[Any, Any]] = {}
@@ -59,7 +62,7 @@ class Contents:
         """Return the number of what an array contains now."""
         is_fortran = array.flags.f_contiguous and not array.flags.c_contiguous
         data = np.ascontiguousarray(array.T if is_fortran else array)
-        digest = hashlib.blake2b(data.reshape(-1).view(np.uint8), digest_size=32).digest()  # type: ignore[arg-type]
+        digest = hashlib.blake2b(data.reshape(-1).view(np.uint8).data, digest_size=32).digest()
         key = (digest, array.shape, repr(array.dtype), is_fortran)
         with self._lock:
             number = self._numbers.pop(key, 0) or next(self._next)
@@ -105,7 +108,7 @@ class Sharing:
         assert isinstance(value, np.ndarray)  # noqa: S101 - for the type checker
         if value.nbytes < self._min_bytes or value.dtype.hasobject:
             return None
-        check_size(value.nbytes, self._max_message_bytes)
+        check_size(value.nbytes + _MAX_HEAD_BYTES, self._max_message_bytes)
         number = self._number(value)
         if number not in self._found:
             self._found[number] = SharedArray(number, value.view(np.ndarray))
@@ -117,7 +120,7 @@ class Sharing:
         return tuple(found.values())
 
     def distrust(self) -> None:
-        """Have all sent anew next time: jobs were given up, and arrays may change while the last are on their way."""
+        """Have all sent anew next time: jobs were given up, and arrays may change while they are on their way."""
         self._contents.forget({number for _, number in list(self._known.values())})
         self._known.clear()
 

@@ -8,7 +8,6 @@ Two ends of the supervisor are held: a socket with commands, and a pipe on which
 supervisor dies, the system signals the end of the pipe with SIGKILL, even if the engine is deep in a library's loop.
 """
 
-import contextlib
 import fcntl
 import math
 import os
@@ -41,6 +40,7 @@ from pserver.bundles import make_bundle
 from pserver.forks import Forks
 from pserver.mesh import Links, Setup
 from pserver.notes import Hooks, Notes
+from pserver.standard_streams import flush_output
 from pserver.worker import Terms
 from pserver.workspace import Workspace, describe
 from srp_tools.channel import Channel
@@ -252,11 +252,7 @@ class _Engine:
             leave(self._mesh, error)  # whoever waits for us in a collective call does so in vain
             outcome = describe(error) | {"values_sent": self._client.values_sent}
             outcome["seconds"] = time.perf_counter() - begin
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(
-                ValueError, OSError, AttributeError
-            ):  # the user may have closed or replaced it
-                stream.flush()
+        flush_output()
         self._notes.release()
         self._notes.number = 0
         self._tell(Kind.DONE, outcome, number)

@@ -6,12 +6,12 @@ and ends, so that the worker is nobody's child but the spawner's, which tells of
 
 import os
 import socket
-import sys
 import time
 import traceback
 from collections.abc import Callable
 
 from pconnect.progress import Progress
+from pserver.standard_streams import flush_output
 from pserver.worker import Terms, worker_main
 
 _ENDS_OF_A_WORKER = 4  # pipe, page, standard output, standard error
@@ -79,9 +79,7 @@ class Forks:
         self._listen()
 
     def _fork(self, be_worker: Callable[[], None]) -> None:
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None and not stream.closed:
-                stream.flush()  # else both processes would write what waits there
+        flush_output()  # else both processes would write what waits there
         between = os.fork()
         if between:
             _, status = os.waitpid(between, 0)

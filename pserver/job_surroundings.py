@@ -3,8 +3,9 @@
 import contextlib
 import os
 import resource
-import sys
 from typing import Any
+
+from pserver.standard_streams import flush_output
 
 _MAX_OUTPUT_BYTES = 2**20  # of what a job prints, for each stream; the last of it
 
@@ -12,11 +13,8 @@ _MAX_OUTPUT_BYTES = 2**20  # of what a job prints, for each stream; the last of 
 def take_output() -> list[Any] | None:
     """Return what a job has printed, if anything: both streams, and how much of each is left out; forget it."""
     taken: list[Any] = []
-    for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
-        with contextlib.suppress(
-            OSError, ValueError, AttributeError
-        ):  # the user may have closed or replaced it
-            stream.flush()
+    flush_output()
+    for descriptor in (1, 2):
         try:
             size = os.fstat(descriptor).st_size
             kept = os.pread(descriptor, _MAX_OUTPUT_BYTES, max(0, size - _MAX_OUTPUT_BYTES)) if size else b""

@@ -257,7 +257,9 @@ class Workers:
     def _bury(self, worker: WorkerProcess, code: int) -> None:
         del self._workers[worker.number]
         status = worker.page.read()
-        how = describe_exit(code) + (f" ({worker.why_killed})" if worker.why_killed else "")
+        # A job that heeded its interrupt is no reason for what came later.
+        why = worker.why_killed if worker.stopping in {0, status.job} else ""
+        how = describe_exit(code) + (f" ({why})" if why else "")
         told = {
             "how": how,
             "job": status.job,

@@ -10,7 +10,7 @@ from pconnect import registered_types
 DOCUMENTS = Path(__file__).parent.parent / "doc"
 EXAMPLES = [
     pytest.param(source, id=f"{name} {number}")
-    for name in sorted(f"reference/{path.name}" for path in (DOCUMENTS / "reference").glob("*.md"))
+    for name in ["bridges.md", *sorted(f"reference/{p.name}" for p in (DOCUMENTS / "reference").glob("*.md"))]
     for number, source in enumerate(
         re.findall(
             r"^```python\n(.*?)^```$",

@@ -146,6 +146,13 @@ def engine_pids(network: Network) -> dict[int, int]:
     return {info["node"]: info["pid"] for info in network_get_info(network) if not info["local"]}
 
 
+def bytes_to_workers(network: Network) -> int:
+    """Return how much has been sent to the workers that live."""
+    dispatcher: Any = network.mesh.dispatcher  # type: ignore[attr-defined]
+    pools = dispatcher._pools.values() if dispatcher else ()
+    return sum(worker.connection.sent_bytes for pool in pools for worker in pool.workers.values())
+
+
 def open_files(pid: int | None = None) -> int:
     """Return how many descriptors a process has, this one without a number."""
     return len(list(Path(f"/proc/{pid or 'self'}/fd").iterdir()))

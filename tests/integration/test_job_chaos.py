@@ -19,7 +19,7 @@ from pconnect.views import ClientNetwork
 from srp_tools.credentials import Credentials
 from tests.integration.servers import Server, connect, open_files, run_server, wait_gone, wait_until
 
-JOBS = int(os.environ.get("CHAOS_JOBS", "4000"))
+JOBS = int(os.environ.get("CHAOS_JOBS", "1500"))
 PAUSE = 0.003 if JOBS < 20_000 else 0.0005
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 

@@ -117,12 +117,12 @@ def test_a_failure_when_it_is_over_costs_no_result(lone: ClientNetwork, what: st
 
 def test_arguments_of_a_job_that_failed_are_freed(lone: ClientNetwork) -> None:
     executor = lone.executor()
-    executor.submit("__import__('gc').disable").result(DEADLINE)  # type: ignore[arg-type]
+    executor.submit("__import__('gc').disable").result(DEADLINE)
     before = len(executor.submit(crashing.freed_by_now).result(DEADLINE))
     with pytest.raises(ZeroDivisionError):
         executor.submit(lambda _: 1 / 0, crashing.CountsWhenFreed()).result(DEADLINE)
     assert len(executor.submit(crashing.freed_by_now).result(DEADLINE)) == before + 1
-    executor.submit("__import__('gc').enable").result(DEADLINE)  # type: ignore[arg-type]
+    executor.submit("__import__('gc').enable").result(DEADLINE)
 
 
 # --- at the client ---

@@ -4,6 +4,7 @@ import concurrent.futures
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,3 +52,22 @@ def test_libraries_that_a_job_imports_share_the_processors(narrow: ClientNetwork
 
     told, processors = narrow.submit(threads).result(DEADLINE)
     assert told == str(processors)  # one slot may take all
+
+
+def test_functions_that_jobs_still_need_are_not_forgotten(narrow: ClientNetwork) -> None:
+    for k in range(50):
+        narrow.submit(pow, k, 2).result(DEADLINE)  # so short that many are sent ahead
+    jobs = [narrow.submit(lambda x, k=k: x + k, 1) for k in range(400)]
+    assert [job.result(DEADLINE) for job in jobs] == [1 + k for k in range(400)]
+
+
+def test_large_functions_are_forgotten(narrow: ClientNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pconnect.pools._KEPT_BYTES", 2**22)
+    monkeypatch.setattr("pconnect.jobs._KEPT_BYTES", 2**22)
+    for k in range(10):
+        data = bytes([k]) * 2**20
+        assert narrow.submit(lambda data=data: len(data)).result(DEADLINE) == 2**20
+    dispatcher: Any = narrow.mesh.dispatcher  # type: ignore[attr-defined]
+    (worker,) = dispatcher._pools[1].workers.values()
+    assert sum(function.size for function in worker._functions.values()) < 2**22
+    assert sum(function.size for function in dispatcher.functions._by_digest.values()) < 2**22

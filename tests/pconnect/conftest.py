@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pconnect import local_network
 from pconnect.views import ClientNetwork
 from tests.integration.servers import Server
 from tests.pconnect.links import Client, client_of
@@ -20,4 +21,11 @@ def client() -> Iterator[Client]:
 def network(server: Server) -> Iterator[ClientNetwork]:
     """A network of two real engines."""
     with server.connect(2) as net:
+        yield net
+
+
+@pytest.fixture(scope="module")
+def jobs_network() -> Iterator[ClientNetwork]:
+    """A network of two engines with one worker each, if both have jobs."""
+    with local_network(2, slots=2) as net:
         yield net

@@ -23,7 +23,7 @@ def test_both_ways_lead_to_the_same(value: object) -> None:
         assert encode_plain(value) == head
 
 
-@pytest.mark.parametrize("value", [[(1, 2)], [2**70], [1j], [object()]], ids=repr)
+@pytest.mark.parametrize("value", [[(1, 2)], [2**70], [1j], [{1}]], ids=repr)
 def test_what_has_to_be_taken_apart_is_left_to_the_other(value: list[object]) -> None:
     assert encode_plain(value) is None
 

@@ -1,0 +1,22 @@
+"""Standard output and standard error of a process, of which Python and C each have buffers of their own."""
+
+import contextlib
+import ctypes
+import sys
+
+_libc = ctypes.CDLL(None)
+_fflush = _libc.fflush
+_fflush.argtypes = [ctypes.c_void_p]
+# Not all of its streams, which ``NULL`` would mean: a thread may be waiting in one.
+_C_STREAMS = [ctypes.c_void_p.in_dll(_libc, name) for name in ("stdout", "stderr")]
+
+
+def flush_output() -> None:
+    """Have the system take what Python code and C code have printed so far."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(
+            ValueError, OSError, AttributeError
+        ):  # the user may have closed or replaced it
+            stream.flush()
+    for c_stream in _C_STREAMS:
+        _fflush(c_stream)
