@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pconnect import codec, networks, versions
+from pconnect.calls import client_mesh
 from pconnect.client_mesh import ClientMesh
 from pconnect.connection import Connection
 from pconnect.dial import DEFAULT_PEER_TIMEOUT, bound_buffers, connect_first, expect_hello
@@ -44,7 +45,9 @@ from pconnect.hosts import Host, parse_hosts, resolve
 from pconnect.joining import Invitation, mesh_error
 from pconnect.progress import Progress
 from pconnect.protocol import Role
+from pconnect.recovering import recover as recover_jobs
 from pconnect.servers import Server
+from pconnect.tokens import Token, unpack_token
 from pconnect.views import ClientConnection, ClientNetwork
 from srp_tools import waiting
 from srp_tools.certificates import NetworkAuthority
@@ -69,8 +72,9 @@ class _Plan:
 
 
 def pconnect(
-    hosts: object,
+    hosts: object = None,
     *,
+    recover: str | None = None,
     user: str | None = None,
     password: str | None = None,
     password_file: str | Path | None = None,
@@ -88,6 +92,9 @@ def pconnect(
     hosts
         ``"name"``, ``"name:port"``, ``"[v6 address]:port"``, ``(name, port)``, or a list of these. The same server may
         appear more than once; each time is a node with an engine of its own.
+    recover
+        What `detach` of another network has returned, instead of `hosts`: its servers are connected, and ``net.jobs``
+        has the futures of its jobs.
     user, password
         Credentials. What is missing comes from the environment (``PCONNECT_USER``, ``PCONNECT_PASSWORD``), from the
         client file that ``generate-srp-data`` writes, or from a prompt, in that order.
@@ -126,7 +133,10 @@ def pconnect(
     Counterpart of ``pconnect`` in GNU Octave's parallel package 4.0.2.
     """
     deadline = deadline_after(timeout)
-    targets = parse_hosts(hosts)
+    token = None if recover is None else unpack_token(recover)
+    if token is not None and hosts is not None:
+        raise ConfigurationError("hosts and recover: the token says which hosts, give only one of them")
+    targets = parse_hosts(list(token.hosts) if token else [] if hosts is None else hosts)
     if not targets:
         raise ConfigurationError("hosts is empty: name at least one server, or use local_network")
     credentials = _credentials(user, password, password_file) if use_tls else None
@@ -139,15 +149,26 @@ def pconnect(
     servers: list[Server] = []
     try:
         servers = _successes(logins, targets)
-        network = _mesh(plan, servers, deadline)
+        network = _mesh(plan, servers, targets, deadline)
         if check_versions:
             _check_versions(network)
+        if token is not None:
+            _recover(network, token, deadline)
         return network
     except BaseException:
         for outcome in logins.values():
             if isinstance(outcome, Server):
                 outcome.command.close()
                 outcome.data.close()
+        raise
+
+
+def _recover(network: ClientNetwork, token: Token, deadline: float) -> None:
+    mesh = client_mesh(network.mesh)
+    try:
+        mesh.recovered = recover_jobs(mesh, token, deadline)
+    except BaseException:
+        mesh.close(1.0)
         raise
 
 
@@ -261,7 +282,7 @@ def _read_offer(data: bytes) -> dict[str, Any]:
     return offer
 
 
-def _mesh(plan: _Plan, servers: list[Server], deadline: float) -> ClientNetwork:
+def _mesh(plan: _Plan, servers: list[Server], targets: list[Host], deadline: float) -> ClientNetwork:
     """Connect every node with every other."""
     progress = Progress()
     invitation = Invitation(
@@ -288,6 +309,7 @@ def _mesh(plan: _Plan, servers: list[Server], deadline: float) -> ClientNetwork:
     own = ClientConnection(0, "client", None)
     mesh = ClientMesh(plan.network_id, servers, progress, plan.limits, own)
     mesh.invitation = invitation
+    mesh.hosts = [(target.name, target.port) for target in targets]
     networks.register(mesh)
     return ClientNetwork(mesh)
 

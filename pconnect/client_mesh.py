@@ -62,6 +62,10 @@ class ClientMesh(Mesh):
         self.dispatcher: Any = None
         #: The executors of `submit`, by the nodes that they are for.
         self.executors: dict[tuple[int, ...], Any] = {}
+        #: Name and port of each server, by node from 1, as the user gave them.
+        self.hosts: list[tuple[str, int]] = []
+        #: The jobs of a network that was detached, by number; a `pconnect.jobs.Job` each.
+        self.recovered: dict[int, Any] = {}
         self._last_number = 0
         progress.attention = Probing(self, servers).look
         self.sink: Callable[[Display], object] = show

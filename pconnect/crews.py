@@ -71,6 +71,29 @@ class Crew:
         for pool in self.pools.values():
             self._dial_pool(pool)
 
+    @property
+    def has_heard(self) -> bool:
+        """Whether all servers have said how many slots they have, or are gone."""
+        return all(pool.slots is not None or pool.gone for pool in self.pools.values())
+
+    def count_slots(self, nodes: Collection[int]) -> int:
+        """Return how many slots the servers of some nodes have; two nodes of one server have the same."""
+        pools = [pool for pool in self.pools.values() if pool.node in nodes and not pool.gone]
+        servers = {pool.place: pool.slots or 0 for pool in pools}
+        return sum(servers.values())
+
+    def describe_silent(self, nodes: Collection[int]) -> str:
+        """Return which of some nodes have not said how many slots they have."""
+        silent = [pool for pool in self.pools.values() if pool.node in nodes and pool.slots is None]
+        return ", ".join(f"node {pool.node} ({pool.host})" for pool in silent)
+
+    def describe_unable(self, able: Collection[int]) -> str:
+        """Return why all nodes but some can run nothing."""
+        unable = [pool for pool in self.pools.values() if pool.node not in able]
+        return "; ".join(
+            f"node {pool.node} ({pool.host}): {pool.gone or 'its server offers no slots'}" for pool in unable
+        )
+
     # --- nodes ---
 
     def _dial(self, pool: Pool, endpoint: int) -> Steps[Channel]:
@@ -154,6 +177,8 @@ class Crew:
                 log.warning("node %d (%s): %s", pool.node, pool.host, message.value)
             case Kind.WORKER:
                 self._meet(pool, message.tag, message.value)
+            case Kind.KEEP | Kind.DETACH | Kind.LEAVE | Kind.RECOVER | Kind.TAKE | Kind.RESULT:
+                pool.on_kept(pool, message)
             case Kind.YIELD if worker is not None:
                 worker.retire()
                 self._progress.flush(worker.connection)

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 
+from pconnect.attendants import Attendant
 from pconnect.client_mesh import ClientMesh
 from pconnect.crews import Crew
 from pconnect.errors import ConfigurationError, JobLostError
@@ -73,6 +74,7 @@ class Dispatcher:
         self._no_node_since: float | None = None
         self._looked_at = 0.0
         self._exclusive = 0
+        self._attendants: list[Attendant] = []
         self._has_heard = threading.Event()  # of all servers how many slots they have, or that they are gone
         self._thread = threading.Thread(target=self._run, name="pconnect jobs", daemon=True)
         self._thread.start()
@@ -95,12 +97,10 @@ class Dispatcher:
         TimeoutError
             Not all have said it in time.
         """
-        pools = [pool for pool in self._pools.values() if pool.node in nodes]
         if not self._has_heard.wait(timeout):
-            silent = ", ".join(f"node {pool.node} ({pool.host})" for pool in pools if pool.slots is None)
+            silent = self._crew.describe_silent(nodes)
             raise TimeoutError(f"{silent}: no word of how many slots there are, after {timeout:g} s")
-        servers = {pool.place: pool.slots or 0 for pool in pools if not pool.gone}
-        return sum(servers.values())
+        return self._crew.count_slots(nodes)
 
     def submit(self, job: Job) -> None:
         """Put a job into the queue."""
@@ -131,6 +131,11 @@ class Dispatcher:
             self._exclusive += change
 
         self.call(change_it)
+
+    def attend(self, attendant: Attendant) -> None:
+        """Have somebody look after the jobs, too, in this loop."""
+        attendant.begin(self._pools, self._progress, self._open, self._allowed)
+        self.call(lambda: self._attendants.append(attendant))
 
     def call(self, function: Callable[[], object]) -> None:
         """Have something done by the thread of the jobs."""
@@ -185,22 +190,25 @@ class Dispatcher:
                 self._choosy.append(job)
             else:
                 self._queue.append(job)
-        if not self._has_heard.is_set() and all(
-            pool.slots is not None or pool.gone for pool in self._pools.values()
-        ):
+        if not self._has_heard.is_set() and self._crew.has_heard:
             self._has_heard.set()
         now = time.monotonic()
         if now - self._looked_at > _LOOK:
             self._looked_at = now
             self._look(now)
-        self._dispatch()
-        self._ask_for_workers(now)
+        for attendant in self._attendants:
+            attendant.step()
+        if not any(attendant.pauses for attendant in self._attendants):
+            self._dispatch()
+            self._ask_for_workers(now)
         for pool in self._pools.values():
             if pool.channel is not None and pool.channel.has_unsent:
                 self._progress.flush(pool.channel)
 
     def _fail_all(self) -> None:
         error = self._closed
+        for attendant in self._attendants:
+            attendant.end(error)
         jobs = list(self._open)
         self._open.clear()
         for queue in (self._queue, self._choosy, self._submitted):
@@ -330,11 +338,7 @@ class Dispatcher:
             self._no_node_since = now
         if now - self._no_node_since < _NO_NODE_SECONDS:
             return
-        reasons = "; ".join(
-            f"node {pool.node} ({pool.host}): {pool.gone or 'its server offers no slots'}"
-            for pool in self._pools.values()
-            if pool.node not in able
-        )
+        reasons = self._crew.describe_unable(able)
         for job in dict.fromkeys(stuck):
             (self._choosy if job in self._choosy else self._queue).remove(job)
             if job.begin():

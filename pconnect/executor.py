@@ -32,7 +32,7 @@ class Executor(concurrent.futures.Executor):
 
     def __init__(self, mesh: ClientMesh, options: JobOptions, *, exclusive: bool = False) -> None:
         mesh.check_open()
-        self._dispatcher = _dispatcher_of(mesh)
+        self._dispatcher = dispatcher_of(mesh)
         self._nodes = frozenset(mesh.servers)
         self._options = options
         self._jobs: set[Job] = set()
@@ -160,7 +160,8 @@ class Executor(concurrent.futures.Executor):
             concurrent.futures.wait(jobs)
 
 
-def _dispatcher_of(mesh: ClientMesh) -> Dispatcher:
+def dispatcher_of(mesh: ClientMesh) -> Dispatcher:
+    """Return what looks after the jobs of a network."""
     with _making:
         if mesh.dispatcher is None:
             mesh.dispatcher = Dispatcher(mesh)

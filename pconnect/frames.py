@@ -139,6 +139,16 @@ class Kind(enum.IntEnum):
     RESULT = 35  #: worker → client; value: see `pconnect.jobs`
     REPORT = 36  #: worker → client; value: what the job reports of its progress
     SHARED = 37  #: client → worker; tag: its number; value: an array that jobs need, or ``None``: none does any more
+    # On the job channel, for jobs that go on without the client; the tag is the number of a job. See `pserver.spool`.
+    KEEP = (
+        38  #: client → supervisor; value: [facts, parts, JOB] of a job; and the answer, ``None`` or why not
+    )
+    DETACH = 39  #: client → supervisor; workers send it nothing more; and the answer
+    LEAVE = 40  #: client → supervisor; value: the jobs that have ended; the others are the supervisor's; and the answer
+    RECOVER = (
+        41  #: client → supervisor; value: [network id, node, secret]; and the answer: the jobs, or why not
+    )
+    TAKE = 42  #: client → supervisor; it has the result; and the answer: whether it is the first to say so
 
 
 class Header(NamedTuple):

@@ -3,9 +3,9 @@
 import logging
 from typing import Any
 
-from pconnect.errors import ParallelError, ProtocolError, RemoteError, UnreadableValueError
+from pconnect.errors import JobLostError, ParallelError, ProtocolError, RemoteError, UnreadableValueError
 from pconnect.functions import unpack_value
-from pconnect.jobs import DROPPED, FAILED, PICKLED, PLAIN, Job
+from pconnect.jobs import DROPPED, FAILED, LOST, PICKLED, PLAIN, Job
 from pconnect.protocol import Unfinished
 from pconnect.remote_errors import remote_error
 
@@ -27,6 +27,8 @@ def settle(job: Job, result: Any) -> float:
             value = _unpickled(job, value)
         elif kind == FAILED:
             error = _error(job, value)
+        elif kind == LOST:
+            error = JobLostError(f"{job.name} is lost: {value}")
         elif kind != PLAIN:
             raise ProtocolError(f"the result of a job of unknown kind {kind}")
     except ParallelError as problem:

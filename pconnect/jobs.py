@@ -24,7 +24,7 @@ from pconnect.trees import ATOMS
 log = logging.getLogger("pconnect")
 
 # What a RESULT is: [kind, value or account, when it began, seconds, output of both streams if there is any].
-PLAIN, PICKLED, FAILED, DROPPED = range(4)
+PLAIN, PICKLED, FAILED, DROPPED, LOST = range(5)  # the last is said by the server, for a worker that died
 
 # So many functions are kept, for those that are used again, as long as they take no more than so many bytes.
 _KEPT_FUNCTIONS = 256

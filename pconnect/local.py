@@ -123,6 +123,7 @@ def _private_server(folder: Path, slots: int | None, deadline: float) -> Iterato
         "--name", f"local-{os.getpid()}-{secrets.token_hex(4)}",
         "--auth-file", str(server_file(folder)),
         "--log-file", str(folder / "log"),
+        "--spool-dir", str(folder),
         "--lifeline", "--parent-fd", str(theirs.fileno()),
     ]  # fmt: skip
     if slots is not None:

@@ -7,7 +7,7 @@ from typing import Any
 from pconnect.connection import Connection
 from pconnect.frames import Kind, Limits
 from pconnect.jobs import Function, Job
-from pconnect.protocol import Decoder, Message, Role, encode_message
+from pconnect.protocol import Message, Role, decode_messages, encode_message
 from pconnect.servers import Server
 from srp_tools.channel import Channel
 
@@ -150,16 +150,7 @@ class Worker:
 
     def decode(self, results: bytes) -> list[Message]:
         """Return messages that it had ready and could not send."""
-        decoder = Decoder(Role.EMPLOYER, 2**34)
-        messages: list[Message] = []
-        view = memoryview(results)
-        while view:
-            buffer = decoder.get_buffer()
-            count = min(len(buffer), len(view))
-            buffer[:count] = view[:count]
-            view = view[count:]
-            messages += decoder.received(count)
-        return messages
+        return decode_messages(Role.EMPLOYER, results)
 
 
 class Pool:
@@ -189,6 +180,8 @@ class Pool:
         self.refused_until = 0.0
         self.refusal = ""
         self.workers: dict[int, Worker] = {}
+        #: Takes what the server says of jobs that go on without their client.
+        self.on_kept: Callable[[Pool, Message], object] = lambda *_: None
         self.short_since: float | None = None  # when a job began to wait for a first worker here
 
     @property

@@ -53,8 +53,15 @@ ACCEPTS: Mapping[Role, frozenset[Kind]] = {
         }
     ),
     Role.OVERSEER: frozenset({Kind.MESHED, Kind.DONE, Kind.NOTE, Kind.STATE}),
-    Role.DISPATCHER: frozenset({Kind.POOL, Kind.WORKER, Kind.YIELD, Kind.RUNNING, Kind.ENDED}),
-    Role.WORKERS: frozenset({Kind.WANT, Kind.STOP}),
+    Role.DISPATCHER: frozenset(
+        {
+            *(Kind.POOL, Kind.WORKER, Kind.YIELD, Kind.RUNNING, Kind.ENDED),
+            *(Kind.KEEP, Kind.DETACH, Kind.LEAVE, Kind.RECOVER, Kind.TAKE, Kind.RESULT),
+        }
+    ),
+    Role.WORKERS: frozenset(
+        {Kind.WANT, Kind.STOP, Kind.KEEP, Kind.DETACH, Kind.LEAVE, Kind.RECOVER, Kind.TAKE}
+    ),
     Role.WORKER: frozenset({Kind.FUNCTION, Kind.SHARED, Kind.JOB, Kind.DROP, Kind.RETIRE}),
     Role.EMPLOYER: frozenset({Kind.RESULT, Kind.REPORT}),
     Role.ENGINE: frozenset({Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.CLOSE, Kind.RESTART, Kind.PROBE}),
@@ -127,6 +134,28 @@ def check_size(total_bytes: int, max_message_bytes: int) -> None:
             f"the value takes {total_bytes} bytes, more than this network's max_message_bytes = "
             f"{max_message_bytes}: send it in parts, or connect with a higher limit"
         )
+
+
+def decode_messages(role: Role, data: bytes | memoryview, max_message_bytes: int = 2**34) -> list[Message]:
+    """Return the messages of which some bytes are made.
+
+    Raises
+    ------
+    ProtocolError
+        They are none.
+    """
+    decoder = Decoder(role, max_message_bytes)
+    messages: list[Message] = []
+    view = memoryview(data)
+    while view:
+        buffer = decoder.get_buffer()
+        count = min(len(buffer), len(view))
+        buffer[:count] = view[:count]
+        view = view[count:]
+        messages += decoder.received(count)
+    if decoder.in_message:
+        raise ProtocolError("the last message is not whole")
+    return messages
 
 
 class Decoder:

@@ -16,6 +16,7 @@ from pconnect.code_sync import sync_code
 from pconnect.commands import Command, Commands
 from pconnect.connection import Connection
 from pconnect.dask_views import DaskViews
+from pconnect.detach_views import DetachView
 from pconnect.errors import ConfigurationError
 from pconnect.file_views import FileView
 from pconnect.job_views import JobView
@@ -308,7 +309,7 @@ class ClientConnection(View[Command], FileView[str, Path], Connection):
         return as_html(repr(self), of_nodes([self]))
 
 
-class ClientNetwork(View[Commands], DaskViews, FileView[list[str], list[Path]], Network):
+class ClientNetwork(View[Commands], DetachView, DaskViews, FileView[list[str], list[Path]], Network):
     """The network that `pconnect` returns, or a part of it."""
 
     if TYPE_CHECKING:

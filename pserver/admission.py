@@ -19,6 +19,8 @@ from srp_tools.login import accept_login
 from srp_tools.verifiers import VerifierFile
 from srp_tools.waiting import Steps
 
+_NOBODY = "(no login)"
+
 
 @dataclass(frozen=True)
 class Client:
@@ -28,6 +30,7 @@ class Client:
     network_id: bytes
     node: int
     identity: Identity | None
+    user: str = _NOBODY
 
 
 def admit(
@@ -56,7 +59,7 @@ def admit(
         reply = codec.pack(offer)
         accepted = Preamble(Purpose.ACCEPTED, words.network_id).pack()
         yield from waiting.send_all(sock, accepted + len(reply).to_bytes(2, "big") + reply)
-        _register(control, handovers, "(no login)", words.network_id, words.to_node)
+        _register(control, handovers, _NOBODY, words.network_id, words.to_node)
         channel = Channel(sock)
         yield from channel.send_all(HELLO)
         return Client(channel, words.network_id, words.to_node, None)
@@ -73,7 +76,7 @@ def admit(
     _register(control, handovers, user, network_id, node)
     channel = yield from start_tls(sock, context, network_id, 0, server_side=True)
     yield from channel.send_all(HELLO)
-    return Client(channel, network_id, node, identity)
+    return Client(channel, network_id, node, identity, user)
 
 
 def _register(

@@ -121,6 +121,9 @@ def _add_start(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         add(option, type=float, default=seconds, metavar="SECONDS", help=f"{use}, default: {seconds:g}")
     limit = "of one file that is put here or gotten from here, such as 64m; 0: no limit, the default"
     add("--max-file-size", type=_size, default=default.max_file_size, metavar="BYTES[kmgt]", help=limit)
+    add("--spool-dir", type=Path, metavar="FOLDER", help="for the results of detached networks")
+    days = "how long the results of detached networks are kept, default: %(default)g"
+    add("--keep-results", type=float, default=default.keep_results, metavar="DAYS", help=days)
     add("--foreground", action="store_true", help="do not go to the background")
     # For programs that start a server: a socket, on which it tells that it is ready or why not; that it shall
     # end when their end of that socket is closed; that it shall not remain their child.
@@ -313,9 +316,14 @@ def _row(server: RunningServer) -> tuple[str, ...]:
         _address(status),
         "yes" if status["use_tls"] else "no",
         f"{datetime.fromtimestamp(started):%Y-%m-%d %H:%M}" if isinstance(started, int | float) else "",
-        str(len(sessions)) if isinstance(sessions, list) else "",
+        _count_sessions(sessions) if isinstance(sessions, list) else "",
         f"{slots['used']} of {slots['total']}" if isinstance(slots, dict) else "",
     )
+
+
+def _count_sessions(sessions: Sequence[Mapping[str, object]]) -> str:
+    detached = sum(bool(session.get("detached")) for session in sessions)
+    return f"{len(sessions)} ({detached} detached)" if detached else str(len(sessions))
 
 
 _COMMANDS = {"start": _start, "stop": _stop, "status": _status}

@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import platformdirs
+
 from srp_tools.errors import ConfigurationError
 
 DEFAULT_CMD_PORT = 12502
@@ -36,6 +38,8 @@ class ServerConfig:
     login_timeout: float = 20.0  # seconds from the first byte of a client to the end of its login
     silence_timeout: float = 5.0  # seconds a connection may say nothing before it is closed
     max_file_size: int = 0  # bytes of one file that a client puts here or gets from here; 0: no limit
+    spool_dir: Path | None = None  # for what detached networks leave; None: the user's folder for state
+    keep_results: float = 7.0  # days until that is removed if nobody recovers it
 
     def __post_init__(self) -> None:
         for option, port in (("--cmd-port", self.cmd_port), ("--data-port", self.data_port)):
@@ -53,12 +57,19 @@ class ServerConfig:
                 raise ConfigurationError(
                     f"{option} {seconds:g}: a limit of time is a positive number of seconds"
                 )
+        if not 0 < self.keep_results < float("inf"):
+            raise ConfigurationError(f"--keep-results {self.keep_results:g}: it is a positive number of days")
         self.slot_count()
         if self.max_file_size < 0:
             raise ConfigurationError(
                 f"--max-file-size {self.max_file_size}: a size is not negative; 0 sets no limit"
             )
         check_server_name(self.name)
+
+    def kept_folder(self) -> Path:
+        """Return where the jobs and results of detached networks are."""
+        base = self.spool_dir or platformdirs.user_state_path("pserver", appauthor=False)
+        return base / self.name / "kept"
 
     def slot_count(self) -> int:
         """Return how many processes for jobs there may be at once."""
@@ -127,4 +138,5 @@ class SessionSettings:
     login_timeout: float
     log_file: Path | None
     peer: str
+    kept: Path  # see `ServerConfig.kept_folder`
     max_file_size: int = 0

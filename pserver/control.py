@@ -55,6 +55,8 @@ def pserver(
     allow_root: bool = False,
     slots: int | None = None,
     max_file_size: int = 0,
+    spool_dir: str | os.PathLike[str] | None = None,
+    keep_results: float = ServerConfig.keep_results,
 ) -> dict[str, object]: ...
 @overload
 def pserver(action: Literal["kill"], /, *, name: str = "default") -> bool: ...
@@ -74,6 +76,8 @@ def pserver(
     allow_root: bool = False,
     slots: int | None = None,
     max_file_size: int = 0,
+    spool_dir: str | os.PathLike[str] | None = None,
+    keep_results: float = ServerConfig.keep_results,
 ) -> dict[str, object] | bool | None:
     """Start a server on this machine, end it, or tell its status.
 
@@ -102,6 +106,10 @@ def pserver(
         may use; a negative number leaves so many of them free; 0 offers none.
     max_file_size
         The most bytes that one file may have which a client puts there or gets from there; 0 sets no limit.
+    spool_dir
+        Where the results of detached networks are kept. By default in the user's folder for state.
+    keep_results
+        Days until they are removed if nobody recovers them.
 
     Returns
     -------
@@ -137,6 +145,8 @@ def pserver(
         allow_root=allow_root,
         slots=slots,
         max_file_size=max_file_size,
+        spool_dir=None if spool_dir is None else Path(spool_dir),
+        keep_results=keep_results,
     )
     if action is None:
         return start_server(config)
@@ -261,6 +271,7 @@ def _with_absolute_paths(config: ServerConfig) -> ServerConfig:
         config,
         log_file=log_file.absolute(),
         auth_file=None if auth_file is None else auth_file.absolute(),
+        spool_dir=None if config.spool_dir is None else config.spool_dir.absolute(),
     )
 
 

@@ -33,10 +33,12 @@ from pserver.config import ServerConfig, SessionSettings, processor_count
 from pserver.pidfile import PidFile
 from pserver.reception import Arrival, Reception
 from pserver.slot_office import SlotOffice
+from pserver.spool import sweep
 from srp_tools.credentials import server_file
 
 log = logging.getLogger("pserver")
 
+_SWEEP_SECONDS = 3600.0
 _STOP_GRACE = 3.0  # seconds for sessions to tell their clients and end
 _PUBLISH_PAUSE = 0.2  # seconds at least between two times that others are told of slots; jobs may be short
 _MESSAGE_BYTES = 4096
@@ -56,6 +58,7 @@ class _Session:
     node: int = 0
     handovers: Sequence[socket.socket] = ()  # for data connections to the engine, and for those of jobs
     folder: str | None = None
+    is_detached: bool = False
 
 
 def serve(
@@ -108,6 +111,7 @@ class _Daemon:
         self._sessions: dict[int, _Session] = {}  # by sentinel
         self._published: dict[str, int] = {}  # of slots
         self._published_at = 0.0
+        self._sweep_due = 0.0
         self._stopping = ""
         self._catch_signals()  # before anybody is told that we are here: who has been told may stop us at once
 
@@ -133,6 +137,7 @@ class _Daemon:
                     "user": session.user,
                     "since": session.since,
                     "network": session.network,
+                    "detached": session.is_detached,
                 }
                 for session in self._sessions.values()
             ],
@@ -175,7 +180,8 @@ class _Daemon:
 
     def turn(self) -> None:
         """Wait until something happens or is due, and do what there is to do."""
-        limits = [self._reception.time_to_next_deadline(), self._slots.time_left(), self._publish_slots()]
+        waits = [self._reception.time_to_next_deadline(), self._slots.time_left()]
+        limits = [*waits, self._publish_slots(), self._sweep()]
         for key, _ in self._selector.select(min((x for x in limits if x is not None), default=None)):
             # The callback of another entry may have ended this watch.
             if self._selector.get_map().get(key.fd) is key:
@@ -183,6 +189,17 @@ class _Daemon:
         self._reception.expire()
         self._start_waiting()
         self._slots.step()
+
+    def _sweep(self) -> float:
+        """Remove results that nobody has recovered, once in an hour; return in how many seconds the next is due."""
+        now = time.monotonic()
+        if now >= self._sweep_due:
+            self._sweep_due = now + _SWEEP_SECONDS
+            try:
+                sweep(self._config.kept_folder(), self._config.keep_results, time.time())
+            except OSError as error:
+                log.error("old results cannot be removed: %s", error)
+        return self._sweep_due - now
 
     # --- signals and listening ---
 
@@ -248,6 +265,7 @@ class _Daemon:
             login_timeout=config.login_timeout,
             log_file=config.log_file,
             peer=arrival.peer,
+            kept=config.kept_folder(),
             max_file_size=config.max_file_size,
         )
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -288,6 +306,9 @@ class _Daemon:
                 session.network is None and len(ends) == _MAX_ENDS
             ):
                 self._register(session, (user, network, node), ends)
+            case {"detached": True} if session.network is not None and not ends:
+                session.is_detached = True
+                self.publish()
             case told if told and session.network is not None:
                 self._slots.take(session, session.network, session.control, told, ends)
             case _:

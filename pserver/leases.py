@@ -88,6 +88,10 @@ class Leases:
         """Give back a lease for which there is no process."""
         self._send({"return": lease})
 
+    def tell_detached(self) -> None:
+        """Say that the session goes on without its client."""
+        self._send({"detached": True})
+
     def _send(self, message: dict[str, int | bool], pidfd: int | None = None) -> None:
         self._unsent.append(_Unsent(message, None if pidfd is None else os.dup(pidfd)))
         self._send_unsent()

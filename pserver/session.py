@@ -6,14 +6,12 @@ engine has died. It runs no user code and stays responsive whatever the engine d
 """
 
 import contextlib
-import json
 import logging
 import math
 import os
 import shutil
 import signal
 import socket
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
@@ -32,6 +30,7 @@ from pserver.engine_process import EngineProcess, describe_exit
 from pserver.files import is_usable_folder
 from pserver.leases import Leases
 from pserver.output import Output
+from pserver.session_folder import make_folder
 from pserver.time_limit import TimeLimit
 from pserver.workers import Workers
 from srp_tools.channel import Channel
@@ -69,21 +68,13 @@ def session_main(
         engine.kill()
         engine.close()
         return
-    folder = _make_folder(control)
+    folder = make_folder(control)
     with contextlib.suppress(ConnectionLostError):  # of which one hears when the engine is asked for
         engine.spawner.inherit(folder)
     with contextlib.closing(
         _Supervisor(client, engine, folder, settings, Leases(control), jobs)
     ) as supervisor:
         supervisor.run()
-
-
-def _make_folder(control: socket.socket) -> str:
-    """Make the private folder of the session; the daemon, which is told, removes it if this process is killed."""
-    folder = tempfile.mkdtemp(prefix="pserver-")  # of mode 0700
-    with contextlib.suppress(OSError):  # the daemon may be gone; networks go on
-        control.send(json.dumps({"folder": folder}).encode())
-    return folder
 
 
 class _Supervisor:
@@ -120,7 +111,7 @@ class _Supervisor:
             None  # seconds for the engine to end, once the client closes the network
         )
         self._closing = False
-        self._workers = Workers(self._progress, client, engine, folder, leases, jobs)
+        self._workers = Workers(self._progress, client, engine, folder, leases, jobs, settings.kept)
         self._attend_engine()
         self._catch_sigterm()
 
@@ -148,14 +139,15 @@ class _Supervisor:
         self._progress.watch(self._wakeup.fileno(), stop)
 
     def run(self) -> None:
-        """Serve the client until it closes the network, or is gone, or the server stops."""
-        while not (self._stop_reason or self._command.error):
+        """Serve the client until it closes the network, or is gone, or the server stops; then what it has left."""
+        keeping = self._workers.keeping
+        while not (self._stop_reason or keeping.is_done or (self._command.error and not keeping.is_detached)):
             limit = math.inf if self._limit is None else max(0.0, self._limit.deadline - time.monotonic())
             self._progress.poll(min(limit, self._go_on()))
             self._enforce_limit()
-            if self._patience is not None:
+            if self._patience is not None and not keeping.is_detached:
                 self._close_engine(self._patience)
-        if self._stop_reason and not self._command.error:
+        if self._stop_reason and not self._command.error and not keeping.is_detached:
             self._tell(Kind.STOPPING, self._stop_reason)
 
     def _go_on(self) -> float:
@@ -177,7 +169,7 @@ class _Supervisor:
 
     def close(self) -> None:
         """End the engine and leave nothing behind."""
-        self._workers.close()
+        self._workers.close(self._stop_reason)
         if self._exit_code is None:
             self._process.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -218,6 +210,8 @@ class _Supervisor:
                 self._command.post(Kind.FACTS, message.tag, self._facts())
             case Kind.CLOSE:
                 self._patience = message.tag / 1000
+                if self._workers.keeping.is_detached:
+                    self._command.post(Kind.CLOSED, 0, False)
         self._progress.flush(self._command)
 
     def _set_up(self, setup: dict[str, Any]) -> None:
@@ -342,8 +336,7 @@ class _Supervisor:
     def _engine_died(self) -> None:
         self._progress.unwatch(self._process.pidfd)
         self._exit_code = self._process.exit_code()
-        while self._engine.error is None and self._engine.fill():
-            pass  # what it said last
+        self._progress.drain(self._engine)  # what it said last
         self._output.end()
         self._workers.engine_ended(describe_exit(self._exit_code))
         self._refusing = True

@@ -17,6 +17,7 @@ _DONE = struct.Struct("=Qd")
 _TRANSFER = struct.Struct("=d")
 _UNSENT = struct.Struct("=I")
 _RUNNING_AT, _INTERRUPT_AT, _TRANSFER_AT, _DONE_AT, _UNSENT_AT = 0, 24, 32, 40, 56
+_SENDING_AT, _DETACHED_AT = 60, 61
 _RESULTS_AT = 64
 _PAGE_BYTES = 2**17
 #: Room for results that wait to be sent together.
@@ -114,7 +115,23 @@ class StatusPage:
         """Take note of the seconds that transfers have taken in all."""
         _TRANSFER.pack_into(self._map, _TRANSFER_AT, transfer)
 
+    def set_sending(self, is_sending: bool) -> None:
+        """Take note that something is about to be sent to the client, or has been."""
+        self._map[_SENDING_AT] = is_sending
+
+    def is_sending(self) -> bool:
+        """Return what `set_sending` was told last."""
+        return bool(self._map[_SENDING_AT])
+
     # --- what the supervisor writes ---
+
+    def detach(self) -> None:
+        """Say that nothing more is to be sent to the client; where it goes, comes through the pipe."""
+        self._map[_DETACHED_AT] = 1
+
+    def is_detached(self) -> bool:
+        """Whether `detach` was called."""
+        return bool(self._map[_DETACHED_AT])
 
     def interrupt(self, job: int) -> None:
         """Say which job the signal is for that comes next."""

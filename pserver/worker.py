@@ -8,7 +8,6 @@ thousandth of a second, or what there is when no job waits.
 import contextlib
 import os
 import random
-import resource
 import select
 import signal
 import socket
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from pconnect.connection import Connection
-from pconnect.errors import UnsupportedValueError
+from pconnect.errors import ParallelError, UnsupportedValueError
 from pconnect.frames import Kind, Limits
 from pconnect.functions import keep_sources, pickle_value, unpack_arguments, unpack_function
 from pconnect.job_side import side
@@ -32,16 +31,17 @@ from pconnect.jobs import DROPPED, FAILED, PICKLED, PLAIN
 from pconnect.protocol import Message, Role, Unfinished, encode_message, encode_small
 from pconnect.shared_arrays import keep_array
 from pconnect.trees import ATOMS
+from pserver.job_surroundings import memory_limit, take_output
 from pserver.mesh import greet
 from pserver.process_ties import die_with_parent
-from pserver.standard_streams import flush_output
+from pserver.spool import Spool
+from pserver.spooling import await_spool, decode, keep_results, orders
 from pserver.status_page import RESULT_BYTES, StatusPage
 from pserver.workspace import describe
 from srp_tools.waiting import deadline_after, run
 
 _HANDSHAKE_TIMEOUT = 30.0
 _FLUSH_SECONDS = 0.001  # results are sent, and the client is listened to, about so often
-_MAX_OUTPUT_BYTES = 2**20  # of what a job prints, for each stream; the last of it
 # What numerical libraries read when they are loaded.
 _THREAD_VARIABLES = [f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR", "NUMBA")]
 _CONNECTION = b"connection"  # what the supervisor says with the descriptor of the data connection
@@ -123,17 +123,26 @@ class _Worker:
         self._looked_at = 0.0
         self._jobs, self._seconds, self._transfer = 0, 0.0, 0.0
         self._job = 0  # that can be interrupted
+        self._spool: Spool | None = None  # where results go once the client has left
         self._lock = threading.Lock()  # a job may report from threads of its own
         signal.signal(signal.SIGINT, self._on_interrupt)
         side.report = self._report
 
     def run(self) -> None:
-        """Make the data connection, then do jobs."""
+        """Do jobs for the client, and after it has left those that are kept."""
         self._pipe.send(f"{os.getpid()} {self._terms.command}".encode())
-        channel = run(
-            greet(self._take_connection(), self._terms.accepting, self._terms.network_id, 0),
-            deadline_after(_HANDSHAKE_TIMEOUT),
-        )
+        if not self._page.is_detached():
+            self._serve_client()
+        if self._page.is_detached():
+            self._work_off_spool()
+
+    def _serve_client(self) -> None:
+        """Make the data connection, then do jobs."""
+        sock = self._take_connection()
+        if sock is None:
+            return
+        steps = greet(sock, self._terms.accepting, self._terms.network_id, 0)
+        channel = run(steps, deadline_after(_HANDSHAKE_TIMEOUT))
         self._connection = Connection(0, "client", channel, role=Role.WORKER, limits=self._terms.limits)
         self._connection.on_message = self._take
         poll = select.poll()
@@ -147,7 +156,7 @@ class _Worker:
                     return
                 for descriptor, _ in poll.poll():
                     if descriptor == self._pipe.fileno():
-                        return  # the supervisor is gone, or done with us
+                        return  # the supervisor is gone, or done with us, or wants us to work for it
             begin = time.monotonic()
             if not self._waiting or begin - self._looked_at > _FLUSH_SECONDS:
                 self._flush()
@@ -161,13 +170,38 @@ class _Worker:
         self._flush()
 
     def _is_wanted(self) -> bool:
-        return self._connection.error is None and not (self._retiring and not self._waiting)
+        is_retired = self._retiring and not self._waiting
+        return self._connection.error is None and not (is_retired or self._page.is_detached())
 
-    def _take_connection(self) -> socket.socket:
+    def _work_off_spool(self) -> None:
+        """Do what is kept, as the supervisor says."""
+        self._waiting.clear()  # it gives us these again, or another worker
+        self._flush()
+        spool = self._kept()
+        loaded = {f"f{number}" for number in self._functions}
+        for number in orders(self._pipe):
+            try:
+                for message in decode(spool.read(number, loaded)):
+                    self._take(message)
+            except (OSError, ParallelError) as error:
+                self._send(number, [FAILED, describe(error)])
+            while self._waiting:
+                self._run_job(*self._waiting.popleft())
+            self._flush()
+
+    def _kept(self) -> Spool:
+        if self._spool is None:
+            self._spool = await_spool(self._pipe)
+        return self._spool
+
+    def _take_connection(self) -> socket.socket | None:
         self._pipe.settimeout(_HANDSHAKE_TIMEOUT)
-        data, descriptors, _, _ = socket.recv_fds(self._pipe, 100, 1, socket.MSG_CMSG_CLOEXEC)
+        data, descriptors, _, _ = socket.recv_fds(self._pipe, 5000, 1, socket.MSG_CMSG_CLOEXEC)
         if data != _CONNECTION:
-            sys.exit()  # the supervisor is gone
+            if not data:
+                sys.exit()  # the supervisor is gone
+            self._spool = await_spool(self._pipe, data)
+            return None
         sock = socket.socket(fileno=descriptors[0])
         sock.setblocking(False)
         return sock
@@ -242,11 +276,11 @@ class _Worker:
             self._functions[function_number] = function
         if not options:
             return function(*args, **kwargs)
-        with _memory_limit(options.get("memory")):
+        with memory_limit(options.get("memory")):
             return function(*args, **kwargs)
 
     def _send_result(self, number: int, result: list[Any], options: dict[str, Any]) -> None:
-        output = _take_output()
+        output = take_output()
         if output:
             result.append(output)
         # Turning a result into bytes may run code of the user's, which may raise anything, SystemExit too.
@@ -273,8 +307,7 @@ class _Worker:
         buffers = encode_message(Kind.REPORT, side.number, value, self._terms.limits.max_message_bytes)
         with self._lock:
             self._flush_now()
-            for buffer in buffers:
-                self._write(memoryview(buffer))
+            self._deliver(buffers)
 
     # --- sending ---
 
@@ -295,8 +328,7 @@ class _Worker:
                 self._unsent = self._page.keep(bytes(buffers[0]), self._unsent)
                 return
             self._flush_now()
-            for buffer in buffers:
-                self._write(memoryview(buffer))
+            self._deliver(buffers)
 
     def _flush(self) -> None:
         with self._lock:
@@ -304,9 +336,21 @@ class _Worker:
 
     def _flush_now(self) -> None:
         if self._unsent:
-            self._write(self._page.results(self._unsent))
+            self._deliver([self._page.results(self._unsent)])
             self._unsent = 0
             self._page.clear()
+
+    def _deliver(self, buffers: Sequence[bytes | memoryview]) -> None:
+        # In this order: the supervisor, which tells us first and then looks, knows by it when nothing more is sent.
+        self._page.set_sending(True)
+        try:
+            if self._page.is_detached():
+                keep_results(self._kept(), buffers)
+                return
+            for buffer in buffers:
+                self._write(memoryview(buffer))
+        finally:
+            self._page.set_sending(False)
 
     def _write(self, data: memoryview) -> None:
         """Send to the client, however long it takes; a client that is gone is noticed."""
@@ -331,38 +375,3 @@ def _account(error: BaseException, options: dict[str, Any]) -> dict[str, Any]:
         with contextlib.suppress(BaseException):  # whatever the user's __reduce__ raises, the account must do
             account["pickle"] = pickle_value(error)
     return account
-
-
-def _take_output() -> list[Any] | None:
-    """Return what a job has printed, if anything: both streams, and how much of each is left out; forget it."""
-    taken: list[Any] = []
-    flush_output()
-    for descriptor in (1, 2):
-        try:
-            size = os.fstat(descriptor).st_size
-            kept = os.pread(descriptor, _MAX_OUTPUT_BYTES, max(0, size - _MAX_OUTPUT_BYTES)) if size else b""
-            if size:
-                os.ftruncate(descriptor, 0)
-        except OSError:  # closed, or a pipe now: it is the user's
-            size, kept = 0, b""
-        taken += [kept, size - len(kept)]
-    return taken if any(taken) else None
-
-
-@contextlib.contextmanager
-def _memory_limit(size: int | None) -> Any:
-    """Let this process take `size` more bytes of memory and not more, then raise MemoryError."""
-    if size is None:
-        yield
-        return
-    pages = int(open("/proc/self/statm", encoding="ascii").read().split()[0])  # noqa: PTH123, SIM115
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    limit = pages * os.sysconf("SC_PAGE_SIZE") + size
-    hard = before[1]
-    resource.setrlimit(
-        resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard)
-    )
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)

@@ -5,12 +5,11 @@ there are, and how they ended; the client's thread for jobs has a connection of 
 """
 
 import contextlib
-import fcntl
 import os
 import signal
 import socket
-import tempfile
 import time
+from pathlib import Path
 from typing import IO, Any
 
 from pconnect.connection import Connection
@@ -21,10 +20,12 @@ from pconnect.progress import Progress
 from pconnect.protocol import Message, Role
 from pserver.admission import Client
 from pserver.engine_process import EngineProcess, describe_exit
+from pserver.keeping import Keeping, Staff
 from pserver.leases import Granted, Leases, Total, Yield
 from pserver.mesh import greet
+from pserver.recovery import Recovery
 from pserver.status_page import StatusPage
-from pserver.worker_process import WorkerProcess, tail_of
+from pserver.worker_process import WorkerProcess, output_file, tail_of
 from srp_tools.channel import Channel, tls_context
 from srp_tools.waiting import deadline_after
 
@@ -34,7 +35,6 @@ _LIMIT_GRACE = 5.0  # seconds for a job to end after the interrupt at its time l
 _IDLE_GRACE = (
     1.0  # seconds for the client to take back a worker that does nothing, when the server wants its slot
 )
-_MAX_FILE_BYTES = 2**26  # of what one job prints; beyond, the oldest is thrown away
 _CONNECTION = b"connection"
 
 
@@ -55,6 +55,13 @@ class Workers:
         Of slots, from the daemon.
     handover
         On which the daemon passes on the client's connections for jobs.
+    kept
+        The folder of what detached sessions leave.
+
+    Attributes
+    ----------
+    keeping
+        The jobs that go on without the client, if it leaves them.
     """
 
     def __init__(  # noqa: PLR0917 - it stands between all of these
@@ -65,6 +72,7 @@ class Workers:
         folder: str,
         leases: Leases,
         handover: socket.socket,
+        kept: Path,
     ) -> None:
         self._progress = progress
         self._client = client
@@ -82,6 +90,9 @@ class Workers:
         self._is_ready = False
         self._died = ""
         self._closing = False
+        staff = Staff(self._workers, progress.watch, progress.unwatch, self._tell, self._want, leases)
+        self.keeping = Keeping(kept, client.network_id, client.node, client.user, staff)
+        self._recovery = Recovery(kept, client.user, lambda: self._channel, progress.flush)
         self._done = [0, 0.0, 0.0]  # jobs, seconds and seconds of transfer of workers that have ended
         handover.setblocking(False)
         progress.watch(handover.fileno(), self._take_connection)
@@ -112,12 +123,14 @@ class Workers:
                 worker.signal(signal.SIGKILL)
             else:
                 self._forget_unborn(worker)
+        self.keeping.lose_all(f"the engine died: {how}")
         self._tell_pool()
         self._ask()
 
-    def close(self) -> None:
+    def close(self, reason: str) -> None:
         """End all workers."""
         self._closing = True
+        self.keeping.close(reason)
         for worker in self._workers.values():
             if worker.pid:
                 worker.signal(signal.SIGKILL)
@@ -130,8 +143,14 @@ class Workers:
     # --- slots ---
 
     def _ask(self) -> None:
-        able = self._is_ready and self._channel is not None and self._channel.error is None
+        has_client = self._channel is not None and self._channel.error is None
+        able = self._is_ready and (has_client or self.keeping.is_detached)
         self._leases.ask(self._wanted if able else 0, exclusive=self._exclusive and able)
+
+    def _want(self, wanted: int) -> None:
+        """Want so many workers, alone on the server no longer; for when the client has left."""
+        self._wanted, self._exclusive = wanted, False
+        self._ask()
 
     def _read_leases(self) -> None:
         for event in self._leases.read():
@@ -177,18 +196,12 @@ class Workers:
             stack.enter_context(theirs)
             memory = StatusPage.make()
             stack.callback(os.close, memory)
-            outputs: list[IO[bytes]] = [self._output_file() for _ in range(2)]
+            outputs: list[IO[bytes]] = [output_file(self._folder) for _ in range(2)]
             ends = [theirs.fileno(), memory, *(file.fileno() for file in outputs)]
             threads = max(1, len(os.sched_getaffinity(0)) // max(1, self._slots or 1))
             socket.send_fds(self._process.forks, [str(threads).encode()], ends)
             pipe.setblocking(False)
             return WorkerProcess(number, lease, pipe, StatusPage(memory), outputs)
-
-    def _output_file(self) -> IO[bytes]:
-        file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - it lives with the worker
-        # The worker truncates it after each job; without this the next would leave a gap of zeros in front of its text.
-        fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
-        return file
 
     def _read_refusal(self) -> None:
         """Take what the engine says of a worker that it cannot fork, the oldest that has not come."""
@@ -227,11 +240,12 @@ class Workers:
         except (OSError, IndexError):  # it ended before it could say who it is
             self._forget_unborn_quietly(worker)
             return
-        worker.pid, command = int(words[0]), int(words[1])
+        worker.pid, worker.command = int(words[0]), int(words[1])
         self._leases.bind(worker.lease, worker.pidfd)
         with contextlib.suppress(ConnectionLostError):  # then the engine is gone, too, and everything with it
             self._process.spawner.adopt(worker.pid)
-        self._tell(Kind.WORKER, worker.number, {"pid": worker.pid, "command": command})
+        self._tell(Kind.WORKER, worker.number, {"pid": worker.pid, "command": worker.command})
+        self.keeping.meet(worker)
 
     def _forget_unborn_quietly(self, worker: WorkerProcess) -> None:
         del self._workers[worker.number]
@@ -260,28 +274,26 @@ class Workers:
         }
         sums = (status.jobs, status.seconds, status.transfer)
         self._done = [before + more for before, more in zip(self._done, sums, strict=True)]
+        self.keeping.bury(worker, status, told)
         worker.close()
         self._tell(Kind.ENDED, worker.number, told)
 
     def facts(self) -> dict[str, Any]:
         """Return what the workers have done so far: each that lives, and all those before together."""
         now = time.monotonic()
-        living = []
-        for worker in self._workers.values():
-            status = worker.page.read()
-            running = now - status.started if status.job else None
-            living.append([worker.number, worker.pid, status.jobs, status.seconds, status.transfer, running])
+        living = [worker.facts(now) for worker in self._workers.values()]
         return {"slots": self._slots, "workers": living, "ended": list(self._done)}
 
     def tend(self) -> float:
         """Look at what the workers do; return in how many seconds to call this again."""
+        seconds = min(self.keeping.tend(), self._recovery.tend())
         if not self._workers:
-            return float("inf")
+            return seconds
         now = time.monotonic()
         for worker in self._workers.values():
             if worker.pid:
                 self._look(worker, now)
-        return _LOOK
+        return min(seconds, _LOOK)
 
     def _look(self, worker: WorkerProcess, now: float) -> None:
         status = worker.page.read()
@@ -295,17 +307,10 @@ class Workers:
             self._tell(Kind.RUNNING, worker.number, [status.job, seconds])
         if status.limit and seconds > status.limit and worker.stopping != status.job:
             why = f"job {status.job} did not end within {_LIMIT_GRACE:g} s of its time limit"
-            self._stop(worker, status.job, _LIMIT_GRACE, why)
+            worker.stop(status.job, _LIMIT_GRACE, why)
         if worker.stopping == status.job and now > worker.kill_at:
             worker.signal(signal.SIGKILL)
-        for file in worker.outputs:
-            if os.fstat(file.fileno()).st_size > _MAX_FILE_BYTES:
-                os.ftruncate(file.fileno(), 0)
-
-    def _stop(self, worker: WorkerProcess, job: int, patience: float, why: str) -> None:
-        worker.stopping, worker.kill_at, worker.why_killed = job, time.monotonic() + patience, why
-        worker.page.interrupt(job)
-        worker.signal(signal.SIGINT)
+        worker.bound_outputs()
 
     # --- the client ---
 
@@ -356,7 +361,9 @@ class Workers:
         self._ask()
 
     def _end_jobs(self) -> None:
-        """End all workers: there is nobody any more who would take what they make."""
+        """End all workers: there is nobody any more who would take what they make, unless it is kept."""
+        if self.keeping.is_detached:
+            return
         self._wanted = 0
         for worker in list(self._workers.values()):
             if worker.pid:
@@ -374,7 +381,11 @@ class Workers:
             case Kind.STOP if worker is not None and worker.pid:
                 job, patience = message.value
                 if worker.page.read().job == job and worker.stopping != job:
-                    self._stop(worker, job, patience, f"job {job} was cancelled and did not end by itself")
+                    worker.stop(job, patience, f"job {job} was cancelled and did not end by itself")
+            case Kind.KEEP | Kind.DETACH | Kind.LEAVE:
+                self.keeping.hear(message)
+            case Kind.RECOVER | Kind.TAKE:
+                self._recovery.hear(message)
 
     def _tell_pool(self) -> None:
         if self._slots is not None:

@@ -1,6 +1,7 @@
 """The login of a client at the server's side, beyond what the integration tests do with real servers."""
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,13 @@ from pserver.config import SessionSettings
 from srp_tools.waiting import deadline_after, run
 
 SETTINGS = SessionSettings(
-    auth_file=None, data_port=12501, bind="127.0.0.1", login_timeout=5, log_file=None, peer="a test"
+    auth_file=None,
+    data_port=12501,
+    bind="127.0.0.1",
+    login_timeout=5,
+    log_file=None,
+    peer="a test",
+    kept=Path("nowhere"),
 )
 PREAMBLE = Preamble(Purpose.COMMAND, bytes(range(16)), 0, 3)
 

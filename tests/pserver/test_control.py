@@ -232,6 +232,8 @@ def test_every_setting_reaches_the_daemon() -> None:
         max_startups=3,
         login_timeout=4.5,
         silence_timeout=5.5,
+        spool_dir=Path("/s p"),
+        keep_results=0.5,
         max_file_size=6 * 2**30,
     )
     assert parse_start(start_options(settings)) == settings
