@@ -18,6 +18,7 @@ from pserver.config import processor_count
 from pserver.pidfile import PidFile, find_server, list_servers
 from pserver.run_time import run_time_folder
 from srp_tools.credentials import server_file
+from tests.integration.servers import wait_until
 from tests.pserver.places import OPTIONS, listens
 
 pytestmark = pytest.mark.usefixtures("places")
@@ -92,7 +93,8 @@ def test_the_number_of_slots(option: str, capsys: pytest.CaptureFixture[str]) ->
     assert server is not None
     assert server.status["slots"] == {"total": count, "used": 0}
     warning = f"WARNING --slots {count}: jobs will share the {count - 1} processors that there are\n"
-    assert warning in (run_time_folder() / "default.log").read_text()
+    log = run_time_folder() / "default.log"
+    wait_until(lambda: warning in log.read_text(), "the warning, which comes after the server is ready")
 
 
 def test_no_more_slots_can_be_spared_than_there_are(capsys: pytest.CaptureFixture[str]) -> None:
