@@ -1,6 +1,6 @@
 """Many jobs while workers, engines and one of three servers are killed at random.
 
-The environment variable CHAOS_JOBS sets how many jobs; the tests take some thousands.
+The environment variable CHAOS_JOBS sets how many jobs; the tests take some hundreds.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from pconnect.views import ClientNetwork
 from srp_tools.credentials import Credentials
 from tests.integration.servers import Server, connect, open_files, run_server, wait_gone, wait_until
 
-JOBS = int(os.environ.get("CHAOS_JOBS", "1500"))
+JOBS = int(os.environ.get("CHAOS_JOBS", "600"))
 PAUSE = 0.003 if JOBS < 20_000 else 0.0005
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 

@@ -56,7 +56,7 @@ def test_two_networks_share_one_slot_in_turns(single: Server) -> None:
         counts = [0, 0]
         executors = [net.executor(), other.executor()]
         jobs = [executor.submit(time.sleep, 0.05) for executor in executors]
-        deadline = time.monotonic() + 8.0
+        deadline = time.monotonic() + 5.0
         while time.monotonic() < deadline:
             for which, executor in enumerate(executors):
                 if jobs[which].done():

@@ -153,7 +153,7 @@ def test_a_generator_that_is_given_up_cancels() -> None:
 
 def test_a_worker_that_dies(net: ClientNetwork) -> None:
     with joblib.parallel_config("pserver", network=net), pytest.raises(JobLostError, match="exit"):
-        Parallel()(delayed(lambda k: os._exit(k))(k) for k in range(3))
+        Parallel()(delayed(lambda k: os._exit(k + 1))(k) for k in range(3))
 
 
 def test_tasks_may_come_from_code_that_uses_the_network(chosen: ClientNetwork) -> None:
