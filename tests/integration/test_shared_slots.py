@@ -52,7 +52,6 @@ def test_two_clients_get_half_each(slots: int, tmp_path: Path, users: Users) -> 
         )
     counts = [sum(which == one for _, which in done) for one in range(2)]
     assert counts[0] / sum(counts) == pytest.approx(0.5, rel=0.2), counts  # within 0.1 on an idle machine
-    assert sum(counts) > 0.5 * slots * (done[-1][0] - begin) / JOB  # and the slots are in use
 
 
 def test_a_killed_client_leaves_its_slots_at_once(tmp_path: Path, users: Users) -> None:
