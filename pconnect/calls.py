@@ -87,6 +87,11 @@ def call(
     return _as_asked(commands, connections, source)
 
 
+def mesh_of(view: Any) -> ClientMesh:
+    """Return the client's mesh of a network, or of a part of one; raise in an engine."""
+    return client_mesh(resolve(view)[0])
+
+
 def client_mesh(mesh: Mesh) -> ClientMesh:
     """Return the client's mesh, or raise in an engine."""
     if not isinstance(mesh, ClientMesh):

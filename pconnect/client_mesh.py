@@ -60,8 +60,8 @@ class ClientMesh(Mesh):
         self.after_close: Callable[[], object] = lambda: None
         #: Looks after the jobs, once there are any; a `pconnect.dispatcher.Dispatcher`.
         self.dispatcher: Any = None
-        #: The executors of `submit`, by the nodes that they are for.
-        self.executors: dict[tuple[int, ...], Any] = {}
+        #: The executors of `submit`, by the nodes that they are for; ``None``: all.
+        self.executors: dict[frozenset[int] | None, Any] = {}
         #: Name and port of each server, by node from 1, as the user gave them.
         self.hosts: list[tuple[str, int]] = []
         #: The jobs of a network that was detached, by number; a `pconnect.jobs.Job` each.

@@ -5,18 +5,18 @@ import time
 from collections.abc import Collection, Iterable
 from typing import Any, Protocol
 
-from pconnect.dial import dial
 from pconnect.errors import ConnectionLostError
-from pconnect.frames import JOB_CHANNEL, Kind, Preamble, Purpose
+from pconnect.frames import JOB_CHANNEL, Kind
 from pconnect.job_results import is_dropped, report, settle, shown_output
 from pconnect.jobs import Job
 from pconnect.joining import Invitation
 from pconnect.pools import Pool, Worker
+from pconnect.printed import with_last_words
 from pconnect.progress import Progress
 from pconnect.protocol import Message
 from pconnect.servers import Server
 from srp_tools.channel import Channel
-from srp_tools.waiting import Steps, deadline_after
+from srp_tools.waiting import deadline_after
 
 log = logging.getLogger("pconnect")
 
@@ -24,7 +24,6 @@ _DIAL_TIMEOUT = 30.0
 _REFUSED_SECONDS = 1.0  # so long nothing more is asked of a node that could not start a worker
 _SHORT_SECONDS = 1.0  # so long a node waits for a first slot before another of ours gives up one of its own
 _MAX_SUSPICIONS = 3  # so often a worker may die before it has begun a job that it was to run next
-_LAST_LINES = 10
 
 
 class Employer(Protocol):
@@ -74,7 +73,7 @@ class Crew:
     @property
     def has_heard(self) -> bool:
         """Whether all servers have said how many slots they have, or are gone."""
-        return all(pool.slots is not None or pool.gone for pool in self.pools.values())
+        return all(pool.has_answered for pool in self.pools.values())
 
     def count_slots(self, nodes: Collection[int]) -> int:
         """Return how many slots the servers of some nodes have; two nodes of one server have the same."""
@@ -96,15 +95,6 @@ class Crew:
 
     # --- nodes ---
 
-    def _dial(self, pool: Pool, endpoint: int) -> Steps[Channel]:
-        server, invitation = pool.server, self._invitation
-        return dial(
-            [(server.address, server.offer["data_port"])],
-            Preamble(Purpose.DATA, invitation.network_id, 0, pool.node, endpoint),
-            invitation.context,
-            invitation.peer_timeout,
-        )
-
     def _dial_pool(self, pool: Pool) -> None:
         def end(outcome: Channel | Exception) -> None:
             if isinstance(outcome, Channel):
@@ -114,7 +104,9 @@ class Crew:
             else:
                 pool.gone, pool.is_lost = f"no connection for jobs: {outcome}", True
 
-        self._progress.background.start(self._dial(pool, JOB_CHANNEL), deadline_after(_DIAL_TIMEOUT), end)
+        self._progress.background.start(
+            self._invitation.dial(pool.server, JOB_CHANNEL), deadline_after(_DIAL_TIMEOUT), end
+        )
 
     def staff(self, nodes: Collection[int]) -> None:
         """See to it that one of some nodes, all ready, has a worker for a job that may not be run elsewhere.
@@ -148,8 +140,12 @@ class Crew:
         if able:
             worker = min(able, key=lambda worker: len(worker.jobs))
             worker.pool.wanted = max(0, worker.pool.wanted - 1)
-            worker.retire()
-            self._progress.flush(worker.connection)
+            self.retire(worker)
+
+    def retire(self, worker: Worker) -> None:
+        """Let a worker end what it does, begin nothing more, and end."""
+        worker.retire()
+        self._progress.flush(worker.connection)
 
     def _lose(self, pool: Pool) -> None:
         """Take note that a server or its machine is gone."""
@@ -171,7 +167,7 @@ class Crew:
                 if pool.gone:
                     pool.wanted = 0
             case Kind.WORKER if isinstance(message.value, str):
-                pool.refusal, pool.refused_until = message.value, time.monotonic() + _REFUSED_SECONDS
+                pool.refused_until = time.monotonic() + _REFUSED_SECONDS
                 pool.wanted = len(pool.workers)
                 pool.told_wanted = pool.wanted, pool.told_wanted[1]
                 log.warning("node %d (%s): %s", pool.node, pool.host, message.value)
@@ -180,8 +176,7 @@ class Crew:
             case Kind.KEEP | Kind.DETACH | Kind.LEAVE | Kind.RECOVER | Kind.TAKE | Kind.RESULT:
                 pool.on_kept(pool, message)
             case Kind.YIELD if worker is not None:
-                worker.retire()
-                self._progress.flush(worker.connection)
+                self.retire(worker)
             case Kind.RUNNING if worker is not None and message.value[0] in worker.jobs:
                 worker.jobs[message.value[0]].is_started = True
             case Kind.ENDED if worker is not None:
@@ -207,7 +202,9 @@ class Crew:
                 worker.connection.post(Kind.RETIRE)
                 self._progress.flush(worker.connection)
 
-        self._progress.background.start(self._dial(pool, number), deadline_after(_DIAL_TIMEOUT), end)
+        self._progress.background.start(
+            self._invitation.dial(pool.server, number), deadline_after(_DIAL_TIMEOUT), end
+        )
 
     # --- workers ---
 
@@ -227,7 +224,7 @@ class Crew:
         seconds = settle(job, message.value)
         worker.take(job.number, seconds)
         if worker.alone:
-            worker.retire()
+            self.retire(worker)
 
     def _bury(self, pool: Pool, worker: Worker, told: dict[str, Any]) -> None:
         del pool.workers[worker.number]
@@ -250,7 +247,4 @@ class Crew:
             self._owner.requeue(job)
         if running is not None:
             words = f"its worker at node {pool.node} ({pool.host}) died: {told['how']}"
-            lines = (running.stdout + running.stderr).splitlines()[-_LAST_LINES:]
-            self._owner.lose(
-                running, "\n".join([f"{words}; the last it printed:", *lines] if lines else [words])
-            )
+            self._owner.lose(running, with_last_words(words, running.stdout + running.stderr))

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pconnect.calls import client_mesh
+from pconnect.calls import mesh_of
 from pconnect.client_mesh import ClientMesh
 from pconnect.detaching import Detaching
 from pconnect.errors import ConfigurationError, CredentialError
 from pconnect.jobs import Job
-from pconnect.primitives import resolve
 from pconnect.tokens import Token
 from srp_tools.private_files import write_private
 from srp_tools.waiting import deadline_after, remaining
@@ -25,7 +24,7 @@ class DetachView:
     @property
     def jobs(self) -> Mapping[int, Job]:
         """The jobs of the detached network that this one has recovered, by number in order; else none."""
-        return _mesh(self).recovered
+        return mesh_of(self).recovered
 
     def detach(self, *, path: str | Path | None = None, timeout: float | None = None) -> str:
         """Leave the jobs that have not ended to the servers, and close the network.
@@ -59,7 +58,7 @@ class DetachView:
         CredentialError
             The file for the token cannot be written. The network is as it was.
         """
-        mesh = _mesh(self)
+        mesh = mesh_of(self)
         mesh.check_open()
         if len(self) != len(mesh.connections):  # type: ignore[arg-type]
             raise ConfigurationError("only a whole network can be detached, not a part of it")
@@ -106,8 +105,3 @@ def _token(mesh: ClientMesh, secret: bytes, jobs: dict[int, dict[int, Job]]) -> 
     pickled = [n for node in jobs.values() for n, job in node.items() if job.options.allow_pickle]
     numbers = {node: list(found) for node, found in jobs.items()}
     return Token(mesh.network_id, secret, tuple(mesh.hosts), numbers, frozenset(pickled)).pack()
-
-
-def _mesh(view: Any) -> ClientMesh:
-    mesh, _ = resolve(view)
-    return client_mesh(mesh)

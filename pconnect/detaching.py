@@ -13,7 +13,7 @@ from collections.abc import Callable
 from hashlib import sha256
 
 from pconnect.errors import ConfigurationError, ConnectionLostError, ParallelError
-from pconnect.frames import Kind
+from pconnect.frames import NO_LIMIT, Kind
 from pconnect.jobs import Job
 from pconnect.pools import Pool
 from pconnect.progress import Progress
@@ -23,7 +23,6 @@ from pconnect.tokens import SECRET_BYTES
 # So much waits to be sent to one server, beside one job.
 _MAX_UNSENT_BYTES = 2**23
 _QUIET_SECONDS = 0.3
-_NO_LIMIT = 2**63
 
 
 class _Node:
@@ -39,7 +38,7 @@ class _Node:
 
     def ask(self, kind: Kind, tag: int, value: object) -> None:
         assert self.pool.channel is not None  # noqa: S101 - it is ready
-        self.pool.channel.post_encoded(encode_message(kind, tag, value, _NO_LIMIT))
+        self.pool.channel.post_encoded(encode_message(kind, tag, value, NO_LIMIT))
         self.awaited += 1
 
     def upload(self) -> None:
@@ -52,14 +51,8 @@ class _Node:
         function, buffers = job.function, job.buffers
         if job.done() or function is None:
             return
-        contents = encode_message(Kind.FUNCTION, function.number, function.contents, _NO_LIMIT)
-        parts = [f"f{function.number}", *(f"a{array.number}" for array in job.shared)]
-        encoded = [lambda: contents, *(array.encode for array in job.shared)]
-        missing = {
-            name: b"".join(encode())
-            for name, encode in zip(parts, encoded, strict=True)
-            if name not in self.sent_parts
-        }
+        parts = {f"f{function.number}": function.encode} | {f"a{a.number}": a.encode for a in job.shared}
+        missing = {name: b"".join(parts[name]()) for name in parts if name not in self.sent_parts}
         self.sent_parts |= missing.keys()
         server = self.pool.server
         facts = {
@@ -68,7 +61,7 @@ class _Node:
             "isolate": job.options.isolate,
             "after": min(job.after[self.pool.node - 1], server.last_finished),
             "limit": job.options.time_limit,
-            "parts": parts,
+            "parts": list(parts),
             "worker": self.workers.get(job.number, 0),
         }
         self.ask(Kind.KEEP, job.number, [facts, missing, b"".join(buffers)])
@@ -138,7 +131,7 @@ class Detaching:
 
     def _plan(self) -> None:
         """Choose a node for each job, once all servers have said how many slots they have."""
-        if not all(pool.slots is not None or pool.gone for pool in self._pools.values()):
+        if not all(pool.has_answered for pool in self._pools.values()):
             return
         at = {
             number: worker
@@ -217,8 +210,8 @@ class Detaching:
             self._state, self._quiet_since = state, now
         elif now - self._quiet_since >= _QUIET_SECONDS and not any(total for _, total in arriving):
             for node in self._living():
-                ended = [number for number, job in node.jobs.items() if job.done() or job.cancel_asked]
-                node.jobs = {number: job for number, job in node.jobs.items() if number not in set(ended)}
+                left = {n: job for n, job in node.jobs.items() if not (job.done() or job.cancel_asked)}
+                ended, node.jobs = [n for n in node.jobs if n not in left], left
                 node.ask(Kind.LEAVE, 0, ended)
             self._step = self._await_leave
 

@@ -60,6 +60,7 @@ class Dispatcher:
         self._calls: collections.deque[Callable[[], object]] = collections.deque()
         self._queue: collections.deque[Job] = collections.deque()
         self._choosy: list[Job] = []  # those that may not run everywhere
+        self._has_cancelled = False  # there are cancelled jobs in these
         self._open: set[Job] = set()  # those that have not ended
         self._stopping: dict[Job, float] = {}  # to be interrupted, with the patience
         self._progress = Progress()
@@ -114,6 +115,7 @@ class Dispatcher:
         """Take note that a job which was not sent is cancelled."""
         self._open.discard(job)
         job.begin()
+        self._has_cancelled = True
 
     def ended(self, job: Job) -> None:
         """Take note that a job has a result."""
@@ -233,10 +235,10 @@ class Dispatcher:
 
     def _take_jobs(self, worker: Worker, count: int) -> list[Job]:
         taken: list[Job] = []
-        for job in list(self._choosy) if self._choosy else ():
+        for job in list(self._choosy):
             if len(taken) == count or worker.alone:
                 break
-            if not self._is_stale(worker, job) and self._suits(worker, job, taken):
+            if self._suits(worker, job, taken) and not self._is_stale(worker, job):
                 self._choosy.remove(job)
                 self._begin(worker, job, taken)
         while self._queue and len(taken) < count and not worker.alone:
@@ -262,8 +264,7 @@ class Dispatcher:
         # After a restart of the engine, nothing is left of the commands before.
         if worker.command >= min(job.after[node - 1], worker.pool.server.last_finished):
             return False
-        worker.retire()
-        self._progress.flush(worker.connection)
+        self._crew.retire(worker)
         return True
 
     def _allowed(self, job: Job) -> set[int]:
@@ -280,8 +281,7 @@ class Dispatcher:
             if worker.jobs or taken:
                 return False
             if worker.served:
-                worker.retire()
-                self._progress.flush(worker.connection)
+                self._crew.retire(worker)
                 return False
         return True
 
@@ -312,19 +312,19 @@ class Dispatcher:
                     worker.idle_since = now
                 elif not waiting and now - worker.idle_since > _IDLE_SECONDS and not worker.retiring:
                     pool.wanted = max(0, pool.wanted - 1)
-                    worker.retire()
-                    self._progress.flush(worker.connection)
+                    self._crew.retire(worker)
         for job, patience in list(self._stopping.items()):
             self._send_stop(job, patience)
-        self._queue_without_cancelled()
+        if self._has_cancelled:  # else nobody need look through a long queue
+            self._has_cancelled = False
+            self._queue_without_cancelled()
         self._fail_what_cannot_run(now)
 
     def _queue_without_cancelled(self) -> None:
         for jobs in (self._queue, self._choosy):
-            if any(job.done() for job in jobs):
-                kept = [job for job in jobs if not job.done()]
-                jobs.clear()
-                jobs.extend(kept)
+            kept = [job for job in jobs if not job.done()]
+            jobs.clear()
+            jobs.extend(kept)
 
     def _fail_what_cannot_run(self, now: float) -> None:
         """Fail the jobs for which there is no node any more, or none with slots."""
@@ -351,8 +351,7 @@ class Dispatcher:
         """Put a job back that was sent and not begun."""
         job.is_started = False
         if job.cancel_asked:
-            self.ended(job)
-            job.fail(KeyboardInterrupt())
+            self._end_cancelled(job)
         elif job.options.on or job.options.isolate or job.avoid:
             self._choosy.insert(0, job)
         else:
@@ -371,9 +370,19 @@ class Dispatcher:
             job.fail(JobLostError(f"{job.name} is lost{again}: {why}"))
 
     def _begin_stop(self, job: Job, patience: float) -> None:
-        if not job.done():
-            self._stopping[job] = patience
-            self._send_stop(job, patience)
+        if job.done():
+            return
+        for jobs in (self._queue, self._choosy):
+            if job in jobs:  # again, because its worker is gone
+                jobs.remove(job)
+                self._end_cancelled(job)
+                return
+        self._stopping[job] = patience
+        self._send_stop(job, patience)
+
+    def _end_cancelled(self, job: Job) -> None:
+        self.ended(job)
+        job.fail(KeyboardInterrupt())
 
     def _send_stop(self, job: Job, patience: float) -> None:
         """Tell both who may have it: the worker, that may not have begun it, and the supervisor, that can interrupt."""

@@ -35,6 +35,8 @@ _PREAMBLE = struct.Struct("!4sBB16sIII")
 _HEADER = struct.Struct("!2sBBIIQ")
 PREAMBLE_BYTES = _PREAMBLE.size
 HEADER_BYTES = _HEADER.size
+#: For what was made here from messages within the limits, or is no message of the network's.
+NO_LIMIT = 2**63
 #: The endpoint of a supervisor.
 JOB_CHANNEL = 1
 PREAMBLE_MAGIC = b"PSRV"

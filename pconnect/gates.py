@@ -23,21 +23,28 @@ class Gate:
         self._limit = limit
         self._jobs: dict[Job, None] = {}  # under way
         self._waiting: deque[Job] = deque()
+        self._is_cancelled = False
         self._lock = threading.Lock()
         self._has_ended = threading.Condition(self._lock)
 
     def submit(self, job: Job) -> None:
-        """Start a job now or later. One that has failed already is left alone."""
+        """Start a job now or later. One that has failed already is left alone; after `cancel` it is cancelled."""
         with self._lock:
-            if self._limit is not None and len(self._jobs) >= self._limit:
-                self._waiting.append(job)
-                return
-            self._jobs[job] = None
-        self._start(job)
+            is_cancelled = self._is_cancelled
+            if not is_cancelled:
+                if self._limit is not None and len(self._jobs) >= self._limit:
+                    self._waiting.append(job)
+                    return
+                self._jobs[job] = None
+        if is_cancelled:
+            job.cancel()
+        else:
+            self._start(job)
 
     def cancel(self) -> None:
-        """Cancel all that has not ended."""
+        """Cancel all that has not ended, and what comes later."""
         with self._lock:
+            self._is_cancelled = True
             jobs = [*self._waiting, *self._jobs]
             self._waiting.clear()
         for job in jobs:

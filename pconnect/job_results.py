@@ -7,7 +7,7 @@ from pconnect.errors import JobLostError, ParallelError, ProtocolError, RemoteEr
 from pconnect.functions import unpack_value
 from pconnect.jobs import DROPPED, FAILED, LOST, PICKLED, PLAIN, Job
 from pconnect.protocol import Unfinished
-from pconnect.remote_errors import remote_error
+from pconnect.remote_errors import blame_limit, remote_error
 
 log = logging.getLogger("pconnect")
 
@@ -90,9 +90,7 @@ def shown_output(data: bytes, left_out: int) -> str:
 def _error(job: Job, failure: dict[str, Any]) -> BaseException:
     limit = job.options.time_limit
     if failure["type"] == "KeyboardInterrupt" and limit and (job.duration or 0.0) >= limit:
-        message = f"the time limit of {limit:g} s passed"
-        failure |= {"type": "TimeoutError", "bases": ["TimeoutError"], "message": message}
-        failure["traceback"] = f"{failure['traceback'].rstrip()}\nTimeoutError: {message}"
+        blame_limit(failure, limit)
     error: RemoteError = remote_error(job.node or 0, job.host or "", job.name, failure)
     data = failure.get("pickle")
     if data is None or not job.options.allow_pickle or job.cancel_asked:

@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from pconnect.broadcast_values import Broadcast, broadcast
-from pconnect.calls import client_mesh
-from pconnect.client_mesh import ClientMesh
+from pconnect.calls import mesh_of
 from pconnect.connection import Connection
 from pconnect.errors import ConfigurationError
 from pconnect.executor import Executor
@@ -14,7 +13,6 @@ from pconnect.job_statistics import statistics
 from pconnect.jobs import Job, JobOptions
 from pconnect.network import Network
 from pconnect.pool import Pool
-from pconnect.primitives import resolve
 from pconnect.tables import Table
 
 
@@ -71,7 +69,7 @@ class JobView:
             grace=grace,
             on=_nodes(self),
         )
-        return Executor(_mesh(self), options, exclusive=exclusive)
+        return Executor(mesh_of(self), options, exclusive=exclusive)
 
     def pool(self, processes: int | None = None, **options: Any) -> Pool:
         """Return what code expects that takes a `multiprocessing.Pool`, such as emcee; its workers are at the nodes.
@@ -169,7 +167,7 @@ class JobView:
         options = JobOptions(
             retries=retries, time_limit=time_limit, allow_pickle=allow_pickle, on=_nodes(self, on)
         )
-        executor = Executor(_mesh(self), options)
+        executor = Executor(mesh_of(self), options)
         return map_jobs(
             executor, function, iterables, ordered=ordered, chunksize=chunksize, on_error=on_error
         )
@@ -226,7 +224,7 @@ class JobView:
             retries=retries, time_limit=time_limit, allow_pickle=allow_pickle, on=_nodes(self)
         )
         return pmap(
-            Executor(_mesh(self), options),
+            Executor(mesh_of(self), options),
             function,
             inputs,
             uniform_output=uniform_output,
@@ -277,12 +275,7 @@ class JobView:
             (jobs), ``processing time`` (seconds in all), the averages of one job's time and of the time for receiving
             it, ``running`` (how many jobs; for a slot, how long its job runs), and ``load`` (one minute's average).
         """
-        return statistics(_mesh(self), sorted(_nodes(self) or _mesh(self).servers), timeout)
-
-
-def _mesh(view: Any) -> ClientMesh:
-    mesh, _ = resolve(view)
-    return client_mesh(mesh)
+        return statistics(mesh_of(self), sorted(_nodes(self) or mesh_of(self).servers), timeout)
 
 
 def _nodes(view: Any, on: int | Sequence[int] | None = None) -> frozenset[int] | None:
@@ -297,14 +290,13 @@ def _nodes(view: Any, on: int | Sequence[int] | None = None) -> frozenset[int] |
         if not wanted or wanted - nodes:
             raise ConfigurationError(f"on={on!r}: the nodes here are {sorted(nodes)}")
         nodes = wanted
-    everywhere = set(_mesh(view).servers)
+    everywhere = set(mesh_of(view).servers)
     return None if nodes == everywhere else frozenset(nodes)
 
 
 def _default_executor(view: Any) -> Executor:
-    mesh, nodes = _mesh(view), _nodes(view)
-    key = tuple(sorted(nodes)) if nodes else ()
-    found: Executor | None = mesh.executors.get(key)
+    mesh, nodes = mesh_of(view), _nodes(view)
+    found: Executor | None = mesh.executors.get(nodes)
     if found is None:
-        found = mesh.executors[key] = Executor(mesh, JobOptions(on=nodes))
+        found = mesh.executors[nodes] = Executor(mesh, JobOptions(on=nodes))
     return found

@@ -75,6 +75,7 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
             "memory_limit": memory_limit,
         }
         self._executor: Executor | None = None
+        self._limit: int | None = None
         self._gate: Gate | None = None
         self._sharing: Sharing | None = None
         self._min_bytes = _NEVER
@@ -102,7 +103,7 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         count = self.effective_n_jobs(n_jobs)
         slots = self._open().count_slots()
         limit = slots + 1 + n_jobs if n_jobs < 0 else n_jobs
-        self._gate = Gate(self._open(), None if limit >= slots else max(1, limit))
+        self._limit = None if limit >= slots else max(1, limit)
         max_nbytes = options.get("max_nbytes")
         self._min_bytes = _NEVER if max_nbytes is None else max(1, int(max_nbytes))
         return count
@@ -120,6 +121,7 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
 
     def start_call(self) -> None:
         """Begin a call of the `Parallel`."""
+        self._gate = Gate(self._open(), self._limit)
         self._sharing = self._open().share(self._min_bytes)
         self._callers = ThreadPoolExecutor(1, thread_name_prefix="pconnect joblib")
 
@@ -130,8 +132,8 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
 
     def submit(self, func: Callable[[], Any], callback: Callable[[Job], Any] | None = None) -> Job:
         """Have a batch done; `callback` is called with the job at its end."""
-        assert self._gate is not None  # noqa: S101 - joblib has called `configure`
-        assert self._sharing is not None  # noqa: S101 - and `start_call`
+        assert self._gate is not None  # noqa: S101 - joblib has called `start_call`
+        assert self._sharing is not None  # noqa: S101 - the same
         executor, callers = self._open(), self._callers
         try:
             packed = pack_batch(func, self._sharing.reduce)

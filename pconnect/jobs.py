@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pconnect.errors import ConfigurationError, JobLostError, RemoteError, UnsupportedValueError
-from pconnect.frames import Kind
+from pconnect.frames import NO_LIMIT, Kind
 from pconnect.functions import describe, pack_call
 from pconnect.protocol import encode_message, encode_small
 from pconnect.shared_arrays import SharedArray
@@ -90,6 +90,10 @@ class Function:
         self.name = name
         self.contents = contents  # [pickled function, source texts]
         self.size = len(contents[0])
+
+    def encode(self) -> list[bytes | memoryview]:
+        """Return the message for a worker."""
+        return encode_message(Kind.FUNCTION, self.number, self.contents, NO_LIMIT)
 
 
 class Functions:

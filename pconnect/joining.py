@@ -53,11 +53,11 @@ class Invitation:
             "timeout": timeout,
         }
 
-    def dial(self, server: Server) -> Steps[Channel]:
-        """Open the data connection to the engine of a server."""
+    def dial(self, server: Server, endpoint: int = 0) -> Steps[Channel]:
+        """Open the data connection to the engine of a server, or to another endpoint there."""
         return dial(
             [(server.address, server.offer["data_port"])],
-            Preamble(Purpose.DATA, self.network_id, 0, server.node),
+            Preamble(Purpose.DATA, self.network_id, 0, server.node, endpoint),
             self.context,
             self.peer_timeout,
         )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pconnect.connection import Connection
-from pconnect.frames import Kind, Limits
+from pconnect.frames import NO_LIMIT, Kind, Limits
 from pconnect.jobs import Function, Job
 from pconnect.protocol import Message, Role, decode_messages, encode_message
 from pconnect.servers import Server
@@ -80,13 +80,12 @@ class Worker:
     def send(self, jobs: Iterable[Job]) -> None:
         """Send jobs, small ones together."""
         small: list[bytes | memoryview] = []
-        limit = 2**34
         for job in jobs:
             function = job.function
             assert function is not None  # noqa: S101 - it has one from the beginning
             self.jobs[job.number] = job
             if function.number not in self._functions:
-                small += encode_message(Kind.FUNCTION, function.number, function.contents, limit)
+                small += function.encode()
                 self._functions[function.number] = function
                 self._forget_functions(small)
             self._functions.move_to_end(function.number)
@@ -113,7 +112,7 @@ class Worker:
         needed = {job.function.number for job in self.jobs.values() if job.function is not None}
         for number in [number for number in self._functions if number not in needed]:
             size -= self._functions.pop(number).size
-            buffers += encode_message(Kind.FUNCTION, number, None, 2**34)
+            buffers += encode_message(Kind.FUNCTION, number, None, NO_LIMIT)
             if len(self._functions) <= _KEPT_FUNCTIONS and size <= _KEPT_BYTES:
                 return
 
@@ -129,7 +128,7 @@ class Worker:
             return
         needed = {array.number for job in self.jobs.values() for array in job.shared}
         for number in [number for number in self._shared if number not in needed]:
-            small += encode_message(Kind.SHARED, number, None, 2**34)
+            small += encode_message(Kind.SHARED, number, None, NO_LIMIT)
             excess -= self._shared.pop(number)
             if excess <= 0:
                 return
@@ -178,7 +177,6 @@ class Pool:
         self.wanted = 0
         self.told_wanted: tuple[int, bool] = 0, False
         self.refused_until = 0.0
-        self.refusal = ""
         self.workers: dict[int, Worker] = {}
         #: Takes what the server says of jobs that go on without their client.
         self.on_kept: Callable[[Pool, Message], object] = lambda *_: None
@@ -195,6 +193,11 @@ class Pool:
         return self.server.address, self.server.offer["data_port"]
 
     @property
+    def has_answered(self) -> bool:
+        """Whether the server has said how many slots it has, or nothing can be run there."""
+        return self.slots is not None or bool(self.gone)
+
+    @property
     def is_ready(self) -> bool:
         """Whether workers can be had there."""
         return self.channel is not None and self.slots is not None and not self.gone
@@ -209,9 +212,8 @@ class Pool:
     def take_facts(self, facts: dict[str, Any]) -> None:
         """Take what the server tells of itself."""
         self.slots = facts["slots"]
-        self.gone = (
-            "" if facts["ready"] else f"its engine died: {facts['died']}" if facts["died"] else "not ready"
-        )
+        died = f"its engine died: {facts['died']}" if facts["died"] else "not ready"
+        self.gone = "" if facts["ready"] else died
 
     def want(self, *, exclusive: bool) -> None:
         """Tell the server how many workers are wanted, if that has changed."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 KEPT_BYTES = 2**20
 
 DROPPED = "{} bytes of output were dropped: this client took nothing for a second"
+_LAST_LINES = 10
 _CUT = "{} bytes before the last {} were cut off"
 
 
@@ -48,6 +49,12 @@ class Printed:
             words.insert(0, _CUT.format(self._cut + start, len(self._kept) - start))
         notice = f"({'; '.join(words)})\n" if words else ""
         return notice + self._kept[start:].decode("utf-8", "replace")
+
+
+def with_last_words(account: str, printed: str) -> str:
+    """Return an account of how a process ended, and under it the last lines that it had printed, if there are any."""
+    lines = printed.splitlines()[-_LAST_LINES:]
+    return "\n".join([f"{account}; the last it printed:", *lines]) if lines else account
 
 
 def _first(data: bytearray, holds: Callable[[int], bool]) -> int:

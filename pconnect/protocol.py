@@ -19,7 +19,6 @@ SCRATCH_BYTES = 2**16
 # Below this the rest of a buffer is filled through the scratch, which may then take the next message with it.
 _DIRECT_BYTES = 2**12
 
-
 # Where the user's value stands in a PART; what is before it is ours.
 PART_VALUE = 4
 
@@ -136,7 +135,7 @@ def check_size(total_bytes: int, max_message_bytes: int) -> None:
         )
 
 
-def decode_messages(role: Role, data: bytes | memoryview, max_message_bytes: int = 2**34) -> list[Message]:
+def decode_messages(role: Role, data: bytes | memoryview) -> list[Message]:
     """Return the messages of which some bytes are made.
 
     Raises
@@ -144,9 +143,9 @@ def decode_messages(role: Role, data: bytes | memoryview, max_message_bytes: int
     ProtocolError
         They are none.
     """
-    decoder = Decoder(role, max_message_bytes)
-    messages: list[Message] = []
     view = memoryview(data)
+    decoder = Decoder(role, view.nbytes)
+    messages: list[Message] = []
     while view:
         buffer = decoder.get_buffer()
         count = min(len(buffer), len(view))

@@ -36,6 +36,13 @@ def remote_error(node: int, host: str, command: str, failure: dict[str, Any]) ->
     return made(node, host, command, failure["type"], failure["message"], failure["traceback"])
 
 
+def blame_limit(failure: dict[str, Any], seconds: float) -> None:
+    """Call an interrupt by its reason: that a limit of time has passed."""
+    message = f"the time limit of {seconds:g} s passed"
+    failure |= {"type": "TimeoutError", "bases": ["TimeoutError"], "message": message}
+    failure["traceback"] = f"{failure['traceback'].rstrip()}\nTimeoutError: {message}"
+
+
 def cancelled(error: RemoteError) -> RemoteError:
     """Return the error of a command that ended because it was cancelled, as a `concurrent.futures.CancelledError`."""
     return _combine("CancelledError")(*error.args)

@@ -22,6 +22,7 @@ from pconnect.errors import (
 )
 from pconnect.frames import Kind
 from pconnect.notes import NoteTaker, describe_warning
+from pconnect.printed import with_last_words
 from pconnect.protocol import Message
 from pconnect.remote_errors import remote_error
 from srp_tools.waiting import deadline_after
@@ -30,7 +31,6 @@ from srp_tools.waiting import deadline_after
 # seconds, one waits for the other.
 _REPORT_GRACE = 1.0
 _ACKNOWLEDGED_BYTES = 2**14  # of output; the supervisor drops it if it hears nothing for a second
-_LAST_LINES = 10  # of what an engine printed, in the error that tells of its death
 
 
 class Server(Peer):
@@ -341,8 +341,7 @@ class Server(Peer):
         self.console.end(self.node, command)
         if command is not None:
             words += f" in command {shown_source(command.source)!r}"
-        lines = last_output.splitlines()[-_LAST_LINES:]
-        self._end("\n".join([f"{words}; the last it printed:", *lines] if lines else [words]))
+        self._end(with_last_words(words, last_output))
 
     def _end(self, text: str) -> None:
         self._died, self._died_at = EngineDiedError(text), time.monotonic()

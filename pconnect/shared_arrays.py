@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pconnect.frames import Kind
+from pconnect.frames import NO_LIMIT, Kind
 from pconnect.protocol import check_size, encode_message
 
 # So many contents are recognised when they come again.
@@ -47,7 +47,7 @@ class SharedArray:
 
     def encode(self) -> list[bytes | memoryview]:
         """Return the message for a worker; the array is sent from its own memory."""
-        return encode_message(Kind.SHARED, self.number, self._array, 2**63)
+        return encode_message(Kind.SHARED, self.number, self._array, NO_LIMIT)
 
 
 class Contents:

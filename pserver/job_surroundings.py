@@ -3,6 +3,7 @@
 import contextlib
 import os
 import resource
+from pathlib import Path
 from typing import Any
 
 from pserver.standard_streams import flush_output
@@ -32,7 +33,7 @@ def memory_limit(size: int | None) -> Any:
     if size is None:
         yield
         return
-    pages = int(open("/proc/self/statm", encoding="ascii").read().split()[0])  # noqa: PTH123, SIM115
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
     before = resource.getrlimit(resource.RLIMIT_AS)
     limit = pages * os.sysconf("SC_PAGE_SIZE") + size
     hard = before[1]

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from pconnect.errors import ConfigurationError
-from pconnect.frames import Kind
+from pconnect.frames import NO_LIMIT, Kind
 from pconnect.jobs import LOST
+from pconnect.printed import with_last_words
 from pconnect.protocol import Message, encode_message
 from pserver.leases import Leases
 from pserver.spool import Spool, split_results
@@ -32,7 +33,6 @@ log = logging.getLogger("pserver")
 
 _LOOK = 0.02  # seconds between two looks whether workers still send
 _TEND = 0.2
-_LAST_LINES = 10
 _WORD_BYTES = 100
 
 
@@ -260,9 +260,8 @@ class Keeping:
         assert self._spool is not None  # noqa: S101 - it is detached
         for number, result in split_results(told["results"]):
             self._end(number, result)
-        results = self._spool.results()
         for number in {given, status.job} & self._jobs.keys():
-            if number in results:
+            if self._spool.has_result(number):
                 del self._jobs[number]
             else:
                 self._lose(number, told)
@@ -278,10 +277,9 @@ class Keeping:
             self._queue.appendleft(number)
             return
         (out, out_before), (err, err_before) = told["outputs"]
-        lines = (out + err).decode("utf-8", "replace").splitlines()[-_LAST_LINES:]
-        words = f"its worker died: {told['how']}" + ("; the last it printed:" if lines else "")
+        text = with_last_words(f"its worker died: {told['how']}", (out + err).decode("utf-8", "replace"))
         output = [out, out_before, err, err_before]
-        self._end(number, lost_result(number, "\n".join([words, *lines]), told["seconds"], output))
+        self._end(number, lost_result(number, text, told["seconds"], output))
 
     def _end(self, number: int, result: list[bytes | memoryview]) -> None:
         assert self._spool is not None  # noqa: S101 - there are jobs
@@ -340,4 +338,4 @@ def lost_result(
 ) -> list[bytes | memoryview]:
     """Return the RESULT message of a job that was lost; `output` as that of a job."""
     result = [LOST, text, time.time() - seconds, seconds, *([output] if output else [])]
-    return encode_message(Kind.RESULT, number, result, 2**34)
+    return encode_message(Kind.RESULT, number, result, NO_LIMIT)

@@ -97,10 +97,7 @@ class Recovery:
         return _LOOK
 
     def _has_changed(self, spool: Spool) -> bool:
-        try:
-            changed = spool.folder.stat().st_mtime
-        except FileNotFoundError:
-            changed = -1.0
+        changed = spool.changed_at()
         before, looked_at = self._seen
         return changed != before or looked_at - changed < _SETTLED_SECONDS or not spool.is_held()
 
@@ -108,10 +105,7 @@ class Recovery:
         seen = time.time()
         # Before the files: what a session that lives has not made by then, it may still make.
         is_held = spool.is_held()
-        try:
-            changed = spool.folder.stat().st_mtime
-        except FileNotFoundError:
-            changed = -1.0
+        changed = spool.changed_at()
         results, open_jobs = spool.results(), set(spool.numbers())
         reason = "" if is_held else spool.why_ended()
         missing: list[int] = []

@@ -135,19 +135,21 @@ class Ledger:
 
     def bind(self, session: Hashable, lease: int) -> bool:
         """Take note that there is a process for a lease; false if it is not the session's, or has one already."""
-        found = self._leases.get(lease)
-        if found is None or found.session != session or found.is_bound:
+        if not self._is_unbound(session, lease):
             return False
-        found.is_bound = True
+        self._leases[lease].is_bound = True
         return True
 
     def give_back(self, session: Hashable, lease: int) -> bool:
         """End a lease without a process; false if it is none of the session's."""
-        found = self._leases.get(lease)
-        if found is None or found.session != session or found.is_bound:
+        if not self._is_unbound(session, lease):
             return False
         del self._leases[lease]
         return True
+
+    def _is_unbound(self, session: Hashable, lease: int) -> bool:
+        found = self._leases.get(lease)
+        return found is not None and found.session == session and not found.is_bound
 
     def process_ended(self, lease: int) -> None:
         """End a lease with its process."""

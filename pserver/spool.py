@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pconnect.errors import ConfigurationError
-from pconnect.frames import HEADER_BYTES, Header, Kind
+from pconnect.frames import HEADER_BYTES, NO_LIMIT, Header, Kind
 
 log = logging.getLogger("pserver")
 
@@ -198,6 +198,13 @@ class Spool:
         """Return the jobs that have a result."""
         return set(_numbers(self.folder, _RESULT))
 
+    def changed_at(self) -> float:
+        """Return when a file was made or removed here last; -1 if all was taken."""
+        try:
+            return self.folder.stat().st_mtime
+        except FileNotFoundError:
+            return -1.0
+
     def facts(self, number: int) -> dict[str, Any]:
         """Return what is known of a job."""
         with (self.folder / f"{number}{_JOB}").open("rb") as file:
@@ -243,7 +250,7 @@ def split_results(data: bytes) -> list[tuple[int, list[bytes | memoryview]]]:
     """Return the RESULT messages of which `data` is made, with the numbers of their jobs."""
     found: list[tuple[int, list[bytes | memoryview]]] = []
     while data:
-        header = Header.unpack(data[:HEADER_BYTES], 2**34)
+        header = Header.unpack(data[:HEADER_BYTES], NO_LIMIT)
         size = HEADER_BYTES + header.head_bytes + header.payload_bytes
         if header.kind is Kind.RESULT:
             found.append((header.tag, [data[:size]]))

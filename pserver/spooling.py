@@ -9,10 +9,12 @@ import socket
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from pconnect.frames import HEADER_BYTES, Header, Kind
+from pconnect.frames import HEADER_BYTES, NO_LIMIT, Header, Kind
 from pconnect.protocol import Message, Role, decode_messages
 from pserver.spool import Spool, split_results
 
+#: What the supervisor says with the descriptor of the client's data connection.
+CONNECTION = b"connection"
 _WORD_BYTES = 5000  # a path, which has at most 4096
 
 
@@ -37,7 +39,7 @@ def orders(pipe: socket.socket) -> Iterator[int]:
                 yield int(number)
                 with contextlib.suppress(ConnectionError):  # the supervisor is gone, which we hear next
                     pipe.send(b"done " + number)
-            case [b"connection"]:
+            case [word] if word == CONNECTION:
                 pass  # of the client's, which has left
             case _:
                 return
@@ -54,6 +56,6 @@ def keep_results(spool: Spool, buffers: Sequence[bytes | memoryview]) -> None:
         for number, result in split_results(bytes(buffers[0])):
             spool.keep(number, result)
         return
-    header = Header.unpack(buffers[0][:HEADER_BYTES], 2**63)
+    header = Header.unpack(buffers[0][:HEADER_BYTES], NO_LIMIT)
     if header.kind is Kind.RESULT:
         spool.keep(header.tag, buffers)

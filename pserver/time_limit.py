@@ -4,6 +4,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from pconnect.remote_errors import blame_limit
+
 
 @dataclass
 class TimeLimit:
@@ -21,6 +23,4 @@ class TimeLimit:
     def explain(self, outcome: float | dict[str, Any]) -> None:
         """Call the interrupt by its reason, if that is how the command ended."""
         if isinstance(outcome, dict) and outcome["type"] == "KeyboardInterrupt":
-            outcome |= {"type": "TimeoutError", "bases": ["TimeoutError"]}
-            outcome["message"] = f"the time limit of {self.seconds:g} s passed"
-            outcome["traceback"] = outcome["traceback"].rstrip() + f"\nTimeoutError: {outcome['message']}"
+            blame_limit(outcome, self.seconds)

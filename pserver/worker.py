@@ -35,7 +35,7 @@ from pserver.job_surroundings import memory_limit, take_output
 from pserver.mesh import greet
 from pserver.process_ties import die_with_parent
 from pserver.spool import Spool
-from pserver.spooling import await_spool, decode, keep_results, orders
+from pserver.spooling import CONNECTION, await_spool, decode, keep_results, orders
 from pserver.status_page import RESULT_BYTES, StatusPage
 from pserver.workspace import describe
 from srp_tools.waiting import deadline_after, run
@@ -44,7 +44,6 @@ _HANDSHAKE_TIMEOUT = 30.0
 _FLUSH_SECONDS = 0.001  # results are sent, and the client is listened to, about so often
 # What numerical libraries read when they are loaded.
 _THREAD_VARIABLES = [f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR", "NUMBA")]
-_CONNECTION = b"connection"  # what the supervisor says with the descriptor of the data connection
 
 
 @dataclass(frozen=True)
@@ -197,7 +196,7 @@ class _Worker:
     def _take_connection(self) -> socket.socket | None:
         self._pipe.settimeout(_HANDSHAKE_TIMEOUT)
         data, descriptors, _, _ = socket.recv_fds(self._pipe, 5000, 1, socket.MSG_CMSG_CLOEXEC)
-        if data != _CONNECTION:
+        if data != CONNECTION:
             if not data:
                 sys.exit()  # the supervisor is gone
             self._spool = await_spool(self._pipe, data)

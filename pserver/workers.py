@@ -24,6 +24,7 @@ from pserver.keeping import Keeping, Staff
 from pserver.leases import Granted, Leases, Total, Yield
 from pserver.mesh import greet
 from pserver.recovery import Recovery
+from pserver.spooling import CONNECTION
 from pserver.status_page import StatusPage
 from pserver.worker_process import WorkerProcess, output_file, tail_of
 from srp_tools.channel import Channel, tls_context
@@ -32,10 +33,7 @@ from srp_tools.waiting import deadline_after
 _HANDSHAKE_TIMEOUT = 20.0
 _LOOK = 0.2  # seconds between two looks at what the workers do
 _LIMIT_GRACE = 5.0  # seconds for a job to end after the interrupt at its time limit
-_IDLE_GRACE = (
-    1.0  # seconds for the client to take back a worker that does nothing, when the server wants its slot
-)
-_CONNECTION = b"connection"
+_IDLE_GRACE = 1.0  # seconds for the client to take back an idle worker whose slot the server wants
 
 
 class Workers:
@@ -233,25 +231,20 @@ class Workers:
 
     def _read_pipe(self, worker: WorkerProcess) -> None:
         """Take a worker's first and only word."""
-        self._progress.unwatch(worker.pipe.fileno())
         try:
             words = worker.pipe.recv(100).split()
             worker.pidfd = os.pidfd_open(int(words[0]))
         except (OSError, IndexError):  # it ended before it could say who it is
-            self._forget_unborn_quietly(worker)
+            self._forget_unborn(worker)
+            self._refuse(worker.number, "a worker ended while it was started")
             return
+        self._progress.unwatch(worker.pipe.fileno())
         worker.pid, worker.command = int(words[0]), int(words[1])
         self._leases.bind(worker.lease, worker.pidfd)
         with contextlib.suppress(ConnectionLostError):  # then the engine is gone, too, and everything with it
             self._process.spawner.adopt(worker.pid)
         self._tell(Kind.WORKER, worker.number, {"pid": worker.pid, "command": worker.command})
         self.keeping.meet(worker)
-
-    def _forget_unborn_quietly(self, worker: WorkerProcess) -> None:
-        del self._workers[worker.number]
-        worker.close()
-        self._leases.give_back(worker.lease)
-        self._refuse(worker.number, "a worker ended while it was started")
 
     def _read_deaths(self) -> None:
         while (death := self._process.spawner.read_death()) is not None:
@@ -335,7 +328,7 @@ class Workers:
 
     def _pass_on(self, worker: WorkerProcess, descriptor: int) -> None:
         with contextlib.suppress(OSError):  # it has just ended, of which the client is told
-            socket.send_fds(worker.pipe, [_CONNECTION], [descriptor])
+            socket.send_fds(worker.pipe, [CONNECTION], [descriptor])
         os.close(descriptor)
 
     def _welcome(self, descriptor: int) -> None:

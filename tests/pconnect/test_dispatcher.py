@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from pconnect import JobLostError, local_network
+from pconnect.jobs import JobCancelledError
 from pconnect.views import ClientNetwork
 from tests.integration.servers import Server, wait_until
 from tests.pconnect.workers import two_workers
@@ -75,6 +76,19 @@ def test_a_choosy_job_does_not_hold_up_the_others(jobs_network: ClientNetwork) -
     others = [jobs_network[2].submit(abs, -k) for k in range(10)]
     assert [job.result(LIMIT) for job in others] == list(range(10))
     assert choosy.result(LIMIT) == 1
+
+
+@pytest.mark.parametrize("node", [None, 1])
+def test_cancelling_a_job_that_waits_for_another_worker(own: ClientNetwork, node: int | None) -> None:
+    view = own if node is None else own[node]
+    job = view.executor(retries=1).submit("__import__('os')._exit", 1)
+    deadline = time.monotonic() + LIMIT
+    while not job.losses and time.monotonic() < deadline:
+        pass
+    assert job.cancel()
+    with pytest.raises(JobCancelledError):
+        job.result(LIMIT)
+    assert job.losses == 1
 
 
 def test_closing_with_jobs_under_way(own: ClientNetwork) -> None:

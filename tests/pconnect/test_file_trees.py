@@ -132,6 +132,6 @@ def test_a_listing_that_a_peer_may_not_send(packed: Any) -> None:
 @given(st.text("ab./\0", max_size=8))
 def test_an_inner_name_stays_inside(name: str) -> None:
     if is_inner_name(name):
-        joined = os.path.normpath(f"/root/{name}")
-        assert joined == f"/root/{name}"
-        assert joined != "/root"
+        joined = os.path.normpath(f"/folder/{name}")
+        assert joined == f"/folder/{name}"
+        assert joined != "/folder"

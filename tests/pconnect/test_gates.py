@@ -48,7 +48,10 @@ def test_cancelling_reaches_what_waits_and_what_runs(network: Network) -> None:
         gate.submit(job)
     gate.cancel()
     gate.join()
-    assert all(job.cancelled() for job in jobs)
+    late = executor.prepare(time.sleep, (60,))
+    gate.submit(late)
+    gate.join()
+    assert all(job.cancelled() for job in [*jobs, late])
 
 
 def test_one_that_has_failed_before_does_not_stop_the_others(network: Network) -> None:
