@@ -82,8 +82,8 @@ def cell(shell: OldShell, number: str) -> Iterator[None]:
     shell.parent = {"header": {"msg_id": number}, "content": {"code": "..."}}
     with contextlib.redirect_stdout(shell.out):
         yield
-    for callback in list(shell.events.callbacks):
-        callback()
+        for callback in list(shell.events.callbacks):
+            callback()
 
 
 def test_output_goes_to_the_cell_of_its_command_while_nothing_runs(server: Server, shell: OldShell) -> None:
