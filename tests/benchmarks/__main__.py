@@ -10,9 +10,19 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tests.benchmarks.ours import CLIENTS, Server, Together, Work, connect_many, peak_memory, running_server
+from pconnect.views import ClientNetwork
+from tests.benchmarks.ours import (
+    CLIENTS,
+    Jobs,
+    Server,
+    Together,
+    Work,
+    connect_many,
+    peak_memory,
+    running_server,
+)
 from tests.benchmarks.raw import RawPeer, raw_peer
-from tests.benchmarks.timing import TRANSFER_BYTES, Sample, alternate
+from tests.benchmarks.timing import JOBS, TRANSFER_BYTES, Sample, alternate
 
 _COLUMNS = "{:34} {:28} {:28} {:>9}  {}"
 
@@ -32,6 +42,7 @@ def main() -> None:
             array = np.random.default_rng(1).standard_normal(TRANSFER_BYTES // 8)
             _measure_together(peer, Together(net, array))
         _measure_connecting(peer, server)
+        _measure_jobs(peer)
         if large:
             with server.connect(1) as net:
                 grown = f"{peak_memory(net, 2**30):.3f} x the array"
@@ -97,6 +108,26 @@ def _measure_connecting(peer: RawPeer, server: Server) -> None:
         ratio = f"{b.median / a.median:.0f} x"
         name = f"pconnect to {count} server{'s' if count > 1 else ''}"
         print(_COLUMNS.format(name, a.text("s"), b.text("s"), ratio, target), flush=True)
+
+
+def _measure_jobs(peer: RawPeer) -> None:
+    buffer = np.random.default_rng(2).standard_normal(TRANSFER_BYTES // 8)
+    data = buffer.view(np.uint8).data
+    with running_server(slots=2) as server, server.connect(1) as net:
+        assert isinstance(net, ClientNetwork)
+        jobs = Jobs(net, buffer)
+        many, _ = alternate(10, lambda: jobs.many(10 * JOBS), peer.ping)
+        each = Sample([duration / 10 for duration in many.durations])
+        print(_COLUMNS.format(f"{10 * JOBS} jobs, 2 workers", "", each.text("jobs/s"), "", ">= 15000"))
+        _measure_small("submit().result()", peer.ping, jobs.one, "<= 6, or 0.4 ms")
+        a, b = alternate(21, lambda: peer.put(data), jobs.put)
+        ratio = f"{a.median / b.median:.2f} x"
+        print(_COLUMNS.format("64 MiB as an argument", a.text("MB/s"), b.text("MB/s"), ratio, ">= 0.8"))
+    with running_server(slots=3) as server, server.connect(1) as net:
+        assert isinstance(net, ClientNetwork)
+        jobs = Jobs(net, buffer)
+        a, _ = alternate(5, lambda: jobs.share(20, 0.2), peer.ping)
+        print(_COLUMNS.format("20 jobs of 0.2 s, 3 workers", "", a.text("s"), "", "< 1.6 s"), flush=True)
 
 
 if __name__ == "__main__":

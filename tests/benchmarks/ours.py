@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pconnect import Network, bcast, pconnect, precv, psend, reval
+from pconnect.views import ClientNetwork
 from pserver.control import pserver
 from srp_tools.channel import Channel
 from srp_tools.credentials import Credentials
@@ -20,6 +22,7 @@ from srp_tools.verifiers import VerifierFile, make_verifier
 from tests.memory import Peak
 
 CLIENTS = 32
+_TIMEOUT = 60.0
 _CREDENTIALS = Credentials("bench", "a password of no importance")
 
 
@@ -39,13 +42,15 @@ class Server(NamedTuple):
 
 
 @contextlib.contextmanager
-def running_server() -> Iterator[Server]:
+def running_server(slots: int | None = None) -> Iterator[Server]:
     """Start a server with a user of the default strength, and end it."""
     with tempfile.TemporaryDirectory(prefix="pserver-bench-") as folder:
         os.environ["XDG_RUNTIME_DIR"] = folder
         auth_file = Path(folder, "auth", "tpasswd")
         VerifierFile(auth_file).add(make_verifier(_CREDENTIALS))
-        status = pserver(bind="127.0.0.1", cmd_port=0, data_port=0, auth_file=auth_file, allow_root=True)
+        status = pserver(
+            bind="127.0.0.1", cmd_port=0, data_port=0, auth_file=auth_file, slots=slots, allow_root=True
+        )
         try:
             yield Server(int(str(status["cmd_port"])))
         finally:
@@ -147,6 +152,38 @@ class Together:
         finally:
             Channel.send = send  # type: ignore[method-assign]
         return self._bytes / self._array.nbytes
+
+
+class Jobs:
+    """What is measured of jobs, in a network with the client and one server."""
+
+    def __init__(self, net: ClientNetwork, array: npt.NDArray[np.float64]) -> None:
+        self._net = net
+        self._array = array
+
+    def many(self, count: int) -> None:
+        """Have jobs done that do nothing, each a future of its own."""
+        wait([self._net.submit(_nothing, k) for k in range(count)], _TIMEOUT)
+
+    def one(self) -> None:
+        """Have one job done."""
+        self._net.submit(_nothing, 0).result(_TIMEOUT)
+
+    def put(self) -> None:
+        """Have a job done whose argument is the array."""
+        self._net.submit(_size, self._array).result(_TIMEOUT)
+
+    def share(self, count: int, duration: float) -> None:
+        """Have jobs done that each take a while."""
+        wait([self._net.submit(time.sleep, duration) for _ in range(count)], _TIMEOUT)
+
+
+def _nothing(_number: int) -> None:
+    pass
+
+
+def _size(array: npt.NDArray[np.float64]) -> int:
+    return array.nbytes
 
 
 def peak_memory(net: Network, size: int) -> float:

@@ -16,20 +16,35 @@ class Sample(NamedTuple):
         return statistics.median(self.durations)
 
     def text(self, unit: str) -> str:
-        """Return the median and the spread; `unit` is ``ms``, ``s`` or, for 64 MiB, ``MB/s``."""
-        values = sorted(_in_unit(duration, unit) for duration in self.durations)
-        digits = {"ms": 3, "s": 3, "MB/s": 0}[unit]
+        """Return the median and the spread; `unit` is ``ms``, ``s``, for 64 MiB ``MB/s``, for `JOBS` ``jobs/s``."""
+        values = sorted(in_unit(duration, unit) for duration in self.durations)
+        digits = {"ms": 3, "s": 3, "MB/s": 0, "jobs/s": 0}[unit]
         middle, low, high = (
-            f"{value:.{digits}f}" for value in (_in_unit(self.median, unit), values[0], values[-1])
+            f"{value:.{digits}f}" for value in (in_unit(self.median, unit), values[0], values[-1])
         )
         return f"{middle} ({low}..{high}) {unit}" if len(values) > 1 else f"{middle} {unit}"
 
 
 TRANSFER_BYTES = 2**26
+JOBS = 1000
 
 
-def _in_unit(seconds: float, unit: str) -> float:
-    return TRANSFER_BYTES / seconds / 1e6 if unit == "MB/s" else seconds * 1000 if unit == "ms" else seconds
+def in_unit(seconds: float, unit: str) -> float:
+    """Return a time, or what rate it means."""
+    match unit:
+        case "MB/s":
+            return TRANSFER_BYTES / seconds / 1e6
+        case "jobs/s":
+            return JOBS / seconds
+        case "ms":
+            return seconds * 1000
+        case _:
+            return seconds
+
+
+def is_rate(unit: str) -> bool:
+    """Return whether more of it is better."""
+    return unit.endswith("/s")
 
 
 def alternate(

@@ -14,34 +14,38 @@ from importlib import metadata
 from pathlib import Path
 
 from tests.benchmarks.peers.chart import save_chart
-from tests.benchmarks.peers.measure import HOMES, compare
+from tests.benchmarks.peers.measure import HOMES, JOB_HOMES, compare
+from tests.benchmarks.peers.peer import JOB_WORKS, WORKS
 from tests.benchmarks.peers.table import WIDTH, table
 
-_PACKAGES = ("pserver", "numpy", "distributed", "rpyc", "ipyparallel", "pyzmq", "mpi4py", "openmpi")
+_PACKAGES = ("pserver", "numpy", "distributed", "rpyc", "ipyparallel", "pyzmq", "mpi4py", "openmpi", "dispy")
 
 
 def main() -> None:
     """Measure, print the table, write the chart."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.peers", description=__doc__)
     parser.add_argument("--rounds", type=int, default=9, help="how many rounds, besides one to warm up")
+    parser.add_argument("--jobs", action="store_true", help="measure jobs, not commands and transfers")
     parser.add_argument(
-        "--chart", type=Path, default=Path("peers.png"), help="where to write the chart (PNG)"
+        "--chart", type=Path, help="where to write the chart (PNG); by default peers.png or jobs.png"
     )
     parser.add_argument(
-        "names", nargs="*", metavar="peer", help=f"some of: {', '.join(HOMES)}; all if there is none"
+        "names", nargs="*", metavar="peer", help="some of those in the table; all if there is none"
     )
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error("--rounds: at least one is needed")
-    if unknown := set(arguments.names) - set(HOMES):
-        parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(HOMES)}")
+    works, homes = (JOB_WORKS, JOB_HOMES) if arguments.jobs else (WORKS, HOMES)
+    if unknown := set(arguments.names) - set(homes):
+        parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(homes)}")
+    chart = arguments.chart or Path("jobs.png" if arguments.jobs else "peers.png")
     begin, load = time.monotonic(), os.getloadavg()[0]
-    comparison = compare(arguments.names or list(HOMES), arguments.rounds)
+    comparison = compare(works, {name: homes[name] for name in arguments.names or homes}, arguments.rounds)
     print(*_circumstances(arguments.rounds, load), table(comparison), sep="\n")
     title = f"The same work on one machine: loopback, {os.cpu_count()} processors"
     explanation = f"Median of {arguments.rounds} rounds;\nthe lines go from the least to the most"
-    save_chart(comparison, title, explanation, arguments.chart)
-    print(f"\nThe chart is {arguments.chart}. {time.monotonic() - begin:.0f} s in all.")
+    save_chart(comparison, title, explanation, chart)
+    print(f"\nThe chart is {chart}. {time.monotonic() - begin:.0f} s in all.")
 
 
 def _circumstances(rounds: int, load: float) -> Iterator[str]:

@@ -9,8 +9,8 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from tests.benchmarks.peers.measure import RAW, Comparison
-from tests.benchmarks.peers.peer import WORKS, Work
-from tests.benchmarks.timing import TRANSFER_BYTES
+from tests.benchmarks.peers.peer import Work
+from tests.benchmarks.timing import in_unit, is_rate
 
 _OURS = "pserver"
 _ENCRYPTED, _PLAIN, _CEILING, _HIGHLIGHT = "#6b8fb3", "#e8d9b5", "#b8b8b8", "#c8553d"
@@ -27,15 +27,15 @@ def save_chart(comparison: Comparison, title: str, explanation: str, path: Path)
     OSError
         The file cannot be written.
     """
-    rows = -(-(len(WORKS) + 1) // _COLUMNS)
+    rows = -(-(len(comparison.works) + 1) // _COLUMNS)
     # Not pyplot, which would look for a display and keep the figure.
     figure = Figure(figsize=(11, 2.35 * rows), layout="constrained")
     figure.suptitle(title, fontsize=12)
     panels = figure.subplots(rows, _COLUMNS).ravel()
-    for axes, work in zip(panels, WORKS, strict=False):
+    for axes, work in zip(panels, comparison.works, strict=False):
         _draw(axes, work, comparison)
         _label(axes, work, comparison)
-    for axes in panels[len(WORKS) :]:
+    for axes in panels[len(comparison.works) :]:
         axes.set_axis_off()
     panels[-1].legend(handles=_legend(), loc="center", frameon=False, fontsize=10, title=explanation)
     picture = io.BytesIO()
@@ -52,8 +52,8 @@ def _draw(axes: Any, work: Work, comparison: Comparison) -> None:
         if outcome.reason:
             axes.text(0, place, f"  {outcome.reason}", va="center", fontsize=8, style="italic", color="#555")
             continue
-        values = sorted(_value(duration, work) for duration in outcome.rounds)
-        middle = _value(outcome.median, work)
+        values = sorted(in_unit(duration, work.unit) for duration in outcome.rounds)
+        middle = in_unit(outcome.median, work.unit)
         axes.barh(place, middle, color=_color(name, comparison), edgecolor=_EDGE, linewidth=0.6,
                   hatch="" if comparison.encryption[name] else _HATCH,
                   xerr=[[middle - values[0]], [values[-1] - middle]],
@@ -65,7 +65,7 @@ def _draw(axes: Any, work: Work, comparison: Comparison) -> None:
 
 
 def _label(axes: Any, work: Work, comparison: Comparison) -> None:
-    better = "more" if work.unit == "MB/s" else "less"
+    better = "more" if is_rate(work.unit) else "less"
     axes.set_title(work.title, fontsize=10.5, loc="left", fontweight="bold")
     axes.set_xlabel(f"{work.unit} ({better} is better)", fontsize=8.5)
     labels = [
@@ -75,10 +75,6 @@ def _label(axes: Any, work: Work, comparison: Comparison) -> None:
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.tick_params(axis="x", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _value(duration: float, work: Work) -> float:
-    return TRANSFER_BYTES / duration / 1e6 if work.unit == "MB/s" else duration * 1000
 
 
 def _digits(value: float) -> str:

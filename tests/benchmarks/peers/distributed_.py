@@ -77,8 +77,15 @@ class Dask(Peer):
 @contextlib.contextmanager
 def start(array: Floats) -> Iterator[Peer]:
     """Start scheduler and workers, and connect to them."""
+    with running_cluster(SERVERS) as client:
+        yield Dask(client, array)
+
+
+@contextlib.contextmanager
+def running_cluster(workers: int) -> Iterator[Any]:
+    """Start a scheduler and workers; give a client."""
     options = {
-        "n_workers": SERVERS,
+        "n_workers": workers,
         "threads_per_worker": 1,
         "host": "127.0.0.1",
         "dashboard_address": None,
@@ -94,5 +101,5 @@ def start(array: Floats) -> Iterator[Peer]:
         LocalCluster(**options) as cluster,
         Client(cluster, timeout=_TIMEOUT) as client,
     ):
-        client.wait_for_workers(SERVERS, timeout=_TIMEOUT)
-        yield Dask(client, array)
+        client.wait_for_workers(workers, timeout=_TIMEOUT)
+        yield client

@@ -62,9 +62,16 @@ class Ipyparallel(Peer):
 @contextlib.contextmanager
 def start(array: Floats) -> Iterator[Peer]:
     """Start controller and engines, and connect to them."""
+    with running_engines(SERVERS) as (cluster, client):
+        yield Ipyparallel(cluster, client, array)
+
+
+@contextlib.contextmanager
+def running_engines(count: int) -> Iterator[tuple[Any, Any]]:
+    """Start a controller and engines; give them and a client."""
     with tempfile.TemporaryDirectory(prefix="peers-ipyparallel-") as folder:
         cluster = ipyparallel.Cluster(
-            n=SERVERS,
+            n=count,
             controller_ip="127.0.0.1",
             # Without a data base the controller does not keep every array that it ever saw.
             controller_args=["--IPController.enable_curve=True", "--nodb"],
@@ -75,9 +82,9 @@ def start(array: Floats) -> Iterator[Peer]:
         try:
             client = cluster.connect_client_sync()
             with contextlib.closing(client):
-                client.wait_for_engines(SERVERS, timeout=_TIMEOUT)
+                client.wait_for_engines(count, timeout=_TIMEOUT)
                 if not client.curve_serverkey:
                     raise RuntimeError("the connections are not encrypted")
-                yield Ipyparallel(cluster, client, array)
+                yield cluster, client
         finally:
             cluster.stop_cluster_sync()

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.benchmarks.peers.apart import Apart, FailedError
-from tests.benchmarks.peers.peer import WORKS, Work
+from tests.benchmarks.peers.peer import Work
+from tests.benchmarks.timing import is_rate
 
 # The names of the peers and their modules, which import what they compare with at the top: one that is not installed
 # cannot be imported, and that is what its lines say.
@@ -19,6 +20,14 @@ HOMES = {
     "RPyC": "rpyc_",
     "ipyparallel": "ipyparallel_",
     "MPI": "mpi",
+}
+JOB_HOMES = {
+    "raw TLS socket": "raw",
+    "pserver": "job_ours",
+    "Dask": "job_dask",
+    "ipyparallel": "job_ipyparallel",
+    "mpi4py.futures": "job_mpi",
+    "dispy": "job_dispy",
 }
 RAW = "raw TLS socket"
 
@@ -44,6 +53,8 @@ class Comparison:
 
     Attributes
     ----------
+    works
+        What was measured.
     names
         The peers, also those that could not be started.
     encryption, notes
@@ -52,6 +63,7 @@ class Comparison:
         By name of the peer and of the method.
     """
 
+    works: Sequence[Work]
     names: Sequence[str]
     encryption: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
@@ -61,36 +73,39 @@ class Comparison:
         """Return how many times the rate, or the time, of the raw socket it is; ``None`` if one is missing."""
         outcome = self.outcomes[name, work.method]
         raw = self.outcomes.get((RAW, work.reference))
-        if raw is None or not raw.rounds or not outcome.rounds:
+        # A number of jobs is not what the socket was asked for.
+        if raw is None or not raw.rounds or not outcome.rounds or work.unit in {"jobs/s", "s"}:
             return None
-        return raw.median / outcome.median if work.unit == "MB/s" else outcome.median / raw.median
+        return raw.median / outcome.median if is_rate(work.unit) else outcome.median / raw.median
 
 
-def compare(names: Sequence[str], rounds: int) -> Comparison:
+def compare(works: Sequence[Work], homes: Mapping[str, str], rounds: int) -> Comparison:
     """Start all peers, measure them, end them.
 
     One round more is not counted: in it everybody imports, connects and allocates what is needed once.
     """
-    outcomes = {(name, work.method): Outcome() for name in names for work in WORKS}
-    comparison = Comparison(names, outcomes=outcomes)
+    outcomes = {(name, work.method): Outcome() for name in homes for work in works}
+    comparison = Comparison(works, list(homes), outcomes=outcomes)
     with contextlib.ExitStack() as stack:
-        peers = _start_all(stack, comparison)
+        peers = _start_all(stack, homes, comparison)
         for turn in range(rounds + 1):
             _tell(f"round {turn} of {rounds}" if turn else "warming up")
-            for work in WORKS:
+            for work in works:
                 _measure(work, peers, turn, comparison)
         _tell("ending all")
     return comparison
 
 
-def _start_all(stack: contextlib.ExitStack, comparison: Comparison) -> dict[str, Apart]:
+def _start_all(
+    stack: contextlib.ExitStack, homes: Mapping[str, str], comparison: Comparison
+) -> dict[str, Apart]:
     peers = {}
-    for name in comparison.names:
+    for name, home in homes.items():
         _tell(f"starting {name}")
         try:
-            peer = stack.enter_context(contextlib.closing(Apart(f"tests.benchmarks.peers.{HOMES[name]}")))
+            peer = stack.enter_context(contextlib.closing(Apart(f"tests.benchmarks.peers.{home}")))
         except FailedError as error:
-            for work in WORKS:
+            for work in comparison.works:
                 comparison.outcomes[name, work.method].reason = str(error)
         else:
             peers[name] = peer

@@ -6,7 +6,6 @@ socket and told when to begin; until then it sleeps. Ranks that wait inside MPI 
 
 import contextlib
 import os
-import shutil
 import socket
 import struct
 import subprocess
@@ -16,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tests.benchmarks.peers.alone import ALONE, check_unshare
 from tests.benchmarks.peers.peer import SERVERS, CannotError, Floats, Peer
 
 RANKS = SERVERS + 1  # rank 0 is the client
@@ -34,25 +34,14 @@ PARTICIPANTS: Mapping[str, range] = {
 }
 CODES = {name: code for code, name in enumerate(PARTICIPANTS)}
 
-# Open MPI listens at all addresses and asks nobody who he is: it gets a network of its own, see `mpi_launch`.
-_ALONE = [
-    "unshare",
-    "--user",
-    "--map-root-user",
-    "--net",
-    sys.executable,
-    "-m",
-    "tests.benchmarks.peers.mpi_launch",
-]
-
 # Without "sm" among the transports of bytes there is no shared memory. Ranks that share a processor let each other have
 # it while they wait.
-_OPTIONS = ["--oversubscribe", "--bind-to", "none"]
-_OPTIONS += ["--mca", "pml", "ob1", "--mca", "btl", "tcp,self", "--mca", "btl_tcp_if_include", "lo"]
-_OPTIONS += ["--mca", "mpi_yield_when_idle", "1"]
+OPTIONS = ["--oversubscribe", "--bind-to", "none"]
+OPTIONS += ["--mca", "pml", "ob1", "--mca", "btl", "tcp,self", "--mca", "btl_tcp_if_include", "lo"]
+OPTIONS += ["--mca", "mpi_yield_when_idle", "1"]
 
 # In the namespace everybody is root, which Open MPI does not like.
-_ENVIRONMENT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+ENVIRONMENT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
 class Mpi(Peer):
@@ -108,11 +97,8 @@ def _receive(sock: socket.socket, count: int) -> bytes:
 @contextlib.contextmanager
 def start(array: Floats) -> Iterator[Peer]:
     """Start the ranks, and end them by closing what they wait for."""
-    program = Path(sys.executable).with_name("mpiexec")
-    if not program.exists():
-        raise FileNotFoundError("mpiexec is not installed in this environment")
-    if shutil.which("unshare") is None:
-        raise FileNotFoundError("unshare (util-linux) is not installed")
+    program = mpiexec()
+    check_unshare()
     with contextlib.ExitStack() as stack:
         path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peers-mpi-")), "control")
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -120,8 +106,8 @@ def start(array: Floats) -> Iterator[Peer]:
         listener.listen(RANKS)
         rank = [sys.executable, "-m", "tests.benchmarks.peers.mpi_rank", os.fspath(path), str(array.size)]
         process = subprocess.Popen(
-            [*_ALONE, os.fspath(program), "-n", str(RANKS), *_OPTIONS, *rank],
-            env=os.environ | _ENVIRONMENT,
+            [*ALONE, program, "-n", str(RANKS), *OPTIONS, *rank],
+            env=os.environ | ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
@@ -131,6 +117,14 @@ def start(array: Floats) -> Iterator[Peer]:
             stack.callback(sock.close)
             sock.settimeout(_WORK_SECONDS)
         yield Mpi(ranks)
+
+
+def mpiexec() -> str:
+    """Return the program that starts ranks."""
+    program = Path(sys.executable).with_name("mpiexec")
+    if not program.exists():
+        raise FileNotFoundError("mpiexec is not installed in this environment")
+    return os.fspath(program)
 
 
 def _accept(listener: socket.socket, process: subprocess.Popen[bytes]) -> dict[int, socket.socket]:

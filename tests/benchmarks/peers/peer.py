@@ -7,9 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tests.benchmarks.timing import JOBS
+
 Floats = npt.NDArray[np.float64]
 
 SERVERS = 4
+WORKERS = 3  # for jobs
+SLEEPERS, SLEEP_SECONDS = 20, 0.2
 
 
 class CannotError(Exception):
@@ -26,7 +30,7 @@ class Work(NamedTuple):
     method
         The method of `Peer` that does it.
     unit
-        ``ms``; or ``MB/s``, for 64 MiB in the time that it took.
+        ``ms`` or ``s``; or ``MB/s``, for 64 MiB in the time that it took; or ``jobs/s``, for `JOBS` of them.
     repeats
         How often in each round; the median of them is the figure of that round.
     reference
@@ -49,6 +53,14 @@ WORKS = (
     Work("64 MiB server to server", "relay", "MB/s", 1, "relay"),
     Work(f"bcast of 64 MiB to {SERVERS} servers", "bcast", "MB/s", 1, "put"),
     Work(f"allreduce of 64 MiB on {SERVERS} servers", "allreduce", "MB/s", 1, "put"),
+)
+
+JOB_WORKS = (
+    Work("a job that does nothing, and its result", "call", "ms", 100, "call"),
+    Work(f"{JOBS} jobs, {WORKERS} workers", "many", "jobs/s", 1, "call"),
+    Work(f"map over {JOBS} items, {WORKERS} workers", "map", "jobs/s", 1, "call"),
+    Work("64 MiB as the argument of a job", "put", "MB/s", 1, "put"),
+    Work(f"{SLEEPERS} jobs of {SLEEP_SECONDS} s, {WORKERS} workers", "share", "s", 1, "call"),
 )
 
 
@@ -99,6 +111,18 @@ class Peer:
 
     def allreduce(self) -> float:
         """Have every server get the sum of the arrays of all servers."""
+        raise CannotError("no such call")
+
+    def many(self) -> float:
+        """Have many jobs done that do nothing, each a future of its own."""
+        raise CannotError("no such call")
+
+    def map(self) -> float:
+        """Have a function that does nothing called for many items, in pieces as large as suits the system."""
+        raise CannotError("no such call")
+
+    def share(self) -> float:
+        """Have jobs done that each take a while."""
         raise CannotError("no such call")
 
 

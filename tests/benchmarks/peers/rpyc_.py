@@ -8,7 +8,6 @@ of it with its own classes: no compression, TCP_NODELAY, and many calls of one b
 import contextlib
 import functools
 import multiprocessing
-import secrets
 import socket
 import ssl
 import tempfile
@@ -27,7 +26,7 @@ from rpyc.utils.authenticators import SSLAuthenticator
 from rpyc.utils.factory import connect_channel
 from rpyc.utils.server import ThreadedServer
 
-from srp_tools.certificates import NetworkAuthority, NodeKey
+from tests.benchmarks.peers.identity import make_identity
 from tests.benchmarks.peers.peer import Floats, Peer, seconds
 
 _BLOCK_BYTES = 2**19  # of 64 kB to 2 MiB the best
@@ -146,26 +145,12 @@ class Rpyc(Peer):
         return seconds(lambda: fetch(len(self._bytes)).value)
 
 
-def _make_identity(authority: NetworkAuthority, folder: Path) -> dict[str, str]:
-    key = NodeKey()
-    certificate = authority.sign(key.public_bytes(), 1)
-    identity = key.identity(authority.network_id, 1, certificate, authority.certificate)
-    contents = {
-        "keyfile": identity.key_pem,
-        "certfile": ssl.DER_cert_to_PEM_cert(identity.certificate).encode(),
-        "ca_certs": ssl.DER_cert_to_PEM_cert(identity.authority).encode(),
-    }
-    for name, content in contents.items():
-        Path(folder, name).write_bytes(content)  # in a folder of mode 0700
-    return {name: str(Path(folder, name)) for name in contents}
-
-
 @contextlib.contextmanager
 def start(array: Floats) -> Iterator[Peer]:
     """Start two servers and connect to both."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="peers-rpyc-") as folder, contextlib.ExitStack() as stack:
-        identity = _make_identity(NetworkAuthority(secrets.token_bytes(16)), Path(folder))
+        identity = make_identity(Path(folder))
         ports = []
         for _ in range(2):
             ours, theirs = context.Pipe(duplex=False)

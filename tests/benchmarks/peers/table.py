@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator
 
 from tests.benchmarks.peers.measure import RAW, Comparison, Outcome
-from tests.benchmarks.peers.peer import WORKS, Work
+from tests.benchmarks.peers.peer import Work
 from tests.benchmarks.timing import Sample
 
 _LINE = "{:35} {:15} {:28} {:>8}"
@@ -18,7 +18,7 @@ def table(comparison: Comparison) -> str:
 
 def _lines(comparison: Comparison) -> Iterator[str]:
     yield _LINE.format("", "", "median (min..max)", "to raw")
-    for work in WORKS:
+    for work in comparison.works:
         yield ""
         for index, name in enumerate(comparison.names):
             outcome = comparison.outcomes[name, work.method]

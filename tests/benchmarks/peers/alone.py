@@ -1,0 +1,134 @@
+"""Programs in a network of their own, which are told by a local socket what to do.
+
+Some systems listen at all addresses of the machine, or call out to everybody in its network. They are run in a network
+namespace in which nothing but the loopback device is.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tests.benchmarks.peers.peer import CannotError, Peer
+
+#: What runs the rest of a command line so.
+ALONE = [
+    "unshare",
+    "--user",
+    "--map-root-user",
+    "--net",
+    sys.executable,
+    "-m",
+    "tests.benchmarks.peers.mpi_launch",
+]
+
+_START_SECONDS = 60.0
+_WORK_SECONDS = 85.0
+
+
+def check_unshare() -> None:
+    """Raise FileNotFoundError if there is nothing to make a namespace with."""
+    if shutil.which("unshare") is None:
+        raise FileNotFoundError("unshare (util-linux) is not installed")
+
+
+@contextlib.contextmanager
+def running_alone(
+    command: Sequence[str], environment: Mapping[str, str] | None = None
+) -> Iterator[Callable[[str], float]]:
+    """Start a program that calls `serve` with the path added to its arguments; give what has it do a work."""
+    check_unshare()
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="peers-alone-"))
+        path = Path(folder, "control")
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(os.fspath(path))
+        listener.listen(1)
+        process = subprocess.Popen(
+            [*ALONE, *command, os.fspath(path)],
+            env=os.environ | dict(environment or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        stack.callback(_end, process)
+        sock = stack.enter_context(_accept(listener, process))
+        sock.settimeout(_WORK_SECONDS)
+        answers = stack.enter_context(sock.makefile("r"))
+
+        def ask(method: str) -> float:
+            sock.sendall(f"{method}\n".encode())
+            line = answers.readline()
+            if not line:
+                raise ConnectionResetError("its program has ended")
+            answer = json.loads(line)
+            if "cannot" in answer:
+                raise CannotError(answer["cannot"])
+            return float(answer["seconds"])
+
+        yield ask
+
+
+def serve(path: str, peer: Peer) -> None:
+    """Do works for who listens at a path, until that closes the connection."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(path)
+        for line in sock.makefile("r"):
+            try:
+                answer = {"seconds": getattr(peer, line.strip())()}
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+                answer = {"cannot": str(error) or type(error).__name__}
+            sock.sendall(f"{json.dumps(answer)}\n".encode())
+
+
+class Elsewhere(Peer):
+    """A peer of jobs whose client is a program of its own."""
+
+    def __init__(self, ask: Callable[[str], float]) -> None:
+        self._ask = ask
+
+    def call(self) -> float:
+        return self._ask("call")
+
+    def many(self) -> float:
+        return self._ask("many")
+
+    def map(self) -> float:
+        return self._ask("map")
+
+    def put(self) -> float:
+        return self._ask("put")
+
+    def share(self) -> float:
+        return self._ask("share")
+
+
+def _accept(listener: socket.socket, process: subprocess.Popen[bytes]) -> socket.socket:
+    """Wait for the program to be there, or to end."""
+    listener.settimeout(0.2)
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"its program ended with {process.returncode}")
+        with contextlib.suppress(TimeoutError):
+            return listener.accept()[0]
+    raise TimeoutError(f"its program is not there after {_START_SECONDS:.0f} s")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,49 @@
+"""This package in the comparison of jobs: a server with as many slots as workers are wanted."""
+
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import wait
+
+from pconnect.views import ClientNetwork
+from tests.benchmarks.ours import running_server
+from tests.benchmarks.peers.job_functions import nothing, size, sleep
+from tests.benchmarks.peers.peer import SLEEP_SECONDS, SLEEPERS, WORKERS, Floats, Peer, seconds
+from tests.benchmarks.timing import JOBS
+
+_TIMEOUT = 60.0
+
+
+class Ours(Peer):
+    """A network of the client and one server."""
+
+    encryption = "TLS 1.3"
+    note = "submit and map, as they come; how many jobs are sent at once, it finds by measuring."
+
+    def __init__(self, net: ClientNetwork, array: Floats) -> None:
+        self._net = net
+        self._array = array
+
+    def call(self) -> float:
+        return seconds(lambda: self._net.submit(nothing).result(_TIMEOUT))
+
+    def many(self) -> float:
+        return seconds(lambda: wait([self._net.submit(nothing, k) for k in range(JOBS)], _TIMEOUT))
+
+    def map(self) -> float:
+        return seconds(lambda: list(self._net.map(nothing, range(JOBS))))
+
+    def put(self) -> float:
+        return seconds(lambda: self._net.submit(size, self._array).result(_TIMEOUT))
+
+    def share(self) -> float:
+        return seconds(
+            lambda: wait([self._net.submit(sleep, SLEEP_SECONDS) for _ in range(SLEEPERS)], _TIMEOUT)
+        )
+
+
+@contextlib.contextmanager
+def start(array: Floats) -> Iterator[Peer]:
+    """Start a server, and connect to it."""
+    with running_server(slots=WORKERS) as server, server.connect(1) as net:
+        assert isinstance(net, ClientNetwork)
+        yield Ours(net, array)
