@@ -178,7 +178,9 @@ class Crew:
             case Kind.YIELD if worker is not None:
                 self.retire(worker)
             case Kind.RUNNING if worker is not None and message.value[0] in worker.jobs:
-                worker.jobs[message.value[0]].is_started = True
+                self._take_running(pool, worker, *message.value)
+            case Kind.RECALL if worker is not None:
+                self._take_back(pool, worker, *message.value)
             case Kind.ENDED if worker is not None:
                 self._bury(pool, worker, message.value)
 
@@ -218,13 +220,42 @@ class Crew:
             return
         self._owner.ended(job)
         if is_dropped(message.value):
-            worker.jobs.pop(job.number)
+            worker.forget(job)
             job.fail(KeyboardInterrupt())
             return
         seconds = settle(job, message.value)
-        worker.take(job.number, seconds)
+        worker.take(job, seconds)
         if worker.alone:
             self.retire(worker)
+
+    def _take_running(self, pool: Pool, worker: Worker, number: int, seconds: float) -> None:
+        """Take note that a job takes long; those behind it must not wait."""
+        job = worker.jobs[number]
+        job.is_started = True
+        job.pace.learn(seconds)
+        worker.stuck = number
+        self._recall(pool, worker)
+
+    def _recall(self, pool: Pool, worker: Worker) -> None:
+        if worker.recalling or worker.stuck not in worker.jobs or len(worker.jobs) == 1:
+            return
+        worker.recalling = worker.stuck
+        worker.connection.post(Kind.RECALL, worker.recalling)
+        self._progress.flush(worker.connection)
+        assert pool.channel is not None  # noqa: S101 - it has just been heard
+        pool.channel.post(Kind.RECALL, worker.number, worker.recalling)
+        self._progress.flush(pool.channel)
+
+    def _take_back(self, pool: Pool, worker: Worker, number: int, runs_still: bool) -> None:
+        """Have the jobs behind a long one done by others, unless the worker has gone on to them already."""
+        worker.recalling = 0
+        if not runs_still:
+            if worker.stuck != number:  # the next is long, too
+                self._recall(pool, worker)
+            return
+        for job in [job for job in reversed(worker.jobs.values()) if job.number != number]:
+            worker.forget(job)
+            self._owner.requeue(job)
 
     def _bury(self, pool: Pool, worker: Worker, told: dict[str, Any]) -> None:
         del pool.workers[worker.number]

@@ -23,6 +23,7 @@ from pconnect.jobs import Functions, Job
 from pconnect.pools import Worker
 from pconnect.progress import Progress
 from pconnect.shared_arrays import Contents
+from pconnect.waiting_jobs import WaitingJobs
 
 log = logging.getLogger("pconnect")
 
@@ -58,8 +59,7 @@ class Dispatcher:
         self._numbers = itertools.count(1)
         self._submitted: collections.deque[Job] = collections.deque()
         self._calls: collections.deque[Callable[[], object]] = collections.deque()
-        self._queue: collections.deque[Job] = collections.deque()
-        self._choosy: list[Job] = []  # those that may not run everywhere
+        self._waiting = WaitingJobs()
         self._has_cancelled = False  # there are cancelled jobs in these
         self._open: set[Job] = set()  # those that have not ended
         self._stopping: dict[Job, float] = {}  # to be interrupted, with the patience
@@ -187,11 +187,7 @@ class Dispatcher:
         while self._calls:
             self._calls.popleft()()
         while self._submitted:
-            job = self._submitted.popleft()
-            if job.options.on or job.options.isolate:
-                self._choosy.append(job)
-            else:
-                self._queue.append(job)
+            self._waiting.add(self._submitted.popleft())
         if not self._has_heard.is_set() and self._crew.has_heard:
             self._has_heard.set()
         now = time.monotonic()
@@ -213,8 +209,8 @@ class Dispatcher:
             attendant.end(error)
         jobs = list(self._open)
         self._open.clear()
-        for queue in (self._queue, self._choosy, self._submitted):
-            queue.clear()
+        self._waiting.clear()
+        self._submitted.clear()
         for job in jobs:
             if not job.done() and job.begin():
                 job.fail(JobLostError(f"{job.name} has no result: {error}"))
@@ -222,30 +218,35 @@ class Dispatcher:
     # --- giving out jobs ---
 
     def _dispatch(self) -> None:
-        if not (self._queue or self._choosy):
+        if not self._waiting:
             return
-        workers = [w for pool in self._pools.values() for w in pool.workers.values() if w.room > 0]
+        workers = [w for pool in self._pools.values() for w in pool.workers.values() if w.has_room]
         workers.sort(key=lambda worker: len(worker.jobs))
         for position, worker in enumerate(workers):
-            share = -(-len(self._queue) // (len(workers) - position))
-            jobs = self._take_jobs(worker, max(1, min(worker.room, share)))
+            share = -(-len(self._waiting.common) // (len(workers) - position))
+            jobs = self._take_jobs(worker, max(1, share))
             if jobs:
                 worker.send(jobs)
                 self._progress.flush(worker.connection)
 
     def _take_jobs(self, worker: Worker, count: int) -> list[Job]:
         taken: list[Job] = []
-        for job in list(self._choosy):
+        before, limit = len(worker.jobs), worker.limit
+        for job in list(self._waiting.choosy):
             if len(taken) == count or worker.alone:
                 break
-            if self._suits(worker, job, taken) and not self._is_stale(worker, job):
-                self._choosy.remove(job)
+            fits = before + len(taken) < min(limit, job.pace.ahead)
+            if fits and self._suits(worker, job, taken) and not self._is_stale(worker, job):
+                self._waiting.choosy.remove(job)
                 self._begin(worker, job, taken)
-        while self._queue and len(taken) < count and not worker.alone:
-            job = self._queue[0]
-            if self._is_stale(worker, job):
+                limit = min(limit, job.pace.ahead)
+        queue = self._waiting.common
+        while queue and len(taken) < count and not worker.alone:
+            job = queue[0]
+            limit = min(limit, job.pace.ahead)
+            if before + len(taken) >= limit or self._is_stale(worker, job):
                 break
-            self._queue.popleft()
+            queue.popleft()
             self._begin(worker, job, taken)
         return taken
 
@@ -286,7 +287,7 @@ class Dispatcher:
         return True
 
     def _ask_for_workers(self, now: float) -> None:
-        waiting = len(self._queue) + len(self._choosy)
+        waiting = len(self._waiting)
         ready = [pool for pool in self._pools.values() if pool.is_ready and pool.slots]
         if waiting:
             shortage = waiting
@@ -298,39 +299,36 @@ class Dispatcher:
                 pool = min(able, key=lambda pool: pool.wanted / (pool.slots or 1))
                 pool.wanted += 1
                 shortage -= 1
-            for job in self._choosy:
+            for job in self._waiting.choosy:
                 self._crew.staff(self._allowed(job))
         for pool in self._pools.values():
             pool.want(exclusive=self._exclusive > 0)
 
     def _look(self, now: float) -> None:
         """Do what only time makes necessary."""
-        waiting = bool(self._queue or self._choosy)
         for pool in self._pools.values():
             for worker in pool.workers.values():
                 if worker.jobs or not worker.idle_since:
                     worker.idle_since = now
-                elif not waiting and now - worker.idle_since > _IDLE_SECONDS and not worker.retiring:
+                elif not self._waiting and now - worker.idle_since > _IDLE_SECONDS and not worker.retiring:
                     pool.wanted = max(0, pool.wanted - 1)
                     self._crew.retire(worker)
         for job, patience in list(self._stopping.items()):
             self._send_stop(job, patience)
         if self._has_cancelled:  # else nobody need look through a long queue
             self._has_cancelled = False
-            self._queue_without_cancelled()
+            self._waiting.forget_done()
         self._fail_what_cannot_run(now)
-
-    def _queue_without_cancelled(self) -> None:
-        for jobs in (self._queue, self._choosy):
-            kept = [job for job in jobs if not job.done()]
-            jobs.clear()
-            jobs.extend(kept)
 
     def _fail_what_cannot_run(self, now: float) -> None:
         """Fail the jobs for which there is no node any more, or none with slots."""
         able = {pool.node for pool in self._pools.values() if not pool.gone and pool.slots != 0}
-        stuck = [job for job in self._choosy if job.options.on and not job.options.on & able]
-        stuck += [*self._queue, *self._choosy] if not able else []
+        choosy = self._waiting.choosy
+        stuck = (
+            [job for job in choosy if job.options.on and not job.options.on & able]
+            if able
+            else list(self._waiting)
+        )
         if not stuck:
             self._no_node_since = None
             return
@@ -339,8 +337,8 @@ class Dispatcher:
         if now - self._no_node_since < _NO_NODE_SECONDS:
             return
         reasons = self._crew.describe_unable(able)
-        for job in dict.fromkeys(stuck):
-            (self._choosy if job in self._choosy else self._queue).remove(job)
+        for job in stuck:
+            self._waiting.discard(job)
             if job.begin():
                 self.ended(job)
                 job.fail(JobLostError(f"{job.name} cannot be run anywhere: {reasons}"))
@@ -352,17 +350,15 @@ class Dispatcher:
         job.is_started = False
         if job.cancel_asked:
             self._end_cancelled(job)
-        elif job.options.on or job.options.isolate or job.avoid:
-            self._choosy.insert(0, job)
         else:
-            self._queue.appendleft(job)
+            self._waiting.put_back(job)
 
     def lose(self, job: Job, why: str) -> None:
         """Run a job again, or say that it is lost."""
         self._stopping.pop(job, None)
         job.losses += 1
         if job.losses <= job.options.retries and not job.cancel_asked:
-            job.avoid.add(job.node or 0)
+            job.avoid |= {job.node or 0}
             self.requeue(job)
         else:
             again = f" (the last of {job.losses} times)" if job.losses > 1 else ""
@@ -372,11 +368,9 @@ class Dispatcher:
     def _begin_stop(self, job: Job, patience: float) -> None:
         if job.done():
             return
-        for jobs in (self._queue, self._choosy):
-            if job in jobs:  # again, because its worker is gone
-                jobs.remove(job)
-                self._end_cancelled(job)
-                return
+        if self._waiting.discard(job):  # it waits again, because its worker is gone
+            self._end_cancelled(job)
+            return
         self._stopping[job] = patience
         self._send_stop(job, patience)
 

@@ -88,6 +88,7 @@ class Executor(concurrent.futures.Executor):
             if not callable(fn) and not isinstance(fn, str | Function):
                 raise ConfigurationError(f"{fn!r} cannot be called: give a function")
             job.function = fn if isinstance(fn, Function) else dispatcher.functions.get(fn)
+            job.pace = job.function.pace
             limit = dispatcher.limits.max_message_bytes
             job.buffers = encode_job(job, args, kwargs, limit)
             job.after = dispatcher.finished_commands()

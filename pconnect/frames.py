@@ -151,6 +151,9 @@ class Kind(enum.IntEnum):
         41  #: client → supervisor; value: [network id, node, secret]; and the answer: the jobs, or why not
     )
     TAKE = 42  #: client → supervisor; it has the result; and the answer: whether it is the first to say so
+    # So that no job waits behind one that takes long: those that a worker has and has not begun go to others.
+    RECALL = 43  #: client → supervisor; value: the job that runs; and the answer: [job, whether it runs still]. And
+    #: client → worker, tag: that job; before this come all that the worker is not to begin, if the answer was yes
 
 
 class Header(NamedTuple):

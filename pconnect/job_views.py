@@ -17,7 +17,15 @@ from pconnect.tables import Table
 
 
 class JobView:
-    """What a network and a single node of it have in common at the client, for jobs."""
+    """What a network and a single node of it have in common at the client, for jobs.
+
+    Attributes
+    ----------
+    default_executor
+        What `submit` uses, once it was used.
+    """
+
+    default_executor: Executor | None = None
 
     def executor(
         self,
@@ -294,9 +302,11 @@ def _nodes(view: Any, on: int | Sequence[int] | None = None) -> frozenset[int] |
     return None if nodes == everywhere else frozenset(nodes)
 
 
-def _default_executor(view: Any) -> Executor:
-    mesh, nodes = mesh_of(view), _nodes(view)
-    found: Executor | None = mesh.executors.get(nodes)
-    if found is None:
-        found = mesh.executors[nodes] = Executor(mesh, JobOptions(on=nodes))
-    return found
+def _default_executor(view: "JobView") -> Executor:
+    """Return what `submit` uses, which a view keeps: to look for it takes longer than to encode a small job."""
+    if view.default_executor is None:
+        mesh, nodes = mesh_of(view), _nodes(view)
+        view.default_executor = mesh.executors.get(nodes)
+        if view.default_executor is None:
+            view.default_executor = mesh.executors[nodes] = Executor(mesh, JobOptions(on=nodes))
+    return view.default_executor

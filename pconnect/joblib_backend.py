@@ -24,6 +24,7 @@ from pconnect.functions import call_batch, describe, pack_batch
 from pconnect.gates import Gate
 from pconnect.job_views import JobView
 from pconnect.jobs import Job, JobOptions
+from pconnect.paces import Pace
 from pconnect.shared_arrays import Sharing
 
 log = logging.getLogger("pconnect")
@@ -79,6 +80,7 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         self._gate: Gate | None = None
         self._sharing: Sharing | None = None
         self._min_bytes = _NEVER
+        self._pace = Pace()
         self._callers: ThreadPoolExecutor | None = None
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
@@ -122,6 +124,7 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
     def start_call(self) -> None:
         """Begin a call of the `Parallel`."""
         self._gate = Gate(self._open(), self._limit)
+        self._pace = Pace()  # all batches call the same function of ours, whatever they do
         self._sharing = self._open().share(self._min_bytes)
         self._callers = ThreadPoolExecutor(1, thread_name_prefix="pconnect joblib")
 
@@ -143,6 +146,7 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
             job.fail(error)
         else:
             job = executor.prepare(_run_batch, [*packed, self.inner_max_num_threads])
+            job.pace = self._pace
             job.shared = self._sharing.take_found()
         job.name = _name(func)
         if callback is not None:

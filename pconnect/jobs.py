@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from pconnect.errors import ConfigurationError, JobLostError, RemoteError, UnsupportedValueError
 from pconnect.frames import NO_LIMIT, Kind
 from pconnect.functions import describe, pack_call
+from pconnect.paces import Pace, Paces
 from pconnect.protocol import encode_message, encode_small
 from pconnect.shared_arrays import SharedArray
 from pconnect.trees import ATOMS
@@ -29,6 +30,9 @@ PLAIN, PICKLED, FAILED, DROPPED, LOST = range(5)  # the last is said by the serv
 # So many functions are kept, for those that are used again, as long as they take no more than so many bytes.
 _KEPT_FUNCTIONS = 256
 _KEPT_BYTES = 2**28
+
+
+_UNKNOWN = Pace()
 
 
 class JobCancelledError(concurrent.futures.CancelledError):
@@ -85,8 +89,9 @@ class Function:
 
     _numbers = itertools.count(1)
 
-    def __init__(self, name: str, contents: list[Any]) -> None:
+    def __init__(self, name: str, contents: list[Any], pace: Pace) -> None:
         self.number = next(self._numbers)
+        self.pace = pace
         self.name = name
         self.contents = contents  # [pickled function, source texts]
         self.size = len(contents[0])
@@ -102,6 +107,7 @@ class Functions:
     def __init__(self) -> None:
         self._by_digest: OrderedDict[bytes, Function] = OrderedDict()
         self._by_identity: OrderedDict[int, tuple[Any, Function]] = OrderedDict()
+        self._paces = Paces()
         self._size = 0
         self._lock = threading.Lock()
 
@@ -133,7 +139,8 @@ class Functions:
         with self._lock:
             found = self._by_digest.get(digest)
             if found is None:
-                found = self._by_digest[digest] = Function(describe(function), contents)
+                pace = self._paces.get(function, digest)
+                found = self._by_digest[digest] = Function(describe(function), contents, pace)
                 self._size += found.size
             self._by_digest.move_to_end(digest)
             while len(self._by_digest) > (_KEPT_FUNCTIONS if self._size <= _KEPT_BYTES else 1):
@@ -199,15 +206,16 @@ class Job(concurrent.futures.Future[Any]):
         #: For the dispatcher: what is sent; freed when the job has ended.
         self.buffers = buffers
         self.function: Function | None = None
+        self.pace = _UNKNOWN
         self.shared: tuple[SharedArray, ...] = ()
         self.after: tuple[int, ...] = ()  # the commands that must have been run before, by node from 1
-        self.avoid: set[int] = set()
+        self.avoid: frozenset[int] = frozenset()
         self.is_started = False  # as far as is known
         self.cancel_asked = False
         self.suspicions = 0
         self.items = 1  # of a map
         self._owner = owner
-        self._progress_callbacks: list[Callable[[Job], object]] = []
+        self._progress_callbacks: tuple[Callable[[Job], object], ...] = ()
 
     def __repr__(self) -> str:
         where = "" if self.node is None else f" at node {self.node} ({self.host})"
@@ -248,7 +256,7 @@ class Job(concurrent.futures.Future[Any]):
 
     def add_progress_callback(self, callback: "Callable[[Job], object]") -> None:
         """Call `callback` with this job whenever it reports progress, in the thread that looks after jobs."""
-        self._progress_callbacks.append(callback)
+        self._progress_callbacks += (callback,)
 
     # --- for the dispatcher ---
 
@@ -298,6 +306,10 @@ def _callbacks_may_fail(job: Job) -> Iterator[None]:
         log.exception("exception calling callback for %r", job)
 
 
+def _may_be_large(arg: object) -> bool:
+    return type(arg) not in ATOMS or (type(arg) is str and len(arg) >= 100)
+
+
 def encode_job(
     job: Job, args: Sequence[object], kwargs: Mapping[str, object], max_message_bytes: int
 ) -> list[bytes | memoryview]:
@@ -310,7 +322,7 @@ def encode_job(
     """
     assert job.function is not None  # noqa: S101 - whoever calls this has found it
     number, options = job.function.number, job.options
-    if not kwargs and all(type(arg) in ATOMS and (type(arg) is not str or len(arg) < 100) for arg in args):
+    if not kwargs and not any(map(_may_be_large, args)):
         small = encode_small(Kind.JOB, job.number, [number, list(args), {}, options.wire(pickled=False)])
         if small is not None:
             return small

@@ -7,19 +7,14 @@ from typing import Any
 from pconnect.connection import Connection
 from pconnect.frames import NO_LIMIT, Kind, Limits
 from pconnect.jobs import Function, Job
+from pconnect.paces import Pace
 from pconnect.protocol import Message, Role, decode_messages, encode_message
 from pconnect.servers import Server
 from srp_tools.channel import Channel
 
-# So much work, in seconds, is sent ahead to a worker, so that it never waits for the network.
-_AHEAD_SECONDS = 0.005
-# Longer jobs are sent when a worker is free: what the network takes is nothing to them, and a queue behind one is bad.
-_LONG_SECONDS = 0.05
-_MAX_AHEAD = 1000
+_MANY = 2**30
 # No more is given to a worker that has so much still to receive.
 _MAX_UNSENT_BYTES = 2**23
-# The mean is that of about so many of the last jobs.
-_MEMORY = 8
 # What a worker keeps of functions; the oldest are forgotten.
 _KEPT_FUNCTIONS = 64
 # What a worker keeps of functions, and of shared arrays, beyond those that its jobs need.
@@ -52,7 +47,9 @@ class Worker:
         self.retiring = False
         self.alone = False  # it runs a job that wants a process of its own, and no other
         self.idle_since = 0.0
-        self._mean: float | None = None  # seconds of a job
+        self.stuck = 0  # the last job of which it was heard that it takes long
+        self.recalling = 0  # this one, while the server is asked whether those behind it can be called back
+        self._paces: collections.Counter[Pace] = collections.Counter()  # of its jobs
         self._functions: collections.OrderedDict[int, Function] = collections.OrderedDict()
         self._shared: collections.OrderedDict[int, int] = collections.OrderedDict()  # sizes by number
 
@@ -62,16 +59,18 @@ class Worker:
         return not (self.retiring or self.alone or self.connection.is_awaited or self.connection.error)
 
     @property
-    def room(self) -> int:
-        """How many more jobs it should have."""
-        if not self.is_open or self.connection.unsent_bytes > _MAX_UNSENT_BYTES:
-            return 0
-        mean = self._mean
-        if mean is None or mean > _LONG_SECONDS:
-            ahead = 1
-        else:
-            ahead = max(2, min(_MAX_AHEAD, int(_AHEAD_SECONDS / max(mean, 1e-6))))
-        return ahead - len(self.jobs)
+    def has_room(self) -> bool:
+        """Whether it should have another job, if that is a short one."""
+        if not self.is_open or self.recalling or self.stuck in self.jobs:
+            return False
+        if self.connection.unsent_bytes > _MAX_UNSENT_BYTES:
+            return False
+        return self.limit > len(self.jobs)
+
+    @property
+    def limit(self) -> int:
+        """How many jobs it should have at once, as far as it depends on those that it has."""
+        return min((pace.ahead for pace in self._paces), default=_MANY)
 
     def open(self, channel: Channel) -> None:
         """Take over the data connection."""
@@ -84,6 +83,7 @@ class Worker:
             function = job.function
             assert function is not None  # noqa: S101 - it has one from the beginning
             self.jobs[job.number] = job
+            self._paces[job.pace] += 1
             if function.number not in self._functions:
                 small += function.encode()
                 self._functions[function.number] = function
@@ -133,12 +133,18 @@ class Worker:
             if excess <= 0:
                 return
 
-    def take(self, number: int, seconds: float) -> None:
+    def take(self, job: Job, seconds: float) -> None:
         """Take note that a job has ended, and how long it took."""
-        self.jobs.pop(number, None)
+        self.forget(job)
         self.served += 1
-        weight = 1 / min(self.served, _MEMORY)
-        self._mean = seconds if self._mean is None else self._mean + weight * (seconds - self._mean)
+        job.pace.learn(seconds)
+
+    def forget(self, job: Job) -> None:
+        """Take note that it does not have a job any more."""
+        del self.jobs[job.number]
+        self._paces[job.pace] -= 1
+        if not self._paces[job.pace]:
+            del self._paces[job.pace]
 
     def retire(self) -> None:
         """Let it end what it does, begin nothing more, and end."""

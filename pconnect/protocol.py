@@ -54,14 +54,17 @@ ACCEPTS: Mapping[Role, frozenset[Kind]] = {
     Role.OVERSEER: frozenset({Kind.MESHED, Kind.DONE, Kind.NOTE, Kind.STATE}),
     Role.DISPATCHER: frozenset(
         {
-            *(Kind.POOL, Kind.WORKER, Kind.YIELD, Kind.RUNNING, Kind.ENDED),
+            *(Kind.POOL, Kind.WORKER, Kind.YIELD, Kind.RUNNING, Kind.RECALL, Kind.ENDED),
             *(Kind.KEEP, Kind.DETACH, Kind.LEAVE, Kind.RECOVER, Kind.TAKE, Kind.RESULT),
         }
     ),
     Role.WORKERS: frozenset(
-        {Kind.WANT, Kind.STOP, Kind.KEEP, Kind.DETACH, Kind.LEAVE, Kind.RECOVER, Kind.TAKE}
+        {
+            *(Kind.WANT, Kind.STOP, Kind.RECALL),
+            *(Kind.KEEP, Kind.DETACH, Kind.LEAVE, Kind.RECOVER, Kind.TAKE),
+        }
     ),
-    Role.WORKER: frozenset({Kind.FUNCTION, Kind.SHARED, Kind.JOB, Kind.DROP, Kind.RETIRE}),
+    Role.WORKER: frozenset({Kind.FUNCTION, Kind.SHARED, Kind.JOB, Kind.DROP, Kind.RECALL, Kind.RETIRE}),
     Role.EMPLOYER: frozenset({Kind.RESULT, Kind.REPORT}),
     Role.ENGINE: frozenset({Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.CLOSE, Kind.RESTART, Kind.PROBE}),
 }

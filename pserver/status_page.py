@@ -8,18 +8,23 @@ once; the two processes do not wait for each other.
 import mmap
 import os
 import struct
+import threading
+import time
 from typing import NamedTuple
 
-_FIELDS = struct.Struct("=QddQdQdI")
-_RUNNING = struct.Struct("=Qdd")
-_INTERRUPT = struct.Struct("=Q")
-_DONE = struct.Struct("=Qd")
-_TRANSFER = struct.Struct("=d")
-_UNSENT = struct.Struct("=I")
+# Native, so that each number is written in one piece.
+_FIELDS = struct.Struct("QddQdQdI")
+_RUNNING = struct.Struct("Qdd")
+_JOB = struct.Struct("Q")
+_DONE = struct.Struct("Qd")
+_TRANSFER = struct.Struct("d")
+_UNSENT = struct.Struct("I")
 _RUNNING_AT, _INTERRUPT_AT, _TRANSFER_AT, _DONE_AT, _UNSENT_AT = 0, 24, 32, 40, 56
 _SENDING_AT, _DETACHED_AT = 60, 61
-_RESULTS_AT = 64
+_RECALLED_AT, _AGREED_AT = 64, 72
+_RESULTS_AT = 80
 _PAGE_BYTES = 2**17
+_AGREE_SECONDS = 0.0001
 #: Room for results that wait to be sent together.
 RESULT_BYTES = _PAGE_BYTES - _RESULTS_AT
 
@@ -67,6 +72,9 @@ class StatusPage:
     def __init__(self, descriptor: int) -> None:
         self._map = mmap.mmap(descriptor, _PAGE_BYTES)
         self._view = memoryview(self._map)
+        self._fence = (
+            threading.Lock()
+        )  # to take one keeps the processor from reading what comes before it is taken
 
     @staticmethod
     def make() -> int:
@@ -135,9 +143,33 @@ class StatusPage:
 
     def interrupt(self, job: int) -> None:
         """Say which job the signal is for that comes next."""
-        _INTERRUPT.pack_into(self._map, _INTERRUPT_AT, job)
+        _JOB.pack_into(self._map, _INTERRUPT_AT, job)
 
     def interrupted(self) -> int:
         """Return what `interrupt` was told last."""
-        job: int = _INTERRUPT.unpack_from(self._map, _INTERRUPT_AT)[0]
+        return self._job_at(_INTERRUPT_AT)
+
+    def recall(self, job: int) -> bool:
+        """Have the worker begin nothing after a job of what it has got by its end; return whether it runs still.
+
+        If it does not, the worker may have looked before, and goes on.
+        """
+        _JOB.pack_into(self._map, _RECALLED_AT, job)
+        with self._fence:
+            runs_still = self.read().job == job
+        _JOB.pack_into(self._map, _AGREED_AT if runs_still else _RECALLED_AT, job if runs_still else 0)
+        return runs_still
+
+    def is_recalled(self, job: int) -> bool:
+        """Whether, after a job that has just ended, what is there is not to be begun; for the worker."""
+        with self._fence:  # the end of the job has to be seen before this looks
+            pass
+        while self._job_at(_RECALLED_AT) == job:
+            if self._job_at(_AGREED_AT) == job:
+                return True
+            time.sleep(_AGREE_SECONDS)  # the supervisor has not looked yet whether the job runs
+        return False
+
+    def _job_at(self, position: int) -> int:
+        job: int = _JOB.unpack_from(self._map, position)[0]
         return job

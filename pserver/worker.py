@@ -118,6 +118,7 @@ class _Worker:
         self._waiting: deque[tuple[int, Any]] = deque()
         self._dropped: set[int] = set()
         self._retiring = False
+        self._recalled = 0  # after this job, up to a mark of the client's, others do what comes
         self._unsent = 0  # bytes in the page
         self._looked_at = 0.0
         self._jobs, self._seconds, self._transfer = 0, 0.0, 0.0
@@ -174,6 +175,7 @@ class _Worker:
 
     def _work_off_spool(self) -> None:
         """Do what is kept, as the supervisor says."""
+        self._recalled = 0
         self._waiting.clear()  # it gives us these again, or another worker
         self._flush()
         spool = self._kept()
@@ -207,6 +209,11 @@ class _Worker:
 
     def _take(self, message: Message) -> None:
         match message.kind:
+            case Kind.JOB if self._recalled:
+                pass
+            case Kind.RECALL:
+                if message.tag == self._recalled:
+                    self._recalled = 0
             case Kind.JOB:
                 self._waiting.append((message.tag, message.value))
             case Kind.FUNCTION if message.value is None:
@@ -260,6 +267,9 @@ class _Worker:
         result = [kind, value, began, end - begin]
         self._send_result(number, result, options or {})
         self._page.end(self._jobs, self._seconds)
+        if self._page.is_recalled(number):  # the client has others do what it has sent until now
+            self._recalled = number
+            self._waiting.clear()
         if end - self._looked_at > _FLUSH_SECONDS:
             self._flush()
 

@@ -375,6 +375,9 @@ class Workers:
                 job, patience = message.value
                 if worker.page.read().job == job and worker.stopping != job:
                     worker.stop(job, patience, f"job {job} was cancelled and did not end by itself")
+            case Kind.RECALL if worker is not None and worker.pid:
+                job = message.value
+                self._tell(Kind.RECALL, worker.number, [job, worker.page.recall(job)])
             case Kind.KEEP | Kind.DETACH | Kind.LEAVE:
                 self.keeping.hear(message)
             case Kind.RECOVER | Kind.TAKE:

@@ -54,6 +54,7 @@ HOMES = {
         "pconnect/gates.py",  # jobs end in another thread than that which submits them
         "pconnect/pool.py",
         "pconnect/shared_arrays.py",
+        "pserver/status_page.py",  # a lock orders memory accesses of two processes
         "pserver/worker.py",  # a job may have threads, which report progress; starts none
         "pconnect/hosts.py",  # the system's look-up of names has no time limit and cannot be cancelled
     },

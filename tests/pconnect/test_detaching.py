@@ -9,6 +9,7 @@ from pconnect.detaching import Detaching
 from pconnect.errors import ConfigurationError
 from pconnect.frames import Kind
 from pconnect.jobs import Function, Job, JobOptions
+from pconnect.paces import Pace
 from pconnect.pools import Pool
 from pconnect.progress import Progress
 from pconnect.protocol import Message, Role, decode_messages
@@ -60,7 +61,7 @@ def posted(pool: Pool) -> list[Message]:
 
 
 def test_nodes_get_jobs_by_their_slots() -> None:
-    function = Function("f", ["f", {}])
+    function = Function("f", ["f", {}], Pace())
     pools = [make_pool(1, 1), make_pool(2, 3)]
     jobs = [make_job(number, function, retries=2) for number in range(1, 9)]
     detaching = make(pools, [*jobs, make_job(9, function, on=frozenset({1}))])
@@ -92,7 +93,7 @@ def test_nodes_get_jobs_by_their_slots() -> None:
 
 def test_it_waits_until_the_servers_have_said_what_they_have() -> None:
     pool = make_pool(1, None)
-    detaching = make([pool], [make_job(1, Function("f", ["f", {}]))])
+    detaching = make([pool], [make_job(1, Function("f", ["f", {}], Pace()))])
     detaching.step()
     assert posted(pool) == []
     pool.slots = 1
@@ -101,7 +102,7 @@ def test_it_waits_until_the_servers_have_said_what_they_have() -> None:
 
 
 def test_a_job_that_can_run_nowhere() -> None:
-    detaching = make([make_pool(1, 0)], [make_job(1, Function("f", ["f", {}]))])
+    detaching = make([make_pool(1, 0)], [make_job(1, Function("f", ["f", {}], Pace()))])
     detaching.step()
     with pytest.raises(ConfigurationError, match="no node could run it now"):
         detaching.uploaded.result(0)
@@ -110,7 +111,7 @@ def test_a_job_that_can_run_nowhere() -> None:
 
 def test_a_server_that_refuses() -> None:
     pool = make_pool(1, 1)
-    detaching = make([pool], [make_job(1, Function("f", ["f", {}]))])
+    detaching = make([pool], [make_job(1, Function("f", ["f", {}], Pace()))])
     detaching.step()
     pool.on_kept(pool, Message(Kind.KEEP, 0, "the server cannot keep jobs: no space"))
     with pytest.raises(ConfigurationError, match=r"node 1 \(host1\): .*no space"):

@@ -4,6 +4,8 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import wait
+from pathlib import Path
 
 import pytest
 
@@ -58,10 +60,48 @@ def test_a_node_gets_a_slot_although_there_is_work_for_all_others(jobs_network: 
 
 def test_long_jobs_are_not_sent_ahead(jobs_network: ClientNetwork) -> None:
     two_workers(jobs_network)
-    jobs = [jobs_network.submit(time.sleep, 0.1) for _ in range(6)]
+    jobs = [jobs_network.submit(lambda: time.sleep(0.1)) for _ in range(6)]
     wait_until(lambda: any(job.done() for job in jobs), "the first to end")
     assert sum(job.running() for job in jobs) <= 3
     assert [job.result(LIMIT) for job in jobs] == [None] * 6
+
+
+def test_others_do_what_was_sent_behind_a_job_that_turns_out_long(
+    jobs_network: ClientNetwork, tmp_path: Path
+) -> None:
+    """And each is done once."""
+
+    def work(number: int, seconds: float) -> int:
+        with (tmp_path / "done").open("a") as file:
+            file.write(f"{number}\n")
+        time.sleep(seconds)
+        return number
+
+    two_workers(jobs_network)
+    for job in [jobs_network.submit(work, -1, 0.0) for _ in range(100)]:
+        job.result(LIMIT)
+    for _ in range(3):  # also by the worker that was called back from
+        (tmp_path / "done").unlink()
+        long = jobs_network.submit(work, -2, 60.0)
+        jobs = [jobs_network.submit(work, k, 0.0005) for k in range(200)]
+        assert [job.result(LIMIT) for job in jobs] == list(range(200))
+        assert long.state == "running"
+        long.cancel()
+        wait([long], LIMIT)
+        assert sorted(int(line) for line in (tmp_path / "done").read_text().split()) == [-2, *range(200)]
+
+
+def test_one_function_that_takes_long_waits_for_nothing_of_another(jobs_network: ClientNetwork) -> None:
+    """However short those before have been, they say nothing of it."""
+    two_workers(jobs_network)
+    for job in [jobs_network.submit(abs, -1) for _ in range(1000)]:
+        job.result(LIMIT)
+    jobs = [
+        jobs_network.submit("lambda: (__import__('time').sleep(0.2), __import__('os').getpid())[1]")
+        for _ in range(6)
+    ]
+    pids = [job.result(LIMIT) for job in jobs]
+    assert sorted(pids.count(pid) for pid in set(pids)) == [3, 3]
 
 
 def test_a_queue_is_no_recursion(jobs_network: ClientNetwork) -> None:

@@ -29,7 +29,7 @@ def test_numbers_on_the_wire_do_not_change() -> None:
         "PART LEFT CANCEL NOTE"
     )
     later = "RESTART PROBE STATE TAKEN POOL WANT WORKER YIELD RUNNING ENDED STOP FUNCTION JOB DROP RETIRE RESULT REPORT"
-    numbers = dict(enumerate(f"{names} {later} SHARED KEEP DETACH LEAVE RECOVER TAKE".split(), 1))
+    numbers = dict(enumerate(f"{names} {later} SHARED KEEP DETACH LEAVE RECOVER TAKE RECALL".split(), 1))
     assert {kind.value: kind.name for kind in Kind} == numbers
     assert [purpose.value for purpose in Purpose] == [1, 2, 3, 4]
 

@@ -67,56 +67,66 @@ def far(worker: Worker, links: tuple[Channel, Channel]) -> Far:
 def a_job(number: int, function: Any = abs, *args: Any) -> Job:
     job = Job(number, "f(...)", [], JobOptions(), Owner())
     job.function = FUNCTIONS.get(function)
+    job.pace = job.function.pace
     job.buffers = encode_job(job, args, {}, DEFAULT_LIMITS.max_message_bytes)
     return job
 
 
 def test_nothing_for_a_worker_that_is_not_connected(worker: Worker, links: tuple[Channel, Channel]) -> None:
-    assert not worker.is_open and worker.room == 0
+    assert not worker.is_open and not worker.has_room
     worker.open(links[0])
-    assert worker.is_open and worker.room == 1
-
-
-@pytest.mark.usefixtures("far")
-@pytest.mark.parametrize(
-    ("seconds", "room"), [(1.0, 1), (0.06, 1), (0.04, 2), (0.001, 5), (0.0001, 50), (0.0, 1000)]
-)
-def test_the_shorter_the_jobs_the_more_are_sent_ahead(
-    worker: Worker,
-    far: Far,  # noqa: ARG001 - it keeps the other end open
-    seconds: float,
-    room: int,
-) -> None:
-    for number in range(100):
-        worker.take(number, seconds)
-    assert worker.room == pytest.approx(room, abs=1 if room > 2 else 0)
-
-
-@pytest.mark.usefixtures("far")
-def test_the_mean_forgets_what_was_long_ago(worker: Worker) -> None:
-    worker.take(1, 10.0)
-    for number in range(100):
-        worker.take(number, 0.001)
-    assert worker.room >= 4
+    assert worker.is_open and worker.has_room
 
 
 @pytest.mark.usefixtures("far")
 def test_what_is_under_way_counts(worker: Worker) -> None:
-    for number in range(50):
-        worker.take(number, 0.001)
-    before = worker.room
-    worker.send([a_job(51), a_job(52)])
-    assert list(worker.jobs) == [51, 52] and worker.room == before - 2
-    worker.take(51, 0.001)
-    assert list(worker.jobs) == [52]
+    short = a_job(1, len, "")
+    for _ in range(8):
+        short.pace.learn(0.001)
+    assert worker.limit > 1000
+    worker.send([short])
+    assert worker.limit == 5 and worker.has_room
+    others = [a_job(number, len, "") for number in range(2, 6)]
+    worker.send(others)
+    assert list(worker.jobs) == [1, 2, 3, 4, 5] and not worker.has_room
+    worker.take(short, 0.001)
+    assert list(worker.jobs) == [2, 3, 4, 5] and worker.has_room
+
+
+@pytest.mark.usefixtures("far")
+def test_nothing_is_sent_behind_a_job_that_may_take_long(worker: Worker) -> None:
+    short, unknown = a_job(1, len, ""), a_job(2, "lambda: 'never done before'")
+    short.pace.learn(0.0)
+    worker.send([short, unknown])
+    assert worker.limit == 1 and not worker.has_room
+    worker.take(unknown, 10.0)
+    assert worker.has_room
+
+
+@pytest.mark.usefixtures("far")
+def test_nothing_is_sent_while_jobs_are_called_back(worker: Worker) -> None:
+    worker.recalling = 5
+    assert not worker.has_room
+    worker.recalling = 0
+    assert worker.has_room
+
+
+@pytest.mark.usefixtures("far")
+def test_nothing_is_sent_behind_a_job_that_turned_out_long(worker: Worker) -> None:
+    long = a_job(1, len, "")
+    long.pace.learn(0.0)
+    worker.send([long])
+    assert worker.has_room
+    worker.stuck = long.number
+    assert not worker.has_room
+    worker.take(long, 10.0)
+    assert worker.has_room
 
 
 @pytest.mark.usefixtures("far")
 def test_a_worker_that_is_far_behind_gets_nothing(worker: Worker) -> None:
-    for number in range(50):
-        worker.take(number, 0.001)
     worker.connection.post_encoded([bytes(2**23 + 1)])
-    assert worker.room == 0
+    assert not worker.has_room
 
 
 def test_a_function_is_sent_once_before_its_first_job(worker: Worker, far: Far) -> None:
@@ -134,8 +144,9 @@ def test_old_functions_are_forgotten_but_not_those_of_jobs_under_way(worker: Wor
     first = a_job(1, "lambda: 0")
     worker.send([first])
     for k in range(1, 70):
-        worker.send([a_job(1 + k, f"lambda: {k}")])
-        worker.take(1 + k, 0.001)
+        job = a_job(1 + k, f"lambda: {k}")
+        worker.send([job])
+        worker.take(job, 0.001)
     forgotten = {tag for kind, tag, value in far.messages() if kind is Kind.FUNCTION and value is None}
     assert first.function is not None
     assert first.function.number not in forgotten and len(forgotten) == 70 - 64
@@ -146,7 +157,7 @@ def test_old_functions_are_forgotten_but_not_those_of_jobs_under_way(worker: Wor
 def test_one_that_retires_gets_nothing_more(worker: Worker, far: Far) -> None:
     worker.retire()
     worker.retire()
-    assert worker.room == 0
+    assert not worker.has_room
     assert [kind for kind, _, _ in far.messages()] == [Kind.RETIRE]
 
 

@@ -1,18 +1,22 @@
 """dispy in the comparison of jobs, with its option for TLS."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 
 from tests.benchmarks.peers.alone import Elsewhere, running_alone
-from tests.benchmarks.peers.peer import Floats, Peer
+from tests.benchmarks.peers.peer import WORKERS, Floats, Peer
 
 
 class Dispy(Elsewhere):
     """A JobCluster and a dispynode."""
 
     encryption = "TLS"
-    note = "JobCluster.submit, which is all it has, with certfile= and keyfile= at both ends."
+    note = (
+        "JobCluster.submit, which is all it has, with certfile= and keyfile= at both ends. A node takes no more jobs "
+        f"at once than the machine has processors, here {min(WORKERS, os.cpu_count() or 1)}."
+    )
 
 
 @contextlib.contextmanager

@@ -15,14 +15,23 @@ import numpy as np
 
 from tests.benchmarks.peers.alone import serve
 from tests.benchmarks.peers.identity import make_identity
-from tests.benchmarks.peers.job_functions import nothing, size, sleep
+from tests.benchmarks.peers.job_functions import nothing, size
 from tests.benchmarks.peers.peer import SLEEP_SECONDS, SLEEPERS, WORKERS, CannotError, Floats, Peer, seconds
 from tests.benchmarks.timing import JOBS
 
+# A node gives no more than the processors that the machine has.
+CPUS = min(WORKERS, os.cpu_count() or 1)
 _PORT = 51348
 _SECRET = "of no importance"
 _TIMEOUT = 20.0
 _FIRST_TIMEOUT = 30.0
+
+
+def sleep(duration: float) -> None:
+    """Take a while; a node gets no more than these lines."""
+    import time
+
+    time.sleep(duration)
 
 
 class Client(Peer):
@@ -61,7 +70,6 @@ class Client(Peer):
             dispy_port=_PORT,
             secret=_SECRET,
             loglevel=dispy.logger.CRITICAL,
-            depends=["import time"],
             **self._options,
         )
         self._function = function
@@ -91,7 +99,7 @@ class Client(Peer):
 @contextlib.contextmanager
 def _node(folder: str, certificate: str, key: str) -> Iterator[None]:
     program = Path(sys.executable).with_name("dispynode.py")
-    command = [sys.executable, os.fspath(program), "-i", "127.0.0.1", "-p", str(_PORT), "-c", str(WORKERS)]
+    command = [sys.executable, os.fspath(program), "-i", "127.0.0.1", "-p", str(_PORT), "-c", str(CPUS)]
     command += ["--daemon", "--clean", "--dest_path_prefix", str(Path(folder, "node")), "-s", _SECRET]
     command += ["--max_file_size", "0", "--certfile", certificate, "--keyfile", key]
     process = subprocess.Popen(
@@ -114,7 +122,10 @@ def main() -> None:
     count, path = sys.argv[1:]
     with tempfile.TemporaryDirectory(prefix="peers-dispy-") as folder:
         identity = make_identity(Path(folder))
-        certificate, key = identity["certfile"], identity["keyfile"]
+        # Both ends trust whom their own file names, so the authority has to be in it as well.
+        chain = Path(folder, "chain")
+        chain.write_bytes(b"".join(Path(identity[name]).read_bytes() for name in ("certfile", "ca_certs")))
+        certificate, key = str(chain), identity["keyfile"]
         os.chdir(folder)
         with _node(folder, certificate, key):
             client = Client(certificate, key, np.random.default_rng(1).standard_normal(int(count)))
