@@ -12,7 +12,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 from pconnect.attendants import Attendant
 from pconnect.client_mesh import ClientMesh
@@ -74,7 +74,7 @@ class Dispatcher:
         self._closed = ""
         self._no_node_since: float | None = None
         self._looked_at = 0.0
-        self._exclusive = 0
+        self._exclusive: collections.Counter[int] = collections.Counter()  # for how many executors, by node
         self._attendants: list[Attendant] = []
         self._has_heard = threading.Event()  # of all servers how many slots they have, or that they are gone
         self._thread = threading.Thread(target=self._run, name="pconnect jobs", daemon=True)
@@ -126,13 +126,9 @@ class Dispatcher:
         """Interrupt a job that was sent, and kill its worker if that does not help."""
         self.call(lambda: self._begin_stop(job, patience))
 
-    def set_exclusive(self, change: int) -> None:
-        """Have the servers for this network alone (1), or no longer (-1)."""
-
-        def change_it() -> None:
-            self._exclusive += change
-
-        self.call(change_it)
+    def set_exclusive(self, nodes: Iterable[int], change: int) -> None:
+        """Have the servers of some nodes for this network alone (1), with all their slots, or no longer (-1)."""
+        self.call(lambda: self._exclusive.update(dict.fromkeys(nodes, change)))
 
     def attend(self, attendant: Attendant) -> None:
         """Have somebody look after the jobs, too, in this loop."""
@@ -302,13 +298,17 @@ class Dispatcher:
             for job in self._waiting.choosy:
                 self._crew.staff(self._allowed(job))
         for pool in self._pools.values():
-            pool.want(exclusive=self._exclusive > 0)
+            exclusive = self._exclusive[pool.node] > 0
+            if exclusive and pool.is_ready and now >= pool.refused_until:
+                pool.wanted = pool.slots or 0
+            pool.want(exclusive=exclusive)
 
     def _look(self, now: float) -> None:
         """Do what only time makes necessary."""
         for pool in self._pools.values():
+            is_held = self._exclusive[pool.node] > 0
             for worker in pool.workers.values():
-                if worker.jobs or not worker.idle_since:
+                if worker.jobs or is_held or not worker.idle_since:
                     worker.idle_since = now
                 elif not self._waiting and now - worker.idle_since > _IDLE_SECONDS and not worker.retiring:
                     pool.wanted = max(0, pool.wanted - 1)

@@ -12,6 +12,7 @@ from pconnect.errors import ConfigurationError, ParallelError
 from pconnect.functions import describe
 from pconnect.jobs import Function, Job, JobOptions, encode_job
 from pconnect.partition import map_part
+from pconnect.protocol import check_size
 from pconnect.shared_arrays import Sharing
 
 _making = threading.Lock()
@@ -40,7 +41,7 @@ class Executor(concurrent.futures.Executor):
         self._is_shut_down = False
         self._is_exclusive = exclusive
         if exclusive:
-            self._dispatcher.set_exclusive(1)
+            self._dispatcher.set_exclusive(self._options.on or self._nodes, 1)
 
     def submit(self, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Have ``fn(*args, **kwargs)`` called in some worker, as soon as one is free.
@@ -90,6 +91,7 @@ class Executor(concurrent.futures.Executor):
             job.function = fn if isinstance(fn, Function) else dispatcher.functions.get(fn)
             job.pace = job.function.pace
             limit = dispatcher.limits.max_message_bytes
+            check_size(job.function.size, limit)
             job.buffers = encode_job(job, args, kwargs, limit)
             job.after = dispatcher.finished_commands()
         except ParallelError as error:
@@ -152,7 +154,7 @@ class Executor(concurrent.futures.Executor):
             before, self._is_shut_down = self._is_shut_down, True
             jobs = list(self._jobs)
         if self._is_exclusive and not before:
-            self._dispatcher.set_exclusive(-1)
+            self._dispatcher.set_exclusive(self._options.on or self._nodes, -1)
         if cancel_futures:
             for job in jobs:
                 if not job.running():

@@ -5,6 +5,7 @@ from typing import Any
 
 from pconnect.errors import JobLostError, ParallelError, ProtocolError, RemoteError, UnreadableValueError
 from pconnect.functions import unpack_value
+from pconnect.job_outputs import unpack_outputs
 from pconnect.jobs import DROPPED, FAILED, LOST, PICKLED, PLAIN, Job
 from pconnect.protocol import Unfinished
 from pconnect.remote_errors import blame_limit, remote_error
@@ -20,9 +21,7 @@ def settle(job: Job, result: Any) -> float:
             result = result.finish()
         kind, value, *facts = result
         if facts:
-            job.started, job.duration = facts[0], facts[1]
-            if len(facts) > 2:
-                _take_output(job, facts[2])
+            _take_facts(job, *facts)
         if kind == PICKLED:
             value = _unpickled(job, value)
         elif kind == FAILED:
@@ -76,9 +75,19 @@ def is_dropped(result: Any) -> bool:
     return isinstance(result, list) and result[:1] == [DROPPED]
 
 
-def _take_output(job: Job, output: list[Any]) -> None:
-    out, left_out, err, left_err = output
-    job.stdout, job.stderr = shown_output(out, left_out), shown_output(err, left_err)
+def _take_facts(
+    job: Job,
+    began: float,
+    seconds: float,
+    output: list[Any] | None = None,
+    files: dict[str, Any] | None = None,
+) -> None:
+    job.started, job.duration = began, seconds
+    if output is not None:
+        out, left_out, err, left_err = output
+        job.stdout, job.stderr = shown_output(out, left_out), shown_output(err, left_err)
+    if files is not None:
+        job.outputs = unpack_outputs(files)
 
 
 def shown_output(data: bytes, left_out: int) -> str:

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+
+from pconnect.errors import ConfigurationError
 
 
 @dataclass
@@ -9,6 +12,7 @@ class _Side:
     """Where a job runs; a worker fills this in."""
 
     report: Callable[[object], None] | None = None
+    make_folder: Callable[[str | None], Path] | None = None
     number: int = 0
 
 
@@ -45,6 +49,44 @@ def progress(value: object) -> None:
     """
     if side.report is not None:
         side.report(value)
+
+
+def job_folder(name: str | None = None) -> Path:
+    """Return a private folder of the job that runs here, with an empty folder ``outputs``; the first call makes it.
+
+    What is in ``outputs`` when the job ends, also by an exception, comes back as `Job.outputs`. Then the folder is
+    removed, unless it has a name. That of a job whose worker died stays until the session ends.
+
+    Engines have it in their workspaces, so that in a function which is run as a job ``job_folder`` needs no import.
+
+    Parameters
+    ----------
+    name
+        Keep the folder, under this name: a relative one leads into the session's folder of files, as with `net.get`,
+        and stays until the session ends; an absolute one stays. A folder that is there already is used as it is.
+
+    Raises
+    ------
+    ConfigurationError
+        No job runs here, or its folder has another name already.
+    OSError
+        The folder cannot be made.
+
+    Examples
+    --------
+    >>> from pconnect import local_network
+    >>> from pconnect.job_side import job_folder
+    >>> def simulate(seed):
+    ...     (job_folder() / "outputs" / "log.txt").write_text(f"seed {seed}")
+    ...     return seed**2
+    >>> with local_network(1) as net:
+    ...     job = net.submit(simulate, 7)
+    ...     job.result(), job.outputs["log.txt"]
+    (49, b'seed 7')
+    """
+    if not side.number or side.make_folder is None:
+        raise ConfigurationError("job_folder() is for functions that run as jobs: submit, map, executor")
+    return side.make_folder(name)
 
 
 def job_number() -> int:

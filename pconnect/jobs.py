@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from pconnect.errors import ConfigurationError, JobLostError, RemoteError, UnsupportedValueError
 from pconnect.frames import NO_LIMIT, Kind
 from pconnect.functions import describe, pack_call
+from pconnect.job_outputs import NO_OUTPUTS
 from pconnect.paces import Pace, Paces
 from pconnect.protocol import encode_message, encode_small
 from pconnect.shared_arrays import SharedArray
@@ -94,7 +95,7 @@ class Function:
         self.pace = pace
         self.name = name
         self.contents = contents  # [pickled function, source texts]
-        self.size = len(contents[0])
+        self.size = sum(len(buffer) for buffer in self.encode())
 
     def encode(self) -> list[bytes | memoryview]:
         """Return the message for a worker."""
@@ -187,6 +188,8 @@ class Job(concurrent.futures.Future[Any]):
         What it has reported last with `pconnect.progress`; ``None`` before.
     stdout, stderr
         What it has printed, the last MiB; there when it has ended.
+    outputs
+        The files that it has left in ``outputs``, see `pconnect.job_side.job_folder`; there when it has ended.
     """
 
     def __init__(
@@ -203,6 +206,7 @@ class Job(concurrent.futures.Future[Any]):
         self.losses = 0
         self.progress: Any = None
         self.stdout = self.stderr = ""
+        self.outputs = NO_OUTPUTS
         #: For the dispatcher: what is sent; freed when the job has ended.
         self.buffers = buffers
         self.function: Function | None = None

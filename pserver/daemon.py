@@ -18,7 +18,6 @@ import multiprocessing
 import multiprocessing.forkserver
 import os
 import selectors
-import shutil
 import signal
 import socket
 import time
@@ -32,6 +31,7 @@ from pconnect.frames import Preamble
 from pserver.config import ServerConfig, SessionSettings, processor_count
 from pserver.pidfile import PidFile
 from pserver.reception import Arrival, Reception
+from pserver.session_folder import remove_folder
 from pserver.slot_office import SlotOffice
 from pserver.spool import sweep
 from srp_tools.credentials import server_file
@@ -350,7 +350,7 @@ class _Daemon:
         for handover in session.handovers:
             handover.close()
         if session.folder:
-            shutil.rmtree(session.folder, ignore_errors=True)  # it has done so itself, unless it was killed
+            remove_folder(session.folder)  # it has done so itself, unless it was killed
         self.publish()
 
     def _end_sessions(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pconnect.file_streams import Incoming, Outgoing
-from pconnect.file_trees import Listing, check_sizes, decode_name, encode_name, is_inner_name, list_tree
+from pconnect.file_trees import Listing, check_sizes, decode_name, encode_name
 from srp_tools.errors import ConfigurationError
 
 
@@ -29,6 +29,8 @@ class SessionFiles:
 
     Attributes
     ----------
+    session_folder, max_file_size
+        As given.
     folder
         Where relative paths lead. An engine that takes the place of another finds there what that one had.
     """
@@ -36,8 +38,8 @@ class SessionFiles:
     def __init__(self, session_folder: Path, max_file_size: int) -> None:
         self.folder = session_folder / "files"
         self.folder.mkdir(mode=0o700, exist_ok=True)
-        self._session_folder = session_folder
-        self._max_file_size = max_file_size
+        self.session_folder = session_folder
+        self.max_file_size = max_file_size
         self._token = b""
         self._transfer: Incoming | Outgoing | None = None
 
@@ -58,9 +60,9 @@ class SessionFiles:
         """
         self.end()
         path, listing = self.find(decode_name(remote)), Listing.unpack(packed)
-        check_sizes(listing, path, self._max_file_size)
+        check_sizes(listing, path, self.max_file_size)
         # What goes with the session need not outlive a loss of power.
-        is_durable = not path.is_relative_to(self._session_folder)
+        is_durable = not path.is_relative_to(self.session_folder)
         incoming = Incoming(path, listing, is_durable=is_durable)
         offers = incoming.offers()
         self._token, self._transfer = token, incoming
@@ -84,7 +86,7 @@ class SessionFiles:
             It does not exist, or cannot be read.
         """
         self.end()
-        outgoing = Outgoing(self.find(decode_name(remote)), self._max_file_size)
+        outgoing = Outgoing(self.find(decode_name(remote)), self.max_file_size)
         self._token, self._transfer = token, outgoing
         return outgoing.listing.pack()
 
@@ -137,60 +139,6 @@ class SessionFiles:
         except BaseException:
             self.end()
             raise
-
-
-def make_job_folder(session_folder: Path, job_id: str) -> Path:
-    """Make a private folder for one job, with an empty folder ``outputs`` in it; it goes with the session.
-
-    Parameters
-    ----------
-    session_folder
-        The private folder of the session.
-    job_id
-        What tells the job from others of the session.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Raises
-    ------
-    ConfigurationError
-        No folder can have that name.
-    FileExistsError
-        There is such a job already.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as session_folder:
-    ...     folder = make_job_folder(Path(session_folder), "7")
-    ...     _ = (folder / "outputs" / "waves.txt").write_text("high")
-    ...     list_outputs(folder)
-    [('waves.txt', 420, 4)]
-    """
-    if not is_inner_name(job_id) or "/" in job_id:
-        raise ConfigurationError(f"{job_id!r} is no name for the folder of a job")
-    jobs = session_folder / "jobs"
-    jobs.mkdir(mode=0o700, exist_ok=True)
-    folder = jobs / job_id
-    folder.mkdir(mode=0o700)
-    (folder / "outputs").mkdir(mode=0o700)
-    return folder
-
-
-def list_outputs(folder: Path) -> list[tuple[str, int, int]]:
-    """Return what a job has left in its folder ``outputs``: name, permissions and size of each file.
-
-    The client gets them by the path of that folder, as any other.
-
-    Raises
-    ------
-    ConfigurationError, OSError
-        As by `pconnect.file_trees.list_tree`: there is something that cannot be sent.
-    """
-    return [(facts.name, facts.mode, facts.size) for facts in list_tree(folder / "outputs").files]
 
 
 _of_this_session: SessionFiles | None = None

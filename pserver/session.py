@@ -9,7 +9,6 @@ import contextlib
 import logging
 import math
 import os
-import shutil
 import signal
 import socket
 import time
@@ -30,7 +29,7 @@ from pserver.engine_process import EngineProcess, describe_exit
 from pserver.files import is_usable_folder
 from pserver.leases import Leases
 from pserver.output import Output
-from pserver.session_folder import make_folder
+from pserver.session_folder import make_folder, remove_folder
 from pserver.time_limit import TimeLimit
 from pserver.workers import Workers
 from srp_tools.channel import Channel
@@ -172,7 +171,7 @@ class _Supervisor:
         self._workers.close(self._stop_reason)
         if self._exit_code is None:
             self._process.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove_folder(self._folder)
         self._progress.close()
         self._process.close()
         signal.set_wakeup_fd(-1)

@@ -2,7 +2,10 @@
 
 import contextlib
 import json
+import os
+import shutil
 import socket
+import subprocess
 import tempfile
 
 
@@ -12,3 +15,13 @@ def make_folder(control: socket.socket) -> str:
     with contextlib.suppress(OSError):  # the daemon may be gone; networks go on
         control.send(json.dumps({"folder": folder}).encode())
     return folder
+
+
+def remove_folder(folder: str | os.PathLike[str]) -> None:
+    """Remove a folder with all that is in it, as far as that can be done."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except RecursionError:  # it calls itself for each folder in a folder; the system's program does not
+        subprocess.run(
+            ["/bin/rm", "-rf", "--", os.fspath(folder)], check=False, capture_output=True, timeout=60
+        )

@@ -18,7 +18,6 @@ import contextlib
 import multiprocessing
 import os
 import select
-import shutil
 import signal
 import socket
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from multiprocessing.context import ForkProcess
 
 from pserver.engine import engine_main
 from pserver.process_ties import adopt_orphans
+from pserver.session_folder import remove_folder
 from srp_tools.errors import ConnectionLostError
 
 # An answer takes some milliseconds. The end of a process takes longer if it has much memory to give back.
@@ -196,7 +196,7 @@ def _be_spawner(sock: socket.socket, deaths: socket.socket, not_for_engines: Seq
         if not request:  # the supervisor is gone
             workers.end_all()
             if folder:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_folder(os.fsdecode(folder))
             return
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # then the next request is the end
             sock.send(f"={answer}".encode())

@@ -31,6 +31,8 @@ from pconnect.jobs import DROPPED, FAILED, PICKLED, PLAIN
 from pconnect.protocol import Message, Role, Unfinished, encode_message, encode_small
 from pconnect.shared_arrays import keep_array
 from pconnect.trees import ATOMS
+from pserver.files import this_session
+from pserver.job_folders import JobFolders
 from pserver.job_surroundings import memory_limit, take_output
 from pserver.mesh import greet
 from pserver.process_ties import die_with_parent
@@ -127,6 +129,8 @@ class _Worker:
         self._lock = threading.Lock()  # a job may report from threads of its own
         signal.signal(signal.SIGINT, self._on_interrupt)
         side.report = self._report
+        self._folders = JobFolders(this_session(), terms.limits.max_message_bytes)
+        side.make_folder = self._folders.make
 
     def run(self) -> None:
         """Do jobs for the client, and after it has left those that are kept."""
@@ -290,8 +294,12 @@ class _Worker:
 
     def _send_result(self, number: int, result: list[Any], options: dict[str, Any]) -> None:
         output = take_output()
-        if output:
-            result.append(output)
+        try:
+            files = self._folders.take_outputs()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client has to know
+            files, result[:2] = None, [FAILED, _account(error, options)]
+        if output or files:
+            result += [output, files] if files else [output]
         # Turning a result into bytes may run code of the user's, which may raise anything, SystemExit too.
         try:
             self._send(number, result)
@@ -304,6 +312,7 @@ class _Worker:
         except BaseException as error:  # noqa: BLE001
             problem = _account(error, options)
             options = {}
+            del result[5:]  # files, which may be what was too much
         if options.get("pickle"):
             try:
                 self._send(number, [PICKLED, pickle_value(result[1]), *result[2:]])

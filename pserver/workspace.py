@@ -17,7 +17,7 @@ import srp_tools
 from pconnect import collectives
 from pconnect.errors import ParallelError
 from pconnect.functions import keep_sources, unpack_arguments, unpack_function
-from pconnect.job_side import progress
+from pconnect.job_side import job_folder, progress
 from pconnect.network import Network
 from pconnect.primitives import precv, psend, select_sockets
 from pconnect.remote_errors import builtin_bases
@@ -46,6 +46,7 @@ class Workspace:
         self.names: dict[str, Any] = main.__dict__
         self.names.update(sockets=sockets, psend=psend, precv=precv, select_sockets=select_sockets, np=np)
         self.names["progress"] = progress
+        self.names["job_folder"] = job_folder
         self.names.update({name: getattr(collectives, name) for name in collectives.__all__})
         # By source text and by whether its value is wanted, the oldest first.
         self._codes: dict[tuple[str, bool], tuple[types.CodeType, types.CodeType | None]] = {}

@@ -20,12 +20,21 @@ HOMES = {
         *(f"pconnect/{name}.py" for name in ("codec", "small_values", "trees", "value_types", "arrays")),
         *(
             f"pconnect/{name}.py"
-            for name in ("reductions", "broadcasts", "collectives", "views", "job_map", "shared_arrays")
+            for name in (
+                "reductions",
+                "broadcasts",
+                "collectives",
+                "views",
+                "job_map",
+                "shared_arrays",
+                "job_outputs",
+            )
         ),
         *(f"pconnect/{name}.py" for name in ("sparse_types", "arrow_types", "pandas_types")),
         "pserver/engine.py",
         "pserver/workspace.py",
         "pserver/worker.py",
+        "pserver/job_folders.py",
         *(path.as_posix() for path in SOURCES if path.match("pserver/demo*.py")),
     },
     "tqdm": {"pconnect/gauges.py"},

@@ -108,11 +108,25 @@ def test_an_exclusive_executor_has_the_server_for_itself(tmp_path: Path, users: 
         assert {job.losses for job in others} == {0}
 
 
+def test_an_exclusive_executor_holds_the_server_also_while_it_has_no_jobs(
+    tmp_path: Path, users: Users
+) -> None:
+    with server_with(2, tmp_path, users) as server, server.connect() as net, server.connect() as other:
+        executor = net.executor(exclusive=True)
+        wait_until(lambda: slots_used(server) == 2, "all slots to be held")
+        job = other.submit(sum, [1, 2])
+        with pytest.raises(TimeoutError):
+            job.result(1.5)
+        executor.shutdown()
+        assert job.result(20) == 3
+
+
 def test_two_exclusive_executors_come_one_after_the_other(tmp_path: Path, users: Users) -> None:
     with server_with(2, tmp_path, users) as server, server.connect() as net, server.connect() as other:
-        first, second = net.executor(exclusive=True), other.executor(exclusive=True)
+        first = net.executor(exclusive=True)
         jobs = submit_many(first, 20)
         jobs[0].result(20)
+        second = other.executor(exclusive=True)
         later = submit_many(second, 20)
         with pytest.raises(TimeoutError):
             later[0].result(1.0)

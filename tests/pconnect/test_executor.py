@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pconnect import ConfigurationError, RemoteError, UnsupportedValueError, local_network
+from pconnect.errors import MessageTooLargeError
 from pconnect.views import ClientNetwork
 from tests.integration.servers import Server, wait_until
 from tests.pconnect.workers import two_workers
@@ -206,6 +207,15 @@ def test_only_what_may_come_by_pickle_does(jobs_network: ClientNetwork) -> None:
 def test_options_that_make_no_sense_are_refused(jobs_network: ClientNetwork, options: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(options))):
         jobs_network.executor(**options)  # type: ignore[arg-type]
+
+
+def test_a_function_too_large_to_be_sent_is_refused_here(server: Server) -> None:
+    with server.connect(max_message_bytes=2**17) as net:
+        data = bytes(2**17)
+        job = net.submit(lambda: len(data))
+        with pytest.raises(MessageTooLargeError):
+            job.result(LIMIT)
+        assert net.submit(lambda: len(b"small")).result(LIMIT) == 5
 
 
 def test_an_exclusive_executor_waits_for_others_and_they_for_it(server: Server) -> None:

@@ -1,13 +1,12 @@
 """The files of a session, in this process."""
 
-import stat
 from pathlib import Path
 
 import pytest
 
 from pconnect.file_trees import Listing, encode_name, list_tree
 from pserver import files
-from pserver.files import SessionFiles, list_outputs, make_job_folder
+from pserver.files import SessionFiles
 from srp_tools.errors import ConfigurationError
 
 
@@ -54,22 +53,6 @@ def test_the_limit_holds_for_both_ways(session: SessionFiles, tmp_path: Path) ->
     with pytest.raises(ConfigurationError, match=r"y has 11 bytes, .* 10 bytes"):
         session.begin_put(b"1", b"new/y", list_tree(tmp_path / "x").pack())
     assert list(session.folder.iterdir()) == []
-
-
-def test_the_folder_of_a_job(tmp_path: Path) -> None:
-    folder = make_job_folder(tmp_path, "7")
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert list_outputs(folder) == []
-    (folder / "outputs" / "deep").mkdir()
-    (folder / "outputs" / "deep" / "x").write_text("12")
-    (folder / "outputs" / "deep" / "x").chmod(0o750)
-    (folder / "input").write_text("not sent")
-    assert list_outputs(folder) == [("deep/x", 0o750, 2)]
-    with pytest.raises(FileExistsError):
-        make_job_folder(tmp_path, "7")
-    for name in ("", "..", "a/b", "a\0"):
-        with pytest.raises(ConfigurationError, match="no name for the folder of a job"):
-            make_job_folder(tmp_path, name)
 
 
 def test_outside_of_an_engine() -> None:

@@ -1,6 +1,7 @@
 """The private folder of a session."""
 
 import json
+import os
 import shutil
 import socket
 import stat
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pserver.session_folder import make_folder
+from pserver.session_folder import make_folder, remove_folder
 
 
 def test_it_is_private_and_the_daemon_knows_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,3 +26,14 @@ def test_a_daemon_that_is_gone_is_no_reason_to_stop() -> None:
     daemon.close()
     with control:
         shutil.rmtree(make_folder(control))
+
+
+def test_however_deep_it_is_it_can_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1500):
+        Path("d").mkdir()
+        os.chdir("d")
+    os.chdir(tmp_path)
+    remove_folder(tmp_path / "d")
+    assert not (tmp_path / "d").exists()
+    remove_folder(tmp_path / "d")

@@ -56,10 +56,10 @@ WORKS = (
 )
 
 JOB_WORKS = (
-    Work("a job that does nothing, and its result", "call", "ms", 100, "call"),
+    Work("a job and its result", "call", "ms", 100, "call"),
     Work(f"{JOBS} jobs, {WORKERS} workers", "many", "jobs/s", 1, "call"),
-    Work(f"map over {JOBS} items, {WORKERS} workers", "map", "jobs/s", 1, "call"),
-    Work("64 MiB as the argument of a job", "put", "MB/s", 1, "put"),
+    Work(f"map of {JOBS} items, {WORKERS} workers", "map", "jobs/s", 1, "call"),
+    Work("64 MiB as an argument", "put", "MB/s", 1, "put"),
     Work(f"{SLEEPERS} jobs of {SLEEP_SECONDS} s, {WORKERS} workers", "share", "s", 1, "call"),
 )
 
