@@ -1,3 +1,5 @@
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -102,3 +104,32 @@ def test_what_workers_have_after_jobs_were_given_up_is_not_relied_on() -> None:
 def test_one_beyond_the_limit_is_refused() -> None:
     with pytest.raises(MessageTooLargeError):
         sharing().reduce(np.zeros(2**17))
+
+
+def test_an_array_lives_no_longer_than_the_jobs_that_need_it() -> None:
+    own = sharing()
+    array = np.ones(1000)
+    reference = weakref.ref(array)
+    own.reduce(array)
+    found = own.take_found()
+    del array
+    assert reference() is not None  # it has to be sent
+    del found
+    gc.collect()
+    assert reference() is None
+    # Another one may have got its place in memory: it is not taken for the old one.
+    others = [np.full(1000, float(k)) for k in range(10)]
+    assert len({number(own.reduce(other)) for other in others}) == 10
+
+
+def test_a_worker_keeps_what_it_was_sent_until_it_is_told() -> None:
+    array = np.ones(1000)
+    reference = weakref.ref(array)
+    keep_array(10**6, array)
+    del array
+    assert look_up(10**6)[0] == 1
+    keep_array(10**6, None)
+    gc.collect()
+    assert reference() is None
+    with pytest.raises(KeyError):
+        look_up(10**6)
