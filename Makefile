@@ -19,15 +19,20 @@ demo: .venv/demo.stamp
 test: check coverage
 
 # Four workers, whatever the number of processors: many tests wait for other processes half of their time.
+# Coverage is that of the modules' own tests: with it, the tests of the whole would take twice as long, and add little.
 # Child processes leave data files of their own, which `combine` gathers; one killed while it wrote leaves a useless one.
+PYTEST := pytest --numprocesses=4 --dist=worksteal
+MODULES := tests/srp_tools tests/pconnect tests/pserver
+
 check: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses=4 --dist=worksteal
+	$(BIN)/coverage run -m $(PYTEST) $(MODULES)
 	$(BIN)/coverage combine --quiet
 	rm -f .coverage.*
+	$(BIN)/python -m $(PYTEST) $(MODULES:%=--ignore=%)
 
 # Branch coverage, also of daemons, sessions and engines.
 coverage: check
@@ -40,6 +45,7 @@ bench: .venv/dev.stamp
 # The peers have an environment of their own, so that what they need never decides what this package is tested with.
 bench-peers: .venv-peers/peers.stamp
 	.venv-peers/bin/python -m tests.benchmarks.peers
+	.venv-peers/bin/python -m tests.benchmarks.peers --jobs
 
 clean:
 	rm -rf .venv .venv-peers .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build *.egg-info

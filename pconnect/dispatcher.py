@@ -227,24 +227,26 @@ class Dispatcher:
 
     def _take_jobs(self, worker: Worker, count: int) -> list[Job]:
         taken: list[Job] = []
-        before, limit = len(worker.jobs), worker.limit
-        for job in list(self._waiting.choosy):
-            if len(taken) == count or worker.alone:
-                break
-            fits = before + len(taken) < min(limit, job.pace.ahead)
-            if fits and self._suits(worker, job, taken) and not self._is_stale(worker, job):
-                self._waiting.choosy.remove(job)
-                self._begin(worker, job, taken)
-                limit = min(limit, job.pace.ahead)
-        queue = self._waiting.common
-        while queue and len(taken) < count and not worker.alone:
+        most = min(len(worker.jobs) + count, worker.limit)
+        for jobs in self._waiting.choosy_in_order():
+            most = self._take_from(jobs, worker, most, taken)
+        self._take_from(self._waiting.common, worker, most, taken)
+        return taken
+
+    def _take_from(self, queue: collections.deque[Job], worker: Worker, most: int, taken: list[Job]) -> int:
+        """Take jobs for a worker that is to have no more than `most`; return how many it is to have with these."""
+        is_common = queue is self._waiting.common
+        while queue and not worker.alone:
             job = queue[0]
-            limit = min(limit, job.pace.ahead)
-            if before + len(taken) >= limit or self._is_stale(worker, job):
+            within = min(most, job.pace.ahead)
+            if len(worker.jobs) + len(taken) >= within or not (is_common or self._suits(worker, job, taken)):
                 break
+            if self._is_stale(worker, job):
+                break
+            most = within
             queue.popleft()
             self._begin(worker, job, taken)
-        return taken
+        return most
 
     def _begin(self, worker: Worker, job: Job, taken: list[Job]) -> None:
         if not job.begin():
@@ -295,8 +297,8 @@ class Dispatcher:
                 pool = min(able, key=lambda pool: pool.wanted / (pool.slots or 1))
                 pool.wanted += 1
                 shortage -= 1
-            for job in self._waiting.choosy:
-                self._crew.staff(self._allowed(job))
+            for jobs in self._waiting.choosy_in_order():
+                self._crew.staff(self._allowed(jobs[0]))
         for pool in self._pools.values():
             exclusive = self._exclusive[pool.node] > 0
             if exclusive and pool.is_ready and now >= pool.refused_until:
@@ -323,12 +325,9 @@ class Dispatcher:
     def _fail_what_cannot_run(self, now: float) -> None:
         """Fail the jobs for which there is no node any more, or none with slots."""
         able = {pool.node for pool in self._pools.values() if not pool.gone and pool.slots != 0}
-        choosy = self._waiting.choosy
-        stuck = (
-            [job for job in choosy if job.options.on and not job.options.on & able]
-            if able
-            else list(self._waiting)
-        )
+        choosy = self._waiting.choosy_in_order()
+        queues = [jobs for jobs in choosy if jobs[0].options.on and not jobs[0].options.on & able]
+        stuck = [job for jobs in queues for job in jobs] if able else list(self._waiting)
         if not stuck:
             self._no_node_since = None
             return

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 
 from pconnect.jobs import Job
 
+# Where a job may run, whether it wants a process of its own, and where it was lost before.
+Terms = tuple[frozenset[int] | None, bool, frozenset[int]]
+
 
 class WaitingJobs:
     """The jobs of a network that no worker has, in order.
@@ -14,45 +17,50 @@ class WaitingJobs:
     common
         Those that may run everywhere.
     choosy
-        Those that may not, or that want a worker of their own. They do not hold up the others.
+        The others, those with the same terms together. They do not hold up the rest.
     """
 
     def __init__(self) -> None:
         self.common: deque[Job] = deque()
-        self.choosy: list[Job] = []
+        self.choosy: dict[Terms, deque[Job]] = {}
 
     def __len__(self) -> int:
-        return len(self.common) + len(self.choosy)
+        return len(self.common) + sum(len(jobs) for jobs in self.choosy.values())
 
     def __iter__(self) -> Iterator[Job]:
         yield from self.common
-        yield from self.choosy
+        for jobs in self.choosy.values():
+            yield from jobs
 
     def add(self, job: Job) -> None:
         """Put a new job behind the others."""
-        if job.options.on or job.options.isolate:
-            self.choosy.append(job)
-        else:
-            self.common.append(job)
+        self._queue_of(job).append(job)
 
     def put_back(self, job: Job) -> None:
         """Put a job before the others that a worker had and has not begun, or that was lost."""
-        if job.options.on or job.options.isolate or job.avoid:
-            self.choosy.insert(0, job)
-        else:
-            self.common.appendleft(job)
+        self._queue_of(job).appendleft(job)
+
+    def _queue_of(self, job: Job) -> deque[Job]:
+        if not (job.options.on or job.options.isolate or job.avoid):
+            return self.common
+        return self.choosy.setdefault(_terms(job), deque())
+
+    def choosy_in_order(self) -> list[deque[Job]]:
+        """Return the groups from which jobs can be taken, that with the oldest job first."""
+        self._forget_empty()
+        return sorted(self.choosy.values(), key=lambda jobs: jobs[0].number)
 
     def discard(self, job: Job) -> bool:
-        """Take a job out; return whether it was there."""
-        for jobs in (self.common, self.choosy):
-            if job in jobs:
-                jobs.remove(job)
-                return True
-        return False
+        """Take out a job; return whether it was there."""
+        jobs = self._queue_of(job)
+        is_there = job in jobs
+        if is_there:
+            jobs.remove(job)
+        return is_there
 
     def forget_done(self) -> None:
         """Take out those that have been cancelled."""
-        for jobs in (self.common, self.choosy):
+        for jobs in (self.common, *self.choosy.values()):
             kept = [job for job in jobs if not job.done()]
             jobs.clear()
             jobs.extend(kept)
@@ -61,3 +69,11 @@ class WaitingJobs:
         """Take out all."""
         self.common.clear()
         self.choosy.clear()
+
+    def _forget_empty(self) -> None:
+        for terms in [terms for terms, jobs in self.choosy.items() if not jobs]:
+            del self.choosy[terms]
+
+
+def _terms(job: Job) -> Terms:
+    return job.options.on, job.options.isolate, job.avoid

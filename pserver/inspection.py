@@ -10,6 +10,7 @@ from pconnect import collectives
 # What is in every workspace from the beginning is not the user's.
 _GIVEN = {
     "np",
+    "job_folder",
     "progress",
     "psend",
     "precv",

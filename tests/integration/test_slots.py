@@ -56,12 +56,12 @@ def test_two_networks_share_one_slot_in_turns(single: Server) -> None:
         counts = [0, 0]
         executors = [net.executor(), other.executor()]
         jobs = [executor.submit(time.sleep, 0.05) for executor in executors]
-        deadline = time.monotonic() + 5.0
-        while time.monotonic() < deadline:
+        deadline = time.monotonic() + 60.0
+        while min(counts) < 30 and time.monotonic() < deadline:  # one turn is of 1 s, or 20 jobs
             for which, executor in enumerate(executors):
                 if jobs[which].done():
                     jobs[which] = executor.submit(time.sleep, 0.05)
                     counts[which] += 1
             time.sleep(0.001)
-        assert min(counts) > 0.6 * max(counts), counts
+        assert min(counts) > 0.55 * max(counts), counts
         assert min(counts) > 0

@@ -12,7 +12,7 @@ from pandas.testing import assert_frame_equal, assert_index_equal, assert_series
 
 FORMATS = ("bsr", "coo", "csc", "csr", "dia", "dok", "lil")
 _DENSE = np.where(np.arange(48).reshape(6, 8) % 5 == 0, np.arange(48).reshape(6, 8), 0)
-_LARGE = np.where(np.arange(90000).reshape(300, 300) % 7 == 0, 1.5, 0)
+_LARGE = np.where(np.arange(22500).reshape(75, 300) % 7 == 0, 1.5, 0)
 
 
 def _wide_indices() -> Any:

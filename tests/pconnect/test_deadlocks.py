@@ -61,7 +61,7 @@ def random_program(chance: random.Random) -> tuple[int, list[Step]]:
     return size, client
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(st.integers(0, 2**64 - 1))
 def test_there_is_an_alarm_if_and_only_if_the_client_is_stuck(seed: int) -> None:
     chance = random.Random(seed)

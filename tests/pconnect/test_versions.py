@@ -173,8 +173,9 @@ def test_engines_are_asked(server: Server, fake_package: Callable[[str, str], Pa
         assert told.differing == ["made-up"]
         assert list(versions(net[2], ["made-up"]).table) == [2]
         assert list(versions(net[1:]).table) == [1, 2]
+        reval("import time; time.sleep(3)", net[1])
         with pytest.raises(TimeoutError):
-            versions(net[1:], ["x"], timeout=0)
+            versions(net[1:], ["x"], timeout=0.1)
 
 
 def test_by_default_all_that_matters_is_told(server: Server) -> None:

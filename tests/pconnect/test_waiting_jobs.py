@@ -27,7 +27,14 @@ def test_those_that_may_not_run_everywhere_are_apart() -> None:
         waiting.add(job)
     lost.avoid |= {1}
     waiting.put_back(lost)
-    assert list(waiting.common) == [anywhere] and waiting.choosy == [lost, there, alone]
+    there_too = a_job(5, on=frozenset({2}))
+    waiting.add(there_too)
+    assert list(waiting.common) == [anywhere]
+    groups = waiting.choosy_in_order()
+    assert [list(jobs) for jobs in groups] == [[there, there_too], [alone], [lost]]
+    groups[0].popleft()
+    groups[2].popleft()
+    assert [list(jobs) for jobs in waiting.choosy_in_order()] == [[alone], [there_too]]
 
 
 def test_one_is_taken_out_once() -> None:

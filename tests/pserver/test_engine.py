@@ -27,6 +27,7 @@ def test_the_workspace_at_the_beginning(server: Server) -> None:
     assert names == sorted(
         [
             "display",
+            "job_folder",
             "np",
             "precv",
             "progress",
