@@ -226,14 +226,27 @@ class Connection:
                 self._blocked = False
                 self.changed.add(self)
         except ConnectionLostError as error:
-            self.lose(error)
+            if self._role is not Role.EMPLOYER:
+                self.lose(error)
+                return
+            # What a worker has sent before it died counts, and closing would drop it. Reading comes to the end as well.
+            self._out.clear()
+            self._queued_bytes = self.sent_bytes
+            self._blocked = False
+            self.changed.add(self)
 
     def keep_unsent(self) -> None:
         """Copy what waits to be sent, so that its memory may change from now on."""
         self._out = deque(memoryview(bytes(view)) for view in self._out)
 
-    def fill(self) -> bool:
-        """Read what has arrived; return whether more may be there that no poll would show."""
+    def fill(self, *, to_the_end: bool = False) -> bool:
+        """Read what has arrived; return whether more may be there that no poll would show.
+
+        Parameters
+        ----------
+        to_the_end
+            Rely on no poll at all: the other end is gone.
+        """
         channel, decoder = self._channel, self._decoder
         assert channel is not None  # noqa: S101 - the own node is never read from
         total = 0
@@ -249,7 +262,7 @@ class Connection:
                 total += count
                 for message in decoder.received(count):
                     self._take(message)
-                if count < size and not decoder.in_message and not channel.pending():
+                if count < size and not (to_the_end or decoder.in_message or channel.pending()):
                     return False  # most likely nothing more is there; if it is, the next poll says so
         except ParallelError as error:
             self.lose(error)

@@ -223,7 +223,7 @@ class Progress:
     def drain(self, connection: Connection) -> None:
         """Read all that has arrived on a connection whose other end is gone."""
         before = connection.fileno()
-        while not connection.is_awaited and connection.error is None and connection.fill():
+        while not connection.is_awaited and connection.error is None and connection.fill(to_the_end=True):
             pass
         if connection.error is not None:
             self._forget(connection, before)

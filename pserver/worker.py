@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from pconnect.connection import Connection
+from pconnect.dial import DEFAULT_PEER_TIMEOUT, prepare
 from pconnect.errors import ParallelError, UnsupportedValueError
 from pconnect.frames import Kind, Limits
 from pconnect.functions import keep_sources, pickle_value, unpack_arguments, unpack_function
@@ -208,7 +209,7 @@ class _Worker:
             self._spool = await_spool(self._pipe, data)
             return None
         sock = socket.socket(fileno=descriptors[0])
-        sock.setblocking(False)
+        prepare(sock, DEFAULT_PEER_TIMEOUT)
         return sock
 
     def _take(self, message: Message) -> None:

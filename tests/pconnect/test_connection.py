@@ -6,8 +6,11 @@ import pytest
 from pconnect.connection import Connection
 from pconnect.errors import ConnectionLostError, ParallelError, ProtocolError, UnavailableTypeError
 from pconnect.frames import Header, Kind
+from pconnect.progress import Progress
+from pconnect.protocol import Role
+from srp_tools.channel import Channel
 from tests.pconnect.hostile import head_of, mark
-from tests.pconnect.links import connection_pair
+from tests.pconnect.links import channels, connection_pair
 
 Pair = tuple[Connection, Connection]
 
@@ -159,3 +162,58 @@ def test_who_sends_much_waits_for_the_link() -> None:
     awaited.lose(ConnectionLostError("nobody came"))
     assert not awaited.wants_to_write and not awaited.has_unsent
     assert "closed: nobody came" in repr(awaited)
+
+
+# Workers
+
+
+@pytest.fixture
+def worker_pair() -> Iterator[Pair]:
+    """Give the ends at the client and at a worker."""
+    left, right = channels()
+    pair = Connection(1, "hostB", left, role=Role.EMPLOYER), Connection(0, "client", right, role=Role.WORKER)
+    yield pair
+    for connection in pair:
+        connection.close()
+
+
+def test_what_a_worker_has_sent_counts_although_nothing_can_be_sent_to_it(worker_pair: Pair) -> None:
+    employer, worker = worker_pair
+    taken: list[int] = []
+    employer.on_message = lambda message: taken.append(message.tag)
+    for number in range(3):
+        worker.post(Kind.RESULT, number, [0, None, 0.0, 0.0])
+    worker.flush()
+    worker.close()
+    employer.post(Kind.DROP, 7)
+    employer.flush()
+    assert employer.error is None and not employer.has_unsent and employer.unsent_bytes == 0
+    while employer.fill():
+        pass
+    assert taken == [0, 1, 2]
+    employer.fill()
+    assert isinstance(employer.error, ConnectionLostError)
+
+
+def test_draining_reads_all_however_little_comes_at_once(
+    worker_pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSL gives one record at a time, and does not know of the next one."""
+    employer, worker = worker_pair
+    taken: list[int] = []
+    employer.on_message = lambda message: taken.append(message.tag)
+    worker.post(Kind.RESULT, 0, [0, None, 0.0, 0.0])
+    worker.flush()
+    size = worker.sent_bytes
+    for number in range(1, 5):
+        worker.post(Kind.RESULT, number, [0, None, 0.0, 0.0])
+    worker.flush()
+    worker.close()
+    receive = Channel.receive_into
+    monkeypatch.setattr(Channel, "receive_into", lambda self, buffer: receive(self, buffer[:size]))
+    progress = Progress()
+    progress.add(employer)
+    progress.drain(employer)
+    assert taken == [0, 1, 2, 3, 4]
+    assert employer.error is not None
+    progress.close()

@@ -1,9 +1,11 @@
 """Workers of a real engine: what a job finds, what it leaves behind, and how it is ended."""
 
+import contextlib
 import ctypes
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -253,6 +255,20 @@ def test_a_worker_has_none_of_the_engine_s_connections(net: ClientNetwork, tmp_p
     sockets = [{link for link in links.values() if link.startswith("socket:")} for links in (one, two)]
     assert [len(found) for found in sockets] == [2, 2]
     assert not sockets[0] & sockets[1]
+
+
+def test_no_result_waits_for_the_client_to_acknowledge_another(lone: ClientNetwork) -> None:
+    """With Nagle's algorithm, those that wait in the system would be lost with the worker."""
+
+    def delays() -> list[int]:
+        found = []
+        for path in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(path.name))) as sock:
+                if sock.family == socket.AF_INET:
+                    found.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        return found
+
+    assert lone.submit(delays).result(DEADLINE) == [1]
 
 
 def test_a_job_may_have_threads_that_report(lone: ClientNetwork) -> None:
