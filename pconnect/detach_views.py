@@ -57,6 +57,9 @@ class DetachView:
             The limit passed before the jobs were handed over. The network is as it was.
         CredentialError
             The file for the token cannot be written. The network is as it was.
+        KeyboardInterrupt
+            Before the jobs were handed over, the network is as it was. After that the network is closed, as without it,
+            and a note of the exception has the token.
         """
         mesh = mesh_of(self)
         mesh.check_open()
@@ -64,13 +67,16 @@ class DetachView:
             raise ConfigurationError("only a whole network can be detached, not a part of it")
         if mesh.dispatcher is None:
             raise ConfigurationError("there is nothing to detach: no job was submitted")
-        token = _detach(mesh, None if path is None else Path(path), deadline_after(timeout))
+        token, interrupt = _detach(mesh, None if path is None else Path(path), deadline_after(timeout))
         mesh.dispatcher.close("the network was detached; recover it with the token")
         mesh.close(_CLOSE_TIMEOUT)
+        if interrupt is not None:
+            interrupt.add_note(f"The jobs are the servers' already. This token recovers them: {token}")
+            raise interrupt
         return token
 
 
-def _detach(mesh: ClientMesh, path: Path | None, deadline: float) -> str:
+def _detach(mesh: ClientMesh, path: Path | None, deadline: float) -> tuple[str, KeyboardInterrupt | None]:
     dispatcher = mesh.dispatcher
     detaching = Detaching()
     dispatcher.attend(detaching)
@@ -83,13 +89,19 @@ def _detach(mesh: ClientMesh, path: Path | None, deadline: float) -> str:
         dispatcher.call(detaching.undo)
         raise
     dispatcher.call(detaching.go_on)
-    token = _token(mesh, detaching.secret, detaching.left.result())
+    interrupt = None
+    try:
+        left = detaching.left.result()
+    except KeyboardInterrupt as error:  # too late, and it takes but a moment
+        interrupt = error
+        left = detaching.left.result(_CLOSE_TIMEOUT)
+    token = _token(mesh, detaching.secret, left)
     if path is not None:
         with contextlib.suppress(
             CredentialError
         ):  # the first one leads to the same jobs, and some that have ended
             write_private(path, token + "\n")
-    return token
+    return token, interrupt
 
 
 def _result(future: "concurrent.futures.Future[Any]", deadline: float) -> Any:

@@ -1,13 +1,17 @@
 """What a network says of jobs that outlive it; the whole way is in `tests.integration.test_detach`."""
 
+import concurrent.futures
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pconnect import ConfigurationError, CredentialError, local_network
+from pconnect import ConfigurationError, CredentialError, local_network, pconnect
 from pconnect.calls import client_mesh
+from pconnect.detaching import Detaching
 from pconnect.tokens import unpack_token
+from tests.integration.servers import Server
 
 
 def test_a_token_says_where_and_which() -> None:
@@ -47,3 +51,40 @@ def test_no_time_to_hand_over() -> None:
         assert job.result(20) is None
         with pytest.raises(ConfigurationError, match="nothing to detach"):
             net.detach()
+
+
+class Interrupted(concurrent.futures.Future[Any]):
+    """Whoever waits for it is interrupted, once."""
+
+    times = 0
+
+    def result(self, timeout: float | None = None) -> Any:
+        self.times += 1
+        if self.times == 1:
+            raise KeyboardInterrupt
+        return super().result(timeout)
+
+
+@pytest.mark.parametrize("step", ["uploaded", "left"])
+def test_an_interrupt_leaves_all_as_it_was_or_all_to_the_servers(
+    server: Server, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    begin = Detaching.__init__
+
+    def begin_interrupted(self: Detaching) -> None:
+        begin(self)
+        setattr(self, step, Interrupted())
+
+    monkeypatch.setattr(Detaching, "__init__", begin_interrupted)
+    with server.connect() as net:
+        jobs = [net.submit("lambda k: __import__('time').sleep(0.3) or k", k) for k in range(3)]
+        with pytest.raises(KeyboardInterrupt) as caught:
+            net.detach()
+        assert net.closed == (step == "left")
+        if step == "uploaded":
+            assert [job.result(20) for job in jobs] == [0, 1, 2]
+            return
+    token = caught.value.__notes__[0].split()[-1]
+    ended = {job.result() for job in jobs if job.exception() is None}
+    with pconnect(recover=token, user=server.credentials.user, password=server.credentials.password) as net:
+        assert {job.result(20) for job in net.jobs.values()} | ended == {0, 1, 2}
