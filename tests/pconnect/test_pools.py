@@ -9,6 +9,7 @@ import pytest
 from pconnect.connection import Connection
 from pconnect.frames import DEFAULT_LIMITS, Kind
 from pconnect.jobs import Functions, Job, JobOptions, encode_job
+from pconnect.paces import Pace
 from pconnect.pools import Pool, Worker
 from pconnect.protocol import Role, encode_message
 from srp_tools.channel import Channel
@@ -80,13 +81,16 @@ def test_nothing_for_a_worker_that_is_not_connected(worker: Worker, links: tuple
 
 @pytest.mark.usefixtures("far")
 def test_what_is_under_way_counts(worker: Worker) -> None:
-    short = a_job(1, len, "")
+    short, pace = a_job(1, len, ""), Pace()
     for _ in range(8):
-        short.pace.learn(0.001)
+        pace.learn(0.001)
+    short.pace = pace
     assert worker.limit > 1000
     worker.send([short])
     assert worker.limit == 5 and worker.has_room
     others = [a_job(number, len, "") for number in range(2, 6)]
+    for job in others:
+        job.pace = pace
     worker.send(others)
     assert list(worker.jobs) == [1, 2, 3, 4, 5] and not worker.has_room
     worker.take(short, 0.001)
@@ -96,6 +100,7 @@ def test_what_is_under_way_counts(worker: Worker) -> None:
 @pytest.mark.usefixtures("far")
 def test_nothing_is_sent_behind_a_job_that_may_take_long(worker: Worker) -> None:
     short, unknown = a_job(1, len, ""), a_job(2, "lambda: 'never done before'")
+    short.pace = Pace()
     short.pace.learn(0.0)
     worker.send([short, unknown])
     assert worker.limit == 1 and not worker.has_room
@@ -114,6 +119,7 @@ def test_nothing_is_sent_while_jobs_are_called_back(worker: Worker) -> None:
 @pytest.mark.usefixtures("far")
 def test_nothing_is_sent_behind_a_job_that_turned_out_long(worker: Worker) -> None:
     long = a_job(1, len, "")
+    long.pace = Pace()
     long.pace.learn(0.0)
     worker.send([long])
     assert worker.has_room
