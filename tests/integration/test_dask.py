@@ -325,7 +325,7 @@ time.sleep(1000)
 
 def test_nothing_is_left_of_a_client_that_is_killed(server: Server) -> None:
     with ClientProcess(CLUSTER, server) as process:
-        pids = [int(pid) for pid in process.line().split()]
+        pids = [int(pid) for pid in process.line(90).split()]
         process.process.kill()
         wait_gone(*pids)
     assert len(pids) == 2
@@ -348,9 +348,9 @@ except KeyboardInterrupt:
 
 def test_an_interrupt_while_it_starts_leaves_nothing_but_the_network(server: Server) -> None:
     with ClientProcess(INTERRUPTED, server, server) as process:
-        assert process.line() == "ready"
+        assert process.line(90) == "ready"
         process.interrupt_while_waiting()
-        assert process.line() == "['', ''] [1, 2]"
+        assert process.line(90) == "['', ''] [1, 2]"
 
 
 def test_nothing_is_left_of_a_server_that_is_stopped(tmp_path: Path, users: tuple[Credentials, Path]) -> None:
@@ -358,7 +358,7 @@ def test_nothing_is_left_of_a_server_that_is_stopped(tmp_path: Path, users: tupl
         run_server(tmp_path / "stopped", users=users) as server,
         ClientProcess(CLUSTER, server) as process,
     ):
-        pids = [int(pid) for pid in process.line().split()]
+        pids = [int(pid) for pid in process.line(90).split()]
         server.process.terminate()
         wait_gone(*pids)
     assert len(pids) == 2
