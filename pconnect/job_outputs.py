@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pconnect.errors import ProtocolError
-from pconnect.file_trees import PART_ENDING, is_inner_name
+from pconnect.file_parts import part_of
+from pconnect.file_trees import is_inner_name
 
 
 class JobOutputs(Mapping[str, bytes]):
@@ -48,7 +49,7 @@ class JobOutputs(Mapping[str, bytes]):
         for name, (mode, data) in self._files.items():
             path = Path(folder, name)
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{path.name}{PART_ENDING}")
+            part = part_of(path)
             try:
                 with part.open("wb") as file:
                     file.write(data.data)

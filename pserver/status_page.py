@@ -72,9 +72,8 @@ class StatusPage:
     def __init__(self, descriptor: int) -> None:
         self._map = mmap.mmap(descriptor, _PAGE_BYTES)
         self._view = memoryview(self._map)
-        self._fence = (
-            threading.Lock()
-        )  # to take one keeps the processor from reading what comes before it is taken
+        # To take it keeps the processor from reading what comes after that before it has written what came before.
+        self._fence = threading.Lock()
 
     @staticmethod
     def make() -> int:

@@ -19,6 +19,7 @@ from pserver.control import pserver
 from srp_tools.channel import Channel
 from srp_tools.credentials import Credentials
 from srp_tools.verifiers import VerifierFile, make_verifier
+from tests.benchmarks.job_functions import nothing, size, sleep
 from tests.memory import Peak
 
 CLIENTS = 32
@@ -163,27 +164,19 @@ class Jobs:
 
     def many(self, count: int) -> None:
         """Have jobs done that do nothing, each a future of its own."""
-        wait([self._net.submit(_nothing, k) for k in range(count)], _TIMEOUT)
+        wait([self._net.submit(nothing, k) for k in range(count)], _TIMEOUT)
 
     def one(self) -> None:
         """Have one job done."""
-        self._net.submit(_nothing, 0).result(_TIMEOUT)
+        self._net.submit(nothing, 0).result(_TIMEOUT)
 
     def put(self) -> None:
         """Have a job done whose argument is the array."""
-        self._net.submit(_size, self._array).result(_TIMEOUT)
+        self._net.submit(size, self._array).result(_TIMEOUT)
 
     def share(self, count: int, duration: float) -> None:
         """Have jobs done that each take a while."""
-        wait([self._net.submit(time.sleep, duration) for _ in range(count)], _TIMEOUT)
-
-
-def _nothing(_number: int) -> None:
-    pass
-
-
-def _size(array: npt.NDArray[np.float64]) -> int:
-    return array.nbytes
+        wait([self._net.submit(sleep, duration) for _ in range(count)], _TIMEOUT)
 
 
 def peak_memory(net: Network, size: int) -> float:

@@ -58,7 +58,7 @@ def running_alone(
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        stack.callback(_end, process)
+        stack.callback(end, process)
         sock = stack.enter_context(_accept(listener, process))
         sock.settimeout(_WORK_SECONDS)
         answers = stack.enter_context(sock.makefile("r"))
@@ -122,13 +122,12 @@ def _accept(listener: socket.socket, process: subprocess.Popen[bytes]) -> socket
     raise TimeoutError(f"its program is not there after {_START_SECONDS:.0f} s")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def end(process: subprocess.Popen[bytes], patience: float = 10.0) -> None:
+    """Wait for a program to end by itself; then have it end, and at last kill it."""
+    for force in (process.terminate, process.kill):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+            return
+        force()
+        patience = 10.0
+    process.wait()

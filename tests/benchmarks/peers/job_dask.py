@@ -6,20 +6,19 @@ from typing import Any
 
 from distributed import wait
 
+from tests.benchmarks.job_functions import nothing, size, sleep
 from tests.benchmarks.peers.distributed_ import running_cluster
-from tests.benchmarks.peers.job_functions import nothing, size, sleep
-from tests.benchmarks.peers.peer import SLEEP_SECONDS, SLEEPERS, WORKERS, Floats, Peer, seconds
+from tests.benchmarks.peers.peer import PIECE, SLEEP_SECONDS, SLEEPERS, WORKERS, Floats, Peer, seconds
 from tests.benchmarks.timing import JOBS
 
 _TIMEOUT = 60
-_PIECE = 50
 
 
 class Dask(Peer):
     """A scheduler and `WORKERS` workers with a process each."""
 
     encryption = "TLS 1.3"
-    note = f"submit and map with pure=False; map with batch_size={_PIECE}; an argument goes by scatter(direct=True)."
+    note = f"submit and map with pure=False; map with batch_size={PIECE}; an argument goes by scatter(direct=True)."
 
     def __init__(self, client: Any, array: Floats) -> None:
         self._client = client
@@ -36,7 +35,7 @@ class Dask(Peer):
 
     def map(self) -> float:
         def work() -> None:
-            futures = self._client.map(nothing, range(JOBS), pure=False, batch_size=_PIECE)
+            futures = self._client.map(nothing, range(JOBS), pure=False, batch_size=PIECE)
             self._client.gather(futures)
 
         return seconds(work)

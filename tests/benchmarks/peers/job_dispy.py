@@ -1,12 +1,12 @@
 """dispy in the comparison of jobs, with its option for TLS."""
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterator
 
 from tests.benchmarks.peers.alone import Elsewhere, running_alone
-from tests.benchmarks.peers.peer import WORKERS, Floats, Peer
+from tests.benchmarks.peers.job_dispy_client import CPUS
+from tests.benchmarks.peers.peer import Floats, Peer
 
 
 class Dispy(Elsewhere):
@@ -15,7 +15,7 @@ class Dispy(Elsewhere):
     encryption = "TLS"
     note = (
         "JobCluster.submit, which is all it has, with certfile= and keyfile= at both ends. A node takes no more jobs "
-        f"at once than the machine has processors, here {min(WORKERS, os.cpu_count() or 1)}."
+        f"at once than the machine has processors, here {CPUS}."
     )
 
 

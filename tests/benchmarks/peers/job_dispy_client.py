@@ -13,9 +13,9 @@ from typing import Any
 import dispy
 import numpy as np
 
-from tests.benchmarks.peers.alone import serve
+from tests.benchmarks.job_functions import nothing, size
+from tests.benchmarks.peers.alone import end, serve
 from tests.benchmarks.peers.identity import make_identity
-from tests.benchmarks.peers.job_functions import nothing, size
 from tests.benchmarks.peers.peer import SLEEP_SECONDS, SLEEPERS, WORKERS, CannotError, Floats, Peer, seconds
 from tests.benchmarks.timing import JOBS
 
@@ -109,12 +109,7 @@ def _node(folder: str, certificate: str, key: str) -> Iterator[None]:
         time.sleep(2)  # it says nothing when it is ready
         yield
     finally:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, 0)
 
 
 def main() -> None:

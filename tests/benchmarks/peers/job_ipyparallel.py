@@ -4,20 +4,19 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from tests.benchmarks.job_functions import nothing, size, sleep
 from tests.benchmarks.peers.ipyparallel_ import running_engines
-from tests.benchmarks.peers.job_functions import nothing, size, sleep
-from tests.benchmarks.peers.peer import SLEEP_SECONDS, SLEEPERS, WORKERS, Floats, Peer, seconds
+from tests.benchmarks.peers.peer import PIECE, SLEEP_SECONDS, SLEEPERS, WORKERS, Floats, Peer, seconds
 from tests.benchmarks.timing import JOBS
 
 _TIMEOUT = 60
-_PIECE = 50
 
 
 class Ipyparallel(Peer):
     """A controller and `WORKERS` engines."""
 
     encryption = "CurveZMQ"
-    note = f"apply_async of a load-balanced view; map_async with chunksize={_PIECE}."
+    note = f"apply_async of a load-balanced view; map_async with chunksize={PIECE}."
 
     def __init__(self, client: Any, array: Floats) -> None:
         self._client = client
@@ -36,7 +35,7 @@ class Ipyparallel(Peer):
 
     def map(self) -> float:
         return self._measured(
-            lambda: self._view.map_async(nothing, range(JOBS), chunksize=_PIECE).get(_TIMEOUT)
+            lambda: self._view.map_async(nothing, range(JOBS), chunksize=PIECE).get(_TIMEOUT)
         )
 
     def put(self) -> float:

@@ -5,9 +5,8 @@ import sys
 from collections.abc import Iterator
 
 from tests.benchmarks.peers.alone import Elsewhere, running_alone
-from tests.benchmarks.peers.job_mpi_rank import PIECE
 from tests.benchmarks.peers.mpi import ENVIRONMENT, OPTIONS, mpiexec
-from tests.benchmarks.peers.peer import WORKERS, Floats, Peer
+from tests.benchmarks.peers.peer import PIECE, WORKERS, Floats, Peer
 
 
 class MpiFutures(Elsewhere):

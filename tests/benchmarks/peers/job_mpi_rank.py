@@ -5,12 +5,11 @@ from concurrent.futures import Executor, wait
 
 import numpy as np
 
+from tests.benchmarks.job_functions import nothing, size, sleep
 from tests.benchmarks.peers.alone import serve
-from tests.benchmarks.peers.job_functions import nothing, size, sleep
-from tests.benchmarks.peers.peer import SLEEP_SECONDS, SLEEPERS, Floats, Peer, seconds
+from tests.benchmarks.peers.peer import PIECE, SLEEP_SECONDS, SLEEPERS, Floats, Peer, seconds
 from tests.benchmarks.timing import JOBS
 
-PIECE = 50
 _TIMEOUT = 60.0
 
 

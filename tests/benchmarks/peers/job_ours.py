@@ -2,15 +2,12 @@
 
 import contextlib
 from collections.abc import Iterator
-from concurrent.futures import wait
 
 from pconnect.views import ClientNetwork
-from tests.benchmarks.ours import running_server
-from tests.benchmarks.peers.job_functions import nothing, size, sleep
+from tests.benchmarks.job_functions import nothing
+from tests.benchmarks.ours import Jobs, running_server
 from tests.benchmarks.peers.peer import SLEEP_SECONDS, SLEEPERS, WORKERS, Floats, Peer, seconds
 from tests.benchmarks.timing import JOBS
-
-_TIMEOUT = 60.0
 
 
 class Ours(Peer):
@@ -21,24 +18,22 @@ class Ours(Peer):
 
     def __init__(self, net: ClientNetwork, array: Floats) -> None:
         self._net = net
-        self._array = array
+        self._jobs = Jobs(net, array)
 
     def call(self) -> float:
-        return seconds(lambda: self._net.submit(nothing).result(_TIMEOUT))
+        return seconds(self._jobs.one)
 
     def many(self) -> float:
-        return seconds(lambda: wait([self._net.submit(nothing, k) for k in range(JOBS)], _TIMEOUT))
+        return seconds(lambda: self._jobs.many(JOBS))
 
     def map(self) -> float:
         return seconds(lambda: list(self._net.map(nothing, range(JOBS))))
 
     def put(self) -> float:
-        return seconds(lambda: self._net.submit(size, self._array).result(_TIMEOUT))
+        return seconds(self._jobs.put)
 
     def share(self) -> float:
-        return seconds(
-            lambda: wait([self._net.submit(sleep, SLEEP_SECONDS) for _ in range(SLEEPERS)], _TIMEOUT)
-        )
+        return seconds(lambda: self._jobs.share(SLEEPERS, SLEEP_SECONDS))
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.benchmarks.peers.alone import ALONE, check_unshare
+from tests.benchmarks.peers.alone import ALONE, check_unshare, end
 from tests.benchmarks.peers.peer import SERVERS, CannotError, Floats, Peer
 
 RANKS = SERVERS + 1  # rank 0 is the client
@@ -111,7 +111,7 @@ def start(array: Floats) -> Iterator[Peer]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
-        stack.callback(_end, process)
+        stack.callback(end, process)  # mpiexec ends its ranks
         ranks = _accept(listener, process)
         for sock in ranks.values():
             stack.callback(sock.close)
@@ -142,11 +142,3 @@ def _accept(listener: socket.socket, process: subprocess.Popen[bytes]) -> dict[i
             sock.settimeout(_START_SECONDS)
             ranks[_receive(sock, 1)[0]] = sock
     return ranks
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.terminate()  # mpiexec ends its ranks
-        process.wait(10)

@@ -13,6 +13,7 @@ Floats = npt.NDArray[np.float64]
 
 SERVERS = 4
 WORKERS = 3  # for jobs
+PIECE = 50  # items of a map, where a system can be told so
 SLEEPERS, SLEEP_SECONDS = 20, 0.2
 
 

@@ -1,4 +1,4 @@
-"""What the jobs of the comparison do."""
+"""What the jobs that are measured do."""
 
 import time
 from typing import Any
