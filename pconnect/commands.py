@@ -179,8 +179,10 @@ class Command:
         return self._error
 
     def _wait(self, timeout: float | None) -> None:
-        if not self.done():
-            with interrupting([self._peer], self.number):
+        if self._is_done:
+            return
+        with interrupting([self._peer], self.number):
+            if not self.done():
                 self._progress.run_until(
                     lambda: self._is_done,
                     deadline_after(timeout),
@@ -340,9 +342,11 @@ class Commands(Sequence[Command]):
         return ExceptionGroup(f"the command failed at {len(errors)} nodes", errors)
 
     def _wait(self, timeout: float | None) -> None:
-        waiting = [command for command in self if not command.done()]
-        if waiting:
-            with interrupting([command._peer for command in waiting], self.number):
+        waiting = [command for command in self if not command._is_done]
+        if not waiting:
+            return
+        with interrupting([command._peer for command in waiting], self.number):
+            if not all([command.done() for command in waiting]):  # noqa: C419 - all are looked at
                 waiting[0]._progress.run_until(
                     lambda: all(command._is_done for command in waiting),
                     deadline_after(timeout),

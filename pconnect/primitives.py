@@ -144,22 +144,22 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
         )
     _check_tag(tag)
     target = targets[0]
-    mesh.progress.catch_up()
-    if not target.has_value(tag):
-        mesh.check_open()
-        before = target.renewals
+    with interrupting([target.peer]):
+        mesh.progress.catch_up()
+        if not target.has_value(tag):
+            mesh.check_open()
+            before = target.renewals
 
-        def ready() -> bool:
-            target.check_renewals(before)
-            if target.has_value(tag):
-                return True
-            if target.error:
-                raise target.account()
-            target.peer.check()
-            target.check_inbox()
-            return False
+            def ready() -> bool:
+                target.check_renewals(before)
+                if target.has_value(tag):
+                    return True
+                if target.error:
+                    raise target.account()
+                target.peer.check()
+                target.check_inbox()
+                return False
 
-        with interrupting([target.peer]):
             mesh.progress.run_until(
                 ready,
                 deadline_after(timeout),
@@ -222,21 +222,21 @@ def select_sockets(connections: Connections, timeout: float | None = None, *, ta
     members = [connections] if isinstance(connections, Connection) else list(connections)
     ready: list[int] = []
     progress = mesh.progress
-    progress.catch_up()
-    renewals = [target.renewals for target in targets]
-
-    def some_ready() -> bool:
-        ready[:] = [index for index, member in enumerate(members) if member.has_value(tag)]
-        if not ready:
-            for target, before in zip(targets, renewals, strict=True):
-                target.check_renewals(before)
-            _check_each(targets)
-        return bool(ready)
-
-    if timeout == 0:
-        progress.poll(0)
     try:
         with interrupting([target.peer for target in targets]):
+            progress.catch_up()
+            renewals = [target.renewals for target in targets]
+
+            def some_ready() -> bool:
+                ready[:] = [index for index, member in enumerate(members) if member.has_value(tag)]
+                if not ready:
+                    for target, before in zip(targets, renewals, strict=True):
+                        target.check_renewals(before)
+                    _check_each(targets)
+                return bool(ready)
+
+            if timeout == 0:
+                progress.poll(0)
             progress.run_until(
                 some_ready,
                 deadline_after(timeout),

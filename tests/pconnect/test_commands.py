@@ -1,5 +1,7 @@
 """A command at one node and at several, with servers whose far ends say what the test wants."""
 
+import signal
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 
 import pytest
@@ -8,6 +10,7 @@ from pconnect import (
     RemoteError,
     precv,
     reval,
+    select_sockets,
 )
 from pconnect.calls import run
 from pconnect.connection import LIBRARY_TAGS
@@ -75,6 +78,38 @@ def test_ctrl_c_interrupts_what_is_waited_for_and_the_second_kills(client: Clien
     servers[0].hear(Kind.KILL)
     assert not second.done()
     assert not servers[1].heard
+
+
+@pytest.mark.parametrize("nodes", [slice(1, 2), slice(1, 3)])
+def test_ctrl_c_interrupts_also_while_the_first_news_are_taken_in(
+    client: Client, nodes: slice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, servers = client
+    commands = reval("a", net[nodes])
+    progress, poll = net.mesh.progress, net.mesh.progress.poll
+
+    def press(timeout: float) -> None:
+        monkeypatch.setattr(progress, "poll", poll)
+        signal.raise_signal(signal.SIGINT)
+        poll(timeout)
+
+    monkeypatch.setattr(progress, "poll", press)
+    with pytest.raises(KeyboardInterrupt):
+        (commands if len(commands) > 1 else commands[0]).result(LIMIT)
+    for far in servers[: len(commands)]:
+        assert far.hear(Kind.INTERRUPT).tag == commands.number
+
+
+@pytest.mark.parametrize("wait", [precv, select_sockets])
+def test_ctrl_c_interrupts_also_while_a_wait_catches_up(
+    client: Client, wait: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, servers = client
+    reval("a", net[1])
+    monkeypatch.setattr(net.mesh.progress, "catch_up", lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        wait(net[1], timeout=LIMIT)
+    servers[0].hear(Kind.INTERRUPT)
 
 
 def test_ctrl_c_without_a_command_interrupts_nobody(client: Client) -> None:
