@@ -6,7 +6,7 @@ needs it asks (`Connection.error`). `pconnect.progress` decides when to call `fl
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pconnect.errors import ConnectionLostError, InboxFullError, ParallelError
@@ -200,7 +200,7 @@ class Connection:
         """
         self.post_encoded(encode_message(kind, tag, value, self._limits.max_message_bytes))
 
-    def post_encoded(self, buffers: list[bytes | memoryview]) -> None:
+    def post_encoded(self, buffers: Sequence[bytes | memoryview]) -> None:
         """Put an encoded message into the queue to be sent; it is dropped if the connection is closed."""
         if self.error is None:
             self.values_sent += 1

@@ -88,7 +88,7 @@ class Dispatcher:
 
     def finished_commands(self) -> tuple[int, ...]:
         """Return by node the last command that has ended there: what it has done, jobs from now on see."""
-        return tuple(server.last_finished for server in self._mesh.servers.values())
+        return tuple([server.last_finished for server in self._mesh.servers.values()])
 
     def count_slots(self, nodes: Collection[int], timeout: float) -> int:
         """Return how many slots the servers of some nodes have; two nodes of one server have the same.

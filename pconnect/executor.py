@@ -82,19 +82,20 @@ class Executor(concurrent.futures.Executor):
         kwargs: Mapping[str, Any] = {},
     ) -> Job:
         """Return a job that `start` starts; what cannot be sent is its error already."""
-        dispatcher, options = self._dispatcher, self._options
-        name = fn.name if isinstance(fn, Function) else describe(fn)
-        job = Job(dispatcher.next_number(), name, [], options, dispatcher)
+        dispatcher = self._dispatcher
+        job = Job(dispatcher.next_number(), "", (), self._options, dispatcher)
         try:
             if not callable(fn) and not isinstance(fn, str | Function):
                 raise ConfigurationError(f"{fn!r} cannot be called: give a function")
-            job.function = fn if isinstance(fn, Function) else dispatcher.functions.get(fn)
-            job.pace = job.function.pace
+            function = job.function = fn if isinstance(fn, Function) else dispatcher.functions.get(fn)
+            job.name, job.pace = function.name, function.pace
             limit = dispatcher.limits.max_message_bytes
-            check_size(job.function.size, limit)
+            check_size(function.size, limit)
             job.buffers = encode_job(job, args, kwargs, limit)
             job.after = dispatcher.finished_commands()
         except ParallelError as error:
+            if job.function is None:
+                job.name = describe(fn)  # type: ignore[arg-type]
             job.begin()
             job.fail(error)
         return job
@@ -111,8 +112,10 @@ class Executor(concurrent.futures.Executor):
             if self._is_shut_down:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             self._jobs.add(job)
-        job.add_done_callback(self._jobs.discard)
-        if not job.done():
+        job.siblings = self._jobs
+        if job.done():
+            self._jobs.discard(job)
+        else:
             self._dispatcher.submit(job)
 
     def count_slots(self, timeout: float = 30.0) -> int:

@@ -1,7 +1,6 @@
 """Jobs: calls of functions under way in worker processes, as futures of the standard library."""
 
 import concurrent.futures
-import contextlib
 import enum
 import hashlib
 import itertools
@@ -9,11 +8,12 @@ import logging
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import _base
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pconnect.conditions import LightCondition
 from pconnect.errors import ConfigurationError, JobLostError, RemoteError, UnsupportedValueError
 from pconnect.frames import NO_LIMIT, Kind
 from pconnect.functions import describe, pack_call
@@ -192,10 +192,26 @@ class Job(concurrent.futures.Future[Any]):
         The files that it has left in ``outputs``, see `pconnect.job_side.job_folder`; there when it has ended.
     """
 
+    # What most jobs never change is kept here, not in each: there may be a hundred thousand of them.
+    losses = 0
+    progress: Any = None
+    stdout = stderr = ""
+    outputs = NO_OUTPUTS
+    avoid: frozenset[int] = frozenset()
+    cancel_asked = False
+    suspicions = 0
+    items = 1  # of a map
+    _progress_callbacks: "tuple[Callable[[Job], object], ...]" = ()
+
     def __init__(
-        self, number: int, name: str, buffers: list[bytes | memoryview], options: JobOptions, owner: Owner
+        self, number: int, name: str, buffers: Sequence[bytes | memoryview], options: JobOptions, owner: Owner
     ) -> None:
-        super().__init__()
+        # As the standard library's does it, but for the condition.
+        self._condition: Any = LightCondition()
+        self._state = _base.PENDING
+        self._result = self._exception = None
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Callable[[Job], object]] = []
         self.number = number
         self.name = name
         self.options = options
@@ -203,23 +219,16 @@ class Job(concurrent.futures.Future[Any]):
         self.host: str | None = None
         self.started: float | None = None
         self.duration: float | None = None
-        self.losses = 0
-        self.progress: Any = None
-        self.stdout = self.stderr = ""
-        self.outputs = NO_OUTPUTS
+        #: For the executor: its jobs that have not ended.
+        self.siblings: set[Job] | None = None
         #: For the dispatcher: what is sent; freed when the job has ended.
         self.buffers = buffers
+        self.shared: tuple[SharedArray, ...] = ()
         self.function: Function | None = None
         self.pace = _UNKNOWN
-        self.shared: tuple[SharedArray, ...] = ()
         self.after: tuple[int, ...] = ()  # the commands that must have been run before, by node from 1
-        self.avoid: frozenset[int] = frozenset()
         self.is_started = False  # as far as is known
-        self.cancel_asked = False
-        self.suspicions = 0
-        self.items = 1  # of a map
         self._owner = owner
-        self._progress_callbacks: tuple[Callable[[Job], object], ...] = ()
 
     def __repr__(self) -> str:
         where = "" if self.node is None else f" at node {self.node} ({self.host})"
@@ -246,6 +255,7 @@ class Job(concurrent.futures.Future[Any]):
             Whether it had not ended. One that ends by itself before it is interrupted has its result as ever.
         """
         if super().cancel():
+            self._leave()
             self._owner.purge(self)
             return True
         if self.done():
@@ -270,9 +280,12 @@ class Job(concurrent.futures.Future[Any]):
         It may be called again, and from several threads: who cancels a job may meet the dispatcher that takes it up.
         """
         with self._condition:
-            if self.running() or self._state == _base.CANCELLED_AND_NOTIFIED:
-                return self.running()
-            return self.set_running_or_notify_cancel()
+            if self._state == _base.PENDING:
+                self._state = _base.RUNNING
+                return True
+            if self._state == _base.CANCELLED:
+                return self.set_running_or_notify_cancel()
+            return self._state == _base.RUNNING
 
     def report(self, value: object) -> None:
         """Take what the job says of its progress."""
@@ -285,29 +298,34 @@ class Job(concurrent.futures.Future[Any]):
 
     def finish(self, value: object) -> None:
         """Take the result."""
-        self.buffers, self.shared = [], ()
-        with _callbacks_may_fail(self):
+        self.buffers = self.shared = ()
+        try:
             self.set_result(value)
+        except BaseException:  # noqa: BLE001 - it is logged
+            self._log_callback()
+        self._leave()
 
     def fail(self, error: BaseException) -> None:
         """Take note that there is no result."""
-        self.buffers, self.shared = [], ()
+        self.buffers = self.shared = ()
         if self.cancel_asked and isinstance(error, JobLostError | RemoteError | KeyboardInterrupt):
             is_interrupt = not isinstance(error, RemoteError) or error.is_interrupt
             if is_interrupt:
                 cause, error = error, JobCancelledError(f"{self.name} was cancelled while it ran")
                 error.__cause__ = cause
-        with _callbacks_may_fail(self):
+        try:
             self.set_exception(error)
+        except BaseException:  # noqa: BLE001 - it is logged
+            self._log_callback()
+        self._leave()
 
+    def _log_callback(self) -> None:
+        """Log what callbacks raise that futures do not catch: it must not end the thread that looks after all jobs."""
+        log.exception("exception calling callback for %r", self)
 
-@contextlib.contextmanager
-def _callbacks_may_fail(job: Job) -> Iterator[None]:
-    """Log what callbacks raise that futures do not catch: it must not end the thread that looks after all jobs."""
-    try:
-        yield
-    except BaseException:
-        log.exception("exception calling callback for %r", job)
+    def _leave(self) -> None:
+        if self.siblings is not None:
+            self.siblings.discard(self)
 
 
 def _may_be_large(arg: object) -> bool:
@@ -316,7 +334,7 @@ def _may_be_large(arg: object) -> bool:
 
 def encode_job(
     job: Job, args: Sequence[object], kwargs: Mapping[str, object], max_message_bytes: int
-) -> list[bytes | memoryview]:
+) -> Sequence[bytes | memoryview]:
     """Return the message for a job; arrays are sent from their own memory.
 
     Raises
@@ -329,7 +347,7 @@ def encode_job(
     if not kwargs and not any(map(_may_be_large, args)):
         small = encode_small(Kind.JOB, job.number, [number, list(args), {}, options.wire(pickled=False)])
         if small is not None:
-            return small
+            return (small,)
     try:
         contents = [number, list(args), dict(kwargs), options.wire(pickled=False)]
         return encode_message(Kind.JOB, job.number, contents, max_message_bytes)

@@ -123,10 +123,10 @@ def encode_message(kind: Kind, tag: int, value: object, max_message_bytes: int) 
     return [header + head, *buffers]
 
 
-def encode_small(kind: Kind, tag: int, value: list[object]) -> list[bytes | memoryview] | None:
-    """Return what `encode_message` does, sooner, for a list of a few atoms and lists of atoms; ``None`` for others."""
+def encode_small(kind: Kind, tag: int, value: list[object]) -> bytes | None:
+    """Return what `encode_message` does, in one and sooner, for a list of atoms and lists of them, or ``None``."""
     head = small_values.encode_plain(value)
-    return None if head is None else [Header(kind, tag, len(head)).pack() + head]
+    return None if head is None else Header(kind, tag, len(head)).pack() + head
 
 
 def check_size(total_bytes: int, max_message_bytes: int) -> None:

@@ -331,15 +331,15 @@ class _Worker:
     # --- sending ---
 
     def _send(self, number: int, result: list[Any]) -> None:
-        buffers = None
+        small = None
         if (
             len(result) == 4
             and type(value := result[1]) in ATOMS
             and (type(value) is not str or len(value) < 100)
         ):
-            buffers = encode_small(Kind.RESULT, number, result)
-        if buffers is None:
-            buffers = encode_message(Kind.RESULT, number, result, self._terms.limits.max_message_bytes)
+            small = encode_small(Kind.RESULT, number, result)
+        limit = self._terms.limits.max_message_bytes
+        buffers = [small] if small else encode_message(Kind.RESULT, number, result, limit)
         with self._lock:
             if len(buffers) == 1 and len(buffers[0]) <= RESULT_BYTES // 4:
                 if self._unsent + len(buffers[0]) > RESULT_BYTES:
