@@ -219,6 +219,8 @@ class Dispatcher:
         workers = [w for pool in self._pools.values() for w in pool.workers.values() if w.has_room]
         workers.sort(key=lambda worker: len(worker.jobs))
         for position, worker in enumerate(workers):
+            if not self._waiting:
+                return
             share = -(-len(self._waiting.common) // (len(workers) - position))
             jobs = self._take_jobs(worker, max(1, share))
             if jobs:
@@ -284,21 +286,24 @@ class Dispatcher:
                 return False
         return True
 
-    def _ask_for_workers(self, now: float) -> None:
-        waiting = len(self._waiting)
+    def _want_more(self, now: float) -> None:
+        """Want more workers, as far as there are slots, for the jobs that wait."""
         ready = [pool for pool in self._pools.values() if pool.is_ready and pool.slots]
-        if waiting:
-            shortage = waiting
-            for pool in ready:
-                shortage -= max(0, pool.wanted - len(pool.living))  # they are on their way
-                shortage -= sum(worker.is_open and not worker.jobs for worker in pool.living)
-            able = [pool for pool in ready if now >= pool.refused_until]
-            while shortage > 0 and (able := [pool for pool in able if pool.wanted < (pool.slots or 0)]):
-                pool = min(able, key=lambda pool: pool.wanted / (pool.slots or 1))
-                pool.wanted += 1
-                shortage -= 1
-            for jobs in self._waiting.choosy_in_order():
-                self._crew.staff(self._allowed(jobs[0]))
+        shortage = len(self._waiting)
+        for pool in ready:
+            shortage -= max(0, pool.wanted - len(pool.living))  # they are on their way
+            shortage -= sum(worker.is_open and not worker.jobs for worker in pool.living)
+        able = [pool for pool in ready if now >= pool.refused_until]
+        while shortage > 0 and (able := [pool for pool in able if pool.wanted < (pool.slots or 0)]):
+            pool = min(able, key=lambda pool: pool.wanted / (pool.slots or 1))
+            pool.wanted += 1
+            shortage -= 1
+        for jobs in self._waiting.choosy_in_order():
+            self._crew.staff(self._allowed(jobs[0]))
+
+    def _ask_for_workers(self, now: float) -> None:
+        if self._waiting:
+            self._want_more(now)
         for pool in self._pools.values():
             exclusive = self._exclusive[pool.node] > 0
             if exclusive and pool.is_ready and now >= pool.refused_until:

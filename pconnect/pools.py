@@ -70,7 +70,7 @@ class Worker:
     @property
     def limit(self) -> int:
         """How many jobs it should have at once, as far as it depends on those that it has."""
-        return min((pace.ahead for pace in self._paces), default=_MANY)
+        return min([pace.ahead for pace in self._paces], default=_MANY)
 
     def open(self, channel: Channel) -> None:
         """Take over the data connection."""

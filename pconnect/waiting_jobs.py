@@ -25,7 +25,7 @@ class WaitingJobs:
         self.choosy: dict[Terms, deque[Job]] = {}
 
     def __len__(self) -> int:
-        return len(self.common) + sum(len(jobs) for jobs in self.choosy.values())
+        return len(self.common) + sum(map(len, self.choosy.values()))
 
     def __iter__(self) -> Iterator[Job]:
         yield from self.common
@@ -47,6 +47,8 @@ class WaitingJobs:
 
     def choosy_in_order(self) -> list[deque[Job]]:
         """Return the groups from which jobs can be taken, that with the oldest job first."""
+        if not self.choosy:
+            return []
         self._forget_empty()
         return sorted(self.choosy.values(), key=lambda jobs: jobs[0].number)
 

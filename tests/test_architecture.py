@@ -59,6 +59,7 @@ HOMES = {
         "pconnect/shield.py",  # asks whether it is the main thread, which gets the signals; starts none
         "pconnect/dispatcher.py",  # the thread that looks after jobs, so that they go on while the client computes
         "pconnect/executor.py",  # executors and
+        "pconnect/conditions.py",  # the condition of a future; starts none
         "pconnect/jobs.py",  # functions are used by whichever thread submits; they start none
         "pconnect/gates.py",  # jobs end in another thread than that which submits them
         "pconnect/pool.py",

@@ -2,6 +2,7 @@
 
 import builtins
 import contextlib
+import gc
 import logging
 import math
 import os
@@ -9,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -34,7 +36,26 @@ def test_the_states_of_a_job_that_ends_well() -> None:
     job.finish(3)
     assert [*states, job.state] == [State.QUEUED, State.RUNNING, State.DONE] == ["queued", "running", "done"]
     assert job.result(0) == 3
-    assert job.buffers == []  # the arguments are not held any longer
+    assert len(job.buffers) == 0  # the arguments are not held any longer
+
+
+def test_a_job_has_all_that_a_future_of_this_version_of_python_has() -> None:
+    ours = vars(made())
+    for name, value in vars(Future()).items():
+        assert name in ours
+        assert name == "_condition" or ours[name] == value
+
+
+def test_a_job_gives_the_collector_of_garbage_little_to_look_at() -> None:
+    options, owner = JobOptions(), Owner()
+    before = len(gc.get_objects())
+    jobs = [Job(number, "f(...)", (b"data",), options, owner) for number in range(1000)]
+    for job in jobs:
+        job.node, job.host, job.is_started = 1, "host", False
+        job.begin()
+        job.finish(3)
+    # Itself, its condition, and two lists of the standard library's: no dictionary of its attributes.
+    assert len(gc.get_objects()) - before < 4100
 
 
 def test_a_job_that_is_put_back_can_begin_again() -> None:
