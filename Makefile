@@ -1,6 +1,7 @@
 # make demo    three servers on this machine do real work, checked against plain numpy
 # make test    lint, types and all tests
 # Both make their own environment in .venv; nothing else has to be installed but Python 3.11 with pip.
+# make coverage    how much of the code its own tests run
 # make bench, make bench-peers    how fast it is, beside a plain socket, and beside other systems (in .venv-peers)
 
 PYTHON ?= python3
@@ -11,31 +12,27 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --editable
 # Tests and demonstrations start many processes: each module is compiled once, not in each of them.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test check coverage bench bench-peers clean
+.PHONY: demo test coverage bench bench-peers clean
 
 demo: .venv/demo.stamp
 	$(BIN)/pserver demo
 
-test: check coverage
-
 # Four workers, whatever the number of processors: many tests wait for other processes half of their time.
-# Coverage is that of the modules' own tests: with it, the tests of the whole would take twice as long, and add little.
-# Child processes leave data files of their own, which `combine` gathers; one killed while it wrote leaves a useless one.
 PYTEST := pytest --numprocesses=4 --dist=worksteal
-MODULES := tests/srp_tools tests/pconnect tests/pserver
 
-check: .venv/dev.stamp
+test: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m $(PYTEST)
+
+# Branch coverage by the modules' own tests, also of daemons, sessions and engines. It takes twice as long as without.
+# Child processes leave data files of their own, which `combine` gathers; one killed while it wrote leaves a useless one.
+coverage: .venv/dev.stamp
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m $(PYTEST) $(MODULES)
+	$(BIN)/coverage run -m $(PYTEST) tests/srp_tools tests/pconnect tests/pserver
 	$(BIN)/coverage combine --quiet
 	rm -f .coverage.*
-	$(BIN)/python -m $(PYTEST) $(MODULES:%=--ignore=%)
-
-# Branch coverage, also of daemons, sessions and engines.
-coverage: check
 	$(BIN)/coverage report --include='srp_tools/*,pconnect/*' --fail-under=95
 	$(BIN)/coverage report --include='pserver/*' --fail-under=85
 

@@ -61,6 +61,7 @@ class _Node:
             "isolate": job.options.isolate,
             "after": min(job.after[self.pool.node - 1], server.last_finished),
             "limit": job.options.time_limit,
+            "grace": job.options.grace,
             "parts": list(parts),
             "worker": self.workers.get(job.number, 0),
         }

@@ -132,7 +132,8 @@ class Kind(enum.IntEnum):
     YIELD = 27  #: supervisor → client; the server wants the slot back
     RUNNING = 28  #: supervisor → client; value: [job, seconds that it runs]
     ENDED = 29  #: supervisor → client; value: see `pserver.workers`
-    STOP = 30  #: client → supervisor; value: [job, seconds of patience]: interrupt it, kill it if that does not help
+    STOP = 30  #: client → supervisor; value: [job, seconds of patience]: interrupt it, kill it if that does not help;
+    #: tag: the worker, or 0 for a job that was recovered
     # Between the client and a worker; the tag is the number of a job, or of a function.
     FUNCTION = 31  #: client → worker; value: [pickled function, source texts of it]
     JOB = 32  #: client → worker; value: see `pconnect.jobs`

@@ -13,20 +13,12 @@ from pconnect.errors import ConfigurationError, ConnectionLostError, JobLostErro
 from pconnect.executor import dispatcher_of
 from pconnect.frames import Kind
 from pconnect.job_results import settle
-from pconnect.jobs import Job, JobOptions, Owner
+from pconnect.jobs import Job, JobOptions
 from pconnect.pools import Pool
 from pconnect.progress import Progress
 from pconnect.protocol import Message
 from pconnect.tokens import Token
 from srp_tools.waiting import remaining
-
-
-class RecoveredJob(Job):
-    """A job of a network that was detached; as any other, but it cannot be cancelled."""
-
-    def cancel(self) -> bool:
-        """Return false: what a detached network has left runs to its end."""
-        return False
 
 
 class Recovering:
@@ -36,8 +28,8 @@ class Recovering:
     ----------
     token
         What `detach` has returned.
-    owner
-        The dispatcher.
+    call
+        Has something done in the dispatcher's thread.
 
     Attributes
     ----------
@@ -45,12 +37,12 @@ class Recovering:
         By number; complete when `ready` has ended.
     """
 
-    def __init__(self, token: Token, owner: Owner) -> None:
+    def __init__(self, token: Token, call: Callable[[Callable[[], object]], None]) -> None:
         self.jobs: dict[int, Job] = {}
         self.ready: concurrent.futures.Future[None] = concurrent.futures.Future()
         self.pauses = False
         self._token = token
-        self._owner = owner
+        self._call = call
         self._answers: dict[int, str | None] = {}  # by node, why there is nothing
         self._asked: set[int] = set()
         self._arrived: dict[int, Any] = {}
@@ -87,6 +79,25 @@ class Recovering:
         if not self.ready.done():
             self.ready.set_exception(ConnectionLostError(f"nothing was recovered: {reason}"))
 
+    # --- for its jobs, whose `pconnect.jobs.Owner` this is ---
+
+    def purge(self, job: Job) -> None:
+        """All of them were sent, so none is taken from a queue here."""
+        raise AssertionError(f"{job!r} was not sent")
+
+    def stop(self, job: Job, patience: float) -> None:
+        """Have the session that runs a job interrupt it, and kill its worker if that does not help."""
+        self._call(lambda: self._send_stop(job, patience))
+
+    def _send_stop(self, job: Job, patience: float) -> None:
+        assert job.node is not None  # noqa: S101 - it has one from the beginning
+        channel = self._pools[job.node].channel
+        if channel is not None and not job.done():
+            channel.post(Kind.STOP, 0, [job.number, patience])
+            self._progress.flush(channel)
+
+    # --- in the dispatcher's thread ---
+
     def _end_answers(self) -> None:
         """Let the jobs of a node that has nothing fail, unless there is nothing at all."""
         reasons = {node: reason for node, reason in self._answers.items() if reason}
@@ -96,7 +107,7 @@ class Recovering:
             return
         for node, reason in reasons.items():
             for number in self._token.jobs[node]:
-                self._add(node, number, "a job", None)
+                self._add(node, number, "a job")
             self._give_up(node, reason)
         self.jobs = dict(sorted(self.jobs.items()))
         self.ready.set_result(None)
@@ -106,9 +117,9 @@ class Recovering:
             self._open.discard(job)
             job.fail(JobLostError(f"{job.name} has no result: node {node} ({job.host}): {reason}"))
 
-    def _add(self, node: int, number: int, name: str, limit: float | None) -> None:
-        options = JobOptions(time_limit=limit, allow_pickle=number in self._token.pickled)
-        job = self.jobs[number] = RecoveredJob(number, name, [], options, self._owner)
+    def _add(self, node: int, number: int, name: str, limit: float | None = None, grace: float = 0.0) -> None:
+        options = JobOptions(time_limit=limit, grace=grace, allow_pickle=number in self._token.pickled)
+        job = self.jobs[number] = Job(number, name, (), options, self)
         job.node, job.host = node, self._pools[node].host
         job.begin()
         self._open.add(job)
@@ -120,8 +131,8 @@ class Recovering:
             case Kind.RECOVER if isinstance(value, str):
                 self._answers[pool.node] = value
             case Kind.RECOVER:
-                for number, name, limit in value:
-                    self._add(pool.node, number, name, limit)
+                for number, *facts in value:
+                    self._add(pool.node, number, *facts)
                 self._answers[pool.node] = None
             case Kind.RESULT if job is not None and pool.channel is not None:
                 self._arrived[number] = value
@@ -147,7 +158,7 @@ def recover(mesh: ClientMesh, token: Token, deadline: float) -> dict[int, Job]:
         Not all have answered.
     """
     dispatcher = dispatcher_of(mesh)
-    recovering = Recovering(token, dispatcher)
+    recovering = Recovering(token, dispatcher.call)
     dispatcher.attend(recovering)
     try:
         recovering.ready.result(remaining(deadline))

@@ -300,11 +300,28 @@ class Keeping:
             return self._look_for_silence()
         if not self.is_detached:
             return float("inf")
+        self._heed_stops()
         workers = self._staff.workers
         self._staff.want(len(workers) + len(self._queue))
         if self._staff.leases.is_gone and not workers:
             self.lose_all("the server is gone")
         return _TEND
+
+    def _heed_stops(self) -> None:
+        """End the jobs that whoever has recovered them wants no more."""
+        assert self._spool is not None  # noqa: S101 - the client has left
+        for number, patience in self._spool.stops().items():
+            job = self._jobs.get(number)
+            if job is None:
+                self._spool.forget_stop(number)
+            elif number in self._queue:
+                self._end(number, lost_result(number, "it was cancelled before it began"))
+            else:
+                job.retries = 0
+                for (
+                    worker
+                ) in self._staff.workers.values():  # if none runs it yet, it is cancelled when one does
+                    worker.cancel(number, patience)
 
     def _look_for_silence(self) -> float:
         """Tell the client when nothing more is sent to it."""

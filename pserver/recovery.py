@@ -4,6 +4,7 @@ There is no word between the two sessions: the one puts results into the spool, 
 says that it has a result (TAKE) before it is told that it is the first to say so.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from pconnect.frames import Kind
 from pconnect.protocol import Message
 from pserver.keeping import lost_result
 from pserver.spool import Spool
+
+log = logging.getLogger("pserver")
 
 _LOOK = 0.1  # seconds between two looks into the folder
 # Files that are made while one looks may leave the folder's time as it is.
@@ -53,7 +56,10 @@ class Recovery:
         self._seen = 0.0, 0.0  # the folder's time, and ours, at the last look that was to the end
 
     def hear(self, message: Message) -> None:
-        """Take RECOVER and TAKE."""
+        """Take RECOVER, TAKE and STOP."""
+        if message.kind is Kind.STOP:
+            self._stop(*message.value)
+            return
         if message.kind is Kind.TAKE:
             is_first = self._spool is not None and self._spool.take(message.tag)
             self._tell(Kind.TAKE, message.tag, is_first)
@@ -70,7 +76,7 @@ class Recovery:
         self.tend()
 
     def _begin(self, network_id: bytes, node: int, secret: bytes) -> list[list[object]]:
-        """Return number, name and time limit of each job."""
+        """Return of each job its number, name, time limit, and seconds from the interrupt to the end by force."""
         if not isinstance(node, int):
             raise TypeError(f"{node!r} is no number of a node")
         self._spool = Spool.find(self._kept, bytes(network_id), node, self._user, bytes(secret))
@@ -82,9 +88,18 @@ class Recovery:
             except FileNotFoundError:  # another client has taken it just now
                 continue
             self._missing.append(number)
-            jobs.append([number, facts["name"], facts["limit"]])
+            jobs.append([number, facts["name"], facts["limit"], facts["grace"]])
         self._seen = 0.0, 0.0
         return jobs
+
+    def _stop(self, number: int, patience: float) -> None:
+        """Have the session that runs a job end it; nothing is to be done for one that has ended."""
+        if self._spool is None or number not in self._missing:
+            return
+        try:
+            self._spool.ask_to_stop(number, patience)
+        except (OSError, ValueError, TypeError) as error:
+            log.warning("job %d cannot be cancelled: %s", number, error)
 
     def tend(self) -> float:
         """Send what is there; return in how many seconds to call this again."""

@@ -9,6 +9,7 @@
         N.job                   one line of JSON, then the JOB message; there until somebody has the result
         f7.part, a3.part        FUNCTION and SHARED messages that jobs need
         N.result                the RESULT message, renamed when it is whole
+        stops/N                 somebody who has recovered the job wants it to end, within so many seconds
 
 A job is taken by who removes its ``N.job``; so however many recover at once, one has it. All processes that use the
 folder are of one machine and one user.
@@ -33,6 +34,7 @@ from pconnect.frames import HEADER_BYTES, NO_LIMIT, Header, Kind
 log = logging.getLogger("pserver")
 
 _JOB, _RESULT, _PART = ".job", ".result", ".part"
+_STOPS = "stops"
 _PART_NAME = re.compile(r"[a-z][0-9]{1,20}\Z")
 _KILLED = "the session that ran it was killed"
 _DAY = 86400.0
@@ -152,6 +154,17 @@ class Spool:
         """
         self._write(f"{number}{_RESULT}", *result)
 
+    def stops(self) -> dict[int, float]:
+        """Return the jobs that are to end, with the seconds that each may take for it."""
+        return {
+            number: float((self.folder / _STOPS / str(number)).read_bytes())
+            for number in _numbers(self.folder / _STOPS, "")
+        }
+
+    def forget_stop(self, number: int) -> None:
+        """Take note that a job has ended that was to end."""
+        (self.folder / _STOPS / str(number)).unlink()
+
     def _write(self, name: str, *data: bytes | memoryview) -> None:
         path = self.folder / f"{name}.new"
         try:
@@ -223,6 +236,17 @@ class Spool:
             return False
         (self.folder / f"{number}{_RESULT}").unlink(missing_ok=True)
         return True
+
+    def ask_to_stop(self, number: int, patience: float) -> None:
+        """Have whoever runs a job interrupt it, and `patience` seconds later kill its process.
+
+        Raises
+        ------
+        OSError
+            It cannot be written.
+        """
+        (self.folder / _STOPS).mkdir(mode=0o700, exist_ok=True)
+        self._write(f"{_STOPS}/{number}", str(float(patience)).encode())
 
     def remove_if_done(self) -> None:
         """Remove the folder if all is taken and nobody holds it."""

@@ -46,6 +46,11 @@ class WorkerProcess:
         self.page.interrupt(job)
         self.signal(signal.SIGINT)
 
+    def cancel(self, job: int, patience: float) -> None:
+        """Stop a job that nobody wants any more, if it runs here."""
+        if self.page.read().job == job and self.stopping != job:
+            self.stop(job, patience, f"job {job} was cancelled and did not end by itself")
+
     def bound_outputs(self) -> None:
         """Throw away what a job has printed, if it is very much."""
         for file in self.outputs:

@@ -371,16 +371,15 @@ class Workers:
             case Kind.WANT:
                 self._wanted, self._exclusive = message.tag, bool(message.value)
                 self._ask()
-            case Kind.STOP if worker is not None and worker.pid:
-                job, patience = message.value
-                if worker.page.read().job == job and worker.stopping != job:
-                    worker.stop(job, patience, f"job {job} was cancelled and did not end by itself")
+            case Kind.STOP if message.tag:
+                if worker is not None:
+                    worker.cancel(*message.value)
             case Kind.RECALL if worker is not None and worker.pid:
                 job = message.value
                 self._tell(Kind.RECALL, worker.number, [job, worker.page.recall(job)])
             case Kind.KEEP | Kind.DETACH | Kind.LEAVE:
                 self.keeping.hear(message)
-            case Kind.RECOVER | Kind.TAKE:
+            case Kind.RECOVER | Kind.TAKE | Kind.STOP:
                 self._recovery.hear(message)
 
     def _tell_pool(self) -> None:

@@ -1,5 +1,6 @@
 """What holds for all tests: no deadlines for examples, and a server that many share."""
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,12 @@ from tests.integration.servers import Server, make_users, run_server
 # A busy machine makes no test wrong.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+
+def pytest_collection_finish() -> None:
+    """Have the collector of garbage leave alone what thousands of tests are made of; some tests call it often."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

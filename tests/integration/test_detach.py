@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pconnect import ConfigurationError, JobLostError, pconnect
+from pconnect.jobs import JobCancelledError
 from pconnect.views import ClientNetwork
 from srp_tools.credentials import Credentials
 from srp_tools.verifiers import VerifierFile, make_verifier
@@ -269,6 +270,32 @@ def test_a_worker_that_dies_meanwhile(server: Server, marks: Path) -> None:
     assert_nothing_left(server)
 
 
+def test_who_recovers_jobs_can_cancel_them(server: Server, marks: Path) -> None:
+    def stubborn() -> None:
+        while True:
+            try:
+                time.sleep(60)
+            except KeyboardInterrupt:
+                print("no", flush=True)
+
+    def begin(net: ClientNetwork) -> None:
+        jobs = [net.executor(grace=0.3, retries=2).submit(stubborn), net.submit(time.sleep, 60)]
+        wait_until(lambda: all(job.state == "running" for job in jobs), "the jobs")
+        net.submit(abs, -1)
+
+    token = detach(server, marks, 0, then=begin)
+    with recover(server, token) as net:
+        jobs = list(net.jobs.values())
+        for job in reversed(jobs):  # first that which waits
+            assert job.cancel()
+            with pytest.raises(JobCancelledError) as error:
+                job.result(DEADLINE)
+            assert job.state == "cancelled"
+        assert (jobs[0].stdout, len(jobs)) == ("no\n", 3)
+        assert "SIGKILL" in str(error.value.__cause__)
+    assert_nothing_left(server)
+
+
 def test_limits_and_fresh_processes_stay(server: Server) -> None:
     net = server.connect()
     alone = net.executor(isolate=True)
@@ -286,7 +313,7 @@ def test_limits_and_fresh_processes_stay(server: Server) -> None:
         assert pickled.result(DEADLINE) is Path
         with pytest.raises(TypeError, match="allow_pickle=True"):
             unpickled.result(DEADLINE)
-        assert pickled.cancel() is False
+        assert not pickled.cancel()
     assert_nothing_left(server)
 
 

@@ -33,7 +33,8 @@ def test_a_killed_session_s_slot_is_free_when_its_worker_has_ended(single: Serve
     with single.connect(1) as net, single.connect(1) as other:
         executor = net.executor()
         (worker,) = [executor.submit(os.getpid).result(20)]
-        executor.submit(time.sleep, 1000)
+        busy = executor.submit(time.sleep, 1000)
+        wait_until(lambda: busy.state == "running", "the job")
         wait_until(lambda: slots(single) == {"total": 1, "used": 1}, "the slot in the status")
         (supervisor,) = single.sessions(net)
         # What would end the worker with its session is held up, so that it lives longer.

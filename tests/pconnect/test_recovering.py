@@ -7,7 +7,7 @@ import pytest
 
 from pconnect.errors import ConfigurationError, ConnectionLostError, JobLostError
 from pconnect.frames import Kind
-from pconnect.jobs import LOST, PLAIN, Job
+from pconnect.jobs import LOST, PLAIN, Job, JobCancelledError
 from pconnect.pools import Pool
 from pconnect.protocol import Message
 from pconnect.recovering import Recovering
@@ -32,7 +32,7 @@ class Flow:
 
 
 def make() -> tuple[Recovering, list[Pool], set[Job]]:
-    recovering = Recovering(TOKEN, None)  # type: ignore[arg-type]
+    recovering = Recovering(TOKEN, lambda function: function())  # type: ignore[arg-type]
     open_jobs: set[Job] = set()
     pools = [Pool(types.SimpleNamespace(node=node, host=f"host{node}")) for node in (1, 2)]  # type: ignore[arg-type]
     for pool in pools:
@@ -48,10 +48,10 @@ def say(pool: Pool, kind: Kind, tag: int = 0, value: object = None) -> None:
 
 def recovered() -> tuple[Recovering, list[Pool], set[Job]]:
     recovering, pools, open_jobs = make()
-    say(pools[1], Kind.RECOVER, 0, [[3, "g", 1.5]])
+    say(pools[1], Kind.RECOVER, 0, [[3, "g", 1.5, 2.0]])
     recovering.step()
     assert not recovering.ready.done()
-    say(pools[0], Kind.RECOVER, 0, [[1, "f", None], [4, "f", None]])
+    say(pools[0], Kind.RECOVER, 0, [[1, "f", None, 5.0], [4, "f", None, 5.0]])
     recovering.step()
     assert recovering.ready.done()
     return recovering, pools, open_jobs
@@ -72,7 +72,22 @@ def test_jobs_are_as_they_were() -> None:
         True,
     )
     assert open_jobs == set(jobs.values())
-    assert jobs[1].cancel() is False
+
+
+def test_the_session_that_runs_a_job_is_asked_to_stop_it() -> None:
+    recovering, pools, open_jobs = recovered()
+    job = recovering.jobs[3]
+    assert job.cancel()
+    channel: Any = pools[1].channel
+    assert channel.posted[-1] == (Kind.STOP, 0, [3, 2.0])
+    say(pools[1], Kind.RESULT, 3, [LOST, "it was cancelled before it began", 1.0, 0.0])
+    say(pools[1], Kind.TAKE, 3, True)
+    with pytest.raises(JobCancelledError):
+        job.result(0)
+    assert job.cancelled() and job not in open_jobs
+    assert not job.cancel()
+    with pytest.raises(AssertionError, match="was not sent"):
+        recovering.purge(job)
 
 
 def test_a_result_is_ours_when_the_server_says_so() -> None:

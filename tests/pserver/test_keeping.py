@@ -171,6 +171,53 @@ def test_a_worker_that_dies(office: Office, retries: int) -> None:
     assert office.keeping.is_done
 
 
+def test_a_job_that_waits_and_is_cancelled_does_not_begin(office: Office) -> None:
+    office.keep(1)
+    office.keep(2, retries=3)
+    office.hire(5)
+    office.leave()
+    office.spool.ask_to_stop(2, 5.0)
+    office.keeping.tend()
+    assert office.result(2)[:2] == [LOST, "it was cancelled before it began"]
+    office.hear(5)
+    office.speak(5, "spooling")
+    assert office.hear(5) == "run 1"
+    keep_result(office, 1)
+    office.speak(5, "done 1")
+    assert office.hear(5) == "end"
+    office.keeping.tend()
+    assert office.spool.stops() == {}
+
+
+def test_a_job_that_runs_and_is_cancelled_is_interrupted_and_not_run_again(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped: list[tuple[int, int, float, str]] = []
+
+    def stop(worker: WorkerProcess, job: int, patience: float, why: str) -> None:
+        worker.stopping = job
+        stopped.append((worker.number, job, patience, why))
+
+    monkeypatch.setattr(WorkerProcess, "stop", stop)
+    office.keep(1, retries=3)
+    office.hire(5)
+    office.hire(6)
+    office.leave()
+    office.speak(5, "spooling")
+    office.pages[5].begin(1, 0.0, 0.0)
+    office.spool.ask_to_stop(1, 2.5)
+    office.spool.ask_to_stop(77, 2.5)  # it has ended
+    for _ in range(2):
+        office.keeping.tend()
+    assert stopped == [(5, 1, 2.5, "job 1 was cancelled and did not end by itself")]
+    assert list(office.spool.stops()) == [1]
+    office.bury(5)
+    assert office.result(1)[0] == LOST
+    assert office.keeping.is_done
+    office.keeping.tend()
+    assert office.spool.stops() == {}
+
+
 def test_the_last_results_of_a_worker_that_dies(office: Office) -> None:
     office.hire(5)
     office.keep(1, worker=5)

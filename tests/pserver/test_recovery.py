@@ -41,7 +41,7 @@ class Channel:
 def spool(tmp_path: Path) -> Iterator[Spool]:
     spool = Spool.make(tmp_path, NETWORK, 1, "alice", digest_of(SECRET))
     for number in range(1, 4):
-        spool.add_job(number, {"name": f"f{number}", "limit": None, "parts": []}, b"")
+        spool.add_job(number, {"name": f"f{number}", "limit": None, "grace": 5.0, "parts": []}, b"")
     yield spool
     spool.remove()
 
@@ -55,7 +55,7 @@ def channel() -> Channel:
 def recovering(spool: Spool, channel: Channel) -> Recovery:
     made = Recovery(spool.folder.parent, "alice", lambda: channel, lambda _: None)  # type: ignore[arg-type, return-value]
     made.hear(Message(Kind.RECOVER, 0, [NETWORK, 1, SECRET]))
-    assert channel.take() == [(Kind.RECOVER, 0, [[n, f"f{n}", None] for n in (1, 2, 3)])]
+    assert channel.take() == [(Kind.RECOVER, 0, [[n, f"f{n}", None, 5.0] for n in (1, 2, 3)])]
     return made
 
 
@@ -93,6 +93,19 @@ def test_no_more_is_read_than_the_client_takes(
     channel.unsent_bytes = 0
     recovering.tend()
     assert [tag for _, tag, _ in channel.take()] == [3]
+
+
+def test_a_job_that_is_to_end(recovering: Recovery, spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+    spool.keep(3, result(3))
+    recovering.tend()
+    for number in (2, 3, 9):  # one that runs, one that has ended, one of others
+        recovering.hear(Message(Kind.STOP, 0, [number, 1.5]))
+    assert spool.stops() == {2: 1.5}
+    (spool.folder / "stops" / "2").unlink()
+    (spool.folder / "stops").rmdir()
+    (spool.folder / "stops").touch()
+    recovering.hear(Message(Kind.STOP, 0, [1, 1.5]))
+    assert "job 1 cannot be cancelled" in caplog.text
 
 
 def test_what_another_has_taken(recovering: Recovery, spool: Spool, channel: Channel) -> None:
