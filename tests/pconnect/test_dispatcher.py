@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from pconnect import JobLostError, local_network
-from pconnect.jobs import JobCancelledError
+from pconnect.calls import mesh_of
+from pconnect.executor import dispatcher_of
+from pconnect.jobs import Job, JobCancelledError
 from pconnect.views import ClientNetwork
 from tests.integration.servers import Server, wait_until
 from tests.pconnect.workers import two_workers
@@ -119,16 +121,22 @@ def test_a_choosy_job_does_not_hold_up_the_others(jobs_network: ClientNetwork) -
 
 
 @pytest.mark.parametrize("node", [None, 1])
-def test_cancelling_a_job_that_waits_for_another_worker(own: ClientNetwork, node: int | None) -> None:
+def test_cancelling_a_job_that_waits_for_another_worker(
+    own: ClientNetwork, node: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dispatcher = dispatcher_of(mesh_of(own))
+    lose, cancelled = dispatcher.lose, []
+
+    def lose_and_cancel(job: Job, why: str) -> None:
+        lose(job, why)
+        cancelled.append(job.cancel())
+
+    monkeypatch.setattr(dispatcher, "lose", lose_and_cancel)
     view = own if node is None else own[node]
     job = view.executor(retries=1).submit("__import__('os')._exit", 1)
-    deadline = time.monotonic() + LIMIT
-    while not job.losses and time.monotonic() < deadline:
-        pass
-    assert job.cancel()
     with pytest.raises(JobCancelledError):
         job.result(LIMIT)
-    assert job.losses == 1
+    assert (cancelled, job.losses) == ([True], 1)
 
 
 def test_closing_with_jobs_under_way(own: ClientNetwork) -> None:
