@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pconnect.views import ClientNetwork
 from tests.benchmarks.job_functions import nothing
 from tests.benchmarks.ours import Jobs, running_server
-from tests.benchmarks.peers.peer import SLEEP_SECONDS, SLEEPERS, WORKERS, Floats, Peer, seconds
+from tests.benchmarks.peers.peer import PIECE, SLEEP_SECONDS, SLEEPERS, WORKERS, Floats, Peer, seconds
 from tests.benchmarks.timing import JOBS
 
 
@@ -14,7 +14,7 @@ class Ours(Peer):
     """A network of the client and one server."""
 
     encryption = "TLS 1.3"
-    note = "submit and map, as they come; how many jobs are sent at once, it finds by measuring."
+    note = f"submit and map with chunksize={PIECE}."
 
     def __init__(self, net: ClientNetwork, array: Floats) -> None:
         self._net = net
@@ -27,7 +27,7 @@ class Ours(Peer):
         return seconds(lambda: self._jobs.many(JOBS))
 
     def map(self) -> float:
-        return seconds(lambda: list(self._net.map(nothing, range(JOBS))))
+        return seconds(lambda: list(self._net.map(nothing, range(JOBS), chunksize=PIECE)))
 
     def put(self) -> float:
         return seconds(self._jobs.put)

@@ -74,7 +74,8 @@ class Comparison:
         outcome = self.outcomes[name, work.method]
         raw = self.outcomes.get((RAW, work.reference))
         # A number of jobs is not what the socket was asked for.
-        if raw is None or not raw.rounds or not outcome.rounds or work.unit in {"jobs/s", "s"}:
+        is_measured = raw is not None and raw.rounds and outcome.rounds and not outcome.reason
+        if raw is None or not is_measured or work.unit in {"jobs/s", "s"}:
             return None
         return raw.median / outcome.median if is_rate(work.unit) else outcome.median / raw.median
 
