@@ -25,8 +25,9 @@ from srp_tools.waiting import remaining
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 # A wait looks up at least this often, for conditions that change with time and not with an event.
 _LONGEST_SLEEP = 1.0
-# After so many seconds outside the loop, a call first takes in what has happened meanwhile.
-_LONG_AWAY = 0.05
+# After so many seconds outside the loop, a call first takes in what has happened meanwhile. A restart takes longer: so
+# what is sent after one goes to the new engine.
+_LONG_AWAY = 0.005
 
 
 class Progress:
