@@ -40,15 +40,17 @@ def test_a_killed_session_s_slot_is_free_when_its_worker_has_ended(single: Serve
         # What would end the worker with its session is held up, so that it lives longer.
         (spawner,) = [pid for pid in children(supervisor) if worker in children(pid)]
         os.kill(spawner, signal.SIGSTOP)
-        os.kill(supervisor, signal.SIGKILL)
-        wait_until(lambda: single.sessions(net) == [], "the end of the session")
-        waiting = other.executor().submit(os.getpid)
-        with pytest.raises(TimeoutError):
-            waiting.result(1.5)
-        assert slots(single) == {"total": 1, "used": 1}
-        os.kill(worker, signal.SIGKILL)
-        assert waiting.result(20) != worker
-        os.kill(spawner, signal.SIGCONT)
+        try:
+            os.kill(supervisor, signal.SIGKILL)
+            wait_until(lambda: single.sessions(net) == [], "the end of the session")
+            waiting = other.executor().submit(os.getpid)
+            with pytest.raises(TimeoutError):
+                waiting.result(1.5)
+            assert slots(single) == {"total": 1, "used": 1}
+            os.kill(worker, signal.SIGKILL)
+            assert waiting.result(20) != worker
+        finally:
+            os.kill(spawner, signal.SIGCONT)
         wait_gone(spawner)
 
 
