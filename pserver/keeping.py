@@ -318,9 +318,8 @@ class Keeping:
                 self._end(number, lost_result(number, "it was cancelled before it began"))
             else:
                 job.retries = 0
-                for (
-                    worker
-                ) in self._staff.workers.values():  # if none runs it yet, it is cancelled when one does
+                # If none runs it yet, it is cancelled when one does.
+                for worker in self._staff.workers.values():
                     worker.cancel(number, patience)
 
     def _look_for_silence(self) -> float:
