@@ -84,7 +84,7 @@ class DaskViews:
         >>> from pconnect import local_network
         >>> with local_network(2) as net, net.dask() as client:
         ...     x = dask.array.ones((1000, 1000), chunks=(500, 500))
-        ...     float(x.sum().compute()), len(client.scheduler_info()["workers"])
+        ...     float(x.sum().compute()), len(client.nthreads())
         (1000000.0, 2)
         """
         assert isinstance(self, Network)  # noqa: S101 - it is mixed into this alone

@@ -63,7 +63,7 @@ def test_arrays(client: Any) -> None:  # noqa: ARG001 - it is Dask's current one
 
 
 def test_a_graph_of_tasks_uses_all_workers(client: Any) -> None:
-    workers = list(client.scheduler_info()["workers"])
+    workers = list(client.nthreads())
     assert len(workers) == 2
 
     square = dask.delayed(lambda x: x * x)
@@ -90,11 +90,23 @@ def test_the_engines_are_usable_meanwhile(net: ClientNetwork, client: Any) -> No
     slow.result(DEADLINE)
 
 
+def workers_of(client: Any) -> set[tuple[str, int, int]]:
+    """Return name, threads and limit of memory of each worker, as the scheduler knows it.
+
+    What `scheduler_info` returns may just have been replaced by what the client asks for itself, without workers.
+    """
+
+    def look(dask_scheduler: Any) -> set[tuple[str, int, int]]:
+        return {(w.name, w.nthreads, w.memory_limit) for w in dask_scheduler.workers.values()}
+
+    found: set[tuple[str, int, int]] = client.run_on_scheduler(look)
+    return found
+
+
 def test_where_workers_run(net: ClientNetwork, client: Any) -> None:
     directory = net[1].eval("import os; os.getcwd()").result(DEADLINE)
     assert set(client.run(os.getcwd).values()) == {directory}
-    names = {worker["name"] for worker in client.scheduler_info()["workers"].values()}
-    assert names == {"node1-0", "node2-0"}
+    assert {name for name, *_ in workers_of(client)} == {"node1-0", "node2-0"}
     assert "NetworkClient" in client._repr_html_()
 
 
@@ -132,9 +144,7 @@ def test_synced_code_can_be_imported_by_workers_and_scheduler(server: Server, tm
 def test_another_cluster_at_a_part_with_the_scheduler_elsewhere(net: ClientNetwork, client: Any) -> None:
     options: dict[str, Any] = {"workers": 2, "threads": 3, "memory_limit": "200 MiB", "scheduler_node": 1}
     with net[[2]].dask(timeout=DEADLINE, set_as_default=False, **options) as part:
-        workers = part.scheduler_info()["workers"].values()
-        assert {worker["name"] for worker in workers} == {"node2-0", "node2-1"}
-        assert {(worker["nthreads"], worker["memory_limit"]) for worker in workers} == {(3, 200 * 2**20)}
+        assert workers_of(part) == {("node2-0", 3, 200 * 2**20), ("node2-1", 3, 200 * 2**20)}
         assert set(part.run(os.getppid).values()) == {engine_pids(net)[2]}
         assert part.run_on_scheduler(os.getppid) == engine_pids(net)[1]
         assert part.submit(abs, -1).result(DEADLINE) == 1
@@ -171,7 +181,7 @@ def test_strangers_are_refused_by_scheduler_and_workers(
     text = own.own_role("client").authority
     with server.connect(1) as other:
         foreign = authority_of(other).own_role("client")
-    addresses = [client.scheduler.address, *client.scheduler_info()["workers"]]
+    addresses = [client.scheduler.address, *client.nthreads()]
     assert len(addresses) == 3
     for address in addresses:
         assert address.startswith("tls://127.0.0.1:")

@@ -36,7 +36,7 @@ class Dask(Peer):
     def __init__(self, client: Any, array: Floats) -> None:
         self._client = client
         self._array = array
-        self._workers = sorted(client.scheduler_info(n_workers=-1)["workers"])
+        self._workers = sorted(client.nthreads())
         self._kept = self._scatter()
         self._actor = client.submit(Nothing, actor=True, workers=self._workers[:1]).result(_TIMEOUT)
 
