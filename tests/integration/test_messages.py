@@ -109,7 +109,7 @@ def test_select_sockets_takes_fractions_of_seconds(network: MakeNetwork) -> None
     assert 0.1 <= time.monotonic() - begin < 0.95  # a wait looks up every second in any case
     begin = time.monotonic()
     assert select_sockets(net, 0) == []
-    assert time.monotonic() - begin < 0.3
+    assert time.monotonic() - begin < 0.95
     reval("psend('ready', sockets[0])", net[2])
     assert select_sockets(net, DEADLINE) == [2]
     assert select_sockets(net[1:], DEADLINE) == [1]
