@@ -346,7 +346,7 @@ class Commands(Sequence[Command]):
         if not waiting:
             return
         with interrupting([command._peer for command in waiting], self.number):
-            if not all([command.done() for command in waiting]):  # noqa: C419 - all are looked at
+            if not self.done():
                 waiting[0]._progress.run_until(
                     lambda: all(command._is_done for command in waiting),
                     deadline_after(timeout),

@@ -7,8 +7,8 @@ from _thread import RLock
 class LightCondition(RLock):  # type: ignore[misc] # it is no final class
     """A `threading.Condition` that is no more than its lock until somebody waits.
 
-    The standard library's has nine objects for Python's collector of garbage to look at, again and again as long as
-    the future is there.
+    The standard library's is eight objects, at which Python's collector of garbage looks again and again as long as the
+    future is there.
     """
 
     _waited: threading.Condition | None = None

@@ -94,8 +94,8 @@ class Executor(concurrent.futures.Executor):
             job.buffers = encode_job(job, args, kwargs, limit)
             job.after = dispatcher.finished_commands()
         except ParallelError as error:
-            if job.function is None:
-                job.name = describe(fn)  # type: ignore[arg-type]
+            if not isinstance(fn, Function):
+                job.name = describe(fn)
             job.begin()
             job.fail(error)
         return job

@@ -298,30 +298,24 @@ class Job(concurrent.futures.Future[Any]):
 
     def finish(self, value: object) -> None:
         """Take the result."""
-        self.buffers = self.shared = ()
-        try:
-            self.set_result(value)
-        except BaseException:  # noqa: BLE001 - it is logged
-            self._log_callback()
-        self._leave()
+        self._end(self.set_result, value)
 
     def fail(self, error: BaseException) -> None:
         """Take note that there is no result."""
-        self.buffers = self.shared = ()
         if self.cancel_asked and isinstance(error, JobLostError | RemoteError | KeyboardInterrupt):
             is_interrupt = not isinstance(error, RemoteError) or error.is_interrupt
             if is_interrupt:
                 cause, error = error, JobCancelledError(f"{self.name} was cancelled while it ran")
                 error.__cause__ = cause
-        try:
-            self.set_exception(error)
-        except BaseException:  # noqa: BLE001 - it is logged
-            self._log_callback()
-        self._leave()
+        self._end(self.set_exception, error)
 
-    def _log_callback(self) -> None:
-        """Log what callbacks raise that futures do not catch: it must not end the thread that looks after all jobs."""
-        log.exception("exception calling callback for %r", self)
+    def _end(self, settle: Callable[[Any], None], outcome: object) -> None:
+        self.buffers = self.shared = ()
+        try:
+            settle(outcome)
+        except BaseException:  # of a callback; it must not end the thread that looks after all jobs
+            log.exception("exception calling callback for %r", self)
+        self._leave()
 
     def _leave(self) -> None:
         if self.siblings is not None:

@@ -156,10 +156,8 @@ class Spool:
 
     def stops(self) -> dict[int, float]:
         """Return the jobs that are to end, with the seconds that each may take for it."""
-        return {
-            number: float((self.folder / _STOPS / str(number)).read_bytes())
-            for number in _numbers(self.folder / _STOPS, "")
-        }
+        folder = self.folder / _STOPS
+        return {number: float((folder / str(number)).read_bytes()) for number in _numbers(folder, "")}
 
     def forget_stop(self, number: int) -> None:
         """Take note that a job has ended that was to end."""

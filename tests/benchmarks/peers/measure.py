@@ -74,8 +74,7 @@ class Comparison:
         outcome = self.outcomes[name, work.method]
         raw = self.outcomes.get((RAW, work.reference))
         # A number of jobs is not what the socket was asked for.
-        is_measured = raw is not None and raw.rounds and outcome.rounds and not outcome.reason
-        if raw is None or not is_measured or work.unit in {"jobs/s", "s"}:
+        if not (raw and raw.rounds and outcome.rounds) or outcome.reason or work.unit in {"jobs/s", "s"}:
             return None
         return raw.median / outcome.median if is_rate(work.unit) else outcome.median / raw.median
 
