@@ -9,10 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pconnect.client import pconnect
-    from pconnect.collectives import allgather, allreduce, alltoall, barrier, bcast, gather, reduce, scatter
-    from pconnect.commands import Command, Commands
-    from pconnect.connection import Connection
+    from pconnect.commands.command import Command, Commands
+    from pconnect.connect import pconnect
     from pconnect.errors import (
         AuthenticationError,
         CollectiveError,
@@ -33,16 +31,27 @@ if TYPE_CHECKING:
         UnreadableValueError,
         UnsupportedValueError,
     )
-    from pconnect.gauges import progress_bars
-    from pconnect.joblib_names import register_joblib_backend
-    from pconnect.jobs import Job
+    from pconnect.joblib.register import register_joblib_backend
+    from pconnect.jobs.job import Job
+    from pconnect.link.connection import Connection
     from pconnect.local import local_network, start_local_network
-    from pconnect.network import Network
-    from pconnect.primitives import precv, psend, select_sockets
-    from pconnect.registered_types import register_type
-    from pconnect.remote import network_get_info, quiet, reval, rfeval, sclose
-    from pconnect.restarts import restart
-    from pconnect.versions import VersionWarning
+    from pconnect.loop.network import Network
+    from pconnect.loop.progress_bars import progress_bars
+    from pconnect.messaging.collectives import (
+        allgather,
+        allreduce,
+        alltoall,
+        barrier,
+        bcast,
+        gather,
+        reduce,
+        scatter,
+    )
+    from pconnect.messaging.send_receive import precv, psend, select_sockets
+    from pconnect.session.octave_api import network_get_info, quiet, reval, rfeval, sclose
+    from pconnect.session.restart import restart
+    from pconnect.session.versions import VersionWarning
+    from pconnect.values.registry import register_type
 
 __all__ = [
     "AuthenticationError",
@@ -95,40 +104,40 @@ __all__ = [
 ]
 
 _HOMES = {
-    "pconnect": "client",
-    "allgather": "collectives",
-    "allreduce": "collectives",
-    "alltoall": "collectives",
-    "barrier": "collectives",
-    "bcast": "collectives",
-    "gather": "collectives",
-    "reduce": "collectives",
-    "scatter": "collectives",
-    "Command": "commands",
-    "Commands": "commands",
-    "Connection": "connection",
-    "progress_bars": "gauges",
-    "register_joblib_backend": "joblib_names",
-    "Job": "jobs",
+    "pconnect": "connect",
+    "Command": "commands.command",
+    "Commands": "commands.command",
+    "Job": "jobs.job",
+    "register_joblib_backend": "joblib.register",
+    "Connection": "link.connection",
     "local_network": "local",
     "start_local_network": "local",
-    "Network": "network",
-    "precv": "primitives",
-    "psend": "primitives",
-    "select_sockets": "primitives",
-    "register_type": "registered_types",
-    "restart": "restarts",
-    "network_get_info": "remote",
-    "quiet": "remote",
-    "reval": "remote",
-    "rfeval": "remote",
-    "sclose": "remote",
-    "VersionWarning": "versions",
+    "progress_bars": "loop.progress_bars",
+    "Network": "loop.network",
+    "allgather": "messaging.collectives",
+    "allreduce": "messaging.collectives",
+    "alltoall": "messaging.collectives",
+    "barrier": "messaging.collectives",
+    "bcast": "messaging.collectives",
+    "gather": "messaging.collectives",
+    "reduce": "messaging.collectives",
+    "scatter": "messaging.collectives",
+    "precv": "messaging.send_receive",
+    "psend": "messaging.send_receive",
+    "select_sockets": "messaging.send_receive",
+    "network_get_info": "session.octave_api",
+    "quiet": "session.octave_api",
+    "reval": "session.octave_api",
+    "rfeval": "session.octave_api",
+    "sclose": "session.octave_api",
+    "restart": "session.restart",
+    "VersionWarning": "session.versions",
+    "register_type": "values.registry",
 }
 
 
 def __getattr__(name: str) -> object:
-    """Import what is used when it is first used: the daemon needs `pconnect.frames` alone, and no numpy (PEP 562)."""
+    """Import what is used when it is first used: the daemon needs `protocol.frames` alone, and no numpy (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module 'pconnect' has no attribute {name!r}")
     home = importlib.import_module(f"pconnect.{_HOMES.get(name, 'errors')}")
@@ -138,13 +147,13 @@ def __getattr__(name: str) -> object:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Do what ``%load_ext pconnect`` is for; see `pconnect.magics`."""
-    importlib.import_module("pconnect.magics").load(shell)
+    """Do what ``%load_ext pconnect`` is for; see `pconnect.notebook.magics`."""
+    importlib.import_module("pconnect.notebook.magics").load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """Do what ``%unload_ext pconnect`` is for."""
-    importlib.import_module("pconnect.magics").unload(shell)
+    importlib.import_module("pconnect.notebook.magics").unload(shell)
 
 
 def __dir__() -> list[str]:

@@ -123,7 +123,7 @@ class RemoteError(ParallelError, RuntimeError):
     """A command failed at a node. The engine, its workspace and all connections live on.
 
     If the exception there was a builtin one, or derived from one, then what is raised here is of a class that is both a
-    `RemoteError` and that builtin, so that ``except ZeroDivisionError`` works; see `pconnect.remote_errors`.
+    `RemoteError` and that builtin, so that ``except ZeroDivisionError`` works; see `pconnect.commands.remote_errors`.
 
     Attributes
     ----------

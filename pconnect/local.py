@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pconnect.client import pconnect
+from pconnect.connect import pconnect
 from pconnect.errors import ConfigurationError
-from pconnect.views import ClientNetwork
+from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials, server_file
 from srp_tools.verifiers import VerifierFile, make_verifier
 

@@ -1,5 +1,5 @@
 """The server: a daemon that lets those who know a password compute on this machine."""
 
-from pserver.control import pserver
+from pserver.admin.control import pserver
 
 __all__ = ["pserver"]

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from pserver.admin.control import check_start, open_log, start_server
 from pserver.config import ServerConfig, parse_size
-from pserver.control import check_start, open_log, start_server
-from pserver.pidfile import RunningServer, find_server, list_servers, stop_server
+from pserver.system.pidfile import RunningServer, find_server, list_servers, stop_server
 from srp_tools.errors import ConfigurationError, ParallelError
 
 # The same as that of systemctl and of scripts in /etc/init.d (Linux Standard Base, section 22.2).
@@ -170,7 +170,7 @@ def _serve(options: argparse.Namespace) -> int:
             _set_up_log(None if options.detach else config.log_file)
             # Late: it brings numpy with it, which other commands need not wait for, and which starts threads
             # that must not be there when `_detach` forks.
-            from pserver.daemon import serve  # noqa: PLC0415
+            from pserver.daemon.daemon import serve  # noqa: PLC0415
 
             def announce(status: dict[str, object]) -> None:
                 print(_describe(status), flush=True)
@@ -189,7 +189,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _detach() -> None:
-    """Go on in a process that has no parent who would have to wait for it, see `pserver.control`."""
+    """Go on in a process that has no parent who would have to wait for it, see `pserver.admin.control`."""
     if os.fork() > 0:
         os._exit(0)
     # Not to keep the folder's file system from being unmounted.
@@ -255,7 +255,7 @@ def _status(options: argparse.Namespace) -> int:
 
 def _demo(arguments: Sequence[str]) -> int:
     try:
-        demo = importlib.import_module("pserver.demo")
+        demo = importlib.import_module("pserver.demo.demo")
     except ImportError as error:
         raise ConfigurationError(
             f"the demonstration needs more packages ({error}); install them with: pip install 'pserver[demo]'"

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from srp_tools.certificates import Identity, node_uri
 from srp_tools.errors import AuthenticationError, ConnectionLostError
-from srp_tools.waiting import Steps, Wait
+from srp_tools.steps import Steps, Wait
 
 Buffer = bytes | bytearray | memoryview
 

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from srp_tools.credentials import Credentials, check_user_name
 from srp_tools.errors import AuthenticationError, CredentialError
-from srp_tools.groups import DEFAULT_BITS, GROUPS, Group, find_group
 from srp_tools.private_files import exclusive_access, read_private, write_private
+from srp_tools.srp_groups import DEFAULT_BITS, GROUPS, Group, find_group
 from srp_tools.tpasswd import (
     GroupLine,
     UserLine,
@@ -80,7 +80,7 @@ def make_verifier(credentials: Credentials, bits: int = DEFAULT_BITS) -> Verifie
     credentials
         The user and the password.
     bits
-        Which of `srp_tools.groups.GROUPS`.
+        Which of `srp_tools.srp_groups.GROUPS`.
 
     Examples
     --------

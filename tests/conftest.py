@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from pconnect import Network
 from srp_tools.credentials import Credentials
-from tests.integration.servers import Server, make_users, run_server
+from tests.support.servers import Server, make_users, run_server
 
 # A busy machine makes no test wrong.
 settings.register_profile("no deadline", deadline=None)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import pconnect
-from tests.integration.servers import Server, make_users, run_server
+from tests.support.servers import Server, make_users, run_server
 
 
 @pytest.fixture(scope="session")

@@ -21,11 +21,11 @@ from typing import Any
 import msgpack
 
 from pconnect.errors import ProtocolError, UnreadableValueError
-from pconnect.frames import HEADER_BYTES, Header, Kind
-from pconnect.protocol import Decoder, Role, Unfinished, encode_message
-from tests.pconnect.hostile import HOSTILE, MEMORY
-from tests.pconnect.package_values import ARROW, PANDAS, SPARSE
-from tests.pconnect.values import VALUES
+from pconnect.protocol.frames import HEADER_BYTES, Header, Kind
+from pconnect.protocol.messages import Decoder, Role, Unfinished, encode_message
+from tests.support.hostile import HOSTILE, MEMORY
+from tests.support.package_values import ARROW, PANDAS, SPARSE
+from tests.support.values import VALUES
 
 MAX_MESSAGE_BYTES = 2**20
 # Python's objects are larger than what describes them: an empty list is one byte there and 64 here.

@@ -3,90 +3,94 @@
 import ast
 import functools
 from collections.abc import Callable
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ("srp_tools", "pconnect", "pserver")  # each imports only those left of it
 MAX_LINES = 400
 SOURCES = sorted(path.relative_to(ROOT) for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
+MODULES = {".".join(path.with_suffix("").parts).removesuffix(".__init__"): path for path in SOURCES}
 TESTS = sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py"))
 
-# The only homes of a module. A third-party package has one border, where its errors and types become ours.
+# Inside a package a folder imports only folders below it; these lists run from the bottom to the top.
+FOLDERS = {
+    "srp_tools": [
+        "errors", "private_files", "steps", "srp_groups", "tpasswd", "credentials", "certificates", "channel",
+        "verifiers", "login", "cli", "__init__",
+    ],
+    "pconnect": [
+        "errors", "values", "protocol", "link", "loop", "messaging", "commands", "session", "files", "jobs",
+        "scheduler", "executors", "detach", "dask", "views", "joblib", "notebook", "connect", "local", "__init__",
+    ],
+    "pserver": [
+        "config", "system", "jobs", "display", "services", "engine", "session", "daemon", "admin", "demo", "cli",
+        "__init__", "__main__",
+    ],
+}  # fmt: skip
+MAX_MODULES = 14  # in a folder
+# Documented module paths that only hand names on to where they lie today.
+ALIASES = {
+    "pconnect/code_sync.py", "pconnect/collectives.py", "pconnect/console.py", "pconnect/job_side.py",
+    "pconnect/versions.py",
+    "pserver/control.py", "pserver/files.py",
+}  # fmt: skip
+
+# The only homes of a module: files, or folders with all that is in them. A third-party package has one border, where
+# its errors and types become ours.
 HOMES = {
     "tlslite": {"srp_tools/login.py"},
     "cryptography": {"srp_tools/certificates.py"},
-    "msgpack": {"pconnect/codec.py", "pconnect/small_values.py"},
+    "msgpack": {"pconnect/values/codec.py", "pconnect/values/atoms.py"},
     "numpy": {
-        *(f"pconnect/{name}.py" for name in ("codec", "small_values", "trees", "value_types", "arrays")),
-        *(
-            f"pconnect/{name}.py"
-            for name in (
-                "reductions",
-                "broadcasts",
-                "collectives",
-                "views",
-                "job_map",
-                "shared_arrays",
-                "job_outputs",
-            )
-        ),
-        *(f"pconnect/{name}.py" for name in ("sparse_types", "arrow_types", "pandas_types")),
-        "pserver/engine.py",
-        "pserver/workspace.py",
-        "pserver/worker.py",
-        "pserver/job_folders.py",
-        *(path.as_posix() for path in SOURCES if path.match("pserver/demo*.py")),
+        "pconnect/values",
+        "pconnect/messaging",
+        "pconnect/views/network_views.py",
+        "pconnect/executors/job_map.py",
+        "pconnect/jobs/shared_arrays.py",
+        "pconnect/jobs/output_files.py",
+        "pserver/engine",
+        "pserver/demo",
     },
-    "tqdm": {"pconnect/gauges.py"},
-    # Nobody imports the backend but joblib, and the names only on demand.
-    "joblib": {"pconnect/joblib_backend.py", "pconnect/joblib_names.py"},
+    "tqdm": {"pconnect/loop/progress_bars.py"},
+    # Only joblib imports the backend, and the names on demand.
+    "joblib": {"pconnect/joblib"},
     # Imported where a cluster is asked for, and in the processes of one.
-    "distributed": {"pconnect/dask_client.py", "pserver/dask_process.py"},
+    "distributed": {"pconnect/dask/client.py", "pserver/services/dask_process.py"},
     "dask": set(),
-    # Packages that may be missing: nothing but `optional_types` imports these modules.
-    "scipy": {"pconnect/sparse_types.py"},
-    "pyarrow": {"pconnect/arrow_types.py", "pconnect/pandas_types.py"},
-    "pandas": {"pconnect/pandas_types.py"},
-    # The backend that an engine's user finds by its name; nobody else imports it before he has imported matplotlib.
-    "matplotlib": {"pserver/figures.py", "pserver/demo_picture.py"},
+    # Packages that may be missing: only `optional_types` imports these modules.
+    "scipy": {"pconnect/values/scipy_sparse.py"},
+    "pyarrow": {"pconnect/values/arrow.py", "pconnect/values/pandas_frames.py"},
+    "pandas": {"pconnect/values/pandas_frames.py"},
+    # The backend that an engine's user finds by its name; it is imported only after matplotlib.
+    "matplotlib": {"pserver/display/matplotlib_backend.py", "pserver/demo/picture.py"},
     "IPython": {
-        "pconnect/notes.py",  # only where it runs already
-        "pconnect/magics.py",  # these two only where it has loaded the extension
-        "pconnect/completion.py",
+        "pconnect/commands/front_end_messages.py",  # only where it runs already
+        "pconnect/notebook",  # only where it has loaded the extension
     },
     "threading": {
-        "pserver/notes.py",  # the user's code may have threads, whose notes are queued; starts none
-        "pconnect/shield.py",  # asks whether it is the main thread, which gets the signals; starts none
-        "pconnect/dispatcher.py",  # the thread that looks after jobs, so that they go on while the client computes
-        "pconnect/executor.py",  # executors and
-        "pconnect/conditions.py",  # the condition of a future; starts none
-        "pconnect/jobs.py",  # functions are used by whichever thread submits; they start none
-        "pconnect/gates.py",  # jobs end in another thread than that which submits them
-        "pconnect/pool.py",
-        "pconnect/shared_arrays.py",
-        "pserver/status_page.py",  # a lock orders memory accesses of two processes
-        "pserver/worker.py",  # a job may have threads, which report progress; starts none
-        "pconnect/hosts.py",  # the system's look-up of names has no time limit and cannot be cancelled
+        "pserver/display/outbox.py",  # the user's code may have threads, whose messages are queued; starts none
+        "pconnect/loop/deferred_sigint.py",  # asks whether it is the main thread, which gets the signals; starts none
+        "pconnect/scheduler/scheduler.py",  # the thread that assigns jobs, so that they go on while the client computes
+        "pconnect/executors",  # functions are submitted by any thread; they start none
+        "pconnect/jobs",  # the condition of a future; starts none
+        "pserver/jobs/shared_status.py",  # a lock orders memory accesses of two processes
+        "pserver/engine/worker.py",  # a job may have threads, which report progress; starts none
+        "pconnect/link/host_names.py",  # the system's look-up of names has no time limit and cannot be cancelled
     },
 }
-SANS_IO = {
-    f"pconnect/{name}.py"
-    for name in (
-        "frames", "codec", "trees", "value_types", "arrays", "small_values", "protocol", "parts", "optional_types",
-        "registered_types", "sparse_types", "arrow_types", "pandas_types", "deadlocks",
-    )
-}  # fmt: skip
+SANS_IO = {"pconnect/values", "pconnect/protocol", "pconnect/session/deadlock_detector.py"}
 IO_MODULES = {"socket", "select", "selectors", "ssl", "threading", "subprocess", "time", "signal"}
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal"}
 
 PICKLES_HERE = {
-    "pconnect/functions.py": {"cloudpickle"},  # functions on their way to engines
-    "tests/pconnect/test_remote_errors.py": {"pickle"},  # errors pass through others' process pools
+    "pconnect/commands/function_pickling.py": {"cloudpickle"},  # functions on their way to engines
+    "tests/pconnect/commands/test_remote_errors.py": {"pickle"},  # errors pass through others' process pools
 }
 
 # Modules whose tests are elsewhere: the entry of the command line, which its tests run, and the daemon, which every
 # integration test starts.
-TESTED_ELSEWHERE = ("pserver/__main__.py", "pserver/daemon.py")
+TESTED_ELSEWHERE = ("pserver/__main__.py", "pserver/daemon/daemon.py")
 
 
 @functools.cache
@@ -121,7 +125,7 @@ def offenders(paths: list[Path], rule: Callable[[Path], object]) -> dict[str, ob
 
 
 def test_the_lists_name_files_that_exist() -> None:
-    named = SANS_IO.union(TESTED_ELSEWHERE)
+    named = SANS_IO.union(TESTED_ELSEWHERE, ALIASES, PICKLES_HERE, *HOMES.values())
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
@@ -140,16 +144,63 @@ def test_imports_are_absolute() -> None:
     assert offenders(SOURCES, rule) == {}
 
 
+def is_in(path: Path, places: set[str]) -> bool:
+    """Tell whether a file is named, or a folder above it."""
+    return not places.isdisjoint(place.as_posix() for place in (path, *path.parents))
+
+
+def floor(module: str) -> int | None:
+    """Return the number of a module's folder in the list of its package; ``None`` if it is not in this project."""
+    package, *rest = module.split(".")
+    if package not in FOLDERS:
+        return None
+    return FOLDERS[package].index(rest[0] if rest else "__init__")
+
+
+def modules_used(path: Path) -> set[str]:
+    """Return the project's modules that a file imports, whether as modules or for their names."""
+    found = imported(parsed(path))
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found & MODULES.keys()
+
+
+def test_a_folder_imports_only_folders_below() -> None:
+    def rule(path: Path) -> object:
+        package, folder = path.parts[0], Path(path.parts[1]).stem
+        own = FOLDERS[package].index(folder)
+        used = {name for name in modules_used(path) if name.startswith(f"{package}.")}
+        return sorted(name for name in used if (other := floor(name)) is not None and other > own)
+
+    inside = [path for path in SOURCES if path.as_posix() not in ALIASES]
+    assert offenders(inside, rule) == {}
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    """Imports for type checking and inside functions count."""
+    graph = {
+        name: modules_used(path) - {name} for name, path in MODULES.items() if path.name != "__init__.py"
+    }
+    assert list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+
+
+def test_a_folder_can_be_taken_in_at_a_glance() -> None:
+    folders = {path.parent for path in SOURCES}
+    sizes = {folder.as_posix(): len(list((ROOT / folder).glob("[!_]*.py"))) for folder in folders}
+    assert {folder: size for folder, size in sizes.items() if size > MAX_MODULES} == {}
+
+
 def test_fenced_modules_stay_at_home() -> None:
     def rule(path: Path) -> object:
         used = packages(parsed(path))
-        return [name for name, homes in HOMES.items() if name in used and path.as_posix() not in homes]
+        return [name for name, homes in HOMES.items() if name in used and not is_in(path, homes)]
 
     assert offenders(SOURCES, rule) == {}
 
 
 def test_the_core_does_no_input_or_output() -> None:
-    core = [path for path in SOURCES if path.as_posix() in SANS_IO]
+    core = [path for path in SOURCES if is_in(path, SANS_IO)]
     assert offenders(core, lambda path: packages(parsed(path)) & IO_MODULES) == {}
 
 
@@ -176,6 +227,8 @@ def test_a_module_has_its_tests() -> None:
         return not (ROOT / "tests" / path.parent / f"test_{path.name}").exists()
 
     tested_here = [
-        path for path in SOURCES if path.name != "__init__.py" and path.as_posix() not in TESTED_ELSEWHERE
+        path
+        for path in SOURCES
+        if path.name != "__init__.py" and path.as_posix() not in ALIASES.union(TESTED_ELSEWHERE)
     ]
     assert offenders(tested_here, rule) == {}

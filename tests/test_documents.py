@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pconnect import registered_types
+from pconnect.values import registry as registered_types
 
 DOCUMENTS = Path(__file__).parent.parent / "doc"
 EXAMPLES = [

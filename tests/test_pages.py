@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pages import check, read_blocks, typed_lines
+from tests.support.pages import check, read_blocks, typed_lines
 
 PAGE = """# Title
 

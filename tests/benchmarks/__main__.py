@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pconnect.views import ClientNetwork
+from pconnect.views.network_views import ClientNetwork
 from tests.benchmarks.ours import (
     CLIENTS,
     Jobs,

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pconnect import Network, bcast, pconnect, precv, psend, reval
-from pconnect.views import ClientNetwork
-from pserver.control import pserver
+from pconnect.views.network_views import ClientNetwork
+from pserver.admin.control import pserver
 from srp_tools.channel import Channel
 from srp_tools.credentials import Credentials
 from srp_tools.verifiers import VerifierFile, make_verifier
 from tests.benchmarks.job_functions import nothing, size, sleep
-from tests.memory import Peak
+from tests.support.memory import Peak
 
 CLIENTS = 32
 _TIMEOUT = 60.0

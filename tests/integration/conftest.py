@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from srp_tools.credentials import Credentials
-from tests.integration.servers import Server, run_server
+from tests.support.servers import Server, run_server
 
 
 @pytest.fixture(scope="session")

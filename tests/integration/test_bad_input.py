@@ -25,7 +25,7 @@ from pconnect import (
     reval,
 )
 from srp_tools.credentials import Credentials, save_credentials
-from tests.integration.servers import DEADLINE, Server
+from tests.support.servers import DEADLINE, Server
 
 MakeNetwork = Callable[..., Network]
 

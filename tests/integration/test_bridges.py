@@ -18,9 +18,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from pconnect.views import ClientNetwork
+from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
-from tests.integration.servers import bytes_to_workers, run_server
+from tests.support.servers import bytes_to_workers, run_server
 
 DATA = np.random.default_rng(0).normal(3.0, 2.0, 5000)
 

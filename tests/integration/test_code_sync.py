@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pconnect import EngineDiedError, Network, RemoteError, precv, reval, rfeval, sclose
-from pconnect.code_sync import sync_code
-from tests.integration.servers import DEADLINE, Server, connect, engine_pids, wait_until
+from pconnect.files.code_sync import sync_code
+from tests.support.servers import DEADLINE, Server, connect, engine_pids, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_an_error_in_the_code_comes_when_it_is_imported(net: Network, tmp_path: 
 
 
 def test_hostile_names_write_nothing(net: Network, tmp_path: Path) -> None:
-    apply = "__import__('pserver.synced_code', fromlist=['apply']).apply"
+    apply = "__import__('pserver.services.synced_code', fromlist=['apply']).apply"
     digest = bytes.fromhex("2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881")  # of b"x"
     for name in (str(tmp_path / "got"), "../../../../../../../" + str(tmp_path / "got"), "..\\got"):
         with pytest.raises(RemoteError, match="not the name of a file inside a folder"):

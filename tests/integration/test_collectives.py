@@ -27,8 +27,8 @@ from pconnect import (
     reval,
     scatter,
 )
-from tests.integration.clients import ClientProcess
-from tests.integration.servers import DEADLINE, Server, engine_pids
+from tests.support.clients import ClientProcess
+from tests.support.servers import DEADLINE, Server, engine_pids
 
 CALLS = {
     "barrier": "barrier(group)",

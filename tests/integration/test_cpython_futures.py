@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from pconnect import JobLostError, local_network
-from pconnect.executor import Executor
-from pconnect.jobs import Job, JobOptions
-from pconnect.views import ClientNetwork
+from pconnect.executors.executor import Executor
+from pconnect.jobs.job import Job, JobOptions
+from pconnect.views.network_views import ClientNetwork
 
 NAME = "test.test_concurrent_futures"  # a module until Python 3.11, a package since
 

@@ -20,8 +20,8 @@ from pconnect import (
     UnsupportedValueError,
     reval,
 )
-from pconnect.views import ClientNetwork
-from tests.integration.servers import DEADLINE, Server
+from pconnect.views.network_views import ClientNetwork
+from tests.support.servers import DEADLINE, Server
 
 PREPARATION = """
 import os, resource, signal

@@ -19,12 +19,12 @@ from distributed.comm import connect as connect_comm
 from distributed.security import Security
 
 from pconnect import ConfigurationError, Network, RemoteError, precv, reval, sclose
-from pconnect.code_sync import sync_code
-from pconnect.views import ClientNetwork
+from pconnect.files.code_sync import sync_code
+from pconnect.views.network_views import ClientNetwork
 from srp_tools.certificates import NetworkAuthority, PemIdentity
 from srp_tools.credentials import Credentials
-from tests.integration.clients import ClientProcess
-from tests.integration.servers import DEADLINE, Server, engine_pids, run_server, wait_gone, wait_until
+from tests.support.clients import ClientProcess
+from tests.support.servers import DEADLINE, Server, engine_pids, run_server, wait_gone, wait_until
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from pconnect import (
     reval,
     select_sockets,
 )
-from tests.integration.servers import DEADLINE
+from tests.support.servers import DEADLINE
 
 MakeNetwork = Callable[..., Network]
 SOON = 30.0  # seconds; it takes three on a quiet machine

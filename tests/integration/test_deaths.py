@@ -21,8 +21,8 @@ from pconnect import (
     sclose,
     select_sockets,
 )
-from tests.integration.clients import ClientProcess
-from tests.integration.servers import DEADLINE, Server, connect, engine_pids, wait_gone, wait_until
+from tests.support.clients import ClientProcess
+from tests.support.servers import DEADLINE, Server, connect, engine_pids, wait_gone, wait_until
 
 MIB = 2**20
 BUSY = "import time; psend('busy', sockets[0]); time.sleep(1000)"

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from pconnect import ConfigurationError, JobLostError, pconnect
-from pconnect.jobs import JobCancelledError
-from pconnect.views import ClientNetwork
+from pconnect.jobs.job import JobCancelledError
+from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
 from srp_tools.verifiers import VerifierFile, make_verifier
-from tests.integration.clients import ClientProcess
-from tests.integration.servers import DEADLINE, Server, run_server, wait_gone, wait_until
+from tests.support.clients import ClientProcess
+from tests.support.servers import DEADLINE, Server, run_server, wait_gone, wait_until
 
 # A job leaves a mark in a folder, so that one sees how often it was run.
 _JOB = """

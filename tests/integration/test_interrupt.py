@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.integration.clients import ClientProcess
-from tests.integration.servers import Server, wait_gone
+from tests.support.clients import ClientProcess
+from tests.support.servers import Server, wait_gone
 
 # What the remote command does; it says that it has begun, and afterwards what befell it.
 BUSY = """

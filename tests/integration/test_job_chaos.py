@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from pconnect import JobLostError
-from pconnect.views import ClientNetwork
+from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
-from tests.integration.servers import Server, connect, open_files, run_server, wait_gone, wait_until
+from tests.support.servers import Server, connect, open_files, run_server, wait_gone, wait_until
 
 JOBS = int(os.environ.get("CHAOS_JOBS", "600"))
 PAUSE = 0.003 if JOBS < 20_000 else 0.0005

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from pconnect import ConfigurationError, JobLostError, RemoteError, UnreadableValueError, local_network
-from pconnect.executor import Executor
-from pconnect.jobs import Job
-from pconnect.views import ClientNetwork
+from pconnect.executors.executor import Executor
+from pconnect.jobs.job import Job
+from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
-from tests.integration import crashing
-from tests.integration.clients import ClientProcess
-from tests.integration.servers import DEADLINE, Server, run_server, wait_gone, wait_until
+from tests.support import crashing
+from tests.support.clients import ClientProcess
+from tests.support.servers import DEADLINE, Server, run_server, wait_gone, wait_until
 
 WAYS = list(crashing.WAYS)
 
@@ -175,7 +175,7 @@ def test_a_client_that_dies_leaves_no_slot_behind(
         "unpickling the result": f"crashing.make, crashing.FailsWhenUnpickled, {way!r}",
     }[place]
     script = f"""
-from tests.integration import crashing
+from tests.support import crashing
 executor = net.executor(allow_pickle=True)
 say(executor.submit(os.getpid).result())
 executor.submit({call}).result()

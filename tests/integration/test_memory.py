@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pconnect import Network, precv, psend, reval
-from tests.memory import Peak
+from tests.support.memory import Peak
 
 GIB = 2**30
 LIMIT = 100.0  # seconds; it takes about two
@@ -19,7 +19,7 @@ def net(network: Callable[..., Network]) -> Iterator[Network]:
 
 def test_from_client_to_server(net: Network) -> None:
     array = np.ones(GIB // 8)
-    reval("from tests.memory import Peak; peak = Peak(); a = precv(sockets[0])", net[1])
+    reval("from tests.support.memory import Peak; peak = Peak(); a = precv(sockets[0])", net[1])
     reval("psend((peak.grown, a.nbytes, a[-1]), sockets[0])", net[1])
     peak = Peak()
     psend(array, net[1], timeout=LIMIT)
@@ -31,7 +31,8 @@ def test_from_client_to_server(net: Network) -> None:
 
 def test_from_server_to_client(net: Network) -> None:
     reval(
-        f"from tests.memory import Peak; a = np.ones({GIB // 8}); peak = Peak(); psend(a, sockets[0])", net[1]
+        f"from tests.support.memory import Peak; a = np.ones({GIB // 8}); peak = Peak(); psend(a, sockets[0])",
+        net[1],
     )
     peak = Peak()
     array = precv(net[1], timeout=LIMIT)

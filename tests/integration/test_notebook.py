@@ -11,8 +11,8 @@ import pytest
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 
-from tests.integration.kernels import DEADLINE, Kernel, Run, kernel_files, run_kernel
-from tests.integration.servers import Server
+from tests.support.kernels import DEADLINE, Kernel, Run, kernel_files, run_kernel
+from tests.support.servers import Server
 
 DOCUMENTS = Path(__file__).parent.parent.parent / "doc"
 # What a machine with much else to do may take instead of a second.

@@ -14,9 +14,9 @@ import matplotlib.image
 import pytest
 
 from pconnect import Connection, Network, RemoteError, precv, reval
-from pconnect.client_mesh import ClientMesh
-from pconnect.notes import Display
-from tests.integration.servers import DEADLINE, Server, wait_until
+from pconnect.commands.front_end_messages import Display
+from pconnect.session.client_mesh import ClientMesh
+from tests.support.servers import DEADLINE, Server, wait_until
 
 # A hundred thousand records take some seconds, on a busy machine a minute.
 FLOOD_DEADLINE = 120.0

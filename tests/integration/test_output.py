@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from pconnect import Command, EngineDiedError, Network, precv, quiet, reval
-from tests.integration.clients import ClientProcess
-from tests.integration.servers import Server
-from tests.memory import Peak
+from tests.support.clients import ClientProcess
+from tests.support.memory import Peak
+from tests.support.servers import Server
 
 LIMIT = 100.0
 FLOOD_BYTES = 10_000_000

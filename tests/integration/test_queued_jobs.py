@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pconnect.views import ClientNetwork
+from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
-from tests.integration.servers import DEADLINE, run_server
+from tests.support.servers import DEADLINE, run_server
 
 
 @pytest.fixture
@@ -62,8 +62,8 @@ def test_functions_that_jobs_still_need_are_not_forgotten(narrow: ClientNetwork)
 
 
 def test_large_functions_are_forgotten(narrow: ClientNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pconnect.pools._KEPT_BYTES", 2**22)
-    monkeypatch.setattr("pconnect.jobs._KEPT_BYTES", 2**22)
+    monkeypatch.setattr("pconnect.scheduler.node_workers._KEPT_BYTES", 2**22)
+    monkeypatch.setattr("pconnect.jobs.job._KEPT_BYTES", 2**22)
     for k in range(10):
         data = bytes([k]) * 2**20
         assert narrow.submit(lambda data=data: len(data)).result(DEADLINE) == 2**20

@@ -22,7 +22,8 @@ from pconnect import (
     reval,
     sclose,
 )
-from tests.integration.servers import (
+from tests.support.links import interrupt_soon
+from tests.support.servers import (
     DEADLINE,
     Server,
     connect,
@@ -31,7 +32,6 @@ from tests.integration.servers import (
     wait_gone,
     wait_until,
 )
-from tests.pconnect.links import interrupt_soon
 
 BUSY = "psend('busy', sockets[0])\nwhile True: pass"
 ALL_TO_ALL = """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.servers import Server, run_server, wait_gone, wait_until
+from tests.support.servers import Server, run_server, wait_gone, wait_until
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 
 from srp_tools.credentials import Credentials
 from srp_tools.errors import AuthenticationError, CredentialError
-from srp_tools.groups import DEFAULT_BITS, GROUPS
+from srp_tools.srp_groups import DEFAULT_BITS, GROUPS
 from srp_tools.verifiers import Verifier, VerifierFile, check_password, make_verifier
-from tests.programs import program
+from tests.support.programs import program
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pconnect import Network, precv, reval
-from pconnect.frames import Preamble, Purpose
+from pconnect.protocol.frames import Preamble, Purpose
 from srp_tools.credentials import Credentials
-from tests.integration.servers import DEADLINE, Server, run_server, wait_until
+from tests.support.servers import DEADLINE, Server, run_server, wait_until
 
 SILENCE = 4.0  # seconds; shorter than DEADLINE, longer than honest clients need on a busy machine
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pexpect
 import pytest
 
-from tests.integration.clients import wait_asleep
-from tests.integration.servers import Server
+from tests.support.clients import wait_asleep
+from tests.support.servers import Server
 
 DEADLINE = 60.0
 # What a machine with much else to do may take instead of a second.

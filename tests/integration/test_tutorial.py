@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cells import Notebook, open_notebook
-from tests.machines import Machine, python_of_the_tests, run_machines
-from tests.pages import Block, check, read_blocks, typed_lines
+from tests.support.cells import Notebook, open_notebook
+from tests.support.machines import Machine, python_of_the_tests, run_machines
+from tests.support.pages import Block, check, read_blocks, typed_lines
 
 ROOT = Path(__file__).parent.parent.parent
 NAMES = ["alpha", "beta", "laptop"]

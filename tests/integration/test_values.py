@@ -20,8 +20,8 @@ from pconnect import (
     reval,
     select_sockets,
 )
-from tests.integration.servers import DEADLINE, Server
-from tests.pconnect.values import VALUES, assert_same
+from tests.support.servers import DEADLINE, Server
+from tests.support.values import VALUES, assert_same
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -30,7 +30,7 @@ PREPARE = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 sys.dont_write_bytecode = {sys.dont_write_bytecode}
-from tests.pconnect.values import VALUES, assert_same
+from tests.support.values import VALUES, assert_same
 
 def compare(connection):
     for name, value in VALUES:

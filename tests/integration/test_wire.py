@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from pconnect import RemoteError, network_get_info, pconnect, precv, psend, reval
-from tests.integration.recorder import Recorder, recording
-from tests.integration.servers import DEADLINE, Server, run_server
+from tests.support.recorder import Recorder, recording
+from tests.support.servers import DEADLINE, Server, run_server
 
 SENT = "marker of a value that the client sends"
 RECEIVED = "marker of a value that the server sends"

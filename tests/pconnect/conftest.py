@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from pconnect import local_network
-from pconnect.views import ClientNetwork
-from tests.integration.servers import Server
-from tests.pconnect.links import Client, client_of
+from pconnect.views.network_views import ClientNetwork
+from tests.support.links import Client, client_of
+from tests.support.servers import Server
 
 
 @pytest.fixture

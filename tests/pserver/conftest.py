@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pserver.pidfile import list_servers, stop_server
-from tests.pserver.places import add_user, use_private_places
+from pserver.system.pidfile import list_servers, stop_server
+from tests.support.places import add_user, use_private_places
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ import pytest
 
 from pserver.cli import main
 from pserver.config import processor_count
-from pserver.pidfile import PidFile, find_server, list_servers
-from pserver.run_time import run_time_folder
+from pserver.system.pidfile import PidFile, find_server, list_servers
+from pserver.system.runtime_dir import run_time_folder
 from srp_tools.credentials import server_file
-from tests.integration.servers import wait_until
-from tests.pserver.places import OPTIONS, listens
+from tests.support.places import OPTIONS, listens
+from tests.support.servers import wait_until
 
 pytestmark = pytest.mark.usefixtures("places")
 
@@ -301,16 +301,16 @@ def test_the_module_is_the_command() -> None:
 
 
 def test_the_demo_gets_its_own_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    demo = ModuleType("pserver.demo")
+    demo = ModuleType("pserver.demo.demo")
     monkeypatch.setattr(demo, "main", len, raising=False)
-    monkeypatch.setitem(sys.modules, "pserver.demo", demo)
+    monkeypatch.setitem(sys.modules, "pserver.demo.demo", demo)
     assert main(["demo", "--help", "x"]) == 2
 
 
 def test_the_demo_without_its_packages(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pserver.demo", None)
+    monkeypatch.setitem(sys.modules, "pserver.demo.demo", None)
     assert main(["demo"]) == 1
     assert "pip install 'pserver[demo]'" in capsys.readouterr().err
 

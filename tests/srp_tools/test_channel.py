@@ -15,7 +15,7 @@ from srp_tools import channel as channel_module
 from srp_tools.certificates import NetworkAuthority, NodeKey
 from srp_tools.channel import Channel, start_tls, tls_context
 from srp_tools.errors import AuthenticationError, ConnectionLostError
-from srp_tools.waiting import Steps, Wait, deadline_after, run, run_all
+from srp_tools.steps import Steps, Wait, deadline_after, run, run_all
 
 Pair = tuple[Channel, Channel]
 LIMIT = 20.0  # seconds; only a broken test comes near it

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from srp_tools.credentials import Credentials
 from srp_tools.errors import AuthenticationError, ConfigurationError, CredentialError
-from srp_tools.groups import DEFAULT_BITS, GROUPS, Group
+from srp_tools.srp_groups import DEFAULT_BITS, GROUPS, Group
 from srp_tools.tpasswd import format_group, format_user
 from srp_tools.verifiers import Verifier, VerifierFile, check_password, make_verifier
 

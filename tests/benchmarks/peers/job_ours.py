@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from pconnect.views import ClientNetwork
+from pconnect.views.network_views import ClientNetwork
 from tests.benchmarks.job_functions import nothing
 from tests.benchmarks.ours import Jobs, running_server
 from tests.benchmarks.peers.peer import PIECE, SLEEP_SECONDS, SLEEPERS, WORKERS, Floats, Peer, seconds

@@ -1,0 +1,1 @@
+"""Commands as futures: their results, errors and output."""

@@ -1,0 +1,246 @@
+"""Showing at the client what engines print.
+
+A `Console` is that of one network. It puts the pieces that arrive together again: bytes to text, pieces to what one
+command printed, and a line wherever something is missing. Where it shows the text is a *sink*'s affair: the standard
+one writes to ``sys.stdout`` and ``sys.stderr``, and a front end such as a notebook puts its own in its place.
+"""
+
+import codecs
+import logging
+import os
+import re
+import sys
+from dataclasses import dataclass, field
+from typing import Protocol, TextIO
+
+from pconnect.commands.captured_output import DROPPED
+from pconnect.commands.command import Command
+from pconnect.errors import ProtocolError
+from pconnect.loop.progress_bars import clear_bars
+
+log = logging.getLogger("pconnect")
+
+STREAMS = {1: "stdout", 2: "stderr"}
+# ANSI colours that can be read on black and on white: cyan, green, magenta, blue, yellow.
+_PALETTE = (36, 32, 35, 34, 33)
+# Where the text of a source goes on at the beginning of a line, and has to say again whose it is.
+_LINE_BEGINS = re.compile(r"\n(?=.)|\r(?=[^\r\n])", re.DOTALL)
+
+
+class Sink(Protocol):
+    """Where the output of engines is shown.
+
+    It gets the text as it was printed, without the node in front, in order for each node and stream; and notices of
+    this package, each a line of its own in parentheses. A front end writes ``net.mesh.console.sink = its_own``.
+
+    Attributes
+    ----------
+    max_shown_bytes
+        How much of each stream of a command at a node is shown, for front ends that keep all they have shown; then,
+        when the command ends, one notice says how much was not. ``None``: all of it.
+    """
+
+    max_shown_bytes: int | None
+
+    def write(self, node: int, host: str, stream: int, text: str, command: Command | None) -> None:
+        """Show text.
+
+        Parameters
+        ----------
+        node, host
+            Who printed it.
+        stream
+            1 standard output, 2 standard error.
+        text
+            Never empty; a part of a line, or several lines.
+        command
+            What ran at that time; ``None`` if nothing did, or nobody holds the command any more.
+        """
+
+
+@dataclass
+class _Source:
+    """One stream of one node."""
+
+    node: int
+    host: str
+    stream: int
+    decoder: codecs.IncrementalDecoder = field(
+        default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
+    )
+    line_is_open: bool = False
+    shown: int = 0  # bytes of the command that runs
+    hidden: int = 0
+
+
+class Console:
+    """What the engines of one network print.
+
+    Attributes
+    ----------
+    sink
+        Where it is shown. If it raises, that is logged, and it gets nothing any more; the network lives on, and
+        `Command.stdout` has what comes. Another one may be put here at any time.
+    quieted
+        How often each node was silenced, see `pconnect.quiet`.
+    """
+
+    def __init__(self) -> None:
+        self.sink: Sink = StandardStreams()
+        self.quieted: dict[int, int] = {}
+        self._failed: Sink | None = None
+        self._sources: dict[tuple[int, int], _Source] = {}
+
+    def take(self, node: int, host: str, stream: int, value: object, command: Command | None) -> None:
+        """Take the value of an OUTPUT message; see doc/protocol.md.
+
+        Raises
+        ------
+        ProtocolError
+            It is none.
+        """
+        match value:
+            case [int(), bytes() as data, int() as dropped] if stream in STREAMS and dropped >= 0:
+                pass
+            case _:
+                raise ProtocolError("not the output of an engine")
+        if command is not None:
+            command.printed[stream].add(data, dropped)
+            if command.is_quiet:
+                return
+        source = self._sources.setdefault((node, stream), _Source(node, host, stream))
+        if dropped:
+            words = source.decoder.decode(b"", True) + _notice(source, DROPPED.format(dropped))
+            self._write(source, words, command)
+        limit = self.sink.max_shown_bytes
+        shown = data if limit is None else data[: max(0, limit - source.shown)]
+        source.shown += len(shown)
+        source.hidden += len(data) - len(shown)
+        self._write(source, source.decoder.decode(shown), command)
+
+    def end(self, node: int, command: Command | None) -> None:
+        """Take note of the end of a command: show what is left of it, and tell what was not shown."""
+        for stream, name in STREAMS.items():
+            source = self._sources.get((node, stream))
+            if source is None:
+                continue
+            words = source.decoder.decode(b"", True)
+            if source.hidden:
+                words += _notice(source, f"{source.hidden} more bytes of {name} are not shown here")
+            self._write(source, words, command)
+            source.shown = source.hidden = 0
+
+    def end_lines(self, node: int) -> None:
+        """End the lines that the engine of a node has left open; another engine is in its place."""
+        for source in self._sources.values():
+            if source.node == node and source.line_is_open:
+                self._write(source, "\n", None)
+
+    def _write(self, source: _Source, text: str, command: Command | None) -> None:
+        if not text:
+            return
+        source.line_is_open = not text.endswith("\n")
+        if self.sink is self._failed:
+            return
+        try:
+            self.sink.write(source.node, source.host, source.stream, text, command)
+        except Exception:
+            # The sink is not ours, and this is in the middle of taking a message: its failure is no error of the link.
+            log.exception("what engines print is not shown any more, because showing it failed")
+            self._failed = self.sink
+
+
+def _notice(source: _Source, words: str) -> str:
+    return "\n" * source.line_is_open + f"({words})\n"
+
+
+class StandardStreams:
+    """The sink that writes to ``sys.stdout`` and ``sys.stderr``, at once, with ``[2 hostB]`` in front of each line.
+
+    Lines of different nodes and streams do not mix: a line that is still open is ended when another goes on. At a
+    terminal what is in front is in the colour of the node, for standard error in reverse, unless ``NO_COLOR`` is set.
+
+    A stream that cannot be written to, because it was closed or what read it is gone, is logged once and left alone;
+    one that is put into its place is used.
+    """
+
+    max_shown_bytes: int | None = None
+
+    def __init__(self) -> None:
+        # The line that is open: whose, on which stream of ours, and whether a carriage return was its last character.
+        self._open: tuple[tuple[int, int], TextIO, bool] | None = None
+        self._broken: dict[int, TextIO] = {}
+
+    def write(self, node: int, host: str, stream: int, text: str, command: Command | None) -> None:  # noqa: ARG002
+        """Show text; see `Sink.write`."""
+        out = sys.stdout if stream == 1 else sys.stderr
+        if out is None or out is self._broken.get(stream):  # a program without a console has none
+            return
+        try:
+            clear_bars()
+            before = self._continue((node, stream), out)
+            prefix = _prefix(node, host, stream, in_colour=_shows_colours(out))
+            _put(out, with_prefix(text, prefix, before))
+            self._remember((node, stream), out, text, before)
+        except (OSError, ValueError) as error:  # ValueError: it is closed
+            self._broken[stream] = out
+            self._open = None
+            log.warning("what engines print on %s is not shown any more: %s", STREAMS[stream], error)
+
+    def _continue(self, source: tuple[int, int], out: TextIO) -> str:
+        """End the line of another source; return the last character of the own open line, or a line's end."""
+        if self._open is None:
+            return "\n"
+        whose, where, returned = self._open
+        if whose == source and where is out:
+            return "\r" if returned else " "
+        self._open = None
+        if where is (
+            sys.stdout if whose[1] == 1 else sys.stderr
+        ):  # else it was put aside, with its open line
+            where.write("\n")
+            where.flush()
+        return "\n"
+
+    def _remember(self, source: tuple[int, int], out: TextIO, text: str, before: str) -> None:
+        if text.endswith("\n"):
+            self._open = None
+        elif before != "\n" or text.strip("\r"):
+            self._open = source, out, text.endswith("\r")
+
+
+def with_prefix(text: str, prefix: str, before: str) -> str:
+    r"""Return text with a prefix at the beginning of each line, also where a carriage return begins it anew.
+
+    Parameters
+    ----------
+    before
+        What this goes on after: a line's end, a carriage return, or anything else.
+
+    Examples
+    --------
+    >>> with_prefix("a\n\nb", "> ", "\n"), with_prefix(" 10%\r 20%", "> ", "\r"), with_prefix("...\n", "> ", ".")
+    ('> a\n> \n> b', '>  10%\r>  20%', '...\n')
+    """
+    begins = (before == "\n" and text[0] != "\r") or (before == "\r" and text[0] not in "\r\n")
+    return prefix * begins + _LINE_BEGINS.sub(lambda found: found[0] + prefix, text)
+
+
+def _prefix(node: int, host: str, stream: int, *, in_colour: bool) -> str:
+    if not in_colour:
+        return f"[{node} {host}] "
+    reverse = "7;" if stream == 2 else ""
+    return f"\x1b[{reverse}{_PALETTE[(node - 1) % len(_PALETTE)]}m[{node} {host}]\x1b[0m "
+
+
+def _shows_colours(out: TextIO) -> bool:
+    return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _put(out: TextIO, text: str) -> None:
+    try:
+        out.write(text)
+    except UnicodeEncodeError:  # it takes ASCII or the like: nothing of the text was written
+        encoding = out.encoding or "ascii"
+        out.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    out.flush()

@@ -1,0 +1,239 @@
+"""Notes of engines at the client: displays, warnings and log records, shown here as if they had been made here.
+
+They are taken inside the loop of the network, in the order in which they came with what was printed. There the user's
+own code runs: filters and handlers that he has installed. Whatever it raises is kept from the loop: a warning that a
+filter turns into an error becomes the failure of its command, all else is printed.
+
+What comes is data. A category of warnings is looked up among Python's own, the logger is found by its name, and what is
+displayed goes through `pconnect.commands.html_sanitizer`, because a notebook runs what it is shown.
+"""
+
+import base64
+import builtins
+import functools
+import importlib
+import linecache
+import logging
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, overload
+
+from pconnect.commands.html_sanitizer import make_safe
+from pconnect.errors import ProtocolError
+
+_WARNING_FIELDS = {
+    "category": str, "bases": list, "message": str, "module": str, "filename": str, "lineno": int, "line": str,
+}  # fmt: skip
+_LOG_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "name": str, "levelno": int, "message": str, "created": float, "pathname": str, "lineno": int,
+    "funcName": (str, type(None)), "process": (int, type(None)), "threadName": (str, type(None)),
+    "exc_text": (str, type(None)),
+}  # fmt: skip
+_DISPLAY_FIELDS = {"data": dict, "metadata": dict}
+
+
+class Display(NamedTuple):
+    """What an engine displayed.
+
+    Attributes
+    ----------
+    node, host
+        Where.
+    number
+        Of the command, 0 outside of one.
+    data, metadata
+        By MIME type, as in IPython; pictures are bytes. ``text/plain`` is always there.
+    """
+
+    node: int
+    host: str
+    number: int
+    data: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+class NoteTaker:
+    """What is done with the notes of one node.
+
+    Attributes
+    ----------
+    node, host
+        The node.
+    """
+
+    def __init__(self, node: int, host: str) -> None:
+        self.node = node
+        self.host = host
+
+    def take(
+        self, number: int, note: Any, sink: Callable[[Display], object], *, trusts_displays: bool = False
+    ) -> Warning | None:
+        """Do what a note is for.
+
+        Parameters
+        ----------
+        number
+            Of the command.
+        note
+            ``[what, content]``, as received.
+        sink
+            Where displays go.
+        trusts_displays
+            Whether what is displayed may run code in the notebook's page.
+
+        Returns
+        -------
+        Warning or None
+            The warning, if a filter has turned it into an error.
+
+        Raises
+        ------
+        ProtocolError
+            The note is malformed. Nothing was done.
+        """
+        match note:
+            case ["warning", content] if _has_form(content, _WARNING_FIELDS):
+                return self._warn(content)
+            case ["log", content] if _has_form(content, _LOG_FIELDS):
+                self._guard(lambda: self._log(content))
+            case ["display", content] if _has_form(content, _DISPLAY_FIELDS) and _is_bundle(content["data"]):
+                data, metadata = content["data"], content["metadata"]
+                if not trusts_displays:
+                    data, metadata = make_safe(data, metadata)
+                display = Display(self.node, self.host, number, data, metadata)
+                self._guard(lambda: sink(display))
+            case _:
+                raise ProtocolError("not the value of NOTE")
+        return None
+
+    def _guard(self, step: Callable[[], object]) -> None:
+        """Run what may be the user's code; what it raises is printed."""
+        try:
+            step()
+        except BaseException as error:  # noqa: BLE001 - the loop lives on; Ctrl-C comes at its next sleep anyway
+            self.show_error(error)
+
+    def show_error(self, error: BaseException) -> None:
+        """Print an error that nobody else is told of."""
+        text = "".join(traceback.format_exception(error))
+        if sys.stderr is not None:
+            sys.stderr.write(f"[{self.node} {self.host}] what this node sent made this error here:\n{text}")
+
+    def _warn(self, content: dict[str, Any]) -> Warning | None:
+        """Issue a warning; return it if it is to be an error.
+
+        Its text and its module are those at the engine, so that filters choose by them; the node stands in front of the
+        file's name. No such file exists here, so nobody looks for the line in a file of ours.
+        """
+        filename = f"[{self.node} {self.host}] {content['filename']}"
+        warning = _category(content["category"], tuple(content["bases"]))(content["message"])
+        warning.node, warning.host = self.node, self.host  # type: ignore[attr-defined]
+        line = _OneLine(content["lineno"], content["line"])
+        linecache.cache[filename] = (len(content["line"]), None, line, filename)  # type: ignore[assignment]
+        try:
+            warnings.warn_explicit(
+                warning, type(warning), filename, content["lineno"], content["module"], registry={}
+            )
+        except BaseException as error:  # noqa: BLE001 - as above
+            if error is warning:
+                return warning
+            self.show_error(error)
+        finally:
+            linecache.cache.pop(filename, None)
+        return None
+
+    def _log(self, content: dict[str, Any]) -> None:
+        """Handle a log record as if it had been made here; the node stands in front of its text."""
+        logger = logging.getLogger(content["name"])
+        if not logger.isEnabledFor(content["levelno"]):
+            return
+        record = logging.makeLogRecord(content)
+        # `args` has the text as it was, for those who want it.
+        record.msg, record.args = "[%d %s] %s", (self.node, self.host, content["message"])
+        del record.message  # formatters make it
+        record.levelname = logging.getLevelName(record.levelno)
+        record.node, record.host = self.node, self.host
+        record.filename = record.pathname.rpartition("/")[2]
+        record.module = record.filename.removesuffix(".py")
+        record.msecs = record.created % 1 * 1000
+        logger.handle(record)
+
+
+def show(display: Display) -> None:
+    """Show what an engine displayed: in the output of a notebook's cell, or as text."""
+    prefix = f"[{display.node} {display.host}]"
+    if not _in_ipython():
+        sys.stdout.write("".join(f"{prefix} {line}\n" for line in display.data["text/plain"].splitlines()))
+        sys.stdout.flush()
+        return
+    sys.stdout.write(prefix + "\n")
+    data = {
+        mime_type: base64.b64encode(item).decode("ascii") if isinstance(item, bytes) else item
+        for mime_type, item in display.data.items()
+    }
+    importlib.import_module("IPython.display").display(data, raw=True, metadata=display.metadata)
+
+
+def describe_warning(warning: Warning, source: str) -> dict[str, Any]:
+    """Return the failure of a command whose warning a filter has turned into an error, as an engine tells of one."""
+    kind = type(warning)
+    return {
+        "type": kind.__name__,
+        "bases": [base.__name__ for base in kind.__mro__ if getattr(builtins, base.__name__, None) is base],
+        "message": str(warning),
+        "traceback": f"{kind.__name__}: {warning}\n(a warning of this command, which a filter at the client has turned "
+        f"into an error; the command {source!r} went on)",
+    }
+
+
+def _in_ipython() -> bool:
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and ipython.get_ipython() is not None
+
+
+def _has_form(content: object, fields: dict[str, Any]) -> bool:
+    return isinstance(content, dict) and all(
+        name in content and isinstance(content[name], kind) for name, kind in fields.items()
+    )
+
+
+def _is_bundle(data: dict[Any, Any]) -> bool:
+    return all(isinstance(mime_type, str) for mime_type in data) and isinstance(data.get("text/plain"), str)
+
+
+def _category(name: str, bases: Sequence[object]) -> type[Warning]:
+    """Return the class of a warning: Python's own, or one of that name derived from the nearest of Python's."""
+    for base in bases:
+        found = getattr(builtins, base, None) if isinstance(base, str) else None
+        if isinstance(found, type) and issubclass(found, Warning):
+            return (
+                found if found.__name__ == name or not name.isidentifier() else _derive(name, found.__name__)
+            )
+    return UserWarning
+
+
+@functools.lru_cache(maxsize=100)
+def _derive(name: str, base: str) -> type[Warning]:
+    return type(name, (getattr(builtins, base),), {"__module__": "engine"})
+
+
+class _OneLine(Sequence[str]):
+    """The lines of a file of which one is known."""
+
+    def __init__(self, lineno: int, line: str) -> None:
+        self._lineno = lineno
+        self._line = line
+
+    def __len__(self) -> int:
+        return max(0, min(self._lineno, sys.maxsize))
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self._line]
+        return self._line if index == self._lineno - 1 else ""

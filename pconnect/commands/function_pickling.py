@@ -1,0 +1,180 @@
+"""Functions and their arguments on the way to an engine, and its results on the way back.
+
+Functions travel by cloudpickle, from the client to its servers only: who may log in there may run code anyway.
+Arguments and results are values like all others; arguments that are none go by cloudpickle too, results only where the
+caller allows it. Nothing else in this package unpickles anything.
+"""
+
+import functools
+import io
+import linecache
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import cloudpickle  # type: ignore[import-untyped]
+
+from pconnect.commands.chunking import map_part
+from pconnect.errors import ConfigurationError, ProtocolError
+
+# Longer ones are left out of tracebacks.
+_MAX_SOURCE_CHARACTERS = 2**18
+
+# Returns for an object what is pickled in its place, as ``__reduce__`` does; ``None``: it itself.
+_Substitute = Callable[[object], tuple[Any, ...] | None]
+
+
+def describe(function: Callable[..., Any] | str) -> str:
+    """Return how errors and lists of commands call it.
+
+    Examples
+    --------
+    >>> describe("np.linalg.norm"), describe(len)
+    ('np.linalg.norm(...)', 'len(...)')
+    """
+    if isinstance(function, functools.partial):
+        return describe(function.args[0] if function.func is map_part else function.func)
+    name = function if isinstance(function, str) else getattr(function, "__qualname__", None)
+    return f"{name or repr(function)}(...)"
+
+
+def pack_call(
+    function: Callable[..., Any] | str, args: Sequence[object], kwargs: Mapping[str, object], *, pickled: bool
+) -> list[Any]:
+    """Return what is sent for a call, with the arguments as they are or `pickled`.
+
+    Raises
+    ------
+    ConfigurationError
+        The function or an argument cannot be pickled; the text says why.
+    """
+    arguments: Any = [list(args), dict(kwargs)]
+    sources: dict[str, str] = {}
+    if pickled:
+        arguments, sources = _pickle(arguments, "the arguments")
+    if isinstance(function, str):
+        return [function, pickled, arguments, sources]
+    if not callable(function):
+        raise ConfigurationError(f"{function!r} cannot be called: give a function or an expression")
+    data, more = _pickle(function, repr(function))
+    return [data, pickled, arguments, sources | more]
+
+
+def pack_batch(batch: Callable[[], Any], substitute: _Substitute) -> list[Any]:
+    """Return what `call_batch` is called with for something that is called once, for its arguments are in it.
+
+    Raises
+    ------
+    ConfigurationError
+        It cannot be pickled; the text says why.
+    """
+    return list(_pickle(batch, "the tasks", substitute))
+
+
+def call_batch(data: bytes, sources: Mapping[str, str]) -> Any:
+    """Call what `pack_batch` has packed; in a worker, which trusts its client."""
+    keep_sources(sources)
+    return cloudpickle.loads(data)()
+
+
+def keep_sources(sources: Mapping[str, str]) -> None:
+    """Have tracebacks show these texts, by the names of their files."""
+    for name, text in sources.items():
+        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+
+
+def unpack_function(data: bytes, workspace: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return a function; for an engine, which trusts its client.
+
+    Names that it uses and did not bring along are those of the workspace.
+    """
+    function: Callable[..., Any] = cloudpickle.loads(data)
+    _lend_names(function, workspace)
+    return function
+
+
+def _lend_names(function: object, workspace: Mapping[str, Any]) -> None:
+    if isinstance(function, functools.partial):
+        for part in (function.func, *function.args):
+            _lend_names(part, workspace)
+    elif (
+        function is not map_part
+        and isinstance(function, types.FunctionType)
+        and function.__globals__ is not workspace
+    ):
+        for name in _names_used(function.__code__):
+            if name in workspace:
+                function.__globals__.setdefault(name, workspace[name])
+
+
+def unpack_arguments(arguments: Any, *, pickled: bool) -> tuple[list[Any], dict[str, Any]]:
+    """Return arguments and keyword arguments; for an engine, which trusts its client."""
+    args, kwargs = cloudpickle.loads(arguments) if pickled else arguments
+    return args, kwargs
+
+
+def _names_used(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names_used(constant)
+
+
+def pickle_value(value: object) -> bytes:
+    """Return a value by pickle, for a caller who allows it."""
+    data, _ = _pickle(value, "the value")
+    return data
+
+
+def unpack_value(value: Any, *, allow_pickle: bool) -> Any:
+    """Return the value of a command, from what arrived.
+
+    Raises
+    ------
+    ProtocolError
+        It is not what an engine sends, or pickled without being allowed.
+    """
+    match value:
+        case [False, plain]:
+            return plain
+        case [True, bytes() as data] if allow_pickle:
+            return cloudpickle.loads(data)
+    raise ProtocolError("not the value of a command")
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Cloudpickle, which keeps the names of the files that code comes from, and puts others in place of objects."""
+
+    def __init__(self, file: io.BytesIO, substitute: _Substitute) -> None:
+        super().__init__(file)
+        self.file_names: set[str] = set()
+        self._substitute = substitute
+
+    def reducer_override(self, obj: Any) -> Any:
+        if (other := self._substitute(obj)) is not None:
+            return other
+        if not isinstance(obj, types.CodeType):
+            return super().reducer_override(obj)
+        self.file_names.add(obj.co_filename)
+        _, parts = cloudpickle.Pickler.dispatch_table[types.CodeType](obj)
+        return _make_code, (obj.co_filename, *parts)
+
+
+def _make_code(file_name: str, *parts: Any) -> types.CodeType:
+    return types.CodeType(*parts).replace(co_filename=file_name)
+
+
+def _pickle(
+    value: object, what: str, substitute: _Substitute = lambda _: None
+) -> tuple[bytes, dict[str, str]]:
+    """Return a value by pickle, and the texts that its functions were defined in, for the other side's tracebacks."""
+    stream = io.BytesIO()
+    pickler = _Pickler(stream, substitute)
+    try:
+        pickler.dump(value)
+    except Exception as error:
+        raise ConfigurationError(f"{what} cannot be sent: {type(error).__name__}: {error}") from error
+    texts = {name: "".join(linecache.getlines(name)) for name in pickler.file_names}
+    return stream.getvalue(), {
+        name: text for name, text in texts.items() if 0 < len(text) <= _MAX_SOURCE_CHARACTERS
+    }

@@ -1,0 +1,56 @@
+"""How a value that stays at its engine is shown here."""
+
+import base64
+from typing import Any, Self
+
+from pconnect.commands.html_sanitizer import make_safe
+from pconnect.errors import ProtocolError
+
+
+class Shown:
+    """The last expression of a command, as its engine shows it: as text, and in a notebook as more, if there is more.
+
+    Attributes
+    ----------
+    data, metadata
+        By MIME type; pictures are bytes, and ``text/plain`` is always there.
+
+    Examples
+    --------
+    >>> Shown({"text/plain": "array([1, 2])"}, {})
+    array([1, 2])
+    """
+
+    def __init__(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
+        self.data, self.metadata = make_safe(data, metadata)
+
+    @classmethod
+    def read(cls, value: Any) -> Self | None:
+        """Return what an engine has sent: ``None`` if there was no value.
+
+        Raises
+        ------
+        ProtocolError
+            It is something else.
+        """
+        match value:
+            case None:
+                return None
+            case [{"text/plain": str()} as data, dict() as metadata]:
+                return cls(data, metadata)
+        raise ProtocolError("not how a value is shown")
+
+    def __repr__(self) -> str:
+        return str(self.data["text/plain"])
+
+    @property
+    def is_text(self) -> bool:
+        """Whether there is nothing but text."""
+        return set(self.data) == {"text/plain"}
+
+    def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, Any], dict[str, Any]]:
+        data = {
+            mime_type: base64.b64encode(item).decode("ascii") if isinstance(item, bytes) else item
+            for mime_type, item in self.data.items()
+        }
+        return data, self.metadata

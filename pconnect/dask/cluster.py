@@ -1,0 +1,224 @@
+"""The processes of a Dask cluster at the machines of a network, started and ended by the engines.
+
+The engines do it in `pserver.services.dask_processes`, which is called here by name. How it goes:
+
+1. The engines make a key for each process; the client, being the network's authority, signs them. No key travels.
+2. All processes are started at once. The scheduler tells where it listens, and the workers are told.
+3. When all have said that they are ready, Dask's own client connects (`pconnect.dask.client`).
+
+Between two calls an engine is free. The processes end in one of three ways: the client ends the scheduler, which ends
+the workers; then the engines look, and kill what is left; and whatever happens, they end with their engine.
+"""
+
+import ipaddress
+import secrets
+import time
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from pconnect.commands.command import Command, Commands
+from pconnect.errors import ConfigurationError, ConnectionLostError, ProcessFailedError
+from pconnect.session.client_mesh import ClientMesh
+from pconnect.session.remote_calls import call
+from pconnect.session.server import Server
+from pconnect.session.versions import VersionWarning, installed
+from srp_tools.certificates import NetworkAuthority
+from srp_tools.steps import deadline_after
+
+SCHEDULER = "scheduler"  # the name of that process; the others are workers
+# What the engines call; the client does not import it.
+_KEEPER = "__import__('pserver.services.dask_processes', fromlist=['dask_keeper'])"
+_LOOK_SECONDS = 0.1  # that an engine waits for news of its processes
+_GRACE = 1.0  # for processes that end by themselves
+_KILL_TIMEOUT = 5.0
+_LAST_LINES = 15
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What shall be started.
+
+    Attributes
+    ----------
+    names
+        Of the processes, by node; the scheduler is the first of the first node.
+    threads, memory_limit
+        Of each worker.
+    timeout
+        Seconds until all of it has to be ready.
+    """
+
+    names: Mapping[int, Sequence[str]]
+    threads: int
+    memory_limit: str | float | None
+    timeout: float
+
+
+class DaskCluster:
+    """The processes of one cluster, as the client of the network has them."""
+
+    def __init__(self, mesh: ClientMesh, authority: NetworkAuthority, plan: Plan) -> None:
+        self._mesh = mesh
+        self._authority = authority
+        self._plan = plan
+        self._deadline = deadline_after(plan.timeout)
+        self._key = secrets.token_hex(8)  # for the engines: which cluster
+        self._nodes = {name: node for node, names in plan.names.items() for name in names}
+
+    @property
+    def seconds_left(self) -> float:
+        """What is left of the time for starting."""
+        return max(0.0, self._deadline - time.monotonic())
+
+    def start(self) -> str:
+        """Start all processes, and return the scheduler's address when all are ready.
+
+        Raises
+        ------
+        ConfigurationError
+            A node has no Dask.
+        ProcessFailedError
+            A process could not start; the text has its last words.
+        TimeoutError
+            Something was not ready in time; the text says what. In all these cases `stop` is still to be called.
+        """
+        prepared = self._call("prepare", {node: [list(names)] for node, names in self._plan.names.items()})
+        self._check_versions({node: version for node, (version, _) in prepared.items()})
+        hosts = hosts_of([self._mesh.servers[node] for node in self._plan.names])
+        common = {"threads": self._plan.threads, "memory_limit": self._plan.memory_limit}
+        self._call(
+            "start",
+            {
+                node: [
+                    {name: self._authority.sign_role(key, name) for name, key in keys.items()},
+                    self._authority.certificate,
+                    {**common, "hosts": hosts[node], "patience": self.seconds_left},
+                ]
+                for node, (_, keys) in prepared.items()
+            },
+        )
+        address = self._await({SCHEDULER})[SCHEDULER]
+        workers = self._nodes.keys() - {SCHEDULER}
+        self._call("connect", {node: [address] for node in sorted({self._nodes[name] for name in workers})})
+        self._await(workers)
+        return address
+
+    def stop(self, grace: float = _GRACE) -> None:
+        """End all processes, killing those that have not ended after some seconds.
+
+        Engines that are busy do it when they have time; nobody waits for them.
+
+        Raises
+        ------
+        RemoteError
+            An engine could not do it.
+        """
+        if self._mesh.closed:  # then they have ended
+            return
+        idle = [node for node in self._plan.names if not self._mesh.servers[node].running]
+        commands = self._send("stop", {node: [grace] for node in self._plan.names})
+        deadline = deadline_after(grace + _KILL_TIMEOUT)
+        for command in commands:
+            if command.node in idle:
+                with suppress(TimeoutError):
+                    error = command.exception(max(0.0, deadline - time.monotonic()))
+                    # Where the engine is gone, its processes are.
+                    if error is not None and not isinstance(error, ConnectionLostError):
+                        raise error
+
+    def where(self, name: str) -> str:
+        """Return a process and its node in words."""
+        what = "the scheduler" if name == SCHEDULER else f"worker {name}"
+        return f"{what} of Dask at {self._named([self._nodes[name]])}"
+
+    def _named(self, nodes: Collection[int]) -> str:
+        return ", ".join(f"node {node} ({self._mesh.servers[node].host})" for node in nodes)
+
+    def _check_versions(self, versions: Mapping[int, str | None]) -> None:
+        lacking = [node for node, version in versions.items() if version is None]
+        if lacking:
+            raise ConfigurationError(
+                f"Dask is not installed at {self._named(lacking)}: run pip install 'pserver[dask]' there"
+            )
+        own = installed(["distributed"])["distributed"]
+        others = [
+            f"{version} at {self._named([node])}" for node, version in versions.items() if version != own
+        ]
+        if others:
+            warnings.warn(
+                f"Dask's distributed is {own} at the client, but {', '.join(others)}: "
+                "graphs that one side makes may be unreadable at the other; install the same version everywhere",
+                VersionWarning,
+                stacklevel=4,
+            )
+
+    def _await(self, names: Collection[str]) -> dict[str, str]:
+        """Wait until processes say where they listen."""
+        nodes = sorted({self._nodes[name] for name in names})
+        while True:
+            said = self._call("look", {node: [_LOOK_SECONDS] for node in nodes})
+            facts = {name: fact for each in said.values() for name, fact in each.items() if name in names}
+            for name, fact in facts.items():
+                if fact["exit_code"] is not None:
+                    raise ProcessFailedError(
+                        f"{self.where(name)} could not start: exit status {fact['exit_code']}"
+                        + _quoted(fact["last_words"])
+                    )
+            silent = [name for name, fact in facts.items() if fact["address"] is None]
+            if not silent:
+                return {name: fact["address"] for name, fact in facts.items()}
+            if not self.seconds_left:
+                raise TimeoutError(
+                    f"{self.where(silent[0])} was not ready within {self._plan.timeout:g} s"
+                    + _quoted(facts[silent[0]]["last_words"])
+                )
+
+    # --- calls of the engines ---
+
+    def _send(self, function: str, arguments: Mapping[int, Sequence[Any]]) -> list[Command]:
+        return [
+            call(f"{_KEEPER}.{function}", [self._key, *args], {}, self._mesh.connections[node])
+            for node, args in arguments.items()
+        ]
+
+    def _call(self, function: str, arguments: Mapping[int, Sequence[Any]]) -> dict[int, Any]:
+        """Call a function of the keeper with arguments for each node; return by node what it returned."""
+        commands = self._send(function, arguments)
+        try:
+            # A look that begins in time is let end, for it tells why there was not enough of it.
+            values = Commands(function, commands).result(self.seconds_left + 2 * _LOOK_SECONDS)
+        except TimeoutError:
+            busy = [command.node for command in commands if not command.done()]
+            for command in commands:
+                command.cancel()
+            raise TimeoutError(
+                f"no Dask cluster within {self._plan.timeout:g} s: {self._named(busy)} did not answer; "
+                "an engine has to end its commands first"
+            ) from None
+        return dict(zip(arguments, values or [], strict=True))
+
+
+def hosts_of(servers: Sequence[Server]) -> dict[int, list[str]]:
+    """Return by node the addresses at which processes may listen, the best first.
+
+    That is where the client has reached the server, then what the server says of itself. If some of them are at other
+    machines, loopback addresses are of no use to those.
+    """
+    hosts = {s.node: list(dict.fromkeys([s.address, *s.offer["addresses"]])) for s in servers}
+    if all(_is_loopback(server.address) for server in servers):
+        return {server.node: [server.address] for server in servers}
+    return {
+        node: [name for name in names if not _is_loopback(name)] or names for node, names in hosts.items()
+    }
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+
+
+def _quoted(last_words: str) -> str:
+    lines = last_words.splitlines()[-_LAST_LINES:]
+    return "\n".join(["; the last it printed:", *lines]) if lines else "; it printed nothing"

@@ -1,0 +1,1 @@
+"""Jobs that outlive their client: handing over and getting back."""

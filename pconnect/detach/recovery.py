@@ -1,0 +1,169 @@
+"""The client's side of ``pconnect(recover=token)``: jobs of a detached network become futures here.
+
+A result that has come is told to the server before the future has it; whoever is the first to do so has the result, if
+several clients recover at once.
+"""
+
+import concurrent.futures
+from collections.abc import Callable
+from typing import Any
+
+from pconnect.detach.token import Token
+from pconnect.errors import ConfigurationError, ConnectionLostError, JobLostError
+from pconnect.executors.executor import dispatcher_of
+from pconnect.jobs.job import Job, JobOptions
+from pconnect.jobs.outcome import settle
+from pconnect.loop.event_loop import Progress
+from pconnect.protocol.frames import Kind
+from pconnect.protocol.messages import Message
+from pconnect.scheduler.node_workers import Pool
+from pconnect.session.client_mesh import ClientMesh
+from srp_tools.steps import remaining
+
+
+class Recovering:
+    """The jobs of one detached network; an attendant of the dispatcher.
+
+    Parameters
+    ----------
+    token
+        What `detach` has returned.
+    call
+        Has something done in the dispatcher's thread.
+
+    Attributes
+    ----------
+    jobs
+        By number; complete when `ready` has ended.
+    """
+
+    def __init__(self, token: Token, call: Callable[[Callable[[], object]], None]) -> None:
+        self.jobs: dict[int, Job] = {}
+        self.ready: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self.pauses = False
+        self._token = token
+        self._call = call
+        self._answers: dict[int, str | None] = {}  # by node, why there is nothing
+        self._asked: set[int] = set()
+        self._arrived: dict[int, Any] = {}
+
+    def begin(
+        self,
+        pools: dict[int, Pool],
+        progress: Progress,
+        open_jobs: set[Job],
+        allowed: Callable[[Job], set[int]],  # noqa: ARG002 - these jobs are where they are
+    ) -> None:
+        """Begin; see `pconnect.scheduler.extension.Attendant`."""
+        self._pools = {node: pools[node] for node in self._token.jobs}
+        self._progress, self._open = progress, open_jobs
+        for pool in self._pools.values():
+            pool.on_kept = self._hear
+
+    def step(self) -> None:
+        """Ask the nodes that are there, and give up those that are lost."""
+        token = self._token
+        for node, pool in self._pools.items():
+            if pool.is_lost:
+                self._answers.setdefault(node, pool.gone)
+                self._give_up(node, pool.gone)
+            elif pool.channel is not None and node not in self._asked:
+                self._asked.add(node)
+                pool.channel.post(Kind.RECOVER, 0, [token.network_id, node, token.secret])
+                self._progress.flush(pool.channel)
+        if not self.ready.done() and len(self._answers) == len(self._pools):
+            self._end_answers()
+
+    def end(self, reason: str) -> None:
+        """Take note that the thread of the jobs ends; whoever fails all jobs fails these, too."""
+        if not self.ready.done():
+            self.ready.set_exception(ConnectionLostError(f"nothing was recovered: {reason}"))
+
+    # --- for its jobs, whose `pconnect.jobs.job.Owner` this is ---
+
+    def purge(self, job: Job) -> None:
+        """All of them were sent, so none is taken from a queue here."""
+        raise AssertionError(f"{job!r} was not sent")
+
+    def stop(self, job: Job, patience: float) -> None:
+        """Have the session that runs a job interrupt it, and kill its worker if that does not help."""
+        self._call(lambda: self._send_stop(job, patience))
+
+    def _send_stop(self, job: Job, patience: float) -> None:
+        assert job.node is not None  # noqa: S101 - it has one from the beginning
+        channel = self._pools[job.node].channel
+        if channel is not None and not job.done():
+            channel.post(Kind.STOP, 0, [job.number, patience])
+            self._progress.flush(channel)
+
+    # --- in the dispatcher's thread ---
+
+    def _end_answers(self) -> None:
+        """Let the jobs of a node that has nothing fail, unless there is nothing at all."""
+        reasons = {node: reason for node, reason in self._answers.items() if reason}
+        if len(reasons) == len(self._pools):
+            texts = [f"node {node} ({self._pools[node].host}): {reason}" for node, reason in reasons.items()]
+            self.ready.set_exception(ConfigurationError("; ".join(["nothing can be recovered", *texts])))
+            return
+        for node, reason in reasons.items():
+            for number in self._token.jobs[node]:
+                self._add(node, number, "a job")
+            self._give_up(node, reason)
+        self.jobs = dict(sorted(self.jobs.items()))
+        self.ready.set_result(None)
+
+    def _give_up(self, node: int, reason: str) -> None:
+        for job in [job for job in self.jobs.values() if job.node == node and not job.done()]:
+            self._open.discard(job)
+            job.fail(JobLostError(f"{job.name} has no result: node {node} ({job.host}): {reason}"))
+
+    def _add(self, node: int, number: int, name: str, limit: float | None = None, grace: float = 0.0) -> None:
+        options = JobOptions(time_limit=limit, grace=grace, allow_pickle=number in self._token.pickled)
+        job = self.jobs[number] = Job(number, name, (), options, self)
+        job.node, job.host = node, self._pools[node].host
+        job.begin()
+        self._open.add(job)
+
+    def _hear(self, pool: Pool, message: Message) -> None:
+        number, value = message.tag, message.value
+        job = self.jobs.get(number)
+        match message.kind:
+            case Kind.RECOVER if isinstance(value, str):
+                self._answers[pool.node] = value
+            case Kind.RECOVER:
+                for number, *facts in value:
+                    self._add(pool.node, number, *facts)
+                self._answers[pool.node] = None
+            case Kind.RESULT if job is not None and pool.channel is not None:
+                self._arrived[number] = value
+                pool.channel.post(Kind.TAKE, number)
+                self._progress.flush(pool.channel)
+            case Kind.TAKE if job is not None and not job.done():
+                self._open.discard(job)
+                result = self._arrived.pop(number, None)
+                if value:
+                    settle(job, result)
+                else:
+                    job.fail(JobLostError(f"{job.name} has no result here: another client has recovered it"))
+
+
+def recover(mesh: ClientMesh, token: Token, deadline: float) -> dict[int, Job]:
+    """Return the jobs of a detached network; `mesh` has nodes of the same servers in the same order.
+
+    Raises
+    ------
+    ConfigurationError
+        No server has anything of it for us; the text has the reason of each.
+    TimeoutError
+        Not all have answered.
+    """
+    dispatcher = dispatcher_of(mesh)
+    recovering = Recovering(token, dispatcher.call)
+    dispatcher.attend(recovering)
+    try:
+        recovering.ready.result(remaining(deadline))
+    except concurrent.futures.TimeoutError:
+        if recovering.ready.done():
+            raise
+        raise TimeoutError("the servers have not said in time what is kept of the detached network") from None
+    return recovering.jobs

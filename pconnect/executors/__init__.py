@@ -1,0 +1,1 @@
+"""Interfaces that submit jobs: executor, maps, a pool as in multiprocessing."""

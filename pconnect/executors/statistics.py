@@ -1,0 +1,41 @@
+"""What the workers of a network have done, as a table."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pconnect.commands.table import Table
+from pconnect.session.client_mesh import ClientMesh
+
+HEADINGS = (
+    "node", "host", "slot", "ping age", "processed", "processing time", "avg. process time", "avg. transfer time",
+    "running", "load",
+)  # fmt: skip
+
+
+def statistics(mesh: ClientMesh, nodes: Sequence[int], timeout: float) -> Table:
+    """Return the statistics of nodes; see `pconnect.views.job_views.JobView.statistics`."""
+    asked_at = time.monotonic()
+    answers = mesh.query(timeout)
+    rows: list[list[object]] = []
+    for node in nodes:
+        server = mesh.servers[node]
+        if node in answers:
+            server.heard_at = time.monotonic()
+        age = None if server.heard_at is None else round(max(0.0, asked_at - server.heard_at), 3)
+        live = answers.get(node, (server.live, 0.0))[0]
+        jobs: dict[str, Any] = live.get("jobs") or {"workers": [], "ended": [0, 0.0, 0.0]}
+        done = [jobs["ended"], *(worker[2:5] for worker in jobs["workers"])]
+        sums = [sum(column) for column in zip(*done, strict=True)]
+        running = sum(worker[5] is not None for worker in jobs["workers"])
+        load = live.get("load")
+        rows.append([node, server.host, "all", age, *_times(*sums), running, load and round(load, 2)])
+        for number, (_, _, *facts, seconds) in enumerate(jobs["workers"], 1):
+            shown = None if seconds is None else round(seconds, 3)
+            rows.append([node, server.host, str(number), age, *_times(*facts), shown, None])
+    return Table(HEADINGS, rows)
+
+
+def _times(count: int, seconds: float, transfer: float) -> list[object]:
+    average = [round(total / count, 6) if count else None for total in (seconds, transfer)]
+    return [count, round(seconds, 3), *average]

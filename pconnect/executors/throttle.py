@@ -1,0 +1,74 @@
+"""Letting no more than so many jobs be under way at once, for interfaces that promise it."""
+
+import threading
+from collections import deque
+
+from pconnect.executors.executor import Executor
+from pconnect.jobs.job import Job
+
+
+class Gate:
+    """Starts jobs of an executor, in order, so that no more than so many are under way.
+
+    Parameters
+    ----------
+    executor
+        Which has prepared the jobs.
+    limit
+        How many; ``None``: as many as come.
+    """
+
+    def __init__(self, executor: Executor, limit: int | None) -> None:
+        self._executor = executor
+        self._limit = limit
+        self._jobs: dict[Job, None] = {}  # under way
+        self._waiting: deque[Job] = deque()
+        self._is_cancelled = False
+        self._lock = threading.Lock()
+        self._has_ended = threading.Condition(self._lock)
+
+    def submit(self, job: Job) -> None:
+        """Start a job now or later. One that has failed already is left alone; after `cancel` it is cancelled."""
+        with self._lock:
+            is_cancelled = self._is_cancelled
+            if not is_cancelled:
+                if self._limit is not None and len(self._jobs) >= self._limit:
+                    self._waiting.append(job)
+                    return
+                self._jobs[job] = None
+        if is_cancelled:
+            job.cancel()
+        else:
+            self._start(job)
+
+    def cancel(self) -> None:
+        """Cancel all that has not ended, and what comes later."""
+        with self._lock:
+            self._is_cancelled = True
+            jobs = [*self._waiting, *self._jobs]
+            self._waiting.clear()
+        for job in jobs:
+            job.cancel()
+
+    def join(self) -> None:
+        """Wait until all has ended."""
+        with self._has_ended:
+            self._has_ended.wait_for(lambda: not self._jobs and not self._waiting)
+
+    def _start(self, job: Job) -> None:
+        if not job.done():
+            self._executor.start(job)
+        job.add_done_callback(self._end)  # type: ignore[arg-type]
+
+    def _end(self, job: Job) -> None:
+        with self._lock:
+            self._jobs.pop(job, None)
+            following = None
+            while self._waiting and following is None:
+                waiting = self._waiting.popleft()
+                if not waiting.done():
+                    following = waiting
+                    self._jobs[following] = None
+            self._has_ended.notify_all()
+        if following is not None:
+            self._start(following)

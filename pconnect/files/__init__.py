@@ -1,0 +1,1 @@
+"""Files and source trees on their way between client and servers."""

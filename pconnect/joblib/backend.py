@@ -1,0 +1,194 @@
+"""The backend of joblib, ``"pserver"``: tasks of `joblib.Parallel` are jobs at the nodes of a network.
+
+joblib puts tasks together to batches, and a batch is a job. It calls a function of its own whenever one has ended,
+which takes the next tasks from the user's generator; that is done in a thread for it, because there may be any code in
+the generator, also such that waits for other jobs.
+
+Arrays from joblib's ``max_nbytes`` on are shared, see `pconnect.jobs.shared_arrays`: each is read through once in each
+call of a `Parallel`, and sent to each worker once. So a task must not write to them, as with joblib's own processes.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import threadpoolctl
+from joblib.parallel import AutoBatchingMixin, ParallelBackendBase
+
+from pconnect.commands.function_pickling import call_batch, describe, pack_batch
+from pconnect.errors import ConfigurationError, ParallelError
+from pconnect.executors.executor import Executor
+from pconnect.executors.throttle import Gate
+from pconnect.jobs.duration_estimate import Pace
+from pconnect.jobs.job import Job, JobOptions
+from pconnect.jobs.shared_arrays import Sharing
+from pconnect.session import open_networks as networks
+from pconnect.views.job_views import JobView
+
+log = logging.getLogger("pconnect")
+
+_NEVER = 2**63  # no array has so many bytes
+
+
+class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
+    """What ``joblib.parallel_config("pserver", ...)`` chooses.
+
+    Parameters
+    ----------
+    network
+        A network, a part of it or a node; by default the network that was connected last.
+    allow_pickle
+        Whether results and exceptions that cannot be sent otherwise come by pickle. Unpickling runs code that the
+        server chooses; estimators of scikit-learn need it.
+    retries, time_limit, memory_limit
+        Of each batch, as of `pconnect.views.job_views.JobView.executor`.
+    nesting_level, inner_max_num_threads
+        As of joblib's other backends.
+    """
+
+    supports_retrieve_callback = True
+    supports_inner_max_num_threads = True
+    default_n_jobs = -1
+
+    def __init__(
+        self,
+        network: Any = None,
+        *,
+        allow_pickle: bool = True,
+        retries: int = 0,
+        time_limit: float | None = None,
+        memory_limit: int | None = None,
+        nesting_level: int | None = None,
+        inner_max_num_threads: int | None = None,
+    ) -> None:
+        super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads)
+        if network is not None and not isinstance(network, JobView):
+            raise ConfigurationError(
+                f"network={network!r}: give a network that pconnect returned, or nothing for the last one"
+            )
+        self._network: Any = network
+        self._options: dict[str, Any] = {
+            "allow_pickle": allow_pickle,
+            "retries": retries,
+            "time_limit": time_limit,
+            "memory_limit": memory_limit,
+        }
+        self._executor: Executor | None = None
+        self._limit: int | None = None
+        self._gate: Gate | None = None
+        self._sharing: Sharing | None = None
+        self._min_bytes = _NEVER
+        self._pace = Pace()
+        self._callers: ThreadPoolExecutor | None = None
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """Return how many tasks are done at once: of `n_jobs`, as many as the servers have slots."""
+        if n_jobs == 0:
+            raise ValueError("n_jobs == 0 in Parallel has no meaning")
+        if n_jobs is None:
+            n_jobs = self.default_n_jobs
+        if n_jobs == 1:
+            return 1
+        slots = self._open().count_slots()
+        if not slots:
+            raise ConfigurationError("the servers of the network offer no slots for jobs")
+        wanted = slots + 1 + n_jobs if n_jobs < 0 else n_jobs
+        # joblib takes 1 for "here, without a backend"; one slot elsewhere is meant to be used.
+        return max(2, min(wanted, slots))
+
+    def configure(self, n_jobs: int = 1, parallel: Any = None, **options: Any) -> int:
+        """Prepare for calls of one `Parallel`; return how many tasks are done at once."""
+        self.parallel = parallel
+        self._executor = None
+        count = self.effective_n_jobs(n_jobs)
+        slots = self._open().count_slots()
+        limit = slots + 1 + n_jobs if n_jobs < 0 else n_jobs
+        self._limit = None if limit >= slots else max(1, limit)
+        max_nbytes = options.get("max_nbytes")
+        self._min_bytes = _NEVER if max_nbytes is None else max(1, int(max_nbytes))
+        return count
+
+    def _open(self) -> Executor:
+        if self._executor is None:
+            if self._network is not None:
+                self._executor = self._network.executor(**self._options)
+            else:
+                meshes = networks.all_open()
+                if not meshes:
+                    raise ConfigurationError("no network is open: connect one with pconnect first")
+                self._executor = Executor(meshes[-1], JobOptions(**self._options))
+        return self._executor
+
+    def start_call(self) -> None:
+        """Begin a call of the `Parallel`."""
+        self._gate = Gate(self._open(), self._limit)
+        self._pace = Pace()  # all batches call the same function of ours, whatever they do
+        self._sharing = self._open().share(self._min_bytes)
+        self._callers = ThreadPoolExecutor(1, thread_name_prefix="pconnect joblib")
+
+    def stop_call(self) -> None:
+        """End a call."""
+        if self._callers is not None:
+            self._callers.shutdown(wait=False)
+
+    def submit(self, func: Callable[[], Any], callback: Callable[[Job], Any] | None = None) -> Job:
+        """Have a batch done; `callback` is called with the job at its end."""
+        assert self._gate is not None  # noqa: S101 - joblib has called `start_call`
+        assert self._sharing is not None  # noqa: S101 - the same
+        executor, callers = self._open(), self._callers
+        try:
+            packed = pack_batch(func, self._sharing.reduce)
+        except ParallelError as error:
+            job = executor.prepare(_run_batch)
+            job.set_running_or_notify_cancel()
+            job.fail(error)
+        else:
+            job = executor.prepare(_run_batch, [*packed, self.inner_max_num_threads])
+            job.pace = self._pace
+            job.shared = self._sharing.take_found()
+        job.name = _name(func)
+        if callback is not None:
+            job.add_done_callback(lambda job: _call_back(callers, callback, job))  # type: ignore[arg-type]
+        self._gate.submit(job)
+        return job
+
+    apply_async = submit  # what joblib before 1.5 calls
+
+    def retrieve_result_callback(self, out: Job) -> Any:
+        """Return the results of a batch, or raise the error of the first task that failed."""
+        return out.result()
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:  # noqa: ARG002 - it is always ready
+        """Cancel what has not ended: what runs is interrupted, and killed if it goes on."""
+        if self._gate is not None:
+            self._gate.cancel()
+        if self._sharing is not None:
+            self._sharing.distrust()
+
+
+def _call_back(callers: ThreadPoolExecutor | None, callback: Callable[[Job], Any], job: Job) -> None:
+    assert callers is not None  # noqa: S101 - joblib has called `start_call`
+
+    def call() -> None:
+        try:
+            callback(job)
+        except BaseException:
+            log.exception("joblib could not take the result of %r", job)
+            raise
+
+    with contextlib.suppress(RuntimeError):  # the call has ended, and joblib takes nothing of it any more
+        callers.submit(call)
+
+
+def _name(batch: Any) -> str:
+    """Return how the tasks of a batch are called."""
+    name = describe(batch.items[0][0])
+    return name if len(batch) == 1 else f"{len(batch)} times {name}"
+
+
+def _run_batch(data: bytes, sources: dict[str, str], threads: int | None) -> Any:
+    """Do a batch; in a worker."""
+    with threadpoolctl.threadpool_limits(threads) if threads else contextlib.nullcontext():
+        return call_batch(data, sources)

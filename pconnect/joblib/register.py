@@ -1,0 +1,46 @@
+"""Making joblib know its backend by name, without importing joblib.
+
+It takes a name only from a table of its own, so somebody has to enter it there. Each new network does, if joblib is
+imported by then; who imports it later calls `register_joblib_backend`.
+"""
+
+import importlib
+import sys
+from typing import Any
+
+NAME = "pserver"
+
+
+def register_joblib_backend() -> None:
+    """Let joblib, and what is built on it, such as scikit-learn, use networks.
+
+    After this, ``joblib.parallel_config("pserver", network=net)`` does what `pconnect.joblib.backend` tells. A new
+    network does it by itself where joblib has been imported before.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        There is no joblib.
+
+    Examples
+    --------
+    >>> import math
+    >>> import joblib
+    >>> from pconnect import local_network, register_joblib_backend
+    >>> register_joblib_backend()
+    >>> with local_network(1) as net, joblib.parallel_config("pserver", network=net):
+    ...     joblib.Parallel()(joblib.delayed(math.sqrt)(n) for n in (4, 9))
+    [2.0, 3.0]
+    """
+    importlib.import_module("joblib").register_parallel_backend(NAME, _make)
+
+
+def register_if_imported() -> None:
+    """Do `register_joblib_backend` if joblib is there already."""
+    joblib = sys.modules.get("joblib")
+    if hasattr(joblib, "register_parallel_backend"):  # else it is being imported
+        register_joblib_backend()
+
+
+def _make(**options: Any) -> Any:
+    return importlib.import_module("pconnect.joblib.backend").Backend(**options)

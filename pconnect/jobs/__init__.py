@@ -1,0 +1,1 @@
+"""One job: the future, what travels with it, and what comes back."""

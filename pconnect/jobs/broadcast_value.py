@@ -1,0 +1,86 @@
+"""Values that are sent to each node once, and that jobs get as arguments without sending them again."""
+
+import itertools
+import secrets
+from typing import Any
+
+from pconnect.errors import UnavailableTypeError
+from pconnect.messaging.send_receive import Connections
+from pconnect.session.remote_calls import call
+from pconnect.values.registry import register_type
+
+# What an engine calls.
+_KEEP = "__import__('pconnect.jobs.broadcast_value', fromlist=['keep']).keep"
+_FORGET = "__import__('pconnect.jobs.broadcast_value', fromlist=['forget']).forget"
+
+# In an engine and the workers forked from it, by key. Like the table of modules it belongs to the process.
+_values: dict[str, Any] = {}
+_keys = itertools.count(1)
+_prefix = secrets.token_hex(8)  # two clients never share an engine, but a client may have several networks
+
+
+class Broadcast:
+    """A value that the engines have; as an argument of a job, anywhere in it, it is the value itself.
+
+    Attributes
+    ----------
+    value
+        The value here.
+    """
+
+    def __init__(self, key: str, value: Any, connections: Connections) -> None:
+        self.key = key
+        self.value = value
+        self._connections = connections
+
+    def __repr__(self) -> str:
+        return f"<broadcast value of type {type(self.value).__name__}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return look_up, (self.key,)
+
+    def release(self, timeout: float | None = None) -> None:
+        """Have the engines forget the value; jobs that are sent from now on cannot use it."""
+        call(_FORGET, [self.key], {}, self._connections).result(timeout)
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def broadcast(value: Any, connections: Connections, timeout: float | None) -> Broadcast:
+    """Send a value to engines; see `pconnect.views.job_views.JobView.broadcast`."""
+    key = f"{_prefix}/{next(_keys)}"
+    call(_KEEP, [key, value], {}, connections, wants_value=False).result(timeout)
+    return Broadcast(key, value, connections)
+
+
+def keep(key: str, value: Any) -> None:
+    """Keep a value; at an engine."""
+    _values[key] = value
+
+
+def forget(key: str) -> None:
+    """Forget a value; at an engine."""
+    _values.pop(key, None)
+
+
+def look_up(key: str) -> Any:
+    """Return a value that `keep` was told; at an engine, or a worker.
+
+    Raises
+    ------
+    UnavailableTypeError
+        It is not here.
+    """
+    try:
+        return _values[key]
+    except KeyError:
+        raise UnavailableTypeError(
+            "a broadcast value is not at this node: it was sent to others only, or released, or the engine is another"
+        ) from None
+
+
+register_type(Broadcast, "pserver.broadcast", lambda handle: handle.key, look_up)

@@ -1,0 +1,150 @@
+"""Opening connections: TCP with the options of every link, and the data connection to a node."""
+
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+
+from pconnect.errors import AuthenticationError, ConnectionLostError
+from pconnect.protocol.frames import HELLO, Preamble
+from srp_tools import steps as waiting
+from srp_tools.channel import Channel, start_tls
+from srp_tools.steps import Steps
+
+DEFAULT_PEER_TIMEOUT = 30.0
+# An address that swallows packets must not use up the time of the ones after it.
+_ADDRESS_TIMEOUT = 5.0
+# The system would let them grow to many MiB, which a slow terminal needs minutes to show, also after Ctrl-C.
+_COMMAND_CHANNEL_BYTES = 2**18
+
+
+def bound_buffers(sock: socket.socket) -> None:
+    """Have the system hold no more than some hundred kilobytes of a command channel at each end."""
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        sock.setsockopt(socket.SOL_SOCKET, option, _COMMAND_CHANNEL_BYTES)
+
+
+def prepare(sock: socket.socket, peer_timeout: float) -> None:
+    """Set the options of every link: no delay of small messages, and notice of a machine that vanished.
+
+    Parameters
+    ----------
+    sock
+        Connected; made non-blocking.
+    peer_timeout
+        Seconds after which a silent machine counts as gone: for keep-alive, and for `pconnect.loop.liveness`.
+    """
+    sock.setblocking(False)
+    if sock.family == getattr(socket, "AF_UNIX", None):
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    probes = 5
+    interval = max(1, round(peer_timeout / (probes + 1)))
+    for option, value in (
+        ("TCP_KEEPIDLE", interval),
+        ("TCP_KEEPINTVL", interval),
+        ("TCP_KEEPCNT", probes),
+    ):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def connect_first(addresses: Sequence[tuple[str, int]], peer_timeout: float) -> Steps[socket.socket]:
+    """Return a socket connected to the first of `addresses` (numeric, with ports) that answers.
+
+    Raises
+    ------
+    OSError
+        None answers; the error is the last one met.
+    """
+    error: OSError = OSError("no address")
+    for address, port in addresses:
+        found = socket.getaddrinfo(address, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
+        family, _, _, _, target = found[0]
+        try:
+            sock = yield from _within(waiting.connect(family, target))
+        except OSError as met:
+            error = met
+        else:
+            prepare(sock, peer_timeout)
+            return sock
+    raise error
+
+
+def _within(steps: Steps[socket.socket]) -> Steps[socket.socket]:
+    """Run `steps` with a limit of their own for each wait."""
+    until = time.monotonic() + _ADDRESS_TIMEOUT
+    try:
+        wait = next(steps)
+        while True:
+            try:
+                yield wait._replace(until=until)
+            except Exception as error:  # noqa: BLE001 - handed to the steps, which clean up and raise it again
+                wait = steps.throw(error)
+            else:
+                wait = next(steps)
+    except StopIteration as end:
+        result: socket.socket = end.value
+        return result
+    finally:
+        steps.close()
+
+
+def dial(
+    addresses: Sequence[tuple[str, int]],
+    preamble: Preamble,
+    context: ssl.SSLContext | None,
+    peer_timeout: float,
+) -> Steps[Channel]:
+    """Open the data connection to a node, by whichever of its addresses leads there.
+
+    An address may lead to another machine (``127.0.0.1`` does on every machine but one): its server does not know the
+    network and closes the connection, or cannot show the node's certificate; then the next address is tried.
+
+    Raises
+    ------
+    ConnectionLostError
+        No address leads to the node; the text has the reason of each.
+    """
+    reasons = []
+    for address in addresses:
+        try:
+            sock = yield from connect_first([address], peer_timeout)
+            return (yield from _introduce(sock, preamble, context))
+        except (OSError, ConnectionLostError, AuthenticationError) as error:
+            reasons.append(f"{address[0]} port {address[1]}: {getattr(error, 'strerror', None) or error}")
+    raise ConnectionLostError(f"no data connection to node {preamble.to_node} ({'; '.join(reasons)})")
+
+
+def _introduce(sock: socket.socket, preamble: Preamble, context: ssl.SSLContext | None) -> Steps[Channel]:
+    try:
+        yield from waiting.send_all(sock, preamble.pack())
+        if context is None:
+            channel = Channel(sock)
+        else:
+            channel = yield from start_tls(
+                sock, context, preamble.network_id, preamble.to_node, server_side=False
+            )
+        yield from expect_hello(channel)
+    except BaseException:
+        sock.close()
+        raise
+    return channel
+
+
+def expect_hello(channel: Channel) -> Steps[None]:
+    """Wait for the first word of whoever accepted a connection.
+
+    Raises
+    ------
+    ConnectionLostError
+        It says something else, or closes the connection: it did not accept. The channel is closed.
+    """
+    try:
+        word = yield from channel.receive_exactly(len(HELLO))
+        if word != HELLO:
+            raise ConnectionLostError("the peer does not speak this version of the protocol")
+    except BaseException:
+        channel.close()
+        raise

@@ -1,0 +1,129 @@
+"""Names of servers: from what the user wrote to socket addresses."""
+
+import ipaddress
+import queue
+import socket
+import threading
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from pconnect.errors import ConfigurationError
+from srp_tools.steps import Steps, Wait
+
+DEFAULT_CMD_PORT = 12502
+Address = tuple[int, tuple[Any, ...]]  # family, and what socket.connect takes
+
+
+class Host(NamedTuple):
+    """A server as the user named it.
+
+    Attributes
+    ----------
+    label
+        What the user wrote; used in messages.
+    name
+        Host name or address.
+    port
+        Its command port.
+    """
+
+    label: str
+    name: str
+    port: int
+
+
+def parse_hosts(hosts: object) -> list[Host]:
+    """Return the hosts that `hosts` names.
+
+    Parameters
+    ----------
+    hosts
+        ``"name"``, ``"name:port"``, ``"[v6 address]:port"``, ``(name, port)``, or an iterable of these.
+
+    Raises
+    ------
+    ConfigurationError
+        One of them cannot be understood; the text says which.
+
+    Examples
+    --------
+    >>> [host[1:] for host in parse_hosts(["hostA", "hostB:4000", "[::1]:4001", ("hostC", 4002), "fe80::1"])]
+    [('hostA', 12502), ('hostB', 4000), ('::1', 4001), ('hostC', 4002), ('fe80::1', 12502)]
+    """
+    if isinstance(hosts, str) or (isinstance(hosts, tuple) and len(hosts) == 2 and isinstance(hosts[1], int)):
+        hosts = [hosts]
+    if not isinstance(hosts, Iterable):
+        raise ConfigurationError(f"hosts must be names or (name, port) pairs, not {hosts!r}")
+    return [_parse(host) for host in hosts]
+
+
+def _parse(host: object) -> Host:
+    if isinstance(host, tuple) and len(host) == 2 and isinstance(host[0], str):
+        name, port_text = host[0], str(host[1])
+        label = f"{name}:{port_text}"
+    elif isinstance(host, str):
+        label = host
+        name, port_text = _split(host)
+    else:
+        raise ConfigurationError(f"a host must be a name or a (name, port) pair, not {host!r}")
+    if not name or any(c.isspace() for c in name):
+        raise ConfigurationError(f"{label!r} is not the name of a host")
+    if not port_text.isdecimal() or not 0 < int(port_text) < 65536:
+        raise ConfigurationError(f"{label!r}: the port must be a number from 1 to 65535")
+    return Host(label, name, int(port_text))
+
+
+def _split(text: str) -> tuple[str, str]:
+    default = str(DEFAULT_CMD_PORT)
+    if text.startswith("["):
+        name, closed, rest = text[1:].partition("]")
+        if not closed or (rest and not rest.startswith(":")):
+            raise ConfigurationError(f"{text!r}: write an IPv6 address with a port as [address]:port")
+        return name, rest[1:] or default
+    if text.count(":") > 1:  # a bare IPv6 address
+        return text, default
+    name, _, port = text.partition(":")
+    return name, port or default
+
+
+def resolve(name: str, port: int) -> Steps[list[Address]]:
+    """Return the socket addresses of a host.
+
+    The system's resolver only has a blocking call, with time limits of its own, so a name is looked up in a thread
+    that does nothing else; it ends by itself. Addresses need none.
+
+    Raises
+    ------
+    OSError
+        The name is not known, or there is no answer from the name service.
+    """
+    flags = socket.AI_NUMERICSERV
+    try:
+        ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        pass
+    else:
+        found = socket.getaddrinfo(name, port, 0, socket.SOCK_STREAM, 0, flags | socket.AI_NUMERICHOST)
+        return [(family, address) for family, _, _, _, address in found]
+    answers: queue.SimpleQueue[list[Address] | OSError] = queue.SimpleQueue()
+    bell, ring = socket.socketpair()
+
+    def look_up() -> None:
+        with ring:
+            try:
+                found = socket.getaddrinfo(name, port, 0, socket.SOCK_STREAM, 0, flags)
+                answers.put([(family, address) for family, _, _, _, address in found])
+            except OSError as error:
+                answers.put(error)
+            except UnicodeError:
+                answers.put(OSError(f"{name!r} is not the name of a host"))
+
+    with bell:
+        threading.Thread(target=look_up, name=f"resolve {name}", daemon=True).start()
+        yield Wait(bell.fileno())  # closing `ring` makes it readable
+    answer = answers.get()
+    if isinstance(answer, socket.gaierror):
+        raise OSError(f"the name cannot be resolved ({answer.strerror})") from answer
+    if isinstance(answer, OSError):
+        raise answer
+    return answer

@@ -1,0 +1,1 @@
+"""The event loop of a network: waiting, deadlines, Ctrl-C."""

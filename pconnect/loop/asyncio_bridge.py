@@ -1,0 +1,91 @@
+"""Waiting for commands inside an event loop of asyncio, such as a notebook's.
+
+While somebody waits so, the event loop watches the network's descriptors for it. Nothing runs in another thread: the
+network is served in the loop's own callbacks.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from pconnect.loop.event_loop import Progress
+
+# What other calls have queued for sending begins to be watched at the next look; so often, in seconds, there is one.
+_TICK = 0.05
+# Where the event loop cannot watch a selector.
+_TICK_WITHOUT_WATCH = 0.01
+
+
+class Waitable(Protocol):
+    """What `in_loop` waits for: a command or several."""
+
+    def done(self) -> bool:
+        """Return whether it has ended; serves the network."""
+
+    def result(self) -> Any:
+        """Return its result, or raise its error."""
+
+    def cancel(self) -> bool:
+        """Interrupt it."""
+
+
+async def in_loop(command: Waitable, progress: Progress) -> Any:
+    """Return the result of a command; others run in the event loop meanwhile.
+
+    Raises
+    ------
+    asyncio.CancelledError
+        The task was cancelled; so was the command.
+    Exception
+        What `Command.result` raises.
+    """
+    event = asyncio.Event()
+    try:
+        with _served(progress, event):
+            while not command.done():
+                event.clear()
+                await event.wait()
+    except asyncio.CancelledError:
+        command.cancel()
+        raise
+    return command.result()
+
+
+@contextlib.contextmanager
+def _served(progress: Progress, event: asyncio.Event) -> Iterator[None]:
+    """Have `event` set whenever there may be news."""
+    loop = asyncio.get_running_loop()
+    # Several tasks may wait, and a loop calls one reader for a descriptor: each watches a duplicate of its own.
+    watched = _watch(loop, progress, event)
+    tick = _TICK_WITHOUT_WATCH if watched is None else _TICK
+
+    timer: asyncio.TimerHandle
+
+    def look_again() -> None:
+        nonlocal timer
+        event.set()
+        timer = loop.call_later(tick, look_again)
+
+    timer = loop.call_later(tick, look_again)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if watched is not None:
+            loop.remove_reader(watched)
+            os.close(watched)
+
+
+def _watch(loop: asyncio.AbstractEventLoop, progress: Progress, event: asyncio.Event) -> int | None:
+    fileno = progress.fileno()
+    if fileno is None:
+        return None
+    duplicate = os.dup(fileno)
+    try:
+        loop.add_reader(duplicate, event.set)
+    except (NotImplementedError, OSError):  # Windows
+        os.close(duplicate)
+        return None
+    return duplicate

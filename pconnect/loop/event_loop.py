@@ -1,0 +1,284 @@
+"""The one loop of a network: everything that blocks, blocks in `Progress.run_until`.
+
+There are no threads. While any call waits, all connections of the network are served: what waits to be sent goes out,
+what arrives is taken in. So two nodes that send to each other first, or a ring of them, do not wait for each other.
+
+All of it happens inside `Progress.shielded`, see `pconnect.loop.deferred_sigint`.
+"""
+
+import contextlib
+import math
+import selectors
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pconnect.errors import ConnectionLostError, ParallelError
+from pconnect.link.connection import Connection
+from pconnect.loop.deferred_sigint import Shield
+from pconnect.loop.liveness import Liveness
+from pconnect.loop.progress_bars import GaugeMaker, Meter
+from pconnect.loop.tasks import Background
+from pconnect.protocol.wait_states import Wait
+from srp_tools.steps import remaining
+
+_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+# A wait looks up at least this often, for conditions that change with time and not with an event.
+_LONGEST_SLEEP = 1.0
+# After so many seconds outside the loop, a call first takes in what has happened meanwhile. A restart takes longer: so
+# what is sent after one goes to the new engine.
+_LONG_AWAY = 0.005
+
+
+class Progress:
+    """The descriptors of one network and the loop that serves them."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        # With the events that each is registered for; 0: it is not registered.
+        self._connections: dict[Connection, int] = {}
+        self._changed: set[Connection] = set()  # may want other events
+        self._unread: set[Connection] = set()  # OpenSSL holds bytes of these that no poll shows
+        self._polled_at = time.monotonic()
+        self._liveness = Liveness()
+        self.is_open = True
+        #: Handshakes that go on in this loop.
+        self.background = Background(self._selector)
+        #: Tells what the innermost wait under way waits for; ``None`` if it may end without a message of another node.
+        self.wait: Callable[[], Wait] | None = None
+        #: Another number after each beginning and each end of a wait.
+        self.serial = 0
+        #: Called in a wait, whenever it has turned out that it is not over; may return an error that ends it.
+        self.attention: Callable[[], ParallelError | None] | None = None
+        #: Called before each look at the connections, for what other threads have left to be sent.
+        self.before_poll: Callable[[], object] | None = None
+        #: Keeps Ctrl-C from interrupting what is done inside, except where the loop sleeps.
+        self.shielded = Shield()
+
+    def add(self, connection: Connection) -> None:
+        """Serve a connection from now on, until it is closed."""
+        self._selector.register(connection.fileno(), _READ, connection)
+        self._connections[connection] = _READ
+        self._changed.add(connection)
+        connection.changed = self._changed
+
+    def remove(self, connection: Connection) -> None:
+        """Serve a connection no longer. It stays open."""
+        if self._connections.pop(connection, 0):
+            self._selector.unregister(connection.fileno())
+        self._unread.discard(connection)
+        self._changed.discard(connection)
+        connection.changed = set()
+
+    def fileno(self) -> int | None:
+        """Return a descriptor that can be read from when `poll` has something to do, where the system has such."""
+        selector: Any = self._selector
+        return selector.fileno() if hasattr(selector, "fileno") else None
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether `poll` has something to do that `fileno` does not show."""
+        return bool(self._unread)
+
+    def watch(self, fileno: int, callback: Callable[[], object]) -> None:
+        """Call `callback` whenever `fileno` can be read from."""
+        self._selector.register(fileno, _READ, callback)
+
+    def unwatch(self, fileno: int) -> None:
+        """End `watch`."""
+        self._selector.unregister(fileno)
+
+    def close(self) -> None:
+        """Close all connections and the loop."""
+        self.is_open = False
+        self.background.close()
+        for connection in list(self._connections):
+            self.discard(connection)
+        self._selector.close()
+
+    def abandon(self, error: ParallelError) -> None:
+        """Leave the connections and the loop to the process that this one was forked from."""
+        self.is_open = False
+        for connection in list(self._connections):
+            connection.abandon(error)
+        self._connections.clear()
+        # Closes our descriptor; what is registered stays so for the other process.
+        self._selector.close()
+
+    def discard(self, connection: Connection) -> None:
+        """Close a connection and serve it no longer."""
+        self.remove(connection)
+        connection.close()
+
+    def lose(self, connection: Connection, error: ParallelError) -> None:
+        """Close a connection because of `error`, and serve it no longer."""
+        self.remove(connection)
+        connection.lose(error)
+
+    def run_until(
+        self,
+        condition: Callable[[], bool],
+        deadline: float,
+        what: str | Callable[[], str],
+        wait: Callable[[], Wait] | None = None,
+        gauge: GaugeMaker | None = None,
+    ) -> None:
+        """Serve all connections until `condition` holds.
+
+        Parameters
+        ----------
+        condition
+            Looked at after each change; may raise to end the wait.
+        deadline
+            Instant of `time.monotonic`.
+        what
+            What is waited for, for the error; or a function that tells.
+        wait
+            Tells whose messages alone can end the wait, apart from the deadline, so that a deadlock can be found.
+        gauge
+            Tells how far the wait is, for a progress bar if it takes long; see `pconnect.loop.progress_bars`.
+
+        Raises
+        ------
+        TimeoutError
+            The deadline passed and the condition does not hold. All connections are as usable as before.
+        DeadlockError
+            Nobody can go on; see `pconnect.session.deadlock_detector`. The same holds.
+        KeyboardInterrupt
+            The user pressed Ctrl-C (or what another SIGINT handler raises). The same holds.
+        """
+        with self.shielded:
+            if condition():
+                return
+            outer, self.wait = self.wait, wait if deadline == math.inf else None
+            self.serial += 1
+            try:
+                with Meter(gauge) if gauge is not None else contextlib.nullcontext() as meter:
+                    self._wait(condition, deadline, what, meter)
+            finally:
+                self.wait = outer
+                self.serial += 1
+
+    def _wait(
+        self,
+        condition: Callable[[], bool],
+        deadline: float,
+        what: str | Callable[[], str],
+        meter: Meter | None,
+    ) -> None:
+        """Do what `run_until` is for, once the condition did not hold."""
+        while True:
+            if self.attention is not None and (error := self.attention()) is not None:
+                raise error
+            left = remaining(deadline)
+            if left == 0:
+                raise TimeoutError(
+                    f"time limit passed while waiting for {what() if callable(what) else what}"
+                )
+            sleep = _LONGEST_SLEEP if left is None else min(left, _LONGEST_SLEEP)
+            if meter is not None:
+                meter.look()
+                sleep = min(sleep, meter.longest_sleep)
+            self.poll(sleep)
+            if condition():
+                return
+
+    def catch_up(self) -> None:
+        """Look at what has happened, if that was not done for a while; never waits.
+
+        Who computes for an hour and then sends should not send to an engine that was restarted in that hour.
+        """
+        if self.is_open and time.monotonic() - self._polled_at > _LONG_AWAY:
+            with self.shielded:
+                self.poll(0)
+
+    def poll(self, timeout: float) -> None:
+        """Wait for at most `timeout` seconds until something can be read or written, and do it."""
+        if self.before_poll is not None:
+            self.before_poll()
+        for connection in self._liveness.gone(self._connections):
+            self.lose(connection, ConnectionLostError("the peer's machine does not answer any more"))
+        self._update_events()
+        timeout = min(timeout, self._liveness.time_left())
+        if self._unread:
+            timeout = 0
+        elif self.background:
+            timeout = min(timeout, self.background.time_left())
+        for entry, events in self.shielded.sleep(self._selector.select, timeout):
+            owner = entry.data
+            if isinstance(owner, Connection):
+                self._serve(owner, events)
+            # The callback of another entry may have ended this watch.
+            elif self._selector.get_map().get(entry.fd) is entry:
+                owner()
+        for connection in list(self._unread):
+            self._serve(connection, _READ)
+        if self.background:
+            self.background.expire()
+        self._polled_at = time.monotonic()
+
+    def take_in(self, connection: Connection) -> None:
+        """Read what has arrived on one connection now."""
+        self._serve(connection, _READ)
+
+    def drain(self, connection: Connection) -> None:
+        """Read all that has arrived on a connection whose other end is gone."""
+        before = connection.fileno()
+        while not connection.is_awaited and connection.error is None and connection.fill(to_the_end=True):
+            pass
+        if connection.error is not None:
+            self._forget(connection, before)
+
+    def flush(self, connection: Connection) -> None:
+        """Write what can be written to one connection now."""
+        before = connection.fileno()
+        connection.flush()
+        if connection.error is not None:
+            self._forget(connection, before)
+
+    def _serve(self, connection: Connection, events: int) -> None:
+        # Another callback may have closed it, or have given up its link and await a new one.
+        if connection.error is not None or connection not in self._connections:
+            return
+        before = connection.fileno()
+        if events & _WRITE:
+            connection.flush()
+        if events & _READ and connection.error is None:
+            if connection.fill():
+                self._unread.add(connection)
+            else:
+                self._unread.discard(connection)
+        if connection.error is not None:
+            self._forget(connection, before)
+
+    def _forget(self, connection: Connection, before: int) -> None:
+        if connection in self._connections:
+            if self._connections.pop(connection):
+                self._selector.unregister(before)
+            self._unread.discard(connection)
+            self._changed.discard(connection)
+
+    def _update_events(self) -> None:
+        while self._changed:
+            connection = self._changed.pop()
+            events = self._connections.get(connection)
+            if events is None or connection.error is not None:
+                continue
+            reads = connection.wants_to_read
+            wanted = _READ * reads | _WRITE * connection.wants_to_write
+            if wanted == events:
+                continue
+            if reads and not events & _READ:
+                self._unread.add(connection)  # what OpenSSL had read before no poll will show
+            elif not reads:
+                self._unread.discard(connection)
+            self._register(connection, events, wanted)
+            self._connections[connection] = wanted
+
+    def _register(self, connection: Connection, before: int, wanted: int) -> None:
+        if not wanted:
+            self._selector.unregister(connection.fileno())
+        elif before:
+            self._selector.modify(connection.fileno(), wanted, connection)
+        else:
+            self._selector.register(connection.fileno(), wanted, connection)

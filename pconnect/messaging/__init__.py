@@ -1,0 +1,1 @@
+"""Values between nodes: `psend`, `precv`, and collective calls."""

@@ -1,0 +1,152 @@
+"""One value from the root to all other members, large ones in chunks that the receivers pass on to each other.
+
+The root sends each chunk to one receiver only, to all of them in turn, and that one sends it to the others at once. So
+a value leaves the root once, however many members there are, and each receiver passes on its share of it while more
+arrives: everybody's link is busy in both directions, and no byte makes more than two hops.
+
+The first message of the root is the *announcement*: ``[value]`` for a single receiver, else ``[head, payload_bytes,
+chunk_bytes, pieces]`` with the head of the encoded value (`pconnect.values.codec`). ``chunk_bytes`` is 0 if the pieces
+are all of its memory. Else chunks follow, each a list of pieces; both sides cut the buffers in the same way, so a
+chunk needs no number: those that come from one member come in order.
+"""
+
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from pconnect.errors import ProtocolError
+from pconnect.messaging.collective_call import Call
+from pconnect.protocol.messages import check_size
+from pconnect.values import codec
+
+#: Payloads of at least so many bytes are sent in chunks; see doc/decisions/0005-collectives.md for the measurements.
+CHUNKED_BYTES = 2**21
+CHUNK_BYTES = 2**20
+# At the receiver each takes some memory of its own.
+_MAX_CHUNKS = 2**20
+
+
+def send(call: Call, value: object) -> None:
+    """Send the root's value; the arrays in it are read until the call is complete."""
+    if len(call.others) < 2:
+        call.post(call.others, [value])
+        return
+    head, buffers = codec.encode(value)
+    payload_bytes = sum(buffer.nbytes for buffer in buffers)
+    check_size(len(head) + payload_bytes, call.mesh.limits.max_message_bytes)
+    if payload_bytes < CHUNKED_BYTES:
+        call.post(call.others, [head, payload_bytes, 0, list(map(_as_array, buffers))])
+        return
+    call.post(call.others, [head, payload_bytes, CHUNK_BYTES, []])
+    receivers = _in_turn(call, call.rank)
+    for index, chunk in enumerate(cut(buffers, CHUNK_BYTES)):
+        call.post([receivers[index % len(receivers)]], list(map(_as_array, chunk)))
+
+
+def receive(call: Call, root: int) -> Any:
+    """Return the root's value, having passed on what the others wait for."""
+    match call.receive(root):
+        case [value]:
+            return value
+        case [bytes() as head, int() as payload_bytes, int() as chunk_bytes, list() as pieces] if (
+            chunk_bytes >= 0 and 0 <= payload_bytes <= (chunk_bytes or payload_bytes) * _MAX_CHUNKS
+        ):
+            incoming = _allocate(call, root, head, payload_bytes)
+            if chunk_bytes:
+                _Assembly(call, root, incoming.buffers, chunk_bytes).run()
+            elif not _fill(incoming.buffers, pieces):
+                call.refuse(root, "a broadcast that is not as announced")
+            try:
+                return incoming.finish()
+            except ProtocolError as error:
+                call.refuse(root, f"a broadcast that cannot be read: {error}")
+    call.refuse(root, "a broadcast without announcement")
+    return None
+
+
+def _allocate(call: Call, root: int, head: bytes, payload_bytes: int) -> codec.Incoming:
+    limit = call.mesh.limits.max_message_bytes
+    if len(head) + payload_bytes > limit:
+        call.refuse(
+            root, f"a broadcast of {len(head) + payload_bytes} bytes is announced, the limit is {limit}"
+        )
+    try:
+        return codec.decode(head, payload_bytes)
+    except ProtocolError as error:
+        call.refuse(root, f"a broadcast that cannot be read: {error}")
+
+
+class _Assembly:
+    """A value that is put together from chunks."""
+
+    def __init__(self, call: Call, root: int, buffers: Sequence[memoryview], chunk_bytes: int) -> None:
+        receivers = _in_turn(call, root)
+        chunks = list(cut(buffers, chunk_bytes))
+        self._call = call
+        self._root = root
+        self._forward_to = [rank for rank in receivers if rank != call.rank]
+        # The places of the chunks still to come from each sender: from the root those that we are to pass on.
+        self._places = {
+            root if rank == call.rank else rank: deque(chunks[index :: len(receivers)])
+            for index, rank in enumerate(receivers)
+        }
+
+    def run(self) -> None:
+        """Return when all chunks are in their places."""
+        self._call.run(self._take)
+
+    def _take(self) -> Collection[int]:
+        for sender, places in self._places.items():
+            while places and self._call.has_value(sender):
+                pieces = self._call.take_value(sender)
+                if not _fill(places.popleft(), pieces):
+                    self._call.refuse(sender, "a chunk that is not as announced")
+                if sender == self._root:
+                    self._call.post(self._forward_to, pieces)
+        return [sender for sender, places in self._places.items() if places]
+
+
+def _in_turn(call: Call, root: int) -> list[int]:
+    """Return the receivers in the order in which they get chunks."""
+    return [(root + step) % call.size for step in range(1, call.size)]
+
+
+def cut(buffers: Sequence[memoryview], chunk_bytes: int) -> Iterator[list[memoryview]]:
+    """Cut buffers into chunks, each a list of pieces of one or more of them.
+
+    Examples
+    --------
+    >>> [[bytes(piece) for piece in chunk] for chunk in cut([memoryview(b"abcde"), memoryview(b"fg")], 3)]
+    [[b'abc'], [b'de', b'f'], [b'g']]
+    """
+    chunk: list[memoryview] = []
+    room = chunk_bytes
+    for buffer in buffers:
+        begin = 0
+        while begin < len(buffer):
+            piece = buffer[begin : begin + room]
+            chunk.append(piece)
+            begin += len(piece)
+            room -= len(piece)
+            if room == 0:
+                yield chunk
+                chunk, room = [], chunk_bytes
+    if chunk:
+        yield chunk
+
+
+def _as_array(view: memoryview) -> Any:
+    return np.frombuffer(view, np.uint8)
+
+
+def _fill(targets: Sequence[memoryview], pieces: object) -> bool:
+    """Copy pieces into their places; return whether they fit."""
+    if not isinstance(pieces, list) or len(pieces) != len(targets):
+        return False
+    for target, piece in zip(targets, pieces, strict=True):
+        if type(piece) is not np.ndarray or piece.dtype != np.uint8 or piece.shape != target.shape:
+            return False
+        target[:] = piece.data
+    return True

@@ -1,0 +1,199 @@
+"""Operators of `reduce` and `allreduce`, and the exchange of slices of large arrays.
+
+Values are always folded in rank order, ``((x0 op x1) op x2) ...``, one after the other. So the result does not depend
+on how the network is laid out, is the same to the last bit at every member and as numpy's own in a loop, and is right
+for operators that do not commute.
+
+Large arrays. Everybody sends member i slice i of the flattened array; it folds these slices, and sends the result to
+all (or to the root). Each member sends ``2 (n - 1) / n`` times the array, as little as with a ring, but in two steps
+instead of ``2 (n - 1)``, and each element is folded in rank order, which a ring cannot do. It takes an operator that
+works element by element: the named ones and numpy's ufuncs. About another function nothing is known, so it gets whole
+arrays.
+"""
+
+import builtins
+import operator
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pconnect.errors import ConfigurationError
+from pconnect.messaging.collective_call import Call
+from pconnect.values import codec
+
+#: Arrays of at least so many bytes are reduced by slices; see doc/decisions/0005-collectives.md for the measurement.
+SLICED_BYTES = 2**18
+
+
+@dataclass(frozen=True)
+class Operator:
+    """What values are folded with.
+
+    Attributes
+    ----------
+    label
+        What has to be the same at all members.
+    function
+        Of two values.
+    ufunc
+        What `function` is for plain arrays, if it works element by element.
+    trusted
+        Whether it gives arrays of the dtype of its arguments, if they have the same.
+    """
+
+    label: str
+    function: Callable[[Any, Any], Any]
+    ufunc: np.ufunc | None = None
+    trusted: bool = False
+
+
+def _least(a: Any, b: Any) -> Any:
+    return np.minimum(a, b) if _is_numpy(a) or _is_numpy(b) else min(a, b)
+
+
+def _greatest(a: Any, b: Any) -> Any:
+    return np.maximum(a, b) if _is_numpy(a) or _is_numpy(b) else max(a, b)
+
+
+def _is_numpy(value: object) -> bool:
+    return isinstance(value, np.ndarray | np.generic)
+
+
+_NAMED = {
+    "sum": Operator("sum", operator.add, np.add, trusted=True),
+    "prod": Operator("prod", operator.mul, np.multiply, trusted=True),
+    "min": Operator("min", _least, np.minimum, trusted=True),
+    "max": Operator("max", _greatest, np.maximum, trusted=True),
+}
+
+
+def find_operator(op: object) -> Operator:
+    """Return the operator that a user means.
+
+    Parameters
+    ----------
+    op
+        ``"sum"``, ``"prod"``, ``"min"``, ``"max"``, a function of two values, or the name of one in this process's
+        ``__main__``, which may be dotted.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no such function here.
+
+    Examples
+    --------
+    >>> find_operator("sum").function(1, 2), find_operator("divmod").function(7, 2)
+    (3, (3, 1))
+    """
+    if isinstance(op, str):
+        if op in _NAMED:
+            return _NAMED[op]
+        op = _look_up(op)
+    if not callable(op):
+        raise ConfigurationError(
+            f"op={op!r} is neither a function of two values nor the name of one: {', '.join(_NAMED)} are known "
+            "everywhere"
+        )
+    # Those of numpy.frompyfunc give arrays of objects, which cannot be sent.
+    if isinstance(op, np.ufunc) and (op.nin, op.nout, op.signature) == (2, 1, None) and op.types != ["OO->O"]:
+        return Operator(f"ufunc {op.__name__}", op, op)
+    return Operator("a function", op)
+
+
+def _look_up(name: str) -> object:
+    first, *rest = name.split(".")
+    main = sys.modules["__main__"]
+    try:
+        found = getattr(main, first) if hasattr(main, first) else getattr(builtins, first)
+        for attribute in rest:
+            found = getattr(found, attribute)
+    except AttributeError:
+        raise ConfigurationError(
+            f"op={name!r}: there is no such name in __main__ of this process; define it here, or give one of "
+            f"{', '.join(_NAMED)}"
+        ) from None
+    return found
+
+
+def describe(value: object) -> str:
+    """Return what has to be the same at all members for their values to be reduced.
+
+    Examples
+    --------
+    >>> describe(np.zeros((2, 3))), describe(5)
+    ('float64 array of shape (2, 3)', 'no array')
+    """
+    if not isinstance(value, np.ndarray):
+        return "no array"
+    masked = "masked " if isinstance(value, np.ma.MaskedArray) else ""
+    return f"{masked}{value.dtype} array of shape {value.shape}"
+
+
+def fold(chosen: Operator, values: Iterable[Any]) -> Any:
+    """Combine values in order, each as soon as it comes.
+
+    Examples
+    --------
+    >>> fold(find_operator("sum"), iter([[1], [2], [3]])), fold(find_operator("max"), [np.array(1), np.array(7)])
+    ([1, 2, 3], array(7))
+    """
+    total: Any = None
+    for count, value in enumerate(values):
+        if count == 0:
+            total = value
+        elif count > 1 and chosen.trusted and _are_alike(total, value):
+            assert chosen.ufunc is not None  # noqa: S101 - trusted operators have one
+            chosen.ufunc(total, value, out=total)  # `total` is our own since the first step
+        else:
+            result = chosen.function(total, value)
+            # numpy makes scalars of 0-d arrays.
+            is_scalar = isinstance(total, np.ndarray) and isinstance(result, np.generic)
+            total = np.asarray(result) if is_scalar else result
+    return total
+
+
+def _are_alike(total: object, value: object) -> bool:
+    return (
+        type(total) is np.ndarray
+        and type(value) is np.ndarray
+        and (total.dtype, total.shape) == (value.dtype, value.shape)
+    )
+
+
+def copied(value: Any) -> Any:
+    """Return a value as it would arrive: new arrays and containers, or `UnsupportedValueError`."""
+    head, buffers = codec.encode(value)
+    incoming = codec.decode(head, sum(buffer.nbytes for buffer in buffers))
+    for target, source in zip(incoming.buffers, buffers, strict=True):
+        target[:] = source
+    return incoming.finish()
+
+
+def reduce_to(call: Call, chosen: Operator, value: Any, roots: list[int]) -> Any:
+    """Reduce the values of all members; return the result if the own rank is among `roots`, else ``None``."""
+    call.agree(op=chosen.label, value=describe(value))
+    if call.size > 2 and chosen.ufunc and type(value) is np.ndarray and value.nbytes >= SLICED_BYTES:
+        return _reduce_slices(call, chosen, value, roots)
+    call.post([rank for rank in roots if rank != call.rank], value)
+    if call.rank not in roots:
+        return None
+    # A function of the user may change its arguments, or return one of them.
+    result = fold(chosen, call.in_rank_order(value if chosen.ufunc else copied(value)))
+    return copied(result) if result is value else result
+
+
+def _reduce_slices(call: Call, chosen: Operator, array: npt.NDArray[Any], roots: list[int]) -> Any:
+    slices = np.array_split(np.ascontiguousarray(array).reshape(-1), call.size)
+    # Each begins with its neighbour, so that not all send to the same one at once.
+    for rank in (*range(call.rank + 1, call.size), *range(call.rank)):
+        call.post([rank], slices[rank])
+    own = fold(chosen, call.in_rank_order(slices[call.rank]))
+    call.post([rank for rank in roots if rank != call.rank], own)
+    if call.rank not in roots:
+        return None
+    return np.concatenate(list(call.in_rank_order(own))).reshape(array.shape)

@@ -1,0 +1,297 @@
+"""The calls that move values: `psend`, `precv`, `select_sockets`; at the client and inside engines alike."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pconnect.errors import ConfigurationError, ProtocolError
+from pconnect.link.connection import Connection
+from pconnect.loop.interrupts import interrupting
+from pconnect.loop.network import Mesh, Network
+from pconnect.loop.progress_bars import receiving, sending
+from pconnect.protocol.frames import Kind
+from pconnect.protocol.messages import encode_message
+from pconnect.protocol.wait_states import Wait
+from srp_tools.steps import deadline_after
+
+MAX_TAG = 2**31 - 1
+Connections = Network | Connection | Sequence[Connection]
+
+
+def psend(value: object, connections: Connections, *, tag: int = 0, timeout: float | None = None) -> None:
+    """Send one value to every node in `connections`.
+
+    The value is read before the call returns: changing it afterwards does not change what arrives. Values on one
+    connection and tag arrive in the order sent. The own node, if contained in a network, is skipped. The call returns
+    when the last byte has been handed to the operating system; meanwhile arriving messages are taken in, so two nodes
+    may send to each other at once.
+
+    Parameters
+    ----------
+    value
+        Any supported value; arrays of shape ``(n0, ..., nk)`` and any dtype but object. A C- or Fortran-contiguous
+        array is sent from its own memory, any other is copied once.
+    connections
+        A network, a part of one, or a single connection.
+    tag
+        Only a `precv` with the same tag receives it. 0 to 2**31 - 1.
+    timeout
+        Limit for the whole call, in seconds; ``None`` waits without limit.
+
+    Raises
+    ------
+    UnsupportedValueError
+        The value, or a part of it (the message names which), cannot be sent. Nothing was sent.
+    MessageTooLargeError
+        It is larger than the network's ``max_message_bytes``. Nothing was sent.
+    ConnectionLostError
+        A peer is gone. The other nodes have the value; that connection is closed, the others live on.
+    TimeoutError
+        The limit passed. What is not yet sent is kept and finished by the next calls: the value counts as sent.
+
+    Notes
+    -----
+    Counterpart of ``psend`` in GNU Octave's parallel package 4.0.2, which blocks for ever when both sides send first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pconnect import local_network, precv, psend, reval
+    >>> with local_network(2) as net:
+    ...     command = reval("a = precv(sockets[0]); psend(a.sum(), sockets[0])", net)
+    ...     psend(np.arange(10), net)
+    ...     [int(precv(c)) for c in net[1:]]
+    [45, 45]
+    """
+    mesh, targets = resolve(connections)
+    _check_tag(tag)
+    buffers = encode_message(Kind.VALUE, tag, value, mesh.limits.max_message_bytes)
+    progress = mesh.progress
+    progress.catch_up()
+    renewals = [target.renewals for target in targets]
+    try:
+        with progress.shielded, interrupting([target.peer for target in targets]):
+            for target in targets:
+                target.post_encoded(buffers)
+                progress.flush(target)
+            if any(target.wants_to_write for target in targets):
+                progress.run_until(
+                    lambda: not any(target.wants_to_write for target in targets),
+                    deadline_after(timeout),
+                    lambda: f"room to send to {names(targets)}",
+                    gauge=lambda: sending(targets, len(targets) * sum(map(len, buffers))),
+                )
+    finally:
+        for target in targets:
+            if target.has_unsent:
+                target.keep_unsent()
+    for target, before in zip(targets, renewals, strict=True):
+        if target.error:
+            raise target.account()
+        target.check_renewals(before)
+
+
+def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None) -> Any:
+    """Receive the next value that a node sent with this tag.
+
+    Parameters
+    ----------
+    connection
+        A single connection, such as ``net[2]`` or, in an engine, ``sockets[0]``.
+    tag
+        Only values sent with the same tag count.
+    timeout
+        Limit in seconds; ``None`` waits without limit.
+
+    Returns
+    -------
+    object
+        The value. Arrays are new and can be written to.
+
+    Raises
+    ------
+    RemoteError
+        At the client: a command of that node failed, nobody has asked for its error yet, and all values sent before it
+        have been received. The connection lives on.
+    UnreadableValueError
+        The value arrived, but cannot be made here; as `UnavailableTypeError` the text says what is missing. It is lost,
+        the connection and the values after it live on.
+    ConnectionLostError
+        The peer is gone and nothing with this tag is left to receive. The other connections live on.
+    DeadlockError
+        Nobody can go on: the peer waits, directly or through others, for this node. All connections live on.
+    InboxFullError
+        So many values with other tags wait here that no more is read from this node. Receive those first.
+    TimeoutError
+        The limit passed; a value that arrives later is there for the next call.
+
+    Notes
+    -----
+    Counterpart of ``precv`` in GNU Octave's parallel package 4.0.2, which has no limit of time and cannot be
+    interrupted.
+
+    Examples
+    --------
+    >>> from pconnect import local_network, precv, reval
+    >>> with local_network(1) as net:
+    ...     command = reval("psend({'x': (1, 2.5)}, sockets[0])", net)
+    ...     precv(net[1])
+    {'x': (1, 2.5)}
+    """
+    mesh, targets = resolve(connection)
+    if not isinstance(connection, Connection) and len(targets) != 1:
+        raise ConfigurationError(
+            f"a value is received from one node, not from {len(targets)}: index the network"
+        )
+    _check_tag(tag)
+    target = targets[0]
+    with interrupting([target.peer]):
+        mesh.progress.catch_up()
+        if not target.has_value(tag):
+            mesh.check_open()
+            before = target.renewals
+
+            def ready() -> bool:
+                target.check_renewals(before)
+                if target.has_value(tag):
+                    return True
+                if target.error:
+                    raise target.account()
+                target.peer.check()
+                target.check_inbox()
+                return False
+
+            mesh.progress.run_until(
+                ready,
+                deadline_after(timeout),
+                lambda: f"a value from {names(targets)}",
+                lambda: Wait("precv", (target.node,), tag=tag),
+                gauge=lambda: receiving([target]),
+            )
+    try:
+        return target.take_value(tag)
+    except ProtocolError as error:
+        mesh.progress.lose(target, error)
+        raise target.account() from error
+
+
+def select_sockets(connections: Connections, timeout: float | None = None, *, tag: int = 0) -> list[int]:
+    """Wait until a complete value has arrived from at least one of several nodes.
+
+    Parameters
+    ----------
+    connections
+        A network, a part of one, or a single connection.
+    timeout
+        Limit in seconds, fractions included; ``None`` waits without limit, 0 only looks.
+    tag
+        Only values sent with this tag count.
+
+    Returns
+    -------
+    list of int
+        Indices into `connections` of those from which `precv` returns at once; empty when the limit passed.
+
+    Raises
+    ------
+    RemoteError
+        At the client: as for `precv`, if no value is ready.
+    InboxFullError
+        No value is ready, and none can come, because of values with other tags.
+    DeadlockError
+        As for `precv`.
+    ConnectionLostError
+        No value is ready and a peer is gone. It is raised once for each peer; afterwards a lost peer is passed over,
+        as long as there are others.
+
+    Notes
+    -----
+    Counterpart of ``select_sockets`` in GNU Octave's parallel package 4.0.2, which takes fractions of a second for
+    nanoseconds and sees values of which only the beginning has arrived.
+
+    Examples
+    --------
+    >>> from pconnect import local_network, precv, reval, select_sockets
+    >>> with local_network(2) as net:
+    ...     command = reval("psend(1, sockets[0])", net[2])
+    ...     select_sockets(net), select_sockets(net[1:]), precv(net[2])
+    ([2], [1], 1)
+    """
+    mesh, targets = resolve(connections)
+    mesh.check_open()
+    _check_tag(tag)
+    members = [connections] if isinstance(connections, Connection) else list(connections)
+    ready: list[int] = []
+    progress = mesh.progress
+    try:
+        with interrupting([target.peer for target in targets]):
+            progress.catch_up()
+            renewals = [target.renewals for target in targets]
+
+            def some_ready() -> bool:
+                ready[:] = [index for index, member in enumerate(members) if member.has_value(tag)]
+                if not ready:
+                    for target, before in zip(targets, renewals, strict=True):
+                        target.check_renewals(before)
+                    _check_each(targets)
+                return bool(ready)
+
+            if timeout == 0:
+                progress.poll(0)
+            progress.run_until(
+                some_ready,
+                deadline_after(timeout),
+                lambda: f"a value from {names(targets)}",
+                # Those that are lost were told of before, else this would not wait.
+                lambda: Wait("select_sockets", tuple(t.node for t in targets if t.error is None), tag=tag),
+            )
+    except TimeoutError:
+        return []
+    return ready
+
+
+def _check_each(targets: Sequence[Connection]) -> None:
+    alive = [target for target in targets if target.error is None]
+    for target in targets:
+        if target.error is None:
+            target.peer.check()
+        elif not target.error_seen:
+            target.error_seen = True
+            raise target.account()
+    if not alive:
+        raise targets[0].account()
+    if not any(target.wants_to_read for target in alive):
+        alive[0].check_inbox()
+
+
+def resolve(connections: Connections) -> tuple[Mesh, list[Connection]]:
+    """Return the mesh and the real links among `connections`.
+
+    Raises
+    ------
+    ConfigurationError
+        They are no connections, of more than one network, or only the own node.
+    """
+    members = [connections] if isinstance(connections, Connection) else list(connections)
+    if not members or not all(isinstance(member, Connection) for member in members):
+        raise ConfigurationError(
+            f"connections are a network, a part of one, or a connection, not {connections!r}"
+        )
+    mesh: Mesh = members[0].mesh
+    if any(member.mesh is not mesh for member in members):
+        raise ConfigurationError("these connections belong to more than one network")
+    targets = [member for member in members if not member.is_own]
+    if not targets and (isinstance(connections, Connection) or len(mesh.connections) > 1):
+        raise ConfigurationError(f"node {mesh.node} is this node itself: choose another")
+    return mesh, targets
+
+
+def _check_tag(tag: int) -> None:
+    if not 0 <= tag < 2**32:
+        raise ConfigurationError(f"tag={tag}: a tag is a number from 0 to {MAX_TAG}")
+
+
+def names(targets: Sequence[Connection]) -> str:
+    """Return how an error names some nodes."""
+    return ", ".join(f"node {target.node} ({target.host})" for target in targets[:5]) + (
+        ", ..." if len(targets) > 5 else ""
+    )

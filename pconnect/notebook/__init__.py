@@ -1,0 +1,1 @@
+"""Magics, output and completion for IPython and Jupyter."""

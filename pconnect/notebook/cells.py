@@ -1,0 +1,149 @@
+"""The cells of a notebook: what a command prints and displays goes to the cell that it was started in.
+
+A kernel of Jupyter writes the output of whatever runs under the header of the message that had it run. A command notes
+that header when it is made (`Command.origin`), and it is put in place while something of the command is shown. Between
+cells nobody waits for anything, so there the kernel's event loop serves the networks: a command that goes on in the
+background is heard of at once, also while the kernel idles.
+"""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from pconnect.commands.command import Command
+from pconnect.commands.console import StandardStreams
+from pconnect.commands.front_end_messages import Display, show
+from pconnect.loop.event_loop import Progress
+from pconnect.session import open_networks as networks
+from pconnect.session.client_mesh import ClientMesh
+
+# A notebook keeps what it has shown, and a browser becomes slow over some megabytes of it.
+_MAX_SHOWN_BYTES = 2**20
+
+
+class Cell:
+    """One run of a cell.
+
+    Attributes
+    ----------
+    parent
+        The message that had it run, without its content.
+    streams
+        Writes with the node in front of each line.
+    """
+
+    def __init__(self, parent: dict[str, Any]) -> None:
+        self.parent = {"header": parent.get("header", {})}
+        self.streams = StandardStreams()
+
+    @property
+    def number(self) -> object:
+        """The identifier of the message."""
+        return self.parent["header"].get("msg_id")
+
+
+class Cells:
+    """The cells of one kernel, and the networks that are used in them.
+
+    Attributes
+    ----------
+    max_shown_bytes
+        How much of each stream of a command at a node a cell shows.
+    """
+
+    max_shown_bytes: int | None = _MAX_SHOWN_BYTES
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._cell = Cell({})
+        self._served: dict[Progress, int] = {}  # the descriptor that the event loop watches
+
+    def install(self) -> None:
+        """Take over the output of all networks, also of those to come."""
+        networks.watch(self._adopt)
+        self._shell.events.register("post_run_cell", self._after_cell)
+
+    def remove(self) -> None:
+        """Leave the output to the standard streams again."""
+        self._shell.events.unregister("post_run_cell", self._after_cell)
+        networks.unwatch(self._adopt)
+        for mesh in networks.all_open():
+            mesh.console.sink, mesh.sink = StandardStreams(), show
+            mesh.note_origin = lambda: None
+        for progress in list(self._served):
+            self._serve_no_longer(progress)
+
+    def current(self) -> Cell:
+        """Return the cell that runs."""
+        cell = Cell(self._shell.get_parent())
+        if cell.number != self._cell.number:
+            self._cell = cell
+        return self._cell
+
+    def write(self, node: int, host: str, stream: int, text: str, command: Command | None) -> None:
+        """Show what an engine printed, see `pconnect.commands.console.Sink`."""
+        cell = command.origin if command is not None and isinstance(command.origin, Cell) else self._cell
+        with self._inside(cell):
+            cell.streams.write(node, host, stream, text, command)
+
+    def _adopt(self, mesh: ClientMesh) -> None:
+        def show_display(display: Display) -> None:
+            command = mesh.servers[display.node].running.get(display.number)
+            cell = command.origin if command is not None and isinstance(command.origin, Cell) else self._cell
+            with self._inside(cell):
+                show(display)
+
+        mesh.console.sink, mesh.sink, mesh.note_origin = self, show_display, self.current
+
+    @contextlib.contextmanager
+    def _inside(self, cell: Cell) -> Iterator[None]:
+        """Have what is shown meanwhile go to a cell."""
+        shell = self._shell
+        if hasattr(shell, "set_thread_parent"):
+            tokens = shell.set_thread_parent(cell.parent)
+            try:
+                yield
+            finally:
+                shell.reset_thread_parent(tokens)
+            return
+        # Before version 7 of ipykernel one header holds for all that is not yet sent.
+        before = shell.get_parent()
+        _flush()
+        shell.set_parent(cell.parent)
+        try:
+            yield
+        finally:
+            _flush()
+            shell.set_parent(before)
+
+    def _after_cell(self, *_: object) -> None:
+        """Have the event loop serve the networks from now on; it does whenever no cell keeps it from that."""
+        for progress in [progress for progress in self._served if not progress.is_open]:
+            self._serve_no_longer(progress)
+        for mesh in networks.all_open():
+            self._serve(mesh.progress)
+
+    def _serve(self, progress: Progress) -> None:
+        if not progress.is_open:
+            return
+        if progress not in self._served and (fileno := progress.fileno()) is not None:
+            # A duplicate, because who awaits a command has the loop watch the network too.
+            watched = self._served[progress] = os.dup(fileno)
+            asyncio.get_running_loop().add_reader(watched, self._serve, progress)
+        with progress.shielded:
+            progress.poll(0)
+        if progress.has_unread:
+            asyncio.get_running_loop().call_soon(self._serve, progress)
+
+    def _serve_no_longer(self, progress: Progress) -> None:
+        watched = self._served.pop(progress)
+        asyncio.get_running_loop().remove_reader(watched)
+        os.close(watched)
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()

@@ -1,0 +1,334 @@
+"""Magics of IPython: ``%px``, ``%%px``, ``%autopx``, ``%pxresult``, ``%pxconfig``, with the options of ipyparallel.
+
+See doc/reference/notebook.md. ``%load_ext pconnect`` brings them.
+"""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
+from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.display import display
+
+from pconnect.commands.command import Command, Commands
+from pconnect.commands.remote_repr import Shown
+from pconnect.link.connection import Connection
+from pconnect.loop.network import Network
+from pconnect.loop.progress_bars import bars_after
+from pconnect.notebook import tracebacks
+from pconnect.notebook.cells import Cells
+from pconnect.notebook.completion import make_matcher
+from pconnect.session import open_networks as networks
+from pconnect.session.octave_api import quiet
+from pconnect.session.remote_calls import run
+from pconnect.views.network_views import ClientNetwork
+
+_SIGNALS = {"SIGINT": False, "2": False, "SIGKILL": True, "9": True}  # whether it kills
+
+
+@dataclass
+class _Config:
+    """What holds where a magic says nothing else."""
+
+    network: str | None = None  # a name of the notebook; None: the network connected last
+    targets: str = "all"
+    block: bool = True
+    stream: bool = True
+    verbose: bool = False
+    progress_after: float | None = None
+    kills_on_interrupt: bool = False
+
+
+def _execution_options(function: Any) -> Any:
+    for option in (
+        argument("-t", "--targets", help="nodes: all, numbers (1,3), a slice (1:3), or a host"),
+        argument("-b", "--block", dest="block", action="store_const", const=True, help="wait for the end"),
+        argument("-a", "--noblock", dest="block", action="store_const", const=False, help="do not wait"),
+        argument("--stream", dest="stream", action="store_const", const=True, help="show output at once"),
+        argument("--no-stream", dest="stream", action="store_const", const=False, help="show it at the end"),
+        argument("--verbose", dest="verbose", action="store_const", const=True, help="say where it runs"),
+        argument("--no-verbose", dest="verbose", action="store_const", const=False, help="do not"),
+        argument("--progress-after", type=float, help="seconds before a progress bar; -1: none"),
+        argument("--signal-on-interrupt", choices=sorted(_SIGNALS), help="what Ctrl-C sends first"),
+    ):
+        function = option(function)
+    return function
+
+
+def _output_options(function: Any) -> Any:
+    for option in (
+        argument("-r", dest="grouping", action="store_const", const="order", help="as --group-outputs=order"),
+        argument("-e", dest="grouping", action="store_const", const="engine", help="as =engine"),
+        argument("--group-outputs", dest="grouping", choices=["type", "engine", "order"], default="type",
+                 help="how to sort what is shown at the end"),
+        argument("-o", "--out", metavar="NAME", help="assign the commands to this name"),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+@magics_class
+class ParallelMagics(Magics):
+    """The magics of one shell."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell=shell)
+        self._config = _Config()
+        self._last: Commands | None = None
+        self._is_everywhere = False
+
+    @no_var_expand
+    @line_magic
+    def px(self, line: str) -> None:
+        """Run a line at the engines: ``%px a = np.zeros(3)``."""
+        self._execute(line, self._config, grouping="type")
+
+    @no_var_expand
+    @magic_arguments()
+    @_execution_options
+    @_output_options
+    @argument("--local", action="store_true", help="run the cell here as well")
+    @cell_magic("px")
+    def px_cell(self, line: str, cell: str) -> None:
+        """Run a cell at the engines, and show the value of its last expression."""
+        options = parse_argstring(self.px_cell, line)
+        config = self._merged(options)
+        if options.local:
+            commands = self._start(cell, config, options.out)
+            self.shell.run_cell(cell)
+            self._finish(commands, config, options.grouping)
+        else:
+            self._execute(cell, config, grouping=options.grouping, name=options.out)
+
+    @magic_arguments()
+    @_output_options
+    @line_magic
+    def pxresult(self, line: str = "") -> None:
+        """Wait for the last command of ``%px`` or ``%%px``, and show its values or raise its errors."""
+        options = parse_argstring(self.pxresult, line)
+        if self._last is None:
+            raise UsageError("nothing was run by %px or %%px yet")
+        if options.out:
+            self.shell.user_ns[options.out] = self._last
+        self._finish(self._last, self._config, options.grouping, wait=True)
+
+    @magic_arguments()
+    @_execution_options
+    @argument(
+        "--network", "--name", metavar="NAME", help="the network with this name; last: the one connected last"
+    )
+    @line_magic
+    def pxconfig(self, line: str) -> None:
+        """Set what holds for the magics from now on; without options, print it."""
+        options = parse_argstring(self.pxconfig, line)
+        config = self._merged(options)
+        if options.network is not None:
+            config.network = None if options.network == "last" else options.network
+        self._find(config)  # raises if there is no such network or node
+        self._config = config
+        if not line.strip():
+            print(config)  # noqa: T201 - it is asked for
+
+    @line_magic
+    def autopx(self, _: str = "") -> None:
+        """Run all cells at the engines from now on, but those that begin with a magic; or no longer."""
+        self._is_everywhere = not self._is_everywhere
+        transforms = self.shell.input_transformers_cleanup
+        if self._is_everywhere:
+            transforms.append(_spread)
+        else:
+            transforms.remove(_spread)
+        print(f"%autopx {'enabled' if self._is_everywhere else 'disabled'}")  # noqa: T201 - as ipyparallel does
+
+    # --- for the extension ---
+
+    def node_for_completion(self) -> Connection | None:
+        """Return the node whose names complete, or ``None``."""
+        try:
+            nodes = [node for node in self._find(self._config) if not node.is_own]
+        except UsageError:
+            return None
+        return nodes[0] if nodes else None
+
+    def is_everywhere(self) -> bool:
+        """Whether ``%autopx`` is on."""
+        return self._is_everywhere
+
+    def close(self) -> None:
+        """Leave the shell as it was."""
+        if self._is_everywhere:
+            self.shell.input_transformers_cleanup.remove(_spread)
+            self._is_everywhere = False
+
+    # --- the work ---
+
+    def _merged(self, options: Any) -> _Config:
+        """Return the configuration with what a magic says."""
+        merged = _Config(**vars(self._config))
+        for name in ("targets", "block", "stream", "verbose", "progress_after"):
+            if getattr(options, name) is not None:
+                setattr(merged, name, getattr(options, name))
+        if options.signal_on_interrupt is not None:
+            merged.kills_on_interrupt = _SIGNALS[options.signal_on_interrupt]
+        return merged
+
+    def _find(self, config: _Config) -> Network:
+        """Return the nodes of a configuration."""
+        if config.network is not None:
+            network = self.shell.user_ns.get(config.network)
+            if not isinstance(network, ClientNetwork):
+                raise UsageError(f"{config.network!r} is no network: see %pxconfig --network")
+        elif meshes := networks.all_open():
+            network = ClientNetwork(meshes[-1])
+        else:
+            raise UsageError("there is no network: connect first, with pconnect(hosts) or local_network()")
+        return choose(network, config.targets)
+
+    def _execute(self, source: str, config: _Config, *, grouping: str, name: str | None = None) -> None:
+        commands = self._start(source, config, name)
+        self._finish(commands, config, grouping)
+
+    def _start(self, source: str, config: _Config, name: str | None) -> Commands:
+        view = self._find(config)
+        with contextlib.nullcontext() if config.stream else quiet(view):
+            # As in IPython, a semicolon at the end says that the value is of no interest.
+            commands: Commands = run(source, view, as_display=not source.rstrip().endswith(";"))
+        if config.verbose:
+            manner = "Parallel" if config.block else "Async parallel"
+            print(f"{manner} execution on nodes: {list(commands.nodes)}")  # noqa: T201 - it is asked for
+        self._last = commands
+        if name:
+            self.shell.user_ns[name] = commands
+        return commands
+
+    def _finish(self, commands: Commands, config: _Config, grouping: str, *, wait: bool = False) -> None:
+        if not (config.block or wait):
+            return
+        try:
+            with bars_after(config.progress_after):
+                error = commands.exception()
+        except KeyboardInterrupt:
+            if config.kills_on_interrupt:
+                self._find(config).kill()  # type: ignore[attr-defined]
+            raise
+        for step in _in_order(commands, grouping):
+            step()
+        if error is not None:
+            raise error
+
+
+def choose(network: ClientNetwork, targets: str) -> ClientNetwork:
+    """Return the nodes that a text names.
+
+    Raises
+    ------
+    UsageError
+        There are no such nodes.
+
+    Examples
+    --------
+    >>> from pconnect import local_network
+    >>> with local_network(3) as net:
+    ...     choose(net, "1,3").nodes, choose(net, "2:").nodes, choose(net, "all").nodes
+    ([1, 3], [2, 3], [1, 2, 3])
+    """
+    text = targets.strip().strip("[]() ")
+    try:
+        if text == "all":
+            chosen: Any = network[1:] if 0 in network.nodes else network
+        elif set(text) <= set("0123456789-:, ") and ":" in text:
+            chosen = network[slice(*(int(part) if part.strip() else None for part in text.split(":")))]
+        elif set(text) <= set("0123456789-, "):
+            chosen = network[[int(part) for part in text.split(",") if part.strip()]]
+        else:
+            chosen = network[text.strip("'\"")]
+    except (KeyError, IndexError, ValueError) as error:
+        words = error.args[0] if error.args else error
+        raise UsageError(f"--targets {targets}: {words}") from None
+    part = ClientNetwork(network.mesh, [chosen.node]) if isinstance(chosen, Connection) else chosen
+    nodes = [node for node in part.nodes if node]
+    if not nodes:
+        raise UsageError(f"--targets {targets}: no engine is among these nodes")
+    return ClientNetwork(network.mesh, nodes)
+
+
+def _spread(lines: list[str]) -> list[str]:
+    """Have a cell run at the engines, unless it begins with a magic; a transformer of IPython's input."""
+    first = next((line.strip() for line in lines if line.strip()), "")
+    return lines if not first or first[0] in "%!?" or first.endswith("?") else ["%%px\n", *lines]
+
+
+_spread.has_side_effects = True  # type: ignore[attr-defined] # so that it is not asked whether a cell is complete
+
+
+def _in_order(commands: Commands, grouping: str) -> Iterator[Callable[[], None]]:
+    """Give the steps that show what came of commands: what was kept of their output, and their values."""
+    values: list[Callable[[], None]] = [partial(_show_value, command) for command in commands]
+    printed: list[list[Callable[[], None]]] = [
+        [partial(_show_printed, command, stream) for command in commands] for stream in (1, 2)
+    ]
+    if grouping == "engine":
+        for steps in zip(*printed, values, strict=True):
+            yield from steps
+    else:
+        for kind in (*printed, values):
+            yield from kind
+
+
+def _show_printed(command: Command, stream: int) -> None:
+    text = (command.stdout if stream == 1 else command.stderr) if command.is_quiet else ""
+    out = sys.stdout if stream == 1 else sys.stderr
+    out.write("".join(f"[{command.node} {command.host}] {line}\n" for line in text.splitlines()))
+
+
+def _show_value(command: Command) -> None:
+    if not command.has_ended or command.exception() is not None:
+        return
+    shown: Shown | None = command.result()
+    if shown is None:
+        return
+    prefix = f"Out[{command.node} {command.host}]:"
+    text = repr(shown)
+    if shown.is_text:
+        print(prefix + ("\n" if "\n" in text else " ") + text)  # noqa: T201 - this is how a cell shows a value
+    else:
+        print(prefix)  # noqa: T201 - the same
+        data, metadata = shown._repr_mimebundle_()
+        display(data, metadata=metadata, raw=True)
+
+
+_loaded: dict[int, tuple[ParallelMagics, Any, Cells | None]] = {}
+
+
+def load(shell: InteractiveShell) -> None:
+    """Bring the magics into a shell, and all that makes networks at home in a notebook."""
+    if id(shell) in _loaded:
+        return
+    magics = ParallelMagics(shell)
+    shell.register_magics(magics)
+    tracebacks.install(shell)
+    matcher = make_matcher(shell, magics.node_for_completion, magics.is_everywhere)
+    shell.Completer.custom_matchers.append(matcher)
+    cells = Cells(shell) if getattr(shell, "kernel", None) is not None else None
+    if cells is not None:
+        cells.install()
+    _loaded[id(shell)] = magics, matcher, cells
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Leave a shell as it was before `load`."""
+    magics, matcher, cells = _loaded.pop(id(shell))
+    magics.close()
+    for kind, names in (("line", ("px", "pxresult", "pxconfig", "autopx")), ("cell", ("px",))):
+        for name in names:
+            shell.magics_manager.magics[kind].pop(name, None)
+    shell.Completer.custom_matchers.remove(matcher)
+    tracebacks.remove(shell)
+    if cells is not None:
+        cells.remove()

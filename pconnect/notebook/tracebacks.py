@@ -1,0 +1,136 @@
+"""Errors of engines in IPython and notebooks: the user's own frames, then what the engine says, and nothing of ours."""
+
+import sys
+import traceback
+import types
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import srp_tools
+from pconnect.errors import ParallelError, RemoteError
+
+_OURS = tuple(str(Path(path).resolve().parent) + "/" for path in (__file__, str(srp_tools.__file__)))
+# The errors of more nodes are told by their headlines.
+_TOLD_IN_FULL = 4
+_RED, _PLAIN = "\x1b[1;31m", "\x1b[0m"
+
+
+def install(shell: Any) -> None:
+    """Have a shell of IPython show errors of engines by `show`."""
+    shell.set_custom_exc((ParallelError, BaseExceptionGroup, KeyboardInterrupt, TimeoutError), show)
+
+
+def remove(shell: Any) -> None:
+    """Have a shell show all errors as IPython does."""
+    shell.set_custom_exc((), None)
+
+
+def show(
+    shell: Any,
+    kind: type[BaseException],
+    error: BaseException,
+    trace: types.TracebackType | None,
+    tb_offset: int | None = None,
+) -> list[str] | None:
+    """Show an error; a custom handler of exceptions for IPython's ``set_custom_exc``."""
+    frames = [frame for frame, _ in traceback.walk_tb(trace)]
+    if not _is_ours(error) and not any(_is_in(frame, _OURS) for frame in frames):
+        shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+        return None
+    lines = [*_places(shell, trace), *(_colour(shell, block) for block in describe(error))]
+    shell._showtraceback(kind, error, lines)
+    return lines
+
+
+def describe(error: BaseException) -> list[str]:
+    r"""Return the text of an error, in blocks that each begin with a headline.
+
+    Of a group each error has a block, or those that are alike have one; of many, only the first are told in full.
+
+    Examples
+    --------
+    >>> failures = [RemoteError(node, "alpha", "x", "NameError", "no x", "Traceback...") for node in (1, 2)]
+    >>> print(*describe(ExceptionGroup("", failures)), sep="\n")
+    NameError at nodes 1 and 2 (alpha) in command 'x'
+    Traceback...
+    """
+    errors = list(_leaves(error))
+    alike: dict[tuple[object, ...], list[BaseException]] = {}
+    for each in errors:
+        key = (each.type_name, each.remote_traceback) if isinstance(each, RemoteError) else (id(each),)
+        alike.setdefault(key, []).append(each)
+    blocks = []
+    for index, group in enumerate(alike.values()):
+        headline, rest = _told(group)
+        blocks.append(f"{headline}\n{rest}" if rest and index < _TOLD_IN_FULL else headline)
+    if len(alike) > _TOLD_IN_FULL:
+        blocks.append(
+            "(the tracebacks of the last ones are left out: they are in the `exceptions` of the error)"
+        )
+    return blocks + [f"note: {note}" for note in getattr(error, "__notes__", [])]
+
+
+def _told(group: Sequence[BaseException]) -> tuple[str, str]:
+    first = group[0]
+    if not isinstance(first, RemoteError):
+        text = str(first)
+        return f"{type(first).__name__}{': ' * bool(text)}{text}", ""
+    nodes = _enumerate(str(error.node) for error in group if isinstance(error, RemoteError))
+    hosts = ", ".join(dict.fromkeys(error.host for error in group if isinstance(error, RemoteError)))
+    where = str(first).split("\n", 1)[0].rpartition(" in command ")[2]
+    plural = "s" * (len(group) > 1)
+    return (
+        f"{first.type_name} at node{plural} {nodes} ({hosts}) in command {where}",
+        first.remote_traceback.rstrip(),
+    )
+
+
+def _enumerate(words: Iterable[str]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
+
+
+def _is_ours(error: BaseException) -> bool:
+    return all(isinstance(each, ParallelError) for each in _leaves(error))
+
+
+def _places(shell: Any, trace: types.TracebackType | None) -> list[str]:
+    """Return where in the user's code the error came; nothing for an error of a magic, which is his whole cell."""
+    ipython = str(Path(str(sys.modules["IPython"].__file__)).parent) + "/"
+    if any(
+        frame.f_globals.get("__name__") == "pconnect.notebook.magics" for frame, _ in traceback.walk_tb(trace)
+    ):
+        return []
+    told = []
+    for frame, line in traceback.walk_tb(trace):
+        name = frame.f_code.co_filename
+        if _is_in(frame, (ipython,)):
+            continue
+        if _is_in(frame, _OURS):
+            break  # what comes is ours, or where it waits
+        summary = traceback.FrameSummary(name, line, frame.f_code.co_name)
+        named = shell.compile.format_code_name(name)
+        label = " ".join(named) if named else f"File {name}"
+        function = "" if summary.name == "<module>" else f", in {summary.name}"
+        told.append(f"{label}, line {line}{function}\n----> {summary.line}")
+    return told
+
+
+def _is_in(frame: types.FrameType, folders: tuple[str, ...]) -> bool:
+    return frame.f_code.co_filename.startswith(folders)
+
+
+def _colour(shell: Any, block: str) -> str:
+    if str(shell.colors).lower() == "nocolor":
+        return block
+    word, rest = block[: len(block.split(" ", 1)[0])], block[len(block.split(" ", 1)[0]) :]
+    return f"{_RED}{word}{_PLAIN}{rest}"

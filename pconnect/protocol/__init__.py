@@ -1,0 +1,1 @@
+"""Bytes to messages and back: layout, kinds, limits, without I/O."""

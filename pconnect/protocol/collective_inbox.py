@@ -1,0 +1,135 @@
+"""What one peer has sent for collective calls and is not taken yet. No I/O.
+
+Two kinds of message belong to collectives, and neither is ever seen by `precv`:
+
+- ``PART`` is one message of one call. The call is named by its *key*: the nodes that take part, the epoch, and the
+  number of the call among those of these nodes in this epoch. Members that are ahead may send for calls that have not
+  begun here; so parts wait here by key, in the order of their arrival.
+- ``LEFT`` says that the sender takes part in no more calls of an epoch, and why.
+
+An *epoch* begins with a command of the client, after something went wrong. What belongs to an older one is dropped,
+also when it arrives late: so nothing of a failed call is ever taken for a part of a later one.
+"""
+
+import enum
+from collections import deque
+from typing import Any, NamedTuple
+
+from pconnect.errors import ProtocolError
+from pconnect.protocol.frames import Kind
+from pconnect.protocol.messages import Message
+
+COLLECTIVE_KINDS = frozenset({Kind.PART, Kind.LEFT})
+
+
+class Step(enum.IntEnum):
+    """What a part is within its call."""
+
+    CALLED = 0  #: "I am in this call", to the first member; nothing else would tell it early
+    DATA = 1  #: a value
+    COMPLETE = 2  #: "I have my result", to the first member
+    ALL_COMPLETE = 3  #: "so have all", from the first member
+
+
+_STEPS = {step.value: step for step in Step}
+
+
+class Key(NamedTuple):
+    """Which call a part belongs to."""
+
+    nodes: tuple[int, ...]
+    epoch: int
+    number: int
+
+
+class Part(NamedTuple):
+    """One message of a call; `call` tells name and options, which have to be the same at all members."""
+
+    call: str
+    step: Step
+    value: Any
+    size: int
+
+
+class Notice(NamedTuple):
+    """Why somebody takes part in no more calls: what happened, and at which node it began."""
+
+    node: int
+    text: str
+
+
+class Parts:
+    """The parts and notices of one peer.
+
+    Parameters
+    ----------
+    node
+        Number of the peer.
+
+    Attributes
+    ----------
+    size
+        How much waits here, in bytes.
+    """
+
+    def __init__(self, node: int) -> None:
+        self._node = node
+        self.size = 0
+        self._epoch = 0
+        self._queues: dict[Key, deque[Part]] = {}
+        self._notices: dict[int, Notice] = {}
+
+    def add(self, message: Message) -> None:
+        """Keep what a message says.
+
+        Raises
+        ------
+        ProtocolError
+            It is malformed. Nothing was kept.
+        """
+        match message.kind, message.value:
+            case Kind.PART, [list() as nodes, int() as epoch, str() as call, int() as step, value] if (
+                self._node in nodes and all(type(node) is int for node in nodes) and step in _STEPS
+            ):
+                if epoch >= self._epoch:
+                    key = Key(tuple(nodes), epoch, message.tag)
+                    self._queues.setdefault(key, deque()).append(
+                        Part(call, _STEPS[step], value, message.size)
+                    )
+                    self.size += message.size
+            case Kind.LEFT, [int() as epoch, int() as node, str() as text]:
+                if epoch >= self._epoch:
+                    self._notices.setdefault(epoch, Notice(node, text))
+            case _:
+                raise ProtocolError(f"a malformed {message.kind.name}")
+
+    def begin(self, epoch: int) -> None:
+        """Drop what belongs to older epochs, now and when it comes late."""
+        self._epoch = epoch
+        self._queues = {key: queue for key, queue in self._queues.items() if key.epoch >= epoch}
+        self._notices = {since: notice for since, notice in self._notices.items() if since >= epoch}
+        self.size = sum(part.size for queue in self._queues.values() for part in queue)
+
+    def first(self, key: Key) -> Part | None:
+        """Return the oldest part of a call, which stays here."""
+        queue = self._queues.get(key)
+        return queue[0] if queue else None
+
+    def take(self, key: Key) -> Part:
+        """Remove the oldest part of a call and return it."""
+        queue = self._queues[key]
+        part = queue.popleft()
+        self.size -= part.size
+        if not queue:
+            del self._queues[key]
+        return part
+
+    def notice(self, epoch: int) -> Notice | None:
+        """Return why the peer left the collectives of an epoch, if it did."""
+        return self._notices.get(epoch)
+
+    def is_ahead(self, nodes: tuple[int, ...], epoch: int) -> bool:
+        """Whether the peer has gone on to a newer epoch, as far as these nodes can tell."""
+        return any(since > epoch for since in self._notices) or any(
+            key.epoch > epoch and key.nodes == nodes for key in self._queues
+        )

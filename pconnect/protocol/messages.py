@@ -1,0 +1,329 @@
+"""Messages: from values to lists of buffers, and from arriving bytes to messages. No I/O.
+
+A `Decoder` is asked where the next bytes should go (`Decoder.get_buffer`) and told how many came
+(`Decoder.received`), so that an array is received straight into its own memory; only what comes in one read with the
+header is copied there. Which kinds of message an end accepts is a table, `ACCEPTS`.
+"""
+
+import enum
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pconnect.errors import MessageTooLargeError, ProtocolError, UnreadableValueError
+from pconnect.protocol.frames import HEADER_BYTES, Header, Kind
+from pconnect.values import atoms as small_values
+from pconnect.values import codec
+
+# One read takes at most this much where no large buffer waits to be filled. OpenSSL returns one TLS record, of at most
+# 16 KiB, per read; a plain socket returns up to all of it.
+SCRATCH_BYTES = 2**16
+# Below this the rest of a buffer is filled through the scratch, which may then take the next message with it.
+_DIRECT_BYTES = 2**12
+
+# Where the user's value stands in a PART; what is before it is ours.
+PART_VALUE = 4
+
+
+class Role(enum.Enum):
+    """An end of a connection, by what it may be told."""
+
+    NODE = "a data connection"
+    CLIENT = "the client's end of a command channel"
+    SUPERVISOR = "the server's end of a command channel"
+    OVERSEER = "the supervisor's end of the pipe to its engine"
+    ENGINE = "the engine's end of that pipe"
+    DISPATCHER = "the client's end of a job channel"
+    WORKERS = "the server's end of a job channel"
+    WORKER = "a worker's end of its data connection"
+    EMPLOYER = "the client's end of the data connection to a worker"
+
+
+ACCEPTS: Mapping[Role, frozenset[Kind]] = {
+    Role.NODE: frozenset({Kind.VALUE, Kind.PART, Kind.LEFT}),
+    Role.CLIENT: frozenset(
+        {
+            *(Kind.MESHED, Kind.DONE, Kind.OUTPUT, Kind.DIED, Kind.FACTS, Kind.CLOSED, Kind.STOPPING),
+            *(Kind.NOTE, Kind.RESTART, Kind.STATE),
+        }
+    ),
+    Role.SUPERVISOR: frozenset(
+        {
+            *(Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.CANCEL, Kind.KILL, Kind.QUERY, Kind.CLOSE),
+            *(Kind.RESTART, Kind.PROBE, Kind.TAKEN),
+        }
+    ),
+    Role.OVERSEER: frozenset({Kind.MESHED, Kind.DONE, Kind.NOTE, Kind.STATE}),
+    Role.DISPATCHER: frozenset(
+        {
+            *(Kind.POOL, Kind.WORKER, Kind.YIELD, Kind.RUNNING, Kind.RECALL, Kind.ENDED),
+            *(Kind.KEEP, Kind.DETACH, Kind.LEAVE, Kind.RECOVER, Kind.TAKE, Kind.RESULT),
+        }
+    ),
+    Role.WORKERS: frozenset(
+        {
+            *(Kind.WANT, Kind.STOP, Kind.RECALL),
+            *(Kind.KEEP, Kind.DETACH, Kind.LEAVE, Kind.RECOVER, Kind.TAKE),
+        }
+    ),
+    Role.WORKER: frozenset({Kind.FUNCTION, Kind.SHARED, Kind.JOB, Kind.DROP, Kind.RECALL, Kind.RETIRE}),
+    Role.EMPLOYER: frozenset({Kind.RESULT, Kind.REPORT}),
+    Role.ENGINE: frozenset({Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.CLOSE, Kind.RESTART, Kind.PROBE}),
+}
+
+
+class Message(NamedTuple):
+    """One complete message; `size` is that of its head and payload in bytes."""
+
+    kind: Kind
+    tag: int
+    value: Any
+    size: int = 0
+
+
+class Unfinished:
+    """Stands in a message for a value that has arrived whole and is not made yet.
+
+    Values of packages and of registered types are made when somebody takes them: that imports modules, calls functions
+    of the user, and may fail or be interrupted, for which those who wait on other connections are the wrong place.
+    """
+
+    __slots__ = ("_incoming", "_index")
+
+    def __init__(self, incoming: codec.Incoming, index: int | None) -> None:
+        self._incoming = incoming
+        self._index = index
+
+    def finish(self) -> object:
+        """Return the value.
+
+        Raises
+        ------
+        UnreadableValueError
+            It cannot be made here; for the time being, if this is an `UnavailableTypeError`.
+        ProtocolError
+            It is malformed.
+        """
+        value: Any = self._incoming.finish()
+        return value if self._index is None else value[self._index]
+
+
+def encode_message(kind: Kind, tag: int, value: object, max_message_bytes: int) -> list[bytes | memoryview]:
+    """Return the buffers to send, in order; those of arrays are views of the arrays' own memory.
+
+    Raises
+    ------
+    UnsupportedValueError
+        The value, or a part of it, cannot be sent.
+    MessageTooLargeError
+        It would be larger than the limit.
+    """
+    head, buffers = codec.encode(value)
+    payload_bytes = sum(buffer.nbytes for buffer in buffers)
+    check_size(len(head) + payload_bytes, max_message_bytes)
+    header = Header(kind, tag, len(head), payload_bytes).pack()
+    return [header + head, *buffers]
+
+
+def encode_small(kind: Kind, tag: int, value: list[object]) -> bytes | None:
+    """Return what `encode_message` does, in one and sooner, for a list of atoms and lists of them, or ``None``."""
+    head = small_values.encode_plain(value)
+    return None if head is None else Header(kind, tag, len(head)).pack() + head
+
+
+def check_size(total_bytes: int, max_message_bytes: int) -> None:
+    """Raise `MessageTooLargeError` if a value of this size is beyond the limit."""
+    if total_bytes > max_message_bytes:
+        raise MessageTooLargeError(
+            f"the value takes {total_bytes} bytes, more than this network's max_message_bytes = "
+            f"{max_message_bytes}: send it in parts, or connect with a higher limit"
+        )
+
+
+def decode_messages(role: Role, data: bytes | memoryview) -> list[Message]:
+    """Return the messages of which some bytes are made.
+
+    Raises
+    ------
+    ProtocolError
+        They are none.
+    """
+    view = memoryview(data)
+    decoder = Decoder(role, view.nbytes)
+    messages: list[Message] = []
+    while view:
+        buffer = decoder.get_buffer()
+        count = min(len(buffer), len(view))
+        buffer[:count] = view[:count]
+        view = view[count:]
+        messages += decoder.received(count)
+    if decoder.in_message:
+        raise ProtocolError("the last message is not whole")
+    return messages
+
+
+class Decoder:
+    """The receiving half of a connection.
+
+    Parameters
+    ----------
+    role
+        Which end this is; messages that it does not accept are errors of the peer.
+    max_message_bytes
+        Limit of one message; checked before memory is taken.
+    """
+
+    def __init__(self, role: Role, max_message_bytes: int) -> None:
+        self._accepts = ACCEPTS[role]
+        self._role = role
+        self._max_message_bytes = max_message_bytes
+        self._scratch = memoryview(bytearray(SCRATCH_BYTES))
+        self._start = self._end = 0  # what the scratch holds and is not yet taken
+        self._header: Header | None = None
+        self._incoming: codec.Incoming | None = None  # once the head is there
+        self._head: bytearray | None = None  # a head that is larger than the scratch
+        self._targets: list[memoryview] = []  # what is still to be filled, last first
+        self._direct = False
+
+    @property
+    def in_message(self) -> bool:
+        """Whether a message has begun to arrive and is not complete."""
+        return self._header is not None or self._start < self._end
+
+    @property
+    def in_payload(self) -> bool:
+        """Whether the header of a message has been read, and the message is not complete."""
+        return self._header is not None
+
+    @property
+    def arriving_bytes(self) -> tuple[int, int]:
+        """How much of a message whose header has been read is here, and how large it is; 0 of 0 between messages."""
+        if self._header is None:
+            return 0, 0
+        total = self._header.head_bytes + self._header.payload_bytes
+        if self._incoming is None:
+            return 0, total
+        return total - sum(map(len, self._targets)), total
+
+    def get_buffer(self) -> memoryview:
+        """Return the memory that the next bytes are to be read into; never empty."""
+        self._direct = (
+            bool(self._targets) and len(self._targets[-1]) >= _DIRECT_BYTES and self._start == self._end
+        )
+        if self._direct:
+            return self._targets[-1]
+        return self._scratch[self._end :]
+
+    def received(self, count: int) -> list[Message]:
+        """Take note of `count` bytes in the buffer last asked for; return the messages now complete.
+
+        Raises
+        ------
+        ProtocolError
+            The peer broke the format. The decoder is of no more use.
+        """
+        messages: list[Message] = []
+        if self._direct:
+            self._advance_target(count)
+        else:
+            self._end += count
+        while self._step(messages):
+            pass
+        self._make_room()
+        return messages
+
+    def _step(self, messages: list[Message]) -> bool:
+        """Take one more part of a message: header, head, or what is there of a target. False: more bytes are needed."""
+        if self._header is None:
+            if self._end - self._start < HEADER_BYTES:
+                return False
+            self._header = self._take_header()
+            if self._take_atom(self._header, messages):
+                return True
+        if self._targets:
+            self._fill_from_scratch()
+            if self._targets:
+                return False
+        if self._incoming is None:
+            head = self._take_head(self._header.head_bytes)
+            if head is None:
+                return False
+            self._begin_payload(head, self._header.payload_bytes)
+            if self._targets:
+                return True
+        kind, tag, head_bytes, payload_bytes = self._header
+        messages.append(Message(kind, tag, self._finish(kind), head_bytes + payload_bytes))
+        self._header = self._incoming = None
+        return True
+
+    def _take_atom(self, header: Header, messages: list[Message]) -> bool:
+        """Take the whole message if it is here and no more than an atom, as most are."""
+        kind, tag, head_bytes, payload_bytes = header
+        if payload_bytes or self._end - self._start < head_bytes:
+            return False
+        value = small_values.decode_atom(bytes(self._scratch[self._start : self._start + head_bytes]))
+        if value is small_values.NO_ATOM:
+            return False
+        self._start += head_bytes
+        messages.append(Message(kind, tag, value, head_bytes))
+        self._header = None
+        return True
+
+    def _finish(self, kind: Kind) -> object:
+        incoming = self._incoming
+        assert incoming is not None  # noqa: S101 - for the type checker
+        try:
+            return incoming.finish(at_once=True)
+        except UnreadableValueError as error:
+            if kind is Kind.VALUE:
+                return Unfinished(incoming, None)
+            if kind is Kind.PART:
+                return [*incoming.first_items(PART_VALUE), Unfinished(incoming, PART_VALUE)]
+            if kind in {Kind.JOB, Kind.RESULT, Kind.REPORT}:
+                return Unfinished(incoming, None)
+            raise ProtocolError(f"not the value of {kind.name}: {error}") from error
+
+    def _take_header(self) -> Header:
+        data = self._scratch[self._start : self._start + HEADER_BYTES]
+        self._start += HEADER_BYTES
+        header = Header.unpack(data, self._max_message_bytes)
+        if header.kind not in self._accepts:
+            raise ProtocolError(f"{header.kind.name} is not for {self._role.value}")
+        return header
+
+    def _take_head(self, count: int) -> bytes | bytearray | None:
+        """Return the whole head if it is there; else arrange for it to be filled, if it is a large one."""
+        if self._head is not None:
+            head, self._head = self._head, None
+            return head
+        if self._end - self._start >= count:
+            self._start += count
+            return bytes(self._scratch[self._start - count : self._start])
+        if count > SCRATCH_BYTES - HEADER_BYTES:
+            self._head = bytearray(count)
+            self._targets = [memoryview(self._head)]
+            self._fill_from_scratch()
+        return None
+
+    def _begin_payload(self, head: bytes | bytearray, payload_bytes: int) -> None:
+        self._incoming = codec.decode(head, payload_bytes)
+        self._targets = [buffer for buffer in reversed(self._incoming.buffers) if buffer.nbytes]
+
+    def _fill_from_scratch(self) -> None:
+        while self._targets and self._start < self._end:
+            target = self._targets[-1]
+            count = min(len(target), self._end - self._start)
+            target[:count] = self._scratch[self._start : self._start + count]
+            self._start += count
+            self._advance_target(count)
+
+    def _advance_target(self, count: int) -> None:
+        target = self._targets.pop()
+        if count < len(target):
+            self._targets.append(target[count:])
+
+    def _make_room(self) -> None:
+        """Move what is left in the scratch to its beginning, so that a whole small message fits."""
+        left = self._end - self._start
+        if self._start and left:
+            self._scratch[:left] = bytes(self._scratch[self._start : self._end])
+        self._start, self._end = 0, left

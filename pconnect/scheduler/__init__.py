@@ -1,0 +1,1 @@
+"""Jobs to workers: queue, workers, and the thread that assigns."""

@@ -1,0 +1,81 @@
+"""Jobs that wait for a worker."""
+
+from collections import deque
+from collections.abc import Iterator
+
+from pconnect.jobs.job import Job
+
+# Where a job may run, whether it wants a process of its own, and where it was lost before.
+Terms = tuple[frozenset[int] | None, bool, frozenset[int]]
+
+
+class WaitingJobs:
+    """The jobs of a network that no worker has, in order.
+
+    Attributes
+    ----------
+    common
+        Those that may run everywhere.
+    choosy
+        The others, those with the same terms together. They do not hold up the rest.
+    """
+
+    def __init__(self) -> None:
+        self.common: deque[Job] = deque()
+        self.choosy: dict[Terms, deque[Job]] = {}
+
+    def __len__(self) -> int:
+        return len(self.common) + sum(map(len, self.choosy.values()))
+
+    def __iter__(self) -> Iterator[Job]:
+        yield from self.common
+        for jobs in self.choosy.values():
+            yield from jobs
+
+    def add(self, job: Job) -> None:
+        """Put a new job behind the others."""
+        self._queue_of(job).append(job)
+
+    def put_back(self, job: Job) -> None:
+        """Put a job before the others that a worker had and has not begun, or that was lost."""
+        self._queue_of(job).appendleft(job)
+
+    def _queue_of(self, job: Job) -> deque[Job]:
+        if not (job.options.on or job.options.isolate or job.avoid):
+            return self.common
+        return self.choosy.setdefault(_terms(job), deque())
+
+    def choosy_in_order(self) -> list[deque[Job]]:
+        """Return the groups from which jobs can be taken, that with the oldest job first."""
+        if not self.choosy:
+            return []
+        self._forget_empty()
+        return sorted(self.choosy.values(), key=lambda jobs: jobs[0].number)
+
+    def discard(self, job: Job) -> bool:
+        """Take out a job; return whether it was there."""
+        jobs = self._queue_of(job)
+        is_there = job in jobs
+        if is_there:
+            jobs.remove(job)
+        return is_there
+
+    def forget_done(self) -> None:
+        """Take out those that have been cancelled."""
+        for jobs in (self.common, *self.choosy.values()):
+            kept = [job for job in jobs if not job.done()]
+            jobs.clear()
+            jobs.extend(kept)
+
+    def clear(self) -> None:
+        """Take out all."""
+        self.common.clear()
+        self.choosy.clear()
+
+    def _forget_empty(self) -> None:
+        for terms in [terms for terms, jobs in self.choosy.items() if not jobs]:
+            del self.choosy[terms]
+
+
+def _terms(job: Job) -> Terms:
+    return job.options.on, job.options.isolate, job.avoid

@@ -1,0 +1,160 @@
+"""The client's mesh: its servers, the numbers of commands, and the end of it all."""
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pconnect.commands.command import Command
+from pconnect.commands.console import Console
+from pconnect.commands.front_end_messages import Display, show
+from pconnect.errors import ConnectionLostError
+from pconnect.link.connection import Connection
+from pconnect.loop.event_loop import Progress
+from pconnect.loop.network import Mesh
+from pconnect.protocol.frames import Kind, Limits
+from pconnect.session.deadlock_probe import Probing
+from pconnect.session.mesh_setup import Invitation
+from pconnect.session.server import Server
+from srp_tools.steps import deadline_after
+
+
+class ClientMesh(Mesh):
+    """The client's mesh: its servers, the numbers of commands, and the console for what engines print.
+
+    Attributes
+    ----------
+    servers
+        By node.
+    sink
+        What is done with a `pconnect.commands.front_end_messages.Display`; a front end puts its own here. What it
+        raises is printed.
+    trusts_displays
+        Whether what engines display may run code in the page of a notebook.
+    """
+
+    def __init__(
+        self,
+        network_id: bytes,
+        servers: Sequence[Server],
+        progress: Progress,
+        limits: Limits,
+        own: Connection | None = None,
+    ) -> None:
+        super().__init__(
+            network_id,
+            0,
+            [own or Connection(0, "client", None), *(server.data for server in servers)],
+            progress,
+            limits,
+        )
+        self.servers = {server.node: server for server in servers}
+        self.invitation: Invitation | None = None  # for engines that take the place of others
+        self.console = Console()
+        for server in servers:
+            server.console = self.console
+        #: Returns what a front end wants to know later of where a command was made; see `Command.origin`.
+        self.note_origin: Callable[[], object] = lambda: None
+        #: Called before the network is closed, the last first: they end what others cannot do without it.
+        self.before_close: list[Callable[[], object]] = []
+        #: Called when the network was closed.
+        self.after_close: Callable[[], object] = lambda: None
+        #: Looks after the jobs, once there are any; a `pconnect.scheduler.scheduler.Dispatcher`.
+        self.dispatcher: Any = None
+        #: The executors of `submit`, by the nodes that they are for; ``None``: all.
+        self.executors: dict[frozenset[int] | None, Any] = {}
+        #: Name and port of each server, by node from 1, as the user gave them.
+        self.hosts: list[tuple[str, int]] = []
+        #: The jobs of a network that was detached, by number; a `pconnect.jobs.job.Job` each.
+        self.recovered: dict[int, Any] = {}
+        self._last_number = 0
+        progress.attention = Probing(self, servers).look
+        self.sink: Callable[[Display], object] = show
+        self.trusts_displays = False
+
+    def next_number(self) -> int:
+        """Return the number of the next command or query."""
+        self._last_number += 1
+        return self._last_number
+
+    def new_commands(self, source: str, nodes: Sequence[int]) -> list[Command]:
+        """Return a command for each of some nodes, with one number, before they are sent."""
+        number = self.next_number()
+        commands = [
+            Command(source, self.servers[node], (node, self.servers[node].host), number, self.progress)
+            for node in nodes
+        ]
+        for command in commands:
+            command.is_quiet = command.node in self.console.quieted
+            command.origin = self.note_origin()
+        for command in commands[1:]:
+            command.seen = commands[0].seen
+        return commands
+
+    def send(self, commands: Sequence[Command], options: dict[str, Any]) -> None:
+        """Send commands, all of one number; an engine that is gone ends its own."""
+        if self._must_begin_anew():
+            self.begin_epoch(commands[0].number)
+        with self.progress.shielded:
+            for command in commands:
+                server = self.servers[command.node]
+                server.begin(command, [command.source, self.epoch, options])
+                self.progress.flush(server.command)
+
+    def _must_begin_anew(self) -> bool:
+        """Whether something failed in this epoch, so that some nodes take part in no more of its collective calls."""
+        return (
+            self.left is not None
+            or any(server.last_failed >= self.epoch for server in self.servers.values())
+            or any(connection.parts.notice(self.epoch) for connection in self.connections)
+        )
+
+    def query(self, timeout: float) -> dict[int, tuple[dict[str, Any], float]]:
+        """Ask all servers for facts; return for those that answered the facts and the round trip in seconds."""
+        answers: dict[int, tuple[dict[str, Any], float]] = {}
+        deadline = deadline_after(timeout)
+        for server in self.servers.values():
+            if server.command.error:
+                continue
+            tag, begin = self.next_number(), time.perf_counter()
+            server.command.post(Kind.QUERY, tag)
+            self.progress.flush(server.command)
+            with contextlib.suppress(TimeoutError):
+                self.progress.run_until(
+                    lambda tag=tag, server=server: tag in server.answers or bool(server.command.error),  # type: ignore[misc]
+                    deadline,
+                    "facts",
+                )
+            if tag in server.answers:
+                server.live = server.answers.pop(tag)
+                answers[server.node] = server.live, time.perf_counter() - begin
+        return answers
+
+    def close(self, timeout: float) -> list[int]:
+        """Close the network; see `pconnect.sclose`."""
+        self.check_open()
+        if self.dispatcher is not None:
+            self.dispatcher.close("the network was closed")
+        patience = min(1.0, timeout / 2)
+        servers = list(self.servers.values())
+        try:
+            while self.before_close:
+                self.before_close.pop()()
+            for server in servers:
+                server.closing = True
+                server.command.post(Kind.CLOSE, round(patience * 1000))
+            with contextlib.suppress(TimeoutError):
+                self.progress.run_until(
+                    lambda: all(s.closed_by_force is not None or s.command.error for s in servers),
+                    deadline_after(timeout),
+                    "the servers to close",
+                )
+        finally:
+            self.closed = True
+            self.progress.close()
+            for server in servers:
+                server.lose_commands(ConnectionLostError("the network was closed"))
+            self.after_close()
+        for server in servers:
+            server.report_unseen()
+        return [server.node for server in servers if server.closed_by_force is not False]

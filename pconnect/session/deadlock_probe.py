@@ -1,0 +1,192 @@
+"""The search for deadlocks: questions and conclusions of the client, and the answers of engines.
+
+While the client waits without a limit of time for more than a second, it asks the engines every two seconds for their
+states, with PROBE through their supervisors. An engine answers with STATE when it is inside a wait; one that computes
+answers when it next waits. What follows from the answers is in `pconnect.session.deadlock_detector`. If nobody can go
+on, the client tells the engines concerned, with another PROBE, to raise where they wait, waits a moment for the
+failures of their commands, and raises too.
+"""
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+from pconnect.errors import DeadlockError, ProtocolError
+from pconnect.link.connection import Connection
+from pconnect.loop.network import Mesh
+from pconnect.protocol.frames import Kind
+from pconnect.protocol.wait_states import IDLE, State, pack_state
+from pconnect.session.deadlock_detector import (
+    BlockedNode,
+    Rounds,
+    concerned_nodes,
+    deadlock_error,
+    make_error,
+    stuck_nodes,
+)
+from pconnect.session.server import Server
+from srp_tools.steps import deadline_after
+
+# Seconds. Waits shorter than the first cost nothing. The second leaves the answers most of a second to come in, for the
+# rest of it nothing must happen, see "Time" in `pconnect.session.deadlock_detector`.
+_PATIENCE = 1.0
+_PERIOD = 2.0
+# So long the client waits for the ends of the commands in which the engines have raised.
+_ENDING = 1.0
+
+
+def state_of(mesh: Mesh, command: int, *, has_limit: bool = False, listens: Sequence[int] = ()) -> State:
+    """Return the state of this node.
+
+    Parameters
+    ----------
+    mesh
+        Its network.
+    command
+        The number of the command that it runs.
+    has_limit
+        Whether something may end its wait besides messages.
+    listens
+        See `State`.
+    """
+    progress = mesh.progress
+    wait = None if has_limit or progress.wait is None or _timer_runs() else progress.wait()
+    links = mesh.connections
+    return State(
+        0 if wait is not None and wait.kind == IDLE else command,
+        progress.serial,
+        wait if wait is None or wait.nodes else None,
+        tuple(link.values_sent if _is_up(link) else -1 for link in links),
+        tuple(link.values_received if _is_up(link) else -1 for link in links),
+        tuple(listens),
+    )
+
+
+def _is_up(link: Connection) -> bool:
+    """Whether nothing but messages is to be expected of a link: one that is being made may also fail in time."""
+    return not (link.is_own or link.error or link.is_awaited)
+
+
+def _timer_runs() -> bool:
+    """Whether a timer of this process is set, whose handler may end a wait."""
+    if sys.platform == "win32":
+        return False
+    timers = signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF
+    return any(signal.getitimer(timer)[0] for timer in timers)
+
+
+def answer(
+    mesh: Mesh, question: object, command: int, *, has_limit: bool
+) -> list[object] | DeadlockError | None:
+    """Return what an engine says to a PROBE without a value, or the error with which to end its wait.
+
+    That is ``None`` if the wait that the client means is over.
+
+    Raises
+    ------
+    ProtocolError
+        The value is malformed.
+    """
+    if question is None:
+        return pack_state(state_of(mesh, command, has_limit=has_limit))
+    match question:
+        case [int() as serial, str() as text, list() as blocked]:
+            if serial != mesh.progress.serial:
+                return None
+            return make_error(text, (BlockedNode(n, h, c, k, tuple(w)) for n, h, c, k, w in blocked))
+    raise ProtocolError("a malformed PROBE")
+
+
+class Probing:
+    """The client's search.
+
+    Parameters
+    ----------
+    mesh
+        Its network.
+    servers
+        All its servers.
+    """
+
+    def __init__(self, mesh: Mesh, servers: Sequence[Server]) -> None:
+        self._mesh = mesh
+        self._servers: Mapping[int, Server] = {server.node: server for server in servers}
+        self._rounds = Rounds()
+        self._serial = -1
+        self._due = 0.0
+        for server in servers:
+            server.rounds = self._rounds
+
+    def look(self) -> DeadlockError | None:
+        """Do what is due; called in each wait of the client, whenever it has turned out that it is not over.
+
+        Returns
+        -------
+        DeadlockError or None
+            Why nobody can go on. The engines concerned have been told; all connections are usable.
+        """
+        progress = self._mesh.progress
+        if progress.wait is None:
+            return None
+        now = time.monotonic()
+        if progress.serial != self._serial:
+            self._serial, self._due = progress.serial, now + _PATIENCE
+        elif self._rounds.has_news or now >= self._due:
+            own = self._own_state()
+            if self._rounds.has_news and (error := self._conclude(own)) is not None:
+                return error
+            if now >= self._due:
+                self._ask(now, own)
+        return None
+
+    def _own_state(self) -> State:
+        listens = [node for node, server in self._servers.items() if server.calls_back]
+        state = state_of(self._mesh, 0, listens=listens)
+        # Commands and the like are not counted among the messages, so let them count as changes.
+        posted = sum(server.command.values_sent - server.remarks for server in self._servers.values())
+        return state._replace(serial=state.serial + posted)
+
+    def _ask(self, now: float, own: State) -> None:
+        self._due = now + _PERIOD
+        alive = [node for node, server in self._servers.items() if server.state == "open"]
+        for node in self._rounds.begin(now, own, alive):
+            self._post(node, self._rounds.number, None)
+
+    def _post(self, node: int, tag: int, value: object) -> None:
+        server = self._servers[node]
+        server.remarks += 1
+        server.command.post(Kind.PROBE, tag, value)
+        self._mesh.progress.flush(server.command)
+
+    def _conclude(self, own: State) -> DeadlockError | None:
+        running = {node: server.running for node, server in self._servers.items()}
+        states = self._rounds.unchanged(own, running)
+        stuck = stuck_nodes({n: s for n, s in states.items() if n == 0 or self._servers[n].state == "open"})
+        if 0 not in stuck:
+            return None
+        nodes = concerned_nodes(states, stuck)
+        commands = {node: number for node in nodes if (number := states[node].command)}
+        return self._free(states, nodes, commands)
+
+    def _free(
+        self, states: Mapping[int, State], nodes: list[int], commands: Mapping[int, int]
+    ) -> DeadlockError:
+        """Have the engines concerned raise where they wait; return the error for the client."""
+        running = {node: self._servers[node].running for node in commands}
+        sources = {node: running[node][number].source for node, number in commands.items()}
+        hosts = [connection.host for connection in self._mesh.connections]
+        error = deadlock_error(states, nodes, hosts, sources)
+        self._rounds.found = error.waits
+        blocked = [[*line[:-1], list(line.waits_for)] for line in error.waits]
+        for node, number in commands.items():
+            self._servers[node].freed = number
+            self._post(node, self._rounds.number, [states[node].serial, str(error), blocked])
+        with contextlib.suppress(TimeoutError):
+            self._mesh.progress.run_until(
+                lambda: not any(number in running[node] for node, number in commands.items()),
+                deadline_after(_ENDING),
+                "the ends of the commands that wait",
+            )
+        return error

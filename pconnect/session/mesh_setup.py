@@ -1,0 +1,78 @@
+"""How engines join a network: what the client tells each, and its data connections to them.
+
+It happens when a network is made, and again when a node is restarted.
+"""
+
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pconnect.errors import ConnectionLostError
+from pconnect.link.dialing import dial
+from pconnect.protocol.frames import Limits, Preamble, Purpose
+from pconnect.session.server import Server
+from srp_tools.certificates import NetworkAuthority
+from srp_tools.channel import Channel
+from srp_tools.steps import Steps
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """What stays the same for as long as a network lives.
+
+    Attributes
+    ----------
+    network_id
+        16 random bytes.
+    context
+        For TLS as node 0; ``None`` without encryption.
+    limits, peer_timeout
+        As given to `pconnect.connect.pconnect`.
+    directory
+        Where engines work, if their machine has it.
+    authority
+        Signs the certificates of this network; ``None`` without encryption.
+    """
+
+    network_id: bytes
+    context: ssl.SSLContext | None
+    limits: Limits
+    peer_timeout: float
+    directory: str
+    authority: NetworkAuthority | None = None
+
+    def setup(self, servers: Sequence[Server], timeout: float) -> dict[str, Any]:
+        """Return the value of SETUP; `servers` are all of the network, by number."""
+        return {
+            "network": self.network_id,
+            "nodes": [{"host": server.host, "addresses": _addresses(server)} for server in servers],
+            "directory": self.directory,
+            "limits": list(self.limits),
+            "peer_timeout": self.peer_timeout,
+            "timeout": timeout,
+        }
+
+    def dial(self, server: Server, endpoint: int = 0) -> Steps[Channel]:
+        """Open the data connection to the engine of a server, or to another endpoint there."""
+        return dial(
+            [(server.address, server.offer["data_port"])],
+            Preamble(Purpose.DATA, self.network_id, 0, server.node, endpoint),
+            self.context,
+            self.peer_timeout,
+        )
+
+
+def _addresses(server: Server) -> list[list[Any]]:
+    """Return where the other nodes may find a server: first where we found it, then what it says of itself."""
+    names = dict.fromkeys([server.address, *server.offer["addresses"]])
+    return [[name, server.offer["data_port"]] for name in names]
+
+
+def mesh_error(server: Server) -> Exception | None:
+    """Return why an engine could not make its connections, as far as its server has said so."""
+    if server.facts.get("errors"):
+        return ConnectionLostError("; ".join(server.facts["errors"].values()))
+    if server.state != "open":
+        return ConnectionLostError(server.last_error or str(server.command.error))
+    return None

@@ -1,0 +1,259 @@
+"""The calls of the client that concern whole nodes: `reval`, `rfeval`, `sclose`, `network_get_info`."""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+from pconnect.commands.command import Command, Commands
+from pconnect.errors import ConfigurationError
+from pconnect.link.connection import Connection
+from pconnect.loop.network import Network
+from pconnect.messaging.send_receive import Connections, resolve
+from pconnect.session.client_mesh import ClientMesh
+from pconnect.session.remote_calls import call, client_mesh, run
+
+
+@overload
+def reval(source: str, connections: Connection, *, time_limit: float | None = None) -> Command: ...
+@overload
+def reval(
+    source: str, connections: Network | Sequence[Connection], *, time_limit: float | None = None
+) -> Commands: ...
+def reval(source: str, connections: Connections, *, time_limit: float | None = None) -> Command | Commands:
+    """Run source text at servers, each in the workspace of its engine; return at once.
+
+    Commands of one node run one after the other, in the order sent. What a command prints appears at the client, with
+    the node's number and host in front of each line, whenever the client is inside a call of this package.
+
+    Parameters
+    ----------
+    source
+        Python source text, one or more statements. Common indentation is removed.
+    connections
+        A network, a part of one, or a single connection; the own node of a network is skipped.
+    time_limit
+        Seconds that it may run. Then it is interrupted and fails with a `TimeoutError`; if it does not end within five
+        seconds more, its engine is killed. The server sees to that, whatever the client does.
+
+    Returns
+    -------
+    Command or Commands
+        For a single connection one command, else one for each node. `Command.result` waits for the end. An error
+        belongs to the command: it is raised there, or, if nobody asks, by the next `precv` or `select_sockets` that
+        would otherwise wait for that node.
+
+    Raises
+    ------
+    ConfigurationError
+        It was called inside an engine, or `source` is no text. Nothing was sent.
+
+    Notes
+    -----
+    Counterpart of ``reval`` in GNU Octave's parallel package 4.0.2, which reports errors as "code 0".
+
+    Examples
+    --------
+    >>> from pconnect import local_network, reval
+    >>> with local_network(1) as net:
+    ...     reval("x = 1", net).result()
+    ...     try:
+    ...         reval("x / 0", net).result()
+    ...     except RuntimeError as error:
+    ...         print(str(error).splitlines()[0])
+    ZeroDivisionError at node 1 (127.0.0.1:...) in command 'x / 0'
+    """
+    sent: Command | Commands = run(source, connections, time_limit=time_limit)
+    return sent
+
+
+def rfeval(
+    function: Callable[..., Any] | str, *args: object, connection: Connection, timeout: float | None = None
+) -> Any:
+    """Call a function at a server and wait for its result.
+
+    Parameters
+    ----------
+    function
+        A function, which is sent by cloudpickle with what it refers to; or an expression of the engine's workspace,
+        such as ``"np.linalg.svd"``.
+    *args
+        Its arguments: any supported values, or what cloudpickle can send.
+    connection
+        The node.
+    timeout
+        Limit in seconds; the call goes on.
+
+    Returns
+    -------
+    object
+        What the function returned.
+
+    Raises
+    ------
+    RemoteError
+        The function, or sending its result, failed.
+    ConfigurationError
+        The function or its arguments cannot be pickled. Nothing was sent.
+
+    Notes
+    -----
+    Counterpart of ``rfeval`` in GNU Octave's parallel package 4.0.2.
+
+    Examples
+    --------
+    >>> from pconnect import local_network, rfeval
+    >>> with local_network(1) as net:
+    ...     rfeval("divmod", 17, 5, connection=net[1])
+    (3, 2)
+    """
+    if not isinstance(connection, Connection):
+        raise ConfigurationError(
+            f"a function is called at one node, not at {len(connection)}: index the network"
+        )
+    return call(function, args, {}, connection).result(timeout)
+
+
+@contextlib.contextmanager
+def quiet(connections: Connections) -> Iterator[None]:
+    r"""Do not show what the commands print that are sent inside a ``with`` block; `Command.stdout` has it.
+
+    What commands print that were sent before is shown, and what these print is not, also after the block.
+
+    Parameters
+    ----------
+    connections
+        A network, a part of one, or a single connection: for commands at these nodes.
+
+    Raises
+    ------
+    ConfigurationError
+        It was called inside an engine.
+
+    Examples
+    --------
+    >>> from pconnect import local_network, quiet, reval
+    >>> with local_network(1) as net:
+    ...     with quiet(net):
+    ...         command = reval("print('hello')", net[1])
+    ...     command.result()
+    ...     command.stdout
+    'hello\n'
+    """
+    mesh, targets = resolve(connections)
+    quieted = client_mesh(mesh).console.quieted
+    for target in targets:
+        quieted[target.node] = quieted.get(target.node, 0) + 1
+    try:
+        yield
+    finally:
+        for target in targets:
+            quieted[target.node] -= 1
+            if not quieted[target.node]:
+                del quieted[target.node]
+
+
+def sclose(network: Network, *, timeout: float = 10.0) -> list[int]:
+    """Close a network: end the engines and all connections.
+
+    An idle engine ends at once; one that is busy is interrupted and, if it does not end within a second, killed.
+
+    Parameters
+    ----------
+    network
+        The network; of a part, the whole network is closed.
+    timeout
+        Seconds to wait for the servers' reports; the connections are closed in any case.
+
+    Returns
+    -------
+    list of int
+        The nodes whose engine had to be killed, or that did not report.
+
+    Raises
+    ------
+    ConnectionLostError
+        It was closed before.
+    ConfigurationError
+        It was called inside an engine.
+
+    Notes
+    -----
+    Counterpart of ``sclose`` in GNU Octave's parallel package 4.0.2, which leaves busy servers running.
+    """
+    return network.close(timeout)
+
+
+def network_get_info(network: Network, *, timeout: float = 5.0) -> list[dict[str, Any]]:
+    """Return live facts about the nodes of a network.
+
+    Parameters
+    ----------
+    network
+        The network or a part of it.
+    timeout
+        Seconds to wait for the servers' answers, which do not depend on what the engines are doing.
+
+    Returns
+    -------
+    list of dict
+        One for each node: ``node``, ``host``, ``local`` (whether it is the own node), ``state`` (``open``, ``died``:
+        its engine, ``lost``: its server, ``silent``: no answer in time), ``encrypted``, ``pid`` of the engine,
+        ``cores``, ``load`` (one minute's average), ``memory_bytes`` (of the engine), ``directory`` and
+        ``directory_is_clients``, versions (``python``, ``numpy``, ``version``), ``address``, ``cmd_port``,
+        ``data_port``, ``queued`` (commands not yet done), ``last_error``, ``round_trip`` in seconds. What is not
+        known is ``None``.
+
+    Notes
+    -----
+    Counterpart of ``network_get_info`` in GNU Octave's parallel package 4.0.2, which tells what was so at the start.
+    """
+    network.mesh.check_open()
+    mesh = network.mesh
+    if not isinstance(mesh, ClientMesh):
+        return [own_facts(connection) for connection in network]
+    answers = mesh.query(timeout)
+    facts = []
+    for connection in network:
+        info = own_facts(connection)
+        if (server := mesh.servers.get(connection.node)) is not None:
+            live, round_trip = answers.get(connection.node, ({}, None))
+            silent = server.state == "open" and not live
+            live = {name: fact for name, fact in live.items() if name != "jobs"}  # see `JobView.statistics`
+            info |= {name: fact for name, fact in server.facts.items() if name in _FACTS} | live
+            info |= {
+                "state": "silent" if silent else server.state,
+                "address": server.address,
+                "cmd_port": server.cmd_port,
+                "data_port": server.offer["data_port"],
+                "queued": len(server.running),
+                "last_error": server.last_error,
+                "round_trip": round_trip,
+            }
+        facts.append(info)
+    return facts
+
+
+_FACTS = (
+    "pid", "cores", "load", "memory_bytes", "directory", "directory_is_clients", "python", "numpy", "version",
+    "address", "cmd_port", "data_port", "queued", "last_error", "round_trip",
+)  # fmt: skip
+
+
+def own_facts(connection: Connection) -> dict[str, Any]:
+    """Return what is known of a node without asking it."""
+    info: dict[str, Any] = {
+        "node": connection.node,
+        "host": connection.host,
+        "local": connection.is_own,
+        "state": "lost" if connection.error else "open",
+        "encrypted": connection.encrypted,
+    }
+    info |= dict.fromkeys(_FACTS)
+    if connection.is_own:
+        info |= {"pid": os.getpid(), "cores": os.cpu_count(), "python": platform.python_version()}
+        info |= {"directory": str(Path.cwd()), "version": importlib.metadata.version("pserver")}
+    return info

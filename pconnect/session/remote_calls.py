@@ -1,0 +1,170 @@
+"""Sending commands: source text, expressions, and functions with their arguments."""
+
+import textwrap
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pconnect.commands.command import Command, Commands
+from pconnect.commands.function_pickling import describe, pack_call, unpack_value
+from pconnect.commands.remote_repr import Shown
+from pconnect.errors import ConfigurationError, UnsupportedValueError
+from pconnect.link.connection import LIBRARY_TAGS, Connection
+from pconnect.loop.interrupts import interrupting
+from pconnect.loop.network import Mesh
+from pconnect.loop.progress_bars import Meter, sending
+from pconnect.messaging.send_receive import Connections, resolve
+from pconnect.protocol.frames import Kind
+from pconnect.protocol.messages import Unfinished, encode_message
+from pconnect.session.client_mesh import ClientMesh
+
+# Arguments that a busy engine does not take at once are copied, so that the caller need not wait for it: after so many
+# seconds in which nothing moved.
+_STANDSTILL = 0.05
+
+
+def run(
+    source: str,
+    connections: Connections,
+    *,
+    wants_value: bool = False,
+    as_display: bool = False,
+    allow_pickle: bool = False,
+    time_limit: float | None = None,
+) -> Any:
+    """Send source text; return a `Command` for a single connection, else `Commands`.
+
+    With `as_display` the result is not the value of a last expression but how it is shown, a `Shown`.
+    """
+    mesh, nodes = _servers(connections)
+    if not isinstance(source, str):
+        raise ConfigurationError(f"a command is source text, not {type(source).__name__}")
+    source = textwrap.dedent(source)
+    commands = mesh.new_commands(source, nodes)
+    options = _options(commands, wants_value=wants_value, allow_pickle=allow_pickle, time_limit=time_limit)
+    if as_display:
+        options |= {"value": True, "display": True}
+        for command in commands:
+            command.read_value = lambda arrived: Shown.read(
+                unpack_value(_finished(arrived), allow_pickle=False)
+            )
+    mesh.send(commands, options)
+    return _as_asked(commands, connections, source)
+
+
+def call(
+    function: Callable[..., Any] | str,
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+    connections: Connections,
+    *,
+    wants_value: bool = True,
+    allow_pickle: bool = False,
+    time_limit: float | None = None,
+    told_as: str = "",
+) -> Any:
+    """Have a function called; return a `Command` for a single connection, else `Commands`.
+
+    Function and arguments are encoded once, and have been read when this returns. Errors and lists of commands name the
+    function, or what it is `told_as`.
+
+    Raises
+    ------
+    ConfigurationError, MessageTooLargeError
+        They cannot be sent. Nothing was sent.
+    """
+    mesh, nodes = _servers(connections)
+    source = told_as or describe(function)
+    commands = mesh.new_commands(source, nodes)
+    buffers = _encode_call(function, args, kwargs, LIBRARY_TAGS + commands[0].number, mesh)
+    options = _options(commands, wants_value=wants_value, allow_pickle=allow_pickle, time_limit=time_limit)
+    # Ctrl-C must not come between both: an engine that has the command waits for its arguments.
+    with interrupting([mesh.servers[node] for node in nodes]), mesh.progress.shielded:
+        mesh.send(commands, options | {"call": True})
+        _send_arguments(
+            mesh, [mesh.servers[command.node].data for command in commands if command.begun], buffers
+        )
+    return _as_asked(commands, connections, source)
+
+
+def mesh_of(view: Any) -> ClientMesh:
+    """Return the client's mesh of a network, or of a part of one; raise in an engine."""
+    return client_mesh(resolve(view)[0])
+
+
+def client_mesh(mesh: Mesh) -> ClientMesh:
+    """Return the client's mesh, or raise in an engine."""
+    if not isinstance(mesh, ClientMesh):
+        raise ConfigurationError("this is for the client of a network; an engine cannot send commands")
+    return mesh
+
+
+def _servers(connections: Connections) -> tuple[ClientMesh, list[int]]:
+    mesh, targets = resolve(connections)
+    mesh.check_open()
+    return client_mesh(mesh), [target.node for target in targets]
+
+
+def _as_asked(commands: Sequence[Command], connections: Connections, source: str) -> Command | Commands:
+    if isinstance(connections, Connection):
+        return commands[0]
+    return Commands(source, commands)
+
+
+def _options(
+    commands: Sequence[Command], *, wants_value: bool, allow_pickle: bool, time_limit: float | None
+) -> dict[str, Any]:
+    if time_limit is not None and not time_limit > 0:
+        raise ConfigurationError(f"time_limit={time_limit}: seconds are more than none")
+    options: dict[str, Any] = {}
+    if wants_value:
+        options["value"] = True
+        for command in commands:
+            command.read_value = lambda arrived: unpack_value(_finished(arrived), allow_pickle=allow_pickle)
+    if allow_pickle:
+        options["pickle"] = True
+    if time_limit is not None:
+        options["seconds"] = float(time_limit)
+    return options
+
+
+def _finished(arrived: Any) -> Any:
+    return arrived.finish() if type(arrived) is Unfinished else arrived
+
+
+def _encode_call(
+    function: Callable[..., Any] | str,
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+    tag: int,
+    mesh: ClientMesh,
+) -> list[bytes | memoryview]:
+    limit = mesh.limits.max_message_bytes
+    try:
+        return encode_message(Kind.VALUE, tag, pack_call(function, args, kwargs, pickled=False), limit)
+    except UnsupportedValueError:
+        return encode_message(Kind.VALUE, tag, pack_call(function, args, kwargs, pickled=True), limit)
+
+
+def _send_arguments(
+    mesh: ClientMesh, connections: Sequence[Connection], buffers: list[bytes | memoryview]
+) -> None:
+    """Send to engines of which some may be busy; nobody is waited for who does not read."""
+    progress = mesh.progress
+    try:
+        for connection in connections:
+            connection.post_encoded(buffers)
+            progress.flush(connection)
+        left, moved = sum(connection.unsent_bytes for connection in connections), time.monotonic()
+        total = len(connections) * sum(map(len, buffers))
+        with Meter(lambda: sending(connections, total)) as meter:
+            while left and time.monotonic() - moved < _STANDSTILL:
+                meter.look()
+                progress.poll(_STANDSTILL)
+                before, left = left, sum(connection.unsent_bytes for connection in connections)
+                if left < before:
+                    moved = time.monotonic()
+    finally:
+        for connection in connections:
+            if connection.has_unsent:
+                connection.keep_unsent()

@@ -1,0 +1,235 @@
+"""`restart`: a new engine in the place of another, with new links to all other nodes.
+
+It goes in two steps, so that nobody dials an engine that is about to be killed, or one that has not yet heard that it
+has to expect somebody:
+
+1. RESTART to all servers. Those concerned kill the engine and start another, the others tell theirs that a node is
+   restarted; all answer.
+2. SETUP to the new engines, and the client's connections to them. A new engine dials those that were there before, and
+   says when its connections stand: all but those to engines that are busy, which are made when these have time.
+
+Both are done for all nodes side by side, with one deadline, in the loop of the network.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+from pconnect.errors import ConfigurationError, ConnectError, ConnectionLostError
+from pconnect.loop.tasks import Task
+from pconnect.messaging.send_receive import Connections, resolve
+from pconnect.protocol.frames import Kind
+from pconnect.session.client_mesh import ClientMesh
+from pconnect.session.mesh_setup import Invitation, mesh_error
+from pconnect.session.remote_calls import client_mesh
+from pconnect.session.server import Server
+from srp_tools.channel import Channel
+from srp_tools.steps import deadline_after, remaining
+
+# A server that does not answer in this part of the time has most likely vanished with its machine, and must not keep
+# others from being restarted. To answer takes milliseconds, but for an engine that has very much memory to give back.
+_PATIENCE = 1 / 2
+
+
+def restart(connections: Connections, *, timeout: float = 30.0) -> None:
+    """Give nodes a new engine each, with an empty workspace, whatever the old one is doing or has died of.
+
+    The old engine is killed, with all that it has started; its commands, running or queued, end with an
+    `EngineDiedError`. The new one has the number, the certificate and the working directory of the old one, and is as
+    usable as that was at the beginning. `Connection` objects stay the same, here and in other engines: their ``error``
+    is cleared. The other engines go on with what they do and keep their workspaces. One that is busy is not waited for:
+    its link to the new engine is made when it is next idle or inside a call of this package, and what is sent there
+    before waits.
+
+    Values that the old engine sent and nobody has received are dropped, at all nodes; so is what was sent to it. A call
+    of another engine that waits for the old one raises a `ConnectionLostError`. Collective calls begin to count anew
+    with the next command.
+
+    Parameters
+    ----------
+    connections
+        A network, a part of one, or a single connection; the own node of a network is skipped.
+    timeout
+        Limit for the whole call, in seconds.
+
+    Raises
+    ------
+    ConnectionLostError
+        The server or machine of a node, which the text names, is gone: it cannot be restarted.
+    ConnectError
+        A new engine could not be started, or not be connected with all other nodes; ``reasons`` has the error of each
+        node that failed. One that lacks connections to some engines can be used; the others can be restarted again.
+    TimeoutError
+        The limit passed for the nodes that the text names; they can be restarted again.
+    ConfigurationError
+        It was called inside an engine. Nothing was done.
+
+    In all these cases but the last, the other nodes in `connections` were restarted.
+
+    Examples
+    --------
+    >>> from pconnect import local_network, precv, restart, reval
+    >>> with local_network(2) as net:
+    ...     command = reval("while True: pass", net[2])
+    ...     restart(net[2])
+    ...     print(command.exception())
+    ...     sent = reval("psend(sockets.node, sockets[0])", net)
+    ...     [precv(connection) for connection in net[1:]]
+    the engine of node 2 (127.0.0.1:...) was restarted
+    [1, 2]
+    """
+    mesh, targets = resolve(connections)
+    mesh.check_open()
+    client = client_mesh(mesh)
+    if client.invitation is None:
+        raise ConfigurationError("this network has no servers that could start an engine")
+    work = _Restart(client, client.invitation, [client.servers[target.node] for target in targets], timeout)
+    try:
+        work.replace_engines()
+        work.connect()
+    finally:
+        work.end()
+    work.raise_failures()
+
+
+class _Restart:
+    """The restart of some nodes, on its way."""
+
+    def __init__(
+        self, mesh: ClientMesh, invitation: Invitation, servers: Sequence[Server], timeout: float
+    ) -> None:
+        self._mesh = mesh
+        self._invitation = invitation
+        self._progress = mesh.progress
+        self._servers = list(servers)
+        self._others = [server for server in mesh.servers.values() if server not in self._servers]
+        self._failures: dict[Server, Exception] = {}
+        self._started: list[Server] = []  # those with a new engine
+        self._tasks: list[Task] = []
+        self._number = mesh.next_number()
+        self._timeout = timeout
+        self._deadline = deadline_after(timeout)
+
+    def replace_engines(self) -> None:
+        """Have the old engines killed and others started; let all other engines know."""
+        self._progress.catch_up()
+        nodes = [server.node for server in self._servers]
+        with self._progress.shielded:
+            for server in self._servers:
+                if not server.command.error:
+                    server.begin_restart(self._number)
+            for server in (*self._servers, *self._others):
+                server.restart_answers.clear()  # one that came too late
+                server.command.post(Kind.RESTART, self._number, [nodes, self._timeout])
+                self._progress.flush(server.command)
+        everybody = [*self._servers, *self._others]
+        self._wait(everybody, self._has_answered, deadline_after(self._timeout * _PATIENCE))
+        for server in self._servers:
+            reason = server.restart_answers.pop(self._number, None) if self._has_answered(server) else None
+            if server.command.error:
+                self._failures[server] = server.command.loss()
+            elif reason is not None:
+                self._failures[server] = ConnectionLostError(reason)
+            elif server not in self._failures:
+                self._started.append(server)
+
+    def connect(self) -> None:
+        """Make the new engines members of the network."""
+        left = remaining(self._deadline)
+        setup = self._invitation.setup(list(self._mesh.servers.values()), 0.0 if left is None else left)
+        setup |= self._circumstances()
+        with self._progress.shielded:
+            for server in self._started:
+                server.renew()
+                server.command.post(Kind.SETUP, server.node, setup)
+                self._progress.flush(server.command)
+                steps = self._invitation.dial(server)
+                self._tasks.append(
+                    self._progress.background.start(
+                        steps, self._deadline, functools.partial(self._take_outcome, server)
+                    )
+                )
+        self._wait(self._started, self._is_settled, self._deadline)
+
+    def end(self) -> None:
+        """Leave no node in between, however it came."""
+        for task in self._tasks:
+            self._progress.background.cancel(task)
+        for server in self._servers:
+            complete = server in self._started and server.meshed and not server.data.is_awaited
+            if server in self._failures:
+                server.end_restart(self._failures[server])
+            elif server.is_restarting:
+                server.end_restart(None if complete else ConnectionLostError("it was interrupted"))
+            self._look_for_failure(server)
+
+    def raise_failures(self) -> None:
+        """Raise what went wrong, if anything did."""
+        failures = {
+            f"node {server.node} ({server.host})": error
+            for server, error in sorted(self._failures.items(), key=lambda item: item[0].node)
+        }
+        if not failures:
+            return
+        text = "; ".join(map(str, failures.values()))
+        if all(isinstance(error, TimeoutError) for error in failures.values()):
+            raise TimeoutError(text)
+        if all(server.command.error for server in self._failures):
+            raise ConnectionLostError(text)
+        raise ConnectError(failures)
+
+    def _circumstances(self) -> dict[str, Any]:
+        """Return what an engine must know that takes the place of another."""
+        gone = {server.node: str(error) for server, error in self._failures.items()}
+        for server in self._others:
+            name = f"node {server.node} ({server.host})"
+            if server.state != "open":
+                gone[server.node] = f"{name} is gone: {server.last_error or server.command.error}"
+            elif not self._has_answered(server):
+                gone[server.node] = f"{name} did not answer"
+        return {
+            "together": [server.node for server in self._started],
+            "gone": gone,
+            "busy": [server.node for server in self._others if server.running],
+        }
+
+    def _has_answered(self, server: Server) -> bool:
+        return self._number in server.restart_answers or server.command.error is not None
+
+    def _is_settled(self, server: Server) -> bool:
+        return (
+            server in self._failures
+            or server.command.error is not None
+            or not server.is_restarting  # the new engine has died
+            or (server.meshed and not server.data.is_awaited)
+        )
+
+    def _wait(self, servers: Sequence[Server], condition: Any, deadline: float) -> None:
+        try:
+            self._progress.run_until(
+                lambda: all(condition(server) for server in servers), deadline, "the restart"
+            )
+        except TimeoutError:
+            for server in servers:
+                if server in self._servers and not condition(server):
+                    self._failures[server] = TimeoutError(
+                        f"time limit passed while node {server.node} ({server.host}) was restarted"
+                    )
+
+    def _take_outcome(self, server: Server, outcome: Channel | Exception) -> None:
+        if isinstance(outcome, Channel) and server.data.is_awaited:
+            server.data.open(outcome)
+            self._progress.add(server.data)
+        elif isinstance(outcome, Channel):
+            outcome.close()
+        elif not isinstance(outcome, TimeoutError):  # that is everybody's, see `_wait`
+            self._failures[server] = outcome
+
+    def _look_for_failure(self, server: Server) -> None:
+        """Find out whether a new engine that has come so far has died, or lacks connections."""
+        error = server.command.loss() if server.command.error else mesh_error(server)
+        server.facts.pop("errors", None)
+        if error is not None:
+            self._failures.setdefault(server, error)
+            if server.data.is_awaited:
+                server.data.lose(ConnectionLostError(str(error)))

@@ -1,0 +1,257 @@
+"""The table of types that are sent as a few parts of other types: dates, fractions, tuples, numpy scalars...
+
+One entry per type says how to take a value apart and how to put it together again. On the wire the parts
+follow the number of the entry (see `pconnect.values.codec`), so a value can be made of any others, and nothing is
+ever looked up by a name that was received. What an entry's `read` gets comes from the peer: it checks the
+types of its parts, and may otherwise leave it to the constructor to raise; `codec` turns that into a
+`ProtocolError`.
+
+The numbers are part of the protocol: they are never changed and never used again.
+"""
+
+import datetime
+import decimal
+import fractions
+import uuid
+import zoneinfo
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Final
+
+import numpy as np
+
+from pconnect.errors import ProtocolError, UnavailableTypeError, UnsupportedValueError
+from pconnect.values import dtypes as arrays
+
+__all__ = ["ARRAY", "BYTEARRAY", "DICT", "LARGE_INT", "TABLE", "ValueType"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ValueType:
+    """How the values of a type are taken apart and put together.
+
+    Attributes
+    ----------
+    code
+        Number on the wire, 0 to 127.
+    types
+        The exact types that are written with this entry; usually one.
+    write
+        From a value to its parts.
+    read
+        From the list of parts, as received, to the value.
+    names
+        Attributes that the parts are, for the path in error messages; ``"f("`` says that the part is what a function
+        returned. Empty for containers.
+    """
+
+    code: int
+    types: tuple[type, ...]
+    write: Callable[[Any], Collection[object]]
+    read: Callable[[list[Any]], object]
+    names: tuple[str, ...] = ()
+
+
+def _container(code: int, kind: type, read: Callable[[list[Any]], object] | None = None) -> ValueType:
+    return ValueType(code, (kind,), list, read or kind)
+
+
+def _record(
+    code: int, kind: type, attributes: str, takes: tuple[type, ...], make: Callable[..., object] | None = None
+) -> ValueType:
+    """Describe a type whose parts are attributes; `object` in `takes` leaves the check to `make`."""
+    names = tuple(attributes.split())
+    get = attrgetter(*names)
+    build = make or kind
+
+    def read(parts: list[Any]) -> object:
+        if len(parts) != len(takes) or any(
+            type(part) is not take is not object for part, take in zip(parts, takes, strict=True)
+        ):
+            raise ProtocolError(f"wrong parts for {kind.__name__}")
+        return build(*parts)
+
+    return ValueType(code, (kind,), get if len(names) > 1 else lambda value: (get(value),), read, names)
+
+
+def _text(code: int, kind: type, plain: Callable[[Any], object] = str, takes: type = str) -> ValueType:
+    """Describe a type which is one str (or other plain value) and back without loss."""
+
+    def read(parts: list[Any]) -> object:
+        if len(parts) != 1 or type(parts[0]) is not takes:
+            raise ProtocolError(f"wrong parts for {kind.__name__}")
+        return kind(parts[0])
+
+    return ValueType(code, (kind,), lambda value: (plain(value),), read)
+
+
+def _constant(code: int, value: object) -> ValueType:
+    def read(parts: list[Any]) -> object:
+        if parts:
+            raise ProtocolError("a constant has no parts")
+        return value
+
+    return ValueType(code, (type(value),), lambda _: (), read)
+
+
+def _read_dict(parts: list[Any]) -> object:
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def _write_int(value: int) -> tuple[bytes]:
+    return (value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True),)
+
+
+def _read_int(parts: list[Any]) -> object:
+    (data,) = parts
+    if type(data) is not bytes:
+        raise ProtocolError("wrong parts for int")
+    return int.from_bytes(data, "little", signed=True)
+
+
+def _write_timezone(zone: datetime.timezone) -> tuple[object, ...]:
+    offset, name = zone.utcoffset(None), zone.tzname(None)
+    # A name that only says the offset again is no name of its own; without it the receiver gets the same
+    # zone.
+    return (offset,) if name == datetime.timezone(offset).tzname(None) else (offset, name)
+
+
+def _read_timezone(parts: list[Any]) -> object:
+    if [type(part) for part in parts] not in ([datetime.timedelta], [datetime.timedelta, str]):
+        raise ProtocolError("wrong parts for timezone")
+    return datetime.timezone(*parts)
+
+
+def _write_zone_info(zone: zoneinfo.ZoneInfo) -> tuple[str]:
+    if zone.key is None:
+        raise UnsupportedValueError(
+            "cannot send a ZoneInfo without a key: the receiver could not find the zone"
+        )
+    return (zone.key,)
+
+
+def _read_zone_info(parts: list[Any]) -> object:
+    (key,) = parts
+    if type(key) is not str:
+        raise ProtocolError("wrong parts for ZoneInfo")
+    try:
+        return zoneinfo.ZoneInfo(key)
+    except zoneinfo.ZoneInfoNotFoundError as error:
+        raise UnavailableTypeError(
+            f"a value with the time zone {key[:80]!r} arrived, which this node does not have: pip install tzdata here"
+        ) from error
+    # A key may also name a folder, or a file that is no zone; absolute keys and ".." are refused by ZoneInfo.
+    except (LookupError, ValueError, OSError) as error:
+        raise ProtocolError(f"{key[:80]!r} is no time zone") from error
+
+
+def _make_datetime(*parts: Any) -> datetime.datetime:
+    return datetime.datetime(*parts[:-1], fold=parts[-1])
+
+
+def _make_time(*parts: Any) -> datetime.time:
+    return datetime.time(*parts[:-1], fold=parts[-1])
+
+
+def _write_array(array: np.ndarray[Any, Any]) -> tuple[object, ...]:
+    description = arrays.describe_dtype(array.dtype)
+    order, array = arrays.contiguous(array)
+    # numpy would copy the items of "S0" as one character each.
+    return (order, description, list(array.shape), array.tobytes("A") if array.nbytes else b"")
+
+
+def _read_array(parts: list[Any]) -> object:
+    order, description, shape, data = parts
+    dtype = arrays.restore_dtype(description)
+    if type(order) is not int or type(data) is not bytes or arrays.byte_count(dtype, shape) != len(data):
+        raise ProtocolError("an array does not have the size of its data")
+    return arrays.filled(dtype, shape, order, data)
+
+
+def _write_scalar(value: np.generic) -> tuple[object, ...]:
+    return (arrays.describe_dtype(value.dtype), value.tobytes())
+
+
+def _read_scalar(parts: list[Any]) -> object:
+    description, data = parts
+    return _read_array([arrays.C_ORDER, description, [], data])[()]  # type: ignore[index]
+
+
+def _write_masked(array: Any) -> tuple[object, ...]:
+    # Without a fill value of its own (`_fill_value` is None; the public property would set it) an array
+    # follows the default of its dtype, also after `astype`: the receiver's shall do the same.
+    fill = None if array._fill_value is None else np.array(array.fill_value, array.dtype)
+    mask = None if np.ma.getmask(array) is np.ma.nomask else array.mask
+    return (array.data, mask, fill, array.hardmask)
+
+
+def _read_masked(parts: list[Any]) -> object:
+    data, mask, fill, hard = parts
+    if type(data) is not np.ndarray or type(hard) is not bool:
+        raise ProtocolError("wrong parts for MaskedArray")
+    mask_dtype = np.ma.make_mask_descr(data.dtype)
+    # Without a mask numpy makes one for a structured dtype, of as many items as the peer says.
+    if mask is None and mask_dtype.names is not None:
+        raise ProtocolError("a structured MaskedArray needs a mask")
+    for part, dtype, shape in ((mask, mask_dtype, data.shape), (fill, data.dtype, ())):
+        if part is not None and (type(part) is not np.ndarray or part.dtype != dtype or part.shape != shape):
+            raise ProtocolError("mask and fill value do not fit the data of a MaskedArray")
+    return np.ma.MaskedArray(
+        data,
+        np.ma.nomask if mask is None else mask,
+        fill_value=None if fill is None else fill[()],
+        hard_mask=hard,
+    )
+
+
+def _write_dtype(dtype: np.dtype[Any]) -> tuple[object]:
+    return (arrays.describe_dtype(dtype),)
+
+
+def _read_dtype(parts: list[Any]) -> object:
+    (description,) = parts
+    return arrays.restore_dtype(description)
+
+
+# Known by name to those who write them: `trees`, which decides what goes into the head and what behind it,
+# and `codec`, whose packer is the first to see that an int needs more than 64 bits.
+DICT: Final = ValueType(4, (), list, _read_dict)
+BYTEARRAY: Final = _text(5, bytearray, bytes, bytes)
+LARGE_INT: Final = ValueType(6, (), _write_int, _read_int)
+ARRAY: Final = ValueType(32, (), _write_array, _read_array)
+
+TABLE: Final[tuple[ValueType, ...]] = (
+    # 0 is a buffer of the message and 11 a branch of its tree, see `codec`.
+    _container(1, tuple),
+    _container(2, set),
+    _container(3, frozenset),
+    DICT,
+    BYTEARRAY,
+    LARGE_INT,
+    _record(7, complex, "real imag", (float, float)),
+    _record(8, slice, "start stop step", (object, object, object)),
+    _record(9, range, "start stop step", (int, int, int)),
+    _constant(10, ...),
+    _record(16, datetime.date, "year month day", (int, int, int)),
+    _record(17, datetime.time, "hour minute second microsecond tzinfo fold",
+            (int, int, int, int, object, int), _make_time),
+    _record(18, datetime.datetime, "year month day hour minute second microsecond tzinfo fold",
+            (int, int, int, int, int, int, int, object, int), _make_datetime),
+    _record(19, datetime.timedelta, "days seconds microseconds", (int, int, int)),
+    ValueType(20, (datetime.timezone,), _write_timezone, _read_timezone),
+    ValueType(21, (zoneinfo.ZoneInfo,), _write_zone_info, _read_zone_info),
+    _text(22, decimal.Decimal),
+    _record(23, fractions.Fraction, "numerator denominator", (int, int)),
+    _record(24, uuid.UUID, "bytes", (bytes,), lambda data: uuid.UUID(bytes=data)),
+    ARRAY,
+    ValueType(33, arrays.NUMPY_SCALAR_TYPES, _write_scalar, _read_scalar),
+    # Not as numpy scalars of their dtypes, which would lose the zero characters at the end.
+    _text(34, np.str_, str.__str__),
+    _text(35, np.bytes_, bytes, bytes),
+    ValueType(36, (np.ma.MaskedArray,), _write_masked, _read_masked,
+              ("data", "mask", "fill_value", "hardmask")),
+    _constant(37, np.ma.masked),
+    ValueType(38, (*{type(np.dtype(c)) for c in np.typecodes["All"]},), _write_dtype, _read_dtype),
+    # 40 to 42 are in `optional_types`, 64 in `registered_types`.
+)  # fmt: skip

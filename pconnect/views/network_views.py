@@ -1,0 +1,353 @@
+"""The verbs of a network at the client: what its methods, and those of one node of it, do at the engines.
+
+``net[1:]``, ``net[2]`` and ``net["alpha"]`` have them too. A whole network or a part of it answers with a list, in the
+order of the nodes; a single node with the one value.
+"""
+
+import importlib.util
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
+
+import numpy as np
+
+from pconnect.commands.chunking import cut_evenly
+from pconnect.commands.command import Command, Commands
+from pconnect.commands.table import Table, as_html
+from pconnect.errors import ConfigurationError
+from pconnect.files.code_sync import sync_code
+from pconnect.link.connection import Connection
+from pconnect.loop.network import Network
+from pconnect.messaging.send_receive import Connections, resolve
+from pconnect.session.remote_calls import call, client_mesh, run
+from pconnect.session.restart import restart
+from pconnect.session.server import Server
+from pconnect.session.versions import Versions, versions
+from pconnect.views.dask_views import DaskViews
+from pconnect.views.detach_views import DetachView
+from pconnect.views.file_views import FileView
+from pconnect.views.job_views import JobView
+from pconnect.views.node_table import of_nodes
+
+# What it gives back for something sent: one command for a node, one for each of several nodes.
+Sent = TypeVar("Sent", bound=Command | Commands)
+
+# What an engine calls for `who`; the client does not import it.
+_DESCRIBE_NAMES = (
+    "__import__('pserver.services.inspection', fromlist=['inspection']).describe_names(globals())"
+)
+
+
+class View(JobView, Generic[Sent]):
+    """What a network and a single node of it have in common at the client."""
+
+    # --- running ---
+
+    def eval(self, source: str, *, allow_pickle: bool = False, time_limit: float | None = None) -> Sent:
+        r"""Run source text like `reval`, and have the value of its last expression sent back.
+
+        Parameters
+        ----------
+        source
+            Python source text. If its last statement is an expression, its value is the result, else ``None``.
+        allow_pickle
+            Whether a value that cannot be sent otherwise comes by pickle. Unpickling runs code that the server chooses.
+        time_limit
+            As of `reval`.
+
+        Returns
+        -------
+        Command or Commands
+            ``result()`` waits for the value, and so does ``await``.
+
+        Raises
+        ------
+        ConfigurationError
+            `source` is no text. Nothing was sent.
+
+        Examples
+        --------
+        >>> from pconnect import local_network
+        >>> with local_network(2) as net:
+        ...     net.eval("x = sockets.node\nx * 10").result(), net[1].eval("x").result()
+        ([10, 20], 1)
+        """
+        sent: Sent = run(
+            source, self._targets(), wants_value=True, allow_pickle=allow_pickle, time_limit=time_limit
+        )
+        return sent
+
+    def apply(self, function: Callable[..., Any] | str, /, *args: object, **kwargs: object) -> Sent:
+        """Call a function at each engine, with the same arguments.
+
+        The function is sent by cloudpickle with everything it refers to; names that it uses and that are not defined
+        here are those of the engine's workspace. The arguments have been read when this returns. For options, see
+        `call`.
+
+        Returns
+        -------
+        Command or Commands
+            ``result()`` waits for what the function returned, and so does ``await``.
+
+        Raises
+        ------
+        ConfigurationError
+            The function or an argument cannot be sent. Nothing was sent.
+
+        Examples
+        --------
+        >>> from pconnect import local_network
+        >>> with local_network(2) as net:
+        ...     net.apply(lambda a, b: a + b, 1, b=2).result()
+        [3, 3]
+        """
+        return self.call(function, args, kwargs)
+
+    def call(
+        self,
+        function: Callable[..., Any] | str,
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+        *,
+        allow_pickle: bool = False,
+        time_limit: float | None = None,
+    ) -> Sent:
+        """Call a function as `apply` does, with the options of `eval`."""
+        sent: Sent = call(
+            function, args, kwargs or {}, self._targets(), allow_pickle=allow_pickle, time_limit=time_limit
+        )
+        return sent
+
+    def run(self, path: str | Path, *, time_limit: float | None = None) -> Sent:
+        """Run a Python file of the client at the engines, in their workspaces; return at once.
+
+        Raises
+        ------
+        OSError, SyntaxError, UnicodeDecodeError
+            The file cannot be read, or is no Python. Nothing was sent.
+        """
+        data = Path(path).read_bytes()
+        compile(data, str(path), "exec", dont_inherit=True)
+        sent: Sent = run(importlib.util.decode_source(data), self._targets(), time_limit=time_limit)
+        return sent
+
+    # --- moving ---
+
+    def push(
+        self,
+        values: Mapping[str, object] | None = None,
+        /,
+        *,
+        timeout: float | None = None,
+        **more: object,
+    ) -> None:
+        """Assign values to names in the workspaces.
+
+        Parameters
+        ----------
+        values, **more
+            Values by name, which are sent as by `apply`: arrays without a copy, encoded once for all nodes.
+        timeout
+            Limit in seconds.
+
+        Raises
+        ------
+        ConfigurationError
+            A name is none, or a value cannot be sent. Nothing was sent.
+        TimeoutError
+            The nodes were busy until then; they will still do it.
+
+        Examples
+        --------
+        >>> from pconnect import local_network
+        >>> with local_network(2) as net:
+        ...     net.push({"a": 1}, b=2)
+        ...     net["c"] = 3
+        ...     net.pull(["a", "b", "c"])
+        [[1, 2, 3], [1, 2, 3]]
+        """
+        names = {**(values or {}), **more}
+        for name in names:
+            _check_name(name)
+        call("globals().update", [names], {}, self._targets(), wants_value=False).result(timeout)
+
+    def pull(self, names: str | Sequence[str], *, timeout: float | None = None) -> Any:
+        """Return the values of names in the workspaces.
+
+        Parameters
+        ----------
+        names
+            One name, or several: then each node's answer is a list.
+        timeout
+            Limit in seconds.
+
+        Raises
+        ------
+        RemoteError
+            A name is not defined there (also a `NameError`), or its value cannot be sent.
+        """
+        for name in [names] if isinstance(names, str) else names:
+            _check_name(name)
+        source = names if isinstance(names, str) else f"[{', '.join(names)}]"
+        return run(source, self._targets(), wants_value=True).result(timeout)
+
+    def __setitem__(self, name: str, value: object) -> None:
+        self.push({name: value})
+
+    def scatter(self, name: str, values: Any, *, axis: int = 0, timeout: float | None = None) -> None:
+        """Cut an array or a sequence into one part for each node, and assign that to a name there.
+
+        Parameters
+        ----------
+        name
+            The name in the workspaces.
+        values
+            An array of shape ``(n0, ..., nk)``, cut along `axis` as by `numpy.array_split`; or a sequence.
+        timeout
+            Limit in seconds.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from pconnect import local_network
+        >>> with local_network(3) as net:
+        ...     net.scatter("x", np.arange(7))
+        ...     net.eval("x = x**2; len(x)").result(), net.gather("x")
+        ([3, 2, 2], array([ 0,  1,  4,  9, 16, 25, 36]))
+        """
+        _check_name(name)
+        nodes = self._nodes()
+        parts = np.array_split(values, len(nodes), axis) if isinstance(values, np.ndarray) else None
+        commands = [
+            call("globals().update", [{name: part}], {}, node, wants_value=False)
+            for part, node in zip(parts or cut_evenly(values, len(nodes)), nodes, strict=True)
+        ]
+        Commands(f"scatter {name}", commands).result(timeout)
+
+    def gather(self, name: str, *, axis: int = 0, timeout: float | None = None) -> Any:
+        """Put the parts that the nodes have under a name together: arrays along `axis`, others into one list."""
+        _check_name(name)
+        commands = [run(name, node, wants_value=True) for node in self._nodes()]
+        parts = Commands(name, commands).result(timeout) or []
+        if parts and all(isinstance(part, np.ndarray) for part in parts):
+            return np.concatenate(parts, axis)
+        return [item for part in parts for item in part]
+
+    # --- looking and steering ---
+
+    def who(self, *, timeout: float | None = None) -> Table:
+        """Return what the workspaces hold: for each name its type, shape, and size in bytes, by node.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from pconnect import local_network
+        >>> with local_network(1) as net:
+        ...     net.push(a=np.zeros((2, 3)), n=1)
+        ...     print(net.who())
+        node  host           name  type     shape   bytes
+           1  127.0.0.1:...  a     ndarray  (2, 3)     48
+           1  127.0.0.1:...  n     int                 28
+        """
+        nodes = self._nodes()
+        commands = [run(_DESCRIBE_NAMES, node, wants_value=True) for node in nodes]
+        answers: list[list[list[object]]] = Commands("who", commands).result(timeout) or []
+        rows: list[list[object]] = []
+        for node, answer in zip(nodes, answers, strict=True):
+            rows += [[node.node, node.host, *facts] for facts in answer]
+        return Table(["node", "host", "name", "type", "shape", "bytes"], rows)
+
+    def interrupt(self) -> None:
+        """Interrupt what runs and what waits at these nodes, as Ctrl-C does; never waits.
+
+        The commands fail with a `RemoteError` of type ``KeyboardInterrupt``. A node that is interrupted again before
+        its commands have ended has its engine killed.
+        """
+        for server in self._servers():
+            server.interrupt()
+
+    def kill(self) -> None:
+        """Kill the engines of these nodes with SIGKILL, whatever they do; never waits.
+
+        Their commands fail with an `EngineDiedError`, their workspaces are lost. The others live on.
+        """
+        for server in self._servers():
+            server.kill()
+
+    def restart(self, *, timeout: float = 30.0) -> None:
+        """Give these nodes new engines; see `pconnect.restart`."""
+        restart(self._targets(), timeout=timeout)
+
+    def sync_code(self, path: str | Path, **options: Any) -> list[str]:
+        """Have these engines import the modules of a local folder, package or file as they are now.
+
+        See `pconnect.files.code_sync.sync_code` for the options, what is sent, and what is returned.
+        """
+        return sync_code(path, self._targets(), **options)
+
+    def versions(self, packages: Sequence[str] | None = None, **options: Any) -> Versions:
+        """Return the versions of Python and packages; see `pconnect.session.versions.versions`."""
+        return versions(self._targets(), packages, **options)
+
+    # --- for the library ---
+
+    def _targets(self) -> Connections:
+        assert isinstance(self, Network | Connection)  # noqa: S101 - it is mixed into these alone
+        return self
+
+    def _nodes(self) -> list[Connection]:
+        return resolve(self._targets())[1]
+
+    def _servers(self) -> list[Server]:
+        mesh, nodes = resolve(self._targets())
+        mesh.check_open()
+        return [client_mesh(mesh).servers[node.node] for node in nodes]
+
+
+class ClientConnection(View[Command], FileView[str, Path], Connection):
+    """One node of a network, as the client has it: ``net[2]``."""
+
+    def _repr_html_(self) -> str:
+        return as_html(repr(self), of_nodes([self]))
+
+
+class ClientNetwork(View[Commands], DetachView, DaskViews, FileView[list[str], list[Path]], Network):
+    """The network that `pconnect` returns, or a part of it."""
+
+    if TYPE_CHECKING:
+
+        def __iter__(self) -> Iterator[ClientConnection]: ...
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> ClientConnection: ...
+    @overload
+    def __getitem__(self, index: str) -> "ClientConnection | ClientNetwork": ...
+    @overload
+    def __getitem__(self, index: slice | Iterable[int]) -> "ClientNetwork": ...
+    def __getitem__(self, index: SupportsIndex | slice | Iterable[int] | str) -> Any:
+        """Return a node, a part of the network, or what has a host's name: a node, or a part if there are several."""
+        if not isinstance(index, str):
+            return super().__getitem__(index)
+        chosen = [node.node for node in self if not node.is_own and _is_called(node.host, index)]
+        if not chosen:
+            known = ", ".join(dict.fromkeys(node.host for node in self if not node.is_own))
+            raise KeyError(
+                f"no node is at host {index!r} (there are: {known}); the value of a name is pull({index!r})"
+            )
+        return self.mesh.connections[chosen[0]] if len(chosen) == 1 else type(self)(self.mesh, chosen)
+
+    def _repr_html_(self) -> str:
+        return as_html(repr(self).split("\n", 1)[0], of_nodes(list(self)))
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """Return what may stand in brackets after the network, for IPython."""
+        return list(dict.fromkeys(node.host for node in self if not node.is_own))
+
+
+def _is_called(host: str, name: str) -> bool:
+    return host == name or host.rpartition(":")[0].strip("[]") == name
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ConfigurationError(f"{name!r} is not a name that a workspace can have")

@@ -1,0 +1,36 @@
+"""Nodes as a table: what a notebook shows of a network, made of what is known without asking a server."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pconnect.commands.table import Table, shorten
+from pconnect.link.connection import Connection
+
+
+def of_nodes(connections: Sequence[Connection]) -> Table:
+    """Return a table of nodes: host, state, what runs, process number and memory of the engine.
+
+    The memory is that of the last `network_get_info`, or nothing.
+    """
+    return Table(
+        ["node", "host", "state", "runs", "engine", "memory"], [_row_of_node(node) for node in connections]
+    )
+
+
+def _row_of_node(node: Connection) -> list[Any]:
+    servers = getattr(node.mesh, "servers", {})
+    if (server := servers.get(node.node)) is None:
+        return [node.node, node.host, "this node" if node.is_own else "", None, None, None]
+    state = "closed" if node.mesh.closed else server.state
+    running = [command.source for command in server.running.values()]
+    runs = (
+        shorten(running[0]) + (f" and {len(running) - 1} more" if len(running) > 1 else "")
+        if running
+        else None
+    )
+    memory = _memory(server.live.get("memory_bytes"))
+    return [node.node, node.host, state, runs, server.facts.get("pid"), memory]
+
+
+def _memory(size: int | None) -> str | None:
+    return None if size is None else f"{size / 1e6:.0f} MB"

@@ -1,0 +1,1 @@
+"""The `pserver` command and its counterpart in Python."""

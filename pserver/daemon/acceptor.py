@@ -1,0 +1,208 @@
+"""The reception: accepts on both ports and finds out what each connection is.
+
+What arrives is looked at just far enough to know where it belongs:
+
+* at the command port, the first byte of a TLS handshake, or the preamble of a client without encryption;
+* at the data port, the preamble, which names the network and the node.
+
+Until then a connection costs a socket and nothing else. Silence and garbage are closed, with one line in the log.
+"""
+
+import contextlib
+import logging
+import math
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pconnect.errors import ProtocolError
+from pconnect.protocol.frames import PREAMBLE_BYTES, PREAMBLE_MAGIC, Preamble, Purpose
+from pserver.config import ServerConfig
+from srp_tools.errors import ConfigurationError
+
+log = logging.getLogger("pserver")
+
+_TLS_HANDSHAKE = 0x16  # first byte of a TLS connection (RFC 5246, section 6.2.1)
+_MAX_ARRIVALS = 1000  # beyond, the oldest silent connection makes room
+
+
+@dataclass(eq=False)
+class Arrival:
+    """A connection, until it belongs to somebody.
+
+    Attributes
+    ----------
+    sock, peer
+        Its socket and the address of the other end.
+    is_data
+        Whether it came in at the data port.
+    deadline
+        Instant until which it must have said enough.
+    received
+        What was read from it: its preamble, or nothing of a client with TLS.
+    """
+
+    sock: socket.socket
+    peer: str
+    is_data: bool
+    deadline: float
+    received: bytearray = field(default_factory=bytearray)
+
+
+class Reception:
+    """The two listening sockets, and the connections that have not yet said where they belong.
+
+    Parameters
+    ----------
+    config
+        Ports, and how long silence is borne.
+    bind
+        Address to listen at; ``None`` for all.
+    selector
+        The daemon's; each entry's data is a function to call.
+    on_client, on_data
+        Take over a connection to the command port and one to the data port.
+
+    Raises
+    ------
+    ConfigurationError
+        A port cannot be had. Nothing is left open.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        bind: str | None,
+        selector: selectors.BaseSelector,
+        on_client: Callable[[Arrival], None],
+        on_data: Callable[[Arrival, Preamble], None],
+    ) -> None:
+        self._config = config
+        self._bind = bind
+        self._selector = selector
+        self._on_client = on_client
+        self._on_data = on_data
+        self._arrivals: dict[Arrival, None] = {}  # in the order of arrival
+        self._open = contextlib.ExitStack()
+        with self._open:
+            self.cmd_port = self._listen(config.cmd_port, "--cmd-port", is_data=False)
+            self.data_port = self._listen(config.data_port, "--data-port", is_data=True)
+            self._open = self._open.pop_all()
+
+    def close(self) -> None:
+        """Close everything that is still here."""
+        for arrival in self._arrivals:
+            arrival.sock.close()
+        self._open.close()
+
+    def _listen(self, port: int, option: str, *, is_data: bool) -> int:
+        try:
+            if self._bind is None and socket.has_dualstack_ipv6():
+                listener = socket.create_server(
+                    ("", port), family=socket.AF_INET6, backlog=1024, dualstack_ipv6=True
+                )
+            else:
+                family, _, _, _, address = socket.getaddrinfo(
+                    self._bind or "0.0.0.0",  # noqa: S104 - all addresses is what the user asked for
+                    port,
+                    type=socket.SOCK_STREAM,
+                )[0]
+                listener = socket.create_server(address[:2], family=family, backlog=1024)
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigurationError(
+                f"cannot listen at {self._bind or 'all addresses'} port {port} ({option}): {reason}"
+            ) from error
+        self._open.enter_context(listener)
+        listener.setblocking(False)
+        self._selector.register(
+            listener, selectors.EVENT_READ, lambda: self._accept(listener, is_data=is_data)
+        )
+        return int(listener.getsockname()[1])
+
+    def _accept(self, listener: socket.socket, *, is_data: bool) -> None:
+        try:
+            sock, address = listener.accept()
+        except OSError as error:
+            if not isinstance(error, BlockingIOError | ConnectionAbortedError):
+                log.warning("cannot accept a connection: %s", error)
+                self._drop_oldest()
+            return
+        sock.setblocking(False)
+        deadline = time.monotonic() + self._config.silence_timeout
+        arrival = Arrival(sock, f"{address[0]} port {address[1]}", is_data, deadline)
+        if len(self._arrivals) >= _MAX_ARRIVALS:
+            self._drop_oldest()
+        self._arrivals[arrival] = None
+        self._selector.register(sock, selectors.EVENT_READ, lambda: self._look_at(arrival))
+
+    def _look_at(self, arrival: Arrival) -> None:
+        try:
+            if arrival.is_data or not self._config.use_tls:
+                self._read_preamble(arrival)
+            else:
+                self._peek(arrival)
+        except OSError as error:
+            self._drop(arrival, f"it broke: {error}")
+
+    def _peek(self, arrival: Arrival) -> None:
+        first = arrival.sock.recv(1, socket.MSG_PEEK)
+        if first and first[0] == _TLS_HANDSHAKE:
+            self._leave_selector(arrival)
+            self._on_client(arrival)
+        elif first == PREAMBLE_MAGIC[:1]:
+            with contextlib.suppress(OSError):
+                arrival.sock.recv(
+                    PREAMBLE_BYTES
+                )  # else closing would reset the connection, and the answer be lost
+                arrival.sock.send(Preamble(Purpose.NEEDS_TLS).pack())
+            self._drop(arrival, "a client without TLS")
+        else:
+            self._drop(arrival, "not TLS" if first else "closed without a word")
+
+    def _read_preamble(self, arrival: Arrival) -> None:
+        data = arrival.sock.recv(PREAMBLE_BYTES - len(arrival.received))
+        arrival.received += data
+        if not PREAMBLE_MAGIC.startswith(arrival.received[:4]) or not data:
+            self._drop(arrival, "not a pserver's client" if data else "closed too early")
+        elif len(arrival.received) == PREAMBLE_BYTES:
+            try:
+                preamble = Preamble.unpack(bytes(arrival.received))
+            except ProtocolError as error:
+                self._drop(arrival, str(error))
+            else:
+                self._place(arrival, preamble)
+
+    def _place(self, arrival: Arrival, preamble: Preamble) -> None:
+        self._leave_selector(arrival)
+        if arrival.is_data:
+            self._on_data(arrival, preamble)
+        else:
+            self._on_client(arrival)
+
+    def _leave_selector(self, arrival: Arrival) -> None:
+        self._selector.unregister(arrival.sock)
+        del self._arrivals[arrival]
+
+    def _drop(self, arrival: Arrival, reason: str) -> None:
+        port = "data" if arrival.is_data else "command"
+        log.info("connection from %s at the %s port closed: %s", arrival.peer, port, reason)
+        self._leave_selector(arrival)
+        arrival.sock.close()
+
+    def _drop_oldest(self) -> None:
+        for arrival in list(self._arrivals)[:1]:
+            self._drop(arrival, "too many silent connections")
+
+    def time_to_next_deadline(self) -> float | None:
+        """Return the seconds until `expire` has something to do; ``None`` for never."""
+        first = min((arrival.deadline for arrival in self._arrivals), default=math.inf)
+        return None if first == math.inf else max(0.0, first - time.monotonic())
+
+    def expire(self) -> None:
+        """Close the connections that have been silent for too long."""
+        now = time.monotonic()
+        for arrival in [arrival for arrival in self._arrivals if arrival.deadline <= now]:
+            self._drop(arrival, f"silent for {self._config.silence_timeout:g} s")

@@ -1,0 +1,1 @@
+"""What user code shows: displays, log records, figures, standard input."""

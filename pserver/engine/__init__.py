@@ -1,0 +1,1 @@
+"""The processes that run user code: engine and workers."""

@@ -1,0 +1,107 @@
+"""The engine's side of making workers: it forks them when it is idle, so that they have a workspace which is whole.
+
+The supervisor asks with the descriptors that the new process is to have. The process that the engine forks forks again
+and ends, so that the worker is nobody's child but the spawner's, which tells of its end however busy the engine is.
+"""
+
+import os
+import socket
+import time
+import traceback
+from collections.abc import Callable
+
+from pconnect.loop.event_loop import Progress
+from pserver.engine.worker import Terms, worker_main
+from pserver.system.flush import flush_output
+
+_ENDS_OF_A_WORKER = 4  # pipe, page, standard output, standard error
+_MESSAGE_BYTES = 1000
+
+
+class Forks:
+    """The requests of the supervisor to fork workers.
+
+    Parameters
+    ----------
+    sock
+        Where they come in: each the number of threads that numerical libraries may use, as text, with descriptors. What
+        goes wrong is answered by a text.
+    progress
+        The engine's loop.
+
+    Attributes
+    ----------
+    asked
+        Whether a request waits.
+    """
+
+    def __init__(self, sock: socket.socket, progress: Progress) -> None:
+        self._sock = sock
+        self._progress = progress
+        self.asked = False
+        sock.setblocking(False)
+        self._listen()
+
+    def _listen(self) -> None:
+        self._progress.watch(self._sock.fileno(), self._take_note)
+
+    def _take_note(self) -> None:
+        # Not now: a command may be running. Until somebody asks again, one would be told without end.
+        self.asked = True
+        self._progress.unwatch(self._sock.fileno())
+
+    def fork(self, leave: Callable[[], None], terms: Terms) -> None:
+        """Do what was asked for; in the worker, does not return.
+
+        Parameters
+        ----------
+        leave
+            Closes in the worker what is the engine's.
+        terms
+            What the worker takes over.
+        """
+        self.asked = False
+        try:
+            request, ends, _, _ = socket.recv_fds(
+                self._sock, _MESSAGE_BYTES, _ENDS_OF_A_WORKER, socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            request, ends = b"", []
+        if not ends:
+            return  # the supervisor is gone, which the engine hears of elsewhere
+        try:
+            self._fork(lambda: self._be_worker(ends, int(request), leave, terms))
+        except OSError as error:
+            self._sock.send(f"the engine cannot fork: {error.strerror}".encode())
+        finally:
+            for end in ends:
+                os.close(end)
+        self._listen()
+
+    def _fork(self, be_worker: Callable[[], None]) -> None:
+        flush_output()  # else both processes would write what waits there
+        between = os.fork()
+        if between:
+            _, status = os.waitpid(between, 0)
+            if status:
+                raise OSError(os.waitstatus_to_exitcode(status), "it could not fork a second time")
+            return
+        between = os.getpid()
+        try:
+            if os.fork():
+                os._exit(0)
+        except OSError as error:
+            os._exit(error.errno or 1)
+        try:
+            while os.getppid() == between:
+                time.sleep(0.0002)
+            be_worker()
+        except BaseException:  # noqa: BLE001 - nothing may get back into the engine's code
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+
+    def _be_worker(self, ends: list[int], threads: int, leave: Callable[[], None], terms: Terms) -> None:
+        leave()
+        self._sock.close()
+        worker_main(ends, threads, terms)

@@ -1,0 +1,294 @@
+"""An engine's data connections: made at the beginning with all nodes at once, and anew with those that are restarted.
+
+Of two engines that begin together, the one with the lower number dials; an engine that takes the place of another dials
+those that were there before; the client dials all. What is dialled arrives from the daemon, as a descriptor, at the
+*handover*, now or in an hour, for a node may be restarted at any time.
+
+Everything goes on in the loop of the engine, step by step, beside what else is served. While an engine computes it
+looks at nothing; who dials it waits, without anybody having to wait for that, and is answered when the engine is next
+inside the library or idle.
+
+Only nodes that are *expected* are let in: those before this one at the beginning, and later those of which the
+supervisor has said that they are restarted. It says so before they dial (see doc/protocol.md, "Restart"), so what it
+has said is read before anything is taken from the handover. Whoever else comes is refused, and that changes nothing.
+"""
+
+import contextlib
+import math
+import os
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from pconnect.errors import ConnectionLostError, ParallelError
+from pconnect.link.connection import Connection
+from pconnect.link.dialing import dial, prepare
+from pconnect.loop.event_loop import Progress
+from pconnect.loop.tasks import Task
+from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Limits, Preamble, Purpose
+from srp_tools.certificates import Identity
+from srp_tools.channel import Channel, start_tls, tls_context
+from srp_tools.steps import Steps, Wait, deadline_after
+
+# A handshake of somebody who dials takes some round trips; he is not kept for longer.
+_HANDSHAKE_TIMEOUT = 20.0
+# More wait in the handover, and when that is full, the daemon refuses them.
+_MAX_HANDSHAKES = 32
+# tcp(7): the first byte of TCP_INFO is the state; these say that the other end has hung up (tcp_states.h).
+_TCP_CLOSED_STATES = (7, 8)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The network, as its client describes it to an engine; nodes are numbered from 1."""
+
+    network: bytes
+    nodes: list[dict[str, Any]]
+    node: int
+    identity: list[bytes] | None
+    directory: str
+    directory_is_clients: bool
+    session_folder: str
+    limits: list[int]
+    peer_timeout: float
+    timeout: float
+    #: The nodes that begin together with this one; ``None``: all.
+    together: list[int] | None = None
+    #: Those that are gone, and how; they are not dialled.
+    gone: dict[int, str] = field(default_factory=dict)
+    #: Those that are busy; nobody waits for the connections to them.
+    busy: list[int] = field(default_factory=list)
+    #: The server's limit for one file, in bytes; 0: none.
+    max_file_size: int = 0
+
+    def contexts(self) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
+        """Return the contexts for connections that are made and that are accepted; ``None`` without encryption."""
+        if self.identity is None:
+            return None, None
+        key_pem, certificate, authority = self.identity
+        identity = Identity(self.network, self.node, key_pem, certificate, authority)
+        return tls_context(identity, server_side=False), tls_context(identity, server_side=True)
+
+
+class Links:
+    """The data connections of one engine.
+
+    Parameters
+    ----------
+    setup
+        The network.
+    handover
+        On which the daemon passes accepted connections; watched from now on.
+    progress
+        The loop in which all this goes on.
+    listen
+        Takes in what the supervisor has said; called before anything is taken from the handover.
+
+    Attributes
+    ----------
+    connections
+        One for each node by number, the own one without a link; those whose link is still being made are awaited.
+    errors
+        For each node with which a connection could not be made, why.
+    accepting
+        The context for TLS with those who dial; ``None`` without encryption.
+    """
+
+    def __init__(
+        self, setup: Setup, handover: socket.socket, progress: Progress, listen: Callable[[], object]
+    ) -> None:
+        hosts = ["client", *(entry["host"] for entry in setup.nodes)]
+        self.connections = [
+            Connection(node, host, None, limits=Limits(*setup.limits), awaited=node != setup.node)
+            for node, host in enumerate(hosts)
+        ]
+        self.errors: dict[int, str] = {}
+        self._setup = setup
+        self._handover = handover
+        self._progress = progress
+        self._listen = listen
+        self._making, self.accepting = setup.contexts()
+        self._expected: dict[int, Task] = {}  # with what ends the patience
+        self._dialling: dict[int, Task] = {}
+        self._handshakes = 0
+        self._is_watching = False
+        handover.setblocking(False)
+        self._watch()
+        deadline = deadline_after(setup.timeout)
+        together = range(1, len(hosts)) if setup.together is None else setup.together
+        for node in range(len(hosts)):
+            if node in setup.gone:
+                self.connections[node].lose(ConnectionLostError(setup.gone[node]))
+            elif node == 0 or (node in together and node < setup.node):
+                self._expect(node, deadline)
+            elif node != setup.node:
+                self._dial(node, math.inf if node in setup.busy else deadline)
+
+    def unfinished(self) -> list[int]:
+        """Return the nodes with which a connection is still being made, without those that are busy."""
+        return [node for node in (*self._expected, *self._dialling) if node not in self._setup.busy]
+
+    def renew(self, nodes: Collection[int], timeout: float) -> None:
+        """Give up the links to nodes that are restarted, and expect them to dial.
+
+        Parameters
+        ----------
+        nodes
+            Their numbers; the own one does not count.
+        timeout
+            Seconds after which a node that has not come is lost.
+        """
+        for node in nodes:
+            if 0 < node < len(self.connections) and node != self._setup.node:
+                for tasks in (self._expected, self._dialling):
+                    if node in tasks:
+                        self._progress.background.cancel(tasks.pop(node))
+                connection = self.connections[node]
+                self._progress.discard(connection)
+                connection.renew()
+                self._expect(node, deadline_after(timeout))
+
+    # --- those that we dial ---
+
+    def _dial(self, node: int, deadline: float) -> None:
+        setup = self._setup
+        addresses = [(name, port) for name, port in setup.nodes[node - 1]["addresses"]]
+        preamble = Preamble(Purpose.DATA, setup.network, setup.node, node)
+        steps = dial(addresses, preamble, self._making, setup.peer_timeout)
+
+        def end(outcome: Channel | Exception) -> None:
+            self._dialling.pop(node, None)
+            if isinstance(outcome, Channel):
+                self._open(node, outcome)
+            else:
+                self._fail(node, f"node {setup.node} could not connect to node {node}: {outcome}")
+
+        # Steps that end at once do so before `start` returns, and must not be entered afterwards.
+        task = self._progress.background.start(steps, deadline, end)
+        if self.connections[node].is_awaited:
+            self._dialling[node] = task
+
+    def _open(self, node: int, channel: Channel) -> None:
+        connection = self.connections[node]
+        connection.open(channel)
+        self._progress.add(connection)
+        self._progress.flush(connection)
+
+    def _fail(self, node: int, text: str) -> None:
+        self.errors[node] = text
+        self.connections[node].lose(ConnectionLostError(text))
+
+    # --- those who dial us ---
+
+    def _expect(self, node: int, deadline: float) -> None:
+        def wait() -> Steps[None]:
+            yield Wait(-1)
+
+        def end(_: Exception) -> None:
+            del self._expected[node]
+            self._fail(node, f"node {node} did not connect to node {self._setup.node}")
+
+        self._expected[node] = self._progress.background.start(wait(), deadline, end)
+
+    def _watch(self) -> None:
+        if not self._is_watching:
+            self._progress.watch(self._handover.fileno(), self._take)
+            self._is_watching = True
+
+    def _unwatch(self) -> None:
+        if self._is_watching:
+            self._progress.unwatch(self._handover.fileno())
+            self._is_watching = False
+
+    def _take(self) -> None:
+        """Take one connection from the daemon, and begin to find out who it is."""
+        self._listen()
+        try:
+            data, descriptors, _, _ = socket.recv_fds(
+                self._handover, PREAMBLE_BYTES, 1, socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return
+        if not descriptors:  # the server's daemon is gone: nobody will come any more
+            self._unwatch()
+            for node in list(self._expected):
+                self._progress.background.cancel(self._expected.pop(node))
+                self._fail(
+                    node, f"node {node} did not connect to node {self._setup.node}: its daemon is gone"
+                )
+            return
+        sock = socket.socket(fileno=descriptors[0])
+        prepare(sock, self._setup.peer_timeout)
+        if _has_hung_up(sock):  # an engine that was killed while it waited for us
+            sock.close()
+            return
+        self._welcome(sock, Preamble.unpack(data).from_node)
+
+    def _welcome(self, sock: socket.socket, node: int) -> None:
+        def end(outcome: Channel | Exception) -> None:
+            self._handshakes -= 1
+            self._watch()
+            if isinstance(outcome, Channel) and node in self._expected:
+                self._progress.background.cancel(self._expected.pop(node))
+                self._open(node, outcome)
+                return
+            if isinstance(outcome, Channel):  # another came first
+                outcome.close()
+                outcome = _not_expected()
+            text = f"a data connection that says it is node {node} was refused: {outcome}\n"
+            # Not `sys.stderr`, which is the user's; who has closed that of the system wants to hear nothing.
+            with contextlib.suppress(OSError):
+                os.write(2, text.encode())
+
+        self._handshakes += 1
+        if self._handshakes == _MAX_HANDSHAKES:
+            self._unwatch()
+        deadline = time.monotonic() + _HANDSHAKE_TIMEOUT
+        self._progress.background.start(self._greet(sock, node), deadline, end)
+
+    def _greet(self, sock: socket.socket, node: int) -> Steps[Channel]:
+        """Make sure that somebody is the node that he says he is, and tell him that he is accepted."""
+
+        def check() -> None:
+            if node not in self._expected:
+                raise _not_expected()
+
+        return greet(sock, self.accepting, self._setup.network, node, check)
+
+
+def greet(
+    sock: socket.socket,
+    context: ssl.SSLContext | None,
+    network_id: bytes,
+    node: int,
+    check: Callable[[], None] = lambda: None,
+) -> Steps[Channel]:
+    """Make sure that who has connected is a certain node of the network, and tell him that he is accepted.
+
+    `check` may raise to refuse him. The socket is closed if anything does.
+    """
+    channel: Channel | None = None
+    try:
+        if context is None:
+            channel = Channel(sock)
+        else:
+            channel = yield from start_tls(sock, context, network_id, node, server_side=True)
+        check()
+        yield from channel.send_all(HELLO)
+    except BaseException:
+        (channel or sock).close()  # TLS took the descriptor away from `sock`
+        raise
+    return channel
+
+
+def _not_expected() -> ParallelError:
+    return ConnectionLostError("it is not expected, or here already")
+
+
+def _has_hung_up(sock: socket.socket) -> bool:
+    state = struct.unpack("B", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1))[0]
+    return state in _TCP_CLOSED_STATES

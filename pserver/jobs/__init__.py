@@ -1,0 +1,1 @@
+"""Jobs on the server: shared status, the store of detached jobs."""

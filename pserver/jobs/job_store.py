@@ -1,0 +1,322 @@
+"""The spool of one detached session: a folder with the jobs that go on without their client, and with their results.
+
+.. code-block:: text
+
+    kept/<network id>-<node>/   of mode 0700
+        user, secret            who may recover: the user's name, and the digest of a secret
+        lock                    held with flock(2) by the supervisor that runs the jobs, as long as it lives
+        ended                   why it ended before its jobs had
+        N.job                   one line of JSON, then the JOB message; there until somebody has the result
+        f7.part, a3.part        FUNCTION and SHARED messages that jobs need
+        N.result                the RESULT message, renamed when it is whole
+        stops/N                 somebody who has recovered the job wants it to end, within so many seconds
+
+A job is taken by who removes its ``N.job``; so however many recover at once, one has it. All processes that use the
+folder are of one machine and one user.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import hmac
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Self
+
+from pconnect.errors import ConfigurationError
+from pconnect.protocol.frames import HEADER_BYTES, NO_LIMIT, Header, Kind
+
+log = logging.getLogger("pserver")
+
+_JOB, _RESULT, _PART = ".job", ".result", ".part"
+_STOPS = "stops"
+_PART_NAME = re.compile(r"[a-z][0-9]{1,20}\Z")
+_KILLED = "the session that ran it was killed"
+_DAY = 86400.0
+
+
+class Spool:
+    """One such folder.
+
+    Parameters
+    ----------
+    folder
+        Where it is, or is to be.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = -1
+
+    # --- for the session that detaches ---
+
+    @classmethod
+    def make(cls, kept: Path, network_id: bytes, node: int, user: str, digest: bytes) -> Self:
+        """Make the folder of a session and hold it.
+
+        Raises
+        ------
+        OSError
+            It cannot be made.
+        """
+        kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+        spool = cls(kept / f"{network_id.hex()}-{node}")
+        spool.folder.mkdir(mode=0o700)
+        try:
+            spool._hold()
+            (spool.folder / "user").write_text(user, encoding="utf-8")
+            (spool.folder / "secret").write_bytes(digest)
+        except BaseException:
+            spool.remove()
+            raise
+        return spool
+
+    def _hold(self) -> None:
+        self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def add_part(self, name: str, message: bytes) -> None:
+        """Keep a message that several jobs need.
+
+        Raises
+        ------
+        ConfigurationError
+            That is no name of a part.
+        OSError
+            It cannot be written.
+        """
+        if not _PART_NAME.match(name):
+            raise ConfigurationError(f"{name!r} is no name of a part of a job")
+        self._write(name + _PART, message)
+
+    def add_job(self, number: int, facts: dict[str, Any], message: bytes) -> None:
+        """Keep a job.
+
+        Raises
+        ------
+        OSError
+            It cannot be written.
+        """
+        self._write(f"{number}{_JOB}", json.dumps(facts).encode() + b"\n" + message)
+
+    def end(self, reason: str) -> None:
+        """Hold the folder no longer: jobs without a result are lost for this reason. Without jobs, remove it."""
+        if not self.numbers():
+            self.remove()
+            return
+        with contextlib.suppress(OSError):  # then they were lost with the session, which is true, too
+            self._write("ended", reason.encode())
+        self._release()
+        self.remove_if_done()  # who took the last result just now has seen it held
+
+    def remove(self) -> None:
+        """Remove the folder with all that it holds."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    # --- for workers ---
+
+    def read(self, number: int, loaded: set[str]) -> list[bytes]:
+        """Return the messages that make a worker run a job, without parts that are loaded; the last is the JOB.
+
+        Raises
+        ------
+        OSError
+            They cannot be read.
+        """
+        facts, _, message = (self.folder / f"{number}{_JOB}").read_bytes().partition(b"\n")
+        missing = [name for name in json.loads(facts)["parts"] if name not in loaded]
+        parts = [(self.folder / f"{name}{_PART}").read_bytes() for name in missing]
+        loaded.update(missing)
+        return [*parts, message]
+
+    def has_result(self, number: int) -> bool:
+        """Whether a job has a result."""
+        return (self.folder / f"{number}{_RESULT}").exists()
+
+    def keep(self, number: int, result: Iterable[bytes | memoryview]) -> None:
+        """Keep the result of a job.
+
+        Raises
+        ------
+        OSError
+            It cannot be written.
+        """
+        self._write(f"{number}{_RESULT}", *result)
+
+    def stops(self) -> dict[int, float]:
+        """Return the jobs that are to end, with the seconds that each may take for it."""
+        folder = self.folder / _STOPS
+        return {number: float((folder / str(number)).read_bytes()) for number in _numbers(folder, "")}
+
+    def forget_stop(self, number: int) -> None:
+        """Take note that a job has ended that was to end."""
+        (self.folder / _STOPS / str(number)).unlink()
+
+    def _write(self, name: str, *data: bytes | memoryview) -> None:
+        path = self.folder / f"{name}.new"
+        try:
+            with path.open("wb") as file:
+                for buffer in data:
+                    file.write(buffer)
+            path.rename(self.folder / name)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+
+    # --- for sessions that recover ---
+
+    @classmethod
+    def find(cls, kept: Path, network_id: bytes, node: int, user: str, secret: bytes) -> Self:
+        """Return the spool of a session that was detached.
+
+        Raises
+        ------
+        ConfigurationError
+            There is none, or it is somebody else's.
+        """
+        spool = cls(kept / f"{network_id.hex()}-{node}")
+        try:
+            owner = (spool.folder / "user").read_text(encoding="utf-8")
+            digest = (spool.folder / "secret").read_bytes()
+        except FileNotFoundError:
+            raise ConfigurationError(
+                "nothing is kept here of this network: its results were recovered, or not within the time for which "
+                "the server keeps them"
+            ) from None
+        if owner != user:
+            raise ConfigurationError(f"another user than {user} has detached this network")
+        if not hmac.compare_digest(digest, digest_of(secret)):
+            raise ConfigurationError("the secret of the token is wrong")
+        os.utime(spool.folder)  # who comes just before the sweep has time enough
+        return spool
+
+    def numbers(self) -> list[int]:
+        """Return the jobs whose results nobody has taken, in order."""
+        return sorted(_numbers(self.folder, _JOB))
+
+    def results(self) -> set[int]:
+        """Return the jobs that have a result."""
+        return set(_numbers(self.folder, _RESULT))
+
+    def changed_at(self) -> float:
+        """Return when a file was made or removed here last; -1 if all was taken."""
+        try:
+            return self.folder.stat().st_mtime
+        except FileNotFoundError:
+            return -1.0
+
+    def facts(self, number: int) -> dict[str, Any]:
+        """Return what is known of a job."""
+        with (self.folder / f"{number}{_JOB}").open("rb") as file:
+            facts: dict[str, Any] = json.loads(file.readline())
+        return facts
+
+    def result(self, number: int) -> bytes:
+        """Return the RESULT message of a job."""
+        return (self.folder / f"{number}{_RESULT}").read_bytes()
+
+    def take(self, number: int) -> bool:
+        """Take the result of a job out, for ever; return whether nobody has before."""
+        try:
+            (self.folder / f"{number}{_JOB}").unlink()
+        except FileNotFoundError:
+            return False
+        (self.folder / f"{number}{_RESULT}").unlink(missing_ok=True)
+        return True
+
+    def ask_to_stop(self, number: int, patience: float) -> None:
+        """Have whoever runs a job interrupt it, and `patience` seconds later kill its process.
+
+        Raises
+        ------
+        OSError
+            It cannot be written.
+        """
+        (self.folder / _STOPS).mkdir(mode=0o700, exist_ok=True)
+        self._write(f"{_STOPS}/{number}", str(float(patience)).encode())
+
+    def remove_if_done(self) -> None:
+        """Remove the folder if all is taken and nobody holds it."""
+        if self.folder.exists() and not self.numbers() and not self.is_held():
+            self.remove()
+
+    def is_held(self) -> bool:
+        """Whether the supervisor that runs the jobs lives."""
+        return is_held(self.folder)
+
+    def why_ended(self) -> str:
+        """Return why the supervisor, which is gone, has left jobs without results."""
+        try:
+            return (self.folder / "ended").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return _KILLED
+
+
+def digest_of(secret: bytes) -> bytes:
+    """Return what is kept of a secret. It is random and long, so that it needs no more than this."""
+    return hashlib.sha256(secret).digest()
+
+
+def split_results(data: bytes) -> list[tuple[int, list[bytes | memoryview]]]:
+    """Return the RESULT messages of which `data` is made, with the numbers of their jobs."""
+    found: list[tuple[int, list[bytes | memoryview]]] = []
+    while data:
+        header = Header.unpack(data[:HEADER_BYTES], NO_LIMIT)
+        size = HEADER_BYTES + header.head_bytes + header.payload_bytes
+        if header.kind is Kind.RESULT:
+            found.append((header.tag, [data[:size]]))
+        data = data[size:]
+    return found
+
+
+def is_held(folder: Path) -> bool:
+    """Whether the supervisor whose folder this is lives."""
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _numbers(folder: Path, suffix: str) -> list[int]:
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries]
+    except FileNotFoundError:  # all was taken
+        return []
+    stems = [name.removesuffix(suffix) for name in names if name.endswith(suffix)]
+    return [int(stem) for stem in stems if stem.isdecimal()]
+
+
+def sweep(kept: Path, days: float, now: float) -> int:
+    """Remove what nobody has recovered for so many days and no session holds; return how many folders."""
+    swept = 0
+    try:
+        folders = list(kept.iterdir())
+    except FileNotFoundError:
+        return 0
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError):  # somebody has just taken all of it
+            newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+            if now - newest > days * _DAY and not is_held(folder):
+                shutil.rmtree(folder)
+                log.info("swept %s: nobody has recovered it", folder)
+                swept += 1
+    return swept

@@ -1,0 +1,1 @@
+"""What clients call by name in an engine."""

@@ -1,0 +1,158 @@
+"""One process of a Dask cluster, the scheduler or a worker; an engine starts it, see `pserver.services.dask_processes`.
+
+It ends with the engine, whatever that dies of. On its standard input come its settings, one line of JSON; for a worker,
+the scheduler's address on a second. To the engine it says one line: where it listens. Until
+then its standard error is a file, whose end tells why it could not start; afterwards it is the engine's, which the
+client shows.
+
+All of Dask's connections are TLS 1.3 between certificates of the network. Its web pages are not: they would be readable
+by whoever can reach the port, so there are none.
+"""
+
+import asyncio
+import errno
+import functools
+import json
+import logging
+import os
+import socket
+import ssl
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from distributed import Scheduler, Worker
+from distributed.security import Security
+
+from pserver.system.prctl import die_with_parent
+from srp_tools.channel import file_of
+
+
+class _Scheduler(Scheduler):
+    def start_http_server(self, *_: object, **__: object) -> None:
+        """Listen nowhere for HTTP; no option has that effect."""
+
+    async def close(self, *args: Any, **options: Any) -> Any:
+        """Close it without a word about what it gives up."""
+        _be_silent()
+        return await super().close(*args, **options)
+
+
+class _Worker(Worker):
+    def start_http_server(self, *_: object, **__: object) -> None:
+        """Listen nowhere for HTTP."""
+
+    async def close(self, *args: Any, **options: Any) -> Any:
+        """Close it without waiting for tasks: nobody is there any more who could want their results."""
+        _be_silent()
+        return await super().close(*args, **options | {"executor_wait": False})
+
+
+def _be_silent() -> None:
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+
+
+def main() -> None:
+    """Be such a process; its arguments are descriptors: for the report, and of the engine's standard error."""
+    die_with_parent()
+    report, errors = (int(argument) for argument in sys.argv[1:])
+    settings = json.loads(sys.stdin.buffer.readline() or b"{}")
+    if not settings:  # the engine is gone
+        return
+    # What the engine can import, the functions of the user can here: also in the scheduler, which reads graphs.
+    sys.path[:] = settings["path"]
+    scheduler = ""
+    if settings["role"] == "worker":
+        scheduler = sys.stdin.buffer.readline().decode().strip()
+        if not scheduler:
+            return
+    code = 1
+    try:
+        key, certificate, authority = settings.pop("identity")
+        # Given as texts, Dask would write them to the disk, now and for every client that a task makes.
+        with file_of((certificate + key).encode()) as path:
+            security = security_of(settings["role"], path, authority)
+            asyncio.run(_serve(_make(settings, scheduler, security), report, errors))
+        code = 0
+    except Exception:  # noqa: BLE001 - these are the last words
+        traceback.print_exc()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)  # tasks that do not end keep nobody waiting
+
+
+async def _serve(make: Callable[[], Any], report: int, errors: int) -> None:
+    async with make() as server:
+        os.write(report, json.dumps({"address": server.address}).encode() + b"\n")
+        os.close(report)
+        os.dup2(errors, sys.stderr.fileno())
+        os.close(errors)
+        await server.finished()
+
+
+def _make(settings: dict[str, Any], scheduler: str, security: Any) -> Callable[[], Any]:
+    """Return what makes the scheduler or worker, in its loop."""
+    host = own_address(settings["hosts"])
+    common = {
+        "host": f"[{host}]" if ":" in host else host,
+        "protocol": "tls",
+        "security": security,
+        "dashboard": False,
+    }
+    if settings["role"] == "scheduler":
+        return functools.partial(_Scheduler, port=0, **common)
+    return functools.partial(
+        _Worker,
+        scheduler,
+        name=settings["name"],
+        nthreads=settings["threads"],
+        memory_limit=settings["memory_limit"],
+        local_directory=settings["folder"],
+        death_timeout=settings["patience"],
+        **common,
+    )
+
+
+def security_of(role: str, path: str, authority: str) -> Any:
+    """Return what Dask needs to speak TLS in a role.
+
+    Parameters
+    ----------
+    role
+        ``"scheduler"`` or ``"worker"``.
+    path
+        Of the certificate and the key; it is read whenever Dask makes a context.
+    authority
+        The certificate of the network's authority, as PEM text.
+    """
+    files = {f"tls_{role}_cert": path, f"tls_{role}_key": path}
+    return Security(
+        require_encryption=True, tls_ca_file=authority, tls_min_version=ssl.TLSVersion.TLSv1_3, **files
+    )
+
+
+def own_address(candidates: Sequence[str]) -> str:
+    """Return the first of some addresses that this machine has; others know it by all of them.
+
+    Raises
+    ------
+    OSError
+        It has none of them.
+    """
+    for address in candidates:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            try:
+                sock.bind((address, 0))
+            except OSError:
+                continue
+            return address
+    raise OSError(
+        errno.EADDRNOTAVAIL,
+        f"none of the addresses at which this server was reached is one of its machine: {', '.join(candidates)}",
+    )
+
+
+if __name__ == "__main__":
+    main()

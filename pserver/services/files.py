@@ -1,0 +1,174 @@
+"""Files at an engine: what its client puts there and gets from there, and the folders of its session.
+
+A relative path is below the session's folder of files, which goes with the session; an absolute one means what it says.
+`begin_put` and `begin_get` begin a transfer, the others go on with it; there is one at a time, and a later one ends
+what is left of an earlier one. This module has the one object that an engine's session needs, because the client calls
+it by name.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pconnect.files.listing import Listing, check_sizes, decode_name, encode_name
+from pconnect.files.transfer_ends import Incoming, Outgoing
+from srp_tools.errors import ConfigurationError
+
+
+class SessionFiles:
+    """The files of one session.
+
+    Parameters
+    ----------
+    session_folder
+        The private folder of the session.
+    max_file_size
+        The most bytes that one file may have; 0: any number.
+
+    Attributes
+    ----------
+    session_folder, max_file_size
+        As given.
+    folder
+        Where relative paths lead. An engine that takes the place of another finds there what that one had.
+    """
+
+    def __init__(self, session_folder: Path, max_file_size: int) -> None:
+        self.folder = session_folder / "files"
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self.session_folder = session_folder
+        self.max_file_size = max_file_size
+        self._token = b""
+        self._transfer: Incoming | Outgoing | None = None
+
+    def begin_put(self, token: bytes, remote: bytes, packed: Any) -> list[Any]:
+        """Make ready for what the client has listed.
+
+        Returns
+        -------
+        list
+            The path, and what is there already, see `Incoming.offers`.
+
+        Raises
+        ------
+        ConfigurationError
+            The path cannot be used, or a file is larger than the server allows. Nothing was changed.
+        OSError
+            Folders cannot be made, or there is no room. No file was written.
+        """
+        self.end()
+        path, listing = self.find(decode_name(remote)), Listing.unpack(packed)
+        check_sizes(listing, path, self.max_file_size)
+        # What goes with the session need not outlive a loss of power.
+        is_durable = not path.is_relative_to(self.session_folder)
+        incoming = Incoming(path, listing, is_durable=is_durable)
+        offers = incoming.offers()
+        self._token, self._transfer = token, incoming
+        return [encode_name(str(path)), offers]
+
+    def put(self, token: bytes, kept: Sequence[int], pieces: Sequence[Any]) -> None:
+        """Leave files as they are, and write pieces of others; see `Incoming`."""
+        with self._going_on(token) as transfer:
+            assert isinstance(transfer, Incoming)  # noqa: S101 - the token is of a put
+            transfer.keep(kept)
+            transfer.write(pieces)
+
+    def begin_get(self, token: bytes, remote: bytes) -> list[Any]:
+        """Return the listing of a file or a folder that the client shall get.
+
+        Raises
+        ------
+        ConfigurationError
+            The path cannot be used, or a file is larger than the server allows.
+        OSError
+            It does not exist, or cannot be read.
+        """
+        self.end()
+        outgoing = Outgoing(self.find(decode_name(remote)), self.max_file_size)
+        self._token, self._transfer = token, outgoing
+        return outgoing.listing.pack()
+
+    def digests(self, token: bytes, offers: Sequence[Any]) -> list[bytes]:
+        """Return the digests of what the client has already; see `Outgoing.digests`."""
+        with self._going_on(token) as transfer:
+            assert isinstance(transfer, Outgoing)  # noqa: S101 - the token is of a get
+            return transfer.digests(offers)
+
+    def get(self, token: bytes, batch: Sequence[Any]) -> list[list[Any]]:
+        """Return pieces of files; see `Outgoing.read`."""
+        with self._going_on(token) as transfer:
+            assert isinstance(transfer, Outgoing)  # noqa: S101 - the token is of a get
+            return transfer.read(batch)
+
+    def end(self, token: bytes | None = None) -> None:
+        """End the transfer with this token, or any; what has come stays in its part."""
+        if self._transfer is not None and token in {None, self._token}:
+            self._transfer.close()
+            self._transfer = None
+
+    def find(self, remote: str) -> Path:
+        """Return the path that a client means.
+
+        Raises
+        ------
+        ConfigurationError
+            There is none, or it leads out of the session's folder without being absolute.
+        """
+        if not remote or "\0" in remote:
+            raise ConfigurationError(f"{remote!r} is not the name of a file")
+        if remote == "~" or remote.startswith("~/"):
+            return Path.home() / remote[2:]
+        path = Path(remote)
+        if ".." in path.parts and not path.is_absolute():
+            raise ConfigurationError(
+                f"{remote!r} leads out of the session's folder of files: give an absolute path for what is elsewhere"
+            )
+        return self.folder / path
+
+    @contextlib.contextmanager
+    def _going_on(self, token: bytes) -> Iterator[Incoming | Outgoing]:
+        """Give the transfer; whatever goes wrong ends it."""
+        if self._transfer is None or token != self._token:
+            raise ConfigurationError(
+                "this transfer was ended, by an error or by another that began: begin again"
+            )
+        try:
+            yield self._transfer
+        except BaseException:
+            self.end()
+            raise
+
+
+_of_this_session: SessionFiles | None = None
+
+
+def begin(session_folder: str, max_file_size: int) -> Path:
+    """Make ready for the files of a session, for its engine; return where relative paths lead."""
+    global _of_this_session  # noqa: PLW0603 - what the client calls by name has to find it
+    _of_this_session = SessionFiles(Path(session_folder), max_file_size)
+    return _of_this_session.folder
+
+
+def session_files() -> Path:
+    """Return the session's folder of files, for modules; the workspace has it under the same name.
+
+    Raises
+    ------
+    ConfigurationError
+        This is no engine.
+    """
+    return this_session().folder
+
+
+def this_session() -> SessionFiles:
+    """Return the files of the session of this engine; what the client calls."""
+    if _of_this_session is None:
+        raise ConfigurationError("this is for the engine of a session, or a process that it has forked")
+    return _of_this_session
+
+
+def is_usable_folder(path: object) -> bool:
+    """Whether something is a folder in which an engine can work."""
+    return isinstance(path, str) and Path(path).is_dir() and os.access(path, os.R_OK | os.X_OK)

@@ -1,0 +1,77 @@
+"""What a workspace holds, for `net.who()` and for completing names."""
+
+import sys
+import types
+from collections.abc import Mapping
+from typing import Any
+
+from pconnect.messaging import collectives
+
+# What is in every workspace from the beginning is not the user's.
+_GIVEN = {
+    "np",
+    "job_folder",
+    "progress",
+    "psend",
+    "precv",
+    "select_sockets",
+    "sockets",
+    "display",
+    "session_files",
+    *collectives.__all__,
+}
+
+
+def describe_names(names: Mapping[str, Any]) -> list[list[Any]]:
+    """Return name, type, shape (as text, or ``None``) and size in bytes of what the user has defined.
+
+    Modules are left out. The size is that of the data where the object tells it (``nbytes``), else that of the object
+    alone, without what it refers to.
+
+    Examples
+    --------
+    >>> describe_names({"a": b"xyz", "_hidden": 1, "sys": sys})
+    [['a', 'bytes', None, 36]]
+    """
+    return [
+        [name, type(value).__name__, _shape(value), _size(value)]
+        for name, value in sorted(names.items())
+        if not name.startswith("_") and name not in _GIVEN and not isinstance(value, types.ModuleType)
+    ]
+
+
+def names_for_completion(names: Mapping[str, Any], text: str) -> list[str]:
+    """Return how a dotted name that begins with `text` may go on; nothing is called.
+
+    Examples
+    --------
+    >>> names_for_completion({"array": 1, "apply": 2}, "ar")
+    ['array']
+    """
+    owner, dot, start = text.rpartition(".")
+    if not dot:
+        return sorted(name for name in names if name.startswith(start))
+    try:
+        found: Any = names[owner.split(".")[0]]
+        for part in owner.split(".")[1:]:
+            found = getattr(found, part)
+        return sorted(f"{owner}.{name}" for name in dir(found) if name.startswith(start))
+    except (KeyError, AttributeError):
+        return []
+
+
+def _shape(value: object) -> str | None:
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple):
+        return str(shape)
+    return str(len(value)) if isinstance(value, list | tuple | dict | set | frozenset) else None
+
+
+def _size(value: object) -> int:
+    size = getattr(value, "nbytes", None)
+    if isinstance(size, int):
+        return size
+    try:
+        return sys.getsizeof(value)
+    except Exception:  # noqa: BLE001 - the object's own __sizeof__
+        return 0

@@ -1,0 +1,1 @@
+"""One client's session on the server: login, supervisor, workers."""

@@ -1,0 +1,357 @@
+"""The supervisor's side of a detached network: the jobs go on without their client, and the results are kept.
+
+The client hands over its jobs in three steps, and between them it may still change its mind, or die, and then all of it
+ends as ever. First it sends a copy of each job that has not ended (KEEP); that is put into the spool. Then (DETACH) the
+workers are told to put results there, too. A worker may just be sending one to the client, or be about to: it says so
+in its page before it looks whether it is told, so that who looks at the page afterwards knows when nothing more comes.
+The client reads what has come, and says which jobs have ended (LEAVE). All others are ours from here on.
+
+A worker that is told drops the jobs that it has not begun, ends the one that runs, and then asks us for more, one at a
+time: what the client had sent to it is not given to another before.
+"""
+
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pconnect.commands.captured_output import with_last_words
+from pconnect.errors import ConfigurationError
+from pconnect.jobs.job import LOST
+from pconnect.protocol.frames import NO_LIMIT, Kind
+from pconnect.protocol.messages import Message, encode_message
+from pserver.jobs.job_store import Spool, split_results
+from pserver.jobs.shared_status import Status
+from pserver.session.slot_client import Leases
+from pserver.session.worker_process import WorkerProcess
+
+log = logging.getLogger("pserver")
+
+_LOOK = 0.02  # seconds between two looks whether workers still send
+_TEND = 0.2
+_WORD_BYTES = 100
+
+
+@dataclass
+class _Job:
+    """A job without a result."""
+
+    name: str
+    retries: int
+    isolate: bool
+    after: int  # the command that its worker must have seen
+
+
+@dataclass(frozen=True)
+class Staff:
+    """What is needed of `pserver.session.worker_manager.Workers`.
+
+    Attributes
+    ----------
+    workers
+        Those that live, by number.
+    watch, unwatch
+        Of the loop.
+    tell
+        Sends to the client.
+    want
+        Says how many workers there are to be.
+    leases
+        Of slots.
+    """
+
+    workers: dict[int, WorkerProcess]
+    watch: Callable[[int, Callable[[], object]], None]
+    unwatch: Callable[[int], None]
+    tell: Callable[[Kind, int, Any], None]
+    want: Callable[[int], None]
+    leases: Leases
+
+
+class Keeping:
+    """The jobs of one session that go on without their client.
+
+    Parameters
+    ----------
+    kept
+        The folder of all spools of the server.
+    network_id, node, user
+        Of the session.
+    staff
+        The workers.
+
+    Attributes
+    ----------
+    is_detached
+        Whether the client has left.
+    """
+
+    def __init__(self, kept: Path, network_id: bytes, node: int, user: str, staff: Staff) -> None:
+        self._kept = kept
+        self._whose = network_id, node, user
+        self._staff = staff
+        self._spool: Spool | None = None
+        self._jobs: dict[int, _Job] = {}
+        self._queue: deque[int] = deque()
+        self._sent: dict[int, int] = {}  # the worker to which the client has sent a job
+        self._running: dict[int, int] = {}  # the job by worker
+        self._idle: set[int] = set()  # workers that wait for us
+        self._told: set[int] = set()  # workers that are to use the spool
+        self._asked = False  # whether the client waits until nothing more is sent
+        self._answered = False
+        self.is_detached = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the client has left, and nothing is left to do."""
+        return self.is_detached and not self._jobs
+
+    # --- what the client says ---
+
+    def hear(self, message: Message) -> None:
+        """Take KEEP, DETACH and LEAVE."""
+        try:
+            match message.kind:
+                case Kind.KEEP if message.tag == 0:
+                    self._begin(message.value)
+                case Kind.KEEP:
+                    self._add(message.tag, *message.value)
+                case Kind.DETACH:
+                    self._check_begun()
+                    self._asked = True
+                    for worker in self._staff.workers.values():
+                        self.meet(worker)
+                    self.tend()
+                    return
+                case Kind.LEAVE:
+                    self._leave(message.value)
+        except (OSError, ConfigurationError, TypeError, ValueError, LookupError) as error:
+            log.warning("jobs cannot be kept: %r", error)
+            self._staff.tell(message.kind, message.tag, f"the server cannot keep jobs: {error}")
+            return
+        self._staff.tell(message.kind, message.tag, None)
+
+    def _begin(self, digest: bytes | None) -> None:
+        """Make the folder; without a digest, forget what was kept."""
+        if self.is_detached:
+            raise ConfigurationError("the client says it out of turn")
+        self._forget()
+        if digest is not None:
+            self._spool = Spool.make(self._kept, *self._whose, digest)
+
+    def _check_begun(self) -> None:
+        if self._spool is None or self.is_detached:
+            raise ConfigurationError("the client says it out of turn")
+
+    def _forget(self) -> None:
+        self._jobs.clear()
+        self._sent.clear()
+        if self._spool is not None:
+            self._spool.remove()
+            self._spool = None
+
+    def _add(self, number: int, facts: dict[str, Any], parts: dict[str, bytes], job: bytes) -> None:
+        self._check_begun()
+        assert self._spool is not None  # noqa: S101 - it was just checked
+        for name, part in parts.items():
+            self._spool.add_part(name, part)
+        self._spool.add_job(number, facts, job)
+        self._jobs[number] = _Job(facts["name"], facts["retries"], facts["isolate"], facts["after"])
+        if facts["worker"]:
+            self._sent[number] = facts["worker"]
+
+    def _leave(self, ended: list[int]) -> None:
+        self._check_begun()
+        assert self._spool is not None  # noqa: S101 - it was just checked
+        for number in ended:
+            self._jobs.pop(number, None)
+            self._spool.take(number)
+        self.is_detached = True
+        self._staff.leases.tell_detached()
+        log.info("detached: %d jobs go on without their client", len(self._jobs))
+        for number in list(self._jobs):
+            if self._sent.get(number) not in self._staff.workers or self._sent[number] in self._idle:
+                self._take_up(number)
+        for worker in list(self._idle):
+            self._feed(self._staff.workers[worker])
+        self.tend()
+
+    def _take_up(self, number: int) -> None:
+        """Put a job into the queue, unless it has ended."""
+        assert self._spool is not None  # noqa: S101 - there are jobs
+        self._sent.pop(number, None)
+        if number not in self._jobs:
+            return
+        if self._spool.has_result(number):
+            del self._jobs[number]
+        else:
+            self._queue.append(number)
+
+    # --- workers ---
+
+    def meet(self, worker: WorkerProcess) -> None:
+        """Have a worker use the spool, if it is time for that."""
+        if self._asked and worker.pid and worker.number not in self._told:
+            assert self._spool is not None  # noqa: S101 - the client has asked for it first
+            self._told.add(worker.number)
+            worker.page.detach()  # first: who hears something in the pipe looks there
+            self._say(worker, f"spool {self._spool.folder}")
+            self._staff.watch(worker.pipe.fileno(), lambda: self._read(worker))
+
+    def _say(self, worker: WorkerProcess, words: str) -> None:
+        with contextlib.suppress(ConnectionError):  # it has ended, of which we hear
+            worker.pipe.send(words.encode())
+
+    def _read(self, worker: WorkerProcess) -> None:
+        try:
+            words = worker.pipe.recv(_WORD_BYTES).split()
+        except ConnectionError:
+            words = []
+        if not words:
+            self._staff.unwatch(worker.pipe.fileno())
+            self._told.discard(worker.number)  # so that nobody ends this twice
+            return
+        if words[0] == b"done":
+            self._jobs.pop(int(words[1]), None)
+            self._running.pop(worker.number, None)
+        self._idle.add(worker.number)
+        if self.is_detached:
+            self._take_up_sent(worker.number)
+            self._feed(worker)
+
+    def _take_up_sent(self, worker: int) -> None:
+        for number in [number for number, sent_to in self._sent.items() if sent_to == worker]:
+            self._take_up(number)
+
+    def _feed(self, worker: WorkerProcess) -> None:
+        """Give a job to a worker that waits, or end it."""
+        self._idle.discard(worker.number)
+        job = None if worker.yields_since is not None else self._choose(worker)
+        if job is None:
+            self._say(worker, "end")
+        else:
+            self._queue.remove(job)
+            self._running[worker.number] = job
+            self._say(worker, f"run {job}")
+
+    def _choose(self, worker: WorkerProcess) -> int | None:
+        is_fresh = not worker.page.read().jobs
+        for number in self._queue:
+            job = self._jobs[number]
+            if worker.command >= job.after and (is_fresh or not job.isolate) and not worker.is_spent:
+                worker.is_spent = job.isolate
+                return number
+        return None
+
+    def bury(self, worker: WorkerProcess, status: Status, told: dict[str, Any]) -> None:
+        """Take note that a worker has ended; `told` is what the client would be told."""
+        if worker.number in self._told:
+            self._told.discard(worker.number)
+            with contextlib.suppress(KeyError):
+                self._staff.unwatch(worker.pipe.fileno())
+        self._idle.discard(worker.number)
+        given = self._running.pop(worker.number, 0)
+        if not self.is_detached:
+            return  # the client hears of it, and says what becomes of its jobs
+        assert self._spool is not None  # noqa: S101 - it is detached
+        for number, result in split_results(told["results"]):
+            self._end(number, result)
+        for number in {given, status.job} & self._jobs.keys():
+            if self._spool.has_result(number):
+                del self._jobs[number]
+            else:
+                self._lose(number, told)
+        self._take_up_sent(worker.number)
+        self.tend()
+
+    def _lose(self, number: int, told: dict[str, Any]) -> None:
+        """Run a job again whose worker has died, or say that it is lost."""
+        job = self._jobs[number]
+        self._sent.pop(number, None)
+        if job.retries > 0:
+            job.retries -= 1
+            self._queue.appendleft(number)
+            return
+        (out, out_before), (err, err_before) = told["outputs"]
+        text = with_last_words(f"its worker died: {told['how']}", (out + err).decode("utf-8", "replace"))
+        output = [out, out_before, err, err_before]
+        self._end(number, lost_result(number, text, told["seconds"], output))
+
+    def _end(self, number: int, result: list[bytes | memoryview]) -> None:
+        assert self._spool is not None  # noqa: S101 - there are jobs
+        if self._jobs.pop(number, None) is None:
+            return
+        with contextlib.suppress(ValueError):
+            self._queue.remove(number)
+        try:
+            self._spool.keep(number, result)
+        except OSError as error:
+            log.error("the result of job %d cannot be kept: %s", number, error)
+
+    # --- time ---
+
+    def tend(self) -> float:
+        """Look at what only time changes; return in how many seconds to call this again."""
+        if self._asked and not self.is_detached:
+            return self._look_for_silence()
+        if not self.is_detached:
+            return float("inf")
+        self._heed_stops()
+        workers = self._staff.workers
+        self._staff.want(len(workers) + len(self._queue))
+        if self._staff.leases.is_gone and not workers:
+            self.lose_all("the server is gone")
+        return _TEND
+
+    def _heed_stops(self) -> None:
+        """End the jobs that whoever has recovered them wants no more."""
+        assert self._spool is not None  # noqa: S101 - the client has left
+        for number, patience in self._spool.stops().items():
+            job = self._jobs.get(number)
+            if job is None:
+                self._spool.forget_stop(number)
+            elif number in self._queue:
+                self._end(number, lost_result(number, "it was cancelled before it began"))
+            else:
+                job.retries = 0
+                # If none runs it yet, it is cancelled when one does.
+                for worker in self._staff.workers.values():
+                    worker.cancel(number, patience)
+
+    def _look_for_silence(self) -> float:
+        """Tell the client when nothing more is sent to it."""
+        for number in self._told - self._idle:
+            if self._staff.workers[number].page.is_sending():
+                return _LOOK
+        if not self._answered:
+            self._answered = True
+            self._staff.tell(Kind.DETACH, 0, None)
+        return float("inf")
+
+    def lose_all(self, why: str) -> None:
+        """Take note that no job can be run any more."""
+        if self.is_detached:
+            for number in list(self._jobs):
+                if self._spool is not None and self._spool.has_result(number):
+                    del self._jobs[number]
+                else:
+                    self._end(number, lost_result(number, why))
+
+    def close(self, reason: str) -> None:
+        """End it; jobs that have no result are lost for this reason, or forgotten if the client had not left."""
+        if self._spool is not None and self.is_detached:
+            self._spool.end(reason)
+        else:
+            self._forget()
+
+
+def lost_result(
+    number: int, text: str, seconds: float = 0.0, output: list[Any] | None = None
+) -> list[bytes | memoryview]:
+    """Return the RESULT message of a job that was lost; `output` as that of a job."""
+    result = [LOST, text, time.time() - seconds, seconds, *([output] if output else [])]
+    return encode_message(Kind.RESULT, number, result, NO_LIMIT)

@@ -1,0 +1,92 @@
+"""The login of a client, from the first byte to an encrypted command channel that both sides rely on."""
+
+import contextlib
+import json
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pconnect.errors import ProtocolError
+from pconnect.protocol.frames import HELLO, Preamble, Purpose
+from pconnect.values import codec
+from pserver.config import SessionSettings
+from pserver.system.interfaces import own_addresses
+from srp_tools import steps as waiting
+from srp_tools.certificates import Identity, NodeKey
+from srp_tools.channel import Channel, start_tls, tls_context
+from srp_tools.login import accept_login
+from srp_tools.steps import Steps
+from srp_tools.verifiers import VerifierFile
+
+_NOBODY = "(no login)"
+
+
+@dataclass(frozen=True)
+class Client:
+    """A client that has logged in."""
+
+    channel: Channel
+    network_id: bytes
+    node: int
+    identity: Identity | None
+    user: str = _NOBODY
+
+
+def admit(
+    sock: socket.socket,
+    control: socket.socket,
+    handovers: Sequence[socket.socket],
+    settings: SessionSettings,
+    preamble: bytes,
+) -> Steps[Client]:
+    """Log a client in, and tell the daemon; see doc/protocol.md, "Login".
+
+    `handovers` is where the daemon is to pass on data connections: those to the engine, and those for jobs.
+
+    Raises
+    ------
+    AuthenticationError, ConnectionLostError, ProtocolError
+        It is not admitted.
+    """
+    offer: dict[str, Any] = {
+        "key": b"",
+        "data_port": settings.data_port,
+        "addresses": own_addresses(settings.bind),
+    }
+    if settings.auth_file is None:
+        words = Preamble.unpack(preamble)
+        reply = codec.pack(offer)
+        accepted = Preamble(Purpose.ACCEPTED, words.network_id).pack()
+        yield from waiting.send_all(sock, accepted + len(reply).to_bytes(2, "big") + reply)
+        _register(control, handovers, _NOBODY, words.network_id, words.to_node)
+        channel = Channel(sock)
+        yield from channel.send_all(HELLO)
+        return Client(channel, words.network_id, words.to_node, None)
+    key = NodeKey()
+    offer["key"] = key.public_bytes()
+    user, data = yield from accept_login(sock, VerifierFile(settings.auth_file).lookup, codec.pack(offer))
+    answer: Any = codec.unpack(data)
+    try:
+        network_id, node = answer["network"], answer["node"]
+        identity = key.identity(network_id, node, answer["certificate"], answer["authority"])
+        context = tls_context(identity, server_side=True)
+    except (TypeError, KeyError, ValueError, OSError) as error:
+        raise ProtocolError(f"the client's answer cannot be understood: {error!r}") from error
+    _register(control, handovers, user, network_id, node)
+    channel = yield from start_tls(sock, context, network_id, 0, server_side=True)
+    yield from channel.send_all(HELLO)
+    return Client(channel, network_id, node, identity, user)
+
+
+def _register(
+    control: socket.socket, handovers: Sequence[socket.socket], user: str, network_id: bytes, node: int
+) -> None:
+    """Tell the daemon whose data connections are ours, and where to pass them on."""
+    with contextlib.ExitStack() as stack:
+        ends = [stack.enter_context(handover).fileno() for handover in handovers]
+        told = {"user": user, "network": network_id.hex(), "node": node}
+        socket.send_fds(control, [json.dumps(told).encode()], ends)
+    control.settimeout(10)
+    if control.recv(100) != b"ok":
+        raise ProtocolError(f"node {node} of network {network_id.hex()} is here already")

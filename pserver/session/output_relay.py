@@ -1,0 +1,222 @@
+"""What an engine prints, on its way from two pipes to the client.
+
+Three things are wanted that contradict each other: nothing is lost, the engine is not held up, and memory is bounded.
+So a client that takes what comes is waited for: when too much is on its way, the pipes are not read, they fill up, and
+the engine waits in its print. But a client that takes nothing at all for a while is computing, or stopped in a
+debugger, and nobody knows for how long. Then the pipes are read again and what comes out is dropped, and counted, until
+the client takes something; it is told how much is missing, and where.
+
+The client says that it takes output (TAKEN), every few kilobytes: what the system accepts for it would tell only in
+portions of hundreds of kilobytes, which a busy client may not take in a second. That counts, too.
+"""
+
+import fcntl
+import math
+import os
+import struct
+import termios
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection as PipeEnd
+
+from pconnect.link.connection import Connection
+from pconnect.loop.event_loop import Progress
+from pconnect.protocol.frames import Kind
+
+_MAX_BACKLOG_BYTES = 2**20  # of both streams together, printed and not yet taken by the client
+_CHUNK_BYTES = 2**14  # taken as a whole by the client, and so by no means too much for a slow one in a second
+_PATIENCE = 1.0  # seconds in which the client takes nothing, before the engine is waited for no longer
+# While the client takes nothing, one looks so often: the system reports room only when there is much of it.
+_LOOK = 0.1
+_LAST_BYTES = 2**11  # kept for the account of a death
+
+
+@dataclass
+class _Stream:
+    number: int  # 1: stdout, 2: stderr
+    reader: PipeEnd
+    held: bytes = b""  # read, the beginning of a line whose rest was still in the pipe
+    dropped: int = 0  # bytes that the client has not been told of
+    watched: bool = False
+    ended: bool = False
+
+    def waiting_bytes(self) -> int:
+        """Return how much is in the pipe."""
+        if self.ended:
+            return 0
+        count: int = struct.unpack("i", fcntl.ioctl(self.reader.fileno(), termios.FIONREAD, bytes(4)))[0]
+        return count
+
+
+class Output:
+    """The standard output and standard error of one engine.
+
+    Parameters
+    ----------
+    progress
+        The loop that serves `client`.
+    client
+        The command channel.
+    readers
+        The ends of the pipes, for standard output and for standard error.
+    """
+
+    def __init__(self, progress: Progress, client: Connection, readers: Sequence[PipeEnd]) -> None:
+        self._progress = progress
+        self._client = client
+        self._streams = [_Stream(number, reader) for number, reader in enumerate(readers, 1)]
+        self._command = 0
+        self._last = b""
+        self._waiting = False  # for the client
+        self._dropping = False
+        self._acknowledged = 0
+        self._taken = 0, 0  # what the client had taken and acknowledged, when one looked last
+        self._taken_at = 0.0  # when that had become more
+        for stream in self._streams:
+            os.set_blocking(stream.reader.fileno(), False)
+        self._watch()
+
+    @property
+    def waits(self) -> bool:
+        """Whether the client has to take something before the engine may print more."""
+        return self._waiting
+
+    @property
+    def last(self) -> str:
+        """What was printed last, up to 2 KiB of both streams, in the order in which it came here."""
+        text = self._last.decode("utf-8", "replace")
+        # Where the beginning was cut off, it begins with a whole line if there is one.
+        whole = len(self._last) < _LAST_BYTES or "\n" not in text[:-1]
+        return text if whole else text.partition("\n")[2]
+
+    def begin(self, command: int) -> None:
+        """Count what is printed from here on as that of a command."""
+        self._release()
+        self._command = command
+
+    def end(self) -> None:
+        """Pass on all that the command has printed; for before its end is told."""
+        self._drain()
+        self._release()
+        self._command = 0
+        if not self._dropping and self._client.unsent_bytes > _MAX_BACKLOG_BYTES:
+            self._wait()
+
+    def drain(self) -> None:
+        """Pass on what is printed and not yet read, unless the client has to be waited for."""
+        if not self._waiting:
+            self._drain()
+
+    def tend(self) -> float:
+        """Begin or end to wait or to drop, as the client does; return in how many seconds to call this again."""
+        if not self._waiting and not self._dropping:
+            return math.inf
+        self._progress.flush(self._client)
+        now = time.monotonic()
+        if self._taken_now() != self._taken:
+            self._taken, self._taken_at = self._taken_now(), now
+            if self._dropping:
+                self._dropping, self._waiting = False, True
+                self._unwatch()
+            if self._client.unsent_bytes < _MAX_BACKLOG_BYTES // 2:
+                self._waiting = False
+                self._tell_dropped()
+                self._watch()
+                return math.inf
+        elif self._waiting and now - self._taken_at >= _PATIENCE:
+            self._waiting, self._dropping = False, True
+            self._watch()
+        return _LOOK
+
+    def acknowledge(self) -> None:
+        """Take note that the client says it takes output."""
+        self._acknowledged += 1
+
+    def _taken_now(self) -> tuple[int, int]:
+        return self._client.sent_bytes, self._acknowledged
+
+    def close(self) -> None:
+        """Close the pipes; for an engine that has ended."""
+        self._unwatch()
+        self._waiting = self._dropping = False
+        for stream in self._streams:
+            stream.ended = True
+            stream.reader.close()
+
+    def _wait(self) -> None:
+        if not self._waiting:
+            self._waiting = True
+            self._taken, self._taken_at = self._taken_now(), time.monotonic()
+            self._unwatch()
+
+    def _watch(self) -> None:
+        for stream in self._streams:
+            if not stream.watched and not stream.ended:
+                stream.watched = True
+                self._progress.watch(stream.reader.fileno(), lambda stream=stream: self._on_readable(stream))  # type: ignore[misc]
+
+    def _unwatch(self) -> None:
+        for stream in self._streams:
+            if stream.watched:
+                stream.watched = False
+                self._progress.unwatch(stream.reader.fileno())
+
+    def _on_readable(self, stream: _Stream) -> None:
+        if not self._dropping and self._client.unsent_bytes > _MAX_BACKLOG_BYTES:
+            self._wait()
+        else:
+            self._read(stream, _CHUNK_BYTES)
+
+    def _drain(self) -> None:
+        """Read what is in the pipes now: no more, because a child of the engine may go on printing for ever."""
+        for stream in self._streams:
+            left = stream.waiting_bytes()
+            while left > 0 and (count := self._read(stream, min(left, _CHUNK_BYTES))):
+                left -= count
+
+    def _read(self, stream: _Stream, limit: int) -> int:
+        try:
+            data = os.read(stream.reader.fileno(), limit)
+        except BlockingIOError:
+            return 0
+        if not data:
+            self._end(stream)
+            return 0
+        self._last = (self._last + data)[-_LAST_BYTES:]
+        whole, stream.held = stream.held + data, b""
+        if self._dropping:
+            stream.dropped += len(whole)
+            return len(data)
+        if len(data) == limit and (after := whole.rfind(b"\n") + 1) and stream.waiting_bytes():
+            # It was us who cut the line, and the client would end it where another node prints.
+            whole, stream.held = whole[:after], whole[after:]
+        self._post(stream, whole)
+        return len(data)
+
+    def _end(self, stream: _Stream) -> None:
+        """Take note that nobody can write to it any more."""
+        if stream.held:
+            self._post(stream, stream.held)
+            stream.held = b""
+        self._progress.unwatch(stream.reader.fileno())
+        stream.watched, stream.ended = False, True
+        stream.reader.close()
+
+    def _release(self) -> None:
+        """Pass on what is held, and tell what was dropped: a stream has only one of them."""
+        for stream in self._streams:
+            if stream.held:
+                self._post(stream, stream.held)
+                stream.held = b""
+        self._tell_dropped()
+
+    def _tell_dropped(self) -> None:
+        for stream in self._streams:
+            if stream.dropped:
+                self._post(stream, b"")
+
+    def _post(self, stream: _Stream, data: bytes) -> None:
+        self._client.post(Kind.OUTPUT, stream.number, [self._command, data, stream.dropped])
+        stream.dropped = 0
+        self._progress.flush(self._client)

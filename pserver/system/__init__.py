@@ -1,0 +1,1 @@
+"""The operating system: addresses, folders, pid files, process control."""

@@ -1,0 +1,346 @@
+"""Which servers run on this machine: for each name a file that its daemon keeps locked.
+
+``NAME.pid`` is locked with flock(2) from the start of a daemon to its end. The kernel releases the lock
+however the process ends, so a file that is not locked is stale for certain, whatever it says, and nobody has
+to guess from a process number. The file itself is never removed: two daemons could otherwise hold locks on
+two files that had the same name one after the other.
+
+A lock does not say *whose* it is, so the file has two lines: the process number, and the time at which that
+process started. They are what keeps `stop_server` from signalling a stranger. A number alone may have been
+given to another process since, and between the moment a new daemon has the lock and the moment it has written
+its own number, a stale file looks alive. But no second process has the same number *and* time.
+
+``NAME.json`` beside it has what the daemon says about itself. It is replaced at once, so a reader never sees
+a part of it, and it counts only while it names the process that holds the lock.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import shlex
+import signal
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pserver.config import check_server_name
+from pserver.system.runtime_dir import run_time_folder
+from srp_tools.errors import ConfigurationError
+
+# Read and write for the owner. The sticky bit means nothing to the kernel; it tells cleaners of temporary
+# files to leave this one alone (XDG Base Directory Specification; tmpfiles.d(5)).
+_FILE_MODE = 0o600 | stat.S_ISVTX
+
+# A daemon writes its number some microseconds after it has the lock.
+_OWNER_TIMEOUT = 1.0
+
+# How long a process may take to vanish after SIGKILL; longer only if it hangs inside the kernel.
+_KILL_TIMEOUT = 5.0
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server that was running a moment ago.
+
+    Parameters
+    ----------
+    name
+        The name it was started with.
+    pid
+        The process number of the daemon.
+    status
+        What the daemon says about itself, see `pserver.daemon.daemon.serve`; while it starts, ``name`` and ``pid``.
+    """
+
+    name: str
+    pid: int
+    status: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class StoppedServer:
+    """A server that `stop_server` has ended.
+
+    Parameters
+    ----------
+    name
+        The name it was started with.
+    pid
+        The process number that the daemon had.
+    killed
+        True if it did not end in the given time and had to be killed; then its sessions had no orderly end.
+    """
+
+    name: str
+    pid: int
+    killed: bool
+
+
+class PidFile:
+    """The mark of a running server, as a context manager for the daemon.
+
+    The lock is taken on entering. On leaving, the status is removed and the lock is released. A process that
+    is forked inside, and does not execute another program, holds the lock as well: it must not outlive the
+    daemon.
+
+    Parameters
+    ----------
+    name
+        The server's name.
+
+    Raises
+    ------
+    ConfigurationError
+        On entering: a server of that name runs already (the text has its process number), the name cannot be
+        used, or the run-time folder is not private. Nothing is locked.
+    OSError
+        On entering: the file cannot be opened.
+    """
+
+    def __init__(self, name: str) -> None:
+        check_server_name(name)
+        self._name = name
+        self._descriptor = -1
+        self._status_path = Path()
+
+    def __enter__(self) -> Self:
+        folder = run_time_folder()
+        self._status_path = _status_path(folder, self._name)
+        descriptor = _open(_pid_path(folder, self._name), os.O_RDWR | os.O_CREAT)
+        try:
+            _take_lock(descriptor, self._name)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n{_start_time(os.getpid())}\n".encode(), 0)
+            os.fchmod(descriptor, _FILE_MODE)
+            # What a killed daemon left.
+            self._status_path.unlink(missing_ok=True)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._status_path.unlink(missing_ok=True)
+        os.ftruncate(self._descriptor, 0)
+        # Explicitly: the lock would otherwise live on in a descriptor that a forked process inherited.
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+    def write(self, status: Mapping[str, object]) -> None:
+        """Replace the status that others read.
+
+        Parameters
+        ----------
+        status
+            Anything that JSON can express; ``pid`` has to be that of this process, else nobody believes it.
+
+        Raises
+        ------
+        OSError
+            It cannot be written. Readers see the status from before.
+        """
+        # One name is enough for the temporary file: only the holder of the lock writes.
+        temporary = self._status_path.with_name(f".{self._status_path.name}.new")
+        with open(_open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
+            os.fchmod(file.fileno(), _FILE_MODE)
+            json.dump(dict(status), file)
+        temporary.replace(self._status_path)
+
+
+def find_server(name: str) -> RunningServer | None:
+    """Return the running server of a name, or None if there is none.
+
+    Raises
+    ------
+    ConfigurationError
+        The name cannot be used, the run-time folder is not private, or a process that is no server of this
+        machine holds the lock.
+    """
+    check_server_name(name)
+    folder = run_time_folder()
+    with _opened(_pid_path(folder, name)) as descriptor:
+        pid = _owner(descriptor, name)
+    if pid is None:
+        return None
+    return RunningServer(name, pid, _read_status(folder, name, pid))
+
+
+def list_servers() -> list[RunningServer]:
+    """Return all running servers of this user, by name.
+
+    Raises
+    ------
+    ConfigurationError
+        As by `find_server`.
+    """
+    names = sorted(path.stem for path in run_time_folder().glob("[!.]*.pid"))
+    return [server for server in map(find_server, names) if server is not None]
+
+
+def stop_server(name: str, timeout: float = 10.0) -> StoppedServer | None:
+    """End the server of a name and wait until it has ended.
+
+    The daemon gets SIGTERM, ends its sessions and goes; if it has not gone after `timeout` it gets SIGKILL.
+    No other process is ever signalled.
+
+    Parameters
+    ----------
+    name
+        The server's name.
+    timeout
+        How long the daemon may take, in seconds.
+
+    Returns
+    -------
+    StoppedServer or None
+        What was ended; None if no server of that name was running.
+
+    Raises
+    ------
+    ConfigurationError
+        As by `find_server`. Nothing was signalled.
+    TimeoutError
+        The process did not even end after SIGKILL.
+    """
+    check_server_name(name)
+    with _opened(_pid_path(run_time_folder(), name)) as descriptor:
+        while (pid := _owner(descriptor, name)) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                pidfd = os.pidfd_open(pid)
+                try:
+                    # The number could have gone to another process before the pidfd was opened. If the daemon
+                    # still has it now, it had it then: from here on the pidfd means the daemon or nobody.
+                    if _owner(descriptor, name) == pid:
+                        return StoppedServer(name, pid, killed=_end_process(pidfd, pid, timeout))
+                finally:
+                    os.close(pidfd)
+    return None
+
+
+def _end_process(pidfd: int, pid: int, timeout: float) -> bool:
+    """End a process; return whether it had to be killed.
+
+    A process whose pidfd is readable has closed its files, and so released its lock.
+    """
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+    if poll.poll(timeout * 1000):
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    if not poll.poll(_KILL_TIMEOUT * 1000):
+        raise TimeoutError(
+            f"process {pid} did not end {_KILL_TIMEOUT:g} s after SIGKILL; it hangs in the kernel"
+        )
+    return True
+
+
+def _pid_path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.pid"
+
+
+def _status_path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.json"
+
+
+def _open(path: Path, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int | None]:
+    """Open a file to look at its lock; None if there is no such file."""
+    try:
+        descriptor = _open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _take_lock(descriptor: int, name: str) -> None:
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        # Whoever looks whether a server runs holds a shared lock for some microseconds (see `_is_locked`).
+        # That must not be taken for a server.
+        if _is_locked(descriptor):
+            pid = _read_owner(descriptor)
+            number = f" (pid {pid[0]})" if pid else ""
+            raise ConfigurationError(
+                f"a server named {name!r} runs already{number}; "
+                f"end it with: pserver stop --name {shlex.quote(name)}, or give this one another --name"
+            )
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Return whether a daemon holds the lock; flock(2) can only tell by trying."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
+
+
+def _owner(descriptor: int | None, name: str) -> int | None:
+    """Return the process number of the daemon that holds the lock, or None if it is free."""
+    deadline = time.monotonic() + _OWNER_TIMEOUT
+    while descriptor is not None and _is_locked(descriptor):
+        owner = _read_owner(descriptor)
+        if owner is not None and _start_time(owner[0]) == owner[1]:
+            return owner[0]
+        if time.monotonic() > deadline:
+            raise ConfigurationError(
+                f"the pid file of the server {name!r} is locked, but not by the process it names, so nothing "
+                f"was done; see who has it with: fuser {shlex.quote(str(_pid_path(run_time_folder(), name)))}"
+            )
+        time.sleep(0.01)
+    return None
+
+
+def _read_owner(descriptor: int) -> tuple[int, int] | None:
+    """Return process number and start time from a pid file, None if it is empty or malformed."""
+    try:
+        pid, started = map(int, os.pread(descriptor, 64, 0).split())
+    except ValueError:
+        return None
+    return pid, started
+
+
+def _start_time(pid: int) -> int | None:
+    """Return when a process started, in ticks since the machine did; None if there is no such process."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # proc_pid_stat(5): field 22. The second is the program's name in brackets and may contain anything.
+    return int(text.rpartition(")")[2].split()[19])
+
+
+def _read_status(folder: Path, name: str, pid: int) -> dict[str, object]:
+    # Missing while a daemon starts or ends; then the number may also be that of its predecessor.
+    with contextlib.suppress(FileNotFoundError):
+        status = json.loads(_status_path(folder, name).read_bytes())
+        if isinstance(status, dict) and status.get("pid") == pid:
+            return status
+    return {"name": name, "pid": pid}

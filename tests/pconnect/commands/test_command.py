@@ -1,0 +1,252 @@
+"""A command at one node and at several, with servers whose far ends say what the test wants."""
+
+import signal
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+
+import pytest
+
+from pconnect import (
+    RemoteError,
+    precv,
+    reval,
+    select_sockets,
+)
+from pconnect.errors import ConnectionLostError, ProtocolError
+from pconnect.link.connection import LIBRARY_TAGS
+from pconnect.protocol.frames import Kind
+from pconnect.session.remote_calls import run
+from tests.support.links import FAILURE, LIMIT, Client, interrupt_soon
+
+
+def test_a_command_ends_at_each_node(client: Client) -> None:
+    net, servers = client
+    command = reval("  x = 1", net)
+    assert not command.done()
+    assert repr(command) == "<command 'x = 1' at nodes [1, 2], running>"
+    for far in servers:
+        message = far.hear(Kind.COMMAND)
+        assert message.value == ["x = 1", 0, {}]
+        far.say(Kind.DONE, 0.5, message.tag)
+    command.result(LIMIT)
+    assert command.done()
+    assert "done" in repr(command)
+
+
+def test_a_limit_of_time_leaves_it_running(client: Client) -> None:
+    net, servers = client
+    command = reval("x", net[1])
+    with pytest.raises(TimeoutError, match="the end of <command 'x'"):
+        command.result(0.01)
+    servers[0].say(Kind.DONE, 0.5, command.number)
+    command.result(LIMIT)
+
+
+def test_an_error_belongs_to_its_command(client: Client) -> None:
+    net, servers = client
+    command = reval("1 / 0", net[1])
+    servers[0].say(Kind.DONE, FAILURE, command.number)
+    for _ in range(2):
+        with pytest.raises(RemoteError, match="ZeroDivisionError at node 1") as error:
+            command.result(LIMIT)
+    assert error.value.remote_traceback == "Traceback: 1 / 0"
+    assert "failed" in repr(command)
+    with pytest.raises(TimeoutError):
+        precv(net[1], timeout=0.01)
+
+
+def test_errors_of_several_nodes_come_as_a_group(client: Client) -> None:
+    net, servers = client
+    command = reval("1 / 0", net)
+    for far in servers:
+        far.say(Kind.DONE, FAILURE, command.number)
+    with pytest.raises(ExceptionGroup, match="failed at 2 nodes") as group:
+        command.result(LIMIT)
+    assert [error.node for error in group.value.exceptions if isinstance(error, RemoteError)] == [1, 2]
+
+
+def test_ctrl_c_interrupts_what_is_waited_for_and_the_second_kills(client: Client) -> None:
+    net, servers = client
+    first, second = reval("a", net[1]), reval("b", net[1])
+    interrupt_soon()
+    with pytest.raises(KeyboardInterrupt):
+        first.result(LIMIT)
+    assert servers[0].hear(Kind.INTERRUPT).tag == first.number
+    interrupt_soon()
+    with pytest.raises(KeyboardInterrupt):
+        precv(net[1], timeout=LIMIT)
+    servers[0].hear(Kind.KILL)
+    assert not second.done()
+    assert not servers[1].heard
+
+
+@pytest.mark.parametrize("nodes", [slice(1, 2), slice(1, 3)])
+def test_ctrl_c_interrupts_also_while_the_first_news_are_taken_in(
+    client: Client, nodes: slice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, servers = client
+    commands = reval("a", net[nodes])
+    progress, poll = net.mesh.progress, net.mesh.progress.poll
+
+    def press(timeout: float) -> None:
+        monkeypatch.setattr(progress, "poll", poll)
+        signal.raise_signal(signal.SIGINT)
+        poll(timeout)
+
+    monkeypatch.setattr(progress, "poll", press)
+    with pytest.raises(KeyboardInterrupt):
+        (commands if len(commands) > 1 else commands[0]).result(LIMIT)
+    for far in servers[: len(commands)]:
+        assert far.hear(Kind.INTERRUPT).tag == commands.number
+
+
+@pytest.mark.parametrize("wait", [precv, select_sockets])
+def test_ctrl_c_interrupts_also_while_a_wait_catches_up(
+    client: Client, wait: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, servers = client
+    reval("a", net[1])
+    monkeypatch.setattr(net.mesh.progress, "catch_up", lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        wait(net[1], timeout=LIMIT)
+    servers[0].hear(Kind.INTERRUPT)
+
+
+def test_ctrl_c_without_a_command_interrupts_nobody(client: Client) -> None:
+    net, servers = client
+    interrupt_soon()
+    with pytest.raises(KeyboardInterrupt):
+        precv(net[1], timeout=LIMIT)
+    servers[0].progress.poll(0)
+    assert servers[0].heard == []
+
+
+def test_a_value_comes_on_its_own_way_and_may_be_first_or_last(client: Client) -> None:
+    net, (far, _) = client
+    for value_first in (True, False):
+        command = run("x", net[1], wants_value=True)
+        assert far.hear(Kind.COMMAND).value[2] == {"value": True}
+        steps = [
+            lambda number=command.number: far.say(Kind.DONE, 0.25, number),
+            lambda number=command.number: far.send([False, {"a": 1}], LIBRARY_TAGS + number),
+        ]
+        for step in reversed(steps) if value_first else steps:
+            assert not command.done()
+            step()
+        assert command.result(LIMIT) == {"a": 1}
+        assert command.exception(LIMIT) is None
+        assert command.duration == 0.25
+        assert command.started is not None and command.finished - command.started == 0.25
+
+
+def test_a_value_that_nobody_waits_for_is_dropped(client: Client) -> None:
+    net, (far, _) = client
+    command = run("x", net[1], wants_value=True)
+    number = command.number
+    far.say(Kind.DONE, 0.25, number)
+    with pytest.raises(TimeoutError):
+        command.result(0.05)
+    del command
+    far.send([False, "late"], LIBRARY_TAGS + number)
+    far.send("mine")
+    assert precv(net[1], timeout=LIMIT) == "mine"
+    assert net[1].inbox == {}
+
+
+def test_a_value_whose_connection_is_lost(client: Client) -> None:
+    net, (far, _) = client
+    command = run("x", net[1], wants_value=True)
+    far.say(Kind.DONE, 0.25, command.number)
+    far.progress.discard(far.data)
+    with pytest.raises(ConnectionLostError, match="node 1"):
+        command.result(LIMIT)
+
+
+def test_a_pickled_value_is_refused_unless_it_was_asked_for(client: Client) -> None:
+    net, (far, _) = client
+    command = run("x", net[1], wants_value=True)
+    far.send([True, b"cos\nsystem\n(S'true'\ntR."], LIBRARY_TAGS + command.number)
+    far.say(Kind.DONE, 0.25, command.number)
+    with pytest.raises(ProtocolError, match="not the value of a command"):
+        command.result(LIMIT)
+
+
+def test_cancel_asks_first_and_kills_the_second_time(client: Client) -> None:
+    net, (far, _) = client
+    first, second = reval("a", net[1]), reval("b", net[1])
+    assert second.cancel()
+    assert far.hear(Kind.CANCEL).tag == second.number
+    far.say(Kind.DONE, FAILURE | {"type": "KeyboardInterrupt", "bases": ["KeyboardInterrupt"]}, second.number)
+    with pytest.raises(CancelledError) as error:
+        second.result(LIMIT)
+    assert isinstance(error.value, RemoteError)
+    assert second.cancelled()
+    assert not second.cancel()
+    assert first.cancel() and first.cancel()
+    far.hear(Kind.KILL)
+    with pytest.raises(TimeoutError):  # who cancels knows it: the error is nobody else's
+        precv(net[1], timeout=0.01)
+
+
+def test_an_error_is_of_the_builtin_type_too(client: Client) -> None:
+    net, (far, _) = client
+    command = reval("1 / 0", net[1])
+    far.say(Kind.DONE, FAILURE, command.number)
+    with pytest.raises(ZeroDivisionError):
+        command.result(LIMIT)
+
+
+def test_callbacks_are_called_once_it_has_ended(client: Client) -> None:
+    net, (far, _) = client
+    called: list[object] = []
+    command = reval("a", net[1])
+    command.add_done_callback(called.append)
+    assert called == []
+    far.say(Kind.DONE, 0.5, command.number)
+    command.result(LIMIT)
+    command.add_done_callback(called.append)
+    assert called == [command, command]
+
+
+def test_commands_are_a_sequence(client: Client) -> None:
+    net, servers = client
+    commands = reval("a", net)
+    assert [command.node for command in commands[:1]] == [1]
+    assert commands[1].host == "host2"
+    for far in servers:
+        far.say(Kind.DONE, 0.5, commands.number)
+    assert commands.result(LIMIT) is None
+    assert commands.done() and not commands.cancel() and not commands.cancelled()
+
+
+def test_a_second_ctrl_c_while_the_first_is_dealt_with_kills(client: Client) -> None:
+    net, (far, _) = client
+    command = reval("a", net[1])
+    interrupt_soon()
+    interrupt_soon(0.4)
+    with pytest.raises(KeyboardInterrupt):
+        command.result(LIMIT)
+    far.hear(Kind.INTERRUPT)
+    far.hear(Kind.KILL)
+
+
+def test_ctrl_c_says_who_has_not_ended(client: Client) -> None:
+    net, (far, _) = client
+    command = reval("a", net[1])
+    interrupt_soon()
+    with pytest.raises(KeyboardInterrupt) as error:
+        command.result(LIMIT)
+    assert "node 1 (host1) has not ended yet" in error.value.__notes__[0]
+    far.hear(Kind.INTERRUPT)
+
+
+def test_who_interrupts_knows_it(client: Client) -> None:
+    net, (far, _) = client
+    command = reval("a", net[1])
+    net.mesh.servers[1].interrupt()  # type: ignore[attr-defined]
+    far.say(
+        Kind.DONE, FAILURE | {"type": "KeyboardInterrupt", "bases": ["KeyboardInterrupt"]}, command.number
+    )
+    with pytest.raises(TimeoutError):
+        precv(net[1], timeout=0.05)
+    assert command.exception(LIMIT) is not None

@@ -1,0 +1,98 @@
+"""What is left of a display, so that it runs nothing where it is shown."""
+
+import base64
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pconnect.commands.html_sanitizer import make_safe
+
+TABLE = (
+    '<table border="1" class="dataframe"><thead><tr style="text-align: right;"><th></th><th>a &lt; b</th></tr>'
+    '</thead><tbody><tr><td colspan="2">1</td></tr></tbody></table>'
+)
+
+
+def clean(text: str) -> Any:
+    return make_safe({"text/plain": "", "text/html": text}, {})[0]["text/html"]
+
+
+def test_a_table_is_left_as_it_is() -> None:
+    assert clean(TABLE) == TABLE
+
+
+@pytest.mark.parametrize(
+    ("given_text", "left"),
+    [
+        ("<script>f()</script>x", "x"),
+        ("<SCRIPT src='http://a/b.js'></SCRIPT >x", "x"),
+        ("<b onclick='f()'>x</b>", "<b>x</b>"),
+        ("<img src=x onerror=f()>", "<img>"),
+        ("<img src='data:image/png;base64,AAAA'>", '<img src="data:image/png;base64,AAAA">'),
+        ("<img src='data:image/svg+xml;base64,AAAA'>", "<img>"),
+        ("<a href='javascript:f()'>x</a>", "<a>x</a>"),
+        ("<a href=' java\nscript:f()'>x</a>", "<a>x</a>"),
+        ("<a href='https://a/?b&c'>x</a>", '<a href="https://a/?b&amp;c">x</a>'),
+        ("<svg><script>f()</script></svg>x", "x"),
+        ("<style>td {background: url(http://a)}</style>x", "x"),
+        ("<td style='background: url(http://a)'>x", "<td>x</td>"),
+        ("<div style='position:fixed; top:0'>x</div>", "<div>x</div>"),
+        ("<iframe srcdoc='<script>f()</script>'></iframe>x", "x"),
+        ("<form action='http://a'><input name=b></form>x", "x"),
+        ("<!-- <b> --><?php x ?><!DOCTYPE html>x", "x"),
+        ("&lt;script&gt;f()&lt;/script&gt;", "&lt;script&gt;f()&lt;/script&gt;"),
+        (
+            '<b title="&quot;><script>f()</script>">x</b>',
+            '<b title="&quot;&gt;&lt;script&gt;f()&lt;/script&gt;">x</b>',
+        ),
+        ("<b><i>x</b>y", "<b><i>x</i></b>y"),
+        ("</b>x", "x"),
+    ],
+)
+def test_what_could_run_is_left_out(given_text: str, left: str) -> None:
+    assert clean(given_text) == left
+
+
+@given(st.text(st.sampled_from("<>/='\"& abscriptonx!-[]")))
+def test_whatever_is_left_has_no_tag_but_the_known(text: str) -> None:
+    left = clean(text)
+    assert "<script" not in left
+    assert clean(left) == left
+
+
+def test_forms_that_a_front_end_may_execute_are_left_out() -> None:
+    data = {
+        "text/plain": "x",
+        "image/png": b"png",
+        "image/jpeg": "no bytes",
+        "text/latex": "$x^2$",
+        "application/javascript": "f()",
+        "application/vnd.x+json": {"a": 1},
+        "text/markdown": "<script>f()</script>",
+        "text/html": 3,
+    }
+    assert make_safe(data, {})[0] == {"text/plain": "x", "image/png": b"png", "text/latex": "$x^2$"}
+    assert "text/latex" not in make_safe({"text/plain": "", "text/latex": r"\href{javascript:f()}{x}"}, {})[0]
+
+
+def test_a_drawing_becomes_a_picture() -> None:
+    svg = "<svg><script>f()</script></svg>"
+    html = make_safe({"text/plain": "", "image/svg+xml": svg}, {})[0]["text/html"]
+    begin, end = '<img src="data:image/svg+xml;base64,', '">'
+    assert html.startswith(begin)
+    assert base64.b64decode(html.removeprefix(begin).removesuffix(end)).decode() == svg
+
+
+def test_large_html_is_left_out() -> None:
+    assert "text/html" not in make_safe({"text/plain": "", "text/html": "x" * (2**20 + 1)}, {})[0]
+
+
+def test_of_metadata_sizes_are_left() -> None:
+    metadata = {
+        "image/png": {"width": 3, "height": "4", "isolated": True},
+        "text/plain": {},
+        "other": {"width": 1},
+    }
+    assert make_safe({"text/plain": "", "image/png": b""}, metadata)[1] == {"image/png": {"width": 3}}

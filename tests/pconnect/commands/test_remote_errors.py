@@ -1,0 +1,71 @@
+"""From a report of a failure to an error of the right type."""
+
+import builtins
+import pickle
+from concurrent.futures import CancelledError
+
+import pytest
+
+from pconnect.commands.remote_errors import builtin_bases, cancelled, remote_error
+from pconnect.errors import RemoteError, UnsupportedValueError
+
+BUILTINS = sorted(
+    (kind for kind in vars(builtins).values() if isinstance(kind, type) and issubclass(kind, BaseException)),
+    key=lambda kind: kind.__name__,
+)
+# Raised as themselves they would mean something else here.
+NOT_THEMSELVES = {
+    "BaseExceptionGroup", "ExceptionGroup", "GeneratorExit", "KeyboardInterrupt", "StopAsyncIteration",
+    "StopIteration", "SystemExit",
+}  # fmt: skip
+
+
+def failure_of(kind: type[BaseException]) -> dict[str, object]:
+    bases = [base.__name__ for base in kind.__mro__]
+    return {"type": kind.__name__, "bases": bases, "message": "why", "traceback": "lines\nX: why"}
+
+
+@pytest.mark.parametrize("kind", BUILTINS)
+def test_a_builtin_exception_is_raised_as_itself(kind: type[BaseException]) -> None:
+    error = remote_error(2, "alpha", "1 / 0", failure_of(kind))
+    assert isinstance(error, RemoteError)
+    assert isinstance(error, kind) == (kind.__name__ not in NOT_THEMSELVES)
+    assert (
+        str(error) == f"{kind.__name__} at node 2 (alpha) in command '1 / 0'\n"
+        "--- traceback of node 2 ---\nlines\nX: why"
+    )
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert (again.node, again.message, str(again)) == (2, "why", str(error))
+
+
+def test_the_nearest_class_that_is_known_counts() -> None:
+    failure = failure_of(KeyError) | {"type": "Missing", "bases": ["Missing", "KeyError", "LookupError"]}
+    error = remote_error(1, "h", "x", failure)
+    assert isinstance(error, KeyError)
+    assert type(remote_error(1, "h", "x", failure | {"bases": ["os", "print", "Missing"]})) is RemoteError
+
+
+def test_errors_of_this_package_too() -> None:
+    assert isinstance(remote_error(1, "h", "x", failure_of(UnsupportedValueError)), UnsupportedValueError)
+
+
+def test_the_names_that_are_told() -> None:
+    class OwnError(KeyError):
+        pass
+
+    assert builtin_bases(OwnError()) == ["KeyError", "LookupError", "Exception", "BaseException"]
+
+
+def test_an_interrupt_that_was_asked_for_is_a_cancellation() -> None:
+    error = cancelled(remote_error(1, "h", "x", failure_of(KeyboardInterrupt)))
+    assert isinstance(error, CancelledError)
+    assert error.is_interrupt
+
+
+def test_no_class_of_another_name() -> None:
+    import pconnect.commands.remote_errors
+
+    for name in ("RemoteNothing", "KeyError", "RemoteSystemExit"):
+        with pytest.raises(AttributeError):
+            getattr(pconnect.commands.remote_errors, name)

@@ -1,0 +1,19 @@
+"""Dask's client of a network by itself; integration/test_dask.py has it at work."""
+
+import pytest
+
+from pconnect.dask.client import NetworkClient
+from srp_tools.certificates import NetworkAuthority
+from tests.support.servers import Server
+
+IDENTITY = NetworkAuthority(bytes(16)).own_role("client")
+
+
+def test_a_scheduler_that_is_none(server: Server) -> None:
+    with pytest.raises(OSError, match=r"tls://127.0.0.1"):
+        NetworkClient.connect(f"tls://127.0.0.1:{server.data_port}", IDENTITY, 0.2, {})
+
+
+def test_an_unknown_option() -> None:
+    with pytest.raises(ValueError, match="n_workers"):
+        NetworkClient.connect("tls://127.0.0.1:1", IDENTITY, 0.2, {"n_workers": 3})

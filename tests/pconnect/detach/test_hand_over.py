@@ -1,0 +1,120 @@
+"""How jobs are shared out when they are handed over."""
+
+import types
+from typing import Any
+
+import pytest
+
+from pconnect.detach.hand_over import Detaching
+from pconnect.errors import ConfigurationError
+from pconnect.jobs.duration_estimate import Pace
+from pconnect.jobs.job import Function, Job, JobOptions
+from pconnect.loop.event_loop import Progress
+from pconnect.protocol.frames import Kind
+from pconnect.protocol.messages import Message, Role, decode_messages
+from pconnect.scheduler.node_workers import Pool
+
+
+class Channel:
+    """A job channel that keeps what is posted."""
+
+    unsent_bytes = 0
+    has_unsent = False
+
+    def __init__(self) -> None:
+        self.posted: list[Message] = []
+
+    def post_encoded(self, buffers: list[bytes]) -> None:
+        self.posted += decode_messages(Role.WORKERS, b"".join(buffers))
+
+    def take(self) -> list[Message]:
+        posted, self.posted = self.posted, []
+        return posted
+
+
+def make_pool(node: int, slots: int | None) -> Pool:
+    pool = Pool(types.SimpleNamespace(node=node, host=f"host{node}", last_finished=9))  # type: ignore[arg-type]
+    pool.slots, pool.channel = slots, Channel()  # type: ignore[assignment]
+    return pool
+
+
+def make_job(number: int, function: Function, **options: Any) -> Job:
+    job = Job(number, "f", [b"a job"], JobOptions(**options), None)  # type: ignore[arg-type]
+    job.function, job.after = function, (4, 12)
+    return job
+
+
+def make(pools: list[Pool], jobs: list[Job]) -> Detaching:
+    detaching = Detaching()
+
+    def allowed(job: Job) -> set[int]:
+        nodes = {pool.node for pool in pools if pool.is_ready and pool.slots}
+        return nodes & job.options.on if job.options.on else nodes
+
+    detaching.begin({pool.node: pool for pool in pools}, Progress(), set(jobs), allowed)
+    return detaching
+
+
+def posted(pool: Pool) -> list[Message]:
+    assert isinstance(pool.channel, Channel)
+    return pool.channel.take()
+
+
+def test_nodes_get_jobs_by_their_slots() -> None:
+    function = Function("f", ["f", {}], Pace())
+    pools = [make_pool(1, 1), make_pool(2, 3)]
+    jobs = [make_job(number, function, retries=2) for number in range(1, 9)]
+    detaching = make(pools, [*jobs, make_job(9, function, on=frozenset({1}))])
+    detaching.step()
+    begin = [posted(pool) for pool in pools]
+    assert [[(m.kind, m.tag, len(m.value)) for m in messages] for messages in begin] == [
+        [(Kind.KEEP, 0, 32)]
+    ] * 2
+    detaching.step()
+    first, second = (posted(pool) for pool in pools)
+    assert (len(first), len(second)) == (3, 6)
+    assert 9 in [m.tag for m in first]
+    facts, _, job = first[0].value
+    assert (facts["retries"], facts["after"], facts["parts"], job) == (
+        2,
+        4,
+        [f"f{function.number}"],
+        b"a job",
+    )
+    assert [list(m.value[1]) for m in first] == [facts["parts"], [], []]  # the function goes once
+    assert second[0].value[0]["after"] == 9  # the engine was restarted since
+    assert not detaching.uploaded.done()
+    for pool, count in zip(pools, (4, 7), strict=True):
+        for _ in range(count):
+            pool.on_kept(pool, Message(Kind.KEEP, 1, None))
+    detaching.step()
+    assert {node: len(jobs) for node, jobs in detaching.uploaded.result(0).items()} == {1: 3, 2: 6}
+
+
+def test_it_waits_until_the_servers_have_said_what_they_have() -> None:
+    pool = make_pool(1, None)
+    detaching = make([pool], [make_job(1, Function("f", ["f", {}], Pace()))])
+    detaching.step()
+    assert posted(pool) == []
+    pool.slots = 1
+    detaching.step()
+    assert len(posted(pool)) == 1
+
+
+def test_a_job_that_can_run_nowhere() -> None:
+    detaching = make([make_pool(1, 0)], [make_job(1, Function("f", ["f", {}], Pace()))])
+    detaching.step()
+    with pytest.raises(ConfigurationError, match="no node could run it now"):
+        detaching.uploaded.result(0)
+    assert not detaching.pauses
+
+
+def test_a_server_that_refuses() -> None:
+    pool = make_pool(1, 1)
+    detaching = make([pool], [make_job(1, Function("f", ["f", {}], Pace()))])
+    detaching.step()
+    pool.on_kept(pool, Message(Kind.KEEP, 0, "the server cannot keep jobs: no space"))
+    with pytest.raises(ConfigurationError, match=r"node 1 \(host1\): .*no space"):
+        detaching.uploaded.result(0)
+    assert [(m.kind, m.value) for m in posted(pool)][-1] == (Kind.KEEP, None)
+    assert not detaching.pauses

@@ -1,0 +1,241 @@
+"""Calling a function for each of many items."""
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pconnect import ConfigurationError, JobLostError, RemoteError
+from pconnect.executors.job_map import JobFailure
+from pconnect.views.network_views import ClientNetwork
+from tests.support.servers import wait_until
+from tests.support.workers import two_workers
+
+LIMIT = 20.0
+Sleep = Callable[[float], float]
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().split() if path.exists() else []
+
+
+# --- map ---
+
+
+@pytest.fixture
+def sleep_and_return() -> Sleep:
+    def sleep(seconds: float) -> float:  # a local function: the workers need not import this module
+        time.sleep(seconds)
+        return seconds
+
+    return sleep
+
+
+@pytest.mark.parametrize("chunksize", ["auto", 1, 3, 1000])
+def test_results_are_those_of_the_builtin(jobs_network: ClientNetwork, chunksize: Any) -> None:
+    found = list(jobs_network.map(divmod, range(100, 150), range(1, 60), chunksize=chunksize))
+    assert found == list(map(divmod, range(100, 150), range(1, 60)))
+
+
+@pytest.mark.parametrize("chunksize", ["auto", 4])
+def test_nothing_to_do(jobs_network: ClientNetwork, chunksize: Any) -> None:
+    assert list(jobs_network.map(abs, [], chunksize=chunksize)) == []
+
+
+def test_the_order_is_kept_although_the_first_take_longest(
+    jobs_network: ClientNetwork, sleep_and_return: Callable[[float], float]
+) -> None:
+    seconds = [0.2, 0.0, 0.1, 0.0]
+    assert list(jobs_network.map(sleep_and_return, seconds)) == seconds
+
+
+def test_unordered_gives_first_what_is_there_first(
+    jobs_network: ClientNetwork, sleep_and_return: Callable[[float], float]
+) -> None:
+    two_workers(jobs_network)
+    found = list(jobs_network.map(sleep_and_return, [0.7, 0.0, 0.01], ordered=False))
+    assert found[-1] == 0.7 and sorted(found) == [0.0, 0.01, 0.7]
+
+
+def test_unordered_gives_each_result_once(jobs_network: ClientNetwork) -> None:
+    found = jobs_network.map(abs, range(-500, 0), ordered=False, chunksize=7)
+    assert sorted(found) == list(range(1, 501))
+
+
+@pytest.mark.parametrize(("chunksize", "ahead"), [("auto", 64), (5, 5 * 64)])
+def test_of_an_endless_generator_little_is_taken_ahead(
+    jobs_network: ClientNetwork, chunksize: Any, ahead: int
+) -> None:
+    taken = itertools.count()
+
+    def sleep_and_count(n: int) -> int:
+        time.sleep(0.005)
+        return n
+
+    results = jobs_network.map(sleep_and_count, taken, chunksize=chunksize)
+    assert [next(results) for _ in range(20)] == list(range(20))
+    results.close()  # type: ignore[attr-defined]
+    assert next(taken) <= 20 + ahead
+
+
+def test_who_stops_taking_results_cancels_the_rest(jobs_network: ClientNetwork, tmp_path: Path) -> None:
+    diary = tmp_path / "diary"
+
+    def work(n: int) -> int:
+        with open(diary, "a") as file:  # noqa: PTH123
+            file.write(f"{n}\n")
+        time.sleep(0.02)
+        return n
+
+    results = jobs_network.map(work, range(1000))
+    assert next(results) == 0
+    results.close()  # type: ignore[attr-defined]
+    assert jobs_network.submit(abs, -1).result(LIMIT) == 1
+    assert len(lines(diary)) < 40
+
+
+def test_an_iterable_that_raises_ends_the_map(jobs_network: ClientNetwork) -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise LookupError("no more")
+
+    with pytest.raises(LookupError, match="no more"):
+        list(jobs_network.map(abs, items()))
+    assert jobs_network.submit(abs, -1).result(LIMIT) == 1
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_the_first_error_ends_it(jobs_network: ClientNetwork, ordered: bool) -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(jobs_network.map(divmod, [1] * 200, [*range(1, 100), 0, *range(1, 101)], ordered=ordered))
+
+
+def test_errors_in_the_place_of_results(jobs_network: ClientNetwork) -> None:
+    found = list(jobs_network.map(divmod, [6, 6, 6], [2, 0, 3], on_error="return"))
+    assert found[::2] == [(3, 0), (2, 0)]
+    assert isinstance(found[1], RemoteError) and isinstance(found[1], ZeroDivisionError)
+
+
+def test_the_error_of_a_chunk_stands_for_all_its_items(jobs_network: ClientNetwork) -> None:
+    divisors = [1, 2, 0, 4, 5, 10]
+    found = list(jobs_network.map(divmod, [20] * 6, divisors, chunksize=2, on_error="return"))
+    assert [isinstance(item, ZeroDivisionError) for item in found] == [False, False, True, True, False, False]
+
+
+def test_what_is_lost_is_run_again_if_that_is_wanted(jobs_network: ClientNetwork, tmp_path: Path) -> None:
+    def work(n: int) -> int:
+        mark = tmp_path / str(n)
+        if n % 5 == 0 and not mark.exists():
+            mark.touch()
+            os._exit(3)
+        return n
+
+    assert list(jobs_network.map(work, range(12), retries=1)) == list(range(12))
+    for mark in tmp_path.iterdir():
+        mark.unlink()
+    found = list(jobs_network.map(work, range(12), on_error="return"))
+    assert [n for n, item in enumerate(found) if isinstance(item, JobLostError)] == [0, 5, 10]
+
+
+@pytest.mark.parametrize(
+    "options", [{"on_error": "ignore"}, {"chunksize": 0}, {"chunksize": "big"}, {"on": 3}, {"on": []}]
+)
+def test_wrong_options_are_refused_at_once(jobs_network: ClientNetwork, options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        jobs_network.map(abs, [1], **options)
+
+
+# --- pmap ---
+
+
+def test_an_array_gives_an_array_of_its_shape(jobs_network: ClientNetwork) -> None:
+    array = np.arange(12.0).reshape(3, 4)
+    found = jobs_network.pmap(lambda x: x * 2, array)
+    assert found.shape == (3, 4) and (found == 2 * array).all()
+
+
+def test_a_single_element_is_used_for_all(jobs_network: ClientNetwork) -> None:
+    assert jobs_network.pmap(pow, [2, 3, 4], [2]).tolist() == [4, 9, 16]
+    assert jobs_network.pmap(pow, np.array(2), [1, 2, 3]).tolist() == [2, 4, 8]
+
+
+def test_tuples_give_several_results(jobs_network: ClientNetwork) -> None:
+    quotients, remainders = jobs_network.pmap(divmod, np.array([[7, 8], [9, 10]]), [3])
+    assert quotients.tolist() == [[2, 2], [3, 3]] and remainders.tolist() == [[1, 2], [0, 1]]
+
+
+def test_results_of_any_kind(jobs_network: ClientNetwork) -> None:
+    assert jobs_network.pmap(lambda n: [0] * n, [0, 1, 2], uniform_output=False) == [[], [0], [0, 0]]
+    cells = jobs_network.pmap(lambda n: [0] * n, np.array([[0, 1], [2, 3]]), uniform_output=False)
+    assert cells.shape == (2, 2) and cells[1, 1] == [0, 0, 0]
+    for function in (lambda n: [0] * n, lambda n: [n, n], lambda n: None if n else 1):
+        with pytest.raises(ConfigurationError, match="uniform_output=False"):
+            jobs_network.pmap(function, [0, 1, 2])
+
+
+@pytest.mark.parametrize("chunksize", ["auto", 2])
+def test_the_error_handler_is_told_which_item_failed(jobs_network: ClientNetwork, chunksize: Any) -> None:
+    failures: list[tuple[JobFailure, Any]] = []
+
+    def handle(failure: JobFailure, *elements: Any) -> int:
+        failures.append((failure, elements))
+        return -1
+
+    found = jobs_network.pmap(
+        lambda x, y: int(x) // int(y), np.array([[6, 7], [8, 9]]), np.array([[1, 7], [0, 3]]), error_handler=handle,
+        chunksize=chunksize,
+    )  # fmt: skip
+    if chunksize == "auto":
+        assert found.tolist() == [[6, 1], [-1, 3]]
+        failure, elements = failures[0]
+        assert len(failures) == 1 and elements == (8, 0)
+        assert failure.index == (1, 0) and failure.identifier == "ZeroDivisionError"
+        assert "ZeroDivisionError" in failure.traceback and "zero" in failure.message
+    else:  # a chunk fails as a whole
+        assert found.tolist() == [[6, 1], [-1, -1]]
+        assert [failure.index for failure, _ in failures] == [(1, 0), (1, 1)]
+
+
+def test_the_index_of_a_list_is_a_number(jobs_network: ClientNetwork) -> None:
+    found = jobs_network.pmap(abs, [1, "a", -3], error_handler=lambda failure, x: (failure.index, x)[0] * 100)
+    assert found.tolist() == [1, 100, 3]
+
+
+def test_without_a_handler_the_first_failure_is_raised(jobs_network: ClientNetwork) -> None:
+    with pytest.raises(JobFailure, match=r"item 1: .*node [12]") as told:
+        jobs_network.pmap(divmod, [1, 1, 1], [1, 0, 0])
+    assert isinstance(told.value.__cause__, ZeroDivisionError) and told.value.index == 1
+
+
+def test_inputs_that_do_not_fit_are_refused(jobs_network: ClientNetwork) -> None:
+    with pytest.raises(ConfigurationError, match=r"different shapes \[\(2,\), \(3,\)\]"):
+        jobs_network.pmap(pow, [1, 2], [1, 2, 3])
+    with pytest.raises(ConfigurationError, match="at least one sequence"):
+        jobs_network.pmap(abs)
+    with pytest.raises(ConfigurationError, match="tuples of different lengths"):
+        jobs_network.pmap(lambda n: (0,) * n, [1, 2])
+
+
+def test_empty_inputs_give_empty_results(jobs_network: ClientNetwork) -> None:
+    assert jobs_network.pmap(abs, [], uniform_output=False) == []
+    assert jobs_network.pmap(abs, np.empty((0, 3))).shape == (0, 3)
+    assert jobs_network.pmap(pow, [], [2]).shape == (0,)
+
+
+def test_maps_in_several_threads(jobs_network: ClientNetwork) -> None:
+    found: dict[int, list[int]] = {}
+
+    def run(k: int) -> None:
+        found[k] = list(jobs_network.map(pow, range(50), [k] * 50))
+
+    threads = [threading.Thread(target=run, args=(k,)) for k in range(5)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(found) == 5, "all maps", LIMIT)
+    assert found == {k: [n**k for n in range(50)] for k in range(5)}

@@ -1,0 +1,65 @@
+import threading
+import time
+
+import pytest
+
+from pconnect import Network
+from pconnect.executors.throttle import Gate
+from tests.support.servers import DEADLINE
+
+
+@pytest.mark.parametrize("limit", [1, 2, None])
+def test_no_more_than_the_limit_are_under_way(network: Network, limit: int | None) -> None:
+    executor = network.executor()  # type: ignore[attr-defined]
+    gate = Gate(executor, limit)
+    count, most, lock = 0, 0, threading.Lock()
+
+    class Counting(type(executor)):  # type: ignore[misc]
+        """Counts what it has been given and has not ended."""
+
+        def start(self, job: object) -> None:
+            nonlocal count, most
+            with lock:
+                count += 1
+                most = max(most, count)
+            job.add_done_callback(end)  # type: ignore[attr-defined]
+            super().start(job)
+
+    def end(_: object) -> None:
+        nonlocal count
+        with lock:
+            count -= 1
+
+    executor.__class__ = Counting
+    jobs = [executor.prepare(pow, (2, k)) for k in range(20)]
+    for job in jobs:
+        gate.submit(job)
+    assert [job.result(DEADLINE) for job in jobs] == [2**k for k in range(20)]
+    gate.join()
+    assert most == (limit or most)
+    assert count == 0
+
+
+def test_cancelling_reaches_what_waits_and_what_runs(network: Network) -> None:
+    executor = network.executor()  # type: ignore[attr-defined]
+    gate = Gate(executor, 1)
+    jobs = [executor.prepare(time.sleep, (60,)) for _ in range(3)]
+    for job in jobs:
+        gate.submit(job)
+    gate.cancel()
+    gate.join()
+    late = executor.prepare(time.sleep, (60,))
+    gate.submit(late)
+    gate.join()
+    assert all(job.cancelled() for job in [*jobs, late])
+
+
+def test_one_that_has_failed_before_does_not_stop_the_others(network: Network) -> None:
+    executor = network.executor()  # type: ignore[attr-defined]
+    gate = Gate(executor, 1)
+    bad = [executor.prepare(pow, (2, threading.Lock())) for _ in range(3)]
+    jobs = [executor.prepare(pow, (2, 3)), *bad, executor.prepare(pow, (2, 4))]
+    for job in jobs:
+        gate.submit(job)
+    assert (jobs[0].result(DEADLINE), jobs[-1].result(DEADLINE)) == (8, 16)
+    gate.join()

@@ -1,0 +1,130 @@
+"""What is asked of engines and what is sent to them, with far ends that answer as the test says."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pconnect import ConfigurationError, EngineDiedError, Network, RemoteError
+from pconnect.files.code_sync import sync_code
+from pconnect.link.connection import LIBRARY_TAGS
+from pconnect.protocol.frames import Kind
+from pconnect.protocol.messages import Message
+from tests.support.links import LIMIT, FakeServer, client_of
+
+FAILURE: dict[str, Any] = {
+    "type": "OSError", "bases": ["OSError"], "message": "disk full", "traceback": "OSError: disk full",
+    "values_sent": 0, "seconds": 0.0,
+}  # fmt: skip
+
+
+@pytest.fixture
+def client() -> Iterator[tuple[Network, list[FakeServer]]]:
+    with client_of(3) as made:
+        yield made
+
+
+Client = tuple[Network, list[FakeServer]]
+
+
+class Engine:
+    """An engine that holds some contents, and answers as real ones do whenever the client's loop looks."""
+
+    def __init__(self, far: FakeServer, *held: bytes, failure: dict[str, Any] | None = None) -> None:
+        self.far = far
+        self.held = {hashlib.sha256(content).digest() for content in held}
+        self.failure = failure
+        self.received: list[Any] = []
+        far.data.on_library_value = self.take
+
+    def take(self, tag: int, value: Any) -> None:
+        plain = value.finish() if hasattr(value, "finish") else value
+        _, _, [[key, files, contents], _], _ = plain
+        self.received.append((key, files, contents))
+        number = tag - LIBRARY_TAGS
+        if self.failure is not None:
+            self.far.say(Kind.DONE, self.failure, number)
+            return
+        self.held |= {hashlib.sha256(content).digest() for content in contents or ()}
+        missing = sorted(set(files.values()) - self.held)
+        changed = [] if missing or contents is None else sorted(files)
+        self.far.data.post(Kind.VALUE, tag, [False, (missing, changed)])
+        self.far.progress.flush(self.far.data)
+        self.far.say(Kind.DONE, 0.1, number)
+
+
+def attend(net: Network, *engines: Engine) -> None:
+    """Have the engines answer inside the client's own loop."""
+    for engine in engines:
+        loop = engine.far.progress
+        for connection in (engine.far.command, engine.far.data):
+            loop.remove(connection)
+            net.mesh.progress.add(connection)
+
+
+def module(folder: Path, text: str = "x = 1") -> Path:
+    path = folder / "synced_a.py"
+    path.write_text(text)
+    return path
+
+
+def test_each_gets_what_it_lacks(client: Client, tmp_path: Path) -> None:
+    net, far = client
+    engines = [Engine(far[0]), Engine(far[1], b"x = 1"), Engine(far[2])]
+    attend(net, *engines)
+    assert sync_code(module(tmp_path), net, timeout=LIMIT) == ["synced_a.py"]
+    files = {"synced_a.py": hashlib.sha256(b"x = 1").digest()}
+    assert engines[0].received == engines[2].received
+    assert engines[0].received == [("module synced_a", files, None), ("module synced_a", files, [b"x = 1"])]
+    assert engines[1].received == [("module synced_a", files, None)]
+    assert sync_code(module(tmp_path), net, timeout=LIMIT) == []
+    assert [len(engine.received) for engine in engines] == [3, 2, 3]
+
+
+def test_an_error_at_one_node_keeps_nobody_else_from_it(client: Client, tmp_path: Path) -> None:
+    net, far = client
+    engines = [Engine(far[0]), Engine(far[1], failure=FAILURE), Engine(far[2])]
+    attend(net, *engines)
+    with pytest.raises(RemoteError, match="OSError at node 2") as error:
+        sync_code(module(tmp_path), net, timeout=LIMIT)
+    assert isinstance(error.value, OSError)
+    assert [len(engine.received) for engine in engines] == [2, 1, 2]
+
+
+def test_errors_at_several_nodes_come_as_a_group(client: Client, tmp_path: Path) -> None:
+    net, far = client
+    attend(net, Engine(far[0]), Engine(far[1], failure=FAILURE), Engine(far[2]))
+    far[2].say(Kind.DIED, {"how": "SIGKILL", "last_output": ""})
+    with pytest.raises(ExceptionGroup) as group:
+        sync_code(module(tmp_path), net, timeout=LIMIT)
+    assert [type(error) for error in group.value.exceptions] == [
+        type(group.value.exceptions[0]),
+        EngineDiedError,
+    ]
+    assert isinstance(group.value.exceptions[0], RemoteError)
+
+
+def test_a_limit_of_time_takes_back_what_has_not_begun(client: Client, tmp_path: Path) -> None:
+    net, far = client
+    attend(net, Engine(far[0]), Engine(far[1]))
+    heard: list[Message] = []
+    far[2].command.on_message = heard.append
+    with pytest.raises(TimeoutError):
+        sync_code(module(tmp_path), net, timeout=0.05)
+    far[2].progress.run_until(lambda: len(heard) == 2, 1e12, "the client")
+    assert [message.kind for message in heard] == [Kind.COMMAND, Kind.CANCEL]
+
+
+def test_nothing_is_sent_of_what_cannot_be(client: Client, tmp_path: Path) -> None:
+    net, far = client
+    with pytest.raises(ConfigurationError, match="max_bytes=3 allows"):
+        sync_code(module(tmp_path), net, max_bytes=3)
+    with pytest.raises(ConfigurationError, match="max_files=0"):
+        sync_code(module(tmp_path).parent, net, max_files=0)
+    with pytest.raises(ConfigurationError, match="choose another"):
+        sync_code(module(tmp_path), net[0])
+    for server in far:
+        server.progress.poll(0)
+        assert server.heard == []

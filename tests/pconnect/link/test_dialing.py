@@ -1,0 +1,106 @@
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from pconnect.errors import ConnectionLostError
+from pconnect.link.dialing import bound_buffers, connect_first, dial, expect_hello, prepare
+from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Preamble, Purpose
+from srp_tools import steps as waiting
+from srp_tools.channel import Channel
+from srp_tools.steps import Steps, Wait, deadline_after, run, run_all
+from tests.support.links import LIMIT, channels
+
+PREAMBLE = Preamble(Purpose.DATA, bytes(16), 0, 1)
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        sock.setblocking(False)
+        yield sock
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+def answer(listener: socket.socket, word: bytes) -> Steps[bytes]:
+    """Be a server that takes one data connection; return the preamble."""
+    yield Wait(listener.fileno())
+    sock, _ = listener.accept()
+    with sock:
+        sock.setblocking(False)
+        data = yield from waiting.receive_exactly(sock, PREAMBLE_BYTES)
+        yield from waiting.send_all(sock, word)
+    return data
+
+
+def dialled(listener: socket.socket, word: bytes, *before: tuple[str, int]) -> dict[str, object]:
+    addresses = [*before, ("127.0.0.1", listener.getsockname()[1])]
+    steps: dict[str, Steps[object]] = {
+        "client": dial(addresses, PREAMBLE, None, 30.0),
+        "server": answer(listener, word),
+    }
+    return run_all(steps, deadline_after(LIMIT))
+
+
+def test_the_preamble_goes_first_and_the_hello_is_awaited(listener: socket.socket) -> None:
+    outcomes = dialled(listener, HELLO)
+    assert outcomes["server"] == PREAMBLE.pack()
+    channel = outcomes["client"]
+    assert isinstance(channel, Channel)
+    channel.close()
+
+
+def test_the_next_address_is_tried(listener: socket.socket) -> None:
+    channel = dialled(listener, HELLO, ("127.0.0.1", closed_port()))["client"]
+    assert isinstance(channel, Channel)
+    channel.close()
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [(b"", "the peer closed the connection"), (b"x" * len(HELLO), "does not speak this version")],
+)
+def test_each_address_has_its_reason(listener: socket.socket, word: bytes, reason: str) -> None:
+    refused = closed_port()
+    error = dialled(listener, word, ("127.0.0.1", refused))["client"]
+    assert isinstance(error, ConnectionLostError)
+    assert f"127.0.0.1 port {refused}: Connection refused; 127.0.0.1 port " in str(error)
+    assert "node 1" in str(error)
+    assert reason in str(error)
+
+
+def test_no_address_at_all() -> None:
+    with pytest.raises(OSError, match="no address"):
+        run(connect_first([], 30.0), deadline_after(LIMIT))
+
+
+def test_options_of_a_link(listener: socket.socket) -> None:
+    sock = run(connect_first([("127.0.0.1", listener.getsockname()[1])], 12.0), deadline_after(LIMIT))
+    with sock:
+        assert not sock.getblocking()
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 2
+        bound_buffers(sock)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            assert sock.getsockopt(socket.SOL_SOCKET, option) <= 2**19  # the system doubles what it is told
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
+
+
+def test_a_socket_of_this_machine_has_no_such_options() -> None:
+    left, right = socket.socketpair()
+    with left, right:
+        prepare(left, 30.0)
+        assert not left.getblocking()
+
+
+def test_a_channel_without_hello_is_closed() -> None:
+    left, right = channels()
+    right.close()
+    with pytest.raises(ConnectionLostError):
+        run(expect_hello(left), deadline_after(LIMIT))
+    assert left.fileno() == -1

@@ -1,0 +1,69 @@
+import socket
+
+import pytest
+
+from pconnect.errors import ConfigurationError
+from pconnect.link.host_names import Host, parse_hosts, resolve
+from srp_tools.steps import deadline_after, run
+
+
+@pytest.mark.parametrize(
+    ("hosts", "expected"),
+    [
+        ("a", [("a", "a", 12502)]),
+        ("a:4000", [("a:4000", "a", 4000)]),
+        (("a", 4000), [("a:4000", "a", 4000)]),
+        ([("a", 1), "b:65535"], [("a:1", "a", 1), ("b:65535", "b", 65535)]),
+        (("a", "b"), [("a", "a", 12502), ("b", "b", 12502)]),
+        ("[::1]:4000", [("[::1]:4000", "::1", 4000)]),
+        ("[::1]", [("[::1]", "::1", 12502)]),
+        ("fe80::1", [("fe80::1", "fe80::1", 12502)]),
+        ([], []),
+    ],
+)
+def test_what_hosts_may_look_like(hosts: object, expected: list[tuple[str, str, int]]) -> None:
+    assert parse_hosts(hosts) == [Host(*each) for each in expected]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "text"),
+    [
+        (3, "hosts must be names"),
+        ([3], "a host must be a name"),
+        ("", "not the name of a host"),
+        ("a b", "not the name of a host"),
+        (":4000", "not the name of a host"),
+        ("a:0", "from 1 to 65535"),
+        ("a:65536", "from 1 to 65535"),
+        ("a:x", "from 1 to 65535"),
+        (("a", -1), "from 1 to 65535"),
+        ("[::1", "write an IPv6 address"),
+        ("[::1]4000", "write an IPv6 address"),
+    ],
+)
+def test_what_they_may_not(hosts: object, text: str) -> None:
+    with pytest.raises(ConfigurationError, match=text):
+        parse_hosts(hosts)
+
+
+def test_an_address_needs_no_look_up() -> None:
+    steps = resolve("127.0.0.1", 7)
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    assert end.value.value == [(socket.AF_INET, ("127.0.0.1", 7))]
+
+
+def test_a_name_is_looked_up() -> None:
+    found = run(resolve("localhost", 7), deadline_after(20))
+    assert {address[:2] for _, address in found} <= {("127.0.0.1", 7), ("::1", 7)}
+    assert found
+
+
+def test_an_unknown_name() -> None:
+    with pytest.raises(OSError, match="cannot be resolved"):
+        run(resolve("no-such-host.invalid", 7), deadline_after(20))
+
+
+def test_a_name_that_no_host_can_have() -> None:
+    with pytest.raises(OSError, match="not the name of a host"):
+        run(resolve("a" * 64 + ".invalid", 7), deadline_after(20))

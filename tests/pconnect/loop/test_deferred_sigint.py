@@ -1,0 +1,94 @@
+"""Ctrl-C as a real signal: what is shielded is not interrupted, and nothing is forgotten."""
+
+import signal
+import threading
+
+import pytest
+
+from pconnect.loop.deferred_sigint import Shield
+
+
+def test_ctrl_c_is_honoured_at_the_end_of_the_outermost_block() -> None:
+    shield = Shield()
+    done = []
+    with pytest.raises(KeyboardInterrupt), shield:
+        signal.raise_signal(signal.SIGINT)
+        done.append(1)
+        with shield:
+            signal.raise_signal(signal.SIGINT)
+        done.append(2)
+    assert done == [1, 2]
+    with shield:
+        pass  # it is not honoured twice
+
+
+def test_ctrl_c_is_honoured_before_the_next_sleep() -> None:
+    slept: list[float] = []
+    shield = Shield()
+    with shield:
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            shield.sleep(slept.append, 1.0)
+    assert slept == []
+
+
+def test_ctrl_c_interrupts_a_sleep_and_only_that() -> None:
+    def sleep(_: float) -> None:
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("it was not interrupted")
+
+    shield = Shield()
+    with shield:
+        with pytest.raises(KeyboardInterrupt):
+            shield.sleep(sleep, 1.0)
+        assert shield.sleep(lambda timeout: timeout, 2.0) == 2.0
+
+
+def test_the_user_s_own_handler_is_called_and_stays() -> None:
+    calls: list[int] = []
+
+    def handler(number: int, _: object) -> None:
+        calls.append(number)
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with Shield():
+            signal.raise_signal(signal.SIGINT)
+            assert calls == []
+        assert calls == [signal.SIGINT]
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Shield():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_other_threads_leave_the_handler_alone() -> None:
+    handlers = []
+
+    def look() -> None:
+        with Shield():
+            handlers.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.getsignal(signal.SIGINT)]
+
+
+def test_it_is_active_until_the_end_of_the_outermost_block() -> None:
+    shield = Shield()
+    seen = [shield.active]
+    with shield:
+        with shield:
+            seen.append(shield.active)
+        seen.append(shield.active)
+    assert [*seen, shield.active] == [False, True, True, False]

@@ -1,0 +1,115 @@
+"""A machine that does not answer, and one whose program only does not read."""
+
+import contextlib
+import ctypes
+import socket
+import struct
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pconnect.link.connection import Connection
+from pconnect.link.dialing import prepare
+from pconnect.loop.event_loop import Progress
+from pconnect.loop.liveness import Liveness
+from pconnect.protocol.frames import Kind
+from srp_tools.channel import Channel
+
+SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+PEER_TIMEOUT = 1.0
+LIMIT = 60.0
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as theirs,
+        server.accept()[0] as ours,
+    ):
+        ours.setblocking(False)
+        yield ours, theirs
+
+
+def vanish(sock: socket.socket) -> None:
+    """Have the system throw away what arrives at a socket, before TCP sees it."""
+    program = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # return 0: keep nothing
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))
+
+
+def fill(sock: socket.socket) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sock.send(bytes(2**16))
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_machine_that_vanished_is_found_by_the_loop(
+    pair: tuple[socket.socket, socket.socket], full: bool
+) -> None:
+    ours, theirs = pair
+    if full:
+        fill(ours)
+    prepare(ours, PEER_TIMEOUT)
+    connection = Connection(1, "hostB", Channel(ours))
+    progress = Progress()
+    progress.add(connection)
+    vanish(theirs)
+    begin = time.monotonic()
+    connection.post(Kind.VALUE, 0, "anybody there?")
+    progress.flush(connection)
+    progress.run_until(lambda: connection.error is not None, begin + LIMIT, "the end of patience")
+    assert "does not answer any more" in str(connection.error)
+    assert time.monotonic() - begin > connection_patience(PEER_TIMEOUT)
+    progress.close()
+
+
+def test_a_program_that_does_not_read_is_not_gone(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, _ = pair
+    prepare(ours, PEER_TIMEOUT)
+    fill(ours)
+    connection = Connection(1, "hostB", Channel(ours))
+    progress = Progress()
+    progress.add(connection)
+    connection.post(Kind.VALUE, 0, "waits")
+    progress.flush(connection)
+    with pytest.raises(TimeoutError):
+        progress.run_until(
+            lambda: connection.error is not None, time.monotonic() + 3 * connection_patience(PEER_TIMEOUT), ""
+        )
+    assert connection.wants_to_write
+    progress.close()
+
+
+def connection_patience(peer_timeout: float) -> float:
+    """Return what is left of it in whole seconds of keep-alive, for the least of which there are six."""
+    return 6.0 * max(1, round(peer_timeout / 6))
+
+
+class FakeLink:
+    patience = 1e-9
+
+    def __init__(self, in_vain: int) -> None:
+        self.sent_in_vain = in_vain
+
+
+def test_only_what_goes_unanswered_twice_counts() -> None:
+    links = [FakeLink(0), FakeLink(1), FakeLink(2)]
+    liveness = Liveness()
+    assert liveness.gone(links) == []  # now it begins
+    assert liveness.gone(links) == []  # it is not time to look
+    assert 0 < liveness.time_left() <= 1
+    liveness._next_look = 0
+    assert liveness.gone(links) == links[2:]
+    links[2].sent_in_vain = 0
+    liveness._next_look = 0
+    assert liveness.gone(links) == []
+
+
+def test_what_is_no_link_of_tcp_is_never_gone() -> None:
+    left, right = socket.socketpair()
+    with left, right:
+        channel = Channel(left)
+        assert channel.sent_in_vain == 0
+        assert channel.patience == float("inf")

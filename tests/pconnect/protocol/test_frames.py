@@ -1,0 +1,101 @@
+"""Preambles and headers: their bytes, and what is refused."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pconnect.errors import ProtocolError
+from pconnect.protocol.frames import HEADER_BYTES, HELLO, PREAMBLE_BYTES, Header, Kind, Preamble, Purpose
+
+ID = bytes(range(16))
+U32 = st.integers(0, 2**32 - 1)
+
+
+def test_bytes_of_a_preamble() -> None:
+    data = Preamble(Purpose.DATA, ID, 1, 2, 3).pack()
+    assert data == b"PSRV\x01\x02" + ID + b"\0\0\0\x01\0\0\0\x02\0\0\0\x03"
+    assert len(data) == PREAMBLE_BYTES == 34
+
+
+def test_bytes_of_a_header() -> None:
+    data = Header(Kind.VALUE, 7, 5, 2**40).pack()
+    assert data == b"PM\x01\x02\0\0\0\x07\0\0\0\x05\0\0\x01\0\0\0\0\0"
+    assert len(data) == HEADER_BYTES == 20
+
+
+def test_numbers_on_the_wire_do_not_change() -> None:
+    names = (
+        "HELLO VALUE SETUP MESHED COMMAND DONE INTERRUPT KILL OUTPUT DIED QUERY FACTS CLOSE CLOSED STOPPING "
+        "PART LEFT CANCEL NOTE"
+    )
+    later = "RESTART PROBE STATE TAKEN POOL WANT WORKER YIELD RUNNING ENDED STOP FUNCTION JOB DROP RETIRE RESULT REPORT"
+    numbers = dict(enumerate(f"{names} {later} SHARED KEEP DETACH LEAVE RECOVER TAKE RECALL".split(), 1))
+    assert {kind.value: kind.name for kind in Kind} == numbers
+    assert [purpose.value for purpose in Purpose] == [1, 2, 3, 4]
+
+
+def test_the_first_word_is_an_empty_message() -> None:
+    assert Header.unpack(HELLO, 0) == Header(Kind.HELLO, 0, 0, 0)
+
+
+@given(st.sampled_from(Purpose), st.binary(min_size=16, max_size=16), U32, U32, U32)
+def test_a_preamble_arrives_as_it_was(
+    purpose: Purpose, network: bytes, from_node: int, to_node: int, endpoint: int
+) -> None:
+    preamble = Preamble(purpose, network, from_node, to_node, endpoint)
+    assert Preamble.unpack(preamble.pack()) == preamble
+
+
+@given(st.sampled_from(Kind), U32, U32, st.integers(0, 2**64 - 1))
+def test_a_header_arrives_as_it_was(kind: Kind, tag: int, head_bytes: int, payload_bytes: int) -> None:
+    header = Header(kind, tag, head_bytes, payload_bytes)
+    assert Header.unpack(header.pack(), 2**65) == header
+
+
+@pytest.mark.parametrize(
+    ("position", "byte", "reason"),
+    [
+        (0, b"X", "does not speak the pserver protocol"),
+        (4, b"\x02", "version 2 of the protocol, here it is 1"),
+        (5, b"\x00", "unknown purpose 0"),
+        (5, b"\x05", "unknown purpose 5"),
+    ],
+)
+def test_preambles_that_are_refused(position: int, byte: bytes, reason: str) -> None:
+    data = Preamble(Purpose.DATA, ID).pack()
+    with pytest.raises(ProtocolError, match=reason):
+        Preamble.unpack(data[:position] + byte + data[position + 1 :])
+
+
+@pytest.mark.parametrize(
+    ("position", "byte", "reason"),
+    [
+        (0, b"X", "not a message of this protocol .it begins with b'XM"),
+        (2, b"\x02", "not a message of this protocol"),
+        (3, b"\x00", "unknown kind 0"),
+        (3, b"\x63", "unknown kind 99"),
+    ],
+)
+def test_headers_that_are_refused(position: int, byte: bytes, reason: str) -> None:
+    data = Header(Kind.VALUE).pack()
+    with pytest.raises(ProtocolError, match=reason):
+        Header.unpack(data[:position] + byte + data[position + 1 :], 100)
+
+
+def test_a_message_of_the_largest_size_and_one_more() -> None:
+    assert Header.unpack(Header(Kind.VALUE, 0, 40, 60).pack(), 100).payload_bytes == 60
+    for sizes in ((40, 61), (101, 0), (2**32 - 1, 2**64 - 1)):
+        with pytest.raises(ProtocolError, match=f"{sum(sizes)} bytes is announced, the limit is 100"):
+            Header.unpack(Header(Kind.VALUE, 0, *sizes).pack(), 100)
+
+
+@given(st.binary(min_size=PREAMBLE_BYTES, max_size=PREAMBLE_BYTES))
+def test_random_bytes_are_no_preamble(data: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        Preamble.unpack(data)
+
+
+@given(st.binary(min_size=HEADER_BYTES, max_size=HEADER_BYTES))
+def test_random_bytes_are_no_header(data: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        Header.unpack(data, 100)

@@ -1,0 +1,59 @@
+"""The order of jobs that wait."""
+
+from typing import Any
+
+from pconnect.jobs.job import Job, JobOptions
+from pconnect.scheduler.job_queue import WaitingJobs
+from tests.support.workers import Owner
+
+
+def a_job(number: int, **options: Any) -> Job:
+    return Job(number, "f(...)", [], JobOptions(**options), Owner())
+
+
+def test_the_first_comes_first_and_what_comes_back_before_it() -> None:
+    waiting = WaitingJobs()
+    jobs = [a_job(k) for k in range(3)]
+    for job in jobs[1:]:
+        waiting.add(job)
+    waiting.put_back(jobs[0])
+    assert list(waiting) == jobs and len(waiting) == 3
+
+
+def test_those_that_may_not_run_everywhere_are_apart() -> None:
+    waiting = WaitingJobs()
+    anywhere, there, alone, lost = a_job(1), a_job(2, on=frozenset({2})), a_job(3, isolate=True), a_job(4)
+    for job in (anywhere, there, alone):
+        waiting.add(job)
+    lost.avoid |= {1}
+    waiting.put_back(lost)
+    there_too = a_job(5, on=frozenset({2}))
+    waiting.add(there_too)
+    assert list(waiting.common) == [anywhere]
+    groups = waiting.choosy_in_order()
+    assert [list(jobs) for jobs in groups] == [[there, there_too], [alone], [lost]]
+    groups[0].popleft()
+    groups[2].popleft()
+    assert [list(jobs) for jobs in waiting.choosy_in_order()] == [[alone], [there_too]]
+
+
+def test_one_is_taken_out_once() -> None:
+    waiting = WaitingJobs()
+    jobs = [a_job(1), a_job(2, isolate=True)]
+    for job in jobs:
+        waiting.add(job)
+        assert waiting.discard(job) and not waiting.discard(job)
+    assert not waiting
+
+
+def test_cancelled_ones_are_forgotten() -> None:
+    waiting = WaitingJobs()
+    jobs = [a_job(k, isolate=k % 2 == 0) for k in range(4)]
+    for job in jobs:
+        waiting.add(job)
+    for job in jobs[:2]:
+        job.cancel()
+    waiting.forget_done()
+    assert set(waiting) == set(jobs[2:])
+    waiting.clear()
+    assert not waiting

@@ -1,0 +1,207 @@
+"""The thread that looks after jobs: what is given to whom, when, and what becomes of it at the end."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import wait
+from pathlib import Path
+
+import pytest
+
+from pconnect import JobLostError, local_network
+from pconnect.executors.executor import dispatcher_of
+from pconnect.jobs.job import Job, JobCancelledError
+from pconnect.session.remote_calls import mesh_of
+from pconnect.views.network_views import ClientNetwork
+from tests.support.servers import Server, wait_until
+from tests.support.workers import two_workers
+
+LIMIT = 20.0
+
+
+@pytest.fixture
+def own() -> Iterator[ClientNetwork]:
+    with local_network(2, slots=2) as net:
+        yield net
+
+
+def test_what_a_command_has_done_before_a_submit_the_job_sees(jobs_network: ClientNetwork) -> None:
+    for level in range(15):
+        jobs_network["level"] = level
+        jobs = [jobs_network.submit("lambda: level") for _ in range(4)]
+        assert [job.result(LIMIT) for job in jobs] == [level] * 4
+
+
+def test_alternations_without_waiting_for_jobs(jobs_network: ClientNetwork) -> None:
+    """What comes later may be seen as well, but nothing that is older than the submit."""
+    jobs = []
+    for level in range(15):
+        jobs_network["level"] = level
+        jobs.append((level, jobs_network.submit("lambda: level")))
+    assert all(level <= job.result(LIMIT) <= 14 for level, job in jobs)
+
+
+def test_two_nodes_of_a_server_with_one_slot_take_turns() -> None:
+    """To the server the network has its share: it does not ask one node's worker back for the other's sake."""
+    with local_network(2, slots=1) as net:
+        for node in (1, 2, 1, 2):
+            assert net[node].submit("lambda: sockets.node").result(LIMIT) == node
+        jobs = [net[1 + k % 2].submit("lambda: sockets.node") for k in range(20)]
+        assert [job.result(LIMIT) for job in jobs] == [1, 2] * 10
+
+
+def test_a_node_gets_a_slot_although_there_is_work_for_all_others(jobs_network: ClientNetwork) -> None:
+    many = [jobs_network[1].submit(time.sleep, 0.01) for _ in range(1000)]
+    choosy = jobs_network[2].submit("lambda: sockets.node")
+    assert choosy.result(LIMIT) == 2
+    assert not many[-1].done()
+    for job in many:
+        job.cancel()
+
+
+def test_long_jobs_are_not_sent_ahead(jobs_network: ClientNetwork) -> None:
+    two_workers(jobs_network)
+    jobs = [jobs_network.submit(lambda: time.sleep(0.1)) for _ in range(6)]
+    wait_until(lambda: any(job.done() for job in jobs), "the first to end")
+    assert sum(job.running() for job in jobs) <= 3
+    assert [job.result(LIMIT) for job in jobs] == [None] * 6
+
+
+def test_others_do_what_was_sent_behind_a_job_that_turns_out_long(
+    jobs_network: ClientNetwork, tmp_path: Path
+) -> None:
+    """And each is done once."""
+
+    def work(number: int, seconds: float) -> int:
+        with (tmp_path / "done").open("a") as file:
+            file.write(f"{number}\n")
+        time.sleep(seconds)
+        return number
+
+    two_workers(jobs_network)
+    for job in [jobs_network.submit(work, -1, 0.0) for _ in range(100)]:
+        job.result(LIMIT)
+    for _ in range(3):  # also by the worker that was called back from
+        (tmp_path / "done").unlink()
+        long = jobs_network.submit(work, -2, 60.0)
+        jobs = [jobs_network.submit(work, k, 0.0005) for k in range(200)]
+        assert [job.result(LIMIT) for job in jobs] == list(range(200))
+        assert long.state == "running"
+        long.cancel()
+        wait([long], LIMIT)
+        assert sorted(int(line) for line in (tmp_path / "done").read_text().split()) == [-2, *range(200)]
+
+
+def test_one_function_that_takes_long_waits_for_nothing_of_another(jobs_network: ClientNetwork) -> None:
+    """However short those before have been, they say nothing of it."""
+    two_workers(jobs_network)
+    for job in [jobs_network.submit(abs, -1) for _ in range(1000)]:
+        job.result(LIMIT)
+    jobs = [
+        jobs_network.submit("lambda: (__import__('time').sleep(0.2), __import__('os').getpid())[1]")
+        for _ in range(6)
+    ]
+    pids = [job.result(LIMIT) for job in jobs]
+    assert sorted(pids.count(pid) for pid in set(pids)) == [3, 3]
+
+
+def test_a_queue_is_no_recursion(jobs_network: ClientNetwork) -> None:
+    jobs = [jobs_network.submit(abs, -k) for k in range(5000)]
+    assert [job.result(LIMIT) for job in jobs] == list(range(5000))
+
+
+def test_a_choosy_job_does_not_hold_up_the_others(jobs_network: ClientNetwork) -> None:
+    blocking = jobs_network[1].submit(time.sleep, 3)
+    choosy = jobs_network[1].submit("lambda: sockets.node")
+    wait_until(blocking.running, "the first to be sent")
+    others = [jobs_network[2].submit(abs, -k) for k in range(10)]
+    assert [job.result(LIMIT) for job in others] == list(range(10))
+    assert choosy.result(LIMIT) == 1
+
+
+@pytest.mark.parametrize("node", [None, 1])
+def test_cancelling_a_job_that_waits_for_another_worker(
+    own: ClientNetwork, node: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dispatcher = dispatcher_of(mesh_of(own))
+    lose, cancelled = dispatcher.lose, []
+
+    def lose_and_cancel(job: Job, why: str) -> None:
+        lose(job, why)
+        cancelled.append(job.cancel())
+
+    monkeypatch.setattr(dispatcher, "lose", lose_and_cancel)
+    view = own if node is None else own[node]
+    job = view.executor(retries=1).submit("__import__('os')._exit", 1)
+    with pytest.raises(JobCancelledError):
+        job.result(LIMIT)
+    assert (cancelled, job.losses) == ([True], 1)
+
+
+def test_closing_with_jobs_under_way(own: ClientNetwork) -> None:
+    running = own.submit(time.sleep, LIMIT)
+    queued = [own.submit(time.sleep, LIMIT) for _ in range(20)]
+    cancelled = own.submit(abs, 1)
+    cancelled.cancel()
+    wait_until(lambda: running.state == "running", "the first to run")
+    begin = time.monotonic()
+    own.close()
+    assert time.monotonic() - begin < 10
+    for job in [running, *queued]:
+        assert isinstance(job.exception(LIMIT), JobLostError)
+        assert "closed" in str(job.exception()) and job.state == "lost"
+    assert cancelled.state == "cancelled"
+
+
+def test_a_submit_after_the_close_is_lost(own: ClientNetwork) -> None:
+    executor = own.executor()
+    executor.submit(abs, 1).result(LIMIT)
+    own.close()
+    job = executor.submit(abs, 1)
+    with pytest.raises(JobLostError, match="closed"):
+        job.result(LIMIT)
+
+
+def test_a_server_without_slots_is_told(own: ClientNetwork) -> None:
+    own.close()
+    with local_network(1, slots=0) as net:
+        job = net.submit(abs, 1)
+        with pytest.raises(JobLostError, match="its server offers no slots"):
+            job.result(LIMIT)
+
+
+def test_an_engine_that_is_gone_is_told_and_after_a_restart_all_goes_on(own: ClientNetwork) -> None:
+    with own[1].executor() as executor:
+        running = executor.submit(time.sleep, LIMIT)
+        wait_until(lambda: running.state == "running", "the job to run")
+        own[1].kill()
+        with pytest.raises(JobLostError, match=r"died: SIGKILL \(the engine died: SIGKILL\)"):
+            running.result(LIMIT)
+        with pytest.raises(JobLostError, match=r"cannot be run anywhere: node 1 \(127.*engine died: SIGKILL"):
+            executor.submit(abs, 1).result(LIMIT)
+        assert own.submit("lambda: sockets.node").result(LIMIT) == 2
+        own[1].restart()
+        assert own[1].submit("lambda: sockets.node").result(LIMIT) == 1
+
+
+def test_a_network_without_jobs_has_no_thread(server: Server) -> None:
+    with server.connect() as net:
+        assert net.mesh.dispatcher is None  # type: ignore[attr-defined]
+
+
+def test_a_failure_of_the_thread_is_the_end_of_all_jobs_and_said(
+    own: ClientNetwork, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = own.submit(time.sleep, LIMIT)
+
+    def fail() -> None:
+        raise LookupError("a mistake")
+
+    with caplog.at_level(logging.ERROR, "pconnect"):
+        own.mesh.dispatcher.call(fail)  # type: ignore[attr-defined]
+        with pytest.raises(JobLostError, match=r"the thread that looks after jobs has failed: LookupError"):
+            job.result(LIMIT)
+    assert "the thread that looks after jobs has failed" in caplog.text
+    with pytest.raises(JobLostError, match="has failed"):
+        own.submit(os.getpid).result(LIMIT)

@@ -1,0 +1,110 @@
+"""What is known of workers, and what becomes of the jobs of those that end."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from pconnect import JobLostError
+from pconnect.views.network_views import ClientNetwork
+from tests.support.servers import wait_gone, wait_until
+
+LIMIT = 20.0
+
+
+def pid_of(net: ClientNetwork, node: int) -> int:
+    return int(net[node].submit(os.getpid).result(LIMIT))
+
+
+def test_the_end_of_a_worker_is_told_with_its_last_lines(jobs_network: ClientNetwork) -> None:
+    def work() -> None:
+        for k in range(30):
+            print("line", k, flush=True)
+        os.abort()
+
+    job = jobs_network.submit(work)
+    with pytest.raises(JobLostError) as told:
+        job.result(LIMIT)
+    words, *lines = str(told.value).splitlines()
+    assert words.endswith("died: SIGABRT; the last it printed:")
+    assert f"at node {job.node} ({job.host})" in words
+    assert [line for line in lines if line.startswith("line")][-1] == "line 29" and len(lines) <= 10
+    assert job.stdout.splitlines()[0] == "line 0" and job.duration is not None
+
+
+def test_of_the_output_of_one_that_died_the_end_is_kept(jobs_network: ClientNetwork) -> None:
+    def work() -> None:
+        print("x" * 5000, flush=True)
+        os._exit(3)
+
+    job = jobs_network.submit(work)
+    assert job.exception(LIMIT) is not None
+    assert job.stdout.startswith("(2953 bytes before this are left out)\nxxx") and job.stdout.endswith("x\n")
+
+
+def test_only_the_job_that_ran_is_lost(jobs_network: ClientNetwork) -> None:
+    node = jobs_network[1]
+    list(node.map(abs, range(100)))  # many are sent ahead from now on
+    jobs = [node.submit(abs, -k) for k in range(50)]
+    killer = node.submit(os.kill, 0, 0)
+    killer.result(LIMIT)
+    killer = node.submit(lambda: os.kill(os.getpid(), signal.SIGKILL))
+    behind = [node.submit(abs, -k) for k in range(50)]
+    with pytest.raises(JobLostError, match="died: SIGKILL"):
+        killer.result(LIMIT)
+    assert [job.result(LIMIT) for job in jobs + behind] == 2 * list(range(50))
+    assert {job.losses for job in jobs + behind} == {0}
+
+
+def test_results_that_a_dead_worker_had_ready_count(jobs_network: ClientNetwork) -> None:
+    """They wait in its page for company when it dies in the next job."""
+    node = jobs_network[1]
+    list(node.map(abs, range(200)))
+    for _ in range(5):
+        jobs = [node.submit(abs, -k) for k in range(20)]
+        killer = node.submit(os._exit, 3)
+        assert killer.exception(LIMIT) is not None
+        assert [job.result(LIMIT) for job in jobs] == list(range(20))
+
+
+def test_a_stopped_worker_is_lost_when_it_is_killed_and_not_before(jobs_network: ClientNetwork) -> None:
+    worker = pid_of(jobs_network, 1)
+    job = jobs_network[1].submit(time.sleep, 2)
+    wait_until(lambda: job.state == "running", "the job to run")
+    os.kill(worker, signal.SIGSTOP)
+    with pytest.raises(TimeoutError):
+        job.result(0.5)
+    os.kill(worker, signal.SIGCONT)
+    assert job.result(LIMIT) is None
+
+
+def test_what_a_job_has_started_ends_with_its_worker(jobs_network: ClientNetwork, tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+
+    def work() -> None:
+        import subprocess
+
+        child = subprocess.Popen(["sleep", "60"])
+        mark.with_suffix(".part").write_text(str(child.pid))
+        mark.with_suffix(".part").rename(mark)
+        os._exit(3)
+
+    assert jobs_network.submit(work).exception(LIMIT) is not None
+    wait_gone(int(mark.read_text()))
+
+
+def test_a_job_that_ends_each_worker_before_it_begins_is_lost_by_and_by(jobs_network: ClientNetwork) -> None:
+    """Nobody is told by a worker that dies while it receives; three are enough to know."""
+    crew = jobs_network.mesh.dispatcher._crew  # type: ignore[attr-defined]
+    worker = pid_of(jobs_network, 2)
+    os.kill(worker, signal.SIGSTOP)
+    job = jobs_network[2].submit(abs, -1)
+    wait_until(job.running, "the job to be sent")
+    job.suspicions = 2  # as after two others
+    os.kill(worker, signal.SIGKILL)
+    with pytest.raises(JobLostError, match="died: SIGKILL"):
+        job.result(LIMIT)
+    assert set(crew.pools) == {1, 2}
+    assert jobs_network[2].submit(abs, -1).result(LIMIT) == 1

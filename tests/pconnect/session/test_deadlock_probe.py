@@ -1,0 +1,173 @@
+"""The client's search with engines that say what the test wants, and the answers of an engine."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pconnect import DeadlockError, Network, RemoteError, precv, psend, reval
+from pconnect.errors import ParallelError, ProtocolError
+from pconnect.protocol.frames import Kind
+from pconnect.protocol.messages import Message
+from pconnect.protocol.wait_states import IDLE, State, Wait, pack_state
+from pconnect.session.deadlock_probe import answer, state_of
+from tests.support.links import LIMIT, FakeServer, client_of, networks
+
+Client = tuple[Network, list[FakeServer]]
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    with client_of(1) as made:
+        yield made
+
+
+class Engine:
+    """An engine that answers each question with the state it is given; in a thread."""
+
+    def __init__(self, far: FakeServer, *states: State) -> None:
+        self._far = far
+        self._states = list(states)
+        self.questions: list[float] = []
+        self.freed: Message | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while self._states:
+            message = self._far.hear(Kind.PROBE)
+            self.questions.append(time.monotonic())
+            self._far.say(Kind.STATE, pack_state(self._states.pop(0)), message.tag)
+        self.freed = self._far.hear(Kind.PROBE)
+        failure: dict[str, object] = {
+            "type": "DeadlockError",
+            "bases": ["DeadlockError", "RuntimeError"],
+            "message": "m",
+        }
+        failure |= {"traceback": "t", "values_sent": 0, "seconds": 1.0}
+        for number in [message.tag for message in self._far.heard if message.kind is Kind.COMMAND] or [1]:
+            self._far.say(Kind.DONE, failure, number)
+
+    def join(self) -> None:
+        self._thread.join(LIMIT)
+        assert not self._thread.is_alive()
+
+
+def waits(serial: int, *, command: int = 1, sent: int = 0, received: int = 0) -> State:
+    return State(command, serial, Wait("precv", (0,)), (sent, -1), (received, -1))
+
+
+def test_a_deadlock_ends_the_wait_and_the_command(client: Client) -> None:
+    net, (far,) = client
+    command = reval("x = precv(sockets[0])", net[1])
+    engine = Engine(far, waits(5), waits(6), waits(6))
+    begin = time.monotonic()
+    with pytest.raises(DeadlockError) as caught:
+        precv(net[1])
+    engine.join()
+    assert engine.questions[0] - begin > 0.9
+    assert engine.freed is not None
+    serial, text, blocked = engine.freed.value
+    assert (serial, text) == (6, str(caught.value))
+    assert blocked == [[*line[:-1], list(line.waits_for)] for line in caught.value.waits]
+    with pytest.raises(RemoteError) as remote:
+        command.result(LIMIT)
+    assert isinstance(remote.value, DeadlockError)
+    with pytest.raises(TimeoutError):
+        precv(net[1], timeout=0.05)  # the failure was told
+
+
+def test_a_wait_with_a_limit_of_time_asks_nobody(client: Client) -> None:
+    net, (far,) = client
+    with pytest.raises(TimeoutError):
+        precv(net[1], timeout=2.5)
+    far.progress.poll(0)
+    assert far.heard == []
+
+
+def test_a_state_for_which_nobody_asked_ends_the_channel(client: Client) -> None:
+    net, (far,) = client
+    far.say(Kind.STATE, pack_state(waits(1)), 1)
+    with pytest.raises(Exception, match="a STATE for which nobody asked"):
+        precv(net[1], timeout=LIMIT)
+
+
+# --- the answers of an engine ---
+
+
+def test_the_state_of_a_node_counts_messages() -> None:
+    with networks(2) as (one, two):
+        psend("a", two[0])
+        psend("b", two[0], tag=1)
+        psend("c", one[1])
+        assert precv(one[1], timeout=LIMIT) == "a"
+        state = state_of(one.mesh, 4)
+        assert state.wait is None
+        assert (state.command, state.sent, state.received) == (4, (-1, 1), (-1, 2))
+
+
+def in_a_wait(net: Network, wait: Wait, question: object = None, *, has_limit: bool = False) -> object:
+    """Return what a node says while it waits."""
+    progress, said = net.mesh.progress, list[object]()
+
+    def attend() -> ParallelError:
+        said.append(answer(net.mesh, question, 4, has_limit=has_limit))
+        return ParallelError("that was all")
+
+    progress.attention = attend
+    with pytest.raises(ParallelError, match="that was all"):
+        progress.run_until(lambda: False, float("inf"), "an answer", lambda: wait)
+    return said[0]
+
+
+def test_an_engine_tells_what_it_waits_for() -> None:
+    with networks(2) as (one, _):
+        wait = Wait("precv", (1,), tag=3)
+        assert in_a_wait(one, wait) == [4, 1, ["precv", [1], None, 3], [-1, 0], [-1, 0]]
+        assert in_a_wait(one, Wait(IDLE, (1,))) == [0, 3, [IDLE, [1], None, 0], [-1, 0], [-1, 0]]
+
+
+def test_what_else_may_end_a_wait_makes_it_none() -> None:
+    with networks(2) as (one, _):
+        wait = Wait("precv", (1,))
+        assert in_a_wait(one, wait, has_limit=True) == [4, 1, None, [-1, 0], [-1, 0]]
+        before = signal.signal(signal.SIGALRM, lambda *_: None)
+        signal.setitimer(signal.ITIMER_REAL, LIMIT)
+        try:
+            assert in_a_wait(one, wait) == [4, 3, None, [-1, 0], [-1, 0]]
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+
+def test_an_engine_is_freed_from_the_wait_that_is_meant_and_no_other() -> None:
+    blocked = [[0, "client", None, "precv", [1]]]
+    with networks(2) as (one, _):
+        wait = Wait("precv", (1,))
+        error = in_a_wait(one, wait, [1, "nobody can go on", blocked])
+        assert isinstance(error, DeadlockError)
+        assert (str(error), error.waits) == ("nobody can go on", ((0, "client", None, "precv", (1,)),))
+        assert in_a_wait(one, wait, [1, "nobody can go on", blocked]) is None
+        with pytest.raises(ProtocolError, match="a malformed PROBE"):
+            answer(one.mesh, "nonsense", 4, has_limit=False)
+
+
+def test_nested_waits_count_as_changes() -> None:
+    with networks(2) as (one, _):
+        progress = one.mesh.progress
+        serials = []
+
+        def look() -> None:
+            if progress.wait is None:
+                return  # in the inner one, which has a limit
+            serials.append(progress.serial)
+            if len(serials) == 1:
+                with pytest.raises(TimeoutError):
+                    progress.run_until(lambda: False, time.monotonic() + 0.01, "an inner wait")
+
+        progress.attention = look
+        progress.run_until(lambda: len(serials) > 2, float("inf"), "a change", lambda: Wait("precv", (1,)))
+        assert serials == [1, 3, 3]
+        assert (progress.serial, progress.wait) == (4, None)

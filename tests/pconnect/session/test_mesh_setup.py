@@ -1,0 +1,35 @@
+from pconnect.errors import ConnectionLostError
+from pconnect.protocol.frames import Kind, Limits
+from pconnect.session.mesh_setup import Invitation, mesh_error
+from tests.support.links import Client
+
+INVITATION = Invitation(bytes(16), None, Limits(1, 2), 3.0, "/folder")
+
+
+def test_the_set_up_names_all_nodes_and_where_they_are(client: Client) -> None:
+    _, far_ends = client
+    servers = [far.server for far in far_ends]
+    for server in servers:
+        server.offer = {"data_port": 5, "addresses": ["192.0.2.1", server.address]}
+    assert INVITATION.setup(servers, 4.0) == {
+        "network": bytes(16),
+        "nodes": [{"host": f"host{n}", "addresses": [["127.0.0.1", 5], ["192.0.2.1", 5]]} for n in (1, 2)],
+        "directory": "/folder",
+        "limits": [1, 2],
+        "peer_timeout": 3.0,
+        "timeout": 4.0,
+    }
+
+
+def test_why_an_engine_is_not_connected(client: Client) -> None:
+    net, (far, other) = client
+    assert mesh_error(far.server) is None
+    far.say(Kind.MESHED, {"errors": {"2": "node 1 could not connect to node 2: refused"}})
+    other.say(Kind.DIED, {"how": "SIGSEGV", "last_output": ""})
+    net.mesh.progress.run_until(
+        lambda: bool(far.server.facts and other.server.last_error), 1e12, "the reports"
+    )
+    assert str(mesh_error(far.server)) == "node 1 could not connect to node 2: refused"
+    error = mesh_error(other.server)
+    assert isinstance(error, ConnectionLostError)
+    assert "SIGSEGV" in str(error)

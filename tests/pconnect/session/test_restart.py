@@ -1,0 +1,179 @@
+"""The client's part of a restart, with servers whose far ends do what the test says; the rest is in `integration`."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from pconnect import (
+    ConfigurationError,
+    ConnectError,
+    ConnectionLostError,
+    EngineDiedError,
+    precv,
+    psend,
+    restart,
+    reval,
+)
+from pconnect.link.connection import Connection
+from pconnect.protocol.frames import DEFAULT_LIMITS, HELLO, PREAMBLE_BYTES, Kind, Preamble
+from pconnect.session.client_mesh import ClientMesh
+from pconnect.session.mesh_setup import Invitation
+from srp_tools.channel import Channel
+from tests.support.links import FAILURE, LIMIT, Client, FakeServer
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield sock
+
+
+def invite(client: Client, listener: socket.socket) -> ClientMesh:
+    """Let the client know where all engines are: at the port of the test."""
+    mesh = client[0].mesh
+    assert isinstance(mesh, ClientMesh)
+    mesh.invitation = Invitation(mesh.network_id, None, DEFAULT_LIMITS, 30.0, "/")
+    for far in client[1]:
+        far.server.offer = {"data_port": listener.getsockname()[1], "addresses": []}
+    return mesh
+
+
+@contextmanager
+def serving(*works: Any) -> Iterator[None]:
+    threads = [threading.Thread(target=work, daemon=True) for work in works]
+    for thread in threads:
+        thread.start()
+    yield
+    for thread in threads:
+        thread.join(LIMIT)
+        assert not thread.is_alive()
+
+
+def tell(far: FakeServer) -> None:
+    """Do what the server of a node does that is not restarted."""
+    message = far.hear(Kind.RESTART)
+    far.say(Kind.RESTART, None, message.tag)
+
+
+def accept(far: FakeServer, listener: socket.socket) -> None:
+    sock, _ = listener.accept()
+    assert Preamble.unpack(sock.recv(PREAMBLE_BYTES, socket.MSG_WAITALL)).to_node == 1
+    sock.sendall(HELLO)
+    sock.setblocking(False)
+    far.progress.discard(far.data)
+    far.data = Connection(0, "client", Channel(sock))
+    far.progress.add(far.data)
+
+
+def replace(far: FakeServer, listener: socket.socket, facts: dict[str, Any], setups: list[Any]) -> None:
+    """Do what the server of a node does that is restarted."""
+    tell(far)
+    setups.append(far.hear(Kind.SETUP).value)
+    accept(far, listener)
+    far.say(Kind.MESHED, facts)
+
+
+def test_the_node_is_as_at_the_beginning(client: Client, listener: socket.socket) -> None:
+    net, (far, other) = client
+    mesh = invite(client, listener)
+    connection = net[1]
+    old = reval("1 / 0", net[1])
+    far.say(Kind.DONE, FAILURE, old.number)
+    far.send("old")
+    busy = reval("work()", net[2])
+    running = reval("work()", net[1])
+    mesh.progress.run_until(lambda: old.done() and connection.has_value(0), 1e12, "what is old")
+    setups: list[Any] = []
+    with serving(lambda: replace(far, listener, {"pid": 7}, setups), lambda: tell(other)):
+        restart(net[1], timeout=LIMIT)
+    assert {name: setups[0][name] for name in ("together", "gone", "busy")} == {
+        "together": [1],
+        "gone": {},
+        "busy": [2],
+    }
+    with pytest.raises(EngineDiedError, match=r"the engine of node 1 \(host1\) was restarted"):
+        running.result(LIMIT)
+    assert not busy.done()
+    assert net[1] is connection and connection.error is None
+    assert (connection.values_sent, connection.values_received) == (0, 0)
+    assert mesh.servers[1].facts == {"pid": 7}
+    with pytest.raises(TimeoutError):  # neither the old value nor the old error
+        precv(net[1], timeout=0.01)
+    psend("to the new engine", net[1])
+    far.progress.run_until(lambda: far.data.has_value(0), 1e12, "the value")
+    far.send("from the new engine")
+    assert precv(net[1], timeout=LIMIT) == "from the new engine"
+    following = reval("x", net[1])
+    assert far.hear(Kind.COMMAND).value[1] == following.number  # a new epoch
+
+
+def test_what_the_new_engine_lacks_is_told_and_it_can_be_used(
+    client: Client, listener: socket.socket
+) -> None:
+    net, (far, other) = client
+    invite(client, listener)
+    other.say(Kind.DIED, {"how": "SIGSEGV", "last_output": ""})
+    errors = {"pid": 7, "errors": {"2": "node 1 could not connect to node 2: refused"}}
+    setups: list[Any] = []
+    with (
+        serving(lambda: replace(far, listener, errors, setups), lambda: tell(other)),
+        pytest.raises(ConnectError, match=r"could not connect to node 1 \(host1\): node 1 could not"),
+    ):
+        restart(net[1], timeout=LIMIT)
+    assert "SIGSEGV" in setups[0]["gone"][2]
+    command = reval("x", net[1])
+    far.hear(Kind.COMMAND)
+    far.say(Kind.DONE, 0.5, command.number)
+    command.result(LIMIT)
+
+
+def test_a_server_that_cannot_start_another_engine(client: Client, listener: socket.socket) -> None:
+    net, (far, other) = client
+    invite(client, listener)
+
+    def refuse() -> None:
+        far.say(Kind.RESTART, "no memory", far.hear(Kind.RESTART).tag)
+
+    with serving(refuse, lambda: tell(other)), pytest.raises(ConnectError, match=r"node 1 .*: no memory"):
+        restart(net[1], timeout=LIMIT)
+    with pytest.raises(EngineDiedError, match=r"the restart of node 1 \(host1\) failed: no memory"):
+        reval("x", net[1]).result(LIMIT)
+
+
+def test_an_engine_that_dies_before_it_is_connected(client: Client, listener: socket.socket) -> None:
+    net, (far, other) = client
+    invite(client, listener)
+
+    def die() -> None:
+        tell(far)
+        far.hear(Kind.SETUP)
+        far.say(Kind.DIED, {"how": "SIGKILL", "last_output": ""})
+
+    with serving(die, lambda: tell(other)), pytest.raises(ConnectError, match=r"node 1 .*SIGKILL"):
+        restart(net[1], timeout=LIMIT)
+    assert net[1].error is not None
+
+
+def test_a_server_that_is_gone(client: Client, listener: socket.socket) -> None:
+    net, (far, other) = client
+    invite(client, listener)
+    far.progress.discard(far.command)
+    with serving(lambda: tell(other)), pytest.raises(ConnectionLostError, match=r"node 1 \(host1\) is lost"):
+        restart(net[1], timeout=LIMIT)
+
+
+def test_time_that_passes(client: Client, listener: socket.socket) -> None:
+    net, (_, other) = client
+    invite(client, listener)
+    with serving(lambda: tell(other)), pytest.raises(TimeoutError, match=r"node 1 \(host1\) was restarted"):
+        restart(net[1], timeout=0.2)
+
+
+def test_a_network_that_cannot(client: Client) -> None:
+    net, _ = client
+    with pytest.raises(ConfigurationError, match="no servers that could start an engine"):
+        restart(net)

@@ -1,0 +1,80 @@
+"""The client's view of its servers, whose far ends say what the test wants."""
+
+import pytest
+
+from pconnect import (
+    EngineDiedError,
+    RemoteError,
+    network_get_info,
+    precv,
+    reval,
+    select_sockets,
+)
+from pconnect.errors import ConnectionLostError
+from pconnect.protocol.frames import Kind
+from tests.support.links import FAILURE, LIMIT, Client
+
+
+def test_nobody_asked_so_the_next_wait_is_told_once_and_after_the_values(client: Client) -> None:
+    net, servers = client
+    command = reval("1 / 0", net[1])
+    servers[0].say(Kind.DONE, FAILURE | {"values_sent": 1}, command.number)
+    with pytest.raises(TimeoutError):
+        precv(net[1], timeout=0.01)
+    servers[0].send("sent before")
+    assert precv(net[1], timeout=LIMIT) == "sent before"
+    with pytest.raises(RemoteError):
+        select_sockets(net, LIMIT)
+    assert select_sockets(net, 0.01) == []
+
+
+def test_the_end_of_an_engine_ends_its_commands_and_no_other(client: Client) -> None:
+    net, servers = client
+    command, other = reval("x", net[1]), reval("y", net[2])
+    servers[0].say(Kind.DIED, {"how": "SIGSEGV", "last_output": "here\nthere\n"})
+    with pytest.raises(EngineDiedError) as died:
+        command.result(LIMIT)
+    words = "the engine of node 1 (host1) died: SIGSEGV in command 'x'; the last it printed:\nhere\nthere"
+    assert str(died.value) == words
+    with pytest.raises(EngineDiedError):
+        reval("z", net[1]).result()
+    with pytest.raises(EngineDiedError):
+        precv(net[1], timeout=LIMIT)
+    servers[1].say(Kind.DONE, 0.5, other.number)
+    other.result(LIMIT)
+    servers[0].progress.discard(servers[0].data)
+    with pytest.raises(EngineDiedError, match="SIGSEGV"):
+        precv(net[1], timeout=LIMIT)
+
+
+def test_a_server_that_is_gone(client: Client) -> None:
+    net, servers = client
+    command = reval("x", net[1])
+    servers[0].progress.close()
+    with pytest.raises(ConnectionLostError, match=r"node 1 \(host1\) is lost"):
+        command.result(LIMIT)
+    with pytest.raises(ConnectionLostError, match=r"node 1 \(host1\) is lost"):
+        reval("x", net[1]).result()
+    assert network_get_info(net[1:], timeout=0.01)[0]["state"] == "lost"
+
+
+def test_a_session_that_the_server_ends(client: Client) -> None:
+    net, servers = client
+    command = reval("x", net[1])
+    servers[0].say(Kind.STOPPING, "the server was stopped")
+    with pytest.raises(EngineDiedError, match="was ended: the server was stopped"):
+        command.result(LIMIT)
+
+
+def test_a_broken_data_connection_waits_for_no_account_for_ever(client: Client) -> None:
+    net, servers = client
+    servers[0].progress.discard(servers[0].data)
+    with pytest.raises(ConnectionLostError, match=r"node 1 \(host1\) is lost"):
+        precv(net[1], timeout=LIMIT)
+
+
+def test_an_answer_to_no_command_is_passed_over(client: Client) -> None:
+    net, servers = client
+    servers[0].say(Kind.DONE, FAILURE, 99)
+    with pytest.raises(TimeoutError):
+        precv(net[1], timeout=0.05)

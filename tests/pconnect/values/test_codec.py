@@ -1,0 +1,394 @@
+"""Round trips of every type, exact texts of what is refused, and heads that were made to do harm."""
+
+import collections
+import contextlib
+import datetime
+import enum
+import inspect
+import io
+import random
+import struct
+import sys
+import time
+import tracemalloc
+import zoneinfo
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from pconnect.errors import ProtocolError, UnreadableValueError, UnsupportedValueError
+from pconnect.values import codec
+from pconnect.values.codec import decode, encode, pack, unpack
+from tests.support.hostile import HOSTILE, MEMORY, head_of
+from tests.support.values import RECORD, VALUES, assert_same, nested
+
+
+def transmit(value: object) -> Any:
+    head, buffers = encode(value)
+    incoming = decode(head, sum(buffer.nbytes for buffer in buffers))
+    assert [target.nbytes for target in incoming.buffers] == [buffer.nbytes for buffer in buffers]
+    for source, target in zip(buffers, incoming.buffers, strict=True):
+        assert source.format == target.format == "B" and source.ndim == target.ndim == 1 and source.nbytes
+        target[:] = source
+    return incoming.finish()
+
+
+# Round trips
+
+
+@pytest.mark.parametrize("value", [pytest.param(value, id=name) for name, value in VALUES])
+def test_every_type_arrives_as_it_was(value: object) -> None:
+    assert_same(value, transmit(value))
+
+
+@pytest.mark.parametrize("value", [pytest.param(value, id=name) for name, value in VALUES])
+def test_every_type_can_be_packed(value: object) -> None:
+    assert_same(value, decode(pack(value), 0).finish())
+
+
+def test_all_values_in_one() -> None:
+    assert_same(VALUES, transmit(VALUES))
+
+
+arrays = hnp.arrays(
+    dtype=st.one_of(hnp.scalar_dtypes(), hnp.array_dtypes(), hnp.nested_dtypes()),
+    shape=hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5),
+    fill=st.nothing(),
+)
+hashable = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(st.characters()), st.binary(),
+        st.complex_numbers(), st.dates(), st.datetimes(timezones=st.none() | st.timezones()), st.timedeltas(),
+        st.times(), st.decimals(allow_nan=False), st.fractions(), st.uuids(),
+    ),
+    lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=4),
+    max_leaves=6,
+)  # fmt: skip
+values = st.recursive(
+    hashable | arrays | st.builds(bytearray, st.binary()),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.tuples(inner),
+        st.dictionaries(hashable, inner, max_size=4),
+        st.dictionaries(st.text(), inner, max_size=4),
+        st.sets(hashable, max_size=4),
+        st.builds(slice, inner, inner),
+    ),
+    max_leaves=8,
+)
+quick = settings(suppress_health_check=list(HealthCheck), max_examples=30)
+
+
+@quick
+@given(values)
+def test_any_value_arrives_as_it_was(value: object) -> None:
+    assert_same(value, transmit(value))
+
+
+@quick
+@given(arrays, st.integers(0, 3), st.sampled_from([0, 4096]))
+def test_any_array_arrives_as_it_was(array: Any, turn: int, inline_bytes: int) -> None:
+    changes = [array, np.asfortranarray(array), array.T, array[..., ::2] if array.ndim else array]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec, "_INLINE_BYTES", inline_bytes)
+        assert_same(changes[turn], transmit(changes[turn]))
+
+
+# What is copied, and who owns it
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_large_contiguous_arrays_are_referenced(order: Any) -> None:
+    array = np.zeros((100, 100), order=order)
+    _, (buffer,) = encode([array])
+    assert np.shares_memory(np.asarray(buffer), array)
+
+
+def test_large_array_arrives_in_the_memory_that_was_filled() -> None:
+    head, (buffer,) = encode(np.ones(1000))
+    incoming = decode(head, buffer.nbytes)
+    filled = np.asarray(incoming.buffers[0])
+    incoming.buffers[0][:] = buffer
+    received: Any = incoming.finish()
+    assert np.shares_memory(received, filled) and received.flags.owndata
+    assert incoming.buffers == []
+
+
+def test_small_arrays_need_no_buffer_and_are_owned() -> None:
+    head, buffers = encode(np.ones(10))
+    received = unpack(head)
+    assert buffers == [] and isinstance(received, np.ndarray) and received.flags.owndata
+
+
+def test_read_only_array_arrives_writeable() -> None:
+    array = np.ones(1000)
+    array.flags.writeable = False
+    transmit(array)[0] = 5
+
+
+def test_large_bytearray_can_be_resized_by_its_new_owner() -> None:
+    head, (source,) = encode(bytearray(10000))
+    incoming = decode(head, source.nbytes)
+    (kept,) = incoming.buffers
+    kept[:] = source
+    received: Any = incoming.finish()
+    received.append(1)
+    with pytest.raises(ValueError, match="released"):
+        kept.tolist()
+
+
+def test_masked_data_is_not_copied() -> None:
+    array = np.ma.MaskedArray(np.zeros(10000), np.ones(10000, bool))
+    _, (data, mask) = encode(array)
+    assert np.shares_memory(np.asarray(data), array.data)
+    assert np.shares_memory(np.asarray(mask), array.mask)
+
+
+def test_pack_never_makes_buffers() -> None:
+    data = pack({"a": np.ones(10000), "b": bytes(10000)})
+    assert len(data) > 90000
+    assert decode(memoryview(bytearray(data)), 0).buffers == []
+
+
+def test_heads_of_scalars_are_tiny() -> None:
+    assert [len(encode(value)[0]) for value in (1, None, 2.5, "abc")] == [2, 2, 10, 5]
+
+
+def test_a_long_str_does_not_stay_in_memory() -> None:
+    text = "x" * 10**7
+    tracemalloc.start()
+    try:
+        encode(text)
+        assert tracemalloc.get_traced_memory()[0] < 10**6
+    finally:
+        tracemalloc.stop()
+
+
+# Values that are refused
+
+
+class Color(enum.IntEnum):
+    RED = 1
+
+
+Point = collections.namedtuple("Point", "x y")
+
+
+class Unnameable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no value is asked for its text")
+
+
+class NoDictKey(Unnameable):
+    pass
+
+
+# A file of the oldest format: no transitions, one kind of time, called "UTC".
+ZONE_FILE = b"TZif" + bytes(16) + struct.pack(">6L", 0, 0, 0, 0, 1, 4) + bytes(6) + b"UTC\0"
+NAMELESS = datetime.datetime(2024, 1, 1, tzinfo=zoneinfo.ZoneInfo.from_file(io.BytesIO(ZONE_FILE)))
+HERE = __name__
+OTHER_DTYPE = "convert it to a dtype of fixed size, or to a list, first"
+REFUSED: list[tuple[object, str]] = [
+    (object(), "value: cannot send <class 'object'>"),
+    ({"a": [1, (), 3, Unnameable()]}, f"value['a'][3]: cannot send <class '{HERE}.Unnameable'>"),
+    ({1: {(1, 2): [b"", object]}}, "value[1][(1, 2)][1]: cannot send <class 'type'>"),
+    ([{"x": 1, NoDictKey(): 2}], f"list(value[0])[1]: cannot send <class '{HERE}.NoDictKey'>"),
+    ({(1, (print,)): 1}, "list(value)[0][1][0]: cannot send <class 'builtin_function_or_method'>"),
+    ([frozenset([print])], "list(value[0])[0]: cannot send <class 'builtin_function_or_method'>"),
+    (slice(1, object()), "value.stop: cannot send <class 'object'>"),
+    (Point(1, 2), f"value: cannot send <class '{HERE}.Point'>; convert it to tuple first"),
+    ([Color.RED], "value[0]: cannot send <enum 'Color'>; convert it to int first"),
+    (
+        collections.OrderedDict(),
+        "value: cannot send <class 'collections.OrderedDict'>; convert it to dict first",
+    ),
+    (
+        np.zeros(1, RECORD).view(np.recarray),
+        f"value: cannot send {np.recarray}; convert it to numpy.ndarray first",
+    ),
+    ((np.array([None]),), f"value[0]: cannot send the dtype object; {OTHER_DTYPE}"),
+    (np.zeros(9999, [("a", "i4"), ("b", "O")]), f"value: cannot send the dtype object; {OTHER_DTYPE}"),
+    (np.array(["a"], np.dtypes.StringDType()), f"value: cannot send the dtype StringDType128; {OTHER_DTYPE}"),
+    (NAMELESS, "value.tzinfo: cannot send a ZoneInfo without a key: the receiver could not find the zone"),
+    (memoryview(b""), "value: cannot send <class 'memoryview'>"),
+]
+
+
+@pytest.mark.parametrize(("value", "text"), REFUSED)
+def test_what_cannot_be_sent_is_named(value: object, text: str) -> None:
+    for write in (encode, pack):
+        with pytest.raises(UnsupportedValueError) as caught:
+            write(value)
+        assert str(caught.value) == text
+
+
+def cycle() -> list[object]:
+    value: list[object] = [1]
+    value.append({"a": value})
+    return value
+
+
+def test_a_value_that_contains_itself_is_refused() -> None:
+    with pytest.raises(UnsupportedValueError) as caught:
+        encode(cycle())
+    way = "[1]['a']" * 6
+    assert str(caught.value) == f"value{way}...: contains itself"
+
+
+def test_a_value_that_contains_itself_many_times_is_refused_at_once() -> None:
+    value: list[object] = [np.zeros(1000)]
+    value.extend([value] * 1000)
+    begin = time.perf_counter()
+    with pytest.raises(UnsupportedValueError, match=r"^value(\[1\]){12}\.\.\.: contains itself$"):
+        encode(value)
+    assert time.perf_counter() - begin < 5  # it takes a millisecond
+
+
+def test_a_value_that_contains_itself_far_below_meets_the_limit() -> None:
+    value: list[object] = []
+    value.extend([nested(700, lambda inner: [inner], value)] * 3)
+    with pytest.raises(
+        UnsupportedValueError, match=r"^value(\[0\]){12}\.\.\.: nested deeper than 10000 levels$"
+    ):
+        encode(value)
+
+
+def test_what_is_refused_far_below_is_named_by_the_beginning_of_its_path() -> None:
+    value = [1, nested(450, lambda inner: {"a": (inner,)}, {1: object()})]
+    with pytest.raises(UnsupportedValueError) as caught:
+        encode(value)
+    assert str(caught.value) == "value[1]" + "['a'][0]" * 5 + "['a']...: cannot send <class 'object'>"
+
+
+def test_running_out_of_stack_is_an_error_like_others() -> None:
+    def deeper(left: int) -> None:
+        if left:
+            deeper(left - 1)
+        else:
+            encode(nested(199, lambda inner: [inner]))
+
+    used = len(inspect.stack(0))
+    with pytest.raises(UnsupportedValueError, match="nested too deeply for the rest of Python's stack"):
+        deeper(sys.getrecursionlimit() - used - 100)
+
+
+@pytest.mark.parametrize("levels", [199, 200, 201, 400, 9999, 10000])
+@pytest.mark.parametrize(
+    "wrap", [lambda inner: (inner,), lambda inner: {"a": inner}, lambda inner: {1: inner}]
+)
+def test_any_depth_arrives(wrap: Callable[[Any], object], levels: int) -> None:
+    received = transmit(nested(levels, wrap, b"x" * 5000))
+    for _ in range(levels):
+        (received,) = received.values() if isinstance(received, dict) else received
+    assert received == b"x" * 5000
+
+
+def test_beyond_the_limit_of_depth() -> None:
+    with pytest.raises(UnsupportedValueError, match=r"\[0\]\.\.\.: nested deeper than 10000 levels$"):
+        encode(nested(10001, lambda inner: [inner]))
+
+
+def test_buffers_of_branches_arrive_where_they_were() -> None:
+    def wrap(inner: object) -> object:
+        counter.append(np.full(600, len(counter), "f8"))
+        return [counter[-1], inner, (inner if len(counter) % 150 == 0 else None), bytes(len(counter) + 4096)]
+
+    counter: list[Any] = []
+    value = nested(320, wrap)
+    head, buffers = encode(value)
+    again, buffers_again = encode(transmit(value))
+    assert head == again
+    assert [bytes(buffer) for buffer in buffers] == [bytes(buffer) for buffer in buffers_again]
+
+
+def test_beyond_the_lengths_of_msgpack(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def __init__(self, **_: object) -> None: ...
+
+        def pack(self, _: object) -> bytes:
+            raise ValueError("list is too large")
+
+    monkeypatch.setattr(msgpack, "Packer", Full)
+    with pytest.raises(
+        UnsupportedValueError, match=r"beyond msgpack's limits of length, .*\(list is too large\)"
+    ):
+        encode([1])
+
+
+# Heads that no encoder of ours writes
+
+
+def finish(head: bytes, payload_bytes: int = 0) -> object:
+    incoming = decode(head, payload_bytes)
+    for buffer in incoming.buffers:
+        buffer[:] = bytes(buffer.nbytes)
+    return incoming.finish()
+
+
+@pytest.mark.parametrize("head", [pytest.param(head, id=name[:60]) for name, head in HOSTILE])
+def test_malformed_heads_are_protocol_errors(head: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        finish(head)
+
+
+def test_sizes_must_add_up_before_anything_is_allocated() -> None:
+    head, _ = encode([np.zeros(10**6), bytes(10**6)])
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError) as caught:
+            decode(head, 10)
+        assert tracemalloc.get_traced_memory()[1] < 10**5
+    finally:
+        tracemalloc.stop()
+    assert str(caught.value) == "the head describes 9000000 bytes of buffers, but 10 follow it"
+
+
+def test_no_memory_is_a_protocol_error() -> None:
+    for entry in ([0, "<f8", [2**57]], [2, 2**60]):
+        with pytest.raises(ProtocolError):
+            decode(head_of(msgpack.ExtType(0, b""), [entry]), 2**60)
+
+
+def test_a_timestamp_of_others_is_a_datetime() -> None:
+    assert_same(datetime.datetime(1970, 1, 1, 0, 0, 1, tzinfo=datetime.UTC), unpack(b"\x90\xd6\xff\0\0\0\1"))
+
+
+@quick
+@given(st.binary(max_size=80), st.sampled_from([b"", b"\x90"]))
+def test_random_bytes_raise_only_protocol_errors(data: bytes, start: bytes) -> None:
+    with contextlib.suppress(ProtocolError, UnreadableValueError):
+        finish(start + data)
+
+
+def test_mutated_heads_raise_only_protocol_errors() -> None:
+    chance = random.Random(7)
+    for _, value in VALUES:
+        head, buffers = encode(value)
+        payload_bytes = sum(buffer.nbytes for buffer in buffers)
+        for _ in range(20):
+            mutated = bytearray(head[:3000])
+            for _ in range(chance.randint(1, 3)):
+                mutated[chance.randrange(len(mutated))] = chance.choice(
+                    [0, 1, 0x7F, 0x80, 0xC7, 0xFF, chance.randrange(256)]
+                )
+            with contextlib.suppress(ProtocolError, UnreadableValueError):
+                finish(bytes(mutated), payload_bytes)
+
+
+@pytest.mark.parametrize(("name", "head"), MEMORY)
+def test_memory_is_bounded_by_what_came_in(name: str, head: bytes) -> None:
+    tracemalloc.start()
+    try:
+        finish(head)
+    except ProtocolError:
+        pass
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 100 * len(head) + 200_000, name

@@ -1,0 +1,61 @@
+"""What is imported when, and what a node does that lacks a package."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import scipy.sparse
+
+from pconnect.errors import UnavailableTypeError, UnsupportedValueError
+from pconnect.values import codec, optional_types
+from pconnect.values.optional_types import find_entry, is_of_package
+
+VALUES = [
+    ("scipy", "sparse_types", scipy.sparse.csr_array(np.eye(3)), "pip install 'pserver\\[sparse\\]' here"),
+    ("pyarrow", "arrow_types", pa.table({"a": [1]}), "pip install 'pserver\\[arrow\\]' here"),
+    ("pandas", "pandas_types", pd.DataFrame({"a": [1]}), "pip install 'pserver\\[arrow\\]' here"),
+]
+
+
+@pytest.mark.parametrize(("package", "home", "value", "advice"), VALUES)
+def test_a_receiver_without_the_package_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, package: str, home: str, value: object, advice: str
+) -> None:
+    head = codec.pack([1, value])
+    monkeypatch.setitem(sys.modules, f"pconnect.{home}", None)
+    with pytest.raises(UnavailableTypeError, match=f"a value of {package}.* cannot be imported.*{advice}"):
+        codec.decode(head, 0).finish()
+
+
+def test_a_sender_without_pyarrow_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pconnect.values.pandas_frames", None)
+    with pytest.raises(
+        UnsupportedValueError, match=r"^value\[0\]: cannot send .*DataFrame.* without pandas and pyarrow"
+    ):
+        codec.encode([pd.DataFrame()])
+    assert is_of_package(pd.DataFrame)
+
+
+def test_nothing_is_imported_before_it_is_needed() -> None:
+    source = """
+import sys
+from pconnect.values.codec import pack, unpack
+unpack(pack([1, {2}, 3j]))
+class Fake: __module__ = "scipy.sparser"
+try: pack(Fake())
+except TypeError: pass
+print([name for name in ("scipy", "pandas", "pyarrow") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_classes_that_only_say_they_are_of_a_package_are_refused() -> None:
+    for module in (*optional_types._HOMES, "pandas.core", None, 5):
+        fake = type("Fake", (), {"__module__": module})
+        assert find_entry(fake) is None and not is_of_package(fake)
+    with pytest.raises(UnsupportedValueError):
+        codec.encode(type("csr_array", (scipy.sparse.csr_array,), {"__module__": "scipy.sparse"})((1, 1)))

@@ -1,0 +1,39 @@
+"""The verb `dask`: what it refuses before anything is started, and the end with the network."""
+
+import sys
+from typing import Any
+
+import pytest
+
+from pconnect import ConfigurationError
+from pconnect.views.network_views import ClientNetwork
+from tests.support.servers import DEADLINE
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"workers": 0}, "workers=0"),
+        ({"workers": "2"}, "workers='2'"),
+        ({"threads": 0}, "threads=0"),
+        ({"scheduler_node": 0}, r"scheduler_node=0: nodes with an engine are \[1, 2\]"),
+        ({"scheduler_node": 3}, "scheduler_node=3"),
+        ({"security": None}, "security= is not an option here"),
+        ({"asynchronous": True}, "asynchronous= is not an option here"),
+    ],
+)
+def test_options_that_cannot_be(network: ClientNetwork, options: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigurationError, match=text):
+        network.dask(**options)
+
+
+def test_an_option_that_dask_does_not_know(network: ClientNetwork) -> None:
+    with pytest.raises(ConfigurationError, match=r"no option of distributed.Client: .*n_workers"):
+        network[[1]].dask(n_workers=3, timeout=DEADLINE)
+
+
+def test_a_client_without_dask(network: ClientNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.delitem(sys.modules, "pconnect.dask.client", raising=False)
+    with pytest.raises(ConfigurationError, match=r"at the client .*: run pip install 'pserver\[dask\]'"):
+        network.dask()

@@ -1,0 +1,90 @@
+"""What a network says of jobs that outlive it; the whole way is in `tests.integration.test_detach`."""
+
+import concurrent.futures
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pconnect import ConfigurationError, CredentialError, local_network, pconnect
+from pconnect.detach.hand_over import Detaching
+from pconnect.detach.token import unpack_token
+from pconnect.session.remote_calls import client_mesh
+from tests.support.servers import Server
+
+
+def test_a_token_says_where_and_which() -> None:
+    with local_network(1, slots=1) as net:
+        jobs = [net.submit("__import__('time').sleep", 0.2) for _ in range(3)]
+        jobs.append(net.executor(allow_pickle=True).submit(time.sleep, 0.2))
+        jobs[0].result(20)
+        hosts, network_id = client_mesh(net.mesh).hosts, net.network_id
+        token = unpack_token(net.detach())
+        left = [job.number for job in jobs if job.exception(0) is not None]
+        assert net.closed
+        assert "the network was detached; recover it with the token" in str(
+            net.submit(pow, 1, 1).exception(20)
+        )
+    assert (token.network_id.hex(), list(token.hosts)) == (network_id, hosts)
+    assert (token.jobs, set(token.pickled)) == ({1: left}, {4})
+    assert 1 not in left
+
+
+def test_without_a_place_for_the_token_nothing_happens(tmp_path: Path) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir(mode=0o755)
+    with local_network(1, slots=1) as net:
+        jobs = [net.submit("__import__('time').sleep", 0.1) for _ in range(3)]
+        with pytest.raises(CredentialError, match="is open to others"):
+            net.detach(path=folder / "token")
+        assert [job.result(20) for job in jobs] == [None] * 3
+        assert net.submit(pow, 2, 3).result(20) == 8
+        assert net.jobs == {}
+
+
+def test_no_time_to_hand_over() -> None:
+    with local_network(1, slots=1) as net:
+        job = net.submit("__import__('time').sleep", 0.5)
+        with pytest.raises(TimeoutError, match="could not be handed over"):
+            net.detach(timeout=0)
+        assert job.result(20) is None
+        with pytest.raises(ConfigurationError, match="nothing to detach"):
+            net.detach()
+
+
+class Interrupted(concurrent.futures.Future[Any]):
+    """Whoever waits for it is interrupted, once."""
+
+    times = 0
+
+    def result(self, timeout: float | None = None) -> Any:
+        self.times += 1
+        if self.times == 1:
+            raise KeyboardInterrupt
+        return super().result(timeout)
+
+
+@pytest.mark.parametrize("step", ["uploaded", "left"])
+def test_an_interrupt_leaves_all_as_it_was_or_all_to_the_servers(
+    server: Server, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    begin = Detaching.__init__
+
+    def begin_interrupted(self: Detaching) -> None:
+        begin(self)
+        setattr(self, step, Interrupted())
+
+    monkeypatch.setattr(Detaching, "__init__", begin_interrupted)
+    with server.connect() as net:
+        jobs = [net.submit("lambda k: __import__('time').sleep(0.3) or k", k) for k in range(3)]
+        with pytest.raises(KeyboardInterrupt) as caught:
+            net.detach()
+        assert net.closed == (step == "left")
+        if step == "uploaded":
+            assert [job.result(20) for job in jobs] == [0, 1, 2]
+            return
+    token = caught.value.__notes__[0].split()[-1]
+    ended = {job.result() for job in jobs if job.exception() is None}
+    with pconnect(recover=token, user=server.credentials.user, password=server.credentials.password) as net:
+        assert {job.result(20) for job in net.jobs.values()} | ended == {0, 1, 2}

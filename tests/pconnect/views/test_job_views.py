@@ -1,0 +1,82 @@
+"""The verbs of networks and nodes that run jobs."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pconnect import ConfigurationError, ConnectionLostError, JobLostError, local_network
+from pconnect.views.network_views import ClientNetwork
+
+LIMIT = 20.0
+NODE = "lambda *_: sockets.node"  # the engine's workspace knows it
+
+
+def test_a_node_runs_its_jobs_itself(jobs_network: ClientNetwork) -> None:
+    for node in (1, 2):
+        jobs = [jobs_network[node].submit(NODE) for _ in range(5)]
+        assert {job.result(LIMIT) for job in jobs} == {node} == {job.node for job in jobs}
+
+
+def test_a_part_of_the_network_runs_its_jobs_itself(jobs_network: ClientNetwork) -> None:
+    assert set(jobs_network[2:].map(NODE, range(20))) == {2}
+    assert jobs_network[[1]].pmap(NODE, [0, 0]).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("on", [1, [2]])
+def test_a_map_only_there(jobs_network: ClientNetwork, on: object) -> None:
+    wanted = {on} if isinstance(on, int) else set(on)  # type: ignore[call-overload]
+    assert set(jobs_network.map(NODE, range(20), on=on)) == wanted  # type: ignore[arg-type]
+
+
+def test_a_node_that_is_not_in_the_view_is_refused(jobs_network: ClientNetwork) -> None:
+    with pytest.raises(ConfigurationError, match=r"on=1: the nodes here are \[2\]"):
+        jobs_network[2].map(NODE, [0], on=1)
+
+
+def test_jobs_find_the_workspace(jobs_network: ClientNetwork) -> None:
+    jobs_network["table"] = {"a": 1, "b": 2}
+    assert jobs_network.submit(lambda key: table[key], "b").result(LIMIT) == 2  # type: ignore[name-defined]  # noqa: F821
+    assert jobs_network.submit("table.get", "a").result(LIMIT) == 1
+
+
+def test_what_a_job_changes_in_the_workspace_is_its_own(jobs_network: ClientNetwork) -> None:
+    jobs_network["state"] = [1]
+    jobs_network.submit("state.append", 2).result(LIMIT)
+    assert jobs_network.pull("state", timeout=LIMIT) == [[1], [1]]
+
+
+def test_the_executor_of_a_view_is_made_once(jobs_network: ClientNetwork) -> None:
+    jobs_network.submit(abs, 1).result(LIMIT)
+    before = len(jobs_network.mesh.executors)  # type: ignore[attr-defined]
+    for _ in range(5):
+        jobs_network.submit(abs, 1).result(LIMIT)
+    assert len(jobs_network.mesh.executors) == before  # type: ignore[attr-defined]
+
+
+def test_what_cannot_be_called_is_the_error_of_the_job(jobs_network: ClientNetwork) -> None:
+    with pytest.raises(ConfigurationError, match="5 cannot be called"):
+        jobs_network.submit(5).result(LIMIT)  # type: ignore[arg-type]
+    with pytest.raises(NameError, match="nobody_has_this"):
+        jobs_network.submit("nobody_has_this").result(LIMIT)
+    with pytest.raises(SyntaxError):
+        jobs_network.submit("1 +").result(LIMIT)
+
+
+def test_a_job_runs_beside_a_command(jobs_network: ClientNetwork, tmp_path: Path) -> None:
+    """The worker is there already; the engine is busy for as long as the job has not run."""
+    assert jobs_network[1].submit(os.getpid).result(LIMIT) > 0
+    mark = tmp_path / "mark"
+    source = f"import os, time\nwhile not os.path.exists({str(mark)!r}): time.sleep(0.01)"
+    command = jobs_network[1].eval(source)
+    jobs_network[1].submit(mark.touch).result(LIMIT)
+    command.result(LIMIT)
+
+
+def test_after_the_close_there_are_no_jobs() -> None:
+    with local_network(1, slots=1) as net:
+        assert net.submit(abs, -1).result(LIMIT) == 1
+    with pytest.raises((JobLostError, ConnectionLostError, ConfigurationError), match="closed"):
+        net.submit(abs, -1).result(LIMIT)
+    with pytest.raises((ConnectionLostError, ConfigurationError), match="closed"):
+        net.executor()

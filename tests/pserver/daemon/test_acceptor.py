@@ -1,0 +1,163 @@
+"""The reception finds out what each connection is, and bears with none for long."""
+
+import logging
+import selectors
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pconnect.protocol.frames import PREAMBLE_BYTES, Preamble, Purpose
+from pserver.config import ServerConfig
+from pserver.daemon.acceptor import Arrival, Reception
+from srp_tools.errors import ConfigurationError
+
+DATA = Preamble(Purpose.DATA, bytes(range(16)), 1, 2)
+
+
+class Loop:
+    """The daemon's loop around a reception, and what came of it."""
+
+    def __init__(self, config: ServerConfig, bind: str | None = "127.0.0.1") -> None:
+        self.clients: list[Arrival] = []
+        self.data: list[tuple[Arrival, Preamble]] = []
+        self.selector = selectors.DefaultSelector()
+        self.reception = Reception(
+            config, bind, self.selector, self.clients.append, lambda *taken: self.data.append(taken)
+        )
+
+    def close(self) -> None:
+        for arrival in [*self.clients, *(arrival for arrival, _ in self.data)]:
+            arrival.sock.close()
+        self.reception.close()
+        self.selector.close()
+
+    def turn(self) -> None:
+        left = self.reception.time_to_next_deadline()
+        for key, _ in self.selector.select(5.0 if left is None else left):
+            key.data()
+        self.reception.expire()
+
+    def until_closed(self, sock: socket.socket) -> bytes:
+        """Run until the reception closes a connection; return what it said."""
+        sock.setblocking(False)
+        said = b""
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            self.turn()
+            try:
+                while chunk := sock.recv(100):
+                    said += chunk
+            except BlockingIOError:
+                continue
+            except ConnectionResetError:
+                pass
+            return said
+        raise AssertionError("not closed")
+
+
+@pytest.fixture
+def loop(request: pytest.FixtureRequest) -> Iterator[Loop]:
+    use_tls = getattr(request, "param", True)
+    made = Loop(ServerConfig(cmd_port=0, data_port=0, use_tls=use_tls, silence_timeout=0.3))
+    yield made
+    made.close()
+
+
+def dial(port: int, data: bytes = b"") -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", port), 5)
+    sock.sendall(data)
+    return sock
+
+
+def test_a_handshake_is_a_client(loop: Loop) -> None:
+    with dial(loop.reception.cmd_port, b"\x16\x03\x01") as sock:
+        while not loop.clients:
+            loop.turn()
+        arrival = loop.clients[0]
+        assert arrival.peer == f"127.0.0.1 port {sock.getsockname()[1]}"
+        assert arrival.sock.recv(10) == b"\x16\x03\x01"  # it was only looked at
+        assert loop.reception.time_to_next_deadline() is None
+
+
+def test_a_preamble_in_pieces_is_a_data_connection(loop: Loop) -> None:
+    packed = DATA.pack()
+    with dial(loop.reception.data_port, packed[:10]) as sock:
+        loop.turn()
+        loop.turn()
+        sock.sendall(packed[10:] + b"what follows")
+        while not loop.data:
+            loop.turn()
+        arrival, preamble = loop.data[0]
+        assert preamble == DATA
+        assert arrival.received == packed
+        assert arrival.sock.recv(100) == b"what follows"
+
+
+@pytest.mark.parametrize("loop", [False], indirect=True)
+def test_a_preamble_is_a_client_where_there_is_no_tls(loop: Loop) -> None:
+    with dial(loop.reception.cmd_port, Preamble(Purpose.COMMAND).pack()):
+        while not loop.clients:
+            loop.turn()
+        assert len(loop.clients[0].received) == PREAMBLE_BYTES
+
+
+def test_a_client_without_tls_is_told(loop: Loop) -> None:
+    with dial(loop.reception.cmd_port, Preamble(Purpose.COMMAND).pack()) as sock:
+        assert Preamble.unpack(loop.until_closed(sock)).purpose is Purpose.NEEDS_TLS
+
+
+@pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\0" * 100, b"PSRV\x63" + b"\0" * 40])
+def test_garbage_is_closed(loop: Loop, garbage: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "pserver")
+    with dial(loop.reception.data_port, garbage) as sock:
+        assert loop.until_closed(sock) == b""
+    assert loop.data == []
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("words", [b"", DATA.pack()[:20]])
+def test_silence_is_borne_for_a_while(loop: Loop, words: bytes) -> None:
+    begin = time.monotonic()
+    with dial(loop.reception.data_port, words) as sock:
+        assert loop.until_closed(sock) == b""
+    assert time.monotonic() - begin >= 0.25
+
+
+def test_a_port_scan_is_nothing(loop: Loop) -> None:
+    for port in (loop.reception.cmd_port, loop.reception.data_port):
+        dial(port).close()
+    while loop.reception.time_to_next_deadline() is None:
+        loop.turn()
+    while loop.reception.time_to_next_deadline() is not None:
+        loop.turn()
+    assert (loop.clients, loop.data) == ([], [])
+
+
+def test_too_many_silent_ones_make_room(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pserver.daemon.acceptor._MAX_ARRIVALS", 3)
+    socks = [dial(loop.reception.cmd_port) for _ in range(5)]
+    assert loop.until_closed(socks[0]) == b""
+    for sock in socks:
+        sock.close()
+
+
+def test_a_port_in_use_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=f"port {port} .--data-port.: Address already in use"):
+            Loop(ServerConfig(cmd_port=0, data_port=port))
+
+
+def test_all_addresses_take_both_protocols() -> None:
+    loop = Loop(ServerConfig(cmd_port=0, data_port=0), bind=None)
+    try:
+        for address in ("127.0.0.1", "::1"):
+            with socket.create_connection((address, loop.reception.cmd_port), 5) as sock:
+                sock.sendall(b"\x16")
+                before = len(loop.clients)
+                while len(loop.clients) == before:
+                    loop.turn()
+    finally:
+        loop.close()

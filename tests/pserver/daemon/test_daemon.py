@@ -1,0 +1,90 @@
+"""The daemon as such; what clients see of it is in `tests.integration`."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pconnect import ConfigurationError, EngineDiedError, reval
+from pserver.daemon.daemon import serve
+from pserver.system.pidfile import find_server
+from tests.support.places import add_user, config, listens, use_private_places
+from tests.support.servers import DEADLINE, Server, run_server, wait_until
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_private_places(tmp_path, monkeypatch)
+    add_user()
+
+
+def never(_: dict[str, object]) -> None:
+    pytest.fail("it announced itself")
+
+
+def status_of(server: Server) -> dict[str, list[dict[str, object]]]:
+    status: dict[str, list[dict[str, object]]] = json.loads(
+        next(server.folder.rglob(f"{server.status['name']}.json")).read_text()
+    )
+    return status
+
+
+def test_it_loads_nothing_that_only_sessions_need() -> None:
+    heavy = "{'numpy', 'tlslite', 'cryptography', 'msgpack'}"
+    code = f"import pserver.daemon.daemon, sys; print({heavy} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=DEADLINE
+    )
+    assert done.stdout == "set()\n"
+
+
+def test_a_port_that_is_taken_is_named_and_nothing_is_left() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=rf"port {port} \(--cmd-port\): Address already in use"):
+            serve(config(cmd_port=port), never)
+    assert find_server("default") is None
+
+
+def test_a_second_server_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    with run_server(tmp_path / "first") as first, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(first.folder))
+        with pytest.raises(ConfigurationError, match=r"runs already|is running"):
+            serve(config(name=str(first.status["name"])), never)
+        assert listens(first.cmd_port)
+
+
+def test_a_server_without_tls_says_so(tmp_path: Path) -> None:
+    with run_server(tmp_path / "server", use_tls=False) as server:
+        assert server.status["bind"] == "127.0.0.1"
+        assert server.status["use_tls"] is False
+    assert "WITHOUT encryption and login" in server.log
+
+
+def test_sessions_come_and_go_in_the_status(tmp_path: Path) -> None:
+    with run_server(tmp_path / "server") as server:
+        assert status_of(server)["sessions"] == []
+        with server.connect(2) as net:
+            sessions = status_of(server)["sessions"]
+            assert [session["user"] for session in sessions] == ["alice", "alice"]
+            assert {session["network"] for session in sessions} == {net.network_id}
+        wait_until(lambda: status_of(server)["sessions"] == [], "the end of the sessions")
+        assert server.log.count("ended (0)") == 2
+
+
+def test_more_logins_than_places_wait_for_their_turn(tmp_path: Path) -> None:
+    with run_server(tmp_path / "server", "--max-startups=1") as server, server.connect(3) as net:
+        assert len(net) == 4
+
+
+def test_it_ends_with_its_lifeline_and_leaves_no_session(tmp_path: Path) -> None:
+    with run_server(tmp_path / "server") as server:
+        net = server.connect(1)
+    assert server.process.returncode == 0
+    assert "its parent is gone" in server.log
+    with pytest.raises(EngineDiedError, match="the server was stopped"):
+        reval("x = 1", net).result(DEADLINE)
+    net.close()

@@ -1,0 +1,118 @@
+"""The spool: who may look, who takes what, when it is removed."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from pconnect.errors import ConfigurationError
+from pconnect.jobs.job import LOST, PLAIN
+from pconnect.protocol.frames import Kind
+from pconnect.protocol.messages import Role, decode_messages, encode_message
+from pserver.jobs.job_store import Spool, digest_of, is_held, split_results, sweep
+from pserver.session.detached_jobs import lost_result
+
+NETWORK, SECRET = bytes(range(16)), b"a secret"
+FACTS = {"name": "f(...)", "limit": None, "parts": ["f1", "a2"]}
+DAY = 86400.0
+
+
+def make(kept: Path) -> Spool:
+    spool = Spool.make(kept, NETWORK, 1, "alice", digest_of(SECRET))
+    spool.add_part("f1", b"a function")
+    spool.add_part("a2", b"an array")
+    for number in (3, 10):
+        spool.add_job(number, FACTS, b"a job\n\0")
+    return spool
+
+
+def find(kept: Path, user: str = "alice", secret: bytes = SECRET, node: int = 1) -> Spool:
+    return Spool.find(kept, NETWORK, node, user, secret)
+
+
+def test_a_job_comes_back_as_it_was(tmp_path: Path) -> None:
+    spool = make(tmp_path / "deep" / "kept")
+    assert stat.S_IMODE(spool.folder.stat().st_mode) == 0o700
+    loaded: set[str] = set()
+    assert spool.read(3, loaded) == [b"a function", b"an array", b"a job\n\0"]
+    assert spool.read(10, loaded) == [b"a job\n\0"]
+    assert (spool.numbers(), spool.facts(3)) == ([3, 10], FACTS)
+
+
+def test_a_result_is_taken_once(tmp_path: Path) -> None:
+    spool = make(tmp_path)
+    first, second = find(tmp_path), find(tmp_path)
+    spool.keep(3, [b"the ", memoryview(b"result")])
+    assert (first.results(), first.has_result(3), first.result(3)) == ({3}, True, b"the result")
+    assert [first.take(3), second.take(3), first.take(3)] == [True, False, False]
+    assert (second.numbers(), second.results()) == ([10], set())
+
+
+def test_only_who_has_the_secret_and_the_name(tmp_path: Path) -> None:
+    make(tmp_path)
+    with pytest.raises(ConfigurationError, match="another user than eve"):
+        find(tmp_path, user="eve")
+    with pytest.raises(ConfigurationError, match="the secret of the token is wrong"):
+        find(tmp_path, secret=b"another")
+    with pytest.raises(ConfigurationError, match="nothing is kept here"):
+        find(tmp_path, node=2)
+
+
+@pytest.mark.parametrize("name", ["", "../x", "f", "f1/../../x", "F1", "f1\n"])
+def test_parts_stay_in_the_folder(name: str, tmp_path: Path) -> None:
+    spool = make(tmp_path)
+    with pytest.raises(ConfigurationError, match="no name of a part"):
+        spool.add_part(name, b"")
+
+
+def test_it_goes_with_the_last_job(tmp_path: Path) -> None:
+    spool, reader = make(tmp_path), find(tmp_path)
+    assert reader.take(3)
+    reader.remove_if_done()
+    assert reader.take(10)
+    reader.remove_if_done()
+    assert is_held(spool.folder)  # whoever runs the jobs removes it
+    spool.end("")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_not_done_has_a_reason(tmp_path: Path) -> None:
+    spool, reader = make(tmp_path), find(tmp_path)
+    assert reader.is_held()
+    assert reader.why_ended() == "the session that ran it was killed"
+    spool.end("the server was stopped")
+    assert (reader.is_held(), reader.why_ended()) == (False, "the server was stopped")
+    assert reader.take(3) and reader.take(10)
+    reader.remove_if_done()
+    assert list(tmp_path.iterdir()) == []
+    assert (reader.numbers(), reader.results()) == ([], set())
+
+
+def test_the_sweep_takes_what_is_old_and_nobody_has(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    assert sweep(kept, 7, 0.0) == 0  # there is no folder yet
+    spool = make(kept)
+    spool.keep(3, [b"result"])
+    now = max(path.stat().st_mtime for path in (spool.folder, *spool.folder.iterdir()))
+    assert sweep(kept, 7, now + 8 * DAY) == 0  # somebody works there
+    spool.end("")
+    now = max(path.stat().st_mtime for path in (spool.folder, *spool.folder.iterdir()))
+    assert sweep(kept, 7, now + 6.9 * DAY) == 0
+    os.utime(spool.folder / "3.result", (now, now + DAY))
+    assert sweep(kept, 7, now + 7.9 * DAY) == 0
+    assert sweep(kept, 7, now + 8.1 * DAY) == 1
+    assert list(kept.iterdir()) == []
+
+
+def test_results_in_a_row_are_told_apart() -> None:
+    results = [encode_message(Kind.RESULT, n, [PLAIN, "x" * n, 0.0, 0.0], 2**20)[0] for n in (1, 500)]
+    report = encode_message(Kind.REPORT, 7, "half", 2**20)[0]
+    found = split_results(b"".join([results[0], report, results[1]]))
+    assert found == [(1, [results[0]]), (500, [results[1]])]
+
+
+def test_a_lost_job_has_a_result() -> None:
+    [message] = decode_messages(Role.EMPLOYER, b"".join(lost_result(9, "why", 0.5, [b"out", 0, b"", 0])))
+    kind, text, _, seconds, output = message.value
+    assert (message.tag, kind, text, seconds, output) == (9, LOST, "why", 0.5, [b"out", 0, b"", 0])

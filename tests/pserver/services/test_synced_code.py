@@ -1,0 +1,228 @@
+"""Trees of code at an engine, made in this process: what is imported, what is refused, what is left of failures."""
+
+import hashlib
+import importlib
+import os
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pserver.services import synced_code
+from pserver.services.synced_code import SyncedCode
+from srp_tools.errors import ConfigurationError
+
+
+@pytest.fixture(autouse=True)
+def own_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> SyncedCode:
+    return SyncedCode(tmp_path, ["numpy.linalg", "json"])
+
+
+def digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def apply(code: SyncedCode, texts: dict[str, str], key: str = "tree") -> tuple[list[str], list[str]]:
+    """Give a tree as a client does; return the texts that had to be sent, and the names that changed."""
+    files = {name: digest(text) for name, text in texts.items()}
+    missing, changed = code.apply(key, files, None)
+    sent = [text for text in texts.values() if digest(text) in missing]
+    if missing:
+        assert changed == []
+        missing, changed = code.apply(key, files, [text.encode() for text in sent])
+    assert missing == []
+    return sent, changed
+
+
+def load(name: str) -> Any:
+    return importlib.import_module(name)
+
+
+def test_only_what_is_lacking_is_sent(code: SyncedCode) -> None:
+    texts = {"synced_a.py": "x = 1", "synced_b.py": "x = 2", "data/table.txt": "1 2 3"}
+    assert apply(code, texts) == (["x = 1", "x = 2", "1 2 3"], sorted(texts))
+    assert apply(code, texts) == ([], [])
+    assert apply(code, texts | {"synced_b.py": "x = 3"}) == (["x = 3"], ["synced_b.py"])
+    # What another name or another tree has need not be sent.
+    assert apply(code, {"synced_c.py": "x = 1"}) == ([], sorted([*texts, "synced_c.py"]))
+    assert apply(code, {"synced_d.py": "x = 1"}, "other") == ([], ["synced_d.py"])
+
+
+def test_an_import_gives_the_newest(code: SyncedCode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    for value in range(5):  # of one length and, most often, one second: times and sizes tell nothing
+        apply(code, {"synced_a.py": f"x = {value}"})
+        assert load("synced_a").x == value
+        assert Path(load("synced_a").__cached__).exists()
+
+
+def test_unchanged_modules_stay(code: SyncedCode) -> None:
+    apply(code, {"synced_a.py": "x = []"})
+    module = load("synced_a")
+    apply(code, {"synced_a.py": "x = []"})
+    assert load("synced_a") is module
+
+
+def test_all_modules_of_a_tree_that_changed_are_read_anew(code: SyncedCode) -> None:
+    texts = {"synced_p/__init__.py": "from synced_p.sub import x", "synced_p/sub.py": "x = 1"}
+    apply(code, texts)
+    old = load("synced_p")
+    kept = old.__dict__
+    apply(code, texts | {"synced_p/sub.py": "x = 2"})
+    assert load("synced_p").x == 2
+    assert kept["x"] == 1
+
+
+def test_modules_of_a_folder_without_init_are_read_anew(code: SyncedCode) -> None:
+    apply(code, {"synced_n/sub.py": "x = 1"})
+    assert load("synced_n.sub").x == 1
+    apply(code, {"synced_n/sub.py": "x = 2"})
+    names: dict[str, Any] = {}
+    exec("from synced_n import sub", names)
+    assert names["sub"].x == 2
+
+
+def test_it_comes_before_what_was_imported_from_elsewhere(
+    code: SyncedCode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "synced_a.py").write_text("x = 'elsewhere'")
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    assert load("synced_a").x == "elsewhere"
+    apply(code, {"synced_a.py": "x = 'synced'"})
+    assert load("synced_a").x == "synced"
+    del sys.modules["synced_a"]
+    sys.path.insert(0, str(tmp_path / "elsewhere"))
+    assert load("synced_a").x == "elsewhere"
+    assert apply(code, {"synced_a.py": "x = 'synced'"}) == ([], [])
+    assert load("synced_a").x == "synced"
+
+
+def test_what_a_package_made_by_itself_stays_while_it_does(code: SyncedCode) -> None:
+    apply(code, {"synced_p/__init__.py": "x = 1"})
+    load("synced_p")
+    made = sys.modules["synced_p.made"] = types.ModuleType("synced_p.made")
+    apply(code, {"synced_p/__init__.py": "x = 1"})
+    assert sys.modules["synced_p.made"] is made
+    apply(code, {"synced_p/__init__.py": "x = 2"})
+    assert "synced_p.made" not in sys.modules
+
+
+def test_a_deleted_file_is_gone(code: SyncedCode) -> None:
+    apply(code, {"synced_a.py": "x = 1", "synced_b.py": "x = 2"})
+    load("synced_b")
+    assert apply(code, {"synced_a.py": "x = 1"}) == ([], ["synced_b.py"])
+    with pytest.raises(ModuleNotFoundError):
+        load("synced_b")
+
+
+def test_a_file_that_was_changed_here_is_sent_again(code: SyncedCode) -> None:
+    apply(code, {"synced_a.py": "x = 1", "note.txt": "right"})
+    note = Path(load("synced_a").__file__).parent / "note.txt"
+    note.write_text("wrong")
+    os.utime(note, ns=(0, 0))
+    assert apply(code, {"synced_a.py": "x = 1", "note.txt": "right"}) == (["right"], ["note.txt"])
+    assert (Path(load("synced_a").__file__).parent / "note.txt").read_text() == "right"
+
+
+def test_two_states_are_kept_and_no_more(code: SyncedCode, tmp_path: Path) -> None:
+    places = []
+    for value in range(4):
+        apply(code, {"synced_a.py": f"x = {value}"})
+        places.append(Path(load("synced_a").__file__))
+    assert [place.exists() for place in places] == [False, False, True, True]
+    assert len(list((tmp_path / "code").iterdir())) == 2
+    assert [entry for entry in sys.path if entry.startswith(str(tmp_path))] == [str(places[-1].parent)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/etc/passwd", "../a.py", "a/../../b.py", "a/..", "..", ".", "", "a//b.py", "a/./b.py", "a/", "..\\a.py",
+        "a\\b.py", "C:\\a.py", "a\0b.py", 5,
+    ],
+)  # fmt: skip
+def test_hostile_names_are_refused_and_nothing_is_written(
+    code: SyncedCode, tmp_path: Path, name: Any
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigurationError, match="not the name of a file inside a folder"):
+        code.apply("tree", {"good.py": digest("x"), name: digest("y")}, [b"x", b"y"])
+    assert sorted(tmp_path.rglob("*")) == before
+    assert sys.modules.get("good") is None
+
+
+@pytest.mark.parametrize("files", [{}, [], {"a.py": "text"}, {"a.py": b"short"}])
+def test_what_is_no_tree_is_refused(code: SyncedCode, files: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        code.apply("tree", files, None)
+
+
+@pytest.mark.parametrize("name", ["json.py", "json/__init__.py", "numpy.py", "numpy.cpython-311.so"])
+def test_what_the_engine_needs_is_not_hidden(code: SyncedCode, name: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"would hide the module '(json|numpy)'"):
+        code.apply("tree", {name: digest("x")}, [b"x"])
+
+
+def test_data_and_submodules_of_such_names_hide_nothing(code: SyncedCode) -> None:
+    apply(code, {"json/data.txt": "1", "synced_p/__init__.py": "", "synced_p/json.py": "x = 1"})
+    assert load("json").loads("1") == 1
+    assert load("synced_p.json").x == 1
+
+
+def test_the_workspace_is_not_hidden(code: SyncedCode) -> None:
+    main = sys.modules["__main__"]
+    apply(code, {"__main__.py": "x = 1", "synced_a.py": "x = 1"})
+    assert sys.modules["__main__"] is main
+
+
+def test_a_failure_leaves_what_was(code: SyncedCode, tmp_path: Path) -> None:
+    apply(code, {"synced_a.py": "x = 1"})
+    with pytest.raises(OSError):  # one name is a file and a folder
+        apply(code, {"synced_a.py": "x = 2", "a": "1", "a/b": "2"})
+    with pytest.raises(FileNotFoundError, match=r"1 files .* did not arrive"):
+        code.apply("tree", {"synced_a.py": digest("x = 2")}, [b"something else"])
+    assert len(list((tmp_path / "code").iterdir())) == 1
+    assert load("synced_a").x == 1
+    assert apply(code, {"synced_a.py": "x = 2"}) == (["x = 2"], ["synced_a.py"])
+    assert load("synced_a").x == 2
+
+
+def test_a_new_engine_begins_with_nothing(tmp_path: Path) -> None:
+    apply(SyncedCode(tmp_path, []), {"synced_a.py": "x = 1"})
+    assert apply(SyncedCode(tmp_path, []), {"synced_a.py": "x = 1"})[0] == ["x = 1"]
+    assert len(list((tmp_path / "code").iterdir())) == 1
+
+
+def test_strange_modules_are_left_alone(code: SyncedCode) -> None:
+    class Touchy(types.ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise AssertionError(f"{name} was asked for")
+
+    for name, module in (("synced_x", Touchy("synced_x")), ("synced_y", None)):
+        sys.modules[name] = module  # type: ignore[assignment]
+    apply(code, {"synced_a.py": "x = 1"})
+    assert "synced_x" in sys.modules
+    assert "synced_y" in sys.modules
+
+
+def test_it_is_for_the_engine_of_a_session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(synced_code, "_of_this_session", None)
+    with pytest.raises(ConfigurationError, match="for the engine of a session"):
+        synced_code.apply("tree", {}, None)
+    synced_code.begin(str(tmp_path))
+    assert synced_code.apply("tree", {"synced_a.py": digest("x")}, None) == ([digest("x")], [])
+    with pytest.raises(ConfigurationError, match="would hide the module 'sys'"):
+        synced_code.apply("tree", {"sys.py": digest("x")}, None)

@@ -1,0 +1,92 @@
+import select
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pconnect import precv, reval
+from pserver.session.engine_process import EngineProcess
+from tests.support.servers import Server, open_files
+
+
+@pytest.fixture
+def engine() -> Iterator[EngineProcess]:
+    process = EngineProcess([])
+    yield process
+    process.kill()
+    process.close()
+
+
+def has_ended(engine: EngineProcess) -> bool:
+    return bool(select.select([engine.pidfd], [], [], 10)[0])
+
+
+def test_a_signal_ends_it_and_a_second_one_does_no_harm(engine: EngineProcess) -> None:
+    engine.signal(signal.SIGKILL)
+    assert has_ended(engine)
+    assert engine.exit_code() == -signal.SIGKILL
+    engine.signal(signal.SIGKILL)
+
+
+def test_it_ends_with_its_supervisor(engine: EngineProcess) -> None:
+    engine.pipe.close()
+    assert has_ended(engine)
+
+
+def test_it_has_nothing_of_what_is_not_for_it() -> None:
+    ours, theirs = socket.socketpair()
+    engine = EngineProcess([theirs])
+    try:
+        theirs.close()
+        assert ours.recv(1) == b""
+    finally:
+        engine.kill()
+        ours.close()
+        engine.close()
+
+
+def test_another_one_takes_its_place(engine: EngineProcess) -> None:
+    before = open_files()
+    for _ in range(3):
+        first = engine.pid
+        engine.signal(signal.SIGKILL)
+        assert has_ended(engine)
+        assert engine.exit_code() == -signal.SIGKILL
+        engine.start_anew()
+        assert engine.pid != first
+        assert Path(f"/proc/{engine.pid}").exists()
+        assert not select.select([engine.pidfd], [], [], 0)[0]
+    assert open_files() <= before + 1  # the first pidfd was opened when it was asked for
+
+
+def test_what_was_passed_on_to_the_old_engine_is_closed(engine: EngineProcess) -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        assert not engine.refuse_handover()
+        engine.signal(signal.SIGKILL)
+        assert has_ended(engine)
+        engine.exit_code()
+        with theirs:
+            socket.send_fds(engine.handover, [b"preamble"], [theirs.fileno()])
+        engine.start_anew()
+        ours.settimeout(10)
+        assert ours.recv(1) == b""
+
+
+def test_engines_draw_different_random_numbers(server: Server) -> None:
+    with server.connect(2) as net:
+        reval("psend(np.random.rand(4), sockets[0])", net)
+        first, second = (precv(connection, timeout=20) for connection in net[1:])
+    assert not np.array_equal(first, second)
+
+
+def test_sessions_start_no_fork_server_of_their_own(server: Server) -> None:
+    with server.connect() as net:
+        reval("import os, pathlib", net)
+        reval("psend(pathlib.Path(f'/proc/{os.getppid()}/cmdline').read_bytes(), sockets[0])", net)
+        reval("psend(pathlib.Path('/proc/self/cmdline').read_bytes(), sockets[0])", net)
+        supervisor, own = (precv(net[1], timeout=20) for _ in range(2))
+    assert supervisor == own

@@ -1,0 +1,53 @@
+"""The login of a client at the server's side, beyond what the integration tests do with real servers."""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pconnect.errors import ProtocolError
+from pconnect.protocol.frames import Preamble, Purpose
+from pconnect.values import codec
+from pserver.config import SessionSettings
+from pserver.session.login import admit
+from srp_tools.steps import deadline_after, run
+
+SETTINGS = SessionSettings(
+    auth_file=None,
+    data_port=12501,
+    bind="127.0.0.1",
+    login_timeout=5,
+    log_file=None,
+    peer="a test",
+    kept=Path("nowhere"),
+)
+PREAMBLE = Preamble(Purpose.COMMAND, bytes(range(16)), 0, 3)
+
+
+@pytest.mark.parametrize("answer", [b"ok", b"taken"])
+def test_without_encryption_the_daemon_decides_by_network_and_node(answer: bytes) -> None:
+    near, far = socket.socketpair()
+    control, daemon = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    handover, other = socket.socketpair()
+    jobs, jobs_other = socket.socketpair()
+    near.setblocking(False)
+    daemon.send(answer)
+    with near, far, control, daemon, other, jobs_other:
+        steps = admit(near, control, (handover, jobs), SETTINGS, PREAMBLE.pack())
+        if answer == b"ok":
+            client = run(steps, deadline_after(5))
+            assert (client.network_id, client.node, client.identity) == (PREAMBLE.network_id, 3, None)
+        else:
+            with pytest.raises(ProtocolError, match=r"node 3 of network 0001.* is here already"):
+                run(steps, deadline_after(5))
+        data, descriptors, _, _ = socket.recv_fds(daemon, 1000, 2)
+        assert len(descriptors) == 2
+        for descriptor in descriptors:
+            socket.close(descriptor)
+        assert b'"node": 3' in data
+        said = far.recv(10_000)
+        assert Preamble.unpack(said[:34]).purpose is Purpose.ACCEPTED
+        size = int.from_bytes(said[34:36], "big")
+        offer: Any = codec.unpack(said[36 : 36 + size])
+        assert offer["data_port"] == 12501

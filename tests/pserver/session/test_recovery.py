@@ -1,0 +1,145 @@
+"""The supervisor's side of recovering, with a spool and without a network."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pconnect.jobs.job import LOST
+from pconnect.protocol.frames import Kind
+from pconnect.protocol.messages import Message, Role, decode_messages, encode_message
+from pserver.jobs.job_store import Spool, digest_of
+from pserver.session import recovery
+from pserver.session.recovery import Recovery
+
+NETWORK, SECRET = bytes(range(16)), b"a secret"
+
+
+class Channel:
+    """A job channel that keeps what is posted."""
+
+    error = None
+
+    def __init__(self) -> None:
+        self.posted: list[Message] = []
+        self.unsent_bytes = 0
+
+    def post(self, kind: Kind, tag: int = 0, value: object = None) -> None:
+        self.posted.append(Message(kind, tag, value))
+
+    def post_encoded(self, buffers: list[bytes]) -> None:
+        self.unsent_bytes += sum(map(len, buffers))
+        self.posted += decode_messages(Role.DISPATCHER, b"".join(buffers))
+
+    def take(self) -> list[tuple[Kind, int, Any]]:
+        posted, self.posted = self.posted, []
+        return [message[:3] for message in posted]
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    spool = Spool.make(tmp_path, NETWORK, 1, "alice", digest_of(SECRET))
+    for number in range(1, 4):
+        spool.add_job(number, {"name": f"f{number}", "limit": None, "grace": 5.0, "parts": []}, b"")
+    yield spool
+    spool.remove()
+
+
+@pytest.fixture
+def channel() -> Channel:
+    return Channel()
+
+
+@pytest.fixture
+def recovering(spool: Spool, channel: Channel) -> Recovery:
+    made = Recovery(spool.folder.parent, "alice", lambda: channel, lambda _: None)  # type: ignore[arg-type, return-value]
+    made.hear(Message(Kind.RECOVER, 0, [NETWORK, 1, SECRET]))
+    assert channel.take() == [(Kind.RECOVER, 0, [[n, f"f{n}", None, 5.0] for n in (1, 2, 3)])]
+    return made
+
+
+def result(number: int, value: object = "x") -> list[bytes | memoryview]:
+    return encode_message(Kind.RESULT, number, [0, value, 0.0, 0.0], 2**20)
+
+
+def test_results_are_sent_as_they_appear(recovering: Recovery, spool: Spool, channel: Channel) -> None:
+    assert channel.take() == []
+    spool.keep(2, result(2))
+    recovering.tend()
+    assert channel.take() == [(Kind.RESULT, 2, [0, "x", 0.0, 0.0])]
+    spool.keep(1, result(1))
+    spool.keep(3, result(3))
+    recovering.tend()
+    assert [tag for _, tag, _ in channel.take()] == [1, 3]
+    for number in (1, 2, 3):
+        recovering.hear(Message(Kind.TAKE, number, None))
+    assert channel.take() == [(Kind.TAKE, number, True) for number in (1, 2, 3)]
+    assert recovering.tend() == float("inf")
+    spool.end("")
+    assert not spool.folder.exists()
+
+
+def test_no_more_is_read_than_the_client_takes(
+    recovering: Recovery, spool: Spool, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "_MAX_UNSENT_BYTES", 1000)
+    for number in (1, 2, 3):
+        spool.keep(number, result(number, "x" * 600))
+    recovering.tend()
+    assert [tag for _, tag, _ in channel.take()] == [1, 2]
+    recovering.tend()
+    assert channel.take() == []
+    channel.unsent_bytes = 0
+    recovering.tend()
+    assert [tag for _, tag, _ in channel.take()] == [3]
+
+
+def test_a_job_that_is_to_end(recovering: Recovery, spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+    spool.keep(3, result(3))
+    recovering.tend()
+    for number in (2, 3, 9):  # one that runs, one that has ended, one of others
+        recovering.hear(Message(Kind.STOP, 0, [number, 1.5]))
+    assert spool.stops() == {2: 1.5}
+    (spool.folder / "stops" / "2").unlink()
+    (spool.folder / "stops").rmdir()
+    (spool.folder / "stops").touch()
+    recovering.hear(Message(Kind.STOP, 0, [1, 1.5]))
+    assert "job 1 cannot be cancelled" in caplog.text
+
+
+def test_what_another_has_taken(recovering: Recovery, spool: Spool, channel: Channel) -> None:
+    spool.keep(1, result(1))
+    recovering.tend()
+    assert spool.take(1) and spool.take(2)
+    recovering.hear(Message(Kind.TAKE, 1, None))
+    recovering.tend()
+    assert [message for message in channel.take() if message[0] is Kind.TAKE] == [
+        (Kind.TAKE, 1, False),
+        (Kind.TAKE, 2, False),
+    ]
+
+
+def test_without_a_supervisor_the_rest_is_lost(recovering: Recovery, spool: Spool, channel: Channel) -> None:
+    spool.keep(2, result(2))
+    spool.end("the server was stopped")
+    recovering.tend()
+    told = {tag: value[:2] for _, tag, value in channel.take()}
+    assert told == {n: [LOST, "the server was stopped"] for n in (1, 3)} | {2: [0, "x"]}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ([NETWORK, 2, SECRET], "nothing is kept here"),
+        ([NETWORK, 1, b"guess"], "the secret of the token is wrong"),
+        ([NETWORK, "../x", SECRET], "no number of a node"),
+        ([5], "cannot be read"),
+        (None, "cannot be read"),
+        (["x", 1, SECRET], "cannot be read"),
+    ],
+)
+def test_what_is_refused(value: object, text: str, recovering: Recovery, channel: Channel) -> None:
+    recovering.hear(Message(Kind.RECOVER, 0, value))
+    [(kind, _, answer)] = channel.take()
+    assert kind is Kind.RECOVER and text in answer

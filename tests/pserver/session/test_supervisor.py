@@ -1,0 +1,105 @@
+"""The supervisor: its answers while the engine is busy, and the order of what it passes on."""
+
+import re
+import signal
+
+import pytest
+
+from pconnect import EngineDiedError, RemoteError, network_get_info, precv, reval
+from pserver.session.engine_process import describe_exit
+from tests.support.servers import Server, wait_until
+
+LIMIT = 20.0
+WAIT = "psend('here', sockets[0])\nwhile True: pass"
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0, "exit status 0"),
+        (3, "exit status 3"),
+        (-9, "SIGKILL"),
+        (-signal.SIGSEGV, "SIGSEGV"),
+        (-99, "signal 99"),
+    ],
+)
+def test_how_a_process_ended_in_words(code: int, words: str) -> None:
+    assert describe_exit(code) == words
+
+
+def test_it_answers_while_the_engine_is_busy(server: Server) -> None:
+    with server.connect() as net:
+        reval(WAIT, net)
+        assert precv(net[1], timeout=LIMIT) == "here"
+        info = network_get_info(net[1:])[0]
+        assert (info["state"], info["queued"]) == ("open", 1)
+        assert info["memory_bytes"] > 2**20
+        assert info["load"] >= 0
+        assert net.close() == []  # an interrupt is enough
+
+
+def test_an_interrupt_ends_what_runs_and_what_waits(server: Server) -> None:
+    with server.connect() as net:
+        running, waiting = reval(WAIT, net), reval("x = 1", net)
+        later = reval("psend('later', sockets[0])", net)
+        assert precv(net[1], timeout=LIMIT) == "here"
+        supervisor = net.mesh.servers[1]  # type: ignore[attr-defined]
+        supervisor.interrupt(waiting.number)
+        for command in (running, waiting):
+            with pytest.raises(RemoteError, match="KeyboardInterrupt"):
+                command.result(LIMIT)
+        later.result(LIMIT)
+        assert precv(net[1], timeout=LIMIT) == "later"
+
+
+def test_an_engine_that_does_not_listen_is_killed_by_the_second_interrupt(server: Server) -> None:
+    with server.connect() as net:
+        deaf = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + WAIT
+        command = reval(deaf, net)
+        assert precv(net[1], timeout=LIMIT) == "here"
+        for _ in range(2):
+            net.mesh.servers[1].interrupt()  # type: ignore[attr-defined]
+        with pytest.raises(EngineDiedError, match="SIGKILL"):
+            command.result(LIMIT)
+
+
+def test_output_comes_before_the_end_of_its_command(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with server.connect() as net:
+        source = (
+            "import os, sys; print('z' * 100_000); os.write(1, b'raw\\n'); print('error', file=sys.stderr)"
+        )
+        reval(source, net).result(LIMIT)
+        out, err = capsys.readouterr()
+    assert out.count("z") == 100_000
+    assert out.splitlines()[-1].endswith("] raw")
+    assert err.endswith("] error\n")
+
+
+def test_much_output_passes_in_portions(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    with server.connect() as net:
+        reval("for _ in range(64): print('x' * 2**16)", net).result(LIMIT)
+        out, _ = capsys.readouterr()
+    assert out.count("x") == 2**22
+
+
+def test_the_last_words_of_an_engine_arrive(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    with server.connect() as net:
+        command = reval("import os; print('farewell'); os._exit(7)", net)
+        with pytest.raises(EngineDiedError, match="exit status 7"):
+            command.result(LIMIT)
+        out, _ = capsys.readouterr()
+        assert out.endswith("farewell\n")
+        assert network_get_info(net[1:])[0]["state"] == "died"
+
+
+def test_a_session_whose_engine_has_to_be_killed_ends_in_order(server: Server) -> None:
+    with server.connect() as net:
+        reval("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + WAIT, net)
+        assert precv(net[1], timeout=LIMIT) == "here"
+        (pid,) = server.sessions(net)
+        net.mesh.progress.close()  # the client is gone
+        net.mesh.closed = True
+    wait_until(lambda: f"session {pid} of " in server.log, "the end of the session")
+    assert re.search(rf"session {pid} of .* ended \(0\)", server.log)

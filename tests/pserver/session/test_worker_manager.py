@@ -1,0 +1,196 @@
+"""The supervisor's side of jobs, at real servers: what becomes of workers and jobs when engines and clients fail."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pconnect import JobLostError, local_network, network_get_info, precv, reval
+from pconnect.views.network_views import ClientNetwork
+from tests.support.clients import ClientProcess
+from tests.support.servers import DEADLINE, Server, run_server, wait_gone, wait_until
+
+MIB = 2**20
+
+
+@pytest.fixture
+def net() -> Iterator[ClientNetwork]:
+    with local_network(1, slots=2) as network:
+        yield network
+
+
+@pytest.fixture
+def single(tmp_path: Path) -> Iterator[Server]:
+    """Give a server of one slot."""
+    with run_server(tmp_path / "server", "--slots=1") as server:
+        yield server
+
+
+def slots_used(server: Server) -> int:
+    path = next(server.folder.rglob(f"{server.status['name']}.json"))
+    return int(json.loads(path.read_text())["slots"]["used"])
+
+
+def engine_pid(net: ClientNetwork) -> int:
+    return int(network_get_info(net)[1]["pid"])
+
+
+def stay(folder: Path, name: str) -> str:
+    """Say in a file who does this; end when it is removed."""
+    path = folder / name
+    path.write_text(str(os.getpid()))
+    while path.exists():
+        time.sleep(0.001)
+    return name
+
+
+def wait_pid(path: Path) -> int:
+    wait_until(lambda: path.exists() and path.read_text() != "", f"a job to make {path.name}")
+    return int(path.read_text())
+
+
+def test_while_the_engine_computes_its_workers_go_on(net: ClientNetwork, tmp_path: Path) -> None:
+    job = net.submit(stay, tmp_path, "job")
+    pid = wait_pid(tmp_path / "job")
+    command = reval("while True: pass", net)
+    (tmp_path / "job").unlink()
+    assert job.result(DEADLINE) == "job"
+    assert net.submit(os.getpid).result(DEADLINE) == pid
+    assert not command.done()
+    command.cancel()
+
+
+def test_an_engine_that_dies_takes_its_workers_with_it(net: ClientNetwork, tmp_path: Path) -> None:
+    """The jobs that ran are lost, unless they may be run again: like those that wait, when there is an engine."""
+    lost = net.submit(stay, tmp_path, "lost")
+    again = net.executor(retries=1).submit(stay, tmp_path, "again")
+    pids = [wait_pid(tmp_path / name) for name in ("lost", "again")]
+    waiting = net.submit(sum, [1, 2])
+    os.kill(engine_pid(net), signal.SIGKILL)
+    wait_gone(*pids)
+    with pytest.raises(JobLostError, match=r"died: SIGKILL \(the engine died: SIGKILL\)"):
+        lost.result(DEADLINE)
+    (tmp_path / "again").unlink()
+    net.restart()
+    assert wait_pid(tmp_path / "again") not in pids
+    (tmp_path / "again").unlink()
+    assert again.result(DEADLINE) == "again"
+    assert again.losses == 1
+    assert waiting.result(DEADLINE) == 3
+
+
+def test_without_an_engine_jobs_fail_and_with_another_they_run(net: ClientNetwork) -> None:
+    assert net.submit(sum, [1, 2]).result(DEADLINE) == 3
+    reval("import os; os._exit(7)", net)
+    wait_until(lambda: network_get_info(net)[1]["state"] == "died", "the end of the engine")
+    with pytest.raises(
+        JobLostError, match=r"cannot be run anywhere: node 1 .*: its engine died: exit status 7"
+    ):
+        net.submit(sum, [1, 2]).result(DEADLINE)
+    net.restart()
+    assert net.submit(sum, [1, 2]).result(DEADLINE) == 3
+
+
+def test_a_restart_ends_workers_and_begins_with_a_new_workspace(net: ClientNetwork, tmp_path: Path) -> None:
+    net["x"] = 1
+    executor = net.executor(retries=1)
+    job = executor.submit(stay, tmp_path, "job")
+    pid = wait_pid(tmp_path / "job")
+    (tmp_path / "job").write_text("")
+    net.restart()
+    wait_gone(pid)
+    wait_pid(tmp_path / "job")
+    (tmp_path / "job").unlink()
+    assert job.result(DEADLINE) == "job"
+    with pytest.raises(NameError):
+        net.submit("lambda: x").result(DEADLINE)
+
+
+def test_a_job_that_runs_is_told_to_run(net: ClientNetwork, tmp_path: Path) -> None:
+    job = net.submit(stay, tmp_path, "job")
+    assert job.state == "queued"
+    wait_until(lambda: job.state == "running", "the job to be told to run")
+    wait_pid(tmp_path / "job")
+    (tmp_path / "job").unlink()
+    job.result(DEADLINE)
+
+
+def test_output_of_one_job_takes_no_more_than_a_limit_on_the_disk(net: ClientNetwork) -> None:
+    def flood() -> int:
+        block = b"x" * MIB
+        for _ in range(65):
+            os.write(1, block)
+        deadline = time.monotonic() + 20
+        while os.fstat(1).st_size > 64 * MIB and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.write(1, b"end")
+        return os.fstat(1).st_size
+
+    job = net.submit(flood)
+    assert job.result(DEADLINE) == 3
+    assert job.stdout == "end"
+
+
+def test_closing_the_network_ends_workers(net: ClientNetwork, tmp_path: Path) -> None:
+    job = net.submit(stay, tmp_path, "job")
+    pid = wait_pid(tmp_path / "job")
+    net.close()
+    wait_gone(pid)
+    with pytest.raises(JobLostError):
+        job.result(DEADLINE)
+
+
+# --- the slot ---
+
+
+def test_a_slot_for_which_the_engine_has_no_time_goes_to_who_has(single: Server) -> None:
+    with single.connect() as net, single.connect() as other:
+        command = reval("psend('here', sockets[0])\nwhile True: pass", net)
+        assert precv(net[1], timeout=DEADLINE) == "here"
+        waiting = net.submit(os.getpid)
+        wait_until(lambda: slots_used(single) == 1, "the grant")
+        assert other.submit(sum, [1, 2]).result(DEADLINE) == 3
+        assert not command.done()
+        command.cancel()
+        assert waiting.result(DEADLINE) > 0
+
+
+def test_a_client_that_hangs_keeps_no_slot(single: Server) -> None:
+    """It is told that its idle worker is to end, and does not have it end: the server does."""
+    script = "say(net.submit(os.getpid).result()); time.sleep(1000)"
+    with ClientProcess(script, single) as client, single.connect() as net:
+        worker = int(client.line())
+        os.kill(client.process.pid, signal.SIGSTOP)
+        assert net.submit(sum, [1, 2]).result(DEADLINE) == 3
+        wait_gone(worker)
+
+
+def test_no_slots_no_jobs(tmp_path: Path) -> None:
+    with run_server(tmp_path / "server", "--slots=0") as server, server.connect() as net:
+        with pytest.raises(JobLostError, match="its server offers no slots"):
+            net.submit(sum, [1, 2]).result(DEADLINE)
+        assert net.eval("1 + 1").result() == [2]
+
+
+# --- what is told ---
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [(lambda: os.kill(os.getpid(), signal.SIGSEGV), "SIGSEGV"), (lambda: os._exit(3), "status 3")],
+)
+def test_how_a_worker_ended_is_told(net: ClientNetwork, end: Callable[[], None], words: str) -> None:
+    job = net.submit(end)
+    with pytest.raises(JobLostError, match=words):
+        job.result(DEADLINE)
+
+
+def test_facts_count_what_was_done(net: ClientNetwork) -> None:
+    list(net.map(abs, range(10)))
+    facts = net.mesh.query(5)[1][0]["jobs"]  # type: ignore[attr-defined]
+    assert facts["slots"] == 2
+    assert sum(worker[2] for worker in facts["workers"]) + facts["ended"][0] >= 10

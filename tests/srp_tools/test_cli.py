@@ -1,0 +1,336 @@
+"""The command, as an administrator or a script uses it."""
+
+import io
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from srp_tools.cli import main
+from srp_tools.credentials import Credentials, client_file, load_credentials, save_credentials, server_file
+from srp_tools.verifiers import VerifierFile, check_password
+
+COMMAND = [sys.executable, "-m", "srp_tools.cli"]
+
+
+@dataclass
+class Answer:
+    status: int
+    out: str
+    err: str
+
+
+@dataclass
+class Command:
+    """The command with a configuration folder of its own, run in this process without a terminal."""
+
+    folder: Path
+    monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
+
+    def __call__(self, *arguments: str, given: bytes = b"") -> Answer:
+        self.monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+        try:
+            status = main(["--folder", str(self.folder), *arguments])
+        except SystemExit as wrong_usage:
+            status = int(str(wrong_usage.code))
+        return Answer(status, *self.capsys.readouterr())
+
+    @property
+    def client(self) -> Path:
+        return client_file(self.folder)
+
+    @property
+    def verifiers(self) -> VerifierFile:
+        return VerifierFile(server_file(self.folder))
+
+    def check_parts_fit(self, user: str) -> str:
+        """Check that both parts are there and belong together; return the password."""
+        password = load_credentials(self.client, user).password
+        check_password(self.verifiers.find(user), password)
+        return password
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(tmp_path, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("option", ["--random", "--unattended"])
+def test_random_password_is_long_fresh_and_not_shown(command: Command, option: str) -> None:
+    passwords = set()
+    for _ in range(2):
+        answer = command("alice", option, "--bits", "2048")
+        assert (answer.status, answer.err) == (0, "")
+        password = command.check_parts_fit("alice")
+        assert password not in answer.out
+        passwords.add(password)
+    assert len(passwords) == 2
+    assert all(
+        re.fullmatch(r"[A-Za-z0-9_-]{22,}", password) for password in passwords
+    )  # 6 bits each: over 128
+    assert command.verifiers.users() == ["alice"]
+
+
+def test_output_says_where_the_parts_are_and_what_to_copy(command: Command) -> None:
+    answer = command("alice", "--unattended", "--bits", "2048")
+    assert "user alice (2048-bit group)" in answer.out
+    assert str(command.client) in answer.out
+    assert str(command.verifiers.path) in answer.out
+    assert f"scp -rp {command.folder}/server HOST:" in answer.out
+
+
+@pytest.mark.parametrize(
+    "given", [b"p:\xc3\xa4 ss", b"p:\xc3\xa4 ss\n", b"p:\xc3\xa4 ss\r\n", b"p:\xc3\xa4 ss\nmore\n"]
+)
+def test_password_from_standard_input_is_one_line(command: Command, given: bytes) -> None:
+    assert command("alice", "--password-stdin", given=given).status == 0
+    assert command.check_parts_fit("alice") == "p:ä ss"
+    assert command.verifiers.find("alice").group.bits == 3072
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (b"", "empty"),
+        (b"\n", "empty"),
+        (b"\xff\n", "UTF-8"),
+        (b"a\tb\n", "unprintable"),
+        (b"x" * 70_000, "65536"),
+    ],
+)
+def test_bad_password_from_standard_input_is_refused(command: Command, given: bytes, reason: str) -> None:
+    answer = command("alice", "--password-stdin", given=given)
+    assert (answer.status, answer.out) == (1, "")
+    assert re.fullmatch(f"generate-srp-data: .*{reason}.*\n", answer.err)
+    assert list(command.folder.iterdir()) == []
+
+
+def test_standard_input_that_is_closed_is_an_empty_password(command: Command) -> None:
+    run = f"exec {sys.executable} -m srp_tools.cli --folder {command.folder} alice --password-stdin <&-"
+    answer = subprocess.run(["/bin/sh", "-c", run], capture_output=True, text=True, timeout=30, check=False)
+    assert (answer.returncode, answer.stderr) == (1, "generate-srp-data: an empty password cannot be used\n")
+
+
+def test_without_a_terminal_it_says_so_instead_of_waiting(command: Command) -> None:
+    command("alice", "--unattended")
+    for arguments in (["bob"], ["--verify", "alice"]):
+        answer = command(*arguments)
+        assert answer.status == 1
+        assert "no terminal" in answer.err
+        assert "--unattended" in answer.err
+        assert "--password-stdin" in answer.err
+    assert command.verifiers.users() == ["alice"]
+
+
+def test_default_user_is_the_account_s(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "somebody")
+    assert command("--unattended").status == 0
+    command.check_parts_fit("somebody")
+
+
+def test_account_without_a_name_is_told(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    answer = command("--unattended")
+    assert (answer.status, answer.err) == (1, "generate-srp-data: this account has no name; give the USER\n")
+
+
+def test_default_folder_is_the_users_configuration(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(command.folder))
+    assert main(["alice", "--unattended"]) == 0
+    assert load_credentials().user == "alice"
+    assert VerifierFile(server_file()).users() == ["alice"]
+
+
+def test_client_file_is_not_written_where_not_wanted(command: Command) -> None:
+    answer = command("alice", "--password-stdin", "--no-client-file", given=b"sesame\n")
+    assert answer.status == 0
+    assert not command.client.parent.exists()
+    assert str(command.client) not in answer.out
+    check_password(command.verifiers.find("alice"), "sesame")
+
+
+def test_list_has_one_user_a_line(command: Command) -> None:
+    for user in ("bob", "alice"):
+        command(user, "--unattended", "--bits", "2048")
+    assert command("--list") == Answer(0, "bob\nalice\n", "")
+
+
+def test_verify_tells_right_from_wrong(command: Command) -> None:
+    command("alice", "--password-stdin", given=b"sesame\n")
+    right = command("--verify", "alice", "--password-stdin", given=b"sesame\n")
+    assert right == Answer(0, "The password is that of alice.\n", "")
+    for wrong in (b"Sesame\n", b"\n"):
+        answer = command("--verify", "alice", "--password-stdin", given=wrong)
+        assert answer == Answer(1, "", "generate-srp-data: wrong password for 'alice'\n")
+    answer = command("--verify", "bob", "--password-stdin", given=b"sesame\n")
+    assert (answer.status, answer.out) == (1, "")
+    assert "there is no user 'bob'" in answer.err
+
+
+def test_remove_takes_the_user_from_both_parts(command: Command) -> None:
+    for user in ("bob", "alice"):
+        command(user, "--unattended", "--bits", "2048")
+    assert command("--remove", "bob").status == 0
+    assert command.verifiers.users() == ["alice"]
+    command.check_parts_fit("alice")
+    answer = command("--remove", "alice")
+    assert answer.status == 0
+    assert str(command.client) in answer.out
+    assert command.verifiers.users() == []
+    assert not command.client.exists()
+
+
+def test_remove_is_content_with_the_client_s_part(command: Command) -> None:
+    command("alice", "--unattended", "--bits", "2048")
+    save_credentials(Credentials("bob", "sesame"), command.client)
+    assert command("--remove", "bob").status == 0
+    assert not command.client.exists()
+    assert command.verifiers.users() == ["alice"]
+    save_credentials(Credentials("bob", "sesame"), command.client)
+    command.verifiers.path.unlink()
+    assert command("--remove", "bob").status == 0
+
+
+def test_remove_of_an_unknown_user_is_an_error(command: Command) -> None:
+    command("alice", "--unattended", "--bits", "2048")
+    answer = command("--remove", "ali")
+    assert (answer.status, answer.out) == (1, "")
+    assert "there is no user 'ali'" in answer.err
+    command.check_parts_fit("alice")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *("--list alice", "--list --bits 2048", "--remove a --random", "--remove a --password-stdin"),
+        *("--list --verify a", "--verify a b", "--verify a --no-client-file", "--random --password-stdin"),
+        *("--random --no-client-file", "--bits 1024", "--bits many", "--password=sesame", "--pass"),
+        *("alice bob", "--remove"),
+    ],
+)
+def test_wrong_usage_has_status_2(command: Command, arguments: str) -> None:
+    answer = command(*arguments.split())
+    assert (answer.status, answer.out) == (2, "")
+    assert "usage: generate-srp-data" in answer.err
+    assert list(command.folder.iterdir()) == []
+
+
+def test_bad_user_name_is_refused_before_anything_is_asked(command: Command) -> None:
+    answer = command("al:ice")
+    assert answer.status == 1
+    assert "generate-srp-data: the user name 'al:ice' cannot be used" in answer.err
+
+
+def test_open_folder_is_told_with_the_command_that_mends_it(command: Command) -> None:
+    command("alice", "--unattended", "--bits", "2048")
+    command.verifiers.path.parent.chmod(0o755)
+    answer = command("--list")
+    assert (answer.status, answer.out) == (1, "")
+    assert f"chmod 700 {command.verifiers.path.parent}" in answer.err
+
+
+def test_client_part_that_cannot_be_written_is_told(command: Command) -> None:
+    command.client.parent.mkdir(mode=0o755)
+    command.client.parent.chmod(0o755)
+    answer = command("alice", "--unattended", "--bits", "2048")
+    assert answer.status == 1
+    assert "the server's part is written, but not the client's" in answer.err
+    assert "chmod 700" in answer.err
+    assert command.verifiers.users() == ["alice"]
+
+
+# At a terminal
+
+
+class Terminal:
+    """The command at a pseudo-terminal, in a process of its own."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.seen = ""
+        self.process, self.descriptor = pty.fork()
+        if self.process == 0:  # the child, with the terminal as its standard streams
+            os.execv(COMMAND[0], [*COMMAND, *arguments])
+
+    def expect(self, text: str) -> None:
+        """Wait until `text` stands at the end of what was printed."""
+        while not self.seen.endswith(text):
+            ready, _, _ = select.select([self.descriptor], [], [], 30)
+            assert ready, f"{text!r} did not come, only {self.seen!r}"
+            self.seen += os.read(self.descriptor, 1000).decode()
+
+    def type(self, keys: str) -> None:
+        os.write(self.descriptor, keys.encode())
+
+    def wait(self) -> int:
+        """Read to the end and return the exit status."""
+        try:
+            while data := os.read(self.descriptor, 1000):
+                self.seen += data.decode()
+        except OSError:
+            pass  # how Linux tells that the terminal has no user any more
+        os.close(self.descriptor)
+        return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
+
+
+def test_password_is_asked_twice_and_not_echoed(command: Command) -> None:
+    terminal = Terminal("--folder", str(command.folder), "alice")
+    terminal.expect("New password for alice (empty: make a random one): ")
+    terminal.type("öffne dich\n")
+    terminal.expect("The same again: ")
+    terminal.type("öffne dich\n")
+    assert terminal.wait() == 0, terminal.seen
+    assert "dich" not in terminal.seen
+    assert command.check_parts_fit("alice") == "öffne dich"
+
+    terminal = Terminal("--folder", str(command.folder), "--verify", "alice")
+    terminal.expect("Password of alice: ")
+    terminal.type("öffne dich\n")
+    assert terminal.wait() == 0, terminal.seen
+
+
+def test_different_answers_write_nothing(command: Command) -> None:
+    terminal = Terminal("--folder", str(command.folder), "alice")
+    terminal.expect("one): ")
+    terminal.type("sesame\n")
+    terminal.expect("again: ")
+    terminal.type("Sesame\n")
+    assert terminal.wait() == 1
+    assert "generate-srp-data: the two passwords differ" in terminal.seen
+    assert list(command.folder.iterdir()) == []
+
+
+def test_empty_answer_makes_a_random_password(command: Command) -> None:
+    terminal = Terminal("--folder", str(command.folder), "alice")
+    terminal.expect("one): ")
+    terminal.type("\n")
+    assert terminal.wait() == 0, terminal.seen
+    assert len(command.check_parts_fit("alice")) >= 22
+
+
+def test_without_a_client_file_an_empty_answer_is_refused(command: Command) -> None:
+    terminal = Terminal("--folder", str(command.folder), "alice", "--no-client-file")
+    terminal.expect("New password for alice: ")
+    terminal.type("\n")
+    terminal.expect("again: ")
+    terminal.type("\n")
+    assert terminal.wait() == 1
+    assert "an empty password cannot be used" in terminal.seen
+
+
+@pytest.mark.parametrize(("keys", "status"), [("\x03", 130), ("\x04", 1)], ids=["Ctrl-C", "Ctrl-D"])
+def test_giving_up_writes_nothing(command: Command, keys: str, status: int) -> None:
+    terminal = Terminal("--folder", str(command.folder), "alice")
+    terminal.expect("one): ")
+    terminal.type(keys)
+    assert terminal.wait() == status
+    assert "Traceback" not in terminal.seen
+    assert list(command.folder.iterdir()) == []

@@ -1,0 +1,123 @@
+"""Networks whose nodes all live in this process, joined by socket pairs."""
+
+import secrets
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pconnect.link.connection import Connection
+from pconnect.loop.event_loop import Progress
+from pconnect.loop.network import Mesh, Network
+from pconnect.protocol.frames import DEFAULT_LIMITS, Kind
+from pconnect.protocol.messages import Message, Role
+from pconnect.session.client_mesh import ClientMesh
+from pconnect.session.server import Server
+from srp_tools.channel import Channel
+
+LIMIT = 20.0  # seconds; no test comes near it
+
+
+def channels() -> tuple[Channel, Channel]:
+    pair = socket.socketpair()
+    for sock in pair:
+        sock.setblocking(False)
+    return Channel(pair[0]), Channel(pair[1])
+
+
+def connection_pair(**options: Any) -> tuple[Connection, Connection]:
+    """Return the connections to node 1 and to node 0, which are the ends of one link."""
+    left, right = channels()
+    return Connection(1, "hostB", left, **options), Connection(0, "hostA", right, **options)
+
+
+@contextmanager
+def networks(n: int, **options: Any) -> Iterator[list[Network]]:
+    """Give the views that `n` nodes have of their network; none is a client that has servers."""
+    links: dict[tuple[int, int], Channel | None] = {(node, node): None for node in range(n)}
+    for low in range(n):
+        for high in range(low + 1, n):
+            links[low, high], links[high, low] = channels()
+    network_id = secrets.token_bytes(16)
+    made = []
+    for node in range(n):
+        progress = Progress()
+        connections = [Connection(peer, f"host{peer}", links[node, peer], **options) for peer in range(n)]
+        for connection in connections:
+            if not connection.is_own:
+                progress.add(connection)
+        made.append(Network(Mesh(network_id, node, connections, progress, **options)))
+    try:
+        yield made
+    finally:
+        for network in made:
+            network.mesh.progress.close()
+
+
+class FakeServer:
+    """The far ends of one server: of its command channel, and of its data connection."""
+
+    def __init__(self, node: int) -> None:
+        near_command, far_command = channels()
+        near_data, far_data = channels()
+        self.progress = Progress()
+        self.command = Connection(0, "client", far_command, role=Role.SUPERVISOR)
+        self.data = Connection(0, "client", far_data)
+        self.heard: list[Message] = []
+        self.command.on_message = self.heard.append
+        self.progress.add(self.command)
+        self.progress.add(self.data)
+        self.server = Server(
+            Connection(node, f"host{node}", near_command, role=Role.CLIENT), {"data_port": 1}, "127.0.0.1", 2
+        )
+        self.server.attach(Connection(node, f"host{node}", near_data))
+
+    def hear(self, kind: Kind) -> Message:
+        """Return the next message of this kind, and forget those before it."""
+        while True:
+            self.progress.run_until(lambda: bool(self.heard), 1e12, "the client")
+            message = self.heard.pop(0)
+            if message.kind is kind:
+                return message
+
+    def say(self, kind: Kind, value: object = None, tag: int = 0) -> None:
+        self.command.post(kind, tag, value)
+        self.progress.flush(self.command)
+
+    def send(self, value: object, tag: int = 0) -> None:
+        self.data.post(Kind.VALUE, tag, value)
+        self.progress.flush(self.data)
+
+
+@contextmanager
+def client_of(n: int) -> Iterator[tuple[Network, list[FakeServer]]]:
+    """Give a client's network and the far ends of its `n` servers, which do what the test says."""
+    far_ends = [FakeServer(node) for node in range(1, n + 1)]
+    progress = Progress()
+    for far in far_ends:
+        progress.add(far.server.command)
+        progress.add(far.server.data)
+    mesh = ClientMesh(secrets.token_bytes(16), [far.server for far in far_ends], progress, DEFAULT_LIMITS)
+    try:
+        yield Network(mesh), far_ends
+    finally:
+        for loop in (progress, *(far.progress for far in far_ends)):
+            loop.close()
+
+
+Client = tuple[Network, list[FakeServer]]
+
+FAILURE = {
+    "type": "ZeroDivisionError",
+    "bases": ["ZeroDivisionError"],
+    "message": "division by zero",
+    "traceback": "Traceback: 1 / 0",
+    "values_sent": 0,
+    "seconds": 0.5,
+}
+
+
+def interrupt_soon(delay: float = 0.1) -> None:
+    threading.Timer(delay, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()

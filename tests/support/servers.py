@@ -1,0 +1,158 @@
+"""Real servers on the loopback address, and waiting for what happens to processes."""
+
+import contextlib
+import json
+import os
+import secrets
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pconnect import Network, network_get_info, pconnect
+from pconnect.views.network_views import ClientNetwork
+from srp_tools.credentials import Credentials, server_file
+from srp_tools.verifiers import VerifierFile, make_verifier
+
+DEADLINE = 20.0  # longer than anything here takes, also on a busy machine
+
+
+@dataclass
+class Server:
+    """A daemon that a test started."""
+
+    process: subprocess.Popen[bytes]
+    status: dict[str, Any]
+    folder: Path
+    use_tls: bool = True
+    credentials: Credentials = field(default_factory=lambda: Credentials("nobody", "nothing"))
+
+    @property
+    def cmd_port(self) -> int:
+        return int(self.status["cmd_port"])
+
+    @property
+    def data_port(self) -> int:
+        return int(self.status["data_port"])
+
+    @property
+    def host(self) -> str:
+        address = str(self.status["bind"])
+        return f"[{address}]:{self.cmd_port}" if ":" in address else f"{address}:{self.cmd_port}"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def connect(self, n: int = 1, **options: Any) -> ClientNetwork:
+        return connect([self] * n, **options)
+
+    def sessions(self, network: Network) -> list[int]:
+        """Return the process numbers of the supervisors of a network here."""
+        path = next(self.folder.rglob(f"{self.status['name']}.json"))
+        sessions = json.loads(path.read_text())["sessions"]
+        return [session["pid"] for session in sessions if session["network"] == network.network_id]
+
+
+def connect(servers: list[Server], **options: Any) -> ClientNetwork:
+    """Connect one node of each server; all have the same users."""
+    settings: dict[str, Any] = {
+        "user": servers[0].credentials.user,
+        "password": servers[0].credentials.password,
+        "use_tls": servers[0].use_tls,
+        "timeout": DEADLINE,
+    }
+    return pconnect([server.host for server in servers], **settings | options)
+
+
+def make_users(folder: Path) -> tuple[Credentials, Path]:
+    """Make a file of verifiers with one user, whose password is random."""
+    credentials = Credentials("alice", secrets.token_urlsafe(24))
+    path = server_file(folder)
+    VerifierFile(path).add(make_verifier(credentials, 2048))
+    return credentials, path
+
+
+@contextlib.contextmanager
+def run_server(
+    folder: Path,
+    *options: str,
+    bind: str = "127.0.0.1",
+    users: tuple[Credentials, Path] | None = None,
+    use_tls: bool = True,
+) -> Iterator[Server]:
+    """Run a daemon that ends with the block."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    credentials, auth_file = users or make_users(folder)
+    ours, theirs = socket.socketpair()
+    arguments = [
+        "start", "--foreground", "--allow-root", "--lifeline", f"--parent-fd={theirs.fileno()}",
+        f"--bind={bind}", "--cmd-port=0", "--data-port=0", f"--name=test-{secrets.token_hex(4)}",
+        f"--log-file={folder / 'log'}",
+        f"--auth-file={auth_file}" if use_tls else "--no-tls",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pserver", *arguments, *options],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=(theirs.fileno(),),
+        start_new_session=True,
+        env=os.environ | {"XDG_RUNTIME_DIR": str(folder)},
+    )
+    theirs.close()
+    try:
+        with ours:
+            ours.settimeout(DEADLINE)
+            answer = json.loads(ours.makefile("rb").readline())
+            assert "ready" in answer, answer
+            yield Server(process, answer["ready"], folder, use_tls, credentials)
+        process.wait(DEADLINE)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = DEADLINE) -> None:
+    """Wait for a condition that no descriptor tells."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout:g} s for {what}"
+        time.sleep(0.005)
+
+
+def wait_gone(*pids: int, timeout: float = DEADLINE) -> None:
+    """Wait for the end of processes, whoever's children they are."""
+    for pid in pids:
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            ended = select.select([descriptor], [], [], timeout)[0]
+            assert ended, f"process {pid} still runs after {timeout:g} s"
+        finally:
+            os.close(descriptor)
+
+
+def engine_pids(network: Network) -> dict[int, int]:
+    """Return the process number of the engine of each node."""
+    return {info["node"]: info["pid"] for info in network_get_info(network) if not info["local"]}
+
+
+def bytes_to_workers(network: Network) -> int:
+    """Return how much has been sent to the workers that live."""
+    dispatcher: Any = network.mesh.dispatcher  # type: ignore[attr-defined]
+    pools = dispatcher._pools.values() if dispatcher else ()
+    return sum(worker.connection.sent_bytes for pool in pools for worker in pool.workers.values())
+
+
+def open_files(pid: int | None = None) -> int:
+    """Return how many descriptors a process has, this one without a number."""
+    return len(list(Path(f"/proc/{pid or 'self'}/fd").iterdir()))
