@@ -32,7 +32,7 @@ from pconnect.joblib.register import register_if_imported
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, bound_buffers, connect_first, expect_hello
 from pconnect.link.host_names import Host, parse_hosts, resolve
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import (
     DEFAULT_LIMITS,
     NETWORK_ID_BYTES,
@@ -44,10 +44,9 @@ from pconnect.protocol.frames import (
     Purpose,
 )
 from pconnect.protocol.messages import Role
-from pconnect.session import open_networks as networks
-from pconnect.session import versions
+from pconnect.session import open_networks, versions
 from pconnect.session.client_mesh import ClientMesh
-from pconnect.session.mesh_setup import Invitation, mesh_error
+from pconnect.session.mesh_setup import MeshSetup, mesh_error
 from pconnect.session.remote_calls import client_mesh
 from pconnect.session.server import Server
 from pconnect.values import codec
@@ -179,7 +178,7 @@ def _check_versions(network: ClientNetwork) -> None:
     try:
         versions.check_versions(network, stacklevel=4)
     except BaseException:  # a user may have warnings raised
-        network.mesh.progress.close()
+        network.mesh.event_loop.close()
         raise
 
 
@@ -287,8 +286,8 @@ def _read_offer(data: bytes) -> dict[str, Any]:
 
 def _mesh(plan: _Plan, servers: list[Server], targets: list[Host], deadline: float) -> ClientNetwork:
     """Connect every node with every other."""
-    progress = Progress()
-    invitation = Invitation(
+    event_loop = EventLoop()
+    mesh_setup = MeshSetup(
         plan.network_id,
         plan.context,
         plan.limits,
@@ -297,50 +296,50 @@ def _mesh(plan: _Plan, servers: list[Server], targets: list[Host], deadline: flo
         authority=plan.authority,
     )
     for server in servers:
-        progress.add(server.command)
+        event_loop.add(server.command)
     try:
         left = remaining(deadline)
-        setup = invitation.setup(servers, 3600.0 if left is None else left)
+        setup = mesh_setup.setup(servers, 3600.0 if left is None else left)
         for server in servers:
             server.command.post(Kind.SETUP, server.node, setup)
-            progress.flush(server.command)
-        _open_data_connections(invitation, servers, progress, deadline)
-        _await_meshed(servers, progress, deadline)
+            event_loop.flush(server.command)
+        _open_data_connections(mesh_setup, servers, event_loop, deadline)
+        _await_meshed(servers, event_loop, deadline)
     except BaseException:
-        progress.close()
+        event_loop.close()
         raise
     own = ClientConnection(0, "client", None)
-    mesh = ClientMesh(plan.network_id, servers, progress, plan.limits, own)
-    mesh.invitation = invitation
+    mesh = ClientMesh(plan.network_id, servers, event_loop, plan.limits, own)
+    mesh.mesh_setup = mesh_setup
     mesh.hosts = [(target.name, target.port) for target in targets]
-    networks.register(mesh)
+    open_networks.register(mesh)
     register_if_imported()
     return ClientNetwork(mesh)
 
 
 def _open_data_connections(
-    invitation: Invitation, servers: list[Server], progress: Progress, deadline: float
+    mesh_setup: MeshSetup, servers: list[Server], event_loop: EventLoop, deadline: float
 ) -> None:
-    steps = {server.node: invitation.dial(server) for server in servers}
+    steps = {server.node: mesh_setup.dial(server) for server in servers}
     outcomes = run_all(steps, deadline)
     failed = {}
     for server in servers:
         outcome = outcomes[server.node]
         if isinstance(outcome, Channel):
-            data = ClientConnection(server.node, server.host, outcome, limits=invitation.limits)
+            data = ClientConnection(server.node, server.host, outcome, limits=mesh_setup.limits)
             server.attach(data)
-            progress.add(data)
+            event_loop.add(data)
         else:
             failed[server] = outcome
     if failed:
         # What the server says of its side is the better reason, if it says something.
-        progress.poll(0.2)
+        event_loop.poll(0.2)
         raise ConnectError({s.host: mesh_error(s) or error for s, error in failed.items()})
 
 
-def _await_meshed(servers: list[Server], progress: Progress, deadline: float) -> None:
+def _await_meshed(servers: list[Server], event_loop: EventLoop, deadline: float) -> None:
     try:
-        progress.run_until(
+        event_loop.run_until(
             lambda: all(server.meshed or mesh_error(server) for server in servers), deadline, "the network"
         )
     except TimeoutError:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pconnect.values import registry as registered_types
+from pconnect.values import registry
 
 DOCUMENTS = Path(__file__).parent.parent / "doc"
 EXAMPLES = [
@@ -25,8 +25,8 @@ EXAMPLES = [
 def test_an_example_prints_what_it_says(
     source: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registered_types, "_entries", {})
-    monkeypatch.setattr(registered_types, "_makers", {})
+    monkeypatch.setattr(registry, "_entries", {})
+    monkeypatch.setattr(registry, "_makers", {})
     exec(compile(source, "<example>", "exec"), {"__name__": "__example__"})
     said = re.findall(r"^ *print\(.*\)  # (.*)$", source, re.MULTILINE)
     assert capsys.readouterr().out.splitlines() == said

@@ -10,7 +10,7 @@ _LAST_LINES = 10
 _CUT = "{} bytes before the last {} were cut off"
 
 
-class Printed:
+class CapturedOutput:
     """The end of what was printed.
 
     Examples

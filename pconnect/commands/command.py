@@ -5,16 +5,16 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-from pconnect.commands.captured_output import Printed
+from pconnect.commands.captured_output import CapturedOutput
 from pconnect.commands.command_table import of_commands
 from pconnect.commands.remote_errors import cancelled
 from pconnect.commands.table import as_html
 from pconnect.errors import ParallelError, RemoteError
 from pconnect.link.connection import Peer
 from pconnect.loop.asyncio_bridge import in_loop
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.loop.interrupts import interrupting
-from pconnect.loop.progress_bars import Gauge, counting, receiving
+from pconnect.loop.progress_bars import ProgressBar, counting, receiving
 from pconnect.protocol.wait_states import COMMAND_END, Wait
 from srp_tools.steps import deadline_after
 
@@ -59,7 +59,7 @@ class Command:
     """
 
     def __init__(
-        self, source: str, peer: Peer, where: tuple[int, str], number: int, progress: Progress
+        self, source: str, peer: Peer, where: tuple[int, str], number: int, event_loop: EventLoop
     ) -> None:
         self.source = source
         self.node, self.host = where
@@ -73,9 +73,9 @@ class Command:
         self.is_quiet = False
         self.origin: Any = None
         self.made = time.time()
-        self.printed = {1: Printed(), 2: Printed()}
+        self.printed = {1: CapturedOutput(), 2: CapturedOutput()}
         self._peer = peer
-        self._progress = progress
+        self._event_loop = event_loop
         self.begun = False
         self._ended = False
         self.cancel_asked = False
@@ -126,9 +126,9 @@ class Command:
 
     def done(self) -> bool:
         """Return whether it has ended, one way or another; never waits."""
-        if not self._is_done and self._progress.is_open:
-            with self._progress.shielded:
-                self._progress.poll(0)
+        if not self._is_done and self._event_loop.is_open:
+            with self._event_loop.sigint_deferred:
+                self._event_loop.poll(0)
         return self._is_done
 
     def result(self, timeout: float | None = None) -> Any:
@@ -184,7 +184,7 @@ class Command:
             return
         with interrupting([self._peer], self.number):
             if not self.done():
-                self._progress.run_until(
+                self._event_loop.run_until(
                     lambda: self._is_done,
                     deadline_after(timeout),
                     f"the end of {self!r}",
@@ -212,7 +212,7 @@ class Command:
         return self.cancel_asked and isinstance(self._error, RemoteError) and self._error.is_interrupt
 
     def __await__(self) -> Generator[Any, None, Any]:
-        return in_loop(self, self._progress).__await__()
+        return in_loop(self, self._event_loop).__await__()
 
     def add_done_callback(self, callback: "Callable[[Command], object]") -> None:
         """Call `callback` with this command when it has ended, in a later call of this package; or now, if it has."""
@@ -348,7 +348,7 @@ class Commands(Sequence[Command]):
             return
         with interrupting([command._peer for command in waiting], self.number):
             if not self.done():
-                waiting[0]._progress.run_until(
+                waiting[0]._event_loop.run_until(
                     lambda: all(command._is_done for command in waiting),
                     deadline_after(timeout),
                     f"the end of {self!r}",
@@ -356,7 +356,7 @@ class Commands(Sequence[Command]):
                     gauge=self._gauge,
                 )
 
-    def _gauge(self) -> Gauge | None:
+    def _gauge(self) -> ProgressBar | None:
         """Return how far the wait is: in bytes while much arrives, else in nodes."""
         sources = [source for command in self for source in command._peer.sources()]
         return receiving(sources) or counting("waiting", self)
@@ -370,4 +370,4 @@ class Commands(Sequence[Command]):
         return any(command.cancelled() for command in self)
 
     def __await__(self) -> Generator[Any, None, list[Any] | None]:
-        return in_loop(self, self._commands[0]._progress).__await__()
+        return in_loop(self, self._commands[0]._event_loop).__await__()

@@ -54,7 +54,7 @@ class Display(NamedTuple):
     metadata: dict[str, Any]
 
 
-class NoteTaker:
+class FrontEndMessages:
     """What is done with the notes of one node.
 
     Attributes

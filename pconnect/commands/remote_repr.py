@@ -7,7 +7,7 @@ from pconnect.commands.html_sanitizer import make_safe
 from pconnect.errors import ProtocolError
 
 
-class Shown:
+class RemoteRepr:
     """The last expression of a command, as its engine shows it: as text, and in a notebook as more, if there is more.
 
     Attributes

@@ -16,10 +16,10 @@ from hashlib import sha256
 from pconnect.detach.token import SECRET_BYTES
 from pconnect.errors import ConfigurationError, ConnectionLostError, ParallelError
 from pconnect.jobs.job import Job
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import NO_LIMIT, Kind
 from pconnect.protocol.messages import Message, encode_message
-from pconnect.scheduler.node_workers import Pool
+from pconnect.scheduler.node_workers import NodeWorkers
 
 # So much waits to be sent to one server, beside one job.
 _MAX_UNSENT_BYTES = 2**23
@@ -29,7 +29,7 @@ _QUIET_SECONDS = 0.3
 class _Node:
     """One node, and the jobs that it gets."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: NodeWorkers) -> None:
         self.pool = pool
         self.jobs: dict[int, Job] = {}
         self.workers: dict[int, int] = {}  # by job, of those that a worker has already
@@ -94,13 +94,13 @@ class Detaching:
 
     def begin(
         self,
-        pools: dict[int, Pool],
-        progress: Progress,
+        pools: dict[int, NodeWorkers],
+        event_loop: EventLoop,
         open_jobs: set[Job],
         allowed: Callable[[Job], set[int]],
     ) -> None:
-        """Begin; see `pconnect.scheduler.extension.Attendant`."""
-        self._pools, self._progress, self._open, self._allowed = pools, progress, open_jobs, allowed
+        """Begin; see `pconnect.scheduler.extension.Extension`."""
+        self._pools, self._event_loop, self._open, self._allowed = pools, event_loop, open_jobs, allowed
 
     def step(self) -> None:
         """Do the next step, if it is time for that."""
@@ -108,7 +108,7 @@ class Detaching:
             self._step()
             for node in self._nodes.values():
                 if node.pool.channel is not None and node.pool.channel.has_unsent:
-                    self._progress.flush(node.pool.channel)
+                    self._event_loop.flush(node.pool.channel)
         except ParallelError as error:
             self._fail(error)
 
@@ -224,7 +224,7 @@ class Detaching:
         answered = {number: node.jobs for number, node in self._nodes.items() if not node.awaited}
         self.left.set_result(answered)
 
-    def _hear(self, pool: Pool, message: Message) -> None:
+    def _hear(self, pool: NodeWorkers, message: Message) -> None:
         node = self._nodes.get(pool.node)
         if node is None or message.kind not in {Kind.KEEP, Kind.DETACH, Kind.LEAVE}:
             return

@@ -10,13 +10,13 @@ from typing import Any
 
 from pconnect.detach.token import Token
 from pconnect.errors import ConfigurationError, ConnectionLostError, JobLostError
-from pconnect.executors.executor import dispatcher_of
+from pconnect.executors.executor import scheduler_of
 from pconnect.jobs.job import Job, JobOptions
 from pconnect.jobs.outcome import settle
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import Kind
 from pconnect.protocol.messages import Message
-from pconnect.scheduler.node_workers import Pool
+from pconnect.scheduler.node_workers import NodeWorkers
 from pconnect.session.client_mesh import ClientMesh
 from srp_tools.steps import remaining
 
@@ -49,14 +49,14 @@ class Recovering:
 
     def begin(
         self,
-        pools: dict[int, Pool],
-        progress: Progress,
+        pools: dict[int, NodeWorkers],
+        event_loop: EventLoop,
         open_jobs: set[Job],
         allowed: Callable[[Job], set[int]],  # noqa: ARG002 - these jobs are where they are
     ) -> None:
-        """Begin; see `pconnect.scheduler.extension.Attendant`."""
+        """Begin; see `pconnect.scheduler.extension.Extension`."""
         self._pools = {node: pools[node] for node in self._token.jobs}
-        self._progress, self._open = progress, open_jobs
+        self._event_loop, self._open = event_loop, open_jobs
         for pool in self._pools.values():
             pool.on_kept = self._hear
 
@@ -70,7 +70,7 @@ class Recovering:
             elif pool.channel is not None and node not in self._asked:
                 self._asked.add(node)
                 pool.channel.post(Kind.RECOVER, 0, [token.network_id, node, token.secret])
-                self._progress.flush(pool.channel)
+                self._event_loop.flush(pool.channel)
         if not self.ready.done() and len(self._answers) == len(self._pools):
             self._end_answers()
 
@@ -94,7 +94,7 @@ class Recovering:
         channel = self._pools[job.node].channel
         if channel is not None and not job.done():
             channel.post(Kind.STOP, 0, [job.number, patience])
-            self._progress.flush(channel)
+            self._event_loop.flush(channel)
 
     # --- in the dispatcher's thread ---
 
@@ -124,7 +124,7 @@ class Recovering:
         job.begin()
         self._open.add(job)
 
-    def _hear(self, pool: Pool, message: Message) -> None:
+    def _hear(self, pool: NodeWorkers, message: Message) -> None:
         number, value = message.tag, message.value
         job = self.jobs.get(number)
         match message.kind:
@@ -137,7 +137,7 @@ class Recovering:
             case Kind.RESULT if job is not None and pool.channel is not None:
                 self._arrived[number] = value
                 pool.channel.post(Kind.TAKE, number)
-                self._progress.flush(pool.channel)
+                self._event_loop.flush(pool.channel)
             case Kind.TAKE if job is not None and not job.done():
                 self._open.discard(job)
                 result = self._arrived.pop(number, None)
@@ -157,9 +157,9 @@ def recover(mesh: ClientMesh, token: Token, deadline: float) -> dict[int, Job]:
     TimeoutError
         Not all have answered.
     """
-    dispatcher = dispatcher_of(mesh)
-    recovering = Recovering(token, dispatcher.call)
-    dispatcher.attend(recovering)
+    scheduler = scheduler_of(mesh)
+    recovering = Recovering(token, scheduler.call)
+    scheduler.attend(recovering)
     try:
         recovering.ready.result(remaining(deadline))
     except concurrent.futures.TimeoutError:

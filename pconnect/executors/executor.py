@@ -12,7 +12,7 @@ from pconnect.errors import ConfigurationError, ParallelError
 from pconnect.jobs.job import Function, Job, JobOptions, encode_job
 from pconnect.jobs.shared_arrays import Sharing
 from pconnect.protocol.messages import check_size
-from pconnect.scheduler.scheduler import Dispatcher
+from pconnect.scheduler.scheduler import Scheduler
 from pconnect.session.client_mesh import ClientMesh
 
 _making = threading.Lock()
@@ -33,7 +33,7 @@ class Executor(concurrent.futures.Executor):
 
     def __init__(self, mesh: ClientMesh, options: JobOptions, *, exclusive: bool = False) -> None:
         mesh.check_open()
-        self._dispatcher = dispatcher_of(mesh)
+        self._scheduler = scheduler_of(mesh)
         self._nodes = frozenset(mesh.servers)
         self._options = options
         self._jobs: set[Job] = set()
@@ -41,7 +41,7 @@ class Executor(concurrent.futures.Executor):
         self._is_shut_down = False
         self._is_exclusive = exclusive
         if exclusive:
-            self._dispatcher.set_exclusive(self._options.on or self._nodes, 1)
+            self._scheduler.set_exclusive(self._options.on or self._nodes, 1)
 
     def submit(self, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Have ``fn(*args, **kwargs)`` called in some worker, as soon as one is free.
@@ -73,7 +73,7 @@ class Executor(concurrent.futures.Executor):
         ConfigurationError
             It cannot be sent.
         """
-        return self._dispatcher.functions.get(fn)
+        return self._scheduler.functions.get(fn)
 
     def prepare(
         self,
@@ -82,17 +82,17 @@ class Executor(concurrent.futures.Executor):
         kwargs: Mapping[str, Any] = {},
     ) -> Job:
         """Return a job that `start` starts; what cannot be sent is its error already."""
-        dispatcher = self._dispatcher
-        job = Job(dispatcher.next_number(), "", (), self._options, dispatcher)
+        scheduler = self._scheduler
+        job = Job(scheduler.next_number(), "", (), self._options, scheduler)
         try:
             if not callable(fn) and not isinstance(fn, str | Function):
                 raise ConfigurationError(f"{fn!r} cannot be called: give a function")
-            function = job.function = fn if isinstance(fn, Function) else dispatcher.functions.get(fn)
-            job.name, job.pace = function.name, function.pace
-            limit = dispatcher.limits.max_message_bytes
+            function = job.function = fn if isinstance(fn, Function) else scheduler.functions.get(fn)
+            job.name, job.estimate = function.name, function.estimate
+            limit = scheduler.limits.max_message_bytes
             check_size(function.size, limit)
             job.buffers = encode_job(job, args, kwargs, limit)
-            job.after = dispatcher.finished_commands()
+            job.after = scheduler.finished_commands()
         except ParallelError as error:
             if not isinstance(fn, Function):
                 job.name = describe(fn)
@@ -116,7 +116,7 @@ class Executor(concurrent.futures.Executor):
         if job.done():
             self._jobs.discard(job)
         else:
-            self._dispatcher.submit(job)
+            self._scheduler.submit(job)
 
     def count_slots(self, timeout: float = 30.0) -> int:
         """Return how many processes for jobs the servers offer at once, to all their clients together.
@@ -126,11 +126,11 @@ class Executor(concurrent.futures.Executor):
         TimeoutError
             Not all have said it in time.
         """
-        return self._dispatcher.count_slots(self._options.on or self._nodes, timeout)
+        return self._scheduler.count_slots(self._options.on or self._nodes, timeout)
 
     def share(self, min_bytes: int) -> Sharing:
         """Return what finds large arrays in arguments, so that they are sent to each worker once."""
-        return Sharing(self._dispatcher.contents, min_bytes, self._dispatcher.limits.max_message_bytes)
+        return Sharing(self._scheduler.contents, min_bytes, self._scheduler.limits.max_message_bytes)
 
     # --- the standard library's ---
 
@@ -157,7 +157,7 @@ class Executor(concurrent.futures.Executor):
             before, self._is_shut_down = self._is_shut_down, True
             jobs = list(self._jobs)
         if self._is_exclusive and not before:
-            self._dispatcher.set_exclusive(self._options.on or self._nodes, -1)
+            self._scheduler.set_exclusive(self._options.on or self._nodes, -1)
         if cancel_futures:
             for job in jobs:
                 if not job.running():
@@ -166,10 +166,10 @@ class Executor(concurrent.futures.Executor):
             concurrent.futures.wait(jobs)
 
 
-def dispatcher_of(mesh: ClientMesh) -> Dispatcher:
+def scheduler_of(mesh: ClientMesh) -> Scheduler:
     """Return what looks after the jobs of a network."""
     with _making:
-        if mesh.dispatcher is None:
-            mesh.dispatcher = Dispatcher(mesh)
-        found: Dispatcher = mesh.dispatcher
+        if mesh.scheduler is None:
+            mesh.scheduler = Scheduler(mesh)
+        found: Scheduler = mesh.scheduler
         return found

@@ -12,7 +12,7 @@ from pconnect.commands.chunking import map_part
 from pconnect.errors import ConfigurationError, RemoteError
 from pconnect.executors.executor import Executor
 from pconnect.jobs.job import Job
-from pconnect.loop.progress_bars import Gauge, Meter
+from pconnect.loop.progress_bars import Meter, ProgressBar
 
 # So many seconds of work are sent ahead, and so many items at the least and at the most.
 _AHEAD_SECONDS = 0.2
@@ -98,8 +98,8 @@ def _outcomes(
             else:
                 job.add_done_callback(ended.put)  # type: ignore[arg-type]
 
-    def gauge() -> Gauge | None:
-        return None if total is None else Gauge("jobs", total, " jobs", lambda: done)
+    def gauge() -> ProgressBar | None:
+        return None if total is None else ProgressBar("jobs", total, " jobs", lambda: done)
 
     try:
         with Meter(gauge) as meter:

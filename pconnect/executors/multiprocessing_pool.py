@@ -18,7 +18,7 @@ from typing import Any, Self
 from pconnect.commands.chunking import map_part
 from pconnect.errors import ConfigurationError
 from pconnect.executors.executor import Executor
-from pconnect.executors.throttle import Gate
+from pconnect.executors.throttle import Throttle
 from pconnect.jobs.job import Function, Job
 
 # Jobs that an iterator has sent ahead of what is taken, for each process, and at the least.
@@ -192,7 +192,7 @@ class Pool:
         if processes is not None and processes < 1:
             raise ConfigurationError(f"processes={processes}: at least one is needed")
         self._executor = executor
-        self._gate = Gate(executor, processes)
+        self._throttle = Throttle(executor, processes)
         self._processes = processes
         self._is_closed = False
 
@@ -306,13 +306,13 @@ class Pool:
     def terminate(self) -> None:
         """Take no more work, and cancel what is under way. The workers stay for others."""
         self._is_closed = True
-        self._gate.cancel()
+        self._throttle.cancel()
 
     def join(self) -> None:
         """Wait until all work has ended; after `close` or `terminate`."""
         if not self._is_closed:
             raise ValueError("Pool is still running")
-        self._gate.join()
+        self._throttle.join()
 
     def __enter__(self) -> Self:
         self._check_open()
@@ -346,7 +346,7 @@ class Pool:
     ) -> AsyncResult:
         result = AsyncResult(jobs, combine, callback, error_callback)
         for job in jobs:
-            self._gate.submit(job)
+            self._throttle.submit(job)
         return result
 
     def _iterate(
@@ -355,7 +355,7 @@ class Pool:
         self._check_open()
         jobs = self._chunks(func, _singly(iterable), chunksize)
         ahead = max(_MIN_AHEAD, _AHEAD * self.size)
-        return ResultIterator(jobs, self._gate.submit, ordered=ordered, ahead=ahead)
+        return ResultIterator(jobs, self._throttle.submit, ordered=ordered, ahead=ahead)
 
 
 def _singly(items: Iterable[Any]) -> Iterator[tuple[Any]]:

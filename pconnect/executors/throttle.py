@@ -7,7 +7,7 @@ from pconnect.executors.executor import Executor
 from pconnect.jobs.job import Job
 
 
-class Gate:
+class Throttle:
     """Starts jobs of an executor, in order, so that no more than so many are under way.
 
     Parameters

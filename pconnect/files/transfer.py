@@ -19,7 +19,7 @@ from pconnect.files.listing import Listing, decode_name, encode_name
 from pconnect.files.transfer_ends import Agreement, Incoming, Outgoing
 from pconnect.link.connection import Connection
 from pconnect.loop.interrupts import interrupting
-from pconnect.loop.progress_bars import Gauge, Meter, bars_after
+from pconnect.loop.progress_bars import Meter, ProgressBar, bars_after
 from pconnect.messaging.send_receive import Connections, resolve
 from pconnect.protocol.wait_states import COMMAND_END, Wait
 from pconnect.session.remote_calls import call, client_mesh
@@ -154,7 +154,7 @@ class _Put:
         self, function: str, args: Sequence[object], nodes: Sequence[Connection], *, wants_value: bool = False
     ) -> None:
         # `call` waits a moment for room, and whoever does not read is sent to later, from a copy.
-        with self._nodes[0].mesh.progress.shielded:  # what was sent is known to be under way
+        with self._nodes[0].mesh.event_loop.sigint_deferred:  # what was sent is known to be under way
             self._under_way.append(
                 call(f"{_FILES}.{function}", args, {}, nodes, wants_value=wants_value, told_as=self._what)
             )
@@ -173,8 +173,8 @@ class _Put:
     def _node(self, number: int) -> Connection:
         return next(node for node in self._nodes if node.node == number)
 
-    def _gauge(self) -> Gauge | None:
-        return Gauge("putting", self._total, "B", lambda: self._done) if self._total else None
+    def _gauge(self) -> ProgressBar | None:
+        return ProgressBar("putting", self._total, "B", lambda: self._done) if self._total else None
 
 
 class _Get:
@@ -229,9 +229,9 @@ class _Get:
             meter.look()
             return [node for node, command in waiting.items() if command.has_ended]
 
-        progress = self._mesh.progress
+        event_loop = self._mesh.event_loop
         with interrupting([node.peer for node in self._nodes if node.node in waiting]):
-            progress.run_until(
+            event_loop.run_until(
                 lambda: bool(ended()), deadline, self._what, lambda: Wait(COMMAND_END, tuple(waiting))
             )
         return ended()
@@ -242,7 +242,7 @@ class _Get:
         under_way: deque[Command] = deque()
 
         def begin(function: str, *args: object) -> Command:
-            with self._mesh.progress.shielded:  # what was sent is known to be under way
+            with self._mesh.event_loop.sigint_deferred:  # what was sent is known to be under way
                 command: Command = call(f"{_FILES}.{function}", [token, *args], {}, node, told_as=self._what)
                 under_way.append(command)
             return command
@@ -280,11 +280,11 @@ class _Get:
         incoming.write(pieces)
         self._done += sum(length for *_, length in asked)
 
-    def _gauge(self) -> Gauge | None:
+    def _gauge(self) -> ProgressBar | None:
         """Return how far it is, once all have said how much they have."""
         if len(self._totals) + len(self._errors) < len(self._nodes):
             return None
-        return Gauge("getting", sum(self._totals.values()), "B", lambda: self._done)
+        return ProgressBar("getting", sum(self._totals.values()), "B", lambda: self._done)
 
 
 def _extent(piece: Any) -> list[int] | None:

@@ -20,11 +20,11 @@ from joblib.parallel import AutoBatchingMixin, ParallelBackendBase
 from pconnect.commands.function_pickling import call_batch, describe, pack_batch
 from pconnect.errors import ConfigurationError, ParallelError
 from pconnect.executors.executor import Executor
-from pconnect.executors.throttle import Gate
-from pconnect.jobs.duration_estimate import Pace
+from pconnect.executors.throttle import Throttle
+from pconnect.jobs.duration_estimate import DurationEstimate
 from pconnect.jobs.job import Job, JobOptions
 from pconnect.jobs.shared_arrays import Sharing
-from pconnect.session import open_networks as networks
+from pconnect.session import open_networks
 from pconnect.views.job_views import JobView
 
 log = logging.getLogger("pconnect")
@@ -77,10 +77,10 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         }
         self._executor: Executor | None = None
         self._limit: int | None = None
-        self._gate: Gate | None = None
+        self._throttle: Throttle | None = None
         self._sharing: Sharing | None = None
         self._min_bytes = _NEVER
-        self._pace = Pace()
+        self._pace = DurationEstimate()
         self._callers: ThreadPoolExecutor | None = None
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
@@ -115,7 +115,7 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
             if self._network is not None:
                 self._executor = self._network.executor(**self._options)
             else:
-                meshes = networks.all_open()
+                meshes = open_networks.all_open()
                 if not meshes:
                     raise ConfigurationError("no network is open: connect one with pconnect first")
                 self._executor = Executor(meshes[-1], JobOptions(**self._options))
@@ -123,8 +123,8 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
 
     def start_call(self) -> None:
         """Begin a call of the `Parallel`."""
-        self._gate = Gate(self._open(), self._limit)
-        self._pace = Pace()  # all batches call the same function of ours, whatever they do
+        self._throttle = Throttle(self._open(), self._limit)
+        self._pace = DurationEstimate()  # all batches call the same function of ours, whatever they do
         self._sharing = self._open().share(self._min_bytes)
         self._callers = ThreadPoolExecutor(1, thread_name_prefix="pconnect joblib")
 
@@ -135,7 +135,7 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
 
     def submit(self, func: Callable[[], Any], callback: Callable[[Job], Any] | None = None) -> Job:
         """Have a batch done; `callback` is called with the job at its end."""
-        assert self._gate is not None  # noqa: S101 - joblib has called `start_call`
+        assert self._throttle is not None  # noqa: S101 - joblib has called `start_call`
         assert self._sharing is not None  # noqa: S101 - the same
         executor, callers = self._open(), self._callers
         try:
@@ -146,12 +146,12 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
             job.fail(error)
         else:
             job = executor.prepare(_run_batch, [*packed, self.inner_max_num_threads])
-            job.pace = self._pace
+            job.estimate = self._pace
             job.shared = self._sharing.take_found()
         job.name = _name(func)
         if callback is not None:
             job.add_done_callback(lambda job: _call_back(callers, callback, job))  # type: ignore[arg-type]
-        self._gate.submit(job)
+        self._throttle.submit(job)
         return job
 
     apply_async = submit  # what joblib before 1.5 calls
@@ -162,8 +162,8 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
 
     def abort_everything(self, ensure_ready: bool = True) -> None:  # noqa: ARG002 - it is always ready
         """Cancel what has not ended: what runs is interrupted, and killed if it goes on."""
-        if self._gate is not None:
-            self._gate.cancel()
+        if self._throttle is not None:
+            self._throttle.cancel()
         if self._sharing is not None:
             self._sharing.distrust()
 

@@ -15,7 +15,7 @@ _MEMORY = 8
 _KEPT_PACES = 1024
 
 
-class Pace:
+class DurationEstimate:
     """How long the jobs of a kind have taken.
 
     Attributes
@@ -41,20 +41,20 @@ class Pace:
             self.ahead = max(2, min(_MAX_AHEAD, int(_AHEAD_SECONDS / max(self._mean, 1e-6))))
 
 
-class Paces:
-    """The paces of the functions that were used last; functions made by the same lines of a program share one."""
+class DurationEstimates:
+    """The estimates for the functions that were used last; functions made by the same lines of a program share one."""
 
     def __init__(self) -> None:
-        self._paces: OrderedDict[Hashable, Pace] = OrderedDict()
+        self._estimates: OrderedDict[Hashable, DurationEstimate] = OrderedDict()
 
-    def get(self, function: Callable[..., Any] | str, digest: bytes) -> Pace:
-        """Return the pace of a function, which is known by a digest of it where it is not made of Python code."""
+    def get(self, function: Callable[..., Any] | str, digest: bytes) -> DurationEstimate:
+        """Return the estimate for a function, which is known by a digest of it where it is not made of Python code."""
         key = _origin(function) or digest
-        pace = self._paces.setdefault(key, Pace())
-        self._paces.move_to_end(key)
-        if len(self._paces) > _KEPT_PACES:
-            self._paces.popitem(last=False)
-        return pace
+        estimate = self._estimates.setdefault(key, DurationEstimate())
+        self._estimates.move_to_end(key)
+        if len(self._estimates) > _KEPT_PACES:
+            self._estimates.popitem(last=False)
+        return estimate
 
 
 def _origin(function: object) -> Hashable:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from pconnect.commands.function_pickling import describe, pack_call
 from pconnect.errors import ConfigurationError, JobLostError, RemoteError, UnsupportedValueError
-from pconnect.jobs.duration_estimate import Pace, Paces
+from pconnect.jobs.duration_estimate import DurationEstimate, DurationEstimates
 from pconnect.jobs.light_condition import LightCondition
 from pconnect.jobs.output_files import NO_OUTPUTS
 from pconnect.jobs.shared_arrays import SharedArray
@@ -33,7 +33,7 @@ _KEPT_FUNCTIONS = 256
 _KEPT_BYTES = 2**28
 
 
-_UNKNOWN = Pace()
+_UNKNOWN = DurationEstimate()
 
 
 class JobCancelledError(concurrent.futures.CancelledError):
@@ -90,9 +90,9 @@ class Function:
 
     _numbers = itertools.count(1)
 
-    def __init__(self, name: str, contents: list[Any], pace: Pace) -> None:
+    def __init__(self, name: str, contents: list[Any], estimate: DurationEstimate) -> None:
         self.number = next(self._numbers)
-        self.pace = pace
+        self.estimate = estimate
         self.name = name
         self.contents = contents  # [pickled function, source texts]
         self.size = sum(len(buffer) for buffer in self.encode())
@@ -108,7 +108,7 @@ class Functions:
     def __init__(self) -> None:
         self._by_digest: OrderedDict[bytes, Function] = OrderedDict()
         self._by_identity: OrderedDict[int, tuple[Any, Function]] = OrderedDict()
-        self._paces = Paces()
+        self._estimates = DurationEstimates()
         self._size = 0
         self._lock = threading.Lock()
 
@@ -140,8 +140,8 @@ class Functions:
         with self._lock:
             found = self._by_digest.get(digest)
             if found is None:
-                pace = self._paces.get(function, digest)
-                found = self._by_digest[digest] = Function(describe(function), contents, pace)
+                estimate = self._estimates.get(function, digest)
+                found = self._by_digest[digest] = Function(describe(function), contents, estimate)
                 self._size += found.size
             self._by_digest.move_to_end(digest)
             while len(self._by_digest) > (_KEPT_FUNCTIONS if self._size <= _KEPT_BYTES else 1):
@@ -225,7 +225,7 @@ class Job(concurrent.futures.Future[Any]):
         self.buffers = buffers
         self.shared: tuple[SharedArray, ...] = ()
         self.function: Function | None = None
-        self.pace = _UNKNOWN
+        self.estimate = _UNKNOWN
         self.after: tuple[int, ...] = ()  # the commands that must have been run before, by node from 1
         self.is_started = False  # as far as is known
         self._owner = owner

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pconnect.errors import ConnectionLostError, InboxFullError, ParallelError
-from pconnect.protocol.collective_inbox import COLLECTIVE_KINDS, Key, Part, Parts
+from pconnect.protocol.collective_inbox import COLLECTIVE_KINDS, CollectiveInbox, CollectiveMessage, Key
 from pconnect.protocol.frames import DEFAULT_LIMITS, Kind, Limits
 from pconnect.protocol.messages import Decoder, Message, Role, Unfinished, encode_message
 from srp_tools.channel import Channel
@@ -119,7 +119,7 @@ class Connection:
         self._inbox_bytes = 0
         #: Where it enters itself when it may want other events than before; the loop that serves it gives its own.
         self.changed: set[Connection] = set()
-        self.parts = Parts(node)
+        self.parts = CollectiveInbox(node)
         self._channel = channel
         self._role = role
         self._decoder = Decoder(role, limits.max_message_bytes)
@@ -312,7 +312,7 @@ class Connection:
         self.renewals += 1
         self.values_received = self.values_sent = self._inbox_bytes = 0
         self.inbox.clear()
-        self.parts = Parts(self.node)
+        self.parts = CollectiveInbox(self.node)
         if self.mesh is not None:
             self.parts.begin(self.mesh.epoch)
         self._decoder = Decoder(self._role, self._limits.max_message_bytes)
@@ -360,7 +360,7 @@ class Connection:
         self._look_for_room()
         return value.finish() if type(value) is Unfinished else value
 
-    def take_part(self, key: Key) -> Part:
+    def take_part(self, key: Key) -> CollectiveMessage:
         """Remove the oldest part of a collective call and return it."""
         part = self.parts.take(key)
         self._look_for_room()

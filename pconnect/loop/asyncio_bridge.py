@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 
 # What other calls have queued for sending begins to be watched at the next look; so often, in seconds, there is one.
 _TICK = 0.05
@@ -31,7 +31,7 @@ class Waitable(Protocol):
         """Interrupt it."""
 
 
-async def in_loop(command: Waitable, progress: Progress) -> Any:
+async def in_loop(command: Waitable, event_loop: EventLoop) -> Any:
     """Return the result of a command; others run in the event loop meanwhile.
 
     Raises
@@ -43,7 +43,7 @@ async def in_loop(command: Waitable, progress: Progress) -> Any:
     """
     event = asyncio.Event()
     try:
-        with _served(progress, event):
+        with _served(event_loop, event):
             while not command.done():
                 event.clear()
                 await event.wait()
@@ -54,11 +54,11 @@ async def in_loop(command: Waitable, progress: Progress) -> Any:
 
 
 @contextlib.contextmanager
-def _served(progress: Progress, event: asyncio.Event) -> Iterator[None]:
+def _served(event_loop: EventLoop, event: asyncio.Event) -> Iterator[None]:
     """Have `event` set whenever there may be news."""
     loop = asyncio.get_running_loop()
     # Several tasks may wait, and a loop calls one reader for a descriptor: each watches a duplicate of its own.
-    watched = _watch(loop, progress, event)
+    watched = _watch(loop, event_loop, event)
     tick = _TICK_WITHOUT_WATCH if watched is None else _TICK
 
     timer: asyncio.TimerHandle
@@ -78,8 +78,8 @@ def _served(progress: Progress, event: asyncio.Event) -> Iterator[None]:
             os.close(watched)
 
 
-def _watch(loop: asyncio.AbstractEventLoop, progress: Progress, event: asyncio.Event) -> int | None:
-    fileno = progress.fileno()
+def _watch(loop: asyncio.AbstractEventLoop, event_loop: EventLoop, event: asyncio.Event) -> int | None:
+    fileno = event_loop.fileno()
     if fileno is None:
         return None
     duplicate = os.dup(fileno)

@@ -1,8 +1,8 @@
-"""Keeping Ctrl-C away from what must not be left half done.
+"""Defer Ctrl-C while something must not be left half done.
 
-Python's handler may raise between any two bytecodes, also in the middle of taking a message apart. Inside a `Shield`
-the handler only takes a note, except while `sleep` waits in the system, where nothing can be left half done. The note
-is honoured at the next `sleep`, or at the end of the outermost shielded block.
+Python's handler may raise between any two bytecodes, even while a message is being parsed. Inside a `DeferredSigint`
+the handler only records the interrupt, except while `sleep` waits in the system, where nothing can be left half done.
+A recorded interrupt is raised by the next `sleep`, or at the end of the outermost deferring block.
 """
 
 import signal
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Shield:
+class DeferredSigint:
     """A context manager that can be entered again inside itself; one for each loop."""
 
     __slots__ = ("_depth", "_handler", "_installed", "_interrupted", "_sleeping")

@@ -1,9 +1,9 @@
-"""The one loop of a network: everything that blocks, blocks in `Progress.run_until`.
+"""The one loop of a network: everything that blocks, blocks in `EventLoop.run_until`.
 
 There are no threads. While any call waits, all connections of the network are served: what waits to be sent goes out,
 what arrives is taken in. So two nodes that send to each other first, or a ring of them, do not wait for each other.
 
-All of it happens inside `Progress.shielded`, see `pconnect.loop.deferred_sigint`.
+All of it happens inside `EventLoop.sigint_deferred`, see `pconnect.loop.deferred_sigint`.
 """
 
 import contextlib
@@ -15,10 +15,10 @@ from typing import Any
 
 from pconnect.errors import ConnectionLostError, ParallelError
 from pconnect.link.connection import Connection
-from pconnect.loop.deferred_sigint import Shield
+from pconnect.loop.deferred_sigint import DeferredSigint
 from pconnect.loop.liveness import Liveness
-from pconnect.loop.progress_bars import GaugeMaker, Meter
-from pconnect.loop.tasks import Background
+from pconnect.loop.progress_bars import Meter, ProgressBarMaker
+from pconnect.loop.tasks import TaskRunner
 from pconnect.protocol.wait_states import Wait
 from srp_tools.steps import remaining
 
@@ -30,7 +30,7 @@ _LONGEST_SLEEP = 1.0
 _LONG_AWAY = 0.005
 
 
-class Progress:
+class EventLoop:
     """The descriptors of one network and the loop that serves them."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Progress:
         self._liveness = Liveness()
         self.is_open = True
         #: Handshakes that go on in this loop.
-        self.background = Background(self._selector)
+        self.background = TaskRunner(self._selector)
         #: Tells what the innermost wait under way waits for; ``None`` if it may end without a message of another node.
         self.wait: Callable[[], Wait] | None = None
         #: Another number after each beginning and each end of a wait.
@@ -53,7 +53,7 @@ class Progress:
         #: Called before each look at the connections, for what other threads have left to be sent.
         self.before_poll: Callable[[], object] | None = None
         #: Keeps Ctrl-C from interrupting what is done inside, except where the loop sleeps.
-        self.shielded = Shield()
+        self.sigint_deferred = DeferredSigint()
 
     def add(self, connection: Connection) -> None:
         """Serve a connection from now on, until it is closed."""
@@ -121,7 +121,7 @@ class Progress:
         deadline: float,
         what: str | Callable[[], str],
         wait: Callable[[], Wait] | None = None,
-        gauge: GaugeMaker | None = None,
+        gauge: ProgressBarMaker | None = None,
     ) -> None:
         """Serve all connections until `condition` holds.
 
@@ -147,7 +147,7 @@ class Progress:
         KeyboardInterrupt
             The user pressed Ctrl-C (or what another SIGINT handler raises). The same holds.
         """
-        with self.shielded:
+        with self.sigint_deferred:
             if condition():
                 return
             outer, self.wait = self.wait, wait if deadline == math.inf else None
@@ -189,7 +189,7 @@ class Progress:
         Who computes for an hour and then sends should not send to an engine that was restarted in that hour.
         """
         if self.is_open and time.monotonic() - self._polled_at > _LONG_AWAY:
-            with self.shielded:
+            with self.sigint_deferred:
                 self.poll(0)
 
     def poll(self, timeout: float) -> None:
@@ -204,7 +204,7 @@ class Progress:
             timeout = 0
         elif self.background:
             timeout = min(timeout, self.background.time_left())
-        for entry, events in self.shielded.sleep(self._selector.select, timeout):
+        for entry, events in self.sigint_deferred.sleep(self._selector.select, timeout):
             owner = entry.data
             if isinstance(owner, Connection):
                 self._serve(owner, events)

@@ -5,7 +5,7 @@ from typing import Any, Self, SupportsIndex, overload
 
 from pconnect.errors import ConfigurationError, ConnectionLostError
 from pconnect.link.connection import Connection
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.collective_inbox import Notice
 from pconnect.protocol.frames import DEFAULT_LIMITS, Limits
 
@@ -36,13 +36,13 @@ class Mesh:
         network_id: bytes,
         node: int,
         connections: Sequence[Connection],
-        progress: Progress,
+        event_loop: EventLoop,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self.network_id = network_id
         self.node = node
         self.connections = list(connections)
-        self.progress = progress
+        self.event_loop = event_loop
         self.limits = limits
         self.closed = False
         self.epoch = 0

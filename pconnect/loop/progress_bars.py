@@ -1,8 +1,8 @@
 """Progress bars of long waits: how many nodes have ended, how many bytes have passed.
 
-Who waits in `Progress.run_until` may say how far the wait is by a `Gauge`. Only when the wait has taken a second is it
-asked for one, and only where somebody sees it, at a terminal or in a notebook, is a bar made of it, by tqdm. So a bar
-costs nothing where there is none. It is drawn in the loop of the network; there is no thread.
+A caller of `EventLoop.run_until` can pass a function that returns a `ProgressBar`. The loop calls it once the wait has
+taken a second, and draws the bar with tqdm if output goes to a terminal or a notebook. A short wait costs nothing. The
+loop itself draws the bar; there is no thread.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ LARGE_BYTES = 100_000_000
 _STEP = 0.1
 
 
-class Gauge(NamedTuple):
+class ProgressBar(NamedTuple):
     """How far a wait is.
 
     Attributes
@@ -48,8 +48,8 @@ class Gauge(NamedTuple):
     done: Callable[[], int]
 
 
-#: Asked for a gauge once a wait has taken long; ``None`` if there is nothing to show yet.
-GaugeMaker = Callable[[], Gauge | None]
+#: Called once a wait has taken long; ``None`` if there is nothing to show yet.
+ProgressBarMaker = Callable[[], ProgressBar | None]
 
 
 @dataclass
@@ -106,10 +106,10 @@ def clear_bars() -> None:
 class Meter:
     """The bar of one wait, if it gets one; to be closed when the wait is over."""
 
-    def __init__(self, maker: GaugeMaker) -> None:
+    def __init__(self, maker: ProgressBarMaker) -> None:
         self._maker = maker
         self._next_look = time.monotonic() + _settings.after if _settings.on else math.inf
-        self._gauge: Gauge | None = None
+        self._progress: ProgressBar | None = None
         self._bar: Any = None
 
     def __enter__(self) -> Self:
@@ -133,28 +133,28 @@ class Meter:
             return
         self._next_look = now + _STEP
         if self._bar is None:
-            self._gauge = self._maker() if _is_seen() else None
-            if self._gauge is None:
+            self._progress = self._maker() if _is_seen() else None
+            if self._progress is None:
                 return
             self._guard(self._open)
         if self._bar is not None:
             self._guard(self._advance)
 
     def _open(self) -> None:
-        kind, gauge = _bar_kind(), self._gauge
-        if kind is None or gauge is None:
+        kind, bar = _bar_kind(), self._progress
+        if kind is None or bar is None:
             self._next_look = math.inf
             return
-        is_bytes = gauge.unit == "B"
+        is_bytes = bar.unit == "B"
         self._bar = kind(
-            desc=gauge.what, total=gauge.total, unit=gauge.unit, unit_scale=is_bytes,
+            desc=bar.what, total=bar.total, unit=bar.unit, unit_scale=is_bytes,
             unit_divisor=1000, file=sys.stderr, leave=False, dynamic_ncols=True,
         )  # fmt: skip
         _bars.append(self._bar)
 
     def _advance(self) -> None:
-        assert self._gauge is not None  # noqa: S101 - made before the bar
-        self._bar.update(self._gauge.done() - self._bar.n)
+        assert self._progress is not None  # noqa: S101 - made before the bar
+        self._bar.update(self._progress.done() - self._bar.n)
 
     def _finish(self) -> None:
         self._advance()
@@ -169,24 +169,24 @@ class Meter:
             _settings.on, self._next_look = False, math.inf
 
 
-def counting(what: str, commands: Sequence[Any]) -> Gauge | None:
-    """Return the gauge of several commands that are waited for; of one there is nothing to count."""
+def counting(what: str, commands: Sequence[Any]) -> ProgressBar | None:
+    """Return the bar for several commands that are waited for; of one there is nothing to count."""
     if len(commands) < 2:
         return None
-    return Gauge(what, len(commands), " nodes", lambda: sum(command.has_ended for command in commands))
+    return ProgressBar(what, len(commands), " nodes", lambda: sum(command.has_ended for command in commands))
 
 
-def sending(connections: Sequence[Connection], total: int) -> Gauge | None:
-    """Return the gauge of bytes that are sent, if they are many."""
+def sending(connections: Sequence[Connection], total: int) -> ProgressBar | None:
+    """Return the bar for bytes that are sent, if they are many."""
     if total < LARGE_BYTES:
         return None
-    return Gauge(
+    return ProgressBar(
         "sending", total, "B", lambda: total - sum(connection.unsent_bytes for connection in connections)
     )
 
 
-def receiving(connections: Sequence[Connection]) -> Gauge | None:
-    """Return the gauge of the messages that are arriving, if they are large."""
+def receiving(connections: Sequence[Connection]) -> ProgressBar | None:
+    """Return the bar for the messages that are arriving, if they are large."""
     arriving = [(connection, size) for connection in connections if (size := connection.arriving_bytes[1])]
     total = sum(size for _, size in arriving)
     if total < LARGE_BYTES:
@@ -196,7 +196,7 @@ def receiving(connections: Sequence[Connection]) -> Gauge | None:
         # What has arrived is none of these any more.
         return sum(here if of == size else size for c, size in arriving for here, of in [c.arriving_bytes])
 
-    return Gauge("receiving", total, "B", done)
+    return ProgressBar("receiving", total, "B", done)
 
 
 def _is_seen() -> bool:

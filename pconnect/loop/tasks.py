@@ -15,7 +15,7 @@ from srp_tools.steps import Steps, Wait
 
 
 class Task:
-    """Steps on their way; `Background.start` makes it."""
+    """Steps on their way; `TaskRunner.start` makes it."""
 
     def __init__(self, steps: Steps[Any], deadline: float, on_end: Callable[[Any], object]) -> None:
         self.steps = steps
@@ -29,7 +29,7 @@ class Task:
         return self.deadline if self.wait is None else min(self.deadline, self.wait.until)
 
 
-class Background:
+class TaskRunner:
     """All steps that one loop advances.
 
     Parameters

@@ -50,7 +50,7 @@ class Call:
 
     def __init__(self, network: Network, name: str, timeout: float | None) -> None:
         mesh = _mesh_of(network, name)
-        mesh.progress.catch_up()
+        mesh.event_loop.catch_up()
         nodes = tuple(network.nodes)
         self.name = name
         self.size = len(nodes)
@@ -153,7 +153,7 @@ class Call:
             return Wait(self.name, tuple(member.node for member in self.peers), awaited_nodes)
 
         try:
-            self.mesh.progress.run_until(ended, self._deadline, self.name, wait)
+            self.mesh.event_loop.run_until(ended, self._deadline, self.name, wait)
         except TimeoutError:
             raise TimeoutError(
                 f"time limit passed in {self}, while waiting for {names([self._members[rank] for rank in awaited])}"
@@ -165,7 +165,7 @@ class Call:
             self._wait_for(self.others, Step.COMPLETE)
             self._check()  # nobody has got away yet
             self._post(self.others, Step.ALL_COMPLETE, None)
-            self.mesh.progress.run_until(
+            self.mesh.event_loop.run_until(
                 lambda: not any(member.wants_to_write for member in self.peers),
                 self._deadline,
                 f"room in {self}",
@@ -178,18 +178,18 @@ class Call:
     def refuse(self, rank: int, reason: str) -> NoReturn:
         """End the connection to a member that sent what it must not."""
         member = self._members[rank]
-        self.mesh.progress.lose(member, ProtocolError(reason))
+        self.mesh.event_loop.lose(member, ProtocolError(reason))
         self._raise_loss(member)
 
     def _post(self, ranks: Iterable[int], step: Step, value: object) -> None:
         nodes, epoch, number = self._key
         contents = [list(nodes), epoch, self._text, int(step), value]
-        buffers = encode_message(Kind.PART, number, contents, self.mesh.limits.max_message_bytes)
-        with self.mesh.progress.shielded:
+        buffers = encode_message(Kind.COLLECTIVE, number, contents, self.mesh.limits.max_message_bytes)
+        with self.mesh.event_loop.sigint_deferred:
             for rank in ranks:
                 self._announced |= rank == 0
                 self._members[rank].post_encoded(buffers)
-                self.mesh.progress.flush(self._members[rank])
+                self.mesh.event_loop.flush(self._members[rank])
 
     def _step(self, rank: int) -> Step | None:
         """Return what the next part of a member is, or ``None`` if there is none."""
@@ -262,7 +262,7 @@ class Call:
 
     def leave(self, error: BaseException) -> None:
         """Tell all nodes that this one takes part no more; what is left to be sent is copied."""
-        with self.mesh.progress.shielded:
+        with self.mesh.event_loop.sigint_deferred:
             for rank in self.others:
                 if self._members[rank].has_unsent:
                     self._members[rank].keep_unsent()
@@ -314,11 +314,11 @@ def leave(mesh: Mesh, error: BaseException, origin: Notice | None = None) -> Non
         notice = origin or Notice(mesh.node, _text_of(error))
         mesh.left = notice
         buffers = encode_message(Kind.LEFT, 0, [mesh.epoch, *notice], mesh.limits.max_message_bytes)
-        with mesh.progress.shielded:
+        with mesh.event_loop.sigint_deferred:
             for connection in mesh.connections:
                 if not connection.is_own and connection.error is None:
                     connection.post_encoded(buffers)
-                    mesh.progress.flush(connection)
+                    mesh.event_loop.flush(connection)
 
 
 def _text_of(error: BaseException) -> str:

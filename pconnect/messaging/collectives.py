@@ -29,7 +29,7 @@ import numpy as np
 
 from pconnect.errors import ConfigurationError
 from pconnect.loop.network import Network
-from pconnect.messaging import broadcast_algorithm as broadcasts
+from pconnect.messaging import broadcast_algorithm
 from pconnect.messaging.collective_call import Call, collective
 from pconnect.messaging.reduce_algorithm import copied, find_operator, reduce_to
 
@@ -107,9 +107,9 @@ def bcast(value: object, network: Network, *, root: int = 0, timeout: float | No
     with collective(network, "bcast", timeout) as call:
         rank = call.agree_on_root(root)
         if call.rank == rank:
-            broadcasts.send(call, value)
+            broadcast_algorithm.send(call, value)
         else:
-            value = broadcasts.receive(call, rank)
+            value = broadcast_algorithm.receive(call, rank)
     return value
 
 

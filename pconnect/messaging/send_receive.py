@@ -65,16 +65,16 @@ def psend(value: object, connections: Connections, *, tag: int = 0, timeout: flo
     mesh, targets = resolve(connections)
     _check_tag(tag)
     buffers = encode_message(Kind.VALUE, tag, value, mesh.limits.max_message_bytes)
-    progress = mesh.progress
-    progress.catch_up()
+    event_loop = mesh.event_loop
+    event_loop.catch_up()
     renewals = [target.renewals for target in targets]
     try:
-        with progress.shielded, interrupting([target.peer for target in targets]):
+        with event_loop.sigint_deferred, interrupting([target.peer for target in targets]):
             for target in targets:
                 target.post_encoded(buffers)
-                progress.flush(target)
+                event_loop.flush(target)
             if any(target.wants_to_write for target in targets):
-                progress.run_until(
+                event_loop.run_until(
                     lambda: not any(target.wants_to_write for target in targets),
                     deadline_after(timeout),
                     lambda: f"room to send to {names(targets)}",
@@ -145,7 +145,7 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
     _check_tag(tag)
     target = targets[0]
     with interrupting([target.peer]):
-        mesh.progress.catch_up()
+        mesh.event_loop.catch_up()
         if not target.has_value(tag):
             mesh.check_open()
             before = target.renewals
@@ -160,7 +160,7 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
                 target.check_inbox()
                 return False
 
-            mesh.progress.run_until(
+            mesh.event_loop.run_until(
                 ready,
                 deadline_after(timeout),
                 lambda: f"a value from {names(targets)}",
@@ -170,7 +170,7 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
     try:
         return target.take_value(tag)
     except ProtocolError as error:
-        mesh.progress.lose(target, error)
+        mesh.event_loop.lose(target, error)
         raise target.account() from error
 
 
@@ -221,10 +221,10 @@ def select_sockets(connections: Connections, timeout: float | None = None, *, ta
     _check_tag(tag)
     members = [connections] if isinstance(connections, Connection) else list(connections)
     ready: list[int] = []
-    progress = mesh.progress
+    event_loop = mesh.event_loop
     try:
         with interrupting([target.peer for target in targets]):
-            progress.catch_up()
+            event_loop.catch_up()
             renewals = [target.renewals for target in targets]
 
             def some_ready() -> bool:
@@ -236,8 +236,8 @@ def select_sockets(connections: Connections, timeout: float | None = None, *, ta
                 return bool(ready)
 
             if timeout == 0:
-                progress.poll(0)
-            progress.run_until(
+                event_loop.poll(0)
+            event_loop.run_until(
                 some_ready,
                 deadline_after(timeout),
                 lambda: f"a value from {names(targets)}",

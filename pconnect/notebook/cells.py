@@ -16,8 +16,8 @@ from typing import Any
 from pconnect.commands.command import Command
 from pconnect.commands.console import StandardStreams
 from pconnect.commands.front_end_messages import Display, show
-from pconnect.loop.event_loop import Progress
-from pconnect.session import open_networks as networks
+from pconnect.loop.event_loop import EventLoop
+from pconnect.session import open_networks
 from pconnect.session.client_mesh import ClientMesh
 
 # A notebook keeps what it has shown, and a browser becomes slow over some megabytes of it.
@@ -59,22 +59,22 @@ class Cells:
     def __init__(self, shell: Any) -> None:
         self._shell = shell
         self._cell = Cell({})
-        self._served: dict[Progress, int] = {}  # the descriptor that the event loop watches
+        self._served: dict[EventLoop, int] = {}  # the descriptor that the event loop watches
 
     def install(self) -> None:
         """Take over the output of all networks, also of those to come."""
-        networks.watch(self._adopt)
+        open_networks.watch(self._adopt)
         self._shell.events.register("post_run_cell", self._after_cell)
 
     def remove(self) -> None:
         """Leave the output to the standard streams again."""
         self._shell.events.unregister("post_run_cell", self._after_cell)
-        networks.unwatch(self._adopt)
-        for mesh in networks.all_open():
+        open_networks.unwatch(self._adopt)
+        for mesh in open_networks.all_open():
             mesh.console.sink, mesh.sink = StandardStreams(), show
             mesh.note_origin = lambda: None
-        for progress in list(self._served):
-            self._serve_no_longer(progress)
+        for event_loop in list(self._served):
+            self._serve_no_longer(event_loop)
 
     def current(self) -> Cell:
         """Return the cell that runs."""
@@ -121,25 +121,25 @@ class Cells:
 
     def _after_cell(self, *_: object) -> None:
         """Have the event loop serve the networks from now on; it does whenever no cell keeps it from that."""
-        for progress in [progress for progress in self._served if not progress.is_open]:
-            self._serve_no_longer(progress)
-        for mesh in networks.all_open():
-            self._serve(mesh.progress)
+        for event_loop in [event_loop for event_loop in self._served if not event_loop.is_open]:
+            self._serve_no_longer(event_loop)
+        for mesh in open_networks.all_open():
+            self._serve(mesh.event_loop)
 
-    def _serve(self, progress: Progress) -> None:
-        if not progress.is_open:
+    def _serve(self, event_loop: EventLoop) -> None:
+        if not event_loop.is_open:
             return
-        if progress not in self._served and (fileno := progress.fileno()) is not None:
+        if event_loop not in self._served and (fileno := event_loop.fileno()) is not None:
             # A duplicate, because who awaits a command has the loop watch the network too.
-            watched = self._served[progress] = os.dup(fileno)
-            asyncio.get_running_loop().add_reader(watched, self._serve, progress)
-        with progress.shielded:
-            progress.poll(0)
-        if progress.has_unread:
-            asyncio.get_running_loop().call_soon(self._serve, progress)
+            watched = self._served[event_loop] = os.dup(fileno)
+            asyncio.get_running_loop().add_reader(watched, self._serve, event_loop)
+        with event_loop.sigint_deferred:
+            event_loop.poll(0)
+        if event_loop.has_unread:
+            asyncio.get_running_loop().call_soon(self._serve, event_loop)
 
-    def _serve_no_longer(self, progress: Progress) -> None:
-        watched = self._served.pop(progress)
+    def _serve_no_longer(self, event_loop: EventLoop) -> None:
+        watched = self._served.pop(event_loop)
         asyncio.get_running_loop().remove_reader(watched)
         os.close(watched)
 

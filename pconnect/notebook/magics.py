@@ -17,14 +17,14 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 from IPython.display import display
 
 from pconnect.commands.command import Command, Commands
-from pconnect.commands.remote_repr import Shown
+from pconnect.commands.remote_repr import RemoteRepr
 from pconnect.link.connection import Connection
 from pconnect.loop.network import Network
 from pconnect.loop.progress_bars import bars_after
 from pconnect.notebook import tracebacks
 from pconnect.notebook.cells import Cells
 from pconnect.notebook.completion import make_matcher
-from pconnect.session import open_networks as networks
+from pconnect.session import open_networks
 from pconnect.session.octave_api import quiet
 from pconnect.session.remote_calls import run
 from pconnect.views.network_views import ClientNetwork
@@ -184,7 +184,7 @@ class ParallelMagics(Magics):
             network = self.shell.user_ns.get(config.network)
             if not isinstance(network, ClientNetwork):
                 raise UsageError(f"{config.network!r} is no network: see %pxconfig --network")
-        elif meshes := networks.all_open():
+        elif meshes := open_networks.all_open():
             network = ClientNetwork(meshes[-1])
         else:
             raise UsageError("there is no network: connect first, with pconnect(hosts) or local_network()")
@@ -290,7 +290,7 @@ def _show_printed(command: Command, stream: int) -> None:
 def _show_value(command: Command) -> None:
     if not command.has_ended or command.exception() is not None:
         return
-    shown: Shown | None = command.result()
+    shown: RemoteRepr | None = command.result()
     if shown is None:
         return
     prefix = f"Out[{command.node} {command.host}]:"

@@ -1,10 +1,10 @@
-"""What one peer has sent for collective calls and is not taken yet. No I/O.
+"""The collective messages that one peer has sent and no call has taken yet. No I/O.
 
 Two kinds of message belong to collectives, and neither is ever seen by `precv`:
 
-- ``PART`` is one message of one call. The call is named by its *key*: the nodes that take part, the epoch, and the
-  number of the call among those of these nodes in this epoch. Members that are ahead may send for calls that have not
-  begun here; so parts wait here by key, in the order of their arrival.
+- ``COLLECTIVE`` is one message of one call. A *key* names the call: the nodes that take part, the epoch, and the number
+  of the call among those of these nodes in this epoch. Members that are ahead may send for calls that have not begun
+  here; so messages wait here by key, in order of arrival.
 - ``LEFT`` says that the sender takes part in no more calls of an epoch, and why.
 
 An *epoch* begins with a command of the client, after something went wrong. What belongs to an older one is dropped,
@@ -19,7 +19,7 @@ from pconnect.errors import ProtocolError
 from pconnect.protocol.frames import Kind
 from pconnect.protocol.messages import Message
 
-COLLECTIVE_KINDS = frozenset({Kind.PART, Kind.LEFT})
+COLLECTIVE_KINDS = frozenset({Kind.COLLECTIVE, Kind.LEFT})
 
 
 class Step(enum.IntEnum):
@@ -42,7 +42,7 @@ class Key(NamedTuple):
     number: int
 
 
-class Part(NamedTuple):
+class CollectiveMessage(NamedTuple):
     """One message of a call; `call` tells name and options, which have to be the same at all members."""
 
     call: str
@@ -58,7 +58,7 @@ class Notice(NamedTuple):
     text: str
 
 
-class Parts:
+class CollectiveInbox:
     """The parts and notices of one peer.
 
     Parameters
@@ -76,7 +76,7 @@ class Parts:
         self._node = node
         self.size = 0
         self._epoch = 0
-        self._queues: dict[Key, deque[Part]] = {}
+        self._queues: dict[Key, deque[CollectiveMessage]] = {}
         self._notices: dict[int, Notice] = {}
 
     def add(self, message: Message) -> None:
@@ -88,13 +88,13 @@ class Parts:
             It is malformed. Nothing was kept.
         """
         match message.kind, message.value:
-            case Kind.PART, [list() as nodes, int() as epoch, str() as call, int() as step, value] if (
+            case Kind.COLLECTIVE, [list() as nodes, int() as epoch, str() as call, int() as step, value] if (
                 self._node in nodes and all(type(node) is int for node in nodes) and step in _STEPS
             ):
                 if epoch >= self._epoch:
                     key = Key(tuple(nodes), epoch, message.tag)
                     self._queues.setdefault(key, deque()).append(
-                        Part(call, _STEPS[step], value, message.size)
+                        CollectiveMessage(call, _STEPS[step], value, message.size)
                     )
                     self.size += message.size
             case Kind.LEFT, [int() as epoch, int() as node, str() as text]:
@@ -110,12 +110,12 @@ class Parts:
         self._notices = {since: notice for since, notice in self._notices.items() if since >= epoch}
         self.size = sum(part.size for queue in self._queues.values() for part in queue)
 
-    def first(self, key: Key) -> Part | None:
+    def first(self, key: Key) -> CollectiveMessage | None:
         """Return the oldest part of a call, which stays here."""
         queue = self._queues.get(key)
         return queue[0] if queue else None
 
-    def take(self, key: Key) -> Part:
+    def take(self, key: Key) -> CollectiveMessage:
         """Remove the oldest part of a call and return it."""
         queue = self._queues[key]
         part = queue.popleft()

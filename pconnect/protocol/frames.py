@@ -115,10 +115,12 @@ class Kind(enum.IntEnum):
     CLOSE = 13  #: client → supervisor; tag: patience in milliseconds
     CLOSED = 14  #: supervisor → client; value: ``True`` if the engine had to be killed
     STOPPING = 15  #: supervisor → client; value: why the server ends the session
-    PART = 16  #: any node; tag: number of a collective call; value: see `pconnect.protocol.collective_inbox`
+    COLLECTIVE = (
+        16  #: any node; tag: number of a collective call; value: see `pconnect.protocol.collective_inbox`
+    )
     LEFT = 17  #: any node; value: [epoch, node, text], why it takes part in no more collective calls
     CANCEL = 18  #: client → supervisor; tag: number of the command
-    NOTE = 19  #: engine → supervisor → client; tag: number of the command, or 0; value: [what, content]
+    FRONT_END = 19  #: engine → supervisor → client; tag: number of the command, or 0; value: [what, content]
     RESTART = 20  #: client → supervisor → engine; tag: its number; value: [nodes, seconds]; and the answer, see below
     PROBE = (
         21  #: client → supervisor → engine; tag: number of the round; value: ``None``, or how to end a wait

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 from pconnect.errors import MessageTooLargeError, ProtocolError, UnreadableValueError
 from pconnect.protocol.frames import HEADER_BYTES, Header, Kind
-from pconnect.values import atoms as small_values
-from pconnect.values import codec
+from pconnect.values import atoms, codec
 
 # One read takes at most this much where no large buffer waits to be filled. OpenSSL returns one TLS record, of at most
 # 16 KiB, per read; a plain socket returns up to all of it.
@@ -20,7 +19,7 @@ SCRATCH_BYTES = 2**16
 # Below this the rest of a buffer is filled through the scratch, which may then take the next message with it.
 _DIRECT_BYTES = 2**12
 
-# Where the user's value stands in a PART; what is before it is ours.
+# Where the user's value stands in a COLLECTIVE; what is before it is ours.
 PART_VALUE = 4
 
 
@@ -39,11 +38,11 @@ class Role(enum.Enum):
 
 
 ACCEPTS: Mapping[Role, frozenset[Kind]] = {
-    Role.NODE: frozenset({Kind.VALUE, Kind.PART, Kind.LEFT}),
+    Role.NODE: frozenset({Kind.VALUE, Kind.COLLECTIVE, Kind.LEFT}),
     Role.CLIENT: frozenset(
         {
             *(Kind.MESHED, Kind.DONE, Kind.OUTPUT, Kind.DIED, Kind.FACTS, Kind.CLOSED, Kind.STOPPING),
-            *(Kind.NOTE, Kind.RESTART, Kind.STATE),
+            *(Kind.FRONT_END, Kind.RESTART, Kind.STATE),
         }
     ),
     Role.SUPERVISOR: frozenset(
@@ -52,7 +51,7 @@ ACCEPTS: Mapping[Role, frozenset[Kind]] = {
             *(Kind.RESTART, Kind.PROBE, Kind.TAKEN),
         }
     ),
-    Role.OVERSEER: frozenset({Kind.MESHED, Kind.DONE, Kind.NOTE, Kind.STATE}),
+    Role.OVERSEER: frozenset({Kind.MESHED, Kind.DONE, Kind.FRONT_END, Kind.STATE}),
     Role.DISPATCHER: frozenset(
         {
             *(Kind.POOL, Kind.WORKER, Kind.YIELD, Kind.RUNNING, Kind.RECALL, Kind.ENDED),
@@ -126,7 +125,7 @@ def encode_message(kind: Kind, tag: int, value: object, max_message_bytes: int) 
 
 def encode_small(kind: Kind, tag: int, value: list[object]) -> bytes | None:
     """Return what `encode_message` does, in one and sooner, for a list of atoms and lists of them, or ``None``."""
-    head = small_values.encode_plain(value)
+    head = atoms.encode_plain(value)
     return None if head is None else Header(kind, tag, len(head)).pack() + head
 
 
@@ -260,8 +259,8 @@ class Decoder:
         kind, tag, head_bytes, payload_bytes = header
         if payload_bytes or self._end - self._start < head_bytes:
             return False
-        value = small_values.decode_atom(bytes(self._scratch[self._start : self._start + head_bytes]))
-        if value is small_values.NO_ATOM:
+        value = atoms.decode_atom(bytes(self._scratch[self._start : self._start + head_bytes]))
+        if value is atoms.NO_ATOM:
             return False
         self._start += head_bytes
         messages.append(Message(kind, tag, value, head_bytes))
@@ -276,7 +275,7 @@ class Decoder:
         except UnreadableValueError as error:
             if kind is Kind.VALUE:
                 return Unfinished(incoming, None)
-            if kind is Kind.PART:
+            if kind is Kind.COLLECTIVE:
                 return [*incoming.first_items(PART_VALUE), Unfinished(incoming, PART_VALUE)]
             if kind in {Kind.JOB, Kind.RESULT, Kind.REPORT}:
                 return Unfinished(incoming, None)

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pconnect.jobs.job import Job
-from pconnect.loop.event_loop import Progress
-from pconnect.scheduler.node_workers import Pool
+from pconnect.loop.event_loop import EventLoop
+from pconnect.scheduler.node_workers import NodeWorkers
 
 
-class Attendant(Protocol):
+class Extension(Protocol):
     """What the dispatcher calls in its thread.
 
     Attributes
@@ -21,8 +21,8 @@ class Attendant(Protocol):
 
     def begin(
         self,
-        pools: dict[int, Pool],
-        progress: Progress,
+        pools: dict[int, NodeWorkers],
+        event_loop: EventLoop,
         open_jobs: set[Job],
         allowed: Callable[[Job], set[int]],
     ) -> None:

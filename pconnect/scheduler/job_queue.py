@@ -9,7 +9,7 @@ from pconnect.jobs.job import Job
 Terms = tuple[frozenset[int] | None, bool, frozenset[int]]
 
 
-class WaitingJobs:
+class JobQueue:
     """The jobs of a network that no worker has, in order.
 
     Attributes
@@ -22,14 +22,14 @@ class WaitingJobs:
 
     def __init__(self) -> None:
         self.common: deque[Job] = deque()
-        self.choosy: dict[Terms, deque[Job]] = {}
+        self.constrained: dict[Terms, deque[Job]] = {}
 
     def __len__(self) -> int:
-        return len(self.common) + sum(map(len, self.choosy.values()))
+        return len(self.common) + sum(map(len, self.constrained.values()))
 
     def __iter__(self) -> Iterator[Job]:
         yield from self.common
-        for jobs in self.choosy.values():
+        for jobs in self.constrained.values():
             yield from jobs
 
     def add(self, job: Job) -> None:
@@ -43,14 +43,14 @@ class WaitingJobs:
     def _queue_of(self, job: Job) -> deque[Job]:
         if not (job.options.on or job.options.isolate or job.avoid):
             return self.common
-        return self.choosy.setdefault(_terms(job), deque())
+        return self.constrained.setdefault(_terms(job), deque())
 
     def choosy_in_order(self) -> list[deque[Job]]:
         """Return the groups from which jobs can be taken, that with the oldest job first."""
-        if not self.choosy:
+        if not self.constrained:
             return []
         self._forget_empty()
-        return sorted(self.choosy.values(), key=lambda jobs: jobs[0].number)
+        return sorted(self.constrained.values(), key=lambda jobs: jobs[0].number)
 
     def discard(self, job: Job) -> bool:
         """Take out a job; return whether it was there."""
@@ -62,7 +62,7 @@ class WaitingJobs:
 
     def forget_done(self) -> None:
         """Take out those that have been cancelled."""
-        for jobs in (self.common, *self.choosy.values()):
+        for jobs in (self.common, *self.constrained.values()):
             kept = [job for job in jobs if not job.done()]
             jobs.clear()
             jobs.extend(kept)
@@ -70,11 +70,11 @@ class WaitingJobs:
     def clear(self) -> None:
         """Take out all."""
         self.common.clear()
-        self.choosy.clear()
+        self.constrained.clear()
 
     def _forget_empty(self) -> None:
-        for terms in [terms for terms, jobs in self.choosy.items() if not jobs]:
-            del self.choosy[terms]
+        for terms in [terms for terms, jobs in self.constrained.items() if not jobs]:
+            del self.constrained[terms]
 
 
 def _terms(job: Job) -> Terms:

@@ -4,7 +4,7 @@ import collections
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pconnect.jobs.duration_estimate import Pace
+from pconnect.jobs.duration_estimate import DurationEstimate
 from pconnect.jobs.job import Function, Job
 from pconnect.link.connection import Connection
 from pconnect.protocol.frames import NO_LIMIT, Kind, Limits
@@ -21,7 +21,7 @@ _KEPT_FUNCTIONS = 64
 _KEPT_BYTES = 2**28
 
 
-class Worker:
+class RemoteWorker:
     """One worker process.
 
     Attributes
@@ -34,7 +34,7 @@ class Worker:
         What was sent to it and has not ended, by number, in order.
     """
 
-    def __init__(self, pool: "Pool", number: int, pid: int, command: int, limits: Limits) -> None:
+    def __init__(self, pool: "NodeWorkers", number: int, pid: int, command: int, limits: Limits) -> None:
         self.pool = pool
         self.number = number
         self.pid = pid
@@ -49,7 +49,7 @@ class Worker:
         self.idle_since = 0.0
         self.stuck = 0  # the last job of which it was heard that it takes long
         self.recalling = 0  # this one, while the server is asked whether those behind it can be called back
-        self._paces: collections.Counter[Pace] = collections.Counter()  # of its jobs
+        self._estimates: collections.Counter[DurationEstimate] = collections.Counter()  # of its jobs
         self._functions: collections.OrderedDict[int, Function] = collections.OrderedDict()
         self._shared: collections.OrderedDict[int, int] = collections.OrderedDict()  # sizes by number
 
@@ -70,7 +70,7 @@ class Worker:
     @property
     def limit(self) -> int:
         """How many jobs it should have at once, as far as it depends on those that it has."""
-        return min([pace.ahead for pace in self._paces], default=_MANY)
+        return min([estimate.ahead for estimate in self._estimates], default=_MANY)
 
     def open(self, channel: Channel) -> None:
         """Take over the data connection."""
@@ -83,7 +83,7 @@ class Worker:
             function = job.function
             assert function is not None  # noqa: S101 - it has one from the beginning
             self.jobs[job.number] = job
-            self._paces[job.pace] += 1
+            self._estimates[job.estimate] += 1
             if function.number not in self._functions:
                 small += function.encode()
                 self._functions[function.number] = function
@@ -137,14 +137,14 @@ class Worker:
         """Take note that a job has ended, and how long it took."""
         self.forget(job)
         self.served += 1
-        job.pace.learn(seconds)
+        job.estimate.learn(seconds)
 
     def forget(self, job: Job) -> None:
         """Take note that it does not have a job any more."""
         del self.jobs[job.number]
-        self._paces[job.pace] -= 1
-        if not self._paces[job.pace]:
-            del self._paces[job.pace]
+        self._estimates[job.estimate] -= 1
+        if not self._estimates[job.estimate]:
+            del self._estimates[job.estimate]
 
     def retire(self) -> None:
         """Let it end what it does, begin nothing more, and end."""
@@ -158,7 +158,7 @@ class Worker:
         return decode_messages(Role.EMPLOYER, results)
 
 
-class Pool:
+class NodeWorkers:
     """The job channel to one node, and its workers.
 
     Attributes
@@ -183,13 +183,13 @@ class Pool:
         self.wanted = 0
         self.told_wanted: tuple[int, bool] = 0, False
         self.refused_until = 0.0
-        self.workers: dict[int, Worker] = {}
+        self.workers: dict[int, RemoteWorker] = {}
         #: Takes what the server says of jobs that go on without their client.
-        self.on_kept: Callable[[Pool, Message], object] = lambda *_: None
+        self.on_kept: Callable[[NodeWorkers, Message], object] = lambda *_: None
         self.short_since: float | None = None  # when a job began to wait for a first worker here
 
     @property
-    def living(self) -> list[Worker]:
+    def living(self) -> list[RemoteWorker]:
         """The workers that are there to stay."""
         return [worker for worker in self.workers.values() if not worker.retiring]
 

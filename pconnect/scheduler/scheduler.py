@@ -17,12 +17,12 @@ from collections.abc import Callable, Collection, Iterable
 from pconnect.errors import ConfigurationError, JobLostError
 from pconnect.jobs.job import Functions, Job
 from pconnect.jobs.shared_arrays import Contents
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import Kind
-from pconnect.scheduler.extension import Attendant
-from pconnect.scheduler.job_queue import WaitingJobs
-from pconnect.scheduler.node_workers import Worker
-from pconnect.scheduler.worker_manager import Crew
+from pconnect.scheduler.extension import Extension
+from pconnect.scheduler.job_queue import JobQueue
+from pconnect.scheduler.node_workers import RemoteWorker
+from pconnect.scheduler.worker_manager import WorkerManager
 from pconnect.session.client_mesh import ClientMesh
 
 log = logging.getLogger("pconnect")
@@ -32,7 +32,7 @@ _IDLE_SECONDS = 60.0  # after which workers are given back
 _NO_NODE_SECONDS = 0.7  # so long a queue waits for a node when there is none
 
 
-class Dispatcher:
+class Scheduler:
     """The jobs of one network.
 
     Parameters
@@ -49,8 +49,8 @@ class Dispatcher:
     """
 
     def __init__(self, mesh: ClientMesh) -> None:
-        invitation = mesh.invitation
-        if invitation is None:
+        mesh_setup = mesh.mesh_setup
+        if mesh_setup is None:
             raise ConfigurationError("jobs need a network made by pconnect")
         self._mesh = mesh
         self.functions = Functions()
@@ -59,23 +59,23 @@ class Dispatcher:
         self._numbers = itertools.count(1)
         self._submitted: collections.deque[Job] = collections.deque()
         self._calls: collections.deque[Callable[[], object]] = collections.deque()
-        self._waiting = WaitingJobs()
+        self._waiting = JobQueue()
         self._has_cancelled = False  # there are cancelled jobs in these
         self._open: set[Job] = set()  # those that have not ended
         self._stopping: dict[Job, float] = {}  # to be interrupted, with the patience
-        self._progress = Progress()
-        self._crew = Crew(mesh.servers.values(), invitation, self._progress, self)
-        self._pools = self._crew.pools
+        self._event_loop = EventLoop()
+        self._manager = WorkerManager(mesh.servers.values(), mesh_setup, self._event_loop, self)
+        self._pools = self._manager.pools
         self._wakeup, self._waker = socket.socketpair()
         self._waker.setblocking(False)
         self._wakeup.setblocking(False)
-        self._progress.watch(self._wakeup.fileno(), self._drain_wakeups)
+        self._event_loop.watch(self._wakeup.fileno(), self._drain_wakeups)
         self._sleeping = False
         self._closed = ""
         self._no_node_since: float | None = None
         self._looked_at = 0.0
         self._exclusive: collections.Counter[int] = collections.Counter()  # for how many executors, by node
-        self._attendants: list[Attendant] = []
+        self._extensions: list[Extension] = []
         self._has_heard = threading.Event()  # of all servers how many slots they have, or that they are gone
         self._thread = threading.Thread(target=self._run, name="pconnect jobs", daemon=True)
         self._thread.start()
@@ -99,9 +99,9 @@ class Dispatcher:
             Not all have said it in time.
         """
         if not self._has_heard.wait(timeout):
-            silent = self._crew.describe_silent(nodes)
+            silent = self._manager.describe_silent(nodes)
             raise TimeoutError(f"{silent}: no word of how many slots there are, after {timeout:g} s")
-        return self._crew.count_slots(nodes)
+        return self._manager.count_slots(nodes)
 
     def submit(self, job: Job) -> None:
         """Put a job into the queue."""
@@ -130,10 +130,10 @@ class Dispatcher:
         """Have the servers of some nodes for this network alone (1), with all their slots, or no longer (-1)."""
         self.call(lambda: self._exclusive.update(dict.fromkeys(nodes, change)))
 
-    def attend(self, attendant: Attendant) -> None:
+    def attend(self, extension: Extension) -> None:
         """Have somebody look after the jobs, too, in this loop."""
-        attendant.begin(self._pools, self._progress, self._open, self._allowed)
-        self.call(lambda: self._attendants.append(attendant))
+        extension.begin(self._pools, self._event_loop, self._open, self._allowed)
+        self.call(lambda: self._extensions.append(extension))
 
     def call(self, function: Callable[[], object]) -> None:
         """Have something done by the thread of the jobs."""
@@ -162,11 +162,11 @@ class Dispatcher:
 
     def _run(self) -> None:
         try:
-            self._crew.begin()
+            self._manager.begin()
             while not self._closed:
                 self._sleeping = True
                 waits = not (self._submitted or self._calls)
-                self._progress.poll(_LOOK if waits else 0)
+                self._event_loop.poll(_LOOK if waits else 0)
                 self._sleeping = False
                 self._step()
         except BaseException as error:
@@ -175,7 +175,7 @@ class Dispatcher:
         finally:
             self._has_heard.set()
             self._fail_all()
-            self._progress.close()
+            self._event_loop.close()
             self._wakeup.close()
             self._waker.close()
 
@@ -184,25 +184,25 @@ class Dispatcher:
             self._calls.popleft()()
         while self._submitted:
             self._waiting.add(self._submitted.popleft())
-        if not self._has_heard.is_set() and self._crew.has_heard:
+        if not self._has_heard.is_set() and self._manager.has_heard:
             self._has_heard.set()
         now = time.monotonic()
         if now - self._looked_at > _LOOK:
             self._looked_at = now
             self._look(now)
-        for attendant in self._attendants:
-            attendant.step()
-        if not any(attendant.pauses for attendant in self._attendants):
+        for extension in self._extensions:
+            extension.step()
+        if not any(extension.pauses for extension in self._extensions):
             self._dispatch()
             self._ask_for_workers(now)
         for pool in self._pools.values():
             if pool.channel is not None and pool.channel.has_unsent:
-                self._progress.flush(pool.channel)
+                self._event_loop.flush(pool.channel)
 
     def _fail_all(self) -> None:
         error = self._closed
-        for attendant in self._attendants:
-            attendant.end(error)
+        for extension in self._extensions:
+            extension.end(error)
         jobs = list(self._open)
         self._open.clear()
         self._waiting.clear()
@@ -225,9 +225,9 @@ class Dispatcher:
             jobs = self._take_jobs(worker, max(1, share))
             if jobs:
                 worker.send(jobs)
-                self._progress.flush(worker.connection)
+                self._event_loop.flush(worker.connection)
 
-    def _take_jobs(self, worker: Worker, count: int) -> list[Job]:
+    def _take_jobs(self, worker: RemoteWorker, count: int) -> list[Job]:
         taken: list[Job] = []
         most = min(len(worker.jobs) + count, worker.limit)
         for jobs in self._waiting.choosy_in_order():
@@ -235,12 +235,14 @@ class Dispatcher:
         self._take_from(self._waiting.common, worker, most, taken)
         return taken
 
-    def _take_from(self, queue: collections.deque[Job], worker: Worker, most: int, taken: list[Job]) -> int:
+    def _take_from(
+        self, queue: collections.deque[Job], worker: RemoteWorker, most: int, taken: list[Job]
+    ) -> int:
         """Take jobs for a worker that is to have no more than `most`; return how many it is to have with these."""
         is_common = queue is self._waiting.common
         while queue and not worker.alone:
             job = queue[0]
-            within = min(most, job.pace.ahead)
+            within = min(most, job.estimate.ahead)
             if len(worker.jobs) + len(taken) >= within or not (is_common or self._suits(worker, job, taken)):
                 break
             if self._is_stale(worker, job):
@@ -250,7 +252,7 @@ class Dispatcher:
             self._begin(worker, job, taken)
         return most
 
-    def _begin(self, worker: Worker, job: Job, taken: list[Job]) -> None:
+    def _begin(self, worker: RemoteWorker, job: Job, taken: list[Job]) -> None:
         if not job.begin():
             return
         job.node, job.host = worker.pool.node, worker.pool.host
@@ -259,13 +261,13 @@ class Dispatcher:
             worker.alone = True
         taken.append(job)
 
-    def _is_stale(self, worker: Worker, job: Job) -> bool:
+    def _is_stale(self, worker: RemoteWorker, job: Job) -> bool:
         """Whether a worker lacks what a command has done before a job was submitted; then it has to go."""
         node = worker.pool.node
         # After a restart of the engine, nothing is left of the commands before.
         if worker.command >= min(job.after[node - 1], worker.pool.server.last_finished):
             return False
-        self._crew.retire(worker)
+        self._manager.retire(worker)
         return True
 
     def _allowed(self, job: Job) -> set[int]:
@@ -275,14 +277,14 @@ class Dispatcher:
             ready &= job.options.on
         return ready - job.avoid or ready
 
-    def _suits(self, worker: Worker, job: Job, taken: list[Job]) -> bool:
+    def _suits(self, worker: RemoteWorker, job: Job, taken: list[Job]) -> bool:
         if worker.pool.node not in self._allowed(job):
             return False
         if job.options.isolate:
             if worker.jobs or taken:
                 return False
             if worker.served:
-                self._crew.retire(worker)
+                self._manager.retire(worker)
                 return False
         return True
 
@@ -299,7 +301,7 @@ class Dispatcher:
             pool.wanted += 1
             shortage -= 1
         for jobs in self._waiting.choosy_in_order():
-            self._crew.staff(self._allowed(jobs[0]))
+            self._manager.staff(self._allowed(jobs[0]))
 
     def _ask_for_workers(self, now: float) -> None:
         if self._waiting:
@@ -319,7 +321,7 @@ class Dispatcher:
                     worker.idle_since = now
                 elif not self._waiting and now - worker.idle_since > _IDLE_SECONDS and not worker.retiring:
                     pool.wanted = max(0, pool.wanted - 1)
-                    self._crew.retire(worker)
+                    self._manager.retire(worker)
         for job, patience in list(self._stopping.items()):
             self._send_stop(job, patience)
         if self._has_cancelled:  # else nobody need look through a long queue
@@ -330,8 +332,8 @@ class Dispatcher:
     def _fail_what_cannot_run(self, now: float) -> None:
         """Fail the jobs for which there is no node any more, or none with slots."""
         able = {pool.node for pool in self._pools.values() if not pool.gone and pool.slots != 0}
-        choosy = self._waiting.choosy_in_order()
-        queues = [jobs for jobs in choosy if jobs[0].options.on and not jobs[0].options.on & able]
+        constrained = self._waiting.choosy_in_order()
+        queues = [jobs for jobs in constrained if jobs[0].options.on and not jobs[0].options.on & able]
         stuck = [job for jobs in queues for job in jobs] if able else list(self._waiting)
         if not stuck:
             self._no_node_since = None
@@ -340,7 +342,7 @@ class Dispatcher:
             self._no_node_since = now
         if now - self._no_node_since < _NO_NODE_SECONDS:
             return
-        reasons = self._crew.describe_unable(able)
+        reasons = self._manager.describe_unable(able)
         for job in stuck:
             self._waiting.discard(job)
             if job.begin():
@@ -390,6 +392,6 @@ class Dispatcher:
             self._stopping.pop(job, None)
             return
         workers[0].connection.post(Kind.DROP, job.number)
-        self._progress.flush(workers[0].connection)
+        self._event_loop.flush(workers[0].connection)
         pool.channel.post(Kind.STOP, workers[0].number, [job.number, patience])
-        self._progress.flush(pool.channel)
+        self._event_loop.flush(pool.channel)

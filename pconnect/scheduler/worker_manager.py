@@ -9,11 +9,11 @@ from pconnect.commands.captured_output import with_last_words
 from pconnect.errors import ConnectionLostError
 from pconnect.jobs.job import Job
 from pconnect.jobs.outcome import is_dropped, report, settle, shown_output
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import JOB_CHANNEL, Kind
 from pconnect.protocol.messages import Message
-from pconnect.scheduler.node_workers import Pool, Worker
-from pconnect.session.mesh_setup import Invitation
+from pconnect.scheduler.node_workers import NodeWorkers, RemoteWorker
+from pconnect.session.mesh_setup import MeshSetup
 from pconnect.session.server import Server
 from srp_tools.channel import Channel
 from srp_tools.steps import deadline_after
@@ -39,7 +39,7 @@ class Employer(Protocol):
         """Run a job again whose worker is gone, or say that it is lost."""
 
 
-class Crew:
+class WorkerManager:
     """The pools of all nodes.
 
     Parameters
@@ -58,11 +58,11 @@ class Crew:
     """
 
     def __init__(
-        self, servers: Iterable[Server], invitation: Invitation, progress: Progress, owner: Employer
+        self, servers: Iterable[Server], mesh_setup: MeshSetup, event_loop: EventLoop, owner: Employer
     ) -> None:
-        self.pools = {server.node: Pool(server) for server in servers}
-        self._invitation = invitation
-        self._progress = progress
+        self.pools = {server.node: NodeWorkers(server) for server in servers}
+        self._mesh_setup = mesh_setup
+        self._event_loop = event_loop
         self._owner = owner
 
     def begin(self) -> None:
@@ -95,17 +95,17 @@ class Crew:
 
     # --- nodes ---
 
-    def _dial_pool(self, pool: Pool) -> None:
+    def _dial_pool(self, pool: NodeWorkers) -> None:
         def end(outcome: Channel | Exception) -> None:
             if isinstance(outcome, Channel):
                 pool.open(outcome, lambda message: self._hear(pool, message), lambda _: self._lose(pool))
                 assert pool.channel is not None  # noqa: S101 - it was just opened
-                self._progress.add(pool.channel)
+                self._event_loop.add(pool.channel)
             else:
                 pool.gone, pool.is_lost = f"no connection for jobs: {outcome}", True
 
-        self._progress.background.start(
-            self._invitation.dial(pool.server, JOB_CHANNEL), deadline_after(_DIAL_TIMEOUT), end
+        self._event_loop.background.start(
+            self._mesh_setup.dial(pool.server, JOB_CHANNEL), deadline_after(_DIAL_TIMEOUT), end
         )
 
     def staff(self, nodes: Collection[int]) -> None:
@@ -127,7 +127,7 @@ class Crew:
                 pool.short_since = now
             self._make_room(pool, now)
 
-    def _make_room(self, pool: Pool, now: float) -> None:
+    def _make_room(self, pool: NodeWorkers, now: float) -> None:
         others = [
             w for other in self.pools.values() if other.place == pool.place for w in other.workers.values()
         ]
@@ -142,23 +142,23 @@ class Crew:
             worker.pool.wanted = max(0, worker.pool.wanted - 1)
             self.retire(worker)
 
-    def retire(self, worker: Worker) -> None:
+    def retire(self, worker: RemoteWorker) -> None:
         """Let a worker end what it does, begin nothing more, and end."""
         worker.retire()
-        self._progress.flush(worker.connection)
+        self._event_loop.flush(worker.connection)
 
-    def _lose(self, pool: Pool) -> None:
+    def _lose(self, pool: NodeWorkers) -> None:
         """Take note that a server or its machine is gone."""
         assert pool.channel is not None  # noqa: S101 - it is what was lost
         pool.gone, pool.is_lost = f"it is lost: {pool.channel.error}", True
         for worker in list(pool.workers.values()):
             del pool.workers[worker.number]
-            self._progress.drain(worker.connection)
-            self._progress.discard(worker.connection)
+            self._event_loop.drain(worker.connection)
+            self._event_loop.discard(worker.connection)
             for job in list(worker.jobs.values()):
                 self._owner.lose(job, f"node {pool.node} ({pool.host}) is lost: {pool.channel.error}")
 
-    def _hear(self, pool: Pool, message: Message) -> None:
+    def _hear(self, pool: NodeWorkers, message: Message) -> None:
         """Take what a supervisor says."""
         worker = pool.workers.get(message.tag)
         match message.kind:
@@ -184,9 +184,9 @@ class Crew:
             case Kind.ENDED if worker is not None:
                 self._bury(pool, worker, message.value)
 
-    def _meet(self, pool: Pool, number: int, facts: dict[str, Any]) -> None:
-        worker = pool.workers[number] = Worker(
-            pool, number, facts["pid"], facts["command"], self._invitation.limits
+    def _meet(self, pool: NodeWorkers, number: int, facts: dict[str, Any]) -> None:
+        worker = pool.workers[number] = RemoteWorker(
+            pool, number, facts["pid"], facts["command"], self._mesh_setup.limits
         )
 
         def end(outcome: Channel | Exception) -> None:
@@ -199,18 +199,18 @@ class Crew:
                 return
             worker.open(outcome)
             worker.connection.on_message = lambda message: self._take(worker, message)
-            self._progress.add(worker.connection)
+            self._event_loop.add(worker.connection)
             if worker.retiring:
                 worker.connection.post(Kind.RETIRE)
-                self._progress.flush(worker.connection)
+                self._event_loop.flush(worker.connection)
 
-        self._progress.background.start(
-            self._invitation.dial(pool.server, number), deadline_after(_DIAL_TIMEOUT), end
+        self._event_loop.background.start(
+            self._mesh_setup.dial(pool.server, number), deadline_after(_DIAL_TIMEOUT), end
         )
 
     # --- workers ---
 
-    def _take(self, worker: Worker, message: Message) -> None:
+    def _take(self, worker: RemoteWorker, message: Message) -> None:
         job = worker.jobs.get(message.tag)
         if job is None:
             return  # told twice by one that died after it had sent it
@@ -228,25 +228,25 @@ class Crew:
         if worker.alone:
             self.retire(worker)
 
-    def _take_running(self, pool: Pool, worker: Worker, number: int, seconds: float) -> None:
+    def _take_running(self, pool: NodeWorkers, worker: RemoteWorker, number: int, seconds: float) -> None:
         """Take note that a job takes long; those behind it must not wait."""
         job = worker.jobs[number]
         job.is_started = True
-        job.pace.learn(seconds)
+        job.estimate.learn(seconds)
         worker.stuck = number
         self._recall(pool, worker)
 
-    def _recall(self, pool: Pool, worker: Worker) -> None:
+    def _recall(self, pool: NodeWorkers, worker: RemoteWorker) -> None:
         if worker.recalling or worker.stuck not in worker.jobs or len(worker.jobs) == 1:
             return
         worker.recalling = worker.stuck
         worker.connection.post(Kind.RECALL, worker.recalling)
-        self._progress.flush(worker.connection)
+        self._event_loop.flush(worker.connection)
         assert pool.channel is not None  # noqa: S101 - it has just been heard
         pool.channel.post(Kind.RECALL, worker.number, worker.recalling)
-        self._progress.flush(pool.channel)
+        self._event_loop.flush(pool.channel)
 
-    def _take_back(self, pool: Pool, worker: Worker, number: int, runs_still: bool) -> None:
+    def _take_back(self, pool: NodeWorkers, worker: RemoteWorker, number: int, runs_still: bool) -> None:
         """Have the jobs behind a long one done by others, unless the worker has gone on to them already."""
         worker.recalling = 0
         if not runs_still:
@@ -257,10 +257,10 @@ class Crew:
             worker.forget(job)
             self._owner.requeue(job)
 
-    def _bury(self, pool: Pool, worker: Worker, told: dict[str, Any]) -> None:
+    def _bury(self, pool: NodeWorkers, worker: RemoteWorker, told: dict[str, Any]) -> None:
         del pool.workers[worker.number]
-        self._progress.drain(worker.connection)
-        self._progress.discard(worker.connection)
+        self._event_loop.drain(worker.connection)
+        self._event_loop.discard(worker.connection)
         for message in worker.decode(told["results"]):
             self._take(worker, message)
         jobs = list(worker.jobs.values())

@@ -10,11 +10,11 @@ from pconnect.commands.console import Console
 from pconnect.commands.front_end_messages import Display, show
 from pconnect.errors import ConnectionLostError
 from pconnect.link.connection import Connection
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.loop.network import Mesh
 from pconnect.protocol.frames import Kind, Limits
 from pconnect.session.deadlock_probe import Probing
-from pconnect.session.mesh_setup import Invitation
+from pconnect.session.mesh_setup import MeshSetup
 from pconnect.session.server import Server
 from srp_tools.steps import deadline_after
 
@@ -37,7 +37,7 @@ class ClientMesh(Mesh):
         self,
         network_id: bytes,
         servers: Sequence[Server],
-        progress: Progress,
+        event_loop: EventLoop,
         limits: Limits,
         own: Connection | None = None,
     ) -> None:
@@ -45,11 +45,11 @@ class ClientMesh(Mesh):
             network_id,
             0,
             [own or Connection(0, "client", None), *(server.data for server in servers)],
-            progress,
+            event_loop,
             limits,
         )
         self.servers = {server.node: server for server in servers}
-        self.invitation: Invitation | None = None  # for engines that take the place of others
+        self.mesh_setup: MeshSetup | None = None  # for engines that take the place of others
         self.console = Console()
         for server in servers:
             server.console = self.console
@@ -59,8 +59,8 @@ class ClientMesh(Mesh):
         self.before_close: list[Callable[[], object]] = []
         #: Called when the network was closed.
         self.after_close: Callable[[], object] = lambda: None
-        #: Looks after the jobs, once there are any; a `pconnect.scheduler.scheduler.Dispatcher`.
-        self.dispatcher: Any = None
+        #: Looks after the jobs, once there are any; a `pconnect.scheduler.scheduler.Scheduler`.
+        self.scheduler: Any = None
         #: The executors of `submit`, by the nodes that they are for; ``None``: all.
         self.executors: dict[frozenset[int] | None, Any] = {}
         #: Name and port of each server, by node from 1, as the user gave them.
@@ -68,7 +68,7 @@ class ClientMesh(Mesh):
         #: The jobs of a network that was detached, by number; a `pconnect.jobs.job.Job` each.
         self.recovered: dict[int, Any] = {}
         self._last_number = 0
-        progress.attention = Probing(self, servers).look
+        event_loop.attention = Probing(self, servers).look
         self.sink: Callable[[Display], object] = show
         self.trusts_displays = False
 
@@ -81,7 +81,7 @@ class ClientMesh(Mesh):
         """Return a command for each of some nodes, with one number, before they are sent."""
         number = self.next_number()
         commands = [
-            Command(source, self.servers[node], (node, self.servers[node].host), number, self.progress)
+            Command(source, self.servers[node], (node, self.servers[node].host), number, self.event_loop)
             for node in nodes
         ]
         for command in commands:
@@ -95,11 +95,11 @@ class ClientMesh(Mesh):
         """Send commands, all of one number; an engine that is gone ends its own."""
         if self._must_begin_anew():
             self.begin_epoch(commands[0].number)
-        with self.progress.shielded:
+        with self.event_loop.sigint_deferred:
             for command in commands:
                 server = self.servers[command.node]
                 server.begin(command, [command.source, self.epoch, options])
-                self.progress.flush(server.command)
+                self.event_loop.flush(server.command)
 
     def _must_begin_anew(self) -> bool:
         """Whether something failed in this epoch, so that some nodes take part in no more of its collective calls."""
@@ -118,9 +118,9 @@ class ClientMesh(Mesh):
                 continue
             tag, begin = self.next_number(), time.perf_counter()
             server.command.post(Kind.QUERY, tag)
-            self.progress.flush(server.command)
+            self.event_loop.flush(server.command)
             with contextlib.suppress(TimeoutError):
-                self.progress.run_until(
+                self.event_loop.run_until(
                     lambda tag=tag, server=server: tag in server.answers or bool(server.command.error),  # type: ignore[misc]
                     deadline,
                     "facts",
@@ -133,8 +133,8 @@ class ClientMesh(Mesh):
     def close(self, timeout: float) -> list[int]:
         """Close the network; see `pconnect.sclose`."""
         self.check_open()
-        if self.dispatcher is not None:
-            self.dispatcher.close("the network was closed")
+        if self.scheduler is not None:
+            self.scheduler.close("the network was closed")
         patience = min(1.0, timeout / 2)
         servers = list(self.servers.values())
         try:
@@ -144,14 +144,14 @@ class ClientMesh(Mesh):
                 server.closing = True
                 server.command.post(Kind.CLOSE, round(patience * 1000))
             with contextlib.suppress(TimeoutError):
-                self.progress.run_until(
+                self.event_loop.run_until(
                     lambda: all(s.closed_by_force is not None or s.command.error for s in servers),
                     deadline_after(timeout),
                     "the servers to close",
                 )
         finally:
             self.closed = True
-            self.progress.close()
+            self.event_loop.close()
             for server in servers:
                 server.lose_commands(ConnectionLostError("the network was closed"))
             self.after_close()

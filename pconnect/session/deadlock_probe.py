@@ -51,12 +51,12 @@ def state_of(mesh: Mesh, command: int, *, has_limit: bool = False, listens: Sequ
     listens
         See `State`.
     """
-    progress = mesh.progress
-    wait = None if has_limit or progress.wait is None or _timer_runs() else progress.wait()
+    event_loop = mesh.event_loop
+    wait = None if has_limit or event_loop.wait is None or _timer_runs() else event_loop.wait()
     links = mesh.connections
     return State(
         0 if wait is not None and wait.kind == IDLE else command,
-        progress.serial,
+        event_loop.serial,
         wait if wait is None or wait.nodes else None,
         tuple(link.values_sent if _is_up(link) else -1 for link in links),
         tuple(link.values_received if _is_up(link) else -1 for link in links),
@@ -93,7 +93,7 @@ def answer(
         return pack_state(state_of(mesh, command, has_limit=has_limit))
     match question:
         case [int() as serial, str() as text, list() as blocked]:
-            if serial != mesh.progress.serial:
+            if serial != mesh.event_loop.serial:
                 return None
             return make_error(text, (BlockedNode(n, h, c, k, tuple(w)) for n, h, c, k, w in blocked))
     raise ProtocolError("a malformed PROBE")
@@ -127,12 +127,12 @@ class Probing:
         DeadlockError or None
             Why nobody can go on. The engines concerned have been told; all connections are usable.
         """
-        progress = self._mesh.progress
-        if progress.wait is None:
+        event_loop = self._mesh.event_loop
+        if event_loop.wait is None:
             return None
         now = time.monotonic()
-        if progress.serial != self._serial:
-            self._serial, self._due = progress.serial, now + _PATIENCE
+        if event_loop.serial != self._serial:
+            self._serial, self._due = event_loop.serial, now + _PATIENCE
         elif self._rounds.has_news or now >= self._due:
             own = self._own_state()
             if self._rounds.has_news and (error := self._conclude(own)) is not None:
@@ -158,7 +158,7 @@ class Probing:
         server = self._servers[node]
         server.remarks += 1
         server.command.post(Kind.PROBE, tag, value)
-        self._mesh.progress.flush(server.command)
+        self._mesh.event_loop.flush(server.command)
 
     def _conclude(self, own: State) -> DeadlockError | None:
         running = {node: server.running for node, server in self._servers.items()}
@@ -184,7 +184,7 @@ class Probing:
             self._servers[node].freed = number
             self._post(node, self._rounds.number, [states[node].serial, str(error), blocked])
         with contextlib.suppress(TimeoutError):
-            self._mesh.progress.run_until(
+            self._mesh.event_loop.run_until(
                 lambda: not any(number in running[node] for node, number in commands.items()),
                 deadline_after(_ENDING),
                 "the ends of the commands that wait",

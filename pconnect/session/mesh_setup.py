@@ -18,7 +18,7 @@ from srp_tools.steps import Steps
 
 
 @dataclass(frozen=True)
-class Invitation:
+class MeshSetup:
     """What stays the same for as long as a network lives.
 
     Attributes

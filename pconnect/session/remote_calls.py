@@ -7,7 +7,7 @@ from typing import Any
 
 from pconnect.commands.command import Command, Commands
 from pconnect.commands.function_pickling import describe, pack_call, unpack_value
-from pconnect.commands.remote_repr import Shown
+from pconnect.commands.remote_repr import RemoteRepr
 from pconnect.errors import ConfigurationError, UnsupportedValueError
 from pconnect.link.connection import LIBRARY_TAGS, Connection
 from pconnect.loop.interrupts import interrupting
@@ -34,7 +34,7 @@ def run(
 ) -> Any:
     """Send source text; return a `Command` for a single connection, else `Commands`.
 
-    With `as_display` the result is not the value of a last expression but how it is shown, a `Shown`.
+    With `as_display` the result is not the value of a last expression but how it is shown, a `RemoteRepr`.
     """
     mesh, nodes = _servers(connections)
     if not isinstance(source, str):
@@ -45,7 +45,7 @@ def run(
     if as_display:
         options |= {"value": True, "display": True}
         for command in commands:
-            command.read_value = lambda arrived: Shown.read(
+            command.read_value = lambda arrived: RemoteRepr.read(
                 unpack_value(_finished(arrived), allow_pickle=False)
             )
     mesh.send(commands, options)
@@ -79,7 +79,7 @@ def call(
     buffers = _encode_call(function, args, kwargs, LIBRARY_TAGS + commands[0].number, mesh)
     options = _options(commands, wants_value=wants_value, allow_pickle=allow_pickle, time_limit=time_limit)
     # Ctrl-C must not come between both: an engine that has the command waits for its arguments.
-    with interrupting([mesh.servers[node] for node in nodes]), mesh.progress.shielded:
+    with interrupting([mesh.servers[node] for node in nodes]), mesh.event_loop.sigint_deferred:
         mesh.send(commands, options | {"call": True})
         _send_arguments(
             mesh, [mesh.servers[command.node].data for command in commands if command.begun], buffers
@@ -150,17 +150,17 @@ def _send_arguments(
     mesh: ClientMesh, connections: Sequence[Connection], buffers: list[bytes | memoryview]
 ) -> None:
     """Send to engines of which some may be busy; nobody is waited for who does not read."""
-    progress = mesh.progress
+    event_loop = mesh.event_loop
     try:
         for connection in connections:
             connection.post_encoded(buffers)
-            progress.flush(connection)
+            event_loop.flush(connection)
         left, moved = sum(connection.unsent_bytes for connection in connections), time.monotonic()
         total = len(connections) * sum(map(len, buffers))
         with Meter(lambda: sending(connections, total)) as meter:
             while left and time.monotonic() - moved < _STANDSTILL:
                 meter.look()
-                progress.poll(_STANDSTILL)
+                event_loop.poll(_STANDSTILL)
                 before, left = left, sum(connection.unsent_bytes for connection in connections)
                 if left < before:
                     moved = time.monotonic()

@@ -20,7 +20,7 @@ from pconnect.loop.tasks import Task
 from pconnect.messaging.send_receive import Connections, resolve
 from pconnect.protocol.frames import Kind
 from pconnect.session.client_mesh import ClientMesh
-from pconnect.session.mesh_setup import Invitation, mesh_error
+from pconnect.session.mesh_setup import MeshSetup, mesh_error
 from pconnect.session.remote_calls import client_mesh
 from pconnect.session.server import Server
 from srp_tools.channel import Channel
@@ -81,9 +81,9 @@ def restart(connections: Connections, *, timeout: float = 30.0) -> None:
     mesh, targets = resolve(connections)
     mesh.check_open()
     client = client_mesh(mesh)
-    if client.invitation is None:
+    if client.mesh_setup is None:
         raise ConfigurationError("this network has no servers that could start an engine")
-    work = _Restart(client, client.invitation, [client.servers[target.node] for target in targets], timeout)
+    work = _Restart(client, client.mesh_setup, [client.servers[target.node] for target in targets], timeout)
     try:
         work.replace_engines()
         work.connect()
@@ -96,11 +96,11 @@ class _Restart:
     """The restart of some nodes, on its way."""
 
     def __init__(
-        self, mesh: ClientMesh, invitation: Invitation, servers: Sequence[Server], timeout: float
+        self, mesh: ClientMesh, mesh_setup: MeshSetup, servers: Sequence[Server], timeout: float
     ) -> None:
         self._mesh = mesh
-        self._invitation = invitation
-        self._progress = mesh.progress
+        self._mesh_setup = mesh_setup
+        self._event_loop = mesh.event_loop
         self._servers = list(servers)
         self._others = [server for server in mesh.servers.values() if server not in self._servers]
         self._failures: dict[Server, Exception] = {}
@@ -112,16 +112,16 @@ class _Restart:
 
     def replace_engines(self) -> None:
         """Have the old engines killed and others started; let all other engines know."""
-        self._progress.catch_up()
+        self._event_loop.catch_up()
         nodes = [server.node for server in self._servers]
-        with self._progress.shielded:
+        with self._event_loop.sigint_deferred:
             for server in self._servers:
                 if not server.command.error:
                     server.begin_restart(self._number)
             for server in (*self._servers, *self._others):
                 server.restart_answers.clear()  # one that came too late
                 server.command.post(Kind.RESTART, self._number, [nodes, self._timeout])
-                self._progress.flush(server.command)
+                self._event_loop.flush(server.command)
         everybody = [*self._servers, *self._others]
         self._wait(everybody, self._has_answered, deadline_after(self._timeout * _PATIENCE))
         for server in self._servers:
@@ -136,16 +136,16 @@ class _Restart:
     def connect(self) -> None:
         """Make the new engines members of the network."""
         left = remaining(self._deadline)
-        setup = self._invitation.setup(list(self._mesh.servers.values()), 0.0 if left is None else left)
+        setup = self._mesh_setup.setup(list(self._mesh.servers.values()), 0.0 if left is None else left)
         setup |= self._circumstances()
-        with self._progress.shielded:
+        with self._event_loop.sigint_deferred:
             for server in self._started:
                 server.renew()
                 server.command.post(Kind.SETUP, server.node, setup)
-                self._progress.flush(server.command)
-                steps = self._invitation.dial(server)
+                self._event_loop.flush(server.command)
+                steps = self._mesh_setup.dial(server)
                 self._tasks.append(
-                    self._progress.background.start(
+                    self._event_loop.background.start(
                         steps, self._deadline, functools.partial(self._take_outcome, server)
                     )
                 )
@@ -154,7 +154,7 @@ class _Restart:
     def end(self) -> None:
         """Leave no node in between, however it came."""
         for task in self._tasks:
-            self._progress.background.cancel(task)
+            self._event_loop.background.cancel(task)
         for server in self._servers:
             complete = server in self._started and server.meshed and not server.data.is_awaited
             if server in self._failures:
@@ -206,7 +206,7 @@ class _Restart:
 
     def _wait(self, servers: Sequence[Server], condition: Any, deadline: float) -> None:
         try:
-            self._progress.run_until(
+            self._event_loop.run_until(
                 lambda: all(condition(server) for server in servers), deadline, "the restart"
             )
         except TimeoutError:
@@ -219,7 +219,7 @@ class _Restart:
     def _take_outcome(self, server: Server, outcome: Channel | Exception) -> None:
         if isinstance(outcome, Channel) and server.data.is_awaited:
             server.data.open(outcome)
-            self._progress.add(server.data)
+            self._event_loop.add(server.data)
         elif isinstance(outcome, Channel):
             outcome.close()
         elif not isinstance(outcome, TimeoutError):  # that is everybody's, see `_wait`

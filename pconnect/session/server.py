@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 from pconnect.commands.captured_output import with_last_words
 from pconnect.commands.command import Command
 from pconnect.commands.console import Console
-from pconnect.commands.front_end_messages import NoteTaker, describe_warning
+from pconnect.commands.front_end_messages import FrontEndMessages, describe_warning
 from pconnect.commands.remote_errors import remote_error
 from pconnect.errors import (
     CollectiveError,
@@ -86,7 +86,7 @@ class Server(Peer):
         #: From the request to restart the engine until the new one is a member of the network, or has failed.
         self.is_restarting = False
         self.restart_answers: dict[int, str | None] = {}  # by number: why there is no new engine, if so
-        self._notes = NoteTaker(self.node, self.host)
+        self._notes = FrontEndMessages(self.node, self.host)
         self._warnings: dict[int, Warning] = {}  # that filters turned into errors, by number of the command
         self.console = Console()
         self._unacknowledged = 0  # bytes of output
@@ -164,9 +164,9 @@ class Server(Peer):
 
         With an epoch, the failure of a command since then is such an account.
         """
-        progress = self.data.mesh.progress
+        event_loop = self.data.mesh.event_loop
         with contextlib.suppress(TimeoutError):
-            progress.run_until(
+            event_loop.run_until(
                 lambda: self._account(epoch) is not None, deadline_after(_REPORT_GRACE), "an account"
             )
         return self._account(epoch)
@@ -227,9 +227,9 @@ class Server(Peer):
 
     def settle(self, deadline: float) -> str:
         """Wait for the end of the commands that were interrupted; return the words for the node if they do not end."""
-        progress, up_to = self.data.mesh.progress, self._interrupted_up_to
+        event_loop, up_to = self.data.mesh.event_loop, self._interrupted_up_to
         with contextlib.suppress(TimeoutError):
-            progress.run_until(
+            event_loop.run_until(
                 lambda: not any(number <= up_to for number in self.running), deadline, "interrupted commands"
             )
             return ""
@@ -266,7 +266,7 @@ class Server(Peer):
 
     def renew(self) -> None:
         """Forget the old engine, after the server has: its values, failures and death."""
-        self.data.mesh.progress.discard(self.data)
+        self.data.mesh.event_loop.discard(self.data)
         self.data.renew()
         self.rounds.forget(self.node)  # what it was asked it will not answer, see `Rounds`
         self._unseen.clear()
@@ -308,7 +308,7 @@ class Server(Peer):
                 self._finish(message.tag, message.value)
             case Kind.OUTPUT:
                 self._take_output(message)
-            case Kind.NOTE:
+            case Kind.FRONT_END:
                 self._take_note(message.tag, message.value)
             case Kind.MESHED:
                 self.facts, self.meshed, self.live = message.value, True, {}

@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from pconnect.errors import ProtocolError, UnavailableTypeError, UnsupportedValueError
-from pconnect.values import dtypes as arrays
+from pconnect.values import dtypes
 
 __all__ = ["ARRAY", "BYTEARRAY", "DICT", "LARGE_INT", "TABLE", "ValueType"]
 
@@ -155,27 +155,27 @@ def _make_time(*parts: Any) -> datetime.time:
 
 
 def _write_array(array: np.ndarray[Any, Any]) -> tuple[object, ...]:
-    description = arrays.describe_dtype(array.dtype)
-    order, array = arrays.contiguous(array)
+    description = dtypes.describe_dtype(array.dtype)
+    order, array = dtypes.contiguous(array)
     # numpy would copy the items of "S0" as one character each.
     return (order, description, list(array.shape), array.tobytes("A") if array.nbytes else b"")
 
 
 def _read_array(parts: list[Any]) -> object:
     order, description, shape, data = parts
-    dtype = arrays.restore_dtype(description)
-    if type(order) is not int or type(data) is not bytes or arrays.byte_count(dtype, shape) != len(data):
+    dtype = dtypes.restore_dtype(description)
+    if type(order) is not int or type(data) is not bytes or dtypes.byte_count(dtype, shape) != len(data):
         raise ProtocolError("an array does not have the size of its data")
-    return arrays.filled(dtype, shape, order, data)
+    return dtypes.filled(dtype, shape, order, data)
 
 
 def _write_scalar(value: np.generic) -> tuple[object, ...]:
-    return (arrays.describe_dtype(value.dtype), value.tobytes())
+    return (dtypes.describe_dtype(value.dtype), value.tobytes())
 
 
 def _read_scalar(parts: list[Any]) -> object:
     description, data = parts
-    return _read_array([arrays.C_ORDER, description, [], data])[()]  # type: ignore[index]
+    return _read_array([dtypes.C_ORDER, description, [], data])[()]  # type: ignore[index]
 
 
 def _write_masked(array: Any) -> tuple[object, ...]:
@@ -206,12 +206,12 @@ def _read_masked(parts: list[Any]) -> object:
 
 
 def _write_dtype(dtype: np.dtype[Any]) -> tuple[object]:
-    return (arrays.describe_dtype(dtype),)
+    return (dtypes.describe_dtype(dtype),)
 
 
 def _read_dtype(parts: list[Any]) -> object:
     (description,) = parts
-    return arrays.restore_dtype(description)
+    return dtypes.restore_dtype(description)
 
 
 # Known by name to those who write them: `trees`, which decides what goes into the head and what behind it,
@@ -245,7 +245,7 @@ TABLE: Final[tuple[ValueType, ...]] = (
     _record(23, fractions.Fraction, "numerator denominator", (int, int)),
     _record(24, uuid.UUID, "bytes", (bytes,), lambda data: uuid.UUID(bytes=data)),
     ARRAY,
-    ValueType(33, arrays.NUMPY_SCALAR_TYPES, _write_scalar, _read_scalar),
+    ValueType(33, dtypes.NUMPY_SCALAR_TYPES, _write_scalar, _read_scalar),
     # Not as numpy scalars of their dtypes, which would lose the zero characters at the end.
     _text(34, np.str_, str.__str__),
     _text(35, np.bytes_, bytes, bytes),

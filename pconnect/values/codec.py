@@ -28,9 +28,7 @@ from typing import Any, Final
 import msgpack
 
 from pconnect.errors import ProtocolError, UnreadableValueError, UnsupportedValueError
-from pconnect.values import dtypes as arrays
-from pconnect.values import optional_types
-from pconnect.values import registry as registered_types
+from pconnect.values import dtypes, optional_types, registry
 from pconnect.values.atoms import MALFORMED, NO_BUFFERS, pack_atom
 from pconnect.values.builtin_types import LARGE_INT, TABLE, ValueType
 from pconnect.values.encoder import (
@@ -50,7 +48,7 @@ _INLINE_BYTES: Final = 4096
 _SKIM_BYTES: Final = 256
 _ARRAY_C, _ARRAY_F, _BYTES, _BYTEARRAY = BUFFER_KINDS
 
-_BY_CODE: Final = {entry.code: entry for entry in (*TABLE, *optional_types.READERS, registered_types.READER)}
+_BY_CODE: Final = {entry.code: entry for entry in (*TABLE, *optional_types.READERS, registry.READER)}
 # What is made when it arrives; the rest, which may import packages and call what users registered, when it is taken.
 _MADE_AT_ONCE: Final = {entry.code: entry for entry in TABLE}
 _MARKS: Final = {code: msgpack.ExtType(code, b"") for code in (BUFFER_CODE, BRANCH_CODE, *_BY_CODE)}
@@ -123,7 +121,7 @@ def _write(value: object, inline_bytes: int | None) -> tuple[bytes, list[memoryv
 
 
 def _find_entry(kind: type) -> ValueType | None:
-    return registered_types.find_entry(kind) or optional_types.find_entry(kind)
+    return registry.find_entry(kind) or optional_types.find_entry(kind)
 
 
 def pack(value: object) -> bytes:
@@ -157,7 +155,7 @@ class Incoming:
         self.buffers = [
             view
             for kind, target in received
-            if (view := arrays.flat_bytes(target) if kind <= _ARRAY_F else memoryview(target)).nbytes
+            if (view := dtypes.flat_bytes(target) if kind <= _ARRAY_F else memoryview(target)).nbytes
         ]
 
     def finish(self, *, at_once: bool = False) -> object:
@@ -267,8 +265,8 @@ def _plan(entry: object) -> tuple[int, int, Callable[[], Any]]:
         case [int() as kind, int() as size] if kind in (_BYTES, _BYTEARRAY) and size >= 0:
             return kind, size, lambda: bytearray(size)
         case [int() as kind, description, list() as shape] if kind in (_ARRAY_C, _ARRAY_F):
-            dtype = arrays.restore_dtype(description)
-            return kind, arrays.byte_count(dtype, shape), lambda: arrays.allocate(dtype, shape, kind)
+            dtype = dtypes.restore_dtype(description)
+            return kind, dtypes.byte_count(dtype, shape), lambda: dtypes.allocate(dtype, shape, kind)
     raise ProtocolError("not a description of a buffer")
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from pconnect.errors import UnsupportedValueError
-from pconnect.values import dtypes as arrays
+from pconnect.values import dtypes
 from pconnect.values.builtin_types import ARRAY, BYTEARRAY, DICT, TABLE, ValueType
 
 __all__ = [
@@ -37,7 +37,7 @@ ATOMS: Final = frozenset({type(None), bool, int, float, str})
 BUFFER_CODE: Final = 0
 BRANCH_CODE: Final = 11
 
-_ARRAY_KINDS: Final = (arrays.C_ORDER, arrays.F_ORDER)
+_ARRAY_KINDS: Final = (dtypes.C_ORDER, dtypes.F_ORDER)
 _BYTES: Final = 2
 _BYTEARRAY: Final = 3
 BUFFER_KINDS: Final = (*_ARRAY_KINDS, _BYTES, _BYTEARRAY)
@@ -267,11 +267,11 @@ class TreeWriter:
         if self._is_inline(value.nbytes):
             return self._marked(ARRAY, value)
         try:
-            description = arrays.describe_dtype(value.dtype)
+            description = dtypes.describe_dtype(value.dtype)
         except UnsupportedValueError as error:
             raise _RefusedError(str(error)) from None
-        order, array = arrays.contiguous(value)
-        return self._buffer([order, description, list(array.shape)], arrays.flat_bytes(array))
+        order, array = dtypes.contiguous(value)
+        return self._buffer([order, description, list(array.shape)], dtypes.flat_bytes(array))
 
     def _is_inline(self, byte_count: int) -> bool:
         return self._inline_bytes is None or byte_count <= self._inline_bytes

@@ -90,7 +90,7 @@ class DaskViews:
         assert isinstance(self, Network)  # noqa: S101 - it is mixed into this alone
         mesh = client_mesh(self.mesh)
         mesh.check_open()
-        authority = mesh.invitation.authority if mesh.invitation else None
+        authority = mesh.mesh_setup.authority if mesh.mesh_setup else None
         if authority is None:
             raise ConfigurationError(
                 "this network has no encryption (use_tls=False): everybody who can reach a Dask cluster without "

@@ -65,10 +65,10 @@ class DetachView:
         mesh.check_open()
         if len(self) != len(mesh.connections):  # type: ignore[arg-type]
             raise ConfigurationError("only a whole network can be detached, not a part of it")
-        if mesh.dispatcher is None:
+        if mesh.scheduler is None:
             raise ConfigurationError("there is nothing to detach: no job was submitted")
         token, interrupt = _detach(mesh, None if path is None else Path(path), deadline_after(timeout))
-        mesh.dispatcher.close("the network was detached; recover it with the token")
+        mesh.scheduler.close("the network was detached; recover it with the token")
         mesh.close(_CLOSE_TIMEOUT)
         if interrupt is not None:
             interrupt.add_note(f"The jobs are the servers' already. This token recovers them: {token}")
@@ -77,18 +77,18 @@ class DetachView:
 
 
 def _detach(mesh: ClientMesh, path: Path | None, deadline: float) -> tuple[str, KeyboardInterrupt | None]:
-    dispatcher = mesh.dispatcher
+    scheduler = mesh.scheduler
     detaching = Detaching()
-    dispatcher.attend(detaching)
+    scheduler.attend(detaching)
     try:
         uploaded = _result(detaching.uploaded, deadline)
         token = _token(mesh, detaching.secret, uploaded)
         if path is not None:
             write_private(path, token + "\n")
     except BaseException:
-        dispatcher.call(detaching.undo)
+        scheduler.call(detaching.undo)
         raise
-    dispatcher.call(detaching.go_on)
+    scheduler.call(detaching.go_on)
     interrupt = None
     try:
         left = detaching.left.result()

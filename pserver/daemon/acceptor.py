@@ -29,7 +29,7 @@ _MAX_ARRIVALS = 1000  # beyond, the oldest silent connection makes room
 
 
 @dataclass(eq=False)
-class Arrival:
+class PendingConnection:
     """A connection, until it belongs to somebody.
 
     Attributes
@@ -51,7 +51,7 @@ class Arrival:
     received: bytearray = field(default_factory=bytearray)
 
 
-class Reception:
+class Acceptor:
     """The two listening sockets, and the connections that have not yet said where they belong.
 
     Parameters
@@ -76,15 +76,15 @@ class Reception:
         config: ServerConfig,
         bind: str | None,
         selector: selectors.BaseSelector,
-        on_client: Callable[[Arrival], None],
-        on_data: Callable[[Arrival, Preamble], None],
+        on_client: Callable[[PendingConnection], None],
+        on_data: Callable[[PendingConnection, Preamble], None],
     ) -> None:
         self._config = config
         self._bind = bind
         self._selector = selector
         self._on_client = on_client
         self._on_data = on_data
-        self._arrivals: dict[Arrival, None] = {}  # in the order of arrival
+        self._arrivals: dict[PendingConnection, None] = {}  # in the order of arrival
         self._open = contextlib.ExitStack()
         with self._open:
             self.cmd_port = self._listen(config.cmd_port, "--cmd-port", is_data=False)
@@ -93,8 +93,8 @@ class Reception:
 
     def close(self) -> None:
         """Close everything that is still here."""
-        for arrival in self._arrivals:
-            arrival.sock.close()
+        for pending in self._arrivals:
+            pending.sock.close()
         self._open.close()
 
     def _listen(self, port: int, option: str, *, is_data: bool) -> int:
@@ -132,77 +132,77 @@ class Reception:
             return
         sock.setblocking(False)
         deadline = time.monotonic() + self._config.silence_timeout
-        arrival = Arrival(sock, f"{address[0]} port {address[1]}", is_data, deadline)
+        pending = PendingConnection(sock, f"{address[0]} port {address[1]}", is_data, deadline)
         if len(self._arrivals) >= _MAX_ARRIVALS:
             self._drop_oldest()
-        self._arrivals[arrival] = None
-        self._selector.register(sock, selectors.EVENT_READ, lambda: self._look_at(arrival))
+        self._arrivals[pending] = None
+        self._selector.register(sock, selectors.EVENT_READ, lambda: self._look_at(pending))
 
-    def _look_at(self, arrival: Arrival) -> None:
+    def _look_at(self, pending: PendingConnection) -> None:
         try:
-            if arrival.is_data or not self._config.use_tls:
-                self._read_preamble(arrival)
+            if pending.is_data or not self._config.use_tls:
+                self._read_preamble(pending)
             else:
-                self._peek(arrival)
+                self._peek(pending)
         except OSError as error:
-            self._drop(arrival, f"it broke: {error}")
+            self._drop(pending, f"it broke: {error}")
 
-    def _peek(self, arrival: Arrival) -> None:
-        first = arrival.sock.recv(1, socket.MSG_PEEK)
+    def _peek(self, pending: PendingConnection) -> None:
+        first = pending.sock.recv(1, socket.MSG_PEEK)
         if first and first[0] == _TLS_HANDSHAKE:
-            self._leave_selector(arrival)
-            self._on_client(arrival)
+            self._leave_selector(pending)
+            self._on_client(pending)
         elif first == PREAMBLE_MAGIC[:1]:
             with contextlib.suppress(OSError):
-                arrival.sock.recv(
+                pending.sock.recv(
                     PREAMBLE_BYTES
                 )  # else closing would reset the connection, and the answer be lost
-                arrival.sock.send(Preamble(Purpose.NEEDS_TLS).pack())
-            self._drop(arrival, "a client without TLS")
+                pending.sock.send(Preamble(Purpose.NEEDS_TLS).pack())
+            self._drop(pending, "a client without TLS")
         else:
-            self._drop(arrival, "not TLS" if first else "closed without a word")
+            self._drop(pending, "not TLS" if first else "closed without a word")
 
-    def _read_preamble(self, arrival: Arrival) -> None:
-        data = arrival.sock.recv(PREAMBLE_BYTES - len(arrival.received))
-        arrival.received += data
-        if not PREAMBLE_MAGIC.startswith(arrival.received[:4]) or not data:
-            self._drop(arrival, "not a pserver's client" if data else "closed too early")
-        elif len(arrival.received) == PREAMBLE_BYTES:
+    def _read_preamble(self, pending: PendingConnection) -> None:
+        data = pending.sock.recv(PREAMBLE_BYTES - len(pending.received))
+        pending.received += data
+        if not PREAMBLE_MAGIC.startswith(pending.received[:4]) or not data:
+            self._drop(pending, "not a pserver's client" if data else "closed too early")
+        elif len(pending.received) == PREAMBLE_BYTES:
             try:
-                preamble = Preamble.unpack(bytes(arrival.received))
+                preamble = Preamble.unpack(bytes(pending.received))
             except ProtocolError as error:
-                self._drop(arrival, str(error))
+                self._drop(pending, str(error))
             else:
-                self._place(arrival, preamble)
+                self._place(pending, preamble)
 
-    def _place(self, arrival: Arrival, preamble: Preamble) -> None:
-        self._leave_selector(arrival)
-        if arrival.is_data:
-            self._on_data(arrival, preamble)
+    def _place(self, pending: PendingConnection, preamble: Preamble) -> None:
+        self._leave_selector(pending)
+        if pending.is_data:
+            self._on_data(pending, preamble)
         else:
-            self._on_client(arrival)
+            self._on_client(pending)
 
-    def _leave_selector(self, arrival: Arrival) -> None:
-        self._selector.unregister(arrival.sock)
-        del self._arrivals[arrival]
+    def _leave_selector(self, pending: PendingConnection) -> None:
+        self._selector.unregister(pending.sock)
+        del self._arrivals[pending]
 
-    def _drop(self, arrival: Arrival, reason: str) -> None:
-        port = "data" if arrival.is_data else "command"
-        log.info("connection from %s at the %s port closed: %s", arrival.peer, port, reason)
-        self._leave_selector(arrival)
-        arrival.sock.close()
+    def _drop(self, pending: PendingConnection, reason: str) -> None:
+        port = "data" if pending.is_data else "command"
+        log.info("connection from %s at the %s port closed: %s", pending.peer, port, reason)
+        self._leave_selector(pending)
+        pending.sock.close()
 
     def _drop_oldest(self) -> None:
-        for arrival in list(self._arrivals)[:1]:
-            self._drop(arrival, "too many silent connections")
+        for pending in list(self._arrivals)[:1]:
+            self._drop(pending, "too many silent connections")
 
     def time_to_next_deadline(self) -> float | None:
         """Return the seconds until `expire` has something to do; ``None`` for never."""
-        first = min((arrival.deadline for arrival in self._arrivals), default=math.inf)
+        first = min((pending.deadline for pending in self._arrivals), default=math.inf)
         return None if first == math.inf else max(0.0, first - time.monotonic())
 
     def expire(self) -> None:
         """Close the connections that have been silent for too long."""
         now = time.monotonic()
-        for arrival in [arrival for arrival in self._arrivals if arrival.deadline <= now]:
-            self._drop(arrival, f"silent for {self._config.silence_timeout:g} s")
+        for pending in [pending for pending in self._arrivals if pending.deadline <= now]:
+            self._drop(pending, f"silent for {self._config.silence_timeout:g} s")

@@ -29,8 +29,8 @@ from typing import Any
 
 from pconnect.protocol.frames import Preamble
 from pserver.config import ServerConfig, SessionSettings, processor_count
-from pserver.daemon.acceptor import Arrival, Reception
-from pserver.daemon.slot_service import SlotOffice
+from pserver.daemon.acceptor import Acceptor, PendingConnection
+from pserver.daemon.slot_service import SlotService
 from pserver.jobs.job_store import sweep
 from pserver.system.pidfile import PidFile
 from pserver.system.session_folder import remove_folder
@@ -105,10 +105,10 @@ class _Daemon:
         self._version = importlib.metadata.version("pserver")
         self._selector = stack.enter_context(selectors.DefaultSelector())
         self._stack = stack
-        self._waiting: deque[Arrival] = deque()  # for a place to log in
-        self._reception = Reception(config, self._bind, self._selector, self._waiting.append, self._hand_over)
-        stack.callback(self._reception.close)
-        self._slots = SlotOffice(config.slot_count(), self._selector)
+        self._waiting: deque[PendingConnection] = deque()  # for a place to log in
+        self._acceptor = Acceptor(config, self._bind, self._selector, self._waiting.append, self._hand_over)
+        stack.callback(self._acceptor.close)
+        self._slots = SlotService(config.slot_count(), self._selector)
         stack.callback(self._slots.close)
         self._sessions: dict[int, _Session] = {}  # by sentinel
         self._published: dict[str, int] = {}  # of slots
@@ -123,8 +123,8 @@ class _Daemon:
         return {
             "pid": os.getpid(),
             "name": config.name,
-            "cmd_port": self._reception.cmd_port,
-            "data_port": self._reception.data_port,
+            "cmd_port": self._acceptor.cmd_port,
+            "data_port": self._acceptor.data_port,
             "bind": self._bind,
             "use_tls": config.use_tls,
             "user": self._user,
@@ -166,8 +166,8 @@ class _Daemon:
             "server %s is ready at %s, ports %d (commands) and %d (data), %s",
             self._config.name,
             self._bind or "all addresses",
-            self._reception.cmd_port,
-            self._reception.data_port,
+            self._acceptor.cmd_port,
+            self._acceptor.data_port,
             "TLS-SRP" if self._config.use_tls else "WITHOUT encryption and login",
         )
         total, processors = self._slots.facts["total"], processor_count()
@@ -182,13 +182,13 @@ class _Daemon:
 
     def turn(self) -> None:
         """Wait until something happens or is due, and do what there is to do."""
-        waits = [self._reception.time_to_next_deadline(), self._slots.time_left()]
+        waits = [self._acceptor.time_to_next_deadline(), self._slots.time_left()]
         limits = [*waits, self._publish_slots(), self._sweep()]
         for key, _ in self._selector.select(min((x for x in limits if x is not None), default=None)):
             # The callback of another entry may have ended this watch.
             if self._selector.get_map().get(key.fd) is key:
                 key.data()
-        self._reception.expire()
+        self._acceptor.expire()
         self._start_waiting()
         self._slots.step()
 
@@ -226,20 +226,20 @@ class _Daemon:
     def _watch(self, sock: socket.socket, callback: Callable[[], object]) -> None:
         self._selector.register(sock, selectors.EVENT_READ, callback)
 
-    def _hand_over(self, arrival: Arrival, preamble: Preamble) -> None:
-        reason = self._pass_on(arrival, preamble)
+    def _hand_over(self, pending: PendingConnection, preamble: Preamble) -> None:
+        reason = self._pass_on(pending, preamble)
         if reason:
-            log.info("data connection from %s closed: %s", arrival.peer, reason)
-        arrival.sock.close()
+            log.info("data connection from %s closed: %s", pending.peer, reason)
+        pending.sock.close()
 
-    def _pass_on(self, arrival: Arrival, preamble: Preamble) -> str:
+    def _pass_on(self, pending: PendingConnection, preamble: Preamble) -> str:
         """Give a data connection to its engine; return why not, if so."""
         network = preamble.network_id.hex()
         for session in self._sessions.values():
             if session.network == network and session.node == preamble.to_node and session.handovers:
                 try:
                     handover = session.handovers[min(preamble.endpoint, 1)]
-                    socket.send_fds(handover, [arrival.received], [arrival.sock.fileno()])
+                    socket.send_fds(handover, [pending.received], [pending.sock.fileno()])
                 except OSError as error:
                     return f"its engine does not take it ({error.strerror})"
                 return ""
@@ -248,35 +248,35 @@ class _Daemon:
     def _start_waiting(self) -> None:
         logins = sum(session.user is None for session in self._sessions.values())
         while self._waiting and logins < self._config.max_startups:
-            arrival = self._waiting.popleft()
+            pending = self._waiting.popleft()
             try:
-                self._start_session(arrival)
+                self._start_session(pending)
                 logins += 1
             except OSError as error:
-                log.error("cannot start a session for %s: %s", arrival.peer, error)
+                log.error("cannot start a session for %s: %s", pending.peer, error)
             finally:
-                arrival.sock.close()
+                pending.sock.close()
             self.publish()
 
-    def _start_session(self, arrival: Arrival) -> None:
+    def _start_session(self, pending: PendingConnection) -> None:
         config = self._config
         settings = SessionSettings(
             auth_file=(config.auth_file or server_file()) if config.use_tls else None,
-            data_port=self._reception.data_port,
+            data_port=self._acceptor.data_port,
             bind=self._bind,
             login_timeout=config.login_timeout,
             log_file=config.log_file,
-            peer=arrival.peer,
+            peer=pending.peer,
             kept=config.kept_folder(),
             max_file_size=config.max_file_size,
         )
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             process = multiprocessing.get_context("forkserver").Process(
-                target=_be_session, args=(arrival.sock, theirs, settings, bytes(arrival.received))
+                target=_be_session, args=(pending.sock, theirs, settings, bytes(pending.received))
             )
             process.start()
-        self.attend(process, control, arrival.peer)
+        self.attend(process, control, pending.peer)
 
     def attend(self, process: ForkServerProcess, control: socket.socket, peer: str) -> _Session:
         """Look after a session that has been started."""
@@ -356,8 +356,8 @@ class _Daemon:
         self.publish()
 
     def _end_sessions(self) -> None:
-        for arrival in self._waiting:
-            arrival.sock.close()
+        for pending in self._waiting:
+            pending.sock.close()
         for session in self._sessions.values():
             session.process.terminate()
         deadline = time.monotonic() + _STOP_GRACE

@@ -67,7 +67,7 @@ class Lease:
         return self.asked_back == math.inf
 
 
-class Ledger:
+class SlotAllocator:
     """The slots of one server.
 
     Parameters

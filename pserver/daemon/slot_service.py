@@ -21,12 +21,12 @@ import time
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from pserver.daemon.slot_allocator import Ledger
+from pserver.daemon.slot_allocator import SlotAllocator
 
 log = logging.getLogger("pserver")
 
 
-class SlotOffice:
+class SlotService:
     """The slots of one server, and the sessions that have them.
 
     Parameters
@@ -38,7 +38,7 @@ class SlotOffice:
     """
 
     def __init__(self, total: int, selector: selectors.BaseSelector) -> None:
-        self._ledger = Ledger(total)
+        self._allocator = SlotAllocator(total)
         self._selector = selector
         self._controls: dict[Hashable, socket.socket] = {}
         self._processes: dict[int, int] = {}  # descriptors by lease
@@ -48,11 +48,11 @@ class SlotOffice:
     @property
     def facts(self) -> dict[str, int]:
         """How many slots there are, and how many are in use."""
-        return {"total": self._ledger.total, "used": self._ledger.used}
+        return {"total": self._allocator.total, "used": self._allocator.used}
 
     def time_left(self) -> float | None:
         """Return in how many seconds `step` has something to do; ``None``: not before something happens."""
-        due = self._ledger.due
+        due = self._allocator.due
         return None if due == math.inf else max(0.0, due - time.monotonic())
 
     def take(
@@ -73,14 +73,14 @@ class SlotOffice:
                 if session in self._silent:
                     return
                 exclusive = message.get("exclusive") is True
-                self._ledger.claim(session, party, wanted, exclusive=exclusive, now=time.monotonic())
+                self._allocator.claim(session, party, wanted, exclusive=exclusive, now=time.monotonic())
                 if session not in self._told_total:
                     self._told_total.add(session)
-                    self._tell(session, {"total": self._ledger.total})
+                    self._tell(session, {"total": self._allocator.total})
             case {"bind": int(lease)} if len(ends) == 1 and _is_process(ends[0]):
                 done = self._bind(session, lease, ends[0])
             case {"return": int(lease)} if not ends:
-                done = self._ledger.give_back(session, lease)
+                done = self._allocator.give_back(session, lease)
         if not done:
             log.warning("a session says of slots what makes no sense: %.200s", message)
             for end in ends:
@@ -92,7 +92,7 @@ class SlotOffice:
         def end() -> None:
             self._selector.unregister(descriptor)
             os.close(self._processes.pop(lease))
-            self._ledger.process_ended(lease)
+            self._allocator.process_ended(lease)
 
         # First what can fail: a lease whose process nobody watches would never end.
         try:
@@ -100,7 +100,7 @@ class SlotOffice:
         except OSError as error:
             log.error("cannot watch the process of lease %d: %s", lease, error.strerror)
             return False
-        if not self._ledger.bind(session, lease):
+        if not self._allocator.bind(session, lease):
             self._selector.unregister(descriptor)
             return False
         self._processes[lease] = descriptor
@@ -108,7 +108,7 @@ class SlotOffice:
 
     def silence(self, session: Hashable) -> None:
         """Tell a session nothing more, which therefore gets no more slots; what it has ends as ever."""
-        self._ledger.withdraw(session)
+        self._allocator.withdraw(session)
         self._silent.add(session)
         control = self._controls.pop(session, None)
         if control is not None:
@@ -117,17 +117,17 @@ class SlotOffice:
 
     def leave(self, session: Hashable) -> None:
         """Take note that a session is gone."""
-        self._ledger.leave(session)
+        self._allocator.leave(session)
         self._controls.pop(session, None)
         self._told_total.discard(session)
         self._silent.discard(session)
 
     def step(self) -> None:
         """Grant what is free, and ask back what others wait for."""
-        while actions := self._ledger.step(time.monotonic()):
+        while actions := self._allocator.step(time.monotonic()):
             for what, session, lease in actions:
                 if not self._tell(session, {what: lease}) and what == "grant":
-                    self._ledger.give_back(session, lease)
+                    self._allocator.give_back(session, lease)
 
     def _tell(self, session: Hashable, message: dict[str, int]) -> bool:
         """Tell a session something, if it listens."""

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from pconnect.link.connection import Connection
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import Kind
 from pserver.display.mime_bundle import Bundle, bundle_size, make_bundle
 from srp_tools.steps import deadline_after
@@ -37,14 +37,14 @@ _PATIENCE = 5.0  # seconds that a display waits for room
 _NOTE_BYTES = 2**9  # what a note takes in memory beside its long texts, about
 
 
-class _Note(NamedTuple):
+class _Entry(NamedTuple):
     number: int
     what: str
     content: dict[str, Any]
     size: int
 
 
-class Notes:
+class Outbox:
     """The queue of notes of one engine.
 
     Attributes
@@ -56,22 +56,22 @@ class Notes:
     def __init__(
         self,
         supervisor: Connection,
-        progress: Progress,
+        event_loop: EventLoop,
         max_waiting_bytes: int = _MAX_WAITING_BYTES,
         patience: float = _PATIENCE,
     ) -> None:
         self.number = 0
         self._supervisor = supervisor
-        self._progress = progress
+        self._event_loop = event_loop
         self._max_waiting_bytes = max_waiting_bytes
         self._patience = patience
         self._process = os.getpid()
         # A finalizer may make a note while its own thread makes one.
         self._lock = threading.RLock()
-        self._queue: deque[_Note] = deque()
+        self._queue: deque[_Entry] = deque()
         self._waiting_bytes = 0
         self._dropped = 0
-        progress.before_poll = self._send_left
+        event_loop.before_poll = self._send_left
 
     def put(self, what: str, content: dict[str, Any], size: int) -> bool:
         """Take a note; a display may wait for some seconds.
@@ -92,14 +92,14 @@ class Notes:
         """
         if os.getpid() != self._process:
             return False
-        note = _Note(self.number, what, content, size + _NOTE_BYTES)
+        note = _Entry(self.number, what, content, size + _NOTE_BYTES)
         if threading.current_thread() is not threading.main_thread():
             self._append(note)
             return True
-        within_our_loop = self._progress.shielded.active
+        within_our_loop = self._event_loop.sigint_deferred.active
         if what == "display" and not within_our_loop and not self._dropped:
             self._wait_for_room(note.size)
-        with self._progress.shielded:
+        with self._event_loop.sigint_deferred:
             self._append(note)
             if not within_our_loop:
                 self.send()
@@ -107,12 +107,12 @@ class Notes:
 
     def send(self) -> None:
         """Send what the supervisor takes now; for the main thread."""
-        with self._progress.shielded:
+        with self._event_loop.sigint_deferred:
             if self._supervisor.wants_to_write:
-                self._progress.flush(self._supervisor)
+                self._event_loop.flush(self._supervisor)
             while self._queue and not self._supervisor.wants_to_write:
                 self._post(self._take())
-                self._progress.flush(self._supervisor)
+                self._event_loop.flush(self._supervisor)
 
     @property
     def has_left(self) -> bool:
@@ -132,7 +132,7 @@ class Notes:
         if not self._queue and not self._dropped:
             return
         self.send()
-        with self._progress.shielded:
+        with self._event_loop.sigint_deferred:
             with self._lock:
                 self._tell_of_gap()
             while self._queue:
@@ -144,9 +144,9 @@ class Notes:
 
         if not has_room():
             with contextlib.suppress(TimeoutError):  # then it is dropped
-                self._progress.run_until(has_room, deadline_after(self._patience), "room for a display")
+                self._event_loop.run_until(has_room, deadline_after(self._patience), "room for a display")
 
-    def _append(self, note: _Note) -> None:
+    def _append(self, note: _Entry) -> None:
         with self._lock:
             limit = self._max_waiting_bytes // 2 if self._dropped else self._max_waiting_bytes
             if self._waiting_bytes and self._waiting_bytes + note.size > limit:
@@ -167,17 +167,17 @@ class Notes:
             1,
         )
         self._dropped = 0
-        self._queue.append(_Note(self.number, "warning", content, _NOTE_BYTES))
+        self._queue.append(_Entry(self.number, "warning", content, _NOTE_BYTES))
         self._waiting_bytes += _NOTE_BYTES
 
-    def _take(self) -> _Note:
+    def _take(self) -> _Entry:
         with self._lock:
             note = self._queue.popleft()
             self._waiting_bytes -= note.size
             return note
 
-    def _post(self, note: _Note) -> None:
-        self._supervisor.post(Kind.NOTE, note.number, [note.what, note.content])
+    def _post(self, note: _Entry) -> None:
+        self._supervisor.post(Kind.FRONT_END, note.number, [note.what, note.content])
 
 
 class Hooks:
@@ -191,8 +191,8 @@ class Hooks:
         The client takes no larger message.
     """
 
-    def __init__(self, notes: Notes, max_message_bytes: int) -> None:
-        self._notes = notes
+    def __init__(self, outbox: Outbox, max_message_bytes: int) -> None:
+        self._outbox = outbox
         # Half of it: there is more in a message than the data, by little.
         self._max_display_bytes = min(_MAX_DISPLAY_BYTES, max_message_bytes // 2)
         self._show_in_child = warnings.showwarning
@@ -203,7 +203,7 @@ class Hooks:
         warnings.showwarning = self.show_warning
         # Not a handler of the root logger: with one, `logging.basicConfig` would do nothing. This one is asked if
         # nobody has configured anything, and, unlike Python's own, takes every level that the loggers let pass.
-        logging.lastResort = NoteHandler(self._notes)
+        logging.lastResort = LogForwarder(self._outbox)
         _choose_backend()
 
     def display(self, *objects: object) -> None:
@@ -218,7 +218,7 @@ class Hooks:
         for shown in objects:
             bundle = self._limit(make_bundle(shown))
             content = {"data": bundle.data, "metadata": bundle.metadata}
-            if not self._notes.put("display", content, bundle_size(bundle)):
+            if not self._outbox.put("display", content, bundle_size(bundle)):
                 sys.stdout.write(f"{bundle.data['text/plain']}\n")
 
     def _limit(self, bundle: Bundle) -> Bundle:
@@ -241,24 +241,24 @@ class Hooks:
         """Do what `warnings.showwarning` is for."""
         if file is None:
             content = _warning(message, category, filename, lineno, line)
-            if self._notes.put("warning", content, len(content["message"])):
+            if self._outbox.put("warning", content, len(content["message"])):
                 return
         self._show_in_child(message, category, filename, lineno, file, line)
 
 
-class NoteHandler(logging.Handler):
+class LogForwarder(logging.Handler):
     """Sends log records to the client."""
 
-    def __init__(self, notes: Notes) -> None:
+    def __init__(self, outbox: Outbox) -> None:
         super().__init__()
-        self._notes = notes
+        self._outbox = outbox
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send one record; one whose text cannot be made is an error as everywhere in `logging`."""
         try:
             content = _log_record(record)
             size = len(content["message"]) + len(content["exc_text"] or "")
-            if not self._notes.put("log", content, size) and sys.stderr is not None:
+            if not self._outbox.put("log", content, size) and sys.stderr is not None:
                 sys.stderr.write(self.format(record) + "\n")
         except Exception:  # noqa: BLE001 - the user's arguments are formatted here
             self.handleError(record)

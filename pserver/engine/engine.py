@@ -26,7 +26,7 @@ import numpy as np
 from pconnect.commands.function_pickling import pickle_value
 from pconnect.errors import ConfigurationError, DeadlockError, UnsupportedValueError
 from pconnect.link.connection import LIBRARY_TAGS, Connection
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.loop.network import Mesh, Network
 from pconnect.messaging.collective_call import leave
 from pconnect.messaging.send_receive import precv, psend
@@ -37,7 +37,7 @@ from pconnect.session.deadlock_probe import answer
 from pconnect.session.versions import own_versions
 from pserver.display import no_input
 from pserver.display.mime_bundle import make_bundle
-from pserver.display.outbox import Hooks, Notes
+from pserver.display.outbox import Hooks, Outbox
 from pserver.engine.forks import Forks
 from pserver.engine.links import Links, Setup
 from pserver.engine.worker import Terms
@@ -91,12 +91,12 @@ class _Engine:
     ) -> None:
         self._handover = handover
         self._lifeline = lifeline
-        self._progress = Progress()
+        self._event_loop = EventLoop()
         self._supervisor = Connection(0, "supervisor", Channel(pipe), role=Role.ENGINE)
         self._supervisor.on_message = self._take
         self._supervisor.on_lost = lambda _: os._exit(1)
-        self._progress.add(self._supervisor)
-        self._forks = Forks(forks, self._progress)
+        self._event_loop.add(self._supervisor)
+        self._forks = Forks(forks, self._event_loop)
         self._commands: deque[tuple[int, str, int, dict[str, Any]]] = deque()
         self._mesh: Mesh | None = None
         self._setup: Setup | None = None
@@ -106,7 +106,7 @@ class _Engine:
         self._signalled = False  # by a SIGINT outside of a command
         self._interrupted = 0  # the last command that the supervisor interrupted
         self._workspace: Workspace | None = None
-        self._notes = Notes(self._supervisor, self._progress)
+        self._outbox = Outbox(self._supervisor, self._event_loop)
         self._client = Connection(0, "client", None)
         self._command = 0  # the number of the last one
         self._has_limit = False  # of time
@@ -117,7 +117,7 @@ class _Engine:
         self._wait(lambda: self._setup is not None)
         self._join_network()
         while True:
-            self._progress.run_until(
+            self._event_loop.run_until(
                 lambda: bool(self._commands) or self._closing or self._forks.asked,
                 math.inf,
                 "a command",
@@ -131,7 +131,7 @@ class _Engine:
             self._run_command(*self._commands.popleft())
 
     def _wait(self, condition: Any) -> None:
-        self._progress.run_until(condition, math.inf, "the supervisor")
+        self._event_loop.run_until(condition, math.inf, "the supervisor")
 
     def _on_interrupt(self, *_: object) -> None:
         if self._in_command:
@@ -151,16 +151,16 @@ class _Engine:
                     self._links.renew(*message.value)
             case Kind.PROBE:
                 # Answered where the loop has looked whether its wait is over, see `pconnect.session.deadlock_detector`.
-                self._progress.attention = lambda: self._attend(message)
+                self._event_loop.attention = lambda: self._attend(message)
             case Kind.CLOSE:
                 self._closing = True
 
     def _attend(self, probe: Message) -> DeadlockError | None:
         assert self._mesh is not None  # noqa: S101 - clients probe networks that have been made
-        self._progress.attention = None
+        self._event_loop.attention = None
         # A thread of the user's may interrupt this one; the library has none. At the client, a filter or a handler of
         # the user's may do anything when it gets a note.
-        has_limit = self._has_limit or self._notes.has_left or len(sys._current_frames()) > 1
+        has_limit = self._has_limit or self._outbox.has_left or len(sys._current_frames()) > 1
         said = answer(self._mesh, probe.value, self._command, has_limit=has_limit)
         if isinstance(said, list):
             self._tell(Kind.STATE, said, probe.tag)
@@ -168,29 +168,29 @@ class _Engine:
         return said
 
     def _tell(self, kind: Kind, value: object, tag: int = 0) -> None:
-        with self._progress.shielded:
+        with self._event_loop.sigint_deferred:
             self._supervisor.post(kind, tag, value)
-            self._progress.flush(self._supervisor)
+            self._event_loop.flush(self._supervisor)
 
     def _join_network(self) -> None:
         setup = self._setup
         assert setup is not None  # noqa: S101 - it was waited for
         os.chdir(setup.directory)
         links = self._links = Links(
-            setup, self._handover, self._progress, lambda: self._progress.take_in(self._supervisor)
+            setup, self._handover, self._event_loop, lambda: self._event_loop.take_in(self._supervisor)
         )
         self._wait(lambda: self._closing or not links.unfinished())
         errors = {str(node): text for node, text in links.errors.items()}
         if errors and setup.together is None:
             self._tell(Kind.MESHED, {"errors": errors})
             return
-        mesh = Mesh(setup.network, setup.node, links.connections, self._progress, Limits(*setup.limits))
+        mesh = Mesh(setup.network, setup.node, links.connections, self._event_loop, Limits(*setup.limits))
         self._mesh = mesh
         self._client = links.connections[0]
         self._workspace = Workspace(Network(mesh))
         synced_code.begin(setup.session_folder)
         self._workspace.names["session_files"] = files.begin(setup.session_folder, setup.max_file_size)
-        Hooks(self._notes, mesh.limits.max_message_bytes).install(self._workspace.names)
+        Hooks(self._outbox, mesh.limits.max_message_bytes).install(self._workspace.names)
         no_input.install()
         self._tell(
             Kind.MESHED,
@@ -224,7 +224,7 @@ class _Engine:
         error = ConfigurationError(
             "a job has no connections to other nodes: only engines have; `progress` tells the client something"
         )
-        self._progress.abandon(error)
+        self._event_loop.abandon(error)
         if self._mesh is not None:
             for connection in self._mesh.connections:
                 connection.abandon(error)
@@ -238,7 +238,7 @@ class _Engine:
         self._command, self._has_limit = number, options.get("seconds") is not None
         outcome: float | dict[str, Any]
         begin = time.perf_counter()
-        self._notes.number = number
+        self._outbox.number = number
         try:
             self._in_command = True
             self._check_interrupted(number)
@@ -254,8 +254,8 @@ class _Engine:
             outcome = describe(error) | {"values_sent": self._client.values_sent}
             outcome["seconds"] = time.perf_counter() - begin
         flush_output()
-        self._notes.release()
-        self._notes.number = 0
+        self._outbox.release()
+        self._outbox.number = 0
         self._tell(Kind.DONE, outcome, number)
 
     def _execute(self, number: int, source: str, options: dict[str, Any]) -> None:
@@ -287,7 +287,7 @@ class _Engine:
         """Raise if the signal for this command came before it had begun."""
         if self._signalled:
             self._signalled = False
-            self._progress.poll(0)  # the message which tells that was sent before the signal
+            self._event_loop.poll(0)  # the message which tells that was sent before the signal
             if self._interrupted == number:
                 raise KeyboardInterrupt
 

@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pserver.engine.worker import Terms, worker_main
 from pserver.system.flush import flush_output
 
@@ -35,20 +35,20 @@ class Forks:
         Whether a request waits.
     """
 
-    def __init__(self, sock: socket.socket, progress: Progress) -> None:
+    def __init__(self, sock: socket.socket, event_loop: EventLoop) -> None:
         self._sock = sock
-        self._progress = progress
+        self._event_loop = event_loop
         self.asked = False
         sock.setblocking(False)
         self._listen()
 
     def _listen(self) -> None:
-        self._progress.watch(self._sock.fileno(), self._take_note)
+        self._event_loop.watch(self._sock.fileno(), self._take_note)
 
     def _take_note(self) -> None:
         # Not now: a command may be running. Until somebody asks again, one would be told without end.
         self.asked = True
-        self._progress.unwatch(self._sock.fileno())
+        self._event_loop.unwatch(self._sock.fileno())
 
     def fork(self, leave: Callable[[], None], terms: Terms) -> None:
         """Do what was asked for; in the worker, does not return.

@@ -27,7 +27,7 @@ from typing import Any
 from pconnect.errors import ConnectionLostError, ParallelError
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import dial, prepare
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.loop.tasks import Task
 from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Limits, Preamble, Purpose
 from srp_tools.certificates import Identity
@@ -99,7 +99,7 @@ class Links:
     """
 
     def __init__(
-        self, setup: Setup, handover: socket.socket, progress: Progress, listen: Callable[[], object]
+        self, setup: Setup, handover: socket.socket, event_loop: EventLoop, listen: Callable[[], object]
     ) -> None:
         hosts = ["client", *(entry["host"] for entry in setup.nodes)]
         self.connections = [
@@ -109,7 +109,7 @@ class Links:
         self.errors: dict[int, str] = {}
         self._setup = setup
         self._handover = handover
-        self._progress = progress
+        self._event_loop = event_loop
         self._listen = listen
         self._making, self.accepting = setup.contexts()
         self._expected: dict[int, Task] = {}  # with what ends the patience
@@ -146,9 +146,9 @@ class Links:
             if 0 < node < len(self.connections) and node != self._setup.node:
                 for tasks in (self._expected, self._dialling):
                     if node in tasks:
-                        self._progress.background.cancel(tasks.pop(node))
+                        self._event_loop.background.cancel(tasks.pop(node))
                 connection = self.connections[node]
-                self._progress.discard(connection)
+                self._event_loop.discard(connection)
                 connection.renew()
                 self._expect(node, deadline_after(timeout))
 
@@ -168,15 +168,15 @@ class Links:
                 self._fail(node, f"node {setup.node} could not connect to node {node}: {outcome}")
 
         # Steps that end at once do so before `start` returns, and must not be entered afterwards.
-        task = self._progress.background.start(steps, deadline, end)
+        task = self._event_loop.background.start(steps, deadline, end)
         if self.connections[node].is_awaited:
             self._dialling[node] = task
 
     def _open(self, node: int, channel: Channel) -> None:
         connection = self.connections[node]
         connection.open(channel)
-        self._progress.add(connection)
-        self._progress.flush(connection)
+        self._event_loop.add(connection)
+        self._event_loop.flush(connection)
 
     def _fail(self, node: int, text: str) -> None:
         self.errors[node] = text
@@ -192,16 +192,16 @@ class Links:
             del self._expected[node]
             self._fail(node, f"node {node} did not connect to node {self._setup.node}")
 
-        self._expected[node] = self._progress.background.start(wait(), deadline, end)
+        self._expected[node] = self._event_loop.background.start(wait(), deadline, end)
 
     def _watch(self) -> None:
         if not self._is_watching:
-            self._progress.watch(self._handover.fileno(), self._take)
+            self._event_loop.watch(self._handover.fileno(), self._take)
             self._is_watching = True
 
     def _unwatch(self) -> None:
         if self._is_watching:
-            self._progress.unwatch(self._handover.fileno())
+            self._event_loop.unwatch(self._handover.fileno())
             self._is_watching = False
 
     def _take(self) -> None:
@@ -216,7 +216,7 @@ class Links:
         if not descriptors:  # the server's daemon is gone: nobody will come any more
             self._unwatch()
             for node in list(self._expected):
-                self._progress.background.cancel(self._expected.pop(node))
+                self._event_loop.background.cancel(self._expected.pop(node))
                 self._fail(
                     node, f"node {node} did not connect to node {self._setup.node}: its daemon is gone"
                 )
@@ -233,7 +233,7 @@ class Links:
             self._handshakes -= 1
             self._watch()
             if isinstance(outcome, Channel) and node in self._expected:
-                self._progress.background.cancel(self._expected.pop(node))
+                self._event_loop.background.cancel(self._expected.pop(node))
                 self._open(node, outcome)
                 return
             if isinstance(outcome, Channel):  # another came first
@@ -248,7 +248,7 @@ class Links:
         if self._handshakes == _MAX_HANDSHAKES:
             self._unwatch()
         deadline = time.monotonic() + _HANDSHAKE_TIMEOUT
-        self._progress.background.start(self._greet(sock, node), deadline, end)
+        self._event_loop.background.start(self._greet(sock, node), deadline, end)
 
     def _greet(self, sock: socket.socket, node: int) -> Steps[Channel]:
         """Make sure that somebody is the node that he says he is, and tell him that he is accepted."""

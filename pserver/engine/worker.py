@@ -37,8 +37,8 @@ from pserver.engine.job_sandbox import memory_limit, take_output
 from pserver.engine.links import greet
 from pserver.engine.workspace import describe
 from pserver.jobs.detached_worker import CONNECTION, await_spool, decode, keep_results, orders
-from pserver.jobs.job_store import Spool
-from pserver.jobs.shared_status import RESULT_BYTES, StatusPage
+from pserver.jobs.job_store import JobStore
+from pserver.jobs.shared_status import RESULT_BYTES, SharedStatus
 from pserver.services.files import this_session
 from pserver.system.prctl import die_with_parent
 from srp_tools.steps import deadline_after, run
@@ -93,7 +93,7 @@ def worker_main(ends: Sequence[int], threads: int, terms: Terms) -> None:
     np.random.seed()  # else all workers would draw the same numbers
     random.seed()
     _limit_threads(threads)
-    worker = _Worker(socket.socket(fileno=pipe), StatusPage(page), terms)
+    worker = _Worker(socket.socket(fileno=pipe), SharedStatus(page), terms)
     os.close(page)
     worker.run()
     os._exit(0)
@@ -112,7 +112,7 @@ def _limit_threads(count: int) -> None:
 class _Worker:
     """The worker's loop."""
 
-    def __init__(self, pipe: socket.socket, page: StatusPage, terms: Terms) -> None:
+    def __init__(self, pipe: socket.socket, page: SharedStatus, terms: Terms) -> None:
         self._pipe = pipe
         self._page = page
         self._terms = terms
@@ -126,7 +126,7 @@ class _Worker:
         self._looked_at = 0.0
         self._jobs, self._seconds, self._transfer = 0, 0.0, 0.0
         self._job = 0  # that can be interrupted
-        self._spool: Spool | None = None  # where results go once the client has left
+        self._store: JobStore | None = None  # where results go once the client has left
         self._lock = threading.Lock()  # a job may report from threads of its own
         signal.signal(signal.SIGINT, self._on_interrupt)
         side.report = self._report
@@ -183,11 +183,11 @@ class _Worker:
         self._recalled = 0
         self._waiting.clear()  # it gives us these again, or another worker
         self._flush()
-        spool = self._kept()
+        store = self._kept()
         loaded = {f"f{number}" for number in self._functions}
         for number in orders(self._pipe):
             try:
-                for message in decode(spool.read(number, loaded)):
+                for message in decode(store.read(number, loaded)):
                     self._take(message)
             except (OSError, ParallelError) as error:
                 self._send(number, [FAILED, describe(error)])
@@ -195,10 +195,10 @@ class _Worker:
                 self._run_job(*self._waiting.popleft())
             self._flush()
 
-    def _kept(self) -> Spool:
-        if self._spool is None:
-            self._spool = await_spool(self._pipe)
-        return self._spool
+    def _kept(self) -> JobStore:
+        if self._store is None:
+            self._store = await_spool(self._pipe)
+        return self._store
 
     def _take_connection(self) -> socket.socket | None:
         self._pipe.settimeout(_HANDSHAKE_TIMEOUT)
@@ -206,7 +206,7 @@ class _Worker:
         if data != CONNECTION:
             if not data:
                 sys.exit()  # the supervisor is gone
-            self._spool = await_spool(self._pipe, data)
+            self._store = await_spool(self._pipe, data)
             return None
         sock = socket.socket(fileno=descriptors[0])
         prepare(sock, DEFAULT_PEER_TIMEOUT)

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from pconnect.protocol.frames import HEADER_BYTES, NO_LIMIT, Header, Kind
 from pconnect.protocol.messages import Message, Role, decode_messages
-from pserver.jobs.job_store import Spool, split_results
+from pserver.jobs.job_store import JobStore, split_results
 
 #: What the supervisor says with the descriptor of the client's data connection.
 CONNECTION = b"connection"
 _WORD_BYTES = 5000  # a path, which has at most 4096
 
 
-def await_spool(pipe: socket.socket, words: bytes = b"") -> Spool:
+def await_spool(pipe: socket.socket, words: bytes = b"") -> JobStore:
     """Return the spool that the supervisor names; `words` if it has been read already."""
     pipe.settimeout(None)
     words = words or pipe.recv(_WORD_BYTES)
@@ -26,7 +26,7 @@ def await_spool(pipe: socket.socket, words: bytes = b"") -> Spool:
         words = pipe.recv(_WORD_BYTES)  # a connection of the client's, which has left
     if not words:
         raise SystemExit  # the supervisor is gone
-    return Spool(Path(words.removeprefix(b"spool ").decode()))
+    return JobStore(Path(words.removeprefix(b"spool ").decode()))
 
 
 def orders(pipe: socket.socket) -> Iterator[int]:
@@ -50,12 +50,12 @@ def decode(messages: Iterable[bytes]) -> list[Message]:
     return [message for data in messages for message in decode_messages(Role.WORKER, data)]
 
 
-def keep_results(spool: Spool, buffers: Sequence[bytes | memoryview]) -> None:
+def keep_results(store: JobStore, buffers: Sequence[bytes | memoryview]) -> None:
     """Keep results: small ones that are together in one buffer, or a single one."""
     if len(buffers) == 1:
         for number, result in split_results(bytes(buffers[0])):
-            spool.keep(number, result)
+            store.keep(number, result)
         return
     header = Header.unpack(buffers[0][:HEADER_BYTES], NO_LIMIT)
     if header.kind is Kind.RESULT:
-        spool.keep(header.tag, buffers)
+        store.keep(header.tag, buffers)

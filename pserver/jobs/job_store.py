@@ -40,7 +40,7 @@ _KILLED = "the session that ran it was killed"
 _DAY = 86400.0
 
 
-class Spool:
+class JobStore:
     """One such folder.
 
     Parameters
@@ -65,16 +65,16 @@ class Spool:
             It cannot be made.
         """
         kept.mkdir(mode=0o700, parents=True, exist_ok=True)
-        spool = cls(kept / f"{network_id.hex()}-{node}")
-        spool.folder.mkdir(mode=0o700)
+        store = cls(kept / f"{network_id.hex()}-{node}")
+        store.folder.mkdir(mode=0o700)
         try:
-            spool._hold()
-            (spool.folder / "user").write_text(user, encoding="utf-8")
-            (spool.folder / "secret").write_bytes(digest)
+            store._hold()
+            (store.folder / "user").write_text(user, encoding="utf-8")
+            (store.folder / "secret").write_bytes(digest)
         except BaseException:
-            spool.remove()
+            store.remove()
             raise
-        return spool
+        return store
 
     def _hold(self) -> None:
         self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -185,10 +185,10 @@ class Spool:
         ConfigurationError
             There is none, or it is somebody else's.
         """
-        spool = cls(kept / f"{network_id.hex()}-{node}")
+        store = cls(kept / f"{network_id.hex()}-{node}")
         try:
-            owner = (spool.folder / "user").read_text(encoding="utf-8")
-            digest = (spool.folder / "secret").read_bytes()
+            owner = (store.folder / "user").read_text(encoding="utf-8")
+            digest = (store.folder / "secret").read_bytes()
         except FileNotFoundError:
             raise ConfigurationError(
                 "nothing is kept here of this network: its results were recovered, or not within the time for which "
@@ -198,8 +198,8 @@ class Spool:
             raise ConfigurationError(f"another user than {user} has detached this network")
         if not hmac.compare_digest(digest, digest_of(secret)):
             raise ConfigurationError("the secret of the token is wrong")
-        os.utime(spool.folder)  # who comes just before the sweep has time enough
-        return spool
+        os.utime(store.folder)  # who comes just before the sweep has time enough
+        return store
 
     def numbers(self) -> list[int]:
         """Return the jobs whose results nobody has taken, in order."""

@@ -60,7 +60,7 @@ class Status(NamedTuple):
     unsent: int
 
 
-class StatusPage:
+class SharedStatus:
     """The page, at either side.
 
     Parameters

@@ -24,9 +24,9 @@ from pconnect.errors import ConfigurationError
 from pconnect.jobs.job import LOST
 from pconnect.protocol.frames import NO_LIMIT, Kind
 from pconnect.protocol.messages import Message, encode_message
-from pserver.jobs.job_store import Spool, split_results
+from pserver.jobs.job_store import JobStore, split_results
 from pserver.jobs.shared_status import Status
-from pserver.session.slot_client import Leases
+from pserver.session.slot_client import SlotClient
 from pserver.session.worker_process import WorkerProcess
 
 log = logging.getLogger("pserver")
@@ -47,7 +47,7 @@ class _Job:
 
 
 @dataclass(frozen=True)
-class Staff:
+class WorkerControl:
     """What is needed of `pserver.session.worker_manager.Workers`.
 
     Attributes
@@ -69,10 +69,10 @@ class Staff:
     unwatch: Callable[[int], None]
     tell: Callable[[Kind, int, Any], None]
     want: Callable[[int], None]
-    leases: Leases
+    slot_client: SlotClient
 
 
-class Keeping:
+class DetachedJobs:
     """The jobs of one session that go on without their client.
 
     Parameters
@@ -90,11 +90,11 @@ class Keeping:
         Whether the client has left.
     """
 
-    def __init__(self, kept: Path, network_id: bytes, node: int, user: str, staff: Staff) -> None:
+    def __init__(self, kept: Path, network_id: bytes, node: int, user: str, staff: WorkerControl) -> None:
         self._kept = kept
         self._whose = network_id, node, user
         self._staff = staff
-        self._spool: Spool | None = None
+        self._store: JobStore | None = None
         self._jobs: dict[int, _Job] = {}
         self._queue: deque[int] = deque()
         self._sent: dict[int, int] = {}  # the worker to which the client has sent a job
@@ -141,37 +141,37 @@ class Keeping:
             raise ConfigurationError("the client says it out of turn")
         self._forget()
         if digest is not None:
-            self._spool = Spool.make(self._kept, *self._whose, digest)
+            self._store = JobStore.make(self._kept, *self._whose, digest)
 
     def _check_begun(self) -> None:
-        if self._spool is None or self.is_detached:
+        if self._store is None or self.is_detached:
             raise ConfigurationError("the client says it out of turn")
 
     def _forget(self) -> None:
         self._jobs.clear()
         self._sent.clear()
-        if self._spool is not None:
-            self._spool.remove()
-            self._spool = None
+        if self._store is not None:
+            self._store.remove()
+            self._store = None
 
     def _add(self, number: int, facts: dict[str, Any], parts: dict[str, bytes], job: bytes) -> None:
         self._check_begun()
-        assert self._spool is not None  # noqa: S101 - it was just checked
+        assert self._store is not None  # noqa: S101 - it was just checked
         for name, part in parts.items():
-            self._spool.add_part(name, part)
-        self._spool.add_job(number, facts, job)
+            self._store.add_part(name, part)
+        self._store.add_job(number, facts, job)
         self._jobs[number] = _Job(facts["name"], facts["retries"], facts["isolate"], facts["after"])
         if facts["worker"]:
             self._sent[number] = facts["worker"]
 
     def _leave(self, ended: list[int]) -> None:
         self._check_begun()
-        assert self._spool is not None  # noqa: S101 - it was just checked
+        assert self._store is not None  # noqa: S101 - it was just checked
         for number in ended:
             self._jobs.pop(number, None)
-            self._spool.take(number)
+            self._store.take(number)
         self.is_detached = True
-        self._staff.leases.tell_detached()
+        self._staff.slot_client.tell_detached()
         log.info("detached: %d jobs go on without their client", len(self._jobs))
         for number in list(self._jobs):
             if self._sent.get(number) not in self._staff.workers or self._sent[number] in self._idle:
@@ -182,11 +182,11 @@ class Keeping:
 
     def _take_up(self, number: int) -> None:
         """Put a job into the queue, unless it has ended."""
-        assert self._spool is not None  # noqa: S101 - there are jobs
+        assert self._store is not None  # noqa: S101 - there are jobs
         self._sent.pop(number, None)
         if number not in self._jobs:
             return
-        if self._spool.has_result(number):
+        if self._store.has_result(number):
             del self._jobs[number]
         else:
             self._queue.append(number)
@@ -196,10 +196,10 @@ class Keeping:
     def meet(self, worker: WorkerProcess) -> None:
         """Have a worker use the spool, if it is time for that."""
         if self._asked and worker.pid and worker.number not in self._told:
-            assert self._spool is not None  # noqa: S101 - the client has asked for it first
+            assert self._store is not None  # noqa: S101 - the client has asked for it first
             self._told.add(worker.number)
             worker.page.detach()  # first: who hears something in the pipe looks there
-            self._say(worker, f"spool {self._spool.folder}")
+            self._say(worker, f"spool {self._store.folder}")
             self._staff.watch(worker.pipe.fileno(), lambda: self._read(worker))
 
     def _say(self, worker: WorkerProcess, words: str) -> None:
@@ -257,11 +257,11 @@ class Keeping:
         given = self._running.pop(worker.number, 0)
         if not self.is_detached:
             return  # the client hears of it, and says what becomes of its jobs
-        assert self._spool is not None  # noqa: S101 - it is detached
+        assert self._store is not None  # noqa: S101 - it is detached
         for number, result in split_results(told["results"]):
             self._end(number, result)
         for number in {given, status.job} & self._jobs.keys():
-            if self._spool.has_result(number):
+            if self._store.has_result(number):
                 del self._jobs[number]
             else:
                 self._lose(number, told)
@@ -282,13 +282,13 @@ class Keeping:
         self._end(number, lost_result(number, text, told["seconds"], output))
 
     def _end(self, number: int, result: list[bytes | memoryview]) -> None:
-        assert self._spool is not None  # noqa: S101 - there are jobs
+        assert self._store is not None  # noqa: S101 - there are jobs
         if self._jobs.pop(number, None) is None:
             return
         with contextlib.suppress(ValueError):
             self._queue.remove(number)
         try:
-            self._spool.keep(number, result)
+            self._store.keep(number, result)
         except OSError as error:
             log.error("the result of job %d cannot be kept: %s", number, error)
 
@@ -303,17 +303,17 @@ class Keeping:
         self._heed_stops()
         workers = self._staff.workers
         self._staff.want(len(workers) + len(self._queue))
-        if self._staff.leases.is_gone and not workers:
+        if self._staff.slot_client.is_gone and not workers:
             self.lose_all("the server is gone")
         return _TEND
 
     def _heed_stops(self) -> None:
         """End the jobs that whoever has recovered them wants no more."""
-        assert self._spool is not None  # noqa: S101 - the client has left
-        for number, patience in self._spool.stops().items():
+        assert self._store is not None  # noqa: S101 - the client has left
+        for number, patience in self._store.stops().items():
             job = self._jobs.get(number)
             if job is None:
-                self._spool.forget_stop(number)
+                self._store.forget_stop(number)
             elif number in self._queue:
                 self._end(number, lost_result(number, "it was cancelled before it began"))
             else:
@@ -336,15 +336,15 @@ class Keeping:
         """Take note that no job can be run any more."""
         if self.is_detached:
             for number in list(self._jobs):
-                if self._spool is not None and self._spool.has_result(number):
+                if self._store is not None and self._store.has_result(number):
                     del self._jobs[number]
                 else:
                     self._end(number, lost_result(number, why))
 
     def close(self, reason: str) -> None:
         """End it; jobs that have no result are lost for this reason, or forgotten if the client had not left."""
-        if self._spool is not None and self.is_detached:
-            self._spool.end(reason)
+        if self._store is not None and self.is_detached:
+            self._store.end(reason)
         else:
             self._forget()
 

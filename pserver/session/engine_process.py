@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Sequence
-from multiprocessing.connection import Connection as PipeEnd
+from multiprocessing.connection import Connection
 
 from pconnect.errors import ConnectionLostError
 from pconnect.protocol.frames import PREAMBLE_BYTES
@@ -49,11 +49,13 @@ class EngineProcess:
         self.forks, its_forks = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.forks.setblocking(False)
         pairs = [multiprocessing.Pipe(duplex=False) for _ in range(2)]
-        self.outputs: tuple[PipeEnd, ...] = tuple(reader for reader, _ in pairs)
+        self.outputs: tuple[Connection, ...] = tuple(reader for reader, _ in pairs)
         with contextlib.ExitStack() as its_ends:
             its_ends.enter_context(its_pipe)
             its_ends.enter_context(its_forks)
-            writers: list[socket.socket | PipeEnd] = [its_ends.enter_context(writer) for _, writer in pairs]
+            writers: list[socket.socket | Connection] = [
+                its_ends.enter_context(writer) for _, writer in pairs
+            ]
             ends = (its_pipe, self.its_handover, *writers, its_forks)
             self.spawner.request_engine([end.fileno() for end in ends])
 

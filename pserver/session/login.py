@@ -12,7 +12,7 @@ from pconnect.protocol.frames import HELLO, Preamble, Purpose
 from pconnect.values import codec
 from pserver.config import SessionSettings
 from pserver.system.interfaces import own_addresses
-from srp_tools import steps as waiting
+from srp_tools import steps
 from srp_tools.certificates import Identity, NodeKey
 from srp_tools.channel import Channel, start_tls, tls_context
 from srp_tools.login import accept_login
@@ -23,7 +23,7 @@ _NOBODY = "(no login)"
 
 
 @dataclass(frozen=True)
-class Client:
+class AuthenticatedClient:
     """A client that has logged in."""
 
     channel: Channel
@@ -33,13 +33,13 @@ class Client:
     user: str = _NOBODY
 
 
-def admit(
+def accept_client(
     sock: socket.socket,
     control: socket.socket,
     handovers: Sequence[socket.socket],
     settings: SessionSettings,
     preamble: bytes,
-) -> Steps[Client]:
+) -> Steps[AuthenticatedClient]:
     """Log a client in, and tell the daemon; see doc/protocol.md, "Login".
 
     `handovers` is where the daemon is to pass on data connections: those to the engine, and those for jobs.
@@ -58,11 +58,11 @@ def admit(
         words = Preamble.unpack(preamble)
         reply = codec.pack(offer)
         accepted = Preamble(Purpose.ACCEPTED, words.network_id).pack()
-        yield from waiting.send_all(sock, accepted + len(reply).to_bytes(2, "big") + reply)
+        yield from steps.send_all(sock, accepted + len(reply).to_bytes(2, "big") + reply)
         _register(control, handovers, _NOBODY, words.network_id, words.to_node)
         channel = Channel(sock)
         yield from channel.send_all(HELLO)
-        return Client(channel, words.network_id, words.to_node, None)
+        return AuthenticatedClient(channel, words.network_id, words.to_node, None)
     key = NodeKey()
     offer["key"] = key.public_bytes()
     user, data = yield from accept_login(sock, VerifierFile(settings.auth_file).lookup, codec.pack(offer))
@@ -76,7 +76,7 @@ def admit(
     _register(control, handovers, user, network_id, node)
     channel = yield from start_tls(sock, context, network_id, 0, server_side=True)
     yield from channel.send_all(HELLO)
-    return Client(channel, network_id, node, identity, user)
+    return AuthenticatedClient(channel, network_id, node, identity, user)
 
 
 def _register(

@@ -11,6 +11,7 @@ portions of hundreds of kilobytes, which a busy client may not take in a second.
 """
 
 import fcntl
+import functools
 import math
 import os
 import struct
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection as PipeEnd
 
 from pconnect.link.connection import Connection
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import Kind
 
 _MAX_BACKLOG_BYTES = 2**20  # of both streams together, printed and not yet taken by the client
@@ -62,8 +63,8 @@ class Output:
         The ends of the pipes, for standard output and for standard error.
     """
 
-    def __init__(self, progress: Progress, client: Connection, readers: Sequence[PipeEnd]) -> None:
-        self._progress = progress
+    def __init__(self, event_loop: EventLoop, client: Connection, readers: Sequence[PipeEnd]) -> None:
+        self._event_loop = event_loop
         self._client = client
         self._streams = [_Stream(number, reader) for number, reader in enumerate(readers, 1)]
         self._command = 0
@@ -112,7 +113,7 @@ class Output:
         """Begin or end to wait or to drop, as the client does; return in how many seconds to call this again."""
         if not self._waiting and not self._dropping:
             return math.inf
-        self._progress.flush(self._client)
+        self._event_loop.flush(self._client)
         now = time.monotonic()
         if self._taken_now() != self._taken:
             self._taken, self._taken_at = self._taken_now(), now
@@ -154,13 +155,13 @@ class Output:
         for stream in self._streams:
             if not stream.watched and not stream.ended:
                 stream.watched = True
-                self._progress.watch(stream.reader.fileno(), lambda stream=stream: self._on_readable(stream))  # type: ignore[misc]
+                self._event_loop.watch(stream.reader.fileno(), functools.partial(self._on_readable, stream))
 
     def _unwatch(self) -> None:
         for stream in self._streams:
             if stream.watched:
                 stream.watched = False
-                self._progress.unwatch(stream.reader.fileno())
+                self._event_loop.unwatch(stream.reader.fileno())
 
     def _on_readable(self, stream: _Stream) -> None:
         if not self._dropping and self._client.unsent_bytes > _MAX_BACKLOG_BYTES:
@@ -199,7 +200,7 @@ class Output:
         if stream.held:
             self._post(stream, stream.held)
             stream.held = b""
-        self._progress.unwatch(stream.reader.fileno())
+        self._event_loop.unwatch(stream.reader.fileno())
         stream.watched, stream.ended = False, True
         stream.reader.close()
 
@@ -219,4 +220,4 @@ class Output:
     def _post(self, stream: _Stream, data: bytes) -> None:
         self._client.post(Kind.OUTPUT, stream.number, [self._command, data, stream.dropped])
         stream.dropped = 0
-        self._progress.flush(self._client)
+        self._event_loop.flush(self._client)

@@ -14,7 +14,7 @@ from pconnect.errors import ConfigurationError
 from pconnect.link.connection import Connection
 from pconnect.protocol.frames import Kind
 from pconnect.protocol.messages import Message
-from pserver.jobs.job_store import Spool
+from pserver.jobs.job_store import JobStore
 from pserver.session.detached_jobs import lost_result
 
 log = logging.getLogger("pserver")
@@ -51,7 +51,7 @@ class Recovery:
         self._user = user
         self._channel = channel
         self._flush = flush
-        self._spool: Spool | None = None
+        self._store: JobStore | None = None
         self._missing: list[int] = []  # what the client has not been sent, in order
         self._seen = 0.0, 0.0  # the folder's time, and ours, at the last look that was to the end
 
@@ -61,10 +61,10 @@ class Recovery:
             self._stop(*message.value)
             return
         if message.kind is Kind.TAKE:
-            is_first = self._spool is not None and self._spool.take(message.tag)
+            is_first = self._store is not None and self._store.take(message.tag)
             self._tell(Kind.TAKE, message.tag, is_first)
-            if is_first and self._spool is not None:
-                self._spool.remove_if_done()
+            if is_first and self._store is not None:
+                self._store.remove_if_done()
             return
         try:
             answer: object = self._begin(*message.value)
@@ -79,12 +79,12 @@ class Recovery:
         """Return of each job its number, name, time limit, and seconds from the interrupt to the end by force."""
         if not isinstance(node, int):
             raise TypeError(f"{node!r} is no number of a node")
-        self._spool = Spool.find(self._kept, bytes(network_id), node, self._user, bytes(secret))
+        self._store = JobStore.find(self._kept, bytes(network_id), node, self._user, bytes(secret))
         self._missing = []
         jobs: list[list[object]] = []
-        for number in self._spool.numbers():
+        for number in self._store.numbers():
             try:
-                facts = self._spool.facts(number)
+                facts = self._store.facts(number)
             except FileNotFoundError:  # another client has taken it just now
                 continue
             self._missing.append(number)
@@ -94,35 +94,35 @@ class Recovery:
 
     def _stop(self, number: int, patience: float) -> None:
         """Have the session that runs a job end it; nothing is to be done for one that has ended."""
-        if self._spool is None or number not in self._missing:
+        if self._store is None or number not in self._missing:
             return
         try:
-            self._spool.ask_to_stop(number, patience)
+            self._store.ask_to_stop(number, patience)
         except (OSError, ValueError, TypeError) as error:
             log.warning("job %d cannot be cancelled: %s", number, error)
 
     def tend(self) -> float:
         """Send what is there; return in how many seconds to call this again."""
         channel = self._channel()
-        if self._spool is None or not self._missing or channel is None or channel.error is not None:
+        if self._store is None or not self._missing or channel is None or channel.error is not None:
             return math.inf
-        if channel.unsent_bytes < _MAX_UNSENT_BYTES and self._has_changed(self._spool):
-            self._look(self._spool, channel)
+        if channel.unsent_bytes < _MAX_UNSENT_BYTES and self._has_changed(self._store):
+            self._look(self._store, channel)
             self._flush(channel)
         return _LOOK
 
-    def _has_changed(self, spool: Spool) -> bool:
-        changed = spool.changed_at()
+    def _has_changed(self, store: JobStore) -> bool:
+        changed = store.changed_at()
         before, looked_at = self._seen
-        return changed != before or looked_at - changed < _SETTLED_SECONDS or not spool.is_held()
+        return changed != before or looked_at - changed < _SETTLED_SECONDS or not store.is_held()
 
-    def _look(self, spool: Spool, channel: Connection) -> None:
+    def _look(self, store: JobStore, channel: Connection) -> None:
         seen = time.time()
         # Before the files: what a session that lives has not made by then, it may still make.
-        is_held = spool.is_held()
-        changed = spool.changed_at()
-        results, open_jobs = spool.results(), set(spool.numbers())
-        reason = "" if is_held else spool.why_ended()
+        is_held = store.is_held()
+        changed = store.changed_at()
+        results, open_jobs = store.results(), set(store.numbers())
+        reason = "" if is_held else store.why_ended()
         missing: list[int] = []
         for number in self._missing:
             if channel.unsent_bytes >= _MAX_UNSENT_BYTES:
@@ -131,7 +131,7 @@ class Recovery:
             elif number not in open_jobs:
                 channel.post(Kind.TAKE, number, False)
             elif number in results:
-                self._send(spool, channel, number)
+                self._send(store, channel, number)
             elif is_held:
                 missing.append(number)
             else:
@@ -139,9 +139,9 @@ class Recovery:
         self._missing = missing
         self._seen = changed, seen
 
-    def _send(self, spool: Spool, channel: Connection, number: int) -> None:
+    def _send(self, store: JobStore, channel: Connection, number: int) -> None:
         try:
-            result = spool.result(number)
+            result = store.result(number)
         except FileNotFoundError:  # another client was faster
             channel.post(Kind.TAKE, number, False)
         else:

@@ -42,7 +42,7 @@ class _Unsent(NamedTuple):
     pidfd: int | None
 
 
-class Leases:
+class SlotClient:
     """The leases of one session.
 
     No call waits for the daemon. What it has no room for is kept and sent by `read`, for which `fileno` tells.

@@ -21,7 +21,7 @@ import select
 import signal
 import socket
 from collections.abc import Sequence
-from multiprocessing.connection import Connection as PipeEnd
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 
 from pserver.engine.engine import engine_main
@@ -308,7 +308,7 @@ class _Engine:
 
 
 def _be_engine(
-    not_for_it: Sequence[socket.socket | PipeEnd], descriptors: Sequence[int], lifeline: PipeEnd
+    not_for_it: Sequence[socket.socket | Connection], descriptors: Sequence[int], lifeline: Connection
 ) -> None:
     for end in not_for_it:
         end.close()
@@ -316,7 +316,7 @@ def _be_engine(
     engine_main(
         socket.socket(fileno=pipe),
         socket.socket(fileno=handover),
-        [PipeEnd(descriptor, readable=False) for descriptor in outputs],
+        [Connection(descriptor, readable=False) for descriptor in outputs],
         lifeline,
         socket.socket(fileno=forks),
     )

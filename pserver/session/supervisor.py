@@ -20,15 +20,15 @@ from typing import Any
 from pconnect.errors import ConnectionLostError, ParallelError
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, bound_buffers, prepare
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import Kind
 from pconnect.protocol.messages import Message, Role
 from pserver.config import SessionSettings
 from pserver.services.files import is_usable_folder
 from pserver.session.engine_process import EngineProcess, describe_exit
-from pserver.session.login import Client, admit
+from pserver.session.login import AuthenticatedClient, accept_client
 from pserver.session.output_relay import Output
-from pserver.session.slot_client import Leases
+from pserver.session.slot_client import SlotClient
 from pserver.session.time_limit import TimeLimit
 from pserver.session.worker_manager import Workers
 from pserver.system.session_folder import make_folder, remove_folder
@@ -60,7 +60,7 @@ def session_main(
     bound_buffers(sock)
     deadline = deadline_after(settings.login_timeout)
     try:
-        client = run(admit(sock, control, (engine.handover, its_jobs), settings, preamble), deadline)
+        client = run(accept_client(sock, control, (engine.handover, its_jobs), settings, preamble), deadline)
     except (ParallelError, OSError) as error:
         log.warning("login from %s failed: %s", settings.peer, error)
         sock.close()
@@ -71,7 +71,7 @@ def session_main(
     with contextlib.suppress(ConnectionLostError):  # of which one hears when the engine is asked for
         engine.spawner.inherit(folder)
     with contextlib.closing(
-        _Supervisor(client, engine, folder, settings, Leases(control), jobs)
+        _Supervisor(client, engine, folder, settings, SlotClient(control), jobs)
     ) as supervisor:
         supervisor.run()
 
@@ -81,19 +81,19 @@ class _Supervisor:
 
     def __init__(  # noqa: PLR0917 - all that belongs to one session
         self,
-        client: Client,
+        client: AuthenticatedClient,
         engine: EngineProcess,
         folder: str,
         settings: SessionSettings,
-        leases: Leases,
+        slot_client: SlotClient,
         jobs: socket.socket,
     ) -> None:
         self._client = client
         self._process = engine
-        self._progress = Progress()
+        self._event_loop = EventLoop()
         self._command = Connection(client.node, "client", client.channel, role=Role.SUPERVISOR)
         self._command.on_message = self._from_client
-        self._progress.add(self._command)
+        self._event_loop.add(self._command)
         self._queue: deque[tuple[int, Any]] = deque()  # commands, whose contents are for the engine
         self._running: int | None = None
         self._limit: TimeLimit | None = None  # of the command that runs
@@ -110,18 +110,18 @@ class _Supervisor:
             None  # seconds for the engine to end, once the client closes the network
         )
         self._closing = False
-        self._workers = Workers(self._progress, client, engine, folder, leases, jobs, settings.kept)
+        self._workers = Workers(self._event_loop, client, engine, folder, slot_client, jobs, settings.kept)
         self._attend_engine()
         self._catch_sigterm()
 
     def _attend_engine(self) -> None:
-        self._output = Output(self._progress, self._command, self._process.outputs)
+        self._output = Output(self._event_loop, self._command, self._process.outputs)
         self._engine = Connection(
             self._client.node, "engine", Channel(self._process.pipe), role=Role.OVERSEER
         )
         self._engine.on_message = self._from_engine
-        self._progress.add(self._engine)
-        self._progress.watch(self._process.pidfd, self._engine_died)
+        self._event_loop.add(self._engine)
+        self._event_loop.watch(self._process.pidfd, self._engine_died)
         self._workers.attend_engine()
 
     def _catch_sigterm(self) -> None:
@@ -135,18 +135,22 @@ class _Supervisor:
             self._wakeup.recv(1)
             self._stop_reason = "the server was stopped"
 
-        self._progress.watch(self._wakeup.fileno(), stop)
+        self._event_loop.watch(self._wakeup.fileno(), stop)
 
     def run(self) -> None:
         """Serve the client until it closes the network, or is gone, or the server stops; then what it has left."""
-        keeping = self._workers.keeping
-        while not (self._stop_reason or keeping.is_done or (self._command.error and not keeping.is_detached)):
+        detached_jobs = self._workers.detached_jobs
+        while not (
+            self._stop_reason
+            or detached_jobs.is_done
+            or (self._command.error and not detached_jobs.is_detached)
+        ):
             limit = math.inf if self._limit is None else max(0.0, self._limit.deadline - time.monotonic())
-            self._progress.poll(min(limit, self._go_on()))
+            self._event_loop.poll(min(limit, self._go_on()))
             self._enforce_limit()
-            if self._patience is not None and not keeping.is_detached:
+            if self._patience is not None and not detached_jobs.is_detached:
                 self._close_engine(self._patience)
-        if self._stop_reason and not self._command.error and not keeping.is_detached:
+        if self._stop_reason and not self._command.error and not detached_jobs.is_detached:
             self._tell(Kind.STOPPING, self._stop_reason)
 
     def _go_on(self) -> float:
@@ -164,7 +168,7 @@ class _Supervisor:
             return condition()
 
         with contextlib.suppress(TimeoutError):
-            self._progress.run_until(holds, deadline_after(seconds), what)
+            self._event_loop.run_until(holds, deadline_after(seconds), what)
 
     def close(self) -> None:
         """End the engine and leave nothing behind."""
@@ -172,7 +176,7 @@ class _Supervisor:
         if self._exit_code is None:
             self._process.kill()
         remove_folder(self._folder)
-        self._progress.close()
+        self._event_loop.close()
         self._process.close()
         signal.set_wakeup_fd(-1)
         if self._command.error:
@@ -204,14 +208,14 @@ class _Supervisor:
                 self._restart(message.tag, message.value)
             case Kind.PROBE:
                 self._engine.post(Kind.PROBE, message.tag, message.value)
-                self._progress.flush(self._engine)
+                self._event_loop.flush(self._engine)
             case Kind.QUERY:
                 self._command.post(Kind.FACTS, message.tag, self._facts())
             case Kind.CLOSE:
                 self._patience = message.tag / 1000
-                if self._workers.keeping.is_detached:
+                if self._workers.detached_jobs.is_detached:
                     self._command.post(Kind.CLOSED, 0, False)
-        self._progress.flush(self._command)
+        self._event_loop.flush(self._command)
 
     def _set_up(self, setup: dict[str, Any]) -> None:
         setup["session_folder"] = self._folder
@@ -225,7 +229,7 @@ class _Supervisor:
         setup["node"] = self._client.node
         setup["identity"] = identity and [identity.key_pem, identity.certificate, identity.authority]
         self._engine.post(Kind.SETUP, 0, setup)
-        self._progress.flush(self._engine)
+        self._event_loop.flush(self._engine)
 
     def _next_command(self) -> None:
         if not self._queue or self._running is not None or not self._meshed or self._exit_code is not None:
@@ -236,7 +240,7 @@ class _Supervisor:
             self._output.begin(self._running)
             self._limit = TimeLimit.of(contents[2].get("seconds"))
             self._engine.post(Kind.COMMAND, self._running, contents)
-            self._progress.flush(self._engine)
+            self._event_loop.flush(self._engine)
 
     def _interrupt(self, number: int) -> None:
         while self._queue and self._queue[0][0] <= number:
@@ -256,7 +260,7 @@ class _Supervisor:
         assert self._running is not None  # noqa: S101 - whoever calls this has looked
         # The message tells which command the signal is for: the engine may be just before it, or just after.
         self._engine.post(Kind.INTERRUPT, self._running)
-        self._progress.flush(self._engine)
+        self._event_loop.flush(self._engine)
         self._process.signal(signal.SIGINT)
 
     def _tell_not_begun(self, number: int) -> None:
@@ -312,41 +316,41 @@ class _Supervisor:
             self._running = None
             if self._limit is not None and self._limit.passed:
                 self._limit.explain(message.value)
-        elif message.kind is Kind.NOTE:
+        elif message.kind is Kind.FRONT_END:
             self._output.drain()  # what is printed before a display is shown before it
         elif message.kind is Kind.MESHED and "pid" in message.value:
             self._meshed = True
             self._workers.engine_is_ready()
         self._command.post(message.kind, message.tag, message.value)
-        self._progress.flush(self._command)
+        self._event_loop.flush(self._command)
         self._next_command()
 
     def _pace_engine(self) -> None:
         """Take no more from the engine while the client takes nothing; its notes wait there, or are dropped."""
         unsent = self._command.unsent_bytes
         if not self._engine_paused and unsent > _MAX_UNSENT_BYTES and self._exit_code is None:
-            self._progress.remove(self._engine)
+            self._event_loop.remove(self._engine)
             self._engine_paused = True
         elif self._engine_paused and unsent < _MAX_UNSENT_BYTES // 2:
             self._engine_paused = False
             if self._engine.error is None:
-                self._progress.add(self._engine)
+                self._event_loop.add(self._engine)
 
     def _engine_died(self) -> None:
-        self._progress.unwatch(self._process.pidfd)
+        self._event_loop.unwatch(self._process.pidfd)
         self._exit_code = self._process.exit_code()
-        self._progress.drain(self._engine)  # what it said last
+        self._event_loop.drain(self._engine)  # what it said last
         self._output.end()
         self._workers.engine_ended(describe_exit(self._exit_code))
         self._refusing = True
-        self._progress.watch(self._process.its_handover.fileno(), self._refuse_data)
+        self._event_loop.watch(self._process.its_handover.fileno(), self._refuse_data)
         if self._restarting is not None and not self._closing:
             self._replace_engine()
         elif not self._closing:
             reason = f" ({self._why_killed})" if self._why_killed else ""
             how = describe_exit(self._exit_code) + reason
             self._command.post(Kind.DIED, 0, {"how": how, "last_output": self._output.last})
-            self._progress.flush(self._command)
+            self._event_loop.flush(self._command)
 
     def _refuse_data(self) -> None:
         if not self._process.refuse_handover():
@@ -355,7 +359,7 @@ class _Supervisor:
     def _stop_refusing(self) -> None:
         if self._refusing:
             self._refusing = False
-            self._progress.unwatch(self._process.its_handover.fileno())
+            self._event_loop.unwatch(self._process.its_handover.fileno())
 
     # --- another engine in the place of this one ---
 
@@ -363,7 +367,7 @@ class _Supervisor:
         if self._client.node not in contents[0]:
             # The engine must have heard of it before another one dials: the answer says that it will have.
             self._engine.post(Kind.RESTART, number, contents)
-            self._progress.flush(self._engine)
+            self._event_loop.flush(self._engine)
             self._command.post(Kind.RESTART, number)
             return
         self._restarting = number
@@ -378,7 +382,7 @@ class _Supervisor:
         self._queue.clear()
         self._running = self._limit = None
         self._why_killed, self._meshed, self._engine_paused = "", False, False
-        self._progress.discard(self._engine)
+        self._event_loop.discard(self._engine)
         number, self._restarting = self._restarting, None
         try:
             self._process.start_anew()
@@ -389,4 +393,4 @@ class _Supervisor:
             self._exit_code = None
             self._attend_engine()
             self._command.post(Kind.RESTART, number or 0)
-        self._progress.flush(self._command)
+        self._event_loop.flush(self._command)

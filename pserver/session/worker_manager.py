@@ -15,17 +15,17 @@ from typing import IO, Any
 from pconnect.errors import ConnectionLostError
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, prepare
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import JOB_CHANNEL, PREAMBLE_BYTES, Kind, Preamble
 from pconnect.protocol.messages import Message, Role
 from pserver.engine.links import greet
 from pserver.jobs.detached_worker import CONNECTION
-from pserver.jobs.shared_status import StatusPage
-from pserver.session.detached_jobs import Keeping, Staff
+from pserver.jobs.shared_status import SharedStatus
+from pserver.session.detached_jobs import DetachedJobs, WorkerControl
 from pserver.session.engine_process import EngineProcess, describe_exit
-from pserver.session.login import Client
+from pserver.session.login import AuthenticatedClient
 from pserver.session.recovery import Recovery
-from pserver.session.slot_client import Granted, Leases, Total, Yield
+from pserver.session.slot_client import Granted, SlotClient, Total, Yield
 from pserver.session.worker_process import WorkerProcess, output_file, tail_of
 from srp_tools.channel import Channel, tls_context
 from srp_tools.steps import deadline_after
@@ -64,19 +64,19 @@ class Workers:
 
     def __init__(  # noqa: PLR0917 - it stands between all of these
         self,
-        progress: Progress,
-        client: Client,
+        event_loop: EventLoop,
+        client: AuthenticatedClient,
         process: EngineProcess,
         folder: str,
-        leases: Leases,
+        slot_client: SlotClient,
         handover: socket.socket,
         kept: Path,
     ) -> None:
-        self._progress = progress
+        self._event_loop = event_loop
         self._client = client
         self._process = process
         self._folder = folder
-        self._leases = leases
+        self._slot_client = slot_client
         self._handover = handover
         self._context = tls_context(client.identity, server_side=True) if client.identity else None
         self._channel: Connection | None = None
@@ -88,21 +88,23 @@ class Workers:
         self._is_ready = False
         self._died = ""
         self._closing = False
-        staff = Staff(self._workers, progress.watch, progress.unwatch, self._tell, self._want, leases)
-        self.keeping = Keeping(kept, client.network_id, client.node, client.user, staff)
-        self._recovery = Recovery(kept, client.user, lambda: self._channel, progress.flush)
+        staff = WorkerControl(
+            self._workers, event_loop.watch, event_loop.unwatch, self._tell, self._want, slot_client
+        )
+        self.detached_jobs = DetachedJobs(kept, client.network_id, client.node, client.user, staff)
+        self._recovery = Recovery(kept, client.user, lambda: self._channel, event_loop.flush)
         self._done = [0, 0.0, 0.0]  # jobs, seconds and seconds of transfer of workers that have ended
         handover.setblocking(False)
-        progress.watch(handover.fileno(), self._take_connection)
-        progress.watch(leases.fileno(), self._read_leases)
-        progress.watch(process.spawner.deaths.fileno(), self._read_deaths)
+        event_loop.watch(handover.fileno(), self._take_connection)
+        event_loop.watch(slot_client.fileno(), self._read_leases)
+        event_loop.watch(process.spawner.deaths.fileno(), self._read_deaths)
 
     # --- the engine ---
 
     def attend_engine(self) -> None:
         """Listen to an engine that has begun."""
         self._forks = self._process.forks
-        self._progress.watch(self._forks.fileno(), self._read_refusal)
+        self._event_loop.watch(self._forks.fileno(), self._read_refusal)
 
     def engine_is_ready(self) -> None:
         """Take note that the engine can be asked for workers."""
@@ -114,36 +116,36 @@ class Workers:
         """End the workers of an engine that has ended."""
         self._is_ready, self._died = False, how
         with contextlib.suppress(KeyError):
-            self._progress.unwatch(self._forks.fileno())
+            self._event_loop.unwatch(self._forks.fileno())
         for worker in list(self._workers.values()):
             worker.why_killed = f"the engine died: {how}"
             if worker.pid:
                 worker.signal(signal.SIGKILL)
             else:
                 self._forget_unborn(worker)
-        self.keeping.lose_all(f"the engine died: {how}")
+        self.detached_jobs.lose_all(f"the engine died: {how}")
         self._tell_pool()
         self._ask()
 
     def close(self, reason: str) -> None:
         """End all workers."""
         self._closing = True
-        self.keeping.close(reason)
+        self.detached_jobs.close(reason)
         for worker in self._workers.values():
             if worker.pid:
                 worker.signal(signal.SIGKILL)
             worker.close()
         self._workers.clear()
         if self._channel is not None:
-            self._progress.discard(self._channel)
+            self._event_loop.discard(self._channel)
         self._handover.close()
 
     # --- slots ---
 
     def _ask(self) -> None:
         has_client = self._channel is not None and self._channel.error is None
-        able = self._is_ready and (has_client or self.keeping.is_detached)
-        self._leases.ask(self._wanted if able else 0, exclusive=self._exclusive and able)
+        able = self._is_ready and (has_client or self.detached_jobs.is_detached)
+        self._slot_client.ask(self._wanted if able else 0, exclusive=self._exclusive and able)
 
     def _want(self, wanted: int) -> None:
         """Want so many workers, alone on the server no longer; for when the client has left."""
@@ -151,7 +153,7 @@ class Workers:
         self._ask()
 
     def _read_leases(self) -> None:
-        for event in self._leases.read():
+        for event in self._slot_client.read():
             match event:
                 case Total(count):
                     self._slots = count
@@ -161,8 +163,8 @@ class Workers:
                 case Yield(lease):
                     for worker in [worker for worker in self._workers.values() if worker.lease == lease]:
                         self._yield(worker)
-        if self._leases.is_gone:
-            self._progress.unwatch(self._leases.fileno())
+        if self._slot_client.is_gone:
+            self._event_loop.unwatch(self._slot_client.fileno())
 
     def _yield(self, worker: WorkerProcess) -> None:
         """Have the client take back a worker, or do without it if the engine has had no time to fork it."""
@@ -175,31 +177,31 @@ class Workers:
     def _start(self, lease: int) -> None:
         """Have a worker forked for a slot."""
         if not self._is_ready or len(self._workers) >= self._wanted:
-            self._leases.give_back(lease)
+            self._slot_client.give_back(lease)
             self._ask()
             return
         self._last_number += 1
         try:
             worker = self._make(self._last_number, lease)
         except OSError as error:
-            self._leases.give_back(lease)
+            self._slot_client.give_back(lease)
             self._refuse(self._last_number, f"a worker could not be started: {error}")
             return
         self._workers[worker.number] = worker
-        self._progress.watch(worker.pipe.fileno(), lambda: self._read_pipe(worker))
+        self._event_loop.watch(worker.pipe.fileno(), lambda: self._read_pipe(worker))
 
     def _make(self, number: int, lease: int) -> WorkerProcess:
         with contextlib.ExitStack() as stack:
             pipe, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             stack.enter_context(theirs)
-            memory = StatusPage.make()
+            memory = SharedStatus.make()
             stack.callback(os.close, memory)
             outputs: list[IO[bytes]] = [output_file(self._folder) for _ in range(2)]
             ends = [theirs.fileno(), memory, *(file.fileno() for file in outputs)]
             threads = max(1, len(os.sched_getaffinity(0)) // max(1, self._slots or 1))
             socket.send_fds(self._process.forks, [str(threads).encode()], ends)
             pipe.setblocking(False)
-            return WorkerProcess(number, lease, pipe, StatusPage(memory), outputs)
+            return WorkerProcess(number, lease, pipe, SharedStatus(memory), outputs)
 
     def _read_refusal(self) -> None:
         """Take what the engine says of a worker that it cannot fork, the oldest that has not come."""
@@ -210,7 +212,7 @@ class Workers:
         unborn = [worker for worker in self._workers.values() if not worker.pid]
         if not text or not unborn:
             with contextlib.suppress(KeyError):
-                self._progress.unwatch(self._forks.fileno())  # the engine is gone
+                self._event_loop.unwatch(self._forks.fileno())  # the engine is gone
             return
         self._forget_unborn(unborn[0])
         self._refuse(unborn[0].number, text)
@@ -222,10 +224,10 @@ class Workers:
         self._tell(Kind.WORKER, number, text)
 
     def _forget_unborn(self, worker: WorkerProcess) -> None:
-        self._progress.unwatch(worker.pipe.fileno())
+        self._event_loop.unwatch(worker.pipe.fileno())
         del self._workers[worker.number]
         worker.close()
-        self._leases.give_back(worker.lease)
+        self._slot_client.give_back(worker.lease)
 
     # --- the workers ---
 
@@ -238,13 +240,13 @@ class Workers:
             self._forget_unborn(worker)
             self._refuse(worker.number, "a worker ended while it was started")
             return
-        self._progress.unwatch(worker.pipe.fileno())
+        self._event_loop.unwatch(worker.pipe.fileno())
         worker.pid, worker.command = int(words[0]), int(words[1])
-        self._leases.bind(worker.lease, worker.pidfd)
+        self._slot_client.bind(worker.lease, worker.pidfd)
         with contextlib.suppress(ConnectionLostError):  # then the engine is gone, too, and everything with it
             self._process.spawner.adopt(worker.pid)
         self._tell(Kind.WORKER, worker.number, {"pid": worker.pid, "command": worker.command})
-        self.keeping.meet(worker)
+        self.detached_jobs.meet(worker)
 
     def _read_deaths(self) -> None:
         while (death := self._process.spawner.read_death()) is not None:
@@ -267,7 +269,7 @@ class Workers:
         }
         sums = (status.jobs, status.seconds, status.transfer)
         self._done = [before + more for before, more in zip(self._done, sums, strict=True)]
-        self.keeping.bury(worker, status, told)
+        self.detached_jobs.bury(worker, status, told)
         worker.close()
         self._tell(Kind.ENDED, worker.number, told)
 
@@ -279,7 +281,7 @@ class Workers:
 
     def tend(self) -> float:
         """Look at what the workers do; return in how many seconds to call this again."""
-        seconds = min(self.keeping.tend(), self._recovery.tend())
+        seconds = min(self.detached_jobs.tend(), self._recovery.tend())
         if not self._workers:
             return seconds
         now = time.monotonic()
@@ -315,7 +317,7 @@ class Workers:
         except BlockingIOError:
             return
         if not descriptors:  # the daemon is gone
-            self._progress.unwatch(self._handover.fileno())
+            self._event_loop.unwatch(self._handover.fileno())
             return
         endpoint = Preamble.unpack(data).endpoint
         worker = self._workers.get(endpoint)
@@ -340,22 +342,22 @@ class Workers:
                 self._open(outcome)
 
         steps = greet(sock, self._context, self._client.network_id, 0)
-        self._progress.background.start(steps, deadline_after(_HANDSHAKE_TIMEOUT), end)
+        self._event_loop.background.start(steps, deadline_after(_HANDSHAKE_TIMEOUT), end)
 
     def _open(self, channel: Channel) -> None:
         if self._channel is not None:
-            self._progress.discard(self._channel)
+            self._event_loop.discard(self._channel)
             self._end_jobs()
         self._channel = Connection(0, "client", channel, role=Role.WORKERS)
         self._channel.on_message = self._from_client
         self._channel.on_lost = lambda _: self._end_jobs()
-        self._progress.add(self._channel)
+        self._event_loop.add(self._channel)
         self._tell_pool()
         self._ask()
 
     def _end_jobs(self) -> None:
         """End all workers: there is nobody any more who would take what they make, unless it is kept."""
-        if self.keeping.is_detached:
+        if self.detached_jobs.is_detached:
             return
         self._wanted = 0
         for worker in list(self._workers.values()):
@@ -378,7 +380,7 @@ class Workers:
                 job = message.value
                 self._tell(Kind.RECALL, worker.number, [job, worker.page.recall(job)])
             case Kind.KEEP | Kind.DETACH | Kind.LEAVE:
-                self.keeping.hear(message)
+                self.detached_jobs.hear(message)
             case Kind.RECOVER | Kind.TAKE | Kind.STOP:
                 self._recovery.hear(message)
 
@@ -389,4 +391,4 @@ class Workers:
     def _tell(self, kind: Kind, tag: int, value: Any = None) -> None:
         if self._channel is not None and not self._closing:
             self._channel.post(kind, tag, value)
-            self._progress.flush(self._channel)
+            self._event_loop.flush(self._channel)

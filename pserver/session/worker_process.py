@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import IO, Any
 
-from pserver.jobs.shared_status import StatusPage
+from pserver.jobs.shared_status import SharedStatus
 
 _MAX_FILE_BYTES = 2**26  # of what one job prints; beyond, the oldest is thrown away
 _LAST_BYTES = 2**11  # of what a worker printed, for the account of its death
@@ -23,7 +23,7 @@ class WorkerProcess:
     number: int
     lease: int
     pipe: socket.socket
-    page: StatusPage
+    page: SharedStatus
     outputs: list[IO[bytes]]
     pid: int = 0  # once it has said it
     command: int = 0  # the last that its engine had run when it was forked

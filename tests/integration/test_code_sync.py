@@ -189,7 +189,7 @@ def test_the_folder_goes_with_the_client_and_with_the_server(
     first, second = own_servers
     with first.connect() as net, second.connect() as other:
         folders = [synced_folder(net, tmp_path), synced_folder(other, tmp_path)]
-        net.mesh.progress.close()  # all that the server sees of a client that ends
+        net.mesh.event_loop.close()  # all that the server sees of a client that ends
         second.process.terminate()
         for folder in folders:
             wait_until(lambda folder=folder: not folder.exists(), f"the removal of {folder}")  # type: ignore[misc]

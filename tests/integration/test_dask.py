@@ -46,7 +46,7 @@ def process_ids(client: Any) -> list[int]:
 
 
 def authority_of(net: Network) -> NetworkAuthority:
-    authority: NetworkAuthority = net.mesh.invitation.authority  # type: ignore[attr-defined]
+    authority: NetworkAuthority = net.mesh.mesh_setup.authority  # type: ignore[attr-defined]
     return authority
 
 

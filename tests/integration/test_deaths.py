@@ -147,7 +147,7 @@ CLIENT = "say(*[info['pid'] for info in network_get_info(net)[1:]])\n"
     "work",
     [
         "reval('import time; time.sleep(1000)', net); say('now'); precv(net[1])",
-        "reval('np.linalg.eigh(np.random.rand(3000, 3000))', net); say('now'); net[1].mesh.progress.poll(1000)",
+        "reval('np.linalg.eigh(np.random.rand(3000, 3000))', net); say('now'); net[1].mesh.event_loop.poll(1000)",
         f"reval({SENDING!r}, net); select_sockets(net, 0.05); say('now'); signal.pause()",
         "reval('import time; time.sleep(1000)', net); say('now'); psend(np.zeros(2**29, np.uint8), net)",
         "reval('for i in range(10**9): print(i)', net); say('now'); precv(net[1])",
@@ -221,7 +221,7 @@ def test_no_process_is_left_when_the_server_s_parent_is_gone(
         "with local_network(2) as net:\n"
         "    reval('import time; time.sleep(1000)', net)\n"
         "    print(*[info['pid'] for info in network_get_info(net)[1:]], flush=True)\n"
-        "    net[1].mesh.progress.poll(1000)\n"
+        "    net[1].mesh.event_loop.poll(1000)\n"
         "    input()\n"
     )
     process = subprocess.Popen(

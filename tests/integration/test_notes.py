@@ -218,7 +218,7 @@ def test_threads_may_log_while_the_engine_waits(network: MakeNetwork, keeper: Ke
         """,
         net,
     )
-    net.mesh.progress.run_until(
+    net.mesh.event_loop.run_until(
         lambda: len(keeper.records) == 800, 1e12, "records"
     )  # before the command ends
     assert not command.done()

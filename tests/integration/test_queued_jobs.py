@@ -67,7 +67,7 @@ def test_large_functions_are_forgotten(narrow: ClientNetwork, monkeypatch: pytes
     for k in range(10):
         data = bytes([k]) * 2**20
         assert narrow.submit(lambda data=data: len(data)).result(DEADLINE) == 2**20
-    dispatcher: Any = narrow.mesh.dispatcher  # type: ignore[attr-defined]
-    (worker,) = dispatcher._pools[1].workers.values()
+    scheduler: Any = narrow.mesh.scheduler  # type: ignore[attr-defined]
+    (worker,) = scheduler._pools[1].workers.values()
     assert sum(function.size for function in worker._functions.values()) < 2**22
-    assert sum(function.size for function in dispatcher.functions._by_digest.values()) < 2**22
+    assert sum(function.size for function in scheduler.functions._by_digest.values()) < 2**22

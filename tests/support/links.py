@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pconnect.link.connection import Connection
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.loop.network import Mesh, Network
 from pconnect.protocol.frames import DEFAULT_LIMITS, Kind
 from pconnect.protocol.messages import Message, Role
@@ -43,17 +43,17 @@ def networks(n: int, **options: Any) -> Iterator[list[Network]]:
     network_id = secrets.token_bytes(16)
     made = []
     for node in range(n):
-        progress = Progress()
+        event_loop = EventLoop()
         connections = [Connection(peer, f"host{peer}", links[node, peer], **options) for peer in range(n)]
         for connection in connections:
             if not connection.is_own:
-                progress.add(connection)
-        made.append(Network(Mesh(network_id, node, connections, progress, **options)))
+                event_loop.add(connection)
+        made.append(Network(Mesh(network_id, node, connections, event_loop, **options)))
     try:
         yield made
     finally:
         for network in made:
-            network.mesh.progress.close()
+            network.mesh.event_loop.close()
 
 
 class FakeServer:
@@ -62,13 +62,13 @@ class FakeServer:
     def __init__(self, node: int) -> None:
         near_command, far_command = channels()
         near_data, far_data = channels()
-        self.progress = Progress()
+        self.event_loop = EventLoop()
         self.command = Connection(0, "client", far_command, role=Role.SUPERVISOR)
         self.data = Connection(0, "client", far_data)
         self.heard: list[Message] = []
         self.command.on_message = self.heard.append
-        self.progress.add(self.command)
-        self.progress.add(self.data)
+        self.event_loop.add(self.command)
+        self.event_loop.add(self.data)
         self.server = Server(
             Connection(node, f"host{node}", near_command, role=Role.CLIENT), {"data_port": 1}, "127.0.0.1", 2
         )
@@ -77,33 +77,33 @@ class FakeServer:
     def hear(self, kind: Kind) -> Message:
         """Return the next message of this kind, and forget those before it."""
         while True:
-            self.progress.run_until(lambda: bool(self.heard), 1e12, "the client")
+            self.event_loop.run_until(lambda: bool(self.heard), 1e12, "the client")
             message = self.heard.pop(0)
             if message.kind is kind:
                 return message
 
     def say(self, kind: Kind, value: object = None, tag: int = 0) -> None:
         self.command.post(kind, tag, value)
-        self.progress.flush(self.command)
+        self.event_loop.flush(self.command)
 
     def send(self, value: object, tag: int = 0) -> None:
         self.data.post(Kind.VALUE, tag, value)
-        self.progress.flush(self.data)
+        self.event_loop.flush(self.data)
 
 
 @contextmanager
 def client_of(n: int) -> Iterator[tuple[Network, list[FakeServer]]]:
     """Give a client's network and the far ends of its `n` servers, which do what the test says."""
     far_ends = [FakeServer(node) for node in range(1, n + 1)]
-    progress = Progress()
+    event_loop = EventLoop()
     for far in far_ends:
-        progress.add(far.server.command)
-        progress.add(far.server.data)
-    mesh = ClientMesh(secrets.token_bytes(16), [far.server for far in far_ends], progress, DEFAULT_LIMITS)
+        event_loop.add(far.server.command)
+        event_loop.add(far.server.data)
+    mesh = ClientMesh(secrets.token_bytes(16), [far.server for far in far_ends], event_loop, DEFAULT_LIMITS)
     try:
         yield Network(mesh), far_ends
     finally:
-        for loop in (progress, *(far.progress for far in far_ends)):
+        for loop in (event_loop, *(far.event_loop for far in far_ends)):
             loop.close()
 
 

@@ -148,8 +148,8 @@ def engine_pids(network: Network) -> dict[int, int]:
 
 def bytes_to_workers(network: Network) -> int:
     """Return how much has been sent to the workers that live."""
-    dispatcher: Any = network.mesh.dispatcher  # type: ignore[attr-defined]
-    pools = dispatcher._pools.values() if dispatcher else ()
+    scheduler: Any = network.mesh.scheduler  # type: ignore[attr-defined]
+    pools = scheduler._pools.values() if scheduler else ()
     return sum(worker.connection.sent_bytes for pool in pools for worker in pool.workers.values())
 
 

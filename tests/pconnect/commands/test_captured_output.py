@@ -5,11 +5,11 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pconnect.commands.captured_output import KEPT_BYTES, Printed
+from pconnect.commands.captured_output import KEPT_BYTES, CapturedOutput
 
 
 def test_all_is_kept_up_to_the_limit() -> None:
-    printed = Printed()
+    printed = CapturedOutput()
     printed.add(b"x" * KEPT_BYTES, 0)
     assert printed.text() == "x" * KEPT_BYTES
     printed.add(b"y", 0)
@@ -20,7 +20,7 @@ def test_all_is_kept_up_to_the_limit() -> None:
 
 
 def test_what_was_dropped_is_added_up() -> None:
-    printed = Printed(limit=4)
+    printed = CapturedOutput(limit=4)
     printed.add(b"ab", 0)
     printed.add(b"", 5)
     printed.add(b"cdef", 7)
@@ -33,13 +33,13 @@ def test_what_was_dropped_is_added_up() -> None:
 
 
 def test_a_character_that_was_cut_in_two_is_cut_off() -> None:
-    printed = Printed(limit=5)
+    printed = CapturedOutput(limit=5)
     printed.add("ä€𝄞".encode(), 0)
     assert printed.text() == "(5 bytes before the last 4 were cut off)\n𝄞"
 
 
 def test_a_character_that_comes_in_two_pieces_is_whole() -> None:
-    printed = Printed()
+    printed = CapturedOutput()
     printed.add(b"\xe2\x82", 0)
     assert printed.text() == "\ufffd"
     printed.add(b"\xac", 0)
@@ -47,10 +47,11 @@ def test_a_character_that_comes_in_two_pieces_is_whole() -> None:
 
 
 @given(
-    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n"))), st.integers(4, 20)
+    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n"))),
+    st.integers(4, 20),
 )  # a character may have four bytes
 def test_the_count_is_exact(pieces: list[str], limit: int) -> None:
-    printed = Printed(limit)
+    printed = CapturedOutput(limit)
     for piece in pieces:
         printed.add(piece.encode(), 0)
     whole = "".join(pieces)

@@ -86,14 +86,14 @@ def test_ctrl_c_interrupts_also_while_the_first_news_are_taken_in(
 ) -> None:
     net, servers = client
     commands = reval("a", net[nodes])
-    progress, poll = net.mesh.progress, net.mesh.progress.poll
+    event_loop, poll = net.mesh.event_loop, net.mesh.event_loop.poll
 
     def press(timeout: float) -> None:
-        monkeypatch.setattr(progress, "poll", poll)
+        monkeypatch.setattr(event_loop, "poll", poll)
         signal.raise_signal(signal.SIGINT)
         poll(timeout)
 
-    monkeypatch.setattr(progress, "poll", press)
+    monkeypatch.setattr(event_loop, "poll", press)
     with pytest.raises(KeyboardInterrupt):
         (commands if len(commands) > 1 else commands[0]).result(LIMIT)
     for far in servers[: len(commands)]:
@@ -106,7 +106,7 @@ def test_ctrl_c_interrupts_also_while_a_wait_catches_up(
 ) -> None:
     net, servers = client
     reval("a", net[1])
-    monkeypatch.setattr(net.mesh.progress, "catch_up", lambda: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(net.mesh.event_loop, "catch_up", lambda: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         wait(net[1], timeout=LIMIT)
     servers[0].hear(Kind.INTERRUPT)
@@ -117,7 +117,7 @@ def test_ctrl_c_without_a_command_interrupts_nobody(client: Client) -> None:
     interrupt_soon()
     with pytest.raises(KeyboardInterrupt):
         precv(net[1], timeout=LIMIT)
-    servers[0].progress.poll(0)
+    servers[0].event_loop.poll(0)
     assert servers[0].heard == []
 
 
@@ -157,7 +157,7 @@ def test_a_value_whose_connection_is_lost(client: Client) -> None:
     net, (far, _) = client
     command = run("x", net[1], wants_value=True)
     far.say(Kind.DONE, 0.25, command.number)
-    far.progress.discard(far.data)
+    far.event_loop.discard(far.data)
     with pytest.raises(ConnectionLostError, match="node 1"):
         command.result(LIMIT)
 

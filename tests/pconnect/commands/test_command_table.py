@@ -25,7 +25,7 @@ def test_to_look_at_a_table_is_not_to_ask_for_the_error(client: Client) -> None:
     assert "running" in command._repr_html_()
     failure = {"type": "E", "bases": [], "message": "", "traceback": "", "values_sent": 0, "seconds": 1.5}
     servers[0].say(Kind.DONE, failure, command.number)
-    net.mesh.progress.run_until(lambda: command.has_ended, 1e12, "its end")
+    net.mesh.event_loop.run_until(lambda: command.has_ended, 1e12, "its end")
     assert "failed" in command._repr_html_() and "1.5 s" in command._repr_html_()
     assert not command.seen.error
     with pytest.raises(RemoteError):

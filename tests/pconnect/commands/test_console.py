@@ -14,7 +14,7 @@ from pconnect.commands.command import Command, Commands
 from pconnect.commands.console import Console, StandardStreams, with_prefix
 from pconnect.errors import ConnectionLostError, ProtocolError
 from pconnect.link.connection import Peer
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import Kind
 from tests.support.links import LIMIT, FakeServer, client_of
 
@@ -24,7 +24,7 @@ DROPPED = "bytes of output were dropped: this client took nothing for a second"
 
 
 def command(number: int = 1, node: int = 1) -> Command:
-    return Command("x", Peer(), (node, f"host{node}"), number, Progress())
+    return Command("x", Peer(), (node, f"host{node}"), number, EventLoop())
 
 
 class Terminal(io.StringIO):
@@ -355,6 +355,6 @@ def test_the_client_says_that_it_takes_output(client: Client) -> None:
         servers[0].say(Kind.OUTPUT, [command.number, bytes(2**13), 0], 1)
     servers[0].say(Kind.DONE, 0.5, command.number)
     command.result(LIMIT)
-    net.mesh.progress.poll(0)
-    servers[0].progress.poll(LIMIT)
+    net.mesh.event_loop.poll(0)
+    servers[0].event_loop.poll(LIMIT)
     assert [message.kind for message in servers[0].heard].count(Kind.TAKEN) == 5

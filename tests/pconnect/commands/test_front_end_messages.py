@@ -13,7 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from pconnect import RemoteError
-from pconnect.commands.front_end_messages import Display, NoteTaker, show
+from pconnect.commands.front_end_messages import Display, FrontEndMessages, show
 from pconnect.errors import ProtocolError
 from pconnect.protocol.frames import Kind
 from tests.support.links import LIMIT, client_of
@@ -30,7 +30,7 @@ DISPLAY: dict[str, Any] = {"data": {"text/plain": "a\nb"}, "metadata": {}}
 
 
 def take(what: str, content: dict[str, Any], **options: Any) -> Warning | None:
-    return NoteTaker(2, "hostB").take(5, [what, content], show, **options)
+    return FrontEndMessages(2, "hostB").take(5, [what, content], show, **options)
 
 
 # --- warnings ---
@@ -205,7 +205,7 @@ def test_a_display_goes_to_the_sink_without_what_could_run() -> None:
     seen: list[Display] = []
     data = {"text/plain": "a", "text/html": "<script>f()</script>b", "application/javascript": "f()"}
     content = {"data": data, "metadata": {}}
-    taker = NoteTaker(2, "hostB")
+    taker = FrontEndMessages(2, "hostB")
     taker.take(5, ["display", content], seen.append)
     taker.take(5, ["display", content], seen.append, trusts_displays=True)
     assert seen == [
@@ -218,7 +218,7 @@ def test_a_sink_that_raises_is_printed(capsys: pytest.CaptureFixture[str]) -> No
     def fail(_: Display) -> None:
         raise ValueError("bad sink")
 
-    NoteTaker(2, "hostB").take(5, ["display", DISPLAY], fail)
+    FrontEndMessages(2, "hostB").take(5, ["display", DISPLAY], fail)
     assert capsys.readouterr().err.endswith("ValueError: bad sink\n")
 
 
@@ -263,7 +263,7 @@ def test_in_ipython_all_forms_are_published() -> None:
 )
 def test_a_malformed_note_is_an_error_of_the_peer(note: Any) -> None:
     with pytest.raises(ProtocolError, match="NOTE"):
-        NoteTaker(2, "hostB").take(5, note, show)
+        FrontEndMessages(2, "hostB").take(5, note, show)
 
 
 # --- in a network ---
@@ -277,7 +277,7 @@ def test_a_warning_that_is_an_error_here_is_that_of_its_command() -> None:
         mesh.send(commands, {})
         far.hear(Kind.COMMAND)
         for text in ("first", "second"):
-            far.say(Kind.NOTE, ["warning", WARNING | {"message": text}], commands[0].number)
+            far.say(Kind.FRONT_END, ["warning", WARNING | {"message": text}], commands[0].number)
         far.say(Kind.DONE, 0.5, commands[0].number)
         with pytest.raises(UserWarning, match="UserWarning: first") as caught:
             commands[0].result(LIMIT)
@@ -294,7 +294,7 @@ def test_a_failure_of_the_command_counts_more_than_its_warning() -> None:
         commands = mesh.new_commands("x", [1])
         mesh.send(commands, {})
         far.hear(Kind.COMMAND)
-        far.say(Kind.NOTE, ["warning", WARNING], commands[0].number)
+        far.say(Kind.FRONT_END, ["warning", WARNING], commands[0].number)
         far.say(Kind.DONE, failure, commands[0].number)
         with pytest.raises(KeyError):
             commands[0].result(LIMIT)
@@ -305,14 +305,14 @@ def test_a_warning_outside_of_commands_that_is_an_error_is_printed(
 ) -> None:
     with client_of(1) as (net, [far]), warnings.catch_warnings():
         warnings.simplefilter("error")
-        far.say(Kind.NOTE, ["warning", WARNING], 0)
+        far.say(Kind.FRONT_END, ["warning", WARNING], 0)
         far.say(Kind.FACTS, {}, 3)
-        net.mesh.progress.run_until(lambda: 3 in far.server.answers, 1e12, "facts")
+        net.mesh.event_loop.run_until(lambda: 3 in far.server.answers, 1e12, "facts")
     assert "UserWarning: careful" in capsys.readouterr().err
 
 
 def test_a_malformed_note_ends_the_connection() -> None:
     with client_of(1) as (net, [far]):
-        far.say(Kind.NOTE, ["other", {}], 0)
-        net.mesh.progress.run_until(lambda: far.server.command.error is not None, 1e12, "the end")
+        far.say(Kind.FRONT_END, ["other", {}], 0)
+        net.mesh.event_loop.run_until(lambda: far.server.command.error is not None, 1e12, "the end")
         assert isinstance(far.server.command.error, ProtocolError)

@@ -7,12 +7,12 @@ import pytest
 
 from pconnect.detach.hand_over import Detaching
 from pconnect.errors import ConfigurationError
-from pconnect.jobs.duration_estimate import Pace
+from pconnect.jobs.duration_estimate import DurationEstimate
 from pconnect.jobs.job import Function, Job, JobOptions
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import Kind
 from pconnect.protocol.messages import Message, Role, decode_messages
-from pconnect.scheduler.node_workers import Pool
+from pconnect.scheduler.node_workers import NodeWorkers
 
 
 class Channel:
@@ -32,8 +32,8 @@ class Channel:
         return posted
 
 
-def make_pool(node: int, slots: int | None) -> Pool:
-    pool = Pool(types.SimpleNamespace(node=node, host=f"host{node}", last_finished=9))  # type: ignore[arg-type]
+def make_pool(node: int, slots: int | None) -> NodeWorkers:
+    pool = NodeWorkers(types.SimpleNamespace(node=node, host=f"host{node}", last_finished=9))  # type: ignore[arg-type]
     pool.slots, pool.channel = slots, Channel()  # type: ignore[assignment]
     return pool
 
@@ -44,24 +44,24 @@ def make_job(number: int, function: Function, **options: Any) -> Job:
     return job
 
 
-def make(pools: list[Pool], jobs: list[Job]) -> Detaching:
+def make(pools: list[NodeWorkers], jobs: list[Job]) -> Detaching:
     detaching = Detaching()
 
     def allowed(job: Job) -> set[int]:
         nodes = {pool.node for pool in pools if pool.is_ready and pool.slots}
         return nodes & job.options.on if job.options.on else nodes
 
-    detaching.begin({pool.node: pool for pool in pools}, Progress(), set(jobs), allowed)
+    detaching.begin({pool.node: pool for pool in pools}, EventLoop(), set(jobs), allowed)
     return detaching
 
 
-def posted(pool: Pool) -> list[Message]:
+def posted(pool: NodeWorkers) -> list[Message]:
     assert isinstance(pool.channel, Channel)
     return pool.channel.take()
 
 
 def test_nodes_get_jobs_by_their_slots() -> None:
-    function = Function("f", ["f", {}], Pace())
+    function = Function("f", ["f", {}], DurationEstimate())
     pools = [make_pool(1, 1), make_pool(2, 3)]
     jobs = [make_job(number, function, retries=2) for number in range(1, 9)]
     detaching = make(pools, [*jobs, make_job(9, function, on=frozenset({1}))])
@@ -93,7 +93,7 @@ def test_nodes_get_jobs_by_their_slots() -> None:
 
 def test_it_waits_until_the_servers_have_said_what_they_have() -> None:
     pool = make_pool(1, None)
-    detaching = make([pool], [make_job(1, Function("f", ["f", {}], Pace()))])
+    detaching = make([pool], [make_job(1, Function("f", ["f", {}], DurationEstimate()))])
     detaching.step()
     assert posted(pool) == []
     pool.slots = 1
@@ -102,7 +102,7 @@ def test_it_waits_until_the_servers_have_said_what_they_have() -> None:
 
 
 def test_a_job_that_can_run_nowhere() -> None:
-    detaching = make([make_pool(1, 0)], [make_job(1, Function("f", ["f", {}], Pace()))])
+    detaching = make([make_pool(1, 0)], [make_job(1, Function("f", ["f", {}], DurationEstimate()))])
     detaching.step()
     with pytest.raises(ConfigurationError, match="no node could run it now"):
         detaching.uploaded.result(0)
@@ -111,7 +111,7 @@ def test_a_job_that_can_run_nowhere() -> None:
 
 def test_a_server_that_refuses() -> None:
     pool = make_pool(1, 1)
-    detaching = make([pool], [make_job(1, Function("f", ["f", {}], Pace()))])
+    detaching = make([pool], [make_job(1, Function("f", ["f", {}], DurationEstimate()))])
     detaching.step()
     pool.on_kept(pool, Message(Kind.KEEP, 0, "the server cannot keep jobs: no space"))
     with pytest.raises(ConfigurationError, match=r"node 1 \(host1\): .*no space"):

@@ -11,7 +11,7 @@ from pconnect.errors import ConfigurationError, ConnectionLostError, JobLostErro
 from pconnect.jobs.job import LOST, PLAIN, Job, JobCancelledError
 from pconnect.protocol.frames import Kind
 from pconnect.protocol.messages import Message
-from pconnect.scheduler.node_workers import Pool
+from pconnect.scheduler.node_workers import NodeWorkers
 
 TOKEN = Token(bytes(16), b"secret", (("a", 1), ("b", 2)), {1: [1, 4], 2: [3]}, frozenset({4}))
 
@@ -31,10 +31,10 @@ class Flow:
         pass
 
 
-def make() -> tuple[Recovering, list[Pool], set[Job]]:
+def make() -> tuple[Recovering, list[NodeWorkers], set[Job]]:
     recovering = Recovering(TOKEN, lambda function: function())  # type: ignore[arg-type]
     open_jobs: set[Job] = set()
-    pools = [Pool(types.SimpleNamespace(node=node, host=f"host{node}")) for node in (1, 2)]  # type: ignore[arg-type]
+    pools = [NodeWorkers(types.SimpleNamespace(node=node, host=f"host{node}")) for node in (1, 2)]  # type: ignore[arg-type]
     for pool in pools:
         pool.channel = Channel()  # type: ignore[assignment]
     recovering.begin({pool.node: pool for pool in pools}, Flow(), open_jobs, lambda _: set())  # type: ignore[arg-type]
@@ -42,11 +42,11 @@ def make() -> tuple[Recovering, list[Pool], set[Job]]:
     return recovering, pools, open_jobs
 
 
-def say(pool: Pool, kind: Kind, tag: int = 0, value: object = None) -> None:
+def say(pool: NodeWorkers, kind: Kind, tag: int = 0, value: object = None) -> None:
     pool.on_kept(pool, Message(kind, tag, value))
 
 
-def recovered() -> tuple[Recovering, list[Pool], set[Job]]:
+def recovered() -> tuple[Recovering, list[NodeWorkers], set[Job]]:
     recovering, pools, open_jobs = make()
     say(pools[1], Kind.RECOVER, 0, [[3, "g", 1.5, 2.0]])
     recovering.step()

@@ -4,14 +4,14 @@ import time
 import pytest
 
 from pconnect import Network
-from pconnect.executors.throttle import Gate
+from pconnect.executors.throttle import Throttle
 from tests.support.servers import DEADLINE
 
 
 @pytest.mark.parametrize("limit", [1, 2, None])
 def test_no_more_than_the_limit_are_under_way(network: Network, limit: int | None) -> None:
     executor = network.executor()  # type: ignore[attr-defined]
-    gate = Gate(executor, limit)
+    throttle = Throttle(executor, limit)
     count, most, lock = 0, 0, threading.Lock()
 
     class Counting(type(executor)):  # type: ignore[misc]
@@ -33,33 +33,33 @@ def test_no_more_than_the_limit_are_under_way(network: Network, limit: int | Non
     executor.__class__ = Counting
     jobs = [executor.prepare(pow, (2, k)) for k in range(20)]
     for job in jobs:
-        gate.submit(job)
+        throttle.submit(job)
     assert [job.result(DEADLINE) for job in jobs] == [2**k for k in range(20)]
-    gate.join()
+    throttle.join()
     assert most == (limit or most)
     assert count == 0
 
 
 def test_cancelling_reaches_what_waits_and_what_runs(network: Network) -> None:
     executor = network.executor()  # type: ignore[attr-defined]
-    gate = Gate(executor, 1)
+    throttle = Throttle(executor, 1)
     jobs = [executor.prepare(time.sleep, (60,)) for _ in range(3)]
     for job in jobs:
-        gate.submit(job)
-    gate.cancel()
-    gate.join()
+        throttle.submit(job)
+    throttle.cancel()
+    throttle.join()
     late = executor.prepare(time.sleep, (60,))
-    gate.submit(late)
-    gate.join()
+    throttle.submit(late)
+    throttle.join()
     assert all(job.cancelled() for job in [*jobs, late])
 
 
 def test_one_that_has_failed_before_does_not_stop_the_others(network: Network) -> None:
     executor = network.executor()  # type: ignore[attr-defined]
-    gate = Gate(executor, 1)
+    throttle = Throttle(executor, 1)
     bad = [executor.prepare(pow, (2, threading.Lock())) for _ in range(3)]
     jobs = [executor.prepare(pow, (2, 3)), *bad, executor.prepare(pow, (2, 4))]
     for job in jobs:
-        gate.submit(job)
+        throttle.submit(job)
     assert (jobs[0].result(DEADLINE), jobs[-1].result(DEADLINE)) == (8, 16)
-    gate.join()
+    throttle.join()

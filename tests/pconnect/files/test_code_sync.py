@@ -51,17 +51,17 @@ class Engine:
         missing = sorted(set(files.values()) - self.held)
         changed = [] if missing or contents is None else sorted(files)
         self.far.data.post(Kind.VALUE, tag, [False, (missing, changed)])
-        self.far.progress.flush(self.far.data)
+        self.far.event_loop.flush(self.far.data)
         self.far.say(Kind.DONE, 0.1, number)
 
 
 def attend(net: Network, *engines: Engine) -> None:
     """Have the engines answer inside the client's own loop."""
     for engine in engines:
-        loop = engine.far.progress
+        loop = engine.far.event_loop
         for connection in (engine.far.command, engine.far.data):
             loop.remove(connection)
-            net.mesh.progress.add(connection)
+            net.mesh.event_loop.add(connection)
 
 
 def module(folder: Path, text: str = "x = 1") -> Path:
@@ -113,7 +113,7 @@ def test_a_limit_of_time_takes_back_what_has_not_begun(client: Client, tmp_path:
     far[2].command.on_message = heard.append
     with pytest.raises(TimeoutError):
         sync_code(module(tmp_path), net, timeout=0.05)
-    far[2].progress.run_until(lambda: len(heard) == 2, 1e12, "the client")
+    far[2].event_loop.run_until(lambda: len(heard) == 2, 1e12, "the client")
     assert [message.kind for message in heard] == [Kind.COMMAND, Kind.CANCEL]
 
 
@@ -126,5 +126,5 @@ def test_nothing_is_sent_of_what_cannot_be(client: Client, tmp_path: Path) -> No
     with pytest.raises(ConfigurationError, match="choose another"):
         sync_code(module(tmp_path), net[0])
     for server in far:
-        server.progress.poll(0)
+        server.event_loop.poll(0)
         assert server.heard == []

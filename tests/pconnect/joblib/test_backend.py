@@ -16,7 +16,7 @@ from joblib import Parallel, delayed
 from pconnect import RemoteError
 from pconnect.errors import ConfigurationError, JobLostError
 from pconnect.joblib.backend import Backend
-from pconnect.session import open_networks as networks
+from pconnect.session import open_networks
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
 from tests.support.servers import DEADLINE, bytes_to_workers, run_server, wait_until
@@ -87,7 +87,7 @@ def test_parts_of_a_network_and_the_last_network(net: ClientNetwork) -> None:
     tasks = [delayed(eval)("__import__('__main__').here") for _ in range(5)]
     with joblib.parallel_config("pserver", network=net[2]):
         assert Parallel()(tasks) == [2] * 5
-    assert networks.all_open()[-1] is net.mesh
+    assert open_networks.all_open()[-1] is net.mesh
     with joblib.parallel_config("pserver"):
         assert set(Parallel()(tasks)) <= {0, 2}
     with pytest.raises(ConfigurationError, match="give a network that pconnect returned"):
@@ -95,7 +95,7 @@ def test_parts_of_a_network_and_the_last_network(net: ClientNetwork) -> None:
 
 
 def test_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(networks, "_open", [])
+    monkeypatch.setattr(open_networks, "_open", [])
     with (
         joblib.parallel_config("pserver"),
         pytest.raises(ConfigurationError, match="no network is open"),

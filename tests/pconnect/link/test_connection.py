@@ -5,7 +5,7 @@ import pytest
 
 from pconnect.errors import ConnectionLostError, ParallelError, ProtocolError, UnavailableTypeError
 from pconnect.link.connection import Connection
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import Header, Kind
 from pconnect.protocol.messages import Role
 from srp_tools.channel import Channel
@@ -129,7 +129,7 @@ def test_a_plain_link_says_so(pair: Pair) -> None:
 def test_a_new_link_begins_with_nothing_of_the_old_one(pair: Pair) -> None:
     left, right = pair
     left.post(Kind.VALUE, 0, "old")
-    left.post(Kind.PART, 0, [[0, 1], 0, "call()", 1, "old"])
+    left.post(Kind.COLLECTIVE, 0, [[0, 1], 0, "call()", 1, "old"])
     pass_on(left, right)
     right.post(Kind.VALUE, 0, "unsent")
     before = right.renewals
@@ -211,9 +211,9 @@ def test_draining_reads_all_however_little_comes_at_once(
     worker.close()
     receive = Channel.receive_into
     monkeypatch.setattr(Channel, "receive_into", lambda self, buffer: receive(self, buffer[:size]))
-    progress = Progress()
-    progress.add(employer)
-    progress.drain(employer)
+    event_loop = EventLoop()
+    event_loop.add(employer)
+    event_loop.drain(employer)
     assert taken == [0, 1, 2, 3, 4]
     assert employer.error is not None
-    progress.close()
+    event_loop.close()

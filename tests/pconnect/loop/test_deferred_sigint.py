@@ -5,11 +5,11 @@ import threading
 
 import pytest
 
-from pconnect.loop.deferred_sigint import Shield
+from pconnect.loop.deferred_sigint import DeferredSigint
 
 
 def test_ctrl_c_is_honoured_at_the_end_of_the_outermost_block() -> None:
-    shield = Shield()
+    shield = DeferredSigint()
     done = []
     with pytest.raises(KeyboardInterrupt), shield:
         signal.raise_signal(signal.SIGINT)
@@ -24,7 +24,7 @@ def test_ctrl_c_is_honoured_at_the_end_of_the_outermost_block() -> None:
 
 def test_ctrl_c_is_honoured_before_the_next_sleep() -> None:
     slept: list[float] = []
-    shield = Shield()
+    shield = DeferredSigint()
     with shield:
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
@@ -37,7 +37,7 @@ def test_ctrl_c_interrupts_a_sleep_and_only_that() -> None:
         signal.raise_signal(signal.SIGINT)
         pytest.fail("it was not interrupted")
 
-    shield = Shield()
+    shield = DeferredSigint()
     with shield:
         with pytest.raises(KeyboardInterrupt):
             shield.sleep(sleep, 1.0)
@@ -52,7 +52,7 @@ def test_the_user_s_own_handler_is_called_and_stays() -> None:
 
     before = signal.signal(signal.SIGINT, handler)
     try:
-        with Shield():
+        with DeferredSigint():
             signal.raise_signal(signal.SIGINT)
             assert calls == []
         assert calls == [signal.SIGINT]
@@ -64,7 +64,7 @@ def test_the_user_s_own_handler_is_called_and_stays() -> None:
 def test_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with Shield():
+        with DeferredSigint():
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
             signal.raise_signal(signal.SIGINT)
     finally:
@@ -75,7 +75,7 @@ def test_other_threads_leave_the_handler_alone() -> None:
     handlers = []
 
     def look() -> None:
-        with Shield():
+        with DeferredSigint():
             handlers.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=look)
@@ -85,7 +85,7 @@ def test_other_threads_leave_the_handler_alone() -> None:
 
 
 def test_it_is_active_until_the_end_of_the_outermost_block() -> None:
-    shield = Shield()
+    shield = DeferredSigint()
     seen = [shield.active]
     with shield:
         with shield:

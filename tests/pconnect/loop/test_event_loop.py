@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from pconnect.link.connection import Connection
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import Kind
 from tests.support.links import LIMIT, connection_pair
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[Progress, Connection, Progress, Connection]]:
+def ends() -> Iterator[tuple[EventLoop, Connection, EventLoop, Connection]]:
     left, right = connection_pair()
-    loops = Progress(), Progress()
+    loops = EventLoop(), EventLoop()
     loops[0].add(left)
     loops[1].add(right)
     yield loops[0], left, loops[1], right
@@ -28,18 +28,18 @@ def ends() -> Iterator[tuple[Progress, Connection, Progress, Connection]]:
 
 
 @pytest.fixture
-def bell() -> Iterator[tuple[Progress, socket.socket, socket.socket]]:
+def bell() -> Iterator[tuple[EventLoop, socket.socket, socket.socket]]:
     """Give a loop that waits for one end of a socket pair, and both ends."""
     ours, theirs = socket.socketpair()
-    with ours, theirs, contextlib.closing(Progress()) as progress:
-        yield progress, ours, theirs
+    with ours, theirs, contextlib.closing(EventLoop()) as event_loop:
+        yield event_loop, ours, theirs
 
 
 def instant(seconds: float) -> float:
     return time.monotonic() + seconds
 
 
-def test_both_send_first(ends: tuple[Progress, Connection, Progress, Connection]) -> None:
+def test_both_send_first(ends: tuple[EventLoop, Connection, EventLoop, Connection]) -> None:
     left_loop, left, right_loop, right = ends
     array = np.arange(4 * 2**20)
     left.post(Kind.VALUE, 0, array)
@@ -57,7 +57,7 @@ def test_both_send_first(ends: tuple[Progress, Connection, Progress, Connection]
     assert np.array_equal(left.take_value(0), -array)  # type: ignore[arg-type]
 
 
-def test_a_limit_of_time_harms_nothing(ends: tuple[Progress, Connection, Progress, Connection]) -> None:
+def test_a_limit_of_time_harms_nothing(ends: tuple[EventLoop, Connection, EventLoop, Connection]) -> None:
     left_loop, left, right_loop, right = ends
     begin = time.monotonic()
     with pytest.raises(TimeoutError, match="waiting for a miracle"):
@@ -70,12 +70,12 @@ def test_a_limit_of_time_harms_nothing(ends: tuple[Progress, Connection, Progres
 
 
 def test_a_condition_that_holds_needs_no_time() -> None:
-    with contextlib.closing(Progress()) as progress:
-        progress.run_until(lambda: True, 0.0, "nothing")
+    with contextlib.closing(EventLoop()) as event_loop:
+        event_loop.run_until(lambda: True, 0.0, "nothing")
 
 
 def test_a_lost_connection_is_served_no_longer(
-    ends: tuple[Progress, Connection, Progress, Connection],
+    ends: tuple[EventLoop, Connection, EventLoop, Connection],
 ) -> None:
     left_loop, left, right_loop, right = ends
     right_loop.discard(right)
@@ -84,7 +84,7 @@ def test_a_lost_connection_is_served_no_longer(
     left_loop.remove(left)  # does nothing any more
 
 
-def test_flush_notices_a_lost_connection(ends: tuple[Progress, Connection, Progress, Connection]) -> None:
+def test_flush_notices_a_lost_connection(ends: tuple[EventLoop, Connection, EventLoop, Connection]) -> None:
     left_loop, left, right_loop, right = ends
     right_loop.discard(right)
     left.post(Kind.VALUE, 0, 1)
@@ -94,7 +94,7 @@ def test_flush_notices_a_lost_connection(ends: tuple[Progress, Connection, Progr
 
 
 def test_a_connection_that_another_callback_closed_is_passed_over(
-    ends: tuple[Progress, Connection, Progress, Connection],
+    ends: tuple[EventLoop, Connection, EventLoop, Connection],
 ) -> None:
     left_loop, left, right_loop, right = ends
     ours, theirs = socket.socketpair()
@@ -109,7 +109,7 @@ def test_a_connection_that_another_callback_closed_is_passed_over(
 
 def test_a_watch_that_another_callback_ended_is_passed_over() -> None:
     with contextlib.ExitStack() as stack:
-        progress = stack.enter_context(contextlib.closing(Progress()))
+        event_loop = stack.enter_context(contextlib.closing(EventLoop()))
         called = []
         pairs = [socket.socketpair() for _ in range(2)]
         for index, (ours, theirs) in enumerate(pairs):
@@ -118,28 +118,28 @@ def test_a_watch_that_another_callback_ended_is_passed_over() -> None:
 
             def end_the_other(index: int = index) -> None:
                 called.append(index)
-                progress.unwatch(pairs[1 - index][0].fileno())
+                event_loop.unwatch(pairs[1 - index][0].fileno())
                 pairs[index][0].recv(1)
 
-            progress.watch(ours.fileno(), end_the_other)
+            event_loop.watch(ours.fileno(), end_the_other)
             theirs.send(b"x")
-        progress.poll(LIMIT)  # both can be read from
+        event_loop.poll(LIMIT)  # both can be read from
         assert len(called) == 1
 
 
-def test_ctrl_c_ends_a_wait(bell: tuple[Progress, socket.socket, socket.socket]) -> None:
-    progress, _, _ = bell
+def test_ctrl_c_ends_a_wait(bell: tuple[EventLoop, socket.socket, socket.socket]) -> None:
+    event_loop, _, _ = bell
     timer = threading.Timer(0.1, signal.pthread_kill, [threading.get_ident(), signal.SIGINT])
     timer.start()
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        progress.run_until(lambda: False, instant(LIMIT), "Ctrl-C")
+        event_loop.run_until(lambda: False, instant(LIMIT), "Ctrl-C")
     timer.join()
     assert time.monotonic() - begin < LIMIT / 2
 
 
-def test_ctrl_c_does_not_interrupt_work(bell: tuple[Progress, socket.socket, socket.socket]) -> None:
-    progress, ours, theirs = bell
+def test_ctrl_c_does_not_interrupt_work(bell: tuple[EventLoop, socket.socket, socket.socket]) -> None:
+    event_loop, ours, theirs = bell
     done = []
 
     def work() -> None:
@@ -147,15 +147,15 @@ def test_ctrl_c_does_not_interrupt_work(bell: tuple[Progress, socket.socket, soc
         signal.raise_signal(signal.SIGINT)
         done.append("to the end")
 
-    progress.watch(ours.fileno(), work)
+    event_loop.watch(ours.fileno(), work)
     theirs.send(b"x")
     with pytest.raises(KeyboardInterrupt):
-        progress.run_until(lambda: False, instant(LIMIT), "Ctrl-C")
+        event_loop.run_until(lambda: False, instant(LIMIT), "Ctrl-C")
     assert done == ["to the end"]
 
 
 def test_who_was_long_away_catches_up_and_who_was_not_does_not(
-    ends: tuple[Progress, Connection, Progress, Connection],
+    ends: tuple[EventLoop, Connection, EventLoop, Connection],
 ) -> None:
     left_loop, left, right_loop, right = ends
     right.post(Kind.VALUE, 0, "meanwhile")
@@ -172,7 +172,7 @@ def test_who_was_long_away_catches_up_and_who_was_not_does_not(
 
 
 def test_an_event_of_a_link_that_another_callback_gave_up(
-    ends: tuple[Progress, Connection, Progress, Connection],
+    ends: tuple[EventLoop, Connection, EventLoop, Connection],
 ) -> None:
     left_loop, left, right_loop, right = ends
     ours, theirs = socket.socketpair()
@@ -193,12 +193,12 @@ def test_an_event_of_a_link_that_another_callback_gave_up(
 
 
 def test_what_is_left_to_be_sent_is_asked_for_before_each_look(
-    ends: tuple[Progress, Connection, Progress, Connection],
+    ends: tuple[EventLoop, Connection, EventLoop, Connection],
 ) -> None:
-    progress, connection, other, far = ends
+    event_loop, connection, other, far = ends
     seen: list[object] = []
-    progress.before_poll = lambda: connection.post(Kind.VALUE, 0, "left by a thread")
-    progress.poll(0)
+    event_loop.before_poll = lambda: connection.post(Kind.VALUE, 0, "left by a thread")
+    event_loop.poll(0)
     other.run_until(lambda: far.has_value(0), instant(LIMIT), "a value")
     seen.append(far.take_value(0))
     assert seen == ["left by a thread"]

@@ -11,7 +11,7 @@ import pytest
 
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import prepare
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.loop.liveness import Liveness
 from pconnect.protocol.frames import Kind
 from srp_tools.channel import Channel
@@ -53,16 +53,16 @@ def test_a_machine_that_vanished_is_found_by_the_loop(
         fill(ours)
     prepare(ours, PEER_TIMEOUT)
     connection = Connection(1, "hostB", Channel(ours))
-    progress = Progress()
-    progress.add(connection)
+    event_loop = EventLoop()
+    event_loop.add(connection)
     vanish(theirs)
     begin = time.monotonic()
     connection.post(Kind.VALUE, 0, "anybody there?")
-    progress.flush(connection)
-    progress.run_until(lambda: connection.error is not None, begin + LIMIT, "the end of patience")
+    event_loop.flush(connection)
+    event_loop.run_until(lambda: connection.error is not None, begin + LIMIT, "the end of patience")
     assert "does not answer any more" in str(connection.error)
     assert time.monotonic() - begin > connection_patience(PEER_TIMEOUT)
-    progress.close()
+    event_loop.close()
 
 
 def test_a_program_that_does_not_read_is_not_gone(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -70,16 +70,16 @@ def test_a_program_that_does_not_read_is_not_gone(pair: tuple[socket.socket, soc
     prepare(ours, PEER_TIMEOUT)
     fill(ours)
     connection = Connection(1, "hostB", Channel(ours))
-    progress = Progress()
-    progress.add(connection)
+    event_loop = EventLoop()
+    event_loop.add(connection)
     connection.post(Kind.VALUE, 0, "waits")
-    progress.flush(connection)
+    event_loop.flush(connection)
     with pytest.raises(TimeoutError):
-        progress.run_until(
+        event_loop.run_until(
             lambda: connection.error is not None, time.monotonic() + 3 * connection_patience(PEER_TIMEOUT), ""
         )
     assert connection.wants_to_write
-    progress.close()
+    event_loop.close()
 
 
 def connection_patience(peer_timeout: float) -> float:

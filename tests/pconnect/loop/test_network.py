@@ -73,7 +73,7 @@ def test_a_closed_network_stays_closed(net: Network) -> None:
 
 
 def test_its_text_names_nodes_and_losses(net: Network) -> None:
-    net.mesh.progress.discard(net[3])
+    net.mesh.event_loop.discard(net[3])
     lines = repr(net).splitlines()
     assert lines[0].startswith("<network ") and "open, 4 nodes" in lines[0]
     assert lines[1:] == [

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from pconnect import precv, progress_bars, psend, reval
-from pconnect.loop.progress_bars import LARGE_BYTES, Gauge, Meter, bars_after, counting, receiving, sending
+from pconnect.loop.progress_bars import (
+    LARGE_BYTES,
+    Meter,
+    ProgressBar,
+    bars_after,
+    counting,
+    receiving,
+    sending,
+)
 from pconnect.protocol.frames import Kind
 from pconnect.views.network_views import ClientNetwork
 from tests.support.links import Client
@@ -75,7 +83,7 @@ def test_large_transfers_are_counted_in_bytes(network: ClientNetwork) -> None:
 def test_what_arrives_is_counted_in_bytes(client: Client) -> None:
     net, (far, _) = client
     far.data.post(Kind.VALUE, 0, np.zeros(6 * LARGE_BYTES // 5 // 8))
-    far.progress.flush(far.data)  # as much of it as the system takes
+    far.event_loop.flush(far.data)  # as much of it as the system takes
     for wait in (lambda: precv(net[1], timeout=0.5), lambda: reval("x", net).result(0.5)):
         with at_terminal() as terminal:
             with pytest.raises(TimeoutError):
@@ -98,9 +106,9 @@ def test_a_bar_that_cannot_be_drawn_is_logged_and_given_up(caplog: pytest.LogCap
     def fail() -> int:
         raise ZeroDivisionError
 
-    def ask() -> Gauge:
+    def ask() -> ProgressBar:
         asked.append(1)
-        return Gauge("x", 2, " nodes", fail)
+        return ProgressBar("x", 2, " nodes", fail)
 
     with at_terminal():
         for _ in range(2):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.loop.tasks import Task
 from srp_tools import steps as waiting
 from srp_tools.steps import Steps, Wait
@@ -17,8 +17,8 @@ from tests.support.links import LIMIT
 
 
 @pytest.fixture
-def progress() -> Iterator[Progress]:
-    with contextlib.closing(Progress()) as made:
+def event_loop() -> Iterator[EventLoop]:
+    with contextlib.closing(EventLoop()) as made:
         yield made
 
 
@@ -30,46 +30,46 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-def until(progress: Progress, outcomes: list[Any], count: int = 1) -> None:
-    progress.run_until(lambda: len(outcomes) >= count, time.monotonic() + LIMIT, "the outcome")
+def until(event_loop: EventLoop, outcomes: list[Any], count: int = 1) -> None:
+    event_loop.run_until(lambda: len(outcomes) >= count, time.monotonic() + LIMIT, "the outcome")
 
 
 def test_they_go_on_when_their_descriptor_is_ready(
-    progress: Progress, pair: tuple[socket.socket, socket.socket]
+    event_loop: EventLoop, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     outcomes: list[Any] = []
-    progress.background.start(waiting.receive_exactly(pair[0], 4), math.inf, outcomes.append)
+    event_loop.background.start(waiting.receive_exactly(pair[0], 4), math.inf, outcomes.append)
     for data in (b"ab", b"cd"):
         assert outcomes == []
         pair[1].send(data)
-        progress.poll(LIMIT)
+        event_loop.poll(LIMIT)
     assert outcomes == [b"abcd"]
-    assert len(progress.background) == 0
-    progress.watch(pair[0].fileno(), lambda: None)  # nothing of them is left in the loop
-    progress.unwatch(pair[0].fileno())
+    assert len(event_loop.background) == 0
+    event_loop.watch(pair[0].fileno(), lambda: None)  # nothing of them is left in the loop
+    event_loop.unwatch(pair[0].fileno())
 
 
 def test_what_they_raise_is_their_outcome(
-    progress: Progress, pair: tuple[socket.socket, socket.socket]
+    event_loop: EventLoop, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     outcomes: list[Any] = []
-    progress.background.start(waiting.receive_exactly(pair[0], 4), math.inf, outcomes.append)
+    event_loop.background.start(waiting.receive_exactly(pair[0], 4), math.inf, outcomes.append)
     pair[1].close()
-    until(progress, outcomes)
+    until(event_loop, outcomes)
     assert isinstance(outcomes[0], ConnectionResetError)
 
 
-def test_steps_that_need_not_wait_end_at_once(progress: Progress) -> None:
+def test_steps_that_need_not_wait_end_at_once(event_loop: EventLoop) -> None:
     def steps() -> Steps[int]:
         yield from ()
         return 5
 
     outcomes: list[Any] = []
-    progress.background.start(steps(), math.inf, outcomes.append)
+    event_loop.background.start(steps(), math.inf, outcomes.append)
     assert outcomes == [5]
 
 
-def test_their_time_passes(progress: Progress, pair: tuple[socket.socket, socket.socket]) -> None:
+def test_their_time_passes(event_loop: EventLoop, pair: tuple[socket.socket, socket.socket]) -> None:
     closed = []
 
     def steps() -> Steps[None]:
@@ -80,15 +80,15 @@ def test_their_time_passes(progress: Progress, pair: tuple[socket.socket, socket
 
     outcomes: list[Any] = []
     begin = time.monotonic()
-    progress.background.start(steps(), begin + 0.05, outcomes.append)
-    until(progress, outcomes)
+    event_loop.background.start(steps(), begin + 0.05, outcomes.append)
+    until(event_loop, outcomes)
     assert isinstance(outcomes[0], TimeoutError)
     assert closed == [True]
     assert 0.05 <= time.monotonic() - begin < 0.9  # the loop itself looks up every second only
 
 
 def test_one_wait_has_a_limit_of_its_own(
-    progress: Progress, pair: tuple[socket.socket, socket.socket]
+    event_loop: EventLoop, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     def steps() -> Steps[str]:
         for fileno in (pair[0].fileno(), -1):
@@ -97,23 +97,25 @@ def test_one_wait_has_a_limit_of_its_own(
         return "went on"
 
     outcomes: list[Any] = []
-    progress.background.start(steps(), math.inf, outcomes.append)
-    until(progress, outcomes)
+    event_loop.background.start(steps(), math.inf, outcomes.append)
+    until(event_loop, outcomes)
     assert outcomes == ["went on"]
 
 
-def test_cancelled_steps_tell_nothing(progress: Progress, pair: tuple[socket.socket, socket.socket]) -> None:
+def test_cancelled_steps_tell_nothing(
+    event_loop: EventLoop, pair: tuple[socket.socket, socket.socket]
+) -> None:
     outcomes: list[Any] = []
-    task = progress.background.start(waiting.receive_exactly(pair[0], 1), math.inf, outcomes.append)
+    task = event_loop.background.start(waiting.receive_exactly(pair[0], 1), math.inf, outcomes.append)
     for _ in range(2):
-        progress.background.cancel(task)
+        event_loop.background.cancel(task)
     pair[1].send(b"x")
-    progress.poll(0)
+    event_loop.poll(0)
     assert outcomes == []
     assert pair[0].recv(1) == b"x"
 
 
-def test_an_outcome_may_cancel_others_whose_time_has_passed_too(progress: Progress) -> None:
+def test_an_outcome_may_cancel_others_whose_time_has_passed_too(event_loop: EventLoop) -> None:
     def steps() -> Steps[None]:
         yield Wait(-1)
 
@@ -123,9 +125,9 @@ def test_an_outcome_may_cancel_others_whose_time_has_passed_too(progress: Progre
     def end(outcome: object) -> None:
         outcomes.append(outcome)
         for task in tasks:
-            progress.background.cancel(task)
+            event_loop.background.cancel(task)
 
     for _ in range(2):
-        tasks.append(progress.background.start(steps(), time.monotonic(), end))  # noqa: PERF401 - seen by `end`
-    progress.poll(0)
+        tasks.append(event_loop.background.start(steps(), time.monotonic(), end))  # noqa: PERF401 - seen by `end`
+    event_loop.poll(0)
     assert len(outcomes) == 1

@@ -9,7 +9,7 @@ import pytest
 
 from pconnect import ConnectionLostError, MessageTooLargeError, ProtocolError, bcast
 from pconnect.loop.network import Network
-from pconnect.messaging import broadcast_algorithm as broadcasts
+from pconnect.messaging import broadcast_algorithm
 from pconnect.messaging.broadcast_algorithm import cut
 from pconnect.protocol.frames import Kind, Limits
 from pconnect.values.codec import encode
@@ -28,8 +28,8 @@ def five() -> Iterator[list[Network]]:
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broadcasts, "CHUNKED_BYTES", CHUNK)
-    monkeypatch.setattr(broadcasts, "CHUNK_BYTES", CHUNK)
+    monkeypatch.setattr(broadcast_algorithm, "CHUNKED_BYTES", CHUNK)
+    monkeypatch.setattr(broadcast_algorithm, "CHUNK_BYTES", CHUNK)
 
 
 LARGE: list[object] = [
@@ -82,8 +82,8 @@ def test_the_root_sends_a_large_value_once(five: list[Network], monkeypatch: pyt
 
 
 def test_limits_hold_for_the_whole_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broadcasts, "CHUNKED_BYTES", CHUNK)
-    monkeypatch.setattr(broadcasts, "CHUNK_BYTES", CHUNK)
+    monkeypatch.setattr(broadcast_algorithm, "CHUNKED_BYTES", CHUNK)
+    monkeypatch.setattr(broadcast_algorithm, "CHUNK_BYTES", CHUNK)
     with networks(3, limits=Limits(10 * CHUNK)) as nets:
         first, *others = together(nets, lambda net: bcast(bytes(11 * CHUNK), net, timeout=LIMIT))
         assert isinstance(first, MessageTooLargeError)
@@ -111,8 +111,8 @@ HEAD = encode(np.zeros(5000))[0]
 def test_a_root_that_breaks_the_format_is_cut_off(announcement: Any) -> None:
     with networks(3) as nets:
         contents = [[0, 1, 2], 0, "bcast(root=0)", 1, announcement]
-        nets[0][1].post(Kind.PART, 0, contents)
-        nets[0].mesh.progress.flush(nets[0][1])
+        nets[0][1].post(Kind.COLLECTIVE, 0, contents)
+        nets[0].mesh.event_loop.flush(nets[0][1])
         with pytest.raises(ConnectionLostError, match=r"node 0 \(host0\) is lost: a broadcast"):
             bcast(None, nets[1], timeout=LIMIT)
         assert isinstance(nets[1][0].error, ProtocolError)
@@ -133,8 +133,8 @@ def test_no_memory_is_taken_for_what_is_too_large_or_not_described(
     head: bytes, payload: int, match: str
 ) -> None:
     with networks(3, limits=Limits(2**20)) as nets:
-        nets[0][1].post(Kind.PART, 0, [[0, 1, 2], 0, "bcast(root=0)", 1, [head, payload, 100, []]])
-        nets[0].mesh.progress.flush(nets[0][1])
+        nets[0][1].post(Kind.COLLECTIVE, 0, [[0, 1, 2], 0, "bcast(root=0)", 1, [head, payload, 100, []]])
+        nets[0].mesh.event_loop.flush(nets[0][1])
         with pytest.raises(ConnectionLostError, match=match):
             bcast(None, nets[1], timeout=LIMIT)
         assert isinstance(nets[1][0].error, ProtocolError)
@@ -144,8 +144,8 @@ def test_a_value_that_turns_out_to_be_malformed_at_the_end_cuts_its_sender_off()
     head = encode(Fraction(1, 2))[0]
     malformed = head[:-1] + b"\0"  # the denominator, which is looked at when the value is made
     with networks(2) as nets:
-        nets[0][1].post(Kind.PART, 0, [[0, 1], 0, "bcast(root=0)", 1, [malformed, 0, 0, []]])
-        nets[0].mesh.progress.flush(nets[0][1])
+        nets[0][1].post(Kind.COLLECTIVE, 0, [[0, 1], 0, "bcast(root=0)", 1, [malformed, 0, 0, []]])
+        nets[0].mesh.event_loop.flush(nets[0][1])
         with pytest.raises(ConnectionLostError, match="cannot be read"):
             bcast(None, nets[1], timeout=LIMIT)
 

@@ -20,10 +20,10 @@ from pconnect import (
     alltoall,
     barrier,
     bcast,
+    event_loop,
     gather,
     groups,
     precv,
-    progress,
     psend,
     reduce,
     register_type,
@@ -178,7 +178,7 @@ def test_different_options_are_named(shared: Nets, one: Work, other: Work, texts
 def test_a_member_that_is_gone_is_named_by_all(nets: Nets, call: Any) -> None:
     def die(net: Network) -> None:
         time.sleep(0.05)
-        net.mesh.progress.close()
+        net.mesh.event_loop.close()
 
     *errors, _ = together(nets, *[lambda net: call(net, timeout=LIMIT)] * 3, die)
     for error in errors:
@@ -195,10 +195,10 @@ def test_a_limit_of_time_ends_it_for_all_and_names_who_was_waited_for(
     shared: Nets, call: Any, late: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(groups, "_GRACE", 0.02)
-    monkeypatch.setattr(progress, "_LONGEST_SLEEP", 0.02)
+    monkeypatch.setattr(event_loop, "_LONGEST_SLEEP", 0.02)
     works: list[Work] = [lambda net: call(net, timeout=LIMIT)] * 4
     works[1] = lambda net: call(net, timeout=0.1)
-    works[late] = lambda net: net.mesh.progress.run_until(
+    works[late] = lambda net: net.mesh.event_loop.run_until(
         lambda: bool(net[1].parts.notice(net.mesh.epoch)), 1e12, ""
     )
     outcomes = together(shared, *works)
@@ -234,10 +234,10 @@ def test_a_member_that_is_gone_before_the_first_has_come(nets: Nets, call: Any) 
     def die(net: Network) -> None:
         with contextlib.suppress(TimeoutError):
             call(net, timeout=0.1)
-        net.mesh.progress.close()
+        net.mesh.event_loop.close()
 
     def watch(net: Network) -> None:
-        net.mesh.progress.run_until(lambda: net[3].error is not None, 1e12, "the end of node 3")
+        net.mesh.event_loop.run_until(lambda: net[3].error is not None, 1e12, "the end of node 3")
         with pytest.raises((ConnectionLostError, CollectiveError), match=r"node 3 \(host3\)"):
             call(net, timeout=LIMIT)
 
@@ -388,8 +388,8 @@ def test_what_waits_for_a_call_counts_for_the_inbox_until_it_is_taken() -> None:
 
 
 def test_a_malformed_part_ends_its_connection(nets: Nets) -> None:
-    nets[2][0].post(Kind.PART, 0, "nonsense")
-    nets[2].mesh.progress.flush(nets[2][0])
+    nets[2][0].post(Kind.COLLECTIVE, 0, "nonsense")
+    nets[2].mesh.event_loop.flush(nets[2][0])
     with pytest.raises(ConnectionLostError, match=r"node 2 \(host2\) is lost: a malformed PART"):
         barrier(nets[0], timeout=LIMIT)
     assert isinstance(nets[0][2].error, ProtocolError)

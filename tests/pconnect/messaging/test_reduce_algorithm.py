@@ -12,7 +12,7 @@ import pytest
 
 from pconnect import CollectiveError, ConfigurationError, UnsupportedValueError, allreduce, reduce
 from pconnect.loop.network import Network
-from pconnect.messaging import reduce_algorithm as reductions
+from pconnect.messaging import reduce_algorithm
 from pconnect.messaging.reduce_algorithm import copied, describe, find_operator, fold
 from tests.support.links import LIMIT, networks
 from tests.support.members import assert_identical, begin_anew, parts_of, succeed, together
@@ -31,7 +31,7 @@ def eight() -> Iterator[list[Network]]:
 
 @pytest.fixture(params=["whole", "sliced"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(reductions, "SLICED_BYTES", 0 if request.param == "sliced" else 2**60)
+    monkeypatch.setattr(reduce_algorithm, "SLICED_BYTES", 0 if request.param == "sliced" else 2**60)
     return str(request.param)
 
 
@@ -109,7 +109,7 @@ def test_wrap_around_and_logic_are_numpys(eight: list[Network]) -> None:
 
 
 def test_large_arrays_take_the_way_of_slices_by_themselves(eight: list[Network]) -> None:
-    check(parts_of(eight, 4), values_of(4, "f8", (reductions.SLICED_BYTES // 8 + 1,)), "sum")
+    check(parts_of(eight, 4), values_of(4, "f8", (reduce_algorithm.SLICED_BYTES // 8 + 1,)), "sum")
 
 
 @both_ways

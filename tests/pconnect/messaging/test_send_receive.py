@@ -73,7 +73,7 @@ def test_one_node_in_a_list_is_a_node(nets: list[Network]) -> None:
 def send_head(network: Network, head: bytes) -> None:
     """Send what no encoder of ours writes to node 1."""
     network[1].post_encoded([Header(Kind.VALUE, 0, len(head), 0).pack() + head])
-    network.mesh.progress.flush(network[1])
+    network.mesh.event_loop.flush(network[1])
 
 
 def test_a_value_that_cannot_be_made_here_is_an_error_once(nets: list[Network]) -> None:
@@ -208,7 +208,7 @@ def test_no_value_in_time(nets: list[Network]) -> None:
 
 def test_a_peer_that_is_gone_is_named_and_the_others_live_on(nets: list[Network]) -> None:
     psend("last words", nets[1][0])
-    nets[1].mesh.progress.close()
+    nets[1].mesh.event_loop.close()
     assert precv(nets[0][1], timeout=LIMIT) == "last words"
     with pytest.raises(ConnectionLostError, match=r"node 1 \(host1\) is lost"):
         precv(nets[0][1], timeout=LIMIT)
@@ -263,11 +263,11 @@ def test_select_takes_fractions(nets: list[Network]) -> None:
 
 
 def test_select_names_a_lost_peer_once(nets: list[Network]) -> None:
-    nets[1].mesh.progress.close()
+    nets[1].mesh.event_loop.close()
     with pytest.raises(ConnectionLostError, match="node 1"):
         select_sockets(nets[0], LIMIT)
     assert select_sockets(nets[0], 0.01) == []
-    nets[2].mesh.progress.close()
+    nets[2].mesh.event_loop.close()
     for named in ("node 2", "node 1", "node 1"):
         with pytest.raises(ConnectionLostError, match=named):
             select_sockets(nets[0], LIMIT)

@@ -75,7 +75,7 @@ def test_only_the_users_frames_are_shown(network: ClientNetwork) -> None:
 
 
 def test_where_a_wait_was_interrupted_is_not_shown(network: ClientNetwork) -> None:
-    source = "def stop():\n    raise KeyboardInterrupt\nnet.mesh.progress.run_until(stop, 0, 'nothing')"
+    source = "def stop():\n    raise KeyboardInterrupt\nnet.mesh.event_loop.run_until(stop, 0, 'nothing')"
     text = shown_by(Shell(), source, {"net": network})
     assert text.startswith("Cell In[1], line 3\n")
     assert text.count("---->") == 1

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from pconnect.errors import ProtocolError
-from pconnect.protocol.collective_inbox import Key, Notice, Part, Parts, Step
+from pconnect.protocol.collective_inbox import CollectiveInbox, CollectiveMessage, Key, Notice, Step
 from pconnect.protocol.frames import Kind
 from pconnect.protocol.messages import Message
 
@@ -11,39 +11,39 @@ NODES = (0, 1, 2)
 
 
 @pytest.fixture
-def parts() -> Parts:
-    return Parts(1)
+def parts() -> CollectiveInbox:
+    return CollectiveInbox(1)
 
 
 def part(
     value: object, *, nodes: tuple[int, ...] = NODES, epoch: int = 0, number: int = 0, size: int = 0
 ) -> Message:
-    return Message(Kind.PART, number, [list(nodes), epoch, "barrier()", 1, value], size)
+    return Message(Kind.COLLECTIVE, number, [list(nodes), epoch, "barrier()", 1, value], size)
 
 
 def left(epoch: int, text: str = "why") -> Message:
     return Message(Kind.LEFT, 0, [epoch, 2, text])
 
 
-def test_parts_wait_by_call_in_the_order_of_arrival(parts: Parts) -> None:
+def test_parts_wait_by_call_in_the_order_of_arrival(parts: CollectiveInbox) -> None:
     for message in (part("a"), part("b", number=1), part("c"), part("d", nodes=(2, 1))):
         parts.add(message)
     key = Key(NODES, 0, 0)
-    assert parts.first(key) == Part("barrier()", Step.DATA, "a", 0)
+    assert parts.first(key) == CollectiveMessage("barrier()", Step.DATA, "a", 0)
     assert [parts.take(key).value, parts.take(key).value] == ["a", "c"]
     assert parts.first(key) is None
     assert parts.take(Key(NODES, 0, 1)).value == "b"
     assert parts.take(Key((2, 1), 0, 0)).value == "d"
 
 
-def test_the_first_notice_of_an_epoch_counts(parts: Parts) -> None:
+def test_the_first_notice_of_an_epoch_counts(parts: CollectiveInbox) -> None:
     parts.add(left(0, "first"))
     parts.add(left(0, "second"))
     assert parts.notice(0) == Notice(2, "first")
     assert parts.notice(1) is None
 
 
-def test_a_new_epoch_drops_what_is_old_also_if_it_comes_late(parts: Parts) -> None:
+def test_a_new_epoch_drops_what_is_old_also_if_it_comes_late(parts: CollectiveInbox) -> None:
     parts.add(part("old"))
     parts.add(left(0))
     parts.add(part("new", epoch=5))
@@ -55,7 +55,7 @@ def test_a_new_epoch_drops_what_is_old_also_if_it_comes_late(parts: Parts) -> No
     assert parts.take(Key(NODES, 5, 0)).value == "new"
 
 
-def test_how_much_waits(parts: Parts) -> None:
+def test_how_much_waits(parts: CollectiveInbox) -> None:
     for message in (part("a", size=10), part("b", size=20), part("c", epoch=5, size=40), left(5)):
         parts.add(message)
     assert parts.size == 70
@@ -68,7 +68,7 @@ def test_how_much_waits(parts: Parts) -> None:
     assert parts.size == 0
 
 
-def test_who_is_ahead(parts: Parts) -> None:
+def test_who_is_ahead(parts: CollectiveInbox) -> None:
     parts.add(part("for others", nodes=(1, 2), epoch=3))
     assert not parts.is_ahead(NODES, 0)
     assert parts.is_ahead((1, 2), 0)
@@ -80,15 +80,15 @@ def test_who_is_ahead(parts: Parts) -> None:
 @pytest.mark.parametrize(
     ("kind", "value"),
     [
-        *((Kind.PART, value) for value in (None, [], "text", [[0, 1], 0, "call", 1], {0: 1})),
-        (Kind.PART, [[0, 2], 0, "call", 1, None]),  # the sender is no member
-        (Kind.PART, [[0, 1, [2]], 0, "call", 1, None]),
-        (Kind.PART, [[0, 1], 0.5, "call", 1, None]),
-        (Kind.PART, [[0, 1], 0, b"call", 1, None]),
-        (Kind.PART, [[0, 1], 0, "call", 4, None]),
+        *((Kind.COLLECTIVE, value) for value in (None, [], "text", [[0, 1], 0, "call", 1], {0: 1})),
+        (Kind.COLLECTIVE, [[0, 2], 0, "call", 1, None]),  # the sender is no member
+        (Kind.COLLECTIVE, [[0, 1, [2]], 0, "call", 1, None]),
+        (Kind.COLLECTIVE, [[0, 1], 0.5, "call", 1, None]),
+        (Kind.COLLECTIVE, [[0, 1], 0, b"call", 1, None]),
+        (Kind.COLLECTIVE, [[0, 1], 0, "call", 4, None]),
         *((Kind.LEFT, value) for value in (None, [0, 1], [0, "1", "text"], ["0", 1, "text"], [0, 1, None])),
     ],
 )
-def test_what_is_malformed_is_refused(parts: Parts, kind: Kind, value: Any) -> None:
+def test_what_is_malformed_is_refused(parts: CollectiveInbox, kind: Kind, value: Any) -> None:
     with pytest.raises(ProtocolError, match=f"malformed {kind.name}"):
         parts.add(Message(kind, 0, value))

@@ -151,7 +151,11 @@ def test_random_bytes_raise_nothing_but_protocol_errors(parts: list[bytes]) -> N
 
 
 @settings(max_examples=300)
-@given(st.binary(max_size=200), st.integers(0, 50), st.lists(st.integers(1, 20), max_size=50))
+@given(
+    st.binary(max_size=200),
+    st.integers(0, 50),
+    st.lists(st.integers(1, 20), max_size=50),
+)
 def test_random_heads_raise_nothing_but_protocol_errors(head: bytes, payload: int, chunks: list[int]) -> None:
     data = Header(Kind.VALUE, 0, len(head), payload).pack() + head + bytes(payload)
     with contextlib.suppress(ProtocolError):
@@ -261,7 +265,7 @@ def test_a_value_that_cannot_be_made_here_does_not_stop_those_after_it() -> None
 
 def test_of_a_collective_call_only_the_users_value_is_left_for_later() -> None:
     value = [[0, 1], 5, "call", 1, sp.csr_array(np.eye(3))]
-    (message,) = feed(Decoder(Role.NODE, LIMIT), data_of(Kind.PART, 7, value))
+    (message,) = feed(Decoder(Role.NODE, LIMIT), data_of(Kind.COLLECTIVE, 7, value))
     assert message.value[:4] == value[:4]
     assert_same(value[4], message.value[4].finish())
 
@@ -270,7 +274,7 @@ def test_of_a_collective_call_only_the_users_value_is_left_for_later() -> None:
 def test_of_a_collective_call_the_rest_is_plain(contents: object) -> None:
     head = head_of(contents)
     with contextlib.suppress(ProtocolError):
-        (message,) = feed(Decoder(Role.NODE, LIMIT), Header(Kind.PART, 7, len(head), 0).pack() + head)
+        (message,) = feed(Decoder(Role.NODE, LIMIT), Header(Kind.COLLECTIVE, 7, len(head), 0).pack() + head)
         raise AssertionError(message)
 
 

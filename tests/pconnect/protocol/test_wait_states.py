@@ -8,9 +8,24 @@ from pconnect.errors import ProtocolError
 from pconnect.protocol.wait_states import State, Wait, pack_state, read_state
 
 NUMBERS = st.lists(st.integers(0, 2), min_size=1).map(tuple)
-WAITS = st.builds(Wait, st.text(), NUMBERS, st.none() | NUMBERS, st.integers(0, 2**31), st.just(False))
+WAITS = st.builds(
+    Wait,
+    st.text(),
+    NUMBERS,
+    st.none() | NUMBERS,
+    st.integers(0, 2**31),
+    st.just(False),
+)
 COUNTS = st.tuples(*[st.integers(-1, 2**40)] * 3)
-STATES = st.builds(State, st.integers(0), st.integers(0), st.none() | WAITS, COUNTS, COUNTS, st.just(()))
+STATES = st.builds(
+    State,
+    st.integers(0),
+    st.integers(0),
+    st.none() | WAITS,
+    COUNTS,
+    COUNTS,
+    st.just(()),
+)
 
 
 @given(STATES)

@@ -4,7 +4,7 @@ import threading
 from typing import Any
 
 from pconnect import local_network
-from pconnect.executors.executor import dispatcher_of
+from pconnect.executors.executor import scheduler_of
 
 
 class Recorder:
@@ -28,7 +28,7 @@ class Recorder:
 def test_what_an_attendant_is_told() -> None:
     recorder = Recorder()
     with local_network(1, slots=1) as net:
-        dispatcher_of(net.mesh).attend(recorder)  # type: ignore[arg-type]
+        scheduler_of(net.mesh).attend(recorder)  # type: ignore[arg-type]
         assert recorder.stepped.wait(20)
         job = net.submit(pow, 2, 3)
         recorder.stepped.clear()

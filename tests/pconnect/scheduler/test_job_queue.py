@@ -3,7 +3,7 @@
 from typing import Any
 
 from pconnect.jobs.job import Job, JobOptions
-from pconnect.scheduler.job_queue import WaitingJobs
+from pconnect.scheduler.job_queue import JobQueue
 from tests.support.workers import Owner
 
 
@@ -12,7 +12,7 @@ def a_job(number: int, **options: Any) -> Job:
 
 
 def test_the_first_comes_first_and_what_comes_back_before_it() -> None:
-    waiting = WaitingJobs()
+    waiting = JobQueue()
     jobs = [a_job(k) for k in range(3)]
     for job in jobs[1:]:
         waiting.add(job)
@@ -21,7 +21,7 @@ def test_the_first_comes_first_and_what_comes_back_before_it() -> None:
 
 
 def test_those_that_may_not_run_everywhere_are_apart() -> None:
-    waiting = WaitingJobs()
+    waiting = JobQueue()
     anywhere, there, alone, lost = a_job(1), a_job(2, on=frozenset({2})), a_job(3, isolate=True), a_job(4)
     for job in (anywhere, there, alone):
         waiting.add(job)
@@ -38,7 +38,7 @@ def test_those_that_may_not_run_everywhere_are_apart() -> None:
 
 
 def test_one_is_taken_out_once() -> None:
-    waiting = WaitingJobs()
+    waiting = JobQueue()
     jobs = [a_job(1), a_job(2, isolate=True)]
     for job in jobs:
         waiting.add(job)
@@ -47,7 +47,7 @@ def test_one_is_taken_out_once() -> None:
 
 
 def test_cancelled_ones_are_forgotten() -> None:
-    waiting = WaitingJobs()
+    waiting = JobQueue()
     jobs = [a_job(k, isolate=k % 2 == 0) for k in range(4)]
     for job in jobs:
         waiting.add(job)

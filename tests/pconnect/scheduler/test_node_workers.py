@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from pconnect.jobs.duration_estimate import Pace
+from pconnect.jobs.duration_estimate import DurationEstimate
 from pconnect.jobs.job import Functions, Job, JobOptions, encode_job
 from pconnect.link.connection import Connection
 from pconnect.protocol.frames import DEFAULT_LIMITS, Kind
 from pconnect.protocol.messages import Role, encode_message
-from pconnect.scheduler.node_workers import Pool, Worker
+from pconnect.scheduler.node_workers import NodeWorkers, RemoteWorker
 from srp_tools.channel import Channel
 from tests.support.links import channels
 from tests.support.workers import Owner
@@ -19,9 +19,9 @@ from tests.support.workers import Owner
 FUNCTIONS = Functions()
 
 
-def make_pool() -> Pool:
+def make_pool() -> NodeWorkers:
     server: Any = SimpleNamespace(node=1, host="alpha")
-    return Pool(server)
+    return NodeWorkers(server)
 
 
 class Far:
@@ -53,13 +53,13 @@ def links() -> Iterator[tuple[Channel, Channel]]:
 
 
 @pytest.fixture
-def worker() -> Worker:
+def worker() -> RemoteWorker:
     """A worker whose connection is not made yet."""
-    return Worker(make_pool(), 5, 4321, 7, DEFAULT_LIMITS)
+    return RemoteWorker(make_pool(), 5, 4321, 7, DEFAULT_LIMITS)
 
 
 @pytest.fixture
-def far(worker: Worker, links: tuple[Channel, Channel]) -> Far:
+def far(worker: RemoteWorker, links: tuple[Channel, Channel]) -> Far:
     """Connect the worker."""
     worker.open(links[0])
     return Far(worker.connection, links[1], Role.WORKER)
@@ -68,29 +68,31 @@ def far(worker: Worker, links: tuple[Channel, Channel]) -> Far:
 def a_job(number: int, function: Any = abs, *args: Any) -> Job:
     job = Job(number, "f(...)", [], JobOptions(), Owner())
     job.function = FUNCTIONS.get(function)
-    job.pace = job.function.pace
+    job.estimate = job.function.estimate
     job.buffers = encode_job(job, args, {}, DEFAULT_LIMITS.max_message_bytes)
     return job
 
 
-def test_nothing_for_a_worker_that_is_not_connected(worker: Worker, links: tuple[Channel, Channel]) -> None:
+def test_nothing_for_a_worker_that_is_not_connected(
+    worker: RemoteWorker, links: tuple[Channel, Channel]
+) -> None:
     assert not worker.is_open and not worker.has_room
     worker.open(links[0])
     assert worker.is_open and worker.has_room
 
 
 @pytest.mark.usefixtures("far")
-def test_what_is_under_way_counts(worker: Worker) -> None:
-    short, pace = a_job(1, len, ""), Pace()
+def test_what_is_under_way_counts(worker: RemoteWorker) -> None:
+    short, estimate = a_job(1, len, ""), DurationEstimate()
     for _ in range(8):
-        pace.learn(0.001)
-    short.pace = pace
+        estimate.learn(0.001)
+    short.estimate = estimate
     assert worker.limit > 1000
     worker.send([short])
     assert worker.limit == 5 and worker.has_room
     others = [a_job(number, len, "") for number in range(2, 6)]
     for job in others:
-        job.pace = pace
+        job.estimate = estimate
     worker.send(others)
     assert list(worker.jobs) == [1, 2, 3, 4, 5] and not worker.has_room
     worker.take(short, 0.001)
@@ -98,10 +100,10 @@ def test_what_is_under_way_counts(worker: Worker) -> None:
 
 
 @pytest.mark.usefixtures("far")
-def test_nothing_is_sent_behind_a_job_that_may_take_long(worker: Worker) -> None:
+def test_nothing_is_sent_behind_a_job_that_may_take_long(worker: RemoteWorker) -> None:
     short, unknown = a_job(1, len, ""), a_job(2, "lambda: 'never done before'")
-    short.pace = Pace()
-    short.pace.learn(0.0)
+    short.estimate = DurationEstimate()
+    short.estimate.learn(0.0)
     worker.send([short, unknown])
     assert worker.limit == 1 and not worker.has_room
     worker.take(unknown, 10.0)
@@ -109,7 +111,7 @@ def test_nothing_is_sent_behind_a_job_that_may_take_long(worker: Worker) -> None
 
 
 @pytest.mark.usefixtures("far")
-def test_nothing_is_sent_while_jobs_are_called_back(worker: Worker) -> None:
+def test_nothing_is_sent_while_jobs_are_called_back(worker: RemoteWorker) -> None:
     worker.recalling = 5
     assert not worker.has_room
     worker.recalling = 0
@@ -117,10 +119,10 @@ def test_nothing_is_sent_while_jobs_are_called_back(worker: Worker) -> None:
 
 
 @pytest.mark.usefixtures("far")
-def test_nothing_is_sent_behind_a_job_that_turned_out_long(worker: Worker) -> None:
+def test_nothing_is_sent_behind_a_job_that_turned_out_long(worker: RemoteWorker) -> None:
     long = a_job(1, len, "")
-    long.pace = Pace()
-    long.pace.learn(0.0)
+    long.estimate = DurationEstimate()
+    long.estimate.learn(0.0)
     worker.send([long])
     assert worker.has_room
     worker.stuck = long.number
@@ -130,12 +132,12 @@ def test_nothing_is_sent_behind_a_job_that_turned_out_long(worker: Worker) -> No
 
 
 @pytest.mark.usefixtures("far")
-def test_a_worker_that_is_far_behind_gets_nothing(worker: Worker) -> None:
+def test_a_worker_that_is_far_behind_gets_nothing(worker: RemoteWorker) -> None:
     worker.connection.post_encoded([bytes(2**23 + 1)])
     assert not worker.has_room
 
 
-def test_a_function_is_sent_once_before_its_first_job(worker: Worker, far: Far) -> None:
+def test_a_function_is_sent_once_before_its_first_job(worker: RemoteWorker, far: Far) -> None:
     worker.send([a_job(1, abs, -1), a_job(2, abs, -2), a_job(3, len, [])])
     worker.send([a_job(4, len, "ab")])
     kinds = [(kind, tag) for kind, tag, _ in far.messages()]
@@ -146,7 +148,7 @@ def test_a_function_is_sent_once_before_its_first_job(worker: Worker, far: Far) 
     ]  # fmt: skip
 
 
-def test_old_functions_are_forgotten_but_not_those_of_jobs_under_way(worker: Worker, far: Far) -> None:
+def test_old_functions_are_forgotten_but_not_those_of_jobs_under_way(worker: RemoteWorker, far: Far) -> None:
     first = a_job(1, "lambda: 0")
     worker.send([first])
     for k in range(1, 70):
@@ -160,14 +162,14 @@ def test_old_functions_are_forgotten_but_not_those_of_jobs_under_way(worker: Wor
     assert [kind for kind, _, value in far.messages() if value is not None] == [Kind.FUNCTION, Kind.JOB]
 
 
-def test_one_that_retires_gets_nothing_more(worker: Worker, far: Far) -> None:
+def test_one_that_retires_gets_nothing_more(worker: RemoteWorker, far: Far) -> None:
     worker.retire()
     worker.retire()
     assert not worker.has_room
     assert [kind for kind, _, _ in far.messages()] == [Kind.RETIRE]
 
 
-def test_results_that_could_not_be_sent_are_decoded(worker: Worker) -> None:
+def test_results_that_could_not_be_sent_are_decoded(worker: RemoteWorker) -> None:
     data = b"".join(
         bytes(buffer)
         for number in (8, 9)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pconnect import JobLostError, local_network
-from pconnect.executors.executor import dispatcher_of
+from pconnect.executors.executor import scheduler_of
 from pconnect.jobs.job import Job, JobCancelledError
 from pconnect.session.remote_calls import mesh_of
 from pconnect.views.network_views import ClientNetwork
@@ -53,8 +53,8 @@ def test_two_nodes_of_a_server_with_one_slot_take_turns() -> None:
 
 def test_a_node_gets_a_slot_although_there_is_work_for_all_others(jobs_network: ClientNetwork) -> None:
     many = [jobs_network[1].submit(time.sleep, 0.01) for _ in range(1000)]
-    choosy = jobs_network[2].submit("lambda: sockets.node")
-    assert choosy.result(LIMIT) == 2
+    constrained = jobs_network[2].submit("lambda: sockets.node")
+    assert constrained.result(LIMIT) == 2
     assert not many[-1].done()
     for job in many:
         job.cancel()
@@ -113,25 +113,25 @@ def test_a_queue_is_no_recursion(jobs_network: ClientNetwork) -> None:
 
 def test_a_choosy_job_does_not_hold_up_the_others(jobs_network: ClientNetwork) -> None:
     blocking = jobs_network[1].submit(time.sleep, 3)
-    choosy = jobs_network[1].submit("lambda: sockets.node")
+    constrained = jobs_network[1].submit("lambda: sockets.node")
     wait_until(blocking.running, "the first to be sent")
     others = [jobs_network[2].submit(abs, -k) for k in range(10)]
     assert [job.result(LIMIT) for job in others] == list(range(10))
-    assert choosy.result(LIMIT) == 1
+    assert constrained.result(LIMIT) == 1
 
 
 @pytest.mark.parametrize("node", [None, 1])
 def test_cancelling_a_job_that_waits_for_another_worker(
     own: ClientNetwork, node: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dispatcher = dispatcher_of(mesh_of(own))
-    lose, cancelled = dispatcher.lose, []
+    scheduler = scheduler_of(mesh_of(own))
+    lose, cancelled = scheduler.lose, []
 
     def lose_and_cancel(job: Job, why: str) -> None:
         lose(job, why)
         cancelled.append(job.cancel())
 
-    monkeypatch.setattr(dispatcher, "lose", lose_and_cancel)
+    monkeypatch.setattr(scheduler, "lose", lose_and_cancel)
     view = own if node is None else own[node]
     job = view.executor(retries=1).submit("__import__('os')._exit", 1)
     with pytest.raises(JobCancelledError):
@@ -187,7 +187,7 @@ def test_an_engine_that_is_gone_is_told_and_after_a_restart_all_goes_on(own: Cli
 
 def test_a_network_without_jobs_has_no_thread(server: Server) -> None:
     with server.connect() as net:
-        assert net.mesh.dispatcher is None  # type: ignore[attr-defined]
+        assert net.mesh.scheduler is None  # type: ignore[attr-defined]
 
 
 def test_a_failure_of_the_thread_is_the_end_of_all_jobs_and_said(
@@ -199,7 +199,7 @@ def test_a_failure_of_the_thread_is_the_end_of_all_jobs_and_said(
         raise LookupError("a mistake")
 
     with caplog.at_level(logging.ERROR, "pconnect"):
-        own.mesh.dispatcher.call(fail)  # type: ignore[attr-defined]
+        own.mesh.scheduler.call(fail)  # type: ignore[attr-defined]
         with pytest.raises(JobLostError, match=r"the thread that looks after jobs has failed: LookupError"):
             job.result(LIMIT)
     assert "the thread that looks after jobs has failed" in caplog.text

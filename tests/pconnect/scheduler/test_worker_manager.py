@@ -97,7 +97,7 @@ def test_what_a_job_has_started_ends_with_its_worker(jobs_network: ClientNetwork
 
 def test_a_job_that_ends_each_worker_before_it_begins_is_lost_by_and_by(jobs_network: ClientNetwork) -> None:
     """Nobody is told by a worker that dies while it receives; three are enough to know."""
-    crew = jobs_network.mesh.dispatcher._crew  # type: ignore[attr-defined]
+    manager = jobs_network.mesh.scheduler._manager  # type: ignore[attr-defined]
     worker = pid_of(jobs_network, 2)
     os.kill(worker, signal.SIGSTOP)
     job = jobs_network[2].submit(abs, -1)
@@ -106,5 +106,5 @@ def test_a_job_that_ends_each_worker_before_it_begins_is_lost_by_and_by(jobs_net
     os.kill(worker, signal.SIGKILL)
     with pytest.raises(JobLostError, match="died: SIGKILL"):
         job.result(LIMIT)
-    assert set(crew.pools) == {1, 2}
+    assert set(manager.pools) == {1, 2}
     assert jobs_network[2].submit(abs, -1).result(LIMIT) == 1

@@ -21,7 +21,7 @@ from tests.support.links import FAILURE, LIMIT, Client, FakeServer, interrupt_so
 
 def test_facts_come_from_the_servers_that_answer(client: Client) -> None:
     net, servers = client
-    servers[1].progress.close()
+    servers[1].event_loop.close()
 
     def answer() -> None:
         servers[0].say(Kind.FACTS, {"load": 0.5, "memory_bytes": 7}, servers[0].hear(Kind.QUERY).tag)
@@ -67,7 +67,7 @@ def test_what_needs_the_network_ends_before_it(client: Client) -> None:
 
 def say_left(far: FakeServer, epoch: int, node: int, text: str) -> None:
     far.data.post(Kind.LEFT, 0, [epoch, node, text])
-    far.progress.flush(far.data)
+    far.event_loop.flush(far.data)
 
 
 def epoch_of_next(net: Network, far: FakeServer) -> int:
@@ -101,7 +101,7 @@ def test_a_failure_begins_a_new_epoch_with_the_next_command_and_only_with_it(cli
 def test_who_left_begins_a_new_epoch(client: Client) -> None:
     net, servers = client
     say_left(servers[0], 0, 1, "ValueError: why")
-    net.mesh.progress.run_until(lambda: net[1].parts.notice(0) is not None, 1e12, "the notice")
+    net.mesh.event_loop.run_until(lambda: net[1].parts.notice(0) is not None, 1e12, "the notice")
     epoch = epoch_of_next(net, servers[1])
     assert epoch == 1
     command = reval("x", net)
@@ -178,7 +178,7 @@ def test_ctrl_c_in_a_collective_call_interrupts_the_members_and_tells_them(clien
         barrier(net, timeout=LIMIT)
     for far in servers:
         assert far.hear(Kind.INTERRUPT).tag == command.number
-        far.progress.run_until(lambda far=far: far.data.parts.notice(0) is not None, 1e12, "")  # type: ignore[misc]
+        far.event_loop.run_until(lambda far=far: far.data.parts.notice(0) is not None, 1e12, "")  # type: ignore[misc]
         notice = far.data.parts.notice(0)
         assert notice is not None
         assert notice.text.startswith("KeyboardInterrupt")

@@ -83,7 +83,7 @@ def test_a_wait_with_a_limit_of_time_asks_nobody(client: Client) -> None:
     net, (far,) = client
     with pytest.raises(TimeoutError):
         precv(net[1], timeout=2.5)
-    far.progress.poll(0)
+    far.event_loop.poll(0)
     assert far.heard == []
 
 
@@ -110,15 +110,15 @@ def test_the_state_of_a_node_counts_messages() -> None:
 
 def in_a_wait(net: Network, wait: Wait, question: object = None, *, has_limit: bool = False) -> object:
     """Return what a node says while it waits."""
-    progress, said = net.mesh.progress, list[object]()
+    event_loop, said = net.mesh.event_loop, list[object]()
 
     def attend() -> ParallelError:
         said.append(answer(net.mesh, question, 4, has_limit=has_limit))
         return ParallelError("that was all")
 
-    progress.attention = attend
+    event_loop.attention = attend
     with pytest.raises(ParallelError, match="that was all"):
-        progress.run_until(lambda: False, float("inf"), "an answer", lambda: wait)
+        event_loop.run_until(lambda: False, float("inf"), "an answer", lambda: wait)
     return said[0]
 
 
@@ -156,18 +156,18 @@ def test_an_engine_is_freed_from_the_wait_that_is_meant_and_no_other() -> None:
 
 def test_nested_waits_count_as_changes() -> None:
     with networks(2) as (one, _):
-        progress = one.mesh.progress
+        event_loop = one.mesh.event_loop
         serials = []
 
         def look() -> None:
-            if progress.wait is None:
+            if event_loop.wait is None:
                 return  # in the inner one, which has a limit
-            serials.append(progress.serial)
+            serials.append(event_loop.serial)
             if len(serials) == 1:
                 with pytest.raises(TimeoutError):
-                    progress.run_until(lambda: False, time.monotonic() + 0.01, "an inner wait")
+                    event_loop.run_until(lambda: False, time.monotonic() + 0.01, "an inner wait")
 
-        progress.attention = look
-        progress.run_until(lambda: len(serials) > 2, float("inf"), "a change", lambda: Wait("precv", (1,)))
+        event_loop.attention = look
+        event_loop.run_until(lambda: len(serials) > 2, float("inf"), "a change", lambda: Wait("precv", (1,)))
         assert serials == [1, 3, 3]
-        assert (progress.serial, progress.wait) == (4, None)
+        assert (event_loop.serial, event_loop.wait) == (4, None)

@@ -1,9 +1,9 @@
 from pconnect.errors import ConnectionLostError
 from pconnect.protocol.frames import Kind, Limits
-from pconnect.session.mesh_setup import Invitation, mesh_error
+from pconnect.session.mesh_setup import MeshSetup, mesh_error
 from tests.support.links import Client
 
-INVITATION = Invitation(bytes(16), None, Limits(1, 2), 3.0, "/folder")
+INVITATION = MeshSetup(bytes(16), None, Limits(1, 2), 3.0, "/folder")
 
 
 def test_the_set_up_names_all_nodes_and_where_they_are(client: Client) -> None:
@@ -26,7 +26,7 @@ def test_why_an_engine_is_not_connected(client: Client) -> None:
     assert mesh_error(far.server) is None
     far.say(Kind.MESHED, {"errors": {"2": "node 1 could not connect to node 2: refused"}})
     other.say(Kind.DIED, {"how": "SIGSEGV", "last_output": ""})
-    net.mesh.progress.run_until(
+    net.mesh.event_loop.run_until(
         lambda: bool(far.server.facts and other.server.last_error), 1e12, "the reports"
     )
     assert str(mesh_error(far.server)) == "node 1 could not connect to node 2: refused"

@@ -146,7 +146,7 @@ def test_an_interrupt_between_a_call_and_its_arguments(
     send = network.mesh.send  # type: ignore[attr-defined]
 
     def send_and_interrupt(commands: Sequence[Command], options: dict[str, Any]) -> None:
-        with network.mesh.progress.shielded:
+        with network.mesh.event_loop.sigint_deferred:
             send(commands, options)
             os.kill(os.getpid(), signal.SIGINT)
 

@@ -21,7 +21,7 @@ from pconnect import (
 from pconnect.link.connection import Connection
 from pconnect.protocol.frames import DEFAULT_LIMITS, HELLO, PREAMBLE_BYTES, Kind, Preamble
 from pconnect.session.client_mesh import ClientMesh
-from pconnect.session.mesh_setup import Invitation
+from pconnect.session.mesh_setup import MeshSetup
 from srp_tools.channel import Channel
 from tests.support.links import FAILURE, LIMIT, Client, FakeServer
 
@@ -36,7 +36,7 @@ def invite(client: Client, listener: socket.socket) -> ClientMesh:
     """Let the client know where all engines are: at the port of the test."""
     mesh = client[0].mesh
     assert isinstance(mesh, ClientMesh)
-    mesh.invitation = Invitation(mesh.network_id, None, DEFAULT_LIMITS, 30.0, "/")
+    mesh.mesh_setup = MeshSetup(mesh.network_id, None, DEFAULT_LIMITS, 30.0, "/")
     for far in client[1]:
         far.server.offer = {"data_port": listener.getsockname()[1], "addresses": []}
     return mesh
@@ -64,9 +64,9 @@ def accept(far: FakeServer, listener: socket.socket) -> None:
     assert Preamble.unpack(sock.recv(PREAMBLE_BYTES, socket.MSG_WAITALL)).to_node == 1
     sock.sendall(HELLO)
     sock.setblocking(False)
-    far.progress.discard(far.data)
+    far.event_loop.discard(far.data)
     far.data = Connection(0, "client", Channel(sock))
-    far.progress.add(far.data)
+    far.event_loop.add(far.data)
 
 
 def replace(far: FakeServer, listener: socket.socket, facts: dict[str, Any], setups: list[Any]) -> None:
@@ -86,7 +86,7 @@ def test_the_node_is_as_at_the_beginning(client: Client, listener: socket.socket
     far.send("old")
     busy = reval("work()", net[2])
     running = reval("work()", net[1])
-    mesh.progress.run_until(lambda: old.done() and connection.has_value(0), 1e12, "what is old")
+    mesh.event_loop.run_until(lambda: old.done() and connection.has_value(0), 1e12, "what is old")
     setups: list[Any] = []
     with serving(lambda: replace(far, listener, {"pid": 7}, setups), lambda: tell(other)):
         restart(net[1], timeout=LIMIT)
@@ -104,7 +104,7 @@ def test_the_node_is_as_at_the_beginning(client: Client, listener: socket.socket
     with pytest.raises(TimeoutError):  # neither the old value nor the old error
         precv(net[1], timeout=0.01)
     psend("to the new engine", net[1])
-    far.progress.run_until(lambda: far.data.has_value(0), 1e12, "the value")
+    far.event_loop.run_until(lambda: far.data.has_value(0), 1e12, "the value")
     far.send("from the new engine")
     assert precv(net[1], timeout=LIMIT) == "from the new engine"
     following = reval("x", net[1])
@@ -161,7 +161,7 @@ def test_an_engine_that_dies_before_it_is_connected(client: Client, listener: so
 def test_a_server_that_is_gone(client: Client, listener: socket.socket) -> None:
     net, (far, other) = client
     invite(client, listener)
-    far.progress.discard(far.command)
+    far.event_loop.discard(far.command)
     with serving(lambda: tell(other)), pytest.raises(ConnectionLostError, match=r"node 1 \(host1\) is lost"):
         restart(net[1], timeout=LIMIT)
 

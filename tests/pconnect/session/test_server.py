@@ -42,7 +42,7 @@ def test_the_end_of_an_engine_ends_its_commands_and_no_other(client: Client) -> 
         precv(net[1], timeout=LIMIT)
     servers[1].say(Kind.DONE, 0.5, other.number)
     other.result(LIMIT)
-    servers[0].progress.discard(servers[0].data)
+    servers[0].event_loop.discard(servers[0].data)
     with pytest.raises(EngineDiedError, match="SIGSEGV"):
         precv(net[1], timeout=LIMIT)
 
@@ -50,7 +50,7 @@ def test_the_end_of_an_engine_ends_its_commands_and_no_other(client: Client) -> 
 def test_a_server_that_is_gone(client: Client) -> None:
     net, servers = client
     command = reval("x", net[1])
-    servers[0].progress.close()
+    servers[0].event_loop.close()
     with pytest.raises(ConnectionLostError, match=r"node 1 \(host1\) is lost"):
         command.result(LIMIT)
     with pytest.raises(ConnectionLostError, match=r"node 1 \(host1\) is lost"):
@@ -68,7 +68,7 @@ def test_a_session_that_the_server_ends(client: Client) -> None:
 
 def test_a_broken_data_connection_waits_for_no_account_for_ever(client: Client) -> None:
     net, servers = client
-    servers[0].progress.discard(servers[0].data)
+    servers[0].event_loop.discard(servers[0].data)
     with pytest.raises(ConnectionLostError, match=r"node 1 \(host1\) is lost"):
         precv(net[1], timeout=LIMIT)
 

@@ -10,8 +10,7 @@ import pyarrow as pa
 import pytest
 
 from pconnect.errors import ProtocolError, UnsupportedValueError
-from pconnect.values import codec
-from pconnect.values import pandas_frames as pandas_types
+from pconnect.values import codec, pandas_frames
 from pconnect.values.arrow import write_stream
 from pconnect.values.pandas_frames import read
 
@@ -45,7 +44,7 @@ def test_what_would_not_arrive_is_refused(value: object, text: str) -> None:
 
 def test_a_change_that_arrow_makes_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     changed = pd.DataFrame({"0": [1.0, 2.0]})
-    monkeypatch.setattr(pandas_types, "_read_columns", lambda _: changed)
+    monkeypatch.setattr(pandas_frames, "_read_columns", lambda _: changed)
     with pytest.raises(
         UnsupportedValueError, match=r"with the column 'a': Arrow would change it: .*int64.*float64"
     ):

@@ -10,7 +10,7 @@ import pytest
 
 from pconnect.protocol.frames import PREAMBLE_BYTES, Preamble, Purpose
 from pserver.config import ServerConfig
-from pserver.daemon.acceptor import Arrival, Reception
+from pserver.daemon.acceptor import Acceptor, PendingConnection
 from srp_tools.errors import ConfigurationError
 
 DATA = Preamble(Purpose.DATA, bytes(range(16)), 1, 2)
@@ -20,24 +20,24 @@ class Loop:
     """The daemon's loop around a reception, and what came of it."""
 
     def __init__(self, config: ServerConfig, bind: str | None = "127.0.0.1") -> None:
-        self.clients: list[Arrival] = []
-        self.data: list[tuple[Arrival, Preamble]] = []
+        self.clients: list[PendingConnection] = []
+        self.data: list[tuple[PendingConnection, Preamble]] = []
         self.selector = selectors.DefaultSelector()
-        self.reception = Reception(
+        self.acceptor = Acceptor(
             config, bind, self.selector, self.clients.append, lambda *taken: self.data.append(taken)
         )
 
     def close(self) -> None:
-        for arrival in [*self.clients, *(arrival for arrival, _ in self.data)]:
-            arrival.sock.close()
-        self.reception.close()
+        for pending in [*self.clients, *(pending for pending, _ in self.data)]:
+            pending.sock.close()
+        self.acceptor.close()
         self.selector.close()
 
     def turn(self) -> None:
-        left = self.reception.time_to_next_deadline()
+        left = self.acceptor.time_to_next_deadline()
         for key, _ in self.selector.select(5.0 if left is None else left):
             key.data()
-        self.reception.expire()
+        self.acceptor.expire()
 
     def until_closed(self, sock: socket.socket) -> bytes:
         """Run until the reception closes a connection; return what it said."""
@@ -72,46 +72,46 @@ def dial(port: int, data: bytes = b"") -> socket.socket:
 
 
 def test_a_handshake_is_a_client(loop: Loop) -> None:
-    with dial(loop.reception.cmd_port, b"\x16\x03\x01") as sock:
+    with dial(loop.acceptor.cmd_port, b"\x16\x03\x01") as sock:
         while not loop.clients:
             loop.turn()
-        arrival = loop.clients[0]
-        assert arrival.peer == f"127.0.0.1 port {sock.getsockname()[1]}"
-        assert arrival.sock.recv(10) == b"\x16\x03\x01"  # it was only looked at
-        assert loop.reception.time_to_next_deadline() is None
+        pending = loop.clients[0]
+        assert pending.peer == f"127.0.0.1 port {sock.getsockname()[1]}"
+        assert pending.sock.recv(10) == b"\x16\x03\x01"  # it was only looked at
+        assert loop.acceptor.time_to_next_deadline() is None
 
 
 def test_a_preamble_in_pieces_is_a_data_connection(loop: Loop) -> None:
     packed = DATA.pack()
-    with dial(loop.reception.data_port, packed[:10]) as sock:
+    with dial(loop.acceptor.data_port, packed[:10]) as sock:
         loop.turn()
         loop.turn()
         sock.sendall(packed[10:] + b"what follows")
         while not loop.data:
             loop.turn()
-        arrival, preamble = loop.data[0]
+        pending, preamble = loop.data[0]
         assert preamble == DATA
-        assert arrival.received == packed
-        assert arrival.sock.recv(100) == b"what follows"
+        assert pending.received == packed
+        assert pending.sock.recv(100) == b"what follows"
 
 
 @pytest.mark.parametrize("loop", [False], indirect=True)
 def test_a_preamble_is_a_client_where_there_is_no_tls(loop: Loop) -> None:
-    with dial(loop.reception.cmd_port, Preamble(Purpose.COMMAND).pack()):
+    with dial(loop.acceptor.cmd_port, Preamble(Purpose.COMMAND).pack()):
         while not loop.clients:
             loop.turn()
         assert len(loop.clients[0].received) == PREAMBLE_BYTES
 
 
 def test_a_client_without_tls_is_told(loop: Loop) -> None:
-    with dial(loop.reception.cmd_port, Preamble(Purpose.COMMAND).pack()) as sock:
+    with dial(loop.acceptor.cmd_port, Preamble(Purpose.COMMAND).pack()) as sock:
         assert Preamble.unpack(loop.until_closed(sock)).purpose is Purpose.NEEDS_TLS
 
 
 @pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\0" * 100, b"PSRV\x63" + b"\0" * 40])
 def test_garbage_is_closed(loop: Loop, garbage: bytes, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "pserver")
-    with dial(loop.reception.data_port, garbage) as sock:
+    with dial(loop.acceptor.data_port, garbage) as sock:
         assert loop.until_closed(sock) == b""
     assert loop.data == []
     assert len(caplog.records) == 1
@@ -120,24 +120,24 @@ def test_garbage_is_closed(loop: Loop, garbage: bytes, caplog: pytest.LogCapture
 @pytest.mark.parametrize("words", [b"", DATA.pack()[:20]])
 def test_silence_is_borne_for_a_while(loop: Loop, words: bytes) -> None:
     begin = time.monotonic()
-    with dial(loop.reception.data_port, words) as sock:
+    with dial(loop.acceptor.data_port, words) as sock:
         assert loop.until_closed(sock) == b""
     assert time.monotonic() - begin >= 0.25
 
 
 def test_a_port_scan_is_nothing(loop: Loop) -> None:
-    for port in (loop.reception.cmd_port, loop.reception.data_port):
+    for port in (loop.acceptor.cmd_port, loop.acceptor.data_port):
         dial(port).close()
-    while loop.reception.time_to_next_deadline() is None:
+    while loop.acceptor.time_to_next_deadline() is None:
         loop.turn()
-    while loop.reception.time_to_next_deadline() is not None:
+    while loop.acceptor.time_to_next_deadline() is not None:
         loop.turn()
     assert (loop.clients, loop.data) == ([], [])
 
 
 def test_too_many_silent_ones_make_room(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pserver.daemon.acceptor._MAX_ARRIVALS", 3)
-    socks = [dial(loop.reception.cmd_port) for _ in range(5)]
+    socks = [dial(loop.acceptor.cmd_port) for _ in range(5)]
     assert loop.until_closed(socks[0]) == b""
     for sock in socks:
         sock.close()
@@ -154,7 +154,7 @@ def test_all_addresses_take_both_protocols() -> None:
     loop = Loop(ServerConfig(cmd_port=0, data_port=0), bind=None)
     try:
         for address in ("127.0.0.1", "::1"):
-            with socket.create_connection((address, loop.reception.cmd_port), 5) as sock:
+            with socket.create_connection((address, loop.acceptor.cmd_port), 5) as sock:
                 sock.sendall(b"\x16")
                 before = len(loop.clients)
                 while len(loop.clients) == before:

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from pserver.daemon.slot_allocator import PATIENCE, QUANTUM, Action, Ledger
+from pserver.daemon.slot_allocator import PATIENCE, QUANTUM, Action, SlotAllocator
 
 
 def told(actions: Iterable[Action], what: str) -> list[tuple[object, int]]:
@@ -16,13 +16,13 @@ def told(actions: Iterable[Action], what: str) -> list[tuple[object, int]]:
 
 
 def start(
-    ledger: Ledger, session: str, wanted: int, *, now: float = 0.0, exclusive: bool = False
+    allocator: SlotAllocator, session: str, wanted: int, *, now: float = 0.0, exclusive: bool = False
 ) -> list[int]:
     """Let a session of the network of its first letter claim, and bind what it is granted."""
-    ledger.claim(session, session[0], wanted, exclusive=exclusive, now=now)
-    granted = [lease for who, lease in told(ledger.step(now), "grant") if who == session]
+    allocator.claim(session, session[0], wanted, exclusive=exclusive, now=now)
+    granted = [lease for who, lease in told(allocator.step(now), "grant") if who == session]
     for lease in granted:
-        assert ledger.bind(session, lease)
+        assert allocator.bind(session, lease)
     return granted
 
 
@@ -30,42 +30,42 @@ def start(
 
 
 def test_one_alone_gets_what_it_wants_and_no_more_than_there_is() -> None:
-    ledger = Ledger(3)
-    assert start(ledger, "a", 2) == [1, 2]
-    assert start(ledger, "a", 5) == [3]
-    assert ledger.used == 3
+    allocator = SlotAllocator(3)
+    assert start(allocator, "a", 2) == [1, 2]
+    assert start(allocator, "a", 5) == [3]
+    assert allocator.used == 3
 
 
 def test_nobody_gets_a_slot_where_there_is_none() -> None:
-    ledger = Ledger(0)
-    assert start(ledger, "a", 2) == []
-    assert start(ledger, "b", 2, exclusive=True) == []
-    assert ledger.due == math.inf
+    allocator = SlotAllocator(0)
+    assert start(allocator, "a", 2) == []
+    assert start(allocator, "b", 2, exclusive=True) == []
+    assert allocator.due == math.inf
 
 
 def test_the_poorest_is_first_and_then_who_has_waited_longest() -> None:
-    ledger = Ledger(4)
-    ledger.claim("a", "a", 2, now=2.0)
-    ledger.claim("b", "b", 2, now=1.0)
-    ledger.claim("c", "c", 1, now=0.0)
-    assert [who for who, _ in told(ledger.step(3.0), "grant")] == ["c", "b", "a", "a"]
+    allocator = SlotAllocator(4)
+    allocator.claim("a", "a", 2, now=2.0)
+    allocator.claim("b", "b", 2, now=1.0)
+    allocator.claim("c", "c", 1, now=0.0)
+    assert [who for who, _ in told(allocator.step(3.0), "grant")] == ["c", "b", "a", "a"]
 
 
 def test_the_sessions_of_a_network_are_one_party() -> None:
-    ledger = Ledger(4)
+    allocator = SlotAllocator(4)
     for session in ("a1", "a2", "a3", "b"):
-        ledger.claim(session, session[0], 4, now=0.0)
-    granted = [who for who, _ in told(ledger.step(0.0), "grant")]
+        allocator.claim(session, session[0], 4, now=0.0)
+    granted = [who for who, _ in told(allocator.step(0.0), "grant")]
     assert sorted(map(str, granted)) == ["a1", "a2", "b", "b"]
 
 
 def test_each_lease_has_a_slot_of_its_own_which_is_the_first_free_one() -> None:
-    ledger = Ledger(3)
-    first, *_ = start(ledger, "a", 2)
-    ledger.process_ended(first)
-    start(ledger, "a", 0)
-    start(ledger, "b", 2, now=5.0)
-    holders = {slot: (lease.session, lease.party, lease.since) for slot, lease in ledger.holders().items()}
+    allocator = SlotAllocator(3)
+    first, *_ = start(allocator, "a", 2)
+    allocator.process_ended(first)
+    start(allocator, "a", 0)
+    start(allocator, "b", 2, now=5.0)
+    holders = {slot: (lease.session, lease.party, lease.since) for slot, lease in allocator.holders().items()}
     assert holders == {1: ("a", "a", 0.0), 0: ("b", "b", 5.0), 2: ("b", "b", 5.0)}
 
 
@@ -73,148 +73,148 @@ def test_each_lease_has_a_slot_of_its_own_which_is_the_first_free_one() -> None:
 
 
 def test_a_bound_lease_ends_with_its_process_alone() -> None:
-    ledger = Ledger(2)
+    allocator = SlotAllocator(2)
     bound, unbound = 1, 2
-    ledger.claim("a", "a", 2, now=0.0)
-    ledger.step(0.0)
-    assert ledger.bind("a", bound)
-    assert not ledger.bind("a", bound)
-    assert not ledger.give_back("a", bound)
-    ledger.leave("a")
-    assert ledger.holders()[0].is_bound
-    assert ledger.used == 1
-    assert not ledger.give_back("a", unbound)
-    ledger.process_ended(bound)
-    assert ledger.used == 0
+    allocator.claim("a", "a", 2, now=0.0)
+    allocator.step(0.0)
+    assert allocator.bind("a", bound)
+    assert not allocator.bind("a", bound)
+    assert not allocator.give_back("a", bound)
+    allocator.leave("a")
+    assert allocator.holders()[0].is_bound
+    assert allocator.used == 1
+    assert not allocator.give_back("a", unbound)
+    allocator.process_ended(bound)
+    assert allocator.used == 0
 
 
 @pytest.mark.parametrize(("session", "lease"), [("b", 1), ("a", 2), ("a", 0), ("a", -1)])
 def test_a_lease_is_the_session_s_to_which_it_was_granted(session: str, lease: int) -> None:
-    ledger = Ledger(2)
-    ledger.claim("a", "a", 1, now=0.0)
-    ledger.claim("b", "b", 0, now=0.0)
-    ledger.step(0.0)
-    assert not ledger.bind(session, lease)
-    assert not ledger.give_back(session, lease)
-    assert ledger.used == 1
+    allocator = SlotAllocator(2)
+    allocator.claim("a", "a", 1, now=0.0)
+    allocator.claim("b", "b", 0, now=0.0)
+    allocator.step(0.0)
+    assert not allocator.bind(session, lease)
+    assert not allocator.give_back(session, lease)
+    assert allocator.used == 1
 
 
 def test_one_that_cannot_be_told_anything_keeps_its_leases_and_is_asked_for_none() -> None:
-    ledger = Ledger(2)
-    ledger.claim("a", "a", 2, now=0.0)
-    ledger.step(0.0)
-    ledger.withdraw("a")
-    ledger.claim("b", "b", 2, now=9.0)
-    assert ledger.step(9.0) == []
-    assert ledger.bind("a", 1)
-    assert ledger.give_back("a", 2)
-    assert told(ledger.step(9.0), "grant") == [("b", 3)]
+    allocator = SlotAllocator(2)
+    allocator.claim("a", "a", 2, now=0.0)
+    allocator.step(0.0)
+    allocator.withdraw("a")
+    allocator.claim("b", "b", 2, now=9.0)
+    assert allocator.step(9.0) == []
+    assert allocator.bind("a", 1)
+    assert allocator.give_back("a", 2)
+    assert told(allocator.step(9.0), "grant") == [("b", 3)]
 
 
 # --- what is asked back ---
 
 
 def test_of_one_that_has_two_more_the_oldest_is_asked_back_at_once() -> None:
-    ledger = Ledger(4)
-    ledger.claim("a", "a", 2, now=0.0)
-    ledger.step(0.0)
-    start(ledger, "a", 4, now=1.0)
-    ledger.claim("b", "b", 4, now=2.0)
-    assert ledger.step(2.0) == [Action("yield", "a", 1), Action("yield", "a", 2)]
-    assert ledger.step(2.0) == []
+    allocator = SlotAllocator(4)
+    allocator.claim("a", "a", 2, now=0.0)
+    allocator.step(0.0)
+    start(allocator, "a", 4, now=1.0)
+    allocator.claim("b", "b", 4, now=2.0)
+    assert allocator.step(2.0) == [Action("yield", "a", 1), Action("yield", "a", 2)]
+    assert allocator.step(2.0) == []
 
 
 def test_of_one_that_has_one_more_a_lease_is_asked_back_after_a_while() -> None:
-    ledger = Ledger(1)
-    start(ledger, "a", 1)
-    ledger.claim("b", "b", 1, now=0.5)
-    assert ledger.step(0.5) == []
-    assert ledger.due == QUANTUM
-    assert ledger.step(QUANTUM) == [Action("yield", "a", 1)]
-    assert ledger.step(QUANTUM) == []
-    ledger.process_ended(1)
-    assert ledger.step(1.2) == [Action("grant", "b", 2)]  # not to the other, which wants it as well
-    assert ledger.due == 1.2 + QUANTUM
+    allocator = SlotAllocator(1)
+    start(allocator, "a", 1)
+    allocator.claim("b", "b", 1, now=0.5)
+    assert allocator.step(0.5) == []
+    assert allocator.due == QUANTUM
+    assert allocator.step(QUANTUM) == [Action("yield", "a", 1)]
+    assert allocator.step(QUANTUM) == []
+    allocator.process_ended(1)
+    assert allocator.step(1.2) == [Action("grant", "b", 2)]  # not to the other, which wants it as well
+    assert allocator.due == 1.2 + QUANTUM
 
 
 def test_what_nobody_waits_for_is_not_asked_back() -> None:
-    ledger = Ledger(3)
-    start(ledger, "a", 2)
-    start(ledger, "b", 1)
-    assert ledger.step(100.0) == []
-    assert ledger.due == math.inf
+    allocator = SlotAllocator(3)
+    start(allocator, "a", 2)
+    start(allocator, "b", 1)
+    assert allocator.step(100.0) == []
+    assert allocator.due == math.inf
 
 
 def test_a_network_does_not_ask_itself() -> None:
-    ledger = Ledger(2)
-    start(ledger, "a1", 2)
-    ledger.claim("a2", "a", 2, now=5.0)
-    assert ledger.step(100.0) == []
+    allocator = SlotAllocator(2)
+    start(allocator, "a1", 2)
+    allocator.claim("a2", "a", 2, now=5.0)
+    assert allocator.step(100.0) == []
 
 
 def test_who_waits_for_a_long_job_need_not_wait_while_others_could_give_theirs() -> None:
-    ledger = Ledger(2)
-    start(ledger, "a", 1)
-    start(ledger, "b", 1)
-    ledger.claim("c", "c", 1, now=0.0)
-    ledger.step(0.0)
-    assert ledger.step(QUANTUM) == [Action("yield", "a", 1)]
-    assert ledger.step(QUANTUM) == []
-    assert ledger.due == QUANTUM + PATIENCE
-    assert ledger.step(ledger.due) == [Action("yield", "b", 2)]
+    allocator = SlotAllocator(2)
+    start(allocator, "a", 1)
+    start(allocator, "b", 1)
+    allocator.claim("c", "c", 1, now=0.0)
+    allocator.step(0.0)
+    assert allocator.step(QUANTUM) == [Action("yield", "a", 1)]
+    assert allocator.step(QUANTUM) == []
+    assert allocator.due == QUANTUM + PATIENCE
+    assert allocator.step(allocator.due) == [Action("yield", "b", 2)]
 
 
 def test_the_lease_of_one_who_is_gone_is_not_asked_back() -> None:
-    ledger = Ledger(3)
-    start(ledger, "a1", 2)
-    start(ledger, "a2", 1, now=0.5)
-    ledger.leave("a1")
-    ledger.claim("b", "b", 1, now=5.0)
-    assert ledger.step(5.0) == [Action("yield", "a2", 3)]
+    allocator = SlotAllocator(3)
+    start(allocator, "a1", 2)
+    start(allocator, "a2", 1, now=0.5)
+    allocator.leave("a1")
+    allocator.claim("b", "b", 1, now=5.0)
+    assert allocator.step(5.0) == [Action("yield", "a2", 3)]
 
 
 # --- alone ---
 
 
 def test_one_that_wants_to_be_alone_gets_all_when_all_is_free() -> None:
-    ledger = Ledger(3)
-    first, second = start(ledger, "a", 2)
-    ledger.claim("b", "b", 3, exclusive=True, now=1.0)
-    assert ledger.step(1.0) == [Action("yield", "a", first), Action("yield", "a", second)]
-    ledger.claim("c", "c", 1, now=1.0)
-    ledger.process_ended(first)
-    assert ledger.step(2.0) == []
-    ledger.process_ended(second)
-    assert [who for who, _ in told(ledger.step(3.0), "grant")] == ["b", "b", "b"]
-    assert ledger.step(100.0) == []
-    for lease in ledger.held_by("b"):
-        ledger.give_back("b", lease)
-    ledger.claim("b", "b", 1, exclusive=True, now=100.0)
-    assert [who for who, _ in told(ledger.step(100.0), "grant")] == ["b"]  # still nobody else
-    ledger.claim("b", "b", 0, exclusive=True, now=101.0)
-    assert told(ledger.step(101.0), "grant") == [("a", 7), ("c", 8)]  # it has one itself
+    allocator = SlotAllocator(3)
+    first, second = start(allocator, "a", 2)
+    allocator.claim("b", "b", 3, exclusive=True, now=1.0)
+    assert allocator.step(1.0) == [Action("yield", "a", first), Action("yield", "a", second)]
+    allocator.claim("c", "c", 1, now=1.0)
+    allocator.process_ended(first)
+    assert allocator.step(2.0) == []
+    allocator.process_ended(second)
+    assert [who for who, _ in told(allocator.step(3.0), "grant")] == ["b", "b", "b"]
+    assert allocator.step(100.0) == []
+    for lease in allocator.held_by("b"):
+        allocator.give_back("b", lease)
+    allocator.claim("b", "b", 1, exclusive=True, now=100.0)
+    assert [who for who, _ in told(allocator.step(100.0), "grant")] == ["b"]  # still nobody else
+    allocator.claim("b", "b", 0, exclusive=True, now=101.0)
+    assert told(allocator.step(101.0), "grant") == [("a", 7), ("c", 8)]  # it has one itself
 
 
 def test_two_that_want_to_be_alone_have_their_turns_one_after_the_other() -> None:
-    ledger = Ledger(2)
+    allocator = SlotAllocator(2)
     for session, now in (("b", 1.0), ("a", 2.0)):
-        ledger.claim(session, session, 2, exclusive=True, now=now)
-    assert [who for who, _ in told(ledger.step(3.0), "grant")] == ["b", "b"]
-    ledger.claim("b", "b", 1, exclusive=True, now=4.0)
-    assert ledger.step(50.0) == []
-    ledger.leave("b")
-    assert [who for who, _ in told(ledger.step(60.0), "grant")] == ["a", "a"]
+        allocator.claim(session, session, 2, exclusive=True, now=now)
+    assert [who for who, _ in told(allocator.step(3.0), "grant")] == ["b", "b"]
+    allocator.claim("b", "b", 1, exclusive=True, now=4.0)
+    assert allocator.step(50.0) == []
+    allocator.leave("b")
+    assert [who for who, _ in told(allocator.step(60.0), "grant")] == ["a", "a"]
 
 
 def test_who_waits_already_is_not_the_first_of_those_who_want_to_be_alone() -> None:
-    ledger = Ledger(1)
-    start(ledger, "c", 1)
-    ledger.claim("a", "a", 1, now=0.0)
-    ledger.claim("b", "b", 1, exclusive=True, now=1.0)
-    ledger.claim("a", "a", 1, exclusive=True, now=2.0)
-    ledger.step(2.0)
-    ledger.process_ended(1)
-    assert told(ledger.step(3.0), "grant") == [("b", 2)]
+    allocator = SlotAllocator(1)
+    start(allocator, "c", 1)
+    allocator.claim("a", "a", 1, now=0.0)
+    allocator.claim("b", "b", 1, exclusive=True, now=1.0)
+    allocator.claim("a", "a", 1, exclusive=True, now=2.0)
+    allocator.step(2.0)
+    allocator.process_ended(1)
+    assert told(allocator.step(3.0), "grant") == [("b", 2)]
 
 
 # --- whatever happens ---
@@ -228,7 +228,7 @@ class AnyCourse(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ledger = Ledger(0)
+        self.allocator = SlotAllocator(0)
         self.now = 0.0
         self.unbound: dict[int, str] = {}
         self.bound: dict[int, str] = {}
@@ -237,40 +237,40 @@ class AnyCourse(RuleBasedStateMachine):
 
     @initialize(total=st.integers(0, 5))
     def open(self, total: int) -> None:
-        self.ledger = Ledger(total)
+        self.allocator = SlotAllocator(total)
 
     @rule(name=NAMES, wanted=st.integers(0, 6), exclusive=st.booleans())
     def claim(self, name: str, wanted: int, exclusive: bool) -> None:
         self.wanted[name] = wanted
-        self.ledger.claim(name, name[0], wanted, exclusive=exclusive, now=self.now)
+        self.allocator.claim(name, name[0], wanted, exclusive=exclusive, now=self.now)
 
     @rule(name=NAMES)
     def leave(self, name: str) -> None:
-        self.ledger.leave(name)
+        self.allocator.leave(name)
         self.wanted.pop(name, None)
         self.unbound = {lease: who for lease, who in self.unbound.items() if who != name}
 
     @rule(name=NAMES)
     def withdraw(self, name: str) -> None:
-        self.ledger.withdraw(name)
+        self.allocator.withdraw(name)
         self.wanted.pop(name, None)
 
     @rule(name=NAMES, lease=st.integers(0, 20))
     def bind(self, name: str, lease: int) -> None:
-        assert self.ledger.bind(name, lease) == (self.unbound.get(lease) == name)
+        assert self.allocator.bind(name, lease) == (self.unbound.get(lease) == name)
         if self.unbound.get(lease) == name:
             self.bound[lease] = self.unbound.pop(lease)
 
     @rule(name=NAMES, lease=st.integers(0, 20))
     def give_back(self, name: str, lease: int) -> None:
-        assert self.ledger.give_back(name, lease) == (self.unbound.get(lease) == name)
+        assert self.allocator.give_back(name, lease) == (self.unbound.get(lease) == name)
         if self.unbound.get(lease) == name:
             del self.unbound[lease]
 
     @rule(number=st.integers(0, 4))
     def end_a_process(self, number: int) -> None:
         for lease in sorted(self.bound)[number : number + 1]:
-            self.ledger.process_ended(lease)
+            self.allocator.process_ended(lease)
             del self.bound[lease]
 
     @rule(seconds=st.floats(0.0, 3.0))
@@ -279,28 +279,28 @@ class AnyCourse(RuleBasedStateMachine):
 
     @rule()
     def step(self) -> None:
-        for what, session, lease in self.ledger.step(self.now):
+        for what, session, lease in self.allocator.step(self.now):
             name = str(session)
             if what == "grant":
                 assert lease not in self.unbound | self.bound
                 self.unbound[lease] = name
-                assert len(set(self.ledger.held_by(name)) - self.asked) <= self.wanted[name]
+                assert len(set(self.allocator.held_by(name)) - self.asked) <= self.wanted[name]
             else:
                 assert name in self.wanted
                 assert (self.unbound | self.bound)[lease] == name
                 assert lease not in self.asked
                 self.asked.add(lease)
-        assert self.ledger.step(self.now) == []  # all is said
-        assert self.ledger.due > self.now
+        assert self.allocator.step(self.now) == []  # all is said
+        assert self.allocator.due > self.now
 
     @invariant()
     def no_slot_is_lost_or_given_twice(self) -> None:
-        holders = self.ledger.holders()
-        assert self.ledger.used == len(holders) == len(self.unbound | self.bound) <= self.ledger.total
-        assert set(holders) <= set(range(self.ledger.total))
+        holders = self.allocator.holders()
+        assert self.allocator.used == len(holders) == len(self.unbound | self.bound) <= self.allocator.total
+        assert set(holders) <= set(range(self.allocator.total))
         for name in ("a1", "a2", "b1", "c1", "c2"):
             its = sorted(lease for lease, who in (self.unbound | self.bound).items() if who == name)
-            assert sorted(self.ledger.held_by(name)) == its
+            assert sorted(self.allocator.held_by(name)) == its
 
 
 TestAnyCourse = AnyCourse.TestCase

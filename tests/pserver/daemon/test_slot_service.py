@@ -17,7 +17,7 @@ import pytest
 from pserver.config import ServerConfig
 from pserver.daemon.daemon import _Daemon, _Session
 from pserver.daemon.slot_allocator import QUANTUM
-from pserver.session.slot_client import Event, Granted, Leases, Total, Yield
+from pserver.session.slot_client import Event, Granted, SlotClient, Total, Yield
 from pserver.system.pidfile import PidFile, find_server
 from tests.support.places import use_private_places
 from tests.support.servers import DEADLINE, open_files
@@ -28,7 +28,7 @@ class Client:
 
     def __init__(self, place: "Place", session: _Session, control: socket.socket) -> None:
         self.control = control
-        self.leases = Leases(control)
+        self.leases = SlotClient(control)
         self.session = session
         self._place = place
 

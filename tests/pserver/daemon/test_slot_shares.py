@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pserver.daemon.slot_allocator import PATIENCE, QUANTUM, Action, Ledger
+from pserver.daemon.slot_allocator import PATIENCE, QUANTUM, Action, SlotAllocator
 
 
 class Simulation:
     """Sessions whose processes run jobs without end; each of `seconds()`."""
 
     def __init__(self, total: int, seconds: Callable[[], float]) -> None:
-        self.ledger = Ledger(total)
+        self.allocator = SlotAllocator(total)
         self.now = 0.0
         self.leased: defaultdict[str, float] = defaultdict(float)  # seconds by party
         self.longest_wait: defaultdict[str, float] = defaultdict(float)
@@ -33,16 +33,16 @@ class Simulation:
         heapq.heappush(self._events, (now, next(self._numbers), do))
 
     def want(self, session: str, wanted: int, *, exclusive: bool = False) -> None:
-        self.ledger.claim(session, session[0], wanted, exclusive=exclusive, now=self.now)
+        self.allocator.claim(session, session[0], wanted, exclusive=exclusive, now=self.now)
         self._served.setdefault(session[0], self.now)
 
     def run(self, until: float) -> None:
         while self.now < until:
-            self._obey(self.ledger.step(self.now))
-            assert len(self.ledger.holders()) == self.ledger.used <= self.ledger.total
-            then = min(until, self.ledger.due, self._events[0][0] if self._events else math.inf)
+            self._obey(self.allocator.step(self.now))
+            assert len(self.allocator.holders()) == self.allocator.used <= self.allocator.total
+            then = min(until, self.allocator.due, self._events[0][0] if self._events else math.inf)
             assert then > self.now or (self._events and self._events[0][0] <= self.now)
-            for lease in self.ledger.holders().values():
+            for lease in self.allocator.holders().values():
                 self.leased[str(lease.party)] += then - self.now
                 self._served[str(lease.party)] = then
             for party, served in self._served.items():
@@ -54,7 +54,7 @@ class Simulation:
     def _obey(self, actions: list[Action]) -> None:
         for what, session, lease in actions:
             if what == "grant":
-                assert self.ledger.bind(session, lease)
+                assert self.allocator.bind(session, lease)
                 self.at(self.now + self._seconds(), partial(self._end_job, lease))
             else:
                 assert lease not in self._yielding
@@ -63,7 +63,7 @@ class Simulation:
     def _end_job(self, lease: int) -> None:
         if lease in self._yielding:
             self._yielding.remove(lease)
-            self.ledger.process_ended(lease)
+            self.allocator.process_ended(lease)
         else:
             self.at(self.now + self._seconds(), partial(self._end_job, lease))
 
@@ -129,7 +129,8 @@ def test_who_has_short_jobs_does_not_wait_for_another_s_long_one_that_was_asked_
 
 @settings(max_examples=100)
 @given(
-    st.integers(1, 6), st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 6)), min_size=1, max_size=5)
+    st.integers(1, 6),
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 6)), min_size=1, max_size=5),
 )
 def test_soon_all_who_want_more_are_within_one_of_each_other(
     total: int, wishes: list[tuple[str, int]]
@@ -142,7 +143,7 @@ def test_soon_all_who_want_more_are_within_one_of_each_other(
         simulation.run(simulation.now + 0.02)
     simulation.run(simulation.now + 0.05)
     held = dict.fromkeys(wanted, 0)
-    for lease in simulation.ledger.holders().values():
+    for lease in simulation.allocator.holders().values():
         held[str(lease.party)] += lease.is_kept
     coming = total - sum(held.values())
     for party, count in held.items():

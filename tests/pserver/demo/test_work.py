@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pconnect import Network
-from pserver.demo import work as demo_work
+from pserver.demo import work
 from pserver.demo.work import Grid, Plate
 from tests.support.servers import Server
 
@@ -23,12 +23,12 @@ def _grid() -> Grid:
 
 def test_squared_distances() -> None:
     points = np.array([[0.0, 0.0], [3.0, 4.0], [3.0, 0.0]])
-    np.testing.assert_array_equal(demo_work.squared_distances(points), [[0, 25, 9], [25, 0, 16], [9, 16, 0]])
+    np.testing.assert_array_equal(work.squared_distances(points), [[0, 25, 9], [25, 0, 16], [9, 16, 0]])
 
 
 def test_scores_are_those_of_scikit_learn(grid: Grid) -> None:
     ridge = importlib.import_module("sklearn.kernel_ridge")
-    for (width, penalty), scores in zip(grid.settings(), demo_work.serial_grid(grid), strict=True):
+    for (width, penalty), scores in zip(grid.settings(), work.serial_grid(grid), strict=True):
         for fold, (share, error) in enumerate(scores):
             test = np.arange(60) % 3 == fold
             targets = np.where(grid.labels[:, None] == [0, 1, 2], 1.0, -1.0)
@@ -46,14 +46,14 @@ def test_heat_is_that_of_the_series() -> None:
     inside = np.zeros_like(sine)
     inside[1:-1, 1:-1] = sine[1:-1, 1:-1]
     decay = 1 - 0.48 * (2 - math.cos(math.pi / (rows - 1)) - math.cos(2 * math.pi / (columns - 1)))
-    field = demo_work.serial_heat(Plate(inside, np.zeros(sine.shape, np.bool_)), steps)
+    field = work.serial_heat(Plate(inside, np.zeros(sine.shape, np.bool_)), steps)
     np.testing.assert_allclose(field, inside * decay**steps, atol=1e-13)
 
 
 def test_plate_keeps_what_is_held() -> None:
-    plate = demo_work.make_plate(40, 60)
+    plate = work.make_plate(40, 60)
     assert 0 < plate.held.sum() < plate.held.size / 2
-    field = demo_work.serial_heat(plate, 30)
+    field = work.serial_heat(plate, 30)
     np.testing.assert_array_equal(field[plate.held], plate.field[plate.held])
     np.testing.assert_array_equal(field[[0, -1]], plate.field[[0, -1]])
     np.testing.assert_array_equal(field[:, [0, -1]], plate.field[:, [0, -1]])
@@ -62,7 +62,7 @@ def test_plate_keeps_what_is_held() -> None:
 
 @pytest.mark.parametrize(("rows", "count"), [(5, 3), (10, 3), (400, 3), (10, 1)])
 def test_slabs_cover_all_inner_rows(rows: int, count: int) -> None:
-    borders = demo_work.slab_borders(rows, count)
+    borders = work.slab_borders(rows, count)
     assert borders[0] == 1
     assert borders[-1] == rows - 1
     assert len(borders) == count + 1
@@ -73,15 +73,15 @@ def test_slabs_cover_all_inner_rows(rows: int, count: int) -> None:
 
 @pytest.mark.parametrize("servers", [1, 3])
 def test_servers_compute_the_same(server: Server, grid: Grid, servers: int) -> None:
-    plate = demo_work.make_plate(24, 36)
+    plate = work.make_plate(24, 36)
     with server.connect(servers) as net:
-        demo_work.send_program(net)
+        work.send_program(net)
         _check(grid, plate, net)
 
 
 def _check(grid: Grid, plate: Plate, net: Network) -> None:
-    scores, shares = demo_work.spread_grid(grid, net)
-    np.testing.assert_allclose(scores, demo_work.serial_grid(grid), rtol=0, atol=1e-12)
+    scores, shares = work.spread_grid(grid, net)
+    np.testing.assert_allclose(scores, work.serial_grid(grid), rtol=0, atol=1e-12)
     assert sum(shares) == len(grid.settings())
     assert len(shares) == len(net) - 1
-    np.testing.assert_array_equal(demo_work.spread_heat(plate, 25, net), demo_work.serial_heat(plate, 25))
+    np.testing.assert_array_equal(work.spread_heat(plate, 25, net), work.serial_heat(plate, 25))

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import pytest
 from matplotlib.figure import Figure
 
-from pserver.display import matplotlib_backend as figures
+from pserver.display import matplotlib_backend
 from pserver.display.mime_bundle import make_bundle
 
 
@@ -51,14 +51,14 @@ def test_a_figure_that_cannot_be_shown_is_closed_all_the_same(monkeypatch: pytes
     monkeypatch.setattr(builtins, "display", fail)
     plt.figure()
     with pytest.raises(ValueError, match="cannot draw"):
-        figures.show_open_figures()
+        matplotlib_backend.show_open_figures()
     assert plt.get_fignums() == []
 
 
 def test_figures_of_another_backend_are_left_alone(shown: list[object]) -> None:
     plt.switch_backend("agg")
     plt.figure()
-    figures.show_open_figures()
+    matplotlib_backend.show_open_figures()
     assert shown == []
     assert len(plt.get_fignums()) == 1
 

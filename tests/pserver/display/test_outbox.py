@@ -14,10 +14,10 @@ from typing import Any, TextIO
 import pytest
 
 from pconnect.link.connection import Connection
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import Kind
 from pconnect.protocol.messages import Message, Role
-from pserver.display.outbox import Hooks, NoteHandler, Notes
+from pserver.display.outbox import Hooks, LogForwarder, Outbox
 from tests.support.links import LIMIT, channels
 
 
@@ -33,7 +33,7 @@ class Far:
 
     def __init__(self) -> None:
         near, far = channels()
-        self.engine_loop, self.loop = Progress(), Progress()
+        self.engine_loop, self.loop = EventLoop(), EventLoop()
         self.engine_end = Connection(0, "supervisor", near, role=Role.ENGINE)
         self.engine_loop.add(self.engine_end)
         self.end = Connection(1, "engine", far, role=Role.OVERSEER)
@@ -60,8 +60,8 @@ class Far:
             self.loop.poll(0)
         return [message.value for message in self.heard[:-1]]
 
-    def end_command(self, notes: Notes) -> None:
-        notes.release()
+    def end_command(self, outbox: Outbox) -> None:
+        outbox.release()
         self.engine_end.post(Kind.DONE, 1, 0.0)
 
 
@@ -74,8 +74,8 @@ def far() -> Iterator[Far]:
 
 
 @pytest.fixture
-def notes(far: Far) -> Notes:
-    made = Notes(far.engine_end, far.engine_loop, FEW, patience=0.2)
+def outbox(far: Far) -> Outbox:
+    made = Outbox(far.engine_end, far.engine_loop, FEW, patience=0.2)
     made.number = 7
     return made
 
@@ -93,13 +93,13 @@ def write_warning(  # noqa: PLR0917 - as Python's has it
 
 
 @pytest.fixture
-def hooks(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Hooks, dict[str, Any]]]:
+def hooks(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Hooks, dict[str, Any]]]:
     """Install the hooks until the end of the test."""
     monkeypatch.setattr(logging, "lastResort", logging.lastResort)
     monkeypatch.setattr(builtins, "display", None, raising=False)
     monkeypatch.setenv("MPLBACKEND", "")
     monkeypatch.setattr(warnings, "showwarning", write_warning)
-    made = Hooks(notes, 2**20)
+    made = Hooks(outbox, 2**20)
     names: dict[str, Any] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -124,45 +124,47 @@ def from_thread(step: Any) -> None:
     thread.join(LIMIT)
 
 
-def test_a_note_of_the_main_thread_goes_at_once(far: Far, notes: Notes) -> None:
-    assert notes.put("log", {"a": 1}, 1)
+def test_a_note_of_the_main_thread_goes_at_once(far: Far, outbox: Outbox) -> None:
+    assert outbox.put("log", {"a": 1}, 1)
     far.loop.run_until(lambda: bool(far.heard), instant(LIMIT), "a note")
     message = far.heard[0]
-    assert (message.kind, message.tag, message.value) == (Kind.NOTE, 7, ["log", {"a": 1}])
+    assert (message.kind, message.tag, message.value) == (Kind.FRONT_END, 7, ["log", {"a": 1}])
 
 
-def test_a_note_of_another_thread_goes_with_the_next_look_of_the_main_thread(far: Far, notes: Notes) -> None:
-    from_thread(lambda: notes.put("log", {"from": "thread"}, 1))
+def test_a_note_of_another_thread_goes_with_the_next_look_of_the_main_thread(
+    far: Far, outbox: Outbox
+) -> None:
+    from_thread(lambda: outbox.put("log", {"from": "thread"}, 1))
     far.loop.poll(0)
     assert far.heard == []
     assert far.hear(1) == [["log", {"from": "thread"}]]
 
 
-def test_a_note_made_inside_our_loop_waits(far: Far, notes: Notes) -> None:
-    with far.engine_loop.shielded:
-        notes.put("log", {"from": "a finalizer"}, 1)
+def test_a_note_made_inside_our_loop_waits(far: Far, outbox: Outbox) -> None:
+    with far.engine_loop.sigint_deferred:
+        outbox.put("log", {"from": "a finalizer"}, 1)
         assert not far.engine_end.wants_to_write
         far.loop.poll(0)
         assert far.heard == []
     assert far.hear(1) == [["log", {"from": "a finalizer"}]]
 
 
-def test_notes_come_before_the_end_of_their_command(far: Far, notes: Notes) -> None:
+def test_notes_come_before_the_end_of_their_command(far: Far, outbox: Outbox) -> None:
     for number in range(20):
-        from_thread(lambda number=number: notes.put("log", {"n": number}, 1))
-    far.end_command(notes)
+        from_thread(lambda number=number: outbox.put("log", {"n": number}, 1))
+    far.end_command(outbox)
     assert [value[1]["n"] for value in far.hear_all()] == list(range(20))
 
 
 @pytest.mark.parametrize("in_threads", [False, True])
 def test_what_is_dropped_is_counted_exactly_where_it_is_missing(
-    far: Far, notes: Notes, in_threads: bool
+    far: Far, outbox: Outbox, in_threads: bool
 ) -> None:
     total, text = 4000, "x" * 1000  # 4 MB, more than the socket takes; nobody reads
 
     def flood(first: int) -> None:
         for number in range(first, total, 4):
-            notes.put("log", {"n": number, "text": text}, len(text))
+            outbox.put("log", {"n": number, "text": text}, len(text))
 
     if in_threads:
         threads = [threading.Thread(target=flood, args=[first]) for first in range(4)]
@@ -173,7 +175,7 @@ def test_what_is_dropped_is_counted_exactly_where_it_is_missing(
     else:
         for first in range(4):
             flood(first)
-    far.end_command(notes)
+    far.end_command(outbox)
     assert far.engine_end.unsent_bytes < 2 * FEW + 2**12
     values = far.hear_all()
     arrived = [content["n"] for what, content in values if what == "log"]
@@ -183,29 +185,29 @@ def test_what_is_dropped_is_counted_exactly_where_it_is_missing(
     assert sum(dropped) > 0
 
 
-def test_it_goes_on_when_the_supervisor_reads_again(far: Far, notes: Notes) -> None:
+def test_it_goes_on_when_the_supervisor_reads_again(far: Far, outbox: Outbox) -> None:
     text = "x" * 1000
     for number in range(2000):
-        notes.put("log", {"n": number, "text": text}, len(text))
-    far.end_command(notes)
+        outbox.put("log", {"n": number, "text": text}, len(text))
+    far.end_command(outbox)
     far.hear_all()
     far.heard.clear()
-    notes.put("log", {"n": "after"}, 1)
+    outbox.put("log", {"n": "after"}, 1)
     assert far.hear(1) == [["log", {"n": "after"}]]
 
 
-def test_a_display_that_is_larger_than_what_may_wait_passes_alone(far: Far, notes: Notes) -> None:
+def test_a_display_that_is_larger_than_what_may_wait_passes_alone(far: Far, outbox: Outbox) -> None:
     data = {"image/png": bytes(4 * FEW)}
-    notes.put("display", data, 4 * FEW)
+    outbox.put("display", data, 4 * FEW)
     assert far.hear(1) == [["display", data]]
 
 
-def test_a_display_waits_a_little_for_room_and_then_is_dropped(far: Far, notes: Notes) -> None:
+def test_a_display_waits_a_little_for_room_and_then_is_dropped(far: Far, outbox: Outbox) -> None:
     begin = time.monotonic()
     for _ in range(20):
-        notes.put("display", {"data": {"image/png": bytes(2**20)}}, 2**20)
+        outbox.put("display", {"data": {"image/png": bytes(2**20)}}, 2**20)
     assert 0.2 < time.monotonic() - begin < 2 * 0.2 + 5  # once, not for each
-    far.end_command(notes)
+    far.end_command(outbox)
     values = far.hear_all()
     displays = [value for value in values if value[0] == "display"]
     assert values[-1][1]["message"].startswith(f"{20 - len(displays)} notes ")
@@ -334,18 +336,18 @@ def test_a_record_goes_where_the_user_has_said(
 
 
 def test_a_record_whose_text_cannot_be_made_is_an_error_of_logging(
-    far: Far, notes: Notes, capsys: pytest.CaptureFixture[str]
+    far: Far, outbox: Outbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = logging.LogRecord("name", logging.WARNING, "file.py", 1, "%d", ("no number",), None)
-    NoteHandler(notes).handle(record)
+    LogForwarder(outbox).handle(record)
     assert "Logging error" in capsys.readouterr().err
     far.loop.poll(0)
     assert far.heard == []
 
 
-def test_long_texts_are_cut_and_say_so(far: Far, notes: Notes) -> None:
+def test_long_texts_are_cut_and_say_so(far: Far, outbox: Outbox) -> None:
     record = logging.LogRecord("n" * 5000, logging.WARNING, "p" * 5000, 1, "é" * 50_000, (), None)
-    NoteHandler(notes).handle(record)
+    LogForwarder(outbox).handle(record)
     [[_, content]] = far.hear(1)
     assert content["message"].endswith("é ... (cut: it has 100000 bytes)")
     assert len(content["name"]) == len(content["pathname"]) == 1024

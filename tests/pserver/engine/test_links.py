@@ -12,7 +12,7 @@ import pytest
 
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import dial
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import PREAMBLE_BYTES, Kind, Preamble, Purpose
 from pserver.engine.links import Links, Setup
 from srp_tools.certificates import Identity, NetworkAuthority, NodeKey
@@ -53,18 +53,18 @@ class Engine:
     """The links of an engine in a loop of its own."""
 
     def __init__(self, words: Setup, handover: socket.socket) -> None:
-        self.progress = Progress()
+        self.event_loop = EventLoop()
         self.heard: list[str] = []
-        self.links = Links(words, handover, self.progress, lambda: self.heard.append("listened"))
+        self.links = Links(words, handover, self.event_loop, lambda: self.heard.append("listened"))
 
     def until(self, condition: Callable[[], bool]) -> None:
-        self.progress.run_until(condition, deadline_after(LIMIT), "the links")
+        self.event_loop.run_until(condition, deadline_after(LIMIT), "the links")
 
     def finish(self) -> None:
         self.until(lambda: not self.links.unfinished())
 
     def close(self) -> None:
-        self.progress.close()
+        self.event_loop.close()
 
 
 @contextmanager
@@ -123,7 +123,7 @@ def exchange(engine: Engine, connection: Connection, channel: Channel, value: ob
     engine.until(lambda: connection.has_value(7))
     assert connection.take_value(7) == value
     connection.post(Kind.VALUE, 8, value)
-    engine.progress.flush(connection)
+    engine.event_loop.flush(connection)
 
     def arrived() -> bool:
         far.fill()
@@ -303,7 +303,7 @@ def test_an_engine_in_the_place_of_another_dials_those_that_were_there(use_tls: 
             connection.post(Kind.VALUE, 0, "queued")
 
         def arrived() -> bool:
-            first.progress.poll(0)
+            first.event_loop.poll(0)
             return ours.has_value(0) and theirs.has_value(0)
 
         second.until(arrived)

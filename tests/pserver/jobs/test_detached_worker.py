@@ -9,7 +9,7 @@ from pconnect.jobs.job import PLAIN
 from pconnect.protocol.frames import Kind
 from pconnect.protocol.messages import encode_message
 from pserver.jobs.detached_worker import await_spool, decode, keep_results, orders
-from pserver.jobs.job_store import Spool, digest_of
+from pserver.jobs.job_store import JobStore, digest_of
 
 
 def pipe() -> tuple[socket.socket, socket.socket]:
@@ -44,24 +44,24 @@ def test_without_a_supervisor_it_ends() -> None:
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool.make(tmp_path, bytes(16), 1, "alice", digest_of(b"secret"))
+def store(tmp_path: Path) -> JobStore:
+    return JobStore.make(tmp_path, bytes(16), 1, "alice", digest_of(b"secret"))
 
 
-def test_small_results_are_kept_one_by_one(spool: Spool) -> None:
+def test_small_results_are_kept_one_by_one(store: JobStore) -> None:
     small = [bytes(encode_message(Kind.RESULT, number, [PLAIN, number], 2**20)[0]) for number in (1, 2)]
-    keep_results(spool, [memoryview(b"".join(small))])
-    assert (spool.result(1), spool.result(2)) == (small[0], small[1])
+    keep_results(store, [memoryview(b"".join(small))])
+    assert (store.result(1), store.result(2)) == (small[0], small[1])
 
 
-def test_large_results_are_kept_and_reports_are_not(spool: Spool) -> None:
+def test_large_results_are_kept_and_reports_are_not(store: JobStore) -> None:
     large = encode_message(Kind.RESULT, 5, [PLAIN, bytearray(2**17)], 2**20)
     assert len(large) > 1
-    keep_results(spool, large)
-    assert spool.result(5) == b"".join(large)
-    keep_results(spool, encode_message(Kind.REPORT, 6, bytearray(2**17), 2**20))
-    keep_results(spool, encode_message(Kind.REPORT, 6, "half", 2**20))
-    assert spool.results() == {5}
+    keep_results(store, large)
+    assert store.result(5) == b"".join(large)
+    keep_results(store, encode_message(Kind.REPORT, 6, bytearray(2**17), 2**20))
+    keep_results(store, encode_message(Kind.REPORT, 6, "half", 2**20))
+    assert store.results() == {5}
 
 
 def test_jobs_are_read_as_from_the_client() -> None:

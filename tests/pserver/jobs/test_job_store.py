@@ -10,7 +10,7 @@ from pconnect.errors import ConfigurationError
 from pconnect.jobs.job import LOST, PLAIN
 from pconnect.protocol.frames import Kind
 from pconnect.protocol.messages import Role, decode_messages, encode_message
-from pserver.jobs.job_store import Spool, digest_of, is_held, split_results, sweep
+from pserver.jobs.job_store import JobStore, digest_of, is_held, split_results, sweep
 from pserver.session.detached_jobs import lost_result
 
 NETWORK, SECRET = bytes(range(16)), b"a secret"
@@ -18,32 +18,32 @@ FACTS = {"name": "f(...)", "limit": None, "parts": ["f1", "a2"]}
 DAY = 86400.0
 
 
-def make(kept: Path) -> Spool:
-    spool = Spool.make(kept, NETWORK, 1, "alice", digest_of(SECRET))
-    spool.add_part("f1", b"a function")
-    spool.add_part("a2", b"an array")
+def make(kept: Path) -> JobStore:
+    store = JobStore.make(kept, NETWORK, 1, "alice", digest_of(SECRET))
+    store.add_part("f1", b"a function")
+    store.add_part("a2", b"an array")
     for number in (3, 10):
-        spool.add_job(number, FACTS, b"a job\n\0")
-    return spool
+        store.add_job(number, FACTS, b"a job\n\0")
+    return store
 
 
-def find(kept: Path, user: str = "alice", secret: bytes = SECRET, node: int = 1) -> Spool:
-    return Spool.find(kept, NETWORK, node, user, secret)
+def find(kept: Path, user: str = "alice", secret: bytes = SECRET, node: int = 1) -> JobStore:
+    return JobStore.find(kept, NETWORK, node, user, secret)
 
 
 def test_a_job_comes_back_as_it_was(tmp_path: Path) -> None:
-    spool = make(tmp_path / "deep" / "kept")
-    assert stat.S_IMODE(spool.folder.stat().st_mode) == 0o700
+    store = make(tmp_path / "deep" / "kept")
+    assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700
     loaded: set[str] = set()
-    assert spool.read(3, loaded) == [b"a function", b"an array", b"a job\n\0"]
-    assert spool.read(10, loaded) == [b"a job\n\0"]
-    assert (spool.numbers(), spool.facts(3)) == ([3, 10], FACTS)
+    assert store.read(3, loaded) == [b"a function", b"an array", b"a job\n\0"]
+    assert store.read(10, loaded) == [b"a job\n\0"]
+    assert (store.numbers(), store.facts(3)) == ([3, 10], FACTS)
 
 
 def test_a_result_is_taken_once(tmp_path: Path) -> None:
-    spool = make(tmp_path)
+    store = make(tmp_path)
     first, second = find(tmp_path), find(tmp_path)
-    spool.keep(3, [b"the ", memoryview(b"result")])
+    store.keep(3, [b"the ", memoryview(b"result")])
     assert (first.results(), first.has_result(3), first.result(3)) == ({3}, True, b"the result")
     assert [first.take(3), second.take(3), first.take(3)] == [True, False, False]
     assert (second.numbers(), second.results()) == ([10], set())
@@ -61,27 +61,27 @@ def test_only_who_has_the_secret_and_the_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "../x", "f", "f1/../../x", "F1", "f1\n"])
 def test_parts_stay_in_the_folder(name: str, tmp_path: Path) -> None:
-    spool = make(tmp_path)
+    store = make(tmp_path)
     with pytest.raises(ConfigurationError, match="no name of a part"):
-        spool.add_part(name, b"")
+        store.add_part(name, b"")
 
 
 def test_it_goes_with_the_last_job(tmp_path: Path) -> None:
-    spool, reader = make(tmp_path), find(tmp_path)
+    store, reader = make(tmp_path), find(tmp_path)
     assert reader.take(3)
     reader.remove_if_done()
     assert reader.take(10)
     reader.remove_if_done()
-    assert is_held(spool.folder)  # whoever runs the jobs removes it
-    spool.end("")
+    assert is_held(store.folder)  # whoever runs the jobs removes it
+    store.end("")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_was_not_done_has_a_reason(tmp_path: Path) -> None:
-    spool, reader = make(tmp_path), find(tmp_path)
+    store, reader = make(tmp_path), find(tmp_path)
     assert reader.is_held()
     assert reader.why_ended() == "the session that ran it was killed"
-    spool.end("the server was stopped")
+    store.end("the server was stopped")
     assert (reader.is_held(), reader.why_ended()) == (False, "the server was stopped")
     assert reader.take(3) and reader.take(10)
     reader.remove_if_done()
@@ -92,14 +92,14 @@ def test_what_was_not_done_has_a_reason(tmp_path: Path) -> None:
 def test_the_sweep_takes_what_is_old_and_nobody_has(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     assert sweep(kept, 7, 0.0) == 0  # there is no folder yet
-    spool = make(kept)
-    spool.keep(3, [b"result"])
-    now = max(path.stat().st_mtime for path in (spool.folder, *spool.folder.iterdir()))
+    store = make(kept)
+    store.keep(3, [b"result"])
+    now = max(path.stat().st_mtime for path in (store.folder, *store.folder.iterdir()))
     assert sweep(kept, 7, now + 8 * DAY) == 0  # somebody works there
-    spool.end("")
-    now = max(path.stat().st_mtime for path in (spool.folder, *spool.folder.iterdir()))
+    store.end("")
+    now = max(path.stat().st_mtime for path in (store.folder, *store.folder.iterdir()))
     assert sweep(kept, 7, now + 6.9 * DAY) == 0
-    os.utime(spool.folder / "3.result", (now, now + DAY))
+    os.utime(store.folder / "3.result", (now, now + DAY))
     assert sweep(kept, 7, now + 7.9 * DAY) == 0
     assert sweep(kept, 7, now + 8.1 * DAY) == 1
     assert list(kept.iterdir()) == []

@@ -7,18 +7,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from pserver.jobs.shared_status import RESULT_BYTES, Status, StatusPage
+from pserver.jobs.shared_status import RESULT_BYTES, SharedStatus, Status
 from tests.support.servers import open_files
 
-Pages = tuple[StatusPage, StatusPage]
+Pages = tuple[SharedStatus, SharedStatus]
 NOTHING = Status(0, 0.0, 0.0, 0, 0.0, 0, 0.0, 0)
 
 
 @pytest.fixture
 def pages() -> Iterator[Pages]:
     """Give the page at both ends."""
-    descriptor = StatusPage.make()
-    both = StatusPage(descriptor), StatusPage(descriptor)
+    descriptor = SharedStatus.make()
+    both = SharedStatus(descriptor), SharedStatus(descriptor)
     os.close(descriptor)
     yield both
     for page in both:
@@ -135,9 +135,9 @@ def test_a_worker_and_its_supervisor_always_agree_on_what_is_called_back(pages: 
 
 def test_closing_gives_back_the_memory() -> None:
     before = open_files()
-    descriptor = StatusPage.make()
+    descriptor = SharedStatus.make()
     assert not os.get_inheritable(descriptor)
-    page = StatusPage(descriptor)
+    page = SharedStatus(descriptor)
     os.close(descriptor)
     page.close()
     assert open_files() == before

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from pserver.services import dask_processes as dask_keeper
-from pserver.services import synced_code
+from pserver.services import dask_processes, synced_code
 from srp_tools.certificates import NetworkAuthority
 from srp_tools.errors import AuthenticationError, ConfigurationError
 from tests.support.servers import DEADLINE, open_files, wait_gone
@@ -23,25 +22,25 @@ SETTINGS = {"hosts": ["127.0.0.1"], "threads": 1, "memory_limit": None, "patienc
 @pytest.fixture(autouse=True)
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(synced_code, "_of_this_session", synced_code.SyncedCode(tmp_path, []))
-    monkeypatch.setattr(dask_keeper, "_clusters", {})
+    monkeypatch.setattr(dask_processes, "_clusters", {})
     before = open_files()
     yield tmp_path
-    for key in list(dask_keeper._clusters):
-        dask_keeper.stop(key, 0)
+    for key in list(dask_processes._clusters):
+        dask_processes.stop(key, 0)
     assert open_files() == before
     assert list(tmp_path.glob("dask-*")) == []
 
 
 def begin(*names: str, **settings: Any) -> None:
-    _, keys = dask_keeper.prepare("it", names)
+    _, keys = dask_processes.prepare("it", names)
     certificates = {name: AUTHORITY.sign_role(key, name) for name, key in keys.items()}
-    dask_keeper.start("it", certificates, AUTHORITY.certificate, SETTINGS | settings)
+    dask_processes.start("it", certificates, AUTHORITY.certificate, SETTINGS | settings)
 
 
 def look_until(name: str, fact: str) -> dict[str, Any]:
     """Look until a fact of a process is known."""
     deadline = time.monotonic() + DEADLINE
-    while (facts := dask_keeper.look("it", 0.1)[name])[fact] is None:
+    while (facts := dask_processes.look("it", 0.1)[name])[fact] is None:
         assert time.monotonic() < deadline, f"no {fact} of {name}"
     return facts
 
@@ -49,15 +48,15 @@ def look_until(name: str, fact: str) -> dict[str, Any]:
 def test_a_cluster_from_its_keys_to_its_end(session: Path) -> None:
     begin("scheduler", "worker")
     address = str(look_until("scheduler", "address")["address"])
-    assert dask_keeper.look("it", 0)["worker"]["address"] is None  # it has not been told
-    dask_keeper.connect("it", address)
+    assert dask_processes.look("it", 0)["worker"]["address"] is None  # it has not been told
+    dask_processes.connect("it", address)
     assert look_until("worker", "address")["address"] != address
     assert {path.stat().st_mode & 0o777 for path in session.glob("dask-*")} == {0o700}
-    pids = [facts["pid"] for facts in dask_keeper.look("it", 0).values()]
+    pids = [facts["pid"] for facts in dask_processes.look("it", 0).values()]
     assert {os.getpgid(pid) for pid in pids} == {os.getpgid(0)}  # what ends the engine's group ends them
-    assert dask_keeper.stop("it", 0.0) == ["scheduler", "worker"]
+    assert dask_processes.stop("it", 0.0) == ["scheduler", "worker"]
     wait_gone(*pids, timeout=0)
-    assert dask_keeper.stop("it", 0.0) == []
+    assert dask_processes.stop("it", 0.0) == []
 
 
 def test_the_last_words_of_a_process_that_cannot_start() -> None:
@@ -65,14 +64,14 @@ def test_the_last_words_of_a_process_that_cannot_start() -> None:
     facts = look_until("scheduler", "exit_code")
     assert facts["exit_code"] == 1
     assert facts["last_words"].endswith("one of its machine: 203.0.113.1")
-    assert dask_keeper.stop("it", 0.0) == []
+    assert dask_processes.stop("it", 0.0) == []
 
 
 def test_a_process_that_is_killed_while_it_starts() -> None:
     begin("worker")
-    os.kill(dask_keeper.look("it", 0)["worker"]["pid"], signal.SIGKILL)
+    os.kill(dask_processes.look("it", 0)["worker"]["pid"], signal.SIGKILL)
     assert look_until("worker", "exit_code")["exit_code"] == -signal.SIGKILL
-    dask_keeper.connect("it", "tls://127.0.0.1:1")  # in vain, and no error
+    dask_processes.connect("it", "tls://127.0.0.1:1")  # in vain, and no error
 
 
 def test_a_python_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,18 +81,18 @@ def test_a_python_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_process_with_a_certificate_for_another_key() -> None:
-    dask_keeper.prepare("it", ["scheduler"])
+    dask_processes.prepare("it", ["scheduler"])
     foreign = AUTHORITY.own_role("scheduler").certificate
     with pytest.raises(AuthenticationError):
-        dask_keeper.start("it", {"scheduler": foreign.encode()}, AUTHORITY.certificate, SETTINGS)
+        dask_processes.start("it", {"scheduler": foreign.encode()}, AUTHORITY.certificate, SETTINGS)
 
 
 def test_an_engine_that_has_forgotten_it() -> None:
     with pytest.raises(ConfigurationError, match="no such Dask cluster"):
-        dask_keeper.look("it", 0)
+        dask_processes.look("it", 0)
 
 
 def test_a_node_without_dask(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dask_keeper, "installed", dict.fromkeys)
-    assert dask_keeper.prepare("it", ["scheduler"]) == (None, {})
-    assert dask_keeper.stop("it", 0) == []
+    monkeypatch.setattr(dask_processes, "installed", dict.fromkeys)
+    assert dask_processes.prepare("it", ["scheduler"]) == (None, {})
+    assert dask_processes.stop("it", 0) == []

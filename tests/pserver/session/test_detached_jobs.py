@@ -12,15 +12,15 @@ import pytest
 from pconnect.jobs.job import LOST
 from pconnect.protocol.frames import Kind
 from pconnect.protocol.messages import Message, Role, decode_messages, encode_message
-from pserver.jobs.job_store import Spool, digest_of
-from pserver.jobs.shared_status import StatusPage
-from pserver.session.detached_jobs import Keeping, Staff
+from pserver.jobs.job_store import JobStore, digest_of
+from pserver.jobs.shared_status import SharedStatus
+from pserver.session.detached_jobs import DetachedJobs, WorkerControl
 from pserver.session.worker_process import WorkerProcess
 
 FACTS: dict[str, Any] = {"name": "f", "retries": 0, "isolate": False, "after": 0, "limit": None, "parts": []}
 
 
-class Leases:
+class SlotClient:
     is_gone = False
     is_detached = False
 
@@ -34,35 +34,35 @@ class Office:
     def __init__(self, kept: Path) -> None:
         self.workers: dict[int, WorkerProcess] = {}
         self.pipes: dict[int, socket.socket] = {}
-        self.pages: dict[int, StatusPage] = {}
+        self.pages: dict[int, SharedStatus] = {}
         self.readers: dict[int, Any] = {}
         self.told: list[tuple[Kind, int, Any]] = []
         self.wanted = 0
-        self.leases = Leases()
-        staff = Staff(
+        self.slot_client = SlotClient()
+        staff = WorkerControl(
             self.workers,
             self.readers.__setitem__,
             self.readers.__delitem__,
             lambda *words: self.told.append(words),
             lambda wanted: setattr(self, "wanted", wanted),
-            self.leases,  # type: ignore[arg-type]
+            self.slot_client,  # type: ignore[arg-type]
         )
-        self.keeping = Keeping(kept, bytes(16), 1, "alice", staff)
-        self.spool = Spool(kept / f"{bytes(16).hex()}-1")
+        self.detached_jobs = DetachedJobs(kept, bytes(16), 1, "alice", staff)
+        self.store = JobStore(kept / f"{bytes(16).hex()}-1")
 
     def hire(self, number: int, command: int = 0) -> None:
         ours, self.pipes[number] = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.pipes[number].settimeout(5)
-        memory = StatusPage.make()
-        self.pages[number] = StatusPage(memory)
-        worker = WorkerProcess(number, number, ours, StatusPage(memory), [], pid=number, command=command)
+        memory = SharedStatus.make()
+        self.pages[number] = SharedStatus(memory)
+        worker = WorkerProcess(number, number, ours, SharedStatus(memory), [], pid=number, command=command)
         os.close(memory)
         self.workers[number] = worker
-        self.keeping.meet(worker)
+        self.detached_jobs.meet(worker)
 
     def say(self, kind: Kind, tag: int = 0, value: object = None) -> list[tuple[Kind, int, Any]]:
         self.told.clear()
-        self.keeping.hear(Message(kind, tag, value))
+        self.detached_jobs.hear(Message(kind, tag, value))
         return list(self.told)
 
     def keep(self, number: int, **facts: Any) -> None:
@@ -88,11 +88,11 @@ class Office:
             "results": results,
             "outputs": [[b"its end\n", 0], [b"", 0]],
         }
-        self.keeping.bury(worker, worker.page.read(), told)
+        self.detached_jobs.bury(worker, worker.page.read(), told)
         worker.close()
 
     def result(self, number: int) -> Any:
-        [message] = decode_messages(Role.EMPLOYER, self.spool.result(number))
+        [message] = decode_messages(Role.EMPLOYER, self.store.result(number))
         return message.value
 
 
@@ -101,7 +101,7 @@ def office(tmp_path: Path) -> Iterator[Office]:
     made = Office(tmp_path)
     assert made.say(Kind.KEEP, 0, digest_of(b"secret")) == [(Kind.KEEP, 0, None)]
     yield made
-    made.keeping.close("")
+    made.detached_jobs.close("")
     for number, pipe in made.pipes.items():
         pipe.close()
         made.pages[number].close()
@@ -110,7 +110,7 @@ def office(tmp_path: Path) -> Iterator[Office]:
 
 
 def keep_result(office: Office, number: int) -> None:
-    office.spool.keep(number, encode_message(Kind.RESULT, number, [0, "x", 0.0, 0.0], 2**20))
+    office.store.keep(number, encode_message(Kind.RESULT, number, [0, "x", 0.0, 0.0], 2**20))
 
 
 def test_jobs_are_given_out_one_by_one(office: Office) -> None:
@@ -118,24 +118,24 @@ def test_jobs_are_given_out_one_by_one(office: Office) -> None:
     office.keep(2)
     office.hire(5)
     office.leave()
-    assert office.leases.is_detached
-    assert (office.wanted, office.hear(5)) == (3, f"spool {office.spool.folder}")
+    assert office.slot_client.is_detached
+    assert (office.wanted, office.hear(5)) == (3, f"spool {office.store.folder}")
     office.speak(5, "spooling")
     for number in (1, 2):
         assert office.hear(5) == f"run {number}"
         keep_result(office, number)
         office.speak(5, f"done {number}")
     assert office.hear(5) == "end"
-    assert office.keeping.is_done
+    assert office.detached_jobs.is_done
 
 
 def test_the_client_is_told_when_nothing_more_is_sent(office: Office) -> None:
     office.hire(5)
     office.pages[5].set_sending(True)
     assert office.say(Kind.DETACH) == []
-    assert office.keeping.tend() < 1
+    assert office.detached_jobs.tend() < 1
     office.pages[5].set_sending(False)
-    assert office.keeping.tend() == math.inf
+    assert office.detached_jobs.tend() == math.inf
     assert office.told == [(Kind.DETACH, 0, None)]
     assert office.pages[5].is_detached()
 
@@ -148,11 +148,11 @@ def test_what_a_worker_has_is_not_given_to_another(office: Office) -> None:
     office.keep(3, worker=5)
     office.leave(1)
     office.speak(6, "spooling")
-    assert [office.hear(6) for _ in range(2)] == [f"spool {office.spool.folder}", "end"]
+    assert [office.hear(6) for _ in range(2)] == [f"spool {office.store.folder}", "end"]
     keep_result(office, 2)  # it was running
     office.speak(5, "spooling")
-    assert [office.hear(5) for _ in range(2)] == [f"spool {office.spool.folder}", "run 3"]
-    assert office.spool.numbers() == [2, 3]
+    assert [office.hear(5) for _ in range(2)] == [f"spool {office.store.folder}", "run 3"]
+    assert office.store.numbers() == [2, 3]
 
 
 @pytest.mark.parametrize("retries", [0, 1])
@@ -163,12 +163,12 @@ def test_a_worker_that_dies(office: Office, retries: int) -> None:
     office.speak(5, "spooling")
     office.bury(5)
     if retries:
-        assert (office.wanted, office.keeping.is_done) == (1, False)
+        assert (office.wanted, office.detached_jobs.is_done) == (1, False)
         return
     kind, text, _, seconds, output = office.result(1)
     assert (kind, text) == (LOST, "its worker died: SIGKILL; the last it printed:\nits end")
     assert (seconds, output) == (1.0, [b"its end\n", 0, b"", 0])
-    assert office.keeping.is_done
+    assert office.detached_jobs.is_done
 
 
 def test_a_job_that_waits_and_is_cancelled_does_not_begin(office: Office) -> None:
@@ -176,8 +176,8 @@ def test_a_job_that_waits_and_is_cancelled_does_not_begin(office: Office) -> Non
     office.keep(2, retries=3)
     office.hire(5)
     office.leave()
-    office.spool.ask_to_stop(2, 5.0)
-    office.keeping.tend()
+    office.store.ask_to_stop(2, 5.0)
+    office.detached_jobs.tend()
     assert office.result(2)[:2] == [LOST, "it was cancelled before it began"]
     office.hear(5)
     office.speak(5, "spooling")
@@ -185,8 +185,8 @@ def test_a_job_that_waits_and_is_cancelled_does_not_begin(office: Office) -> Non
     keep_result(office, 1)
     office.speak(5, "done 1")
     assert office.hear(5) == "end"
-    office.keeping.tend()
-    assert office.spool.stops() == {}
+    office.detached_jobs.tend()
+    assert office.store.stops() == {}
 
 
 def test_a_job_that_runs_and_is_cancelled_is_interrupted_and_not_run_again(
@@ -205,17 +205,17 @@ def test_a_job_that_runs_and_is_cancelled_is_interrupted_and_not_run_again(
     office.leave()
     office.speak(5, "spooling")
     office.pages[5].begin(1, 0.0, 0.0)
-    office.spool.ask_to_stop(1, 2.5)
-    office.spool.ask_to_stop(77, 2.5)  # it has ended
+    office.store.ask_to_stop(1, 2.5)
+    office.store.ask_to_stop(77, 2.5)  # it has ended
     for _ in range(2):
-        office.keeping.tend()
+        office.detached_jobs.tend()
     assert stopped == [(5, 1, 2.5, "job 1 was cancelled and did not end by itself")]
-    assert list(office.spool.stops()) == [1]
+    assert list(office.store.stops()) == [1]
     office.bury(5)
     assert office.result(1)[0] == LOST
-    assert office.keeping.is_done
-    office.keeping.tend()
-    assert office.spool.stops() == {}
+    assert office.detached_jobs.is_done
+    office.detached_jobs.tend()
+    assert office.store.stops() == {}
 
 
 def test_the_last_results_of_a_worker_that_dies(office: Office) -> None:
@@ -226,7 +226,7 @@ def test_the_last_results_of_a_worker_that_dies(office: Office) -> None:
     last = encode_message(Kind.RESULT, 1, [0, "x", 0.0, 0.0], 2**20)
     office.bury(5, results=b"".join(last))
     assert office.result(1)[:2] == [0, "x"]
-    assert (office.spool.results(), office.wanted) == ({1}, 1)  # the other had not begun
+    assert (office.store.results(), office.wanted) == ({1}, 1)  # the other had not begun
 
 
 def test_workers_that_do_not_suit_are_ended(office: Office) -> None:
@@ -236,7 +236,7 @@ def test_workers_that_do_not_suit_are_ended(office: Office) -> None:
     office.pages[5].end(1, 0.5)  # it has done a job
     office.leave()
     office.speak(5, "spooling")
-    assert [office.hear(5) for _ in range(2)] == [f"spool {office.spool.folder}", "end"]
+    assert [office.hear(5) for _ in range(2)] == [f"spool {office.store.folder}", "end"]
     office.bury(5)
     office.hire(6, command=7)
     office.speak(6, "spooling")
@@ -248,20 +248,20 @@ def test_what_cannot_be_done_any_more_is_lost(office: Office) -> None:
     office.keep(2)
     office.leave()
     keep_result(office, 1)
-    office.leases.is_gone = True
-    office.keeping.tend()
+    office.slot_client.is_gone = True
+    office.detached_jobs.tend()
     assert (office.result(1)[0], office.result(2)[:2]) == (0, [LOST, "the server is gone"])
-    assert office.keeping.is_done
+    assert office.detached_jobs.is_done
 
 
 def test_a_client_that_changes_its_mind_or_dies(office: Office) -> None:
     office.keep(1)
     assert office.say(Kind.KEEP, 0, None) == [(Kind.KEEP, 0, None)]
-    assert not office.spool.folder.exists()
+    assert not office.store.folder.exists()
     assert office.say(Kind.KEEP, 0, digest_of(b"secret")) == [(Kind.KEEP, 0, None)]
     office.keep(1)
-    office.keeping.close("the client is gone")
-    assert not office.spool.folder.exists()
+    office.detached_jobs.close("the client is gone")
+    assert not office.store.folder.exists()
 
 
 def test_what_is_said_out_of_turn(office: Office) -> None:

@@ -10,7 +10,7 @@ from pconnect.errors import ProtocolError
 from pconnect.protocol.frames import Preamble, Purpose
 from pconnect.values import codec
 from pserver.config import SessionSettings
-from pserver.session.login import admit
+from pserver.session.login import accept_client
 from srp_tools.steps import deadline_after, run
 
 SETTINGS = SessionSettings(
@@ -34,7 +34,7 @@ def test_without_encryption_the_daemon_decides_by_network_and_node(answer: bytes
     near.setblocking(False)
     daemon.send(answer)
     with near, far, control, daemon, other, jobs_other:
-        steps = admit(near, control, (handover, jobs), SETTINGS, PREAMBLE.pack())
+        steps = accept_client(near, control, (handover, jobs), SETTINGS, PREAMBLE.pack())
         if answer == b"ok":
             client = run(steps, deadline_after(5))
             assert (client.network_id, client.node, client.identity) == (PREAMBLE.network_id, 3, None)

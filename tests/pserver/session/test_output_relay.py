@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pconnect.link.connection import Connection
-from pconnect.loop.event_loop import Progress
+from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import Kind
 from pconnect.protocol.messages import Role
 from pserver.session.output_relay import Output
@@ -30,10 +30,10 @@ class Ends:
 
     def __init__(self) -> None:
         near, far = channels()
-        self.progress, self.client_progress = Progress(), Progress()
+        self.event_loop, self.client_progress = EventLoop(), EventLoop()
         self.near = Connection(1, "client", near, role=Role.SUPERVISOR)
         self.far = Connection(1, "hostB", far, role=Role.CLIENT)
-        self.progress.add(self.near)
+        self.event_loop.add(self.near)
         self.client_progress.add(self.far)
         self.heard: list[tuple[int, Any]] = []
         self.far.on_message = lambda message: self.heard.append((message.tag, message.value))
@@ -41,7 +41,7 @@ class Ends:
         self.writers: list[PipeEnd] = [writer for _, writer in pipes]
         for writer in self.writers:
             os.set_blocking(writer.fileno(), False)
-        self.output = Output(self.progress, self.near, [reader for reader, _ in pipes])
+        self.output = Output(self.event_loop, self.near, [reader for reader, _ in pipes])
 
     def print(self, data: bytes, stream: int = 1) -> int:
         """Print what the pipe takes; return how much that is."""
@@ -51,7 +51,7 @@ class Ends:
             return 0
 
     def turn(self) -> None:
-        self.progress.poll(min(0.05, self.output.tend()))
+        self.event_loop.poll(min(0.05, self.output.tend()))
 
     def take(self) -> None:
         """Be a client that is inside a call of the library for a moment."""
@@ -77,7 +77,7 @@ def ends() -> Iterator[Ends]:
     with ExitStack() as stack:
         made = Ends()
         stack.callback(made.client_progress.close)
-        stack.callback(made.progress.close)
+        stack.callback(made.event_loop.close)
         for writer in made.writers:
             stack.callback(writer.close)
         stack.callback(made.output.close)
@@ -155,7 +155,7 @@ def test_what_is_in_the_pipes_comes_before_the_end_also_while_the_client_is_wait
     ends.near.post(Kind.DONE, 1, 0.5)
     while not any(value == 0.5 for _, value in ends.heard):
         ends.take()
-        ends.progress.flush(ends.near)
+        ends.event_loop.flush(ends.near)
     assert ends.heard.pop() == (1, 0.5)
     assert ends.received() == (printed, 0)
 

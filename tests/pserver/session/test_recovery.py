@@ -9,7 +9,7 @@ import pytest
 from pconnect.jobs.job import LOST
 from pconnect.protocol.frames import Kind
 from pconnect.protocol.messages import Message, Role, decode_messages, encode_message
-from pserver.jobs.job_store import Spool, digest_of
+from pserver.jobs.job_store import JobStore, digest_of
 from pserver.session import recovery
 from pserver.session.recovery import Recovery
 
@@ -38,12 +38,12 @@ class Channel:
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Iterator[Spool]:
-    spool = Spool.make(tmp_path, NETWORK, 1, "alice", digest_of(SECRET))
+def store(tmp_path: Path) -> Iterator[JobStore]:
+    store = JobStore.make(tmp_path, NETWORK, 1, "alice", digest_of(SECRET))
     for number in range(1, 4):
-        spool.add_job(number, {"name": f"f{number}", "limit": None, "grace": 5.0, "parts": []}, b"")
-    yield spool
-    spool.remove()
+        store.add_job(number, {"name": f"f{number}", "limit": None, "grace": 5.0, "parts": []}, b"")
+    yield store
+    store.remove()
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def channel() -> Channel:
 
 
 @pytest.fixture
-def recovering(spool: Spool, channel: Channel) -> Recovery:
-    made = Recovery(spool.folder.parent, "alice", lambda: channel, lambda _: None)  # type: ignore[arg-type, return-value]
+def recovering(store: JobStore, channel: Channel) -> Recovery:
+    made = Recovery(store.folder.parent, "alice", lambda: channel, lambda _: None)  # type: ignore[arg-type, return-value]
     made.hear(Message(Kind.RECOVER, 0, [NETWORK, 1, SECRET]))
     assert channel.take() == [(Kind.RECOVER, 0, [[n, f"f{n}", None, 5.0] for n in (1, 2, 3)])]
     return made
@@ -63,29 +63,29 @@ def result(number: int, value: object = "x") -> list[bytes | memoryview]:
     return encode_message(Kind.RESULT, number, [0, value, 0.0, 0.0], 2**20)
 
 
-def test_results_are_sent_as_they_appear(recovering: Recovery, spool: Spool, channel: Channel) -> None:
+def test_results_are_sent_as_they_appear(recovering: Recovery, store: JobStore, channel: Channel) -> None:
     assert channel.take() == []
-    spool.keep(2, result(2))
+    store.keep(2, result(2))
     recovering.tend()
     assert channel.take() == [(Kind.RESULT, 2, [0, "x", 0.0, 0.0])]
-    spool.keep(1, result(1))
-    spool.keep(3, result(3))
+    store.keep(1, result(1))
+    store.keep(3, result(3))
     recovering.tend()
     assert [tag for _, tag, _ in channel.take()] == [1, 3]
     for number in (1, 2, 3):
         recovering.hear(Message(Kind.TAKE, number, None))
     assert channel.take() == [(Kind.TAKE, number, True) for number in (1, 2, 3)]
     assert recovering.tend() == float("inf")
-    spool.end("")
-    assert not spool.folder.exists()
+    store.end("")
+    assert not store.folder.exists()
 
 
 def test_no_more_is_read_than_the_client_takes(
-    recovering: Recovery, spool: Spool, channel: Channel, monkeypatch: pytest.MonkeyPatch
+    recovering: Recovery, store: JobStore, channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recovery, "_MAX_UNSENT_BYTES", 1000)
     for number in (1, 2, 3):
-        spool.keep(number, result(number, "x" * 600))
+        store.keep(number, result(number, "x" * 600))
     recovering.tend()
     assert [tag for _, tag, _ in channel.take()] == [1, 2]
     recovering.tend()
@@ -95,23 +95,25 @@ def test_no_more_is_read_than_the_client_takes(
     assert [tag for _, tag, _ in channel.take()] == [3]
 
 
-def test_a_job_that_is_to_end(recovering: Recovery, spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
-    spool.keep(3, result(3))
+def test_a_job_that_is_to_end(
+    recovering: Recovery, store: JobStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.keep(3, result(3))
     recovering.tend()
     for number in (2, 3, 9):  # one that runs, one that has ended, one of others
         recovering.hear(Message(Kind.STOP, 0, [number, 1.5]))
-    assert spool.stops() == {2: 1.5}
-    (spool.folder / "stops" / "2").unlink()
-    (spool.folder / "stops").rmdir()
-    (spool.folder / "stops").touch()
+    assert store.stops() == {2: 1.5}
+    (store.folder / "stops" / "2").unlink()
+    (store.folder / "stops").rmdir()
+    (store.folder / "stops").touch()
     recovering.hear(Message(Kind.STOP, 0, [1, 1.5]))
     assert "job 1 cannot be cancelled" in caplog.text
 
 
-def test_what_another_has_taken(recovering: Recovery, spool: Spool, channel: Channel) -> None:
-    spool.keep(1, result(1))
+def test_what_another_has_taken(recovering: Recovery, store: JobStore, channel: Channel) -> None:
+    store.keep(1, result(1))
     recovering.tend()
-    assert spool.take(1) and spool.take(2)
+    assert store.take(1) and store.take(2)
     recovering.hear(Message(Kind.TAKE, 1, None))
     recovering.tend()
     assert [message for message in channel.take() if message[0] is Kind.TAKE] == [
@@ -120,9 +122,11 @@ def test_what_another_has_taken(recovering: Recovery, spool: Spool, channel: Cha
     ]
 
 
-def test_without_a_supervisor_the_rest_is_lost(recovering: Recovery, spool: Spool, channel: Channel) -> None:
-    spool.keep(2, result(2))
-    spool.end("the server was stopped")
+def test_without_a_supervisor_the_rest_is_lost(
+    recovering: Recovery, store: JobStore, channel: Channel
+) -> None:
+    store.keep(2, result(2))
+    store.end("the server was stopped")
     recovering.tend()
     told = {tag: value[:2] for _, tag, value in channel.take()}
     assert told == {n: [LOST, "the server was stopped"] for n in (1, 3)} | {2: [0, "x"]}

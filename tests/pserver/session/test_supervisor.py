@@ -99,7 +99,7 @@ def test_a_session_whose_engine_has_to_be_killed_ends_in_order(server: Server) -
         reval("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + WAIT, net)
         assert precv(net[1], timeout=LIMIT) == "here"
         (pid,) = server.sessions(net)
-        net.mesh.progress.close()  # the client is gone
+        net.mesh.event_loop.close()  # the client is gone
         net.mesh.closed = True
     wait_until(lambda: f"session {pid} of " in server.log, "the end of the session")
     assert re.search(rf"session {pid} of .* ended \(0\)", server.log)

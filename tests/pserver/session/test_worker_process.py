@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from pserver.jobs.shared_status import StatusPage
+from pserver.jobs.shared_status import SharedStatus
 from pserver.session.worker_process import WorkerProcess, tail_of
 from tests.support.servers import open_files
 
@@ -15,8 +15,8 @@ from tests.support.servers import open_files
 def make_worker(folder: Path) -> WorkerProcess:
     pipe, theirs = socket.socketpair()
     theirs.close()
-    memory = StatusPage.make()
-    page = StatusPage(memory)
+    memory = SharedStatus.make()
+    page = SharedStatus(memory)
     os.close(memory)
     return WorkerProcess(2, 1, pipe, page, [tempfile.TemporaryFile(dir=folder) for _ in range(2)])
 
