@@ -15,9 +15,9 @@ class CapturedOutput:
 
     Examples
     --------
-    >>> printed = Printed(limit=4)
-    >>> printed.add(b"abcdef", dropped=0)
-    >>> print(printed.text())
+    >>> captured = CapturedOutput(limit=4)
+    >>> captured.add(b"abcdef", dropped=0)
+    >>> print(captured.text())
     (2 bytes before the last 4 were cut off)
     cdef
     """

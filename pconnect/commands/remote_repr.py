@@ -17,7 +17,7 @@ class RemoteRepr:
 
     Examples
     --------
-    >>> Shown({"text/plain": "array([1, 2])"}, {})
+    >>> RemoteRepr({"text/plain": "array([1, 2])"}, {})
     array([1, 2])
     """
 

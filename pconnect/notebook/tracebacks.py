@@ -10,7 +10,10 @@ from typing import Any
 import srp_tools
 from pconnect.errors import ParallelError, RemoteError
 
-_OURS = tuple(str(Path(path).resolve().parent) + "/" for path in (__file__, str(srp_tools.__file__)))
+_OURS = tuple(
+    f"{folder}/"
+    for folder in (Path(__file__).resolve().parents[1], Path(str(srp_tools.__file__)).resolve().parent)
+)
 # The errors of more nodes are told by their headlines.
 _TOLD_IN_FULL = 4
 _RED, _PLAIN = "\x1b[1;31m", "\x1b[0m"

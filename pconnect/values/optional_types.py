@@ -2,7 +2,7 @@
 
 Nothing of them is imported before it is needed. A sender that has a value of a package in hand has imported it already;
 a receiver imports it when the first such value arrives, and if it is missing, that one value is an error and nothing
-else. `sparse_types` and `arrow_types` do the work and import what they need at their top; only this module imports
+else. `scipy_sparse` and `arrow` do the work and import what they need at their top; only this module imports
 them, and only by its own table, never by a name that was received.
 """
 
@@ -17,9 +17,9 @@ __all__ = ["READERS", "find_entry", "is_of_package"]
 
 # What a type's module begins with, and ours for it, with the extra of this project that installs what it needs.
 _HOMES: Final = {
-    "scipy.sparse": ("sparse_types", "scipy", "sparse"),
-    "pyarrow.lib": ("arrow_types", "pyarrow", "arrow"),
-    "pandas": ("pandas_types", "pandas and pyarrow", "arrow"),
+    "scipy.sparse": ("scipy_sparse", "scipy", "sparse"),
+    "pyarrow.lib": ("arrow", "pyarrow", "arrow"),
+    "pandas": ("pandas_frames", "pandas and pyarrow", "arrow"),
 }
 
 
@@ -49,7 +49,7 @@ def find_entry(kind: type) -> ValueType | None:
 def _find_in(package: str, kind: type) -> ValueType | None:
     home, needed, extra = _HOMES[package]
     try:
-        entry: ValueType | None = importlib.import_module(f"pconnect.{home}").find_entry(kind)
+        entry: ValueType | None = importlib.import_module(f"pconnect.values.{home}").find_entry(kind)
     except ImportError as error:
         raise UnsupportedValueError(
             f"cannot send {kind} without {needed}: pip install 'pserver[{extra}]' ({error})"
@@ -62,7 +62,7 @@ def _reader(code: int, package: str) -> ValueType:
 
     def read(parts: list[Any]) -> object:
         try:
-            make: Callable[[list[Any]], object] = importlib.import_module(f"pconnect.{home}").read
+            make: Callable[[list[Any]], object] = importlib.import_module(f"pconnect.values.{home}").read
         except ImportError as error:
             raise UnavailableTypeError(
                 f"a value of {package} arrived, but {needed} cannot be imported at this node: "

@@ -77,12 +77,12 @@ class SlotAllocator:
 
     Examples
     --------
-    >>> ledger = Ledger(3)
-    >>> ledger.claim("session a", "network a", 3, now=0.0)
-    >>> [action.lease for action in ledger.step(0.0)]
+    >>> allocator = SlotAllocator(3)
+    >>> allocator.claim("session a", "network a", 3, now=0.0)
+    >>> [action.lease for action in allocator.step(0.0)]
     [1, 2, 3]
-    >>> ledger.claim("session b", "network b", 3, now=1.0)
-    >>> ledger.step(1.0)
+    >>> allocator.claim("session b", "network b", 3, now=1.0)
+    >>> allocator.step(1.0)
     [Action(what='yield', session='session a', lease=1)]
     """
 

@@ -16,10 +16,10 @@ from pconnect import (
     precv,
     psend,
     register_type,
-    registered_types,
     reval,
     select_sockets,
 )
+from pconnect.values import registry
 from tests.support.servers import DEADLINE, Server
 from tests.support.values import VALUES, assert_same
 
@@ -74,8 +74,8 @@ def test_from_server_to_client(net: Network) -> None:
 def test_a_type_that_is_registered_at_one_end_costs_one_value(
     net: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registered_types, "_entries", {})
-    monkeypatch.setattr(registered_types, "_makers", {})
+    monkeypatch.setattr(registry, "_entries", {})
+    monkeypatch.setattr(registry, "_makers", {})
     reval(
         """
         from pconnect import register_type

@@ -20,20 +20,20 @@ from pconnect import (
     alltoall,
     barrier,
     bcast,
-    event_loop,
     gather,
-    groups,
     precv,
     psend,
     reduce,
     register_type,
-    registered_types,
     scatter,
 )
+from pconnect.loop import event_loop
 from pconnect.loop.network import Network
+from pconnect.messaging import collective_call
 from pconnect.messaging.collective_call import leave
 from pconnect.protocol.collective_inbox import Notice
 from pconnect.protocol.frames import Kind, Limits
+from pconnect.values import registry
 from tests.support.links import LIMIT, networks
 from tests.support.members import Work, begin_anew, succeed, together
 
@@ -194,7 +194,7 @@ def test_a_member_that_is_gone_is_named_by_all(nets: Nets, call: Any) -> None:
 def test_a_limit_of_time_ends_it_for_all_and_names_who_was_waited_for(
     shared: Nets, call: Any, late: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(groups, "_GRACE", 0.02)
+    monkeypatch.setattr(collective_call, "_GRACE", 0.02)
     monkeypatch.setattr(event_loop, "_LONGEST_SLEEP", 0.02)
     works: list[Work] = [lambda net: call(net, timeout=LIMIT)] * 4
     works[1] = lambda net: call(net, timeout=0.1)
@@ -286,8 +286,8 @@ def test_a_value_that_cannot_be_made_is_an_error_of_the_call(
     class Mine:
         pass
 
-    monkeypatch.setattr(registered_types, "_entries", {})
-    monkeypatch.setattr(registered_types, "_makers", {})
+    monkeypatch.setattr(registry, "_entries", {})
+    monkeypatch.setattr(registry, "_makers", {})
     register_type(Mine, "test.Mine", lambda _: 0, lambda zero: 1 // zero)
     error, *others = together(shared, lambda net: gather([Mine()], net, timeout=LIMIT))
     assert isinstance(error, UnreadableValueError) and "from_value raised ZeroDivisionError" in str(error)
@@ -390,6 +390,6 @@ def test_what_waits_for_a_call_counts_for_the_inbox_until_it_is_taken() -> None:
 def test_a_malformed_part_ends_its_connection(nets: Nets) -> None:
     nets[2][0].post(Kind.COLLECTIVE, 0, "nonsense")
     nets[2].mesh.event_loop.flush(nets[2][0])
-    with pytest.raises(ConnectionLostError, match=r"node 2 \(host2\) is lost: a malformed PART"):
+    with pytest.raises(ConnectionLostError, match=r"node 2 \(host2\) is lost: a malformed COLLECTIVE"):
         barrier(nets[0], timeout=LIMIT)
     assert isinstance(nets[0][2].error, ProtocolError)

@@ -26,7 +26,7 @@ def test_bytes_of_a_header() -> None:
 def test_numbers_on_the_wire_do_not_change() -> None:
     names = (
         "HELLO VALUE SETUP MESHED COMMAND DONE INTERRUPT KILL OUTPUT DIED QUERY FACTS CLOSE CLOSED STOPPING "
-        "PART LEFT CANCEL NOTE"
+        "COLLECTIVE LEFT CANCEL FRONT_END"
     )
     later = "RESTART PROBE STATE TAKEN POOL WANT WORKER YIELD RUNNING ENDED STOP FUNCTION JOB DROP RETIRE RESULT REPORT"
     numbers = dict(enumerate(f"{names} {later} SHARED KEEP DETACH LEAVE RECOVER TAKE RECALL".split(), 1))

@@ -14,9 +14,9 @@ from pconnect.values import codec, optional_types
 from pconnect.values.optional_types import find_entry, is_of_package
 
 VALUES = [
-    ("scipy", "sparse_types", scipy.sparse.csr_array(np.eye(3)), "pip install 'pserver\\[sparse\\]' here"),
-    ("pyarrow", "arrow_types", pa.table({"a": [1]}), "pip install 'pserver\\[arrow\\]' here"),
-    ("pandas", "pandas_types", pd.DataFrame({"a": [1]}), "pip install 'pserver\\[arrow\\]' here"),
+    ("scipy", "scipy_sparse", scipy.sparse.csr_array(np.eye(3)), "pip install 'pserver\\[sparse\\]' here"),
+    ("pyarrow", "arrow", pa.table({"a": [1]}), "pip install 'pserver\\[arrow\\]' here"),
+    ("pandas", "pandas_frames", pd.DataFrame({"a": [1]}), "pip install 'pserver\\[arrow\\]' here"),
 ]
 
 
@@ -25,7 +25,7 @@ def test_a_receiver_without_the_package_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, package: str, home: str, value: object, advice: str
 ) -> None:
     head = codec.pack([1, value])
-    monkeypatch.setitem(sys.modules, f"pconnect.{home}", None)
+    monkeypatch.setitem(sys.modules, f"pconnect.values.{home}", None)
     with pytest.raises(UnavailableTypeError, match=f"a value of {package}.* cannot be imported.*{advice}"):
         codec.decode(head, 0).finish()
 
