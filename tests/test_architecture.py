@@ -2,6 +2,8 @@
 
 import ast
 import functools
+import re
+import tomllib
 from collections.abc import Callable
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -275,3 +277,10 @@ def test_a_module_has_its_tests() -> None:
         if path.name != "__init__.py" and path.as_posix() not in ALIASES.union(TESTED_ELSEWHERE)
     ]
     assert offenders(tested_here, rule) == {}
+
+
+def test_hooks_use_the_pinned_versions() -> None:
+    """`.pre-commit-config.yaml` installs its own copies of tools; they must be those of the extra "dev"."""
+    dev = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["dev"]
+    hooks = re.findall(r'additional_dependencies: \["(.*)"\]', (ROOT / ".pre-commit-config.yaml").read_text())
+    assert hooks and set(hooks) <= set(dev)

@@ -30,3 +30,10 @@ def test_an_example_prints_what_it_says(
     exec(compile(source, "<example>", "exec"), {"__name__": "__example__"})
     said = re.findall(r"^ *print\(.*\)  # (.*)$", source, re.MULTILINE)
     assert capsys.readouterr().out.splitlines() == said
+
+
+def test_the_index_of_decisions_has_each_with_its_title() -> None:
+    index = (DOCUMENTS / "decisions" / "README.md").read_text(encoding="utf-8")
+    for page in sorted((DOCUMENTS / "decisions").glob("0*.md")):
+        title = page.read_text(encoding="utf-8").splitlines()[0].partition(". ")[2]
+        assert f"| [{page.name[:4]}]({page.name}) | {title} |" in index
