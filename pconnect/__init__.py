@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ProtocolError,
         RemoteError,
         UnavailableTypeError,
+        UnknownServiceError,
         UnreadableValueError,
         UnsupportedValueError,
     )
@@ -75,6 +76,7 @@ __all__ = [
     "ProtocolError",
     "RemoteError",
     "UnavailableTypeError",
+    "UnknownServiceError",
     "UnreadableValueError",
     "UnsupportedValueError",
     "VersionWarning",

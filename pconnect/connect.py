@@ -294,6 +294,7 @@ def _mesh(plan: _Plan, servers: list[Server], targets: list[Host], deadline: flo
         plan.peer_timeout,
         directory=str(Path.cwd()),
         authority=plan.authority,
+        version=versions.own_versions()["version"],
     )
     for server in servers:
         event_loop.add(server.command)

@@ -19,6 +19,7 @@
     ├── UnreadableValueError (ValueError)        one value arrived that cannot be made here; the connection lives on
     │   └── UnavailableTypeError (ImportError)   because a package or a registration is missing here
     ├── ProcessFailedError (RuntimeError)        a process beside an engine could not start; its last words
+    ├── UnknownServiceError (LookupError)        the server lacks what the client has called; says both versions
     └── RemoteError (RuntimeError)               a command failed; the engine goes on
 
 A limit of time that passed is the builtin `TimeoutError`.
@@ -53,6 +54,7 @@ __all__ = [
     "ProtocolError",
     "RemoteError",
     "UnavailableTypeError",
+    "UnknownServiceError",
     "UnreadableValueError",
     "UnsupportedValueError",
 ]
@@ -71,6 +73,10 @@ class JobLostError(ConnectionLostError):
 
 class ProcessFailedError(ParallelError, RuntimeError):
     """A process that was to run beside an engine could not start. The text has its node and the last it printed."""
+
+
+class UnknownServiceError(ParallelError, LookupError):
+    """The server lacks a service that the client has called. The text has the versions of both."""
 
 
 class ProtocolError(ParallelError, ValueError):

@@ -60,6 +60,28 @@ def pack_call(
     return [data, pickled, arguments, sources | more]
 
 
+def pack_arguments(args: Sequence[object], *, pickled: bool) -> list[Any]:
+    """Return what is sent for the call of a service, with the arguments as they are or `pickled`.
+
+    Raises
+    ------
+    ConfigurationError
+        An argument cannot be pickled; the text says why.
+    """
+    if not pickled:
+        return [False, list(args), {}]
+    data, sources = _pickle(list(args), "the arguments")
+    return [True, data, sources]
+
+
+def unpack_service_arguments(contents: list[Any]) -> list[Any]:
+    """Return what `pack_arguments` was given; for an engine, which trusts its client."""
+    pickled, args, sources = contents
+    keep_sources(sources)
+    unpacked: list[Any] = cloudpickle.loads(args) if pickled else args
+    return unpacked
+
+
 def pack_batch(batch: Callable[[], Any], substitute: _Substitute) -> list[Any]:
     """Return what `call_batch` is called with for something that is called once, for its arguments are in it.
 

@@ -1,6 +1,6 @@
 """The processes of a Dask cluster at the machines of a network, started and ended by the engines.
 
-The engines do it in `pserver.services.dask_processes`, which is called here by name. How it goes:
+The engines do it: `pserver.services.dask_processes` has the services that are called here. How it goes:
 
 1. The engines make a key for each process; the client, being the network's authority, signs them. No key travels.
 2. All processes are started at once. The scheduler tells where it listens, and the workers are told.
@@ -22,15 +22,13 @@ from typing import Any
 from pconnect.commands.command import Command, Commands
 from pconnect.errors import ConfigurationError, ConnectionLostError, ProcessFailedError
 from pconnect.session.client_mesh import ClientMesh
-from pconnect.session.remote_calls import call
+from pconnect.session.remote_calls import call_service
 from pconnect.session.server import Server
 from pconnect.session.versions import VersionWarning, installed
 from srp_tools.certificates import NetworkAuthority
 from srp_tools.steps import deadline_after
 
 SCHEDULER = "scheduler"  # the name of that process; the others are workers
-# What the engines call; the client does not import it.
-_KEEPER = "__import__('pserver.services.dask_processes', fromlist=['dask_keeper'])"
 _LOOK_SECONDS = 0.1  # that an engine waits for news of its processes
 _GRACE = 1.0  # for processes that end by themselves
 _KILL_TIMEOUT = 5.0
@@ -178,18 +176,18 @@ class DaskCluster:
 
     # --- calls of the engines ---
 
-    def _send(self, function: str, arguments: Mapping[int, Sequence[Any]]) -> list[Command]:
+    def _send(self, service: str, arguments: Mapping[int, Sequence[Any]]) -> list[Command]:
         return [
-            call(f"{_KEEPER}.{function}", [self._key, *args], {}, self._mesh.connections[node])
+            call_service(f"dask.{service}", [self._key, *args], self._mesh.connections[node])
             for node, args in arguments.items()
         ]
 
-    def _call(self, function: str, arguments: Mapping[int, Sequence[Any]]) -> dict[int, Any]:
-        """Call a function of the keeper with arguments for each node; return by node what it returned."""
-        commands = self._send(function, arguments)
+    def _call(self, service: str, arguments: Mapping[int, Sequence[Any]]) -> dict[int, Any]:
+        """Call a service for Dask with arguments for each node; return by node what it returned."""
+        commands = self._send(service, arguments)
         try:
             # A look that begins in time is let end, for it tells why there was not enough of it.
-            values = Commands(function, commands).result(self.seconds_left + 2 * _LOOK_SECONDS)
+            values = Commands(service, commands).result(self.seconds_left + 2 * _LOOK_SECONDS)
         except TimeoutError:
             busy = [command.node for command in commands if not command.done()]
             for command in commands:

@@ -7,11 +7,10 @@ from pconnect.commands.command import Command, Commands
 from pconnect.files.code_tree import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES, CodeTree, read_tree
 from pconnect.link.connection import Connection
 from pconnect.messaging.send_receive import Connections, resolve
-from pconnect.session.remote_calls import call
+from pconnect.session.remote_calls import call_service
 from srp_tools.steps import deadline_after, remaining
 
-# What an engine calls; the client does not import it.
-_APPLY = "__import__('pserver.services.synced_code', fromlist=['apply']).apply"
+_APPLY = "code.apply"  # the service that does it at an engine
 
 
 def sync_code(
@@ -83,7 +82,7 @@ def sync_code(
     _, targets = resolve(connections)
     if not targets:
         return []
-    commands = list(call(_APPLY, [tree.key, tree.files, None], {}, targets))
+    commands = list(call_service(_APPLY, [tree.key, tree.files, None], targets))
     try:
         Commands(_APPLY, commands).exception(remaining(deadline))
         commands = _send_missing(tree, targets, commands)
@@ -106,6 +105,7 @@ def _send_missing(tree: CodeTree, targets: list[Connection], asked: list[Command
     for lack, lacking in by_lack.items():
         contents = [tree.contents[digest] for digest in lack]
         last |= {
-            command.node: command for command in call(_APPLY, [tree.key, tree.files, contents], {}, lacking)
+            command.node: command
+            for command in call_service(_APPLY, [tree.key, tree.files, contents], lacking)
         }
     return list(last.values())

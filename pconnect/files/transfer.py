@@ -22,11 +22,10 @@ from pconnect.loop.interrupts import interrupting
 from pconnect.loop.progress_bars import Meter, ProgressBar, bars_after
 from pconnect.messaging.send_receive import Connections, resolve
 from pconnect.protocol.wait_states import COMMAND_END, Wait
-from pconnect.session.remote_calls import call, client_mesh
+from pconnect.session.remote_calls import call_service, client_mesh
 from srp_tools.steps import deadline_after, remaining
 
 # What an engine calls; the client does not import it.
-_FILES = "__import__('pserver.services.files', fromlist=['files']).this_session()"
 # So many batches are under way: one is written at the other end, one is in the system's buffers, one on its way there.
 _WINDOW = 3
 
@@ -151,12 +150,12 @@ class _Put:
             meter.look()
 
     def _call(
-        self, function: str, args: Sequence[object], nodes: Sequence[Connection], *, wants_value: bool = False
+        self, service: str, args: Sequence[object], nodes: Sequence[Connection], *, wants_value: bool = False
     ) -> None:
-        # `call` waits a moment for room, and whoever does not read is sent to later, from a copy.
+        # `call_service` waits a moment for room, and whoever does not read is sent to later, from a copy.
         with self._nodes[0].mesh.event_loop.sigint_deferred:  # what was sent is known to be under way
             self._under_way.append(
-                call(f"{_FILES}.{function}", args, {}, nodes, wants_value=wants_value, told_as=self._what)
+                call_service(f"files.{service}", args, nodes, wants_value=wants_value, shown_as=self._what)
             )
 
     def _end_oldest(self) -> list[Command]:
@@ -241,9 +240,9 @@ class _Get:
         token = secrets.token_bytes(8)
         under_way: deque[Command] = deque()
 
-        def begin(function: str, *args: object) -> Command:
+        def begin(service: str, *args: object) -> Command:
             with self._mesh.event_loop.sigint_deferred:  # what was sent is known to be under way
-                command: Command = call(f"{_FILES}.{function}", [token, *args], {}, node, told_as=self._what)
+                command: Command = call_service(f"files.{service}", [token, *args], node, shown_as=self._what)
                 under_way.append(command)
             return command
 
@@ -301,7 +300,7 @@ def _abandon(commands: Iterable[Command], nodes: Sequence[Connection], token: by
         command.seen.error = True
         command.cancel()
     with contextlib.suppress(ParallelError):  # the network may be closed
-        for command in call(f"{_FILES}.end", [token], {}, nodes, wants_value=False):
+        for command in call_service("files.end", [token], nodes, wants_value=False):
             command.seen.error = True
 
 

@@ -6,12 +6,8 @@ from typing import Any
 
 from pconnect.errors import UnavailableTypeError
 from pconnect.messaging.send_receive import Connections
-from pconnect.session.remote_calls import call
+from pconnect.session.remote_calls import call_service
 from pconnect.values.registry import register_type
-
-# What an engine calls.
-_KEEP = "__import__('pconnect.jobs.broadcast_value', fromlist=['keep']).keep"
-_FORGET = "__import__('pconnect.jobs.broadcast_value', fromlist=['forget']).forget"
 
 # In an engine and the workers forked from it, by key. Like the table of modules it belongs to the process.
 _values: dict[str, Any] = {}
@@ -41,7 +37,7 @@ class Broadcast:
 
     def release(self, timeout: float | None = None) -> None:
         """Have the engines forget the value; jobs that are sent from now on cannot use it."""
-        call(_FORGET, [self.key], {}, self._connections).result(timeout)
+        call_service("broadcast.forget", [self.key], self._connections).result(timeout)
 
     def __enter__(self) -> Any:
         return self
@@ -53,7 +49,7 @@ class Broadcast:
 def broadcast(value: Any, connections: Connections, timeout: float | None) -> Broadcast:
     """Send a value to engines; see `pconnect.views.job_views.JobView.broadcast`."""
     key = f"{_prefix}/{next(_keys)}"
-    call(_KEEP, [key, value], {}, connections, wants_value=False).result(timeout)
+    call_service("broadcast.keep", [key, value], connections, wants_value=False).result(timeout)
     return Broadcast(key, value, connections)
 
 

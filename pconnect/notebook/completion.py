@@ -11,7 +11,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMa
 from pconnect.errors import ParallelError
 from pconnect.link.connection import Connection
 from pconnect.session.client_mesh import ClientMesh
-from pconnect.session.remote_calls import run
+from pconnect.session.remote_calls import call_service
 
 # A key that does nothing for longer feels broken, in seconds.
 _PATIENCE = 0.3
@@ -27,11 +27,7 @@ def remote_names(node: Connection, text: str) -> list[str]:
     server = mesh.servers[node.node]
     if mesh.closed or server.state != "open" or server.running:
         return []
-    source = (
-        "__import__('pserver.services.inspection', fromlist=['inspection'])"
-        f".names_for_completion(globals(), {text!r})[:{_MAX_NAMES}]"
-    )
-    command = run(source, node, wants_value=True)
+    command = call_service("workspace.complete", [text, _MAX_NAMES], node)
     try:
         names: list[str] = command.result(_PATIENCE)
     except TimeoutError:

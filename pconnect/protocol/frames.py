@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pconnect.errors import ProtocolError
 
-VERSION = 1
+VERSION = 2
 NETWORK_ID_BYTES = 16
 
 
@@ -157,6 +157,7 @@ class Kind(enum.IntEnum):
     # So that no job waits behind one that takes long: those that a worker has and has not begun go to others.
     RECALL = 43  #: client → supervisor; value: the job that runs; and the answer: [job, whether it runs still]. And
     #: client → worker, tag: that job; before this come all that the worker is not to begin, if the answer was yes
+    CALL = 44  #: client → supervisor → engine; tag: number of the command; value: [service, epoch, options]
 
 
 class Header(NamedTuple):

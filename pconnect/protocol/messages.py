@@ -48,7 +48,7 @@ ACCEPTS: Mapping[Role, frozenset[Kind]] = {
     Role.SUPERVISOR: frozenset(
         {
             *(Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.CANCEL, Kind.KILL, Kind.QUERY, Kind.CLOSE),
-            *(Kind.RESTART, Kind.PROBE, Kind.TAKEN),
+            *(Kind.RESTART, Kind.PROBE, Kind.TAKEN, Kind.CALL),
         }
     ),
     Role.OVERSEER: frozenset({Kind.MESHED, Kind.DONE, Kind.FRONT_END, Kind.STATE}),
@@ -66,7 +66,12 @@ ACCEPTS: Mapping[Role, frozenset[Kind]] = {
     ),
     Role.WORKER: frozenset({Kind.FUNCTION, Kind.SHARED, Kind.JOB, Kind.DROP, Kind.RECALL, Kind.RETIRE}),
     Role.EMPLOYER: frozenset({Kind.RESULT, Kind.REPORT}),
-    Role.ENGINE: frozenset({Kind.SETUP, Kind.COMMAND, Kind.INTERRUPT, Kind.CLOSE, Kind.RESTART, Kind.PROBE}),
+    Role.ENGINE: frozenset(
+        {
+            *(Kind.SETUP, Kind.COMMAND, Kind.CALL, Kind.INTERRUPT),
+            *(Kind.CLOSE, Kind.RESTART, Kind.PROBE),
+        }
+    ),
 }
 
 

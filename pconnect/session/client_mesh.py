@@ -91,14 +91,15 @@ class ClientMesh(Mesh):
             command.seen = commands[0].seen
         return commands
 
-    def send(self, commands: Sequence[Command], options: dict[str, Any]) -> None:
-        """Send commands, all of one number; an engine that is gone ends its own."""
+    def send(self, commands: Sequence[Command], options: dict[str, Any], service: str = "") -> None:
+        """Send commands of one number, which run source text or call a service; an engine that is gone ends its own."""
         if self._must_begin_anew():
             self.begin_epoch(commands[0].number)
+        kind = Kind.CALL if service else Kind.COMMAND
         with self.event_loop.sigint_deferred:
             for command in commands:
                 server = self.servers[command.node]
-                server.begin(command, [command.source, self.epoch, options])
+                server.begin(command, kind, [service or command.source, self.epoch, options])
                 self.event_loop.flush(server.command)
 
     def _must_begin_anew(self) -> bool:

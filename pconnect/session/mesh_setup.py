@@ -33,6 +33,8 @@ class MeshSetup:
         Where engines work, if their machine has it.
     authority
         Signs the certificates of this network; ``None`` without encryption.
+    version
+        Of this package, for errors of engines; ``None`` if it is not installed.
     """
 
     network_id: bytes
@@ -41,6 +43,7 @@ class MeshSetup:
     peer_timeout: float
     directory: str
     authority: NetworkAuthority | None = None
+    version: str | None = None
 
     def setup(self, servers: Sequence[Server], timeout: float) -> dict[str, Any]:
         """Return the value of SETUP; `servers` are all of the network, by number."""
@@ -51,6 +54,7 @@ class MeshSetup:
             "limits": list(self.limits),
             "peer_timeout": self.peer_timeout,
             "timeout": timeout,
+            "client_version": self.version,
         }
 
     def dial(self, server: Server, endpoint: int = 0) -> Steps[Channel]:

@@ -1,12 +1,13 @@
-"""Sending commands: source text, expressions, and functions with their arguments."""
+"""Sending commands: source text, expressions, functions with their arguments, and calls of services."""
 
+import functools
 import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pconnect.commands.command import Command, Commands
-from pconnect.commands.function_pickling import describe, pack_call, unpack_value
+from pconnect.commands.function_pickling import describe, pack_arguments, pack_call, unpack_value
 from pconnect.commands.remote_repr import RemoteRepr
 from pconnect.errors import ConfigurationError, UnsupportedValueError
 from pconnect.link.connection import LIBRARY_TAGS, Connection
@@ -49,7 +50,7 @@ def run(
                 unpack_value(_finished(arrived), allow_pickle=False)
             )
     mesh.send(commands, options)
-    return _as_asked(commands, connections, source)
+    return _as_asked(commands, connections)
 
 
 def call(
@@ -61,12 +62,11 @@ def call(
     wants_value: bool = True,
     allow_pickle: bool = False,
     time_limit: float | None = None,
-    told_as: str = "",
 ) -> Any:
     """Have a function called; return a `Command` for a single connection, else `Commands`.
 
     Function and arguments are encoded once, and have been read when this returns. Errors and lists of commands name the
-    function, or what it is `told_as`.
+    function.
 
     Raises
     ------
@@ -74,17 +74,45 @@ def call(
         They cannot be sent. Nothing was sent.
     """
     mesh, nodes = _servers(connections)
-    source = told_as or describe(function)
-    commands = mesh.new_commands(source, nodes)
-    buffers = _encode_call(function, args, kwargs, LIBRARY_TAGS + commands[0].number, mesh)
+    commands = mesh.new_commands(describe(function), nodes)
     options = _options(commands, wants_value=wants_value, allow_pickle=allow_pickle, time_limit=time_limit)
-    # Ctrl-C must not come between both: an engine that has the command waits for its arguments.
-    with interrupting([mesh.servers[node] for node in nodes]), mesh.event_loop.sigint_deferred:
-        mesh.send(commands, options | {"call": True})
-        _send_arguments(
-            mesh, [mesh.servers[command.node].data for command in commands if command.begun], buffers
-        )
-    return _as_asked(commands, connections, source)
+    contents = functools.partial(pack_call, function, args, kwargs)
+    _send_call(mesh, commands, options | {"call": True}, contents)
+    return _as_asked(commands, connections)
+
+
+def call_service(
+    name: str,
+    args: Sequence[object],
+    connections: Connections,
+    *,
+    wants_value: bool = True,
+    shown_as: str = "",
+) -> Any:
+    """Have engines call one of their services; return a `Command` for a single connection, else `Commands`.
+
+    The arguments are sent as those of `call` are. A service does not look at the names of the workspace; otherwise it
+    is a command like any other.
+
+    Parameters
+    ----------
+    name
+        Of the service; doc/protocol.md lists them, with their arguments and results.
+    args, connections, wants_value
+        As of `call`.
+    shown_as
+        What errors and lists of commands show as its source.
+
+    Raises
+    ------
+    ConfigurationError, MessageTooLargeError
+        The arguments cannot be sent. Nothing was sent.
+    """
+    mesh, nodes = _servers(connections)
+    commands = mesh.new_commands(shown_as or describe(name), nodes)
+    options = _options(commands, wants_value=wants_value, allow_pickle=False, time_limit=None)
+    _send_call(mesh, commands, options, functools.partial(pack_arguments, args), name)
+    return _as_asked(commands, connections)
 
 
 def mesh_of(view: Any) -> ClientMesh:
@@ -105,10 +133,10 @@ def _servers(connections: Connections) -> tuple[ClientMesh, list[int]]:
     return client_mesh(mesh), [target.node for target in targets]
 
 
-def _as_asked(commands: Sequence[Command], connections: Connections, source: str) -> Command | Commands:
+def _as_asked(commands: Sequence[Command], connections: Connections) -> Command | Commands:
     if isinstance(connections, Connection):
         return commands[0]
-    return Commands(source, commands)
+    return Commands(commands[0].source, commands)
 
 
 def _options(
@@ -132,18 +160,25 @@ def _finished(arrived: Any) -> Any:
     return arrived.finish() if type(arrived) is Unfinished else arrived
 
 
-def _encode_call(
-    function: Callable[..., Any] | str,
-    args: Sequence[object],
-    kwargs: Mapping[str, object],
-    tag: int,
+def _send_call(
     mesh: ClientMesh,
-) -> list[bytes | memoryview]:
-    limit = mesh.limits.max_message_bytes
+    commands: Sequence[Command],
+    options: dict[str, Any],
+    pack: Callable[..., list[Any]],
+    service: str = "",
+) -> None:
+    """Send commands, then what `pack` returns: with the arguments as values if that is possible, else pickled."""
+    tag, limit = LIBRARY_TAGS + commands[0].number, mesh.limits.max_message_bytes
     try:
-        return encode_message(Kind.VALUE, tag, pack_call(function, args, kwargs, pickled=False), limit)
+        buffers = encode_message(Kind.VALUE, tag, pack(pickled=False), limit)
     except UnsupportedValueError:
-        return encode_message(Kind.VALUE, tag, pack_call(function, args, kwargs, pickled=True), limit)
+        buffers = encode_message(Kind.VALUE, tag, pack(pickled=True), limit)
+    # Ctrl-C must not come between both: an engine that has the command waits for its arguments.
+    with interrupting([mesh.servers[command.node] for command in commands]), mesh.event_loop.sigint_deferred:
+        mesh.send(commands, options, service)
+        _send_arguments(
+            mesh, [mesh.servers[command.node].data for command in commands if command.begun], buffers
+        )
 
 
 def _send_arguments(

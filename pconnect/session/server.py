@@ -177,15 +177,15 @@ class Server(Peer):
             return self._failure[1]
         return self._died or (self.command.loss() if self.command.error else None)
 
-    def begin(self, command: Command, contents: list[Any]) -> None:
-        """Send a command; if that is impossible, it has failed."""
+    def begin(self, command: Command, kind: Kind, contents: list[Any]) -> None:
+        """Send a command, as a message of this kind; if that is impossible, it has failed."""
         try:
             self.check_running()
         except ParallelError as error:
             command.finish(error)
             return
         self.running[command.number] = self._known[command.number] = command
-        self.command.post(Kind.COMMAND, command.number, contents)
+        self.command.post(kind, command.number, contents)
         command.begun = True
 
     def interrupt(self, up_to: int | None = None) -> None:

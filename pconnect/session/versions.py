@@ -19,16 +19,11 @@ from pconnect.commands.table import Table
 from pconnect.link.connection import Connection
 from pconnect.loop.network import Network
 from pconnect.messaging.send_receive import Connections, resolve
-from pconnect.session.remote_calls import call, client_mesh
+from pconnect.session.remote_calls import call_service, client_mesh
 
 #: Packages whose versions every node tells, by the names that pip has for them.
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "cloudpickle", "msgpack", "matplotlib")
 
-# What an engine calls. It is text, and needs nothing of this package there, whose version may be another.
-_INSTALLED = (
-    "lambda names: {name: next((found.version for found in "
-    "__import__('importlib.metadata', fromlist=['distributions']).distributions(name=name)), None) for name in names}"
-)
 _MAX_CELL_CHARACTERS = 40
 
 
@@ -192,7 +187,7 @@ def versions(
     table: dict[int, dict[str, str | None]] = {}
     if any(member.is_own for member in members):
         table[mesh.node] = installed(names)
-    commands = call(_INSTALLED, [names], {}, targets)
+    commands = call_service("versions.installed", [names], targets)
     try:
         answers = commands.result(timeout)
     except TimeoutError:

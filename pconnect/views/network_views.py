@@ -19,7 +19,7 @@ from pconnect.files.code_sync import sync_code
 from pconnect.link.connection import Connection
 from pconnect.loop.network import Network
 from pconnect.messaging.send_receive import Connections, resolve
-from pconnect.session.remote_calls import call, client_mesh, run
+from pconnect.session.remote_calls import call, call_service, client_mesh, run
 from pconnect.session.restart import restart
 from pconnect.session.server import Server
 from pconnect.session.versions import Versions, versions
@@ -31,11 +31,6 @@ from pconnect.views.node_table import of_nodes
 
 # What it gives back for something sent: one command for a node, one for each of several nodes.
 Sent = TypeVar("Sent", bound=Command | Commands)
-
-# What an engine calls for `who`; the client does not import it.
-_DESCRIBE_NAMES = (
-    "__import__('pserver.services.inspection', fromlist=['inspection']).describe_names(globals())"
-)
 
 
 class View(JobView, Generic[Sent]):
@@ -169,7 +164,7 @@ class View(JobView, Generic[Sent]):
         names = {**(values or {}), **more}
         for name in names:
             _check_name(name)
-        call("globals().update", [names], {}, self._targets(), wants_value=False).result(timeout)
+        call_service("workspace.update", [names], self._targets(), wants_value=False).result(timeout)
 
     def pull(self, names: str | Sequence[str], *, timeout: float | None = None) -> Any:
         """Return the values of names in the workspaces.
@@ -188,8 +183,8 @@ class View(JobView, Generic[Sent]):
         """
         for name in [names] if isinstance(names, str) else names:
             _check_name(name)
-        source = names if isinstance(names, str) else f"[{', '.join(names)}]"
-        return run(source, self._targets(), wants_value=True).result(timeout)
+        wanted = names if isinstance(names, str) else list(names)
+        return _pull(wanted, self._targets()).result(timeout)
 
     def __setitem__(self, name: str, value: object) -> None:
         self.push({name: value})
@@ -219,7 +214,7 @@ class View(JobView, Generic[Sent]):
         nodes = self._nodes()
         parts = np.array_split(values, len(nodes), axis) if isinstance(values, np.ndarray) else None
         commands = [
-            call("globals().update", [{name: part}], {}, node, wants_value=False)
+            call_service("workspace.update", [{name: part}], node, wants_value=False)
             for part, node in zip(parts or cut_evenly(values, len(nodes)), nodes, strict=True)
         ]
         Commands(f"scatter {name}", commands).result(timeout)
@@ -227,7 +222,7 @@ class View(JobView, Generic[Sent]):
     def gather(self, name: str, *, axis: int = 0, timeout: float | None = None) -> Any:
         """Put the parts that the nodes have under a name together: arrays along `axis`, others into one list."""
         _check_name(name)
-        commands = [run(name, node, wants_value=True) for node in self._nodes()]
+        commands = [_pull(name, node) for node in self._nodes()]
         parts = Commands(name, commands).result(timeout) or []
         if parts and all(isinstance(part, np.ndarray) for part in parts):
             return np.concatenate(parts, axis)
@@ -250,7 +245,7 @@ class View(JobView, Generic[Sent]):
            1  127.0.0.1:...  n     int                 28
         """
         nodes = self._nodes()
-        commands = [run(_DESCRIBE_NAMES, node, wants_value=True) for node in nodes]
+        commands = [call_service("workspace.describe", [], node) for node in nodes]
         answers: list[list[list[object]]] = Commands("who", commands).result(timeout) or []
         rows: list[list[object]] = []
         for node, answer in zip(nodes, answers, strict=True):
@@ -346,6 +341,11 @@ class ClientNetwork(View[Commands], DetachView, DaskViews, FileView[list[str], l
 
 def _is_called(host: str, name: str) -> bool:
     return host == name or host.rpartition(":")[0].strip("[]") == name
+
+
+def _pull(names: str | list[str], connections: Connections) -> Any:
+    shown = names if isinstance(names, str) else f"[{', '.join(names)}]"
+    return call_service("workspace.pull", [names], connections, shown_as=shown)
 
 
 def _check_name(name: object) -> None:

@@ -23,7 +23,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from pconnect.commands.function_pickling import pickle_value
+from pconnect.commands.function_pickling import pickle_value, unpack_service_arguments
 from pconnect.errors import ConfigurationError, DeadlockError, UnsupportedValueError
 from pconnect.link.connection import LIBRARY_TAGS, Connection
 from pconnect.loop.event_loop import EventLoop
@@ -42,7 +42,9 @@ from pserver.engine.forks import Forks
 from pserver.engine.links import Links, Setup
 from pserver.engine.worker import Terms
 from pserver.engine.workspace import Workspace, describe
-from pserver.services import files, synced_code
+from pserver.services import files, registry, synced_code
+from pserver.services.dask_processes import DaskProcesses
+from pserver.services.registry import EngineState
 from pserver.system.flush import flush_output
 from srp_tools.channel import Channel
 
@@ -97,7 +99,7 @@ class _Engine:
         self._supervisor.on_lost = lambda _: os._exit(1)
         self._event_loop.add(self._supervisor)
         self._forks = Forks(forks, self._event_loop)
-        self._commands: deque[tuple[int, str, int, dict[str, Any]]] = deque()
+        self._commands: deque[Message] = deque()
         self._mesh: Mesh | None = None
         self._setup: Setup | None = None
         self._links: Links | None = None
@@ -107,7 +109,7 @@ class _Engine:
         self._interrupted = 0  # the last command that the supervisor interrupted
         self._workspace: Workspace | None = None
         self._outbox = Outbox(self._supervisor, self._event_loop)
-        self._client = Connection(0, "client", None)
+        self._state: EngineState | None = None  # for services
         self._command = 0  # the number of the last one
         self._has_limit = False  # of time
         signal.signal(signal.SIGINT, self._on_interrupt)
@@ -128,7 +130,7 @@ class _Engine:
             if self._forks.asked:
                 self._forks.fork(self._leave_to_engine, self._terms())
                 continue
-            self._run_command(*self._commands.popleft())
+            self._run_command(self._commands.popleft())
 
     def _wait(self, condition: Any) -> None:
         self._event_loop.run_until(condition, math.inf, "the supervisor")
@@ -142,8 +144,8 @@ class _Engine:
         match message.kind:
             case Kind.SETUP:
                 self._setup = Setup(**message.value)
-            case Kind.COMMAND:
-                self._commands.append((message.tag, *message.value))
+            case Kind.COMMAND | Kind.CALL:
+                self._commands.append(message)
             case Kind.INTERRUPT:
                 self._interrupted = message.tag
             case Kind.RESTART:
@@ -186,11 +188,14 @@ class _Engine:
             return
         mesh = Mesh(setup.network, setup.node, links.connections, self._event_loop, Limits(*setup.limits))
         self._mesh = mesh
-        self._client = links.connections[0]
         self._workspace = Workspace(Network(mesh))
+        names = self._workspace.names
         synced_code.begin(setup.session_folder)
-        self._workspace.names["session_files"] = files.begin(setup.session_folder, setup.max_file_size)
-        Hooks(self._outbox, mesh.limits.max_message_bytes).install(self._workspace.names)
+        names["session_files"] = files.begin(setup.session_folder, setup.max_file_size)
+        self._state = EngineState(
+            names, files.this_session(), DaskProcesses(setup.session_folder), setup.client_version
+        )
+        Hooks(self._outbox, mesh.limits.max_message_bytes).install(names)
         no_input.install()
         self._tell(
             Kind.MESHED,
@@ -231,8 +236,14 @@ class _Engine:
         self._handover.close()
         self._lifeline.close()
 
-    def _run_command(self, number: int, source: str, epoch: int, options: dict[str, Any]) -> None:
+    @property
+    def _client(self) -> Connection:
         assert self._mesh is not None  # noqa: S101 - no command comes before it
+        return self._mesh.connections[0]
+
+    def _run_command(self, message: Message) -> None:
+        assert self._mesh is not None  # noqa: S101 - no command comes before it
+        number, (_, epoch, options) = message.tag, message.value
         if epoch > self._mesh.epoch:
             self._mesh.begin_epoch(epoch)
         self._command, self._has_limit = number, options.get("seconds") is not None
@@ -242,7 +253,7 @@ class _Engine:
         try:
             self._in_command = True
             self._check_interrupted(number)
-            self._execute(number, source, options)
+            self._execute(message)
             _show_figures()
             self._in_command = False
             outcome = time.perf_counter() - begin
@@ -258,20 +269,28 @@ class _Engine:
         self._outbox.number = 0
         self._tell(Kind.DONE, outcome, number)
 
-    def _execute(self, number: int, source: str, options: dict[str, Any]) -> None:
+    def _execute(self, message: Message) -> None:
         assert self._workspace is not None  # noqa: S101 - made with the mesh
-        if not options:
-            self._workspace.run(source, number, wants_value=False)
-            return
-        tag = LIBRARY_TAGS + number
-        if options.get("call"):
-            for old in [old for old in self._client.inbox if LIBRARY_TAGS <= old < tag]:
-                self._client.take_value(old)  # of a command that was cancelled before it began
-            value = self._workspace.call(precv(self._client, tag=tag))
+        assert self._state is not None  # noqa: S101 - the same
+        source, _, options = message.value
+        tag = LIBRARY_TAGS + message.tag
+        if message.kind is Kind.CALL:
+            value = registry.call(self._state, source, unpack_service_arguments(self._receive(tag)))
+        elif options.get("call"):
+            value = self._workspace.call(self._receive(tag))
         else:
-            value = self._workspace.run(source, number, wants_value=True)
-        if not options.get("value"):
-            return
+            value = self._workspace.run(source, message.tag, wants_value=bool(options))
+        if options.get("value"):
+            self._send_value(value, tag, options)
+
+    def _receive(self, tag: int) -> list[Any]:
+        """Wait for the arguments of a command."""
+        for old in [old for old in self._client.inbox if LIBRARY_TAGS <= old < tag]:
+            self._client.take_value(old)  # of a command that was cancelled before it began
+        arguments: list[Any] = precv(self._client, tag=tag)
+        return arguments
+
+    def _send_value(self, value: object, tag: int, options: dict[str, Any]) -> None:
         if options.get("display") and value is not None:
             value = list(make_bundle(value))
         try:

@@ -64,6 +64,8 @@ class Setup:
     busy: list[int] = field(default_factory=list)
     #: The server's limit for one file, in bytes; 0: none.
     max_file_size: int = 0
+    #: The version of this package on the client, for errors.
+    client_version: str | None = None
 
     def contexts(self) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
         """Return the contexts for connections that are made and that are accepted; ``None`` without encryption."""

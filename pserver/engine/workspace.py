@@ -21,11 +21,16 @@ from pconnect.jobs.worker_api import job_folder, progress
 from pconnect.loop.network import Network
 from pconnect.messaging import collectives
 from pconnect.messaging.send_receive import precv, psend, select_sockets
+from pserver.services import registry
 
 _MAX_TRACEBACK_CHARACTERS = 2**16
 _MAX_MESSAGE_CHARACTERS = 2**12
 # The frames of these that run a command come before the user's.
-_OUR_FIRST_FRAMES = {__file__, *(str(Path(__file__).with_name(name)) for name in ("engine.py", "worker.py"))}
+_OUR_FIRST_FRAMES = {
+    __file__,
+    str(registry.__file__),
+    *(str(Path(__file__).with_name(name)) for name in ("engine.py", "worker.py")),
+}
 _OUR_FOLDERS = tuple(
     f"{Path(str(module.__file__)).parent}{os.sep}" for module in (pconnect, pserver, srp_tools)
 )

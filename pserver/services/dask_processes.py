@@ -1,9 +1,9 @@
 """The processes of Dask clusters at an engine: started, watched and ended there, because the client says so.
 
-The client calls these functions by name (see `pconnect.dask.cluster`), in this order, for each cluster: `prepare` makes
-keys, which stay here; the client signs them; `start` starts the processes; `connect` tells the workers where the
-scheduler is; `look` tells what became of them; `stop` ends them. None of them waits for more than a moment, so the
-engine is the user's meanwhile, and afterwards.
+The methods of `DaskProcesses` are services, which the client calls (see `pconnect.dask.cluster`) in this order, for
+each cluster: `prepare` makes keys, which stay here; the client signs them; `start` starts the processes; `connect`
+tells the workers where the scheduler is; `look` reports what became of them; `stop` ends them. None of them waits for
+more than a moment, so the engine is the user's meanwhile, and afterwards.
 
 A process ends with the engine, however that ends: it is in its group, which the server kills, and the system kills it
 when its parent has ended.
@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from pconnect.session.versions import installed
-from pserver.services import synced_code
 from srp_tools.certificates import NodeKey
 from srp_tools.errors import ConfigurationError
 
@@ -135,14 +134,15 @@ class _Process:
 class _Cluster:
     """What an engine has of one cluster: the keys of its processes, then the processes."""
 
-    def __init__(self, names: Collection[str]) -> None:
+    def __init__(self, names: Collection[str], session_folder: str) -> None:
         self.keys = {name: NodeKey() for name in names}
         self.processes: dict[str, _Process] = {}
+        self._session_folder = session_folder
         self._folder: Path | None = None
 
     def start(self, certificates: Mapping[str, bytes], authority: bytes, settings: Mapping[str, Any]) -> None:
         """Start the processes; each takes its key along, which is forgotten here."""
-        folder = self._folder = Path(tempfile.mkdtemp(prefix="dask-", dir=synced_code.session_folder()))
+        folder = self._folder = Path(tempfile.mkdtemp(prefix="dask-", dir=self._session_folder))
         for name, key in self.keys.items():
             identity = key.pem_identity(certificates[name], authority)
             own = {
@@ -173,66 +173,73 @@ class _Cluster:
         return killed
 
 
-_clusters: dict[str, _Cluster] = {}  # by the names that the client gave them
+class DaskProcesses:
+    """The clusters of one engine, by the names that the client gave them.
 
-
-def prepare(key: str, names: Sequence[str]) -> tuple[str | None, dict[str, bytes]]:
-    """Make a key for each process of a cluster to be started here.
-
-    Returns
-    -------
-    version
-        Of ``distributed``; ``None`` if it is not installed. Then nothing was done.
-    public_keys
-        By name, for the client to sign.
+    Parameters
+    ----------
+    session_folder
+        The private folder of the session; each cluster gets one in it.
     """
-    version = installed(["distributed"])["distributed"]
-    if version is None:
-        return None, {}
-    cluster = _clusters[key] = _Cluster(names)
-    return version, {name: node_key.public_bytes() for name, node_key in cluster.keys.items()}
 
+    def __init__(self, session_folder: str) -> None:
+        self._session_folder = session_folder
+        self._clusters: dict[str, _Cluster] = {}
 
-def start(key: str, certificates: Mapping[str, bytes], authority: bytes, settings: Mapping[str, Any]) -> None:
-    """Start the processes of a cluster, with the certificates (DER) that the client made for their keys.
+    def prepare(self, key: str, names: Sequence[str]) -> tuple[str | None, dict[str, bytes]]:
+        """Make a key for each process of a cluster to be started here.
 
-    Raises
-    ------
-    AuthenticationError
-        A certificate is for another key. What was started before goes on, until `stop`.
-    OSError
-        A process could not be started; the same.
-    """
-    _of(key).start(certificates, authority, settings)
+        Returns
+        -------
+        version
+            Of ``distributed``; ``None`` if it is not installed. Then nothing was done.
+        public_keys
+            By name, for the client to sign.
+        """
+        version = installed(["distributed"])["distributed"]
+        if version is None:
+            return None, {}
+        cluster = self._clusters[key] = _Cluster(names, self._session_folder)
+        return version, {name: node_key.public_bytes() for name, node_key in cluster.keys.items()}
 
+    def start(
+        self, key: str, certificates: Mapping[str, bytes], authority: bytes, settings: Mapping[str, Any]
+    ) -> None:
+        """Start the processes of a cluster, with the certificates (DER) that the client made for their keys.
 
-def connect(key: str, scheduler: str) -> None:
-    """Tell the workers here the address of the scheduler."""
-    for name, process in _of(key).processes.items():
-        if name != _SCHEDULER:
-            process.tell(scheduler)
+        Raises
+        ------
+        AuthenticationError
+            A certificate is for another key. What was started before goes on, until `stop`.
+        OSError
+            A process could not be started; the same.
+        """
+        self._of(key).start(certificates, authority, settings)
 
+    def connect(self, key: str, scheduler: str) -> None:
+        """Tell the workers here the address of the scheduler."""
+        for name, process in self._of(key).processes.items():
+            if name != _SCHEDULER:
+                process.tell(scheduler)
 
-def look(key: str, seconds: float) -> dict[str, dict[str, Any]]:
-    """Return what is known of the processes here, after at most some seconds in which one of them may say something."""
-    cluster = _of(key)
-    cluster.take_reports(seconds)
-    return {name: process.facts() for name, process in cluster.processes.items()}
+    def look(self, key: str, seconds: float) -> dict[str, dict[str, Any]]:
+        """Return what is known of the processes here, after waiting some seconds at most for news of them."""
+        cluster = self._of(key)
+        cluster.take_reports(seconds)
+        return {name: process.facts() for name, process in cluster.processes.items()}
 
+    def stop(self, key: str, patience: float) -> list[str]:
+        """End the processes here, by force if they have not ended within some seconds; return the names of these.
 
-def stop(key: str, patience: float) -> list[str]:
-    """End the processes here, by force if they have not ended within some seconds; return the names of these.
+        A cluster that is not here, or no more, is none to end.
+        """
+        cluster = self._clusters.pop(key, None)
+        return [] if cluster is None else cluster.stop(patience)
 
-    A cluster that is not here, or no more, is none to end.
-    """
-    cluster = _clusters.pop(key, None)
-    return [] if cluster is None else cluster.stop(patience)
-
-
-def _of(key: str) -> _Cluster:
-    try:
-        return _clusters[key]
-    except KeyError:
-        raise ConfigurationError(
-            "this engine has no such Dask cluster: was it restarted meanwhile?"
-        ) from None
+    def _of(self, key: str) -> _Cluster:
+        try:
+            return self._clusters[key]
+        except KeyError:
+            raise ConfigurationError(
+                "this engine has no such Dask cluster: was it restarted meanwhile?"
+            ) from None

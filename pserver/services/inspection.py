@@ -1,8 +1,9 @@
-"""What a workspace holds, for `net.who()` and for completing names."""
+"""What a workspace holds: for `net.pull` and `net.who`, and for completing names."""
 
+import builtins
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pconnect.messaging import collectives
@@ -20,6 +21,26 @@ _GIVEN = {
     "session_files",
     *collectives.__all__,
 }
+
+
+def values_of(names: Mapping[str, Any], wanted: str | Sequence[str]) -> Any:
+    """Return the value of a name, or a list of those of several; Python's own names are there too.
+
+    Raises
+    ------
+    NameError
+        One is neither.
+
+    Examples
+    --------
+    >>> values_of({"a": 1, "b": 2}, ["b", "len"])
+    [2, <built-in function len>]
+    """
+    if not isinstance(wanted, str):
+        return [values_of(names, name) for name in wanted]
+    if wanted not in names and not hasattr(builtins, wanted):
+        raise NameError(f"name {wanted!r} is not defined")
+    return names[wanted] if wanted in names else getattr(builtins, wanted)
 
 
 def describe_names(names: Mapping[str, Any]) -> list[list[Any]]:

@@ -94,7 +94,7 @@ class _Supervisor:
         self._command = Connection(client.node, "client", client.channel, role=Role.SUPERVISOR)
         self._command.on_message = self._from_client
         self._event_loop.add(self._command)
-        self._queue: deque[tuple[int, Any]] = deque()  # commands, whose contents are for the engine
+        self._queue: deque[Message] = deque()  # commands and calls of services, for the engine
         self._running: int | None = None
         self._limit: TimeLimit | None = None  # of the command that runs
         self._why_killed = ""
@@ -193,8 +193,8 @@ class _Supervisor:
         match message.kind:
             case Kind.SETUP:
                 self._set_up(message.value)
-            case Kind.COMMAND:
-                self._queue.append((message.tag, message.value))
+            case Kind.COMMAND | Kind.CALL:
+                self._queue.append(message)
                 self._next_command()
             case Kind.INTERRUPT:
                 self._interrupt(message.tag)
@@ -236,15 +236,16 @@ class _Supervisor:
             return
         # Each command may leave what its pipes hold: without this, many would leave more than is allowed.
         if not self._output.waits:
-            self._running, contents = self._queue.popleft()
-            self._output.begin(self._running)
-            self._limit = TimeLimit.of(contents[2].get("seconds"))
-            self._engine.post(Kind.COMMAND, self._running, contents)
+            command = self._queue.popleft()
+            self._running = command.tag
+            self._output.begin(command.tag)
+            self._limit = TimeLimit.of(command.value[2].get("seconds"))
+            self._engine.post(command.kind, command.tag, command.value)
             self._event_loop.flush(self._engine)
 
     def _interrupt(self, number: int) -> None:
-        while self._queue and self._queue[0][0] <= number:
-            self._tell_not_begun(self._queue.popleft()[0])
+        while self._queue and self._queue[0].tag <= number:
+            self._tell_not_begun(self._queue.popleft().tag)
         if self._running is not None and self._running <= number:
             self._signal_interrupt()
 
@@ -252,7 +253,7 @@ class _Supervisor:
         if self._running == number:
             self._signal_interrupt()
             return
-        for waiting in [waiting for waiting in self._queue if waiting[0] == number]:
+        for waiting in [waiting for waiting in self._queue if waiting.tag == number]:
             self._queue.remove(waiting)
             self._tell_not_begun(number)
 

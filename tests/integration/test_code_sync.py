@@ -10,6 +10,7 @@ import pytest
 
 from pconnect import EngineDiedError, Network, RemoteError, precv, reval, rfeval, sclose
 from pconnect.files.code_sync import sync_code
+from pconnect.session.remote_calls import call_service
 from tests.support.servers import DEADLINE, Server, connect, engine_pids, wait_until
 
 
@@ -129,11 +130,10 @@ def test_an_error_in_the_code_comes_when_it_is_imported(net: Network, tmp_path: 
 
 
 def test_hostile_names_write_nothing(net: Network, tmp_path: Path) -> None:
-    apply = "__import__('pserver.services.synced_code', fromlist=['apply']).apply"
     digest = bytes.fromhex("2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881")  # of b"x"
     for name in (str(tmp_path / "got"), "../../../../../../../" + str(tmp_path / "got"), "..\\got"):
         with pytest.raises(RemoteError, match="not the name of a file inside a folder"):
-            rfeval(apply, "module got", {name: digest}, [b"x"], connection=net[1], timeout=DEADLINE)
+            call_service("code.apply", ["module got", {name: digest}, [b"x"]], net[1]).result(DEADLINE)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -20,6 +20,7 @@ from pconnect.errors import (
         ("ProtocolError", ValueError),
         ("UnsupportedValueError", TypeError),
         ("MessageTooLargeError", ValueError),
+        ("UnknownServiceError", LookupError),
         ("UnreadableValueError", ValueError),
         ("UnavailableTypeError", ImportError),
         ("RemoteError", RuntimeError),

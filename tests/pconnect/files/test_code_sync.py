@@ -41,7 +41,7 @@ class Engine:
 
     def take(self, tag: int, value: Any) -> None:
         plain = value.finish() if hasattr(value, "finish") else value
-        _, _, [[key, files, contents], _], _ = plain
+        _, [key, files, contents], _ = plain
         self.received.append((key, files, contents))
         number = tag - LIBRARY_TAGS
         if self.failure is not None:
@@ -114,7 +114,7 @@ def test_a_limit_of_time_takes_back_what_has_not_begun(client: Client, tmp_path:
     with pytest.raises(TimeoutError):
         sync_code(module(tmp_path), net, timeout=0.05)
     far[2].event_loop.run_until(lambda: len(heard) == 2, 1e12, "the client")
-    assert [message.kind for message in heard] == [Kind.COMMAND, Kind.CANCEL]
+    assert [message.kind for message in heard] == [Kind.CALL, Kind.CANCEL]
 
 
 def test_nothing_is_sent_of_what_cannot_be(client: Client, tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ U32 = st.integers(0, 2**32 - 1)
 
 def test_bytes_of_a_preamble() -> None:
     data = Preamble(Purpose.DATA, ID, 1, 2, 3).pack()
-    assert data == b"PSRV\x01\x02" + ID + b"\0\0\0\x01\0\0\0\x02\0\0\0\x03"
+    assert data == b"PSRV\x02\x02" + ID + b"\0\0\0\x01\0\0\0\x02\0\0\0\x03"
     assert len(data) == PREAMBLE_BYTES == 34
 
 
 def test_bytes_of_a_header() -> None:
     data = Header(Kind.VALUE, 7, 5, 2**40).pack()
-    assert data == b"PM\x01\x02\0\0\0\x07\0\0\0\x05\0\0\x01\0\0\0\0\0"
+    assert data == b"PM\x02\x02\0\0\0\x07\0\0\0\x05\0\0\x01\0\0\0\0\0"
     assert len(data) == HEADER_BYTES == 20
 
 
@@ -29,7 +29,7 @@ def test_numbers_on_the_wire_do_not_change() -> None:
         "COLLECTIVE LEFT CANCEL FRONT_END"
     )
     later = "RESTART PROBE STATE TAKEN POOL WANT WORKER YIELD RUNNING ENDED STOP FUNCTION JOB DROP RETIRE RESULT REPORT"
-    numbers = dict(enumerate(f"{names} {later} SHARED KEEP DETACH LEAVE RECOVER TAKE RECALL".split(), 1))
+    numbers = dict(enumerate(f"{names} {later} SHARED KEEP DETACH LEAVE RECOVER TAKE RECALL CALL".split(), 1))
     assert {kind.value: kind.name for kind in Kind} == numbers
     assert [purpose.value for purpose in Purpose] == [1, 2, 3, 4]
 
@@ -56,7 +56,7 @@ def test_a_header_arrives_as_it_was(kind: Kind, tag: int, head_bytes: int, paylo
     ("position", "byte", "reason"),
     [
         (0, b"X", "does not speak the pserver protocol"),
-        (4, b"\x02", "version 2 of the protocol, here it is 1"),
+        (4, b"\x01", "version 1 of the protocol, here it is 2"),
         (5, b"\x00", "unknown purpose 0"),
         (5, b"\x05", "unknown purpose 5"),
     ],
@@ -71,7 +71,7 @@ def test_preambles_that_are_refused(position: int, byte: bytes, reason: str) -> 
     ("position", "byte", "reason"),
     [
         (0, b"X", "not a message of this protocol .it begins with b'XM"),
-        (2, b"\x02", "not a message of this protocol"),
+        (2, b"\x01", "not a message of this protocol"),
         (3, b"\x00", "unknown kind 0"),
         (3, b"\x63", "unknown kind 99"),
     ],

@@ -186,6 +186,7 @@ def test_a_role_accepts_only_its_kinds(role: Role, kind: Kind) -> None:
 def test_only_nodes_send_values_and_only_clients_commands() -> None:
     assert [role for role in Role if Kind.VALUE in ACCEPTS[role]] == [Role.NODE]
     assert {role for role in Role if Kind.COMMAND in ACCEPTS[role]} == {Role.SUPERVISOR, Role.ENGINE}
+    assert {role for role in Role if Kind.CALL in ACCEPTS[role]} == {Role.SUPERVISOR, Role.ENGINE}
     assert [role for role in Role if Kind.HELLO in ACCEPTS[role]] == []
 
 

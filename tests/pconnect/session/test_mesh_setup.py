@@ -3,7 +3,7 @@ from pconnect.protocol.frames import Kind, Limits
 from pconnect.session.mesh_setup import MeshSetup, mesh_error
 from tests.support.links import Client
 
-INVITATION = MeshSetup(bytes(16), None, Limits(1, 2), 3.0, "/folder")
+INVITATION = MeshSetup(bytes(16), None, Limits(1, 2), 3.0, "/folder", version="1.2")
 
 
 def test_the_set_up_names_all_nodes_and_where_they_are(client: Client) -> None:
@@ -18,6 +18,7 @@ def test_the_set_up_names_all_nodes_and_where_they_are(client: Client) -> None:
         "limits": [1, 2],
         "peer_timeout": 3.0,
         "timeout": 4.0,
+        "client_version": "1.2",
     }
 
 

@@ -145,9 +145,9 @@ def test_an_interrupt_between_a_call_and_its_arguments(
 ) -> None:
     send = network.mesh.send  # type: ignore[attr-defined]
 
-    def send_and_interrupt(commands: Sequence[Command], options: dict[str, Any]) -> None:
+    def send_and_interrupt(commands: Sequence[Command], options: dict[str, Any], service: str) -> None:
         with network.mesh.event_loop.sigint_deferred:
-            send(commands, options)
+            send(commands, options, service)
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from pserver.services import dask_processes, synced_code
+from pserver.services import dask_processes
+from pserver.services.dask_processes import DaskProcesses
 from srp_tools.certificates import NetworkAuthority
 from srp_tools.errors import AuthenticationError, ConfigurationError
 from tests.support.servers import DEADLINE, open_files, wait_gone
@@ -19,80 +20,78 @@ AUTHORITY = NetworkAuthority(bytes(16))
 SETTINGS = {"hosts": ["127.0.0.1"], "threads": 1, "memory_limit": None, "patience": DEADLINE}
 
 
-@pytest.fixture(autouse=True)
-def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr(synced_code, "_of_this_session", synced_code.SyncedCode(tmp_path, []))
-    monkeypatch.setattr(dask_processes, "_clusters", {})
+@pytest.fixture
+def dask(tmp_path: Path) -> Iterator[DaskProcesses]:
     before = open_files()
-    yield tmp_path
-    for key in list(dask_processes._clusters):
-        dask_processes.stop(key, 0)
+    processes = DaskProcesses(str(tmp_path))
+    yield processes
+    processes.stop("it", 0)
     assert open_files() == before
     assert list(tmp_path.glob("dask-*")) == []
 
 
-def begin(*names: str, **settings: Any) -> None:
-    _, keys = dask_processes.prepare("it", names)
+def begin(dask: DaskProcesses, *names: str, **settings: Any) -> None:
+    _, keys = dask.prepare("it", names)
     certificates = {name: AUTHORITY.sign_role(key, name) for name, key in keys.items()}
-    dask_processes.start("it", certificates, AUTHORITY.certificate, SETTINGS | settings)
+    dask.start("it", certificates, AUTHORITY.certificate, SETTINGS | settings)
 
 
-def look_until(name: str, fact: str) -> dict[str, Any]:
+def look_until(dask: DaskProcesses, name: str, fact: str) -> dict[str, Any]:
     """Look until a fact of a process is known."""
     deadline = time.monotonic() + DEADLINE
-    while (facts := dask_processes.look("it", 0.1)[name])[fact] is None:
+    while (facts := dask.look("it", 0.1)[name])[fact] is None:
         assert time.monotonic() < deadline, f"no {fact} of {name}"
     return facts
 
 
-def test_a_cluster_from_its_keys_to_its_end(session: Path) -> None:
-    begin("scheduler", "worker")
-    address = str(look_until("scheduler", "address")["address"])
-    assert dask_processes.look("it", 0)["worker"]["address"] is None  # it has not been told
-    dask_processes.connect("it", address)
-    assert look_until("worker", "address")["address"] != address
-    assert {path.stat().st_mode & 0o777 for path in session.glob("dask-*")} == {0o700}
-    pids = [facts["pid"] for facts in dask_processes.look("it", 0).values()]
+def test_a_cluster_from_its_keys_to_its_end(dask: DaskProcesses, tmp_path: Path) -> None:
+    begin(dask, "scheduler", "worker")
+    address = str(look_until(dask, "scheduler", "address")["address"])
+    assert dask.look("it", 0)["worker"]["address"] is None  # it has not been told
+    dask.connect("it", address)
+    assert look_until(dask, "worker", "address")["address"] != address
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("dask-*")} == {0o700}
+    pids = [facts["pid"] for facts in dask.look("it", 0).values()]
     assert {os.getpgid(pid) for pid in pids} == {os.getpgid(0)}  # what ends the engine's group ends them
-    assert dask_processes.stop("it", 0.0) == ["scheduler", "worker"]
+    assert dask.stop("it", 0.0) == ["scheduler", "worker"]
     wait_gone(*pids, timeout=0)
-    assert dask_processes.stop("it", 0.0) == []
+    assert dask.stop("it", 0.0) == []
 
 
-def test_the_last_words_of_a_process_that_cannot_start() -> None:
-    begin("scheduler", hosts=["203.0.113.1"])
-    facts = look_until("scheduler", "exit_code")
+def test_the_last_words_of_a_process_that_cannot_start(dask: DaskProcesses) -> None:
+    begin(dask, "scheduler", hosts=["203.0.113.1"])
+    facts = look_until(dask, "scheduler", "exit_code")
     assert facts["exit_code"] == 1
     assert facts["last_words"].endswith("one of its machine: 203.0.113.1")
-    assert dask_processes.stop("it", 0.0) == []
+    assert dask.stop("it", 0.0) == []
 
 
-def test_a_process_that_is_killed_while_it_starts() -> None:
-    begin("worker")
-    os.kill(dask_processes.look("it", 0)["worker"]["pid"], signal.SIGKILL)
-    assert look_until("worker", "exit_code")["exit_code"] == -signal.SIGKILL
-    dask_processes.connect("it", "tls://127.0.0.1:1")  # in vain, and no error
+def test_a_process_that_is_killed_while_it_starts(dask: DaskProcesses) -> None:
+    begin(dask, "worker")
+    os.kill(dask.look("it", 0)["worker"]["pid"], signal.SIGKILL)
+    assert look_until(dask, "worker", "exit_code")["exit_code"] == -signal.SIGKILL
+    dask.connect("it", "tls://127.0.0.1:1")  # in vain, and no error
 
 
-def test_a_python_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_that_is_gone(dask: DaskProcesses, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     with pytest.raises(FileNotFoundError):
-        begin("scheduler")
+        begin(dask, "scheduler")
 
 
-def test_no_process_with_a_certificate_for_another_key() -> None:
-    dask_processes.prepare("it", ["scheduler"])
+def test_no_process_with_a_certificate_for_another_key(dask: DaskProcesses) -> None:
+    dask.prepare("it", ["scheduler"])
     foreign = AUTHORITY.own_role("scheduler").certificate
     with pytest.raises(AuthenticationError):
-        dask_processes.start("it", {"scheduler": foreign.encode()}, AUTHORITY.certificate, SETTINGS)
+        dask.start("it", {"scheduler": foreign.encode()}, AUTHORITY.certificate, SETTINGS)
 
 
-def test_an_engine_that_has_forgotten_it() -> None:
+def test_an_engine_that_has_forgotten_it(dask: DaskProcesses) -> None:
     with pytest.raises(ConfigurationError, match="no such Dask cluster"):
-        dask_processes.look("it", 0)
+        dask.look("it", 0)
 
 
-def test_a_node_without_dask(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_without_dask(dask: DaskProcesses, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask_processes, "installed", dict.fromkeys)
-    assert dask_processes.prepare("it", ["scheduler"]) == (None, {})
-    assert dask_processes.stop("it", 0) == []
+    assert dask.prepare("it", ["scheduler"]) == (None, {})
+    assert dask.stop("it", 0) == []

@@ -1,0 +1,78 @@
+"""The services of an engine: what its client can call by name. doc/protocol.md has their arguments and results.
+
+A service is not looked up among the user's names, and looks up none of them: the workspace is data here. So whatever
+the user's code assigns, even to ``globals`` or ``print``, a service still works.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pconnect.errors import UnknownServiceError
+from pconnect.jobs import broadcast_value
+from pconnect.session.versions import installed, own_versions
+from pserver.services import synced_code
+from pserver.services.dask_processes import DaskProcesses
+from pserver.services.files import SessionFiles
+from pserver.services.inspection import describe_names, names_for_completion, values_of
+
+
+@dataclass(frozen=True)
+class EngineState:
+    """What the services of one engine work on.
+
+    Attributes
+    ----------
+    names
+        The workspace.
+    files, dask
+        The files of the session, and its Dask clusters.
+    client_version
+        The version of this package on the client, as far as it is known.
+    """
+
+    names: dict[str, Any]
+    files: SessionFiles
+    dask: DaskProcesses
+    client_version: str | None
+
+
+#: By name. Each is called with the `EngineState`, and then what the client gives.
+SERVICES: Mapping[str, Callable[..., Any]] = {
+    "workspace.update": lambda engine, values: engine.names.update(values),
+    "workspace.pull": lambda engine, wanted: values_of(engine.names, wanted),
+    "workspace.describe": lambda engine: describe_names(engine.names),
+    "workspace.complete": lambda engine, text, limit: names_for_completion(engine.names, text)[:limit],
+    "files.begin_put": lambda engine, *args: engine.files.begin_put(*args),
+    "files.put": lambda engine, *args: engine.files.put(*args),
+    "files.begin_get": lambda engine, *args: engine.files.begin_get(*args),
+    "files.digests": lambda engine, *args: engine.files.digests(*args),
+    "files.get": lambda engine, *args: engine.files.get(*args),
+    "files.end": lambda engine, token: engine.files.end(token),
+    "code.apply": lambda _, *args: synced_code.apply(*args),
+    "broadcast.keep": lambda _, key, value: broadcast_value.keep(key, value),
+    "broadcast.forget": lambda _, key: broadcast_value.forget(key),
+    "dask.prepare": lambda engine, *args: engine.dask.prepare(*args),
+    "dask.start": lambda engine, *args: engine.dask.start(*args),
+    "dask.connect": lambda engine, *args: engine.dask.connect(*args),
+    "dask.look": lambda engine, *args: engine.dask.look(*args),
+    "dask.stop": lambda engine, *args: engine.dask.stop(*args),
+    "versions.installed": lambda _, packages: installed(packages),
+}
+
+
+def call(engine: EngineState, name: str, args: Sequence[object]) -> Any:
+    """Call a service, and return what it returns.
+
+    Raises
+    ------
+    UnknownServiceError
+        There is no such service here. Nothing was done.
+    """
+    service = SERVICES.get(name)
+    if service is None:
+        raise UnknownServiceError(
+            f"this server has no service {name!r}: it has pserver {own_versions()['version']}, "
+            f"the client {engine.client_version}; install the same version on both"
+        )
+    return service(engine, *args)
