@@ -20,6 +20,7 @@
     │   └── UnavailableTypeError (ImportError)   because a package or a registration is missing here
     ├── ProcessFailedError (RuntimeError)        a process beside an engine could not start; its last words
     ├── UnknownServiceError (LookupError)        the server lacks what the client has called; says both versions
+    ├── InternalError (RuntimeError)             a bug in this library: something happened that cannot happen
     └── RemoteError (RuntimeError)               a command failed; the engine goes on
 
 A limit of time that passed is the builtin `TimeoutError`.
@@ -47,6 +48,7 @@ __all__ = [
     "DeadlockError",
     "EngineDiedError",
     "InboxFullError",
+    "InternalError",
     "JobLostError",
     "MessageTooLargeError",
     "ParallelError",
@@ -93,6 +95,10 @@ class MessageTooLargeError(ParallelError, ValueError):
 
 class InboxFullError(ParallelError, BufferError):
     """What was waited for cannot come: the peer's other values fill the inbox. Nothing is lost; receive those first."""
+
+
+class InternalError(ParallelError, RuntimeError):
+    """A bug in this library: something happened in a state in which it cannot happen. Please report it."""
 
 
 class CollectiveError(ParallelError, RuntimeError):

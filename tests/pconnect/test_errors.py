@@ -23,6 +23,7 @@ from pconnect.errors import (
         ("UnknownServiceError", LookupError),
         ("UnreadableValueError", ValueError),
         ("UnavailableTypeError", ImportError),
+        ("InternalError", RuntimeError),
         ("RemoteError", RuntimeError),
     ],
 )

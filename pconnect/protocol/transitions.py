@@ -1,0 +1,51 @@
+"""State machines as tables, in the manner of h11: for each state, the events it allows and the state each leads to.
+
+A class that has states holds one of them and calls `next_state` for each event. An event that the table does not allow
+is a bug of the caller: it raises, and the state stays what it was.
+"""
+
+import enum
+from collections.abc import Mapping
+from typing import TypeVar
+
+from pconnect.errors import InternalError
+
+StateT = TypeVar("StateT", bound=enum.Enum)
+EventT = TypeVar("EventT", bound=enum.Enum)
+
+
+def next_state(
+    transitions: Mapping[StateT, Mapping[EventT, StateT]], state: StateT, event: EventT, what: str
+) -> StateT:
+    """Return the state that follows `state` after `event`.
+
+    Parameters
+    ----------
+    transitions
+        The table of the machine.
+    state, event
+        Where it is, and what has happened.
+    what
+        Whose machine this is, for the error.
+
+    Raises
+    ------
+    InternalError
+        The table does not allow this event in this state.
+
+    Examples
+    --------
+    >>> Door = enum.Enum("Door", "OPEN CLOSED")
+    >>> Push = enum.Enum("Push", "PUSHED PULLED")
+    >>> doors = {Door.OPEN: {Push.PUSHED: Door.CLOSED}, Door.CLOSED: {Push.PULLED: Door.OPEN}}
+    >>> next_state(doors, Door.OPEN, Push.PUSHED, "the door")
+    <Door.CLOSED: 2>
+    >>> next_state(doors, Door.OPEN, Push.PULLED, "the door")
+    Traceback (most recent call last):
+        ...
+    pconnect.errors.InternalError: the door is OPEN, where PULLED cannot happen
+    """
+    following = transitions[state].get(event)
+    if following is None:
+        raise InternalError(f"{what} is {state.name}, where {event.name} cannot happen")
+    return following
