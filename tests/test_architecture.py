@@ -22,8 +22,9 @@ FOLDERS = {
         "verifiers", "login", "cli", "__init__",
     ],
     "pconnect": [
-        "errors", "values", "protocol", "link", "loop", "messaging", "commands", "session", "files", "jobs",
-        "scheduler", "executors", "detach", "dask", "views", "joblib", "notebook", "connect", "local", "__init__",
+        "errors", "remote_entry", "values", "protocol", "link", "loop", "messaging", "commands", "session", "files",
+        "jobs", "scheduler", "executors", "detach", "dask", "views", "joblib", "notebook", "connect", "local",
+        "__init__",
     ],
     "pserver": [
         "config", "system", "jobs", "display", "services", "engine", "session", "daemon", "admin", "demo", "cli",
@@ -101,6 +102,7 @@ PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "mar
 
 PICKLES_HERE = {
     "pconnect/commands/function_pickling.py": {"cloudpickle"},  # functions on their way to engines
+    "pconnect/remote_entry.py": {"cloudpickle"},  # batches of joblib's tasks, in a worker
     "tests/pconnect/commands/test_remote_errors.py": {"pickle"},  # errors pass through others' process pools
 }
 

@@ -1,8 +1,7 @@
-"""Dividing items among nodes, and one node's part of a map."""
+"""Dividing items among nodes."""
 
 import itertools
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -17,9 +16,3 @@ def cut_evenly(items: Sequence[Any], count: int) -> list[Sequence[Any]]:
     size, more = divmod(len(items), count)
     borders = [index * size + min(index, more) for index in range(count + 1)]
     return [items[begin:end] for begin, end in itertools.pairwise(borders)]
-
-
-def map_part(function: Callable[..., Any] | str, items: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Do one node's part of `View.map`; runs at the engine."""
-    called = function if callable(function) else eval(function, vars(sys.modules["__main__"]))  # noqa: S307 - the client may run anything
-    return [called(*item) for item in items]

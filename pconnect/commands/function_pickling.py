@@ -2,7 +2,8 @@
 
 Functions travel by cloudpickle, from the client to its servers only: who may log in there may run code anyway.
 Arguments and results are values like all others; arguments that are none go by cloudpickle too, results only where the
-caller allows it. Nothing else in this package unpickles anything.
+caller allows it. Nothing else in this package unpickles anything, but `pconnect.remote_entry`, which has the functions
+that pickles refer to.
 """
 
 import functools
@@ -14,8 +15,8 @@ from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from pconnect.commands.chunking import map_part
 from pconnect.errors import ConfigurationError, ProtocolError
+from pconnect.remote_entry import keep_sources, make_code, map_part
 
 # Longer ones are left out of tracebacks.
 _MAX_SOURCE_CHARACTERS = 2**18
@@ -83,7 +84,7 @@ def unpack_service_arguments(contents: list[Any]) -> list[Any]:
 
 
 def pack_batch(batch: Callable[[], Any], substitute: _Substitute) -> list[Any]:
-    """Return what `call_batch` is called with for something that is called once, for its arguments are in it.
+    """Return what `pconnect.remote_entry.run_batch` is called with, for something without arguments, called once.
 
     Raises
     ------
@@ -91,18 +92,6 @@ def pack_batch(batch: Callable[[], Any], substitute: _Substitute) -> list[Any]:
         It cannot be pickled; the text says why.
     """
     return list(_pickle(batch, "the tasks", substitute))
-
-
-def call_batch(data: bytes, sources: Mapping[str, str]) -> Any:
-    """Call what `pack_batch` has packed; in a worker, which trusts its client."""
-    keep_sources(sources)
-    return cloudpickle.loads(data)()
-
-
-def keep_sources(sources: Mapping[str, str]) -> None:
-    """Have tracebacks show these texts, by the names of their files."""
-    for name, text in sources.items():
-        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
 
 
 def unpack_function(data: bytes, workspace: Mapping[str, Any]) -> Callable[..., Any]:
@@ -179,11 +168,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return super().reducer_override(obj)
         self.file_names.add(obj.co_filename)
         _, parts = cloudpickle.Pickler.dispatch_table[types.CodeType](obj)
-        return _make_code, (obj.co_filename, *parts)
-
-
-def _make_code(file_name: str, *parts: Any) -> types.CodeType:
-    return types.CodeType(*parts).replace(co_filename=file_name)
+        return make_code, (obj.co_filename, *parts)
 
 
 def _pickle(

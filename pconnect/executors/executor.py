@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pconnect.commands.chunking import map_part
 from pconnect.commands.function_pickling import describe
 from pconnect.errors import ConfigurationError, ParallelError
 from pconnect.jobs.job import Function, Job, JobOptions, encode_job
 from pconnect.jobs.shared_arrays import Sharing
 from pconnect.protocol.messages import check_size
+from pconnect.remote_entry import map_part
 from pconnect.scheduler.scheduler import Scheduler
 from pconnect.session.client_mesh import ClientMesh
 

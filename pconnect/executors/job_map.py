@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from pconnect.commands.chunking import map_part
 from pconnect.errors import ConfigurationError, RemoteError
 from pconnect.executors.executor import Executor
 from pconnect.jobs.job import Job
 from pconnect.loop.progress_bars import Meter, ProgressBar
+from pconnect.remote_entry import map_part
 
 # So many seconds of work are sent ahead, and so many items at the least and at the most.
 _AHEAD_SECONDS = 0.2

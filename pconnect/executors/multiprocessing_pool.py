@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from pconnect.commands.chunking import map_part
 from pconnect.errors import ConfigurationError
 from pconnect.executors.executor import Executor
 from pconnect.executors.throttle import Throttle
 from pconnect.jobs.job import Function, Job
+from pconnect.remote_entry import map_part
 
 # Jobs that an iterator has sent ahead of what is taken, for each process, and at the least.
 _AHEAD, _MIN_AHEAD = 4, 32

@@ -14,16 +14,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import threadpoolctl
 from joblib.parallel import AutoBatchingMixin, ParallelBackendBase
 
-from pconnect.commands.function_pickling import call_batch, describe, pack_batch
+from pconnect.commands.function_pickling import describe, pack_batch
 from pconnect.errors import ConfigurationError, ParallelError
 from pconnect.executors.executor import Executor
 from pconnect.executors.throttle import Throttle
 from pconnect.jobs.duration_estimate import DurationEstimate
 from pconnect.jobs.job import Job, JobOptions
 from pconnect.jobs.shared_arrays import Sharing
+from pconnect.remote_entry import run_batch
 from pconnect.session import open_networks
 from pconnect.views.job_views import JobView
 
@@ -141,11 +141,11 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         try:
             packed = pack_batch(func, self._sharing.reduce)
         except ParallelError as error:
-            job = executor.prepare(_run_batch)
+            job = executor.prepare(run_batch)
             job.set_running_or_notify_cancel()
             job.fail(error)
         else:
-            job = executor.prepare(_run_batch, [*packed, self.inner_max_num_threads])
+            job = executor.prepare(run_batch, [*packed, self.inner_max_num_threads])
             job.estimate = self._pace
             job.shared = self._sharing.take_found()
         job.name = _name(func)
@@ -186,9 +186,3 @@ def _name(batch: Any) -> str:
     """Return how the tasks of a batch are called."""
     name = describe(batch.items[0][0])
     return name if len(batch) == 1 else f"{len(batch)} times {name}"
-
-
-def _run_batch(data: bytes, sources: dict[str, str], threads: int | None) -> Any:
-    """Do a batch; in a worker."""
-    with threadpoolctl.threadpool_limits(threads) if threads else contextlib.nullcontext():
-        return call_batch(data, sources)

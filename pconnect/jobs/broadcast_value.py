@@ -4,13 +4,11 @@ import itertools
 import secrets
 from typing import Any
 
-from pconnect.errors import UnavailableTypeError
 from pconnect.messaging.send_receive import Connections
+from pconnect.remote_entry import broadcast_value, broadcast_values
 from pconnect.session.remote_calls import call_service
 from pconnect.values.registry import register_type
 
-# In an engine and the workers forked from it, by key. Like the table of modules it belongs to the process.
-_values: dict[str, Any] = {}
 _keys = itertools.count(1)
 _prefix = secrets.token_hex(8)  # two clients never share an engine, but a client may have several networks
 
@@ -33,7 +31,7 @@ class Broadcast:
         return f"<broadcast value of type {type(self.value).__name__}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return look_up, (self.key,)
+        return broadcast_value, (self.key,)
 
     def release(self, timeout: float | None = None) -> None:
         """Have the engines forget the value; jobs that are sent from now on cannot use it."""
@@ -55,28 +53,12 @@ def broadcast(value: Any, connections: Connections, timeout: float | None) -> Br
 
 def keep(key: str, value: Any) -> None:
     """Keep a value; at an engine."""
-    _values[key] = value
+    broadcast_values[key] = value
 
 
 def forget(key: str) -> None:
     """Forget a value; at an engine."""
-    _values.pop(key, None)
+    broadcast_values.pop(key, None)
 
 
-def look_up(key: str) -> Any:
-    """Return a value that `keep` was told; at an engine, or a worker.
-
-    Raises
-    ------
-    UnavailableTypeError
-        It is not here.
-    """
-    try:
-        return _values[key]
-    except KeyError:
-        raise UnavailableTypeError(
-            "a broadcast value is not at this node: it was sent to others only, or released, or the engine is another"
-        ) from None
-
-
-register_type(Broadcast, "pserver.broadcast", lambda handle: handle.key, look_up)
+register_type(Broadcast, "pserver:broadcast", lambda handle: handle.key, broadcast_value)

@@ -18,15 +18,13 @@ import numpy as np
 
 from pconnect.protocol.frames import NO_LIMIT, Kind
 from pconnect.protocol.messages import check_size, encode_message
+from pconnect.remote_entry import shared_array, shared_arrays
 
 # So many contents are recognised when they come again.
 _KNOWN_CONTENTS = 256
 
 # More than what is sent beside the contents.
 _MAX_HEAD_BYTES = 2**12
-
-# In a worker, by number. Like the table of modules it belongs to the process.
-_arrays: dict[int, np.ndarray[Any, Any]] = {}
 
 
 class SharedArray:
@@ -112,7 +110,7 @@ class Sharing:
         number = self._number(value)
         if number not in self._found:
             self._found[number] = SharedArray(number, value.view(np.ndarray))
-        return look_up, (number,)
+        return shared_array, (number,)
 
     def take_found(self) -> tuple[SharedArray, ...]:
         """Return the arrays that were met since the last call."""
@@ -137,12 +135,7 @@ class Sharing:
 def keep_array(number: int, array: np.ndarray[Any, Any] | None) -> None:
     """Keep an array, or forget one; in a worker."""
     if array is None:
-        _arrays.pop(number, None)
+        shared_arrays.pop(number, None)
     else:
         array.flags.writeable = False
-        _arrays[number] = array
-
-
-def look_up(number: int) -> np.ndarray[Any, Any]:
-    """Return an array that `keep_array` was told; in a worker."""
-    return _arrays[number]
+        shared_arrays[number] = array

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from pconnect.commands.function_pickling import keep_sources, pickle_value, unpack_arguments, unpack_function
+from pconnect.commands.function_pickling import pickle_value, unpack_arguments, unpack_function
 from pconnect.errors import ParallelError, UnsupportedValueError
 from pconnect.jobs.job import DROPPED, FAILED, PICKLED, PLAIN
 from pconnect.jobs.shared_arrays import keep_array
@@ -31,6 +31,7 @@ from pconnect.link.connection import Connection
 from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, prepare
 from pconnect.protocol.frames import Kind, Limits
 from pconnect.protocol.messages import Message, Role, Unfinished, encode_message, encode_small
+from pconnect.remote_entry import keep_sources
 from pconnect.values.encoder import ATOMS
 from pserver.engine.job_folders import JobFolders
 from pserver.engine.job_sandbox import memory_limit, take_output

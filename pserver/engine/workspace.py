@@ -14,13 +14,14 @@ import numpy as np
 import pconnect
 import pserver
 import srp_tools
-from pconnect.commands.function_pickling import keep_sources, unpack_arguments, unpack_function
+from pconnect.commands.function_pickling import unpack_arguments, unpack_function
 from pconnect.commands.remote_errors import builtin_bases
 from pconnect.errors import ParallelError
 from pconnect.jobs.worker_api import job_folder, progress
 from pconnect.loop.network import Network
 from pconnect.messaging import collectives
 from pconnect.messaging.send_receive import precv, psend, select_sockets
+from pconnect.remote_entry import keep_sources
 from pserver.services import registry
 
 _MAX_TRACEBACK_CHARACTERS = 2**16

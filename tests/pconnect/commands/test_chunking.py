@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pconnect.commands.chunking import cut_evenly, map_part
+from pconnect.commands.chunking import cut_evenly
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 7, 12])
@@ -11,8 +11,3 @@ from pconnect.commands.chunking import cut_evenly, map_part
 def test_items_are_cut_as_numpy_does(size: int, count: int) -> None:
     items = list(range(size))
     assert cut_evenly(items, count) == [part.tolist() for part in np.array_split(items, count)]
-
-
-def test_a_part_is_done_item_by_item() -> None:
-    assert map_part(pow, [(2, 3), (3, 2)]) == [8, 9]
-    assert map_part("divmod", [(7, 2)]) == [(3, 1)]

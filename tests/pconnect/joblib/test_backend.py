@@ -221,9 +221,9 @@ def test_workers_do_not_keep_all_large_arrays(chosen: ClientNetwork, monkeypatch
     monkeypatch.setattr("pconnect.scheduler.node_workers._KEPT_BYTES", 2**22)
 
     def kept(_: object) -> int:
-        from pconnect.jobs.shared_arrays import _arrays
+        from pconnect.remote_entry import shared_arrays
 
-        return sum(array.nbytes for array in _arrays.values())
+        return sum(array.nbytes for array in shared_arrays.values())
 
     for k in range(10):  # each call is over before the next: a worker keeps also what waiting tasks need
         array = np.full(2**18, float(k))  # 2 MiB

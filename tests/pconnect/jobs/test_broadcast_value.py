@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from pconnect import UnavailableTypeError, UnreadableValueError, local_network
-from pconnect.jobs.broadcast_value import forget, keep, look_up
+from pconnect.jobs.broadcast_value import forget, keep
+from pconnect.remote_entry import broadcast_value
 from pconnect.views.network_views import ClientNetwork
 from tests.support.servers import bytes_to_workers
 
@@ -106,8 +107,8 @@ def test_a_node_that_was_not_told_says_so(jobs_network: ClientNetwork) -> None:
 
 def test_keeping_and_forgetting() -> None:
     keep("key", 5)
-    assert look_up("key") == 5
+    assert broadcast_value("key") == 5
     forget("key")
     forget("key")
     with pytest.raises(UnavailableTypeError):
-        look_up("key")
+        broadcast_value("key")

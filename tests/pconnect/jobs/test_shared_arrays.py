@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from pconnect.errors import MessageTooLargeError
-from pconnect.jobs.shared_arrays import Contents, Sharing, keep_array, look_up
+from pconnect.jobs.shared_arrays import Contents, Sharing, keep_array
 from pconnect.protocol.frames import Kind
 from pconnect.protocol.messages import Decoder, Message, Role
+from pconnect.remote_entry import shared_array
 
 LIMIT = 2**20
 
@@ -33,7 +34,7 @@ def received(buffers: list[bytes | memoryview]) -> list[Message]:
 def number(found: tuple[Any, ...] | None) -> int:
     assert found is not None
     function, (key,) = found
-    assert function is look_up
+    assert function is shared_array
     return int(key)
 
 
@@ -57,13 +58,13 @@ def test_an_array_is_replaced_by_a_number_and_arrives_read_only(array: np.ndarra
     (message,) = received(found.encode())
     assert (message.kind, message.tag) == (Kind.SHARED, key)
     keep_array(message.tag, message.value)
-    arrived = look_up(key)
+    arrived = shared_array(key)
     assert not arrived.flags.writeable
     assert arrived.dtype == array.dtype
     np.testing.assert_array_equal(arrived, array)
     keep_array(key, None)
     with pytest.raises(KeyError):
-        look_up(key)
+        shared_array(key)
 
 
 @pytest.mark.parametrize("value", [np.zeros(10), "x" * 5000, np.full(500, None), np.ma.zeros(500)])
@@ -127,9 +128,9 @@ def test_a_worker_keeps_what_it_was_sent_until_it_is_told() -> None:
     reference = weakref.ref(array)
     keep_array(10**6, array)
     del array
-    assert look_up(10**6)[0] == 1
+    assert shared_array(10**6)[0] == 1
     keep_array(10**6, None)
     gc.collect()
     assert reference() is None
     with pytest.raises(KeyError):
-        look_up(10**6)
+        shared_array(10**6)

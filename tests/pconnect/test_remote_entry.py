@@ -1,0 +1,58 @@
+"""What pickles refer to: the names do not change, and each does at its place what it stands for."""
+
+import linecache
+import types
+
+import numpy as np
+import pytest
+
+from pconnect import UnavailableTypeError, remote_entry
+from pconnect.commands.function_pickling import pack_batch, pack_call
+from pconnect.remote_entry import broadcast_value, make_code, map_part, run_batch, shared_array
+
+
+def test_names_and_arguments_in_pickles_do_not_change() -> None:
+    functions = [value for value in vars(remote_entry).values() if isinstance(value, types.FunctionType)]
+    own = {each.__name__: each for each in functions if each.__module__ == "pconnect.remote_entry"}
+    arguments = {name: each.__code__.co_varnames[: each.__code__.co_argcount] for name, each in own.items()}
+    assert arguments == {
+        "broadcast_value": ("key",),
+        "shared_array": ("number",),
+        "map_part": ("function", "items"),
+        "run_batch": ("data", "sources", "threads"),
+        "make_code": ("file_name",),
+        "keep_sources": ("sources",),
+    }
+
+
+def test_a_part_is_done_item_by_item() -> None:
+    assert map_part(pow, [(2, 3), (3, 2)]) == [8, 9]
+    assert map_part("divmod", [(7, 2)]) == [(3, 1)]
+
+
+@pytest.mark.parametrize("threads", [None, 1])
+def test_a_batch_is_called_with_its_sources_there(threads: int | None) -> None:
+    data, sources = pack_batch(lambda: 6 * 7, lambda _: None)
+    assert run_batch(data, sources | {"<a cell of a batch>": "6 * 7\n"}, threads) == 42
+    assert linecache.getline("<a cell of a batch>", 1) == "6 * 7\n"
+
+
+def test_code_keeps_the_name_of_its_file() -> None:
+    code = compile("1", "<here>", "eval")
+    data = pack_call(lambda: code, (), {}, pickled=False)[0]
+    assert b"remote_entry" in data and make_code.__name__.encode() in data
+
+
+def test_what_is_not_here() -> None:
+    with pytest.raises(UnavailableTypeError, match="not at this node"):
+        broadcast_value("no such key")
+    with pytest.raises(KeyError):
+        shared_array(-1)
+
+
+def test_what_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    array = np.arange(3)
+    monkeypatch.setitem(remote_entry.broadcast_values, "key", "value")
+    monkeypatch.setitem(remote_entry.shared_arrays, 5, array)
+    assert broadcast_value("key") == "value"
+    assert shared_array(5) is array
