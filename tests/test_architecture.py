@@ -91,7 +91,6 @@ HOMES = {
         "pconnect/scheduler/scheduler.py",  # the thread that assigns jobs, so that they go on while the client computes
         "pconnect/executors",  # functions are submitted by any thread; they start none
         "pconnect/jobs",  # the condition of a future; starts none
-        "pserver/jobs/shared_status.py",  # a lock orders memory accesses of two processes
         "pserver/engine/worker.py",  # a job may have threads, which report progress; starts none
         "pconnect/link/host_names.py",  # the system's look-up of names has no time limit and cannot be cancelled
     },

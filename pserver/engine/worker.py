@@ -15,7 +15,6 @@ import ssl
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +38,7 @@ from pserver.engine.links import greet
 from pserver.engine.workspace import describe
 from pserver.jobs.detached_worker import CONNECTION, await_spool, decode, keep_results, orders
 from pserver.jobs.job_store import JobStore
+from pserver.jobs.recall import Intake
 from pserver.jobs.shared_status import RESULT_BYTES, SharedStatus
 from pserver.services.files import this_session
 from pserver.system.prctl import die_with_parent
@@ -119,10 +119,10 @@ class _Worker:
         self._terms = terms
         self._connection: Connection = Connection(0, "client", None)
         self._functions: dict[int, Any] = {}
-        self._waiting: deque[tuple[int, Any]] = deque()
+        self._intake = Intake()
+        self._waiting = self._intake.jobs
         self._dropped: set[int] = set()
         self._retiring = False
-        self._recalled = 0  # after this job, up to a mark of the client's, others do what comes
         self._unsent = 0  # bytes in the page
         self._looked_at = 0.0
         self._jobs, self._seconds, self._transfer = 0, 0.0, 0.0
@@ -181,8 +181,7 @@ class _Worker:
 
     def _work_off_spool(self) -> None:
         """Do what is kept, as the supervisor says."""
-        self._recalled = 0
-        self._waiting.clear()  # it gives us these again, or another worker
+        self._intake.clear()  # it gives us these again, or another worker
         self._flush()
         store = self._kept()
         loaded = {f"f{number}" for number in self._functions}
@@ -215,13 +214,10 @@ class _Worker:
 
     def _take(self, message: Message) -> None:
         match message.kind:
-            case Kind.JOB if self._recalled:
-                pass
-            case Kind.RECALL:
-                if message.tag == self._recalled:
-                    self._recalled = 0
             case Kind.JOB:
-                self._waiting.append((message.tag, message.value))
+                self._intake.add(message.tag, message.value)
+            case Kind.RECALL:
+                self._intake.mark(message.tag)
             case Kind.FUNCTION if message.value is None:
                 self._functions.pop(message.tag, None)
             case Kind.FUNCTION:
@@ -272,10 +268,8 @@ class _Worker:
         self._seconds += end - begin
         result = [kind, value, began, end - begin]
         self._send_result(number, result, options or {})
-        self._page.end(self._jobs, self._seconds)
-        if self._page.is_recalled(number):  # the client has others do what it has sent until now
-            self._recalled = number
-            self._waiting.clear()
+        if self._page.end(self._jobs, self._seconds):
+            self._intake.recall(number)
         if end - self._looked_at > _FLUSH_SECONDS:
             self._flush()
 

@@ -2,29 +2,26 @@
 
 A worker that dies says nothing any more, but the page stays. From it the supervisor learns which job was running, so
 that no other counts as lost, and takes the results of those before it. Each field has one writer, and is written at
-once; the two processes do not wait for each other.
+once; how the two processes agree on a recall is in `pserver.jobs.recall`.
 """
 
 import mmap
 import os
 import struct
-import threading
-import time
 from typing import NamedTuple
 
-# Native, so that each number is written in one piece.
-_FIELDS = struct.Struct("QddQdQdI")
-_RUNNING = struct.Struct("Qdd")
+from pserver.jobs.recall import RECORD_BYTES, RecallRecord
+
+# Native, so that each number is written in one piece. The job that runs is in the record of recalls, which comes first.
+_FIELDS = struct.Struct("dQdQdI")
 _JOB = struct.Struct("Q")
 _DONE = struct.Struct("Qd")
-_TRANSFER = struct.Struct("d")
+_SECONDS = struct.Struct("d")
 _UNSENT = struct.Struct("I")
-_RUNNING_AT, _INTERRUPT_AT, _TRANSFER_AT, _DONE_AT, _UNSENT_AT = 0, 24, 32, 40, 56
-_SENDING_AT, _DETACHED_AT = 60, 61
-_RECALLED_AT, _AGREED_AT = 64, 72
+_LIMIT_AT, _INTERRUPT_AT, _TRANSFER_AT, _DONE_AT, _UNSENT_AT = (RECORD_BYTES + n for n in (0, 8, 16, 24, 40))
+_SENDING_AT, _DETACHED_AT = _UNSENT_AT + 4, _UNSENT_AT + 5
 _RESULTS_AT = 80
 _PAGE_BYTES = 2**17
-_AGREE_SECONDS = 0.0001
 #: Room for results that wait to be sent together.
 RESULT_BYTES = _PAGE_BYTES - _RESULTS_AT
 
@@ -72,8 +69,7 @@ class SharedStatus:
     def __init__(self, descriptor: int) -> None:
         self._map = mmap.mmap(descriptor, _PAGE_BYTES)
         self._view = memoryview(self._map)
-        # To take it keeps the processor from reading what comes after that before it has written what came before.
-        self._fence = threading.Lock()
+        self._record = RecallRecord(self._map, descriptor)
 
     @staticmethod
     def make() -> int:
@@ -84,23 +80,27 @@ class SharedStatus:
 
     def read(self) -> Status:
         """Return what the page says."""
-        return Status(*_FIELDS.unpack_from(self._map))
+        job, started = self._record.running()
+        limit, *others = _FIELDS.unpack_from(self._map, _LIMIT_AT)
+        return Status(job, started, limit if job else 0.0, *others)
 
     def close(self) -> None:
         """Give the memory back; whoever else has the page keeps it."""
+        self._record.close()
         self._view.release()
         self._map.close()
 
     # --- what the worker writes ---
 
     def begin(self, job: int, started: float, limit: float) -> None:
-        """Take note that a job begins."""
-        _RUNNING.pack_into(self._map, _RUNNING_AT, job, started, limit)
+        """Record that a job begins."""
+        _SECONDS.pack_into(self._map, _LIMIT_AT, limit)
+        self._record.begin(job, started)
 
-    def end(self, jobs: int, seconds: float) -> None:
-        """Take note that no job runs, and of the sums."""
-        _RUNNING.pack_into(self._map, _RUNNING_AT, 0, 0.0, 0.0)
+    def end(self, jobs: int, seconds: float) -> bool:
+        """Record that no job runs, and the sums; return whether the jobs behind this one are recalled."""
         _DONE.pack_into(self._map, _DONE_AT, jobs, seconds)
+        return self._record.end()
 
     def keep(self, result: bytes, before: int) -> int:
         """Put an encoded result behind the `before` bytes of others; return how many bytes are there now."""
@@ -115,15 +115,15 @@ class SharedStatus:
         return self._view[_RESULTS_AT : _RESULTS_AT + count]
 
     def clear(self) -> None:
-        """Take note that they are sent."""
+        """Record that they are sent."""
         _UNSENT.pack_into(self._map, _UNSENT_AT, 0)
 
     def spend(self, transfer: float) -> None:
-        """Take note of the seconds that transfers have taken in all."""
-        _TRANSFER.pack_into(self._map, _TRANSFER_AT, transfer)
+        """Record the seconds that all transfers have taken."""
+        _SECONDS.pack_into(self._map, _TRANSFER_AT, transfer)
 
     def set_sending(self, is_sending: bool) -> None:
-        """Take note that something is about to be sent to the client, or has been."""
+        """Record that something is about to be sent to the client, or has been."""
         self._map[_SENDING_AT] = is_sending
 
     def is_sending(self) -> bool:
@@ -146,29 +146,9 @@ class SharedStatus:
 
     def interrupted(self) -> int:
         """Return what `interrupt` was told last."""
-        return self._job_at(_INTERRUPT_AT)
+        job: int = _JOB.unpack_from(self._map, _INTERRUPT_AT)[0]
+        return job
 
     def recall(self, job: int) -> bool:
-        """Have the worker begin nothing after a job of what it has got by its end; return whether it runs still.
-
-        If it does not, the worker may have looked before, and goes on.
-        """
-        _JOB.pack_into(self._map, _RECALLED_AT, job)
-        with self._fence:
-            runs_still = self.read().job == job
-        _JOB.pack_into(self._map, _AGREED_AT if runs_still else _RECALLED_AT, job if runs_still else 0)
-        return runs_still
-
-    def is_recalled(self, job: int) -> bool:
-        """Whether, after a job that has just ended, what is there is not to be begun; for the worker."""
-        with self._fence:  # the end of the job has to be seen before this looks
-            pass
-        while self._job_at(_RECALLED_AT) == job:
-            if self._job_at(_AGREED_AT) == job:
-                return True
-            time.sleep(_AGREE_SECONDS)  # the supervisor has not looked yet whether the job runs
-        return False
-
-    def _job_at(self, position: int) -> int:
-        job: int = _JOB.unpack_from(self._map, position)[0]
-        return job
+        """Recall what was sent behind a job that runs; see `pserver.jobs.recall`."""
+        return self._record.recall(job)

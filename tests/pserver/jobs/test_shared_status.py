@@ -1,6 +1,5 @@
 """The page that a worker and its supervisor share, each with a mapping of its own."""
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
@@ -87,50 +86,6 @@ def test_the_page_outlives_who_wrote_it(pages: Pages) -> None:
     os.waitpid(child, 0)
     assert supervisor.read() == NOTHING._replace(job=5, started=1.0, unsent=4)
     assert bytes(supervisor.results(4)) == b"last"
-
-
-def test_jobs_are_called_back_from_a_worker_that_still_runs_the_one_before(pages: Pages) -> None:
-    worker, supervisor = pages
-    worker.begin(7, 1.0, 0.0)
-    assert supervisor.recall(7)
-    worker.end(1, 1.0)
-    assert worker.is_recalled(7)
-    worker.begin(8, 2.0, 0.0)
-    worker.end(2, 2.0)
-    assert not worker.is_recalled(8)
-
-
-def test_of_a_worker_that_has_gone_on_nothing_is_called_back(pages: Pages) -> None:
-    worker, supervisor = pages
-    worker.begin(7, 1.0, 0.0)
-    worker.end(1, 1.0)
-    assert not supervisor.recall(7)
-    assert not worker.is_recalled(7)
-
-
-def test_a_worker_and_its_supervisor_always_agree_on_what_is_called_back(pages: Pages) -> None:
-    worker, supervisor = pages
-    context = multiprocessing.get_context("fork")
-    ours, theirs = context.Pipe(duplex=False)
-
-    def work() -> None:
-        heeded = []
-        for number in range(1, 20001):
-            worker.begin(number, 1.0, 0.0)
-            worker.end(number, 1.0)
-            if worker.is_recalled(number):
-                heeded.append(number)
-        worker.begin(2**40, 1.0, 0.0)
-        theirs.send(heeded)
-
-    process = context.Process(target=work)
-    process.start()
-    agreed: list[int] = []
-    while (job := supervisor.read().job) < 2**40:
-        if job and [job] != agreed[-1:] and supervisor.recall(job):
-            agreed.append(job)
-    assert ours.recv() == agreed
-    process.join()
 
 
 def test_closing_gives_back_the_memory() -> None:
