@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import dataclasses
 import importlib
 import json
 import logging
@@ -15,7 +14,8 @@ from datetime import datetime
 from pathlib import Path
 
 from pserver.admin.control import check_start, open_log, start_server
-from pserver.config import ServerConfig, parse_size
+from pserver.admin.options import CommandParser, add_options, config_of
+from pserver.config import FilePath, ServerConfig
 from pserver.system.pidfile import RunningServer, find_server, list_servers, stop_server
 from srp_tools.errors import ConfigurationError, ParallelError
 
@@ -71,60 +71,33 @@ def parse_start(argv: Sequence[str]) -> ServerConfig:
     SystemExit
         With status 2 for wrong usage.
     """
-    return _config(_parser().parse_args(["start", *argv]))
+    return config_of(_parser().parse_args(["start", *argv]))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="pserver", description="Servers that lend their processors to who logs in.", allow_abbrev=False
+    parser = CommandParser(
+        prog="pserver", description="Manage servers that lend processors to users who log in."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="start|stop|status|demo")
     _add_start(commands)
     help_name = "the server's name, default: %(default)s"
-    stop = commands.add_parser("stop", help="end a server", allow_abbrev=False)
+    stop = commands.add_parser("stop", help="end a server")
     stop.add_argument("--name", default=ServerConfig.name, help=help_name)
     help_timeout = "how long it may take before it is killed, default: %(default)s"
     stop.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help=help_timeout)
-    status = commands.add_parser("status", help="show running servers", allow_abbrev=False)
+    status = commands.add_parser("status", help="show running servers")
     status.add_argument("--name", help="only this one, default: all")
     status.add_argument("--json", action="store_true", help="print a list of objects, for programs")
     commands.add_parser("demo", help="compute something on three servers of this machine")
     return parser
 
 
-def _add_start(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command ``start``; the destinations of its options are the fields of `ServerConfig`."""
-    parser = commands.add_parser(
-        "start", help="start a server in the background", epilog=_START_EPILOG, allow_abbrev=False
-    )
+def _add_start(commands: "argparse._SubParsersAction[CommandParser]") -> None:
+    """Add the command ``start``."""
+    parser = commands.add_parser("start", help="start a server in the background", epilog=_START_EPILOG)
+    add_options(parser)
     add = parser.add_argument
-    default = ServerConfig()
-    add("--name", default=default.name, help="to run several, default: %(default)s")
-    for option, port, use in (
-        ("--cmd-port", default.cmd_port, "logins"),
-        ("--data-port", default.data_port, "data between nodes"),
-    ):
-        add(option, type=int, default=port, metavar="PORT", help=f"for {use}, 0: any, default: {port}")
-    add("--bind", metavar="ADDRESS", help="where to listen, default: all addresses; loopback with --no-tls")
-    add("--auth-file", type=Path, metavar="FILE", help="users and verifiers, default: generate-srp-data's")
-    add("--no-tls", dest="use_tls", action="store_false", help="no encryption and no login: not in a network")
-    add("--log-file", type=Path, metavar="FILE", help="default: in the run-time folder, or standard error")
-    add("--allow-root", action="store_true", help="start even as root")
-    count = "processes for jobs, negative: all processors but N, 0: no jobs, default: one for each processor"
-    add("--slots", "--cpus", type=int, metavar="N", help=count)
-    count = "logins at work at once, default: %(default)s"
-    add("--max-startups", type=int, default=default.max_startups, metavar="N", help=count)
-    for option, seconds, use in (
-        ("--login-timeout", default.login_timeout, "a whole login may take"),
-        ("--silence-timeout", default.silence_timeout, "a connection may say nothing"),
-    ):
-        add(option, type=float, default=seconds, metavar="SECONDS", help=f"{use}, default: {seconds:g}")
-    limit = "of one file that is put here or gotten from here, such as 64m; 0: no limit, the default"
-    add("--max-file-size", type=_size, default=default.max_file_size, metavar="BYTES[kmgt]", help=limit)
-    add("--spool-dir", type=Path, metavar="FOLDER", help="for the results of detached networks")
-    days = "how long the results of detached networks are kept, default: %(default)g"
-    add("--keep-results", type=float, default=default.keep_results, metavar="DAYS", help=days)
-    add("--foreground", action="store_true", help="do not go to the background")
+    add("--foreground", action="store_true", help="Do not go to the background.")
     # For programs that start a server: a socket, on which it tells that it is ready or why not; that it shall
     # end when their end of that socket is closed; that it shall not remain their child.
     add("--parent-fd", type=int, help=argparse.SUPPRESS)
@@ -132,24 +105,12 @@ def _add_start(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add("--detach", action="store_true", help=argparse.SUPPRESS)
 
 
-def _size(text: str) -> int:
-    try:
-        return parse_size(text)
-    except ConfigurationError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _config(options: argparse.Namespace) -> ServerConfig:
-    names = [field.name for field in dataclasses.fields(ServerConfig)]
-    return ServerConfig(**{name: getattr(options, name) for name in names})
-
-
 def _start(options: argparse.Namespace) -> int:
     if options.foreground:
         return _serve(options)
     if options.parent_fd is not None or options.lifeline or options.detach:
         raise ConfigurationError("--parent-fd, --lifeline and --detach go only with --foreground")
-    config = _config(options)
+    config = config_of(options)
     status = start_server(config)
     print(_describe(status))
     print(f"Its log is {status['log_file']}")
@@ -165,7 +126,7 @@ def _serve(options: argparse.Namespace) -> int:
         _detach()
     with _parent_socket(options.parent_fd) as parent:
         try:
-            config = _config(options)
+            config = config_of(options)
             check_start(config)
             _set_up_log(None if options.detach else config.log_file)
             # Late: it brings numpy with it, which other commands need not wait for, and which starts threads
@@ -214,12 +175,12 @@ def _tell(parent: socket.socket, answer: Mapping[str, object]) -> None:
         raise ConnectionError("the program that started this server has gone") from error
 
 
-def _set_up_log(path: Path | None) -> None:
+def _set_up_log(path: FilePath | None) -> None:
     """Write one line for each event, to a file or to standard error."""
     handler: logging.Handler = logging.StreamHandler()
     if path is not None:
         # Makes it, for its owner only.
-        open_log(path).close()
+        open_log(Path(path)).close()
         handler = logging.FileHandler(path)
     logging.basicConfig(
         handlers=[handler], level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"

@@ -1,23 +1,80 @@
-"""The settings of one server."""
+"""The settings of one server.
+
+Each field of `ServerConfig` declares one option, with all that is known of it. `pserver.admin.options` makes of these
+fields the command line of ``pserver start``, the keywords of `pserver.pserver`, and what the daemon is started with.
+"""
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
+from pconnect.link.host_names import DEFAULT_CMD_PORT
 from srp_tools.errors import ConfigurationError
 
-DEFAULT_CMD_PORT = 12502
 DEFAULT_DATA_PORT = 12501
+FilePath = str | os.PathLike[str]
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
 @dataclass(frozen=True)
+class Option:
+    """What the command line and the documentation need to know of a setting besides its name, type and default.
+
+    Attributes
+    ----------
+    help
+        One or two sentences, without the default.
+    metavar
+        What stands for the value in the usage, None for a switch.
+    parse
+        Makes the value of its text; raises ConfigurationError if it cannot.
+    default_text
+        Names the default where the value itself says little.
+    flags
+        On the command line, if not made of the name. A switch that is on by default has one that turns it off.
+    """
+
+    help: str
+    metavar: str | None = None
+    parse: Callable[[str], object] = str
+    default_text: str | None = None
+    flags: tuple[str, ...] = ()
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that a size such as ``4096``, ``64m`` or ``2g`` means.
+
+    Raises
+    ------
+    ConfigurationError
+        It is not a whole number, or what follows the number is not one of k, m, g and t, the powers of 1024.
+
+    Examples
+    --------
+    >>> parse_size("4096"), parse_size("64m"), parse_size("2G") == 2 * 2**30
+    (4096, 67108864, True)
+    """
+    found = re.fullmatch(r"([0-9]+)([kmgt]?)", text, re.IGNORECASE | re.ASCII)
+    if found is None:
+        raise ConfigurationError(
+            f"{text!r} is no size: give a number of bytes, or one with k, m, g or t (powers of 1024), such as 64m"
+        )
+    return int(found[1]) * _UNITS[found[2].lower()]
+
+
+def _option(text: str, metavar: str | None = None, **more: Any) -> dict[str, Option]:
+    return {"option": Option(text, metavar, **more)}
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServerConfig:
-    """The settings of one server; see ``pserver start --help``.
+    """The settings of one server; ``pserver start --help`` describes them.
 
     Raises
     ------
@@ -25,21 +82,99 @@ class ServerConfig:
         A setting cannot be used; the text says which and why.
     """
 
-    name: str = "default"
-    cmd_port: int = DEFAULT_CMD_PORT  # 0: any free one
-    data_port: int = DEFAULT_DATA_PORT  # 0: any free one
-    bind: str | None = None  # None: all addresses with TLS, the loopback address without
-    auth_file: Path | None = None  # None: the user's own, see `srp_tools.verifiers`
-    use_tls: bool = True
-    log_file: Path | None = None  # None: beside the pid file, or standard error in the foreground
-    allow_root: bool = False
-    slots: int | None = None  # processes for jobs; None: the processors; negative: leave so many free
-    max_startups: int = 8  # logins at work at once; SRP is arithmetic, more of them only share the processors
-    login_timeout: float = 20.0  # seconds from the first byte of a client to the end of its login
-    silence_timeout: float = 5.0  # seconds a connection may say nothing before it is closed
-    max_file_size: int = 0  # bytes of one file that a client puts here or gets from here; 0: no limit
-    spool_dir: Path | None = None  # for what detached networks leave; None: the user's folder for state
-    keep_results: float = 7.0  # days until that is removed if nobody recovers it
+    name: str = field(
+        default="default",
+        metadata=_option("Name of the server; one machine may run several, on different ports.", "NAME"),
+    )
+    cmd_port: int = field(
+        default=DEFAULT_CMD_PORT,
+        metadata=_option("Port for logins; 0 takes any free one.", "PORT", parse=int),
+    )
+    data_port: int = field(
+        default=DEFAULT_DATA_PORT,
+        metadata=_option("Port for data between nodes; 0 takes any free one.", "PORT", parse=int),
+    )
+    bind: str | None = field(
+        default=None,
+        metadata=_option("Address to listen at.", "ADDRESS", default_text="all with TLS, loopback without"),
+    )
+    auth_file: FilePath | None = field(
+        default=None,
+        metadata=_option(
+            "The users who may log in, with their verifiers.",
+            "FILE",
+            parse=Path,
+            default_text="the file that generate-srp-data writes",
+        ),
+    )
+    use_tls: bool = field(
+        default=True,
+        metadata=_option(
+            "Without TLS there is no encryption and no login: anyone who reaches the ports can run any program.",
+            flags=("--no-tls",),
+        ),
+    )
+    log_file: FilePath | None = field(
+        default=None,
+        metadata=_option(
+            "Where to write the log.",
+            "FILE",
+            parse=Path,
+            default_text="NAME.log in the run-time folder; in the foreground, standard error",
+        ),
+    )
+    allow_root: bool = field(default=False, metadata=_option("Start even as root."))
+    slots: int | None = field(
+        default=None,
+        metadata=_option(
+            "How many processes for jobs may run at once. A negative number leaves that many processors free; "
+            "0 offers none.",
+            "N",
+            parse=int,
+            default_text="one for each processor",
+            flags=("--slots", "--cpus"),
+        ),
+    )
+    max_startups: int = field(  # SRP is arithmetic: more logins at once would only share the processors
+        default=8, metadata=_option("How many clients may log in at once; the others wait.", "N", parse=int)
+    )
+    login_timeout: float = field(
+        default=20.0,
+        metadata=_option(
+            "How many seconds a login may take, from the client's first byte.", "SECONDS", parse=float
+        ),
+    )
+    silence_timeout: float = field(
+        default=5.0,
+        metadata=_option(
+            "How many seconds a new connection may stay silent before it is closed.", "SECONDS", parse=float
+        ),
+    )
+    max_file_size: int = field(
+        default=0,
+        metadata=_option(
+            "Limit for each file that a client puts here or gets from here, such as 64m; 0 sets no limit.",
+            "BYTES[kmgt]",
+            parse=parse_size,
+        ),
+    )
+    spool_dir: FilePath | None = field(
+        default=None,
+        metadata=_option(
+            "Where to keep the jobs and results of detached networks.",
+            "FOLDER",
+            parse=Path,
+            default_text="in the user's folder for state",
+        ),
+    )
+    keep_results: float = field(
+        default=7.0,
+        metadata=_option(
+            "How many days to keep the results of a detached network that nobody recovers.",
+            "DAYS",
+            parse=float,
+        ),
+    )
 
     def __post_init__(self) -> None:
         for option, port in (("--cmd-port", self.cmd_port), ("--data-port", self.data_port)):
@@ -55,7 +190,7 @@ class ServerConfig:
         ):
             if not 0 < seconds < float("inf"):
                 raise ConfigurationError(
-                    f"{option} {seconds:g}: a limit of time is a positive number of seconds"
+                    f"{option} {seconds:g}: a time limit is a positive number of seconds"
                 )
         if not 0 < self.keep_results < float("inf"):
             raise ConfigurationError(f"--keep-results {self.keep_results:g}: it is a positive number of days")
@@ -69,7 +204,7 @@ class ServerConfig:
     def kept_folder(self) -> Path:
         """Return where the jobs and results of detached networks are."""
         base = self.spool_dir or platformdirs.user_state_path("pserver", appauthor=False)
-        return base / self.name / "kept"
+        return Path(base, self.name, "kept")
 
     def slot_count(self) -> int:
         """Return how many processes for jobs there may be at once."""
@@ -87,28 +222,7 @@ class ServerConfig:
 
 def processor_count() -> int:
     """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def parse_size(text: str) -> int:
-    """Return the bytes that a size such as ``4096``, ``64m`` or ``2g`` means.
-
-    Raises
-    ------
-    ConfigurationError
-        It is no whole number, or what stands behind that is not one of k, m, g and t, the powers of 1024.
-
-    Examples
-    --------
-    >>> parse_size("4096"), parse_size("64m"), parse_size("2G") == 2 * 2**30
-    (4096, 67108864, True)
-    """
-    found = re.fullmatch(r"([0-9]+)([kmgt]?)", text, re.IGNORECASE | re.ASCII)
-    if found is None:
-        raise ConfigurationError(
-            f"{text!r} is no size: give a number of bytes, or one with k, m, g or t (powers of 1024), such as 64m"
-        )
-    return int(found[1]) * _UNITS[found[2].lower()]
+    return len(os.sched_getaffinity(0))
 
 
 def check_server_name(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Start a server in the background, end it, ask for its status.
+"""Start a server in the background, end it, return its status.
 
 `start_server` runs ``python -m pserver start --foreground --detach`` and hands it one end of a socket pair.
 On it the new daemon writes one line: that both ports listen, or why it could not start. If the line is
@@ -20,10 +20,12 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, ParamSpec, Protocol, overload
 
-from pserver.config import DEFAULT_CMD_PORT, DEFAULT_DATA_PORT, ServerConfig
+from pserver.admin.options import check_keywords, document_options, start_options
+from pserver.config import ServerConfig
 from pserver.system.pidfile import find_server, stop_server
 from pserver.system.runtime_dir import run_time_folder
 from srp_tools.credentials import server_file
@@ -40,76 +42,44 @@ _MAX_ANSWER_BYTES = 65536
 _LOG_TAIL_BYTES = 2048
 
 
-@overload
-def pserver(
-    action: None = None,
-    /,
-    *,
-    name: str = "default",
-    cmd_port: int = DEFAULT_CMD_PORT,
-    data_port: int = DEFAULT_DATA_PORT,
-    bind: str | None = None,
-    auth_file: str | os.PathLike[str] | None = None,
-    use_tls: bool = True,
-    log_file: str | os.PathLike[str] | None = None,
-    allow_root: bool = False,
-    slots: int | None = None,
-    max_file_size: int = 0,
-    spool_dir: str | os.PathLike[str] | None = None,
-    keep_results: float = ServerConfig.keep_results,
-) -> dict[str, object]: ...
-@overload
-def pserver(action: Literal["kill"], /, *, name: str = "default") -> bool: ...
-@overload
-def pserver(action: Literal["status"], /, *, name: str = "default") -> dict[str, object] | None: ...
-def pserver(
-    action: str | None = None,
-    /,
-    *,
-    name: str = "default",
-    cmd_port: int = DEFAULT_CMD_PORT,
-    data_port: int = DEFAULT_DATA_PORT,
-    bind: str | None = None,
-    auth_file: str | os.PathLike[str] | None = None,
-    use_tls: bool = True,
-    log_file: str | os.PathLike[str] | None = None,
-    allow_root: bool = False,
-    slots: int | None = None,
-    max_file_size: int = 0,
-    spool_dir: str | os.PathLike[str] | None = None,
-    keep_results: float = ServerConfig.keep_results,
-) -> dict[str, object] | bool | None:
-    """Start a server on this machine, end it, or tell its status.
+_Options = ParamSpec("_Options")
+
+
+class _Pserver(Protocol[_Options]):
+    """How `pserver` is called: with the keywords that `ServerConfig` takes, or with an action."""
+
+    @overload
+    def __call__(
+        self, action: None = None, /, *args: _Options.args, **options: _Options.kwargs
+    ) -> dict[str, object]: ...
+    @overload
+    def __call__(self, action: Literal["kill"], /, *, name: str = ...) -> bool: ...
+    @overload
+    def __call__(self, action: Literal["status"], /, *, name: str = ...) -> dict[str, object] | None: ...
+
+
+def _with_options_of(
+    config: Callable[_Options, ServerConfig],  # noqa: ARG001 - lends its keywords to the type
+) -> Callable[[Callable[..., Any]], _Pserver[_Options]]:
+    """Let a function show the options of a server, to callers, type checkers and ``help``."""
+
+    def decorate(function: Callable[..., Any]) -> _Pserver[_Options]:
+        document_options(function)
+        return function
+
+    return decorate
+
+
+@_with_options_of(ServerConfig)
+def pserver(action: str | None = None, /, **options: Any) -> dict[str, object] | bool | None:
+    """Start a server on this machine, end it, or return its status.
 
     Parameters
     ----------
     action
-        ``None`` starts a server in the background, which lives on when this process ends. ``"kill"`` ends it,
-        in order if that takes no longer than 10 s. ``"status"`` changes nothing. Of the options, only `name`
-        goes with the last two.
-    name
-        One machine may run several servers, with names and ports of their own.
-    cmd_port, data_port
-        Where clients log in, and where nodes exchange data; 0 takes any free port.
-    bind
-        Address to listen at. By default all with TLS, the loopback address without.
-    auth_file
-        The verifiers of the users who may log in. By default those that ``generate-srp-data`` makes.
-    use_tls
-        If false: no encryption and no login, everybody who can reach the ports may run any program.
-    log_file
-        By default ``NAME.log`` in the user's run-time folder.
-    allow_root
-        Start the server even if this process runs as root.
-    slots
-        How many processes for jobs there may be at once. By default as many as there are processors that this process
-        may use; a negative number leaves so many of them free; 0 offers none.
-    max_file_size
-        The most bytes that one file may have which a client puts there or gets from there; 0 sets no limit.
-    spool_dir
-        Where the results of detached networks are kept. By default in the user's folder for state.
-    keep_results
-        Days until they are removed if nobody recovers them.
+        ``None`` starts a server in the background, which lives on when this process ends. ``"kill"`` ends it, and kills
+        it after 10 s. ``"status"`` changes nothing. Of the options, only `name` goes with the last two.
+    {options}
 
     Returns
     -------
@@ -134,29 +104,17 @@ def pserver(
     -----
     Counterpart of ``pserver`` in GNU Octave's parallel package 4.0.2.
     """
-    config = ServerConfig(
-        name=name,
-        cmd_port=cmd_port,
-        data_port=data_port,
-        bind=bind,
-        auth_file=None if auth_file is None else Path(auth_file),
-        use_tls=use_tls,
-        log_file=None if log_file is None else Path(log_file),
-        allow_root=allow_root,
-        slots=slots,
-        max_file_size=max_file_size,
-        spool_dir=None if spool_dir is None else Path(spool_dir),
-        keep_results=keep_results,
-    )
+    check_keywords("pserver", options)
     if action is None:
-        return start_server(config)
+        return start_server(ServerConfig(**options))
     if action not in ("kill", "status"):
         raise ConfigurationError(
-            f'pserver({action!r}): the actions are "kill" and "status", and none to start'
+            f'pserver({action!r}): the actions are "kill" and "status"; without one, a server starts'
         )
-    if config != ServerConfig(name=name):
+    if options.keys() - {"name"}:
         raise ConfigurationError(f"pserver({action!r}): the only option of this action is name")
-    return _kill(name) if action == "kill" else _status(name)
+    config = ServerConfig(**options)
+    return _kill(config.name) if action == "kill" else _status(config.name)
 
 
 def _kill(name: str) -> bool:
@@ -188,7 +146,7 @@ def check_start(config: ServerConfig) -> None:
             "from an ordinary account, or, if that is what you want, with --allow-root (allow_root=True)"
         )
     if config.use_tls:
-        path = config.auth_file or server_file()
+        path = Path(config.auth_file or server_file())
         verifiers = VerifierFile(path)
         if not verifiers.users():
             raise CredentialError(f"{path} has no users; the command generate-srp-data makes them")
@@ -210,10 +168,10 @@ def start_server(config: ServerConfig) -> dict[str, object]:
         The log file cannot be written.
     """
     check_start(config)
-    config = _with_absolute_paths(config)
-    assert config.log_file is not None  # noqa: S101
+    log_file = Path(config.log_file or run_time_folder() / f"{config.name}.log").absolute()
+    config = _with_absolute_paths(config, log_file)
     deadline = time.monotonic() + _START_TIMEOUT
-    with open_log(config.log_file) as log:
+    with open_log(log_file) as log:
         log_size = log.seek(0, io.SEEK_END)
         ours, theirs = socket.socketpair()
         with ours:
@@ -224,7 +182,7 @@ def start_server(config: ServerConfig) -> dict[str, object]:
             except TimeoutError:
                 raise ConfigurationError(
                     f"the server {config.name!r} was not ready within {_START_TIMEOUT:g} s; "
-                    f"its log is {config.log_file}"
+                    f"its log is {log_file}"
                 ) from None
             finally:
                 # It has long ended, except where something hangs before it can detach.
@@ -232,27 +190,12 @@ def start_server(config: ServerConfig) -> dict[str, object]:
                 process.wait()
     if answer is None:
         raise ConfigurationError(
-            f"the server {config.name!r} ended while it started{_tail(config.log_file, log_size)}"
+            f"the server {config.name!r} ended while it started{_tail(log_file, log_size)}"
         )
     status = answer.get("ready")
     if not isinstance(status, dict):
         raise ConfigurationError(f"the server could not start: {answer.get('error')}")
     return status
-
-
-def start_options(config: ServerConfig) -> list[str]:
-    """Return the options of ``pserver start`` that mean `config`."""
-    options: list[str] = []
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        name = field.name.replace("_", "-")
-        if field.name == "use_tls":
-            options += [] if value else ["--no-tls"]
-        elif isinstance(value, bool):
-            options += [f"--{name}"] if value else []
-        elif value is not None:
-            options.append(f"--{name}={value}")
-    return options
 
 
 def open_log(path: Path) -> io.FileIO:
@@ -263,15 +206,13 @@ def open_log(path: Path) -> io.FileIO:
     )
 
 
-def _with_absolute_paths(config: ServerConfig) -> ServerConfig:
+def _with_absolute_paths(config: ServerConfig, log_file: Path) -> ServerConfig:
     """Return the same settings for a process in another folder."""
-    log_file = config.log_file or run_time_folder() / f"{config.name}.log"
-    auth_file = config.auth_file
     return dataclasses.replace(
         config,
-        log_file=log_file.absolute(),
-        auth_file=None if auth_file is None else auth_file.absolute(),
-        spool_dir=None if config.spool_dir is None else config.spool_dir.absolute(),
+        log_file=log_file,
+        auth_file=config.auth_file and Path(config.auth_file).absolute(),
+        spool_dir=config.spool_dir and Path(config.spool_dir).absolute(),
     )
 
 

@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 from typing import Any
 
 from pconnect.protocol.frames import Preamble
@@ -261,11 +262,11 @@ class _Daemon:
     def _start_session(self, pending: PendingConnection) -> None:
         config = self._config
         settings = SessionSettings(
-            auth_file=(config.auth_file or server_file()) if config.use_tls else None,
+            auth_file=Path(config.auth_file or server_file()) if config.use_tls else None,
             data_port=self._acceptor.data_port,
             bind=self._bind,
             login_timeout=config.login_timeout,
-            log_file=config.log_file,
+            log_file=Path(config.log_file) if config.log_file else None,
             peer=pending.peer,
             kept=config.kept_folder(),
             max_file_size=config.max_file_size,

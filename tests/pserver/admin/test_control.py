@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 
 from pserver.admin import control
-from pserver.admin.control import pserver, start_options, start_server
-from pserver.cli import parse_start
-from pserver.config import ServerConfig
+from pserver.admin.control import pserver, start_server
 from pserver.system.pidfile import find_server, list_servers
 from pserver.system.runtime_dir import run_time_folder
 from srp_tools.credentials import server_file
@@ -216,27 +214,3 @@ def test_unknown_actions_and_options_are_errors() -> None:
     with pytest.raises(TypeError, match="nice"):
         pserver(nice=10)  # type: ignore[call-overload]
     assert pserver("status") is not None
-
-
-def test_every_setting_reaches_the_daemon() -> None:
-    settings = ServerConfig(
-        name="n",
-        cmd_port=1,
-        data_port=2,
-        bind="::1",
-        auth_file=Path("/a b"),
-        use_tls=False,
-        log_file=Path("-l"),
-        allow_root=True,
-        slots=6,
-        max_startups=3,
-        login_timeout=4.5,
-        silence_timeout=5.5,
-        spool_dir=Path("/s p"),
-        keep_results=0.5,
-        max_file_size=6 * 2**30,
-    )
-    assert parse_start(start_options(settings)) == settings
-    assert parse_start(start_options(ServerConfig())) == ServerConfig()
-    assert parse_start(start_options(ServerConfig(slots=0))).slots == 0
-    assert parse_start([]) == ServerConfig()

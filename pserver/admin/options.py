@@ -1,0 +1,148 @@
+"""The options of a server, made of the fields of `ServerConfig`: command line, keywords and documentation.
+
+A new option is a new field there; nothing here names one.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import inspect
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from pserver.config import Option, ServerConfig
+from srp_tools.errors import ConfigurationError
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that takes no abbreviations and whose errors name the option that was probably meant."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(allow_abbrev=False, **more)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse all arguments; end the process with usage and status 2 where one is unknown."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [flag for flag in self._option_string_actions if flag.startswith("--")]
+            wrong = [f"{each}{nearest(each.partition('=')[0], options)}" for each in unknown]
+            self.error(f"unrecognized arguments: {' '.join(wrong)}")
+        return found, unknown
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a server; their destinations are the fields of `ServerConfig`."""
+    for field, option in _options():
+        common: dict[str, Any] = {"dest": field.name, "default": field.default}
+        if isinstance(field.default, bool):
+            parser.add_argument(
+                *_flags(field, option),
+                **common,
+                action="store_const",
+                const=not field.default,
+                help=option.help,
+            )
+        else:
+            value = "%(default)g" if isinstance(field.default, float) else "%(default)s"
+            text = f"{option.help} Default: {option.default_text or value}."
+            parser.add_argument(
+                *_flags(field, option), **common, type=_parser_for(option), metavar=option.metavar, help=text
+            )
+
+
+def config_of(namespace: argparse.Namespace) -> ServerConfig:
+    """Return the settings that parsed options mean.
+
+    Raises
+    ------
+    ConfigurationError
+        A setting cannot be used.
+    """
+    return ServerConfig(**{field.name: getattr(namespace, field.name) for field, _ in _options()})
+
+
+def start_options(config: ServerConfig) -> list[str]:
+    """Return the options of ``pserver start`` that mean `config`."""
+    options: list[str] = []
+    for field, option in _options():
+        value = getattr(config, field.name)
+        flag = _flags(field, option)[0]
+        if isinstance(field.default, bool):
+            options += [flag] if value != field.default else []
+        elif value is not None:
+            options.append(f"{flag}={value}")
+    return options
+
+
+def check_keywords(function: str, names: Iterable[str]) -> None:
+    """Refuse keywords that are no options of a server.
+
+    Raises
+    ------
+    TypeError
+        One of them is unknown; the text names the one that was probably meant.
+    """
+    known = [field.name for field, _ in _options()]
+    for name in names:
+        if name not in known:
+            raise TypeError(f"{function}() has no option {name!r}{nearest(name, known)}")
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return a hint at the name that was probably meant, to be put behind an error.
+
+    Examples
+    --------
+    >>> nearest("slts", ["slots", "bind"])
+    ' (did you mean slots?)'
+    >>> nearest("x", ["slots", "bind"])
+    ' (there are: slots, bind)'
+    """
+    found = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {found[0]}?)" if found else f" (there are: {', '.join(known)})"
+
+
+def document_options(function: Callable[..., Any]) -> None:
+    """Give a function whose keywords are the options of a server their signature and their description.
+
+    The line ``{options}`` of its docstring is replaced.
+    """
+    own = inspect.signature(function)
+    positional = [each for each in own.parameters.values() if each.kind is each.POSITIONAL_ONLY]
+    keywords = [
+        inspect.Parameter(
+            each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.type
+        )
+        for each, _ in _options()
+    ]
+    own = own.replace(parameters=[*positional, *keywords])
+    function.__signature__ = own  # type: ignore[attr-defined]
+    described = "\n".join(f"{field.name}\n{_paragraph(option)}" for field, option in _options())
+    function.__doc__ = inspect.cleandoc(function.__doc__ or "").replace("{options}", described)
+
+
+def _options() -> Iterator[tuple["dataclasses.Field[Any]", Option]]:
+    return ((field, field.metadata["option"]) for field in dataclasses.fields(ServerConfig))
+
+
+def _flags(field: "dataclasses.Field[Any]", option: Option) -> Sequence[str]:
+    return option.flags or (f"--{field.name.replace('_', '-')}",)
+
+
+def _paragraph(option: Option) -> str:
+    """Return the description of an option as numpydoc has it; its default is in the signature."""
+    text = f"{option.help} Default: {option.default_text}." if option.default_text else option.help
+    return textwrap.fill(text, 100, initial_indent="    ", subsequent_indent="    ")
+
+
+def _parser_for(option: Option) -> Callable[[str], object]:
+    def parse(text: str) -> object:
+        try:
+            return option.parse(text)
+        except ConfigurationError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    # By its name argparse calls a value that cannot be parsed, as in "invalid int value".
+    parse.__name__ = getattr(option.parse, "__name__", "option")
+    return parse
