@@ -69,6 +69,7 @@ HOMES = {
         "pserver/engine",
         "pserver/demo",
     },
+    "psutil": {"pserver/system"},
     "tqdm": {"pconnect/loop/progress_bars.py"},
     # Only joblib imports the backend, and the names on demand.
     "joblib": {"pconnect/joblib"},

@@ -3,10 +3,10 @@
 import contextlib
 import os
 import resource
-from pathlib import Path
 from typing import Any
 
 from pserver.system.flush import flush_output
+from pserver.system.processes import address_space_bytes
 
 _MAX_OUTPUT_BYTES = 2**20  # of what a job prints, for each stream; the last of it
 
@@ -33,9 +33,8 @@ def memory_limit(size: int | None) -> Any:
     if size is None:
         yield
         return
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
     before = resource.getrlimit(resource.RLIMIT_AS)
-    limit = pages * os.sysconf("SC_PAGE_SIZE") + size
+    limit = address_space_bytes() + size
     hard = before[1]
     resource.setrlimit(
         resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard)

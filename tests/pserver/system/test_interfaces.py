@@ -1,9 +1,26 @@
 import ipaddress
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
 from pserver.system.interfaces import own_addresses
+from tests.support.programs import program
+
+# A machine with an interface that has several addresses: a network namespace.
+_BUILD = """
+set -e
+ip link add one type veth peer name other
+ip link set lo up
+for address in 10.1.0.1/24 10.2.0.1/24 10.3.0.1/16 fd00::1/64 fd00::2/64 169.254.7.7/16; do
+    ip addr add $address dev one nodad
+done
+ip link set one up
+exec "$@"
+"""
+_PRINT = "from pserver.system.interfaces import own_addresses; print(*own_addresses(None))"
 
 
 @pytest.mark.parametrize("bind", ["127.0.0.1", "::1", "0.0.0.0"])
@@ -22,3 +39,18 @@ def test_all_addresses_of_the_machine_can_be_bound() -> None:
         family = socket.AF_INET if ipaddress.ip_address(text).version == 4 else socket.AF_INET6
         with socket.socket(family) as sock:
             sock.bind((text, 0))
+
+
+def test_all_addresses_of_an_interface_are_found() -> None:
+    for name, package in {"ip": "iproute2", "unshare": "util-linux"}.items():
+        program(name, package)
+    spaces = ["--net", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
+    probe = ["unshare", *spaces, "ip", "link", "add", "one", "type", "veth", "peer", "name", "other"]
+    permitted = subprocess.run(probe, capture_output=True, text=True, check=False)
+    if permitted.returncode:
+        pytest.skip(f"the system permits no network namespaces here: {permitted.stderr.strip()}")
+    command = ["unshare", *spaces, "sh", "-c", _BUILD, "sh", sys.executable, "-c", _PRINT]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    found = done.stdout.split()
+    assert found[:3] == ["10.1.0.1", "10.2.0.1", "10.3.0.1"], done.stderr
+    assert set(found[3:]) == {"fd00::1", "fd00::2"}
