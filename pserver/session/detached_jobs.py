@@ -60,8 +60,10 @@ class WorkerControl:
         Sends to the client.
     want
         Says how many workers there are to be.
-    leases
-        Of slots.
+    slot_client
+        The leases of slots.
+    on_detached
+        Called when the client has left.
     """
 
     workers: dict[int, WorkerProcess]
@@ -70,6 +72,7 @@ class WorkerControl:
     tell: Callable[[Kind, int, Any], None]
     want: Callable[[int], None]
     slot_client: SlotClient
+    on_detached: Callable[[], object]
 
 
 class DetachedJobs:
@@ -172,6 +175,7 @@ class DetachedJobs:
             self._store.take(number)
         self.is_detached = True
         self._staff.slot_client.tell_detached()
+        self._staff.on_detached()
         log.info("detached: %d jobs go on without their client", len(self._jobs))
         for number in list(self._jobs):
             if self._sent.get(number) not in self._staff.workers or self._sent[number] in self._idle:

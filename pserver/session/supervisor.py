@@ -7,12 +7,10 @@ engine has died. It runs no user code and stays responsive whatever the engine d
 
 import contextlib
 import logging
-import math
 import os
 import signal
 import socket
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,11 +23,19 @@ from pconnect.protocol.frames import Kind
 from pconnect.protocol.messages import Message, Role
 from pserver.config import SessionSettings
 from pserver.services.files import is_usable_folder
+from pserver.session.command_queue import LIMIT_GRACE, CommandQueue, Expiry, Stopped, not_begun
 from pserver.session.engine_process import EngineProcess, describe_exit
+from pserver.session.lifecycle import (
+    EngineEvent,
+    EngineLifecycle,
+    EngineState,
+    SessionEvent,
+    SessionLifecycle,
+    SessionState,
+)
 from pserver.session.login import AuthenticatedClient, accept_client
 from pserver.session.output_relay import Output
 from pserver.session.slot_client import SlotClient
-from pserver.session.time_limit import TimeLimit
 from pserver.session.worker_manager import Workers
 from pserver.system.session_folder import make_folder, remove_folder
 from srp_tools.channel import Channel
@@ -42,7 +48,6 @@ _LAST_WORDS = 0.1
 # While so much waits for the client, nothing more is taken from the engine. That is more than `Output` leaves there: a
 # client that does not take a flood of output keeps no command from beginning and ending.
 _MAX_UNSENT_BYTES = 2**21
-_LIMIT_GRACE = 5.0  # seconds for a command to end after the interrupt at its time limit
 
 
 def session_main(
@@ -94,23 +99,17 @@ class _Supervisor:
         self._command = Connection(client.node, "client", client.channel, role=Role.SUPERVISOR)
         self._command.on_message = self._from_client
         self._event_loop.add(self._command)
-        self._queue: deque[Message] = deque()  # commands and calls of services, for the engine
-        self._running: int | None = None
-        self._limit: TimeLimit | None = None  # of the command that runs
-        self._why_killed = ""
+        self._commands = CommandQueue()
+        self._session_life = SessionLifecycle()
+        self._command.on_lost = self._client_lost
+        self._engine_life = EngineLifecycle()
         self._folder = folder  # the private one of the session, ours to remove
         self._max_file_size = settings.max_file_size
-        self._meshed = False
-        self._exit_code: int | None = None
-        self._restarting: int | None = None  # number of the restart that waits for the engine's end
-        self._refusing = False  # data connections, because there is no engine that would take them
         self._engine_paused = False
-        self._stop_reason = ""
-        self._patience: float | None = (
-            None  # seconds for the engine to end, once the client closes the network
+        self._end_grace = 0.0  # seconds for the engine to end, once the client closes the network
+        self._workers = Workers(
+            self._event_loop, client, engine, folder, slot_client, jobs, settings.kept, self._detach
         )
-        self._closing = False
-        self._workers = Workers(self._event_loop, client, engine, folder, slot_client, jobs, settings.kept)
         self._attend_engine()
         self._catch_sigterm()
 
@@ -125,33 +124,35 @@ class _Supervisor:
         self._workers.attend_engine()
 
     def _catch_sigterm(self) -> None:
-        self._wakeup, theirs = socket.socketpair()
-        self._wakeup_end = theirs
+        ours, theirs = self._wakeup = socket.socketpair()
         theirs.setblocking(False)
         signal.set_wakeup_fd(theirs.fileno())
         signal.signal(signal.SIGTERM, lambda *_: None)
 
         def stop() -> None:
-            self._wakeup.recv(1)
-            self._stop_reason = "the server was stopped"
+            ours.recv(1)
+            self._session_life.reason = "the server was stopped"
+            self._session_life.handle(SessionEvent.STOP)
 
-        self._event_loop.watch(self._wakeup.fileno(), stop)
+        self._event_loop.watch(ours.fileno(), stop)
+
+    def _client_lost(self, _: ParallelError) -> None:
+        self._session_life.handle(SessionEvent.LOST)
+
+    def _detach(self) -> None:
+        self._session_life.handle(SessionEvent.DETACH)
 
     def run(self) -> None:
         """Serve the client until it closes the network, or is gone, or the server stops; then what it has left."""
-        detached_jobs = self._workers.detached_jobs
-        while not (
-            self._stop_reason
-            or detached_jobs.is_done
-            or (self._command.error and not detached_jobs.is_detached)
-        ):
-            limit = math.inf if self._limit is None else max(0.0, self._limit.deadline - time.monotonic())
-            self._event_loop.poll(min(limit, self._go_on()))
+        while self._session_life.is_serving:
+            self._event_loop.poll(min(self._commands.time_left(time.monotonic()), self._go_on()))
             self._enforce_limit()
-            if self._patience is not None and not detached_jobs.is_detached:
-                self._close_engine(self._patience)
-        if self._stop_reason and not self._command.error and not detached_jobs.is_detached:
-            self._tell(Kind.STOPPING, self._stop_reason)
+            if self._session_life.state is SessionState.DETACHED and self._workers.detached_jobs.is_done:
+                self._session_life.handle(SessionEvent.FINISHED)
+        if self._session_life.state is SessionState.CLOSING:
+            self._close_engine()
+        if self._session_life.state is SessionState.STOPPING:
+            self._tell(Kind.STOPPING, self._session_life.reason)
 
     def _go_on(self) -> float:
         """Do what had to wait for the client; return in how many seconds to call this again."""
@@ -172,8 +173,8 @@ class _Supervisor:
 
     def close(self) -> None:
         """End the engine and leave nothing behind."""
-        self._workers.close(self._stop_reason)
-        if self._exit_code is None:
+        self._workers.close(self._session_life.reason)
+        if self._engine_life.has_process:
             self._process.kill()
         remove_folder(self._folder)
         self._event_loop.close()
@@ -194,16 +195,16 @@ class _Supervisor:
             case Kind.SETUP:
                 self._set_up(message.value)
             case Kind.COMMAND | Kind.CALL:
-                self._queue.append(message)
+                self._commands.add(message)
                 self._next_command()
             case Kind.INTERRUPT:
-                self._interrupt(message.tag)
+                self._stop_commands(self._commands.interrupt(message.tag))
             case Kind.TAKEN:
                 self._output.acknowledge()
             case Kind.CANCEL:
-                self._cancel(message.tag)
+                self._stop_commands(self._commands.cancel(message.tag))
             case Kind.KILL:
-                self._process.signal(signal.SIGKILL)
+                self._kill_engine()
             case Kind.RESTART:
                 self._restart(message.tag, message.value)
             case Kind.PROBE:
@@ -212,8 +213,8 @@ class _Supervisor:
             case Kind.QUERY:
                 self._command.post(Kind.FACTS, message.tag, self._facts())
             case Kind.CLOSE:
-                self._patience = message.tag / 1000
-                if self._workers.detached_jobs.is_detached:
+                self._end_grace = message.tag / 1000
+                if self._session_life.handle(SessionEvent.CLOSE) is SessionState.DETACHED:
                     self._command.post(Kind.CLOSED, 0, False)
         self._event_loop.flush(self._command)
 
@@ -232,60 +233,46 @@ class _Supervisor:
         self._event_loop.flush(self._engine)
 
     def _next_command(self) -> None:
-        if not self._queue or self._running is not None or not self._meshed or self._exit_code is not None:
-            return
         # Each command may leave what its pipes hold: without this, many would leave more than is allowed.
-        if not self._output.waits:
-            command = self._queue.popleft()
-            self._running = command.tag
-            self._output.begin(command.tag)
-            self._limit = TimeLimit.of(command.value[2].get("seconds"))
-            self._engine.post(command.kind, command.tag, command.value)
-            self._event_loop.flush(self._engine)
-
-    def _interrupt(self, number: int) -> None:
-        while self._queue and self._queue[0].tag <= number:
-            self._tell_not_begun(self._queue.popleft().tag)
-        if self._running is not None and self._running <= number:
-            self._signal_interrupt()
-
-    def _cancel(self, number: int) -> None:
-        if self._running == number:
-            self._signal_interrupt()
+        if (
+            not self._commands.can_begin
+            or self._engine_life.state is not EngineState.READY
+            or self._output.waits
+        ):
             return
-        for waiting in [waiting for waiting in self._queue if waiting.tag == number]:
-            self._queue.remove(waiting)
-            self._tell_not_begun(number)
+        command = self._commands.begin(time.monotonic())
+        self._output.begin(command.tag)
+        self._engine.post(command.kind, command.tag, command.value)
+        self._event_loop.flush(self._engine)
+
+    def _stop_commands(self, stopped: Stopped) -> None:
+        for number in stopped.not_begun:
+            self._command.post(Kind.DONE, number, not_begun())
+        if stopped.is_running:
+            self._signal_interrupt()
 
     def _signal_interrupt(self) -> None:
-        assert self._running is not None  # noqa: S101 - whoever calls this has looked
+        number = self._commands.running
+        assert number is not None  # noqa: S101 - whoever calls this has looked
         # The message tells which command the signal is for: the engine may be just before it, or just after.
-        self._engine.post(Kind.INTERRUPT, self._running)
+        self._engine.post(Kind.INTERRUPT, number)
         self._event_loop.flush(self._engine)
         self._process.signal(signal.SIGINT)
 
-    def _tell_not_begun(self, number: int) -> None:
-        message = "it was interrupted before it began"
-        kind = "KeyboardInterrupt"
-        failure: dict[str, Any] = {"type": kind, "bases": [kind], "message": message}
-        failure |= {"traceback": f"KeyboardInterrupt: {message}", "values_sent": 0, "seconds": 0.0}
-        self._command.post(Kind.DONE, number, failure)
-
     def _enforce_limit(self) -> None:
         """Interrupt a command whose time has passed, and kill the engine if that does not help."""
-        limit = self._limit
-        if limit is None or self._running is None or time.monotonic() < limit.deadline:
-            return
-        if limit.passed:
-            self._why_killed = (
-                f"command {self._running} did not end within {_LIMIT_GRACE:g} s of its time limit"
-            )
-            self._limit = None
-            self._process.signal(signal.SIGKILL)
-        else:
-            limit.passed = True
-            limit.deadline += _LIMIT_GRACE
-            self._signal_interrupt()
+        match self._commands.expire(time.monotonic()):
+            case Expiry.INTERRUPT:
+                self._signal_interrupt()
+            case Expiry.KILL:
+                self._engine_life.why_killed = (
+                    f"command {self._commands.running} did not end within {LIMIT_GRACE:g} s of its time limit"
+                )
+                self._kill_engine()
+
+    def _kill_engine(self) -> None:
+        self._engine_life.handle(EngineEvent.KILL)
+        self._process.signal(signal.SIGKILL)
 
     def _facts(self) -> dict[str, Any]:
         memory = None
@@ -294,42 +281,43 @@ class _Supervisor:
             memory = pages * os.sysconf("SC_PAGE_SIZE")
         return {"load": os.getloadavg()[0], "memory_bytes": memory, "jobs": self._workers.facts()}
 
-    def _close_engine(self, patience: float) -> None:
+    def _close_engine(self) -> None:
         """Let the engine end by itself; say whether it had to be killed."""
-        self._queue.clear()
-        self._closing = True
-        if self._exit_code is None:
-            self._wait(lambda: self._running is None, _LAST_WORDS, "the end of a command")
-            if self._running is not None:
+        self._commands.drop_waiting()
+        if self._engine_life.handle(EngineEvent.CLOSE) is EngineState.CLOSING:
+            self._wait(lambda: self._commands.running is None, _LAST_WORDS, "the end of a command")
+            if self._commands.running is not None:
                 self._process.signal(signal.SIGINT)
             self._engine.post(Kind.CLOSE)
-            self._wait(lambda: self._exit_code is not None, patience, "the engine")
-        self._tell(Kind.CLOSED, self._exit_code is None)
-        self._stop_reason = "the network was closed"
+            self._wait(lambda: not self._engine_life.has_process, self._end_grace, "the engine")
+        self._tell(Kind.CLOSED, self._engine_life.has_process)
         # The client closes its end when it has heard from all; until then we keep ours, else it would see us lost.
         self._wait(lambda: self._command.error is not None, 5.0, "the client")
+        self._session_life.reason = "the network was closed"
+        self._session_life.handle(SessionEvent.CLOSED)
 
     # --- what the engine says, prints, and how it ends ---
 
     def _from_engine(self, message: Message) -> None:
         if message.kind is Kind.DONE:
             self._output.end()  # what a command printed comes before its end
-            self._running = None
-            if self._limit is not None and self._limit.passed:
-                self._limit.explain(message.value)
+            self._commands.end(message.tag, message.value)
         elif message.kind is Kind.FRONT_END:
             self._output.drain()  # what is printed before a display is shown before it
         elif message.kind is Kind.MESHED and "pid" in message.value:
-            self._meshed = True
-            self._workers.engine_is_ready()
+            self._engine_meshed()
         self._command.post(message.kind, message.tag, message.value)
         self._event_loop.flush(self._command)
         self._next_command()
 
+    def _engine_meshed(self) -> None:
+        if self._engine_life.handle(EngineEvent.MESHED) is EngineState.READY:
+            self._workers.engine_is_ready()
+
     def _pace_engine(self) -> None:
         """Take no more from the engine while the client takes nothing; its notes wait there, or are dropped."""
         unsent = self._command.unsent_bytes
-        if not self._engine_paused and unsent > _MAX_UNSENT_BYTES and self._exit_code is None:
+        if not self._engine_paused and unsent > _MAX_UNSENT_BYTES and self._engine_life.has_process:
             self._event_loop.remove(self._engine)
             self._engine_paused = True
         elif self._engine_paused and unsent < _MAX_UNSENT_BYTES // 2:
@@ -339,18 +327,17 @@ class _Supervisor:
 
     def _engine_died(self) -> None:
         self._event_loop.unwatch(self._process.pidfd)
-        self._exit_code = self._process.exit_code()
+        how = describe_exit(self._process.exit_code())
+        state = self._engine_life.handle(EngineEvent.ENDED)
         self._event_loop.drain(self._engine)  # what it said last
         self._output.end()
-        self._workers.engine_ended(describe_exit(self._exit_code))
-        self._refusing = True
+        self._workers.engine_ended(how)
         self._event_loop.watch(self._process.its_handover.fileno(), self._refuse_data)
-        if self._restarting is not None and not self._closing:
+        if state is EngineState.REPLACING:
             self._replace_engine()
-        elif not self._closing:
-            reason = f" ({self._why_killed})" if self._why_killed else ""
-            how = describe_exit(self._exit_code) + reason
-            self._command.post(Kind.DIED, 0, {"how": how, "last_output": self._output.last})
+        elif state is EngineState.DEAD:
+            reason = f" ({self._engine_life.why_killed})" if self._engine_life.why_killed else ""
+            self._command.post(Kind.DIED, 0, {"how": how + reason, "last_output": self._output.last})
             self._event_loop.flush(self._command)
 
     def _refuse_data(self) -> None:
@@ -358,8 +345,7 @@ class _Supervisor:
             self._stop_refusing()
 
     def _stop_refusing(self) -> None:
-        if self._refusing:
-            self._refusing = False
+        with contextlib.suppress(KeyError):  # at the end of the handover nothing is refused any more
             self._event_loop.unwatch(self._process.its_handover.fileno())
 
     # --- another engine in the place of this one ---
@@ -371,27 +357,28 @@ class _Supervisor:
             self._event_loop.flush(self._engine)
             self._command.post(Kind.RESTART, number)
             return
-        self._restarting = number
-        if self._exit_code is None:
-            self._process.signal(signal.SIGKILL)
-        else:
-            self._replace_engine()
+        self._engine_life.restart = number
+        match self._engine_life.handle(EngineEvent.RESTART):
+            case EngineState.RESTARTING:
+                self._process.signal(signal.SIGKILL)
+            case EngineState.REPLACING:
+                self._replace_engine()
 
     def _replace_engine(self) -> None:
         """Forget an engine that has ended, and have another one wait for its set-up."""
         self._output.close()
-        self._queue.clear()
-        self._running = self._limit = None
-        self._why_killed, self._meshed, self._engine_paused = "", False, False
+        self._commands.clear()
+        self._engine_paused = False
+        self._engine_life.why_killed = ""
         self._event_loop.discard(self._engine)
-        number, self._restarting = self._restarting, None
         try:
             self._process.start_anew()
         except OSError as error:
-            self._command.post(Kind.RESTART, number or 0, str(error))
+            self._engine_life.handle(EngineEvent.FAILED)
+            self._command.post(Kind.RESTART, self._engine_life.restart, str(error))
         else:
+            self._engine_life.handle(EngineEvent.STARTED)
             self._stop_refusing()
-            self._exit_code = None
             self._attend_engine()
-            self._command.post(Kind.RESTART, number or 0)
+            self._command.post(Kind.RESTART, self._engine_life.restart)
         self._event_loop.flush(self._command)

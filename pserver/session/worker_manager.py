@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,28 +38,22 @@ _IDLE_GRACE = 1.0  # seconds for the client to take back an idle worker whose sl
 
 
 class Workers:
-    """The workers of one session.
+    """The workers of one session: those of `client`, forked by its engine `process`.
 
     Parameters
     ----------
-    progress
-        The supervisor's loop.
-    client
-        Whose session it is.
-    process
-        The engine, which forks them.
     folder
         The private one of the session.
-    leases
-        Of slots, from the daemon.
     handover
         On which the daemon passes on the client's connections for jobs.
     kept
         The folder of what detached sessions leave.
+    on_detached
+        Called when the client has left its jobs to the session.
 
     Attributes
     ----------
-    keeping
+    detached_jobs
         The jobs that go on without the client, if it leaves them.
     """
 
@@ -71,6 +66,7 @@ class Workers:
         slot_client: SlotClient,
         handover: socket.socket,
         kept: Path,
+        on_detached: Callable[[], object],
     ) -> None:
         self._event_loop = event_loop
         self._client = client
@@ -89,7 +85,13 @@ class Workers:
         self._died = ""
         self._closing = False
         staff = WorkerControl(
-            self._workers, event_loop.watch, event_loop.unwatch, self._tell, self._want, slot_client
+            self._workers,
+            event_loop.watch,
+            event_loop.unwatch,
+            self._tell,
+            self._want,
+            slot_client,
+            on_detached,
         )
         self.detached_jobs = DetachedJobs(kept, client.network_id, client.node, client.user, staff)
         self._recovery = Recovery(kept, client.user, lambda: self._channel, event_loop.flush)

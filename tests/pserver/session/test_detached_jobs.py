@@ -46,6 +46,7 @@ class Office:
             lambda *words: self.told.append(words),
             lambda wanted: setattr(self, "wanted", wanted),
             self.slot_client,  # type: ignore[arg-type]
+            lambda: None,
         )
         self.detached_jobs = DetachedJobs(kept, bytes(16), 1, "alice", staff)
         self.store = JobStore(kept / f"{bytes(16).hex()}-1")

@@ -1,0 +1,220 @@
+"""The lives of a session and of its engine, as two state machines; drawn in doc/states/session.md.
+
+No input or output. The supervisor reports each event and acts on the state that follows. What is in no row of a table
+cannot happen; if it does, the supervisor has a fault, and `handle` says so instead of going on in a state that nobody
+has thought of.
+
+The two are one machine each, and not one together, because they end apart: an engine may die and be replaced while the
+session lasts, and a detached session lasts without a client. Whether a command runs is in
+`pserver.session.command_queue`.
+"""
+
+import enum
+from collections.abc import Mapping
+from typing import Generic, TypeVar
+
+
+class SessionState(enum.Enum):
+    """Where a session is between login and close."""
+
+    OPEN = enum.auto()  #: the client is there
+    DETACHED = enum.auto()  #: the client has left its jobs to the session; it may be there a little longer
+    CLOSING = enum.auto()  #: the client closes the network: the engine is being ended
+    STOPPING = enum.auto()  #: about to end, which a client that is still there is told
+    ENDED = enum.auto()  #: nothing is left to do
+
+
+class SessionEvent(enum.Enum):
+    """What changes the state of a session."""
+
+    DETACH = enum.auto()  #: the client has handed over its jobs
+    CLOSE = enum.auto()  #: the client closes the network
+    LOST = enum.auto()  #: the command channel is gone
+    STOP = enum.auto()  #: the server stops
+    CLOSED = enum.auto()  #: the engine has ended, and the client has been told
+    FINISHED = enum.auto()  #: all detached jobs have ended
+
+
+_S, _SE = SessionState, SessionEvent
+SESSION_TRANSITIONS: Mapping[SessionState, Mapping[SessionEvent, SessionState]] = {
+    _S.OPEN: {
+        _SE.DETACH: _S.DETACHED,
+        _SE.CLOSE: _S.CLOSING,
+        _SE.LOST: _S.ENDED,
+        _SE.STOP: _S.STOPPING,
+    },
+    _S.DETACHED: {
+        _SE.CLOSE: _S.DETACHED,  # the client leaves in order; the jobs go on
+        _SE.LOST: _S.DETACHED,
+        _SE.STOP: _S.ENDED,
+        _SE.FINISHED: _S.ENDED,
+    },
+    _S.CLOSING: {
+        _SE.DETACH: _S.CLOSING,  # too late
+        _SE.CLOSE: _S.CLOSING,
+        _SE.LOST: _S.CLOSING,  # the engine still gets its time to end
+        _SE.STOP: _S.CLOSING,
+        _SE.CLOSED: _S.STOPPING,
+    },
+    # The last message to the client is under way; whatever arrives meanwhile is too late.
+    _S.STOPPING: {
+        _SE.DETACH: _S.STOPPING,
+        _SE.CLOSE: _S.STOPPING,
+        _SE.LOST: _S.ENDED,
+        _SE.STOP: _S.STOPPING,
+    },
+    _S.ENDED: {
+        _SE.DETACH: _S.ENDED,
+        _SE.CLOSE: _S.ENDED,
+        _SE.LOST: _S.ENDED,
+        _SE.STOP: _S.ENDED,
+    },
+}
+
+
+class EngineState(enum.Enum):
+    """Where an engine is between its start and its end."""
+
+    STARTING = enum.auto()  #: its process is there; it has not joined its network yet
+    READY = enum.auto()  #: it takes commands and can fork workers
+    KILLED = enum.auto()  #: sent SIGKILL, and not ended yet
+    RESTARTING = enum.auto()  #: sent SIGKILL, and not ended yet; another one is to take its place
+    REPLACING = enum.auto()  #: ended; another one is being started in its place
+    DEAD = enum.auto()  #: ended, and not replaced; data connections to it are refused
+    CLOSING = enum.auto()  #: asked to end, because the client closes the network
+    CLOSED = enum.auto()  #: ended, for good
+
+
+class EngineEvent(enum.Enum):
+    """What changes the state of an engine."""
+
+    MESHED = enum.auto()  #: it has joined its network
+    KILL = enum.auto()  #: the client, or the time limit of a command, kills it
+    RESTART = enum.auto()  #: the client wants another one in its place
+    CLOSE = enum.auto()  #: the client closes the network
+    ENDED = enum.auto()  #: its process has ended
+    STARTED = enum.auto()  #: the process of another one is there
+    FAILED = enum.auto()  #: another one could not be started
+
+
+_E, _EE = EngineState, EngineEvent
+ENGINE_TRANSITIONS: Mapping[EngineState, Mapping[EngineEvent, EngineState]] = {
+    _E.STARTING: {
+        _EE.MESHED: _E.READY,
+        _EE.KILL: _E.KILLED,
+        _EE.RESTART: _E.RESTARTING,
+        _EE.CLOSE: _E.CLOSING,
+        _EE.ENDED: _E.DEAD,
+    },
+    _E.READY: {
+        _EE.KILL: _E.KILLED,
+        _EE.RESTART: _E.RESTARTING,
+        _EE.CLOSE: _E.CLOSING,
+        _EE.ENDED: _E.DEAD,
+    },
+    # What an engine has said just before its end is read afterwards: MESHED may come in each state that follows.
+    _E.KILLED: {
+        _EE.MESHED: _E.KILLED,
+        _EE.KILL: _E.KILLED,
+        _EE.RESTART: _E.RESTARTING,
+        _EE.CLOSE: _E.CLOSING,
+        _EE.ENDED: _E.DEAD,
+    },
+    _E.RESTARTING: {
+        _EE.MESHED: _E.RESTARTING,
+        _EE.KILL: _E.RESTARTING,
+        _EE.RESTART: _E.RESTARTING,
+        _EE.CLOSE: _E.CLOSING,
+        _EE.ENDED: _E.REPLACING,
+    },
+    _E.REPLACING: {
+        _EE.MESHED: _E.REPLACING,
+        _EE.STARTED: _E.STARTING,
+        _EE.FAILED: _E.DEAD,
+    },
+    _E.DEAD: {
+        _EE.MESHED: _E.DEAD,
+        _EE.KILL: _E.DEAD,
+        _EE.RESTART: _E.REPLACING,
+        _EE.CLOSE: _E.CLOSED,
+    },
+    _E.CLOSING: {
+        _EE.MESHED: _E.CLOSING,
+        _EE.KILL: _E.CLOSING,  # it ends sooner, that is all
+        _EE.RESTART: _E.CLOSING,
+        _EE.ENDED: _E.CLOSED,
+    },
+    _E.CLOSED: {
+        _EE.MESHED: _E.CLOSED,
+        _EE.KILL: _E.CLOSED,
+        _EE.RESTART: _E.CLOSED,
+    },
+}
+
+_State = TypeVar("_State", bound=enum.Enum)
+_Event = TypeVar("_Event", bound=enum.Enum)
+
+
+class _Lifecycle(Generic[_State, _Event]):
+    def __init__(self, transitions: Mapping[_State, Mapping[_Event, _State]], state: _State) -> None:
+        self._transitions = transitions
+        self.state = state
+
+    def handle(self, event: _Event) -> _State:
+        """Take an event in; return the state that follows.
+
+        Raises
+        ------
+        RuntimeError
+            The event cannot happen in this state: the supervisor has a fault. The state is as before.
+        """
+        following = self._transitions[self.state].get(event)
+        if following is None:
+            raise RuntimeError(f"internal error: {event} cannot happen in {self.state}")
+        self.state = following
+        return following
+
+
+class SessionLifecycle(_Lifecycle[SessionState, SessionEvent]):
+    """The life of one session.
+
+    Attributes
+    ----------
+    state
+        Where it is.
+    reason
+        Why it ends, in words; empty while it lasts, and if there is nobody to tell.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(SESSION_TRANSITIONS, SessionState.OPEN)
+        self.reason = ""
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether the supervisor has to go on."""
+        return self.state in {SessionState.OPEN, SessionState.DETACHED}
+
+
+class EngineLifecycle(_Lifecycle[EngineState, EngineEvent]):
+    """The life of the engines of one session, each in the place of the one before.
+
+    Attributes
+    ----------
+    state
+        Where the present one is.
+    why_killed
+        What the client is to hear of its death besides the signal; empty if that says it all.
+    restart
+        The number of the client's last request for another one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(ENGINE_TRANSITIONS, EngineState.STARTING)
+        self.why_killed = ""
+        self.restart = 0
+
+    @property
+    def has_process(self) -> bool:
+        """Whether its process has not ended."""
+        return self.state not in {EngineState.REPLACING, EngineState.DEAD, EngineState.CLOSED}
