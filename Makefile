@@ -1,30 +1,58 @@
-# make demo    three servers on this machine do real work, checked against plain numpy
-# make test    lint, types and all tests
-# Both make their own environment in .venv; nothing else has to be installed but Python 3.11 with pip.
+# make demo        three servers on this machine do real work, checked against plain numpy
+# make test        lint, types and the quick tests, side by side
+# make test-all    the same, then the tests marked slow, and those with random examples again, with more of them
+# All make their own environment in .venv; nothing else has to be installed but Python 3.11 with pip.
+# make lint, make types, make quick, make slow    the parts of these
+# make smoke       the smoke part on the built wheel, in an empty environment of $(PYTHON)
+# make wheel       build the wheel into build/wheel
 # make coverage    how much of the code its own tests run
 # make bench, make bench-peers    how fast it is, beside a plain socket, and beside other systems (in .venv-peers)
 
 PYTHON ?= python3
 BIN := .venv/bin
 # pip says nothing but errors: what it does is of interest only if it fails.
-INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --editable
+PIP := $(BIN)/pip --quiet --disable-pip-version-check
+INSTALL := $(PIP) install --editable
 
 # Tests and demonstrations start many processes: each module is compiled once, not in each of them.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test coverage bench bench-peers clean
+.PHONY: demo test test-all lint types quick slow smoke wheel coverage bench bench-peers clean
 
 demo: .venv/demo.stamp
 	$(BIN)/pserver demo
 
+# What lint and types print comes in one piece each; the tests print as they run, which the "+" is for.
+test: .venv/dev.stamp
+	$(MAKE) --no-print-directory --jobs=3 --output-sync=target lint types quick
+
+test-all: test
+	$(MAKE) --no-print-directory slow
+
 # Four workers, whatever the number of processors: many tests wait for other processes half of their time.
 PYTEST := pytest --numprocesses=4 --dist=worksteal
 
-test: .venv/dev.stamp
+lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: .venv/dev.stamp
 	$(BIN)/mypy
-	$(BIN)/python -m $(PYTEST)
+
+quick: .venv/dev.stamp
+	+$(BIN)/python -m $(PYTEST) -m 'not slow' --hypothesis-profile=quick
+
+# Hypothesis marks the tests that it gives examples to.
+slow: .venv/dev.stamp
+	$(BIN)/python -m $(PYTEST) -m 'slow or hypothesis'
+
+smoke: wheel
+	.ci/smoke $(PYTHON) build/wheel/*.whl
+
+# Left from an earlier build, modules that are gone would be in the wheel.
+wheel: .venv/dev.stamp
+	rm -rf build/lib build/wheel
+	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir build/wheel .
 
 # Branch coverage by the modules' own tests, also of daemons, sessions and engines. It takes twice as long as without.
 # Child processes leave data files of their own, which `combine` gathers; one killed while it wrote leaves a useless one.

@@ -1,4 +1,4 @@
-"""What holds for all tests: no deadlines for examples, and a server that many share."""
+"""What holds for all tests: how many examples there are of random values, and a server that many tests share."""
 
 import gc
 from collections.abc import Callable, Iterator
@@ -13,9 +13,10 @@ from pconnect import Network
 from srp_tools.credentials import Credentials
 from tests.support.servers import Server, make_users, run_server
 
-# A busy machine makes no test wrong.
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
+# A busy machine makes no test wrong, so there are no deadlines. `make test` uses the profile "quick".
+settings.register_profile("thorough", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=25)
+settings.load_profile("thorough")
 
 
 def pytest_collection_finish() -> None:

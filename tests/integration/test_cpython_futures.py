@@ -24,15 +24,23 @@ from pconnect.views.network_views import ClientNetwork
 
 NAME = "test.test_concurrent_futures"  # a module until Python 3.11, a package since
 
-# Where Debian's package libpython3-testsuite puts them, for a Python of the same version that comes without.
-DEBIANS = f"/usr/lib/python{sys.version_info.major}.{sys.version_info.minor}/test"
-FIND_DEBIANS = f"import test; test.__path__.append({DEBIANS!r})"
+# Debian's package libpython3.X-testsuite puts them here, also for a Python of the same version that comes without, or
+# without the package `test` at all.
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+FIND_DEBIANS = f"""
+import importlib.util, sys, types
+if importlib.util.find_spec("test") is None:
+    sys.modules["test"] = types.ModuleType("test")
+    sys.modules["test"].__path__ = []
+import test
+test.__path__.append("/usr/lib/python{VERSION}/test")
+"""
 
 exec(FIND_DEBIANS)
 try:
     _root = importlib.import_module(NAME)
 except ImportError as _error:
-    _reason = f"this Python comes without {NAME}; Debian has it in libpython3-testsuite: {_error}"
+    _reason = f"this Python comes without {NAME}; Debian has it in libpython{VERSION}-testsuite: {_error}"
     if os.environ.get("CI"):
         raise AssertionError(_reason) from _error
     pytest.skip(_reason, allow_module_level=True)

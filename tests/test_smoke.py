@@ -1,0 +1,129 @@
+"""The smoke part: what is installed does its work, as its users start it.
+
+This file needs pytest and the installed packages, nothing else of the source tree: `.ci/run` copies it out, and runs it
+under every Python that it finds and on the built wheel.
+"""
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pconnect
+from pconnect import AuthenticationError, local_network, precv, psend, reval
+from pconnect.views.network_views import ClientNetwork
+
+LIMIT = 30.0  # seconds; nothing here takes three, also on a busy machine
+PACKAGES = ("srp_tools", "pconnect", "pserver")
+# What the extras bring: a module that needs one of them may be without it here.
+EXTRAS = {
+    "IPython", "dask", "distributed", "ipykernel", "joblib", "matplotlib", "pandas", "pyarrow", "scipy", "sklearn",
+    "tqdm",
+}  # fmt: skip
+BIN = Path(sys.executable).parent
+
+
+def run(*command: str) -> str:
+    """Run one of the two commands of this installation, and return what it prints."""
+    path = BIN / command[0]
+    return subprocess.run(
+        [path, *command[1:]], check=True, capture_output=True, text=True, timeout=LIMIT
+    ).stdout
+
+
+def modules() -> list[str]:
+    found = []
+    for package in map(importlib.import_module, PACKAGES):
+        found += [module.name for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+    return [name for name in found if not name.endswith("__main__")]
+
+
+def test_every_module_can_be_imported() -> None:
+    """Each import counts: a module that is missing in the wheel, or does not compile under this Python, fails here."""
+    names = modules()
+    assert len(names) > 100
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            assert error.name is not None, f"{name}: {error}"
+            assert error.name.split(".")[0] in EXTRAS, f"{name}: {error}"
+
+
+def test_every_public_name_is_there() -> None:
+    for package in map(importlib.import_module, PACKAGES):
+        missing = [name for name in getattr(package, "__all__", ()) if not hasattr(package, name)]
+        assert missing == [], package.__name__
+        assert (Path(str(package.__file__)).parent / "py.typed").exists()
+
+
+@pytest.mark.parametrize("command", ["pserver", "generate-srp-data"])
+def test_the_commands_explain_themselves(command: str) -> None:
+    assert run(command, "--help").startswith(f"usage: {command}")
+
+
+@pytest.fixture
+def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Make a user and start a server, with the commands of the README; give its address twice."""
+    for variable in ("XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
+        folder = tmp_path / variable
+        folder.mkdir(mode=0o700)
+        monkeypatch.setenv(variable, str(folder))
+    run("generate-srp-data", "alice", "--random", "--bits=2048")
+    options = ("--bind=127.0.0.1", "--cmd-port=0", "--data-port=0", "--allow-root", "--slots=2")
+    started = run("pserver", "start", *options)
+    try:
+        port = started.split("command port ")[1].split(",")[0]
+        yield [f"127.0.0.1:{port}"] * 2
+    finally:
+        run("pserver", "stop")
+
+
+def test_a_server_of_a_user(hosts: list[str], tmp_path: Path) -> None:
+    assert "default" in run("pserver", "status")
+    with pconnect.pconnect(hosts, timeout=LIMIT) as net:
+        check_messages(net)
+        check_jobs(net)
+        check_files(net, tmp_path)
+    with pytest.raises(AuthenticationError):
+        pconnect.pconnect(hosts, user="alice", password="a wrong one", timeout=LIMIT)
+
+
+def check_messages(net: ClientNetwork) -> None:
+    command = reval("a = precv(sockets[0], timeout=30); psend(a.sum(), sockets[0])", net)
+    psend(np.arange(10), net, timeout=LIMIT)
+    assert [int(precv(connection, timeout=LIMIT)) for connection in net[1:]] == [45, 45]
+    command.result(LIMIT)
+    with pytest.raises(ZeroDivisionError, match="node 2"):
+        reval("1 / 0", net[2]).result(LIMIT)
+
+
+def check_jobs(net: ClientNetwork) -> None:
+    with net.executor() as executor:
+        assert executor.submit(pow, 2, 10).result(LIMIT) == 1024
+        assert list(executor.map(lambda x: x * x, range(20), timeout=LIMIT)) == [x * x for x in range(20)]
+        job = executor.submit(int, "no number")
+        with pytest.raises(ValueError, match="no number"):
+            job.result(LIMIT)
+        assert isinstance(job.exception(LIMIT), ValueError)
+        assert executor.submit(np.arange, 5).result(LIMIT).tolist() == [0, 1, 2, 3, 4]
+
+
+def check_files(net: ClientNetwork, folder: Path) -> None:
+    here, there, back = folder / "here", folder / "there", folder / "back"
+    here.mkdir()
+    (here / "data").write_bytes(bytes(range(256)) * 1000)
+    net[1].put(here, there)
+    net[1].get(there, back)
+    assert (back / "data").read_bytes() == (here / "data").read_bytes()
+
+
+def test_a_private_server() -> None:
+    with local_network(1) as net:
+        reval("x = sum(range(10)); psend(x, sockets[0])", net)
+        assert precv(net[1], timeout=LIMIT) == 45
