@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from pconnect.commands.table import Table
 from pserver.admin.control import check_start, open_log, start_server
 from pserver.admin.options import CommandParser, add_options, config_of
 from pserver.config import FilePath, ServerConfig
@@ -21,6 +22,8 @@ from srp_tools.errors import ConfigurationError, ParallelError
 
 # The same as that of systemctl and of scripts in /etc/init.d (Linux Standard Base, section 22.2).
 _NOT_RUNNING = 3
+
+_HEADINGS = ["NAME", "PID", "COMMANDS", "DATA", "ADDRESS", "TLS", "SINCE", "SESSIONS", "SLOTS"]
 
 _START_EPILOG = """\
 The first start on a machine needs users: generate-srp-data makes them.
@@ -208,7 +211,7 @@ def _status(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([dict(server.status) for server in servers], indent=2))
     elif servers:
-        _print_table(servers)
+        print(Table(_HEADINGS, [_row(server) for server in servers]))
     else:
         return _report_none(options.name)
     return 0 if servers else _NOT_RUNNING
@@ -252,34 +255,24 @@ def _warn_if_plain(status: Mapping[str, object]) -> None:
         )
 
 
-def _print_table(servers: Sequence[RunningServer]) -> None:
-    rows: list[tuple[str, ...]] = [
-        ("NAME", "PID", "COMMANDS", "DATA", "ADDRESS", "TLS", "SINCE", "SESSIONS", "SLOTS")
-    ]
-    rows += [_row(server) for server in servers]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _row(server: RunningServer) -> tuple[str, ...]:
+def _row(server: RunningServer) -> Sequence[object]:
     status = server.status
     if "cmd_port" not in status:
-        return (server.name, str(server.pid), "starting", "", "", "", "", "", "")
+        return [server.name, server.pid, "starting", *[None] * (len(_HEADINGS) - 3)]
     started = status["started"]
     sessions = status["sessions"]
     slots = status["slots"]
-    return (
+    return [
         server.name,
-        str(server.pid),
-        str(status["cmd_port"]),
-        str(status["data_port"]),
+        server.pid,
+        status["cmd_port"],
+        status["data_port"],
         _address(status),
         "yes" if status["use_tls"] else "no",
         f"{datetime.fromtimestamp(started):%Y-%m-%d %H:%M}" if isinstance(started, int | float) else "",
         _count_sessions(sessions) if isinstance(sessions, list) else "",
         f"{slots['used']} of {slots['total']}" if isinstance(slots, dict) else "",
-    )
+    ]
 
 
 def _count_sessions(sessions: Sequence[Mapping[str, object]]) -> str:

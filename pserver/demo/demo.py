@@ -22,6 +22,7 @@ from sklearn.datasets import load_digits
 from threadpoolctl import threadpool_limits
 
 from pconnect import Network, network_get_info, pconnect, precv, psend, reval
+from pconnect.commands.table import Table
 from pserver.admin.control import start_server
 from pserver.config import ServerConfig
 from pserver.demo.picture import save_picture
@@ -184,23 +185,15 @@ def _ending_in_order() -> Iterator[None]:
 
 
 def _show_nodes(net: Network) -> None:
-    rows: list[tuple[str, ...]] = [
-        ("NODE", "HOST", "PID", "CORES", "PYTHON", "NUMPY", "PSERVER", "ROUND TRIP")
-    ]
+    rows: list[list[object]] = []
     for facts in network_get_info(net):
         if facts["local"]:
             facts |= {"numpy": np.__version__}
-        cells = [facts[key] for key in ("node", "host", "pid", "cores", "python", "numpy", "version")]
         trip = facts["round_trip"]
-        rows.append((*map(str, cells), "this node" if trip is None else f"{trip * 1e3:.2f} ms"))
-    print()
-    _print_table(rows)
-
-
-def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        rows.append([facts[key] for key in ("node", "host", "pid", "cores", "python", "numpy", "version")])
+        rows[-1].append("this node" if trip is None else f"{trip * 1e3:.2f} ms")
+    headings = ["NODE", "HOST", "PID", "CORES", "PYTHON", "NUMPY", "PSERVER", "ROUND TRIP"]
+    print(f"\n{Table(headings, rows)}")
 
 
 def _show_links(net: Network) -> None:
@@ -260,10 +253,11 @@ def _do_grid(net: Network) -> bool:
 def _show_scores(grid: Grid, scores: Floats) -> None:
     shares = scores[:, :, 0].mean(axis=1).reshape(len(grid.widths), len(grid.penalties))
     print("  recognised, by width and penalty:")
-    rows = [["", "width", *(f"{penalty:g}" for penalty in grid.penalties)]]
-    for width, row in zip(grid.widths, shares, strict=True):
-        rows.append(["", f"{width:g}", *(f"{share:.2%}" for share in row)])
-    _print_table(rows)
+    rows = [
+        ["", f"{width:g}", *(f"{share:.2%}" for share in row)]
+        for width, row in zip(grid.widths, shares, strict=True)
+    ]
+    print(Table(["", "width", *(f"{penalty:g}" for penalty in grid.penalties)], rows))
     best = int(scores[:, :, 0].mean(axis=1).argmax())
     width, penalty = grid.settings()[best]
     print(f"  best: width {width:g}, penalty {penalty:g}")
