@@ -8,6 +8,8 @@ of a network; `sclose` ends it all. `local_network` needs no second machine.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from srp_tools.version import module_attribute
+
 if TYPE_CHECKING:
     from pconnect.commands.command import Command, Commands
     from pconnect.connect import pconnect
@@ -80,6 +82,7 @@ __all__ = [
     "UnreadableValueError",
     "UnsupportedValueError",
     "VersionWarning",
+    "__version__",
     "allgather",
     "allreduce",
     "alltoall",
@@ -104,6 +107,8 @@ __all__ = [
     "select_sockets",
     "start_local_network",
 ]
+
+__version__: str
 
 _HOMES = {
     "pconnect": "connect",
@@ -140,8 +145,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     """Import what is used when it is first used: the daemon needs `protocol.frames` alone, and no numpy (PEP 562)."""
-    if name not in __all__:
-        raise AttributeError(f"module 'pconnect' has no attribute {name!r}")
+    if name not in __all__ or name == "__version__":
+        return module_attribute(__name__, name)
     home = importlib.import_module(f"pconnect.{_HOMES.get(name, 'errors')}")
     value: object = getattr(home, name)
     globals()[name] = value

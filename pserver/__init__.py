@@ -1,5 +1,12 @@
 """The server: a daemon that lets those who know a password compute on this machine."""
 
 from pserver.admin.control import pserver
+from srp_tools.version import module_attribute
 
-__all__ = ["pserver"]
+__all__ = ["__version__", "pserver"]
+
+__version__: str
+
+
+def __getattr__(name: str) -> str:
+    return module_attribute(__name__, name)

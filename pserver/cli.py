@@ -19,6 +19,7 @@ from pserver.admin.options import CommandParser, add_options, config_of
 from pserver.config import FilePath, ServerConfig
 from pserver.system.pidfile import RunningServer, find_server, list_servers, stop_server
 from srp_tools.errors import ConfigurationError, ParallelError
+from srp_tools.version import ShowVersion
 
 # The same as that of systemctl and of scripts in /etc/init.d (Linux Standard Base, section 22.2).
 _NOT_RUNNING = 3
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="pserver", description="Manage servers that lend processors to users who log in."
     )
+    parser.add_argument("--version", action=ShowVersion)
     commands = parser.add_subparsers(dest="command", required=True, metavar="start|stop|status|demo")
     _add_start(commands)
     help_name = "the server's name, default: %(default)s"

@@ -25,6 +25,7 @@ from srp_tools.credentials import (
 from srp_tools.errors import ConfigurationError, CredentialError, ParallelError
 from srp_tools.srp_groups import DEFAULT_BITS, GROUPS
 from srp_tools.verifiers import VerifierFile, check_password, make_verifier
+from srp_tools.version import ShowVersion
 
 # 192 bits: 128 are needed, and this makes 32 characters without a remainder.
 _RANDOM_PASSWORD_BYTES = 24
@@ -77,6 +78,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     add = parser.add_argument
+    add("--version", action=ShowVersion)
     add("user", nargs="?", metavar="USER", help="default: the name of this account")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--list", action="store_true", help="print the names of all users")

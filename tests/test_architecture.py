@@ -18,8 +18,8 @@ TESTS = sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py")
 # Inside a package a folder imports only folders below it; these lists run from the bottom to the top.
 FOLDERS = {
     "srp_tools": [
-        "errors", "private_files", "steps", "srp_groups", "tpasswd", "credentials", "certificates", "channel",
-        "verifiers", "login", "cli", "__init__",
+        "errors", "version", "private_files", "steps", "srp_groups", "tpasswd", "credentials", "certificates",
+        "channel", "verifiers", "login", "cli", "__init__",
     ],
     "pconnect": [
         "errors", "remote_entry", "values", "protocol", "link", "loop", "messaging", "commands", "session", "files",

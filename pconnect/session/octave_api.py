@@ -1,7 +1,6 @@
 """The calls of the client that concern whole nodes: `reval`, `rfeval`, `sclose`, `network_get_info`."""
 
 import contextlib
-import importlib.metadata
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from pconnect.loop.network import Network
 from pconnect.messaging.send_receive import Connections, resolve
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.remote_calls import call, client_mesh, run
+from srp_tools.version import distribution_version
 
 
 @overload
@@ -23,6 +23,8 @@ def reval(source: str, connections: Connection, *, time_limit: float | None = No
 def reval(
     source: str, connections: Network | Sequence[Connection], *, time_limit: float | None = None
 ) -> Commands: ...
+
+
 def reval(source: str, connections: Connections, *, time_limit: float | None = None) -> Command | Commands:
     """Run source text at servers, each in the workspace of its engine; return at once.
 
@@ -255,5 +257,5 @@ def own_facts(connection: Connection) -> dict[str, Any]:
     info |= dict.fromkeys(_FACTS)
     if connection.is_own:
         info |= {"pid": os.getpid(), "cores": os.cpu_count(), "python": platform.python_version()}
-        info |= {"directory": str(Path.cwd()), "version": importlib.metadata.version("pserver")}
+        info |= {"directory": str(Path.cwd()), "version": distribution_version()}
     return info

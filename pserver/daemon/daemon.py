@@ -11,7 +11,6 @@ daemon is killed, networks go on.
 
 import contextlib
 import getpass
-import importlib.metadata
 import json
 import logging
 import multiprocessing
@@ -36,6 +35,7 @@ from pserver.jobs.job_store import sweep
 from pserver.system.pidfile import PidFile
 from pserver.system.session_folder import remove_folder
 from srp_tools.credentials import server_file
+from srp_tools.version import distribution_version
 
 log = logging.getLogger("pserver")
 
@@ -103,7 +103,7 @@ class _Daemon:
         self._bind = config.bind if config.bind or config.use_tls else "127.0.0.1"
         self._started = time.time()
         self._user = getpass.getuser()
-        self._version = importlib.metadata.version("pserver")
+        self._version = distribution_version()
         self._selector = stack.enter_context(selectors.DefaultSelector())
         self._stack = stack
         self._waiting: deque[PendingConnection] = deque()  # for a place to log in
