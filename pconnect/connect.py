@@ -38,10 +38,12 @@ from pconnect.protocol.frames import (
     NETWORK_ID_BYTES,
     PREAMBLE_BYTES,
     PREAMBLE_MAGIC,
+    VERSION,
     Kind,
     Limits,
     Preamble,
     Purpose,
+    check_version,
 )
 from pconnect.protocol.messages import Role
 from pconnect.session import open_networks, versions
@@ -247,8 +249,11 @@ def _enrol(plan: _Plan, sock: socket.socket, node: int) -> Steps[dict[str, Any]]
 
     def answer(data: bytes) -> bytes:
         offers.append(_read_offer(data))
+        if offers[0]["version"] != VERSION:
+            return codec.pack({"version": VERSION})  # for the server's log
         return codec.pack(
             {
+                "version": VERSION,
                 "network": plan.network_id,
                 "node": node,
                 "certificate": authority.sign(offers[0]["key"], node),
@@ -259,7 +264,10 @@ def _enrol(plan: _Plan, sock: socket.socket, node: int) -> Steps[dict[str, Any]]
     try:
         yield from log_in(sock, plan.credentials, answer)
     except ConnectionLostError as error:
+        for offer in offers:
+            check_version(offer["version"], "the server")
         raise ConnectionLostError(f"{error} (a server started with --no-tls needs use_tls=False)") from error
+    check_version(offers[0]["version"], "the server")
     return offers[0]
 
 
@@ -270,7 +278,7 @@ def _introduce(plan: _Plan, sock: socket.socket, node: int) -> Steps[tuple[Chann
     if data != PREAMBLE_MAGIC:
         raise ConnectionLostError("the peer is not a pserver")
     data += yield from waiting.receive_exactly(sock, PREAMBLE_BYTES - len(data))
-    if Preamble.unpack(data).purpose is Purpose.NEEDS_TLS:
+    if Preamble.unpack(data, "the server").purpose is Purpose.NEEDS_TLS:
         raise ConnectionLostError("this server uses TLS: connect without use_tls=False")
     size = yield from waiting.receive_exactly(sock, 2)
     offer = yield from waiting.receive_exactly(sock, int.from_bytes(size, "big"))
@@ -278,10 +286,15 @@ def _introduce(plan: _Plan, sock: socket.socket, node: int) -> Steps[tuple[Chann
 
 
 def _read_offer(data: bytes) -> dict[str, Any]:
+    """Return the offer of a server. Version 1 did not say so; of another version, nothing else is looked at."""
     offer = codec.unpack(data)
-    if not isinstance(offer, dict) or not {"key", "data_port", "addresses"} <= offer.keys():
-        raise ConnectionLostError("the server's offer cannot be understood: is it of another version?")
-    return offer
+    if isinstance(offer, dict):
+        version = offer.setdefault("version", 1)
+        if version == VERSION and {"key", "data_port", "addresses"} <= offer.keys():
+            return offer
+        if version != VERSION and isinstance(version, int):
+            return offer
+    raise ConnectionLostError("the server's offer cannot be understood")
 
 
 def _mesh(plan: _Plan, servers: list[Server], targets: list[Host], deadline: float) -> ClientNetwork:

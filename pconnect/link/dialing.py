@@ -4,12 +4,15 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
+from typing import TypeVar
 
-from pconnect.errors import AuthenticationError, ConnectionLostError
-from pconnect.protocol.frames import HELLO, Preamble
+from pconnect.errors import AuthenticationError, ConnectionLostError, ProtocolError
+from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Preamble, check_first_word
 from srp_tools import steps as waiting
 from srp_tools.channel import Channel, start_tls
 from srp_tools.steps import Steps
+
+T = TypeVar("T")
 
 DEFAULT_PEER_TIMEOUT = 30.0
 # An address that swallows packets must not use up the time of the ones after it.
@@ -72,7 +75,7 @@ def connect_first(addresses: Sequence[tuple[str, int]], peer_timeout: float) -> 
     raise error
 
 
-def _within(steps: Steps[socket.socket]) -> Steps[socket.socket]:
+def _within(steps: Steps[T]) -> Steps[T]:
     """Run `steps` with a limit of their own for each wait."""
     until = time.monotonic() + _ADDRESS_TIMEOUT
     try:
@@ -85,7 +88,7 @@ def _within(steps: Steps[socket.socket]) -> Steps[socket.socket]:
             else:
                 wait = next(steps)
     except StopIteration as end:
-        result: socket.socket = end.value
+        result: T = end.value
         return result
     finally:
         steps.close()
@@ -112,8 +115,9 @@ def dial(
         try:
             sock = yield from connect_first([address], peer_timeout)
             return (yield from _introduce(sock, preamble, context))
-        except (OSError, ConnectionLostError, AuthenticationError) as error:
-            reasons.append(f"{address[0]} port {address[1]}: {getattr(error, 'strerror', None) or error}")
+        except (OSError, ConnectionLostError, AuthenticationError, ProtocolError) as error:
+            reason = yield from _reason(error, address, preamble)
+            reasons.append(f"{address[0]} port {address[1]}: {reason}")
     raise ConnectionLostError(f"no data connection to node {preamble.to_node} ({'; '.join(reasons)})")
 
 
@@ -133,6 +137,27 @@ def _introduce(sock: socket.socket, preamble: Preamble, context: ssl.SSLContext 
     return channel
 
 
+def _reason(error: Exception, address: tuple[str, int], preamble: Preamble) -> Steps[object]:
+    """Return why a node was not reached at an address.
+
+    A server of another version answers the preamble with its own, which TLS has read and does not understand. So the
+    server is asked again, without TLS.
+    """
+    if getattr(error.__cause__, "reason", "") == "WRONG_VERSION_NUMBER":
+        try:
+            sock = yield from connect_first([address], _ADDRESS_TIMEOUT)
+            with sock:
+                yield from waiting.send_all(sock, preamble.pack())
+                check_first_word(
+                    (yield from _within(waiting.receive_exactly(sock, PREAMBLE_BYTES))), "the server"
+                )
+        except ProtocolError as version:
+            return version
+        except OSError:  # it says nothing more
+            pass
+    return getattr(error, "strerror", None) or error
+
+
 def expect_hello(channel: Channel) -> Steps[None]:
     """Wait for the first word of whoever accepted a connection.
 
@@ -140,11 +165,14 @@ def expect_hello(channel: Channel) -> Steps[None]:
     ------
     ConnectionLostError
         It says something else, or closes the connection: it did not accept. The channel is closed.
+    ProtocolError
+        It is of another version. The channel is closed.
     """
     try:
         word = yield from channel.receive_exactly(len(HELLO))
         if word != HELLO:
-            raise ConnectionLostError("the peer does not speak this version of the protocol")
+            check_first_word(word, "the server")
+            raise ConnectionLostError("the peer does not speak the protocol of pserver")
     except BaseException:
         channel.close()
         raise

@@ -43,6 +43,35 @@ PREAMBLE_MAGIC = b"PSRV"
 _HEADER_MAGIC = b"PM"
 
 
+def check_version(version: int, peer: str = "the peer") -> None:
+    """Check that a peer speaks this version of the protocol.
+
+    Raises
+    ------
+    ProtocolError
+        It does not. The text has both numbers, and says which side is older.
+    """
+    if version != VERSION:
+        older = peer if version < VERSION else "this side"
+        raise ProtocolError(
+            f"{peer} speaks version {version} of the protocol, this side version {VERSION}: {older} is older; "
+            "install the same version of pserver on both"
+        )
+
+
+def check_first_word(word: bytes | bytearray, peer: str) -> None:
+    """Check the version in the first bytes of a peer, where they are those of a preamble or a message.
+
+    Raises
+    ------
+    ProtocolError
+        They are of another version.
+    """
+    for magic in (PREAMBLE_MAGIC, _HEADER_MAGIC):
+        if word.startswith(magic) and len(word) > len(magic):
+            check_version(word[len(magic)], peer)
+
+
 class Purpose(enum.IntEnum):
     """What a connection is for; the first words on it, in clear."""
 
@@ -50,6 +79,7 @@ class Purpose(enum.IntEnum):
     DATA = 2  #: a data connection, to be handed to a session
     ACCEPTED = 3  #: the answer of a server without encryption
     NEEDS_TLS = 4  #: the answer of a server with encryption to a client without
+    OTHER_VERSION = 5  #: the answer of a server to a preamble of another version; it closes the connection
 
 
 class Preamble(NamedTuple):
@@ -78,8 +108,8 @@ class Preamble(NamedTuple):
         return _PREAMBLE.pack(PREAMBLE_MAGIC, VERSION, *self)
 
     @classmethod
-    def unpack(cls, data: bytes) -> "Preamble":
-        """Return the preamble that `data` (`PREAMBLE_BYTES` long) holds.
+    def unpack(cls, data: bytes, peer: str = "the peer") -> "Preamble":
+        """Return the preamble of a peer; `data` is `PREAMBLE_BYTES` long.
 
         Raises
         ------
@@ -89,8 +119,7 @@ class Preamble(NamedTuple):
         magic, version, purpose, *rest = _PREAMBLE.unpack(data)
         if magic != PREAMBLE_MAGIC:
             raise ProtocolError("the peer does not speak the pserver protocol")
-        if version != VERSION:
-            raise ProtocolError(f"the peer speaks version {version} of the protocol, here it is {VERSION}")
+        check_version(version, peer)
         try:
             return cls(Purpose(purpose), *rest)
         except ValueError as error:
@@ -182,8 +211,10 @@ class Header(NamedTuple):
             It holds none, one of another version or kind, or announces more than `max_message_bytes`.
         """
         magic, version, kind, tag, head_bytes, payload_bytes = _HEADER.unpack(data)
-        if magic != _HEADER_MAGIC or version != VERSION:
+        if magic != _HEADER_MAGIC:
             raise ProtocolError(f"not a message of this protocol (it begins with {bytes(data[:4])!r})")
+        if version != VERSION:
+            check_version(version)
         if head_bytes + payload_bytes > max_message_bytes:
             raise ProtocolError(
                 f"a message of {head_bytes + payload_bytes} bytes is announced, the limit is {max_message_bytes}"

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pconnect.errors import ProtocolError
-from pconnect.protocol.frames import PREAMBLE_BYTES, PREAMBLE_MAGIC, Preamble, Purpose
+from pconnect.protocol.frames import PREAMBLE_BYTES, PREAMBLE_MAGIC, Preamble, Purpose, check_first_word
 from pserver.config import ServerConfig
 from srp_tools.errors import ConfigurationError
 
@@ -42,6 +42,8 @@ class PendingConnection:
         Instant until which it must have said enough.
     received
         What was read from it: its preamble, or nothing of a client with TLS.
+    is_refused
+        Whether it has got an answer that says why it is not wanted, and is to close the connection.
     """
 
     sock: socket.socket
@@ -49,6 +51,7 @@ class PendingConnection:
     is_data: bool
     deadline: float
     received: bytearray = field(default_factory=bytearray)
+    is_refused: bool = False
 
 
 class Acceptor:
@@ -140,7 +143,10 @@ class Acceptor:
 
     def _look_at(self, pending: PendingConnection) -> None:
         try:
-            if pending.is_data or not self._config.use_tls:
+            if pending.is_refused:
+                if not pending.sock.recv(2**16):
+                    self._drop(pending, "")
+            elif pending.is_data or not self._config.use_tls:
                 self._read_preamble(pending)
             else:
                 self._peek(pending)
@@ -153,18 +159,18 @@ class Acceptor:
             self._leave_selector(pending)
             self._on_client(pending)
         elif first == PREAMBLE_MAGIC[:1]:
-            with contextlib.suppress(OSError):
-                pending.sock.recv(
-                    PREAMBLE_BYTES
-                )  # else closing would reset the connection, and the answer be lost
-                pending.sock.send(Preamble(Purpose.NEEDS_TLS).pack())
-            self._drop(pending, "a client without TLS")
+            self._refuse(pending, Purpose.NEEDS_TLS, "a client without TLS")
         else:
             self._drop(pending, "not TLS" if first else "closed without a word")
 
     def _read_preamble(self, pending: PendingConnection) -> None:
         data = pending.sock.recv(PREAMBLE_BYTES - len(pending.received))
         pending.received += data
+        try:
+            check_first_word(pending.received, "the client")
+        except ProtocolError as error:
+            self._refuse(pending, Purpose.OTHER_VERSION, str(error))
+            return
         if not PREAMBLE_MAGIC.startswith(pending.received[:4]) or not data:
             self._drop(pending, "not a pserver's client" if data else "closed too early")
         elif len(pending.received) == PREAMBLE_BYTES:
@@ -186,11 +192,26 @@ class Acceptor:
         self._selector.unregister(pending.sock)
         del self._arrivals[pending]
 
+    def _refuse(self, pending: PendingConnection, answer: Purpose, reason: str) -> None:
+        """Answer, and leave it to the peer to close: if we did, what it has sent would reset the connection.
+
+        Then the answer could be lost.
+        """
+        self._log_closed(pending, reason)
+        pending.is_refused = True
+        with contextlib.suppress(OSError):
+            pending.sock.send(Preamble(answer).pack())
+            pending.sock.shutdown(socket.SHUT_WR)
+
     def _drop(self, pending: PendingConnection, reason: str) -> None:
-        port = "data" if pending.is_data else "command"
-        log.info("connection from %s at the %s port closed: %s", pending.peer, port, reason)
+        if not pending.is_refused:
+            self._log_closed(pending, reason)
         self._leave_selector(pending)
         pending.sock.close()
+
+    def _log_closed(self, pending: PendingConnection, reason: str) -> None:
+        port = "data" if pending.is_data else "command"
+        log.info("connection from %s at the %s port closed: %s", pending.peer, port, reason)
 
     def _drop_oldest(self) -> None:
         for pending in list(self._arrivals)[:1]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pconnect.errors import ProtocolError
-from pconnect.protocol.frames import HELLO, Preamble, Purpose
+from pconnect.protocol.frames import HELLO, VERSION, Preamble, Purpose, check_version
 from pconnect.values import codec
 from pserver.config import SessionSettings
 from pserver.system.interfaces import own_addresses
@@ -53,6 +53,7 @@ def accept_client(
         "key": b"",
         "data_port": settings.data_port,
         "addresses": own_addresses(settings.bind),
+        "version": VERSION,
     }
     if settings.auth_file is None:
         words = Preamble.unpack(preamble)
@@ -67,6 +68,8 @@ def accept_client(
     offer["key"] = key.public_bytes()
     user, data = yield from accept_login(sock, VerifierFile(settings.auth_file).lookup, codec.pack(offer))
     answer: Any = codec.unpack(data)
+    if isinstance(answer, dict) and isinstance(version := answer.get("version", 1), int):
+        check_version(version, "the client")
     try:
         network_id, node = answer["network"], answer["node"]
         identity = key.identity(network_id, node, answer["certificate"], answer["authority"])

@@ -31,7 +31,7 @@ def test_numbers_on_the_wire_do_not_change() -> None:
     later = "RESTART PROBE STATE TAKEN POOL WANT WORKER YIELD RUNNING ENDED STOP FUNCTION JOB DROP RETIRE RESULT REPORT"
     numbers = dict(enumerate(f"{names} {later} SHARED KEEP DETACH LEAVE RECOVER TAKE RECALL CALL".split(), 1))
     assert {kind.value: kind.name for kind in Kind} == numbers
-    assert [purpose.value for purpose in Purpose] == [1, 2, 3, 4]
+    assert [purpose.value for purpose in Purpose] == [1, 2, 3, 4, 5]
 
 
 def test_the_first_word_is_an_empty_message() -> None:
@@ -56,9 +56,9 @@ def test_a_header_arrives_as_it_was(kind: Kind, tag: int, head_bytes: int, paylo
     ("position", "byte", "reason"),
     [
         (0, b"X", "does not speak the pserver protocol"),
-        (4, b"\x01", "version 1 of the protocol, here it is 2"),
+        (4, b"\x01", "speaks version 1 of the protocol, this side version 2: the peer is older"),
         (5, b"\x00", "unknown purpose 0"),
-        (5, b"\x05", "unknown purpose 5"),
+        (5, b"\x06", "unknown purpose 6"),
     ],
 )
 def test_preambles_that_are_refused(position: int, byte: bytes, reason: str) -> None:
@@ -71,7 +71,7 @@ def test_preambles_that_are_refused(position: int, byte: bytes, reason: str) -> 
     ("position", "byte", "reason"),
     [
         (0, b"X", "not a message of this protocol .it begins with b'XM"),
-        (2, b"\x01", "not a message of this protocol"),
+        (2, b"\x03", "speaks version 3 of the protocol, this side version 2: this side is older"),
         (3, b"\x00", "unknown kind 0"),
         (3, b"\x63", "unknown kind 99"),
     ],

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pconnect.protocol.frames import PREAMBLE_BYTES, Preamble, Purpose
+from pconnect.protocol.frames import PREAMBLE_BYTES, VERSION, Preamble, Purpose
 from pserver.config import ServerConfig
 from pserver.daemon.acceptor import Acceptor, PendingConnection
 from srp_tools.errors import ConfigurationError
@@ -108,13 +108,34 @@ def test_a_client_without_tls_is_told(loop: Loop) -> None:
         assert Preamble.unpack(loop.until_closed(sock)).purpose is Purpose.NEEDS_TLS
 
 
-@pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\0" * 100, b"PSRV\x63" + b"\0" * 40])
+@pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\0" * 100, b"PSRV\x02\x63" + b"\0" * 40])
 def test_garbage_is_closed(loop: Loop, garbage: bytes, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "pserver")
     with dial(loop.acceptor.data_port, garbage) as sock:
         assert loop.until_closed(sock) == b""
     assert loop.data == []
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("loop", [False], indirect=True)
+@pytest.mark.parametrize("is_data", [False, True])
+@pytest.mark.parametrize(("version", "older"), [(VERSION - 1, "the client"), (VERSION + 1, "this side")])
+def test_another_version_is_answered(
+    loop: Loop, is_data: bool, version: int, older: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "pserver")
+    words = b"PSRV" + bytes([version]) + b"what only that version knows" * 10
+    with dial(loop.acceptor.data_port if is_data else loop.acceptor.cmd_port, words) as sock:
+        said = loop.until_closed(sock)
+        assert Preamble.unpack(said).purpose is Purpose.OTHER_VERSION
+    while loop.acceptor.time_to_next_deadline() is not None:
+        loop.turn()
+    assert (loop.clients, loop.data) == ([], [])
+    [record] = caplog.records
+    told = (
+        f"the client speaks version {version} of the protocol, this side version {VERSION}: {older} is older"
+    )
+    assert told in record.getMessage()
 
 
 @pytest.mark.parametrize("words", [b"", DATA.pack()[:20]])

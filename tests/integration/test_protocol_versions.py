@@ -1,0 +1,115 @@
+"""A client and a server that speak different versions of the protocol: each says so, with both numbers."""
+
+import secrets
+import ssl
+import sys
+import textwrap
+from pathlib import Path
+from subprocess import run as run_process
+
+import pytest
+
+from pconnect import ConnectError, ConnectionLostError
+from pconnect.link.dialing import dial
+from pconnect.protocol import frames
+from pconnect.protocol.frames import VERSION, Preamble, Purpose
+from srp_tools import steps
+from srp_tools.certificates import NetworkAuthority
+from srp_tools.channel import tls_context
+from tests.support.servers import DEADLINE, Server, connect, wait_until
+
+# Runs a program in which this package speaks another version, whichever module looks at it, and when.
+ANOTHER = """
+import importlib.util, sys
+name, version = "pconnect.protocol.frames", sys.argv.pop(1)
+spec = importlib.util.find_spec(name)
+source = spec.loader.get_source(name)
+assert source.count("\\nVERSION = ") == 1
+source = source.replace("\\nVERSION = ", f"\\nVERSION = {version}  # not ")
+module = sys.modules[name] = importlib.util.module_from_spec(spec)
+exec(compile(source, name, "exec"), module.__dict__)
+import pconnect.protocol
+pconnect.protocol.frames = module
+"""
+CONNECT = """
+from pconnect import pconnect
+host, user, password, use_tls = sys.argv[1:]
+try:
+    pconnect([host], user=user, password=password, use_tls=use_tls == "True", timeout=20)
+except ConnectionError as error:
+    print(type(error).__name__, error)
+"""
+both = pytest.mark.parametrize(
+    ("version", "older_here", "older_there"),
+    [(VERSION - 1, "this side", "the client"), (VERSION + 1, "the server", "this side")],
+)
+
+
+@pytest.fixture(params=["TLS", "plain"])
+def either(request: pytest.FixtureRequest) -> Server:
+    name = "server" if request.param == "TLS" else "plain_server"
+    made: Server = request.getfixturevalue(name)
+    return made
+
+
+def words(peer: str, theirs: int, own: int, older: str) -> str:
+    return f"{peer} speaks version {theirs} of the protocol, this side version {own}: {older} is older"
+
+
+@both
+def test_at_the_command_port(
+    either: Server, version: int, older_here: str, older_there: str, tmp_path: Path
+) -> None:
+    user, password = either.credentials.user, either.credentials.password
+    arguments = [str(version), either.host, user, password, str(either.use_tls)]
+    before = either.log.count(words("the client", version, VERSION, older_there))
+    client = run_process(
+        [sys.executable, "-c", ANOTHER + textwrap.dedent(CONNECT), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert client.stderr == ""
+    assert client.stdout.startswith("ConnectError ")
+    assert either.host in client.stdout
+    assert words("the server", VERSION, version, older_here) in client.stdout
+    told = words("the client", version, VERSION, older_there)
+    wait_until(lambda: either.log.count(told) == before + 1, "the line in the log")
+
+
+@both
+def test_at_the_data_port(
+    either: Server, version: int, older_here: str, older_there: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = secrets.token_bytes(16)
+    context: ssl.SSLContext | None = None
+    if either.use_tls:
+        context = tls_context(NetworkAuthority(network).own_identity(), server_side=False)
+    monkeypatch.setattr(frames, "VERSION", version)
+    told = words("the client", version, VERSION, older_there)
+    before = either.log.count(told)
+    dialling = dial([("127.0.0.1", either.data_port)], Preamble(Purpose.DATA, network, 0, 1), context, 30.0)
+    with pytest.raises(ConnectionLostError, match=words("the server", VERSION, version, older_here)):
+        steps.run(dialling, steps.deadline_after(DEADLINE))
+    wait_until(lambda: either.log.count(told) > before, "the line in the log")
+
+
+@both
+def test_the_error_names_each_host(
+    two_servers: list[Server],
+    version: int,
+    older_here: str,
+    older_there: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(frames, "VERSION", version)
+    monkeypatch.setattr("pconnect.connect.VERSION", version)
+    with pytest.raises(ConnectError) as error:
+        connect(two_servers)
+    told = words("the server", VERSION, version, older_here)
+    for server in two_servers:
+        assert f"{server.host}: {told}" in str(error.value)
+        line = words("the client", version, VERSION, older_there)
+        wait_until(lambda: line in server.log, "the line in the log")  # noqa: B023 - called at once
