@@ -168,7 +168,8 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
                 gauge=lambda: receiving([target]),
             )
     try:
-        return target.take_value(tag)
+        with mesh.event_loop.sigint_deferred:  # Ctrl-C must not leave a value half taken
+            return target.take_value(tag)
     except ProtocolError as error:
         mesh.event_loop.lose(target, error)
         raise target.account() from error

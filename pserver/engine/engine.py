@@ -285,8 +285,9 @@ class _Engine:
 
     def _receive(self, tag: int) -> list[Any]:
         """Wait for the arguments of a command."""
-        for old in [old for old in self._client.inbox if LIBRARY_TAGS <= old < tag]:
-            self._client.take_value(old)  # of a command that was cancelled before it began
+        with self._event_loop.sigint_deferred:
+            for old in [old for old in self._client.inbox if LIBRARY_TAGS <= old < tag]:
+                self._client.take_value(old)  # of a command that was cancelled before it began
         arguments: list[Any] = precv(self._client, tag=tag)
         return arguments
 

@@ -1,6 +1,8 @@
 """Networks in one process; where both ends have to wait at once, the other one waits in a thread."""
 
+import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -276,3 +278,36 @@ def test_select_names_a_lost_peer_once(nets: list[Network]) -> None:
 def test_names_of_many_nodes_are_cut() -> None:
     with networks(8) as nets, pytest.raises(TimeoutError, match=r"node 5 \(host5\), \.\.\.$"):
         psend(np.zeros(2**21), nets[0], timeout=0.05)
+
+
+def interrupt_at_line(number: int) -> Callable[..., Any]:
+    """Return a trace function that presses Ctrl-C before the line of this number that runs."""
+    left = number
+
+    def trace(*_: object) -> Any:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            signal.raise_signal(signal.SIGINT)
+        return trace
+
+    return trace
+
+
+def test_an_interrupt_leaves_a_value_taken_or_not(nets: list[Network]) -> None:
+    """Wherever it comes: what it leaves behind must not look like another value."""
+    connection, before, interrupted = nets[1][0], sys.gettrace(), 0
+    for number in range(1, 200):
+        psend(number, nets[0][1])
+        nets[1].mesh.event_loop.run_until(lambda: connection.has_value(0), math.inf, "the value")
+        sys.settrace(interrupt_at_line(number))
+        try:
+            precv(connection, timeout=LIMIT)
+        except KeyboardInterrupt:
+            interrupted += 1
+        finally:
+            sys.settrace(before)
+        if connection.has_value(0):
+            assert precv(connection, timeout=LIMIT) == number
+        assert (connection.inbox, connection.waiting_bytes) == ({}, 0)
+    assert interrupted > 20
