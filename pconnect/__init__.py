@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from srp_tools.version import module_attribute
 
 if TYPE_CHECKING:
-    from pconnect.commands.command import Command, Commands
+    from pconnect.commands.command import Command
+    from pconnect.commands.command_list import Commands
     from pconnect.connect import pconnect
     from pconnect.errors import (
         AuthenticationError,
@@ -113,7 +114,7 @@ __version__: str
 _HOMES = {
     "pconnect": "connect",
     "Command": "commands.command",
-    "Commands": "commands.command",
+    "Commands": "commands.command_list",
     "Job": "jobs.job",
     "register_joblib_backend": "joblib.register",
     "Connection": "link.connection",

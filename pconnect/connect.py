@@ -31,7 +31,7 @@ from pconnect.errors import (
 from pconnect.joblib.register import register_if_imported
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, bound_buffers, connect_first, expect_hello
-from pconnect.link.host_names import Host, parse_hosts, resolve
+from pconnect.link.host_names import Host, Location, parse_hosts, resolve
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import (
     DEFAULT_LIMITS,
@@ -49,6 +49,7 @@ from pconnect.protocol.messages import Role
 from pconnect.session import open_networks, versions
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.mesh_setup import MeshSetup, mesh_error
+from pconnect.session.node_state import NodeState
 from pconnect.session.remote_calls import client_mesh
 from pconnect.session.server import Server
 from pconnect.values import codec
@@ -237,7 +238,7 @@ def _log_in(plan: _Plan, node: int, host: Host) -> Steps[Server]:
         sock.close()
         raise
     command = Connection(node, host.label, channel, role=Role.CLIENT, limits=plan.limits)
-    return Server(command, offer, address, host.port)
+    return Server(command, Location(address, host.port, offer["data_port"], offer["addresses"]))
 
 
 def _enrol(plan: _Plan, sock: socket.socket, node: int) -> Steps[dict[str, Any]]:
@@ -354,12 +355,16 @@ def _open_data_connections(
 def _await_meshed(servers: list[Server], event_loop: EventLoop, deadline: float) -> None:
     try:
         event_loop.run_until(
-            lambda: all(server.meshed or mesh_error(server) for server in servers), deadline, "the network"
+            lambda: not any(_is_joining(server) for server in servers), deadline, "the network"
         )
     except TimeoutError:
-        silent = [server for server in servers if not server.meshed]
+        silent = [server for server in servers if _is_joining(server)]
         reason = "its connections to the other servers were not made within the time limit"
         raise ConnectError({server.host: TimeoutError(reason) for server in silent}) from None
     reasons = {server.host: error for server in servers if (error := mesh_error(server))}
     if reasons:
         raise ConnectError(reasons)
+
+
+def _is_joining(server: Server) -> bool:
+    return server.life.state is NodeState.JOINING

@@ -1,7 +1,7 @@
 """Commands as a table: what a notebook shows of them, made of what is known without asking a server."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from pconnect.commands.table import Table, shorten
@@ -14,11 +14,14 @@ class Tabulated(Protocol):
     node: int
     host: str
     made: float
-    read_value: Callable[[Any], Any] | None
 
     @property
     def has_ended(self) -> bool:
         """Whether it has ended, as far as is known."""
+
+    @property
+    def wants_value(self) -> bool:
+        """Whether it was sent for a value."""
 
     @property
     def known_error(self) -> ParallelError | None:
@@ -45,7 +48,7 @@ def _row_of_command(command: Tabulated) -> list[Any]:
     state, text = "done", ""
     if (error := command.known_error) is not None:
         state, text = "failed", str(error).split("\n", 1)[0]
-    elif command.read_value is not None:
+    elif command.wants_value:
         try:
             text = repr(command.result())
         except ParallelError as unreadable:

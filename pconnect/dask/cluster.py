@@ -19,7 +19,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pconnect.commands.command import Command, Commands
+from pconnect.commands.command import Command
+from pconnect.commands.command_list import Commands
 from pconnect.errors import ConfigurationError, ConnectionLostError, ProcessFailedError
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.remote_calls import call_service
@@ -205,9 +206,9 @@ def hosts_of(servers: Sequence[Server]) -> dict[int, list[str]]:
     That is where the client has reached the server, then what the server says of itself. If some of them are at other
     machines, loopback addresses are of no use to those.
     """
-    hosts = {s.node: list(dict.fromkeys([s.address, *s.offer["addresses"]])) for s in servers}
-    if all(_is_loopback(server.address) for server in servers):
-        return {server.node: [server.address] for server in servers}
+    hosts = {server.node: server.location.addresses for server in servers}
+    if all(_is_loopback(server.location.address) for server in servers):
+        return {server.node: [server.location.address] for server in servers}
     return {
         node: [name for name in names if not _is_loopback(name)] or names for node, names in hosts.items()
     }

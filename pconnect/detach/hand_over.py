@@ -60,7 +60,7 @@ class _Node:
             "name": job.name,
             "retries": job.options.retries - job.losses,
             "isolate": job.options.isolate,
-            "after": min(job.after[self.pool.node - 1], server.last_finished),
+            "after": min(job.after[self.pool.node - 1], server.commands.last_finished),
             "limit": job.options.time_limit,
             "grace": job.options.grace,
             "parts": list(parts),

@@ -21,8 +21,8 @@ def statistics(mesh: ClientMesh, nodes: Sequence[int], timeout: float) -> Table:
     for node in nodes:
         server = mesh.servers[node]
         if node in answers:
-            server.heard_at = time.monotonic()
-        age = None if server.heard_at is None else round(max(0.0, asked_at - server.heard_at), 3)
+            server.last_reply_at = time.monotonic()
+        age = None if server.last_reply_at is None else round(max(0.0, asked_at - server.last_reply_at), 3)
         live = answers.get(node, (server.live, 0.0))[0]
         jobs: dict[str, Any] = live.get("jobs") or {"workers": [], "ended": [0, 0.0, 0.0]}
         done = [jobs["ended"], *(worker[2:5] for worker in jobs["workers"])]

@@ -3,7 +3,8 @@
 import os
 from collections import defaultdict
 
-from pconnect.commands.command import Command, Commands
+from pconnect.commands.command import Command
+from pconnect.commands.command_list import Commands
 from pconnect.files.code_tree import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES, CodeTree, read_tree
 from pconnect.link.connection import Connection
 from pconnect.messaging.send_receive import Connections, resolve

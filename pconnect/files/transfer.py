@@ -13,7 +13,8 @@ from collections.abc import Collection, Generator, Iterable, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
-from pconnect.commands.command import Command, Commands
+from pconnect.commands.command import Command
+from pconnect.commands.command_list import Commands
 from pconnect.errors import ConfigurationError, ParallelError, UnreadableValueError
 from pconnect.files.listing import Listing, decode_name, encode_name
 from pconnect.files.transfer_ends import Agreement, Incoming, Outgoing

@@ -13,6 +13,7 @@ from pconnect.errors import ConnectionLostError, InboxFullError, ParallelError
 from pconnect.protocol.collective_inbox import COLLECTIVE_KINDS, CollectiveInbox, CollectiveMessage, Key
 from pconnect.protocol.frames import DEFAULT_LIMITS, Kind, Limits
 from pconnect.protocol.messages import Decoder, Message, Role, Unfinished, encode_message
+from pconnect.protocol.wait_states import UNCOUNTED_KINDS
 from srp_tools.channel import Channel
 
 #: Tags from here on are the library's.
@@ -21,8 +22,7 @@ LIBRARY_TAGS = 2**31
 _VALUE_BYTES = 2**8
 # So much is read from one connection before the others have their turn.
 _FILL_BYTES = 2**23
-# So much may wait for a link that is still being made without the sender waiting: about what the system takes for a
-# peer that is busy.
+# So much may be queued for a link that is being made before the sender waits: about what the system would take.
 _AWAITED_BYTES = 2**20
 # What engines print is shown while it is read, perhaps by a slow terminal, and meanwhile Ctrl-C has to wait.
 _FILL_BYTES_SHOWN = 2**16
@@ -198,12 +198,13 @@ class Connection:
         UnsupportedValueError, MessageTooLargeError
             Nothing was queued.
         """
-        self.post_encoded(encode_message(kind, tag, value, self._limits.max_message_bytes))
+        buffers = encode_message(kind, tag, value, self._limits.max_message_bytes)
+        self.post_encoded(buffers, is_counted=kind not in UNCOUNTED_KINDS)
 
-    def post_encoded(self, buffers: Sequence[bytes | memoryview]) -> None:
+    def post_encoded(self, buffers: Sequence[bytes | memoryview], *, is_counted: bool = True) -> None:
         """Put an encoded message into the queue to be sent; it is dropped if the connection is closed."""
         if self.error is None:
-            self.values_sent += 1
+            self.values_sent += is_counted
             self._out.extend(map(memoryview, buffers))
             self._queued_bytes += sum(map(len, buffers))
             self.changed.add(self)

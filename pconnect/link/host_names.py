@@ -4,7 +4,7 @@ import ipaddress
 import queue
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from pconnect.errors import ConfigurationError
@@ -30,6 +30,30 @@ class Host(NamedTuple):
     label: str
     name: str
     port: int
+
+
+class Location(NamedTuple):
+    """Where a server was found.
+
+    Attributes
+    ----------
+    address
+        That by which the client has reached it.
+    cmd_port, data_port
+        Its ports.
+    told
+        The addresses that it says its machine has.
+    """
+
+    address: str
+    cmd_port: int
+    data_port: int
+    told: Sequence[str] = ()
+
+    @property
+    def addresses(self) -> list[str]:
+        """All its addresses: first the one that the client has used."""
+        return list(dict.fromkeys([self.address, *self.told]))
 
 
 def parse_hosts(hosts: object) -> list[Host]:

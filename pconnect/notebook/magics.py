@@ -16,7 +16,8 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 from IPython.display import display
 
-from pconnect.commands.command import Command, Commands
+from pconnect.commands.command import Command
+from pconnect.commands.command_list import Commands
 from pconnect.commands.remote_repr import RemoteRepr
 from pconnect.link.connection import Connection
 from pconnect.loop.network import Network

@@ -3,12 +3,16 @@
 from typing import NamedTuple
 
 from pconnect.errors import ProtocolError
+from pconnect.protocol.frames import Kind
 
 #: The wait of an engine that runs no command; only the client can end it.
 IDLE = "idle"
 #: The wait of the client for the end of commands.
 COMMAND_END = "the end of a command"
 CLIENT = 0
+#: The kinds of messages that `pconnect.link.connection.Connection.values_sent` leaves out: the node that takes one is
+#: afterwards as it was, so that what is known of it still holds. Any other message may end a wait or begin something.
+UNCOUNTED_KINDS = (Kind.PROBE, Kind.TAKEN)
 
 
 class Wait(NamedTuple):

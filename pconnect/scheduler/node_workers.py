@@ -196,7 +196,7 @@ class NodeWorkers:
     @property
     def place(self) -> tuple[str, int]:
         """The server; nodes of the same one share its slots."""
-        return self.server.address, self.server.offer["data_port"]
+        return self.server.location.address, self.server.location.data_port
 
     @property
     def has_answered(self) -> bool:

@@ -88,7 +88,7 @@ class Scheduler:
 
     def finished_commands(self) -> tuple[int, ...]:
         """Return by node the last command that has ended there: what it has done, jobs from now on see."""
-        return tuple([server.last_finished for server in self._mesh.servers.values()])
+        return tuple([server.commands.last_finished for server in self._mesh.servers.values()])
 
     def count_slots(self, nodes: Collection[int], timeout: float) -> int:
         """Return how many slots the servers of some nodes have; two nodes of one server have the same.
@@ -265,7 +265,7 @@ class Scheduler:
         """Whether a worker lacks what a command has done before a job was submitted; then it has to go."""
         node = worker.pool.node
         # After a restart of the engine, nothing is left of the commands before.
-        if worker.command >= min(job.after[node - 1], worker.pool.server.last_finished):
+        if worker.command >= min(job.after[node - 1], worker.pool.server.commands.last_finished):
             return False
         self._manager.retire(worker)
         return True

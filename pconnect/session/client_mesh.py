@@ -15,6 +15,7 @@ from pconnect.loop.network import Mesh
 from pconnect.protocol.frames import Kind, Limits
 from pconnect.session.deadlock_probe import Probing
 from pconnect.session.mesh_setup import MeshSetup
+from pconnect.session.node_state import NodeState
 from pconnect.session.server import Server
 from srp_tools.steps import deadline_after
 
@@ -52,7 +53,7 @@ class ClientMesh(Mesh):
         self.mesh_setup: MeshSetup | None = None  # for engines that take the place of others
         self.console = Console()
         for server in servers:
-            server.console = self.console
+            server.output.console = self.console
         #: Returns what a front end wants to know later of where a command was made; see `Command.origin`.
         self.note_origin: Callable[[], object] = lambda: None
         #: Called before the network is closed, the last first: they end what others cannot do without it.
@@ -106,7 +107,7 @@ class ClientMesh(Mesh):
         """Whether something failed in this epoch, so that some nodes take part in no more of its collective calls."""
         return (
             self.left is not None
-            or any(server.last_failed >= self.epoch for server in self.servers.values())
+            or any(server.failures.last_number >= self.epoch for server in self.servers.values())
             or any(connection.parts.notice(self.epoch) for connection in self.connections)
         )
 
@@ -142,11 +143,10 @@ class ClientMesh(Mesh):
             while self.before_close:
                 self.before_close.pop()()
             for server in servers:
-                server.closing = True
-                server.command.post(Kind.CLOSE, round(patience * 1000))
+                server.ask_to_close(patience)
             with contextlib.suppress(TimeoutError):
                 self.event_loop.run_until(
-                    lambda: all(s.closed_by_force is not None or s.command.error for s in servers),
+                    lambda: all(s.life.state is NodeState.CLOSED or s.command.error for s in servers),
                     deadline_after(timeout),
                     "the servers to close",
                 )
@@ -154,8 +154,8 @@ class ClientMesh(Mesh):
             self.closed = True
             self.event_loop.close()
             for server in servers:
-                server.lose_commands(ConnectionLostError("the network was closed"))
+                server.end(ConnectionLostError("the network was closed"))
             self.after_close()
         for server in servers:
             server.report_unseen()
-        return [server.node for server in servers if server.closed_by_force is not False]
+        return [server.node for server in servers if server.life.was_killed is not False]

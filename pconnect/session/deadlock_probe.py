@@ -144,8 +144,8 @@ class Probing:
     def _own_state(self) -> State:
         listens = [node for node, server in self._servers.items() if server.calls_back]
         state = state_of(self._mesh, 0, listens=listens)
-        # Commands and the like are not counted among the messages, so let them count as changes.
-        posted = sum(server.command.values_sent - server.remarks for server in self._servers.values())
+        # Commands and the like are not among the messages of nodes to each other, so let them count as changes.
+        posted = sum(server.command.values_sent for server in self._servers.values())
         return state._replace(serial=state.serial + posted)
 
     def _ask(self, now: float, own: State) -> None:
@@ -156,7 +156,6 @@ class Probing:
 
     def _post(self, node: int, tag: int, value: object) -> None:
         server = self._servers[node]
-        server.remarks += 1
         server.command.post(Kind.PROBE, tag, value)
         self._mesh.event_loop.flush(server.command)
 
@@ -181,7 +180,7 @@ class Probing:
         self._rounds.found = error.waits
         blocked = [[*line[:-1], list(line.waits_for)] for line in error.waits]
         for node, number in commands.items():
-            self._servers[node].freed = number
+            self._servers[node].failures.tell_of_deadlock(number)
             self._post(node, self._rounds.number, [states[node].serial, str(error), blocked])
         with contextlib.suppress(TimeoutError):
             self._mesh.event_loop.run_until(

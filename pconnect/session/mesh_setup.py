@@ -60,7 +60,7 @@ class MeshSetup:
     def dial(self, server: Server, endpoint: int = 0) -> Steps[Channel]:
         """Open the data connection to the engine of a server, or to another endpoint there."""
         return dial(
-            [(server.address, server.offer["data_port"])],
+            [(server.location.address, server.location.data_port)],
             Preamble(Purpose.DATA, self.network_id, 0, server.node, endpoint),
             self.context,
             self.peer_timeout,
@@ -68,9 +68,8 @@ class MeshSetup:
 
 
 def _addresses(server: Server) -> list[list[Any]]:
-    """Return where the other nodes may find a server: first where we found it, then what it says of itself."""
-    names = dict.fromkeys([server.address, *server.offer["addresses"]])
-    return [[name, server.offer["data_port"]] for name in names]
+    """Return where the other nodes may find a server: first where the client has found it."""
+    return [[address, server.location.data_port] for address in server.location.addresses]
 
 
 def mesh_error(server: Server) -> Exception | None:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-from pconnect.commands.command import Command, Commands
+from pconnect.commands.command import Command
+from pconnect.commands.command_list import Commands
 from pconnect.errors import ConfigurationError
 from pconnect.link.connection import Connection
 from pconnect.loop.network import Network
@@ -228,9 +229,9 @@ def network_get_info(network: Network, *, timeout: float = 5.0) -> list[dict[str
             info |= {name: fact for name, fact in server.facts.items() if name in _FACTS} | live
             info |= {
                 "state": "silent" if silent else server.state,
-                "address": server.address,
-                "cmd_port": server.cmd_port,
-                "data_port": server.offer["data_port"],
+                "address": server.location.address,
+                "cmd_port": server.location.cmd_port,
+                "data_port": server.location.data_port,
                 "queued": len(server.running),
                 "last_error": server.last_error,
                 "round_trip": round_trip,

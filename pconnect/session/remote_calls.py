@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pconnect.commands.command import Command, Commands
+from pconnect.commands.command import Command
+from pconnect.commands.command_list import Commands
 from pconnect.commands.function_pickling import describe, pack_arguments, pack_call, unpack_value
 from pconnect.commands.remote_repr import RemoteRepr
 from pconnect.errors import ConfigurationError, UnsupportedValueError
@@ -46,8 +47,8 @@ def run(
     if as_display:
         options |= {"value": True, "display": True}
         for command in commands:
-            command.read_value = lambda arrived: RemoteRepr.read(
-                unpack_value(_finished(arrived), allow_pickle=False)
+            command.expect_value(
+                lambda arrived: RemoteRepr.read(unpack_value(_finished(arrived), allow_pickle=False))
             )
     mesh.send(commands, options)
     return _as_asked(commands, connections)
@@ -148,7 +149,7 @@ def _options(
     if wants_value:
         options["value"] = True
         for command in commands:
-            command.read_value = lambda arrived: unpack_value(_finished(arrived), allow_pickle=allow_pickle)
+            command.expect_value(lambda arrived: unpack_value(_finished(arrived), allow_pickle=allow_pickle))
     if allow_pickle:
         options["pickle"] = True
     if time_limit is not None:

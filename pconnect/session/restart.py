@@ -21,6 +21,7 @@ from pconnect.messaging.send_receive import Connections, resolve
 from pconnect.protocol.frames import Kind
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.mesh_setup import MeshSetup, mesh_error
+from pconnect.session.node_state import NodeState
 from pconnect.session.remote_calls import client_mesh
 from pconnect.session.server import Server
 from srp_tools.channel import Channel
@@ -119,13 +120,12 @@ class _Restart:
                 if not server.command.error:
                     server.begin_restart(self._number)
             for server in (*self._servers, *self._others):
-                server.restart_answers.clear()  # one that came too late
                 server.command.post(Kind.RESTART, self._number, [nodes, self._timeout])
                 self._event_loop.flush(server.command)
         everybody = [*self._servers, *self._others]
         self._wait(everybody, self._has_answered, deadline_after(self._timeout * _PATIENCE))
         for server in self._servers:
-            reason = server.restart_answers.pop(self._number, None) if self._has_answered(server) else None
+            reason = server.answers.get(self._number)
             if server.command.error:
                 self._failures[server] = server.command.loss()
             elif reason is not None:
@@ -155,12 +155,17 @@ class _Restart:
         """Leave no node in between, however it came."""
         for task in self._tasks:
             self._event_loop.background.cancel(task)
+        for server in self._others:
+            server.answers.pop(self._number, None)
         for server in self._servers:
-            complete = server in self._started and server.meshed and not server.data.is_awaited
+            server.answers.pop(self._number, None)
+            if server.life.state is NodeState.GONE:
+                self._failures.setdefault(server, server.command.loss())
             if server in self._failures:
                 server.end_restart(self._failures[server])
-            elif server.is_restarting:
-                server.end_restart(None if complete else ConnectionLostError("it was interrupted"))
+            elif server.life.is_restarting:
+                error = None if _is_complete(server) else ConnectionLostError("it was interrupted")
+                server.end_restart(error)
             self._look_for_failure(server)
 
     def raise_failures(self) -> None:
@@ -194,14 +199,14 @@ class _Restart:
         }
 
     def _has_answered(self, server: Server) -> bool:
-        return self._number in server.restart_answers or server.command.error is not None
+        return self._number in server.answers or server.command.error is not None
 
     def _is_settled(self, server: Server) -> bool:
         return (
             server in self._failures
             or server.command.error is not None
-            or not server.is_restarting  # the new engine has died
-            or (server.meshed and not server.data.is_awaited)
+            or not server.life.is_restarting  # the new engine has died
+            or _is_complete(server)
         )
 
     def _wait(self, servers: Sequence[Server], condition: Any, deadline: float) -> None:
@@ -233,3 +238,8 @@ class _Restart:
             self._failures.setdefault(server, error)
             if server.data.is_awaited:
                 server.data.lose(ConnectionLostError(str(error)))
+
+
+def _is_complete(server: Server) -> bool:
+    """Whether a new engine has its connections, also the one to the client."""
+    return server.life.state is NodeState.REJOINED and not server.data.is_awaited

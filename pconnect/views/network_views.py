@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
 import numpy as np
 
 from pconnect.commands.chunking import cut_evenly
-from pconnect.commands.command import Command, Commands
+from pconnect.commands.command import Command
+from pconnect.commands.command_list import Commands
 from pconnect.commands.table import Table, as_html
 from pconnect.errors import ConfigurationError
 from pconnect.files.code_sync import sync_code

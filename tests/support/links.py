@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from pconnect.link.connection import Connection
+from pconnect.link.host_names import Location
 from pconnect.loop.event_loop import EventLoop
 from pconnect.loop.network import Mesh, Network
 from pconnect.protocol.frames import DEFAULT_LIMITS, Kind
 from pconnect.protocol.messages import Message, Role
 from pconnect.session.client_mesh import ClientMesh
+from pconnect.session.node_state import NodeEvent
 from pconnect.session.server import Server
 from srp_tools.channel import Channel
 
@@ -70,7 +72,7 @@ class FakeServer:
         self.event_loop.add(self.command)
         self.event_loop.add(self.data)
         self.server = Server(
-            Connection(node, f"host{node}", near_command, role=Role.CLIENT), {"data_port": 1}, "127.0.0.1", 2
+            Connection(node, f"host{node}", near_command, role=Role.CLIENT), Location("127.0.0.1", 2, 1)
         )
         self.server.attach(Connection(node, f"host{node}", near_data))
 
@@ -92,13 +94,15 @@ class FakeServer:
 
 
 @contextmanager
-def client_of(n: int) -> Iterator[tuple[Network, list[FakeServer]]]:
+def client_of(n: int, *, have_joined: bool = True) -> Iterator[tuple[Network, list[FakeServer]]]:
     """Give a client's network and the far ends of its `n` servers, which do what the test says."""
     far_ends = [FakeServer(node) for node in range(1, n + 1)]
     event_loop = EventLoop()
     for far in far_ends:
         event_loop.add(far.server.command)
         event_loop.add(far.server.data)
+        if have_joined:
+            far.server.life.happen(NodeEvent.MESHED)
     mesh = ClientMesh(secrets.token_bytes(16), [far.server for far in far_ends], event_loop, DEFAULT_LIMITS)
     try:
         yield Network(mesh), far_ends

@@ -1,4 +1,4 @@
-"""A command at one node and at several, with servers whose far ends say what the test wants."""
+"""A command on one node or several, with servers whose far ends say what the test wants."""
 
 import signal
 from collections.abc import Callable
@@ -17,20 +17,6 @@ from pconnect.link.connection import LIBRARY_TAGS
 from pconnect.protocol.frames import Kind
 from pconnect.session.remote_calls import run
 from tests.support.links import FAILURE, LIMIT, Client, interrupt_soon
-
-
-def test_a_command_ends_at_each_node(client: Client) -> None:
-    net, servers = client
-    command = reval("  x = 1", net)
-    assert not command.done()
-    assert repr(command) == "<command 'x = 1' at nodes [1, 2], running>"
-    for far in servers:
-        message = far.hear(Kind.COMMAND)
-        assert message.value == ["x = 1", 0, {}]
-        far.say(Kind.DONE, 0.5, message.tag)
-    command.result(LIMIT)
-    assert command.done()
-    assert "done" in repr(command)
 
 
 def test_a_limit_of_time_leaves_it_running(client: Client) -> None:
@@ -53,16 +39,6 @@ def test_an_error_belongs_to_its_command(client: Client) -> None:
     assert "failed" in repr(command)
     with pytest.raises(TimeoutError):
         precv(net[1], timeout=0.01)
-
-
-def test_errors_of_several_nodes_come_as_a_group(client: Client) -> None:
-    net, servers = client
-    command = reval("1 / 0", net)
-    for far in servers:
-        far.say(Kind.DONE, FAILURE, command.number)
-    with pytest.raises(ExceptionGroup, match="failed at 2 nodes") as group:
-        command.result(LIMIT)
-    assert [error.node for error in group.value.exceptions if isinstance(error, RemoteError)] == [1, 2]
 
 
 def test_ctrl_c_interrupts_what_is_waited_for_and_the_second_kills(client: Client) -> None:
@@ -206,17 +182,6 @@ def test_callbacks_are_called_once_it_has_ended(client: Client) -> None:
     command.result(LIMIT)
     command.add_done_callback(called.append)
     assert called == [command, command]
-
-
-def test_commands_are_a_sequence(client: Client) -> None:
-    net, servers = client
-    commands = reval("a", net)
-    assert [command.node for command in commands[:1]] == [1]
-    assert commands[1].host == "host2"
-    for far in servers:
-        far.say(Kind.DONE, 0.5, commands.number)
-    assert commands.result(LIMIT) is None
-    assert commands.done() and not commands.cancel() and not commands.cancelled()
 
 
 def test_a_second_ctrl_c_while_the_first_is_dealt_with_kills(client: Client) -> None:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pconnect import Network, quiet, reval
-from pconnect.commands.command import Command, Commands
+from pconnect.commands.command import Command
+from pconnect.commands.command_list import Commands
 from pconnect.commands.console import Console, StandardStreams, with_prefix
 from pconnect.errors import ConnectionLostError, ProtocolError
 from pconnect.link.connection import Peer

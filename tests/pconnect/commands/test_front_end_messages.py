@@ -283,7 +283,7 @@ def test_a_warning_that_is_an_error_here_is_that_of_its_command() -> None:
             commands[0].result(LIMIT)
         assert isinstance(caught.value, RemoteError)
         assert commands[0].duration == 0.5
-        assert far.server.last_failed < commands[0].number  # collective calls go on
+        assert far.server.failures.last_number < commands[0].number  # collective calls go on
 
 
 def test_a_failure_of_the_command_counts_more_than_its_warning() -> None:

@@ -17,6 +17,7 @@ from pconnect import (
     reval,
 )
 from pconnect.dask.cluster import hosts_of
+from pconnect.link.host_names import Location
 from pconnect.views.network_views import ClientNetwork
 from tests.support.links import Client
 from tests.support.servers import DEADLINE, Server, engine_pids, wait_until
@@ -101,9 +102,9 @@ def test_an_engine_that_dies_meanwhile(server: Server) -> None:
 def test_where_processes_listen(client: Client) -> None:
     servers = [far.server for far in client[1]]
     for server, address in zip(servers, ["127.0.0.1", "::1"], strict=True):
-        server.address, server.offer = address, {"addresses": ["203.0.113.7", address]}
+        server.location = Location(address, 2, 1, ["203.0.113.7", address])
     assert hosts_of(servers) == {1: ["127.0.0.1"], 2: ["::1"]}
-    servers[1].address = "203.0.113.9"
+    servers[1].location = servers[1].location._replace(address="203.0.113.9")
     assert hosts_of(servers) == {1: ["203.0.113.7"], 2: ["203.0.113.9", "203.0.113.7"]}
-    servers[0].offer = {"addresses": []}
+    servers[0].location = servers[0].location._replace(told=[])
     assert hosts_of(servers)[1] == ["127.0.0.1"]

@@ -33,7 +33,8 @@ class Channel:
 
 
 def make_pool(node: int, slots: int | None) -> NodeWorkers:
-    pool = NodeWorkers(types.SimpleNamespace(node=node, host=f"host{node}", last_finished=9))  # type: ignore[arg-type]
+    commands = types.SimpleNamespace(last_finished=9)
+    pool = NodeWorkers(types.SimpleNamespace(node=node, host=f"host{node}", commands=commands))  # type: ignore[arg-type]
     pool.slots, pool.channel = slots, Channel()  # type: ignore[assignment]
     return pool
 

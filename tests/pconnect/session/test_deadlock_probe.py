@@ -9,11 +9,12 @@ import pytest
 
 from pconnect import DeadlockError, Network, RemoteError, precv, psend, reval
 from pconnect.errors import ParallelError, ProtocolError
+from pconnect.link.connection import Connection
 from pconnect.protocol.frames import Kind
-from pconnect.protocol.messages import Message
+from pconnect.protocol.messages import ACCEPTS, Message, Role
 from pconnect.protocol.wait_states import IDLE, State, Wait, pack_state
 from pconnect.session.deadlock_probe import answer, state_of
-from tests.support.links import LIMIT, FakeServer, client_of, networks
+from tests.support.links import LIMIT, FakeServer, client_of, connection_pair, networks
 
 Client = tuple[Network, list[FakeServer]]
 
@@ -171,3 +172,49 @@ def test_nested_waits_count_as_changes() -> None:
         event_loop.run_until(lambda: len(serials) > 2, float("inf"), "a change", lambda: Wait("precv", (1,)))
         assert serials == [1, 3, 3]
         assert (event_loop.serial, event_loop.wait) == (4, None)
+
+
+# Whether a message of the client to a supervisor changes anything on the node, so that what it said before may not hold
+# any more. A kind that is new has to be entered here: the proof in `pconnect.session.deadlock_detector` rests on it.
+CHANGES = {
+    Kind.SETUP: True,
+    Kind.COMMAND: True,
+    Kind.CALL: True,
+    Kind.INTERRUPT: True,
+    Kind.CANCEL: True,
+    Kind.KILL: True,
+    Kind.QUERY: True,  # it changes nothing either, and is rare
+    Kind.CLOSE: True,
+    Kind.RESTART: True,
+    Kind.PROBE: False,
+    Kind.TAKEN: False,
+}
+# What a node sends to another: each is counted on both ends.
+BETWEEN_NODES: dict[Kind, object] = {
+    Kind.VALUE: 1,
+    Kind.COLLECTIVE: [[0, 1], 0, "barrier", 1, None],
+    Kind.LEFT: [0, 1, "it failed"],
+}
+
+
+def test_every_kind_for_a_supervisor_is_known_to_change_something_or_not() -> None:
+    assert CHANGES.keys() == ACCEPTS[Role.SUPERVISOR]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_what_changes_something_is_counted(kind: Kind) -> None:
+    link = Connection(1, "host1", None, awaited=True)
+    link.post(kind)
+    assert link.values_sent == CHANGES.get(kind, True)
+
+
+def test_both_ends_of_a_link_between_nodes_count_alike() -> None:
+    assert BETWEEN_NODES.keys() == ACCEPTS[Role.NODE]
+    left, right = connection_pair()
+    for count, (kind, value) in enumerate(BETWEEN_NODES.items(), 1):
+        left.post(kind, 0, value)
+        left.flush()
+        right.fill()
+        assert left.values_sent == right.values_received == count
+    left.close()
+    right.close()

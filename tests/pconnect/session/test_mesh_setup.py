@@ -1,7 +1,8 @@
 from pconnect.errors import ConnectionLostError
+from pconnect.link.host_names import Location
 from pconnect.protocol.frames import Kind, Limits
 from pconnect.session.mesh_setup import MeshSetup, mesh_error
-from tests.support.links import Client
+from tests.support.links import Client, client_of
 
 INVITATION = MeshSetup(bytes(16), None, Limits(1, 2), 3.0, "/folder", version="1.2")
 
@@ -10,7 +11,7 @@ def test_the_set_up_names_all_nodes_and_where_they_are(client: Client) -> None:
     _, far_ends = client
     servers = [far.server for far in far_ends]
     for server in servers:
-        server.offer = {"data_port": 5, "addresses": ["192.0.2.1", server.address]}
+        server.location = Location("127.0.0.1", 2, 5, ["192.0.2.1", "127.0.0.1"])
     assert INVITATION.setup(servers, 4.0) == {
         "network": bytes(16),
         "nodes": [{"host": f"host{n}", "addresses": [["127.0.0.1", 5], ["192.0.2.1", 5]]} for n in (1, 2)],
@@ -22,7 +23,12 @@ def test_the_set_up_names_all_nodes_and_where_they_are(client: Client) -> None:
     }
 
 
-def test_why_an_engine_is_not_connected(client: Client) -> None:
+def test_why_an_engine_is_not_connected() -> None:
+    with client_of(2, have_joined=False) as client:
+        check_errors(client)
+
+
+def check_errors(client: Client) -> None:
     net, (far, other) = client
     assert mesh_error(far.server) is None
     far.say(Kind.MESHED, {"errors": {"2": "node 1 could not connect to node 2: refused"}})

@@ -19,6 +19,7 @@ from pconnect import (
     reval,
 )
 from pconnect.link.connection import Connection
+from pconnect.link.host_names import Location
 from pconnect.protocol.frames import DEFAULT_LIMITS, HELLO, PREAMBLE_BYTES, Kind, Preamble
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.mesh_setup import MeshSetup
@@ -38,7 +39,7 @@ def invite(client: Client, listener: socket.socket) -> ClientMesh:
     assert isinstance(mesh, ClientMesh)
     mesh.mesh_setup = MeshSetup(mesh.network_id, None, DEFAULT_LIMITS, 30.0, "/")
     for far in client[1]:
-        far.server.offer = {"data_port": listener.getsockname()[1], "addresses": []}
+        far.server.location = Location("127.0.0.1", 2, listener.getsockname()[1])
     return mesh
 
 

@@ -1,0 +1,130 @@
+"""One command on several nodes: what `reval` and the verbs of a network return for more than one node."""
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import Any, overload
+
+from pconnect.commands.command import Command
+from pconnect.commands.command_table import of_commands
+from pconnect.commands.table import as_html
+from pconnect.loop.asyncio_bridge import in_loop
+from pconnect.loop.interrupts import interrupting
+from pconnect.loop.progress_bars import ProgressBar, counting, receiving
+from pconnect.protocol.wait_states import COMMAND_END, Wait
+from srp_tools.steps import deadline_after
+
+
+class Commands(Sequence[Command]):
+    """One command at several nodes: a `Command` for each, in the order of the nodes.
+
+    Attributes
+    ----------
+    source
+        The text, or how the function was called.
+    number
+        The highest of the commands' numbers; mostly they have the same.
+    nodes
+        Numbers of the nodes.
+    """
+
+    def __init__(self, source: str, commands: Iterable[Command]) -> None:
+        self.source = source
+        self._commands = tuple(commands)
+        self.number = max(command.number for command in self._commands)
+        self.nodes = tuple(command.node for command in self._commands)
+
+    def __repr__(self) -> str:
+        running = not all(command.has_ended for command in self)
+        failed = any(command.known_error for command in self)
+        state = "running" if running else "failed" if failed else "done"
+        return f"<command {self.source[:40]!r} at nodes {list(self.nodes)}, {state}>"
+
+    def _repr_html_(self) -> str:
+        return as_html(repr(self), of_commands(self))
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    def __iter__(self) -> Iterator[Command]:
+        return iter(self._commands)
+
+    @overload
+    def __getitem__(self, index: int) -> Command: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Commands": ...
+    def __getitem__(self, index: int | slice) -> "Command | Commands":
+        if isinstance(index, slice):
+            return Commands(self.source, self._commands[index])
+        return self._commands[index]
+
+    @property
+    def stdout(self) -> list[str]:
+        """What it has printed so far, by node; see `Command.stdout`."""
+        return [command.stdout for command in self]
+
+    @property
+    def stderr(self) -> list[str]:
+        """The same for standard error."""
+        return [command.stderr for command in self]
+
+    def done(self) -> bool:
+        """Return whether it has ended at all nodes; never waits."""
+        return all([command.done() for command in self])  # noqa: C419 - all are looked at
+
+    def result(self, timeout: float | None = None) -> list[Any] | None:
+        """Wait until the command has ended at all its nodes.
+
+        Returns
+        -------
+        list or None
+            The values by node, if it was sent for values; else ``None``.
+
+        Raises
+        ------
+        ExceptionGroup
+            It failed at several nodes; the group has the error of each. If it failed at one, that error is raised.
+        TimeoutError, KeyboardInterrupt
+            As by `Command.result`, for all nodes that were still waited for.
+        """
+        error = self.exception(timeout)
+        if error is not None:
+            raise error
+        values = [command.result() for command in self]
+        return values if any(command.wants_value for command in self) else None
+
+    def exception(self, timeout: float | None = None) -> Exception | None:
+        """Wait until the command has ended at all nodes; return the error that `result` raises, or ``None``."""
+        self._wait(timeout)
+        errors = [error for command in self if (error := command.exception()) is not None]
+        if len(errors) < 2:
+            return errors[0] if errors else None
+        return ExceptionGroup(f"the command failed at {len(errors)} nodes", errors)
+
+    def _wait(self, timeout: float | None) -> None:
+        waiting = [command for command in self if not command.has_ended]
+        if not waiting:
+            return
+        with interrupting([command.peer for command in waiting], self.number):
+            if not self.done():
+                waiting[0].event_loop.run_until(
+                    lambda: all(command.has_ended for command in waiting),
+                    deadline_after(timeout),
+                    f"the end of {self!r}",
+                    lambda: Wait(COMMAND_END, tuple(c.node for c in waiting if not c.has_ended), every=True),
+                    gauge=self._gauge,
+                )
+
+    def _gauge(self) -> ProgressBar | None:
+        """Return how far the wait is: in bytes while much arrives, else in nodes."""
+        sources = [source for command in self for source in command.peer.sources()]
+        return receiving(sources) or counting("waiting", self)
+
+    def cancel(self) -> bool:
+        """Cancel it at all nodes, see `Command.cancel`; return whether it was still under way at any."""
+        return any([command.cancel() for command in self])  # noqa: C419 - all are cancelled
+
+    def cancelled(self) -> bool:
+        """Return whether it ended because of `cancel` at any node."""
+        return any(command.cancelled() for command in self)
+
+    def __await__(self) -> Generator[Any, None, list[Any] | None]:
+        return in_loop(self, self._commands[0].event_loop).__await__()

@@ -1,0 +1,124 @@
+"""The errors of commands that have failed on one node, and who learns of each. No I/O.
+
+An error belongs to its command: `Command.result` raises it, whenever and how often that is called. Else it is told as
+follows, so that it is neither missed nor told twice.
+
+1. Once an error was told, it has been *seen*, and so have those of the same command on other nodes.
+2. The next call that would wait for the node raises an error that was not seen, the oldest first. It does so once all
+   values have arrived that the engine sent before the failure: what was computed before is received before.
+3. A collective call that needs the node raises the last failure of the epoch, seen or not, since the call cannot be
+   completed. Here too the values sent before have to be there.
+4. What was not seen by the end of the network is told by a warning then.
+5. Rules 2 and 4 leave out what the user knows already: that a command was interrupted which this client has cancelled
+   or interrupted, or interrupts because the network is closed; and the errors of a command that this client has told
+   of a deadlock, because the client raises that deadlock itself.
+6. A filter may turn a warning of a command into an error. The engine does not know of it, so the command goes on; it
+   fails with the first such warning when it ends well, and with its own error when it does not. For collective calls
+   (rule 3) it has not failed.
+7. A restart forgets all of that. What stays is the text of the last error, and the number of the last command that
+   failed: the epoch that contains it has ended.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pconnect.commands.command import Command
+from pconnect.errors import CollectiveError, DeadlockError, ParallelError, RemoteError
+
+_SHOWN_CHARACTERS = 60  # of the source, in `last_error`
+
+
+class _Failure(NamedTuple):
+    command: Command
+    error: RemoteError
+    values_sent: int  # by the engine before it failed
+
+
+class FailureLog:
+    """What has failed on one node.
+
+    Attributes
+    ----------
+    last_number
+        Number of the last command that failed or was lost.
+    last_error
+        In short; ``None`` without one.
+    """
+
+    def __init__(self) -> None:
+        self.last_number = -1
+        self.last_error: str | None = None
+        self._unseen: deque[_Failure] = deque()
+        self._last: _Failure | None = None
+        self._told_of_deadlock = 0
+        self._warnings: dict[int, Warning] = {}
+
+    def add(self, command: Command, error: RemoteError, values_sent: int, *, is_closing: bool) -> None:
+        """Take the error of a command, and how many values the engine had sent before it."""
+        failure = self._last = _Failure(command, error, values_sent)
+        self.last_number = max(self.last_number, command.number)
+        # Members of a collective call may hear from each other first that one of them was told of a deadlock.
+        is_known = command.number == self._told_of_deadlock and isinstance(
+            error, DeadlockError | CollectiveError
+        )
+        if error.is_interrupt:
+            is_known = is_known or is_closing or command.cancel_asked or command.interrupt_asked
+        if not is_known:
+            self._unseen.append(failure)
+        self._describe(command, error)
+
+    def add_warning(self, number: int, warning: Warning) -> None:
+        """Keep a warning that is an error for the end of its command."""
+        self._warnings.setdefault(number, warning)
+
+    def take_warning(self, number: int) -> Warning | None:
+        """Return the warning with which a command fails that has ended well, and forget it."""
+        return self._warnings.pop(number, None)
+
+    def add_warned(self, command: Command, error: RemoteError) -> None:
+        """Take the error that a warning has become; see rule 6."""
+        self._unseen.append(_Failure(command, error, 0))
+        self._describe(command, error)
+
+    def lose(self, numbers: Iterable[int], error: ParallelError) -> None:
+        """Record that commands ended with the node; their errors are raised by what waits for the node anyway."""
+        self.last_number = max([self.last_number, *numbers])
+        self.last_error = str(error)
+
+    def tell_of_deadlock(self, number: int) -> None:
+        """Expect the error of a command that this client tells of a deadlock."""
+        self._told_of_deadlock = number
+
+    def forget(self) -> None:
+        """Forget the old engine; see rule 7."""
+        self._unseen.clear()
+        self._warnings.clear()
+        self._last = None
+
+    def take_unseen(self, values_received: int) -> RemoteError | None:
+        """Return the oldest error that was not seen, which it is now; see rule 2."""
+        unseen = self._unseen
+        while unseen and unseen[0].command.seen.error:
+            unseen.popleft()
+        if not unseen or values_received < unseen[0].values_sent:
+            return None
+        command, error, _ = unseen.popleft()
+        command.seen.error = True
+        return error
+
+    def take_since(self, epoch: int, values_received: float = math.inf) -> RemoteError | None:
+        """Return the last failure, which is seen now, if its command is of this epoch; see rule 3."""
+        last = self._last
+        if last is None or last.command.number < epoch or values_received < last.values_sent:
+            return None
+        last.command.seen.error = True
+        return last.error
+
+    def unseen(self) -> list[RemoteError]:
+        """Return the errors that were not seen."""
+        return [error for command, error, _ in self._unseen if not command.seen.error]
+
+    def _describe(self, command: Command, error: RemoteError) -> None:
+        self.last_error = f"{error.type_name} in {command.source[:_SHOWN_CHARACTERS]!r}"

@@ -1,0 +1,99 @@
+"""The commands of one node that are on their way: which run, and which were asked to stop. No I/O."""
+
+import math
+from weakref import WeakValueDictionary
+
+from pconnect.commands.command import Command
+
+
+class RunningCommands:
+    """The commands of one node by number, in the order in which they were sent and will end.
+
+    Attributes
+    ----------
+    running
+        Those that were sent and have not ended.
+    last_finished
+        Number of the last command that the engine has ended.
+    ended_at
+        When a command ended last, an instant of the caller's clock.
+    """
+
+    def __init__(self) -> None:
+        self.running: dict[int, Command] = {}
+        self.last_finished = 0
+        self.ended_at = -math.inf
+        # Also those that have ended and whose values are still to come, for as long as somebody holds them.
+        self._known: WeakValueDictionary[int, Command] = WeakValueDictionary()
+        self._interrupted_up_to = 0
+        self._cancelled: set[int] = set()
+
+    def add(self, command: Command) -> None:
+        """Take a command that is sent now."""
+        self.running[command.number] = self._known[command.number] = command
+
+    def get(self, number: int) -> Command | None:
+        """Return a command, also one that has ended, if somebody still holds it."""
+        return self._known.get(number)
+
+    @property
+    def known(self) -> list[Command]:
+        """All commands that run, and those that have ended and that somebody still holds."""
+        return list(self._known.values())
+
+    @property
+    def oldest(self) -> Command | None:
+        """The command that the engine works at, if any."""
+        return self.running[min(self.running)] if self.running else None
+
+    def finish(self, number: int, now: float) -> Command | None:
+        """Take a command out that the engine has ended; ``None`` if it was taken out before."""
+        self.last_finished = max(self.last_finished, number)
+        self._cancelled.discard(number)
+        command = self.running.pop(number, None)
+        if command is not None:
+            self.ended_at = now
+        return command
+
+    def drop(self) -> list[Command]:
+        """Take all commands out: they will not end."""
+        dropped = list(self.running.values())
+        self.running.clear()
+        return dropped
+
+    def forget(self) -> None:
+        """Forget what the old engine has ended, and what it was asked."""
+        self._cancelled.clear()
+        self.last_finished = 0
+
+    def interrupt(self, up_to: int | None) -> int | None:
+        """Record that the commands up to a number, or all, are asked to stop. Some command must run.
+
+        Returns
+        -------
+        int or None
+            The number of the last of them; ``None`` if the first that runs was asked before, and has to be killed.
+        """
+        if min(self.running) <= self._interrupted_up_to:
+            return None
+        number = max(self.running) if up_to is None else up_to
+        self._interrupted_up_to = number
+        for running, command in self.running.items():
+            if running <= number:
+                command.interrupt_asked = True
+        return number
+
+    def cancel(self, number: int) -> bool:
+        """Record that one command is asked to stop; return whether this is the first time. Else it has to be killed."""
+        if number in self._cancelled:
+            return False
+        self._cancelled.add(number)
+        return True
+
+    def runs(self, up_to: int | None) -> bool:
+        """Whether one of the commands up to a number runs; with ``None``, whatever the engine does counts."""
+        return up_to is None or any(number <= up_to for number in self.running)
+
+    def interrupted_run(self) -> bool:
+        """Whether a command that was interrupted has not ended yet."""
+        return self.runs(self._interrupted_up_to)

@@ -1,0 +1,42 @@
+"""One command on several nodes, with servers whose far ends say what the test wants."""
+
+import pytest
+
+from pconnect import RemoteError, reval
+from pconnect.protocol.frames import Kind
+from tests.support.links import FAILURE, LIMIT, Client
+
+
+def test_a_command_ends_at_each_node(client: Client) -> None:
+    net, servers = client
+    command = reval("  x = 1", net)
+    assert not command.done()
+    assert repr(command) == "<command 'x = 1' at nodes [1, 2], running>"
+    for far in servers:
+        message = far.hear(Kind.COMMAND)
+        assert message.value == ["x = 1", 0, {}]
+        far.say(Kind.DONE, 0.5, message.tag)
+    command.result(LIMIT)
+    assert command.done()
+    assert "done" in repr(command)
+
+
+def test_errors_of_several_nodes_come_as_a_group(client: Client) -> None:
+    net, servers = client
+    command = reval("1 / 0", net)
+    for far in servers:
+        far.say(Kind.DONE, FAILURE, command.number)
+    with pytest.raises(ExceptionGroup, match="failed at 2 nodes") as group:
+        command.result(LIMIT)
+    assert [error.node for error in group.value.exceptions if isinstance(error, RemoteError)] == [1, 2]
+
+
+def test_commands_are_a_sequence(client: Client) -> None:
+    net, servers = client
+    commands = reval("a", net)
+    assert [command.node for command in commands[:1]] == [1]
+    assert commands[1].host == "host2"
+    for far in servers:
+        far.say(Kind.DONE, 0.5, commands.number)
+    assert commands.result(LIMIT) is None
+    assert commands.done() and not commands.cancel() and not commands.cancelled()

@@ -1,0 +1,61 @@
+"""What an engine prints and displays."""
+
+from typing import Any
+
+import pytest
+
+from pconnect.commands.command import Command
+from pconnect.commands.engine_output import EngineOutput, number_of_output
+from pconnect.errors import ProtocolError
+from pconnect.protocol.frames import Kind
+from pconnect.protocol.messages import Message
+from tests.support.commands import make_command
+
+
+def printed(data: bytes, size: int = 1, number: int = 1) -> Message:
+    return Message(Kind.OUTPUT, 1, [number, data, 0], size)
+
+
+@pytest.fixture
+def output() -> EngineOutput:
+    return EngineOutput(3, "host3")
+
+
+def test_what_is_printed_is_shown_and_kept_for_its_command(
+    output: EngineOutput, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = make_command(1)
+    output.take(printed(b"so far"), command)
+    output.end(command)
+    output.end_lines()
+    assert command.stdout == "so far"
+    assert capsys.readouterr().out == "[3 host3] so far\n"
+
+
+def test_every_so_many_bytes_are_acknowledged(output: EngineOutput) -> None:
+    quiet: Command = make_command(1)
+    quiet.is_quiet = True
+    sizes = [2**14 - 1, 1, 1, 2**14, 5]
+    assert [output.take(printed(b"x", size), quiet) for size in sizes] == [False, True, False, True, False]
+
+
+def test_displays_go_to_the_sink_and_malformed_messages_nowhere(output: EngineOutput) -> None:
+    shown: list[Any] = []
+    bundle = {"data": {"text/plain": "x"}, "metadata": {}}
+    message = Message(Kind.FRONT_END, 5, ["display", bundle])
+    assert output.take_front_end(message, shown.append, trusts_displays=False) is None
+    assert [(display.node, display.number) for display in shown] == [(3, 5)]
+    with pytest.raises(ProtocolError):
+        output.take_front_end(Message(Kind.FRONT_END, 5, "nonsense"), shown.append, trusts_displays=False)
+
+
+def test_an_error_that_no_command_can_raise_is_printed(
+    output: EngineOutput, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output.show_error(UserWarning("careful"))
+    assert "[3 host3]" in (text := capsys.readouterr().err) and "careful" in text
+
+
+@pytest.mark.parametrize(("value", "number"), [([7, b"", 0], 7), ([], 0), (None, 0), (["7"], 0), ({7: 8}, 0)])
+def test_the_command_that_has_printed(value: object, number: int) -> None:
+    assert number_of_output(value) == number

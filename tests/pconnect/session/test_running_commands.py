@@ -1,0 +1,94 @@
+"""The commands of one node that are on their way."""
+
+import math
+
+import pytest
+
+from pconnect.commands.command import Command
+from pconnect.session.running_commands import RunningCommands
+from tests.support.commands import make_command
+
+
+@pytest.fixture
+def three() -> tuple[RunningCommands, list[Command]]:
+    """Commands 1, 2 and 3 on their way."""
+    commands, made = RunningCommands(), [make_command(number) for number in (1, 2, 3)]
+    for command in made:
+        commands.add(command)
+    return commands, made
+
+
+Three = tuple[RunningCommands, list[Command]]
+
+
+def test_they_end_one_by_one(three: Three) -> None:
+    commands, made = three
+    assert commands.oldest is made[0] and commands.ended_at == -math.inf
+    assert commands.finish(1, 10.0) is made[0]
+    assert (commands.oldest, commands.last_finished, commands.ended_at) == (made[1], 1, 10.0)
+    assert commands.finish(1, 11.0) is None
+    assert commands.ended_at == 10.0
+    assert list(commands.running) == [2, 3]
+
+
+def test_one_that_has_ended_is_known_while_somebody_holds_it(three: Three) -> None:
+    commands, made = three
+    commands.finish(1, 10.0)
+    assert commands.get(1) is made[0] and commands.known == made
+    del made[0]
+    assert commands.get(1) is None and commands.known == made
+    del made[:]
+    assert [command.number for command in commands.known] == [2, 3]  # they run
+
+
+def test_an_interrupt_is_for_those_up_to_a_number(three: Three) -> None:
+    commands, made = three
+    assert commands.interrupt(2) == 2
+    assert [command.interrupt_asked for command in made] == [True, True, False]
+    assert commands.interrupted_run()
+    commands.finish(1, 0.0)
+    assert commands.interrupted_run()
+    commands.finish(2, 0.0)
+    assert not commands.interrupted_run()
+    assert commands.interrupt(None) == 3
+    assert made[2].interrupt_asked
+
+
+@pytest.mark.parametrize("up_to", [1, 2, None])
+def test_who_interrupts_the_same_command_again_wants_it_killed(three: Three, up_to: int | None) -> None:
+    commands, _ = three
+    assert commands.interrupt(1) == 1
+    assert commands.interrupt(up_to) is None
+
+
+def test_cancelling_the_same_command_again_kills(three: Three) -> None:
+    commands, made = three
+    assert commands.cancel(2)
+    assert not commands.cancel(2)
+    assert commands.cancel(3)
+    commands.finish(2, 0.0)
+    commands.add(made[1])
+    assert commands.cancel(2)
+
+
+def test_whether_something_runs_up_to_a_number(three: Three) -> None:
+    commands, _ = three
+    commands.finish(1, 0.0)
+    assert (commands.runs(1), commands.runs(2), commands.runs(None)) == (False, True, True)
+    assert commands.drop() and commands.runs(None)
+
+
+def test_those_that_are_lost_do_not_run_and_are_still_known(three: Three) -> None:
+    commands, made = three
+    assert commands.drop() == made
+    assert (commands.running, commands.oldest, commands.drop()) == ({}, None, [])
+    assert commands.known == made
+
+
+def test_a_new_engine_has_ended_nothing_and_was_asked_nothing(three: Three) -> None:
+    commands, _ = three
+    commands.cancel(2)
+    commands.finish(1, 0.0)
+    commands.forget()
+    assert commands.last_finished == 0
+    assert commands.cancel(2)
