@@ -67,6 +67,7 @@ HOMES = {
         "pserver/demo",
     },
     "psutil": {"pserver/system"},
+    "nh3": {"pconnect/commands/html_sanitizer.py"},
     "tqdm": {"pconnect/loop/progress_bars.py"},
     # Only joblib imports the backend, and the names on demand.
     "joblib": {"pconnect/joblib"},

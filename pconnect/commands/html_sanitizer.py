@@ -2,37 +2,54 @@
 
 A notebook trusts the output of its own cells: a script in it runs, and may have the kernel run anything. So of HTML
 only the text and harmless tags and attributes are left, which is what tables of pandas and representations of arrays
-are made of; a drawing in SVG becomes a picture, in which scripts do not run; and forms that a front end may take for
-something to be executed are left out.
+are made of. nh3 finds them: it is Rust's ammonia, which parses as browsers do; without it all HTML is left out. A
+drawing in SVG becomes a picture, in which scripts do not run. Forms that a front end may take for something to be
+executed are left out.
+
+A parser of HTML opens elements such as ``<b>`` again in each paragraph that follows, if they were not closed: a short
+text becomes a huge one. nh3 sees other names for these elements, which it opens once.
 """
 
 import base64
-import html
 import re
-from html.parser import HTMLParser
 from typing import Any
 
 # Forms that are passed on as they are: they are shown, and nothing else.
 _HARMLESS = {"text/plain": str, "image/png": bytes, "image/jpeg": bytes}
 _TAGS = frozenset({
-    "a", "abbr", "b", "blockquote", "br", "caption", "center", "cite", "code", "col", "colgroup", "dd", "del",
-    "details", "dfn", "div", "dl", "dt", "em", "figcaption", "figure", "h1", "h2", "h3", "h4", "h5", "h6",
-    "hr", "i", "img", "ins", "kbd", "li", "mark", "ol", "p", "pre", "q", "s", "samp", "section", "small",
-    "span", "strong", "sub", "summary", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "tt",
-    "u", "ul", "var",
+    "abbr", "blockquote", "br", "caption", "center", "cite", "col", "colgroup", "dd", "del", "details", "dfn", "div",
+    "dl", "dt", "figcaption", "figure", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "img", "ins", "kbd", "li", "mark",
+    "ol", "p", "pre", "q", "samp", "section", "span", "sub", "summary", "sup", "table", "tbody", "td", "tfoot", "th",
+    "thead", "tr", "ul", "var",
 })  # fmt: skip
-_ATTRIBUTES = frozenset({
-    "align", "border", "class", "colspan", "dir", "height", "lang", "open", "rowspan", "scope", "title",
-    "valign", "width",
-})  # fmt: skip
-_EMPTY = frozenset({"br", "col", "hr", "img"})
-_DROPPED = frozenset(
-    {"script", "style", "template", "iframe", "object", "noscript", "title", "svg", "math", "select"}
-)
-_PICTURE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]*")
-_STYLE = re.compile(r"[\w\s.,:;#%!-]*")  # no brackets: nothing is loaded, nothing is computed
-# Python's parser takes long for some inputs; a table that anybody reads is smaller.
+# The "formatting elements" of the HTML standard, section 13.2.4.3, by whether they are harmless.
+_FORMATTING = {
+    "a": True, "b": True, "big": False, "code": True, "em": True, "font": False, "i": True, "nobr": False, "s": True,
+    "small": True, "strike": False, "strong": True, "tt": True, "u": True,
+}  # fmt: skip
+_ALIAS = "pconnect-"
+_FORMATTING_TAG = re.compile(rf"<(/?)(?=({'|'.join(_FORMATTING)})[\s/>])", re.IGNORECASE | re.ASCII)
+_ATTRIBUTES = {
+    "*": {
+        "align", "border", "class", "colspan", "dir", "height", "lang", "open", "rowspan", "scope", "style", "title",
+        "valign", "width",
+    },
+    f"{_ALIAS}a": {"href"},
+    "img": {"alt", "src"},
+}  # fmt: skip
+_DROPPED = {
+    "iframe", "math", "noscript", "object", "script", "select", "style", "svg", "template", "title",
+}  # fmt: skip
+_HARMLESS_VALUES = {
+    "href": re.compile(r"https?://.*", re.IGNORECASE | re.DOTALL),
+    "src": re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]*"),
+    # No brackets: nothing is loaded, nothing is computed. And nothing leaves its place.
+    "style": re.compile(r"(?!.*position)[\w\s.,:;#%!-]*", re.IGNORECASE | re.DOTALL),
+}
+# A table that anybody reads is smaller. Elements in elements take a time that grows with the square of their number:
+# some seconds for this many.
 _MAX_HTML_CHARACTERS = 2**20
+_MAX_TAGS = 30_000
 # What MathJax does beyond formulae.
 _ACTIVE_LATEX = re.compile(r"\\(href|url|html\w*|require|class|cssId|style|data|unicode|includegraphics)\b")
 
@@ -53,8 +70,8 @@ def make_safe(data: dict[str, Any], metadata: dict[str, Any]) -> tuple[dict[str,
         elif not isinstance(item, str):
             continue
         elif mime_type == "text/html":
-            if len(item) <= _MAX_HTML_CHARACTERS:
-                safe[mime_type] = _clean(item)
+            if (cleaned := _clean(item)) is not None:
+                safe[mime_type] = cleaned
         elif mime_type == "text/latex" and not _ACTIVE_LATEX.search(item):
             safe[mime_type] = item
         elif mime_type == "image/svg+xml" and "text/html" not in data:
@@ -68,66 +85,26 @@ def make_safe(data: dict[str, Any], metadata: dict[str, Any]) -> tuple[dict[str,
     return safe, {mime_type: size for mime_type, size in sizes.items() if size}
 
 
-def _clean(text: str) -> str:
-    cleaner = _Cleaner()
-    cleaner.feed(text)
-    cleaner.close()
-    return cleaner.finish()
+def _clean(text: str) -> str | None:
+    """Return what is harmless of HTML; None if it is too large, or nh3 is missing."""
+    if len(text) > _MAX_HTML_CHARACTERS or text.count("<") > _MAX_TAGS:
+        return None
+    try:
+        import nh3  # noqa: PLC0415 - an optional package, which only a notebook needs
+    except ImportError:
+        return None
+    cleaned = nh3.clean(
+        _FORMATTING_TAG.sub(rf"<\1{_ALIAS}", text),
+        tags=_TAGS.union(f"{_ALIAS}{tag}" for tag, harmless in _FORMATTING.items() if harmless),
+        attributes=_ATTRIBUTES,
+        attribute_filter=_keep_harmless,
+        clean_content_tags=_DROPPED,
+        url_schemes={"http", "https", "data"},
+        link_rel=None,
+    )
+    return cleaned.replace(f"<{_ALIAS}", "<").replace(f"</{_ALIAS}", "</")
 
 
-class _Cleaner(HTMLParser):
-    """Writes anew what it has understood, so that nothing can pass that it takes for something else."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self._parts: list[str] = []
-        self._open: list[str] = []
-        self._dropping: list[str] = []
-
-    def finish(self) -> str:
-        """Return the HTML, with all tags closed."""
-        self._parts.extend(f"</{tag}>" for tag in reversed(self._open))
-        return "".join(self._parts)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Write a tag that is known, with the attributes that are."""
-        if tag in _DROPPED:
-            self._dropping.append(tag)
-        if self._dropping or tag not in _TAGS:
-            return
-        kept = "".join(
-            f' {name}="{html.escape(value or "")}"'
-            for name, value in attrs
-            if _is_harmless(tag, name, value or "")
-        )
-        self._parts.append(f"<{tag}{kept}>")
-        if tag not in _EMPTY:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        """Close a tag that is open, and those inside it."""
-        if self._dropping:
-            if tag in self._dropping:
-                del self._dropping[self._dropping.index(tag) :]
-            return
-        if tag in self._open:
-            while self._open:
-                last = self._open.pop()
-                self._parts.append(f"</{last}>")
-                if last == tag:
-                    break
-
-    def handle_data(self, data: str) -> None:
-        """Write text."""
-        if not self._dropping:
-            self._parts.append(html.escape(data, quote=False))
-
-
-def _is_harmless(tag: str, name: str, value: str) -> bool:
-    if name == "style":
-        return _STYLE.fullmatch(value) is not None and "position" not in value.lower()
-    if tag == "img" and name == "src":
-        return _PICTURE.fullmatch(value) is not None
-    if tag == "a" and name == "href":
-        return value.lower().startswith(("https://", "http://"))
-    return name in _ATTRIBUTES or (tag == "img" and name == "alt")
+def _keep_harmless(_tag: str, name: str, value: str) -> str | None:
+    pattern = _HARMLESS_VALUES.get(name)
+    return value if pattern is None or pattern.fullmatch(value) else None

@@ -1,6 +1,7 @@
 """What is left of a display, so that it runs nothing where it is shown."""
 
 import base64
+import sys
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ def test_a_table_is_left_as_it_is() -> None:
         ("<a href='https://a/?b&c'>x</a>", '<a href="https://a/?b&amp;c">x</a>'),
         ("<svg><script>f()</script></svg>x", "x"),
         ("<style>td {background: url(http://a)}</style>x", "x"),
-        ("<td style='background: url(http://a)'>x", "<td>x</td>"),
+        ("<p style='background: url(http://a)'>x", "<p>x</p>"),
         ("<div style='position:fixed; top:0'>x</div>", "<div>x</div>"),
         ("<iframe srcdoc='<script>f()</script>'></iframe>x", "x"),
         ("<form action='http://a'><input name=b></form>x", "x"),
@@ -85,8 +86,30 @@ def test_a_drawing_becomes_a_picture() -> None:
     assert base64.b64decode(html.removeprefix(begin).removesuffix(end)).decode() == svg
 
 
-def test_large_html_is_left_out() -> None:
-    assert "text/html" not in make_safe({"text/plain": "", "text/html": "x" * (2**20 + 1)}, {})[0]
+@pytest.mark.parametrize("text", ["x" * (2**20 + 1), "<b>" * 30_001])
+def test_large_html_is_left_out(text: str) -> None:
+    assert "text/html" not in make_safe({"text/plain": "", "text/html": text}, {})[0]
+
+
+@pytest.mark.parametrize("tag", ["a", "B", "code", "font", "nobr", "strike"])
+@pytest.mark.parametrize("block", ["p", "div", "table", "li"])
+def test_small_html_stays_small(tag: str, block: str) -> None:
+    """What is not closed is not opened again in each block that follows, as browsers do."""
+    openers = "".join(f"<{tag} title={'x' * 100}{number}>" for number in range(500))
+    text = f"<{block}>{openers}" + f"<{block}>x" * 500
+    assert len(clean(text)) < 2 * len(text)
+
+
+def test_text_that_looks_like_an_element_is_left_as_it_is() -> None:
+    assert clean("&lt;b&gt; <i>&lt;/i </i> pconnect-b") == "&lt;b&gt; <i>&lt;/i </i> pconnect-b"
+
+
+def test_without_the_package_html_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nh3", None)
+    data = {"text/plain": "x", "image/png": b"png", "text/html": "<b>x</b>"}
+    assert make_safe(data, {})[0] == {"text/plain": "x", "image/png": b"png"}
+    drawing = make_safe({"text/plain": "x", "image/svg+xml": "<svg/>"}, {})[0]
+    assert drawing["text/html"].startswith('<img src="data:image/svg+xml;base64,')
 
 
 def test_of_metadata_sizes_are_left() -> None:
