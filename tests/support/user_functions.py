@@ -1,0 +1,15 @@
+"""Functions as a user would define them: they are sent with the text of this file, for tracebacks."""
+
+from typing import Any
+
+
+def locally(name: str) -> Any:
+    """Return a function that is sent by value, as those of a notebook are."""
+    return {
+        "add": lambda a, *, b: a + b,
+        "shape": lambda a: a.shape,
+        "item": lambda a, k: a[k],
+        "after": lambda n: n + 1,
+        "negative": lambda n: -n,
+        "call": lambda function, a, k: function(a[k]),
+    }[name]
