@@ -23,8 +23,6 @@ from pconnect.protocol.wait_states import Wait
 from srp_tools.steps import remaining
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-# A wait looks up at least this often, for conditions that change with time and not with an event.
-_LONGEST_SLEEP = 1.0
 # After so many seconds outside the loop, a call first takes in what has happened meanwhile. A restart takes longer: so
 # what is sent after one goes to the new engine.
 _LONG_AWAY = 0.005
@@ -42,6 +40,8 @@ class EventLoop:
         self._polled_at = time.monotonic()
         self._liveness = Liveness()
         self.is_open = True
+        #: A wait looks up at least this often, in seconds, for conditions that change with time and not with an event.
+        self.longest_sleep = 1.0
         #: Handshakes that go on in this loop.
         self.background = TaskRunner(self._selector)
         #: Tells what the innermost wait under way waits for; ``None`` if it may end without a message of another node.
@@ -175,7 +175,7 @@ class EventLoop:
                 raise TimeoutError(
                     f"time limit passed while waiting for {what() if callable(what) else what}"
                 )
-            sleep = _LONGEST_SLEEP if left is None else min(left, _LONGEST_SLEEP)
+            sleep = self.longest_sleep if left is None else min(left, self.longest_sleep)
             if meter is not None:
                 meter.look()
                 sleep = min(sleep, meter.longest_sleep)

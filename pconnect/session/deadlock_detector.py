@@ -38,8 +38,8 @@ from typing import NamedTuple
 from pconnect.errors import DeadlockError, ProtocolError, shown_source
 from pconnect.protocol.wait_states import CLIENT, COMMAND_END, IDLE, State, Wait, read_state
 
-# An answer that came later than so many seconds before the next round belongs to neither; see "Time" above.
-_SETTLING = 1.1
+# Seconds. An answer that came later than this before the next round belongs to neither; see "Time" above.
+SETTLING = 1.1
 
 
 class BlockedNode(NamedTuple):
@@ -140,6 +140,11 @@ class Rounds:
 
     A node that has not answered is not asked again before it has.
 
+    Parameters
+    ----------
+    settling
+        An answer counts for a round if it came so many seconds before the next one.
+
     Attributes
     ----------
     number
@@ -150,7 +155,8 @@ class Rounds:
         The nodes of the last deadlock.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settling: float = SETTLING) -> None:
+        self._settling = settling
         self.number = 0
         self.has_news = False
         self.found: Sequence[BlockedNode] = ()
@@ -177,7 +183,7 @@ class Rounds:
             The nodes to ask, which are those that do not owe an answer.
         """
         self._before = {
-            node: state for node, (state, came) in self._answers.items() if came + _SETTLING <= now
+            node: state for node, (state, came) in self._answers.items() if came + self._settling <= now
         }
         if self._own is not None:
             self._before[CLIENT] = self._own

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from pconnect.errors import DeadlockError, ProtocolError
 from pconnect.link.connection import Connection
@@ -19,6 +20,7 @@ from pconnect.loop.network import Mesh
 from pconnect.protocol.frames import Kind
 from pconnect.protocol.wait_states import IDLE, State, pack_state
 from pconnect.session.deadlock_detector import (
+    SETTLING,
     BlockedNode,
     Rounds,
     concerned_nodes,
@@ -29,11 +31,7 @@ from pconnect.session.deadlock_detector import (
 from pconnect.session.server import Server
 from srp_tools.steps import deadline_after
 
-# Seconds. Waits shorter than the first cost nothing. The second leaves the answers most of a second to come in, for the
-# rest of it nothing must happen, see "Time" in `pconnect.session.deadlock_detector`.
-_PATIENCE = 1.0
-_PERIOD = 2.0
-# So long the client waits for the ends of the commands in which the engines have raised.
+# So long, in seconds, the client waits for the ends of the commands in which the engines have raised.
 _ENDING = 1.0
 
 
@@ -99,6 +97,17 @@ def answer(
     raise ProtocolError("a malformed PROBE")
 
 
+class Timing(NamedTuple):
+    """When the client asks, in seconds."""
+
+    #: Waits shorter than this cost nothing.
+    patience: float = 1.0
+    #: From one round to the next. The answers have what is left of it beside `settling` to come in.
+    period: float = 2.0
+    #: At the end of a round nothing must happen for so long, see "Time" in `pconnect.session.deadlock_detector`.
+    settling: float = SETTLING
+
+
 class Probing:
     """The client's search.
 
@@ -108,12 +117,15 @@ class Probing:
         Its network.
     servers
         All its servers.
+    timing
+        When it asks them.
     """
 
-    def __init__(self, mesh: Mesh, servers: Sequence[Server]) -> None:
+    def __init__(self, mesh: Mesh, servers: Sequence[Server], timing: Timing = Timing()) -> None:  # noqa: B008 - immutable
         self._mesh = mesh
+        self._timing = timing
         self._servers: Mapping[int, Server] = {server.node: server for server in servers}
-        self._rounds = Rounds()
+        self._rounds = Rounds(timing.settling)
         self._serial = -1
         self._due = 0.0
         for server in servers:
@@ -132,7 +144,7 @@ class Probing:
             return None
         now = time.monotonic()
         if event_loop.serial != self._serial:
-            self._serial, self._due = event_loop.serial, now + _PATIENCE
+            self._serial, self._due = event_loop.serial, now + self._timing.patience
         elif self._rounds.has_news or now >= self._due:
             own = self._own_state()
             if self._rounds.has_news and (error := self._conclude(own)) is not None:
@@ -149,7 +161,7 @@ class Probing:
         return state._replace(serial=state.serial + posted)
 
     def _ask(self, now: float, own: State) -> None:
-        self._due = now + _PERIOD
+        self._due = now + self._timing.period
         alive = [node for node, server in self._servers.items() if server.state == "open"]
         for node in self._rounds.begin(now, own, alive):
             self._post(node, self._rounds.number, None)

@@ -19,10 +19,22 @@ from pconnect import (
     reval,
     select_sockets,
 )
+from tests.support.deadlocks import HURRY, hurry
 from tests.support.servers import DEADLINE
 
 MakeNetwork = Callable[..., Network]
-SOON = 30.0  # seconds; it takes three on a quiet machine
+SOON = 30.0  # seconds; it takes one on a quiet machine
+LONG = 3 * HURRY.period  # seconds; time for three rounds of questions
+
+
+@pytest.fixture
+def network(network: MakeNetwork) -> MakeNetwork:
+    def make(n: int = 1) -> Network:
+        net = network(n)
+        hurry(net)
+        return net
+
+    return make
 
 
 def named(wait: Callable[[], object]) -> DeadlockError:
@@ -165,7 +177,7 @@ def test_a_command_may_catch_it_and_go_on(network: MakeNetwork) -> None:
 def test_an_engine_in_the_place_of_one_that_owed_an_answer(network: MakeNetwork) -> None:
     net = network(2)
     reval("while True: pass", net[2])
-    reval("import time\ntime.sleep(4)\npsend('slept', sockets[0])", net[1])
+    reval(f"import time\ntime.sleep({LONG})\npsend('slept', sockets[0])", net[1])
     assert precv(net[1]) == "slept"  # meanwhile all were asked
     restart(net[2])
     reval("precv(sockets[1])", net[2])
@@ -200,7 +212,7 @@ def test_a_child_of_an_engine_that_prints_all_the_time_changes_nothing(network: 
 
 @pytest.mark.parametrize(
     "work",
-    ["b = time.monotonic()\nwhile time.monotonic() < b + 6: pass", "time.sleep(6)"],
+    [f"b = time.monotonic()\nwhile time.monotonic() < b + {LONG}: pass", f"time.sleep({LONG})"],
 )
 def test_an_engine_that_is_busy_for_long(network: MakeNetwork, work: str) -> None:
     net = network(2)
@@ -212,18 +224,21 @@ def test_an_engine_that_is_busy_for_long(network: MakeNetwork, work: str) -> Non
 
 def test_values_that_take_long_on_their_way(network: MakeNetwork) -> None:
     net = network(2)
-    reval("import time\nfor _ in range(5): psend(np.ones(2**23), sockets[2])", net[1])  # 64 MiB each
+    reval("import time\nfor _ in range(3): psend(np.ones(2**22), sockets[2])", net[1])  # 32 MiB each
     reval(
-        "import time\nfor _ in range(5):\n    time.sleep(1)\n    x = precv(sockets[1])\npsend(x, sockets[0])",
+        f"import time\nfor _ in range(3):\n    time.sleep({HURRY.period})\n    x = precv(sockets[1])\n"
+        "psend(x, sockets[0])",
         net[2],
     )
     value: Any = precv(net[2])
-    assert value.sum() == 2**23
+    assert value.sum() == 2**22
 
 
 def test_an_array_that_nobody_takes_for_a_while(network: MakeNetwork) -> None:
     net = network()
-    command = reval("import time\ntime.sleep(4)\nx = precv(sockets[0])\npsend(x[-1], sockets[0])", net[1])
+    command = reval(
+        f"import time\ntime.sleep({LONG})\nx = precv(sockets[0])\npsend(x[-1], sockets[0])", net[1]
+    )
     psend(np.arange(2**23), net[1])
     command.result()
     assert precv(net[1]) == 2**23 - 1
@@ -232,10 +247,10 @@ def test_an_array_that_nobody_takes_for_a_while(network: MakeNetwork) -> None:
 @pytest.mark.parametrize(
     "wait",
     [
-        "precv(sockets[{}], timeout=5)",
-        "if not select_sockets(sockets[[{}]], 5): raise TimeoutError",
-        "barrier(sockets[[1, 2]], timeout=5)",
-        "signal.alarm(5)\n    precv(sockets[{}])",
+        f"precv(sockets[{{}}], timeout={LONG})",
+        f"if not select_sockets(sockets[[{{}}]], {LONG}): raise TimeoutError",
+        f"barrier(sockets[[1, 2]], timeout={LONG})",
+        "signal.alarm(2)\n    precv(sockets[{}])",
     ],
 )
 def test_waits_that_end_by_themselves(network: MakeNetwork, wait: str) -> None:
@@ -253,20 +268,20 @@ def test_waits_that_end_by_themselves(network: MakeNetwork, wait: str) -> None:
 
 def test_a_command_with_a_time_limit(network: MakeNetwork) -> None:
     net = network()
-    command = reval("precv(sockets[0])", net[1], time_limit=5)
-    with pytest.raises(TimeoutError, match="the time limit of 5 s passed"):
+    command = reval("precv(sockets[0])", net[1], time_limit=LONG)
+    with pytest.raises(TimeoutError, match=f"the time limit of {LONG:g} s passed"):
         command.result()
 
 
 def test_a_slow_ring(network: MakeNetwork) -> None:
     net = network(3)
-    source = """
+    source = f"""
     import time
     before, after = sockets[(sockets.node - 2) % 3 + 1], sockets[sockets.node % 3 + 1]
     for step in range(3):
         if sockets.node > 1 or step: x = precv(before)
         else: x = 0
-        time.sleep(1)
+        time.sleep({HURRY.period / 2})
         psend(x + 1, after)
     """
     reval(source, net).result()
@@ -278,7 +293,7 @@ def test_the_right_value_comes_after_one_with_another_tag(network: MakeNetwork) 
     net = network(2)
     reval("psend(precv(sockets[2], tag=1), sockets[0])", net[1])
     reval(
-        "import time\npsend('wrong', sockets[1], tag=2)\ntime.sleep(6)\npsend('right', sockets[1], tag=1)",
+        f"import time\npsend('wrong', sockets[1], tag=2)\ntime.sleep({LONG})\npsend('right', sockets[1], tag=1)",
         net[2],
     )
     assert precv(net[1]) == "right"
@@ -287,17 +302,17 @@ def test_the_right_value_comes_after_one_with_another_tag(network: MakeNetwork) 
 def test_a_function_that_the_end_of_another_command_calls(network: MakeNetwork) -> None:
     net = network(2)
     reval("psend(precv(sockets[0]), sockets[0])", net[1])
-    helper = reval("import time\ntime.sleep(6)", net[2])
+    helper = reval(f"import time\ntime.sleep({LONG})", net[2])
     helper.add_done_callback(lambda _: psend("from the callback", net[1]))
     assert precv(net[1]) == "from the callback"
 
 
 def test_a_thread_of_the_user_counts_as_busy(network: MakeNetwork) -> None:
     net = network()
-    source = """
+    source = f"""
     import _thread, threading
     try:
-        threading.Timer(6, _thread.interrupt_main).start()
+        threading.Timer({LONG}, _thread.interrupt_main).start()
         precv(sockets[0])
     except KeyboardInterrupt:
         psend("by the thread", sockets[0])

@@ -27,7 +27,6 @@ from pconnect import (
     register_type,
     scatter,
 )
-from pconnect.loop import event_loop
 from pconnect.loop.network import Network
 from pconnect.messaging import collective_call
 from pconnect.messaging.collective_call import leave
@@ -195,7 +194,8 @@ def test_a_limit_of_time_ends_it_for_all_and_names_who_was_waited_for(
     shared: Nets, call: Any, late: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collective_call, "_GRACE", 0.02)
-    monkeypatch.setattr(event_loop, "_LONGEST_SLEEP", 0.02)
+    for net in shared:
+        monkeypatch.setattr(net.mesh.event_loop, "longest_sleep", 0.02)
     works: list[Work] = [lambda net: call(net, timeout=LIMIT)] * 4
     works[1] = lambda net: call(net, timeout=0.1)
     works[late] = lambda net: net.mesh.event_loop.run_until(

@@ -14,6 +14,7 @@ from pconnect.protocol.frames import Kind
 from pconnect.protocol.messages import ACCEPTS, Message, Role
 from pconnect.protocol.wait_states import IDLE, State, Wait, pack_state
 from pconnect.session.deadlock_probe import answer, state_of
+from tests.support.deadlocks import HURRY, hurry
 from tests.support.links import LIMIT, FakeServer, client_of, connection_pair, networks
 
 Client = tuple[Network, list[FakeServer]]
@@ -22,6 +23,7 @@ Client = tuple[Network, list[FakeServer]]
 @pytest.fixture
 def client() -> Iterator[Client]:
     with client_of(1) as made:
+        hurry(made[0])
         yield made
 
 
@@ -68,7 +70,7 @@ def test_a_deadlock_ends_the_wait_and_the_command(client: Client) -> None:
     with pytest.raises(DeadlockError) as caught:
         precv(net[1])
     engine.join()
-    assert engine.questions[0] - begin > 0.9
+    assert engine.questions[0] - begin > 0.9 * HURRY.patience
     assert engine.freed is not None
     serial, text, blocked = engine.freed.value
     assert (serial, text) == (6, str(caught.value))
@@ -83,7 +85,7 @@ def test_a_deadlock_ends_the_wait_and_the_command(client: Client) -> None:
 def test_a_wait_with_a_limit_of_time_asks_nobody(client: Client) -> None:
     net, (far,) = client
     with pytest.raises(TimeoutError):
-        precv(net[1], timeout=2.5)
+        precv(net[1], timeout=3 * HURRY.patience)
     far.event_loop.poll(0)
     assert far.heard == []
 
@@ -158,6 +160,7 @@ def test_an_engine_is_freed_from_the_wait_that_is_meant_and_no_other() -> None:
 def test_nested_waits_count_as_changes() -> None:
     with networks(2) as (one, _):
         event_loop = one.mesh.event_loop
+        event_loop.longest_sleep = 0.05
         serials = []
 
         def look() -> None:
