@@ -26,6 +26,7 @@ from pconnect.protocol.frames import NO_LIMIT, Kind
 from pconnect.protocol.messages import Message, encode_message
 from pserver.jobs.job_store import JobStore, split_results
 from pserver.jobs.shared_status import Status
+from pserver.session.lifecycle import HandOverEvent, HandOverLifecycle, HandOverState
 from pserver.session.slot_client import SlotClient
 from pserver.session.worker_process import WorkerProcess
 
@@ -84,19 +85,14 @@ class DetachedJobs:
         The folder of all spools of the server.
     network_id, node, user
         Of the session.
-    staff
+    control
         The workers.
-
-    Attributes
-    ----------
-    is_detached
-        Whether the client has left.
     """
 
-    def __init__(self, kept: Path, network_id: bytes, node: int, user: str, staff: WorkerControl) -> None:
+    def __init__(self, kept: Path, network_id: bytes, node: int, user: str, control: WorkerControl) -> None:
         self._kept = kept
         self._whose = network_id, node, user
-        self._staff = staff
+        self._control = control
         self._store: JobStore | None = None
         self._jobs: dict[int, _Job] = {}
         self._queue: deque[int] = deque()
@@ -104,9 +100,12 @@ class DetachedJobs:
         self._running: dict[int, int] = {}  # the job by worker
         self._idle: set[int] = set()  # workers that wait for us
         self._told: set[int] = set()  # workers that are to use the spool
-        self._asked = False  # whether the client waits until nothing more is sent
-        self._answered = False
-        self.is_detached = False
+        self._hand_over = HandOverLifecycle()
+
+    @property
+    def is_detached(self) -> bool:
+        """Whether the client has left."""
+        return self._hand_over.state is HandOverState.DETACHED
 
     @property
     def is_done(self) -> bool:
@@ -124,42 +123,42 @@ class DetachedJobs:
                 case Kind.KEEP:
                     self._add(message.tag, *message.value)
                 case Kind.DETACH:
-                    self._check_begun()
-                    self._asked = True
-                    for worker in self._staff.workers.values():
-                        self.meet(worker)
-                    self.tend()
+                    self._quiesce()
                     return
                 case Kind.LEAVE:
                     self._leave(message.value)
         except (OSError, ConfigurationError, TypeError, ValueError, LookupError) as error:
             log.warning("jobs cannot be kept: %r", error)
-            self._staff.tell(message.kind, message.tag, f"the server cannot keep jobs: {error}")
+            self._control.tell(message.kind, message.tag, f"the server cannot keep jobs: {error}")
             return
-        self._staff.tell(message.kind, message.tag, None)
+        self._control.tell(message.kind, message.tag, None)
+
+    def _advance(self, event: HandOverEvent) -> None:
+        if not self._hand_over.allows(event):
+            raise ConfigurationError("the client says it out of turn")
+        self._hand_over.handle(event)
 
     def _begin(self, digest: bytes | None) -> None:
         """Make the folder; without a digest, forget what was kept."""
-        if self.is_detached:
-            raise ConfigurationError("the client says it out of turn")
+        self._advance(HandOverEvent.FORGET)
         self._forget()
         if digest is not None:
             self._store = JobStore.make(self._kept, *self._whose, digest)
-
-    def _check_begun(self) -> None:
-        if self._store is None or self.is_detached:
-            raise ConfigurationError("the client says it out of turn")
+            self._advance(HandOverEvent.BEGIN)
 
     def _forget(self) -> None:
         self._jobs.clear()
         self._sent.clear()
+        for number in self._idle:  # they have left the client for us, and cannot go back
+            self._say(self._control.workers[number], "end")
+        self._idle.clear()
         if self._store is not None:
             self._store.remove()
             self._store = None
 
     def _add(self, number: int, facts: dict[str, Any], parts: dict[str, bytes], job: bytes) -> None:
-        self._check_begun()
-        assert self._store is not None  # noqa: S101 - it was just checked
+        self._advance(HandOverEvent.COPY)
+        assert self._store is not None  # noqa: S101 - made at the beginning
         for name, part in parts.items():
             self._store.add_part(name, part)
         self._store.add_job(number, facts, job)
@@ -167,21 +166,26 @@ class DetachedJobs:
         if facts["worker"]:
             self._sent[number] = facts["worker"]
 
+    def _quiesce(self) -> None:
+        self._advance(HandOverEvent.QUIESCE)
+        for worker in self._control.workers.values():
+            self.worker_started(worker)
+        self.tend()
+
     def _leave(self, ended: list[int]) -> None:
-        self._check_begun()
-        assert self._store is not None  # noqa: S101 - it was just checked
+        self._advance(HandOverEvent.LEAVE)
+        assert self._store is not None  # noqa: S101 - made at the beginning
         for number in ended:
             self._jobs.pop(number, None)
             self._store.take(number)
-        self.is_detached = True
-        self._staff.slot_client.tell_detached()
-        self._staff.on_detached()
+        self._control.slot_client.tell_detached()
+        self._control.on_detached()
         log.info("detached: %d jobs go on without their client", len(self._jobs))
         for number in list(self._jobs):
-            if self._sent.get(number) not in self._staff.workers or self._sent[number] in self._idle:
+            if self._sent.get(number) not in self._control.workers or self._sent[number] in self._idle:
                 self._take_up(number)
         for worker in list(self._idle):
-            self._feed(self._staff.workers[worker])
+            self._feed(self._control.workers[worker])
         self.tend()
 
     def _take_up(self, number: int) -> None:
@@ -197,14 +201,14 @@ class DetachedJobs:
 
     # --- workers ---
 
-    def meet(self, worker: WorkerProcess) -> None:
+    def worker_started(self, worker: WorkerProcess) -> None:
         """Have a worker use the spool, if it is time for that."""
-        if self._asked and worker.pid and worker.number not in self._told:
+        if self._hand_over.uses_store and worker.pid and worker.number not in self._told:
             assert self._store is not None  # noqa: S101 - the client has asked for it first
             self._told.add(worker.number)
             worker.page.detach()  # first: who hears something in the pipe looks there
             self._say(worker, f"spool {self._store.folder}")
-            self._staff.watch(worker.pipe.fileno(), lambda: self._read(worker))
+            self._control.watch(worker.pipe.fileno(), lambda: self._read(worker))
 
     def _say(self, worker: WorkerProcess, words: str) -> None:
         with contextlib.suppress(ConnectionError):  # it has ended, of which we hear
@@ -216,12 +220,15 @@ class DetachedJobs:
         except ConnectionError:
             words = []
         if not words:
-            self._staff.unwatch(worker.pipe.fileno())
+            self._control.unwatch(worker.pipe.fileno())
             self._told.discard(worker.number)  # so that nobody ends this twice
             return
         if words[0] == b"done":
             self._jobs.pop(int(words[1]), None)
             self._running.pop(worker.number, None)
+        if self._store is None:  # the client has changed its mind
+            self._say(worker, "end")
+            return
         self._idle.add(worker.number)
         if self.is_detached:
             self._take_up_sent(worker.number)
@@ -251,12 +258,12 @@ class DetachedJobs:
                 return number
         return None
 
-    def bury(self, worker: WorkerProcess, status: Status, told: dict[str, Any]) -> None:
-        """Take note that a worker has ended; `told` is what the client would be told."""
+    def worker_ended(self, worker: WorkerProcess, status: Status, told: dict[str, Any]) -> None:
+        """Take up the jobs of a worker that has ended; `told` is what the client would hear of it."""
         if worker.number in self._told:
             self._told.discard(worker.number)
             with contextlib.suppress(KeyError):
-                self._staff.unwatch(worker.pipe.fileno())
+                self._control.unwatch(worker.pipe.fileno())
         self._idle.discard(worker.number)
         given = self._running.pop(worker.number, 0)
         if not self.is_detached:
@@ -299,22 +306,22 @@ class DetachedJobs:
     # --- time ---
 
     def tend(self) -> float:
-        """Look at what only time changes; return in how many seconds to call this again."""
-        if self._asked and not self.is_detached:
+        """Do what is due; return in how many seconds to call this again."""
+        if self._hand_over.state is HandOverState.QUIESCING:
             return self._look_for_silence()
         if not self.is_detached:
             return float("inf")
         self._heed_stops()
-        workers = self._staff.workers
-        self._staff.want(len(workers) + len(self._queue))
-        if self._staff.slot_client.is_gone and not workers:
+        workers = self._control.workers
+        self._control.want(len(workers) + len(self._queue))
+        if self._control.slot_client.is_gone and not workers:
             self.lose_all("the server is gone")
         return _TEND
 
     def _heed_stops(self) -> None:
-        """End the jobs that whoever has recovered them wants no more."""
+        """End the jobs that the client which has recovered them has cancelled."""
         assert self._store is not None  # noqa: S101 - the client has left
-        for number, patience in self._store.stops().items():
+        for number, grace in self._store.stops().items():
             job = self._jobs.get(number)
             if job is None:
                 self._store.forget_stop(number)
@@ -323,21 +330,20 @@ class DetachedJobs:
             else:
                 job.retries = 0
                 # If none runs it yet, it is cancelled when one does.
-                for worker in self._staff.workers.values():
-                    worker.cancel(number, patience)
+                for worker in self._control.workers.values():
+                    worker.cancel(number, grace)
 
     def _look_for_silence(self) -> float:
         """Tell the client when nothing more is sent to it."""
         for number in self._told - self._idle:
-            if self._staff.workers[number].page.is_sending():
+            if self._control.workers[number].page.is_sending():
                 return _LOOK
-        if not self._answered:
-            self._answered = True
-            self._staff.tell(Kind.DETACH, 0, None)
+        self._advance(HandOverEvent.SILENT)
+        self._control.tell(Kind.DETACH, 0, None)
         return float("inf")
 
     def lose_all(self, why: str) -> None:
-        """Take note that no job can be run any more."""
+        """Give up all jobs: none can run any more."""
         if self.is_detached:
             for number in list(self._jobs):
                 if self._store is not None and self._store.has_result(number):

@@ -1,12 +1,10 @@
-"""The lives of a session and of its engine, as two state machines; drawn in doc/states/session.md.
+"""The lives of a session, of its engine, and of the hand-over of its jobs: three state machines without I/O.
 
-No input or output. The supervisor reports each event and acts on the state that follows. What is in no row of a table
-cannot happen; if it does, the supervisor has a fault, and `handle` says so instead of going on in a state that nobody
-has thought of.
+They are drawn in doc/states/session.md. The supervisor reports each event and acts on the state that follows. What is
+in no row of a table cannot happen; if it does, `handle` raises instead of continuing in an unknown state.
 
-The two are one machine each, and not one together, because they end apart: an engine may die and be replaced while the
-session lasts, and a detached session lasts without a client. Whether a command runs is in
-`pserver.session.command_queue`.
+Session and engine are two machines because they end apart: an engine may die and be replaced while the session lasts,
+and a detached session lasts without a client. Whether a command runs is in `pserver.session.command_queue`.
 """
 
 import enum
@@ -151,6 +149,39 @@ ENGINE_TRANSITIONS: Mapping[EngineState, Mapping[EngineEvent, EngineState]] = {
     },
 }
 
+
+class HandOverState(enum.Enum):
+    """How far a client has handed over its jobs."""
+
+    IDLE = enum.auto()  #: it has not begun
+    COPYING = enum.auto()  #: it sends copies of its jobs
+    QUIESCING = (
+        enum.auto()
+    )  #: workers end what they are sending to it, and put results into the job store from then on
+    QUIET = enum.auto()  #: they send nothing more; the client takes in what is on its way
+    DETACHED = enum.auto()  #: the client has left; the jobs are the session's
+
+
+class HandOverEvent(enum.Enum):
+    """What changes it: each a message of the client, but for `SILENT`."""
+
+    BEGIN = enum.auto()  #: KEEP with the digest of its secret
+    FORGET = enum.auto()  #: KEEP without one, because it has changed its mind
+    COPY = enum.auto()  #: KEEP with a job
+    QUIESCE = enum.auto()  #: DETACH
+    SILENT = enum.auto()  #: no worker is sending to the client
+    LEAVE = enum.auto()  #: LEAVE
+
+
+_H, _HE = HandOverState, HandOverEvent
+HAND_OVER_TRANSITIONS: Mapping[HandOverState, Mapping[HandOverEvent, HandOverState]] = {
+    _H.IDLE: {_HE.BEGIN: _H.COPYING, _HE.FORGET: _H.IDLE},
+    _H.COPYING: {_HE.FORGET: _H.IDLE, _HE.COPY: _H.COPYING, _HE.QUIESCE: _H.QUIESCING},
+    _H.QUIESCING: {_HE.FORGET: _H.IDLE, _HE.SILENT: _H.QUIET},
+    _H.QUIET: {_HE.FORGET: _H.IDLE, _HE.LEAVE: _H.DETACHED},
+    _H.DETACHED: {},
+}
+
 _State = TypeVar("_State", bound=enum.Enum)
 _Event = TypeVar("_Event", bound=enum.Enum)
 
@@ -159,6 +190,10 @@ class _Lifecycle(Generic[_State, _Event]):
     def __init__(self, transitions: Mapping[_State, Mapping[_Event, _State]], state: _State) -> None:
         self._transitions = transitions
         self.state = state
+
+    def allows(self, event: _Event) -> bool:
+        """Tell whether an event can happen in this state."""
+        return event in self._transitions[self.state]
 
     def handle(self, event: _Event) -> _State:
         """Take an event in; return the state that follows.
@@ -218,3 +253,21 @@ class EngineLifecycle(_Lifecycle[EngineState, EngineEvent]):
     def has_process(self) -> bool:
         """Whether its process has not ended."""
         return self.state not in {EngineState.REPLACING, EngineState.DEAD, EngineState.CLOSED}
+
+
+class HandOverLifecycle(_Lifecycle[HandOverState, HandOverEvent]):
+    """The hand-over of a client's jobs to its session. What is in no row, a client sends out of turn.
+
+    Attributes
+    ----------
+    state
+        How far it is.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(HAND_OVER_TRANSITIONS, HandOverState.IDLE)
+
+    @property
+    def uses_store(self) -> bool:
+        """Whether workers put results into the job store, instead of sending them to the client."""
+        return self.state not in {HandOverState.IDLE, HandOverState.COPYING}

@@ -92,12 +92,12 @@ class Recovery:
         self._seen = 0.0, 0.0
         return jobs
 
-    def _stop(self, number: int, patience: float) -> None:
+    def _stop(self, number: int, grace: float) -> None:
         """Have the session that runs a job end it; nothing is to be done for one that has ended."""
         if self._store is None or number not in self._missing:
             return
         try:
-            self._store.ask_to_stop(number, patience)
+            self._store.ask_to_stop(number, grace)
         except (OSError, ValueError, TypeError) as error:
             log.warning("job %d cannot be cancelled: %s", number, error)
 

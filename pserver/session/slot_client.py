@@ -54,6 +54,8 @@ class SlotClient:
 
     Attributes
     ----------
+    total
+        How many slots the server has; ``None`` until it has said so.
     is_gone
         Whether the daemon is gone, or says nothing more: then there is nobody who grants slots. What is there goes on.
     """
@@ -65,6 +67,7 @@ class SlotClient:
         self._ready = select.epoll()
         self._ready.register(control.fileno(), select.EPOLLIN)
         self._asked: tuple[int, bool] | None = None
+        self.total: int | None = None
         self.is_gone = False
         control.setblocking(False)
 
@@ -142,6 +145,7 @@ class SlotClient:
                 return events
             match json.loads(data):
                 case {"total": int(count)}:
+                    self.total = count
                     events.append(Total(count))
                 case {"grant": int(lease)}:
                     events.append(Granted(lease))

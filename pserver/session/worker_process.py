@@ -10,8 +10,11 @@ import time
 from dataclasses import dataclass
 from typing import IO, Any
 
-from pserver.jobs.shared_status import SharedStatus
+from pserver.jobs.shared_status import SharedStatus, Status
 
+LOOK_SECONDS = 0.2  # between two looks at what a worker does
+_LIMIT_GRACE = 5.0  # seconds for a job to end after the interrupt at its time limit
+_IDLE_GRACE = 1.0  # seconds for the client to take back an idle worker whose slot the server wants
 _MAX_FILE_BYTES = 2**26  # of what one job prints; beyond, the oldest is thrown away
 _LAST_BYTES = 2**11  # of what a worker printed, for the account of its death
 
@@ -40,16 +43,50 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, number)
 
-    def stop(self, job: int, patience: float, why: str) -> None:
-        """Interrupt a job; whoever looks after it kills the process if it has not ended `patience` seconds later."""
-        self.stopping, self.kill_at, self.why_killed = job, time.monotonic() + patience, why
+    def stop(self, job: int, grace: float, why: str) -> None:
+        """Interrupt a job; `look` kills the process if the job has not ended `grace` seconds later."""
+        self.stopping, self.kill_at, self.why_killed = job, time.monotonic() + grace, why
         self.page.interrupt(job)
         self.signal(signal.SIGINT)
 
-    def cancel(self, job: int, patience: float) -> None:
-        """Stop a job that nobody wants any more, if it runs here."""
+    def cancel(self, job: int, grace: float) -> None:
+        """Stop a cancelled job, if it runs here."""
         if self.page.read().job == job and self.stopping != job:
-            self.stop(job, patience, f"job {job} was cancelled and did not end by itself")
+            self.stop(job, grace, f"job {job} was cancelled and did not end by itself")
+
+    def look(self, now: float) -> list[Any] | None:
+        """Enforce the limits of a worker that has said who it is.
+
+        Return its job, and for how many seconds it runs, if the client is to hear that it does.
+        """
+        status = self.page.read()
+        seconds = now - status.started
+        if not status.job:
+            if self.yields_since is not None and now - self.yields_since > _IDLE_GRACE:
+                self.signal(signal.SIGKILL)  # the client does not take it back
+            return None
+        if status.limit and seconds > status.limit and self.stopping != status.job:
+            why = f"job {status.job} did not end within {_LIMIT_GRACE:g} s of its time limit"
+            self.stop(status.job, _LIMIT_GRACE, why)
+        if self.stopping == status.job and now > self.kill_at:
+            self.signal(signal.SIGKILL)
+        self.bound_outputs()
+        if status.job == self.told_running or seconds <= LOOK_SECONDS:
+            return None
+        self.told_running = status.job
+        return [status.job, seconds]
+
+    def report(self, how: str, status: Status) -> dict[str, Any]:
+        """Return what the client is to hear of its end."""
+        # A job that heeded its interrupt is no reason for what came later.
+        why = self.why_killed if self.stopping in {0, status.job} else ""
+        return {
+            "how": how + (f" ({why})" if why else ""),
+            "job": status.job,
+            "seconds": time.monotonic() - status.started if status.job else 0.0,
+            "results": bytes(self.page.results(status.unsent)),
+            "outputs": [tail_of(file) for file in self.outputs],
+        }
 
     def bound_outputs(self) -> None:
         """Throw away what a job has printed, if it is very much."""
@@ -71,6 +108,37 @@ class WorkerProcess:
             file.close()
         if self.pidfd >= 0:
             os.close(self.pidfd)
+
+
+def start_worker(forks: socket.socket, folder: str, number: int, lease: int, threads: int) -> WorkerProcess:
+    """Have an engine fork a worker, without waiting for that; the worker says in its pipe who it is.
+
+    Parameters
+    ----------
+    forks
+        Where the engine is asked for it.
+    folder
+        For what it prints.
+    number, lease
+        Of the worker.
+    threads
+        How many threads its libraries are to use.
+
+    Raises
+    ------
+    OSError
+        It cannot be asked for. Nothing is left behind.
+    """
+    with contextlib.ExitStack() as stack:
+        pipe, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        stack.enter_context(theirs)
+        memory = SharedStatus.make()
+        stack.callback(os.close, memory)
+        outputs: list[IO[bytes]] = [output_file(folder) for _ in range(2)]
+        ends = [theirs.fileno(), memory, *(file.fileno() for file in outputs)]
+        socket.send_fds(forks, [str(threads).encode()], ends)
+        pipe.setblocking(False)
+        return WorkerProcess(number, lease, pipe, SharedStatus(memory), outputs)
 
 
 def output_file(folder: str) -> IO[bytes]:

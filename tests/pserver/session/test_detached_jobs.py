@@ -39,7 +39,7 @@ class Office:
         self.told: list[tuple[Kind, int, Any]] = []
         self.wanted = 0
         self.slot_client = SlotClient()
-        staff = WorkerControl(
+        control = WorkerControl(
             self.workers,
             self.readers.__setitem__,
             self.readers.__delitem__,
@@ -48,7 +48,7 @@ class Office:
             self.slot_client,  # type: ignore[arg-type]
             lambda: None,
         )
-        self.detached_jobs = DetachedJobs(kept, bytes(16), 1, "alice", staff)
+        self.detached_jobs = DetachedJobs(kept, bytes(16), 1, "alice", control)
         self.store = JobStore(kept / f"{bytes(16).hex()}-1")
 
     def hire(self, number: int, command: int = 0) -> None:
@@ -59,7 +59,7 @@ class Office:
         worker = WorkerProcess(number, number, ours, SharedStatus(memory), [], pid=number, command=command)
         os.close(memory)
         self.workers[number] = worker
-        self.detached_jobs.meet(worker)
+        self.detached_jobs.worker_started(worker)
 
     def say(self, kind: Kind, tag: int = 0, value: object = None) -> list[tuple[Kind, int, Any]]:
         self.told.clear()
@@ -81,7 +81,7 @@ class Office:
     def hear(self, number: int) -> str:
         return self.pipes[number].recv(5000).decode()
 
-    def bury(self, number: int, results: bytes = b"") -> None:
+    def end(self, number: int, results: bytes = b"") -> None:
         worker = self.workers.pop(number)
         told = {
             "how": "SIGKILL",
@@ -89,7 +89,7 @@ class Office:
             "results": results,
             "outputs": [[b"its end\n", 0], [b"", 0]],
         }
-        self.detached_jobs.bury(worker, worker.page.read(), told)
+        self.detached_jobs.worker_ended(worker, worker.page.read(), told)
         worker.close()
 
     def result(self, number: int) -> Any:
@@ -162,7 +162,7 @@ def test_a_worker_that_dies(office: Office, retries: int) -> None:
     office.hire(5)
     office.leave()
     office.speak(5, "spooling")
-    office.bury(5)
+    office.end(5)
     if retries:
         assert (office.wanted, office.detached_jobs.is_done) == (1, False)
         return
@@ -195,9 +195,9 @@ def test_a_job_that_runs_and_is_cancelled_is_interrupted_and_not_run_again(
 ) -> None:
     stopped: list[tuple[int, int, float, str]] = []
 
-    def stop(worker: WorkerProcess, job: int, patience: float, why: str) -> None:
+    def stop(worker: WorkerProcess, job: int, grace: float, why: str) -> None:
         worker.stopping = job
-        stopped.append((worker.number, job, patience, why))
+        stopped.append((worker.number, job, grace, why))
 
     monkeypatch.setattr(WorkerProcess, "stop", stop)
     office.keep(1, retries=3)
@@ -212,7 +212,7 @@ def test_a_job_that_runs_and_is_cancelled_is_interrupted_and_not_run_again(
         office.detached_jobs.tend()
     assert stopped == [(5, 1, 2.5, "job 1 was cancelled and did not end by itself")]
     assert list(office.store.stops()) == [1]
-    office.bury(5)
+    office.end(5)
     assert office.result(1)[0] == LOST
     assert office.detached_jobs.is_done
     office.detached_jobs.tend()
@@ -225,7 +225,7 @@ def test_the_last_results_of_a_worker_that_dies(office: Office) -> None:
     office.keep(2, worker=5)
     office.leave()
     last = encode_message(Kind.RESULT, 1, [0, "x", 0.0, 0.0], 2**20)
-    office.bury(5, results=b"".join(last))
+    office.end(5, results=b"".join(last))
     assert office.result(1)[:2] == [0, "x"]
     assert (office.store.results(), office.wanted) == ({1}, 1)  # the other had not begun
 
@@ -238,7 +238,7 @@ def test_workers_that_do_not_suit_are_ended(office: Office) -> None:
     office.leave()
     office.speak(5, "spooling")
     assert [office.hear(5) for _ in range(2)] == [f"spool {office.store.folder}", "end"]
-    office.bury(5)
+    office.end(5)
     office.hire(6, command=7)
     office.speak(6, "spooling")
     assert [office.hear(6) for _ in range(2)][1] == "run 1"
@@ -265,8 +265,46 @@ def test_a_client_that_changes_its_mind_or_dies(office: Office) -> None:
     assert not office.store.folder.exists()
 
 
-def test_what_is_said_out_of_turn(office: Office) -> None:
+def test_a_client_that_changes_its_mind_after_its_workers_have_left_it(office: Office) -> None:
+    office.hire(5)
+    office.hire(6)
+    office.keep(1, worker=5)
+    assert office.say(Kind.DETACH) == [(Kind.DETACH, 0, None)]
+    office.speak(5, "spooling")
+    assert office.say(Kind.KEEP, 0, None) == [(Kind.KEEP, 0, None)]
+    office.speak(6, "spooling")
+    for worker in (5, 6):  # the client gets others, which send to it
+        assert [office.hear(worker) for _ in range(2)][1] == "end"
+    office.hire(7)
+    assert not office.pages[7].is_detached()
+    assert office.say(Kind.KEEP, 0, digest_of(b"secret")) == [(Kind.KEEP, 0, None)]
+    office.keep(1)
     office.leave()
-    for kind, value in ((Kind.KEEP, None), (Kind.LEAVE, []), (Kind.DETACH, None)):
-        [(_, _, answer)] = office.say(kind, 0, value)
+    assert office.hear(7) == f"spool {office.store.folder}"
+
+
+BEGIN, FORGET, COPY = (0, digest_of(b"secret")), (0, None), (1, [FACTS | {"worker": 0}, {}, b""])
+OUT_OF_TURN = [
+    ([(Kind.KEEP, *FORGET)], [(Kind.KEEP, *COPY), (Kind.DETACH, 0, None), (Kind.LEAVE, 0, [])]),
+    ([], [(Kind.LEAVE, 0, [])]),
+    ([(Kind.DETACH, 0, None)], [(Kind.KEEP, *COPY), (Kind.DETACH, 0, None)]),
+    (
+        [(Kind.DETACH, 0, None), (Kind.LEAVE, 0, [])],
+        [
+            (Kind.KEEP, *BEGIN),
+            (Kind.KEEP, *FORGET),
+            (Kind.KEEP, *COPY),
+            (Kind.DETACH, 0, None),
+            (Kind.LEAVE, 0, []),
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("before", "refused"), OUT_OF_TURN)
+def test_what_is_said_out_of_turn(office: Office, before: list[Any], refused: list[Any]) -> None:
+    for message in before:
+        office.say(*message)
+    for message in refused:
+        [(_, _, answer)] = office.say(*message)
         assert "out of turn" in answer

@@ -11,10 +11,14 @@ import pytest
 
 from pserver.session.lifecycle import (
     ENGINE_TRANSITIONS,
+    HAND_OVER_TRANSITIONS,
     SESSION_TRANSITIONS,
     EngineEvent,
     EngineLifecycle,
     EngineState,
+    HandOverEvent,
+    HandOverLifecycle,
+    HandOverState,
     SessionEvent,
     SessionLifecycle,
     SessionState,
@@ -24,6 +28,7 @@ PAGE = Path(__file__).parents[3] / "doc" / "states" / "session.md"
 MACHINES: list[tuple[str, Any, type[enum.Enum], type[enum.Enum], Mapping[Any, Mapping[Any, Any]]]] = [
     ("Session", SessionLifecycle, SessionState, SessionEvent, SESSION_TRANSITIONS),
     ("Engine", EngineLifecycle, EngineState, EngineEvent, ENGINE_TRANSITIONS),
+    ("Hand-over", HandOverLifecycle, HandOverState, HandOverEvent, HAND_OVER_TRANSITIONS),
 ]
 NAMES = [machine[0] for machine in MACHINES]
 
@@ -52,6 +57,7 @@ def test_every_event_in_every_state(machine: Any, state: Any, event: Any) -> Non
     life = make()
     life.state = state
     following = documented(name).get((state.name, event.name))
+    assert life.allows(event) == (following is not None)
     if following is None:
         with pytest.raises(
             RuntimeError, match=f"internal error: .*{event.name} cannot happen .*{state.name}"

@@ -1,0 +1,118 @@
+"""The client's connections for jobs: the job channel, on which it talks to its supervisor, and those to workers.
+
+The daemon passes on both as descriptors. The job channel is made here; a connection to a worker is handed on.
+"""
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from pconnect.errors import ParallelError
+from pconnect.link.connection import Connection
+from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, prepare
+from pconnect.loop.event_loop import EventLoop
+from pconnect.protocol.frames import JOB_CHANNEL, PREAMBLE_BYTES, Kind, Preamble
+from pconnect.protocol.messages import Message, Role
+from pserver.engine.links import greet
+from pserver.session.login import AuthenticatedClient
+from srp_tools.channel import Channel, tls_context
+from srp_tools.steps import deadline_after
+
+_HANDSHAKE_TIMEOUT = 20.0
+
+
+class JobChannel:
+    """The job channel of one session; the client may open it again, which ends the one before.
+
+    Parameters
+    ----------
+    event_loop
+        The supervisor's.
+    client
+        Whose session it is.
+    handover
+        On which the daemon passes on the client's connections for jobs.
+
+    Attributes
+    ----------
+    connection
+        The channel, which may be lost; ``None`` until the client has opened it.
+    on_open, on_message
+        Called when the client has opened it, and with what it sends.
+    on_lost
+        Called when it is lost, or replaced by a new one.
+    on_worker_connection
+        Called with the number of a worker and a descriptor, which is the callee's to close.
+    """
+
+    def __init__(self, event_loop: EventLoop, client: AuthenticatedClient, handover: socket.socket) -> None:
+        self._event_loop = event_loop
+        self._network_id = client.network_id
+        self._context = tls_context(client.identity, server_side=True) if client.identity else None
+        self._handover = handover
+        self.connection: Connection | None = None
+        self.on_open: Callable[[], object] = lambda: None
+        self.on_message: Callable[[Message], None] = lambda _: None
+        self.on_lost: Callable[[], object] = lambda: None
+        self.on_worker_connection: Callable[[int, int], object] = lambda _, descriptor: os.close(descriptor)
+        handover.setblocking(False)
+        event_loop.watch(handover.fileno(), self._take_connection)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the client hears what is told."""
+        return self.connection is not None and self.connection.error is None
+
+    def tell(self, kind: Kind, tag: int, value: Any = None) -> None:
+        """Send a message to the client, if there is a channel."""
+        if self.connection is not None:
+            self.connection.post(kind, tag, value)
+            self._event_loop.flush(self.connection)
+
+    def close(self) -> None:
+        """Close the channel, and take no more connections."""
+        if self.connection is not None:
+            self._event_loop.discard(self.connection)
+            self.connection = None
+        self._handover.close()
+
+    def _take_connection(self) -> None:
+        try:
+            data, descriptors, _, _ = socket.recv_fds(
+                self._handover, PREAMBLE_BYTES, 1, socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return
+        if not descriptors:  # the daemon is gone
+            self._event_loop.unwatch(self._handover.fileno())
+            return
+        endpoint = Preamble.unpack(data).endpoint
+        if endpoint == JOB_CHANNEL:
+            self._greet(descriptors[0])
+        else:
+            self.on_worker_connection(endpoint, descriptors[0])
+
+    def _greet(self, descriptor: int) -> None:
+        sock = socket.socket(fileno=descriptor)
+        prepare(sock, DEFAULT_PEER_TIMEOUT)
+
+        def end(outcome: Channel | Exception) -> None:
+            if isinstance(outcome, Channel):
+                self._open(outcome)
+
+        steps = greet(sock, self._context, self._network_id, 0)
+        self._event_loop.background.start(steps, deadline_after(_HANDSHAKE_TIMEOUT), end)
+
+    def _open(self, channel: Channel) -> None:
+        if self.connection is not None:
+            self._event_loop.discard(self.connection)
+            self.on_lost()
+        self.connection = Connection(0, "client", channel, role=Role.WORKERS)
+        self.connection.on_message = self.on_message
+        self.connection.on_lost = self._lost
+        self._event_loop.add(self.connection)
+        self.on_open()
+
+    def _lost(self, _: ParallelError) -> None:
+        self.on_lost()
