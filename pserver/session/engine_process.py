@@ -1,7 +1,7 @@
 """The engine as its supervisor holds it: the process, and our end of everything between the two.
 
 The process is started by a spawner, which is there before the login of the client begins: see
-`pserver.session.spawner`.
+`pserver.session.spawner_process`.
 """
 
 import contextlib

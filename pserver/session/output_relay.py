@@ -3,13 +3,21 @@
 Three things are wanted that contradict each other: nothing is lost, the engine is not held up, and memory is bounded.
 So a client that takes what comes is waited for: when too much is on its way, the pipes are not read, they fill up, and
 the engine waits in its print. But a client that takes nothing at all for a while is computing, or stopped in a
-debugger, and nobody knows for how long. Then the pipes are read again and what comes out is dropped, and counted, until
-the client takes something; it is told how much is missing, and where.
+debugger, for who knows how long. Then the pipes are read again and what comes out is dropped, and counted, until the
+client takes something; it is told how much is missing, and where.
+
+.. code-block:: text
+
+             too much is on its way           nothing taken for a second
+    FLOWING ───────────────────────▶ WAITING ───────────────────────────▶ DROPPING
+       ▲      half of it is taken    │    ▲        something taken           │
+       └─────────────────────────────┘    └──────────────────────────────────┘
 
 The client says that it takes output (TAKEN), every few kilobytes: what the system accepts for it would tell only in
 portions of hundreds of kilobytes, which a busy client may not take in a second. That counts, too.
 """
 
+import enum
 import fcntl
 import functools
 import math
@@ -27,10 +35,19 @@ from pconnect.protocol.frames import Kind
 
 _MAX_BACKLOG_BYTES = 2**20  # of both streams together, printed and not yet taken by the client
 _CHUNK_BYTES = 2**14  # taken as a whole by the client, and so by no means too much for a slow one in a second
-_PATIENCE = 1.0  # seconds in which the client takes nothing, before the engine is waited for no longer
-# While the client takes nothing, one looks so often: the system reports room only when there is much of it.
-_LOOK = 0.1
+_MAX_STALL = 1.0  # seconds in which the client takes nothing, before output is dropped
+_LOOK = (
+    0.1  # seconds between two looks at a slow client: the system reports room only when there is much of it
+)
 _LAST_BYTES = 2**11  # kept for the account of a death
+
+
+class Flow(enum.Enum):
+    """What becomes of output now."""
+
+    FLOWING = enum.auto()  #: it is passed on
+    WAITING = enum.auto()  #: it stays in the pipes, until the client has taken enough
+    DROPPING = enum.auto()  #: it is read and dropped, until the client takes something
 
 
 @dataclass
@@ -50,12 +67,12 @@ class _Stream:
         return count
 
 
-class Output:
+class OutputRelay:
     """The standard output and standard error of one engine.
 
     Parameters
     ----------
-    progress
+    event_loop
         The loop that serves `client`.
     client
         The command channel.
@@ -69,8 +86,7 @@ class Output:
         self._streams = [_Stream(number, reader) for number, reader in enumerate(readers, 1)]
         self._command = 0
         self._last = b""
-        self._waiting = False  # for the client
-        self._dropping = False
+        self._flow = Flow.FLOWING
         self._acknowledged = 0
         self._taken = 0, 0  # what the client had taken and acknowledged, when one looked last
         self._taken_at = 0.0  # when that had become more
@@ -81,7 +97,7 @@ class Output:
     @property
     def waits(self) -> bool:
         """Whether the client has to take something before the engine may print more."""
-        return self._waiting
+        return self._flow is Flow.WAITING
 
     @property
     def last(self) -> str:
@@ -101,37 +117,36 @@ class Output:
         self._drain()
         self._release()
         self._command = 0
-        if not self._dropping and self._client.unsent_bytes > _MAX_BACKLOG_BYTES:
+        if self._has_backlog():
             self._wait()
 
     def drain(self) -> None:
         """Pass on what is printed and not yet read, unless the client has to be waited for."""
-        if not self._waiting:
+        if self._flow is not Flow.WAITING:
             self._drain()
 
     def tend(self) -> float:
         """Begin or end to wait or to drop, as the client does; return in how many seconds to call this again."""
-        if not self._waiting and not self._dropping:
+        if self._flow is Flow.FLOWING:
             return math.inf
         self._event_loop.flush(self._client)
         now = time.monotonic()
         if self._taken_now() != self._taken:
             self._taken, self._taken_at = self._taken_now(), now
-            if self._dropping:
-                self._dropping, self._waiting = False, True
-                self._unwatch()
             if self._client.unsent_bytes < _MAX_BACKLOG_BYTES // 2:
-                self._waiting = False
+                self._flow = Flow.FLOWING
                 self._tell_dropped()
                 self._watch()
                 return math.inf
-        elif self._waiting and now - self._taken_at >= _PATIENCE:
-            self._waiting, self._dropping = False, True
+            self._flow = Flow.WAITING
+            self._unwatch()
+        elif self._flow is Flow.WAITING and now - self._taken_at >= _MAX_STALL:
+            self._flow = Flow.DROPPING
             self._watch()
         return _LOOK
 
     def acknowledge(self) -> None:
-        """Take note that the client says it takes output."""
+        """Record that the client says it takes output."""
         self._acknowledged += 1
 
     def _taken_now(self) -> tuple[int, int]:
@@ -140,14 +155,17 @@ class Output:
     def close(self) -> None:
         """Close the pipes; for an engine that has ended."""
         self._unwatch()
-        self._waiting = self._dropping = False
+        self._flow = Flow.FLOWING
         for stream in self._streams:
             stream.ended = True
             stream.reader.close()
 
+    def _has_backlog(self) -> bool:
+        return self._flow is not Flow.DROPPING and self._client.unsent_bytes > _MAX_BACKLOG_BYTES
+
     def _wait(self) -> None:
-        if not self._waiting:
-            self._waiting = True
+        if self._flow is not Flow.WAITING:
+            self._flow = Flow.WAITING
             self._taken, self._taken_at = self._taken_now(), time.monotonic()
             self._unwatch()
 
@@ -164,7 +182,7 @@ class Output:
                 self._event_loop.unwatch(stream.reader.fileno())
 
     def _on_readable(self, stream: _Stream) -> None:
-        if not self._dropping and self._client.unsent_bytes > _MAX_BACKLOG_BYTES:
+        if self._has_backlog():
             self._wait()
         else:
             self._read(stream, _CHUNK_BYTES)
@@ -186,7 +204,7 @@ class Output:
             return 0
         self._last = (self._last + data)[-_LAST_BYTES:]
         whole, stream.held = stream.held + data, b""
-        if self._dropping:
+        if self._flow is Flow.DROPPING:
             stream.dropped += len(whole)
             return len(data)
         if len(data) == limit and (after := whole.rfind(b"\n") + 1) and stream.waiting_bytes():
@@ -196,7 +214,7 @@ class Output:
         return len(data)
 
     def _end(self, stream: _Stream) -> None:
-        """Take note that nobody can write to it any more."""
+        """Close a stream whose last writer is gone."""
         if stream.held:
             self._post(stream, stream.held)
             stream.held = b""

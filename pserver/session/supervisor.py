@@ -34,7 +34,7 @@ from pserver.session.lifecycle import (
     SessionState,
 )
 from pserver.session.login import AuthenticatedClient, accept_client
-from pserver.session.output_relay import Output
+from pserver.session.output_relay import OutputRelay
 from pserver.session.slot_client import SlotClient
 from pserver.session.worker_manager import Workers
 from pserver.system.session_folder import make_folder, remove_folder
@@ -45,8 +45,8 @@ log = logging.getLogger("pserver")
 
 # A command that has sent its result is often still on its last line when the client closes the network.
 _LAST_WORDS = 0.1
-# While so much waits for the client, nothing more is taken from the engine. That is more than `Output` leaves there: a
-# client that does not take a flood of output keeps no command from beginning and ending.
+# While so much waits for the client, nothing more is taken from the engine. It is more than `OutputRelay` leaves there:
+# a flood of output that the client does not take keeps no command from beginning and ending.
 _MAX_UNSENT_BYTES = 2**21
 
 
@@ -114,7 +114,7 @@ class _Supervisor:
         self._catch_sigterm()
 
     def _attend_engine(self) -> None:
-        self._output = Output(self._event_loop, self._command, self._process.outputs)
+        self._output = OutputRelay(self._event_loop, self._command, self._process.outputs)
         self._engine = Connection(
             self._client.node, "engine", Channel(self._process.pipe), role=Role.OVERSEER
         )

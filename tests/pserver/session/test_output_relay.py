@@ -16,17 +16,17 @@ from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import Kind
 from pconnect.protocol.messages import Role
-from pserver.session.output_relay import Output
+from pserver.session.output_relay import OutputRelay
 from tests.support.links import channels
 
 MIB = 2**20
 LIMIT = 20.0
-# What the system and `Output` hold between an engine and a client that does not read, at most.
+# What the system and `OutputRelay` hold between an engine and a client that does not read, at most.
 HELD = 3 * MIB
 
 
 class Ends:
-    """An `Output` with both its ends in this process."""
+    """An `OutputRelay` with both its ends in this process."""
 
     def __init__(self) -> None:
         near, far = channels()
@@ -41,7 +41,7 @@ class Ends:
         self.writers: list[PipeEnd] = [writer for _, writer in pipes]
         for writer in self.writers:
             os.set_blocking(writer.fileno(), False)
-        self.output = Output(self.event_loop, self.near, [reader for reader, _ in pipes])
+        self.output = OutputRelay(self.event_loop, self.near, [reader for reader, _ in pipes])
 
     def print(self, data: bytes, stream: int = 1) -> int:
         """Print what the pipe takes; return how much that is."""

@@ -1,0 +1,150 @@
+"""What the spawner does with the workers and orphans of a session."""
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pserver.session.spawner import Spawner
+from tests.support.servers import DEADLINE, wait_gone, wait_until
+
+
+@pytest.fixture
+def spawner() -> Iterator[Spawner]:
+    made = Spawner([])
+    yield made
+    made.close()
+
+
+def wait_death(spawner: Spawner) -> tuple[int, int] | None:
+    assert select.select([spawner.deaths], [], [], DEADLINE)[0], "no death was told"
+    return spawner.read_death()
+
+
+def test_the_end_of_a_process_that_was_named_is_told(spawner: Spawner) -> None:
+    assert spawner.read_death() is None
+    command = ["sh", "-c", "sleep 1000 & echo $!; wait"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, text=True) as leader:
+        assert leader.stdout is not None
+        member = int(leader.stdout.readline())
+        spawner.adopt(leader.pid)
+        leader.kill()
+        # It is none of the spawner's children, and so the kind of its end is not known.
+        assert wait_death(spawner) == (leader.pid, -signal.SIGKILL)
+        wait_gone(member)  # its group is gone before that is told
+    assert spawner.read_death() is None
+
+
+def test_a_process_that_has_ended_already_is_told_to_be_dead(spawner: Spawner) -> None:
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    spawner.adopt(process.pid)
+    assert wait_death(spawner) == (process.pid, -signal.SIGKILL)
+
+
+def stand_in_engine(pipe: socket.socket, *_: object) -> None:
+    """Do what forks and the user's code do: leave orphans, and say who they are; end one when told to."""
+    os.setsid()
+    told, tell = os.pipe()
+    awaited, end = os.pipe()
+    for is_first in (True, False):
+        if not os.fork():
+            if not os.fork():
+                os.setsid()
+                os.close(end)
+                os.write(tell, f"{os.getpid()} ".encode())
+                os.read(awaited, 1) if is_first else signal.pause()
+                os._exit(3)
+            os._exit(0)
+        os.wait()
+        pipe.send(os.read(told, 20))
+    pipe.recv(1)
+    os.close(end)
+    signal.pause()
+
+
+@pytest.fixture
+def orphans(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Spawner, socket.socket, list[int]]]:
+    """Give a spawner with two orphans, one of which ends with status 3 when its engine is told."""
+    monkeypatch.setattr("pserver.session.spawner_process.engine_main", stand_in_engine)
+    monkeypatch.setattr("pserver.session.spawner_process._LOOK", 0.05)
+    with contextlib.ExitStack() as stack:
+        made = Spawner([])
+        stack.callback(made.close)
+        pairs = [socket.socketpair() for _ in range(5)]
+        for sock in (sock for pair in pairs for sock in pair):
+            stack.enter_context(sock)
+        made.request_engine([theirs.fileno() for _, theirs in pairs])
+        made.engine_pid()
+        ours = pairs[0][0]
+        ours.settimeout(DEADLINE)
+        pids = [int(word) for word in _read_words(ours, 2)]
+        for pid in pids:
+            pidfd = os.pidfd_open(pid)
+            stack.callback(os.close, pidfd)
+            stack.callback(_kill, pidfd)
+        yield made, ours, pids
+
+
+def _read_words(sock: socket.socket, count: int) -> list[bytes]:
+    data = b""
+    while data.count(b" ") < count:
+        data += sock.recv(100)
+    return data.split()
+
+
+def _kill(pidfd: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_orphans_of_the_session_are_the_spawner_s(
+    orphans: tuple[Spawner, socket.socket, list[int]],
+) -> None:
+    spawner, _, pids = orphans
+    assert [parent_of(pid) for pid in pids] == [spawner.pid] * 2
+
+
+def test_of_an_orphan_that_was_named_the_exit_code_is_told(
+    orphans: tuple[Spawner, socket.socket, list[int]],
+) -> None:
+    spawner, engine, (pid, other) = orphans
+    spawner.adopt(pid)
+    spawner.adopt(other)
+    engine.send(b"x")
+    assert wait_death(spawner) == (pid, 3)
+    os.kill(other, signal.SIGUSR1)
+    assert wait_death(spawner) == (other, -signal.SIGUSR1)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the zombie")
+    spawner.adopt(pid)
+    assert wait_death(spawner) == (pid, -signal.SIGKILL)
+
+
+def test_an_orphan_that_nobody_has_named_is_reaped(
+    orphans: tuple[Spawner, socket.socket, list[int]],
+) -> None:
+    spawner, engine, (pid, other) = orphans
+    engine.send(b"x")
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the zombie")
+    os.kill(other, signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{other}").exists(), "the end of the other zombie")
+    assert spawner.read_death() is None
+    assert spawner.end_engine() == -signal.SIGKILL  # it goes on
+
+
+def test_named_orphans_end_with_the_spawner(orphans: tuple[Spawner, socket.socket, list[int]]) -> None:
+    spawner, _, pids = orphans
+    for pid in pids:
+        spawner.adopt(pid)
+    spawner.close()
+    wait_gone(*pids)
