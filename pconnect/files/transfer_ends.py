@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pconnect.errors import ConfigurationError, UnreadableValueError
+from pconnect.files.file_source import FileSource
 from pconnect.files.listing import Listing, check_sizes, list_tree
-from pconnect.files.partial_file import FileSource, FileTarget
+from pconnect.files.partial_file import FileTarget
 
 #: So much of files is in one message.
 BATCH_BYTES = 4 * 2**20
