@@ -7,6 +7,7 @@ only together with the version of the protocol.
 """
 
 import contextlib
+import importlib
 import linecache
 import sys
 import types
@@ -69,6 +70,32 @@ def run_batch(data: bytes, sources: Mapping[str, str], threads: int | None) -> A
 def make_code(file_name: str, *parts: Any) -> types.CodeType:
     """Return a code object that keeps the name of the file that it comes from."""
     return types.CodeType(*parts).replace(co_filename=file_name)
+
+
+def public(name: str) -> Any:
+    """Return what users import from `pconnect` or `pconnect.job_side`; stands for it in a pickle.
+
+    Raises
+    ------
+    AttributeError
+        There is no such name, as there may be none in another release.
+    """
+    package = sys.modules["pconnect"]
+    # Found at run time, for users only: nothing in this package needs what is above this module.
+    return getattr(
+        package if name in package.__all__ else importlib.import_module(f"{__package__}.job_side"), name
+    )
+
+
+def is_public(value: Any) -> bool:
+    """Tell whether `public` finds this class or function by its name."""
+    module = str(value.__module__)
+    if not module.startswith(("pconnect.", "srp_tools.")) or module == __name__:
+        return False
+    try:
+        return public(value.__name__) is value
+    except AttributeError:
+        return False
 
 
 def keep_sources(sources: Mapping[str, str]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import cloudpickle  # type: ignore[import-untyped]
 
 from pconnect.errors import ConfigurationError, ProtocolError
-from pconnect.remote_entry import keep_sources, make_code, map_part
+from pconnect.remote_entry import is_public, keep_sources, make_code, map_part, public
 
 # Longer ones are left out of tracebacks.
 _MAX_SOURCE_CHARACTERS = 2**18
@@ -164,6 +164,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, obj: Any) -> Any:
         if (other := self._substitute(obj)) is not None:
             return other
+        if isinstance(obj, type | types.FunctionType) and is_public(obj):
+            return public, (obj.__name__,)
         if not isinstance(obj, types.CodeType):
             return super().reducer_override(obj)
         self.file_names.add(obj.co_filename)

@@ -2,12 +2,22 @@
 
 import linecache
 import types
+from typing import Any
 
 import numpy as np
 import pytest
 
-from pconnect import UnavailableTypeError, remote_entry
-from pconnect.commands.function_pickling import pack_batch, pack_call
+from pconnect import (
+    ConfigurationError,
+    Network,
+    RemoteError,
+    UnavailableTypeError,
+    bcast,
+    psend,
+    remote_entry,
+)
+from pconnect.commands.function_pickling import pack_batch, pack_call, pickle_value, unpack_value
+from pconnect.job_side import job_number
 from pconnect.remote_entry import broadcast_value, make_code, map_part, run_batch, shared_array
 
 
@@ -21,6 +31,8 @@ def test_names_and_arguments_in_pickles_do_not_change() -> None:
         "map_part": ("function", "items"),
         "run_batch": ("data", "sources", "threads"),
         "make_code": ("file_name",),
+        "public": ("name",),
+        "is_public": ("value",),
         "keep_sources": ("sources",),
     }
 
@@ -41,6 +53,23 @@ def test_code_keeps_the_name_of_its_file() -> None:
     code = compile("1", "<here>", "eval")
     data = pack_call(lambda: code, (), {}, pickled=False)[0]
     assert b"remote_entry" in data and make_code.__name__.encode() in data
+
+
+@pytest.mark.parametrize("value", [psend, bcast, job_number, RemoteError, ConfigurationError, Network])
+def test_what_users_import_is_found_by_its_public_name(value: Any) -> None:
+    data = pickle_value([value])
+    assert value.__module__.encode() not in data
+    assert unpack_value([True, data], allow_pickle=True) == [value]
+
+
+def test_other_names_are_not_public() -> None:
+    class RemoteError:  # of the user's
+        pass
+
+    for value in (RemoteError, map_part, pack_batch, pickle_value, len, dict):
+        assert not remote_entry.is_public(value)
+    with pytest.raises(AttributeError):
+        remote_entry.public("no_such_name")
 
 
 def test_what_is_not_here() -> None:

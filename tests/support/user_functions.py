@@ -2,6 +2,11 @@
 
 from typing import Any
 
+from pconnect import UnsupportedValueError, job_side
+
+progress = job_side.progress
+Error = UnsupportedValueError
+
 
 def locally(name: str) -> Any:
     """Return a function that is sent by value, as those of a notebook are."""
@@ -10,6 +15,7 @@ def locally(name: str) -> Any:
         "shape": lambda a: a.shape,
         "item": lambda a, k: a[k],
         "after": lambda n: n + 1,
+        "reports": lambda n: (progress(n), Error.__name__)[1],
         "negative": lambda n: -n,
         "call": lambda function, a, k: function(a[k]),
     }[name]

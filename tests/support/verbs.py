@@ -102,6 +102,8 @@ def jobs(net: ClientNetwork, _: Path) -> None:
     assert net.submit("max", 2, 3).result(DEADLINE) == 3
     assert list(net.map(locally("after"), range(5))) == [1, 2, 3, 4, 5]
     assert list(net.map(locally("after"), range(5), chunksize=2)) == [1, 2, 3, 4, 5]
+    job = net.submit(locally("reports"), 5)
+    assert (job.result(DEADLINE), job.progress) == ("UnsupportedValueError", 5)
     with net.executor() as executor:
         assert list(executor.map(locally("negative"), range(4), chunksize=2)) == [0, -1, -2, -3]
 
