@@ -39,13 +39,12 @@ from pconnect.protocol.frames import (
     PREAMBLE_BYTES,
     PREAMBLE_MAGIC,
     VERSION,
-    Kind,
     Limits,
     Preamble,
     Purpose,
     check_version,
 )
-from pconnect.protocol.messages import Role
+from pconnect.protocol.kinds import Kind, Role
 from pconnect.session import open_networks, versions
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.mesh_setup import MeshSetup, mesh_error

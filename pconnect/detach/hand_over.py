@@ -17,7 +17,8 @@ from pconnect.detach.token import SECRET_BYTES
 from pconnect.errors import ConfigurationError, ConnectionLostError, ParallelError
 from pconnect.jobs.job import Job
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import NO_LIMIT, Kind
+from pconnect.protocol.frames import NO_LIMIT
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message, encode_message
 from pconnect.scheduler.node_workers import NodeWorkers
 

@@ -14,7 +14,7 @@ from pconnect.executors.executor import scheduler_of
 from pconnect.jobs.job import Job, JobOptions
 from pconnect.jobs.outcome import settle
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 from pconnect.scheduler.node_workers import NodeWorkers
 from pconnect.session.client_mesh import ClientMesh

@@ -19,7 +19,8 @@ from pconnect.jobs.duration_estimate import DurationEstimate, DurationEstimates
 from pconnect.jobs.light_condition import LightCondition
 from pconnect.jobs.output_files import NO_OUTPUTS
 from pconnect.jobs.shared_arrays import SharedArray
-from pconnect.protocol.frames import NO_LIMIT, Kind
+from pconnect.protocol.frames import NO_LIMIT
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import encode_message, encode_small
 from pconnect.values.encoder import ATOMS
 

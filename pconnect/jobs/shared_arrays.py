@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from pconnect.protocol.frames import NO_LIMIT, Kind
+from pconnect.protocol.frames import NO_LIMIT
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import check_size, encode_message
 from pconnect.remote_entry import shared_array, shared_arrays
 

@@ -11,17 +11,17 @@ from typing import Any
 
 from pconnect.errors import ConnectionLostError, InboxFullError, ParallelError
 from pconnect.protocol.collective_inbox import COLLECTIVE_KINDS, CollectiveInbox, CollectiveMessage, Key
-from pconnect.protocol.frames import DEFAULT_LIMITS, Kind, Limits
-from pconnect.protocol.messages import Decoder, Message, Role, Unfinished, encode_message
+from pconnect.protocol.decoder import Decoder
+from pconnect.protocol.frames import DEFAULT_LIMITS, Limits
+from pconnect.protocol.kinds import Kind, Role
+from pconnect.protocol.messages import Message, Unfinished, encode_message
 from pconnect.protocol.wait_states import UNCOUNTED_KINDS
 from srp_tools.channel import Channel
 
 #: Tags from here on are the library's.
 LIBRARY_TAGS = 2**31
-# What a value takes in memory beside its own size, about: many small ones are not for nothing.
-_VALUE_BYTES = 2**8
-# So much is read from one connection before the others have their turn.
-_FILL_BYTES = 2**23
+_VALUE_BYTES = 2**8  # what a value takes in memory beside its own size, about
+_FILL_BYTES = 2**23  # read from one connection before the others have their turn
 # So much may be queued for a link that is being made before the sender waits: about what the system would take.
 _AWAITED_BYTES = 2**20
 # What engines print is shown while it is read, perhaps by a slow terminal, and meanwhile Ctrl-C has to wait.

@@ -28,7 +28,7 @@ from pconnect.loop.interrupts import interrupting
 from pconnect.loop.network import Mesh, Network
 from pconnect.messaging.send_receive import names
 from pconnect.protocol.collective_inbox import Key, Notice, Step
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import PART_VALUE, Unfinished, encode_message
 from pconnect.protocol.wait_states import Wait
 from srp_tools.steps import deadline_after

@@ -8,7 +8,7 @@ from pconnect.link.connection import Connection
 from pconnect.loop.interrupts import interrupting
 from pconnect.loop.network import Mesh, Network
 from pconnect.loop.progress_bars import receiving, sending
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import encode_message
 from pconnect.protocol.wait_states import Wait
 from srp_tools.steps import deadline_after

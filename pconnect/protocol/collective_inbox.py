@@ -16,7 +16,7 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from pconnect.errors import ProtocolError
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 
 COLLECTIVE_KINDS = frozenset({Kind.COLLECTIVE, Kind.LEFT})

@@ -8,6 +8,7 @@ import struct
 from typing import NamedTuple
 
 from pconnect.errors import ProtocolError
+from pconnect.protocol.kinds import Kind
 
 VERSION = 2
 NETWORK_ID_BYTES = 16
@@ -124,69 +125,6 @@ class Preamble(NamedTuple):
             return cls(Purpose(purpose), *rest)
         except ValueError as error:
             raise ProtocolError(f"a connection of unknown purpose {purpose}") from error
-
-
-class Kind(enum.IntEnum):
-    """What a message is. The comment says who sends it, and what its tag and value are."""
-
-    HELLO = 1  #: whoever accepted a connection, as its first word; empty
-    VALUE = 2  #: any node; tag: the user's; value: the user's
-    SETUP = 3  #: client → supervisor → engine; value: the network (`protocol.Setup`)
-    MESHED = 4  #: engine → supervisor → client; value: facts of the engine, or why the mesh failed
-    COMMAND = 5  #: client → supervisor → engine; tag: number of the command; value: [source, epoch, options]
-    DONE = 6  #: engine → supervisor → client; tag: number of the command; value: seconds that it ran, or the failure
-    INTERRUPT = 7  #: client → supervisor → engine; tag: commands up to this number
-    KILL = 8  #: client → supervisor; empty
-    OUTPUT = 9  #: supervisor → client; tag: 1 stdout, 2 stderr; value: [command, bytes, dropped before]
-    DIED = 10  #: supervisor → client; value: how the engine ended, and what it printed last
-    QUERY = 11  #: client → supervisor; tag: number of the query
-    FACTS = 12  #: supervisor → client; tag: number of the query; value: dict
-    CLOSE = 13  #: client → supervisor; tag: patience in milliseconds
-    CLOSED = 14  #: supervisor → client; value: ``True`` if the engine had to be killed
-    STOPPING = 15  #: supervisor → client; value: why the server ends the session
-    COLLECTIVE = (
-        16  #: any node; tag: number of a collective call; value: see `pconnect.protocol.collective_inbox`
-    )
-    LEFT = 17  #: any node; value: [epoch, node, text], why it takes part in no more collective calls
-    CANCEL = 18  #: client → supervisor; tag: number of the command
-    FRONT_END = 19  #: engine → supervisor → client; tag: number of the command, or 0; value: [what, content]
-    RESTART = 20  #: client → supervisor → engine; tag: its number; value: [nodes, seconds]; and the answer, see below
-    PROBE = (
-        21  #: client → supervisor → engine; tag: number of the round; value: ``None``, or how to end a wait
-    )
-    STATE = 22  #: engine → supervisor → client; tag: that of the PROBE; value: see `pconnect.session.deadlock_detector`
-    TAKEN = 23  #: client → supervisor; it has taken output since it said so last; empty
-    # On the job channel; the tag is the number of a worker, where nothing else is said.
-    POOL = 24  #: supervisor → client; value: {"slots": of the server, "died": how the engine did, if so}
-    WANT = 25  #: client → supervisor; tag: how many workers; value: whether alone on the server
-    WORKER = 26  #: supervisor → client; value: its pid and the last command before it was forked, or why not
-    YIELD = 27  #: supervisor → client; the server wants the slot back
-    RUNNING = 28  #: supervisor → client; value: [job, seconds that it runs]
-    ENDED = 29  #: supervisor → client; value: see `pserver.session.worker_manager`
-    STOP = 30  #: client → supervisor; value: [job, seconds of patience]: interrupt it, kill it if that does not help;
-    #: tag: the worker, or 0 for a job that was recovered
-    # Between the client and a worker; the tag is the number of a job, or of a function.
-    FUNCTION = 31  #: client → worker; value: [pickled function, source texts of it]
-    JOB = 32  #: client → worker; value: see `pconnect.jobs.job`
-    DROP = 33  #: client → worker; do not begin it; empty
-    RETIRE = 34  #: client → worker; begin no more jobs, and end; empty
-    RESULT = 35  #: worker → client; value: see `pconnect.jobs.job`
-    REPORT = 36  #: worker → client; value: what the job reports of its progress
-    SHARED = 37  #: client → worker; tag: its number; value: an array that jobs need, or ``None``: none does any more
-    # On the job channel, for jobs that go on without the client; tag: number of a job. See `pserver.jobs.job_store`.
-    KEEP = (
-        38  #: client → supervisor; value: [facts, parts, JOB] of a job; and the answer, ``None`` or why not
-    )
-    DETACH = 39  #: client → supervisor; workers send it nothing more; and the answer
-    LEAVE = 40  #: client → supervisor; value: the jobs that have ended; the others are the supervisor's; and the answer
-    RECOVER = (
-        41  #: client → supervisor; value: [network id, node, secret]; and the answer: the jobs, or why not
-    )
-    TAKE = 42  #: client → supervisor; it has the result; and the answer: whether it is the first to say so
-    # So that no job waits behind one that takes long: those that a worker has and has not begun go to others.
-    RECALL = 43  #: client → supervisor; value: the job that runs; and the answer: [job, whether it runs still]. And
-    #: client → worker, tag: that job; before this come all that the worker is not to begin, if the answer was yes
-    CALL = 44  #: client → supervisor → engine; tag: number of the command; value: [service, epoch, options]
 
 
 class Header(NamedTuple):

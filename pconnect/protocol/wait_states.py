@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from pconnect.errors import ProtocolError
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 
 #: The wait of an engine that runs no command; only the client can end it.
 IDLE = "idle"

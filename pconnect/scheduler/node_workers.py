@@ -7,8 +7,10 @@ from typing import Any
 from pconnect.jobs.duration_estimate import DurationEstimate
 from pconnect.jobs.job import Function, Job
 from pconnect.link.connection import Connection
-from pconnect.protocol.frames import NO_LIMIT, Kind, Limits
-from pconnect.protocol.messages import Message, Role, decode_messages, encode_message
+from pconnect.protocol.decoder import decode_messages
+from pconnect.protocol.frames import NO_LIMIT, Limits
+from pconnect.protocol.kinds import Kind, Role
+from pconnect.protocol.messages import Message, encode_message
 from pconnect.session.server import Server
 from srp_tools.channel import Channel
 

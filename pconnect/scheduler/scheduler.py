@@ -18,7 +18,7 @@ from pconnect.errors import ConfigurationError, JobLostError
 from pconnect.jobs.job import Functions, Job
 from pconnect.jobs.shared_arrays import Contents
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from pconnect.scheduler.extension import Extension
 from pconnect.scheduler.job_queue import JobQueue
 from pconnect.scheduler.node_workers import RemoteWorker

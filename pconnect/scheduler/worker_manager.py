@@ -10,7 +10,8 @@ from pconnect.errors import ConnectionLostError
 from pconnect.jobs.job import Job
 from pconnect.jobs.outcome import is_dropped, report, settle, shown_output
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import JOB_CHANNEL, Kind
+from pconnect.protocol.frames import JOB_CHANNEL
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 from pconnect.scheduler.node_workers import NodeWorkers, RemoteWorker
 from pconnect.session.mesh_setup import MeshSetup

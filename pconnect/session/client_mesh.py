@@ -12,7 +12,8 @@ from pconnect.errors import ConnectionLostError
 from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
 from pconnect.loop.network import Mesh
-from pconnect.protocol.frames import Kind, Limits
+from pconnect.protocol.frames import Limits
+from pconnect.protocol.kinds import Kind
 from pconnect.session.deadlock_probe import Probing
 from pconnect.session.mesh_setup import MeshSetup
 from pconnect.session.node_state import NodeState

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from pconnect.errors import DeadlockError, ProtocolError
 from pconnect.link.connection import Connection
 from pconnect.loop.network import Mesh
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.wait_states import IDLE, State, pack_state
 from pconnect.session.deadlock_detector import (
     SETTLING,

@@ -16,7 +16,7 @@ from pconnect.loop.interrupts import interrupting
 from pconnect.loop.network import Mesh
 from pconnect.loop.progress_bars import Meter, sending
 from pconnect.messaging.send_receive import Connections, resolve
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Unfinished, encode_message
 from pconnect.session.client_mesh import ClientMesh
 

@@ -18,7 +18,7 @@ from typing import Any
 from pconnect.errors import ConfigurationError, ConnectError, ConnectionLostError
 from pconnect.loop.tasks import Task
 from pconnect.messaging.send_receive import Connections, resolve
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.mesh_setup import MeshSetup, mesh_error
 from pconnect.session.node_state import NodeState

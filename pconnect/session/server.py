@@ -18,7 +18,7 @@ from pconnect.commands.remote_errors import remote_error
 from pconnect.errors import DeadlockError, EngineDiedError, ParallelError, ProtocolError, shown_source
 from pconnect.link.connection import LIBRARY_TAGS, Connection, Peer
 from pconnect.link.host_names import Location
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 from pconnect.session.deadlock_detector import Rounds
 from pconnect.session.failure_log import FailureLog

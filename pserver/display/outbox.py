@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, TextIO
 
 from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from pserver.display.mime_bundle import Bundle, bundle_size, make_bundle
 from srp_tools.steps import deadline_after
 

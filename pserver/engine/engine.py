@@ -30,8 +30,9 @@ from pconnect.loop.event_loop import EventLoop
 from pconnect.loop.network import Mesh, Network
 from pconnect.messaging.collective_call import leave
 from pconnect.messaging.send_receive import precv, psend
-from pconnect.protocol.frames import Kind, Limits
-from pconnect.protocol.messages import Message, Role
+from pconnect.protocol.frames import Limits
+from pconnect.protocol.kinds import Kind, Role
+from pconnect.protocol.messages import Message
 from pconnect.protocol.wait_states import IDLE, Wait
 from pconnect.session.deadlock_probe import answer
 from pconnect.session.versions import own_versions

@@ -28,8 +28,9 @@ from pconnect.jobs.shared_arrays import keep_array
 from pconnect.jobs.worker_api import side
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, prepare
-from pconnect.protocol.frames import Kind, Limits
-from pconnect.protocol.messages import Message, Role, Unfinished, encode_message, encode_small
+from pconnect.protocol.frames import Limits
+from pconnect.protocol.kinds import Kind, Role
+from pconnect.protocol.messages import Message, Unfinished, encode_message, encode_small
 from pconnect.remote_entry import keep_sources
 from pconnect.values.encoder import ATOMS
 from pserver.engine.job_folders import JobFolders

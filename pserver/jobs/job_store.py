@@ -29,7 +29,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from pconnect.errors import ConfigurationError
-from pconnect.protocol.frames import HEADER_BYTES, NO_LIMIT, Header, Kind
+from pconnect.protocol.frames import HEADER_BYTES, NO_LIMIT, Header
+from pconnect.protocol.kinds import Kind
 
 log = logging.getLogger("pserver")
 

@@ -22,7 +22,8 @@ from typing import Any
 from pconnect.commands.captured_output import with_last_words
 from pconnect.errors import ConfigurationError
 from pconnect.jobs.job import LOST
-from pconnect.protocol.frames import NO_LIMIT, Kind
+from pconnect.protocol.frames import NO_LIMIT
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message, encode_message
 from pserver.jobs.job_store import JobStore, split_results
 from pserver.jobs.shared_status import Status

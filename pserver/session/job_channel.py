@@ -12,8 +12,9 @@ from pconnect.errors import ParallelError
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, prepare
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import JOB_CHANNEL, PREAMBLE_BYTES, Kind, Preamble
-from pconnect.protocol.messages import Message, Role
+from pconnect.protocol.frames import JOB_CHANNEL, PREAMBLE_BYTES, Preamble
+from pconnect.protocol.kinds import Kind, Role
+from pconnect.protocol.messages import Message
 from pserver.engine.links import greet
 from pserver.session.login import AuthenticatedClient
 from srp_tools.channel import Channel, tls_context

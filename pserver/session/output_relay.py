@@ -31,7 +31,7 @@ from multiprocessing.connection import Connection as PipeEnd
 
 from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 
 _MAX_BACKLOG_BYTES = 2**20  # of both streams together, printed and not yet taken by the client
 _CHUNK_BYTES = 2**14  # taken as a whole by the client, and so by no means too much for a slow one in a second

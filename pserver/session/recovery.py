@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pconnect.errors import ConfigurationError
 from pconnect.link.connection import Connection
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 from pserver.jobs.job_store import JobStore
 from pserver.session.detached_jobs import lost_result

@@ -19,8 +19,8 @@ from pconnect.errors import ConnectionLostError, ParallelError
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, bound_buffers, prepare
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import Kind
-from pconnect.protocol.messages import Message, Role
+from pconnect.protocol.kinds import Kind, Role
+from pconnect.protocol.messages import Message
 from pserver.config import SessionSettings
 from pserver.services.files import is_usable_folder
 from pserver.session.command_queue import LIMIT_GRACE, CommandQueue, Expiry, Stopped, not_begun

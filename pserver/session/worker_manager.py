@@ -15,7 +15,8 @@ from typing import Any
 
 from pconnect.errors import ConnectionLostError
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import JOB_CHANNEL, Kind
+from pconnect.protocol.frames import JOB_CHANNEL
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 from pserver.jobs.detached_worker import CONNECTION
 from pserver.session.detached_jobs import DetachedJobs, WorkerControl

@@ -14,7 +14,7 @@ from pconnect import (
 )
 from pconnect.errors import ConnectionLostError, ProtocolError
 from pconnect.link.connection import LIBRARY_TAGS
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from pconnect.session.remote_calls import run
 from tests.support.links import FAILURE, LIMIT, Client, interrupt_soon
 

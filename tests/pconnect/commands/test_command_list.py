@@ -3,7 +3,7 @@
 import pytest
 
 from pconnect import RemoteError, reval
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from tests.support.links import FAILURE, LIMIT, Client
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from pconnect import reval
 from pconnect.errors import RemoteError
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from pconnect.session.remote_calls import run
 from pconnect.views.network_views import ClientNetwork
 from tests.support.links import Client

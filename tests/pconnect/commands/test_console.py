@@ -16,7 +16,7 @@ from pconnect.commands.console import Console, StandardStreams, with_prefix
 from pconnect.errors import ConnectionLostError, ProtocolError
 from pconnect.link.connection import Peer
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from tests.support.links import LIMIT, FakeServer, client_of
 
 Client = tuple[Network, list[FakeServer]]

@@ -7,7 +7,7 @@ import pytest
 from pconnect.commands.command import Command
 from pconnect.commands.engine_output import EngineOutput, number_of_output
 from pconnect.errors import ProtocolError
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 from tests.support.commands import make_command
 

@@ -15,7 +15,7 @@ from IPython.utils.capture import capture_output
 from pconnect import RemoteError
 from pconnect.commands.front_end_messages import Display, FrontEndMessages, show
 from pconnect.errors import ProtocolError
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from tests.support.links import LIMIT, client_of
 
 WARNING = {

@@ -10,8 +10,9 @@ from pconnect.errors import ConfigurationError
 from pconnect.jobs.duration_estimate import DurationEstimate
 from pconnect.jobs.job import Function, Job, JobOptions
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import Kind
-from pconnect.protocol.messages import Message, Role, decode_messages
+from pconnect.protocol.decoder import decode_messages
+from pconnect.protocol.kinds import Kind, Role
+from pconnect.protocol.messages import Message
 from pconnect.scheduler.node_workers import NodeWorkers
 
 

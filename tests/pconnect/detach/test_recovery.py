@@ -9,7 +9,7 @@ from pconnect.detach.recovery import Recovering
 from pconnect.detach.token import Token
 from pconnect.errors import ConfigurationError, ConnectionLostError, JobLostError
 from pconnect.jobs.job import LOST, PLAIN, Job, JobCancelledError
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 from pconnect.scheduler.node_workers import NodeWorkers
 

@@ -10,7 +10,7 @@ import pytest
 from pconnect import ConfigurationError, EngineDiedError, Network, RemoteError
 from pconnect.files.code_sync import sync_code
 from pconnect.link.connection import LIBRARY_TAGS
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 from tests.support.links import LIMIT, FakeServer, client_of
 

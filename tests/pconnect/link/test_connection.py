@@ -6,8 +6,8 @@ import pytest
 from pconnect.errors import ConnectionLostError, ParallelError, ProtocolError, UnavailableTypeError
 from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import Header, Kind
-from pconnect.protocol.messages import Role
+from pconnect.protocol.frames import Header
+from pconnect.protocol.kinds import Kind, Role
 from srp_tools.channel import Channel
 from tests.support.hostile import head_of, mark
 from tests.support.links import channels, connection_pair

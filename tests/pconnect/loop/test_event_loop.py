@@ -12,7 +12,7 @@ import pytest
 
 from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from tests.support.links import LIMIT, connection_pair
 
 

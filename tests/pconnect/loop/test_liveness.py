@@ -13,7 +13,7 @@ from pconnect.link.connection import Connection
 from pconnect.link.dialing import prepare
 from pconnect.loop.event_loop import EventLoop
 from pconnect.loop.liveness import Liveness
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from srp_tools.channel import Channel
 
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h

@@ -17,7 +17,7 @@ from pconnect.loop.progress_bars import (
     receiving,
     sending,
 )
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from pconnect.views.network_views import ClientNetwork
 from tests.support.links import Client
 

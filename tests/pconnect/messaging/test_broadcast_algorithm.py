@@ -11,7 +11,8 @@ from pconnect import ConnectionLostError, MessageTooLargeError, ProtocolError, b
 from pconnect.loop.network import Network
 from pconnect.messaging import broadcast_algorithm
 from pconnect.messaging.broadcast_algorithm import cut
-from pconnect.protocol.frames import Kind, Limits
+from pconnect.protocol.frames import Limits
+from pconnect.protocol.kinds import Kind
 from pconnect.values.codec import encode
 from tests.support.links import LIMIT, networks
 from tests.support.members import begin_anew, parts_of, succeed, together

@@ -31,7 +31,8 @@ from pconnect.loop.network import Network
 from pconnect.messaging import collective_call
 from pconnect.messaging.collective_call import leave
 from pconnect.protocol.collective_inbox import Notice
-from pconnect.protocol.frames import Kind, Limits
+from pconnect.protocol.frames import Limits
+from pconnect.protocol.kinds import Kind
 from pconnect.values import registry
 from tests.support.links import LIMIT, networks
 from tests.support.members import Work, begin_anew, succeed, together

@@ -25,7 +25,8 @@ from pconnect import (
 )
 from pconnect.loop.network import Network
 from pconnect.messaging.send_receive import MAX_TAG
-from pconnect.protocol.frames import Header, Kind, Limits
+from pconnect.protocol.frames import Header, Limits
+from pconnect.protocol.kinds import Kind
 from tests.support.hostile import head_of, mark
 from tests.support.links import LIMIT, networks
 

@@ -4,7 +4,7 @@ import pytest
 
 from pconnect.errors import ProtocolError
 from pconnect.protocol.collective_inbox import CollectiveInbox, CollectiveMessage, Key, Notice, Step
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 
 NODES = (0, 1, 2)

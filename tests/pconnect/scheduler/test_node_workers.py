@@ -9,8 +9,9 @@ import pytest
 from pconnect.jobs.duration_estimate import DurationEstimate
 from pconnect.jobs.job import Functions, Job, JobOptions, encode_job
 from pconnect.link.connection import Connection
-from pconnect.protocol.frames import DEFAULT_LIMITS, Kind
-from pconnect.protocol.messages import Role, encode_message
+from pconnect.protocol.frames import DEFAULT_LIMITS
+from pconnect.protocol.kinds import Kind, Role
+from pconnect.protocol.messages import encode_message
 from pconnect.scheduler.node_workers import NodeWorkers, RemoteWorker
 from srp_tools.channel import Channel
 from tests.support.links import channels

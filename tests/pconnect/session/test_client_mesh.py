@@ -15,7 +15,7 @@ from pconnect import (
 )
 from pconnect.errors import ConnectionLostError
 from pconnect.loop.network import Network
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from tests.support.links import FAILURE, LIMIT, Client, FakeServer, interrupt_soon
 
 

@@ -10,8 +10,8 @@ import pytest
 from pconnect import DeadlockError, Network, RemoteError, precv, psend, reval
 from pconnect.errors import ParallelError, ProtocolError
 from pconnect.link.connection import Connection
-from pconnect.protocol.frames import Kind
-from pconnect.protocol.messages import ACCEPTS, Message, Role
+from pconnect.protocol.kinds import ACCEPTS, Kind, Role
+from pconnect.protocol.messages import Message
 from pconnect.protocol.wait_states import IDLE, State, Wait, pack_state
 from pconnect.session.deadlock_probe import answer, state_of
 from tests.support.deadlocks import HURRY, hurry

@@ -1,6 +1,7 @@
 from pconnect.errors import ConnectionLostError
 from pconnect.link.host_names import Location
-from pconnect.protocol.frames import Kind, Limits
+from pconnect.protocol.frames import Limits
+from pconnect.protocol.kinds import Kind
 from pconnect.session.mesh_setup import MeshSetup, mesh_error
 from tests.support.links import Client, client_of
 

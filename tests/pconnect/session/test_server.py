@@ -11,7 +11,7 @@ from pconnect import (
     select_sockets,
 )
 from pconnect.errors import ConnectionLostError
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from tests.support.links import FAILURE, LIMIT, Client
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import Kind
-from pconnect.protocol.messages import Message, Role
+from pconnect.protocol.kinds import Kind, Role
+from pconnect.protocol.messages import Message
 from pserver.display.outbox import Hooks, LogForwarder, Outbox
 from tests.support.links import LIMIT, channels
 

@@ -13,7 +13,8 @@ import pytest
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import dial
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import PREAMBLE_BYTES, Kind, Preamble, Purpose
+from pconnect.protocol.frames import PREAMBLE_BYTES, Preamble, Purpose
+from pconnect.protocol.kinds import Kind
 from pserver.engine.links import Links, Setup
 from srp_tools.certificates import Identity, NetworkAuthority, NodeKey
 from srp_tools.channel import Channel, tls_context

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pconnect.jobs.job import PLAIN
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import encode_message
 from pserver.jobs.detached_worker import await_spool, decode, keep_results, orders
 from pserver.jobs.job_store import JobStore, digest_of

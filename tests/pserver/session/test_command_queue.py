@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 from pserver.session.command_queue import LIMIT_GRACE, CommandQueue, Expiry, not_begun
 

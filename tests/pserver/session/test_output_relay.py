@@ -14,8 +14,7 @@ import pytest
 
 from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import Kind
-from pconnect.protocol.messages import Role
+from pconnect.protocol.kinds import Kind, Role
 from pserver.session.output_relay import OutputRelay
 from tests.support.links import channels
 

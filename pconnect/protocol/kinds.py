@@ -1,0 +1,146 @@
+"""The kinds of messages, and which end of a connection accepts which: one table. No I/O here.
+
+``doc/protocol.md`` is normative.
+"""
+
+import enum
+from collections.abc import Mapping
+
+
+class Role(enum.Enum):
+    """An end of a connection, by what it may be told."""
+
+    NODE = "a data connection"
+    CLIENT = "the client's end of a command channel"
+    SUPERVISOR = "the server's end of a command channel"
+    OVERSEER = "the supervisor's end of the pipe to its engine"
+    ENGINE = "the engine's end of that pipe"
+    DISPATCHER = "the client's end of a job channel"
+    WORKERS = "the server's end of a job channel"
+    WORKER = "a worker's end of its data connection"
+    EMPLOYER = "the client's end of the data connection to a worker"
+
+
+class Kind(enum.IntEnum):
+    """What a message is: its number on the wire, then the ends that accept it.
+
+    The comment says who sends it, and what its tag and value are.
+
+    Attributes
+    ----------
+    accepted_by
+        The ends at which it is not an error of the peer.
+    """
+
+    _value_: int
+    accepted_by: frozenset[Role]
+
+    def __new__(cls, number: int, *roles: Role) -> "Kind":  # noqa: D102 - see the class
+        kind = int.__new__(cls, number)
+        kind._value_ = number
+        kind.accepted_by = frozenset(roles)
+        return kind
+
+    #: the side that accepted a connection, as its first word, before there is a decoder; empty
+    HELLO = 1
+    #: any node; tag: the user's; value: the user's
+    VALUE = 2, Role.NODE
+    #: client → supervisor → engine; value: the network (`pconnect.session.mesh_setup.Setup`)
+    SETUP = 3, Role.SUPERVISOR, Role.ENGINE
+    #: engine → supervisor → client; value: facts of the engine, or why the mesh failed
+    MESHED = 4, Role.CLIENT, Role.OVERSEER
+    #: client → supervisor → engine; tag: number of the command; value: [source, epoch, options]
+    COMMAND = 5, Role.SUPERVISOR, Role.ENGINE
+    #: engine → supervisor → client; tag: number of the command; value: seconds that it ran, or the failure
+    DONE = 6, Role.CLIENT, Role.OVERSEER
+    #: client → supervisor → engine; tag: commands up to this number
+    INTERRUPT = 7, Role.SUPERVISOR, Role.ENGINE
+    #: client → supervisor; empty
+    KILL = 8, Role.SUPERVISOR
+    #: supervisor → client; tag: 1 stdout, 2 stderr; value: [command, bytes, dropped before]
+    OUTPUT = 9, Role.CLIENT
+    #: supervisor → client; value: how the engine ended, and what it printed last
+    DIED = 10, Role.CLIENT
+    #: client → supervisor; tag: number of the query
+    QUERY = 11, Role.SUPERVISOR
+    #: supervisor → client; tag: number of the query; value: dict
+    FACTS = 12, Role.CLIENT
+    #: client → supervisor; tag: patience in milliseconds
+    CLOSE = 13, Role.SUPERVISOR, Role.ENGINE
+    #: supervisor → client; value: ``True`` if the engine had to be killed
+    CLOSED = 14, Role.CLIENT
+    #: supervisor → client; value: why the server ends the session
+    STOPPING = 15, Role.CLIENT
+    #: any node; tag: number of a collective call; value: see `pconnect.protocol.collective_inbox`
+    COLLECTIVE = 16, Role.NODE
+    #: any node; value: [epoch, node, text], why it takes part in no more collective calls
+    LEFT = 17, Role.NODE
+    #: client → supervisor; tag: number of the command
+    CANCEL = 18, Role.SUPERVISOR
+    #: engine → supervisor → client; tag: number of the command, or 0; value: [what, content]
+    FRONT_END = 19, Role.CLIENT, Role.OVERSEER
+    #: client → supervisor → engine; tag: its number; value: [nodes, seconds]; and the answer
+    RESTART = 20, Role.CLIENT, Role.SUPERVISOR, Role.ENGINE
+    #: client → supervisor → engine; tag: number of the round; value: ``None``, or how to end a wait
+    PROBE = 21, Role.SUPERVISOR, Role.ENGINE
+    #: engine → supervisor → client; tag: that of the PROBE; value: see `pconnect.session.deadlock_detector`
+    STATE = 22, Role.CLIENT, Role.OVERSEER
+    #: client → supervisor; it has taken output since it said so last; empty
+    TAKEN = 23, Role.SUPERVISOR
+
+    # On the job channel; the tag is the number of a worker, where nothing else is said.
+    #: supervisor → client; value: {"slots": of the server, "died": how the engine did, if so}
+    POOL = 24, Role.DISPATCHER
+    #: client → supervisor; tag: how many workers; value: whether alone on the server
+    WANT = 25, Role.WORKERS
+    #: supervisor → client; value: its pid and the last command before it was forked, or why not
+    WORKER = 26, Role.DISPATCHER
+    #: supervisor → client; the server wants the slot back
+    YIELD = 27, Role.DISPATCHER
+    #: supervisor → client; value: [job, seconds that it runs]
+    RUNNING = 28, Role.DISPATCHER
+    #: supervisor → client; value: see `pserver.session.worker_manager`
+    ENDED = 29, Role.DISPATCHER
+    #: client → supervisor; value: [job, seconds of patience]: interrupt it, kill it if that does not help; tag: the
+    #: worker, or 0 for a job that was recovered
+    STOP = 30, Role.WORKERS
+
+    # Between the client and a worker; the tag is the number of a job, or of a function.
+    #: client → worker; value: [pickled function, source texts of it]
+    FUNCTION = 31, Role.WORKER
+    #: client → worker; value: see `pconnect.jobs.job`
+    JOB = 32, Role.WORKER
+    #: client → worker; do not begin it; empty
+    DROP = 33, Role.WORKER
+    #: client → worker; begin no more jobs, and end; empty
+    RETIRE = 34, Role.WORKER
+    #: worker → client; value: see `pconnect.jobs.job`
+    RESULT = 35, Role.DISPATCHER, Role.EMPLOYER
+    #: worker → client; value: what the job reports of its progress
+    REPORT = 36, Role.EMPLOYER
+    #: client → worker; tag: its number; value: an array that jobs need, or ``None``: none needs it any more
+    SHARED = 37, Role.WORKER
+
+    # On the job channel, for jobs that go on without the client; tag: number of a job. See `pserver.jobs.job_store`.
+    #: client → supervisor; value: [facts, parts, JOB] of a job; and the answer, ``None`` or why not
+    KEEP = 38, Role.DISPATCHER, Role.WORKERS
+    #: client → supervisor; workers send it nothing more; and the answer
+    DETACH = 39, Role.DISPATCHER, Role.WORKERS
+    #: client → supervisor; value: the jobs that have ended; the others are the supervisor's; and the answer
+    LEAVE = 40, Role.DISPATCHER, Role.WORKERS
+    #: client → supervisor; value: [network id, node, secret]; and the answer: the jobs, or why not
+    RECOVER = 41, Role.DISPATCHER, Role.WORKERS
+    #: client → supervisor; it has the result; and the answer: whether it is the first to say so
+    TAKE = 42, Role.DISPATCHER, Role.WORKERS
+
+    # So that no job waits behind one that takes long: those that a worker has and has not begun go to others.
+    #: client → supervisor; value: the job that runs; and the answer: [job, whether it runs still]. And client →
+    #: worker, tag: that job; before this come all that the worker is not to begin, if the answer was yes
+    RECALL = 43, Role.DISPATCHER, Role.WORKERS, Role.WORKER
+    #: client → supervisor → engine; tag: number of the command; value: [service, epoch, options]
+    CALL = 44, Role.SUPERVISOR, Role.ENGINE
+
+
+ACCEPTS: Mapping[Role, frozenset[Kind]] = {
+    role: frozenset(kind for kind in Kind if role in kind.accepted_by) for role in Role
+}
