@@ -55,10 +55,12 @@ from pconnect.values import codec
 from pconnect.views.network_views import ClientConnection, ClientNetwork
 from srp_tools import steps as waiting
 from srp_tools.certificates import NetworkAuthority
-from srp_tools.channel import Channel, start_tls, tls_context
-from srp_tools.credentials import Credentials, client_file, load_credentials
+from srp_tools.channel import Channel
+from srp_tools.credentials import Credentials, load_credentials
 from srp_tools.login import log_in
+from srp_tools.paths import client_file
 from srp_tools.steps import Steps, deadline_after, remaining, run_all
+from srp_tools.tls import start_tls, tls_context
 
 T = TypeVar("T")
 

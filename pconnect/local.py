@@ -16,8 +16,10 @@ from typing import Any
 from pconnect.connect import pconnect
 from pconnect.errors import ConfigurationError
 from pconnect.views.network_views import ClientNetwork
-from srp_tools.credentials import Credentials, server_file
-from srp_tools.verifiers import VerifierFile, make_verifier
+from srp_tools.credentials import Credentials
+from srp_tools.paths import server_file
+from srp_tools.verifier import make_verifier
+from srp_tools.verifier_file import VerifierFile
 
 
 @contextlib.contextmanager

@@ -15,13 +15,9 @@ import os
 import selectors
 import socket
 import ssl
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
-from srp_tools.certificates import Identity, node_uri
-from srp_tools.errors import AuthenticationError, ConnectionLostError
+from srp_tools.errors import ConnectionLostError
 from srp_tools.steps import Steps, Wait
 
 Buffer = bytes | bytearray | memoryview
@@ -92,7 +88,7 @@ class Channel:
             pass
         except OSError as error:
             if not total:
-                raise _lost(error) from error
+                raise connection_lost(error) from error
         return total
 
     def receive_into(self, buffer: memoryview) -> int | None:
@@ -117,7 +113,7 @@ class Channel:
             return total or None
         except OSError as error:
             if not total:
-                raise _lost(error) from error
+                raise connection_lost(error) from error
             return total
 
     def pending(self) -> int:
@@ -168,103 +164,10 @@ class Channel:
         self._sock.close()
 
 
-def _lost(error: OSError) -> ConnectionLostError:
+def connection_lost(error: OSError) -> ConnectionLostError:
+    """Return our error for one of the system or of OpenSSL."""
     if isinstance(error, ssl.SSLEOFError | ConnectionResetError | BrokenPipeError):
         return ConnectionLostError("the peer closed the connection")
     if isinstance(error, TimeoutError):
         return ConnectionLostError("the peer's machine does not answer any more")
     return ConnectionLostError(f"the connection broke: {error.strerror or error}")
-
-
-def tls_context(identity: Identity, *, server_side: bool) -> ssl.SSLContext:
-    """Return a context that speaks TLS 1.3 as `identity` and accepts only nodes of its network."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server_side else ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False  # nodes are known by number, not by a host's name: see `check_peer`
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(cadata=identity.authority)
-    if server_side:
-        context.num_tickets = 0  # nobody resumes; a ticket would only be unread data in the peer's buffer
-    certificate = ssl.DER_cert_to_PEM_cert(identity.certificate).encode()
-    with file_of(certificate + identity.key_pem) as path:
-        context.load_cert_chain(path)
-    return context
-
-
-def start_tls(
-    sock: socket.socket, context: ssl.SSLContext, network_id: bytes, node: int, *, server_side: bool
-) -> Steps[Channel]:
-    """Begin TLS on a connected non-blocking socket, and check that the peer is a certain node of the network.
-
-    Returns
-    -------
-    Channel
-        It owns `sock`. In TLS 1.3 a client learns only with its first read that the server refused its
-        certificate: the server should say a word before the client relies on the connection.
-
-    Raises
-    ------
-    AuthenticationError
-        The peer has no certificate of this network, or is another node.
-    ConnectionLostError
-        The peer closed the connection or does not speak TLS. In both cases the socket is closed.
-    """
-    wrapped = context.wrap_socket(
-        sock, server_side=server_side, do_handshake_on_connect=False, suppress_ragged_eofs=False
-    )
-    try:
-        while True:
-            try:
-                wrapped.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                yield Wait(wrapped.fileno())
-            except ssl.SSLWantWriteError:
-                yield Wait(wrapped.fileno(), selectors.EVENT_WRITE)
-        check_peer(wrapped, network_id, node)
-    except ssl.SSLCertVerificationError as error:
-        wrapped.close()
-        raise AuthenticationError(f"the peer is not of this network: {error.verify_message}") from error
-    except OSError as error:
-        wrapped.close()
-        if isinstance(error, AuthenticationError):
-            raise
-        raise _lost(error) from error
-    except BaseException:
-        wrapped.close()
-        raise
-    return Channel(wrapped)
-
-
-def check_peer(sock: ssl.SSLSocket, network_id: bytes, node: int) -> None:
-    """Check that the certificate of the peer names this network and this node.
-
-    Raises
-    ------
-    AuthenticationError
-        It names another.
-    """
-    certificate = sock.getpeercert() or {}
-    names = certificate.get("subjectAltName", ())
-    if ("URI", node_uri(network_id, node)) not in names:
-        raise AuthenticationError(f"the peer is not node {node} of this network")
-
-
-@contextlib.contextmanager
-def file_of(secret: bytes) -> Iterator[str]:
-    """Give `secret` a path, because OpenSSL's Python binding loads keys from no other place, and remove it."""
-    if sys.platform == "linux":
-        descriptor = os.memfd_create("key", os.MFD_CLOEXEC)
-        try:
-            os.write(descriptor, secret)
-            yield f"/proc/self/fd/{descriptor}"
-        finally:
-            os.close(descriptor)
-        return
-    descriptor, path = tempfile.mkstemp()  # mode 0600
-    try:
-        os.write(descriptor, secret)
-        os.close(descriptor)
-        yield path
-    finally:
-        Path(path).unlink()

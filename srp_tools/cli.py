@@ -13,18 +13,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from srp_tools.credentials import (
-    Credentials,
-    check_user_name,
-    client_file,
-    load_credentials,
-    save_credentials,
-    server_file,
-    server_folder,
-)
+from srp_tools.credentials import Credentials, check_user_name, load_credentials, save_credentials
 from srp_tools.errors import ConfigurationError, CredentialError, ParallelError
+from srp_tools.paths import client_file, server_file, server_folder
 from srp_tools.srp_groups import DEFAULT_BITS, GROUPS
-from srp_tools.verifiers import VerifierFile, check_password, make_verifier
+from srp_tools.verifier import check_password, make_verifier
+from srp_tools.verifier_file import VerifierFile
 from srp_tools.version import ShowVersion
 
 # 192 bits: 128 are needed, and this makes 32 characters without a remainder.

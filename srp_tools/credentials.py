@@ -1,23 +1,11 @@
-"""The client's part: a user name and its password, and the places where both parts are kept.
-
-Below the user's configuration folder (``~/.config/pserver`` on Linux) there are two folders, apart so that an
-administrator copies only the second to the servers:
-
-.. code-block:: text
-
-    client/credentials      one line, user:password
-    server/tpasswd          the verifiers, see `srp_tools.verifiers`
-    server/tpasswd.conf     the groups that they are computed in
-    server/tpasswd.seed     the secret behind the answers to unknown users
-"""
+"""The client's part of a login: a user name, its password, and the file that keeps them."""
 
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import platformdirs
-
 from srp_tools.errors import ConfigurationError, CredentialError
+from srp_tools.paths import client_file
 from srp_tools.private_files import read_private, write_private
 
 _USER_NAME = re.compile(r"[A-Za-z0-9._@+-]{1,64}")
@@ -93,26 +81,6 @@ def check_user_name(name: str) -> None:
         raise ConfigurationError(
             f"the user name {shown} cannot be used: 1 to 64 letters, digits and . _ - @ + are allowed"
         )
-
-
-def config_folder() -> Path:
-    """Return the folder of this user's configuration. It need not exist."""
-    return platformdirs.user_config_path("pserver", appauthor=False)
-
-
-def client_file(folder: Path | None = None) -> Path:
-    """Return the path of the client's file, below `folder` or the user's configuration folder."""
-    return (config_folder() if folder is None else folder) / "client" / "credentials"
-
-
-def server_folder(folder: Path | None = None) -> Path:
-    """Return the folder with all that a server needs, below `folder` or the user's configuration folder."""
-    return (config_folder() if folder is None else folder) / "server"
-
-
-def server_file(folder: Path | None = None) -> Path:
-    """Return the path of the server's verifiers, below `folder` or the user's configuration folder."""
-    return server_folder(folder) / "tpasswd"
 
 
 def load_credentials(path: Path | None = None, user: str | None = None) -> Credentials:

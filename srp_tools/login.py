@@ -28,7 +28,7 @@ from tlslite.errors import TLSAbruptCloseError, TLSError, TLSLocalAlert, TLSRemo
 from srp_tools.credentials import Credentials
 from srp_tools.errors import AuthenticationError, ConnectionLostError, ParallelError
 from srp_tools.steps import Steps, Wait
-from srp_tools.verifiers import Verifier
+from srp_tools.verifier import Verifier
 
 MIN_GROUP_BITS = 2048  # RFC 5054 still lists 1024 and 1536; both are within reach of a well funded attacker.
 _RECORD_TYPES = range(

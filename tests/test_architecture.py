@@ -18,8 +18,8 @@ TESTS = sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py")
 # Inside a package a folder imports only folders below it; these lists run from the bottom to the top.
 FOLDERS = {
     "srp_tools": [
-        "errors", "version", "private_files", "steps", "srp_groups", "tpasswd", "credentials", "certificates",
-        "channel", "verifiers", "login", "cli", "__init__",
+        "errors", "version", "private_files", "steps", "srp_groups", "tpasswd", "paths", "credentials",
+        "certificates", "channel", "tls", "verifier", "verifier_file", "login", "cli", "__init__",
     ],
     "pconnect": [
         "errors", "remote_entry", "values", "protocol", "link", "loop", "messaging", "commands", "session", "files",
@@ -31,7 +31,7 @@ FOLDERS = {
         "__init__", "__main__",
     ],
 }  # fmt: skip
-MAX_MODULES = 14  # in a folder
+MAX_MODULES = 15  # in a folder
 MAX_ATTRIBUTES = 15  # of a class
 # Classes that have more, with how many. A class may leave this list or get smaller, but none may join.
 LARGE_CLASSES = {

@@ -14,7 +14,7 @@ import distributed
 from distributed.security import Security
 
 from srp_tools.certificates import PemIdentity
-from srp_tools.channel import file_of
+from srp_tools.tls import file_of
 
 _CLOSE_TIMEOUT = 5.0
 _TERMINATE_TIMEOUT = 1.0  # a scheduler that does not answer is killed

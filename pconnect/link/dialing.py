@@ -9,8 +9,9 @@ from typing import TypeVar
 from pconnect.errors import AuthenticationError, ConnectionLostError, ProtocolError
 from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Preamble, check_first_word
 from srp_tools import steps as waiting
-from srp_tools.channel import Channel, start_tls
+from srp_tools.channel import Channel
 from srp_tools.steps import Steps
+from srp_tools.tls import start_tls
 
 T = TypeVar("T")
 

@@ -28,9 +28,9 @@ from pserver.admin.options import check_keywords, document_options, start_option
 from pserver.config import ServerConfig
 from pserver.system.pidfile import find_server, stop_server
 from pserver.system.runtime_dir import run_time_folder
-from srp_tools.credentials import server_file
 from srp_tools.errors import ConfigurationError, CredentialError
-from srp_tools.verifiers import VerifierFile
+from srp_tools.paths import server_file
+from srp_tools.verifier_file import VerifierFile
 
 # Importing numpy from a busy network file system can take most of it.
 _START_TIMEOUT = 30.0

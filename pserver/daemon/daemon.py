@@ -34,7 +34,7 @@ from pserver.daemon.slot_service import SlotService
 from pserver.jobs.job_store import sweep
 from pserver.system.pidfile import PidFile
 from pserver.system.session_folder import remove_folder
-from srp_tools.credentials import server_file
+from srp_tools.paths import server_file
 from srp_tools.version import distribution_version
 
 log = logging.getLogger("pserver")

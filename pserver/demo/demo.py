@@ -38,9 +38,11 @@ from pserver.demo.work import (
     spread_heat,
 )
 from pserver.system.pidfile import stop_server
-from srp_tools.credentials import Credentials, server_file
+from srp_tools.credentials import Credentials
 from srp_tools.errors import ConfigurationError
-from srp_tools.verifiers import VerifierFile, make_verifier
+from srp_tools.paths import server_file
+from srp_tools.verifier import make_verifier
+from srp_tools.verifier_file import VerifierFile
 
 _SERVERS = 3
 _TIMEOUT = 60.0

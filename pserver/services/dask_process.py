@@ -26,7 +26,7 @@ from distributed import Scheduler, Worker
 from distributed.security import Security
 
 from pserver.system.prctl import die_with_parent
-from srp_tools.channel import file_of
+from srp_tools.tls import file_of
 
 
 class _Scheduler(Scheduler):

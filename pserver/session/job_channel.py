@@ -17,8 +17,9 @@ from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message
 from pserver.engine.links import greet
 from pserver.session.login import AuthenticatedClient
-from srp_tools.channel import Channel, tls_context
+from srp_tools.channel import Channel
 from srp_tools.steps import deadline_after
+from srp_tools.tls import tls_context
 
 _HANDSHAKE_TIMEOUT = 20.0
 

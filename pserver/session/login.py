@@ -14,10 +14,11 @@ from pserver.config import SessionSettings
 from pserver.system.interfaces import own_addresses
 from srp_tools import steps
 from srp_tools.certificates import Identity, NodeKey
-from srp_tools.channel import Channel, start_tls, tls_context
+from srp_tools.channel import Channel
 from srp_tools.login import accept_login
 from srp_tools.steps import Steps
-from srp_tools.verifiers import VerifierFile
+from srp_tools.tls import start_tls, tls_context
+from srp_tools.verifier_file import VerifierFile
 
 _NOBODY = "(no login)"
 

@@ -18,7 +18,8 @@ from pconnect.views.network_views import ClientNetwork
 from pserver.admin.control import pserver
 from srp_tools.channel import Channel
 from srp_tools.credentials import Credentials
-from srp_tools.verifiers import VerifierFile, make_verifier
+from srp_tools.verifier import make_verifier
+from srp_tools.verifier_file import VerifierFile
 from tests.benchmarks.job_functions import nothing, size, sleep
 from tests.support.memory import Peak
 

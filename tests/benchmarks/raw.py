@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 
 from srp_tools.certificates import Identity, NetworkAuthority, NodeKey
-from srp_tools.channel import tls_context
+from srp_tools.tls import tls_context
 
 _PING, _PUT, _GET = range(3)
 _REQUEST = struct.Struct("!BQ")  # what to do, and with how many bytes

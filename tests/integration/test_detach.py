@@ -14,8 +14,7 @@ import pytest
 from pconnect import ConfigurationError, JobLostError, pconnect
 from pconnect.jobs.job import JobCancelledError
 from pconnect.views.network_views import ClientNetwork
-from srp_tools.credentials import Credentials
-from srp_tools.verifiers import VerifierFile, make_verifier
+from srp_tools import Credentials, VerifierFile, make_verifier
 from tests.support.clients import ClientProcess
 from tests.support.servers import DEADLINE, Server, run_server, wait_gone, wait_until
 

@@ -15,7 +15,7 @@ from pconnect.protocol import frames
 from pconnect.protocol.frames import VERSION, Preamble, Purpose
 from srp_tools import steps
 from srp_tools.certificates import NetworkAuthority
-from srp_tools.channel import tls_context
+from srp_tools.tls import tls_context
 from tests.support.servers import DEADLINE, Server, connect, wait_until
 
 # Runs a program in which this package speaks another version, whichever module looks at it, and when.

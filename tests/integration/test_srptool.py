@@ -9,7 +9,8 @@ import pytest
 from srp_tools.credentials import Credentials
 from srp_tools.errors import AuthenticationError, CredentialError
 from srp_tools.srp_groups import DEFAULT_BITS, GROUPS
-from srp_tools.verifiers import Verifier, VerifierFile, check_password, make_verifier
+from srp_tools.verifier import Verifier, check_password, make_verifier
+from srp_tools.verifier_file import VerifierFile
 from tests.support.programs import program
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from pconnect import AuthenticationError, ConfigurationError, ConnectError, CredentialError, pconnect
 from pconnect.protocol.frames import Preamble, Purpose
-from srp_tools.credentials import Credentials, client_file, save_credentials
+from srp_tools.credentials import Credentials, save_credentials
+from srp_tools.paths import client_file
 from tests.support.servers import DEADLINE, Server
 
 

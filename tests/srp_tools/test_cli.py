@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from srp_tools.cli import main
-from srp_tools.credentials import Credentials, client_file, load_credentials, save_credentials, server_file
-from srp_tools.verifiers import VerifierFile, check_password
+from srp_tools.credentials import Credentials, load_credentials, save_credentials
+from srp_tools.paths import client_file, server_file
+from srp_tools.verifier import check_password
+from srp_tools.verifier_file import VerifierFile
 
 COMMAND = [sys.executable, "-m", "srp_tools.cli"]
 

@@ -3,22 +3,13 @@
 import re
 from pathlib import Path
 
-import platformdirs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srp_tools.credentials import (
-    Credentials,
-    check_user_name,
-    client_file,
-    config_folder,
-    load_credentials,
-    save_credentials,
-    server_file,
-    server_folder,
-)
+from srp_tools.credentials import Credentials, check_user_name, load_credentials, save_credentials
 from srp_tools.errors import ConfigurationError, CredentialError
+from srp_tools.paths import client_file
 from srp_tools.private_files import write_private
 
 NAMES = st.from_regex(r"[A-Za-z0-9._@+-]{1,64}", fullmatch=True)
@@ -62,14 +53,6 @@ def test_bad_passwords_are_refused_without_being_shown(password: str, reason: st
 
 def test_repr_hides_the_password() -> None:
     assert "secret" not in repr(Credentials("alice", "secret"))
-
-
-def test_both_parts_are_below_the_configuration_folder(tmp_path: Path) -> None:
-    assert config_folder() == platformdirs.user_config_path("pserver", appauthor=False)
-    assert client_file() == config_folder() / "client" / "credentials"
-    assert server_file() == config_folder() / "server" / "tpasswd"
-    assert client_file(tmp_path) == tmp_path / "client" / "credentials"
-    assert server_folder(tmp_path) == tmp_path / "server"
 
 
 @given(user=NAMES, password=PASSWORDS)

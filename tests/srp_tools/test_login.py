@@ -13,13 +13,15 @@ from tlslite.mathtls import goodGroupParameters
 
 from srp_tools import login
 from srp_tools.certificates import NetworkAuthority, NodeKey
-from srp_tools.channel import Channel, start_tls, tls_context
+from srp_tools.channel import Channel
 from srp_tools.credentials import Credentials
 from srp_tools.errors import AuthenticationError, ConnectionLostError
 from srp_tools.login import accept_login, log_in
 from srp_tools.srp_groups import Group
 from srp_tools.steps import Steps, Wait, deadline_after, receive_exactly, run, run_all, send_all
-from srp_tools.verifiers import Verifier, VerifierFile, make_verifier
+from srp_tools.tls import start_tls, tls_context
+from srp_tools.verifier import Verifier, make_verifier
+from srp_tools.verifier_file import VerifierFile
 
 Pair = tuple[socket.socket, socket.socket]
 LIMIT = 30.0  # seconds; only a broken test comes near it

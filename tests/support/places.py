@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from pserver.config import ServerConfig
-from srp_tools.credentials import Credentials, server_file
-from srp_tools.verifiers import VerifierFile, make_verifier
+from srp_tools.credentials import Credentials
+from srp_tools.paths import server_file
+from srp_tools.verifier import make_verifier
+from srp_tools.verifier_file import VerifierFile
 
 # Any free ports, and nothing that others could connect to.
 OPTIONS = ("--bind=127.0.0.1", "--cmd-port=0", "--data-port=0", "--allow-root")

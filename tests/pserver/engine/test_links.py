@@ -17,8 +17,9 @@ from pconnect.protocol.frames import PREAMBLE_BYTES, Preamble, Purpose
 from pconnect.protocol.kinds import Kind
 from pserver.engine.links import Links, Setup
 from srp_tools.certificates import Identity, NetworkAuthority, NodeKey
-from srp_tools.channel import Channel, tls_context
+from srp_tools.channel import Channel
 from srp_tools.steps import deadline_after, run
+from srp_tools.tls import tls_context
 
 LIMIT = 20.0
 NETWORK = secrets.token_bytes(16)

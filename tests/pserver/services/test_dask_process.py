@@ -12,7 +12,7 @@ import pytest
 
 from pserver.services.dask_process import own_address, security_of
 from srp_tools.certificates import NetworkAuthority
-from srp_tools.channel import file_of
+from srp_tools.tls import file_of
 from tests.support.servers import DEADLINE, wait_gone
 
 

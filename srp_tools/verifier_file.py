@@ -1,12 +1,9 @@
-"""The server's part: what a password can be checked against, but not be read from.
+"""The verifiers of a server, in GnuTLS's file format, so that ``srptool`` makes and checks the same lines.
 
-A verifier is (user, salt, group, v) of RFC 5054. The file with them has GnuTLS's format (see
-`srp_tools.tpasswd`), so ``srptool`` makes and checks the same lines.
-
-A server must not tell who has an account. For an unknown user it goes on with a *simulated* verifier (RFC
-5054, section 2.5.1.3), so that the login fails only where it would with a wrong password. The simulated one
-has to be the same at every try, and on every server with the same file: it is derived from the name and a
-secret seed, which lies in a third file beside.
+A server must not reveal who has an account. For an unknown user it continues with a *simulated* verifier (RFC 5054,
+section 2.5.1.3), so the login fails only where it would with a wrong password. The simulated verifier must be the same
+at every attempt, and on every server with the same file: it is derived from the name and a secret seed, which lies in a
+third file beside.
 """
 
 import hashlib
@@ -16,11 +13,10 @@ import secrets
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from srp_tools.credentials import Credentials, check_user_name
-from srp_tools.errors import AuthenticationError, CredentialError
+from srp_tools.credentials import check_user_name
+from srp_tools.errors import CredentialError
 from srp_tools.private_files import exclusive_access, read_private, write_private
 from srp_tools.srp_groups import DEFAULT_BITS, GROUPS, Group, find_group
 from srp_tools.tpasswd import (
@@ -34,88 +30,17 @@ from srp_tools.tpasswd import (
     parse_groups,
     parse_users,
 )
-
-# As many as srptool takes. Not 2 modulo 3, where the format loses a zero in front.
-_SALT_BYTES = 16
-
-# TLS has one byte for the length of a salt (RFC 5054, section 2.6).
-_MAX_SALT_BYTES = 255
+from srp_tools.verifier import _MAX_SALT_BYTES, _SALT_BYTES, Verifier
 
 _SEED_BYTES = 32
+
 
 # Some 30,000 users. Whoever can write the file could otherwise fill the memory of each login.
 _MAX_FILE_BYTES = 16 * 2**20
 
+
 # The numbers that `srptool --create-conf` gives these groups: its default index, 3, means the same here.
 _INDEXES = {2048: 3, 3072: 4, 4096: 5, 8192: 7}
-
-
-@dataclass(frozen=True)
-class Verifier:
-    """What a server knows of one user.
-
-    Parameters
-    ----------
-    user
-        The name.
-    salt
-        1 to 255 bytes; not part of the ``repr``, nor is the next.
-    group
-        The group that the verifier is computed in.
-    verifier
-        The number v of RFC 5054.
-    """
-
-    user: str
-    salt: bytes = field(repr=False)
-    group: Group
-    verifier: int = field(repr=False)
-
-
-def make_verifier(credentials: Credentials, bits: int = DEFAULT_BITS) -> Verifier:
-    """Compute a verifier with a fresh salt.
-
-    Parameters
-    ----------
-    credentials
-        The user and the password.
-    bits
-        Which of `srp_tools.srp_groups.GROUPS`.
-
-    Examples
-    --------
-    >>> verifier = make_verifier(Credentials("alice", "correct horse"))
-    >>> verifier
-    Verifier(user='alice', group=Group(bits=3072, generator=5))
-    >>> check_password(verifier, "correct horse")
-    """
-    salt = secrets.token_bytes(_SALT_BYTES)
-    group = GROUPS[bits]
-    return Verifier(
-        credentials.user, salt, group, _compute(credentials.user, credentials.password, salt, group)
-    )
-
-
-def check_password(verifier: Verifier, password: str) -> None:
-    """Check a password against a verifier.
-
-    Raises
-    ------
-    AuthenticationError
-        It is another one.
-    """
-    size = verifier.group.bits // 8
-    computed = _compute(verifier.user, password, verifier.salt, verifier.group)
-    if not hmac.compare_digest(computed.to_bytes(size, "big"), verifier.verifier.to_bytes(size, "big")):
-        raise AuthenticationError(f"wrong password for {verifier.user!r}")
-
-
-def _compute(user: str, password: str, salt: bytes, group: Group) -> int:
-    # RFC 5054, section 2.4. SHA-1 is part of the standard; what is asked of it is not resistance to
-    # collisions.
-    inner = hashlib.sha1(f"{user}:{password}".encode(errors="surrogatepass"), usedforsecurity=False).digest()
-    x = hashlib.sha1(salt + inner, usedforsecurity=False).digest()
-    return pow(group.generator, int.from_bytes(x, "big"), group.prime)
 
 
 class VerifierFile:

@@ -1,0 +1,84 @@
+"""Verifiers: what a server keeps to check a password against, and from which it cannot be read (RFC 5054)."""
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass, field
+
+from srp_tools.credentials import Credentials
+from srp_tools.errors import AuthenticationError
+from srp_tools.srp_groups import DEFAULT_BITS, GROUPS, Group
+
+# As many as srptool takes. Not 2 modulo 3, where the format loses a zero in front.
+_SALT_BYTES = 16
+
+# TLS has one byte for the length of a salt (RFC 5054, section 2.6).
+_MAX_SALT_BYTES = 255
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """What a server knows of one user.
+
+    Parameters
+    ----------
+    user
+        The name.
+    salt
+        1 to 255 bytes; not part of the ``repr``, nor is the next.
+    group
+        The group that the verifier is computed in.
+    verifier
+        The number v of RFC 5054.
+    """
+
+    user: str
+    salt: bytes = field(repr=False)
+    group: Group
+    verifier: int = field(repr=False)
+
+
+def make_verifier(credentials: Credentials, bits: int = DEFAULT_BITS) -> Verifier:
+    """Compute a verifier with a fresh salt.
+
+    Parameters
+    ----------
+    credentials
+        The user and the password.
+    bits
+        Which of `srp_tools.srp_groups.GROUPS`.
+
+    Examples
+    --------
+    >>> verifier = make_verifier(Credentials("alice", "correct horse"))
+    >>> verifier
+    Verifier(user='alice', group=Group(bits=3072, generator=5))
+    >>> check_password(verifier, "correct horse")
+    """
+    salt = secrets.token_bytes(_SALT_BYTES)
+    group = GROUPS[bits]
+    return Verifier(
+        credentials.user, salt, group, _compute(credentials.user, credentials.password, salt, group)
+    )
+
+
+def check_password(verifier: Verifier, password: str) -> None:
+    """Check a password against a verifier.
+
+    Raises
+    ------
+    AuthenticationError
+        It is another one.
+    """
+    size = verifier.group.bits // 8
+    computed = _compute(verifier.user, password, verifier.salt, verifier.group)
+    if not hmac.compare_digest(computed.to_bytes(size, "big"), verifier.verifier.to_bytes(size, "big")):
+        raise AuthenticationError(f"wrong password for {verifier.user!r}")
+
+
+def _compute(user: str, password: str, salt: bytes, group: Group) -> int:
+    # RFC 5054, section 2.4. SHA-1 is part of the standard; what is asked of it is not resistance to
+    # collisions.
+    inner = hashlib.sha1(f"{user}:{password}".encode(errors="surrogatepass"), usedforsecurity=False).digest()
+    x = hashlib.sha1(salt + inner, usedforsecurity=False).digest()
+    return pow(group.generator, int.from_bytes(x, "big"), group.prime)
