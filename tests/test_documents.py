@@ -1,15 +1,21 @@
 """The examples of the documents run, and print what stands beside them."""
 
+import contextlib
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import pconnect
 from pconnect.values import registry
+from tests.support.servers import Server
 
 DOCUMENTS = Path(__file__).parent.parent / "doc"
+# Pages whose examples run other programs, which take long to start.
+SLOW = ("bridges.md", "reference/dask.md", "reference/detach.md")
 EXAMPLES = [
-    pytest.param(source, id=f"{name} {number}")
+    pytest.param(source, id=f"{name} {number}", marks=[pytest.mark.slow] if name in SLOW else [])
     for name in ["bridges.md", *sorted(f"reference/{p.name}" for p in (DOCUMENTS / "reference").glob("*.md"))]
     for number, source in enumerate(
         re.findall(
@@ -21,7 +27,19 @@ EXAMPLES = [
 ]
 
 
+@pytest.fixture
+def _one_server_for_all(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a `local_network` without options use a server that is there."""
+    start = pconnect.local_network
+
+    def local_network(n: int = 2, **options: Any) -> contextlib.AbstractContextManager[pconnect.Network]:
+        return start(n, **options) if options else server.connect(n)
+
+    monkeypatch.setattr(pconnect, "local_network", local_network)
+
+
 @pytest.mark.parametrize("source", EXAMPLES)
+@pytest.mark.usefixtures("_one_server_for_all")
 def test_an_example_prints_what_it_says(
     source: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -220,6 +220,7 @@ def test_time_limits_at_the_client_and_in_an_engine(net: Network, call: str) -> 
     assert_goes_on(net)
 
 
+@pytest.mark.slow
 def test_ctrl_c_at_the_client(server: Server) -> None:
     script = """
 command = reval('''

@@ -86,6 +86,7 @@ print(sum(os.waitpid(child, 0)[1] == 0 for child in children))
 """
 
 
+@pytest.mark.slow
 def test_32_clients_at_once(server: Server) -> None:
     credentials = server.credentials
     answer = subprocess.run(
@@ -99,6 +100,7 @@ def test_32_clients_at_once(server: Server) -> None:
     assert (answer.stdout, answer.stderr) == ("32\n", "")
 
 
+@pytest.mark.slow
 def test_ipv6(tmp_path: Path) -> None:
     with run_server(tmp_path / "server", bind="::1") as server:
         assert server.host.startswith("[::1]:")

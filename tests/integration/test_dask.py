@@ -74,6 +74,7 @@ def test_a_graph_of_tasks_uses_all_workers(client: Any) -> None:
     assert client.submit(np.sum, there, workers=workers[1]).result(DEADLINE) == 499500
 
 
+@pytest.mark.slow
 def test_data_frames(client: Any) -> None:  # noqa: ARG001
     frames = pytest.importorskip("dask.dataframe")
     pandas = pytest.importorskip("pandas")
@@ -125,6 +126,7 @@ def test_what_tasks_print_is_shown_as_output_of_the_node(
     assert re.search(r"\[2 [^]]*\].*from a task", "".join(shown))
 
 
+@pytest.mark.slow
 def test_synced_code_can_be_imported_by_workers_and_scheduler(server: Server, tmp_path: Path) -> None:
     module = tmp_path / "tides_of_dask.py"
     module.write_text("def height(): return 7")
@@ -141,6 +143,7 @@ def test_synced_code_can_be_imported_by_workers_and_scheduler(server: Server, tm
             assert client.run_on_scheduler(height) == 7
 
 
+@pytest.mark.slow
 def test_another_cluster_at_a_part_with_the_scheduler_elsewhere(net: ClientNetwork, client: Any) -> None:
     options: dict[str, Any] = {"workers": 2, "threads": 3, "memory_limit": "200 MiB", "scheduler_node": 1}
     with net[[2]].dask(timeout=DEADLINE, set_as_default=False, **options) as part:
@@ -259,6 +262,7 @@ def test_not_without_encryption(plain_server: Server) -> None:
 # --- it ends ---
 
 
+@pytest.mark.slow
 def test_the_block_ends_all(net: ClientNetwork) -> None:
     folder = Path(
         net[1].eval("from pserver.services import synced_code; str(synced_code.session_folder())").result()
@@ -278,6 +282,7 @@ def test_the_block_ends_all(net: ClientNetwork) -> None:
     assert net.eval("1").result(DEADLINE) == [1, 1]
 
 
+@pytest.mark.slow
 def test_closing_does_not_wait_for_an_engine_that_is_busy(net: ClientNetwork) -> None:
     client = net[[1]].dask(timeout=DEADLINE, set_as_default=False)
     pids = process_ids(client)
@@ -294,6 +299,7 @@ def test_closing_does_not_wait_for_an_engine_that_is_busy(net: ClientNetwork) ->
     assert net[1].eval("1").result(DEADLINE) == 1
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_hangs_is_killed(net: ClientNetwork) -> None:
     client = net[[1]].dask(timeout=DEADLINE, set_as_default=False)
     pids = process_ids(client)
@@ -303,6 +309,7 @@ def test_a_scheduler_that_hangs_is_killed(net: ClientNetwork) -> None:
     wait_gone(*pids, timeout=0)
 
 
+@pytest.mark.slow
 def test_the_network_ends_all_that_is_open(server: Server) -> None:
     with server.connect(2) as net:
         client = net.dask(timeout=DEADLINE, set_as_default=False)
@@ -313,6 +320,7 @@ def test_the_network_ends_all_that_is_open(server: Server) -> None:
     client.close()
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_killed_takes_its_processes_along(server: Server) -> None:
     with server.connect(2) as net:
         client = net.dask(timeout=DEADLINE, set_as_default=False)
@@ -335,6 +343,7 @@ time.sleep(1000)
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_a_client_that_is_killed(server: Server) -> None:
     with ClientProcess(CLUSTER, server) as process:
         pids = [int(pid) for pid in process.line(90).split()]
@@ -358,6 +367,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 def test_an_interrupt_while_it_starts_leaves_nothing_but_the_network(server: Server) -> None:
     with ClientProcess(INTERRUPTED, server, server) as process:
         assert process.line(90) == "ready"
@@ -365,6 +375,7 @@ def test_an_interrupt_while_it_starts_leaves_nothing_but_the_network(server: Ser
         assert process.line(90) == "['', ''] [1, 2]"
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_a_server_that_is_stopped(tmp_path: Path, users: tuple[Credentials, Path]) -> None:
     with (
         run_server(tmp_path / "stopped", users=users) as server,
@@ -376,6 +387,7 @@ def test_nothing_is_left_of_a_server_that_is_stopped(tmp_path: Path, users: tupl
     assert len(pids) == 2
 
 
+@pytest.mark.slow
 def test_at_an_address_of_version_6(tmp_path: Path, users: tuple[Credentials, Path]) -> None:
     with (
         run_server(tmp_path / "six", bind="::1", users=users) as server,

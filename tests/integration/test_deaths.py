@@ -194,6 +194,7 @@ def test_networks_go_on_when_a_daemon_is_killed(own_servers: list[Server]) -> No
         wait_gone(*pids.values(), *supervisors)
 
 
+@pytest.mark.slow
 def test_a_stopped_daemon_names_itself(own_servers: list[Server]) -> None:
     with connect(own_servers) as net:
         command = reval(BUSY, net)
@@ -209,6 +210,7 @@ def test_a_stopped_daemon_names_itself(own_servers: list[Server]) -> None:
         assert_goes_on(net, 1)
 
 
+@pytest.mark.slow
 def test_no_process_is_left_when_the_server_s_parent_is_gone(
     tmp_path: Path, server: Server, network: Callable[..., Network]
 ) -> None:

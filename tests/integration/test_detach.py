@@ -18,6 +18,7 @@ from srp_tools import Credentials, VerifierFile, make_verifier
 from tests.support.clients import ClientProcess
 from tests.support.servers import DEADLINE, Server, run_server, wait_gone, wait_until
 
+pytestmark = pytest.mark.slow  # quick ones: tests.pconnect.views.test_detach_views
 # A job leaves a mark in a folder, so that one sees how often it was run.
 _JOB = """
 folder = {folder!r}
@@ -56,9 +57,8 @@ def servers(
 
 @pytest.fixture
 def marks(tmp_path: Path) -> Path:
-    folder = tmp_path / "marks"
-    folder.mkdir()
-    return folder
+    (tmp_path / "marks").mkdir()
+    return tmp_path / "marks"
 
 
 def recover(server: Server, token: str, **options: Any) -> ClientNetwork:

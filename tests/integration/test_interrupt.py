@@ -93,6 +93,7 @@ say("closed", sclose(net))
         assert client.line() == "closed []"
 
 
+@pytest.mark.slow
 def test_second_ctrl_c_kills_the_engine(server: Server) -> None:
     script = """
 say(network_get_info(net)[1]["pid"])

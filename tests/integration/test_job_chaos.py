@@ -86,6 +86,7 @@ class Chaos:
         self.kills["server"] += 1
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_every_job_ends_as_it_should(three_servers: list[Server], tmp_path: Path) -> None:
     diary = tmp_path / "diary"

@@ -144,6 +144,7 @@ def test_half_sent_value_is_finished_later_as_it_was(network: MakeNetwork) -> No
     assert precv(net[1], timeout=DEADLINE) == "next"
 
 
+@pytest.mark.slow
 def test_both_ends_send_256_mib_first(network: MakeNetwork) -> None:
     net = network()
     reval("psend(np.full(2**28, 1, np.uint8), sockets[0], timeout=60); b = precv(sockets[0])", net)

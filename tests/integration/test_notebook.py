@@ -153,6 +153,7 @@ def test_a_figure_of_an_engine_is_shown_in_the_cell(notebook: Kernel) -> None:
     assert base64.b64decode(run.displays[0]["image/png"]).startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_long_wait_has_a_progress_bar(notebook: Kernel) -> None:
     run = notebook.well("%%px --progress-after 0\nimport time\ntime.sleep(sockets.node - 0.5)")
     assert "waiting" in run.stderr and "/2" in run.stderr
@@ -160,6 +161,7 @@ def test_a_long_wait_has_a_progress_bar(notebook: Kernel) -> None:
     assert run.stderr == ""
 
 
+@pytest.mark.slow
 def test_names_of_the_engine_complete(notebook: Kernel) -> None:
     notebook.well("%px temperature = 3")
 
@@ -191,6 +193,7 @@ def test_tables(notebook: Kernel, server: Server) -> None:
         assert server.host in notebook.well(shown).displays[0]["text/html"]
 
 
+@pytest.mark.slow
 def test_the_notebook_of_the_documentation_runs(server: Server, tmp_path: Path) -> None:
     notebook = nbformat.read(DOCUMENTS / "notebook.ipynb", 4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "it is kept without outputs"

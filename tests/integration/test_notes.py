@@ -252,6 +252,7 @@ def memory_bytes(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_flood_of_records_blocks_nobody_and_what_is_dropped_is_counted(
     server: Server, network: MakeNetwork, keeper: Keeper, tmp_path: Path

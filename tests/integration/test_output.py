@@ -107,6 +107,7 @@ def test_the_end_of_a_command_does_not_overtake_what_waits_for_the_client(
             assert printed + int(dropped[1] if dropped else 0) == size + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["server", "plain_server"])
 def test_a_client_that_waits_gets_a_flood_whole_and_in_order(
     name: str, request: pytest.FixtureRequest
@@ -130,6 +131,7 @@ def test_a_client_that_waits_gets_a_flood_whole_and_in_order(
         assert rest.endswith(f"{FLOOD_BYTES // LINE_BYTES - 1}\n")
 
 
+@pytest.mark.slow
 def test_engines_do_not_wait_for_a_client_that_computes(server: Server) -> None:
     with server.connect(2) as net, contextlib.redirect_stdout(Counter()) as counter:
         supervisors = server.sessions(net)
@@ -150,6 +152,7 @@ def test_engines_do_not_wait_for_a_client_that_computes(server: Server) -> None:
         assert f"{counter.dropped[node]} bytes of output were dropped" in command[node - 1].stdout
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_flood_within_a_second(server: Server) -> None:
     script = """
 terminal, sys.stdout = sys.stdout, open(os.devnull, "w")

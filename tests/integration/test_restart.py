@@ -263,6 +263,7 @@ def test_a_daemon_that_is_gone_leads_to_nobody(own_servers: list[Server]) -> Non
             reval("1", net[2]).result(DEADLINE)
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_in_time(two_servers: list[Server]) -> None:
     with connect(two_servers) as net:
         supervisor = two_servers[1].sessions(net)[0]

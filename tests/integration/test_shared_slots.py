@@ -39,6 +39,7 @@ def starts(jobs: list[Job]) -> list[float]:
     return [job.started for job in jobs if job.done() and job.started is not None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slots", [2, 3])  # of one slot, see test_slots
 def test_two_clients_get_half_each(slots: int, tmp_path: Path, users: Users) -> None:
     seconds = 4.0
@@ -72,6 +73,7 @@ time.sleep(1000)
         assert time.monotonic() - begin < 3.0  # idle: a tenth of a second, but machines are busy
 
 
+@pytest.mark.slow
 def test_who_waits_gets_the_slots_of_a_killed_client(tmp_path: Path, users: Users) -> None:
     script = """
 job = net.submit(os.getpid)
@@ -92,6 +94,7 @@ net.submit(time.sleep, 1000).result()
         wait_gone(worker)
 
 
+@pytest.mark.slow
 def test_an_exclusive_executor_has_the_server_for_itself(tmp_path: Path, users: Users) -> None:
     with server_with(2, tmp_path, users) as server, server.connect() as net, server.connect() as other:
         others = submit_many(other.executor(), 1000)
@@ -108,6 +111,7 @@ def test_an_exclusive_executor_has_the_server_for_itself(tmp_path: Path, users: 
         assert {job.losses for job in others} == {0}
 
 
+@pytest.mark.slow
 def test_an_exclusive_executor_holds_the_server_also_while_it_has_no_jobs(
     tmp_path: Path, users: Users
 ) -> None:
@@ -121,6 +125,7 @@ def test_an_exclusive_executor_holds_the_server_also_while_it_has_no_jobs(
         assert job.result(20) == 3
 
 
+@pytest.mark.slow
 def test_two_exclusive_executors_come_one_after_the_other(tmp_path: Path, users: Users) -> None:
     with server_with(2, tmp_path, users) as server, server.connect() as net, server.connect() as other:
         first = net.executor(exclusive=True)

@@ -29,6 +29,7 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.mark.slow
 def test_a_killed_session_s_slot_is_free_when_its_worker_has_ended(single: Server) -> None:
     with single.connect(1) as net, single.connect(1) as other:
         executor = net.executor()
@@ -54,6 +55,7 @@ def test_a_killed_session_s_slot_is_free_when_its_worker_has_ended(single: Serve
         wait_gone(spawner)
 
 
+@pytest.mark.slow
 def test_two_networks_share_one_slot_in_turns(single: Server) -> None:
     with single.connect(1) as net, single.connect(1) as other:
         counts = [0, 0]

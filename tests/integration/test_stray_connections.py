@@ -86,6 +86,7 @@ def test_port_scan(impatient: Server, working: Network) -> None:
     wait_until(lambda: impatient.log.count("closed without a word") >= before + 50, "the lines in the log")
 
 
+@pytest.mark.slow
 def test_silence_is_closed_after_its_time(impatient: Server, working: Network) -> None:
     assert len(working) == 3
     before = impatient.log.count("silent for")

@@ -112,6 +112,7 @@ def all_nodes_spoke(shown: str) -> bool:
     return set(re.findall(r"^\[(\d+) ", shown, re.MULTILINE)) == {"1", "2"}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_tutorial_does_what_it_says(machines: dict[str, Machine]) -> None:
     notebook: Notebook | None = None

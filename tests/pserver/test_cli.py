@@ -148,6 +148,7 @@ def test_the_foreground_ends_with_a_signal(number: signal.Signals) -> None:
     assert find_server("default") is None
 
 
+@pytest.mark.slow
 def test_the_foreground_logs_to_standard_error_or_a_file(tmp_path: Path) -> None:
     with _foreground() as process:
         _line(process)
@@ -207,6 +208,7 @@ def test_a_parent_is_told_why_it_cannot_start(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err == f"pserver: {error}\n"
 
 
+@pytest.mark.slow
 def test_without_the_parent_that_waits_for_it_no_server_is_left() -> None:
     ours, theirs = socket.socketpair()
     ours.close()

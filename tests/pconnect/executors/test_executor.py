@@ -149,6 +149,7 @@ def test_a_job_over_its_time_is_interrupted(jobs_network: ClientNetwork) -> None
     assert executor.submit(os.getpid).result(LIMIT) == worker  # it lives on
 
 
+@pytest.mark.slow
 def test_a_job_over_its_memory_fails_and_its_worker_lives_on(jobs_network: ClientNetwork) -> None:
     executor = jobs_network[1].executor(memory_limit=2**26)
     worker = executor.submit(os.getpid).result(LIMIT)

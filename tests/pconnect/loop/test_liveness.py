@@ -44,6 +44,7 @@ def fill(sock: socket.socket) -> None:
             sock.send(bytes(2**16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", [False, True])
 def test_a_machine_that_vanished_is_found_by_the_loop(
     pair: tuple[socket.socket, socket.socket], full: bool
@@ -65,6 +66,7 @@ def test_a_machine_that_vanished_is_found_by_the_loop(
     event_loop.close()
 
 
+@pytest.mark.slow
 def test_a_program_that_does_not_read_is_not_gone(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, _ = pair
     prepare(ours, PEER_TIMEOUT)

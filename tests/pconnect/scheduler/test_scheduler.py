@@ -42,6 +42,7 @@ def test_alternations_without_waiting_for_jobs(jobs_network: ClientNetwork) -> N
     assert all(level <= job.result(LIMIT) <= 14 for level, job in jobs)
 
 
+@pytest.mark.slow
 def test_two_nodes_of_a_server_with_one_slot_take_turns() -> None:
     """To the server the network has its share: it does not ask one node's worker back for the other's sake."""
     with local_network(2, slots=1) as net:
@@ -111,6 +112,7 @@ def test_a_queue_is_no_recursion(jobs_network: ClientNetwork) -> None:
     assert [job.result(LIMIT) for job in jobs] == list(range(5000))
 
 
+@pytest.mark.slow
 def test_a_choosy_job_does_not_hold_up_the_others(jobs_network: ClientNetwork) -> None:
     blocking = jobs_network[1].submit(time.sleep, 3)
     constrained = jobs_network[1].submit("lambda: sockets.node")
@@ -163,6 +165,7 @@ def test_a_submit_after_the_close_is_lost(own: ClientNetwork) -> None:
         job.result(LIMIT)
 
 
+@pytest.mark.slow
 def test_a_server_without_slots_is_told(own: ClientNetwork) -> None:
     own.close()
     with local_network(1, slots=0) as net:

@@ -69,6 +69,7 @@ def test_results_that_a_dead_worker_had_ready_count(jobs_network: ClientNetwork)
         assert [job.result(LIMIT) for job in jobs] == list(range(20))
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_is_lost_when_it_is_killed_and_not_before(jobs_network: ClientNetwork) -> None:
     worker = pid_of(jobs_network, 1)
     job = jobs_network[1].submit(time.sleep, 2)

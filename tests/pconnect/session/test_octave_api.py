@@ -69,6 +69,7 @@ def test_one_node_is_called(network: Network) -> None:
         rfeval("abs", 1, connection=network[1:])  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_limit_of_time(network: Network) -> None:
     with pytest.raises(TimeoutError):
         rfeval("__import__('threading').Event().wait", 3, connection=network[2], timeout=0.2)

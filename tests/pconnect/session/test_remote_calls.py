@@ -98,6 +98,7 @@ def test_a_limit_of_time_is_the_servers_to_keep(network: Network) -> None:
         run("1", network[1], time_limit=0)
 
 
+@pytest.mark.slow
 def test_an_engine_that_ignores_its_limit_is_killed(server: Server) -> None:
     with server.connect(1) as net:
         source = (

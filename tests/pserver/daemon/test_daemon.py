@@ -64,6 +64,7 @@ def test_a_server_without_tls_says_so(tmp_path: Path) -> None:
     assert "WITHOUT encryption and login" in server.log
 
 
+@pytest.mark.slow
 def test_sessions_come_and_go_in_the_status(tmp_path: Path) -> None:
     with run_server(tmp_path / "server") as server:
         assert status_of(server)["sessions"] == []
@@ -75,6 +76,7 @@ def test_sessions_come_and_go_in_the_status(tmp_path: Path) -> None:
         assert server.log.count("ended (0)") == 2
 
 
+@pytest.mark.slow
 def test_more_logins_than_places_wait_for_their_turn(tmp_path: Path) -> None:
     with run_server(tmp_path / "server", "--max-startups=1") as server, server.connect(3) as net:
         assert len(net) == 4

@@ -53,6 +53,7 @@ def _ports(text: str) -> list[int]:
     return [int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", started[0])]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_small")
 def test_right(demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "heat.png"
@@ -71,6 +72,7 @@ def test_right(demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert dict(os.environ) == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_small")
 def test_wrong_result_is_told(
     demo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -92,6 +94,7 @@ def test_missing_folder_is_told_before_anything_starts(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 128 + 15), (signal.SIGHUP, 128 + 1)]
 )

@@ -138,6 +138,7 @@ def deaf_job() -> Callable[[Path], None]:
     return be_deaf
 
 
+@pytest.mark.slow
 def test_a_job_that_ignores_the_limit_of_time_is_killed(net: ClientNetwork, tmp_path: Path) -> None:
     job = net.executor(time_limit=0.5).submit(deaf_job(), tmp_path)
     other = net.submit(time.sleep, 1.0)

@@ -69,6 +69,7 @@ child.wait()
 """
 
 
+@pytest.mark.slow
 def test_it_ends_with_its_parent_though_others_have_its_standard_input(tmp_path: Path) -> None:
     report, its_report = os.pipe()
     command = [sys.executable, "-c", PARENT, str(its_report), "2"]
@@ -93,6 +94,7 @@ def test_it_ends_with_its_parent_though_others_have_its_standard_input(tmp_path:
         os.close(kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lines", [0, 1])
 def test_it_does_nothing_if_the_engine_ends_before_it_said_all(tmp_path: Path, lines: int) -> None:
     process, report = run(*[json.dumps(settings("worker", tmp_path))][:lines])
@@ -102,6 +104,7 @@ def test_it_does_nothing_if_the_engine_ends_before_it_said_all(tmp_path: Path, l
         assert said.read() == ""
 
 
+@pytest.mark.slow
 def test_the_last_words_of_one_that_cannot_start(tmp_path: Path) -> None:
     process, report = run(json.dumps(settings("scheduler", tmp_path, hosts=["203.0.113.1"])))
     with process, os.fdopen(report) as said:

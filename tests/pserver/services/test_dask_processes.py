@@ -44,6 +44,7 @@ def look_until(dask: DaskProcesses, name: str, fact: str) -> dict[str, Any]:
     return facts
 
 
+@pytest.mark.slow
 def test_a_cluster_from_its_keys_to_its_end(dask: DaskProcesses, tmp_path: Path) -> None:
     begin(dask, "scheduler", "worker")
     address = str(look_until(dask, "scheduler", "address")["address"])
@@ -58,6 +59,7 @@ def test_a_cluster_from_its_keys_to_its_end(dask: DaskProcesses, tmp_path: Path)
     assert dask.stop("it", 0.0) == []
 
 
+@pytest.mark.slow
 def test_the_last_words_of_a_process_that_cannot_start(dask: DaskProcesses) -> None:
     begin(dask, "scheduler", hosts=["203.0.113.1"])
     facts = look_until(dask, "scheduler", "exit_code")

@@ -134,6 +134,7 @@ def test_a_client_that_takes_is_waited_for_and_gets_all(ends: Ends) -> None:
     assert ends.received() == (printed, 0)
 
 
+@pytest.mark.slow
 def test_a_client_that_says_it_takes_is_waited_for_though_the_system_accepts_nothing(ends: Ends) -> None:
     ends.fill()
     until = time.monotonic() + 1.5

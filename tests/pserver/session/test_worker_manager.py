@@ -147,6 +147,7 @@ def test_closing_the_network_ends_workers(net: ClientNetwork, tmp_path: Path) ->
 # --- the slot ---
 
 
+@pytest.mark.slow
 def test_a_slot_for_which_the_engine_has_no_time_goes_to_who_has(single: Server) -> None:
     with single.connect() as net, single.connect() as other:
         command = reval("psend('here', sockets[0])\nwhile True: pass", net)
@@ -159,6 +160,7 @@ def test_a_slot_for_which_the_engine_has_no_time_goes_to_who_has(single: Server)
         assert waiting.result(DEADLINE) > 0
 
 
+@pytest.mark.slow
 def test_a_client_that_hangs_keeps_no_slot(single: Server) -> None:
     """It is told that its idle worker is to end, and does not have it end: the server does."""
     script = "say(net.submit(os.getpid).result()); time.sleep(1000)"
@@ -169,6 +171,7 @@ def test_a_client_that_hangs_keeps_no_slot(single: Server) -> None:
         wait_gone(worker)
 
 
+@pytest.mark.slow
 def test_no_slots_no_jobs(tmp_path: Path) -> None:
     with run_server(tmp_path / "server", "--slots=0") as server, server.connect() as net:
         with pytest.raises(JobLostError, match="its server offers no slots"):
