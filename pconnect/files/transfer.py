@@ -2,311 +2,321 @@
 
 What is sent, and that only, passes as the arguments and values of commands on the data connections, in batches of which
 some are under way at once: so the memory that is taken does not depend on the size of the files, and neither end waits
-for the other. All that may fail at one node is kept from the others.
+for the other. A failure at one node does not affect the others.
 """
 
 import contextlib
-import os
 import secrets
 from collections import defaultdict, deque
-from collections.abc import Collection, Generator, Iterable, Sequence
-from pathlib import Path, PurePath, PurePosixPath
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pconnect.commands.command import Command
 from pconnect.commands.command_list import Commands
-from pconnect.errors import ConfigurationError, ParallelError, UnreadableValueError
-from pconnect.files.listing import Listing, decode_name, encode_name
-from pconnect.files.transfer_ends import Agreement, Incoming, Outgoing
+from pconnect.errors import ParallelError
+from pconnect.files.listing import Listing, decode_name, encode_name, list_tree
+from pconnect.files.transfer_ends import BATCH_BYTES, Agreement, Incoming, Outgoing
 from pconnect.link.connection import Connection
 from pconnect.loop.interrupts import interrupting
 from pconnect.loop.progress_bars import Meter, ProgressBar, bars_after
 from pconnect.messaging.send_receive import Connections, resolve
 from pconnect.protocol.wait_states import COMMAND_END, Wait
 from pconnect.session.remote_calls import call_service, client_mesh
-from srp_tools.steps import deadline_after, remaining
+from srp_tools.steps import deadline_after
 
-# What an engine calls; the client does not import it.
 # So many batches are under way: one is written at the other end, one is in the system's buffers, one on its way there.
 _WINDOW = 3
 
-LocalPath = str | os.PathLike[str]
+#: What moves files: gives the commands that have to end before it can continue.
+Steps = Generator[Commands, None, None]
 
 
 def put(
-    local: LocalPath, remote: LocalPath | None, connections: Connections, *, timeout: float | None
+    local: Path,
+    remote: str,
+    nodes: Sequence[Connection],
+    *,
+    timeout: float | None,
+    batch_bytes: int = BATCH_BYTES,
 ) -> list[str]:
-    """Send a file or a folder to engines; see `pconnect.views.file_views`."""
+    """Send a file or a folder to engines; see `pconnect.views.file_views`. So many bytes are in one message."""
     deadline = deadline_after(timeout)
-    nodes = _targets(connections)
-    path = _local(local)
-    name = _remote(path.name if remote is None else remote, path.name)
-    outgoing = Outgoing(path)
-    with contextlib.closing(outgoing), _Put(nodes, f"put({str(path)!r}, {name!r})", deadline) as transfer:
-        paths = transfer.run(outgoing, name)
-    _raise(transfer.errors.values(), "put")
+    transfer = Transfer(nodes, f"put({str(local)!r}, {remote!r})", "putting")
+    paths: dict[int, str] = {}
+    with contextlib.closing(Outgoing(local, list_tree(local))) as outgoing:
+        transfer.run([_put(transfer, outgoing, remote, paths, batch_bytes)], deadline)
     return [paths[node.node] for node in nodes]
 
 
 def get(
-    remote: LocalPath, local: LocalPath | None, connections: Connections, *, timeout: float | None
-) -> list[Path]:
-    """Fetch a file or a folder from engines; see `pconnect.views.file_views`."""
+    remote: str,
+    places: Sequence[Path],
+    nodes: Sequence[Connection],
+    *,
+    timeout: float | None,
+    batch_bytes: int = BATCH_BYTES,
+) -> None:
+    """Fetch a file or a folder from engines, from each to its place here; see `pconnect.views.file_views`."""
     deadline = deadline_after(timeout)
-    nodes = _targets(connections)
-    name = _remote(remote, "")
-    own_name = PurePosixPath(name).name
-    if not own_name and (local is None or not isinstance(connections, Connection)):
-        raise ConfigurationError(f"get({name!r}): say under which local name, and from one node")
-    if isinstance(connections, Connection):
-        places = [_local(own_name if local is None else _below_folder(local, own_name))]
-    else:
-        places = [_local("." if local is None else local) / f"node_{node.node}" / own_name for node in nodes]
-    return _Get(nodes, f"get({name!r})", name, places).run(deadline)
+    transfer = Transfer(nodes, f"get({remote!r})", "getting")
+    flows = [
+        _get(transfer, node, remote, place, batch_bytes) for node, place in zip(nodes, places, strict=True)
+    ]
+    transfer.run(flows, deadline)
 
 
-def _targets(connections: Connections) -> list[Connection]:
+def targets(connections: Connections) -> list[Connection]:
+    """Return the engines that are meant; an error on the client of a closed network, and in an engine."""
     mesh, nodes = resolve(connections)
     mesh.check_open()
     client_mesh(mesh)
     return nodes
 
 
-def _local(path: LocalPath) -> Path:
-    text = os.fspath(path)
-    if not isinstance(text, str) or not text or "\0" in text:
-        raise ConfigurationError(f"{path!r} is not the name of a file")
-    if text == "~" or text.startswith("~/"):
-        text = os.path.expanduser(text)  # noqa: PTH111 - of others' homes nobody speaks
-    return Path(os.path.abspath(text))  # noqa: PTH100 - the name is that of a link, not of what it leads to
+class Transfer:
+    """Files on their way between the client and some engines: the one scheduler of all that moves files.
 
+    What is to be done is written as generators, `Steps`, each for some of the nodes. A generator gives what it has to
+    wait for; meanwhile the others continue.
 
-def _remote(path: LocalPath, name: str) -> str:
-    """Return a path at an engine, which has ``/`` between its parts; one that ends with it is that of a folder."""
-    text = path.as_posix() if isinstance(path, PurePath) else os.fspath(path)
-    if not isinstance(text, str) or not text or "\0" in text:
-        raise ConfigurationError(f"{path!r} is not the name of a file")
-    return _below_folder(text, name)
+    Parameters
+    ----------
+    nodes
+        The engines.
+    what, bar
+        For errors: how the verb was called. For the progress bar: a word.
 
+    Attributes
+    ----------
+    nodes
+        As given.
+    errors
+        What failed, by node. An error at one node does not affect the others.
+    done_bytes
+        For the progress bar.
+    """
 
-def _below_folder(path: LocalPath, name: str) -> str:
-    text = os.fspath(path)
-    return text + name if text.endswith(("/", os.sep)) else text
-
-
-class _Put:
-    """Files on their way to some engines."""
-
-    def __init__(self, nodes: Sequence[Connection], what: str, deadline: float) -> None:
-        self._nodes = nodes
-        self._what = what
-        self._deadline = deadline
-        self._token = secrets.token_bytes(8)
-        self._under_way: deque[Commands] = deque()
+    def __init__(self, nodes: Sequence[Connection], what: str, bar: str) -> None:
+        self.nodes = nodes
         self.errors: dict[int, Exception] = {}
-        self._total = self._done = 0
+        self.done_bytes = 0
+        self._what = what
+        self._bar_text = bar
+        self._event_loop = nodes[0].mesh.event_loop
+        self._token = secrets.token_bytes(8)
+        self._under_way: list[Commands] = []
+        self._expected: dict[int, int] = {}
 
-    def __enter__(self) -> "_Put":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            _abandon([each for commands in self._under_way for each in commands], self._nodes, self._token)
-
-    def run(self, outgoing: Outgoing, remote: str) -> dict[int, str]:
-        """Return the paths there, by node; what failed is in `errors`."""
-        with Meter(self._gauge) as meter, bars_after(-1):
-            packed = outgoing.listing.pack()
-            self._call("begin_put", [self._token, encode_name(remote), packed], self._nodes, wants_value=True)
-            paths = {}
-            agreements: defaultdict[Agreement, list[Connection]] = defaultdict(list)
-            for command in self._end_oldest():
-                path, offers = command.result()
-                paths[command.node] = decode_name(path)
-                agreement = Agreement.of(offers, outgoing.digests(offers))
-                agreements[agreement].append(self._node(command.node))
-            self._total = sum(agreement.left(outgoing.listing) for agreement in agreements)
-            # Those that have the same get the same, encoded once.
-            for agreement, nodes in agreements.items():
-                self._send(outgoing, agreement, nodes, meter)
-        return paths
-
-    def _send(
-        self, outgoing: Outgoing, agreement: Agreement, nodes: Sequence[Connection], meter: Meter
-    ) -> None:
-        if agreement.kept:
-            self._call("put", [self._token, list(agreement.kept), []], nodes)
-        for batch in agreement.batches(outgoing.listing):
-            while len(self._under_way) >= _WINDOW:
-                self._end_oldest()
-            nodes = [node for node in nodes if node.node not in self.errors]
-            if not nodes:
-                break
-            pieces = outgoing.read(batch)
-            self._call("put", [self._token, [], pieces], nodes)
-            self._done += sum(length for *_, length in batch)
-            meter.look()
-        while self._under_way:
-            self._end_oldest()
-            meter.look()
-
-    def _call(
-        self, service: str, args: Sequence[object], nodes: Sequence[Connection], *, wants_value: bool = False
-    ) -> None:
-        # `call_service` waits a moment for room, and whoever does not read is sent to later, from a copy.
-        with self._nodes[0].mesh.event_loop.sigint_deferred:  # what was sent is known to be under way
-            self._under_way.append(
-                call_service(f"files.{service}", args, nodes, wants_value=wants_value, shown_as=self._what)
+    def call(
+        self, service: str, args: Sequence[object], nodes: Sequence[Connection], *, wants_value: bool = True
+    ) -> Commands:
+        """Call a service of some engines with the token of this transfer; `take` has to follow."""
+        # `call_service` waits a moment for room, and what an engine does not read is sent later, from a copy.
+        with self._event_loop.sigint_deferred:  # what was sent is known to be under way
+            commands: Commands = call_service(
+                service, [self._token, *args], nodes, wants_value=wants_value, shown_as=self._what
             )
+            self._under_way.append(commands)
+        return commands
 
-    def _end_oldest(self) -> list[Command]:
-        """Wait for what was sent first; return what went well of it."""
-        commands = self._under_way[0]
-        commands.exception(remaining(self._deadline))
-        self._under_way.popleft()
+    def take(self, commands: Commands) -> list[Command]:
+        """Return those that went well of what has ended, and record the errors of the others."""
+        self._under_way.remove(commands)
         for command in commands:
             error = command.exception()
             if error is not None:
-                self.errors.setdefault(command.node, error)  # those that follow are told of the first
+                self.errors.setdefault(command.node, error)  # those that follow only repeat the first
         return [command for command in commands if command.exception() is None]
 
-    def _node(self, number: int) -> Connection:
-        return next(node for node in self._nodes if node.node == number)
+    def alive(self, nodes: Iterable[Connection]) -> list[Connection]:
+        """Return those of some nodes at which nothing has failed."""
+        return [node for node in nodes if node.node not in self.errors]
 
-    def _gauge(self) -> ProgressBar | None:
-        return ProgressBar("putting", self._total, "B", lambda: self._done) if self._total else None
+    def expect(self, node: Connection, size: int) -> None:
+        """Record how many bytes will be counted for a node; there is a bar once this is known for all."""
+        self._expected[node.node] = size
 
-
-class _Get:
-    """Files on their way from some engines, side by side."""
-
-    def __init__(self, nodes: Sequence[Connection], what: str, remote: str, places: Sequence[Path]) -> None:
-        self._nodes = nodes
-        self._what = what
-        self._remote = remote
-        self._places = places
-        self._mesh = nodes[0].mesh
-        self._totals: dict[int, int] = {}
-        self._done = 0
-        self._errors: dict[int, Exception] = {}
-
-    def run(self, deadline: float) -> list[Path]:
-        """Return the places here."""
-        steps = {
-            node.node: self._fetch(node, place) for node, place in zip(self._nodes, self._places, strict=True)
-        }
-        waiting: dict[int, Command] = {}
+    @contextlib.contextmanager
+    def apart(self, node: Connection) -> Iterator[None]:
+        """Let what fails inside be an error of this node alone."""
         try:
-            with Meter(self._gauge) as meter, bars_after(-1):
-                ready: Collection[int] = list(steps)
+            yield
+        except (ParallelError, OSError) as error:
+            self.errors.setdefault(node.node, error)
+            self._abandon([node])
+
+    def run(self, flows: Sequence[Steps], deadline: float) -> None:
+        """Run generators side by side until all have ended.
+
+        Raises
+        ------
+        ParallelError, OSError, ExceptionGroup
+            What failed at one node, or at several; the others are done.
+        TimeoutError, KeyboardInterrupt
+            All is broken off; what is left of it at engines ends without further notice.
+        """
+        waiting: dict[Steps, Commands] = {}
+        try:
+            with Meter(self._bar) as meter, bars_after(-1):
+                ready = flows
                 while ready:
-                    for node in ready:
-                        self._step(node, steps[node], waiting)
+                    for flow in ready:
+                        waiting.pop(flow, None)
+                        with contextlib.suppress(StopIteration):
+                            waiting[flow] = next(flow)
                         meter.look()
                     ready = self._wait(waiting, deadline, meter)
+        except BaseException:
+            self._abandon(self.alive(self.nodes))
+            raise
         finally:
-            for generator in steps.values():
-                generator.close()
-        _raise(self._errors.values(), "get")
-        return list(self._places)
+            for flow in flows:
+                flow.close()
+        if len(self.errors) > 1:
+            verb = self._what.partition("(")[0]
+            raise ExceptionGroup(f"{verb} failed at {len(self.errors)} nodes", list(self.errors.values()))
+        for error in self.errors.values():
+            raise error
 
-    def _step(self, node: int, steps: Generator[Command, None, None], waiting: dict[int, Command]) -> None:
-        """Let the fetching from one node go on until it has to wait, or has ended."""
-        waiting.pop(node, None)
-        try:
-            waiting[node] = next(steps)
-        except StopIteration:
-            pass
-        except (ParallelError, OSError) as error:
-            self._errors[node] = error
-
-    def _wait(self, waiting: dict[int, Command], deadline: float, meter: Meter) -> list[int]:
-        """Return the nodes whose command has ended, after waiting for one."""
+    def _wait(self, waiting: Mapping[Steps, Commands], deadline: float, meter: Meter) -> list[Steps]:
+        """Wait until a generator can continue; return those that can."""
         if not waiting:
             return []
 
-        def ended() -> list[int]:
+        def ready() -> list[Steps]:
             meter.look()
-            return [node for node, command in waiting.items() if command.has_ended]
+            return [
+                flow for flow, commands in waiting.items() if all(command.has_ended for command in commands)
+            ]
 
-        event_loop = self._mesh.event_loop
-        with interrupting([node.peer for node in self._nodes if node.node in waiting]):
-            event_loop.run_until(
-                lambda: bool(ended()), deadline, self._what, lambda: Wait(COMMAND_END, tuple(waiting))
-            )
-        return ended()
+        def stuck() -> Wait:
+            return Wait(COMMAND_END, tuple(busy()), every=len(waiting) == 1)
 
-    def _fetch(self, node: Connection, place: Path) -> Generator[Command, None, None]:
-        """Fetch from one node; give the commands that have to end before it can go on."""
-        token = secrets.token_bytes(8)
-        under_way: deque[Command] = deque()
+        def busy() -> set[int]:
+            return {
+                command.node for commands in waiting.values() for command in commands if not command.has_ended
+            }
 
-        def begin(service: str, *args: object) -> Command:
-            with self._mesh.event_loop.sigint_deferred:  # what was sent is known to be under way
-                command: Command = call_service(f"files.{service}", [token, *args], node, shown_as=self._what)
-                under_way.append(command)
-            return command
+        with interrupting([node.peer for node in self.nodes if node.node in busy()]):
+            self._event_loop.run_until(lambda: bool(ready()), deadline, self._what, stuck)
+        return ready()
 
-        def end() -> Any:
-            return under_way.popleft().result()
+    def _abandon(self, nodes: Sequence[Connection]) -> None:
+        """Have engines end what is left; nothing waits for that, and its errors are ignored."""
+        numbers = {node.node for node in nodes}
+        for commands in self._under_way:
+            for command in commands:
+                if command.node in numbers:
+                    command.seen.error = True
+                    command.cancel()
+        with contextlib.suppress(ParallelError):  # the network may be closed
+            for command in call_service("files.end", [self._token], nodes, wants_value=False):
+                command.seen.error = True
 
-        try:
-            yield begin("begin_get", encode_name(self._remote))
-            listing = Listing.unpack(end())
-            with contextlib.closing(Incoming(place, listing, is_durable=False)) as incoming:
-                offers = incoming.offers()
-                yield begin("digests", offers)
-                agreement = Agreement.of(offers, end())
-                self._totals[node.node] = agreement.left(listing)
-                incoming.keep(agreement.kept)
-                asked: deque[list[list[int]]] = deque()
-                for batch in agreement.batches(listing):
-                    begin("get", batch)
-                    asked.append(batch)
-                    if len(under_way) == _WINDOW:
-                        yield under_way[0]
-                        self._take(incoming, asked.popleft(), end())
-                while under_way:
-                    yield under_way[0]
-                    self._take(incoming, asked.popleft(), end())
-        finally:
-            if under_way:
-                _abandon(under_way, [node], token)
-
-    def _take(self, incoming: Incoming, asked: list[list[int]], pieces: Any) -> None:
-        came = [_extent(piece) for piece in pieces] if isinstance(pieces, list) else None
-        if came != asked:
-            raise UnreadableValueError(f"what arrived for {incoming.path} is not what was asked for")
-        incoming.write(pieces)
-        self._done += sum(length for *_, length in asked)
-
-    def _gauge(self) -> ProgressBar | None:
-        """Return how far it is, once all have said how much they have."""
-        if len(self._totals) + len(self._errors) < len(self._nodes):
+    def _bar(self) -> ProgressBar | None:
+        total = sum(self._expected.values())
+        if not total or self._expected.keys() | self.errors.keys() < {node.node for node in self.nodes}:
             return None
-        return ProgressBar("getting", sum(self._totals.values()), "B", lambda: self._done)
+        return ProgressBar(self._bar_text, total, "B", lambda: self.done_bytes)
 
 
-def _extent(piece: Any) -> list[int] | None:
-    """Return ``[index, offset, length]`` of what arrived, if it is a piece at all."""
-    match piece:
-        case [int() as index, int() as offset, bytes() | bytearray() as data, _]:
-            return [index, offset, len(data)]
-    return None
+def _pipelined(calls: Iterable[Commands], take: Callable[[Commands], object]) -> Steps:
+    """Let some calls be under way at once; `take` gets them in their order, each after its end."""
+    under_way: deque[Commands] = deque()
+    for commands in calls:
+        under_way.append(commands)
+        if len(under_way) == _WINDOW:
+            yield under_way[0]
+            take(under_way.popleft())
+    while under_way:
+        yield under_way[0]
+        take(under_way.popleft())
 
 
-def _abandon(commands: Iterable[Command], nodes: Sequence[Connection], token: bytes) -> None:
-    """Have engines end what is left of a transfer; nobody waits for that, or wants to hear how it ended."""
-    for command in commands:
-        command.seen.error = True
-        command.cancel()
-    with contextlib.suppress(ParallelError):  # the network may be closed
-        for command in call_service("files.end", [token], nodes, wants_value=False):
-            command.seen.error = True
+def send(transfer: Transfer, outgoing: Outgoing, offers: Mapping[int, Any], batch_bytes: int) -> Steps:
+    """Send to engines what they lack of some files.
+
+    Parameters
+    ----------
+    offers
+        What is there already, by node; see `Incoming.offers`. Others get nothing.
+    batch_bytes
+        So much is in one message.
+    """
+    agreements: defaultdict[Agreement, list[Connection]] = defaultdict(list)
+    for node in transfer.nodes:
+        if node.node in offers:
+            offered = offers[node.node]
+            with transfer.apart(node):
+                agreements[Agreement.of(offered, outgoing.digests(offered))].append(node)
+    # Nodes that have the same get the same, which is read and encoded once.
+    for agreement, nodes in agreements.items():
+        for number, node in enumerate(nodes):
+            transfer.expect(node, 0 if number else agreement.left(outgoing.listing))
+    for agreement, nodes in agreements.items():
+        yield from _pipelined(_sending(transfer, outgoing, agreement, nodes, batch_bytes), transfer.take)
 
 
-def _raise(errors: Collection[Exception], what: str) -> None:
-    if len(errors) > 1:
-        raise ExceptionGroup(f"{what} failed at {len(errors)} nodes", list(errors))
-    for error in errors:
-        raise error
+def _sending(
+    transfer: Transfer,
+    outgoing: Outgoing,
+    agreement: Agreement,
+    nodes: Sequence[Connection],
+    batch_bytes: int,
+) -> Iterator[Commands]:
+    if agreement.kept:
+        yield transfer.call("files.put", [list(agreement.kept), []], nodes, wants_value=False)
+    for batch in agreement.batches(outgoing.listing, batch_bytes):
+        nodes = transfer.alive(nodes)
+        if not nodes:
+            return
+        yield transfer.call("files.put", [[], outgoing.read(batch)], nodes, wants_value=False)
+        transfer.done_bytes += sum(length for *_, length in batch)
+
+
+def _put(
+    transfer: Transfer, outgoing: Outgoing, remote: str, paths: dict[int, str], batch_bytes: int
+) -> Steps:
+    """Put files at all nodes; `paths` gets where they are."""
+    begun = transfer.call("files.begin_put", [encode_name(remote), outgoing.listing.pack()], transfer.nodes)
+    yield begun
+    offers = {}
+    for command in transfer.take(begun):
+        path, offers[command.node] = command.result()
+        paths[command.node] = decode_name(path)
+    yield from send(transfer, outgoing, offers, batch_bytes)
+
+
+def _get(transfer: Transfer, node: Connection, remote: str, place: Path, batch_bytes: int) -> Steps:
+    """Get files from one node."""
+
+    def result(commands: Commands) -> Any:
+        for command in transfer.take(commands):
+            return command.result()
+        raise transfer.errors[node.node]
+
+    with transfer.apart(node):
+        begun = transfer.call("files.begin_get", [encode_name(remote)], [node])
+        yield begun
+        listing = Listing.unpack(result(begun))
+        with contextlib.closing(Incoming(place, listing, is_durable=False)) as incoming:
+            offers = incoming.offers()
+            asked = transfer.call("files.digests", [offers], [node])
+            yield asked
+            agreement = Agreement.of(offers, result(asked))
+            transfer.expect(node, agreement.left(listing))
+            incoming.keep(agreement.kept)
+            batches: deque[list[list[int]]] = deque()
+
+            def calls() -> Iterator[Commands]:
+                for batch in agreement.batches(listing, batch_bytes):
+                    batches.append(batch)
+                    yield transfer.call("files.get", [batch], [node])
+
+            def take(commands: Commands) -> None:
+                batch = batches.popleft()
+                incoming.write_batch(batch, result(commands))
+                transfer.done_bytes += sum(length for *_, length in batch)
+
+            yield from _pipelined(calls(), take)

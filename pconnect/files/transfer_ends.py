@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pconnect.errors import ConfigurationError, UnreadableValueError
 from pconnect.files.file_source import FileSource
-from pconnect.files.listing import Listing, check_sizes, list_tree
+from pconnect.files.listing import Listing
 from pconnect.files.partial_file import FileTarget
 
 #: So much of files is in one message.
@@ -54,11 +54,11 @@ class Agreement(NamedTuple):
         kept = sum(listing.files[index].size for index in self.kept)
         return listing.total - kept - sum(size for _, size in self.starts)
 
-    def batches(self, listing: Listing) -> Iterator[list[list[int]]]:
+    def batches(self, listing: Listing, batch_bytes: int = BATCH_BYTES) -> Iterator[list[list[int]]]:
         """Give what is to be sent, as lists of ``[index, offset, length]``."""
         kept, starts = set(self.kept), dict(self.starts)
         batch: list[list[int]] = []
-        room = BATCH_BYTES
+        room = batch_bytes
         for index, facts in enumerate(listing.files):
             if index in kept:
                 continue
@@ -71,7 +71,7 @@ class Agreement(NamedTuple):
                 is_whole = offset == facts.size
                 if room == 0 or len(batch) == _BATCH_FILES:
                     yield batch
-                    batch, room = [], BATCH_BYTES
+                    batch, room = [], batch_bytes
         if batch:
             yield batch
 
@@ -83,22 +83,20 @@ class Outgoing:
     ----------
     path
         A file or a folder.
-    max_file_size
-        The most bytes that a file may have; 0: any number.
-
-    Raises
-    ------
-    ConfigurationError, OSError
-        As by `list_tree` and `check_sizes`.
+    listing
+        Of what is read there; see `list_tree`.
     """
 
-    def __init__(self, path: Path, max_file_size: int = 0) -> None:
+    def __init__(self, path: Path, listing: Listing) -> None:
         self.path = path
-        self.listing = list_tree(path)
-        check_sizes(self.listing, path, max_file_size)
+        self.listing = listing
         self._files = [
-            FileSource(path / facts.name if facts.name else path, facts) for facts in self.listing.files
+            FileSource(path / facts.name if facts.name else path, facts) for facts in listing.files
         ]
+
+    def all_digests(self) -> list[bytes]:
+        """Return the digest of each file."""
+        return [file.digest(file.facts.size) for file in self._files]
 
     def digests(self, offers: Sequence[Any]) -> list[bytes]:
         """Return for each offer the digest of as many bytes of the file."""
@@ -143,6 +141,13 @@ class Incoming:
     is_durable
         See `FileTarget`.
 
+    Attributes
+    ----------
+    path, listing
+        As given.
+    missing
+        The indexes of the files that are not yet right.
+
     Raises
     ------
     ConfigurationError
@@ -154,6 +159,7 @@ class Incoming:
     def __init__(self, path: Path, listing: Listing, *, is_durable: bool) -> None:
         self.path = path
         self.listing = listing
+        self.missing = set(range(len(listing.files)))
         _make_folders(path, listing)
         self._files = [
             FileTarget(path / facts.name if facts.name else path, facts, is_durable=is_durable)
@@ -186,6 +192,7 @@ class Incoming:
         """Leave the contents of some files as they were offered; see `FileTarget.keep`."""
         for index in indexes:
             self._file(index).keep()
+            self.missing.discard(index)
 
     def write(self, pieces: Sequence[Any]) -> None:
         """Write pieces; see `FileTarget.write`."""
@@ -198,8 +205,23 @@ class Incoming:
                     bytes() | None as digest,
                 ]:
                     self._file(index).write(offset, data, digest)
+                    if digest is not None:
+                        self.missing.discard(index)
                 case _:
                     raise UnreadableValueError("what arrived is no piece of a file")
+
+    def write_batch(self, batch: Sequence[Any], pieces: Any) -> None:
+        """Write pieces if they are those of a batch that was asked for.
+
+        Raises
+        ------
+        UnreadableValueError
+            They are others. Nothing was written of them.
+        """
+        came = [_extent(piece) for piece in pieces] if isinstance(pieces, list) else None
+        if came != batch:
+            raise UnreadableValueError(f"what arrived for {self.path} is not what was asked for")
+        self.write(pieces)
 
     def close(self) -> None:
         """Close what is open; parts stay."""
@@ -210,6 +232,14 @@ class Incoming:
         if type(index) is int and 0 <= index < len(self._files):
             return self._files[index]
         raise UnreadableValueError(f"the other end speaks of a file that is not in {self.path}")
+
+
+def _extent(piece: Any) -> list[int] | None:
+    """Return ``[index, offset, length]`` of what arrived, if it is a piece at all."""
+    match piece:
+        case [int() as index, int() as offset, bytes() | bytearray() as data, _]:
+            return [index, offset, len(data)]
+    return None
 
 
 def _make_folders(path: Path, listing: Listing) -> None:

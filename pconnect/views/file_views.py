@@ -1,10 +1,11 @@
 """The verbs of a network, and of a single node of it, for files."""
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Generic, TypeVar
 
-from pconnect.files.transfer import get, put
+from pconnect.errors import ConfigurationError
+from pconnect.files.transfer import get, put, targets
 from pconnect.link.connection import Connection
 from pconnect.loop.network import Network
 
@@ -26,7 +27,7 @@ class FileView(Generic[RemotePaths, LocalPaths]):
         """Send a file, or a folder with all that is below it, to each engine.
 
         Files that are there already with the same contents are not sent again, only their permissions and times; a
-        transfer that was broken off is gone on with. A file is there whole or as it was before, never in part. Files
+        interrupted transfer is resumed. A file is there whole or as it was before, never in part. Files
         of a folder there that this one does not have stay.
 
         Parameters
@@ -55,7 +56,7 @@ class FileView(Generic[RemotePaths, LocalPaths]):
             At one node, or at several, it cannot be written; the text names what and why. The others have it. If the
             error there was an `OSError` of some kind, so is this one.
         TimeoutError, KeyboardInterrupt
-            What has arrived of a file is kept: the next `put` of the same contents goes on behind it.
+            What has arrived of a file is kept: the next `put` of the same contents continues behind it.
 
         Examples
         --------
@@ -67,7 +68,9 @@ class FileView(Generic[RemotePaths, LocalPaths]):
         ...     net.eval("open(session_files / 'ocean' / 'depths.txt').read()").result(), len(paths)
         (['4000', '4000'], 2)
         """
-        paths: RemotePaths = self._one_or_all(put(local, remote, self._connections(), timeout=timeout))
+        nodes, path = targets(self._connections()), _local(local)
+        name = _remote(path.name if remote is None else remote, path.name)
+        paths: RemotePaths = self._one_or_all(put(path, name, nodes, timeout=timeout))
         return paths
 
     def get(
@@ -79,7 +82,7 @@ class FileView(Generic[RemotePaths, LocalPaths]):
     ) -> LocalPaths:
         """Fetch a file, or a folder with all that is below it, from each engine.
 
-        What is the same here already is not sent again, and what was broken off is gone on with, as by `put`.
+        What is the same here already is not sent again, and an interrupted transfer is resumed, as by `put`.
 
         Parameters
         ----------
@@ -100,14 +103,14 @@ class FileView(Generic[RemotePaths, LocalPaths]):
         Raises
         ------
         ConfigurationError
-            A path is none.
+            A path cannot be used.
         OSError, UnreadableValueError
             It cannot be written here, or what a node has sent is not what was asked for. That of the others is here.
         RemoteError, ConnectionLostError, ExceptionGroup
             At one node, or at several, it cannot be read, or a file is larger than the server's limit. That of the
             others is here.
         TimeoutError, KeyboardInterrupt
-            What has arrived of a file is kept: the next `get` of the same contents goes on behind it.
+            What has arrived of a file is kept: the next `get` of the same contents continues behind it.
 
         Examples
         --------
@@ -119,7 +122,17 @@ class FileView(Generic[RemotePaths, LocalPaths]):
         [1, 1]
         ['node_1/x.txt', 'node_2/x.txt']
         """
-        paths: LocalPaths = self._one_or_all(get(remote, local, self._connections(), timeout=timeout))
+        nodes, name = targets(self._connections()), _remote(remote, "")
+        own_name = PurePosixPath(name).name
+        if not own_name and (local is None or not isinstance(self, Connection)):
+            raise ConfigurationError(f"get({name!r}): say under which local name, and from one node")
+        if isinstance(self, Connection):
+            places = [_local(own_name if local is None else _below_folder(local, own_name))]
+        else:
+            folder = _local("." if local is None else local)
+            places = [folder / f"node_{node.node}" / own_name for node in nodes]
+        get(name, places, nodes, timeout=timeout)
+        paths: LocalPaths = self._one_or_all(places)
         return paths
 
     def _connections(self) -> Network | Connection:
@@ -128,3 +141,25 @@ class FileView(Generic[RemotePaths, LocalPaths]):
 
     def _one_or_all(self, paths: list[Any]) -> Any:
         return paths[0] if isinstance(self, Connection) else paths
+
+
+def _local(path: str | os.PathLike[str]) -> Path:
+    text = os.fspath(path)
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ConfigurationError(f"{path!r} is not the name of a file")
+    if text == "~" or text.startswith("~/"):
+        text = os.path.expanduser(text)  # noqa: PTH111 - the homes of others are not meant
+    return Path(os.path.abspath(text))  # noqa: PTH100 - the name is that of a link, not of what it leads to
+
+
+def _remote(path: str | os.PathLike[str], name: str) -> str:
+    """Return a path at an engine, which has ``/`` between its parts; one that ends with it is that of a folder."""
+    text = path.as_posix() if isinstance(path, PurePath) else os.fspath(path)
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ConfigurationError(f"{path!r} is not the name of a file")
+    return _below_folder(text, name)
+
+
+def _below_folder(path: str | os.PathLike[str], name: str) -> str:
+    text = os.fspath(path)
+    return text + name if text.endswith(("/", os.sep)) else text

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pconnect.files.listing import Listing, check_sizes, decode_name, encode_name
+from pconnect.files.listing import Listing, check_sizes, decode_name, encode_name, list_tree
 from pconnect.files.transfer_ends import Incoming, Outgoing
 from srp_tools.errors import ConfigurationError
 
@@ -58,15 +58,19 @@ class SessionFiles:
         OSError
             Folders cannot be made, or there is no room. No file was written.
         """
-        self.end()
         path, listing = self.find(decode_name(remote)), Listing.unpack(packed)
         check_sizes(listing, path, self.max_file_size)
         # What goes with the session need not outlive a loss of power.
         is_durable = not path.is_relative_to(self.session_folder)
+        return [encode_name(str(path)), self.receive(token, path, listing, is_durable=is_durable)]
+
+    def receive(self, token: bytes, path: Path, listing: Listing, *, is_durable: bool) -> list[Any]:
+        """Let files come to a path with `put`; return what is there already."""
+        self.end()
         incoming = Incoming(path, listing, is_durable=is_durable)
         offers = incoming.offers()
         self._token, self._transfer = token, incoming
-        return [encode_name(str(path)), offers]
+        return offers
 
     def put(self, token: bytes, kept: Sequence[int], pieces: Sequence[Any]) -> None:
         """Leave files as they are, and write pieces of others; see `Incoming`."""
@@ -86,9 +90,11 @@ class SessionFiles:
             It does not exist, or cannot be read.
         """
         self.end()
-        outgoing = Outgoing(self.find(decode_name(remote)), self.max_file_size)
-        self._token, self._transfer = token, outgoing
-        return outgoing.listing.pack()
+        path = self.find(decode_name(remote))
+        listing = list_tree(path)
+        check_sizes(listing, path, self.max_file_size)
+        self._token, self._transfer = token, Outgoing(path, listing)
+        return listing.pack()
 
     def digests(self, token: bytes, offers: Sequence[Any]) -> list[bytes]:
         """Return the digests of what the client has already; see `Outgoing.digests`."""

@@ -20,13 +20,14 @@ from pconnect import (
     precv,
     reval,
 )
+from pconnect.files import transfer
 from pconnect.files.partial_file import part_of
-from pconnect.files.transfer_ends import BATCH_BYTES
 from pconnect.views.network_views import ClientNetwork
 from tests.pconnect.loop.test_progress_bars import at_terminal
 from tests.support.servers import DEADLINE, Server, run_server, wait_until
 
-SIZE = 50_000_000
+SIZE = 1_500_000
+BATCH_BYTES = 100_000
 # What a transfer without contents sends: the listing, and the commands.
 FEW_BYTES = 20_000
 
@@ -36,6 +37,13 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("large") / "large.bin"
     path.write_bytes(os.urandom(SIZE))
     return path
+
+
+@pytest.fixture(scope="module")
+def lasting(server: Server) -> Iterator[ClientNetwork]:
+    """Two engines for tests that change what single calls do in them, once."""
+    with server.connect(2) as made:
+        yield made
 
 
 @pytest.fixture
@@ -54,6 +62,19 @@ def sent(net: ClientNetwork, what: Any) -> int:
     before = net[1].sent_bytes
     what()
     return net[1].sent_bytes - before
+
+
+def put(net: ClientNetwork, local: Path, remote: str | None = None, timeout: float = DEADLINE) -> list[str]:
+    """Do what `net.put` does, in small batches."""
+    nodes = transfer.targets(net)
+    return transfer.put(local, remote or local.name, nodes, timeout=timeout, batch_bytes=BATCH_BYTES)
+
+
+def get(net: ClientNetwork, remote: str, folder: Path, timeout: float = DEADLINE) -> None:
+    """Do what `net.get` does, in small batches."""
+    nodes = transfer.targets(net)
+    places = [folder / f"node_{node.node}" / remote for node in nodes]
+    transfer.get(remote, places, nodes, timeout=timeout, batch_bytes=BATCH_BYTES)
 
 
 def break_at(net: ClientNetwork, verb: str, statement: str, call: int = 4) -> None:
@@ -93,13 +114,14 @@ def test_what_is_there_is_not_sent_again(network: ClientNetwork, large: Path) ->
 def test_neither_end_holds_a_file_in_memory(net: ClientNetwork, tmp_path: Path) -> None:
     path = tmp_path / "zeros"
     with path.open("wb") as stream:
-        stream.truncate(200_000_000)
+        stream.truncate(60_000_000)
     peak = "__import__('resource').getrusage(0).ru_maxrss"
     here, there = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, net[1].eval(peak).result(DEADLINE)
-    net[1].put(path)
-    net[1].get("zeros", tmp_path / "again")
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - here < 100_000  # KiB
-    assert net[1].eval(peak).result(DEADLINE) - there < 100_000
+    nodes = transfer.targets(net[1])
+    transfer.put(path, "zeros", nodes, timeout=DEADLINE, batch_bytes=10 * BATCH_BYTES)
+    transfer.get("zeros", [tmp_path / "again"], nodes, timeout=DEADLINE, batch_bytes=10 * BATCH_BYTES)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - here < 30_000  # KiB
+    assert net[1].eval(peak).result(DEADLINE) - there < 30_000
 
 
 @pytest.mark.parametrize("verb", ["put", "get"])
@@ -107,14 +129,14 @@ def test_a_transfer_goes_on_after_the_death_of_an_engine(
     net: ClientNetwork, tmp_path: Path, large: Path, verb: str
 ) -> None:
     if verb == "get":
-        net.put(large)
+        put(net, large)
     break_at(net, verb, "os.kill(os.getpid(), signal.SIGKILL)")
 
     def move() -> None:
         if verb == "put":
-            net.put(large, timeout=DEADLINE)
+            put(net, large)
         else:
-            net.get("large.bin", tmp_path, timeout=DEADLINE)
+            get(net, "large.bin", tmp_path)
 
     with pytest.raises(EngineDiedError, match="node 1"):
         move()
@@ -141,23 +163,23 @@ def test_a_transfer_goes_on_after_an_interruption(
     net: ClientNetwork, tmp_path: Path, large: Path, verb: str, how: str
 ) -> None:
     assert threading.current_thread() is threading.main_thread()
-    net.put(large, "there")
+    put(net, large, "there")
     signal = f"os.kill({os.getpid()}, signal.SIGINT); " if how == "Ctrl-C" else ""
     break_at(net, verb, f"{signal}time.sleep(60)")
     timeout = DEADLINE if how == "Ctrl-C" else 1.0
     with pytest.raises(KeyboardInterrupt if how == "Ctrl-C" else TimeoutError):
         if verb == "put":
-            net.put(large, timeout=timeout)
+            put(net, large, timeout=timeout)
         else:
-            net.get("there", tmp_path, timeout=timeout)
+            get(net, "there", tmp_path, timeout)
     check_usable(net)
     if verb == "put":
-        assert SIZE // 2 < sent(net, lambda: net.put(large, timeout=DEADLINE)) < SIZE - 2 * BATCH_BYTES
+        assert SIZE // 2 < sent(net, lambda: put(net, large)) < SIZE - 2 * BATCH_BYTES
         assert (folder_of(net) / "large.bin").read_bytes() == large.read_bytes()
     else:
         part = part_of(tmp_path / "node_1" / "there").stat().st_size
         assert part >= BATCH_BYTES
-        net.get("there", tmp_path, timeout=DEADLINE)
+        get(net, "there", tmp_path)
         assert (tmp_path / "node_1" / "there").read_bytes() == large.read_bytes()
 
 
@@ -196,14 +218,14 @@ def test_a_folder_that_may_not_be_written_to(net: ClientNetwork, tmp_path: Path)
     assert (folder_of(net, 2) / "x").read_text() == "1"
 
 
-def test_errors_at_several_nodes(net: ClientNetwork, tmp_path: Path) -> None:
+def test_errors_at_several_nodes(lasting: ClientNetwork, tmp_path: Path) -> None:
     with pytest.raises(ExceptionGroup, match="get failed at 2 nodes") as caught:
-        net.get("nothing", tmp_path)
+        lasting.get("nothing", tmp_path)
     assert all(isinstance(error, FileNotFoundError) for error in caught.value.exceptions)
     (tmp_path / "node_1").write_text("in the way")
-    reval("(session_files / 'x').write_text('1')", net).result(DEADLINE)
+    reval("(session_files / 'x').write_text('1')", lasting).result(DEADLINE)
     with pytest.raises(OSError, match="node_1"):
-        net.get("x", tmp_path)
+        lasting.get("x", tmp_path)
     assert (tmp_path / "node_2" / "x").read_text() == "1"
 
 
@@ -221,21 +243,23 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize(("verb", "answer", "words"), HOSTILE)
-def test_a_server_that_lies(net: ClientNetwork, tmp_path: Path, verb: str, answer: str, words: str) -> None:
-    reval("(session_files / 'x').write_text('123')", net).result(DEADLINE)
-    break_at(net, verb, f"return {answer}", call=1)
+def test_a_server_that_lies(
+    lasting: ClientNetwork, tmp_path: Path, verb: str, answer: str, words: str
+) -> None:
+    reval("(session_files / 'x').write_text('123')", lasting).result(DEADLINE)
+    break_at(lasting, verb, f"return {answer}", call=1)
     inside = tmp_path / "a" / "b"
     with pytest.raises((UnreadableValueError, OSError), match=words):
-        net[1].get("x", inside / "x", timeout=DEADLINE)
+        lasting[1].get("x", inside / "x", timeout=DEADLINE)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-    check_usable(net)
+    check_usable(lasting)
 
 
 def test_two_engines_of_a_machine_may_write_to_one_place(
-    net: ClientNetwork, tmp_path: Path, large: Path
+    lasting: ClientNetwork, tmp_path: Path, large: Path
 ) -> None:
     place = tmp_path / "kept" / "x"
-    assert net.put(large, place) == [str(place)] * 2
+    assert lasting.put(large, place) == [str(place)] * 2
     assert place.read_bytes() == large.read_bytes()
     assert list(place.parent.iterdir()) == [place]
 
@@ -270,19 +294,22 @@ def test_a_dead_node_and_a_closed_network(net: ClientNetwork, tmp_path: Path) ->
         net.put(tmp_path / "x")
 
 
-def test_a_file_that_changes_while_it_is_sent(net: ClientNetwork, tmp_path: Path, large: Path) -> None:
+def test_a_file_that_changes_while_it_is_sent(lasting: ClientNetwork, tmp_path: Path, large: Path) -> None:
     path = tmp_path / "x"
     shutil.copyfile(large, path)
-    break_at(net, "put", f"os.truncate({str(path)!r}, 5)", call=2)
+    break_at(lasting, "put", f"os.truncate({str(path)!r}, 5)", call=2)
     with pytest.raises(OSError, match="x was changed while it was sent"):
-        net.put(path, timeout=DEADLINE)
-    assert not (folder_of(net) / "x").exists()
-    check_usable(net)
+        put(lasting, path, "changing")
+    assert not (folder_of(lasting) / "changing").exists()
+    check_usable(lasting)
 
 
-def test_long_transfers_have_a_bar(network: ClientNetwork, tmp_path: Path, large: Path) -> None:
+def test_long_transfers_have_a_bar(network: ClientNetwork, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    with path.open("wb") as stream:
+        stream.truncate(50_000_000)
     with at_terminal() as terminal:
-        network[1].put(large, "bar")
+        network[1].put(path, "bar")
         assert "putting" in terminal.getvalue()
         assert "/50.0M" in terminal.getvalue()
     with at_terminal() as terminal:
