@@ -14,8 +14,6 @@ import os
 import signal
 import socket
 import sys
-import time
-import traceback
 from collections import deque
 from collections.abc import Sequence
 from multiprocessing.connection import Connection as PipeEnd
@@ -23,13 +21,10 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from pconnect.commands.function_pickling import pickle_value, unpack_service_arguments
-from pconnect.errors import ConfigurationError, DeadlockError, UnsupportedValueError
-from pconnect.link.connection import LIBRARY_TAGS, Connection
+from pconnect.errors import ConfigurationError, DeadlockError
+from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
 from pconnect.loop.network import Mesh, Network
-from pconnect.messaging.collective_call import leave
-from pconnect.messaging.send_receive import precv, psend
 from pconnect.protocol.frames import Limits
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message
@@ -37,16 +32,16 @@ from pconnect.protocol.wait_states import IDLE, Wait
 from pconnect.session.deadlock_probe import answer
 from pconnect.session.versions import own_versions
 from pserver.display import no_input
-from pserver.display.mime_bundle import make_bundle
 from pserver.display.outbox import Hooks, Outbox
+from pserver.engine.command_runner import CommandRunner
 from pserver.engine.forks import Forks
+from pserver.engine.interrupts import Interrupts
 from pserver.engine.links import Links, Setup
 from pserver.engine.worker import Terms
-from pserver.engine.workspace import Workspace, describe
-from pserver.services import files, registry, synced_code
+from pserver.engine.workspace import Workspace
+from pserver.services import files, synced_code
 from pserver.services.dask_processes import DaskProcesses
 from pserver.services.registry import EngineState
-from pserver.system.flush import flush_output
 from srp_tools.channel import Channel
 
 _VERSIONS = own_versions()  # read by the fork server, once for all engines
@@ -101,19 +96,12 @@ class _Engine:
         self._event_loop.add(self._supervisor)
         self._forks = Forks(forks, self._event_loop)
         self._commands: deque[Message] = deque()
-        self._mesh: Mesh | None = None
         self._setup: Setup | None = None
         self._links: Links | None = None
         self._closing = False
-        self._in_command = False
-        self._signalled = False  # by a SIGINT outside of a command
-        self._interrupted = 0  # the last command that the supervisor interrupted
-        self._workspace: Workspace | None = None
         self._outbox = Outbox(self._supervisor, self._event_loop)
-        self._state: EngineState | None = None  # for services
-        self._command = 0  # the number of the last one
-        self._has_limit = False  # of time
-        signal.signal(signal.SIGINT, self._on_interrupt)
+        self._interrupts = Interrupts(lambda: self._event_loop.poll(0))
+        self._runner: CommandRunner | None = None  # once the network is joined
 
     def run(self) -> None:
         """Make the mesh, then run commands until the end of the session."""
@@ -131,15 +119,12 @@ class _Engine:
             if self._forks.asked:
                 self._forks.fork(self._leave_to_engine, self._terms())
                 continue
-            self._run_command(self._commands.popleft())
+            assert self._runner is not None  # noqa: S101 - no command comes before it
+            command = self._commands.popleft()
+            self._tell(Kind.DONE, self._runner.run(command), command.tag)
 
     def _wait(self, condition: Any) -> None:
         self._event_loop.run_until(condition, math.inf, "the supervisor")
-
-    def _on_interrupt(self, *_: object) -> None:
-        if self._in_command:
-            raise KeyboardInterrupt
-        self._signalled = True
 
     def _take(self, message: Message) -> None:
         match message.kind:
@@ -148,7 +133,7 @@ class _Engine:
             case Kind.COMMAND | Kind.CALL:
                 self._commands.append(message)
             case Kind.INTERRUPT:
-                self._interrupted = message.tag
+                self._interrupts.meant_for = message.tag
             case Kind.RESTART:
                 if self._links is not None:  # else the set-up, which is still to come, knows of it
                     self._links.renew(*message.value)
@@ -159,12 +144,13 @@ class _Engine:
                 self._closing = True
 
     def _attend(self, probe: Message) -> DeadlockError | None:
-        assert self._mesh is not None  # noqa: S101 - clients probe networks that have been made
+        runner = self._runner
+        assert runner is not None  # noqa: S101 - clients probe networks that have been made
         self._event_loop.attention = None
         # A thread of the user's may interrupt this one; the library has none. At the client, a filter or a handler of
         # the user's may do anything when it gets a note.
-        has_limit = self._has_limit or self._outbox.has_left or len(sys._current_frames()) > 1
-        said = answer(self._mesh, probe.value, self._command, has_limit=has_limit)
+        has_limit = runner.has_limit or self._outbox.has_left or len(sys._current_frames()) > 1
+        said = answer(runner.mesh, probe.value, runner.number, has_limit=has_limit)
         if isinstance(said, list):
             self._tell(Kind.STATE, said, probe.tag)
             return None
@@ -188,14 +174,14 @@ class _Engine:
             self._tell(Kind.MESHED, {"errors": errors})
             return
         mesh = Mesh(setup.network, setup.node, links.connections, self._event_loop, Limits(*setup.limits))
-        self._mesh = mesh
-        self._workspace = Workspace(Network(mesh))
-        names = self._workspace.names
+        workspace = Workspace(Network(mesh))
+        names = workspace.names
         synced_code.begin(setup.session_folder)
         names["session_files"] = files.begin(setup.session_folder, setup.max_file_size)
-        self._state = EngineState(
+        services = EngineState(
             names, files.this_session(), DaskProcesses(setup.session_folder), setup.client_version
         )
+        self._runner = CommandRunner(mesh, workspace, services, self._outbox, self._interrupts)
         Hooks(self._outbox, mesh.limits.max_message_bytes).install(names)
         no_input.install()
         self._tell(
@@ -214,16 +200,11 @@ class _Engine:
     # --- workers ---
 
     def _terms(self) -> Terms:
-        assert self._mesh is not None  # noqa: S101 - the supervisor asks for none before
-        assert self._workspace is not None  # noqa: S101
-        assert self._links is not None  # noqa: S101
-        return Terms(
-            self._workspace.names,
-            self._links.accepting,
-            self._mesh.network_id,
-            self._mesh.limits,
-            self._command,
-        )
+        runner, links = self._runner, self._links
+        assert runner is not None  # noqa: S101 - the supervisor asks for none before
+        assert links is not None  # noqa: S101 - made before the runner
+        mesh = runner.mesh
+        return Terms(runner.workspace.names, links.accepting, mesh.network_id, mesh.limits, runner.number)
 
     def _leave_to_engine(self) -> None:
         """Close what is the engine's, and not that of a worker which was forked from it."""
@@ -231,93 +212,8 @@ class _Engine:
             "a job has no connections to other nodes: only engines have; `progress` tells the client something"
         )
         self._event_loop.abandon(error)
-        if self._mesh is not None:
-            for connection in self._mesh.connections:
+        if self._runner is not None:
+            for connection in self._runner.mesh.connections:
                 connection.abandon(error)
         self._handover.close()
         self._lifeline.close()
-
-    @property
-    def _client(self) -> Connection:
-        assert self._mesh is not None  # noqa: S101 - no command comes before it
-        return self._mesh.connections[0]
-
-    def _run_command(self, message: Message) -> None:
-        assert self._mesh is not None  # noqa: S101 - no command comes before it
-        number, (_, epoch, options) = message.tag, message.value
-        if epoch > self._mesh.epoch:
-            self._mesh.begin_epoch(epoch)
-        self._command, self._has_limit = number, options.get("seconds") is not None
-        outcome: float | dict[str, Any]
-        begin = time.perf_counter()
-        self._outbox.number = number
-        try:
-            self._in_command = True
-            self._check_interrupted(number)
-            self._execute(message)
-            _show_figures()
-            self._in_command = False
-            outcome = time.perf_counter() - begin
-        except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt too are the command's failure
-            self._in_command = False
-            if isinstance(error, Exception):  # else someone has lost patience; they stay open
-                _show_figures()
-            leave(self._mesh, error)  # whoever waits for us in a collective call does so in vain
-            outcome = describe(error) | {"values_sent": self._client.values_sent}
-            outcome["seconds"] = time.perf_counter() - begin
-        flush_output()
-        self._outbox.release()
-        self._outbox.number = 0
-        self._tell(Kind.DONE, outcome, number)
-
-    def _execute(self, message: Message) -> None:
-        assert self._workspace is not None  # noqa: S101 - made with the mesh
-        assert self._state is not None  # noqa: S101 - the same
-        source, _, options = message.value
-        tag = LIBRARY_TAGS + message.tag
-        if message.kind is Kind.CALL:
-            value = registry.call(self._state, source, unpack_service_arguments(self._receive(tag)))
-        elif options.get("call"):
-            value = self._workspace.call(self._receive(tag))
-        else:
-            value = self._workspace.run(source, message.tag, wants_value=bool(options))
-        if options.get("value"):
-            self._send_value(value, tag, options)
-
-    def _receive(self, tag: int) -> list[Any]:
-        """Wait for the arguments of a command."""
-        with self._event_loop.sigint_deferred:
-            for old in [old for old in self._client.inbox if LIBRARY_TAGS <= old < tag]:
-                self._client.take_value(old)  # of a command that was cancelled before it began
-        arguments: list[Any] = precv(self._client, tag=tag)
-        return arguments
-
-    def _send_value(self, value: object, tag: int, options: dict[str, Any]) -> None:
-        if options.get("display") and value is not None:
-            value = list(make_bundle(value))
-        try:
-            psend([False, value], self._client, tag=tag)
-        except UnsupportedValueError as error:
-            if not options.get("pickle"):
-                raise UnsupportedValueError(
-                    f"{str(error).replace('value[1]', 'value', 1)}; allow_pickle=True lets it come by pickle"
-                ) from None
-            psend([True, pickle_value(value)], self._client, tag=tag)
-
-    def _check_interrupted(self, number: int) -> None:
-        """Raise if the signal for this command came before it had begun."""
-        if self._signalled:
-            self._signalled = False
-            self._event_loop.poll(0)  # the message which tells that was sent before the signal
-            if self._interrupted == number:
-                raise KeyboardInterrupt
-
-
-def _show_figures() -> None:
-    """Show what pyplot has open, if the user's code has used it with our backend; an error in it is printed."""
-    backend = sys.modules.get("pserver.display.matplotlib_backend")
-    if backend is not None:
-        try:
-            backend.show_open_figures()
-        except Exception:  # noqa: BLE001 - drawing runs code of the user's, and his command has done its work
-            traceback.print_exc()

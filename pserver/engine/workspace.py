@@ -30,7 +30,7 @@ _MAX_MESSAGE_CHARACTERS = 2**12
 _OUR_FIRST_FRAMES = {
     __file__,
     str(registry.__file__),
-    *(str(Path(__file__).with_name(name)) for name in ("engine.py", "worker.py")),
+    *(str(Path(__file__).with_name(name)) for name in ("command_runner.py", "worker.py")),
 }
 _OUR_FOLDERS = tuple(
     f"{Path(str(module.__file__)).parent}{os.sep}" for module in (pconnect, pserver, srp_tools)

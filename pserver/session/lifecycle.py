@@ -1,7 +1,7 @@
 """The lives of a session, of its engine, and of the hand-over of its jobs: three state machines without I/O.
 
-They are drawn in doc/states/session.md. The supervisor reports each event and acts on the state that follows. What is
-in no row of a table cannot happen; if it does, `handle` raises instead of continuing in an unknown state.
+They are drawn in doc/states. The supervisor reports each event and acts on the state that follows. What is in no row of
+a table cannot happen; if it does, `handle` raises instead of continuing in an unknown state.
 
 Session and engine are two machines because they end apart: an engine may die and be replaced while the session lasts,
 and a detached session lasts without a client. Whether a command runs is in `pserver.session.command_queue`.
@@ -9,28 +9,30 @@ and a detached session lasts without a client. Whether a command runs is in `pse
 
 import enum
 from collections.abc import Mapping
-from typing import Generic, TypeVar
+from typing import Generic
+
+from pconnect.protocol.transitions import EventT, StateT, next_state
 
 
 class SessionState(enum.Enum):
     """Where a session is between login and close."""
 
-    OPEN = enum.auto()  #: the client is there
-    DETACHED = enum.auto()  #: the client has left its jobs to the session; it may be there a little longer
-    CLOSING = enum.auto()  #: the client closes the network: the engine is being ended
-    STOPPING = enum.auto()  #: about to end, which a client that is still there is told
-    ENDED = enum.auto()  #: nothing is left to do
+    OPEN = "the client is there"
+    DETACHED = "the client has left its jobs to the session; it may be there a little longer"
+    CLOSING = "the client closes the network: the engine is being ended"
+    STOPPING = "about to end, which a client that is still there is told"
+    ENDED = "nothing is left to do"
 
 
 class SessionEvent(enum.Enum):
     """What changes the state of a session."""
 
-    DETACH = enum.auto()  #: the client has handed over its jobs
-    CLOSE = enum.auto()  #: the client closes the network
-    LOST = enum.auto()  #: the command channel is gone
-    STOP = enum.auto()  #: the server stops
-    CLOSED = enum.auto()  #: the engine has ended, and the client has been told
-    FINISHED = enum.auto()  #: all detached jobs have ended
+    DETACH = "the client has handed over its jobs"
+    CLOSE = "the client closes the network"
+    LOST = "the command channel is gone"
+    STOP = "the server stops"
+    CLOSED = "the engine has ended, and the client has been told"
+    FINISHED = "all detached jobs have ended"
 
 
 _S, _SE = SessionState, SessionEvent
@@ -73,26 +75,26 @@ SESSION_TRANSITIONS: Mapping[SessionState, Mapping[SessionEvent, SessionState]] 
 class EngineState(enum.Enum):
     """Where an engine is between its start and its end."""
 
-    STARTING = enum.auto()  #: its process is there; it has not joined its network yet
-    READY = enum.auto()  #: it takes commands and can fork workers
-    KILLED = enum.auto()  #: sent SIGKILL, and not ended yet
-    RESTARTING = enum.auto()  #: sent SIGKILL, and not ended yet; another one is to take its place
-    REPLACING = enum.auto()  #: ended; another one is being started in its place
-    DEAD = enum.auto()  #: ended, and not replaced; data connections to it are refused
-    CLOSING = enum.auto()  #: asked to end, because the client closes the network
-    CLOSED = enum.auto()  #: ended, for good
+    STARTING = "its process is there; it has not joined its network yet"
+    READY = "it takes commands and can fork workers"
+    KILLED = "sent SIGKILL, and not ended yet"
+    RESTARTING = "sent SIGKILL, and not ended yet; another one is to take its place"
+    REPLACING = "ended; another one is being started in its place"
+    DEAD = "ended, and not replaced; data connections to it are refused"
+    CLOSING = "asked to end, because the client closes the network"
+    CLOSED = "ended, for good"
 
 
 class EngineEvent(enum.Enum):
     """What changes the state of an engine."""
 
-    MESHED = enum.auto()  #: it has joined its network
-    KILL = enum.auto()  #: the client, or the time limit of a command, kills it
-    RESTART = enum.auto()  #: the client wants another one in its place
-    CLOSE = enum.auto()  #: the client closes the network
-    ENDED = enum.auto()  #: its process has ended
-    STARTED = enum.auto()  #: the process of another one is there
-    FAILED = enum.auto()  #: another one could not be started
+    MESHED = "it has joined its network"
+    KILL = "the client, or the time limit of a command, kills it"
+    RESTART = "the client wants another one in its place"
+    CLOSE = "the client closes the network"
+    ENDED = "its process has ended"
+    STARTED = "the process of another one is there"
+    FAILED = "another one could not be started"
 
 
 _E, _EE = EngineState, EngineEvent
@@ -153,24 +155,22 @@ ENGINE_TRANSITIONS: Mapping[EngineState, Mapping[EngineEvent, EngineState]] = {
 class HandOverState(enum.Enum):
     """How far a client has handed over its jobs."""
 
-    IDLE = enum.auto()  #: it has not begun
-    COPYING = enum.auto()  #: it sends copies of its jobs
-    QUIESCING = (
-        enum.auto()
-    )  #: workers end what they are sending to it, and put results into the job store from then on
-    QUIET = enum.auto()  #: they send nothing more; the client takes in what is on its way
-    DETACHED = enum.auto()  #: the client has left; the jobs are the session's
+    IDLE = "it has not begun"
+    COPYING = "it sends copies of its jobs"
+    QUIESCING = "workers end what they are sending, and put results into the job store from then on"
+    QUIET = "they send nothing more; the client takes in what is on its way"
+    DETACHED = "the client has left; the jobs are the session's"
 
 
 class HandOverEvent(enum.Enum):
     """What changes it: each a message of the client, but for `SILENT`."""
 
-    BEGIN = enum.auto()  #: KEEP with the digest of its secret
-    FORGET = enum.auto()  #: KEEP without one, because it has changed its mind
-    COPY = enum.auto()  #: KEEP with a job
-    QUIESCE = enum.auto()  #: DETACH
-    SILENT = enum.auto()  #: no worker is sending to the client
-    LEAVE = enum.auto()  #: LEAVE
+    BEGIN = "KEEP with the digest of its secret"
+    FORGET = "KEEP without one, because it has changed its mind"
+    COPY = "KEEP with a job"
+    QUIESCE = "DETACH"
+    SILENT = "no worker is sending to the client"
+    LEAVE = "LEAVE"
 
 
 _H, _HE = HandOverState, HandOverEvent
@@ -182,32 +182,28 @@ HAND_OVER_TRANSITIONS: Mapping[HandOverState, Mapping[HandOverEvent, HandOverSta
     _H.DETACHED: {},
 }
 
-_State = TypeVar("_State", bound=enum.Enum)
-_Event = TypeVar("_Event", bound=enum.Enum)
 
+class _Lifecycle(Generic[StateT, EventT]):
+    _what: str
 
-class _Lifecycle(Generic[_State, _Event]):
-    def __init__(self, transitions: Mapping[_State, Mapping[_Event, _State]], state: _State) -> None:
+    def __init__(self, transitions: Mapping[StateT, Mapping[EventT, StateT]], state: StateT) -> None:
         self._transitions = transitions
         self.state = state
 
-    def allows(self, event: _Event) -> bool:
+    def allows(self, event: EventT) -> bool:
         """Tell whether an event can happen in this state."""
         return event in self._transitions[self.state]
 
-    def handle(self, event: _Event) -> _State:
+    def handle(self, event: EventT) -> StateT:
         """Take an event in; return the state that follows.
 
         Raises
         ------
-        RuntimeError
-            The event cannot happen in this state: the supervisor has a fault. The state is as before.
+        InternalError
+            The event cannot happen in this state. The state is as before.
         """
-        following = self._transitions[self.state].get(event)
-        if following is None:
-            raise RuntimeError(f"internal error: {event} cannot happen in {self.state}")
-        self.state = following
-        return following
+        self.state = next_state(self._transitions, self.state, event, self._what)
+        return self.state
 
 
 class SessionLifecycle(_Lifecycle[SessionState, SessionEvent]):
@@ -220,6 +216,8 @@ class SessionLifecycle(_Lifecycle[SessionState, SessionEvent]):
     reason
         Why it ends, in words; empty while it lasts, and if there is nobody to tell.
     """
+
+    _what = "the session"
 
     def __init__(self) -> None:
         super().__init__(SESSION_TRANSITIONS, SessionState.OPEN)
@@ -244,6 +242,8 @@ class EngineLifecycle(_Lifecycle[EngineState, EngineEvent]):
         The number of the client's last request for another one.
     """
 
+    _what = "the engine"
+
     def __init__(self) -> None:
         super().__init__(ENGINE_TRANSITIONS, EngineState.STARTING)
         self.why_killed = ""
@@ -263,6 +263,8 @@ class HandOverLifecycle(_Lifecycle[HandOverState, HandOverEvent]):
     state
         How far it is.
     """
+
+    _what = "the hand-over of jobs"
 
     def __init__(self) -> None:
         super().__init__(HAND_OVER_TRANSITIONS, HandOverState.IDLE)

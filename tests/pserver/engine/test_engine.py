@@ -54,6 +54,7 @@ def test_a_traceback_shows_the_lines_of_commands(net: Network) -> None:
     assert "return x / 0" in text
     assert "broken(y)" in text
     assert "engine.py" not in text
+    assert "command_runner.py" not in text
 
 
 def test_a_command_that_is_sent_again_runs_again(net: Network) -> None:

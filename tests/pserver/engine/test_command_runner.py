@@ -1,0 +1,119 @@
+"""Commands and services, run without an engine around."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pconnect import precv, psend
+from pconnect.commands.function_pickling import pack_arguments, pack_call
+from pconnect.link.connection import LIBRARY_TAGS, Connection
+from pconnect.loop.event_loop import EventLoop
+from pconnect.loop.network import Network
+from pconnect.protocol.frames import Kind
+from pconnect.protocol.messages import Message, Role
+from pserver.display.outbox import Outbox
+from pserver.engine.command_runner import CommandRunner
+from pserver.engine.interrupts import Interrupts
+from pserver.engine.workspace import Workspace
+from pserver.services.dask_processes import DaskProcesses
+from pserver.services.files import SessionFiles
+from pserver.services.registry import EngineState
+from tests.support.links import LIMIT, channels, networks
+
+
+class Ends:
+    """A runner, and the client's view of its network."""
+
+    def __init__(self, client: Network, engine: Network, folder: Path) -> None:
+        self.client = client
+        near, self.far = channels()
+        self.event_loop = EventLoop()
+        supervisor = Connection(0, "supervisor", near, role=Role.ENGINE)
+        self.event_loop.add(supervisor)
+        self.outbox = Outbox(supervisor, self.event_loop)
+        self.interrupts = Interrupts(lambda: None)
+        workspace = Workspace(engine)
+        services = EngineState(
+            workspace.names, SessionFiles(folder, 0), DaskProcesses(str(folder)), client_version="9.9"
+        )
+        self.runner = CommandRunner(engine.mesh, workspace, services, self.outbox, self.interrupts)
+
+    def run(self, source: str, number: int = 1, kind: Kind = Kind.COMMAND, **options: Any) -> Any:
+        return self.runner.run(Message(kind, number, [source, 0, options]))
+
+    def value(self, number: int = 1) -> Any:
+        return precv(self.client[1], tag=LIBRARY_TAGS + number, timeout=LIMIT)
+
+
+@pytest.fixture
+def ends(tmp_path: Path) -> Iterator[Ends]:
+    main, path, handler = sys.modules["__main__"], sys.path[:], signal.getsignal(signal.SIGINT)
+    try:
+        with networks(2) as nets:
+            made = Ends(nets[0], nets[1], tmp_path)
+            yield made
+            made.far.close()
+            made.event_loop.close()
+    finally:
+        sys.modules["__main__"], sys.path[:] = main, path
+        signal.signal(signal.SIGINT, handler)
+
+
+def test_a_command_takes_some_seconds_and_has_a_value_if_it_is_wanted(ends: Ends) -> None:
+    assert ends.run("a = 6 * 7") >= 0
+    assert ends.run("a", 2, value=True) >= 0
+    assert ends.value(2) == [False, 42]
+    assert (ends.runner.number, ends.runner.has_limit, ends.outbox.number) == (2, False, 0)
+
+
+def test_a_command_that_fails_says_how_and_what_it_had_sent(ends: Ends) -> None:
+    failure = ends.run("psend('sent', sockets[0]); 1 / 0", seconds=5.0)
+    sent = ["the value", "that this node leaves the collective calls"]
+    assert (failure["type"], failure["values_sent"]) == ("ZeroDivisionError", len(sent))
+    assert "command_runner" not in failure["traceback"]
+    assert failure["seconds"] >= 0
+    assert ends.runner.has_limit
+    assert ends.runner.mesh.left is not None
+
+
+@pytest.mark.parametrize("source", ["raise SystemExit(3)", "raise KeyboardInterrupt"])
+def test_no_error_leaves_the_runner(ends: Ends, source: str) -> None:
+    failure = ends.run(source)
+    assert failure["type"] in source
+    assert not ends.interrupts.in_command
+    assert ends.run("x = 1", 2) >= 0
+
+
+def test_a_command_that_was_interrupted_before_it_began(ends: Ends) -> None:
+    signal.raise_signal(signal.SIGINT)
+    ends.interrupts.meant_for = 1
+    assert ends.run("x = 1")["type"] == "KeyboardInterrupt"
+    assert "x" not in ends.runner.workspace.names
+
+
+def test_a_value_that_cannot_be_sent_passes_by_pickle_if_it_may(ends: Ends) -> None:
+    failure = ends.run("object()", value=True)
+    assert failure["type"] == "UnsupportedValueError"
+    assert "allow_pickle=True" in failure["message"]
+    assert ends.run("object()", 2, value=True, pickle=True) >= 0
+    assert ends.value(2)[0] is True
+
+
+def test_a_function_comes_with_its_arguments(ends: Ends) -> None:
+    for number in (3, 4):  # the first was cancelled before it began
+        psend(pack_call(max, (1, number), {}, pickled=False), ends.client[1], tag=LIBRARY_TAGS + number)
+    ends.runner.mesh.event_loop.poll(LIMIT)
+    assert ends.run("max", 4, call=True, value=True) >= 0
+    assert ends.value(4) == [False, 4]
+    assert not [tag for tag in ends.runner.mesh.connections[0].inbox if tag >= LIBRARY_TAGS]
+
+
+def test_a_service_does_not_look_at_the_user_s_names(ends: Ends) -> None:
+    ends.run("globals = __import__ = None")
+    psend(pack_arguments([{"a": 1}], pickled=False), ends.client[1], tag=LIBRARY_TAGS + 2)
+    assert ends.run("workspace.update", 2, Kind.CALL) >= 0
+    assert ends.runner.workspace.names["a"] == 1
