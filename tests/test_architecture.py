@@ -38,7 +38,6 @@ LARGE_CLASSES = {
     "pconnect/jobs/job.py:Job": 25,
     "pconnect/link/connection.py:Connection": 27,
     "pconnect/scheduler/scheduler.py:Scheduler": 24,
-    "pserver/daemon/daemon.py:_Daemon": 16,
     "pserver/engine/worker.py:_Worker": 18,
 }
 # Documented module paths that only hand names on to where they lie today.

@@ -11,7 +11,6 @@ daemon is killed, networks go on.
 
 import contextlib
 import getpass
-import json
 import logging
 import multiprocessing
 import multiprocessing.forkserver
@@ -21,45 +20,23 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from multiprocessing.context import ForkServerProcess
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pconnect.protocol.frames import Preamble
 from pserver.config import ServerConfig, SessionSettings, processor_count
 from pserver.daemon.acceptor import Acceptor, PendingConnection
+from pserver.daemon.session_registry import SessionRegistry
 from pserver.daemon.slot_service import SlotService
 from pserver.jobs.job_store import sweep
 from pserver.system.pidfile import PidFile
-from pserver.system.session_folder import remove_folder
 from srp_tools.paths import server_file
 from srp_tools.version import distribution_version
 
 log = logging.getLogger("pserver")
 
 _SWEEP_SECONDS = 3600.0
-_STOP_GRACE = 3.0  # seconds for sessions to tell their clients and end
 _PUBLISH_PAUSE = 0.2  # seconds at least between two times that others are told of slots; jobs may be short
-_MESSAGE_BYTES = 4096
-_MAX_ENDS = 2  # descriptors with a message: where data connections to the engine go, and where those of jobs
-
-
-@dataclass(eq=False)
-class _Session:
-    """A session process, and what it has told about itself."""
-
-    process: ForkServerProcess
-    control: socket.socket
-    peer: str
-    since: float
-    user: str | None = None
-    network: str | None = None
-    node: int = 0
-    handovers: Sequence[socket.socket] = ()  # for data connections to the engine, and for those of jobs
-    folder: str | None = None
-    is_detached: bool = False
 
 
 def serve(
@@ -101,9 +78,8 @@ class _Daemon:
         self._config = config
         self._pid_file = pid_file
         self._bind = config.bind if config.bind or config.use_tls else "127.0.0.1"
-        self._started = time.time()
-        self._user = getpass.getuser()
-        self._version = distribution_version()
+        # What of the status stays as it is.
+        self._facts = {"user": getpass.getuser(), "started": time.time(), "version": distribution_version()}
         self._selector = stack.enter_context(selectors.DefaultSelector())
         self._stack = stack
         self._waiting: deque[PendingConnection] = deque()  # for a place to log in
@@ -111,7 +87,7 @@ class _Daemon:
         stack.callback(self._acceptor.close)
         self._slots = SlotService(config.slot_count(), self._selector)
         stack.callback(self._slots.close)
-        self._sessions: dict[int, _Session] = {}  # by sentinel
+        self.sessions = SessionRegistry(self._selector, self._slots, self.publish)
         self._published: dict[str, int] = {}  # of slots
         self._published_at = 0.0
         self._sweep_due = 0.0
@@ -128,22 +104,10 @@ class _Daemon:
             "data_port": self._acceptor.data_port,
             "bind": self._bind,
             "use_tls": config.use_tls,
-            "user": self._user,
-            "started": self._started,
             "log_file": str(config.log_file) if config.log_file else None,
-            "version": self._version,
             "slots": self._slots.facts,
-            "sessions": [
-                {
-                    "pid": session.process.pid,
-                    "peer": session.peer,
-                    "user": session.user,
-                    "since": session.since,
-                    "network": session.network,
-                    "detached": session.is_detached,
-                }
-                for session in self._sessions.values()
-            ],
+            "sessions": self.sessions.facts(),
+            **self._facts,
         }
 
     def publish(self) -> None:
@@ -178,7 +142,9 @@ class _Daemon:
             self._watch(lifeline, lambda: self._stop("its parent is gone"))
         while not self._stopping:
             self.turn()
-        self._end_sessions()
+        for pending in self._waiting:
+            pending.sock.close()
+        self.sessions.end_all()
         log.info("server %s ends: %s", self._config.name, self._stopping)
 
     def turn(self) -> None:
@@ -228,26 +194,14 @@ class _Daemon:
         self._selector.register(sock, selectors.EVENT_READ, callback)
 
     def _hand_over(self, pending: PendingConnection, preamble: Preamble) -> None:
-        reason = self._pass_on(pending, preamble)
+        """Give a data connection to the session that it is for."""
+        reason = self.sessions.pass_on(preamble, pending.received, pending.sock)
         if reason:
             log.info("data connection from %s closed: %s", pending.peer, reason)
         pending.sock.close()
 
-    def _pass_on(self, pending: PendingConnection, preamble: Preamble) -> str:
-        """Give a data connection to its engine; return why not, if so."""
-        network = preamble.network_id.hex()
-        for session in self._sessions.values():
-            if session.network == network and session.node == preamble.to_node and session.handovers:
-                try:
-                    handover = session.handovers[min(preamble.endpoint, 1)]
-                    socket.send_fds(handover, [pending.received], [pending.sock.fileno()])
-                except OSError as error:
-                    return f"its engine does not take it ({error.strerror})"
-                return ""
-        return "no such network and node here"
-
     def _start_waiting(self) -> None:
-        logins = sum(session.user is None for session in self._sessions.values())
+        logins = self.sessions.count_logins()
         while self._waiting and logins < self._config.max_startups:
             pending = self._waiting.popleft()
             try:
@@ -277,105 +231,7 @@ class _Daemon:
                 target=_be_session, args=(pending.sock, theirs, settings, bytes(pending.received))
             )
             process.start()
-        self.attend(process, control, pending.peer)
-
-    def attend(self, process: ForkServerProcess, control: socket.socket, peer: str) -> _Session:
-        """Look after a session that has been started."""
-        control.setblocking(False)
-        session = _Session(process, control, peer, time.time())
-        self._sessions[process.sentinel] = session
-        self._selector.register(process.sentinel, selectors.EVENT_READ, lambda: self._bury(session))
-        self._watch(control, lambda: self._hear(session))
-        return session
-
-    def _hear(self, session: _Session) -> bool:
-        """Take in one message of a session: who has logged in, its folder, or of slots; false if there is none."""
-        flags = socket.MSG_CMSG_CLOEXEC
-        try:
-            data, ends, _, _ = socket.recv_fds(session.control, _MESSAGE_BYTES, _MAX_ENDS, flags)
-        except BlockingIOError:
-            return False
-        except OSError:
-            data, ends = b"", []
-        if not data:
-            with contextlib.suppress(KeyError):  # it was at its end before
-                self._selector.unregister(session.control)
-            self._slots.silence(session)
-            return False
-        match _object(data):
-            case {"folder": str(folder)} if not ends:
-                session.folder = folder
-            case {"user": str(user), "network": str(network), "node": int(node)} if (
-                session.network is None and len(ends) == _MAX_ENDS
-            ):
-                self._register(session, (user, network, node), ends)
-            case {"detached": True} if session.network is not None and not ends:
-                session.is_detached = True
-                self.publish()
-            case told if told and session.network is not None:
-                self._slots.take(session, session.network, session.control, told, ends)
-            case _:
-                for end in ends:
-                    os.close(end)
-                log.warning("session %d says what makes no sense: %.200r", session.process.pid, data)
-        return True
-
-    def _register(self, session: _Session, who: tuple[str, str, int], ends: Sequence[int]) -> None:
-        """Take note of who logged in, for whose answer the session waits."""
-        user, network, node = who
-        handovers = [socket.socket(fileno=descriptor) for descriptor in ends]
-        taken = any((other.network, other.node) == (network, node) for other in self._sessions.values())
-        for handover in handovers:
-            handover.setblocking(False)
-            if taken:
-                handover.close()
-        if not taken:
-            session.user, session.network, session.node = user, network, node
-            session.handovers = handovers
-            log.info("user %s from %s: session %d", session.user, session.peer, session.process.pid)
-        with contextlib.suppress(OSError):
-            session.control.send(b"taken" if taken else b"ok")
-        self.publish()
-
-    def _bury(self, session: _Session) -> None:
-        while self._hear(session):  # else a lease would end whose process it has told of at last
-            pass
-        sentinel = session.process.sentinel
-        self._selector.unregister(sentinel)
-        with contextlib.suppress(KeyError):
-            self._selector.unregister(session.control)
-        del self._sessions[sentinel]
-        self._slots.leave(session)
-        session.process.join()
-        log.info("session %d of %s ended (%s)", session.process.pid, session.peer, session.process.exitcode)
-        session.process.close()
-        session.control.close()
-        for handover in session.handovers:
-            handover.close()
-        if session.folder:
-            remove_folder(session.folder)  # it has done so itself, unless it was killed
-        self.publish()
-
-    def _end_sessions(self) -> None:
-        for pending in self._waiting:
-            pending.sock.close()
-        for session in self._sessions.values():
-            session.process.terminate()
-        deadline = time.monotonic() + _STOP_GRACE
-        for session in self._sessions.values():
-            session.process.join(max(0.0, deadline - time.monotonic()))
-            if session.process.exitcode is None:
-                session.process.kill()
-                session.process.join(1.0)
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    """Return the JSON object that a session has sent; an empty one if it is none."""
-    try:
-        told = json.loads(data)
-    except (ValueError, RecursionError):
-        return {}
-    return told if isinstance(told, dict) else {}
+        self.sessions.attend(process, control, pending.peer)
 
 
 def _be_session(

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from pserver.config import ServerConfig
-from pserver.daemon.daemon import _Daemon, _Session
+from pserver.daemon.daemon import _Daemon
+from pserver.daemon.session_registry import Session
 from pserver.daemon.slot_allocator import QUANTUM
 from pserver.session.slot_client import Event, Granted, SlotClient, Total, Yield
 from pserver.system.pidfile import PidFile, find_server
@@ -26,7 +27,7 @@ from tests.support.servers import DEADLINE, open_files
 class Client:
     """A session that has logged in: its end of the control socket, and the daemon's account of it."""
 
-    def __init__(self, place: "Place", session: _Session, control: socket.socket) -> None:
+    def __init__(self, place: "Place", session: Session, control: socket.socket) -> None:
         self.control = control
         self.leases = SlotClient(control)
         self.session = session
@@ -99,8 +100,8 @@ class Place:
         process.start()
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         theirs.settimeout(DEADLINE)
-        session = self.daemon.attend(process, control, "a test")
-        told = {"user": "alice", "network": network, "node": len(self.daemon._sessions)}
+        session = self.daemon.sessions.attend(process, control, "a test")
+        told = {"user": "alice", "network": network, "node": len(self.daemon.sessions)}
         handovers = socket.socketpair()
         socket.send_fds(theirs, [json.dumps(told).encode()], [handover.fileno() for handover in handovers])
         for handover in handovers:
@@ -112,7 +113,7 @@ class Place:
         return client
 
     def _end(self, client: Client) -> None:
-        if client.session in self.daemon._sessions.values():
+        if client.session in self.daemon.sessions:
             client.kill()
             self.settle()
         client.leases.close()

@@ -1,0 +1,170 @@
+"""What a daemon knows of its sessions, whose processes do nothing here."""
+
+import json
+import multiprocessing
+import selectors
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pconnect.protocol.frames import Preamble, Purpose
+from pserver.daemon.session_registry import Session, SessionRegistry
+from pserver.daemon.slot_service import SlotService
+from tests.support.servers import DEADLINE
+
+NETWORK = bytes(range(16))
+
+
+class Place:
+    """A registry, and the sessions' ends of its sockets."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self.selector = stack.enter_context(selectors.DefaultSelector())
+        slots = SlotService(1, self.selector)
+        stack.callback(slots.close)
+        self.changes = 0
+        self.registry = SessionRegistry(self.selector, slots, self._count)
+
+    def _count(self) -> None:
+        self.changes += 1
+
+    def attend(self) -> tuple[Session, socket.socket]:
+        """Start a session; return it with its end of the control socket."""
+        process = multiprocessing.get_context("forkserver").Process(target=signal.pause)
+        process.start()
+        control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        theirs.settimeout(DEADLINE)
+        self._stack.enter_context(theirs)
+        session = self.registry.attend(process, control, "a test")
+        self._stack.callback(self.end, session)
+        return session, theirs
+
+    def end(self, session: Session) -> None:
+        if session in self.registry:
+            session.process.kill()
+            while session in self.registry:
+                self.turn()
+
+    def turn(self) -> None:
+        """Do what there is to do, once there is something."""
+        ready = self.selector.select(DEADLINE)
+        assert ready, f"nothing happened for {DEADLINE:g} s"
+        for key, _ in ready:
+            if self.selector.get_map().get(key.fd) is key:
+                key.data()
+
+    def say(self, control: socket.socket, words: Any, *ends: socket.socket) -> None:
+        socket.send_fds(control, [json.dumps(words).encode()], [end.fileno() for end in ends])
+        self.turn()
+
+    def log_in(self, control: socket.socket, node: int = 1) -> tuple[bytes, list[socket.socket]]:
+        """Log in; return the answer, and where connections for the engine and for jobs come out."""
+        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
+        words = {"user": "alice", "network": NETWORK.hex(), "node": node}
+        self.say(control, words, *(theirs for _, theirs in pairs))
+        for ours, theirs in pairs:
+            theirs.close()
+            ours.settimeout(DEADLINE)
+            self._stack.enter_context(ours)
+        return control.recv(100), [ours for ours, _ in pairs]
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    with ExitStack() as stack:
+        yield Place(stack)
+
+
+def test_a_session_before_and_after_its_login(place: Place) -> None:
+    session, control = place.attend()
+    assert (len(place.registry), place.registry.count_logins()) == (1, 1)
+    assert place.log_in(control)[0] == b"ok"
+    assert (len(place.registry), place.registry.count_logins(), place.changes) == (1, 0, 1)
+    [facts] = place.registry.facts()
+    assert facts == {
+        "pid": session.process.pid,
+        "peer": "a test",
+        "user": "alice",
+        "since": session.since,
+        "network": NETWORK.hex(),
+        "detached": False,
+    }
+    place.say(control, {"detached": True})
+    assert place.registry.facts()[0]["detached"] is True
+
+
+def test_a_node_of_a_network_is_here_once(place: Place) -> None:
+    (_, first), (_, second) = place.attend(), place.attend()
+    assert place.log_in(first)[0] == b"ok"
+    answer, ends = place.log_in(second)
+    assert (answer, place.registry.count_logins()) == (b"taken", 1)
+    assert [end.recv(1) for end in ends] == [b"", b""]
+    assert place.log_in(second, node=2)[0] == b"ok"
+
+
+@pytest.mark.parametrize(("endpoint", "which"), [(0, 0), (1, 1), (7, 1)])
+def test_a_data_connection_goes_to_the_engine_or_to_the_jobs_of_its_node(
+    place: Place, endpoint: int, which: int
+) -> None:
+    _, control = place.attend()
+    _, ends = place.log_in(control)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        preamble = Preamble(Purpose.DATA, NETWORK, 0, 1, endpoint)
+        assert place.registry.pass_on(preamble, preamble.pack(), theirs) == ""
+        data, [descriptor], _, _ = socket.recv_fds(ends[which], 100, 1)
+        assert data == preamble.pack()
+        with socket.socket(fileno=descriptor) as passed:
+            passed.send(b"here")
+            assert ours.recv(10) == b"here"
+
+
+def test_a_data_connection_for_nobody(place: Place) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for node in (1, 2):
+            preamble = Preamble(Purpose.DATA, NETWORK, 0, node, 0)
+            assert place.registry.pass_on(preamble, b"", theirs) == "no such network and node here"
+        _, control = place.attend()
+        for end in place.log_in(control)[1]:
+            end.close()
+        reason = place.registry.pass_on(Preamble(Purpose.DATA, NETWORK, 0, 1, 0), b"x", theirs)
+        assert reason.startswith("its engine does not take it")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [{}, [], {"user": "alice"}, {"slots": 1}, {"detached": True}, {"user": 1, "network": "", "node": 1}],
+)
+def test_what_makes_no_sense_before_the_login_is_logged(
+    place: Place, words: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, control = place.attend()
+    place.say(control, words)
+    assert "makes no sense" in caplog.text
+    assert (place.registry.count_logins(), place.changes) == (1, 0)
+
+
+def test_a_session_that_ends_leaves_nothing(place: Place, tmp_path: Path) -> None:
+    folder = tmp_path / "pserver-folder"
+    folder.mkdir()
+    session, control = place.attend()
+    place.log_in(control)
+    place.say(control, {"folder": str(folder)})
+    entries = len(place.selector.get_map())
+    place.end(session)
+    assert (len(place.registry), len(place.selector.get_map())) == (0, entries - 2)
+    assert not folder.exists()
+    assert place.changes == 2
+
+
+def test_all_sessions_are_ended(place: Place) -> None:
+    sessions = [place.attend()[0] for _ in range(2)]
+    place.registry.end_all()
+    assert [session.process.exitcode for session in sessions] == [-signal.SIGTERM] * 2
