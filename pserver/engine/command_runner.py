@@ -11,7 +11,7 @@ from pconnect.link.connection import LIBRARY_TAGS
 from pconnect.loop.network import Mesh
 from pconnect.messaging.collective_call import leave
 from pconnect.messaging.send_receive import precv, psend
-from pconnect.protocol.frames import Kind
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 from pserver.display.mime_bundle import make_bundle
 from pserver.display.outbox import Outbox

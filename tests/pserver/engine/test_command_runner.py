@@ -13,8 +13,8 @@ from pconnect.commands.function_pickling import pack_arguments, pack_call
 from pconnect.link.connection import LIBRARY_TAGS, Connection
 from pconnect.loop.event_loop import EventLoop
 from pconnect.loop.network import Network
-from pconnect.protocol.frames import Kind
-from pconnect.protocol.messages import Message, Role
+from pconnect.protocol.kinds import Kind, Role
+from pconnect.protocol.messages import Message
 from pserver.display.outbox import Outbox
 from pserver.engine.command_runner import CommandRunner
 from pserver.engine.interrupts import Interrupts
