@@ -65,7 +65,7 @@ class Command:
         self.source = source
         self.node, self.host = where
         self.number = number
-        #: With those of the same number on other nodes: whether somebody has learned that it failed.
+        #: Whether somebody has learned that it failed; the commands of one number share it.
         self.seen = Seen()
         self.is_quiet = False
         self.origin: Any = None
@@ -127,7 +127,7 @@ class Command:
 
     @property
     def wants_value(self) -> bool:
-        """Whether it was sent for a value."""
+        """Whether it returns a value."""
         return self._outcome.read_value is not None
 
     def done(self) -> bool:
@@ -234,27 +234,27 @@ class Command:
 
     @property
     def calls_back(self) -> bool:
-        """Whether its end will call functions of the user."""
+        """Whether the user has added callbacks that are still to be called."""
         return bool(self._outcome.callbacks)
 
     def expect_value(self, read_value: Callable[[Any], Any]) -> None:
-        """Send it for a value, which `read_value` makes from what arrives."""
+        """Ask for a value, which `read_value` makes from what arrives. To be called before the command is sent."""
         self._outcome.read_value = read_value
 
     def finish(self, error: ParallelError | None, duration: float | None = None) -> None:
-        """Take its end, unless it has ended already."""
+        """Record its end; only the first one counts."""
         if isinstance(error, RemoteError) and self.cancel_asked and error.is_interrupt:
             error = cancelled(error)
         if self._outcome.end(error, duration, time.time()):
             self._call_back()
 
     def arrive(self, value: object) -> None:
-        """Take the value, which comes on a connection of its own."""
+        """Record the value, which comes on the data connection."""
         self._outcome.arrive(value)
         self._call_back()
 
     def lose_value(self, error: ParallelError) -> None:
-        """Take that no value can come any more: if one is still missed, it has failed."""
+        """Record that no value can come any more. The command has failed if it still lacks its value."""
         if self._outcome.lose_value(error):
             self._call_back()
 

@@ -21,7 +21,7 @@ class Tabulated(Protocol):
 
     @property
     def wants_value(self) -> bool:
-        """Whether it was sent for a value."""
+        """Whether it returns a value."""
 
     @property
     def known_error(self) -> ParallelError | None:

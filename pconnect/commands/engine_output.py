@@ -1,4 +1,4 @@
-"""What the engine of one node prints and displays, on its way from the command channel to the user."""
+"""Shows what the engine of one node prints and displays."""
 
 from collections.abc import Callable
 from typing import Any

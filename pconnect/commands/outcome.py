@@ -46,7 +46,7 @@ class Outcome:
 
     @property
     def value(self) -> Any:
-        """The value of a command that is done and has not failed; ``None`` if it was sent for none.
+        """The value of a command that is done and has not failed; ``None`` if it returns none.
 
         Raises
         ------
@@ -56,25 +56,25 @@ class Outcome:
         return None if self.read_value is None else self.read_value(self._arrived[0])
 
     def end(self, error: ParallelError | None, duration: float | None, now: float) -> bool:
-        """Take the end; return whether it is the first that is heard of."""
+        """Record the end; return whether this is the first one. Others are ignored."""
         if self.finished is not None:
             return False
         self.error, self.duration, self.finished = error, duration, now
         return True
 
     def arrive(self, value: object) -> None:
-        """Take what the value is made from."""
+        """Record what the value is made from."""
         self._arrived = (value,)
 
     def lose_value(self, error: ParallelError) -> bool:
-        """Take that no value can come any more; return whether one was still missed."""
+        """Record that no value can come any more; return whether one was still missing."""
         if self.finished is None or self.is_done:
             return False
         self.error = error
         return True
 
     def take_callbacks(self) -> list[Callable[[Any], object]]:
-        """Return what is to be called now, and no more afterwards."""
+        """Return what is to be called now. Each callback is returned once."""
         if not self.is_done or not self.callbacks:
             return []
         callbacks, self.callbacks = self.callbacks, []

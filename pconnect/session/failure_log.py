@@ -56,7 +56,7 @@ class FailureLog:
         self._warnings: dict[int, Warning] = {}
 
     def add(self, command: Command, error: RemoteError, values_sent: int, *, is_closing: bool) -> None:
-        """Take the error of a command, and how many values the engine had sent before it."""
+        """Record the error of a command, and how many values the engine had sent before it."""
         failure = self._last = _Failure(command, error, values_sent)
         self.last_number = max(self.last_number, command.number)
         # Members of a collective call may hear from each other first that one of them was told of a deadlock.
@@ -70,15 +70,15 @@ class FailureLog:
         self._describe(command, error)
 
     def add_warning(self, number: int, warning: Warning) -> None:
-        """Keep a warning that is an error for the end of its command."""
+        """Keep a warning that a filter has turned into an error until its command ends."""
         self._warnings.setdefault(number, warning)
 
     def take_warning(self, number: int) -> Warning | None:
-        """Return the warning with which a command fails that has ended well, and forget it."""
+        """Remove the warning of a command that has ended, and return it."""
         return self._warnings.pop(number, None)
 
     def add_warned(self, command: Command, error: RemoteError) -> None:
-        """Take the error that a warning has become; see rule 6."""
+        """Record the error that a warning has become; see rule 6."""
         self._unseen.append(_Failure(command, error, 0))
         self._describe(command, error)
 
@@ -88,7 +88,7 @@ class FailureLog:
         self.last_error = str(error)
 
     def tell_of_deadlock(self, number: int) -> None:
-        """Expect the error of a command that this client tells of a deadlock."""
+        """Record that this client tells a command of a deadlock, in which it then fails; see rule 5."""
         self._told_of_deadlock = number
 
     def forget(self) -> None:

@@ -1,11 +1,11 @@
 """The life of a node as the client sees it: a state machine. No I/O.
 
-What the client hears of a node comes on two ways that know nothing of each other: the command channel leads to the
-supervisor, the data connection to the engine. When an engine dies, its data connection breaks before or after the
-supervisor has reported the death, so a node whose data connection is lost (CUT) may still turn out to have died.
+The client hears of a node through two connections that know nothing of each other: the command channel leads to the
+supervisor, the data connection to the engine. When an engine dies, its data connection may break before the supervisor
+reports the death. So a node whose data connection is lost (CUT) may still turn out to have died.
 
-Callbacks of the user run inside the client's waits. They may close the network, or restart a node, in the middle of a
-restart: for these the table has a few transitions that look strange.
+The user's callbacks run inside the client's waits. They may close the network or restart a node in the middle of a
+restart: a few transitions of the table are there for them.
 """
 
 import enum
@@ -17,18 +17,18 @@ from pconnect.protocol.transitions import next_state
 
 
 class NodeState(enum.Enum):
-    """Where a node is in its life."""
+    """The states of a node."""
 
     JOINING = "its engine connects itself with the other nodes, for the first time"
     OPEN = "its engine runs commands"
-    CUT = "its data connection is lost, and nothing has been heard of why"
-    RESTARTING = "its server was asked for another engine"
+    CUT = "its data connection is lost, and the client does not know why"
+    RESTARTING = "the client has asked for another engine"
     REJOINING = "its new engine connects itself with the other nodes"
     REJOINED = "its new engine has done so; the client's own connection to it may still be missing"
     DIED = "its engine has ended, and its server is there"
     LOST = "its server or its machine is gone"
     GONE = "its server or its machine is gone, after its engine has ended"
-    CLOSING = "its server was asked to end the session"
+    CLOSING = "the client has asked for the end of the session"
     CLOSED = "the session has ended, or the network was closed"
 
 
@@ -121,7 +121,7 @@ NODE_TRANSITIONS: Mapping[NodeState, Mapping[NodeEvent, NodeState]] = {
         _E.RESTART_ASKED: _S.RESTARTING,
         _E.ENGINE_REPLACED: _S.REJOINING,  # it died during its restart
         _E.RESTART_FAILED: _S.DIED,
-        _E.CLOSE_ASKED: _S.DIED,  # no command runs whose end would be told otherwise now
+        _E.CLOSE_ASKED: _S.DIED,  # no command runs, so nothing else changes
         _E.CLOSE_ANSWERED: _S.CLOSED,
         _E.NETWORK_CLOSED: _S.CLOSED,
     },
@@ -159,7 +159,7 @@ NODE_TRANSITIONS: Mapping[NodeState, Mapping[NodeEvent, NodeState]] = {
     },
 }
 
-#: States of a node that has no engine to run commands, though the client did not close it: see `NodeLife.death`.
+#: States in which a node has no engine that could run commands, for the reason in `NodeLife.death`.
 DEAD_STATES = frozenset({_S.RESTARTING, _S.REJOINING, _S.REJOINED, _S.DIED, _S.GONE})
 RESTARTING_STATES = frozenset({_S.RESTARTING, _S.REJOINING, _S.REJOINED})
 _CLOSING_STATES = frozenset({_S.CLOSING, _S.CLOSED})
@@ -191,7 +191,7 @@ class NodeLife:
         self._name = name
 
     def happen(self, event: NodeEvent) -> None:
-        """Go on to the next state.
+        """Change to the next state.
 
         Raises
         ------
@@ -203,7 +203,7 @@ class NodeLife:
             self.death = None
 
     def die(self, event: NodeEvent, death: EngineDiedError, now: float | None = None) -> None:
-        """Go on to a state without an engine, because of `death`; without `now`, one that was known before.
+        """Change to a state without an engine, because of `death`; without `now`, `died_at` stays what it was.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The commands of one node that are on their way: which run, and which were asked to stop. No I/O."""
+"""The commands that were sent to one node: which run, and which were asked to stop. No I/O."""
 
 import math
 from weakref import WeakValueDictionary
@@ -29,11 +29,11 @@ class RunningCommands:
         self._cancelled: set[int] = set()
 
     def add(self, command: Command) -> None:
-        """Take a command that is sent now."""
+        """Add a command that is about to be sent."""
         self.running[command.number] = self._known[command.number] = command
 
     def get(self, number: int) -> Command | None:
-        """Return a command, also one that has ended, if somebody still holds it."""
+        """Return a command that runs, or one that has ended and that somebody still holds."""
         return self._known.get(number)
 
     @property
@@ -43,11 +43,11 @@ class RunningCommands:
 
     @property
     def oldest(self) -> Command | None:
-        """The command that the engine works at, if any."""
+        """The command that the engine works on; ``None`` if there is none."""
         return self.running[min(self.running)] if self.running else None
 
     def finish(self, number: int, now: float) -> Command | None:
-        """Take a command out that the engine has ended; ``None`` if it was taken out before."""
+        """Remove a command that the engine has ended, and return it; ``None`` if it does not run."""
         self.last_finished = max(self.last_finished, number)
         self._cancelled.discard(number)
         command = self.running.pop(number, None)
@@ -56,13 +56,13 @@ class RunningCommands:
         return command
 
     def drop(self) -> list[Command]:
-        """Take all commands out: they will not end."""
+        """Remove all commands, and return them: the engine will not end them."""
         dropped = list(self.running.values())
         self.running.clear()
         return dropped
 
     def forget(self) -> None:
-        """Forget what the old engine has ended, and what it was asked."""
+        """Begin anew with another engine."""
         self._cancelled.clear()
         self.last_finished = 0
 

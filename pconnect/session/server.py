@@ -1,8 +1,8 @@
 """The client's view of its servers: the connections to one node, and what is done with each message from there.
 
-What is known of a node is in four parts: its life (`pconnect.session.node_state`), the commands that are on their way
-(`pconnect.session.running_commands`), the errors of those that have failed (`pconnect.session.failure_log`), and what
-its engine prints (`pconnect.commands.engine_output`). `Server` keeps the two connections and hands on what they bring.
+What the client knows of a node is in four parts: its state (`pconnect.session.node_state`), the commands that were sent
+there (`pconnect.session.running_commands`), the errors of those that failed (`pconnect.session.failure_log`), and the
+output of its engine (`pconnect.commands.engine_output`). `Server` keeps the two connections and routes their messages.
 """
 
 import contextlib
@@ -26,8 +26,8 @@ from pconnect.session.node_state import NodeEvent, NodeLife
 from pconnect.session.running_commands import RunningCommands
 from srp_tools.steps import deadline_after
 
-# A data connection that breaks and the supervisor's report of the engine's death come on different ways; so long, in
-# seconds, one waits for the other.
+# The end of a data connection and the supervisor's report of the engine's death arrive separately. After the first of
+# them the client waits so many seconds for the other.
 _REPORT_GRACE = 1.0
 
 
@@ -53,15 +53,15 @@ class Server(Peer):
     output
         Shows what its engine prints.
     facts
-        What its engine told when it had joined the network.
+        What its engine reported when it joined the network.
     live
-        What its supervisor told when it was asked last.
+        The last answer of its supervisor to a QUERY.
     last_reply_at
-        When its supervisor has answered the last question for statistics; ``None`` before.
+        When its supervisor last answered for the statistics; ``None`` before.
     answers
-        Of its supervisor, by the number of the question, until they are taken.
+        Answers of its supervisor that have not been taken yet, by the number of the question.
     rounds
-        Takes its answers to the search for deadlocks.
+        Takes its answers in the search for deadlocks.
     """
 
     def __init__(self, command: Connection, location: Location) -> None:
@@ -109,16 +109,13 @@ class Server(Peer):
 
     @property
     def busy(self) -> bool:
-        """Whether commands are under way, or were a moment ago, so that what they sent may still be on its way.
-
-        Of a node that is gone others speak.
-        """
+        """Whether values may still arrive: commands run, or ended a moment ago. True of a node that is gone, too."""
         gone = self.life.death or self.command.error
         return bool(self.running or gone) or time.monotonic() - self.commands.ended_at < _REPORT_GRACE
 
     @property
     def calls_back(self) -> bool:
-        """Whether the end of a command here will call functions of the user."""
+        """Whether the end of a command will call functions of the user."""
         return any(command.calls_back for command in self.commands.known)
 
     def sources(self) -> list[Connection]:
@@ -126,14 +123,14 @@ class Server(Peer):
         return [self.data]
 
     def check(self) -> None:
-        """Raise if waiting for a value of this node is useless; see `pconnect.session.failure_log`."""
+        """Raise if no value may be waited for; see `pconnect.session.failure_log`."""
         error = self.failures.take_unseen(self.data.values_received)
         if error is not None:
             raise error
         self._check_alive()
 
     def check_epoch(self, epoch: int) -> None:
-        """Raise if waiting for this node's part in a collective call is useless."""
+        """Raise if this node takes part in no more collective calls of an epoch."""
         error = self.failures.take_since(epoch, self.data.values_received)
         if error is not None:
             raise error
@@ -223,7 +220,7 @@ class Server(Peer):
         self.failures.lose([number], error)  # the next command begins a new epoch
 
     def renew(self) -> None:
-        """Forget the old engine, after the server has: its values, failures and death."""
+        """Forget the old engine, after its server has: its values and its failures."""
         text = f"the engine of node {self.node} ({self.host}) was restarted and is not there yet"
         self.life.die(NodeEvent.ENGINE_REPLACED, EngineDiedError(text))
         self.data.mesh.event_loop.discard(self.data)
@@ -304,8 +301,8 @@ class Server(Peer):
                 self._take_event(message)
 
     def _take_event(self, message: Message) -> None:
-        """Take what changes the state of the node."""
-        event = _EVENTS[message.kind]
+        """Pass on a message that changes the state of the node."""
+        event = EVENTS[message.kind]
         if not self.life.allows(event):
             raise ProtocolError(f"{message.kind.name} from a node that is {self.life.state.name}")
         match event:
@@ -367,7 +364,8 @@ class Server(Peer):
             self.output.show_error(warning)
 
 
-_EVENTS = {
+#: The messages that change the state of a node.
+EVENTS = {
     Kind.MESHED: NodeEvent.MESHED,
     Kind.DIED: NodeEvent.ENGINE_DIED,
     Kind.STOPPING: NodeEvent.SESSION_ENDED,

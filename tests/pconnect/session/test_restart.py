@@ -18,6 +18,7 @@ from pconnect import (
     restart,
     reval,
 )
+from pconnect.errors import ParallelError
 from pconnect.link.connection import Connection
 from pconnect.link.host_names import Location
 from pconnect.protocol.frames import DEFAULT_LIMITS, HELLO, PREAMBLE_BYTES, Preamble
@@ -158,6 +159,49 @@ def test_an_engine_that_dies_before_it_is_connected(client: Client, listener: so
     with serving(die, lambda: tell(other)), pytest.raises(ConnectError, match=r"node 1 .*SIGKILL"):
         restart(net[1], timeout=LIMIT)
     assert net[1].error is not None
+
+
+def test_a_server_that_vanishes_during_the_restart(client: Client, listener: socket.socket) -> None:
+    net, (far, other) = client
+    invite(client, listener)
+
+    def vanish() -> None:
+        tell(far)
+        far.hear(Kind.SETUP)
+        far.event_loop.discard(far.command)
+
+    with serving(vanish, lambda: tell(other)), pytest.raises(ConnectionLostError, match=r"node 1 .* is lost"):
+        restart(net[1], timeout=LIMIT)
+    with pytest.raises(EngineDiedError, match=r"the restart of node 1 .* failed: node 1 \(host1\) is lost"):
+        reval("x", net[1]).result(LIMIT)
+
+
+def test_a_new_engine_whose_connection_breaks_at_once(client: Client, listener: socket.socket) -> None:
+    net, (far, other) = client
+    mesh = invite(client, listener)
+
+    def break_off() -> None:
+        tell(far)
+        far.hear(Kind.SETUP)
+        accept(far, listener)
+        far.event_loop.discard(far.data)
+        mesh_sees_it.wait(LIMIT)
+        far.say(Kind.MESHED, {"pid": 7})
+
+    mesh_sees_it = threading.Event()
+    lose_values = mesh.servers[1].data.on_lost
+
+    def lose(error: ParallelError) -> None:
+        lose_values(error)
+        mesh_sees_it.set()
+
+    mesh.servers[1].data.on_lost = lose
+    with (
+        serving(break_off, lambda: tell(other)),
+        pytest.raises(ConnectError, match="could not connect to node 1"),
+    ):
+        restart(net[1], timeout=LIMIT)
+    assert mesh.servers[1].state == "lost"
 
 
 def test_a_server_that_is_gone(client: Client, listener: socket.socket) -> None:

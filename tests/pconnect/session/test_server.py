@@ -11,7 +11,8 @@ from pconnect import (
     select_sockets,
 )
 from pconnect.errors import ConnectionLostError
-from pconnect.protocol.kinds import Kind
+from pconnect.protocol.kinds import ACCEPTS, Kind, Role
+from pconnect.session.server import EVENTS
 from tests.support.links import FAILURE, LIMIT, Client
 
 
@@ -71,6 +72,21 @@ def test_a_broken_data_connection_waits_for_no_account_for_ever(client: Client) 
     servers[0].event_loop.discard(servers[0].data)
     with pytest.raises(ConnectionLostError, match=r"node 1 \(host1\) is lost"):
         precv(net[1], timeout=LIMIT)
+
+
+@pytest.mark.parametrize(("kind", "value"), [(Kind.MESHED, {}), (Kind.CLOSED, True)])
+def test_what_cannot_happen_is_an_error_of_the_server(client: Client, kind: Kind, value: object) -> None:
+    net, servers = client
+    command = reval("x", net[1])
+    servers[0].say(kind, value)
+    with pytest.raises(ConnectionLostError, match=f"{kind.name} from a node that is OPEN"):
+        command.result(LIMIT)
+    assert net.mesh.servers[1].state == "lost"  # type: ignore[attr-defined]
+
+
+def test_every_message_of_a_server_is_taken() -> None:
+    taken = {Kind.DONE, Kind.OUTPUT, Kind.FRONT_END, Kind.FACTS, Kind.RESTART, Kind.STATE, *EVENTS}
+    assert taken == ACCEPTS[Role.CLIENT]
 
 
 def test_an_answer_to_no_command_is_passed_over(client: Client) -> None:
