@@ -52,7 +52,7 @@ ALIASES = {
 HOMES = {
     "tlslite": {"srp_tools/login.py"},
     "cryptography": {"srp_tools/certificates.py"},
-    "msgpack": {"pconnect/values/codec.py", "pconnect/values/atoms.py"},
+    "msgpack": {"pconnect/values/codec.py", "pconnect/values/decoder.py"},
     "numpy": {
         "pconnect/values",
         "pconnect/messaging",

@@ -9,7 +9,7 @@ from pconnect.errors import ProtocolError, UnreadableValueError
 from pconnect.protocol.frames import HEADER_BYTES, Header
 from pconnect.protocol.kinds import ACCEPTS, Kind, Role
 from pconnect.protocol.messages import PART_VALUE, Message, Unfinished
-from pconnect.values import atoms, codec
+from pconnect.values.decoder import NOT_SMALL, Incoming, decode, decode_small
 
 # One read takes at most this much where no large buffer waits to be filled. OpenSSL returns one TLS record, of at most
 # 16 KiB, per read; a plain socket returns up to all of it.
@@ -36,7 +36,7 @@ class Decoder:
         self._scratch = memoryview(bytearray(SCRATCH_BYTES))
         self._start = self._end = 0  # what the scratch holds and is not yet taken
         self._header: Header | None = None
-        self._incoming: codec.Incoming | None = None  # once the head is there
+        self._incoming: Incoming | None = None  # once the head is there
         self._head: bytearray | None = None  # a head that is larger than the scratch
         self._targets: list[memoryview] = []  # what is still to be filled, last first
         self._direct = False
@@ -94,7 +94,7 @@ class Decoder:
             if self._end - self._start < HEADER_BYTES:
                 return False
             self._header = self._take_header()
-            if self._take_atom(self._header, messages):
+            if self._take_small(self._header, messages):
                 return True
         if self._targets:
             self._fill_from_scratch()
@@ -112,13 +112,13 @@ class Decoder:
         self._header = self._incoming = None
         return True
 
-    def _take_atom(self, header: Header, messages: list[Message]) -> bool:
-        """Take the whole message if it is here and no more than an atom, as most are."""
+    def _take_small(self, header: Header, messages: list[Message]) -> bool:
+        """Take the whole message if it is here and a small one, as most are."""
         kind, tag, head_bytes, payload_bytes = header
         if payload_bytes or self._end - self._start < head_bytes:
             return False
-        value = atoms.decode_atom(bytes(self._scratch[self._start : self._start + head_bytes]))
-        if value is atoms.NO_ATOM:
+        value = decode_small(bytes(self._scratch[self._start : self._start + head_bytes]))
+        if value is NOT_SMALL:
             return False
         self._start += head_bytes
         messages.append(Message(kind, tag, value, head_bytes))
@@ -162,7 +162,7 @@ class Decoder:
         return None
 
     def _begin_payload(self, head: bytes | bytearray, payload_bytes: int) -> None:
-        self._incoming = codec.decode(head, payload_bytes)
+        self._incoming = decode(head, payload_bytes)
         self._targets = [buffer for buffer in reversed(self._incoming.buffers) if buffer.nbytes]
 
     def _fill_from_scratch(self) -> None:

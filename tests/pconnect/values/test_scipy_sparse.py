@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from pconnect.errors import ProtocolError, UnsupportedValueError
-from pconnect.values import atoms, codec
+from pconnect.values import codec, decoder
 from pconnect.values.scipy_sparse import read
 
 ONES = np.ones(2)
@@ -67,7 +67,7 @@ HOSTILE: list[tuple[str, list[Any]]] = [
 @pytest.mark.parametrize("parts", [pytest.param(parts, id=name) for name, parts in HOSTILE])
 def test_what_scipy_would_trust_is_checked(parts: list[Any]) -> None:
     # As codec does, which turns what constructors raise into a ProtocolError.
-    with pytest.raises((ProtocolError, *atoms.MALFORMED)):
+    with pytest.raises((ProtocolError, *decoder.MALFORMED)):
         read(parts)
 
 

@@ -1,0 +1,121 @@
+"""Small values, read in one go; heads that were made to do harm."""
+
+import contextlib
+import datetime
+import math
+import random
+import tracemalloc
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pconnect.errors import ProtocolError, UnreadableValueError
+from pconnect.values import codec
+from pconnect.values.codec import encode
+from pconnect.values.decoder import NOT_SMALL, decode, decode_small, unpack
+from tests.pconnect.values.test_codec import quick
+from tests.support.hostile import HOSTILE, MEMORY, head_of
+from tests.support.values import VALUES, assert_same
+
+SMALL: list[object] = [
+    None, True, -1, 2**63, 1.5, math.inf, "text", "\ud800", [], [1, "a", None], [7, [1, 2.5], {}, None],
+    [{"a": 1}, {"b": [1]}], [b"bytes"], ["x" * 300],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", SMALL, ids=repr)
+def test_both_ways_lead_to_the_same(value: object) -> None:
+    head, buffers = encode(value)
+    assert not buffers
+    assert decode_small(head) in (value, NOT_SMALL)
+    assert decode(head, 0).finish() == value
+    with pytest.MonkeyPatch.context() as patch:  # what is written at once is what is written otherwise
+        patch.setattr(codec, "_SMALL_ITEMS", -1)
+        assert encode(value)[0] == head
+
+
+@pytest.mark.parametrize("value", [(1, 2), [(1, 2)], [{1: 2}], {1, 2}, [2**70]], ids=repr)
+def test_what_has_marks_is_left_to_the_other(value: object) -> None:
+    assert decode_small(encode(value)[0]) is NOT_SMALL
+
+
+@pytest.mark.parametrize("head", [b"\x90\x93\x01", b"\x90\x01\x02", b"\x90\x91\xc1"])
+def test_a_malformed_one_is_an_error_of_the_peer(head: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        decode_small(head)
+
+
+# Heads that no encoder of ours writes
+
+
+def finish(head: bytes, payload_bytes: int = 0) -> object:
+    incoming = decode(head, payload_bytes)
+    for buffer in incoming.buffers:
+        buffer[:] = bytes(buffer.nbytes)
+    return incoming.finish()
+
+
+@pytest.mark.parametrize("head", [pytest.param(head, id=name[:60]) for name, head in HOSTILE])
+def test_malformed_heads_are_protocol_errors(head: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        finish(head)
+
+
+def test_sizes_must_add_up_before_anything_is_allocated() -> None:
+    head, _ = encode([np.zeros(10**6), bytes(10**6)])
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError) as caught:
+            decode(head, 10)
+        assert tracemalloc.get_traced_memory()[1] < 10**5
+    finally:
+        tracemalloc.stop()
+    assert str(caught.value) == "the head describes 9000000 bytes of buffers, but 10 follow it"
+
+
+def test_no_memory_is_a_protocol_error() -> None:
+    for entry in ([0, "<f8", [2**57]], [2, 2**60]):
+        with pytest.raises(ProtocolError):
+            decode(head_of(msgpack.ExtType(0, b""), [entry]), 2**60)
+
+
+def test_a_timestamp_of_others_is_a_datetime() -> None:
+    assert_same(datetime.datetime(1970, 1, 1, 0, 0, 1, tzinfo=datetime.UTC), unpack(b"\x90\xd6\xff\0\0\0\1"))
+
+
+@quick
+@given(st.binary(max_size=80), st.sampled_from([b"", b"\x90"]))
+def test_random_bytes_raise_only_protocol_errors(data: bytes, start: bytes) -> None:
+    with contextlib.suppress(ProtocolError, UnreadableValueError):
+        finish(start + data)
+
+
+def test_mutated_heads_raise_only_protocol_errors() -> None:
+    chance = random.Random(7)
+    for _, value in VALUES:
+        head, buffers = encode(value)
+        payload_bytes = sum(buffer.nbytes for buffer in buffers)
+        for _ in range(20):
+            mutated = bytearray(head[:3000])
+            for _ in range(chance.randint(1, 3)):
+                mutated[chance.randrange(len(mutated))] = chance.choice(
+                    [0, 1, 0x7F, 0x80, 0xC7, 0xFF, chance.randrange(256)]
+                )
+            with contextlib.suppress(ProtocolError, UnreadableValueError):
+                finish(bytes(mutated), payload_bytes)
+
+
+@pytest.mark.parametrize(("name", "head"), MEMORY)
+def test_memory_is_bounded_by_what_came_in(name: str, head: bytes) -> None:
+    tracemalloc.start()
+    try:
+        finish(head)
+    except ProtocolError:
+        pass
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 100 * len(head) + 200_000, name
