@@ -25,7 +25,8 @@ from pconnect import (
     reval,
 )
 from srp_tools.credentials import Credentials, save_credentials
-from tests.support.servers import DEADLINE, Server
+from tests.support.servers import Server
+from tests.support.waiting import DEADLINE
 
 MakeNetwork = Callable[..., Network]
 

@@ -11,7 +11,8 @@ import pytest
 from pconnect import EngineDiedError, Network, RemoteError, precv, reval, rfeval, sclose
 from pconnect.files.code_sync import sync_code
 from pconnect.session.remote_calls import call_service
-from tests.support.servers import DEADLINE, Server, connect, engine_pids, wait_until
+from tests.support.servers import Server, connect, engine_pids
+from tests.support.waiting import DEADLINE, wait_until
 
 
 @pytest.fixture(scope="module")

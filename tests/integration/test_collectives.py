@@ -28,7 +28,8 @@ from pconnect import (
     scatter,
 )
 from tests.support.clients import ClientProcess
-from tests.support.servers import DEADLINE, Server, engine_pids
+from tests.support.servers import Server, engine_pids
+from tests.support.waiting import DEADLINE
 
 CALLS = {
     "barrier": "barrier(group)",

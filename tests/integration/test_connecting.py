@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pconnect import Network, network_get_info, precv, psend, reval, sclose
-from tests.support.servers import DEADLINE, Server, engine_pids, run_server, wait_gone, wait_until
+from tests.support.servers import Server, engine_pids, run_server
+from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 MakeNetwork = Callable[..., Network]
 

@@ -21,7 +21,8 @@ from pconnect import (
     reval,
 )
 from pconnect.views.network_views import ClientNetwork
-from tests.support.servers import DEADLINE, Server
+from tests.support.servers import Server
+from tests.support.waiting import DEADLINE
 
 PREPARATION = """
 import os, resource, signal

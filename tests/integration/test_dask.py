@@ -24,7 +24,8 @@ from pconnect.views.network_views import ClientNetwork
 from srp_tools.certificates import NetworkAuthority, PemIdentity
 from srp_tools.credentials import Credentials
 from tests.support.clients import ClientProcess
-from tests.support.servers import DEADLINE, Server, engine_pids, run_server, wait_gone, wait_until
+from tests.support.servers import Server, engine_pids, run_server
+from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from pconnect import (
     select_sockets,
 )
 from tests.support.deadlocks import HURRY, hurry
-from tests.support.servers import DEADLINE
+from tests.support.waiting import DEADLINE
 
 MakeNetwork = Callable[..., Network]
 SOON = 30.0  # seconds; it takes one on a quiet machine

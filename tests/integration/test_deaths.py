@@ -22,7 +22,8 @@ from pconnect import (
     select_sockets,
 )
 from tests.support.clients import ClientProcess
-from tests.support.servers import DEADLINE, Server, connect, engine_pids, wait_gone, wait_until
+from tests.support.servers import Server, connect, engine_pids
+from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 MIB = 2**20
 BUSY = "import time; psend('busy', sockets[0]); time.sleep(1000)"

@@ -16,7 +16,8 @@ from pconnect.jobs.job import JobCancelledError
 from pconnect.views.network_views import ClientNetwork
 from srp_tools import Credentials, VerifierFile, make_verifier
 from tests.support.clients import ClientProcess
-from tests.support.servers import DEADLINE, Server, run_server, wait_gone, wait_until
+from tests.support.servers import Server, run_server
+from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 pytestmark = pytest.mark.slow  # quick ones: tests.pconnect.views.test_detach_views
 # A job leaves a mark in a folder, so that one sees how often it was run.

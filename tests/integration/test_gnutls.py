@@ -9,7 +9,8 @@ import pytest
 from pconnect import AuthenticationError, Network, pconnect, precv, reval
 from srp_tools.credentials import Credentials
 from tests.support.programs import program
-from tests.support.servers import DEADLINE, Server, run_server
+from tests.support.servers import Server, run_server
+from tests.support.waiting import DEADLINE
 
 PRIORITY = "NORMAL:-KX-ALL:+SRP:-VERS-ALL:+VERS-TLS1.2"
 

@@ -3,7 +3,8 @@
 import pytest
 
 from tests.support.clients import ClientProcess
-from tests.support.servers import Server, wait_gone
+from tests.support.servers import Server
+from tests.support.waiting import wait_gone
 
 # What the remote command does; it says that it has begun, and afterwards what befell it.
 BUSY = """

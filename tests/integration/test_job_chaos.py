@@ -18,7 +18,8 @@ import pytest
 from pconnect import JobLostError
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
-from tests.support.servers import Server, connect, open_files, run_server, wait_gone, wait_until
+from tests.support.servers import Server, connect, open_files, run_server
+from tests.support.waiting import wait_gone, wait_until
 
 JOBS = int(os.environ.get("CHAOS_JOBS", "600"))
 PAUSE = 0.003 if JOBS < 20_000 else 0.0005

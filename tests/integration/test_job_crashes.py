@@ -15,7 +15,8 @@ from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
 from tests.support import crashing
 from tests.support.clients import ClientProcess
-from tests.support.servers import DEADLINE, Server, run_server, wait_gone, wait_until
+from tests.support.servers import Server, run_server
+from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 WAYS = list(crashing.WAYS)
 

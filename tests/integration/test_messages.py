@@ -19,7 +19,8 @@ from pconnect import (
     sclose,
     select_sockets,
 )
-from tests.support.servers import DEADLINE, engine_pids, wait_gone, wait_until
+from tests.support.servers import engine_pids
+from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 MakeNetwork = Callable[..., Network]
 LONG = 60.0

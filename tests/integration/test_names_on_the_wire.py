@@ -12,8 +12,9 @@ from pconnect.views.network_views import ClientNetwork
 from srp_tools.channel import Buffer, Channel
 from srp_tools.credentials import Credentials
 from tests.support.recorder import recording
-from tests.support.servers import DEADLINE, Server, run_server
+from tests.support.servers import Server, run_server
 from tests.support.verbs import VERBS, Verb
+from tests.support.waiting import DEADLINE
 
 # What evaluated text would need, and what it would name.
 PATHS = re.compile(rb"(?:pserver|pconnect|srp_tools)\.[a-z_]\w*(?:\.\w+)*")

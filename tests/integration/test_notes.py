@@ -16,7 +16,8 @@ import pytest
 from pconnect import Connection, Network, RemoteError, precv, reval
 from pconnect.commands.front_end_messages import Display
 from pconnect.session.client_mesh import ClientMesh
-from tests.support.servers import DEADLINE, Server, wait_until
+from tests.support.servers import Server
+from tests.support.waiting import DEADLINE, wait_until
 
 # A hundred thousand records take some seconds, on a busy machine a minute.
 FLOOD_DEADLINE = 120.0

@@ -16,7 +16,8 @@ from pconnect.protocol.frames import VERSION, Preamble, Purpose
 from srp_tools import steps
 from srp_tools.certificates import NetworkAuthority
 from srp_tools.tls import tls_context
-from tests.support.servers import DEADLINE, Server, connect, wait_until
+from tests.support.servers import Server, connect
+from tests.support.waiting import DEADLINE, wait_until
 
 # Runs a program in which this package speaks another version, whichever module looks at it, and when.
 ANOTHER = """

@@ -10,7 +10,8 @@ import pytest
 
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
-from tests.support.servers import DEADLINE, run_server
+from tests.support.servers import run_server
+from tests.support.waiting import DEADLINE
 
 
 @pytest.fixture

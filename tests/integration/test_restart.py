@@ -23,15 +23,8 @@ from pconnect import (
     sclose,
 )
 from tests.support.links import interrupt_soon
-from tests.support.servers import (
-    DEADLINE,
-    Server,
-    connect,
-    engine_pids,
-    open_files,
-    wait_gone,
-    wait_until,
-)
+from tests.support.servers import Server, connect, engine_pids, open_files
+from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 BUSY = "psend('busy', sockets[0])\nwhile True: pass"
 ALL_TO_ALL = """

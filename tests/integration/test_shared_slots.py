@@ -13,7 +13,8 @@ from pconnect.executors.executor import Executor
 from pconnect.jobs.job import Job
 from srp_tools.credentials import Credentials
 from tests.support.clients import ClientProcess
-from tests.support.servers import Server, run_server, wait_gone, wait_until
+from tests.support.servers import Server, run_server
+from tests.support.waiting import wait_gone, wait_until
 
 JOB = 0.02  # seconds; they sleep, so that it does not matter how busy the machine is
 Users = tuple[Credentials, Path]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.servers import Server, run_server, wait_gone, wait_until
+from tests.support.servers import Server, run_server
+from tests.support.waiting import wait_gone, wait_until
 
 
 @pytest.fixture

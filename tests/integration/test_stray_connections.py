@@ -11,7 +11,8 @@ import pytest
 from pconnect import Network, precv, reval
 from pconnect.protocol.frames import Preamble, Purpose
 from srp_tools.credentials import Credentials
-from tests.support.servers import DEADLINE, Server, run_server, wait_until
+from tests.support.servers import Server, run_server
+from tests.support.waiting import DEADLINE, wait_until
 
 SILENCE = 4.0  # seconds; shorter than DEADLINE, longer than honest clients need on a busy machine
 

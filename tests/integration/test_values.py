@@ -20,8 +20,9 @@ from pconnect import (
     select_sockets,
 )
 from pconnect.values import registry
-from tests.support.servers import DEADLINE, Server
+from tests.support.servers import Server
 from tests.support.values import VALUES, assert_same
+from tests.support.waiting import DEADLINE
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -13,7 +13,8 @@ import pytest
 
 from pconnect import RemoteError, network_get_info, pconnect, precv, psend, reval
 from tests.support.recorder import Recorder, recording
-from tests.support.servers import DEADLINE, Server, run_server
+from tests.support.servers import Server, run_server
+from tests.support.waiting import DEADLINE
 
 SENT = "marker of a value that the client sends"
 RECEIVED = "marker of a value that the server sends"

@@ -15,7 +15,8 @@ from pconnect import AuthenticationError, ConfigurationError, ConnectError, Cred
 from pconnect.protocol.frames import Preamble, Purpose
 from srp_tools.credentials import Credentials, save_credentials
 from srp_tools.paths import client_file
-from tests.support.servers import DEADLINE, Server
+from tests.support.servers import Server
+from tests.support.waiting import DEADLINE
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from pconnect import (
     reval,
     start_local_network,
 )
-from tests.support.servers import wait_gone
+from tests.support.waiting import wait_gone
 
 
 def test_nodes_on_this_machine_that_end_with_the_block() -> None:

@@ -19,7 +19,7 @@ from pserver.system.pidfile import PidFile, find_server, list_servers
 from pserver.system.runtime_dir import run_time_folder
 from srp_tools.paths import server_file
 from tests.support.places import OPTIONS, listens
-from tests.support.servers import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("places")
 

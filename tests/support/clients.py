@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support.servers import DEADLINE, Server, wait_until
+from tests.support.servers import Server
+from tests.support.waiting import DEADLINE, wait_until
 
 _BEGIN = """
 import os, signal, sys, time

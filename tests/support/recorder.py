@@ -5,7 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 
-from tests.support.servers import DEADLINE, wait_until
+from tests.support.waiting import DEADLINE, wait_until
 
 
 class Recorder:

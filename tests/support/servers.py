@@ -1,15 +1,13 @@
-"""Real servers on the loopback address, and waiting for what happens to processes."""
+"""Real servers on the loopback address."""
 
 import contextlib
 import json
 import os
 import secrets
-import select
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,7 @@ from srp_tools.credentials import Credentials
 from srp_tools.paths import server_file
 from srp_tools.verifier import make_verifier
 from srp_tools.verifier_file import VerifierFile
-
-DEADLINE = 20.0  # longer than anything here takes, also on a busy machine
+from tests.support.waiting import DEADLINE
 
 
 @dataclass
@@ -119,28 +116,6 @@ def run_server(
         if process.poll() is None:
             process.kill()
             process.wait()
-
-
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = DEADLINE) -> None:
-    """Wait for a condition that no descriptor tells."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout:g} s for {what}"
-        time.sleep(0.005)
-
-
-def wait_gone(*pids: int, timeout: float = DEADLINE) -> None:
-    """Wait for the end of processes, whoever's children they are."""
-    for pid in pids:
-        try:
-            descriptor = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        try:
-            ended = select.select([descriptor], [], [], timeout)[0]
-            assert ended, f"process {pid} still runs after {timeout:g} s"
-        finally:
-            os.close(descriptor)
 
 
 def engine_pids(network: Network) -> dict[int, int]:

@@ -14,8 +14,8 @@ from pconnect.notebook.completion import remote_names
 from pconnect.session.remote_calls import run
 from pconnect.session.versions import versions
 from pconnect.views.network_views import ClientNetwork
-from tests.support.servers import DEADLINE
 from tests.support.user_functions import locally
+from tests.support.waiting import DEADLINE
 
 ARRAY = np.zeros(2**18)  # large enough for joblib to share it
 

@@ -5,7 +5,7 @@ import time
 
 from pconnect.jobs.job import Job, JobOptions
 from pconnect.views.network_views import ClientNetwork
-from tests.support.servers import wait_until
+from tests.support.waiting import wait_until
 
 LIMIT = 20.0
 

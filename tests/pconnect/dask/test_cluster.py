@@ -20,7 +20,8 @@ from pconnect.dask.cluster import hosts_of
 from pconnect.link.host_names import Location
 from pconnect.views.network_views import ClientNetwork
 from tests.support.links import Client
-from tests.support.servers import DEADLINE, Server, engine_pids, wait_until
+from tests.support.servers import Server, engine_pids
+from tests.support.waiting import DEADLINE, wait_until
 
 NO_PACKAGES = "import sys; kept = list(sys.path); sys.path[:] = [p for p in kept if 'site-packages' not in p]"
 

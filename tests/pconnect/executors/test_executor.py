@@ -15,7 +15,8 @@ import pytest
 from pconnect import ConfigurationError, RemoteError, UnsupportedValueError, local_network
 from pconnect.errors import MessageTooLargeError
 from pconnect.views.network_views import ClientNetwork
-from tests.support.servers import Server, wait_until
+from tests.support.servers import Server
+from tests.support.waiting import wait_until
 from tests.support.workers import two_workers
 
 LIMIT = 20.0

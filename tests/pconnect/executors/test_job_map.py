@@ -14,7 +14,7 @@ import pytest
 from pconnect import ConfigurationError, JobLostError, RemoteError
 from pconnect.executors.job_map import JobFailure
 from pconnect.views.network_views import ClientNetwork
-from tests.support.servers import wait_until
+from tests.support.waiting import wait_until
 from tests.support.workers import two_workers
 
 LIMIT = 20.0

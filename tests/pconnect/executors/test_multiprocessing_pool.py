@@ -11,7 +11,8 @@ import pytest
 from pconnect.errors import ConfigurationError
 from pconnect.executors.multiprocessing_pool import Pool
 from pconnect.views.network_views import ClientNetwork
-from tests.support.servers import DEADLINE, bytes_to_workers
+from tests.support.servers import bytes_to_workers
+from tests.support.waiting import DEADLINE
 
 
 @pytest.fixture

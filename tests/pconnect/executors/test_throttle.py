@@ -5,7 +5,7 @@ import pytest
 
 from pconnect import Network
 from pconnect.executors.throttle import Throttle
-from tests.support.servers import DEADLINE
+from tests.support.waiting import DEADLINE
 
 
 @pytest.mark.parametrize("limit", [1, 2, None])

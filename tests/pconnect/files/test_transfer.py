@@ -24,7 +24,8 @@ from pconnect.files import transfer
 from pconnect.files.partial_file import part_of
 from pconnect.views.network_views import ClientNetwork
 from tests.pconnect.loop.test_progress_bars import at_terminal
-from tests.support.servers import DEADLINE, Server, run_server, wait_until
+from tests.support.servers import Server, run_server
+from tests.support.waiting import DEADLINE, wait_until
 
 SIZE = 1_500_000
 BATCH_BYTES = 100_000

@@ -19,7 +19,8 @@ from pconnect.joblib.backend import Backend
 from pconnect.session import open_networks
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
-from tests.support.servers import DEADLINE, bytes_to_workers, run_server, wait_until
+from tests.support.servers import bytes_to_workers, run_server
+from tests.support.waiting import DEADLINE, wait_until
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ import pytest
 from pconnect import ConfigurationError
 from pconnect.jobs.job import Functions, Job, JobCancelledError, JobOptions, State, encode_job
 from pconnect.views.network_views import ClientNetwork
-from tests.support.servers import wait_until
+from tests.support.waiting import wait_until
 from tests.support.workers import Owner, made
 
 LIMIT = 20.0

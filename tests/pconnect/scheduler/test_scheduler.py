@@ -14,7 +14,8 @@ from pconnect.executors.executor import scheduler_of
 from pconnect.jobs.job import Job, JobCancelledError
 from pconnect.session.remote_calls import mesh_of
 from pconnect.views.network_views import ClientNetwork
-from tests.support.servers import Server, wait_until
+from tests.support.servers import Server
+from tests.support.waiting import wait_until
 from tests.support.workers import two_workers
 
 LIMIT = 20.0

@@ -9,7 +9,7 @@ import pytest
 
 from pconnect import JobLostError
 from pconnect.views.network_views import ClientNetwork
-from tests.support.servers import wait_gone, wait_until
+from tests.support.waiting import wait_gone, wait_until
 
 LIMIT = 20.0
 

@@ -7,7 +7,7 @@ import pytest
 
 from pconnect import ConfigurationError
 from pconnect.views.network_views import ClientNetwork
-from tests.support.servers import DEADLINE
+from tests.support.waiting import DEADLINE
 
 
 @pytest.mark.parametrize(

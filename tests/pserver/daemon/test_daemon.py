@@ -12,7 +12,8 @@ from pconnect import ConfigurationError, EngineDiedError, reval
 from pserver.daemon.daemon import serve
 from pserver.system.pidfile import find_server
 from tests.support.places import add_user, config, listens, use_private_places
-from tests.support.servers import DEADLINE, Server, run_server, wait_until
+from tests.support.servers import Server, run_server
+from tests.support.waiting import DEADLINE, wait_until
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ import pytest
 from pconnect.protocol.frames import Preamble, Purpose
 from pserver.daemon.session_registry import Session, SessionRegistry
 from pserver.daemon.slot_service import SlotService
-from tests.support.servers import DEADLINE
+from tests.support.waiting import DEADLINE
 
 NETWORK = bytes(range(16))
 

@@ -21,7 +21,8 @@ from pserver.daemon.slot_allocator import QUANTUM
 from pserver.session.slot_client import Event, Granted, SlotClient, Total, Yield
 from pserver.system.pidfile import PidFile, find_server
 from tests.support.places import use_private_places
-from tests.support.servers import DEADLINE, open_files
+from tests.support.servers import open_files
+from tests.support.waiting import DEADLINE
 
 
 class Client:

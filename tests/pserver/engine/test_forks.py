@@ -10,7 +10,8 @@ import pytest
 
 from pconnect import local_network, network_get_info, precv, psend, reval
 from pconnect.views.network_views import ClientNetwork
-from tests.support.servers import DEADLINE, open_files, wait_gone, wait_until
+from tests.support.servers import open_files
+from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 MIB = 2**20
 

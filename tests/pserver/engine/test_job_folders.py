@@ -14,7 +14,7 @@ from pconnect.jobs.worker_api import job_folder, side
 from pconnect.views.network_views import ClientNetwork
 from pserver.engine.job_folders import JobFolders
 from pserver.services.files import SessionFiles
-from tests.support.servers import DEADLINE, wait_until
+from tests.support.waiting import DEADLINE, wait_until
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from pconnect import JobLostError, RemoteError, local_network, network_get_info,
 from pconnect.jobs.job import Job
 from pconnect.jobs.worker_api import progress
 from pconnect.views.network_views import ClientNetwork
-from tests.support.servers import DEADLINE, wait_gone, wait_until
+from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 MIB = 2**20
 

@@ -13,7 +13,7 @@ import pytest
 from pserver.services.dask_process import own_address, security_of
 from srp_tools.certificates import NetworkAuthority
 from srp_tools.tls import file_of
-from tests.support.servers import DEADLINE, wait_gone
+from tests.support.waiting import DEADLINE, wait_gone
 
 
 def settings(role: str, folder: Path, **changes: Any) -> dict[str, Any]:

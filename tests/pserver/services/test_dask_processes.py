@@ -14,7 +14,8 @@ from pserver.services import dask_processes
 from pserver.services.dask_processes import DaskProcesses
 from srp_tools.certificates import NetworkAuthority
 from srp_tools.errors import AuthenticationError, ConfigurationError
-from tests.support.servers import DEADLINE, open_files, wait_gone
+from tests.support.servers import open_files
+from tests.support.waiting import DEADLINE, wait_gone
 
 AUTHORITY = NetworkAuthority(bytes(16))
 SETTINGS = {"hosts": ["127.0.0.1"], "threads": 1, "memory_limit": None, "patience": DEADLINE}

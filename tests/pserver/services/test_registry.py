@@ -12,7 +12,8 @@ from pconnect.session.versions import own_versions
 from pserver.services.dask_processes import DaskProcesses
 from pserver.services.files import SessionFiles
 from pserver.services.registry import SERVICES, EngineState, call
-from tests.support.servers import DEADLINE, Server
+from tests.support.servers import Server
+from tests.support.waiting import DEADLINE
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pserver.session.job_channel import JobChannel
 from pserver.session.login import AuthenticatedClient
 from srp_tools.channel import Channel
 from srp_tools.steps import deadline_after
-from tests.support.servers import DEADLINE
+from tests.support.waiting import DEADLINE
 
 NETWORK = bytes(range(16))
 

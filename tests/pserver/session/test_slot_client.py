@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from pserver.session.slot_client import Granted, SlotClient, Total, Yield
-from tests.support.servers import DEADLINE, open_files
+from tests.support.servers import open_files
+from tests.support.waiting import DEADLINE
 
 
 class Ends:

@@ -13,7 +13,8 @@ import pytest
 
 from pserver.session.spawner import Spawner
 from srp_tools.errors import ConnectionLostError
-from tests.support.servers import open_files, wait_gone
+from tests.support.servers import open_files
+from tests.support.waiting import wait_gone
 
 
 @pytest.fixture

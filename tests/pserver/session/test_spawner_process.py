@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pserver.session.spawner import Spawner
-from tests.support.servers import DEADLINE, wait_gone, wait_until
+from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 
 @pytest.fixture

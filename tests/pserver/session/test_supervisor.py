@@ -7,7 +7,8 @@ import pytest
 
 from pconnect import EngineDiedError, RemoteError, network_get_info, precv, reval
 from pserver.session.engine_process import describe_exit
-from tests.support.servers import Server, wait_until
+from tests.support.servers import Server
+from tests.support.waiting import wait_until
 
 LIMIT = 20.0
 WAIT = "psend('here', sockets[0])\nwhile True: pass"

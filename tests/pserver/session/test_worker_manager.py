@@ -12,7 +12,8 @@ import pytest
 from pconnect import JobLostError, local_network, network_get_info, precv, reval
 from pconnect.views.network_views import ClientNetwork
 from tests.support.clients import ClientProcess
-from tests.support.servers import DEADLINE, Server, run_server, wait_gone, wait_until
+from tests.support.servers import Server, run_server
+from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 MIB = 2**20
 

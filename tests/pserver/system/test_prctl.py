@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 
-from tests.support.servers import wait_gone
+from tests.support.waiting import wait_gone
 
 
 def run(script: str) -> str:
