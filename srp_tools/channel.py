@@ -47,7 +47,7 @@ class Channel:
         return self._tls is not None
 
     @property
-    def sent_in_vain(self) -> int:
+    def unanswered_retransmits(self) -> int:
         """How often the system has repeated data, or a question for room, since the peer's machine last answered.
 
         0 where the system does not tell, and on the way to a process of this machine that is none of TCP.
@@ -59,7 +59,7 @@ class Channel:
         return max(state[2], state[3])
 
     @property
-    def patience(self) -> float:
+    def peer_timeout(self) -> float:
         """Seconds after which the peer's machine counts as gone if it does not answer: those of keep-alive."""
         if not self._is_tcp:
             return math.inf

@@ -36,7 +36,6 @@ MAX_ATTRIBUTES = 15  # of a class
 # Classes that have more, with how many. A class may leave this list or get smaller, but none may join.
 LARGE_CLASSES = {
     "pconnect/jobs/job.py:Job": 25,
-    "pconnect/link/connection.py:Connection": 27,
     "pconnect/scheduler/scheduler.py:Scheduler": 24,
     "pserver/engine/worker.py:_Worker": 18,
 }

@@ -11,7 +11,7 @@ from pconnect.commands.outcome import Outcome
 from pconnect.commands.remote_errors import cancelled
 from pconnect.commands.table import as_html
 from pconnect.errors import ParallelError, RemoteError
-from pconnect.link.connection import Peer
+from pconnect.link.peer import Peer
 from pconnect.loop.asyncio_bridge import in_loop
 from pconnect.loop.event_loop import EventLoop
 from pconnect.loop.interrupts import interrupting

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Sequence
 
-from pconnect.link.connection import Peer
+from pconnect.link.peer import Peer
 from srp_tools.steps import deadline_after
 
 # After Ctrl-C so long, in seconds, one waits for the interrupted commands to end, so that their last words are shown

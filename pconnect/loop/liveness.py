@@ -3,8 +3,8 @@
 The system's own limit for unanswered data (``TCP_USER_TIMEOUT``, tcp(7)) makes no difference between a machine that is
 gone and one whose program has not read for so long that no more fits: it breaks the connection in both cases. But an
 engine may compute for hours while a value waits to be sent to it, and a client while its engines print. So that limit
-is not set, and what the system has sent in vain is looked at here. (An idle machine that is gone is found by TCP's
-keep-alive.)
+is not set; this module looks at retransmits without an answer instead. (TCP's keep-alive finds an idle machine that is
+gone.)
 """
 
 import time
@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 # How often data, or a question for room, has to be repeated without an answer to count: the system may let the first
 # such question of an idle program go unanswered.
-_IN_VAIN = 2
+_TOO_MANY = 2
 _LOOK_EVERY = 1.0  # seconds
 
 
@@ -21,11 +21,11 @@ class Link(Protocol):
     """What `Liveness` looks at."""
 
     @property
-    def sent_in_vain(self) -> int:
+    def unanswered_retransmits(self) -> int:
         """How often the system has repeated something without an answer."""
 
     @property
-    def patience(self) -> float:
+    def peer_timeout(self) -> float:
         """Seconds after which a machine that does not answer counts as gone."""
 
 
@@ -49,6 +49,6 @@ class Liveness:
         if now < self._next_look:
             return []
         self._next_look = now + _LOOK_EVERY
-        silent = [link for link in links if link.sent_in_vain >= _IN_VAIN]
+        silent = [link for link in links if link.unanswered_retransmits >= _TOO_MANY]
         self._silent_since = {link: self._silent_since.get(link, now) for link in silent}
-        return [link for link in silent if now - self._silent_since[link] >= link.patience]
+        return [link for link in silent if now - self._silent_since[link] >= link.peer_timeout]

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 from pconnect.link.connection import Connection
+from pconnect.link.peer import Source
 
 log = logging.getLogger("pconnect")
 
@@ -185,7 +186,7 @@ def sending(connections: Sequence[Connection], total: int) -> ProgressBar | None
     )
 
 
-def receiving(connections: Sequence[Connection]) -> ProgressBar | None:
+def receiving(connections: Sequence[Source]) -> ProgressBar | None:
     """Return the bar for the messages that are arriving, if they are large."""
     arriving = [(connection, size) for connection in connections if (size := connection.arriving_bytes[1])]
     total = sum(size for _, size in arriving)

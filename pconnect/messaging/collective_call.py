@@ -58,7 +58,7 @@ class Call:
         self.others = [rank for rank in range(self.size) if rank != self.rank]
         self.mesh = mesh
         self._members = [mesh.connections[node] for node in nodes]
-        self._renewals = [member.renewals for member in self._members]
+        self._generations = [member.generation for member in self._members]
         self._terms: dict[str, object] = {}
         self._text = f"{name}()"
         self._deadline = deadline_after(timeout)
@@ -124,7 +124,7 @@ class Call:
 
     def take_value(self, rank: int) -> Any:
         """Return the next value of a member, which is here."""
-        value = self._members[rank].take_part(self._key).value
+        value = self._members[rank].take_collective(self._key).value
         if type(value) is Unfinished:
             try:
                 return value.finish()
@@ -193,7 +193,7 @@ class Call:
 
     def _step(self, rank: int) -> Step | None:
         """Return what the next part of a member is, or ``None`` if there is none."""
-        parts = self._members[rank].parts
+        parts = self._members[rank].collectives
         part = parts.first(self._key)
         if part is None:
             return None
@@ -204,14 +204,14 @@ class Call:
                 f"{names([self._members[rank]])} called {part.call}"
             )
         if part.step is Step.CALLED:
-            self._members[rank].take_part(self._key)
+            self._members[rank].take_collective(self._key)
             return self._step(rank)
         return part.step
 
     def _wait_for(self, ranks: Sequence[int], step: Step) -> None:
         self.run(lambda: [rank for rank in ranks if self._step(rank) is not step])
         for rank in ranks:
-            self._members[rank].take_part(self._key)
+            self._members[rank].take_collective(self._key)
 
     # --- what makes the call impossible ---
 
@@ -224,7 +224,9 @@ class Call:
     def _has_had_its_moment(self, member: Connection) -> bool:
         """Whether a member failed so long ago that the last word of rank 0, if it has had it, would be here too."""
         nodes, epoch, _ = self._key
-        if not (member.error or member.parts.notice(epoch) or member.parts.is_ahead(nodes, epoch)):
+        if not (
+            member.error or member.collectives.notice(epoch) or member.collectives.is_ahead(nodes, epoch)
+        ):
             return False
         return self._failures.setdefault(member.node, time.monotonic()) + _GRACE < time.monotonic()
 
@@ -233,11 +235,11 @@ class Call:
         nodes, epoch, _ = self._key
         if member.error:
             self._raise_loss(member)
-        if member.renewals != self._renewals[rank]:
+        if member.generation != self._generations[rank]:
             raise self._error(f"{names([member])} was restarted meanwhile")
-        if notice := member.parts.notice(epoch):
+        if notice := member.collectives.notice(epoch):
             self._raise_notice(notice)
-        if member.parts.is_ahead(nodes, epoch):
+        if member.collectives.is_ahead(nodes, epoch):
             raise self._error(f"{names([member])} has begun anew, with a later command")
         member.peer.check_epoch(epoch)
         # It cannot have gone through this call already, and while the client waits here it sends no command.

@@ -67,7 +67,7 @@ def psend(value: object, connections: Connections, *, tag: int = 0, timeout: flo
     buffers = encode_message(Kind.VALUE, tag, value, mesh.limits.max_message_bytes)
     event_loop = mesh.event_loop
     event_loop.catch_up()
-    renewals = [target.renewals for target in targets]
+    generations = [target.generation for target in targets]
     try:
         with event_loop.sigint_deferred, interrupting([target.peer for target in targets]):
             for target in targets:
@@ -84,10 +84,10 @@ def psend(value: object, connections: Connections, *, tag: int = 0, timeout: flo
         for target in targets:
             if target.has_unsent:
                 target.keep_unsent()
-    for target, before in zip(targets, renewals, strict=True):
+    for target, before in zip(targets, generations, strict=True):
         if target.error:
             raise target.account()
-        target.check_renewals(before)
+        target.check_generation(before)
 
 
 def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None) -> Any:
@@ -148,10 +148,10 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
         mesh.event_loop.catch_up()
         if not target.has_value(tag):
             mesh.check_open()
-            before = target.renewals
+            before = target.generation
 
             def ready() -> bool:
-                target.check_renewals(before)
+                target.check_generation(before)
                 if target.has_value(tag):
                     return True
                 if target.error:
@@ -226,13 +226,13 @@ def select_sockets(connections: Connections, timeout: float | None = None, *, ta
     try:
         with interrupting([target.peer for target in targets]):
             event_loop.catch_up()
-            renewals = [target.renewals for target in targets]
+            generations = [target.generation for target in targets]
 
             def some_ready() -> bool:
                 ready[:] = [index for index, member in enumerate(members) if member.has_value(tag)]
                 if not ready:
-                    for target, before in zip(targets, renewals, strict=True):
-                        target.check_renewals(before)
+                    for target, before in zip(targets, generations, strict=True):
+                        target.check_generation(before)
                     _check_each(targets)
                 return bool(ready)
 
@@ -255,8 +255,8 @@ def _check_each(targets: Sequence[Connection]) -> None:
     for target in targets:
         if target.error is None:
             target.peer.check()
-        elif not target.error_seen:
-            target.error_seen = True
+        elif not target.life.was_reported:
+            target.life.was_reported = True
             raise target.account()
     if not alive:
         raise targets[0].account()

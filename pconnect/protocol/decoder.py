@@ -31,7 +31,7 @@ class Decoder:
 
     def __init__(self, role: Role, max_message_bytes: int) -> None:
         self._accepts = ACCEPTS[role]
-        self._role = role
+        self.role = role
         self._max_message_bytes = max_message_bytes
         self._scratch = memoryview(bytearray(SCRATCH_BYTES))
         self._start = self._end = 0  # what the scratch holds and is not yet taken
@@ -144,7 +144,7 @@ class Decoder:
         self._start += HEADER_BYTES
         header = Header.unpack(data, self._max_message_bytes)
         if header.kind not in self._accepts:
-            raise ProtocolError(f"{header.kind.name} is not for {self._role.value}")
+            raise ProtocolError(f"{header.kind.name} is not for {self.role.value}")
         return header
 
     def _take_head(self, count: int) -> bytes | bytearray | None:

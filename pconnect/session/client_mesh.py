@@ -109,7 +109,7 @@ class ClientMesh(Mesh):
         return (
             self.left is not None
             or any(server.failures.last_number >= self.epoch for server in self.servers.values())
-            or any(connection.parts.notice(self.epoch) for connection in self.connections)
+            or any(connection.collectives.notice(self.epoch) for connection in self.connections)
         )
 
     def query(self, timeout: float) -> dict[int, tuple[dict[str, Any], float]]:

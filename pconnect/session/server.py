@@ -16,8 +16,9 @@ from pconnect.commands.engine_output import EngineOutput, number_of_output
 from pconnect.commands.front_end_messages import describe_warning
 from pconnect.commands.remote_errors import remote_error
 from pconnect.errors import DeadlockError, EngineDiedError, ParallelError, ProtocolError, shown_source
-from pconnect.link.connection import LIBRARY_TAGS, Connection, Peer
+from pconnect.link.connection import LIBRARY_TAGS, Connection
 from pconnect.link.host_names import Location
+from pconnect.link.peer import Peer
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 from pconnect.session.deadlock_detector import Rounds
@@ -224,7 +225,7 @@ class Server(Peer):
         text = f"the engine of node {self.node} ({self.host}) was restarted and is not there yet"
         self.life.die(NodeEvent.ENGINE_REPLACED, EngineDiedError(text))
         self.data.mesh.event_loop.discard(self.data)
-        self.data.renew()
+        self.data.reset()
         self.rounds.forget(self.node)  # what it was asked it will not answer, see `Rounds`
         self.failures.forget()
         self.commands.forget()

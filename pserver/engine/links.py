@@ -152,7 +152,7 @@ class Links:
                         self._event_loop.background.cancel(tasks.pop(node))
                 connection = self.connections[node]
                 self._event_loop.discard(connection)
-                connection.renew()
+                connection.reset()
                 self._expect(node, deadline_after(timeout))
 
     # --- those that we dial ---

@@ -3,7 +3,7 @@
 from pconnect.commands.command import Command
 from pconnect.commands.remote_errors import remote_error
 from pconnect.errors import RemoteError
-from pconnect.link.connection import Peer
+from pconnect.link.peer import Peer
 from pconnect.loop.event_loop import EventLoop
 
 

@@ -14,7 +14,7 @@ from pconnect.commands.command import Command
 from pconnect.commands.command_list import Commands
 from pconnect.commands.console import Console, StandardStreams, with_prefix
 from pconnect.errors import ConnectionLostError, ProtocolError
-from pconnect.link.connection import Peer
+from pconnect.link.peer import Peer
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.kinds import Kind
 from tests.support.links import LIMIT, FakeServer, client_of

@@ -132,11 +132,11 @@ def test_a_new_link_begins_with_nothing_of_the_old_one(pair: Pair) -> None:
     left.post(Kind.COLLECTIVE, 0, [[0, 1], 0, "call()", 1, "old"])
     pass_on(left, right)
     right.post(Kind.VALUE, 0, "unsent")
-    before = right.renewals
-    right.renew()
-    right.check_renewals(right.renewals)
+    before = right.generation
+    right.reset()
+    right.check_generation(right.generation)
     with pytest.raises(ConnectionLostError, match=r"node 0 \(hostA\) was restarted meanwhile"):
-        right.check_renewals(before)
+        right.check_generation(before)
     assert right.is_awaited and not right.is_own and right.error is None
     assert "being made" in repr(right)
     assert (right.inbox, right.waiting_bytes, right.values_received, right.values_sent) == ({}, 0, 0, 0)

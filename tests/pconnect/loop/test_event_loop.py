@@ -181,13 +181,13 @@ def test_an_event_of_a_link_that_another_callback_gave_up(
         def renew() -> None:
             ours.recv(1)
             left_loop.discard(left)
-            left.renew()
+            left.reset()
 
         left_loop.watch(ours.fileno(), renew)
         theirs.send(b"x")
         right.post(Kind.VALUE, 0, "old")
         right_loop.flush(right)
-        left_loop.run_until(lambda: left.renewals == 1, instant(LIMIT), "the callback")
+        left_loop.run_until(lambda: left.generation == 1, instant(LIMIT), "the callback")
         left_loop.unwatch(ours.fileno())
     assert left.is_awaited
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pconnect.link.connection import Peer
+from pconnect.link.peer import Peer
 from pconnect.loop.interrupts import interrupting
 
 

@@ -90,10 +90,10 @@ def connection_patience(peer_timeout: float) -> float:
 
 
 class FakeLink:
-    patience = 1e-9
+    peer_timeout = 1e-9
 
     def __init__(self, in_vain: int) -> None:
-        self.sent_in_vain = in_vain
+        self.unanswered_retransmits = in_vain
 
 
 def test_only_what_goes_unanswered_twice_counts() -> None:
@@ -104,7 +104,7 @@ def test_only_what_goes_unanswered_twice_counts() -> None:
     assert 0 < liveness.time_left() <= 1
     liveness._next_look = 0
     assert liveness.gone(links) == links[2:]
-    links[2].sent_in_vain = 0
+    links[2].unanswered_retransmits = 0
     liveness._next_look = 0
     assert liveness.gone(links) == []
 
@@ -113,5 +113,5 @@ def test_what_is_no_link_of_tcp_is_never_gone() -> None:
     left, right = socket.socketpair()
     with left, right:
         channel = Channel(left)
-        assert channel.sent_in_vain == 0
-        assert channel.patience == float("inf")
+        assert channel.unanswered_retransmits == 0
+        assert channel.peer_timeout == float("inf")

@@ -200,7 +200,7 @@ def test_a_limit_of_time_ends_it_for_all_and_names_who_was_waited_for(
     works: list[Work] = [lambda net: call(net, timeout=LIMIT)] * 4
     works[1] = lambda net: call(net, timeout=0.1)
     works[late] = lambda net: net.mesh.event_loop.run_until(
-        lambda: bool(net[1].parts.notice(net.mesh.epoch)), 1e12, ""
+        lambda: bool(net[1].collectives.notice(net.mesh.epoch)), 1e12, ""
     )
     outcomes = together(shared, *works)
     assert outcomes.pop(late) is None
@@ -359,7 +359,7 @@ def test_half_sent_parts_are_as_they_were_and_the_links_live_on(nets: Nets) -> N
 
     outcomes = together(nets, lambda net: psend("alive", net, timeout=LIMIT), take)
     assert outcomes == [None, "alive", "alive", "alive"]
-    queues = list(nets[1][0].parts._queues.values())
+    queues = list(nets[1][0].collectives._queues.values())
     assert not queues[0][0].value.any()
 
 

@@ -101,7 +101,7 @@ def test_a_failure_begins_a_new_epoch_with_the_next_command_and_only_with_it(cli
 def test_who_left_begins_a_new_epoch(client: Client) -> None:
     net, servers = client
     say_left(servers[0], 0, 1, "ValueError: why")
-    net.mesh.event_loop.run_until(lambda: net[1].parts.notice(0) is not None, 1e12, "the notice")
+    net.mesh.event_loop.run_until(lambda: net[1].collectives.notice(0) is not None, 1e12, "the notice")
     epoch = epoch_of_next(net, servers[1])
     assert epoch == 1
     command = reval("x", net)
@@ -178,7 +178,7 @@ def test_ctrl_c_in_a_collective_call_interrupts_the_members_and_tells_them(clien
         barrier(net, timeout=LIMIT)
     for far in servers:
         assert far.hear(Kind.INTERRUPT).tag == command.number
-        far.event_loop.run_until(lambda far=far: far.data.parts.notice(0) is not None, 1e12, "")  # type: ignore[misc]
-        notice = far.data.parts.notice(0)
+        far.event_loop.run_until(lambda far=far: far.data.collectives.notice(0) is not None, 1e12, "")  # type: ignore[misc]
+        notice = far.data.collectives.notice(0)
         assert notice is not None
         assert notice.text.startswith("KeyboardInterrupt")

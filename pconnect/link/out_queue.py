@@ -1,0 +1,70 @@
+"""What waits to be sent to one peer."""
+
+from collections import deque
+from collections.abc import Sequence
+
+from srp_tools.channel import Channel
+
+
+class OutQueue:
+    """The buffers of encoded messages, which are sent from where they lie.
+
+    Attributes
+    ----------
+    sent_bytes
+        How much the system has taken so far.
+    counted
+        How many messages were queued that the receiver counts, see `pconnect.protocol.wait_states.UNCOUNTED_KINDS`.
+    """
+
+    __slots__ = ("_buffers", "_is_blocked", "_queued_bytes", "counted", "sent_bytes")
+
+    def __init__(self) -> None:
+        self._buffers: deque[memoryview] = deque()
+        self._queued_bytes = 0
+        self._is_blocked = False  # the system took less than there was
+        self.sent_bytes = 0
+        self.counted = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._buffers)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """How much waits to be sent."""
+        return self._queued_bytes - self.sent_bytes
+
+    def put(self, buffers: Sequence[bytes | memoryview]) -> None:
+        """Queue the buffers of a message; they are not copied."""
+        self._buffers.extend(map(memoryview, buffers))
+        self._queued_bytes += sum(map(len, buffers))
+
+    def send(self, channel: Channel) -> bool:
+        """Write what the channel takes now; return whether it takes all again, having taken less before.
+
+        Raises
+        ------
+        ConnectionLostError
+            The peer is gone.
+        """
+        buffers = self._buffers
+        while buffers:
+            sent = channel.send(buffers[0])
+            self.sent_bytes += sent
+            if sent < len(buffers[0]):
+                buffers[0] = buffers[0][sent:]
+                self._is_blocked = True
+                return False
+            buffers.popleft()
+        before, self._is_blocked = self._is_blocked, False
+        return before
+
+    def copy(self) -> None:
+        """Copy what waits to be sent, so that its memory may change from now on."""
+        self._buffers = deque(memoryview(bytes(view)) for view in self._buffers)
+
+    def clear(self) -> None:
+        """Drop what waits to be sent."""
+        self._buffers.clear()
+        self._queued_bytes = self.sent_bytes
+        self._is_blocked = False
