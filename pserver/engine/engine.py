@@ -17,6 +17,7 @@ import sys
 from collections import deque
 from collections.abc import Sequence
 from multiprocessing.connection import Connection as PipeEnd
+from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
@@ -39,9 +40,10 @@ from pserver.engine.interrupts import Interrupts
 from pserver.engine.links import Links, Setup
 from pserver.engine.worker import Terms
 from pserver.engine.workspace import Workspace
-from pserver.services import files, synced_code
+from pserver.services import files
 from pserver.services.dask_processes import DaskProcesses
 from pserver.services.registry import EngineState
+from pserver.services.synced_code import SyncedCode
 from srp_tools.channel import Channel
 
 _VERSIONS = own_versions()  # read by the fork server, once for all engines
@@ -176,10 +178,13 @@ class _Engine:
         mesh = Mesh(setup.network, setup.node, links.connections, self._event_loop, Limits(*setup.limits))
         workspace = Workspace(Network(mesh))
         names = workspace.names
-        synced_code.begin(setup.session_folder)
         names["session_files"] = files.begin(setup.session_folder, setup.max_file_size)
         services = EngineState(
-            names, files.this_session(), DaskProcesses(setup.session_folder), setup.client_version
+            names,
+            files.this_session(),
+            SyncedCode(Path(setup.session_folder), list(sys.modules)),
+            DaskProcesses(setup.session_folder),
+            setup.client_version,
         )
         self._runner = CommandRunner(mesh, workspace, services, self._outbox, self._interrupts)
         Hooks(self._outbox, mesh.limits.max_message_bytes).install(names)

@@ -11,10 +11,10 @@ from typing import Any
 from pconnect.errors import UnknownServiceError
 from pconnect.jobs import broadcast_value
 from pconnect.session.versions import installed, own_versions
-from pserver.services import synced_code
 from pserver.services.dask_processes import DaskProcesses
 from pserver.services.files import SessionFiles
 from pserver.services.inspection import describe_names, names_for_completion, values_of
+from pserver.services.synced_code import SyncedCode
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,15 @@ class EngineState:
     ----------
     names
         The workspace.
-    files, dask
-        The files of the session, and its Dask clusters.
+    files, code, dask
+        The files of the session, the modules of its client, and its Dask clusters.
     client_version
         The version of this package on the client, as far as it is known.
     """
 
     names: dict[str, Any]
     files: SessionFiles
+    code: SyncedCode
     dask: DaskProcesses
     client_version: str | None
 
@@ -49,7 +50,7 @@ SERVICES: Mapping[str, Callable[..., Any]] = {
     "files.digests": lambda engine, *args: engine.files.digests(*args),
     "files.get": lambda engine, *args: engine.files.get(*args),
     "files.end": lambda engine, token: engine.files.end(token),
-    "code.apply": lambda _, *args: synced_code.apply(*args),
+    "code.apply": lambda engine, *args: engine.code.apply(*args),
     "broadcast.keep": lambda _, key, value: broadcast_value.keep(key, value),
     "broadcast.forget": lambda _, key: broadcast_value.forget(key),
     "dask.prepare": lambda engine, *args: engine.dask.prepare(*args),

@@ -7,7 +7,6 @@ new, and no compiled file of a former state can be taken for a new one, whatever
 
 Files of the state before are linked, only the others come from the client; one that was changed here since it was
 written counts as lost. The folder of the state before stays until the next change, for what still runs in its modules.
-This module has the one object that an engine's session needs, because the client calls it by name.
 """
 
 import contextlib
@@ -62,7 +61,6 @@ class SyncedCode:
     """
 
     def __init__(self, session_folder: Path, in_use: Iterable[str]) -> None:
-        self.session_folder = session_folder
         self._home = session_folder / "code"
         if self._home.exists():
             shutil.rmtree(self._home, ignore_errors=True)
@@ -243,30 +241,3 @@ def _is_from(module: object, folder: Path) -> bool:
     names = object.__getattribute__(module, "__dict__")  # a module may have a `__getattr__` that loads others
     places = [names.get("__file__"), *(names.get("__path__") or ())]
     return any(isinstance(place, str) and place.startswith(f"{folder}{os.sep}") for place in places)
-
-
-_of_this_session: SyncedCode | None = None
-
-
-def begin(session_folder: str) -> None:
-    """Make ready for the code of a session; for its engine, before the user's first command."""
-    global _of_this_session  # noqa: PLW0603 - what the client calls by name has to find it
-    _of_this_session = SyncedCode(Path(session_folder), list(sys.modules))
-
-
-def apply(
-    key: str, files: Mapping[str, bytes], contents: Sequence[bytes] | None
-) -> tuple[list[bytes], list[str]]:
-    """Do what `SyncedCode.apply` does, for the session of this engine."""
-    return _current().apply(key, files, contents)
-
-
-def session_folder() -> Path:
-    """Return the private folder of the session, which is removed with it."""
-    return _current().session_folder
-
-
-def _current() -> SyncedCode:
-    if _of_this_session is None:
-        raise ConfigurationError("code is for the engine of a session, not for a process that it started")
-    return _of_this_session

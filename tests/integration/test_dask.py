@@ -265,9 +265,7 @@ def test_not_without_encryption(plain_server: Server) -> None:
 
 @pytest.mark.slow
 def test_the_block_ends_all(net: ClientNetwork) -> None:
-    folder = Path(
-        net[1].eval("from pserver.services import synced_code; str(synced_code.session_folder())").result()
-    )
+    folder = Path(net[1].eval("str(session_files.parent)").result())
     before = set(folder.iterdir())
     with net[[1]].dask(timeout=DEADLINE, set_as_default=False) as client:
         pids = process_ids(client)

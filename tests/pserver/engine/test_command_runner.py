@@ -22,6 +22,7 @@ from pserver.engine.workspace import Workspace
 from pserver.services.dask_processes import DaskProcesses
 from pserver.services.files import SessionFiles
 from pserver.services.registry import EngineState
+from pserver.services.synced_code import SyncedCode
 from tests.support.links import LIMIT, channels, networks
 
 
@@ -38,7 +39,11 @@ class Ends:
         self.interrupts = Interrupts(lambda: None)
         workspace = Workspace(engine)
         services = EngineState(
-            workspace.names, SessionFiles(folder, 0), DaskProcesses(str(folder)), client_version="9.9"
+            workspace.names,
+            SessionFiles(folder, 0),
+            SyncedCode(folder, []),
+            DaskProcesses(str(folder)),
+            "9.9",
         )
         self.runner = CommandRunner(engine.mesh, workspace, services, self.outbox, self.interrupts)
 

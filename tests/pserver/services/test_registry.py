@@ -1,5 +1,6 @@
 """The table of services, without an engine around, and at an engine whose user has assigned anything to anything."""
 
+import re
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pconnect.session.versions import own_versions
 from pserver.services.dask_processes import DaskProcesses
 from pserver.services.files import SessionFiles
 from pserver.services.registry import SERVICES, EngineState, call
+from pserver.services.synced_code import SyncedCode
 from tests.support.servers import Server
 from tests.support.waiting import DEADLINE
 
@@ -23,7 +25,9 @@ def names() -> dict[str, Any]:
 
 @pytest.fixture
 def engine(tmp_path: Path, names: dict[str, Any]) -> EngineState:
-    return EngineState(names, SessionFiles(tmp_path, 0), DaskProcesses(str(tmp_path)), "9.9")
+    return EngineState(
+        names, SessionFiles(tmp_path, 0), SyncedCode(tmp_path, []), DaskProcesses(str(tmp_path)), "9.9"
+    )
 
 
 def test_the_workspace_is_changed_and_told(engine: EngineState, names: dict[str, Any]) -> None:
@@ -37,9 +41,10 @@ def test_the_workspace_is_changed_and_told(engine: EngineState, names: dict[str,
         call(engine, "workspace.pull", [["a", "d"]])
 
 
-def test_a_name_begins_with_what_it_is_for() -> None:
-    parts = {name.partition(".")[0] for name in SERVICES}
-    assert parts == {"workspace", "files", "code", "broadcast", "dask", "versions"}
+def test_the_page_of_the_protocol_has_all_services() -> None:
+    page = (Path(__file__).parents[3] / "doc" / "protocol.md").read_text(encoding="utf-8")
+    section = page.partition("\n## Services\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(.*?)` \|", section, re.MULTILINE) == list(SERVICES)
 
 
 def test_an_unknown_name_is_an_error_with_both_versions(engine: EngineState) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from pserver.services import synced_code
 from pserver.services.synced_code import SyncedCode
 from srp_tools.errors import ConfigurationError
 
@@ -218,11 +217,8 @@ def test_strange_modules_are_left_alone(code: SyncedCode) -> None:
     assert "synced_y" in sys.modules
 
 
-def test_it_is_for_the_engine_of_a_session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(synced_code, "_of_this_session", None)
-    with pytest.raises(ConfigurationError, match="for the engine of a session"):
-        synced_code.apply("tree", {}, None)
-    synced_code.begin(str(tmp_path))
-    assert synced_code.apply("tree", {"synced_a.py": digest("x")}, None) == ([digest("x")], [])
+def test_no_tree_hides_what_the_engine_has_loaded(tmp_path: Path) -> None:
+    code = SyncedCode(tmp_path, list(sys.modules))
+    assert code.apply("tree", {"synced_a.py": digest("x")}, None) == ([digest("x")], [])
     with pytest.raises(ConfigurationError, match="would hide the module 'sys'"):
-        synced_code.apply("tree", {"sys.py": digest("x")}, None)
+        code.apply("tree", {"sys.py": digest("x")}, None)
