@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pconnect.errors import MessageTooLargeError, ProtocolError, UnavailableTypeError
@@ -18,6 +18,7 @@ from pconnect.protocol.frames import HEADER_BYTES, Header
 from pconnect.protocol.kinds import ACCEPTS, Kind, Role
 from pconnect.protocol.messages import Message, Unfinished, encode_message
 from tests import fuzz_decoder
+from tests.support.examples import examples
 from tests.support.hostile import head_of, mark
 from tests.support.package_values import ARROW, PANDAS, SPARSE
 from tests.support.values import VALUES, assert_same
@@ -122,7 +123,7 @@ MIXED = [value for _, value in VALUES[::7]] + [
 STREAM = b"".join(data_of(Kind.VALUE, tag, value) for tag, value in enumerate(MIXED))
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(st.lists(st.integers(1, 100_000) | st.integers(1, 50), max_size=200))
 def test_any_chunking_gives_the_same_messages(chunks: list[int]) -> None:
     messages = feed(Decoder(Role.NODE, LIMIT), STREAM, chunks)
@@ -144,7 +145,7 @@ def test_random_bytes_raise_nothing_but_protocol_errors(parts: list[bytes]) -> N
     assert sum(map(len, parts)) < HEADER_BYTES
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.binary(max_size=200),
     st.integers(0, 50),
@@ -156,7 +157,7 @@ def test_random_heads_raise_nothing_but_protocol_errors(head: bytes, payload: in
         feed(Decoder(Role.NODE, 1000), data, chunks)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.data())
 def test_altered_messages_raise_nothing_but_protocol_errors(data: st.DataObject) -> None:
     message = bytearray(data_of(Kind.VALUE, 5, {"a": [np.arange(3.0), (1, 2)], "b": np.ones(2, ">i2")}))

@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pconnect.errors import ProtocolError
@@ -16,6 +16,7 @@ from pconnect.session.deadlock_detector import (
     deadlock_error,
     stuck_nodes,
 )
+from tests.support.examples import examples
 from tests.support.simulation import End, Receive, Run, Send, Simulation, Step
 
 
@@ -56,7 +57,7 @@ def random_program(chance: random.Random) -> tuple[int, list[Step]]:
     return size, client
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(st.integers(0, 2**64 - 1))
 def test_there_is_an_alarm_if_and_only_if_the_client_is_stuck(seed: int) -> None:
     chance = random.Random(seed)

@@ -23,6 +23,7 @@ from hypothesis.extra import numpy as hnp
 from pconnect.errors import UnsupportedValueError
 from pconnect.values import codec
 from pconnect.values.codec import decode, encode, pack, unpack
+from tests.support.examples import examples
 from tests.support.values import RECORD, VALUES, assert_same, nested
 
 
@@ -79,7 +80,7 @@ values = st.recursive(
     ),
     max_leaves=8,
 )
-quick = settings(suppress_health_check=list(HealthCheck), max_examples=30)
+quick = settings(examples(30), suppress_health_check=list(HealthCheck))
 
 
 @quick

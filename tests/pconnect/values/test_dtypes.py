@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pconnect.errors import ProtocolError, UnsupportedValueError
 from pconnect.values import dtypes as arrays
+from tests.support.examples import examples
 from tests.support.values import EMPTY_FIELD, PADDED, RECORD, TITLED
 
 LITTLE = "<" if np.dtype("<i2").isnative else ">"
@@ -45,7 +46,7 @@ def test_descriptions_are_part_of_the_protocol(dtype: np.dtype[Any], description
     )
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(st.one_of(hnp.scalar_dtypes(), hnp.array_dtypes(), hnp.nested_dtypes()))
 def test_any_dtype_there_and_back(dtype: np.dtype[Any]) -> None:
     description = arrays.describe_dtype(dtype)

@@ -304,4 +304,4 @@ class AnyCourse(RuleBasedStateMachine):
 
 
 TestAnyCourse = AnyCourse.TestCase
-TestAnyCourse.settings = settings(max_examples=100, stateful_step_count=40)
+TestAnyCourse.settings = settings(stateful_step_count=40)

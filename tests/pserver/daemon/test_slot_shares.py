@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pserver.daemon.slot_allocator import PATIENCE, QUANTUM, Action, SlotAllocator
@@ -127,7 +127,6 @@ def test_who_has_short_jobs_does_not_wait_for_another_s_long_one_that_was_asked_
     assert simulation.leased["b"] == pytest.approx(simulation.leased["c"], rel=0.1)
 
 
-@settings(max_examples=100)
 @given(
     st.integers(1, 6),
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 6)), min_size=1, max_size=5),
