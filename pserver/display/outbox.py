@@ -10,29 +10,19 @@ with their number. Warnings and records never wait. A display, which is large an
 little for room, unless something has just been dropped.
 """
 
-import builtins
 import contextlib
-import linecache
-import logging
 import os
-import sys
 import threading
-import warnings
 from collections import deque
-from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.kinds import Kind
-from pserver.display.mime_bundle import Bundle, bundle_size, make_bundle
+from pserver.display.contents import warning_contents
 from srp_tools.steps import deadline_after
 
 _MAX_WAITING_BYTES = 2**22  # beyond it notes are dropped, until half of it is free again
-_MAX_DISPLAY_BYTES = 2**24
-# So that a warning and a log record stay below 64 KiB: both have a long text, one has two.
-_MAX_TEXT_BYTES = 24 * 2**10
-_MAX_NAME_BYTES = 2**10
 _PATIENCE = 5.0  # seconds that a display waits for room
 _NOTE_BYTES = 2**9  # what a note takes in memory beside its long texts, about
 
@@ -159,7 +149,7 @@ class Outbox:
     def _tell_of_gap(self) -> None:
         if not self._dropped:
             return
-        content = _warning(
+        content = warning_contents(
             f"{self._dropped} notes (displays, warnings, log records) were dropped here: they came faster than the "
             "client took them",
             RuntimeWarning,
@@ -178,160 +168,3 @@ class Outbox:
 
     def _post(self, note: _Entry) -> None:
         self._supervisor.post(Kind.FRONT_END, note.number, [note.what, note.content])
-
-
-class Hooks:
-    """Where Python asks what to do with a display, a warning or a log record; the engine's answers.
-
-    Parameters
-    ----------
-    notes
-        Where they go.
-    max_message_bytes
-        The client takes no larger message.
-    """
-
-    def __init__(self, outbox: Outbox, max_message_bytes: int) -> None:
-        self._outbox = outbox
-        # Half of it: there is more in a message than the data, by little.
-        self._max_display_bytes = min(_MAX_DISPLAY_BYTES, max_message_bytes // 2)
-        self._show_in_child = warnings.showwarning
-
-    def install(self, names: dict[str, Any]) -> None:
-        """Put them into their places; `names` is the workspace."""
-        names["display"] = vars(builtins)["display"] = self.display
-        warnings.showwarning = self.show_warning
-        # Not a handler of the root logger: with one, `logging.basicConfig` would do nothing. This one is asked if
-        # nobody has configured anything, and, unlike Python's own, takes every level that the loggers let pass.
-        logging.lastResort = LogForwarder(self._outbox)
-        _choose_backend()
-
-    def display(self, *objects: object) -> None:
-        """Show objects at the client: in its notebook as pictures, tables and text, elsewhere as text.
-
-        Parameters
-        ----------
-        *objects
-            A matplotlib figure; an object with methods such as ``_repr_html_`` or ``_repr_png_``, as IPython uses
-            them; of anything else its ``repr``. If such a method fails, its traceback is printed.
-        """
-        for shown in objects:
-            bundle = self._limit(make_bundle(shown))
-            content = {"data": bundle.data, "metadata": bundle.metadata}
-            if not self._outbox.put("display", content, bundle_size(bundle)):
-                sys.stdout.write(f"{bundle.data['text/plain']}\n")
-
-    def _limit(self, bundle: Bundle) -> Bundle:
-        size = bundle_size(bundle)
-        if size <= self._max_display_bytes:
-            return bundle
-        kinds = ", ".join(bundle.data)[:_MAX_NAME_BYTES]
-        text = f"<not shown: {size} bytes ({kinds}), the limit of a display is {self._max_display_bytes}>"
-        return Bundle({"text/plain": text}, {})
-
-    def show_warning(  # noqa: PLR0917 - as Python's has it
-        self,
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
-        """Do what `warnings.showwarning` is for."""
-        if file is None:
-            content = _warning(message, category, filename, lineno, line)
-            if self._outbox.put("warning", content, len(content["message"])):
-                return
-        self._show_in_child(message, category, filename, lineno, file, line)
-
-
-class LogForwarder(logging.Handler):
-    """Sends log records to the client."""
-
-    def __init__(self, outbox: Outbox) -> None:
-        super().__init__()
-        self._outbox = outbox
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Send one record; one whose text cannot be made is an error as everywhere in `logging`."""
-        try:
-            content = _log_record(record)
-            size = len(content["message"]) + len(content["exc_text"] or "")
-            if not self._outbox.put("log", content, size) and sys.stderr is not None:
-                sys.stderr.write(self.format(record) + "\n")
-        except Exception:  # noqa: BLE001 - the user's arguments are formatted here
-            self.handleError(record)
-
-
-def _warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
-) -> dict[str, Any]:
-    """Return what is told of a warning."""
-    if line is None:
-        line = linecache.getline(filename, lineno)
-    return {
-        "category": category.__name__,
-        "bases": [
-            kind.__name__ for kind in category.__mro__ if getattr(builtins, kind.__name__, None) is kind
-        ],
-        "message": _cut(str(message)),
-        "module": _module_of(filename)[:_MAX_NAME_BYTES],
-        "filename": _cut(filename, _MAX_NAME_BYTES),
-        "lineno": int(lineno),
-        "line": _cut(line.strip(), _MAX_NAME_BYTES),
-    }
-
-
-def _module_of(filename: str) -> str:
-    """Return the name of the module in a file, by which filters of warnings choose."""
-    if filename.startswith("<command "):
-        return "__main__"
-    for name, module in list(sys.modules.items()):
-        if getattr(module, "__file__", None) == filename:
-            return name
-    return Path(filename).stem
-
-
-def _log_record(record: logging.LogRecord) -> dict[str, Any]:
-    """Return what is told of a log record."""
-    trace = record.exc_text
-    if record.exc_info and not trace:
-        trace = logging.Formatter().formatException(record.exc_info)
-    if record.stack_info:
-        trace = f"{trace}\n{record.stack_info}" if trace else record.stack_info
-    return {
-        "name": _cut(record.name, _MAX_NAME_BYTES),
-        "levelno": int(record.levelno),
-        "message": _cut(str(record.getMessage())),
-        "created": float(record.created),
-        "pathname": _cut(record.pathname, _MAX_NAME_BYTES),
-        "lineno": int(record.lineno),
-        "funcName": record.funcName and _cut(record.funcName, _MAX_NAME_BYTES),
-        "process": record.process and int(record.process),
-        "threadName": record.threadName and _cut(record.threadName, _MAX_NAME_BYTES),
-        "exc_text": trace and _cut(trace),
-    }
-
-
-def _cut(text: str, max_bytes: int = _MAX_TEXT_BYTES) -> str:
-    """Return a text of at most so many bytes; one that is longer says that it was cut."""
-    text = str.__str__(text)  # of a subclass, which could not be sent
-    data = text.encode("utf-8", "surrogatepass")
-    if len(data) <= max_bytes:
-        return text
-    mark = f" ... (cut: it has {len(data)} bytes)"
-    return data[: max_bytes - len(mark)].decode("utf-8", "ignore") + mark
-
-
-def _choose_backend() -> None:
-    """Let matplotlib, if the user imports it, give its figures to us; unless he has chosen another backend.
-
-    What a notebook sets for itself is no choice of the user: a server that was started from one inherits it.
-    """
-    if os.environ.get("MPLBACKEND", "").removeprefix("module://") in {
-        "",
-        "inline",
-        "matplotlib_inline.backend_inline",
-    }:
-        os.environ["MPLBACKEND"] = "module://pserver.display.matplotlib_backend"

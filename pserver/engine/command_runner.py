@@ -15,8 +15,9 @@ from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 from pserver.display.mime_bundle import make_bundle
 from pserver.display.outbox import Outbox
+from pserver.engine.failure import describe
 from pserver.engine.interrupts import Interrupts
-from pserver.engine.workspace import Workspace, describe
+from pserver.engine.workspace import Workspace
 from pserver.services import registry
 from pserver.services.registry import EngineState
 from pserver.system.flush import flush_output

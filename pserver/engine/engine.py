@@ -33,7 +33,8 @@ from pconnect.protocol.wait_states import IDLE, Wait
 from pconnect.session.deadlock_probe import answer
 from pconnect.session.versions import own_versions
 from pserver.display import no_input
-from pserver.display.outbox import Hooks, Outbox
+from pserver.display.hooks import Hooks
+from pserver.display.outbox import Outbox
 from pserver.engine.command_runner import CommandRunner
 from pserver.engine.forks import Forks
 from pserver.engine.interrupts import Interrupts

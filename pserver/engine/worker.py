@@ -33,10 +33,10 @@ from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message, Unfinished, encode_message, encode_small
 from pconnect.remote_entry import keep_sources
 from pconnect.values.encoder import ATOMS
+from pserver.engine.failure import describe
 from pserver.engine.job_folders import JobFolders
 from pserver.engine.job_sandbox import memory_limit, take_output
 from pserver.engine.links import greet
-from pserver.engine.workspace import describe
 from pserver.jobs.detached_worker import CONNECTION, await_spool, decode, keep_results, orders
 from pserver.jobs.job_store import JobStore
 from pserver.jobs.recall import Intake

@@ -1,40 +1,20 @@
-"""The workspace of an engine: where commands are compiled, run, and described when they fail."""
+"""The workspace of an engine: where commands are compiled and run."""
 
 import ast
 import linecache
-import os
 import sys
-import traceback
 import types
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import pconnect
-import pserver
-import srp_tools
 from pconnect.commands.function_pickling import unpack_arguments, unpack_function
-from pconnect.commands.remote_errors import builtin_bases
-from pconnect.errors import ParallelError
 from pconnect.jobs.worker_api import job_folder, progress
 from pconnect.loop.network import Network
 from pconnect.messaging import collectives
 from pconnect.messaging.send_receive import precv, psend, select_sockets
 from pconnect.remote_entry import keep_sources
-from pserver.services import registry
 
-_MAX_TRACEBACK_CHARACTERS = 2**16
-_MAX_MESSAGE_CHARACTERS = 2**12
-# The frames of these that run a command come before the user's.
-_OUR_FIRST_FRAMES = {
-    __file__,
-    str(registry.__file__),
-    *(str(Path(__file__).with_name(name)) for name in ("command_runner.py", "worker.py")),
-}
-_OUR_FOLDERS = tuple(
-    f"{Path(str(module.__file__)).parent}{os.sep}" for module in (pconnect, pserver, srp_tools)
-)
 # Commands that are kept: compiled, for those sent again and again, and as text, for tracebacks through their functions.
 _KEPT_COMMANDS = 1000
 
@@ -89,38 +69,3 @@ class Workspace:
         codes = self._codes[key] = compile(tree, name, "exec", dont_inherit=True), expression
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
         return codes
-
-
-def describe(error: BaseException) -> dict[str, Any]:
-    """Return what is told of a failed command, without the frames of this package that are of no interest."""
-    try:
-        text = "".join(_told(error).format())
-        message = str(error)
-    except Exception as again:  # noqa: BLE001 - the user's own __str__ may fail
-        text = message = f"{type(error).__qualname__}, whose text cannot be had: {again!r}"
-    return {
-        "type": type(error).__qualname__,
-        "bases": builtin_bases(error),
-        "message": message[:_MAX_MESSAGE_CHARACTERS],
-        "traceback": _shorten(text),
-    }
-
-
-def _told(error: BaseException) -> traceback.TracebackException:
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename in _OUR_FIRST_FRAMES:
-        frames = frames.tb_next
-    told = traceback.TracebackException(type(error), error, frames, compact=True)
-    # Where our own calls refuse something or are interrupted, the user's line counts and not where in them it was.
-    if isinstance(error, ParallelError | KeyboardInterrupt | TimeoutError):
-        told.stack = traceback.StackSummary.from_list(
-            [frame for frame in told.stack if not frame.filename.startswith(_OUR_FOLDERS)]
-        )
-    return told
-
-
-def _shorten(text: str) -> str:
-    if len(text) <= _MAX_TRACEBACK_CHARACTERS:
-        return text
-    half = _MAX_TRACEBACK_CHARACTERS // 2
-    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"

@@ -1,23 +1,8 @@
-"""Running commands and describing failures, without an engine around."""
-
-import sys
-from collections.abc import Iterator
+"""Running commands, without an engine around."""
 
 import pytest
 
-from pconnect.errors import UnsupportedValueError
-from pserver.engine.workspace import Workspace, describe
-from tests.support.links import networks
-
-
-@pytest.fixture
-def workspace() -> Iterator[Workspace]:
-    main, path = sys.modules["__main__"], sys.path[:]
-    try:
-        with networks(2) as nets:
-            yield Workspace(nets[1])
-    finally:
-        sys.modules["__main__"], sys.path[:] = main, path
+from pserver.engine.workspace import Workspace
 
 
 def test_the_names_stay_from_one_command_to_the_next(workspace: Workspace) -> None:
@@ -31,43 +16,3 @@ def test_a_future_import_is_for_its_command_alone(workspace: Workspace) -> None:
     assert workspace.run(source, 1, wants_value=True) == {"x": "undefined"}
     with pytest.raises(NameError):
         workspace.run("def f(x: undefined): pass", 2, wants_value=False)
-
-
-def failing(workspace: Workspace, source: str) -> BaseException:
-    try:
-        workspace.run(source, 7, wants_value=True)
-    except BaseException as error:  # noqa: BLE001 - as the engine does
-        assert error.__traceback__ is not None
-        return error.with_traceback(error.__traceback__.tb_next)  # without this function
-    raise AssertionError(f"{source!r} did not fail")
-
-
-def test_a_failure_has_the_lines_of_the_user_and_not_ours(workspace: Workspace) -> None:
-    told = describe(failing(workspace, "def f(x):\n    return 1 / x\nf(0)"))
-    assert told["type"] == "ZeroDivisionError"
-    assert told["bases"][0] == "ZeroDivisionError"
-    assert told["message"] == "division by zero"
-    assert "return 1 / x" in told["traceback"] and "f(0)" in told["traceback"]
-    assert "pserver/engine/workspace.py" not in told["traceback"]
-
-
-def test_where_this_package_raises_its_own_frames_are_left_out(workspace: Workspace) -> None:
-    told = describe(failing(workspace, "psend(object(), sockets[0])"))
-    assert told["type"] == UnsupportedValueError.__name__
-    assert "psend(object(), sockets[0])" in told["traceback"]
-    assert "primitives.py" not in told["traceback"]
-
-
-def test_causes_are_told_too(workspace: Workspace) -> None:
-    told = describe(
-        failing(workspace, "try:\n    1 / 0\nexcept Exception as e:\n    raise ValueError('b') from e")
-    )
-    assert "ZeroDivisionError" in told["traceback"] and "direct cause" in told["traceback"]
-
-
-def test_an_exception_whose_text_fails(workspace: Workspace) -> None:
-    source = "class Odd(Exception):\n    def __str__(self): return 1 / 0\nraise Odd"
-    told = describe(failing(workspace, source))
-    assert told["type"] == "Odd"
-    assert "cannot be had" in told["message"]
-    assert told["traceback"]
