@@ -1,13 +1,14 @@
 """The supervisor's side of a detached network: the jobs go on without their client, and the results are kept.
 
-The client hands over its jobs in three steps, and between them it may still change its mind, or die, and then all of it
-ends as ever. First it sends a copy of each job that has not ended (KEEP); that is put into the spool. Then (DETACH) the
-workers are told to put results there, too. A worker may just be sending one to the client, or be about to: it says so
-in its page before it looks whether it is told, so that who looks at the page afterwards knows when nothing more comes.
-The client reads what has come, and says which jobs have ended (LEAVE). All others are ours from here on.
+The client hands over its jobs in three steps, see doc/states/hand_over.md; between them it may still change its mind,
+or die, and then all jobs end with it. First it sends a copy of each job that has not ended (KEEP), which goes into the
+job store. Then (DETACH) the supervisor tells the workers to put results there, too. A worker may just be sending one to
+the client, or be about to: it says so in its shared status before it looks there whether it has been told. So the
+supervisor, which looks afterwards, knows when nothing more comes. The client reads what has come, and says which jobs
+have ended (LEAVE). All others belong to the session from here on.
 
-A worker that is told drops the jobs that it has not begun, ends the one that runs, and then asks us for more, one at a
-time: what the client had sent to it is not given to another before.
+A worker that has been told drops the jobs that it has not begun, ends the one that runs, and then asks the supervisor
+for more, one at a time: before that, no other worker gets the jobs that the client had sent to it.
 """
 
 import contextlib
@@ -83,7 +84,7 @@ class DetachedJobs:
     Parameters
     ----------
     kept
-        The folder of all spools of the server.
+        The folder of all job stores of the server.
     network_id, node, user
         Of the session.
     control
@@ -100,7 +101,7 @@ class DetachedJobs:
         self._sent: dict[int, int] = {}  # the worker to which the client has sent a job
         self._running: dict[int, int] = {}  # the job by worker
         self._idle: set[int] = set()  # workers that wait for us
-        self._told: set[int] = set()  # workers that are to use the spool
+        self._told: set[int] = set()  # workers that are to use the job store
         self._hand_over = HandOverLifecycle()
 
     @property
@@ -203,7 +204,7 @@ class DetachedJobs:
     # --- workers ---
 
     def worker_started(self, worker: WorkerProcess) -> None:
-        """Have a worker use the spool, if it is time for that."""
+        """Have a worker use the job store, if it is time for that."""
         if self._hand_over.uses_store and worker.pid and worker.number not in self._told:
             assert self._store is not None  # noqa: S101 - the client has asked for it first
             self._told.add(worker.number)
@@ -222,7 +223,7 @@ class DetachedJobs:
             words = []
         if not words:
             self._control.unwatch(worker.pipe.fileno())
-            self._told.discard(worker.number)  # so that nobody ends this twice
+            self._told.discard(worker.number)  # so that `worker_ended` does not unwatch it again
             return
         if words[0] == b"done":
             self._jobs.pop(int(words[1]), None)

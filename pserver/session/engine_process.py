@@ -27,7 +27,7 @@ class EngineProcess:
     handover
         For the daemon, which passes data connections in here, to this engine and to those after it.
     its_handover
-        The other end, shared with the engine. While there is none, what comes here is `refuse_handover`'s.
+        The other end, shared with the engine. Without an engine, `refuse_handover` takes what comes here.
     outputs
         What it writes to its standard output, and to its standard error.
     forks
@@ -41,9 +41,7 @@ class EngineProcess:
         self._begin()
 
     def _begin(self) -> None:
-        self._pid = (
-            self._pidfd
-        ) = -1  # known when they are asked for: nobody need wait for a process that starts
+        self._pid = self._pidfd = -1  # learnt when asked for: meanwhile the process starts
         self.pipe, its_pipe = socket.socketpair()
         self.pipe.setblocking(False)
         self.forks, its_forks = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -214,7 +214,7 @@ class SessionLifecycle(_Lifecycle[SessionState, SessionEvent]):
     state
         Where it is.
     reason
-        Why it ends, in words; empty while it lasts, and if there is nobody to tell.
+        Why it ends, in words; empty while it lasts, and if the client has ended it by leaving.
     """
 
     _what = "the session"

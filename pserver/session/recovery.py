@@ -1,6 +1,6 @@
 """The supervisor's side of `pconnect(recover=token)`: it reads what a detached session has left, or leaves just now.
 
-There is no word between the two sessions: the one puts results into the spool, this one looks what is there. A client
+The two sessions exchange no messages: the one puts results into the job store, this one looks what is there. A client
 says that it has a result (TAKE) before it is told that it is the first to say so.
 """
 
@@ -31,7 +31,7 @@ class Recovery:
     Parameters
     ----------
     kept
-        The folder of all spools of the server.
+        The folder of all job stores of the server.
     user
         Who has logged in.
     channel

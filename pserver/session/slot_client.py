@@ -57,7 +57,7 @@ class SlotClient:
     total
         How many slots the server has; ``None`` until it has said so.
     is_gone
-        Whether the daemon is gone, or says nothing more: then there is nobody who grants slots. What is there goes on.
+        Whether the daemon is gone, or says nothing more: then no more slots are granted. Workers that are there go on.
     """
 
     def __init__(self, control: socket.socket) -> None:

@@ -143,7 +143,7 @@ class _Supervisor:
         self._session_life.handle(SessionEvent.DETACH)
 
     def run(self) -> None:
-        """Serve the client until it closes the network, or is gone, or the server stops; then what it has left."""
+        """Serve the client until it closes the network, is gone, or the server stops; or until its jobs have ended."""
         while self._session_life.is_serving:
             self._event_loop.poll(min(self._commands.time_left(time.monotonic()), self._go_on()))
             self._enforce_limit()
@@ -253,7 +253,7 @@ class _Supervisor:
 
     def _signal_interrupt(self) -> None:
         number = self._commands.running
-        assert number is not None  # noqa: S101 - whoever calls this has looked
+        assert number is not None  # noqa: S101 - the callers have looked
         # The message tells which command the signal is for: the engine may be just before it, or just after.
         self._engine.post(Kind.INTERRUPT, number)
         self._event_loop.flush(self._engine)
@@ -315,7 +315,7 @@ class _Supervisor:
             self._workers.engine_is_ready()
 
     def _pace_engine(self) -> None:
-        """Take no more from the engine while the client takes nothing; its notes wait there, or are dropped."""
+        """Take no more from the engine while the client takes nothing; front-end messages wait there or are dropped."""
         unsent = self._command.unsent_bytes
         if not self._engine_paused and unsent > _MAX_UNSENT_BYTES and self._engine_life.has_process:
             self._event_loop.remove(self._engine)

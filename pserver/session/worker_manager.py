@@ -135,7 +135,7 @@ class Workers:
         self._slot_client.ask(self._wanted if able else 0, exclusive=self._exclusive and able)
 
     def _want(self, wanted: int) -> None:
-        """Want so many workers, alone on the server no longer; for when the client has left."""
+        """Ask for so many workers, for a client that has left; they share the server with others."""
         self._wanted, self._exclusive = wanted, False
         self._ask()
 
@@ -270,7 +270,7 @@ class Workers:
         os.close(descriptor)
 
     def _end_jobs(self) -> None:
-        """End all workers: there is nobody any more who would take what they make, unless it is kept."""
+        """End all workers, because the client that would take their results is gone; not if it has detached."""
         if self.detached_jobs.is_detached:
             return
         self._wanted = 0
