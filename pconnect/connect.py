@@ -1,80 +1,37 @@
 """`pconnect`: from host names and a password to a network.
 
-All servers are dealt with side by side, in two steps, each within the one deadline of the call:
+All servers are served side by side, in two steps, each within the one deadline of the call:
 
-1. log in at each server (`_log_in`): resolve, connect, TLS-SRP, sign the node's key, go on with TLS 1.3;
+1. log in at each server, see `pconnect.session.login`;
 2. tell each server the whole network, open the data connections to all engines, and wait until every engine says that
    its own connections to the others stand.
 """
 
-import getpass
-import os
-import secrets
-import socket
-import ssl
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pconnect.detach.recovery import recover as recover_jobs
 from pconnect.detach.token import Token, unpack_token
-from pconnect.errors import (
-    AuthenticationError,
-    ConfigurationError,
-    ConnectError,
-    ConnectionLostError,
-    CredentialError,
-    ProtocolError,
-)
+from pconnect.errors import AuthenticationError, ConfigurationError, ConnectError, ProtocolError
 from pconnect.joblib.register import register_if_imported
-from pconnect.link.connection import Connection
-from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, bound_buffers, connect_first, expect_hello
-from pconnect.link.host_names import Host, Location, parse_hosts, resolve
+from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT
+from pconnect.link.host_names import Host, parse_hosts
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import (
-    DEFAULT_LIMITS,
-    NETWORK_ID_BYTES,
-    PREAMBLE_BYTES,
-    PREAMBLE_MAGIC,
-    VERSION,
-    Limits,
-    Preamble,
-    Purpose,
-    check_version,
-)
-from pconnect.protocol.kinds import Kind, Role
+from pconnect.protocol.frames import DEFAULT_LIMITS, Limits
+from pconnect.protocol.kinds import Kind
 from pconnect.session import open_networks, versions
 from pconnect.session.client_mesh import ClientMesh
+from pconnect.session.login import LoginTerms, find_credentials, log_in_at, make_terms
 from pconnect.session.mesh_setup import MeshSetup, mesh_error
 from pconnect.session.node_state import NodeState
 from pconnect.session.remote_calls import client_mesh
 from pconnect.session.server import Server
-from pconnect.values import codec
 from pconnect.views.network_views import ClientConnection, ClientNetwork
-from srp_tools import steps as waiting
-from srp_tools.certificates import NetworkAuthority
 from srp_tools.channel import Channel
-from srp_tools.credentials import Credentials, load_credentials
-from srp_tools.login import log_in
-from srp_tools.paths import client_file
-from srp_tools.steps import Steps, deadline_after, remaining, run_all
-from srp_tools.tls import start_tls, tls_context
+from srp_tools.steps import deadline_after, remaining, run_all
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is the same for all servers of a network to be made."""
-
-    network_id: bytes
-    credentials: Credentials | None  # None: no encryption, no login
-    authority: NetworkAuthority | None
-    context: ssl.SSLContext | None
-    limits: Limits
-    peer_timeout: float
 
 
 def pconnect(
@@ -145,17 +102,15 @@ def pconnect(
     targets = parse_hosts(list(token.hosts) if token else [] if hosts is None else hosts)
     if not targets:
         raise ConfigurationError("hosts is empty: name at least one server, or use local_network")
-    credentials = _credentials(user, password, password_file) if use_tls else None
-    network_id = secrets.token_bytes(NETWORK_ID_BYTES)
-    authority = NetworkAuthority(network_id) if use_tls else None
-    context = tls_context(authority.own_identity(), server_side=False) if authority else None
-    limits = Limits(max_message_bytes, max_inbox_bytes)
-    plan = _Plan(network_id, credentials, authority, context, limits, peer_timeout)
-    logins = run_all({node: _log_in(plan, node, target) for node, target in enumerate(targets, 1)}, deadline)
+    credentials = find_credentials(user, password, password_file) if use_tls else None
+    terms = make_terms(credentials, Limits(max_message_bytes, max_inbox_bytes), peer_timeout)
+    logins = run_all(
+        {node: log_in_at(target, node, terms) for node, target in enumerate(targets, 1)}, deadline
+    )
     servers: list[Server] = []
     try:
         servers = _successes(logins, targets)
-        network = _mesh(plan, servers, targets, deadline)
+        network = _mesh(terms, servers, targets, deadline)
         if check_versions:
             _check_versions(network)
         if token is not None:
@@ -204,111 +159,16 @@ def _successes(outcomes: Mapping[int, T | Exception], targets: list[Host]) -> li
     return [outcome for _, outcome in sorted(outcomes.items()) if not isinstance(outcome, Exception)]
 
 
-def _credentials(user: str | None, password: str | None, file: str | Path | None) -> Credentials:
-    user = user or os.environ.get("PCONNECT_USER")
-    if password is None:
-        password = os.environ.get("PCONNECT_PASSWORD")
-    path = Path(file) if file is not None else client_file()
-    if password is None and (file is not None or path.exists()):
-        return load_credentials(path, user)
-    user = user or getpass.getuser()
-    if password is None:
-        if not sys.stdin.isatty():
-            raise CredentialError(
-                f"no password for user {user}: give password=, set PCONNECT_PASSWORD, or run generate-srp-data, "
-                f"which writes {path}"
-            )
-        password = getpass.getpass(f"password of {user} for pserver: ")
-    return Credentials(user, password)
-
-
-def _log_in(plan: _Plan, node: int, host: Host) -> Steps[Server]:
-    """Log in at one server and return it, with an encrypted command channel that the server has confirmed."""
-    addresses = yield from resolve(host.name, host.port)
-    sock = yield from connect_first([(str(a[0]), host.port) for _, a in addresses], plan.peer_timeout)
-    try:
-        bound_buffers(sock)
-        address = sock.getpeername()[0]
-        if plan.authority is None or plan.credentials is None or plan.context is None:
-            channel, offer = yield from _introduce(plan, sock, node)
-        else:
-            offer = yield from _enrol(plan, sock, node)
-            channel = yield from start_tls(sock, plan.context, plan.network_id, node, server_side=False)
-        yield from expect_hello(channel)
-    except BaseException:
-        sock.close()
-        raise
-    command = Connection(node, host.label, channel, role=Role.CLIENT, limits=plan.limits)
-    return Server(command, Location(address, host.port, offer["data_port"], offer["addresses"]))
-
-
-def _enrol(plan: _Plan, sock: socket.socket, node: int) -> Steps[dict[str, Any]]:
-    """Do the SRP login and sign the key that the server made for the node."""
-    assert plan.authority is not None  # noqa: S101 - only called with encryption
-    assert plan.credentials is not None  # noqa: S101
-    authority = plan.authority
-    offers: list[dict[str, Any]] = []
-
-    def answer(data: bytes) -> bytes:
-        offers.append(_read_offer(data))
-        if offers[0]["version"] != VERSION:
-            return codec.pack({"version": VERSION})  # for the server's log
-        return codec.pack(
-            {
-                "version": VERSION,
-                "network": plan.network_id,
-                "node": node,
-                "certificate": authority.sign(offers[0]["key"], node),
-                "authority": authority.certificate,
-            }
-        )
-
-    try:
-        yield from log_in(sock, plan.credentials, answer)
-    except ConnectionLostError as error:
-        for offer in offers:
-            check_version(offer["version"], "the server")
-        raise ConnectionLostError(f"{error} (a server started with --no-tls needs use_tls=False)") from error
-    check_version(offers[0]["version"], "the server")
-    return offers[0]
-
-
-def _introduce(plan: _Plan, sock: socket.socket, node: int) -> Steps[tuple[Channel, dict[str, Any]]]:
-    """Begin a command channel without encryption."""
-    yield from waiting.send_all(sock, Preamble(Purpose.COMMAND, plan.network_id, 0, node).pack())
-    data = yield from waiting.receive_exactly(sock, len(PREAMBLE_MAGIC))
-    if data != PREAMBLE_MAGIC:
-        raise ConnectionLostError("the peer is not a pserver")
-    data += yield from waiting.receive_exactly(sock, PREAMBLE_BYTES - len(data))
-    if Preamble.unpack(data, "the server").purpose is Purpose.NEEDS_TLS:
-        raise ConnectionLostError("this server uses TLS: connect without use_tls=False")
-    size = yield from waiting.receive_exactly(sock, 2)
-    offer = yield from waiting.receive_exactly(sock, int.from_bytes(size, "big"))
-    return Channel(sock), _read_offer(offer)
-
-
-def _read_offer(data: bytes) -> dict[str, Any]:
-    """Return the offer of a server. Version 1 did not say so; of another version, nothing else is looked at."""
-    offer = codec.unpack(data)
-    if isinstance(offer, dict):
-        version = offer.setdefault("version", 1)
-        if version == VERSION and {"key", "data_port", "addresses"} <= offer.keys():
-            return offer
-        if version != VERSION and isinstance(version, int):
-            return offer
-    raise ConnectionLostError("the server's offer cannot be understood")
-
-
-def _mesh(plan: _Plan, servers: list[Server], targets: list[Host], deadline: float) -> ClientNetwork:
+def _mesh(terms: LoginTerms, servers: list[Server], targets: list[Host], deadline: float) -> ClientNetwork:
     """Connect every node with every other."""
     event_loop = EventLoop()
     mesh_setup = MeshSetup(
-        plan.network_id,
-        plan.context,
-        plan.limits,
-        plan.peer_timeout,
+        terms.network_id,
+        terms.context,
+        terms.limits,
+        terms.peer_timeout,
         directory=str(Path.cwd()),
-        authority=plan.authority,
+        authority=terms.authority,
         version=versions.own_versions()["version"],
     )
     for server in servers:
@@ -325,7 +185,7 @@ def _mesh(plan: _Plan, servers: list[Server], targets: list[Host], deadline: flo
         event_loop.close()
         raise
     own = ClientConnection(0, "client", None)
-    mesh = ClientMesh(plan.network_id, servers, event_loop, plan.limits, own)
+    mesh = ClientMesh(terms.network_id, servers, event_loop, terms.limits, own)
     mesh.mesh_setup = mesh_setup
     mesh.hosts = [(target.name, target.port) for target in targets]
     open_networks.register(mesh)

@@ -106,7 +106,7 @@ def test_the_error_names_each_host(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(frames, "VERSION", version)
-    monkeypatch.setattr("pconnect.connect.VERSION", version)
+    monkeypatch.setattr("pconnect.session.login.VERSION", version)
     with pytest.raises(ConnectError) as error:
         connect(two_servers)
     told = words("the server", VERSION, version, older_here)

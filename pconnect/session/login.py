@@ -1,0 +1,165 @@
+"""The login at one server: resolve, connect, TLS-SRP, sign the node's key, continue with TLS 1.3."""
+
+import getpass
+import os
+import secrets
+import socket
+import ssl
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pconnect.errors import ConnectionLostError, CredentialError
+from pconnect.link.connection import Connection
+from pconnect.link.dialing import bound_buffers, connect_first, expect_hello
+from pconnect.link.host_names import Host, Location, resolve
+from pconnect.protocol.frames import (
+    NETWORK_ID_BYTES,
+    PREAMBLE_BYTES,
+    PREAMBLE_MAGIC,
+    VERSION,
+    Limits,
+    Preamble,
+    Purpose,
+    check_version,
+)
+from pconnect.protocol.kinds import Role
+from pconnect.session.server import Server
+from pconnect.values import codec
+from srp_tools import steps
+from srp_tools.certificates import NetworkAuthority
+from srp_tools.channel import Channel
+from srp_tools.credentials import Credentials, load_credentials
+from srp_tools.login import log_in
+from srp_tools.paths import client_file
+from srp_tools.steps import Steps
+from srp_tools.tls import start_tls, tls_context
+
+
+@dataclass(frozen=True)
+class LoginTerms:
+    """What is the same for all servers of a network to be made; see `make_terms`."""
+
+    network_id: bytes
+    credentials: Credentials | None  # None: no encryption, no login
+    authority: NetworkAuthority | None
+    context: ssl.SSLContext | None
+    limits: Limits
+    peer_timeout: float
+
+
+def make_terms(credentials: Credentials | None, limits: Limits, peer_timeout: float) -> LoginTerms:
+    """Return the terms of a new network; without credentials it has no encryption."""
+    network_id = secrets.token_bytes(NETWORK_ID_BYTES)
+    authority = NetworkAuthority(network_id) if credentials else None
+    context = tls_context(authority.own_identity(), server_side=False) if authority else None
+    return LoginTerms(network_id, credentials, authority, context, limits, peer_timeout)
+
+
+def find_credentials(user: str | None, password: str | None, file: str | Path | None) -> Credentials:
+    """Return what `pconnect` logs in with; what is not given comes from the environment, the client file or a prompt.
+
+    Raises
+    ------
+    CredentialError
+        There is no password, or its file cannot be used.
+    """
+    user = user or os.environ.get("PCONNECT_USER")
+    if password is None:
+        password = os.environ.get("PCONNECT_PASSWORD")
+    path = Path(file) if file is not None else client_file()
+    if password is None and (file is not None or path.exists()):
+        return load_credentials(path, user)
+    user = user or getpass.getuser()
+    if password is None:
+        if not sys.stdin.isatty():
+            raise CredentialError(
+                f"no password for user {user}: give password=, set PCONNECT_PASSWORD, or run generate-srp-data, "
+                f"which writes {path}"
+            )
+        password = getpass.getpass(f"password of {user} for pserver: ")
+    return Credentials(user, password)
+
+
+def log_in_at(host: Host, node: int, terms: LoginTerms) -> Steps[Server]:
+    """Log in at one server and return it, with an encrypted command channel that the server has confirmed.
+
+    Raises
+    ------
+    AuthenticationError, ConnectionLostError, ProtocolError, OSError
+        It is no server, or refuses. Nothing stays open.
+    """
+    addresses = yield from resolve(host.name, host.port)
+    sock = yield from connect_first([(str(a[0]), host.port) for _, a in addresses], terms.peer_timeout)
+    try:
+        bound_buffers(sock)
+        address = sock.getpeername()[0]
+        if terms.authority is None or terms.credentials is None or terms.context is None:
+            channel, offer = yield from _introduce(terms, sock, node)
+        else:
+            offer = yield from _enrol(terms, sock, node)
+            channel = yield from start_tls(sock, terms.context, terms.network_id, node, server_side=False)
+        yield from expect_hello(channel)
+    except BaseException:
+        sock.close()
+        raise
+    command = Connection(node, host.label, channel, role=Role.CLIENT, limits=terms.limits)
+    return Server(command, Location(address, host.port, offer["data_port"], offer["addresses"]))
+
+
+def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[dict[str, Any]]:
+    """Do the SRP login and sign the key that the server made for the node."""
+    assert terms.authority is not None  # noqa: S101 - only called with encryption
+    assert terms.credentials is not None  # noqa: S101
+    authority = terms.authority
+    offers: list[dict[str, Any]] = []
+
+    def answer(data: bytes) -> bytes:
+        offers.append(_read_offer(data))
+        if offers[0]["version"] != VERSION:
+            return codec.pack({"version": VERSION})  # for the server's log
+        return codec.pack(
+            {
+                "version": VERSION,
+                "network": terms.network_id,
+                "node": node,
+                "certificate": authority.sign(offers[0]["key"], node),
+                "authority": authority.certificate,
+            }
+        )
+
+    try:
+        yield from log_in(sock, terms.credentials, answer)
+    except ConnectionLostError as error:
+        for offer in offers:
+            check_version(offer["version"], "the server")
+        raise ConnectionLostError(f"{error} (a server started with --no-tls needs use_tls=False)") from error
+    check_version(offers[0]["version"], "the server")
+    return offers[0]
+
+
+def _introduce(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[tuple[Channel, dict[str, Any]]]:
+    """Begin a command channel without encryption."""
+    yield from steps.send_all(sock, Preamble(Purpose.COMMAND, terms.network_id, 0, node).pack())
+    data = yield from steps.receive_exactly(sock, len(PREAMBLE_MAGIC))
+    if data != PREAMBLE_MAGIC:
+        raise ConnectionLostError("the peer is not a pserver")
+    data += yield from steps.receive_exactly(sock, PREAMBLE_BYTES - len(data))
+    if Preamble.unpack(data, "the server").purpose is Purpose.NEEDS_TLS:
+        raise ConnectionLostError("this server uses TLS: connect without use_tls=False")
+    size = yield from steps.receive_exactly(sock, 2)
+    offer = yield from steps.receive_exactly(sock, int.from_bytes(size, "big"))
+    return Channel(sock), _read_offer(offer)
+
+
+def _read_offer(data: bytes) -> dict[str, Any]:
+    """Return the offer of a server. Version 1 did not say so; of another version, nothing else is looked at."""
+    offer = codec.unpack(data)
+    if isinstance(offer, dict):
+        version = offer.setdefault("version", 1)
+        if version == VERSION and {"key", "data_port", "addresses"} <= offer.keys():
+            return offer
+        if version != VERSION and isinstance(version, int):
+            return offer
+    raise ConnectionLostError("the server's offer cannot be understood")

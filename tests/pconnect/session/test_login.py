@@ -1,0 +1,130 @@
+"""Which credentials are used, and what a client says of what is no server. Real logins: `tests.integration`."""
+
+import contextlib
+import os
+import pty
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from pconnect import AuthenticationError, ConnectError, CredentialError, pconnect
+from pconnect.protocol.frames import Preamble, Purpose
+from srp_tools.credentials import Credentials, save_credentials
+from srp_tools.paths import client_file
+from tests.support.servers import Server
+from tests.support.waiting import DEADLINE
+
+
+@pytest.fixture(autouse=True)
+def private_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    for variable in ("PCONNECT_USER", "PCONNECT_PASSWORD"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+def logs_in(server: Server, user: str | None = None, password: str | None = None) -> bool:
+    try:
+        pconnect(server.host, user=user, password=password, timeout=DEADLINE).close()
+    except AuthenticationError:
+        return False
+    return True
+
+
+def test_arguments_come_before_the_environment(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = server.credentials
+    monkeypatch.setenv("PCONNECT_USER", "nobody")
+    monkeypatch.setenv("PCONNECT_PASSWORD", "wrong")
+    assert not logs_in(server)
+    assert logs_in(server, right.user, right.password)
+
+
+def test_the_environment_comes_before_the_file(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = server.credentials
+    save_credentials(Credentials(right.user, "wrong"), client_file())
+    assert not logs_in(server)
+    monkeypatch.setenv("PCONNECT_USER", right.user)
+    monkeypatch.setenv("PCONNECT_PASSWORD", right.password)
+    assert logs_in(server)
+
+
+def test_the_file_and_another_one(server: Server, tmp_path: Path) -> None:
+    save_credentials(server.credentials, client_file())
+    assert logs_in(server)
+    other = tmp_path / "other" / "file"
+    save_credentials(Credentials(server.credentials.user, "wrong"), other)
+    with pytest.raises(AuthenticationError):
+        pconnect(server.host, password_file=other, timeout=DEADLINE)
+
+
+def test_without_a_terminal_there_is_no_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path(os.devnull).open() as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        with pytest.raises(
+            CredentialError, match=r"no password for user alice: give password=.*generate-srp-data"
+        ):
+            pconnect("127.0.0.1", user="alice")
+
+
+def test_at_a_terminal_the_password_is_asked_for_and_not_shown(server: Server) -> None:
+    right = server.credentials
+    source = f"from pconnect import pconnect; pconnect({server.host!r}, user={right.user!r}).close(); print('done')"
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", source], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    ) as child:
+        os.close(theirs)
+        shown = b""
+        while b"password of" not in shown:
+            shown += os.read(ours, 1000)
+        os.write(ours, right.password.encode() + b"\n")
+        try:
+            while chunk := os.read(ours, 1000):
+                shown += chunk
+        except OSError:  # how a terminal on Linux says that nobody has it open any more
+            pass
+        os.close(ours)
+    assert child.returncode == 0, shown
+    assert f"password of {right.user} for pserver:".encode() in shown
+    assert b"done" in shown
+    assert right.password.encode() not in shown
+
+
+def speak(listener: socket.socket, *words: bytes) -> threading.Thread:
+    """Answer one connection with these words, each after something was received."""
+
+    def serve() -> None:
+        sock, _ = listener.accept()
+        with sock, contextlib.suppress(ConnectionError):  # the client may close while something is unread
+            for word in words:
+                sock.recv(4096)
+                sock.sendall(word)
+            sock.recv(4096)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n" + bytes(100), "not a pserver"),
+        (Preamble(Purpose.NEEDS_TLS).pack(), "this server uses TLS"),
+        (
+            Preamble(Purpose.ACCEPTED).pack() + b"\0\x03\x90\x91\x01",
+            "the server's offer cannot be understood",
+        ),
+    ],
+)
+def test_what_does_not_speak_the_protocol(answer: bytes, reason: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = speak(listener, answer)
+        with pytest.raises(ConnectError, match=reason) as error:
+            pconnect(("127.0.0.1", listener.getsockname()[1]), use_tls=False, timeout=DEADLINE)
+        thread.join(DEADLINE)
+    (label,) = error.value.reasons
+    assert label.startswith("127.0.0.1:")
