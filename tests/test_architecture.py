@@ -35,8 +35,6 @@ MAX_MODULES = 15  # in a folder
 MAX_ATTRIBUTES = 15  # of a class
 # Classes that have more, with how many. A class may leave this list or get smaller, but none may join.
 LARGE_CLASSES = {
-    "pconnect/jobs/job.py:Job": 25,
-    "pconnect/scheduler/scheduler.py:Scheduler": 24,
     "pserver/engine/worker.py:_Worker": 18,
 }
 # Documented module paths that only hand names on to where they lie today.
@@ -83,7 +81,7 @@ HOMES = {
     "threading": {
         "pserver/display/outbox.py",  # the user's code may have threads, whose messages are queued; starts none
         "pconnect/loop/deferred_sigint.py",  # asks whether it is the main thread, which gets the signals; starts none
-        "pconnect/scheduler/scheduler.py",  # the thread that assigns jobs, so that they go on while the client computes
+        "pconnect/scheduler",  # the thread that assigns jobs, so that they go on while the client computes
         "pconnect/executors",  # functions are submitted by any thread; they start none
         "pconnect/jobs",  # the condition of a future; starts none
         "pserver/engine/worker.py",  # a job may have threads, which report progress; starts none

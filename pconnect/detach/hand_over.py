@@ -1,12 +1,21 @@
-"""The client's side of `detach`: its jobs are handed over to the servers, which go on with them alone.
+"""The client's side of `detach`: it hands its jobs over to the servers, which run them alone from then on.
 
-In three steps, see `pserver.session.detached_jobs`: a copy of each job that has not ended is uploaded; the workers are
-told to send no more; what has come by then is taken in, and the servers are told which jobs have ended by that. After
-the first step all can still be undone. The steps are done in the thread that looks after jobs, which gives out none
-meanwhile.
+The phases follow each other in this order; those of the server are in `pserver.session.detached_jobs`::
+
+    client                        server
+    PLANNING    choose a node for each job
+    UPLOADING   KEEP a copy ─────▶ puts it into its job store
+    UPLOADED    the caller may still undo: UNDONE, and the jobs go on as before
+    SILENCING   DETACH ──────────▶ workers put results into the store; answers when nothing more is on its way
+    LISTENING   take in what was sent before that
+    LEAVING     LEAVE, with the jobs that have ended ──────▶ owns all others
+    LEFT
+
+All of this happens in the scheduler's thread, which gives out no jobs meanwhile.
 """
 
 import concurrent.futures
+import enum
 import secrets
 import time
 from collections import deque
@@ -22,16 +31,29 @@ from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message, encode_message
 from pconnect.scheduler.node_workers import NodeWorkers
 
-# So much waits to be sent to one server, beside one job.
+# So many bytes wait to be sent to one server, beside one job.
 _MAX_UNSENT_BYTES = 2**23
 _QUIET_SECONDS = 0.3
 
 
-class _Node:
+class Phase(enum.Enum):
+    """How far the jobs are handed over."""
+
+    PLANNING = enum.auto()
+    UPLOADING = enum.auto()
+    UPLOADED = enum.auto()
+    SILENCING = enum.auto()
+    LISTENING = enum.auto()
+    LEAVING = enum.auto()
+    LEFT = enum.auto()
+    UNDONE = enum.auto()
+
+
+class _Share:
     """One node, and the jobs that it gets."""
 
-    def __init__(self, pool: NodeWorkers) -> None:
-        self.pool = pool
+    def __init__(self, node: NodeWorkers) -> None:
+        self.node = node
         self.jobs: dict[int, Job] = {}
         self.workers: dict[int, int] = {}  # by job, of those that a worker has already
         self.queue: deque[Job] = deque()
@@ -39,13 +61,13 @@ class _Node:
         self.awaited = 0  # answers
 
     def ask(self, kind: Kind, tag: int, value: object) -> None:
-        assert self.pool.channel is not None  # noqa: S101 - it is ready
-        self.pool.channel.post_encoded(encode_message(kind, tag, value, NO_LIMIT))
+        assert self.node.channel is not None  # noqa: S101 - it is ready
+        self.node.channel.post_encoded(encode_message(kind, tag, value, NO_LIMIT))
         self.awaited += 1
 
     def upload(self) -> None:
         """Send as many jobs as can be sent without taking much memory."""
-        channel = self.pool.channel
+        channel = self.node.channel
         while self.queue and channel is not None and channel.unsent_bytes < _MAX_UNSENT_BYTES:
             self._upload(self.queue.popleft())
 
@@ -56,12 +78,12 @@ class _Node:
         parts = {f"f{function.number}": function.encode} | {f"a{a.number}": a.encode for a in job.shared}
         missing = {name: b"".join(parts[name]()) for name in parts if name not in self.sent_parts}
         self.sent_parts |= missing.keys()
-        server = self.pool.server
+        server = self.node.server
         facts = {
             "name": job.name,
             "retries": job.options.retries - job.losses,
             "isolate": job.options.isolate,
-            "after": min(job.after[self.pool.node - 1], server.commands.last_finished),
+            "after": min(job.after[self.node.number - 1], server.commands.last_finished),
             "limit": job.options.time_limit,
             "grace": job.options.grace,
             "parts": list(parts),
@@ -71,14 +93,14 @@ class _Node:
 
 
 class Detaching:
-    """The jobs of one network while they are handed over; an attendant of the dispatcher.
+    """The jobs of one network while they are handed over; an extension of the scheduler.
 
     Attributes
     ----------
     secret
         For the token.
     uploaded
-        Ends when all jobs are at the servers; then `go_on` or `undo` is to be called in the dispatcher's thread.
+        Ends when all jobs are at the servers; then call `go_on` or `undo` in the scheduler's thread.
     left
         Ends when they are the servers'. Its value is those of each node, by number.
     """
@@ -87,44 +109,59 @@ class Detaching:
         self.secret = secrets.token_bytes(SECRET_BYTES)
         self.uploaded: concurrent.futures.Future[dict[int, dict[int, Job]]] = concurrent.futures.Future()
         self.left: concurrent.futures.Future[dict[int, dict[int, Job]]] = concurrent.futures.Future()
-        self.pauses = True
-        self._nodes: dict[int, _Node] = {}
-        self._step: Callable[[], object] = self._plan
-        self._state: object = None
+        self._shares: dict[int, _Share] = {}
+        self._phase = Phase.PLANNING
+        self._heard: object = None
         self._quiet_since = 0.0
 
     def begin(
         self,
-        pools: dict[int, NodeWorkers],
+        nodes: dict[int, NodeWorkers],
         event_loop: EventLoop,
         open_jobs: set[Job],
         allowed: Callable[[Job], set[int]],
     ) -> None:
-        """Begin; see `pconnect.scheduler.extension.Extension`."""
-        self._pools, self._event_loop, self._open, self._allowed = pools, event_loop, open_jobs, allowed
+        """Begin; see `pconnect.scheduler.scheduler.Extension`."""
+        self._nodes, self._event_loop, self._open, self._allowed = nodes, event_loop, open_jobs, allowed
+
+    @property
+    def pauses(self) -> bool:
+        """Whether no jobs are given out meanwhile."""
+        return self._phase is not Phase.UNDONE
 
     def step(self) -> None:
         """Do the next step, if it is time for that."""
         try:
-            self._step()
-            for node in self._nodes.values():
-                if node.pool.channel is not None and node.pool.channel.has_unsent:
-                    self._event_loop.flush(node.pool.channel)
+            match self._phase:
+                case Phase.PLANNING:
+                    self._plan()
+                case Phase.UPLOADING:
+                    self._upload()
+                case Phase.SILENCING:
+                    self._await_silence()
+                case Phase.LISTENING:
+                    self._listen()
+                case Phase.LEAVING:
+                    self._await_leave()
+            for share in self._shares.values():
+                channel = share.node.channel
+                if channel is not None and channel.has_unsent:
+                    self._event_loop.flush(channel)
         except ParallelError as error:
             self._fail(error)
 
     def end(self, reason: str) -> None:
-        """Take note that the thread of the jobs ends."""
+        """Fail what has not ended: the thread of the jobs ends."""
         for future in (self.uploaded, self.left):
             if not future.done():
                 future.set_exception(ConnectionLostError(f"the network could not be detached: {reason}"))
 
     def undo(self) -> None:
         """Forget it; the jobs go on as before."""
-        self.pauses, self._step = False, lambda: None
-        for node in self._nodes.values():
-            if node.pool.is_ready:
-                node.ask(Kind.KEEP, 0, None)
+        self._phase = Phase.UNDONE
+        for share in self._shares.values():
+            if share.node.is_ready:
+                share.ask(Kind.KEEP, 0, None)
 
     def _fail(self, error: ParallelError) -> None:
         self.undo()
@@ -134,101 +171,95 @@ class Detaching:
 
     def _plan(self) -> None:
         """Choose a node for each job, once all servers have said how many slots they have."""
-        if not all(pool.has_answered for pool in self._pools.values()):
+        nodes = self._nodes.values()
+        if not all(node.has_answered for node in nodes):
             return
-        at = {
-            number: worker
-            for pool in self._pools.values()
-            for worker in pool.workers.values()
-            for number in worker.jobs
-        }
+        at = {number: worker for node in nodes for worker in node.workers.values() for number in worker.jobs}
         for job in sorted(self._open, key=lambda job: job.number):
             if job.done() or job.cancel_asked:
                 continue
             worker = at.get(job.number)
-            node = self._node(worker.pool.node) if worker is not None else self._choose(job)
+            share = self._share(worker.node) if worker is not None else self._choose(job)
             if worker is not None:
-                node.workers[job.number] = worker.number
-            node.jobs[job.number] = job
-            node.queue.append(job)
-        if not self._nodes:
+                share.workers[job.number] = worker.number
+            share.jobs[job.number] = job
+            share.queue.append(job)
+        if not self._shares:
             raise ConfigurationError("there is nothing to detach: all jobs have ended")
-        for node in self._nodes.values():
-            node.pool.on_kept = self._hear
-            node.ask(Kind.KEEP, 0, sha256(self.secret).digest())
-        self._step = self._upload
+        for share in self._shares.values():
+            share.node.on_kept = self._hear
+            share.ask(Kind.KEEP, 0, sha256(self.secret).digest())
+        self._phase = Phase.UPLOADING
 
-    def _node(self, number: int) -> _Node:
-        if number not in self._nodes:
-            self._nodes[number] = _Node(self._pools[number])
-        return self._nodes[number]
+    def _share(self, number: int) -> _Share:
+        if number not in self._shares:
+            self._shares[number] = _Share(self._nodes[number])
+        return self._shares[number]
 
-    def _choose(self, job: Job) -> _Node:
+    def _choose(self, job: Job) -> _Share:
         allowed = self._allowed(job)
         if not allowed:
             raise ConfigurationError(f"{job.name} cannot be detached: no node could run it now")
 
         def load(number: int) -> float:
-            node = self._nodes.get(number)
-            return len(node.jobs) / (self._pools[number].slots or 1) if node else 0.0
+            share = self._shares.get(number)
+            return len(share.jobs) / (self._nodes[number].slots or 1) if share else 0.0
 
-        return self._node(min(sorted(allowed), key=load))
+        return self._share(min(sorted(allowed), key=load))
 
     def _upload(self) -> None:
-        for node in self._nodes.values():
-            if not node.pool.is_ready:
-                raise ConnectionLostError(
-                    f"node {node.pool.node} ({node.pool.host}) is lost, nothing is detached: {node.pool.gone}"
-                )
-            node.upload()
-        if not any(node.queue or node.awaited for node in self._nodes.values()):
-            self._step = lambda: None
-            self.uploaded.set_result({number: dict(node.jobs) for number, node in self._nodes.items()})
+        for share in self._shares.values():
+            if not share.node.is_ready:
+                raise ConnectionLostError(f"{share.node} is lost, nothing is detached: {share.node.gone}")
+            share.upload()
+        if not any(share.queue or share.awaited for share in self._shares.values()):
+            self._phase = Phase.UPLOADED
+            self.uploaded.set_result({number: dict(share.jobs) for number, share in self._shares.items()})
 
     def go_on(self) -> None:
         """Have the workers send no more, and leave."""
-        for node in self._living():
-            node.ask(Kind.DETACH, 0, None)
-        self._step = self._await_silence
+        for share in self._living():
+            share.ask(Kind.DETACH, 0, None)
+        self._phase = Phase.SILENCING
 
-    def _living(self) -> list[_Node]:
-        return [node for node in self._nodes.values() if node.pool.is_ready]
+    def _living(self) -> list[_Share]:
+        return [share for share in self._shares.values() if share.node.is_ready]
 
     def _await_silence(self) -> None:
-        if not any(node.awaited for node in self._living()):
+        if not any(share.awaited for share in self._living()):
             self._quiet_since = time.monotonic()
-            self._step = self._listen
+            self._phase = Phase.LISTENING
 
     def _listen(self) -> None:
         """Take in what is still on its way."""
         arriving = [
             worker.connection.arriving_bytes
-            for node in self._living()
-            for worker in node.pool.workers.values()
+            for share in self._living()
+            for worker in share.node.workers.values()
             if worker.connection.error is None
         ]
-        state = arriving, sum(job.done() for node in self._nodes.values() for job in node.jobs.values())
+        heard = arriving, sum(job.done() for share in self._shares.values() for job in share.jobs.values())
         now = time.monotonic()
-        if state != self._state:
-            self._state, self._quiet_since = state, now
+        if heard != self._heard:
+            self._heard, self._quiet_since = heard, now
         elif now - self._quiet_since >= _QUIET_SECONDS and not any(total for _, total in arriving):
-            for node in self._living():
-                left = {n: job for n, job in node.jobs.items() if not (job.done() or job.cancel_asked)}
-                ended, node.jobs = [n for n in node.jobs if n not in left], left
-                node.ask(Kind.LEAVE, 0, ended)
-            self._step = self._await_leave
+            for share in self._living():
+                left = {n: job for n, job in share.jobs.items() if not (job.done() or job.cancel_asked)}
+                ended, share.jobs = [n for n in share.jobs if n not in left], left
+                share.ask(Kind.LEAVE, 0, ended)
+            self._phase = Phase.LEAVING
 
     def _await_leave(self) -> None:
-        if any(node.awaited for node in self._living()):
+        if any(share.awaited for share in self._living()):
             return
-        self._step = lambda: None
-        answered = {number: node.jobs for number, node in self._nodes.items() if not node.awaited}
+        self._phase = Phase.LEFT
+        answered = {number: share.jobs for number, share in self._shares.items() if not share.awaited}
         self.left.set_result(answered)
 
-    def _hear(self, pool: NodeWorkers, message: Message) -> None:
-        node = self._nodes.get(pool.node)
-        if node is None or message.kind not in {Kind.KEEP, Kind.DETACH, Kind.LEAVE}:
+    def _hear(self, node: NodeWorkers, message: Message) -> None:
+        share = self._shares.get(node.number)
+        if share is None or message.kind not in {Kind.KEEP, Kind.DETACH, Kind.LEAVE}:
             return
-        node.awaited -= 1
+        share.awaited -= 1
         if message.value is not None and self.pauses:
-            self._fail(ConfigurationError(f"node {pool.node} ({pool.host}): {message.value}"))
+            self._fail(ConfigurationError(f"{node}: {message.value}"))

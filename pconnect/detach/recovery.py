@@ -22,14 +22,14 @@ from srp_tools.steps import remaining
 
 
 class Recovering:
-    """The jobs of one detached network; an attendant of the dispatcher.
+    """The jobs of one detached network; an extension of the scheduler.
 
     Parameters
     ----------
     token
         What `detach` has returned.
     call
-        Has something done in the dispatcher's thread.
+        Has something done in the scheduler's thread.
 
     Attributes
     ----------
@@ -49,39 +49,39 @@ class Recovering:
 
     def begin(
         self,
-        pools: dict[int, NodeWorkers],
+        nodes: dict[int, NodeWorkers],
         event_loop: EventLoop,
         open_jobs: set[Job],
         allowed: Callable[[Job], set[int]],  # noqa: ARG002 - these jobs are where they are
     ) -> None:
-        """Begin; see `pconnect.scheduler.extension.Extension`."""
-        self._pools = {node: pools[node] for node in self._token.jobs}
+        """Begin; see `pconnect.scheduler.scheduler.Extension`."""
+        self._nodes = {number: nodes[number] for number in self._token.jobs}
         self._event_loop, self._open = event_loop, open_jobs
-        for pool in self._pools.values():
-            pool.on_kept = self._hear
+        for node in self._nodes.values():
+            node.on_kept = self._hear
 
     def step(self) -> None:
         """Ask the nodes that are there, and give up those that are lost."""
         token = self._token
-        for node, pool in self._pools.items():
-            if pool.is_lost:
-                self._answers.setdefault(node, pool.gone)
-                self._give_up(node, pool.gone)
-            elif pool.channel is not None and node not in self._asked:
-                self._asked.add(node)
-                pool.channel.post(Kind.RECOVER, 0, [token.network_id, node, token.secret])
-                self._event_loop.flush(pool.channel)
-        if not self.ready.done() and len(self._answers) == len(self._pools):
+        for number, node in self._nodes.items():
+            if node.is_lost:
+                self._answers.setdefault(number, node.gone)
+                self._give_up(number, node.gone)
+            elif node.channel is not None and number not in self._asked:
+                self._asked.add(number)
+                node.channel.post(Kind.RECOVER, 0, [token.network_id, number, token.secret])
+                self._event_loop.flush(node.channel)
+        if not self.ready.done() and len(self._answers) == len(self._nodes):
             self._end_answers()
 
     def end(self, reason: str) -> None:
-        """Take note that the thread of the jobs ends; whoever fails all jobs fails these, too."""
+        """Fail what has not ended; the scheduler, whose thread ends, fails the jobs."""
         if not self.ready.done():
             self.ready.set_exception(ConnectionLostError(f"nothing was recovered: {reason}"))
 
     # --- for its jobs, whose `pconnect.jobs.job.Owner` this is ---
 
-    def purge(self, job: Job) -> None:
+    def drop(self, job: Job) -> None:
         """All of them were sent, so none is taken from a queue here."""
         raise AssertionError(f"{job!r} was not sent")
 
@@ -91,18 +91,18 @@ class Recovering:
 
     def _send_stop(self, job: Job, patience: float) -> None:
         assert job.node is not None  # noqa: S101 - it has one from the beginning
-        channel = self._pools[job.node].channel
+        channel = self._nodes[job.node].channel
         if channel is not None and not job.done():
             channel.post(Kind.STOP, 0, [job.number, patience])
             self._event_loop.flush(channel)
 
-    # --- in the dispatcher's thread ---
+    # --- in the scheduler's thread ---
 
     def _end_answers(self) -> None:
         """Let the jobs of a node that has nothing fail, unless there is nothing at all."""
         reasons = {node: reason for node, reason in self._answers.items() if reason}
-        if len(reasons) == len(self._pools):
-            texts = [f"node {node} ({self._pools[node].host}): {reason}" for node, reason in reasons.items()]
+        if len(reasons) == len(self._nodes):
+            texts = [f"{self._nodes[number]}: {reason}" for number, reason in reasons.items()]
             self.ready.set_exception(ConfigurationError("; ".join(["nothing can be recovered", *texts])))
             return
         for node, reason in reasons.items():
@@ -120,24 +120,24 @@ class Recovering:
     def _add(self, node: int, number: int, name: str, limit: float | None = None, grace: float = 0.0) -> None:
         options = JobOptions(time_limit=limit, grace=grace, allow_pickle=number in self._token.pickled)
         job = self.jobs[number] = Job(number, name, (), options, self)
-        job.node, job.host = node, self._pools[node].host
+        job.place = node, self._nodes[node].host
         job.begin()
         self._open.add(job)
 
-    def _hear(self, pool: NodeWorkers, message: Message) -> None:
+    def _hear(self, node: NodeWorkers, message: Message) -> None:
         number, value = message.tag, message.value
         job = self.jobs.get(number)
         match message.kind:
             case Kind.RECOVER if isinstance(value, str):
-                self._answers[pool.node] = value
+                self._answers[node.number] = value
             case Kind.RECOVER:
                 for number, *facts in value:
-                    self._add(pool.node, number, *facts)
-                self._answers[pool.node] = None
-            case Kind.RESULT if job is not None and pool.channel is not None:
+                    self._add(node.number, number, *facts)
+                self._answers[node.number] = None
+            case Kind.RESULT if job is not None and node.channel is not None:
                 self._arrived[number] = value
-                pool.channel.post(Kind.TAKE, number)
-                self._event_loop.flush(pool.channel)
+                node.channel.post(Kind.TAKE, number)
+                self._event_loop.flush(node.channel)
             case Kind.TAKE if job is not None and not job.done():
                 self._open.discard(job)
                 result = self._arrived.pop(number, None)
@@ -159,7 +159,7 @@ def recover(mesh: ClientMesh, token: Token, deadline: float) -> dict[int, Job]:
     """
     scheduler = scheduler_of(mesh)
     recovering = Recovering(token, scheduler.call)
-    scheduler.attend(recovering)
+    scheduler.extend(recovering)
     try:
         recovering.ready.result(remaining(deadline))
     except concurrent.futures.TimeoutError:

@@ -8,8 +8,10 @@ from typing import Any
 
 from pconnect.commands.function_pickling import describe
 from pconnect.errors import ConfigurationError, ParallelError
-from pconnect.jobs.job import Function, Job, JobOptions, encode_job
+from pconnect.jobs.function_cache import Function
+from pconnect.jobs.job import Job, JobOptions
 from pconnect.jobs.shared_arrays import Sharing
+from pconnect.jobs.wire import encode_job
 from pconnect.protocol.messages import check_size
 from pconnect.remote_entry import map_part
 from pconnect.scheduler.scheduler import Scheduler
@@ -88,7 +90,7 @@ class Executor(concurrent.futures.Executor):
             if not callable(fn) and not isinstance(fn, str | Function):
                 raise ConfigurationError(f"{fn!r} cannot be called: give a function")
             function = job.function = fn if isinstance(fn, Function) else scheduler.functions.get(fn)
-            job.name, job.estimate = function.name, function.estimate
+            job.name = function.name
             limit = scheduler.limits.max_message_bytes
             check_size(function.size, limit)
             job.buffers = encode_job(job, args, kwargs, limit)

@@ -18,7 +18,8 @@ from typing import Any, Self
 from pconnect.errors import ConfigurationError
 from pconnect.executors.executor import Executor
 from pconnect.executors.throttle import Throttle
-from pconnect.jobs.job import Function, Job
+from pconnect.jobs.function_cache import Function
+from pconnect.jobs.job import Job
 from pconnect.remote_entry import map_part
 
 # Jobs that an iterator has sent ahead of what is taken, for each process, and at the least.

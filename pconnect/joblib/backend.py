@@ -21,6 +21,7 @@ from pconnect.errors import ConfigurationError, ParallelError
 from pconnect.executors.executor import Executor
 from pconnect.executors.throttle import Throttle
 from pconnect.jobs.duration_estimate import DurationEstimate
+from pconnect.jobs.function_cache import Function
 from pconnect.jobs.job import Job, JobOptions
 from pconnect.jobs.shared_arrays import Sharing
 from pconnect.remote_entry import run_batch
@@ -80,7 +81,7 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         self._throttle: Throttle | None = None
         self._sharing: Sharing | None = None
         self._min_bytes = _NEVER
-        self._pace = DurationEstimate()
+        self._run_batch: Function | None = None
         self._callers: ThreadPoolExecutor | None = None
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
@@ -124,7 +125,8 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
     def start_call(self) -> None:
         """Begin a call of the `Parallel`."""
         self._throttle = Throttle(self._open(), self._limit)
-        self._pace = DurationEstimate()  # all batches call the same function of ours, whatever they do
+        # All batches call the same function of ours, whatever they do: so each call of `Parallel` is timed by itself.
+        self._run_batch = self._open().pack(run_batch).with_estimate(DurationEstimate())
         self._sharing = self._open().share(self._min_bytes)
         self._callers = ThreadPoolExecutor(1, thread_name_prefix="pconnect joblib")
 
@@ -136,17 +138,16 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
     def submit(self, func: Callable[[], Any], callback: Callable[[Job], Any] | None = None) -> Job:
         """Have a batch done; `callback` is called with the job at its end."""
         assert self._throttle is not None  # noqa: S101 - joblib has called `start_call`
-        assert self._sharing is not None  # noqa: S101 - the same
+        assert self._sharing is not None and self._run_batch is not None  # noqa: S101 - the same
         executor, callers = self._open(), self._callers
         try:
             packed = pack_batch(func, self._sharing.reduce)
         except ParallelError as error:
-            job = executor.prepare(run_batch)
+            job = executor.prepare(self._run_batch)
             job.set_running_or_notify_cancel()
             job.fail(error)
         else:
-            job = executor.prepare(run_batch, [*packed, self.inner_max_num_threads])
-            job.estimate = self._pace
+            job = executor.prepare(self._run_batch, [*packed, self.inner_max_num_threads])
             job.shared = self._sharing.take_found()
         job.name = _name(func)
         if callback is not None:

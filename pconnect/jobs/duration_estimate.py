@@ -12,7 +12,7 @@ _LONG_SECONDS = 0.05
 _MAX_AHEAD = 1000
 # The mean is that of about so many of the last jobs.
 _MEMORY = 8
-_KEPT_PACES = 1024
+_KEPT_ESTIMATES = 1024
 
 
 class DurationEstimate:
@@ -52,7 +52,7 @@ class DurationEstimates:
         key = _origin(function) or digest
         estimate = self._estimates.setdefault(key, DurationEstimate())
         self._estimates.move_to_end(key)
-        if len(self._estimates) > _KEPT_PACES:
+        if len(self._estimates) > _KEPT_ESTIMATES:
             self._estimates.popitem(last=False)
         return estimate
 

@@ -64,12 +64,6 @@ def encode_message(kind: Kind, tag: int, value: object, max_message_bytes: int) 
     return [pack_header(kind, tag, len(head), payload_bytes) + head, *buffers]
 
 
-def encode_small(kind: Kind, tag: int, value: list[object]) -> bytes | None:
-    """Return what `encode_message` does, in one buffer, or ``None`` if it takes more."""
-    head, buffers = codec.encode(value)
-    return None if buffers else pack_header(kind, tag, len(head), 0) + head
-
-
 def check_size(total_bytes: int, max_message_bytes: int) -> None:
     """Raise `MessageTooLargeError` if a value of this size is beyond the limit."""
     if total_bytes > max_message_bytes:

@@ -16,13 +16,16 @@ class JobQueue:
     ----------
     common
         Those that may run everywhere.
-    choosy
+    constrained
         The others, those with the same terms together. They do not hold up the rest.
+    has_cancelled
+        Whether there may be cancelled jobs in these; any thread may set it.
     """
 
     def __init__(self) -> None:
         self.common: deque[Job] = deque()
         self.constrained: dict[Terms, deque[Job]] = {}
+        self.has_cancelled = False
 
     def __len__(self) -> int:
         return len(self.common) + sum(map(len, self.constrained.values()))
@@ -45,7 +48,7 @@ class JobQueue:
             return self.common
         return self.constrained.setdefault(_terms(job), deque())
 
-    def choosy_in_order(self) -> list[deque[Job]]:
+    def constrained_in_order(self) -> list[deque[Job]]:
         """Return the groups from which jobs can be taken, that with the oldest job first."""
         if not self.constrained:
             return []
@@ -60,8 +63,11 @@ class JobQueue:
             jobs.remove(job)
         return is_there
 
-    def forget_done(self) -> None:
-        """Take out those that have been cancelled."""
+    def forget_cancelled(self) -> None:
+        """Take out those that have been cancelled, if there are any: the queue may be long."""
+        if not self.has_cancelled:
+            return
+        self.has_cancelled = False
         for jobs in (self.common, *self.constrained.values()):
             kept = [job for job in jobs if not job.done()]
             jobs.clear()

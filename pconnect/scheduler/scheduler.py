@@ -1,35 +1,63 @@
-"""The thread that looks after the jobs of one network.
+"""The scheduler: the thread that gives the jobs of one network to workers.
 
 It has connections of its own: one to the supervisor of each node, which tells of slots and workers, and one to each
 worker, on which jobs and results pass. So it never touches what the thread of the network uses, and jobs go on while
 that computes, or sleeps. All of its state belongs to it; others leave calls for it in a queue.
 """
 
-import collections
-import contextlib
 import itertools
-import logging
-import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable
+from typing import Protocol
 
 from pconnect.errors import ConfigurationError, JobLostError
-from pconnect.jobs.job import Functions, Job
+from pconnect.jobs.function_cache import Functions
+from pconnect.jobs.job import Job
 from pconnect.jobs.shared_arrays import Contents
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.kinds import Kind
-from pconnect.scheduler.extension import Extension
+from pconnect.protocol.frames import Limits
 from pconnect.scheduler.job_queue import JobQueue
-from pconnect.scheduler.node_workers import RemoteWorker
+from pconnect.scheduler.loop_thread import LOOK_SECONDS, LoopThread
+from pconnect.scheduler.node_workers import NodeWorkers
+from pconnect.scheduler.prefetch import assign
+from pconnect.scheduler.worker_demand import WorkerDemand
 from pconnect.scheduler.worker_manager import WorkerManager
 from pconnect.session.client_mesh import ClientMesh
 
-log = logging.getLogger("pconnect")
-
-_LOOK = 0.2  # seconds between two looks at what only time changes
-_IDLE_SECONDS = 60.0  # after which workers are given back
 _NO_NODE_SECONDS = 0.7  # so long a queue waits for a node when there is none
+
+
+class Extension(Protocol):
+    """What the scheduler calls in its thread, beside its own work: for jobs that leave the client, or come back.
+
+    Attributes
+    ----------
+    pauses
+        Whether no jobs are given out meanwhile.
+    """
+
+    @property
+    def pauses(self) -> bool: ...  # noqa: D102 - see above
+
+    def begin(
+        self,
+        nodes: dict[int, NodeWorkers],
+        event_loop: EventLoop,
+        open_jobs: set[Job],
+        allowed: Callable[[Job], set[int]],
+    ) -> None:
+        """Take over what is needed: the nodes by number, the loop, the jobs that have not ended, and where one may run.
+
+        This is called once, before the first step, in the thread that asks for it.
+        """
+
+    def step(self) -> None:
+        """Do what there is to do; called whenever something has happened, and several times in a second."""
+
+    def end(self, reason: str) -> None:
+        """Do what comes last: the loop ends."""
 
 
 class Scheduler:
@@ -55,32 +83,26 @@ class Scheduler:
         self._mesh = mesh
         self.functions = Functions()
         self.contents = Contents()
-        self.limits = mesh.limits
         self._numbers = itertools.count(1)
-        self._submitted: collections.deque[Job] = collections.deque()
-        self._calls: collections.deque[Callable[[], object]] = collections.deque()
+        self._submitted: deque[Job] = deque()
         self._waiting = JobQueue()
-        self._has_cancelled = False  # there are cancelled jobs in these
         self._open: set[Job] = set()  # those that have not ended
         self._stopping: dict[Job, float] = {}  # to be interrupted, with the patience
-        self._event_loop = EventLoop()
-        self._manager = WorkerManager(mesh.servers.values(), mesh_setup, self._event_loop, self)
-        self._pools = self._manager.pools
-        self._wakeup, self._waker = socket.socketpair()
-        self._waker.setblocking(False)
-        self._wakeup.setblocking(False)
-        self._event_loop.watch(self._wakeup.fileno(), self._drain_wakeups)
-        self._sleeping = False
-        self._closed = ""
+        self._thread = LoopThread("pconnect jobs", self)
+        self._manager = WorkerManager(mesh.servers.values(), mesh_setup, self._thread.event_loop, self)
+        self._demand = WorkerDemand(self._manager.nodes, self._manager.retire)
         self._no_node_since: float | None = None
         self._looked_at = 0.0
-        self._exclusive: collections.Counter[int] = collections.Counter()  # for how many executors, by node
         self._extensions: list[Extension] = []
         self._has_heard = threading.Event()  # of all servers how many slots they have, or that they are gone
-        self._thread = threading.Thread(target=self._run, name="pconnect jobs", daemon=True)
         self._thread.start()
 
     # --- for other threads ---
+
+    @property
+    def limits(self) -> Limits:
+        """Of the network."""
+        return self._mesh.limits
 
     def next_number(self) -> int:
         """Return the number of the next job."""
@@ -107,20 +129,15 @@ class Scheduler:
         """Put a job into the queue."""
         self._open.add(job)
         self._submitted.append(job)
-        if self._closed:
-            self._fail_all()
-        self._wake()
+        if self._thread.closed:
+            self._fail_all(self._thread.closed)
+        self._thread.wake()
 
-    def purge(self, job: Job) -> None:
-        """Take note that a job which was not sent is cancelled."""
+    def drop(self, job: Job) -> None:
+        """Forget a job that was cancelled before it was sent."""
         self._open.discard(job)
         job.begin()
-        self._has_cancelled = True
-
-    def ended(self, job: Job) -> None:
-        """Take note that a job has a result."""
-        self._open.discard(job)
-        self._stopping.pop(job, None)
+        self._waiting.has_cancelled = True
 
     def stop(self, job: Job, patience: float) -> None:
         """Interrupt a job that was sent, and kill its worker if that does not help."""
@@ -128,211 +145,94 @@ class Scheduler:
 
     def set_exclusive(self, nodes: Iterable[int], change: int) -> None:
         """Have the servers of some nodes for this network alone (1), with all their slots, or no longer (-1)."""
-        self.call(lambda: self._exclusive.update(dict.fromkeys(nodes, change)))
+        self.call(lambda: self._demand.hold(nodes, change))
 
-    def attend(self, extension: Extension) -> None:
-        """Have somebody look after the jobs, too, in this loop."""
-        extension.begin(self._pools, self._event_loop, self._open, self._allowed)
+    def extend(self, extension: Extension) -> None:
+        """Have an extension called in the loop."""
+        extension.begin(self._manager.nodes, self._thread.event_loop, self._open, self._allowed)
         self.call(lambda: self._extensions.append(extension))
 
     def call(self, function: Callable[[], object]) -> None:
         """Have something done by the thread of the jobs."""
-        self._calls.append(function)
-        self._wake()
+        self._thread.call(function)
 
     def close(self, reason: str) -> None:
         """End the thread; jobs that have not ended are lost."""
-        if not self._closed:
-            self._closed = reason
-            self._wake()
-        if threading.current_thread() is not self._thread:
-            self._thread.join(5.0)
+        self._thread.close(reason)
 
-    def _wake(self) -> None:
-        if self._sleeping:
-            self._sleeping = False
-            with contextlib.suppress(OSError):  # it is awake anyway, or has ended
-                self._waker.send(b"x")
+    # --- for the thread, whose `pconnect.scheduler.loop_thread.Owner` this is ---
 
-    def _drain_wakeups(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            self._wakeup.recv(1000)
+    def begin(self) -> None:
+        """Connect to all nodes."""
+        self._manager.begin()
 
-    # --- the loop ---
+    def has_work(self) -> bool:
+        """Whether jobs were submitted."""
+        return bool(self._submitted)
 
-    def _run(self) -> None:
-        try:
-            self._manager.begin()
-            while not self._closed:
-                self._sleeping = True
-                waits = not (self._submitted or self._calls)
-                self._event_loop.poll(_LOOK if waits else 0)
-                self._sleeping = False
-                self._step()
-        except BaseException as error:
-            log.exception("the thread that looks after jobs has failed")
-            self._closed = f"the thread that looks after jobs has failed: {error!r}"
-        finally:
-            self._has_heard.set()
-            self._fail_all()
-            self._event_loop.close()
-            self._wakeup.close()
-            self._waker.close()
-
-    def _step(self) -> None:
-        while self._calls:
-            self._calls.popleft()()
+    def step(self) -> None:
+        """Give out jobs, and ask for workers."""
         while self._submitted:
             self._waiting.add(self._submitted.popleft())
         if not self._has_heard.is_set() and self._manager.has_heard:
             self._has_heard.set()
         now = time.monotonic()
-        if now - self._looked_at > _LOOK:
+        if now - self._looked_at > LOOK_SECONDS:
             self._looked_at = now
             self._look(now)
         for extension in self._extensions:
             extension.step()
         if not any(extension.pauses for extension in self._extensions):
-            self._dispatch()
-            self._ask_for_workers(now)
-        for pool in self._pools.values():
-            if pool.channel is not None and pool.channel.has_unsent:
-                self._event_loop.flush(pool.channel)
+            self._give_out()
+            self._demand.ask(self._waiting, self._allowed, now)
+        self._manager.flush()
 
-    def _fail_all(self) -> None:
-        error = self._closed
+    def end(self, reason: str) -> None:
+        """Let all jobs fail."""
+        self._has_heard.set()
+        self._fail_all(reason)
+
+    def _fail_all(self, reason: str) -> None:
         for extension in self._extensions:
-            extension.end(error)
+            extension.end(reason)
         jobs = list(self._open)
         self._open.clear()
         self._waiting.clear()
         self._submitted.clear()
         for job in jobs:
             if not job.done() and job.begin():
-                job.fail(JobLostError(f"{job.name} has no result: {error}"))
+                job.fail(JobLostError(f"{job.name} has no result: {reason}"))
 
     # --- giving out jobs ---
 
-    def _dispatch(self) -> None:
+    def _give_out(self) -> None:
         if not self._waiting:
             return
-        workers = [w for pool in self._pools.values() for w in pool.workers.values() if w.has_room]
-        workers.sort(key=lambda worker: len(worker.jobs))
-        for position, worker in enumerate(workers):
-            if not self._waiting:
-                return
-            share = -(-len(self._waiting.common) // (len(workers) - position))
-            jobs = self._take_jobs(worker, max(1, share))
-            if jobs:
-                worker.send(jobs)
-                self._event_loop.flush(worker.connection)
-
-    def _take_jobs(self, worker: RemoteWorker, count: int) -> list[Job]:
-        taken: list[Job] = []
-        most = min(len(worker.jobs) + count, worker.limit)
-        for jobs in self._waiting.choosy_in_order():
-            most = self._take_from(jobs, worker, most, taken)
-        self._take_from(self._waiting.common, worker, most, taken)
-        return taken
-
-    def _take_from(
-        self, queue: collections.deque[Job], worker: RemoteWorker, most: int, taken: list[Job]
-    ) -> int:
-        """Take jobs for a worker that is to have no more than `most`; return how many it is to have with these."""
-        is_common = queue is self._waiting.common
-        while queue and not worker.alone:
-            job = queue[0]
-            within = min(most, job.estimate.ahead)
-            if len(worker.jobs) + len(taken) >= within or not (is_common or self._suits(worker, job, taken)):
-                break
-            if self._is_stale(worker, job):
-                break
-            most = within
-            queue.popleft()
-            self._begin(worker, job, taken)
-        return most
-
-    def _begin(self, worker: RemoteWorker, job: Job, taken: list[Job]) -> None:
-        if not job.begin():
-            return
-        job.node, job.host = worker.pool.node, worker.pool.host
-        job.is_started = False
-        if job.options.isolate:
-            worker.alone = True
-        taken.append(job)
-
-    def _is_stale(self, worker: RemoteWorker, job: Job) -> bool:
-        """Whether a worker lacks what a command has done before a job was submitted; then it has to go."""
-        node = worker.pool.node
-        # After a restart of the engine, nothing is left of the commands before.
-        if worker.command >= min(job.after[node - 1], worker.pool.server.commands.last_finished):
-            return False
-        self._manager.retire(worker)
-        return True
+        for assignment in assign(self._waiting, self._manager, self._allowed, Job.begin):
+            if assignment.retires:
+                self._manager.retire(assignment.worker)
+            if assignment.jobs:
+                self._manager.send(assignment.worker, assignment.jobs)
 
     def _allowed(self, job: Job) -> set[int]:
-        """Return the nodes where a job may be run: not where it was lost, as long as there are others."""
-        ready = {pool.node for pool in self._pools.values() if pool.is_ready and pool.slots}
+        """Return the nodes where a job may run: not where it was lost, as long as there are others."""
+        ready = {node.number for node in self._demand.ready()}
         if job.options.on:
             ready &= job.options.on
         return ready - job.avoid or ready
 
-    def _suits(self, worker: RemoteWorker, job: Job, taken: list[Job]) -> bool:
-        if worker.pool.node not in self._allowed(job):
-            return False
-        if job.options.isolate:
-            if worker.jobs or taken:
-                return False
-            if worker.served:
-                self._manager.retire(worker)
-                return False
-        return True
-
-    def _want_more(self, now: float) -> None:
-        """Want more workers, as far as there are slots, for the jobs that wait."""
-        ready = [pool for pool in self._pools.values() if pool.is_ready and pool.slots]
-        shortage = len(self._waiting)
-        for pool in ready:
-            shortage -= max(0, pool.wanted - len(pool.living))  # they are on their way
-            shortage -= sum(worker.is_open and not worker.jobs for worker in pool.living)
-        able = [pool for pool in ready if now >= pool.refused_until]
-        while shortage > 0 and (able := [pool for pool in able if pool.wanted < (pool.slots or 0)]):
-            pool = min(able, key=lambda pool: pool.wanted / (pool.slots or 1))
-            pool.wanted += 1
-            shortage -= 1
-        for jobs in self._waiting.choosy_in_order():
-            self._manager.staff(self._allowed(jobs[0]))
-
-    def _ask_for_workers(self, now: float) -> None:
-        if self._waiting:
-            self._want_more(now)
-        for pool in self._pools.values():
-            exclusive = self._exclusive[pool.node] > 0
-            if exclusive and pool.is_ready and now >= pool.refused_until:
-                pool.wanted = pool.slots or 0
-            pool.want(exclusive=exclusive)
-
     def _look(self, now: float) -> None:
         """Do what only time makes necessary."""
-        for pool in self._pools.values():
-            is_held = self._exclusive[pool.node] > 0
-            for worker in pool.workers.values():
-                if worker.jobs or is_held or not worker.idle_since:
-                    worker.idle_since = now
-                elif not self._waiting and now - worker.idle_since > _IDLE_SECONDS and not worker.retiring:
-                    pool.wanted = max(0, pool.wanted - 1)
-                    self._manager.retire(worker)
+        self._demand.give_back_idle(self._waiting)
         for job, patience in list(self._stopping.items()):
             self._send_stop(job, patience)
-        if self._has_cancelled:  # else nobody need look through a long queue
-            self._has_cancelled = False
-            self._waiting.forget_done()
+        self._waiting.forget_cancelled()
         self._fail_what_cannot_run(now)
 
     def _fail_what_cannot_run(self, now: float) -> None:
         """Fail the jobs for which there is no node any more, or none with slots."""
-        able = {pool.node for pool in self._pools.values() if not pool.gone and pool.slots != 0}
-        constrained = self._waiting.choosy_in_order()
+        able = {node.number for node in self._manager.nodes.values() if not node.gone and node.slots != 0}
+        constrained = self._waiting.constrained_in_order()
         queues = [jobs for jobs in constrained if jobs[0].options.on and not jobs[0].options.on & able]
         stuck = [job for jobs in queues for job in jobs] if able else list(self._waiting)
         if not stuck:
@@ -350,6 +250,11 @@ class Scheduler:
                 job.fail(JobLostError(f"{job.name} cannot be run anywhere: {reasons}"))
 
     # --- what becomes of jobs ---
+
+    def ended(self, job: Job) -> None:
+        """Record that a job has a result."""
+        self._open.discard(job)
+        self._stopping.pop(job, None)
 
     def requeue(self, job: Job) -> None:
         """Put a job back that was sent and not begun."""
@@ -385,13 +290,5 @@ class Scheduler:
         job.fail(KeyboardInterrupt())
 
     def _send_stop(self, job: Job, patience: float) -> None:
-        """Tell both who may have it: the worker, that may not have begun it, and the supervisor, that can interrupt."""
-        pool = self._pools.get(job.node or 0)
-        workers = [worker for worker in pool.workers.values() if job.number in worker.jobs] if pool else []
-        if job.done() or not workers or pool is None or pool.channel is None:
+        if job.done() or not self._manager.stop(job, patience):
             self._stopping.pop(job, None)
-            return
-        workers[0].connection.post(Kind.DROP, job.number)
-        self._event_loop.flush(workers[0].connection)
-        pool.channel.post(Kind.STOP, workers[0].number, [job.number, patience])
-        self._event_loop.flush(pool.channel)

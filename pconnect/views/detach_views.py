@@ -79,7 +79,7 @@ class DetachView:
 def _detach(mesh: ClientMesh, path: Path | None, deadline: float) -> tuple[str, KeyboardInterrupt | None]:
     scheduler = mesh.scheduler
     detaching = Detaching()
-    scheduler.attend(detaching)
+    scheduler.extend(detaching)
     try:
         uploaded = _result(detaching.uploaded, deadline)
         token = _token(mesh, detaching.secret, uploaded)

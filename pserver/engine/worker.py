@@ -23,16 +23,15 @@ import numpy as np
 
 from pconnect.commands.function_pickling import pickle_value, unpack_arguments, unpack_function
 from pconnect.errors import ParallelError, UnsupportedValueError
-from pconnect.jobs.job import DROPPED, FAILED, PICKLED, PLAIN
 from pconnect.jobs.shared_arrays import keep_array
+from pconnect.jobs.wire import DROPPED, FAILED, PICKLED, PLAIN
 from pconnect.jobs.worker_api import side
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, prepare
 from pconnect.protocol.frames import Limits
 from pconnect.protocol.kinds import Kind, Role
-from pconnect.protocol.messages import Message, Unfinished, encode_message, encode_small
+from pconnect.protocol.messages import Message, Unfinished, encode_message
 from pconnect.remote_entry import keep_sources
-from pconnect.values.encoder import ATOMS
 from pserver.engine.failure import describe
 from pserver.engine.job_folders import JobFolders
 from pserver.engine.job_sandbox import memory_limit, take_output
@@ -327,15 +326,7 @@ class _Worker:
     # --- sending ---
 
     def _send(self, number: int, result: list[Any]) -> None:
-        small = None
-        if (
-            len(result) == 4
-            and type(value := result[1]) in ATOMS
-            and (type(value) is not str or len(value) < 100)
-        ):
-            small = encode_small(Kind.RESULT, number, result)
-        limit = self._terms.limits.max_message_bytes
-        buffers = [small] if small else encode_message(Kind.RESULT, number, result, limit)
+        buffers = encode_message(Kind.RESULT, number, result, self._terms.limits.max_message_bytes)
         with self._lock:
             if len(buffers) == 1 and len(buffers[0]) <= RESULT_BYTES // 4:
                 if self._unsent + len(buffers[0]) > RESULT_BYTES:

@@ -194,9 +194,9 @@ class ToStderr:
 
 
 class NoOwner:
-    """The dispatcher of jobs that are not run."""
+    """The scheduler of jobs that are not run."""
 
-    def purge(self, job: Job) -> None:
+    def drop(self, job: Job) -> None:
         """Do nothing: they are in no queue."""
 
     def stop(self, job: Job, patience: float) -> None:

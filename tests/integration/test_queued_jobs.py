@@ -63,12 +63,12 @@ def test_functions_that_jobs_still_need_are_not_forgotten(narrow: ClientNetwork)
 
 
 def test_large_functions_are_forgotten(narrow: ClientNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pconnect.scheduler.node_workers._KEPT_BYTES", 2**22)
-    monkeypatch.setattr("pconnect.jobs.job._KEPT_BYTES", 2**22)
+    monkeypatch.setattr("pconnect.scheduler.remote_worker._KEPT_BYTES", 2**22)
+    monkeypatch.setattr("pconnect.jobs.function_cache._KEPT_BYTES", 2**22)
     for k in range(10):
         data = bytes([k]) * 2**20
         assert narrow.submit(lambda data=data: len(data)).result(DEADLINE) == 2**20
     scheduler: Any = narrow.mesh.scheduler  # type: ignore[attr-defined]
-    (worker,) = scheduler._pools[1].workers.values()
+    (worker,) = scheduler._manager.nodes[1].workers.values()
     assert sum(function.size for function in worker._functions.values()) < 2**22
     assert sum(function.size for function in scheduler.functions._by_digest.values()) < 2**22

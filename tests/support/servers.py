@@ -126,8 +126,8 @@ def engine_pids(network: Network) -> dict[int, int]:
 def bytes_to_workers(network: Network) -> int:
     """Return how much has been sent to the workers that live."""
     scheduler: Any = network.mesh.scheduler  # type: ignore[attr-defined]
-    pools = scheduler._pools.values() if scheduler else ()
-    return sum(worker.connection.sent_bytes for pool in pools for worker in pool.workers.values())
+    nodes = scheduler._manager.nodes.values() if scheduler else ()
+    return sum(worker.connection.sent_bytes for node in nodes for worker in node.workers.values())
 
 
 def open_files(pid: int | None = None) -> int:

@@ -1,22 +1,26 @@
-"""Jobs that are not run, and workers that are sure to be there."""
+"""Jobs that are not run, workers that are sure to be there, and far ends of their connections."""
 
 import os
 import time
+from typing import Any
 
 from pconnect.jobs.job import Job, JobOptions
+from pconnect.link.connection import Connection
+from pconnect.protocol.kinds import Kind, Role
 from pconnect.views.network_views import ClientNetwork
+from srp_tools.channel import Channel
 from tests.support.waiting import wait_until
 
 LIMIT = 20.0
 
 
 class Owner:
-    """The dispatcher of jobs that are not run."""
+    """The scheduler of jobs that are not run."""
 
     def __init__(self) -> None:
         self.stopped: list[float] = []
 
-    def purge(self, job: Job) -> None:
+    def drop(self, job: Job) -> None:
         job.begin()
 
     def stop(self, job: Job, patience: float) -> None:  # noqa: ARG002
@@ -39,3 +43,23 @@ def two_workers(net: ClientNetwork) -> None:
         return os.getpid()
 
     wait_until(lambda: len(set(net.map(look, range(4)))) == 2, "two workers")
+
+
+class Far:
+    """The far end of a worker's connection, or of a job channel."""
+
+    def __init__(self, near: Connection, channel: Channel, role: Role) -> None:
+        self._near = near
+        self._far = Connection(0, "client", channel, role=role)
+        self._messages: list[tuple[Kind, int, Any]] = []
+        self._far.on_message = lambda message: self._messages.append(
+            (message.kind, message.tag, message.value)
+        )
+
+    def messages(self) -> list[tuple[Kind, int, Any]]:
+        """Return what has come since the last call."""
+        self._near.flush()
+        while self._far.fill():
+            pass
+        came, self._messages[:] = list(self._messages), []
+        return came

@@ -8,7 +8,8 @@ import pytest
 from pconnect.detach.hand_over import Detaching
 from pconnect.errors import ConfigurationError
 from pconnect.jobs.duration_estimate import DurationEstimate
-from pconnect.jobs.job import Function, Job, JobOptions
+from pconnect.jobs.function_cache import Function
+from pconnect.jobs.job import Job, JobOptions
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.decoder import decode_messages
 from pconnect.protocol.kinds import Kind, Role
@@ -33,11 +34,11 @@ class Channel:
         return posted
 
 
-def make_pool(node: int, slots: int | None) -> NodeWorkers:
+def make_node(number: int, slots: int | None) -> NodeWorkers:
     commands = types.SimpleNamespace(last_finished=9)
-    pool = NodeWorkers(types.SimpleNamespace(node=node, host=f"host{node}", commands=commands))  # type: ignore[arg-type]
-    pool.slots, pool.channel = slots, Channel()  # type: ignore[assignment]
-    return pool
+    node = NodeWorkers(types.SimpleNamespace(node=number, host=f"host{number}", commands=commands))  # type: ignore[arg-type]
+    node.slots, node.channel = slots, Channel()  # type: ignore[assignment]
+    return node
 
 
 def make_job(number: int, function: Function, **options: Any) -> Job:
@@ -46,34 +47,34 @@ def make_job(number: int, function: Function, **options: Any) -> Job:
     return job
 
 
-def make(pools: list[NodeWorkers], jobs: list[Job]) -> Detaching:
+def make(nodes: list[NodeWorkers], jobs: list[Job]) -> Detaching:
     detaching = Detaching()
 
     def allowed(job: Job) -> set[int]:
-        nodes = {pool.node for pool in pools if pool.is_ready and pool.slots}
-        return nodes & job.options.on if job.options.on else nodes
+        able = {node.number for node in nodes if node.is_ready and node.slots}
+        return able & job.options.on if job.options.on else able
 
-    detaching.begin({pool.node: pool for pool in pools}, EventLoop(), set(jobs), allowed)
+    detaching.begin({node.number: node for node in nodes}, EventLoop(), set(jobs), allowed)
     return detaching
 
 
-def posted(pool: NodeWorkers) -> list[Message]:
-    assert isinstance(pool.channel, Channel)
-    return pool.channel.take()
+def posted(node: NodeWorkers) -> list[Message]:
+    assert isinstance(node.channel, Channel)
+    return node.channel.take()
 
 
 def test_nodes_get_jobs_by_their_slots() -> None:
     function = Function("f", ["f", {}], DurationEstimate())
-    pools = [make_pool(1, 1), make_pool(2, 3)]
+    nodes = [make_node(1, 1), make_node(2, 3)]
     jobs = [make_job(number, function, retries=2) for number in range(1, 9)]
-    detaching = make(pools, [*jobs, make_job(9, function, on=frozenset({1}))])
+    detaching = make(nodes, [*jobs, make_job(9, function, on=frozenset({1}))])
     detaching.step()
-    begin = [posted(pool) for pool in pools]
+    begin = [posted(node) for node in nodes]
     assert [[(m.kind, m.tag, len(m.value)) for m in messages] for messages in begin] == [
         [(Kind.KEEP, 0, 32)]
     ] * 2
     detaching.step()
-    first, second = (posted(pool) for pool in pools)
+    first, second = (posted(node) for node in nodes)
     assert (len(first), len(second)) == (3, 6)
     assert 9 in [m.tag for m in first]
     facts, _, job = first[0].value
@@ -86,25 +87,25 @@ def test_nodes_get_jobs_by_their_slots() -> None:
     assert [list(m.value[1]) for m in first] == [facts["parts"], [], []]  # the function goes once
     assert second[0].value[0]["after"] == 9  # the engine was restarted since
     assert not detaching.uploaded.done()
-    for pool, count in zip(pools, (4, 7), strict=True):
+    for node, count in zip(nodes, (4, 7), strict=True):
         for _ in range(count):
-            pool.on_kept(pool, Message(Kind.KEEP, 1, None))
+            node.on_kept(node, Message(Kind.KEEP, 1, None))
     detaching.step()
     assert {node: len(jobs) for node, jobs in detaching.uploaded.result(0).items()} == {1: 3, 2: 6}
 
 
 def test_it_waits_until_the_servers_have_said_what_they_have() -> None:
-    pool = make_pool(1, None)
-    detaching = make([pool], [make_job(1, Function("f", ["f", {}], DurationEstimate()))])
+    node = make_node(1, None)
+    detaching = make([node], [make_job(1, Function("f", ["f", {}], DurationEstimate()))])
     detaching.step()
-    assert posted(pool) == []
-    pool.slots = 1
+    assert posted(node) == []
+    node.slots = 1
     detaching.step()
-    assert len(posted(pool)) == 1
+    assert len(posted(node)) == 1
 
 
 def test_a_job_that_can_run_nowhere() -> None:
-    detaching = make([make_pool(1, 0)], [make_job(1, Function("f", ["f", {}], DurationEstimate()))])
+    detaching = make([make_node(1, 0)], [make_job(1, Function("f", ["f", {}], DurationEstimate()))])
     detaching.step()
     with pytest.raises(ConfigurationError, match="no node could run it now"):
         detaching.uploaded.result(0)
@@ -112,11 +113,11 @@ def test_a_job_that_can_run_nowhere() -> None:
 
 
 def test_a_server_that_refuses() -> None:
-    pool = make_pool(1, 1)
-    detaching = make([pool], [make_job(1, Function("f", ["f", {}], DurationEstimate()))])
+    node = make_node(1, 1)
+    detaching = make([node], [make_job(1, Function("f", ["f", {}], DurationEstimate()))])
     detaching.step()
-    pool.on_kept(pool, Message(Kind.KEEP, 0, "the server cannot keep jobs: no space"))
+    node.on_kept(node, Message(Kind.KEEP, 0, "the server cannot keep jobs: no space"))
     with pytest.raises(ConfigurationError, match=r"node 1 \(host1\): .*no space"):
         detaching.uploaded.result(0)
-    assert [(m.kind, m.value) for m in posted(pool)][-1] == (Kind.KEEP, None)
+    assert [(m.kind, m.value) for m in posted(node)][-1] == (Kind.KEEP, None)
     assert not detaching.pauses

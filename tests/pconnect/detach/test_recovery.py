@@ -8,7 +8,8 @@ import pytest
 from pconnect.detach.recovery import Recovering
 from pconnect.detach.token import Token
 from pconnect.errors import ConfigurationError, ConnectionLostError, JobLostError
-from pconnect.jobs.job import LOST, PLAIN, Job, JobCancelledError
+from pconnect.jobs.job import Job, JobCancelledError
+from pconnect.jobs.wire import LOST, PLAIN
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 from pconnect.scheduler.node_workers import NodeWorkers
@@ -34,32 +35,32 @@ class Flow:
 def make() -> tuple[Recovering, list[NodeWorkers], set[Job]]:
     recovering = Recovering(TOKEN, lambda function: function())  # type: ignore[arg-type]
     open_jobs: set[Job] = set()
-    pools = [NodeWorkers(types.SimpleNamespace(node=node, host=f"host{node}")) for node in (1, 2)]  # type: ignore[arg-type]
-    for pool in pools:
-        pool.channel = Channel()  # type: ignore[assignment]
-    recovering.begin({pool.node: pool for pool in pools}, Flow(), open_jobs, lambda _: set())  # type: ignore[arg-type]
+    nodes = [NodeWorkers(types.SimpleNamespace(node=n, host=f"host{n}")) for n in (1, 2)]  # type: ignore[arg-type]
+    for node in nodes:
+        node.channel = Channel()  # type: ignore[assignment]
+    recovering.begin({node.number: node for node in nodes}, Flow(), open_jobs, lambda _: set())  # type: ignore[arg-type]
     recovering.step()
-    return recovering, pools, open_jobs
+    return recovering, nodes, open_jobs
 
 
-def say(pool: NodeWorkers, kind: Kind, tag: int = 0, value: object = None) -> None:
-    pool.on_kept(pool, Message(kind, tag, value))
+def say(node: NodeWorkers, kind: Kind, tag: int = 0, value: object = None) -> None:
+    node.on_kept(node, Message(kind, tag, value))
 
 
 def recovered() -> tuple[Recovering, list[NodeWorkers], set[Job]]:
-    recovering, pools, open_jobs = make()
-    say(pools[1], Kind.RECOVER, 0, [[3, "g", 1.5, 2.0]])
+    recovering, nodes, open_jobs = make()
+    say(nodes[1], Kind.RECOVER, 0, [[3, "g", 1.5, 2.0]])
     recovering.step()
     assert not recovering.ready.done()
-    say(pools[0], Kind.RECOVER, 0, [[1, "f", None, 5.0], [4, "f", None, 5.0]])
+    say(nodes[0], Kind.RECOVER, 0, [[1, "f", None, 5.0], [4, "f", None, 5.0]])
     recovering.step()
     assert recovering.ready.done()
-    return recovering, pools, open_jobs
+    return recovering, nodes, open_jobs
 
 
 def test_jobs_are_as_they_were() -> None:
-    recovering, pools, open_jobs = recovered()
-    assert pools[0].channel.posted == [(Kind.RECOVER, 0, [bytes(16), 1, b"secret"])]  # type: ignore[union-attr]
+    recovering, nodes, open_jobs = recovered()
+    assert nodes[0].channel.posted == [(Kind.RECOVER, 0, [bytes(16), 1, b"secret"])]  # type: ignore[union-attr]
     jobs = recovering.jobs
     assert [(n, job.name, job.node, job.host) for n, job in jobs.items()] == [
         (1, "f", 1, "host1"),
@@ -75,53 +76,53 @@ def test_jobs_are_as_they_were() -> None:
 
 
 def test_the_session_that_runs_a_job_is_asked_to_stop_it() -> None:
-    recovering, pools, open_jobs = recovered()
+    recovering, nodes, open_jobs = recovered()
     job = recovering.jobs[3]
     assert job.cancel()
-    channel: Any = pools[1].channel
+    channel: Any = nodes[1].channel
     assert channel.posted[-1] == (Kind.STOP, 0, [3, 2.0])
-    say(pools[1], Kind.RESULT, 3, [LOST, "it was cancelled before it began", 1.0, 0.0])
-    say(pools[1], Kind.TAKE, 3, True)
+    say(nodes[1], Kind.RESULT, 3, [LOST, "it was cancelled before it began", 1.0, 0.0])
+    say(nodes[1], Kind.TAKE, 3, True)
     with pytest.raises(JobCancelledError):
         job.result(0)
     assert job.cancelled() and job not in open_jobs
     assert not job.cancel()
     with pytest.raises(AssertionError, match="was not sent"):
-        recovering.purge(job)
+        recovering.drop(job)
 
 
 def test_a_result_is_ours_when_the_server_says_so() -> None:
-    recovering, pools, open_jobs = recovered()
+    recovering, nodes, open_jobs = recovered()
     jobs = recovering.jobs
     for number in (1, 4):
-        say(pools[0], Kind.RESULT, number, [PLAIN, number * 10, 7.0, 0.5, [b"out", 0, b"", 0]])
+        say(nodes[0], Kind.RESULT, number, [PLAIN, number * 10, 7.0, 0.5, [b"out", 0, b"", 0]])
         assert not jobs[number].done()
-        assert pools[0].channel.posted[-1] == (Kind.TAKE, number, None)  # type: ignore[union-attr]
-    say(pools[0], Kind.TAKE, 1, True)
-    say(pools[0], Kind.TAKE, 4, False)
+        assert nodes[0].channel.posted[-1] == (Kind.TAKE, number, None)  # type: ignore[union-attr]
+    say(nodes[0], Kind.TAKE, 1, True)
+    say(nodes[0], Kind.TAKE, 4, False)
     assert (jobs[1].result(0), jobs[1].started, jobs[1].duration, jobs[1].stdout) == (10, 7.0, 0.5, "out")
     with pytest.raises(JobLostError, match="another client has recovered it"):
         jobs[4].result(0)
     assert open_jobs == {jobs[3]}
-    say(pools[1], Kind.RESULT, 3, [LOST, "its worker died", 1.0, 2.0])
-    say(pools[1], Kind.TAKE, 3, True)
+    say(nodes[1], Kind.RESULT, 3, [LOST, "its worker died", 1.0, 2.0])
+    say(nodes[1], Kind.TAKE, 3, True)
     with pytest.raises(JobLostError, match="g is lost: its worker died"):
         jobs[3].result(0)
 
 
 def test_nothing_anywhere_is_an_error() -> None:
-    recovering, pools, _ = make()
-    for pool in pools:
-        say(pool, Kind.RECOVER, 0, "the secret is wrong")
+    recovering, nodes, _ = make()
+    for node in nodes:
+        say(node, Kind.RECOVER, 0, "the secret is wrong")
     recovering.step()
     with pytest.raises(ConfigurationError, match=r"node 1 \(host1\): the secret is wrong; node 2 \(host2\)"):
         recovering.ready.result(0)
 
 
 def test_a_node_without_anything_has_failed_jobs() -> None:
-    recovering, pools, _ = make()
-    say(pools[0], Kind.RECOVER, 0, [[1, "f", None]])
-    say(pools[1], Kind.RECOVER, 0, "swept")
+    recovering, nodes, _ = make()
+    say(nodes[0], Kind.RECOVER, 0, [[1, "f", None]])
+    say(nodes[1], Kind.RECOVER, 0, "swept")
     recovering.step()
     recovering.ready.result(0)
     assert list(recovering.jobs) == [1, 3]
@@ -130,8 +131,8 @@ def test_a_node_without_anything_has_failed_jobs() -> None:
 
 
 def test_a_node_that_is_lost_meanwhile() -> None:
-    recovering, pools, open_jobs = recovered()
-    pools[0].gone, pools[0].is_lost = "it is lost: gone", True
+    recovering, nodes, open_jobs = recovered()
+    nodes[0].gone, nodes[0].is_lost = "it is lost: gone", True
     recovering.step()
     assert open_jobs == {recovering.jobs[3]}
     with pytest.raises(JobLostError, match=r"node 1 \(host1\): it is lost: gone"):

@@ -219,7 +219,7 @@ def test_joblib_says_which_arrays_are_large() -> None:
 
 
 def test_workers_do_not_keep_all_large_arrays(chosen: ClientNetwork, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - the fixture
-    monkeypatch.setattr("pconnect.scheduler.node_workers._KEPT_BYTES", 2**22)
+    monkeypatch.setattr("pconnect.scheduler.remote_worker._KEPT_BYTES", 2**22)
 
     def kept(_: object) -> int:
         from pconnect.remote_entry import shared_arrays

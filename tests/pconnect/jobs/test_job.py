@@ -1,22 +1,19 @@
-"""Jobs as futures: what they know, how they are cancelled, and which functions are sent again."""
+"""Jobs as futures: what they know, and how they are cancelled."""
 
-import builtins
 import contextlib
 import gc
 import logging
-import math
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
 from pconnect import ConfigurationError
-from pconnect.jobs.job import Functions, Job, JobCancelledError, JobOptions, State, encode_job
+from pconnect.jobs.job import Job, JobCancelledError, JobOptions, State
 from pconnect.views.network_views import ClientNetwork
 from tests.support.waiting import wait_until
 from tests.support.workers import Owner, made
@@ -51,7 +48,7 @@ def test_a_job_gives_the_collector_of_garbage_little_to_look_at() -> None:
     before = len(gc.get_objects())
     jobs = [Job(number, "f(...)", (b"data",), options, owner) for number in range(1000)]
     for job in jobs:
-        job.node, job.host, job.is_started = 1, "host", False
+        job.place, job.is_started = (1, "host"), False
         job.begin()
         job.finish(3)
     # Itself, its condition, and two lists of the standard library's: no dictionary of its attributes.
@@ -135,7 +132,7 @@ def test_callbacks_that_raise_are_logged(caplog: pytest.LogCaptureFixture) -> No
 def test_what_its_text_says() -> None:
     job = made()
     assert repr(job) == "<job 7 f(...), queued>"
-    job.node, job.host = 2, "alpha"
+    job.place = 2, "alpha"
     assert repr(job) == "<job 7 f(...) at node 2 (alpha), queued>"
 
 
@@ -264,35 +261,7 @@ def test_a_function_is_sent_as_it_is_at_each_submit(jobs_network: ClientNetwork)
     assert [job.result(LIMIT) for job in jobs] == [3 * factor for factor in range(10)]
 
 
-def test_the_same_function_has_one_number() -> None:
-    functions = Functions()
-
-    def local(x: int) -> int:
-        return x + 1
-
-    numbers = [functions.get(f).number for f in (math.sqrt, local, "len", math.sqrt, local, "len")]
-    assert numbers[:3] == numbers[3:] and len(set(numbers)) == 3
-
-
-def test_a_changed_closure_is_another_function() -> None:
-    functions = Functions()
-
-    def make(n: int) -> Callable[[], int]:
-        return lambda: n
-
-    assert functions.get(make(1)).number == functions.get(make(1)).number
-    assert functions.get(make(1)).number != functions.get(make(2)).number
-
-
-def test_old_functions_are_forgotten() -> None:
-    functions = Functions()
-    first = functions.get("lambda: 0").number
-    for k in range(1, 300):
-        functions.get(f"lambda: {k}")
-    assert functions.get("lambda: 0").number != first
-
-
-# --- options and messages ---
+# --- options ---
 
 
 @pytest.mark.parametrize("wrong", [{"retries": -1}, {"time_limit": 0}, {"memory_limit": -5}])
@@ -305,10 +274,3 @@ def test_what_the_worker_is_told_of_options() -> None:
     assert JobOptions(retries=3, isolate=True).wire(pickled=False) is None
     told = JobOptions(time_limit=2, memory_limit=10, allow_pickle=True).wire(pickled=True)
     assert told == {"pickled": True, "pickle": True, "seconds": 2.0, "memory": 10}
-
-
-def test_arguments_too_large_are_refused_here() -> None:
-    job = made()
-    job.function = Functions().get(builtins.len)
-    with pytest.raises(ValueError, match="more than this network's max_message_bytes"):
-        encode_job(job, [b"x" * 5000], {}, 4000)

@@ -7,8 +7,9 @@ import pytest
 
 from pconnect import ConfigurationError, ProtocolError, RemoteError, UnreadableValueError
 from pconnect.commands.function_pickling import pickle_value
-from pconnect.jobs.job import DROPPED, FAILED, PICKLED, PLAIN, Job, JobOptions
+from pconnect.jobs.job import Job, JobOptions
 from pconnect.jobs.outcome import is_dropped, report, settle, shown_output
+from pconnect.jobs.wire import DROPPED, FAILED, PICKLED, PLAIN
 from tests.support.workers import made
 
 FAILURE = {
@@ -33,7 +34,7 @@ def _explode(error: BaseException) -> None:
 
 def ended(result: Any, **options: Any) -> Job:
     job = made(JobOptions(**options))
-    job.node, job.host = 1, "alpha"
+    job.place = 1, "alpha"
     job.begin()
     settle(job, result)
     assert job.done()

@@ -30,11 +30,11 @@ def test_those_that_may_not_run_everywhere_are_apart() -> None:
     there_too = a_job(5, on=frozenset({2}))
     waiting.add(there_too)
     assert list(waiting.common) == [anywhere]
-    groups = waiting.choosy_in_order()
+    groups = waiting.constrained_in_order()
     assert [list(jobs) for jobs in groups] == [[there, there_too], [alone], [lost]]
     groups[0].popleft()
     groups[2].popleft()
-    assert [list(jobs) for jobs in waiting.choosy_in_order()] == [[alone], [there_too]]
+    assert [list(jobs) for jobs in waiting.constrained_in_order()] == [[alone], [there_too]]
 
 
 def test_one_is_taken_out_once() -> None:
@@ -53,7 +53,10 @@ def test_cancelled_ones_are_forgotten() -> None:
         waiting.add(job)
     for job in jobs[:2]:
         job.cancel()
-    waiting.forget_done()
+    waiting.forget_cancelled()
+    assert len(waiting) == 4
+    waiting.has_cancelled = True
+    waiting.forget_cancelled()
     assert set(waiting) == set(jobs[2:])
     waiting.clear()
     assert not waiting

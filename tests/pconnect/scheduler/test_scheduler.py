@@ -2,10 +2,12 @@
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import wait
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,7 +116,7 @@ def test_a_queue_is_no_recursion(jobs_network: ClientNetwork) -> None:
 
 
 @pytest.mark.slow
-def test_a_choosy_job_does_not_hold_up_the_others(jobs_network: ClientNetwork) -> None:
+def test_a_constrained_job_does_not_hold_up_the_others(jobs_network: ClientNetwork) -> None:
     blocking = jobs_network[1].submit(time.sleep, 3)
     constrained = jobs_network[1].submit("lambda: sockets.node")
     wait_until(blocking.running, "the first to be sent")
@@ -209,3 +211,38 @@ def test_a_failure_of_the_thread_is_the_end_of_all_jobs_and_said(
     assert "the thread that looks after jobs has failed" in caplog.text
     with pytest.raises(JobLostError, match="has failed"):
         own.submit(os.getpid).result(LIMIT)
+
+
+# --- extensions ---
+
+
+class Recorder:
+    pauses = True
+
+    def __init__(self) -> None:
+        self.stepped = threading.Event()
+        self.reason = ""
+        self.nodes: list[int] = []
+
+    def begin(self, nodes: dict[int, Any], *_: object) -> None:
+        self.nodes = list(nodes)
+
+    def step(self) -> None:
+        self.stepped.set()
+
+    def end(self, reason: str) -> None:
+        self.reason = reason
+
+
+def test_an_extension_is_called_in_the_loop_may_stop_it_and_hears_of_its_end() -> None:
+    recorder = Recorder()
+    with local_network(1, slots=1) as net:
+        scheduler_of(net.mesh).extend(recorder)  # type: ignore[arg-type]
+        assert recorder.stepped.wait(20)
+        job = net.submit(pow, 2, 3)
+        recorder.stepped.clear()
+        assert recorder.stepped.wait(20)
+        assert not job.done()
+        recorder.pauses = False
+        assert job.result(20) == 8
+    assert (recorder.nodes, recorder.reason) == ([1], "the network was closed")

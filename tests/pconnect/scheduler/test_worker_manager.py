@@ -107,5 +107,5 @@ def test_a_job_that_ends_each_worker_before_it_begins_is_lost_by_and_by(jobs_net
     os.kill(worker, signal.SIGKILL)
     with pytest.raises(JobLostError, match="died: SIGKILL"):
         job.result(LIMIT)
-    assert set(manager.pools) == {1, 2}
+    assert set(manager.nodes) == {1, 2}
     assert jobs_network[2].submit(abs, -1).result(LIMIT) == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pconnect.errors import ConfigurationError
-from pconnect.jobs.job import LOST, PLAIN
+from pconnect.jobs.wire import LOST, PLAIN
 from pconnect.protocol.decoder import decode_messages
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import encode_message

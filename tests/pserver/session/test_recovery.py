@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pconnect.jobs.job import LOST
+from pconnect.jobs.wire import LOST
 from pconnect.protocol.decoder import decode_messages
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message, encode_message

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from pconnect.jobs.light_condition import LightCondition
+from pconnect.jobs.light_future import LightCondition
 
 LIMIT = 20.0
 

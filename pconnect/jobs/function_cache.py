@@ -1,0 +1,98 @@
+"""Functions that jobs call: each is pickled once, sent to each worker once, and timed."""
+
+import copy
+import hashlib
+import itertools
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Self
+
+from pconnect.commands.function_pickling import describe, pack_call
+from pconnect.jobs.duration_estimate import DurationEstimate, DurationEstimates
+from pconnect.protocol.frames import NO_LIMIT
+from pconnect.protocol.kinds import Kind
+from pconnect.protocol.messages import encode_message
+
+# So many functions are kept, for those that are used again, as long as they take no more than so many bytes.
+_KEPT_FUNCTIONS = 256
+_KEPT_BYTES = 2**28
+
+
+class Function:
+    """A function as workers get it, once each."""
+
+    _numbers = itertools.count(1)
+
+    def __init__(self, name: str, contents: list[Any], estimate: DurationEstimate) -> None:
+        self.number = next(self._numbers)
+        self.estimate = estimate
+        self.name = name
+        self.contents = contents  # [pickled function, source texts]
+        self.size = sum(len(buffer) for buffer in self.encode())
+
+    def with_estimate(self, estimate: DurationEstimate) -> Self:
+        """Return the same function, for jobs that are timed by themselves."""
+        other = copy.copy(self)
+        other.estimate = estimate
+        return other
+
+    def encode(self) -> list[bytes | memoryview]:
+        """Return the message for a worker."""
+        return encode_message(Kind.FUNCTION, self.number, self.contents, NO_LIMIT)
+
+
+class Functions:
+    """The functions that were used last, so that each is sent to a worker but once."""
+
+    def __init__(self) -> None:
+        self._by_digest: OrderedDict[bytes, Function] = OrderedDict()
+        self._by_identity: OrderedDict[int, tuple[Any, Function]] = OrderedDict()
+        self._estimates = DurationEstimates()
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def get(self, function: Callable[..., Any] | str) -> Function:
+        """Return a function as it is now.
+
+        Raises
+        ------
+        ConfigurationError
+            It cannot be pickled.
+        """
+        if isinstance(function, str):
+            return self._keep(function, function.encode(), [function, {}])
+        known = self._by_identity.get(id(function))
+        if known is not None and known[0] is function:
+            return known[1]
+        data, _, _, sources = pack_call(function, (), {}, pickled=False)
+        found = self._keep(function, data, [data, sources])
+        # A function that is pickled by its name stays what it is; another may refer to what has changed.
+        if _is_importable(function):
+            with self._lock:
+                self._by_identity[id(function)] = function, found
+                if len(self._by_identity) > _KEPT_FUNCTIONS:
+                    self._by_identity.popitem(last=False)
+        return found
+
+    def _keep(self, function: Callable[..., Any] | str, data: bytes, contents: list[Any]) -> Function:
+        digest = hashlib.blake2b(data, digest_size=16).digest()
+        with self._lock:
+            found = self._by_digest.get(digest)
+            if found is None:
+                estimate = self._estimates.get(function, digest)
+                found = self._by_digest[digest] = Function(describe(function), contents, estimate)
+                self._size += found.size
+            self._by_digest.move_to_end(digest)
+            while len(self._by_digest) > (_KEPT_FUNCTIONS if self._size <= _KEPT_BYTES else 1):
+                _, forgotten = self._by_digest.popitem(last=False)
+                self._size -= forgotten.size
+        return found
+
+
+def _is_importable(function: Callable[..., Any]) -> bool:
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    if module in {None, "__main__"} or "." in name:
+        return False
+    return getattr(sys.modules.get(str(module)), name, None) is function

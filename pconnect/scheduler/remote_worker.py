@@ -1,0 +1,234 @@
+"""One worker, as the client sees it: its connection, its jobs, and what it keeps of functions and arrays."""
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+
+from pconnect.jobs.duration_estimate import DurationEstimate
+from pconnect.jobs.function_cache import Function
+from pconnect.jobs.job import Job
+from pconnect.link.connection import Connection
+from pconnect.protocol.decoder import decode_messages
+from pconnect.protocol.frames import NO_LIMIT, Limits
+from pconnect.protocol.kinds import Kind, Role
+from pconnect.protocol.messages import Message, encode_message
+from pconnect.scheduler.prefetch import limit_of
+from pconnect.session.server import Server
+from srp_tools.channel import Channel
+
+# A worker that has so much still to receive gets nothing more.
+_MAX_UNSENT_BYTES = 2**23
+# What a worker keeps of functions; the oldest are forgotten.
+_KEPT_FUNCTIONS = 64
+# What a worker keeps of functions, and of shared arrays, beyond those that its jobs need.
+_KEPT_BYTES = 2**28
+
+
+class RemoteWorker:
+    """One worker process.
+
+    Parameters
+    ----------
+    server
+        Where it runs.
+    number, pid
+        At its server.
+    command
+        The last command that its engine had run when it was forked.
+    limits
+        Of the network.
+
+    Attributes
+    ----------
+    connection
+        Between the client and the worker.
+    jobs
+        What was sent to it and has not ended, by number, in order.
+    served
+        How many jobs have ended in it.
+    retiring
+        Whether it begins nothing more.
+    """
+
+    def __init__(self, server: Server, number: int, pid: int, command: int, limits: Limits) -> None:
+        self.server = server
+        self.number = number
+        self.pid = pid
+        self.command = command
+        self.connection = Connection(
+            server.node, server.host, None, role=Role.EMPLOYER, limits=limits, awaited=True
+        )
+        self.jobs: dict[int, Job] = {}
+        self.served = 0
+        self.retiring = False
+        self._is_isolated = False  # it runs a job that wants a process of its own, and no other
+        self._idle_since = 0.0
+        self._long = 0  # the last job that was reported to take long
+        self._recalling = 0  # this one, while the server is asked whether those behind it can be recalled
+        self._estimates: Counter[DurationEstimate] = Counter()  # of its jobs
+        self._functions: OrderedDict[int, Function] = OrderedDict()
+        self._shared: OrderedDict[int, int] = OrderedDict()  # sizes by number
+
+    @property
+    def node(self) -> int:
+        """The node whose engine it was forked from."""
+        return self.server.node
+
+    @property
+    def is_open(self) -> bool:
+        """Whether jobs can be sent to it."""
+        return not (self.retiring or self._is_isolated or self.connection.is_awaited or self.connection.error)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it should have another job, if that is a short one."""
+        if not self.is_open or self._recalling or self._long in self.jobs:
+            return False
+        if self.connection.unsent_bytes > _MAX_UNSENT_BYTES:
+            return False
+        return self.limit > len(self.jobs)
+
+    @property
+    def limit(self) -> int:
+        """How many jobs it should have at once, as far as it depends on those that it has."""
+        return limit_of(self._estimates)
+
+    def is_outdated(self, job: Job) -> bool:
+        """Return whether it lacks what a command had done before a job was submitted."""
+        # After a restart of the engine, nothing is left of the commands before.
+        return self.command < min(job.after[self.server.node - 1], self.server.commands.last_finished)
+
+    def idle_seconds(self, now: float, *, is_held: bool) -> float:
+        """Return how long it has had nothing to do; 0 if it is held, whatever it does."""
+        if self.jobs or is_held or not self._idle_since:
+            self._idle_since = now
+        return now - self._idle_since
+
+    def open(self, channel: Channel) -> None:
+        """Take over the data connection."""
+        self.connection.open(channel)
+        if self.retiring:
+            self.connection.post(Kind.RETIRE)
+
+    def retire(self) -> None:
+        """Let it end what it does, begin nothing more, and end."""
+        if not self.retiring:
+            self.retiring = True
+            if not self.connection.is_awaited:
+                self.connection.post(Kind.RETIRE)
+
+    # --- jobs ---
+
+    def send(self, jobs: Iterable[Job]) -> None:
+        """Send jobs, small ones together."""
+        small: list[bytes | memoryview] = []
+        place = self.server.node, self.server.host
+        for job in jobs:
+            function = job.function
+            assert function is not None  # noqa: S101 - it has one from the beginning
+            job.place, job.is_started = place, False
+            self._is_isolated = job.options.isolate
+            self.jobs[job.number] = job
+            self._estimates[function.estimate] += 1
+            if function.number not in self._functions:
+                small += function.encode()
+                self._functions[function.number] = function
+                self._forget_functions(small)
+            self._functions.move_to_end(function.number)
+            if job.shared:
+                self._post(small)
+                self._share(job, small)
+            if len(job.buffers) == 1:
+                small += job.buffers
+            else:
+                self._post(small)
+                self.connection.post_encoded(job.buffers)
+        self._post(small)
+
+    def take(self, job: Job, seconds: float) -> None:
+        """Record that a job has ended, and how long it took."""
+        if self._is_isolated:
+            self.retire()
+        self.forget(job)
+        self.served += 1
+        assert job.function is not None  # noqa: S101 - it was sent
+        job.function.estimate.learn(seconds)
+
+    def forget(self, job: Job) -> None:
+        """Record that it does not have a job any more."""
+        del self.jobs[job.number]
+        self._is_isolated = False
+        assert job.function is not None  # noqa: S101 - it was sent
+        estimate = job.function.estimate
+        self._estimates[estimate] -= 1
+        if not self._estimates[estimate]:
+            del self._estimates[estimate]
+
+    def decode(self, results: bytes) -> list[Message]:
+        """Return messages that it had ready and could not send."""
+        return decode_messages(Role.EMPLOYER, results)
+
+    # --- recall: see `pserver.jobs.recall` ---
+
+    def mark_long(self, number: int, seconds: float) -> None:
+        """Record that a job has run for so many seconds, and still runs; those behind it must not wait."""
+        job = self.jobs[number]
+        job.is_started = True
+        if job.function is not None:
+            job.function.estimate.learn(seconds)
+        self._long = number
+
+    def begin_recall(self) -> int:
+        """Post the mark of a recall; return the job behind which it is, or 0 if there is nothing to recall."""
+        if self._recalling or self._long not in self.jobs or len(self.jobs) == 1:
+            return 0
+        self._recalling = self._long
+        self.connection.post(Kind.RECALL, self._recalling)
+        return self._recalling
+
+    def end_recall(self, number: int, *, runs_still: bool) -> list[Job]:
+        """Take the answer; return the jobs that it will not begin, the last first."""
+        self._recalling = 0
+        if not runs_still:
+            if self._long == number:
+                self._long = 0  # its result is on its way
+            return []
+        recalled = [job for job in reversed(self.jobs.values()) if job.number != number]
+        for job in recalled:
+            self.forget(job)
+        return recalled
+
+    # --- what it keeps ---
+
+    def _post(self, small: list[bytes | memoryview]) -> None:
+        if small:
+            self.connection.post_encoded([b"".join(small)])
+            small.clear()
+
+    def _forget_functions(self, buffers: list[bytes | memoryview]) -> None:
+        """Have the worker forget the functions that were used longest ago, but none that a job still needs."""
+        size = sum(function.size for function in self._functions.values())
+        if len(self._functions) <= _KEPT_FUNCTIONS and size <= _KEPT_BYTES:
+            return
+        needed = {job.function.number for job in self.jobs.values() if job.function is not None}
+        for number in [number for number in self._functions if number not in needed]:
+            size -= self._functions.pop(number).size
+            buffers += encode_message(Kind.FUNCTION, number, None, NO_LIMIT)
+            if len(self._functions) <= _KEPT_FUNCTIONS and size <= _KEPT_BYTES:
+                return
+
+    def _share(self, job: Job, small: list[bytes | memoryview]) -> None:
+        """Send the arrays that a job needs and the worker lacks; have it forget those that were used longest ago."""
+        for array in job.shared:
+            if array.number not in self._shared:
+                self._shared[array.number] = array.size
+                self.connection.post_encoded(array.encode())
+            self._shared.move_to_end(array.number)
+        excess = sum(self._shared.values()) - _KEPT_BYTES
+        if excess <= 0:
+            return
+        needed = {array.number for job in self.jobs.values() for array in job.shared}
+        for number in [number for number in self._shared if number not in needed]:
+            small += encode_message(Kind.SHARED, number, None, NO_LIMIT)
+            excess -= self._shared.pop(number)
+            if excess <= 0:
+                return

@@ -1,0 +1,92 @@
+"""How many workers are wanted at which node, and which are given back."""
+
+import time
+from collections.abc import Callable, Collection, Iterable
+
+from pconnect.jobs.job import Job
+from pconnect.scheduler.job_queue import JobQueue
+from pconnect.scheduler.node_workers import NodeWorkers
+from pconnect.scheduler.remote_worker import RemoteWorker
+
+_IDLE_SECONDS = 60.0  # after which workers are given back
+
+
+class WorkerDemand:
+    """The wishes of one network.
+
+    Parameters
+    ----------
+    nodes
+        By number.
+    retire
+        Lets a worker end what it does, and end.
+    """
+
+    def __init__(self, nodes: dict[int, NodeWorkers], retire: Callable[[RemoteWorker], None]) -> None:
+        self._nodes = nodes
+        self._retire = retire
+
+    def ready(self) -> list[NodeWorkers]:
+        """Return the nodes where jobs can be run."""
+        return [node for node in self._nodes.values() if node.is_ready and node.slots]
+
+    def hold(self, numbers: Iterable[int], change: int) -> None:
+        """Want the servers of some nodes for this network alone (1), or no longer (-1)."""
+        for number in numbers:
+            self._nodes[number].hold(change)
+
+    def ask(self, waiting: JobQueue, allowed: Callable[[Job], Collection[int]], now: float) -> None:
+        """Ask the servers for workers, as far as there are slots, for the jobs that wait."""
+        if waiting:
+            self._want_more(len(waiting), now)
+            for jobs in waiting.constrained_in_order():
+                self._ensure_worker([self._nodes[number] for number in allowed(jobs[0])], now)
+        for node in self._nodes.values():
+            node.ask(now)
+
+    def _want_more(self, shortage: int, now: float) -> None:
+        ready = self.ready()
+        for node in ready:
+            shortage -= node.coming
+            shortage -= sum(worker.is_open and not worker.jobs for worker in node.living)
+        while shortage > 0 and (able := [node for node in ready if node.can_have_more(now)]):
+            min(able, key=lambda node: node.wanted / (node.slots or 1)).want_more()
+            shortage -= 1
+
+    def _ensure_worker(self, nodes: list[NodeWorkers], now: float) -> None:
+        """Make sure that one of some nodes, all ready, gets a worker for a job that may not run elsewhere.
+
+        Where its server has no slot left because workers of other nodes of this network have them, one of those ends.
+        The server cannot know that: to it the network has its share.
+        """
+        if not nodes or any(node.living for node in nodes):
+            for node in nodes:
+                node.is_served()
+            return
+        if not any(node.wanted for node in nodes):
+            nodes[0].want_more()
+        for node in nodes:
+            self._make_room(node, node.is_short(now))
+
+    def _make_room(self, node: NodeWorkers, is_short: bool) -> None:
+        others = [w for n in self._nodes.values() if n.place == node.place for w in n.workers.values()]
+        is_full = len(others) >= (node.slots or 0) or is_short
+        if not is_full or any(worker.retiring for worker in others):
+            return
+        # One that has not done anything yet has its turn before.
+        able = [worker for worker in others if worker.is_open and (worker.served or not worker.jobs)]
+        if able:
+            self._give_back(min(able, key=lambda worker: len(worker.jobs)))
+
+    def _give_back(self, worker: RemoteWorker) -> None:
+        self._nodes[worker.node].want_fewer()
+        self._retire(worker)
+
+    def give_back_idle(self, waiting: JobQueue) -> None:
+        """Give back the workers that have had nothing to do for a while."""
+        now = time.monotonic()
+        for node in self._nodes.values():
+            for worker in node.workers.values():
+                seconds = worker.idle_seconds(now, is_held=node.is_held)
+                if seconds > _IDLE_SECONDS and not waiting and not worker.retiring:
+                    self._give_back(worker)

@@ -1,0 +1,119 @@
+"""Which nodes are asked for workers, and which workers are given back."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pconnect.jobs.job import Job, JobOptions
+from pconnect.protocol.frames import DEFAULT_LIMITS
+from pconnect.scheduler.job_queue import JobQueue
+from pconnect.scheduler.node_workers import NodeWorkers
+from pconnect.scheduler.remote_worker import RemoteWorker
+from pconnect.scheduler.worker_demand import WorkerDemand
+from srp_tools.channel import Channel
+from tests.support.links import channels
+from tests.support.workers import Owner
+
+_opened: list[Channel] = []
+
+
+@pytest.fixture(autouse=True)
+def _close_channels() -> Iterator[None]:
+    yield
+    while _opened:
+        _opened.pop().close()
+
+
+def open_channel() -> Channel:
+    pair = channels()
+    _opened.extend(pair)
+    return pair[0]
+
+
+def make_node(number: int, slots: int, server: str = "") -> NodeWorkers:
+    """Return a node that is ready, of a server of its own if none is named."""
+    facts: Any = SimpleNamespace(
+        node=number,
+        host=f"host{number}",
+        location=SimpleNamespace(address=server or f"host{number}", data_port=1),
+    )
+    node = NodeWorkers(facts)
+    node.open(open_channel(), lambda _: None, lambda _: None)
+    node.take_facts({"slots": slots, "ready": True, "died": ""})
+    return node
+
+
+def add_worker(node: NodeWorkers, *, is_open: bool = True) -> RemoteWorker:
+    number = len(node.workers) + 1
+    worker = node.workers[number] = RemoteWorker(node.server, number, 1, 0, DEFAULT_LIMITS)
+    if is_open:
+        worker.open(open_channel())
+    return worker
+
+
+def queue_of(count: int, **options: Any) -> JobQueue:
+    waiting = JobQueue()
+    for number in range(count):
+        waiting.add(Job(number, "f(...)", [], JobOptions(**options), Owner()))
+    return waiting
+
+
+def demand_of(*nodes: NodeWorkers) -> WorkerDemand:
+    return WorkerDemand({node.number: node for node in nodes}, RemoteWorker.retire)
+
+
+def ask(demand: WorkerDemand, waiting: JobQueue, now: float = 100.0) -> None:
+    demand.ask(waiting, lambda job: job.options.on or {node.number for node in demand.ready()}, now)
+
+
+@pytest.mark.parametrize(
+    ("count", "wanted"), [(0, [0, 0]), (1, [1, 0]), (2, [1, 1]), (3, [1, 2]), (9, [2, 4])]
+)
+def test_as_many_as_there_are_jobs_and_slots(count: int, wanted: list[int]) -> None:
+    nodes = make_node(1, 2), make_node(2, 4)
+    ask(demand_of(*nodes), queue_of(count))
+    assert [node.wanted for node in nodes] == wanted
+
+
+def test_those_that_come_and_those_that_are_idle_count() -> None:
+    node = make_node(1, 9)
+    demand = demand_of(node)
+    for _ in range(2):
+        ask(demand, queue_of(3))
+        assert node.wanted == 3
+    add_worker(node)
+    add_worker(node)
+    ask(demand, queue_of(4))
+    assert node.wanted == 4
+
+
+def test_for_a_job_that_may_run_at_one_node_only_another_gives_up_a_slot() -> None:
+    one, two = make_node(1, 1, "same"), make_node(2, 1, "same")
+    demand = demand_of(one, two)
+    one.want_more()
+    worker = add_worker(one)
+    ask(demand, queue_of(1, on=frozenset({2})))
+    assert worker.retiring and (one.wanted, two.wanted) == (0, 1)
+
+
+def test_only_workers_that_have_been_idle_for_long_are_given_back() -> None:
+    node = make_node(1, 2)
+    demand = demand_of(node)
+    idle, busy = add_worker(node), add_worker(node)
+    for _ in range(2):
+        node.want_more()
+    busy.jobs[1] = next(iter(queue_of(1)))
+    demand.give_back_idle(queue_of(0))
+    for worker in (idle, busy):
+        worker._idle_since -= 100.0
+    demand.hold([1], 1)
+    demand.give_back_idle(queue_of(0))
+    assert not idle.retiring
+    demand.hold([1], -1)
+    idle._idle_since -= 100.0
+    demand.give_back_idle(queue_of(1))
+    assert not idle.retiring
+    demand.give_back_idle(queue_of(0))
+    assert idle.retiring and not busy.retiring and node.wanted == 1
