@@ -234,6 +234,8 @@ class Connection:
                 total += count
                 for message in decoder.received(count):
                     self._take(message)
+                    if self._decoder is not decoder:
+                        return False  # a callback has reset the link: what is left is from the old engine
                 if count < size and not (to_the_end or decoder.in_message or channel.pending()):
                     return False  # most likely nothing more is there; if it is, the next poll says so
         except ParallelError as error:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pconnect.errors import ConnectionLostError, ParallelError, ProtocolError, UnavailableTypeError
-from pconnect.link.connection import Connection
+from pconnect.link.connection import LIBRARY_TAGS, Connection
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import Header
 from pconnect.protocol.kinds import Kind, Role
@@ -151,6 +151,29 @@ def test_a_new_link_begins_with_nothing_of_the_old_one(pair: Pair) -> None:
     pass_on(right, new_left)
     assert new_left.take_value(0) == "queued"
     new_left.close()
+
+
+def test_a_callback_that_resets_the_link_gets_nothing_more_of_the_old_one(pair: Pair) -> None:
+    """A command's callback may restart the engine whose values are being read."""
+    left, right = pair
+    far_end, new_channel = channels()
+    taken: list[object] = []
+
+    def restart(_tag: int, value: object) -> None:
+        taken.append(value)
+        right.reset()
+        right.open(new_channel)
+
+    right.on_library_value = restart
+    for value in ("first", "second"):
+        left.post(Kind.VALUE, LIBRARY_TAGS, value)
+    left.post(Kind.VALUE, 0, "third")
+    left.flush()
+    assert not right.fill()
+    assert taken == ["first"]
+    assert right.error is None and right.fileno() == new_channel.fileno()
+    assert (right.inbox, right.values_received) == ({}, 0)
+    far_end.close()
 
 
 def test_who_sends_much_waits_for_the_link() -> None:
