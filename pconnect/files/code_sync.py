@@ -1,17 +1,13 @@
 """The client's own modules at the engines: what has changed since the last time, and nothing else, is sent."""
 
+import contextlib
 import os
-from collections import defaultdict
 
-from pconnect.commands.command import Command
-from pconnect.commands.command_list import Commands
-from pconnect.files.code_tree import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES, CodeTree, read_tree
-from pconnect.link.connection import Connection
-from pconnect.messaging.send_receive import Connections, resolve
-from pconnect.session.remote_calls import call_service
-from srp_tools.steps import deadline_after, remaining
-
-_APPLY = "code.apply"  # the service that does it at an engine
+from pconnect.files.code_listing import DEFAULT_MAX_BYTES, DEFAULT_MAX_FILES, list_code
+from pconnect.files.transfer import Steps, Transfer, send, targets
+from pconnect.files.transfer_ends import BATCH_BYTES, Outgoing
+from pconnect.messaging.send_receive import Connections
+from srp_tools.steps import deadline_after
 
 
 def sync_code(
@@ -24,11 +20,12 @@ def sync_code(
 ) -> list[str]:
     """Let engines import a package or modules of the client, as they are now.
 
-    An engine tells first which contents it lacks, by SHA-256; only these are sent. If anything has changed, the modules
-    that it had imported from there are forgotten, so that the next ``import`` gives the new ones; what was made of the
-    old stays what it is: objects keep their class, and names in the workspace their modules, until they are imported
-    again. Each state gets a folder of its own in the engine's session, which is removed with the session; it is there
-    whole or not at all. What is left out stands in doc/reference/code.md.
+    Only files that an engine lacks are sent, in the way of `put`: compared by BLAKE2b, in batches, and an interrupted
+    call is resumed by the next. If anything has changed, the modules that an engine had imported from there are
+    forgotten, so that the next ``import`` gives the new ones; what was made of the old stays what it is: objects keep
+    their class, and names in the workspace their modules, until they are imported again. Each state gets a folder of
+    its own in the engine's session, which is removed with the session; it is there whole or not at all. What is left
+    out stands in doc/reference/code.md.
 
     Parameters
     ----------
@@ -36,7 +33,7 @@ def sync_code(
         A package (a folder with ``__init__.py``), which is imported by the folder's name; or a folder of modules, or a
         single ``.py`` file, which are imported by their own.
     connections
-        A network, a part of one, or a single connection; the own node of a network is skipped.
+        A network, a part of one, or a single connection; this node, if it is contained, is skipped.
     timeout
         Limit for the whole call, in seconds, in which the engines have to end what they are doing.
     max_files, max_bytes
@@ -50,9 +47,9 @@ def sync_code(
     Raises
     ------
     ConfigurationError
-        `path` is nothing that can be imported, or too large. Nothing was sent.
+        `path` cannot be imported, or is too large. Nothing was sent.
     OSError
-        A file here cannot be read. Nothing was sent.
+        A file here cannot be read, and nothing was sent; or it was changed meanwhile, and each engine is as it was.
     RemoteError, ConnectionLostError, ExceptionGroup
         As of a command: an engine could not write the files, or is gone. The others have the code. One that has raised
         an error is as it was before.
@@ -79,34 +76,26 @@ def sync_code(
     [] 4
     """
     deadline = deadline_after(timeout)
-    tree = read_tree(path, max_files=max_files, max_bytes=max_bytes)
-    _, targets = resolve(connections)
-    if not targets:
+    key, root, listing = list_code(path, max_files=max_files, max_bytes=max_bytes)
+    nodes = targets(connections)
+    if not nodes:
         return []
-    commands = list(call_service(_APPLY, [tree.key, tree.files, None], targets))
-    try:
-        Commands(_APPLY, commands).exception(remaining(deadline))
-        commands = _send_missing(tree, targets, commands)
-        values = Commands(_APPLY, commands).result(remaining(deadline))
-    except TimeoutError:
-        for command in commands:
-            command.cancel()
-        raise
-    return sorted({name for _, changed in values or () for name in changed})
+    transfer = Transfer(nodes, f"sync_code({str(path)!r})", "sending code")
+    changed: set[str] = set()
+    with contextlib.closing(Outgoing(root, listing)) as outgoing:
+        transfer.run([_sync(transfer, key, outgoing, changed)], deadline)
+    return sorted(changed)
 
 
-def _send_missing(tree: CodeTree, targets: list[Connection], asked: list[Command]) -> list[Command]:
-    """Send each engine what it lacks, and return its last command: all that lack the same get it encoded once."""
-    last = {command.node: command for command in asked}
-    by_lack: defaultdict[tuple[bytes, ...], list[Connection]] = defaultdict(list)
-    for target in targets:
-        command = last[target.node]
-        if command.exception() is None and (missing := command.result()[0]):
-            by_lack[tuple(missing)].append(target)
-    for lack, lacking in by_lack.items():
-        contents = [tree.contents[digest] for digest in lack]
-        last |= {
-            command.node: command
-            for command in call_service(_APPLY, [tree.key, tree.files, contents], lacking)
-        }
-    return list(last.values())
+def _sync(transfer: Transfer, key: str, outgoing: Outgoing, changed: set[str]) -> Steps:
+    """Send each engine what it lacks, and have it import that; `changed` gets the names of what was different."""
+    begun = transfer.call("code.begin", [key, outgoing.listing.pack()], transfer.nodes)
+    yield begun
+    offers = {command.node: command.result() for command in transfer.take(begun)}
+    yield from send(transfer, outgoing, offers, BATCH_BYTES)
+    nodes = transfer.alive(transfer.nodes)
+    if nodes:
+        applied = transfer.call("code.apply", [], nodes)
+        yield applied
+        for command in transfer.take(applied):
+            changed.update(command.result())

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from pconnect.files.listing import FileFacts
 
-DIGEST_BYTES = 32
+_DIGEST_BYTES = 32
 # So much is read at once to be hashed.
 _STEP_BYTES = 2**20
 
@@ -18,7 +18,7 @@ class RunningHash:
 
     def __init__(self) -> None:
         self.size = 0
-        self._hash = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        self._hash = hashlib.blake2b(digest_size=_DIGEST_BYTES)
 
     @classmethod
     def of(cls, stream: BinaryIO) -> "RunningHash":

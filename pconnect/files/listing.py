@@ -6,7 +6,7 @@ stands there once. Names travel as bytes, because a file system has names that a
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -117,17 +117,17 @@ def list_tree(path: Path) -> Listing:
     facts = path.stat()
     if stat.S_ISDIR(facts.st_mode):
         listing = Listing(True)
-        for name, below, is_folder in _walk(path):
+        for name, below, is_folder in walk(path):
             if is_folder:
                 listing.folders.append(name)
             else:
-                listing.files.append(_facts_of(below, name))
+                listing.files.append(facts_of(below, name))
             if len(listing.folders) + len(listing.files) > MAX_ENTRIES:
                 raise ConfigurationError(f"{path} has more than {MAX_ENTRIES} files: send an archive of them")
         return listing
     if path.name.endswith(PART_ENDING):
         raise ConfigurationError(f"{path} is what a transfer that was broken off has left: it is not sent")
-    return Listing(False, [], [_facts_of(path, "")])
+    return Listing(False, [], [facts_of(path, "")])
 
 
 def check_sizes(listing: Listing, path: Path, limit: int) -> None:
@@ -148,15 +148,25 @@ def check_sizes(listing: Listing, path: Path, limit: int) -> None:
         )
 
 
-def _walk(root: Path) -> Iterator[tuple[str, Path, bool]]:
-    """Give name, path and whether it is a folder, of all that is below a folder."""
+def walk(
+    root: Path, leaves_out: Callable[["os.DirEntry[str]"], bool] = lambda _: False
+) -> Iterator[tuple[str, Path, bool]]:
+    """Give name, path and whether it is a folder, of all that is below a folder, but for what is left out.
+
+    Raises
+    ------
+    ConfigurationError, OSError
+        As by `list_tree`.
+    """
     inside = root.resolve()
     # With the folders that contain each, by what tells them apart; there may be more than Python can nest calls.
     waiting: list[tuple[Path, str, tuple[tuple[int, int], ...]]] = [(root, "", (_identity(root),))]
     while waiting:
         folder, prefix, containing = waiting.pop()
         with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+            entries = sorted(
+                (entry for entry in found if not leaves_out(entry)), key=lambda entry: entry.name
+            )
         for entry in entries:
             path, name = Path(entry.path), prefix + entry.name
             if entry.is_dir():
@@ -188,7 +198,8 @@ def _check_link(link: Path, root: Path, *, is_loop: bool) -> None:
         )
 
 
-def _facts_of(path: Path, name: str) -> FileFacts:
+def facts_of(path: Path, name: str) -> FileFacts:
+    """Return the facts of a file under a name; an error if it is none, or may not be read."""
     facts = path.stat()
     if not stat.S_ISREG(facts.st_mode):
         raise ConfigurationError(f"{path} is neither a file nor a folder: it is not sent")

@@ -246,14 +246,14 @@ def send(transfer: Transfer, outgoing: Outgoing, offers: Mapping[int, Any], batc
     """
     agreements: defaultdict[Agreement, list[Connection]] = defaultdict(list)
     for node in transfer.nodes:
+        transfer.expect(node, 0)
         if node.node in offers:
             offered = offers[node.node]
             with transfer.apart(node):
                 agreements[Agreement.of(offered, outgoing.digests(offered))].append(node)
     # Nodes that have the same get the same, which is read and encoded once.
     for agreement, nodes in agreements.items():
-        for number, node in enumerate(nodes):
-            transfer.expect(node, 0 if number else agreement.left(outgoing.listing))
+        transfer.expect(nodes[0], agreement.left(outgoing.listing))
     for agreement, nodes in agreements.items():
         yield from _pipelined(_sending(transfer, outgoing, agreement, nodes, batch_bytes), transfer.take)
 

@@ -94,10 +94,6 @@ class Outgoing:
             FileSource(path / facts.name if facts.name else path, facts) for facts in listing.files
         ]
 
-    def all_digests(self) -> list[bytes]:
-        """Return the digest of each file."""
-        return [file.digest(file.facts.size) for file in self._files]
-
     def digests(self, offers: Sequence[Any]) -> list[bytes]:
         """Return for each offer the digest of as many bytes of the file."""
         digests = []

@@ -37,7 +37,7 @@ class CommandRunner:
 
     Attributes
     ----------
-    mesh, workspace
+    mesh, workspace, services
         Of the engine.
     number
         The last command, or the one that runs; 0 before the first.
@@ -55,7 +55,7 @@ class CommandRunner:
     ) -> None:
         self.mesh = mesh
         self.workspace = workspace
-        self._services = services
+        self.services = services
         self._outbox = outbox
         self._interrupts = interrupts
         self._client = mesh.connections[0]
@@ -94,7 +94,7 @@ class CommandRunner:
         source, _, options = message.value
         tag = LIBRARY_TAGS + message.tag
         if message.kind is Kind.CALL:
-            value = registry.call(self._services, source, unpack_service_arguments(self._receive(tag)))
+            value = registry.call(self.services, source, unpack_service_arguments(self._receive(tag)))
         elif options.get("call"):
             value = self.workspace.call(self._receive(tag))
         else:

@@ -41,8 +41,8 @@ from pserver.engine.interrupts import Interrupts
 from pserver.engine.links import Links, Setup
 from pserver.engine.worker import Terms
 from pserver.engine.workspace import Workspace
-from pserver.services import files
 from pserver.services.dask_processes import DaskProcesses
+from pserver.services.files import SessionFiles, publish
 from pserver.services.registry import EngineState
 from pserver.services.synced_code import SyncedCode
 from srp_tools.channel import Channel
@@ -179,14 +179,12 @@ class _Engine:
         mesh = Mesh(setup.network, setup.node, links.connections, self._event_loop, Limits(*setup.limits))
         workspace = Workspace(Network(mesh))
         names = workspace.names
-        names["session_files"] = files.begin(setup.session_folder, setup.max_file_size)
-        services = EngineState(
-            names,
-            files.this_session(),
-            SyncedCode(Path(setup.session_folder), list(sys.modules)),
-            DaskProcesses(setup.session_folder),
-            setup.client_version,
-        )
+        files = SessionFiles(Path(setup.session_folder), setup.max_file_size)
+        publish(files)
+        names["session_files"] = files.folder
+        code = SyncedCode(files, list(sys.modules))
+        dask = DaskProcesses(setup.session_folder)
+        services = EngineState(names, files, code, dask, setup.client_version)
         self._runner = CommandRunner(mesh, workspace, services, self._outbox, self._interrupts)
         Hooks(self._outbox, mesh.limits.max_message_bytes).install(names)
         no_input.install()
@@ -209,8 +207,10 @@ class _Engine:
         runner, links = self._runner, self._links
         assert runner is not None  # noqa: S101 - the supervisor asks for none before
         assert links is not None  # noqa: S101 - made before the runner
-        mesh = runner.mesh
-        return Terms(runner.workspace.names, links.accepting, mesh.network_id, mesh.limits, runner.number)
+        mesh, files = runner.mesh, runner.services.files
+        return Terms(
+            runner.workspace.names, files, links.accepting, mesh.network_id, mesh.limits, runner.number
+        )
 
     def _leave_to_engine(self) -> None:
         """Close what is the engine's, and not that of a worker which was forked from it."""

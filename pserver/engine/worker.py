@@ -40,7 +40,7 @@ from pserver.jobs.detached_worker import CONNECTION, await_spool, decode, keep_r
 from pserver.jobs.job_store import JobStore
 from pserver.jobs.recall import Intake
 from pserver.jobs.shared_status import RESULT_BYTES, SharedStatus
-from pserver.services.files import this_session
+from pserver.services.files import SessionFiles
 from pserver.system.prctl import die_with_parent
 from srp_tools.steps import deadline_after, run
 
@@ -58,6 +58,8 @@ class Terms:
     ----------
     names
         The workspace.
+    files
+        Of the session.
     accepting
         For TLS as this node; ``None`` without encryption.
     network_id, limits
@@ -67,6 +69,7 @@ class Terms:
     """
 
     names: dict[str, Any]
+    files: SessionFiles
     accepting: ssl.SSLContext | None
     network_id: bytes
     limits: Limits
@@ -131,7 +134,7 @@ class _Worker:
         self._lock = threading.Lock()  # a job may report from threads of its own
         signal.signal(signal.SIGINT, self._on_interrupt)
         side.report = self._report
-        self._folders = JobFolders(this_session(), terms.limits.max_message_bytes)
+        self._folders = JobFolders(terms.files, terms.limits.max_message_bytes)
         side.make_folder = self._folders.make
 
     def run(self) -> None:

@@ -1,9 +1,8 @@
 """Files at an engine: what its client puts there and gets from there, and the folders of its session.
 
 A relative path is below the session's folder of files, which goes with the session; an absolute one means what it says.
-`begin_put` and `begin_get` begin a transfer, the others go on with it; there is one at a time, and a later one ends
-what is left of an earlier one. This module has the one object that an engine's session needs, because the client calls
-it by name.
+`begin_put` and `begin_get` begin a transfer, the others continue it; there is one at a time, and a later one ends what
+is left of an earlier one.
 """
 
 import contextlib
@@ -79,6 +78,22 @@ class SessionFiles:
             transfer.keep(kept)
             transfer.write(pieces)
 
+    def finish(self, token: bytes) -> None:
+        """End a put that has to be whole.
+
+        Raises
+        ------
+        FileNotFoundError
+            Something did not arrive. What did stays.
+        """
+        with self._going_on(token) as transfer:
+            assert isinstance(transfer, Incoming)  # noqa: S101 - the token is of a put
+            if transfer.missing:
+                raise FileNotFoundError(
+                    f"{len(transfer.missing)} files that this engine needs did not arrive"
+                )
+            self.end()
+
     def begin_get(self, token: bytes, remote: bytes) -> list[Any]:
         """Return the listing of a file or a folder that the client shall get.
 
@@ -147,14 +162,13 @@ class SessionFiles:
             raise
 
 
-_of_this_session: SessionFiles | None = None
+_folder: Path | None = None  # for `session_files`, which modules of the user call without an object
 
 
-def begin(session_folder: str, max_file_size: int) -> Path:
-    """Make ready for the files of a session, for its engine; return where relative paths lead."""
-    global _of_this_session  # noqa: PLW0603 - what the client calls by name has to find it
-    _of_this_session = SessionFiles(Path(session_folder), max_file_size)
-    return _of_this_session.folder
+def publish(files: SessionFiles) -> None:
+    """Let `session_files` return the folder of these, in this process and those that it forks."""
+    global _folder  # noqa: PLW0603 - there is one session in a process
+    _folder = files.folder
 
 
 def session_files() -> Path:
@@ -165,14 +179,9 @@ def session_files() -> Path:
     ConfigurationError
         This is no engine.
     """
-    return this_session().folder
-
-
-def this_session() -> SessionFiles:
-    """Return the files of the session of this engine; what the client calls."""
-    if _of_this_session is None:
+    if _folder is None:
         raise ConfigurationError("this is for the engine of a session, or a process that it has forked")
-    return _of_this_session
+    return _folder
 
 
 def is_usable_folder(path: object) -> bool:

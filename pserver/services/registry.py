@@ -26,7 +26,7 @@ class EngineState:
     names
         The workspace.
     files, code, dask
-        The files of the session, the modules of its client, and its Dask clusters.
+        The files of the session, the code of its client, and its Dask clusters.
     client_version
         The version of this package on the client, as far as it is known.
     """
@@ -50,7 +50,8 @@ SERVICES: Mapping[str, Callable[..., Any]] = {
     "files.digests": lambda engine, *args: engine.files.digests(*args),
     "files.get": lambda engine, *args: engine.files.get(*args),
     "files.end": lambda engine, token: engine.files.end(token),
-    "code.apply": lambda engine, *args: engine.code.apply(*args),
+    "code.begin": lambda engine, *args: engine.code.begin(*args),
+    "code.apply": lambda engine, token: engine.code.apply(token),
     "broadcast.keep": lambda _, key, value: broadcast_value.keep(key, value),
     "broadcast.forget": lambda _, key: broadcast_value.forget(key),
     "dask.prepare": lambda engine, *args: engine.dask.prepare(*args),

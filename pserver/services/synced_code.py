@@ -1,52 +1,42 @@
 """The client's own modules at an engine: kept in the session's folder, first on the path of imports.
 
-What the client sends with `pconnect.files.code_sync` is a *tree*: the names of files below one folder, and the SHA-256
-of each. Every state of a tree gets a folder of its own, which is made under another name and renamed when it is whole.
-So an import in another thread, or in a process that the engine has forked, finds all of the old state or all of the
-new, and no compiled file of a former state can be taken for a new one, whatever the times of the files say.
+What the client sends with `pconnect.files.code_sync` is a *tree*: the files below one folder. `begin` makes ready for a
+new state of it, the files come by `SessionFiles.put`, and `apply` lets modules be imported from there. Every state gets
+a folder of its own, which is renamed to its place when it is whole. So an import in another thread, or in a process
+that the engine has forked, finds all of the old state or all of the new, and no compiled file of a former state can be
+taken for a new one, whatever the times of the files say.
 
-Files of the state before are linked, only the others come from the client; one that was changed here since it was
-written counts as lost. The folder of the state before stays until the next change, for what still runs in its modules.
+A new state begins with links to the files of the state before, so that only what differs has to come. The folder of the
+state before stays until the next change, for what still runs in its modules.
 """
 
 import contextlib
-import hashlib
 import importlib
 import os
 import shutil
 import sys
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from pconnect.files.listing import is_inner_name
+from pconnect.errors import UnreadableValueError
+from pconnect.files.listing import Listing
+from pconnect.files.partial_file import part_of
+from pserver.services.files import SessionFiles
 from srp_tools.errors import ConfigurationError
-
-_DIGEST_BYTES = hashlib.sha256().digest_size
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """A file as it was written: its digest, and what tells that nobody has written to it since."""
-
-    digest: bytes
-    size: int
-    modified: int
-
-    @classmethod
-    def of(cls, path: Path, digest: bytes) -> "_Kept":
-        facts = path.stat()
-        return cls(digest, facts.st_size, facts.st_mtime_ns)
 
 
 @dataclass
 class _Tree:
-    """One tree as it lies here; `before` is the folder of its last state."""
+    """One tree as it lies here: its folder and files, the folder of the state before, and that of the next one."""
 
+    unfinished: Path
     folder: Path | None = None
     before: Path | None = None
-    files: dict[str, _Kept] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+    next_names: set[str] = field(default_factory=set)
 
 
 class SyncedCode:
@@ -54,118 +44,144 @@ class SyncedCode:
 
     Parameters
     ----------
-    session_folder
-        The private folder of the session, below which the trees lie. What an engine before left there is removed.
+    files
+        Those of the session, by which code comes. What an engine before left of its trees is removed.
     in_use
         Names of modules that no tree may hide, because the engine has loaded them for itself.
+
+    Attributes
+    ----------
+    files
+        As given.
     """
 
-    def __init__(self, session_folder: Path, in_use: Iterable[str]) -> None:
-        self._home = session_folder / "code"
-        if self._home.exists():
-            shutil.rmtree(self._home, ignore_errors=True)
-        self._home.mkdir(mode=0o700, exist_ok=True)
+    def __init__(self, files: SessionFiles, in_use: Iterable[str]) -> None:
+        self.files = files
+        self._home = files.session_folder / "code"
+        self._unfinished = files.session_folder / "unfinished_code"
+        for folder in (self._home, self._unfinished):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
         self._in_use = {name.partition(".")[0] for name in in_use}
         self._trees: dict[str, _Tree] = {}
+        self._begun: _Tree | None = None
         self._made = 0
 
-    def apply(
-        self, key: str, files: Mapping[str, bytes], contents: Sequence[bytes] | None
-    ) -> tuple[list[bytes], list[str]]:
-        """Let a tree be what the client has, if nothing is lacking for that.
+    def begin(self, token: bytes, key: str, packed: Any) -> list[Any]:
+        """Make ready for a state of a tree.
 
         Parameters
         ----------
+        token
+            Of the transfer.
         key
             Which tree.
-        files
-            The digest of each file by its name, which is relative and has ``/`` between its parts.
-        contents
-            Contents of files that were lacking; ``None`` in the first call.
+        packed
+            The listing of its files.
 
         Returns
         -------
-        missing
-            Digests of contents that are lacking; then nothing was changed.
-        changed
+        list
+            What is there already, for the client to send the rest; see `Incoming.offers`.
+
+        Raises
+        ------
+        ConfigurationError, UnreadableValueError
+            A name leads out of the folder, or is that of a module which the engine itself needs. Nothing was changed.
+        OSError
+            The files cannot be written. Nothing was changed.
+        """
+        listing = Listing.unpack(packed)
+        names = {facts.name for facts in listing.files}
+        self._check(names, is_folder=listing.is_folder)
+        self.files.end()
+        tree = self._trees.setdefault(key, _Tree(self._unfinished / str(len(self._trees))))
+        if tree.folder is not None and not tree.unfinished.exists():
+            shutil.copytree(tree.folder, tree.unfinished, copy_function=_link)
+        tree.unfinished.mkdir(mode=0o700, exist_ok=True)
+        places = [tree.unfinished / name for name in names]
+        _prune(tree.unfinished, {*places, *map(part_of, places)})
+        offers = self.files.receive(token, tree.unfinished, listing, is_durable=False)
+        self._begun, tree.next_names = tree, names
+        return offers
+
+    def apply(self, token: bytes) -> list[str]:
+        """Let modules be imported from what has come since `begin`.
+
+        Returns
+        -------
+        list of str
             Names of the files that are new, different, or gone.
 
         Raises
         ------
-        ConfigurationError
-            A name leads out of the folder, or is that of a module which the engine itself needs. Nothing was changed.
         FileNotFoundError
-            `contents` was given, and something is lacking still. Nothing was changed.
-        OSError
-            The files cannot be written. Nothing was changed.
+            Something did not arrive. Nothing was changed.
+        ConfigurationError
+            Another transfer has begun since. Nothing was changed.
         """
-        names = _check(files)
-        self._check_hidden(files)
-        tree = self._trees.setdefault(key, _Tree())
-        changed = sorted(_changed(tree, files))
+        self.files.finish(token)
+        tree = self._begun
+        assert tree is not None  # noqa: S101 - the token is of one that has begun
+        names, old = tree.next_names, tree.folder
+        changed = {name for name in names if not (old and _have_same(tree.unfinished / name, old / name))} | (
+            tree.names - names
+        )
         if changed:
-            given = {hashlib.sha256(content).digest(): content for content in contents or ()}
-            here = self._untouched(set(files.values()) - given.keys())
-            missing = sorted(set(files.values()) - given.keys() - here.keys())
-            if missing and contents is not None:
-                raise FileNotFoundError(f"{len(missing)} files that this engine needs did not arrive")
-            if missing:
-                return missing, []
-            self._replace(tree, files, given, here)
+            self._replace(tree)
+        else:
+            shutil.rmtree(tree.unfinished)
         assert tree.folder is not None  # noqa: S101 - a tree without files was refused
         _put_first(tree.folder, tree.before)
-        _forget_modules(names, tree.folder, tree.before)
-        return [], changed
+        _forget_modules({_top_module(name) for name in names} - {""}, tree.folder, tree.before)
+        return sorted(changed)
 
-    def _check_hidden(self, files: Mapping[str, bytes]) -> None:
-        for name in files:
+    def _check(self, names: Collection[str], *, is_folder: bool) -> None:
+        if not is_folder or not names:
+            raise ConfigurationError("code comes as a folder with at least one file")
+        for name in names:
+            if "\\" in name:
+                raise UnreadableValueError(f"{name!r} is not the name of a file inside a folder")
             module = _top_module(name)
             if module in self._in_use:
                 raise ConfigurationError(
                     f"{name!r} would hide the module {module!r}, which the engine itself has loaded: rename it"
                 )
 
-    def _untouched(self, wanted: set[bytes]) -> dict[bytes, Path]:
-        """Return where wanted contents are, in files that are as they were written."""
-        found: dict[bytes, Path] = {}
-        for tree in self._trees.values():
-            for name, kept in tree.files.items():
-                if kept.digest in wanted and tree.folder and _is_untouched(tree.folder / name, kept):
-                    found[kept.digest] = tree.folder / name
-        return found
-
-    def _replace(
-        self,
-        tree: _Tree,
-        files: Mapping[str, bytes],
-        given: Mapping[bytes, bytes],
-        here: Mapping[bytes, Path],
-    ) -> None:
-        """Write a new state of a tree beside the old one."""
+    def _replace(self, tree: _Tree) -> None:
+        """Let the unfinished state of a tree be the one that is imported from."""
+        _prune(tree.unfinished, {tree.unfinished / name for name in tree.next_names})
         self._made += 1
-        folder, unfinished = self._home / str(self._made), self._home / f"{self._made}.unfinished"
-        try:
-            kept = {name: _write(unfinished / name, digest, given, here) for name, digest in files.items()}
-            unfinished.rename(folder)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
-        obsolete = tree.before
-        tree.folder, tree.before, tree.files = folder, tree.folder, kept
+        folder, obsolete = tree.unfinished.rename(self._home / str(self._made)), tree.before
+        tree.folder, tree.before, tree.names = folder, tree.folder, tree.next_names
         if obsolete is not None:
             shutil.rmtree(obsolete, ignore_errors=True)  # the session's end removes what is left
 
 
-def _check(files: Mapping[str, bytes]) -> set[str]:
-    """Refuse names that lead anywhere else; return those of the modules at the top."""
-    if not isinstance(files, dict) or not files:
-        raise ConfigurationError("code comes as a dict of digests by name, of at least one file")
-    for name, digest in files.items():
-        if not isinstance(digest, bytes) or len(digest) != _DIGEST_BYTES:
-            raise ConfigurationError(f"what stands beside {name!r} is no SHA-256")
-        if not isinstance(name, str) or "\\" in name or not is_inner_name(name):
-            raise ConfigurationError(f"{name!r} is not the name of a file inside a folder")
-    return {module for name in files if (module := _top_module(name))}
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)  # what is written to one of both is in both, and found by its hash
+    except OSError:  # not on this file system
+        shutil.copyfile(source, target)
+
+
+def _have_same(path: Path, other: Path) -> bool:
+    """Return whether two files have the same contents; the second may be gone."""
+    try:
+        return path.samefile(other) or path.read_bytes() == other.read_bytes()
+    except OSError:
+        return False
+
+
+def _prune(folder: Path, wanted: Collection[Path]) -> None:
+    """Remove all other files below a folder, and the folders that have none."""
+    for place, folders, files in os.walk(folder, topdown=False):
+        for name in files:
+            if Path(place, name) not in wanted:
+                Path(place, name).unlink()
+        for name in folders:
+            with contextlib.suppress(OSError):  # something is in it
+                Path(place, name).rmdir()
 
 
 def _top_module(name: str) -> str:
@@ -182,35 +198,6 @@ def _top_module(name: str) -> str:
     module, dot, ending = first.partition(".")
     # The workspace is `__main__`, and stays so whatever a folder has.
     return module if dot and ending.rpartition(".")[2] in {"py", "so"} and module != "__main__" else ""
-
-
-def _changed(tree: _Tree, files: Mapping[str, bytes]) -> set[str]:
-    """Return the names of files that are not, or no longer, as the client has them."""
-    right = {
-        name
-        for name, kept in tree.files.items()
-        if files.get(name) == kept.digest and tree.folder and _is_untouched(tree.folder / name, kept)
-    }
-    return (files.keys() | tree.files.keys()) - right
-
-
-def _is_untouched(path: Path, kept: _Kept) -> bool:
-    try:
-        return _Kept.of(path, kept.digest) == kept
-    except OSError:
-        return False
-
-
-def _write(path: Path, digest: bytes, given: Mapping[bytes, bytes], here: Mapping[bytes, Path]) -> _Kept:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if digest in given:
-        path.write_bytes(given[digest])
-    else:
-        try:
-            path.hardlink_to(here[digest])  # if one of both is written to, both count as lost
-        except OSError:  # not on this file system
-            shutil.copyfile(here[digest], path)
-    return _Kept.of(path, digest)
 
 
 def _put_first(folder: Path, before: Path | None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pconnect import EngineDiedError, Network, RemoteError, precv, reval, rfeval, sclose
+from pconnect.files import code_sync
 from pconnect.files.code_sync import sync_code
 from pconnect.session.remote_calls import call_service
 from tests.support.servers import Server, connect, engine_pids
@@ -131,11 +132,19 @@ def test_an_error_in_the_code_comes_when_it_is_imported(net: Network, tmp_path: 
 
 
 def test_hostile_names_write_nothing(net: Network, tmp_path: Path) -> None:
-    digest = bytes.fromhex("2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881")  # of b"x"
     for name in (str(tmp_path / "got"), "../../../../../../../" + str(tmp_path / "got"), "..\\got"):
+        listing = [True, [], [[name.encode(), 1, 0o600, 0]]]
         with pytest.raises(RemoteError, match="not the name of a file inside a folder"):
-            call_service("code.apply", ["module got", {name: digest}, [b"x"]], net[1]).result(DEADLINE)
+            call_service("code.begin", [b"token", "module got", listing], net[1]).result(DEADLINE)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_large_trees_go_in_batches(net: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "large", {"waves_i.py": "height = 5", "table.bin": "1" * 3_000_000})
+    monkeypatch.setattr(code_sync, "BATCH_BYTES", 100_000)
+    assert sync_code(path, net, timeout=DEADLINE) == ["table.bin", "waves_i.py"]
+    size = "import waves_i, pathlib; pathlib.Path(waves_i.__file__).with_name('table.bin').stat().st_size"
+    assert evaluate(net, size) == [3_000_000] * 2
 
 
 def test_a_node_that_fails_keeps_nobody_else_from_it(

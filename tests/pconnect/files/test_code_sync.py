@@ -1,6 +1,6 @@
 """What is asked of engines and what is sent to them, with far ends that answer as the test says."""
 
-import hashlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import pytest
 
 from pconnect import ConfigurationError, EngineDiedError, Network, RemoteError
 from pconnect.files.code_sync import sync_code
+from pconnect.files.file_source import RunningHash
 from pconnect.link.connection import LIBRARY_TAGS
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
@@ -34,25 +35,42 @@ class Engine:
 
     def __init__(self, far: FakeServer, *held: bytes, failure: dict[str, Any] | None = None) -> None:
         self.far = far
-        self.held = {hashlib.sha256(content).digest() for content in held}
+        self.held = {digest_of(content) for content in held}
         self.failure = failure
         self.received: list[Any] = []
+        self.changed: list[str] = []
+        self._names: list[str] = []
         far.data.on_library_value = self.take
 
     def take(self, tag: int, value: Any) -> None:
         plain = value.finish() if hasattr(value, "finish") else value
-        _, [key, files, contents], _ = plain
-        self.received.append((key, files, contents))
+        _, [_token, *args], _ = plain
+        self.received.append(args)
         number = tag - LIBRARY_TAGS
         if self.failure is not None:
             self.far.say(Kind.DONE, self.failure, number)
             return
-        self.held |= {hashlib.sha256(content).digest() for content in contents or ()}
-        missing = sorted(set(files.values()) - self.held)
-        changed = [] if missing or contents is None else sorted(files)
-        self.far.data.post(Kind.VALUE, tag, [False, (missing, changed)])
-        self.far.event_loop.flush(self.far.data)
+        match args:
+            case [str(), [True, [], files]]:  # code.begin
+                self._names, self.changed = [name.decode() for name, *_ in files], []
+                size = files[0][1]
+                self.answer(tag, [[0, size, digest, False] for digest in self.held])
+            case [_kept, pieces]:  # files.put
+                for index, _, data, digest in pieces:
+                    self.changed.append(self._names[index])
+                    self.held.add(digest)
+                    assert digest_of(data) == digest
+            case []:  # code.apply
+                self.answer(tag, self.changed)
         self.far.say(Kind.DONE, 0.1, number)
+
+    def answer(self, tag: int, value: object) -> None:
+        self.far.data.post(Kind.VALUE, tag, [False, value])
+        self.far.event_loop.flush(self.far.data)
+
+
+def digest_of(content: bytes) -> bytes:
+    return RunningHash.of(io.BytesIO(content)).digest()
 
 
 def attend(net: Network, *engines: Engine) -> None:
@@ -75,12 +93,12 @@ def test_each_gets_what_it_lacks(client: Client, tmp_path: Path) -> None:
     engines = [Engine(far[0]), Engine(far[1], b"x = 1"), Engine(far[2])]
     attend(net, *engines)
     assert sync_code(module(tmp_path), net, timeout=LIMIT) == ["synced_a.py"]
-    files = {"synced_a.py": hashlib.sha256(b"x = 1").digest()}
+    put = [[], [[0, 0, b"x = 1", digest_of(b"x = 1")]]]
     assert engines[0].received == engines[2].received
-    assert engines[0].received == [("module synced_a", files, None), ("module synced_a", files, [b"x = 1"])]
-    assert engines[1].received == [("module synced_a", files, None)]
+    assert engines[0].received[1:] == [put, []]
+    assert engines[1].received[1:] == [[[0], []], []]
     assert sync_code(module(tmp_path), net, timeout=LIMIT) == []
-    assert [len(engine.received) for engine in engines] == [3, 2, 3]
+    assert [engine.received[-2:] for engine in engines] == [[[[0], []], []]] * 3
 
 
 def test_an_error_at_one_node_keeps_nobody_else_from_it(client: Client, tmp_path: Path) -> None:
@@ -90,7 +108,7 @@ def test_an_error_at_one_node_keeps_nobody_else_from_it(client: Client, tmp_path
     with pytest.raises(RemoteError, match="OSError at node 2") as error:
         sync_code(module(tmp_path), net, timeout=LIMIT)
     assert isinstance(error.value, OSError)
-    assert [len(engine.received) for engine in engines] == [2, 1, 2]
+    assert [len(engine.received) for engine in engines] == [3, 1, 3]
 
 
 def test_errors_at_several_nodes_come_as_a_group(client: Client, tmp_path: Path) -> None:
@@ -113,8 +131,8 @@ def test_a_limit_of_time_takes_back_what_has_not_begun(client: Client, tmp_path:
     far[2].command.on_message = heard.append
     with pytest.raises(TimeoutError):
         sync_code(module(tmp_path), net, timeout=0.05)
-    far[2].event_loop.run_until(lambda: len(heard) == 2, 1e12, "the client")
-    assert [message.kind for message in heard] == [Kind.CALL, Kind.CANCEL]
+    far[2].event_loop.run_until(lambda: len(heard) == 3, 1e12, "the client")
+    assert [message.kind for message in heard] == [Kind.CALL, Kind.CANCEL, Kind.CALL]
 
 
 def test_nothing_is_sent_of_what_cannot_be(client: Client, tmp_path: Path) -> None:

@@ -38,10 +38,11 @@ class Ends:
         self.outbox = Outbox(supervisor, self.event_loop)
         self.interrupts = Interrupts(lambda: None)
         workspace = Workspace(engine)
+        files = SessionFiles(folder, 0)
         services = EngineState(
             workspace.names,
-            SessionFiles(folder, 0),
-            SyncedCode(folder, []),
+            files,
+            SyncedCode(files, []),
             DaskProcesses(str(folder)),
             "9.9",
         )

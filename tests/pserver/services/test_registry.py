@@ -25,9 +25,8 @@ def names() -> dict[str, Any]:
 
 @pytest.fixture
 def engine(tmp_path: Path, names: dict[str, Any]) -> EngineState:
-    return EngineState(
-        names, SessionFiles(tmp_path, 0), SyncedCode(tmp_path, []), DaskProcesses(str(tmp_path)), "9.9"
-    )
+    files = SessionFiles(tmp_path, 0)
+    return EngineState(names, files, SyncedCode(files, []), DaskProcesses(str(tmp_path)), "9.9")
 
 
 def test_the_workspace_is_changed_and_told(engine: EngineState, names: dict[str, Any]) -> None:

@@ -1,16 +1,22 @@
 """Trees of code at an engine, made in this process: what is imported, what is refused, what is left of failures."""
 
-import hashlib
 import importlib
+import io
 import os
 import sys
+import tempfile
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pconnect.errors import UnreadableValueError
+from pconnect.files.file_source import RunningHash
+from pconnect.files.listing import Listing, list_tree
+from pconnect.files.transfer_ends import Agreement, Outgoing
+from pserver.services.files import SessionFiles
 from pserver.services.synced_code import SyncedCode
 from srp_tools.errors import ConfigurationError
 
@@ -26,23 +32,34 @@ def own_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def code(tmp_path: Path) -> SyncedCode:
-    return SyncedCode(tmp_path, ["numpy.linalg", "json"])
+    return made_in(tmp_path)
 
 
-def digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
+def made_in(folder: Path, in_use: Sequence[str] = ("numpy.linalg", "json")) -> SyncedCode:
+    return SyncedCode(SessionFiles(folder, 0), in_use)
+
+
+def packed(names: Iterable[Any], size: int = 1) -> list[Any]:
+    """Return a listing as a client, or a hostile one, sends it."""
+    return [True, [], [[name.encode() if isinstance(name, str) else name, size, 0o600, 0] for name in names]]
 
 
 def apply(code: SyncedCode, texts: dict[str, str], key: str = "tree") -> tuple[list[str], list[str]]:
     """Give a tree as a client does; return the texts that had to be sent, and the names that changed."""
-    files = {name: digest(text) for name, text in texts.items()}
-    missing, changed = code.apply(key, files, None)
-    sent = [text for text in texts.values() if digest(text) in missing]
-    if missing:
-        assert changed == []
-        missing, changed = code.apply(key, files, [text.encode() for text in sent])
-    assert missing == []
-    return sent, changed
+    with tempfile.TemporaryDirectory() as folder:
+        for number, text in enumerate(texts.values()):
+            Path(folder, str(number)).write_text(text)
+        sources = list_tree(Path(folder)).files
+        listing = Listing(
+            True, [], [facts._replace(name=name) for name, facts in zip(texts, sources, strict=True)]
+        )
+        offers = code.begin(b"token", key, listing.pack())
+        outgoing = Outgoing(Path(folder), Listing(True, [], sources))
+        agreement = Agreement.of(offers, outgoing.digests(offers))
+        pieces = [piece for batch in agreement.batches(listing) for piece in outgoing.read(batch)]
+        code.files.put(b"token", agreement.kept, pieces)
+        changed = code.apply(b"token")
+    return [bytes(data).decode() for _, _, data, _ in pieces], changed
 
 
 def load(name: str) -> Any:
@@ -54,9 +71,8 @@ def test_only_what_is_lacking_is_sent(code: SyncedCode) -> None:
     assert apply(code, texts) == (["x = 1", "x = 2", "1 2 3"], sorted(texts))
     assert apply(code, texts) == ([], [])
     assert apply(code, texts | {"synced_b.py": "x = 3"}) == (["x = 3"], ["synced_b.py"])
-    # What another name or another tree has need not be sent.
-    assert apply(code, {"synced_c.py": "x = 1"}) == ([], sorted([*texts, "synced_c.py"]))
-    assert apply(code, {"synced_d.py": "x = 1"}, "other") == ([], ["synced_d.py"])
+    assert apply(code, {"synced_c.py": "x = 1"}) == (["x = 1"], sorted([*texts, "synced_c.py"]))
+    assert apply(code, {"synced_d.py": "x = 1"}, "other") == (["x = 1"], ["synced_d.py"])
 
 
 def test_an_import_gives_the_newest(code: SyncedCode, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,29 +166,29 @@ def test_two_states_are_kept_and_no_more(code: SyncedCode, tmp_path: Path) -> No
     "name",
     [
         "/etc/passwd", "../a.py", "a/../../b.py", "a/..", "..", ".", "", "a//b.py", "a/./b.py", "a/", "..\\a.py",
-        "a\\b.py", "C:\\a.py", "a\0b.py", 5,
+        "a\\b.py", "C:\\a.py", "a\0b.py",
     ],
 )  # fmt: skip
 def test_hostile_names_are_refused_and_nothing_is_written(
     code: SyncedCode, tmp_path: Path, name: Any
 ) -> None:
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(ConfigurationError, match="not the name of a file inside a folder"):
-        code.apply("tree", {"good.py": digest("x"), name: digest("y")}, [b"x", b"y"])
+    with pytest.raises(UnreadableValueError, match="not the name of a file inside a folder"):
+        code.begin(b"token", "tree", packed(["good.py", name]))
     assert sorted(tmp_path.rglob("*")) == before
     assert sys.modules.get("good") is None
 
 
-@pytest.mark.parametrize("files", [{}, [], {"a.py": "text"}, {"a.py": b"short"}])
-def test_what_is_no_tree_is_refused(code: SyncedCode, files: Any) -> None:
-    with pytest.raises(ConfigurationError):
-        code.apply("tree", files, None)
+@pytest.mark.parametrize("what", [packed([]), [False, [], [[b"", 1, 0o600, 0]]], packed([5]), {}])
+def test_what_is_no_tree_is_refused(code: SyncedCode, what: Any) -> None:
+    with pytest.raises((ConfigurationError, UnreadableValueError)):
+        code.begin(b"token", "tree", what)
 
 
 @pytest.mark.parametrize("name", ["json.py", "json/__init__.py", "numpy.py", "numpy.cpython-311.so"])
 def test_what_the_engine_needs_is_not_hidden(code: SyncedCode, name: str) -> None:
     with pytest.raises(ConfigurationError, match=r"would hide the module '(json|numpy)'"):
-        code.apply("tree", {name: digest("x")}, [b"x"])
+        code.begin(b"token", "tree", packed([name]))
 
 
 def test_data_and_submodules_of_such_names_hide_nothing(code: SyncedCode) -> None:
@@ -191,8 +207,11 @@ def test_a_failure_leaves_what_was(code: SyncedCode, tmp_path: Path) -> None:
     apply(code, {"synced_a.py": "x = 1"})
     with pytest.raises(OSError):  # one name is a file and a folder
         apply(code, {"synced_a.py": "x = 2", "a": "1", "a/b": "2"})
+    code.begin(b"token", "tree", packed(["synced_a.py"]))
     with pytest.raises(FileNotFoundError, match=r"1 files .* did not arrive"):
-        code.apply("tree", {"synced_a.py": digest("x = 2")}, [b"something else"])
+        code.apply(b"token")
+    with pytest.raises(ConfigurationError, match="begin again"):
+        code.apply(b"token")
     assert len(list((tmp_path / "code").iterdir())) == 1
     assert load("synced_a").x == 1
     assert apply(code, {"synced_a.py": "x = 2"}) == (["x = 2"], ["synced_a.py"])
@@ -200,8 +219,8 @@ def test_a_failure_leaves_what_was(code: SyncedCode, tmp_path: Path) -> None:
 
 
 def test_a_new_engine_begins_with_nothing(tmp_path: Path) -> None:
-    apply(SyncedCode(tmp_path, []), {"synced_a.py": "x = 1"})
-    assert apply(SyncedCode(tmp_path, []), {"synced_a.py": "x = 1"})[0] == ["x = 1"]
+    apply(made_in(tmp_path), {"synced_a.py": "x = 1"})
+    assert apply(made_in(tmp_path), {"synced_a.py": "x = 1"})[0] == ["x = 1"]
     assert len(list((tmp_path / "code").iterdir())) == 1
 
 
@@ -217,8 +236,29 @@ def test_strange_modules_are_left_alone(code: SyncedCode) -> None:
     assert "synced_y" in sys.modules
 
 
+def test_an_interrupted_transfer_is_resumed(code: SyncedCode) -> None:
+    texts = {"synced_a.py": "x = 1", "synced_b.py": "x = 2", "synced_c.py": "x = 3"}
+    apply(code, {"synced_a.py": "x = 1", "left.py": ""})
+    offers = code.begin(b"1", "tree", packed(texts, 5))
+    assert [offer[0] for offer in offers] == [0]
+    code.files.put(b"1", [], [[1, 0, b"x = 2", RunningHash.of(io.BytesIO(b"x = 2")).digest()]])
+    code.files.put(b"1", [], [[2, 0, b"x", None]])
+    code.files.end()
+    assert load("synced_a").x == 1
+    with pytest.raises(ModuleNotFoundError):
+        load("synced_b")
+    offers = code.begin(b"2", "tree", packed(texts, 5))
+    assert [(index, size, is_part) for index, size, _, is_part in offers] == [
+        (0, 5, False), (1, 5, False), (2, 1, True),
+    ]  # fmt: skip
+    assert apply(code, texts)[1] == ["left.py", "synced_b.py", "synced_c.py"]
+    assert load("synced_b").x + load("synced_c").x == 5
+    names = {path.name for path in Path(load("synced_a").__file__).parent.iterdir()}
+    assert names - {"__pycache__"} == set(texts)
+
+
 def test_no_tree_hides_what_the_engine_has_loaded(tmp_path: Path) -> None:
-    code = SyncedCode(tmp_path, list(sys.modules))
-    assert code.apply("tree", {"synced_a.py": digest("x")}, None) == ([digest("x")], [])
+    code = made_in(tmp_path, list(sys.modules))
+    assert code.begin(b"token", "tree", packed(["synced_a.py"])) == []
     with pytest.raises(ConfigurationError, match="would hide the module 'sys'"):
-        code.apply("tree", {"sys.py": digest("x")}, None)
+        code.begin(b"token", "tree", packed(["sys.py"]))
