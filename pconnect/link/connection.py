@@ -128,12 +128,12 @@ class Connection:
     @property
     def wants_to_write(self) -> bool:
         """Whether something waits to be sent, and whoever sends it has to wait."""
-        return bool(self._out) and (not self.is_awaited or self.unsent_bytes > _AWAITED_BYTES)
+        return bool(self._out.buffers) and (not self.is_awaited or self.unsent_bytes > _AWAITED_BYTES)
 
     @property
     def has_unsent(self) -> bool:
         """Whether something waits to be sent, perhaps for a link that is still being made."""
-        return bool(self._out)
+        return bool(self._out.buffers)
 
     @property
     def wants_to_read(self) -> bool:
@@ -305,7 +305,7 @@ class Connection:
 
     def check_generation(self, before: int) -> None:
         """Raise if the node was restarted since `generation` was `before`."""
-        if self.generation != before:
+        if self.life.generation != before:
             raise ConnectionLostError(
                 f"node {self.node} ({self.host}) was restarted meanwhile: what its old engine had sent, and what was "
                 "on its way there, is lost"

@@ -11,23 +11,22 @@ class OutQueue:
 
     Attributes
     ----------
+    buffers
+        What the system has not taken, the first first.
     sent_bytes
         How much the system has taken so far.
     counted
         How many messages were queued that the receiver counts, see `pconnect.protocol.wait_states.UNCOUNTED_KINDS`.
     """
 
-    __slots__ = ("_buffers", "_is_blocked", "_queued_bytes", "counted", "sent_bytes")
+    __slots__ = ("_is_blocked", "_queued_bytes", "buffers", "counted", "sent_bytes")
 
     def __init__(self) -> None:
-        self._buffers: deque[memoryview] = deque()
+        self.buffers: deque[memoryview] = deque()
         self._queued_bytes = 0
         self._is_blocked = False  # the system took less than there was
         self.sent_bytes = 0
         self.counted = 0
-
-    def __bool__(self) -> bool:
-        return bool(self._buffers)
 
     @property
     def unsent_bytes(self) -> int:
@@ -36,7 +35,7 @@ class OutQueue:
 
     def put(self, buffers: Sequence[bytes | memoryview]) -> None:
         """Queue the buffers of a message; they are not copied."""
-        self._buffers.extend(map(memoryview, buffers))
+        self.buffers.extend(map(memoryview, buffers))
         self._queued_bytes += sum(map(len, buffers))
 
     def send(self, channel: Channel) -> bool:
@@ -47,7 +46,7 @@ class OutQueue:
         ConnectionLostError
             The peer is gone.
         """
-        buffers = self._buffers
+        buffers = self.buffers
         while buffers:
             sent = channel.send(buffers[0])
             self.sent_bytes += sent
@@ -61,10 +60,10 @@ class OutQueue:
 
     def copy(self) -> None:
         """Copy what waits to be sent, so that its memory may change from now on."""
-        self._buffers = deque(memoryview(bytes(view)) for view in self._buffers)
+        self.buffers = deque(memoryview(bytes(view)) for view in self.buffers)
 
     def clear(self) -> None:
         """Drop what waits to be sent."""
-        self._buffers.clear()
+        self.buffers.clear()
         self._queued_bytes = self.sent_bytes
         self._is_blocked = False

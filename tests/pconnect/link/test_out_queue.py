@@ -27,9 +27,9 @@ def test_messages_go_out_in_order_and_are_counted(pair: tuple[Channel, Channel])
     queue = OutQueue()
     queue.put([b"ab", memoryview(b"cd")])
     queue.put([b"e"])
-    assert queue and queue.unsent_bytes == 5
+    assert queue.buffers and queue.unsent_bytes == 5
     assert not queue.send(pair[0])
-    assert not queue and (queue.sent_bytes, queue.unsent_bytes) == (5, 0)
+    assert not queue.buffers and (queue.sent_bytes, queue.unsent_bytes) == (5, 0)
     assert received(pair[1]) == b"abcde"
 
 
@@ -37,7 +37,7 @@ def test_it_says_when_the_channel_takes_all_again(pair: tuple[Channel, Channel])
     queue, data = OutQueue(), bytes(2**23)
     queue.put([data])
     sent, told = 0, []
-    while queue:
+    while queue.buffers:
         told.append(queue.send(pair[0]))
         sent += len(received(pair[1]))
     assert told[-1] and not any(told[:-1])
@@ -57,7 +57,7 @@ def test_what_is_dropped_counts_no_more(pair: tuple[Channel, Channel]) -> None:
     queue = OutQueue()
     queue.put([b"abc"])
     queue.clear()
-    assert not queue and queue.unsent_bytes == 0
+    assert not queue.buffers and queue.unsent_bytes == 0
     assert not queue.send(pair[0])
 
 
