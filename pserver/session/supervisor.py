@@ -37,6 +37,7 @@ from pserver.session.login import AuthenticatedClient, accept_client
 from pserver.session.output_relay import OutputRelay
 from pserver.session.slot_client import SlotClient
 from pserver.session.worker_manager import Workers
+from pserver.system.processes import resident_bytes
 from pserver.system.session_folder import make_folder, remove_folder
 from srp_tools.channel import Channel
 from srp_tools.steps import deadline_after, run
@@ -275,11 +276,11 @@ class _Supervisor:
         self._process.signal(signal.SIGKILL)
 
     def _facts(self) -> dict[str, Any]:
-        memory = None
-        with contextlib.suppress(OSError):
-            pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
-            memory = pages * os.sysconf("SC_PAGE_SIZE")
-        return {"load": os.getloadavg()[0], "memory_bytes": memory, "jobs": self._workers.facts()}
+        return {
+            "load": os.getloadavg()[0],
+            "memory_bytes": resident_bytes(self._process.pid),
+            "jobs": self._workers.facts(),
+        }
 
     def _close_engine(self) -> None:
         """Let the engine end by itself; say whether it had to be killed."""
