@@ -37,6 +37,20 @@ def server(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, P
         yield running
 
 
+@pytest.fixture(scope="session")
+def one_slot(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]) -> Iterator[Server]:
+    """Give a server that runs one job at a time."""
+    with run_server(tmp_path_factory.mktemp("one-slot"), "--slots=1", users=users) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def two_slots(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]) -> Iterator[Server]:
+    """Give a server that runs two jobs at a time, however many processors there are."""
+    with run_server(tmp_path_factory.mktemp("two-slots"), "--slots=2", users=users) as running:
+        yield running
+
+
 @pytest.fixture
 def network(server: Server) -> Iterator[Callable[..., Network]]:
     """Give a function that connects n nodes of the shared server until the end of the test."""

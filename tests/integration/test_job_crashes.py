@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pconnect import ConfigurationError, JobLostError, RemoteError, UnreadableValueError, local_network
+from pconnect import ConfigurationError, JobLostError, RemoteError, UnreadableValueError
 from pconnect.executors.executor import Executor
 from pconnect.jobs.job import Job
 from pconnect.views.network_views import ClientNetwork
@@ -48,8 +48,8 @@ EXCEPTIONS: dict[tuple[str, str], tuple[type[BaseException], str]] = {
 
 
 @pytest.fixture(scope="module")
-def net() -> Iterator[ClientNetwork]:
-    with local_network(1, slots=2) as network:
+def net(two_slots: Server) -> Iterator[ClientNetwork]:
+    with two_slots.connect() as network:
         yield network
 
 
@@ -59,9 +59,9 @@ def executor(net: ClientNetwork) -> Executor:
 
 
 @pytest.fixture(scope="module")
-def lone() -> Iterator[ClientNetwork]:
+def lone(one_slot: Server) -> Iterator[ClientNetwork]:
     """A network with a single worker."""
-    with local_network(1, slots=1) as network:
+    with one_slot.connect() as network:
         yield network
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from pconnect import local_network
 from pconnect.views.network_views import ClientNetwork
 from tests.support.links import Client, client_of
 from tests.support.servers import Server
@@ -25,7 +24,7 @@ def network(server: Server) -> Iterator[ClientNetwork]:
 
 
 @pytest.fixture(scope="module")
-def jobs_network() -> Iterator[ClientNetwork]:
+def jobs_network(two_slots: Server) -> Iterator[ClientNetwork]:
     """A network of two engines with one worker each, if both have jobs."""
-    with local_network(2, slots=2) as net:
+    with two_slots.connect(2) as net:
         yield net

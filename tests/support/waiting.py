@@ -5,7 +5,7 @@ import select
 import time
 from collections.abc import Callable
 
-DEADLINE = 20.0  # seconds; longer than anything here takes, also on a busy machine
+DEADLINE = 40.0  # seconds; longer than anything here takes, also on a busy machine
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout: float = DEADLINE) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pconnect import ConfigurationError, RemoteError, UnsupportedValueError, local_network
+from pconnect import ConfigurationError, RemoteError, UnsupportedValueError
 from pconnect.errors import MessageTooLargeError
 from pconnect.views.network_views import ClientNetwork
 from tests.support.servers import Server
@@ -233,8 +233,8 @@ def test_an_exclusive_executor_waits_for_others_and_they_for_it(server: Server) 
         assert waiting.result(LIMIT) == 3
 
 
-def test_a_network_that_is_closed_has_no_executor() -> None:
-    with local_network(1, slots=1) as net:
+def test_a_network_that_is_closed_has_no_executor(one_slot: Server) -> None:
+    with one_slot.connect() as net:
         pass
     with pytest.raises(Exception, match="closed"):
         net.executor()

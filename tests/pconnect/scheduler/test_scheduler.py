@@ -46,9 +46,9 @@ def test_alternations_without_waiting_for_jobs(jobs_network: ClientNetwork) -> N
 
 
 @pytest.mark.slow
-def test_two_nodes_of_a_server_with_one_slot_take_turns() -> None:
+def test_two_nodes_of_a_server_with_one_slot_take_turns(one_slot: Server) -> None:
     """To the server the network has its share: it does not ask one node's worker back for the other's sake."""
-    with local_network(2, slots=1) as net:
+    with one_slot.connect(2) as net:
         for node in (1, 2, 1, 2):
             assert net[node].submit("lambda: sockets.node").result(LIMIT) == node
         jobs = [net[1 + k % 2].submit("lambda: sockets.node") for k in range(20)]

@@ -12,13 +12,13 @@ from pconnect import (
     ConnectionLostError,
     Network,
     RemoteError,
-    local_network,
     network_get_info,
     precv,
     reval,
     rfeval,
     sclose,
 )
+from tests.support.servers import Server
 
 
 def norm_of(matrix: np.ndarray, order: int) -> float:
@@ -123,8 +123,8 @@ def test_an_engine_knows_its_side_and_sends_no_commands(network: Network) -> Non
         reval("pconnect.sclose(sockets)", network[1]).result()
 
 
-def test_a_closed_network_is_closed() -> None:
-    with local_network(1) as net:
+def test_a_closed_network_is_closed(server: Server) -> None:
+    with server.connect() as net:
         assert sclose(net) == []
         assert net.closed
         for call in (lambda: reval("1", net), lambda: network_get_info(net), lambda: sclose(net)):

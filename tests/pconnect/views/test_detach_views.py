@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from pconnect import ConfigurationError, CredentialError, local_network, pconnect
+from pconnect import ConfigurationError, CredentialError, pconnect
 from pconnect.detach.hand_over import Detaching
 from pconnect.detach.token import unpack_token
 from pconnect.session.remote_calls import client_mesh
 from tests.support.servers import Server
 
 
-def test_a_token_says_where_and_which() -> None:
-    with local_network(1, slots=1) as net:
+def test_a_token_says_where_and_which(one_slot: Server) -> None:
+    with one_slot.connect() as net:
         jobs = [net.submit("__import__('time').sleep", 0.2) for _ in range(3)]
         jobs.append(net.executor(allow_pickle=True).submit(time.sleep, 0.2))
         jobs[0].result(20)
@@ -31,10 +31,10 @@ def test_a_token_says_where_and_which() -> None:
     assert 1 not in left
 
 
-def test_without_a_place_for_the_token_nothing_happens(tmp_path: Path) -> None:
+def test_without_a_place_for_the_token_nothing_happens(one_slot: Server, tmp_path: Path) -> None:
     folder = tmp_path / "open"
     folder.mkdir(mode=0o755)
-    with local_network(1, slots=1) as net:
+    with one_slot.connect() as net:
         jobs = [net.submit("__import__('time').sleep", 0.1) for _ in range(3)]
         with pytest.raises(CredentialError, match="is open to others"):
             net.detach(path=folder / "token")
@@ -43,8 +43,8 @@ def test_without_a_place_for_the_token_nothing_happens(tmp_path: Path) -> None:
         assert net.jobs == {}
 
 
-def test_no_time_to_hand_over() -> None:
-    with local_network(1, slots=1) as net:
+def test_no_time_to_hand_over(one_slot: Server) -> None:
+    with one_slot.connect() as net:
         job = net.submit("__import__('time').sleep", 0.5)
         with pytest.raises(TimeoutError, match="could not be handed over"):
             net.detach(timeout=0)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pconnect import ConfigurationError, ConnectionLostError, JobLostError, local_network
+from pconnect import ConfigurationError, ConnectionLostError, JobLostError
 from pconnect.views.network_views import ClientNetwork
+from tests.support.servers import Server
 
 LIMIT = 20.0
 NODE = "lambda *_: sockets.node"  # the engine's workspace knows it
@@ -73,8 +74,8 @@ def test_a_job_runs_beside_a_command(jobs_network: ClientNetwork, tmp_path: Path
     command.result(LIMIT)
 
 
-def test_after_the_close_there_are_no_jobs() -> None:
-    with local_network(1, slots=1) as net:
+def test_after_the_close_there_are_no_jobs(one_slot: Server) -> None:
+    with one_slot.connect() as net:
         assert net.submit(abs, -1).result(LIMIT) == 1
     with pytest.raises((JobLostError, ConnectionLostError, ConfigurationError), match="closed"):
         net.submit(abs, -1).result(LIMIT)

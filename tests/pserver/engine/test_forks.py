@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pconnect import local_network, network_get_info, precv, psend, reval
+from pconnect import network_get_info, precv, psend, reval
 from pconnect.views.network_views import ClientNetwork
-from tests.support.servers import open_files
+from tests.support.servers import Server, open_files
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 MIB = 2**20
 
 
 @pytest.fixture
-def net() -> Iterator[ClientNetwork]:
-    with local_network(1, slots=2) as network:
+def net(two_slots: Server) -> Iterator[ClientNetwork]:
+    with two_slots.connect() as network:
         yield network
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pconnect import JobLostError, RemoteError, local_network
+from pconnect import JobLostError, RemoteError
 from pconnect.errors import ConfigurationError, MessageTooLargeError
 from pconnect.jobs.worker_api import job_folder, side
 from pconnect.views.network_views import ClientNetwork
 from pserver.engine.job_folders import JobFolders
 from pserver.services.files import SessionFiles
+from tests.support.servers import Server
 from tests.support.waiting import DEADLINE, wait_until
 
 
@@ -87,8 +88,8 @@ def test_outside_of_jobs_there_is_none() -> None:
 
 
 @pytest.fixture(scope="module")
-def net() -> Iterator[ClientNetwork]:
-    with local_network(1, slots=1) as network:
+def net(one_slot: Server) -> Iterator[ClientNetwork]:
+    with one_slot.connect() as network:
         yield network
 
 

@@ -18,25 +18,26 @@ import numpy as np
 import pytest
 import threadpoolctl
 
-from pconnect import JobLostError, RemoteError, local_network, network_get_info, psend
+from pconnect import JobLostError, RemoteError, network_get_info, psend
 from pconnect.jobs.job import Job
 from pconnect.jobs.worker_api import progress
 from pconnect.views.network_views import ClientNetwork
+from tests.support.servers import Server
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 MIB = 2**20
 
 
 @pytest.fixture(scope="module")
-def net() -> Iterator[ClientNetwork]:
-    with local_network(1, slots=2) as network:
+def net(two_slots: Server) -> Iterator[ClientNetwork]:
+    with two_slots.connect() as network:
         yield network
 
 
 @pytest.fixture(scope="module")
-def lone() -> Iterator[ClientNetwork]:
+def lone(one_slot: Server) -> Iterator[ClientNetwork]:
     """A network with a single worker."""
-    with local_network(1, slots=1) as network:
+    with one_slot.connect() as network:
         yield network
 
 

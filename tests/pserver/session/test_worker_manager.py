@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pconnect import JobLostError, local_network, network_get_info, precv, reval
+from pconnect import JobLostError, network_get_info, precv, reval
 from pconnect.views.network_views import ClientNetwork
 from tests.support.clients import ClientProcess
 from tests.support.servers import Server, run_server
@@ -19,8 +19,8 @@ MIB = 2**20
 
 
 @pytest.fixture
-def net() -> Iterator[ClientNetwork]:
-    with local_network(1, slots=2) as network:
+def net(two_slots: Server) -> Iterator[ClientNetwork]:
+    with two_slots.connect() as network:
         yield network
 
 
