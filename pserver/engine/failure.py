@@ -17,7 +17,7 @@ _MAX_MESSAGE_CHARACTERS = 2**12
 # The frames of these that run a command come before the user's.
 _OUR_FIRST_FRAMES = {
     str(registry.__file__),
-    *(str(Path(__file__).with_name(name)) for name in ("command_runner.py", "worker.py", "workspace.py")),
+    *(str(Path(__file__).with_name(name)) for name in ("command_runner.py", "job_runner.py", "workspace.py")),
 }
 _OUR_FOLDERS = tuple(
     f"{Path(str(module.__file__)).parent}{os.sep}" for module in (pconnect, pserver, srp_tools)

@@ -20,8 +20,8 @@ CONNECTION = b"connection"
 _WORD_BYTES = 5000  # a path, which has at most 4096
 
 
-def await_spool(pipe: socket.socket, words: bytes = b"") -> JobStore:
-    """Return the spool that the supervisor names; `words` if it has been read already."""
+def await_store(pipe: socket.socket, words: bytes = b"") -> JobStore:
+    """Return the store that the supervisor names; `words` if they have been read already."""
     pipe.settimeout(None)
     words = words or pipe.recv(_WORD_BYTES)
     while words and not words.startswith(b"spool "):

@@ -8,7 +8,7 @@ import pytest
 from pconnect.jobs.wire import PLAIN
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import encode_message
-from pserver.jobs.detached_worker import await_spool, decode, keep_results, orders
+from pserver.jobs.detached_worker import await_store, decode, keep_results, orders
 from pserver.jobs.job_store import JobStore, digest_of
 
 
@@ -24,7 +24,7 @@ def test_what_is_said_in_which_order() -> None:
     with ours, theirs:
         for word in (b"connection", b"spool /some/where", b"run 3", b"connection", b"run 7", b"end"):
             ours.send(word)
-        assert await_spool(theirs).folder == Path("/some/where")
+        assert await_store(theirs).folder == Path("/some/where")
         assert list(orders(theirs)) == [3, 7]
         assert [ours.recv(100) for _ in range(3)] == [b"spooling", b"done 3", b"done 7"]
 
@@ -32,7 +32,7 @@ def test_what_is_said_in_which_order() -> None:
 def test_a_long_path_that_was_read_already() -> None:
     ours, theirs = pipe()
     with ours, theirs:
-        assert await_spool(theirs, b"spool /" + b"x" * 4000).folder == Path("/" + "x" * 4000)
+        assert await_store(theirs, b"spool /" + b"x" * 4000).folder == Path("/" + "x" * 4000)
 
 
 def test_without_a_supervisor_it_ends() -> None:
@@ -40,7 +40,7 @@ def test_without_a_supervisor_it_ends() -> None:
     with theirs:
         ours.close()
         with pytest.raises(SystemExit):
-            await_spool(theirs)
+            await_store(theirs)
 
 
 @pytest.fixture

@@ -1,0 +1,142 @@
+"""Running one job in a worker: its function is called, and what comes of it becomes a RESULT."""
+
+import contextlib
+import time
+from typing import Any
+
+from pconnect.commands.function_pickling import pickle_value, unpack_arguments, unpack_function
+from pconnect.errors import UnsupportedValueError
+from pconnect.jobs.wire import FAILED, PICKLED, PLAIN
+from pconnect.jobs.worker_api import side
+from pconnect.protocol.messages import Unfinished
+from pconnect.remote_entry import keep_sources
+from pserver.engine.failure import describe
+from pserver.engine.job_folders import JobFolders
+from pserver.engine.job_sandbox import memory_limit, take_output
+from pserver.engine.result_sender import ResultSender
+from pserver.jobs.shared_status import SharedStatus
+
+
+class JobRunner:
+    """The jobs of one worker.
+
+    Parameters
+    ----------
+    names
+        The workspace.
+    page
+        Where the worker says what it does.
+    folders
+        Those of jobs.
+    sender
+        Takes the results.
+
+    Attributes
+    ----------
+    functions
+        What jobs call, by number; each as it came before its first call.
+    ended_at
+        When the last job ended, by the clock of `time.monotonic`.
+    """
+
+    def __init__(
+        self, names: dict[str, Any], page: SharedStatus, folders: JobFolders, sender: ResultSender
+    ) -> None:
+        self.functions: dict[int, Any] = {}
+        self.ended_at = 0.0
+        self._names = names
+        self._page = page
+        self._folders = folders
+        self._sender = sender
+        self._count, self._seconds = 0, 0.0
+        self._interruptible = 0  # the job in whose function this is
+        side.report = lambda value: sender.report(side.number, value)
+        side.make_folder = folders.make
+
+    def on_interrupt(self, *_: object) -> None:
+        """Interrupt the job that runs, if the signal is for that."""
+        if self._interruptible and self._page.interrupted() == self._interruptible:
+            raise KeyboardInterrupt
+
+    def run(self, number: int, contents: Any) -> bool:
+        """Run a job and send its result; return whether the jobs behind it are recalled."""
+        began = time.time()
+        begin = time.monotonic()
+        options: dict[str, Any] | None = None
+        kind, value = PLAIN, None
+        try:
+            # A value that cannot be made here is a failure of the job; so is one that kills us.
+            self._page.begin(number, begin, 0.0)
+            if type(contents) is Unfinished:
+                contents = contents.finish()
+            function_number, args, kwargs, options = contents
+            if options:
+                self._page.begin(number, begin, options.get("seconds", 0.0))
+            try:
+                self._interruptible = side.number = number
+                if options and options.get("pickled"):
+                    # Here, not where they are used: whatever happens when they are freed, the result is out.
+                    args, kwargs = unpack_arguments(args, pickled=True)
+                value = self._call(function_number, args, kwargs, options)
+            finally:
+                self._interruptible = side.number = 0
+        except BaseException as error:  # noqa: BLE001 - also SystemExit and Ctrl-C end the job only
+            kind, value = FAILED, _account(error, options or {})
+        self.ended_at = end = time.monotonic()
+        self._count += 1
+        self._seconds += end - begin
+        self._send_result(number, [kind, value, began, end - begin], options or {})
+        return self._page.end(self._count, self._seconds)
+
+    def _call(self, function_number: int, args: Any, kwargs: Any, options: dict[str, Any] | None) -> object:
+        function = self.functions[function_number]
+        if type(function) is list:
+            data, sources = function
+            keep_sources(sources)
+            is_text = isinstance(
+                data, str
+            )  # an expression of the workspace; to run a user's code is what this is for
+            function = eval(data, self._names) if is_text else unpack_function(data, self._names)  # noqa: S307
+            self.functions[function_number] = function
+        if not options:
+            return function(*args, **kwargs)
+        with memory_limit(options.get("memory")):
+            return function(*args, **kwargs)
+
+    def _send_result(self, number: int, result: list[Any], options: dict[str, Any]) -> None:
+        output = take_output()
+        try:
+            files = self._folders.take_outputs()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client has to know
+            files, result[:2] = None, [FAILED, _account(error, options)]
+        if output or files:
+            result += [output, files] if files else [output]
+        # Turning a result into bytes may run code of the user's, which may raise anything, SystemExit too.
+        try:
+            self._sender.send(number, result)
+            return
+        except UnsupportedValueError as error:
+            if not options.get("pickle"):
+                text = str(error).replace("value[1]", "value", 1)
+                error = UnsupportedValueError(f"{text}; allow_pickle=True lets it come by pickle")
+            problem = _account(error, options)
+        except BaseException as error:  # noqa: BLE001
+            problem = _account(error, options)
+            options = {}
+            del result[5:]  # files, which may be what was too much
+        if options.get("pickle"):
+            try:
+                self._sender.send(number, [PICKLED, pickle_value(result[1]), *result[2:]])
+                return
+            except BaseException as error:  # noqa: BLE001
+                problem = _account(error, options)
+        self._sender.send(number, [FAILED, problem, *result[2:]])
+
+
+def _account(error: BaseException, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of a failure; with the exception itself if the caller allows pickle, and it can be."""
+    account = describe(error)
+    if options.get("pickle"):
+        with contextlib.suppress(BaseException):  # whatever the user's __reduce__ raises, the account must do
+            account["pickle"] = pickle_value(error)
+    return account

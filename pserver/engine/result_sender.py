@@ -1,0 +1,117 @@
+"""What a worker sends: the results of its jobs, short ones together, and reports of their progress.
+
+Small results wait in the page that the worker shares with its supervisor, see `pserver.jobs.shared_status`, so that
+they count even if the worker dies first. Once the client has left, results go into the job store instead.
+"""
+
+import os
+import select
+import socket
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from pconnect.link.connection import Connection
+from pconnect.protocol.kinds import Kind
+from pconnect.protocol.messages import encode_message
+from pserver.jobs.detached_worker import await_store, keep_results
+from pserver.jobs.job_store import JobStore
+from pserver.jobs.shared_status import RESULT_BYTES, SharedStatus
+
+
+class ResultSender:
+    """The results of one worker.
+
+    Parameters
+    ----------
+    pipe
+        To the supervisor.
+    page
+        Shared with it.
+    max_message_bytes
+        Limit of one message.
+
+    Attributes
+    ----------
+    connection
+        To the client, once there is one.
+    """
+
+    def __init__(self, pipe: socket.socket, page: SharedStatus, max_message_bytes: int) -> None:
+        self.connection: Connection = Connection(0, "client", None)
+        self._pipe = pipe
+        self._page = page
+        self._max_message_bytes = max_message_bytes
+        self._unsent = 0  # bytes in the page
+        self._store: JobStore | None = None
+        self._lock = threading.Lock()  # a job may report from threads of its own
+
+    def store(self, words: bytes = b"") -> JobStore:
+        """Return the store that the supervisor names; `words` if they have been read already."""
+        if self._store is None:
+            self._store = await_store(self._pipe, words)
+        return self._store
+
+    def send(self, number: int, result: list[Any]) -> None:
+        """Send the result of a job, now or with the next ones.
+
+        Raises
+        ------
+        UnsupportedValueError, MessageTooLargeError
+            It cannot be sent.
+        """
+        buffers = encode_message(Kind.RESULT, number, result, self._max_message_bytes)
+        with self._lock:
+            if len(buffers) == 1 and len(buffers[0]) <= RESULT_BYTES // 4:
+                if self._unsent + len(buffers[0]) > RESULT_BYTES:
+                    self._flush()
+                self._unsent = self._page.keep(bytes(buffers[0]), self._unsent)
+                return
+            self._flush()
+            self._deliver(buffers)
+
+    def report(self, number: int, value: object) -> None:
+        """Send what a job reports of its progress, now."""
+        buffers = encode_message(Kind.REPORT, number, value, self._max_message_bytes)
+        with self._lock:
+            self._flush()
+            self._deliver(buffers)
+
+    def flush(self) -> None:
+        """Send the results that wait."""
+        with self._lock:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._unsent:
+            self._deliver([self._page.results(self._unsent)])
+            self._unsent = 0
+            self._page.clear()
+
+    def _deliver(self, buffers: Sequence[bytes | memoryview]) -> None:
+        # In this order: the supervisor, which writes first and then looks, knows by it when nothing more is sent.
+        self._page.set_sending(True)
+        try:
+            if self._page.is_detached():
+                keep_results(self.store(), buffers)
+                return
+            for buffer in buffers:
+                self._write(memoryview(buffer))
+        finally:
+            self._page.set_sending(False)
+
+    def _write(self, data: memoryview) -> None:
+        """Send to the client, however long it takes; a client that is gone is noticed."""
+        connection = self.connection
+        if connection.error is not None:
+            return
+        connection.post_encoded([data])
+        connection.flush()
+        while connection.has_unsent and connection.error is None:
+            poll = select.poll()
+            poll.register(connection.fileno(), select.POLLOUT)
+            poll.register(self._pipe, 0)
+            for descriptor, _ in poll.poll():
+                if descriptor == self._pipe.fileno():
+                    os._exit(0)  # the supervisor is gone
+            connection.flush()
