@@ -83,7 +83,6 @@ __all__ = [
     "UnreadableValueError",
     "UnsupportedValueError",
     "VersionWarning",
-    "__version__",
     "allgather",
     "allreduce",
     "alltoall",
@@ -146,7 +145,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     """Import what is used when it is first used: the daemon needs `protocol.frames` alone, and no numpy (PEP 562)."""
-    if name not in __all__ or name == "__version__":
+    if name not in __all__:
         return module_attribute(__name__, name)
     home = importlib.import_module(f"pconnect.{_HOMES.get(name, 'errors')}")
     value: object = getattr(home, name)
@@ -165,4 +164,4 @@ def unload_ipython_extension(shell: Any) -> None:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return [*globals(), *__all__, "__version__"]

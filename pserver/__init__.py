@@ -3,7 +3,7 @@
 from pserver.admin.control import pserver
 from srp_tools.version import module_attribute
 
-__all__ = ["__version__", "pserver"]
+__all__ = ["pserver"]
 
 __version__: str
 

@@ -33,7 +33,6 @@ __all__ = [
     "ParallelError",
     "Verifier",
     "VerifierFile",
-    "__version__",
     "accept_login",
     "check_password",
     "load_credentials",
@@ -59,7 +58,7 @@ __version__: str
 
 def __getattr__(name: str) -> object:
     """Import what is used when it is first used: the daemon needs neither tlslite nor cryptography (PEP 562)."""
-    if name not in __all__ or name == "__version__":
+    if name not in __all__:
         return module_attribute(__name__, name)
     value: object = getattr(importlib.import_module(f"srp_tools.{_HOMES.get(name, 'errors')}"), name)
     globals()[name] = value
@@ -67,4 +66,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return [*globals(), *__all__, "__version__"]
