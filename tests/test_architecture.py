@@ -107,6 +107,8 @@ PICKLES_HERE = {
 # Modules whose tests are elsewhere: the entry of the command line, which its tests run, and the daemon, which every
 # integration test starts.
 TESTED_ELSEWHERE = ("pserver/__main__.py", "pserver/daemon/daemon.py")
+# Tests of a module that has more than fit into one file.
+SECOND_FILES = {"tests/pserver/daemon/test_slot_shares.py"}
 
 
 @functools.cache
@@ -141,7 +143,7 @@ def offenders(paths: list[Path], rule: Callable[[Path], object]) -> dict[str, ob
 
 
 def test_the_lists_name_files_that_exist() -> None:
-    named = SANS_IO.union(TESTED_ELSEWHERE, ALIASES, PICKLES_HERE, *HOMES.values())
+    named = SANS_IO.union(TESTED_ELSEWHERE, SECOND_FILES, ALIASES, PICKLES_HERE, *HOMES.values())
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
@@ -276,6 +278,19 @@ def test_a_module_has_its_tests() -> None:
         if path.name != "__init__.py" and path.as_posix() not in ALIASES.union(TESTED_ELSEWHERE)
     ]
     assert offenders(tested_here, rule) == {}
+
+
+def test_a_test_has_its_module() -> None:
+    """What concerns several modules is in `tests.integration`, and what tests share in `tests.support`."""
+
+    def rule(path: Path) -> object:
+        home = Path(*path.parts[1:-1])
+        return not any((ROOT / home / name).exists() for name in (path.name[5:], f"__{path.stem[5:]}__.py"))
+
+    mirrors = [path for path in TESTS if path.parts[1] in LAYERS and path.as_posix() not in SECOND_FILES]
+    tests = [path for path in mirrors if path.name not in {"__init__.py", "conftest.py"}]
+    assert [path.as_posix() for path in tests if not path.name.startswith("test_")] == []
+    assert offenders(tests, rule) == {}
 
 
 def test_hooks_use_the_pinned_versions() -> None:

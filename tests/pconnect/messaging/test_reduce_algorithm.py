@@ -14,6 +14,7 @@ from pconnect import CollectiveError, ConfigurationError, UnsupportedValueError,
 from pconnect.loop.network import Network
 from pconnect.messaging import reduce_algorithm
 from pconnect.messaging.reduce_algorithm import copied, describe, find_operator, fold
+from tests.support.cases import for_each
 from tests.support.links import LIMIT, networks
 from tests.support.members import assert_identical, begin_anew, parts_of, succeed, together
 from tests.support.values import VALUES, assert_same
@@ -245,7 +246,7 @@ def test_the_dtype_is_what_the_operator_gives(eight: list[Network]) -> None:
         assert_identical(total, np.less(np.less(np.arange(6), np.arange(6) + 1), np.arange(6) + 2))
 
 
-@pytest.mark.parametrize("value", [pytest.param(value, id=name) for name, value in VALUES])
+@for_each(VALUES)
 def test_a_copy_is_what_would_arrive(value: Any) -> None:
     assert_same(value, copied(value))
 

@@ -98,8 +98,8 @@ def test_what_a_job_has_started_ends_with_its_worker(jobs_network: ClientNetwork
 
 def test_a_job_that_ends_each_worker_before_it_begins_is_lost_by_and_by(jobs_network: ClientNetwork) -> None:
     """Nobody is told by a worker that dies while it receives; three are enough to know."""
+    _, worker = pid_of(jobs_network, 1), pid_of(jobs_network, 2)
     manager = jobs_network.mesh.scheduler._manager  # type: ignore[attr-defined]
-    worker = pid_of(jobs_network, 2)
     os.kill(worker, signal.SIGSTOP)
     job = jobs_network[2].submit(abs, -1)
     wait_until(job.running, "the job to be sent")

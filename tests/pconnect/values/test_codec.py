@@ -23,6 +23,7 @@ from hypothesis.extra import numpy as hnp
 from pconnect.errors import UnsupportedValueError
 from pconnect.values import codec
 from pconnect.values.codec import decode, encode, pack, unpack
+from tests.support.cases import for_each
 from tests.support.examples import examples
 from tests.support.values import RECORD, VALUES, assert_same, nested
 
@@ -40,12 +41,12 @@ def transmit(value: object) -> Any:
 # Round trips
 
 
-@pytest.mark.parametrize("value", [pytest.param(value, id=name) for name, value in VALUES])
+@for_each(VALUES)
 def test_every_type_arrives_as_it_was(value: object) -> None:
     assert_same(value, transmit(value))
 
 
-@pytest.mark.parametrize("value", [pytest.param(value, id=name) for name, value in VALUES])
+@for_each(VALUES)
 def test_every_type_can_be_packed(value: object) -> None:
     assert_same(value, decode(pack(value), 0).finish())
 

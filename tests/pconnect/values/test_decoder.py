@@ -17,6 +17,7 @@ from pconnect.values import codec
 from pconnect.values.codec import encode
 from pconnect.values.decoder import NOT_SMALL, decode, decode_small, unpack
 from tests.pconnect.values.test_codec import quick
+from tests.support.cases import for_each
 from tests.support.hostile import HOSTILE, MEMORY, head_of
 from tests.support.values import VALUES, assert_same
 
@@ -58,7 +59,7 @@ def finish(head: bytes, payload_bytes: int = 0) -> object:
     return incoming.finish()
 
 
-@pytest.mark.parametrize("head", [pytest.param(head, id=name[:60]) for name, head in HOSTILE])
+@for_each(HOSTILE)
 def test_malformed_heads_are_protocol_errors(head: bytes) -> None:
     with pytest.raises(ProtocolError):
         finish(head)
