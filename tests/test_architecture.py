@@ -50,7 +50,7 @@ HOMES = {
         "pconnect/values",
         "pconnect/messaging",
         "pconnect/views/network_views.py",
-        "pconnect/executors/job_map.py",
+        "pconnect/executors/pmap.py",
         "pconnect/jobs/shared_arrays.py",
         "pconnect/jobs/output_files.py",
         "pserver/engine",

@@ -7,9 +7,7 @@ begun; and the iterators take only so many items ahead as keep the workers busy.
 
 import functools
 import itertools
-import queue
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -17,13 +15,14 @@ from typing import Any, Self
 
 from pconnect.errors import ConfigurationError
 from pconnect.executors.executor import Executor
+from pconnect.executors.lazy_map import LazyMap, error_of
 from pconnect.executors.throttle import Throttle
 from pconnect.jobs.function_cache import Function
 from pconnect.jobs.job import Job
 from pconnect.remote_entry import map_part
 
-# Jobs that an iterator has sent ahead of what is taken, for each process, and at the least.
-_AHEAD, _MIN_AHEAD = 4, 32
+# Jobs that an iterator submits ahead of what is taken, for each process, at the least.
+_AHEAD = 4
 # As `multiprocessing.pool` does without a chunksize: so many chunks for each process.
 _CHUNKS = 4
 
@@ -107,7 +106,7 @@ class AsyncResult:
             self._left -= 1
             is_last = not self._left
             if self._error is None:
-                self._error = _error_of(job)
+                self._error = error_of(job)
         if is_last:
             self._end()
 
@@ -127,16 +126,10 @@ class AsyncResult:
 class ResultIterator(Iterator[Any]):
     """The results of `Pool.imap` and `Pool.imap_unordered`, one by one; an error is raised in its item's place."""
 
-    def __init__(
-        self, jobs: Iterator[Job], submit: Callable[[Job], object], *, ordered: bool, ahead: int
-    ) -> None:
+    def __init__(self, jobs: LazyMap) -> None:
         self._jobs = jobs
-        self._submit = submit
-        self._waiting: deque[Job] | None = deque() if ordered else None
-        self._ended: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        self._under_way = 0
         self._values: deque[Any] = deque()
-        self._fill(ahead)
+        jobs.fill()
 
     def __next__(self) -> Any:
         return self.next()
@@ -150,32 +143,15 @@ class ResultIterator(Iterator[Any]):
             It is not there in time; it comes later.
         """
         if not self._values:
-            if not self._under_way:
+            if not self._jobs:
                 raise StopIteration
-            job = self._wait(timeout)
-            self._under_way -= 1
-            self._fill(1)
+            try:
+                job = self._jobs.take(timeout)
+            except TimeoutError:
+                raise TimeoutError(f"no result after {timeout:g} s") from None
+            self._jobs.fill()
             self._values.extend(job.result())
         return self._values.popleft()
-
-    def _fill(self, count: int) -> None:
-        for job in itertools.islice(self._jobs, count):
-            self._under_way += 1
-            if self._waiting is not None:
-                self._waiting.append(job)
-            else:
-                job.add_done_callback(self._ended.put)  # type: ignore[arg-type]
-            self._submit(job)
-
-    def _wait(self, timeout: float | None) -> Job:
-        try:
-            if self._waiting is None:
-                return self._ended.get(timeout=timeout)
-            deadline = None if timeout is None else time.monotonic() + timeout
-            _wait_for(self._waiting[0], deadline)
-            return self._waiting.popleft()
-        except (queue.Empty, TimeoutError):
-            raise TimeoutError(f"no result after {timeout:g} s") from None
 
 
 class Pool:
@@ -354,29 +330,16 @@ class Pool:
         self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int, *, ordered: bool
     ) -> ResultIterator:
         self._check_open()
-        jobs = self._chunks(func, _singly(iterable), chunksize)
-        ahead = max(_MIN_AHEAD, _AHEAD * self.size)
-        return ResultIterator(jobs, self._throttle.submit, ordered=ordered, ahead=ahead)
+        jobs = (self._submit(job) for job in self._chunks(func, _singly(iterable), chunksize))
+        return ResultIterator(LazyMap(jobs, ordered=ordered, least_ahead=_AHEAD * self.size))
+
+    def _submit(self, job: Job) -> Job:
+        self._throttle.submit(job)
+        return job
 
 
 def _singly(items: Iterable[Any]) -> Iterator[tuple[Any]]:
     return ((item,) for item in items)
-
-
-def _error_of(job: Job) -> BaseException | None:
-    try:
-        return job.exception()
-    except BaseException as error:  # noqa: BLE001 - it is that of a cancelled job
-        return error
-
-
-def _wait_for(job: Job, deadline: float | None) -> None:
-    """Wait for the end of a job."""
-    try:
-        job.exception(None if deadline is None else max(0.0, deadline - time.monotonic()))
-    except BaseException:
-        if not job.done():
-            raise
 
 
 def _wait_or_cancel(result: AsyncResult) -> Any:

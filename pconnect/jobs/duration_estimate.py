@@ -1,4 +1,4 @@
-"""How long jobs take, by what they call: how many of them are sent ahead to a worker depends on it."""
+"""How long jobs take, by what they call. How many are sent ahead, to a worker and by a lazy map, depends on it."""
 
 import functools
 from collections import OrderedDict
@@ -20,25 +20,27 @@ class DurationEstimate:
 
     Attributes
     ----------
+    mean
+        Seconds; 0 as long as nothing is known.
     ahead
         How many of them a worker should have at once; one as long as nothing is known.
     """
 
-    __slots__ = ("_count", "_mean", "ahead")
+    __slots__ = ("_count", "ahead", "mean")
 
     def __init__(self) -> None:
         self._count = 0
-        self._mean = 0.0
+        self.mean = 0.0
         self.ahead = 1
 
     def learn(self, seconds: float) -> None:
-        """Take note of the duration of a job, or of how long one runs already."""
+        """Take into account how long a job took, or has run already."""
         self._count = min(self._count + 1, _MEMORY)
-        self._mean += (seconds - self._mean) / self._count
-        if self._mean > _LONG_SECONDS:
+        self.mean += (seconds - self.mean) / self._count
+        if self.mean > _LONG_SECONDS:
             self.ahead = 1
         else:
-            self.ahead = max(2, min(_MAX_AHEAD, int(_AHEAD_SECONDS / max(self._mean, 1e-6))))
+            self.ahead = max(2, min(_MAX_AHEAD, int(_AHEAD_SECONDS / max(self.mean, 1e-6))))
 
 
 class DurationEstimates:

@@ -6,8 +6,9 @@ from typing import Any
 from pconnect.commands.table import Table
 from pconnect.errors import ConfigurationError
 from pconnect.executors.executor import Executor
-from pconnect.executors.job_map import map_jobs, pmap
+from pconnect.executors.job_map import map_jobs
 from pconnect.executors.multiprocessing_pool import Pool
+from pconnect.executors.pmap import pmap
 from pconnect.executors.statistics import statistics
 from pconnect.jobs.broadcast_value import Broadcast, broadcast
 from pconnect.jobs.job import Job, JobOptions

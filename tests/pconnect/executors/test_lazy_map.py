@@ -1,0 +1,117 @@
+"""Jobs that are submitted ahead of what is taken, without workers: the test ends them."""
+
+import itertools
+import threading
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pconnect.executors.lazy_map import LazyMap, Lookahead, error_of
+from pconnect.jobs.job import Job, JobOptions
+from tests.support.workers import Owner
+
+LIMIT = 20.0
+
+
+class Source:
+    """Submits jobs, and remembers them."""
+
+    def __init__(self, count: int) -> None:
+        self.submitted: list[Job] = []
+        self.jobs = self._make(count)
+
+    def _make(self, count: int) -> Iterator[Job]:
+        for number in range(count):
+            job = Job(number, "f(...)", [], JobOptions(), Owner())
+            job.begin()
+            self.submitted.append(job)
+            yield job
+
+    def end(self, number: int, seconds: float | None = None) -> None:
+        self.submitted[number].duration = seconds
+        self.submitted[number].finish(number)
+
+
+def test_in_order_each_waits_for_those_before() -> None:
+    source = Source(3)
+    jobs = LazyMap(source.jobs, ordered=True)
+    assert not jobs
+    jobs.fill()
+    source.end(1)
+    for timeout in (0.0, 0.01):
+        with pytest.raises(TimeoutError):
+            jobs.take(timeout)
+    threading.Timer(0.05, lambda: source.end(0)).start()
+    assert [jobs.take(LIMIT).number for _ in range(2)] == [0, 1]
+    assert jobs
+    source.end(2)
+    assert jobs.take(None).number == 2 and not jobs
+
+
+def test_unordered_the_first_to_end_is_the_first() -> None:
+    source = Source(3)
+    jobs = LazyMap(source.jobs, ordered=False)
+    jobs.fill()
+    with pytest.raises(TimeoutError):
+        jobs.take(0.01)
+    for number in (2, 0, 1):
+        source.end(number)
+    assert [jobs.take(LIMIT).number for _ in range(3)] == [2, 0, 1]
+    assert not jobs
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_job_that_failed_or_was_cancelled_is_taken_as_any(ordered: bool) -> None:
+    source = Source(2)
+    jobs = LazyMap(source.jobs, ordered=ordered)
+    jobs.fill()
+    source.submitted[0].fail(TimeoutError("its own"))
+    source.submitted[1].cancel()
+    source.submitted[1].fail(KeyboardInterrupt())
+    errors = [error_of(jobs.take(LIMIT)) for _ in range(2)]
+    assert [type(error).__name__ for error in errors] == ["TimeoutError", "JobCancelledError"]
+
+
+def test_what_was_not_taken_is_cancelled() -> None:
+    source = Source(3)
+    jobs = LazyMap(source.jobs, ordered=True)
+    jobs.fill()
+    source.end(0)
+    jobs.take(LIMIT)
+    jobs.cancel()
+    assert [job.cancel_asked for job in source.submitted] == [False, True, True]
+
+
+def test_short_jobs_let_more_be_submitted() -> None:
+    source = Source(10**6)
+    jobs = LazyMap(source.jobs, ordered=True)
+    jobs.fill()
+    assert len(source.submitted) == 32
+    source.end(0, 0.0)
+    jobs.take(LIMIT)
+    jobs.fill()
+    assert len(source.submitted) == 65
+    assert len(list(itertools.islice(source.jobs, 3))) == 3
+
+
+@given(st.lists(st.floats(0, 10), max_size=50), st.integers(0, 5000))
+def test_the_bound_keeps_to_its_limits_and_grows_slowly(durations: list[float], least: int) -> None:
+    lookahead = Lookahead(least)
+    assert lookahead.count == max(32, least)
+    for seconds in durations:
+        before = lookahead.count
+        lookahead.learn(seconds)
+        assert max(32, least) <= lookahead.count <= max(4096, least)
+        assert lookahead.count <= 2 * before
+
+
+def test_long_jobs_bring_the_bound_down_again() -> None:
+    lookahead = Lookahead()
+    for _ in range(20):
+        lookahead.learn(0.0)
+    assert lookahead.count == 4096
+    for _ in range(50):
+        lookahead.learn(0.01)
+    assert lookahead.count == 32
