@@ -46,7 +46,7 @@ def list_code(
     Raises
     ------
     ConfigurationError
-        It is none of these, cannot be imported by its name, or is beyond a limit; the text names what is largest.
+        It is not one of these, cannot be imported by its name, or is beyond a limit; the text names what is largest.
     OSError
         A file may not be read, or was removed meanwhile.
     """
@@ -84,7 +84,7 @@ def _find(folder: Path, prefix: str, max_files: int) -> list[FileFacts]:
         if is_folder:
             continue
         if "\\" in name:
-            raise ConfigurationError(f"{path} cannot be sent: a name with a backslash is none everywhere")
+            raise ConfigurationError(f"{path} cannot be sent: some systems cannot have a backslash in a name")
         found.append(facts_of(path, prefix + name))
         if len(found) > max_files:
             (fullest, number), *_ = Counter(facts.name.rpartition("/")[0] for facts in found).most_common(1)

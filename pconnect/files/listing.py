@@ -1,4 +1,4 @@
-"""What is sent of files and folders: the names below a path, and which names a peer may give.
+"""Listings of files and folders, and the check of names that come from a peer.
 
 A peer's listing says where this side writes, so nothing in it is believed: a name is relative, stays in its folder, and
 stands there once. Names travel as bytes, because a file system has names that are no text.
@@ -199,7 +199,7 @@ def _check_link(link: Path, root: Path, *, is_loop: bool) -> None:
 
 
 def facts_of(path: Path, name: str) -> FileFacts:
-    """Return the facts of a file under a name; an error if it is none, or may not be read."""
+    """Return the facts of a file under a name; an error if it is not a file, or may not be read."""
     facts = path.stat()
     if not stat.S_ISREG(facts.st_mode):
         raise ConfigurationError(f"{path} is neither a file nor a folder: it is not sent")
@@ -210,7 +210,7 @@ def facts_of(path: Path, name: str) -> FileFacts:
 
 def _read_name(data: Any) -> str:
     if not isinstance(data, bytes):
-        raise UnreadableValueError("what arrived as the name of a file is none")
+        raise UnreadableValueError("what arrived as the name of a file is not one")
     return decode_name(data)
 
 
@@ -220,4 +220,4 @@ def _read_facts(packed: Any) -> FileFacts:
             size >= 0 and 0 <= mode < 2**16 and -(2**63) <= mtime_ns < 2**63
         ):
             return FileFacts(decode_name(name), size, mode, mtime_ns)
-    raise UnreadableValueError("what arrived as the facts of a file is none")
+    raise UnreadableValueError("what arrived as the facts of a file cannot be used")

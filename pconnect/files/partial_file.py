@@ -90,8 +90,8 @@ class _Part:
             return cls(path, stream, RunningHash(), is_kept=True)
         path = target.with_name(f".{secrets.token_hex(16)}{PART_ENDING}")
         stream = _open_part(path, os.O_CREAT | os.O_EXCL)
-        assert stream is not None  # noqa: S101 - nobody else knows its name
-        return cls(path, stream, RunningHash(), is_kept=False)  # nobody would find it
+        assert stream is not None  # noqa: S101 - nothing else knows its name
+        return cls(path, stream, RunningHash(), is_kept=False)  # no later transfer would find it
 
     def write(self, data: bytes | bytearray) -> None:
         """Add bytes; an `OSError` that says that there is no room has it removed."""

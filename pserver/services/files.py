@@ -135,7 +135,7 @@ class SessionFiles:
         Raises
         ------
         ConfigurationError
-            There is none, or it leads out of the session's folder without being absolute.
+            It is empty, or it leads out of the session's folder without being absolute.
         """
         if not remote or "\0" in remote:
             raise ConfigurationError(f"{remote!r} is not the name of a file")
