@@ -1,7 +1,7 @@
 """The client's side of ``pconnect(recover=token)``: jobs of a detached network become futures here.
 
-A result that has come is told to the server before the future has it; whoever is the first to do so has the result, if
-several clients recover at once.
+This client tells the server of each result that arrives, before its future gets it; if several clients recover at
+once, the first to tell has the result.
 """
 
 import concurrent.futures
@@ -85,15 +85,15 @@ class Recovering:
         """All of them were sent, so none is taken from a queue here."""
         raise AssertionError(f"{job!r} was not sent")
 
-    def stop(self, job: Job, patience: float) -> None:
+    def stop(self, job: Job, grace: float) -> None:
         """Have the session that runs a job interrupt it, and kill its worker if that does not help."""
-        self._call(lambda: self._send_stop(job, patience))
+        self._call(lambda: self._send_stop(job, grace))
 
-    def _send_stop(self, job: Job, patience: float) -> None:
+    def _send_stop(self, job: Job, grace: float) -> None:
         assert job.node is not None  # noqa: S101 - it has one from the beginning
         channel = self._nodes[job.node].channel
         if channel is not None and not job.done():
-            channel.post(Kind.STOP, 0, [job.number, patience])
+            channel.post(Kind.STOP, 0, [job.number, grace])
             self._event_loop.flush(channel)
 
     # --- in the scheduler's thread ---

@@ -24,7 +24,7 @@ class Token:
     network_id
         Of the network that was detached.
     secret
-        Random bytes; who has them, and the same user's password, may have the results.
+        Random bytes; anyone with them, and the same user's password, may have the results.
     hosts
         Name and port of each server, by node from 1.
     jobs
@@ -65,7 +65,7 @@ def unpack_token(text: object) -> Token:
     Raises
     ------
     ConfigurationError
-        It is none.
+        It is not a token.
     """
     if not isinstance(text, str):
         raise ConfigurationError(f"recover={text!r}: it must be the text that detach() has returned")

@@ -178,7 +178,7 @@ class Pool:
 
     @functools.cached_property
     def size(self) -> int:
-        """How many processes work at once, if nobody else needs them."""
+        """How many processes work at once, if no other client needs them."""
         slots = self._executor.count_slots()
         return slots if self._processes is None else min(slots, self._processes)
 

@@ -10,8 +10,8 @@ from pconnect.executors.executor import Executor
 from pconnect.executors.job_map import map_jobs
 
 
-class JobFailure(RuntimeError):  # noqa: N818 - it is what an error handler is given
-    """What an error handler of `pmap` is told: which item failed, and how.
+class JobFailure(RuntimeError):  # noqa: N818 - an error handler gets it
+    """What an error handler of `pmap` gets: which item failed, and how.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Letting no more than so many jobs be under way at once, for interfaces that promise it."""
+"""A limit on the number of jobs in flight, for interfaces that promise one."""
 
 import threading
 from collections import deque
@@ -8,7 +8,7 @@ from pconnect.jobs.job import Job
 
 
 class Throttle:
-    """Starts jobs of an executor, in order, so that no more than so many are under way.
+    """Starts jobs of an executor, in order, with a limit on how many are in flight.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ class Throttle:
     def __init__(self, executor: Executor, limit: int | None) -> None:
         self._executor = executor
         self._limit = limit
-        self._jobs: dict[Job, None] = {}  # under way
+        self._jobs: dict[Job, None] = {}  # in flight
         self._waiting: deque[Job] = deque()
         self._is_cancelled = False
         self._lock = threading.Lock()

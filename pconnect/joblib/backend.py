@@ -162,7 +162,7 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         return out.result()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:  # noqa: ARG002 - it is always ready
-        """Cancel what has not ended: what runs is interrupted, and killed if it goes on."""
+        """Cancel what has not ended: what runs is interrupted, and killed if it does not end."""
         if self._throttle is not None:
             self._throttle.cancel()
         if self._sharing is not None:

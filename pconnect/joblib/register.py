@@ -1,7 +1,7 @@
-"""Making joblib know its backend by name, without importing joblib.
+"""Registering the backend with joblib by name, without importing joblib.
 
-It takes a name only from a table of its own, so somebody has to enter it there. Each new network does, if joblib is
-imported by then; who imports it later calls `register_joblib_backend`.
+joblib finds a backend only in a table of its own. Each new network enters this one there, if joblib is
+imported by then; if you import it later, call `register_joblib_backend`.
 """
 
 import importlib

@@ -52,12 +52,12 @@ def broadcast(value: Any, connections: Connections, timeout: float | None) -> Br
 
 
 def keep(key: str, value: Any) -> None:
-    """Keep a value; at an engine."""
+    """Keep a value; in an engine."""
     broadcast_values[key] = value
 
 
 def forget(key: str) -> None:
-    """Forget a value; at an engine."""
+    """Forget a value; in an engine."""
     broadcast_values.pop(key, None)
 
 

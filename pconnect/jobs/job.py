@@ -74,7 +74,7 @@ class Owner(Protocol):
     def drop(self, job: "Job") -> None:
         """Forget a job that was cancelled before it was sent."""
 
-    def stop(self, job: "Job", patience: float) -> None:
+    def stop(self, job: "Job", grace: float) -> None:
         """Interrupt a job which was sent, and kill its worker if that does not help."""
 
 

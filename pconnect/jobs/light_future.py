@@ -8,7 +8,7 @@ from typing import Any
 
 
 class LightCondition(RLock):  # type: ignore[misc] # it is no final class
-    """A `threading.Condition` that is no more than its lock until somebody waits.
+    """A `threading.Condition` that is no more than its lock until a thread waits.
 
     The standard library's is eight objects, at which Python's collector of garbage looks again and again as long as the
     future is there.
@@ -17,13 +17,13 @@ class LightCondition(RLock):  # type: ignore[misc] # it is no final class
     _waited: threading.Condition | None = None
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Let go of the lock until somebody notifies, or some seconds have passed; return whether somebody has."""
+        """Release the lock until `notify_all` is called, or some seconds have passed; return whether it was called."""
         if self._waited is None:
             self._waited = threading.Condition(self)
         return self._waited.wait(timeout)
 
     def notify_all(self) -> None:
-        """Wake all who wait."""
+        """Wake all threads that wait."""
         if self._waited is not None:
             self._waited.notify_all()
 

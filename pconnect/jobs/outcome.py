@@ -48,7 +48,7 @@ def _unpickled(job: Job, data: Any) -> Any:
     try:
         return unpack_value([True, data], allow_pickle=job.options.allow_pickle)
     except ProtocolError:
-        raise  # nobody has allowed it
+        raise  # the caller has not allowed it
     except BaseException as problem:
         raise _unreadable(job, problem) from problem
 

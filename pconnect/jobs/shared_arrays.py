@@ -1,6 +1,6 @@
 """Large arrays among the arguments of many jobs, which are sent to each worker once.
 
-A job that is pickled with `Sharing.reduce` has, in place of such an array, a number; the dispatcher sends a worker the
+A job that is pickled with `Sharing.reduce` has, in place of such an array, a number; the scheduler sends a worker the
 arrays that a job needs and the worker lacks, before the job. Numbers stand for contents: each array is read through
 once for a `Sharing`, so two equal ones have one number, and one that was changed since another `Sharing` has a new one.
 At the worker they are read-only, because other jobs use them, too.

@@ -22,7 +22,7 @@ def encode_job(
     ConfigurationError, MessageTooLargeError
         The arguments cannot be sent.
     """
-    assert job.function is not None  # noqa: S101 - whoever calls this has found it
+    assert job.function is not None  # noqa: S101 - the caller has found it
     number, options = job.function.number, job.options
     try:
         contents = [number, list(args), dict(kwargs), options.wire(pickled=False)]

@@ -15,7 +15,7 @@ class Role(enum.Enum):
     SUPERVISOR = "the server's end of a command channel"
     OVERSEER = "the supervisor's end of the pipe to its engine"
     ENGINE = "the engine's end of that pipe"
-    DISPATCHER = "the client's end of a job channel"
+    SCHEDULER = "the client's end of a job channel"
     WORKERS = "the server's end of a job channel"
     WORKER = "a worker's end of its data connection"
     EMPLOYER = "the client's end of the data connection to a worker"
@@ -90,17 +90,17 @@ class Kind(enum.IntEnum):
 
     # On the job channel; the tag is the number of a worker, where nothing else is said.
     #: supervisor → client; value: {"slots": of the server, "died": how the engine did, if so}
-    POOL = 24, Role.DISPATCHER
+    POOL = 24, Role.SCHEDULER
     #: client → supervisor; tag: how many workers; value: whether alone on the server
     WANT = 25, Role.WORKERS
     #: supervisor → client; value: its pid and the last command before it was forked, or why not
-    WORKER = 26, Role.DISPATCHER
+    WORKER = 26, Role.SCHEDULER
     #: supervisor → client; the server wants the slot back
-    YIELD = 27, Role.DISPATCHER
+    YIELD = 27, Role.SCHEDULER
     #: supervisor → client; value: [job, seconds that it runs]
-    RUNNING = 28, Role.DISPATCHER
+    RUNNING = 28, Role.SCHEDULER
     #: supervisor → client; value: see `pserver.session.worker_manager`
-    ENDED = 29, Role.DISPATCHER
+    ENDED = 29, Role.SCHEDULER
     #: client → supervisor; value: [job, seconds of patience]: interrupt it, kill it if that does not help; tag: the
     #: worker, or 0 for a job that was recovered
     STOP = 30, Role.WORKERS
@@ -108,14 +108,14 @@ class Kind(enum.IntEnum):
     # Between the client and a worker; the tag is the number of a job, or of a function.
     #: client → worker; value: [pickled function, source texts of it]
     FUNCTION = 31, Role.WORKER
-    #: client → worker; value: see `pconnect.jobs.job`
+    #: client → worker; value: see `pconnect.jobs.wire`
     JOB = 32, Role.WORKER
     #: client → worker; do not begin it; empty
     DROP = 33, Role.WORKER
     #: client → worker; begin no more jobs, and end; empty
     RETIRE = 34, Role.WORKER
-    #: worker → client; value: see `pconnect.jobs.job`
-    RESULT = 35, Role.DISPATCHER, Role.EMPLOYER
+    #: worker → client; value: see `pconnect.jobs.wire`
+    RESULT = 35, Role.SCHEDULER, Role.EMPLOYER
     #: worker → client; value: what the job reports of its progress
     REPORT = 36, Role.EMPLOYER
     #: client → worker; tag: its number; value: an array that jobs need, or ``None``: none needs it any more
@@ -123,20 +123,20 @@ class Kind(enum.IntEnum):
 
     # On the job channel, for jobs that go on without the client; tag: number of a job. See `pserver.jobs.job_store`.
     #: client → supervisor; value: [facts, parts, JOB] of a job; and the answer, ``None`` or why not
-    KEEP = 38, Role.DISPATCHER, Role.WORKERS
+    KEEP = 38, Role.SCHEDULER, Role.WORKERS
     #: client → supervisor; workers send it nothing more; and the answer
-    DETACH = 39, Role.DISPATCHER, Role.WORKERS
+    DETACH = 39, Role.SCHEDULER, Role.WORKERS
     #: client → supervisor; value: the jobs that have ended; the others are the supervisor's; and the answer
-    LEAVE = 40, Role.DISPATCHER, Role.WORKERS
+    LEAVE = 40, Role.SCHEDULER, Role.WORKERS
     #: client → supervisor; value: [network id, node, secret]; and the answer: the jobs, or why not
-    RECOVER = 41, Role.DISPATCHER, Role.WORKERS
+    RECOVER = 41, Role.SCHEDULER, Role.WORKERS
     #: client → supervisor; it has the result; and the answer: whether it is the first to say so
-    TAKE = 42, Role.DISPATCHER, Role.WORKERS
+    TAKE = 42, Role.SCHEDULER, Role.WORKERS
 
     # So that no job waits behind one that takes long: those that a worker has and has not begun go to others.
     #: client → supervisor; value: the job that runs; and the answer: [job, whether it runs still]. And client →
     #: worker, tag: that job; before this come all that the worker is not to begin, if the answer was yes
-    RECALL = 43, Role.DISPATCHER, Role.WORKERS, Role.WORKER
+    RECALL = 43, Role.SCHEDULER, Role.WORKERS, Role.WORKER
     #: client → supervisor → engine; tag: number of the command; value: [service, epoch, options]
     CALL = 44, Role.SUPERVISOR, Role.ENGINE
 

@@ -17,7 +17,7 @@ LOOK_SECONDS = 0.2
 
 
 class Owner(Protocol):
-    """What the thread works for; it calls all of these, and nobody else does while it lives."""
+    """What the thread works for; only this thread calls these while it lives."""
 
     def begin(self) -> None:
         """Do what comes first."""

@@ -84,7 +84,7 @@ class NodeWorkers:
         self, channel: Channel, on_message: Callable[[Message], None], on_lost: Callable[..., Any]
     ) -> Connection:
         """Take over the job channel, and return it as a connection."""
-        self.channel = Connection(self.number, self.host, channel, role=Role.DISPATCHER)
+        self.channel = Connection(self.number, self.host, channel, role=Role.SCHEDULER)
         self.channel.on_message, self.channel.on_lost = on_message, on_lost
         return self.channel
 

@@ -87,7 +87,7 @@ class Scheduler:
         self._submitted: deque[Job] = deque()
         self._waiting = JobQueue()
         self._open: set[Job] = set()  # those that have not ended
-        self._stopping: dict[Job, float] = {}  # to be interrupted, with the patience
+        self._stopping: dict[Job, float] = {}  # to be interrupted, with the seconds that each may take
         self._thread = LoopThread("pconnect jobs", self)
         self._manager = WorkerManager(mesh.servers.values(), mesh_setup, self._thread.event_loop, self)
         self._demand = WorkerDemand(self._manager.nodes, self._manager.retire)
@@ -139,9 +139,9 @@ class Scheduler:
         job.begin()
         self._waiting.has_cancelled = True
 
-    def stop(self, job: Job, patience: float) -> None:
+    def stop(self, job: Job, grace: float) -> None:
         """Interrupt a job that was sent, and kill its worker if that does not help."""
-        self.call(lambda: self._begin_stop(job, patience))
+        self.call(lambda: self._begin_stop(job, grace))
 
     def set_exclusive(self, nodes: Iterable[int], change: int) -> None:
         """Have the servers of some nodes for this network alone (1), with all their slots, or no longer (-1)."""
@@ -224,8 +224,8 @@ class Scheduler:
     def _look(self, now: float) -> None:
         """Do what only time makes necessary."""
         self._demand.give_back_idle(self._waiting)
-        for job, patience in list(self._stopping.items()):
-            self._send_stop(job, patience)
+        for job, grace in list(self._stopping.items()):
+            self._send_stop(job, grace)
         self._waiting.forget_cancelled()
         self._fail_what_cannot_run(now)
 
@@ -276,19 +276,19 @@ class Scheduler:
             self.ended(job)
             job.fail(JobLostError(f"{job.name} is lost{again}: {why}"))
 
-    def _begin_stop(self, job: Job, patience: float) -> None:
+    def _begin_stop(self, job: Job, grace: float) -> None:
         if job.done():
             return
         if self._waiting.discard(job):  # it waits again, because its worker is gone
             self._end_cancelled(job)
             return
-        self._stopping[job] = patience
-        self._send_stop(job, patience)
+        self._stopping[job] = grace
+        self._send_stop(job, grace)
 
     def _end_cancelled(self, job: Job) -> None:
         self.ended(job)
         job.fail(KeyboardInterrupt())
 
-    def _send_stop(self, job: Job, patience: float) -> None:
-        if job.done() or not self._manager.stop(job, patience):
+    def _send_stop(self, job: Job, grace: float) -> None:
+        if job.done() or not self._manager.stop(job, grace):
             self._stopping.pop(job, None)

@@ -26,7 +26,7 @@ _DIAL_TIMEOUT = 30.0
 _MAX_SUSPICIONS = 3  # so often a worker may die before it has begun a job that it was to run next
 
 
-class Employer(Protocol):
+class JobOwner(Protocol):
     """Decides what becomes of jobs."""
 
     def ended(self, job: Job) -> None:
@@ -58,7 +58,7 @@ class WorkerManager:
     """
 
     def __init__(
-        self, servers: Iterable[Server], mesh_setup: MeshSetup, event_loop: EventLoop, owner: Employer
+        self, servers: Iterable[Server], mesh_setup: MeshSetup, event_loop: EventLoop, owner: JobOwner
     ) -> None:
         self.nodes = {server.node: NodeWorkers(server) for server in servers}
         self._mesh_setup = mesh_setup
@@ -127,7 +127,7 @@ class WorkerManager:
         worker.send(jobs)
         self._event_loop.flush(worker.connection)
 
-    def stop(self, job: Job, patience: float) -> bool:
+    def stop(self, job: Job, grace: float) -> bool:
         """Tell both the worker, which may not have begun a job, and its supervisor, which can interrupt it.
 
         Return whether a worker has it.
@@ -138,7 +138,7 @@ class WorkerManager:
             return False
         workers[0].connection.post(Kind.DROP, job.number)
         self._event_loop.flush(workers[0].connection)
-        node.channel.post(Kind.STOP, workers[0].number, [job.number, patience])
+        node.channel.post(Kind.STOP, workers[0].number, [job.number, grace])
         self._event_loop.flush(node.channel)
         return True
 
@@ -232,7 +232,7 @@ class WorkerManager:
         self._event_loop.flush(node.channel)
 
     def _take_back(self, node: NodeWorkers, worker: RemoteWorker, number: int, runs_still: bool) -> None:
-        """Have the jobs behind a long one done by others, unless the worker has gone on to them already."""
+        """Have the jobs behind a long one done by others, unless the worker has begun them already."""
         for job in worker.end_recall(number, runs_still=runs_still):
             self._owner.requeue(job)
         if not runs_still:

@@ -1,7 +1,7 @@
 """The engine's side of making workers: it forks them when it is idle, so that they have a workspace which is whole.
 
 The supervisor asks with the descriptors that the new process is to have. The process that the engine forks forks again
-and ends, so that the worker is nobody's child but the spawner's, which tells of its end however busy the engine is.
+and ends, so that the worker becomes a child of the spawner, which reports its end however busy the engine is.
 """
 
 import os
@@ -43,10 +43,10 @@ class Forks:
         self._listen()
 
     def _listen(self) -> None:
-        self._event_loop.watch(self._sock.fileno(), self._take_note)
+        self._event_loop.watch(self._sock.fileno(), self._on_request)
 
-    def _take_note(self) -> None:
-        # Not now: a command may be running. Until somebody asks again, one would be told without end.
+    def _on_request(self) -> None:
+        # Not now: a command may be running. Until the next request, the loop would report this one without end.
         self.asked = True
         self._event_loop.unwatch(self._sock.fileno())
 

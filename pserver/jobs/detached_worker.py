@@ -1,4 +1,4 @@
-"""A worker's side of a detached network: what it hears from its supervisor, and what it does with results.
+"""A worker's side of a detached network: the words of its supervisor, and where its results go.
 
 The supervisor says ``spool FOLDER`` once, and then ``run N`` and in the end ``end``; the worker says ``spooling`` when
 it has read that, and ``done N``.
@@ -25,14 +25,14 @@ def await_store(pipe: socket.socket, words: bytes = b"") -> JobStore:
     pipe.settimeout(None)
     words = words or pipe.recv(_WORD_BYTES)
     while words and not words.startswith(b"spool "):
-        words = pipe.recv(_WORD_BYTES)  # a connection of the client's, which has left
+        words = pipe.recv(_WORD_BYTES)  # a connection of the client, which has left
     if not words:
         raise SystemExit  # the supervisor is gone
     return JobStore(Path(words.removeprefix(b"spool ").decode()))
 
 
 def orders(pipe: socket.socket) -> Iterator[int]:
-    """Say that we are ready, and give the number of each job to run; it is done when the next is asked for."""
+    """Report that this worker is ready, and yield the number of each job to run; the next call reports it done."""
     pipe.send(b"spooling")
     while True:
         words = pipe.recv(_WORD_BYTES).split()
@@ -42,7 +42,7 @@ def orders(pipe: socket.socket) -> Iterator[int]:
                 with contextlib.suppress(ConnectionError):  # the supervisor is gone, which we hear next
                     pipe.send(b"done " + number)
             case [word] if word == CONNECTION:
-                pass  # of the client's, which has left
+                pass  # of the client, which has left
             case _:
                 return
 

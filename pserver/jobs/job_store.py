@@ -1,17 +1,17 @@
-"""The spool of one detached session: a folder with the jobs that go on without their client, and with their results.
+"""The job store of one detached session: a folder with the jobs that go on without their client, and their results.
 
 .. code-block:: text
 
     kept/<network id>-<node>/   of mode 0700
-        user, secret            who may recover: the user's name, and the digest of a secret
+        user, secret            needed to recover: the user's name, and the digest of a secret
         lock                    held with flock(2) by the supervisor that runs the jobs, as long as it lives
         ended                   why it ended before its jobs had
-        N.job                   one line of JSON, then the JOB message; there until somebody has the result
+        N.job                   one line of JSON, then the JOB message; there until a client has the result
         f7.part, a3.part        FUNCTION and SHARED messages that jobs need
         N.result                the RESULT message, renamed when it is whole
-        stops/N                 somebody who has recovered the job wants it to end, within so many seconds
+        stops/N                 a client that has recovered the job wants it to end, within so many seconds
 
-A job is taken by who removes its ``N.job``; so however many recover at once, one has it. All processes that use the
+Removing ``N.job`` takes a job; so however many clients recover at once, one has it. All processes that use the
 folder are of one machine and one user.
 """
 
@@ -47,7 +47,7 @@ class JobStore:
     Parameters
     ----------
     folder
-        Where it is, or is to be.
+        Where it is, or will be.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -113,7 +113,7 @@ class JobStore:
         with contextlib.suppress(OSError):  # then they were lost with the session, which is true, too
             self._write("ended", reason.encode())
         self._release()
-        self.remove_if_done()  # who took the last result just now has seen it held
+        self.remove_if_done()  # a client that took the last result just now has seen it held
 
     def remove(self) -> None:
         """Remove the folder with all that it holds."""
@@ -161,7 +161,7 @@ class JobStore:
         return {number: float((folder / str(number)).read_bytes()) for number in _numbers(folder, "")}
 
     def forget_stop(self, number: int) -> None:
-        """Take note that a job has ended that was to end."""
+        """Record that a job has ended that a client wanted to end."""
         (self.folder / _STOPS / str(number)).unlink()
 
     def _write(self, name: str, *data: bytes | memoryview) -> None:
@@ -179,12 +179,12 @@ class JobStore:
 
     @classmethod
     def find(cls, kept: Path, network_id: bytes, node: int, user: str, secret: bytes) -> Self:
-        """Return the spool of a session that was detached.
+        """Return the store of a session that was detached.
 
         Raises
         ------
         ConfigurationError
-            There is none, or it is somebody else's.
+            There is none, or it belongs to another user.
         """
         store = cls(kept / f"{network_id.hex()}-{node}")
         try:
@@ -199,11 +199,11 @@ class JobStore:
             raise ConfigurationError(f"another user than {user} has detached this network")
         if not hmac.compare_digest(digest, digest_of(secret)):
             raise ConfigurationError("the secret of the token is wrong")
-        os.utime(store.folder)  # who comes just before the sweep has time enough
+        os.utime(store.folder)  # a client that comes just before the sweep has time enough
         return store
 
     def numbers(self) -> list[int]:
-        """Return the jobs whose results nobody has taken, in order."""
+        """Return the jobs whose results were not taken yet, in order."""
         return sorted(_numbers(self.folder, _JOB))
 
     def results(self) -> set[int]:
@@ -228,7 +228,7 @@ class JobStore:
         return (self.folder / f"{number}{_RESULT}").read_bytes()
 
     def take(self, number: int) -> bool:
-        """Take the result of a job out, for ever; return whether nobody has before."""
+        """Claim the result of a job; return True to the first caller only."""
         try:
             (self.folder / f"{number}{_JOB}").unlink()
         except FileNotFoundError:
@@ -236,8 +236,8 @@ class JobStore:
         (self.folder / f"{number}{_RESULT}").unlink(missing_ok=True)
         return True
 
-    def ask_to_stop(self, number: int, patience: float) -> None:
-        """Have whoever runs a job interrupt it, and `patience` seconds later kill its process.
+    def ask_to_stop(self, number: int, grace: float) -> None:
+        """Have the supervisor that runs a job interrupt it, and kill its process `grace` seconds later.
 
         Raises
         ------
@@ -245,10 +245,10 @@ class JobStore:
             It cannot be written.
         """
         (self.folder / _STOPS).mkdir(mode=0o700, exist_ok=True)
-        self._write(f"{_STOPS}/{number}", str(float(patience)).encode())
+        self._write(f"{_STOPS}/{number}", str(float(grace)).encode())
 
     def remove_if_done(self) -> None:
-        """Remove the folder if all is taken and nobody holds it."""
+        """Remove the folder if all is taken and no supervisor holds it."""
         if self.folder.exists() and not self.numbers() and not self.is_held():
             self.remove()
 
@@ -307,7 +307,7 @@ def _numbers(folder: Path, suffix: str) -> list[int]:
 
 
 def sweep(kept: Path, days: float, now: float) -> int:
-    """Remove what nobody has recovered for so many days and no session holds; return how many folders."""
+    """Remove stores that were not recovered for so many days and that no session holds; return how many."""
     swept = 0
     try:
         folders = list(kept.iterdir())

@@ -1,7 +1,7 @@
 """A page of memory that a worker shares with its supervisor: what it is doing, and results that are not sent yet.
 
-A worker that dies says nothing any more, but the page stays. From it the supervisor learns which job was running, so
-that no other counts as lost, and takes the results of those before it. Each field has one writer, and is written at
+When a worker dies, the page stays. From it the supervisor learns which job was running, so that no other counts as
+lost, and takes the results of those before it. Each field has one writer, and is written at
 once; how the two processes agree on a recall is in `pserver.jobs.recall`.
 """
 
@@ -38,7 +38,7 @@ class Status(NamedTuple):
     limit
         Seconds that it may take; 0 for no limit.
     interrupted
-        The job that is to be interrupted; written by the supervisor.
+        The job to interrupt; written by the supervisor.
     transfer
         Seconds that it has spent on receiving jobs and sending results, in all.
     jobs, seconds
@@ -73,7 +73,7 @@ class SharedStatus:
 
     @staticmethod
     def make() -> int:
-        """Return a descriptor of memory for a page; it is to be closed by the caller."""
+        """Return a descriptor of memory for a page; the caller closes it."""
         descriptor = os.memfd_create("pserver-worker", os.MFD_CLOEXEC)
         os.ftruncate(descriptor, _PAGE_BYTES)
         return descriptor
@@ -85,7 +85,7 @@ class SharedStatus:
         return Status(job, started, limit if job else 0.0, *others)
 
     def close(self) -> None:
-        """Give the memory back; whoever else has the page keeps it."""
+        """Give the memory back; the other process keeps the page."""
         self._record.close()
         self._view.release()
         self._map.close()
@@ -133,7 +133,7 @@ class SharedStatus:
     # --- what the supervisor writes ---
 
     def detach(self) -> None:
-        """Say that nothing more is to be sent to the client; where it goes, comes through the pipe."""
+        """Have nothing more sent to the client; the pipe says where results go from now on."""
         self._map[_DETACHED_AT] = 1
 
     def is_detached(self) -> bool:
@@ -141,7 +141,7 @@ class SharedStatus:
         return bool(self._map[_DETACHED_AT])
 
     def interrupt(self, job: int) -> None:
-        """Say which job the signal is for that comes next."""
+        """Record which job the next signal is for."""
         _JOB.pack_into(self._map, _INTERRUPT_AT, job)
 
     def interrupted(self) -> int:

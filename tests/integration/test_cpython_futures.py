@@ -199,7 +199,7 @@ class NoOwner:
     def drop(self, job: Job) -> None:
         """Do nothing: they are in no queue."""
 
-    def stop(self, job: Job, patience: float) -> None:
+    def stop(self, job: Job, grace: float) -> None:
         """Do nothing: they are at no worker."""
 
 

@@ -23,8 +23,8 @@ class Owner:
     def drop(self, job: Job) -> None:
         job.begin()
 
-    def stop(self, job: Job, patience: float) -> None:  # noqa: ARG002
-        self.stopped.append(patience)
+    def stop(self, job: Job, grace: float) -> None:  # noqa: ARG002
+        self.stopped.append(grace)
 
 
 def made(options: JobOptions | None = None, owner: Owner | None = None) -> Job:

@@ -86,7 +86,7 @@ def test_messages_pass_both_ways(ends: Ends) -> None:
     ends.turn(lambda: len(ends.happened) > 1)
     assert ends.happened == ["open", (Kind.WANT, 3, None)]
     ends.channel.tell(Kind.YIELD, 7)
-    [message] = decode_messages(Role.DISPATCHER, far.recv(1000))
+    [message] = decode_messages(Role.SCHEDULER, far.recv(1000))
     assert message[:3] == (Kind.YIELD, 7, None)
 
 
@@ -103,7 +103,7 @@ def test_a_channel_that_is_opened_again_ends_the_one_before(ends: Ends) -> None:
     assert ends.happened == ["open", "lost", "open"]
     assert first.recv(100) == b""
     ends.channel.tell(Kind.YIELD, 7)
-    assert len(decode_messages(Role.DISPATCHER, second.recv(1000))) == 1
+    assert len(decode_messages(Role.SCHEDULER, second.recv(1000))) == 1
 
 
 def test_a_connection_to_a_worker_is_handed_on(ends: Ends) -> None:

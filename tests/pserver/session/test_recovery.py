@@ -31,7 +31,7 @@ class Channel:
 
     def post_encoded(self, buffers: list[bytes]) -> None:
         self.unsent_bytes += sum(map(len, buffers))
-        self.posted += decode_messages(Role.DISPATCHER, b"".join(buffers))
+        self.posted += decode_messages(Role.SCHEDULER, b"".join(buffers))
 
     def take(self) -> list[tuple[Kind, int, Any]]:
         posted, self.posted = self.posted, []
