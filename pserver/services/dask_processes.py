@@ -22,6 +22,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pconnect.loop.deferred_sigint import DeferredSigint
 from pconnect.session.versions import installed
 from srp_tools.certificates import NodeKey
 from srp_tools.errors import ConfigurationError
@@ -152,7 +153,8 @@ class _Cluster:
                 "folder": str(folder),
                 "path": sys.path,
             }
-            self.processes[name] = _Process(name, {**settings, **own}, folder)
+            with DeferredSigint():  # an interrupt must not lose sight of a process that has started
+                self.processes[name] = _Process(name, {**settings, **own}, folder)
         self.keys.clear()
 
     def take_reports(self, seconds: float) -> None:

@@ -258,10 +258,19 @@ def _assert_same_container(sent: Any, received: Any) -> None:
         if sent == received:  # then each has its equal; equal ones of different types have different reprs
             assert sorted(str(type(x)) for x in sent) == sorted(str(type(x)) for x in received)
         else:  # NaN
-            assert_same(sorted(sent, key=repr), sorted(received, key=repr))
+            assert_same(sorted(sent, key=_in_order), sorted(received, key=_in_order))
     else:
         for one, other in zip(sent, received, strict=True):
             assert_same(one, other)
+
+
+def _in_order(value: object) -> str:
+    """Return the repr of a value, which for sets depends on nothing but what is in them."""
+    if isinstance(value, frozenset):
+        return f"frozenset({sorted(map(_in_order, value))})"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_in_order, value))})"
+    return repr(value)
 
 
 def _assert_same_masked(sent: Any, received: Any) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -98,3 +99,18 @@ def test_a_node_without_dask(dask: DaskProcesses, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(dask_processes, "installed", dict.fromkeys)
     assert dask.prepare("it", ["scheduler"]) == (None, {})
     assert dask.stop("it", 0) == []
+
+
+def test_an_interrupt_loses_no_process_that_has_just_started(
+    dask: DaskProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Popen(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(dask_processes.subprocess, "Popen", Popen)
+    with pytest.raises(KeyboardInterrupt):
+        begin(dask, "scheduler", "worker")
+    assert list(dask.look("it", 0)) == ["scheduler"]
+    assert dask.stop("it", 0.0) == ["scheduler"]
