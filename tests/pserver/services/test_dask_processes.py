@@ -109,7 +109,7 @@ def test_an_interrupt_loses_no_process_that_has_just_started(
             super().__init__(*args, **options)
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(dask_processes.subprocess, "Popen", Popen)
+    monkeypatch.setattr(subprocess, "Popen", Popen)
     with pytest.raises(KeyboardInterrupt):
         begin(dask, "scheduler", "worker")
     assert list(dask.look("it", 0)) == ["scheduler"]
