@@ -55,3 +55,18 @@ def test_the_index_of_decisions_has_each_with_its_title() -> None:
     for page in sorted((DOCUMENTS / "decisions").glob("0*.md")):
         title = page.read_text(encoding="utf-8").splitlines()[0].partition(". ")[2]
         assert f"| [{page.name[:4]}]({page.name}) | {title} |" in index
+
+
+def test_the_architecture_lists_the_modules_of_each_folder() -> None:
+    """The page shows what ``ls`` shows, and can be read at one go."""
+    page = (DOCUMENTS / "architecture.md").read_text(encoding="utf-8")
+    root = DOCUMENTS.parent
+    listed = dict(re.findall(r"^\| `(\w+/(?:\w+/)?)` \| .* \| ((?:`\w+` ?)+) \|$", page, re.MULTILINE))
+    folders = {
+        path.parent for name in ("srp_tools", "pconnect", "pserver") for path in (root / name).rglob("*.py")
+    }
+    assert {name: sorted(re.findall(r"\w+", names)) for name, names in listed.items()} == {
+        f"{folder.relative_to(root).as_posix()}/": sorted(path.stem for path in folder.glob("[!_]*.py"))
+        for folder in folders
+    }
+    assert len(page.splitlines()) <= 120

@@ -1,1 +1,1 @@
-"""The `pserver` command and its counterpart in Python."""
+"""Start, find and stop servers, and the options that they take."""
