@@ -94,7 +94,7 @@ class DaskCluster:
                 node: [
                     {name: self._authority.sign_role(key, name) for name, key in keys.items()},
                     self._authority.certificate,
-                    {**common, "hosts": hosts[node], "patience": self.seconds_left},
+                    {**common, "hosts": hosts[node], "grace": self.seconds_left},
                 ]
                 for node, (_, keys) in prepared.items()
             },

@@ -65,7 +65,7 @@ class Kind(enum.IntEnum):
     QUERY = 11, Role.SUPERVISOR
     #: supervisor → client; tag: number of the query; value: dict
     FACTS = 12, Role.CLIENT
-    #: client → supervisor; tag: patience in milliseconds
+    #: client → supervisor; tag: grace in milliseconds
     CLOSE = 13, Role.SUPERVISOR, Role.ENGINE
     #: supervisor → client; value: ``True`` if the engine had to be killed
     CLOSED = 14, Role.CLIENT
@@ -101,7 +101,7 @@ class Kind(enum.IntEnum):
     RUNNING = 28, Role.SCHEDULER
     #: supervisor → client; value: see `pserver.session.worker_manager`
     ENDED = 29, Role.SCHEDULER
-    #: client → supervisor; value: [job, seconds of patience]: interrupt it, kill it if that does not help; tag: the
+    #: client → supervisor; value: [job, seconds of grace]: interrupt it, kill it if that does not help; tag: the
     #: worker, or 0 for a job that was recovered
     STOP = 30, Role.WORKERS
 

@@ -138,13 +138,13 @@ class ClientMesh(Mesh):
         self.check_open()
         if self.scheduler is not None:
             self.scheduler.close("the network was closed")
-        patience = min(1.0, timeout / 2)
+        grace = min(1.0, timeout / 2)
         servers = list(self.servers.values())
         try:
             while self.before_close:
                 self.before_close.pop()()
             for server in servers:
-                server.ask_to_close(patience)
+                server.ask_to_close(grace)
             with contextlib.suppress(TimeoutError):
                 self.event_loop.run_until(
                     lambda: all(s.life.state is NodeState.CLOSED or s.command.error for s in servers),

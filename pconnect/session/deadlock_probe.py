@@ -101,7 +101,7 @@ class Timing(NamedTuple):
     """When the client asks, in seconds."""
 
     #: Waits shorter than this cost nothing.
-    patience: float = 1.0
+    delay: float = 1.0
     #: From one round to the next. The answers have what is left of it beside `settling` to come in.
     period: float = 2.0
     #: At the end of a round nothing must happen for so long, see "Time" in `pconnect.session.deadlock_detector`.
@@ -144,7 +144,7 @@ class Probing:
             return None
         now = time.monotonic()
         if event_loop.serial != self._serial:
-            self._serial, self._due = event_loop.serial, now + self._timing.patience
+            self._serial, self._due = event_loop.serial, now + self._timing.delay
         elif self._rounds.has_news or now >= self._due:
             own = self._own_state()
             if self._rounds.has_news and (error := self._conclude(own)) is not None:

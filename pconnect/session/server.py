@@ -247,10 +247,10 @@ class Server(Peer):
         if self.data.is_awaited:
             self.data.lose(death)
 
-    def ask_to_close(self, patience: float) -> None:
-        """Ask for the end of the session; the engine has `patience` seconds to end by itself."""
+    def ask_to_close(self, grace: float) -> None:
+        """Ask for the end of the session; the engine has `grace` seconds to end by itself."""
         self.life.happen(NodeEvent.CLOSE_ASKED)
-        self.command.post(Kind.CLOSE, round(patience * 1000))
+        self.command.post(Kind.CLOSE, round(grace * 1000))
 
     def end(self, error: ParallelError) -> None:
         """End all commands because of `error`: the client has closed the connections."""

@@ -48,13 +48,13 @@ class Outbox:
         supervisor: Connection,
         event_loop: EventLoop,
         max_waiting_bytes: int = _MAX_WAITING_BYTES,
-        patience: float = _PATIENCE,
+        grace: float = _PATIENCE,
     ) -> None:
         self.number = 0
         self._supervisor = supervisor
         self._event_loop = event_loop
         self._max_waiting_bytes = max_waiting_bytes
-        self._patience = patience
+        self._patience = grace
         self._process = os.getpid()
         # A finalizer may make a note while its own thread makes one.
         self._lock = threading.RLock()

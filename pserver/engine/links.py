@@ -115,7 +115,7 @@ class Links:
         self._event_loop = event_loop
         self._listen = listen
         self._making, self.accepting = setup.contexts()
-        self._expected: dict[int, Task] = {}  # with what ends the patience
+        self._expected: dict[int, Task] = {}  # with what ends the grace
         self._dialling: dict[int, Task] = {}
         self._handshakes = 0
         self._is_watching = False

@@ -109,7 +109,7 @@ def _make(settings: dict[str, Any], scheduler: str, security: Any) -> Callable[[
         nthreads=settings["threads"],
         memory_limit=settings["memory_limit"],
         local_directory=settings["folder"],
-        death_timeout=settings["patience"],
+        death_timeout=settings["grace"],
         **common,
     )
 

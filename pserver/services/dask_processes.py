@@ -166,9 +166,9 @@ class _Cluster:
             for descriptor in select.select(list(by_descriptor), [], [], seconds)[0]:
                 by_descriptor[descriptor].take_report()
 
-    def stop(self, patience: float) -> list[str]:
+    def stop(self, grace: float) -> list[str]:
         """End the processes, and remove their files; return the names of those that had to be killed."""
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + grace
         killed = [name for name, process in self.processes.items() if process.end(deadline)]
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)  # the session's end removes what is left
@@ -230,13 +230,13 @@ class DaskProcesses:
         cluster.take_reports(seconds)
         return {name: process.facts() for name, process in cluster.processes.items()}
 
-    def stop(self, key: str, patience: float) -> list[str]:
+    def stop(self, key: str, grace: float) -> list[str]:
         """End the processes here, by force if they have not ended within some seconds; return the names of these.
 
         A cluster that is not here, or no more, is none to end.
         """
         cluster = self._clusters.pop(key, None)
-        return [] if cluster is None else cluster.stop(patience)
+        return [] if cluster is None else cluster.stop(grace)
 
     def _of(self, key: str) -> _Cluster:
         try:

@@ -5,7 +5,7 @@ from pconnect.session.deadlock_probe import Probing, Timing
 from pconnect.session.remote_calls import mesh_of
 
 # A busy machine only makes it ask more often, until all answers come in time.
-HURRY = Timing(patience=0.25, period=0.5, settling=0.25)
+HURRY = Timing(delay=0.25, period=0.5, settling=0.25)
 
 
 def hurry(net: Network) -> None:

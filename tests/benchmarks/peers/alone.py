@@ -122,12 +122,12 @@ def _accept(listener: socket.socket, process: subprocess.Popen[bytes]) -> socket
     raise TimeoutError(f"its program is not there after {_START_SECONDS:.0f} s")
 
 
-def end(process: subprocess.Popen[bytes], patience: float = 10.0) -> None:
+def end(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:
     """Wait for a program to end by itself; then have it end, and at last kill it."""
     for force in (process.terminate, process.kill):
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
+            process.wait(grace)
             return
         force()
-        patience = 10.0
+        grace = 10.0
     process.wait()

@@ -60,7 +60,7 @@ def test_a_machine_that_vanished_is_found_by_the_loop(
     begin = time.monotonic()
     connection.post(Kind.VALUE, 0, "anybody there?")
     event_loop.flush(connection)
-    event_loop.run_until(lambda: connection.error is not None, begin + LIMIT, "the end of patience")
+    event_loop.run_until(lambda: connection.error is not None, begin + LIMIT, "the end of grace")
     assert "does not answer any more" in str(connection.error)
     assert time.monotonic() - begin > connection_patience(PEER_TIMEOUT)
     event_loop.close()

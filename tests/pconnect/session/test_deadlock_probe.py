@@ -70,7 +70,7 @@ def test_a_deadlock_ends_the_wait_and_the_command(client: Client) -> None:
     with pytest.raises(DeadlockError) as caught:
         precv(net[1])
     engine.join()
-    assert engine.questions[0] - begin > 0.9 * HURRY.patience
+    assert engine.questions[0] - begin > 0.9 * HURRY.delay
     assert engine.freed is not None
     serial, text, blocked = engine.freed.value
     assert (serial, text) == (6, str(caught.value))
@@ -85,7 +85,7 @@ def test_a_deadlock_ends_the_wait_and_the_command(client: Client) -> None:
 def test_a_wait_with_a_limit_of_time_asks_nobody(client: Client) -> None:
     net, (far,) = client
     with pytest.raises(TimeoutError):
-        precv(net[1], timeout=3 * HURRY.patience)
+        precv(net[1], timeout=3 * HURRY.delay)
     far.event_loop.poll(0)
     assert far.heard == []
 

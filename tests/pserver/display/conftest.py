@@ -22,7 +22,7 @@ def far() -> Iterator[Far]:
 
 @pytest.fixture
 def outbox(far: Far) -> Outbox:
-    made = Outbox(far.engine_end, far.engine_loop, FEW, patience=0.2)
+    made = Outbox(far.engine_end, far.engine_loop, FEW, grace=0.2)
     made.number = 7
     return made
 

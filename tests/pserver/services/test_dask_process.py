@@ -27,7 +27,7 @@ def settings(role: str, folder: Path, **changes: Any) -> dict[str, Any]:
         "path": sys.path,
         "threads": 1,
         "memory_limit": "auto",
-        "patience": DEADLINE,
+        "grace": DEADLINE,
     } | changes
 
 

@@ -19,7 +19,7 @@ from tests.support.servers import open_files
 from tests.support.waiting import DEADLINE, wait_gone
 
 AUTHORITY = NetworkAuthority(bytes(16))
-SETTINGS = {"hosts": ["127.0.0.1"], "threads": 1, "memory_limit": None, "patience": DEADLINE}
+SETTINGS = {"hosts": ["127.0.0.1"], "threads": 1, "memory_limit": None, "grace": DEADLINE}
 
 
 @pytest.fixture
