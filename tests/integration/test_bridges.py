@@ -55,7 +55,11 @@ def compare(serial: Any, parallel: Any) -> None:
 @pytest.mark.parametrize(
     ("load", "make"),
     [
-        (load_digits, lambda: GridSearchCV(SVC(), {"C": [0.1, 1, 10], "gamma": [0.0005, 0.001]}, cv=3)),
+        pytest.param(
+            load_digits,
+            lambda: GridSearchCV(SVC(), {"C": [0.1, 1, 10], "gamma": [0.0005, 0.001]}, cv=3),
+            marks=pytest.mark.slow,
+        ),
         (
             load_breast_cancer,
             lambda: RandomizedSearchCV(

@@ -77,6 +77,7 @@ def test_the_client_names_no_modules(
         assert names_in(deciphered) == ALLOWED | {b"pserver.services", b"globals()"}
 
 
+@pytest.mark.slow
 def test_no_one_names_modules_on_any_connection(tmp_path: Path) -> None:
     """Engines among themselves included: all of them are reached by way of the recorder."""
     with (
@@ -108,6 +109,7 @@ def test_whatever_the_user_assigns(hostile: ClientNetwork, verb: Verb, tmp_path:
     verb(hostile, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_cluster_of_dask_whatever_the_user_assigns(hostile: ClientNetwork) -> None:
     with hostile.dask(timeout=DEADLINE, set_as_default=False) as client:
         assert client.submit(abs, -1).result(DEADLINE) == 1
