@@ -36,6 +36,7 @@ class Executor(concurrent.futures.Executor):
     def __init__(self, mesh: ClientMesh, options: JobOptions, *, exclusive: bool = False) -> None:
         mesh.check_open()
         self._scheduler = scheduler_of(mesh)
+        self._max_bytes = mesh.limits.max_message_bytes
         self._nodes = frozenset(mesh.servers)
         self._options = options
         self._jobs: set[Job] = set()
@@ -91,9 +92,8 @@ class Executor(concurrent.futures.Executor):
                 raise ConfigurationError(f"{fn!r} cannot be called: give a function")
             function = job.function = fn if isinstance(fn, Function) else scheduler.functions.get(fn)
             job.name = function.name
-            limit = scheduler.limits.max_message_bytes
-            check_size(function.size, limit)
-            job.buffers = encode_job(job, args, kwargs, limit)
+            check_size(function.size, self._max_bytes)
+            job.buffers = encode_job(job, args, kwargs, self._max_bytes)
             job.after = scheduler.finished_commands()
         except ParallelError as error:
             if not isinstance(fn, Function):
@@ -132,7 +132,7 @@ class Executor(concurrent.futures.Executor):
 
     def share(self, min_bytes: int) -> Sharing:
         """Return what finds large arrays in arguments, so that they are sent to each worker once."""
-        return Sharing(self._scheduler.contents, min_bytes, self._scheduler.limits.max_message_bytes)
+        return Sharing(self._scheduler.contents, min_bytes, self._max_bytes)
 
     # --- the standard library's ---
 

@@ -26,8 +26,9 @@ def encode_job(
     number, options = job.function.number, job.options
     try:
         contents = [number, list(args), dict(kwargs), options.wire(pickled=False)]
-        return encode_message(Kind.JOB, job.number, contents, max_message_bytes)
+        buffers = encode_message(Kind.JOB, job.number, contents, max_message_bytes)
     except UnsupportedValueError:
         _, _, arguments, _ = pack_call("", args, kwargs, pickled=True)
         contents = [number, arguments, None, options.wire(pickled=True)]
-        return encode_message(Kind.JOB, job.number, contents, max_message_bytes)
+        buffers = encode_message(Kind.JOB, job.number, contents, max_message_bytes)
+    return tuple(buffers)  # which the collector of garbage does not look at again and again, unlike a list

@@ -17,7 +17,6 @@ from pconnect.jobs.function_cache import Functions
 from pconnect.jobs.job import Job
 from pconnect.jobs.shared_arrays import Contents
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import Limits
 from pconnect.scheduler.job_queue import JobQueue
 from pconnect.scheduler.loop_thread import LOOK_SECONDS, LoopThread
 from pconnect.scheduler.node_workers import NodeWorkers
@@ -98,11 +97,6 @@ class Scheduler:
         self._thread.start()
 
     # --- for other threads ---
-
-    @property
-    def limits(self) -> Limits:
-        """Of the network."""
-        return self._mesh.limits
 
     def next_number(self) -> int:
         """Return the number of the next job."""
