@@ -29,6 +29,8 @@ _FILL_BYTES = 2**23  # read from one connection before the others have their tur
 _AWAITED_BYTES = 2**20
 # What engines print is shown while it is read, perhaps by a slow terminal, and meanwhile Ctrl-C has to wait.
 _FILL_BYTES_SHOWN = 2**16
+# Looked up once: members of an enumeration take long to find, and these are for every message.
+_VALUE, _CLIENT, _OWN, _AWAITED = Kind.VALUE, Role.CLIENT, LinkState.OWN, LinkState.AWAITED
 
 
 class Connection:
@@ -88,12 +90,12 @@ class Connection:
     @property
     def is_awaited(self) -> bool:
         """Whether the link is still being made."""
-        return self.life.state is LinkState.AWAITED
+        return self.life.state is _AWAITED
 
     @property
     def is_own(self) -> bool:
         """Whether this stands for this node itself, which is a member of every network and has no link."""
-        return self.life.state is LinkState.OWN
+        return self.life.state is _OWN
 
     @property
     def generation(self) -> int:
@@ -128,7 +130,8 @@ class Connection:
     @property
     def wants_to_write(self) -> bool:
         """Whether something waits to be sent, and whoever sends it has to wait."""
-        return bool(self._out.buffers) and (not self.is_awaited or self.unsent_bytes > _AWAITED_BYTES)
+        out = self._out
+        return bool(out.buffers) and (self.life.state is not _AWAITED or out.unsent_bytes > _AWAITED_BYTES)
 
     @property
     def has_unsent(self) -> bool:
@@ -188,8 +191,7 @@ class Connection:
     def post_encoded(self, buffers: Sequence[bytes | memoryview], *, is_counted: bool = True) -> None:
         """Put an encoded message into the queue to be sent; it is dropped if the connection is closed."""
         if self.error is None:
-            self._out.counted += is_counted
-            self._out.put(buffers)
+            self._out.put(buffers, is_counted=is_counted)
             self.changed.add(self)
 
     def flush(self) -> None:
@@ -221,7 +223,7 @@ class Connection:
         """
         channel, decoder, inbox = self._channel, self._decoder, self._inbox
         assert channel is not None  # noqa: S101 - only an open link is read from
-        total, limit = 0, _FILL_BYTES_SHOWN if self._decoder.role is Role.CLIENT else _FILL_BYTES
+        total, limit = 0, _FILL_BYTES_SHOWN if decoder.role is _CLIENT else _FILL_BYTES
         try:
             while total < limit and (not inbox.is_full or decoder.in_payload):
                 buffer = decoder.get_buffer()
@@ -333,10 +335,14 @@ class Connection:
         UnreadableValueError, ProtocolError
             It cannot be made here, or is malformed. It is removed all the same.
         """
+        return finished(self.take_unfinished(tag))
+
+    def take_unfinished(self, tag: int) -> object:
+        """Remove the oldest value with this tag and return it for `finished`, which may take long or fail."""
         value, has_changed = self._inbox.take_value(tag)
         if has_changed:
             self.changed.add(self)
-        return finished(value)
+        return value
 
     def take_collective(self, key: Key) -> CollectiveMessage:
         """Remove the oldest message of a collective call and return it."""
@@ -351,10 +357,11 @@ class Connection:
             self.changed.add(self)
 
     def _take(self, message: Message) -> None:
-        if message.kind is Kind.VALUE and message.tag >= LIBRARY_TAGS and self.on_library_value is not None:
+        kind = message.kind
+        if kind is _VALUE and message.tag >= LIBRARY_TAGS and self.on_library_value is not None:
             self._inbox.received += 1
             self.on_library_value(message.tag, message.value)
-        elif message.kind is Kind.VALUE or message.kind in COLLECTIVE_KINDS:
+        elif kind is _VALUE or kind in COLLECTIVE_KINDS:
             if self._inbox.add(message):
                 self.changed.add(self)
         else:

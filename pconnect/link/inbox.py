@@ -6,6 +6,7 @@ from pconnect.protocol.collective_inbox import CollectiveInbox, CollectiveMessag
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message, Unfinished
 
+_VALUE = Kind.VALUE  # looked up once: members of an enumeration take long to find
 _VALUE_BYTES = 2**8  # what a value takes in memory beside its own size, about
 
 
@@ -49,13 +50,20 @@ class Inbox:
     def add(self, message: Message) -> bool:
         """Keep a message that belongs here, or raise as `CollectiveInbox.add`; return whether `is_full` has changed."""
         self.received += 1
-        if message.kind is Kind.VALUE:
+        if message.kind is _VALUE:
             size = message.size + _VALUE_BYTES
-            self.values.setdefault(message.tag, deque()).append((message.value, size))
+            queue = self.values.get(message.tag)
+            if queue is None:
+                queue = self.values[message.tag] = deque()
+            queue.append((message.value, size))
             self._values_bytes += size
         else:
             self.collectives.add(message)
-        return self._look()
+        # `_look`, without the calls: this is done for every message.
+        if self.is_full or self._values_bytes + self.collectives.size < self._max_bytes:
+            return False
+        self.is_full = True
+        return True
 
     def take_value(self, tag: int) -> tuple[object, bool]:
         """Remove the oldest value with a tag; return it, and whether `is_full` has changed."""
@@ -64,7 +72,7 @@ class Inbox:
         if not queue:
             del self.values[tag]
         self._values_bytes -= size
-        return value, self._look()
+        return value, self.is_full and self._look()
 
     def take_collective(self, key: Key) -> tuple[CollectiveMessage, bool]:
         """Remove the oldest message of a collective call; return it, and whether `is_full` has changed."""

@@ -12,7 +12,7 @@ class OutQueue:
     Attributes
     ----------
     buffers
-        What the system has not taken, the first first.
+        What waits, the oldest first.
     sent_bytes
         How much the system has taken so far.
     counted
@@ -33,8 +33,9 @@ class OutQueue:
         """How much waits to be sent."""
         return self._queued_bytes - self.sent_bytes
 
-    def put(self, buffers: Sequence[bytes | memoryview]) -> None:
+    def put(self, buffers: Sequence[bytes | memoryview], *, is_counted: bool) -> None:
         """Queue the buffers of a message; they are not copied."""
+        self.counted += is_counted
         self.buffers.extend(map(memoryview, buffers))
         self._queued_bytes += sum(map(len, buffers))
 

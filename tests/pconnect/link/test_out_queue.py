@@ -25,9 +25,9 @@ def received(channel: Channel) -> bytes:
 
 def test_messages_go_out_in_order_and_are_counted(pair: tuple[Channel, Channel]) -> None:
     queue = OutQueue()
-    queue.put([b"ab", memoryview(b"cd")])
-    queue.put([b"e"])
-    assert queue.buffers and queue.unsent_bytes == 5
+    queue.put([b"ab", memoryview(b"cd")], is_counted=True)
+    queue.put([b"e"], is_counted=False)
+    assert queue.buffers and (queue.unsent_bytes, queue.counted) == (5, 1)
     assert not queue.send(pair[0])
     assert not queue.buffers and (queue.sent_bytes, queue.unsent_bytes) == (5, 0)
     assert received(pair[1]) == b"abcde"
@@ -35,7 +35,7 @@ def test_messages_go_out_in_order_and_are_counted(pair: tuple[Channel, Channel])
 
 def test_it_says_when_the_channel_takes_all_again(pair: tuple[Channel, Channel]) -> None:
     queue, data = OutQueue(), bytes(2**23)
-    queue.put([data])
+    queue.put([data], is_counted=True)
     sent, told = 0, []
     while queue.buffers:
         told.append(queue.send(pair[0]))
@@ -46,7 +46,7 @@ def test_it_says_when_the_channel_takes_all_again(pair: tuple[Channel, Channel])
 
 def test_a_copy_no_longer_depends_on_the_memory(pair: tuple[Channel, Channel]) -> None:
     queue, memory = OutQueue(), bytearray(b"before")
-    queue.put([memoryview(memory)])
+    queue.put([memoryview(memory)], is_counted=True)
     queue.copy()
     memory[:] = b"after!"
     queue.send(pair[0])
@@ -55,7 +55,7 @@ def test_a_copy_no_longer_depends_on_the_memory(pair: tuple[Channel, Channel]) -
 
 def test_what_is_dropped_counts_no_more(pair: tuple[Channel, Channel]) -> None:
     queue = OutQueue()
-    queue.put([b"abc"])
+    queue.put([b"abc"], is_counted=True)
     queue.clear()
     assert not queue.buffers and queue.unsent_bytes == 0
     assert not queue.send(pair[0])
@@ -64,8 +64,8 @@ def test_what_is_dropped_counts_no_more(pair: tuple[Channel, Channel]) -> None:
 def test_a_peer_that_is_gone_is_an_error(pair: tuple[Channel, Channel]) -> None:
     pair[1].close()
     queue = OutQueue()
-    queue.put([b"abc"])
+    queue.put([b"abc"], is_counted=True)
     with pytest.raises(ConnectionLostError):
         while True:
             queue.send(pair[0])
-            queue.put([b"abc"])
+            queue.put([b"abc"], is_counted=True)
