@@ -10,7 +10,7 @@ import contextlib
 import math
 import selectors
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pconnect.errors import ConnectionLostError, ParallelError
@@ -18,6 +18,7 @@ from pconnect.link.connection import Connection
 from pconnect.loop.deferred_sigint import DeferredSigint
 from pconnect.loop.liveness import Liveness
 from pconnect.loop.progress_bars import Meter, ProgressBarMaker
+from pconnect.loop.registration import Registration
 from pconnect.loop.tasks import TaskRunner
 from pconnect.protocol.wait_states import Wait
 from srp_tools.steps import remaining
@@ -33,10 +34,9 @@ class EventLoop:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        # With the events that each is registered for; 0: it is not registered.
-        self._connections: dict[Connection, int] = {}
+        self._registrations: dict[Connection, Registration] = {}
         self._changed: set[Connection] = set()  # may want other events
-        self._unread: set[Connection] = set()  # OpenSSL holds bytes of these that no poll shows
+        self._unread: set[Registration] = set()  # may have bytes, perhaps in OpenSSL, that no poll reports
         self._polled_at = time.monotonic()
         self._liveness = Liveness()
         self.is_open = True
@@ -57,18 +57,19 @@ class EventLoop:
 
     def add(self, connection: Connection) -> None:
         """Serve a connection from now on, until it is closed."""
-        self._selector.register(connection.fileno(), _READ, connection)
-        self._connections[connection] = _READ
+        registration = self._registrations[connection] = Registration(self._selector, connection)
+        registration.wait_for(_READ)
         self._changed.add(connection)
         connection.changed = self._changed
 
     def remove(self, connection: Connection) -> None:
-        """Serve a connection no longer. It stays open."""
-        if self._connections.pop(connection, 0):
-            self._selector.unregister(connection.fileno())
-        self._unread.discard(connection)
-        self._changed.discard(connection)
-        connection.changed = set()
+        """Serve a connection no longer. It stays open. One that is not served is left alone."""
+        registration = self._registrations.pop(connection, None)
+        if registration is not None:
+            registration.wait_for(0)
+            self._unread.discard(registration)
+            self._changed.discard(connection)
+            connection.changed = set()
 
     def fileno(self) -> int | None:
         """Return a descriptor that can be read from when `poll` has something to do, where the system has such."""
@@ -92,16 +93,16 @@ class EventLoop:
         """Close all connections and the loop."""
         self.is_open = False
         self.background.close()
-        for connection in list(self._connections):
+        for connection in list(self._registrations):
             self.discard(connection)
         self._selector.close()
 
     def abandon(self, error: ParallelError) -> None:
         """Leave the connections and the loop to the process that this one was forked from."""
         self.is_open = False
-        for connection in list(self._connections):
+        for connection in list(self._registrations):
             connection.abandon(error)
-        self._connections.clear()
+        self._registrations.clear()
         # Closes our descriptor; what is registered stays so for the other process.
         self._selector.close()
 
@@ -196,7 +197,7 @@ class EventLoop:
         """Wait for at most `timeout` seconds until something can be read or written, and do it."""
         if self.before_poll is not None:
             self.before_poll()
-        for connection in self._liveness.gone(self._connections):
+        for connection in self._liveness.gone(self._registrations):
             self.lose(connection, ConnectionLostError("the peer's machine does not answer any more"))
         self._update_events()
         timeout = min(timeout, self._liveness.time_left())
@@ -206,79 +207,85 @@ class EventLoop:
             timeout = min(timeout, self.background.time_left())
         for entry, events in self.sigint_deferred.sleep(self._selector.select, timeout):
             owner = entry.data
-            if isinstance(owner, Connection):
+            if isinstance(owner, Registration):
                 self._serve(owner, events)
             # The callback of another entry may have ended this watch.
             elif self._selector.get_map().get(entry.fd) is entry:
                 owner()
-        for connection in list(self._unread):
-            self._serve(connection, _READ)
+        for registration in list(self._unread):
+            self._serve(registration, _READ)
         if self.background:
             self.background.expire()
         self._polled_at = time.monotonic()
 
     def take_in(self, connection: Connection) -> None:
         """Read what has arrived on one connection now."""
-        self._serve(connection, _READ)
+        registration = self._registrations.get(connection)
+        if registration is not None:
+            self._serve(registration, _READ)
 
     def drain(self, connection: Connection) -> None:
         """Read all that has arrived on a connection whose other end is gone."""
-        before = connection.fileno()
         while not connection.is_awaited and connection.error is None and connection.fill(to_the_end=True):
             pass
         if connection.error is not None:
-            self._forget(connection, before)
+            self.remove(connection)
 
     def flush(self, connection: Connection) -> None:
         """Write what can be written to one connection now."""
-        before = connection.fileno()
         connection.flush()
         if connection.error is not None:
-            self._forget(connection, before)
+            self.remove(connection)
 
-    def _serve(self, connection: Connection, events: int) -> None:
-        # Another callback may have closed it, or have given up its link and await a new one.
-        if connection.error is not None or connection not in self._connections:
+    def send_all(
+        self,
+        connections: Sequence[Connection],
+        buffers: Sequence[bytes | memoryview],
+        wait: Callable[[], object],
+    ) -> None:
+        """Send one encoded message to several nodes.
+
+        If the system does not take all of it at once, `wait` is called, which returns or raises when the caller waits
+        no longer. What is then left is copied, so that the memory of the message may change; it is sent later.
+        """
+        try:
+            for connection in connections:
+                connection.post_encoded(buffers)
+                self.flush(connection)
+            if any(connection.wants_to_write for connection in connections):
+                wait()
+        finally:
+            for connection in connections:
+                if connection.has_unsent:
+                    connection.keep_unsent()
+
+    def _serve(self, registration: Registration, events: int) -> None:
+        connection = registration.connection
+        # Another callback may have closed it, or may have reset its link, which then has another registration or none.
+        if connection.error is not None or self._registrations.get(connection) is not registration:
             return
-        before = connection.fileno()
         if events & _WRITE:
             connection.flush()
         if events & _READ and connection.error is None:
             if connection.fill():
-                self._unread.add(connection)
+                self._unread.add(registration)
             else:
-                self._unread.discard(connection)
+                self._unread.discard(registration)
         if connection.error is not None:
-            self._forget(connection, before)
-
-    def _forget(self, connection: Connection, before: int) -> None:
-        if connection in self._connections:
-            if self._connections.pop(connection):
-                self._selector.unregister(before)
-            self._unread.discard(connection)
-            self._changed.discard(connection)
+            self.remove(connection)
 
     def _update_events(self) -> None:
         while self._changed:
             connection = self._changed.pop()
-            events = self._connections.get(connection)
-            if events is None or connection.error is not None:
+            registration = self._registrations.get(connection)
+            if registration is None or connection.error is not None:
                 continue
-            reads = connection.wants_to_read
+            reads, before = connection.wants_to_read, registration.events
             wanted = _READ * reads | _WRITE * connection.wants_to_write
-            if wanted == events:
+            if wanted == before:
                 continue
-            if reads and not events & _READ:
-                self._unread.add(connection)  # what OpenSSL had read before no poll will show
+            if reads and not before & _READ:
+                self._unread.add(registration)  # no poll reports what OpenSSL had read before
             elif not reads:
-                self._unread.discard(connection)
-            self._register(connection, events, wanted)
-            self._connections[connection] = wanted
-
-    def _register(self, connection: Connection, before: int, wanted: int) -> None:
-        if not wanted:
-            self._selector.unregister(connection.fileno())
-        elif before:
-            self._selector.modify(connection.fileno(), wanted, connection)
-        else:
-            self._selector.register(connection.fileno(), wanted, connection)
+                self._unread.discard(registration)
+            registration.wait_for(wanted)

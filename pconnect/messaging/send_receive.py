@@ -5,6 +5,7 @@ from typing import Any
 
 from pconnect.errors import ConfigurationError, ProtocolError
 from pconnect.link.connection import Connection
+from pconnect.link.inbox import finished
 from pconnect.loop.interrupts import interrupting
 from pconnect.loop.network import Mesh, Network
 from pconnect.loop.progress_bars import receiving, sending
@@ -68,22 +69,17 @@ def psend(value: object, connections: Connections, *, tag: int = 0, timeout: flo
     event_loop = mesh.event_loop
     event_loop.catch_up()
     generations = [target.generation for target in targets]
-    try:
-        with event_loop.sigint_deferred, interrupting([target.peer for target in targets]):
-            for target in targets:
-                target.post_encoded(buffers)
-                event_loop.flush(target)
-            if any(target.wants_to_write for target in targets):
-                event_loop.run_until(
-                    lambda: not any(target.wants_to_write for target in targets),
-                    deadline_after(timeout),
-                    lambda: f"room to send to {names(targets)}",
-                    gauge=lambda: sending(targets, len(targets) * sum(map(len, buffers))),
-                )
-    finally:
-        for target in targets:
-            if target.has_unsent:
-                target.keep_unsent()
+
+    def wait() -> None:
+        event_loop.run_until(
+            lambda: not any(target.wants_to_write for target in targets),
+            deadline_after(timeout),
+            lambda: f"room to send to {names(targets)}",
+            gauge=lambda: sending(targets, len(targets) * sum(map(len, buffers))),
+        )
+
+    with event_loop.sigint_deferred, interrupting([target.peer for target in targets]):
+        event_loop.send_all(targets, buffers, wait)
     for target, before in zip(targets, generations, strict=True):
         if target.error:
             raise target.account()
@@ -169,7 +165,8 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
             )
     try:
         with mesh.event_loop.sigint_deferred:  # Ctrl-C must not leave a value half taken
-            return target.take_value(tag)
+            value = target.take_unfinished(tag)
+        return finished(value)
     except ProtocolError as error:
         mesh.event_loop.lose(target, error)
         raise target.account() from error

@@ -185,22 +185,20 @@ def _send_call(
 def _send_arguments(
     mesh: ClientMesh, connections: Sequence[Connection], buffers: list[bytes | memoryview]
 ) -> None:
-    """Send to engines of which some may be busy; nobody is waited for who does not read."""
-    event_loop = mesh.event_loop
-    try:
-        for connection in connections:
-            connection.post_encoded(buffers)
-            event_loop.flush(connection)
-        left, moved = sum(connection.unsent_bytes for connection in connections), time.monotonic()
-        total = len(connections) * sum(map(len, buffers))
+    """Send to engines of which some may be busy, and do not wait for those that read nothing."""
+    total = len(connections) * sum(map(len, buffers))
+
+    def unsent() -> int:
+        return sum(connection.unsent_bytes for connection in connections)
+
+    def wait() -> None:
+        left, moved = unsent(), time.monotonic()
         with Meter(lambda: sending(connections, total)) as meter:
             while left and time.monotonic() - moved < _STANDSTILL:
                 meter.look()
-                event_loop.poll(_STANDSTILL)
-                before, left = left, sum(connection.unsent_bytes for connection in connections)
+                mesh.event_loop.poll(_STANDSTILL)
+                before, left = left, unsent()
                 if left < before:
                     moved = time.monotonic()
-    finally:
-        for connection in connections:
-            if connection.has_unsent:
-                connection.keep_unsent()
+
+    mesh.event_loop.send_all(connections, buffers, wait)

@@ -21,12 +21,14 @@ from pconnect import (
     UnsupportedValueError,
     precv,
     psend,
+    register_type,
     select_sockets,
 )
 from pconnect.loop.network import Network
 from pconnect.messaging.send_receive import MAX_TAG
 from pconnect.protocol.frames import Header, Limits
 from pconnect.protocol.kinds import Kind
+from pconnect.values import registry
 from tests.support.hostile import head_of, mark
 from tests.support.links import LIMIT, networks
 
@@ -293,6 +295,31 @@ def interrupt_at_line(number: int) -> Callable[..., Any]:
         return trace
 
     return trace
+
+
+class Slow:
+    """A value of which the making takes long."""
+
+
+def test_ctrl_c_interrupts_the_making_of_a_value(
+    nets: list[Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    monkeypatch.setattr(registry, "_entries", {})
+    monkeypatch.setattr(registry, "_makers", {})
+
+    def make(_: object) -> Slow:
+        signal.raise_signal(signal.SIGINT)
+        made.append(True)
+        return Slow()
+
+    register_type(Slow, "test.Slow", lambda _: 0, make)
+    psend(Slow(), nets[1][0])
+    psend("next", nets[1][0])
+    with pytest.raises(KeyboardInterrupt):
+        precv(nets[0][1], timeout=LIMIT)
+    assert made == []
+    assert precv(nets[0][1], timeout=LIMIT) == "next"
 
 
 def test_an_interrupt_leaves_a_value_taken_or_not(nets: list[Network]) -> None:
