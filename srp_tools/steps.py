@@ -1,20 +1,24 @@
-"""Steps that wait: one way to write a handshake, three ways to run it.
+"""Handshakes as generators, and what runs them.
 
-A handshake is written as a generator that does what it can without blocking and yields a `Wait` where it
-cannot go on. The server runs one with `run`; a client runs the handshakes with all its servers side by side
-with `run_all`, so that many logins last no longer than the slowest, without threads. (psycopg's
-``generators.py`` and ``waiting.py`` have the same shape.) Every run has a deadline: an instant of
-`time.monotonic`.
+A handshake is a generator that does what it can without blocking and yields a `Wait` where it cannot go on. (psycopg's
+``generators.py`` and ``waiting.py`` have the same shape.) A `TaskRunner` advances such steps whenever its selector
+reports their descriptors, and passes their outcome to a callback. It works in the loop of a network: so a connection
+can be made to a node that has no time for it now, and nothing waits. `run_all` is such a loop with nothing else in it:
+a client logs in to all its servers side by side, without threads, and waits no longer than for the slowest. `run` waits
+for one handshake.
+
+Every run has a deadline: an instant of `time.monotonic`.
 """
 
 import contextlib
+import functools
 import math
 import os
 import selectors
 import socket
 import time
-from collections.abc import Generator, Hashable, Mapping
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Generator, Hashable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -70,61 +74,136 @@ def run_all(steps: Mapping[K, Steps[T]], deadline: float) -> dict[K, T | Excepti
         that had not ended by the deadline (they were closed where they waited). The failure of one does not
         end the others.
     """
-    runner = _Runner[K, T]()
-    with runner.selector:
-        for key, generator in steps.items():
-            runner.advance(key, generator)
-        while runner.waits and (left := remaining(deadline)) != 0:
-            runner.poll(left)
-    for key in runner.waits:
-        steps[key].close()
-        runner.outcomes[key] = TimeoutError("no answer within the time limit")
-    return runner.outcomes
-
-
-class _Runner(Generic[K, T]):
-    """Generators of steps on their way: what each waits for, and the outcomes of those that have ended."""
-
-    def __init__(self) -> None:
-        self.selector = selectors.DefaultSelector()
-        self.waits: dict[K, tuple[Wait, Steps[T]]] = {}
-        self.outcomes: dict[K, T | Exception] = {}
-
-    def poll(self, timeout: float | None) -> None:
-        """Wait until some can go on, and let them."""
-        first = min(wait.until for wait, _ in self.waits.values())
-        if (own := remaining(first)) is not None:
-            timeout = own if timeout is None else min(own, timeout)
-        for entry, _ in self.selector.select(timeout):
-            self._resume(entry.data)
-        for key in [key for key, (wait, _) in self.waits.items() if remaining(wait.until) == 0]:
-            self._resume(key, TimeoutError("no answer within the time limit"))
-
-    def _resume(self, key: K, error: Exception | None = None) -> None:
-        wait, generator = self.waits.pop(key)
-        self.selector.unregister(wait.fileno)
-        self.advance(key, generator, error)
-
-    def advance(self, key: K, generator: Steps[T], error: Exception | None = None) -> None:
-        """Let one generator go on until it waits again or ends."""
+    outcomes: dict[K, T | Exception] = {}
+    with selectors.DefaultSelector() as selector:
+        runner = TaskRunner(selector)
         try:
-            wait = next(generator) if error is None else generator.throw(error)
+            for key, generator in steps.items():
+                runner.start(generator, deadline, functools.partial(outcomes.__setitem__, key))
+            while runner:
+                left = runner.time_left()
+                for entry, _ in selector.select(None if left == math.inf else left):
+                    entry.data()
+                runner.expire()
+        finally:
+            runner.close()
+    return outcomes
+
+
+class Task:
+    """Steps on their way; `TaskRunner.start` makes it."""
+
+    def __init__(self, steps: Steps[Any], deadline: float, on_end: Callable[[Any], object]) -> None:
+        self.steps = steps
+        self.deadline = deadline
+        self.on_end = on_end
+        self.wait: Wait | None = None  # what it is registered for
+
+    @property
+    def due(self) -> float:
+        """When it is looked at, whatever happens."""
+        return self.deadline if self.wait is None else min(self.deadline, self.wait.until)
+
+
+class TaskRunner:
+    """All steps that one loop advances.
+
+    Parameters
+    ----------
+    selector
+        That of the loop, which calls what stands in an entry when its descriptor is ready.
+    """
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._selector = selector
+        self._tasks: set[Task] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def start(self, steps: Steps[Any], deadline: float, on_end: Callable[[Any], object]) -> Task:
+        """Begin steps.
+
+        Parameters
+        ----------
+        steps
+            They may wait for a descriptor that nothing else in the loop waits for, or, with -1 for it, for an instant.
+        deadline
+            Instant at which they are closed where they wait, with a `TimeoutError` as outcome.
+        on_end
+            Called with the result, or with the exception that the steps ended with; perhaps before this returns.
+
+        Returns
+        -------
+        Task
+            For `cancel`.
+        """
+        task = Task(steps, deadline, on_end)
+        self._tasks.add(task)
+        self._advance(task)
+        return task
+
+    def cancel(self, task: Task) -> None:
+        """Close steps where they wait; their outcome is told to nobody. For those that have ended, does nothing."""
+        if task in self._tasks:
+            self._leave(task)
+            task.steps.close()
+
+    def close(self) -> None:
+        """Cancel all."""
+        for task in list(self._tasks):
+            self.cancel(task)
+
+    def time_left(self) -> float:
+        """Return the seconds until `expire` has something to do."""
+        return max(0.0, min((task.due for task in self._tasks), default=math.inf) - time.monotonic())
+
+    def expire(self) -> None:
+        """Tell steps whose time is up."""
+        now = time.monotonic()
+        for task in [task for task in self._tasks if task.due <= now]:
+            error = TimeoutError("no answer within the time limit")
+            if task not in self._tasks:  # another one's outcome has ended it
+                continue
+            if task.deadline <= now:
+                self.cancel(task)
+                task.on_end(error)
+            else:
+                self._advance(task, error)
+
+    def _leave(self, task: Task) -> None:
+        self._tasks.discard(task)
+        self._unregister(task)
+
+    def _unregister(self, task: Task) -> None:
+        if task.wait is not None and task.wait.fileno >= 0:
+            self._selector.unregister(task.wait.fileno)
+        task.wait = None
+
+    def _advance(self, task: Task, error: Exception | None = None) -> None:
+        """Let steps go on until they wait again or end."""
+        self._unregister(task)
+        try:
+            task.wait = next(task.steps) if error is None else task.steps.throw(error)
         except StopIteration as end:
-            self.outcomes[key] = end.value
-        except Exception as failure:  # noqa: BLE001 - the outcome of these steps, for the caller
-            self.outcomes[key] = failure
+            outcome = end.value
+        except Exception as failure:  # noqa: BLE001 - the outcome of these steps
+            outcome = failure
         else:
-            self.selector.register(wait.fileno, wait.events, key)
-            self.waits[key] = wait, generator
+            if task.wait.fileno >= 0:
+                self._selector.register(task.wait.fileno, task.wait.events, lambda: self._advance(task))
+            return
+        self._leave(task)
+        task.on_end(outcome)
 
 
-def connect(family: int, address: tuple[Any, ...]) -> Steps[socket.socket]:
+def connect(family: int, address: tuple[Any, ...], until: float = math.inf) -> Steps[socket.socket]:
     """Open a TCP connection to one socket address and return the non-blocking socket.
 
     Raises
     ------
     OSError
-        The connection was refused or cannot be made. No socket is left open.
+        The connection was refused or cannot be made; a `TimeoutError` if `until` passed. No socket is left open.
     """
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -132,7 +211,7 @@ def connect(family: int, address: tuple[Any, ...]) -> Steps[socket.socket]:
         # A Unix system answers EINPROGRESS, Windows EWOULDBLOCK; both mean: wait until it can be written to.
         with contextlib.suppress(BlockingIOError):
             sock.connect(address)
-        yield Wait(sock.fileno(), selectors.EVENT_WRITE)
+        yield Wait(sock.fileno(), selectors.EVENT_WRITE, until)
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise OSError(error, os.strerror(error))
@@ -142,20 +221,22 @@ def connect(family: int, address: tuple[Any, ...]) -> Steps[socket.socket]:
     return sock
 
 
-def receive_exactly(sock: socket.socket, count: int) -> Steps[bytes]:
+def receive_exactly(sock: socket.socket, count: int, until: float = math.inf) -> Steps[bytes]:
     """Read exactly `count` bytes from a non-blocking socket, and nothing after them.
 
     Raises
     ------
     ConnectionResetError
         The peer closed the connection before.
+    TimeoutError
+        `until` passed before.
     """
     data = bytearray()
     while len(data) < count:
         try:
             chunk = sock.recv(count - len(data))
         except BlockingIOError:
-            yield Wait(sock.fileno())
+            yield Wait(sock.fileno(), until=until)
             continue
         if not chunk:
             raise ConnectionResetError("the connection was closed")

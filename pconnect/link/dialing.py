@@ -2,18 +2,13 @@
 
 import socket
 import ssl
-import time
 from collections.abc import Sequence
-from typing import TypeVar
 
 from pconnect.errors import AuthenticationError, ConnectionLostError, ProtocolError
 from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Preamble, check_first_word
-from srp_tools import steps as waiting
 from srp_tools.channel import Channel
-from srp_tools.steps import Steps
+from srp_tools.steps import Steps, connect, deadline_after, receive_exactly, send_all
 from srp_tools.tls import start_tls
-
-T = TypeVar("T")
 
 DEFAULT_PEER_TIMEOUT = 30.0
 # An address that swallows packets must not use up the time of the ones after it.
@@ -67,32 +62,13 @@ def connect_first(addresses: Sequence[tuple[str, int]], peer_timeout: float) -> 
         found = socket.getaddrinfo(address, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
         family, _, _, _, target = found[0]
         try:
-            sock = yield from _within(waiting.connect(family, target))
+            sock = yield from connect(family, target, deadline_after(_ADDRESS_TIMEOUT))
         except OSError as met:
             error = met
         else:
             prepare(sock, peer_timeout)
             return sock
     raise error
-
-
-def _within(steps: Steps[T]) -> Steps[T]:
-    """Run `steps` with a limit of their own for each wait."""
-    until = time.monotonic() + _ADDRESS_TIMEOUT
-    try:
-        wait = next(steps)
-        while True:
-            try:
-                yield wait._replace(until=until)
-            except Exception as error:  # noqa: BLE001 - handed to the steps, which clean up and raise it again
-                wait = steps.throw(error)
-            else:
-                wait = next(steps)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-    finally:
-        steps.close()
 
 
 def dial(
@@ -124,7 +100,7 @@ def dial(
 
 def _introduce(sock: socket.socket, preamble: Preamble, context: ssl.SSLContext | None) -> Steps[Channel]:
     try:
-        yield from waiting.send_all(sock, preamble.pack())
+        yield from send_all(sock, preamble.pack())
         if context is None:
             channel = Channel(sock)
         else:
@@ -148,9 +124,10 @@ def _reason(error: Exception, address: tuple[str, int], preamble: Preamble) -> S
         try:
             sock = yield from connect_first([address], _ADDRESS_TIMEOUT)
             with sock:
-                yield from waiting.send_all(sock, preamble.pack())
+                yield from send_all(sock, preamble.pack())
                 check_first_word(
-                    (yield from _within(waiting.receive_exactly(sock, PREAMBLE_BYTES))), "the server"
+                    (yield from receive_exactly(sock, PREAMBLE_BYTES, deadline_after(_ADDRESS_TIMEOUT))),
+                    "the server",
                 )
         except ProtocolError as version:
             return version

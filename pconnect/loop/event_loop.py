@@ -19,9 +19,8 @@ from pconnect.loop.deferred_sigint import DeferredSigint
 from pconnect.loop.liveness import Liveness
 from pconnect.loop.progress_bars import Meter, ProgressBarMaker
 from pconnect.loop.registration import Registration
-from pconnect.loop.tasks import TaskRunner
 from pconnect.protocol.wait_states import Wait
-from srp_tools.steps import remaining
+from srp_tools.steps import TaskRunner, remaining
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 # After so many seconds outside the loop, a call first takes in what has happened meanwhile. A restart takes longer: so

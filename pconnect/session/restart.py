@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from pconnect.errors import ConfigurationError, ConnectError, ConnectionLostError
-from pconnect.loop.tasks import Task
 from pconnect.messaging.send_receive import Connections, resolve
 from pconnect.protocol.kinds import Kind
 from pconnect.session.client_mesh import ClientMesh
@@ -25,7 +24,7 @@ from pconnect.session.node_state import NodeState
 from pconnect.session.remote_calls import client_mesh
 from pconnect.session.server import Server
 from srp_tools.channel import Channel
-from srp_tools.steps import deadline_after, remaining
+from srp_tools.steps import Task, deadline_after, remaining
 
 # A server that does not answer in this part of the time has most likely vanished with its machine, and must not keep
 # others from being restarted. To answer takes milliseconds, but for an engine that has very much memory to give back.

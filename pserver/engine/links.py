@@ -28,11 +28,10 @@ from pconnect.errors import ConnectionLostError, ParallelError
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import dial, prepare
 from pconnect.loop.event_loop import EventLoop
-from pconnect.loop.tasks import Task
 from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Limits, Preamble, Purpose
 from srp_tools.certificates import Identity
 from srp_tools.channel import Channel
-from srp_tools.steps import Steps, Wait, deadline_after
+from srp_tools.steps import Steps, Task, Wait, deadline_after
 from srp_tools.tls import start_tls, tls_context
 
 # A handshake of somebody who dials takes some round trips; he is not kept for longer.

@@ -13,8 +13,8 @@ from pconnect import ConnectError, ConnectionLostError
 from pconnect.link.dialing import dial
 from pconnect.protocol import frames
 from pconnect.protocol.frames import VERSION, Preamble, Purpose
-from srp_tools import steps
 from srp_tools.certificates import NetworkAuthority
+from srp_tools.steps import deadline_after, run
 from srp_tools.tls import tls_context
 from tests.support.servers import Server, connect
 from tests.support.waiting import DEADLINE, wait_until
@@ -93,7 +93,7 @@ def test_at_the_data_port(
     before = either.log.count(told)
     dialling = dial([("127.0.0.1", either.data_port)], Preamble(Purpose.DATA, network, 0, 1), context, 30.0)
     with pytest.raises(ConnectionLostError, match=words("the server", VERSION, version, older_here)):
-        steps.run(dialling, steps.deadline_after(DEADLINE))
+        run(dialling, deadline_after(DEADLINE))
     wait_until(lambda: either.log.count(told) > before, "the line in the log")
 
 

@@ -1,15 +1,19 @@
 """Steps on socket pairs: results, failures side by side, deadlines, and what is closed in the end."""
 
+import contextlib
 import math
 import selectors
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from pconnect.loop.event_loop import EventLoop
 from srp_tools.steps import (
     Steps,
+    Task,
     Wait,
     connect,
     deadline_after,
@@ -31,6 +35,12 @@ def pair() -> Iterator[Pair]:
         left.setblocking(False)
         right.setblocking(False)
         yield left, right
+
+
+@pytest.fixture
+def event_loop() -> Iterator[EventLoop]:
+    with contextlib.closing(EventLoop()) as made:
+        yield made
 
 
 def immediately(result: str) -> Steps[str]:
@@ -175,6 +185,104 @@ def test_what_arrives_before_the_limit_counts(pair: Pair) -> None:
     assert run(wait_for(left, until=deadline_after(GENEROUS)), math.inf) == "readable"
 
 
+# In the loop of a network
+
+
+def until(event_loop: EventLoop, outcomes: list[Any], count: int = 1) -> None:
+    event_loop.run_until(lambda: len(outcomes) >= count, time.monotonic() + GENEROUS, "the outcome")
+
+
+def test_they_go_on_when_their_descriptor_is_ready(event_loop: EventLoop, pair: Pair) -> None:
+    outcomes: list[Any] = []
+    event_loop.background.start(receive_exactly(pair[0], 4), math.inf, outcomes.append)
+    for data in (b"ab", b"cd"):
+        assert outcomes == []
+        pair[1].send(data)
+        event_loop.poll(GENEROUS)
+    assert outcomes == [b"abcd"]
+    assert len(event_loop.background) == 0
+    event_loop.watch(pair[0].fileno(), lambda: None)  # nothing of them is left in the loop
+    event_loop.unwatch(pair[0].fileno())
+
+
+def test_what_they_raise_is_their_outcome(event_loop: EventLoop, pair: Pair) -> None:
+    outcomes: list[Any] = []
+    event_loop.background.start(receive_exactly(pair[0], 4), math.inf, outcomes.append)
+    pair[1].close()
+    until(event_loop, outcomes)
+    assert isinstance(outcomes[0], ConnectionResetError)
+
+
+def test_steps_that_need_not_wait_end_at_once(event_loop: EventLoop) -> None:
+    def steps() -> Steps[int]:
+        yield from ()
+        return 5
+
+    outcomes: list[Any] = []
+    event_loop.background.start(steps(), math.inf, outcomes.append)
+    assert outcomes == [5]
+
+
+def test_their_time_passes(event_loop: EventLoop, pair: Pair) -> None:
+    closed = []
+
+    def steps() -> Steps[None]:
+        try:
+            yield Wait(pair[0].fileno())
+        finally:
+            closed.append(True)
+
+    outcomes: list[Any] = []
+    begin = time.monotonic()
+    event_loop.background.start(steps(), begin + 0.05, outcomes.append)
+    until(event_loop, outcomes)
+    assert isinstance(outcomes[0], TimeoutError)
+    assert closed == [True]
+    assert 0.05 <= time.monotonic() - begin < 0.9  # the loop itself looks up every second only
+
+
+def test_one_wait_has_a_limit_of_its_own(event_loop: EventLoop, pair: Pair) -> None:
+    def steps() -> Steps[str]:
+        for fileno in (pair[0].fileno(), -1):
+            with contextlib.suppress(TimeoutError):
+                yield Wait(fileno, until=time.monotonic() + 0.01)
+        return "went on"
+
+    outcomes: list[Any] = []
+    event_loop.background.start(steps(), math.inf, outcomes.append)
+    until(event_loop, outcomes)
+    assert outcomes == ["went on"]
+
+
+def test_cancelled_steps_tell_nothing(event_loop: EventLoop, pair: Pair) -> None:
+    outcomes: list[Any] = []
+    task = event_loop.background.start(receive_exactly(pair[0], 1), math.inf, outcomes.append)
+    for _ in range(2):
+        event_loop.background.cancel(task)
+    pair[1].send(b"x")
+    event_loop.poll(0)
+    assert outcomes == []
+    assert pair[0].recv(1) == b"x"
+
+
+def test_an_outcome_may_cancel_others_whose_time_has_passed_too(event_loop: EventLoop) -> None:
+    def steps() -> Steps[None]:
+        yield Wait(-1)
+
+    outcomes: list[Any] = []
+    tasks: list[Task] = []
+
+    def end(outcome: object) -> None:
+        outcomes.append(outcome)
+        for task in tasks:
+            event_loop.background.cancel(task)
+
+    for _ in range(2):
+        tasks.append(event_loop.background.start(steps(), time.monotonic(), end))  # noqa: PERF401 - seen by `end`
+    event_loop.poll(0)
+    assert len(outcomes) == 1
+
+
 # Sockets
 
 
@@ -205,6 +313,27 @@ def test_connects_run_side_by_side() -> None:
         sock.close()
     assert len(opened) == 5
     assert isinstance(outcomes[5], ConnectionRefusedError)
+
+
+def test_connect_has_a_limit_of_its_own() -> None:
+    with contextlib.ExitStack() as stack:
+        # A queue that is full leaves the next connection without an answer.
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(8):
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(listener.getsockname())
+        begin = time.monotonic()
+        with pytest.raises(TimeoutError):
+            run(connect(socket.AF_INET, listener.getsockname(), deadline_after(0.05)), math.inf)
+        assert 0.05 <= time.monotonic() - begin < GENEROUS
+
+
+def test_receive_exactly_has_a_limit_of_its_own(pair: Pair) -> None:
+    left, right = pair
+    right.send(b"ab")
+    with pytest.raises(TimeoutError):
+        run(receive_exactly(left, 3, deadline_after(0.05)), math.inf)
 
 
 def test_receive_exactly_takes_nothing_more(pair: Pair) -> None:

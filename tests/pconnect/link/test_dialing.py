@@ -7,9 +7,8 @@ import pytest
 from pconnect.errors import ConnectionLostError
 from pconnect.link.dialing import bound_buffers, connect_first, dial, expect_hello, prepare
 from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Preamble, Purpose
-from srp_tools import steps as waiting
 from srp_tools.channel import Channel
-from srp_tools.steps import Steps, Wait, deadline_after, run, run_all
+from srp_tools.steps import Steps, Wait, deadline_after, receive_exactly, run, run_all, send_all
 from tests.support.links import LIMIT, channels
 
 PREAMBLE = Preamble(Purpose.DATA, bytes(16), 0, 1)
@@ -33,8 +32,8 @@ def answer(listener: socket.socket, word: bytes) -> Steps[bytes]:
     sock, _ = listener.accept()
     with sock:
         sock.setblocking(False)
-        data = yield from waiting.receive_exactly(sock, PREAMBLE_BYTES)
-        yield from waiting.send_all(sock, word)
+        data = yield from receive_exactly(sock, PREAMBLE_BYTES)
+        yield from send_all(sock, word)
     return data
 
 
