@@ -3,6 +3,32 @@
 Python's handler may raise between any two bytecodes, even while a message is being parsed. Inside a `DeferredSigint`
 the handler only records the interrupt, except while `sleep` waits in the system, where nothing can be left half done.
 A recorded interrupt is raised by the next `sleep`, or at the end of the outermost deferring block.
+
+Python runs a handler between two bytecodes of the main thread, so these are all the places where one may run:
+
+=========================================  ========================================================================
+where the interrupt comes                  what happens
+=========================================  ========================================================================
+``__enter__``, before ``set_handler``      the handler from before runs and may raise: nothing has changed yet
+after it, before ``_depth += 1``           recorded; nothing raises here, so the block is entered as a whole
+inside, awake                              recorded; the next `sleep` raises it before it waits, or else ``__exit__``
+`sleep`, before ``_sleeping = True``       recorded, and seen by the ``if`` after that line
+after that line, until the call begins     raised at once; it cannot be slept over, for `_sleeping` is set before the
+                                           ``if`` looks
+in the call                                the system ends it (EINTR) and the handler raises; if a user's handler
+                                           returns, Python repeats the call for the time that is left (PEP 475)
+after the call, until ``_sleeping =        raised at once; the events of the call are dropped, and the next poll
+False``                                    reports them again, because selectors are level-triggered
+``__exit__`` of an inner block             recorded: `_depth` is still more than 0
+``__exit__`` of the outermost block,       recorded, and raised by the ``if`` after ``set_handler``
+before ``set_handler``
+after it                                   the handler from before runs: the block is over. An interrupt that was
+                                           recorded before is then raised by the next block
+a second one, while one is recorded        they count as one
+inside a block of another loop             the handler from before is that loop's: it records, or raises if it sleeps
+in another thread                          never: Python runs handlers in the main thread only, and blocks of other
+                                           threads install nothing
+=========================================  ========================================================================
 """
 
 import signal

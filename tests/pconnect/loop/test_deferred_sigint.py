@@ -1,10 +1,14 @@
 """Ctrl-C as a real signal: what is shielded is not interrupted, and nothing is forgotten."""
 
 import signal
+import sys
 import threading
+from types import FrameType
+from typing import Any
 
 import pytest
 
+from pconnect.loop import deferred_sigint
 from pconnect.loop.deferred_sigint import DeferredSigint
 
 
@@ -92,3 +96,45 @@ def test_it_is_active_until_the_end_of_the_outermost_block() -> None:
             seen.append(shield.active)
         seen.append(shield.active)
     assert [*seen, shield.active] == [False, True, True, False]
+
+
+def press_before_line(number: int, deferred: DeferredSigint) -> bool:
+    """Press Ctrl-C before a line of `DeferredSigint` that a nested block runs; return whether there are so many."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal count
+        if frame.f_code.co_filename != deferred_sigint.__file__:
+            return None
+        count += event == "line"
+        if event == "line" and count == number:
+            signal.raise_signal(signal.SIGINT)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with deferred, deferred:
+            deferred.sleep(lambda _: None, 0)
+    finally:
+        sys.settrace(before)
+    return count >= number
+
+
+def test_wherever_ctrl_c_comes_it_is_raised_once_and_leaves_nothing_behind() -> None:
+    """Each row of the table that one thread can reach between two lines."""
+    handler = signal.getsignal(signal.SIGINT)
+    for number in range(1, 100):
+        deferred = DeferredSigint()
+        try:
+            if not press_before_line(number, deferred):
+                break
+        except KeyboardInterrupt:
+            pass
+        else:
+            pytest.fail(f"the interrupt before line {number} was lost")
+        assert not deferred.active
+        assert signal.getsignal(signal.SIGINT) is handler
+        with deferred:
+            deferred.sleep(lambda _: None, 0)  # nothing is raised again
+    assert number > 20
