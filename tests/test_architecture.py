@@ -116,6 +116,7 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse((ROOT / path).read_text(encoding="utf-8"))
 
 
+@functools.cache
 def imported(tree: ast.AST) -> set[str]:
     """Return the dotted names of all modules imported, also inside functions; a relative one has a dot."""
     found: set[str] = set()

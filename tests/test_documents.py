@@ -12,8 +12,8 @@ from pconnect.values import registry
 from tests.support.servers import Server
 
 DOCUMENTS = Path(__file__).parent.parent / "doc"
-# Pages whose examples run other programs, which take long to start.
-SLOW = ("bridges.md", "reference/dask.md", "reference/detach.md")
+# Pages whose examples run other programs, or servers of their own, which take long to start.
+SLOW = ("bridges.md", "reference/dask.md", "reference/detach.md", "reference/jobs.md")
 EXAMPLES = [
     pytest.param(source, id=f"{name} {number}", marks=[pytest.mark.slow] if name in SLOW else [])
     for name in ["bridges.md", *sorted(f"reference/{p.name}" for p in (DOCUMENTS / "reference").glob("*.md"))]

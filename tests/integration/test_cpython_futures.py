@@ -45,6 +45,7 @@ except ImportError as _error:
         raise AssertionError(_reason) from _error
     pytest.skip(_reason, allow_module_level=True)
 
+pytestmark = pytest.mark.slow
 WORKERS = 5  # as their tests expect
 
 #: Their classes that are run, each with those of its own tests, not of its bases, that cannot apply, and why.

@@ -144,6 +144,7 @@ def test_supervisor(two_servers: list[Server], work: str) -> None:
 CLIENT = "say(*[info['pid'] for info in network_get_info(net)[1:]])\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "work",
     [

@@ -166,6 +166,7 @@ def test_an_exception_that_cannot_be_unpickled_here_is_told_by_its_account(execu
     assert_goes_on(executor, others)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("way", "status"), [("os._exit", 7), ("SIGSEGV", -signal.SIGSEGV)])
 @pytest.mark.parametrize("place", ["pickling an argument", "unpickling the result"])
 def test_a_client_that_dies_leaves_no_slot_behind(

@@ -59,6 +59,7 @@ def deciphered(monkeypatch: pytest.MonkeyPatch) -> dict[object, bytearray]:
     return records
 
 
+@pytest.mark.slow
 def test_the_client_names_no_modules(
     deciphered: dict[object, bytearray], tmp_path: Path, users: tuple[Credentials, Path]
 ) -> None:

@@ -10,17 +10,25 @@ import pytest
 
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
-from tests.support.servers import run_server
+from tests.support.servers import Server, run_server
 from tests.support.waiting import DEADLINE
 
 
+@pytest.fixture(scope="module")
+def narrow_server(
+    tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]
+) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("narrow")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("OMP_NUM_THREADS", raising=False)  # what is set for the server holds in workers, too
+        with run_server(folder, "--slots=1", users=users) as server:
+            yield server
+
+
 @pytest.fixture
-def narrow(
-    tmp_path: Path, users: tuple[Credentials, Path], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ClientNetwork]:
+def narrow(narrow_server: Server) -> Iterator[ClientNetwork]:
     """Give a network with one slot."""
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # what is set for the server holds in workers, too
-    with run_server(tmp_path / "server", "--slots=1", users=users) as server, server.connect() as net:
+    with narrow_server.connect() as net:
         yield net
 
 

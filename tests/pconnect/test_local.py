@@ -41,12 +41,14 @@ def test_without_a_block_it_ends_when_it_is_closed() -> None:
         start_local_network(0)
 
 
+@pytest.mark.slow
 def test_options_are_those_of_pconnect() -> None:
     with local_network(1, max_message_bytes=12345) as net:
         reval("psend(sockets.mesh.limits.max_message_bytes, sockets[0])", net)
         assert precv(net[1], timeout=20) == 12345
 
 
+@pytest.mark.slow
 def test_slots_are_those_of_the_server() -> None:
     with local_network(1, slots=3) as net:
         folder = "__import__('os').environ['XDG_RUNTIME_DIR']"
@@ -88,6 +90,7 @@ def test_a_server_that_says_why_it_cannot_start(tmp_path: Path, monkeypatch: pyt
         pass
 
 
+@pytest.mark.slow
 def test_the_users_files_do_not_stand_in_for_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

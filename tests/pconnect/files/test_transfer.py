@@ -277,6 +277,7 @@ def test_what_is_kept_stays_and_the_rest_goes(server: Server, tmp_path: Path) ->
     assert (tmp_path / "kept").read_text() == "1"
 
 
+@pytest.mark.slow
 def test_a_deadlock_is_found(net: ClientNetwork, tmp_path: Path) -> None:
     (tmp_path / "x").write_text("1")
     reval("precv(sockets[0])", net[1])

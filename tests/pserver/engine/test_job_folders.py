@@ -164,6 +164,7 @@ def test_a_job_that_was_lost_begins_again_with_an_empty_folder(net: ClientNetwor
     assert not lost.outputs
 
 
+@pytest.mark.slow
 def test_a_deep_tree_goes_as_well(net: ClientNetwork) -> None:
     def work() -> str:
         folder = job_folder()

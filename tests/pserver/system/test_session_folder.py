@@ -28,6 +28,7 @@ def test_a_daemon_that_is_gone_is_no_reason_to_stop() -> None:
         shutil.rmtree(make_folder(control))
 
 
+@pytest.mark.slow
 def test_however_deep_it_is_it_can_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for _ in range(1500):
