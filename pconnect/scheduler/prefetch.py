@@ -10,7 +10,7 @@ This only decides: it sends nothing and reads no clock. Four rules bound what a 
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from pconnect.jobs.duration_estimate import DurationEstimate
@@ -55,7 +55,7 @@ class Worker(Protocol):
 AnyWorker = TypeVar("AnyWorker", bound=Worker)
 
 
-@dataclass
+@dataclass(slots=True)
 class Assignment(Generic[AnyWorker]):
     """What is decided for one worker.
 
@@ -72,7 +72,7 @@ class Assignment(Generic[AnyWorker]):
     """
 
     worker: AnyWorker
-    jobs: list[Job] = field(default_factory=list)
+    jobs: list[Job]
     retires: bool = False
     is_full: bool = False
 
@@ -105,13 +105,15 @@ def assign(
     begin
         Called with each job that is taken; returns whether it is still to be run.
     """
-    ready = sorted((worker for worker in workers if worker.has_room), key=lambda worker: len(worker.jobs))
+    ready = [worker for worker in workers if worker.has_room]
+    ready.sort(key=lambda worker: len(worker.jobs))
     for position, worker in enumerate(ready):
         if not waiting:
             return
-        share = -(-len(waiting.common) // (len(ready) - position))
-        most = min(len(worker.jobs) + max(1, share), worker.limit)
-        assignment = Assignment(worker)
+        most = max(1, -(-len(waiting.common) // (len(ready) - position)))
+        if worker.jobs:
+            most = min(len(worker.jobs) + most, worker.limit)
+        assignment = Assignment(worker, [])
         for jobs in waiting.constrained_in_order():
             most = _take(assignment, jobs, most, begin, allowed)
         _take(assignment, waiting.common, most, begin)

@@ -85,7 +85,7 @@ class RemoteWorker:
             return False
         if self.connection.unsent_bytes > _MAX_UNSENT_BYTES:
             return False
-        return self.limit > len(self.jobs)
+        return not self.jobs or self.limit > len(self.jobs)
 
     @property
     def limit(self) -> int:

@@ -202,7 +202,7 @@ class Scheduler:
     def _give_out(self) -> None:
         if not self._waiting:
             return
-        for assignment in assign(self._waiting, self._manager, self._allowed, Job.begin):
+        for assignment in assign(self._waiting, self._manager.workers(), self._allowed, Job.begin):
             if assignment.retires:
                 self._manager.retire(assignment.worker)
             if assignment.jobs:

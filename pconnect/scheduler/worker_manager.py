@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from typing import Any, Protocol
 
 from pconnect.commands.captured_output import with_last_words
@@ -70,9 +70,9 @@ class WorkerManager:
         for node in self.nodes.values():
             self._dial_node(node)
 
-    def __iter__(self) -> Iterator[RemoteWorker]:
-        for node in self.nodes.values():
-            yield from node.workers.values()
+    def workers(self) -> list[RemoteWorker]:
+        """Return all workers of all nodes."""
+        return [worker for node in self.nodes.values() for worker in node.workers.values()]
 
     @property
     def has_heard(self) -> bool:

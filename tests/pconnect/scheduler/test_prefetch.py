@@ -172,7 +172,7 @@ def test_an_outdated_worker_retires_with_what_it_can_still_do() -> None:
 
 def test_a_used_worker_retires_where_a_job_wants_a_process_of_its_own() -> None:
     waiting = queue_of([a_job(1, KINDS[-1], isolate=True)])
-    assert run(waiting, [worker := Worker(served=1)]) == [Assignment(worker, retires=True, is_full=True)]
+    assert run(waiting, [worker := Worker(served=1)]) == [Assignment(worker, [], retires=True, is_full=True)]
     assert len(waiting) == 1
 
 
