@@ -197,7 +197,7 @@ class Command:
                     deadline_after(timeout),
                     f"the end of {self!r}",
                     lambda: Wait(COMMAND_END, (self.node,)),
-                    gauge=lambda: receiving(self.peer.sources()),
+                    progress_bar=lambda: receiving(self.peer.sources()),
                 )
 
     def cancel(self) -> bool:

@@ -110,10 +110,10 @@ class Commands(Sequence[Command]):
                     deadline_after(timeout),
                     f"the end of {self!r}",
                     lambda: Wait(COMMAND_END, tuple(c.node for c in waiting if not c.has_ended), every=True),
-                    gauge=self._gauge,
+                    progress_bar=self._progress_bar,
                 )
 
-    def _gauge(self) -> ProgressBar | None:
+    def _progress_bar(self) -> ProgressBar | None:
         """Return how far the wait is: in bytes while much arrives, else in nodes."""
         sources = [source for command in self for source in command.peer.sources()]
         return receiving(sources) or counting("waiting", self)

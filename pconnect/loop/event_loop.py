@@ -121,7 +121,7 @@ class EventLoop:
         deadline: float,
         what: str | Callable[[], str],
         wait: Callable[[], Wait] | None = None,
-        gauge: ProgressBarMaker | None = None,
+        progress_bar: ProgressBarMaker | None = None,
     ) -> None:
         """Serve all connections until `condition` holds.
 
@@ -135,7 +135,7 @@ class EventLoop:
             What is waited for, for the error; or a function that tells.
         wait
             Tells whose messages alone can end the wait, apart from the deadline, so that a deadlock can be found.
-        gauge
+        progress_bar
             Tells how far the wait is, for a progress bar if it takes long; see `pconnect.loop.progress_bars`.
 
         Raises
@@ -153,7 +153,7 @@ class EventLoop:
             outer, self.wait = self.wait, wait if deadline == math.inf else None
             self.serial += 1
             try:
-                with Meter(gauge) if gauge is not None else contextlib.nullcontext() as meter:
+                with Meter(progress_bar) if progress_bar is not None else contextlib.nullcontext() as meter:
                     self._wait(condition, deadline, what, meter)
             finally:
                 self.wait = outer

@@ -75,7 +75,7 @@ def psend(value: object, connections: Connections, *, tag: int = 0, timeout: flo
             lambda: not any(target.wants_to_write for target in targets),
             deadline_after(timeout),
             lambda: f"room to send to {names(targets)}",
-            gauge=lambda: sending(targets, len(targets) * sum(map(len, buffers))),
+            progress_bar=lambda: sending(targets, len(targets) * sum(map(len, buffers))),
         )
 
     with event_loop.sigint_deferred, interrupting([target.peer for target in targets]):
@@ -161,7 +161,7 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
                 deadline_after(timeout),
                 lambda: f"a value from {names(targets)}",
                 lambda: Wait("precv", (target.node,), tag=tag),
-                gauge=lambda: receiving([target]),
+                progress_bar=lambda: receiving([target]),
             )
     try:
         with mesh.event_loop.sigint_deferred:  # Ctrl-C must not leave a value half taken

@@ -89,9 +89,9 @@ def test_what_arrives_is_counted_in_bytes(client: Client) -> None:
             with pytest.raises(TimeoutError):
                 wait()
             assert "receiving" in terminal.getvalue() and "/120M" in terminal.getvalue()
-    gauge = receiving([net[1]])
-    assert gauge is not None
-    assert 0 < gauge.done() < gauge.total == net[1].arriving_bytes[1]
+    progress_bar = receiving([net[1]])
+    assert progress_bar is not None
+    assert 0 < progress_bar.done() < progress_bar.total == net[1].arriving_bytes[1]
 
 
 def test_little_is_not_worth_a_gauge(network: ClientNetwork) -> None:
