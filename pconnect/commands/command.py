@@ -1,5 +1,7 @@
 """A command on one node: the future that `reval` and the verbs of a network return."""
 
+import contextlib
+import functools
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -259,5 +261,13 @@ class Command:
             self._call_back()
 
     def _call_back(self) -> None:
-        for callback in self._outcome.take_callbacks():
-            callback(self)
+        callbacks = self._outcome.take_callbacks()
+        if callbacks:
+            self.event_loop.call_soon(functools.partial(_call_each, callbacks, self))
+
+
+def _call_each(callbacks: list[Callable[[Command], object]], command: Command) -> None:
+    """Call one after the other, whatever they raise; the error of the last that failed is raised."""
+    with contextlib.ExitStack() as stack:
+        for callback in reversed(callbacks):
+            stack.callback(callback, command)

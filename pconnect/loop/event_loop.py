@@ -10,6 +10,7 @@ import contextlib
 import math
 import selectors
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -51,6 +52,7 @@ class EventLoop:
         self.attention: Callable[[], ParallelError | None] | None = None
         #: Called before each look at the connections, for what other threads have left to be sent.
         self.before_poll: Callable[[], object] | None = None
+        self._soon: deque[Callable[[], object]] = deque()
         #: Keeps Ctrl-C from interrupting what is done inside, except where the loop sleeps.
         self.sigint_deferred = DeferredSigint()
 
@@ -216,6 +218,25 @@ class EventLoop:
         if self.background:
             self.background.expire()
         self._polled_at = time.monotonic()
+        if self._soon:
+            self.call_waiting()
+
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Call a function of the user at the end of the next `poll`.
+
+        Nothing of this package is half done then: the function may make any call, and may raise anything.
+        """
+        self._soon.append(function)
+
+    def call_waiting(self) -> None:
+        """Call all functions of `call_soon`, whatever they raise; the error of the last that failed is raised."""
+        with contextlib.ExitStack() as stack:
+            for _ in range(len(self._soon)):
+                stack.callback(self._call_next)
+
+    def _call_next(self) -> None:
+        if self._soon:  # a wait inside another one may have called it
+            self._soon.popleft()()
 
     def take_in(self, connection: Connection) -> None:
         """Read what has arrived on one connection now."""

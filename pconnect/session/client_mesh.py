@@ -52,6 +52,8 @@ class ClientMesh(Mesh):
         )
         self.servers = {server.node: server for server in servers}
         self.mesh_setup: MeshSetup | None = None  # for engines that take the place of others
+        #: The restart that is on its way; see `pconnect.session.restart`.
+        self.restart: Any = None
         self.console = Console()
         for server in servers:
             server.output.console = self.console
@@ -157,6 +159,7 @@ class ClientMesh(Mesh):
             for server in servers:
                 server.end(ConnectionLostError("the network was closed"))
             self.after_close()
+            self.event_loop.call_waiting()
         for server in servers:
             server.report_unseen()
         return [server.node for server in servers if server.life.was_killed is not False]

@@ -9,6 +9,9 @@ has to expect somebody:
    says when its connections stand: all but those to engines that are busy, which are made when these have time.
 
 Both are done for all nodes side by side, with one deadline, in the loop of the network.
+
+Functions that the user added to commands are called on the way, and may restart nodes, too. Such a restart takes over
+all nodes of the one that it interrupts, so that no server is asked by two, and the interrupted one does nothing more.
 """
 
 import functools
@@ -55,7 +58,8 @@ def restart(connections: Connections, *, timeout: float = 30.0) -> None:
     Raises
     ------
     ConnectionLostError
-        The server or machine of a node, which the text names, is gone: it cannot be restarted.
+        The server or machine of a node, which the text names, is gone: it cannot be restarted. Or the network is being
+        closed, and nothing was done.
     ConnectError
         A new engine could not be started, or not be connected with all other nodes; ``reasons`` has the error of each
         node that failed. One that lacks connections to some engines can be used; the others can be restarted again.
@@ -64,7 +68,7 @@ def restart(connections: Connections, *, timeout: float = 30.0) -> None:
     ConfigurationError
         It was called inside an engine. Nothing was done.
 
-    In all these cases but the last, the other nodes in `connections` were restarted.
+    In all other cases, the other nodes in `connections` were restarted.
 
     Examples
     --------
@@ -83,6 +87,9 @@ def restart(connections: Connections, *, timeout: float = 30.0) -> None:
     client = client_mesh(mesh)
     if client.mesh_setup is None:
         raise ConfigurationError("this network has no servers that could start an engine")
+    if any(server.life.is_closing for server in client.servers.values()):
+        raise ConnectionLostError("the network is being closed")
+    client.event_loop.catch_up()
     work = _Restart(client, client.mesh_setup, [client.servers[target.node] for target in targets], timeout)
     try:
         work.replace_engines()
@@ -101,8 +108,11 @@ class _Restart:
         self._mesh = mesh
         self._mesh_setup = mesh_setup
         self._event_loop = mesh.event_loop
-        self._servers = list(servers)
+        self._is_taken_over = False
+        interrupted = mesh.restart.give_up() if mesh.restart is not None else []
+        self._servers = list(dict.fromkeys((*servers, *interrupted)))
         self._others = [server for server in mesh.servers.values() if server not in self._servers]
+        self._everybody = [*self._servers, *self._others]
         self._failures: dict[Server, Exception] = {}
         self._started: list[Server] = []  # those with a new engine
         self._tasks: list[Task] = []
@@ -112,17 +122,18 @@ class _Restart:
 
     def replace_engines(self) -> None:
         """Have the old engines killed and others started; let all other engines know."""
-        self._event_loop.catch_up()
-        nodes = [server.node for server in self._servers]
+        self._mesh.restart = self
         with self._event_loop.sigint_deferred:
             for server in self._servers:
                 if not server.command.error:
                     server.begin_restart(self._number)
-            for server in (*self._servers, *self._others):
+            nodes = [server.node for server in self._servers]
+            for server in self._everybody:
                 server.command.post(Kind.RESTART, self._number, [nodes, self._timeout])
                 self._event_loop.flush(server.command)
-        everybody = [*self._servers, *self._others]
-        self._wait(everybody, self._has_answered, deadline_after(self._timeout * _PATIENCE))
+        self._wait(self._everybody, self._has_answered, deadline_after(self._timeout * _PATIENCE))
+        if self._is_taken_over:
+            return
         for server in self._servers:
             reason = server.answers.get(self._number)
             if server.command.error:
@@ -134,6 +145,8 @@ class _Restart:
 
     def connect(self) -> None:
         """Make the new engines members of the network."""
+        if self._is_taken_over:
+            return
         left = remaining(self._deadline)
         setup = self._mesh_setup.setup(list(self._mesh.servers.values()), 0.0 if left is None else left)
         setup |= self._circumstances()
@@ -152,20 +165,34 @@ class _Restart:
 
     def end(self) -> None:
         """Leave no node in between, however it came."""
+        self._stop()
+        if not self._is_taken_over:
+            self._mesh.restart = None
+            for server in self._servers:
+                self._end(server)
+        for server in self._servers:
+            self._look_for_failure(server)
+
+    def give_up(self) -> list[Server]:
+        """Do nothing more, because another restart takes over; return the servers that were to be restarted."""
+        self._is_taken_over = True
+        self._stop()
+        return self._servers
+
+    def _stop(self) -> None:
         for task in self._tasks:
             self._event_loop.background.cancel(task)
-        for server in self._others:
+        for server in self._everybody:
             server.answers.pop(self._number, None)
-        for server in self._servers:
-            server.answers.pop(self._number, None)
-            if server.life.state is NodeState.GONE:
-                self._failures.setdefault(server, server.command.loss())
-            if server in self._failures:
-                server.end_restart(self._failures[server])
-            elif server.life.is_restarting:
-                error = None if _is_complete(server) else ConnectionLostError("it was interrupted")
-                server.end_restart(error)
-            self._look_for_failure(server)
+
+    def _end(self, server: Server) -> None:
+        if server.life.state is NodeState.GONE:
+            self._failures.setdefault(server, server.command.loss())
+        if server in self._failures:
+            server.end_restart(self._failures[server])
+        elif server.life.is_restarting:
+            error = None if _is_complete(server) else ConnectionLostError("it was interrupted")
+            server.end_restart(error)
 
     def raise_failures(self) -> None:
         """Raise what went wrong, if anything did."""
@@ -211,7 +238,9 @@ class _Restart:
     def _wait(self, servers: Sequence[Server], condition: Any, deadline: float) -> None:
         try:
             self._event_loop.run_until(
-                lambda: all(condition(server) for server in servers), deadline, "the restart"
+                lambda: self._is_taken_over or all(condition(server) for server in servers),
+                deadline,
+                "the restart",
             )
         except TimeoutError:
             for server in servers:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pconnect import (
+    Command,
     ConnectError,
     ConnectionLostError,
     EngineDiedError,
@@ -286,6 +287,42 @@ def test_ctrl_c_leaves_a_node_that_can_be_restarted(two_servers: list[Server]) -
             os.kill(supervisor, signal.SIGCONT)
         restart(net[2], timeout=DEADLINE)
         assert_all_works(net)
+
+
+def test_a_callback_restarts_the_node_that_is_being_restarted(any_server: Server) -> None:
+    with any_server.connect(2) as net:
+        command = reval(BUSY, net[1])
+        begin_work(net, 1)
+        later: list[Command] = []
+
+        def restart_again(_: Command) -> None:
+            restart(net[2], timeout=DEADLINE)  # and node 1, whose restart this one interrupts
+            later.append(reval("psend('later', sockets[0])", net[1]))
+
+        command.add_done_callback(restart_again)
+        restart(net[1], timeout=DEADLINE)
+        later[0].result(DEADLINE)  # sent to the engine that is there now
+        assert precv(net[1], timeout=DEADLINE) == "later"
+        assert_all_works(net)
+
+
+def test_callbacks_of_all_nodes_restart_all_nodes(any_server: Server) -> None:
+    with any_server.connect(2) as net:
+        for command in reval(BUSY, net):
+            command.add_done_callback(lambda _: restart(net, timeout=DEADLINE))
+        for node in (1, 2):
+            begin_work(net, node)
+        restart(net, timeout=DEADLINE)
+        assert_all_works(net)
+
+
+def test_a_callback_that_restarts_while_the_network_is_closed(server: Server) -> None:
+    with server.connect(2) as net:
+        command = reval(BUSY, net[1])
+        begin_work(net, 1)
+        command.add_done_callback(lambda _: restart(net[2], timeout=DEADLINE))
+        with pytest.raises(ConnectionLostError, match="the network is being closed"):
+            sclose(net)
 
 
 def test_only_the_client_restarts(server: Server) -> None:

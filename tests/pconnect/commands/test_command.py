@@ -7,6 +7,7 @@ from concurrent.futures import CancelledError
 import pytest
 
 from pconnect import (
+    Command,
     RemoteError,
     precv,
     reval,
@@ -16,7 +17,7 @@ from pconnect.errors import ConnectionLostError, ProtocolError
 from pconnect.link.connection import LIBRARY_TAGS
 from pconnect.protocol.kinds import Kind
 from pconnect.session.remote_calls import run
-from tests.support.links import FAILURE, LIMIT, Client, interrupt_soon
+from tests.support.links import FAILURE, LIMIT, Client, FakeServer, interrupt_soon
 
 
 def test_a_limit_of_time_leaves_it_running(client: Client) -> None:
@@ -182,6 +183,47 @@ def test_callbacks_are_called_once_it_has_ended(client: Client) -> None:
     command.result(LIMIT)
     command.add_done_callback(called.append)
     assert called == [command, command]
+
+
+def say_all_at_once(far: FakeServer, commands: list[Command]) -> None:
+    for command in commands:
+        far.command.post(Kind.DONE, command.number, 0.5)
+    far.event_loop.flush(far.command)
+
+
+def test_a_callback_may_wait_for_what_came_with_the_end_of_its_command(client: Client) -> None:
+    net, (far, _) = client
+    first, second = (reval("a", net[1]) for _ in range(2))
+    ended: list[object] = []
+    first.add_done_callback(lambda _: ended.append(second.exception(LIMIT)))
+    say_all_at_once(far, [first, second])
+    first.result(LIMIT)
+    assert ended == [None]
+
+
+def test_a_callback_that_raises_harms_no_other_command_and_no_other_callback(client: Client) -> None:
+    net, (far, _) = client
+    commands = [reval("a", net[1]) for _ in range(3)]
+    called: list[object] = []
+    for command in commands[:2]:
+        command.add_done_callback(lambda _: [].pop())
+        command.add_done_callback(called.append)
+    say_all_at_once(far, commands)
+    with pytest.raises(IndexError):
+        commands[2].result(LIMIT)
+    assert called == commands[:2]
+    assert all(command.done() for command in commands)
+
+
+def test_a_callback_that_raises_an_error_of_this_package_loses_no_node(client: Client) -> None:
+    net, (far, _) = client
+    failing, command = reval("1 / 0", net[1]), reval("a", net[1])
+    failing.add_done_callback(lambda failed: failed.result())
+    far.say(Kind.DONE, FAILURE, failing.number)
+    with pytest.raises(ZeroDivisionError):
+        failing.result(LIMIT)
+    far.say(Kind.DONE, 0.5, command.number)
+    command.result(LIMIT)
 
 
 def test_a_second_ctrl_c_while_the_first_is_dealt_with_kills(client: Client) -> None:

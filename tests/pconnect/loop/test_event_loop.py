@@ -107,6 +107,23 @@ def test_a_connection_that_another_callback_closed_is_passed_over(
         left_loop.unwatch(ours.fileno())
 
 
+def test_functions_of_the_user_are_called_at_the_end_of_a_poll_whatever_they_raise() -> None:
+    called: list[int] = []
+    with contextlib.closing(EventLoop()) as event_loop:
+
+        def wait() -> None:
+            event_loop.poll(0)  # in which the next ones are called
+            called.append(0)
+
+        for function in (wait, lambda: called.append(1), called.pop, called.pop, lambda: called.append(2)):
+            event_loop.call_soon(function)
+        assert called == []
+        with pytest.raises(IndexError):
+            event_loop.poll(0)
+        event_loop.poll(0)
+    assert called == [2]
+
+
 def test_a_watch_that_another_callback_ended_is_passed_over() -> None:
     with contextlib.ExitStack() as stack:
         event_loop = stack.enter_context(contextlib.closing(EventLoop()))
