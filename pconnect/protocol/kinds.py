@@ -45,7 +45,7 @@ class Kind(enum.IntEnum):
     HELLO = 1
     #: any node; tag: the user's; value: the user's
     VALUE = 2, Role.NODE
-    #: client → supervisor → engine; value: the network (`pconnect.session.mesh_setup.Setup`)
+    #: client → supervisor → engine; value: the network (`pconnect.session.mesh_setup.MeshSetup`)
     SETUP = 3, Role.SUPERVISOR, Role.ENGINE
     #: engine → supervisor → client; value: facts of the engine, or why the mesh failed
     MESHED = 4, Role.CLIENT, Role.OVERSEER
