@@ -25,8 +25,12 @@ class CommandParser(argparse.ArgumentParser):
         """Parse all arguments; end the process with usage and status 2 where one is unknown."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            options = [flag for flag in self._option_string_actions if flag.startswith("--")]
-            wrong = [f"{each}{nearest(each.partition('=')[0], options)}" for each in unknown]
+            shown = [action for action in self._actions if action.help != argparse.SUPPRESS]
+            options = [flag for action in shown for flag in action.option_strings if flag.startswith("--")]
+            hints = [
+                nearest(each.partition("=")[0], options) if each.startswith("-") else "" for each in unknown
+            ]
+            wrong = [f"{each}{hint}" for each, hint in zip(unknown, hints, strict=True)]
             self.error(f"unrecognized arguments: {' '.join(wrong)}")
         return found, unknown
 

@@ -80,6 +80,16 @@ def test_an_unknown_option_names_the_nearest(
     assert f"unrecognized arguments: {argument} ({hint}" in error
 
 
+def test_the_hint_has_neither_hidden_options_nor_one_for_each_word(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["start", "--q", "3"])
+    error = capsys.readouterr().err
+    assert "--foreground) 3\n" in error
+    assert "--lifeline" not in error
+
+
 def test_an_unknown_keyword_names_the_nearest() -> None:
     with pytest.raises(TypeError, match=r"^pserver\(\) has no option 'slot' \(did you mean slots\?\)$"):
         pserver(slot=4)  # type: ignore[call-overload]
