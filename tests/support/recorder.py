@@ -8,6 +8,19 @@ from collections.abc import Iterator
 from tests.support.waiting import DEADLINE, wait_until
 
 
+def _listener(address: str, port: int) -> socket.socket:
+    """Listen at a port that is the server's at another address; here, another test may use it for a moment."""
+    found: list[socket.socket] = []
+
+    def is_free() -> bool:
+        with contextlib.suppress(OSError):
+            found.append(socket.create_server((address, port)))
+        return bool(found)
+
+    wait_until(is_free, f"port {port} of {address}")
+    return found[0]
+
+
 class Recorder:
     """Listens at the ports of a server, but at another address, and forwards."""
 
@@ -18,7 +31,7 @@ class Recorder:
         self._links: list[socket.socket] = []
         self.bytes = {(port, direction): bytearray() for port in ports for direction in ("in", "out")}
         self.connections = dict.fromkeys(ports, 0)
-        self._listeners = [socket.create_server((listen_at, port)) for port in ports]
+        self._listeners = [_listener(listen_at, port) for port in ports]
         self._threads = [
             threading.Thread(target=self._accept, args=(listener, port))
             for listener, port in zip(self._listeners, ports, strict=True)
