@@ -46,23 +46,24 @@ def values_of(names: Mapping[str, Any], wanted: str | Sequence[str]) -> Any:
 def describe_names(names: Mapping[str, Any]) -> list[list[Any]]:
     """Return name, type, shape (as text, or ``None``) and size in bytes of what the user has defined.
 
-    Modules are left out. The size is that of the data where the object tells it (``nbytes``), else that of the object
-    alone, without what it refers to.
+    Modules are left out, and what is no name. The size is that of the data where the object tells it (``nbytes``), else
+    that of the object alone, without what it refers to. An object that fails when it is asked has no shape and no size.
 
     Examples
     --------
     >>> describe_names({"a": b"xyz", "_hidden": 1, "sys": sys})
     [['a', 'bytes', None, 36]]
     """
+    shown = sorted(name for name in names if isinstance(name, str) and not name.startswith("_"))
     return [
-        [name, type(value).__name__, _shape(value), _size(value)]
-        for name, value in sorted(names.items())
-        if not name.startswith("_") and name not in _GIVEN and not isinstance(value, types.ModuleType)
+        [name, type(names[name]).__name__, _shape(names[name]), _size(names[name])]
+        for name in shown
+        if name not in _GIVEN and not issubclass(type(names[name]), types.ModuleType)
     ]
 
 
 def names_for_completion(names: Mapping[str, Any], text: str) -> list[str]:
-    """Return how a dotted name that begins with `text` may go on; nothing is called.
+    """Return how a dotted name that begins with `text` may go on. No function is called, but properties are.
 
     Examples
     --------
@@ -71,28 +72,29 @@ def names_for_completion(names: Mapping[str, Any], text: str) -> list[str]:
     """
     owner, dot, start = text.rpartition(".")
     if not dot:
-        return sorted(name for name in names if name.startswith(start))
+        return sorted(name for name in names if isinstance(name, str) and name.startswith(start))
     try:
         found: Any = names[owner.split(".")[0]]
         for part in owner.split(".")[1:]:
             found = getattr(found, part)
         return sorted(f"{owner}.{name}" for name in dir(found) if name.startswith(start))
-    except (KeyError, AttributeError):
+    except Exception:  # noqa: BLE001 - there is none, or the object's own code
         return []
 
 
 def _shape(value: object) -> str | None:
-    shape = getattr(value, "shape", None)
-    if isinstance(shape, tuple):
-        return str(shape)
-    return str(len(value)) if isinstance(value, list | tuple | dict | set | frozenset) else None
+    try:
+        shape = getattr(value, "shape", None)
+        if isinstance(shape, tuple):
+            return str(shape)
+        return str(len(value)) if isinstance(value, list | tuple | dict | set | frozenset) else None
+    except Exception:  # noqa: BLE001 - the object's own code
+        return None
 
 
 def _size(value: object) -> int:
-    size = getattr(value, "nbytes", None)
-    if isinstance(size, int):
-        return size
     try:
-        return sys.getsizeof(value)
-    except Exception:  # noqa: BLE001 - the object's own __sizeof__
+        size = getattr(value, "nbytes", None)
+        return int(size) if isinstance(size, int) else sys.getsizeof(value)
+    except Exception:  # noqa: BLE001 - the object's own code
         return 0

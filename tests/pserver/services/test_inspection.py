@@ -1,6 +1,7 @@
 """What a workspace holds."""
 
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,21 @@ def test_only_what_the_user_made_is_told() -> None:
         ["odd", "Odd", None],
     ]
     assert rows[0][3] == 48 and rows[2][3] == 0
+
+
+class Broken:
+    @property
+    def shape(self) -> object:
+        raise OSError("its file is closed")
+
+    nbytes = shape
+
+
+def test_what_fails_when_it_is_asked_hides_nothing_else() -> None:
+    names: dict[Any, object] = {"a": 1, "broken": Broken(), 5: "no name", None: 0}
+    assert [row[:3] for row in describe_names(names)] == [["a", "int", None], ["broken", "Broken", None]]
+    assert names_for_completion(names, "") == ["a", "broken"]
+    assert names_for_completion(names, "broken.shape.") == []
 
 
 def test_names_are_completed_through_dots() -> None:
