@@ -107,12 +107,20 @@ class Spawner:
         self._send(FOLDER + os.fsencode(folder))
 
     def read_death(self) -> tuple[int, int] | None:
-        """Return the process number of a worker that has ended, and its exit code; ``None`` if there is none."""
+        """Return the process number of a worker that has ended, and its exit code; ``None`` if there is none.
+
+        Raises
+        ------
+        ConnectionLostError
+            The spawner is gone: it will report no more.
+        """
         try:
             words = self.deaths.recv(MESSAGE_BYTES).split()
         except BlockingIOError:
             return None
-        return (int(words[0]), int(words[1])) if words else None
+        if not words:
+            raise ConnectionLostError("the process that starts engines is gone")
+        return int(words[0]), int(words[1])
 
     def close(self) -> None:
         """End the spawner, and the engine and the workers if there are any."""

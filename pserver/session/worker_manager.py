@@ -223,10 +223,23 @@ class Workers:
         self.detached_jobs.worker_started(worker)
 
     def _read_deaths(self) -> None:
-        while (death := self._process.spawner.read_death()) is not None:
-            pid, code = death
-            for worker in [worker for worker in self._workers.values() if worker.pid == pid]:
-                self._worker_ended(worker, code)
+        try:
+            while (death := self._process.spawner.read_death()) is not None:
+                pid, code = death
+                for worker in [worker for worker in self._workers.values() if worker.pid == pid]:
+                    self._worker_ended(worker, code)
+        except ConnectionLostError as error:
+            self._lose_spawner(str(error))
+
+    def _lose_spawner(self, why: str) -> None:
+        """End all workers at once: nobody is there who would report their ends, or start another engine."""
+        self._event_loop.unwatch(self._process.spawner.deaths.fileno())
+        self._is_ready = False
+        for worker in self._workers.values():
+            worker.why_killed = worker.why_killed or why
+        self._end_workers()
+        for worker in list(self._workers.values()):
+            self._worker_ended(worker, -signal.SIGKILL)
 
     def _worker_ended(self, worker: WorkerProcess, code: int) -> None:
         del self._workers[worker.number]

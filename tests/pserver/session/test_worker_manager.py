@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pconnect import JobLostError, network_get_info, precv, reval
@@ -82,6 +83,18 @@ def test_an_engine_that_dies_takes_its_workers_with_it(net: ClientNetwork, tmp_p
     assert again.result(DEADLINE) == "again"
     assert again.losses == 1
     assert waiting.result(DEADLINE) == 3
+
+
+def test_a_spawner_that_dies_takes_the_workers_with_it_and_the_jobs_are_told(
+    net: ClientNetwork, tmp_path: Path
+) -> None:
+    job = net.submit(stay, tmp_path, "job")
+    pid = wait_pid(tmp_path / "job")
+    spawner = psutil.Process(engine_pid(net)).ppid()
+    os.kill(spawner, signal.SIGKILL)
+    with pytest.raises(JobLostError, match="SIGKILL"):
+        job.result(DEADLINE)
+    wait_gone(pid)
 
 
 def test_without_an_engine_jobs_fail_and_with_another_they_run(net: ClientNetwork) -> None:
