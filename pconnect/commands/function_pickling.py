@@ -21,6 +21,9 @@ from pconnect.remote_entry import is_public, keep_sources, make_code, map_part, 
 # Longer ones are left out of tracebacks.
 _MAX_SOURCE_CHARACTERS = 2**18
 
+# What `is_public` knows; a tuple, because a union would be made anew for each object.
+_NAMED = (type, types.FunctionType)
+
 # Returns for an object what is pickled in its place, as ``__reduce__`` does; ``None``: it itself.
 _Substitute = Callable[[object], tuple[Any, ...] | None]
 
@@ -164,13 +167,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, obj: Any) -> Any:
         if (other := self._substitute(obj)) is not None:
             return other
-        if isinstance(obj, type | types.FunctionType) and is_public(obj):
+        if isinstance(obj, types.CodeType):
+            self.file_names.add(obj.co_filename)
+            _, parts = cloudpickle.Pickler.dispatch_table[types.CodeType](obj)
+            return make_code, (obj.co_filename, *parts)
+        if isinstance(obj, _NAMED) and is_public(obj):
             return public, (obj.__name__,)
-        if not isinstance(obj, types.CodeType):
-            return super().reducer_override(obj)
-        self.file_names.add(obj.co_filename)
-        _, parts = cloudpickle.Pickler.dispatch_table[types.CodeType](obj)
-        return make_code, (obj.co_filename, *parts)
+        return super().reducer_override(obj)
 
 
 def _pickle(
