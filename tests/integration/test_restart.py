@@ -6,7 +6,6 @@ import signal
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from pconnect import (
@@ -26,7 +25,7 @@ from pconnect import (
 )
 from tests.support.links import interrupt_soon
 from tests.support.servers import Server, connect, engine_pids, open_files
-from tests.support.waiting import DEADLINE, wait_gone, wait_until
+from tests.support.waiting import DEADLINE, wait_asleep, wait_gone, wait_until
 
 BUSY = "psend('busy', sockets[0])\nwhile True: pass"
 ALL_TO_ALL = """
@@ -60,12 +59,6 @@ def has(net: Network, node: int, name: str) -> bool:
 
 def begin_work(net: Network, node: int) -> None:
     assert precv(net[node], timeout=DEADLINE) == "busy"
-
-
-def await_wait(net: Network, node: int) -> None:
-    """Wait until an engine on this machine waits for others: it sleeps as long as nothing comes."""
-    engine = psutil.Process(engine_pids(net)[node])
-    wait_until(lambda: engine.status() == psutil.STATUS_SLEEPING, f"a wait of node {node}")
 
 
 @pytest.fixture(params=["TLS", "plain"])
@@ -208,7 +201,7 @@ def test_who_waits_for_the_old_engine_is_told(any_server: Server) -> None:
         ]
         for node in (2, 3, 4):
             begin_work(net, node)
-            await_wait(net, node)
+            wait_asleep(engine_pids(net)[node])
         restart(net[1], timeout=DEADLINE)
         for command in waiting:
             error = command.exception(DEADLINE)

@@ -5,6 +5,8 @@ import select
 import time
 from collections.abc import Callable
 
+import psutil
+
 DEADLINE = 40.0  # seconds; longer than anything here takes, also on a busy machine
 
 
@@ -14,6 +16,12 @@ def wait_until(condition: Callable[[], bool], what: str, timeout: float = DEADLI
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout:g} s for {what}"
         time.sleep(0.005)
+
+
+def wait_asleep(pid: int) -> None:
+    """Wait until a process itself waits for something."""
+    process = psutil.Process(pid)
+    wait_until(lambda: process.status() == psutil.STATUS_SLEEPING, f"process {pid} to sleep")
 
 
 def wait_gone(*pids: int, timeout: float = DEADLINE) -> None:
