@@ -18,10 +18,10 @@ def wait_until(condition: Callable[[], bool], what: str, timeout: float = DEADLI
         time.sleep(0.005)
 
 
-def wait_asleep(pid: int) -> None:
-    """Wait until a process itself waits for something."""
-    process = psutil.Process(pid)
-    wait_until(lambda: process.status() == psutil.STATUS_SLEEPING, f"process {pid} to sleep")
+def wait_asleep(*pids: int) -> None:
+    """Wait until processes wait themselves."""
+    for pid in pids:
+        wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_SLEEPING, f"process {pid} to sleep")  # noqa: B023 - called at once
 
 
 def wait_gone(*pids: int, timeout: float = DEADLINE) -> None:
