@@ -19,7 +19,7 @@ from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT
 from pconnect.link.host_names import Host, parse_hosts
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import DEFAULT_LIMITS, Limits
-from pconnect.protocol.kinds import Kind
+from pconnect.protocol.kinds import Kind, Role
 from pconnect.session import open_networks, versions
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.login import LoginTerms, find_credentials, log_in_at, make_terms
@@ -202,7 +202,9 @@ def _open_data_connections(
     for server in servers:
         outcome = outcomes[server.node]
         if isinstance(outcome, Channel):
-            data = ClientConnection(server.node, server.host, outcome, limits=mesh_setup.limits)
+            data = ClientConnection(
+                server.node, server.host, outcome, role=Role.CLIENT_DATA, limits=mesh_setup.limits
+            )
             server.attach(data)
             event_loop.add(data)
         else:

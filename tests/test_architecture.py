@@ -92,7 +92,7 @@ SANS_IO = {
     "pconnect/session/failure_log.py",
     "pconnect/session/node_state.py",
     "pconnect/session/running_commands.py",
-    "pserver/session/command_queue.py",
+    "pserver/session/time_limit.py",
     "pserver/session/lifecycle.py",
 }
 IO_MODULES = {"socket", "select", "selectors", "ssl", "threading", "subprocess", "time", "signal"}

@@ -1,14 +1,42 @@
-"""Shows what the engine of one node prints and displays."""
+"""Shows what the engine of one node prints and displays.
 
-from collections.abc import Callable
-from typing import Any
+The end of a command comes on the data connection, and what it has printed on the command channel. The end says how much
+that is; it counts once so much has been shown.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from pconnect.commands.command import Command
 from pconnect.commands.console import Console
 from pconnect.commands.front_end_messages import Display, FrontEndMessages
+from pconnect.errors import ProtocolError
 from pconnect.protocol.messages import Message
 
 _ACKNOWLEDGED_BYTES = 2**14  # of output; the supervisor drops it if it hears nothing for a second
+
+
+class End(NamedTuple):
+    """The end of a command: the seconds that it ran or its failure, and how much was printed and displayed by then."""
+
+    number: int
+    outcome: float | dict[str, Any]
+    shown: tuple[int, int, int]
+
+
+def read_end(number: int, value: Any) -> End:
+    """Return what a DONE message says.
+
+    Raises
+    ------
+    ProtocolError
+        It is malformed.
+    """
+    match value:
+        case [(float() | int() | dict()) as outcome, int() as stdout, int() as stderr, int() as displays]:
+            return End(number, outcome, (stdout, stderr, displays))
+    raise ProtocolError("not the end of a command")
 
 
 class EngineOutput:
@@ -26,6 +54,25 @@ class EngineOutput:
         self._host = host
         self._messages = FrontEndMessages(node, host)
         self._unacknowledged = 0  # bytes
+        self._shown = [0, 0, 0]  # bytes of standard output and standard error, and messages for the front end
+        self._ends: deque[End] = deque()  # those that wait for output
+
+    def take_ends(self, end: End | None = None, *, is_complete: bool = False) -> Iterator[End]:
+        """Take in the end of a command; take out those that count now, which are all if no more output is to come."""
+        if end is not None:
+            self._ends.append(end)
+        while self._ends and (is_complete or self._is_shown(self._ends[0])):
+            yield self._ends.popleft()
+
+    def _is_shown(self, end: End) -> bool:
+        shown, needed = self._shown, end.shown
+        return shown[0] >= needed[0] and shown[1] >= needed[1] and shown[2] >= needed[2]
+
+    def forget(self) -> None:
+        """Begin anew with another engine."""
+        self.end(None)
+        self._shown = [0, 0, 0]
+        self._ends.clear()
 
     def take(self, message: Message, command: Command | None) -> bool:
         """Show what was printed while `command` ran; return whether to tell the supervisor that it was taken.
@@ -36,6 +83,8 @@ class EngineOutput:
             It is not the value of an OUTPUT message.
         """
         self.console.take(self._node, self._host, message.tag, message.value, command)
+        _, data, dropped = message.value
+        self._shown[message.tag - 1] += len(data) + dropped
         self._unacknowledged += message.size
         if self._unacknowledged < _ACKNOWLEDGED_BYTES:
             return False
@@ -52,6 +101,7 @@ class EngineOutput:
         ProtocolError
             It is not the value of a FRONT_END message.
         """
+        self._shown[2] += 1
         return self._messages.take(message.tag, message.value, sink, trusts_displays=trusts_displays)
 
     def show_error(self, error: BaseException) -> None:

@@ -351,6 +351,11 @@ class Connection:
             self.changed.add(self)
         return message
 
+    def limit_inbox(self, *, is_limited: bool) -> None:
+        """Have this end read on, or no longer, when its inbox is full."""
+        if self._inbox.set_limit(self._limits.max_inbox_bytes if is_limited else math.inf):
+            self.changed.add(self)
+
     def begin_epoch(self, epoch: int) -> None:
         """Drop what belongs to collective calls of older epochs."""
         if self._inbox.begin_epoch(epoch):
@@ -365,6 +370,7 @@ class Connection:
             if self._inbox.add(message):
                 self.changed.add(self)
         else:
+            self._inbox.received += 1
             self.on_message(message)
 
     def _unexpected(self, message: Message) -> None:

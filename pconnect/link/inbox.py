@@ -34,7 +34,7 @@ class Inbox:
 
     __slots__ = ("_max_bytes", "_values_bytes", "collectives", "is_full", "received", "values")
 
-    def __init__(self, node: int, max_bytes: int) -> None:
+    def __init__(self, node: int, max_bytes: float) -> None:
         self.values: dict[int, deque[tuple[object, int]]] = {}
         self.collectives = CollectiveInbox(node)
         self.received = 0
@@ -64,6 +64,11 @@ class Inbox:
             return False
         self.is_full = True
         return True
+
+    def set_limit(self, max_bytes: float) -> bool:
+        """Set with how much it is full; return whether `is_full` has changed."""
+        self._max_bytes = max_bytes
+        return self._look()
 
     def take_value(self, tag: int) -> tuple[object, bool]:
         """Remove the oldest value with a tag; return it, and whether `is_full` has changed."""

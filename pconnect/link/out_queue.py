@@ -5,6 +5,9 @@ from collections.abc import Sequence
 
 from srp_tools.channel import Channel
 
+# Small messages are sent together: each write costs a system call and a TLS record, which holds up to 16 KiB.
+_JOINED_BYTES = 2**14
+
 
 class OutQueue:
     """The buffers of encoded messages, which are sent from where they lie.
@@ -49,6 +52,8 @@ class OutQueue:
         """
         buffers = self.buffers
         while buffers:
+            if len(buffers) > 1 and len(buffers[0]) + len(buffers[1]) <= _JOINED_BYTES:
+                self._join()
             sent = channel.send(buffers[0])
             self.sent_bytes += sent
             if sent < len(buffers[0]):
@@ -68,3 +73,11 @@ class OutQueue:
         self.buffers.clear()
         self._queued_bytes = self.sent_bytes
         self._is_blocked = False
+
+    def _join(self) -> None:
+        """Copy the first small buffers into one."""
+        buffers, parts, size = self.buffers, [], 0
+        while buffers and size + len(buffers[0]) <= _JOINED_BYTES:
+            parts.append(buffers.popleft())
+            size += len(parts[-1])
+        buffers.appendleft(memoryview(b"".join(parts)))

@@ -66,6 +66,16 @@ def psend(value: object, connections: Connections, *, tag: int = 0, timeout: flo
     mesh, targets = resolve(connections)
     _check_tag(tag)
     buffers = encode_message(Kind.VALUE, tag, value, mesh.limits.max_message_bytes)
+    send_encoded(buffers, mesh, targets, timeout)
+
+
+def send_encoded(
+    buffers: Sequence[bytes | memoryview],
+    mesh: Mesh,
+    targets: Sequence[Connection],
+    timeout: float | None = None,
+) -> None:
+    """Send an encoded message to some nodes of a network, and return or raise as `psend` does."""
     event_loop = mesh.event_loop
     event_loop.catch_up()
     generations = [target.generation for target in targets]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pconnect.errors import ProtocolError
 from pconnect.protocol.kinds import Kind
 
-VERSION = 2
+VERSION = 3
 NETWORK_ID_BYTES = 16
 
 

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 class Role(enum.Enum):
     """An end of a connection, by what it may be told."""
 
-    NODE = "a data connection"
+    NODE = "a data connection between engines"
+    CLIENT_DATA = "the client's end of a data connection"
+    ENGINE_DATA = "the engine's end of its data connection to the client"
     CLIENT = "the client's end of a command channel"
     SUPERVISOR = "the server's end of a command channel"
     OVERSEER = "the supervisor's end of the pipe to its engine"
@@ -44,17 +46,18 @@ class Kind(enum.IntEnum):
     #: the side that accepted a connection, as its first word, before there is a decoder; empty
     HELLO = 1
     #: any node; tag: the user's; value: the user's
-    VALUE = 2, Role.NODE
+    VALUE = 2, Role.NODE, Role.CLIENT_DATA, Role.ENGINE_DATA
     #: client → supervisor → engine; value: the network (`pconnect.session.mesh_setup.MeshSetup`)
     SETUP = 3, Role.SUPERVISOR, Role.ENGINE
     #: engine → supervisor → client; value: facts of the engine, or why the mesh failed
     MESHED = 4, Role.CLIENT, Role.OVERSEER
-    #: client → supervisor → engine; tag: number of the command; value: [source, epoch, options]
-    COMMAND = 5, Role.SUPERVISOR, Role.ENGINE
-    #: engine → supervisor → client; tag: number of the command; value: seconds that it ran, or the failure
-    DONE = 6, Role.CLIENT, Role.OVERSEER
-    #: client → supervisor → engine; tag: commands up to this number
-    INTERRUPT = 7, Role.SUPERVISOR, Role.ENGINE
+    #: client → engine; tag: number of the command; value: [source, epoch, options]
+    COMMAND = 5, Role.ENGINE_DATA
+    #: engine → client; tag: number of the command; value: [seconds that it ran, or the failure; bytes that stdout and
+    #: stderr were given, FRONT_END messages so far]. supervisor → client: a command that was cancelled never begins
+    DONE = 6, Role.CLIENT_DATA, Role.CLIENT
+    #: client → supervisor; tag: commands up to this number
+    INTERRUPT = 7, Role.SUPERVISOR
     #: client → supervisor; empty
     KILL = 8, Role.SUPERVISOR
     #: supervisor → client; tag: 1 stdout, 2 stderr; value: [command, bytes, dropped before]
@@ -72,11 +75,11 @@ class Kind(enum.IntEnum):
     #: supervisor → client; value: why the server ends the session
     STOPPING = 15, Role.CLIENT
     #: any node; tag: number of a collective call; value: see `pconnect.protocol.collective_inbox`
-    COLLECTIVE = 16, Role.NODE
+    COLLECTIVE = 16, Role.NODE, Role.CLIENT_DATA, Role.ENGINE_DATA
     #: any node; value: [epoch, node, text], why it takes part in no more collective calls
-    LEFT = 17, Role.NODE
-    #: client → supervisor; tag: number of the command
-    CANCEL = 18, Role.SUPERVISOR
+    LEFT = 17, Role.NODE, Role.CLIENT_DATA, Role.ENGINE_DATA
+    #: client → supervisor → engine; tag: number of the command
+    CANCEL = 18, Role.SUPERVISOR, Role.ENGINE
     #: engine → supervisor → client; tag: number of the command, or 0; value: [what, content]
     FRONT_END = 19, Role.CLIENT, Role.OVERSEER
     #: client → supervisor → engine; tag: its number; value: [nodes, seconds]; and the answer
@@ -137,8 +140,10 @@ class Kind(enum.IntEnum):
     #: client → supervisor; value: the job that runs; and the answer: [job, whether it runs still]. And client →
     #: worker, tag: that job; before this come all that the worker is not to begin, if the answer was yes
     RECALL = 43, Role.SCHEDULER, Role.WORKERS, Role.WORKER
-    #: client → supervisor → engine; tag: number of the command; value: [service, epoch, options]
-    CALL = 44, Role.SUPERVISOR, Role.ENGINE
+    #: client → engine; tag: number of the command; value: [service, epoch, options]
+    CALL = 44, Role.ENGINE_DATA
+    #: engine → supervisor; a command with a time limit begins; empty
+    TIMED = 45, Role.OVERSEER
 
 
 ACCEPTS: Mapping[Role, frozenset[Kind]] = {

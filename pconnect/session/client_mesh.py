@@ -95,16 +95,16 @@ class ClientMesh(Mesh):
             command.seen = commands[0].seen
         return commands
 
-    def send(self, commands: Sequence[Command], options: dict[str, Any], service: str = "") -> None:
-        """Send commands of one number, which run source text or call a service; an engine that is gone ends its own."""
+    def post(self, commands: Sequence[Command], options: dict[str, Any], service: str = "") -> None:
+        """Post commands of one number, which run source text or call a service; an engine that is gone ends its own."""
         if self._must_begin_anew():
             self.begin_epoch(commands[0].number)
         kind = Kind.CALL if service else Kind.COMMAND
         with self.event_loop.sigint_deferred:
             for command in commands:
-                server = self.servers[command.node]
-                server.begin(command, kind, [service or command.source, self.epoch, options])
-                self.event_loop.flush(server.command)
+                self.servers[command.node].begin(
+                    command, kind, [service or command.source, self.epoch, options]
+                )
 
     def _must_begin_anew(self) -> bool:
         """Whether something failed in this epoch, so that some nodes take part in no more of its collective calls."""

@@ -15,8 +15,9 @@ time contains the instant T at which the second round began; so the states of al
 own state the client knows: it was the same when either round began, and still is.
 
 *What is on its way.* Messages between two nodes arrive in order, so if as many have been received as were sent, none is
-on its way. The commands of the client are no such messages, but an idle node counts only if the client has heard of the
-end of all commands that it sent there, and it has sent nothing but questions since the first round began.
+on its way. Commands of the client and their ends are such messages. What engines print and what the client says to
+supervisors are not; but an idle node counts only if the client takes all commands that it sent there as ended, with all
+that they have printed, and it has sent supervisors nothing but questions since the first round began.
 
 *The set.* `stuck_nodes` finds the largest set S of nodes, by taking away for as long as possible those that can go on,
 such that each node in S waits for messages of nodes in S only, and none of those is on its way. (If messages of several

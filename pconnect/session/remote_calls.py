@@ -50,7 +50,10 @@ def run(
             command.expect_value(
                 lambda arrived: RemoteRepr.read(unpack_value(_finished(arrived), allow_pickle=False))
             )
-    mesh.send(commands, options)
+    with mesh.event_loop.sigint_deferred:
+        mesh.post(commands, options)
+        for command in commands:
+            mesh.event_loop.flush(mesh.servers[command.node].data)
     return _as_asked(commands, connections)
 
 
@@ -174,9 +177,9 @@ def _send_call(
         buffers = encode_message(Kind.VALUE, tag, pack(pickled=False), limit)
     except UnsupportedValueError:
         buffers = encode_message(Kind.VALUE, tag, pack(pickled=True), limit)
-    # Ctrl-C must not come between both: an engine that has the command waits for its arguments.
+    # Ctrl-C must not come between both: an engine that has the command waits for its arguments. Both leave together.
     with interrupting([mesh.servers[command.node] for command in commands]), mesh.event_loop.sigint_deferred:
-        mesh.send(commands, options, service)
+        mesh.post(commands, options, service)
         _send_arguments(
             mesh, [mesh.servers[command.node].data for command in commands if command.begun], buffers
         )

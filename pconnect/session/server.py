@@ -1,5 +1,8 @@
 """The client's view of its servers: the connections to one node, and what is done with each message from there.
 
+Commands and their ends pass on the data connection; the command channel leads to the supervisor, which interrupts them
+and passes on what they print.
+
 What the client knows of a node is in four parts: its state (`pconnect.session.node_state`), the commands that were sent
 there (`pconnect.session.running_commands`), the errors of those that failed (`pconnect.session.failure_log`), and the
 output of its engine (`pconnect.commands.engine_output`). `Server` keeps the two connections and routes their messages.
@@ -12,24 +15,21 @@ from typing import Any
 
 from pconnect.commands.captured_output import with_last_words
 from pconnect.commands.command import Command
-from pconnect.commands.engine_output import EngineOutput, number_of_output
+from pconnect.commands.engine_output import End, EngineOutput, number_of_output, read_end
 from pconnect.commands.front_end_messages import describe_warning
 from pconnect.commands.remote_errors import remote_error
 from pconnect.errors import DeadlockError, EngineDiedError, ParallelError, ProtocolError, shown_source
 from pconnect.link.connection import LIBRARY_TAGS, Connection
 from pconnect.link.host_names import Location
 from pconnect.link.peer import Peer
-from pconnect.protocol.kinds import Kind
+from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message
 from pconnect.session.deadlock_detector import Rounds
 from pconnect.session.failure_log import FailureLog
+from pconnect.session.grace import GRACE_SECONDS, Grace
 from pconnect.session.node_state import NodeEvent, NodeLife
 from pconnect.session.running_commands import RunningCommands
 from srp_tools.steps import deadline_after
-
-# The end of a data connection and the supervisor's report of the engine's death arrive separately. After the first of
-# them the client waits so many seconds for the other.
-_REPORT_GRACE = 1.0
 
 
 class Server(Peer):
@@ -79,7 +79,8 @@ class Server(Peer):
         self.last_reply_at: float | None = None
         self.answers: dict[int, Any] = {}
         self.rounds = Rounds()
-        self.attach(Connection(self.node, self.host, None))
+        self._grace = Grace()
+        self.attach(Connection(self.node, self.host, None, role=Role.CLIENT_DATA))
         command.on_message = self._take
         command.on_lost = lambda _: self._lose_channel()
         command.peer = self
@@ -89,6 +90,7 @@ class Server(Peer):
         self.data = data
         data.peer = self
         data.on_library_value = self._take_value
+        data.on_message = lambda message: self._take_ends(read_end(message.tag, message.value))
         data.on_lost = lambda _: self._lose_values()
 
     # --- what others ask ---
@@ -112,7 +114,7 @@ class Server(Peer):
     def busy(self) -> bool:
         """Whether values may still arrive: commands run, or ended a moment ago. True of a node that is gone, too."""
         gone = self.life.death or self.command.error
-        return bool(self.running or gone) or time.monotonic() - self.commands.ended_at < _REPORT_GRACE
+        return bool(self.running or gone) or time.monotonic() - self.commands.ended_at < GRACE_SECONDS
 
     @property
     def calls_back(self) -> bool:
@@ -138,7 +140,7 @@ class Server(Peer):
         self._check_alive()
 
     def _check_alive(self) -> None:
-        if self.life.death and time.monotonic() - self.life.died_at > _REPORT_GRACE:
+        if self.life.death and time.monotonic() - self.life.died_at > GRACE_SECONDS:
             raise self.life.death
         if self.command.error:
             raise self.command.loss()
@@ -151,7 +153,7 @@ class Server(Peer):
         event_loop = self.data.mesh.event_loop
         with contextlib.suppress(TimeoutError):
             event_loop.run_until(
-                lambda: self._account(epoch) is not None, deadline_after(_REPORT_GRACE), "an account"
+                lambda: self._account(epoch) is not None, deadline_after(GRACE_SECONDS), "an account"
             )
         return self._account(epoch)
 
@@ -165,11 +167,13 @@ class Server(Peer):
     def begin(self, command: Command, kind: Kind, contents: list[Any]) -> None:
         """Send a command, as a message of this kind; if that is impossible, it has failed."""
         error = self._account()
+        if error is None and self.data.error is not None and not self._grace.has_begun:
+            error = self.data.loss()
         if error is not None:
             command.finish(error)
             return
         self.commands.add(command)
-        self.command.post(kind, command.number, contents)
+        self.data.post(kind, command.number, contents)
         command.begun = True
 
     def interrupt(self, up_to: int | None = None) -> None:
@@ -229,7 +233,7 @@ class Server(Peer):
         self.rounds.forget(self.node)  # what it was asked it will not answer, see `Rounds`
         self.failures.forget()
         self.commands.forget()
-        self.output.end(None)
+        self.output.forget()
         self.facts = {}
 
     def end_restart(self, error: Exception | None) -> None:
@@ -264,19 +268,28 @@ class Server(Peer):
 
     def _lose_channel(self) -> None:
         self.life.happen(NodeEvent.CHANNEL_LOST)
+        self._take_ends(is_complete=True)
         self._lose_commands(self.command.loss())
 
     def _lose_commands(self, error: ParallelError) -> None:
+        self._grace.cancel()
         self.output.end(None)
         lost = self.commands.drop()
         self.failures.lose([command.number for command in lost], error)
         for command in lost:
             command.finish(error)
 
+    def _lose_running(self) -> None:
+        self._lose_commands(self._account() or self.data.loss())
+
     def _lose_values(self) -> None:
         self.life.happen(NodeEvent.DATA_LOST)
         for command in self.commands.known:
             command.lose_value(self.data.loss())
+        if self.life.death is not None:
+            self._lose_commands(self.life.death)
+        elif self.running:
+            self._grace.begin(self.data.mesh.event_loop, self._lose_running)
 
     # --- what the node says ---
 
@@ -288,12 +301,14 @@ class Server(Peer):
     def _take(self, message: Message) -> None:
         match message.kind:
             case Kind.DONE:
-                self._finish(message.tag, message.value)
+                self._take_ends(read_end(message.tag, message.value))
             case Kind.OUTPUT:
                 if self.output.take(message, self.commands.get(number_of_output(message.value))):
                     self.command.post(Kind.TAKEN)
+                self._take_ends()
             case Kind.FRONT_END:
                 self._take_front_end(message)
+                self._take_ends()
             case Kind.FACTS | Kind.RESTART:
                 self.answers[message.tag] = message.value
             case Kind.STATE:
@@ -319,6 +334,8 @@ class Server(Peer):
                 self._end(event, f"the session of node {self.node} ({self.host}) was ended: {message.value}")
 
     def _take_death(self, how: str, last_output: str) -> None:
+        self.data.mesh.event_loop.drain(self.data)  # the ends of commands may be there
+        self._take_ends(is_complete=True)
         words = f"the engine of node {self.node} ({self.host}) died: {how}"
         command = self.commands.oldest
         self.output.end(command)
@@ -330,9 +347,18 @@ class Server(Peer):
         death = EngineDiedError(text)
         self.life.die(event, death, time.monotonic())
         self.rounds.forget(self.node)
-        self._lose_commands(death)
+        if self.data.error is None and self.running and not self.data.is_awaited:
+            self._grace.begin(self.data.mesh.event_loop, self._lose_running)
+        else:
+            self._lose_commands(death)
 
-    def _finish(self, number: int, outcome: float | dict[str, Any]) -> None:
+    def _take_ends(self, end: End | None = None, *, is_complete: bool = False) -> None:
+        """End the commands whose output has been shown, or will never be."""
+        for ended in self.output.take_ends(end, is_complete=is_complete):
+            self._finish(ended)
+
+    def _finish(self, end: End) -> None:
+        number, outcome, _ = end
         command = self.commands.finish(number, time.monotonic())
         self.output.end(command)
         if command is None:

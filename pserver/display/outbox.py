@@ -41,6 +41,8 @@ class Outbox:
     ----------
     number
         Of the command that runs; 0 between commands.
+    sent
+        How many notes were sent so far.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Outbox:
         max_waiting_bytes: int = _MAX_WAITING_BYTES,
         grace: float = _PATIENCE,
     ) -> None:
-        self.number = 0
+        self.number = self.sent = 0
         self._supervisor = supervisor
         self._event_loop = event_loop
         self._max_waiting_bytes = max_waiting_bytes
@@ -116,8 +118,7 @@ class Outbox:
     def release(self) -> None:
         """Send all there is before what is told next, so that a command's notes come before its end.
 
-        What the supervisor does not take now goes out later. It is not more than one command's: the supervisor gives
-        no further command before it has taken all this.
+        What the supervisor does not take now goes out later. The engine begins no further command while that is much.
         """
         if not self._queue and not self._dropped:
             return
@@ -167,4 +168,5 @@ class Outbox:
             return note
 
     def _post(self, note: _Entry) -> None:
+        self.sent += 1
         self._supervisor.post(Kind.FRONT_END, note.number, [note.what, note.content])

@@ -1,26 +1,32 @@
 """Running commands and services in the workspace of an engine, one after the other."""
 
+import os
 import sys
 import time
 import traceback
 from typing import Any
 
 from pconnect.commands.function_pickling import pickle_value, unpack_service_arguments
+from pconnect.commands.remote_errors import blame_limit
 from pconnect.errors import UnsupportedValueError
 from pconnect.link.connection import LIBRARY_TAGS
 from pconnect.loop.network import Mesh
 from pconnect.messaging.collective_call import leave
-from pconnect.messaging.send_receive import precv, psend
+from pconnect.messaging.send_receive import precv, send_encoded
 from pconnect.protocol.kinds import Kind
-from pconnect.protocol.messages import Message
+from pconnect.protocol.messages import Message, encode_message
 from pserver.display.mime_bundle import make_bundle
 from pserver.display.outbox import Outbox
+from pserver.engine.command_page import CommandPage, GivenOutput
 from pserver.engine.failure import describe
 from pserver.engine.interrupts import Interrupts
 from pserver.engine.workspace import Workspace
 from pserver.services import registry
 from pserver.services.registry import EngineState
 from pserver.system.flush import flush_output
+
+# A value of up to so many bytes is sent together with the end of its command.
+_SMALL_BYTES = 2**14
 
 
 class CommandRunner:
@@ -34,6 +40,10 @@ class CommandRunner:
         What goes to the front end; counted as the command's that runs.
     interrupts
         Which may end the command that runs.
+    page
+        Tells the supervisor which command runs.
+    given
+        What the engine's output streams were given so far.
 
     Attributes
     ----------
@@ -45,50 +55,75 @@ class CommandRunner:
         Whether that has a time limit.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - all that a command meets
         self,
         mesh: Mesh,
         workspace: Workspace,
         services: EngineState,
         outbox: Outbox,
         interrupts: Interrupts,
+        page: CommandPage,
+        given: GivenOutput,
     ) -> None:
         self.mesh = mesh
         self.workspace = workspace
         self.services = services
         self._outbox = outbox
         self._interrupts = interrupts
+        self._page = page
+        self._given = given
         self._client = mesh.connections[0]
+        self._process = os.getpid()
         self.number = 0
         self.has_limit = False
 
-    def run(self, message: Message) -> float | dict[str, Any]:
-        """Run a command or a service; return the seconds that it took, or how it failed."""
+    def run(self, message: Message) -> None:
+        """Run a command or a service, and send the client its value and its end.
+
+        The end is a list: the seconds that it took, or how it failed; then how much the two output streams had been
+        given, and how many messages the front end had been sent.
+        """
         number, (_, epoch, options) = message.tag, message.value
         if epoch > self.mesh.epoch:
             self.mesh.begin_epoch(epoch)
-        self.number, self.has_limit = number, options.get("seconds") is not None
-        outcome: float | dict[str, Any]
+        limit = options.get("seconds")
+        self.number, self.has_limit = number, limit is not None
+        self._outbox.number = self._interrupts.number = number
+        self._page.begin(number, limit)
+        self._page.mark(number, self._given.count())
+        outcome = self._run(message)
+        flush_output()
+        self._outbox.release()
+        self._outbox.number = 0
+        self._page.end()
+        given = self._given.count()
+        self._page.mark(0, given)
+        with self.mesh.event_loop.sigint_deferred:
+            self._client.post(Kind.DONE, number, [outcome, *given, self._outbox.sent])
+            self.mesh.event_loop.flush(self._client)
+
+    def _run(self, message: Message) -> float | dict[str, Any]:
+        """Return the seconds that it took, or how it failed."""
         begin = time.perf_counter()
-        self._outbox.number = number
         try:
             self._interrupts.in_command = True
-            self._interrupts.check(number)
+            if not self._interrupts.may_begin():
+                raise KeyboardInterrupt("it was interrupted before it began")
             self._execute(message)
             _show_figures()
             self._interrupts.in_command = False
-            outcome = time.perf_counter() - begin
+            return time.perf_counter() - begin
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt too are the command's failure
             self._interrupts.in_command = False
+            self._end_copy()
             if isinstance(error, Exception):  # an interrupt leaves them open
                 _show_figures()
             leave(self.mesh, error)  # whoever waits for us in a collective call does so in vain
             outcome = describe(error) | {"values_sent": self._client.values_sent}
+            if self._page.has_expired(message.tag) and isinstance(error, KeyboardInterrupt):
+                blame_limit(outcome, message.value[2]["seconds"])
             outcome["seconds"] = time.perf_counter() - begin
-        flush_output()
-        self._outbox.release()
-        self._outbox.number = 0
-        return outcome
+            return outcome
 
     def _execute(self, message: Message) -> None:
         source, _, options = message.value
@@ -99,8 +134,15 @@ class CommandRunner:
             value = self.workspace.call(self._receive(tag))
         else:
             value = self.workspace.run(source, message.tag, wants_value=bool(options))
+        self._end_copy()
         if options.get("value"):
             self._send_value(value, tag, options)
+
+    def _end_copy(self) -> None:
+        """End this process if the user's code has forked it from the engine, whose connections are not its own."""
+        if os.getpid() != self._process:
+            flush_output()
+            os._exit(0)
 
     def _receive(self, tag: int) -> list[Any]:
         """Wait for the arguments of a command."""
@@ -114,13 +156,22 @@ class CommandRunner:
         if options.get("display") and value is not None:
             value = list(make_bundle(value))
         try:
-            psend([False, value], self._client, tag=tag)
+            self._send([False, value], tag)
         except UnsupportedValueError as error:
             if not options.get("pickle"):
                 raise UnsupportedValueError(
                     f"{str(error).replace('value[1]', 'value', 1)}; allow_pickle=True lets it come by pickle"
                 ) from None
-            psend([True, pickle_value(value)], self._client, tag=tag)
+            self._send([True, pickle_value(value)], tag)
+
+    def _send(self, value: object, tag: int) -> None:
+        """Send a value; a small one goes out with what comes next."""
+        buffers = encode_message(Kind.VALUE, tag, value, self.mesh.limits.max_message_bytes)
+        if len(buffers) == 1 and len(buffers[0]) <= _SMALL_BYTES:
+            with self.mesh.event_loop.sigint_deferred:
+                self._client.post_encoded(buffers)
+        else:
+            send_encoded(buffers, self.mesh, [self._client])
 
 
 def _show_figures() -> None:

@@ -4,8 +4,9 @@ It has one thread. Between commands it serves its connections, so that what othe
 left of a half-sent message goes out; during a command it does so whenever the command is inside `psend`, `precv` or
 `select_sockets`.
 
-Two ends of the supervisor are held: a socket with commands, and a pipe on which nothing is ever written. When the
-supervisor dies, the system signals the end of the pipe with SIGKILL, even if the engine is deep in a library's loop.
+Commands come from the client, on its data connection. The supervisor says the rest, on a socket, and holds the other
+end of a pipe on which nothing is ever written. When it dies, the system signals the end of the pipe with SIGKILL, even
+if the engine is deep in a library's loop.
 """
 
 import fcntl
@@ -35,6 +36,7 @@ from pconnect.session.versions import own_versions
 from pserver.display import no_input
 from pserver.display.hooks import Hooks
 from pserver.display.outbox import Outbox
+from pserver.engine.command_page import CommandPage, GivenOutput
 from pserver.engine.command_runner import CommandRunner
 from pserver.engine.forks import Forks
 from pserver.engine.interrupts import Interrupts
@@ -46,28 +48,36 @@ from pserver.services.files import SessionFiles, publish
 from pserver.services.registry import EngineState
 from pserver.services.synced_code import SyncedCode
 from srp_tools.channel import Channel
+from srp_tools.steps import deadline_after
+
+# While so much waits for the supervisor, no command begins.
+_MAX_UNSENT_BYTES = 2**22
+# So long the supervisor may take to send the numbers of commands that it has counted as cancelled.
+_CANCEL_SECONDS = 10.0
 
 _VERSIONS = own_versions()  # read by the fork server, once for all engines
 
 
-def engine_main(
+def engine_main(  # noqa: PLR0917 - all that a new process is given
     pipe: socket.socket,
     handover: socket.socket,
     outputs: Sequence[PipeEnd],
     lifeline: PipeEnd,
     forks: socket.socket,
+    memory: int,
 ) -> None:
     """Be one engine; what a forked process does."""
     os.setsid()  # its own group, to be ended with all it started
     _die_with(lifeline)
     for descriptor, end in zip((1, 2), outputs, strict=True):
         os.dup2(end.fileno(), descriptor)
-        end.close()
+    page = CommandPage(memory)
+    os.close(memory)
     # New streams: those of the fork server were made for its own files.
     sys.stdout, sys.stderr = _open_text(1), _open_text(2)
     pipe.setblocking(False)
     np.random.seed()  # else all engines, being forked from one process, would draw the same numbers
-    _Engine(pipe, handover, forks, lifeline).run()
+    _Engine(pipe, handover, forks, lifeline, page, outputs).run()
 
 
 def _open_text(descriptor: int) -> TextIO:
@@ -87,8 +97,14 @@ def _die_with(lifeline: PipeEnd) -> None:
 class _Engine:
     """The engine's loop."""
 
-    def __init__(
-        self, pipe: socket.socket, handover: socket.socket, forks: socket.socket, lifeline: PipeEnd
+    def __init__(  # noqa: PLR0917 - all that a new process is given
+        self,
+        pipe: socket.socket,
+        handover: socket.socket,
+        forks: socket.socket,
+        lifeline: PipeEnd,
+        page: CommandPage,
+        outputs: Sequence[PipeEnd],
     ) -> None:
         self._handover = handover
         self._lifeline = lifeline
@@ -103,7 +119,10 @@ class _Engine:
         self._links: Links | None = None
         self._closing = False
         self._outbox = Outbox(self._supervisor, self._event_loop)
-        self._interrupts = Interrupts(lambda: self._event_loop.poll(0))
+        self._page = page
+        self._outputs = outputs
+        self._reads_on = False  # whatever is in the inbox
+        self._interrupts = Interrupts(page, self._await_cancels)
         self._runner: CommandRunner | None = None  # once the network is joined
 
     def run(self) -> None:
@@ -112,7 +131,7 @@ class _Engine:
         self._join_network()
         while True:
             self._event_loop.run_until(
-                lambda: bool(self._commands) or self._closing or self._forks.asked,
+                self._has_work,
                 math.inf,
                 "a command",
                 lambda: Wait(IDLE, (0,)),
@@ -123,8 +142,27 @@ class _Engine:
                 self._forks.fork(self._leave_to_engine, self._terms())
                 continue
             assert self._runner is not None  # noqa: S101 - no command comes before it
+            self._read_on(False)
             command = self._commands.popleft()
-            self._tell(Kind.DONE, self._runner.run(command), command.tag)
+            if self._page.is_closing:
+                continue
+            if "seconds" in command.value[2]:
+                self._tell(Kind.TIMED)
+            self._runner.run(command)
+
+    def _has_work(self) -> bool:
+        # The front end may be slow to take what earlier commands have told it; there is a limit to what waits.
+        can_begin = bool(self._commands) and self._supervisor.unsent_bytes < _MAX_UNSENT_BYTES
+        if not self._commands:
+            self._read_on(True)
+        return can_begin or self._closing or self._forks.asked
+
+    def _read_on(self, is_idle: bool) -> None:
+        """Let a full inbox keep an idle engine from nothing: the command that empties it may come behind it."""
+        client = self._links and self._links.connections[0]
+        if client and is_idle != self._reads_on and (is_idle is False or not client.wants_to_read):
+            self._reads_on = is_idle
+            client.limit_inbox(is_limited=not is_idle)
 
     def _wait(self, condition: Any) -> None:
         self._event_loop.run_until(condition, math.inf, "the supervisor")
@@ -133,10 +171,8 @@ class _Engine:
         match message.kind:
             case Kind.SETUP:
                 self._setup = Setup(**message.value)
-            case Kind.COMMAND | Kind.CALL:
-                self._commands.append(message)
-            case Kind.INTERRUPT:
-                self._interrupts.meant_for = message.tag
+            case Kind.CANCEL:
+                self._interrupts.cancel(message.tag)
             case Kind.RESTART:
                 if self._links is not None:  # else the set-up, which is still to come, knows of it
                     self._links.renew(*message.value)
@@ -159,7 +195,12 @@ class _Engine:
             return None
         return said
 
-    def _tell(self, kind: Kind, value: object, tag: int = 0) -> None:
+    def _await_cancels(self, count: int) -> None:
+        self._event_loop.run_until(
+            lambda: self._interrupts.received >= count, deadline_after(_CANCEL_SECONDS), "cancelled commands"
+        )
+
+    def _tell(self, kind: Kind, value: object = None, tag: int = 0) -> None:
         with self._event_loop.sigint_deferred:
             self._supervisor.post(kind, tag, value)
             self._event_loop.flush(self._supervisor)
@@ -171,6 +212,7 @@ class _Engine:
         links = self._links = Links(
             setup, self._handover, self._event_loop, lambda: self._event_loop.take_in(self._supervisor)
         )
+        links.connections[0].on_message = self._commands.append
         self._wait(lambda: self._closing or not links.unfinished())
         errors = {str(node): text for node, text in links.errors.items()}
         if errors and setup.together is None:
@@ -185,7 +227,15 @@ class _Engine:
         code = SyncedCode(files, list(sys.modules))
         dask = DaskProcesses(setup.session_folder)
         services = EngineState(names, files, code, dask, setup.client_version)
-        self._runner = CommandRunner(mesh, workspace, services, self._outbox, self._interrupts)
+        self._runner = CommandRunner(
+            mesh,
+            workspace,
+            services,
+            self._outbox,
+            self._interrupts,
+            self._page,
+            GivenOutput(self._page, [end.fileno() for end in self._outputs]),
+        )
         Hooks(self._outbox, mesh.limits.max_message_bytes).install(names)
         no_input.install()
         self._tell(
@@ -223,3 +273,6 @@ class _Engine:
                 connection.abandon(error)
         self._handover.close()
         self._lifeline.close()
+        self._page.close()
+        for end in self._outputs:
+            end.close()

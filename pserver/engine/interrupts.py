@@ -1,13 +1,13 @@
-"""SIGINT in an engine, which is to end the command that the supervisor means, and no other.
+"""SIGINT in an engine, which ends the command that the supervisor means, and no other.
 
-The supervisor sends a message that names the command, and then the signal. While a command runs, only that one can be
-meant: the supervisor lets the next begin when it has heard of its end. Between commands the engine may be just before
-the one that is meant, or just after it; so the signal is only recorded, and the command that begins next looks whether
-the message names it.
+What the supervisor means stands in the page of `pserver.engine.command_page`, which has the order of it all. A signal
+that the supervisor did not send is the user's own, as of `signal.raise_signal`; it ends whatever command runs.
 """
 
 import signal
 from collections.abc import Callable
+
+from pserver.engine.command_page import CommandPage
 
 
 class Interrupts:
@@ -15,34 +15,53 @@ class Interrupts:
 
     Parameters
     ----------
-    take_in
-        Takes in what the supervisor has sent.
+    page
+        Shared with the supervisor.
+    await_cancels
+        Takes in what the supervisor has sent, until so many CANCEL messages have come in all.
 
     Attributes
     ----------
     in_command
-        Whether a signal is raised as `KeyboardInterrupt`. An attribute and not a method sets it: a signal that comes
-        during a call could be raised in that.
-    meant_for
-        The last command that the supervisor has interrupted.
+        Whether a signal may be raised as `KeyboardInterrupt`. An attribute and not a method sets it: a signal that
+        comes during a call could be raised in that.
+    number
+        The command that runs, or is about to; to be set before `in_command`.
+    cancelled
+        The commands that are not to begin.
+    received
+        How many CANCEL messages have come.
     """
 
-    def __init__(self, take_in: Callable[[], object]) -> None:
-        self._take_in = take_in
-        self._signalled = False  # outside of a command
+    def __init__(self, page: CommandPage, await_cancels: Callable[[int], object]) -> None:
         self.in_command = False
-        self.meant_for = 0
+        self.cancelled: set[int] = set()
+        self.received = 0
+        self._page = page
+        self._await_cancels = await_cancels
+        self.number = 0
+        self._signals = 0  # of the supervisor, that were handled
+        self._cancels = 0
         signal.signal(signal.SIGINT, self._on_signal)
 
     def _on_signal(self, *_: object) -> None:
-        if self.in_command:
+        signals = self._page.signals
+        is_ours, self._signals = signals != self._signals, signals
+        if self.in_command and (not is_ours or self._page.stops(self.number)):
             raise KeyboardInterrupt
-        self._signalled = True
 
-    def check(self, number: int) -> None:
-        """Raise `KeyboardInterrupt` if the signal for a command came before that had begun."""
-        if self._signalled:
-            self._signalled = False
-            self._take_in()  # the message was sent before the signal
-            if self.meant_for == number:
-                raise KeyboardInterrupt
+    def cancel(self, number: int) -> None:
+        """Take a CANCEL message."""
+        self.received += 1
+        self.cancelled.add(number)
+
+    def may_begin(self) -> bool:
+        """Return whether the command may run, which the page says has begun."""
+        cancels = self._page.cancels
+        if cancels != self._cancels:
+            self._await_cancels(cancels)
+            self._cancels = cancels
+        is_cancelled = self.number in self.cancelled
+        if self.cancelled:
+            self.cancelled = {other for other in self.cancelled if other > self.number}
+        return not (is_cancelled or self._page.stops(self.number))

@@ -29,6 +29,7 @@ from pconnect.link.connection import Connection
 from pconnect.link.dialing import dial, prepare
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Limits, Preamble, Purpose
+from pconnect.protocol.kinds import Role
 from srp_tools.certificates import Identity
 from srp_tools.channel import Channel
 from srp_tools.steps import Steps, Task, Wait, deadline_after
@@ -105,7 +106,14 @@ class Links:
     ) -> None:
         hosts = ["client", *(entry["host"] for entry in setup.nodes)]
         self.connections = [
-            Connection(node, host, None, limits=Limits(*setup.limits), awaited=node != setup.node)
+            Connection(
+                node,
+                host,
+                None,
+                role=Role.NODE if node else Role.ENGINE_DATA,
+                limits=Limits(*setup.limits),
+                awaited=node != setup.node,
+            )
             for node, host in enumerate(hosts)
         ]
         self.errors: dict[int, str] = {}

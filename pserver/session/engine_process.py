@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 
 from pconnect.errors import ConnectionLostError
 from pconnect.protocol.frames import PREAMBLE_BYTES
+from pserver.engine.command_page import CommandPage, make_memory
 from pserver.session.spawner import Spawner
 
 
@@ -23,7 +24,9 @@ class EngineProcess:
     Attributes
     ----------
     pipe
-        Where it takes commands; non-blocking.
+        Where it is told things; non-blocking.
+    page
+        Says which command it runs, and which are to be stopped.
     handover
         For the daemon, which passes data connections in here, to this engine and to those after it.
     its_handover
@@ -55,7 +58,10 @@ class EngineProcess:
                 its_ends.enter_context(writer) for _, writer in pairs
             ]
             ends = (its_pipe, self.its_handover, *writers, its_forks)
-            self.spawner.request_engine([end.fileno() for end in ends])
+            memory = make_memory()
+            its_ends.callback(os.close, memory)
+            self.page = CommandPage(memory)
+            self.spawner.request_engine([*(end.fileno() for end in ends), memory])
 
     def start_anew(self) -> None:
         """Start another process in the place of one that has ended and whose `exit_code` was asked for.
@@ -130,6 +136,7 @@ class EngineProcess:
     def _close_ends(self) -> None:
         self.pipe.close()
         self.forks.close()
+        self.page.close()
         for end in self.outputs:
             end.close()
         if self._pidfd >= 0:

@@ -13,6 +13,8 @@ client takes something; it is told how much is missing, and where.
        ▲      half of it is taken    │    ▲        something taken           │
        └─────────────────────────────┘    └──────────────────────────────────┘
 
+Which command has printed what, the engine writes into the page of `pserver.engine.command_page`.
+
 The client says that it takes output (TAKEN), every few kilobytes: what the system accepts for it would tell only in
 portions of hundreds of kilobytes, which a busy client may not take in a second. That counts, too.
 """
@@ -25,13 +27,15 @@ import os
 import struct
 import termios
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as PipeEnd
 
 from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.kinds import Kind
+from pserver.engine.command_page import CommandPage
 
 _MAX_BACKLOG_BYTES = 2**20  # of both streams together, printed and not yet taken by the client
 _CHUNK_BYTES = 2**14  # taken as a whole by the client, and so by no means too much for a slow one in a second
@@ -54,10 +58,36 @@ class Flow(enum.Enum):
 class _Stream:
     number: int  # 1: stdout, 2: stderr
     reader: PipeEnd
+    position: int = 0  # of the next byte that the client gets
+    marks: deque[tuple[int, int]] = field(
+        default_factory=lambda: deque([(0, 0)])
+    )  # position, command from there on
     held: bytes = b""  # read, the beginning of a line whose rest was still in the pipe
     dropped: int = 0  # bytes that the client has not been told of
     watched: bool = False
     ended: bool = False
+
+    def mark(self, start: int, command: int) -> None:
+        """Take a mark; it may be the last one again, with another command."""
+        if self.marks[-1][0] == start:
+            self.marks.pop()
+        self.marks.append((start, command))
+
+    def advance(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield what the client gets next, in parts that one command has printed, with that command."""
+        end = self.position + len(data)
+        while self.position < end:
+            command, stop = self.owner(), end
+            if len(self.marks) > 1:
+                stop = min(end, self.marks[1][0])
+            yield command, data[len(data) - end + self.position : len(data) - end + stop]
+            self.position = stop
+
+    def owner(self) -> int:
+        """Return which command prints the next byte."""
+        while len(self.marks) > 1 and self.marks[1][0] <= self.position:
+            self.marks.popleft()
+        return self.marks[0][1]
 
     def waiting_bytes(self) -> int:
         """Return how much is in the pipe."""
@@ -78,13 +108,17 @@ class OutputRelay:
         The command channel.
     readers
         The ends of the pipes, for standard output and for standard error.
+    page
+        Says which command has printed what; here is counted what is taken.
     """
 
-    def __init__(self, event_loop: EventLoop, client: Connection, readers: Sequence[PipeEnd]) -> None:
+    def __init__(
+        self, event_loop: EventLoop, client: Connection, readers: Sequence[PipeEnd], page: CommandPage
+    ) -> None:
         self._event_loop = event_loop
         self._client = client
         self._streams = [_Stream(number, reader) for number, reader in enumerate(readers, 1)]
-        self._command = 0
+        self._page = page
         self._last = b""
         self._flow = Flow.FLOWING
         self._acknowledged = 0
@@ -95,11 +129,6 @@ class OutputRelay:
         self._watch()
 
     @property
-    def waits(self) -> bool:
-        """Whether the client has to take something before the engine may print more."""
-        return self._flow is Flow.WAITING
-
-    @property
     def last(self) -> str:
         """What was printed last, up to 2 KiB of both streams, in the order in which it came here."""
         text = self._last.decode("utf-8", "replace")
@@ -107,18 +136,10 @@ class OutputRelay:
         whole = len(self._last) < _LAST_BYTES or "\n" not in text[:-1]
         return text if whole else text.partition("\n")[2]
 
-    def begin(self, command: int) -> None:
-        """Count what is printed from here on as that of a command."""
-        self._release()
-        self._command = command
-
     def end(self) -> None:
-        """Pass on all that the command has printed; for before its end is told."""
+        """Pass on all that there is, from an engine that has ended."""
         self._drain()
         self._release()
-        self._command = 0
-        if self._has_backlog():
-            self._wait()
 
     def drain(self) -> None:
         """Pass on what is printed and not yet read, unless the client has to be waited for."""
@@ -195,23 +216,37 @@ class OutputRelay:
                 left -= count
 
     def _read(self, stream: _Stream, limit: int) -> int:
-        try:
-            data = os.read(stream.reader.fileno(), limit)
-        except BlockingIOError:
+        data = self._take(stream, limit)
+        if data is None:
             return 0
         if not data:
             self._end(stream)
             return 0
         self._last = (self._last + data)[-_LAST_BYTES:]
+        for mark in self._page.marks():
+            for other, start in zip(self._streams, mark.starts, strict=True):
+                other.mark(start, mark.command)
         whole, stream.held = stream.held + data, b""
         if self._flow is Flow.DROPPING:
             stream.dropped += len(whole)
+            stream.position += len(whole)
             return len(data)
         if len(data) == limit and (after := whole.rfind(b"\n") + 1) and stream.waiting_bytes():
             # It was us who cut the line, and the client would end it where another node prints.
             whole, stream.held = whole[:after], whole[after:]
         self._post(stream, whole)
         return len(data)
+
+    def _take(self, stream: _Stream, limit: int) -> bytes | None:
+        data = b""
+        self._page.begin_read()
+        try:
+            data = os.read(stream.reader.fileno(), limit)
+        except BlockingIOError:
+            return None
+        finally:
+            self._page.end_read(stream.number, len(data))
+        return data
 
     def _end(self, stream: _Stream) -> None:
         """Close a stream whose last writer is gone."""
@@ -233,9 +268,13 @@ class OutputRelay:
     def _tell_dropped(self) -> None:
         for stream in self._streams:
             if stream.dropped:
-                self._post(stream, b"")
+                self._send(stream, stream.owner(), b"")
 
     def _post(self, stream: _Stream, data: bytes) -> None:
-        self._client.post(Kind.OUTPUT, stream.number, [self._command, data, stream.dropped])
+        for command, part in stream.advance(data):
+            self._send(stream, command, part)
+
+    def _send(self, stream: _Stream, command: int, data: bytes) -> None:
+        self._client.post(Kind.OUTPUT, stream.number, [command, data, stream.dropped])
         stream.dropped = 0
         self._event_loop.flush(self._client)

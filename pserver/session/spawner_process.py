@@ -30,7 +30,7 @@ from pserver.system.session_folder import remove_folder
 
 START, END, ADOPT, FOLDER = b"start", b"end", b"adopt ", b"folder "  #: requests of the supervisor
 MESSAGE_BYTES = 4096
-_ENDS_OF_AN_ENGINE = 5  # pipe, handover, standard output, standard error, forks
+_ENDS_OF_AN_ENGINE = 6  # pipe, handover, standard output, standard error, forks, memory
 _END_TIMEOUT = 5.0  # seconds for an engine to end; longer than usual if it has much memory to give back
 _LOOK = 5.0  # seconds between two looks for orphans that have ended and that the supervisor has not named
 
@@ -194,11 +194,12 @@ def _be_engine(
 ) -> None:
     for end in not_for_it:
         end.close()
-    pipe, handover, *outputs, forks = descriptors
+    pipe, handover, *outputs, forks, memory = descriptors
     engine_main(
         socket.socket(fileno=pipe),
         socket.socket(fileno=handover),
         [Connection(descriptor, readable=False) for descriptor in outputs],
         lifeline,
         socket.socket(fileno=forks),
+        memory,
     )

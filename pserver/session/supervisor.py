@@ -1,8 +1,8 @@
 """The supervisor: the login of one client, then everything about its engine that is not computing.
 
-The supervisor owns the command channel. It passes commands to the engine one at a time, so that an interrupt can only
-meet the command it was meant for; streams what the engine prints; and notices at once when the client is gone or the
-engine has died. It runs no user code and stays responsive whatever the engine does.
+The supervisor owns the command channel. It interrupts commands, which the client sends to the engine directly; passes
+on what the engine prints; and notices at once when the client is gone or the engine has died. It runs no user code and
+stays responsive whatever the engine does.
 """
 
 import contextlib
@@ -23,7 +23,6 @@ from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message
 from pserver.config import SessionSettings
 from pserver.services.files import is_usable_folder
-from pserver.session.command_queue import LIMIT_GRACE, CommandQueue, Expiry, Stopped, not_begun
 from pserver.session.engine_process import EngineProcess, describe_exit
 from pserver.session.lifecycle import (
     EngineEvent,
@@ -36,16 +35,18 @@ from pserver.session.lifecycle import (
 from pserver.session.login import AuthenticatedClient, accept_client
 from pserver.session.output_relay import OutputRelay
 from pserver.session.slot_client import SlotClient
+from pserver.session.time_limit import LIMIT_GRACE, Expiry, TimeLimit
 from pserver.session.worker_manager import Workers
 from pserver.system.processes import resident_bytes
 from pserver.system.session_folder import make_folder, remove_folder
 from srp_tools.channel import Channel
-from srp_tools.steps import deadline_after, run
+from srp_tools.steps import deadline_after, remaining, run
 
 log = logging.getLogger("pserver")
 
 # A command that has sent its result is often still on its last line when the client closes the network.
 _LAST_WORDS = 0.1
+_LOOK_SECONDS = 0.005
 # While so much waits for the client, nothing more is taken from the engine. It is more than `OutputRelay` leaves there:
 # a flood of output that the client does not take keeps no command from beginning and ending.
 _MAX_UNSENT_BYTES = 2**21
@@ -100,7 +101,7 @@ class _Supervisor:
         self._command = Connection(client.node, "client", client.channel, role=Role.SUPERVISOR)
         self._command.on_message = self._from_client
         self._event_loop.add(self._command)
-        self._commands = CommandQueue()
+        self._time_limit = TimeLimit()
         self._session_life = SessionLifecycle()
         self._command.on_lost = self._client_lost
         self._engine_life = EngineLifecycle()
@@ -115,7 +116,7 @@ class _Supervisor:
         self._catch_sigterm()
 
     def _attend_engine(self) -> None:
-        self._output = OutputRelay(self._event_loop, self._command, self._process.outputs)
+        self._output = OutputRelay(self._event_loop, self._command, self._process.outputs, self._process.page)
         self._engine = Connection(
             self._client.node, "engine", Channel(self._process.pipe), role=Role.OVERSEER
         )
@@ -146,7 +147,7 @@ class _Supervisor:
     def run(self) -> None:
         """Serve the client until it closes the network, is gone, or the server stops; or until its jobs have ended."""
         while self._session_life.is_serving:
-            self._event_loop.poll(min(self._commands.time_left(time.monotonic()), self._go_on()))
+            self._event_loop.poll(min(self._time_limit.time_left(time.monotonic()), self._go_on()))
             self._enforce_limit()
             if self._session_life.state is SessionState.DETACHED and self._workers.detached_jobs.is_done:
                 self._session_life.handle(SessionEvent.FINISHED)
@@ -159,7 +160,6 @@ class _Supervisor:
         """Do what had to wait for the client; return in how many seconds to call this again."""
         seconds = min(self._output.tend(), self._workers.tend())
         self._pace_engine()
-        self._next_command()
         return seconds
 
     def _wait(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
@@ -195,15 +195,13 @@ class _Supervisor:
         match message.kind:
             case Kind.SETUP:
                 self._set_up(message.value)
-            case Kind.COMMAND | Kind.CALL:
-                self._commands.add(message)
-                self._next_command()
             case Kind.INTERRUPT:
-                self._stop_commands(self._commands.interrupt(message.tag))
+                self._process.page.interrupt(message.tag)
+                self._process.signal(signal.SIGINT)
             case Kind.TAKEN:
                 self._output.acknowledge()
             case Kind.CANCEL:
-                self._stop_commands(self._commands.cancel(message.tag))
+                self._cancel(message.tag)
             case Kind.KILL:
                 self._kill_engine()
             case Kind.RESTART:
@@ -233,41 +231,30 @@ class _Supervisor:
         self._engine.post(Kind.SETUP, 0, setup)
         self._event_loop.flush(self._engine)
 
-    def _next_command(self) -> None:
-        # Each command may leave what its pipes hold: without this, many would leave more than is allowed.
-        if (
-            not self._commands.can_begin
-            or self._engine_life.state is not EngineState.READY
-            or self._output.waits
-        ):
-            return
-        command = self._commands.begin(time.monotonic())
-        self._output.begin(command.tag)
-        self._engine.post(command.kind, command.tag, command.value)
+    def _cancel(self, number: int) -> None:
+        """Keep a command from beginning, or interrupt it; see `pserver.engine.command_page` for the order."""
+        page = self._process.page
+        self._engine.post(Kind.CANCEL, number)
+        page.count_cancel()
         self._event_loop.flush(self._engine)
-
-    def _stop_commands(self, stopped: Stopped) -> None:
-        for number in stopped.not_begun:
-            self._command.post(Kind.DONE, number, not_begun())
-        if stopped.is_running:
-            self._signal_interrupt()
-
-    def _signal_interrupt(self) -> None:
-        number = self._commands.running
-        assert number is not None  # noqa: S101 - the callers have looked
-        # The message tells which command the signal is for: the engine may be just before it, or just after.
-        self._engine.post(Kind.INTERRUPT, number)
-        self._event_loop.flush(self._engine)
-        self._process.signal(signal.SIGINT)
+        if page.begun < number:
+            self._command.post(Kind.DONE, number, [_not_begun(), 0, 0, 0])
+        elif page.running == number:
+            page.interrupt_one(number)
+            self._process.signal(signal.SIGINT)
 
     def _enforce_limit(self) -> None:
         """Interrupt a command whose time has passed, and kill the engine if that does not help."""
-        match self._commands.expire(time.monotonic()):
+        page = self._process.page
+        number, deadline = page.limit()
+        self._time_limit.look(number, deadline)
+        match self._time_limit.expire(time.monotonic()):
             case Expiry.INTERRUPT:
-                self._signal_interrupt()
+                page.expire(number)
+                self._process.signal(signal.SIGINT)
             case Expiry.KILL:
                 self._engine_life.why_killed = (
-                    f"command {self._commands.running} did not end within {LIMIT_GRACE:g} s of its time limit"
+                    f"command {number} did not end within {LIMIT_GRACE:g} s of its time limit"
                 )
                 self._kill_engine()
 
@@ -284,10 +271,12 @@ class _Supervisor:
 
     def _close_engine(self) -> None:
         """Let the engine end by itself; say whether it had to be killed."""
-        self._commands.drop_waiting()
         if self._engine_life.handle(EngineEvent.CLOSE) is EngineState.CLOSING:
-            self._wait(lambda: self._commands.running is None, _LAST_WORDS, "the end of a command")
-            if self._commands.running is not None:
+            page = self._process.page
+            page.stop_all()
+            self._await_end(_LAST_WORDS)
+            if page.running:
+                page.interrupt_one(page.running)
                 self._process.signal(signal.SIGINT)
             self._engine.post(Kind.CLOSE)
             self._wait(lambda: not self._engine_life.has_process, self._end_grace, "the engine")
@@ -297,19 +286,23 @@ class _Supervisor:
         self._session_life.reason = "the network was closed"
         self._session_life.handle(SessionEvent.CLOSED)
 
+    def _await_end(self, seconds: float) -> None:
+        """Wait for the end of the command that runs, of which nobody tells us."""
+        deadline = deadline_after(seconds)
+        while self._process.page.running and remaining(deadline):
+            self._wait(lambda: not self._process.page.running, _LOOK_SECONDS, "the end of a command")
+
     # --- what the engine says, prints, and how it ends ---
 
     def _from_engine(self, message: Message) -> None:
-        if message.kind is Kind.DONE:
-            self._output.end()  # what a command printed comes before its end
-            self._commands.end(message.tag, message.value)
-        elif message.kind is Kind.FRONT_END:
+        if message.kind is Kind.TIMED:
+            return  # it is in the page, at which the loop looks now
+        if message.kind is Kind.FRONT_END:
             self._output.drain()  # what is printed before a display is shown before it
         elif message.kind is Kind.MESHED and "pid" in message.value:
             self._engine_meshed()
         self._command.post(message.kind, message.tag, message.value)
         self._event_loop.flush(self._command)
-        self._next_command()
 
     def _engine_meshed(self) -> None:
         if self._engine_life.handle(EngineEvent.MESHED) is EngineState.READY:
@@ -368,7 +361,7 @@ class _Supervisor:
     def _replace_engine(self) -> None:
         """Forget an engine that has ended, and have another one wait for its set-up."""
         self._output.close()
-        self._commands.clear()
+        self._time_limit = TimeLimit()
         self._engine_paused = False
         self._engine_life.why_killed = ""
         self._event_loop.discard(self._engine)
@@ -383,3 +376,10 @@ class _Supervisor:
             self._attend_engine()
             self._command.post(Kind.RESTART, self._engine_life.restart)
         self._event_loop.flush(self._command)
+
+
+def _not_begun() -> dict[str, Any]:
+    """Return the outcome of a command that was cancelled while it waited."""
+    kind, message = "KeyboardInterrupt", "it was interrupted before it began"
+    failure: dict[str, Any] = {"type": kind, "bases": [kind], "message": message}
+    return failure | {"traceback": f"{kind}: {message}", "values_sent": 0, "seconds": 0.0}

@@ -93,9 +93,9 @@ def test_without_tls_everything_but_a_password_passes_in_clear(tmp_path: Path) -
         work(server, recorder)
         command, data = server.cmd_port, server.data_port
         for port, direction, secret in (
-            (command, "in", COMMAND),
             (command, "out", PRINTED),
-            (command, "out", FAILURE),
+            (data, "in", COMMAND),
+            (data, "out", FAILURE),
             (data, "in", SENT),
             (data, "out", RECEIVED),
         ):

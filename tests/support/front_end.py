@@ -45,11 +45,11 @@ class Far:
 
     def hear_all(self) -> list[Any]:
         """Return all values up to the end of a command."""
-        while not self.heard or self.heard[-1].kind is not Kind.DONE:
+        while not self.heard or self.heard[-1].kind is not Kind.TIMED:
             self.engine_loop.poll(0)
             self.loop.poll(0)
         return [message.value for message in self.heard[:-1]]
 
     def end_command(self, outbox: Outbox) -> None:
         outbox.release()
-        self.engine_end.post(Kind.DONE, 1, 0.0)
+        self.engine_end.post(Kind.TIMED)

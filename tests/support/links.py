@@ -4,7 +4,7 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,8 +37,11 @@ def connection_pair(**options: Any) -> tuple[Connection, Connection]:
 
 
 @contextmanager
-def networks(n: int, **options: Any) -> Iterator[list[Network]]:
-    """Give the views that `n` nodes have of their network; none is a client that has servers."""
+def networks(n: int, roles: Sequence[Role] = (), **options: Any) -> Iterator[list[Network]]:
+    """Give the views that `n` nodes have of their network; none is a client that has servers.
+
+    `roles` are those of the ends of the links of two nodes, if they are others than between engines.
+    """
     links: dict[tuple[int, int], Channel | None] = {(node, node): None for node in range(n)}
     for low in range(n):
         for high in range(low + 1, n):
@@ -47,7 +50,10 @@ def networks(n: int, **options: Any) -> Iterator[list[Network]]:
     made = []
     for node in range(n):
         event_loop = EventLoop()
-        connections = [Connection(peer, f"host{peer}", links[node, peer], **options) for peer in range(n)]
+        role = roles[node] if roles else Role.NODE
+        connections = [
+            Connection(peer, f"host{peer}", links[node, peer], role=role, **options) for peer in range(n)
+        ]
         for connection in connections:
             if not connection.is_own:
                 event_loop.add(connection)
@@ -67,15 +73,15 @@ class FakeServer:
         near_data, far_data = channels()
         self.event_loop = EventLoop()
         self.command = Connection(0, "client", far_command, role=Role.SUPERVISOR)
-        self.data = Connection(0, "client", far_data)
+        self.data = Connection(0, "client", far_data, role=Role.ENGINE_DATA)
         self.heard: list[Message] = []
-        self.command.on_message = self.heard.append
+        self.command.on_message = self.data.on_message = self.heard.append
         self.event_loop.add(self.command)
         self.event_loop.add(self.data)
         self.server = Server(
             Connection(node, f"host{node}", near_command, role=Role.CLIENT), Location("127.0.0.1", 2, 1)
         )
-        self.server.attach(Connection(node, f"host{node}", near_data))
+        self.server.attach(Connection(node, f"host{node}", near_data, role=Role.CLIENT_DATA))
 
     def hear(self, kind: Kind) -> Message:
         """Return the next message of this kind, and forget those before it."""
@@ -88,6 +94,11 @@ class FakeServer:
     def say(self, kind: Kind, value: object = None, tag: int = 0) -> None:
         self.command.post(kind, tag, value)
         self.event_loop.flush(self.command)
+
+    def end(self, number: int, outcome: float | dict[str, Any] = 0.5, *shown: int) -> None:
+        """Say that a command has ended, once so much is shown of standard output, standard error and displays."""
+        self.data.post(Kind.DONE, number, [outcome, *(shown or (0, 0, 0))])
+        self.event_loop.flush(self.data)
 
     def send(self, value: object, tag: int = 0) -> None:
         self.data.post(Kind.VALUE, tag, value)

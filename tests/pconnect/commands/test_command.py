@@ -25,14 +25,14 @@ def test_a_limit_of_time_leaves_it_running(client: Client) -> None:
     command = reval("x", net[1])
     with pytest.raises(TimeoutError, match="the end of <command 'x'"):
         command.result(0.01)
-    servers[0].say(Kind.DONE, 0.5, command.number)
+    servers[0].end(command.number, 0.5)
     command.result(LIMIT)
 
 
 def test_an_error_belongs_to_its_command(client: Client) -> None:
     net, servers = client
     command = reval("1 / 0", net[1])
-    servers[0].say(Kind.DONE, FAILURE, command.number)
+    servers[0].end(command.number, FAILURE)
     for _ in range(2):
         with pytest.raises(RemoteError, match="ZeroDivisionError at node 1") as error:
             command.result(LIMIT)
@@ -104,7 +104,7 @@ def test_a_value_comes_on_its_own_way_and_may_be_first_or_last(client: Client) -
         command = run("x", net[1], wants_value=True)
         assert far.hear(Kind.COMMAND).value[2] == {"value": True}
         steps = [
-            lambda number=command.number: far.say(Kind.DONE, 0.25, number),
+            lambda number=command.number: far.end(number, 0.25),
             lambda number=command.number: far.send([False, {"a": 1}], LIBRARY_TAGS + number),
         ]
         for step in reversed(steps) if value_first else steps:
@@ -120,7 +120,7 @@ def test_a_value_that_nobody_waits_for_is_dropped(client: Client) -> None:
     net, (far, _) = client
     command = run("x", net[1], wants_value=True)
     number = command.number
-    far.say(Kind.DONE, 0.25, number)
+    far.end(number, 0.25)
     with pytest.raises(TimeoutError):
         command.result(0.05)
     del command
@@ -133,7 +133,7 @@ def test_a_value_that_nobody_waits_for_is_dropped(client: Client) -> None:
 def test_a_value_whose_connection_is_lost(client: Client) -> None:
     net, (far, _) = client
     command = run("x", net[1], wants_value=True)
-    far.say(Kind.DONE, 0.25, command.number)
+    far.end(command.number, 0.25)
     far.event_loop.discard(far.data)
     with pytest.raises(ConnectionLostError, match="node 1"):
         command.result(LIMIT)
@@ -143,7 +143,7 @@ def test_a_pickled_value_is_refused_unless_it_was_asked_for(client: Client) -> N
     net, (far, _) = client
     command = run("x", net[1], wants_value=True)
     far.send([True, b"cos\nsystem\n(S'true'\ntR."], LIBRARY_TAGS + command.number)
-    far.say(Kind.DONE, 0.25, command.number)
+    far.end(command.number, 0.25)
     with pytest.raises(ProtocolError, match="not the value of a command"):
         command.result(LIMIT)
 
@@ -153,7 +153,7 @@ def test_cancel_asks_first_and_kills_the_second_time(client: Client) -> None:
     first, second = reval("a", net[1]), reval("b", net[1])
     assert second.cancel()
     assert far.hear(Kind.CANCEL).tag == second.number
-    far.say(Kind.DONE, FAILURE | {"type": "KeyboardInterrupt", "bases": ["KeyboardInterrupt"]}, second.number)
+    far.end(second.number, FAILURE | {"type": "KeyboardInterrupt", "bases": ["KeyboardInterrupt"]})
     with pytest.raises(CancelledError) as error:
         second.result(LIMIT)
     assert isinstance(error.value, RemoteError)
@@ -168,7 +168,7 @@ def test_cancel_asks_first_and_kills_the_second_time(client: Client) -> None:
 def test_an_error_is_of_the_builtin_type_too(client: Client) -> None:
     net, (far, _) = client
     command = reval("1 / 0", net[1])
-    far.say(Kind.DONE, FAILURE, command.number)
+    far.end(command.number, FAILURE)
     with pytest.raises(ZeroDivisionError):
         command.result(LIMIT)
 
@@ -179,7 +179,7 @@ def test_callbacks_are_called_once_it_has_ended(client: Client) -> None:
     command = reval("a", net[1])
     command.add_done_callback(called.append)
     assert called == []
-    far.say(Kind.DONE, 0.5, command.number)
+    far.end(command.number, 0.5)
     command.result(LIMIT)
     command.add_done_callback(called.append)
     assert called == [command, command]
@@ -187,8 +187,8 @@ def test_callbacks_are_called_once_it_has_ended(client: Client) -> None:
 
 def say_all_at_once(far: FakeServer, commands: list[Command]) -> None:
     for command in commands:
-        far.command.post(Kind.DONE, command.number, 0.5)
-    far.event_loop.flush(far.command)
+        far.data.post(Kind.DONE, command.number, [0.5, 0, 0, 0])
+    far.event_loop.flush(far.data)
 
 
 def test_a_callback_may_wait_for_what_came_with_the_end_of_its_command(client: Client) -> None:
@@ -219,10 +219,10 @@ def test_a_callback_that_raises_an_error_of_this_package_loses_no_node(client: C
     net, (far, _) = client
     failing, command = reval("1 / 0", net[1]), reval("a", net[1])
     failing.add_done_callback(lambda failed: failed.result())
-    far.say(Kind.DONE, FAILURE, failing.number)
+    far.end(failing.number, FAILURE)
     with pytest.raises(ZeroDivisionError):
         failing.result(LIMIT)
-    far.say(Kind.DONE, 0.5, command.number)
+    far.end(command.number, 0.5)
     command.result(LIMIT)
 
 
@@ -251,9 +251,7 @@ def test_who_interrupts_knows_it(client: Client) -> None:
     net, (far, _) = client
     command = reval("a", net[1])
     net.mesh.servers[1].interrupt()  # type: ignore[attr-defined]
-    far.say(
-        Kind.DONE, FAILURE | {"type": "KeyboardInterrupt", "bases": ["KeyboardInterrupt"]}, command.number
-    )
+    far.end(command.number, FAILURE | {"type": "KeyboardInterrupt", "bases": ["KeyboardInterrupt"]})
     with pytest.raises(TimeoutError):
         precv(net[1], timeout=0.05)
     assert command.exception(LIMIT) is not None

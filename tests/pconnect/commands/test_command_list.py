@@ -15,7 +15,7 @@ def test_a_command_ends_at_each_node(client: Client) -> None:
     for far in servers:
         message = far.hear(Kind.COMMAND)
         assert message.value == ["x = 1", 0, {}]
-        far.say(Kind.DONE, 0.5, message.tag)
+        far.end(message.tag, 0.5)
     command.result(LIMIT)
     assert command.done()
     assert "done" in repr(command)
@@ -25,7 +25,7 @@ def test_errors_of_several_nodes_come_as_a_group(client: Client) -> None:
     net, servers = client
     command = reval("1 / 0", net)
     for far in servers:
-        far.say(Kind.DONE, FAILURE, command.number)
+        far.end(command.number, FAILURE)
     with pytest.raises(ExceptionGroup, match="failed at 2 nodes") as group:
         command.result(LIMIT)
     assert [error.node for error in group.value.exceptions if isinstance(error, RemoteError)] == [1, 2]
@@ -37,6 +37,6 @@ def test_commands_are_a_sequence(client: Client) -> None:
     assert [command.node for command in commands[:1]] == [1]
     assert commands[1].host == "host2"
     for far in servers:
-        far.say(Kind.DONE, 0.5, commands.number)
+        far.end(commands.number, 0.5)
     assert commands.result(LIMIT) is None
     assert commands.done() and not commands.cancel() and not commands.cancelled()

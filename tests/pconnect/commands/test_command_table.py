@@ -2,7 +2,6 @@ import pytest
 
 from pconnect import reval
 from pconnect.errors import RemoteError
-from pconnect.protocol.kinds import Kind
 from pconnect.session.remote_calls import run
 from pconnect.views.network_views import ClientNetwork
 from tests.support.links import Client
@@ -24,7 +23,7 @@ def test_to_look_at_a_table_is_not_to_ask_for_the_error(client: Client) -> None:
     command = reval("1 / 0", net[1])
     assert "running" in command._repr_html_()
     failure = {"type": "E", "bases": [], "message": "", "traceback": "", "values_sent": 0, "seconds": 1.5}
-    servers[0].say(Kind.DONE, failure, command.number)
+    servers[0].end(command.number, failure)
     net.mesh.event_loop.run_until(lambda: command.has_ended, 1e12, "its end")
     assert "failed" in command._repr_html_() and "1.5 s" in command._repr_html_()
     assert not command.seen.error

@@ -290,7 +290,7 @@ def test_output_has_the_node_in_front_of_each_line(
     command = reval("x", net[1])
     for stream, data in ((1, b"one\ntw"), (1, b"o\n"), (2, b"bad \xff\n")):
         servers[0].say(Kind.OUTPUT, [command.number, data, 0], stream)
-    servers[0].say(Kind.DONE, 0.5, command.number)
+    servers[0].end(command.number, 0.5)
     command.result(LIMIT)
     out, err = capsys.readouterr()
     assert out == "[1 host1] one\n[1 host1] two\n"
@@ -304,7 +304,7 @@ def test_commands_have_what_they_printed_by_node(client: Client) -> None:
     for far, words in zip(servers, (b"one", b"two"), strict=True):
         far.say(Kind.OUTPUT, [commands.number, words, 0], 1)
         far.say(Kind.OUTPUT, [commands.number, b"", 7], 2)
-        far.say(Kind.DONE, 0.5, commands.number)
+        far.end(commands.number, 0.5)
     commands.result(LIMIT)
     assert commands.stdout == ["one", "two"]
     assert (
@@ -334,7 +334,7 @@ def test_quiet_is_for_commands_sent_inside_and_their_nodes(
         sent: list[Command | Commands] = [both, one, before, after] if node == 1 else [both, one]
         for command in sent:
             far.say(Kind.OUTPUT, [command.number, f"{command.number} at {node}\n".encode(), 0], 1)
-            far.say(Kind.DONE, 0.5, command.number)
+            far.end(command.number, 0.5)
     for command in (before, both, one, after):
         command.result(LIMIT)
     assert both.stdout == [f"{both.number} at {node}\n" for node in (1, 2)]
@@ -354,7 +354,7 @@ def test_the_client_says_that_it_takes_output(client: Client) -> None:
     command.is_quiet = True
     for _ in range(10):
         servers[0].say(Kind.OUTPUT, [command.number, bytes(2**13), 0], 1)
-    servers[0].say(Kind.DONE, 0.5, command.number)
+    servers[0].end(command.number, 0.5)
     command.result(LIMIT)
     net.mesh.event_loop.poll(0)
     servers[0].event_loop.poll(LIMIT)

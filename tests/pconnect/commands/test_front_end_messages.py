@@ -274,11 +274,12 @@ def test_a_warning_that_is_an_error_here_is_that_of_its_command() -> None:
         warnings.simplefilter("error")
         mesh: Any = net.mesh
         commands = mesh.new_commands("x", [1])
-        mesh.send(commands, {})
+        mesh.post(commands, {})
+        mesh.event_loop.flush(far.server.data)
         far.hear(Kind.COMMAND)
         for text in ("first", "second"):
             far.say(Kind.FRONT_END, ["warning", WARNING | {"message": text}], commands[0].number)
-        far.say(Kind.DONE, 0.5, commands[0].number)
+        far.end(commands[0].number, 0.5, 0, 0, 2)
         with pytest.raises(UserWarning, match="UserWarning: first") as caught:
             commands[0].result(LIMIT)
         assert isinstance(caught.value, RemoteError)
@@ -292,10 +293,11 @@ def test_a_failure_of_the_command_counts_more_than_its_warning() -> None:
         warnings.simplefilter("error")
         mesh: Any = net.mesh
         commands = mesh.new_commands("x", [1])
-        mesh.send(commands, {})
+        mesh.post(commands, {})
+        mesh.event_loop.flush(far.server.data)
         far.hear(Kind.COMMAND)
         far.say(Kind.FRONT_END, ["warning", WARNING], commands[0].number)
-        far.say(Kind.DONE, failure, commands[0].number)
+        far.end(commands[0].number, failure, 0, 0, 1)
         with pytest.raises(KeyError):
             commands[0].result(LIMIT)
 

@@ -9,14 +9,17 @@ def test_numbers_on_the_wire_do_not_change() -> None:
         "COLLECTIVE LEFT CANCEL FRONT_END"
     )
     later = "RESTART PROBE STATE TAKEN POOL WANT WORKER YIELD RUNNING ENDED STOP FUNCTION JOB DROP RETIRE RESULT REPORT"
-    numbers = dict(enumerate(f"{names} {later} SHARED KEEP DETACH LEAVE RECOVER TAKE RECALL CALL".split(), 1))
+    numbers = dict(
+        enumerate(f"{names} {later} SHARED KEEP DETACH LEAVE RECOVER TAKE RECALL CALL TIMED".split(), 1)
+    )
     assert {kind.value: kind.name for kind in Kind} == numbers
 
 
 def test_only_nodes_send_values_and_only_clients_commands() -> None:
-    assert [role for role in Role if Kind.VALUE in ACCEPTS[role]] == [Role.NODE]
-    assert {role for role in Role if Kind.COMMAND in ACCEPTS[role]} == {Role.SUPERVISOR, Role.ENGINE}
-    assert {role for role in Role if Kind.CALL in ACCEPTS[role]} == {Role.SUPERVISOR, Role.ENGINE}
+    nodes = {Role.NODE, Role.CLIENT_DATA, Role.ENGINE_DATA}
+    assert {role for role in Role if Kind.VALUE in ACCEPTS[role]} == nodes
+    assert [role for role in Role if Kind.COMMAND in ACCEPTS[role]] == [Role.ENGINE_DATA]
+    assert [role for role in Role if Kind.CALL in ACCEPTS[role]] == [Role.ENGINE_DATA]
     assert [role for role in Role if Kind.HELLO in ACCEPTS[role]] == []
 
 

@@ -44,7 +44,7 @@ def test_a_server_without_an_answer_is_silent(client: Client) -> None:
 def test_closing_tells_who_was_killed_or_silent_and_what_nobody_asked_for(client: Client) -> None:
     net, servers = client
     failed, running = reval("1 / 0", net[1]), reval("x", net[2])
-    servers[0].say(Kind.DONE, FAILURE, failed.number)
+    servers[0].end(failed.number, FAILURE)
     servers[0].say(Kind.CLOSED, False)
     with pytest.warns(RuntimeWarning, match="nobody asked for this error: ZeroDivisionError"):
         assert net.close(timeout=0.2) == [2]
@@ -86,13 +86,13 @@ def test_a_failure_begins_a_new_epoch_with_the_next_command_and_only_with_it(cli
     net, servers = client
     assert epoch_of_next(net, servers[1]) == 0
     failing, same = reval("1 / 0", net[1]), reval("x", net[1])
-    servers[0].say(Kind.DONE, FAILURE, failing.number)
+    servers[0].end(failing.number, FAILURE)
     with pytest.raises(RemoteError):
         failing.result(LIMIT)
     epoch = epoch_of_next(net, servers[1])
     assert epoch == same.number + 1 == net.mesh.epoch
     assert epoch_of_next(net, servers[1]) == epoch
-    servers[0].say(Kind.DONE, FAILURE, same.number)  # of the old epoch
+    servers[0].end(same.number, FAILURE)  # of the old epoch
     with pytest.raises(RemoteError):
         same.result(LIMIT)
     assert epoch_of_next(net, servers[1]) == epoch
@@ -129,14 +129,14 @@ def test_a_failed_command_explains_why_its_node_left(client: Client) -> None:
     say_left(servers[1], 0, 1, "ZeroDivisionError: it began at node 1")
 
     def fail() -> None:
-        servers[0].say(Kind.DONE, FAILURE, command.number)
+        servers[0].end(command.number, FAILURE)
 
     timer = threading.Timer(0.1, fail)
     timer.start()
     with pytest.raises(RemoteError, match="ZeroDivisionError at node 1"):
         barrier(net, timeout=LIMIT)
     timer.join()
-    servers[1].say(Kind.DONE, FAILURE, command.number)
+    servers[1].end(command.number, FAILURE)
     with pytest.raises(TimeoutError):  # the error has been seen
         precv(net[1], timeout=0.01)
 
@@ -154,7 +154,7 @@ def test_the_reason_is_told_where_no_command_failed(client: Client) -> None:
 def test_who_runs_nothing_will_not_come(client: Client) -> None:
     net, servers = client
     command = reval("x", net)
-    servers[1].say(Kind.DONE, 0.5, command.number)
+    servers[1].end(command.number, 0.5)
     with pytest.raises(
         CollectiveError, match=r"barrier of nodes 0, 1, 2 cannot .* node 2 \(host2\) runs no command"
     ):
@@ -164,7 +164,7 @@ def test_who_runs_nothing_will_not_come(client: Client) -> None:
 def test_a_failure_without_notice_is_seen_too(client: Client) -> None:
     net, servers = client
     command = reval("x", net)
-    servers[0].say(Kind.DONE, FAILURE, command.number)
+    servers[0].end(command.number, FAILURE)
     with pytest.raises(RemoteError):
         barrier(net, timeout=LIMIT)
     assert net[1].inbox == {}

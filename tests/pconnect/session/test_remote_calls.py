@@ -144,15 +144,15 @@ def test_an_engine_that_is_gone(server: Server) -> None:
 def test_an_interrupt_between_a_call_and_its_arguments(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send = network.mesh.send  # type: ignore[attr-defined]
+    post = network.mesh.post  # type: ignore[attr-defined]
 
-    def send_and_interrupt(commands: Sequence[Command], options: dict[str, Any], service: str) -> None:
+    def post_and_interrupt(commands: Sequence[Command], options: dict[str, Any], service: str) -> None:
         with network.mesh.event_loop.sigint_deferred:
-            send(commands, options, service)
+            post(commands, options, service)
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(network.mesh, "send", send_and_interrupt)
+        patch.setattr(network.mesh, "post", post_and_interrupt)
         with pytest.raises(KeyboardInterrupt):
             call("len", ["abc"], {}, network)
     assert call("len", ["abc"], {}, network).result(LIMIT) == [3, 3]

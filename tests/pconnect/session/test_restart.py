@@ -22,7 +22,7 @@ from pconnect.errors import ParallelError
 from pconnect.link.connection import Connection
 from pconnect.link.host_names import Location
 from pconnect.protocol.frames import DEFAULT_LIMITS, HELLO, PREAMBLE_BYTES, Preamble
-from pconnect.protocol.kinds import Kind
+from pconnect.protocol.kinds import Kind, Role
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.mesh_setup import MeshSetup
 from srp_tools.channel import Channel
@@ -68,7 +68,8 @@ def accept(far: FakeServer, listener: socket.socket) -> None:
     sock.sendall(HELLO)
     sock.setblocking(False)
     far.event_loop.discard(far.data)
-    far.data = Connection(0, "client", Channel(sock))
+    far.data = Connection(0, "client", Channel(sock), role=Role.ENGINE_DATA)
+    far.data.on_message = far.heard.append
     far.event_loop.add(far.data)
 
 
@@ -85,7 +86,7 @@ def test_the_node_is_as_at_the_beginning(client: Client, listener: socket.socket
     mesh = invite(client, listener)
     connection = net[1]
     old = reval("1 / 0", net[1])
-    far.say(Kind.DONE, FAILURE, old.number)
+    far.end(old.number, FAILURE)
     far.send("old")
     busy = reval("work()", net[2])
     running = reval("work()", net[1])
@@ -130,7 +131,7 @@ def test_what_the_new_engine_lacks_is_told_and_it_can_be_used(
     assert "SIGSEGV" in setups[0]["gone"][2]
     command = reval("x", net[1])
     far.hear(Kind.COMMAND)
-    far.say(Kind.DONE, 0.5, command.number)
+    far.end(command.number, 0.5)
     command.result(LIMIT)
 
 

@@ -19,7 +19,7 @@ from tests.support.links import FAILURE, LIMIT, Client
 def test_nobody_asked_so_the_next_wait_is_told_once_and_after_the_values(client: Client) -> None:
     net, servers = client
     command = reval("1 / 0", net[1])
-    servers[0].say(Kind.DONE, FAILURE | {"values_sent": 1}, command.number)
+    servers[0].end(command.number, FAILURE | {"values_sent": 2})
     with pytest.raises(TimeoutError):
         precv(net[1], timeout=0.01)
     servers[0].send("sent before")
@@ -41,7 +41,7 @@ def test_the_end_of_an_engine_ends_its_commands_and_no_other(client: Client) -> 
         reval("z", net[1]).result()
     with pytest.raises(EngineDiedError):
         precv(net[1], timeout=LIMIT)
-    servers[1].say(Kind.DONE, 0.5, other.number)
+    servers[1].end(other.number, 0.5)
     other.result(LIMIT)
     servers[0].event_loop.discard(servers[0].data)
     with pytest.raises(EngineDiedError, match="SIGSEGV"):
@@ -91,6 +91,6 @@ def test_every_message_of_a_server_is_taken() -> None:
 
 def test_an_answer_to_no_command_is_passed_over(client: Client) -> None:
     net, servers = client
-    servers[0].say(Kind.DONE, FAILURE, 99)
+    servers[0].end(99, FAILURE)
     with pytest.raises(TimeoutError):
         precv(net[1], timeout=0.05)

@@ -1,7 +1,9 @@
 """Commands and services, run without an engine around."""
 
+import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from pconnect.loop.network import Network
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message
 from pserver.display.outbox import Outbox
+from pserver.engine.command_page import CommandPage, GivenOutput, make_memory
 from pserver.engine.command_runner import CommandRunner
 from pserver.engine.interrupts import Interrupts
 from pserver.engine.workspace import Workspace
@@ -36,7 +39,11 @@ class Ends:
         supervisor = Connection(0, "supervisor", near, role=Role.ENGINE)
         self.event_loop.add(supervisor)
         self.outbox = Outbox(supervisor, self.event_loop)
-        self.interrupts = Interrupts(lambda: None)
+        memory = make_memory()
+        self.page = CommandPage(memory)
+        os.close(memory)
+        self.pipes = [os.pipe() for _ in range(2)]
+        self.interrupts = Interrupts(self.page, lambda _: None)
         workspace = Workspace(engine)
         files = SessionFiles(folder, 0)
         services = EngineState(
@@ -46,10 +53,36 @@ class Ends:
             DaskProcesses(str(folder)),
             "9.9",
         )
-        self.runner = CommandRunner(engine.mesh, workspace, services, self.outbox, self.interrupts)
+        given = GivenOutput(self.page, [writer for _, writer in self.pipes])
+        self.runner = CommandRunner(
+            engine.mesh, workspace, services, self.outbox, self.interrupts, self.page, given
+        )
+        self.ends: list[Message] = []
+        client[1].on_message = self.ends.append
 
     def run(self, source: str, number: int = 1, kind: Kind = Kind.COMMAND, **options: Any) -> Any:
-        return self.runner.run(Message(kind, number, [source, 0, options]))
+        """Return the outcome of a command."""
+        self.runner.run(Message(kind, number, [source, 0, options]))
+        self.client.mesh.event_loop.run_until(lambda: bool(self.ends), time.monotonic() + LIMIT, "the end")
+        end = self.ends.pop()
+        assert (end.kind, end.tag, end.value[1:]) == (Kind.DONE, number, [*self.given(), self.outbox.sent])
+        return end.value[0]
+
+    def given(self) -> list[int]:
+        return [2, 3] if self.printed else [0, 0]
+
+    printed = False
+
+    def print(self) -> None:
+        for (_, writer), text in zip(self.pipes, (b"ab", b"abc"), strict=True):
+            os.write(writer, text)
+        self.printed = True
+
+    def close(self) -> None:
+        for pipe in self.pipes:
+            for descriptor in pipe:
+                os.close(descriptor)
+        self.page.close()
 
     def value(self, number: int = 1) -> Any:
         return precv(self.client[1], tag=LIBRARY_TAGS + number, timeout=LIMIT)
@@ -59,9 +92,10 @@ class Ends:
 def ends(tmp_path: Path) -> Iterator[Ends]:
     main, path, handler = sys.modules["__main__"], sys.path[:], signal.getsignal(signal.SIGINT)
     try:
-        with networks(2) as nets:
+        with networks(2, roles=(Role.CLIENT_DATA, Role.ENGINE_DATA)) as nets:
             made = Ends(nets[0], nets[1], tmp_path)
             yield made
+            made.close()
             made.far.close()
             made.event_loop.close()
     finally:
@@ -95,10 +129,29 @@ def test_no_error_leaves_the_runner(ends: Ends, source: str) -> None:
 
 
 def test_a_command_that_was_interrupted_before_it_began(ends: Ends) -> None:
-    signal.raise_signal(signal.SIGINT)
-    ends.interrupts.meant_for = 1
-    assert ends.run("x = 1")["type"] == "KeyboardInterrupt"
+    ends.page.interrupt(1)
+    failure = ends.run("x = 1")
+    assert (failure["type"], failure["message"]) == (
+        "KeyboardInterrupt",
+        "it was interrupted before it began",
+    )
     assert "x" not in ends.runner.workspace.names
+    assert ends.run("x = 1", 2) >= 0
+
+
+def test_an_interrupt_at_the_time_limit_is_called_by_its_reason(ends: Ends) -> None:
+    ends.page.expire(1)
+    failure = ends.run("x = 1", seconds=2.5)
+    assert (failure["type"], failure["bases"]) == ("TimeoutError", ["TimeoutError"])
+    assert failure["message"] == "the time limit of 2.5 s passed"
+    ends.page.expire(2)
+    ends.page.interrupt_one(0)
+    assert ends.run("1 / 0", 2, seconds=2.5)["type"] == "ZeroDivisionError"
+
+
+def test_the_end_tells_how_much_was_printed(ends: Ends) -> None:
+    ends.print()
+    assert ends.run("x = 1") >= 0
 
 
 def test_a_value_that_cannot_be_sent_passes_by_pickle_if_it_may(ends: Ends) -> None:
