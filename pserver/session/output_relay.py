@@ -63,7 +63,7 @@ class _Stream:
         default_factory=lambda: deque([(0, 0)])
     )  # position, command from there on
     held: bytes = b""  # read, the beginning of a line whose rest was still in the pipe
-    dropped: int = 0  # bytes that the client has not been told of
+    dropped: dict[int, int] = field(default_factory=dict)  # bytes that the client has not been told of, by command
     watched: bool = False
     ended: bool = False
 
@@ -82,6 +82,11 @@ class _Stream:
                 stop = min(end, self.marks[1][0])
             yield command, data[len(data) - end + self.position : len(data) - end + stop]
             self.position = stop
+
+    def drop(self, data: bytes) -> None:
+        """Count what the client does not get."""
+        for command, part in self.advance(data):
+            self.dropped[command] = self.dropped.get(command, 0) + len(part)
 
     def owner(self) -> int:
         """Return which command prints the next byte."""
@@ -228,8 +233,7 @@ class OutputRelay:
                 other.mark(start, mark.command)
         whole, stream.held = stream.held + data, b""
         if self._flow is Flow.DROPPING:
-            stream.dropped += len(whole)
-            stream.position += len(whole)
+            stream.drop(whole)
             return len(data)
         if len(data) == limit and (after := whole.rfind(b"\n") + 1) and stream.waiting_bytes():
             # It was us who cut the line, and the client would end it where another node prints.
@@ -267,14 +271,11 @@ class OutputRelay:
 
     def _tell_dropped(self) -> None:
         for stream in self._streams:
-            if stream.dropped:
-                self._send(stream, stream.owner(), b"")
+            for command, count in stream.dropped.items():
+                self._client.post(Kind.OUTPUT, stream.number, [command, b"", count])
+            stream.dropped.clear()
 
     def _post(self, stream: _Stream, data: bytes) -> None:
         for command, part in stream.advance(data):
-            self._send(stream, command, part)
-
-    def _send(self, stream: _Stream, command: int, data: bytes) -> None:
-        self._client.post(Kind.OUTPUT, stream.number, [command, data, stream.dropped])
-        stream.dropped = 0
+            self._client.post(Kind.OUTPUT, stream.number, [command, part, 0])
         self._event_loop.flush(self._client)

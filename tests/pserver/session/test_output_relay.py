@@ -208,6 +208,29 @@ def test_a_client_that_takes_nothing_is_not_waited_for_and_told_exactly(ends: En
     assert ends.heard == [(1, [2, b"again", 0])]
 
 
+def test_what_is_dropped_is_counted_to_the_command_that_printed_it(ends: Ends) -> None:
+    ends.begin(1)
+    ends.fill()
+    while ends.output._flow is not Flow.DROPPING:
+        ends.turn()
+    for command, size in ((2, 2**16), (0, 1), (3, 2**15)):
+        ends.begin(command)
+        printed = 0
+        while printed < size:
+            printed += ends.print(b"x" * min(2**14, size - printed))
+            ends.turn()
+    ends.begin(0)
+    while ends.output._flow is Flow.DROPPING:
+        ends.take()
+        ends.turn()
+    while ends.near.has_unsent:
+        ends.take()
+        ends.turn()
+    ends.take()
+    dropped = {command: count for tag, (command, _, count) in ends.heard if count}
+    assert (dropped[2], dropped[0], dropped[3]) == (2**16, 1, 2**15)
+
+
 def test_many_commands_leave_no_more_than_one(ends: Ends) -> None:
     for command in range(1, 100):
         ends.begin(command)
