@@ -63,7 +63,7 @@ class _Stream:
         default_factory=lambda: deque([(0, 0)])
     )  # position, command from there on
     held: bytes = b""  # read, the beginning of a line whose rest was still in the pipe
-    dropped: dict[int, int] = field(default_factory=dict)  # bytes that the client has not been told of, by command
+    dropped: dict[int, int] = field(default_factory=dict)  # and not told the client, by command
     watched: bool = False
     ended: bool = False
 
