@@ -58,10 +58,30 @@ def pack_call(
         arguments, sources = _pickle(arguments, "the arguments")
     if isinstance(function, str):
         return [function, pickled, arguments, sources]
+    _check_callable(function)
+    data, more = _pickle(function, None)
+    return [data, pickled, arguments, sources | more]
+
+
+def pack_function(function: Callable[..., Any]) -> tuple[bytes, dict[str, str], list[memoryview]]:
+    """Return a function by pickle, the texts it was defined in, and the memory of the arrays it refers to.
+
+    That memory is not copied: it is the arrays' own.
+
+    Raises
+    ------
+    ConfigurationError
+        It cannot be pickled; the text says why.
+    """
+    _check_callable(function)
+    memory: list[Any] = []
+    data, sources = _pickle(function, None, buffer_callback=memory.append)
+    return data, sources, [buffer.raw() for buffer in memory]
+
+
+def _check_callable(function: object) -> None:
     if not callable(function):
         raise ConfigurationError(f"{function!r} cannot be called: give a function or an expression")
-    data, more = _pickle(function, repr(function))
-    return [data, pickled, arguments, sources | more]
 
 
 def pack_arguments(args: Sequence[object], *, pickled: bool) -> list[Any]:
@@ -97,12 +117,14 @@ def pack_batch(batch: Callable[[], Any], substitute: _Substitute) -> list[Any]:
     return list(_pickle(batch, "the tasks", substitute))
 
 
-def unpack_function(data: bytes, workspace: Mapping[str, Any]) -> Callable[..., Any]:
+def unpack_function(
+    data: bytes, workspace: Mapping[str, Any], memory: Sequence[bytes | bytearray] = ()
+) -> Callable[..., Any]:
     """Return a function; for an engine, which trusts its client.
 
-    Names that it uses and did not bring along are those of the workspace.
+    Its arrays lie in `memory` from now on. Names that it uses and did not bring along are those of the workspace.
     """
-    function: Callable[..., Any] = cloudpickle.loads(data)
+    function: Callable[..., Any] = cloudpickle.loads(data, buffers=memory)
     _lend_names(function, workspace)
     return function
 
@@ -159,8 +181,10 @@ def unpack_value(value: Any, *, allow_pickle: bool) -> Any:
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Cloudpickle, which keeps the names of the files that code comes from, and puts others in place of objects."""
 
-    def __init__(self, file: io.BytesIO, substitute: _Substitute) -> None:
-        super().__init__(file)
+    def __init__(
+        self, file: io.BytesIO, substitute: _Substitute, buffer_callback: Callable[[Any], None] | None
+    ) -> None:
+        super().__init__(file, buffer_callback=buffer_callback)
         self.file_names: set[str] = set()
         self._substitute = substitute
 
@@ -177,15 +201,20 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
 
 def _pickle(
-    value: object, what: str, substitute: _Substitute = lambda _: None
+    value: object,
+    what: str | None,
+    substitute: _Substitute = lambda _: None,
+    buffer_callback: Callable[[Any], None] | None = None,
 ) -> tuple[bytes, dict[str, str]]:
     """Return a value by pickle, and the texts that its functions were defined in, for the other side's tracebacks."""
     stream = io.BytesIO()
-    pickler = _Pickler(stream, substitute)
+    pickler = _Pickler(stream, substitute, buffer_callback)
     try:
         pickler.dump(value)
     except Exception as error:
-        raise ConfigurationError(f"{what} cannot be sent: {type(error).__name__}: {error}") from error
+        raise ConfigurationError(
+            f"{what or repr(value)} cannot be sent: {type(error).__name__}: {error}"
+        ) from error
     texts = {name: "".join(linecache.getlines(name)) for name in pickler.file_names}
     return stream.getvalue(), {
         name: text for name, text in texts.items() if 0 < len(text) <= _MAX_SOURCE_CHARACTERS

@@ -78,9 +78,16 @@ class Executor(concurrent.futures.Executor):
         """
         return self._scheduler.functions.get(fn)
 
+    def pack_for_map(self, fn: Callable[..., Any] | str) -> Function | Callable[..., Any] | str:
+        """Return a function as it is now, for many jobs; `fn` itself if it cannot be sent, which each job then says."""
+        try:
+            return self._scheduler.functions.get(fn)
+        except ParallelError:
+            return fn
+
     def prepare(
         self,
-        fn: Callable[..., Any] | Function | str,
+        fn: Function | Callable[..., Any] | str,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] = {},
     ) -> Job:
@@ -143,14 +150,17 @@ class Executor(concurrent.futures.Executor):
         timeout: float | None = None,
         chunksize: int = 1,
     ) -> Iterator[Any]:
-        """Call a function for each item; see `concurrent.futures.Executor.map`."""
+        """Call a function, as it is now, for each item; see `concurrent.futures.Executor.map`."""
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
+        packed: Any  # which `submit` takes as well
         if chunksize == 1:
-            return super().map(fn, *iterables, timeout=timeout)
+            packed = self.pack_for_map(fn)
+            return super().map(packed, *iterables, timeout=timeout)
         items = list(zip(*iterables, strict=False))
         chunks = [items[begin : begin + chunksize] for begin in range(0, len(items), chunksize)]
-        parts = super().map(functools.partial(map_part, fn), chunks, timeout=timeout)
+        packed = self.pack_for_map(functools.partial(map_part, fn))
+        parts = super().map(packed, chunks, timeout=timeout)
         return (value for part in parts for value in part)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -91,12 +91,12 @@ class JobRunner:
     def _call(self, function_number: int, args: Any, kwargs: Any, options: dict[str, Any] | None) -> object:
         function = self.functions[function_number]
         if type(function) is list:
-            data, sources = function
+            data, sources, *memory = function
             keep_sources(sources)
             is_text = isinstance(
                 data, str
             )  # an expression of the workspace; to run a user's code is what this is for
-            function = eval(data, self._names) if is_text else unpack_function(data, self._names)  # noqa: S307
+            function = eval(data, self._names) if is_text else unpack_function(data, self._names, memory)  # noqa: S307
             self.functions[function_number] = function
         if not options:
             return function(*args, **kwargs)

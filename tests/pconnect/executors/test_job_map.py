@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pconnect import ConfigurationError, JobLostError, RemoteError
@@ -157,3 +158,39 @@ def test_maps_in_several_threads(jobs_network: ClientNetwork) -> None:
         thread.start()
     wait_until(lambda: len(found) == 5, "all maps", LIMIT)
     assert found == {k: [n**k for n in range(50)] for k in range(5)}
+
+
+@pytest.mark.parametrize("call", ["map", "map in chunks", "executor", "executor in chunks", "pmap", "pool"])
+def test_a_function_is_pickled_once_for_all_items(jobs_network: ClientNetwork, call: str) -> None:
+    pickles: list[int] = []
+
+    class Model:
+        def __init__(self) -> None:
+            self.weights = np.ones(10**5)
+
+        def __call__(self, k: int) -> float:
+            return k + float(self.weights[-1])
+
+        def __getstate__(self) -> dict[str, Any]:
+            pickles.append(1)
+            return {"weights": self.weights}
+
+    items = range(12)
+    with jobs_network.executor() as executor, jobs_network.pool() as pool:
+        calls: dict[str, Callable[[], Any]] = {
+            "map": lambda: list(jobs_network.map(Model(), items)),
+            "map in chunks": lambda: list(jobs_network.map(Model(), items, chunksize=3)),
+            "executor": lambda: list(executor.map(Model(), items)),
+            "executor in chunks": lambda: list(executor.map(Model(), items, chunksize=3)),
+            "pmap": lambda: list(jobs_network.pmap(Model(), items)),
+            "pool": lambda: pool.map(Model(), items),
+        }
+        assert calls[call]() == [k + 1 for k in items]
+    assert len(pickles) == 1
+
+
+@pytest.mark.parametrize("chunksize", [1, 3])
+def test_what_cannot_be_pickled_fails_for_each_item(jobs_network: ClientNetwork, chunksize: int) -> None:
+    lock = threading.Lock()
+    outcomes = list(jobs_network.map(lambda _: lock, range(4), chunksize=chunksize, on_error="return"))
+    assert [type(outcome) for outcome in outcomes] == [ConfigurationError] * 4

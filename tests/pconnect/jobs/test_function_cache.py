@@ -1,8 +1,15 @@
 """Functions that are sent again, and those that are not."""
 
+import functools
 import math
+import tracemalloc
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
+import pytest
+
+from pconnect.commands.function_pickling import unpack_function
 from pconnect.jobs.duration_estimate import DurationEstimate
 from pconnect.jobs.function_cache import Functions
 
@@ -41,3 +48,72 @@ def test_a_function_that_is_timed_by_itself_is_the_same_to_workers() -> None:
     assert (other.number, other.encode()) == (function.number, function.encode())
     other.estimate.learn(0.0)
     assert function.estimate.ahead == 1
+
+
+class Model:
+    """Holds an array, and counts how often it was pickled."""
+
+    def __init__(self, weights: np.ndarray[Any, Any]) -> None:
+        self.weights = weights
+        self.pickles = 0
+
+    def __call__(self) -> float:
+        return float(self.weights.sum())
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.pickles += 1
+        return {"weights": self.weights}
+
+
+@pytest.mark.parametrize("index", [0, 1, 123_456, -1])
+def test_one_changed_item_of_a_large_array_is_seen(index: int) -> None:
+    functions, model = Functions(), Model(np.zeros(200_000))
+    first = functions.get(model)
+    assert functions.get(model) is first
+    model.weights[index] = 1
+    second = functions.get(model)
+    assert second.number != first.number and functions.get(model) is second
+    assert [unpack_function(f.contents[0], {}, f.contents[2:])() for f in (first, second)] == [0, 1]
+
+
+def test_large_arrays_are_not_copied_while_they_stay_as_they_are() -> None:
+    functions, weights = Functions(), np.ones(2**22)
+    first = functions.get(Model(weights))
+    tracemalloc.start()
+    try:
+        assert all(functions.get(Model(weights)) is first for _ in range(5))
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_two_models_in_turn_are_known_by_their_contents() -> None:
+    functions, models = Functions(), [Model(np.full(100_000, k)) for k in (1.0, 2.0)]
+    numbers = [functions.get(model).number for _ in range(3) for model in models]
+    assert numbers == numbers[:2] * 3
+
+
+def test_what_a_function_refers_to_is_seen_as_it_is() -> None:
+    functions, scale, box = Functions(), 1, [1]
+    names: dict[str, Any] = {"factor": 1}
+    by_global = eval("lambda: factor", names)
+
+    def by_closure() -> object:
+        return scale, box
+
+    calls: list[Callable[[], Any]] = [by_global, by_closure, functools.partial(max, box)]
+    before = [functions.get(call).number for call in calls]
+    assert [functions.get(call).number for call in calls] == before
+    names["factor"], scale = 2, 2
+    box.append(2)
+    after = [functions.get(call) for call in calls]
+    assert not {function.number for function in after}.intersection(before)
+    assert [unpack_function(f.contents[0], {})() for f in after] == [2, (2, [1, 2]), 2]
+
+
+def test_an_array_is_writeable_at_the_worker_where_it_is_here() -> None:
+    for writeable in (True, False):
+        array = np.ones(10**5)
+        array.flags.writeable = writeable
+        function = Functions().get(lambda array=array: array)
+        assert unpack_function(function.contents[0], {}, function.contents[2:])().flags.writeable is writeable
