@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pconnect.commands.command import Command
-from pconnect.commands.engine_output import EngineOutput, number_of_output
+from pconnect.commands.engine_output import End, EngineOutput, number_of_output, read_end
 from pconnect.errors import ProtocolError
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
@@ -59,3 +59,36 @@ def test_an_error_that_no_command_can_raise_is_printed(
 @pytest.mark.parametrize(("value", "number"), [([7, b"", 0], 7), ([], 0), (None, 0), (["7"], 0), ({7: 8}, 0)])
 def test_the_command_that_has_printed(value: object, number: int) -> None:
     assert number_of_output(value) == number
+
+
+def test_an_end_counts_once_what_comes_before_it_has_been_shown(output: EngineOutput) -> None:
+    command = make_command(1)
+    command.is_quiet = True
+    assert [end.number for end in output.take_ends(End(1, 0.5, (0, 0, 0)))] == [1]
+    waiting = [End(2, 0.5, (4, 0, 0)), End(3, 0.5, (4, 3, 0)), End(4, 0.5, (0, 0, 0))]
+    for end in waiting:
+        assert list(output.take_ends(end)) == []
+    output.take(printed(b"abc"), command)
+    assert list(output.take_ends()) == []
+    output.take(Message(Kind.OUTPUT, 1, [1, b"d", 0], 1), command)
+    assert list(output.take_ends()) == waiting[:1]
+    output.take(Message(Kind.OUTPUT, 2, [1, b"", 3], 1), command)  # dropped bytes count, too
+    assert list(output.take_ends()) == waiting[1:]
+
+
+def test_when_no_more_output_comes_all_ends_count(output: EngineOutput) -> None:
+    ends = [End(number, 0.5, (9, 9, 9)) for number in (1, 2)]
+    for end in ends:
+        assert list(output.take_ends(end)) == []
+    assert list(output.take_ends(is_complete=True)) == ends
+    output.take_ends(ends[0])
+    output.forget()
+    assert list(output.take_ends(is_complete=True)) == []
+
+
+@pytest.mark.parametrize(
+    "value", [None, 0.5, [], [0.5, 0, 0], [0.5, 0, 0, "0"], ["0.5", 0, 0, 0], [0.5, 0, 0, 0, 0]]
+)
+def test_what_is_not_the_end_of_a_command(value: Any) -> None:
+    with pytest.raises(ProtocolError, match="the end of a command"):
+        read_end(1, value)
