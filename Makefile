@@ -90,6 +90,6 @@ clean:
 	touch $@ .venv/demo.stamp
 
 .venv-peers/peers.stamp: .venv-peers/made.stamp pyproject.toml tests/benchmarks/peers/requirements.txt
-	.venv-peers/bin/pip install --quiet --disable-pip-version-check --editable '.[fast]' \
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check --editable . \
 		--requirement tests/benchmarks/peers/requirements.txt
 	touch $@

@@ -7,6 +7,7 @@ carries about 0.3 MB/s, hence the short life.
 
 What needs care:
 
+* The exponents are secrets. `secret_power` computes tlslite's powers in constant time.
 * Nothing may be read past the peer's ``close_notify``, because the bytes behind it belong to the next layer. tlslite
   reads ahead; `_RecordSocket` therefore hands it one TLS record at a time, never more.
 * Only TLS 1.2 has SRP suites; with TLS 1.3 enabled the handshake fails ("missing extension").
@@ -21,12 +22,14 @@ import socket
 from collections.abc import Callable, Generator
 from typing import Any
 
+from tlslite import keyexchange
 from tlslite.api import HandshakeSettings, TLSConnection
 from tlslite.constants import AlertDescription
 from tlslite.errors import TLSAbruptCloseError, TLSError, TLSLocalAlert, TLSRemoteAlert
 
 from srp_tools.credentials import Credentials
 from srp_tools.errors import AuthenticationError, ConnectionLostError, ParallelError
+from srp_tools.srp_groups import secret_power
 from srp_tools.steps import Steps, Wait
 from srp_tools.verifier import Verifier
 
@@ -37,6 +40,10 @@ _RECORD_TYPES = range(
 _MAX_RECORD_BYTES = 2**14 + 2048  # RFC 5246, section 6.2.3
 _MAX_MESSAGE_BYTES = 2**14
 _REFUSED = "the user name or the password was not accepted"
+
+# tlslite takes its powers by this name, from GMP but not in constant time, and has no setting for it. What an SRP
+# handshake computes has a prime for its modulus, so it fits; other handshakes do not happen here.
+keyexchange.powMod = secret_power
 
 
 def log_in(sock: socket.socket, credentials: Credentials, answer: Callable[[bytes], bytes]) -> Steps[None]:

@@ -1,9 +1,12 @@
-"""The groups of RFC 5054, appendix A, in which a login is computed.
+"""The groups of RFC 5054, appendix A, in which a login is computed, and powers in them.
 
 A group is a large safe prime and a generator. Only groups from this list are ever used: whether a prime sent
 by a peer is a good one cannot be told within the time of a login, and a bad one gives the password away (RFC
 5054, section 2.5.3). The groups of 1024 and 1536 bits are left out because they are too small today, that of
 6144 bits because GnuTLS does not have it.
+
+Exponents are secrets, and the duration of Python's ``pow`` tells about them. GMP takes a fifth of its time even in
+constant time: 2 ms for one power of a login.
 """
 
 from collections.abc import Mapping
@@ -134,3 +137,30 @@ def find_group(prime: int, generator: int) -> Group:
         f"a {prime.bit_length()}-bit SRP group with generator {generator} is refused: only the groups of "
         f"{', '.join(map(str, most))} and {last} bits of RFC 5054 are accepted"
     )
+
+
+def secret_power(base: int, exponent: int, modulus: int) -> int:
+    """Return ``base ** exponent % modulus`` in a time that depends on nothing but the sizes of the three.
+
+    Parameters
+    ----------
+    base
+        0 or more.
+    exponent
+        1 or more.
+    modulus
+        Odd.
+
+    Raises
+    ------
+    ValueError
+        The exponent or the modulus is not such a number.
+
+    Examples
+    --------
+    >>> secret_power(3, 200, 13)
+    9
+    """
+    import gmpy2  # noqa: PLC0415 - takes longer than a login, and the command lines do without it
+
+    return int(gmpy2.powmod_sec(base, exponent, modulus))

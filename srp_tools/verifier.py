@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from srp_tools.credentials import Credentials
 from srp_tools.errors import AuthenticationError
-from srp_tools.srp_groups import DEFAULT_BITS, GROUPS, Group
+from srp_tools.srp_groups import DEFAULT_BITS, GROUPS, Group, secret_power
 
 # As many as srptool takes. Not 2 modulo 3, where the format loses a zero in front.
 _SALT_BYTES = 16
@@ -81,4 +81,4 @@ def _compute(user: str, password: str, salt: bytes, group: Group) -> int:
     # collisions.
     inner = hashlib.sha1(f"{user}:{password}".encode(errors="surrogatepass"), usedforsecurity=False).digest()
     x = hashlib.sha1(salt + inner, usedforsecurity=False).digest()
-    return pow(group.generator, int.from_bytes(x, "big"), group.prime)
+    return secret_power(group.generator, int.from_bytes(x, "big"), group.prime)

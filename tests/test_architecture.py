@@ -44,6 +44,7 @@ ALIASES = {
 # its errors and types become ours.
 HOMES = {
     "tlslite": {"srp_tools/login.py"},
+    "gmpy2": {"srp_tools/srp_groups.py"},
     "cryptography": {"srp_tools/certificates.py"},
     "msgpack": {"pconnect/values/codec.py", "pconnect/values/decoder.py"},
     "numpy": {

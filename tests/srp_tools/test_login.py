@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tlslite import keyexchange
 from tlslite.api import TLSConnection
 from tlslite.mathtls import goodGroupParameters
 
@@ -17,7 +18,7 @@ from srp_tools.channel import Channel
 from srp_tools.credentials import Credentials
 from srp_tools.errors import AuthenticationError, ConnectionLostError
 from srp_tools.login import accept_login, log_in
-from srp_tools.srp_groups import Group
+from srp_tools.srp_groups import Group, secret_power
 from srp_tools.steps import Steps, Wait, deadline_after, receive_exactly, run, run_all, send_all
 from srp_tools.tls import start_tls, tls_context
 from srp_tools.verifier import Verifier, make_verifier
@@ -74,6 +75,20 @@ def test_offer_and_answer(pair: Pair, offer: bytes, answer: bytes) -> None:
     assert offers == [offer]
 
 
+def test_tlslite_computes_powers_in_constant_time(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    exponents: list[int] = []
+
+    def counted(base: int, exponent: int, modulus: int) -> int:
+        exponents.append(exponent)
+        return secret_power(base, exponent, modulus)
+
+    assert keyexchange.powMod is secret_power
+    monkeypatch.setattr(keyexchange, "powMod", counted)
+    outcomes = both(log_in(pair[0], ALICE, bytes), accept_login(pair[1], know_alice, b"offer"))
+    assert outcomes == (None, ("alice", b"offer"))
+    assert len(exponents) == 6  # three on each side: all that a login has
+
+
 @pytest.mark.parametrize("bits", [2048, 3072])
 def test_passwords_of_any_language(pair: Pair, bits: int) -> None:
     someone = Credentials("a.user@example+1", "pässwörd 𝄞")
@@ -119,15 +134,16 @@ def test_a_server_that_tells_unknown_users_apart_is_not_quoted(pair: Pair) -> No
         run(log_in(pair[0], ALICE, bytes), deadline_after(LIMIT))
 
 
-def test_a_server_with_a_weak_group(pair: Pair) -> None:
+@pytest.mark.parametrize(("change", "reason"), [(0, "N value is too small"), (2, "Unknown group parameters")])
+def test_a_server_with_a_weak_group(pair: Pair, change: int, reason: str) -> None:
     generator, prime = goodGroupParameters[0]
     assert prime.bit_length() == 1024
-    weak = Verifier("alice", b"salt", Group(1024, prime, generator), 12345)
+    weak = Verifier("alice", b"salt", Group(1024, generator, prime + change), 12345)
     client, server = both(
         closing(log_in(pair[0], ALICE, bytes), pair[0]), accept_login(pair[1], lambda _: weak, b"offer")
     )
     assert isinstance(client, ConnectionLostError)
-    assert "Unknown group parameters" in str(client)
+    assert reason in str(client)
     assert isinstance(server, ConnectionLostError)
 
 

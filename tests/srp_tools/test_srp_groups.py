@@ -4,9 +4,11 @@ import dataclasses
 import warnings
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from srp_tools.errors import CredentialError
-from srp_tools.srp_groups import DEFAULT_BITS, GROUPS, find_group
+from srp_tools.srp_groups import DEFAULT_BITS, GROUPS, find_group, secret_power
 
 with warnings.catch_warnings():
     # tlslite imports asyncore, which Python 3.11 warns of.
@@ -73,3 +75,16 @@ def test_list_cannot_be_changed() -> None:
         GROUPS[512] = GROUPS[2048]  # type: ignore[index]
     with pytest.raises(dataclasses.FrozenInstanceError):
         GROUPS[2048].prime = 23  # type: ignore[misc]
+
+
+@given(st.integers(0, GROUPS[2048].prime), st.integers(1, 2**320))
+def test_it_is_the_power(base: int, exponent: int) -> None:
+    found = secret_power(base, exponent, GROUPS[2048].prime)
+    assert type(found) is int
+    assert found == pow(base, exponent, GROUPS[2048].prime)
+
+
+@pytest.mark.parametrize(("exponent", "modulus"), [(0, 7), (-1, 7), (5, 8)])
+def test_what_has_no_constant_time_is_refused(exponent: int, modulus: int) -> None:
+    with pytest.raises(ValueError, match="powmod_sec"):
+        secret_power(3, exponent, modulus)
