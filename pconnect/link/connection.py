@@ -30,7 +30,8 @@ _AWAITED_BYTES = 2**20
 # What engines print is shown while it is read, perhaps by a slow terminal, and meanwhile Ctrl-C has to wait.
 _FILL_BYTES_SHOWN = 2**16
 # Looked up once: members of an enumeration take long to find, and these are for every message.
-_VALUE, _CLIENT, _OWN, _AWAITED = Kind.VALUE, Role.CLIENT, LinkState.OWN, LinkState.AWAITED
+_VALUE, _LEFT, _CLIENT = Kind.VALUE, Kind.LEFT, Role.CLIENT
+_OWN, _AWAITED = LinkState.OWN, LinkState.AWAITED
 
 
 class Connection:
@@ -369,6 +370,8 @@ class Connection:
         elif kind is _VALUE or kind in COLLECTIVE_KINDS:
             if self._inbox.add(message):
                 self.changed.add(self)
+            if kind is _LEFT and self.mesh is not None:
+                self.mesh.note_failure()
         else:
             self._inbox.received += 1
             self.on_message(message)

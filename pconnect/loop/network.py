@@ -27,6 +27,8 @@ class Mesh:
         Number of the command since which collective calls are counted; 0 before anything failed.
     calls
         How many collective calls were made in this epoch, by the nodes that take part.
+    has_failures
+        Whether something has failed since the epoch began, here or at another node, that may have ended it.
     left
         Why this node takes part in no more collective calls of this epoch, or ``None``.
     """
@@ -48,15 +50,20 @@ class Mesh:
         self.epoch = 0
         self.calls: dict[tuple[int, ...], int] = {}
         self.left: Notice | None = None
+        self.has_failures = False
         for connection in self.connections:
             connection.mesh = self
 
     def begin_epoch(self, epoch: int) -> None:
         """Begin to count collective calls anew, with nothing left of those before."""
-        self.epoch, self.left = epoch, None
+        self.epoch, self.left, self.has_failures = epoch, None, False
         self.calls.clear()
         for connection in self.connections:
             connection.begin_epoch(epoch)
+
+    def note_failure(self) -> None:
+        """Record that something has failed, which may end the epoch."""
+        self.has_failures = True
 
     def check_open(self) -> None:
         """Raise if the network was closed."""

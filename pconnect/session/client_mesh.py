@@ -57,6 +57,7 @@ class ClientMesh(Mesh):
         self.console = Console()
         for server in servers:
             server.output.console = self.console
+            server.failures.on_failure = self.note_failure
         #: Returns what a front end wants to know later of where a command was made; see `Command.origin`.
         self.note_origin: Callable[[], object] = lambda: None
         #: Called before the network is closed, the last first: they end what others cannot do without it.
@@ -108,9 +109,11 @@ class ClientMesh(Mesh):
 
     def _must_begin_anew(self) -> bool:
         """Whether something failed in this epoch, so that some nodes take part in no more of its collective calls."""
-        return (
-            self.left is not None
-            or any(server.failures.last_number >= self.epoch for server in self.servers.values())
+        if self.left is not None:
+            return True
+        # There may be many nodes, so this is not looked at for each command.
+        return self.has_failures and (
+            any(server.failures.last_number >= self.epoch for server in self.servers.values())
             or any(connection.collectives.notice(self.epoch) for connection in self.connections)
         )
 

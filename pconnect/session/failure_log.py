@@ -21,7 +21,7 @@ follows, so that it is neither missed nor told twice.
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from pconnect.commands.command import Command
@@ -49,6 +49,8 @@ class FailureLog:
 
     def __init__(self) -> None:
         self.last_number = -1
+        #: Called when a command has failed or is lost.
+        self.on_failure: Callable[[], object] = lambda: None
         self.last_error: str | None = None
         self._unseen: deque[_Failure] = deque()
         self._last: _Failure | None = None
@@ -59,6 +61,7 @@ class FailureLog:
         """Record the error of a command, and how many values the engine had sent before it."""
         failure = self._last = _Failure(command, error, values_sent)
         self.last_number = max(self.last_number, command.number)
+        self.on_failure()
         # Members of a collective call may hear from each other first that one of them was told of a deadlock.
         is_known = command.number == self._told_of_deadlock and isinstance(
             error, DeadlockError | CollectiveError
@@ -85,6 +88,7 @@ class FailureLog:
     def lose(self, numbers: Iterable[int], error: ParallelError) -> None:
         """Record that commands ended with the node; their errors are raised by what waits for the node anyway."""
         self.last_number = max([self.last_number, *numbers])
+        self.on_failure()
         self.last_error = str(error)
 
     def tell_of_deadlock(self, number: int) -> None:
