@@ -54,7 +54,8 @@ def pconnect(
     ----------
     hosts
         ``"name"``, ``"name:port"``, ``"[v6 address]:port"``, ``(name, port)``, or a list of these. The same server may
-        appear more than once; each time is a node with an engine of its own.
+        appear more than once; each time is a node with an engine of its own. A mapping says how many: ``{"alpha": 8,
+        "beta:4000": 2}`` is ``["alpha"] * 8 + ["beta:4000"] * 2``.
     recover
         What `detach` of another network has returned, instead of `hosts`: its servers are connected, and ``net.jobs``
         has the futures of its jobs.

@@ -1,10 +1,11 @@
 """Names of servers: from what the user wrote to socket addresses."""
 
 import ipaddress
+import operator
 import queue
 import socket
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pconnect.errors import ConfigurationError
@@ -62,7 +63,8 @@ def parse_hosts(hosts: object) -> list[Host]:
     Parameters
     ----------
     hosts
-        ``"name"``, ``"name:port"``, ``"[v6 address]:port"``, ``(name, port)``, or an iterable of these.
+        ``"name"``, ``"name:port"``, ``"[v6 address]:port"``, ``(name, port)``, an iterable of these, or a mapping of
+        these to numbers of engines.
 
     Raises
     ------
@@ -73,12 +75,26 @@ def parse_hosts(hosts: object) -> list[Host]:
     --------
     >>> [host[1:] for host in parse_hosts(["hostA", "hostB:4000", "[::1]:4001", ("hostC", 4002), "fe80::1"])]
     [('hostA', 12502), ('hostB', 4000), ('::1', 4001), ('hostC', 4002), ('fe80::1', 12502)]
+    >>> [host.label for host in parse_hosts({"hostA": 2, ("hostB", 4000): 1})]
+    ['hostA', 'hostA', 'hostB:4000']
     """
     if isinstance(hosts, str) or (isinstance(hosts, tuple) and len(hosts) == 2 and isinstance(hosts[1], int)):
         hosts = [hosts]
+    if isinstance(hosts, Mapping):
+        return [host for name, count in hosts.items() for host in [_parse(name)] * _engines(name, count)]
     if not isinstance(hosts, Iterable):
         raise ConfigurationError(f"hosts must be names or (name, port) pairs, not {hosts!r}")
     return [_parse(host) for host in hosts]
+
+
+def _engines(host: object, count: object) -> int:
+    try:
+        number = operator.index(count)  # type: ignore[arg-type]
+    except TypeError:
+        number = 0
+    if number < 1 or isinstance(count, bool):
+        raise ConfigurationError(f"{host!r}: the number of engines must be 1 or more, not {count!r}")
+    return number
 
 
 def _parse(host: object) -> Host:

@@ -1,5 +1,6 @@
 import socket
 
+import numpy as np
 import pytest
 
 from pconnect.errors import ConfigurationError
@@ -19,6 +20,9 @@ from srp_tools.steps import deadline_after, run
         ("[::1]", [("[::1]", "::1", 12502)]),
         ("fe80::1", [("fe80::1", "fe80::1", 12502)]),
         ([], []),
+        ({"a": 2, ("b", 4000): 1}, [("a", "a", 12502), ("a", "a", 12502), ("b:4000", "b", 4000)]),
+        ({"a:1": np.int64(1)}, [("a:1", "a", 1)]),
+        ({}, []),
     ],
 )
 def test_what_hosts_may_look_like(hosts: object, expected: list[tuple[str, str, int]]) -> None:
@@ -39,6 +43,12 @@ def test_what_hosts_may_look_like(hosts: object, expected: list[tuple[str, str, 
         (("a", -1), "from 1 to 65535"),
         ("[::1", "write an IPv6 address"),
         ("[::1]4000", "write an IPv6 address"),
+        ({"a": 0}, "'a': the number of engines must be 1 or more, not 0"),
+        ({"a": True}, "1 or more, not True"),
+        ({"a": "4"}, "1 or more, not '4'"),
+        ({"a": 1.5}, "1 or more, not 1.5"),
+        ({"a:x": 1}, "from 1 to 65535"),
+        ({3: 1}, "a host must be a name"),
     ],
 )
 def test_what_they_may_not(hosts: object, text: str) -> None:
