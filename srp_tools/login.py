@@ -26,6 +26,7 @@ from tlslite import keyexchange
 from tlslite.api import HandshakeSettings, TLSConnection
 from tlslite.constants import AlertDescription
 from tlslite.errors import TLSAbruptCloseError, TLSError, TLSLocalAlert, TLSRemoteAlert
+from tlslite.utils.rijndael import Rijndael
 
 from srp_tools.credentials import Credentials
 from srp_tools.errors import AuthenticationError, ConnectionLostError, ParallelError
@@ -44,6 +45,9 @@ _REFUSED = "the user name or the password was not accepted"
 # tlslite takes its powers by this name, from GMP but not in constant time, and has no setting for it. What an SRP
 # handshake computes has a prime for its modulus, so it fits; other handshakes do not happen here.
 keyexchange.powMod = secret_power
+# Its AES looks at the source line of whoever makes one, to warn of an old name of the class. To find that line, Python
+# resolves the paths of all modules, which takes longer than the login itself.
+Rijndael.__init__ = getattr(Rijndael.__init__, "__wrapped__", Rijndael.__init__)
 
 
 def log_in(sock: socket.socket, credentials: Credentials, answer: Callable[[bytes], bytes]) -> Steps[None]:

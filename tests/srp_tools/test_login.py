@@ -1,5 +1,6 @@
 """Logins over socket pairs: who gets in, what is said to who does not, and where the bytes behind begin."""
 
+import inspect
 import os
 import selectors
 import socket
@@ -87,6 +88,12 @@ def test_tlslite_computes_powers_in_constant_time(pair: Pair, monkeypatch: pytes
     outcomes = both(log_in(pair[0], ALICE, bytes), accept_login(pair[1], know_alice, b"offer"))
     assert outcomes == (None, ("alice", b"offer"))
     assert len(exponents) == 6  # three on each side: all that a login has
+
+
+def test_no_source_is_looked_up(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspect, "getframeinfo", None)
+    outcomes = both(log_in(pair[0], ALICE, bytes), accept_login(pair[1], know_alice, b"offer"))
+    assert outcomes == (None, ("alice", b"offer"))
 
 
 @pytest.mark.parametrize("bits", [2048, 3072])
