@@ -21,6 +21,7 @@ from pconnect.loop.liveness import Liveness
 from pconnect.loop.progress_bars import Meter, ProgressBarMaker
 from pconnect.loop.registration import Registration
 from pconnect.protocol.wait_states import Wait
+from pconnect.values.receive_buffers import RECEIVE_BUFFERS
 from srp_tools.steps import TaskRunner, remaining
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -218,6 +219,7 @@ class EventLoop:
         if self.background:
             self.background.expire()
         self._polled_at = time.monotonic()
+        RECEIVE_BUFFERS.release_idle(self._polled_at)
         if self._soon:
             self.call_waiting()
 

@@ -11,6 +11,7 @@ from pconnect.errors import ProtocolError, UnreadableValueError
 from pconnect.values import dtypes, optional_types, registry
 from pconnect.values.builtin_types import TABLE, ValueType
 from pconnect.values.encoder import BRANCH_CODE, BUFFER_CODE, BUFFER_KINDS, MAX_NESTED_BRANCHES
+from pconnect.values.receive_buffers import MIN_BYTES, RECEIVE_BUFFERS
 
 NO_BUFFERS: Final = b"\x90"  # a table of length 0
 # Heads of up to this size are not looked through before they are read, see `_split`: they cannot take much.
@@ -212,10 +213,13 @@ def _plan(entry: object) -> tuple[int, int, Callable[[], Any]]:
     """Return kind and size of a buffer, and what will allocate it."""
     match entry:
         case [int() as kind, int() as size] if kind in (_BYTES, _BYTEARRAY) and size >= 0:
+            if kind == _BYTES and size >= MIN_BYTES:  # copied from there, so the memory may be any
+                return kind, size, lambda: RECEIVE_BUFFERS.take(size)[:size]
             return kind, size, lambda: bytearray(size)
         case [int() as kind, description, list() as shape] if kind in (_ARRAY_C, _ARRAY_F):
             dtype = dtypes.restore_dtype(description)
-            return kind, dtypes.byte_count(dtype, shape), lambda: dtypes.allocate(dtype, shape, kind)
+            size = dtypes.byte_count(dtype, shape)
+            return kind, size, lambda: dtypes.allocate(dtype, shape, kind, size)
     raise ProtocolError("not a description of a buffer")
 
 

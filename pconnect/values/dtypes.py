@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pconnect.errors import ProtocolError, UnsupportedValueError
+from pconnect.values.receive_buffers import MIN_BYTES, RECEIVE_BUFFERS
 
 __all__ = [
     "C_ORDER",
@@ -173,8 +174,10 @@ def byte_count(dtype: np.dtype[Any], shape: object) -> int:
     return prod(shape) * dtype.itemsize
 
 
-def allocate(dtype: np.dtype[Any], shape: list[int], order: int) -> npt.NDArray[Any]:
+def allocate(dtype: np.dtype[Any], shape: list[int], order: int, size: int = 0) -> npt.NDArray[Any]:
     """Return a new array of exactly this dtype, its memory not set.
+
+    If it is said to have a large `size` in bytes, its memory is used again once it is dropped.
 
     Raises
     ------
@@ -184,7 +187,10 @@ def allocate(dtype: np.dtype[Any], shape: list[int], order: int) -> npt.NDArray[
     try:
         if dtype.itemsize == 0 and dtype.char in "SU":  # numpy.empty would make them one character wide
             return np.empty(shape, np.dtype([("", dtype)]))["f0"]
-        return np.empty(shape, dtype, "F" if order == F_ORDER else "C")
+        letter: Literal["C", "F"] = "F" if order == F_ORDER else "C"
+        if size >= MIN_BYTES:
+            return np.ndarray(shape, dtype, RECEIVE_BUFFERS.take(size), order=letter)
+        return np.empty(shape, dtype, letter)
     except (ValueError, OverflowError, MemoryError) as error:
         raise ProtocolError(f"cannot make the array: {error}") from error
 

@@ -28,6 +28,7 @@ from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, prepare
 from pconnect.protocol.frames import Limits
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message
+from pconnect.values.receive_buffers import IDLE_SECONDS, RECEIVE_BUFFERS
 from pserver.engine.failure import describe
 from pserver.engine.job_folders import JobFolders
 from pserver.engine.job_runner import JobRunner
@@ -154,7 +155,9 @@ class _Worker:
                 self._sender.flush()
                 if self._retiring:
                     return
-                for descriptor, _ in poll.poll():
+                # An idle worker wakes up once more, to give memory back.
+                idle = RECEIVE_BUFFERS.free_bytes and 1000 * IDLE_SECONDS
+                for descriptor, _ in poll.poll(idle or None):
                     if descriptor == self._pipe.fileno():
                         return  # the supervisor is gone, or done with us, or wants us to work for it
             begin = time.monotonic()
@@ -174,6 +177,7 @@ class _Worker:
         while connection.fill():
             pass
         self._looked_at = time.monotonic()
+        RECEIVE_BUFFERS.release_idle(self._looked_at)
         self._transfer += self._looked_at - begin
         self._page.spend(self._transfer)
 
