@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 from pconnect.link.connection import Connection
+from pconnect.loop import event_loop as event_loop_module
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.kinds import Kind
+from pconnect.values import receive_buffers
+from pconnect.values.receive_buffers import ReceiveBuffers
 from tests.support.links import LIMIT, connection_pair
 
 
@@ -219,3 +222,16 @@ def test_what_is_left_to_be_sent_is_asked_for_before_each_look(
     other.run_until(lambda: far.has_value(0), instant(LIMIT), "a value")
     seen.append(far.take_value(0))
     assert seen == ["left by a thread"]
+
+
+def test_a_loop_that_waits_gives_idle_memory_back(
+    bell: tuple[EventLoop, socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = ReceiveBuffers()
+    monkeypatch.setattr(event_loop_module, "RECEIVE_BUFFERS", pool)
+    monkeypatch.setattr(receive_buffers, "IDLE_SECONDS", 0.0)
+    pool.take(1000)
+    assert pool.free_bytes == 1000
+    for _ in range(2):
+        bell[0].poll(0.001)
+    assert pool.free_bytes == 0
