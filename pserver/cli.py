@@ -17,6 +17,7 @@ from pconnect.commands.table import Table
 from pserver.admin.control import check_start, open_log, start_server
 from pserver.admin.options import CommandParser, add_options, config_of
 from pserver.config import FilePath, ServerConfig
+from pserver.daemon.fork_server import start_fork_server
 from pserver.system.pidfile import RunningServer, find_server, list_servers, stop_server
 from srp_tools.errors import ConfigurationError, ParallelError
 from srp_tools.version import ShowVersion
@@ -134,6 +135,7 @@ def _serve(options: argparse.Namespace) -> int:
             config = config_of(options)
             check_start(config)
             _set_up_log(None if options.detach else config.log_file)
+            start_fork_server()  # it loads its modules while we load ours
             # Late: it brings numpy with it, which other commands need not wait for, and which starts threads
             # that must not be there when `_detach` forks.
             from pserver.daemon.daemon import serve  # noqa: PLC0415

@@ -4,16 +4,14 @@ It never decrypts and never waits for a peer. `pserver.daemon.acceptor` finds ou
 login gets one of the `ServerConfig.max_startups` places for logins, or waits for one. The descriptor of a data
 connection is passed to the engine that was registered for its network and node (SCM_RIGHTS); TLS begins there.
 
-Sessions are processes of the standard library's fork server, a child that has numpy and tlslite loaded, so that a start
-costs milliseconds; the daemon itself does without them. Sessions are not ours to wait for after our death: when the
-daemon is killed, networks go on.
+Sessions are processes of the fork server, see `pserver.daemon.fork_server`; the daemon itself loads nothing of theirs.
+Sessions are not ours to wait for after our death: when the daemon is killed, networks go on.
 """
 
 import contextlib
 import getpass
 import logging
 import multiprocessing
-import multiprocessing.forkserver
 import os
 import selectors
 import signal
@@ -26,6 +24,7 @@ from pathlib import Path
 from pconnect.protocol.frames import Preamble
 from pserver.config import ServerConfig, SessionSettings, processor_count
 from pserver.daemon.acceptor import Acceptor, PendingConnection
+from pserver.daemon.fork_server import start_fork_server
 from pserver.daemon.session_registry import SessionRegistry
 from pserver.daemon.slot_service import SlotService
 from pserver.jobs.job_store import sweep
@@ -62,10 +61,7 @@ def serve(
     """
     with PidFile(config.name) as pid_file, contextlib.ExitStack() as stack:
         daemon = _Daemon(config, pid_file, stack)
-        multiprocessing.forkserver.set_forkserver_preload(
-            [__name__, "pserver.session.supervisor", "pserver.engine.engine"]
-        )
-        multiprocessing.forkserver.ensure_running()
+        start_fork_server()
         daemon.publish()
         announce(daemon.status())
         daemon.run(lifeline)
