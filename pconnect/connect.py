@@ -47,6 +47,7 @@ def pconnect(
     max_message_bytes: int = DEFAULT_LIMITS.max_message_bytes,
     max_inbox_bytes: int = DEFAULT_LIMITS.max_inbox_bytes,
     check_versions: bool = True,
+    local_links: bool = True,
 ) -> ClientNetwork:
     """Log in at servers and return the network of the client and their engines.
 
@@ -76,6 +77,9 @@ def pconnect(
         When so much has arrived at a node from another and waits for `precv`, no more is read: the sender waits.
     check_versions
         Whether to warn, with a `VersionWarning`, of different versions that matter at the nodes.
+    local_links
+        Whether processes of one account on one machine exchange data over Unix sockets instead of TLS; see
+        :doc:`/security`.
 
     Returns
     -------
@@ -104,7 +108,9 @@ def pconnect(
     if not targets:
         raise ConfigurationError("hosts is empty: name at least one server, or use local_network")
     credentials = find_credentials(user, password, password_file) if use_tls else None
-    terms = make_terms(credentials, Limits(max_message_bytes, max_inbox_bytes), peer_timeout)
+    terms = make_terms(
+        credentials, Limits(max_message_bytes, max_inbox_bytes), peer_timeout, local_links=local_links
+    )
     logins = run_all(
         {node: log_in_at(target, node, terms) for node, target in enumerate(targets, 1)}, deadline
     )
@@ -171,6 +177,7 @@ def _mesh(terms: LoginTerms, servers: list[Server], targets: list[Host], deadlin
         directory=str(Path.cwd()),
         authority=terms.authority,
         version=versions.own_versions()["version"],
+        link_key=terms.link_key,
     )
     for server in servers:
         event_loop.add(server.command)
@@ -178,7 +185,7 @@ def _mesh(terms: LoginTerms, servers: list[Server], targets: list[Host], deadlin
         left = remaining(deadline)
         setup = mesh_setup.setup(servers, 3600.0 if left is None else left)
         for server in servers:
-            server.command.post(Kind.SETUP, server.node, setup)
+            server.command.post(Kind.SETUP, server.node, setup | mesh_setup.local_links(server, servers))
             event_loop.flush(server.command)
         _open_data_connections(mesh_setup, servers, event_loop, deadline)
         _await_meshed(servers, event_loop, deadline)

@@ -253,4 +253,5 @@ class SessionSettings:
     log_file: Path | None
     peer: str
     kept: Path  # see `ServerConfig.kept_folder`
+    local_path: Path | None = None  # of the socket for local links; None: there is none
     max_file_size: int = 0

@@ -47,6 +47,13 @@ class Channel:
         return self._tls is not None
 
     @property
+    def transport(self) -> str:
+        """``tls``; ``unix`` for a Unix socket, which leads to a process of this machine; or ``plain``."""
+        if self._tls is not None:
+            return "tls"
+        return "unix" if self._sock.family == getattr(socket, "AF_UNIX", None) else "plain"
+
+    @property
     def unanswered_retransmits(self) -> int:
         """How often the system has repeated data, or a question for room, since the peer's machine last answered.
 

@@ -129,6 +129,11 @@ class Connection:
         return self._channel is not None and self._channel.encrypted
 
     @property
+    def transport(self) -> str | None:
+        """``unix``, ``tls`` or ``plain``; ``None`` without a link."""
+        return None if self._channel is None else self._channel.transport
+
+    @property
     def wants_to_write(self) -> bool:
         """Whether something waits to be sent, and whoever sends it has to wait."""
         out = self._out

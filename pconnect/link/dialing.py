@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Sequence
 
 from pconnect.errors import AuthenticationError, ConnectionLostError, ProtocolError
+from pconnect.link.local_link import dial_local, is_local
 from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Preamble, check_first_word
 from srp_tools.channel import Channel
 from srp_tools.steps import Steps, connect, deadline_after, receive_exactly, send_all
@@ -34,7 +35,7 @@ def prepare(sock: socket.socket, peer_timeout: float) -> None:
         Seconds after which a silent machine counts as gone: for keep-alive, and for `pconnect.loop.liveness`.
     """
     sock.setblocking(False)
-    if sock.family == getattr(socket, "AF_UNIX", None):
+    if is_local(sock):
         return
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -76,8 +77,11 @@ def dial(
     preamble: Preamble,
     context: ssl.SSLContext | None,
     peer_timeout: float,
+    local: tuple[str, bytes] | None = None,
 ) -> Steps[Channel]:
     """Open the data connection to a node, by whichever of its addresses leads there.
+
+    `local` has path and token of a local link, which is tried first; see `pconnect.link.local_link`.
 
     An address may lead to another machine (``127.0.0.1`` does on every machine but one): its server does not know the
     network and closes the connection, or cannot show the node's certificate; then the next address is tried.
@@ -88,6 +92,14 @@ def dial(
         No address leads to the node; the text has the reason of each.
     """
     reasons = []
+    if local is not None:
+        try:
+            channel = yield from dial_local(*local, preamble)
+            yield from expect_hello(channel)
+        except (OSError, ConnectionLostError, AuthenticationError, ProtocolError) as error:
+            reasons.append(f"{local[0]}: {getattr(error, 'strerror', None) or error}")
+        else:
+            return channel
     for address in addresses:
         try:
             sock = yield from connect_first([address], peer_timeout)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pconnect.errors import ConfigurationError
+from pconnect.link.local_link import LocalAddress
 from srp_tools.steps import Steps, Wait
 
 DEFAULT_CMD_PORT = 12502
@@ -44,12 +45,15 @@ class Location(NamedTuple):
         Its ports.
     told
         The addresses that it says its machine has.
+    local
+        Where it takes connections of its own account; ``None``: nowhere.
     """
 
     address: str
     cmd_port: int
     data_port: int
     told: Sequence[str] = ()
+    local: LocalAddress | None = None
 
     @property
     def addresses(self) -> list[str]:

@@ -14,6 +14,7 @@ from pconnect.errors import ConnectionLostError, CredentialError
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import bound_buffers, connect_first, expect_hello
 from pconnect.link.host_names import Host, Location, resolve
+from pconnect.link.local_link import TOKEN_BYTES, link_token, read_address
 from pconnect.protocol.frames import (
     NETWORK_ID_BYTES,
     PREAMBLE_BYTES,
@@ -47,14 +48,18 @@ class LoginTerms:
     context: ssl.SSLContext | None
     limits: Limits
     peer_timeout: float
+    link_key: bytes | None = None  # for the tokens of local links; None: there are none
 
 
-def make_terms(credentials: Credentials | None, limits: Limits, peer_timeout: float) -> LoginTerms:
-    """Return the terms of a new network; without credentials it has no encryption."""
+def make_terms(
+    credentials: Credentials | None, limits: Limits, peer_timeout: float, *, local_links: bool = True
+) -> LoginTerms:
+    """Return the terms of a new network; without credentials it has no encryption, and no local links."""
     network_id = secrets.token_bytes(NETWORK_ID_BYTES)
     authority = NetworkAuthority(network_id) if credentials else None
     context = tls_context(authority.own_identity(), server_side=False) if authority else None
-    return LoginTerms(network_id, credentials, authority, context, limits, peer_timeout)
+    link_key = secrets.token_bytes(TOKEN_BYTES) if credentials and local_links else None
+    return LoginTerms(network_id, credentials, authority, context, limits, peer_timeout, link_key)
 
 
 def find_credentials(user: str | None, password: str | None, file: str | Path | None) -> Credentials:
@@ -105,7 +110,8 @@ def log_in_at(host: Host, node: int, terms: LoginTerms) -> Steps[Server]:
         sock.close()
         raise
     command = Connection(node, host.label, channel, role=Role.CLIENT, limits=terms.limits)
-    return Server(command, Location(address, host.port, offer["data_port"], offer["addresses"]))
+    local = read_address(offer.get("local"))
+    return Server(command, Location(address, host.port, offer["data_port"], offer["addresses"], local))
 
 
 def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[dict[str, Any]]:
@@ -126,6 +132,7 @@ def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[dict[str,
                 "node": node,
                 "certificate": authority.sign(offers[0]["key"], node),
                 "authority": authority.certificate,
+                "token": link_token(terms.link_key, 0, node) if terms.link_key else None,
             }
         )
 

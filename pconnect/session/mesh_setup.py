@@ -4,12 +4,13 @@ It happens when a network is made, and again when a node is restarted.
 """
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pconnect.errors import ConnectionLostError
 from pconnect.link.dialing import dial
+from pconnect.link.local_link import link_token, own_place
 from pconnect.protocol.frames import Limits, Preamble, Purpose
 from pconnect.session.server import Server
 from srp_tools.certificates import NetworkAuthority
@@ -35,6 +36,8 @@ class MeshSetup:
         Signs the certificates of this network; ``None`` without encryption.
     version
         Of this package, for errors of engines; ``None`` if it is not installed.
+    link_key
+        The secret of the tokens of local links; ``None``: there are none.
     """
 
     network_id: bytes
@@ -44,9 +47,10 @@ class MeshSetup:
     directory: str
     authority: NetworkAuthority | None = None
     version: str | None = None
+    link_key: bytes | None = None
 
     def setup(self, servers: Sequence[Server], timeout: float) -> dict[str, Any]:
-        """Return the value of SETUP; `servers` are all of the network, by number."""
+        """Return what is the same in each SETUP; `servers` are all of the network, by number."""
         return {
             "network": self.network_id,
             "nodes": [{"host": server.host, "addresses": _addresses(server)} for server in servers],
@@ -57,13 +61,30 @@ class MeshSetup:
             "client_version": self.version,
         }
 
+    def local_links(self, server: Server, servers: Iterable[Server]) -> dict[str, Any]:
+        """Return what SETUP tells one node besides: path and token of its links to nodes of its account and machine."""
+        if self.link_key is None or server.location.local is None:
+            return {"links": {}}
+        place = server.location.local.place
+        return {
+            "links": {
+                other.node: [other.location.local.path, link_token(self.link_key, server.node, other.node)]
+                for other in servers
+                if other.node != server.node and other.location.local and other.location.local.place == place
+            }
+        }
+
     def dial(self, server: Server, endpoint: int = 0) -> Steps[Channel]:
         """Open the data connection to the engine of a server, or to another endpoint there."""
+        link, local = None, server.location.local
+        if self.link_key is not None and local is not None and local.place == own_place():
+            link = local.path, link_token(self.link_key, 0, server.node)
         return dial(
             [(server.location.address, server.location.data_port)],
             Preamble(Purpose.DATA, self.network_id, 0, server.node, endpoint),
             self.context,
             self.peer_timeout,
+            link,
         )
 
 

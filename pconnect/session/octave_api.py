@@ -203,12 +203,12 @@ def network_get_info(network: Network, *, timeout: float = 5.0) -> list[dict[str
     Returns
     -------
     list of dict
-        One for each node: ``node``, ``host``, ``local`` (whether it is the own node), ``state`` (``open``, ``died``:
-        its engine, ``lost``: its server, ``silent``: no answer in time), ``encrypted``, ``pid`` of the engine,
-        ``cores``, ``load`` (one minute's average), ``memory_bytes`` (of the engine), ``directory`` and
-        ``directory_is_clients``, versions (``python``, ``numpy``, ``version``), ``address``, ``cmd_port``,
-        ``data_port``, ``queued`` (commands not yet done), ``last_error``, ``round_trip`` in seconds. What is not
-        known is ``None``.
+        One for each node: ``node``, ``host``, ``local`` (whether it is this node), ``state`` (``open``, ``died``: its
+        engine, ``lost``: its server, ``silent``: no answer in time), ``encrypted``, ``transport`` (``unix``, ``tls`` or
+        ``plain``: how data gets there), ``pid`` of the engine, ``cores``, ``load`` (one minute's average),
+        ``memory_bytes`` (of the engine), ``directory`` and ``directory_is_clients``, versions (``python``, ``numpy``,
+        ``version``), ``address``, ``cmd_port``, ``data_port``, ``queued`` (commands not yet done), ``last_error``,
+        ``round_trip`` in seconds. What is not known is ``None``.
 
     Notes
     -----
@@ -254,6 +254,7 @@ def own_facts(connection: Connection) -> dict[str, Any]:
         "local": connection.is_own,
         "state": "lost" if connection.error else "open",
         "encrypted": connection.encrypted,
+        "transport": connection.transport,
     }
     info |= dict.fromkeys(_FACTS)
     if connection.is_own:

@@ -148,12 +148,14 @@ class _Restart:
         if self._is_taken_over:
             return
         left = remaining(self._deadline)
-        setup = self._mesh_setup.setup(list(self._mesh.servers.values()), 0.0 if left is None else left)
+        servers = list(self._mesh.servers.values())
+        setup = self._mesh_setup.setup(servers, 0.0 if left is None else left)
         setup |= self._circumstances()
         with self._event_loop.sigint_deferred:
             for server in self._started:
                 server.renew()
-                server.command.post(Kind.SETUP, server.node, setup)
+                links = self._mesh_setup.local_links(server, servers)
+                server.command.post(Kind.SETUP, server.node, setup | links)
                 self._event_loop.flush(server.command)
                 steps = self._mesh_setup.dial(server)
                 self._tasks.append(

@@ -8,19 +8,20 @@ from pconnect.link.connection import Connection
 
 
 def of_nodes(connections: Sequence[Connection]) -> Table:
-    """Return a table of nodes: host, state, what runs, process number and memory of the engine.
+    """Return a table of nodes: host, state, kind of link, what runs, process number and memory of the engine.
 
     The memory is that of the last `network_get_info`, or nothing.
     """
     return Table(
-        ["node", "host", "state", "runs", "engine", "memory"], [_row_of_node(node) for node in connections]
+        ["node", "host", "state", "link", "runs", "engine", "memory"],
+        [_row_of_node(node) for node in connections],
     )
 
 
 def _row_of_node(node: Connection) -> list[Any]:
     servers = getattr(node.mesh, "servers", {})
     if (server := servers.get(node.node)) is None:
-        return [node.node, node.host, "this node" if node.is_own else "", None, None, None]
+        return [node.node, node.host, "this node" if node.is_own else "", node.transport, None, None, None]
     state = "closed" if node.mesh.closed else server.state
     running = [command.source for command in server.running.values()]
     runs = (
@@ -29,7 +30,7 @@ def _row_of_node(node: Connection) -> list[Any]:
         else None
     )
     memory = _memory(server.live.get("memory_bytes"))
-    return [node.node, node.host, state, runs, server.facts.get("pid"), memory]
+    return [node.node, node.host, state, node.transport, runs, server.facts.get("pid"), memory]
 
 
 def _memory(size: int | None) -> str | None:

@@ -16,8 +16,10 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from pconnect.errors import ProtocolError
+from pconnect.errors import AuthenticationError, ProtocolError
+from pconnect.link.local_link import check_account, is_local, listen
 from pconnect.protocol.frames import PREAMBLE_BYTES, PREAMBLE_MAGIC, Preamble, Purpose, check_first_word
 from pserver.config import ServerConfig
 from srp_tools.errors import ConfigurationError
@@ -118,12 +120,26 @@ class Acceptor:
             raise ConfigurationError(
                 f"cannot listen at {self._bind or 'all addresses'} port {port} ({option}): {reason}"
             ) from error
+        self._serve(listener, is_data=is_data)
+        return int(listener.getsockname()[1])
+
+    def listen_locally(self, path: Path) -> bool:
+        """Take data connections of this account at a Unix socket as well; return whether that can be done."""
+        try:
+            listener = listen(path)
+        except (OSError, AuthenticationError) as error:
+            log.warning("no local links, cannot listen at %s: %s", path, error)
+            return False
+        self._open.callback(path.unlink, missing_ok=True)
+        self._serve(listener, is_data=True)
+        return True
+
+    def _serve(self, listener: socket.socket, *, is_data: bool) -> None:
         self._open.enter_context(listener)
         listener.setblocking(False)
         self._selector.register(
             listener, selectors.EVENT_READ, lambda: self._accept(listener, is_data=is_data)
         )
-        return int(listener.getsockname()[1])
 
     def _accept(self, listener: socket.socket, *, is_data: bool) -> None:
         try:
@@ -133,9 +149,17 @@ class Acceptor:
                 log.warning("cannot accept a connection: %s", error)
                 self._drop_oldest()
             return
+        peer = "this machine" if is_local(sock) else f"{address[0]} port {address[1]}"
+        if is_local(sock):
+            try:
+                check_account(sock)
+            except AuthenticationError as error:
+                log.warning("local connection refused: %s", error)
+                sock.close()
+                return
         sock.setblocking(False)
         deadline = time.monotonic() + self._config.silence_timeout
-        pending = PendingConnection(sock, f"{address[0]} port {address[1]}", is_data, deadline)
+        pending = PendingConnection(sock, peer, is_data, deadline)
         if len(self._arrivals) >= _MAX_ARRIVALS:
             self._drop_oldest()
         self._arrivals[pending] = None

@@ -29,6 +29,7 @@ from pserver.daemon.session_registry import SessionRegistry
 from pserver.daemon.slot_service import SlotService
 from pserver.jobs.job_store import sweep
 from pserver.system.pidfile import PidFile
+from pserver.system.runtime_dir import run_time_folder
 from srp_tools.paths import server_file
 from srp_tools.version import distribution_version
 
@@ -81,6 +82,9 @@ class _Daemon:
         self._waiting: deque[PendingConnection] = deque()  # for a place to log in
         self._acceptor = Acceptor(config, self._bind, self._selector, self._waiting.append, self._hand_over)
         stack.callback(self._acceptor.close)
+        path = run_time_folder() / f"{config.name}.socket"
+        # Without a login there is nothing in which a token would be safe.
+        self._local_path = path if config.use_tls and self._acceptor.listen_locally(path) else None
         self._slots = SlotService(config.slot_count(), self._selector)
         stack.callback(self._slots.close)
         self.sessions = SessionRegistry(self._selector, self._slots, self.publish)
@@ -220,6 +224,7 @@ class _Daemon:
             peer=pending.peer,
             kept=config.kept_folder(),
             max_file_size=config.max_file_size,
+            local_path=self._local_path,
         )
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:

@@ -137,7 +137,13 @@ def _demo_network() -> Iterator[Network]:
             hosts.append(f"127.0.0.1:{status['cmd_port']}")
         print(f"Started {_SERVERS} servers in {time.perf_counter() - begin:.2f} s: {', '.join(hosts)}")
         begin = time.perf_counter()
-        with pconnect(hosts, user=credentials.user, password=credentials.password, timeout=_TIMEOUT) as net:
+        with pconnect(
+            hosts,
+            user=credentials.user,
+            password=credentials.password,
+            timeout=_TIMEOUT,
+            local_links=False,  # as between machines
+        ) as net:
             seconds = time.perf_counter() - begin
             print(f"Logged in with TLS-SRP and connected all to all with TLS 1.3 in {seconds:.2f} s.")
             yield net

@@ -259,7 +259,13 @@ class _Engine:
         assert links is not None  # noqa: S101 - made before the runner
         mesh, files = runner.mesh, runner.services.files
         return Terms(
-            runner.workspace.names, files, links.accepting, mesh.network_id, mesh.limits, runner.number
+            runner.workspace.names,
+            files,
+            links.accepting,
+            mesh.network_id,
+            mesh.limits,
+            runner.number,
+            links.token(0),
         )
 
     def _leave_to_engine(self) -> None:

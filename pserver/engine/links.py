@@ -27,6 +27,7 @@ from typing import Any
 from pconnect.errors import ConnectionLostError, ParallelError
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import dial, prepare
+from pconnect.link.local_link import accept_local, has_hung_up, is_local
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Limits, Preamble, Purpose
 from pconnect.protocol.kinds import Role
@@ -50,7 +51,8 @@ class Setup:
     network: bytes
     nodes: list[dict[str, Any]]
     node: int
-    identity: list[bytes] | None
+    #: What proves who this node is: key, certificate and authority for TLS, and path and token of local links by node.
+    identity: list[Any] | None
     directory: str
     directory_is_clients: bool
     session_folder: str
@@ -72,9 +74,16 @@ class Setup:
         """Return the contexts for connections that are made and that are accepted; ``None`` without encryption."""
         if self.identity is None:
             return None, None
-        key_pem, certificate, authority = self.identity
+        key_pem, certificate, authority, _ = self.identity
         identity = Identity(self.network, self.node, key_pem, certificate, authority)
         return tls_context(identity, server_side=False), tls_context(identity, server_side=True)
+
+    def link(self, node: int) -> tuple[str, bytes] | None:
+        """Return path and token of the local link with a node, ``None`` if there is none."""
+        if self.identity is None or node not in self.identity[3]:
+            return None
+        path, token = self.identity[3][node]
+        return path, token
 
 
 class Links:
@@ -142,6 +151,11 @@ class Links:
         """Return the nodes with which a connection is still being made, without those that are busy."""
         return [node for node in (*self._expected, *self._dialling) if node not in self._setup.busy]
 
+    def token(self, node: int) -> bytes | None:
+        """Return the token of a node that dials over a local link; ``None`` if there is no such link."""
+        link = self._setup.link(node)
+        return link[1] if link else None
+
     def renew(self, nodes: Collection[int], timeout: float) -> None:
         """Give up the links to nodes that are restarted, and expect them to dial.
 
@@ -168,7 +182,7 @@ class Links:
         setup = self._setup
         addresses = [(name, port) for name, port in setup.nodes[node - 1]["addresses"]]
         preamble = Preamble(Purpose.DATA, setup.network, setup.node, node)
-        steps = dial(addresses, preamble, self._making, setup.peer_timeout)
+        steps = dial(addresses, preamble, self._making, setup.peer_timeout, setup.link(node))
 
         def end(outcome: Channel | Exception) -> None:
             self._dialling.pop(node, None)
@@ -267,7 +281,7 @@ class Links:
             if node not in self._expected:
                 raise _not_expected()
 
-        return greet(sock, self.accepting, self._setup.network, node, check)
+        return greet(sock, self.accepting, self._setup.network, node, self.token(node), check=check)
 
 
 def greet(
@@ -275,15 +289,20 @@ def greet(
     context: ssl.SSLContext | None,
     network_id: bytes,
     node: int,
+    token: bytes | None,
+    *,
     check: Callable[[], None] = lambda: None,
 ) -> Steps[Channel]:
-    """Make sure that who has connected is a certain node of the network, and tell him that he is accepted.
+    """Make sure that the peer is a certain node of the network, and confirm the connection.
 
-    `check` may raise to refuse him. The socket is closed if anything does.
+    Over a local link the token proves that, over TLS the certificate. `check` may raise to refuse the peer. The socket
+    is closed if anything does.
     """
     channel: Channel | None = None
     try:
-        if context is None:
+        if is_local(sock):
+            channel = yield from accept_local(sock, token)
+        elif context is None:
             channel = Channel(sock)
         else:
             channel = yield from start_tls(sock, context, network_id, node, server_side=True)
@@ -300,5 +319,7 @@ def _not_expected() -> ParallelError:
 
 
 def _has_hung_up(sock: socket.socket) -> bool:
+    if is_local(sock):
+        return has_hung_up(sock)
     state = struct.unpack("B", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1))[0]
     return state in _TCP_CLOSED_STATES

@@ -63,6 +63,8 @@ class Terms:
         Of the network.
     command
         Number of the last command before the fork.
+    token
+        Of local links from the client; ``None``: there are none.
     """
 
     names: dict[str, Any]
@@ -71,6 +73,7 @@ class Terms:
     network_id: bytes
     limits: Limits
     command: int
+    token: bytes | None
 
 
 def worker_main(ends: Sequence[int], threads: int, terms: Terms) -> None:
@@ -140,7 +143,7 @@ class _Worker:
         sock = self._take_connection()
         if sock is None:
             return
-        steps = greet(sock, self._terms.accepting, self._terms.network_id, 0)
+        steps = greet(sock, self._terms.accepting, self._terms.network_id, 0, self._terms.token)
         channel = run(steps, deadline_after(_HANDSHAKE_TIMEOUT))
         connection = Connection(0, "client", channel, role=Role.WORKER, limits=self._terms.limits)
         connection.on_message = self._take

@@ -52,6 +52,7 @@ class JobChannel:
         self._event_loop = event_loop
         self._network_id = client.network_id
         self._context = tls_context(client.identity, server_side=True) if client.identity else None
+        self._token = client.token
         self._handover = handover
         self.connection: Connection | None = None
         self.on_open: Callable[[], object] = lambda: None
@@ -103,7 +104,7 @@ class JobChannel:
             if isinstance(outcome, Channel):
                 self._open(outcome)
 
-        steps = greet(sock, self._context, self._network_id, 0)
+        steps = greet(sock, self._context, self._network_id, 0, self._token)
         self._event_loop.background.start(steps, deadline_after(_HANDSHAKE_TIMEOUT), end)
 
     def _open(self, channel: Channel) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pconnect.errors import ProtocolError
+from pconnect.link.local_link import TOKEN_BYTES, own_place
 from pconnect.protocol.frames import HELLO, VERSION, Preamble, Purpose, check_version
 from pconnect.values import codec
 from pserver.config import SessionSettings
@@ -32,6 +33,7 @@ class AuthenticatedClient:
     node: int
     identity: Identity | None
     user: str = _NOBODY
+    token: bytes | None = None  # of the local links from the client; None: there are none
 
 
 def accept_client(
@@ -67,6 +69,8 @@ def accept_client(
         return AuthenticatedClient(channel, words.network_id, words.to_node, None)
     key = NodeKey()
     offer["key"] = key.public_bytes()
+    if settings.local_path is not None:
+        offer["local"] = [own_place(), str(settings.local_path)]
     user, data = yield from accept_login(sock, VerifierFile(settings.auth_file).lookup, codec.pack(offer))
     answer: Any = codec.unpack(data)
     if isinstance(answer, dict) and isinstance(version := answer.get("version", 1), int):
@@ -75,12 +79,19 @@ def accept_client(
         network_id, node = answer["network"], answer["node"]
         identity = key.identity(network_id, node, answer["certificate"], answer["authority"])
         context = tls_context(identity, server_side=True)
+        token = _read_token(answer.get("token"))
     except (TypeError, KeyError, ValueError, OSError) as error:
         raise ProtocolError(f"the client's answer cannot be understood: {error!r}") from error
     _register(control, handovers, user, network_id, node)
     channel = yield from start_tls(sock, context, network_id, 0, server_side=True)
     yield from channel.send_all(HELLO)
-    return AuthenticatedClient(channel, network_id, node, identity, user)
+    return AuthenticatedClient(channel, network_id, node, identity, user, token)
+
+
+def _read_token(token: object) -> bytes | None:
+    if token is not None and not (isinstance(token, bytes) and len(token) == TOKEN_BYTES):
+        raise ValueError("its token is malformed")
+    return token
 
 
 def _register(

@@ -227,7 +227,10 @@ class _Supervisor:
             setup["directory"] = str(private)
         identity = self._client.identity
         setup["node"] = self._client.node
-        setup["identity"] = identity and [identity.key_pem, identity.certificate, identity.authority]
+        links = setup.pop("links")
+        if self._client.token is not None:
+            links[0] = ["", self._client.token]
+        setup["identity"] = identity and [identity.key_pem, identity.certificate, identity.authority, links]
         self._engine.post(Kind.SETUP, 0, setup)
         self._event_loop.flush(self._engine)
 

@@ -40,6 +40,7 @@ class Server(NamedTuple):
             user=_CREDENTIALS.user,
             password=_CREDENTIALS.password,
             timeout=timeout,
+            local_links=False,  # what is measured beside is encrypted, too
         )
 
 

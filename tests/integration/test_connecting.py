@@ -22,7 +22,7 @@ def test_every_node_reaches_every_other(network: MakeNetwork) -> None:
         others = [c for c in sockets if not c.is_own]
         for c in others: psend((sockets.node, c.node), c)
         got = [precv(c) for c in others]
-        psend([c.encrypted for c in others], sockets[0])
+        psend([c.transport for c in others], sockets[0])
         """,
         net,
     )
@@ -30,7 +30,7 @@ def test_every_node_reaches_every_other(network: MakeNetwork) -> None:
     for connection in net[1:]:
         node = connection.node
         assert precv(connection) == (node, 0)
-        assert precv(connection) == [True] * 4
+        assert precv(connection) == ["unix"] * 4
         reval("psend(got, sockets[0])", connection)
         assert precv(connection) == ["hello", *[(other, node) for other in range(1, 5) if other != node]]
 
@@ -118,6 +118,7 @@ def test_without_tls(plain_server: Server) -> None:
         reval("psend(precv(sockets[3 - sockets.node]), sockets[0])", net)
         assert [precv(c, timeout=DEADLINE) for c in net[1:]] == [2, 1]
         assert not any(c.encrypted for c in net)
+        assert {c.transport for c in net[1:]} == {"plain"}
 
 
 def test_the_engine_is_in_the_client_s_directory(

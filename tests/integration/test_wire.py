@@ -45,6 +45,7 @@ def work(server: Server, recorder: Recorder) -> None:
         password=server.credentials.password,
         use_tls=server.use_tls,
         timeout=DEADLINE,
+        local_links=False,
     ) as net:
         reval(f"x = '{COMMAND}'; got = precv(sockets[0]); psend(precv(sockets[0]), sockets[0])", net)
         psend({"text": SENT}, net)

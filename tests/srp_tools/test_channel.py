@@ -1,4 +1,4 @@
-"""One suite for encrypted and plain channels."""
+"""One suite for all kinds of channel."""
 
 import os
 import selectors
@@ -10,10 +10,10 @@ import pytest
 from srp_tools.channel import Channel, connection_lost
 from srp_tools.errors import ConnectionLostError
 from srp_tools.steps import Steps, Wait, deadline_after, run, run_all
-from tests.support.channels import BIG, LIMIT, Pair, plain_pair, receive_some, tls_pair
+from tests.support.channels import BIG, LIMIT, Pair, plain_pair, receive_some, tcp_pair, tls_pair
 
 
-@pytest.fixture(params=[plain_pair, tls_pair], ids=["plain", "TLS"])
+@pytest.fixture(params=[plain_pair, tcp_pair, tls_pair], ids=["unix", "plain", "TLS"])
 def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     make: Callable[[], Pair] = request.param
     left, right = make()
@@ -44,7 +44,7 @@ def exchange(channel: Channel, data: bytes, count: int) -> Steps[bytes]:
     return bytes(received)
 
 
-# Both kinds of channel
+# All kinds of channel
 
 
 def test_big_transfers_both_ways_at_once(pair: Pair) -> None:
@@ -134,10 +134,12 @@ def test_pending_and_poll_together_show_all_that_has_arrived(pair: Pair) -> None
     assert right.pending() == (9_999 if right.encrypted else 0)
 
 
-def test_a_channel_says_whether_it_is_encrypted() -> None:
-    for make, encrypted in ((plain_pair, False), (tls_pair, True)):
+def test_a_channel_says_of_which_kind_it_is_and_whether_it_is_encrypted() -> None:
+    kinds = ((plain_pair, "unix", False), (tcp_pair, "plain", False), (tls_pair, "tls", True))
+    for make, transport, encrypted in kinds:
         ends = make()
         assert [end.encrypted for end in ends] == [encrypted, encrypted]
+        assert [end.transport for end in ends] == [transport, transport]
         for end in ends:
             end.close()
 

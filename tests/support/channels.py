@@ -37,6 +37,15 @@ def handshake(
     return start_tls(sock, context, NETWORK_ID, expected, server_side=server_side)
 
 
+def tcp_pair() -> Pair:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        left = socket.create_connection(listener.getsockname())
+        right, _ = listener.accept()
+    for sock in (left, right):
+        sock.setblocking(False)
+    return Channel(left), Channel(right)
+
+
 def plain_pair() -> Pair:
     left, right = socket_pair()
     return Channel(left), Channel(right)

@@ -1,8 +1,10 @@
 from pconnect.errors import ConnectionLostError
 from pconnect.link.host_names import Location
+from pconnect.link.local_link import LocalAddress, link_token
 from pconnect.protocol.frames import Limits
 from pconnect.protocol.kinds import Kind
 from pconnect.session.mesh_setup import MeshSetup, mesh_error
+from pconnect.session.server import Server
 from tests.support.links import Client, client_of
 
 INVITATION = MeshSetup(bytes(16), None, Limits(1, 2), 3.0, "/folder", version="1.2")
@@ -41,3 +43,20 @@ def check_errors(client: Client) -> None:
     error = mesh_error(other.server)
     assert isinstance(error, ConnectionLostError)
     assert "SIGSEGV" in str(error)
+
+
+def test_local_links_are_those_within_one_place() -> None:
+    with client_of(4, have_joined=False) as (_, far_ends):
+        check_local_links([far.server for far in far_ends])
+
+
+def check_local_links(servers: list[Server]) -> None:
+    places = ["here", "here", "there", None]
+    for server, place in zip(servers, places, strict=True):
+        local = place and LocalAddress(place, f"/{server.node}.socket")
+        server.location = Location("127.0.0.1", 2, 5, local=local or None)
+    setup = MeshSetup(bytes(16), None, Limits(1, 2), 3.0, "/folder", link_key=bytes(32))
+    links = [setup.local_links(server, servers)["links"] for server in servers]
+    token = link_token(bytes(32), 1, 2)
+    assert links == [{2: ["/2.socket", token]}, {1: ["/1.socket", token]}, {}, {}]
+    assert [INVITATION.local_links(server, servers) for server in servers] == [{"links": {}}] * 4

@@ -26,10 +26,10 @@ NETWORK = secrets.token_bytes(16)
 AUTHORITY = NetworkAuthority(NETWORK)
 
 
-def identity(node: int) -> list[bytes]:
+def identity(node: int) -> list[Any]:
     key = NodeKey()
     made = key.identity(NETWORK, node, AUTHORITY.sign(key.public_bytes(), node), AUTHORITY.certificate)
-    return [made.key_pem, made.certificate, made.authority]
+    return [made.key_pem, made.certificate, made.authority, {}]
 
 
 def setup(node: int, ports: list[int], *, use_tls: bool, timeout: float = LIMIT, **options: Any) -> Setup:
@@ -110,7 +110,7 @@ def call(
     """Open the data connection of a node to another; with TLS it may have the certificate of a third."""
     context = None
     if use_tls:
-        key_pem, certificate, authority = identity(from_node if as_node is None else as_node)
+        key_pem, certificate, authority, _ = identity(from_node if as_node is None else as_node)
         own = Identity(NETWORK, from_node, key_pem, certificate, authority)
         context = tls_context(own, server_side=False)
     steps = dial([("127.0.0.1", port)], Preamble(Purpose.DATA, NETWORK, from_node, to_node), context, 30.0)

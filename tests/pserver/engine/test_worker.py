@@ -259,7 +259,7 @@ def test_a_worker_has_none_of_the_engine_s_connections(net: ClientNetwork, tmp_p
     assert not sockets[0] & sockets[1]
 
 
-def test_no_result_waits_for_the_client_to_acknowledge_another(lone: ClientNetwork) -> None:
+def test_no_result_waits_for_the_client_to_acknowledge_another(one_slot: Server) -> None:
     """With Nagle's algorithm, those that wait in the system would be lost with the worker."""
 
     def delays() -> list[int]:
@@ -270,7 +270,8 @@ def test_no_result_waits_for_the_client_to_acknowledge_another(lone: ClientNetwo
                     found.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         return found
 
-    assert lone.submit(delays).result(DEADLINE) == [1]
+    with one_slot.connect(local_links=False) as net:
+        assert net.submit(delays).result(DEADLINE) == [1]
 
 
 def test_a_job_may_have_threads_that_report(lone: ClientNetwork) -> None:

@@ -20,6 +20,7 @@ from srp_tools.steps import deadline_after
 from tests.support.waiting import DEADLINE
 
 NETWORK = bytes(range(16))
+TOKEN = bytes(range(32))
 
 
 class Ends:
@@ -31,7 +32,7 @@ class Ends:
         self.daemon, handover = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours, theirs = self.socketpair()
         theirs.close()
-        client = AuthenticatedClient(Channel(ours), NETWORK, 1, None)
+        client = AuthenticatedClient(Channel(ours), NETWORK, 1, None, token=TOKEN)
         self.channel = JobChannel(self.event_loop, client, handover)
         self.happened: list[Any] = []
         self.channel.on_open = lambda: self.happened.append("open")
@@ -49,6 +50,8 @@ class Ends:
         socket.send_fds(self.daemon, [preamble], [near.fileno()])
         near.close()
         far.settimeout(DEADLINE)
+        if endpoint == JOB_CHANNEL:
+            far.sendall(TOKEN)
         return far
 
     def open(self) -> socket.socket:

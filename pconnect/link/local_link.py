@@ -1,0 +1,175 @@
+"""Unix sockets in the place of TLS, between two processes of one account on one machine.
+
+Whoever could listen to such a link can as well look into the memory of the two processes, so encryption would protect
+nothing. What has to be sure is that both ends are what they say. Four things make it so, and if one of them fails, the
+link is made with TLS:
+
+* Both ends have told the client, inside its logins, the same *place*: the boot id of the machine, the account, and the
+  user and mount namespaces. So neither is in another container.
+* The socket lies in a folder that belongs to this account and that no other account may enter. The folder is opened
+  first, and the socket is reached through that descriptor: nobody can exchange the folder after the check.
+* Each end asks the system for the account of the other (SO_PEERCRED, unix(7)).
+* The end that dials shows a token, which only the two nodes of this link and their client know. The client gives it to
+  both inside their encrypted command channels.
+"""
+
+import contextlib
+import hmac
+import os
+import select
+import socket
+import stat
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from pconnect.errors import AuthenticationError
+from pconnect.protocol.frames import Preamble
+from srp_tools.channel import Channel
+from srp_tools.steps import Steps, send_all
+
+TOKEN_BYTES = 32
+_CREDENTIALS = struct.Struct("iII")  # struct ucred of socket.h: process, user and group
+
+
+class LocalAddress(NamedTuple):
+    """Where a server takes data connections of its own account.
+
+    Attributes
+    ----------
+    place
+        Its `own_place`.
+    path
+        Of its socket.
+    """
+
+    place: str
+    path: str
+
+
+def own_place() -> str:
+    """Return a text that is the same for two processes of one account, machine and container; empty if in doubt."""
+    if sys.platform != "linux":
+        return ""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespaces = [str(Path("/proc/self/ns", name).readlink()) for name in ("user", "mnt")]
+    except OSError:
+        return ""
+    return " ".join([boot, str(os.geteuid()), *namespaces])
+
+
+def read_address(value: object) -> LocalAddress | None:
+    """Return the address in the offer of a server, ``None`` if it has none."""
+    match value:
+        case [str(place), str(path)] if place and path:
+            return LocalAddress(place, path)
+    return None
+
+
+def link_token(key: bytes, node: int, other: int) -> bytes:
+    """Return the token of the link between two nodes; `key` is the secret of the network's client."""
+    return hmac.digest(key, b"%d %d" % (min(node, other), max(node, other)), "sha256")
+
+
+def listen(path: Path) -> socket.socket:
+    """Return a socket that listens at a path in a private folder; what a killed server left there is removed.
+
+    Raises
+    ------
+    OSError
+        There can be none.
+    AuthenticationError
+        The folder is open to others.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.unlink(missing_ok=True)
+        with _reach(path) as address:
+            sock.bind(address)
+        path.chmod(0o600)
+        sock.listen(1024)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def dial_local(path: str, token: bytes, preamble: Preamble) -> Steps[Channel]:
+    """Open a data connection at the socket of a server; its `HELLO` is still to come.
+
+    Raises
+    ------
+    AuthenticationError, OSError
+        The folder, or the process that listens, is not of this account, or does not take the connection.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        with _reach(Path(path)) as address:
+            sock.connect(address)  # at once, or not at all
+        check_account(sock)
+        yield from send_all(sock, preamble.pack() + token)
+    except BaseException:
+        sock.close()
+        raise
+    return Channel(sock)
+
+
+def accept_local(sock: socket.socket, token: bytes | None) -> Steps[Channel]:
+    """Make sure that the process that has dialled is of this account and knows the token of the link.
+
+    Raises
+    ------
+    AuthenticationError
+        It is not, or does not; or the client wants no such link, which a `token` of ``None`` means.
+    ConnectionLostError
+        It has hung up.
+    """
+    check_account(sock)
+    channel = Channel(sock)
+    shown = yield from channel.receive_exactly(TOKEN_BYTES)
+    if token is None or not hmac.compare_digest(shown, token):
+        raise AuthenticationError("it does not know the token of this link")
+    return channel
+
+
+def check_account(sock: socket.socket) -> None:
+    """Check that the process at the other end of a Unix socket has the account of this one.
+
+    Raises
+    ------
+    AuthenticationError
+        It has another.
+    """
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, user, _ = _CREDENTIALS.unpack(credentials)
+    if user != os.geteuid():
+        raise AuthenticationError(f"the process at the other end is of another account (user id {user})")
+
+
+def is_local(sock: socket.socket) -> bool:
+    """Whether this is a Unix socket."""
+    return sock.family == getattr(socket, "AF_UNIX", None)
+
+
+def has_hung_up(sock: socket.socket) -> bool:
+    """Whether the other end of a Unix socket is closed."""
+    poll = select.poll()
+    poll.register(sock, 0)
+    return any(events & select.POLLHUP for _, events in poll.poll(0))
+
+
+@contextlib.contextmanager
+def _reach(path: Path) -> Iterator[str]:
+    """Give a name for a socket in a private folder; it is short, for there are 108 bytes for it (unix(7))."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        facts = os.fstat(folder)
+        if facts.st_uid != os.geteuid() or stat.S_IMODE(facts.st_mode) & 0o077:
+            raise AuthenticationError(f"the folder {path.parent} is open to others")
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
