@@ -7,6 +7,7 @@
 # make wheel       build the wheel into build/wheel
 # make coverage    how much of the code its own tests run
 # make bench, make bench-peers    how fast it is, beside a plain socket, and beside other systems (in .venv-peers)
+# make bench-scale    how its costs grow with the number of engines and workers
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -17,7 +18,7 @@ INSTALL := $(PIP) install --editable
 # Tests and demonstrations start many processes: each module is compiled once, not in each of them.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-all lint types quick slow smoke wheel coverage bench bench-peers clean
+.PHONY: demo test test-all lint types quick slow smoke wheel coverage bench bench-peers bench-scale clean
 
 demo: .venv/demo.stamp
 	$(BIN)/pserver demo
@@ -66,6 +67,9 @@ coverage: .venv/dev.stamp
 
 bench: .venv/dev.stamp
 	$(BIN)/python -m tests.benchmarks
+
+bench-scale: .venv/dev.stamp
+	$(BIN)/python -m tests.benchmarks.scale
 
 # The peers have an environment of their own, so that what they need never decides what this package is tested with.
 bench-peers: .venv-peers/peers.stamp
