@@ -25,6 +25,9 @@ from tests.benchmarks.raw import RawPeer, raw_peer
 from tests.benchmarks.timing import JOBS, TRANSFER_BYTES, Sample, alternate
 
 _COLUMNS = "{:34} {:28} {:28} {:>9}  {}"
+# For transfers, a call and an echo.
+_OVER_TLS = (">= 0.9", "<= 3.6", "<= 4.6")
+_OVER_LOCAL_LINKS = (">= 3", "<= 2.6", "<= 3.4")
 
 
 def main() -> None:
@@ -36,8 +39,12 @@ def main() -> None:
     print(f"loopback, TLS 1.3, {os.cpu_count()} processors; median (min..max)\n")
     print(_COLUMNS.format("", "raw", "pserver", "ours/raw", "target"))
     with raw_peer(TRANSFER_BYTES) as peer, running_server() as server:
-        with server.connect(2) as net:
-            _measure_work(peer, Work(net, np.random.default_rng(1).standard_normal(TRANSFER_BYTES // 8)))
+        for local_links, targets in ((False, _OVER_TLS), (True, _OVER_LOCAL_LINKS)):
+            print("pserver over local links" if local_links else "pserver over TLS")
+            with server.connect(2, local_links=local_links) as net:
+                array = np.random.default_rng(1).standard_normal(TRANSFER_BYTES // 8)
+                _measure_work(peer, Work(net, array), targets)
+        print("pserver over TLS")
         with server.connect(4) as net:
             array = np.random.default_rng(1).standard_normal(TRANSFER_BYTES // 8)
             _measure_together(peer, Together(net, array))
@@ -53,7 +60,8 @@ def main() -> None:
     print(f"\n{time.monotonic() - begin:.0f} s in all")
 
 
-def _measure_work(peer: RawPeer, work: Work) -> None:
+def _measure_work(peer: RawPeer, work: Work, targets: tuple[str, str, str]) -> None:
+    of_transfers, of_calls, of_echoes = targets
     buffer = np.random.default_rng(2).standard_normal(TRANSFER_BYTES // 8)
     data = buffer.view(np.uint8).data
     transfers: list[tuple[str, Callable[[], None], Callable[[], None]]] = [
@@ -64,11 +72,11 @@ def _measure_work(peer: RawPeer, work: Work) -> None:
     for name, raw, ours in transfers:
         a, b = alternate(21, raw, ours)
         ratio = f"{a.median / b.median:.2f} x"  # of rates, not of times
-        print(_COLUMNS.format(name, a.text("MB/s"), b.text("MB/s"), ratio, ">= 0.9"), flush=True)
+        print(_COLUMNS.format(name, a.text("MB/s"), b.text("MB/s"), ratio, of_transfers), flush=True)
     with work.serving():
         _measure_small("psend + precv of a scalar", peer.ping, work.ping, "")
-    _measure_small("reval + precv of a scalar", peer.ping, work.ask, "<= 4")
-    _measure_small("echo: reval, psend, precv", peer.ping, work.echo, "<= 6")
+    _measure_small("reval + precv of a scalar", peer.ping, work.ask, of_calls)
+    _measure_small("echo: reval, psend, precv", peer.ping, work.echo, of_echoes)
 
 
 def _measure_small(name: str, raw: Callable[[], None], ours: Callable[[], None], target: str) -> None:

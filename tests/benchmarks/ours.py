@@ -33,14 +33,14 @@ class Server(NamedTuple):
 
     port: int
 
-    def connect(self, count: int, timeout: float = 30.0) -> Network:
-        """Return a network with some nodes, all of this server."""
+    def connect(self, count: int, timeout: float = 30.0, *, local_links: bool = False) -> Network:
+        """Return a network with some nodes, all of this server; over TLS, unless it is to have local links."""
         return pconnect(
             [("127.0.0.1", self.port)] * count,
             user=_CREDENTIALS.user,
             password=_CREDENTIALS.password,
             timeout=timeout,
-            local_links=False,  # what is measured beside is encrypted, too
+            local_links=local_links,
         )
 
 

@@ -1,6 +1,7 @@
 """Servers that many tests share, and networks of their nodes."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,14 @@ def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Give a server without encryption and login."""
     with run_server(tmp_path_factory.mktemp("plain"), use_tls=False) as running:
         yield running
+
+
+@pytest.fixture(params=["unix", "TLS", "plain"])
+def any_server(request: pytest.FixtureRequest, server: Server, plain_server: Server) -> Server:
+    """Give a server whose networks have links of one kind."""
+    if request.param == "plain":
+        return plain_server
+    return replace(server, local_links=request.param == "unix")
 
 
 @pytest.fixture(scope="session")

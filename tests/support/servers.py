@@ -30,6 +30,7 @@ class Server:
     status: dict[str, Any]
     folder: Path
     use_tls: bool = True
+    local_links: bool = True  # of the networks that `connect` makes
     credentials: Credentials = field(default_factory=lambda: Credentials("nobody", "nothing"))
 
     @property
@@ -65,6 +66,7 @@ def connect(servers: list[Server], **options: Any) -> ClientNetwork:
         "user": servers[0].credentials.user,
         "password": servers[0].credentials.password,
         "use_tls": servers[0].use_tls,
+        "local_links": servers[0].local_links,
         "timeout": DEADLINE,
     }
     return pconnect([server.host for server in servers], **settings | options)
@@ -111,7 +113,7 @@ def run_server(
             ours.settimeout(DEADLINE)
             answer = json.loads(ours.makefile("rb").readline())
             assert "ready" in answer, answer
-            yield Server(process, answer["ready"], folder, use_tls, credentials)
+            yield Server(process, answer["ready"], folder, use_tls, credentials=credentials)
         process.wait(DEADLINE)
     finally:
         if process.poll() is None:
