@@ -43,6 +43,9 @@ def tcp_pair() -> Pair:
         right, _ = listener.accept()
     for sock in (left, right):
         sock.setblocking(False)
+        # Else the system may take all of `BIG`, however much that is.
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, 2**17)
     return Channel(left), Channel(right)
 
 
