@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pserver.engine.command_page import make_memory
 from pserver.session.spawner import Spawner
 from srp_tools.errors import ConnectionLostError
 from tests.support.servers import open_files
@@ -32,7 +33,9 @@ def ends() -> Iterator[list[int]]:
         for pair in pairs:
             for sock in pair:
                 stack.enter_context(sock)
-        yield [theirs.fileno() for _, theirs in pairs]
+        memory = make_memory()
+        stack.callback(os.close, memory)
+        yield [*(theirs.fileno() for _, theirs in pairs), memory]
 
 
 def start(spawner: Spawner, ends: list[int]) -> int:
@@ -82,10 +85,11 @@ def test_an_engine_that_cannot_be_started_is_an_error_and_the_next_one_can(ends:
     """In a process of its own, because the limit is one of the whole user, and is not taken back."""
     script = f"""
 import os, resource, socket
+from pserver.engine.command_page import make_memory
 from pserver.session.spawner import Spawner
 spawner = Spawner([])
 pairs = [socket.socketpair() for _ in range(5)]
-ends = [pair[1].fileno() for pair in pairs]
+ends = [*(pair[1].fileno() for pair in pairs), make_memory()]
 before = resource.prlimit(spawner.pid, resource.RLIMIT_NOFILE)
 in_use = len(os.listdir(f"/proc/{{spawner.pid}}/fd"))
 resource.prlimit(spawner.pid, resource.RLIMIT_NOFILE, ({len(ends)} + in_use, before[1]))

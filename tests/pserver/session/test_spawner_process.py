@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pserver.engine.command_page import make_memory
 from pserver.session.spawner import Spawner
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
@@ -80,7 +81,9 @@ def orphans(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Spawner, socket.s
         pairs = [socket.socketpair() for _ in range(5)]
         for sock in (sock for pair in pairs for sock in pair):
             stack.enter_context(sock)
-        made.request_engine([theirs.fileno() for _, theirs in pairs])
+        memory = make_memory()
+        stack.callback(os.close, memory)
+        made.request_engine([*(theirs.fileno() for _, theirs in pairs), memory])
         made.engine_pid()
         ours = pairs[0][0]
         ours.settimeout(DEADLINE)
