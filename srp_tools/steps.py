@@ -105,6 +105,11 @@ class Task:
         return self.deadline if self.wait is None else min(self.deadline, self.wait.until)
 
 
+def wait_for_deadline() -> Steps[None]:
+    """Wait for nothing: the deadline of these steps ends them."""
+    yield Wait(-1)
+
+
 class TaskRunner:
     """All steps that one loop advances.
 

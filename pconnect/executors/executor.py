@@ -46,7 +46,7 @@ class Executor(concurrent.futures.Executor):
         if exclusive:
             self._scheduler.set_exclusive(self._options.on or self._nodes, 1)
 
-    def submit(self, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
+    def submit(self, fn: Function | Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Have ``fn(*args, **kwargs)`` called in some worker, as soon as one is free.
 
         The function is sent as it is now, the arguments as they are until the job has ended: do not change them before.

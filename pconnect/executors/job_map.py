@@ -7,7 +7,6 @@ from typing import Any
 from pconnect.errors import ConfigurationError
 from pconnect.executors.executor import Executor
 from pconnect.executors.lazy_map import LazyMap, error_of
-from pconnect.jobs.function_cache import Function
 from pconnect.jobs.job import Job
 from pconnect.loop.progress_bars import Meter, ProgressBar
 from pconnect.remote_entry import map_part
@@ -31,21 +30,15 @@ def map_jobs(
     items: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
     if chunksize in {"auto", 1}:
         packed = executor.pack_for_map(function)
-        jobs = (_submit(executor, packed, item) for item in items)
+        jobs = (executor.submit(packed, *item) for item in items)
         return (outcome for outcome, _ in _outcomes(jobs, total, ordered=ordered, on_error=on_error))
     size = int(chunksize)
     chunks = iter(lambda: [item for _, item in zip(range(size), items, strict=False)], [])
     packed = executor.pack_for_map(functools.partial(map_part, function))
-    jobs = (_sized(_submit(executor, packed, (chunk,)), len(chunk)) for chunk in chunks)
+    jobs = (_sized(executor.submit(packed, chunk), len(chunk)) for chunk in chunks)
     count = None if total is None else -(-total // size)
     pairs = _outcomes(jobs, count, ordered=ordered, on_error=on_error)
     return (value for outcome, job in pairs for value in _spread(outcome, job))
-
-
-def _submit(executor: Executor, function: Function | Callable[..., Any] | str, args: tuple[Any, ...]) -> Job:
-    job = executor.prepare(function, args)
-    executor.start(job)
-    return job
 
 
 def _sized(job: Job, count: int) -> Job:

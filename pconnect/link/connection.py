@@ -358,7 +358,7 @@ class Connection:
         return message
 
     def limit_inbox(self, *, is_limited: bool) -> None:
-        """Have this end read on, or no longer, when its inbox is full."""
+        """Have this end stop reading when its inbox is full, or read on."""
         if self._inbox.set_limit(self._limits.max_inbox_bytes if is_limited else math.inf):
             self.changed.add(self)
 

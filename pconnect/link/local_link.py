@@ -7,7 +7,7 @@ link is made with TLS:
 * Both ends have told the client, inside its logins, the same *place*: the boot id of the machine, the account, and the
   user and mount namespaces. So neither is in another container.
 * The socket lies in a folder that belongs to this account and that no other account may enter. The folder is opened
-  first, and the socket is reached through that descriptor: nobody can exchange the folder after the check.
+  first, and the socket is reached through that descriptor: no other account can exchange it after the check.
 * Each end asks the system for the account of the other (SO_PEERCRED, unix(7)).
 * The end that dials shows a token, which only the two nodes of this link and their client know. The client gives it to
   both inside their encrypted command channels.

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from pconnect.loop.event_loop import EventLoop
-from srp_tools.steps import Steps, Task, Wait, deadline_after
+from srp_tools.steps import Task, deadline_after, wait_for_deadline
 
 GRACE_SECONDS = 1.0
 
 
 class Grace:
-    """The wait for it; it goes on in the loop, and nobody is held up."""
+    """The wait for it; it goes on in the loop and holds nothing up."""
 
     def __init__(self) -> None:
         self._event_loop: EventLoop | None = None
@@ -23,16 +23,15 @@ class Grace:
     def begin(self, event_loop: EventLoop, end: Callable[[], object]) -> None:
         """Call `end` in a moment, unless that is to happen already."""
 
-        def wait() -> Steps[None]:
-            yield Wait(-1)
-
         def at_end(_: object) -> None:
             self._task = None
             end()
 
         if self._task is None:
             self._event_loop = event_loop
-            self._task = event_loop.background.start(wait(), deadline_after(GRACE_SECONDS), at_end)
+            self._task = event_loop.background.start(
+                wait_for_deadline(), deadline_after(GRACE_SECONDS), at_end
+            )
 
     def cancel(self) -> None:
         """Wait no longer."""

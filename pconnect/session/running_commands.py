@@ -17,12 +17,15 @@ class RunningCommands:
         Number of the last command that the engine has ended.
     ended_at
         When a command ended last, an instant of the caller's clock.
+    are_killed
+        Whether the engine is being killed: what was asked for since then ends with it, and is not sent any more.
     """
 
     def __init__(self) -> None:
         self.running: dict[int, Command] = {}
         self.last_finished = 0
         self.ended_at = -math.inf
+        self.are_killed = False
         # Also those that have ended and whose values are still to come, for as long as somebody holds them.
         self._known: WeakValueDictionary[int, Command] = WeakValueDictionary()
         self._interrupted_up_to = 0
@@ -65,6 +68,7 @@ class RunningCommands:
         """Begin anew with another engine."""
         self._cancelled.clear()
         self.last_finished = 0
+        self.are_killed = False
 
     def interrupt(self, up_to: int | None) -> int | None:
         """Record that the commands up to a number, or all, are asked to stop. Some command must run.

@@ -173,35 +173,35 @@ class Server(Peer):
             command.finish(error)
             return
         self.commands.add(command)
-        self.data.post(kind, command.number, contents)
-        command.begun = True
+        if not self.commands.are_killed:
+            self.data.post(kind, command.number, contents)
+            command.begun = True
 
     def interrupt(self, up_to: int | None = None) -> None:
         """Interrupt the commands up to a number, or all; if one of them was interrupted before, kill the engine."""
         if not self.running or self.command.error:
             return
         number = self.commands.interrupt(up_to)
-        if number is None:
-            self.command.post(Kind.KILL)
-        else:
-            self.command.post(Kind.INTERRUPT, number)
-        self.command.flush()
+        self._stop(Kind.INTERRUPT, number)
 
     def cancel(self, number: int) -> None:
         """Interrupt one command, or take it from those that wait; the second time, kill the engine."""
         if number not in self.running or self.command.error:
             return
-        if self.commands.cancel(number):
-            self.command.post(Kind.CANCEL, number)
-        else:
-            self.command.post(Kind.KILL)
-        self.command.flush()
+        self._stop(Kind.CANCEL, number if self.commands.cancel(number) else None)
 
     def kill(self, up_to: int | None = None) -> None:
         """Kill the engine, if it runs a command up to a number, or at all."""
         if self.life.death is None and not self.command.error and self.commands.runs(up_to):
-            self.command.post(Kind.KILL)
-            self.command.flush()
+            self._stop(Kind.KILL, None)
+
+    def _stop(self, kind: Kind, number: int | None) -> None:
+        """Ask the supervisor to stop commands; without a number, to kill the engine."""
+        if number is None:
+            self.commands.are_killed = True
+            kind = Kind.KILL
+        self.command.post(kind, number or 0)
+        self.command.flush()
 
     def settle(self, deadline: float) -> str:
         """Wait for the end of the commands that were interrupted; return the words for the node if they do not end."""

@@ -57,7 +57,6 @@ _FULL_SECONDS = 2.0
 _TRIES = 1000
 
 _NUMBER = struct.Struct("Q")  # native, so that each number is written in one piece
-_TIME = struct.Struct("d")
 _FIELDS = (
     "running begun limit_at up_to one signals cancels expired closing taken_1 taken_2 reads marked marks_read"
 )
@@ -91,7 +90,7 @@ class CommandPage:
 
     def begin(self, number: int, limit: float | None = None) -> None:
         """Record that a command begins, which may take so many seconds."""
-        self._store_time("limit_at", 0.0 if limit is None else time.monotonic() + limit)
+        self._store("limit_at", 0 if limit is None else time.monotonic_ns() + round(limit * 1e9))
         self._store("begun", number)
         self._store("running", number)
 
@@ -149,8 +148,8 @@ class CommandPage:
 
     def limit(self) -> tuple[int, float]:
         """Return the command that runs and has a time limit, or 0; and the instant when that passes."""
-        running, at = self.running, self._load_time("limit_at")
-        return (running, at) if at and self.running == running else (0, 0.0)
+        running, at = self.running, self._load("limit_at")
+        return (running, at / 1e9) if at and self.running == running else (0, 0.0)
 
     def begin_read(self) -> None:
         """Record that something is about to be taken out of a pipe."""
@@ -215,13 +214,6 @@ class CommandPage:
     def _store(self, name: str, value: int) -> None:
         _NUMBER.pack_into(self._memory, _AT[name], value)
 
-    def _load_time(self, name: str) -> float:
-        value: float = _TIME.unpack_from(self._memory, _AT[name])[0]
-        return value
-
-    def _store_time(self, name: str, value: float) -> None:
-        _TIME.pack_into(self._memory, _AT[name], value)
-
 
 class GivenOutput:
     """How much the two output streams of an engine have been given; in the engine.
@@ -237,23 +229,24 @@ class GivenOutput:
     def __init__(self, page: CommandPage, pipes: Sequence[int]) -> None:
         self._page = page
         self._pipes = tuple(pipes)
-        self._count = bytearray(4)
 
     def count(self) -> tuple[int, ...]:
         """Return how much each stream was given so far, in bytes."""
         for _ in range(_TRIES):
             reads, taken = self._page.taken()
             given = tuple(
-                [before + self._waiting(pipe) for before, pipe in zip(taken, self._pipes, strict=True)]
+                [before + bytes_in_pipe(pipe) for before, pipe in zip(taken, self._pipes, strict=True)]
             )
             if not reads % 2 and self._page.taken()[0] == reads:
                 return given
             os.sched_yield()
         return given  # the supervisor is stopped in the middle: too little is better than too much
 
-    def _waiting(self, pipe: int) -> int:
-        fcntl.ioctl(pipe, termios.FIONREAD, self._count)
-        return int.from_bytes(self._count, "little")
+
+def bytes_in_pipe(descriptor: int) -> int:
+    """Return how much lies in a pipe, of which this is either end."""
+    count: int = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))[0]
+    return count
 
 
 def make_memory() -> int:

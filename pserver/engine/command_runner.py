@@ -18,7 +18,7 @@ from pconnect.protocol.messages import Message, encode_message
 from pserver.display.mime_bundle import make_bundle
 from pserver.display.outbox import Outbox
 from pserver.engine.command_page import CommandPage, GivenOutput
-from pserver.engine.failure import describe
+from pserver.engine.failure import describe, not_begun
 from pserver.engine.interrupts import Interrupts
 from pserver.engine.workspace import Workspace
 from pserver.services import registry
@@ -108,7 +108,7 @@ class CommandRunner:
         try:
             self._interrupts.in_command = True
             if not self._interrupts.may_begin():
-                raise KeyboardInterrupt("it was interrupted before it began")
+                raise not_begun()
             self._execute(message)
             _show_figures()
             self._interrupts.in_command = False

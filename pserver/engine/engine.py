@@ -121,7 +121,6 @@ class _Engine:
         self._outbox = Outbox(self._supervisor, self._event_loop)
         self._page = page
         self._outputs = outputs
-        self._reads_on = False  # whatever is in the inbox
         self._interrupts = Interrupts(page, self._await_cancels)
         self._runner: CommandRunner | None = None  # once the network is joined
 
@@ -129,40 +128,38 @@ class _Engine:
         """Make the mesh, then run commands until the end of the session."""
         self._wait(lambda: self._setup is not None)
         self._join_network()
+        after_command = False
         while True:
-            self._event_loop.run_until(
-                self._has_work,
-                math.inf,
-                "a command",
-                lambda: Wait(IDLE, (0,)),
-            )
+            self._event_loop.run_until(self._has_work, math.inf, "a command", lambda: Wait(IDLE, (0,)))
             if self._closing:
                 return
-            if self._forks.asked:
+            # A fork goes between two commands. If the engine was idle, a command may have come before it.
+            if self._forks.asked and (after_command or not self._can_begin):
+                after_command = False
                 self._forks.fork(self._leave_to_engine, self._terms())
-                continue
-            assert self._runner is not None  # noqa: S101 - no command comes before it
-            self._read_on(False)
-            command = self._commands.popleft()
-            if self._page.is_closing:
-                continue
-            if "seconds" in command.value[2]:
-                self._tell(Kind.TIMED)
-            self._runner.run(command)
+            else:
+                after_command = True
+                self._run(self._commands.popleft())
+
+    @property
+    def _can_begin(self) -> bool:
+        # The front end may be slow to take what earlier commands have told it; there is a limit to what waits.
+        return bool(self._commands) and self._supervisor.unsent_bytes < _MAX_UNSENT_BYTES
 
     def _has_work(self) -> bool:
-        # The front end may be slow to take what earlier commands have told it; there is a limit to what waits.
-        can_begin = bool(self._commands) and self._supervisor.unsent_bytes < _MAX_UNSENT_BYTES
-        if not self._commands:
-            self._read_on(True)
-        return can_begin or self._closing or self._forks.asked
-
-    def _read_on(self, is_idle: bool) -> None:
-        """Let a full inbox keep an idle engine from nothing: the command that empties it may come behind it."""
         client = self._links and self._links.connections[0]
-        if client and is_idle != self._reads_on and (is_idle is False or not client.wants_to_read):
-            self._reads_on = is_idle
-            client.limit_inbox(is_limited=not is_idle)
+        if client and not self._commands and not client.wants_to_read:
+            client.limit_inbox(is_limited=False)  # a command that empties it may come behind what fills it
+        return self._can_begin or self._closing or self._forks.asked
+
+    def _run(self, command: Message) -> None:
+        assert self._runner is not None  # noqa: S101 - no command comes before it
+        self._runner.mesh.connections[0].limit_inbox(is_limited=True)
+        if self._page.is_closing:
+            return
+        if "seconds" in command.value[2]:
+            self._tell(Kind.TIMED)
+        self._runner.run(command)
 
     def _wait(self, condition: Any) -> None:
         self._event_loop.run_until(condition, math.inf, "the supervisor")

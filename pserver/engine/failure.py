@@ -24,6 +24,11 @@ _OUR_FOLDERS = tuple(
 )
 
 
+def not_begun() -> KeyboardInterrupt:
+    """Return the error of a command that was interrupted or cancelled while it waited."""
+    return KeyboardInterrupt("it was interrupted before it began")
+
+
 def describe(error: BaseException) -> dict[str, Any]:
     """Return what the client learns of an error, without the frames of this package that are of no interest."""
     try:

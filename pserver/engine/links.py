@@ -33,7 +33,7 @@ from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Limits, Preamble, Pu
 from pconnect.protocol.kinds import Role
 from srp_tools.certificates import Identity
 from srp_tools.channel import Channel
-from srp_tools.steps import Steps, Task, Wait, deadline_after
+from srp_tools.steps import Steps, Task, deadline_after, wait_for_deadline
 from srp_tools.tls import start_tls, tls_context
 
 # A handshake of somebody who dials takes some round trips; he is not kept for longer.
@@ -209,14 +209,11 @@ class Links:
     # --- those who dial us ---
 
     def _expect(self, node: int, deadline: float) -> None:
-        def wait() -> Steps[None]:
-            yield Wait(-1)
-
         def end(_: Exception) -> None:
             del self._expected[node]
             self._fail(node, f"node {node} did not connect to node {self._setup.node}")
 
-        self._expected[node] = self._event_loop.background.start(wait(), deadline, end)
+        self._expected[node] = self._event_loop.background.start(wait_for_deadline(), deadline, end)
 
     def _watch(self) -> None:
         if not self._is_watching:

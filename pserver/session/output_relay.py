@@ -20,12 +20,9 @@ portions of hundreds of kilobytes, which a busy client may not take in a second.
 """
 
 import enum
-import fcntl
 import functools
 import math
 import os
-import struct
-import termios
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -35,7 +32,7 @@ from multiprocessing.connection import Connection as PipeEnd
 from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.kinds import Kind
-from pserver.engine.command_page import CommandPage
+from pserver.engine.command_page import CommandPage, bytes_in_pipe
 
 _MAX_BACKLOG_BYTES = 2**20  # of both streams together, printed and not yet taken by the client
 _CHUNK_BYTES = 2**14  # taken as a whole by the client, and so by no means too much for a slow one in a second
@@ -59,9 +56,8 @@ class _Stream:
     number: int  # 1: stdout, 2: stderr
     reader: PipeEnd
     position: int = 0  # of the next byte that the client gets
-    marks: deque[tuple[int, int]] = field(
-        default_factory=lambda: deque([(0, 0)])
-    )  # position, command from there on
+    # Positions, each with the command that prints from there on.
+    marks: deque[tuple[int, int]] = field(default_factory=lambda: deque([(0, 0)]))
     held: bytes = b""  # read, the beginning of a line whose rest was still in the pipe
     dropped: dict[int, int] = field(default_factory=dict)  # and not told the client, by command
     watched: bool = False
@@ -96,10 +92,7 @@ class _Stream:
 
     def waiting_bytes(self) -> int:
         """Return how much is in the pipe."""
-        if self.ended:
-            return 0
-        count: int = struct.unpack("i", fcntl.ioctl(self.reader.fileno(), termios.FIONREAD, bytes(4)))[0]
-        return count
+        return 0 if self.ended else bytes_in_pipe(self.reader.fileno())
 
 
 class OutputRelay:

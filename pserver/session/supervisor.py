@@ -22,6 +22,7 @@ from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message
 from pserver.config import SessionSettings
+from pserver.engine.failure import describe, not_begun
 from pserver.services.files import is_usable_folder
 from pserver.session.engine_process import EngineProcess, describe_exit
 from pserver.session.lifecycle import (
@@ -241,7 +242,8 @@ class _Supervisor:
         page.count_cancel()
         self._event_loop.flush(self._engine)
         if page.begun < number:
-            self._command.post(Kind.DONE, number, [_not_begun(), 0, 0, 0])
+            failure = describe(not_begun()) | {"values_sent": 0, "seconds": 0.0}
+            self._command.post(Kind.DONE, number, [failure, 0, 0, 0])
         elif page.running == number:
             page.interrupt_one(number)
             self._process.signal(signal.SIGINT)
@@ -379,10 +381,3 @@ class _Supervisor:
             self._attend_engine()
             self._command.post(Kind.RESTART, self._engine_life.restart)
         self._event_loop.flush(self._command)
-
-
-def _not_begun() -> dict[str, Any]:
-    """Return the outcome of a command that was cancelled while it waited."""
-    kind, message = "KeyboardInterrupt", "it was interrupted before it began"
-    failure: dict[str, Any] = {"type": kind, "bases": [kind], "message": message}
-    return failure | {"traceback": f"{kind}: {message}", "values_sent": 0, "seconds": 0.0}

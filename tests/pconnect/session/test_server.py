@@ -94,3 +94,19 @@ def test_an_answer_to_no_command_is_passed_over(client: Client) -> None:
     servers[0].end(99, FAILURE)
     with pytest.raises(TimeoutError):
         precv(net[1], timeout=0.05)
+
+
+def test_nothing_is_sent_to_an_engine_that_is_being_killed(client: Client) -> None:
+    net, servers = client
+    servers[0].server.kill()
+    command = reval("x", net[1])
+    other = reval("y", net[2])
+    servers[1].hear(Kind.COMMAND)
+    servers[0].hear(Kind.KILL)
+    servers[0].event_loop.poll(0.05)
+    assert servers[0].heard == []
+    assert not (command.begun or command.done())
+    servers[0].say(Kind.DIED, {"how": "SIGKILL", "last_output": ""})
+    with pytest.raises(EngineDiedError, match="SIGKILL in command 'x'"):
+        command.result(LIMIT)
+    assert not other.done()
