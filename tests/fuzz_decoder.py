@@ -21,10 +21,9 @@ from typing import Any
 import msgpack
 
 from pconnect.errors import ProtocolError, UnreadableValueError
-from pconnect.protocol.decoder import Decoder
 from pconnect.protocol.frames import HEADER_BYTES, Header
 from pconnect.protocol.kinds import Kind, Role
-from pconnect.protocol.messages import Unfinished, encode_message
+from pconnect.protocol.messages import Decoder, Unfinished, encode_message
 from tests.support.hostile import HOSTILE, MEMORY
 from tests.support.package_values import ARROW, PANDAS, SPARSE
 from tests.support.values import VALUES

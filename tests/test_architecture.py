@@ -77,7 +77,7 @@ HOMES = {
     },
     "threading": {
         "pserver/display/outbox.py",  # the user's code may have threads, whose messages are queued; starts none
-        "pconnect/loop/deferred_sigint.py",  # asks whether it is the main thread, which gets the signals; starts none
+        "pconnect/loop/interrupts.py",  # asks whether it is the main thread, which gets the signals; starts none
         "pconnect/scheduler",  # the thread that assigns jobs, so that they go on while the client computes
         "pconnect/executors",  # functions are submitted by any thread; they start none
         "pconnect/jobs",  # the condition of a future; starts none
@@ -88,7 +88,6 @@ HOMES = {
 SANS_IO = {
     "pconnect/values",
     "pconnect/protocol",
-    "pconnect/commands/outcome.py",
     "pconnect/session/deadlock_detector.py",
     "pconnect/session/failure_log.py",
     "pconnect/session/node_state.py",

@@ -1,17 +1,19 @@
-"""A command on one node: the future that `reval` and the verbs of a network return."""
+"""A command on one node: the future that `reval` and the verbs of a network return.
+
+The end of a command and its value come on different connections, in any order. So a command may have *ended* and not be
+*done* yet.
+"""
 
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pconnect.commands.captured_output import CapturedOutput
-from pconnect.commands.command_table import of_commands
-from pconnect.commands.outcome import Outcome
 from pconnect.commands.remote_errors import cancelled
-from pconnect.commands.table import as_html
+from pconnect.commands.table import Table, as_html, shorten
 from pconnect.errors import ParallelError, RemoteError
 from pconnect.link.peer import Peer
 from pconnect.loop.asyncio_bridge import in_loop
@@ -20,6 +22,77 @@ from pconnect.loop.interrupts import interrupting
 from pconnect.loop.progress_bars import receiving
 from pconnect.protocol.wait_states import COMMAND_END, Wait
 from srp_tools.steps import deadline_after
+
+
+class Outcome:
+    """What has become of one command so far.
+
+    Attributes
+    ----------
+    error
+        Why it failed, or why its value cannot come; ``None`` otherwise.
+    finished
+        When it ended, in seconds since 1970; ``None`` before.
+    duration
+        Seconds that it ran on the node; ``None`` if that is not known.
+    read_value
+        Makes the value from what arrives; ``None`` if no value is to come.
+    callbacks
+        What is to be called once it is done.
+    """
+
+    __slots__ = ("_arrived", "callbacks", "duration", "error", "finished", "read_value")
+
+    def __init__(self) -> None:
+        self.error: ParallelError | None = None
+        self.finished: float | None = None
+        self.duration: float | None = None
+        self.read_value: Callable[[Any], Any] | None = None
+        self.callbacks: list[Callable[[Any], object]] = []
+        self._arrived: tuple[object, ...] = ()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more is to come."""
+        return self.finished is not None and (
+            self.error is not None or self.read_value is None or bool(self._arrived)
+        )
+
+    @property
+    def value(self) -> Any:
+        """The value of a command that is done and has not failed; ``None`` if it returns none.
+
+        Raises
+        ------
+        UnreadableValueError, ProtocolError
+            It cannot be made here, or is malformed.
+        """
+        return None if self.read_value is None else self.read_value(self._arrived[0])
+
+    def end(self, error: ParallelError | None, duration: float | None, now: float) -> bool:
+        """Record the end; return whether this is the first one. Others are ignored."""
+        if self.finished is not None:
+            return False
+        self.error, self.duration, self.finished = error, duration, now
+        return True
+
+    def arrive(self, value: object) -> None:
+        """Record what the value is made from."""
+        self._arrived = (value,)
+
+    def lose_value(self, error: ParallelError) -> bool:
+        """Record that no value can come any more; return whether one was still missing."""
+        if self.finished is None or self.is_done:
+            return False
+        self.error = error
+        return True
+
+    def take_callbacks(self) -> list[Callable[[Any], object]]:
+        """Return what is to be called now. Each callback is returned once."""
+        if not self.is_done or not self.callbacks:
+            return []
+        callbacks, self.callbacks = self.callbacks, []
+        return callbacks
 
 
 @dataclass
@@ -271,3 +344,25 @@ def _call_each(callbacks: list[Callable[[Command], object]], command: Command) -
     with contextlib.ExitStack() as stack:
         for callback in reversed(callbacks):
             stack.callback(callback, command)
+
+
+def of_commands(commands: Sequence[Command]) -> Table:
+    """Return a table of commands: node, state, duration, and result or error."""
+    return Table(
+        ["node", "host", "state", "duration", "result"], [_row_of_command(command) for command in commands]
+    )
+
+
+def _row_of_command(command: Command) -> list[Any]:
+    if not command.has_ended:
+        return [command.node, command.host, "running", f"{time.time() - command.made:.1f} s", None]
+    state, text = "done", ""
+    if (error := command.known_error) is not None:
+        state, text = "failed", str(error).split("\n", 1)[0]
+    elif command.wants_value:
+        try:
+            text = repr(command.result())
+        except ParallelError as unreadable:
+            text = f"cannot be read here: {unreadable}"
+    duration = None if command.duration is None else f"{command.duration:.3g} s"
+    return [command.node, command.host, state, duration, shorten(text)]

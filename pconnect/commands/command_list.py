@@ -3,8 +3,7 @@
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any, overload
 
-from pconnect.commands.command import Command
-from pconnect.commands.command_table import of_commands
+from pconnect.commands.command import Command, of_commands
 from pconnect.commands.table import as_html
 from pconnect.loop.asyncio_bridge import in_loop
 from pconnect.loop.interrupts import interrupting

@@ -9,9 +9,8 @@ from typing import Any
 from pconnect.commands.function_pickling import describe
 from pconnect.errors import ConfigurationError, ParallelError
 from pconnect.jobs.function_cache import Function
-from pconnect.jobs.job import Job, JobOptions
+from pconnect.jobs.job import Job, JobOptions, encode_job
 from pconnect.jobs.shared_arrays import Sharing
-from pconnect.jobs.wire import encode_job
 from pconnect.protocol.messages import check_size
 from pconnect.remote_entry import map_part
 from pconnect.scheduler.scheduler import Scheduler

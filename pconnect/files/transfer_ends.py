@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pconnect.errors import ConfigurationError, UnreadableValueError
-from pconnect.files.file_source import FileSource
 from pconnect.files.listing import Listing
-from pconnect.files.partial_file import FileTarget
+from pconnect.files.partial_file import FileSource, FileTarget
 
 #: So much of files is in one message.
 BATCH_BYTES = 4 * 2**20

@@ -1,17 +1,69 @@
-"""Jobs: calls of functions in worker processes, as futures of the standard library."""
+"""Jobs: calls of functions in worker processes, as futures of the standard library, and the message that sends one."""
 
 import concurrent.futures
 import enum
 import logging
-from collections.abc import Callable, Sequence
+import threading
+from _thread import RLock
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import _base
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pconnect.errors import ConfigurationError, JobLostError, RemoteError
+from pconnect.commands.function_pickling import pack_call
+from pconnect.errors import ConfigurationError, JobLostError, RemoteError, UnsupportedValueError
 from pconnect.jobs.function_cache import Function
-from pconnect.jobs.light_future import LightFuture
 from pconnect.jobs.output_files import NO_OUTPUTS
 from pconnect.jobs.shared_arrays import SharedArray
+from pconnect.protocol.kinds import Kind
+from pconnect.protocol.messages import encode_message
+
+
+class LightCondition(RLock):  # type: ignore[misc] # it is no final class
+    """A `threading.Condition` that is no more than its lock until a thread waits.
+
+    The standard library's is eight objects, at which Python's collector of garbage looks again and again as long as the
+    future is there.
+    """
+
+    _waited: threading.Condition | None = None
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Release the lock until `notify_all` is called, or some seconds have passed; return whether it was called."""
+        if self._waited is None:
+            self._waited = threading.Condition(self)
+        return self._waited.wait(timeout)
+
+    def notify_all(self) -> None:
+        """Wake all threads that wait."""
+        if self._waited is not None:
+            self._waited.notify_all()
+
+
+class LightFuture(concurrent.futures.Future[Any]):
+    """A future of the standard library with such a condition."""
+
+    def __init__(self) -> None:
+        # As the standard library's does it, but for the condition.
+        self._condition: Any = LightCondition()
+        self._state = _base.PENDING
+        self._result = self._exception = None
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Any] = []
+
+    def begin(self) -> bool:
+        """Mark it as sent, or wake those that wait for it if it is cancelled; return whether it should run.
+
+        It may be called again, and from several threads: a job may be cancelled just when the scheduler takes it up.
+        """
+        with self._condition:
+            if self._state == _base.PENDING:
+                self._state = _base.RUNNING
+                return True
+            if self._state == _base.CANCELLED:
+                return self.set_running_or_notify_cancel()
+            return self._state == _base.RUNNING
+
 
 log = logging.getLogger("pconnect")
 
@@ -236,3 +288,29 @@ class Job(LightFuture):
     def _leave(self) -> None:
         if self.siblings is not None:
             self.siblings.discard(self)
+
+
+# What a RESULT is: [code, value or account, when it began, seconds, output of both streams if there is any].
+PLAIN, PICKLED, FAILED, DROPPED, LOST = range(5)  # the last is said by the server, for a worker that died
+
+
+def encode_job(
+    job: Job, args: Sequence[object], kwargs: Mapping[str, object], max_message_bytes: int
+) -> Sequence[bytes | memoryview]:
+    """Return the message for a job; arrays are sent from their own memory.
+
+    Raises
+    ------
+    ConfigurationError, MessageTooLargeError
+        The arguments cannot be sent.
+    """
+    assert job.function is not None  # noqa: S101 - the caller has found it
+    number, options = job.function.number, job.options
+    try:
+        contents = [number, list(args), dict(kwargs), options.wire(pickled=False)]
+        buffers = encode_message(Kind.JOB, job.number, contents, max_message_bytes)
+    except UnsupportedValueError:
+        _, _, arguments, _ = pack_call("", args, kwargs, pickled=True)
+        contents = [number, arguments, None, options.wire(pickled=True)]
+        buffers = encode_message(Kind.JOB, job.number, contents, max_message_bytes)
+    return tuple(buffers)  # which the collector of garbage does not look at again and again, unlike a list

@@ -6,9 +6,8 @@ from typing import Any
 from pconnect.commands.function_pickling import unpack_value
 from pconnect.commands.remote_errors import blame_limit, remote_error
 from pconnect.errors import JobLostError, ParallelError, ProtocolError, RemoteError, UnreadableValueError
-from pconnect.jobs.job import Job
+from pconnect.jobs.job import DROPPED, FAILED, LOST, PICKLED, PLAIN, Job
 from pconnect.jobs.output_files import unpack_outputs
-from pconnect.jobs.wire import DROPPED, FAILED, LOST, PICKLED, PLAIN
 from pconnect.protocol.messages import Unfinished
 
 log = logging.getLogger("pconnect")

@@ -10,15 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pconnect.errors import ConnectionLostError, InboxFullError, ParallelError
-from pconnect.link.inbox import Inbox, finished
 from pconnect.link.link_state import LinkEvent, LinkLife, LinkState
-from pconnect.link.out_queue import OutQueue
 from pconnect.link.peer import Peer
+from pconnect.link.queues import Inbox, OutQueue, finished
 from pconnect.protocol.collective_inbox import COLLECTIVE_KINDS, CollectiveInbox, CollectiveMessage, Key
-from pconnect.protocol.decoder import Decoder
 from pconnect.protocol.frames import DEFAULT_LIMITS, Limits
 from pconnect.protocol.kinds import Kind, Role
-from pconnect.protocol.messages import Message, encode_message
+from pconnect.protocol.messages import Decoder, Message, encode_message
 from pconnect.protocol.wait_states import UNCOUNTED_KINDS
 from srp_tools.channel import Channel
 

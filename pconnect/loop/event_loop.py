@@ -3,7 +3,7 @@
 There are no threads. While any call waits, all connections of the network are served: what waits to be sent goes out,
 what arrives is taken in. So two nodes that send to each other first, or a ring of them, do not wait for each other.
 
-All of it happens inside `EventLoop.sigint_deferred`, see `pconnect.loop.deferred_sigint`.
+All of it happens inside `EventLoop.sigint_deferred`, see `pconnect.loop.interrupts`.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from typing import Any
 
 from pconnect.errors import ConnectionLostError, ParallelError
 from pconnect.link.connection import Connection
-from pconnect.loop.deferred_sigint import DeferredSigint
+from pconnect.loop.interrupts import DeferredSigint
 from pconnect.loop.liveness import Liveness
 from pconnect.loop.progress_bars import Meter, ProgressBarMaker
 from pconnect.loop.registration import Registration

@@ -1,10 +1,110 @@
-"""What Ctrl-C does to the commands that are waited for."""
+"""Ctrl-C: deferred while something must not be left half done, and passed on to the commands that are waited for.
+
+Python's handler may raise between any two bytecodes, even while a message is being parsed. Inside a `DeferredSigint`
+the handler only records the interrupt, except while `sleep` waits in the system, where nothing can be left half done.
+A recorded interrupt is raised by the next `sleep`, or at the end of the outermost deferring block.
+
+Python runs a handler between two bytecodes of the main thread, so these are all the places where one may run:
+
+=========================================  ========================================================================
+where the interrupt comes                  what happens
+=========================================  ========================================================================
+``__enter__``, before ``set_handler``      the handler from before runs and may raise: nothing has changed yet
+after it, before ``_depth += 1``           recorded; nothing raises here, so the block is entered as a whole
+inside, awake                              recorded; the next `sleep` raises it before it waits, or else ``__exit__``
+`sleep`, before ``_sleeping = True``       recorded, and seen by the ``if`` after that line
+after that line, until the call begins     raised at once; it cannot be slept over, for `_sleeping` is set before the
+                                           ``if`` looks
+in the call                                the system ends it (EINTR) and the handler raises; if a user's handler
+                                           returns, Python repeats the call for the time that is left (PEP 475)
+after the call, until ``_sleeping =        raised at once; the events of the call are dropped, and the next poll
+False``                                    reports them again, because selectors are level-triggered
+``__exit__`` of an inner block             recorded: `_depth` is still more than 0
+``__exit__`` of the outermost block,       recorded, and raised by the ``if`` after ``set_handler``
+before ``set_handler``
+after it                                   the handler from before runs: the block is over. An interrupt that was
+                                           recorded before is then raised by the next block
+a second one, while one is recorded        they count as one
+inside a block of another loop             the handler from before is that loop's: it records, or raises if it sleeps
+in another thread                          never: Python runs handlers in the main thread only, and blocks of other
+                                           threads install nothing
+=========================================  ========================================================================
+"""
 
 import contextlib
-from collections.abc import Sequence
+import signal
+import threading
+
+# Those of `signal` are wrapped to convert to enumerations and back, which takes fifteen times as long.
+from _signal import getsignal
+from _signal import signal as set_handler
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any, TypeVar
 
 from pconnect.link.peer import Peer
 from srp_tools.steps import deadline_after
+
+T = TypeVar("T")
+
+
+class DeferredSigint:
+    """A context manager that can be entered again inside itself; one for each loop."""
+
+    __slots__ = ("_depth", "_handler", "_installed", "_interrupted", "_sleeping")
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._installed = False
+        self._sleeping = False
+        self._interrupted = False
+        self._handler: Callable[[int, FrameType | None], Any] = signal.default_int_handler
+
+    def __enter__(self) -> None:
+        # Only the main thread gets signals. A handler that is not callable is "ignored" or the system's own action:
+        # then nothing of Python's would run. Once ours is set, nothing more can be raised here.
+        if not self._depth and threading.current_thread() is threading.main_thread():
+            before = getsignal(signal.SIGINT)
+            if callable(before):
+                self._handler = before
+                set_handler(signal.SIGINT, self._on_interrupt)
+                self._installed = True
+        self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        if self._installed and not self._depth:
+            self._installed = False
+            set_handler(signal.SIGINT, self._handler)
+            if self._interrupted:
+                self._honour()
+
+    @property
+    def active(self) -> bool:
+        """Whether something is under way inside."""
+        return self._depth > 0
+
+    def sleep(self, wait: Callable[[float], T], timeout: float) -> T:
+        """Return ``wait(timeout)``, which Ctrl-C interrupts."""
+        try:
+            self._sleeping = True
+            if self._interrupted:
+                self._sleeping = False
+                self._honour()
+            return wait(timeout)
+        finally:
+            self._sleeping = False
+
+    def _on_interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        self._interrupted = True
+        if self._sleeping:
+            self._sleeping = False
+            self._honour()
+
+    def _honour(self) -> None:
+        self._interrupted = False
+        self._handler(signal.SIGINT, None)
+
 
 # After Ctrl-C so long, in seconds, one waits for the interrupted commands to end, so that their last words are shown
 # where they belong. Most take some milliseconds; a long call of C code does not hear of it before it returns.

@@ -5,7 +5,7 @@ from typing import Any
 
 from pconnect.errors import ConfigurationError, ProtocolError
 from pconnect.link.connection import Connection
-from pconnect.link.inbox import finished
+from pconnect.link.queues import finished
 from pconnect.loop.interrupts import interrupting
 from pconnect.loop.network import Mesh, Network
 from pconnect.loop.progress_bars import receiving, sending

@@ -111,13 +111,13 @@ class Kind(enum.IntEnum):
     # Between the client and a worker; the tag is the number of a job, or of a function.
     #: client → worker; value: [pickled function, source texts of it]
     FUNCTION = 31, Role.WORKER
-    #: client → worker; value: see `pconnect.jobs.wire`
+    #: client → worker; value: see `pconnect.jobs.job`
     JOB = 32, Role.WORKER
     #: client → worker; do not begin it; empty
     DROP = 33, Role.WORKER
     #: client → worker; begin no more jobs, and end; empty
     RETIRE = 34, Role.WORKER
-    #: worker → client; value: see `pconnect.jobs.wire`
+    #: worker → client; value: see `pconnect.jobs.job`
     RESULT = 35, Role.SCHEDULER, Role.EMPLOYER
     #: worker → client; value: what the job reports of its progress
     REPORT = 36, Role.EMPLOYER

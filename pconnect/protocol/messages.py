@@ -1,11 +1,16 @@
-"""Messages, and how a value becomes the buffers of one; `pconnect.protocol.decoder` reads them. No I/O here."""
+"""Values to messages and back. No I/O here.
+
+A `Decoder` says where the next bytes should go (`Decoder.get_buffer`) and is told how many came (`Decoder.received`).
+So an array is received straight into its own memory; only what comes in one read with the header is copied there.
+"""
 
 from typing import Any, NamedTuple
 
-from pconnect.errors import MessageTooLargeError
-from pconnect.protocol.frames import pack_header
-from pconnect.protocol.kinds import Kind
+from pconnect.errors import MessageTooLargeError, ProtocolError, UnreadableValueError
+from pconnect.protocol.frames import HEADER_BYTES, Header, pack_header
+from pconnect.protocol.kinds import ACCEPTS, Kind, Role
 from pconnect.values import codec
+from pconnect.values.decoder import NOT_SMALL, Incoming, decode, decode_small
 
 # Where the user's value stands in a COLLECTIVE; what is before it is ours.
 PART_VALUE = 4
@@ -71,3 +76,200 @@ def check_size(total_bytes: int, max_message_bytes: int) -> None:
             f"the value takes {total_bytes} bytes, more than this network's max_message_bytes = "
             f"{max_message_bytes}: send it in parts, or connect with a higher limit"
         )
+
+
+# One read takes at most this much where no large buffer waits to be filled. OpenSSL returns one TLS record, of at most
+# 16 KiB, per read; a plain socket returns up to all of it.
+SCRATCH_BYTES = 2**16
+# Below this the rest of a buffer is filled through the scratch, which may then take the next message with it.
+_DIRECT_BYTES = 2**12
+
+
+class Decoder:
+    """The receiving half of a connection.
+
+    Parameters
+    ----------
+    role
+        Which end this is; messages that it does not accept are errors of the peer.
+    max_message_bytes
+        Limit of one message; checked before memory is taken.
+    """
+
+    def __init__(self, role: Role, max_message_bytes: int) -> None:
+        self._accepts = ACCEPTS[role]
+        self.role = role
+        self._max_message_bytes = max_message_bytes
+        self._scratch = memoryview(bytearray(SCRATCH_BYTES))
+        self._start = self._end = 0  # what the scratch holds and is not yet taken
+        self._header: Header | None = None
+        self._incoming: Incoming | None = None  # once the head is there
+        self._head: bytearray | None = None  # a head that is larger than the scratch
+        self._targets: list[memoryview] = []  # what is still to be filled, last first
+        self._direct = False
+
+    @property
+    def in_message(self) -> bool:
+        """Whether a message has begun to arrive and is not complete."""
+        return self._header is not None or self._start < self._end
+
+    @property
+    def in_payload(self) -> bool:
+        """Whether the header of a message has been read, and the message is not complete."""
+        return self._header is not None
+
+    @property
+    def arriving_bytes(self) -> tuple[int, int]:
+        """How much of a message whose header has been read is here, and how large it is; 0 of 0 between messages."""
+        if self._header is None:
+            return 0, 0
+        total = self._header.head_bytes + self._header.payload_bytes
+        if self._incoming is None:
+            return 0, total
+        return total - sum(map(len, self._targets)), total
+
+    def get_buffer(self) -> memoryview:
+        """Return the memory that the next bytes are to be read into; never empty."""
+        self._direct = (
+            bool(self._targets) and len(self._targets[-1]) >= _DIRECT_BYTES and self._start == self._end
+        )
+        if self._direct:
+            return self._targets[-1]
+        return self._scratch[self._end :]
+
+    def received(self, count: int) -> list[Message]:
+        """Account for `count` bytes in the buffer last asked for; return the messages now complete.
+
+        Raises
+        ------
+        ProtocolError
+            The peer broke the format. The decoder is of no more use.
+        """
+        messages: list[Message] = []
+        if self._direct:
+            self._advance_target(count)
+        else:
+            self._end += count
+        while self._step(messages):
+            pass
+        self._make_room()
+        return messages
+
+    def _step(self, messages: list[Message]) -> bool:
+        """Parse the next element: header, head, or part of a target. Return False when more input is needed."""
+        if self._header is None:
+            if self._end - self._start < HEADER_BYTES:
+                return False
+            self._header = self._take_header()
+            if self._take_small(self._header, messages):
+                return True
+        if self._targets:
+            self._fill_from_scratch()
+            if self._targets:
+                return False
+        if self._incoming is None:
+            head = self._take_head(self._header.head_bytes)
+            if head is None:
+                return False
+            self._begin_payload(head, self._header.payload_bytes)
+            if self._targets:
+                return True
+        kind, tag, head_bytes, payload_bytes = self._header
+        messages.append(Message(kind, tag, self._finish(kind), head_bytes + payload_bytes))
+        self._header = self._incoming = None
+        return True
+
+    def _take_small(self, header: Header, messages: list[Message]) -> bool:
+        """Take the whole message if it is here and a small one, as most are."""
+        kind, tag, head_bytes, payload_bytes = header
+        if payload_bytes or self._end - self._start < head_bytes:
+            return False
+        value = decode_small(bytes(self._scratch[self._start : self._start + head_bytes]))
+        if value is NOT_SMALL:
+            return False
+        self._start += head_bytes
+        messages.append(Message(kind, tag, value, head_bytes))
+        self._header = None
+        return True
+
+    def _finish(self, kind: Kind) -> object:
+        incoming = self._incoming
+        assert incoming is not None  # noqa: S101 - for the type checker
+        try:
+            return incoming.finish(at_once=True)
+        except UnreadableValueError as error:
+            if kind is Kind.VALUE:
+                return Unfinished(incoming, None)
+            if kind is Kind.COLLECTIVE:
+                return [*incoming.first_items(PART_VALUE), Unfinished(incoming, PART_VALUE)]
+            if kind in {Kind.JOB, Kind.RESULT, Kind.REPORT}:
+                return Unfinished(incoming, None)
+            raise ProtocolError(f"not the value of {kind.name}: {error}") from error
+
+    def _take_header(self) -> Header:
+        data = self._scratch[self._start : self._start + HEADER_BYTES]
+        self._start += HEADER_BYTES
+        header = Header.unpack(data, self._max_message_bytes)
+        if header.kind not in self._accepts:
+            raise ProtocolError(f"{header.kind.name} is not for {self.role.value}")
+        return header
+
+    def _take_head(self, count: int) -> bytes | bytearray | None:
+        """Return the whole head if it is there; else arrange for it to be filled, if it is a large one."""
+        if self._head is not None:
+            head, self._head = self._head, None
+            return head
+        if self._end - self._start >= count:
+            self._start += count
+            return bytes(self._scratch[self._start - count : self._start])
+        if count > SCRATCH_BYTES - HEADER_BYTES:
+            self._head = bytearray(count)
+            self._targets = [memoryview(self._head)]
+            self._fill_from_scratch()
+        return None
+
+    def _begin_payload(self, head: bytes | bytearray, payload_bytes: int) -> None:
+        self._incoming = decode(head, payload_bytes)
+        self._targets = [buffer for buffer in reversed(self._incoming.buffers) if buffer.nbytes]
+
+    def _fill_from_scratch(self) -> None:
+        while self._targets and self._start < self._end:
+            target = self._targets[-1]
+            count = min(len(target), self._end - self._start)
+            target[:count] = self._scratch[self._start : self._start + count]
+            self._start += count
+            self._advance_target(count)
+
+    def _advance_target(self, count: int) -> None:
+        target = self._targets.pop()
+        if count < len(target):
+            self._targets.append(target[count:])
+
+    def _make_room(self) -> None:
+        """Move what is left in the scratch to its beginning, so that a whole small message fits."""
+        left = self._end - self._start
+        if self._start and left:
+            self._scratch[:left] = bytes(self._scratch[self._start : self._end])
+        self._start, self._end = 0, left
+
+
+def decode_messages(role: Role, data: bytes | memoryview) -> list[Message]:
+    """Return the messages of which some bytes are made.
+
+    Raises
+    ------
+    ProtocolError
+        They are none.
+    """
+    view = memoryview(data)
+    decoder = Decoder(role, view.nbytes)
+    messages: list[Message] = []
+    while view:
+        buffer = decoder.get_buffer()
+        count = min(len(buffer), len(view))
+        buffer[:count] = view[:count]
+        view = view[count:]
+        messages += decoder.received(count)
+    if decoder.in_message:
+        raise ProtocolError("the last message is not whole")
+    return messages

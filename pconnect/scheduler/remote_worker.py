@@ -7,10 +7,9 @@ from pconnect.jobs.duration_estimate import DurationEstimate
 from pconnect.jobs.function_cache import Function
 from pconnect.jobs.job import Job
 from pconnect.link.connection import Connection
-from pconnect.protocol.decoder import decode_messages
 from pconnect.protocol.frames import NO_LIMIT, Limits
 from pconnect.protocol.kinds import Kind, Role
-from pconnect.protocol.messages import Message, encode_message
+from pconnect.protocol.messages import Message, decode_messages, encode_message
 from pconnect.scheduler.prefetch import limit_of
 from pconnect.session.server import Server
 from srp_tools.channel import Channel

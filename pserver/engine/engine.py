@@ -37,9 +37,8 @@ from pserver.display import no_input
 from pserver.display.hooks import Hooks
 from pserver.display.outbox import Outbox
 from pserver.engine.command_page import CommandPage, GivenOutput
-from pserver.engine.command_runner import CommandRunner
+from pserver.engine.command_runner import CommandRunner, Interrupts
 from pserver.engine.forks import Forks
-from pserver.engine.interrupts import Interrupts
 from pserver.engine.links import Links, Setup
 from pserver.engine.worker import Terms
 from pserver.engine.workspace import Workspace

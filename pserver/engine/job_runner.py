@@ -1,20 +1,23 @@
 """Running one job in a worker: its function is called, and what comes of it becomes a RESULT."""
 
 import contextlib
+import os
+import resource
 import time
 from typing import Any
 
 from pconnect.commands.function_pickling import pickle_value, unpack_arguments, unpack_function
 from pconnect.errors import UnsupportedValueError
-from pconnect.jobs.wire import FAILED, PICKLED, PLAIN
+from pconnect.jobs.job import FAILED, PICKLED, PLAIN
 from pconnect.jobs.worker_api import side
 from pconnect.protocol.messages import Unfinished
 from pconnect.remote_entry import keep_sources
 from pserver.engine.failure import describe
 from pserver.engine.job_folders import JobFolders
-from pserver.engine.job_sandbox import memory_limit, take_output
 from pserver.engine.result_sender import ResultSender
 from pserver.jobs.shared_status import SharedStatus
+from pserver.system.flush import flush_output
+from pserver.system.processes import address_space_bytes
 
 
 class JobRunner:
@@ -140,3 +143,40 @@ def _account(error: BaseException, options: dict[str, Any]) -> dict[str, Any]:
         with contextlib.suppress(BaseException):  # whatever the user's __reduce__ raises, the account must do
             account["pickle"] = pickle_value(error)
     return account
+
+
+_MAX_OUTPUT_BYTES = 2**20  # of what a job prints, for each stream; the last of it
+
+
+def take_output() -> list[Any] | None:
+    """Return what a job has printed, if anything: both streams, and how much of each is left out; forget it."""
+    taken: list[Any] = []
+    flush_output()
+    for descriptor in (1, 2):
+        try:
+            size = os.fstat(descriptor).st_size
+            kept = os.pread(descriptor, _MAX_OUTPUT_BYTES, max(0, size - _MAX_OUTPUT_BYTES)) if size else b""
+            if size:
+                os.ftruncate(descriptor, 0)
+        except OSError:  # closed, or a pipe now: it is the user's
+            size, kept = 0, b""
+        taken += [kept, size - len(kept)]
+    return taken if any(taken) else None
+
+
+@contextlib.contextmanager
+def memory_limit(size: int | None) -> Any:
+    """Let this process take `size` more bytes of memory and not more, then raise MemoryError."""
+    if size is None:
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    limit = address_space_bytes() + size
+    hard = before[1]
+    resource.setrlimit(
+        resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard)
+    )
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from pconnect.errors import ParallelError
+from pconnect.jobs.job import DROPPED, FAILED
 from pconnect.jobs.shared_arrays import keep_array
-from pconnect.jobs.wire import DROPPED, FAILED
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, prepare
 from pconnect.protocol.frames import Limits
@@ -38,7 +38,7 @@ from pserver.jobs.detached_worker import CONNECTION, decode, orders
 from pserver.jobs.recall import Intake
 from pserver.jobs.shared_status import SharedStatus
 from pserver.services.files import SessionFiles
-from pserver.system.prctl import die_with_parent
+from pserver.system.processes import die_with_parent
 from srp_tools.steps import deadline_after, run
 
 _HANDSHAKE_TIMEOUT = 30.0

@@ -9,10 +9,9 @@ import socket
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from pconnect.protocol.decoder import decode_messages
 from pconnect.protocol.frames import HEADER_BYTES, NO_LIMIT, Header
 from pconnect.protocol.kinds import Kind, Role
-from pconnect.protocol.messages import Message
+from pconnect.protocol.messages import Message, decode_messages
 from pserver.jobs.job_store import JobStore, split_results
 
 #: What the supervisor says with the descriptor of the client's data connection.

@@ -25,7 +25,7 @@ from typing import Any
 from distributed import Scheduler, Worker
 from distributed.security import Security
 
-from pserver.system.prctl import die_with_parent
+from pserver.system.processes import die_with_parent
 from srp_tools.tls import file_of
 
 

@@ -22,7 +22,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pconnect.loop.deferred_sigint import DeferredSigint
+from pconnect.loop.interrupts import DeferredSigint
 from pconnect.session.versions import installed
 from srp_tools.certificates import NodeKey
 from srp_tools.errors import ConfigurationError

@@ -22,7 +22,7 @@ from typing import Any
 
 from pconnect.commands.captured_output import with_last_words
 from pconnect.errors import ConfigurationError
-from pconnect.jobs.wire import LOST
+from pconnect.jobs.job import LOST
 from pconnect.protocol.frames import NO_LIMIT
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message, encode_message

@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 
 from pserver.engine.engine import engine_main
-from pserver.system.prctl import adopt_orphans
+from pserver.system.processes import adopt_orphans
 from pserver.system.session_folder import remove_folder
 
 START, END, ADOPT, FOLDER = b"start", b"end", b"adopt ", b"folder "  #: requests of the supervisor

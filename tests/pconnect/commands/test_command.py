@@ -13,10 +13,12 @@ from pconnect import (
     reval,
     select_sockets,
 )
+from pconnect.commands.command import Outcome
 from pconnect.errors import ConnectionLostError, ProtocolError
 from pconnect.link.connection import LIBRARY_TAGS
 from pconnect.protocol.kinds import Kind
 from pconnect.session.remote_calls import run
+from pconnect.views.network_views import ClientNetwork
 from tests.support.links import FAILURE, LIMIT, Client, FakeServer, interrupt_soon
 
 
@@ -255,3 +257,89 @@ def test_who_interrupts_knows_it(client: Client) -> None:
     with pytest.raises(TimeoutError):
         precv(net[1], timeout=0.05)
     assert command.exception(LIMIT) is not None
+
+
+ERROR = ConnectionLostError("gone")
+
+
+def outcome(*, wants_value: bool) -> Outcome:
+    made = Outcome()
+    made.read_value = (lambda arrived: arrived * 2) if wants_value else None
+    made.callbacks.append(print)
+    return made
+
+
+@pytest.mark.parametrize("steps", [("end", "arrive"), ("arrive", "end")])
+def test_a_value_may_come_before_and_after_the_end(steps: tuple[str, ...]) -> None:
+    made = outcome(wants_value=True)
+    for step in steps:
+        assert not made.is_done and made.take_callbacks() == []
+        if step == "end":
+            assert made.end(None, 0.5, 9.0)
+        else:
+            made.arrive(21)
+    assert made.is_done and made.value == 42
+    assert (made.finished, made.duration, made.error) == (9.0, 0.5, None)
+    assert made.take_callbacks() == [print] and made.take_callbacks() == []
+
+
+def test_without_a_value_the_end_is_all() -> None:
+    made = outcome(wants_value=False)
+    assert made.finished is None and not made.is_done
+    assert made.end(None, 0.5, 9.0)
+    assert made.is_done and made.value is None
+
+
+def test_only_the_first_end_counts() -> None:
+    made = outcome(wants_value=False)
+    assert made.end(None, 0.5, 9.0)
+    assert not made.end(ERROR, None, 10.0)
+    assert (made.error, made.finished) == (None, 9.0)
+
+
+def test_an_error_ends_the_wait_for_a_value() -> None:
+    made = outcome(wants_value=True)
+    assert made.end(ERROR, None, 9.0)
+    assert made.is_done and made.error is ERROR
+    assert not made.lose_value(ConnectionLostError("another"))
+    assert made.error is ERROR
+
+
+def test_a_value_that_cannot_come_fails_only_a_command_that_has_ended_and_misses_it() -> None:
+    running, missing, complete = (outcome(wants_value=True) for _ in range(3))
+    for ended in (missing, complete):
+        ended.end(None, 0.5, 9.0)
+    complete.arrive(1)
+    assert [each.lose_value(ERROR) for each in (running, missing, complete)] == [False, True, False]
+    assert [each.error for each in (running, missing, complete)] == [None, ERROR, None]
+    assert missing.is_done
+
+
+def test_a_command_has_its_result_or_its_error(network: ClientNetwork) -> None:
+    commands = run("'<i>' * sockets.node if sockets.node == 2 else 1 / 0", network, wants_value=True)
+    assert commands.exception(60) is not None
+    table = commands._repr_html_()
+    assert "&#x27;&lt;i&gt;&lt;i&gt;&#x27;" in table
+    assert "ZeroDivisionError at node 1" in table
+    assert "failed" in table and "done" in table
+    assert "Traceback" not in table
+    assert "ZeroDivisionError" in commands[0]._repr_html_()
+
+
+def test_to_look_at_a_table_is_not_to_ask_for_the_error(client: Client) -> None:
+    net, servers = client
+    command = reval("1 / 0", net[1])
+    assert "running" in command._repr_html_()
+    failure = {"type": "E", "bases": [], "message": "", "traceback": "", "values_sent": 0, "seconds": 1.5}
+    servers[0].end(command.number, failure)
+    net.mesh.event_loop.run_until(lambda: command.has_ended, 1e12, "its end")
+    assert "failed" in command._repr_html_() and "1.5 s" in command._repr_html_()
+    assert not command.seen.error
+    with pytest.raises(RemoteError):
+        command.result()
+
+
+def test_long_things_are_cut(network: ClientNetwork) -> None:
+    command = network[1].eval("'x' * 10000")
+    command.result(60)
+    assert len(command._repr_html_()) < 1000

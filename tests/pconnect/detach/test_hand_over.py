@@ -11,9 +11,8 @@ from pconnect.jobs.duration_estimate import DurationEstimate
 from pconnect.jobs.function_cache import Function
 from pconnect.jobs.job import Job, JobOptions
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.decoder import decode_messages
 from pconnect.protocol.kinds import Kind, Role
-from pconnect.protocol.messages import Message
+from pconnect.protocol.messages import Message, decode_messages
 from pconnect.scheduler.node_workers import NodeWorkers
 
 

@@ -8,8 +8,7 @@ import pytest
 from pconnect.detach.recovery import Recovering
 from pconnect.detach.token import Token
 from pconnect.errors import ConfigurationError, ConnectionLostError, JobLostError
-from pconnect.jobs.job import Job, JobCancelledError
-from pconnect.jobs.wire import LOST, PLAIN
+from pconnect.jobs.job import LOST, PLAIN, Job, JobCancelledError
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 from pconnect.scheduler.node_workers import NodeWorkers

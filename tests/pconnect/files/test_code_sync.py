@@ -9,7 +9,7 @@ import pytest
 
 from pconnect import ConfigurationError, EngineDiedError, Network, RemoteError
 from pconnect.files.code_sync import sync_code
-from pconnect.files.file_source import RunningHash
+from pconnect.files.partial_file import RunningHash
 from pconnect.link.connection import LIBRARY_TAGS
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message

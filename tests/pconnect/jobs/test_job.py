@@ -1,5 +1,6 @@
 """Jobs as futures: what they know, and how they are cancelled."""
 
+import builtins
 import contextlib
 import gc
 import logging
@@ -10,10 +11,14 @@ import time
 from concurrent.futures import Future
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pconnect import ConfigurationError
-from pconnect.jobs.job import Job, JobCancelledError, JobOptions, State
+from pconnect.jobs.function_cache import Functions
+from pconnect.jobs.job import Job, JobCancelledError, JobOptions, LightCondition, State, encode_job
+from pconnect.protocol.kinds import Role
+from pconnect.protocol.messages import Unfinished, decode_messages
 from pconnect.views.network_views import ClientNetwork
 from tests.support.waiting import wait_until
 from tests.support.workers import Owner, made
@@ -274,3 +279,92 @@ def test_what_the_worker_is_told_of_options() -> None:
     assert JobOptions(retries=3, isolate=True).wire(pickled=False) is None
     told = JobOptions(time_limit=2, memory_limit=10, allow_pickle=True).wire(pickled=True)
     assert told == {"pickled": True, "pickle": True, "seconds": 2.0, "memory": 10}
+
+
+LIMIT = 20.0
+
+
+def test_all_who_wait_are_woken() -> None:
+    condition = LightCondition()
+    is_set = False
+    woken: list[bool] = []
+
+    def wait() -> None:
+        with condition:
+            while not is_set:
+                assert condition.wait(LIMIT)
+            woken.append(True)
+
+    threads = [threading.Thread(target=wait) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    with condition:
+        is_set = True
+        condition.notify_all()
+    for thread in threads:
+        thread.join(LIMIT)
+    assert woken == [True] * 3
+
+
+def test_a_wait_ends_in_time_with_the_lock_held() -> None:
+    condition = LightCondition()
+    begin = time.monotonic()
+    with condition, condition:  # as often as it likes
+        assert not condition.wait(0.05)
+        assert not _can_take(condition)
+    assert time.monotonic() - begin >= 0.05
+    assert _can_take(condition)
+
+
+def test_who_waits_without_the_lock_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="un-acquired lock"):
+        LightCondition().wait(0)
+
+
+def test_nobody_need_wait() -> None:
+    condition = LightCondition()
+    with condition:
+        condition.notify_all()
+
+
+def _can_take(condition: LightCondition) -> bool:
+    """Whether another thread can take the lock."""
+    taken: list[bool] = []
+
+    def take() -> None:
+        taken.append(condition.acquire(blocking=False))
+        if taken[0]:
+            condition.release()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join(LIMIT)
+    return taken[0]
+
+
+def a_job() -> Job:
+    job = made()
+    job.function = Functions().get(builtins.len)
+    return job
+
+
+@pytest.mark.parametrize(
+    "args",
+    [(), (1, None, 2.5, True, "x" * 99), ("x" * 100,), (2**70,), (b"data", [1, {"a": 2}]), (np.arange(3),)],
+)
+@pytest.mark.parametrize("kwargs", [{}, {"key": 1}])
+def test_what_a_worker_gets(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    job = a_job()
+    assert job.function is not None
+    buffers = encode_job(job, args, kwargs, 2**20)
+    (message,) = decode_messages(Role.WORKER, b"".join(bytes(buffer) for buffer in buffers))
+    contents: Any = message.value.finish() if type(message.value) is Unfinished else message.value
+    number, came, came_kwargs, options = contents
+    assert (message.tag, number, came_kwargs, options) == (job.number, job.function.number, kwargs, None)
+    assert repr(came) == repr(list(args))
+
+
+def test_arguments_too_large_are_refused_here() -> None:
+    job = a_job()
+    with pytest.raises(ValueError, match="more than this network's max_message_bytes"):
+        encode_job(job, [b"x" * 5000], {}, 4000)

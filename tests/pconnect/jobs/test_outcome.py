@@ -7,9 +7,8 @@ import pytest
 
 from pconnect import ConfigurationError, ProtocolError, RemoteError, UnreadableValueError
 from pconnect.commands.function_pickling import pickle_value
-from pconnect.jobs.job import Job, JobOptions
+from pconnect.jobs.job import DROPPED, FAILED, PICKLED, PLAIN, Job, JobOptions
 from pconnect.jobs.outcome import is_dropped, report, settle, shown_output
-from pconnect.jobs.wire import DROPPED, FAILED, PICKLED, PLAIN
 from tests.support.workers import made
 
 FAILURE = {

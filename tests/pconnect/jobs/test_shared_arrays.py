@@ -7,9 +7,8 @@ import pytest
 
 from pconnect.errors import MessageTooLargeError
 from pconnect.jobs.shared_arrays import Contents, Sharing, keep_array
-from pconnect.protocol.decoder import Decoder
 from pconnect.protocol.kinds import Kind, Role
-from pconnect.protocol.messages import Message
+from pconnect.protocol.messages import Decoder, Message
 from pconnect.remote_entry import shared_array
 
 LIMIT = 2**20

@@ -8,8 +8,7 @@ import pytest
 
 from pconnect.jobs.duration_estimate import DurationEstimate
 from pconnect.jobs.function_cache import Functions
-from pconnect.jobs.job import Job, JobOptions
-from pconnect.jobs.wire import encode_job
+from pconnect.jobs.job import Job, JobOptions, encode_job
 from pconnect.protocol.frames import DEFAULT_LIMITS
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import encode_message

@@ -1,6 +1,7 @@
 """One job in a worker: every way in which its function may end becomes a result."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from pconnect.commands.function_pickling import pickle_value
 from pconnect.errors import UnsupportedValueError
-from pconnect.jobs.wire import FAILED, PICKLED, PLAIN
+from pconnect.jobs.job import FAILED, PICKLED, PLAIN
 from pconnect.jobs.worker_api import job_number, progress, side
 from pserver.engine import job_runner
 from pserver.engine.job_runner import JobRunner
@@ -132,3 +133,48 @@ def test_only_the_job_that_is_meant_is_interrupted(page: SharedStatus, sender: S
 def test_a_function_that_is_missing_is_a_failure(run: Callable[..., list[Any]]) -> None:
     assert run(["no_such_name", {}])[1]["type"] == "NameError"
     assert sys.exc_info() == (None, None, None)
+
+
+_PRINT = """
+import os, sys, tempfile
+from pserver.engine.job_runner import take_output
+files = [tempfile.TemporaryFile() for _ in range(2)]
+told = os.dup(1)
+for descriptor, file in zip((1, 2), files):
+    os.dup2(file.fileno(), descriptor)
+before = take_output()
+print("x" * (2**20 + 5), end="")
+print("err", end="", file=sys.stderr)
+out, left_out, err, err_left_out = take_output()
+facts = [before, len(out), left_out, err, err_left_out, take_output()]
+os.dup2(told, 1)
+print(facts)
+"""
+
+_LIMIT = """
+from pserver.engine.job_runner import memory_limit
+with memory_limit(None):
+    bytearray(2**26)
+with memory_limit(2**24):
+    try:
+        bytearray(2**28)
+    except MemoryError:
+        print("refused")
+bytearray(2**28)
+"""
+
+
+def run_script(script: str) -> str:
+    """Run a script in a process of its own, for it changes what belongs to the process."""
+    done = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True, timeout=60
+    )
+    return done.stdout.strip()
+
+
+def test_the_end_of_what_is_printed_is_taken_once() -> None:
+    assert run_script(_PRINT) == f"[None, {2**20}, 5, b'err', 0, None]"
+
+
+def test_memory_is_limited_for_a_while() -> None:
+    assert run_script(_LIMIT) == "refused"

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from pconnect.errors import ConnectionLostError, MessageTooLargeError
-from pconnect.jobs.wire import PLAIN
+from pconnect.jobs.job import PLAIN
 from pconnect.link.connection import Connection
-from pconnect.protocol.decoder import decode_messages
 from pconnect.protocol.kinds import Kind, Role
+from pconnect.protocol.messages import decode_messages
 from pserver.engine.result_sender import ResultSender
 from pserver.jobs.job_store import JobStore, digest_of
 from pserver.jobs.shared_status import RESULT_BYTES, SharedStatus

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pconnect.jobs.wire import PLAIN
+from pconnect.jobs.job import PLAIN
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import encode_message
 from pserver.jobs.detached_worker import await_store, decode, keep_results, orders

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from pconnect.errors import ConfigurationError
-from pconnect.jobs.wire import LOST, PLAIN
-from pconnect.protocol.decoder import decode_messages
+from pconnect.jobs.job import LOST, PLAIN
 from pconnect.protocol.kinds import Kind, Role
-from pconnect.protocol.messages import encode_message
+from pconnect.protocol.messages import decode_messages, encode_message
 from pserver.jobs.job_store import JobStore, digest_of, is_held, split_results, sweep
 from pserver.session.detached_jobs import lost_result
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from pconnect.errors import UnreadableValueError
-from pconnect.files.file_source import RunningHash
 from pconnect.files.listing import Listing, list_tree
+from pconnect.files.partial_file import RunningHash
 from pconnect.files.transfer_ends import Agreement, Outgoing
 from pserver.services.files import SessionFiles
 from pserver.services.synced_code import SyncedCode

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from pconnect.jobs.wire import LOST
-from pconnect.protocol.decoder import decode_messages
+from pconnect.jobs.job import LOST
 from pconnect.protocol.kinds import Kind, Role
-from pconnect.protocol.messages import Message, encode_message
+from pconnect.protocol.messages import Message, decode_messages, encode_message
 from pserver.jobs.job_store import JobStore, digest_of
 from pserver.jobs.shared_status import SharedStatus
 from pserver.session.detached_jobs import DetachedJobs, WorkerControl

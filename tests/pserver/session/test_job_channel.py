@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.decoder import decode_messages
 from pconnect.protocol.frames import HELLO, JOB_CHANNEL, NO_LIMIT, Preamble, Purpose
 from pconnect.protocol.kinds import Kind, Role
-from pconnect.protocol.messages import encode_message
+from pconnect.protocol.messages import decode_messages, encode_message
 from pserver.session.job_channel import JobChannel
 from pserver.session.login import AuthenticatedClient
 from srp_tools.channel import Channel

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from pconnect.jobs.wire import LOST
-from pconnect.protocol.decoder import decode_messages
+from pconnect.jobs.job import LOST
 from pconnect.protocol.kinds import Kind, Role
-from pconnect.protocol.messages import Message, encode_message
+from pconnect.protocol.messages import Message, decode_messages, encode_message
 from pserver.jobs.job_store import JobStore, digest_of
 from pserver.session import recovery
 from pserver.session.recovery import Recovery
