@@ -46,7 +46,7 @@ HOMES = {
     "tlslite": {"srp_tools/login.py"},
     "gmpy2": {"srp_tools/srp_groups.py"},
     "cryptography": {"srp_tools/certificates.py"},
-    "msgpack": {"pconnect/values/codec.py", "pconnect/values/decoder.py"},
+    "msgpack": {"pconnect/values/encoder.py", "pconnect/values/decoder.py"},
     "numpy": {
         "pconnect/values",
         "pconnect/messaging",
@@ -108,7 +108,7 @@ PICKLES_HERE = {
 # integration test starts.
 TESTED_ELSEWHERE = ("pserver/__main__.py", "pserver/daemon/daemon.py")
 # Tests of a module that has more than fit into one file.
-SECOND_FILES = {"tests/pserver/daemon/test_slot_shares.py"}
+SECOND_FILES = {"tests/pserver/daemon/test_slot_shares.py", "tests/pconnect/values/test_codec.py"}
 
 
 @functools.cache

@@ -5,9 +5,9 @@ a value leaves the root once, however many members there are, and each receiver 
 arrives: everybody's link is busy in both directions, and no byte makes more than two hops.
 
 The first message of the root is the *announcement*: ``[value]`` for a single receiver, else ``[head, payload_bytes,
-chunk_bytes, pieces]`` with the head of the encoded value (`pconnect.values.codec`). ``chunk_bytes`` is 0 if the pieces
-are all of its memory. Else chunks follow, each a list of pieces; both sides cut the buffers in the same way, so a
-chunk needs no number: those that come from one member come in order.
+chunk_bytes, pieces]`` with the head of the encoded value (`pconnect.values.encoder`). ``chunk_bytes`` is 0 if the
+pieces are all of its memory. Else chunks follow, each a list of pieces; both sides cut the buffers in the same way, so
+a chunk needs no number: those that come from one member come in order.
 """
 
 from collections import deque
@@ -19,7 +19,7 @@ import numpy as np
 from pconnect.errors import ProtocolError
 from pconnect.messaging.collective_call import Call
 from pconnect.protocol.messages import check_size
-from pconnect.values import codec
+from pconnect.values import decoder, encoder
 
 #: Payloads of at least so many bytes are sent in chunks; see doc/decisions/0005-collectives.md for the measurements.
 CHUNKED_BYTES = 2**21
@@ -33,7 +33,7 @@ def send(call: Call, value: object) -> None:
     if len(call.others) < 2:
         call.post(call.others, [value])
         return
-    head, buffers = codec.encode(value)
+    head, buffers = encoder.encode(value)
     payload_bytes = sum(buffer.nbytes for buffer in buffers)
     check_size(len(head) + payload_bytes, call.mesh.limits.max_message_bytes)
     if payload_bytes < CHUNKED_BYTES:
@@ -66,14 +66,14 @@ def receive(call: Call, root: int) -> Any:
     return None
 
 
-def _allocate(call: Call, root: int, head: bytes, payload_bytes: int) -> codec.Incoming:
+def _allocate(call: Call, root: int, head: bytes, payload_bytes: int) -> decoder.Incoming:
     limit = call.mesh.limits.max_message_bytes
     if len(head) + payload_bytes > limit:
         call.refuse(
             root, f"a broadcast of {len(head) + payload_bytes} bytes is announced, the limit is {limit}"
         )
     try:
-        return codec.decode(head, payload_bytes)
+        return decoder.decode(head, payload_bytes)
     except ProtocolError as error:
         call.refuse(root, f"a broadcast that cannot be read: {error}")
 

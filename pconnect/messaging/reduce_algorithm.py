@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from pconnect.errors import ConfigurationError
 from pconnect.messaging.collective_call import Call
-from pconnect.values import codec
+from pconnect.values import decoder, encoder
 
 #: Arrays of at least so many bytes are reduced by slices; see doc/decisions/0005-collectives.md for the measurement.
 SLICED_BYTES = 2**18
@@ -167,8 +167,8 @@ def _are_alike(total: object, value: object) -> bool:
 
 def copied(value: Any) -> Any:
     """Return a value as it would arrive: new arrays and containers, or `UnsupportedValueError`."""
-    head, buffers = codec.encode(value)
-    incoming = codec.decode(head, sum(buffer.nbytes for buffer in buffers))
+    head, buffers = encoder.encode(value)
+    incoming = decoder.decode(head, sum(buffer.nbytes for buffer in buffers))
     for target, source in zip(incoming.buffers, buffers, strict=True):
         target[:] = source
     return incoming.finish()

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pconnect.errors import MessageTooLargeError, ProtocolError, UnreadableValueError
 from pconnect.protocol.frames import HEADER_BYTES, Header, pack_header
 from pconnect.protocol.kinds import ACCEPTS, Kind, Role
-from pconnect.values import codec
+from pconnect.values import decoder, encoder
 from pconnect.values.decoder import NOT_SMALL, Incoming, decode, decode_small
 
 # Where the user's value stands in a COLLECTIVE; what is before it is ours.
@@ -34,7 +34,7 @@ class Unfinished:
 
     __slots__ = ("_incoming", "_index")
 
-    def __init__(self, incoming: codec.Incoming, index: int | None) -> None:
+    def __init__(self, incoming: decoder.Incoming, index: int | None) -> None:
         self._incoming = incoming
         self._index = index
 
@@ -62,7 +62,7 @@ def encode_message(kind: Kind, tag: int, value: object, max_message_bytes: int) 
     MessageTooLargeError
         It would be larger than the limit.
     """
-    head, buffers = codec.encode(value)
+    head, buffers = encoder.encode(value)
     payload_bytes = sum(buffer.nbytes for buffer in buffers) if buffers else 0
     if len(head) + payload_bytes > max_message_bytes:
         check_size(len(head) + payload_bytes, max_message_bytes)

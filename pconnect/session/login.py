@@ -27,7 +27,7 @@ from pconnect.protocol.frames import (
 )
 from pconnect.protocol.kinds import Role
 from pconnect.session.server import Server
-from pconnect.values import codec
+from pconnect.values import decoder, encoder
 from srp_tools import steps
 from srp_tools.certificates import NetworkAuthority
 from srp_tools.channel import Channel
@@ -124,8 +124,8 @@ def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[dict[str,
     def answer(data: bytes) -> bytes:
         offers.append(_read_offer(data))
         if offers[0]["version"] != VERSION:
-            return codec.pack({"version": VERSION})  # for the server's log
-        return codec.pack(
+            return encoder.pack({"version": VERSION})  # for the server's log
+        return encoder.pack(
             {
                 "version": VERSION,
                 "network": terms.network_id,
@@ -162,7 +162,7 @@ def _introduce(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[tuple
 
 def _read_offer(data: bytes) -> dict[str, Any]:
     """Return the offer of a server. Version 1 did not say so; of another version, nothing else is looked at."""
-    offer = codec.unpack(data)
+    offer = decoder.unpack(data)
     if isinstance(offer, dict):
         version = offer.setdefault("version", 1)
         if version == VERSION and {"key", "data_port", "addresses"} <= offer.keys():

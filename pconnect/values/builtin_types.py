@@ -1,10 +1,10 @@
 """The table of types that are sent as a few parts of other types: dates, fractions, tuples, numpy scalars...
 
 One entry per type says how to take a value apart and how to put it together again. On the wire the parts
-follow the number of the entry (see `pconnect.values.codec`), so a value can be made of any others, and nothing is
+follow the number of the entry (see `pconnect.values.encoder`), so a value can be made of any others, and nothing is
 ever looked up by a name that was received. What an entry's `read` gets comes from the peer: it checks the
-types of its parts, and may otherwise leave it to the constructor to raise; `codec` turns that into a
-`ProtocolError`.
+types of its parts, and may otherwise leave it to the constructor to raise; `pconnect.values.decoder` turns that
+into a `ProtocolError`.
 
 The numbers are part of the protocol: they are never changed and never used again.
 """
@@ -24,7 +24,8 @@ import numpy as np
 from pconnect.errors import ProtocolError, UnavailableTypeError, UnsupportedValueError
 from pconnect.values import dtypes
 
-__all__ = ["ARRAY", "BYTEARRAY", "DICT", "LARGE_INT", "TABLE", "ValueType"]
+# What msgpack writes itself, exactly; of int those up to 64 bits.
+ATOMS: Final = frozenset({type(None), bool, int, float, str})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -214,15 +215,14 @@ def _read_dtype(parts: list[Any]) -> object:
     return dtypes.restore_dtype(description)
 
 
-# Known by name to those who write them: `trees`, which decides what goes into the head and what behind it,
-# and `codec`, whose packer is the first to see that an int needs more than 64 bits.
+# Known by name to `encoder`, which decides what goes into the head and what behind it.
 DICT: Final = ValueType(4, (), list, _read_dict)
 BYTEARRAY: Final = _text(5, bytearray, bytes, bytes)
 LARGE_INT: Final = ValueType(6, (), _write_int, _read_int)
 ARRAY: Final = ValueType(32, (), _write_array, _read_array)
 
 TABLE: Final[tuple[ValueType, ...]] = (
-    # 0 is a buffer of the message and 11 a branch of its tree, see `codec`.
+    # 0 is a buffer of the message and 11 a branch of its tree, see `encoder`.
     _container(1, tuple),
     _container(2, set),
     _container(3, frozenset),
@@ -253,5 +253,9 @@ TABLE: Final[tuple[ValueType, ...]] = (
               ("data", "mask", "fill_value", "hardmask")),
     _constant(37, np.ma.masked),
     ValueType(38, (*{type(np.dtype(c)) for c in np.typecodes["All"]},), _write_dtype, _read_dtype),
-    # 40 to 42 are in `optional_types`, 64 in `registered_types`.
+    # 40 to 42 are in `optional_types`, 64 in `registry`.
 )  # fmt: skip
+#: How values of a type are written.
+BY_TYPE: Final = {kind: entry for entry in TABLE for kind in entry.types}
+#: All types that are sent without further packages and registration; `encoder` writes those in the middle itself.
+BUILTIN: Final = frozenset({*ATOMS, list, dict, bytes, bytearray, np.ndarray, *BY_TYPE})

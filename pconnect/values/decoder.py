@@ -1,4 +1,4 @@
-"""Values from bytes: the reading half of `pconnect.values.codec`, which describes them. No I/O here."""
+"""Values from bytes: the reading half of `pconnect.values.encoder`, which describes them. No I/O here."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -10,10 +10,9 @@ import numpy as np
 from pconnect.errors import ProtocolError, UnreadableValueError
 from pconnect.values import dtypes, optional_types, registry
 from pconnect.values.builtin_types import TABLE, ValueType
-from pconnect.values.encoder import BRANCH_CODE, BUFFER_CODE, BUFFER_KINDS, MAX_NESTED_BRANCHES
+from pconnect.values.encoder import BRANCH_CODE, BUFFER_CODE, BUFFER_KINDS, MAX_NESTED_BRANCHES, NO_BUFFERS
 from pconnect.values.receive_buffers import MIN_BYTES, RECEIVE_BUFFERS
 
-NO_BUFFERS: Final = b"\x90"  # a table of length 0
 # Heads of up to this size are not looked through before they are read, see `_split`: they cannot take much.
 _SKIM_BYTES: Final = 256
 _ARRAY_C, _ARRAY_F, _BYTES, _BYTEARRAY = BUFFER_KINDS

@@ -1,39 +1,51 @@
-"""Taking a value apart into what msgpack writes, and naming the part that cannot be sent.
+"""Values as bytes: a small head, and the memory of large arrays beside it.
 
-What comes out is the tree and the table of `pconnect.values.codec`, as Python objects. One walk over the value
-serves both the good and the bad case: the way to a part that is refused is put together only while the
-refusal passes the containers on its way out.
+A value becomes a *head* and a list of *buffers*. The head is two msgpack objects, one after the other:
 
-The walk is recursive, which Python and msgpack allow for some hundred levels. What lies deeper is *deferred*: a mark
-takes its place, and it becomes a tree of its own, a *branch*. Branches are written depth first, so that a value without
-end meets the limit before anything else, but stand level by level, the deepest first and within a level from left to
-right. That is the order in which a reader needs them, so that a mark without an index means the next one, and no
-branch can be named twice or contain itself.
+- the **table** lists the buffers in order: ``[kind, bytes]`` for bytes and bytearray, ``[kind, dtype, shape]`` for
+  arrays (``kind`` says which, and the memory order). It comes first, so that the receiver knows what to allocate before
+  it has looked at anything else;
+- the **tree** is the value. None, bool, float, str, short bytes, int of up to 64 bits, list, and dict with plain keys
+  are msgpack's own types. Anything else is a list that begins with a *mark*: an extension of no data whose code is an
+  entry of `pconnect.values.builtin_types`; the parts follow. No value of a user is written as a mark, so a plain list
+  is never mistaken. A buffer stands in the tree as the mark 0; the first in the tree is the first of the table.
+
+Marked lists, rather than extensions that contain msgpack, let msgpack read the whole tree in one pass in C, in which
+nesting costs no recursion; and references without an index cannot name one buffer twice.
+
+One walk over the value serves both the good and the bad case: the path to a part that is refused is put together only
+while the refusal passes the containers on its way out. The walk is recursive, which Python and msgpack allow for some
+hundred levels. What lies deeper is *deferred*: the mark 11 takes its place, and it becomes a tree of its own, a
+*branch*; a table that begins with a number says how many there are. Branches are written depth first, so that a value
+without end meets the limit before anything else. But they stand between table and tree level by level, the deepest
+first and within a level from left to right. That is the order in which a reader needs them, so that a mark without an
+index means the next one, and no branch can be named twice or contain itself.
+
+Nothing here knows how bytes travel. What is received cannot name anything to call or import: a mark may lead to a
+package, and a name to a registered type, but only to those of our own tables.
 """
 
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
+import msgpack
 import numpy as np
 
 from pconnect.errors import UnsupportedValueError
-from pconnect.values import dtypes
-from pconnect.values.builtin_types import ARRAY, BYTEARRAY, DICT, TABLE, ValueType
+from pconnect.values import dtypes, optional_types, registry
+from pconnect.values.builtin_types import (
+    ARRAY,
+    ATOMS,
+    BUILTIN,
+    BY_TYPE,
+    BYTEARRAY,
+    DICT,
+    LARGE_INT,
+    ValueType,
+)
 
-__all__ = [
-    "ATOMS",
-    "BRANCH_CODE",
-    "BUFFER_CODE",
-    "BUFFER_KINDS",
-    "BUILTIN",
-    "MAX_NESTED_BRANCHES",
-    "TreeWriter",
-]
-
-# What msgpack writes itself, exactly; of int those up to 64 bits, which is left to `codec`.
-ATOMS: Final = frozenset({type(None), bool, int, float, str})
-# The marks that stand for something outside of the tree; the entries of `value_types` have the others.
+# The marks that stand for something outside of the tree; the entries of `builtin_types` have the others.
 BUFFER_CODE: Final = 0
 BRANCH_CODE: Final = 11
 
@@ -51,13 +63,21 @@ MAX_NESTED_BRANCHES: Final = 50
 # From here on, in each branch, containers that contain themselves are looked for. Nearly no value comes here; one that
 # contains itself does, and before it has branched: the walk goes down its first branch until it is refused.
 _WATCHED_DEPTH: Final = 16
-_SHOWN_STEPS: Final = (
-    12  # of a path in an error; a longer one is mostly that of a value which contains itself
-)
+_SHOWN_STEPS: Final = 12  # of a path in an error; a longer one mostly leads to a value that contains itself
 
-_BY_TYPE: Final = {kind: entry for entry in TABLE for kind in entry.types}
 _STR: Final = frozenset({str})
 _DATA: Final = frozenset({bytes, bytearray, np.ndarray})  # does not contain others, however deep it is
+
+# Up to here a copy is cheaper than one more buffer, which costs a system call and a TLS record on each side.
+_INLINE_BYTES: Final = 4096
+# What is written without being taken apart: these, short texts, and a list of so many of them or of lists and dicts of
+# them. Most messages are that: a number, or nothing, or the arguments or the result of a short job.
+_SMALL: Final = frozenset({type(None), bool, int, float})
+_SMALL_TEXTS: Final = frozenset({str, bytes})
+_SMALL_ITEMS: Final = 16
+_SMALL_BYTES: Final = 256
+NO_BUFFERS: Final = b"\x90"  # a table of length 0
+_MARKS: Final = {code: msgpack.ExtType(code, b"") for code in range(128)}
 
 # From the index of a part to what stands before and behind the path of its container.
 _Step = Callable[[int], tuple[str, str]]
@@ -81,36 +101,14 @@ class _RefusedError(Exception):
 
 
 class TreeWriter:
-    """Takes one value apart.
+    """Takes one value apart; bytes, bytearrays and arrays of more than `inline_bytes` become buffers.
 
-    Parameters
-    ----------
-    inline_bytes
-        bytes, bytearrays and arrays of more bytes than this become buffers; ``None``: none do.
-    marks
-        For each code what msgpack is to write as the mark.
-    find_entry
-        Called with a type that is not in the table; returns how to write it, if that is known.
-
-    Attributes
-    ----------
-    branches
-        The trees of what was deferred, in the order in which they are to be read.
-    table, buffers
-        The description of each buffer, and its memory as flat bytes, in the order of their marks in the branches and,
-        at last, the tree.
+    `branches` are the trees of what was deferred, in the order in which they are to be read. `table` and `buffers` have
+    the description of each buffer and its memory, in the order of their marks in the branches and, at last, the tree.
     """
 
     __slots__ = (
-        "_above",
-        "_deferred",
-        "_depth",
-        "_find_entry",
-        "_inline_bytes",
-        "_marks",
-        "branches",
-        "buffers",
-        "table",
+        "_above", "_deferred", "_depth", "_find_entry", "_inline_bytes", "_marks", "branches", "buffers", "table",
     )  # fmt: skip
 
     def __init__(
@@ -126,19 +124,11 @@ class TreeWriter:
         self._marks = marks
         self._find_entry = find_entry
         self._depth = 0
-        self._above: set[int] | None = (
-            None  # identities of the containers around the value, from _WATCHED_DEPTH on
-        )
+        self._above: set[int] | None = None  # ids of the containers around the value, from _WATCHED_DEPTH on
         self._deferred: list[object] | None = None
 
     def write(self, value: object) -> object:
-        """Return the tree of `value`; what else belongs to it is then in `branches`, `table` and `buffers`.
-
-        Raises
-        ------
-        UnsupportedValueError
-            The value, or the part of it that the text names, cannot be sent. The writer is of no more use.
-        """
+        """Return the tree of `value`, or raise as `encode`; then the writer is of no more use."""
         try:
             tree = self._node(value)
             if self._deferred is not None:
@@ -184,7 +174,7 @@ class TreeWriter:
         self._depth = depth + 1
         if write := _WRITERS.get(kind):
             node = write(self, value)
-        elif entry := _BY_TYPE.get(kind) or self._further_entry(kind):
+        elif entry := BY_TYPE.get(kind) or self._further_entry(kind):
             node = self._marked(entry, value)
         else:
             raise _RefusedError(_reason(kind))
@@ -278,8 +268,6 @@ _WRITERS: Final[dict[type, Callable[[TreeWriter, Any], object]]] = {
     bytearray: TreeWriter._bytearray,
     np.ndarray: TreeWriter._array,
 }
-# All types that are sent without further packages and registration.
-BUILTIN: Final = frozenset({*ATOMS, *_WRITERS, *_BY_TYPE})
 
 
 def _item_step(index: int) -> tuple[str, str]:
@@ -305,10 +293,96 @@ def _item_of_dict_step(value: dict[object, object], index: int) -> tuple[str, st
 def _reason(kind: type) -> str:
     for base in kind.__mro__[1:-1]:
         if base in BUILTIN:
-            name = (
-                base.__qualname__
-                if base.__module__ == "builtins"
-                else f"{base.__module__}.{base.__qualname__}"
-            )
-            return f"cannot send {kind}; convert it to {name} first"
+            home = "" if base.__module__ == "builtins" else f"{base.__module__}."
+            return f"cannot send {kind}; convert it to {home}{base.__qualname__} first"
     return f"cannot send {kind}"
+
+
+def _mark_large_int(value: int) -> list[object]:
+    return [_MARKS[LARGE_INT.code], *LARGE_INT.write(value)]
+
+
+def _packer() -> msgpack.Packer:
+    # strict_types leaves tuples and subclasses to us; surrogatepass keeps lone surrogates, which file names
+    # have. All that is left for `default` is an int of more than 64 bits.
+    return msgpack.Packer(strict_types=True, unicode_errors="surrogatepass", default=_mark_large_int)
+
+
+# One for all is safe for small values alone: it calls nothing in Python, so no other thread can use it meanwhile. A
+# packer keeps the largest memory that it ever needed.
+_pack_small: Final = msgpack.Packer(strict_types=True, unicode_errors="surrogatepass").pack
+
+
+def encode(value: object) -> tuple[bytes, list[memoryview]]:
+    """Write a value as a head and the buffers to be sent after it.
+
+    Only exact types are supported: a subclass would arrive as something else. The buffers are flat bytes, none of them
+    empty. Contiguous arrays, bytes and bytearrays are referenced, not copied: the value must not be changed before the
+    buffers are sent. Other arrays have been copied.
+
+    Raises
+    ------
+    UnsupportedValueError
+        The value, or the part of it that the text names as a Python expression, cannot be sent.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> head, buffers = encode({"step": 3, "field": np.zeros((100, 100))})
+    >>> len(head), [buffer.nbytes for buffer in buffers]
+    (26, [80000])
+    >>> encode([1, {"a": [object()]}])
+    Traceback (most recent call last):
+    pconnect.errors.UnsupportedValueError: value[1]['a'][0]: cannot send <class 'object'>
+    """
+    return _write(value, _INLINE_BYTES)
+
+
+def _write(value: Any, inline_bytes: int | None) -> tuple[bytes, list[memoryview]]:
+    kind = type(value)
+    if kind in _SMALL or (kind is str and len(value) <= _INLINE_BYTES) or (kind is list and _is_small(value)):
+        try:
+            return NO_BUFFERS + _pack_small(value), []
+        except OverflowError:  # an int of more than 64 bits
+            pass
+    writer = TreeWriter(inline_bytes, _MARKS, _find_entry)
+    tree = writer.write(value)
+    packer = _packer()
+    try:
+        if writer.branches:
+            table = [len(writer.branches), *writer.table]
+            return b"".join(map(packer.pack, (table, *writer.branches, tree))), writer.buffers
+        return packer.pack(writer.table) + packer.pack(tree), writer.buffers
+    except ValueError as error:
+        raise UnsupportedValueError(
+            f"value: a part is beyond msgpack's limits of length, or its dtype of nesting ({error})"
+        ) from error
+
+
+def _is_small(items: Collection[Any], levels: int = 1) -> bool:
+    """Return whether these, and what is in them down to so many levels, is little and has no marks."""
+    if len(items) > _SMALL_ITEMS:
+        return False
+    for item in items:
+        kind = type(item)
+        if kind in _SMALL or (kind in _SMALL_TEXTS and len(item) <= _SMALL_BYTES):
+            continue
+        if not levels:
+            return False
+        if kind is dict:
+            if item and not (
+                _STR.issuperset(map(type, item)) and _is_small(item, 0) and _is_small(item.values(), 0)
+            ):
+                return False
+        elif kind is not list or not _is_small(item, levels - 1):
+            return False
+    return True
+
+
+def _find_entry(kind: type) -> ValueType | None:
+    return registry.find_entry(kind) or optional_types.find_entry(kind)
+
+
+def pack(value: object) -> bytes:
+    """Write a value as bytes alone: as `encode`, but all data is copied into the head."""
+    return _write(value, None)[0]

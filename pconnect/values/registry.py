@@ -21,8 +21,7 @@ from pconnect.errors import (
     UnsupportedValueError,
 )
 from pconnect.values import optional_types
-from pconnect.values.builtin_types import ValueType
-from pconnect.values.encoder import BUILTIN
+from pconnect.values.builtin_types import BUILTIN, ValueType
 
 __all__ = ["READER", "find_entry", "register_type"]
 

@@ -10,7 +10,7 @@ from typing import Any
 from pconnect.errors import ProtocolError
 from pconnect.link.local_link import TOKEN_BYTES, own_place
 from pconnect.protocol.frames import HELLO, VERSION, Preamble, Purpose, check_version
-from pconnect.values import codec
+from pconnect.values import decoder, encoder
 from pserver.config import SessionSettings
 from pserver.system.interfaces import own_addresses
 from srp_tools import steps
@@ -60,7 +60,7 @@ def accept_client(
     }
     if settings.auth_file is None:
         words = Preamble.unpack(preamble)
-        reply = codec.pack(offer)
+        reply = encoder.pack(offer)
         accepted = Preamble(Purpose.ACCEPTED, words.network_id).pack()
         yield from steps.send_all(sock, accepted + len(reply).to_bytes(2, "big") + reply)
         _register(control, handovers, _NOBODY, words.network_id, words.to_node)
@@ -71,8 +71,8 @@ def accept_client(
     offer["key"] = key.public_bytes()
     if settings.local_path is not None:
         offer["local"] = [own_place(), str(settings.local_path)]
-    user, data = yield from accept_login(sock, VerifierFile(settings.auth_file).lookup, codec.pack(offer))
-    answer: Any = codec.unpack(data)
+    user, data = yield from accept_login(sock, VerifierFile(settings.auth_file).lookup, encoder.pack(offer))
+    answer: Any = decoder.unpack(data)
     if isinstance(answer, dict) and isinstance(version := answer.get("version", 1), int):
         check_version(version, "the client")
     try:

@@ -10,7 +10,8 @@ from pconnect.errors import ConfigurationError, UnreadableValueError
 from pconnect.files.listing import FileFacts, Listing, list_tree
 from pconnect.files.partial_file import part_of
 from pconnect.files.transfer_ends import Agreement, Incoming, Outgoing
-from pconnect.values.codec import pack, unpack
+from pconnect.values.decoder import unpack
+from pconnect.values.encoder import pack
 
 BATCH_BYTES = 100_000
 

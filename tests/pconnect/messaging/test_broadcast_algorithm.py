@@ -13,7 +13,7 @@ from pconnect.messaging import broadcast_algorithm
 from pconnect.messaging.broadcast_algorithm import cut
 from pconnect.protocol.frames import Limits
 from pconnect.protocol.kinds import Kind
-from pconnect.values.codec import encode
+from pconnect.values.encoder import encode
 from tests.support.links import LIMIT, networks
 from tests.support.members import begin_anew, parts_of, succeed, together
 from tests.support.values import assert_same

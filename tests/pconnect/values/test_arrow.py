@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from pconnect.errors import ProtocolError, UnsupportedValueError
-from pconnect.values import codec
+from pconnect.values import encoder
 from pconnect.values.arrow import read, read_stream, write_stream
 
 TABLE = pa.table(
@@ -33,7 +33,7 @@ def test_compressed_streams_are_refused(method: str, columns: list[str]) -> None
 
 def test_extension_types_are_not_written() -> None:
     with pytest.raises(UnsupportedValueError, match=r"^value\['a'\]: cannot send Arrow extension types"):
-        codec.encode({"a": pa.array([b"x" * 16], pa.uuid())})
+        encoder.encode({"a": pa.array([b"x" * 16], pa.uuid())})
     with pytest.raises(UnsupportedValueError, match="extension types"):
         write_stream(pa.table({"n": pa.ListArray.from_arrays([0, 1], pa.array([b"x" * 16], pa.uuid()))}))
 
@@ -79,7 +79,7 @@ UNIONS = [
 def test_unions_are_refused(array: Any) -> None:
     # Arrow crashes when it is asked for the size of one of no items that lacks its buffers.
     with pytest.raises(UnsupportedValueError, match=r"^value\[0\]: cannot send Arrow unions"):
-        codec.encode([array])
+        encoder.encode([array])
     with pytest.raises(ProtocolError, match="union"):
         read_stream(stream_of(pa.table([array], names=["a"])))
 

@@ -3,7 +3,7 @@
 import pytest
 
 from pconnect.errors import UnavailableTypeError
-from pconnect.values import codec
+from pconnect.values import decoder
 from pconnect.values.builtin_types import TABLE
 from tests.support.hostile import head_of, mark
 from tests.support.values import VALUES
@@ -67,4 +67,4 @@ def test_parts_that_are_attributes_have_names() -> None:
 
 def test_a_time_zone_that_is_missing_here_is_said_to_be() -> None:
     with pytest.raises(UnavailableTypeError, match=r"'No/Such' arrived, .* pip install tzdata"):
-        codec.decode(head_of(mark(21, "No/Such")), 0).finish()
+        decoder.decode(head_of(mark(21, "No/Such")), 0).finish()

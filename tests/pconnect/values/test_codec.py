@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pconnect.errors import UnsupportedValueError
-from pconnect.values import codec
-from pconnect.values.codec import decode, encode, pack, unpack
+from pconnect.values import encoder
+from pconnect.values.decoder import decode, unpack
+from pconnect.values.encoder import encode, pack
 from tests.support.cases import for_each
 from tests.support.examples import examples
 from tests.support.values import RECORD, VALUES, assert_same, nested
@@ -95,7 +96,7 @@ def test_any_value_arrives_as_it_was(value: object) -> None:
 def test_any_array_arrives_as_it_was(array: Any, turn: int, inline_bytes: int) -> None:
     changes = [array, np.asfortranarray(array), array.T, array[..., ::2] if array.ndim else array]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codec, "_INLINE_BYTES", inline_bytes)
+        patch.setattr(encoder, "_INLINE_BYTES", inline_bytes)
         assert_same(changes[turn], transmit(changes[turn]))
 
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pconnect.errors import ProtocolError, UnreadableValueError
-from pconnect.values import codec
-from pconnect.values.codec import encode
+from pconnect.values import encoder
 from pconnect.values.decoder import NOT_SMALL, decode, decode_small, unpack
+from pconnect.values.encoder import encode
 from tests.pconnect.values.test_codec import quick
 from tests.support.cases import for_each
 from tests.support.hostile import HOSTILE, MEMORY, head_of
@@ -34,7 +34,7 @@ def test_both_ways_lead_to_the_same(value: object) -> None:
     assert decode_small(head) in (value, NOT_SMALL)
     assert decode(head, 0).finish() == value
     with pytest.MonkeyPatch.context() as patch:  # what is written at once is what is written otherwise
-        patch.setattr(codec, "_SMALL_ITEMS", -1)
+        patch.setattr(encoder, "_SMALL_ITEMS", -1)
         assert encode(value)[0] == head
 
 

@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse
 
 from pconnect.errors import UnavailableTypeError, UnsupportedValueError
-from pconnect.values import codec, optional_types
+from pconnect.values import decoder, encoder, optional_types
 from pconnect.values.optional_types import find_entry, is_of_package
 
 VALUES = [
@@ -24,10 +24,10 @@ VALUES = [
 def test_a_receiver_without_the_package_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, package: str, home: str, value: object, advice: str
 ) -> None:
-    head = codec.pack([1, value])
+    head = encoder.pack([1, value])
     monkeypatch.setitem(sys.modules, f"pconnect.values.{home}", None)
     with pytest.raises(UnavailableTypeError, match=f"a value of {package}.* cannot be imported.*{advice}"):
-        codec.decode(head, 0).finish()
+        decoder.decode(head, 0).finish()
 
 
 def test_a_sender_without_pyarrow_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,14 +35,15 @@ def test_a_sender_without_pyarrow_says_what_to_install(monkeypatch: pytest.Monke
     with pytest.raises(
         UnsupportedValueError, match=r"^value\[0\]: cannot send .*DataFrame.* without pandas and pyarrow"
     ):
-        codec.encode([pd.DataFrame()])
+        encoder.encode([pd.DataFrame()])
     assert is_of_package(pd.DataFrame)
 
 
 def test_nothing_is_imported_before_it_is_needed() -> None:
     source = """
 import sys
-from pconnect.values.codec import pack, unpack
+from pconnect.values.decoder import unpack
+from pconnect.values.encoder import pack
 unpack(pack([1, {2}, 3j]))
 class Fake: __module__ = "scipy.sparser"
 try: pack(Fake())
@@ -58,4 +59,4 @@ def test_classes_that_only_say_they_are_of_a_package_are_refused() -> None:
         fake = type("Fake", (), {"__module__": module})
         assert find_entry(fake) is None and not is_of_package(fake)
     with pytest.raises(UnsupportedValueError):
-        codec.encode(type("csr_array", (scipy.sparse.csr_array,), {"__module__": "scipy.sparse"})((1, 1)))
+        encoder.encode(type("csr_array", (scipy.sparse.csr_array,), {"__module__": "scipy.sparse"})((1, 1)))

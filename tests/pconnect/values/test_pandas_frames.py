@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from pconnect.errors import ProtocolError, UnsupportedValueError
-from pconnect.values import codec, pandas_frames
+from pconnect.values import decoder, encoder, pandas_frames
 from pconnect.values.arrow import write_stream
 from pconnect.values.pandas_frames import read
 
@@ -39,7 +39,7 @@ LABELS = pd.Index(["a"])
 )  # fmt: skip
 def test_what_would_not_arrive_is_refused(value: object, text: str) -> None:
     with pytest.raises(UnsupportedValueError, match=text):
-        codec.encode([value])
+        encoder.encode([value])
 
 
 def test_a_change_that_arrow_makes_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_a_change_that_arrow_makes_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(
         UnsupportedValueError, match=r"with the column 'a': Arrow would change it: .*int64.*float64"
     ):
-        codec.encode(FRAME)
+        encoder.encode(FRAME)
 
 
 def stream(table: Any = None, **changes: Any) -> Any:
@@ -121,7 +121,7 @@ def test_parts_that_do_not_fit(number: int) -> None:
 
 
 def test_what_arrives_can_be_written_to() -> None:
-    frame: Any = codec.decode(codec.pack(pd.DataFrame(np.ones((1000, 2)))), 0).finish()
+    frame: Any = decoder.decode(encoder.pack(pd.DataFrame(np.ones((1000, 2)))), 0).finish()
     frame.iloc[0, 0] = 5.0
     frame.loc[1, 1] += 1
     assert (frame.iloc[0, 0], frame.iloc[1, 1]) == (5.0, 2.0)

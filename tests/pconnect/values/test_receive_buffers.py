@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pconnect.values import decoder
-from pconnect.values.codec import decode, encode
+from pconnect.values.decoder import decode
 from pconnect.values.dtypes import C_ORDER, F_ORDER, allocate
+from pconnect.values.encoder import encode
 from pconnect.values.receive_buffers import IDLE_SECONDS, MIN_BYTES, ReceiveBuffers
 
 KIB = 2**10

@@ -17,7 +17,7 @@ from pconnect.errors import (
     UnreadableValueError,
     UnsupportedValueError,
 )
-from pconnect.values import codec
+from pconnect.values import decoder, encoder
 from pconnect.values import registry as registered_types
 from pconnect.values.registry import register_type
 from tests.support.hostile import head_of, mark
@@ -53,7 +53,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def transmit(value: object) -> Any:
-    return codec.decode(codec.pack(value), 0).finish()
+    return decoder.decode(encoder.pack(value), 0).finish()
 
 
 def test_a_registered_class_arrives_wherever_it_stands() -> None:
@@ -65,33 +65,33 @@ def test_a_registered_class_arrives_wherever_it_stands() -> None:
 
 def test_on_the_wire_is_the_name_and_a_value() -> None:
     register_type(Point, "test.Point", to_value, from_value)
-    assert codec.pack(Point(1, 2)) == head_of(mark(64, "test.Point", mark(1, 1, 2)))
+    assert encoder.pack(Point(1, 2)) == head_of(mark(64, "test.Point", mark(1, 1, 2)))
 
 
 def test_large_arrays_of_it_are_not_copied() -> None:
     register_type(Point, "test.Point", to_value, from_value)
     array = np.zeros(10000)
-    _, (buffer,) = codec.encode(Point(array, 0))
+    _, (buffer,) = encoder.encode(Point(array, 0))
     assert np.shares_memory(np.asarray(buffer), array)
 
 
 def test_a_subclass_is_not_sent_as_its_base() -> None:
     register_type(Point, "test.Point", to_value, from_value)
     with pytest.raises(UnsupportedValueError, match=r"^value: cannot send <class '.*Special'>$"):
-        codec.encode(Special(1, 2))
+        encoder.encode(Special(1, 2))
 
 
 def test_a_part_that_cannot_be_sent_is_named() -> None:
     register_type(Point, "test.Point", to_value, from_value)
     with pytest.raises(UnsupportedValueError) as caught:
-        codec.encode([Point(1, object())])
+        encoder.encode([Point(1, object())])
     assert str(caught.value) == "to_value of 'test.Point'(value[0])[1]: cannot send <class 'object'>"
 
 
 def test_an_error_of_to_value_is_one_of_sending() -> None:
     register_type(Point, "test.Point", lambda point: 1 / point.x, from_value)
     with pytest.raises(UnsupportedValueError) as caught:
-        codec.encode({"a": Point(0, 0)})
+        encoder.encode({"a": Point(0, 0)})
     assert str(caught.value) == (
         f"value['a']: cannot send {Point}: its to_value raised ZeroDivisionError: division by zero"
     )
@@ -101,7 +101,7 @@ def test_an_error_of_to_value_is_one_of_sending() -> None:
 def test_a_to_value_that_returns_its_own_kind_ends() -> None:
     register_type(Point, "test.Point", lambda point: Point(point, 0), from_value)
     with pytest.raises(UnsupportedValueError, match="nested deeper than"):
-        codec.encode(Point(1, 2))
+        encoder.encode(Point(1, 2))
 
 
 def test_an_error_of_from_value_is_one_of_this_value() -> None:
@@ -118,15 +118,15 @@ def test_a_name_that_is_not_registered_here_says_what_to_do() -> None:
     with pytest.raises(
         UnavailableTypeError, match=r"'os\.system' arrived.* call pconnect\.register_type here"
     ):
-        codec.decode(head_of([mark(64, "os.system", "ls")]), 0).finish()
+        decoder.decode(head_of([mark(64, "os.system", "ls")]), 0).finish()
 
 
 def test_it_is_made_when_it_is_taken_and_not_before() -> None:
     calls = []
     register_type(Point, "test.Point", to_value, lambda value: calls.append(value) or Point(*value))  # type: ignore[func-returns-value]
     array = np.arange(1000.0)
-    head, (buffer,) = codec.encode([array, Point(3, 4)])
-    incoming = codec.decode(head, buffer.nbytes)
+    head, (buffer,) = encoder.encode([array, Point(3, 4)])
+    incoming = decoder.decode(head, buffer.nbytes)
     incoming.buffers[0][:] = buffer
     with pytest.raises(UnreadableValueError, match="not made at once"):
         incoming.finish(at_once=True)
@@ -137,7 +137,7 @@ def test_it_is_made_when_it_is_taken_and_not_before() -> None:
 
 def test_where_no_such_value_belongs_it_is_an_error_of_the_peer() -> None:
     with pytest.raises(ProtocolError):
-        codec.unpack(head_of(mark(64, "os.system", "ls")))
+        decoder.unpack(head_of(mark(64, "os.system", "ls")))
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,8 @@ def test_nothing_is_registered_twice_unless_it_is_replaced() -> None:
         register_type(Point, "test.Other", to_value, from_value)
     register_type(Special, "test.Point", to_value, special, replace=True)
     with pytest.raises(UnsupportedValueError):
-        codec.encode(Point(1, 2))
+        encoder.encode(Point(1, 2))
     register_type(Special, "test.Other", to_value, special, replace=True)
     assert type(transmit(Special(1, 2))) is Special
     with pytest.raises(UnavailableTypeError):
-        codec.decode(head_of(mark(64, "test.Point", 1)), 0).finish()
+        decoder.decode(head_of(mark(64, "test.Point", 1)), 0).finish()

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from pconnect.errors import ProtocolError, UnsupportedValueError
-from pconnect.values import codec, decoder
+from pconnect.values import decoder, encoder
 from pconnect.values.scipy_sparse import read
 
 ONES = np.ones(2)
@@ -66,19 +66,19 @@ HOSTILE: list[tuple[str, list[Any]]] = [
 
 @pytest.mark.parametrize("parts", [pytest.param(parts, id=name) for name, parts in HOSTILE])
 def test_what_scipy_would_trust_is_checked(parts: list[Any]) -> None:
-    # As codec does, which turns what constructors raise into a ProtocolError.
+    # As `decoder` does, which turns what constructors raise into a ProtocolError.
     with pytest.raises((ProtocolError, *decoder.MALFORMED)):
         read(parts)
 
 
 def test_large_data_is_sent_from_its_memory_and_received_into_its_own() -> None:
     array = sp.csr_array(np.ones((100, 100)))
-    head, buffers = codec.encode(array)
+    head, buffers = encoder.encode(array)
     assert [
         np.shares_memory(np.asarray(buffer), part)
         for buffer, part in zip(buffers, (array.data, array.indices), strict=True)
     ] == [True, True]
-    incoming = codec.decode(head, sum(buffer.nbytes for buffer in buffers))
+    incoming = decoder.decode(head, sum(buffer.nbytes for buffer in buffers))
     targets = [np.asarray(buffer) for buffer in incoming.buffers]
     for target, buffer in zip(incoming.buffers, buffers, strict=True):
         target[:] = buffer
@@ -101,4 +101,4 @@ def test_what_would_not_arrive_is_refused(change: dict[str, Any], text: str) -> 
     array = sp.csr_array([[1.0]])
     vars(array).update(change)
     with pytest.raises(UnsupportedValueError, match=text):
-        codec.encode([array])
+        encoder.encode([array])

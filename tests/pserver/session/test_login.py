@@ -8,7 +8,7 @@ import pytest
 
 from pconnect.errors import ProtocolError
 from pconnect.protocol.frames import Preamble, Purpose
-from pconnect.values import codec
+from pconnect.values import decoder
 from pserver.config import SessionSettings
 from pserver.session.login import accept_client
 from srp_tools.steps import deadline_after, run
@@ -49,5 +49,5 @@ def test_without_encryption_the_daemon_decides_by_network_and_node(answer: bytes
         said = far.recv(10_000)
         assert Preamble.unpack(said[:34]).purpose is Purpose.ACCEPTED
         size = int.from_bytes(said[34:36], "big")
-        offer: Any = codec.unpack(said[36 : 36 + size])
+        offer: Any = decoder.unpack(said[36 : 36 + size])
         assert offer["data_port"] == 12501
