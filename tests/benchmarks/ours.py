@@ -120,7 +120,7 @@ class Together:
         self._bytes = 0
 
     def bcast(self) -> None:
-        """Send the array to all engines."""
+        """Send the array to all engines, which keep it for `allreduce`."""
         command = reval("a = bcast(None, sockets)", self._net)
         bcast(self._array, self._net)
         command.result()

@@ -47,18 +47,30 @@ def is_rate(unit: str) -> bool:
     return unit.endswith("/s")
 
 
+def ratio(raw: Sample, ours: Sample) -> float:
+    """Return how many times as long ours took, as the median over the turns of `alternate`.
+
+    The machine may be twice as fast in one minute as in the next; the two halves of one turn are neighbours.
+    """
+    return statistics.median(b / a for a, b in zip(raw.durations, ours.durations, strict=True))
+
+
 def alternate(
     count: int, raw: Callable[[], object], ours: Callable[[], object], burst: int = 1
 ) -> tuple[Sample, Sample]:
     """Do both by turns, `count` times each after a tenth of that to warm up.
 
-    Short work is done `burst` times in a row, and a sample is a part of that: one round trip between two others of
-    another kind finds processors asleep and caches cold, and takes several times as long as one of many.
+    Short work is done `burst` times in a row, after some times that do not count, and a sample is a part of that: one
+    round trip between two others of another kind finds processors asleep and caches cold, and takes several times as
+    long as one of many.
     """
+    lead = burst // 10
     samples: tuple[list[float], list[float]] = ([], [])
     warm_up = 1 + count // 10
     for turn in range(warm_up + count):
         for sample, work in zip(samples, (raw, ours), strict=True):
+            for _ in range(lead):
+                work()
             begin = time.perf_counter()
             for _ in range(burst):
                 work()

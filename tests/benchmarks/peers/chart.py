@@ -12,7 +12,7 @@ from tests.benchmarks.peers.measure import RAW, Comparison
 from tests.benchmarks.peers.peer import Work
 from tests.benchmarks.timing import in_unit, is_rate
 
-_OURS = "pserver"
+_OURS = "pserver"  # and over local links
 _ENCRYPTED, _PLAIN, _CEILING, _HIGHLIGHT = "#6b8fb3", "#e8d9b5", "#b8b8b8", "#c8553d"
 _EDGE, _HATCH = "#444", "///"
 _COLUMNS = 2
@@ -82,7 +82,7 @@ def _digits(value: float) -> str:
 
 
 def _color(name: str, comparison: Comparison) -> str:
-    if name == _OURS:
+    if name.startswith(_OURS):
         return _HIGHLIGHT
     if name == RAW:
         return _CEILING
@@ -93,6 +93,9 @@ def _legend() -> list[Any]:
     return [
         Patch(facecolor=_CEILING, edgecolor=_EDGE, label="encrypted, a socket alone"),
         Patch(facecolor=_HIGHLIGHT, edgecolor=_EDGE, label="encrypted, pserver"),
+        Patch(
+            facecolor=_HIGHLIGHT, edgecolor=_EDGE, hatch=_HATCH, label="not encrypted, pserver on one machine"
+        ),
         Patch(facecolor=_ENCRYPTED, edgecolor=_EDGE, label="encrypted, others"),
         Patch(facecolor=_PLAIN, edgecolor=_EDGE, hatch=_HATCH, label="not encrypted"),
     ]

@@ -13,10 +13,10 @@ from tests.benchmarks.timing import JOBS
 class Ours(Peer):
     """A network of the client and one server."""
 
-    encryption = "TLS 1.3"
     note = f"submit and map with chunksize={PIECE}."
 
-    def __init__(self, net: ClientNetwork, array: Floats) -> None:
+    def __init__(self, net: ClientNetwork, array: Floats, *, local_links: bool) -> None:
+        self.encryption = "" if local_links else "TLS 1.3"
         self._net = net
         self._jobs = Jobs(net, array)
 
@@ -37,8 +37,8 @@ class Ours(Peer):
 
 
 @contextlib.contextmanager
-def start(array: Floats) -> Iterator[Peer]:
+def start(array: Floats, *, local_links: bool = False) -> Iterator[Peer]:
     """Start a server, and connect to it."""
-    with running_server(slots=WORKERS) as server, server.connect(1) as net:
+    with running_server(slots=WORKERS) as server, server.connect(1, local_links=local_links) as net:
         assert isinstance(net, ClientNetwork)
-        yield Ours(net, array)
+        yield Ours(net, array, local_links=local_links)

@@ -16,6 +16,7 @@ from tests.benchmarks.timing import is_rate
 HOMES = {
     "raw TLS socket": "raw",
     "pserver": "ours",
+    "pserver, local": "ours_local",
     "Dask": "distributed_",
     "RPyC": "rpyc_",
     "ipyparallel": "ipyparallel_",
@@ -24,6 +25,7 @@ HOMES = {
 JOB_HOMES = {
     "raw TLS socket": "raw",
     "pserver": "job_ours",
+    "pserver, local": "job_ours_local",
     "Dask": "job_dask",
     "ipyparallel": "job_ipyparallel",
     "mpi4py.futures": "job_mpi",

@@ -14,15 +14,22 @@ _TIMEOUT = 60.0
 class Ours(Peer):
     """A network of the client and `SERVERS` engines, and one of an engine that only answers."""
 
-    encryption = "TLS 1.3"
     note = (
         "connecting includes the login with TLS-SRP, and starts an engine. A call is reval and precv of a scalar, "
         "an answer is psend and precv, while a command waits in precv."
     )
 
     def __init__(
-        self, server: Server, net: pconnect.Network, answering: pconnect.Network, array: Floats
+        self,
+        server: Server,
+        net: pconnect.Network,
+        answering: pconnect.Network,
+        array: Floats,
+        *,
+        local_links: bool,
     ) -> None:
+        self.encryption = "" if local_links else "TLS 1.3"
+        self._local_links = local_links
         self._server = server
         self._answering = answering
         self._net = net
@@ -31,7 +38,7 @@ class Ours(Peer):
 
     def connect(self) -> float:
         begin = time.perf_counter()
-        net = self._server.connect(1)
+        net = self._server.connect(1, local_links=self._local_links)
         end = time.perf_counter()
         net.close()
         return end - begin
@@ -69,8 +76,12 @@ class Ours(Peer):
 
 
 @contextlib.contextmanager
-def start(array: Floats) -> Iterator[Peer]:
+def start(array: Floats, *, local_links: bool = False) -> Iterator[Peer]:
     """Start a server, and connect to it as often as there are engines."""
-    with running_server() as server, server.connect(SERVERS) as net, server.connect(1) as answering:
+    with (
+        running_server() as server,
+        server.connect(SERVERS, local_links=local_links) as net,
+        server.connect(1, local_links=local_links) as answering,
+    ):
         pconnect.reval("while True: psend(precv(sockets[0]), sockets[0])", answering)
-        yield Ours(server, net, answering, array)
+        yield Ours(server, net, answering, array, local_links=local_links)

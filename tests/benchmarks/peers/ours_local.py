@@ -1,0 +1,7 @@
+"""What `tests.benchmarks.peers.ours` measures, over local links."""
+
+import functools
+
+from tests.benchmarks.peers import ours
+
+start = functools.partial(ours.start, local_links=True)
