@@ -28,10 +28,7 @@ shared_arrays: dict[int, Any] = {}
 def broadcast_value(key: str) -> Any:
     """Return a value that was broadcast; stands for it in a pickle.
 
-    Raises
-    ------
-    UnavailableTypeError
-        It is not here.
+    Raises `UnavailableTypeError` if it is not here.
     """
     try:
         return broadcast_values[key]
@@ -75,10 +72,7 @@ def make_code(file_name: str, *parts: Any) -> types.CodeType:
 def public(name: str) -> Any:
     """Return what users import from `pconnect` or `pconnect.job_side`; stands for it in a pickle.
 
-    Raises
-    ------
-    AttributeError
-        There is no such name, as there may be none in another release.
+    Raises `AttributeError` if there is no such name, as there may be none in another release.
     """
     package = sys.modules["pconnect"]
     # Found at run time, for users only: nothing in this package needs what is above this module.

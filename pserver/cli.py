@@ -35,21 +35,9 @@ The first start on a machine needs users: generate-srp-data makes them.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
-    Parameters
-    ----------
-    argv
-        The arguments; ``None`` stands for those of the process.
-
-    Returns
-    -------
-    int
-        The exit status: 0; 1 after an error that was told on standard error; 3 if a server that was to be
-        stopped or looked at does not run; 130 after Ctrl-C.
-
-    Raises
-    ------
-    SystemExit
-        With status 2 for wrong usage, 0 for ``--help``.
+    `argv`: the arguments; ``None`` stands for those of the process. Returns the exit status: 0; 1 after an error, which
+    standard error shows; 3 if a server that was to be stopped or looked at does not run; 130 after Ctrl-C. Raises
+    `SystemExit` with status 2 for wrong usage, 0 for ``--help``.
     """
     arguments = sys.argv[1:] if argv is None else argv
     try:
@@ -69,12 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse_start(argv: Sequence[str]) -> ServerConfig:
     """Return the settings that the options of ``pserver start`` mean.
 
-    Raises
-    ------
-    ConfigurationError
-        A setting cannot be used.
-    SystemExit
-        With status 2 for wrong usage.
+    Raises `ConfigurationError` if a setting cannot be used. Raises `SystemExit` with status 2 for wrong usage.
     """
     return config_of(_parser().parse_args(["start", *argv]))
 

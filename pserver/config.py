@@ -50,10 +50,8 @@ class Option:
 def parse_size(text: str) -> int:
     """Return the bytes that a size such as ``4096``, ``64m`` or ``2g`` means.
 
-    Raises
-    ------
-    ConfigurationError
-        It is not a whole number, or what follows the number is not one of k, m, g and t, the powers of 1024.
+    Raises `ConfigurationError` if it is not a whole number, or what follows the number is not one of k, m, g and t, the
+    powers of 1024.
 
     Examples
     --------
@@ -228,10 +226,7 @@ def processor_count() -> int:
 def check_server_name(name: str) -> None:
     """Refuse a name that no server can have.
 
-    Raises
-    ------
-    ConfigurationError
-        The text says why it cannot be used.
+    Raises `ConfigurationError`, whose text says why it cannot be used.
     """
     # The name becomes a file's: no path separators, nothing hidden, and nothing like an option.
     if not 0 < len(name) <= 64 or not all(c.isalnum() or c in "-_." for c in name):

@@ -100,10 +100,7 @@ class NodeKey:
     def identity(self, network_id: bytes, node: int, certificate: bytes, authority: bytes) -> Identity:
         """Return the node's identity with the certificate that the authority made for this key.
 
-        Raises
-        ------
-        AuthenticationError
-            The certificate is for another key, or is none.
+        Raises `AuthenticationError` if the certificate is for another key, or is none.
         """
         self._check(certificate)
         return Identity(network_id, node, self._pem(), certificate, authority)
@@ -111,10 +108,7 @@ class NodeKey:
     def pem_identity(self, certificate: bytes, authority: bytes) -> PemIdentity:
         """Return the same for a process that does its own TLS, as texts.
 
-        Raises
-        ------
-        AuthenticationError
-            `certificate` is for another key, or one of both is none.
+        Raises `AuthenticationError` if `certificate` is for another key, or one of both is none.
         """
         own = _text_of(self._check(certificate))
         return PemIdentity(self._pem().decode(), own, _text_of(_load(authority)))
@@ -171,10 +165,7 @@ class NetworkAuthority:
     def sign(self, public_key: bytes, node: int) -> bytes:
         """Return a certificate (DER) for the public key of a node.
 
-        Raises
-        ------
-        AuthenticationError
-            `public_key` is not a P-256 key.
+        Raises `AuthenticationError` if `public_key` is not a P-256 key.
         """
         return self._sign(public_key, f"node {node}", node_uri(self.network_id, node))
 

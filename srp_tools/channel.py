@@ -3,10 +3,9 @@
 One class serves both. Reading and writing never block; a call that cannot go on says so, and the caller waits
 for the socket with whatever else it waits for.
 
-TLS needs two things to be kept in mind. OpenSSL may hold decrypted bytes that no poll of the socket shows:
-`pending` tells. And a write that could not be finished must be repeated with the same bytes: OpenSSL has
-encrypted a record of them already (the memory may be another, Python sets
-``SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER``).
+TLS needs two things to be kept in mind. OpenSSL may hold decrypted bytes that no poll of the socket shows: `pending`
+tells. And a write that could not be finished must be repeated with the same bytes: OpenSSL has encrypted a record of
+them already (the memory may be another, Python sets ``SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER``).
 """
 
 import contextlib
@@ -29,10 +28,7 @@ _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 class Channel:
     """An ordered byte stream to one peer.
 
-    Parameters
-    ----------
-    sock
-        Connected, non-blocking; a `ssl.SSLSocket` whose handshake is done, or a plain socket.
+    `sock`: connected, non-blocking; a `ssl.SSLSocket` whose handshake is done, or a plain socket.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -80,10 +76,7 @@ class Channel:
     def send(self, data: Buffer) -> int:
         """Write what can be written now and return the number of bytes, 0 if none.
 
-        Raises
-        ------
-        ConnectionLostError
-            The peer is gone.
+        Raises `ConnectionLostError` if the peer is gone.
         """
         view = memoryview(data)
         total, size = 0, len(view)
@@ -101,10 +94,7 @@ class Channel:
     def receive_into(self, buffer: memoryview) -> int | None:
         """Read what has arrived into `buffer`; return the number of bytes, 0 at the end, ``None`` if none yet.
 
-        Raises
-        ------
-        ConnectionLostError
-            The connection broke, or the peer sent what does not decrypt.
+        Raises `ConnectionLostError` if the connection broke, or the peer sent what does not decrypt.
         """
         total, size = 0, len(buffer)
         try:
@@ -130,10 +120,7 @@ class Channel:
     def receive_exactly(self, count: int) -> Steps[bytes]:
         """Read exactly `count` bytes; for the first words of a connection.
 
-        Raises
-        ------
-        ConnectionLostError
-            The connection ended before.
+        Raises `ConnectionLostError` if the connection ended before.
         """
         data = bytearray(count)
         view = memoryview(data)

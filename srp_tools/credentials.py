@@ -64,10 +64,7 @@ def check_user_name(name: str) -> None:
     Allowed are 1 to 64 letters and digits of ASCII and the characters ``. _ - @ +``: nothing that has a
     meaning in the lines of the files, and nothing that looks alike but differs in its bytes.
 
-    Raises
-    ------
-    ConfigurationError
-        The name has other characters, or is empty or too long.
+    Raises `ConfigurationError` if the name has other characters, or is empty or too long.
 
     Examples
     --------

@@ -4,8 +4,7 @@ A password, or a verifier from which it could be guessed, is neither read from n
 others can look into. A place that is too open is an error that names the command which mends it, instead of
 being closed silently: somebody may have opened it for a reason, and it may have been read already.
 
-Windows has no such permission bits; there the user's profile folder is private by itself and nothing is
-checked.
+Windows has no such permission bits; there the user's profile folder is private by itself and nothing is checked.
 """
 
 import contextlib
@@ -29,13 +28,8 @@ def check_private(path: Path) -> None:
     The file, or the file that a symbolic link leads to, has to be a regular one that belongs to this user or
     to root, without any permission for group or others; so has the folder that directly contains it.
 
-    Raises
-    ------
-    CredentialError
-        The file or its folder is open to others or belongs to somebody else; the text has the command that
-        mends it.
-    OSError
-        There is no such file, or it cannot be looked at.
+    Raises `CredentialError` if the file or its folder is open to others or belongs to somebody else; the text has the
+    command that fixes it. Raises `OSError` if there is no such file, or it cannot be looked at.
     """
     target = path.resolve(strict=True)
     if not target.is_file():
@@ -49,14 +43,10 @@ def check_private(path: Path) -> None:
 def read_private(path: Path, max_bytes: int) -> str:
     """Return the text of a private file.
 
-    Between the check and the reading nobody else can exchange the file: that needs write permission for its
-    folder.
+    Between the check and the reading nobody else can exchange the file: that needs write permission for its folder.
 
-    Raises
-    ------
-    CredentialError
-        The file is missing, open to others (see `check_private`), cannot be read, has more than `max_bytes`
-        bytes, or is not UTF-8.
+    Raises `CredentialError` if the file is missing, open to others (see `check_private`), cannot be read, has more than
+    `max_bytes` bytes, or is not UTF-8.
     """
     try:
         check_private(path)
@@ -81,10 +71,8 @@ def write_private(path: Path, text: str) -> None:
     The folder is made if it is missing, with permission for its owner only. A symbolic link stays one, and
     the file that it leads to is replaced.
 
-    Raises
-    ------
-    CredentialError
-        The folder is open to others, or the file cannot be written. The file is as it was before.
+    Raises `CredentialError` if the folder is open to others, or the file cannot be written. The file is as it was
+    before.
     """
     target = path.resolve()
     try:
@@ -107,12 +95,8 @@ def write_private(path: Path, text: str) -> None:
 def make_private_folder(folder: Path) -> None:
     """Make a folder for its owner only, or check that an existing one is private.
 
-    Raises
-    ------
-    CredentialError
-        The folder is open to others or belongs to somebody else; the text has the command that mends it.
-    OSError
-        The folder cannot be made.
+    Raises `CredentialError` if the folder is open to others or belongs to somebody else; the text has the command that
+    fixes it. Raises `OSError` if the folder cannot be made.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _refuse_if_open([folder])
@@ -126,10 +110,7 @@ def exclusive_access(path: Path) -> Iterator[None]:
     it ends. It is on a file of its own beside `path`, because `path` itself is replaced; and that file is
     opened for writing, because network file systems lock no other (flock(2), NFS details).
 
-    Raises
-    ------
-    CredentialError
-        The folder is open to others, or the lock file cannot be made. Nothing is locked.
+    Raises `CredentialError` if the folder is open to others, or the lock file cannot be made. Nothing is locked.
     """
     lock = path.with_name(f"{path.name}.lock")
     try:

@@ -20,14 +20,7 @@ from srp_tools.errors import CredentialError
 class Group:
     """A safe prime and a generator of its group.
 
-    Parameters
-    ----------
-    bits
-        Length of the prime, in bits.
-    generator
-        The number g of RFC 5054.
-    prime
-        The number N of RFC 5054.
+    `bits`: length of the prime, in bits. `generator`: the number g of RFC 5054. `prime`: the number N of RFC 5054.
     """
 
     bits: int
@@ -116,10 +109,7 @@ DEFAULT_BITS = 3072
 def find_group(prime: int, generator: int) -> Group:
     """Return the listed group with this prime and generator.
 
-    Raises
-    ------
-    CredentialError
-        There is none: the group is too small, or not one of RFC 5054.
+    Raises `CredentialError` if there is none: the group is too small, or not one of RFC 5054.
 
     Examples
     --------
@@ -142,19 +132,7 @@ def find_group(prime: int, generator: int) -> Group:
 def secret_power(base: int, exponent: int, modulus: int) -> int:
     """Return ``base ** exponent % modulus`` in a time that depends on nothing but the sizes of the three.
 
-    Parameters
-    ----------
-    base
-        0 or more.
-    exponent
-        1 or more.
-    modulus
-        Odd.
-
-    Raises
-    ------
-    ValueError
-        The exponent or the modulus is not such a number.
+    `base`: 0 or more. `exponent`: 1 or more. Raises `ValueError` if the exponent or the modulus is not such a number.
 
     Examples
     --------

@@ -51,12 +51,8 @@ def remaining(deadline: float) -> float | None:
 def run(steps: Steps[T], deadline: float) -> T:
     """Run one generator of steps to its end and return its result.
 
-    Raises
-    ------
-    TimeoutError
-        The deadline passed; the generator was closed where it waited, and so ran its clean-up.
-    Exception
-        Whatever the steps raised.
+    Raises `TimeoutError` if the deadline passed; the generator was closed where it waited, and so ran its clean-up.
+    Raises what the steps raised.
     """
     outcome = run_all({0: steps}, deadline)[0]
     if isinstance(outcome, Exception):
@@ -67,12 +63,8 @@ def run(steps: Steps[T], deadline: float) -> T:
 def run_all(steps: Mapping[K, Steps[T]], deadline: float) -> dict[K, T | Exception]:
     """Run many generators of steps side by side, until each has ended or the deadline has passed.
 
-    Returns
-    -------
-    dict
-        For each key the result of its steps, or the exception they ended with: a `TimeoutError` for those
-        that had not ended by the deadline (they were closed where they waited). The failure of one does not
-        end the others.
+    Returns for each key the result of its steps, or the exception they ended with: a `TimeoutError` for those that had
+    not ended by the deadline (they were closed where they waited). The failure of one does not end the others.
     """
     outcomes: dict[K, T | Exception] = {}
     with selectors.DefaultSelector() as selector:
@@ -113,10 +105,7 @@ def wait_for_deadline() -> Steps[None]:
 class TaskRunner:
     """All steps that one loop advances.
 
-    Parameters
-    ----------
-    selector
-        That of the loop, which calls what stands in an entry when its descriptor is ready.
+    `selector`: that of the loop, which calls what stands in an entry when its descriptor is ready.
     """
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
@@ -129,19 +118,10 @@ class TaskRunner:
     def start(self, steps: Steps[Any], deadline: float, on_end: Callable[[Any], object]) -> Task:
         """Begin steps.
 
-        Parameters
-        ----------
-        steps
-            They may wait for a descriptor that nothing else in the loop waits for, or, with -1 for it, for an instant.
-        deadline
-            Instant at which they are closed where they wait, with a `TimeoutError` as outcome.
-        on_end
-            Called with the result, or with the exception that the steps ended with; perhaps before this returns.
-
-        Returns
-        -------
-        Task
-            For `cancel`.
+        `steps`: they may wait for a descriptor that nothing else in the loop waits for, or, with -1 for it, for an
+        instant. `deadline`: instant at which they are closed where they wait, with a `TimeoutError` as outcome.
+        `on_end`: called with the result, or with the exception that the steps ended with; perhaps before this returns.
+        Returns what `cancel` takes.
         """
         task = Task(steps, deadline, on_end)
         self._tasks.add(task)
@@ -229,12 +209,8 @@ def connect(family: int, address: tuple[Any, ...], until: float = math.inf) -> S
 def receive_exactly(sock: socket.socket, count: int, until: float = math.inf) -> Steps[bytes]:
     """Read exactly `count` bytes from a non-blocking socket, and nothing after them.
 
-    Raises
-    ------
-    ConnectionResetError
-        The peer closed the connection before.
-    TimeoutError
-        `until` passed before.
+    Raises `ConnectionResetError` if the peer closed the connection before. Raises `TimeoutError` if `until` passed
+    before.
     """
     data = bytearray()
     while len(data) < count:

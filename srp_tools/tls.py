@@ -79,10 +79,7 @@ def start_tls(
 def check_peer(sock: ssl.SSLSocket, network_id: bytes, node: int) -> None:
     """Check that the certificate of the peer names this network and this node.
 
-    Raises
-    ------
-    AuthenticationError
-        It names another.
+    Raises `AuthenticationError` if it names another.
     """
     certificate = sock.getpeercert() or {}
     names = certificate.get("subjectAltName", ())

@@ -109,17 +109,8 @@ def format_group(index: int, prime: int, generator: int) -> str:
 def parse_users(text: str, source: str) -> list[UserLine]:
     """Read all lines of a ``tpasswd``; empty ones are passed over.
 
-    Parameters
-    ----------
-    text
-        What the file contains.
-    source
-        The file's name, for errors.
-
-    Raises
-    ------
-    CredentialError
-        A line is not four fields as they should be; the text has its number.
+    `text`: what the file contains. `source`: the file's name, for errors. Raises `CredentialError` if a line is not
+    four fields as they should be; the text has its number.
     """
     form = "user:verifier:salt:index"
     return [
@@ -131,10 +122,8 @@ def parse_users(text: str, source: str) -> list[UserLine]:
 def parse_groups(text: str, source: str) -> dict[int, GroupLine]:
     """Read all lines of a ``tpasswd.conf``, by their index; empty ones are passed over.
 
-    Raises
-    ------
-    CredentialError
-        A line is not three fields as they should be, or repeats an index; the text has its number.
+    Raises `CredentialError` if a line is not three fields as they should be, or repeats an index; the text has its
+    number.
     """
     groups: dict[int, GroupLine] = {}
     for number, match in _matches(_GROUP_LINE, text, source, "index:prime:generator"):

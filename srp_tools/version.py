@@ -18,10 +18,7 @@ def distribution_version() -> str:
 def module_attribute(module: str, name: str) -> str:
     """Be the ``__getattr__`` of a package that has `__version__`, see PEP 562.
 
-    Raises
-    ------
-    AttributeError
-        Another name is asked for.
+    Raises `AttributeError` if another name is asked for.
     """
     if name != "__version__":
         raise AttributeError(f"module {module!r} has no attribute {name!r}")

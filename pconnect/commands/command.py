@@ -62,10 +62,7 @@ class Outcome:
     def value(self) -> Any:
         """The value of a command that is done and has not failed; ``None`` if it returns none.
 
-        Raises
-        ------
-        UnreadableValueError, ProtocolError
-            It cannot be made here, or is malformed.
+        Raises `UnreadableValueError` or `ProtocolError` if it cannot be made here, or is malformed.
         """
         return None if self.read_value is None else self.read_value(self._arrived[0])
 

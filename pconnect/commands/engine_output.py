@@ -26,13 +26,7 @@ class End(NamedTuple):
 
 
 def read_end(number: int, value: Any) -> End:
-    """Return what a DONE message says.
-
-    Raises
-    ------
-    ProtocolError
-        It is malformed.
-    """
+    """Return what a DONE message says. Raises `ProtocolError` if it is malformed."""
     match value:
         case [(float() | int() | dict()) as outcome, int() as stdout, int() as stderr, int() as displays]:
             return End(number, outcome, (stdout, stderr, displays))
@@ -77,10 +71,7 @@ class EngineOutput:
     def take(self, message: Message, command: Command | None) -> bool:
         """Show what was printed while `command` ran; return whether to tell the supervisor that it was taken.
 
-        Raises
-        ------
-        ProtocolError
-            It is not the value of an OUTPUT message.
+        Raises `ProtocolError` if it is not the value of an OUTPUT message.
         """
         self.console.take(self._node, self._host, message.tag, message.value, command)
         _, data, dropped = message.value
@@ -96,10 +87,7 @@ class EngineOutput:
     ) -> Warning | None:
         """Show a display, a warning or a log record; return a warning that a filter has turned into an error.
 
-        Raises
-        ------
-        ProtocolError
-            It is not the value of a FRONT_END message.
+        Raises `ProtocolError` if it is not the value of a FRONT_END message.
         """
         self._shown[2] += 1
         return self._messages.take(message.tag, message.value, sink, trusts_displays=trusts_displays)

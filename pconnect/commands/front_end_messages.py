@@ -72,26 +72,9 @@ class FrontEndMessages:
     ) -> Warning | None:
         """Do what a note is for.
 
-        Parameters
-        ----------
-        number
-            Of the command.
-        note
-            ``[what, content]``, as received.
-        sink
-            Where displays go.
-        trusts_displays
-            Whether what is displayed may run code in the notebook's page.
-
-        Returns
-        -------
-        Warning or None
-            The warning, if a filter has turned it into an error.
-
-        Raises
-        ------
-        ProtocolError
-            The note is malformed. Nothing was done.
+        `note`: ``[what, content]``, as received. `trusts_displays`: whether what is displayed may run code in the
+        notebook's page. Returns the warning, if a filter has turned it into an error. Raises `ProtocolError` if the
+        note is malformed. Nothing was done.
         """
         match note:
             case ["warning", content] if _has_form(content, _WARNING_FIELDS):

@@ -47,10 +47,7 @@ def pack_call(
 ) -> list[Any]:
     """Return what is sent for a call, with the arguments as they are or `pickled`.
 
-    Raises
-    ------
-    ConfigurationError
-        The function or an argument cannot be pickled; the text says why.
+    Raises `ConfigurationError` if the function or an argument cannot be pickled; the text says why.
     """
     arguments: Any = [list(args), dict(kwargs)]
     sources: dict[str, str] = {}
@@ -68,10 +65,7 @@ def pack_function(function: Callable[..., Any]) -> tuple[bytes, dict[str, str], 
 
     That memory is not copied: it is the arrays' own.
 
-    Raises
-    ------
-    ConfigurationError
-        It cannot be pickled; the text says why.
+    Raises `ConfigurationError` if it cannot be pickled; the text says why.
     """
     _check_callable(function)
     memory: list[Any] = []
@@ -87,10 +81,7 @@ def _check_callable(function: object) -> None:
 def pack_arguments(args: Sequence[object], *, pickled: bool) -> list[Any]:
     """Return what is sent for the call of a service, with the arguments as they are or `pickled`.
 
-    Raises
-    ------
-    ConfigurationError
-        An argument cannot be pickled; the text says why.
+    Raises `ConfigurationError` if an argument cannot be pickled; the text says why.
     """
     if not pickled:
         return [False, list(args), {}]
@@ -109,10 +100,7 @@ def unpack_service_arguments(contents: list[Any]) -> list[Any]:
 def pack_batch(batch: Callable[[], Any], substitute: _Substitute) -> list[Any]:
     """Return what `pconnect.remote_entry.run_batch` is called with, for something without arguments, called once.
 
-    Raises
-    ------
-    ConfigurationError
-        It cannot be pickled; the text says why.
+    Raises `ConfigurationError` if it cannot be pickled; the text says why.
     """
     return list(_pickle(batch, "the tasks", substitute))
 
@@ -165,10 +153,7 @@ def pickle_value(value: object) -> bytes:
 def unpack_value(value: Any, *, allow_pickle: bool) -> Any:
     """Return the value of a command, from what arrived.
 
-    Raises
-    ------
-    ProtocolError
-        It is not what an engine sends, or pickled without being allowed.
+    Raises `ProtocolError` if it is not what an engine sends, or pickled without being allowed.
     """
     match value:
         case [False, plain]:

@@ -17,13 +17,8 @@ _NOT_RAISED_HERE = (StopIteration, StopAsyncIteration, GeneratorExit, BaseExcept
 def remote_error(node: int, host: str, command: str, failure: dict[str, Any]) -> RemoteError:
     """Return the error for a failed command.
 
-    Parameters
-    ----------
-    node, host, command
-        Where, and which.
-    failure
-        What the engine reports: ``type``, the name of the exception's class; ``bases``, the names of the builtin
-        classes and those of this package that it derives from; ``message`` and ``traceback``, texts.
+    `failure`: what the engine reports: ``type``, the name of the exception's class; ``bases``, the names of the builtin
+    classes and those of this package that it derives from; ``message`` and ``traceback``, texts.
 
     Examples
     --------

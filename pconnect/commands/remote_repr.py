@@ -28,10 +28,7 @@ class RemoteRepr:
     def read(cls, value: Any) -> Self | None:
         """Return what an engine has sent: ``None`` if there was no value.
 
-        Raises
-        ------
-        ProtocolError
-            It is something else.
+        Raises `ProtocolError` if it is something else.
         """
         match value:
             case None:

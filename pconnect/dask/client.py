@@ -67,10 +67,7 @@ class NetworkClient(distributed.Client):
 
         What they compute is given up. Engines that are busy are not waited for.
 
-        Parameters
-        ----------
-        timeout
-            Seconds for Dask to end in order. What is left of its processes then is killed.
+        `timeout`: seconds for Dask to end in order. What is left of its processes then is killed.
         """
         end, self.end_processes = self.end_processes, None
         try:

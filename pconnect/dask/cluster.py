@@ -75,14 +75,9 @@ class DaskCluster:
     def start(self) -> str:
         """Start all processes, and return the scheduler's address when all are ready.
 
-        Raises
-        ------
-        ConfigurationError
-            A node has no Dask.
-        ProcessFailedError
-            A process could not start; the text has its last words.
-        TimeoutError
-            Something was not ready in time; the text says what. In all these cases `stop` is still to be called.
+        Raises `ConfigurationError` if a node has no Dask. Raises `ProcessFailedError` if a process could not start; the
+        text has its last words. Raises `TimeoutError` if something was not ready in time; the text says what. In all
+        these cases `stop` is still to be called.
         """
         prepared = self._call("prepare", {node: [list(names)] for node, names in self._plan.names.items()})
         self._check_versions({node: version for node, (version, _) in prepared.items()})
@@ -110,10 +105,7 @@ class DaskCluster:
 
         Engines that are busy do it when they have time; nobody waits for them.
 
-        Raises
-        ------
-        RemoteError
-            An engine could not do it.
+        Raises `RemoteError` if an engine could not do it.
         """
         if self._mesh.closed:  # then they have ended
             return

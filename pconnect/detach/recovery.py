@@ -24,12 +24,7 @@ from srp_tools.steps import remaining
 class Recovering:
     """The jobs of one detached network; an extension of the scheduler.
 
-    Parameters
-    ----------
-    token
-        What `detach` has returned.
-    call
-        Has something done in the scheduler's thread.
+    `token`: what `detach` has returned. `call`: has something done in the scheduler's thread.
 
     Attributes
     ----------
@@ -150,12 +145,8 @@ class Recovering:
 def recover(mesh: ClientMesh, token: Token, deadline: float) -> dict[int, Job]:
     """Return the jobs of a detached network; `mesh` has nodes of the same servers in the same order.
 
-    Raises
-    ------
-    ConfigurationError
-        No server has anything of it for us; the text has the reason of each.
-    TimeoutError
-        Not all have answered.
+    Raises `ConfigurationError` if no server has anything of it for us; the text has the reason of each. Raises
+    `TimeoutError` if not all have answered.
     """
     scheduler = scheduler_of(mesh)
     recovering = Recovering(token, scheduler.call)

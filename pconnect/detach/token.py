@@ -60,13 +60,7 @@ class Token:
 
 
 def unpack_token(text: object) -> Token:
-    """Return what a token says.
-
-    Raises
-    ------
-    ConfigurationError
-        It is not a token.
-    """
+    """Return what a token says. Raises `ConfigurationError` if it is not a token."""
     if not isinstance(text, str):
         raise ConfigurationError(f"recover={text!r}: it must be the text that detach() has returned")
     try:

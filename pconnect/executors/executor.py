@@ -22,14 +22,8 @@ _making = threading.Lock()
 class Executor(concurrent.futures.Executor):
     """Calls functions in worker processes of a network; ``net.executor()`` makes one.
 
-    Parameters
-    ----------
-    mesh
-        The network.
-    options
-        For all jobs submitted here.
-    exclusive
-        Wait until no other client has a slot of the servers, and hold all of them until the shutdown.
+    `options`: for all jobs submitted here. `exclusive`: wait until no other client has a slot of the servers, and hold
+    all of them until the shutdown.
     """
 
     def __init__(self, mesh: ClientMesh, options: JobOptions, *, exclusive: bool = False) -> None:
@@ -51,15 +45,8 @@ class Executor(concurrent.futures.Executor):
         The function is sent as it is now, the arguments as they are until the job has ended: do not change them before.
         What commands that have ended by now have done in the engines' workspaces, the function finds there.
 
-        Returns
-        -------
-        Job
-            A `concurrent.futures.Future`. What cannot be sent is its error, too.
-
-        Raises
-        ------
-        RuntimeError
-            After `shutdown`.
+        Returns a `concurrent.futures.Future`. What cannot be sent is its error, too. Raises `RuntimeError` after
+        `shutdown`.
         """
         job = self.prepare(fn, args, kwargs)
         self.start(job)
@@ -70,10 +57,7 @@ class Executor(concurrent.futures.Executor):
     def pack(self, fn: Callable[..., Any]) -> Function:
         """Return a function as it is now, to be used for many jobs.
 
-        Raises
-        ------
-        ConfigurationError
-            It cannot be sent.
+        Raises `ConfigurationError` if it cannot be sent.
         """
         return self._scheduler.functions.get(fn)
 
@@ -109,13 +93,7 @@ class Executor(concurrent.futures.Executor):
         return job
 
     def start(self, job: Job) -> None:
-        """Have a job done that `prepare` has returned.
-
-        Raises
-        ------
-        RuntimeError
-            After `shutdown`.
-        """
+        """Have a job done that `prepare` has returned. Raises `RuntimeError` after `shutdown`."""
         with self._lock:
             if self._is_shut_down:
                 raise RuntimeError("cannot schedule new futures after shutdown")
@@ -129,10 +107,7 @@ class Executor(concurrent.futures.Executor):
     def count_slots(self, timeout: float = 30.0) -> int:
         """Return how many processes for jobs the servers offer at once, to all their clients together.
 
-        Raises
-        ------
-        TimeoutError
-            Not all have said it in time.
+        Raises `TimeoutError` if not all have said it in time.
         """
         return self._scheduler.count_slots(self._options.on or self._nodes, timeout)
 

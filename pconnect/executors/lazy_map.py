@@ -15,10 +15,7 @@ _MIN_AHEAD, _MAX_AHEAD = 32, 4096
 class Lookahead:
     """How many jobs of a lazy map may be under way, by how long they take.
 
-    Parameters
-    ----------
-    least
-        Not fewer than so many.
+    `least`: not fewer than so many.
 
     Attributes
     ----------
@@ -41,14 +38,8 @@ class Lookahead:
 class LazyMap:
     """The jobs of one lazy map.
 
-    Parameters
-    ----------
-    jobs
-        Submits a job whenever one is taken from it.
-    ordered
-        Whether they are taken in their order, or as they end.
-    least_ahead
-        As of `Lookahead`.
+    `jobs`: submits a job whenever one is taken from it. `ordered`: whether they are taken in their order, or as they
+    end. `least_ahead`: as of `Lookahead`.
     """
 
     def __init__(self, jobs: Iterator[Job], *, ordered: bool, least_ahead: int = _MIN_AHEAD) -> None:
@@ -74,10 +65,7 @@ class LazyMap:
     def take(self, timeout: float | None) -> Job:
         """Return the next job, which has ended.
 
-        Raises
-        ------
-        TimeoutError
-            It has not ended in time; it can be taken later.
+        Raises `TimeoutError` if it has not ended in time; it can be taken later.
         """
         if self._waiting is None:
             try:
@@ -100,13 +88,7 @@ class LazyMap:
 
 
 def wait_for(job: Job, timeout: float | None) -> None:
-    """Wait for the end of a job, whatever it is.
-
-    Raises
-    ------
-    TimeoutError
-        It has not ended in time.
-    """
+    """Wait for the end of a job, whatever it is. Raises `TimeoutError` if it has not ended in time."""
     try:
         job.exception(timeout)
     except BaseException:

@@ -10,12 +10,7 @@ from pconnect.jobs.job import Job
 class Throttle:
     """Starts jobs of an executor, in order, with a limit on how many are in flight.
 
-    Parameters
-    ----------
-    executor
-        Which has prepared the jobs.
-    limit
-        How many; ``None``: as many as come.
+    `executor`: which has prepared the jobs. `limit`: how many; ``None``: as many as come.
     """
 
     def __init__(self, executor: Executor, limit: int | None) -> None:

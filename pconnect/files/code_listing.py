@@ -43,12 +43,8 @@ def list_code(
 ) -> CodeListing:
     """List a package folder, a folder of modules, or a single ``.py`` file.
 
-    Raises
-    ------
-    ConfigurationError
-        It is not one of these, cannot be imported by its name, or is beyond a limit; the text names what is largest.
-    OSError
-        A file may not be read, or was removed meanwhile.
+    Raises `ConfigurationError` if it is not one of these, cannot be imported by its name, or is beyond a limit; the
+    text names what is largest. Raises `OSError` if a file may not be read, or was removed meanwhile.
     """
     given = Path(os.path.abspath(path))  # noqa: PTH100 - the name is that of a link, not of what it leads to
     if given.is_file():

@@ -52,10 +52,7 @@ class Listing:
     def unpack(cls, packed: Any) -> "Listing":
         """Return the listing that a peer has sent.
 
-        Raises
-        ------
-        UnreadableValueError
-            It is no listing, or a name in it leads out of the folder.
+        Raises `UnreadableValueError` if it is no listing, or a name in it leads out of the folder.
         """
         match packed:
             case [bool() as is_folder, list() as folders, list() as files]:
@@ -106,13 +103,9 @@ def list_tree(path: Path) -> Listing:
     Links count as what they lead to; a folder is entered by a link only if it is inside `path`, and not one of those
     that contain the link. Parts of unfinished transfers are left out.
 
-    Raises
-    ------
-    ConfigurationError
-        Something there is neither a file nor a folder, or a link to a folder that is not entered; or there are too
-        many files. The text names it.
-    OSError
-        Something there cannot be read, or does not exist.
+    Raises `ConfigurationError` if something there is neither a file nor a folder, or a link to a folder that is not
+    entered; or there are too many files. The text names it. Raises `OSError` if something there cannot be read, or does
+    not exist.
     """
     facts = path.stat()
     if stat.S_ISDIR(facts.st_mode):
@@ -133,10 +126,7 @@ def list_tree(path: Path) -> Listing:
 def check_sizes(listing: Listing, path: Path, limit: int) -> None:
     """Refuse files that are larger than a server allows.
 
-    Raises
-    ------
-    ConfigurationError
-        The text names the first, its size, and the limit.
+    Raises `ConfigurationError`, whose text names the first, its size, and the limit.
     """
     large = [facts for facts in listing.files if facts.size > limit] if limit else []
     if large:
@@ -153,10 +143,7 @@ def walk(
 ) -> Iterator[tuple[str, Path, bool]]:
     """Give name, path and whether it is a folder, of all that is below a folder, but for what is left out.
 
-    Raises
-    ------
-    ConfigurationError, OSError
-        As by `list_tree`.
+    Raises `ConfigurationError` or `OSError` as by `list_tree`.
     """
     inside = root.resolve()
     # With the folders that contain each, by what tells them apart; there may be more than Python can nest calls.

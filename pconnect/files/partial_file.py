@@ -155,16 +155,8 @@ class Offer(NamedTuple):
 class _Part:
     """A part that is written to: open, locked, and hashed as far as it is written.
 
-    Parameters
-    ----------
-    path
-        Of the part.
-    stream
-        It, open.
-    passed
-        The hash of what is in it already; what is behind that is cut off.
-    is_kept
-        Whether it stays when it is closed, for another transfer to continue.
+    `passed`: the hash of what is in it already; what is behind that is cut off. `is_kept`: whether it stays when it is
+    closed, for another transfer to continue.
     """
 
     def __init__(self, path: Path, stream: BinaryIO, passed: RunningHash, *, is_kept: bool) -> None:
@@ -207,15 +199,9 @@ class _Part:
 class FileTarget:
     """A file that is put together.
 
-    Parameters
-    ----------
-    path
-        The place. A link there is replaced, not followed.
-    facts
-        What is to come.
-    is_durable
-        Whether it is written through to the disk before it takes its place, so that not even a machine that loses
-        power leaves it there in part.
+    `path`: the place. A link there is replaced, not followed. `facts`: what is to come. `is_durable`: whether it is
+    written through to the disk before it takes its place, so that not even a machine that loses power leaves it there
+    in part.
     """
 
     def __init__(self, path: Path, facts: FileFacts, *, is_durable: bool) -> None:
@@ -230,10 +216,7 @@ class FileTarget:
     def offers(self) -> list[Offer]:
         """Return what is there of it.
 
-        Raises
-        ------
-        OSError
-            A folder is there, or what is there cannot be read.
+        Raises `OSError` if a folder is there, or what is there cannot be read.
         """
         offers = []
         with contextlib.suppress(FileNotFoundError):
@@ -258,10 +241,7 @@ class FileTarget:
     def keep(self) -> None:
         """Leave the contents as they were offered, and give the file its permissions and its time.
 
-        Raises
-        ------
-        OSError
-            It was changed meanwhile, or these may not be set.
+        Raises `OSError` if it was changed meanwhile, or these may not be set.
         """
         if self._offered is None or not _is_same(self._offered, self.path.lstat()):
             raise OSError(f"{self.path} was changed meanwhile: send it again")
@@ -270,12 +250,8 @@ class FileTarget:
     def write(self, offset: int, data: bytes | bytearray, digest: bytes | None) -> None:
         """Add bytes to the part; with the digest, after the last of them, let it take its place.
 
-        Raises
-        ------
-        UnreadableValueError
-            They are not those that come next; or all are here, and the digest is another. Then the part is removed.
-        OSError
-            They cannot be written. If there is no room, the part is removed.
+        Raises `UnreadableValueError` if they are not those that come next; or all are here, and the digest is another.
+        Then the part is removed. Raises `OSError` if they cannot be written. If there is no room, the part is removed.
         """
         if self._part is None:
             self._part = self._continue_part() if offset else _Part.begin(self.path)

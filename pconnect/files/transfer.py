@@ -80,12 +80,7 @@ class Transfer:
     What is to be done is written as generators, `Steps`, each for some of the nodes. A generator gives what it has to
     wait for; meanwhile the others continue.
 
-    Parameters
-    ----------
-    nodes
-        The engines.
-    what, bar
-        For errors: how the verb was called. For the progress bar: a word.
+    `what`: how the verb was called, for errors. `bar`: a word for the progress bar.
 
     Attributes
     ----------
@@ -149,12 +144,9 @@ class Transfer:
     def run(self, flows: Sequence[Steps], deadline: float) -> None:
         """Run generators side by side until all have ended.
 
-        Raises
-        ------
-        ParallelError, OSError, ExceptionGroup
-            What failed at one node, or at several; the others are done.
-        TimeoutError, KeyboardInterrupt
-            All is broken off; what is left of it at engines ends without further notice.
+        Raises `ParallelError`, `OSError` or `ExceptionGroup`: what failed at one node, or at several; the others are
+        done. After `TimeoutError` or `KeyboardInterrupt` all is broken off; what is left of it on engines ends without
+        further notice.
         """
         waiting: dict[Steps, Commands] = {}
         try:
@@ -237,12 +229,8 @@ def _pipelined(calls: Iterable[Commands], take: Callable[[Commands], object]) ->
 def send(transfer: Transfer, outgoing: Outgoing, offers: Mapping[int, Any], batch_bytes: int) -> Steps:
     """Send to engines what they lack of some files.
 
-    Parameters
-    ----------
-    offers
-        What is there already, by node; see `Incoming.offers`. Others get nothing.
-    batch_bytes
-        So much is in one message.
+    `offers`: what is there already, by node; see `Incoming.offers`. Others get nothing. `batch_bytes`: so much is in
+    one message.
     """
     agreements: defaultdict[Agreement, list[Connection]] = defaultdict(list)
     for node in transfer.nodes:

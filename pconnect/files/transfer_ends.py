@@ -31,10 +31,7 @@ class Agreement(NamedTuple):
     def of(cls, offers: Sequence[Any], digests: Sequence[bytes]) -> "Agreement":
         """Compare offers with what the source has.
 
-        Raises
-        ------
-        UnreadableValueError
-            These are no digests for the offers.
+        Raises `UnreadableValueError` if these are no digests for the offers.
         """
         if not isinstance(digests, list) or len(digests) != len(offers):
             raise UnreadableValueError("what arrived are not the digests that were asked for")
@@ -78,12 +75,7 @@ class Agreement(NamedTuple):
 class Outgoing:
     """What is read at one end.
 
-    Parameters
-    ----------
-    path
-        A file or a folder.
-    listing
-        Of what is read there; see `list_tree`.
+    `path`: a file or a folder. `listing`: of what is read there; see `list_tree`.
     """
 
     def __init__(self, path: Path, listing: Listing) -> None:
@@ -127,14 +119,10 @@ class Outgoing:
 class Incoming:
     """What is written at the other end.
 
-    Parameters
-    ----------
-    path
-        Where the file, or what is in the folder, shall be. Folders that are missing are made.
-    listing
-        What is to come.
-    is_durable
-        See `FileTarget`.
+    `path`: where the file, or what is in the folder, shall be. Folders that are missing are made. `listing`: what is to
+    come. `is_durable`: see `FileTarget`. Raises `ConfigurationError` if a folder there is a link, so that files would
+    be written elsewhere. Raises `OSError` if a folder cannot be made, or there is no room on the disk. No file was
+    written.
 
     Attributes
     ----------
@@ -142,13 +130,6 @@ class Incoming:
         As given.
     missing
         The indexes of the files that are not yet right.
-
-    Raises
-    ------
-    ConfigurationError
-        A folder there is a link, so that something would be written elsewhere.
-    OSError
-        A folder cannot be made, or there is no room on the disk. No file was written.
     """
 
     def __init__(self, path: Path, listing: Listing, *, is_durable: bool) -> None:
@@ -164,10 +145,8 @@ class Incoming:
     def offers(self) -> list[list[Any]]:
         """Return what is there already: ``[index, bytes, digest, whether it is a part]``.
 
-        Raises
-        ------
-        OSError
-            There is a folder where a file shall be; something cannot be read; or there is no room on the disk.
+        Raises `OSError` if there is a folder where a file shall be; something cannot be read; or there is no room on
+        the disk.
         """
         offers: list[list[Any]] = []
         lacking = 0
@@ -208,10 +187,7 @@ class Incoming:
     def write_batch(self, batch: Sequence[Any], pieces: Any) -> None:
         """Write pieces if they are those of a batch that was asked for.
 
-        Raises
-        ------
-        UnreadableValueError
-            They are others. Nothing was written of them.
+        Raises `UnreadableValueError` if they are others. Nothing was written of them.
         """
         came = [_extent(piece) for piece in pieces] if isinstance(pieces, list) else None
         if came != batch:

@@ -299,10 +299,7 @@ def encode_job(
 ) -> Sequence[bytes | memoryview]:
     """Return the message for a job; arrays are sent from their own memory.
 
-    Raises
-    ------
-    ConfigurationError, MessageTooLargeError
-        The arguments cannot be sent.
+    Raises `ConfigurationError` or `MessageTooLargeError` if the arguments cannot be sent.
     """
     assert job.function is not None  # noqa: S101 - the caller has found it
     number, options = job.function.number, job.options

@@ -40,10 +40,7 @@ class JobOutputs(Mapping[str, bytes]):
 
         Each takes its place when it is complete, with the permissions that it had at the job.
 
-        Raises
-        ------
-        OSError
-            One could not be written. Those before it are there.
+        Raises `OSError` if one could not be written. Those before it are there.
         """
         paths = []
         for name, (mode, data) in self._files.items():
@@ -67,10 +64,7 @@ NO_OUTPUTS = JobOutputs({})
 def unpack_outputs(files: Any) -> JobOutputs:
     """Return what a worker has sent.
 
-    Raises
-    ------
-    ProtocolError
-        It is not what workers send, or a name leads out of its folder.
+    Raises `ProtocolError` if it is not what workers send, or a name leads out of its folder.
     """
     found: dict[str, tuple[int, npt.NDArray[np.uint8]]] = {}
     if not isinstance(files, dict):

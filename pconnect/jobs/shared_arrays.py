@@ -81,14 +81,7 @@ class Sharing:
 
     Until they have ended, the arrays must not be changed, as with arguments of all jobs.
 
-    Parameters
-    ----------
-    contents
-        Of the network.
-    min_bytes
-        Smaller ones are left where they are.
-    max_message_bytes
-        Limit of the workers.
+    `min_bytes`: smaller ones are left where they are. `max_message_bytes`: limit of the workers.
     """
 
     def __init__(self, contents: Contents, min_bytes: int, max_message_bytes: int) -> None:

@@ -27,12 +27,8 @@ def bound_buffers(sock: socket.socket) -> None:
 def prepare(sock: socket.socket, peer_timeout: float) -> None:
     """Set the options of every link: no delay of small messages, and notice of a machine that vanished.
 
-    Parameters
-    ----------
-    sock
-        Connected; made non-blocking.
-    peer_timeout
-        Seconds after which a silent machine counts as gone: for keep-alive, and for `pconnect.loop.liveness`.
+    `peer_timeout`: seconds after which a silent machine counts as gone: for keep-alive, and for
+    `pconnect.loop.liveness`.
     """
     sock.setblocking(False)
     if is_local(sock):
@@ -53,10 +49,7 @@ def prepare(sock: socket.socket, peer_timeout: float) -> None:
 def connect_first(addresses: Sequence[tuple[str, int]], peer_timeout: float) -> Steps[socket.socket]:
     """Return a socket connected to the first of `addresses` (numeric, with ports) that answers.
 
-    Raises
-    ------
-    OSError
-        None answers; the error is the last one met.
+    Raises `OSError` if none answers: the last error.
     """
     error: OSError = OSError("no address")
     for address, port in addresses:
@@ -86,10 +79,7 @@ def dial(
     An address may lead to another machine (``127.0.0.1`` does on every machine but one): its server does not know the
     network and closes the connection, or cannot show the node's certificate; then the next address is tried.
 
-    Raises
-    ------
-    ConnectionLostError
-        No address leads to the node; the text has the reason of each.
+    Raises `ConnectionLostError` if no address leads to the node; the text has the reason of each.
     """
     reasons = []
     if local is not None:
@@ -151,12 +141,8 @@ def _reason(error: Exception, address: tuple[str, int], preamble: Preamble) -> S
 def expect_hello(channel: Channel) -> Steps[None]:
     """Wait for the first word of whoever accepted a connection.
 
-    Raises
-    ------
-    ConnectionLostError
-        It says something else, or closes the connection: it did not accept. The channel is closed.
-    ProtocolError
-        It is of another version. The channel is closed.
+    Raises `ConnectionLostError` if it says something else, or closes the connection: it did not accept. The channel is
+    closed. Raises `ProtocolError` if it is of another version. The channel is closed.
     """
     try:
         word = yield from channel.receive_exactly(len(HELLO))

@@ -64,16 +64,9 @@ class Location(NamedTuple):
 def parse_hosts(hosts: object) -> list[Host]:
     """Return the hosts that `hosts` names.
 
-    Parameters
-    ----------
-    hosts
-        ``"name"``, ``"name:port"``, ``"[v6 address]:port"``, ``(name, port)``, an iterable of these, or a mapping of
-        these to numbers of engines.
-
-    Raises
-    ------
-    ConfigurationError
-        One of them cannot be understood; the text says which.
+    `hosts`: ``"name"``, ``"name:port"``, ``"[v6 address]:port"``, ``(name, port)``, an iterable of these, or a mapping
+    of these to numbers of engines. Raises `ConfigurationError` if one of them cannot be understood; the text says
+    which.
 
     Examples
     --------
@@ -136,10 +129,7 @@ def resolve(name: str, port: int) -> Steps[list[Address]]:
     The system's resolver only has a blocking call, with time limits of its own, so a name is looked up in a thread
     that does nothing else; it ends by itself. Addresses need none.
 
-    Raises
-    ------
-    OSError
-        The name is not known, or there is no answer from the name service.
+    Raises `OSError` if the name is not known, or there is no answer from the name service.
     """
     flags = socket.AI_NUMERICSERV
     try:

@@ -84,10 +84,7 @@ class LinkLife:
     def happen(self, event: LinkEvent) -> None:
         """Go on to the next state.
 
-        Raises
-        ------
-        InternalError
-            This cannot happen in this state, which stays as it is.
+        Raises `InternalError` if this cannot happen in this state, which stays as it is.
         """
         self.state = next_state(LINK_TRANSITIONS, self.state, event, self._name)
         if event is LinkEvent.RESET:

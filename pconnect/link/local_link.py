@@ -77,12 +77,7 @@ def link_token(key: bytes, node: int, other: int) -> bytes:
 def listen(path: Path) -> socket.socket:
     """Return a socket that listens at a path in a private folder; what a killed server left there is removed.
 
-    Raises
-    ------
-    OSError
-        There can be none.
-    AuthenticationError
-        The folder is open to others.
+    Raises `OSError` if it cannot be made. Raises `AuthenticationError` if the folder is open to others.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -100,10 +95,8 @@ def listen(path: Path) -> socket.socket:
 def dial_local(path: str, token: bytes, preamble: Preamble) -> Steps[Channel]:
     """Open a data connection at the socket of a server; its `HELLO` is still to come.
 
-    Raises
-    ------
-    AuthenticationError, OSError
-        The folder, or the process that listens, is not of this account, or does not take the connection.
+    Raises `AuthenticationError` or `OSError` if the folder, or the process that listens, is not of this account, or
+    does not take the connection.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -121,12 +114,8 @@ def dial_local(path: str, token: bytes, preamble: Preamble) -> Steps[Channel]:
 def accept_local(sock: socket.socket, token: bytes | None) -> Steps[Channel]:
     """Make sure that the process that has dialled is of this account and knows the token of the link.
 
-    Raises
-    ------
-    AuthenticationError
-        It is not, or does not; or the client wants no such link, which a `token` of ``None`` means.
-    ConnectionLostError
-        It has hung up.
+    Raises `AuthenticationError` if it is not, or does not, or if the client wants no such link (`token` is ``None``).
+    Raises `ConnectionLostError` if it has hung up.
     """
     check_account(sock)
     channel = Channel(sock)
@@ -139,10 +128,7 @@ def accept_local(sock: socket.socket, token: bytes | None) -> Steps[Channel]:
 def check_account(sock: socket.socket) -> None:
     """Check that the process at the other end of a Unix socket has the account of this one.
 
-    Raises
-    ------
-    AuthenticationError
-        It has another.
+    Raises `AuthenticationError` if it has another.
     """
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _, user, _ = _CREDENTIALS.unpack(credentials)

@@ -15,12 +15,7 @@ _VALUE_BYTES = 2**8  # what a value takes in memory beside its own size, about
 class Inbox:
     """The values of one peer, by tag, and its messages for collective calls.
 
-    Parameters
-    ----------
-    node
-        Number of the peer.
-    max_bytes
-        With so much in it, the inbox is full.
+    `node`: number of the peer. `max_bytes`: with so much in it, the inbox is full.
 
     Attributes
     ----------
@@ -98,10 +93,7 @@ class Inbox:
 def finished(value: object) -> object:
     """Return the value that has arrived.
 
-    Raises
-    ------
-    UnreadableValueError, ProtocolError
-        It cannot be made here, or is malformed.
+    Raises `UnreadableValueError` or `ProtocolError` if it cannot be made here, or is malformed.
     """
     return value.finish() if type(value) is Unfinished else value
 
@@ -146,10 +138,7 @@ class OutQueue:
     def send(self, channel: Channel) -> bool:
         """Write what the channel takes now; return whether it takes all again, having taken less before.
 
-        Raises
-        ------
-        ConnectionLostError
-            The peer is gone.
+        Raises `ConnectionLostError` if the peer is gone.
         """
         buffers = self.buffers
         while buffers:

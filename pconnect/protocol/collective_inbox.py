@@ -61,10 +61,7 @@ class Notice(NamedTuple):
 class CollectiveInbox:
     """The parts and notices of one peer.
 
-    Parameters
-    ----------
-    node
-        Number of the peer.
+    `node`: number of the peer.
 
     Attributes
     ----------
@@ -80,13 +77,7 @@ class CollectiveInbox:
         self._notices: dict[int, Notice] = {}
 
     def add(self, message: Message) -> None:
-        """Keep what a message says.
-
-        Raises
-        ------
-        ProtocolError
-            It is malformed. Nothing was kept.
-        """
+        """Keep what a message says. Raises `ProtocolError` if it is malformed. Nothing was kept."""
         match message.kind, message.value:
             case Kind.COLLECTIVE, [list() as nodes, int() as epoch, str() as call, int() as step, value] if (
                 self._node in nodes and all(type(node) is int for node in nodes) and step in _STEPS

@@ -47,10 +47,7 @@ _HEADER_MAGIC = b"PM"
 def check_version(version: int, peer: str = "the peer") -> None:
     """Check that a peer speaks this version of the protocol.
 
-    Raises
-    ------
-    ProtocolError
-        It does not. The text has both numbers, and says which side is older.
+    Raises `ProtocolError` if it does not. The text has both numbers, and says which side is older.
     """
     if version != VERSION:
         older = peer if version < VERSION else "this side"
@@ -63,10 +60,7 @@ def check_version(version: int, peer: str = "the peer") -> None:
 def check_first_word(word: bytes | bytearray, peer: str) -> None:
     """Check the version in the first bytes of a peer, where they are those of a preamble or a message.
 
-    Raises
-    ------
-    ProtocolError
-        They are of another version.
+    Raises `ProtocolError` if they are of another version.
     """
     for magic in (PREAMBLE_MAGIC, _HEADER_MAGIC):
         if word.startswith(magic) and len(word) > len(magic):
@@ -112,10 +106,7 @@ class Preamble(NamedTuple):
     def unpack(cls, data: bytes, peer: str = "the peer") -> "Preamble":
         """Return the preamble of a peer; `data` is `PREAMBLE_BYTES` long.
 
-        Raises
-        ------
-        ProtocolError
-            It holds none, or one of another version.
+        Raises `ProtocolError` if it holds none, or one of another version.
         """
         magic, version, purpose, *rest = _PREAMBLE.unpack(data)
         if magic != PREAMBLE_MAGIC:
@@ -148,10 +139,8 @@ class Header(NamedTuple):
     def unpack(cls, data: bytes | bytearray | memoryview, max_message_bytes: int) -> "Header":
         """Return the header that `data` (`HEADER_BYTES` long) holds.
 
-        Raises
-        ------
-        ProtocolError
-            It holds none, one of another version or kind, or announces more than `max_message_bytes`.
+        Raises `ProtocolError` if it holds none, one of another version or kind, or announces more than
+        `max_message_bytes`.
         """
         magic, version, kind, tag, head_bytes, payload_bytes = _HEADER.unpack(data)
         if magic != _HEADER_MAGIC:

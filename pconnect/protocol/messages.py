@@ -41,12 +41,8 @@ class Unfinished:
     def finish(self) -> object:
         """Return the value.
 
-        Raises
-        ------
-        UnreadableValueError
-            It cannot be made here; for the time being, if this is an `UnavailableTypeError`.
-        ProtocolError
-            It is malformed.
+        Raises `UnreadableValueError` if it cannot be made here; for the time being, if this is an
+        `UnavailableTypeError`. Raises `ProtocolError` if it is malformed.
         """
         value: Any = self._incoming.finish()
         return value if self._index is None else value[self._index]
@@ -55,12 +51,8 @@ class Unfinished:
 def encode_message(kind: Kind, tag: int, value: object, max_message_bytes: int) -> list[bytes | memoryview]:
     """Return the buffers to send, in order; those of arrays are views of the arrays' own memory.
 
-    Raises
-    ------
-    UnsupportedValueError
-        The value, or a part of it, cannot be sent.
-    MessageTooLargeError
-        It would be larger than the limit.
+    Raises `UnsupportedValueError` if the value, or a part of it, cannot be sent. Raises `MessageTooLargeError` if it
+    would be larger than the limit.
     """
     head, buffers = encoder.encode(value)
     payload_bytes = sum(buffer.nbytes for buffer in buffers) if buffers else 0
@@ -88,12 +80,8 @@ _DIRECT_BYTES = 2**12
 class Decoder:
     """The receiving half of a connection.
 
-    Parameters
-    ----------
-    role
-        Which end this is; messages that it does not accept are errors of the peer.
-    max_message_bytes
-        Limit of one message; checked before memory is taken.
+    `role`: which end this is; messages that it does not accept are errors of the peer. `max_message_bytes`: limit of
+    one message; checked before memory is taken.
     """
 
     def __init__(self, role: Role, max_message_bytes: int) -> None:
@@ -140,10 +128,7 @@ class Decoder:
     def received(self, count: int) -> list[Message]:
         """Account for `count` bytes in the buffer last asked for; return the messages now complete.
 
-        Raises
-        ------
-        ProtocolError
-            The peer broke the format. The decoder is of no more use.
+        Raises `ProtocolError` if the peer broke the format. The decoder is of no more use.
         """
         messages: list[Message] = []
         if self._direct:
@@ -254,13 +239,7 @@ class Decoder:
 
 
 def decode_messages(role: Role, data: bytes | memoryview) -> list[Message]:
-    """Return the messages of which some bytes are made.
-
-    Raises
-    ------
-    ProtocolError
-        They are none.
-    """
+    """Return the messages of which some bytes are made. Raises `ProtocolError` if they are not messages."""
     view = memoryview(data)
     decoder = Decoder(role, view.nbytes)
     messages: list[Message] = []

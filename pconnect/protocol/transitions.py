@@ -19,19 +19,8 @@ def next_state(
 ) -> StateT:
     """Return the state that follows `state` after `event`.
 
-    Parameters
-    ----------
-    transitions
-        The table of the machine.
-    state, event
-        Where it is, and what has happened.
-    what
-        Whose machine this is, for the error.
-
-    Raises
-    ------
-    InternalError
-        The table does not allow this event in this state.
+    `transitions`: the table of the machine. `state`, `event`: where it is, and what has happened. `what`: whose machine
+    this is, for the error. Raises `InternalError` if the table does not allow this event in this state.
 
     Examples
     --------

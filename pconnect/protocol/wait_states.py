@@ -77,13 +77,7 @@ def pack_state(state: State) -> list[object]:
 
 
 def read_state(value: object) -> State:
-    """Return a state that was sent.
-
-    Raises
-    ------
-    ProtocolError
-        It is malformed.
-    """
+    """Return a state that was sent. Raises `ProtocolError` if it is malformed."""
     match value:
         case [int() as command, int() as serial, packed, list() as sent, list() as received] if (
             _are_numbers(sent) and _are_numbers(received) and len(sent) == len(received)

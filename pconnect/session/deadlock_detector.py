@@ -97,14 +97,8 @@ def deadlock_error(
 ) -> DeadlockError:
     """Return the error that says who of `nodes` waits for whom.
 
-    Parameters
-    ----------
-    states, nodes
-        As for, and from, `concerned_nodes`.
-    hosts
-        Of all nodes of the network.
-    sources
-        The texts of the commands that these nodes run, by node.
+    `states`, `nodes`: as in `concerned_nodes`. `hosts`: of all nodes of the network. `sources`: the texts
+    of the commands that these nodes run, by node.
     """
     blocked, lines = [], []
     for node in nodes:
@@ -141,10 +135,7 @@ class Rounds:
 
     A node that has not answered is not asked again before it has.
 
-    Parameters
-    ----------
-    settling
-        An answer counts for a round if it came so many seconds before the next one.
+    `settling`: an answer counts for a round if it came so many seconds before the next one.
 
     Attributes
     ----------
@@ -169,19 +160,7 @@ class Rounds:
     def begin(self, now: float, own: State, nodes: Iterable[int]) -> list[int]:
         """Begin a round.
 
-        Parameters
-        ----------
-        now
-            The instant.
-        own
-            The client's state.
-        nodes
-            Those that are alive.
-
-        Returns
-        -------
-        list of int
-            The nodes to ask, which are those that do not owe an answer.
+        `nodes`: those that are alive. Returns the nodes to ask, which are those that do not owe an answer.
         """
         self._before = {
             node: state for node, (state, came) in self._answers.items() if came + self._settling <= now
@@ -196,13 +175,7 @@ class Rounds:
         return chosen
 
     def take(self, node: int, number: int, value: object, now: float) -> None:
-        """Take an answer.
-
-        Raises
-        ------
-        ProtocolError
-            It is malformed, or nobody asked.
-        """
+        """Take an answer. Raises `ProtocolError` if it is malformed, or answers no question."""
         if self._asked.pop(node, None) != number:
             raise ProtocolError("a STATE for which nobody asked")
         state = read_state(value)
@@ -219,12 +192,8 @@ class Rounds:
     def unchanged(self, own: State, running: Mapping[int, Collection[int]]) -> dict[int, State]:
         """Return the states that held at the beginning of this round, if the client is still in the wait of then.
 
-        Parameters
-        ----------
-        own
-            The client's state now.
-        running
-            The commands of whose end it has not heard, by node; one of them may be on its way to an idle node.
+        `own`: the client's state now. `running`: the commands of whose end it has not heard, by node; one of them may
+        be on its way to an idle node.
         """
         self.has_news = False
         if not own == self._own == self._before.get(CLIENT):

@@ -38,16 +38,8 @@ _ENDING = 1.0
 def state_of(mesh: Mesh, command: int, *, has_limit: bool = False, listens: Sequence[int] = ()) -> State:
     """Return the state of this node.
 
-    Parameters
-    ----------
-    mesh
-        Its network.
-    command
-        The number of the command that it runs.
-    has_limit
-        Whether something may end its wait besides messages.
-    listens
-        See `State`.
+    `command`: the number of the command that it runs. `has_limit`: whether something may end its wait besides messages.
+    `listens`: see `State`.
     """
     event_loop = mesh.event_loop
     wait = None if has_limit or event_loop.wait is None or _timer_runs() else event_loop.wait()
@@ -82,10 +74,7 @@ def answer(
 
     That is ``None`` if the wait that the client means is over.
 
-    Raises
-    ------
-    ProtocolError
-        The value is malformed.
+    Raises `ProtocolError` if the value is malformed.
     """
     if question is None:
         return pack_state(state_of(mesh, command, has_limit=has_limit))
@@ -109,17 +98,7 @@ class Timing(NamedTuple):
 
 
 class Probing:
-    """The client's search.
-
-    Parameters
-    ----------
-    mesh
-        Its network.
-    servers
-        All its servers.
-    timing
-        When it asks them.
-    """
+    """The client's search. `timing`: when it asks them."""
 
     def __init__(self, mesh: Mesh, servers: Sequence[Server], timing: Timing = Timing()) -> None:  # noqa: B008 - immutable
         self._mesh = mesh
@@ -134,10 +113,7 @@ class Probing:
     def look(self) -> DeadlockError | None:
         """Do what is due; called in each wait of the client, whenever it has turned out that it is not over.
 
-        Returns
-        -------
-        DeadlockError or None
-            Why nobody can go on. The engines concerned have been told; all connections are usable.
+        Returns why nobody can go on. The engines concerned have been told; all connections are usable.
         """
         event_loop = self._mesh.event_loop
         if event_loop.wait is None:

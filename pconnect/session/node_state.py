@@ -193,10 +193,7 @@ class NodeLife:
     def happen(self, event: NodeEvent) -> None:
         """Change to the next state.
 
-        Raises
-        ------
-        InternalError
-            This cannot happen in this state, which stays as it is.
+        Raises `InternalError` if this cannot happen in this state, which stays as it is.
         """
         self.state = next_state(NODE_TRANSITIONS, self.state, event, self._name)
         if self.state not in DEAD_STATES:
@@ -205,10 +202,7 @@ class NodeLife:
     def die(self, event: NodeEvent, death: EngineDiedError, now: float | None = None) -> None:
         """Change to a state without an engine, because of `death`; without `now`, `died_at` stays what it was.
 
-        Raises
-        ------
-        InternalError
-            As by `happen`.
+        Raises `InternalError` as by `happen`.
         """
         self.happen(event)
         if self.state in DEAD_STATES:

@@ -72,10 +72,7 @@ def call(
     Function and arguments are encoded once, and have been read when this returns. Errors and lists of commands name the
     function.
 
-    Raises
-    ------
-    ConfigurationError, MessageTooLargeError
-        They cannot be sent. Nothing was sent.
+    Raises `ConfigurationError` or `MessageTooLargeError` if they cannot be sent. Nothing was sent.
     """
     mesh, nodes = _servers(connections)
     commands = mesh.new_commands(describe(function), nodes)
@@ -98,19 +95,9 @@ def call_service(
     The arguments are sent as those of `call` are. A service does not look at the names of the workspace; otherwise it
     is a command like any other.
 
-    Parameters
-    ----------
-    name
-        Of the service; doc/protocol.md lists them, with their arguments and results.
-    args, connections, wants_value
-        As of `call`.
-    shown_as
-        What errors and lists of commands show as its source.
-
-    Raises
-    ------
-    ConfigurationError, MessageTooLargeError
-        The arguments cannot be sent. Nothing was sent.
+    `name`: of the service; doc/protocol.md lists them, with their arguments and results. `args`, `connections`,
+    `wants_value`: as of `call`. `shown_as`: what errors and lists of commands show as its source. Raises
+    `ConfigurationError` or `MessageTooLargeError` if the arguments cannot be sent. Nothing was sent.
     """
     mesh, nodes = _servers(connections)
     commands = mesh.new_commands(shown_as or describe(name), nodes)

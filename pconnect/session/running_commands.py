@@ -73,10 +73,7 @@ class RunningCommands:
     def interrupt(self, up_to: int | None) -> int | None:
         """Record that the commands up to a number, or all, are asked to stop. Some command must run.
 
-        Returns
-        -------
-        int or None
-            The number of the last of them; ``None`` if the first that runs was asked before, and has to be killed.
+        Returns the number of the last of them; ``None`` if the first that runs was asked before, and has to be killed.
         """
         if min(self.running) <= self._interrupted_up_to:
             return None

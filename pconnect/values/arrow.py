@@ -96,10 +96,7 @@ def _has_union(kind: Any) -> bool:
 def read_stream(stream: object) -> Any:
     """Return the table of an IPC stream, which lies in the memory of `stream`.
 
-    Raises
-    ------
-    ProtocolError
-        The stream is malformed, or has what is not allowed.
+    Raises `ProtocolError` if the stream is malformed, or has what is not allowed.
     """
     if type(stream) is not np.ndarray or stream.dtype != np.uint8 or stream.ndim != 1:
         raise ProtocolError("an Arrow stream is an array of bytes")
@@ -124,10 +121,7 @@ def read_stream(stream: object) -> Any:
 def write_stream(table: Any) -> Any:
     """Return a table, or a record batch, as an IPC stream in an array of bytes.
 
-    Raises
-    ------
-    UnsupportedValueError
-        It has an extension type or a union, or Arrow cannot write it.
+    Raises `UnsupportedValueError` if it has an extension type or a union, or Arrow cannot write it.
     """
     if _EXTENSION in table.schema.serialize().to_pybytes():
         raise UnsupportedValueError(

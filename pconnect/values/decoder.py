@@ -116,13 +116,8 @@ class Incoming:
         Arrays and bytearrays are the memory that was filled; large bytes, which cannot be filled, are copied from it.
         The items of arrays are not looked at: a str array of a hostile peer may hold what is no character.
 
-        Raises
-        ------
-        ProtocolError
-            The head describes no value.
-        UnreadableValueError
-            It describes one that cannot be made here, or not `at_once`: a package is missing, or what the user
-            registered fails.
+        Raises `ProtocolError` if the head describes no value. Raises `UnreadableValueError` if it describes one that
+        cannot be made here, or not `at_once`: a package is missing, or what the user registered fails.
         """
         for view in self.buffers:
             view.release()  # a bytearray cannot be resized by its new owner while there is a view of it
@@ -133,10 +128,7 @@ class Incoming:
     def first_items(self, count: int) -> list[Any]:
         """Return the first items of a value that is a list; they have to be of msgpack's own types.
 
-        Raises
-        ------
-        ProtocolError
-            It is no such list.
+        Raises `ProtocolError` if it is no such list.
         """
         try:
             unpacker = msgpack.Unpacker(
@@ -154,18 +146,9 @@ class Incoming:
 def decode(head: bytes | bytearray | memoryview, payload_bytes: int) -> Incoming:
     """Read what a head says of its buffers, and allocate them.
 
-    Parameters
-    ----------
-    head
-        As `encode` returned it. Must not change before `Incoming.finish`.
-    payload_bytes
-        Sum of the sizes of all buffers, which the caller has found acceptable.
-
-    Raises
-    ------
-    ProtocolError
-        The head is malformed, describes another number of bytes (then nothing was allocated), or there is no
-        memory for them.
+    `head`: as `encode` returned it. Must not change before `Incoming.finish`. `payload_bytes`: sum of the sizes of all
+    buffers, which the caller has found acceptable. Raises `ProtocolError` if the head is malformed, describes another
+    number of bytes (then nothing was allocated), or there is no memory for them.
     """
     view = memoryview(head)
     try:

@@ -82,10 +82,8 @@ def describe_dtype(dtype: np.dtype[Any]) -> str | list[Any]:
 
     Byte order, offsets, padding, titles, alignment and the unit of dates are kept; ``metadata`` is not.
 
-    Raises
-    ------
-    UnsupportedValueError
-        The dtype is, or contains, object, StringDType, a dtype of another package or a title that is no str.
+    Raises `UnsupportedValueError` if the dtype is, or contains, object, StringDType, a dtype of another package or a
+    title that is no str.
     """
     if not 0 <= dtype.num < _OWN_DTYPES or dtype.char == "O":
         raise UnsupportedValueError(
@@ -111,10 +109,7 @@ def _describe_field(name: str, field: tuple[Any, ...]) -> list[object]:
 def restore_dtype(description: object) -> np.dtype[Any]:
     """Build the dtype that `describe_dtype` wrote down.
 
-    Raises
-    ------
-    ProtocolError
-        The description is none, or is of a dtype that this machine does not have.
+    Raises `ProtocolError` if it describes no dtype, or one that this machine does not have.
     """
     if type(description) is str:
         return _DTYPES.get(description) or _restore_plain(description)
@@ -162,10 +157,7 @@ def _restore_structured(fields: list[Any], itemsize: int, flags: int) -> np.dtyp
 def byte_count(dtype: np.dtype[Any], shape: object) -> int:
     """Return the bytes of an array, as an exact int; nothing is allocated.
 
-    Raises
-    ------
-    ProtocolError
-        `shape` is no list of sizes, or the dtype is one that no array can have.
+    Raises `ProtocolError` if `shape` is no list of sizes, or the dtype is one that no array can have.
     """
     if type(shape) is not list or not all(type(n) is int and n >= 0 for n in shape):
         raise ProtocolError("not the shape of an array")
@@ -179,10 +171,7 @@ def allocate(dtype: np.dtype[Any], shape: list[int], order: int, size: int = 0) 
 
     If it is said to have a large `size` in bytes, its memory is used again once it is dropped.
 
-    Raises
-    ------
-    ProtocolError
-        No array can have this shape, or there is no memory for it.
+    Raises `ProtocolError` if no array can have this shape, or there is no memory for it.
     """
     try:
         if dtype.itemsize == 0 and dtype.char in "SU":  # numpy.empty would make them one character wide

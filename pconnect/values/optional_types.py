@@ -34,10 +34,7 @@ def is_of_package(kind: type) -> bool:
 def find_entry(kind: type) -> ValueType | None:
     """Return how values of a type are written, if it is of one of the packages.
 
-    Raises
-    ------
-    UnsupportedValueError
-        It is, but another package that writing needs is missing.
+    Raises `UnsupportedValueError` if it is, but another package that writing needs is missing.
     """
     module = kind.__module__
     for package in _HOMES if type(module) is str else ():

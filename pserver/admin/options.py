@@ -58,10 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def config_of(namespace: argparse.Namespace) -> ServerConfig:
     """Return the settings that parsed options mean.
 
-    Raises
-    ------
-    ConfigurationError
-        A setting cannot be used.
+    Raises `ConfigurationError` if a setting cannot be used.
     """
     return ServerConfig(**{field.name: getattr(namespace, field.name) for field, _ in _options()})
 
@@ -82,10 +79,7 @@ def start_options(config: ServerConfig) -> list[str]:
 def check_keywords(function: str, names: Iterable[str]) -> None:
     """Refuse keywords that are no options of a server.
 
-    Raises
-    ------
-    TypeError
-        One of them is unknown; the text names the one that was probably meant.
+    Raises `TypeError` if one of them is unknown; the text names the one that was probably meant.
     """
     known = [field.name for field, _ in _options()]
     for name in names:

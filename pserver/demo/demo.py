@@ -81,22 +81,9 @@ The client must reach port 12502 of each server, and all of them port 12501 of e
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demonstration.
 
-    Parameters
-    ----------
-    argv
-        The arguments behind ``pserver demo``; ``None`` stands for those of the process.
-
-    Returns
-    -------
-    int
-        0, or 1 if a result is not that of serial numpy.
-
-    Raises
-    ------
-    ConfigurationError
-        The picture's folder is missing, or a server could not start; no server is left.
-    ParallelError, OSError
-        Something else failed; no server is left.
+    `argv`: the arguments behind ``pserver demo``; ``None`` stands for those of the process. Returns 0, or 1 if a result
+    is not that of serial numpy. Raises `ConfigurationError` if the picture's folder is missing, or a server could not
+    start; no server is left. Raises `ParallelError` or `OSError` if something else failed; no server is left.
     """
     parser = argparse.ArgumentParser(
         prog="pserver demo", description="Compute something on three servers of this machine."

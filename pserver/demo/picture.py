@@ -12,21 +12,8 @@ from pserver.demo.work import Floats
 def save_picture(field: Floats, borders: Sequence[int], title: str, path: Path) -> None:
     """Save a field of temperatures as PNG.
 
-    Parameters
-    ----------
-    field
-        Degrees, shape ``(rows, columns)``.
-    borders
-        The first row of each slab, and the end of the last.
-    title
-        What stands above.
-    path
-        The file, which is replaced.
-
-    Raises
-    ------
-    OSError
-        The file cannot be written.
+    `field`: degrees, shape ``(rows, columns)``. `borders`: the first row of each slab, and the end of the last. `path`:
+    the file, which is replaced. Raises `OSError` if the file cannot be written.
     """
     rows, columns = field.shape
     # Not pyplot, which would look for a display and keep the figure.

@@ -74,11 +74,7 @@ def validate(
 ) -> Floats:
     """Cross-validate one setting.
 
-    Returns
-    -------
-    numpy.ndarray
-        For each fold the share of images that were recognised and the mean squared error, shape
-        ``(folds, 2)``.
+    Returns for each fold the share of images that were recognised and the mean squared error, shape ``(folds, 2)``.
     """
     count = len(labels)
     kernel = np.exp(distances / (-2.0 * width**2))
@@ -113,12 +109,7 @@ def serve_grid(sockets: Network) -> None:
 def spread_grid(grid: Grid, net: Network) -> tuple[Floats, list[int]]:
     """Cross-validate all settings at the servers; each gets the next as soon as it is done with one.
 
-    Returns
-    -------
-    scores : numpy.ndarray
-        As those of `serial_grid`.
-    shares : list of int
-        How many settings each server did.
+    Returns `scores`: as those of `serial_grid`. `shares`: how many settings each server did.
     """
     settings = grid.settings()
     tasks: Iterator[tuple[int, float, float]] = ((i, *pair) for i, pair in enumerate(settings))
@@ -203,8 +194,7 @@ def slab_borders(rows: int, count: int) -> list[int]:
 def serve_heat(sockets: Network, steps: int) -> None:
     """Compute one slab, exchanging rows with the servers of the slabs beside it; runs in an engine.
 
-    The slab has one more row at both ends, a *halo*: a copy of the neighbour's outermost row, or the edge of
-    the plate.
+    The slab has one more row at both ends, a *halo*: a copy of the neighbour's outermost row, or the edge of the plate.
     """
     own, last = sockets.node, len(sockets) - 1
     field: Any

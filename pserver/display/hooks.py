@@ -17,12 +17,7 @@ _MAX_DISPLAY_BYTES = 2**24
 class Hooks:
     """Where Python asks what to do with a display, a warning or a log record; the engine's answers.
 
-    Parameters
-    ----------
-    outbox
-        Where they go.
-    max_message_bytes
-        The client takes no larger message.
+    `max_message_bytes`: the client takes no larger message.
     """
 
     def __init__(self, outbox: Outbox, max_message_bytes: int) -> None:
@@ -43,11 +38,8 @@ class Hooks:
     def display(self, *objects: object) -> None:
         """Show objects at the client: in its notebook as pictures, tables and text, elsewhere as text.
 
-        Parameters
-        ----------
-        *objects
-            A matplotlib figure; an object with methods such as ``_repr_html_`` or ``_repr_png_``, as IPython uses
-            them; of anything else its ``repr``. If such a method fails, its traceback is printed.
+        `objects`: a matplotlib figure; an object with methods such as ``_repr_html_`` or ``_repr_png_``, as IPython
+        uses them; of anything else its ``repr``. If such a method fails, its traceback is printed.
         """
         for shown in objects:
             bundle = self._limit(make_bundle(shown))

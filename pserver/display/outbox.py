@@ -68,19 +68,9 @@ class Outbox:
     def put(self, what: str, content: dict[str, Any], size: int) -> bool:
         """Take a note; a display may wait for some seconds.
 
-        Parameters
-        ----------
-        what
-            ``"display"``, ``"warning"`` or ``"log"``.
-        content
-            Plain values, which are not changed afterwards.
-        size
-            Of its long texts and data, in bytes.
-
-        Returns
-        -------
-        bool
-            ``False`` in a process forked from the engine: then nothing was taken.
+        `what`: ``"display"``, ``"warning"`` or ``"log"``. `content`: plain values, which are not changed afterwards.
+        `size`: of its long texts and data, in bytes. Returns ``False`` in a process forked from the engine: then
+        nothing was taken.
         """
         if os.getpid() != self._process:
             return False

@@ -71,13 +71,7 @@ class Mark(NamedTuple):
 
 
 class CommandPage:
-    """The memory, at either end.
-
-    Parameters
-    ----------
-    descriptor
-        Of the memory. It may be closed afterwards.
-    """
+    """The memory, at either end. `descriptor`: of the memory. It may be closed afterwards."""
 
     def __init__(self, descriptor: int) -> None:
         self._memory = mmap.mmap(descriptor, PAGE_BYTES)
@@ -218,12 +212,8 @@ class CommandPage:
 class GivenOutput:
     """How much the two output streams of an engine have been given; in the engine.
 
-    Parameters
-    ----------
-    page
-        Where the supervisor counts what it takes.
-    pipes
-        The engine's ends, which nothing else uses: the user's code may put others in the place of 1 and 2.
+    `page`: where the supervisor counts what it takes. `pipes`: the engine's ends, which nothing else uses: the user's
+    code may put others in the place of 1 and 2.
     """
 
     def __init__(self, page: CommandPage, pipes: Sequence[int]) -> None:

@@ -35,12 +35,8 @@ from pserver.system.flush import flush_output
 class Interrupts:
     """The handler of SIGINT of one engine; it is the process's from now on.
 
-    Parameters
-    ----------
-    page
-        Shared with the supervisor.
-    await_cancels
-        Takes in what the supervisor has sent, until so many CANCEL messages have come in all.
+    `page`: shared with the supervisor. `await_cancels`: takes in what the supervisor has sent, until so many CANCEL
+    messages have come in all.
 
     Attributes
     ----------
@@ -96,18 +92,9 @@ _SMALL_BYTES = 2**14
 class CommandRunner:
     """What runs commands, once the engine has joined its network.
 
-    Parameters
-    ----------
-    services
-        What services work on.
-    outbox
-        What goes to the front end; counted as the command's that runs.
-    interrupts
-        Which may end the command that runs.
-    page
-        Tells the supervisor which command runs.
-    given
-        What the engine's output streams were given so far.
+    `services`: what services work on. `outbox`: what goes to the front end; counted as the command's that runs.
+    `interrupts`: which may end the command that runs. `page`: tells the supervisor which command runs. `given`: what
+    the engine's output streams were given so far.
 
     Attributes
     ----------

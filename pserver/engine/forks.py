@@ -21,13 +21,8 @@ _MESSAGE_BYTES = 1000
 class Forks:
     """The requests of the supervisor to fork workers.
 
-    Parameters
-    ----------
-    sock
-        Where they come in: each the number of threads that numerical libraries may use, as text, with descriptors. What
-        goes wrong is answered by a text.
-    progress
-        The engine's loop.
+    `sock`: where they come in: each the number of threads that numerical libraries may use, as text, with descriptors.
+    Errors are answered by a text.
 
     Attributes
     ----------
@@ -53,12 +48,7 @@ class Forks:
     def fork(self, leave: Callable[[], None], terms: Terms) -> None:
         """Do what was asked for; in the worker, does not return.
 
-        Parameters
-        ----------
-        leave
-            Closes in the worker what is the engine's.
-        terms
-            What the worker takes over.
+        `leave`: closes in the worker what is the engine's. `terms`: what the worker takes over.
         """
         self.asked = False
         try:

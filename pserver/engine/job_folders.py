@@ -18,12 +18,7 @@ _OUTPUTS = "outputs"
 class JobFolders:
     """The folder of the job that runs.
 
-    Parameters
-    ----------
-    files
-        Those of the session.
-    max_bytes
-        What outputs may take together.
+    `files`: those of the session. `max_bytes`: what outputs may take together.
     """
 
     def __init__(self, files: SessionFiles, max_bytes: int) -> None:
@@ -52,10 +47,7 @@ class JobFolders:
     def take_outputs(self) -> dict[str, Any] | None:
         """Return the files that a job which has ended has left for the client, if any; remove its folder.
 
-        Raises
-        ------
-        ConfigurationError, MessageTooLargeError, OSError
-            They cannot be sent. The folder is removed.
+        Raises `ConfigurationError`, `MessageTooLargeError` or `OSError` if they cannot be sent. The folder is removed.
         """
         if self._folder is None:
             return None

@@ -23,16 +23,7 @@ from pserver.system.processes import address_space_bytes
 class JobRunner:
     """The jobs of one worker.
 
-    Parameters
-    ----------
-    names
-        The workspace.
-    page
-        Where the worker says what it does.
-    folders
-        Those of jobs.
-    sender
-        Takes the results.
+    `page`: where the worker says what it does.
 
     Attributes
     ----------

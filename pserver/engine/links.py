@@ -89,16 +89,8 @@ class Setup:
 class Links:
     """The data connections of one engine.
 
-    Parameters
-    ----------
-    setup
-        The network.
-    handover
-        On which the daemon passes accepted connections; watched from now on.
-    progress
-        The loop in which all this goes on.
-    listen
-        Takes in what the supervisor has said; called before anything is taken from the handover.
+    `handover`: on which the daemon passes accepted connections; watched from now on. `progress`: the loop in which all
+    this goes on. `listen`: takes in what the supervisor has said; called before anything is taken from the handover.
 
     Attributes
     ----------
@@ -159,12 +151,8 @@ class Links:
     def renew(self, nodes: Collection[int], timeout: float) -> None:
         """Give up the links to nodes that are restarted, and expect them to dial.
 
-        Parameters
-        ----------
-        nodes
-            Their numbers; the own one does not count.
-        timeout
-            Seconds after which a node that has not come is lost.
+        `nodes`: their numbers; this node does not count. `timeout`: seconds after which a node that has not come is
+        lost.
         """
         for node in nodes:
             if 0 < node < len(self.connections) and node != self._setup.node:

@@ -22,14 +22,7 @@ from pserver.jobs.shared_status import RESULT_BYTES, SharedStatus
 class ResultSender:
     """The results of one worker.
 
-    Parameters
-    ----------
-    pipe
-        To the supervisor.
-    page
-        Shared with it.
-    max_message_bytes
-        Limit of one message.
+    `max_message_bytes`: limit of one message.
 
     Attributes
     ----------
@@ -55,10 +48,7 @@ class ResultSender:
     def send(self, number: int, result: list[Any]) -> None:
         """Send the result of a job, now or with the next ones.
 
-        Raises
-        ------
-        UnsupportedValueError, MessageTooLargeError
-            It cannot be sent.
+        Raises `UnsupportedValueError` or `MessageTooLargeError` if it cannot be sent.
         """
         buffers = encode_message(Kind.RESULT, number, result, self._max_message_bytes)
         with self._lock:

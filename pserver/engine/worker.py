@@ -79,14 +79,8 @@ class Terms:
 def worker_main(ends: Sequence[int], threads: int, terms: Terms) -> None:
     """Be one worker, until the client or the supervisor is gone; what a forked process does.
 
-    Parameters
-    ----------
-    ends
-        Descriptors: the pipe to the supervisor, the page, and files for standard output and standard error.
-    threads
-        How many threads numerical libraries may use.
-    terms
-        What comes from the engine.
+    `ends`: descriptors: the pipe to the supervisor, the page, and files for standard output and standard error.
+    `threads`: how many threads numerical libraries may use. `terms`: what comes from the engine.
     """
     os.setsid()  # its own group, to be ended with all it started
     die_with_parent()

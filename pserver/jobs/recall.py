@@ -52,12 +52,7 @@ _TIME = struct.Struct("d")
 class RecallRecord:
     """The record at the beginning of a page of memory, at either end.
 
-    Parameters
-    ----------
-    memory
-        The page.
-    descriptor
-        Of the same memory, for the lock; it may be closed afterwards.
+    `descriptor`: of the same memory, for the lock; it may be closed afterwards.
     """
 
     def __init__(self, memory: mmap.mmap, descriptor: int) -> None:

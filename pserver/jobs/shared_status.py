@@ -60,10 +60,7 @@ class Status(NamedTuple):
 class SharedStatus:
     """The page, at either side.
 
-    Parameters
-    ----------
-    descriptor
-        Of the memory, as `make` returned it; it may be closed afterwards.
+    `descriptor`: of the memory, as `make` returned it; it may be closed afterwards.
     """
 
     def __init__(self, descriptor: int) -> None:

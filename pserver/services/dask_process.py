@@ -1,9 +1,8 @@
 """One process of a Dask cluster, the scheduler or a worker; an engine starts it, see `pserver.services.dask_processes`.
 
 It ends with the engine, whatever that dies of. On its standard input come its settings, one line of JSON; for a worker,
-the scheduler's address on a second. To the engine it says one line: where it listens. Until
-then its standard error is a file, whose end tells why it could not start; afterwards it is the engine's, which the
-client shows.
+the scheduler's address on a second. To the engine it says one line: where it listens. Until then its standard error is
+a file, whose end tells why it could not start; afterwards it is the engine's, which the client shows.
 
 All of Dask's connections are TLS 1.3 between certificates of the network. Its web pages are not: they would be readable
 by whoever can reach the port, so there are none.
@@ -117,14 +116,8 @@ def _make(settings: dict[str, Any], scheduler: str, security: Any) -> Callable[[
 def security_of(role: str, path: str, authority: str) -> Any:
     """Return what Dask needs to speak TLS in a role.
 
-    Parameters
-    ----------
-    role
-        ``"scheduler"`` or ``"worker"``.
-    path
-        Of the certificate and the key; it is read whenever Dask makes a context.
-    authority
-        The certificate of the network's authority, as PEM text.
+    `role`: ``"scheduler"`` or ``"worker"``. `path`: of the certificate and the key; it is read whenever Dask makes a
+    context. `authority`: the certificate of the network's authority, as PEM text.
     """
     files = {f"tls_{role}_cert": path, f"tls_{role}_key": path}
     return Security(
@@ -135,10 +128,7 @@ def security_of(role: str, path: str, authority: str) -> Any:
 def own_address(candidates: Sequence[str]) -> str:
     """Return the first of some addresses that this machine has; others know it by all of them.
 
-    Raises
-    ------
-    OSError
-        It has none of them.
+    Raises `OSError` if it has none of them.
     """
     for address in candidates:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -178,10 +178,7 @@ class _Cluster:
 class DaskProcesses:
     """The clusters of one engine, by the names that the client gave them.
 
-    Parameters
-    ----------
-    session_folder
-        The private folder of the session; each cluster gets one in it.
+    `session_folder`: the private folder of the session; each cluster gets one in it.
     """
 
     def __init__(self, session_folder: str) -> None:
@@ -191,12 +188,8 @@ class DaskProcesses:
     def prepare(self, key: str, names: Sequence[str]) -> tuple[str | None, dict[str, bytes]]:
         """Make a key for each process of a cluster to be started here.
 
-        Returns
-        -------
-        version
-            Of ``distributed``; ``None`` if it is not installed. Then nothing was done.
-        public_keys
-            By name, for the client to sign.
+        Returns the version of ``distributed`` and the public keys to sign, by name. Without ``distributed`` the version
+        is ``None``, and nothing was done.
         """
         version = installed(["distributed"])["distributed"]
         if version is None:
@@ -209,12 +202,8 @@ class DaskProcesses:
     ) -> None:
         """Start the processes of a cluster, with the certificates (DER) that the client made for their keys.
 
-        Raises
-        ------
-        AuthenticationError
-            A certificate is for another key. What was started before goes on, until `stop`.
-        OSError
-            A process could not be started; the same.
+        Raises `AuthenticationError` if a certificate is for another key. What was started before goes on, until `stop`.
+        Raises `OSError` if a process could not be started; as above.
         """
         self._of(key).start(certificates, authority, settings)
 

@@ -19,12 +19,8 @@ from srp_tools.errors import ConfigurationError
 class SessionFiles:
     """The files of one session.
 
-    Parameters
-    ----------
-    session_folder
-        The private folder of the session.
-    max_file_size
-        The most bytes that one file may have; 0: any number.
+    `session_folder`: the private folder of the session. `max_file_size`: the most bytes that one file may have; 0: any
+    number.
 
     Attributes
     ----------
@@ -45,17 +41,9 @@ class SessionFiles:
     def begin_put(self, token: bytes, remote: bytes, packed: Any) -> list[Any]:
         """Make ready for what the client has listed.
 
-        Returns
-        -------
-        list
-            The path, and what is there already, see `Incoming.offers`.
-
-        Raises
-        ------
-        ConfigurationError
-            The path cannot be used, or a file is larger than the server allows. Nothing was changed.
-        OSError
-            Folders cannot be made, or there is no room. No file was written.
+        Returns the path, and what is there already, see `Incoming.offers`. Raises `ConfigurationError` if the path
+        cannot be used, or a file is larger than the server allows. Nothing was changed. Raises `OSError` if folders
+        cannot be made, or there is no room. No file was written.
         """
         path, listing = self.find(decode_name(remote)), Listing.unpack(packed)
         check_sizes(listing, path, self.max_file_size)
@@ -81,10 +69,7 @@ class SessionFiles:
     def finish(self, token: bytes) -> None:
         """End a put that has to be whole.
 
-        Raises
-        ------
-        FileNotFoundError
-            Something did not arrive. What did stays.
+        Raises `FileNotFoundError` if something did not arrive. What did stays.
         """
         with self._going_on(token) as transfer:
             assert isinstance(transfer, Incoming)  # noqa: S101 - the token is of a put
@@ -97,12 +82,8 @@ class SessionFiles:
     def begin_get(self, token: bytes, remote: bytes) -> list[Any]:
         """Return the listing of a file or a folder that the client shall get.
 
-        Raises
-        ------
-        ConfigurationError
-            The path cannot be used, or a file is larger than the server allows.
-        OSError
-            It does not exist, or cannot be read.
+        Raises `ConfigurationError` if the path cannot be used, or a file is larger than the server allows. Raises
+        `OSError` if it does not exist, or cannot be read.
         """
         self.end()
         path = self.find(decode_name(remote))
@@ -132,10 +113,7 @@ class SessionFiles:
     def find(self, remote: str) -> Path:
         """Return the path that a client means.
 
-        Raises
-        ------
-        ConfigurationError
-            It is empty, or it leads out of the session's folder without being absolute.
+        Raises `ConfigurationError` if it is empty, or it leads out of the session's folder without being absolute.
         """
         if not remote or "\0" in remote:
             raise ConfigurationError(f"{remote!r} is not the name of a file")
@@ -174,10 +152,7 @@ def publish(files: SessionFiles) -> None:
 def session_files() -> Path:
     """Return the session's folder of files, for modules; the workspace has it under the same name.
 
-    Raises
-    ------
-    ConfigurationError
-        This is no engine.
+    Raises `ConfigurationError` if this is no engine.
     """
     if _folder is None:
         raise ConfigurationError("this is for the engine of a session, or a process that it has forked")

@@ -26,10 +26,7 @@ _GIVEN = {
 def values_of(names: Mapping[str, Any], wanted: str | Sequence[str]) -> Any:
     """Return the value of a name, or a list of those of several; Python's own names are there too.
 
-    Raises
-    ------
-    NameError
-        One is neither.
+    Raises `NameError` if one is neither.
 
     Examples
     --------

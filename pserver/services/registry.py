@@ -66,10 +66,7 @@ SERVICES: Mapping[str, Callable[..., Any]] = {
 def call(engine: EngineState, name: str, args: Sequence[object]) -> Any:
     """Call a service, and return what it returns.
 
-    Raises
-    ------
-    UnknownServiceError
-        There is no such service here. Nothing was done.
+    Raises `UnknownServiceError` if there is no such service here. Nothing was done.
     """
     service = SERVICES.get(name)
     if service is None:

@@ -42,12 +42,8 @@ class _Tree:
 class SyncedCode:
     """All trees of one engine.
 
-    Parameters
-    ----------
-    files
-        Those of the session, by which code comes. What an engine before left of its trees is removed.
-    in_use
-        Names of modules that no tree may hide, because the engine has loaded them for itself.
+    `files`: those of the session, by which code comes. What an engine before left of its trees is removed. `in_use`:
+    names of modules that no tree may hide, because the engine has loaded them for itself.
 
     Attributes
     ----------
@@ -108,17 +104,9 @@ class SyncedCode:
     def apply(self, token: bytes) -> list[str]:
         """Let modules be imported from what has come since `begin`.
 
-        Returns
-        -------
-        list of str
-            Names of the files that are new, different, or gone.
-
-        Raises
-        ------
-        FileNotFoundError
-            Something did not arrive. Nothing was changed.
-        ConfigurationError
-            Another transfer has begun since. Nothing was changed.
+        Returns the names of the files that are new, different, or gone. Raises `FileNotFoundError` if something did not
+        arrive. Nothing was changed. Raises `ConfigurationError` if another transfer has begun since. Nothing was
+        changed.
         """
         self.files.finish(token)
         tree = self._begun

@@ -9,10 +9,7 @@ import psutil
 def own_addresses(bind: str | None) -> list[str]:
     """Return numeric addresses under which a server bound to `bind` can be reached, without loopback ones.
 
-    Parameters
-    ----------
-    bind
-        The address it listens at; ``None`` for all of this machine's, IPv4 first.
+    `bind`: the address it listens at; ``None`` for all of this machine's, IPv4 first.
     """
     if bind is not None:
         found = [str(entry[4][0]) for entry in socket.getaddrinfo(bind, None, type=socket.SOCK_STREAM)]

@@ -48,14 +48,8 @@ _KILL_TIMEOUT = 5.0
 class RunningServer:
     """A server that was running a moment ago.
 
-    Parameters
-    ----------
-    name
-        The name it was started with.
-    pid
-        The process number of the daemon.
-    status
-        What the daemon says about itself, see `pserver.daemon.daemon.serve`; while it starts, ``name`` and ``pid``.
+    `name`: the name it was started with. `pid`: the process number of the daemon. `status`: what the daemon says about
+    itself, see `pserver.daemon.daemon.serve`; while it starts, ``name`` and ``pid``.
     """
 
     name: str
@@ -67,14 +61,8 @@ class RunningServer:
 class StoppedServer:
     """A server that `stop_server` has ended.
 
-    Parameters
-    ----------
-    name
-        The name it was started with.
-    pid
-        The process number that the daemon had.
-    killed
-        True if it did not end in the given time and had to be killed; then its sessions had no orderly end.
+    `name`: the name it was started with. `pid`: the process number that the daemon had. `killed`: true if it did not
+    end in the given time and had to be killed; then its sessions had no orderly end.
     """
 
     name: str
@@ -85,22 +73,12 @@ class StoppedServer:
 class PidFile:
     """The mark of a running server, as a context manager for the daemon.
 
-    The lock is taken on entering. On leaving, the status is removed and the lock is released. A process that
-    is forked inside, and does not execute another program, holds the lock as well: it must not outlive the
-    daemon.
+    The lock is taken on entering. On leaving, the status is removed and the lock is released. A process that is forked
+    inside, and does not execute another program, holds the lock as well: it must not outlive the daemon.
 
-    Parameters
-    ----------
-    name
-        The server's name.
-
-    Raises
-    ------
-    ConfigurationError
-        On entering: a server of that name runs already (the text has its process number), the name cannot be
-        used, or the run-time folder is not private. Nothing is locked.
-    OSError
-        On entering: the file cannot be opened.
+    On entering, raises `ConfigurationError` if a server of that name runs already (the text has its process number),
+    the name cannot be used, or the run-time folder is not private. Nothing is locked. Raises `OSError` if the file
+    cannot be opened.
     """
 
     def __init__(self, name: str) -> None:
@@ -142,15 +120,8 @@ class PidFile:
     def write(self, status: Mapping[str, object]) -> None:
         """Replace the status that others read.
 
-        Parameters
-        ----------
-        status
-            Anything that JSON can express; ``pid`` has to be that of this process, else nobody believes it.
-
-        Raises
-        ------
-        OSError
-            It cannot be written. Readers see the status from before.
+        `status`: anything that JSON can express; ``pid`` has to be that of this process, else it does not count.
+        Raises `OSError` if it cannot be written. Readers see the status from before.
         """
         # One name is enough for the temporary file: only the holder of the lock writes.
         temporary = self._status_path.with_name(f".{self._status_path.name}.new")
@@ -163,11 +134,8 @@ class PidFile:
 def find_server(name: str) -> RunningServer | None:
     """Return the running server of a name, or None if there is none.
 
-    Raises
-    ------
-    ConfigurationError
-        The name cannot be used, the run-time folder is not private, or a process that is no server of this
-        machine holds the lock.
+    Raises `ConfigurationError` if the name cannot be used, the run-time folder is not private, or a process that is no
+    server of this machine holds the lock.
     """
     check_server_name(name)
     folder = run_time_folder()
@@ -179,13 +147,7 @@ def find_server(name: str) -> RunningServer | None:
 
 
 def list_servers() -> list[RunningServer]:
-    """Return all running servers of this user, by name.
-
-    Raises
-    ------
-    ConfigurationError
-        As by `find_server`.
-    """
+    """Return all running servers of this user, by name. Raises `ConfigurationError` as by `find_server`."""
     names = sorted(path.stem for path in run_time_folder().glob("[!.]*.pid"))
     return [server for server in map(find_server, names) if server is not None]
 
@@ -196,24 +158,9 @@ def stop_server(name: str, timeout: float = 10.0) -> StoppedServer | None:
     The daemon gets SIGTERM, ends its sessions and goes; if it has not gone after `timeout` it gets SIGKILL.
     No other process is ever signalled.
 
-    Parameters
-    ----------
-    name
-        The server's name.
-    timeout
-        How long the daemon may take, in seconds.
-
-    Returns
-    -------
-    StoppedServer or None
-        What was ended; None if no server of that name was running.
-
-    Raises
-    ------
-    ConfigurationError
-        As by `find_server`. Nothing was signalled.
-    TimeoutError
-        The process did not even end after SIGKILL.
+    `timeout`: how long the daemon may take, in seconds. Returns what was ended; None if no server of that name was
+    running. Raises `ConfigurationError` as by `find_server`. Nothing was signalled. Raises `TimeoutError` if the
+    process did not even end after SIGKILL.
     """
     check_server_name(name)
     with _opened(_pid_path(run_time_folder(), name)) as descriptor:

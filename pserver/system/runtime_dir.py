@@ -18,13 +18,8 @@ def run_time_folder() -> Path:
     where no folder can be made, or names a login's own ``/run/user/UID``: systemd empties that one when the
     user logs out, and the daemon, which goes on, could no longer be found or stopped.
 
-    Raises
-    ------
-    ConfigurationError
-        The folder is open to others, belongs to somebody else, or is no real folder; the text says how to
-        mend it.
-    OSError
-        The folder cannot be made.
+    Raises `ConfigurationError` if the folder is open to others, belongs to somebody else, or is no real folder; the
+    text says how to fix it. Raises `OSError` if the folder cannot be made.
     """
     base = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
     if base.is_absolute() and _LOGIN_FOLDERS not in base.parents:
