@@ -22,6 +22,7 @@ from srp_tools.steps import Steps, Wait
 Buffer = bytes | bytearray | memoryview
 
 _RECORD_BYTES = 2**14  # of TLS (RFC 8446, section 5.1); OpenSSL fills them
+_LARGE_BYTES = 2**17
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -36,6 +37,9 @@ class Channel:
         self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
         self._is_tcp = hasattr(socket, "TCP_INFO") and sock.family in (socket.AF_INET, socket.AF_INET6)
         self._write: Callable[[memoryview], int] = self._tls.write if self._tls else sock.send
+        self._write_large: Callable[[memoryview], int] = (
+            self._write
+        )  # a subclass may know a faster way for what is large
 
     @property
     def encrypted(self) -> bool:
@@ -82,8 +86,9 @@ class Channel:
         total, size = 0, len(view)
         # One write takes as little as one TLS record: this is the inner loop of every transfer, as is the one below.
         try:
+            write = self._write if size < _LARGE_BYTES else self._write_large
             while total < size:
-                total += self._write(view[total:] if total else view)
+                total += write(view[total:] if total else view)
         except _NOT_NOW:
             pass
         except OSError as error:

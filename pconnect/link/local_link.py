@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pconnect.errors import AuthenticationError
+from pconnect.link.local_channel import LocalChannel
 from pconnect.protocol.frames import Preamble
 from srp_tools.channel import Channel
 from srp_tools.steps import Steps, send_all
@@ -108,7 +109,7 @@ def dial_local(path: str, token: bytes, preamble: Preamble) -> Steps[Channel]:
     except BaseException:
         sock.close()
         raise
-    return Channel(sock)
+    return LocalChannel(sock)
 
 
 def accept_local(sock: socket.socket, token: bytes | None) -> Steps[Channel]:
@@ -118,7 +119,7 @@ def accept_local(sock: socket.socket, token: bytes | None) -> Steps[Channel]:
     Raises `ConnectionLostError` if it has hung up.
     """
     check_account(sock)
-    channel = Channel(sock)
+    channel = LocalChannel(sock)
     shown = yield from channel.receive_exactly(TOKEN_BYTES)
     if token is None or not hmac.compare_digest(shown, token):
         raise AuthenticationError("it does not know the token of this link")

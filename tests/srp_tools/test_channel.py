@@ -10,10 +10,19 @@ import pytest
 from srp_tools.channel import Channel, connection_lost
 from srp_tools.errors import ConnectionLostError
 from srp_tools.steps import Steps, Wait, deadline_after, run, run_all
-from tests.support.channels import BIG, LIMIT, Pair, plain_pair, receive_some, tcp_pair, tls_pair
+from tests.support.channels import (
+    BIG,
+    LIMIT,
+    Pair,
+    local_pair,
+    plain_pair,
+    receive_some,
+    tcp_pair,
+    tls_pair,
+)
 
 
-@pytest.fixture(params=[plain_pair, tcp_pair, tls_pair], ids=["unix", "plain", "TLS"])
+@pytest.fixture(params=[plain_pair, local_pair, tcp_pair, tls_pair], ids=["unix", "local", "plain", "TLS"])
 def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     make: Callable[[], Pair] = request.param
     left, right = make()
@@ -135,7 +144,12 @@ def test_pending_and_poll_together_show_all_that_has_arrived(pair: Pair) -> None
 
 
 def test_a_channel_says_of_which_kind_it_is_and_whether_it_is_encrypted() -> None:
-    kinds = ((plain_pair, "unix", False), (tcp_pair, "plain", False), (tls_pair, "tls", True))
+    kinds = (
+        (plain_pair, "unix", False),
+        (local_pair, "unix", False),
+        (tcp_pair, "plain", False),
+        (tls_pair, "tls", True),
+    )
     for make, transport, encrypted in kinds:
         ends = make()
         assert [end.encrypted for end in ends] == [encrypted, encrypted]

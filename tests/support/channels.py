@@ -3,6 +3,7 @@
 import secrets
 import socket
 
+from pconnect.link.local_channel import LocalChannel
 from srp_tools.certificates import NetworkAuthority, NodeKey
 from srp_tools.channel import Channel
 from srp_tools.steps import Steps, Wait, deadline_after, run_all
@@ -52,6 +53,11 @@ def tcp_pair() -> Pair:
 def plain_pair() -> Pair:
     left, right = socket_pair()
     return Channel(left), Channel(right)
+
+
+def local_pair() -> tuple[LocalChannel, LocalChannel]:
+    left, right = socket_pair()
+    return LocalChannel(left), LocalChannel(right)
 
 
 def tls_pair() -> Pair:

@@ -1,0 +1,133 @@
+"""The byte stream of a local link: a Unix socket, which can be sent to from memory that is warm.
+
+The kernel takes new pages for what is sent and not yet read. The processor of the receiver keeps those that it frees:
+up to a gigabyte, before that of the sender gets one back. So a large transfer passes through pages that nobody has used
+for long. On a virtual machine whose host takes back unused memory, they can cost ten times the copy
+(doc/decisions/0016-warm-memory.md).
+
+Where sending turns out to be so slow, data is copied into a *ring* of our own memory first, and `sendfile` has the
+kernel send it from there, without pages of its own. The receiver sees no difference.
+
+When may the memory of the ring be written again? A Unix socket counts what was sent and not read yet (SIOCOUTQ): all
+but the last so many bytes have been read. While that leaves no room in the ring, data is sent the usual way.
+"""
+
+import mmap
+import os
+import socket
+import struct
+import sys
+import time
+from typing import Final
+
+from srp_tools.channel import Channel
+
+if sys.platform == "linux":  # else there are no local links
+    import fcntl
+
+#: Room for what is sent and not yet read. Linux doubles it, for what it needs itself, and may allow less.
+SEND_BUFFER_BYTES: Final = 2**18
+_RING_BYTES: Final = 2**20
+# So much is written to the ring, and sent, at once.
+_CHUNK_BYTES: Final = 2**17
+# The usual is a fifth of this; what is slower than it has to wait for memory, or for the processor.
+_SLOW_SECONDS_PER_BYTE: Final = 1e-9
+# So much is sent from the ring before the kernel's own memory is tried again.
+_RING_PERIOD_BYTES: Final = 2**26
+_SIOCOUTQ: Final = 0x5411  # linux/sockios.h
+_UNREAD: Final = struct.Struct("i")
+
+
+class LocalChannel(Channel):
+    """A byte stream to a process of this account and machine.
+
+    Parameters
+    ----------
+    sock
+        A Unix socket, connected and non-blocking.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        self._large_writer = LargeWriter(sock)
+        self._write_large = self._large_writer.write
+
+    def abandon(self) -> None:
+        """Close the descriptors and say nothing to the peer."""
+        super().abandon()
+        self._large_writer.close()
+
+    def close(self) -> None:
+        """Close the connection; what is not yet sent by the system is still sent. A second call does nothing."""
+        super().close()
+        self._large_writer.close()
+
+
+class LargeWriter:
+    """What a local link sends large data with.
+
+    Parameters
+    ----------
+    sock
+        Of the link.
+
+    Attributes
+    ----------
+    ring_bytes
+        How much was sent from the ring.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.ring_bytes = 0
+        self._sock = sock
+        self._file = -1  # of the ring, once there is one
+        self._ring = memoryview(b"")
+        self._has_ring = True  # or can have one
+        self._ring_until = 0  # send so much in all from the ring
+
+    def write(self, data: memoryview) -> int:
+        """Send what can be sent now of some data, or some of it, and return how much; raises as a socket's `send`."""
+        if self.ring_bytes < self._ring_until and self._has_ring:
+            return self._write_from_ring(data)
+        begin = time.perf_counter()
+        sent = self._sock.send(data)
+        if sent * _SLOW_SECONDS_PER_BYTE < time.perf_counter() - begin and sent >= _CHUNK_BYTES:
+            self._ring_until = self.ring_bytes + _RING_PERIOD_BYTES
+        return sent
+
+    def _write_from_ring(self, data: memoryview) -> int:
+        try:
+            if self._file < 0:
+                self._make_ring()
+            begin = self.ring_bytes % _RING_BYTES
+            count = min(len(data), _CHUNK_BYTES, _RING_BYTES - begin)
+            if count > _RING_BYTES - self._unread_bytes():
+                return self._sock.send(data)
+            self._ring[begin : begin + count] = data[:count]
+            sent = os.sendfile(self._sock.fileno(), self._file, begin, count)
+        except BlockingIOError:
+            raise
+        except OSError:  # the system has no such thing, or the link is broken, as `send` will say
+            self._has_ring = False
+            return self._sock.send(data)
+        self.ring_bytes += sent
+        return sent
+
+    def _make_ring(self) -> None:
+        self._file = os.memfd_create("pconnect-ring")
+        os.ftruncate(self._file, _RING_BYTES)
+        # All pages at once, without a fault for each.
+        self._ring = memoryview(mmap.mmap(self._file, _RING_BYTES, mmap.MAP_SHARED | mmap.MAP_POPULATE))
+
+    def _unread_bytes(self) -> int:
+        (count,) = _UNREAD.unpack(fcntl.ioctl(self._sock, _SIOCOUTQ, bytes(_UNREAD.size)))
+        return int(count)
+
+    def close(self) -> None:
+        """Give up the ring; what was sent from it stays readable."""
+        self._has_ring = False
+        self._ring = memoryview(b"")
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
