@@ -49,12 +49,7 @@ def role_uri(network_id: bytes, role: str) -> str:
 class PemIdentity:
     """What a process needs that does its own TLS, all as PEM text.
 
-    Attributes
-    ----------
-    key
-        Its private key (PKCS #8).
-    certificate, authority
-        Its certificate and that of the network's authority.
+    `key`: its private key (PKCS #8). `certificate`, `authority`: its certificate and that of the network's authority.
     """
 
     key: str = field(repr=False)
@@ -66,16 +61,8 @@ class PemIdentity:
 class Identity:
     """What a node needs to prove who it is, and to check the other nodes of its network.
 
-    Attributes
-    ----------
-    network_id
-        16 random bytes.
-    node
-        Number of this node in the network.
-    key_pem
-        Its private key (PKCS #8, PEM).
-    certificate, authority
-        Its certificate and that of the network's authority (DER).
+    `network_id`: 16 random bytes. `node`: number of this node in the network. `key_pem`: its private key (PKCS #8,
+    PEM). `certificate`, `authority`: its certificate and that of the network's authority (DER).
     """
 
     network_id: bytes

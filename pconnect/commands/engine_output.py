@@ -36,10 +36,7 @@ def read_end(number: int, value: Any) -> End:
 class EngineOutput:
     """Shows what one engine prints and displays.
 
-    Attributes
-    ----------
-    console
-        Takes what it prints; that of the network, once there is one.
+    `console`: takes what it prints; that of the network, once there is one.
     """
 
     def __init__(self, node: int, host: str) -> None:

@@ -37,14 +37,8 @@ _DISPLAY_FIELDS = {"data": dict, "metadata": dict}
 class Display(NamedTuple):
     """What an engine displayed.
 
-    Attributes
-    ----------
-    node, host
-        Where.
-    number
-        Of the command, 0 outside of one.
-    data, metadata
-        By MIME type, as in IPython; pictures are bytes. ``text/plain`` is always there.
+    `number`: of the command, 0 outside of one. `data`, `metadata`: by MIME type, as in IPython;
+    pictures are bytes. ``text/plain`` is always there.
     """
 
     node: int
@@ -55,13 +49,7 @@ class Display(NamedTuple):
 
 
 class FrontEndMessages:
-    """What is done with the notes of one node.
-
-    Attributes
-    ----------
-    node, host
-        The node.
-    """
+    """What is done with the notes of one node."""
 
     def __init__(self, node: int, host: str) -> None:
         self.node = node

@@ -10,10 +10,7 @@ from pconnect.errors import ProtocolError
 class RemoteRepr:
     """The last expression of a command, as its engine shows it: as text, and in a notebook as more, if there is more.
 
-    Attributes
-    ----------
-    data, metadata
-        By MIME type; pictures are bytes, and ``text/plain`` is always there.
+    `data`, `metadata`: by MIME type; pictures are bytes, and ``text/plain`` is always there.
 
     Examples
     --------

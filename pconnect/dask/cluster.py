@@ -40,14 +40,8 @@ _LAST_LINES = 15
 class Plan:
     """What shall be started.
 
-    Attributes
-    ----------
-    names
-        Of the processes, by node; the scheduler is the first of the first node.
-    threads, memory_limit
-        Of each worker.
-    timeout
-        Seconds until all of it has to be ready.
+    `names`: of the processes, by node; the scheduler is the first of the first node. `threads`, `memory_limit`: of each
+    worker. `timeout`: seconds until all of it has to be ready.
     """
 
     names: Mapping[int, Sequence[str]]

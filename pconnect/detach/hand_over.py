@@ -95,14 +95,8 @@ class _Share:
 class Detaching:
     """The jobs of one network while they are handed over; an extension of the scheduler.
 
-    Attributes
-    ----------
-    secret
-        For the token.
-    uploaded
-        Ends when all jobs are at the servers; then call `go_on` or `undo` in the scheduler's thread.
-    left
-        Ends when they are the servers'. Its value is those of each node, by number.
+    `uploaded`: ends when all jobs are at the servers; then call `go_on` or `undo` in the
+    scheduler's thread. `left`: ends when they are the servers'. Its value is those of each node, by number.
     """
 
     def __init__(self) -> None:

@@ -26,10 +26,7 @@ class Recovering:
 
     `token`: what `detach` has returned. `call`: has something done in the scheduler's thread.
 
-    Attributes
-    ----------
-    jobs
-        By number; complete when `ready` has ended.
+    `jobs`: by number; complete when `ready` has ended.
     """
 
     def __init__(self, token: Token, call: Callable[[Callable[[], object]], None]) -> None:

@@ -17,10 +17,7 @@ class Lookahead:
 
     `least`: not fewer than so many.
 
-    Attributes
-    ----------
-    count
-        How many.
+    `count`: how many.
     """
 
     def __init__(self, least: int = _MIN_AHEAD) -> None:

@@ -13,14 +13,8 @@ from pconnect.executors.job_map import map_jobs
 class JobFailure(RuntimeError):  # noqa: N818 - an error handler gets it
     """What an error handler of `pmap` gets: which item failed, and how.
 
-    Attributes
-    ----------
-    index
-        Of the item, counted through the whole input; for an array a tuple.
-    message, identifier, traceback
-        Text, name of the exception's type, and traceback at the worker.
-    error
-        The error itself.
+    `index`: of the item, counted through the whole input; for an array a tuple. `message`, `identifier`, `traceback`:
+    text, name of the exception's type, and traceback at the worker. `error`: the error itself.
     """
 
     def __init__(self, index: Any, error: BaseException) -> None:

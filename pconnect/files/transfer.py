@@ -82,14 +82,8 @@ class Transfer:
 
     `what`: how the verb was called, for errors. `bar`: a word for the progress bar.
 
-    Attributes
-    ----------
-    nodes
-        As given.
-    errors
-        What failed, by node. An error at one node does not affect the others.
-    done_bytes
-        For the progress bar.
+    `nodes`: as given. `errors`: what failed, by node. An error at one node does not affect the others. `done_bytes`:
+    for the progress bar.
     """
 
     def __init__(self, nodes: Sequence[Connection], what: str, bar: str) -> None:

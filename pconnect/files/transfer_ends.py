@@ -124,12 +124,7 @@ class Incoming:
     be written elsewhere. Raises `OSError` if a folder cannot be made, or there is no room on the disk. No file was
     written.
 
-    Attributes
-    ----------
-    path, listing
-        As given.
-    missing
-        The indexes of the files that are not yet right.
+    `path`, `listing`: as given. `missing`: the indexes of the files that are not yet right.
     """
 
     def __init__(self, path: Path, listing: Listing, *, is_durable: bool) -> None:

@@ -16,10 +16,7 @@ _prefix = secrets.token_hex(8)  # two clients never share an engine, but a clien
 class Broadcast:
     """A value that the engines have; as an argument of a job, anywhere in it, it is the value itself.
 
-    Attributes
-    ----------
-    value
-        The value here.
+    `value`: the value here.
     """
 
     def __init__(self, key: str, value: Any, connections: Connections) -> None:

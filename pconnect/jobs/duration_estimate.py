@@ -18,12 +18,8 @@ _KEPT_ESTIMATES = 1024
 class DurationEstimate:
     """How long the jobs of a kind have taken.
 
-    Attributes
-    ----------
-    mean
-        Seconds; 0 as long as nothing is known.
-    ahead
-        How many of them a worker should have at once; one as long as nothing is known.
+    `mean`: seconds; 0 as long as nothing is known. `ahead`: how many of them a worker should have at once; one as long
+    as nothing is known.
     """
 
     __slots__ = ("_count", "ahead", "mean")

@@ -29,15 +29,7 @@ _MAX_HEAD_BYTES = 2**12
 
 
 class SharedArray:
-    """One array that jobs need.
-
-    Attributes
-    ----------
-    number
-        Of its contents.
-    size
-        In bytes.
-    """
+    """One array that jobs need. `number`: of its contents. `size`: in bytes."""
 
     def __init__(self, number: int, array: np.ndarray[Any, Any]) -> None:
         self.number = number

@@ -19,14 +19,7 @@ Address = tuple[int, tuple[Any, ...]]  # family, and what socket.connect takes
 class Host(NamedTuple):
     """A server as the user named it.
 
-    Attributes
-    ----------
-    label
-        What the user wrote; used in messages.
-    name
-        Host name or address.
-    port
-        Its command port.
+    `label`: what the user wrote; used in messages. `name`: host name or address. `port`: its command port.
     """
 
     label: str
@@ -37,16 +30,8 @@ class Host(NamedTuple):
 class Location(NamedTuple):
     """Where a server was found.
 
-    Attributes
-    ----------
-    address
-        That by which the client has reached it.
-    cmd_port, data_port
-        Its ports.
-    told
-        The addresses that it says its machine has.
-    local
-        Where it takes connections of its own account; ``None``: nowhere.
+    `address`: that by which the client has reached it. `cmd_port`, `data_port`: its ports. `told`: the addresses that
+    it says its machine has. `local`: where it takes connections of its own account; ``None``: nowhere.
     """
 
     address: str

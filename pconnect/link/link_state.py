@@ -63,14 +63,8 @@ LINK_TRANSITIONS: Mapping[LinkState, Mapping[LinkEvent, LinkState]] = {
 class LinkLife:
     """The state of one link.
 
-    Attributes
-    ----------
-    state
-        Where it is.
-    generation
-        How often it was reset.
-    was_reported
-        Whether somebody was told that it is closed; see `pconnect.select_sockets`.
+    `state`: where it is. `generation`: how often it was reset. `was_reported`: whether somebody was told that it is
+    closed; see `pconnect.select_sockets`.
     """
 
     __slots__ = ("_name", "generation", "state", "was_reported")

@@ -38,12 +38,7 @@ _CREDENTIALS = struct.Struct("iII")  # struct ucred of socket.h: process, user a
 class LocalAddress(NamedTuple):
     """Where a server takes data connections of its own account.
 
-    Attributes
-    ----------
-    place
-        Its `own_place`.
-    path
-        Of its socket.
+    `place`: its `own_place`. `path`: of its socket.
     """
 
     place: str

@@ -105,14 +105,8 @@ _JOINED_BYTES = 2**14
 class OutQueue:
     """The buffers of encoded messages, which are sent from where they lie.
 
-    Attributes
-    ----------
-    buffers
-        What waits, the oldest first.
-    sent_bytes
-        How much the system has taken so far.
-    counted
-        How many messages were queued that the receiver counts, see `pconnect.protocol.wait_states.UNCOUNTED_KINDS`.
+    `buffers`: the oldest first. `sent_bytes`: what the system has taken so far. `counted`: how many messages were
+    queued that the receiver counts, see `pconnect.protocol.wait_states.UNCOUNTED_KINDS`.
     """
 
     __slots__ = ("_is_blocked", "_queued_bytes", "buffers", "counted", "sent_bytes")

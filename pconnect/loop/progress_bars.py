@@ -31,16 +31,8 @@ _STEP = 0.1
 class ProgressBar(NamedTuple):
     """How far a wait is.
 
-    Attributes
-    ----------
-    what
-        What is waited for, in a word or two.
-    total
-        How many, or how much, there will be.
-    unit
-        ``" nodes"``, or ``"B"`` for bytes.
-    done
-        Returns how many, or how much, there is already.
+    `what`: what is waited for, in a word or two. `total`: how many, or how much, there will be. `unit`: ``" nodes"``,
+    or ``"B"`` for bytes. `done`: returns how many, or how much, there is already.
     """
 
     what: str

@@ -11,12 +11,7 @@ class Registration:
     The descriptor is remembered here, because a connection that is lost has closed it already. After a reset a
     connection gets another registration: so what is known of its old link does not concern the new one.
 
-    Attributes
-    ----------
-    connection
-        The connection.
-    events
-        What the selector waits for; 0 if the descriptor is not registered.
+    `events`: what the selector waits for; 0 if the descriptor is not registered.
     """
 
     __slots__ = ("_fileno", "_selector", "connection", "events")

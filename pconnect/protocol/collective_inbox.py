@@ -63,10 +63,7 @@ class CollectiveInbox:
 
     `node`: number of the peer.
 
-    Attributes
-    ----------
-    size
-        How much waits here, in bytes.
+    `size`: how much waits here, in bytes.
     """
 
     def __init__(self, node: int) -> None:

@@ -28,10 +28,7 @@ class Kind(enum.IntEnum):
 
     The comment says who sends it, and what its tag and value are.
 
-    Attributes
-    ----------
-    accepted_by
-        The ends at which it is not an error of the peer.
+    `accepted_by`: the ends at which it is not an error of the peer.
     """
 
     _value_: int

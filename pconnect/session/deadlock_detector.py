@@ -137,14 +137,8 @@ class Rounds:
 
     `settling`: an answer counts for a round if it came so many seconds before the next one.
 
-    Attributes
-    ----------
-    number
-        Of the last round.
-    has_news
-        Whether an answer has come since `unchanged` was called.
-    found
-        The nodes of the last deadlock.
+    `number`: of the last round. `has_news`: whether an answer has come since `unchanged` was called. `found`: the nodes
+    of the last deadlock.
     """
 
     def __init__(self, settling: float = SETTLING) -> None:

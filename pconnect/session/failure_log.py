@@ -39,12 +39,7 @@ class _Failure(NamedTuple):
 class FailureLog:
     """What has failed on one node.
 
-    Attributes
-    ----------
-    last_number
-        Number of the last command that failed or was lost.
-    last_error
-        In short; ``None`` without one.
+    `last_number`: number of the last command that failed or was lost. `last_error`: in short; ``None`` without one.
     """
 
     def __init__(self) -> None:

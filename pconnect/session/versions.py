@@ -97,12 +97,8 @@ class Versions:
 
     Nodes that have the same of everything share a column. What a node lacks is shown as ``-``.
 
-    Attributes
-    ----------
-    table
-        For each node by number, the versions by what they are of; ``None`` for what is missing there.
-    hosts
-        The hosts by number.
+    `table`: for each node by number, the versions by what they are of; ``None`` for what is missing there. `hosts`: the
+    hosts by number.
     """
 
     table: dict[int, dict[str, str | None]]

@@ -89,10 +89,7 @@ def _give_up(_code: int, _data: bytes) -> object:
 class Incoming:
     """A value on its way in: memory for its buffers, and the value once that is filled.
 
-    Attributes
-    ----------
-    buffers : list of memoryview
-        Flat, writeable bytes, to be filled in this order; none is empty. Gone after `finish`.
+    `buffers`: flat, writeable bytes, to be filled in this order; none is empty. Gone after `finish`.
     """
 
     __slots__ = ("_branch_count", "_received", "_tree", "buffers")

@@ -139,12 +139,8 @@ def spread_grid(grid: Grid, net: Network) -> tuple[Floats, list[int]]:
 class Plate:
     """A plate at the beginning, and what is kept at its temperature.
 
-    Attributes
-    ----------
-    field
-        Temperatures, shape ``(rows, columns)``; those at the edges never change.
-    held
-        Where else the temperature never changes, same shape.
+    `field`: temperatures, shape ``(rows, columns)``; those at the edges never change. `held`: where else the
+    temperature never changes, same shape.
     """
 
     field: Floats

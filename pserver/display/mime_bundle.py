@@ -23,12 +23,7 @@ _CANARY = "_ipython_canary_method_should_not_exist_"
 class Bundle(NamedTuple):
     """One object in several forms.
 
-    Attributes
-    ----------
-    data
-        By MIME type: str, bytes, or what JSON has; ``text/plain`` is always there.
-    metadata
-        What JSON has.
+    `data`: by MIME type: str, bytes, or what JSON has; ``text/plain`` is always there. `metadata`: what JSON has.
     """
 
     data: dict[str, Any]

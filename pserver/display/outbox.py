@@ -37,12 +37,7 @@ class _Entry(NamedTuple):
 class Outbox:
     """The queue of notes of one engine.
 
-    Attributes
-    ----------
-    number
-        Of the command that runs; 0 between commands.
-    sent
-        How many notes were sent so far.
+    `number`: of the command that runs; 0 between commands. `sent`: how many notes were sent so far.
     """
 
     def __init__(

@@ -96,14 +96,8 @@ class CommandRunner:
     `interrupts`: which may end the command that runs. `page`: tells the supervisor which command runs. `given`: what
     the engine's output streams were given so far.
 
-    Attributes
-    ----------
-    mesh, workspace, services
-        Of the engine.
-    number
-        The last command, or the one that runs; 0 before the first.
-    has_limit
-        Whether that has a time limit.
+    `mesh`, `workspace`, `services`: of the engine. `number`: the last command, or the one that runs; 0 before the
+    first. `has_limit`: whether that has a time limit.
     """
 
     def __init__(  # noqa: PLR0917 - all that a command meets

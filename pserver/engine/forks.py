@@ -24,10 +24,7 @@ class Forks:
     `sock`: where they come in: each the number of threads that numerical libraries may use, as text, with descriptors.
     Errors are answered by a text.
 
-    Attributes
-    ----------
-    asked
-        Whether a request waits.
+    `asked`: whether a request waits.
     """
 
     def __init__(self, sock: socket.socket, event_loop: EventLoop) -> None:

@@ -25,12 +25,8 @@ class JobRunner:
 
     `page`: where the worker says what it does.
 
-    Attributes
-    ----------
-    functions
-        What jobs call, by number; each as it came before its first call.
-    ended_at
-        When the last job ended, by the clock of `time.monotonic`.
+    `functions`: what jobs call, by number; each as it came before its first call. `ended_at`: when the last job ended,
+    by the clock of `time.monotonic`.
     """
 
     def __init__(

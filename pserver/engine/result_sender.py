@@ -24,10 +24,7 @@ class ResultSender:
 
     `max_message_bytes`: limit of one message.
 
-    Attributes
-    ----------
-    connection
-        To the client, once there is one.
+    `connection`: to the client, once there is one.
     """
 
     def __init__(self, pipe: socket.socket, page: SharedStatus, max_message_bytes: int) -> None:

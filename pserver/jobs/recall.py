@@ -129,10 +129,7 @@ class RecallRecord:
 class Intake:
     """The jobs that a worker has received and not begun, in order.
 
-    Attributes
-    ----------
-    jobs
-        Each with its number and contents.
+    `jobs`: each with its number and contents.
     """
 
     def __init__(self) -> None:

@@ -22,12 +22,8 @@ class SessionFiles:
     `session_folder`: the private folder of the session. `max_file_size`: the most bytes that one file may have; 0: any
     number.
 
-    Attributes
-    ----------
-    session_folder, max_file_size
-        As given.
-    folder
-        Where relative paths lead. An engine that takes the place of another finds there what that one had.
+    `session_folder`, `max_file_size`: as given. `folder`: where relative paths lead. An engine that takes the place of
+    another finds there what that one had.
     """
 
     def __init__(self, session_folder: Path, max_file_size: int) -> None:

@@ -21,14 +21,8 @@ from pserver.services.synced_code import SyncedCode
 class EngineState:
     """What the services of one engine work on.
 
-    Attributes
-    ----------
-    names
-        The workspace.
-    files, code, dask
-        The files of the session, the code of its client, and its Dask clusters.
-    client_version
-        The version of this package on the client, as far as it is known.
+    `names`: the workspace. `files`, `code`, `dask`: the files of the session, the code of its client, and its Dask
+    clusters. `client_version`: the version of this package on the client, as far as it is known.
     """
 
     names: dict[str, Any]

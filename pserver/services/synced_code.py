@@ -45,10 +45,7 @@ class SyncedCode:
     `files`: those of the session, by which code comes. What an engine before left of its trees is removed. `in_use`:
     names of modules that no tree may hide, because the engine has loaded them for itself.
 
-    Attributes
-    ----------
-    files
-        As given.
+    `files`: as given.
     """
 
     def __init__(self, files: SessionFiles, in_use: Iterable[str]) -> None:
