@@ -78,7 +78,7 @@ class Connection:
         self._channel = channel
         self._limits = limits
         self._decoder = Decoder(role, limits.max_message_bytes)
-        self._inbox = Inbox(node, limits.max_inbox_bytes)
+        self._inbox = Inbox(limits.max_inbox_bytes)
         self._out = OutQueue()
 
     def __repr__(self) -> str:
@@ -272,7 +272,13 @@ class Connection:
             self.error = self.error or ConnectionLostError("it was closed here")
             self._end()
 
+    def _suspect(self) -> None:
+        """Have collective calls look whether they can still be completed."""
+        if self.mesh is not None:
+            self.mesh.suspects.add(self.node)
+
     def _end(self) -> None:
+        self._suspect()
         self._out.clear()
         if self._channel is not None:
             self._channel.close()
@@ -281,6 +287,7 @@ class Connection:
         """Leave the link to the process that this one was forked from; here it is closed because of `error`."""
         self.life.happen(LinkEvent.ABANDONED)
         self.error = error
+        self._suspect()
         self._out.clear()
         if self._channel is not None:
             self._channel.abandon()
@@ -295,7 +302,7 @@ class Connection:
         self._end()
         self._channel = self.error = None
         self._decoder = Decoder(self._decoder.role, self._limits.max_message_bytes)
-        self._inbox = Inbox(self.node, self._limits.max_inbox_bytes)
+        self._inbox = Inbox(self._limits.max_inbox_bytes)
         if self.mesh is not None:
             self._inbox.begin_epoch(self.mesh.epoch)
         self._out.counted = 0
@@ -375,6 +382,12 @@ class Connection:
                 self.changed.add(self)
             if kind is _LEFT and self.mesh is not None:
                 self.mesh.note_failure()
+            if (
+                kind is not _VALUE
+                and self.mesh is not None
+                and (kind is _LEFT or self.collectives.latest > self.mesh.epoch)
+            ):
+                self._suspect()
         else:
             self._inbox.received += 1
             self.on_message(message)

@@ -15,7 +15,7 @@ _VALUE_BYTES = 2**8  # what a value takes in memory beside its own size, about
 class Inbox:
     """The values of one peer, by tag, and its messages for collective calls.
 
-    `node`: number of the peer. `max_bytes`: with so much in it, the inbox is full.
+    `max_bytes`: with so much in it, the inbox is full.
 
     Attributes
     ----------
@@ -31,9 +31,9 @@ class Inbox:
 
     __slots__ = ("_max_bytes", "_values_bytes", "collectives", "is_full", "received", "values")
 
-    def __init__(self, node: int, max_bytes: float) -> None:
+    def __init__(self, max_bytes: float) -> None:
         self.values: dict[int, deque[tuple[object, int]]] = {}
-        self.collectives = CollectiveInbox(node)
+        self.collectives = CollectiveInbox()
         self.received = 0
         self.is_full = False
         self._values_bytes = 0

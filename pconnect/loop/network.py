@@ -21,12 +21,15 @@ class Mesh:
         Number of the own node; 0 is the client.
     connections
         One for each node, by number; that of the own node is no real link.
-    progress
+    event_loop
         The loop that serves them.
     epoch
         Number of the command since which collective calls are counted; 0 before anything failed.
     calls
         How many collective calls were made in this epoch, by the nodes that take part.
+    suspects
+        The nodes that may be unable to complete a collective call: lost, restarted, or they have sent a LEFT or
+        something of a newer epoch. So nobody has to look at all nodes for that.
     has_failures
         Whether something has failed since the epoch began, here or at another node, that may have ended it.
     left
@@ -51,15 +54,23 @@ class Mesh:
         self.calls: dict[tuple[int, ...], int] = {}
         self.left: Notice | None = None
         self.has_failures = False
+        self.suspects: set[int] = set()
         for connection in self.connections:
             connection.mesh = self
+            self._look_at(connection)
 
     def begin_epoch(self, epoch: int) -> None:
         """Begin to count collective calls anew, with nothing left of those before."""
         self.epoch, self.left, self.has_failures = epoch, None, False
         self.calls.clear()
+        self.suspects.clear()
         for connection in self.connections:
             connection.begin_epoch(epoch)
+            self._look_at(connection)
+
+    def _look_at(self, connection: Connection) -> None:
+        if connection.error or connection.generation or connection.collectives.latest > self.epoch:
+            self.suspects.add(connection.node)
 
     def note_failure(self) -> None:
         """Record that something has failed, which may end the epoch."""

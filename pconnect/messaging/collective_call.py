@@ -3,19 +3,28 @@
 Matching. The members are the nodes of a network or of a part of one, by *rank*, their place in it. The n-th call of the
 same members in an epoch is the same call everywhere (`pconnect.protocol.collective_inbox`). Every message of a call
 carries a text with the name and the options of the call, such as ``"reduce(op='sum', root=0)"``, and whoever sees
-another one than its own raises. For this, every member tells rank 0 at once that it is here, if it has nothing else to
-send there.
+another one than its own raises.
 
-Ending. A member that has its result tells rank 0, and returns when rank 0 has heard that from all and said so. Nobody
-is done before that; therefore a member that waits looks at all the others, whomever it waits for, and the loss of any
-one makes the call impossible. There is one exception. After a member has said that it is complete, the last word of
-rank 0 may be on its way to it, while another has had it already and has failed since: then a moment is waited for it.
+What all members have to tell each other travels in a tree with rank 0 at the root (`pconnect.messaging.tree`), so that
+nobody sends or receives more than a few messages for it. Every member tells its parent at once that it is here, if it
+has nothing else to send there: where two members do not make the same call, there is a parent with a child for which
+that is so.
+
+Ending. A member that has its result, and has heard the same from its children, tells its parent. Rank 0 then knows that
+all have theirs, and says so; each passes that on to its children, and returns. Nobody is done before that; therefore a
+member that waits looks at all the others, whomever it waits for, and the loss of any one makes the call impossible.
+There is one exception. After a member has said that it is complete, the last word may be on its way to it, while
+another has had it already and has failed since: then a moment is waited for it.
+
+To look at all the others costs nothing: `Mesh.suspects` has those of which something was heard or seen. Only the client
+goes through all, as its servers tell it more.
 
 Leaving. Whatever goes wrong at a member, it tells all nodes (`leave`), each of which then raises in turn if it needs
 this one. What was half done cannot be put right by going on, so nobody who has left takes part in a later call, until
 the client's next command begins a new epoch.
 """
 
+import functools
 import operator
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -24,10 +33,12 @@ from typing import Any, NoReturn
 
 from pconnect.errors import CollectiveError, ConfigurationError, ProtocolError, UnsupportedValueError
 from pconnect.link.connection import Connection
+from pconnect.link.peer import Peer
 from pconnect.loop.interrupts import interrupting
 from pconnect.loop.network import Mesh, Network
+from pconnect.messaging import tree
 from pconnect.messaging.send_receive import names
-from pconnect.protocol.collective_inbox import Key, Notice, Step
+from pconnect.protocol.collective_inbox import Key, Notice, Step, group_of
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import PART_VALUE, Unfinished, encode_message
 from pconnect.protocol.wait_states import Wait
@@ -42,41 +53,47 @@ class Call:
 
     Attributes
     ----------
+    mesh
+        The network of the members.
     size, rank
         Number of members, and the own place among them.
-    others
-        The ranks of all but the own.
     """
 
     def __init__(self, network: Network, name: str, timeout: float | None) -> None:
         mesh = _mesh_of(network, name)
         mesh.event_loop.catch_up()
-        nodes = tuple(network.nodes)
         self.name = name
-        self.size = len(nodes)
-        self.rank = nodes.index(mesh.node)
-        self.others = [rank for rank in range(self.size) if rank != self.rank]
         self.mesh = mesh
-        self._members = [mesh.connections[node] for node in nodes]
-        self._generations = [member.generation for member in self._members]
-        self._terms: dict[str, object] = {}
+        self._nodes = tuple(network.nodes)
+        self.size = len(self._nodes)
+        self.rank = _ranks(self._nodes)[mesh.node]
+        self._parents = tree.parents(self.rank, 0, self.size)
+        self._children = tree.children(self.rank, 0, self.size)
+        # Those of other members were 0: one that is restarted becomes a suspect for ever.
+        self._generations = {node: mesh.connections[node].generation for node in mesh.suspects}
         self._text = f"{name}()"
         self._deadline = deadline_after(timeout)
-        self._announced = self.rank == 0
+        self._announced = not self._parents
         self._completed = False
         # When failures of other nodes were noticed, after we were complete.
         self._failures: dict[int, float] = {}
         self._origin: Notice | None = None
-        number = mesh.calls.get(nodes, 0)
-        mesh.calls[nodes] = number + 1
-        self._key = Key(nodes, mesh.epoch, number % 2**32)
+        number = mesh.calls.get(self._nodes, 0)
+        mesh.calls[self._nodes] = number + 1
+        self._key = Key(group_of(self._nodes), mesh.epoch, number % 2**32)
+
+    @property
+    def others(self) -> list[int]:
+        """The ranks of all but the own."""
+        return [*range(self.rank), *range(self.rank + 1, self.size)]
 
     # --- what all members have to agree on ---
 
     def agree(self, **terms: object) -> None:
         """Add options that have to be the same at all members; before anything is sent."""
-        self._terms |= terms
-        self._text = f"{self.name}({', '.join(f'{name}={term!r}' for name, term in self._terms.items())})"
+        words = ", ".join(f"{name}={term!r}" for name, term in terms.items())
+        before = self._text[:-1]
+        self._text = f"{before}{'' if before.endswith('(') else ', '}{words})"
 
     def agree_on_root(self, root: int) -> int:
         """Return the rank of the root, on which all members have to agree."""
@@ -105,12 +122,10 @@ class Call:
             yield own if rank == self.rank else self.take_value(rank)
 
     def _wait_in_order(self, rank: int) -> None:
+        # Looked at after each message, so only at this rank; others matter for the text of an error alone.
         self.run(
-            lambda: (
-                []
-                if self.has_value(rank)
-                else [r for r in self.others if r >= rank and not self.has_value(r)]
-            )
+            lambda: [] if self.has_value(rank) else [rank],
+            lambda: [r for r in self.others if r >= rank and not self.has_value(r)],
         )
 
     def receive(self, rank: int) -> Any:
@@ -124,7 +139,7 @@ class Call:
 
     def take_value(self, rank: int) -> Any:
         """Return the next value of a member, which is here."""
-        value = self._members[rank].take_collective(self._key).value
+        value = self._member(rank).take_collective(self._key).value
         if type(value) is Unfinished:
             try:
                 return value.finish()
@@ -132,114 +147,138 @@ class Call:
                 self.refuse(rank, str(error))
         return value
 
-    def run(self, work: Callable[[], Collection[int]]) -> None:
-        """Serve all connections until `work`, called after each change, returns no more ranks that it waits for."""
-        if not self._announced:
-            self._post([0], Step.CALLED, None)
-        awaited: Collection[int] = ()
+    def run(
+        self, work: Callable[[], Collection[int]], awaited: Callable[[], Collection[int]] | None = None
+    ) -> None:
+        """Serve all connections until `work` returns no more ranks that it waits for.
+
+        Parameters
+        ----------
+        work
+            Called after each change; returns at least one of the ranks that it waits for.
+        awaited
+            Returns all of them, if `work` does not.
+        """
+        needed: Collection[int] = ()
+        all_needed = awaited or (lambda: needed)
 
         def ended() -> bool:
-            nonlocal awaited
-            awaited = work()
-            if awaited:
+            nonlocal needed
+            needed = work()
+            if needed:
+                if not self._announced:
+                    self._post(self._parents, Step.CALLED, None)
                 self._check()
-                for rank in awaited:
-                    self._members[rank].check_inbox()
-            return not awaited
+                for rank in needed:
+                    self._member(rank).check_inbox()
+            return not needed
 
         def wait() -> Wait:
             # The failure of any member ends it, whomever it waits for.
-            awaited_nodes = tuple(self._members[rank].node for rank in awaited)
-            return Wait(self.name, tuple(member.node for member in self.peers), awaited_nodes)
+            everybody = tuple(node for node in self._nodes if node != self.mesh.node)
+            return Wait(self.name, everybody, tuple(self._nodes[rank] for rank in all_needed()))
 
         try:
             self.mesh.event_loop.run_until(ended, self._deadline, self.name, wait)
         except TimeoutError:
-            raise TimeoutError(
-                f"time limit passed in {self}, while waiting for {names([self._members[rank] for rank in awaited])}"
-            ) from None
+            members = [self._member(rank) for rank in all_needed()]
+            raise TimeoutError(f"time limit passed in {self}, while waiting for {names(members)}") from None
 
     def complete(self) -> None:
         """Return when all members have their results."""
-        if self.rank == 0:
-            self._wait_for(self.others, Step.COMPLETE)
+        self._wait_for(self._children, Step.COMPLETE)
+        if not self._parents:
             self._check()  # nobody has got away yet
-            self._post(self.others, Step.ALL_COMPLETE, None)
-            self.mesh.event_loop.run_until(
-                lambda: not any(member.wants_to_write for member in self.peers),
-                self._deadline,
-                f"room in {self}",
-            )
+            self._post(self._children, Step.ALL_COMPLETE, None)
         else:
-            self._post([0], Step.COMPLETE, None)
+            self._post(self._parents, Step.COMPLETE, None)
             self._completed = True
-            self._wait_for([0], Step.ALL_COMPLETE)
+            with self.mesh.event_loop.sigint_deferred:  # who has heard it passes it on
+                self._wait_for(self._parents, Step.ALL_COMPLETE)
+                self._post(self._children, Step.ALL_COMPLETE, None)
+        children = [self._member(rank) for rank in self._children]
+        self.mesh.event_loop.run_until(
+            lambda: not any(child.wants_to_write for child in children), self._deadline, f"room in {self}"
+        )
 
     def refuse(self, rank: int, reason: str) -> NoReturn:
         """End the connection to a member that sent what it must not."""
-        member = self._members[rank]
+        member = self._member(rank)
         self.mesh.event_loop.lose(member, ProtocolError(reason))
         self._raise_loss(member)
 
+    def _member(self, rank: int) -> Connection:
+        return self.mesh.connections[self._nodes[rank]]
+
     def _post(self, ranks: Iterable[int], step: Step, value: object) -> None:
-        nodes, epoch, number = self._key
-        contents = [list(nodes), epoch, self._text, int(step), value]
+        group, epoch, number = self._key
+        contents = [group, epoch, self._text, int(step), value]
         buffers = encode_message(Kind.COLLECTIVE, number, contents, self.mesh.limits.max_message_bytes)
         with self.mesh.event_loop.sigint_deferred:
             for rank in ranks:
-                self._announced |= rank == 0
-                self._members[rank].post_encoded(buffers)
-                self.mesh.event_loop.flush(self._members[rank])
+                self._announced |= rank in self._parents
+                member = self._member(rank)
+                member.post_encoded(buffers)
+                self.mesh.event_loop.flush(member)
 
     def _step(self, rank: int) -> Step | None:
         """Return what the next part of a member is, or ``None`` if there is none."""
-        parts = self._members[rank].collectives
-        part = parts.first(self._key)
+        member = self._member(rank)
+        part = member.collectives.first(self._key)
         if part is None:
             return None
         if part.call != self._text:
-            own = self._members[self.rank]
+            own = self._member(self.rank)
             raise CollectiveError(
                 f"the members do not make the same call: {names([own])} called {self._text}, but "
-                f"{names([self._members[rank]])} called {part.call}"
+                f"{names([member])} called {part.call}"
             )
         if part.step is Step.CALLED:
-            self._members[rank].take_collective(self._key)
+            member.take_collective(self._key)
             return self._step(rank)
         return part.step
 
     def _wait_for(self, ranks: Sequence[int], step: Step) -> None:
         self.run(lambda: [rank for rank in ranks if self._step(rank) is not step])
         for rank in ranks:
-            self._members[rank].take_collective(self._key)
+            self._member(rank).take_collective(self._key)
 
     # --- what makes the call impossible ---
 
     def _check(self) -> None:
-        for rank in self.others:
-            if rank == 0 or not self._completed or self._has_had_its_moment(self._members[rank]):
+        for rank in self._children:
+            self._step(rank)  # it may be in another call
+        for rank in self._suspects():
+            if rank in self._parents or not self._completed or self._has_had_its_moment(self._member(rank)):
                 self._step(rank)
                 self._check_member(rank)
 
+    def _suspects(self) -> list[int]:
+        """Return the ranks of members for which something may make the call impossible."""
+        if self.mesh.node == 0:
+            return self.others
+        ranks = _ranks(self._nodes)
+        return [ranks[node] for node in self.mesh.suspects if node in ranks and node != self.mesh.node]
+
     def _has_had_its_moment(self, member: Connection) -> bool:
         """Whether a member failed so long ago that the last word of rank 0, if it has had it, would be here too."""
-        nodes, epoch, _ = self._key
+        group, epoch, _ = self._key
         if not (
-            member.error or member.collectives.notice(epoch) or member.collectives.is_ahead(nodes, epoch)
+            member.error or member.collectives.notice(epoch) or member.collectives.is_ahead(group, epoch)
         ):
             return False
         return self._failures.setdefault(member.node, time.monotonic()) + _GRACE < time.monotonic()
 
     def _check_member(self, rank: int) -> None:
-        member = self._members[rank]
-        nodes, epoch, _ = self._key
+        member = self._member(rank)
+        group, epoch, _ = self._key
         if member.error:
             self._raise_loss(member)
-        if member.generation != self._generations[rank]:
+        if member.generation != self._generations.get(member.node, 0):
             raise self._error(f"{names([member])} was restarted meanwhile")
         if notice := member.collectives.notice(epoch):
             self._raise_notice(notice)
-        if member.collectives.is_ahead(nodes, epoch):
+        if member.collectives.is_ahead(group, epoch):
             raise self._error(f"{names([member])} has begun anew, with a later command")
         member.peer.check_epoch(epoch)
         # It cannot have gone through this call already, and while the client waits here it sends no command.
@@ -266,17 +305,17 @@ class Call:
         """Tell all nodes that this one takes part no more; what is left to be sent is copied."""
         with self.mesh.event_loop.sigint_deferred:
             for rank in self.others:
-                if self._members[rank].has_unsent:
-                    self._members[rank].keep_unsent()
+                if self._member(rank).has_unsent:
+                    self._member(rank).keep_unsent()
             leave(self.mesh, error, self._origin)
 
     def __str__(self) -> str:
-        return f"{self.name} of nodes {', '.join(map(str, self._key.nodes))}"
+        return f"{self.name} of nodes {', '.join(map(str, self._nodes))}"
 
     @property
-    def peers(self) -> list[Connection]:
-        """The connections to the other members."""
-        return [self._members[rank] for rank in self.others]
+    def peers(self) -> list[Peer]:
+        """Those of the other members that can be interrupted: only the client knows any."""
+        return [self._member(rank).peer for rank in self.others] if self.mesh.node == 0 else []
 
 
 @contextmanager
@@ -292,7 +331,7 @@ def collective(network: Network, name: str, timeout: float | None) -> Iterator[C
     """
     call = Call(network, name, timeout)
     try:
-        with interrupting([member.peer for member in call.peers]):
+        with interrupting(call.peers):
             yield call
             call.complete()
     except BaseException as error:
@@ -328,6 +367,11 @@ def _text_of(error: BaseException) -> str:
         return f"{type(error).__qualname__}: {error}"[:_MAX_TEXT]
     except Exception:  # noqa: BLE001 - of a user's own type, whose text cannot be had
         return type(error).__qualname__
+
+
+@functools.lru_cache(maxsize=64)  # a program makes many calls in few groups
+def _ranks(nodes: tuple[int, ...]) -> dict[int, int]:
+    return {node: rank for rank, node in enumerate(nodes)}
 
 
 def _mesh_of(network: Network, name: str) -> Mesh:

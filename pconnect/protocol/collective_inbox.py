@@ -2,9 +2,9 @@
 
 Two kinds of message belong to collectives, and neither is ever seen by `precv`:
 
-- ``COLLECTIVE`` is one message of one call. A *key* names the call: the nodes that take part, the epoch, and the number
-  of the call among those of these nodes in this epoch. Members that are ahead may send for calls that have not begun
-  here; so messages wait here by key, in order of arrival.
+- ``COLLECTIVE`` is one message of one call. A *key* names the call: the group of the nodes that take part, the epoch,
+  and the number of the call among those of this group in this epoch. Members that are ahead may send for calls that
+  have not begun here; so messages wait here by key, in order of arrival.
 - ``LEFT`` says that the sender takes part in no more calls of an epoch, and why.
 
 An *epoch* begins with a command of the client, after something went wrong. What belongs to an older one is dropped,
@@ -12,6 +12,8 @@ also when it arrives late: so nothing of a failed call is ever taken for a part 
 """
 
 import enum
+import functools
+import hashlib
 from collections import deque
 from typing import Any, NamedTuple
 
@@ -19,16 +21,17 @@ from pconnect.errors import ProtocolError
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 
+_GROUP_BYTES = 16
 COLLECTIVE_KINDS = frozenset({Kind.COLLECTIVE, Kind.LEFT})
 
 
 class Step(enum.IntEnum):
     """What a part is within its call."""
 
-    CALLED = 0  #: "I am in this call", to the first member; nothing else would tell it early
+    CALLED = 0  #: "I am in this call", towards the first member; nothing else would tell it early
     DATA = 1  #: a value
-    COMPLETE = 2  #: "I have my result", to the first member
-    ALL_COMPLETE = 3  #: "so have all", from the first member
+    COMPLETE = 2  #: "I have my result, and so have those behind me", towards the first member
+    ALL_COMPLETE = 3  #: "so have all", from the first member on
 
 
 _STEPS = {step.value: step for step in Step}
@@ -37,9 +40,23 @@ _STEPS = {step.value: step for step in Step}
 class Key(NamedTuple):
     """Which call a part belongs to."""
 
-    nodes: tuple[int, ...]
+    group: bytes
     epoch: int
     number: int
+
+
+@functools.lru_cache(maxsize=64)  # a program makes many calls in few groups
+def group_of(nodes: tuple[int, ...]) -> bytes:
+    """Return the name of a group in messages, which is as short for a thousand nodes as for two.
+
+    Examples
+    --------
+    >>> len(group_of((0, 1, 2))), group_of((0, 1)) == group_of((1, 0))
+    (16, False)
+    """
+    return hashlib.blake2b(
+        b"".join(node.to_bytes(4, "big") for node in nodes), digest_size=_GROUP_BYTES
+    ).digest()
 
 
 class CollectiveMessage(NamedTuple):
@@ -61,14 +78,12 @@ class Notice(NamedTuple):
 class CollectiveInbox:
     """The parts and notices of one peer.
 
-    `node`: number of the peer.
-
-    `size`: how much waits here, in bytes.
+    `size`: how much waits here, in bytes. `latest`: the newest epoch of which something has come.
     """
 
-    def __init__(self, node: int) -> None:
-        self._node = node
+    def __init__(self) -> None:
         self.size = 0
+        self.latest = 0
         self._epoch = 0
         self._queues: dict[Key, deque[CollectiveMessage]] = {}
         self._notices: dict[int, Notice] = {}
@@ -76,17 +91,19 @@ class CollectiveInbox:
     def add(self, message: Message) -> None:
         """Keep what a message says. Raises `ProtocolError` if it is malformed. Nothing was kept."""
         match message.kind, message.value:
-            case Kind.COLLECTIVE, [list() as nodes, int() as epoch, str() as call, int() as step, value] if (
-                self._node in nodes and all(type(node) is int for node in nodes) and step in _STEPS
+            case Kind.COLLECTIVE, [bytes() as group, int() as epoch, str() as call, int() as step, value] if (
+                len(group) == _GROUP_BYTES and step in _STEPS
             ):
                 if epoch >= self._epoch:
-                    key = Key(tuple(nodes), epoch, message.tag)
+                    self.latest = max(self.latest, epoch)
+                    key = Key(group, epoch, message.tag)
                     self._queues.setdefault(key, deque()).append(
                         CollectiveMessage(call, _STEPS[step], value, message.size)
                     )
                     self.size += message.size
             case Kind.LEFT, [int() as epoch, int() as node, str() as text]:
                 if epoch >= self._epoch:
+                    self.latest = max(self.latest, epoch)
                     self._notices.setdefault(epoch, Notice(node, text))
             case _:
                 raise ProtocolError(f"a malformed {message.kind.name}")
@@ -116,8 +133,8 @@ class CollectiveInbox:
         """Return why the peer left the collectives of an epoch, if it did."""
         return self._notices.get(epoch)
 
-    def is_ahead(self, nodes: tuple[int, ...], epoch: int) -> bool:
-        """Whether the peer has gone on to a newer epoch, as far as these nodes can tell."""
+    def is_ahead(self, group: bytes, epoch: int) -> bool:
+        """Whether the peer has gone on to a newer epoch, as far as this group can tell."""
         return any(since > epoch for since in self._notices) or any(
-            key.epoch > epoch and key.nodes == nodes for key in self._queues
+            key.epoch > epoch and key.group == group for key in self._queues
         )

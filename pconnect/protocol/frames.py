@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pconnect.errors import ProtocolError
 from pconnect.protocol.kinds import Kind
 
-VERSION = 3
+VERSION = 4
 NETWORK_ID_BYTES = 16
 
 

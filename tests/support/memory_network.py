@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pconnect.link.inbox import Inbox
 from pconnect.link.peer import Peer
+from pconnect.link.queues import Inbox
 from pconnect.loop.network import Mesh, Network
 from pconnect.protocol.collective_inbox import CollectiveInbox, CollectiveMessage, Key
-from pconnect.protocol.decoder import Decoder
 from pconnect.protocol.frames import DEFAULT_LIMITS
 from pconnect.protocol.kinds import Role
+from pconnect.protocol.messages import Decoder
 
 OVERHEAD = 20e-6  # seconds, about what one side of a message takes in Python
 LATENCY = 50e-6
@@ -90,20 +90,20 @@ class MemoryConnection:
         return self.node == self._owner.number
 
     @property
-    def inbox(self) -> Inbox:
+    def box(self) -> Inbox:
         if self._inbox is None:
-            self._inbox = Inbox(self.node, DEFAULT_LIMITS.max_inbox_bytes)
+            self._inbox = Inbox(DEFAULT_LIMITS.max_inbox_bytes)
         return self._inbox
 
     @property
     def collectives(self) -> CollectiveInbox:
-        return self.inbox.collectives
+        return self.box.collectives
 
     def post_encoded(self, buffers: Buffers) -> None:
         self._owner.send(self.node, buffers)
 
     def take_collective(self, key: Key) -> CollectiveMessage:
-        message, _ = self.inbox.take_collective(key)
+        message, _ = self.box.take_collective(key)
         return message
 
     def check_inbox(self) -> None:
@@ -165,7 +165,9 @@ class MemoryNode:
         cost.sent += 1
         cost.sent_bytes += size
         cost.seconds += OVERHEAD + BYTE * size
-        self._network.post(to, (cost.seconds + LATENCY, self._network.next_number(), self.number, cost.rounds + 1, buffers))
+        self._network.post(
+            to, (cost.seconds + LATENCY, self._network.next_number(), self.number, cost.rounds + 1, buffers)
+        )
 
     def wait(self) -> None:
         """Return when something has arrived."""
@@ -184,9 +186,9 @@ class MemoryNode:
         cost.received_bytes += size
         cost.rounds = max(cost.rounds, rounds)
         cost.seconds = max(cost.seconds, at) + OVERHEAD + BYTE * size
-        connection = self.mesh.connections[sender]
+        connection: Any = self.mesh.connections[sender]
         for message in self._network.decode(buffers):
-            connection.inbox.add(message)
+            connection.box.add(message)
 
 
 class MemoryNetwork:

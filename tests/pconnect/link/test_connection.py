@@ -129,7 +129,7 @@ def test_a_plain_link_says_so(pair: Pair) -> None:
 def test_a_new_link_begins_with_nothing_of_the_old_one(pair: Pair) -> None:
     left, right = pair
     left.post(Kind.VALUE, 0, "old")
-    left.post(Kind.COLLECTIVE, 0, [[0, 1], 0, "call()", 1, "old"])
+    left.post(Kind.COLLECTIVE, 0, [bytes(16), 0, "call()", 1, "old"])
     pass_on(left, right)
     right.post(Kind.VALUE, 0, "unsent")
     before = right.generation

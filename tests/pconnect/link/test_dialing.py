@@ -67,11 +67,11 @@ def test_the_next_address_is_tried(listener: socket.socket) -> None:
         (b"x" * len(HELLO), "does not speak the protocol"),
         (
             b"PM\x01" + HELLO[3:],
-            "the server speaks version 1 of the protocol, this side version 3: the server is older",
+            "the server speaks version 1 of the protocol, this side version 4: the server is older",
         ),
         (
-            b"PSRV\x04" + bytes(29),
-            "the server speaks version 4 of the protocol, this side version 3: this side is older",
+            b"PSRV\x05" + bytes(29),
+            "the server speaks version 5 of the protocol, this side version 4: this side is older",
         ),
     ],
 )

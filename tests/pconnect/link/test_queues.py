@@ -6,13 +6,13 @@ import pytest
 
 from pconnect.errors import ConnectionLostError, ProtocolError
 from pconnect.link.queues import Inbox, OutQueue, finished
-from pconnect.protocol.collective_inbox import Key
+from pconnect.protocol.collective_inbox import Key, group_of
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 from srp_tools.channel import Channel
 from tests.support.channels import plain_pair
 
-BODY = [[0, 1], 0, "barrier", 0, None]
+BODY = [group_of((0, 1)), 0, "barrier", 0, None]
 
 
 def value(content: object, tag: int = 0, size: int = 100) -> Message:
@@ -20,7 +20,7 @@ def value(content: object, tag: int = 0, size: int = 100) -> Message:
 
 
 def test_values_come_in_order_by_tag() -> None:
-    inbox = Inbox(1, 2**20)
+    inbox = Inbox(2**20)
     for message in (value("a"), value("b", tag=7), value("c")):
         assert not inbox.add(message)
     assert (sorted(inbox.values), inbox.received) == ([0, 7], 3)
@@ -29,7 +29,7 @@ def test_values_come_in_order_by_tag() -> None:
 
 
 def test_it_says_when_it_becomes_full_and_when_there_is_room_again() -> None:
-    inbox = Inbox(1, 1000)
+    inbox = Inbox(1000)
     assert [inbox.add(value(n)) for n in range(4)] == [False, False, True, False]
     assert inbox.is_full
     assert [inbox.take_value(0) for _ in range(4)] == [(0, False), (1, True), (2, False), (3, False)]
@@ -37,21 +37,21 @@ def test_it_says_when_it_becomes_full_and_when_there_is_room_again() -> None:
 
 
 def test_collective_messages_count_as_well() -> None:
-    inbox = Inbox(1, 100)
+    inbox = Inbox(100)
     assert inbox.add(Message(Kind.COLLECTIVE, 5, BODY, 100))
-    message, has_changed = inbox.take_collective(Key((0, 1), 0, 5))
+    message, has_changed = inbox.take_collective(Key(group_of((0, 1)), 0, 5))
     assert (message.call, has_changed, inbox.is_full, inbox.received) == ("barrier", True, False, 1)
 
 
 def test_a_new_epoch_makes_room() -> None:
-    inbox = Inbox(1, 100)
+    inbox = Inbox(100)
     inbox.add(Message(Kind.COLLECTIVE, 5, BODY, 100))
     assert inbox.begin_epoch(1) and not inbox.is_full
     assert not inbox.add(Message(Kind.COLLECTIVE, 5, BODY, 100))  # it comes late, and is dropped
 
 
 def test_a_malformed_message_is_not_kept() -> None:
-    inbox = Inbox(1, 100)
+    inbox = Inbox(100)
     with pytest.raises(ProtocolError, match="a malformed COLLECTIVE"):
         inbox.add(Message(Kind.COLLECTIVE, 5, None, 100))
     assert inbox.waiting_bytes == 0

@@ -11,6 +11,7 @@ from pconnect import ConnectionLostError, MessageTooLargeError, ProtocolError, b
 from pconnect.loop.network import Network
 from pconnect.messaging import broadcast_algorithm
 from pconnect.messaging.broadcast_algorithm import cut
+from pconnect.protocol.collective_inbox import group_of
 from pconnect.protocol.frames import Limits
 from pconnect.protocol.kinds import Kind
 from pconnect.values.encoder import encode
@@ -111,7 +112,7 @@ HEAD = encode(np.zeros(5000))[0]
 )
 def test_a_root_that_breaks_the_format_is_cut_off(announcement: Any) -> None:
     with networks(3) as nets:
-        contents = [[0, 1, 2], 0, "bcast(root=0)", 1, announcement]
+        contents = [group_of((0, 1, 2)), 0, "bcast(root=0)", 1, announcement]
         nets[0][1].post(Kind.COLLECTIVE, 0, contents)
         nets[0].mesh.event_loop.flush(nets[0][1])
         with pytest.raises(ConnectionLostError, match=r"node 0 \(host0\) is lost: a broadcast"):
@@ -134,7 +135,9 @@ def test_no_memory_is_taken_for_what_is_too_large_or_not_described(
     head: bytes, payload: int, match: str
 ) -> None:
     with networks(3, limits=Limits(2**20)) as nets:
-        nets[0][1].post(Kind.COLLECTIVE, 0, [[0, 1, 2], 0, "bcast(root=0)", 1, [head, payload, 100, []]])
+        nets[0][1].post(
+            Kind.COLLECTIVE, 0, [group_of((0, 1, 2)), 0, "bcast(root=0)", 1, [head, payload, 100, []]]
+        )
         nets[0].mesh.event_loop.flush(nets[0][1])
         with pytest.raises(ConnectionLostError, match=match):
             bcast(None, nets[1], timeout=LIMIT)
@@ -145,7 +148,7 @@ def test_a_value_that_turns_out_to_be_malformed_at_the_end_cuts_its_sender_off()
     head = encode(Fraction(1, 2))[0]
     malformed = head[:-1] + b"\0"  # the denominator, which is looked at when the value is made
     with networks(2) as nets:
-        nets[0][1].post(Kind.COLLECTIVE, 0, [[0, 1], 0, "bcast(root=0)", 1, [malformed, 0, 0, []]])
+        nets[0][1].post(Kind.COLLECTIVE, 0, [group_of((0, 1)), 0, "bcast(root=0)", 1, [malformed, 0, 0, []]])
         nets[0].mesh.event_loop.flush(nets[0][1])
         with pytest.raises(ConnectionLostError, match="cannot be read"):
             bcast(None, nets[1], timeout=LIMIT)

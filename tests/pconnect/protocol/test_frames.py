@@ -14,13 +14,13 @@ U32 = st.integers(0, 2**32 - 1)
 
 def test_bytes_of_a_preamble() -> None:
     data = Preamble(Purpose.DATA, ID, 1, 2, 3).pack()
-    assert data == b"PSRV\x03\x02" + ID + b"\0\0\0\x01\0\0\0\x02\0\0\0\x03"
+    assert data == b"PSRV\x04\x02" + ID + b"\0\0\0\x01\0\0\0\x02\0\0\0\x03"
     assert len(data) == PREAMBLE_BYTES == 34
 
 
 def test_bytes_of_a_header() -> None:
     data = Header(Kind.VALUE, 7, 5, 2**40).pack()
-    assert data == b"PM\x03\x02\0\0\0\x07\0\0\0\x05\0\0\x01\0\0\0\0\0"
+    assert data == b"PM\x04\x02\0\0\0\x07\0\0\0\x05\0\0\x01\0\0\0\0\0"
     assert len(data) == HEADER_BYTES == 20
 
 
@@ -50,7 +50,7 @@ def test_a_header_arrives_as_it_was(kind: Kind, tag: int, head_bytes: int, paylo
     ("position", "byte", "reason"),
     [
         (0, b"X", "does not speak the pserver protocol"),
-        (4, b"\x01", "speaks version 1 of the protocol, this side version 3: the peer is older"),
+        (4, b"\x01", "speaks version 1 of the protocol, this side version 4: the peer is older"),
         (5, b"\x00", "unknown purpose 0"),
         (5, b"\x06", "unknown purpose 6"),
     ],
@@ -65,7 +65,7 @@ def test_preambles_that_are_refused(position: int, byte: bytes, reason: str) -> 
     ("position", "byte", "reason"),
     [
         (0, b"X", "not a message of this protocol .it begins with b'XM"),
-        (2, b"\x04", "speaks version 4 of the protocol, this side version 3: this side is older"),
+        (2, b"\x05", "speaks version 5 of the protocol, this side version 4: this side is older"),
         (3, b"\x00", "unknown kind 0"),
         (3, b"\x63", "unknown kind 99"),
     ],

@@ -193,7 +193,7 @@ CHANGES = {
 # What a node sends to another: each is counted on both ends.
 BETWEEN_NODES: dict[Kind, object] = {
     Kind.VALUE: 1,
-    Kind.COLLECTIVE: [[0, 1], 0, "barrier", 1, None],
+    Kind.COLLECTIVE: [bytes(16), 0, "barrier", 1, None],
     Kind.LEFT: [0, 1, "it failed"],
 }
 BETWEEN_CLIENT_AND_ENGINE: dict[Kind, object] = {

@@ -1,0 +1,48 @@
+"""The tree in which small messages of a collective call travel: no member has more than a few neighbours in it.
+
+Members are numbered from the root on, around the ring of ranks; member `v` has the children ``4 v + 1 ... 4 v + 4``, as
+in a heap. With up to five members everybody is next to the root.
+"""
+
+from collections.abc import Iterator
+
+#: How many children a member has at most; see doc/decisions/0015-growth.md for the choice.
+DEGREE = 4
+
+
+def parents(rank: int, root: int, size: int) -> list[int]:
+    """Return the rank of the member between this one and the root: one, or none for the root.
+
+    Examples
+    --------
+    >>> [parents(rank, 0, 8) for rank in range(8)], parents(1, 7, 8)
+    ([[], [0], [0], [0], [0], [1], [1], [1]], [7])
+    """
+    place = (rank - root) % size
+    return [((place - 1) // DEGREE + root) % size] if place else []
+
+
+def children(rank: int, root: int, size: int) -> list[int]:
+    """Return the ranks of the members whose parent this one is.
+
+    Examples
+    --------
+    >>> children(0, 0, 8), children(1, 0, 8), children(7, 7, 8), children(0, 7, 8)
+    ([1, 2, 3, 4], [5, 6, 7], [0, 1, 2, 3], [4, 5, 6])
+    """
+    first = DEGREE * ((rank - root) % size) + 1
+    return [(place + root) % size for place in range(first, min(first + DEGREE, size))]
+
+
+def branch(rank: int, root: int, size: int) -> Iterator[int]:
+    """Return the ranks of this member and of all that are behind it, seen from the root.
+
+    Examples
+    --------
+    >>> list(branch(1, 0, 8)), list(branch(3, 0, 8)), sorted(branch(5, 5, 8))
+    ([1, 5, 6, 7], [3], [0, 1, 2, 3, 4, 5, 6, 7])
+    """
+    first = last = (rank - root) % size
+    while first < size:  # one level after the other
+        yield from ((place + root) % size for place in range(first, min(last + 1, size)))
+        first, last = DEGREE * first + 1, DEGREE * last + DEGREE
