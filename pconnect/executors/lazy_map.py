@@ -13,12 +13,7 @@ _MIN_AHEAD, _MAX_AHEAD = 32, 4096
 
 
 class Lookahead:
-    """How many jobs of a lazy map may be under way, by how long they take.
-
-    `least`: not fewer than so many.
-
-    `count`: how many.
-    """
+    """How many jobs of a lazy map may be under way (`count`), by how long they take; at least `least`."""
 
     def __init__(self, least: int = _MIN_AHEAD) -> None:
         self.count = self._least = max(_MIN_AHEAD, least)

@@ -42,13 +42,7 @@ _DAY = 86400.0
 
 
 class JobStore:
-    """One such folder.
-
-    Parameters
-    ----------
-    folder
-        Where it is, or will be.
-    """
+    """One such folder. `folder`: where it is, or will be."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -58,13 +52,7 @@ class JobStore:
 
     @classmethod
     def make(cls, kept: Path, network_id: bytes, node: int, user: str, digest: bytes) -> Self:
-        """Make the folder of a session and hold it.
-
-        Raises
-        ------
-        OSError
-            It cannot be made.
-        """
+        """Make the folder of a session and hold it. Raises `OSError` if it cannot be made."""
         kept.mkdir(mode=0o700, parents=True, exist_ok=True)
         store = cls(kept / f"{network_id.hex()}-{node}")
         store.folder.mkdir(mode=0o700)
@@ -84,25 +72,14 @@ class JobStore:
     def add_part(self, name: str, message: bytes) -> None:
         """Keep a message that several jobs need.
 
-        Raises
-        ------
-        ConfigurationError
-            That is no name of a part.
-        OSError
-            It cannot be written.
+        Raises `ConfigurationError` if that is no name of a part. Raises `OSError` if it cannot be written.
         """
         if not _PART_NAME.match(name):
             raise ConfigurationError(f"{name!r} is no name of a part of a job")
         self._write(name + _PART, message)
 
     def add_job(self, number: int, facts: dict[str, Any], message: bytes) -> None:
-        """Keep a job.
-
-        Raises
-        ------
-        OSError
-            It cannot be written.
-        """
+        """Keep a job. Raises `OSError` if it cannot be written."""
         self._write(f"{number}{_JOB}", json.dumps(facts).encode() + b"\n" + message)
 
     def end(self, reason: str) -> None:
@@ -130,10 +107,7 @@ class JobStore:
     def read(self, number: int, loaded: set[str]) -> list[bytes]:
         """Return the messages that make a worker run a job, without parts that are loaded; the last is the JOB.
 
-        Raises
-        ------
-        OSError
-            They cannot be read.
+        Raises `OSError` if they cannot be read.
         """
         facts, _, message = (self.folder / f"{number}{_JOB}").read_bytes().partition(b"\n")
         missing = [name for name in json.loads(facts)["parts"] if name not in loaded]
@@ -146,13 +120,7 @@ class JobStore:
         return (self.folder / f"{number}{_RESULT}").exists()
 
     def keep(self, number: int, result: Iterable[bytes | memoryview]) -> None:
-        """Keep the result of a job.
-
-        Raises
-        ------
-        OSError
-            It cannot be written.
-        """
+        """Keep the result of a job. Raises `OSError` if it cannot be written."""
         self._write(f"{number}{_RESULT}", *result)
 
     def stops(self) -> dict[int, float]:
@@ -181,10 +149,7 @@ class JobStore:
     def find(cls, kept: Path, network_id: bytes, node: int, user: str, secret: bytes) -> Self:
         """Return the store of a session that was detached.
 
-        Raises
-        ------
-        ConfigurationError
-            There is none, or it belongs to another user.
+        Raises `ConfigurationError` if there is none, or it belongs to another user.
         """
         store = cls(kept / f"{network_id.hex()}-{node}")
         try:
@@ -239,10 +204,7 @@ class JobStore:
     def ask_to_stop(self, number: int, grace: float) -> None:
         """Have the supervisor that runs a job interrupt it, and kill its process `grace` seconds later.
 
-        Raises
-        ------
-        OSError
-            It cannot be written.
+        Raises `OSError` if it cannot be written.
         """
         (self.folder / _STOPS).mkdir(mode=0o700, exist_ok=True)
         self._write(f"{_STOPS}/{number}", str(float(grace)).encode())

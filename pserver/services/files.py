@@ -19,11 +19,8 @@ from srp_tools.errors import ConfigurationError
 class SessionFiles:
     """The files of one session.
 
-    `session_folder`: the private folder of the session. `max_file_size`: the most bytes that one file may have; 0: any
-    number.
-
-    `session_folder`, `max_file_size`: as given. `folder`: where relative paths lead. An engine that takes the place of
-    another finds there what that one had.
+    `session_folder`: private. `max_file_size`: in bytes, for each; 0: any. `folder`: where relative paths lead. An
+    engine that takes the place of another finds there what that one had.
     """
 
     def __init__(self, session_folder: Path, max_file_size: int) -> None:

@@ -44,8 +44,6 @@ class SyncedCode:
 
     `files`: those of the session, by which code comes. What an engine before left of its trees is removed. `in_use`:
     names of modules that no tree may hide, because the engine has loaded them for itself.
-
-    `files`: as given.
     """
 
     def __init__(self, files: SessionFiles, in_use: Iterable[str]) -> None:
@@ -63,26 +61,10 @@ class SyncedCode:
     def begin(self, token: bytes, key: str, packed: Any) -> list[Any]:
         """Make ready for a state of a tree.
 
-        Parameters
-        ----------
-        token
-            Of the transfer.
-        key
-            Which tree.
-        packed
-            The listing of its files.
-
-        Returns
-        -------
-        list
-            What is there already, for the client to send the rest; see `Incoming.offers`.
-
-        Raises
-        ------
-        ConfigurationError, UnreadableValueError
-            A name leads out of the folder, or is that of a module which the engine itself needs. Nothing was changed.
-        OSError
-            The files cannot be written. Nothing was changed.
+        `packed`: the listing of its files. Returns what is there already, for the client to send the rest; see
+        `Incoming.offers`. Raises `ConfigurationError` or `UnreadableValueError` if a name leads out of the folder, or
+        is that of a module which the engine itself needs. Nothing was changed. Raises `OSError` if the files cannot be
+        written. Nothing was changed.
         """
         listing = Listing.unpack(packed)
         names = {facts.name for facts in listing.files}
