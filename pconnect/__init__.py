@@ -11,143 +11,90 @@ from typing import TYPE_CHECKING, Any
 from srp_tools.version import module_attribute
 
 if TYPE_CHECKING:
-    from pconnect.commands.command import Command
-    from pconnect.commands.command_list import Commands
-    from pconnect.connect import pconnect
-    from pconnect.errors import (
-        AuthenticationError,
-        CollectiveError,
-        ConfigurationError,
-        ConnectError,
-        ConnectionLostError,
-        CredentialError,
-        DeadlockError,
-        EngineDiedError,
-        InboxFullError,
-        JobLostError,
-        MessageTooLargeError,
-        ParallelError,
-        ProcessFailedError,
-        ProtocolError,
-        RemoteError,
-        UnavailableTypeError,
-        UnknownServiceError,
-        UnreadableValueError,
-        UnsupportedValueError,
-    )
-    from pconnect.joblib.register import register_joblib_backend
-    from pconnect.jobs.job import Job
-    from pconnect.link.connection import Connection
-    from pconnect.local import local_network, start_local_network
-    from pconnect.loop.network import Network
-    from pconnect.loop.progress_bars import progress_bars
-    from pconnect.messaging.collectives import (
-        allgather,
-        allreduce,
-        alltoall,
-        barrier,
-        bcast,
-        gather,
-        reduce,
-        scatter,
-    )
-    from pconnect.messaging.send_receive import precv, psend, select_sockets
-    from pconnect.session.octave_api import network_get_info, quiet, reval, rfeval, sclose
-    from pconnect.session.restart import restart
-    from pconnect.session.versions import VersionWarning
-    from pconnect.values.registry import register_type
+    from pconnect.commands.command import Command as Command
+    from pconnect.commands.command_list import Commands as Commands
+    from pconnect.connect import pconnect as pconnect
+    from pconnect.errors import AuthenticationError as AuthenticationError
+    from pconnect.errors import CollectiveError as CollectiveError
+    from pconnect.errors import ConfigurationError as ConfigurationError
+    from pconnect.errors import ConnectError as ConnectError
+    from pconnect.errors import ConnectionLostError as ConnectionLostError
+    from pconnect.errors import CredentialError as CredentialError
+    from pconnect.errors import DeadlockError as DeadlockError
+    from pconnect.errors import EngineDiedError as EngineDiedError
+    from pconnect.errors import InboxFullError as InboxFullError
+    from pconnect.errors import JobLostError as JobLostError
+    from pconnect.errors import MessageTooLargeError as MessageTooLargeError
+    from pconnect.errors import ParallelError as ParallelError
+    from pconnect.errors import ProcessFailedError as ProcessFailedError
+    from pconnect.errors import ProtocolError as ProtocolError
+    from pconnect.errors import RemoteError as RemoteError
+    from pconnect.errors import UnavailableTypeError as UnavailableTypeError
+    from pconnect.errors import UnknownServiceError as UnknownServiceError
+    from pconnect.errors import UnreadableValueError as UnreadableValueError
+    from pconnect.errors import UnsupportedValueError as UnsupportedValueError
+    from pconnect.joblib.register import register_joblib_backend as register_joblib_backend
+    from pconnect.jobs.job import Job as Job
+    from pconnect.link.connection import Connection as Connection
+    from pconnect.local import local_network as local_network
+    from pconnect.local import start_local_network as start_local_network
+    from pconnect.loop.network import Network as Network
+    from pconnect.loop.progress_bars import progress_bars as progress_bars
+    from pconnect.messaging.collectives import allgather as allgather
+    from pconnect.messaging.collectives import allreduce as allreduce
+    from pconnect.messaging.collectives import alltoall as alltoall
+    from pconnect.messaging.collectives import barrier as barrier
+    from pconnect.messaging.collectives import bcast as bcast
+    from pconnect.messaging.collectives import gather as gather
+    from pconnect.messaging.collectives import reduce as reduce
+    from pconnect.messaging.collectives import scatter as scatter
+    from pconnect.messaging.send_receive import precv as precv
+    from pconnect.messaging.send_receive import psend as psend
+    from pconnect.messaging.send_receive import select_sockets as select_sockets
+    from pconnect.session.octave_api import network_get_info as network_get_info
+    from pconnect.session.octave_api import quiet as quiet
+    from pconnect.session.octave_api import reval as reval
+    from pconnect.session.octave_api import rfeval as rfeval
+    from pconnect.session.octave_api import sclose as sclose
+    from pconnect.session.restart import restart as restart
+    from pconnect.session.versions import VersionWarning as VersionWarning
+    from pconnect.values.registry import register_type as register_type
 
-__all__ = [
-    "AuthenticationError",
-    "CollectiveError",
-    "Command",
-    "Commands",
-    "ConfigurationError",
-    "ConnectError",
-    "Connection",
-    "ConnectionLostError",
-    "CredentialError",
-    "DeadlockError",
-    "EngineDiedError",
-    "InboxFullError",
-    "Job",
-    "JobLostError",
-    "MessageTooLargeError",
-    "Network",
-    "ParallelError",
-    "ProcessFailedError",
-    "ProtocolError",
-    "RemoteError",
-    "UnavailableTypeError",
-    "UnknownServiceError",
-    "UnreadableValueError",
-    "UnsupportedValueError",
-    "VersionWarning",
-    "allgather",
-    "allreduce",
-    "alltoall",
-    "barrier",
-    "bcast",
-    "gather",
-    "local_network",
-    "network_get_info",
-    "pconnect",
-    "precv",
-    "progress_bars",
-    "psend",
-    "quiet",
-    "reduce",
-    "register_joblib_backend",
-    "register_type",
-    "restart",
-    "reval",
-    "rfeval",
-    "scatter",
-    "sclose",
-    "select_sockets",
-    "start_local_network",
-]
+# What is exported, by the module where it is.
+_EXPORTS = {
+    "commands.command": "Command",
+    "commands.command_list": "Commands",
+    "connect": "pconnect",
+    "errors": (
+        "AuthenticationError CollectiveError ConfigurationError ConnectError ConnectionLostError "
+        "CredentialError DeadlockError EngineDiedError InboxFullError JobLostError MessageTooLargeError "
+        "ParallelError ProcessFailedError ProtocolError RemoteError UnavailableTypeError "
+        "UnknownServiceError UnreadableValueError UnsupportedValueError"
+    ),
+    "joblib.register": "register_joblib_backend",
+    "jobs.job": "Job",
+    "link.connection": "Connection",
+    "local": "local_network start_local_network",
+    "loop.network": "Network",
+    "loop.progress_bars": "progress_bars",
+    "messaging.collectives": "allgather allreduce alltoall barrier bcast gather reduce scatter",
+    "messaging.send_receive": "precv psend select_sockets",
+    "session.octave_api": "network_get_info quiet reval rfeval sclose",
+    "session.restart": "restart",
+    "session.versions": "VersionWarning",
+    "values.registry": "register_type",
+}
+_HOMES = {name: home for home, names in _EXPORTS.items() for name in names.split()}
+__all__ = list(_HOMES)
 
 __version__: str
-
-_HOMES = {
-    "pconnect": "connect",
-    "Command": "commands.command",
-    "Commands": "commands.command_list",
-    "Job": "jobs.job",
-    "register_joblib_backend": "joblib.register",
-    "Connection": "link.connection",
-    "local_network": "local",
-    "start_local_network": "local",
-    "progress_bars": "loop.progress_bars",
-    "Network": "loop.network",
-    "allgather": "messaging.collectives",
-    "allreduce": "messaging.collectives",
-    "alltoall": "messaging.collectives",
-    "barrier": "messaging.collectives",
-    "bcast": "messaging.collectives",
-    "gather": "messaging.collectives",
-    "reduce": "messaging.collectives",
-    "scatter": "messaging.collectives",
-    "precv": "messaging.send_receive",
-    "psend": "messaging.send_receive",
-    "select_sockets": "messaging.send_receive",
-    "network_get_info": "session.octave_api",
-    "quiet": "session.octave_api",
-    "reval": "session.octave_api",
-    "rfeval": "session.octave_api",
-    "sclose": "session.octave_api",
-    "restart": "session.restart",
-    "VersionWarning": "session.versions",
-    "register_type": "values.registry",
-}
 
 
 def __getattr__(name: str) -> object:
     """Import what is used when it is first used: the daemon needs `protocol.frames` alone, and no numpy (PEP 562)."""
-    if name not in __all__:
+    if name not in _HOMES:
         return module_attribute(__name__, name)
-    home = importlib.import_module(f"pconnect.{_HOMES.get(name, 'errors')}")
+    home = importlib.import_module(f"pconnect.{_HOMES[name]}")
     value: object = getattr(home, name)
     globals()[name] = value
     return value

@@ -10,57 +10,44 @@ from typing import TYPE_CHECKING
 from srp_tools.version import module_attribute
 
 if TYPE_CHECKING:
-    from srp_tools.credentials import Credentials, load_credentials, save_credentials
-    from srp_tools.errors import (
-        AuthenticationError,
-        ConfigurationError,
-        ConnectError,
-        ConnectionLostError,
-        CredentialError,
-        ParallelError,
-    )
-    from srp_tools.login import accept_login, log_in
-    from srp_tools.verifier import Verifier, check_password, make_verifier
-    from srp_tools.verifier_file import VerifierFile
+    from srp_tools.credentials import Credentials as Credentials
+    from srp_tools.credentials import load_credentials as load_credentials
+    from srp_tools.credentials import save_credentials as save_credentials
+    from srp_tools.errors import AuthenticationError as AuthenticationError
+    from srp_tools.errors import ConfigurationError as ConfigurationError
+    from srp_tools.errors import ConnectError as ConnectError
+    from srp_tools.errors import ConnectionLostError as ConnectionLostError
+    from srp_tools.errors import CredentialError as CredentialError
+    from srp_tools.errors import ParallelError as ParallelError
+    from srp_tools.login import accept_login as accept_login
+    from srp_tools.login import log_in as log_in
+    from srp_tools.verifier import Verifier as Verifier
+    from srp_tools.verifier import check_password as check_password
+    from srp_tools.verifier import make_verifier as make_verifier
+    from srp_tools.verifier_file import VerifierFile as VerifierFile
 
-__all__ = [
-    "AuthenticationError",
-    "ConfigurationError",
-    "ConnectError",
-    "ConnectionLostError",
-    "CredentialError",
-    "Credentials",
-    "ParallelError",
-    "Verifier",
-    "VerifierFile",
-    "accept_login",
-    "check_password",
-    "load_credentials",
-    "log_in",
-    "make_verifier",
-    "save_credentials",
-]
-
-_HOMES = {
-    "Credentials": "credentials",
-    "load_credentials": "credentials",
-    "save_credentials": "credentials",
-    "accept_login": "login",
-    "log_in": "login",
-    "Verifier": "verifier",
-    "check_password": "verifier",
-    "make_verifier": "verifier",
-    "VerifierFile": "verifier_file",
+# What is exported, by the module where it is.
+_EXPORTS = {
+    "credentials": "Credentials load_credentials save_credentials",
+    "errors": (
+        "AuthenticationError ConfigurationError ConnectError ConnectionLostError CredentialError "
+        "ParallelError"
+    ),
+    "login": "accept_login log_in",
+    "verifier": "Verifier check_password make_verifier",
+    "verifier_file": "VerifierFile",
 }
+_HOMES = {name: home for home, names in _EXPORTS.items() for name in names.split()}
+__all__ = list(_HOMES)
 
 __version__: str
 
 
 def __getattr__(name: str) -> object:
     """Import what is used when it is first used: the daemon needs neither tlslite nor cryptography (PEP 562)."""
-    if name not in __all__:
+    if name not in _HOMES:
         return module_attribute(__name__, name)
-    value: object = getattr(importlib.import_module(f"srp_tools.{_HOMES.get(name, 'errors')}"), name)
+    value: object = getattr(importlib.import_module(f"srp_tools.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 
