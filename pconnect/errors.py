@@ -23,7 +23,7 @@
     ├── InternalError (RuntimeError)             a bug in this library: something happened that cannot happen
     └── RemoteError (RuntimeError)               a command failed; the engine goes on
 
-A limit of time that passed is the builtin `TimeoutError`.
+A time limit that has passed raises the builtin `TimeoutError`.
 """
 
 import collections.abc

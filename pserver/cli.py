@@ -88,7 +88,7 @@ def _add_start(commands: "argparse._SubParsersAction[CommandParser]") -> None:
     add = parser.add_argument
     add("--foreground", action="store_true", help="Do not go to the background.")
     # For programs that start a server: a socket, on which it tells that it is ready or why not; that it shall
-    # end when their end of that socket is closed; that it shall not remain their child.
+    # end when their end of that socket is closed; that it must not remain their child.
     add("--parent-fd", type=int, help=argparse.SUPPRESS)
     add("--lifeline", action="store_true", help=argparse.SUPPRESS)
     add("--detach", action="store_true", help=argparse.SUPPRESS)

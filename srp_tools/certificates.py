@@ -2,7 +2,7 @@
 
 The client of a network is its certificate authority for as long as the network lives. Each node makes a key of its
 own, which never travels; the client signs it inside the SRP login. A certificate names the network and the node in a
-URI of its subject's alternative names, ``pserver:<network id>/<node>``, and whoever accepts one checks both.
+URI of its subject's alternative names, ``pserver:<network id>/<node>``, and the node that accepts one checks both.
 
 The processes of a Dask cluster, which do their own TLS, have certificates of the same authority. Theirs name a *role*,
 ``pserver:<network id>/dask/<role>``, so that none of them can pose as a node.
@@ -87,7 +87,7 @@ class NodeKey:
     def identity(self, network_id: bytes, node: int, certificate: bytes, authority: bytes) -> Identity:
         """Return the node's identity with the certificate that the authority made for this key.
 
-        Raises `AuthenticationError` if the certificate is for another key, or is none.
+        Raises `AuthenticationError` if it is not a certificate, or is for another key.
         """
         self._check(certificate)
         return Identity(network_id, node, self._pem(), certificate, authority)
@@ -95,7 +95,7 @@ class NodeKey:
     def pem_identity(self, certificate: bytes, authority: bytes) -> PemIdentity:
         """Return the same for a process that does its own TLS, as texts.
 
-        Raises `AuthenticationError` if `certificate` is for another key, or one of both is none.
+        Raises `AuthenticationError` if one of them is not a certificate, or `certificate` is for another key.
         """
         own = _text_of(self._check(certificate))
         return PemIdentity(self._pem().decode(), own, _text_of(_load(authority)))

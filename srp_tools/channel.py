@@ -57,7 +57,7 @@ class Channel:
     def unanswered_retransmits(self) -> int:
         """How often the system has repeated data, or a question for room, since the peer's machine last answered.
 
-        0 where the system does not tell, and on the way to a process of this machine that is none of TCP.
+        0 where the system does not tell, and on a link that is not TCP.
         """
         if not self._is_tcp:
             return 0

@@ -9,8 +9,7 @@
     ├── ConnectError (ConnectionError)           a network could not be made; names each host and its reason
     └── ConnectionLostError (ConnectionError)    a peer is gone; its connection is closed
 
-`pconnect.errors` adds those of messages and commands. A limit of time that passed is the builtin
-`TimeoutError`.
+`pconnect.errors` adds those of messages and commands. A time limit that has passed raises the builtin `TimeoutError`.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """Files that only their owner may read or change.
 
-A password, or a verifier from which it could be guessed, is neither read from nor written to a place that
-others can look into. A place that is too open is an error that names the command which mends it, instead of
-being closed silently: somebody may have opened it for a reason, and it may have been read already.
+A password, or a verifier from which it could be guessed, is neither read from nor written to a place that others can
+read. A place that is too open is an error that names the command to fix it. It is not closed silently: it may be open
+for a reason, and may have been read already.
 
 Windows has no such permission bits; there the user's profile folder is private by itself and nothing is checked.
 """
@@ -127,7 +127,7 @@ def exclusive_access(path: Path) -> Iterator[None]:
 
 
 def _refuse_if_open(paths: list[Path]) -> None:
-    """Raise one error that names everything that is wrong with `paths`, and the commands that mend it."""
+    """Raise one error that names everything that is wrong with `paths`, and the commands that fix it."""
     if sys.platform != "win32":
         problems = [problem for path in paths for problem in _problems(path)]
         if problems:

@@ -129,7 +129,7 @@ class TaskRunner:
         return task
 
     def cancel(self, task: Task) -> None:
-        """Close steps where they wait; their outcome is told to nobody. For those that have ended, does nothing."""
+        """Close steps where they wait; nothing learns their outcome. For those that have ended, this does nothing."""
         if task in self._tasks:
             self._leave(task)
             task.steps.close()

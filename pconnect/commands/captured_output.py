@@ -58,5 +58,5 @@ def with_last_words(account: str, printed: str) -> str:
 
 
 def _first(data: bytearray, holds: Callable[[int], bool]) -> int:
-    """Return where the first whole character begins: after no more than three bytes of another."""
+    """Return where the first whole character begins: after at most three bytes of another."""
     return next((place for place, byte in enumerate(data[:4]) if holds(byte)), 0)

@@ -94,7 +94,7 @@ class Outcome:
 
 @dataclass
 class Seen:
-    """Whether the error of a command was raised somewhere; what failed at several nodes is told once."""
+    """Whether the error of a command was raised somewhere; a failure on several nodes is reported once."""
 
     error: bool = False
 
@@ -226,7 +226,7 @@ class Command:
         ------
         RemoteError
             It failed; the text has the remote traceback. If the error there was a builtin exception, so is this one.
-            The node goes on with the next command.
+            The node continues with the next command.
         UnreadableValueError
             Its value arrived, and cannot be made here.
         EngineDiedError, ConnectionLostError

@@ -119,7 +119,7 @@ class Console:
         self._write(source, source.decoder.decode(shown), command)
 
     def end(self, node: int, command: Command | None) -> None:
-        """Take note of the end of a command: show what is left of it, and tell what was not shown."""
+        """End a command: show what is left of its output, and how much was not shown."""
         for stream, name in STREAMS.items():
             source = self._sources.get((node, stream))
             if source is None:

@@ -1,7 +1,7 @@
 """Notes of engines at the client: displays, warnings and log records, shown here as if they had been made here.
 
 They are taken inside the loop of the network, in the order in which they came with what was printed. There the user's
-own code runs: filters and handlers that he has installed. Whatever it raises is kept from the loop: a warning that a
+own code runs: filters and handlers that they have installed. Whatever it raises is kept from the loop: a warning that a
 filter turns into an error becomes the failure of its command, all else is printed.
 
 What comes is data. A category of warnings is looked up among Python's own, the logger is found by its name, and what is
@@ -87,7 +87,7 @@ class FrontEndMessages:
             self.show_error(error)
 
     def show_error(self, error: BaseException) -> None:
-        """Print an error that nobody else is told of."""
+        """Print an error that nothing else reports."""
         text = "".join(traceback.format_exception(error))
         if sys.stderr is not None:
             sys.stderr.write(f"[{self.node} {self.host}] what this node sent made this error here:\n{text}")

@@ -1,6 +1,6 @@
 """Functions and their arguments on the way to an engine, and its results on the way back.
 
-Functions travel by cloudpickle, from the client to its servers only: who may log in there may run code anyway.
+Functions travel by cloudpickle, from the client to its servers only: anyone who may log in there may run code anyway.
 Arguments and results are values like all others; arguments that are none go by cloudpickle too, results only where the
 caller allows it. Nothing else in this package unpickles anything, but `pconnect.remote_entry`, which has the functions
 that pickles refer to.

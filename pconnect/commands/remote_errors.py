@@ -32,7 +32,7 @@ def remote_error(node: int, host: str, command: str, failure: dict[str, Any]) ->
 
 
 def blame_limit(failure: dict[str, Any], seconds: float) -> None:
-    """Call an interrupt by its reason: that a limit of time has passed."""
+    """Give an interrupt its reason: the time limit has passed."""
     message = f"the time limit of {seconds:g} s passed"
     failure |= {"type": "TimeoutError", "bases": ["TimeoutError"], "message": message}
     failure["traceback"] = f"{failure['traceback'].rstrip()}\nTimeoutError: {message}"

@@ -57,7 +57,7 @@ class NetworkClient(distributed.Client):
 
     @property
     def dashboard_link(self) -> None:
-        """There is none: pages would be readable by whoever can reach their port."""
+        """There is none: anyone who reaches the port could read its pages."""
 
     def close(self, timeout: float = _CLOSE_TIMEOUT) -> None:
         """Close this client, and end the scheduler and the workers.

@@ -3,7 +3,7 @@
 The engines do it: `pserver.services.dask_processes` has the services that are called here. How it goes:
 
 1. The engines make a key for each process; the client, being the network's authority, signs them. No key travels.
-2. All processes are started at once. The scheduler tells where it listens, and the workers are told.
+2. All processes are started at once. The scheduler reports where it listens, and the workers get that address.
 3. When all have said that they are ready, Dask's own client connects (`pconnect.dask.client`).
 
 Between two calls an engine is free. The processes end in one of three ways: the client ends the scheduler, which ends
@@ -38,7 +38,7 @@ _LAST_LINES = 15
 
 @dataclass(frozen=True)
 class Plan:
-    """What shall be started.
+    """What to start.
 
     `names`: of the processes, by node; the scheduler is the first of the first node. `threads`, `memory_limit`: of each
     worker. `timeout`: seconds until all of it has to be ready.

@@ -23,7 +23,7 @@ class Lookahead:
         """Take into account how long a job took."""
         self._estimate.learn(seconds)
         wanted = _AHEAD_SECONDS / max(self._estimate.mean, 1e-6)
-        # By and by, for the first jobs may have been other than the next.
+        # In steps, because the first jobs may differ from the next.
         self.count = int(max(self._least, min(_MAX_AHEAD, wanted, 2 * self.count)))
 
 

@@ -222,7 +222,7 @@ class FileTarget:
         with contextlib.suppress(FileNotFoundError):
             facts = self.path.lstat()
             if stat.S_ISDIR(facts.st_mode):
-                raise IsADirectoryError(f"{self.path} is a folder: name the file that shall be in it")
+                raise IsADirectoryError(f"{self.path} is a folder: name the file in it")
             if stat.S_ISREG(facts.st_mode) and facts.st_size == self._facts.size:
                 with self.path.open("rb") as stream:
                     offers.append(Offer(facts.st_size, RunningHash.of(stream).digest(), is_part=False))

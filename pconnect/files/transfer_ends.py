@@ -119,9 +119,9 @@ class Outgoing:
 class Incoming:
     """What is written at the other end.
 
-    `path`: where the file, or what is in the folder, shall be. Folders that are missing are made. `listing`: what is to
-    come. `is_durable`: see `FileTarget`. Raises `ConfigurationError` if a folder there is a link, so that files would
-    be written elsewhere. Raises `OSError` if a folder cannot be made, or there is no room on the disk. No file was
+    `path`: where to put the file, or what is in the folder. Missing folders are made. `listing`: what is to come.
+    `is_durable`: see `FileTarget`. Raises `ConfigurationError` if a folder there is a link, so that files would be
+    written elsewhere. Raises `OSError` if a folder cannot be made, or there is no room on the disk. No file was
     written.
 
     `path`, `listing`: as given. `missing`: the indexes of the files that are not yet right.
@@ -140,8 +140,7 @@ class Incoming:
     def offers(self) -> list[list[Any]]:
         """Return what is there already: ``[index, bytes, digest, whether it is a part]``.
 
-        Raises `OSError` if there is a folder where a file shall be; something cannot be read; or there is no room on
-        the disk.
+        Raises `OSError` if a folder is where a file belongs; something cannot be read; or there is no room on the disk.
         """
         offers: list[list[Any]] = []
         lacking = 0
@@ -219,7 +218,5 @@ def _make_folders(path: Path, listing: Listing) -> None:
     for name in sorted(names, key=lambda name: name.split("/")):
         folder = path / name
         if folder.is_symlink():
-            raise ConfigurationError(
-                f"{folder} is a link: what shall be in that folder would be written elsewhere"
-            )
+            raise ConfigurationError(f"{folder} is a link: files for that folder would be written elsewhere")
         folder.mkdir(exist_ok=True)

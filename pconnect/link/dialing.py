@@ -139,7 +139,7 @@ def _reason(error: Exception, address: tuple[str, int], preamble: Preamble) -> S
 
 
 def expect_hello(channel: Channel) -> Steps[None]:
-    """Wait for the first word of whoever accepted a connection.
+    """Wait for the first word of the process that accepted a connection.
 
     Raises `ConnectionLostError` if it says something else, or closes the connection: it did not accept. The channel is
     closed. Raises `ProtocolError` if it is of another version. The channel is closed.

@@ -1,8 +1,8 @@
 """Unix sockets in the place of TLS, between two processes of one account on one machine.
 
-Whoever could listen to such a link can as well look into the memory of the two processes, so encryption would protect
-nothing. What has to be sure is that both ends are what they say. Four things make it so, and if one of them fails, the
-link is made with TLS:
+Anyone who could listen to such a link can read the memory of the two processes anyway, so encryption would protect
+nothing. But both ends must be what they claim. Four things make it so, and if one of them fails, the link is made with
+TLS:
 
 * Both ends have told the client, inside its logins, the same *place*: the boot id of the machine, the account, and the
   user and mount namespaces. So neither is in another container.

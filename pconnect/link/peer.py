@@ -21,7 +21,7 @@ class Peer:
         """Raise what makes waiting for this peer useless, if anything does."""
 
     def interrupt(self, up_to: int | None = None) -> None:
-        """Interrupt what this peer is doing for us, because the user has lost patience."""
+        """Interrupt what this peer is doing for us, because the user pressed Ctrl-C."""
 
     def settle(self, deadline: float) -> str:  # noqa: ARG002 - the client's uses it
         """Wait for the end of what was interrupted; return the peer's name if it does not end."""

@@ -18,9 +18,9 @@ class Mesh:
     network_id
         16 random bytes.
     node
-        Number of the own node; 0 is the client.
+        Number of this node; 0 is the client.
     connections
-        One for each node, by number; that of the own node is no real link.
+        One for each node, by number; that of this node is no real link.
     event_loop
         The loop that serves them.
     epoch
@@ -90,7 +90,7 @@ class Network(Sequence[Connection]):
     """The nodes of a network, or a part of them.
 
     ``net[k]`` is the connection to node `k`; slices, lists of numbers and masks give parts, which are networks too.
-    The own node belongs to the whole network (``net[0]`` at the client); calls for a network skip it.
+    This node belongs to the whole network (``net[0]`` on the client); calls for a network skip it.
 
     Examples
     --------
@@ -106,7 +106,7 @@ class Network(Sequence[Connection]):
 
     @property
     def node(self) -> int:
-        """Number of the own node in the whole network: 0 at the client."""
+        """Number of this node in the whole network: 0 on the client."""
         return self.mesh.node
 
     @property

@@ -22,7 +22,7 @@ def psend(value: object, connections: Connections, *, tag: int = 0, timeout: flo
     """Send one value to every node in `connections`.
 
     The value is read before the call returns: changing it afterwards does not change what arrives. Values on one
-    connection and tag arrive in the order sent. The own node, if contained in a network, is skipped. The call returns
+    connection and tag arrive in the order sent. This node, if the network contains it, is skipped. The call returns
     when the last byte has been handed to the operating system; meanwhile arriving messages are taken in, so two nodes
     may send to each other at once.
 
@@ -132,8 +132,7 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
 
     Notes
     -----
-    Counterpart of ``precv`` in GNU Octave's parallel package 4.0.2, which has no limit of time and cannot be
-    interrupted.
+    Counterpart of ``precv`` in GNU Octave's parallel package 4.0.2, which has no time limit and cannot be interrupted.
 
     Examples
     --------
@@ -249,7 +248,7 @@ def select_sockets(connections: Connections, timeout: float | None = None, *, ta
                 some_ready,
                 deadline_after(timeout),
                 lambda: f"a value from {names(targets)}",
-                # Those that are lost were told of before, else this would not wait.
+                # Those that are lost were reported before, else this would not wait.
                 lambda: Wait("select_sockets", tuple(t.node for t in targets if t.error is None), tag=tag),
             )
     except TimeoutError:
@@ -277,7 +276,7 @@ def resolve(connections: Connections) -> tuple[Mesh, list[Connection]]:
     Raises
     ------
     ConfigurationError
-        They are no connections, of more than one network, or only the own node.
+        They are no connections, of more than one network, or only this node.
     """
     members = [connections] if isinstance(connections, Connection) else list(connections)
     if not members or not all(isinstance(member, Connection) for member in members):

@@ -14,7 +14,7 @@ _OURS = tuple(
     f"{folder}/"
     for folder in (Path(__file__).resolve().parents[1], Path(str(srp_tools.__file__)).resolve().parent)
 )
-# The errors of more nodes are told by their headlines.
+# Of further nodes only the headlines are shown.
 _TOLD_IN_FULL = 4
 _RED, _PLAIN = "\x1b[1;31m", "\x1b[0m"
 
@@ -49,7 +49,7 @@ def show(
 def describe(error: BaseException) -> list[str]:
     r"""Return the text of an error, in blocks that each begin with a headline.
 
-    Of a group each error has a block, or those that are alike have one; of many, only the first are told in full.
+    Of a group each error has a block, or those that are alike have one; of many, only the first are shown in full.
 
     Examples
     --------

@@ -7,7 +7,7 @@ alarm; this is the proof.
 *States.* A node that is in a wait has looked whether the wait is over, with all messages that it has received, and then
 tells its state: what it waits for, a serial number, and for each other node how many messages it has sent there and
 received from there. The serial number grows whenever a wait begins and whenever one ends. A wait tells which nodes'
-messages can end it; one that anything else can end (a limit of time, a timer, room in a connection) is told as none.
+messages can end it; one that anything else can end (a time limit, a timer, room in a connection) counts as none.
 
 *A moment.* `Rounds` compares the answers to one round with those to the next, which begins after the former have come.
 A node whose two answers are the same was in that wait, and has sent and received nothing, in all the time between. That

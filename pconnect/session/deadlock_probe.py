@@ -1,6 +1,6 @@
 """The search for deadlocks: questions and conclusions of the client, and the answers of engines.
 
-While the client waits without a limit of time for more than a second, it asks the engines every two seconds for their
+While the client waits without a time limit for more than a second, it asks the engines every two seconds for their
 states, with PROBE through their supervisors. An engine answers with STATE when it is inside a wait; one that computes
 answers when it next waits. What follows from the answers is in `pconnect.session.deadlock_detector`. If nobody can go
 on, the client tells the engines concerned, with another PROBE, to raise where they wait, waits a moment for the

@@ -1,14 +1,14 @@
 """The errors of commands that have failed on one node, and who learns of each. No I/O.
 
-An error belongs to its command: `Command.result` raises it, whenever and how often that is called. Else it is told as
-follows, so that it is neither missed nor told twice.
+An error belongs to its command: `Command.result` raises it, whenever and how often that is called. Otherwise it is
+reported as follows, so that it is neither missed nor reported twice.
 
-1. Once an error was told, it has been *seen*, and so have those of the same command on other nodes.
+1. Once an error was reported, it has been *seen*, and so have those of the same command on other nodes.
 2. The next call that would wait for the node raises an error that was not seen, the oldest first. It does so once all
    values have arrived that the engine sent before the failure: what was computed before is received before.
 3. A collective call that needs the node raises the last failure of the epoch, seen or not, since the call cannot be
    completed. Here too the values sent before have to be there.
-4. What was not seen by the end of the network is told by a warning then.
+4. A warning reports what was not seen by the end of the network.
 5. Rules 2 and 4 leave out what the user knows already: that a command was interrupted which this client has cancelled
    or interrupted, or interrupts because the network is closed; and the errors of a command that this client has told
    of a deadlock, because the client raises that deadlock itself.

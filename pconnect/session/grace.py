@@ -34,7 +34,7 @@ class Grace:
             )
 
     def cancel(self) -> None:
-        """Wait no longer."""
+        """Stop waiting."""
         if self._task is not None and self._event_loop is not None:
             self._event_loop.background.cancel(self._task)
             self._task = None

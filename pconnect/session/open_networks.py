@@ -1,7 +1,7 @@
-"""The networks that are open in this process: the last one, and who wants to know of new ones.
+"""The networks that are open in this process: the most recent one, and observers of new ones.
 
 Nothing here keeps a network alive. It is for front ends such as the magics of a notebook, where "the network" is the
-one that was connected last.
+most recent one.
 """
 
 import weakref
@@ -14,7 +14,7 @@ _watchers: list[Callable[[ClientMesh], object]] = []
 
 
 def register(mesh: ClientMesh) -> None:
-    """Take note of a new network, and tell who wants to know."""
+    """Record a new network, and report it to those who watch."""
     _open[:] = [reference for reference in _open if (known := reference()) is not None and not known.closed]
     _open.append(weakref.ref(mesh))
     for watcher in tuple(_watchers):

@@ -155,7 +155,7 @@ def versions(
     connections
         A network, a part of one, or a single connection; the client belongs to it if its own node does.
     packages
-        Names of packages, as pip has them; only these are told. Without it, all that matters here: Python, this
+        Names of packages, as pip has them; only these are reported. Without it, all that matters here: Python, this
         package, system and libc, and those in `PACKAGES`.
     timeout
         Seconds in which the engines have to end what they are doing, and to answer.
@@ -227,7 +227,7 @@ def check_versions(network: Network, *, stacklevel: int = 2) -> None:
 
 
 def _matters(name: str, columns: Iterable[Mapping[str, str | None]]) -> bool:
-    """Return whether nodes that have this have it differently; what is missing is told where it is needed."""
+    """Return whether nodes that have this have it differently; a missing package is reported where it is needed."""
     there = {version for column in columns if (version := column.get(name)) is not None}
     return len({_RULES[name].part(version) for version in there}) > 1
 

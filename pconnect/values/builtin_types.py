@@ -1,10 +1,9 @@
 """The table of types that are sent as a few parts of other types: dates, fractions, tuples, numpy scalars...
 
-One entry per type says how to take a value apart and how to put it together again. On the wire the parts
-follow the number of the entry (see `pconnect.values.encoder`), so a value can be made of any others, and nothing is
-ever looked up by a name that was received. What an entry's `read` gets comes from the peer: it checks the
-types of its parts, and may otherwise leave it to the constructor to raise; `pconnect.values.decoder` turns that
-into a `ProtocolError`.
+One entry per type says how to take a value apart and how to put it together again. On the wire the parts follow the
+number of the entry (see `pconnect.values.encoder`), so a value can be made of any others, and nothing is ever looked up
+by a name that was received. What an entry's `read` gets comes from the peer: it checks the types of its parts, and may
+otherwise leave it to the constructor to raise; `pconnect.values.decoder` turns that into a `ProtocolError`.
 
 The numbers are part of the protocol: they are never changed and never used again.
 """
@@ -181,7 +180,7 @@ def _read_scalar(parts: list[Any]) -> object:
 
 def _write_masked(array: Any) -> tuple[object, ...]:
     # Without a fill value of its own (`_fill_value` is None; the public property would set it) an array
-    # follows the default of its dtype, also after `astype`: the receiver's shall do the same.
+    # follows the default of its dtype, also after `astype`: so must the receiver's.
     fill = None if array._fill_value is None else np.array(array.fill_value, array.dtype)
     mask = None if np.ma.getmask(array) is np.ma.nomask else array.mask
     return (array.data, mask, fill, array.hardmask)

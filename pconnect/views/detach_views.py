@@ -36,7 +36,7 @@ class DetachView:
         Parameters
         ----------
         path
-            A file for the token, too, that only its owner may read. It is written before the servers are told to go on
+            A file for the token, too, that only its owner may read. It is written before the servers go on
             alone, so that the token survives whatever happens to this process.
         timeout
             Limit in seconds for handing over the jobs, with their arguments.

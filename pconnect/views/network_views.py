@@ -149,7 +149,7 @@ class View(JobView, Generic[Sent]):
         Raises
         ------
         ConfigurationError
-            A name is none, or a value cannot be sent. Nothing was sent.
+            A name is not an identifier, or a value cannot be sent. Nothing was sent.
         TimeoutError
             The nodes were busy until then; they will still do it.
 
@@ -265,7 +265,7 @@ class View(JobView, Generic[Sent]):
     def kill(self) -> None:
         """Kill the engines of these nodes with SIGKILL, whatever they do; never waits.
 
-        Their commands fail with an `EngineDiedError`, their workspaces are lost. The others live on.
+        Their commands fail with an `EngineDiedError`, and their workspaces are lost. Other nodes are not affected.
         """
         for server in self._servers():
             server.kill()

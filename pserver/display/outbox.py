@@ -101,7 +101,7 @@ class Outbox:
             self.send()
 
     def release(self) -> None:
-        """Send all there is before what is told next, so that a command's notes come before its end.
+        """Send all there is before the next message, so that a command's notes come before its end.
 
         What the supervisor does not take now goes out later. The engine begins no further command while that is much.
         """

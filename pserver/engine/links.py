@@ -2,15 +2,15 @@
 
 Of two engines that begin together, the one with the lower number dials; an engine that takes the place of another dials
 those that were there before; the client dials all. What is dialled arrives from the daemon, as a descriptor, at the
-*handover*, now or in an hour, for a node may be restarted at any time.
+*handover*; at any time, because a node may be restarted at any time.
 
 Everything goes on in the loop of the engine, step by step, beside what else is served. While an engine computes it
-looks at nothing; who dials it waits, without anybody having to wait for that, and is answered when the engine is next
-inside the library or idle.
+looks at nothing; a node that dials it is answered when the engine is next inside the library or idle, and blocks
+nothing meanwhile.
 
 Only nodes that are *expected* are let in: those before this one at the beginning, and later those of which the
 supervisor has said that they are restarted. It says so before they dial (see doc/protocol.md, "Restart"), so what it
-has said is read before anything is taken from the handover. Whoever else comes is refused, and that changes nothing.
+has said is read before anything is taken from the handover. Any other connection is refused, and that changes nothing.
 """
 
 import contextlib

@@ -5,7 +5,7 @@ the scheduler's address on a second. To the engine it says one line: where it li
 a file, whose end tells why it could not start; afterwards it is the engine's, which the client shows.
 
 All of Dask's connections are TLS 1.3 between certificates of the network. Its web pages are not: they would be readable
-by whoever can reach the port, so there are none.
+by anyone who reaches the port, so there are none.
 """
 
 import asyncio

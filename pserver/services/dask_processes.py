@@ -222,7 +222,7 @@ class DaskProcesses:
     def stop(self, key: str, grace: float) -> list[str]:
         """End the processes here, by force if they have not ended within some seconds; return the names of these.
 
-        A cluster that is not here, or no more, is none to end.
+        A cluster that is not here, or no more, needs no end.
         """
         cluster = self._clusters.pop(key, None)
         return [] if cluster is None else cluster.stop(grace)

@@ -73,7 +73,7 @@ class SessionFiles:
             self.end()
 
     def begin_get(self, token: bytes, remote: bytes) -> list[Any]:
-        """Return the listing of a file or a folder that the client shall get.
+        """Return the listing of a file or a folder for the client.
 
         Raises `ConfigurationError` if the path cannot be used, or a file is larger than the server allows. Raises
         `OSError` if it does not exist, or cannot be read.
