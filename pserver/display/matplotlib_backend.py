@@ -1,9 +1,8 @@
 """The backend of matplotlib in an engine: figures are drawn by Agg and shown at the client.
 
 matplotlib finds it by its name, ``module://pserver.display.matplotlib_backend``, and uses `FigureCanvas`; see its
-documentation of
-``matplotlib.backends`` and ``backend_template``. As in a notebook, `matplotlib.pyplot.show` shows all open figures and
-closes them, and what is still open at the end of a command is shown then.
+documentation of ``matplotlib.backends`` and ``backend_template``. As in a notebook, `matplotlib.pyplot.show` shows all
+open figures and closes them, and what is still open at the end of a command is shown then.
 """
 
 import builtins
