@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from pconnect.errors import ConfigurationError
 from pconnect.messaging.collective_call import Call
-from pconnect.values import decoder, encoder
+from pconnect.values import decoder, dtypes, encoder
 
 #: Arrays of at least so many bytes are reduced by slices; see doc/decisions/0005-collectives.md for the measurement.
 SLICED_BYTES = 2**18
@@ -134,21 +134,21 @@ def describe(value: object) -> str:
     return f"{masked}{value.dtype} array of shape {value.shape}"
 
 
-def fold(chosen: Operator, values: Iterable[Any]) -> Any:
-    """Combine values in order, each as soon as it comes.
+def fold(chosen: Operator, values: Iterable[Any], own: object) -> Any:
+    """Combine values in order, each as soon as it comes; arrays are overwritten, but not the `own` value.
 
     Examples
     --------
-    >>> fold(find_operator("sum"), iter([[1], [2], [3]])), fold(find_operator("max"), [np.array(1), np.array(7)])
-    ([1, 2, 3], array(7))
+    >>> fold(find_operator("sum"), iter([[1], [2], [3]]), [1]), fold(find_operator("max"), [np.int8(1), np.int8(7)], 0)
+    ([1, 2, 3], np.int8(7))
     """
     total: Any = None
     for count, value in enumerate(values):
         if count == 0:
             total = value
-        elif count > 1 and chosen.trusted and _are_alike(total, value):
+        elif chosen.trusted and _are_alike(total, value):
             assert chosen.ufunc is not None  # noqa: S101 - trusted operators have one
-            chosen.ufunc(total, value, out=total)  # `total` is our own since the first step
+            total = chosen.ufunc(total, value, out=value if total is own else total)
         else:
             result = chosen.function(total, value)
             # numpy makes scalars of 0-d arrays.
@@ -162,6 +162,7 @@ def _are_alike(total: object, value: object) -> bool:
         type(total) is np.ndarray
         and type(value) is np.ndarray
         and (total.dtype, total.shape) == (value.dtype, value.shape)
+        and total.dtype.isnative  # which the result always is
     )
 
 
@@ -183,7 +184,8 @@ def reduce_to(call: Call, chosen: Operator, value: Any, roots: list[int]) -> Any
     if call.rank not in roots:
         return None
     # A function of the user may change its arguments, or return one of them.
-    result = fold(chosen, call.in_rank_order(value if chosen.ufunc else copied(value)))
+    own = value if chosen.ufunc else copied(value)
+    result = fold(chosen, call.in_rank_order(own), own)
     return copied(result) if result is value else result
 
 
@@ -192,8 +194,14 @@ def _reduce_slices(call: Call, chosen: Operator, array: npt.NDArray[Any], roots:
     # Each begins with its neighbour, so that not all send to the same one at once.
     for rank in (*range(call.rank + 1, call.size), *range(call.rank)):
         call.post([rank], slices[rank])
-    own = fold(chosen, call.in_rank_order(slices[call.rank]))
+    mine = slices[call.rank]
+    own = fold(chosen, call.in_rank_order(mine), mine)
     call.post([rank for rank in roots if rank != call.rank], own)
     if call.rank not in roots:
         return None
-    return np.concatenate(list(call.in_rank_order(own))).reshape(array.shape)
+    whole = dtypes.allocate(own.dtype, [array.size], dtypes.C_ORDER, array.size * own.dtype.itemsize)
+    begin = 0
+    for part in call.in_rank_order(own):
+        np.copyto(whole[begin : begin + part.size], part, casting="no")
+        begin += part.size
+    return whole.reshape(array.shape)

@@ -258,7 +258,7 @@ def test_what_cannot_be_sent_cannot_be_copied() -> None:
 
 def test_masks_are_kept() -> None:
     values = [np.ma.MaskedArray([1.0, 2.0], [False, True]), np.ma.MaskedArray([3.0, 4.0], [False, False])] * 2
-    total = fold(find_operator("sum"), values)
+    total = fold(find_operator("sum"), values, values[0])
     assert total.mask.tolist() == [False, True]
     assert total[0] == 8
     assert describe(total) == "masked float64 array of shape (2,)"  # which takes another way than a plain one
