@@ -7,7 +7,6 @@ that pickles refer to.
 """
 
 import functools
-import io
 import linecache
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,17 +59,19 @@ def pack_call(
     return [data, pickled, arguments, sources | more]
 
 
-def pack_function(function: Callable[..., Any]) -> tuple[bytes, dict[str, str], list[memoryview]]:
-    """Return a function by pickle, the texts it was defined in, and the memory of the arrays it refers to.
+def pack_function(
+    function: Callable[..., Any],
+) -> tuple[list[bytes | bytearray], dict[str, str], list[memoryview]]:
+    """Return a function by pickle, in parts, the texts it was defined in, and the memory of the arrays it refers to.
 
-    That memory is not copied: it is the arrays' own.
+    That memory is not copied: it is the arrays' own. Nor are large bytes, each of which is a part of the pickle.
 
     Raises `ConfigurationError` if it cannot be pickled; the text says why.
     """
     _check_callable(function)
     memory: list[Any] = []
-    data, sources = _pickle(function, None, buffer_callback=memory.append)
-    return data, sources, [buffer.raw() for buffer in memory]
+    parts, sources = _pickle_in_parts(function, None, buffer_callback=memory.append)
+    return parts, sources, [buffer.raw() for buffer in memory]
 
 
 def _check_callable(function: object) -> None:
@@ -166,10 +167,10 @@ def unpack_value(value: Any, *, allow_pickle: bool) -> Any:
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Cloudpickle, which keeps the names of the files that code comes from, and puts others in place of objects."""
 
-    def __init__(
-        self, file: io.BytesIO, substitute: _Substitute, buffer_callback: Callable[[Any], None] | None
-    ) -> None:
-        super().__init__(file, buffer_callback=buffer_callback)
+    def __init__(self, substitute: _Substitute, buffer_callback: Callable[[Any], None] | None) -> None:
+        self.parts: list[bytes | bytearray] = []
+        # Large bytes are written as they are: to keep what is written takes no copy of them.
+        super().__init__(types.SimpleNamespace(write=self.parts.append), buffer_callback=buffer_callback)
         self.file_names: set[str] = set()
         self._substitute = substitute
 
@@ -186,14 +187,20 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
 
 def _pickle(
+    value: object, what: str | None, substitute: _Substitute = lambda _: None
+) -> tuple[bytes, dict[str, str]]:
+    """Return a value by pickle, and the texts that its functions were defined in, for the other side's tracebacks."""
+    parts, texts = _pickle_in_parts(value, what, substitute)
+    return b"".join(parts), texts
+
+
+def _pickle_in_parts(
     value: object,
     what: str | None,
     substitute: _Substitute = lambda _: None,
     buffer_callback: Callable[[Any], None] | None = None,
-) -> tuple[bytes, dict[str, str]]:
-    """Return a value by pickle, and the texts that its functions were defined in, for the other side's tracebacks."""
-    stream = io.BytesIO()
-    pickler = _Pickler(stream, substitute, buffer_callback)
+) -> tuple[list[bytes | bytearray], dict[str, str]]:
+    pickler = _Pickler(substitute, buffer_callback)
     try:
         pickler.dump(value)
     except Exception as error:
@@ -201,6 +208,6 @@ def _pickle(
             f"{what or repr(value)} cannot be sent: {type(error).__name__}: {error}"
         ) from error
     texts = {name: "".join(linecache.getlines(name)) for name in pickler.file_names}
-    return stream.getvalue(), {
+    return pickler.parts, {
         name: text for name, text in texts.items() if 0 < len(text) <= _MAX_SOURCE_CHARACTERS
     }

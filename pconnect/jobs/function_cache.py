@@ -2,8 +2,9 @@
 
 A function is sent as it is when a job is submitted, and what it refers to may have changed since the last one: its
 closure, its globals, the attributes of an object, the items of an array. Nothing cheap proves that it has not changed.
-So each `submit` pickles it, unless its pickle is but a name; a map pickles it once. Large arrays are what takes long:
-their memory is not pickled but compared with what was sent, byte for byte, which takes a twentieth of the time.
+So each `submit` pickles it, unless its pickle is but a name; a map pickles it once. What takes long is large data: the
+memory of arrays, and bytes, are not copied but compared with what was sent, byte for byte, which takes a twentieth of
+the time. Nothing is faster than pickling for a long list of other objects (doc/decisions/0016-warm-memory.md).
 """
 
 import copy
@@ -24,7 +25,9 @@ from pconnect.protocol.messages import encode_message
 # So many functions are kept, for those that are used again, as long as they take no more than so many bytes.
 _KEPT_FUNCTIONS = 256
 _KEPT_BYTES = 2**28
-# So many bytes of an array are part of the key that a function is found by; all are compared then.
+# Of so many bytes and more in one piece, only a sample, of the second size, is part of the key that a function is found
+# by. Then all are compared.
+_LARGE_BYTES = 2**16
 _SAMPLED_BYTES = 2**12
 
 
@@ -46,13 +49,20 @@ class Function:
         other.estimate = estimate
         return other
 
-    def holds(self, memory: Sequence[memoryview]) -> bool:
-        """Tell whether this is what its arrays contain."""
-        kept = self.contents[2:]
+    def holds(self, parts: Sequence[bytes | bytearray], memory: Sequence[memoryview]) -> bool:
+        """Tell whether these are the parts of its pickle, and this is what its arrays contain."""
+        text, _, *kept = self.contents
+        pickled: bytes = text.encode() if isinstance(text, str) else text
+        ends = list(itertools.accumulate(map(len, parts)))
         # `startswith` compares without a copy, and ten times as fast as a memoryview does.
-        return len(kept) == len(memory) and all(
-            len(data) == view.nbytes and data.startswith(view)
-            for data, view in zip(kept, memory, strict=True)
+        return (
+            ends[-1] == len(pickled)
+            and all(pickled.startswith(part, end - len(part)) for part, end in zip(parts, ends, strict=True))
+            and len(kept) == len(memory)
+            and all(
+                len(data) == view.nbytes and data.startswith(view)
+                for data, view in zip(kept, memory, strict=True)
+            )
         )
 
     def encode(self) -> list[bytes | memoryview]:
@@ -79,12 +89,11 @@ class Functions:
             It cannot be pickled.
         """
         if isinstance(function, str):
-            return self._keep(function, function.encode(), [function, {}], [])
+            return self._keep(function, [function.encode()], {}, [])
         known = self._by_identity.get(id(function))
         if known is not None and known[0] is function:
             return known[1]
-        data, sources, memory = pack_function(function)
-        found = self._keep(function, data, [data, sources], memory)
+        found = self._keep(function, *pack_function(function))
         # A function that is pickled by its name stays what it is; another may refer to what has changed.
         if _is_importable(function):
             with self._lock:
@@ -96,21 +105,23 @@ class Functions:
     def _keep(
         self,
         function: Callable[..., Any] | str,
-        data: bytes,
-        contents: list[Any],
+        parts: Sequence[bytes | bytearray],
+        sources: dict[str, str],
         memory: Sequence[memoryview],
     ) -> Function:
-        digest = _digest(data, memory)
+        digest = _digest(parts, memory)
         with self._lock:
             found = self._by_digest.get(digest)
-            if found is not None and not found.holds(memory):
+            if found is not None and not found.holds(parts, memory):
                 self._size -= self._by_digest.pop(digest).size
                 found = None
             if found is None:
                 estimate = self._estimates.get(function, digest)
+                pickled = function if isinstance(function, str) else b"".join(parts)
                 # Copied, because the arrays may change before all workers have them.
                 copies = [bytes(view) if view.readonly else bytearray(view) for view in memory]
-                found = self._by_digest[digest] = Function(describe(function), contents + copies, estimate)
+                contents = [pickled, sources, *copies]
+                found = self._by_digest[digest] = Function(describe(function), contents, estimate)
                 self._size += found.size
             self._by_digest.move_to_end(digest)
             while len(self._by_digest) > (_KEPT_FUNCTIONS if self._size <= _KEPT_BYTES else 1):
@@ -119,12 +130,18 @@ class Functions:
         return found
 
 
-def _digest(data: bytes, memory: Sequence[memoryview]) -> bytes:
-    digest = hashlib.blake2b(data, digest_size=16)
+def _digest(parts: Sequence[bytes | bytearray], memory: Sequence[memoryview]) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part if len(part) < _LARGE_BYTES else _sample(memoryview(part)))
     for view in memory:
-        step = view.nbytes // _SAMPLED_BYTES | 1  # odd, so that not the same byte of each item is taken
-        digest.update(b"%d %d " % (view.readonly, view.nbytes) + view[::step].tobytes())
+        digest.update(b"%d " % view.readonly + _sample(view))
     return digest.digest()
+
+
+def _sample(view: memoryview) -> bytes:
+    step = view.nbytes // _SAMPLED_BYTES | 1  # odd, so that not the same byte of each item is taken
+    return b"%d " % view.nbytes + view[::step].tobytes() + view[-_SAMPLED_BYTES:].tobytes()
 
 
 def _is_importable(function: Callable[..., Any]) -> bool:

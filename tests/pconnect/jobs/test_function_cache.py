@@ -87,6 +87,61 @@ def test_large_arrays_are_not_copied_while_they_stay_as_they_are() -> None:
         tracemalloc.stop()
 
 
+BLOCK = bytes(range(256)) * 2**13  # 2 MiB
+LARGE: dict[str, Callable[[], Any]] = {
+    "bytes": lambda: BLOCK,
+    "bytearray": lambda: bytearray(BLOCK),
+    "list": lambda: [BLOCK, BLOCK[1:], 1],
+    "dict": lambda: {"a": BLOCK, 2: [BLOCK[1:]]},
+}
+
+
+class Holder:
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def get(self) -> Any:
+        return self.data
+
+
+def calls_with(data: Any) -> dict[str, Callable[[], Any]]:
+    return {"closure": lambda: data, "partial": functools.partial(max, [data]), "method": Holder(data).get}
+
+
+@pytest.mark.parametrize("kind", LARGE)
+@pytest.mark.parametrize("call", calls_with(0))
+def test_large_bytes_are_not_copied_while_they_stay_as_they_are(kind: str, call: str) -> None:
+    functions, data = Functions(), LARGE[kind]()
+    first = functions.get(calls_with(data)[call])
+    assert unpack_function(first.contents[0], {}, first.contents[2:])() == data
+    tracemalloc.start()
+    try:
+        assert all(functions.get(calls_with(data)[call]) is first for _ in range(5))
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("index", [0, 1, 54_321, -1])
+@pytest.mark.parametrize("call", calls_with(0))
+def test_one_changed_item_of_a_large_list_or_bytearray_is_seen(index: int, call: str) -> None:
+    for data in (list(range(100_000)), bytearray(100_000), dict.fromkeys(range(100_000), 7)):
+        functions = Functions()
+        first = functions.get(calls_with(data)[call])
+        assert functions.get(calls_with(data)[call]) is first
+        data[index] = 200  # a bytearray holds no more than 255
+        second = functions.get(calls_with(data)[call])
+        assert second is not first and functions.get(calls_with(data)[call]) is second
+        assert unpack_function(second.contents[0], {}, second.contents[2:])() == data
+
+
+def test_a_long_text_is_known_again() -> None:
+    functions = Functions()
+    texts = [f"lambda: {'x' * 10**5!r} + {k!r}" for k in "ab"]
+    numbers = [functions.get(text).number for _ in range(2) for text in texts]
+    assert numbers == numbers[:2] * 2 and len(set(numbers)) == 2
+
+
 def test_two_models_in_turn_are_known_by_their_contents() -> None:
     functions, models = Functions(), [Model(np.full(100_000, k)) for k in (1.0, 2.0)]
     numbers = [functions.get(model).number for _ in range(3) for model in models]
