@@ -27,12 +27,7 @@ _MAX_SHOWN_BYTES = 2**20
 class Cell:
     """One run of a cell.
 
-    Attributes
-    ----------
-    parent
-        The message that had it run, without its content.
-    streams
-        Writes with the node in front of each line.
+    `parent`: the message that had it run, without its content. `streams`: writes with the node in front of each line.
     """
 
     def __init__(self, parent: dict[str, Any]) -> None:
@@ -48,10 +43,7 @@ class Cell:
 class Cells:
     """The cells of one kernel, and the networks that are used in them.
 
-    Attributes
-    ----------
-    max_shown_bytes
-        How much of each stream of a command at a node a cell shows.
+    `max_shown_bytes`: how much of each stream of a command at a node a cell shows.
     """
 
     max_shown_bytes: int | None = _MAX_SHOWN_BYTES

@@ -65,14 +65,8 @@ def make_matcher(
 ) -> Callable[[CompletionContext], SimpleMatcherResult]:
     """Return a matcher for ``Completer.custom_matchers``.
 
-    Parameters
-    ----------
-    shell
-        IPython's.
-    find_node
-        Returns the node that is asked, or ``None``.
-    is_everywhere
-        Whether cells run at the engines without ``%%px``.
+    `find_node`: returns the node that is asked, or ``None``. `is_everywhere`: whether cells run at the engines without
+    ``%%px``.
     """
 
     @context_matcher()

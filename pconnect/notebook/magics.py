@@ -227,10 +227,7 @@ class ParallelMagics(Magics):
 def choose(network: ClientNetwork, targets: str) -> ClientNetwork:
     """Return the nodes that a text names.
 
-    Raises
-    ------
-    UsageError
-        There are no such nodes.
+    Raises `UsageError` if there are no such nodes.
 
     Examples
     --------

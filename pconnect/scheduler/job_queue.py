@@ -12,14 +12,8 @@ Terms = tuple[frozenset[int] | None, bool, frozenset[int]]
 class JobQueue:
     """The jobs of a network that no worker has, in order.
 
-    Attributes
-    ----------
-    common
-        Those that may run everywhere.
-    constrained
-        The others, those with the same terms together. They do not hold up the rest.
-    has_cancelled
-        Whether there may be cancelled jobs in these; any thread may set it.
+    `common`: those that may run everywhere. `constrained`: the others, those with the same terms together. They do not
+    hold up the rest. `has_cancelled`: whether there may be cancelled jobs in these; any thread may set it.
     """
 
     def __init__(self) -> None:

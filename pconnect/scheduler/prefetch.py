@@ -59,16 +59,8 @@ AnyWorker = TypeVar("AnyWorker", bound=Worker)
 class Assignment(Generic[AnyWorker]):
     """What is decided for one worker.
 
-    Attributes
-    ----------
-    worker
-        It.
-    jobs
-        What it gets, in order.
-    retires
-        Whether it begins nothing but these, and then ends, because another has to do what comes next.
-    is_full
-        Whether it gets nothing more, whatever waits.
+    `worker`: it. `jobs`: what it gets, in order. `retires`: whether it begins nothing but these, and then ends, because
+    another has to do what comes next. `is_full`: whether it gets nothing more, whatever waits.
     """
 
     worker: AnyWorker
@@ -94,16 +86,8 @@ def assign(
 ) -> Iterator[Assignment[AnyWorker]]:
     """Take jobs out of a queue for workers, and yield what each gets, the least busy first.
 
-    Parameters
-    ----------
-    waiting
-        The queue.
-    workers
-        All there are.
-    allowed
-        Returns the nodes where a job may run.
-    begin
-        Called with each job that is taken; returns whether it is still to be run.
+    `allowed`: returns the nodes where a job may run. `begin`: called with each job that is taken; returns whether it is
+    still to be run.
     """
     ready = [worker for worker in workers if worker.has_room]
     ready.sort(key=lambda worker: len(worker.jobs))

@@ -25,27 +25,10 @@ _KEPT_BYTES = 2**28
 class RemoteWorker:
     """One worker process.
 
-    Parameters
-    ----------
-    server
-        Where it runs.
-    number, pid
-        At its server.
-    command
-        The last command that its engine had run when it was forked.
-    limits
-        Of the network.
+    `command`: the last command that its engine had run when it was forked.
 
-    Attributes
-    ----------
-    connection
-        Between the client and the worker.
-    jobs
-        What was sent to it and has not ended, by number, in order.
-    served
-        How many jobs have ended in it.
-    retiring
-        Whether it begins nothing more.
+    `connection`: between the client and the worker. `jobs`: what was sent to it and has not ended, by number, in order.
+    `served`: how many jobs have ended in it. `retiring`: whether it begins nothing more.
     """
 
     def __init__(self, server: Server, number: int, pid: int, command: int, limits: Limits) -> None:

@@ -12,15 +12,7 @@ _IDLE_SECONDS = 60.0  # after which workers are given back
 
 
 class WorkerDemand:
-    """The wishes of one network.
-
-    Parameters
-    ----------
-    nodes
-        By number.
-    retire
-        Lets a worker end what it does, and end.
-    """
+    """The wishes of one network. `retire`: lets a worker end what it does, and end."""
 
     def __init__(self, nodes: dict[int, NodeWorkers], retire: Callable[[RemoteWorker], None]) -> None:
         self._nodes = nodes
