@@ -24,9 +24,8 @@ from srp_tools.steps import remaining
 class Recovering:
     """The jobs of one detached network; an extension of the scheduler.
 
-    `token`: what `detach` has returned. `call`: has something done in the scheduler's thread.
-
-    `jobs`: by number; complete when `ready` has ended.
+    `token`: what `detach` has returned. `call`: has something done in the scheduler's thread. `jobs`: by number;
+    complete when `ready` has ended.
     """
 
     def __init__(self, token: Token, call: Callable[[Callable[[], object]], None]) -> None:

@@ -80,10 +80,8 @@ class Transfer:
     What is to be done is written as generators, `Steps`, each for some of the nodes. A generator gives what it has to
     wait for; meanwhile the others continue.
 
-    `what`: how the verb was called, for errors. `bar`: a word for the progress bar.
-
-    `nodes`: as given. `errors`: what failed, by node. An error at one node does not affect the others. `done_bytes`:
-    for the progress bar.
+    `what`: how the verb was called, for errors. `bar`: a word for the progress bar. `nodes`: as given. `errors`: what
+    failed, by node. An error at one node does not affect the others. `done_bytes`: for the progress bar.
     """
 
     def __init__(self, nodes: Sequence[Connection], what: str, bar: str) -> None:

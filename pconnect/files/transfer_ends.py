@@ -122,9 +122,7 @@ class Incoming:
     `path`: where to put the file, or what is in the folder. Missing folders are made. `listing`: what is to come.
     `is_durable`: see `FileTarget`. Raises `ConfigurationError` if a folder there is a link, so that files would be
     written elsewhere. Raises `OSError` if a folder cannot be made, or there is no room on the disk. No file was
-    written.
-
-    `path`, `listing`: as given. `missing`: the indexes of the files that are not yet right.
+    written. `path`, `listing`: as given. `missing`: the indexes of the files that are not yet right.
     """
 
     def __init__(self, path: Path, listing: Listing, *, is_durable: bool) -> None:

@@ -25,10 +25,9 @@ _KEPT_BYTES = 2**28
 class RemoteWorker:
     """One worker process.
 
-    `command`: the last command that its engine had run when it was forked.
-
-    `connection`: between the client and the worker. `jobs`: what was sent to it and has not ended, by number, in order.
-    `served`: how many jobs have ended in it. `retiring`: whether it begins nothing more.
+    `command`: the last command that its engine had run when it was forked. `connection`: between the client and the
+    worker. `jobs`: what was sent to it and has not ended, by number, in order. `served`: how many jobs have ended in
+    it. `retiring`: whether it begins nothing more.
     """
 
     def __init__(self, server: Server, number: int, pid: int, command: int, limits: Limits) -> None:

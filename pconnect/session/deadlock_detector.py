@@ -135,10 +135,8 @@ class Rounds:
 
     A node that has not answered is not asked again before it has.
 
-    `settling`: an answer counts for a round if it came so many seconds before the next one.
-
-    `number`: of the last round. `has_news`: whether an answer has come since `unchanged` was called. `found`: the nodes
-    of the last deadlock.
+    `settling`: an answer counts for a round if it came so many seconds before the next one. `number`: of the last
+    round. `has_news`: whether an answer has come since `unchanged` was called. `found`: the nodes of the last deadlock.
     """
 
     def __init__(self, settling: float = SETTLING) -> None:

@@ -59,21 +59,9 @@ class PendingConnection:
 class Acceptor:
     """The two listening sockets, and the connections that have not yet said where they belong.
 
-    Parameters
-    ----------
-    config
-        Ports, and how long silence is borne.
-    bind
-        Address to listen at; ``None`` for all.
-    selector
-        The daemon's; each entry's data is a function to call.
-    on_client, on_data
-        Take over a connection to the command port and one to the data port.
-
-    Raises
-    ------
-    ConfigurationError
-        A port cannot be had. Nothing is left open.
+    `config`: ports, and how long silence is borne. `bind`: address to listen at; ``None`` for all. `selector`: the
+    daemon's; each entry's data is a function to call. `on_client`, `on_data`: take over a connection to the command
+    port and one to the data port. Raises `ConfigurationError` if a port cannot be had. Nothing is left open.
     """
 
     def __init__(

@@ -70,10 +70,7 @@ class Lease:
 class SlotAllocator:
     """The slots of one server.
 
-    Parameters
-    ----------
-    total
-        How many there are.
+    `total`: how many there are.
 
     Examples
     --------

@@ -29,12 +29,7 @@ log = logging.getLogger("pserver")
 class SlotService:
     """The slots of one server, and the sessions that have them.
 
-    Parameters
-    ----------
-    total
-        How many slots there are.
-    selector
-        The daemon's; each entry's data is a function to call.
+    `total`: how many slots there are. `selector`: the daemon's; each entry's data is a function to call.
     """
 
     def __init__(self, total: int, selector: selectors.BaseSelector) -> None:

@@ -94,10 +94,8 @@ class CommandRunner:
 
     `services`: what services work on. `outbox`: what goes to the front end; counted as the command's that runs.
     `interrupts`: which may end the command that runs. `page`: tells the supervisor which command runs. `given`: what
-    the engine's output streams were given so far.
-
-    `mesh`, `workspace`, `services`: of the engine. `number`: the last command, or the one that runs; 0 before the
-    first. `has_limit`: whether that has a time limit.
+    the engine's output streams were given so far. `mesh`, `workspace`, `services`: of the engine. `number`: the last
+    command, or the one that runs; 0 before the first. `has_limit`: whether that has a time limit.
     """
 
     def __init__(  # noqa: PLR0917 - all that a command meets

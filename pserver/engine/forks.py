@@ -22,9 +22,7 @@ class Forks:
     """The requests of the supervisor to fork workers.
 
     `sock`: where they come in: each the number of threads that numerical libraries may use, as text, with descriptors.
-    Errors are answered by a text.
-
-    `asked`: whether a request waits.
+    Errors are answered by a text. `asked`: whether a request waits.
     """
 
     def __init__(self, sock: socket.socket, event_loop: EventLoop) -> None:

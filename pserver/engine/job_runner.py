@@ -23,10 +23,8 @@ from pserver.system.processes import address_space_bytes
 class JobRunner:
     """The jobs of one worker.
 
-    `page`: where the worker says what it does.
-
-    `functions`: what jobs call, by number; each as it came before its first call. `ended_at`: when the last job ended,
-    by the clock of `time.monotonic`.
+    `page`: where the worker says what it does. `functions`: what jobs call, by number; each as it came before its first
+    call. `ended_at`: when the last job ended, by the clock of `time.monotonic`.
     """
 
     def __init__(

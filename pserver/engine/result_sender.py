@@ -22,9 +22,7 @@ from pserver.jobs.shared_status import RESULT_BYTES, SharedStatus
 class ResultSender:
     """The results of one worker.
 
-    `max_message_bytes`: limit of one message.
-
-    `connection`: to the client, once there is one.
+    `max_message_bytes`: limit of one message. `connection`: to the client, once there is one.
     """
 
     def __init__(self, pipe: socket.socket, page: SharedStatus, max_message_bytes: int) -> None:

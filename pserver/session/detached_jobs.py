@@ -81,14 +81,7 @@ class WorkerControl:
 class DetachedJobs:
     """The jobs of one session that go on without their client.
 
-    Parameters
-    ----------
-    kept
-        The folder of all job stores of the server.
-    network_id, node, user
-        Of the session.
-    control
-        The workers.
+    `kept`: the folder of all job stores of the server.
     """
 
     def __init__(self, kept: Path, network_id: bytes, node: int, user: str, control: WorkerControl) -> None:

@@ -27,14 +27,7 @@ _HANDSHAKE_TIMEOUT = 20.0
 class JobChannel:
     """The job channel of one session; the client may open it again, which ends the one before.
 
-    Parameters
-    ----------
-    event_loop
-        The supervisor's.
-    client
-        Whose session it is.
-    handover
-        On which the daemon passes on the client's connections for jobs.
+    `client`: whose session it is. `handover`: on which the daemon passes on the client's connections for jobs.
 
     Attributes
     ----------

@@ -98,16 +98,8 @@ class _Stream:
 class OutputRelay:
     """The standard output and standard error of one engine.
 
-    Parameters
-    ----------
-    event_loop
-        The loop that serves `client`.
-    client
-        The command channel.
-    readers
-        The ends of the pipes, for standard output and for standard error.
-    page
-        Says which command has printed what; here is counted what is taken.
+    `event_loop`: the loop that serves `client`. `readers`: the ends of the pipes, for standard output and for standard
+    error. `page`: says which command has printed what; here is counted what is taken.
     """
 
     def __init__(

@@ -28,16 +28,8 @@ _MAX_UNSENT_BYTES = 2**23  # so much waits for the client, and no more is read
 class Recovery:
     """The results of a detached network, on their way to a client.
 
-    Parameters
-    ----------
-    kept
-        The folder of all job stores of the server.
-    user
-        Who has logged in.
-    channel
-        Gives the job channel.
-    flush
-        Writes what can be written to it.
+    `kept`: the folder of all job stores of the server. `channel`: gives the job channel.
+    `flush`: writes what can be written to it.
     """
 
     def __init__(

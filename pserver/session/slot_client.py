@@ -47,17 +47,9 @@ class SlotClient:
 
     No call waits for the daemon. What it has no room for is kept and sent by `read`, for which `fileno` tells.
 
-    Parameters
-    ----------
-    control
-        The socket to the daemon; non-blocking from now on.
-
-    Attributes
-    ----------
-    total
-        How many slots the server has; ``None`` until it has said so.
-    is_gone
-        Whether the daemon is gone, or says nothing more: then no more slots are granted. Workers that are there go on.
+    `control`: the socket to the daemon; non-blocking from now on. `total`: how many slots the server has; ``None``
+    until it has said so. `is_gone`: whether the daemon is gone, or says nothing more: then no more slots are granted.
+    Workers that are there go on.
     """
 
     def __init__(self, control: socket.socket) -> None:

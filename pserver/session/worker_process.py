@@ -113,21 +113,8 @@ class WorkerProcess:
 def start_worker(forks: socket.socket, folder: str, number: int, lease: int, threads: int) -> WorkerProcess:
     """Have an engine fork a worker, without waiting for that; the worker says in its pipe who it is.
 
-    Parameters
-    ----------
-    forks
-        Where the engine is asked for it.
-    folder
-        For what it prints.
-    number, lease
-        Of the worker.
-    threads
-        How many threads its libraries are to use.
-
-    Raises
-    ------
-    OSError
-        It cannot be asked for. Nothing is left behind.
+    `forks`: where the engine is asked for it. `folder`: for what it prints. `threads`: how many threads its libraries
+    are to use. Raises `OSError` if it cannot be asked for. Nothing is left behind.
     """
     with contextlib.ExitStack() as stack:
         pipe, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
