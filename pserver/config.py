@@ -66,8 +66,8 @@ def parse_size(text: str) -> int:
     return int(found[1]) * _UNITS[found[2].lower()]
 
 
-def _option(text: str, metavar: str | None = None, **more: Any) -> dict[str, Option]:
-    return {"option": Option(text, metavar, **more)}
+def _setting(default: object, text: str, metavar: str | None = None, **more: Any) -> Any:
+    return field(default=default, metadata={"option": Option(text, metavar, **more)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,98 +80,71 @@ class ServerConfig:
         A setting cannot be used; the text says which and why.
     """
 
-    name: str = field(
-        default="default",
-        metadata=_option("Name of the server; one machine may run several, on different ports.", "NAME"),
+    name: str = _setting(
+        "default", "Name of the server; one machine may run several, on different ports.", "NAME"
     )
-    cmd_port: int = field(
-        default=DEFAULT_CMD_PORT,
-        metadata=_option("Port for logins; 0 takes any free one.", "PORT", parse=int),
+    cmd_port: int = _setting(DEFAULT_CMD_PORT, "Port for logins; 0 takes any free one.", "PORT", parse=int)
+    data_port: int = _setting(
+        DEFAULT_DATA_PORT, "Port for data between nodes; 0 takes any free one.", "PORT", parse=int
     )
-    data_port: int = field(
-        default=DEFAULT_DATA_PORT,
-        metadata=_option("Port for data between nodes; 0 takes any free one.", "PORT", parse=int),
+    bind: str | None = _setting(
+        None, "Address to listen at.", "ADDRESS", default_text="all with TLS, loopback without"
     )
-    bind: str | None = field(
-        default=None,
-        metadata=_option("Address to listen at.", "ADDRESS", default_text="all with TLS, loopback without"),
+    auth_file: FilePath | None = _setting(
+        None,
+        "The users who may log in, with their verifiers.",
+        "FILE",
+        parse=Path,
+        default_text="the file that generate-srp-data writes",
     )
-    auth_file: FilePath | None = field(
-        default=None,
-        metadata=_option(
-            "The users who may log in, with their verifiers.",
-            "FILE",
-            parse=Path,
-            default_text="the file that generate-srp-data writes",
-        ),
+    use_tls: bool = _setting(
+        True,
+        "Without TLS there is no encryption and no login: anyone who reaches the ports can run any program.",
+        flags=("--no-tls",),
     )
-    use_tls: bool = field(
-        default=True,
-        metadata=_option(
-            "Without TLS there is no encryption and no login: anyone who reaches the ports can run any program.",
-            flags=("--no-tls",),
-        ),
+    log_file: FilePath | None = _setting(
+        None,
+        "Where to write the log.",
+        "FILE",
+        parse=Path,
+        default_text="NAME.log in the run-time folder; in the foreground, standard error",
     )
-    log_file: FilePath | None = field(
-        default=None,
-        metadata=_option(
-            "Where to write the log.",
-            "FILE",
-            parse=Path,
-            default_text="NAME.log in the run-time folder; in the foreground, standard error",
-        ),
+    allow_root: bool = _setting(False, "Start even as root.")
+    slots: int | None = _setting(
+        None,
+        "How many processes for jobs may run at once. A negative number leaves that many processors free; "
+        "0 offers none.",
+        "N",
+        parse=int,
+        default_text="one for each processor",
+        flags=("--slots", "--cpus"),
     )
-    allow_root: bool = field(default=False, metadata=_option("Start even as root."))
-    slots: int | None = field(
-        default=None,
-        metadata=_option(
-            "How many processes for jobs may run at once. A negative number leaves that many processors free; "
-            "0 offers none.",
-            "N",
-            parse=int,
-            default_text="one for each processor",
-            flags=("--slots", "--cpus"),
-        ),
+    # SRP is arithmetic: more logins at once would only share the processors.
+    max_startups: int = _setting(8, "How many clients may log in at once; the others wait.", "N", parse=int)
+    login_timeout: float = _setting(
+        20.0, "How many seconds a login may take, from the client's first byte.", "SECONDS", parse=float
     )
-    max_startups: int = field(  # SRP is arithmetic: more logins at once would only share the processors
-        default=8, metadata=_option("How many clients may log in at once; the others wait.", "N", parse=int)
+    silence_timeout: float = _setting(
+        5.0, "How many seconds a new connection may stay silent before it is closed.", "SECONDS", parse=float
     )
-    login_timeout: float = field(
-        default=20.0,
-        metadata=_option(
-            "How many seconds a login may take, from the client's first byte.", "SECONDS", parse=float
-        ),
+    max_file_size: int = _setting(
+        0,
+        "Limit for each file that a client puts here or gets from here, such as 64m; 0 sets no limit.",
+        "BYTES[kmgt]",
+        parse=parse_size,
     )
-    silence_timeout: float = field(
-        default=5.0,
-        metadata=_option(
-            "How many seconds a new connection may stay silent before it is closed.", "SECONDS", parse=float
-        ),
+    spool_dir: FilePath | None = _setting(
+        None,
+        "Where to keep the jobs and results of detached networks.",
+        "FOLDER",
+        parse=Path,
+        default_text="in the user's folder for state",
     )
-    max_file_size: int = field(
-        default=0,
-        metadata=_option(
-            "Limit for each file that a client puts here or gets from here, such as 64m; 0 sets no limit.",
-            "BYTES[kmgt]",
-            parse=parse_size,
-        ),
-    )
-    spool_dir: FilePath | None = field(
-        default=None,
-        metadata=_option(
-            "Where to keep the jobs and results of detached networks.",
-            "FOLDER",
-            parse=Path,
-            default_text="in the user's folder for state",
-        ),
-    )
-    keep_results: float = field(
-        default=7.0,
-        metadata=_option(
-            "How many days to keep the results of a detached network that nobody recovers.",
-            "DAYS",
-            parse=float,
-        ),
+    keep_results: float = _setting(
+        7.0,
+        "How many days to keep the results of a detached network that nobody recovers.",
+        "DAYS",
+        parse=float,
     )
 
     def __post_init__(self) -> None:

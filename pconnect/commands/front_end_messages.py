@@ -8,7 +8,6 @@ What comes is data. A category of warnings is looked up among Python's own, the 
 displayed goes through `pconnect.commands.html_sanitizer`, because a notebook runs what it is shown.
 """
 
-import base64
 import builtins
 import functools
 import importlib
@@ -20,7 +19,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, overload
 
-from pconnect.commands.html_sanitizer import make_safe
+from pconnect.commands.html_sanitizer import as_text, make_safe
 from pconnect.errors import ProtocolError
 
 _WARNING_FIELDS = {
@@ -140,11 +139,9 @@ def show(display: Display) -> None:
         sys.stdout.flush()
         return
     sys.stdout.write(prefix + "\n")
-    data = {
-        mime_type: base64.b64encode(item).decode("ascii") if isinstance(item, bytes) else item
-        for mime_type, item in display.data.items()
-    }
-    importlib.import_module("IPython.display").display(data, raw=True, metadata=display.metadata)
+    importlib.import_module("IPython.display").display(
+        as_text(display.data), raw=True, metadata=display.metadata
+    )
 
 
 def describe_warning(warning: Warning, source: str) -> dict[str, Any]:

@@ -85,6 +85,14 @@ def make_safe(data: dict[str, Any], metadata: dict[str, Any]) -> tuple[dict[str,
     return safe, {mime_type: size for mime_type, size in sizes.items() if size}
 
 
+def as_text(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a display as front ends take it, with pictures as base64."""
+    return {
+        mime_type: base64.b64encode(item).decode("ascii") if isinstance(item, bytes) else item
+        for mime_type, item in data.items()
+    }
+
+
 def _clean(text: str) -> str | None:
     """Return what is harmless of HTML; None if it is too large, or nh3 is missing."""
     if len(text) > _MAX_HTML_CHARACTERS or text.count("<") > _MAX_TAGS:

@@ -1,9 +1,8 @@
 """How a value that stays at its engine is shown here."""
 
-import base64
 from typing import Any, Self
 
-from pconnect.commands.html_sanitizer import make_safe
+from pconnect.commands.html_sanitizer import as_text, make_safe
 from pconnect.errors import ProtocolError
 
 
@@ -43,8 +42,4 @@ class RemoteRepr:
         return set(self.data) == {"text/plain"}
 
     def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, Any], dict[str, Any]]:
-        data = {
-            mime_type: base64.b64encode(item).decode("ascii") if isinstance(item, bytes) else item
-            for mime_type, item in self.data.items()
-        }
-        return data, self.metadata
+        return as_text(self.data), self.metadata

@@ -12,12 +12,13 @@ from pconnect.commands.function_pickling import describe, pack_arguments, pack_c
 from pconnect.commands.remote_repr import RemoteRepr
 from pconnect.errors import ConfigurationError, UnsupportedValueError
 from pconnect.link.connection import LIBRARY_TAGS, Connection
+from pconnect.link.queues import finished
 from pconnect.loop.interrupts import interrupting
 from pconnect.loop.network import Mesh
 from pconnect.loop.progress_bars import Meter, sending
 from pconnect.messaging.send_receive import Connections, resolve
 from pconnect.protocol.kinds import Kind
-from pconnect.protocol.messages import Unfinished, encode_message
+from pconnect.protocol.messages import encode_message
 from pconnect.session.client_mesh import ClientMesh
 
 # Arguments that a busy engine does not take at once are copied, so that the caller need not wait for it: after so many
@@ -48,7 +49,7 @@ def run(
         options |= {"value": True, "display": True}
         for command in commands:
             command.expect_value(
-                lambda arrived: RemoteRepr.read(unpack_value(_finished(arrived), allow_pickle=False))
+                lambda arrived: RemoteRepr.read(unpack_value(finished(arrived), allow_pickle=False))
             )
     with mesh.event_loop.sigint_deferred:
         mesh.post(commands, options)
@@ -139,16 +140,12 @@ def _options(
     if wants_value:
         options["value"] = True
         for command in commands:
-            command.expect_value(lambda arrived: unpack_value(_finished(arrived), allow_pickle=allow_pickle))
+            command.expect_value(lambda arrived: unpack_value(finished(arrived), allow_pickle=allow_pickle))
     if allow_pickle:
         options["pickle"] = True
     if time_limit is not None:
         options["seconds"] = float(time_limit)
     return options
-
-
-def _finished(arrived: Any) -> Any:
-    return arrived.finish() if type(arrived) is Unfinished else arrived
 
 
 def _send_call(
