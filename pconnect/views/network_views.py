@@ -5,13 +5,13 @@ order of the nodes; a single node with the one value.
 """
 
 import importlib.util
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
 
 import numpy as np
 
-from pconnect.commands.chunking import cut_evenly
 from pconnect.commands.command import Command
 from pconnect.commands.command_list import Commands
 from pconnect.commands.table import Table, as_html
@@ -352,3 +352,16 @@ def _pull(names: str | list[str], connections: Connections) -> Any:
 def _check_name(name: object) -> None:
     if not isinstance(name, str) or not name.isidentifier():
         raise ConfigurationError(f"{name!r} is not a name that a workspace can have")
+
+
+def cut_evenly(items: Sequence[Any], count: int) -> list[Sequence[Any]]:
+    """Cut a sequence as `numpy.array_split` does.
+
+    Examples
+    --------
+    >>> cut_evenly("abcdefg", 3)
+    ['abc', 'de', 'fg']
+    """
+    size, more = divmod(len(items), count)
+    borders = [index * size + min(index, more) for index in range(count + 1)]
+    return [items[begin:end] for begin, end in itertools.pairwise(borders)]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pconnect import ConfigurationError, Connection, RemoteError
-from pconnect.views.network_views import ClientNetwork
+from pconnect.views.network_views import ClientNetwork, cut_evenly
 from tests.support.servers import Server
 
 LIMIT = 20.0
@@ -134,3 +134,10 @@ def test_code_and_versions_are_those_of_the_chosen_nodes(server: Server, tmp_pat
         net.sync_code(module, timeout=LIMIT)
         assert net.eval("import tests_of_views as t; t.answer").result(LIMIT) == [42, 42]
         assert "numpy" in str(net.versions(["numpy"], timeout=LIMIT))
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 7, 12])
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_items_are_cut_as_numpy_does(size: int, count: int) -> None:
+    items = list(range(size))
+    assert cut_evenly(items, count) == [part.tolist() for part in np.array_split(items, count)]
