@@ -111,7 +111,7 @@ class CollectiveError(ParallelError, RuntimeError):
 class DeadlockError(ParallelError, RuntimeError):
     """Nodes wait for each other, so that none of them can ever go on; the text says who for whom, in which command.
 
-    It is raised at the client, and in the commands that wait. Engines, workspaces and all connections live on.
+    It is raised on the client, and in the commands that wait. Engines, workspaces and all connections live on.
 
     Attributes
     ----------
@@ -132,7 +132,7 @@ class UnavailableTypeError(UnreadableValueError, ImportError):
 
 
 class RemoteError(ParallelError, RuntimeError):
-    """A command failed at a node. The engine, its workspace and all connections live on.
+    """A command failed on a node. The engine, its workspace and all connections live on.
 
     If the exception there was a builtin one, or derived from one, then what is raised here is of a class that is both a
     `RemoteError` and that builtin, so that ``except ZeroDivisionError`` works; see `pconnect.commands.remote_errors`.

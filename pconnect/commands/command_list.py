@@ -66,11 +66,11 @@ class Commands(Sequence[Command]):
         return [command.stderr for command in self]
 
     def done(self) -> bool:
-        """Return whether it has ended at all nodes; never waits."""
+        """Return whether it has ended on all nodes; never waits."""
         return all([command.done() for command in self])  # noqa: C419 - all are looked at
 
     def result(self, timeout: float | None = None) -> list[Any] | None:
-        """Wait until the command has ended at all its nodes.
+        """Wait until the command has ended on all its nodes.
 
         Returns
         -------
@@ -91,7 +91,7 @@ class Commands(Sequence[Command]):
         return values if any(command.wants_value for command in self) else None
 
     def exception(self, timeout: float | None = None) -> Exception | None:
-        """Wait until the command has ended at all nodes; return the error that `result` raises, or ``None``."""
+        """Wait until the command has ended on all nodes; return the error that `result` raises, or ``None``."""
         self._wait(timeout)
         errors = [error for command in self if (error := command.exception()) is not None]
         if len(errors) < 2:
@@ -118,7 +118,7 @@ class Commands(Sequence[Command]):
         return receiving(sources) or counting("waiting", self)
 
     def cancel(self) -> bool:
-        """Cancel it at all nodes, see `Command.cancel`; return whether it was still under way at any."""
+        """Cancel it on all nodes, see `Command.cancel`; return whether it was still under way at any."""
         return any([command.cancel() for command in self])  # noqa: C419 - all are cancelled
 
     def cancelled(self) -> bool:

@@ -1,4 +1,4 @@
-"""Showing at the client what engines print.
+"""Showing on the client what engines print.
 
 A `Console` is that of one network. It puts the pieces that arrive together again: bytes to text, pieces to what one
 command printed, and a line wherever something is missing. Where it shows the text is a *sink*'s affair: the standard
@@ -36,7 +36,7 @@ class Sink(Protocol):
     Attributes
     ----------
     max_shown_bytes
-        How much of each stream of a command at a node is shown, for front ends that keep all they have shown; then,
+        How much of each stream of a command on a node is shown, for front ends that keep all they have shown; then,
         when the command ends, one notice says how much was not. ``None``: all of it.
     """
 

@@ -1,4 +1,4 @@
-"""Notes of engines at the client: displays, warnings and log records, shown here as if they had been made here.
+"""Notes of engines on the client: displays, warnings and log records, shown here as if they had been made here.
 
 They are taken inside the loop of the network, in the order in which they came with what was printed. There the user's
 own code runs: filters and handlers that they have installed. Whatever it raises is kept from the loop: a warning that a
@@ -94,7 +94,7 @@ class FrontEndMessages:
     def _warn(self, content: dict[str, Any]) -> Warning | None:
         """Issue a warning; return it if it is to be an error.
 
-        Its text and its module are those at the engine, so that filters choose by them; the node stands in front of the
+        Its text and its module are those in the engine, so that filters choose by them; the node stands in front of the
         file's name. No such file exists here, so nobody looks for the line in a file of ours.
         """
         filename = f"[{self.node} {self.host}] {content['filename']}"
@@ -151,7 +151,7 @@ def describe_warning(warning: Warning, source: str) -> dict[str, Any]:
         "type": kind.__name__,
         "bases": [base.__name__ for base in kind.__mro__ if getattr(builtins, base.__name__, None) is base],
         "message": str(warning),
-        "traceback": f"{kind.__name__}: {warning}\n(a warning of this command, which a filter at the client has turned "
+        "traceback": f"{kind.__name__}: {warning}\n(a warning of this command, which a filter on the client has turned "
         f"into an error; the command {source!r} went on)",
     }
 

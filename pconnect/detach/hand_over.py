@@ -95,7 +95,7 @@ class _Share:
 class Detaching:
     """The jobs of one network while they are handed over; an extension of the scheduler.
 
-    `uploaded`: ends when all jobs are at the servers; then call `go_on` or `undo` in the
+    `uploaded`: ends when all jobs are on the servers; then call `go_on` or `undo` in the
     scheduler's thread. `left`: ends when they are the servers'. Its value is those of each node, by number.
     """
 

@@ -1,4 +1,4 @@
-"""The client's own modules at the engines: what has changed since the last time, and nothing else, is sent."""
+"""The client's own modules on the engines: what has changed since the last time, and nothing else, is sent."""
 
 import contextlib
 import os

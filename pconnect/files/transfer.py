@@ -1,4 +1,4 @@
-"""Putting files at engines and getting them from there: the client's side of `pserver.services.files`.
+"""Putting files on engines and getting them from there: the client's side of `pserver.services.files`.
 
 What is sent, and that only, passes as the arguments and values of commands on the data connections, in batches of which
 some are under way at once: so the memory that is taken does not depend on the size of the files, and neither end waits
@@ -258,7 +258,7 @@ def _sending(
 def _put(
     transfer: Transfer, outgoing: Outgoing, remote: str, paths: dict[int, str], batch_bytes: int
 ) -> Steps:
-    """Put files at all nodes; `paths` gets where they are."""
+    """Put files on all nodes; `paths` gets where they are."""
     begun = transfer.call("files.begin_put", [encode_name(remote), outgoing.listing.pack()], transfer.nodes)
     yield begun
     offers = {}

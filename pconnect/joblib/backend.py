@@ -1,4 +1,4 @@
-"""The backend of joblib, ``"pserver"``: tasks of `joblib.Parallel` are jobs at the nodes of a network.
+"""The backend of joblib, ``"pserver"``: tasks of `joblib.Parallel` are jobs on the nodes of a network.
 
 joblib puts tasks together to batches, and a batch is a job. It calls a function of its own whenever one has ended,
 which takes the next tasks from the user's generator; that is done in a thread for it, because there may be any code in

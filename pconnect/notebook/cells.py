@@ -43,7 +43,7 @@ class Cell:
 class Cells:
     """The cells of one kernel, and the networks that are used in them.
 
-    `max_shown_bytes`: how much of each stream of a command at a node a cell shows.
+    `max_shown_bytes`: how much of each stream of a command on a node a cell shows.
     """
 
     max_shown_bytes: int | None = _MAX_SHOWN_BYTES

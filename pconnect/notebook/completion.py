@@ -65,7 +65,7 @@ def make_matcher(
 ) -> Callable[[CompletionContext], SimpleMatcherResult]:
     """Return a matcher for ``Completer.custom_matchers``.
 
-    `find_node`: returns the node that is asked, or ``None``. `is_everywhere`: whether cells run at the engines without
+    `find_node`: returns the node that is asked, or ``None``. `is_everywhere`: whether cells run on the engines without
     ``%%px``.
     """
 
@@ -104,7 +104,7 @@ def _as_token(name: str, word: str, token: str) -> str:
 
 
 def is_remote(cell: str, cursor_line: int) -> bool:
-    r"""Whether a line of a cell is run at the engines.
+    r"""Whether a line of a cell is run on the engines.
 
     Examples
     --------

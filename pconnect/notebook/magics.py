@@ -87,7 +87,7 @@ class ParallelMagics(Magics):
     @no_var_expand
     @line_magic
     def px(self, line: str) -> None:
-        """Run a line at the engines: ``%px a = np.zeros(3)``."""
+        """Run a line on the engines: ``%px a = np.zeros(3)``."""
         self._execute(line, self._config, grouping="type")
 
     @no_var_expand
@@ -97,7 +97,7 @@ class ParallelMagics(Magics):
     @argument("--local", action="store_true", help="run the cell here as well")
     @cell_magic("px")
     def px_cell(self, line: str, cell: str) -> None:
-        """Run a cell at the engines, and show the value of its last expression."""
+        """Run a cell on the engines, and show the value of its last expression."""
         options = parse_argstring(self.px_cell, line)
         config = self._merged(options)
         if options.local:
@@ -138,7 +138,7 @@ class ParallelMagics(Magics):
 
     @line_magic
     def autopx(self, _: str = "") -> None:
-        """Run all cells at the engines from now on, but those that begin with a magic; or no longer."""
+        """Run all cells on the engines from now on, but those that begin with a magic; or no longer."""
         self._is_everywhere = not self._is_everywhere
         transforms = self.shell.input_transformers_cleanup
         if self._is_everywhere:
@@ -257,7 +257,7 @@ def choose(network: ClientNetwork, targets: str) -> ClientNetwork:
 
 
 def _spread(lines: list[str]) -> list[str]:
-    """Have a cell run at the engines, unless it begins with a magic; a transformer of IPython's input."""
+    """Have a cell run on the engines, unless it begins with a magic; a transformer of IPython's input."""
     first = next((line.strip() for line in lines if line.strip()), "")
     return lines if not first or first[0] in "%!?" or first.endswith("?") else ["%%px\n", *lines]
 

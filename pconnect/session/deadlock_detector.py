@@ -29,7 +29,7 @@ whatever the other nodes do, except somebody from outside, such as a user who pr
 for a second after the failure. An answer counts as one of the first round only if it came more than that before T; so
 such a moment has passed between the answers, and would have ended the wait.
 
-*Callbacks.* At the client, the end of a command may call the user's functions without ending the wait. Nodes with such
+*Callbacks.* On the client, the end of a command may call the user's functions without ending the wait. Nodes with such
 commands count like those waited for: they too have to be in S.
 """
 

@@ -29,7 +29,7 @@ def reval(
 def reval(source: str, connections: Connections, *, time_limit: float | None = None) -> Command | Commands:
     """Run source text at servers, each in the workspace of its engine; return at once.
 
-    Commands of one node run one after the other, in the order sent. What a command prints appears at the client, with
+    Commands of one node run one after the other, in the order sent. What a command prints appears on the client, with
     the node's number and host in front of each line, whenever the client is inside a call of this package.
 
     Parameters

@@ -37,12 +37,12 @@ class DaskViews:
         connections are TLS 1.3 with certificates of this network, and nobody else can connect. There is no dashboard.
 
         The cluster ends with ``client.close()``, with the ``with`` block of the client, or with the network; the
-        processes at a node also with its engine, however that ends. See doc/reference/dask.md.
+        processes on a node also with its engine, however that ends. See doc/reference/dask.md.
 
         Parameters
         ----------
         workers
-            How many at each node of this network or part of one; ``None``: one, as there is one engine.
+            How many on each node of this network or part of one; ``None``: one, as there is one engine.
         threads
             How many tasks a worker runs at once.
         memory_limit
@@ -63,7 +63,7 @@ class DaskViews:
         Raises
         ------
         ConfigurationError
-            Dask is missing here or at a node, an option cannot be used, or the network has no encryption.
+            Dask is missing here or on a node, an option cannot be used, or the network has no encryption.
         ProcessFailedError
             The scheduler or a worker could not start; the text has its node and the last lines it wrote.
         RemoteError, ConnectionLostError, ExceptionGroup
@@ -125,7 +125,7 @@ def _client_class() -> "type[NetworkClient]":
 def _names(
     network: Network, mesh: ClientMesh, workers: int, scheduler_node: int | None
 ) -> dict[int, list[str]]:
-    """Return the names of the processes at each node; the scheduler is the first of the first."""
+    """Return the names of the processes on each node; the scheduler is the first of the first."""
     _counted("workers", workers)
     nodes = [connection.node for connection in resolve(network)[1]]
     first = nodes[0] if scheduler_node is None else scheduler_node

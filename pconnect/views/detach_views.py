@@ -19,7 +19,7 @@ _CLOSE_TIMEOUT = 10.0
 
 
 class DetachView:
-    """What a network has at the client for jobs that outlive it."""
+    """What a network has on the client for jobs that outlive it."""
 
     @property
     def jobs(self) -> Mapping[int, Job]:

@@ -44,7 +44,7 @@ class FileView(Generic[RemotePaths, LocalPaths]):
         Returns
         -------
         list of str, or str
-            The absolute path at each node; in engines, ``session_files`` is the folder where relative ones are.
+            The absolute path on each node; in engines, ``session_files`` is the folder where relative ones are.
 
         Raises
         ------
@@ -153,7 +153,7 @@ def _local(path: str | os.PathLike[str]) -> Path:
 
 
 def _remote(path: str | os.PathLike[str], name: str) -> str:
-    """Return a path at an engine, which has ``/`` between its parts; one that ends with it is that of a folder."""
+    """Return a path in an engine, which has ``/`` between its parts; one that ends with it is that of a folder."""
     text = path.as_posix() if isinstance(path, PurePath) else os.fspath(path)
     if not isinstance(text, str) or not text or "\0" in text:
         raise ConfigurationError(f"{path!r} is not the name of a file")

@@ -18,7 +18,7 @@ from pconnect.session.remote_calls import mesh_of
 
 
 class JobView:
-    """What a network and a single node of it have in common at the client, for jobs.
+    """What a network and a single node of it have in common on the client, for jobs.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class JobView:
         grace: float = 5.0,
         exclusive: bool = False,
     ) -> Executor:
-        """Return an executor of the standard library whose workers are at the nodes.
+        """Return an executor of the standard library whose workers are on the nodes.
 
         Parameters
         ----------
@@ -81,7 +81,7 @@ class JobView:
         return Executor(mesh_of(self), options, exclusive=exclusive)
 
     def pool(self, processes: int | None = None, **options: Any) -> Pool:
-        """Return what code expects that takes a `multiprocessing.Pool`, such as emcee; its workers are at the nodes.
+        """Return what code expects that takes a `multiprocessing.Pool`, such as emcee; its workers are on the nodes.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""The verbs of a network at the client: what its methods, and those of one node of it, do at the engines.
+"""The verbs of a network on the client: what its methods, and those of one node of it, do on the engines.
 
 ``net[1:]``, ``net[2]`` and ``net["alpha"]`` have them too. A whole network or a part of it answers with a list, in the
 order of the nodes; a single node with the one value.
@@ -35,7 +35,7 @@ Sent = TypeVar("Sent", bound=Command | Commands)
 
 
 class View(JobView, Generic[Sent]):
-    """What a network and a single node of it have in common at the client."""
+    """What a network and a single node of it have in common on the client."""
 
     # --- running ---
 
@@ -115,7 +115,7 @@ class View(JobView, Generic[Sent]):
         return sent
 
     def run(self, path: str | Path, *, time_limit: float | None = None) -> Sent:
-        """Run a Python file of the client at the engines, in their workspaces; return at once.
+        """Run a Python file of the client on the engines, in their workspaces; return at once.
 
         Raises
         ------

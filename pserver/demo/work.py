@@ -2,7 +2,7 @@
 
 The text of this file is itself sent to the engines, with `reval`: so the same functions compute here and
 there, and nothing of it has to be installed on the servers. What runs there is `serve_grid` and `serve_heat`;
-the other halves, `spread_grid` and `spread_heat`, run at the client.
+the other halves, `spread_grid` and `spread_heat`, run on the client.
 """
 
 import contextlib
@@ -107,7 +107,7 @@ def serve_grid(sockets: Network) -> None:
 
 
 def spread_grid(grid: Grid, net: Network) -> tuple[Floats, list[int]]:
-    """Cross-validate all settings at the servers; each gets the next as soon as it is done with one.
+    """Cross-validate all settings on the servers; each gets the next as soon as it is done with one.
 
     Returns `scores`: as those of `serial_grid`. `shares`: how many settings each server did.
     """

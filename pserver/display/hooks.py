@@ -36,7 +36,7 @@ class Hooks:
         _choose_backend()
 
     def display(self, *objects: object) -> None:
-        """Show objects at the client: in its notebook as pictures, tables and text, elsewhere as text.
+        """Show objects on the client: in its notebook as pictures, tables and text, elsewhere as text.
 
         `objects`: a matplotlib figure; an object with methods such as ``_repr_html_`` or ``_repr_png_``, as IPython
         uses them; of anything else its ``repr``. If such a method fails, its traceback is printed.

@@ -1,4 +1,4 @@
-"""The backend of matplotlib in an engine: figures are drawn by Agg and shown at the client.
+"""The backend of matplotlib in an engine: figures are drawn by Agg and shown on the client.
 
 matplotlib finds it by its name, ``module://pserver.display.matplotlib_backend``, and uses `FigureCanvas`; see its
 documentation of ``matplotlib.backends`` and ``backend_template``. As in a notebook, `matplotlib.pyplot.show` shows all

@@ -182,7 +182,7 @@ class _Engine:
         runner = self._runner
         assert runner is not None  # noqa: S101 - clients probe networks that have been made
         self._event_loop.attention = None
-        # A thread of the user's may interrupt this one; the library has none. At the client, a filter or a handler of
+        # A thread of the user's may interrupt this one; the library has none. On the client, a filter or a handler of
         # the user's may do anything when it gets a note.
         has_limit = runner.has_limit or self._outbox.has_left or len(sys._current_frames()) > 1
         said = answer(runner.mesh, probe.value, runner.number, has_limit=has_limit)

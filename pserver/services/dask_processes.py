@@ -1,4 +1,4 @@
-"""The processes of Dask clusters at an engine: started, watched and ended there, because the client says so.
+"""The processes of Dask clusters in an engine: started, watched and ended there, because the client says so.
 
 The methods of `DaskProcesses` are services, which the client calls (see `pconnect.dask.cluster`) in this order, for
 each cluster: `prepare` makes keys, which stay here; the client signs them; `start` starts the processes; `connect`

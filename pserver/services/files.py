@@ -1,4 +1,4 @@
-"""Files at an engine: what its client puts there and gets from there, and the folders of its session.
+"""Files in an engine: what its client puts there and gets from there, and the folders of its session.
 
 A relative path is below the session's folder of files, which goes with the session; an absolute one means what it says.
 `begin_put` and `begin_get` begin a transfer, the others continue it; there is one at a time, and a later one ends what

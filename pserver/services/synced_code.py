@@ -1,4 +1,4 @@
-"""The client's own modules at an engine: kept in the session's folder, first on the path of imports.
+"""The client's own modules in an engine: kept in the session's folder, first on the path of imports.
 
 What the client sends with `pconnect.files.code_sync` is a *tree*: the files below one folder. `begin` makes ready for a
 new state of it, the files come by `SessionFiles.put`, and `apply` lets modules be imported from there. Every state gets
