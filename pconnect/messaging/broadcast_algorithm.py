@@ -1,13 +1,18 @@
-"""One value from the root to all other members, large ones in chunks that the receivers pass on to each other.
+"""One value from the root to all other members.
 
-The root sends each chunk to one receiver only, to all of them in turn, and that one sends it to the others at once. So
-a value leaves the root once, however many members there are, and each receiver passes on its share of it while more
-arrives: everybody's link is busy in both directions, and no byte makes more than two hops.
+Small values go through a tree (`pconnect.messaging.tree`): each member sends a few others what it has received. So they
+leave the root a few times, however many members there are, and the last has them after a few steps.
 
-The first message of the root is the *announcement*: ``[value]`` for a single receiver, else ``[head, payload_bytes,
-chunk_bytes, pieces]`` with the head of the encoded value (`pconnect.values.encoder`). ``chunk_bytes`` is 0 if the
-pieces are all of its memory. Else chunks follow, each a list of pieces; both sides cut the buffers in the same way, so
-a chunk needs no number: those that come from one member come in order.
+Large ones are cut into chunks. If there are enough of them, the root sends each chunk to one receiver only, to all of
+them in turn, and that one sends it to the others at once: a value leaves the root once, each receiver passes on its
+share of it while more arrives, everybody's link is busy in both directions, and no byte makes more than two hops. If
+there are more members than chunks worth a message, the chunks go through the tree, one after the other.
+
+The first message of the root is the *announcement*, which always goes through the tree: ``[value]`` for a single
+receiver, else ``[head, payload_bytes, chunk_bytes, pieces]`` with the head of the encoded value
+(`pconnect.values.encoder`). ``chunk_bytes`` is 0 if the pieces are all of its memory. Else chunks follow, each a list
+of pieces; both sides cut the buffers in the same way, so a chunk needs no number: those that come from one member come
+in order.
 """
 
 from collections import deque
@@ -17,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from pconnect.errors import ProtocolError
+from pconnect.messaging import tree
 from pconnect.messaging.collective_call import Call
 from pconnect.protocol.messages import check_size
 from pconnect.values import decoder, encoder
@@ -24,74 +30,105 @@ from pconnect.values import decoder, encoder
 #: Payloads of at least so many bytes are sent in chunks; see doc/decisions/0005-collectives.md for the measurements.
 CHUNKED_BYTES = 2**21
 CHUNK_BYTES = 2**20
+#: Smaller chunks are not worth a message for each member; see doc/decisions/0015-growth.md.
+SMALLEST_CHUNK_BYTES = 2**17
 # At the receiver each takes some memory of its own.
 _MAX_CHUNKS = 2**20
 
 
-def send(call: Call, value: object) -> None:
-    """Send the root's value; the arrays in it are read until the call is complete."""
-    if len(call.others) < 2:
-        call.post(call.others, [value])
+def broadcast(call: Call, root: int, value: Any) -> Any:
+    """Return the root's value at each member; the arrays in it are read until the call is complete."""
+    if call.rank == root:
+        _send(call, value)
+        return value
+    return _receive(call, root)
+
+
+def _send(call: Call, value: object) -> None:
+    children = tree.children(call.rank, call.rank, call.size)
+    if call.size <= 2:
+        call.post(children, [value])
         return
     head, buffers = encoder.encode(value)
     payload_bytes = sum(buffer.nbytes for buffer in buffers)
     check_size(len(head) + payload_bytes, call.mesh.limits.max_message_bytes)
-    if payload_bytes < CHUNKED_BYTES:
-        call.post(call.others, [head, payload_bytes, 0, list(map(_as_array, buffers))])
+    chunk_bytes = _chunk_bytes(call.size, payload_bytes)
+    if not chunk_bytes:
+        call.post(children, [head, payload_bytes, 0, list(map(_as_array, buffers))])
         return
-    call.post(call.others, [head, payload_bytes, CHUNK_BYTES, []])
+    call.post(children, [head, payload_bytes, chunk_bytes, []])
     receivers = _in_turn(call, call.rank)
-    for index, chunk in enumerate(cut(buffers, CHUNK_BYTES)):
-        call.post([receivers[index % len(receivers)]], list(map(_as_array, chunk)))
+    spreads = _spreads(call.size, payload_bytes, chunk_bytes)
+    for index, chunk in enumerate(cut(buffers, chunk_bytes)):
+        call.post([receivers[index % len(receivers)]] if spreads else children, list(map(_as_array, chunk)))
 
 
-def receive(call: Call, root: int) -> Any:
+def _chunk_bytes(size: int, payload_bytes: int) -> int:
+    """Return how large the chunks of a payload are, 0 if it is not cut."""
+    if payload_bytes < (CHUNKED_BYTES if tree.is_flat(size) else 2 * SMALLEST_CHUNK_BYTES):
+        return 0
+    return max(SMALLEST_CHUNK_BYTES, min(CHUNK_BYTES, payload_bytes // (size - 1)))
+
+
+def _spreads(size: int, payload_bytes: int, chunk_bytes: int) -> bool:
+    """Whether there is a chunk for each receiver, to be passed on by it."""
+    return payload_bytes >= (size - 1) * chunk_bytes
+
+
+def _receive(call: Call, root: int) -> Any:
     """Return the root's value, having passed on what the others wait for."""
-    match call.receive(root):
-        case [value]:
+    (parent,) = tree.parents(call.rank, root, call.size)
+    match announcement := call.receive(parent):
+        case [value] if call.size == 2:
             return value
         case [bytes() as head, int() as payload_bytes, int() as chunk_bytes, list() as pieces] if (
             chunk_bytes >= 0 and 0 <= payload_bytes <= (chunk_bytes or payload_bytes) * _MAX_CHUNKS
         ):
-            incoming = _allocate(call, root, head, payload_bytes)
+            incoming = _allocate(call, parent, head, payload_bytes)
+            call.post(tree.children(call.rank, root, call.size), announcement)
             if chunk_bytes:
                 _Assembly(call, root, incoming.buffers, chunk_bytes).run()
             elif not _fill(incoming.buffers, pieces):
-                call.refuse(root, "a broadcast that is not as announced")
+                call.refuse(parent, "a broadcast that is not as announced")
             try:
                 return incoming.finish()
             except ProtocolError as error:
-                call.refuse(root, f"a broadcast that cannot be read: {error}")
-    call.refuse(root, "a broadcast without announcement")
+                call.refuse(parent, f"a broadcast that cannot be read: {error}")
+    call.refuse(parent, "a broadcast without announcement")
     return None
 
 
-def _allocate(call: Call, root: int, head: bytes, payload_bytes: int) -> decoder.Incoming:
+def _allocate(call: Call, sender: int, head: bytes, payload_bytes: int) -> decoder.Incoming:
     limit = call.mesh.limits.max_message_bytes
     if len(head) + payload_bytes > limit:
         call.refuse(
-            root, f"a broadcast of {len(head) + payload_bytes} bytes is announced, the limit is {limit}"
+            sender, f"a broadcast of {len(head) + payload_bytes} bytes is announced, the limit is {limit}"
         )
     try:
         return decoder.decode(head, payload_bytes)
     except ProtocolError as error:
-        call.refuse(root, f"a broadcast that cannot be read: {error}")
+        call.refuse(sender, f"a broadcast that cannot be read: {error}")
 
 
 class _Assembly:
     """A value that is put together from chunks."""
 
     def __init__(self, call: Call, root: int, buffers: Sequence[memoryview], chunk_bytes: int) -> None:
-        receivers = _in_turn(call, root)
         chunks = list(cut(buffers, chunk_bytes))
         self._call = call
-        self._root = root
-        self._forward_to = [rank for rank in receivers if rank != call.rank]
-        # The places of the chunks still to come from each sender: from the root those that we are to pass on.
-        self._places = {
-            root if rank == call.rank else rank: deque(chunks[index :: len(receivers)])
-            for index, rank in enumerate(receivers)
-        }
+        # The places of the chunks still to come from each sender: from the first those that we are to pass on.
+        if _spreads(call.size, sum(map(len, buffers)), chunk_bytes):
+            receivers = _in_turn(call, root)
+            self._first = root
+            self._forward_to = [rank for rank in receivers if rank != call.rank]
+            self._places = {
+                root if rank == call.rank else rank: deque(chunks[index :: len(receivers)])
+                for index, rank in enumerate(receivers)
+            }
+        else:
+            (self._first,) = tree.parents(call.rank, root, call.size)
+            self._forward_to = tree.children(call.rank, root, call.size)
+            self._places = {self._first: deque(chunks)}
 
     def run(self) -> None:
         """Return when all chunks are in their places."""
@@ -103,7 +140,7 @@ class _Assembly:
                 pieces = self._call.take_value(sender)
                 if not _fill(places.popleft(), pieces):
                     self._call.refuse(sender, "a chunk that is not as announced")
-                if sender == self._root:
+                if sender == self._first:
                     self._call.post(self._forward_to, pieces)
         return [sender for sender, places in self._places.items() if places]
 

@@ -129,9 +129,13 @@ class Call:
         )
 
     def receive(self, rank: int) -> Any:
-        """Wait for the next value of a member."""
-        self.run(lambda: [] if self.has_value(rank) else [rank])
+        """Wait for the next value of a member, and return it."""
+        self.wait_for(rank)
         return self.take_value(rank)
+
+    def wait_for(self, rank: int) -> None:
+        """Return when a value of a member is here."""
+        self.run(lambda: [] if self.has_value(rank) else [rank])
 
     def has_value(self, rank: int) -> bool:
         """Whether a value of a member is here."""
@@ -150,14 +154,9 @@ class Call:
     def run(
         self, work: Callable[[], Collection[int]], awaited: Callable[[], Collection[int]] | None = None
     ) -> None:
-        """Serve all connections until `work` returns no more ranks that it waits for.
+        """Serve all connections until `work`, called after each change, returns no more ranks that it waits for.
 
-        Parameters
-        ----------
-        work
-            Called after each change; returns at least one of the ranks that it waits for.
-        awaited
-            Returns all of them, if `work` does not.
+        If it does not return all of them, `awaited` does, for the text of an error.
         """
         needed: Collection[int] = ()
         all_needed = awaited or (lambda: needed)

@@ -29,7 +29,7 @@ import numpy as np
 
 from pconnect.errors import ConfigurationError
 from pconnect.loop.network import Network
-from pconnect.messaging import broadcast_algorithm
+from pconnect.messaging import broadcast_algorithm, exchange
 from pconnect.messaging.collective_call import Call, collective
 from pconnect.messaging.reduce_algorithm import copied, find_operator, reduce_to
 
@@ -106,11 +106,7 @@ def bcast(value: object, network: Network, *, root: int = 0, timeout: float | No
     """
     with collective(network, "bcast", timeout) as call:
         rank = call.agree_on_root(root)
-        if call.rank == rank:
-            broadcast_algorithm.send(call, value)
-        else:
-            value = broadcast_algorithm.receive(call, rank)
-    return value
+        return broadcast_algorithm.broadcast(call, rank, value)
 
 
 def scatter(
@@ -156,12 +152,10 @@ def scatter(
         rank = call.agree_on_root(root)
         call.agree(axis=axis)
         if call.rank != rank:
-            part = call.receive(rank)
+            part = exchange.scatter(call, rank, None)
         else:
             parts = _items(call, values) if axis is None else _cut(call, values, axis)
-            for other in call.others:
-                call.post([other], parts[other])
-            part = copied(parts[rank])
+            part = copied(exchange.scatter(call, rank, parts))
     return part
 
 
@@ -206,10 +200,8 @@ def gather(
     with collective(network, "gather", timeout) as call:
         rank = call.agree_on_root(root)
         call.agree(axis=axis)
-        if call.rank != rank:
-            call.post([rank], value)
-            return None
-        return _join(call.in_rank_order(copied(value)), axis)
+        found = exchange.gather(call, rank, copied(value) if call.rank == rank else value)
+        return None if found is None else _join(found, axis)
 
 
 def allgather(
@@ -250,8 +242,7 @@ def allgather(
     """
     with collective(network, "allgather", timeout) as call:
         call.agree(axis=axis)
-        call.post(call.others, value)
-        return _join(call.in_rank_order(copied(value)), axis)
+        return _join(exchange.allgather(call, copied(value)), axis)
 
 
 def alltoall(values: Any, network: Network, *, timeout: float | None = None) -> list[Any]:
@@ -339,7 +330,7 @@ def reduce(
     """
     with collective(network, "reduce", timeout) as call:
         rank = call.agree_on_root(root)
-        return reduce_to(call, find_operator(op), value, [rank])
+        return reduce_to(call, find_operator(op), value, rank)
 
 
 def allreduce(value: object, network: Network, *, op: Op = "sum", timeout: float | None = None) -> Any:
@@ -373,7 +364,7 @@ def allreduce(value: object, network: Network, *, op: Op = "sum", timeout: float
     array([2., 2., 2.])
     """
     with collective(network, "allreduce", timeout) as call:
-        return reduce_to(call, find_operator(op), value, list(range(call.size)))
+        return reduce_to(call, find_operator(op), value, None)
 
 
 def _items(call: Call, values: Any) -> list[Any]:

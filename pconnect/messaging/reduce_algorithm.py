@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pconnect.errors import ConfigurationError
+from pconnect.messaging import broadcast_algorithm, exchange
 from pconnect.messaging.collective_call import Call
 from pconnect.values import decoder, dtypes, encoder
 
@@ -175,17 +176,18 @@ def copied(value: Any) -> Any:
     return incoming.finish()
 
 
-def reduce_to(call: Call, chosen: Operator, value: Any, roots: list[int]) -> Any:
-    """Reduce the values of all members; return the result if the own rank is among `roots`, else ``None``."""
+def reduce_to(call: Call, chosen: Operator, value: Any, root: int | None) -> Any:
+    """Reduce the values of all members; return the result at the root, with ``None`` at all, and ``None`` elsewhere."""
     call.agree(op=chosen.label, value=describe(value))
     if call.size > 2 and chosen.ufunc and type(value) is np.ndarray and value.nbytes >= SLICED_BYTES:
-        return _reduce_slices(call, chosen, value, roots)
-    call.post([rank for rank in roots if rank != call.rank], value)
-    if call.rank not in roots:
-        return None
+        return _reduce_slices(call, chosen, value, list(range(call.size)) if root is None else [root])
     # A function of the user may change its arguments, or return one of them.
     own = value if chosen.ufunc else copied(value)
-    result = fold(chosen, call.in_rank_order(own), own)
+    at_one = root is not None or (chosen.ufunc and call.size > exchange.ALL_TO_ALL_MEMBERS)
+    values = exchange.gather(call, root or 0, own) if at_one else exchange.allgather(call, own)
+    result = None if values is None else fold(chosen, values, own)
+    if root is None and at_one:
+        result = broadcast_algorithm.broadcast(call, 0, result)
     return copied(result) if result is value else result
 
 

@@ -42,7 +42,22 @@ def branch(rank: int, root: int, size: int) -> Iterator[int]:
     >>> list(branch(1, 0, 8)), list(branch(3, 0, 8)), sorted(branch(5, 5, 8))
     ([1, 5, 6, 7], [3], [0, 1, 2, 3, 4, 5, 6, 7])
     """
+    for level in _levels(rank, root, size):
+        yield from ((place + root) % size for place in level)
+
+
+def branch_size(rank: int, root: int, size: int) -> int:
+    """Return how many members `branch` has."""
+    return sum(map(len, _levels(rank, root, size)))
+
+
+def is_flat(size: int) -> bool:
+    """Whether all are next to the root."""
+    return size <= DEGREE + 1
+
+
+def _levels(rank: int, root: int, size: int) -> Iterator[range]:
     first = last = (rank - root) % size
-    while first < size:  # one level after the other
-        yield from ((place + root) % size for place in range(first, min(last + 1, size)))
+    while first < size:
+        yield range(first, min(last + 1, size))
         first, last = DEGREE * first + 1, DEGREE * last + DEGREE

@@ -1,10 +1,13 @@
 """What a call costs in a network of many nodes, counted without sockets: see `tests.support.memory_network`."""
 
 import math
+from collections.abc import Callable
 
+import numpy as np
 import pytest
 
-from pconnect import barrier
+from pconnect import allgather, allreduce, barrier, bcast, gather, reduce, scatter
+from pconnect.loop.network import Network
 from tests.support.memory_network import MemoryNetwork
 
 
@@ -14,3 +17,59 @@ def test_a_barrier_costs_nobody_more_than_a_few_small_messages(size: int) -> Non
     assert max(cost.messages for cost in costs) <= 16
     assert max(cost.bytes for cost in costs) <= 1000
     assert max(cost.rounds for cost in costs) <= 2 * math.ceil(math.log(3 * size, 4))
+
+
+SMALL = np.ones(1)
+CALLS = {
+    "bcast": lambda net: bcast(SMALL, net),
+    "gather": lambda net: gather(SMALL, net),
+    "scatter": lambda net: scatter([SMALL] * len(net), net),
+    "reduce": lambda net: reduce(SMALL, net),
+    "allreduce": lambda net: allreduce(SMALL, net),
+    "allgather": lambda net: allgather(SMALL, net),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("size", [8, 64])
+def test_small_values_cost_nobody_a_message_for_each_member(
+    size: int, call: Callable[[Network], object]
+) -> None:
+    costs = MemoryNetwork(size).measure(call)
+    assert max(cost.messages for cost in costs) <= 26  # five for each neighbour, at most
+    assert sum(cost.sent for cost in costs) <= 5 * (size - 1)
+    # An entry of a bundle, with one number in it, has about thirty bytes; `allgather` sends all of them to all.
+    assert max(cost.bytes for cost in costs) <= 3000 + 200 * size
+    assert max(cost.rounds for cost in costs) <= 4 * math.ceil(math.log(3 * size, 4))
+
+
+@pytest.mark.parametrize("size", [8, 64])
+@pytest.mark.parametrize("payload", [2**18, 2**20, 2**22])
+def test_a_large_value_leaves_the_root_a_few_times(size: int, payload: int) -> None:
+    value = np.zeros(payload, "u1")
+    costs = MemoryNetwork(size).measure(lambda net: bcast(value, net))
+    assert costs[0].sent_bytes < 4.1 * payload
+    assert max(cost.sent_bytes for cost in costs) < 4.1 * payload
+
+
+def test_what_passes_is_what_was_meant() -> None:
+    outcomes = MemoryNetwork(30).run(
+        lambda net: [
+            bcast(net.node, net, root=7),
+            scatter(list(range(30)), net, root=29),
+            gather(net.node, net, root=3),
+            allgather(net.node, net),
+            allreduce(net.node, net),
+            reduce(f"{net.node} ", net, root=1),
+        ]
+    )
+    everybody = list(range(30))
+    for node, found in enumerate(outcomes):
+        assert found == [
+            7,
+            node,
+            everybody if node == 3 else None,
+            everybody,
+            sum(everybody),
+            "".join(f"{other} " for other in everybody) if node == 1 else None,
+        ]

@@ -32,6 +32,7 @@ def five() -> Iterator[list[Network]]:
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broadcast_algorithm, "CHUNKED_BYTES", CHUNK)
     monkeypatch.setattr(broadcast_algorithm, "CHUNK_BYTES", CHUNK)
+    monkeypatch.setattr(broadcast_algorithm, "SMALLEST_CHUNK_BYTES", CHUNK // 4)
 
 
 LARGE: list[object] = [
@@ -86,6 +87,7 @@ def test_the_root_sends_a_large_value_once(five: list[Network], monkeypatch: pyt
 def test_limits_hold_for_the_whole_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broadcast_algorithm, "CHUNKED_BYTES", CHUNK)
     monkeypatch.setattr(broadcast_algorithm, "CHUNK_BYTES", CHUNK)
+    monkeypatch.setattr(broadcast_algorithm, "SMALLEST_CHUNK_BYTES", CHUNK // 4)
     with networks(3, limits=Limits(10 * CHUNK)) as nets:
         first, *others = together(nets, lambda net: bcast(bytes(11 * CHUNK), net, timeout=LIMIT))
         assert isinstance(first, MessageTooLargeError)

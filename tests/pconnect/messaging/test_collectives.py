@@ -18,6 +18,7 @@ from pconnect import (
     scatter,
 )
 from pconnect.loop.network import Network
+from pconnect.messaging import exchange, tree
 from tests.support.links import LIMIT, networks
 from tests.support.members import assert_identical, begin_anew, parts_of, succeed, together
 from tests.support.values import VALUES, assert_same
@@ -47,8 +48,14 @@ def three(eight: list[Network]) -> list[Network]:
     return parts_of(eight, 3)
 
 
+@pytest.mark.parametrize("degree", [1, 4])
 @pytest.mark.parametrize("value", SOME)
-def test_any_value_passes_through_all_calls(three: list[Network], value: Any) -> None:
+def test_any_value_passes_through_all_calls(
+    three: list[Network], value: Any, degree: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree, "DEGREE", degree)
+    monkeypatch.setattr(exchange, "ALL_TO_ALL_MEMBERS", degree)
+
     def work(net: Network) -> list[Any]:
         root = net.node == 1
         return [

@@ -12,7 +12,7 @@ import pytest
 
 from pconnect import CollectiveError, ConfigurationError, UnsupportedValueError, allreduce, reduce
 from pconnect.loop.network import Network
-from pconnect.messaging import reduce_algorithm
+from pconnect.messaging import exchange, reduce_algorithm, tree
 from pconnect.messaging.reduce_algorithm import copied, describe, find_operator, fold
 from tests.support.cases import for_each
 from tests.support.links import LIMIT, networks
@@ -20,7 +20,7 @@ from tests.support.members import assert_identical, begin_anew, parts_of, succee
 from tests.support.values import VALUES, assert_same
 
 NUMBERS = "?bBhHiIlLqQefdgFDG"
-both_ways = pytest.mark.usefixtures("way")
+all_ways = pytest.mark.usefixtures("way")
 UFUNCS = {"sum": np.add, "prod": np.multiply, "min": np.minimum, "max": np.maximum}
 
 
@@ -30,8 +30,11 @@ def eight() -> Iterator[list[Network]]:
         yield made
 
 
-@pytest.fixture(params=["whole", "sliced"])
+@pytest.fixture(params=["whole", "sliced", "tree"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "tree":  # with more than one step to the root, also in a small network
+        monkeypatch.setattr(tree, "DEGREE", 1)
+        monkeypatch.setattr(exchange, "ALL_TO_ALL_MEMBERS", 1)
     monkeypatch.setattr(reduce_algorithm, "SLICED_BYTES", 0 if request.param == "sliced" else 2**60)
     return str(request.param)
 
@@ -65,14 +68,14 @@ def check(nets: list[Network], values: list[Any], op: str) -> None:
 
 @pytest.mark.parametrize("dtype", [*NUMBERS, ">f8", ">i2"])
 @pytest.mark.parametrize("op", list(UFUNCS))
-@both_ways
+@all_ways
 def test_all_numbers(eight: list[Network], dtype: str, op: str) -> None:
     check(parts_of(eight, 3), values_of(3, dtype, (5, 7)), op)
 
 
 @pytest.mark.parametrize("dtype", ["M8[D]", "m8[us]"])
 @pytest.mark.parametrize("op", ["min", "max"])
-@both_ways
+@all_ways
 def test_dates(eight: list[Network], dtype: str, op: str) -> None:
     values = values_of(3, dtype, (40,))
     values[1][7] = "NaT"
@@ -80,14 +83,14 @@ def test_dates(eight: list[Network], dtype: str, op: str) -> None:
 
 
 @pytest.mark.parametrize("n", range(2, 9))
-@both_ways
+@all_ways
 def test_any_number_of_members_and_sizes_that_do_not_divide(eight: list[Network], n: int) -> None:
     for shape in ((1,), (n - 1,), (101,), (3, 0, 2), (4, 5)):
         check(parts_of(eight, n), values_of(n, "f4", shape), "sum")
 
 
 @pytest.mark.parametrize("op", list(UFUNCS))
-@both_ways
+@all_ways
 def test_arrays_without_axes_stay_arrays(eight: list[Network], op: str) -> None:
     values = values_of(3, "f8", ())
     totals = succeed(parts_of(eight, 3), lambda net: allreduce(values[net.node], net, op=op, timeout=LIMIT))
@@ -95,7 +98,7 @@ def test_arrays_without_axes_stay_arrays(eight: list[Network], op: str) -> None:
         assert_identical(total, np.asarray(functools.reduce(UFUNCS[op], values)))
 
 
-@both_ways
+@all_ways
 def test_any_order_of_memory(eight: list[Network]) -> None:
     plain = values_of(3, "f8", (6, 8))
     check(
@@ -103,7 +106,7 @@ def test_any_order_of_memory(eight: list[Network]) -> None:
     )
 
 
-@both_ways
+@all_ways
 def test_wrap_around_and_logic_are_numpys(eight: list[Network]) -> None:
     check(parts_of(eight, 3), [np.full(4, 100, "i1")] * 3, "sum")
     check(parts_of(eight, 3), [np.array([True, False, True])] * 3, "sum")
@@ -113,7 +116,7 @@ def test_large_arrays_take_the_way_of_slices_by_themselves(eight: list[Network])
     check(parts_of(eight, 4), values_of(4, "f8", (reduce_algorithm.SLICED_BYTES // 8 + 1,)), "sum")
 
 
-@both_ways
+@all_ways
 def test_a_single_member(eight: list[Network]) -> None:
     own = eight[2][[2]]
     value = np.arange(5)
@@ -123,7 +126,7 @@ def test_a_single_member(eight: list[Network]) -> None:
     assert reduce([1], own) == [1]
 
 
-@both_ways
+@all_ways
 def test_values_that_are_no_arrays_are_combined_as_python_does(eight: list[Network]) -> None:
     def work(net: Network) -> list[Any]:
         k = net.node + 1
@@ -147,7 +150,7 @@ def test_nan_counts_for_numpys_numbers_as_in_numpy(eight: list[Network]) -> None
         assert np.isnan(total)
 
 
-@both_ways
+@all_ways
 def test_the_order_is_that_of_the_members(eight: list[Network]) -> None:
     def work(net: Network) -> tuple[Any, Any, Any]:
         back = net[::-1]
@@ -163,7 +166,7 @@ def test_the_order_is_that_of_the_members(eight: list[Network]) -> None:
         assert (back == 4.0 - 3.0 - 2.0).all()
 
 
-@both_ways
+@all_ways
 def test_a_function_gets_whole_arrays(eight: list[Network]) -> None:
     matrices = values_of(3, "f8", (4, 4))
     for total in succeed(
@@ -172,7 +175,7 @@ def test_a_function_gets_whole_arrays(eight: list[Network]) -> None:
         assert_identical(total, matrices[0] @ matrices[1] @ matrices[2])
 
 
-@both_ways
+@all_ways
 def test_values_are_not_changed_and_results_are_new(eight: list[Network]) -> None:
     def add_in_place(a: Any, b: Any) -> Any:
         a += b
@@ -224,7 +227,7 @@ def test_operators_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 @pytest.mark.parametrize("call", [reduce, allreduce])
-@both_ways
+@all_ways
 def test_arrays_that_do_not_fit_are_named_at_all_members(
     eight: list[Network], call: Any, values: list[Any], texts: tuple[str, str]
 ) -> None:
@@ -237,7 +240,7 @@ def test_arrays_that_do_not_fit_are_named_at_all_members(
     begin_anew(eight)
 
 
-@both_ways
+@all_ways
 def test_the_dtype_is_what_the_operator_gives(eight: list[Network]) -> None:
     def work(net: Network) -> Any:
         return allreduce(np.arange(6) + net.node, net, op=np.less, timeout=LIMIT)
