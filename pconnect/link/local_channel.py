@@ -30,7 +30,7 @@ SEND_BUFFER_BYTES: Final = 2**18
 _RING_BYTES: Final = 2**20
 # So much is written to the ring, and sent, at once.
 _CHUNK_BYTES: Final = 2**17
-# The usual is a fifth of this; what is slower than it has to wait for memory, or for the processor.
+# Of processor time, in which other work has no part. The usual is a fifth of this.
 _SLOW_SECONDS_PER_BYTE: Final = 1e-9
 # So much is sent from the ring before the kernel's own memory is tried again.
 _RING_PERIOD_BYTES: Final = 2**26
@@ -90,9 +90,9 @@ class LargeWriter:
         """Send what can be sent now of some data, or some of it, and return how much; raises as a socket's `send`."""
         if self.ring_bytes < self._ring_until and self._has_ring:
             return self._write_from_ring(data)
-        begin = time.perf_counter()
+        begin = time.thread_time()
         sent = self._sock.send(data)
-        if sent * _SLOW_SECONDS_PER_BYTE < time.perf_counter() - begin and sent >= _CHUNK_BYTES:
+        if sent >= _CHUNK_BYTES and time.thread_time() - begin > sent * _SLOW_SECONDS_PER_BYTE:
             self._ring_until = self.ring_bytes + _RING_PERIOD_BYTES
         return sent
 
