@@ -8,8 +8,11 @@ them in turn, and that one sends it to the others at once: a value leaves the ro
 share of it while more arrives, everybody's link is busy in both directions, and no byte makes more than two hops. If
 there are more members than chunks worth a message, the chunks go through the tree, one after the other.
 
+Over local links, and if all are next to the root, to pass a chunk on would cost as much as to send it, and it is copied
+into its place besides. So the root sends the value itself to each.
+
 The first message of the root is the *announcement*, which always goes through the tree: ``[value]`` for a single
-receiver, else ``[head, payload_bytes, chunk_bytes, pieces]`` with the head of the encoded value
+receiver and over local links, else ``[head, payload_bytes, chunk_bytes, pieces]`` with the head of the encoded value
 (`pconnect.values.encoder`). ``chunk_bytes`` is 0 if the pieces are all of its memory. Else chunks follow, each a list
 of pieces; both sides cut the buffers in the same way, so a chunk needs no number: those that come from one member come
 in order.
@@ -46,7 +49,7 @@ def broadcast(call: Call, root: int, value: Any) -> Any:
 
 def _send(call: Call, value: object) -> None:
     children = tree.children(call.rank, call.rank, call.size)
-    if call.size <= 2:
+    if call.size <= 2 or _are_near(call):
         call.post(children, [value])
         return
     head, buffers = encoder.encode(value)
@@ -61,6 +64,11 @@ def _send(call: Call, value: object) -> None:
     spreads = _spreads(call.size, payload_bytes, chunk_bytes)
     for index, chunk in enumerate(cut(buffers, chunk_bytes)):
         call.post([receivers[index % len(receivers)]] if spreads else children, list(map(_as_array, chunk)))
+
+
+def _are_near(call: Call) -> bool:
+    links = (call.mesh.connections[node] for node in call.nodes if node != call.mesh.node)
+    return tree.is_flat(call.size) and all(link.transport == "unix" for link in links)
 
 
 def _chunk_bytes(size: int, payload_bytes: int) -> int:
@@ -79,7 +87,7 @@ def _receive(call: Call, root: int) -> Any:
     """Return the root's value, having passed on what the others wait for."""
     (parent,) = tree.parents(call.rank, root, call.size)
     match announcement := call.receive(parent):
-        case [value] if call.size == 2:
+        case [value] if tree.is_flat(call.size):
             return value
         case [bytes() as head, int() as payload_bytes, int() as chunk_bytes, list() as pieces] if (
             chunk_bytes >= 0 and 0 <= payload_bytes <= (chunk_bytes or payload_bytes) * _MAX_CHUNKS

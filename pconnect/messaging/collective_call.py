@@ -64,9 +64,9 @@ class Call:
         mesh.event_loop.catch_up()
         self.name = name
         self.mesh = mesh
-        self._nodes = tuple(network.nodes)
-        self.size = len(self._nodes)
-        self.rank = _ranks(self._nodes)[mesh.node]
+        self.nodes = tuple(network.nodes)
+        self.size = len(self.nodes)
+        self.rank = _ranks(self.nodes)[mesh.node]
         self._parents = tree.parents(self.rank, 0, self.size)
         self._children = tree.children(self.rank, 0, self.size)
         # Those of other members were 0: one that is restarted becomes a suspect for ever.
@@ -78,9 +78,9 @@ class Call:
         # When failures of other nodes were noticed, after we were complete.
         self._failures: dict[int, float] = {}
         self._origin: Notice | None = None
-        number = mesh.calls.get(self._nodes, 0)
-        mesh.calls[self._nodes] = number + 1
-        self._key = Key(group_of(self._nodes), mesh.epoch, number % 2**32)
+        number = mesh.calls.get(self.nodes, 0)
+        mesh.calls[self.nodes] = number + 1
+        self._key = Key(group_of(self.nodes), mesh.epoch, number % 2**32)
 
     @property
     def others(self) -> list[int]:
@@ -174,8 +174,8 @@ class Call:
 
         def wait() -> Wait:
             # The failure of any member ends it, whomever it waits for.
-            everybody = tuple(node for node in self._nodes if node != self.mesh.node)
-            return Wait(self.name, everybody, tuple(self._nodes[rank] for rank in all_needed()))
+            everybody = tuple(node for node in self.nodes if node != self.mesh.node)
+            return Wait(self.name, everybody, tuple(self.nodes[rank] for rank in all_needed()))
 
         try:
             self.mesh.event_loop.run_until(ended, self._deadline, self.name, wait)
@@ -207,7 +207,7 @@ class Call:
         self._raise_loss(member)
 
     def _member(self, rank: int) -> Connection:
-        return self.mesh.connections[self._nodes[rank]]
+        return self.mesh.connections[self.nodes[rank]]
 
     def _post(self, ranks: Iterable[int], step: Step, value: object) -> None:
         group, epoch, number = self._key
@@ -256,7 +256,7 @@ class Call:
         """Return the ranks of members for which something may make the call impossible."""
         if self.mesh.node == 0:
             return self.others
-        ranks = _ranks(self._nodes)
+        ranks = _ranks(self.nodes)
         return [ranks[node] for node in self.mesh.suspects if node in ranks and node != self.mesh.node]
 
     def _has_had_its_moment(self, member: Connection) -> bool:
@@ -309,7 +309,7 @@ class Call:
             leave(self.mesh, error, self._origin)
 
     def __str__(self) -> str:
-        return f"{self.name} of nodes {', '.join(map(str, self._nodes))}"
+        return f"{self.name} of nodes {', '.join(map(str, self.nodes))}"
 
     @property
     def peers(self) -> list[Peer]:

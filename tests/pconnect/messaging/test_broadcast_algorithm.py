@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pconnect import ConnectionLostError, MessageTooLargeError, ProtocolError, bcast
+from pconnect.link.connection import Connection
 from pconnect.loop.network import Network
 from pconnect.messaging import broadcast_algorithm
 from pconnect.messaging.broadcast_algorithm import cut
@@ -26,6 +27,12 @@ CHUNK = 10_000
 def five() -> Iterator[list[Network]]:
     with networks(5) as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the members be on several machines."""
+    monkeypatch.setattr(Connection, "transport", "tls")
 
 
 @pytest.fixture
@@ -63,8 +70,9 @@ def test_values_arrive_as_they_were(five: list[Network], n: int, value: Any) -> 
                 assert_same(outcome, value) if isinstance(value, list) else None
 
 
-def test_the_root_sends_a_large_value_once(five: list[Network], monkeypatch: pytest.MonkeyPatch) -> None:
-    sent = dict.fromkeys(range(5), 0)
+def counted_bytes(nets: list[Network], monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
+    """Return how much each node sends from now on."""
+    sent = dict.fromkeys(range(len(nets)), 0)
 
     def counted(connection: Any, post: Any) -> Any:
         def count(buffers: Any) -> None:
@@ -73,15 +81,33 @@ def test_the_root_sends_a_large_value_once(five: list[Network], monkeypatch: pyt
 
         return count
 
-    for net in five:
+    for net in nets:
         for connection in net:
             monkeypatch.setattr(connection, "post_encoded", counted(connection, connection.post_encoded))
+    return sent
+
+
+def test_the_root_sends_a_large_value_once(five: list[Network], monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = counted_bytes(five, monkeypatch)
     value = np.random.default_rng(0).integers(0, 256, 2**24, "u1")
     outcomes = succeed(five, lambda net: bcast(value, net, timeout=LIMIT))
     assert all(np.array_equal(outcome, value) for outcome in outcomes)
     assert value.nbytes <= sent[0] < 1.01 * value.nbytes
     for node in range(1, 5):
         assert sent[node] < 1.01 * value.nbytes * 3 / 4
+
+
+@pytest.mark.parametrize(("members", "times"), [(3, 2), (5, 4), (6, 1)])
+def test_a_few_that_are_near_get_it_from_the_root(
+    monkeypatch: pytest.MonkeyPatch, members: int, times: int
+) -> None:
+    monkeypatch.setattr(Connection, "transport", "unix")
+    value = np.arange(2**20)
+    with networks(members) as nets:
+        sent = counted_bytes(nets, monkeypatch)
+        outcomes = succeed(nets, lambda net: bcast(value, net, timeout=LIMIT))
+    assert all(np.array_equal(outcome, value) for outcome in outcomes)
+    assert times * value.nbytes <= sent[0] < 1.01 * times * value.nbytes
 
 
 def test_limits_hold_for_the_whole_value(monkeypatch: pytest.MonkeyPatch) -> None:
