@@ -80,6 +80,13 @@ class Recovering:
         """Have the session that runs a job interrupt it, and kill its worker if that does not help."""
         self._call(lambda: self._send_stop(job, grace))
 
+    def attend(self, job: Job, deadline: float) -> None:
+        """Leave it to the thread that looks after jobs: how long this takes does not matter."""
+
+    def call_back(self, function: Callable[[], object]) -> None:
+        """Call a function of the user."""
+        function()
+
     def _send_stop(self, job: Job, grace: float) -> None:
         assert job.node is not None  # noqa: S101 - it has one from the beginning
         channel = self._nodes[job.node].channel

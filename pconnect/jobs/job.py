@@ -17,6 +17,7 @@ from pconnect.jobs.output_files import NO_OUTPUTS
 from pconnect.jobs.shared_arrays import SharedArray
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import encode_message
+from srp_tools.steps import deadline_after, remaining
 
 
 class LightCondition(RLock):  # type: ignore[misc] # it is no final class
@@ -129,6 +130,12 @@ class Owner(Protocol):
     def stop(self, job: "Job", grace: float) -> None:
         """Interrupt a job which was sent, and kill its worker if that does not help."""
 
+    def attend(self, job: "Job", deadline: float) -> None:
+        """Take in what comes of a job in the calling thread, if that is faster; may return before the job has ended."""
+
+    def call_back(self, function: Callable[[], object]) -> None:
+        """Call a function of the user that waits for something of a job."""
+
 
 class _Reports:
     """What a job has reported of its progress last, and the callbacks for it."""
@@ -219,6 +226,31 @@ class Job(LightFuture):
         if error is None:
             return State.DONE
         return State.LOST if isinstance(error, JobLostError) else State.FAILED
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the result; see `concurrent.futures.Future.result`."""
+        return super().result(self._attend(timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the end; see `concurrent.futures.Future.exception`."""
+        return super().exception(self._attend(timeout))
+
+    @property
+    def calls_back(self) -> bool:
+        """Whether functions of the user are to be called; the thread that looks after jobs does that."""
+        return bool(self._done_callbacks or (self._reports and self._reports.callbacks))
+
+    def _attend(self, timeout: float | None) -> float | None:
+        """Take part in what is done for this job; return what is left of the time limit."""
+        if self.done() or self.calls_back or (timeout is not None and timeout <= 0):
+            return timeout
+        deadline = deadline_after(timeout)
+        self._owner.attend(self, deadline)
+        return remaining(deadline)
+
+    def _invoke_callbacks(self) -> None:
+        if self._done_callbacks:
+            self._owner.call_back(super()._invoke_callbacks)  # type: ignore[misc] # of the standard library
 
     def cancel(self) -> bool:
         """Take it from the queue, or interrupt it if it runs; ``grace`` seconds later its worker is killed.

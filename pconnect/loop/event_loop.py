@@ -31,10 +31,16 @@ _LONG_AWAY = 0.005
 
 
 class EventLoop:
-    """The descriptors of one network and the loop that serves them."""
+    """The descriptors of one network and the loop that serves them.
 
-    def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+    Parameters
+    ----------
+    selector
+        Waits for them; by default the best that the system has.
+    """
+
+    def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
+        self._selector = selector or selectors.DefaultSelector()
         self._registrations: dict[Connection, Registration] = {}
         self._changed: set[Connection] = set()  # may want other events
         self._unread: set[Registration] = set()  # may have bytes, perhaps in OpenSSL, that no poll reports
@@ -201,7 +207,7 @@ class EventLoop:
             self.before_poll()
         for connection in self._liveness.gone(self._registrations):
             self.lose(connection, ConnectionLostError("the peer's machine does not answer any more"))
-        self._update_events()
+        self.update_events()
         timeout = min(timeout, self._liveness.time_left())
         if self._unread:
             timeout = 0
@@ -245,6 +251,27 @@ class EventLoop:
         registration = self._registrations.get(connection)
         if registration is not None:
             self._serve(registration, _READ)
+
+    def lend(self, connection: Connection) -> bool:
+        """Leave it to the caller to wait for what arrives on a connection; return whether that is possible.
+
+        He calls `take_in` when the descriptor can be read from, and at last `take_back`. What waits to be sent is the
+        loop's business as before.
+        """
+        registration = self._registrations.get(connection)
+        if registration is None or registration.is_lent or registration.events != _READ or self._unread:
+            return False
+        registration.is_lent = True
+        registration.wait_for(0)
+        return True
+
+    def take_back(self, connection: Connection) -> None:
+        """End `lend`. A connection that was closed meanwhile, or got another link, is left alone."""
+        registration = self._registrations.get(connection)
+        if registration is not None and registration.is_lent:
+            registration.is_lent = False
+            registration.wait_for(registration.events | _READ)
+            self._changed.add(connection)
 
     def drain(self, connection: Connection) -> None:
         """Read all that has arrived on a connection whose other end is gone."""
@@ -296,13 +323,15 @@ class EventLoop:
         if connection.error is not None:
             self.remove(connection)
 
-    def _update_events(self) -> None:
+    def update_events(self) -> bool:
+        """Have the selector wait for what the connections want now; return whether that was something else before."""
+        has_changed = False
         while self._changed:
             connection = self._changed.pop()
             registration = self._registrations.get(connection)
             if registration is None or connection.error is not None:
                 continue
-            reads, before = connection.wants_to_read, registration.events
+            reads, before = connection.wants_to_read and not registration.is_lent, registration.events
             wanted = _READ * reads | _WRITE * connection.wants_to_write
             if wanted == before:
                 continue
@@ -311,3 +340,5 @@ class EventLoop:
             elif not reads:
                 self._unread.discard(registration)
             registration.wait_for(wanted)
+            has_changed = True
+        return has_changed

@@ -8,17 +8,21 @@ from pconnect.link.connection import Connection
 class Registration:
     """The descriptor of a connection, and the events that it is registered for.
 
+    It can be lent to a thread that waits for the descriptor itself, see `EventLoop.lend`.
+
     The descriptor is remembered here, because a connection that is lost has closed it already. After a reset a
     connection gets another registration: so what is known of its old link does not concern the new one.
 
-    `events`: what the selector waits for; 0 if the descriptor is not registered.
+    `events`: what the selector waits for; 0 if the descriptor is not registered. `is_lent`: whether another thread
+    waits for what arrives.
     """
 
-    __slots__ = ("_fileno", "_selector", "connection", "events")
+    __slots__ = ("_fileno", "_selector", "connection", "events", "is_lent")
 
     def __init__(self, selector: selectors.BaseSelector, connection: Connection) -> None:
         self.connection = connection
         self.events = 0
+        self.is_lent = False
         self._selector = selector
         self._fileno = connection.fileno()
 

@@ -2,7 +2,9 @@
 
 It has connections of its own: one to the supervisor of each node, which tells of slots and workers, and one to each
 worker, on which jobs and results pass. So it never touches what the thread of the network uses, and jobs go on while
-that computes, or sleeps. All of its state belongs to it; others leave calls for it in a queue.
+that computes, or sleeps. All of its state belongs to it; others leave calls for it in a queue. A job that is the only
+one is sent, and its answer received, by the thread that submits it and waits for it, while this one sleeps; see
+`pconnect.scheduler.loop_thread`.
 """
 
 import itertools
@@ -125,7 +127,20 @@ class Scheduler:
         self._submitted.append(job)
         if self._thread.closed:
             self._fail_all(self._thread.closed)
-        self._thread.wake()
+        # One of many is sent together with others.
+        if len(self._open) > 1 or self._extensions or not self._thread.step_here():
+            self._thread.wake()
+
+    def attend(self, job: Job, deadline: float) -> None:
+        """Take in here what comes of a job that was sent, if it is the only one; return early in any other case."""
+        if len(self._open) == 1 and not self._extensions:
+            self._thread.read_here(
+                lambda: self._manager.connection_of(job), lambda: job.done() or job.calls_back, deadline
+            )
+
+    def call_back(self, function: Callable[[], object]) -> None:
+        """Call a function of the user that waits for something of a job."""
+        self._thread.call_back(function)
 
     def drop(self, job: Job) -> None:
         """Forget a job that was cancelled before it was sent."""

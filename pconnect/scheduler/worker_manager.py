@@ -9,6 +9,7 @@ from pconnect.commands.captured_output import with_last_words
 from pconnect.errors import ConnectionLostError
 from pconnect.jobs.job import Job
 from pconnect.jobs.outcome import is_dropped, report, settle, shown_output
+from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import JOB_CHANNEL
 from pconnect.protocol.kinds import Kind
@@ -126,6 +127,12 @@ class WorkerManager:
         """Send jobs to a worker."""
         worker.send(jobs)
         self._event_loop.flush(worker.connection)
+
+    def connection_of(self, job: Job) -> Connection | None:
+        """Return the connection on which the result of a job will come; ``None`` if no worker has it."""
+        node = self.nodes.get(job.node or 0)
+        workers = node.workers.values() if node else ()
+        return next((worker.connection for worker in workers if job.number in worker.jobs), None)
 
     def stop(self, job: Job, grace: float) -> bool:
         """Tell both the worker, which may not have begun a job, and its supervisor, which can interrupt it.

@@ -203,6 +203,13 @@ class NoOwner:
     def stop(self, job: Job, grace: float) -> None:
         """Do nothing: they are at no worker."""
 
+    def attend(self, job: Job, deadline: float) -> None:
+        """Do nothing: nothing comes of it."""
+
+    def call_back(self, function: Callable[[], object]) -> None:
+        """Call it, as in the thread that looks after jobs."""
+        function()
+
 
 def made_job(state: str = "PENDING", exception: object = None, result: object = None) -> Job:
     """Return a job in some state, as their `create_future` does with futures."""

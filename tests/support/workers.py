@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 from pconnect.jobs.job import Job, JobOptions
@@ -25,6 +26,12 @@ class Owner:
 
     def stop(self, job: Job, grace: float) -> None:  # noqa: ARG002
         self.stopped.append(grace)
+
+    def attend(self, job: Job, deadline: float) -> None:
+        """Do nothing: nothing comes of it."""
+
+    def call_back(self, function: Callable[[], object]) -> None:
+        function()
 
 
 def made(options: JobOptions | None = None, owner: Owner | None = None) -> Job:

@@ -16,6 +16,7 @@ from pconnect.executors.executor import scheduler_of
 from pconnect.jobs.job import Job, JobCancelledError
 from pconnect.session.remote_calls import mesh_of
 from pconnect.views.network_views import ClientNetwork
+from tests.support.links import interrupt_soon
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
 from tests.support.workers import two_workers
@@ -142,6 +143,70 @@ def test_cancelling_a_job_that_waits_for_another_worker(
     with pytest.raises(JobCancelledError):
         job.result(LIMIT)
     assert (cancelled, job.losses) == ([True], 1)
+
+
+def test_the_only_job_is_sent_and_received_by_the_thread_that_waits_for_it(
+    jobs_network: ClientNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    finish = Job.finish
+
+    def note(job: Job, value: object) -> None:
+        threads.append(threading.get_ident())
+        finish(job, value)
+
+    monkeypatch.setattr(Job, "finish", note)
+
+    def waits_itself() -> bool:
+        assert jobs_network.submit(os.getpid).result(LIMIT) > 0
+        return threads[-1] == threading.get_ident()
+
+    wait_until(waits_itself, "its turn")  # the other thread looks now and then, and is faster then
+
+
+def test_functions_of_the_user_are_called_by_the_thread_of_the_jobs(jobs_network: ClientNetwork) -> None:
+    """Whoever waits for a job may hold what its callback waits for."""
+    lock, called = threading.Lock(), threading.Event()
+    names: list[str] = []
+
+    def callback(_: object) -> None:
+        with lock:
+            names.append(threading.current_thread().name)
+        called.set()
+
+    for seconds in (0.0, 0.05, 0.05):
+        called.clear()
+        job = jobs_network.submit(time.sleep, seconds)
+        timer = threading.Timer(seconds / 2, job.add_done_callback, [callback])
+        with lock:
+            timer.start()
+            job.result(LIMIT)
+        assert called.wait(LIMIT)
+        timer.join()
+    assert names[1:] == ["pconnect jobs"] * 2  # the first may have ended before it was added
+
+
+def test_after_ctrl_c_the_job_that_was_waited_for_goes_on(jobs_network: ClientNetwork) -> None:
+    job = jobs_network.submit(lambda: time.sleep(0.3) or 5)  # type: ignore[func-returns-value]
+    interrupt_soon(0.1)
+    with pytest.raises(KeyboardInterrupt):
+        job.result(LIMIT)
+    assert job.result(LIMIT) == 5
+
+
+def test_a_job_that_was_waited_for_in_vain_goes_on(jobs_network: ClientNetwork) -> None:
+    job = jobs_network.submit(lambda: time.sleep(0.5) or 5)  # type: ignore[func-returns-value]
+    for timeout in (0.0, 0.05, 0.25):
+        with pytest.raises(TimeoutError):
+            job.result(timeout)
+    assert job.exception(LIMIT) is None
+
+
+def test_a_worker_that_dies_while_it_is_waited_for(jobs_network: ClientNetwork) -> None:
+    for _ in range(3):
+        with pytest.raises(JobLostError, match="exit status 3"):
+            jobs_network.submit(os._exit, 3).result(LIMIT)
+    assert jobs_network.submit(pow, 2, 5).result(LIMIT) == 32
 
 
 def test_closing_with_jobs_under_way(own: ClientNetwork) -> None:
