@@ -65,7 +65,7 @@ def local_network(
     deadline = time.monotonic() + timeout
     with tempfile.TemporaryDirectory(prefix="pserver-") as folder:
         credentials = Credentials("local", secrets.token_urlsafe(24))
-        # The smallest group: nobody can guess 192 random bits, and nobody but this process knows the server.
+        # The smallest group: 192 random bits cannot be guessed, and only this process knows the server.
         VerifierFile(server_file(Path(folder))).add(make_verifier(credentials, 2048))
         with _private_server(Path(folder), slots, deadline) as cmd_port:
             hosts = [f"127.0.0.1:{cmd_port}"] * n

@@ -127,7 +127,7 @@ def _serve(options: argparse.Namespace) -> int:
                 print(_describe(status), flush=True)
                 _warn_if_plain(status)
                 if parent is not None:
-                    _tell(parent, {"ready": status})  # an error ends the server: nobody would know of it
+                    _tell(parent, {"ready": status})  # an error ends the server, which would be unknown
 
             serve(config, announce, lifeline=parent if options.lifeline else None)
         except (ParallelError, OSError) as error:

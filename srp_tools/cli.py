@@ -99,7 +99,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _refuse_combinations(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Refuse options that would be without effect, or have one that nobody wants."""
+    """Refuse options without effect, or with an unwanted one."""
     making = {
         "USER": options.user,
         "--bits": options.bits,

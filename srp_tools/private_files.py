@@ -43,7 +43,7 @@ def check_private(path: Path) -> None:
 def read_private(path: Path, max_bytes: int) -> str:
     """Return the text of a private file.
 
-    Between the check and the reading nobody else can exchange the file: that needs write permission for its folder.
+    Between the check and the reading no other user can exchange the file: that needs write permission for its folder.
 
     Raises `CredentialError` if the file is missing, open to others (see `check_private`), cannot be read, has more than
     `max_bytes` bytes, or is not UTF-8.
@@ -77,7 +77,7 @@ def write_private(path: Path, text: str) -> None:
     target = path.resolve()
     try:
         make_private_folder(target.parent)
-        # mkstemp makes a file for its owner only, under a name that nobody can foresee.
+        # mkstemp makes a file for its owner only, under a name that cannot be foreseen.
         descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:

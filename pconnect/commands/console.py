@@ -54,7 +54,7 @@ class Sink(Protocol):
         text
             Never empty; a part of a line, or several lines.
         command
-            What ran at that time; ``None`` if nothing did, or nobody holds the command any more.
+            What ran at that time; ``None`` if nothing did, or the command object is gone.
         """
 
 

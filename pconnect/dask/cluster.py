@@ -97,7 +97,7 @@ class DaskCluster:
     def stop(self, grace: float = _GRACE) -> None:
         """End all processes, killing those that have not ended after some seconds.
 
-        Engines that are busy do it when they have time; nobody waits for them.
+        Busy engines do it when they have time, and the call does not wait for them.
 
         Raises `RemoteError` if an engine could not do it.
         """

@@ -116,7 +116,7 @@ class Meter:
 
     @property
     def longest_sleep(self) -> float:
-        """For how many seconds nobody need look."""
+        """For how many seconds no look is needed."""
         return max(_STEP, self._next_look - time.monotonic())
 
     def look(self) -> None:

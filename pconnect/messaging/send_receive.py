@@ -116,7 +116,7 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
     Raises
     ------
     RemoteError
-        At the client: a command of that node failed, nobody has asked for its error yet, and all values sent before it
+        On the client: a command of that node failed, its error was not retrieved yet, and all values sent before it
         have been received. The connection lives on.
     UnreadableValueError
         The value arrived, but cannot be made here; as `UnavailableTypeError` the text says what is missing. It is lost,

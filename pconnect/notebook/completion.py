@@ -17,7 +17,7 @@ from pconnect.session.remote_calls import call_service
 _PATIENCE = 0.3
 T = TypeVar("T")
 _DOTTED_NAME = re.compile(r"[^\W\d][\w.]*$")
-# Longer lists help nobody, and menus become slow.
+# Longer lists are of no help, and menus become slow.
 _MAX_NAMES = 500
 
 

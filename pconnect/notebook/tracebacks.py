@@ -107,7 +107,7 @@ def _is_ours(error: BaseException) -> bool:
 
 
 def _places(shell: Any, trace: types.TracebackType | None) -> list[str]:
-    """Return where in the user's code the error came; nothing for an error of a magic, which is his whole cell."""
+    """Return where in the user's code the error came; nothing for an error of a magic, which is the whole cell."""
     ipython = str(Path(str(sys.modules["IPython"].__file__)).parent) + "/"
     if any(
         frame.f_globals.get("__name__") == "pconnect.notebook.magics" for frame, _ in traceback.walk_tb(trace)

@@ -113,7 +113,7 @@ class Probing:
     def look(self) -> DeadlockError | None:
         """Do what is due; called in each wait of the client, whenever it has turned out that it is not over.
 
-        Returns why nobody can go on. The engines concerned have been told; all connections are usable.
+        Returns why no node can go on. The engines concerned have been told; all connections are usable.
         """
         event_loop = self._mesh.event_loop
         if event_loop.wait is None:

@@ -46,8 +46,8 @@ def reval(source: str, connections: Connections, *, time_limit: float | None = N
     -------
     Command or Commands
         For a single connection one command, else one for each node. `Command.result` waits for the end. An error
-        belongs to the command: it is raised there, or, if nobody asks, by the next `precv` or `select_sockets` that
-        would otherwise wait for that node.
+        belongs to the command: it is raised there, or, if it is not retrieved, by the next `precv` or `select_sockets`
+        that would otherwise wait for that node.
 
     Raises
     ------

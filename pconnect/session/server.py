@@ -262,7 +262,7 @@ class Server(Peer):
         self._lose_commands(error)
 
     def report_unseen(self) -> None:
-        """Warn of errors that nobody asked for; for the end of the network."""
+        """Warn of errors that were never retrieved; for the end of the network."""
         for error in self.failures.unseen():
             warnings.warn(f"nobody asked for this error: {error}", RuntimeWarning, stacklevel=5)
 

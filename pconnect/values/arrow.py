@@ -71,7 +71,7 @@ def _check_message(data: bytes, first: bool) -> None:
         raise ProtocolError("an Arrow extension type, which could run code of its own")
     batch = content.table(1) if kind == _DICTIONARY_BATCH else content
     if kind != _SCHEMA and (batch is None or batch.offset(3)):
-        raise ProtocolError("a compressed Arrow stream, whose size in memory nobody knows")
+        raise ProtocolError("a compressed Arrow stream, whose size in memory is unknown")
 
 
 def _check_stream(buffer: Any) -> None:

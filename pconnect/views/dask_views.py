@@ -34,7 +34,8 @@ class DaskViews:
         """Start a Dask cluster at the machines of this network, and return a `distributed.Client` of it.
 
         The scheduler and the workers are processes beside the engines, which are as usable as before. All their
-        connections are TLS 1.3 with certificates of this network, and nobody else can connect. There is no dashboard.
+        connections are TLS 1.3 with certificates of this network, and no other process can connect. There is no
+        dashboard.
 
         The cluster ends with ``client.close()``, with the ``with`` block of the client, or with the network; the
         processes on a node also with its engine, however that ends. See doc/reference/dask.md.

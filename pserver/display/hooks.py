@@ -91,7 +91,7 @@ class LogForwarder(logging.Handler):
 
 
 def _choose_backend() -> None:
-    """Let matplotlib, if the user imports it, give its figures to us; unless he has chosen another backend.
+    """Let matplotlib, if the user imports it, give its figures to us; unless the user has chosen another backend.
 
     What a notebook sets for itself is no choice of the user: a server that was started from one inherits it.
     """

@@ -16,7 +16,7 @@ _METHODS = {
     "_repr_latex_": "text/latex",
     "_repr_json_": "application/json",
 }
-# IPython's trick: whoever has this method answers to any name, so that his others mean nothing.
+# IPython's trick: an object that has this method answers to any name, so its other methods mean nothing.
 _CANARY = "_ipython_canary_method_should_not_exist_"
 
 

@@ -36,7 +36,7 @@ from srp_tools.channel import Channel
 from srp_tools.steps import Steps, Task, deadline_after, wait_for_deadline
 from srp_tools.tls import start_tls, tls_context
 
-# A handshake of somebody who dials takes some round trips; he is not kept for longer.
+# A handshake takes some round trips; a peer that takes longer is dropped.
 _HANDSHAKE_TIMEOUT = 20.0
 # More wait in the handover, and when that is full, the daemon refuses them.
 _MAX_HANDSHAKES = 32
@@ -63,7 +63,7 @@ class Setup:
     together: list[int] | None = None
     #: Those that are gone, and how; they are not dialled.
     gone: dict[int, str] = field(default_factory=dict)
-    #: Those that are busy; nobody waits for the connections to them.
+    #: Those that are busy; the start does not wait for the connections to them.
     busy: list[int] = field(default_factory=list)
     #: The server's limit for one file, in bytes; 0: none.
     max_file_size: int = 0
@@ -222,7 +222,7 @@ class Links:
             )
         except BlockingIOError:
             return
-        if not descriptors:  # the server's daemon is gone: nobody will come any more
+        if not descriptors:  # the server's daemon is gone: no connection will come any more
             self._unwatch()
             for node in list(self._expected):
                 self._event_loop.background.cancel(self._expected.pop(node))
@@ -249,7 +249,7 @@ class Links:
                 outcome.close()
                 outcome = _not_expected()
             text = f"a data connection that says it is node {node} was refused: {outcome}\n"
-            # Not `sys.stderr`, which is the user's; who has closed that of the system wants to hear nothing.
+            # Not `sys.stderr`, which is the user's; a user who has closed that of the system wants no output.
             with contextlib.suppress(OSError):
                 os.write(2, text.encode())
 
@@ -260,7 +260,7 @@ class Links:
         self._event_loop.background.start(self._greet(sock, node), deadline, end)
 
     def _greet(self, sock: socket.socket, node: int) -> Steps[Channel]:
-        """Make sure that somebody is the node that he says he is, and tell him that he is accepted."""
+        """Make sure that a peer is the node that it claims to be, and confirm the connection."""
 
         def check() -> None:
             if node not in self._expected:

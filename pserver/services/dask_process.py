@@ -43,7 +43,7 @@ class _Worker(Worker):
         """Listen nowhere for HTTP."""
 
     async def close(self, *args: Any, **options: Any) -> Any:
-        """Close it without waiting for tasks: nobody is there any more who could want their results."""
+        """Close it without waiting for tasks: nothing is left that could want their results."""
         _be_silent()
         return await super().close(*args, **options | {"executor_wait": False})
 
@@ -78,7 +78,7 @@ def main() -> None:
         traceback.print_exc()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    os._exit(code)  # tasks that do not end keep nobody waiting
+    os._exit(code)  # without waiting for tasks that do not end
 
 
 async def _serve(make: Callable[[], Any], report: int, errors: int) -> None:

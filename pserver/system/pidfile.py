@@ -1,9 +1,9 @@
 """Which servers run on this machine: for each name a file that its daemon keeps locked.
 
-``NAME.pid`` is locked with flock(2) from the start of a daemon to its end. The kernel releases the lock
-however the process ends, so a file that is not locked is stale for certain, whatever it says, and nobody has
-to guess from a process number. The file itself is never removed: two daemons could otherwise hold locks on
-two files that had the same name one after the other.
+``NAME.pid`` is locked with flock(2) from the start of a daemon to its end. The kernel releases the lock however the
+process ends, so a file that is not locked is stale for certain, whatever it says, and no guess from a process number is
+needed. The file itself is never removed: two daemons could otherwise hold locks on two files that had the same name one
+after the other.
 
 A lock does not say *whose* it is, so the file has two lines: the process number, and the time at which that
 process started. They are what keeps `stop_server` from signalling a stranger. A number alone may have been
