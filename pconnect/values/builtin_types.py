@@ -95,14 +95,6 @@ def _constant(code: int, value: object) -> ValueType:
     return ValueType(code, (type(value),), lambda _: (), read)
 
 
-def _read_dict(parts: list[Any]) -> object:
-    return dict(zip(parts[::2], parts[1::2], strict=True))
-
-
-def _write_int(value: int) -> tuple[bytes]:
-    return (value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True),)
-
-
 def _read_int(parts: list[Any]) -> object:
     (data,) = parts
     if type(data) is not bytes:
@@ -146,14 +138,6 @@ def _read_zone_info(parts: list[Any]) -> object:
         raise ProtocolError(f"{key[:80]!r} is no time zone") from error
 
 
-def _make_datetime(*parts: Any) -> datetime.datetime:
-    return datetime.datetime(*parts[:-1], fold=parts[-1])
-
-
-def _make_time(*parts: Any) -> datetime.time:
-    return datetime.time(*parts[:-1], fold=parts[-1])
-
-
 def _write_array(array: np.ndarray[Any, Any]) -> tuple[object, ...]:
     description = dtypes.describe_dtype(array.dtype)
     order, array = dtypes.contiguous(array)
@@ -167,10 +151,6 @@ def _read_array(parts: list[Any]) -> object:
     if type(order) is not int or type(data) is not bytes or dtypes.byte_count(dtype, shape) != len(data):
         raise ProtocolError("an array does not have the size of its data")
     return dtypes.filled(dtype, shape, order, data)
-
-
-def _write_scalar(value: np.generic) -> tuple[object, ...]:
-    return (dtypes.describe_dtype(value.dtype), value.tobytes())
 
 
 def _read_scalar(parts: list[Any]) -> object:
@@ -205,19 +185,17 @@ def _read_masked(parts: list[Any]) -> object:
     )
 
 
-def _write_dtype(dtype: np.dtype[Any]) -> tuple[object]:
-    return (dtypes.describe_dtype(dtype),)
-
-
 def _read_dtype(parts: list[Any]) -> object:
     (description,) = parts
     return dtypes.restore_dtype(description)
 
 
 # Known by name to `encoder`, which decides what goes into the head and what behind it.
-DICT: Final = ValueType(4, (), list, _read_dict)
+DICT: Final = ValueType(4, (), list, lambda parts: dict(zip(parts[::2], parts[1::2], strict=True)))
 BYTEARRAY: Final = _text(5, bytearray, bytes, bytes)
-LARGE_INT: Final = ValueType(6, (), _write_int, _read_int)
+LARGE_INT: Final = ValueType(
+    6, (), lambda value: (value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True),), _read_int
+)
 ARRAY: Final = ValueType(32, (), _write_array, _read_array)
 
 TABLE: Final[tuple[ValueType, ...]] = (
@@ -234,9 +212,10 @@ TABLE: Final[tuple[ValueType, ...]] = (
     _constant(10, ...),
     _record(16, datetime.date, "year month day", (int, int, int)),
     _record(17, datetime.time, "hour minute second microsecond tzinfo fold",
-            (int, int, int, int, object, int), _make_time),
+            (int, int, int, int, object, int), lambda *parts: datetime.time(*parts[:-1], fold=parts[-1])),
     _record(18, datetime.datetime, "year month day hour minute second microsecond tzinfo fold",
-            (int, int, int, int, int, int, int, object, int), _make_datetime),
+            (int, int, int, int, int, int, int, object, int),
+            lambda *parts: datetime.datetime(*parts[:-1], fold=parts[-1])),
     _record(19, datetime.timedelta, "days seconds microseconds", (int, int, int)),
     ValueType(20, (datetime.timezone,), _write_timezone, _read_timezone),
     ValueType(21, (zoneinfo.ZoneInfo,), _write_zone_info, _read_zone_info),
@@ -244,14 +223,16 @@ TABLE: Final[tuple[ValueType, ...]] = (
     _record(23, fractions.Fraction, "numerator denominator", (int, int)),
     _record(24, uuid.UUID, "bytes", (bytes,), lambda data: uuid.UUID(bytes=data)),
     ARRAY,
-    ValueType(33, dtypes.NUMPY_SCALAR_TYPES, _write_scalar, _read_scalar),
+    ValueType(33, dtypes.NUMPY_SCALAR_TYPES,
+              lambda value: (dtypes.describe_dtype(value.dtype), value.tobytes()), _read_scalar),
     # Not as numpy scalars of their dtypes, which would lose the zero characters at the end.
     _text(34, np.str_, str.__str__),
     _text(35, np.bytes_, bytes, bytes),
     ValueType(36, (np.ma.MaskedArray,), _write_masked, _read_masked,
               ("data", "mask", "fill_value", "hardmask")),
     _constant(37, np.ma.masked),
-    ValueType(38, (*{type(np.dtype(c)) for c in np.typecodes["All"]},), _write_dtype, _read_dtype),
+    ValueType(38, (*{type(np.dtype(c)) for c in np.typecodes["All"]},),
+              lambda dtype: (dtypes.describe_dtype(dtype),), _read_dtype),
     # 40 to 42 are in `optional_types`, 64 in `registry`.
 )  # fmt: skip
 #: How values of a type are written.
