@@ -54,14 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def parse_start(argv: Sequence[str]) -> ServerConfig:
-    """Return the settings that the options of ``pserver start`` mean.
-
-    Raises `ConfigurationError` if a setting cannot be used. Raises `SystemExit` with status 2 for wrong usage.
-    """
-    return config_of(_parser().parse_args(["start", *argv]))
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="pserver", description="Manage servers that lend processors to users who log in."

@@ -7,11 +7,17 @@ from pathlib import Path
 import pytest
 
 from pserver import pserver
-from pserver.admin.options import start_options
-from pserver.cli import main, parse_start
+from pserver.admin.options import CommandParser, add_options, config_of, start_options
+from pserver.cli import main
 from pserver.config import ServerConfig
 
 FIELDS = dataclasses.fields(ServerConfig)
+
+
+def parse_start(options: list[str]) -> ServerConfig:
+    parser = CommandParser()
+    add_options(parser)
+    return config_of(parser.parse_args(options))
 
 
 def test_every_setting_reaches_the_daemon() -> None:
