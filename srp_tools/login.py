@@ -35,9 +35,8 @@ from srp_tools.steps import Steps, Wait
 from srp_tools.verifier import Verifier
 
 MIN_GROUP_BITS = 2048  # RFC 5054 still lists 1024 and 1536; both are within reach of a well funded attacker.
-_RECORD_TYPES = range(
-    20, 24
-)  # change cipher spec, alert, handshake, application data (RFC 5246, section 6.2.1)
+# Change cipher spec, alert, handshake, application data (RFC 5246, section 6.2.1).
+_RECORD_TYPES = range(20, 24)
 _MAX_RECORD_BYTES = 2**14 + 2048  # RFC 5246, section 6.2.3
 _MAX_MESSAGE_BYTES = 2**14
 _REFUSED = "the user name or the password was not accepted"

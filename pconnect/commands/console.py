@@ -195,9 +195,8 @@ class StandardStreams:
         if whose == source and where is out:
             return "\r" if returned else " "
         self._open = None
-        if where is (
-            sys.stdout if whose[1] == 1 else sys.stderr
-        ):  # else it was put aside, with its open line
+        # Else it was put aside, with its open line.
+        if where is (sys.stdout if whose[1] == 1 else sys.stderr):
             where.write("\n")
             where.flush()
         return "\n"

@@ -80,9 +80,8 @@ class Sharing:
         self._contents = contents
         self._min_bytes = min_bytes
         self._max_message_bytes = max_message_bytes
-        self._known: dict[
-            int, tuple[weakref.ref[Any], int]
-        ] = {}  # by identity, with the number of its contents
+        # By identity, with the number of its contents.
+        self._known: dict[int, tuple[weakref.ref[Any], int]] = {}
         self._found: dict[int, SharedArray] = {}
 
     def reduce(self, value: object) -> tuple[Any, ...] | None:

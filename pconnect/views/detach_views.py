@@ -97,9 +97,8 @@ def _detach(mesh: ClientMesh, path: Path | None, deadline: float) -> tuple[str, 
         left = detaching.left.result(_CLOSE_TIMEOUT)
     token = _token(mesh, detaching.secret, left)
     if path is not None:
-        with contextlib.suppress(
-            CredentialError
-        ):  # the first one leads to the same jobs, and some that have ended
+        # The first one leads to the same jobs, and some that have ended.
+        with contextlib.suppress(CredentialError):
             write_private(path, token + "\n")
     return token, interrupt
 

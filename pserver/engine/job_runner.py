@@ -81,9 +81,8 @@ class JobRunner:
         if type(function) is list:
             data, sources, *memory = function
             keep_sources(sources)
-            is_text = isinstance(
-                data, str
-            )  # an expression of the workspace; to run a user's code is what this is for
+            # An expression of the workspace; to run a user's code is what this is for.
+            is_text = isinstance(data, str)
             function = eval(data, self._names) if is_text else unpack_function(data, self._names, memory)  # noqa: S307
             self.functions[function_number] = function
         if not options:

@@ -15,8 +15,7 @@ _c_stdout = ctypes.c_void_p.in_dll(_libc, "stdout")
 def flush_output() -> None:
     """Have the system take what Python code and C code have printed so far."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(
-            ValueError, OSError, AttributeError
-        ):  # the user may have closed or replaced it
+        # The user may have closed or replaced it.
+        with contextlib.suppress(ValueError, OSError, AttributeError):
             stream.flush()
     _fflush(_c_stdout)
