@@ -278,6 +278,8 @@ def resolve(connections: Connections) -> tuple[Mesh, list[Connection]]:
     ConfigurationError
         They are no connections, of more than one network, or only this node.
     """
+    if isinstance(connections, Connection) and not connections.is_own:
+        return connections.mesh, [connections]
     members = [connections] if isinstance(connections, Connection) else list(connections)
     if not members or not all(isinstance(member, Connection) for member in members):
         raise ConfigurationError(

@@ -136,15 +136,16 @@ class Header(NamedTuple):
         return pack_header(*self)
 
     @classmethod
-    def unpack(cls, data: bytes | bytearray | memoryview, max_message_bytes: int) -> "Header":
-        """Return the header that `data` (`HEADER_BYTES` long) holds.
+    def unpack(cls, data: bytes | bytearray | memoryview, max_message_bytes: int, start: int = 0) -> "Header":
+        """Return the header that `data` holds (`HEADER_BYTES` from `start`).
 
         Raises `ProtocolError` if it holds none, one of another version or kind, or announces more than
         `max_message_bytes`.
         """
-        magic, version, kind, tag, head_bytes, payload_bytes = _HEADER.unpack(data)
+        magic, version, kind, tag, head_bytes, payload_bytes = _HEADER.unpack_from(data, start)
         if magic != _HEADER_MAGIC:
-            raise ProtocolError(f"not a message of this protocol (it begins with {bytes(data[:4])!r})")
+            begin = bytes(data[start : start + 4])
+            raise ProtocolError(f"not a message of this protocol (it begins with {begin!r})")
         if version != VERSION:
             check_version(version)
         if head_bytes + payload_bytes > max_message_bytes:

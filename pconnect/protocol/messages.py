@@ -135,6 +135,11 @@ class Decoder:
             self._advance_target(count)
         else:
             self._end += count
+            if self._header is None:
+                self._take_small(messages)
+        if self._header is None and self._start == self._end:
+            self._start = self._end = 0
+            return messages
         while self._step(messages):
             pass
         self._make_room()
@@ -145,9 +150,8 @@ class Decoder:
         if self._header is None:
             if self._end - self._start < HEADER_BYTES:
                 return False
-            self._header = self._take_header()
-            if self._take_small(self._header, messages):
-                return True
+            self._header = self._read_header(self._start)
+            self._start += HEADER_BYTES
         if self._targets:
             self._fill_from_scratch()
             if self._targets:
@@ -164,18 +168,19 @@ class Decoder:
         self._header = self._incoming = None
         return True
 
-    def _take_small(self, header: Header, messages: list[Message]) -> bool:
-        """Take the whole message if it is here and a small one, as most are."""
-        kind, tag, head_bytes, payload_bytes = header
-        if payload_bytes or self._end - self._start < head_bytes:
-            return False
-        value = decode_small(bytes(self._scratch[self._start : self._start + head_bytes]))
-        if value is NOT_SMALL:
-            return False
-        self._start += head_bytes
-        messages.append(Message(kind, tag, value, head_bytes))
-        self._header = None
-        return True
+    def _take_small(self, messages: list[Message]) -> None:
+        """Take the messages that are small and here as a whole, as most are."""
+        while self._end - self._start >= HEADER_BYTES:
+            kind, tag, head_bytes, payload_bytes = self._read_header(self._start)
+            begin = self._start + HEADER_BYTES
+            end = begin + head_bytes
+            if payload_bytes or end > self._end:
+                return
+            value = decode_small(bytes(self._scratch[begin:end]))
+            if value is NOT_SMALL:
+                return
+            self._start = end
+            messages.append(Message(kind, tag, value, head_bytes))
 
     def _finish(self, kind: Kind) -> object:
         incoming = self._incoming
@@ -191,10 +196,8 @@ class Decoder:
                 return Unfinished(incoming, None)
             raise ProtocolError(f"not the value of {kind.name}: {error}") from error
 
-    def _take_header(self) -> Header:
-        data = self._scratch[self._start : self._start + HEADER_BYTES]
-        self._start += HEADER_BYTES
-        header = Header.unpack(data, self._max_message_bytes)
+    def _read_header(self, start: int) -> Header:
+        header = Header.unpack(self._scratch, self._max_message_bytes, start)
         if header.kind not in self._accepts:
             raise ProtocolError(f"{header.kind.name} is not for {self.role.value}")
         return header

@@ -42,7 +42,8 @@ def run(
     mesh, nodes = _servers(connections)
     if not isinstance(source, str):
         raise ConfigurationError(f"a command is source text, not {type(source).__name__}")
-    source = textwrap.dedent(source)
+    if "\n" in source or source[:1].isspace():
+        source = textwrap.dedent(source)
     commands = mesh.new_commands(source, nodes)
     options = _options(commands, wants_value=wants_value, allow_pickle=allow_pickle, time_limit=time_limit)
     if as_display:

@@ -103,7 +103,7 @@ class CommandPage:
     def mark(self, command: int, given: Sequence[int]) -> None:
         """Record that what is printed from here on belongs to a command; 0: to none."""
         marked = self._load("marked")
-        if marked and tuple(given) == self._mark(marked - 1).starts:
+        if marked and tuple(given) == _MARK.unpack_from(self._memory, _mark_at(marked - 1))[1:]:
             _NUMBER.pack_into(self._memory, _mark_at(marked - 1), command)
             return
         # One place stays free: the supervisor reads the last mark again.

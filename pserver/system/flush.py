@@ -1,6 +1,5 @@
 """Standard output and standard error of a process, of which Python and C each have buffers of their own."""
 
-import contextlib
 import ctypes
 import sys
 
@@ -15,7 +14,8 @@ _c_stdout = ctypes.c_void_p.in_dll(_libc, "stdout")
 def flush_output() -> None:
     """Have the system take what Python code and C code have printed so far."""
     for stream in (sys.stdout, sys.stderr):
-        # The user may have closed or replaced it.
-        with contextlib.suppress(ValueError, OSError, AttributeError):
+        try:  # noqa: SIM105 - this is done after each command, and `suppress` takes longer than the rest
             stream.flush()
+        except (ValueError, OSError, AttributeError):  # the user may have closed or replaced it
+            pass
     _fflush(_c_stdout)
