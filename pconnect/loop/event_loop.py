@@ -33,10 +33,7 @@ _LONG_AWAY = 0.005
 class EventLoop:
     """The descriptors of one network and the loop that serves them.
 
-    Parameters
-    ----------
-    selector
-        Waits for them; by default the best that the system has.
+    `selector`: waits for them; by default the best that the system has.
     """
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:

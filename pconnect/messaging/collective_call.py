@@ -51,12 +51,7 @@ _GRACE = 1.0  # seconds
 class Call:
     """A collective call under way; `collective` makes it.
 
-    Attributes
-    ----------
-    mesh
-        The network of the members.
-    size, rank
-        Number of members, and the own place among them.
+    `size`, `rank`: number of members, and the place of this node among them.
     """
 
     def __init__(self, network: Network, name: str, timeout: float | None) -> None:
@@ -321,12 +316,8 @@ class Call:
 def collective(network: Network, name: str, timeout: float | None) -> Iterator[Call]:
     """Make a collective call: the block is what this member does in it.
 
-    Raises
-    ------
-    ConfigurationError
-        The own node is no member. Nothing was sent.
-    CollectiveError
-        This node left the collectives of this epoch before.
+    Raises `ConfigurationError` if this node is no member. Nothing was sent. Raises `CollectiveError` if this node
+    left the collectives of this epoch before.
     """
     call = Call(network, name, timeout)
     try:
@@ -341,14 +332,7 @@ def collective(network: Network, name: str, timeout: float | None) -> Iterator[C
 def leave(mesh: Mesh, error: BaseException, origin: Notice | None = None) -> None:
     """Take part in no more collective calls of this epoch, and tell all nodes why.
 
-    Parameters
-    ----------
-    mesh
-        The network.
-    error
-        What went wrong here.
-    origin
-        What it comes from, if that is something at another node.
+    `error`: what went wrong here. `origin`: what it comes from, if that is something at another node.
     """
     if mesh.left is None:
         notice = origin or Notice(mesh.node, _text_of(error))

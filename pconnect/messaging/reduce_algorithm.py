@@ -34,16 +34,9 @@ SLICED_BYTES = 2**18
 class Operator:
     """What values are folded with.
 
-    Attributes
-    ----------
-    label
-        What has to be the same at all members.
-    function
-        Of two values.
-    ufunc
-        What `function` is for plain arrays, if it works element by element.
-    trusted
-        Whether it gives arrays of the dtype of its arguments, if they have the same.
+    `label`: what has to be the same at all members. `function`: of two values. `ufunc`: what `function` is for plain
+    arrays, if it works element by element. `trusted`: whether it gives arrays of the dtype of its arguments, if they
+    have the same.
     """
 
     label: str
@@ -75,16 +68,8 @@ _NAMED = {
 def find_operator(op: object) -> Operator:
     """Return the operator that a user means.
 
-    Parameters
-    ----------
-    op
-        ``"sum"``, ``"prod"``, ``"min"``, ``"max"``, a function of two values, or the name of one in this process's
-        ``__main__``, which may be dotted.
-
-    Raises
-    ------
-    ConfigurationError
-        There is no such function here.
+    `op`: ``"sum"``, ``"prod"``, ``"min"``, ``"max"``, a function of two values, or the name of one in this process's
+    ``__main__``, which may be dotted. Raises `ConfigurationError` if there is no such function here.
 
     Examples
     --------

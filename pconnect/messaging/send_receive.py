@@ -273,10 +273,7 @@ def _check_each(targets: Sequence[Connection]) -> None:
 def resolve(connections: Connections) -> tuple[Mesh, list[Connection]]:
     """Return the mesh and the real links among `connections`.
 
-    Raises
-    ------
-    ConfigurationError
-        They are no connections, of more than one network, or only this node.
+    Raises `ConfigurationError` if they are no connections, of more than one network, or only this node.
     """
     if isinstance(connections, Connection) and not connections.is_own:
         return connections.mesh, [connections]

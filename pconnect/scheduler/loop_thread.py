@@ -44,13 +44,7 @@ class Owner(Protocol):
 
 
 class _Turn:
-    """A lock that knows which thread has it.
-
-    Attributes
-    ----------
-    holder
-        The thread, as by `threading.get_ident`; 0: none.
-    """
+    """A lock that knows which thread has it. `holder`: the thread, as by `threading.get_ident`; 0: none."""
 
     __slots__ = ("_lock", "holder")
 
@@ -89,19 +83,8 @@ class _SharedSelector(selectors.DefaultSelector):
 class LoopThread:
     """The thread.
 
-    Parameters
-    ----------
-    name
-        Of the thread, and what the log calls it.
-    owner
-        What it works for.
-
-    Attributes
-    ----------
-    event_loop
-        For the owner, in this thread.
-    closed
-        Why it ends, or has ended; empty before.
+    `name`: of the thread, and what the log calls it. `owner`: what it works for. `event_loop`: for the owner, in this
+    thread. `closed`: why it ends, or has ended; empty before.
     """
 
     def __init__(self, name: str, owner: Owner) -> None:
@@ -178,14 +161,8 @@ class LoopThread:
         This returns after `LOOK_SECONDS` in any case, at once if another thread uses the loop or does the same, and
         when the connection ends.
 
-        Parameters
-        ----------
-        find
-            Returns the connection, or ``None`` if there is none to wait for.
-        is_over
-            The condition.
-        deadline
-            Instant of `time.monotonic`.
+        `find`: returns the connection, or ``None`` if there is none to wait for. `deadline`: instant of
+        `time.monotonic`.
         """
         if not hasattr(select, "poll"):
             return

@@ -33,10 +33,7 @@ _NO_NODE_SECONDS = 0.7  # so long a queue waits for a node when there is none
 class Extension(Protocol):
     """What the scheduler calls in its thread, beside its own work: for jobs that leave the client, or come back.
 
-    Attributes
-    ----------
-    pauses
-        Whether no jobs are given out meanwhile.
+    `pauses`: whether no jobs are given out meanwhile.
     """
 
     @property
@@ -64,17 +61,9 @@ class Extension(Protocol):
 class Scheduler:
     """The jobs of one network.
 
-    Parameters
-    ----------
-    mesh
-        The network; its servers' nodes run the jobs.
+    `mesh`: the network; its servers' nodes run the jobs.
 
-    Attributes
-    ----------
-    functions
-        Those that jobs call.
-    contents
-        Those of large arrays that jobs share.
+    `functions`: those that jobs call. `contents`: those of large arrays that jobs share.
     """
 
     def __init__(self, mesh: ClientMesh) -> None:
@@ -111,10 +100,7 @@ class Scheduler:
     def count_slots(self, nodes: Collection[int], timeout: float) -> int:
         """Return how many slots the servers of some nodes have; two nodes of one server have the same.
 
-        Raises
-        ------
-        TimeoutError
-            Not all have said it in time.
+        Raises `TimeoutError` if not all have said it in time.
         """
         if not self._has_heard.wait(timeout):
             silent = self._manager.describe_silent(nodes)

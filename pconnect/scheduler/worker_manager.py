@@ -43,19 +43,9 @@ class JobOwner(Protocol):
 class WorkerManager:
     """The workers of all nodes.
 
-    Parameters
-    ----------
-    servers, mesh_setup
-        Of the network.
-    event_loop
-        Of the scheduler's thread.
-    owner
-        Decides what becomes of jobs.
+    `event_loop`: of the scheduler's thread. `owner`: decides what becomes of jobs.
 
-    Attributes
-    ----------
-    nodes
-        By number.
+    `nodes`: by number.
     """
 
     def __init__(
