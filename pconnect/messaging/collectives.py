@@ -1,8 +1,9 @@
 """Collective calls, made by every member of a network or of a part of one, at the client and in engines alike.
 
 Each call is made by all its members, in the same order, as in MPI; the names and their meaning are those of mpi4py's
-lower-case methods, with ``network`` in the place of the communicator. ``root`` is an index into the network. A call
-returns only when every member has what it is to get, and what fails at one member is raised at all of them:
+lower-case methods, with ``network`` in the place of the communicator; mpi4py has no ``axis``. ``root`` is an index into
+the network. A call returns only when every member has what it is to get, and what fails at one member is raised at all
+of them:
 
 ConfigurationError
     This node is no member, or an argument is of no use. If this node is a member, the call fails at all.
@@ -53,10 +54,6 @@ def barrier(network: Network, *, timeout: float | None = None) -> None:
     CollectiveError, ConnectionLostError, TimeoutError, ...
         See :mod:`pconnect.messaging.collectives`: raised at all members; the connections to those that live are usable.
 
-    Notes
-    -----
-    Counterpart of ``Comm.barrier`` in mpi4py.
-
     Examples
     --------
     >>> from pconnect import barrier, local_network, reval
@@ -91,10 +88,6 @@ def bcast(value: object, network: Network, *, root: int = 0, timeout: float | No
     ------
     CollectiveError, ConnectionLostError, TimeoutError, ...
         See :mod:`pconnect.messaging.collectives`.
-
-    Notes
-    -----
-    Counterpart of ``Comm.bcast`` in mpi4py.
 
     Examples
     --------
@@ -135,10 +128,6 @@ def scatter(
     ------
     CollectiveError, ConnectionLostError, TimeoutError, ...
         See :mod:`pconnect.messaging.collectives`.
-
-    Notes
-    -----
-    Counterpart of ``Comm.scatter`` in mpi4py, which has no `axis`.
 
     Examples
     --------
@@ -185,10 +174,6 @@ def gather(
     CollectiveError, ConnectionLostError, TimeoutError, ...
         See :mod:`pconnect.messaging.collectives`.
 
-    Notes
-    -----
-    Counterpart of ``Comm.gather`` in mpi4py, which has no `axis`.
-
     Examples
     --------
     >>> from pconnect import gather, local_network, reval
@@ -228,10 +213,6 @@ def allgather(
     CollectiveError, ConnectionLostError, TimeoutError, ...
         See :mod:`pconnect.messaging.collectives`.
 
-    Notes
-    -----
-    Counterpart of ``Comm.allgather`` in mpi4py, which has no `axis`.
-
     Examples
     --------
     >>> from pconnect import allgather, local_network, reval
@@ -264,10 +245,6 @@ def alltoall(values: Any, network: Network, *, timeout: float | None = None) -> 
     ------
     CollectiveError, ConnectionLostError, TimeoutError, ...
         See :mod:`pconnect.messaging.collectives`.
-
-    Notes
-    -----
-    Counterpart of ``Comm.alltoall`` in mpi4py.
 
     Examples
     --------
@@ -316,10 +293,6 @@ def reduce(
         See :mod:`pconnect.messaging.collectives`. If arrays differ in shape or dtype, the text names two members and
         both.
 
-    Notes
-    -----
-    Counterpart of ``Comm.reduce`` in mpi4py.
-
     Examples
     --------
     >>> from pconnect import local_network, reduce, reval
@@ -350,10 +323,6 @@ def allreduce(value: object, network: Network, *, op: Op = "sum", timeout: float
     ------
     CollectiveError, ConnectionLostError, TimeoutError, ...
         As for `reduce`.
-
-    Notes
-    -----
-    Counterpart of ``Comm.allreduce`` in mpi4py.
 
     Examples
     --------
