@@ -28,6 +28,7 @@ class Commands(Sequence[Command]):
     def __init__(self, source: str, commands: Iterable[Command]) -> None:
         self.source = source
         self._commands = tuple(commands)
+        self._ended_count = 0  # of the first commands
         self.number = max(command.number for command in self._commands)
         self.nodes = tuple(command.node for command in self._commands)
 
@@ -105,12 +106,19 @@ class Commands(Sequence[Command]):
         with interrupting([command.peer for command in waiting], self.number):
             if not self.done():
                 waiting[0].event_loop.run_until(
-                    lambda: all(command.has_ended for command in waiting),
+                    self._ended,
                     deadline_after(timeout),
                     f"the end of {self!r}",
                     lambda: Wait(COMMAND_END, tuple(c.node for c in waiting if not c.has_ended), every=True),
                     progress_bar=self._progress_bar,
                 )
+
+    def _ended(self) -> bool:
+        """Whether it has ended at all nodes; those that were found to have ended are not looked at again."""
+        commands = self._commands
+        while self._ended_count < len(commands) and commands[self._ended_count].has_ended:
+            self._ended_count += 1
+        return self._ended_count == len(commands)
 
     def _progress_bar(self) -> ProgressBar | None:
         """Return how far the wait is: in bytes while much arrives, else in nodes."""

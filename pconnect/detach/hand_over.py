@@ -83,7 +83,7 @@ class _Share:
             "name": job.name,
             "retries": job.options.retries - job.losses,
             "isolate": job.options.isolate,
-            "after": min(job.after[self.node.number - 1], server.commands.last_finished),
+            "after": server.commands.finished_by(job.after),
             "limit": job.options.time_limit,
             "grace": job.options.grace,
             "parts": list(parts),

@@ -3,6 +3,7 @@
 import concurrent.futures
 import functools
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -84,7 +85,7 @@ class Executor(concurrent.futures.Executor):
             job.name = function.name
             check_size(function.size, self._max_bytes)
             job.buffers = encode_job(job, args, kwargs, self._max_bytes)
-            job.after = scheduler.finished_commands()
+            job.after = time.monotonic()  # as of the ends of commands
         except ParallelError as error:
             if not isinstance(fn, Function):
                 job.name = describe(fn)

@@ -192,7 +192,7 @@ class Job(LightFuture):
         self.buffers = buffers
         self.shared: tuple[SharedArray, ...] = ()
         self.function: Function | None = None
-        self.after: tuple[int, ...] = ()  # the commands that must have been run before, by node from 1
+        self.after = 0.0  # the commands that had ended by this instant must have been run before
         self.is_started = False  # as far as is known
         self._owner = owner
 

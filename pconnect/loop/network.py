@@ -72,9 +72,9 @@ class Mesh:
         if connection.error or connection.generation or connection.collectives.latest > self.epoch:
             self.suspects.add(connection.node)
 
-    def note_failure(self) -> None:
-        """Record that something has failed, which may end the epoch."""
-        self.has_failures = True
+    def note_failure(self, *, has_failures: bool = True) -> None:
+        """Record that something has failed, which may end the epoch; or that nothing has that does."""
+        self.has_failures = has_failures
 
     def check_open(self) -> None:
         """Raise if the network was closed."""

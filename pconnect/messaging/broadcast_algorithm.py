@@ -34,7 +34,7 @@ from pconnect.values import decoder, encoder
 CHUNKED_BYTES = 2**21
 CHUNK_BYTES = 2**20
 #: Smaller chunks are not worth a message for each member; see doc/decisions/0015-growth.md.
-SMALLEST_CHUNK_BYTES = 2**17
+SMALLEST_CHUNK_BYTES = 2**18
 # At the receiver each takes some memory of its own.
 _MAX_CHUNKS = 2**20
 

@@ -76,7 +76,7 @@ class RemoteWorker:
     def is_outdated(self, job: Job) -> bool:
         """Return whether it lacks what a command had done before a job was submitted."""
         # After a restart of the engine, nothing is left of the commands before.
-        return self.command < min(job.after[self.server.node - 1], self.server.commands.last_finished)
+        return self.command < self.server.commands.finished_by(job.after)
 
     def idle_seconds(self, now: float, *, is_held: bool) -> float:
         """Return how long it has had nothing to do; 0 if it is held, whatever it does."""

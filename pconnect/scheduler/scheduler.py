@@ -93,10 +93,6 @@ class Scheduler:
         """Return the number of the next job."""
         return next(self._numbers)
 
-    def finished_commands(self) -> tuple[int, ...]:
-        """Return by node the last command that has ended there: what it has done, jobs from now on see."""
-        return tuple([server.commands.last_finished for server in self._mesh.servers.values()])
-
     def count_slots(self, nodes: Collection[int], timeout: float) -> int:
         """Return how many slots the servers of some nodes have; two nodes of one server have the same.
 
@@ -211,9 +207,7 @@ class Scheduler:
 
     def _allowed(self, job: Job) -> set[int]:
         """Return the nodes where a job may run: not where it was lost, as long as there are others."""
-        ready = {node.number for node in self._demand.ready()}
-        if job.options.on:
-            ready &= job.options.on
+        ready = {node.number for node in self._demand.ready(job.options.on)}
         return ready - job.avoid or ready
 
     def _look(self, now: float) -> None:

@@ -18,9 +18,11 @@ class WorkerDemand:
         self._nodes = nodes
         self._retire = retire
 
-    def ready(self) -> list[NodeWorkers]:
-        """Return the nodes where jobs can be run."""
-        return [node for node in self._nodes.values() if node.is_ready and node.slots]
+    def ready(self, numbers: Collection[int] | None = None) -> list[NodeWorkers]:
+        """Return the nodes, of some or of all, where jobs can be run."""
+        nodes = self._nodes
+        some = nodes.values() if not numbers else [nodes[number] for number in numbers if number in nodes]
+        return [node for node in some if node.is_ready and node.slots]
 
     def hold(self, numbers: Iterable[int], change: int) -> None:
         """Want the servers of some nodes for this network alone (1), or no longer (-1)."""

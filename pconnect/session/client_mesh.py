@@ -111,11 +111,14 @@ class ClientMesh(Mesh):
         """Whether something failed in this epoch, so that some nodes take part in no more of its collective calls."""
         if self.left is not None:
             return True
-        # There may be many nodes, so this is not looked at for each command.
-        return self.has_failures and (
-            any(server.failures.last_number >= self.epoch for server in self.servers.values())
-            or any(connection.collectives.notice(self.epoch) for connection in self.connections)
-        )
+        if not self.has_failures:
+            return False
+        # There may be many nodes, so this is not looked at for each command, but once for each failure.
+        has_failures = any(
+            server.failures.last_number >= self.epoch for server in self.servers.values()
+        ) or any(connection.collectives.notice(self.epoch) for connection in self.connections)
+        self.note_failure(has_failures=has_failures)
+        return has_failures
 
     def query(self, timeout: float) -> dict[int, tuple[dict[str, Any], float]]:
         """Ask all servers for facts; return for those that answered the facts and the round trip in seconds."""

@@ -5,6 +5,8 @@ from weakref import WeakValueDictionary
 
 from pconnect.commands.command import Command
 
+_REMEMBERED = 30  # ends of commands
+
 
 class RunningCommands:
     """The commands of one node by number, in the order in which they were sent and will end.
@@ -26,6 +28,8 @@ class RunningCommands:
         self.last_finished = 0
         self.ended_at = -math.inf
         self.are_killed = False
+        # Since when which one was the last that has ended. Another thread reads this: so it is replaced, not changed.
+        self._finished: tuple[tuple[float, int], ...] = ()
         # Also those that have ended and whose values are still to come, for as long as somebody holds them.
         self._known: WeakValueDictionary[int, Command] = WeakValueDictionary()
         self._interrupted_up_to = 0
@@ -52,11 +56,23 @@ class RunningCommands:
     def finish(self, number: int, now: float) -> Command | None:
         """Remove a command that the engine has ended, and return it; ``None`` if it does not run."""
         self.last_finished = max(self.last_finished, number)
+        self._finished = (*self._finished[-_REMEMBERED:], (now, self.last_finished))
         self._cancelled.discard(number)
         command = self.running.pop(number, None)
         if command is not None:
             self.ended_at = now
         return command
+
+    def finished_by(self, instant: float) -> int:
+        """Return the number of the last command that the engine had ended by an instant of the caller's clock.
+
+        Of an instant long ago it may be that of a later command, as only the last ends are remembered.
+        """
+        number = 0
+        for ended_at, number in reversed(self._finished):
+            if ended_at <= instant:
+                return number
+        return number if len(self._finished) > _REMEMBERED else 0
 
     def drop(self) -> list[Command]:
         """Remove all commands, and return them: the engine will not end them."""
@@ -68,6 +84,7 @@ class RunningCommands:
         """Begin anew with another engine."""
         self._cancelled.clear()
         self.last_finished = 0
+        self._finished = ()
         self.are_killed = False
 
     def interrupt(self, up_to: int | None) -> int | None:

@@ -34,7 +34,7 @@ class Channel:
 
 
 def make_node(number: int, slots: int | None) -> NodeWorkers:
-    commands = types.SimpleNamespace(last_finished=9)
+    commands = types.SimpleNamespace(finished_by={1: {5.0: 4}, 2: {5.0: 9}}[number].get)
     node = NodeWorkers(types.SimpleNamespace(node=number, host=f"host{number}", commands=commands))  # type: ignore[arg-type]
     node.slots, node.channel = slots, Channel()  # type: ignore[assignment]
     return node
@@ -42,7 +42,7 @@ def make_node(number: int, slots: int | None) -> NodeWorkers:
 
 def make_job(number: int, function: Function, **options: Any) -> Job:
     job = Job(number, "f", [b"a job"], JobOptions(**options), None)  # type: ignore[arg-type]
-    job.function, job.after = function, (4, 12)
+    job.function, job.after = function, 5.0
     return job
 
 

@@ -14,7 +14,9 @@ import pytest
 
 from pconnect import ConfigurationError, RemoteError, UnsupportedValueError
 from pconnect.errors import MessageTooLargeError
+from pconnect.session.remote_calls import client_mesh
 from pconnect.views.network_views import ClientNetwork
+from tests.support.counting import CountedDict
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
 from tests.support.workers import two_workers
@@ -55,6 +57,18 @@ def test_as_completed_and_wait(jobs_network: ClientNetwork) -> None:
     jobs = [jobs_network.submit(abs, k) for k in range(20)]
     done, not_done = concurrent.futures.wait(jobs, LIMIT)
     assert done == set(jobs) and not not_done
+
+
+def test_to_submit_a_job_looks_at_no_nodes(
+    jobs_network: ClientNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert jobs_network.submit(abs, -1).result(LIMIT) == 1
+    mesh = client_mesh(jobs_network.mesh)
+    servers = CountedDict(mesh.servers)
+    monkeypatch.setattr(mesh, "servers", servers)
+    jobs = [jobs_network.submit(abs, -k) for k in range(5)]
+    assert servers.looks == 0
+    assert [job.result(LIMIT) for job in jobs] == list(range(5))
 
 
 def test_many_threads_submit_at_once(jobs_network: ClientNetwork) -> None:

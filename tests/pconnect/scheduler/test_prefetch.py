@@ -40,7 +40,7 @@ class Worker:
         return self.limit > len(self.estimates)
 
     def is_outdated(self, job: Job) -> bool:
-        return self.command < job.after[0]
+        return self.command < job.after
 
 
 def kind_of(seconds: float | None) -> Function:
@@ -58,7 +58,7 @@ OPTIONS: list[dict[str, Any]] = [{}, {}, {"on": frozenset({1})}, {"on": frozense
 
 def a_job(number: int, kind: Function, after: int = 0, **options: Any) -> Job:
     job = Job(number, "f(...)", [], JobOptions(**options), Owner())
-    job.function, job.after = kind, (after,)
+    job.function, job.after = kind, after
     return job
 
 

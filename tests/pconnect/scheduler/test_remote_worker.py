@@ -13,6 +13,7 @@ from pconnect.protocol.frames import DEFAULT_LIMITS
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import encode_message
 from pconnect.scheduler.remote_worker import RemoteWorker
+from pconnect.session.running_commands import RunningCommands
 from srp_tools.channel import Channel
 from tests.support.links import channels
 from tests.support.workers import Far, Owner
@@ -31,7 +32,7 @@ def links() -> Iterator[tuple[Channel, Channel]]:
 @pytest.fixture
 def worker() -> RemoteWorker:
     """A worker whose connection is not made yet."""
-    server: Any = SimpleNamespace(node=1, host="alpha", commands=SimpleNamespace(last_finished=8))
+    server: Any = SimpleNamespace(node=1, host="alpha", commands=RunningCommands())
     return RemoteWorker(server, 5, 4321, 7, DEFAULT_LIMITS)
 
 
@@ -143,10 +144,13 @@ def test_one_that_retires_before_it_is_connected_is_told_then(
 
 def test_a_worker_is_outdated_that_was_forked_before_a_command(worker: RemoteWorker) -> None:
     job = a_job(1)
-    for after, is_outdated in [(6, False), (7, False), (8, True), (9, True)]:
-        job.after = (after,)
+    commands = worker.server.commands
+    for number in (6, 7, 8):
+        commands.finish(number, now=10.0 * number)
+    for after, is_outdated in [(59, False), (60, False), (75, False), (80, True), (90, True)]:
+        job.after = after
         assert worker.is_outdated(job) is is_outdated
-    worker.server.commands.last_finished = 0  # the engine was restarted
+    commands.forget()  # the engine was restarted
     assert not worker.is_outdated(job)
 
 

@@ -11,11 +11,14 @@ from pconnect import (
     barrier,
     network_get_info,
     precv,
+    psend,
     reval,
 )
 from pconnect.errors import ConnectionLostError
 from pconnect.loop.network import Network
 from pconnect.protocol.kinds import Kind
+from pconnect.session.remote_calls import client_mesh
+from tests.support.counting import CountedDict, CountedList
 from tests.support.links import FAILURE, LIMIT, Client, FakeServer, interrupt_soon
 
 
@@ -96,6 +99,23 @@ def test_a_failure_begins_a_new_epoch_with_the_next_command_and_only_with_it(cli
     with pytest.raises(RemoteError):
         same.result(LIMIT)
     assert epoch_of_next(net, servers[1]) == epoch
+
+
+def test_calls_for_one_node_look_at_no_others(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, servers = client
+    mesh = client_mesh(net.mesh)
+    counted, connections = CountedDict(mesh.servers), CountedList(mesh.connections)
+    monkeypatch.setattr(mesh, "servers", counted)
+    monkeypatch.setattr(mesh, "connections", connections)
+    mesh.note_failure()  # of an older epoch, as it turns out: that is found out once
+    for index in range(5):
+        command = reval("x", net[2])
+        servers[1].send(index)
+        servers[1].end(command.number)
+        command.result(LIMIT)
+        assert precv(net[2]) == index
+        psend(index, net[2])
+    assert (counted.looks, connections.looks) == (1, 1)
 
 
 def test_who_left_begins_a_new_epoch(client: Client) -> None:

@@ -92,3 +92,27 @@ def test_a_new_engine_has_ended_nothing_and_was_asked_nothing(three: Three) -> N
     commands.forget()
     assert commands.last_finished == 0
     assert commands.cancel(2)
+
+
+def test_what_had_ended_by_an_instant(three: Three) -> None:
+    commands, _ = three
+    assert commands.finished_by(math.inf) == 0
+    for number in (1, 2, 3):
+        commands.finish(number, 10.0 * number)
+    found = [commands.finished_by(instant) for instant in (9.0, 10.0, 19.0, 20.0, 29.0, 30.0, 40.0)]
+    assert found == [0, 1, 1, 2, 2, 3, 3]
+    commands.forget()
+    assert commands.finished_by(40.0) == 0
+
+
+def test_of_ends_long_ago_a_later_one_is_told() -> None:
+    commands = RunningCommands()
+    for number in range(1, 101):
+        commands.finish(number, float(number))
+    assert [commands.finished_by(instant) for instant in (100.0, 80.0, 71.0, 50.0, 0.0)] == [
+        100,
+        80,
+        71,
+        70,
+        70,
+    ]
