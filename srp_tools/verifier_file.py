@@ -77,10 +77,7 @@ class VerifierFile:
     def users(self) -> list[str]:
         """Return the names of all users, in the order of the file.
 
-        Raises
-        ------
-        CredentialError
-            As described at the class; also if a user has two lines.
+        Raises `CredentialError` as described at the class; also if a user has two lines.
         """
         users = [line.user for line in self._read_users()]
         for user, count in Counter(users).items():
@@ -91,11 +88,8 @@ class VerifierFile:
     def find(self, user: str) -> Verifier:
         """Return the verifier of a user.
 
-        Raises
-        ------
-        CredentialError
-            There is no such user, or there are two lines for it, or its group is too small. Other users are
-            not affected.
+        Raises `CredentialError` if there is no such user, or there are two lines for it, or its group is too small.
+        Other users are not affected.
         """
         # Users before groups: a group is written before the first user in it.
         lines = self._read_users()
@@ -106,15 +100,8 @@ class VerifierFile:
 
         Both answers take the same time, but for some microseconds.
 
-        Parameters
-        ----------
-        user
-            Any text, as a peer sent it.
-
-        Raises
-        ------
-        CredentialError
-            The user is known, but has two lines or a group that is too small.
+        `user`: any text, as a peer sent it. Raises `CredentialError` if the user is known, but has two lines or a group
+        that is too small.
         """
         lines = self._read_users()
         groups = self._read_groups()
@@ -128,12 +115,8 @@ class VerifierFile:
 
         Files and folder that are missing are made.
 
-        Raises
-        ------
-        ConfigurationError
-            The user name cannot be used.
-        CredentialError
-            As described at the class; also for a salt that the format cannot keep.
+        Raises `ConfigurationError` if the user name cannot be used. Raises `CredentialError` as described at the class;
+        also for a salt that the format cannot keep.
         """
         check_user_name(verifier.user)
         if not 0 < len(verifier.salt) <= _MAX_SALT_BYTES or decode(encode(verifier.salt)) != verifier.salt:
@@ -155,10 +138,7 @@ class VerifierFile:
     def remove(self, user: str) -> None:
         """Remove all lines of a user.
 
-        Raises
-        ------
-        CredentialError
-            As described at the class; also if there is no such user.
+        Raises `CredentialError` as described at the class; also if there is no such user.
         """
         with exclusive_access(self.path):
             text = self._read(self.path)

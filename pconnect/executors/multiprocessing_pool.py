@@ -30,14 +30,8 @@ _CHUNKS = 4
 class AsyncResult:
     """What is returned at once, and gets a result or an error later.
 
-    Parameters
-    ----------
-    jobs
-        That make it.
-    combine
-        Makes the result of theirs.
-    callback, error_callback
-        Called with the result, or with the error, in the thread that looks after jobs.
+    `combine`: makes the result of theirs. `callback`, `error_callback`: called with the result, or with the error, in
+    the thread that looks after jobs.
     """
 
     def __init__(
@@ -64,10 +58,7 @@ class AsyncResult:
     def get(self, timeout: float | None = None) -> Any:
         """Wait for the result and return it, or raise the first error there was.
 
-        Raises
-        ------
-        TimeoutError
-            It is not there in time; it comes later.
+        Raises `TimeoutError` if it is not there in time; it comes later.
         """
         self.wait(timeout)
         if not self.ready():
@@ -85,13 +76,7 @@ class AsyncResult:
         return self._ended.is_set()
 
     def successful(self) -> bool:
-        """Return whether it has ended without an error.
-
-        Raises
-        ------
-        ValueError
-            It has not ended.
-        """
+        """Return whether it has ended without an error. Raises `ValueError` if it has not ended."""
         if not self.ready():
             raise ValueError(f"{self!r} not ready")
         return self._error is None
@@ -135,13 +120,7 @@ class ResultIterator(Iterator[Any]):
         return self.next()
 
     def next(self, timeout: float | None = None) -> Any:
-        """Return the next result.
-
-        Raises
-        ------
-        TimeoutError
-            It is not there in time; it comes later.
-        """
+        """Return the next result. Raises `TimeoutError` if it is not there in time; it comes later."""
         if not self._values:
             if not self._jobs:
                 raise StopIteration
@@ -157,12 +136,7 @@ class ResultIterator(Iterator[Any]):
 class Pool:
     """Calls functions in worker processes of a network; ``net.pool()`` makes one.
 
-    Parameters
-    ----------
-    executor
-        Whose workers these are.
-    processes
-        No more than so many at once; ``None``: as many as there are.
+    `executor`: whose workers these are. `processes`: no more than so many at once; ``None``: as many as there are.
     """
 
     def __init__(self, executor: Executor, processes: int | None = None) -> None:

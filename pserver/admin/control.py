@@ -133,12 +133,8 @@ def _status(name: str) -> dict[str, object] | None:
 def check_start(config: ServerConfig) -> None:
     """Refuse to start a server that should not, or that nobody could log in to.
 
-    Raises
-    ------
-    ConfigurationError
-        This process runs as root, and `config` does not allow it.
-    CredentialError
-        The file of verifiers is missing, open to others, malformed, or without users.
+    Raises `ConfigurationError` if this process runs as root, and `config` does not allow it. Raises `CredentialError`
+    if the file of verifiers is missing, open to others, malformed, or without users.
     """
     if os.geteuid() == 0 and not config.allow_root:
         raise ConfigurationError(
@@ -157,15 +153,9 @@ def check_start(config: ServerConfig) -> None:
 def start_server(config: ServerConfig) -> dict[str, object]:
     """Start a server in the background; return its status when both ports listen.
 
-    Raises
-    ------
-    ConfigurationError
-        It could not start, the text has the reason, or the last lines of its log if it ended without one.
-        Also if it was not ready within 30 s; it then ends by itself.
-    CredentialError
-        As by `check_start`.
-    OSError
-        The log file cannot be written.
+    Raises `ConfigurationError` if it could not start, the text has the reason, or the last lines of its log if it ended
+    without one. Also if it was not ready within 30 s; it then ends by itself. Raises `CredentialError` as by
+    `check_start`. Raises `OSError` if the log file cannot be written.
     """
     check_start(config)
     log_file = Path(config.log_file or run_time_folder() / f"{config.name}.log").absolute()
