@@ -30,10 +30,7 @@ class CodeListing(NamedTuple):
 
 
 def list_code(
-    path: str | os.PathLike[str],
-    *,
-    max_files: int = DEFAULT_MAX_FILES,
-    max_bytes: int = DEFAULT_MAX_BYTES,
+    path: str | os.PathLike[str], *, max_files: int = DEFAULT_MAX_FILES, max_bytes: int = DEFAULT_MAX_BYTES
 ) -> CodeListing:
     """List a package folder, a folder of modules, or a single ``.py`` file.
 

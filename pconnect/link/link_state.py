@@ -33,10 +33,7 @@ _S = LinkState
 _E = LinkEvent
 
 LINK_TRANSITIONS: Mapping[LinkState, Mapping[LinkEvent, LinkState]] = {
-    _S.OWN: {
-        _E.CLOSED_HERE: _S.OWN,
-        _E.ABANDONED: _S.OWN,
-    },
+    _S.OWN: {_E.CLOSED_HERE: _S.OWN, _E.ABANDONED: _S.OWN},
     _S.AWAITED: {
         _E.CONNECTED: _S.OPEN,
         _E.BROKE: _S.CLOSED,
@@ -44,12 +41,7 @@ LINK_TRANSITIONS: Mapping[LinkState, Mapping[LinkEvent, LinkState]] = {
         _E.ABANDONED: _S.CLOSED,
         _E.RESET: _S.AWAITED,
     },
-    _S.OPEN: {
-        _E.BROKE: _S.CLOSED,
-        _E.CLOSED_HERE: _S.CLOSED,
-        _E.ABANDONED: _S.CLOSED,
-        _E.RESET: _S.AWAITED,
-    },
+    _S.OPEN: {_E.BROKE: _S.CLOSED, _E.CLOSED_HERE: _S.CLOSED, _E.ABANDONED: _S.CLOSED, _E.RESET: _S.AWAITED},
     _S.CLOSED: {
         _E.CONNECTED: _S.CLOSED,  # the handshake ended too late; its channel is closed
         _E.BROKE: _S.CLOSED,  # the first reason stays

@@ -130,12 +130,7 @@ class View(JobView, Generic[Sent]):
     # --- moving ---
 
     def push(
-        self,
-        values: Mapping[str, object] | None = None,
-        /,
-        *,
-        timeout: float | None = None,
-        **more: object,
+        self, values: Mapping[str, object] | None = None, /, *, timeout: float | None = None, **more: object
     ) -> None:
         """Assign values to names in the workspaces.
 
