@@ -22,14 +22,14 @@ from pconnect.protocol.frames import DEFAULT_LIMITS, Limits
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.session import open_networks, versions
 from pconnect.session.client_mesh import ClientMesh
-from pconnect.session.login import LoginTerms, find_credentials, log_in_at, make_terms
+from pconnect.session.login import LoginTerms, add_node, find_credentials, log_in_at, make_terms
 from pconnect.session.mesh_setup import MeshSetup, mesh_error
 from pconnect.session.node_state import NodeState
 from pconnect.session.remote_calls import client_mesh
 from pconnect.session.server import Server
 from pconnect.views.network_views import ClientConnection, ClientNetwork
 from srp_tools.channel import Channel
-from srp_tools.steps import deadline_after, remaining, run_all
+from srp_tools.steps import Steps, deadline_after, remaining, run_all
 
 T = TypeVar("T")
 
@@ -111,13 +111,10 @@ def pconnect(
     terms = make_terms(
         credentials, Limits(max_message_bytes, max_inbox_bytes), peer_timeout, local_links=local_links
     )
-    logins = run_all(
-        {node: log_in_at(target, node, terms) for node, target in enumerate(targets, 1)}, deadline
-    )
-    servers: list[Server] = []
+    logins: dict[int, Server | Exception] = {}
     try:
-        servers = _successes(logins, targets)
-        network = _mesh(terms, servers, targets, deadline)
+        _log_in(targets, terms, deadline, logins)
+        network = _mesh(terms, _successes(logins, targets), targets, deadline)
         if check_versions:
             _check_versions(network)
         if token is not None:
@@ -129,6 +126,24 @@ def pconnect(
                 outcome.command.close()
                 outcome.data.close()
         raise
+
+
+def _log_in(
+    targets: list[Host], terms: LoginTerms, deadline: float, outcomes: dict[int, Server | Exception]
+) -> None:
+    """Log in once at each server, then ask it for all further nodes there; `outcomes` gets that of each node."""
+    nodes: dict[tuple[str, int], list[int]] = {}
+    for node, target in enumerate(targets, 1):
+        nodes.setdefault((target.name, target.port), []).append(node)
+    outcomes |= run_all(
+        {first: log_in_at(targets[first - 1], first, terms) for first, *_ in nodes.values()}, deadline
+    )
+    further: dict[int, Steps[Server]] = {}
+    for first, *others in nodes.values():
+        server = outcomes[first]
+        if isinstance(server, Server):
+            further |= {node: add_node(server, node, terms) for node in others}
+    outcomes |= run_all(further, deadline)
 
 
 def _recover(network: ClientNetwork, token: Token, deadline: float) -> None:

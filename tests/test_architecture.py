@@ -81,6 +81,7 @@ HOMES = {
         "pconnect/scheduler",  # the thread that assigns jobs, so that they go on while the client computes
         "pconnect/executors",  # functions are submitted by any thread; they start none
         "pconnect/jobs",  # the condition of a future; starts none
+        "pserver/session/session.py",  # a supervisor for each node of a session, which share nothing
         "pserver/engine/result_sender.py",  # a job may have threads, which report progress; starts none
         "pconnect/link/host_names.py",  # the system's look-up of names has no time limit and cannot be cancelled
     },

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from pconnect.errors import AuthenticationError, ConnectionLostError, ProtocolError
 from pconnect.link.local_link import dial_local, is_local
-from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Preamble, check_first_word
+from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Preamble, Purpose, check_first_word
+from pconnect.values import encoder
 from srp_tools.channel import Channel
 from srp_tools.steps import Steps, connect, deadline_after, receive_exactly, send_all
 from srp_tools.tls import start_tls
@@ -72,7 +73,7 @@ def dial(
     peer_timeout: float,
     local: tuple[str, bytes] | None = None,
 ) -> Steps[Channel]:
-    """Open the data connection to a node, by whichever of its addresses leads there.
+    """Open the data connection to a node, or what else a preamble names, by whichever of its addresses leads there.
 
     `local` has path and token of a local link, which is tried first; see `pconnect.link.local_link`.
 
@@ -97,11 +98,13 @@ def dial(
         except (OSError, ConnectionLostError, AuthenticationError, ProtocolError) as error:
             reason = yield from _reason(error, address, preamble)
             reasons.append(f"{address[0]} port {address[1]}: {reason}")
-    raise ConnectionLostError(f"no data connection to node {preamble.to_node} ({'; '.join(reasons)})")
+    raise ConnectionLostError(f"no connection to node {preamble.to_node} ({'; '.join(reasons)})")
 
 
 def _introduce(sock: socket.socket, preamble: Preamble, context: ssl.SSLContext | None) -> Steps[Channel]:
     try:
+        if preamble.purpose is Purpose.JOIN:
+            bound_buffers(sock)
         yield from send_all(sock, preamble.pack())
         if context is None:
             channel = Channel(sock)
@@ -136,6 +139,18 @@ def _reason(error: Exception, address: tuple[str, int], preamble: Preamble) -> S
         except OSError:  # it says nothing more
             pass
     return getattr(error, "strerror", None) or error
+
+
+def send_packed(channel: Channel, value: object) -> Steps[None]:
+    """Send a value of some hundred bytes before there are messages, behind its length in two bytes."""
+    data = encoder.pack(value)
+    yield from channel.send_all(len(data).to_bytes(2, "big") + data)
+
+
+def receive_packed(channel: Channel) -> Steps[bytes]:
+    """Receive what `send_packed` has sent, for `pconnect.values.decoder.unpack`."""
+    size = yield from channel.receive_exactly(2)
+    return (yield from channel.receive_exactly(int.from_bytes(size, "big")))
 
 
 def expect_hello(channel: Channel) -> Steps[None]:

@@ -70,6 +70,13 @@ def link_token(key: bytes, node: int, other: int) -> bytes:
     return hmac.digest(key, b"%d %d" % (min(node, other), max(node, other)), "sha256")
 
 
+def client_link(key: bytes | None, address: LocalAddress | None, node: int) -> tuple[str, bytes] | None:
+    """Return path and token of the local link from this process, the client, to a node; ``None`` if there is none."""
+    if key is None or address is None or address.place != own_place():
+        return None
+    return address.path, link_token(key, 0, node)
+
+
 def listen(path: Path) -> socket.socket:
     """Return a socket that listens at a path in a private folder; what a killed server left there is removed.
 

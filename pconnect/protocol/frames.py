@@ -75,6 +75,7 @@ class Purpose(enum.IntEnum):
     ACCEPTED = 3  #: the answer of a server without encryption
     NEEDS_TLS = 4  #: the answer of a server with encryption to a client without
     OTHER_VERSION = 5  #: the answer of a server to a preamble of another version; it closes the connection
+    JOIN = 6  #: a command channel of a further node, to be handed to the session that has the node of this number
 
 
 class Preamble(NamedTuple):

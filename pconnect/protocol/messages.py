@@ -11,6 +11,7 @@ from pconnect.protocol.frames import HEADER_BYTES, Header, pack_header
 from pconnect.protocol.kinds import ACCEPTS, Kind, Role
 from pconnect.values import decoder, encoder
 from pconnect.values.decoder import NOT_SMALL, Incoming, decode, decode_small
+from pconnect.values.receive_buffers import unset_memory
 
 # Where the user's value stands in a COLLECTIVE; what is before it is ours.
 PART_VALUE = 4
@@ -88,7 +89,7 @@ class Decoder:
         self._accepts = ACCEPTS[role]
         self.role = role
         self._max_message_bytes = max_message_bytes
-        self._scratch = memoryview(bytearray(SCRATCH_BYTES))
+        self._scratch = unset_memory(SCRATCH_BYTES)
         self._start = self._end = 0  # what the scratch holds and is not yet taken
         self._header: Header | None = None
         self._incoming: Incoming | None = None  # once the head is there

@@ -12,9 +12,16 @@ from typing import Any
 
 from pconnect.errors import ConnectionLostError, CredentialError
 from pconnect.link.connection import Connection
-from pconnect.link.dialing import bound_buffers, connect_first, expect_hello
+from pconnect.link.dialing import (
+    bound_buffers,
+    connect_first,
+    dial,
+    expect_hello,
+    receive_packed,
+    send_packed,
+)
 from pconnect.link.host_names import Host, Location, resolve
-from pconnect.link.local_link import TOKEN_BYTES, link_token, read_address
+from pconnect.link.local_link import TOKEN_BYTES, client_link, link_token, read_address
 from pconnect.protocol.frames import (
     NETWORK_ID_BYTES,
     PREAMBLE_BYTES,
@@ -116,25 +123,14 @@ def log_in_at(host: Host, node: int, terms: LoginTerms) -> Steps[Server]:
 
 def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[dict[str, Any]]:
     """Do the SRP login and sign the key that the server made for the node."""
-    assert terms.authority is not None  # noqa: S101 - only called with encryption
-    assert terms.credentials is not None  # noqa: S101
-    authority = terms.authority
+    assert terms.credentials is not None  # noqa: S101 - only called with encryption
     offers: list[dict[str, Any]] = []
 
     def answer(data: bytes) -> bytes:
         offers.append(_read_offer(data))
         if offers[0]["version"] != VERSION:
             return encoder.pack({"version": VERSION})  # for the server's log
-        return encoder.pack(
-            {
-                "version": VERSION,
-                "network": terms.network_id,
-                "node": node,
-                "certificate": authority.sign(offers[0]["key"], node),
-                "authority": authority.certificate,
-                "token": link_token(terms.link_key, 0, node) if terms.link_key else None,
-            }
-        )
+        return encoder.pack(_answer(terms, node, offers[0]["key"]))
 
     try:
         yield from log_in(sock, terms.credentials, answer)
@@ -144,6 +140,48 @@ def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[dict[str,
         raise ConnectionLostError(f"{error} (a server started with --no-tls needs use_tls=False)") from error
     check_version(offers[0]["version"], "the server")
     return offers[0]
+
+
+def _answer(terms: LoginTerms, node: int, key: bytes) -> dict[str, Any]:
+    """Return what the client says of a node to its server; `key` is the public key that the server has made for it."""
+    authority = terms.authority
+    return {
+        "version": VERSION,
+        "network": terms.network_id,
+        "node": node,
+        "certificate": authority.sign(key, node) if authority else b"",
+        "authority": authority.certificate if authority else b"",
+        "token": link_token(terms.link_key, 0, node) if terms.link_key else None,
+    }
+
+
+def add_node(first: Server, node: int, terms: LoginTerms) -> Steps[Server]:
+    """Ask the session in which `first` is for a further node, and return it; no further login is needed.
+
+    Raises
+    ------
+    ConnectionLostError, ProtocolError
+        The session refuses. Nothing stays open.
+    """
+    location = first.location
+    channel = yield from dial(
+        [(location.address, location.data_port)],
+        Preamble(Purpose.JOIN, terms.network_id, 0, first.node),
+        terms.context,
+        terms.peer_timeout,
+        client_link(terms.link_key, location.local, first.node),
+    )
+    try:
+        offer = decoder.unpack((yield from receive_packed(channel)))
+        if not (isinstance(offer, dict) and isinstance(offer.get("key"), bytes)):
+            raise ConnectionLostError("the server's offer cannot be understood")
+        yield from send_packed(channel, _answer(terms, node, offer["key"]))
+        yield from expect_hello(channel)
+    except BaseException:
+        channel.close()
+        raise
+    command = Connection(node, first.host, channel, role=Role.CLIENT, limits=terms.limits)
+    return Server(command, location)
 
 
 def _introduce(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[tuple[Channel, dict[str, Any]]]:

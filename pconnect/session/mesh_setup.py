@@ -10,7 +10,7 @@ from typing import Any
 
 from pconnect.errors import ConnectionLostError
 from pconnect.link.dialing import dial
-from pconnect.link.local_link import link_token, own_place
+from pconnect.link.local_link import client_link, link_token
 from pconnect.protocol.frames import Limits, Preamble, Purpose
 from pconnect.session.server import Server
 from srp_tools.certificates import NetworkAuthority
@@ -76,15 +76,12 @@ class MeshSetup:
 
     def dial(self, server: Server, endpoint: int = 0) -> Steps[Channel]:
         """Open the data connection to the engine of a server, or to another endpoint there."""
-        link, local = None, server.location.local
-        if self.link_key is not None and local is not None and local.place == own_place():
-            link = local.path, link_token(self.link_key, 0, server.node)
         return dial(
             [(server.location.address, server.location.data_port)],
             Preamble(Purpose.DATA, self.network_id, 0, server.node, endpoint),
             self.context,
             self.peer_timeout,
-            link,
+            client_link(self.link_key, server.location.local, server.node),
         )
 
 

@@ -31,6 +31,11 @@ _SPARE_PART: Final = 8
 _Memory = npt.NDArray[np.uint8]
 
 
+def unset_memory(byte_count: int) -> memoryview:
+    """Return memory whose contents are not set: unlike a bytearray, it costs only what is written to."""
+    return np.empty(byte_count, np.uint8).data
+
+
 class ReceiveBuffers:
     """Memory for arrays, used again.
 

@@ -194,10 +194,10 @@ class _Daemon:
         self._selector.register(sock, selectors.EVENT_READ, callback)
 
     def _hand_over(self, pending: PendingConnection, preamble: Preamble) -> None:
-        """Give a data connection to the session that it is for."""
+        """Give a connection to the session that it is for."""
         reason = self.sessions.pass_on(preamble, pending.received, pending.sock)
         if reason:
-            log.info("data connection from %s closed: %s", pending.peer, reason)
+            log.info("connection from %s closed: %s", pending.peer, reason)
         pending.sock.close()
 
     def _start_waiting(self) -> None:
@@ -240,6 +240,6 @@ def _be_session(
 ) -> None:
     """Be a session; what a process of the fork server does."""
     # Here, because the daemon does not need what a session does: it starts sooner, and takes less memory.
-    from pserver.session.supervisor import session_main  # noqa: PLC0415
+    from pserver.session.session import session_main  # noqa: PLC0415
 
     session_main(sock, control, settings, preamble)

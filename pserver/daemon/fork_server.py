@@ -7,7 +7,7 @@ import multiprocessing.forkserver
 
 _PRELOADED = [
     "pserver.daemon.daemon",
-    "pserver.session.supervisor",
+    "pserver.session.session",
     "pserver.engine.engine",
     "pserver.daemon.first_use",
 ]

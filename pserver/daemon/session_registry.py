@@ -8,11 +8,11 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from pconnect.protocol.frames import Preamble
+from pconnect.protocol.frames import Preamble, Purpose
 from pserver.daemon.slot_service import SlotService
 from pserver.system.session_folder import remove_folder
 
@@ -20,7 +20,37 @@ log = logging.getLogger("pserver")
 
 _STOP_GRACE = 3.0  # seconds for sessions to tell their clients and end
 _MESSAGE_BYTES = 4096
-_MAX_ENDS = 2  # descriptors with a message: where data connections to the engine go, and where those of jobs
+_MAX_ENDS = (
+    3  # descriptors with a message: where connections to the engine go, those for jobs, and further nodes
+)
+
+
+@dataclass(eq=False)
+class Node:
+    """A node of a session, and what the session has said about it.
+
+    Attributes
+    ----------
+    session
+        Whose node it is.
+    control
+        The socket on which the session tells of it; closed by the session when the node has ended.
+    number
+        Its number in the network; 0 before its client was admitted.
+    handovers
+        For connections to its engine, those for jobs, and command channels of further nodes.
+    folder
+        Its private folder.
+    is_detached
+        Whether it continues without its client.
+    """
+
+    session: "Session"
+    control: socket.socket
+    number: int = 0
+    handovers: Sequence[socket.socket] = ()
+    folder: str | None = None
+    is_detached: bool = False
 
 
 @dataclass(eq=False)
@@ -28,15 +58,11 @@ class Session:
     """A session process, and what it has said about itself."""
 
     process: BaseProcess
-    control: socket.socket
     peer: str
     since: float
     user: str | None = None  # once it has logged in
     network: str | None = None
-    node: int = 0
-    handovers: Sequence[socket.socket] = ()  # for data connections to the engine, and for those of jobs
-    folder: str | None = None
-    is_detached: bool = False
+    nodes: list[Node] = field(default_factory=list)
 
 
 class SessionRegistry:
@@ -58,10 +84,10 @@ class SessionRegistry:
         self._selector = selector
         self._slots = slots
         self._on_change = on_change
-        self._sessions: dict[int, Session] = {}  # by sentinel
+        self._sessions: list[Session] = []
 
     def __iter__(self) -> Iterator[Session]:
-        return iter(self._sessions.values())
+        return iter(self._sessions)
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -79,102 +105,133 @@ class SessionRegistry:
                 "user": session.user,
                 "since": session.since,
                 "network": session.network,
-                "detached": session.is_detached,
+                "nodes": sorted(node.number for node in session.nodes if node.number),
+                "detached": any(node.is_detached for node in session.nodes),
             }
             for session in self
         ]
 
     def pass_on(self, preamble: Preamble, received: bytes | bytearray, sock: socket.socket) -> str:
-        """Give a data connection to the session that it is for; return why not, if so.
+        """Give a connection to the node that its preamble names; return why not, if so.
 
         `received` is what was read from it; it stays open here, too.
         """
-        network = preamble.network_id.hex()
+        node = self._find(preamble.network_id.hex(), preamble.to_node)
+        if node is None:
+            return "no such network and node here"
+        try:
+            if preamble.purpose is Purpose.JOIN:
+                self._pass_on_join(node, received, sock)
+            else:
+                handover = node.handovers[min(preamble.endpoint, 1)]
+                socket.send_fds(handover, [received], [sock.fileno()])
+        except OSError as error:
+            return f"its session does not take it ({error.strerror})"
+        return ""
+
+    def _pass_on_join(self, node: Node, received: bytes | bytearray, sock: socket.socket) -> None:
+        """Give a command channel to the session of a node, for a further node with a socket to us."""
+        control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                socket.send_fds(node.handovers[2], [received], [sock.fileno(), theirs.fileno()])
+            except OSError:
+                control.close()
+                raise
+        self._attend_node(node.session, control)
+
+    def _find(self, network: str, number: int) -> Node | None:
         for session in self:
-            if session.network == network and session.node == preamble.to_node and session.handovers:
-                try:
-                    handover = session.handovers[min(preamble.endpoint, 1)]
-                    socket.send_fds(handover, [received], [sock.fileno()])
-                except OSError as error:
-                    return f"its engine does not take it ({error.strerror})"
-                return ""
-        return "no such network and node here"
+            if session.network == network:
+                for node in session.nodes:
+                    if node.number == number and node.handovers:
+                        return node
+        return None
 
     def attend(self, process: BaseProcess, control: socket.socket, peer: str) -> Session:
-        """Look after a session that has been started."""
-        control.setblocking(False)
-        session = Session(process, control, peer, time.time())
-        self._sessions[process.sentinel] = session
+        """Look after a session that has been started, and its first node."""
+        session = Session(process, peer, time.time())
+        self._sessions.append(session)
         self._selector.register(process.sentinel, selectors.EVENT_READ, lambda: self._remove(session))
-        self._selector.register(control, selectors.EVENT_READ, lambda: self._hear(session))
+        self._attend_node(session, control)
         return session
 
-    def _hear(self, session: Session) -> bool:
-        """Take in one message of a session: who has logged in, its folder, or of slots; false if there is none."""
+    def _attend_node(self, session: Session, control: socket.socket) -> None:
+        control.setblocking(False)
+        node = Node(session, control)
+        session.nodes.append(node)
+        self._selector.register(control, selectors.EVENT_READ, lambda: self._hear(node))
+
+    def _hear(self, node: Node) -> bool:
+        """Take in one message about a node: who has logged in, its folder, or of slots; false if there is none."""
         flags = socket.MSG_CMSG_CLOEXEC
         try:
-            data, ends, _, _ = socket.recv_fds(session.control, _MESSAGE_BYTES, _MAX_ENDS, flags)
+            data, ends, _, _ = socket.recv_fds(node.control, _MESSAGE_BYTES, _MAX_ENDS, flags)
         except BlockingIOError:
             return False
         except OSError:
             data, ends = b"", []
         if not data:
-            with contextlib.suppress(KeyError):  # it was at its end before
-                self._selector.unregister(session.control)
-            self._slots.silence(session)
+            self._remove_node(node)
+            self._on_change()
             return False
         match _object(data):
             case {"folder": str(folder)} if not ends:
-                session.folder = folder
-            case {"user": str(user), "network": str(network), "node": int(node)} if (
-                session.network is None and len(ends) == _MAX_ENDS
+                node.folder = folder
+            case {"user": str(user), "network": str(network), "node": int(number)} if (
+                not node.number and number > 0 and len(ends) == _MAX_ENDS
             ):
-                self._register(session, (user, network, node), ends)
-            case {"detached": True} if session.network is not None and not ends:
-                session.is_detached = True
+                self._register(node, (user, network, number), ends)
+            case {"detached": True} if node.number and not ends:
+                node.is_detached = True
                 self._on_change()
-            case told if told and session.network is not None:
-                self._slots.take(session, session.network, session.control, told, ends)
+            case told if told and node.number and node.session.network is not None:
+                self._slots.take(node, node.session.network, node.control, told, ends)
             case _:
                 for end in ends:
                     os.close(end)
-                log.warning("session %d says what makes no sense: %.200r", session.process.pid, data)
+                log.warning("session %d says what makes no sense: %.200r", node.session.process.pid, data)
         return True
 
-    def _register(self, session: Session, who: tuple[str, str, int], ends: Sequence[int]) -> None:
-        """Record who has logged in, and answer the session, which waits for that."""
-        user, network, node = who
+    def _register(self, node: Node, who: tuple[str, str, int], ends: Sequence[int]) -> None:
+        """Record who has logged in for a node, and answer the session, which waits for that."""
+        user, network, number = who
+        session = node.session
         handovers = [socket.socket(fileno=descriptor) for descriptor in ends]
-        taken = any((other.network, other.node) == (network, node) for other in self._sessions.values())
+        taken = self._find(network, number) is not None
         for handover in handovers:
             handover.setblocking(False)
             if taken:
                 handover.close()
         if not taken:
-            session.user, session.network, session.node = user, network, node
-            session.handovers = handovers
-            log.info("user %s from %s: session %d", session.user, session.peer, session.process.pid)
+            session.user, session.network = user, network
+            node.number, node.handovers = number, handovers
+            log.info("user %s from %s: session %d, node %d", user, session.peer, session.process.pid, number)
         with contextlib.suppress(OSError):
-            session.control.send(b"taken" if taken else b"ok")
+            node.control.send(b"taken" if taken else b"ok")
         self._on_change()
 
+    def _remove_node(self, node: Node) -> None:
+        self._selector.unregister(node.control)
+        node.session.nodes.remove(node)
+        self._slots.leave(node)
+        node.control.close()
+        for handover in node.handovers:
+            handover.close()
+        if node.folder:
+            remove_folder(node.folder)  # the session has done so itself, unless it was killed
+
     def _remove(self, session: Session) -> None:
-        while self._hear(session):  # else a lease would end whose process it has told of at last
-            pass
-        sentinel = session.process.sentinel
-        self._selector.unregister(sentinel)
-        with contextlib.suppress(KeyError):
-            self._selector.unregister(session.control)
-        del self._sessions[sentinel]
-        self._slots.leave(session)
+        for node in list(session.nodes):
+            while self._hear(node):  # else a lease would end whose process it has told of at last
+                pass
+            if node in session.nodes:  # somebody else has its end of the socket
+                self._remove_node(node)
+        self._selector.unregister(session.process.sentinel)
+        self._sessions.remove(session)
         session.process.join()
         log.info("session %d of %s ended (%s)", session.process.pid, session.peer, session.process.exitcode)
         session.process.close()
-        session.control.close()
-        for handover in session.handovers:
-            handover.close()
-        if session.folder:
-            remove_folder(session.folder)  # it has done so itself, unless it was killed
         self._on_change()
 
     def end_all(self) -> None:

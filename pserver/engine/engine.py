@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+import numpy.random  # which numpy loads when it is first used: here once in the fork server, for all engines
 
 from pconnect.errors import ConfigurationError, DeadlockError
 from pconnect.link.connection import Connection

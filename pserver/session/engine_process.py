@@ -1,7 +1,6 @@
 """The engine as its supervisor holds it: the process, and our end of everything between the two.
 
-The process is started by a spawner, which is there before the login of the client begins: see
-`pserver.session.spawner_process`.
+A spawner starts the process; see `pserver.session.spawner_process`.
 """
 
 import contextlib
@@ -9,7 +8,6 @@ import multiprocessing
 import os
 import signal
 import socket
-from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 from pconnect.errors import ConnectionLostError
@@ -37,10 +35,10 @@ class EngineProcess:
         Where it is asked to fork workers; see `pserver.engine.forks`.
     """
 
-    def __init__(self, not_for_it: Sequence[socket.socket]) -> None:
+    def __init__(self, spawner: Spawner) -> None:
         self.handover, self.its_handover = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.its_handover.setblocking(False)
-        self.spawner = Spawner([*not_for_it, self.handover, self.its_handover])
+        self.spawner = spawner
         self._begin()
 
     def _begin(self) -> None:
@@ -127,7 +125,7 @@ class EngineProcess:
         self.spawner.end_engine()
 
     def close(self) -> None:
-        """Close our ends, and end the spawner; for an engine that has ended."""
+        """Close our ends; for an engine that has ended."""
         self._close_ends()
         for end in (self.handover, self.its_handover):
             end.close()

@@ -1,10 +1,10 @@
-"""The lives of a session, of its engine, and of the hand-over of its jobs: three state machines without I/O.
+"""The lives of a supervisor, of its engine, and of the hand-over of its jobs: three state machines without I/O.
 
 They are drawn in doc/states. The supervisor reports each event and acts on the state that follows. What is in no row of
 a table cannot happen; if it does, `handle` raises instead of continuing in an unknown state.
 
-Session and engine are two machines because they end apart: an engine may die and be replaced while the session lasts,
-and a detached session lasts without a client. Whether a command runs is in `pserver.session.command_queue`.
+Supervisor and engine are two machines because they end apart: an engine may die and be replaced while its supervisor
+lasts, and a supervisor of detached jobs lasts without a client.
 """
 
 import enum
@@ -14,18 +14,18 @@ from typing import Generic
 from pconnect.protocol.transitions import EventT, StateT, next_state
 
 
-class SessionState(enum.Enum):
-    """Where a session is between login and close."""
+class SupervisorState(enum.Enum):
+    """Where a supervisor is between login and close."""
 
     OPEN = "the client is there"
-    DETACHED = "the client has left its jobs to the session; it may be there a little longer"
+    DETACHED = "the client has left its jobs here; it may be there a little longer"
     CLOSING = "the client closes the network: the engine is being ended"
     STOPPING = "about to end, which a client that is still there is told"
     ENDED = "nothing is left to do"
 
 
-class SessionEvent(enum.Enum):
-    """What changes the state of a session."""
+class SupervisorEvent(enum.Enum):
+    """What changes the state of a supervisor."""
 
     DETACH = "the client has handed over its jobs"
     CLOSE = "the client closes the network"
@@ -35,8 +35,8 @@ class SessionEvent(enum.Enum):
     FINISHED = "all detached jobs have ended"
 
 
-_S, _SE = SessionState, SessionEvent
-SESSION_TRANSITIONS: Mapping[SessionState, Mapping[SessionEvent, SessionState]] = {
+_S, _SE = SupervisorState, SupervisorEvent
+SUPERVISOR_TRANSITIONS: Mapping[SupervisorState, Mapping[SupervisorEvent, SupervisorState]] = {
     _S.OPEN: {
         _SE.DETACH: _S.DETACHED,
         _SE.CLOSE: _S.CLOSING,
@@ -206,7 +206,7 @@ class _Lifecycle(Generic[StateT, EventT]):
         return self.state
 
 
-class SessionLifecycle(_Lifecycle[SessionState, SessionEvent]):
+class SupervisorLifecycle(_Lifecycle[SupervisorState, SupervisorEvent]):
     """The life of one session.
 
     Attributes
@@ -220,13 +220,13 @@ class SessionLifecycle(_Lifecycle[SessionState, SessionEvent]):
     _what = "the session"
 
     def __init__(self) -> None:
-        super().__init__(SESSION_TRANSITIONS, SessionState.OPEN)
+        super().__init__(SUPERVISOR_TRANSITIONS, SupervisorState.OPEN)
         self.reason = ""
 
     @property
     def is_serving(self) -> bool:
         """Whether the supervisor has to go on."""
-        return self.state in {SessionState.OPEN, SessionState.DETACHED}
+        return self.state in {SupervisorState.OPEN, SupervisorState.DETACHED}
 
 
 class EngineLifecycle(_Lifecycle[EngineState, EngineEvent]):

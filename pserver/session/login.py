@@ -1,17 +1,22 @@
-"""The login of a client, from the first byte to an encrypted command channel that both sides rely on."""
+"""The login of a client, from the first byte to an encrypted command channel that both sides rely on.
 
-import contextlib
+A client logs in once for each session. For each further node there, it proves who it is by what the first login gave
+both sides.
+"""
+
 import json
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pconnect.errors import ProtocolError
+from pconnect.link.dialing import receive_packed, send_packed
 from pconnect.link.local_link import TOKEN_BYTES, own_place
 from pconnect.protocol.frames import HELLO, VERSION, Preamble, Purpose, check_version
 from pconnect.values import decoder, encoder
 from pserver.config import SessionSettings
+from pserver.engine.links import greet
 from pserver.system.interfaces import own_addresses
 from srp_tools import steps
 from srp_tools.certificates import Identity, NodeKey
@@ -22,30 +27,25 @@ from srp_tools.tls import start_tls, tls_context
 from srp_tools.verifier_file import VerifierFile
 
 _NOBODY = "(no login)"
+_DAEMON_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True)
 class AuthenticatedClient:
-    """A client that has logged in."""
+    """A client that has logged in for one node."""
 
     channel: Channel
     network_id: bytes
     node: int
     identity: Identity | None
-    user: str = _NOBODY
     token: bytes | None = None  # of the local links from the client; None: there are none
+    user: str = _NOBODY
 
 
 def accept_client(
-    sock: socket.socket,
-    control: socket.socket,
-    handovers: Sequence[socket.socket],
-    settings: SessionSettings,
-    preamble: bytes,
+    sock: socket.socket, settings: SessionSettings, preamble: bytes
 ) -> Steps[AuthenticatedClient]:
-    """Log a client in, and tell the daemon; see doc/protocol.md, "Login".
-
-    `handovers` is where the daemon is to pass on data connections: those to the engine, and those for jobs.
+    """Log a client in; see doc/protocol.md, "Login".
 
     Raises
     ------
@@ -63,45 +63,92 @@ def accept_client(
         reply = encoder.pack(offer)
         accepted = Preamble(Purpose.ACCEPTED, words.network_id).pack()
         yield from steps.send_all(sock, accepted + len(reply).to_bytes(2, "big") + reply)
-        _register(control, handovers, _NOBODY, words.network_id, words.to_node)
-        channel = Channel(sock)
-        yield from channel.send_all(HELLO)
-        return AuthenticatedClient(channel, words.network_id, words.to_node, None)
+        return AuthenticatedClient(Channel(sock), words.network_id, words.to_node, None)
     key = NodeKey()
     offer["key"] = key.public_bytes()
     if settings.local_path is not None:
         offer["local"] = [own_place(), str(settings.local_path)]
     user, data = yield from accept_login(sock, VerifierFile(settings.auth_file).lookup, encoder.pack(offer))
+    answer = _read_answer(data, key)
+    assert answer.identity is not None  # noqa: S101 - it was made for the key
+    context = tls_context(answer.identity, server_side=True)
+    channel = yield from start_tls(sock, context, answer.network_id, 0, server_side=True)
+    return AuthenticatedClient(channel, *answer, user)
+
+
+def accept_node(sock: socket.socket, first: AuthenticatedClient) -> Steps[AuthenticatedClient]:
+    """Let a client in for a further node, on a connection that the daemon has passed on; see doc/protocol.md, "Login".
+
+    `first` says which client it must be. Nobody else has its certificate, or the token of its local link.
+
+    Raises
+    ------
+    AuthenticationError, ConnectionLostError, ProtocolError
+        It is not let in. The connection is closed.
+    """
+    context = tls_context(first.identity, server_side=True) if first.identity else None
+    channel = yield from greet(sock, context, first.network_id, 0, first.token)
+    try:
+        key = NodeKey() if first.identity else None
+        yield from send_packed(channel, {"key": key.public_bytes() if key else b""})
+        answer = _read_answer((yield from receive_packed(channel)), key)
+        if (answer.network_id, _authority(answer.identity)) != (first.network_id, _authority(first.identity)):
+            raise ProtocolError("it is of another network")
+    except BaseException:
+        channel.close()
+        raise
+    return AuthenticatedClient(channel, *answer, first.user)
+
+
+def _authority(identity: Identity | None) -> bytes | None:
+    return identity.authority if identity else None
+
+
+class _Answer(NamedTuple):
+    """What a client says of a node."""
+
+    network_id: bytes
+    node: int
+    identity: Identity | None
+    token: bytes | None
+
+
+def _read_answer(data: bytes, key: NodeKey | None) -> _Answer:
+    """Return the answer of a client; its certificate is for this key, without encryption there is none."""
     answer: Any = decoder.unpack(data)
     if isinstance(answer, dict) and isinstance(version := answer.get("version", 1), int):
         check_version(version, "the client")
     try:
-        network_id, node = answer["network"], answer["node"]
-        identity = key.identity(network_id, node, answer["certificate"], answer["authority"])
-        context = tls_context(identity, server_side=True)
-        token = _read_token(answer.get("token"))
+        network_id, node, token = answer["network"], answer["node"], answer.get("token")
+        if not (isinstance(network_id, bytes) and isinstance(node, int) and node > 0):
+            raise ValueError("it names no node")
+        if token is not None and not (isinstance(token, bytes) and len(token) == TOKEN_BYTES):
+            raise ValueError("its token is malformed")
+        identity = key.identity(network_id, node, answer["certificate"], answer["authority"]) if key else None
     except (TypeError, KeyError, ValueError, OSError) as error:
         raise ProtocolError(f"the client's answer cannot be understood: {error!r}") from error
-    _register(control, handovers, user, network_id, node)
-    channel = yield from start_tls(sock, context, network_id, 0, server_side=True)
-    yield from channel.send_all(HELLO)
-    return AuthenticatedClient(channel, network_id, node, identity, user, token)
+    return _Answer(network_id, node, identity, token)
 
 
-def _read_token(token: object) -> bytes | None:
-    if token is not None and not (isinstance(token, bytes) and len(token) == TOKEN_BYTES):
-        raise ValueError("its token is malformed")
-    return token
-
-
-def _register(
-    control: socket.socket, handovers: Sequence[socket.socket], user: str, network_id: bytes, node: int
+def admit(
+    client: AuthenticatedClient,
+    control: socket.socket,
+    handovers: Sequence[socket.socket],
+    deadline: float,
 ) -> None:
-    """Tell the daemon whose data connections are ours, and where to pass them on."""
-    with contextlib.ExitStack() as stack:
-        ends = [stack.enter_context(handover).fileno() for handover in handovers]
-        told = {"user": user, "network": network_id.hex(), "node": node}
-        socket.send_fds(control, [json.dumps(told).encode()], ends)
-    control.settimeout(10)
+    """Tell the daemon about a node, and then its client that it is admitted.
+
+    `handovers` is where the daemon is to pass on connections: those to the engine, those for jobs, and command channels
+    of further nodes.
+
+    Raises
+    ------
+    ProtocolError
+        The network has a node of this number here.
+    """
+    told = {"user": client.user, "network": client.network_id.hex(), "node": client.node}
+    socket.send_fds(control, [json.dumps(told).encode()], [handover.fileno() for handover in handovers])
+    control.settimeout(_DAEMON_TIMEOUT)
     if control.recv(100) != b"ok":
-        raise ProtocolError(f"node {node} of network {network_id.hex()} is here already")
+        raise ProtocolError(f"node {client.node} of network {client.network_id.hex()} is here already")
+    steps.run(client.channel.send_all(HELLO), deadline)

@@ -1,4 +1,4 @@
-"""The spawner, as its supervisor holds it: the process that starts engines, see `pserver.session.spawner_process`."""
+"""The spawner, seen from the session: the process that starts engines, see `pserver.session.spawner_process`."""
 
 import contextlib
 import multiprocessing
@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Sequence
 
-from pserver.session.spawner_process import ADOPT, END, FOLDER, MESSAGE_BYTES, START, be_spawner
+from pserver.session.spawner_process import ADOPT, END, FOLDER, MESSAGE_BYTES, NODE, START, be_spawner
 from srp_tools.errors import ConnectionLostError
 
 # An answer takes some milliseconds. The end of a process takes longer if it has much memory to give back.
@@ -14,13 +14,56 @@ _TIMEOUT = 10.0
 _END_TIMEOUT = 5.0
 
 
-class Spawner:
-    """The spawner, as its supervisor holds it.
+class SpawnerProcess:
+    """The spawner, as the session process holds it.
 
     Parameters
     ----------
-    not_for_engines
-        What the supervisor has open and neither the spawner nor an engine may keep.
+    not_for_it
+        What the session process has open and neither the spawner nor an engine may keep.
+    """
+
+    def __init__(self, not_for_it: Sequence[socket.socket]) -> None:
+        self._root, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._process = multiprocessing.get_context("fork").Process(
+            target=be_spawner, args=(theirs, [*not_for_it, self._root])
+        )
+        self._process.start()
+        theirs.close()
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        assert self._process.pid is not None  # noqa: S101 - it was started
+        return self._process.pid
+
+    def for_node(self) -> "Spawner":
+        """Return what starts the engines of one more node.
+
+        Raises
+        ------
+        ConnectionLostError
+            The spawner is gone.
+        """
+        sock, its_sock = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        deaths, its_deaths = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with its_sock, its_deaths:
+            try:
+                socket.send_fds(self._root, [NODE], [its_sock.fileno(), its_deaths.fileno()])
+            except OSError as error:
+                sock.close()
+                deaths.close()
+                raise _gone(error) from error
+        return Spawner(sock, deaths)
+
+    def close(self) -> None:
+        """End the spawner, once the supervisors of all nodes have closed their ends."""
+        self._root.close()
+        self._process.join(_END_TIMEOUT)
+
+
+class Spawner:
+    """The spawner, as the supervisor of one node holds it; `SpawnerProcess.for_node` makes it.
 
     Attributes
     ----------
@@ -28,23 +71,11 @@ class Spawner:
         Can be read from when `read_death` has something to tell.
     """
 
-    def __init__(self, not_for_engines: Sequence[socket.socket]) -> None:
-        self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.deaths, its_deaths = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._process = multiprocessing.get_context("fork").Process(
-            target=be_spawner, args=(theirs, its_deaths, [*not_for_engines, self._sock, self.deaths])
-        )
-        self._process.start()
-        theirs.close()
-        its_deaths.close()
-        self.deaths.setblocking(False)
+    def __init__(self, sock: socket.socket, deaths: socket.socket) -> None:
+        self._sock = sock
         self._sock.settimeout(_TIMEOUT)
-
-    @property
-    def pid(self) -> int:
-        """Its process number."""
-        assert self._process.pid is not None  # noqa: S101 - it was started
-        return self._process.pid
+        self.deaths = deaths
+        self.deaths.setblocking(False)
 
     def request_engine(self, ends: Sequence[int]) -> None:
         """Have an engine started, without waiting for that; `engine_pid` does.
@@ -123,16 +154,15 @@ class Spawner:
         return int(words[0]), int(words[1])
 
     def close(self) -> None:
-        """End the spawner, and the engine and the workers if there are any."""
+        """Have the engine and the workers ended, if there are any; the spawner does not wait for that."""
         self._sock.close()
         self.deaths.close()
-        self._process.join(_END_TIMEOUT)
 
     def _send(self, request: bytes, descriptors: Sequence[int] = ()) -> None:
         try:
             socket.send_fds(self._sock, [request], descriptors)
         except OSError as error:
-            raise ConnectionLostError(f"the process that starts engines is gone: {error}") from error
+            raise _gone(error) from error
 
     def _receive(self) -> str:
         try:
@@ -142,3 +172,7 @@ class Spawner:
         if not answer:
             raise ConnectionLostError("the process that starts engines is gone")
         return answer[1:].decode()  # an empty answer would look like the end
+
+
+def _gone(error: OSError) -> ConnectionLostError:
+    return ConnectionLostError(f"the process that starts engines is gone: {error}")

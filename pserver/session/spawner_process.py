@@ -1,17 +1,18 @@
 """The spawner: a process that starts the engines of one session, and ends them with all that they started.
 
-The supervisor forks it before the login of its client begins. At that moment the process is as the fork server made it,
-with numpy loaded (which would take half a second) and without any secret; and so it stays, for it does nothing but wait
-for requests. What it forks, whenever that is, inherits nothing that an engine must not have. A child of a fork server
-cannot ask the fork server for another process: that would start a second fork server, cold.
+The session process forks it before the login of its client begins. At that moment the process is as the fork server
+made it, with numpy loaded (which would take half a second) and without any secret; and so it stays, for it does nothing
+but wait for requests. What it forks, whenever that is, inherits nothing that an engine must not have. A child of a fork
+server cannot ask the fork server for another process: that would start a second fork server, cold.
 
-It is the parent of the engines and reaps one only when it is asked to end it. Before that, the number of the engine can
-be no other process's, nor that of its group, and so the group can be killed without hitting a stranger. When the
-supervisor is gone, however that came, it does the same unasked, and ends. Should it be killed itself, the system kills
-the engine, see `pserver.engine.engine`.
+Each node of the session has a socket of its own here, and one engine at a time. The spawner is the parent of the
+engines and reaps one only when it is asked to end it. Before that, the number of the engine can be no other process's,
+nor that of its group, and so the group can be killed without hitting a stranger. When the supervisor of a node is gone,
+however that came, it does the same unasked. When the session process and all supervisors are gone, it ends. Should it
+be killed itself, the system kills the engines, see `pserver.engine.engine`.
 
 Workers are forked from the engine by a process that ends at once, and so become children of this one, which adopts all
-orphans of its session. It tells of the end of those that the supervisor has named, however busy the engine is.
+orphans of its session. It tells of the end of those that a supervisor has named, however busy the engine is.
 """
 
 import contextlib
@@ -20,103 +21,208 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
+from multiprocessing.popen_fork import Popen
 
 from pserver.engine.engine import engine_main
 from pserver.system.processes import adopt_orphans
 from pserver.system.session_folder import remove_folder
 
-START, END, ADOPT, FOLDER = b"start", b"end", b"adopt ", b"folder "  #: requests of the supervisor
+NODE = b"node"  #: request of the session process, with the two sockets of a node
+START, END, ADOPT, FOLDER = b"start", b"end", b"adopt ", b"folder "  #: requests of a supervisor
 MESSAGE_BYTES = 4096
 _ENDS_OF_AN_ENGINE = 6  # pipe, handover, standard output, standard error, forks, memory
 _END_TIMEOUT = 5.0  # seconds for an engine to end; longer than usual if it has much memory to give back
-_LOOK = 5.0  # seconds between two looks for orphans that have ended and that the supervisor has not named
+_LOOK = 5.0  # seconds between two looks for orphans that have ended and that no supervisor has named
 
 
-def be_spawner(sock: socket.socket, deaths: socket.socket, not_for_engines: Sequence[socket.socket]) -> None:
-    """Be the spawner; what its process does until the supervisor closes its end of `sock`."""
+def be_spawner(root: socket.socket, not_for_engines: Sequence[socket.socket]) -> None:
+    """Be the spawner, until the session process has closed its end of `root`, and all supervisors theirs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for end in not_for_engines:
         end.close()
     adopt_orphans()
-    engine: _Engine | None = None
-    workers = _Workers(deaths)
-    folder = b""
-    while True:
-        if not workers.wait_for(sock):
-            workers.reap_others(engine.pid if engine else 0)
-            continue
-        request, descriptors, _, _ = socket.recv_fds(
-            sock, MESSAGE_BYTES, _ENDS_OF_AN_ENGINE, socket.MSG_CMSG_CLOEXEC
-        )
-        answer = ""
-        if request.startswith(ADOPT):
-            workers.adopt(int(request.removeprefix(ADOPT)))
-            continue
-        if request.startswith(FOLDER):
-            folder = request.removeprefix(FOLDER)
-            continue
-        if request == START:
-            engine, answer = _start([sock, deaths], descriptors)
-        elif engine is not None:
-            code = engine.end()
-            engine, answer = None, "" if code is None else str(code)
-        if not request:  # the supervisor is gone
-            workers.end_all()
-            if folder:
-                remove_folder(os.fsdecode(folder))
-            return
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # then the next request is the end
-            sock.send(f"={answer}".encode())
+    _Spawner(root).run()
 
 
-def _start(not_for_it: Sequence[socket.socket], descriptors: Sequence[int]) -> tuple["_Engine | None", str]:
-    """Start an engine; return it with its process number, or ``None`` with the reason why there is none."""
-    try:
-        engine = _Engine(not_for_it, descriptors)
-    except OSError as error:
-        return None, error.strerror or str(error)
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
-    return engine, str(engine.pid)
+class _Spawner:
+    """The spawner's loop."""
 
-
-class _Workers:
-    """The workers of the session, as the spawner holds them."""
-
-    def __init__(self, deaths: socket.socket) -> None:
-        self._deaths = deaths
-        self._pids: dict[int, int] = {}  # by descriptor that stands for the process
+    def __init__(self, root: socket.socket) -> None:
+        self._root: socket.socket | None = root
+        self._nodes: list[_Node] = []
         self._poll = select.poll()
+        self._watched: dict[int, Callable[[], object]] = {}
         self._ended_others: set[int] = set()
+        self.watch(root.fileno(), self._hear_root)
 
-    def wait_for(self, sock: socket.socket) -> bool:
-        """Tell of deaths until there is a request (true), or nothing has happened for a while (false)."""
-        self._poll.register(sock, select.POLLIN)
-        while True:
-            ready = [descriptor for descriptor, _ in self._poll.poll(_LOOK * 1000)]
-            for descriptor in ready:
-                if descriptor in self._pids:
-                    self._report_end(descriptor)
-            if sock.fileno() in ready or not ready:
-                return bool(ready)
+    def run(self) -> None:
+        while self._root is not None or self._nodes:
+            now = time.monotonic()
+            due = min([now + _LOOK, *(node.due for node in self._nodes)])
+            events = self._poll.poll(max(0.0, due - now) * 1000)
+            ready = [(descriptor, self._watched[descriptor]) for descriptor, _ in events]
+            for descriptor, callback in ready:
+                if self._watched.get(descriptor) is callback:  # else another one of them has ended the watch
+                    callback()
+            for node in list(self._nodes):
+                node.look(time.monotonic())
+            if not ready:
+                self._reap_others()
 
-    def adopt(self, pid: int) -> None:
-        """Look after a process."""
+    def watch(self, descriptor: int, callback: Callable[[], object]) -> None:
+        """Call a function whenever a descriptor can be read from."""
+        self._watched[descriptor] = callback
+        self._poll.register(descriptor, select.POLLIN)
+
+    def unwatch(self, descriptor: int) -> None:
+        """End `watch`."""
+        self._poll.unregister(descriptor)
+        del self._watched[descriptor]
+
+    def forget(self, node: "_Node") -> None:
+        """Forget a node of which nothing is left."""
+        self._nodes.remove(node)
+
+    def close_all(self) -> None:
+        """Close what is open here and an engine must not keep; for a process that was forked from this one."""
+        if self._root is not None:
+            self._root.close()
+        for node in self._nodes:
+            node.close_all()
+
+    def _hear_root(self) -> None:
+        assert self._root is not None  # noqa: S101 - it is watched
+        request, descriptors, _, _ = socket.recv_fds(self._root, MESSAGE_BYTES, 2, socket.MSG_CMSG_CLOEXEC)
+        if request == NODE and len(descriptors) == 2:
+            self._nodes.append(_Node(self, *(socket.socket(fileno=end) for end in descriptors)))
+        if not request:
+            self.unwatch(self._root.fileno())
+            self._root.close()
+            self._root = None
+
+    def _reap_others(self) -> None:
+        """Reap what the user's code has left behind, once it has been seen to have ended before."""
+        with contextlib.suppress(ChildProcessError):
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            pid = found.si_pid if found else 0
+            if pid and not any(node.owns(pid) for node in self._nodes):
+                if pid in self._ended_others:
+                    os.waitpid(pid, os.WNOHANG)
+                self._ended_others = {pid} - self._ended_others
+
+
+class _Node:
+    """The engine and the workers of one node, as the spawner holds them; its supervisor asks on `sock`."""
+
+    def __init__(self, spawner: _Spawner, sock: socket.socket, deaths: socket.socket) -> None:
+        self._spawner = spawner
+        self._sock = sock
+        self._deaths = deaths
+        self._folder = b""
+        self._engine: _Engine | None = None
+        self._workers: dict[int, int] = {}  # their numbers, by the descriptor that stands for the process
+        self._is_left = False  # the supervisor is gone
+        self._ends_by = (
+            0.0  # instant after which nobody waits for the end of the engine; 0: it is not being ended
+        )
+        spawner.watch(sock.fileno(), self._hear)
+
+    @property
+    def due(self) -> float:
+        """The instant at which `look` has something to do, if nothing happens before."""
+        return self._ends_by or time.monotonic() + _LOOK
+
+    def close_all(self) -> None:
+        """Close what is open here, in a process that was forked from this one."""
+        self._sock.close()
+        self._deaths.close()
+        for descriptor in self._workers:
+            os.close(descriptor)
+        if self._engine is not None:
+            self._engine.close_all()
+
+    def owns(self, pid: int) -> bool:
+        """Whether a process is the engine or a worker of this node."""
+        return pid in self._workers.values() or (self._engine is not None and self._engine.pid == pid)
+
+    def _hear(self) -> None:
+        request, descriptors, _, _ = socket.recv_fds(
+            self._sock, MESSAGE_BYTES, _ENDS_OF_AN_ENGINE, socket.MSG_CMSG_CLOEXEC
+        )
+        if request.startswith(ADOPT):
+            self._adopt(int(request.removeprefix(ADOPT)))
+        elif request.startswith(FOLDER):
+            self._folder = request.removeprefix(FOLDER)
+        elif request == START:
+            self._start(descriptors)
+        else:
+            self._is_left = not request
+            if self._is_left:
+                self._spawner.unwatch(self._sock.fileno())
+                self._end_workers()
+            self._end_engine()
+
+    def _answer(self, text: str) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # then the next request is the end
+            self._sock.send(f"={text}".encode())
+
+    # --- the engine ---
+
+    def _start(self, descriptors: Sequence[int]) -> None:
+        """Start an engine, and answer with its process number, or with the reason why there is none."""
+        try:
+            self._engine = _Engine(self._spawner.close_all, descriptors)
+        except OSError as error:
+            self._answer(error.strerror or str(error))
+        else:
+            self._answer(str(self._engine.pid))
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _end_engine(self) -> None:
+        if self._engine is None:
+            self._engine_ended(None)
+            return
+        self._engine.kill()
+        self._ends_by = time.monotonic() + _END_TIMEOUT
+        self._spawner.watch(self._engine.pidfd, lambda: self.look(self._ends_by))
+
+    def look(self, now: float) -> None:
+        """Tell how an engine ended that was to be ended, if its time has passed."""
+        if self._engine is not None and self._ends_by and now >= self._ends_by:
+            self._spawner.unwatch(self._engine.pidfd)
+            engine, self._engine, self._ends_by = self._engine, None, 0.0
+            self._engine_ended(engine.close())
+
+    def _engine_ended(self, code: int | None) -> None:
+        if not self._is_left:
+            self._answer("" if code is None else str(code))
+            return
+        if self._folder:
+            remove_folder(os.fsdecode(self._folder))
+        self._sock.close()
+        self._deaths.close()
+        self._spawner.forget(self)
+
+    # --- the workers ---
+
+    def _adopt(self, pid: int) -> None:
         try:
             descriptor = os.pidfd_open(pid)
         except ProcessLookupError:  # it was never ours, or was taken for an orphan
             self._tell(pid, -signal.SIGKILL)
             return
-        self._pids[descriptor] = pid
-        self._poll.register(descriptor, select.POLLIN)
+        self._workers[descriptor] = pid
+        self._spawner.watch(descriptor, lambda: self._report_end(descriptor))
 
     def _report_end(self, descriptor: int) -> None:
-        self._poll.unregister(descriptor)
-        pid = self._pids.pop(descriptor)
+        self._spawner.unwatch(descriptor)
+        pid = self._workers.pop(descriptor)
         os.close(descriptor)
         _kill_group(pid)  # before it is reaped: its number, and that of its group, are still its own
         try:
@@ -129,24 +235,14 @@ class _Workers:
         with contextlib.suppress(OSError):  # the supervisor is gone, which the next request tells
             self._deaths.send(f"{pid} {code}".encode())
 
-    def end_all(self) -> None:
+    def _end_workers(self) -> None:
         """Kill all workers and what they have started."""
-        for pid in self._pids.values():
+        for pid in self._workers.values():
             _kill_group(pid)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        for descriptor in list(self._pids):
+        for descriptor in list(self._workers):
             self._report_end(descriptor)
-
-    def reap_others(self, engine: int) -> None:
-        """Reap what the user's code has left behind, once it has been seen to have ended before."""
-        with contextlib.suppress(ChildProcessError):
-            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            pid = found.si_pid if found else 0
-            if pid and pid != engine and pid not in self._pids.values():
-                if pid in self._ended_others:
-                    os.waitpid(pid, os.WNOHANG)
-                self._ended_others = {pid} - self._ended_others
 
 
 def _kill_group(pid: int) -> None:
@@ -155,45 +251,60 @@ def _kill_group(pid: int) -> None:
 
 
 class _Engine:
-    """An engine, as the spawner holds it."""
+    """The process of an engine.
 
-    def __init__(self, not_for_it: Sequence[socket.socket], descriptors: Sequence[int]) -> None:
+    Attributes
+    ----------
+    pid
+        Its number.
+    pidfd
+        A descriptor that stands for the process.
+    """
+
+    def __init__(self, leave: Callable[[], None], descriptors: Sequence[int]) -> None:
         its_lifeline, self._lifeline = multiprocessing.Pipe(duplex=False)
-        self._process: ForkProcess = multiprocessing.get_context("fork").Process(
-            target=_be_engine, args=([*not_for_it, self._lifeline], descriptors, its_lifeline)
-        )
+
+        def be_engine() -> None:
+            leave()
+            self._lifeline.close()
+            _be_engine(descriptors, its_lifeline)
+
         try:
-            self._process.start()
+            # Not `start` of the process: it reaps other engines that have ended.
+            self._process = Popen(ForkProcess(target=be_engine))
         except OSError:
             self._lifeline.close()
             raise
         finally:
             its_lifeline.close()
-        assert self._process.pid is not None  # noqa: S101 - it was started
-        self.pid = self._process.pid
+        self._process.close()  # two descriptors, which the next engine would inherit
+        self.pid: int = self._process.pid
+        try:
+            self.pidfd = os.pidfd_open(self.pid)
+        except OSError:
+            self._lifeline.close()  # which ends it
+            self._process.wait()
+            raise
 
-    def end(self) -> int | None:
-        """Kill it with its group, if it lives; reap it, and return its exit code."""
+    def kill(self) -> None:
+        """Kill it with its group, if it lives."""
         # In this order: the first moment it has no group of its own. What it started before that is in ours.
         for kill in (os.killpg, os.kill):
             with contextlib.suppress(ProcessLookupError):
                 kill(self.pid, signal.SIGKILL)
-        # Not `join`: it waits for the end of all who have inherited a pipe, and workers may live a little longer.
-        descriptor = os.pidfd_open(self.pid)
-        select.select([descriptor], [], [], _END_TIMEOUT)
-        os.close(descriptor)
-        code = self._process.exitcode
-        if code is not None:
-            self._process.close()
+
+    def close(self) -> int | None:
+        """Reap it, and return its exit code; ``None`` if it hangs in the kernel."""
+        self.close_all()
+        return self._process.poll()
+
+    def close_all(self) -> None:
+        """Close what is open here."""
+        os.close(self.pidfd)
         self._lifeline.close()
-        return code
 
 
-def _be_engine(
-    not_for_it: Sequence[socket.socket | Connection], descriptors: Sequence[int], lifeline: Connection
-) -> None:
-    for end in not_for_it:
-        end.close()
+def _be_engine(descriptors: Sequence[int], lifeline: Connection) -> None:
     pipe, handover, *outputs, forks, memory = descriptors
     engine_main(
         socket.socket(fileno=pipe),

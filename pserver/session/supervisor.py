@@ -1,4 +1,4 @@
-"""The supervisor: the login of one client, then everything about its engine that is not computing.
+"""The supervisor of one node: everything about its engine that is not computing.
 
 The supervisor owns the command channel. It interrupts commands, which the client sends to the engine directly; passes
 on what the engine prints; and notices at once when the client is gone or the engine has died. It runs no user code and
@@ -15,9 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pconnect.errors import ConnectionLostError, ParallelError
+from pconnect.errors import ParallelError
 from pconnect.link.connection import Connection
-from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, bound_buffers, prepare
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message
@@ -29,19 +28,19 @@ from pserver.session.lifecycle import (
     EngineEvent,
     EngineLifecycle,
     EngineState,
-    SessionEvent,
-    SessionLifecycle,
-    SessionState,
+    SupervisorEvent,
+    SupervisorLifecycle,
+    SupervisorState,
 )
-from pserver.session.login import AuthenticatedClient, accept_client
+from pserver.session.login import AuthenticatedClient
 from pserver.session.output_relay import OutputRelay
 from pserver.session.slot_client import SlotClient
 from pserver.session.time_limit import LIMIT_GRACE, Expiry, TimeLimit
 from pserver.session.worker_manager import Workers
 from pserver.system.processes import resident_bytes
-from pserver.system.session_folder import make_folder, remove_folder
+from pserver.system.session_folder import remove_folder
 from srp_tools.channel import Channel
-from srp_tools.steps import deadline_after, remaining, run
+from srp_tools.steps import deadline_after, remaining
 
 log = logging.getLogger("pserver")
 
@@ -53,39 +52,8 @@ _LOOK_SECONDS = 0.005
 _MAX_UNSENT_BYTES = 2**21
 
 
-def session_main(
-    sock: socket.socket, control: socket.socket, settings: SessionSettings, preamble: bytes
-) -> None:
-    """Be one session, from login to close; the target of a process of the fork server."""
-    os.setsid()  # Ctrl-C at the daemon's terminal is for the daemon
-    jobs, its_jobs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    engine = EngineProcess(not_for_it=(sock, control, jobs, its_jobs))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(
-        filename=settings.log_file, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
-    prepare(sock, DEFAULT_PEER_TIMEOUT)
-    bound_buffers(sock)
-    deadline = deadline_after(settings.login_timeout)
-    try:
-        client = run(accept_client(sock, control, (engine.handover, its_jobs), settings, preamble), deadline)
-    except (ParallelError, OSError) as error:
-        log.warning("login from %s failed: %s", settings.peer, error)
-        sock.close()
-        engine.kill()
-        engine.close()
-        return
-    folder = make_folder(control)
-    with contextlib.suppress(ConnectionLostError):  # of which one hears when the engine is asked for
-        engine.spawner.inherit(folder)
-    with contextlib.closing(
-        _Supervisor(client, engine, folder, settings, SlotClient(control), jobs)
-    ) as supervisor:
-        supervisor.run()
-
-
-class _Supervisor:
-    """A session after its login."""
+class Supervisor:
+    """A node of a session, from the login to the close."""
 
     def __init__(  # noqa: PLR0917 - all that belongs to one session
         self,
@@ -95,6 +63,7 @@ class _Supervisor:
         settings: SessionSettings,
         slot_client: SlotClient,
         jobs: socket.socket,
+        stop: socket.socket,
     ) -> None:
         self._client = client
         self._process = engine
@@ -103,7 +72,7 @@ class _Supervisor:
         self._command.on_message = self._from_client
         self._event_loop.add(self._command)
         self._time_limit = TimeLimit()
-        self._session_life = SessionLifecycle()
+        self._life = SupervisorLifecycle()
         self._command.on_lost = self._client_lost
         self._engine_life = EngineLifecycle()
         self._folder = folder  # the private one of the session, ours to remove
@@ -114,7 +83,7 @@ class _Supervisor:
             self._event_loop, client, engine, folder, slot_client, jobs, settings.kept, self._detach
         )
         self._attend_engine()
-        self._catch_sigterm()
+        self._event_loop.watch(stop.fileno(), lambda: self._stop(stop))
 
     def _attend_engine(self) -> None:
         self._output = OutputRelay(self._event_loop, self._command, self._process.outputs, self._process.page)
@@ -126,36 +95,28 @@ class _Supervisor:
         self._event_loop.watch(self._process.pidfd, self._engine_died)
         self._workers.attend_engine()
 
-    def _catch_sigterm(self) -> None:
-        ours, theirs = self._wakeup = socket.socketpair()
-        theirs.setblocking(False)
-        signal.set_wakeup_fd(theirs.fileno())
-        signal.signal(signal.SIGTERM, lambda *_: None)
-
-        def stop() -> None:
-            ours.recv(1)
-            self._session_life.reason = "the server was stopped"
-            self._session_life.handle(SessionEvent.STOP)
-
-        self._event_loop.watch(ours.fileno(), stop)
+    def _stop(self, stop: socket.socket) -> None:
+        self._event_loop.unwatch(stop.fileno())
+        self._life.reason = "the server was stopped"
+        self._life.handle(SupervisorEvent.STOP)
 
     def _client_lost(self, _: ParallelError) -> None:
-        self._session_life.handle(SessionEvent.LOST)
+        self._life.handle(SupervisorEvent.LOST)
 
     def _detach(self) -> None:
-        self._session_life.handle(SessionEvent.DETACH)
+        self._life.handle(SupervisorEvent.DETACH)
 
     def run(self) -> None:
         """Serve the client until it closes the network, is gone, or the server stops; or until its jobs have ended."""
-        while self._session_life.is_serving:
+        while self._life.is_serving:
             self._event_loop.poll(min(self._time_limit.time_left(time.monotonic()), self._go_on()))
             self._enforce_limit()
-            if self._session_life.state is SessionState.DETACHED and self._workers.detached_jobs.is_done:
-                self._session_life.handle(SessionEvent.FINISHED)
-        if self._session_life.state is SessionState.CLOSING:
+            if self._life.state is SupervisorState.DETACHED and self._workers.detached_jobs.is_done:
+                self._life.handle(SupervisorEvent.FINISHED)
+        if self._life.state is SupervisorState.CLOSING:
             self._close_engine()
-        if self._session_life.state is SessionState.STOPPING:
-            self._tell(Kind.STOPPING, self._session_life.reason)
+        if self._life.state is SupervisorState.STOPPING:
+            self._tell(Kind.STOPPING, self._life.reason)
 
     def _go_on(self) -> float:
         """Do what had to wait for the client; return in how many seconds to call this again."""
@@ -175,13 +136,11 @@ class _Supervisor:
 
     def close(self) -> None:
         """End the engine and leave nothing behind."""
-        self._workers.close(self._session_life.reason)
+        self._workers.close(self._life.reason)
         if self._engine_life.has_process:
             self._process.kill()
         remove_folder(self._folder)
         self._event_loop.close()
-        self._process.close()
-        signal.set_wakeup_fd(-1)
         if self._command.error:
             log.info("client of session %d is gone: %s", os.getpid(), self._command.error)
 
@@ -214,7 +173,7 @@ class _Supervisor:
                 self._command.post(Kind.FACTS, message.tag, self._facts())
             case Kind.CLOSE:
                 self._end_grace = message.tag / 1000
-                if self._session_life.handle(SessionEvent.CLOSE) is SessionState.DETACHED:
+                if self._life.handle(SupervisorEvent.CLOSE) is SupervisorState.DETACHED:
                     self._command.post(Kind.CLOSED, 0, False)
         self._event_loop.flush(self._command)
 
@@ -288,8 +247,8 @@ class _Supervisor:
         self._tell(Kind.CLOSED, self._engine_life.has_process)
         # The client closes its end when it has heard from all; until then we keep ours, else it would see us lost.
         self._wait(lambda: self._command.error is not None, 5.0, "the client")
-        self._session_life.reason = "the network was closed"
-        self._session_life.handle(SessionEvent.CLOSED)
+        self._life.reason = "the network was closed"
+        self._life.handle(SupervisorEvent.CLOSED)
 
     def _await_end(self, seconds: float) -> None:
         """Wait for the end of the command that runs, of which nobody tells us."""

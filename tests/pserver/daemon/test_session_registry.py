@@ -64,8 +64,8 @@ class Place:
         self.turn()
 
     def log_in(self, control: socket.socket, node: int = 1) -> tuple[bytes, list[socket.socket]]:
-        """Log in; return the answer, and where connections for the engine and for jobs come out."""
-        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
+        """Log in; return the answer, and where connections come out: for the engine, for jobs, of further nodes."""
+        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(3)]
         words = {"user": "alice", "network": NETWORK.hex(), "node": node}
         self.say(control, words, *(theirs for _, theirs in pairs))
         for ours, theirs in pairs:
@@ -93,6 +93,7 @@ def test_a_session_before_and_after_its_login(place: Place) -> None:
         "user": "alice",
         "since": session.since,
         "network": NETWORK.hex(),
+        "nodes": [1],
         "detached": False,
     }
     place.say(control, {"detached": True})
@@ -104,7 +105,7 @@ def test_a_node_of_a_network_is_here_once(place: Place) -> None:
     assert place.log_in(first)[0] == b"ok"
     answer, ends = place.log_in(second)
     assert (answer, place.registry.count_logins()) == (b"taken", 1)
-    assert [end.recv(1) for end in ends] == [b"", b""]
+    assert [end.recv(1) for end in ends] == [b"", b"", b""]
     assert place.log_in(second, node=2)[0] == b"ok"
 
 
@@ -135,7 +136,7 @@ def test_a_data_connection_for_nobody(place: Place) -> None:
         for end in place.log_in(control)[1]:
             end.close()
         reason = place.registry.pass_on(Preamble(Purpose.DATA, NETWORK, 0, 1, 0), b"x", theirs)
-        assert reason.startswith("its engine does not take it")
+        assert reason.startswith("its session does not take it")
 
 
 @pytest.mark.parametrize(

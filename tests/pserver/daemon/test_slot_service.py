@@ -103,10 +103,8 @@ class Place:
         theirs.settimeout(DEADLINE)
         session = self.daemon.sessions.attend(process, control, "a test")
         told = {"user": "alice", "network": network, "node": len(self.daemon.sessions)}
-        handovers = socket.socketpair()
-        socket.send_fds(theirs, [json.dumps(told).encode()], [handover.fileno() for handover in handovers])
-        for handover in handovers:
-            handover.close()
+        with theirs.dup() as handover:
+            socket.send_fds(theirs, [json.dumps(told).encode()], [handover.fileno()] * 3)
         self.settle()
         assert theirs.recv(100) == b"ok"
         client = Client(self, session, theirs)
@@ -227,19 +225,21 @@ def test_a_session_s_last_words_count(place: Place) -> None:
     assert len(two.get(2)) == 2
 
 
-def test_a_session_that_closes_its_end_gets_nothing_more(place: Place) -> None:
+def test_a_node_that_closes_its_end_leaves_what_has_a_process_to_the_process(place: Place) -> None:
     one, two = place.join("one"), place.join("two")
-    assert one.get(1) == [1]
-    one.leases.ask(2)
+    bound, _ = one.get(2)
+    process = place.sleeper()
+    one.bind(bound, process)
+    two.leases.ask(2)
+    place.settle()
     one.control.shutdown(socket.SHUT_RDWR)
     place.settle()
     place.settle()
-    assert len(two.get(1)) == 1
-    two.leases.ask(2)
+    assert [type(event) for event in two.hear(2)] == [Total, Granted]
     place.settle()
-    assert two.leases.read() == []  # it may yet have made a process for its lease
-    one.kill()
-    assert len(two.hear()) == 1
+    assert two.leases.read() == []
+    end(process)
+    assert [type(event) for event in two.hear()] == [Granted]
 
 
 def test_a_session_that_hangs_holds_up_nobody(place: Place, caplog: pytest.LogCaptureFixture) -> None:
@@ -248,7 +248,7 @@ def test_a_session_that_hangs_holds_up_nobody(place: Place, caplog: pytest.LogCa
     processes = [place.sleeper(), place.sleeper()]
     hung.bind(first, processes[0])
     place.settle()
-    fill(hung.session.control)
+    fill(hung.session.nodes[0].control)
     two.leases.ask(2)
     assert two.hear() == [Total(2)]
     assert "takes no word about slots" in caplog.text
@@ -271,7 +271,7 @@ def test_a_session_that_hangs_holds_up_nobody(place: Place, caplog: pytest.LogCa
 def test_a_grant_that_cannot_be_told_is_another_s(place: Place) -> None:
     hung, two = place.join("one"), place.join("two")
     hung.leases.ask(2)
-    fill(hung.session.control)
+    fill(hung.session.nodes[0].control)
     place.settle()
     assert place.used == 0
     assert len(two.get(2)) == 2

@@ -164,9 +164,9 @@ def test_a_stranger_is_refused_and_does_not_count(capfd: pytest.CaptureFixture[s
     with hand_over() as (port, handover):
         engine = Engine(setup(1, [port], use_tls=True), handover)
         with contextlib.closing(engine), joining(engine):
-            with pytest.raises(ConnectionError, match="no data connection to node 1"):
+            with pytest.raises(ConnectionError, match="no connection to node 1"):
                 call(port, 0, use_tls=True, as_node=5)
-            with pytest.raises(ConnectionError, match="no data connection to node 1"):
+            with pytest.raises(ConnectionError, match="no connection to node 1"):
                 call(port, 4, use_tls=True)
             client = call(port, 0, use_tls=True)
         assert engine.links.errors == {}

@@ -9,15 +9,18 @@ import pytest
 
 from pconnect import precv, reval
 from pserver.session.engine_process import EngineProcess
+from pserver.session.spawner import SpawnerProcess
 from tests.support.servers import Server, open_files
 
 
 @pytest.fixture
 def engine() -> Iterator[EngineProcess]:
-    process = EngineProcess([])
+    spawner = SpawnerProcess([])
+    process = EngineProcess(spawner.for_node())
     yield process
     process.kill()
     process.close()
+    spawner.close()
 
 
 def has_ended(engine: EngineProcess) -> bool:
@@ -38,7 +41,8 @@ def test_it_ends_with_its_supervisor(engine: EngineProcess) -> None:
 
 def test_it_has_nothing_of_what_is_not_for_it() -> None:
     ours, theirs = socket.socketpair()
-    engine = EngineProcess([theirs])
+    spawner = SpawnerProcess([theirs])
+    engine = EngineProcess(spawner.for_node())
     try:
         theirs.close()
         assert ours.recv(1) == b""
@@ -46,6 +50,7 @@ def test_it_has_nothing_of_what_is_not_for_it() -> None:
         engine.kill()
         ours.close()
         engine.close()
+        spawner.close()
 
 
 def test_another_one_takes_its_place(engine: EngineProcess) -> None:

@@ -10,22 +10,22 @@ from pconnect.errors import InternalError
 from pserver.session.lifecycle import (
     ENGINE_TRANSITIONS,
     HAND_OVER_TRANSITIONS,
-    SESSION_TRANSITIONS,
+    SUPERVISOR_TRANSITIONS,
     EngineEvent,
     EngineLifecycle,
     EngineState,
     HandOverEvent,
     HandOverLifecycle,
     HandOverState,
-    SessionEvent,
-    SessionLifecycle,
-    SessionState,
+    SupervisorEvent,
+    SupervisorLifecycle,
+    SupervisorState,
 )
 from tests.support.transitions import all_pairs, assert_documented
 
 Table = Mapping[Any, Mapping[Any, Any]]
 MACHINES: list[tuple[Any, type[enum.Enum], type[enum.Enum], Table, str]] = [
-    (SessionLifecycle, SessionState, SessionEvent, SESSION_TRANSITIONS, "session.md"),
+    (SupervisorLifecycle, SupervisorState, SupervisorEvent, SUPERVISOR_TRANSITIONS, "supervisor.md"),
     (EngineLifecycle, EngineState, EngineEvent, ENGINE_TRANSITIONS, "engine.md"),
     (HandOverLifecycle, HandOverState, HandOverEvent, HAND_OVER_TRANSITIONS, "hand_over.md"),
 ]
@@ -82,11 +82,11 @@ def test_only_the_last_state_is_the_end(machine: Any) -> None:
 
 
 def test_a_session_is_served_until_it_closes_stops_or_ends() -> None:
-    life = SessionLifecycle()
+    life = SupervisorLifecycle()
     served = []
-    for life.state in SessionState:
+    for life.state in SupervisorState:
         served += [life.state] * life.is_serving
-    assert served == [SessionState.OPEN, SessionState.DETACHED]
+    assert served == [SupervisorState.OPEN, SupervisorState.DETACHED]
 
 
 def test_an_engine_has_a_process_where_that_can_end() -> None:

@@ -10,7 +10,7 @@ from pconnect.errors import ProtocolError
 from pconnect.protocol.frames import Preamble, Purpose
 from pconnect.values import decoder
 from pserver.config import SessionSettings
-from pserver.session.login import accept_client
+from pserver.session.login import accept_client, admit
 from srp_tools.steps import deadline_after, run
 
 SETTINGS = SessionSettings(
@@ -29,20 +29,18 @@ PREAMBLE = Preamble(Purpose.COMMAND, bytes(range(16)), 0, 3)
 def test_without_encryption_the_daemon_decides_by_network_and_node(answer: bytes) -> None:
     near, far = socket.socketpair()
     control, daemon = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    handover, other = socket.socketpair()
-    jobs, jobs_other = socket.socketpair()
     near.setblocking(False)
     daemon.send(answer)
-    with near, far, control, daemon, other, jobs_other:
-        steps = accept_client(near, control, (handover, jobs), SETTINGS, PREAMBLE.pack())
+    with near, far, control, daemon:
+        client = run(accept_client(near, SETTINGS, PREAMBLE.pack()), deadline_after(5))
+        assert (client.network_id, client.node, client.identity) == (PREAMBLE.network_id, 3, None)
         if answer == b"ok":
-            client = run(steps, deadline_after(5))
-            assert (client.network_id, client.node, client.identity) == (PREAMBLE.network_id, 3, None)
+            admit(client, control, [near, far, control], deadline_after(5))
         else:
             with pytest.raises(ProtocolError, match=r"node 3 of network 0001.* is here already"):
-                run(steps, deadline_after(5))
-        data, descriptors, _, _ = socket.recv_fds(daemon, 1000, 2)
-        assert len(descriptors) == 2
+                admit(client, control, [near, far, control], deadline_after(5))
+        data, descriptors, _, _ = socket.recv_fds(daemon, 1000, 3)
+        assert len(descriptors) == 3
         for descriptor in descriptors:
             socket.close(descriptor)
         assert b'"node": 3' in data

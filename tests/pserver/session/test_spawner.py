@@ -6,21 +6,30 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pserver.engine.command_page import make_memory
-from pserver.session.spawner import Spawner
+from pserver.session.spawner import Spawner, SpawnerProcess
+from pserver.session.spawner_process import _Engine
 from srp_tools.errors import ConnectionLostError
 from tests.support.servers import open_files
-from tests.support.waiting import wait_gone
+from tests.support.waiting import wait_gone, wait_until
 
 
 @pytest.fixture
-def spawner() -> Iterator[Spawner]:
-    made = Spawner([])
+def process() -> Iterator[SpawnerProcess]:
+    made = SpawnerProcess([])
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def spawner(process: SpawnerProcess) -> Iterator[Spawner]:
+    made = process.for_node()
     yield made
     made.close()
 
@@ -43,15 +52,15 @@ def start(spawner: Spawner, ends: list[int]) -> int:
     return spawner.engine_pid()
 
 
-def test_one_engine_after_the_other(spawner: Spawner, ends: list[int]) -> None:
+def test_one_engine_after_the_other(process: SpawnerProcess, spawner: Spawner, ends: list[int]) -> None:
     start(spawner, ends)
     spawner.end_engine()  # now it has closed what is not for it
-    before = open_files(), open_files(spawner.pid)
+    before = open_files(), open_files(process.pid)
     for _ in range(5):
         pid = start(spawner, ends)
         assert spawner.end_engine() == -signal.SIGKILL
         assert not Path(f"/proc/{pid}").exists()
-    assert (open_files(), open_files(spawner.pid)) == before
+    assert (open_files(), open_files(process.pid)) == before
 
 
 def test_an_engine_that_died_keeps_its_number_until_it_is_asked_for(
@@ -65,20 +74,78 @@ def test_an_engine_that_died_keeps_its_number_until_it_is_asked_for(
     assert spawner.end_engine() is None
 
 
-def test_the_engine_ends_with_the_spawner(spawner: Spawner, ends: list[int]) -> None:
+def test_the_engine_ends_with_the_spawner(process: SpawnerProcess, spawner: Spawner, ends: list[int]) -> None:
     pid = start(spawner, ends)
-    os.kill(spawner.pid, signal.SIGKILL)
-    wait_gone(spawner.pid, pid)
+    os.kill(process.pid, signal.SIGKILL)
+    wait_gone(process.pid, pid)
     assert spawner.end_engine() is None
     with pytest.raises(ConnectionLostError, match="the process that starts engines is gone"):
         start(spawner, ends)
 
 
 def test_closing_it_ends_the_engine_too(ends: list[int]) -> None:
-    spawner = Spawner([])
+    process = SpawnerProcess([])
+    spawner = process.for_node()
     pid = start(spawner, ends)
     spawner.close()
-    wait_gone(spawner.pid, pid)
+    wait_gone(pid)
+    process.close()
+    wait_gone(process.pid)
+
+
+def test_each_node_has_an_engine_of_its_own(process: SpawnerProcess, ends: list[int]) -> None:
+    first, second = process.for_node(), process.for_node()
+    pids = [start(first, ends), start(second, ends)]
+    before = open_files(process.pid)
+    third = process.for_node()
+    pids.append(start(third, ends))
+    # The last one was forked when the spawner held all of the others.
+    wait_until(lambda: open_files(pids[2]) == open_files(pids[0]), "the engine to close what is not its own")
+    first.close()
+    wait_gone(pids[0])
+    assert second.end_engine() == -signal.SIGKILL
+    third.close()
+    wait_gone(pids[2])
+    wait_until(
+        lambda: open_files(process.pid) < before, "the end of what was the first node's and the third's"
+    )
+    pids.append(start(second, ends))
+    second.close()
+    wait_gone(pids[3])
+
+
+def test_the_end_of_one_engine_that_takes_long_delays_no_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ends: list[int]
+) -> None:
+    """An engine with very much memory takes long to end; here, one that is not killed at first."""
+    deaf, kill = tmp_path / "deaf", _Engine.kill
+    monkeypatch.setattr(_Engine, "kill", lambda self: deaf.read_text() == str(self.pid) or kill(self))
+    process = SpawnerProcess([])
+    slow, other = process.for_node(), process.for_node()
+    pid = start(slow, ends)
+    start(other, ends)
+    deaf.write_text(str(pid))
+    codes: list[int | None] = []
+    thread = threading.Thread(target=lambda: codes.append(slow.end_engine()))
+    thread.start()
+    assert other.end_engine() == -signal.SIGKILL
+    assert codes == []
+    os.kill(pid, signal.SIGKILL)
+    thread.join()
+    assert codes == [-signal.SIGKILL]
+    slow.close()
+    other.close()
+    process.close()
+
+
+def test_it_does_not_end_before_the_supervisors(ends: list[int]) -> None:
+    process = SpawnerProcess([])
+    spawner = process.for_node()
+    process._root.close()
+    pid = start(spawner, ends)
+    spawner.close()
+    wait_gone(pid, process.pid)
+    process.close()
 
 
 def test_an_engine_that_cannot_be_started_is_an_error_and_the_next_one_can(ends: list[int]) -> None:
@@ -86,22 +153,25 @@ def test_an_engine_that_cannot_be_started_is_an_error_and_the_next_one_can(ends:
     script = f"""
 import os, resource, socket
 from pserver.engine.command_page import make_memory
-from pserver.session.spawner import Spawner
-spawner = Spawner([])
+from pserver.session.spawner import SpawnerProcess
+process = SpawnerProcess([])
+spawner = process.for_node()
 pairs = [socket.socketpair() for _ in range(5)]
 ends = [*(pair[1].fileno() for pair in pairs), make_memory()]
-before = resource.prlimit(spawner.pid, resource.RLIMIT_NOFILE)
-in_use = len(os.listdir(f"/proc/{{spawner.pid}}/fd"))
-resource.prlimit(spawner.pid, resource.RLIMIT_NOFILE, ({len(ends)} + in_use, before[1]))
+before = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+assert spawner.end_engine() is None  # it knows of the node
+in_use = len(os.listdir(f"/proc/{{process.pid}}/fd"))
+resource.prlimit(process.pid, resource.RLIMIT_NOFILE, ({len(ends)} + in_use, before[1]))
 try:
     spawner.request_engine(ends)
     spawner.engine_pid()
 except ConnectionError as error:
     print(error)
-resource.prlimit(spawner.pid, resource.RLIMIT_NOFILE, before)
+resource.prlimit(process.pid, resource.RLIMIT_NOFILE, before)
 spawner.request_engine(ends)
 assert spawner.engine_pid() > 0
 spawner.close()
+process.close()
 """
     run = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False

@@ -12,15 +12,19 @@ from pathlib import Path
 import pytest
 
 from pserver.engine.command_page import make_memory
-from pserver.session.spawner import Spawner
+from pserver.session.spawner import Spawner, SpawnerProcess
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
+
+Orphans = tuple[SpawnerProcess, Spawner, socket.socket, list[int]]
 
 
 @pytest.fixture
 def spawner() -> Iterator[Spawner]:
-    made = Spawner([])
+    process = SpawnerProcess([])
+    made = process.for_node()
     yield made
     made.close()
+    process.close()
 
 
 def wait_death(spawner: Spawner) -> tuple[int, int] | None:
@@ -71,12 +75,14 @@ def stand_in_engine(pipe: socket.socket, *_: object) -> None:
 
 
 @pytest.fixture
-def orphans(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Spawner, socket.socket, list[int]]]:
+def orphans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Orphans]:
     """Give a spawner with two orphans, one of which ends with status 3 when its engine is told."""
     monkeypatch.setattr("pserver.session.spawner_process.engine_main", stand_in_engine)
     monkeypatch.setattr("pserver.session.spawner_process._LOOK", 0.05)
     with contextlib.ExitStack() as stack:
-        made = Spawner([])
+        process = SpawnerProcess([])
+        stack.callback(process.close)
+        made = process.for_node()
         stack.callback(made.close)
         pairs = [socket.socketpair() for _ in range(5)]
         for sock in (sock for pair in pairs for sock in pair):
@@ -92,7 +98,7 @@ def orphans(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Spawner, socket.s
             pidfd = os.pidfd_open(pid)
             stack.callback(os.close, pidfd)
             stack.callback(_kill, pidfd)
-        yield made, ours, pids
+        yield process, made, ours, pids
 
 
 def _read_words(sock: socket.socket, count: int) -> list[bytes]:
@@ -112,16 +118,16 @@ def parent_of(pid: int) -> int:
 
 
 def test_orphans_of_the_session_are_the_spawner_s(
-    orphans: tuple[Spawner, socket.socket, list[int]],
+    orphans: Orphans,
 ) -> None:
-    spawner, _, pids = orphans
-    assert [parent_of(pid) for pid in pids] == [spawner.pid] * 2
+    process, _, _, pids = orphans
+    assert [parent_of(pid) for pid in pids] == [process.pid] * 2
 
 
 def test_of_an_orphan_that_was_named_the_exit_code_is_told(
-    orphans: tuple[Spawner, socket.socket, list[int]],
+    orphans: Orphans,
 ) -> None:
-    spawner, engine, (pid, other) = orphans
+    _, spawner, engine, (pid, other) = orphans
     spawner.adopt(pid)
     spawner.adopt(other)
     engine.send(b"x")
@@ -134,9 +140,9 @@ def test_of_an_orphan_that_was_named_the_exit_code_is_told(
 
 
 def test_an_orphan_that_nobody_has_named_is_reaped(
-    orphans: tuple[Spawner, socket.socket, list[int]],
+    orphans: Orphans,
 ) -> None:
-    spawner, engine, (pid, other) = orphans
+    _, spawner, engine, (pid, other) = orphans
     engine.send(b"x")
     wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the zombie")
     os.kill(other, signal.SIGKILL)
@@ -145,8 +151,8 @@ def test_an_orphan_that_nobody_has_named_is_reaped(
     assert spawner.end_engine() == -signal.SIGKILL  # it goes on
 
 
-def test_named_orphans_end_with_the_spawner(orphans: tuple[Spawner, socket.socket, list[int]]) -> None:
-    spawner, _, pids = orphans
+def test_named_orphans_end_with_the_spawner(orphans: Orphans) -> None:
+    _, spawner, _, pids = orphans
     for pid in pids:
         spawner.adopt(pid)
     spawner.close()

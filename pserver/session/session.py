@@ -1,0 +1,199 @@
+"""A session: one process that serves one client, from its login until the last of its nodes has ended.
+
+The client logs in once, for its first node here. For each further node it opens another command channel, which the
+daemon passes on to this process: the client proves with its certificate, or over a local link with its token, that it
+is the one who has logged in. The main thread does no more than let such channels in.
+
+Each node has a supervisor in a thread of its own, with its own event loop and its own sockets to the daemon and to the
+spawner. So nodes share nothing that would need a lock, and one that waits for the end of its engine delays no other.
+(doc/decisions/0014-one-supervisor.md has what that costs.)
+"""
+
+import contextlib
+import functools
+import logging
+import os
+import signal
+import socket
+import threading
+from dataclasses import dataclass
+
+from pconnect.errors import ConnectionLostError, ParallelError
+from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, bound_buffers, prepare
+from pconnect.loop.event_loop import EventLoop
+from pconnect.protocol.frames import PREAMBLE_BYTES
+from pserver.config import SessionSettings
+from pserver.session.engine_process import EngineProcess
+from pserver.session.login import AuthenticatedClient, accept_client, accept_node, admit
+from pserver.session.slot_client import SlotClient
+from pserver.session.spawner import SpawnerProcess
+from pserver.session.supervisor import Supervisor
+from pserver.system.session_folder import make_folder
+from srp_tools.steps import deadline_after, run
+
+log = logging.getLogger("pserver")
+
+# So many further nodes are let in at once; more wait in the socket to the daemon.
+_MAX_HANDSHAKES = 32
+
+
+def session_main(
+    sock: socket.socket, control: socket.socket, settings: SessionSettings, preamble: bytes
+) -> None:
+    """Be one session; the target of a process of the fork server."""
+    os.setsid()  # Ctrl-C at the daemon's terminal is for the daemon
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    spawner = SpawnerProcess(not_for_it=(sock, control))
+    logging.basicConfig(
+        filename=settings.log_file, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    threading.excepthook = _log_failure
+    place = _Place(control, EngineProcess(spawner.for_node()))
+    try:
+        prepare(sock, DEFAULT_PEER_TIMEOUT)
+        bound_buffers(sock)
+        deadline = deadline_after(settings.login_timeout)
+        try:
+            client = run(accept_client(sock, settings, preamble), deadline)
+        except (ParallelError, OSError) as error:
+            log.warning("login from %s failed: %s", settings.peer, error)
+            sock.close()
+            place.close()
+            return
+        _Session(client, spawner, settings).run(place)
+    finally:
+        spawner.close()
+
+
+def _log_failure(failure: threading.ExceptHookArgs) -> None:
+    log.error("a supervisor failed", exc_info=failure.exc_value)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What there is of a node before its client is admitted: its socket to the daemon, and its engine."""
+
+    control: socket.socket
+    engine: EngineProcess
+
+    def close(self) -> None:
+        self.engine.kill()
+        self.engine.close()
+        self.control.close()
+
+
+class _Session:
+    """A session after the login: its nodes, and the sockets on which further ones come."""
+
+    def __init__(
+        self, client: AuthenticatedClient, spawner: SpawnerProcess, settings: SessionSettings
+    ) -> None:
+        self._client = client
+        self._spawner = spawner
+        self._settings = settings
+        self._event_loop = EventLoop()
+        self._joins, self._its_joins = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._joins.setblocking(False)
+        self._handshakes = 0
+        self._nodes: dict[threading.Thread, socket.socket] = {}  # with what tells their supervisors to stop
+        self._bell, self._ring = socket.socketpair()  # a byte for each supervisor that has ended
+
+    def run(self, place: _Place) -> None:
+        """Serve the nodes, the first of which has its `place`, until all have ended."""
+        stop, its_stop = socket.socketpair()
+        its_stop.setblocking(False)
+        signal.set_wakeup_fd(its_stop.fileno())
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        self._event_loop.watch(stop.fileno(), lambda: self._stop(stop))
+        self._event_loop.watch(self._bell.fileno(), lambda: self._bell.recv(1))
+        self._watch_joins()
+        self._begin(self._client, place)
+        while self._nodes:
+            self._event_loop.poll(self._event_loop.longest_sleep)
+            for thread in [thread for thread in self._nodes if not thread.is_alive()]:
+                self._nodes.pop(thread).close()
+        signal.set_wakeup_fd(-1)
+        self._event_loop.close()
+
+    def _stop(self, stop: socket.socket) -> None:
+        """Have all supervisors stop, because the server does."""
+        stop.recv(1)
+        for ends in self._nodes.values():
+            ends.send(b"x")
+
+    # --- further nodes ---
+
+    def _watch_joins(self) -> None:
+        self._event_loop.watch(self._joins.fileno(), self._take_join)
+
+    def _take_join(self) -> None:
+        """Take a command channel of a further node from the daemon, with the socket of the node to the daemon."""
+        try:
+            _, descriptors, _, _ = socket.recv_fds(self._joins, PREAMBLE_BYTES, 2, socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            return
+        if len(descriptors) != 2:  # the daemon is gone
+            self._event_loop.unwatch(self._joins.fileno())
+            return
+        sock, control = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+        prepare(sock, DEFAULT_PEER_TIMEOUT)
+        bound_buffers(sock)
+        self._handshakes += 1
+        if self._handshakes == _MAX_HANDSHAKES:
+            self._event_loop.unwatch(self._joins.fileno())
+        self._event_loop.background.start(
+            accept_node(sock, self._client),
+            deadline_after(self._settings.login_timeout),
+            functools.partial(self._end_handshake, control),
+        )
+
+    def _end_handshake(self, control: socket.socket, outcome: AuthenticatedClient | Exception) -> None:
+        if self._handshakes == _MAX_HANDSHAKES:
+            self._watch_joins()
+        self._handshakes -= 1
+        try:
+            if isinstance(outcome, Exception):
+                raise outcome
+            place = _Place(control, EngineProcess(self._spawner.for_node()))
+        except (ParallelError, OSError) as error:
+            log.warning("a further node of network %s was refused: %s", self._client.network_id.hex(), error)
+            control.close()
+            if isinstance(outcome, AuthenticatedClient):
+                outcome.channel.close()
+        else:
+            self._begin(outcome, place)
+
+    # --- the threads ---
+
+    def _begin(self, client: AuthenticatedClient, place: _Place) -> None:
+        ours, theirs = socket.socketpair()
+        thread = threading.Thread(
+            target=self._serve, args=(client, place, theirs), name=f"node {client.node}"
+        )
+        self._nodes[thread] = ours
+        thread.start()
+
+    def _serve(self, client: AuthenticatedClient, place: _Place, stop: socket.socket) -> None:
+        """Be the supervisor of one node; what its thread does."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._ring.send, b"x")
+            stack.enter_context(stop)
+            stack.callback(place.close)
+            jobs, its_jobs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            stack.enter_context(jobs)
+            with its_jobs:
+                handovers = (place.engine.handover, its_jobs, self._its_joins)
+                try:
+                    admit(client, place.control, handovers, deadline_after(self._settings.login_timeout))
+                except (ParallelError, OSError) as error:
+                    log.warning("node %d from %s was refused: %s", client.node, self._settings.peer, error)
+                    client.channel.close()
+                    return
+            folder = make_folder(place.control)
+            with contextlib.suppress(ConnectionLostError):  # of which one hears when the engine is asked for
+                place.engine.spawner.inherit(folder)
+            slot_client = SlotClient(place.control)
+            stack.callback(slot_client.close)
+            supervisor = Supervisor(client, place.engine, folder, self._settings, slot_client, jobs, stop)
+            with contextlib.closing(supervisor):
+                supervisor.run()

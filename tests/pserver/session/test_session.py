@@ -1,0 +1,163 @@
+"""A session with several nodes: one login, one process; who is let in for a further node, and how nodes end."""
+
+import dataclasses
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pconnect import Network, network_get_info, reval
+from pconnect.errors import AuthenticationError, ConnectionLostError, ParallelError
+from pconnect.protocol.frames import HELLO, Limits, Preamble, Purpose
+from pconnect.session.login import LoginTerms, add_node, make_terms
+from srp_tools.certificates import NetworkAuthority
+from srp_tools.steps import deadline_after, run
+from srp_tools.tls import tls_context
+from tests.support.servers import Server, engine_pids, run_server
+from tests.support.waiting import DEADLINE, wait_gone, wait_until
+
+LIMIT = 20.0
+
+
+def terms_of(net: Network) -> LoginTerms:
+    """Return what the client of a network has logged in with."""
+    setup: Any = net.mesh.mesh_setup  # type: ignore[attr-defined]
+    return LoginTerms(
+        setup.network_id, None, setup.authority, setup.context, setup.limits, 30.0, setup.link_key
+    )
+
+
+def first_server(net: Network) -> Any:
+    return net.mesh.servers[1]  # type: ignore[attr-defined]
+
+
+@pytest.fixture(params=[True, False], ids=["local", "tls"])
+def net(server: Server, request: pytest.FixtureRequest) -> Iterator[Network]:
+    with server.connect(3, local_links=request.param) as made:
+        yield made
+
+
+def test_all_nodes_of_a_server_are_in_one_process_after_one_login(server: Server, net: Network) -> None:
+    [pid] = server.sessions(net)
+    parents = {psutil.Process(engine).ppid() for engine in engine_pids(net).values()}
+    [spawner] = parents
+    assert psutil.Process(spawner).ppid() == pid
+    assert [info["state"] for info in network_get_info(net[1:])] == ["open"] * 3
+
+
+def test_what_is_found_out_of_a_node_is_of_that_node(net: Network) -> None:
+    reval("import os; import numpy as np; keep = np.ones(10_000_000 * sockets.node)", net).result(LIMIT)
+    sizes = [info["memory_bytes"] for info in network_get_info(net[1:])]
+    assert sizes == sorted(sizes)
+    assert sizes[2] - sizes[0] > 100_000_000
+
+
+def test_a_further_node_may_come_later_and_its_number_is_taken_then(net: Network) -> None:
+    terms, first = terms_of(net), first_server(net)
+    later = run(add_node(first, 9, terms), deadline_after(LIMIT))
+    with pytest.raises(ConnectionLostError):
+        run(add_node(first, 9, terms), deadline_after(LIMIT))
+    with pytest.raises(ConnectionLostError):
+        run(add_node(first, 2, terms), deadline_after(LIMIT))
+    later.command.close()
+    assert net.eval("sockets.node").result(LIMIT) == [1, 2, 3]  # type: ignore[attr-defined]
+
+
+def impostor(net: Network) -> LoginTerms:
+    """Return the terms of somebody who knows the network's number, and has an authority of his own."""
+    authority = NetworkAuthority(terms_of(net).network_id)
+    context = tls_context(authority.own_identity(), server_side=False)
+    return LoginTerms(terms_of(net).network_id, None, authority, context, Limits(), 30.0)
+
+
+def test_nobody_else_gets_a_further_node(server: Server, net: Network) -> None:
+    with pytest.raises((ConnectionLostError, AuthenticationError)):
+        run(add_node(first_server(net), 9, impostor(net)), deadline_after(LIMIT))
+    if terms_of(net).link_key is not None:
+        other = make_terms(server.credentials, Limits(), 30.0)
+        wrong = dataclasses.replace(impostor(net), link_key=other.link_key)
+        with pytest.raises((ConnectionLostError, AuthenticationError)):
+            run(add_node(first_server(net), 9, wrong), deadline_after(LIMIT))
+    wait_until(lambda: f"a further node of network {net.network_id} was refused" in server.log, "the refusal")
+    assert net.eval("sockets.node").result(LIMIT) == [1, 2, 3]  # type: ignore[attr-defined]
+
+
+def test_of_a_network_that_is_not_here_nobody_gets_a_node(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.data_port), LIMIT) as sock:
+        sock.sendall(Preamble(Purpose.JOIN, os.urandom(16), 0, 1).pack())
+        assert sock.recv(100) == b""
+
+
+def test_those_who_say_nothing_keep_nobody_out_for_long(tmp_path: Path) -> None:
+    with run_server(tmp_path / "server", "--login-timeout=1") as server, server.connect(1) as net:
+        preamble = Preamble(Purpose.JOIN, bytes.fromhex(net.network_id), 0, 1).pack()
+        silent = [socket.create_connection(("127.0.0.1", server.data_port), LIMIT) for _ in range(70)]
+        for sock in silent:
+            sock.sendall(preamble)
+        later = run(add_node(first_server(net), 2, terms_of(net)), deadline_after(LIMIT))
+        later.command.close()
+        for sock in silent:
+            sock.settimeout(LIMIT)
+            assert sock.recv(100) in {b"", HELLO}
+            sock.close()
+        assert net.eval("sockets.node").result(LIMIT) == [1]
+
+
+def test_a_malformed_answer_is_refused_and_harms_nobody(server: Server) -> None:
+    with server.connect(1, local_links=False) as net:
+        terms, first = terms_of(net), first_server(net)
+        malformed = dataclasses.replace(terms, authority=NetworkAuthority(os.urandom(16)))
+        with pytest.raises(ParallelError):
+            run(add_node(first, 2, malformed), deadline_after(LIMIT))
+        with pytest.raises(ParallelError):
+            run(add_node(first, 0, terms), deadline_after(LIMIT))
+        assert net.eval("sockets.node").result(LIMIT) == [1]
+
+
+def test_a_node_whose_channel_is_lost_ends_alone(server: Server, net: Network) -> None:
+    pids = engine_pids(net)
+    [session] = server.sessions(net)
+    net.mesh.servers[2].command.close()  # type: ignore[attr-defined]
+    wait_gone(pids[2])
+    assert reval("x = 1", net[3]).result(LIMIT) is None
+    assert reval("x = 1", net[1]).result(LIMIT) is None
+    assert psutil.pid_exists(session)
+    assert network_get_info(net[1:2])[0]["pid"] == pids[1]
+
+
+def test_one_that_does_not_end_delays_no_other(net: Network) -> None:
+    deaf = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: time.sleep(0.01)"
+    reval(deaf, net)
+    time.sleep(0.2)
+    begin = time.monotonic()
+    assert net.close(timeout=4) == [1, 2, 3]
+    assert time.monotonic() - begin < 3  # each alone takes one second
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+def test_all_nodes_end_with_their_session(server: Server, net: Network, sent: signal.Signals) -> None:
+    folders = net.eval("str(session_files.parent)").result(LIMIT)  # type: ignore[attr-defined]
+    pids = engine_pids(net)
+    [session] = server.sessions(net)
+    os.kill(session, sent)
+    wait_gone(session, *pids.values())
+    for connection in net[1:]:
+        with pytest.raises(ParallelError):
+            reval("x = 1", connection).result(LIMIT)
+    wait_until(lambda: not any(Path(folder).exists() for folder in folders), "the end of the folders")
+    wait_until(lambda: server.sessions(net) == [], "the daemon to notice")
+
+
+def test_the_client_is_told_that_the_server_stops(tmp_path: Path) -> None:
+    with run_server(tmp_path / "server") as server:
+        net = server.connect(3)
+    for connection in net[1:]:
+        with pytest.raises(ConnectionLostError, match="the server was stopped"):
+            reval("x = 1", connection).result(DEADLINE)
+    net.close()
