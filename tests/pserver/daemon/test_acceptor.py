@@ -108,7 +108,9 @@ def test_a_client_without_tls_is_told(loop: Loop) -> None:
         assert Preamble.unpack(loop.until_closed(sock)).purpose is Purpose.NEEDS_TLS
 
 
-@pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\0" * 100, b"PSRV\x03\x63" + b"\0" * 40])
+@pytest.mark.parametrize(
+    "garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\0" * 100, b"PSRV" + bytes([VERSION]) + b"\x63" + b"\0" * 40]
+)
 def test_garbage_is_closed(loop: Loop, garbage: bytes, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "pserver")
     with dial(loop.acceptor.data_port, garbage) as sock:
