@@ -186,7 +186,7 @@ def _mesh(terms: LoginTerms, servers: list[Server], targets: list[Host], deadlin
     event_loop = EventLoop()
     mesh_setup = MeshSetup(
         terms.network_id,
-        terms.context,
+        terms.tls,
         terms.limits,
         terms.peer_timeout,
         directory=str(Path.cwd()),

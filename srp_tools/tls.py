@@ -1,6 +1,7 @@
 """Begin TLS 1.3 on a socket, as a node of a network."""
 
 import contextlib
+import functools
 import os
 import selectors
 import socket
@@ -29,6 +30,29 @@ def tls_context(identity: Identity, *, server_side: bool) -> ssl.SSLContext:
     with file_of(certificate + identity.key_pem) as path:
         context.load_cert_chain(path)
     return context
+
+
+class TlsContexts:
+    """The contexts of one identity, each made when it is first used: that takes a millisecond, and many need only one.
+
+    Attributes
+    ----------
+    identity
+        Whose they are.
+    """
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+
+    @functools.cached_property
+    def client(self) -> ssl.SSLContext:
+        """For connections that this node makes."""
+        return tls_context(self.identity, server_side=False)
+
+    @functools.cached_property
+    def server(self) -> ssl.SSLContext:
+        """For connections that this node accepts."""
+        return tls_context(self.identity, server_side=True)
 
 
 def start_tls(

@@ -1,7 +1,6 @@
 """Opening connections: TCP with the options of every link, and the data connection to a node."""
 
 import socket
-import ssl
 from collections.abc import Sequence
 
 from pconnect.errors import AuthenticationError, ConnectionLostError, ProtocolError
@@ -10,7 +9,7 @@ from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Preamble, Purpose, c
 from pconnect.values import encoder
 from srp_tools.channel import Channel
 from srp_tools.steps import Steps, connect, deadline_after, receive_exactly, send_all
-from srp_tools.tls import start_tls
+from srp_tools.tls import TlsContexts, start_tls
 
 DEFAULT_PEER_TIMEOUT = 30.0
 # An address that swallows packets must not use up the time of the ones after it.
@@ -69,7 +68,7 @@ def connect_first(addresses: Sequence[tuple[str, int]], peer_timeout: float) -> 
 def dial(
     addresses: Sequence[tuple[str, int]],
     preamble: Preamble,
-    context: ssl.SSLContext | None,
+    tls: TlsContexts | None,
     peer_timeout: float,
     local: tuple[str, bytes] | None = None,
 ) -> Steps[Channel]:
@@ -94,23 +93,23 @@ def dial(
     for address in addresses:
         try:
             sock = yield from connect_first([address], peer_timeout)
-            return (yield from _introduce(sock, preamble, context))
+            return (yield from _introduce(sock, preamble, tls))
         except (OSError, ConnectionLostError, AuthenticationError, ProtocolError) as error:
             reason = yield from _reason(error, address, preamble)
             reasons.append(f"{address[0]} port {address[1]}: {reason}")
     raise ConnectionLostError(f"no connection to node {preamble.to_node} ({'; '.join(reasons)})")
 
 
-def _introduce(sock: socket.socket, preamble: Preamble, context: ssl.SSLContext | None) -> Steps[Channel]:
+def _introduce(sock: socket.socket, preamble: Preamble, tls: TlsContexts | None) -> Steps[Channel]:
     try:
         if preamble.purpose is Purpose.JOIN:
             bound_buffers(sock)
         yield from send_all(sock, preamble.pack())
-        if context is None:
+        if tls is None:
             channel = Channel(sock)
         else:
             channel = yield from start_tls(
-                sock, context, preamble.network_id, preamble.to_node, server_side=False
+                sock, tls.client, preamble.network_id, preamble.to_node, server_side=False
             )
         yield from expect_hello(channel)
     except BaseException:

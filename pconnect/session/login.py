@@ -4,7 +4,6 @@ import getpass
 import os
 import secrets
 import socket
-import ssl
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +41,7 @@ from srp_tools.credentials import Credentials, load_credentials
 from srp_tools.login import log_in
 from srp_tools.paths import client_file
 from srp_tools.steps import Steps
-from srp_tools.tls import start_tls, tls_context
+from srp_tools.tls import TlsContexts, start_tls
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class LoginTerms:
     network_id: bytes
     credentials: Credentials | None  # None: no encryption, no login
     authority: NetworkAuthority | None
-    context: ssl.SSLContext | None
+    tls: TlsContexts | None
     limits: Limits
     peer_timeout: float
     link_key: bytes | None = None  # for the tokens of local links; None: there are none
@@ -64,9 +63,9 @@ def make_terms(
     """Return the terms of a new network; without credentials it has no encryption, and no local links."""
     network_id = secrets.token_bytes(NETWORK_ID_BYTES)
     authority = NetworkAuthority(network_id) if credentials else None
-    context = tls_context(authority.own_identity(), server_side=False) if authority else None
+    tls = TlsContexts(authority.own_identity()) if authority else None
     link_key = secrets.token_bytes(TOKEN_BYTES) if credentials and local_links else None
-    return LoginTerms(network_id, credentials, authority, context, limits, peer_timeout, link_key)
+    return LoginTerms(network_id, credentials, authority, tls, limits, peer_timeout, link_key)
 
 
 def find_credentials(user: str | None, password: str | None, file: str | Path | None) -> Credentials:
@@ -107,11 +106,11 @@ def log_in_at(host: Host, node: int, terms: LoginTerms) -> Steps[Server]:
     try:
         bound_buffers(sock)
         address = sock.getpeername()[0]
-        if terms.authority is None or terms.credentials is None or terms.context is None:
+        if terms.authority is None or terms.credentials is None or terms.tls is None:
             channel, offer = yield from _introduce(terms, sock, node)
         else:
             offer = yield from _enrol(terms, sock, node)
-            channel = yield from start_tls(sock, terms.context, terms.network_id, node, server_side=False)
+            channel = yield from start_tls(sock, terms.tls.client, terms.network_id, node, server_side=False)
         yield from expect_hello(channel)
     except BaseException:
         sock.close()
@@ -167,7 +166,7 @@ def add_node(first: Server, node: int, terms: LoginTerms) -> Steps[Server]:
     channel = yield from dial(
         [(location.address, location.data_port)],
         Preamble(Purpose.JOIN, terms.network_id, 0, first.node),
-        terms.context,
+        terms.tls,
         terms.peer_timeout,
         client_link(terms.link_key, location.local, first.node),
     )

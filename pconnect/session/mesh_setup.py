@@ -3,7 +3,6 @@
 It happens when a network is made, and again when a node is restarted.
 """
 
-import ssl
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from pconnect.session.server import Server
 from srp_tools.certificates import NetworkAuthority
 from srp_tools.channel import Channel
 from srp_tools.steps import Steps
+from srp_tools.tls import TlsContexts
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class MeshSetup:
     ----------
     network_id
         16 random bytes.
-    context
+    tls
         For TLS as node 0; ``None`` without encryption.
     limits, peer_timeout
         As given to `pconnect.connect.pconnect`.
@@ -41,7 +41,7 @@ class MeshSetup:
     """
 
     network_id: bytes
-    context: ssl.SSLContext | None
+    tls: TlsContexts | None
     limits: Limits
     peer_timeout: float
     directory: str
@@ -79,7 +79,7 @@ class MeshSetup:
         return dial(
             [(server.location.address, server.location.data_port)],
             Preamble(Purpose.DATA, self.network_id, 0, server.node, endpoint),
-            self.context,
+            self.tls,
             self.peer_timeout,
             client_link(self.link_key, server.location.local, server.node),
         )

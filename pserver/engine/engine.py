@@ -258,7 +258,7 @@ class _Engine:
         return Terms(
             runner.workspace.names,
             files,
-            links.accepting,
+            links.tls,
             mesh.network_id,
             mesh.limits,
             runner.number,

@@ -17,7 +17,6 @@ import contextlib
 import math
 import os
 import socket
-import ssl
 import struct
 import time
 from collections.abc import Callable, Collection
@@ -34,7 +33,7 @@ from pconnect.protocol.kinds import Role
 from srp_tools.certificates import Identity
 from srp_tools.channel import Channel
 from srp_tools.steps import Steps, Task, deadline_after, wait_for_deadline
-from srp_tools.tls import start_tls, tls_context
+from srp_tools.tls import TlsContexts, start_tls
 
 # A handshake takes some round trips; a peer that takes longer is dropped.
 _HANDSHAKE_TIMEOUT = 20.0
@@ -70,13 +69,13 @@ class Setup:
     #: The version of this package on the client, for errors.
     client_version: str | None = None
 
-    def contexts(self) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
-        """Return the contexts for connections that are made and that are accepted; ``None`` without encryption."""
+    def tls(self) -> TlsContexts | None:
+        """Return what connections need for TLS; ``None`` without encryption."""
         if self.identity is None:
-            return None, None
+            return None
         key_pem, certificate, authority, _ = self.identity
         identity = Identity(self.network, self.node, key_pem, certificate, authority)
-        return tls_context(identity, server_side=False), tls_context(identity, server_side=True)
+        return TlsContexts(identity)
 
     def link(self, node: int) -> tuple[str, bytes] | None:
         """Return path and token of the local link with a node, ``None`` if there is none."""
@@ -98,8 +97,8 @@ class Links:
         One for each node by number, the own one without a link; those whose link is still being made are awaited.
     errors
         For each node with which a connection could not be made, why.
-    accepting
-        The context for TLS with those who dial; ``None`` without encryption.
+    tls
+        For TLS as this node; ``None`` without encryption.
     """
 
     def __init__(
@@ -122,7 +121,7 @@ class Links:
         self._handover = handover
         self._event_loop = event_loop
         self._listen = listen
-        self._making, self.accepting = setup.contexts()
+        self.tls = setup.tls()
         self._expected: dict[int, Task] = {}  # with what ends the grace
         self._dialling: dict[int, Task] = {}
         self._handshakes = 0
@@ -170,7 +169,7 @@ class Links:
         setup = self._setup
         addresses = [(name, port) for name, port in setup.nodes[node - 1]["addresses"]]
         preamble = Preamble(Purpose.DATA, setup.network, setup.node, node)
-        steps = dial(addresses, preamble, self._making, setup.peer_timeout, setup.link(node))
+        steps = dial(addresses, preamble, self.tls, setup.peer_timeout, setup.link(node))
 
         def end(outcome: Channel | Exception) -> None:
             self._dialling.pop(node, None)
@@ -266,12 +265,12 @@ class Links:
             if node not in self._expected:
                 raise _not_expected()
 
-        return greet(sock, self.accepting, self._setup.network, node, self.token(node), check=check)
+        return greet(sock, self.tls, self._setup.network, node, self.token(node), check=check)
 
 
 def greet(
     sock: socket.socket,
-    context: ssl.SSLContext | None,
+    tls: TlsContexts | None,
     network_id: bytes,
     node: int,
     token: bytes | None,
@@ -287,10 +286,10 @@ def greet(
     try:
         if is_local(sock):
             channel = yield from accept_local(sock, token)
-        elif context is None:
+        elif tls is None:
             channel = Channel(sock)
         else:
-            channel = yield from start_tls(sock, context, network_id, node, server_side=True)
+            channel = yield from start_tls(sock, tls.server, network_id, node, server_side=True)
         check()
         yield from channel.send_all(HELLO)
     except BaseException:

@@ -11,7 +11,6 @@ import random
 import select
 import signal
 import socket
-import ssl
 import sys
 import time
 from collections.abc import Sequence
@@ -40,6 +39,7 @@ from pserver.jobs.shared_status import SharedStatus
 from pserver.services.files import SessionFiles
 from pserver.system.processes import die_with_parent
 from srp_tools.steps import deadline_after, run
+from srp_tools.tls import TlsContexts
 
 _HANDSHAKE_TIMEOUT = 30.0
 _FLUSH_SECONDS = 0.001  # results are sent, and the client is listened to, about so often
@@ -57,7 +57,7 @@ class Terms:
         The workspace.
     files
         Of the session.
-    accepting
+    tls
         For TLS as this node; ``None`` without encryption.
     network_id, limits
         Of the network.
@@ -69,7 +69,7 @@ class Terms:
 
     names: dict[str, Any]
     files: SessionFiles
-    accepting: ssl.SSLContext | None
+    tls: TlsContexts | None
     network_id: bytes
     limits: Limits
     command: int
@@ -137,7 +137,7 @@ class _Worker:
         sock = self._take_connection()
         if sock is None:
             return
-        steps = greet(sock, self._terms.accepting, self._terms.network_id, 0, self._terms.token)
+        steps = greet(sock, self._terms.tls, self._terms.network_id, 0, self._terms.token)
         channel = run(steps, deadline_after(_HANDSHAKE_TIMEOUT))
         connection = Connection(0, "client", channel, role=Role.WORKER, limits=self._terms.limits)
         connection.on_message = self._take

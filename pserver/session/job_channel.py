@@ -19,7 +19,6 @@ from pserver.engine.links import greet
 from pserver.session.login import AuthenticatedClient
 from srp_tools.channel import Channel
 from srp_tools.steps import deadline_after
-from srp_tools.tls import tls_context
 
 _HANDSHAKE_TIMEOUT = 20.0
 
@@ -44,7 +43,7 @@ class JobChannel:
     def __init__(self, event_loop: EventLoop, client: AuthenticatedClient, handover: socket.socket) -> None:
         self._event_loop = event_loop
         self._network_id = client.network_id
-        self._context = tls_context(client.identity, server_side=True) if client.identity else None
+        self._tls = client.tls
         self._token = client.token
         self._handover = handover
         self.connection: Connection | None = None
@@ -97,7 +96,7 @@ class JobChannel:
             if isinstance(outcome, Channel):
                 self._open(outcome)
 
-        steps = greet(sock, self._context, self._network_id, 0, self._token)
+        steps = greet(sock, self._tls, self._network_id, 0, self._token)
         self._event_loop.background.start(steps, deadline_after(_HANDSHAKE_TIMEOUT), end)
 
     def _open(self, channel: Channel) -> None:

@@ -19,11 +19,11 @@ from pserver.config import SessionSettings
 from pserver.engine.links import greet
 from pserver.system.interfaces import own_addresses
 from srp_tools import steps
-from srp_tools.certificates import Identity, NodeKey
+from srp_tools.certificates import NodeKey
 from srp_tools.channel import Channel
 from srp_tools.login import accept_login
 from srp_tools.steps import Steps
-from srp_tools.tls import start_tls, tls_context
+from srp_tools.tls import TlsContexts, start_tls
 from srp_tools.verifier_file import VerifierFile
 
 _NOBODY = "(no login)"
@@ -37,7 +37,7 @@ class AuthenticatedClient:
     channel: Channel
     network_id: bytes
     node: int
-    identity: Identity | None
+    tls: TlsContexts | None
     token: bytes | None = None  # of the local links from the client; None: there are none
     user: str = _NOBODY
 
@@ -70,9 +70,8 @@ def accept_client(
         offer["local"] = [own_place(), str(settings.local_path)]
     user, data = yield from accept_login(sock, VerifierFile(settings.auth_file).lookup, encoder.pack(offer))
     answer = _read_answer(data, key)
-    assert answer.identity is not None  # noqa: S101 - it was made for the key
-    context = tls_context(answer.identity, server_side=True)
-    channel = yield from start_tls(sock, context, answer.network_id, 0, server_side=True)
+    assert answer.tls is not None  # noqa: S101 - it was made for the key
+    channel = yield from start_tls(sock, answer.tls.server, answer.network_id, 0, server_side=True)
     return AuthenticatedClient(channel, *answer, user)
 
 
@@ -86,13 +85,12 @@ def accept_node(sock: socket.socket, first: AuthenticatedClient) -> Steps[Authen
     AuthenticationError, ConnectionLostError, ProtocolError
         It is not let in. The connection is closed.
     """
-    context = tls_context(first.identity, server_side=True) if first.identity else None
-    channel = yield from greet(sock, context, first.network_id, 0, first.token)
+    channel = yield from greet(sock, first.tls, first.network_id, 0, first.token)
     try:
-        key = NodeKey() if first.identity else None
+        key = NodeKey() if first.tls else None
         yield from send_packed(channel, {"key": key.public_bytes() if key else b""})
         answer = _read_answer((yield from receive_packed(channel)), key)
-        if (answer.network_id, _authority(answer.identity)) != (first.network_id, _authority(first.identity)):
+        if (answer.network_id, _authority(answer.tls)) != (first.network_id, _authority(first.tls)):
             raise ProtocolError("it is of another network")
     except BaseException:
         channel.close()
@@ -100,8 +98,8 @@ def accept_node(sock: socket.socket, first: AuthenticatedClient) -> Steps[Authen
     return AuthenticatedClient(channel, *answer, first.user)
 
 
-def _authority(identity: Identity | None) -> bytes | None:
-    return identity.authority if identity else None
+def _authority(tls: TlsContexts | None) -> bytes | None:
+    return tls.identity.authority if tls else None
 
 
 class _Answer(NamedTuple):
@@ -109,7 +107,7 @@ class _Answer(NamedTuple):
 
     network_id: bytes
     node: int
-    identity: Identity | None
+    tls: TlsContexts | None
     token: bytes | None
 
 
@@ -127,7 +125,7 @@ def _read_answer(data: bytes, key: NodeKey | None) -> _Answer:
         identity = key.identity(network_id, node, answer["certificate"], answer["authority"]) if key else None
     except (TypeError, KeyError, ValueError, OSError) as error:
         raise ProtocolError(f"the client's answer cannot be understood: {error!r}") from error
-    return _Answer(network_id, node, identity, token)
+    return _Answer(network_id, node, TlsContexts(identity) if identity else None, token)
 
 
 def admit(

@@ -185,7 +185,7 @@ class Supervisor:
             private = Path(self._folder, "work")
             private.mkdir(mode=0o700, exist_ok=True)
             setup["directory"] = str(private)
-        identity = self._client.identity
+        identity = self._client.tls.identity if self._client.tls else None
         setup["node"] = self._client.node
         links = setup.pop("links")
         if self._client.token is not None:

@@ -1,7 +1,6 @@
 """A client and a server that speak different versions of the protocol: each says so, with both numbers."""
 
 import secrets
-import ssl
 import sys
 import textwrap
 from pathlib import Path
@@ -15,7 +14,7 @@ from pconnect.protocol import frames
 from pconnect.protocol.frames import VERSION, Preamble, Purpose
 from srp_tools.certificates import NetworkAuthority
 from srp_tools.steps import deadline_after, run
-from srp_tools.tls import tls_context
+from srp_tools.tls import TlsContexts
 from tests.support.servers import Server, connect
 from tests.support.waiting import DEADLINE, wait_until
 
@@ -85,13 +84,13 @@ def test_at_the_data_port(
     either: Server, version: int, older_here: str, older_there: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = secrets.token_bytes(16)
-    context: ssl.SSLContext | None = None
+    tls: TlsContexts | None = None
     if either.use_tls:
-        context = tls_context(NetworkAuthority(network).own_identity(), server_side=False)
+        tls = TlsContexts(NetworkAuthority(network).own_identity())
     monkeypatch.setattr(frames, "VERSION", version)
     told = words("the client", version, VERSION, older_there)
     before = either.log.count(told)
-    dialling = dial([("127.0.0.1", either.data_port)], Preamble(Purpose.DATA, network, 0, 1), context, 30.0)
+    dialling = dial([("127.0.0.1", either.data_port)], Preamble(Purpose.DATA, network, 0, 1), tls, 30.0)
     with pytest.raises(ConnectionLostError, match=words("the server", VERSION, version, older_here)):
         run(dialling, deadline_after(DEADLINE))
     wait_until(lambda: either.log.count(told) > before, "the line in the log")

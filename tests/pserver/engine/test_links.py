@@ -19,7 +19,7 @@ from pserver.engine.links import Links, Setup
 from srp_tools.certificates import Identity, NetworkAuthority, NodeKey
 from srp_tools.channel import Channel
 from srp_tools.steps import deadline_after, run
-from srp_tools.tls import tls_context
+from srp_tools.tls import TlsContexts
 
 LIMIT = 20.0
 NETWORK = secrets.token_bytes(16)
@@ -108,12 +108,12 @@ def call(
     port: int, from_node: int, to_node: int = 1, *, use_tls: bool, as_node: int | None = None
 ) -> Channel:
     """Open the data connection of a node to another; with TLS it may have the certificate of a third."""
-    context = None
+    tls = None
     if use_tls:
         key_pem, certificate, authority, _ = identity(from_node if as_node is None else as_node)
         own = Identity(NETWORK, from_node, key_pem, certificate, authority)
-        context = tls_context(own, server_side=False)
-    steps = dial([("127.0.0.1", port)], Preamble(Purpose.DATA, NETWORK, from_node, to_node), context, 30.0)
+        tls = TlsContexts(own)
+    steps = dial([("127.0.0.1", port)], Preamble(Purpose.DATA, NETWORK, from_node, to_node), tls, 30.0)
     return run(steps, deadline_after(LIMIT))
 
 

@@ -33,7 +33,7 @@ def test_without_encryption_the_daemon_decides_by_network_and_node(answer: bytes
     daemon.send(answer)
     with near, far, control, daemon:
         client = run(accept_client(near, SETTINGS, PREAMBLE.pack()), deadline_after(5))
-        assert (client.network_id, client.node, client.identity) == (PREAMBLE.network_id, 3, None)
+        assert (client.network_id, client.node, client.tls) == (PREAMBLE.network_id, 3, None)
         if answer == b"ok":
             admit(client, control, [near, far, control], deadline_after(5))
         else:

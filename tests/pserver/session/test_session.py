@@ -18,7 +18,7 @@ from pconnect.protocol.frames import HELLO, Limits, Preamble, Purpose
 from pconnect.session.login import LoginTerms, add_node, make_terms
 from srp_tools.certificates import NetworkAuthority
 from srp_tools.steps import deadline_after, run
-from srp_tools.tls import tls_context
+from srp_tools.tls import TlsContexts
 from tests.support.servers import Server, engine_pids, run_server
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
@@ -28,9 +28,7 @@ LIMIT = 20.0
 def terms_of(net: Network) -> LoginTerms:
     """Return what the client of a network has logged in with."""
     setup: Any = net.mesh.mesh_setup  # type: ignore[attr-defined]
-    return LoginTerms(
-        setup.network_id, None, setup.authority, setup.context, setup.limits, 30.0, setup.link_key
-    )
+    return LoginTerms(setup.network_id, None, setup.authority, setup.tls, setup.limits, 30.0, setup.link_key)
 
 
 def first_server(net: Network) -> Any:
@@ -72,8 +70,8 @@ def test_a_further_node_may_come_later_and_its_number_is_taken_then(net: Network
 def impostor(net: Network) -> LoginTerms:
     """Return the terms of somebody who knows the network's number, and has an authority of his own."""
     authority = NetworkAuthority(terms_of(net).network_id)
-    context = tls_context(authority.own_identity(), server_side=False)
-    return LoginTerms(terms_of(net).network_id, None, authority, context, Limits(), 30.0)
+    tls = TlsContexts(authority.own_identity())
+    return LoginTerms(terms_of(net).network_id, None, authority, tls, Limits(), 30.0)
 
 
 def test_nobody_else_gets_a_further_node(server: Server, net: Network) -> None:
