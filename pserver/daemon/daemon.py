@@ -29,6 +29,7 @@ from pserver.daemon.session_registry import SessionRegistry
 from pserver.daemon.slot_service import SlotService
 from pserver.jobs.job_store import sweep
 from pserver.system.pidfile import PidFile
+from pserver.system.processes import raise_descriptor_limit
 from pserver.system.runtime_dir import run_time_folder
 from srp_tools.paths import server_file
 from srp_tools.version import distribution_version
@@ -63,6 +64,7 @@ def serve(
     with PidFile(config.name) as pid_file, contextlib.ExitStack() as stack:
         daemon = _Daemon(config, pid_file, stack)
         start_fork_server()
+        raise_descriptor_limit()
         daemon.publish()
         announce(daemon.status())
         daemon.run(lifeline)

@@ -28,6 +28,7 @@ from pserver.session.login import AuthenticatedClient, accept_client, accept_nod
 from pserver.session.slot_client import SlotClient
 from pserver.session.spawner import SpawnerProcess
 from pserver.session.supervisor import Supervisor
+from pserver.system.processes import raise_descriptor_limit
 from pserver.system.session_folder import make_folder
 from srp_tools.steps import deadline_after, run
 
@@ -44,6 +45,7 @@ def session_main(
     os.setsid()  # Ctrl-C at the daemon's terminal is for the daemon
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     spawner = SpawnerProcess(not_for_it=(sock, control))
+    raise_descriptor_limit()
     logging.basicConfig(
         filename=settings.log_file, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
@@ -129,11 +131,16 @@ class _Session:
     def _take_join(self) -> None:
         """Take a command channel of a further node from the daemon, with the socket of the node to the daemon."""
         try:
-            _, descriptors, _, _ = socket.recv_fds(self._joins, PREAMBLE_BYTES, 2, socket.MSG_CMSG_CLOEXEC)
+            data, descriptors, _, _ = socket.recv_fds(self._joins, PREAMBLE_BYTES, 2, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return
-        if len(descriptors) != 2:  # the daemon is gone
+        if not data:  # the daemon is gone
             self._event_loop.unwatch(self._joins.fileno())
+            return
+        if len(descriptors) != 2:
+            log.error("a further node was refused: this process has no room for more descriptors")
+            for descriptor in descriptors:
+                os.close(descriptor)
             return
         sock, control = (socket.socket(fileno=descriptor) for descriptor in descriptors)
         prepare(sock, DEFAULT_PEER_TIMEOUT)
@@ -170,8 +177,14 @@ class _Session:
         thread = threading.Thread(
             target=self._serve, args=(client, place, theirs), name=f"node {client.node}"
         )
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system allows no more
+            log.error("node %d from %s was refused: %s", client.node, self._settings.peer, error)
+            for end in (ours, theirs, client.channel, place):
+                end.close()
+            return
         self._nodes[thread] = ours
-        thread.start()
 
     def _serve(self, client: AuthenticatedClient, place: _Place, stop: socket.socket) -> None:
         """Be the supervisor of one node; what its thread does."""

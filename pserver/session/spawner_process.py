@@ -28,7 +28,7 @@ from multiprocessing.context import ForkProcess
 from multiprocessing.popen_fork import Popen
 
 from pserver.engine.engine import engine_main
-from pserver.system.processes import adopt_orphans
+from pserver.system.processes import adopt_orphans, raise_descriptor_limit, set_descriptor_limit
 from pserver.system.session_folder import remove_folder
 
 NODE = b"node"  #: request of the session process, with the two sockets of a node
@@ -52,6 +52,7 @@ class _Spawner:
     """The spawner's loop."""
 
     def __init__(self, root: socket.socket) -> None:
+        self.limits = raise_descriptor_limit()  # of descriptors, those from before, for engines
         self._root: socket.socket | None = root
         self._nodes: list[_Node] = []
         self._poll = select.poll()
@@ -175,7 +176,7 @@ class _Node:
     def _start(self, descriptors: Sequence[int]) -> None:
         """Start an engine, and answer with its process number, or with the reason why there is none."""
         try:
-            self._engine = _Engine(self._spawner.close_all, descriptors)
+            self._engine = _Engine(self._spawner.close_all, self._spawner.limits, descriptors)
         except OSError as error:
             self._answer(error.strerror or str(error))
         else:
@@ -261,10 +262,13 @@ class _Engine:
         A descriptor that stands for the process.
     """
 
-    def __init__(self, leave: Callable[[], None], descriptors: Sequence[int]) -> None:
+    def __init__(
+        self, leave: Callable[[], None], limits: tuple[int, int], descriptors: Sequence[int]
+    ) -> None:
         its_lifeline, self._lifeline = multiprocessing.Pipe(duplex=False)
 
         def be_engine() -> None:
+            set_descriptor_limit(limits)
             leave()
             self._lifeline.close()
             _be_engine(descriptors, its_lifeline)

@@ -1,7 +1,8 @@
-"""Processes: their memory, and how the life of one is tied to that of others, by prctl(2)."""
+"""Processes: their memory, their limits, and how the life of one is tied to that of others, by prctl(2)."""
 
 import ctypes
 import os
+import resource
 import signal
 
 import psutil
@@ -18,6 +19,21 @@ def resident_bytes(pid: int) -> int | None:
 def address_space_bytes() -> int:
     """Return the size of this process's address space, which ``RLIMIT_AS`` bounds."""
     return int(psutil.Process().memory_info().vms)
+
+
+def raise_descriptor_limit() -> tuple[int, int]:
+    """Let this process have as many descriptors as it may; return the limits from before, for `set_descriptor_limit`.
+
+    The usual limit of 1024 is for programs that use select(2), such as a user's may be. We need some twenty for a node.
+    """
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    set_descriptor_limit((before[1], before[1]))
+    return before
+
+
+def set_descriptor_limit(limits: tuple[int, int]) -> None:
+    """Set how many descriptors this process may have: the soft and the hard limit."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 # linux/prctl.h

@@ -1,7 +1,9 @@
 """A session with several nodes: one login, one process; who is let in for a further node, and how nodes end."""
 
+import contextlib
 import dataclasses
 import os
+import resource
 import signal
 import socket
 import time
@@ -159,3 +161,17 @@ def test_the_client_is_told_that_the_server_stops(tmp_path: Path) -> None:
         with pytest.raises(ConnectionLostError, match="the server was stopped"):
             reval("x = 1", connection).result(DEADLINE)
     net.close()
+
+
+def test_a_session_may_have_more_descriptors_than_a_program_of_the_user(tmp_path: Path) -> None:
+    """A node needs some twenty in its session, where the usual limit would be reached by fifty nodes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as stack:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (120, hard))
+        try:
+            server = stack.enter_context(run_server(tmp_path / "server"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        with server.connect(10) as net:
+            limits = net.eval("__import__('resource').getrlimit(__import__('resource').RLIMIT_NOFILE)[0]")
+            assert limits.result(LIMIT) == [120] * 10
