@@ -202,13 +202,14 @@ class EventLoop:
         """Wait for at most `timeout` seconds until something can be read or written, and do it."""
         if self.before_poll is not None:
             self.before_poll()
-        for connection in self._liveness.gone(self._registrations):
-            self.lose(connection, ConnectionLostError("the peer's machine does not answer any more"))
-        self.update_events()
-        timeout = min(timeout, self._liveness.time_left())
-        if self._unread:
-            timeout = 0
-        elif self.background:
+        now = time.monotonic()
+        if now >= self._liveness.next_look:
+            for connection in self._liveness.gone(self._registrations):
+                self.lose(connection, ConnectionLostError("the peer's machine does not answer any more"))
+        if self._changed:
+            self.update_events()
+        timeout = 0 if self._unread else min(timeout, max(0.0, self._liveness.next_look - now))
+        if timeout and self.background:
             timeout = min(timeout, self.background.time_left())
         for entry, events in self.sigint_deferred.sleep(self._selector.select, timeout):
             owner = entry.data

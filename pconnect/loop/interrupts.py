@@ -33,7 +33,6 @@ in another thread                          never: Python runs handlers in the ma
 
 import contextlib
 import signal
-import threading
 
 # Those of `signal` are wrapped to convert to enumerations and back, which takes fifteen times as long.
 from _signal import getsignal
@@ -61,14 +60,15 @@ class DeferredSigint:
         self._handler: Callable[[int, FrameType | None], Any] = signal.default_int_handler
 
     def __enter__(self) -> None:
-        # Only the main thread gets signals. A handler that is not callable is "ignored" or the system's own action:
-        # then nothing of Python's would run. Once ours is set, nothing more can be raised here.
-        if not self._depth and threading.current_thread() is threading.main_thread():
-            before = getsignal(signal.SIGINT)
-            if callable(before):
-                self._handler = before
+        # A handler that is not callable is "ignored" or the system's own action: then nothing of Python's would run.
+        # Once ours is set, nothing more can be raised here.
+        if not self._depth and callable(before := getsignal(signal.SIGINT)):
+            self._handler = before
+            try:
                 set_handler(signal.SIGINT, self._on_interrupt)
                 self._installed = True
+            except ValueError:  # only the main thread gets signals, and to ask for it would take longer
+                pass
         self._depth += 1
 
     def __exit__(self, *_: object) -> None:

@@ -33,22 +33,21 @@ L = TypeVar("L", bound=Link)
 
 
 class Liveness:
-    """The answers of the machines that one loop is connected with."""
+    """The answers of the machines that one loop is connected with.
+
+    `next_look`: the instant when `gone` has to look again.
+    """
 
     def __init__(self) -> None:
-        self._next_look = 0.0
+        self.next_look = 0.0
         self._silent_since: dict[Link, float] = {}
-
-    def time_left(self) -> float:
-        """Return the seconds until `gone` has to look again."""
-        return max(0.0, self._next_look - time.monotonic())
 
     def gone(self, links: Iterable[L]) -> list[L]:
         """Return the links whose machines have not answered for as long as they may, if it is time to look."""
         now = time.monotonic()
-        if now < self._next_look:
+        if now < self.next_look:
             return []
-        self._next_look = now + _LOOK_EVERY
+        self.next_look = now + _LOOK_EVERY
         silent = [link for link in links if link.unanswered_retransmits >= _TOO_MANY]
         self._silent_since = {link: self._silent_since.get(link, now) for link in silent}
         return [link for link in silent if now - self._silent_since[link] >= link.peer_timeout]

@@ -188,9 +188,14 @@ class CommandPage:
         """Whether no command is to begin any more."""
         return bool(self._load("closing"))
 
+    @property
+    def reads(self) -> int:
+        """How often the supervisor has begun and ended to take something."""
+        return self._load("reads")
+
     def taken(self) -> tuple[int, tuple[int, int]]:
         """Return the number of ``reads``, and how much of each stream was taken."""
-        return self._load("reads"), (self._load("taken_1"), self._load("taken_2"))
+        return self.reads, (self._load("taken_1"), self._load("taken_2"))
 
     def _mark(self, index: int) -> Mark:
         command, *starts = _MARK.unpack_from(self._memory, _mark_at(index))
@@ -227,7 +232,7 @@ class GivenOutput:
             given = tuple(
                 [before + bytes_in_pipe(pipe) for before, pipe in zip(taken, self._pipes, strict=True)]
             )
-            if not reads % 2 and self._page.taken()[0] == reads:
+            if not reads % 2 and self._page.reads == reads:
                 return given
             os.sched_yield()
         return given  # the supervisor is stopped in the middle: too little is better than too much
