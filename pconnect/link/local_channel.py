@@ -32,6 +32,8 @@ _RING_BYTES: Final = 2**20
 _CHUNK_BYTES: Final = 2**17
 # Of processor time, in which other work has no part. The usual is a fifth of this.
 _SLOW_SECONDS_PER_BYTE: Final = 1e-9
+# In less, what else the processor does counts too much.
+_MEASURED_BYTES: Final = 2**16
 # So much is sent from the ring before the kernel's own memory is tried again.
 _RING_PERIOD_BYTES: Final = 2**26
 _SIOCOUTQ: Final = 0x5411  # linux/sockios.h
@@ -92,7 +94,7 @@ class LargeWriter:
             return self._write_from_ring(data)
         begin = time.thread_time()
         sent = self._sock.send(data)
-        if sent >= _CHUNK_BYTES and time.thread_time() - begin > sent * _SLOW_SECONDS_PER_BYTE:
+        if sent >= _MEASURED_BYTES and time.thread_time() - begin > sent * _SLOW_SECONDS_PER_BYTE:
             self._ring_until = self.ring_bytes + _RING_PERIOD_BYTES
         return sent
 
