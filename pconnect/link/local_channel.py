@@ -36,6 +36,8 @@ _SLOW_SECONDS_PER_BYTE: Final = 1e-9
 _MEASURED_BYTES: Final = 2**16
 # So much is sent from the ring before the kernel's own memory is tried again.
 _RING_PERIOD_BYTES: Final = 2**26
+# In one process; all other links send the usual way.
+_MAX_RINGS: Final = 16
 _SIOCOUTQ: Final = 0x5411  # linux/sockios.h
 _UNREAD: Final = struct.Struct("i")
 
@@ -77,59 +79,86 @@ class LargeWriter:
     Attributes
     ----------
     ring_bytes
-        How much was sent from the ring.
+        How much was sent from rings.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self.ring_bytes = 0
         self._sock = sock
-        self._file = -1  # of the ring, once there is one
-        self._ring = memoryview(b"")
-        self._has_ring = True  # or can have one
-        self._ring_until = 0  # send so much in all from the ring
+        self._ring: _Ring | None = None
+        self._ring_until = 0  # so much in all is sent from rings
+        self._may_have_ring = True
 
     def write(self, data: memoryview) -> int:
         """Send what can be sent now of some data, or some of it, and return how much; raises as a socket's `send`."""
-        if self.ring_bytes < self._ring_until and self._has_ring:
-            return self._write_from_ring(data)
+        if self._ring is not None:
+            return self._write_from(self._ring, data)
         begin = time.thread_time()
         sent = self._sock.send(data)
         if sent >= _MEASURED_BYTES and time.thread_time() - begin > sent * _SLOW_SECONDS_PER_BYTE:
-            self._ring_until = self.ring_bytes + _RING_PERIOD_BYTES
+            self._begin_ring()
         return sent
 
-    def _write_from_ring(self, data: memoryview) -> int:
+    def _begin_ring(self) -> None:
+        if not self._may_have_ring or _Ring.count >= _MAX_RINGS:
+            return
         try:
-            if self._file < 0:
-                self._make_ring()
-            begin = self.ring_bytes % _RING_BYTES
-            count = min(len(data), _CHUNK_BYTES, _RING_BYTES - begin)
+            self._ring = _Ring()
+        except OSError:  # the system has no such memory
+            self._may_have_ring = False
+        self._ring_until = self.ring_bytes + _RING_PERIOD_BYTES
+
+    def _write_from(self, ring: "_Ring", data: memoryview) -> int:
+        begin = self.ring_bytes % _RING_BYTES
+        count = min(len(data), _CHUNK_BYTES, _RING_BYTES - begin)
+        try:
             if count > _RING_BYTES - self._unread_bytes():
                 return self._sock.send(data)
-            self._ring[begin : begin + count] = data[:count]
-            sent = os.sendfile(self._sock.fileno(), self._file, begin, count)
+            ring.memory[begin : begin + count] = data[:count]
+            sent = os.sendfile(self._sock.fileno(), ring.file, begin, count)
         except BlockingIOError:
             raise
-        except OSError:  # the system has no such thing, or the link is broken, as `send` will say
-            self._has_ring = False
+        except OSError:  # the system cannot do it, or the link is broken, as `send` will say
+            self.close()
             return self._sock.send(data)
         self.ring_bytes += sent
+        if self.ring_bytes >= self._ring_until:
+            self._end_ring()
         return sent
-
-    def _make_ring(self) -> None:
-        self._file = os.memfd_create("pconnect-ring")
-        os.ftruncate(self._file, _RING_BYTES)
-        # All pages at once, without a fault for each.
-        self._ring = memoryview(mmap.mmap(self._file, _RING_BYTES, mmap.MAP_SHARED | mmap.MAP_POPULATE))
 
     def _unread_bytes(self) -> int:
         (count,) = _UNREAD.unpack(fcntl.ioctl(self._sock, _SIOCOUTQ, bytes(_UNREAD.size)))
         return int(count)
 
+    def _end_ring(self) -> None:
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None
+
     def close(self) -> None:
-        """Give up the ring; what was sent from it stays readable."""
-        self._has_ring = False
-        self._ring = memoryview(b"")
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        """Use no ring any more; what was sent from one stays readable."""
+        self._may_have_ring = False
+        self._end_ring()
+
+
+class _Ring:
+    """Memory that the kernel can send from; `count` are there in this process. Raises `OSError` if none can be made."""
+
+    count = 0
+
+    def __init__(self) -> None:
+        self.file = os.memfd_create("pconnect-ring")
+        try:
+            os.ftruncate(self.file, _RING_BYTES)
+            # All pages at once, without a fault for each.
+            self.memory = memoryview(mmap.mmap(self.file, _RING_BYTES, mmap.MAP_SHARED | mmap.MAP_POPULATE))
+        except OSError:
+            os.close(self.file)
+            raise
+        _Ring.count += 1
+
+    def close(self) -> None:
+        """Give the memory back, apart from what is still to be read."""
+        _Ring.count -= 1
+        self.memory = memoryview(b"")
+        os.close(self.file)

@@ -92,9 +92,9 @@ def test_a_ring_is_used_only_while_the_system_is_slow(pair: Pair, monkeypatch: p
         assert transfer(pair, 2)
     monkeypatch.setattr(local_channel, "_SLOW_SECONDS_PER_BYTE", 1.0)
     assert transfer(pair, 3)
-    before = writer.ring_bytes
+    before, files = writer.ring_bytes, descriptors()
     assert transfer(pair, 4)
-    assert writer.ring_bytes == before
+    assert writer.ring_bytes == before and descriptors() == files
 
 
 @pytest.mark.usefixtures("slow")
@@ -105,6 +105,23 @@ def test_a_system_that_has_no_such_thing(pair: Pair, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "sendfile", refuse)
     assert transfer(pair, 1)
     assert pair[0]._large_writer.ring_bytes == 0
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_process_has_a_few_rings_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_channel, "_MAX_RINGS", 2)
+    pairs = [local_pair() for _ in range(4)]
+    for number, pair in enumerate(pairs):
+        assert transfer(pair, 1)
+        assert (pair[0]._large_writer.ring_bytes > 0) == (number < 2)
+    for left, right in pairs:
+        left.close()
+        right.close()
+    last = local_pair()
+    assert transfer(last, 1)
+    assert last[0]._large_writer.ring_bytes > 0
+    last[0].close()
+    last[1].close()
 
 
 @pytest.mark.usefixtures("slow")
