@@ -109,18 +109,18 @@ class Call:
             text = str(error).replace(f"value[{PART_VALUE}]", "value", 1)
             raise UnsupportedValueError(text) from None
 
-    def in_rank_order(self, own: object) -> Iterator[Any]:
-        """Yield a value of each member, as soon as it and those before are here; `own` in the own place."""
-        for rank in range(self.size):
+    def in_rank_order(self, own: object, count: int) -> Iterator[Any]:
+        """Yield a value of each of the first members, as soon as it and those before are here; `own` in its place."""
+        for rank in range(count):
             if rank != self.rank:
-                self._wait_in_order(rank)
+                self._wait_in_order(rank, count)
             yield own if rank == self.rank else self.take_value(rank)
 
-    def _wait_in_order(self, rank: int) -> None:
+    def _wait_in_order(self, rank: int, count: int) -> None:
         # Looked at after each message, so only at this rank; others matter for the text of an error alone.
         self.run(
             lambda: [] if self.has_value(rank) else [rank],
-            lambda: [r for r in self.others if r >= rank and not self.has_value(r)],
+            lambda: [r for r in range(rank, count) if r != self.rank and not self.has_value(r)],
         )
 
     def receive(self, rank: int) -> Any:

@@ -258,7 +258,7 @@ def alltoall(values: Any, network: Network, *, timeout: float | None = None) -> 
         items = _items(call, values)
         for other in call.others:
             call.post([other], items[other])
-        return list(call.in_rank_order(copied(items[call.rank])))
+        return list(call.in_rank_order(copied(items[call.rank]), call.size))
 
 
 def reduce(

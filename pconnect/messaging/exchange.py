@@ -34,7 +34,7 @@ def gather(call: Call, root: int, value: object) -> Iterator[Any] | None:
     """Return the values of all members in rank order, each as soon as it is here; ``None`` at others than the root."""
     if tree.is_flat(call.size):
         call.post([root] if call.rank != root else [], value)
-        return call.in_rank_order(value) if call.rank == root else None
+        return call.in_rank_order(value, call.size) if call.rank == root else None
     packed = _pack(call, value)
     found = _collect(call, root, packed)
     if found is not None:
@@ -48,7 +48,7 @@ def allgather(call: Call, value: object) -> Iterator[Any]:
     """Return the values of all members in rank order, each as soon as it is here, at every member."""
     if call.size <= ALL_TO_ALL_MEMBERS:
         call.post(call.others, value)
-        return call.in_rank_order(value)
+        return call.in_rank_order(value, call.size)
     packed = _pack(call, value)
     found = _collect(call, 0, packed)
     entries = None if found is None else b"".join(map(_entry, found, found.values()))

@@ -6,9 +6,12 @@ for operators that do not commute.
 
 Large arrays. Everybody sends member i slice i of the flattened array; it folds these slices, and sends the result to
 all (or to the root). Each member sends ``2 (n - 1) / n`` times the array, as little as with a ring, but in two steps
-instead of ``2 (n - 1)``, and each element is folded in rank order, which a ring cannot do. It takes an operator that
-works element by element: the named ones and numpy's ufuncs. About another function nothing is known, so it gets whole
-arrays.
+instead of ``2 (n - 1)``, and each element is folded in rank order, which a ring cannot do. Where there are more members
+than slices worth a message, only the first so many have one to fold. This takes an operator that works element by
+element: the named ones and numpy's ufuncs. About another function nothing is known, so it gets whole arrays.
+
+Others are folded by the root, or by rank 0, which sends all the result; what a function of the user gives, each member
+finds itself.
 """
 
 import builtins
@@ -28,6 +31,8 @@ from pconnect.values import decoder, dtypes, encoder
 
 #: Arrays of at least so many bytes are reduced by slices; see doc/decisions/0005-collectives.md for the measurement.
 SLICED_BYTES = 2**18
+#: Smaller slices are not worth a message for each member; see doc/decisions/0015-growth.md.
+SMALLEST_SLICE_BYTES = 2**15
 
 
 @dataclass(frozen=True)
@@ -177,18 +182,25 @@ def reduce_to(call: Call, chosen: Operator, value: Any, root: int | None) -> Any
 
 
 def _reduce_slices(call: Call, chosen: Operator, array: npt.NDArray[Any], roots: list[int]) -> Any:
-    slices = np.array_split(np.ascontiguousarray(array).reshape(-1), call.size)
+    count = max(1, min(call.size, array.nbytes // SMALLEST_SLICE_BYTES))
+    slices = np.array_split(np.ascontiguousarray(array).reshape(-1), count)
     # Each begins with its neighbour, so that not all send to the same one at once.
-    for rank in (*range(call.rank + 1, call.size), *range(call.rank)):
+    for rank in (*range(call.rank + 1, count), *range(min(call.rank, count))):
         call.post([rank], slices[rank])
-    mine = slices[call.rank]
-    own = fold(chosen, call.in_rank_order(mine), mine)
-    call.post([rank for rank in roots if rank != call.rank], own)
+    own = None
+    if call.rank < count:
+        mine = slices[call.rank]
+        own = fold(chosen, call.in_rank_order(mine, call.size), mine)
+        call.post([rank for rank in roots if rank != call.rank], own)
     if call.rank not in roots:
         return None
-    whole = dtypes.allocate(own.dtype, [array.size], dtypes.C_ORDER, array.size * own.dtype.itemsize)
+    whole: npt.NDArray[Any] | None = None
     begin = 0
-    for part in call.in_rank_order(own):
+    for part in call.in_rank_order(own, count):
+        if whole is None:
+            size = array.size * part.dtype.itemsize
+            whole = dtypes.allocate(part.dtype, [array.size], dtypes.C_ORDER, size)
         np.copyto(whole[begin : begin + part.size], part, casting="no")
         begin += part.size
+    assert whole is not None  # noqa: S101 - there is a first slice
     return whole.reshape(array.shape)

@@ -32,6 +32,7 @@ def eight() -> Iterator[list[Network]]:
 
 @pytest.fixture(params=["whole", "sliced", "tree"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(reduce_algorithm, "SMALLEST_SLICE_BYTES", 16)
     if request.param == "tree":  # with more than one step to the root, also in a small network
         monkeypatch.setattr(tree, "DEGREE", 1)
         monkeypatch.setattr(exchange, "ALL_TO_ALL_MEMBERS", 1)
