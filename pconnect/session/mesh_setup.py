@@ -12,6 +12,7 @@ from pconnect.link.dialing import dial
 from pconnect.link.local_link import client_link, link_token
 from pconnect.protocol.frames import Limits, Preamble, Purpose
 from pconnect.session.server import Server
+from pconnect.values import encoder
 from srp_tools.certificates import NetworkAuthority
 from srp_tools.channel import Channel
 from srp_tools.steps import Steps
@@ -50,10 +51,13 @@ class MeshSetup:
     link_key: bytes | None = None
 
     def setup(self, servers: Sequence[Server], timeout: float) -> dict[str, Any]:
-        """Return what is the same in each SETUP; `servers` are all of the network, by number."""
+        """Return what is the same in each SETUP; `servers` are all of the network, by number.
+
+        The nodes are encoded once for all: there is a SETUP for each node, and all nodes are in each.
+        """
         return {
             "network": self.network_id,
-            "nodes": [{"host": server.host, "addresses": _addresses(server)} for server in servers],
+            "nodes": encoder.pack([[server.host, _addresses(server)] for server in servers]),
             "directory": self.directory,
             "limits": list(self.limits),
             "peer_timeout": self.peer_timeout,

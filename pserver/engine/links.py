@@ -30,6 +30,7 @@ from pconnect.link.local_link import accept_local, has_hung_up, is_local
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Limits, Preamble, Purpose
 from pconnect.protocol.kinds import Role
+from pconnect.values.decoder import unpack
 from srp_tools.certificates import Identity
 from srp_tools.channel import Channel
 from srp_tools.steps import Steps, Task, deadline_after, wait_for_deadline
@@ -48,7 +49,8 @@ class Setup:
     """The network, as its client describes it to an engine; nodes are numbered from 1."""
 
     network: bytes
-    nodes: list[dict[str, Any]]
+    #: `pconnect.session.mesh_setup` packs host and addresses of each.
+    nodes: bytes
     node: int
     #: What proves who this node is: key, certificate and authority for TLS, and path and token of local links by node.
     identity: list[Any] | None
@@ -104,7 +106,9 @@ class Links:
     def __init__(
         self, setup: Setup, handover: socket.socket, event_loop: EventLoop, listen: Callable[[], object]
     ) -> None:
-        hosts = ["client", *(entry["host"] for entry in setup.nodes)]
+        nodes: Any = unpack(setup.nodes)
+        self._addresses = [[(name, port) for name, port in addresses] for _, addresses in nodes]
+        hosts = ["client", *(host for host, _ in nodes)]
         self.connections = [
             Connection(
                 node,
@@ -167,9 +171,8 @@ class Links:
 
     def _dial(self, node: int, deadline: float) -> None:
         setup = self._setup
-        addresses = [(name, port) for name, port in setup.nodes[node - 1]["addresses"]]
         preamble = Preamble(Purpose.DATA, setup.network, setup.node, node)
-        steps = dial(addresses, preamble, self.tls, setup.peer_timeout, setup.link(node))
+        steps = dial(self._addresses[node - 1], preamble, self.tls, setup.peer_timeout, setup.link(node))
 
         def end(outcome: Channel | Exception) -> None:
             self._dialling.pop(node, None)

@@ -5,6 +5,7 @@ from pconnect.protocol.frames import Limits
 from pconnect.protocol.kinds import Kind
 from pconnect.session.mesh_setup import MeshSetup, mesh_error
 from pconnect.session.server import Server
+from pconnect.values.encoder import pack
 from tests.support.links import Client, client_of
 
 INVITATION = MeshSetup(bytes(16), None, Limits(1, 2), 3.0, "/folder", version="1.2")
@@ -17,7 +18,7 @@ def test_the_set_up_names_all_nodes_and_where_they_are(client: Client) -> None:
         server.location = Location("127.0.0.1", 2, 5, ["192.0.2.1", "127.0.0.1"])
     assert INVITATION.setup(servers, 4.0) == {
         "network": bytes(16),
-        "nodes": [{"host": f"host{n}", "addresses": [["127.0.0.1", 5], ["192.0.2.1", 5]]} for n in (1, 2)],
+        "nodes": pack([[f"host{n}", [["127.0.0.1", 5], ["192.0.2.1", 5]]] for n in (1, 2)]),
         "directory": "/folder",
         "limits": [1, 2],
         "peer_timeout": 3.0,

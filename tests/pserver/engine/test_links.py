@@ -15,6 +15,7 @@ from pconnect.link.dialing import dial
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import PREAMBLE_BYTES, Preamble, Purpose
 from pconnect.protocol.kinds import Kind
+from pconnect.values.encoder import pack
 from pserver.engine.links import Links, Setup
 from srp_tools.certificates import Identity, NetworkAuthority, NodeKey
 from srp_tools.channel import Channel
@@ -33,7 +34,7 @@ def identity(node: int) -> list[Any]:
 
 
 def setup(node: int, ports: list[int], *, use_tls: bool, timeout: float = LIMIT, **options: Any) -> Setup:
-    nodes = [{"host": f"host{n}", "addresses": [["127.0.0.1", port]]} for n, port in enumerate(ports, 1)]
+    nodes = pack([[f"host{n}", [["127.0.0.1", port]]] for n, port in enumerate(ports, 1)])
     own = identity(node) if use_tls else None
     limits = [2**20, 2**20]
     return Setup(
