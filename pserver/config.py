@@ -24,26 +24,14 @@ _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 @dataclass(frozen=True)
 class Option:
-    """What the command line and the documentation need to know of a setting besides its name, type and default.
+    """What the command line and the documentation need to know of a setting besides its name, type and default."""
 
-    Attributes
-    ----------
-    help
-        One or two sentences, without the default.
-    metavar
-        What stands for the value in the usage, None for a switch.
-    parse
-        Makes the value of its text; raises ConfigurationError if it cannot.
-    default_text
-        Names the default where the value itself says little.
-    flags
-        On the command line, if not made of the name. A switch that is on by default has one that turns it off.
-    """
-
-    help: str
-    metavar: str | None = None
+    help: str  #: one or two sentences, without the default
+    metavar: str | None = None  #: what stands for the value in the usage, None for a switch
+    #: Makes the value of its text; raises ConfigurationError if it cannot.
     parse: Callable[[str], object] = str
-    default_text: str | None = None
+    default_text: str | None = None  #: names the default where the value itself says little
+    #: On the command line, if not made of the name. A switch that is on by default has one that turns it off.
     flags: tuple[str, ...] = ()
 
 

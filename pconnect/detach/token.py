@@ -17,26 +17,13 @@ SECRET_BYTES = 24
 
 @dataclass(frozen=True)
 class Token:
-    """What a token says.
+    """What a token says."""
 
-    Attributes
-    ----------
-    network_id
-        Of the network that was detached.
-    secret
-        Random bytes; anyone with them, and the same user's password, may have the results.
-    hosts
-        Name and port of each server, by node from 1.
-    jobs
-        The numbers of the jobs of each node that has any.
-    pickled
-        The numbers of those whose results may come by pickle. The client says so, not a server.
-    """
-
-    network_id: bytes
-    secret: bytes
-    hosts: tuple[tuple[str, int], ...]
-    jobs: dict[int, list[int]]
+    network_id: bytes  #: of the network that was detached
+    secret: bytes  #: random bytes; anyone with them, and the same user's password, may have the results
+    hosts: tuple[tuple[str, int], ...]  #: name and port of each server, by node from 1
+    jobs: dict[int, list[int]]  #: the numbers of the jobs of each node that has any
+    #: The numbers of those whose results may come by pickle. The client says so, not a server.
     pickled: frozenset[int]
 
     def pack(self) -> str:

@@ -15,18 +15,11 @@ NETWORK_ID_BYTES = 16
 
 
 class Limits(NamedTuple):
-    """What a node takes in from each other node of its network.
+    """What a node takes in from each other node of its network."""
 
-    Attributes
-    ----------
-    max_message_bytes
-        Limit of one message: it bounds what a peer can make us allocate.
-    max_inbox_bytes
-        When so much has arrived from a node and waits for `precv`, no more is read from it: it waits in its `psend`.
-        Values are not cut, so that one of any size passes.
-    """
-
-    max_message_bytes: int = 2**34
+    max_message_bytes: int = 2**34  #: limit of one message: it bounds what a peer can make us allocate
+    #: When so much has arrived from a node and waits for `precv`, no more is read from it: it waits in its `psend`.
+    #: Values are not cut, so that one of any size passes.
     max_inbox_bytes: int = 2**31
 
 
@@ -79,24 +72,15 @@ class Purpose(enum.IntEnum):
 
 
 class Preamble(NamedTuple):
-    """The first bytes of a data connection, and of a command channel without encryption.
+    """The first bytes of a data connection, and of a command channel without encryption."""
 
-    Attributes
-    ----------
-    purpose
-        What the connection is for.
-    network_id
-        16 bytes that name the network; zero where there is none yet.
-    from_node, to_node
-        Numbers of the nodes at both ends.
-    endpoint
-        0: the engine of that node; `JOB_CHANNEL`: its supervisor, for jobs; beyond: the worker of that number.
-    """
-
-    purpose: Purpose
+    purpose: Purpose  #: what the connection is for
+    #: 16 bytes that name the network; zero where there is none yet.
     network_id: bytes = bytes(NETWORK_ID_BYTES)
+    #: Numbers of the nodes at both ends.
     from_node: int = 0
     to_node: int = 0
+    #: 0: the engine of that node; `JOB_CHANNEL`: its supervisor, for jobs; beyond: the worker of that number.
     endpoint: int = 0
 
     def pack(self) -> bytes:

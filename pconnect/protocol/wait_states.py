@@ -16,52 +16,26 @@ UNCOUNTED_KINDS = (Kind.PROBE, Kind.TAKEN)
 
 
 class Wait(NamedTuple):
-    """What a node waits for.
+    """What a node waits for."""
 
-    Attributes
-    ----------
-    kind
-        The call that waits, or `IDLE`, or `COMMAND_END`.
-    nodes
-        Whose messages can end it.
-    awaited
-        Whom the user is told; ``None``: the same.
-    tag
-        Of the value that is waited for.
-    every
-        Whether messages of all these nodes are needed; otherwise one of any of them may end it.
-    """
-
-    kind: str
-    nodes: tuple[int, ...]
-    awaited: tuple[int, ...] | None = None
-    tag: int = 0
+    kind: str  #: the call that waits, or `IDLE`, or `COMMAND_END`
+    nodes: tuple[int, ...]  #: whose messages can end it
+    awaited: tuple[int, ...] | None = None  #: whom the user is told; ``None``: the same
+    tag: int = 0  #: of the value that is waited for
+    #: Whether messages of all these nodes are needed; otherwise one of any of them may end it.
     every: bool = False
 
 
 class State(NamedTuple):
-    """What a node tells of itself.
+    """What a node tells of itself."""
 
-    Attributes
-    ----------
-    command
-        Number of the command that it runs; 0 if it runs none.
-    serial
-        Another after each beginning and each end of a wait.
-    wait
-        ``None`` if it can go on without a message of another node.
-    sent, received
-        Numbers of messages, by node; -1 where there is no connection.
-    listens
-        Nodes whose messages may have it do something without ending its wait.
-    """
-
-    command: int
-    serial: int
-    wait: Wait | None
+    command: int  #: number of the command that it runs; 0 if it runs none
+    serial: int  #: another after each beginning and each end of a wait
+    wait: Wait | None  #: ``None`` if it can go on without a message of another node
+    #: Numbers of messages, by node; -1 where there is no connection.
     sent: tuple[int, ...]
     received: tuple[int, ...]
-    listens: tuple[int, ...] = ()
+    listens: tuple[int, ...] = ()  #: nodes whose messages may have it do something without ending its wait
 
 
 def pack_state(state: State) -> list[object]:

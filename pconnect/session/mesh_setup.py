@@ -21,34 +21,18 @@ from srp_tools.tls import TlsContexts
 
 @dataclass(frozen=True)
 class MeshSetup:
-    """What stays the same for as long as a network lives.
+    """What stays the same for as long as a network lives."""
 
-    Attributes
-    ----------
-    network_id
-        16 random bytes.
-    tls
-        For TLS as node 0; ``None`` without encryption.
-    limits, peer_timeout
-        As given to `pconnect.connect.pconnect`.
-    directory
-        Where engines work, if their machine has it.
-    authority
-        Signs the certificates of this network; ``None`` without encryption.
-    version
-        Of this package, for errors of engines; ``None`` if it is not installed.
-    link_key
-        The secret of the tokens of local links; ``None``: there are none.
-    """
-
-    network_id: bytes
-    tls: TlsContexts | None
+    network_id: bytes  #: 16 random bytes
+    tls: TlsContexts | None  #: for TLS as node 0; ``None`` without encryption
+    #: As given to `pconnect.connect.pconnect`.
     limits: Limits
     peer_timeout: float
-    directory: str
+    directory: str  #: where engines work, if their machine has it
+    #: Signs the certificates of this network; ``None`` without encryption.
     authority: NetworkAuthority | None = None
-    version: str | None = None
-    link_key: bytes | None = None
+    version: str | None = None  #: of this package, for errors of engines; ``None`` if it is not installed
+    link_key: bytes | None = None  #: the secret of the tokens of local links; ``None``: there are none
 
     def setup(self, servers: Sequence[Server], timeout: float) -> dict[str, Any]:
         """Return what is the same in each SETUP; `servers` are all of the network, by number.

@@ -29,27 +29,14 @@ ATOMS: Final = frozenset({type(None), bool, int, float, str})
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ValueType:
-    """How the values of a type are taken apart and put together.
+    """How the values of a type are taken apart and put together."""
 
-    Attributes
-    ----------
-    code
-        Number on the wire, 0 to 127.
-    types
-        The exact types that are written with this entry; usually one.
-    write
-        From a value to its parts.
-    read
-        From the list of parts, as received, to the value.
-    names
-        Attributes that the parts are, for the path in error messages; ``"f("`` says that the part is what a function
-        returned. Empty for containers.
-    """
-
-    code: int
-    types: tuple[type, ...]
-    write: Callable[[Any], Collection[object]]
-    read: Callable[[list[Any]], object]
+    code: int  #: number on the wire, 0 to 127
+    types: tuple[type, ...]  #: the exact types that are written with this entry; usually one
+    write: Callable[[Any], Collection[object]]  #: from a value to its parts
+    read: Callable[[list[Any]], object]  #: from the list of parts, as received, to the value
+    #: Attributes that the parts are, for the path in error messages; ``"f("`` says that the part is what a function
+    #: returned. Empty for containers.
     names: tuple[str, ...] = ()
 
 

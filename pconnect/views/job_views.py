@@ -18,15 +18,9 @@ from pconnect.session.remote_calls import mesh_of
 
 
 class JobView:
-    """What a network and a single node of it have in common on the client, for jobs.
+    """What a network and a single node of it have in common on the client, for jobs."""
 
-    Attributes
-    ----------
-    default_executor
-        What `submit` uses, once it was used.
-    """
-
-    default_executor: Executor | None = None
+    default_executor: Executor | None = None  #: what `submit` uses, once it was used
 
     def executor(
         self,

@@ -37,25 +37,14 @@ def send_program(net: Network) -> None:
 
 @dataclass(frozen=True)
 class Grid:
-    """What is to be cross-validated: images with labels, and the settings to try.
+    """What is to be cross-validated: images with labels, and the settings to try."""
 
-    Attributes
-    ----------
-    images
-        One per row, shape ``(n, pixels)``.
-    labels
-        Their classes, integers from 0, shape ``(n,)``.
-    widths, penalties
-        Of the Gaussian kernel, in the units of the images, and of the ridge.
-    folds
-        In how many parts the images are divided.
-    """
-
-    images: Floats
-    labels: npt.NDArray[np.int64]
+    images: Floats  #: one per row, shape ``(n, pixels)``
+    labels: npt.NDArray[np.int64]  #: their classes, integers from 0, shape ``(n,)``
+    #: Of the Gaussian kernel, in the units of the images, and of the ridge.
     widths: Sequence[float]
     penalties: Sequence[float]
-    folds: int = 5
+    folds: int = 5  #: in how many parts the images are divided
 
     def settings(self) -> list[tuple[float, float]]:
         """Return all pairs of a width and a penalty."""

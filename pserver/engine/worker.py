@@ -49,31 +49,16 @@ _THREAD_VARIABLES = [f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL"
 
 @dataclass(frozen=True)
 class Terms:
-    """What a worker takes over from its engine.
+    """What a worker takes over from its engine."""
 
-    Attributes
-    ----------
-    names
-        The workspace.
-    files
-        Of the session.
-    tls
-        For TLS as this node; ``None`` without encryption.
-    network_id, limits
-        Of the network.
-    command
-        Number of the last command before the fork.
-    token
-        Of local links from the client; ``None``: there are none.
-    """
-
-    names: dict[str, Any]
-    files: SessionFiles
-    tls: TlsContexts | None
+    names: dict[str, Any]  #: the workspace
+    files: SessionFiles  #: of the session
+    tls: TlsContexts | None  #: for TLS as this node; ``None`` without encryption
+    #: Of the network.
     network_id: bytes
     limits: Limits
-    command: int
-    token: bytes | None
+    command: int  #: number of the last command before the fork
+    token: bytes | None  #: of local links from the client; ``None``: there are none
 
 
 def worker_main(ends: Sequence[int], threads: int, terms: Terms) -> None:

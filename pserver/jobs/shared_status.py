@@ -27,34 +27,17 @@ RESULT_BYTES = _PAGE_BYTES - _RESULTS_AT
 
 
 class Status(NamedTuple):
-    """What a worker is doing.
+    """What a worker is doing."""
 
-    Attributes
-    ----------
-    job
-        Number of the job that runs, 0 between jobs.
-    started
-        When it began, by the clock of `time.monotonic`, which all processes of a machine share.
-    limit
-        Seconds that it may take; 0 for no limit.
-    interrupted
-        The job to interrupt; written by the supervisor.
-    transfer
-        Seconds that it has spent on receiving jobs and sending results, in all.
-    jobs, seconds
-        How many it has done, and how long that took in all.
-    unsent
-        Bytes of results that wait.
-    """
-
-    job: int
-    started: float
-    limit: float
-    interrupted: int
-    transfer: float
+    job: int  #: number of the job that runs, 0 between jobs
+    started: float  #: when it began, by the clock of `time.monotonic`, which all processes of a machine share
+    limit: float  #: seconds that it may take; 0 for no limit
+    interrupted: int  #: the job to interrupt; written by the supervisor
+    transfer: float  #: seconds that it has spent on receiving jobs and sending results, in all
+    #: How many it has done, and how long that took in all.
     jobs: int
     seconds: float
-    unsent: int
+    unsent: int  #: bytes of results that wait
 
 
 class SharedStatus:
