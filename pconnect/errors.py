@@ -112,10 +112,14 @@ class DeadlockError(ParallelError, RuntimeError):
     """Nodes wait for each other, so that none of them can ever go on; the text says who for whom, in which command.
 
     It is raised on the client, and in the commands that wait. Engines, workspaces and all connections live on.
+
+    Attributes
+    ----------
+    waits
+        For each node ``(node, host, command, kind, waits_for)``: its number, its host, the source text of its command
+        or ``None``, the call in which it waits, and the numbers of the nodes it waits for.
     """
 
-    #: For each node ``(node, host, command, kind, waits_for)``: its number, its host, the source text of its command or
-    #: ``None``, the call in which it waits, and the numbers of the nodes it waits for.
     waits: collections.abc.Sequence[typing.Any] = ()
 
 

@@ -25,30 +25,18 @@ from srp_tools.steps import deadline_after
 
 
 class Outcome:
-    """What has become of one command so far.
-
-    Attributes
-    ----------
-    error
-        Why it failed, or why its value cannot come; ``None`` otherwise.
-    finished
-        When it ended, in seconds since 1970; ``None`` before.
-    duration
-        Seconds that it ran on the node; ``None`` if that is not known.
-    read_value
-        Makes the value from what arrives; ``None`` if no value is to come.
-    callbacks
-        What is to be called once it is done.
-    """
+    """What has become of one command so far."""
 
     __slots__ = ("_arrived", "callbacks", "duration", "error", "finished", "read_value")
 
     def __init__(self) -> None:
+        #: Why it failed, or why its value cannot come; ``None`` otherwise.
         self.error: ParallelError | None = None
-        self.finished: float | None = None
-        self.duration: float | None = None
+        self.finished: float | None = None  #: when it ended, in seconds since 1970; ``None`` before
+        self.duration: float | None = None  #: seconds that it ran on the node; ``None`` if that is not known
+        #: Makes the value from what arrives; ``None`` if no value is to come.
         self.read_value: Callable[[Any], Any] | None = None
-        self.callbacks: list[Callable[[Any], object]] = []
+        self.callbacks: list[Callable[[Any], object]] = []  #: what is to be called once it is done
         self._arrived: tuple[object, ...] = ()
 
     @property

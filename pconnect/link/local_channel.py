@@ -75,15 +75,10 @@ class LargeWriter:
     ----------
     sock
         Of the link.
-
-    Attributes
-    ----------
-    ring_bytes
-        How much was sent from rings.
     """
 
     def __init__(self, sock: socket.socket) -> None:
-        self.ring_bytes = 0
+        self.ring_bytes = 0  #: how much was sent from rings
         self._sock = sock
         self._ring: _Ring | None = None
         self._ring_until = 0  # so much in all is sent from rings

@@ -16,25 +16,17 @@ class Inbox:
     """The values of one peer, by tag, and its messages for collective calls.
 
     `max_bytes`: with so much in it, the inbox is full.
-
-    Attributes
-    ----------
-    values
-        By tag, the oldest first, each with its size.
-    collectives
-        What belongs to collective calls.
-    received
-        How many messages have come that the sender counts, see `pconnect.protocol.wait_states.UNCOUNTED_KINDS`.
-    is_full
-        Whether no more should be taken in. The caller stops reading, so that the sender has to wait.
     """
 
     __slots__ = ("_max_bytes", "_values_bytes", "collectives", "is_full", "received", "values")
 
     def __init__(self, max_bytes: float) -> None:
+        #: By tag, the oldest first, each with its size.
         self.values: dict[int, deque[tuple[object, int]]] = {}
-        self.collectives = CollectiveInbox()
+        self.collectives = CollectiveInbox()  #: what belongs to collective calls
+        #: How many messages have come that the sender counts, see `pconnect.protocol.wait_states.UNCOUNTED_KINDS`.
         self.received = 0
+        #: Whether no more should be taken in. The caller stops reading, so that the sender has to wait.
         self.is_full = False
         self._values_bytes = 0
         self._max_bytes = max_bytes

@@ -11,30 +11,7 @@ from pconnect.protocol.frames import DEFAULT_LIMITS, Limits
 
 
 class Mesh:
-    """What all parts of one network share.
-
-    Attributes
-    ----------
-    network_id
-        16 random bytes.
-    node
-        Number of this node; 0 is the client.
-    connections
-        One for each node, by number; that of this node is no real link.
-    event_loop
-        The loop that serves them.
-    epoch
-        Number of the command since which collective calls are counted; 0 before anything failed.
-    calls
-        How many collective calls were made in this epoch, by the nodes that take part.
-    suspects
-        The nodes that may be unable to complete a collective call: lost, restarted, or they have sent a LEFT or
-        something of a newer epoch. So nobody has to look at all nodes for that.
-    has_failures
-        Whether something has failed since the epoch began, here or at another node, that may have ended it.
-    left
-        Why this node takes part in no more collective calls of this epoch, or ``None``.
-    """
+    """What all parts of one network share."""
 
     def __init__(
         self,
@@ -44,16 +21,23 @@ class Mesh:
         event_loop: EventLoop,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        self.network_id = network_id
-        self.node = node
+        self.network_id = network_id  #: 16 random bytes
+        self.node = node  #: number of this node; 0 is the client
+        #: One for each node, by number; that of this node is no real link.
         self.connections = list(connections)
-        self.event_loop = event_loop
+        self.event_loop = event_loop  #: the loop that serves them
         self.limits = limits
         self.closed = False
+        #: Number of the command since which collective calls are counted; 0 before anything failed.
         self.epoch = 0
+        #: How many collective calls were made in this epoch, by the nodes that take part.
         self.calls: dict[tuple[int, ...], int] = {}
+        #: Why this node takes part in no more collective calls of this epoch, or ``None``.
         self.left: Notice | None = None
+        #: Whether something has failed since the epoch began, here or at another node, that may have ended it.
         self.has_failures = False
+        #: The nodes that may be unable to complete a collective call: lost, restarted, or they have sent a LEFT or
+        #: something of a newer epoch. So nobody has to look at all nodes for that.
         self.suspects: set[int] = set()
         for connection in self.connections:
             connection.mesh = self

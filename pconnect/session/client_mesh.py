@@ -22,18 +22,7 @@ from srp_tools.steps import deadline_after
 
 
 class ClientMesh(Mesh):
-    """The client's mesh: its servers, the numbers of commands, and the console for what engines print.
-
-    Attributes
-    ----------
-    servers
-        By node.
-    sink
-        What is done with a `pconnect.commands.front_end_messages.Display`; a front end puts its own here. What it
-        raises is printed.
-    trusts_displays
-        Whether what engines display may run code in the page of a notebook.
-    """
+    """The client's mesh: its servers, the numbers of commands, and the console for what engines print."""
 
     def __init__(
         self,
@@ -50,7 +39,7 @@ class ClientMesh(Mesh):
             event_loop,
             limits,
         )
-        self.servers = {server.node: server for server in servers}
+        self.servers = {server.node: server for server in servers}  #: by node
         self.mesh_setup: MeshSetup | None = None  # for engines that take the place of others
         #: The restart that is on its way; see `pconnect.session.restart`.
         self.restart: Any = None
@@ -74,8 +63,10 @@ class ClientMesh(Mesh):
         self.recovered: dict[int, Any] = {}
         self._last_number = 0
         event_loop.attention = Probing(self, servers).look
+        #: What is done with a `pconnect.commands.front_end_messages.Display`; a front end puts its own here. What it
+        #: raises is printed.
         self.sink: Callable[[Display], object] = show
-        self.trusts_displays = False
+        self.trusts_displays = False  #: whether what engines display may run code in the page of a notebook
 
     def next_number(self) -> int:
         """Return the number of the next command or query."""

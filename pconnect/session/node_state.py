@@ -167,26 +167,16 @@ _LOST_STATES = frozenset({_S.CUT, _S.LOST})
 
 
 class NodeLife:
-    """The state of one node, and how it came into it.
-
-    Attributes
-    ----------
-    state
-        Where it is.
-    death
-        Why commands cannot run there, in the states `DEAD_STATES`; else ``None``.
-    died_at
-        When that was known first, an instant of the caller's clock.
-    was_killed
-        Whether the engine had to be killed at the close; ``None`` before the server has answered.
-    """
+    """The state of one node, and how it came into it."""
 
     __slots__ = ("_name", "death", "died_at", "state", "was_killed")
 
     def __init__(self, name: str) -> None:
-        self.state = NodeState.JOINING
+        self.state = NodeState.JOINING  #: where it is
+        #: Why commands cannot run there, in the states `DEAD_STATES`; else ``None``.
         self.death: EngineDiedError | None = None
-        self.died_at = -math.inf
+        self.died_at = -math.inf  #: when that was known first, an instant of the caller's clock
+        #: Whether the engine had to be killed at the close; ``None`` before the server has answered.
         self.was_killed: bool | None = None
         self._name = name
 

@@ -9,24 +9,13 @@ _REMEMBERED = 30  # ends of commands
 
 
 class RunningCommands:
-    """The commands of one node by number, in the order in which they were sent and will end.
-
-    Attributes
-    ----------
-    running
-        Those that were sent and have not ended.
-    last_finished
-        Number of the last command that the engine has ended.
-    ended_at
-        When a command ended last, an instant of the caller's clock.
-    are_killed
-        Whether the engine is being killed: what was asked for since then ends with it, and is not sent any more.
-    """
+    """The commands of one node by number, in the order in which they were sent and will end."""
 
     def __init__(self) -> None:
-        self.running: dict[int, Command] = {}
-        self.last_finished = 0
-        self.ended_at = -math.inf
+        self.running: dict[int, Command] = {}  #: those that were sent and have not ended
+        self.last_finished = 0  #: number of the last command that the engine has ended
+        self.ended_at = -math.inf  #: when a command ended last, an instant of the caller's clock
+        #: Whether the engine is being killed: what was asked for since then ends with it, and is not sent any more.
         self.are_killed = False
         # Since when which one was the last that has ended. Another thread reads this: so it is replaced, not changed.
         self._finished: tuple[tuple[float, int], ...] = ()

@@ -37,27 +37,17 @@ class Interrupts:
 
     `page`: shared with the supervisor. `await_cancels`: takes in what the supervisor has sent, until so many CANCEL
     messages have come in all.
-
-    Attributes
-    ----------
-    in_command
-        Whether a signal may be raised as `KeyboardInterrupt`. An attribute and not a method sets it: a signal that
-        comes during a call could be raised in that.
-    number
-        The command that runs, or is about to; to be set before `in_command`.
-    cancelled
-        The commands that are not to begin.
-    received
-        How many CANCEL messages have come.
     """
 
     def __init__(self, page: CommandPage, await_cancels: Callable[[int], object]) -> None:
+        #: Whether a signal may be raised as `KeyboardInterrupt`. An attribute and not a method sets it: a signal that
+        #: comes during a call could be raised in that.
         self.in_command = False
-        self.cancelled: set[int] = set()
-        self.received = 0
+        self.cancelled: set[int] = set()  #: the commands that are not to begin
+        self.received = 0  #: how many CANCEL messages have come
         self._page = page
         self._await_cancels = await_cancels
-        self.number = 0
+        self.number = 0  #: the command that runs, or is about to; to be set before `in_command`
         self._signals = 0  # of the supervisor, that were handled
         self._cancels = 0
         signal.signal(signal.SIGINT, self._on_signal)
