@@ -33,52 +33,23 @@ from srp_tools.steps import deadline_after
 
 
 class Server(Peer):
-    """One node of the network other than the client, as the client knows it.
-
-    Attributes
-    ----------
-    node, host
-        Its number, and its host as given to `pconnect`.
-    location
-        Where its server is.
-    command
-        The command channel, to its supervisor.
-    data
-        The data connection, to its engine.
-    life
-        The state it is in.
-    commands
-        Those that were sent to its engine.
-    failures
-        The errors of its commands.
-    output
-        Shows what its engine prints.
-    facts
-        What its engine reported when it joined the network.
-    live
-        The last answer of its supervisor to a QUERY.
-    last_reply_at
-        When its supervisor last answered for the statistics; ``None`` before.
-    answers
-        Answers of its supervisor that have not been taken yet, by the number of the question.
-    rounds
-        Takes its answers in the search for deadlocks.
-    """
+    """One node of the network other than the client, as the client knows it."""
 
     def __init__(self, command: Connection, location: Location) -> None:
         self.node = command.node
-        self.host = command.host
-        self.location = location
-        self.command = command
+        self.host = command.host  #: as given to `pconnect`
+        self.location = location  #: where its server is
+        self.command = command  #: the command channel, to its supervisor
         self.life = NodeLife(f"node {self.node} ({self.host})")
         self.commands = RunningCommands()
         self.failures = FailureLog()
         self.output = EngineOutput(self.node, self.host)
-        self.facts: dict[str, Any] = {}
-        self.live: dict[str, Any] = {}
-        self.last_reply_at: float | None = None
+        self.facts: dict[str, Any] = {}  #: what its engine reported when it joined the network
+        self.live: dict[str, Any] = {}  #: the last answer of its supervisor to a QUERY
+        self.last_reply_at: float | None = None  #: when its supervisor last answered for the statistics
+        #: Answers of its supervisor that have not been taken yet, by the number of the question.
         self.answers: dict[int, Any] = {}
-        self.rounds = Rounds()
+        self.rounds = Rounds()  #: takes its answers in the search for deadlocks
         self._grace = Grace()
         self.attach(Connection(self.node, self.host, None, role=Role.CLIENT_DATA))
         command.on_message = self._take
@@ -87,7 +58,7 @@ class Server(Peer):
 
     def attach(self, data: Connection) -> None:
         """Take over the data connection."""
-        self.data = data
+        self.data = data  #: the data connection, to its engine
         data.peer = self
         data.on_library_value = self._take_value
         data.on_message = lambda message: self._take_ends(read_end(message.tag, message.value))
