@@ -15,35 +15,18 @@ _SHORT_SECONDS = 1.0  # so long a node waits for a first slot before another of 
 
 
 class NodeWorkers:
-    """The job channel to one node, and its workers.
-
-    Attributes
-    ----------
-    number, host
-        Of the node.
-    slots
-        Of the server, as far as is known.
-    gone
-        Why nothing can be run there, for the time being or for ever; empty if it can.
-    is_lost
-        Whether that is for ever.
-    wanted
-        How many workers the server is asked for.
-    workers
-        By number.
-    on_kept
-        Takes what the server says of jobs that go on without their client.
-    """
+    """The job channel to one node, and its workers."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.number, self.host = server.node, server.host
         self.channel: Connection | None = None
-        self.slots: int | None = None
-        self.gone = ""
-        self.is_lost = False
-        self.wanted = 0
+        self.slots: int | None = None  #: of the server, as far as is known
+        self.gone = ""  #: why nothing can be run there, for the time being or for ever; empty if it can
+        self.is_lost = False  #: whether that is for ever
+        self.wanted = 0  #: how many workers the server is asked for
         self.workers: dict[int, RemoteWorker] = {}
+        #: Takes what the server says of jobs that go on without their client.
         self.on_kept: Callable[[NodeWorkers, Message], object] = lambda *_: None
         self._told: tuple[int, bool] = 0, False  # the last wish
         self._holders = 0  # executors that want the server for themselves

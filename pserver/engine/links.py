@@ -92,15 +92,6 @@ class Links:
 
     `handover`: on which the daemon passes accepted connections; watched from now on. `progress`: the loop in which all
     this goes on. `listen`: takes in what the supervisor has said; called before anything is taken from the handover.
-
-    Attributes
-    ----------
-    connections
-        One for each node by number, the own one without a link; those whose link is still being made are awaited.
-    errors
-        For each node with which a connection could not be made, why.
-    tls
-        For TLS as this node; ``None`` without encryption.
     """
 
     def __init__(
@@ -109,6 +100,7 @@ class Links:
         nodes: Any = unpack(setup.nodes)
         self._addresses = [[(name, port) for name, port in addresses] for _, addresses in nodes]
         hosts = ["client", *(host for host, _ in nodes)]
+        #: One for each node by number, that of this node without a link; a link that is still being made is awaited.
         self.connections = [
             Connection(
                 node,
@@ -120,12 +112,12 @@ class Links:
             )
             for node, host in enumerate(hosts)
         ]
-        self.errors: dict[int, str] = {}
+        self.errors: dict[int, str] = {}  #: for each node with which a connection could not be made, why
         self._setup = setup
         self._handover = handover
         self._event_loop = event_loop
         self._listen = listen
-        self.tls = setup.tls()
+        self.tls = setup.tls()  #: for TLS as this node; ``None`` without encryption
         self._expected: dict[int, Task] = {}  # with what ends the grace
         self._dialling: dict[int, Task] = {}
         self._handshakes = 0
