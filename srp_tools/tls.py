@@ -33,16 +33,10 @@ def tls_context(identity: Identity, *, server_side: bool) -> ssl.SSLContext:
 
 
 class TlsContexts:
-    """The contexts of one identity, each made when it is first used: that takes a millisecond, and many need only one.
-
-    Attributes
-    ----------
-    identity
-        Whose they are.
-    """
+    """The contexts of one identity, each made when it is first used: it takes a millisecond, and many need one."""
 
     def __init__(self, identity: Identity) -> None:
-        self.identity = identity
+        self.identity = identity  #: whose they are
 
     @functools.cached_property
     def client(self) -> ssl.SSLContext:

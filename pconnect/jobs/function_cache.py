@@ -81,13 +81,7 @@ class Functions:
         self._lock = threading.Lock()
 
     def get(self, function: Callable[..., Any] | str) -> Function:
-        """Return a function as it is now.
-
-        Raises
-        ------
-        ConfigurationError
-            It cannot be pickled.
-        """
+        """Return a function as it is now. Raises `ConfigurationError` if it cannot be pickled."""
         if isinstance(function, str):
             return self._keep(function, [function.encode()], {}, [])
         known = self._by_identity.get(id(function))

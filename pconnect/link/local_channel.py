@@ -45,10 +45,7 @@ _UNREAD: Final = struct.Struct("i")
 class LocalChannel(Channel):
     """A byte stream to a process of this account and machine.
 
-    Parameters
-    ----------
-    sock
-        A Unix socket, connected and non-blocking.
+    `sock`: a Unix socket, connected and non-blocking.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -69,13 +66,7 @@ class LocalChannel(Channel):
 
 
 class LargeWriter:
-    """What a local link sends large data with.
-
-    Parameters
-    ----------
-    sock
-        Of the link.
-    """
+    """What a local link sends large data with."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.ring_bytes = 0  #: how much was sent from rings

@@ -71,10 +71,7 @@ def make_terms(
 def find_credentials(user: str | None, password: str | None, file: str | Path | None) -> Credentials:
     """Return what `pconnect` logs in with; what is not given comes from the environment, the client file or a prompt.
 
-    Raises
-    ------
-    CredentialError
-        There is no password, or its file cannot be used.
+    Raises `CredentialError` if there is no password, or its file cannot be used.
     """
     user = user or os.environ.get("PCONNECT_USER")
     if password is None:
@@ -96,10 +93,8 @@ def find_credentials(user: str | None, password: str | None, file: str | Path | 
 def log_in_at(host: Host, node: int, terms: LoginTerms) -> Steps[Server]:
     """Log in at one server and return it, with an encrypted command channel that the server has confirmed.
 
-    Raises
-    ------
-    AuthenticationError, ConnectionLostError, ProtocolError, OSError
-        It is no server, or refuses. Nothing stays open.
+    Raises `AuthenticationError`, `ConnectionLostError`, `ProtocolError` or `OSError` if it is no server, or refuses.
+    Nothing stays open.
     """
     addresses = yield from resolve(host.name, host.port)
     sock = yield from connect_first([(str(a[0]), host.port) for _, a in addresses], terms.peer_timeout)
@@ -157,10 +152,7 @@ def _answer(terms: LoginTerms, node: int, key: bytes) -> dict[str, Any]:
 def add_node(first: Server, node: int, terms: LoginTerms) -> Steps[Server]:
     """Ask the session in which `first` is for a further node, and return it; no further login is needed.
 
-    Raises
-    ------
-    ConnectionLostError, ProtocolError
-        The session refuses. Nothing stays open.
+    Raises `ConnectionLostError` or `ProtocolError` if the session refuses. Nothing stays open.
     """
     location = first.location
     channel = yield from dial(

@@ -39,10 +39,7 @@ def unset_memory(byte_count: int) -> memoryview:
 class ReceiveBuffers:
     """Memory for arrays, used again.
 
-    Parameters
-    ----------
-    max_bytes
-        How much is kept that no array uses.
+    `max_bytes`: how much is kept that no array uses.
 
     Examples
     --------
@@ -71,10 +68,7 @@ class ReceiveBuffers:
     def take(self, byte_count: int) -> _Memory:
         """Return memory of at least this size, its contents not set, which comes back once no array uses it.
 
-        Raises
-        ------
-        MemoryError
-            There is none.
+        Raises `MemoryError` if there is none.
         """
         memory = self._find(byte_count)
         if memory is None:

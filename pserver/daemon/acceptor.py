@@ -32,27 +32,16 @@ _MAX_ARRIVALS = 1000  # beyond, the oldest silent connection makes room
 
 @dataclass(eq=False)
 class PendingConnection:
-    """A connection, until it belongs to somebody.
+    """A connection, until it belongs to somebody."""
 
-    Attributes
-    ----------
-    sock, peer
-        Its socket and the address of the other end.
-    is_data
-        Whether it came in at the data port.
-    deadline
-        Instant until which it must have said enough.
-    received
-        What was read from it: its preamble, or nothing of a client with TLS.
-    is_refused
-        Whether it has got an answer that says why it is not wanted, and is to close the connection.
-    """
-
+    #: Its socket and the address of the other end.
     sock: socket.socket
     peer: str
-    is_data: bool
-    deadline: float
+    is_data: bool  #: whether it came in at the data port
+    deadline: float  #: instant until which it must have said enough
+    #: What was read from it: its preamble, or nothing of a client with TLS.
     received: bytearray = field(default_factory=bytearray)
+    #: Whether it has got an answer that says why it is not wanted, and is to close the connection.
     is_refused: bool = False
 
 

@@ -47,19 +47,9 @@ def serve(
 ) -> None:
     """Be the daemon until SIGTERM or SIGINT.
 
-    Parameters
-    ----------
-    config
-        Its settings.
-    announce
-        Called once with the status, when both ports listen.
-    lifeline
-        If given, the daemon also ends when this socket comes to its end.
-
-    Raises
-    ------
-    ConfigurationError
-        A server of that name runs already, or a port cannot be had.
+    `announce`: called once with the status, when both ports listen. `lifeline`: if given, the daemon also ends when
+    this socket comes to its end. Raises `ConfigurationError` if a server of that name runs already, or a port cannot be
+    had.
     """
     with PidFile(config.name) as pid_file, contextlib.ExitStack() as stack:
         daemon = _Daemon(config, pid_file, stack)

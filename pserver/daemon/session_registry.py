@@ -27,30 +27,16 @@ _MAX_ENDS = (
 
 @dataclass(eq=False)
 class Node:
-    """A node of a session, and what the session has said about it.
+    """A node of a session, and what the session has said about it."""
 
-    Attributes
-    ----------
-    session
-        Whose node it is.
-    control
-        The socket on which the session tells of it; closed by the session when the node has ended.
-    number
-        Its number in the network; 0 before its client was admitted.
-    handovers
-        For connections to its engine, those for jobs, and command channels of further nodes.
-    folder
-        Its private folder.
-    is_detached
-        Whether it continues without its client.
-    """
-
-    session: "Session"
+    session: "Session"  #: whose node it is
+    #: The socket on which the session tells of it; closed by the session when the node has ended.
     control: socket.socket
-    number: int = 0
+    number: int = 0  #: its number in the network; 0 before its client was admitted
+    #: For connections to its engine, those for jobs, and command channels of further nodes.
     handovers: Sequence[socket.socket] = ()
-    folder: str | None = None
-    is_detached: bool = False
+    folder: str | None = None  #: its private folder
+    is_detached: bool = False  #: whether it continues without its client
 
 
 @dataclass(eq=False)
@@ -68,14 +54,8 @@ class Session:
 class SessionRegistry:
     """The sessions of one server.
 
-    Parameters
-    ----------
-    selector
-        The daemon's; each entry's data is a function to call.
-    slots
-        Hears what sessions say about slots.
-    on_change
-        Called when `facts` says something else.
+    `selector`: the daemon's; each entry's data is a function to call. `slots`: hears what sessions say about slots.
+    `on_change`: called when `facts` says something else.
     """
 
     def __init__(

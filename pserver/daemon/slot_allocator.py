@@ -38,28 +38,15 @@ class _Claim:
 
 @dataclass
 class Lease:
-    """A slot that was granted.
+    """A slot that was granted."""
 
-    Attributes
-    ----------
-    slot
-        Which one, from 0.
-    session, party
-        Who has it.
-    since
-        When it was granted.
-    is_bound
-        Whether there is a process for it.
-    asked_back
-        When the session was asked to end it; infinite: it was not.
-    """
-
-    slot: int
+    slot: int  #: which one, from 0
+    #: Who has it.
     session: Hashable
     party: Hashable
-    since: float
-    is_bound: bool = False
-    asked_back: float = math.inf
+    since: float  #: when it was granted
+    is_bound: bool = False  #: whether there is a process for it
+    asked_back: float = math.inf  #: when the session was asked to end it; infinite: it was not
 
     @property
     def is_kept(self) -> bool:

@@ -51,31 +51,16 @@ class _Job:
 
 @dataclass(frozen=True)
 class WorkerControl:
-    """What is needed of `pserver.session.worker_manager.Workers`.
+    """What is needed of `pserver.session.worker_manager.Workers`."""
 
-    Attributes
-    ----------
-    workers
-        Those that live, by number.
-    watch, unwatch
-        Of the loop.
-    tell
-        Sends to the client.
-    want
-        Says how many workers there are to be.
-    slot_client
-        The leases of slots.
-    on_detached
-        Called when the client has left.
-    """
-
-    workers: dict[int, WorkerProcess]
+    workers: dict[int, WorkerProcess]  #: those that live, by number
+    #: Of the loop.
     watch: Callable[[int, Callable[[], object]], None]
     unwatch: Callable[[int], None]
-    tell: Callable[[Kind, int, Any], None]
-    want: Callable[[int], None]
-    slot_client: SlotClient
-    on_detached: Callable[[], object]
+    tell: Callable[[Kind, int, Any], None]  #: sends to the client
+    want: Callable[[int], None]  #: says how many workers there are to be
+    slot_client: SlotClient  #: the leases of slots
+    on_detached: Callable[[], object]  #: called when the client has left
 
 
 class DetachedJobs:

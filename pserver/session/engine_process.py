@@ -66,10 +66,7 @@ class EngineProcess:
 
         What the daemon has passed on to the old one is closed. All attributes but the two handover ends are new.
 
-        Raises
-        ------
-        OSError
-            That is impossible; the text says why. It is as after an engine that has ended.
+        Raises `OSError` if that is impossible; the text says why. It is as after an engine that has ended.
         """
         self._close_ends()
         while self.refuse_handover():

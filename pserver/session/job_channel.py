@@ -27,17 +27,6 @@ class JobChannel:
     """The job channel of one session; the client may open it again, which ends the one before.
 
     `client`: whose session it is. `handover`: on which the daemon passes on the client's connections for jobs.
-
-    Attributes
-    ----------
-    connection
-        The channel, which may be lost; ``None`` until the client has opened it.
-    on_open, on_message
-        Called when the client has opened it, and with what it sends.
-    on_lost
-        Called when it is lost, or replaced by a new one.
-    on_worker_connection
-        Called with the number of a worker and a descriptor, which is the callee's to close.
     """
 
     def __init__(self, event_loop: EventLoop, client: AuthenticatedClient, handover: socket.socket) -> None:
@@ -46,10 +35,13 @@ class JobChannel:
         self._tls = client.tls
         self._token = client.token
         self._handover = handover
+        #: The channel, which may be lost; ``None`` until the client has opened it.
         self.connection: Connection | None = None
+        #: Called when the client has opened it, and with what it sends.
         self.on_open: Callable[[], object] = lambda: None
         self.on_message: Callable[[Message], None] = lambda _: None
-        self.on_lost: Callable[[], object] = lambda: None
+        self.on_lost: Callable[[], object] = lambda: None  #: called when it is lost, or replaced by a new one
+        #: Called with the number of a worker and a descriptor, which is the callee's to close.
         self.on_worker_connection: Callable[[int, int], object] = lambda _, descriptor: os.close(descriptor)
         handover.setblocking(False)
         event_loop.watch(handover.fileno(), self._take_connection)

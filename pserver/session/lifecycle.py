@@ -197,10 +197,7 @@ class _Lifecycle(Generic[StateT, EventT]):
     def handle(self, event: EventT) -> StateT:
         """Take an event in; return the state that follows.
 
-        Raises
-        ------
-        InternalError
-            The event cannot happen in this state. The state is as before.
+        Raises `InternalError` if the event cannot happen in this state. The state is as before.
         """
         self.state = next_state(self._transitions, self.state, event, self._what)
         return self.state
@@ -209,12 +206,8 @@ class _Lifecycle(Generic[StateT, EventT]):
 class SupervisorLifecycle(_Lifecycle[SupervisorState, SupervisorEvent]):
     """The life of one session.
 
-    Attributes
-    ----------
-    state
-        Where it is.
-    reason
-        Why it ends, in words; empty while it lasts, and if the client has ended it by leaving.
+    `state`: where it is. `reason`: why it ends, in words; empty while it lasts, and if the client has ended it by
+    leaving.
     """
 
     _what = "the session"
@@ -232,14 +225,8 @@ class SupervisorLifecycle(_Lifecycle[SupervisorState, SupervisorEvent]):
 class EngineLifecycle(_Lifecycle[EngineState, EngineEvent]):
     """The life of the engines of one session, each in the place of the one before.
 
-    Attributes
-    ----------
-    state
-        Where the present one is.
-    why_killed
-        What the client is to hear of its death besides the signal; empty if that says it all.
-    restart
-        The number of the client's last request for another one.
+    `state`: where the present one is. `why_killed`: what the client is to hear of its death besides the signal; empty
+    if that says it all. `restart`: the number of the client's last request for another one.
     """
 
     _what = "the engine"
@@ -258,10 +245,7 @@ class EngineLifecycle(_Lifecycle[EngineState, EngineEvent]):
 class HandOverLifecycle(_Lifecycle[HandOverState, HandOverEvent]):
     """The hand-over of a client's jobs to its session. What is in no row, a client sends out of turn.
 
-    Attributes
-    ----------
-    state
-        How far it is.
+    `state`: how far it is.
     """
 
     _what = "the hand-over of jobs"

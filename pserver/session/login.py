@@ -47,10 +47,7 @@ def accept_client(
 ) -> Steps[AuthenticatedClient]:
     """Log a client in; see doc/protocol.md, "Login".
 
-    Raises
-    ------
-    AuthenticationError, ConnectionLostError, ProtocolError
-        It is not admitted.
+    Raises `AuthenticationError`, `ConnectionLostError` or `ProtocolError` if it is not admitted.
     """
     offer: dict[str, Any] = {
         "key": b"",
@@ -80,10 +77,8 @@ def accept_node(sock: socket.socket, first: AuthenticatedClient) -> Steps[Authen
 
     `first` says which client it must be. Nobody else has its certificate, or the token of its local link.
 
-    Raises
-    ------
-    AuthenticationError, ConnectionLostError, ProtocolError
-        It is not let in. The connection is closed.
+    Raises `AuthenticationError`, `ConnectionLostError` or `ProtocolError` if it is not let in. The connection is
+    closed.
     """
     channel = yield from greet(sock, first.tls, first.network_id, 0, first.token)
     try:
@@ -139,10 +134,7 @@ def admit(
     `handovers` is where the daemon is to pass on connections: those to the engine, those for jobs, and command channels
     of further nodes.
 
-    Raises
-    ------
-    ProtocolError
-        The network has a node of this number here.
+    Raises `ProtocolError` if the network has a node of this number here.
     """
     told = {"user": client.user, "network": client.network_id.hex(), "node": client.node}
     socket.send_fds(control, [json.dumps(told).encode()], [handover.fileno() for handover in handovers])

@@ -17,10 +17,7 @@ _END_TIMEOUT = 5.0
 class SpawnerProcess:
     """The spawner, as the session process holds it.
 
-    Parameters
-    ----------
-    not_for_it
-        What the session process has open and neither the spawner nor an engine may keep.
+    `not_for_it`: what the session process has open and neither the spawner nor an engine may keep.
     """
 
     def __init__(self, not_for_it: Sequence[socket.socket]) -> None:
@@ -40,10 +37,7 @@ class SpawnerProcess:
     def for_node(self) -> "Spawner":
         """Return what starts the engines of one more node.
 
-        Raises
-        ------
-        ConnectionLostError
-            The spawner is gone.
+        Raises `ConnectionLostError` if the spawner is gone.
         """
         sock, its_sock = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         deaths, its_deaths = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -63,43 +57,26 @@ class SpawnerProcess:
 
 
 class Spawner:
-    """The spawner, as the supervisor of one node holds it; `SpawnerProcess.for_node` makes it.
-
-    Attributes
-    ----------
-    deaths
-        Can be read from when `read_death` has something to tell.
-    """
+    """The spawner, as the supervisor of one node holds it; `SpawnerProcess.for_node` makes it."""
 
     def __init__(self, sock: socket.socket, deaths: socket.socket) -> None:
         self._sock = sock
         self._sock.settimeout(_TIMEOUT)
-        self.deaths = deaths
+        self.deaths = deaths  #: can be read from when `read_death` has something to tell
         self.deaths.setblocking(False)
 
     def request_engine(self, ends: Sequence[int]) -> None:
         """Have an engine started, without waiting for that; `engine_pid` does.
 
-        Parameters
-        ----------
-        ends
-            Descriptors for the engine: its pipe, its handover, its standard output, its standard error, and where
-            it is asked to fork workers.
-
-        Raises
-        ------
-        ConnectionLostError
-            The spawner is gone.
+        `ends`: descriptors for the engine: its pipe, its handover, its standard output, its standard error, and where
+        it is asked to fork workers. Raises `ConnectionLostError` if the spawner is gone.
         """
         self._send(START, ends)
 
     def engine_pid(self) -> int:
         """Return the process number of the engine that was requested.
 
-        Raises
-        ------
-        ConnectionLostError
-            It could not be started; the text says why.
+        Raises `ConnectionLostError` if it could not be started; the text says why.
         """
         answer = self._receive()
         if not answer.isdigit():
@@ -120,30 +97,21 @@ class Spawner:
     def adopt(self, pid: int) -> None:
         """Have the end of a worker told, by `read_death`; then its group is gone, too.
 
-        Raises
-        ------
-        ConnectionLostError
-            The spawner is gone.
+        Raises `ConnectionLostError` if the spawner is gone.
         """
         self._send(ADOPT + str(pid).encode())
 
     def inherit(self, folder: str) -> None:
         """Have a folder removed when the supervisor and all that it had started are gone.
 
-        Raises
-        ------
-        ConnectionLostError
-            The spawner is gone.
+        Raises `ConnectionLostError` if the spawner is gone.
         """
         self._send(FOLDER + os.fsencode(folder))
 
     def read_death(self) -> tuple[int, int] | None:
         """Return the process number of a worker that has ended, and its exit code; ``None`` if there is none.
 
-        Raises
-        ------
-        ConnectionLostError
-            The spawner is gone: it will report no more.
+        Raises `ConnectionLostError` if the spawner is gone: it will report no more.
         """
         try:
             words = self.deaths.recv(MESSAGE_BYTES).split()

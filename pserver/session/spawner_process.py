@@ -252,15 +252,7 @@ def _kill_group(pid: int) -> None:
 
 
 class _Engine:
-    """The process of an engine.
-
-    Attributes
-    ----------
-    pid
-        Its number.
-    pidfd
-        A descriptor that stands for the process.
-    """
+    """The process of an engine. `pid`: its number. `pidfd`: a descriptor that stands for the process."""
 
     def __init__(
         self, leave: Callable[[], None], limits: tuple[int, int], descriptors: Sequence[int]

@@ -31,21 +31,9 @@ from pserver.session.worker_process import LOOK_SECONDS, WorkerProcess, start_wo
 class Workers:
     """The workers of one session: those of `client`, forked by its engine `process`.
 
-    Parameters
-    ----------
-    folder
-        The private one of the session.
-    handover
-        On which the daemon passes on the client's connections for jobs.
-    kept
-        The folder of what detached sessions leave.
-    on_detached
-        Called when the client has left its jobs to the session.
-
-    Attributes
-    ----------
-    detached_jobs
-        The jobs that go on without the client, if it leaves them.
+    `folder`: the private one of the session. `handover`: on which the daemon passes on the client's connections for
+    jobs. `kept`: the folder of what detached sessions leave. `on_detached`: called when the client has left its jobs to
+    the session.
     """
 
     def __init__(  # noqa: PLR0917 - it stands between all of these
@@ -79,6 +67,7 @@ class Workers:
             slot_client,
             on_detached,
         )
+        #: The jobs that go on without the client, if it leaves them.
         self.detached_jobs = DetachedJobs(kept, client.network_id, client.node, client.user, control)
         self._recovery = Recovery(kept, client.user, lambda: channel.connection, event_loop.flush)
         self._done = [0, 0.0, 0.0]  # jobs, seconds and seconds of transfer of workers that have ended
