@@ -1,6 +1,7 @@
 """What functions use while they run as jobs, and at home."""
 
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
@@ -50,9 +51,16 @@ def test_what_cannot_be_sent_is_refused_in_the_job_which_may_go_on(jobs_network:
     assert job.progress is None
 
 
-def test_threads_of_a_job_report_whole_messages(jobs_network: ClientNetwork) -> None:
+def test_threads_of_a_job_report_whole_messages(jobs_network: ClientNetwork, tmp_path: Path) -> None:
+    listening = tmp_path / "listening"
+
     def work() -> int:
         import threading
+        import time
+
+        begin = time.monotonic()
+        while not listening.exists() and time.monotonic() - begin < LIMIT:
+            time.sleep(0.01)
 
         def tell(mark: int) -> None:
             for _ in range(50):
@@ -68,5 +76,6 @@ def test_threads_of_a_job_report_whole_messages(jobs_network: ClientNetwork) -> 
     job = jobs_network.submit(work)
     told: list[list[int]] = []
     job.add_progress_callback(lambda job: told.append(job.progress))
+    listening.touch()
     assert job.result(LIMIT) == 5
     assert told and all(len(value) == 100 and len(set(value)) == 1 for value in told)

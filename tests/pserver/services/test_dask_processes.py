@@ -56,6 +56,8 @@ def test_a_cluster_from_its_keys_to_its_end(dask: DaskProcesses, tmp_path: Path)
     assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("dask-*")} == {0o700}
     pids = [facts["pid"] for facts in dask.look("it", 0).values()]
     assert {os.getpgid(pid) for pid in pids} == {os.getpgid(0)}  # what ends the engine's group ends them
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)  # neither ends by itself because the other does
     assert dask.stop("it", 0.0) == ["scheduler", "worker"]
     wait_gone(*pids, timeout=0)
     assert dask.stop("it", 0.0) == []
