@@ -69,7 +69,7 @@ bench: .venv/dev.stamp
 	$(BIN)/python -m tests.benchmarks
 
 bench-scale: .venv/dev.stamp
-	$(BIN)/python -m tests.benchmarks.scale
+	$(BIN)/python -m tests.benchmarks.scale --chart doc/growth.svg
 
 # The peers have an environment of their own, so that what they need never decides what this package is tested with.
 bench-peers: .venv-peers/peers.stamp

@@ -20,8 +20,8 @@ from pconnect.messaging import broadcast_algorithm, tree
 from pconnect.messaging.collective_call import Call
 from pconnect.values import decoder, encoder
 
-#: Up to so many members, everybody sends to everybody: fewer steps, and hardly more messages.
-ALL_TO_ALL_MEMBERS = 4
+#: Up to so many members, each sends to each: fewer steps, hardly more messages; see doc/decisions/0015-growth.md.
+ALL_TO_ALL_MEMBERS = 3
 _SMALL_BYTES = 2**12
 _BUNDLE_BYTES = 2**16
 _ENTRY = struct.Struct("<II")

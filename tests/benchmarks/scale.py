@@ -19,7 +19,9 @@ import psutil
 
 from pconnect import Network, bcast, reval, sclose
 from pserver.system.pidfile import find_server
+from tests.benchmarks.growth_chart import save_chart
 from tests.benchmarks.ours import Jobs, Server, running_server
+from tests.benchmarks.simulation import print_calls, print_connecting
 from tests.support.waiting import wait_until
 
 _LIMIT = 540.0  # seconds; what would take longer is left out, and named
@@ -38,7 +40,20 @@ def main() -> None:
     )
     parser.add_argument("--engines", type=int, metavar="N", help="at most so many engines (64)")
     parser.add_argument("--workers", type=int, metavar="N", help="at most so many workers (16)")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the figures, too, as .svg or .png")
+    parser.add_argument(
+        "--simulate",
+        type=int,
+        metavar="N",
+        nargs="*",
+        help="count the messages of networks of so many nodes (10, 100 and 1000) instead, without sockets",
+    )
     options = parser.parse_args()
+    if options.simulate is not None:
+        sizes = options.simulate or [10, 100, 1000]
+        print_calls(sizes)
+        print_connecting(sizes)
+        return
     begin = time.monotonic()
     most = options.engines or (16 if options.quick else 64)
     rounds = 5 if options.quick else 9
@@ -46,9 +61,12 @@ def main() -> None:
     with running_server() as server:
         with server.connect(1):  # the server's modules are loaded
             pass
-        _print_table("engines", _measure(_powers(most), lambda n: _network(server, n, rounds), begin))
-    workers = _powers(options.workers or 16)
-    _print_table("workers", _measure(workers, lambda n: _jobs(n, rounds), begin))
+        engines = _measure(_powers(most), lambda n: _network(server, n, rounds), begin)
+        _print_table("engines", engines)
+    workers = _measure(_powers(options.workers or 16), lambda n: _jobs(n, rounds), begin)
+    _print_table("workers", workers)
+    if options.chart:
+        save_chart(engines, workers, options.chart)
     print(f"{time.monotonic() - begin:.0f} s in all")
 
 

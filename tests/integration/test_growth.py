@@ -8,6 +8,8 @@ import pytest
 
 from pconnect import allgather, allreduce, barrier, bcast, gather, reduce, scatter
 from pconnect.loop.network import Network
+from pconnect.values import encoder
+from tests.benchmarks.simulation import setup_bytes
 from tests.support.memory_network import MemoryNetwork
 
 
@@ -43,13 +45,41 @@ def test_small_values_cost_nobody_a_message_for_each_member(
     assert max(cost.rounds for cost in costs) <= 4 * math.ceil(math.log(3 * size, 4))
 
 
-@pytest.mark.parametrize("size", [8, 64])
+@pytest.mark.parametrize("size", [5, 8, 64])
 @pytest.mark.parametrize("payload", [2**18, 2**20, 2**22])
 def test_a_large_value_leaves_the_root_a_few_times(size: int, payload: int) -> None:
     value = np.zeros(payload, "u1")
     costs = MemoryNetwork(size).measure(lambda net: bcast(value, net))
     assert costs[0].sent_bytes < 4.1 * payload
     assert max(cost.sent_bytes for cost in costs) < 4.1 * payload
+
+
+def test_a_large_reduction_has_only_so_many_slices() -> None:
+    value = np.zeros(2**18, "u1")  # eight slices
+    costs = MemoryNetwork(40).measure(lambda net: allreduce(value, net))
+    assert sum(cost.sent for cost in costs) < 2 * 8 * 40 + 4 * 40
+    assert max(cost.messages for cost in costs[8:]) <= 2 * 8 + 20
+
+
+def test_the_nodes_are_encoded_once_for_all_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed: list[int] = []
+
+    def pack(value: list[object]) -> bytes:
+        packed.append(len(value))
+        return bytes(50 * len(value))
+
+    monkeypatch.setattr(encoder, "pack", pack)
+    assert max(setup_bytes(100, of_one_machine=False)) < 50 * 100 + 500
+    assert packed == [100]
+
+
+@pytest.mark.slow
+def test_a_thousand_nodes() -> None:
+    network = MemoryNetwork(1000)
+    for call in (barrier, CALLS["allreduce"]):
+        costs = network.measure(call)
+        assert max(cost.messages for cost in costs) <= 25
+        assert max(cost.rounds for cost in costs) <= 20
 
 
 def test_what_passes_is_what_was_meant() -> None:

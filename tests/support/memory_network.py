@@ -74,6 +74,7 @@ class MemoryConnection:
 
     is_awaited = wants_to_write = has_unsent = False
     wants_to_read = True
+    transport = "tls"
     peer = Peer()
 
     def __init__(self, owner: "MemoryNode", node: int) -> None:
@@ -122,6 +123,8 @@ class _Connections(Sequence[Any]):
         return self._size
 
     def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < self._size:
+            raise IndexError(index)
         if index not in self._made:
             self._made[index] = MemoryConnection(self._owner, index)
         return self._made[index]

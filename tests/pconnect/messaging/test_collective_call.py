@@ -351,7 +351,7 @@ def test_nothing_of_a_failed_call_is_taken_for_a_part_of_a_later_one(nets: Nets)
 def test_half_sent_parts_are_as_they_were_and_the_links_live_on(nets: Nets) -> None:
     value = np.zeros(2**21)
     with pytest.raises(TimeoutError):
-        allgather(value, nets[0], timeout=0.05)
+        allgather(value, nets[0][:3], timeout=0.05)
     value[:] = 1
 
     def take(net: Network) -> Any:
