@@ -33,6 +33,7 @@ from pconnect.loop.network import Network
 from pconnect.messaging import broadcast_algorithm, exchange
 from pconnect.messaging.collective_call import Call, collective
 from pconnect.messaging.reduce_algorithm import copied, find_operator, reduce_to
+from pconnect.values.dtypes import joined
 
 __all__ = ["allgather", "allreduce", "alltoall", "barrier", "bcast", "gather", "reduce", "scatter"]
 
@@ -351,8 +352,4 @@ def _cut(call: Call, values: Any, axis: int) -> list[Any]:
 
 def _join(values: Any, axis: int | None) -> Any:
     parts = list(values)
-    if axis is None:
-        return parts
-    # numpy.concatenate would drop masks.
-    masked = any(isinstance(part, np.ma.MaskedArray) for part in parts)
-    return (np.ma if masked else np).concatenate(parts, axis)
+    return parts if axis is None else joined(parts, axis)

@@ -15,6 +15,7 @@ fields and lets the reader build object dtypes.
 """
 
 import re
+from collections.abc import Sequence
 from math import prod
 from typing import Any, Final, Literal
 
@@ -34,6 +35,7 @@ __all__ = [
     "describe_dtype",
     "filled",
     "flat_bytes",
+    "joined",
     "restore_dtype",
 ]
 
@@ -193,6 +195,29 @@ def filled(dtype: np.dtype[Any], shape: list[int], order: int, data: bytes) -> n
         return np.ndarray(shape, dtype, data, order=letter).copy(letter)
     except (ValueError, OverflowError, MemoryError) as error:
         raise ProtocolError(f"cannot make the array: {error}") from error
+
+
+def joined(parts: Sequence[npt.NDArray[Any]], axis: int) -> npt.NDArray[Any]:
+    """Join arrays and masks as `numpy.concatenate` does; the memory of a large result is used again once it is dropped.
+
+    Examples
+    --------
+    >>> joined([np.arange(2), np.arange(3.0)], 0)
+    array([0., 1., 0., 1., 2.])
+    """
+    if any(isinstance(part, np.ma.MaskedArray) for part in parts):
+        whole: npt.NDArray[Any] = np.ma.concatenate(parts, axis)  # type: ignore[no-untyped-call]
+        return whole
+    first, size = parts[0], sum(part.nbytes for part in parts)
+    are_alike = all(part.dtype == first.dtype and part.ndim == first.ndim for part in parts)
+    if size < MIN_BYTES or not are_alike or not -first.ndim <= axis < first.ndim:
+        return np.concatenate(parts, axis)
+    shape = list(first.shape)
+    shape[axis] = sum(part.shape[axis] for part in parts)
+    dtype = np.result_type(first.dtype, first.dtype)
+    if prod(shape) * dtype.itemsize != size or all(part.flags.fnc for part in parts):
+        return np.concatenate(parts, axis)  # an error, or a result in Fortran order
+    return np.concatenate(parts, axis, np.ndarray(shape, dtype, RECEIVE_BUFFERS.take(size)))
 
 
 def contiguous(array: npt.NDArray[Any]) -> tuple[int, npt.NDArray[Any]]:

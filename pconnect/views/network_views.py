@@ -24,6 +24,7 @@ from pconnect.session.remote_calls import call, call_service, client_mesh, run
 from pconnect.session.restart import restart
 from pconnect.session.server import Server
 from pconnect.session.versions import Versions, versions
+from pconnect.values.dtypes import joined
 from pconnect.views.dask_views import DaskViews
 from pconnect.views.detach_views import DetachView
 from pconnect.views.file_views import FileView
@@ -221,7 +222,7 @@ class View(JobView, Generic[Sent]):
         commands = [_pull(name, node) for node in self._nodes()]
         parts = Commands(name, commands).result(timeout) or []
         if parts and all(isinstance(part, np.ndarray) for part in parts):
-            return np.concatenate(parts, axis)
+            return joined(parts, axis)
         return [item for part in parts for item in part]
 
     # --- looking and steering ---

@@ -139,6 +139,17 @@ def test_reductions_that_come_again_fault_no_page(server: Server, local_links: b
     assert most_fault_none(counts)
 
 
+def test_arrays_that_are_gathered_again_fault_no_page(server: Server) -> None:
+    with server.connect(2) as net:
+        net.scatter("part", REPEATED)
+        counts = []
+        for _ in range(8):
+            array = net.gather("part", timeout=LIMIT)
+            counts.append([faults()])
+    assert np.array_equal(array, REPEATED)
+    assert most_fault_none(counts)
+
+
 def test_values_for_jobs_that_come_again_fault_no_page(one_slot: Server) -> None:
     with one_slot.connect(1) as net:
         counts = []

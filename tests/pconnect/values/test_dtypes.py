@@ -211,3 +211,39 @@ def test_no_memory_is_a_protocol_error() -> None:
             arrays.allocate(np.dtype("f8"), shape, arrays.C_ORDER)
     with pytest.raises(ProtocolError, match="cannot make the array"):
         arrays.filled(np.dtype("f8"), [1] * 65, arrays.C_ORDER, bytes(8))
+
+
+@pytest.mark.parametrize("dtype", ["f8", ">f8", "i2", "U3", "M8[s]", "g", [("a", ">i4"), ("b", "f8")], "?"])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_arrays_are_joined_as_numpy_does(dtype: Any, order: Any, axis: int) -> None:
+    for rows in (2, 400):  # small, and large enough for memory that is used again
+        parts = [np.zeros((rows, rows * 3), dtype, order) for _ in range(5)]
+        whole, expected = arrays.joined(parts, axis), np.concatenate(parts, axis)
+        assert (whole.dtype, whole.shape) == (expected.dtype, expected.shape)
+        assert whole.flags.f_contiguous == expected.flags.f_contiguous
+        assert np.array_equal(whole, expected)
+
+
+def test_joined_parts_are_in_their_places() -> None:
+    parts = [np.full((k + 1, 200_000), k) for k in range(4)]
+    assert np.array_equal(arrays.joined(parts, 0), np.concatenate(parts, 0))
+    masked = [np.ma.MaskedArray([1, 2], [False, True]), np.ma.MaskedArray([3], [False])]
+    assert arrays.joined(masked, 0).mask.tolist() == [False, True, False]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "axis"),
+    [([(300_000,), (2, 300_000)], 0), ([(3, 200_000), (3, 200_001)], 0), ([()], 0), ([(2,)], 1)],
+)
+def test_what_cannot_be_joined(shapes: list[tuple[int, ...]], axis: int) -> None:
+    with pytest.raises(ValueError):
+        arrays.joined([np.zeros(shape) for shape in shapes], axis)
+
+
+def test_the_memory_of_joined_arrays_is_used_again() -> None:
+    parts = [np.ones(2**18)] * 2
+    first = arrays.joined(parts, 0)
+    address = first.ctypes.data
+    del first
+    assert arrays.joined(parts, 0).ctypes.data == address
