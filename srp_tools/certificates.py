@@ -47,27 +47,22 @@ def role_uri(network_id: bytes, role: str) -> str:
 
 @dataclass(frozen=True)
 class PemIdentity:
-    """What a process needs that does its own TLS, all as PEM text.
+    """What a process needs that does its own TLS, all as PEM text."""
 
-    `key`: its private key (PKCS #8). `certificate`, `authority`: its certificate and that of the network's authority.
-    """
-
-    key: str = field(repr=False)
+    key: str = field(repr=False)  #: its private key (PKCS #8)
+    #: Its certificate and that of the network's authority.
     certificate: str = field(repr=False)
     authority: str = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a node needs to prove who it is, and to check the other nodes of its network.
+    """What a node needs to prove who it is, and to check the other nodes of its network."""
 
-    `network_id`: 16 random bytes. `node`: number of this node in the network. `key_pem`: its private key (PKCS #8,
-    PEM). `certificate`, `authority`: its certificate and that of the network's authority (DER).
-    """
-
-    network_id: bytes
-    node: int
-    key_pem: bytes = field(repr=False)
+    network_id: bytes  #: 16 random bytes
+    node: int  #: number of this node in the network
+    key_pem: bytes = field(repr=False)  #: its private key (PKCS #8, PEM)
+    #: Its certificate and that of the network's authority (DER).
     certificate: bytes = field(repr=False)
     authority: bytes = field(repr=False)
 

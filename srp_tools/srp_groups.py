@@ -18,14 +18,11 @@ from srp_tools.errors import CredentialError
 
 @dataclass(frozen=True)
 class Group:
-    """A safe prime and a generator of its group.
+    """A safe prime and a generator of its group."""
 
-    `bits`: length of the prime, in bits. `generator`: the number g of RFC 5054. `prime`: the number N of RFC 5054.
-    """
-
-    bits: int
-    generator: int
-    prime: int = field(repr=False)
+    bits: int  #: length of the prime, in bits
+    generator: int  #: the number g of RFC 5054
+    prime: int = field(repr=False)  #: the number N of RFC 5054
 
 
 _PRIME_2048 = """

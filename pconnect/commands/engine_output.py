@@ -34,13 +34,10 @@ def read_end(number: int, value: Any) -> End:
 
 
 class EngineOutput:
-    """Shows what one engine prints and displays.
-
-    `console`: takes what it prints; that of the network, once there is one.
-    """
+    """Shows what one engine prints and displays."""
 
     def __init__(self, node: int, host: str) -> None:
-        self.console = Console()
+        self.console = Console()  #: takes what it prints; that of the network, once there is one
         self._node = node
         self._host = host
         self._messages = FrontEndMessages(node, host)

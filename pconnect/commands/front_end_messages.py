@@ -34,15 +34,12 @@ _DISPLAY_FIELDS = {"data": dict, "metadata": dict}
 
 
 class Display(NamedTuple):
-    """What an engine displayed.
-
-    `number`: of the command, 0 outside of one. `data`, `metadata`: by MIME type, as in IPython;
-    pictures are bytes. ``text/plain`` is always there.
-    """
+    """What an engine displayed."""
 
     node: int
     host: str
-    number: int
+    number: int  #: of the command, 0 outside of one
+    #: By MIME type, as in IPython; pictures are bytes. ``text/plain`` is always there.
     data: dict[str, Any]
     metadata: dict[str, Any]
 

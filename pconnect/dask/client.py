@@ -21,11 +21,9 @@ _TERMINATE_TIMEOUT = 1.0  # a scheduler that does not answer is killed
 
 
 class NetworkClient(distributed.Client):
-    """A client of Dask whose scheduler and workers run at the machines of a network, and end with it.
+    """A client of Dask whose scheduler and workers run at the machines of a network, and end with it."""
 
-    `end_processes`: called once, when it is closed, with the seconds for that.
-    """
-
+    #: Called once, when it is closed, with the seconds for that.
     end_processes: Callable[[float], object] | None = None
     _ends_scheduler = False
 

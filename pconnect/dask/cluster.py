@@ -38,16 +38,13 @@ _LAST_LINES = 15
 
 @dataclass(frozen=True)
 class Plan:
-    """What to start.
+    """What to start."""
 
-    `names`: of the processes, by node; the scheduler is the first of the first node. `threads`, `memory_limit`: of each
-    worker. `timeout`: seconds until all of it has to be ready.
-    """
-
+    #: Of the processes, by node; the scheduler is the first of the first node.
     names: Mapping[int, Sequence[str]]
     threads: int
     memory_limit: str | float | None
-    timeout: float
+    timeout: float  #: seconds until all of it has to be ready
 
 
 class DaskCluster:

@@ -93,15 +93,13 @@ class _Share:
 
 
 class Detaching:
-    """The jobs of one network while they are handed over; an extension of the scheduler.
-
-    `uploaded`: ends when all jobs are on the servers; then call `go_on` or `undo` in the
-    scheduler's thread. `left`: ends when they are the servers'. Its value is those of each node, by number.
-    """
+    """The jobs of one network while they are handed over; an extension of the scheduler."""
 
     def __init__(self) -> None:
         self.secret = secrets.token_bytes(SECRET_BYTES)
+        #: Ends when all jobs are on the servers; then call `go_on` or `undo` in the scheduler's thread.
         self.uploaded: concurrent.futures.Future[dict[int, dict[int, Job]]] = concurrent.futures.Future()
+        #: Ends when they are the servers'. Its value is those of each node, by number.
         self.left: concurrent.futures.Future[dict[int, dict[int, Job]]] = concurrent.futures.Future()
         self._shares: dict[int, _Share] = {}
         self._phase = Phase.PLANNING

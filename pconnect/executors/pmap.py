@@ -11,16 +11,13 @@ from pconnect.executors.job_map import map_jobs
 
 
 class JobFailure(RuntimeError):  # noqa: N818 - an error handler gets it
-    """What an error handler of `pmap` gets: which item failed, and how.
-
-    `index`: of the item, counted through the whole input; for an array a tuple. `message`, `identifier`, `traceback`:
-    text, name of the exception's type, and traceback at the worker. `error`: the error itself.
-    """
+    """What an error handler of `pmap` gets: which item failed, and how."""
 
     def __init__(self, index: Any, error: BaseException) -> None:
         super().__init__(f"item {index}: {error}")
-        self.index = index
+        self.index = index  #: of the item, counted through the whole input; for an array a tuple
         self.error = error
+        #: Text, name of the exception's type, and traceback at the worker.
         self.message = error.message if isinstance(error, RemoteError) else str(error)
         self.identifier = error.type_name if isinstance(error, RemoteError) else type(error).__name__
         self.traceback = error.remote_traceback if isinstance(error, RemoteError) else ""

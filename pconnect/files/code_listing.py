@@ -18,15 +18,11 @@ _MODE = 0o600  # permissions do not belong to code
 
 
 class CodeListing(NamedTuple):
-    """What of a path is sent.
+    """What of a path is sent."""
 
-    `key`: what stands for this tree on engines: a later one with the same key takes its place. `root`: the folder to
-    which the names are relative. `listing`: the files; folders without files are not sent.
-    """
-
-    key: str
-    root: Path
-    listing: Listing
+    key: str  #: what stands for this tree on engines: a later one with the same key takes its place
+    root: Path  #: the folder to which the names are relative
+    listing: Listing  #: the files; folders without files are not sent
 
 
 def list_code(

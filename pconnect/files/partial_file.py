@@ -153,17 +153,13 @@ class Offer(NamedTuple):
 
 
 class _Part:
-    """A part that is written to: open, locked, and hashed as far as it is written.
-
-    `passed`: the hash of what is in it already; what is behind that is cut off. `is_kept`: whether it stays when it is
-    closed, for another transfer to continue.
-    """
+    """A part that is written to: open, locked, and hashed as far as it is written."""
 
     def __init__(self, path: Path, stream: BinaryIO, passed: RunningHash, *, is_kept: bool) -> None:
         self.path = path
         self.stream = stream
-        self.passed = passed
-        self.is_kept = is_kept
+        self.passed = passed  #: the hash of what is in it already; what is behind that is cut off
+        self.is_kept = is_kept  #: whether it stays when it is closed, for another transfer to continue
         stream.seek(passed.size)
         stream.truncate()
 

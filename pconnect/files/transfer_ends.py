@@ -73,14 +73,11 @@ class Agreement(NamedTuple):
 
 
 class Outgoing:
-    """What is read at one end.
-
-    `path`: a file or a folder. `listing`: of what is read there; see `list_tree`.
-    """
+    """What is read at one end."""
 
     def __init__(self, path: Path, listing: Listing) -> None:
-        self.path = path
-        self.listing = listing
+        self.path = path  #: a file or a folder
+        self.listing = listing  #: of what is read there; see `list_tree`
         self._files = [
             FileSource(path / facts.name if facts.name else path, facts) for facts in listing.files
         ]

@@ -14,10 +14,7 @@ _prefix = secrets.token_hex(8)  # two clients never share an engine, but a clien
 
 
 class Broadcast:
-    """A value that the engines have; as an argument of a job, anywhere in it, it is the value itself.
-
-    `value`: the value here.
-    """
+    """A value that the engines have; as an argument of a job, anywhere in it, it is the value itself."""
 
     def __init__(self, key: str, value: Any, connections: Connections) -> None:
         self.key = key

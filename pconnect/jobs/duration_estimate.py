@@ -16,18 +16,14 @@ _KEPT_ESTIMATES = 1024
 
 
 class DurationEstimate:
-    """How long the jobs of a kind have taken.
-
-    `mean`: seconds; 0 as long as nothing is known. `ahead`: how many of them a worker should have at once; one as long
-    as nothing is known.
-    """
+    """How long the jobs of a kind have taken."""
 
     __slots__ = ("_count", "ahead", "mean")
 
     def __init__(self) -> None:
         self._count = 0
-        self.mean = 0.0
-        self.ahead = 1
+        self.mean = 0.0  #: seconds; 0 as long as nothing is known
+        self.ahead = 1  #: how many of them a worker should have at once; one as long as nothing is known
 
     def learn(self, seconds: float) -> None:
         """Take into account how long a job took, or has run already."""

@@ -17,28 +17,21 @@ Address = tuple[int, tuple[Any, ...]]  # family, and what socket.connect takes
 
 
 class Host(NamedTuple):
-    """A server as the user named it.
+    """A server as the user named it."""
 
-    `label`: what the user wrote; used in messages. `name`: host name or address. `port`: its command port.
-    """
-
-    label: str
-    name: str
+    label: str  #: what the user wrote; used in messages
+    name: str  #: host name or address
     port: int
 
 
 class Location(NamedTuple):
-    """Where a server was found.
+    """Where a server was found."""
 
-    `address`: that by which the client has reached it. `cmd_port`, `data_port`: its ports. `told`: the addresses that
-    it says its machine has. `local`: where it takes connections of its own account; ``None``: nowhere.
-    """
-
-    address: str
+    address: str  #: that by which the client has reached it
     cmd_port: int
     data_port: int
-    told: Sequence[str] = ()
-    local: LocalAddress | None = None
+    told: Sequence[str] = ()  #: the addresses that it says its machine has
+    local: LocalAddress | None = None  #: where it takes connections of its own account; ``None``: nowhere
 
     @property
     def addresses(self) -> list[str]:

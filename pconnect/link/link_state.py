@@ -53,17 +53,14 @@ LINK_TRANSITIONS: Mapping[LinkState, Mapping[LinkEvent, LinkState]] = {
 
 
 class LinkLife:
-    """The state of one link.
-
-    `state`: where it is. `generation`: how often it was reset. `was_reported`: whether somebody was told that it is
-    closed; see `pconnect.select_sockets`.
-    """
+    """The state of one link."""
 
     __slots__ = ("_name", "generation", "state", "was_reported")
 
     def __init__(self, state: LinkState, name: str) -> None:
         self.state = state
-        self.generation = 0
+        self.generation = 0  #: how often it was reset
+        #: Whether somebody was told that it is closed; see `pconnect.select_sockets`.
         self.was_reported = False
         self._name = name
 

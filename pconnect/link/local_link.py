@@ -36,13 +36,10 @@ _CREDENTIALS = struct.Struct("iII")  # struct ucred of socket.h: process, user a
 
 
 class LocalAddress(NamedTuple):
-    """Where a server takes data connections of its own account.
+    """Where a server takes data connections of its own account."""
 
-    `place`: its `own_place`. `path`: of its socket.
-    """
-
-    place: str
-    path: str
+    place: str  #: its `own_place`
+    path: str  #: of its socket
 
 
 def own_place() -> str:

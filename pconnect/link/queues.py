@@ -95,19 +95,16 @@ _JOINED_BYTES = 2**14
 
 
 class OutQueue:
-    """The buffers of encoded messages, which are sent from where they lie.
-
-    `buffers`: the oldest first. `sent_bytes`: what the system has taken so far. `counted`: how many messages were
-    queued that the receiver counts, see `pconnect.protocol.wait_states.UNCOUNTED_KINDS`.
-    """
+    """The buffers of encoded messages, which are sent from where they lie."""
 
     __slots__ = ("_is_blocked", "_queued_bytes", "buffers", "counted", "sent_bytes")
 
     def __init__(self) -> None:
-        self.buffers: deque[memoryview] = deque()
+        self.buffers: deque[memoryview] = deque()  #: the oldest first
         self._queued_bytes = 0
         self._is_blocked = False  # the system took less than there was
-        self.sent_bytes = 0
+        self.sent_bytes = 0  #: what the system has taken so far
+        #: How many messages were queued that the receiver counts, see `pconnect.protocol.wait_states.UNCOUNTED_KINDS`.
         self.counted = 0
 
     @property

@@ -33,13 +33,10 @@ L = TypeVar("L", bound=Link)
 
 
 class Liveness:
-    """The answers of the machines that one loop is connected with.
-
-    `next_look`: the instant when `gone` has to look again.
-    """
+    """The answers of the machines that one loop is connected with."""
 
     def __init__(self) -> None:
-        self.next_look = 0.0
+        self.next_look = 0.0  #: the instant when `gone` has to look again
         self._silent_since: dict[Link, float] = {}
 
     def gone(self, links: Iterable[L]) -> list[L]:

@@ -29,16 +29,12 @@ _STEP = 0.1
 
 
 class ProgressBar(NamedTuple):
-    """How far a wait is.
+    """How far a wait is."""
 
-    `what`: what is waited for, in a word or two. `total`: how many, or how much, there will be. `unit`: ``" nodes"``,
-    or ``"B"`` for bytes. `done`: returns how many, or how much, there is already.
-    """
-
-    what: str
-    total: int
-    unit: str
-    done: Callable[[], int]
+    what: str  #: what is waited for, in a word or two
+    total: int  #: how many, or how much, there will be
+    unit: str  #: ``" nodes"``, or ``"B"`` for bytes
+    done: Callable[[], int]  #: returns how many, or how much, there is already
 
 
 #: Called once a wait has taken long; ``None`` if there is nothing to show yet.

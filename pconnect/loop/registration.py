@@ -12,17 +12,14 @@ class Registration:
 
     The descriptor is remembered here, because a connection that is lost has closed it already. After a reset a
     connection gets another registration: so what is known of its old link does not concern the new one.
-
-    `events`: what the selector waits for; 0 if the descriptor is not registered. `is_lent`: whether another thread
-    waits for what arrives.
     """
 
     __slots__ = ("_fileno", "_selector", "connection", "events", "is_lent")
 
     def __init__(self, selector: selectors.BaseSelector, connection: Connection) -> None:
         self.connection = connection
-        self.events = 0
-        self.is_lent = False
+        self.events = 0  #: what the selector waits for; 0 if the descriptor is not registered
+        self.is_lent = False  #: whether another thread waits for what arrives
         self._selector = selector
         self._fileno = connection.fileno()
 

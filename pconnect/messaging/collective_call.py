@@ -49,10 +49,7 @@ _GRACE = 1.0  # seconds
 
 
 class Call:
-    """A collective call under way; `collective` makes it.
-
-    `size`, `rank`: number of members, and the place of this node among them.
-    """
+    """A collective call under way; `collective` makes it."""
 
     def __init__(self, network: Network, name: str, timeout: float | None) -> None:
         mesh = _mesh_of(network, name)
@@ -60,6 +57,7 @@ class Call:
         self.name = name
         self.mesh = mesh
         self.nodes = tuple(network.nodes)
+        #: Number of members, and the place of this node among them.
         self.size = len(self.nodes)
         self.rank = _ranks(self.nodes)[mesh.node]
         self._parents = tree.parents(self.rank, 0, self.size)

@@ -37,17 +37,12 @@ SMALLEST_SLICE_BYTES = 2**15
 
 @dataclass(frozen=True)
 class Operator:
-    """What values are folded with.
+    """What values are folded with."""
 
-    `label`: what has to be the same at all members. `function`: of two values. `ufunc`: what `function` is for plain
-    arrays, if it works element by element. `trusted`: whether it gives arrays of the dtype of its arguments, if they
-    have the same.
-    """
-
-    label: str
-    function: Callable[[Any, Any], Any]
-    ufunc: np.ufunc | None = None
-    trusted: bool = False
+    label: str  #: what has to be the same at all members
+    function: Callable[[Any, Any], Any]  #: of two values
+    ufunc: np.ufunc | None = None  #: what `function` is for plain arrays, if it works element by element
+    trusted: bool = False  #: whether it gives arrays of the dtype of its arguments, if they have the same
 
 
 def _least(a: Any, b: Any) -> Any:

@@ -25,14 +25,12 @@ _MAX_SHOWN_BYTES = 2**20
 
 
 class Cell:
-    """One run of a cell.
-
-    `parent`: the message that had it run, without its content. `streams`: writes with the node in front of each line.
-    """
+    """One run of a cell."""
 
     def __init__(self, parent: dict[str, Any]) -> None:
+        #: The message that had it run, without its content.
         self.parent = {"header": parent.get("header", {})}
-        self.streams = StandardStreams()
+        self.streams = StandardStreams()  #: writes with the node in front of each line
 
     @property
     def number(self) -> object:
@@ -41,11 +39,9 @@ class Cell:
 
 
 class Cells:
-    """The cells of one kernel, and the networks that are used in them.
+    """The cells of one kernel, and the networks that are used in them."""
 
-    `max_shown_bytes`: how much of each stream of a command on a node a cell shows.
-    """
-
+    #: How much of each stream of a command on a node a cell shows.
     max_shown_bytes: int | None = _MAX_SHOWN_BYTES
 
     def __init__(self, shell: Any) -> None:

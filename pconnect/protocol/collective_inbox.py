@@ -76,14 +76,11 @@ class Notice(NamedTuple):
 
 
 class CollectiveInbox:
-    """The parts and notices of one peer.
-
-    `size`: how much waits here, in bytes. `latest`: the newest epoch of which something has come.
-    """
+    """The parts and notices of one peer."""
 
     def __init__(self) -> None:
-        self.size = 0
-        self.latest = 0
+        self.size = 0  #: how much waits here, in bytes
+        self.latest = 0  #: the newest epoch of which something has come
         self._epoch = 0
         self._queues: dict[Key, deque[CollectiveMessage]] = {}
         self._notices: dict[int, Notice] = {}

@@ -27,12 +27,10 @@ class Kind(enum.IntEnum):
     """What a message is: its number on the wire, then the ends that accept it.
 
     The comment says who sends it, and what its tag and value are.
-
-    `accepted_by`: the ends at which it is not an error of the peer.
     """
 
     _value_: int
-    accepted_by: frozenset[Role]
+    accepted_by: frozenset[Role]  #: the ends at which it is not an error of the peer
 
     def __new__(cls, number: int, *roles: Role) -> "Kind":  # noqa: D102 - see the class
         kind = int.__new__(cls, number)

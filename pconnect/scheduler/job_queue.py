@@ -10,16 +10,13 @@ Terms = tuple[frozenset[int] | None, bool, frozenset[int]]
 
 
 class JobQueue:
-    """The jobs of a network that no worker has, in order.
-
-    `common`: those that may run everywhere. `constrained`: the others, those with the same terms together. They do not
-    hold up the rest. `has_cancelled`: whether there may be cancelled jobs in these; any thread may set it.
-    """
+    """The jobs of a network that no worker has, in order."""
 
     def __init__(self) -> None:
-        self.common: deque[Job] = deque()
+        self.common: deque[Job] = deque()  #: those that may run everywhere
+        #: The others, those with the same terms together. They do not hold up the rest.
         self.constrained: dict[Terms, deque[Job]] = {}
-        self.has_cancelled = False
+        self.has_cancelled = False  #: whether there may be cancelled jobs in these; any thread may set it
 
     def __len__(self) -> int:
         return len(self.common) + sum(map(len, self.constrained.values()))

@@ -57,16 +57,13 @@ AnyWorker = TypeVar("AnyWorker", bound=Worker)
 
 @dataclass(slots=True)
 class Assignment(Generic[AnyWorker]):
-    """What is decided for one worker.
-
-    `worker`: it. `jobs`: what it gets, in order. `retires`: whether it begins nothing but these, and then ends, because
-    another has to do what comes next. `is_full`: whether it gets nothing more, whatever waits.
-    """
+    """What is decided for one worker."""
 
     worker: AnyWorker
-    jobs: list[Job]
+    jobs: list[Job]  #: what it gets, in order
+    #: Whether it begins nothing but these, and then ends, because another has to do what comes next.
     retires: bool = False
-    is_full: bool = False
+    is_full: bool = False  #: whether it gets nothing more, whatever waits
 
     def retire(self) -> None:
         """Give it nothing more, and have it end."""

@@ -23,24 +23,20 @@ _KEPT_BYTES = 2**28
 
 
 class RemoteWorker:
-    """One worker process.
-
-    `command`: the last command that its engine had run when it was forked. `connection`: between the client and the
-    worker. `jobs`: what was sent to it and has not ended, by number, in order. `served`: how many jobs have ended in
-    it. `retiring`: whether it begins nothing more.
-    """
+    """One worker process."""
 
     def __init__(self, server: Server, number: int, pid: int, command: int, limits: Limits) -> None:
         self.server = server
         self.number = number
         self.pid = pid
-        self.command = command
+        self.command = command  #: the last command that its engine had run when it was forked
+        #: Between the client and the worker.
         self.connection = Connection(
             server.node, server.host, None, role=Role.EMPLOYER, limits=limits, awaited=True
         )
-        self.jobs: dict[int, Job] = {}
-        self.served = 0
-        self.retiring = False
+        self.jobs: dict[int, Job] = {}  #: what was sent to it and has not ended, by number, in order
+        self.served = 0  #: how many jobs have ended in it
+        self.retiring = False  #: whether it begins nothing more
         self._is_isolated = False  # it runs a job that wants a process of its own, and no other
         self._idle_since = 0.0
         self._long = 0  # the last job that was reported to take long

@@ -37,16 +37,13 @@ class _Failure(NamedTuple):
 
 
 class FailureLog:
-    """What has failed on one node.
-
-    `last_number`: number of the last command that failed or was lost. `last_error`: in short; ``None`` without one.
-    """
+    """What has failed on one node."""
 
     def __init__(self) -> None:
-        self.last_number = -1
+        self.last_number = -1  #: number of the last command that failed or was lost
         #: Called when a command has failed or is lost.
         self.on_failure: Callable[[], object] = lambda: None
-        self.last_error: str | None = None
+        self.last_error: str | None = None  #: in short; ``None`` without one
         self._unseen: deque[_Failure] = deque()
         self._last: _Failure | None = None
         self._told_of_deadlock = 0

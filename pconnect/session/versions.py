@@ -96,11 +96,9 @@ class Versions:
     """Versions of all nodes; it prints as an aligned table, with a ``*`` where nodes differ.
 
     Nodes that have the same of everything share a column. What a node lacks is shown as ``-``.
-
-    `table`: for each node by number, the versions by what they are of; ``None`` for what is missing there. `hosts`: the
-    hosts by number.
     """
 
+    #: For each node by number, the versions by what they are of; ``None`` for what is missing there.
     table: dict[int, dict[str, str | None]]
     hosts: dict[int, str]
 

@@ -87,10 +87,7 @@ def _give_up(_code: int, _data: bytes) -> object:
 
 
 class Incoming:
-    """A value on its way in: memory for its buffers, and the value once that is filled.
-
-    `buffers`: flat, writeable bytes, to be filled in this order; none is empty. Gone after `finish`.
-    """
+    """A value on its way in: memory for its buffers, and the value once that is filled."""
 
     __slots__ = ("_branch_count", "_received", "_tree", "buffers")
 
@@ -98,6 +95,7 @@ class Incoming:
         self._tree = tree  # and the branches before it
         self._branch_count = branch_count
         self._received = received
+        #: Flat, writeable bytes, to be filled in this order; none is empty. Gone after `finish`.
         self.buffers = [
             view
             for kind, target in received

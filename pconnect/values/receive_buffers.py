@@ -39,8 +39,6 @@ def unset_memory(byte_count: int) -> memoryview:
 class ReceiveBuffers:
     """Memory for arrays, used again.
 
-    `max_bytes`: how much is kept that no array uses.
-
     Examples
     --------
     >>> buffers = ReceiveBuffers()
@@ -53,7 +51,7 @@ class ReceiveBuffers:
     __slots__ = ("_free", "_look_at", "_period", "max_bytes")
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self.max_bytes = max_bytes
+        self.max_bytes = max_bytes  #: how much is kept that no array uses
         self._free: deque[tuple[_Memory, int]] = (
             deque()
         )  # with the period in which it was used last; the newest last

@@ -57,8 +57,6 @@ class Lease:
 class SlotAllocator:
     """The slots of one server.
 
-    `total`: how many there are.
-
     Examples
     --------
     >>> allocator = SlotAllocator(3)

@@ -126,14 +126,10 @@ def spread_grid(grid: Grid, net: Network) -> tuple[Floats, list[int]]:
 
 @dataclass(frozen=True)
 class Plate:
-    """A plate at the beginning, and what is kept at its temperature.
+    """A plate at the beginning, and what is kept at its temperature."""
 
-    `field`: temperatures, shape ``(rows, columns)``; those at the edges never change. `held`: where else the
-    temperature never changes, same shape.
-    """
-
-    field: Floats
-    held: npt.NDArray[np.bool_]
+    field: Floats  #: temperatures, shape ``(rows, columns)``; those at the edges never change
+    held: npt.NDArray[np.bool_]  #: where else the temperature never changes, same shape
 
 
 def make_plate(rows: int, columns: int) -> Plate:

@@ -21,13 +21,10 @@ _CANARY = "_ipython_canary_method_should_not_exist_"
 
 
 class Bundle(NamedTuple):
-    """One object in several forms.
+    """One object in several forms."""
 
-    `data`: by MIME type: str, bytes, or what JSON has; ``text/plain`` is always there. `metadata`: what JSON has.
-    """
-
-    data: dict[str, Any]
-    metadata: dict[str, Any]
+    data: dict[str, Any]  #: by MIME type: str, bytes, or what JSON has; ``text/plain`` is always there
+    metadata: dict[str, Any]  #: what JSON has
 
 
 def make_bundle(shown: object) -> Bundle:

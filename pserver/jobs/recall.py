@@ -127,13 +127,10 @@ class RecallRecord:
 
 
 class Intake:
-    """The jobs that a worker has received and not begun, in order.
-
-    `jobs`: each with its number and contents.
-    """
+    """The jobs that a worker has received and not begun, in order."""
 
     def __init__(self) -> None:
-        self.jobs: deque[tuple[int, Any]] = deque()
+        self.jobs: deque[tuple[int, Any]] = deque()  #: each with its number and contents
         self._recalled = 0  # jobs are dropped up to the mark with this number
 
     def add(self, number: int, contents: Any) -> None:

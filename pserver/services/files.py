@@ -17,17 +17,14 @@ from srp_tools.errors import ConfigurationError
 
 
 class SessionFiles:
-    """The files of one session.
-
-    `session_folder`: private. `max_file_size`: in bytes, for each; 0: any. `folder`: where relative paths lead. An
-    engine that takes the place of another finds there what that one had.
-    """
+    """The files of one session."""
 
     def __init__(self, session_folder: Path, max_file_size: int) -> None:
+        #: Where relative paths lead. An engine that takes the place of another finds there what that one had.
         self.folder = session_folder / "files"
         self.folder.mkdir(mode=0o700, exist_ok=True)
-        self.session_folder = session_folder
-        self.max_file_size = max_file_size
+        self.session_folder = session_folder  #: private
+        self.max_file_size = max_file_size  #: in bytes, for each; 0: any
         self._token = b""
         self._transfer: Incoming | Outgoing | None = None
 

@@ -19,17 +19,14 @@ from pserver.services.synced_code import SyncedCode
 
 @dataclass(frozen=True)
 class EngineState:
-    """What the services of one engine work on.
-
-    `names`: the workspace. `files`, `code`, `dask`: the files of the session, the code of its client, and its Dask
-    clusters. `client_version`: the version of this package on the client, as far as it is known.
-    """
+    """What the services of one engine work on."""
 
     names: dict[str, Any]
+    #: The files of the session, the code of its client, and its Dask clusters.
     files: SessionFiles
     code: SyncedCode
     dask: DaskProcesses
-    client_version: str | None
+    client_version: str | None  #: the version of this package on the client, as far as it is known
 
 
 #: By name. Each is called with the `EngineState`, and then what the client gives.

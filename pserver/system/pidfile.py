@@ -46,27 +46,21 @@ _KILL_TIMEOUT = 5.0
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A server that was running a moment ago.
+    """A server that was running a moment ago."""
 
-    `name`: the name it was started with. `pid`: the process number of the daemon. `status`: what the daemon says about
-    itself, see `pserver.daemon.daemon.serve`; while it starts, ``name`` and ``pid``.
-    """
-
-    name: str
-    pid: int
+    name: str  #: the name it was started with
+    pid: int  #: the process number of the daemon
+    #: What the daemon says about itself, see `pserver.daemon.daemon.serve`; while it starts, ``name`` and ``pid``.
     status: Mapping[str, object]
 
 
 @dataclass(frozen=True)
 class StoppedServer:
-    """A server that `stop_server` has ended.
+    """A server that `stop_server` has ended."""
 
-    `name`: the name it was started with. `pid`: the process number that the daemon had. `killed`: true if it did not
-    end in the given time and had to be killed; then its sessions had no orderly end.
-    """
-
-    name: str
-    pid: int
+    name: str  #: the name it was started with
+    pid: int  #: the process number that the daemon had
+    #: True if it did not end in the given time and had to be killed; then its sessions had no orderly end.
     killed: bool
 
 
