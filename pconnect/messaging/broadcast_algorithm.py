@@ -73,7 +73,7 @@ def _are_near(call: Call) -> bool:
 
 def _chunk_bytes(size: int, payload_bytes: int) -> int:
     """Return how large the chunks of a payload are, 0 if it is not cut."""
-    if payload_bytes < (CHUNKED_BYTES if tree.is_flat(size) else 2 * SMALLEST_CHUNK_BYTES):
+    if payload_bytes < CHUNKED_BYTES:
         return 0
     return max(SMALLEST_CHUNK_BYTES, min(CHUNK_BYTES, payload_bytes // (size - 1)))
 
