@@ -173,8 +173,11 @@ class Call:
         try:
             self.mesh.event_loop.run_until(ended, self._deadline, self.name, wait)
         except TimeoutError:
-            members = [self._member(rank) for rank in all_needed()]
-            raise TimeoutError(f"time limit passed in {self}, while waiting for {names(members)}") from None
+            ranks = all_needed()
+            words = names([self._member(rank) for rank in ranks])
+            if any(rank in self._children and tree.children(rank, 0, self.size) for rank in ranks):
+                words += ", or for members whose messages are passed on there"
+            raise TimeoutError(f"time limit passed in {self}, while waiting for {words}") from None
 
     def complete(self) -> None:
         """Return when all members have their results."""

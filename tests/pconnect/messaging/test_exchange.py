@@ -18,6 +18,7 @@ from pconnect import (
 )
 from pconnect.loop.network import Network
 from pconnect.messaging import exchange, tree
+from pconnect.messaging.collective_call import leave
 from pconnect.protocol.collective_inbox import group_of
 from pconnect.protocol.frames import Limits
 from pconnect.protocol.kinds import Kind
@@ -118,6 +119,31 @@ def test_a_member_far_from_the_first_that_is_gone() -> None:
         for error in errors:
             assert isinstance(error, ConnectionLostError | CollectiveError)
             assert "node 8 (host8)" in str(error)
+
+
+def test_a_time_limit_says_that_others_may_be_behind_the_member_that_is_named() -> None:
+    with networks(9) as nets:
+        *errors, _ = together(nets, *[lambda net: gather(1, net, timeout=0.2)] * 8, lambda _: None)
+        found = [str(error) for error in errors if isinstance(error, TimeoutError)]
+        # Node 1 waits for node 8, and node 0 for node 1, unless node 1 was the first to give up.
+        assert any("waiting for node 8 (host8)" in text or "passed on there" in text for text in found)
+
+
+@pytest.mark.parametrize("last", [0, 4, 8])
+def test_a_failure_after_the_call_does_not_reach_those_that_are_still_in_it(
+    last: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree, "DEGREE", 1)
+
+    def work(net: Network) -> None:
+        barrier(net, timeout=LIMIT)
+        if net.node != last:
+            leave(net.mesh, ValueError("later"))
+
+    with networks(9) as nets:
+        for _ in range(5):
+            succeed(nets, work)
+            begin_anew(nets)
 
 
 ENTRY = exchange._entry
