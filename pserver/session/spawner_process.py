@@ -16,12 +16,14 @@ orphans of its session. It tells of the end of those that a supervisor has named
 """
 
 import contextlib
+import errno
 import multiprocessing
 import os
 import select
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
@@ -36,6 +38,7 @@ START, END, ADOPT, FOLDER = b"start", b"end", b"adopt ", b"folder "  #: requests
 MESSAGE_BYTES = 4096
 _ENDS_OF_AN_ENGINE = 6  # pipe, handover, standard output, standard error, forks, memory
 _END_TIMEOUT = 5.0  # seconds for an engine to end; longer than usual if it has much memory to give back
+_TELL_AGAIN = 0.05  # seconds until a supervisor that takes nothing is told again
 _LOOK = 5.0  # seconds between two looks for orphans that have ended and that no supervisor has named
 
 
@@ -100,6 +103,9 @@ class _Spawner:
         request, descriptors, _, _ = socket.recv_fds(self._root, MESSAGE_BYTES, 2, socket.MSG_CMSG_CLOEXEC)
         if request == NODE and len(descriptors) == 2:
             self._nodes.append(_Node(self, *(socket.socket(fileno=end) for end in descriptors)))
+        else:
+            for end in descriptors:  # there is no room for more
+                os.close(end)
         if not request:
             self.unwatch(self._root.fileno())
             self._root.close()
@@ -126,16 +132,19 @@ class _Node:
         self._folder = b""
         self._engine: _Engine | None = None
         self._workers: dict[int, int] = {}  # their numbers, by the descriptor that stands for the process
+        self._untold: deque[bytes] = deque()  # ends of workers for which there is no room in `deaths`
         self._is_left = False  # the supervisor is gone
         self._ends_by = (
             0.0  # instant after which nobody waits for the end of the engine; 0: it is not being ended
         )
+        deaths.setblocking(False)
         spawner.watch(sock.fileno(), self._hear)
 
     @property
     def due(self) -> float:
         """The instant at which `look` has something to do, if nothing happens before."""
-        return self._ends_by or time.monotonic() + _LOOK
+        now = time.monotonic()
+        return min(self._ends_by or now + _LOOK, now + (_TELL_AGAIN if self._untold else _LOOK))
 
     def close_all(self) -> None:
         """Close what is open here, in a process that was forked from this one."""
@@ -151,9 +160,12 @@ class _Node:
         return pid in self._workers.values() or (self._engine is not None and self._engine.pid == pid)
 
     def _hear(self) -> None:
-        request, descriptors, _, _ = socket.recv_fds(
-            self._sock, MESSAGE_BYTES, _ENDS_OF_AN_ENGINE, socket.MSG_CMSG_CLOEXEC
-        )
+        try:
+            request, descriptors, _, _ = socket.recv_fds(
+                self._sock, MESSAGE_BYTES, _ENDS_OF_AN_ENGINE, socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionResetError:  # the supervisor ended before it had read an answer; its requests follow
+            return
         if request.startswith(ADOPT):
             self._adopt(int(request.removeprefix(ADOPT)))
         elif request.startswith(FOLDER):
@@ -176,6 +188,8 @@ class _Node:
     def _start(self, descriptors: Sequence[int]) -> None:
         """Start an engine, and answer with its process number, or with the reason why there is none."""
         try:
+            if len(descriptors) < _ENDS_OF_AN_ENGINE:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             self._engine = _Engine(self._spawner.close_all, self._spawner.limits, descriptors)
         except OSError as error:
             self._answer(error.strerror or str(error))
@@ -194,15 +208,22 @@ class _Node:
         self._spawner.watch(self._engine.pidfd, lambda: self.look(self._ends_by))
 
     def look(self, now: float) -> None:
-        """Tell how an engine ended that was to be ended, if its time has passed."""
+        """Tell how an engine ended that was to be ended, if its time has passed, and what has not been told yet."""
+        self._tell_untold()
         if self._engine is not None and self._ends_by and now >= self._ends_by:
             self._spawner.unwatch(self._engine.pidfd)
             engine, self._engine, self._ends_by = self._engine, None, 0.0
             self._engine_ended(engine.close())
 
     def _engine_ended(self, code: int | None) -> None:
-        if not self._is_left:
+        if self._is_left:
+            self._leave()
+        else:
             self._answer("" if code is None else str(code))
+
+    def _leave(self) -> None:
+        """Leave nothing of a node without a supervisor, once its engine and its workers have ended."""
+        if self._engine is not None or self._workers:
             return
         if self._folder:
             remove_folder(os.fsdecode(self._folder))
@@ -218,6 +239,10 @@ class _Node:
         except ProcessLookupError:  # it was never ours, or was taken for an orphan
             self._tell(pid, -signal.SIGKILL)
             return
+        except OSError:  # there is no room to watch it
+            _kill(pid)
+            self._tell(pid, -signal.SIGKILL)
+            return
         self._workers[descriptor] = pid
         self._spawner.watch(descriptor, lambda: self._report_end(descriptor))
 
@@ -230,25 +255,39 @@ class _Node:
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         except ChildProcessError:  # no child of ours yet: its parent is just ending
             code = -signal.SIGKILL
-        self._tell(pid, code)
+        if self._is_left:
+            self._leave()
+        else:
+            self._tell(pid, code)
 
     def _tell(self, pid: int, code: int) -> None:
-        with contextlib.suppress(OSError):  # the supervisor is gone, which the next request tells
-            self._deaths.send(f"{pid} {code}".encode())
+        self._untold.append(f"{pid} {code}".encode())
+        self._tell_untold()
+
+    def _tell_untold(self) -> None:
+        """Tell what there is room for. A supervisor that ends many workers may be waiting for an answer of ours."""
+        with contextlib.suppress(BlockingIOError):
+            while self._untold:
+                with contextlib.suppress(ConnectionError):  # it is gone, which the next request tells
+                    self._deaths.send(self._untold[0])
+                self._untold.popleft()
 
     def _end_workers(self) -> None:
-        """Kill all workers and what they have started."""
+        """Kill all workers and what they have started; `_report_end` reaps each when it has ended."""
         for pid in self._workers.values():
-            _kill_group(pid)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        for descriptor in list(self._workers):
-            self._report_end(descriptor)
+            _kill(pid)
 
 
 def _kill_group(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def _kill(pid: int) -> None:
+    """Kill a process that was not reaped, and its group, if they live."""
+    _kill_group(pid)  # first: before it has a group of its own, what it has started is in ours
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 class _Engine:
@@ -284,10 +323,7 @@ class _Engine:
 
     def kill(self) -> None:
         """Kill it with its group, if it lives."""
-        # In this order: the first moment it has no group of its own. What it started before that is in ours.
-        for kill in (os.killpg, os.kill):
-            with contextlib.suppress(ProcessLookupError):
-                kill(self.pid, signal.SIGKILL)
+        _kill(self.pid)
 
     def close(self) -> int | None:
         """Reap it, and return its exit code; ``None`` if it hangs in the kernel."""

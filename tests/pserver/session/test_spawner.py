@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -13,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from pserver.engine.command_page import make_memory
+from pserver.session import spawner_process
 from pserver.session.spawner import Spawner, SpawnerProcess
 from pserver.session.spawner_process import _Engine
 from srp_tools.errors import ConnectionLostError
 from tests.support.servers import open_files
-from tests.support.waiting import wait_gone, wait_until
+from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 
 @pytest.fixture
@@ -138,6 +140,58 @@ def test_the_end_of_one_engine_that_takes_long_delays_no_other(
     process.close()
 
 
+def test_a_supervisor_that_leaves_an_answer_unread_harms_no_other_node(
+    process: SpawnerProcess, spawner: Spawner, ends: list[int]
+) -> None:
+    pid = start(spawner, ends)
+    other = process.for_node()
+    other.request_engine(ends)
+    assert select.select([other._sock], [], [], DEADLINE)[0]  # it is answered, which nobody reads
+    other.close()
+    third = process.for_node()
+    start(third, ends)
+    assert Path(f"/proc/{pid}").exists()
+    assert spawner.end_engine() == -signal.SIGKILL
+    third.close()
+
+
+def test_a_supervisor_that_takes_no_news_delays_no_other_node(
+    process: SpawnerProcess, spawner: Spawner
+) -> None:
+    busy = process.for_node()
+    count = 1000  # more than fit into a socket
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    for _ in range(count):
+        busy.adopt(ended.pid)
+    assert spawner.end_engine() is None
+    assert busy.end_engine() is None
+    for _ in range(count):
+        wait_until(lambda: busy.read_death() is not None, "the news")
+    busy.close()
+
+
+def test_a_worker_that_takes_long_to_end_delays_no_other_node(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It has much memory to give back, or hangs in the kernel; here, it is not killed."""
+    monkeypatch.setattr(spawner_process, "_kill", lambda _: None)
+    process = SpawnerProcess([])
+    left, other = process.for_node(), process.for_node()
+    (tmp_path / "folder").mkdir()
+    with subprocess.Popen(["sleep", "1000"]) as worker:
+        left.adopt(worker.pid)
+        left.inherit(str(tmp_path / "folder"))
+        assert left.end_engine() is None
+        left.close()
+        assert other.end_engine() is None
+        assert (tmp_path / "folder").exists()
+        worker.kill()
+        wait_until(lambda: not (tmp_path / "folder").exists(), "the end of the node")
+    other.close()
+    process.close()
+
+
 def test_it_does_not_end_before_the_supervisors(ends: list[int]) -> None:
     process = SpawnerProcess([])
     spawner = process.for_node()
@@ -153,6 +207,7 @@ def test_an_engine_that_cannot_be_started_is_an_error_and_the_next_one_can(ends:
     script = f"""
 import os, resource, socket
 from pserver.engine.command_page import make_memory
+from pserver.session import spawner_process
 from pserver.session.spawner import SpawnerProcess
 process = SpawnerProcess([])
 spawner = process.for_node()
