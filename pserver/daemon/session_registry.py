@@ -218,6 +218,10 @@ class SessionRegistry:
         """End all sessions; those that take too long are killed."""
         for session in self:
             session.process.terminate()
+            for node in session.nodes:
+                if not node.number:  # nobody will tell it that it is admitted
+                    with contextlib.suppress(OSError):
+                        node.control.shutdown(socket.SHUT_RDWR)
         deadline = time.monotonic() + _STOP_GRACE
         for session in self:
             session.process.join(max(0.0, deadline - time.monotonic()))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pconnect.errors import ProtocolError
+from pconnect.errors import ConnectionLostError, ProtocolError
 from pconnect.link.dialing import receive_packed, send_packed
 from pconnect.link.local_link import TOKEN_BYTES, own_place
 from pconnect.protocol.frames import HELLO, VERSION, Preamble, Purpose, check_version
@@ -134,11 +134,15 @@ def admit(
     `handovers` is where the daemon is to pass on connections: those to the engine, those for jobs, and command channels
     of further nodes.
 
-    Raises `ProtocolError` if the network has a node of this number here.
+    Raises `ProtocolError` if the network has a node of this number here, and `ConnectionLostError` if the daemon says
+    nothing more.
     """
     told = {"user": client.user, "network": client.network_id.hex(), "node": client.node}
     socket.send_fds(control, [json.dumps(told).encode()], [handover.fileno() for handover in handovers])
     control.settimeout(_DAEMON_TIMEOUT)
-    if control.recv(100) != b"ok":
+    answer = control.recv(100)
+    if not answer:
+        raise ConnectionLostError("the server stops")
+    if answer != b"ok":
         raise ProtocolError(f"node {client.node} of network {client.network_id.hex()} is here already")
     steps.run(client.channel.send_all(HELLO), deadline)

@@ -6,7 +6,7 @@ is the one who has logged in. The main thread does no more than let such channel
 
 Each node has a supervisor in a thread of its own, with its own event loop and its own sockets to the daemon and to the
 spawner. So nodes share nothing that would need a lock, and one that waits for the end of its engine delays no other.
-(doc/decisions/0014-one-supervisor.md has what that costs.)
+(doc/decisions/0014-one-session.md has what that costs.)
 """
 
 import contextlib
@@ -16,6 +16,7 @@ import os
 import signal
 import socket
 import threading
+from collections import deque
 from dataclasses import dataclass
 
 from pconnect.errors import ConnectionLostError, ParallelError
@@ -98,7 +99,8 @@ class _Session:
         self._joins.setblocking(False)
         self._handshakes = 0
         self._nodes: dict[threading.Thread, socket.socket] = {}  # with what tells their supervisors to stop
-        self._bell, self._ring = socket.socketpair()  # a byte for each supervisor that has ended
+        self._ended: deque[threading.Thread] = deque()  # those whose supervisors have done all there is to do
+        self._bell, self._ring = socket.socketpair()  # a byte for each of them
 
     def run(self, place: _Place) -> None:
         """Serve the nodes, the first of which has its `place`, until all have ended."""
@@ -107,21 +109,36 @@ class _Session:
         signal.set_wakeup_fd(its_stop.fileno())
         signal.signal(signal.SIGTERM, lambda *_: None)
         self._event_loop.watch(stop.fileno(), lambda: self._stop(stop))
-        self._event_loop.watch(self._bell.fileno(), lambda: self._bell.recv(1))
+        self._event_loop.watch(self._bell.fileno(), self._join_ended)
         self._watch_joins()
         self._begin(self._client, place)
         while self._nodes:
             self._event_loop.poll(self._event_loop.longest_sleep)
-            for thread in [thread for thread in self._nodes if not thread.is_alive()]:
-                self._nodes.pop(thread).close()
         signal.set_wakeup_fd(-1)
+        self.close()
+
+    def close(self) -> None:
+        """Close what is open here, once all nodes have ended."""
         self._event_loop.close()
+        for end in (self._joins, self._its_joins, self._bell, self._ring):
+            end.close()
 
     def _stop(self, stop: socket.socket) -> None:
-        """Have all supervisors stop, because the server does."""
-        stop.recv(1)
+        """Have all supervisors stop, because the server does, and let no further node in."""
+        self._event_loop.unwatch(stop.fileno())
+        if self._handshakes < _MAX_HANDSHAKES:
+            self._event_loop.unwatch(self._joins.fileno())
+        self._event_loop.background.close()
         for ends in self._nodes.values():
-            ends.send(b"x")
+            with contextlib.suppress(OSError):  # it is just ending
+                ends.send(b"x")
+
+    def _join_ended(self) -> None:
+        """Forget a node whose thread is on its last line."""
+        self._bell.recv(1)
+        thread = self._ended.popleft()
+        thread.join()
+        self._nodes.pop(thread).close()
 
     # --- further nodes ---
 
@@ -131,11 +148,8 @@ class _Session:
     def _take_join(self) -> None:
         """Take a command channel of a further node from the daemon, with the socket of the node to the daemon."""
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._joins, PREAMBLE_BYTES, 2, socket.MSG_CMSG_CLOEXEC)
+            _, descriptors, _, _ = socket.recv_fds(self._joins, PREAMBLE_BYTES, 2, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
-            return
-        if not data:  # the daemon is gone
-            self._event_loop.unwatch(self._joins.fileno())
             return
         if len(descriptors) != 2:
             log.error("a further node was refused: this process has no room for more descriptors")
@@ -162,7 +176,7 @@ class _Session:
             if isinstance(outcome, Exception):
                 raise outcome
             place = _Place(control, EngineProcess(self._spawner.for_node()))
-        except (ParallelError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever one of them has said, the other nodes go on
             log.warning("a further node of network %s was refused: %s", self._client.network_id.hex(), error)
             control.close()
             if isinstance(outcome, AuthenticatedClient):
@@ -173,25 +187,32 @@ class _Session:
     # --- the threads ---
 
     def _begin(self, client: AuthenticatedClient, place: _Place) -> None:
-        ours, theirs = socket.socketpair()
-        thread = threading.Thread(
-            target=self._serve, args=(client, place, theirs), name=f"node {client.node}"
-        )
-        try:
-            thread.start()
-        except RuntimeError as error:  # the system allows no more
-            log.error("node %d from %s was refused: %s", client.node, self._settings.peer, error)
-            for end in (ours, theirs, client.channel, place):
-                end.close()
-            return
+        with contextlib.ExitStack() as stack:
+            stack.callback(place.close)
+            stack.callback(client.channel.close)
+            try:
+                ours, theirs = (stack.enter_context(end) for end in socket.socketpair())
+                thread = threading.Thread(
+                    target=self._serve, args=(client, place, theirs), name=f"node {client.node}"
+                )
+                thread.start()
+            except (OSError, RuntimeError) as error:  # the system allows no more
+                log.error("node %d from %s was refused: %s", client.node, self._settings.peer, error)
+                return
+            stack.pop_all()
         self._nodes[thread] = ours
+
+    def _end(self) -> None:
+        self._ended.append(threading.current_thread())
+        self._ring.send(b"x")
 
     def _serve(self, client: AuthenticatedClient, place: _Place, stop: socket.socket) -> None:
         """Be the supervisor of one node; what its thread does."""
         with contextlib.ExitStack() as stack:
-            stack.callback(self._ring.send, b"x")
+            stack.callback(self._end)
             stack.enter_context(stop)
             stack.callback(place.close)
+            stack.callback(client.channel.close)
             jobs, its_jobs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             stack.enter_context(jobs)
             with its_jobs:
@@ -200,7 +221,6 @@ class _Session:
                     admit(client, place.control, handovers, deadline_after(self._settings.login_timeout))
                 except (ParallelError, OSError) as error:
                     log.warning("node %d from %s was refused: %s", client.node, self._settings.peer, error)
-                    client.channel.close()
                     return
             folder = make_folder(place.control)
             with contextlib.suppress(ConnectionLostError):  # of which one hears when the engine is asked for

@@ -169,3 +169,14 @@ def test_all_sessions_are_ended(place: Place) -> None:
     sessions = [place.attend()[0] for _ in range(2)]
     place.registry.end_all()
     assert [session.process.exitcode for session in sessions] == [-signal.SIGTERM] * 2
+
+
+def test_at_the_end_of_the_server_a_session_does_not_wait_to_be_admitted(place: Place) -> None:
+    _, admitted = place.attend()
+    place.log_in(admitted)
+    _, waiting = place.attend()
+    place.registry.end_all()
+    assert waiting.recv(100) == b""
+    admitted.setblocking(False)
+    with pytest.raises(BlockingIOError):  # it may say more of its slots
+        admitted.recv(100)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pconnect.errors import ProtocolError
+from pconnect.errors import ConnectionLostError, ProtocolError
 from pconnect.protocol.frames import Preamble, Purpose
 from pconnect.values import decoder
 from pserver.config import SessionSettings
@@ -49,3 +49,14 @@ def test_without_encryption_the_daemon_decides_by_network_and_node(answer: bytes
         size = int.from_bytes(said[34:36], "big")
         offer: Any = decoder.unpack(said[36 : 36 + size])
         assert offer["data_port"] == 12501
+
+
+def test_a_daemon_that_stops_admits_nobody() -> None:
+    near, far = socket.socketpair()
+    control, daemon = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    near.setblocking(False)
+    with near, far, control, daemon:
+        client = run(accept_client(near, SETTINGS, PREAMBLE.pack()), deadline_after(5))
+        daemon.shutdown(socket.SHUT_WR)
+        with pytest.raises(ConnectionLostError, match="the server stops"):
+            admit(client, control, [near, far, control], deadline_after(5))

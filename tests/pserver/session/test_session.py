@@ -2,11 +2,14 @@
 
 import contextlib
 import dataclasses
+import errno
 import os
 import resource
 import signal
 import socket
+import threading
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from pconnect import Network, network_get_info, reval
 from pconnect.errors import AuthenticationError, ConnectionLostError, ParallelError
 from pconnect.protocol.frames import HELLO, Limits, Preamble, Purpose
 from pconnect.session.login import LoginTerms, add_node, make_terms
+from pserver.session.session import _Session
 from srp_tools.certificates import NetworkAuthority
 from srp_tools.steps import deadline_after, run
 from srp_tools.tls import TlsContexts
@@ -161,6 +165,51 @@ def test_the_client_is_told_that_the_server_stops(tmp_path: Path) -> None:
         with pytest.raises(ConnectionLostError, match="the server was stopped"):
             reval("x = 1", connection).result(DEADLINE)
     net.close()
+
+
+def test_a_session_ends_with_its_last_node(server: Server) -> None:
+    for _ in range(6):
+        net = server.connect(3)
+        [session] = server.sessions(net)
+        net.close()
+        begin = time.monotonic()
+        wait_gone(session)
+        assert time.monotonic() - begin < 0.4
+
+
+def test_the_server_stops_while_a_node_is_ending() -> None:
+    """Whose supervisor is no longer told, and the others are."""
+    session = _Session(*[None] * 3)  # type: ignore[arg-type]
+    stop, joins = socket.socketpair()
+    pairs = [socket.socketpair() for _ in range(2)]
+    pairs[0][1].close()
+    session._nodes = {threading.Thread(): ours for ours, _ in pairs}
+    session._event_loop.watch(stop.fileno(), lambda: None)
+    session._watch_joins()
+    session._stop(stop)
+    assert pairs[1][1].recv(10) == b"x"
+    session._event_loop.poll(0)
+    for end in (stop, joins, pairs[0][0], *pairs[1]):
+        end.close()
+    session.close()
+
+
+def test_a_session_without_room_for_a_node_closes_what_it_has_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    settings: Any = types.SimpleNamespace(peer="a test")
+    session = _Session(None, None, settings)  # type: ignore[arg-type]
+    closed: list[str] = []
+    client: Any = types.SimpleNamespace(
+        node=1, channel=types.SimpleNamespace(close=lambda: closed.append("channel"))
+    )
+    place: Any = types.SimpleNamespace(close=lambda: closed.append("place"))
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "socketpair", refuse)
+        session._begin(client, place)
+    assert (closed, session._nodes) == (["channel", "place"], {})
+    session.close()
 
 
 def test_a_session_may_have_more_descriptors_than_a_program_of_the_user(tmp_path: Path) -> None:
