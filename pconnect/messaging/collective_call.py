@@ -17,7 +17,7 @@ There is one exception. After a member has said that it is complete, the last wo
 another has had it already and has failed since: then a moment is waited for it.
 
 To look at all the others costs nothing: `Mesh.suspects` has those of which something was heard or seen. Only the client
-goes through all, as its servers tell it more.
+goes through all now and then, as what it knows of its servers may change with time alone.
 
 Leaving. Whatever goes wrong at a member, it tells all nodes (`leave`), each of which then raises in turn if it needs
 this one. What was half done cannot be put right by going on, so nobody who has left takes part in a later call, until
@@ -46,6 +46,7 @@ from srp_tools.steps import deadline_after
 
 _MAX_TEXT = 4000  # characters of an error that are told to others
 _GRACE = 1.0  # seconds
+_LOOK_EVERY = 0.05  # seconds between two looks of the client at all members, as long as nothing has failed
 
 
 class Call:
@@ -58,12 +59,12 @@ class Call:
         self.mesh = mesh
         self.nodes = tuple(network.nodes)
         #: Number of members, and the place of this node among them.
-        self.size = len(self.nodes)
         self.rank = _ranks(self.nodes)[mesh.node]
         self._parents = tree.parents(self.rank, 0, self.size)
         self._children = tree.children(self.rank, 0, self.size)
         # Those of other members were 0: one that is restarted becomes a suspect for ever.
         self._generations = {node: mesh.connections[node].generation for node in mesh.suspects}
+        self._next_look = 0.0  # at all members, on the client
         self._text = f"{name}()"
         self._deadline = deadline_after(timeout)
         self._announced = not self._parents
@@ -74,6 +75,11 @@ class Call:
         number = mesh.calls.get(self.nodes, 0)
         mesh.calls[self.nodes] = number + 1
         self._key = Key(group_of(self.nodes), mesh.epoch, number % 2**32)
+
+    @property
+    def size(self) -> int:
+        """Number of members."""
+        return len(self.nodes)
 
     @property
     def others(self) -> list[int]:
@@ -250,7 +256,8 @@ class Call:
 
     def _suspects(self) -> list[int]:
         """Return the ranks of members for which something may make the call impossible."""
-        if self.mesh.node == 0:
+        if self.mesh.node == 0 and (self.mesh.has_failures or time.monotonic() >= self._next_look):
+            self._next_look = time.monotonic() + _LOOK_EVERY
             return self.others
         ranks = _ranks(self.nodes)
         return [ranks[node] for node in self.mesh.suspects if node in ranks and node != self.mesh.node]
