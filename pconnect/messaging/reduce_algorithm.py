@@ -32,7 +32,7 @@ from pconnect.values import decoder, dtypes, encoder
 #: Arrays of at least so many bytes are reduced by slices; see doc/decisions/0005-collectives.md for the measurement.
 SLICED_BYTES = 2**18
 #: Smaller slices are not worth a message for each member; see doc/decisions/0015-growth.md.
-SMALLEST_SLICE_BYTES = 2**15
+SMALLEST_SLICE_BYTES = 2**16
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def test_a_large_value_leaves_the_root_a_few_times(size: int, payload: int) -> N
 
 
 def test_a_large_reduction_has_only_so_many_slices() -> None:
-    value = np.zeros(2**18, "u1")  # eight slices
+    value = np.zeros(2**19, "u1")  # eight slices
     costs = MemoryNetwork(40).measure(lambda net: allreduce(value, net))
     assert sum(cost.sent for cost in costs) < 2 * 8 * 40 + 4 * 40
     assert max(cost.messages for cost in costs[8:]) <= 2 * 8 + 20
