@@ -239,10 +239,15 @@ def _open_data_connections(
 
 
 def _await_meshed(servers: list[Server], event_loop: EventLoop, deadline: float) -> None:
+    joining = list(servers)
+
+    def have_joined() -> bool:
+        while joining and not _is_joining(joining[-1]):  # not all of them after each message
+            joining.pop()
+        return not joining
+
     try:
-        event_loop.run_until(
-            lambda: not any(_is_joining(server) for server in servers), deadline, "the network"
-        )
+        event_loop.run_until(have_joined, deadline, "the network")
     except TimeoutError:
         silent = [server for server in servers if _is_joining(server)]
         reason = "its connections to the other servers were not made within the time limit"
