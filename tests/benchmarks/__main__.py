@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pconnect import local_network
 from pconnect.views.network_views import ClientNetwork
 from tests.benchmarks.ours import (
     CLIENTS,
@@ -55,8 +56,7 @@ def main() -> None:
         for local_links in (False, True):
             print("pserver over local links" if local_links else "pserver over TLS")
             _measure_links(peer, server, local_links)
-        print("pserver over TLS")
-        _measure_connecting(peer, server)
+        print("pserver")
         _measure_many_jobs(peer)
         if large:
             with server.connect(1) as net:
@@ -65,6 +65,8 @@ def main() -> None:
         succeeded, seconds = connect_many(server)
         outcome = f"{succeeded} succeed, {seconds:.2f} s"
         print(_COLUMNS.format(f"{CLIENTS} clients at once", "", outcome, "", "all succeed"))
+    with raw_peer(TRANSFER_BYTES) as peer:
+        _measure_connecting(peer)
     print(f"\n{time.monotonic() - begin:.0f} s in all")
 
 
@@ -122,20 +124,33 @@ def _measure_together(peer: RawPeer, together: Together, data: memoryview) -> No
     print(_COLUMNS.format("barrier of 4 engines", "", each.text("ms"), "", ""), flush=True)
 
 
-def _measure_connecting(peer: RawPeer, server: Server) -> None:
-    for count, times, target in ((1, 9, "<= 0.12 s"), (8, 5, "<= 0.6 s")):
-        seconds: list[float] = []
+def _measure_connecting(peer: RawPeer) -> None:
+    with running_server() as server:
+        _measure_connect("pconnect to 1 server", peer, server, 1, "<= 0.12 s")
+        _measure_connect("pconnect to 8 engines of 1 server", peer, server, 8, "<= 0.25 s")
+    with running_server(count=8) as servers:
+        _measure_connect("pconnect to 8 servers", peer, servers, 1, "<= 0.6 s")
+    durations = []
+    for _ in range(7):
+        begin = time.perf_counter()
+        with local_network(2):
+            durations.append(time.perf_counter() - begin)
+    print(_COLUMNS.format("local_network(2)", "", Sample(durations).text("s"), "", "<= 0.7 s"), flush=True)
 
-        def connect(count: int = count, seconds: list[float] = seconds) -> None:
-            begin = time.perf_counter()
-            net = server.connect(count)
-            seconds.append(time.perf_counter() - begin)
-            net.close()
 
-        a, _ = alternate(times, lambda count=count: peer.connect(count), connect)  # type: ignore[misc]
-        b = a._replace(durations=seconds[-times:])
-        name = f"pconnect to {count} server{'s' if count > 1 else ''}"
-        print(_COLUMNS.format(name, a.text("s"), b.text("s"), f"{ratio(a, b):.0f} x", target), flush=True)
+def _measure_connect(name: str, peer: RawPeer, server: Server, engines: int, target: str) -> None:
+    """Measure how long it takes to connect to some engines of each server, with local links."""
+    seconds: list[float] = []
+
+    def connect() -> None:
+        begin = time.perf_counter()
+        net = server.connect(engines, local_links=True)
+        seconds.append(time.perf_counter() - begin)
+        net.close()
+
+    a, _ = alternate(9, lambda: peer.connect(engines * len(server.ports)), connect)
+    b = a._replace(durations=seconds[-9:])
+    print(_COLUMNS.format(name, a.text("s"), b.text("s"), f"{ratio(a, b):.0f} x", target), flush=True)
 
 
 def _measure_many_jobs(peer: RawPeer) -> None:

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import wait
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,14 +29,14 @@ _CREDENTIALS = Credentials("bench", "a password of no importance")
 
 
 class Server(NamedTuple):
-    """A server that runs for the benchmark alone."""
+    """A server that runs for the benchmark alone, or several of them."""
 
-    port: int
+    ports: Sequence[int]
 
     def connect(self, count: int, timeout: float = 30.0, *, local_links: bool = False) -> Network:
-        """Return a network with some nodes, all of this server; over TLS, unless it is to have local links."""
+        """Return a network with some nodes of each server; over TLS, unless it is to have local links."""
         return pconnect(
-            [("127.0.0.1", self.port)] * count,
+            [("127.0.0.1", port) for port in self.ports] * count,
             user=_CREDENTIALS.user,
             password=_CREDENTIALS.password,
             timeout=timeout,
@@ -45,19 +45,27 @@ class Server(NamedTuple):
 
 
 @contextlib.contextmanager
-def running_server(slots: int | None = None) -> Iterator[Server]:
-    """Start a server with a user of the default strength, and end it."""
+def running_server(slots: int | None = None, count: int = 1) -> Iterator[Server]:
+    """Start a server, or several, with a user of the default strength, and end them."""
     with tempfile.TemporaryDirectory(prefix="pserver-bench-") as folder:
         os.environ["XDG_RUNTIME_DIR"] = folder
         auth_file = Path(folder, "auth", "tpasswd")
         VerifierFile(auth_file).add(make_verifier(_CREDENTIALS))
-        status = pserver(
-            bind="127.0.0.1", cmd_port=0, data_port=0, auth_file=auth_file, slots=slots, allow_root=True
-        )
-        try:
-            yield Server(int(str(status["cmd_port"])))
-        finally:
-            pserver("kill")
+        with contextlib.ExitStack() as stack:
+            ports = []
+            for name in ["default", *(f"other-{number}" for number in range(1, count))]:
+                status = pserver(
+                    name=name,
+                    bind="127.0.0.1",
+                    cmd_port=0,
+                    data_port=0,
+                    auth_file=auth_file,
+                    slots=slots,
+                    allow_root=True,
+                )
+                stack.callback(pserver, "kill", name=name)
+                ports.append(int(str(status["cmd_port"])))
+            yield Server(ports)
 
 
 class Work:

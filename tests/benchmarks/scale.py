@@ -57,7 +57,7 @@ def main() -> None:
     begin = time.monotonic()
     most = options.engines or (16 if options.quick else 64)
     rounds = 5 if options.quick else 9
-    print(f"loopback, TLS 1.3, {os.cpu_count()} processors; medians of {rounds}\n", flush=True)
+    print(f"loopback, local links, {os.cpu_count()} processors; medians of {rounds}\n", flush=True)
     with running_server() as server:
         with server.connect(1):  # the server's modules are loaded
             pass
@@ -107,24 +107,24 @@ def _print_table(what: str, found: Mapping[int, Figures]) -> None:
 
 
 def _network(server: Server, count: int, rounds: int) -> Figures:
-    """Make a network, use it, close it; the server's memory is how much all its processes have grown."""
-    daemon = _daemon()
-    _wait_for_end(daemon)
-    descriptors, memory = _descriptors(), _memory(_family(daemon))
+    """Make a network with local links, use it, close it; the server's memory is that before it is used."""
+    _wait_for_end(_daemon())
+    descriptors = _descriptors()
     cpu, begin = time.process_time(), time.perf_counter()
-    net = server.connect(count, timeout=_CONNECT_TIMEOUT)
+    net = server.connect(count, timeout=_CONNECT_TIMEOUT, local_links=True)
     figures = {
         "pconnect, s": time.perf_counter() - begin,
         "pconnect: client's processor time, s": time.process_time() - cpu,
     }
     try:
+        engines = [int(pid) for pid in net.eval("__import__('os').getpid()").result()]  # type: ignore[attr-defined]
+        figures["server: memory of an engine, MB"] = _memory(engines) / count / 1e6
+        spawner = psutil.Process(engines[0]).parent()
+        assert spawner is not None
+        figures["server: memory of session and spawner, MB"] = _memory([spawner.pid, spawner.ppid()]) / 1e6
         figures |= _calls(net, rounds)
         figures["client: descriptors, "] = _descriptors() - descriptors
         figures["client: memory in all, MB"] = _memory([os.getpid()]) / 1e6
-        grown = _memory(_family(daemon)) - memory
-        figures["server: memory for each engine, MB"] = grown / count / 1e6
-        engines = [int(pid) for pid in net.eval("__import__('os').getpid()").result()]  # type: ignore[attr-defined]
-        figures["server: memory of an engine itself, MB"] = _memory(engines) / count / 1e6
     finally:
         begin = time.perf_counter()
         sclose(net)
@@ -176,10 +176,6 @@ def _daemon() -> psutil.Process:
     found = find_server("default")
     assert found is not None
     return psutil.Process(found.pid)
-
-
-def _family(process: psutil.Process) -> list[int]:
-    return [process.pid, *(child.pid for child in process.children(recursive=True))]
 
 
 def _wait_for_end(daemon: psutil.Process) -> None:
