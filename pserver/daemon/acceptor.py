@@ -183,6 +183,9 @@ class Acceptor:
                 self._place(pending, preamble)
 
     def _place(self, pending: PendingConnection, preamble: Preamble) -> None:
+        if not pending.is_data and preamble.purpose is not Purpose.COMMAND:
+            self._drop(pending, "no login")
+            return
         self._leave_selector(pending)
         if pending.is_data:
             self._on_data(pending, preamble)

@@ -103,6 +103,14 @@ def test_a_preamble_is_a_client_where_there_is_no_tls(loop: Loop) -> None:
         assert len(loop.clients[0].received) == PREAMBLE_BYTES
 
 
+@pytest.mark.parametrize("loop", [False], indirect=True)
+@pytest.mark.parametrize("purpose", [Purpose.DATA, Purpose.JOIN])
+def test_only_a_client_that_logs_in_is_one(loop: Loop, purpose: Purpose) -> None:
+    with dial(loop.acceptor.cmd_port, Preamble(purpose, bytes(range(16)), 1, 2).pack()) as sock:
+        assert loop.until_closed(sock) == b""
+    assert not loop.clients
+
+
 def test_a_client_without_tls_is_told(loop: Loop) -> None:
     with dial(loop.acceptor.cmd_port, Preamble(Purpose.COMMAND).pack()) as sock:
         assert Preamble.unpack(loop.until_closed(sock)).purpose is Purpose.NEEDS_TLS
