@@ -135,15 +135,17 @@ def _log_in(
     nodes: dict[tuple[str, int], list[int]] = {}
     for node, target in enumerate(targets, 1):
         nodes.setdefault((target.name, target.port), []).append(node)
-    outcomes |= run_all(
-        {first: log_in_at(targets[first - 1], first, terms) for first, *_ in nodes.values()}, deadline
+    run_all(
+        {first: log_in_at(targets[first - 1], first, terms) for first, *_ in nodes.values()},
+        deadline,
+        outcomes,
     )
     further: dict[int, Steps[Server]] = {}
     for first, *others in nodes.values():
         server = outcomes[first]
         if isinstance(server, Server):
             further |= {node: add_node(server, node, terms) for node in others}
-    outcomes |= run_all(further, deadline)
+    run_all(further, deadline, outcomes)
 
 
 def _recover(network: ClientNetwork, token: Token, deadline: float) -> None:
@@ -220,7 +222,14 @@ def _open_data_connections(
     mesh_setup: MeshSetup, servers: list[Server], event_loop: EventLoop, deadline: float
 ) -> None:
     steps = {server.node: mesh_setup.dial(server) for server in servers}
-    outcomes = run_all(steps, deadline)
+    outcomes: dict[int, Channel | Exception] = {}
+    try:
+        run_all(steps, deadline, outcomes)
+    except BaseException:
+        for outcome in outcomes.values():
+            if isinstance(outcome, Channel):
+                outcome.close()
+        raise
     failed = {}
     for server in servers:
         outcome = outcomes[server.node]

@@ -60,13 +60,17 @@ def run(steps: Steps[T], deadline: float) -> T:
     return outcome
 
 
-def run_all(steps: Mapping[K, Steps[T]], deadline: float) -> dict[K, T | Exception]:
+def run_all(
+    steps: Mapping[K, Steps[T]], deadline: float, outcomes: dict[K, T | Exception] | None = None
+) -> dict[K, T | Exception]:
     """Run many generators of steps side by side, until each has ended or the deadline has passed.
 
     Returns for each key the result of its steps, or the exception they ended with: a `TimeoutError` for those that had
     not ended by the deadline (they were closed where they waited). The failure of one does not end the others.
+
+    Each outcome stands in `outcomes`, if given, as soon as there is one: after Ctrl-C the caller closes what is open.
     """
-    outcomes: dict[K, T | Exception] = {}
+    outcomes = {} if outcomes is None else outcomes
     with selectors.DefaultSelector() as selector:
         runner = TaskRunner(selector)
         try:
