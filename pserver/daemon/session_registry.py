@@ -221,7 +221,7 @@ class SessionRegistry:
             for node in session.nodes:
                 if not node.number:  # nobody will tell it that it is admitted
                     with contextlib.suppress(OSError):
-                        node.control.shutdown(socket.SHUT_RDWR)
+                        node.control.shutdown(socket.SHUT_WR)
         deadline = time.monotonic() + _STOP_GRACE
         for session in self:
             session.process.join(max(0.0, deadline - time.monotonic()))

@@ -10,7 +10,6 @@ import signal
 import socket
 from multiprocessing.connection import Connection
 
-from pconnect.errors import ConnectionLostError
 from pconnect.protocol.frames import PREAMBLE_BYTES
 from pserver.engine.command_page import CommandPage, make_memory
 from pserver.session.spawner import Spawner
@@ -75,6 +74,8 @@ class EngineProcess:
             self._begin()
             self._learn_pid()
         except OSError:
+            if self._pid > 0:  # it was started, and there is no room for the descriptor that stands for it
+                self.spawner.end_engine()
             self._pid = 0
             raise
 
@@ -117,7 +118,9 @@ class EngineProcess:
 
     def kill(self) -> None:
         """End it, and whatever it has started."""
-        with contextlib.suppress(ConnectionLostError):  # one that could not be started need not be ended
+        with contextlib.suppress(
+            OSError
+        ):  # it could not be started, or there is no room for another descriptor
             self._learn_pid()
         self.spawner.end_engine()
 

@@ -199,13 +199,18 @@ class Workers:
         try:
             words = worker.pipe.recv(100).split()
             worker.pidfd = os.pidfd_open(int(words[0]))
-        except (OSError, IndexError):  # it ended before it could say who it is
+            self._slot_client.bind(worker.lease, worker.pidfd)
+        except (
+            OSError,
+            IndexError,
+        ):  # it ended before it could say who it is, or there is no room for descriptors
+            if worker.pidfd >= 0:
+                worker.signal(signal.SIGKILL)
             self._forget_not_started(worker)
             self._refuse(worker.number, "a worker ended while it was started")
             return
         self._event_loop.unwatch(worker.pipe.fileno())
         worker.pid, worker.command = int(words[0]), int(words[1])
-        self._slot_client.bind(worker.lease, worker.pidfd)
         with contextlib.suppress(ConnectionLostError):  # then the engine is gone, too, and everything with it
             self._process.spawner.adopt(worker.pid)
         self._channel.tell(Kind.WORKER, worker.number, {"pid": worker.pid, "command": worker.command})

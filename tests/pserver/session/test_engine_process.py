@@ -1,3 +1,5 @@
+import errno
+import os
 import select
 import signal
 import socket
@@ -51,6 +53,30 @@ def test_it_has_nothing_of_what_is_not_for_it() -> None:
         ours.close()
         engine.close()
         spawner.close()
+
+
+def test_without_room_for_a_descriptor_an_engine_can_be_ended(
+    engine: EngineProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    first = engine.pid
+    engine.signal(signal.SIGKILL)
+    assert has_ended(engine)
+    engine.exit_code()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pidfd_open", refuse)
+        with pytest.raises(OSError, match="Too many open files"):
+            engine.start_anew()
+        assert engine.pid == 0
+        assert engine.spawner.end_engine() is None  # it was ended
+        engine._close_ends()
+        engine._begin()
+        engine.kill()
+        assert engine.spawner.end_engine() is None
+    engine.start_anew()
+    assert engine.pid != first
 
 
 def test_another_one_takes_its_place(engine: EngineProcess) -> None:

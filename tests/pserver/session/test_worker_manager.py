@@ -1,7 +1,10 @@
 """The supervisor's side of jobs, at real servers: what becomes of workers and jobs when engines and clients fail."""
 
+import contextlib
+import itertools
 import json
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -211,3 +214,24 @@ def test_facts_count_what_was_done(net: ClientNetwork) -> None:
     facts = net.mesh.query(5)[1][0]["jobs"]  # type: ignore[attr-defined]
     assert facts["slots"] == 2
     assert sum(worker[2] for worker in facts["workers"]) + facts["ended"][0] >= 10
+
+
+@pytest.mark.parametrize("room", [0, 1])
+def test_a_session_without_room_for_a_worker_loses_nothing_else(
+    net: ClientNetwork, two_slots: Server, room: int
+) -> None:
+    """The limit is reached between the request of a worker and its first word; other nodes have taken the rest."""
+    [session] = two_slots.sessions(net)
+    command = reval("import time; time.sleep(0.6)", net)  # it forks nobody meanwhile
+    job = net.submit(sum, [1])
+    with pytest.raises(TimeoutError):
+        job.result(0.3)
+    before = resource.prlimit(session, resource.RLIMIT_NOFILE)
+    free = next(number for number in itertools.count() if not Path(f"/proc/{session}/fd/{number}").exists())
+    resource.prlimit(session, resource.RLIMIT_NOFILE, (free + room, before[1]))
+    command.result(DEADLINE)
+    with contextlib.suppress(TimeoutError):
+        job.result(0.3)
+    resource.prlimit(session, resource.RLIMIT_NOFILE, before)
+    assert job.result(DEADLINE) == 1
+    assert net.submit(sum, [1, 2]).result(DEADLINE) == 3
