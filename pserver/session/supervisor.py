@@ -142,7 +142,12 @@ class Supervisor:
         remove_folder(self._folder)
         self._event_loop.close()
         if self._command.error:
-            log.info("client of session %d is gone: %s", os.getpid(), self._command.error)
+            log.info(
+                "session %d, node %d: its client is gone: %s",
+                os.getpid(),
+                self._client.node,
+                self._command.error,
+            )
 
     def _tell(self, kind: Kind, value: object, tag: int = 0) -> None:
         """Send the last words of a session."""

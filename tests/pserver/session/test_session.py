@@ -129,6 +129,7 @@ def test_a_node_whose_channel_is_lost_ends_alone(server: Server, net: Network) -
     [session] = server.sessions(net)
     net.mesh.servers[2].command.close()  # type: ignore[attr-defined]
     wait_gone(pids[2])
+    wait_until(lambda: f"session {session}, node 2: its client is gone" in server.log, "a line in the log")
     assert reval("x = 1", net[3]).result(LIMIT) is None
     assert reval("x = 1", net[1]).result(LIMIT) is None
     assert psutil.pid_exists(session)

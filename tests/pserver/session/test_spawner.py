@@ -1,7 +1,9 @@
 """The process that starts engines: what it starts, how it ends it, and what befalls the engine when it ends itself."""
 
 import contextlib
+import itertools
 import os
+import resource
 import select
 import signal
 import socket
@@ -190,6 +192,33 @@ def test_a_worker_that_takes_long_to_end_delays_no_other_node(
         wait_until(lambda: not (tmp_path / "folder").exists(), "the end of the node")
     other.close()
     process.close()
+
+
+def test_a_spawner_without_room_for_descriptors_refuses_and_loses_nothing(
+    process: SpawnerProcess, spawner: Spawner, ends: list[int]
+) -> None:
+    pid = start(spawner, ends)
+    in_use = open_files(process.pid)
+    free = next(
+        number for number in itertools.count() if not Path(f"/proc/{process.pid}/fd/{number}").exists()
+    )
+    soft, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    for room in range(4):
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (free + room, hard))
+        other = process.for_node()
+        with pytest.raises(ConnectionLostError):
+            other.request_engine(ends)
+            other.engine_pid()
+        other.close()
+        wait_until(lambda: open_files(process.pid) == in_use, "the end of the node")
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (free, hard))
+    with subprocess.Popen(["sleep", "20"], start_new_session=True) as worker:
+        spawner.adopt(worker.pid)
+        assert worker.wait(DEADLINE) == -signal.SIGKILL  # nobody could see its end
+    wait_until(lambda: spawner.read_death() == (worker.pid, -signal.SIGKILL), "the news")
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+    assert Path(f"/proc/{pid}").exists()
+    assert spawner.end_engine() == -signal.SIGKILL
 
 
 def test_it_does_not_end_before_the_supervisors(ends: list[int]) -> None:
