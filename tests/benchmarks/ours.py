@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import wait
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +48,9 @@ class Server(NamedTuple):
 @contextlib.contextmanager
 def running_server(slots: int | None = None, count: int = 1) -> Iterator[Server]:
     """Start a server, or several, with a user of the default strength, and end them."""
-    with tempfile.TemporaryDirectory(prefix="pserver-bench-") as folder:
+    # One of them may run beside another.
+    environment = mock.patch.dict(os.environ)
+    with tempfile.TemporaryDirectory(prefix="pserver-bench-") as folder, environment:
         os.environ["XDG_RUNTIME_DIR"] = folder
         auth_file = Path(folder, "auth", "tpasswd")
         VerifierFile(auth_file).add(make_verifier(_CREDENTIALS))

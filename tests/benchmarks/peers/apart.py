@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tests.benchmarks.peers.peer import Peer
+from tests.benchmarks.placement import apart
 from tests.benchmarks.timing import TRANSFER_BYTES
 
 _START_SECONDS = 90.0
@@ -124,7 +125,8 @@ def _measure(peer: Peer, method: str, repeats: int) -> float | _Failure:
     try:
         with _limit(_WORK_SECONDS):
             work: Callable[[], float] = getattr(peer, method)
-            return statistics.median(work() for _ in range(repeats))
+            with apart() if method in {"call", "answer"} else contextlib.nullcontext():
+                return statistics.median(work() for _ in range(repeats))
     except Exception as error:  # noqa: BLE001 - as above
         return _Failure(_reason(error))
 
