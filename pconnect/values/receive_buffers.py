@@ -23,8 +23,9 @@ import numpy.typing as npt
 MIN_BYTES: Final = 2**20
 #: So much is kept at most. Four arrays of 64 MiB, and little compared with what a machine has that works with those.
 MAX_BYTES: Final = 2**28
-#: Memory is given back when it was not used for so long, or up to twice that.
-IDLE_SECONDS: Final = 10.0
+#: Memory is given back when it was not used for so long, or up to twice that: an iteration may compute for half a
+#: minute before it receives again.
+IDLE_SECONDS: Final = 30.0
 # Memory may be larger than what is asked for by this part of it: the rest is taken for nothing.
 _SPARE_PART: Final = 8
 
