@@ -143,10 +143,10 @@ class Supervisor:
         self._event_loop.close()
         if self._command.error:
             log.info(
-                "session %d, node %d: its client is gone: %s",
+                "session %d, node %d: %s",
                 os.getpid(),
                 self._client.node,
-                self._command.error,
+                self._life.reason or f"its client is gone: {self._command.error}",
             )
 
     def _tell(self, kind: Kind, value: object, tag: int = 0) -> None:

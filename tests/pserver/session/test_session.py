@@ -176,6 +176,7 @@ def test_a_session_ends_with_its_last_node(server: Server) -> None:
         begin = time.monotonic()
         wait_gone(session)
         assert time.monotonic() - begin < 0.4
+        assert f"session {session}, node 3: the network was closed" in server.log
 
 
 def test_the_server_stops_while_a_node_is_ending() -> None:
