@@ -42,6 +42,11 @@ class Peer:
         """Whether this peer runs something, as far as can be known."""
         return True
 
+    @property
+    def trouble(self) -> str:
+        """What is known to be wrong with this peer, in one line without its name."""
+        return ""
+
     def check_epoch(self, epoch: int) -> None:
         """Raise what makes waiting for this peer's part in a collective call useless, if anything does."""
 

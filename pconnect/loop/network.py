@@ -150,8 +150,12 @@ class Network(Sequence[Connection]):
         lines = [
             f"  {connection.node}  {connection.host}"
             + ("  (this node)" if connection.is_own else "")
-            + (f"  lost: {connection.error}" if connection.error and not self.closed else "")
+            + (f"  {_trouble_of(connection)}" if connection.error and not self.closed else "")
             for connection in self
         ]
         state = "closed" if self.closed else "open"
         return "\n".join([f"<network {self.network_id[:8]}, {state}, {len(self)} nodes>", *lines])
+
+
+def _trouble_of(connection: Connection) -> str:
+    return connection.peer.trouble or f"lost: {connection.error}"

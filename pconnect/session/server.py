@@ -18,7 +18,14 @@ from pconnect.commands.command import Command
 from pconnect.commands.engine_output import End, EngineOutput, number_of_output, read_end
 from pconnect.commands.front_end_messages import describe_warning
 from pconnect.commands.remote_errors import remote_error
-from pconnect.errors import DeadlockError, EngineDiedError, ParallelError, ProtocolError, shown_source
+from pconnect.errors import (
+    ConnectionLostError,
+    DeadlockError,
+    EngineDiedError,
+    ParallelError,
+    ProtocolError,
+    shown_source,
+)
 from pconnect.link.connection import LIBRARY_TAGS, Connection
 from pconnect.link.host_names import Location
 from pconnect.link.peer import Peer
@@ -86,6 +93,13 @@ class Server(Peer):
         """Whether values may still arrive: commands run, or ended a moment ago. True of a node that is gone, too."""
         gone = self.life.death or self.command.error
         return bool(self.running or gone) or time.monotonic() - self.commands.ended_at < GRACE_SECONDS
+
+    @property
+    def trouble(self) -> str:
+        """What has become of the node, in one line without its name; empty if nothing is known to be wrong."""
+        line = str(self._account() or "").partition("\n")[0].partition("; the last it printed:")[0]
+        name = f"node {self.node} ({self.host})"
+        return line.replace(f" of {name}", "").replace(f"{name} is ", "")
 
     @property
     def calls_back(self) -> bool:
@@ -237,7 +251,9 @@ class Server(Peer):
         for error in self.failures.unseen():
             warnings.warn(f"nobody asked for this error: {error}", RuntimeWarning, stacklevel=5)
 
-    def _lose_channel(self) -> None:
+    def _lose_channel(self, why: str = "") -> None:
+        if why:  # the server has said it before
+            self.command.error = ConnectionLostError(why)
         self.life.happen(NodeEvent.CHANNEL_LOST)
         self._take_ends(is_complete=True)
         self._lose_commands(self.command.loss())
@@ -302,6 +318,7 @@ class Server(Peer):
             case NodeEvent.ENGINE_DIED:
                 self._take_death(message.value["how"], message.value["last_output"])
             case NodeEvent.SESSION_ENDED:
+                self.command.on_lost = lambda _: self._lose_channel(message.value)
                 self._end(event, f"the session of node {self.node} ({self.host}) was ended: {message.value}")
 
     def _take_death(self, how: str, last_output: str) -> None:

@@ -1,5 +1,7 @@
 """The client's view of its servers, whose far ends say what the test wants."""
 
+import time
+
 import pytest
 
 from pconnect import (
@@ -65,6 +67,22 @@ def test_a_session_that_the_server_ends(client: Client) -> None:
     servers[0].say(Kind.STOPPING, "the server was stopped")
     with pytest.raises(EngineDiedError, match="was ended: the server was stopped"):
         command.result(LIMIT)
+    servers[0].event_loop.close()
+    server = net.mesh.servers[1]  # type: ignore[attr-defined]
+    net.mesh.event_loop.run_until(
+        lambda: server.command.error is not None, time.monotonic() + LIMIT, "the end"
+    )
+    assert str(server.command.loss()) == "node 1 (host1) is lost: the server was stopped"
+    assert server.trouble == "the session was ended: the server was stopped"
+
+
+def test_the_text_of_a_network_says_how_an_engine_ended(client: Client) -> None:
+    net, servers = client
+    servers[0].say(Kind.DIED, {"how": "SIGSEGV", "last_output": "oh\nno"})
+    servers[0].event_loop.discard(servers[0].data)
+    with pytest.raises(EngineDiedError):
+        precv(net[1], timeout=LIMIT)
+    assert repr(net).splitlines()[2] == "  1  host1  the engine died: SIGSEGV"
 
 
 def test_a_broken_data_connection_waits_for_no_account_for_ever(client: Client) -> None:
