@@ -60,8 +60,8 @@ def local_network(
     ...     [precv(connection) for connection in net[1:]]
     [1, 2]
     """
-    if n < 1:
-        raise ConfigurationError(f"local_network({n}): at least one engine is needed")
+    if not hasattr(n, "__index__") or n < 1:
+        raise ConfigurationError(f"local_network({n!r}): at least one engine is needed, and a whole number")
     deadline = time.monotonic() + timeout
     with tempfile.TemporaryDirectory(prefix="pserver-") as folder:
         credentials = Credentials("local", secrets.token_urlsafe(24))

@@ -68,7 +68,9 @@ def _engines(host: object, count: object) -> int:
     except TypeError:
         number = 0
     if number < 1 or isinstance(count, bool):
-        raise ConfigurationError(f"{host!r}: the number of engines must be 1 or more, not {count!r}")
+        raise ConfigurationError(
+            f"{host!r}: the number of engines must be a whole number, 1 or more, not {count!r}"
+        )
     return number
 
 

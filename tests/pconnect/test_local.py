@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,8 +57,9 @@ def test_slots_are_those_of_the_server() -> None:
         assert json.loads(path.read_text())["slots"] == {"total": 3, "used": 0}
 
 
-def test_at_least_one_engine() -> None:
-    with pytest.raises(ConfigurationError, match="at least one engine"), local_network(0):
+@pytest.mark.parametrize("n", [0, 2.0, "two", None])
+def test_at_least_one_engine(n: Any) -> None:
+    with pytest.raises(ConfigurationError, match="at least one engine"), local_network(n):
         pass
 
 
