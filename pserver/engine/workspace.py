@@ -67,5 +67,8 @@ class Workspace:
         if isinstance(last, ast.Expr):
             expression = compile(ast.Expression(last.value), name, "eval", dont_inherit=True)
         codes = self._codes[key] = compile(tree, name, "exec", dont_inherit=True), expression
-        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+        lines = f"{source}\n".splitlines(
+            keepends=True
+        )  # a traceback marks the wrong place in a line without its end
+        linecache.cache[name] = (len(source), None, lines, name)
         return codes

@@ -23,6 +23,11 @@ def test_a_failure_has_the_lines_of_the_user_and_not_ours(workspace: Workspace) 
     assert "pserver/engine/workspace.py" not in told["traceback"]
 
 
+def test_the_mark_stands_below_the_place_also_in_the_last_line(workspace: Workspace) -> None:
+    told = describe(failing(workspace, "x = 1 / 0"))
+    assert "\n    x = 1 / 0\n        ~~^~~\n" in told["traceback"]
+
+
 def test_where_this_package_raises_its_own_frames_are_left_out(workspace: Workspace) -> None:
     told = describe(failing(workspace, "psend(object(), sockets[0])"))
     assert told["type"] == UnsupportedValueError.__name__
