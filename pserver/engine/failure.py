@@ -1,5 +1,6 @@
 """What the client learns of a command or job that failed: its error, and the traceback through the user's own code."""
 
+import contextlib
 import os
 import traceback
 from pathlib import Path
@@ -19,8 +20,10 @@ _OUR_FIRST_FRAMES = {
     str(registry.__file__),
     *(str(Path(__file__).with_name(name)) for name in ("command_runner.py", "job_runner.py", "workspace.py")),
 }
-_OUR_FOLDERS = tuple(
-    f"{Path(str(module.__file__)).parent}{os.sep}" for module in (pconnect, pserver, srp_tools)
+# Those that stand between the user's line and the place where this package raises an error.
+_OUR_PATHS = (
+    *(f"{Path(str(module.__file__)).parent}{os.sep}" for module in (pconnect, pserver, srp_tools)),
+    str(contextlib.__file__),
 )
 
 
@@ -52,7 +55,7 @@ def _told(error: BaseException) -> traceback.TracebackException:
     # Where our own calls refuse something or are interrupted, the user's line counts and not where in them it was.
     if isinstance(error, ParallelError | KeyboardInterrupt | TimeoutError):
         told.stack = traceback.StackSummary.from_list(
-            [frame for frame in told.stack if not frame.filename.startswith(_OUR_FOLDERS)]
+            [frame for frame in told.stack if not frame.filename.startswith(_OUR_PATHS)]
         )
     return told
 

@@ -35,6 +35,14 @@ def test_where_this_package_raises_its_own_frames_are_left_out(workspace: Worksp
     assert "primitives.py" not in told["traceback"]
 
 
+def test_the_way_out_of_a_context_manager_is_left_out(workspace: Workspace) -> None:
+    lines = ["import contextlib", "@contextlib.contextmanager", "def block():", "    yield"]
+    source = "\n".join([*lines, "    psend(object(), sockets[0])", "with block(): pass"])
+    told = describe(failing(workspace, source))
+    assert "psend(object(), sockets[0])" in told["traceback"]
+    assert "contextlib.py" not in told["traceback"]
+
+
 def test_causes_are_told_too(workspace: Workspace) -> None:
     told = describe(
         failing(workspace, "try:\n    1 / 0\nexcept Exception as e:\n    raise ValueError('b') from e")
