@@ -132,6 +132,13 @@ def test_none_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "".join(f"pserver: {line}\n" for line in expected))
 
 
+def test_when_another_runs_its_name_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with PidFile("one"), PidFile("two"):
+        assert main(["stop", "--name", "three"]) == 3
+    told = "pserver: no server named 'three' runs; choose one that does with --name: one, two\n"
+    assert capsys.readouterr() == ("", told)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_foreground_ends_with_a_signal(number: signal.Signals) -> None:
     with _foreground() as process:
