@@ -118,7 +118,7 @@ class Spawner:
         except BlockingIOError:
             return None
         if not words:
-            raise ConnectionLostError("the process that starts engines is gone")
+            raise _gone()
         return int(words[0]), int(words[1])
 
     def close(self) -> None:
@@ -138,9 +138,10 @@ class Spawner:
         except OSError as error:
             raise ConnectionLostError(f"the process that starts engines does not answer: {error}") from error
         if not answer:
-            raise ConnectionLostError("the process that starts engines is gone")
+            raise _gone()
         return answer[1:].decode()  # an empty answer would look like the end
 
 
-def _gone(error: OSError) -> ConnectionLostError:
-    return ConnectionLostError(f"the process that starts engines is gone: {error}")
+def _gone(error: OSError | None = None) -> ConnectionLostError:
+    why = f" ({error})" if error else ""
+    return ConnectionLostError(f"the process that starts engines is gone{why}: connect anew to get another")
