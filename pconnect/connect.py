@@ -79,7 +79,7 @@ def pconnect(
         Whether to warn, with a `VersionWarning`, of different versions that matter at the nodes.
     local_links
         Whether processes of one account on one machine exchange data over Unix sockets instead of TLS; see
-        :doc:`/security`.
+        doc/security.md.
 
     Returns
     -------

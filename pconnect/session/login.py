@@ -154,6 +154,15 @@ def add_node(first: Server, node: int, terms: LoginTerms) -> Steps[Server]:
 
     Raises `ConnectionLostError` or `ProtocolError` if the session refuses. Nothing stays open.
     """
+    try:
+        command = yield from _join(first, node, terms)
+    except ConnectionLostError as error:
+        why = f"{error}, when it was asked for a further engine; the server's log may say why"
+        raise ConnectionLostError(why) from error
+    return Server(command, first.location)
+
+
+def _join(first: Server, node: int, terms: LoginTerms) -> Steps[Connection]:
     location = first.location
     channel = yield from dial(
         [(location.address, location.data_port)],
@@ -171,8 +180,7 @@ def add_node(first: Server, node: int, terms: LoginTerms) -> Steps[Server]:
     except BaseException:
         channel.close()
         raise
-    command = Connection(node, first.host, channel, role=Role.CLIENT, limits=terms.limits)
-    return Server(command, location)
+    return Connection(node, first.host, channel, role=Role.CLIENT, limits=terms.limits)
 
 
 def _introduce(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[tuple[Channel, dict[str, Any]]]:
