@@ -186,6 +186,7 @@ def _successes(outcomes: Mapping[int, T | Exception], targets: list[Host]) -> li
 def _mesh(terms: LoginTerms, servers: list[Server], targets: list[Host], deadline: float) -> ClientNetwork:
     """Connect every node with every other."""
     event_loop = EventLoop()
+    event_loop.sigint_deferred.spins = True
     mesh_setup = MeshSetup(
         terms.network_id,
         terms.tls,

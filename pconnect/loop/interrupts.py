@@ -42,6 +42,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from pconnect.link.peer import Peer
+from pconnect.loop.spinning import spinning
 from srp_tools.steps import deadline_after
 
 T = TypeVar("T")
@@ -50,9 +51,12 @@ T = TypeVar("T")
 class DeferredSigint:
     """A context manager that can be entered again inside itself; one for each loop."""
 
-    __slots__ = ("_depth", "_handler", "_installed", "_interrupted", "_sleeping")
+    __slots__ = ("_depth", "_handler", "_installed", "_interrupted", "_sleeping", "spins")
 
-    def __init__(self) -> None:
+    def __init__(self, *, spins: bool = False) -> None:
+        self.spins = (
+            spins  #: whether `sleep` looks for a moment before it sleeps, see `pconnect.loop.spinning`
+        )
         self._depth = 0
         self._installed = False
         self._sleeping = False
@@ -91,7 +95,7 @@ class DeferredSigint:
             if self._interrupted:
                 self._sleeping = False
                 self._honour()
-            return wait(timeout)
+            return spinning(wait, timeout) if self.spins else wait(timeout)
         finally:
             self._sleeping = False
 

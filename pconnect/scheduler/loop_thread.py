@@ -167,7 +167,7 @@ class LoopThread:
         if not hasattr(select, "poll"):
             return
         deadline = min(deadline, time.monotonic() + LOOK_SECONDS)
-        with (sigint := DeferredSigint()):
+        with (sigint := DeferredSigint(spins=True)):
             if not self._turn.take(blocking=False):
                 return
             connection = self._visit(lambda: self._borrow(find))

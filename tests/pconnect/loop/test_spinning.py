@@ -1,0 +1,47 @@
+"""Looking for a moment before sleeping."""
+
+import time
+
+import pytest
+
+from pconnect.loop import spinning as module
+from pconnect.loop.spinning import SPIN_SECONDS, spinning
+
+
+class Source:
+    """Something to wait for, which comes at the n-th look."""
+
+    def __init__(self, comes_at: int) -> None:
+        self.comes_at = comes_at
+        self.timeouts: list[float] = []
+
+    def wait(self, timeout: float) -> list[str]:
+        self.timeouts.append(timeout)
+        return ["here"] if len(self.timeouts) >= self.comes_at else []
+
+
+def test_what_comes_at_once_is_found_without_sleeping() -> None:
+    source = Source(3)
+    assert spinning(source.wait, 5.0) == ["here"]
+    assert source.timeouts == [0, 0, 0]
+
+
+def test_what_does_not_come_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 0.0, SPIN_SECONDS / 2, SPIN_SECONDS])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    source = Source(3)
+    assert spinning(source.wait, 5.0) == ["here"]
+    assert source.timeouts == [0, 0, 5.0]
+
+
+def test_who_does_not_want_to_wait_looks_once() -> None:
+    source = Source(2)
+    assert spinning(source.wait, 0) == []
+    assert source.timeouts == [0]
+
+
+def test_where_a_processor_cannot_be_yielded_nobody_spins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_yield_processor", None)
+    source = Source(2)
+    assert spinning(source.wait, 5.0) == []
+    assert source.timeouts == [5.0]
