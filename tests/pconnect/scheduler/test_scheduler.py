@@ -205,7 +205,7 @@ def test_a_job_that_was_waited_for_in_vain_goes_on(jobs_network: ClientNetwork) 
 def test_a_worker_that_dies_while_it_is_waited_for(jobs_network: ClientNetwork) -> None:
     for _ in range(3):
         with pytest.raises(JobLostError, match="exit status 3"):
-            jobs_network.submit(os._exit, 3).result(LIMIT)
+            jobs_network.submit(lambda: os._exit(3)).result(LIMIT)
     assert jobs_network.submit(pow, 2, 5).result(LIMIT) == 32
 
 
