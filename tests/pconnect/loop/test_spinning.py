@@ -20,7 +20,8 @@ class Source:
         return ["here"] if len(self.timeouts) >= self.comes_at else []
 
 
-def test_what_comes_at_once_is_found_without_sleeping() -> None:
+def test_what_comes_at_once_is_found_without_sleeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
     source = Source(3)
     assert spinning(source.wait, 5.0) == ["here"]
     assert source.timeouts == [0, 0, 0]
