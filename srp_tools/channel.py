@@ -37,9 +37,8 @@ class Channel:
         self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
         self._is_tcp = hasattr(socket, "TCP_INFO") and sock.family in (socket.AF_INET, socket.AF_INET6)
         self._write: Callable[[memoryview], int] = self._tls.write if self._tls else sock.send
-        self._write_large: Callable[[memoryview], int] = (
-            self._write
-        )  # a subclass may know a faster way for what is large
+        # A subclass may know a faster way for what is large.
+        self._write_large: Callable[[memoryview], int] = self._write
 
     @property
     def encrypted(self) -> bool:

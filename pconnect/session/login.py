@@ -192,9 +192,8 @@ def _introduce(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[tuple
     data += yield from steps.receive_exactly(sock, PREAMBLE_BYTES - len(data))
     if Preamble.unpack(data, "the server").purpose is Purpose.NEEDS_TLS:
         raise ConnectionLostError("this server uses TLS: connect without use_tls=False")
-    size = yield from steps.receive_exactly(sock, 2)
-    offer = yield from steps.receive_exactly(sock, int.from_bytes(size, "big"))
-    return Channel(sock), _read_offer(offer)
+    channel = Channel(sock)
+    return channel, _read_offer((yield from receive_packed(channel)))
 
 
 def _read_offer(data: bytes) -> dict[str, Any]:

@@ -20,9 +20,8 @@ log = logging.getLogger("pserver")
 
 _STOP_GRACE = 3.0  # seconds for sessions to tell their clients and end
 _MESSAGE_BYTES = 4096
-_MAX_ENDS = (
-    3  # descriptors with a message: where connections to the engine go, those for jobs, and further nodes
-)
+# Descriptors with a message: where connections to the engine go, those for jobs, and those of further nodes.
+_MAX_ENDS = 3
 
 
 @dataclass(eq=False)

@@ -57,10 +57,10 @@ def accept_client(
     }
     if settings.auth_file is None:
         words = Preamble.unpack(preamble)
-        reply = encoder.pack(offer)
-        accepted = Preamble(Purpose.ACCEPTED, words.network_id).pack()
-        yield from steps.send_all(sock, accepted + len(reply).to_bytes(2, "big") + reply)
-        return AuthenticatedClient(Channel(sock), words.network_id, words.to_node, None)
+        channel = Channel(sock)
+        yield from channel.send_all(Preamble(Purpose.ACCEPTED, words.network_id).pack())
+        yield from send_packed(channel, offer)
+        return AuthenticatedClient(channel, words.network_id, words.to_node, None)
     key = NodeKey()
     offer["key"] = key.public_bytes()
     if settings.local_path is not None:
