@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import importlib
 import json
-import logging
 import os
 import shlex
 import socket
@@ -14,10 +13,12 @@ from datetime import datetime
 from pathlib import Path
 
 from pconnect.commands.table import Table
-from pserver.admin.control import check_start, open_log, start_server
+from pserver.admin.control import check_start, start_server
 from pserver.admin.options import CommandParser, add_options, config_of
-from pserver.config import FilePath, ServerConfig
+from pserver.config import ServerConfig
 from pserver.daemon.fork_server import start_fork_server
+from pserver.system.log import set_up
+from pserver.system.log_file import Rotation, make_log
 from pserver.system.pidfile import RunningServer, find_server, list_servers, stop_server
 from srp_tools.errors import ConfigurationError, ParallelError
 from srp_tools.version import ShowVersion
@@ -109,7 +110,7 @@ def _serve(options: argparse.Namespace) -> int:
         try:
             config = config_of(options)
             check_start(config)
-            _set_up_log(None if options.detach else config.log_file)
+            _set_up_log(config)
             start_fork_server()  # it loads its modules while we load ours
             # Late: it brings numpy with it, which other commands need not wait for, and which starts threads
             # that must not be there when `_detach` forks.
@@ -157,16 +158,12 @@ def _tell(parent: socket.socket, answer: Mapping[str, object]) -> None:
         raise ConnectionError("the program that started this server has gone") from error
 
 
-def _set_up_log(path: FilePath | None) -> None:
+def _set_up_log(config: ServerConfig) -> None:
     """Write one line for each event, to a file or to standard error."""
-    handler: logging.Handler = logging.StreamHandler()
+    path = None if config.log_file is None else Path(config.log_file)
     if path is not None:
-        # Makes it, for its owner only.
-        open_log(Path(path)).close()
-        handler = logging.FileHandler(path)
-    logging.basicConfig(
-        handlers=[handler], level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
+        make_log(path)
+    set_up(path, Rotation(config.log_size, config.log_files))
 
 
 def _stop(options: argparse.Namespace) -> int:

@@ -97,6 +97,16 @@ class ServerConfig:
         parse=Path,
         default_text="NAME.log in the run-time folder; in the foreground, standard error",
     )
+    log_size: int = _setting(
+        10 * 2**20,
+        "Size at which the log is set aside as LOG.1, and a new one begun; 0 leaves that to another program.",
+        "BYTES[kmgt]",
+        parse=parse_size,
+        default_text="10m",
+    )
+    log_files: int = _setting(
+        5, "How many files of the log to keep, with the one that is being written.", "N", parse=int
+    )
     allow_root: bool = _setting(False, "Start even as root.")
     slots: int | None = _setting(
         None,
@@ -154,9 +164,12 @@ class ServerConfig:
         if not 0 < self.keep_results < float("inf"):
             raise ConfigurationError(f"--keep-results {self.keep_results:g}: it is a positive number of days")
         self.slot_count()
-        if self.max_file_size < 0:
+        for option, size in (("--max-file-size", self.max_file_size), ("--log-size", self.log_size)):
+            if size < 0:
+                raise ConfigurationError(f"{option} {size}: a size is not negative; 0 sets no limit")
+        if self.log_files < 2:
             raise ConfigurationError(
-                f"--max-file-size {self.max_file_size}: a size is not negative; 0 sets no limit"
+                f"--log-files {self.log_files}: at least 2, one of which is being written"
             )
         check_server_name(self.name)
 

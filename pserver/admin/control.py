@@ -26,6 +26,7 @@ from typing import Any, Literal, ParamSpec, Protocol, overload
 
 from pserver.admin.options import check_keywords, document_options, start_options
 from pserver.config import ServerConfig
+from pserver.system.log_file import make_log
 from pserver.system.pidfile import find_server, stop_server
 from pserver.system.runtime_dir import run_time_folder
 from srp_tools.errors import ConfigurationError, CredentialError
@@ -161,7 +162,8 @@ def start_server(config: ServerConfig) -> dict[str, object]:
     log_file = Path(config.log_file or run_time_folder() / f"{config.name}.log").absolute()
     config = _with_absolute_paths(config, log_file)
     deadline = time.monotonic() + _START_TIMEOUT
-    with open_log(log_file) as log:
+    make_log(log_file)
+    with log_file.open("ab", buffering=0) as log:
         log_size = log.seek(0, io.SEEK_END)
         ours, theirs = socket.socketpair()
         with ours:
@@ -186,14 +188,6 @@ def start_server(config: ServerConfig) -> dict[str, object]:
     if not isinstance(status, dict):
         raise ConfigurationError(f"the server could not start: {answer.get('error')}")
     return status
-
-
-def open_log(path: Path) -> io.FileIO:
-    """Open a log file to append to it; make it, for its owner only, and its folder, if they are missing."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return io.FileIO(
-        path, "a", opener=lambda name, flags: os.open(name, flags | os.O_CLOEXEC | os.O_NOCTTY, 0o600)
-    )
 
 
 def _with_absolute_paths(config: ServerConfig, log_file: Path) -> ServerConfig:

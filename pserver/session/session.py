@@ -29,6 +29,7 @@ from pserver.session.login import AuthenticatedClient, accept_client, accept_nod
 from pserver.session.slot_client import SlotClient
 from pserver.session.spawner import SpawnerProcess
 from pserver.session.supervisor import Supervisor
+from pserver.system.log import set_up, take_down
 from pserver.system.processes import raise_descriptor_limit
 from pserver.system.session_folder import make_folder
 from srp_tools.steps import deadline_after, run
@@ -47,9 +48,7 @@ def session_main(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     spawner = SpawnerProcess(not_for_it=(sock, control))
     raise_descriptor_limit()
-    logging.basicConfig(
-        filename=settings.log_file, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
+    set_up(settings.log_file)
     threading.excepthook = _log_failure
     place = _Place(control, EngineProcess(spawner.for_node()))
     try:
@@ -66,6 +65,7 @@ def session_main(
         _Session(client, spawner, settings).run(place)
     finally:
         spawner.close()
+        take_down()
 
 
 def _log_failure(failure: threading.ExceptHookArgs) -> None:

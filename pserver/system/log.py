@@ -1,0 +1,156 @@
+"""The log of a server: one line for each event, by the daemon and all its other processes.
+
+A log is advice. Whatever happens to the place where it goes, it raises nothing, prints nothing elsewhere, waits for
+nobody, and goes on when there is room again; then a line says how many are missing. A flood of one kind of event, such
+as stray connections, cannot fill it: see `pserver.system.log_limit`.
+
+Each record is one line, whatever peers have put into it: what is not printable is escaped. Only a traceback has more
+lines, which are indented, so that none of them looks like a record. `pserver.system.audit` writes the lines that other
+programs read.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from pserver.system.log_file import LogFile, Rotation, StandardError
+from pserver.system.log_limit import LogLimit, Rate
+
+AUDIT = "pserver.audit"  #: the logger of audit lines
+
+# A port scan, or a client that tries again and again, is seen as such in this many lines.
+_USUAL = Rate(burst=100, per_second=1)
+# Each says who did what. Under a flood of failed logins this is 60 MB in a day, and enough for fail2ban to see all
+# addresses that go on; each kind counts for itself, so the flood hides no login.
+_AUDIT = Rate(burst=1000, per_second=5)
+_MAX_CHARACTERS = 8000  # of a record with its traceback
+
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+class Output(Protocol):
+    """Where lines go."""
+
+    def write(self, data: bytes) -> None:
+        """Write lines; raise `OSError` if they cannot be written now."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+def set_up(path: Path | None, rotation: Rotation | None = None) -> None:
+    """Write what this process logs to a file, or to standard error; in place of what was set up before.
+
+    `rotation`: for the daemon alone. Raises nothing if the file cannot be written.
+    """
+    take_down()
+    root = logging.getLogger()
+    root.addHandler(LogHandler(LogFile(path, rotation) if path else StandardError()))
+    root.setLevel(logging.INFO)
+
+
+def take_down() -> None:
+    """Write no log any more: for the end of a process, and for one that is forked to run the user's code."""
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, LogHandler)]:
+        root.removeHandler(handler)
+        handler.close()
+
+
+class LogHandler(logging.Handler):
+    """Writes records to `output`; `clock` says when it is, in seconds."""
+
+    def __init__(self, output: Output, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self.setFormatter(OneLineFormatter("%(asctime)s %(levelname)s %(message)s"))
+        self._output = output
+        self._clock = clock
+        self._limit = LogLimit()
+        self._missing = 0
+        self._why = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, unless there are too many of its kind."""
+        now = self._clock()
+        self._write_left_out(now)
+        template = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+        rate = _AUDIT if record.name == AUDIT else _USUAL
+        if self._limit.admits((record.levelno, template), rate, now):
+            self._write(record)
+
+    def close(self) -> None:
+        """Say what was left out, and close the output."""
+        self.acquire()
+        try:
+            self._write_left_out(self._clock(), at_once=True)
+            self._output.close()
+        finally:
+            self.release()
+        super().close()
+
+    def _write_left_out(self, now: float, *, at_once: bool = False) -> None:
+        for kind, count, seconds in self._limit.take_left_out(now, at_once=at_once):
+            level, template = kind if isinstance(kind, tuple) else (logging.WARNING, "(of many kinds)")
+            self._write(_record(level, "%d more like this in the last %.0f s: %s", count, seconds, template))
+
+    def _write(self, record: logging.LogRecord) -> None:
+        text = self._text(record)
+        if self._missing:
+            missing = "%d lines are missing here, they could not be written: %s"
+            text = self._text(_record(logging.WARNING, missing, self._missing, self._why)) + text
+        try:
+            self._output.write(text.encode())
+            self._missing = 0
+        except OSError as error:
+            self._missing += 1
+            self._why = error.strerror or str(error)
+
+    def _text(self, record: logging.LogRecord) -> str:
+        try:
+            text = self.format(record)
+        except Exception as error:  # noqa: BLE001 - the arguments may be any objects, and a log ends nothing
+            broken = _record(
+                record.levelno, "(%s in %s: %s)", record.msg, record.pathname, type(error).__name__
+            )
+            text = self.format(broken)
+        return text[:_MAX_CHARACTERS] + "\n"
+
+
+class OneLineFormatter(logging.Formatter):
+    """Makes one line of each record, and indented lines of its traceback."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - its name in `logging`
+        """Return the line."""
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802
+        """Return a traceback."""
+        return _indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802
+        """Return the stack of a record."""
+        return _indented(stack_info)
+
+
+def _indented(text: str) -> str:
+    return "\n".join("  " + printable(line) for line in text.split("\n"))
+
+
+def printable(text: str) -> str:
+    r"""Escape what would end a line, move a cursor, or show nothing.
+
+    Examples
+    --------
+    >>> printable("a\nb\x1b[2J\u202e")
+    'a\\nb\\x1b[2J\\u202e'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _record(level: int, template: str, *arguments: object) -> logging.LogRecord:
+    return logging.LogRecord("pserver", level, __file__, 0, template, arguments, None)

@@ -1,0 +1,139 @@
+"""Where a log goes: a file that is rotated, and may be renamed, removed or without room; or standard error.
+
+Several processes append to the same file, each line with one system call. Only the daemon renames it when it has grown;
+the others look before each line whether the path still leads to what they have open, and open it anew if not.
+"""
+
+import contextlib
+import errno
+import itertools
+import os
+import select
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+# What a pipe or a terminal that can be written to takes without waiting (PIPE_BUF of Linux).
+_PIECE_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """When a log is set aside, and how many files are kept, with the one that is being written."""
+
+    max_bytes: int  #: 0: never
+    files: int = 2  #: at least 2
+
+
+class StandardError:
+    """Standard error as a place for a log."""
+
+    def write(self, data: bytes) -> None:
+        """Write lines; raise `OSError` if they cannot be written now."""
+        while data:
+            data = data[_write_some(2, data) :]
+
+    def close(self) -> None:
+        """Do nothing: others write there, too."""
+
+
+class LogFile:
+    """A file that lines are appended to.
+
+    `rotation`: for the one process that sets the file aside when it has grown. The file is opened with the first line.
+    """
+
+    def __init__(self, path: Path, rotation: Rotation | None = None) -> None:
+        # Renaming a link would set aside the link.
+        self._path = path.resolve()
+        self._rotation = rotation
+        self._descriptor = -1
+        self._is_in_line = False  # the disk was full in the middle of a line
+        self._rotate_at = rotation.max_bytes if rotation else 0
+
+    def write(self, data: bytes) -> None:
+        """Write lines; raise `OSError` if they cannot be written now. The next ones may be."""
+        self._follow_path()
+        rest = b"\n" * self._is_in_line + data
+        while rest:
+            rest = rest[_write_some(self._descriptor, rest) :]
+            self._is_in_line = bool(rest)
+        if self._rotate_at:
+            self._rotate_if_large()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _follow_path(self) -> None:
+        """Open the file that the path leads to now, unless it is open."""
+        if self._descriptor >= 0:
+            mine = os.fstat(self._descriptor)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(mine, self._path.stat()):
+                    return
+        try:
+            new = open_log(self._path)
+        except OSError:
+            # A file that was only renamed is better than none. In a removed one nobody would find the line.
+            if self._descriptor >= 0 and mine.st_nlink:
+                return
+            raise
+        if self._descriptor >= 0:
+            _move_outputs(mine, new)
+        self.close()
+        self._descriptor = new
+
+    def _rotate_if_large(self) -> None:
+        facts = os.fstat(self._descriptor)
+        # A device, such as /dev/null, and a pipe stay where they are.
+        if facts.st_size < self._rotate_at or not stat.S_ISREG(facts.st_mode) or self._rotation is None:
+            return
+        self._rotate_at = facts.st_size + self._rotation.max_bytes
+        # Where the folder is closed to us, a program such as logrotate looks after it.
+        with contextlib.suppress(OSError):
+            files = [self._path.with_name(f"{self._path.name}.{n}") for n in range(1, self._rotation.files)]
+            for old, new in reversed([*itertools.pairwise([self._path, *files])]):
+                with contextlib.suppress(FileNotFoundError):
+                    old.rename(new)
+            self._rotate_at = self._rotation.max_bytes
+
+
+def make_log(path: Path) -> None:
+    """Make a log, for its owner only, and the folders above it, where they are missing.
+
+    Raises `OSError` if it cannot be written.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(open_log(path))
+
+
+def open_log(path: Path) -> int:
+    """Open a log to append to it; make it, and its folder, if they are missing."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        return os.open(path, flags, 0o600)
+
+
+def _write_some(descriptor: int, data: bytes) -> int:
+    """Write what can be written without waiting for somebody who does not read; return how much that was."""
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.write(descriptor, data)
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    if not poll.poll(0):
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return os.write(descriptor, data[:_PIECE_BYTES])
+
+
+def _move_outputs(old: os.stat_result, new: int) -> None:
+    """Let standard output and standard error follow, where they went to the old file."""
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):  # it is closed
+            if os.path.samestat(os.fstat(descriptor), old):
+                os.dup2(new, descriptor)
