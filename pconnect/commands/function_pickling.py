@@ -16,6 +16,7 @@ import cloudpickle  # type: ignore[import-untyped]
 
 from pconnect.errors import ConfigurationError, ProtocolError
 from pconnect.remote_entry import is_public, keep_sources, make_code, map_part, public
+from pconnect.values import padding
 
 # Longer ones are left out of tracebacks.
 _MAX_SOURCE_CHARACTERS = 2**18
@@ -183,6 +184,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return make_code, (obj.co_filename, *parts)
         if isinstance(obj, _NAMED) and is_public(obj):
             return public, (obj.__name__,)
+        if (unpadded := padding.for_pickle(obj)) is not obj:
+            return unpadded.__reduce_ex__(cloudpickle.DEFAULT_PROTOCOL)
         return super().reducer_override(obj)
 
 

@@ -20,6 +20,7 @@ from pconnect.protocol.frames import NO_LIMIT
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import check_size, encode_message
 from pconnect.remote_entry import shared_array, shared_arrays
+from pconnect.values.padding import without_padding
 
 # So many contents are recognised when they come again.
 _KNOWN_CONTENTS = 256
@@ -52,6 +53,7 @@ class Contents:
     def number(self, array: np.ndarray[Any, Any]) -> int:
         """Return the number of what an array contains now."""
         is_fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+        array = without_padding(array)
         data = np.ascontiguousarray(array.T if is_fortran else array)
         digest = hashlib.blake2b(data.reshape(-1).view(np.uint8).data, digest_size=32).digest()
         key = (digest, array.shape, repr(array.dtype), is_fortran)

@@ -22,6 +22,7 @@ import numpy as np
 
 from pconnect.errors import ProtocolError, UnavailableTypeError, UnsupportedValueError
 from pconnect.values import dtypes
+from pconnect.values.padding import bytes_of_scalar, clear_padding
 
 # What msgpack writes itself, exactly; of int those up to 64 bits.
 ATOMS: Final = frozenset({type(None), bool, int, float, str})
@@ -164,12 +165,15 @@ def _read_masked(parts: list[Any]) -> object:
     for part, dtype, shape in ((mask, mask_dtype, data.shape), (fill, data.dtype, ())):
         if part is not None and (type(part) is not np.ndarray or part.dtype != dtype or part.shape != shape):
             raise ProtocolError("mask and fill value do not fit the data of a MaskedArray")
-    return np.ma.MaskedArray(
+    made: Any = np.ma.MaskedArray(
         data,
         np.ma.nomask if mask is None else mask,
         fill_value=None if fill is None else fill[()],
         hard_mask=hard,
     )
+    if fill is not None:
+        clear_padding(made._fill_value)
+    return made
 
 
 def _read_dtype(parts: list[Any]) -> object:
@@ -211,7 +215,7 @@ TABLE: Final[tuple[ValueType, ...]] = (
     _record(24, uuid.UUID, "bytes", (bytes,), lambda data: uuid.UUID(bytes=data)),
     ARRAY,
     ValueType(33, dtypes.NUMPY_SCALAR_TYPES,
-              lambda value: (dtypes.describe_dtype(value.dtype), value.tobytes()), _read_scalar),
+              lambda value: (dtypes.describe_dtype(value.dtype), bytes_of_scalar(value)), _read_scalar),
     # Not as numpy scalars of their dtypes, which would lose the zero characters at the end.
     _text(34, np.str_, str.__str__),
     _text(35, np.bytes_, bytes, bytes),

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pconnect.errors import ProtocolError, UnsupportedValueError
+from pconnect.values.padding import clear_padding, without_padding
 from pconnect.values.receive_buffers import MIN_BYTES, RECEIVE_BUFFERS
 
 __all__ = [
@@ -84,8 +85,8 @@ def describe_dtype(dtype: np.dtype[Any]) -> str | list[Any]:
 
     Byte order, offsets, padding, titles, alignment and the unit of dates are kept; ``metadata`` is not.
 
-    Raises `UnsupportedValueError` if the dtype is, or contains, object, StringDType, a dtype of another package or a
-    title that is no str.
+    Raises `UnsupportedValueError` if the dtype is, or contains, object, also in fields that were left out, StringDType,
+    a dtype of another package or a title that is no str.
     """
     if not 0 <= dtype.num < _OWN_DTYPES or dtype.char == "O":
         raise UnsupportedValueError(
@@ -98,6 +99,11 @@ def describe_dtype(dtype: np.dtype[Any]) -> str | list[Any]:
     if dtype.names is None or dtype.fields is None:  # both, or neither
         return _plain_description(dtype)
     fields = [_describe_field(name, dtype.fields[name]) for name in dtype.names]
+    if dtype.hasobject:  # in a field that was left out, as in `array[["a", "b"]]`, and still in memory
+        raise UnsupportedValueError(
+            "cannot send fields of an array that has others of dtype object; "
+            "copy them with numpy.lib.recfunctions.repack_fields first"
+        )
     return [fields, dtype.itemsize, _ALIGNED * dtype.isalignedstruct + _RECORD * (dtype.type is np.record)]
 
 
@@ -192,7 +198,12 @@ def filled(dtype: np.dtype[Any], shape: list[int], order: int, data: bytes) -> n
         return allocate(dtype, shape, order)
     letter: Literal["C", "F"] = "F" if order == F_ORDER else "C"
     try:
-        return np.ndarray(shape, dtype, data, order=letter).copy(letter)
+        if dtype.names is None:
+            return np.ndarray(shape, dtype, data, order=letter).copy(letter)
+        array = np.empty(shape, dtype, letter)
+        # All bytes: numpy's copy by fields would leave the padding as it found it.
+        flat_bytes(array)[:] = data
+        return array
     except (ValueError, OverflowError, MemoryError) as error:
         raise ProtocolError(f"cannot make the array: {error}") from error
 
@@ -205,9 +216,14 @@ def joined(parts: Sequence[npt.NDArray[Any]], axis: int) -> npt.NDArray[Any]:
     >>> joined([np.arange(2), np.arange(3.0)], 0)
     array([0., 1., 0., 1., 2.])
     """
-    if any(isinstance(part, np.ma.MaskedArray) for part in parts):
-        whole: npt.NDArray[Any] = np.ma.concatenate(parts, axis)  # type: ignore[no-untyped-call]
-        return whole
+    is_masked = any(isinstance(part, np.ma.MaskedArray) for part in parts)
+    whole: npt.NDArray[Any]
+    whole = np.ma.concatenate(parts, axis) if is_masked else _joined(parts, axis)  # type: ignore[no-untyped-call]
+    clear_padding(np.ma.getdata(whole))
+    return whole
+
+
+def _joined(parts: Sequence[npt.NDArray[Any]], axis: int) -> npt.NDArray[Any]:
     first, size = parts[0], sum(part.nbytes for part in parts)
     are_alike = all(part.dtype == first.dtype and part.ndim == first.ndim for part in parts)
     if size < MIN_BYTES or not are_alike or not -first.ndim <= axis < first.ndim:
@@ -221,7 +237,11 @@ def joined(parts: Sequence[npt.NDArray[Any]], axis: int) -> npt.NDArray[Any]:
 
 
 def contiguous(array: npt.NDArray[Any]) -> tuple[int, npt.NDArray[Any]]:
-    """Return the memory order and the array itself, or a copy in C order if it is not contiguous."""
+    """Return the memory order and the array itself, or a copy if it is not contiguous or has padding.
+
+    A copy of what is not contiguous is in C order.
+    """
+    array = without_padding(array)
     flags = array.flags
     if flags.c_contiguous or array.nbytes == 0:
         return C_ORDER, array
