@@ -27,8 +27,8 @@ FOLDERS = {
         "__init__",
     ],
     "pserver": [
-        "config", "system", "jobs", "display", "services", "engine", "session", "daemon", "admin", "demo", "cli",
-        "__init__", "__main__",
+        "config", "system", "jobs", "display", "services", "engine", "spawner", "session", "daemon", "admin",
+        "demo", "cli", "__init__", "__main__",
     ],
 }  # fmt: skip
 MAX_MODULES = 15  # in a folder

@@ -14,6 +14,7 @@ from typing import Any
 
 from pconnect.protocol.frames import Preamble, Purpose
 from pserver.daemon.slot_service import SlotService
+from pserver.system.process_marks import kill_marked
 from pserver.system.session_folder import remove_folder
 
 log = logging.getLogger("pserver")
@@ -35,6 +36,7 @@ class Node:
     #: For connections to its engine, those for jobs, and command channels of further nodes.
     handovers: Sequence[socket.socket] = ()
     folder: str | None = None  #: its private folder
+    mark: int = 0  #: on its processes, see `pserver.system.process_marks`
     is_detached: bool = False  #: whether it continues without its client
 
 
@@ -155,8 +157,8 @@ class SessionRegistry:
             self._on_change()
             return False
         match _object(data):
-            case {"folder": str(folder)} if not ends:
-                node.folder = folder
+            case {"folder": str(folder), "mark": int(mark)} if not ends:
+                node.folder, node.mark = folder, mark
             case {"user": str(user), "network": str(network), "node": int(number)} if (
                 not node.number and number > 0 and len(ends) == _MAX_ENDS
             ):
@@ -197,8 +199,9 @@ class SessionRegistry:
         node.control.close()
         for handover in node.handovers:
             handover.close()
-        if node.folder:
-            remove_folder(node.folder)  # the session has done so itself, unless it was killed
+        if node.folder:  # the session has done so itself, unless it was killed
+            kill_marked(node.mark)
+            remove_folder(node.folder)
 
     def _remove(self, session: Session) -> None:
         for node in list(session.nodes):

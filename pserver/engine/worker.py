@@ -37,6 +37,7 @@ from pserver.jobs.detached_worker import CONNECTION, decode, orders
 from pserver.jobs.recall import Intake
 from pserver.jobs.shared_status import SharedStatus
 from pserver.services.files import SessionFiles
+from pserver.system.process_marks import wear_worker_mark
 from pserver.system.processes import die_with_parent
 from srp_tools.steps import deadline_after, run
 from srp_tools.tls import TlsContexts
@@ -69,6 +70,7 @@ def worker_main(ends: Sequence[int], threads: int, terms: Terms) -> None:
     """
     os.setsid()  # its own group, to be ended with all it started
     die_with_parent()
+    wear_worker_mark()
     pipe, page, *outputs = ends
     for descriptor, end in zip((1, 2), outputs, strict=True):
         os.dup2(end, descriptor)

@@ -24,11 +24,11 @@ from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, bound_buffers, prepare
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import PREAMBLE_BYTES
 from pserver.config import SessionSettings
-from pserver.session.engine_process import EngineProcess
 from pserver.session.login import AuthenticatedClient, accept_client, accept_node, admit
 from pserver.session.slot_client import SlotClient
-from pserver.session.spawner import SpawnerProcess
 from pserver.session.supervisor import Supervisor
+from pserver.spawner.engine_process import EngineProcess
+from pserver.spawner.spawner import SpawnerProcess
 from pserver.system.log import set_up, take_down
 from pserver.system.processes import raise_descriptor_limit
 from pserver.system.session_folder import make_folder
@@ -222,7 +222,7 @@ class _Session:
                 except (ParallelError, OSError) as error:
                     log.warning("node %d from %s was refused: %s", client.node, self._settings.peer, error)
                     return
-            folder = make_folder(place.control)
+            folder = make_folder(place.control, place.engine.spawner.mark)
             with contextlib.suppress(ConnectionLostError):  # of which one hears when the engine is asked for
                 place.engine.spawner.inherit(folder)
             slot_client = SlotClient(place.control)

@@ -23,7 +23,6 @@ from pconnect.protocol.messages import Message
 from pserver.config import SessionSettings
 from pserver.engine.failure import describe, not_begun
 from pserver.services.files import is_usable_folder
-from pserver.session.engine_process import EngineProcess, describe_exit
 from pserver.session.lifecycle import (
     EngineEvent,
     EngineLifecycle,
@@ -37,6 +36,7 @@ from pserver.session.output_relay import OutputRelay
 from pserver.session.slot_client import SlotClient
 from pserver.session.time_limit import LIMIT_GRACE, Expiry, TimeLimit
 from pserver.session.worker_manager import Workers
+from pserver.spawner.engine_process import EngineProcess, describe_exit
 from pserver.system.processes import resident_bytes
 from pserver.system.session_folder import remove_folder
 from srp_tools.channel import Channel

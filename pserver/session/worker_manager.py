@@ -20,12 +20,12 @@ from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 from pserver.jobs.detached_worker import CONNECTION
 from pserver.session.detached_jobs import DetachedJobs, WorkerControl
-from pserver.session.engine_process import EngineProcess, describe_exit
 from pserver.session.job_channel import JobChannel
 from pserver.session.login import AuthenticatedClient
 from pserver.session.recovery import Recovery
 from pserver.session.slot_client import Granted, SlotClient, Total, Yield
 from pserver.session.worker_process import LOOK_SECONDS, WorkerProcess, start_worker
+from pserver.spawner.engine_process import EngineProcess, describe_exit
 
 
 class Workers:

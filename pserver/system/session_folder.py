@@ -9,11 +9,14 @@ import subprocess
 import tempfile
 
 
-def make_folder(control: socket.socket) -> str:
-    """Make the private folder of the session. The daemon hears of it, and removes it if this process is killed."""
+def make_folder(control: socket.socket, mark: int) -> str:
+    """Make the private folder of a node.
+
+    The daemon hears of it, and of the mark of the node's processes: it ends what is left if the session is killed.
+    """
     folder = tempfile.mkdtemp(prefix="pserver-")  # of mode 0700
     with contextlib.suppress(OSError):  # the daemon may be gone; networks go on
-        control.send(json.dumps({"folder": folder}).encode())
+        control.send(json.dumps({"folder": folder, "mark": mark}).encode())
     return folder
 
 

@@ -2,9 +2,11 @@
 
 import json
 import multiprocessing
+import resource
 import selectors
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 from pconnect.protocol.frames import Preamble, Purpose
 from pserver.daemon.session_registry import Session, SessionRegistry
 from pserver.daemon.slot_service import SlotService
+from pserver.system.process_marks import make_mark
 from tests.support.waiting import DEADLINE
 
 NETWORK = bytes(range(16))
@@ -157,9 +160,12 @@ def test_a_session_that_ends_leaves_nothing(place: Place, tmp_path: Path) -> Non
     folder.mkdir()
     session, control = place.attend()
     place.log_in(control)
-    place.say(control, {"folder": str(folder)})
+    place.say(control, {"folder": str(folder), "mark": (mark := make_mark())})
     entries = len(place.selector.get_map())
-    place.end(session)
+    with subprocess.Popen(["sleep", "1000"]) as left:
+        resource.prlimit(left.pid, 10, (mark, resource.RLIM_INFINITY))
+        place.end(session)
+    assert left.returncode == -signal.SIGKILL
     assert (len(place.registry), len(place.selector.get_map())) == (0, entries - 2)
     assert not folder.exists()
     assert place.changes == 2

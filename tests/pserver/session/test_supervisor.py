@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from pconnect import EngineDiedError, RemoteError, network_get_info, precv, reval
-from pserver.session.engine_process import describe_exit
+from pserver.spawner.engine_process import describe_exit
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
 

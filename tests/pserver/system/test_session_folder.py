@@ -16,8 +16,8 @@ def test_it_is_private_and_the_daemon_knows_of_it(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     daemon, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with daemon, control:
-        folder = make_folder(control)
-        assert json.loads(daemon.recv(1000)) == {"folder": folder}
+        folder = make_folder(control, 5)
+        assert json.loads(daemon.recv(1000)) == {"folder": folder, "mark": 5}
     assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700
 
 
@@ -25,7 +25,7 @@ def test_a_daemon_that_is_gone_is_no_reason_to_stop() -> None:
     daemon, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     daemon.close()
     with control:
-        shutil.rmtree(make_folder(control))
+        shutil.rmtree(make_folder(control, 5))
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The spawner, seen from the session: the process that starts engines, see `pserver.session.spawner_process`."""
+"""The spawner, seen from the session: the process that starts engines, see `pserver.spawner.spawner_process`."""
 
 import contextlib
 import multiprocessing
@@ -6,7 +6,8 @@ import os
 import socket
 from collections.abc import Sequence
 
-from pserver.session.spawner_process import ADOPT, END, FOLDER, MESSAGE_BYTES, NODE, START, be_spawner
+from pserver.spawner.spawner_process import ADOPT, END, FOLDER, MESSAGE_BYTES, NODE, START, be_spawner
+from pserver.system.process_marks import kill_marked, make_mark
 from srp_tools.errors import ConnectionLostError
 
 # An answer takes some milliseconds. The end of a process takes longer if it has much memory to give back.
@@ -39,16 +40,19 @@ class SpawnerProcess:
 
         Raises `ConnectionLostError` if the spawner is gone.
         """
+        mark = make_mark()
         sock, its_sock = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         deaths, its_deaths = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with its_sock, its_deaths:
             try:
-                socket.send_fds(self._root, [NODE], [its_sock.fileno(), its_deaths.fileno()])
+                socket.send_fds(
+                    self._root, [NODE + str(mark).encode()], [its_sock.fileno(), its_deaths.fileno()]
+                )
             except OSError as error:
                 sock.close()
                 deaths.close()
                 raise _gone(error) from error
-        return Spawner(sock, deaths)
+        return Spawner(sock, deaths, mark)
 
     def close(self) -> None:
         """End the spawner, once the supervisors of all nodes have closed their ends."""
@@ -59,7 +63,8 @@ class SpawnerProcess:
 class Spawner:
     """The spawner, as the supervisor of one node holds it; `SpawnerProcess.for_node` makes it."""
 
-    def __init__(self, sock: socket.socket, deaths: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, deaths: socket.socket, mark: int) -> None:
+        self.mark = mark  #: on all processes of the node, see `pserver.system.process_marks`
         self._sock = sock
         self._sock.settimeout(_TIMEOUT)
         self.deaths = deaths  #: can be read from when `read_death` has something to tell
@@ -92,6 +97,7 @@ class Spawner:
             self._send(END)
             answer = self._receive()
             return int(answer) if answer else None
+        kill_marked(self.mark)
         return None
 
     def adopt(self, pid: int) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from pconnect import precv, reval
-from pserver.session.engine_process import EngineProcess
-from pserver.session.spawner import SpawnerProcess
+from pserver.spawner.engine_process import EngineProcess
+from pserver.spawner.spawner import SpawnerProcess
 from tests.support.servers import Server, open_files
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pserver.engine.command_page import make_memory
-from pserver.session.spawner import Spawner, SpawnerProcess
+from pserver.spawner.spawner import Spawner, SpawnerProcess
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 Orphans = tuple[SpawnerProcess, Spawner, socket.socket, list[int]]
@@ -77,8 +77,8 @@ def stand_in_engine(pipe: socket.socket, *_: object) -> None:
 @pytest.fixture
 def orphans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Orphans]:
     """Give a spawner with two orphans, one of which ends with status 3 when its engine is told."""
-    monkeypatch.setattr("pserver.session.spawner_process.engine_main", stand_in_engine)
-    monkeypatch.setattr("pserver.session.spawner_process._LOOK", 0.05)
+    monkeypatch.setattr("pserver.spawner.spawner_process.engine_main", stand_in_engine)
+    monkeypatch.setattr("pserver.spawner.spawner_process._LOOK", 0.05)
     with contextlib.ExitStack() as stack:
         process = SpawnerProcess([])
         stack.callback(process.close)

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from pserver.engine.command_page import make_memory
-from pserver.session import spawner_process
-from pserver.session.spawner import Spawner, SpawnerProcess
-from pserver.session.spawner_process import _Engine
+from pserver.spawner import spawner_process
+from pserver.spawner.spawner import Spawner, SpawnerProcess
+from pserver.spawner.spawner_process import _Engine
 from srp_tools.errors import ConnectionLostError
 from tests.support.servers import open_files
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
@@ -236,8 +236,8 @@ def test_an_engine_that_cannot_be_started_is_an_error_and_the_next_one_can(ends:
     script = f"""
 import os, resource, socket
 from pserver.engine.command_page import make_memory
-from pserver.session import spawner_process
-from pserver.session.spawner import SpawnerProcess
+from pserver.spawner import spawner_process
+from pserver.spawner.spawner import SpawnerProcess
 process = SpawnerProcess([])
 spawner = process.for_node()
 pairs = [socket.socketpair() for _ in range(5)]

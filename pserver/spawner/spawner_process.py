@@ -30,10 +30,11 @@ from multiprocessing.context import ForkProcess
 from multiprocessing.popen_fork import Popen
 
 from pserver.engine.engine import engine_main
+from pserver.system.process_marks import kill_marked, wear_mark
 from pserver.system.processes import adopt_orphans, raise_descriptor_limit, set_descriptor_limit
 from pserver.system.session_folder import remove_folder
 
-NODE = b"node"  #: request of the session process, with the two sockets of a node
+NODE = b"node "  #: request of the session process: the mark of a node, with its two sockets
 START, END, ADOPT, FOLDER = b"start", b"end", b"adopt ", b"folder "  #: requests of a supervisor
 MESSAGE_BYTES = 4096
 _ENDS_OF_AN_ENGINE = 6  # pipe, handover, standard output, standard error, forks, memory
@@ -101,8 +102,9 @@ class _Spawner:
     def _hear_root(self) -> None:
         assert self._root is not None  # noqa: S101 - it is watched
         request, descriptors, _, _ = socket.recv_fds(self._root, MESSAGE_BYTES, 2, socket.MSG_CMSG_CLOEXEC)
-        if request == NODE and len(descriptors) == 2:
-            self._nodes.append(_Node(self, *(socket.socket(fileno=end) for end in descriptors)))
+        if request.startswith(NODE) and len(descriptors) == 2:
+            mark = int(request.removeprefix(NODE))
+            self._nodes.append(_Node(self, mark, *(socket.socket(fileno=end) for end in descriptors)))
         else:
             for end in descriptors:  # there is no room for more
                 os.close(end)
@@ -125,8 +127,9 @@ class _Spawner:
 class _Node:
     """The engine and the workers of one node, as the spawner holds them; its supervisor asks on `sock`."""
 
-    def __init__(self, spawner: _Spawner, sock: socket.socket, deaths: socket.socket) -> None:
+    def __init__(self, spawner: _Spawner, mark: int, sock: socket.socket, deaths: socket.socket) -> None:
         self._spawner = spawner
+        self._mark = mark
         self._sock = sock
         self._deaths = deaths
         self._folder = b""
@@ -190,7 +193,7 @@ class _Node:
         try:
             if len(descriptors) < _ENDS_OF_AN_ENGINE:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-            self._engine = _Engine(self._spawner.close_all, self._spawner.limits, descriptors)
+            self._engine = _Engine(self._mark, self._spawner.close_all, self._spawner.limits, descriptors)
         except OSError as error:
             self._answer(error.strerror or str(error))
         else:
@@ -204,6 +207,7 @@ class _Node:
             self._engine_ended(None)
             return
         self._engine.kill()
+        kill_marked(self._mark)
         self._ends_by = time.monotonic() + _END_TIMEOUT
         self._spawner.watch(self._engine.pidfd, lambda: self.look(self._ends_by))
 
@@ -250,7 +254,9 @@ class _Node:
         self._spawner.unwatch(descriptor)
         pid = self._workers.pop(descriptor)
         os.close(descriptor)
-        _kill_group(pid)  # before it is reaped: its number, and that of its group, are still its own
+        # Before it is reaped: its number, and that of its group, are still its own.
+        _kill_group(pid)
+        kill_marked(self._mark, pid)
         try:
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         except ChildProcessError:  # no child of ours yet: its parent is just ending
@@ -294,11 +300,12 @@ class _Engine:
     """The process of an engine. `pid`: its number. `pidfd`: a descriptor that stands for the process."""
 
     def __init__(
-        self, leave: Callable[[], None], limits: tuple[int, int], descriptors: Sequence[int]
+        self, mark: int, leave: Callable[[], None], limits: tuple[int, int], descriptors: Sequence[int]
     ) -> None:
         its_lifeline, self._lifeline = multiprocessing.Pipe(duplex=False)
 
         def be_engine() -> None:
+            wear_mark(mark)
             set_descriptor_limit(limits)
             leave()
             self._lifeline.close()

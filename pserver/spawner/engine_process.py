@@ -1,6 +1,6 @@
 """The engine as its supervisor holds it: the process, and our end of everything between the two.
 
-A spawner starts the process; see `pserver.session.spawner_process`.
+A spawner starts the process; see `pserver.spawner.spawner_process`.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 
 from pconnect.protocol.frames import PREAMBLE_BYTES
 from pserver.engine.command_page import CommandPage, make_memory
-from pserver.session.spawner import Spawner
+from pserver.spawner.spawner import Spawner
 
 
 class EngineProcess:

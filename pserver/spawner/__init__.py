@@ -1,0 +1,1 @@
+"""The process that starts and ends the engines of a session."""

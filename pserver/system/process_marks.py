@@ -1,0 +1,78 @@
+"""A mark on all processes of a node, by which they are found and killed wherever they have gone.
+
+A process that leads a session of its own (``setsid``, ``nohup``, a daemon) is in no group that one could kill, and its
+parent has ended. What it still has are its resource limits: they pass to children and through exec, also to programs
+that clear their environment. One of them, RLIMIT_LOCKS, means nothing since Linux 2.4.25 (getrlimit(2)), but is kept:
+its soft value is the mark. Doc/decisions/0021 says why it is neither a cgroup nor the tree of processes.
+
+The mark of a node is a random number with its last bits clear. The node's engine wears it; a worker, with all that its
+jobs start, wears it with its own process number in the last bits.
+"""
+
+import contextlib
+import os
+import resource
+import secrets
+import signal
+
+import psutil
+
+_RLIMIT_LOCKS = 10  # asm-generic/resource.h; the module `resource` has no name for it
+_WORKER_BITS = 22  # as many as a process number has, see PID_MAX_LIMIT in proc_sys_kernel(5)
+_RANDOM_BITS = 40
+# What was killed makes no more children, so one look that finds nothing new is the last. A machine on which these are
+# not enough starts processes faster than one can look.
+_MOST_LOOKS = 100
+
+
+def make_mark() -> int:
+    """Return the mark of one more node."""
+    return (secrets.randbits(_RANDOM_BITS) or 1) << _WORKER_BITS
+
+
+def wear_mark(mark: int) -> None:
+    """Mark this process and all that it will start.
+
+    Does nothing where the limit was lowered before: then only the group of the process can be found.
+    """
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(_RLIMIT_LOCKS, (mark, resource.getrlimit(_RLIMIT_LOCKS)[1]))
+
+
+def wear_worker_mark() -> None:
+    """Mark this process as a worker of the node whose mark it wears."""
+    mark = resource.getrlimit(_RLIMIT_LOCKS)[0]
+    if mark > 0:
+        wear_mark(_node_of(mark) | os.getpid())
+
+
+def kill_marked(mark: int, worker: int = 0) -> None:
+    """Kill all processes of a node, or of one of its workers, which its process number names.
+
+    Does not wait for their end. Those that have become another account's are left alone.
+    """
+    if mark <= 0:
+        return
+    killed: set[int] = set()
+    for _ in range(_MOST_LOOKS):
+        found = _find_marked(mark, worker) - killed
+        if not found:
+            return
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        killed |= found
+
+
+def _node_of(mark: int) -> int:
+    return mark >> _WORKER_BITS << _WORKER_BITS
+
+
+def _find_marked(mark: int, worker: int) -> set[int]:
+    found = set()
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            worn = resource.prlimit(pid, _RLIMIT_LOCKS)[0]
+            if worn == mark | worker if worker else _node_of(worn) == mark:
+                found.add(pid)
+    return found
