@@ -17,7 +17,7 @@ from pconnect.connect import pconnect
 from pconnect.errors import ConfigurationError
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
-from srp_tools.paths import server_file
+from srp_tools.private_files import server_file
 from srp_tools.verifier import make_verifier
 from srp_tools.verifier_file import VerifierFile
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from srp_tools.errors import ConfigurationError, CredentialError
-from srp_tools.paths import client_file
-from srp_tools.private_files import read_private, write_private
+from srp_tools.private_files import client_file, read_private, write_private
 
 _USER_NAME = re.compile(r"[A-Za-z0-9._@+-]{1,64}")
 

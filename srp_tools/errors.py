@@ -14,9 +14,17 @@
 
 from collections.abc import Mapping
 
+from srp_tools.printable import printable_text
+
 
 class ParallelError(Exception):
-    """Root of every error that srp_tools, pconnect and pserver raise on purpose."""
+    """Root of every error that srp_tools, pconnect and pserver raise on purpose.
+
+    Much of what such a text names (files, users, hosts, reasons) comes from other machines: it is shown printable.
+    """
+
+    def __str__(self) -> str:
+        return printable_text(super().__str__())
 
 
 class ConfigurationError(ParallelError, ValueError):

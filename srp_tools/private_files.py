@@ -1,4 +1,14 @@
-"""Files that only their owner may read or change.
+"""The files of a login: where they lie, and that only their owner may read or change them.
+
+Below the user's configuration folder (``~/.config/pserver`` on Linux) there are two folders, apart so that an
+administrator copies only the second to the servers:
+
+.. code-block:: text
+
+    client/credentials      one line, user:password
+    server/tpasswd          the verifiers, see `srp_tools.verifier_file`
+    server/tpasswd.conf     the groups that they are computed in
+    server/tpasswd.seed     the secret behind the answers to unknown users
 
 A password, or a verifier from which it could be guessed, is neither read from nor written to a place that others can
 read. A place that is too open is an error that names the command to fix it. It is not closed silently: it may be open
@@ -16,10 +26,32 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import platformdirs
+
 from srp_tools.errors import CredentialError
 
 if sys.platform != "win32":
     import fcntl
+
+
+def config_folder() -> Path:
+    """Return the folder of this user's configuration. It need not exist."""
+    return platformdirs.user_config_path("pserver", appauthor=False)
+
+
+def client_file(folder: Path | None = None) -> Path:
+    """Return the path of the client's file, below `folder` or the user's configuration folder."""
+    return (config_folder() if folder is None else folder) / "client" / "credentials"
+
+
+def server_folder(folder: Path | None = None) -> Path:
+    """Return the folder with all that a server needs, below `folder` or the user's configuration folder."""
+    return (config_folder() if folder is None else folder) / "server"
+
+
+def server_file(folder: Path | None = None) -> Path:
+    """Return the path of the server's verifiers, below `folder` or the user's configuration folder."""
+    return server_folder(folder) / "tpasswd"
 
 
 def check_private(path: Path) -> None:

@@ -18,7 +18,7 @@ TESTS = sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py")
 # Inside a package a folder imports only folders below it; these lists run from the bottom to the top.
 FOLDERS = {
     "srp_tools": [
-        "errors", "version", "private_files", "steps", "srp_groups", "tpasswd", "paths", "credentials",
+        "printable", "errors", "version", "private_files", "steps", "srp_groups", "tpasswd", "credentials",
         "certificates", "channel", "tls", "verifier", "verifier_file", "login", "cli", "__init__",
     ],
     "pconnect": [
@@ -96,6 +96,8 @@ SANS_IO = {
     "pconnect/session/running_commands.py",
     "pserver/session/time_limit.py",
     "pserver/session/lifecycle.py",
+    "srp_tools/printable.py",
+    "pconnect/commands/print_filter.py",
 }
 IO_MODULES = {"socket", "select", "selectors", "ssl", "threading", "subprocess", "time", "signal"}
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal"}

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from pconnect.commands.print_filter import without_colours
+
 #: Of each stream of each command.
 KEPT_BYTES = 2**20
 
@@ -53,7 +55,7 @@ class CapturedOutput:
 
 def with_last_words(account: str, printed: str) -> str:
     """Return an account of how a process ended, and under it the last lines that it had printed, if there are any."""
-    lines = printed.splitlines()[-_LAST_LINES:]
+    lines = without_colours(printed).splitlines()[-_LAST_LINES:]
     return "\n".join([f"{account}; the last it printed:", *lines]) if lines else account
 
 

@@ -15,6 +15,7 @@ from typing import Protocol, TextIO
 
 from pconnect.commands.captured_output import DROPPED
 from pconnect.commands.command import Command
+from pconnect.commands.print_filter import PrintFilter
 from pconnect.errors import ProtocolError
 from pconnect.loop.progress_bars import clear_bars
 
@@ -30,8 +31,9 @@ _LINE_BEGINS = re.compile(r"\n(?=.)|\r(?=[^\r\n])", re.DOTALL)
 class Sink(Protocol):
     """Where the output of engines is shown.
 
-    It gets the text as it was printed, without the node in front, in order for each node and stream; and notices of
-    this package, each a line of its own in parentheses. A front end writes ``net.mesh.console.sink = its_own``.
+    It gets the text without the node in front, in order for each node and stream; and notices of this package, each a
+    line of its own in parentheses. Of control characters and sequences it gets colours, tabs and carriage returns, the
+    others as escapes, see `pconnect.commands.print_filter`. A front end writes ``net.mesh.console.sink = its_own``.
 
     Attributes
     ----------
@@ -68,9 +70,19 @@ class _Source:
     decoder: codecs.IncrementalDecoder = field(
         default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
     )
+    filter: PrintFilter = field(default_factory=PrintFilter)
     line_is_open: bool = False
     shown: int = 0  # bytes of the command that runs
     hidden: int = 0
+
+    def text(self, data: bytes, *, is_trusted: bool) -> str:
+        """Return how the next bytes are shown."""
+        text = self.decoder.decode(data)
+        return self.filter.end() + text if is_trusted else self.filter.feed(text)
+
+    def rest(self) -> str:
+        """Return how half a character or sequence is shown that was left over, and begin anew."""
+        return self.filter.feed(self.decoder.decode(b"", True)) + self.filter.end()
 
 
 class Console:
@@ -83,11 +95,14 @@ class Console:
         `Command.stdout` has what comes. Another one may be put here at any time.
     quieted
         How often each node was silenced, see `pconnect.quiet`.
+    is_trusted
+        Whether the sink gets all control characters and sequences as they are.
     """
 
     def __init__(self) -> None:
         self.sink: Sink = StandardStreams()
         self.quieted: dict[int, int] = {}
+        self.is_trusted = False
         self._failed: Sink | None = None
         self._sources: dict[tuple[int, int], _Source] = {}
 
@@ -110,13 +125,13 @@ class Console:
                 return
         source = self._sources.setdefault((node, stream), _Source(node, host, stream))
         if dropped:
-            words = source.decoder.decode(b"", True) + _notice(source, DROPPED.format(dropped))
+            words = source.rest() + _notice(source, DROPPED.format(dropped))
             self._write(source, words, command)
         limit = self.sink.max_shown_bytes
         shown = data if limit is None else data[: max(0, limit - source.shown)]
         source.shown += len(shown)
         source.hidden += len(data) - len(shown)
-        self._write(source, source.decoder.decode(shown), command)
+        self._write(source, source.text(shown, is_trusted=self.is_trusted), command)
 
     def end(self, node: int, command: Command | None) -> None:
         """End a command: show what is left of its output, and how much was not shown."""
@@ -124,7 +139,7 @@ class Console:
             source = self._sources.get((node, stream))
             if source is None:
                 continue
-            words = source.decoder.decode(b"", True)
+            words = source.rest()
             if source.hidden:
                 words += _notice(source, f"{source.hidden} more bytes of {name} are not shown here")
             self._write(source, words, command)

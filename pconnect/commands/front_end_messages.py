@@ -19,8 +19,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, overload
 
+from pconnect.commands.console import with_prefix
 from pconnect.commands.html_sanitizer import as_text, make_safe
 from pconnect.errors import ProtocolError
+from srp_tools.printable import printable_name, printable_text
 
 _WARNING_FIELDS = {
     "category": str, "bases": list, "message": str, "module": str, "filename": str, "lineno": int, "line": str,
@@ -30,6 +32,8 @@ _LOG_FIELDS: dict[str, type | tuple[type, ...]] = {
     "funcName": (str, type(None)), "process": (int, type(None)), "threadName": (str, type(None)),
     "exc_text": (str, type(None)),
 }  # fmt: skip
+# The others are on one line.
+_LONG_TEXTS = {"message", "exc_text"}
 _DISPLAY_FIELDS = {"data": dict, "metadata": dict}
 
 
@@ -62,9 +66,9 @@ class FrontEndMessages:
         """
         match note:
             case ["warning", content] if _has_form(content, _WARNING_FIELDS):
-                return self._warn(content)
+                return self._warn(_printable(content))
             case ["log", content] if _has_form(content, _LOG_FIELDS):
-                self._guard(lambda: self._log(content))
+                self._guard(lambda: self._log(_printable(content)))
             case ["display", content] if _has_form(content, _DISPLAY_FIELDS) and _is_bundle(content["data"]):
                 data, metadata = content["data"], content["metadata"]
                 if not trusts_displays:
@@ -84,7 +88,7 @@ class FrontEndMessages:
 
     def show_error(self, error: BaseException) -> None:
         """Print an error that nothing else reports."""
-        text = "".join(traceback.format_exception(error))
+        text = printable_text("".join(traceback.format_exception(error)))
         if sys.stderr is not None:
             sys.stderr.write(f"[{self.node} {self.host}] what this node sent made this error here:\n{text}")
 
@@ -132,7 +136,7 @@ def show(display: Display) -> None:
     """Show what an engine displayed: in the output of a notebook's cell, or as text."""
     prefix = f"[{display.node} {display.host}]"
     if not _in_ipython():
-        sys.stdout.write("".join(f"{prefix} {line}\n" for line in display.data["text/plain"].splitlines()))
+        sys.stdout.write(with_prefix(display.data["text/plain"].rstrip("\n") + "\n", f"{prefix} ", "\n"))
         sys.stdout.flush()
         return
     sys.stdout.write(prefix + "\n")
@@ -156,6 +160,16 @@ def describe_warning(warning: Warning, source: str) -> dict[str, Any]:
 def _in_ipython() -> bool:
     ipython = sys.modules.get("IPython")
     return ipython is not None and ipython.get_ipython() is not None
+
+
+def _printable(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a warning or log record with texts that can be printed."""
+    return {
+        name: (printable_text if name in _LONG_TEXTS else printable_name)(field)
+        if isinstance(field, str)
+        else field
+        for name, field in content.items()
+    }
 
 
 def _has_form(content: object, fields: dict[str, Any]) -> bool:

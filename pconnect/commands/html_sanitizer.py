@@ -14,8 +14,10 @@ import base64
 import re
 from typing import Any
 
+from pconnect.commands.print_filter import coloured_text
+
 # Forms that are passed on as they are: they are shown, and nothing else.
-_HARMLESS = {"text/plain": str, "image/png": bytes, "image/jpeg": bytes}
+_PICTURES = {"image/png", "image/jpeg"}
 _TAGS = frozenset({
     "abbr", "blockquote", "br", "caption", "center", "cite", "col", "colgroup", "dd", "del", "details", "dfn", "div",
     "dl", "dt", "figcaption", "figure", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "img", "ins", "kbd", "li", "mark",
@@ -64,11 +66,13 @@ def make_safe(data: dict[str, Any], metadata: dict[str, Any]) -> tuple[dict[str,
     """
     safe: dict[str, Any] = {}
     for mime_type, item in data.items():
-        if mime_type in _HARMLESS:
-            if isinstance(item, _HARMLESS[mime_type]):
+        if mime_type in _PICTURES:
+            if isinstance(item, bytes):
                 safe[mime_type] = item
         elif not isinstance(item, str):
             continue
+        elif mime_type == "text/plain":
+            safe[mime_type] = coloured_text(item)
         elif mime_type == "text/html":
             if (cleaned := _clean(item)) is not None:
                 safe[mime_type] = cleaned

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from pconnect import errors
 from pconnect.errors import RemoteError
+from srp_tools.printable import printable_name, printable_text
 
 # Raised as themselves these would mean something here: the end of this program, or of the generator that runs.
 # A group needs the exceptions themselves, which do not travel.
@@ -28,7 +29,8 @@ def remote_error(node: int, host: str, command: str, failure: dict[str, Any]) ->
     (True, True, 'Missing')
     """
     made = _class_for(tuple(failure["bases"]))
-    return made(node, host, command, failure["type"], failure["message"], failure["traceback"])
+    type_name, message = printable_name(failure["type"]), printable_text(failure["message"])
+    return made(node, host, command, type_name, message, printable_text(failure["traceback"]))
 
 
 def blame_limit(failure: dict[str, Any], seconds: float) -> None:

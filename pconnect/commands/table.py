@@ -3,6 +3,8 @@
 import html
 from collections.abc import Sequence
 
+from srp_tools.printable import printable_name
+
 _MAX_CHARACTERS = 200
 
 
@@ -74,4 +76,4 @@ def shorten(text: str) -> str:
 
 
 def _text(cell: object) -> str:
-    return "" if cell is None else str(cell)
+    return "" if cell is None else printable_name(str(cell))

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Self
 
 from pconnect.link.connection import Connection
 from pconnect.link.peer import Source
+from srp_tools.printable import printable_name
 
 log = logging.getLogger("pconnect")
 
@@ -136,7 +137,7 @@ class Meter:
             return
         is_bytes = bar.unit == "B"
         self._bar = kind(
-            desc=bar.what, total=bar.total, unit=bar.unit, unit_scale=is_bytes,
+            desc=printable_name(bar.what), total=bar.total, unit=bar.unit, unit_scale=is_bytes,
             unit_divisor=1000, file=sys.stderr, leave=False, dynamic_ncols=True,
         )  # fmt: skip
         _bars.append(self._bar)

@@ -29,13 +29,20 @@ def remote_names(node: Connection, text: str) -> list[str]:
         return []
     command = call_service("workspace.complete", [text, _MAX_NAMES], node)
     try:
-        names: list[str] = command.result(_PATIENCE)
+        names = command.result(_PATIENCE)
     except TimeoutError:
         command.cancel()
         return []
     except ParallelError:  # it is gone, or an attribute's own code failed: no names
         return []
-    return names
+    # What an engine says is put into the user's line: names, and nothing else.
+    return [
+        name for name in names if isinstance(name, str) and name.startswith(text) and _is_dotted_name(name)
+    ]
+
+
+def _is_dotted_name(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))
 
 
 def in_loop_of_prompt(shell: Any, ask: Callable[[], T]) -> T | None:

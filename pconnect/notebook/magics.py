@@ -18,6 +18,8 @@ from IPython.display import display
 
 from pconnect.commands.command import Command
 from pconnect.commands.command_list import Commands
+from pconnect.commands.console import with_prefix
+from pconnect.commands.print_filter import printed_text
 from pconnect.commands.remote_repr import RemoteRepr
 from pconnect.link.connection import Connection
 from pconnect.loop.network import Network
@@ -282,7 +284,9 @@ def _in_order(commands: Commands, grouping: str) -> Iterator[Callable[[], None]]
 def _show_printed(command: Command, stream: int) -> None:
     text = (command.stdout if stream == 1 else command.stderr) if command.is_quiet else ""
     out = sys.stdout if stream == 1 else sys.stderr
-    out.write("".join(f"[{command.node} {command.host}] {line}\n" for line in text.splitlines()))
+    if text:
+        lines = printed_text(text).rstrip("\n") + "\n"
+        out.write(with_prefix(lines, f"[{command.node} {command.host}] ", "\n"))
 
 
 def _show_value(command: Command) -> None:

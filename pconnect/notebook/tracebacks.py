@@ -9,6 +9,7 @@ from typing import Any
 
 import srp_tools
 from pconnect.errors import ParallelError, RemoteError
+from srp_tools.printable import printable_text
 
 _OURS = tuple(
     f"{folder}/"
@@ -71,13 +72,13 @@ def describe(error: BaseException) -> list[str]:
         blocks.append(
             "(the tracebacks of the last ones are left out: they are in the `exceptions` of the error)"
         )
-    return blocks + [f"note: {note}" for note in getattr(error, "__notes__", [])]
+    return blocks + [f"note: {printable_text(note)}" for note in getattr(error, "__notes__", [])]
 
 
 def _told(group: Sequence[BaseException]) -> tuple[str, str]:
     first = group[0]
     if not isinstance(first, RemoteError):
-        text = str(first)
+        text = printable_text(str(first))
         return f"{type(first).__name__}{': ' * bool(text)}{text}", ""
     nodes = _enumerate(str(error.node) for error in group if isinstance(error, RemoteError))
     hosts = ", ".join(dict.fromkeys(error.host for error in group if isinstance(error, RemoteError)))

@@ -19,6 +19,7 @@ from pconnect.scheduler.remote_worker import RemoteWorker
 from pconnect.session.mesh_setup import MeshSetup
 from pconnect.session.server import Server
 from srp_tools.channel import Channel
+from srp_tools.printable import printable_text
 from srp_tools.steps import deadline_after
 
 log = logging.getLogger("pconnect")
@@ -162,7 +163,7 @@ class WorkerManager:
                 node.take_facts(message.value)
             case Kind.WORKER if isinstance(message.value, str):
                 node.refuse(time.monotonic())
-                log.warning("%s: %s", node, message.value)
+                log.warning("%s: %s", node, printable_text(message.value))
             case Kind.WORKER:
                 self._on_worker_start(node, message.tag, message.value)
             case Kind.KEEP | Kind.DETACH | Kind.LEAVE | Kind.RECOVER | Kind.TAKE | Kind.RESULT:

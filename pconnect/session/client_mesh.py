@@ -68,6 +68,15 @@ class ClientMesh(Mesh):
         self.sink: Callable[[Display], object] = show
         self.trusts_displays = False  #: whether what engines display may run code in the page of a notebook
 
+    @property
+    def trusts_prints(self) -> bool:
+        """Whether what engines print reaches the terminal with all its control characters and sequences."""
+        return self.console.is_trusted
+
+    @trusts_prints.setter
+    def trusts_prints(self, is_trusted: bool) -> None:
+        self.console.is_trusted = is_trusted
+
     def next_number(self) -> int:
         """Return the number of the next command or query."""
         self._last_number += 1

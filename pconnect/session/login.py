@@ -39,7 +39,7 @@ from srp_tools.certificates import NetworkAuthority
 from srp_tools.channel import Channel
 from srp_tools.credentials import Credentials, load_credentials
 from srp_tools.login import log_in
-from srp_tools.paths import client_file
+from srp_tools.private_files import client_file
 from srp_tools.steps import Steps
 from srp_tools.tls import TlsContexts, start_tls
 

@@ -30,7 +30,7 @@ from pserver.system.log_file import make_log
 from pserver.system.pidfile import find_server, stop_server
 from pserver.system.runtime_dir import run_time_folder
 from srp_tools.errors import ConfigurationError, CredentialError
-from srp_tools.paths import server_file
+from srp_tools.private_files import server_file
 from srp_tools.verifier_file import VerifierFile
 
 # Importing numpy from a busy network file system can take most of it.

@@ -31,7 +31,7 @@ from pserver.jobs.job_store import sweep
 from pserver.system.pidfile import PidFile
 from pserver.system.processes import raise_descriptor_limit
 from pserver.system.runtime_dir import run_time_folder
-from srp_tools.paths import server_file
+from srp_tools.private_files import server_file
 from srp_tools.version import distribution_version
 
 log = logging.getLogger("pserver")

@@ -40,7 +40,7 @@ from pserver.demo.work import (
 from pserver.system.pidfile import stop_server
 from srp_tools.credentials import Credentials
 from srp_tools.errors import ConfigurationError
-from srp_tools.paths import server_file
+from srp_tools.private_files import server_file
 from srp_tools.verifier import make_verifier
 from srp_tools.verifier_file import VerifierFile
 

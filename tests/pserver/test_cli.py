@@ -17,7 +17,7 @@ from pserver.cli import main
 from pserver.config import processor_count
 from pserver.system.pidfile import PidFile, find_server, list_servers
 from pserver.system.runtime_dir import run_time_folder
-from srp_tools.paths import server_file
+from srp_tools.private_files import server_file
 from tests.support.places import OPTIONS, listens
 from tests.support.waiting import wait_until
 

@@ -14,7 +14,7 @@ import pytest
 
 from srp_tools.cli import main
 from srp_tools.credentials import Credentials, load_credentials, save_credentials
-from srp_tools.paths import client_file, server_file
+from srp_tools.private_files import client_file, server_file
 from srp_tools.verifier import check_password
 from srp_tools.verifier_file import VerifierFile
 

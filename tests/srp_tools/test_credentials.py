@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from srp_tools.credentials import Credentials, check_user_name, load_credentials, save_credentials
 from srp_tools.errors import ConfigurationError, CredentialError
-from srp_tools.paths import client_file
-from srp_tools.private_files import write_private
+from srp_tools.private_files import client_file, write_private
 
 NAMES = st.from_regex(r"[A-Za-z0-9._@+-]{1,64}", fullmatch=True)
 PASSWORDS = st.text(min_size=1, max_size=60).filter(str.isprintable)

@@ -9,16 +9,29 @@ import subprocess
 import sys
 from pathlib import Path
 
+import platformdirs
 import pytest
 
 from srp_tools.errors import CredentialError
 from srp_tools.private_files import (
     check_private,
+    client_file,
+    config_folder,
     exclusive_access,
     make_private_folder,
     read_private,
+    server_file,
+    server_folder,
     write_private,
 )
+
+
+def test_both_parts_are_below_the_configuration_folder(tmp_path: Path) -> None:
+    assert config_folder() == platformdirs.user_config_path("pserver", appauthor=False)
+    assert client_file() == config_folder() / "client" / "credentials"
+    assert server_file() == config_folder() / "server" / "tpasswd"
+    assert client_file(tmp_path) == tmp_path / "client" / "credentials"
+    assert server_folder(tmp_path) == tmp_path / "server"
 
 
 @pytest.fixture

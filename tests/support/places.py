@@ -7,7 +7,7 @@ import pytest
 
 from pserver.config import ServerConfig
 from srp_tools.credentials import Credentials
-from srp_tools.paths import server_file
+from srp_tools.private_files import server_file
 from srp_tools.verifier import make_verifier
 from srp_tools.verifier_file import VerifierFile
 

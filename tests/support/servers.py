@@ -16,7 +16,7 @@ from typing import Any
 from pconnect import Network, network_get_info, pconnect
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
-from srp_tools.paths import server_file
+from srp_tools.private_files import server_file
 from srp_tools.verifier import make_verifier
 from srp_tools.verifier_file import VerifierFile
 from tests.support.waiting import DEADLINE

@@ -57,7 +57,7 @@ def recording(max_shown_bytes: int | None = None) -> tuple[Console, Recorder]:
 # --- from bytes to text ---
 
 
-@given(st.text(), st.data())
+@given(st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]) | st.sampled_from("\n\t")), st.data())
 def test_a_character_may_come_in_pieces(text: str, data: st.DataObject) -> None:
     console, sink = recording()
     whole = text.encode()
@@ -158,6 +158,30 @@ def test_a_sink_that_fails_is_left_alone_and_the_command_has_it_all(caplog: pyte
     console.sink = sink = Recorder()
     console.take(1, "", 1, [1, b"b", 0], first)
     assert sink.text == "b"
+
+
+# --- what passes ---
+
+
+def test_prints_do_not_control_the_terminal_however_they_come() -> None:
+    console, sink = recording()
+    for part in (b"\x1b[31mr", b"\x1b", b"]0;t\x07", b"\xc2", b"\x9b2J", b"\r9\n\x1b[3"):
+        console.take(1, "", 1, [1, part, 0], None)
+        console.take(2, "", 1, [1, b".", 0], None)
+    console.end(1, None)
+    red, off = "\x1b[0;31m", "\x1b[0m"
+    assert "".join(text for node, _, _, text, _ in sink.written if node == 1) == (
+        rf"{red}r{off}{red}\x1b]0;t\x07{off}{red}\x9b2J{off}" + f"\r{red}9{off}\n" + r"\x1b[3"
+    )
+    assert "".join(text for node, _, _, text, _ in sink.written if node == 2) == "......"
+
+
+def test_a_trusted_network_may_print_what_it_likes() -> None:
+    console, sink = recording()
+    console.take(1, "", 1, [1, b"\x1b[", 0], None)
+    console.is_trusted = True
+    console.take(1, "", 1, [1, b"\x1b[2J\x07", 0], None)
+    assert sink.text == r"\x1b[" + "\x1b[2J\x07"
 
 
 # --- lines ---

@@ -45,6 +45,20 @@ def test_a_warning_is_issued_with_node_and_place(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == ""
 
 
+def test_nothing_of_a_warning_controls_the_terminal() -> None:
+    harmful = {
+        "message": "a\x1b]0;t\x07\nb",
+        "filename": "/x\x9b.py\n",
+        "line": "\x1b[2J",
+        "category": "X\x1b[A",
+    }
+    with pytest.warns(UserWarning) as caught:
+        take("warning", WARNING | harmful)
+    assert str(caught[0].message) == r"a\x1b]0;t\x07" + "\nb"
+    assert caught[0].filename == r"[2 hostB] /x\x9b.py\n"
+    assert caught[0].category is UserWarning
+
+
 def test_a_warning_as_it_is_printed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +208,16 @@ def test_a_handler_that_raises_is_printed(capsys: pytest.CaptureFixture[str], ke
 
 
 # --- displays ---
+
+
+def test_a_display_in_a_terminal_keeps_its_colours_and_nothing_else(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    take("display", {"data": {"text/plain": "\x1b[31mred\nred\x1b[2J\x0bb\rc"}, "metadata": {}})
+    red, off = "\x1b[0;31m", "\x1b[0m"
+    assert capsys.readouterr().out == (
+        f"[2 hostB] {red}red{off}\n[2 hostB] {red}red\\x1b[2J\\x0bb\\rc{off}\n"
+    )
 
 
 def test_a_display_as_text(capsys: pytest.CaptureFixture[str]) -> None:

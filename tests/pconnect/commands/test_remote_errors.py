@@ -25,6 +25,13 @@ def failure_of(kind: type[BaseException]) -> dict[str, object]:
     return {"type": kind.__name__, "bases": bases, "message": "why", "traceback": "lines\nX: why"}
 
 
+def test_no_text_of_it_controls_the_terminal() -> None:
+    failure = {"type": "X\x1b[2J\n", "bases": [], "message": "a\x07\nb", "traceback": "t\u202e\nX: a\x07\nb"}
+    error = remote_error(1, "alpha", "x", failure)
+    assert (error.type_name, error.message) == (r"X\x1b[2J\n", r"a\x07" + "\nb")
+    assert str(error).isascii() and error.remote_traceback == r"t\u202e" + "\n" + r"X: a\x07" + "\nb"
+
+
 @pytest.mark.parametrize("kind", BUILTINS)
 def test_a_builtin_exception_is_raised_as_itself(kind: type[BaseException]) -> None:
     error = remote_error(2, "alpha", "1 / 0", failure_of(kind))

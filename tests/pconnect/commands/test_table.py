@@ -10,6 +10,12 @@ def test_columns_are_aligned_and_numbers_to_the_right() -> None:
     assert repr(TABLE) == str(TABLE)
 
 
+def test_what_cannot_be_printed_is_shown_as_an_escape() -> None:
+    table = Table(["name"], [["a\x1b[2J\nb"], ["x"]])
+    assert str(table) == "name\na\\x1b[2J\\nb\nx"
+    assert r"<td>a\x1b[2J\nb</td>" in table._repr_html_()
+
+
 def test_a_notebook_gets_escaped_cells() -> None:
     assert TABLE._repr_html_() == (
         "<table><thead><tr><th>name</th><th>n</th></tr></thead><tbody><tr><td>&lt;b&gt;</td><td>5</td></tr>"

@@ -5,6 +5,7 @@ import types
 import pytest
 from IPython.core.completer import CompletionContext
 
+from pconnect import reval
 from pconnect.link.connection import Connection
 from pconnect.notebook.completion import in_loop_of_prompt, is_remote, make_matcher, remote_names
 from pconnect.views.network_views import ClientNetwork
@@ -33,6 +34,11 @@ def test_names_and_attributes_of_the_engine(node: Connection) -> None:
     assert remote_names(node, "temper") == ["temperament", "temperature"]
     assert remote_names(node, "temperature.re") == ["temperature.real"]
     assert remote_names(node, "nothing.at.all") == []
+
+
+def test_only_names_are_put_into_the_line(node: Connection) -> None:
+    reval("vars()['temper\\x1b[2J'] = vars()['temper; import os'] = 1", node).result()
+    assert remote_names(node, "temper") == ["temperament", "temperature"]
 
 
 def test_where_names_are_the_engines(node: Connection) -> None:

@@ -14,7 +14,7 @@ import pytest
 from pconnect import AuthenticationError, ConnectError, CredentialError, pconnect
 from pconnect.protocol.frames import Preamble, Purpose
 from srp_tools.credentials import Credentials, save_credentials
-from srp_tools.paths import client_file
+from srp_tools.private_files import client_file
 from tests.support.servers import Server
 from tests.support.waiting import DEADLINE
 

@@ -15,7 +15,7 @@ from pserver.admin.control import pserver, start_server
 from pserver.system.pidfile import find_server, list_servers
 from pserver.system.runtime_dir import run_time_folder
 from srp_tools.errors import ConfigurationError, CredentialError
-from srp_tools.paths import server_file
+from srp_tools.private_files import server_file
 from tests.support.places import as_number, config, listens
 
 pytestmark = pytest.mark.usefixtures("places")
