@@ -18,6 +18,7 @@ from typing import Protocol
 
 from pserver.system.log_file import LogFile, Rotation, StandardError
 from pserver.system.log_limit import LogLimit, Rate
+from srp_tools.printable import printable_name
 
 AUDIT = "pserver.audit"  #: the logger of audit lines
 
@@ -124,7 +125,7 @@ class OneLineFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - its name in `logging`
         """Return the line."""
-        return printable(super().formatMessage(record))
+        return printable_name(super().formatMessage(record))
 
     def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802
         """Return a traceback."""
@@ -136,20 +137,7 @@ class OneLineFormatter(logging.Formatter):
 
 
 def _indented(text: str) -> str:
-    return "\n".join("  " + printable(line) for line in text.split("\n"))
-
-
-def printable(text: str) -> str:
-    r"""Escape what would end a line, move a cursor, or show nothing.
-
-    Examples
-    --------
-    >>> printable("a\nb\x1b[2J\u202e")
-    'a\\nb\\x1b[2J\\u202e'
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "\n".join("  " + printable_name(line) for line in text.split("\n"))
 
 
 def _record(level: int, template: str, *arguments: object) -> logging.LogRecord:

@@ -8,11 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pserver.system import log as log_module
-from pserver.system.log import AUDIT, LogHandler, printable
+from pserver.system.log import AUDIT, LogHandler
 from pserver.system.log_file import Rotation
 
 
@@ -73,11 +71,6 @@ def test_what_peers_sent_cannot_pose_as_another_record(log: logging.Logger, outp
     assert output.lines == [
         r"INFO user x\n2026-01-01 00:00:00,000 INFO forged\r\x1b[2J\x85\u2028\udc80\u202e"
     ]
-
-
-@given(st.text())
-def test_any_text_becomes_one_printable_line(text: str) -> None:
-    assert printable(text).isprintable()
 
 
 def test_a_traceback_is_indented_whatever_its_message_is(log: logging.Logger, output: Output) -> None:
