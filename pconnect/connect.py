@@ -195,6 +195,7 @@ def _mesh(terms: LoginTerms, servers: list[Server], targets: list[Host], deadlin
         directory=str(Path.cwd()),
         authority=terms.authority,
         version=versions.own_versions()["version"],
+        network_key=terms.network_key,
         link_key=terms.link_key,
     )
     for server in servers:

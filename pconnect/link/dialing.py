@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from pconnect.errors import AuthenticationError, ConnectionLostError, ProtocolError
 from pconnect.link.local_link import dial_local, is_local
-from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Preamble, Purpose, check_first_word
+from pconnect.link.nonces import new_nonce
+from pconnect.protocol.frames import FIRST_WORD_BYTES, HELLO, Preamble, Purpose, check_first_word
 from pconnect.values import encoder
 from srp_tools.channel import Channel
 from srp_tools.steps import Steps, connect, deadline_after, receive_exactly, send_all
@@ -104,7 +105,7 @@ def _introduce(sock: socket.socket, preamble: Preamble, tls: TlsContexts | None)
     try:
         if preamble.purpose is Purpose.JOIN:
             bound_buffers(sock)
-        yield from send_all(sock, preamble.pack())
+        yield from send_all(sock, preamble.pack(new_nonce()))
         if tls is None:
             channel = Channel(sock)
         else:
@@ -128,9 +129,9 @@ def _reason(error: Exception, address: tuple[str, int], preamble: Preamble) -> S
         try:
             sock = yield from connect_first([address], _ADDRESS_TIMEOUT)
             with sock:
-                yield from send_all(sock, preamble.pack())
+                yield from send_all(sock, preamble.pack(new_nonce()))
                 check_first_word(
-                    (yield from receive_exactly(sock, PREAMBLE_BYTES, deadline_after(_ADDRESS_TIMEOUT))),
+                    (yield from receive_exactly(sock, FIRST_WORD_BYTES, deadline_after(_ADDRESS_TIMEOUT))),
                     "the server",
                 )
         except ProtocolError as version:

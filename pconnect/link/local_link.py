@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 from pconnect.errors import AuthenticationError
 from pconnect.link.local_channel import LocalChannel
+from pconnect.link.nonces import new_nonce
 from pconnect.protocol.frames import Preamble
 from srp_tools.channel import Channel
 from srp_tools.steps import Steps, send_all
@@ -104,7 +105,7 @@ def dial_local(path: str, token: bytes, preamble: Preamble) -> Steps[Channel]:
         with _reach(Path(path)) as address:
             sock.connect(address)  # at once, or not at all
         check_account(sock)
-        yield from send_all(sock, preamble.pack() + token)
+        yield from send_all(sock, preamble.pack(new_nonce()) + token)
     except BaseException:
         sock.close()
         raise

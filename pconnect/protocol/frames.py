@@ -4,14 +4,19 @@ Layouts are normative in ``doc/protocol.md``. Integers are big-endian. No I/O he
 """
 
 import enum
+import hmac
 import struct
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pconnect.errors import ProtocolError
 from pconnect.protocol.kinds import Kind
 
-VERSION = 4
+VERSION = 5
 NETWORK_ID_BYTES = 16
+NETWORK_KEY_BYTES = 32
+NONCE_BYTES = 16
+MAC_BYTES = 16
 
 
 class Limits(NamedTuple):
@@ -25,9 +30,11 @@ class Limits(NamedTuple):
 
 DEFAULT_LIMITS = Limits()
 
-_PREAMBLE = struct.Struct("!4sBB16sIII")
+_PREAMBLE = struct.Struct(f"!4sBB{NETWORK_ID_BYTES}sIII{NONCE_BYTES}s")  # the MAC follows
 _HEADER = struct.Struct("!2sBBIIQ")
-PREAMBLE_BYTES = _PREAMBLE.size
+PREAMBLE_BYTES = _PREAMBLE.size + MAC_BYTES
+#: Of a preamble or a message: enough to see the version, in all versions.
+FIRST_WORD_BYTES = 5
 HEADER_BYTES = _HEADER.size
 #: For what was made here from messages within the limits, or is no message of the network's.
 NO_LIMIT = 2**63
@@ -71,7 +78,8 @@ class Purpose(enum.IntEnum):
     JOIN = 6  #: a command channel of a further node, to be handed to the session that has the node of this number
 
 
-class Preamble(NamedTuple):
+@dataclass(frozen=True)
+class Preamble:
     """The first bytes of a data connection, and of a command channel without encryption."""
 
     purpose: Purpose  #: what the connection is for
@@ -82,18 +90,23 @@ class Preamble(NamedTuple):
     to_node: int = 0
     #: 0: the engine of that node; `JOB_CHANNEL`: its supervisor, for jobs; beyond: the worker of that number.
     endpoint: int = 0
+    #: The key of the network, which the MAC proves; it does not travel. Empty without encryption.
+    key: bytes = field(default=b"", repr=False, compare=False)
 
-    def pack(self) -> bytes:
-        """Return the bytes of the preamble."""
-        return _PREAMBLE.pack(PREAMBLE_MAGIC, VERSION, *self)
+    def pack(self, nonce: bytes = bytes(NONCE_BYTES)) -> bytes:
+        """Return the bytes of the preamble; `nonce` is another one for each connection."""
+        numbers = (self.from_node, self.to_node, self.endpoint)
+        covered = _PREAMBLE.pack(PREAMBLE_MAGIC, VERSION, self.purpose, self.network_id, *numbers, nonce)
+        return covered + preamble_mac(self.key, covered)
 
     @classmethod
     def unpack(cls, data: bytes, peer: str = "the peer") -> "Preamble":
         """Return the preamble of a peer; `data` is `PREAMBLE_BYTES` long.
 
-        Raises `ProtocolError` if it holds none, or one of another version.
+        The MAC is not looked at: see `pconnect.protocol.preamble_check`. Raises `ProtocolError` if `data` holds no
+        preamble, or one of another version.
         """
-        magic, version, purpose, *rest = _PREAMBLE.unpack(data)
+        magic, version, purpose, *rest, _nonce = _PREAMBLE.unpack_from(data)
         if magic != PREAMBLE_MAGIC:
             raise ProtocolError("the peer does not speak the pserver protocol")
         check_version(version, peer)
@@ -101,6 +114,11 @@ class Preamble(NamedTuple):
             return cls(Purpose(purpose), *rest)
         except ValueError as error:
             raise ProtocolError(f"a connection of unknown purpose {purpose}") from error
+
+
+def preamble_mac(key: bytes, covered: bytes) -> bytes:
+    """Return the MAC of a preamble; `covered` is all that stands before it."""
+    return hmac.digest(key, covered, "sha256")[:MAC_BYTES]
 
 
 def pack_header(kind: Kind, tag: int, head_bytes: int, payload_bytes: int) -> bytes:

@@ -139,6 +139,8 @@ class Kind(enum.IntEnum):
     CALL = 44, Role.ENGINE_DATA
     #: engine → supervisor; a command with a time limit begins; empty
     TIMED = 45, Role.OVERSEER
+    #: engine → supervisor; a data connection was refused; tag: the node that it claims to come from; value: why
+    REFUSED = 46, Role.OVERSEER
 
 
 ACCEPTS: Mapping[Role, frozenset[Kind]] = {

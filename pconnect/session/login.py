@@ -22,13 +22,16 @@ from pconnect.link.dialing import (
 from pconnect.link.host_names import Host, Location, resolve
 from pconnect.link.local_link import TOKEN_BYTES, client_link, link_token, read_address
 from pconnect.protocol.frames import (
+    FIRST_WORD_BYTES,
     NETWORK_ID_BYTES,
+    NETWORK_KEY_BYTES,
     PREAMBLE_BYTES,
     PREAMBLE_MAGIC,
     VERSION,
     Limits,
     Preamble,
     Purpose,
+    check_first_word,
     check_version,
 )
 from pconnect.protocol.kinds import Role
@@ -55,6 +58,7 @@ class LoginTerms:
     limits: Limits
     peer_timeout: float
     link_key: bytes | None = None  # for the tokens of local links; None: there are none
+    network_key: bytes = b""  # for the MACs of preambles; empty without encryption
 
 
 def make_terms(
@@ -65,7 +69,8 @@ def make_terms(
     authority = NetworkAuthority(network_id) if credentials else None
     tls = TlsContexts(authority.own_identity()) if authority else None
     link_key = secrets.token_bytes(TOKEN_BYTES) if credentials and local_links else None
-    return LoginTerms(network_id, credentials, authority, tls, limits, peer_timeout, link_key)
+    network_key = secrets.token_bytes(NETWORK_KEY_BYTES) if credentials else b""
+    return LoginTerms(network_id, credentials, authority, tls, limits, peer_timeout, link_key, network_key)
 
 
 def find_credentials(user: str | None, password: str | None, file: str | Path | None) -> Credentials:
@@ -142,6 +147,7 @@ def _answer(terms: LoginTerms, node: int, key: bytes) -> dict[str, Any]:
     return {
         "version": VERSION,
         "network": terms.network_id,
+        "network_key": terms.network_key,
         "node": node,
         "certificate": authority.sign(key, node) if authority else b"",
         "authority": authority.certificate if authority else b"",
@@ -166,7 +172,7 @@ def _join(first: Server, node: int, terms: LoginTerms) -> Steps[Connection]:
     location = first.location
     channel = yield from dial(
         [(location.address, location.data_port)],
-        Preamble(Purpose.JOIN, terms.network_id, 0, first.node),
+        Preamble(Purpose.JOIN, terms.network_id, 0, first.node, key=terms.network_key),
         terms.tls,
         terms.peer_timeout,
         client_link(terms.link_key, location.local, first.node),
@@ -186,9 +192,10 @@ def _join(first: Server, node: int, terms: LoginTerms) -> Steps[Connection]:
 def _introduce(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[tuple[Channel, dict[str, Any]]]:
     """Begin a command channel without encryption."""
     yield from steps.send_all(sock, Preamble(Purpose.COMMAND, terms.network_id, 0, node).pack())
-    data = yield from steps.receive_exactly(sock, len(PREAMBLE_MAGIC))
-    if data != PREAMBLE_MAGIC:
+    data = yield from steps.receive_exactly(sock, FIRST_WORD_BYTES)
+    if not data.startswith(PREAMBLE_MAGIC):
         raise ConnectionLostError("the peer is not a pserver")
+    check_first_word(data, "the server")
     data += yield from steps.receive_exactly(sock, PREAMBLE_BYTES - len(data))
     if Preamble.unpack(data, "the server").purpose is Purpose.NEEDS_TLS:
         raise ConnectionLostError("this server uses TLS: connect without use_tls=False")

@@ -32,6 +32,7 @@ class MeshSetup:
     #: Signs the certificates of this network; ``None`` without encryption.
     authority: NetworkAuthority | None = None
     version: str | None = None  #: of this package, for errors of engines; ``None`` if it is not installed
+    network_key: bytes = b""  #: for the MACs of preambles; empty without encryption
     link_key: bytes | None = None  #: the secret of the tokens of local links; ``None``: there are none
 
     def setup(self, servers: Sequence[Server], timeout: float) -> dict[str, Any]:
@@ -66,7 +67,7 @@ class MeshSetup:
         """Open the data connection to the engine of a server, or to another endpoint there."""
         return dial(
             [(server.location.address, server.location.data_port)],
-            Preamble(Purpose.DATA, self.network_id, 0, server.node, endpoint),
+            Preamble(Purpose.DATA, self.network_id, 0, server.node, endpoint, self.network_key),
             self.tls,
             self.peer_timeout,
             client_link(self.link_key, server.location.local, server.node),

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import selectors
 import socket
 import time
@@ -13,6 +14,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from pconnect.protocol.frames import Preamble, Purpose
+from pconnect.protocol.preamble_check import PreambleCheck
 from pserver.daemon.slot_service import SlotService
 from pserver.system.process_marks import kill_marked
 from pserver.system.session_folder import remove_folder
@@ -23,6 +25,7 @@ _STOP_GRACE = 3.0  # seconds for sessions to tell their clients and end
 _MESSAGE_BYTES = 4096
 # Descriptors with a message: where connections to the engine go, those for jobs, and those of further nodes.
 _MAX_ENDS = 3
+_HEX = re.compile("([0-9a-f]{2})*")
 
 
 @dataclass(eq=False)
@@ -49,6 +52,8 @@ class Session:
     since: float
     user: str | None = None  # once it has logged in
     network: str | None = None
+    #: Tells members of that network from strangers.
+    check: PreambleCheck = field(default_factory=lambda: PreambleCheck(b""))
     nodes: list[Node] = field(default_factory=list)
 
 
@@ -97,9 +102,14 @@ class SessionRegistry:
 
         `received` is what was read from it; it stays open here, too.
         """
-        node = self._find(preamble.network_id.hex(), preamble.to_node)
-        if node is None:
+        nodes = self._find(preamble.network_id.hex(), preamble.to_node)
+        if not nodes:
             return "no such network and node here"
+        node = next((node for node in nodes if node.session.check.is_of_member(received)), None)
+        if node is None:
+            return "it does not know the key of the network"
+        if not node.session.check.is_new(received):
+            return "its preamble was here before"
         try:
             if preamble.purpose is Purpose.JOIN:
                 self._pass_on_join(node, received, sock)
@@ -121,13 +131,15 @@ class SessionRegistry:
                 raise
         self._attend_node(node.session, control)
 
-    def _find(self, network: str, number: int) -> Node | None:
-        for session in self:
-            if session.network == network:
-                for node in session.nodes:
-                    if node.number == number and node.handovers:
-                        return node
-        return None
+    def _find(self, network: str, number: int) -> list[Node]:
+        """Return the nodes of this number; there are several if users claim the same network, with other keys."""
+        return [
+            node
+            for session in self
+            if session.network == network
+            for node in session.nodes
+            if node.number == number and node.handovers
+        ]
 
     def attend(self, process: BaseProcess, control: socket.socket, peer: str) -> Session:
         """Look after a session that has been started, and its first node."""
@@ -159,10 +171,10 @@ class SessionRegistry:
         match _object(data):
             case {"folder": str(folder), "mark": int(mark)} if not ends:
                 node.folder, node.mark = folder, mark
-            case {"user": str(user), "network": str(network), "node": int(number)} if (
-                not node.number and number > 0 and len(ends) == _MAX_ENDS
+            case {"user": str(user), "network": str(network), "key": str(key), "node": int(number)} if (
+                not node.number and number > 0 and len(ends) == _MAX_ENDS and _HEX.fullmatch(key)
             ):
-                self._register(node, (user, network, number), ends)
+                self._register(node, (user, network, number), bytes.fromhex(key), ends)
             case {"detached": True} if node.number and not ends:
                 node.is_detached = True
                 self._on_change()
@@ -174,17 +186,19 @@ class SessionRegistry:
                 log.warning("session %d says what makes no sense: %.200r", node.session.process.pid, data)
         return True
 
-    def _register(self, node: Node, who: tuple[str, str, int], ends: Sequence[int]) -> None:
+    def _register(self, node: Node, who: tuple[str, str, int], key: bytes, ends: Sequence[int]) -> None:
         """Record who has logged in for a node, and answer the session, which waits for that."""
         user, network, number = who
         session = node.session
         handovers = [socket.socket(fileno=descriptor) for descriptor in ends]
-        taken = self._find(network, number) is not None
+        taken = any(node.session.check.key == key for node in self._find(network, number))
         for handover in handovers:
             handover.setblocking(False)
             if taken:
                 handover.close()
         if not taken:
+            if session.network is None:
+                session.check = PreambleCheck(key)
             session.user, session.network = user, network
             node.number, node.handovers = number, handovers
             log.info("user %s from %s: session %d, node %d", user, session.peer, session.process.pid, number)

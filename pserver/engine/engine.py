@@ -207,7 +207,11 @@ class _Engine:
         assert setup is not None  # noqa: S101 - it was waited for
         os.chdir(setup.directory)
         links = self._links = Links(
-            setup, self._handover, self._event_loop, lambda: self._event_loop.take_in(self._supervisor)
+            setup,
+            self._handover,
+            self._event_loop,
+            lambda: self._event_loop.take_in(self._supervisor),
+            lambda node, why: self._tell(Kind.REFUSED, why, node),
         )
         links.connections[0].on_message = self._commands.append
         self._wait(lambda: self._closing or not links.unfinished())

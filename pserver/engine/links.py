@@ -13,9 +13,7 @@ supervisor has said that they are restarted. It says so before they dial (see do
 has said is read before anything is taken from the handover. Any other connection is refused, and that changes nothing.
 """
 
-import contextlib
 import math
-import os
 import socket
 import struct
 import time
@@ -52,7 +50,8 @@ class Setup:
     #: `pconnect.session.mesh_setup` packs host and addresses of each.
     nodes: bytes
     node: int
-    #: What proves who this node is: key, certificate and authority for TLS, and path and token of local links by node.
+    #: What proves who this node is: key, certificate and authority for TLS, path and token of local links by node, and
+    #: the key of the network.
     identity: list[Any] | None
     directory: str
     directory_is_clients: bool
@@ -75,9 +74,14 @@ class Setup:
         """Return what connections need for TLS; ``None`` without encryption."""
         if self.identity is None:
             return None
-        key_pem, certificate, authority, _ = self.identity
+        key_pem, certificate, authority, *_ = self.identity
         identity = Identity(self.network, self.node, key_pem, certificate, authority)
         return TlsContexts(identity)
+
+    def preamble(self, node: int) -> Preamble:
+        """Return what a data connection to a node begins with."""
+        key = self.identity[4] if self.identity else b""
+        return Preamble(Purpose.DATA, self.network, self.node, node, key=key)
 
     def link(self, node: int) -> tuple[str, bytes] | None:
         """Return path and token of the local link with a node, ``None`` if there is none."""
@@ -90,12 +94,18 @@ class Setup:
 class Links:
     """The data connections of one engine.
 
-    `handover`: on which the daemon passes accepted connections; watched from now on. `progress`: the loop in which all
-    this goes on. `listen`: takes in what the supervisor has said; called before anything is taken from the handover.
+    `handover`: on which the daemon passes accepted connections; watched from now on. `event_loop`: in which all this
+    goes on. `listen`: takes in what the supervisor has said; called before anything is taken from the handover.
+    `refused`: is told which node a connection claims to come from that was not let in, and why it was not.
     """
 
     def __init__(
-        self, setup: Setup, handover: socket.socket, event_loop: EventLoop, listen: Callable[[], object]
+        self,
+        setup: Setup,
+        handover: socket.socket,
+        event_loop: EventLoop,
+        listen: Callable[[], object],
+        refused: Callable[[int, str], object],
     ) -> None:
         nodes: Any = unpack(setup.nodes)
         self._addresses = [[(name, port) for name, port in addresses] for _, addresses in nodes]
@@ -117,6 +127,7 @@ class Links:
         self._handover = handover
         self._event_loop = event_loop
         self._listen = listen
+        self._refused = refused
         self.tls = setup.tls()  #: for TLS as this node; ``None`` without encryption
         self._expected: dict[int, Task] = {}  # with what ends the grace
         self._dialling: dict[int, Task] = {}
@@ -163,8 +174,9 @@ class Links:
 
     def _dial(self, node: int, deadline: float) -> None:
         setup = self._setup
-        preamble = Preamble(Purpose.DATA, setup.network, setup.node, node)
-        steps = dial(self._addresses[node - 1], preamble, self.tls, setup.peer_timeout, setup.link(node))
+        steps = dial(
+            self._addresses[node - 1], setup.preamble(node), self.tls, setup.peer_timeout, setup.link(node)
+        )
 
         def end(outcome: Channel | Exception) -> None:
             self._dialling.pop(node, None)
@@ -242,10 +254,7 @@ class Links:
             if isinstance(outcome, Channel):  # another came first
                 outcome.close()
                 outcome = _not_expected()
-            text = f"a data connection that says it is node {node} was refused: {outcome}\n"
-            # Not `sys.stderr`, which is the user's; a user who has closed that of the system wants no output.
-            with contextlib.suppress(OSError):
-                os.write(2, text.encode())
+            self._refused(node, str(outcome))
 
         self._handshakes += 1
         if self._handshakes == _MAX_HANDSHAKES:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pconnect.errors import ConnectionLostError, ProtocolError
 from pconnect.link.dialing import receive_packed, send_packed
 from pconnect.link.local_link import TOKEN_BYTES, own_place
-from pconnect.protocol.frames import HELLO, VERSION, Preamble, Purpose, check_version
+from pconnect.protocol.frames import HELLO, NETWORK_KEY_BYTES, VERSION, Preamble, Purpose, check_version
 from pconnect.values import decoder, encoder
 from pserver.config import SessionSettings
 from pserver.engine.links import greet
@@ -39,6 +39,7 @@ class AuthenticatedClient:
     node: int
     tls: TlsContexts | None
     token: bytes | None = None  # of the local links from the client; None: there are none
+    network_key: bytes = b""  # which members prove in preambles; empty without encryption
     user: str = _NOBODY
 
 
@@ -69,7 +70,7 @@ def accept_client(
     answer = _read_answer(data, key)
     assert answer.tls is not None  # noqa: S101 - it was made for the key
     channel = yield from start_tls(sock, answer.tls.server, answer.network_id, 0, server_side=True)
-    return AuthenticatedClient(channel, *answer, user)
+    return AuthenticatedClient(channel, *answer, user=user)
 
 
 def accept_node(sock: socket.socket, first: AuthenticatedClient) -> Steps[AuthenticatedClient]:
@@ -85,16 +86,12 @@ def accept_node(sock: socket.socket, first: AuthenticatedClient) -> Steps[Authen
         key = NodeKey() if first.tls else None
         yield from send_packed(channel, {"key": key.public_bytes() if key else b""})
         answer = _read_answer((yield from receive_packed(channel)), key)
-        if (answer.network_id, _authority(answer.tls)) != (first.network_id, _authority(first.tls)):
+        if _network(answer) != _network(first):
             raise ProtocolError("it is of another network")
     except BaseException:
         channel.close()
         raise
-    return AuthenticatedClient(channel, *answer, first.user)
-
-
-def _authority(tls: TlsContexts | None) -> bytes | None:
-    return tls.identity.authority if tls else None
+    return AuthenticatedClient(channel, *answer, user=first.user)
 
 
 class _Answer(NamedTuple):
@@ -104,6 +101,12 @@ class _Answer(NamedTuple):
     node: int
     tls: TlsContexts | None
     token: bytes | None
+    network_key: bytes
+
+
+def _network(client: _Answer | AuthenticatedClient) -> tuple[bytes, bytes, bytes | None]:
+    """Return what is the same for all nodes of a network."""
+    return client.network_id, client.network_key, client.tls.identity.authority if client.tls else None
 
 
 def _read_answer(data: bytes, key: NodeKey | None) -> _Answer:
@@ -113,14 +116,17 @@ def _read_answer(data: bytes, key: NodeKey | None) -> _Answer:
         check_version(version, "the client")
     try:
         network_id, node, token = answer["network"], answer["node"], answer.get("token")
+        network_key = answer["network_key"]
         if not (isinstance(network_id, bytes) and isinstance(node, int) and node > 0):
             raise ValueError("it names no node")
         if token is not None and not (isinstance(token, bytes) and len(token) == TOKEN_BYTES):
             raise ValueError("its token is malformed")
+        if not (isinstance(network_key, bytes) and len(network_key) == (NETWORK_KEY_BYTES if key else 0)):
+            raise ValueError("its key is malformed")
         identity = key.identity(network_id, node, answer["certificate"], answer["authority"]) if key else None
     except (TypeError, KeyError, ValueError, OSError) as error:
         raise ProtocolError(f"the client's answer cannot be understood: {error!r}") from error
-    return _Answer(network_id, node, TlsContexts(identity) if identity else None, token)
+    return _Answer(network_id, node, TlsContexts(identity) if identity else None, token, network_key)
 
 
 def admit(
@@ -137,7 +143,12 @@ def admit(
     Raises `ProtocolError` if the network has a node of this number here, and `ConnectionLostError` if the daemon says
     nothing more.
     """
-    told = {"user": client.user, "network": client.network_id.hex(), "node": client.node}
+    told = {
+        "user": client.user,
+        "network": client.network_id.hex(),
+        "key": client.network_key.hex(),
+        "node": client.node,
+    }
     socket.send_fds(control, [json.dumps(told).encode()], [handover.fileno() for handover in handovers])
     control.settimeout(_DAEMON_TIMEOUT)
     answer = control.recv(100)

@@ -195,7 +195,13 @@ class Supervisor:
         links = setup.pop("links")
         if self._client.token is not None:
             links[0] = ["", self._client.token]
-        setup["identity"] = identity and [identity.key_pem, identity.certificate, identity.authority, links]
+        setup["identity"] = identity and [
+            identity.key_pem,
+            identity.certificate,
+            identity.authority,
+            links,
+            self._client.network_key,
+        ]
         self._engine.post(Kind.SETUP, 0, setup)
         self._event_loop.flush(self._engine)
 
@@ -266,6 +272,15 @@ class Supervisor:
     def _from_engine(self, message: Message) -> None:
         if message.kind is Kind.TIMED:
             return  # it is in the page, at which the loop looks now
+        if message.kind is Kind.REFUSED:
+            log.warning(
+                "session %d, node %d: a data connection that says it is node %d was refused: %.200r",
+                os.getpid(),
+                self._client.node,
+                message.tag,
+                message.value,
+            )
+            return
         if message.kind is Kind.FRONT_END:
             self._output.drain()  # what is printed before a display is shown before it
         elif message.kind is Kind.MESHED and "pid" in message.value:

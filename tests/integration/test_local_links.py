@@ -9,6 +9,7 @@ import pytest
 
 from pconnect import Network, precv, reval
 from pconnect.link.local_link import TOKEN_BYTES
+from pconnect.link.nonces import new_nonce
 from pconnect.protocol.frames import JOB_CHANNEL, Preamble, Purpose
 from tests.support.accounts import NOBODY, in_child, needs_root
 from tests.support.servers import Server, connect, run_server
@@ -78,7 +79,9 @@ def attempt(name: str, net: Network, endpoint: int) -> Callable[[], str]:
             sock.settimeout(DEADLINE)
             sock.connect(name)
             try:
-                sock.sendall(Preamble(Purpose.DATA, net.mesh.network_id, 0, 1, endpoint).pack())
+                key = net.mesh.mesh_setup.network_key  # type: ignore[attr-defined]
+                preamble = Preamble(Purpose.DATA, net.mesh.network_id, 0, 1, endpoint, key)
+                sock.sendall(preamble.pack(new_nonce()))
                 sock.sendall(bytes(TOKEN_BYTES))
                 return sock.recv(1000).decode("latin-1") or "nothing"
             except (BrokenPipeError, ConnectionResetError):

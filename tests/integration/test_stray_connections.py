@@ -117,8 +117,9 @@ def test_data_connection_for_an_unknown_network(impatient: Server, working: Netw
 
 
 def test_data_connection_to_a_node_by_a_stranger(impatient: Server, working: Network) -> None:
-    """Whoever has seen the network's number on the wire has no certificate of it."""
+    """Whoever has seen the network's number on the wire does not have its key."""
     with dial(impatient.data_port) as sock:
         sock.sendall(Preamble(Purpose.DATA, bytes.fromhex(working.network_id), 0, 1).pack())
         sock.sendall(b"\x16\x03\x01\x00\x05hello")
         assert_closed(sock)
+    wait_until(lambda: "it does not know the key of the network" in impatient.log, "the line in the log")

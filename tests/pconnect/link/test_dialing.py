@@ -7,11 +7,12 @@ import pytest
 from pconnect.errors import ConnectionLostError
 from pconnect.link.dialing import bound_buffers, connect_first, dial, expect_hello, prepare
 from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Preamble, Purpose
+from pconnect.protocol.preamble_check import PreambleCheck
 from srp_tools.channel import Channel
 from srp_tools.steps import Steps, Wait, deadline_after, receive_exactly, run, run_all, send_all
 from tests.support.links import LIMIT, channels
 
-PREAMBLE = Preamble(Purpose.DATA, bytes(16), 0, 1)
+PREAMBLE = Preamble(Purpose.DATA, bytes(16), 0, 1, key=bytes(32))
 
 
 @pytest.fixture
@@ -48,7 +49,10 @@ def dialled(listener: socket.socket, word: bytes, *before: tuple[str, int]) -> d
 
 def test_the_preamble_goes_first_and_the_hello_is_awaited(listener: socket.socket) -> None:
     outcomes = dialled(listener, HELLO)
-    assert outcomes["server"] == PREAMBLE.pack()
+    said = outcomes["server"]
+    assert isinstance(said, bytes)
+    assert Preamble.unpack(said) == PREAMBLE
+    assert PreambleCheck(PREAMBLE.key).is_of_member(said)
     channel = outcomes["client"]
     assert isinstance(channel, Channel)
     channel.close()
@@ -67,11 +71,11 @@ def test_the_next_address_is_tried(listener: socket.socket) -> None:
         (b"x" * len(HELLO), "does not speak the protocol"),
         (
             b"PM\x01" + HELLO[3:],
-            "the server speaks version 1 of the protocol, this side version 4: the server is older",
+            "the server speaks version 1 of the protocol, this side version 5: the server is older",
         ),
         (
-            b"PSRV\x05" + bytes(29),
-            "the server speaks version 5 of the protocol, this side version 4: this side is older",
+            b"PSRV\x06" + bytes(29),
+            "the server speaks version 6 of the protocol, this side version 5: this side is older",
         ),
     ],
 )

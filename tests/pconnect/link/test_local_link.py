@@ -41,7 +41,7 @@ def path(tmp_path: Path) -> Path:
 def accept(listener: socket.socket) -> socket.socket:
     listener.settimeout(LIMIT)
     sock, _ = listener.accept()
-    assert sock.recv(PREAMBLE_BYTES, socket.MSG_WAITALL) == PREAMBLE.pack()
+    assert Preamble.unpack(sock.recv(PREAMBLE_BYTES, socket.MSG_WAITALL)) == PREAMBLE
     sock.setblocking(False)
     return sock
 

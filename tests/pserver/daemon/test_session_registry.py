@@ -1,5 +1,6 @@
 """What a daemon knows of its sessions, whose processes do nothing here."""
 
+import dataclasses
 import json
 import multiprocessing
 import resource
@@ -21,6 +22,7 @@ from pserver.system.process_marks import make_mark
 from tests.support.waiting import DEADLINE
 
 NETWORK = bytes(range(16))
+KEY = bytes(range(32))
 
 
 class Place:
@@ -66,10 +68,12 @@ class Place:
         socket.send_fds(control, [json.dumps(words).encode()], [end.fileno() for end in ends])
         self.turn()
 
-    def log_in(self, control: socket.socket, node: int = 1) -> tuple[bytes, list[socket.socket]]:
+    def log_in(
+        self, control: socket.socket, node: int = 1, key: bytes = KEY
+    ) -> tuple[bytes, list[socket.socket]]:
         """Log in; return the answer, and where connections come out: for the engine, for jobs, of further nodes."""
         pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(3)]
-        words = {"user": "alice", "network": NETWORK.hex(), "node": node}
+        words = {"user": "alice", "network": NETWORK.hex(), "key": key.hex(), "node": node}
         self.say(control, words, *(theirs for _, theirs in pairs))
         for ours, theirs in pairs:
             theirs.close()
@@ -120,10 +124,10 @@ def test_a_data_connection_goes_to_the_engine_or_to_the_jobs_of_its_node(
     _, ends = place.log_in(control)
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        preamble = Preamble(Purpose.DATA, NETWORK, 0, 1, endpoint)
-        assert place.registry.pass_on(preamble, preamble.pack(), theirs) == ""
+        preamble = Preamble(Purpose.DATA, NETWORK, 0, 1, endpoint, KEY)
+        assert place.registry.pass_on(preamble, preamble.pack(b"n" * 16), theirs) == ""
         data, [descriptor], _, _ = socket.recv_fds(ends[which], 100, 1)
-        assert data == preamble.pack()
+        assert data == preamble.pack(b"n" * 16)
         with socket.socket(fileno=descriptor) as passed:
             passed.send(b"here")
             assert ours.recv(10) == b"here"
@@ -138,13 +142,57 @@ def test_a_data_connection_for_nobody(place: Place) -> None:
         _, control = place.attend()
         for end in place.log_in(control)[1]:
             end.close()
-        reason = place.registry.pass_on(Preamble(Purpose.DATA, NETWORK, 0, 1, 0), b"x", theirs)
+        preamble = Preamble(Purpose.DATA, NETWORK, 0, 1, key=KEY)
+        reason = place.registry.pass_on(preamble, preamble.pack(b"n" * 16), theirs)
         assert reason.startswith("its session does not take it")
+
+
+def test_a_stranger_and_a_replay_do_not_reach_a_session(place: Place) -> None:
+    _, control = place.attend()
+    _, ends = place.log_in(control)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for purpose in (Purpose.DATA, Purpose.JOIN):
+            preamble = Preamble(purpose, NETWORK, 0, 1, key=KEY)
+            other = dataclasses.replace(preamble, key=b"another")
+            refusal = place.registry.pass_on(other, other.pack(b"1" * 16), theirs)
+            assert refusal == "it does not know the key of the network"
+            received = preamble.pack(purpose.name.ljust(16).encode())
+            assert place.registry.pass_on(preamble, received, theirs) == ""
+            assert place.registry.pass_on(preamble, received, theirs) == "its preamble was here before"
+    for end, passed in zip(ends, (1, 0, 1), strict=True):
+        end.setblocking(False)
+        for _ in range(passed):
+            assert end.recv(100)
+        with pytest.raises(BlockingIOError):
+            end.recv(100)
+
+
+def test_who_claims_the_number_of_a_network_keeps_no_member_out(place: Place) -> None:
+    (_, claimant), (_, member) = place.attend(), place.attend()
+    answer, theirs = place.log_in(claimant, key=b"another")
+    assert answer == b"ok"
+    answer, ours = place.log_in(member)
+    assert answer == b"ok"
+    left, right = socket.socketpair()
+    with left, right:
+        for number, (key, ends) in enumerate([(KEY, ours), (b"another", theirs)], 1):
+            preamble = Preamble(Purpose.DATA, NETWORK, 0, 1, key=key)
+            received = preamble.pack(bytes(15) + bytes([number]))
+            assert place.registry.pass_on(preamble, received, right) == ""
+            assert ends[0].recv(100) == received
 
 
 @pytest.mark.parametrize(
     "words",
-    [{}, [], {"user": "alice"}, {"slots": 1}, {"detached": True}, {"user": 1, "network": "", "node": 1}],
+    [
+        {},
+        [],
+        {"user": "alice"},
+        {"slots": 1},
+        {"detached": True},
+        {"user": 1, "network": "", "key": "", "node": 1},
+    ],
 )
 def test_what_makes_no_sense_before_the_login_is_logged(
     place: Place, words: Any, caplog: pytest.LogCaptureFixture

@@ -102,7 +102,7 @@ class Place:
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         theirs.settimeout(DEADLINE)
         session = self.daemon.sessions.attend(process, control, "a test")
-        told = {"user": "alice", "network": network, "node": len(self.daemon.sessions)}
+        told = {"user": "alice", "network": network, "key": "", "node": len(self.daemon.sessions)}
         with theirs.dup() as handover:
             socket.send_fds(theirs, [json.dumps(told).encode()], [handover.fileno()] * 3)
         self.settle()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pconnect.errors import ConnectionLostError, ProtocolError
-from pconnect.protocol.frames import Preamble, Purpose
+from pconnect.protocol.frames import PREAMBLE_BYTES, Preamble, Purpose
 from pconnect.values import decoder
 from pserver.config import SessionSettings
 from pserver.session.login import accept_client, admit
@@ -43,11 +43,12 @@ def test_without_encryption_the_daemon_decides_by_network_and_node(answer: bytes
         assert len(descriptors) == 3
         for descriptor in descriptors:
             socket.close(descriptor)
-        assert b'"node": 3' in data
+        assert b'"key": "", "node": 3' in data
         said = far.recv(10_000)
-        assert Preamble.unpack(said[:34]).purpose is Purpose.ACCEPTED
-        size = int.from_bytes(said[34:36], "big")
-        offer: Any = decoder.unpack(said[36 : 36 + size])
+        assert Preamble.unpack(said[:PREAMBLE_BYTES]).purpose is Purpose.ACCEPTED
+        begin = PREAMBLE_BYTES + 2
+        size = int.from_bytes(said[PREAMBLE_BYTES:begin], "big")
+        offer: Any = decoder.unpack(said[begin : begin + size])
         assert offer["data_port"] == 12501
 
 

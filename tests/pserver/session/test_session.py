@@ -19,6 +19,7 @@ import pytest
 
 from pconnect import Network, network_get_info, reval
 from pconnect.errors import AuthenticationError, ConnectionLostError, ParallelError
+from pconnect.link.nonces import new_nonce
 from pconnect.protocol.frames import HELLO, Limits, Preamble, Purpose
 from pconnect.session.login import LoginTerms, add_node, make_terms
 from pserver.session.session import _Session
@@ -34,7 +35,16 @@ LIMIT = 20.0
 def terms_of(net: Network) -> LoginTerms:
     """Return what the client of a network has logged in with."""
     setup: Any = net.mesh.mesh_setup  # type: ignore[attr-defined]
-    return LoginTerms(setup.network_id, None, setup.authority, setup.tls, setup.limits, 30.0, setup.link_key)
+    return LoginTerms(
+        setup.network_id,
+        None,
+        setup.authority,
+        setup.tls,
+        setup.limits,
+        30.0,
+        setup.link_key,
+        setup.network_key,
+    )
 
 
 def first_server(net: Network) -> Any:
@@ -77,7 +87,8 @@ def impostor(net: Network) -> LoginTerms:
     """Return the terms of somebody who knows the network's number, and has an authority of his own."""
     authority = NetworkAuthority(terms_of(net).network_id)
     tls = TlsContexts(authority.own_identity())
-    return LoginTerms(terms_of(net).network_id, None, authority, tls, Limits(), 30.0)
+    real = terms_of(net)
+    return LoginTerms(real.network_id, None, authority, tls, Limits(), 30.0, network_key=real.network_key)
 
 
 def test_nobody_else_gets_a_further_node(server: Server, net: Network) -> None:
@@ -100,11 +111,12 @@ def test_of_a_network_that_is_not_here_nobody_gets_a_node(server: Server) -> Non
 
 def test_those_who_say_nothing_keep_nobody_out_for_long(tmp_path: Path) -> None:
     with run_server(tmp_path / "server", "--login-timeout=1") as server, server.connect(1) as net:
-        preamble = Preamble(Purpose.JOIN, bytes.fromhex(net.network_id), 0, 1).pack()
+        terms = terms_of(net)
+        preamble = Preamble(Purpose.JOIN, terms.network_id, 0, 1, key=terms.network_key)
         silent = [socket.create_connection(("127.0.0.1", server.data_port), LIMIT) for _ in range(70)]
         for sock in silent:
-            sock.sendall(preamble)
-        later = run(add_node(first_server(net), 2, terms_of(net)), deadline_after(LIMIT))
+            sock.sendall(preamble.pack(new_nonce()))
+        later = run(add_node(first_server(net), 2, terms), deadline_after(LIMIT))
         later.command.close()
         for sock in silent:
             sock.settimeout(LIMIT)
