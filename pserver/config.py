@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import platformdirs
 
@@ -54,19 +54,43 @@ def parse_size(text: str) -> int:
     return int(found[1]) * _UNITS[found[2].lower()]
 
 
+class Startups(NamedTuple):
+    """How many logins there may be at once; see `pserver.daemon.login_queue`."""
+
+    start: int  #: from so many on, newcomers are turned away by chance
+    rate: int  #: in percent, at `start`; it grows with the number of logins
+    full: int  #: from so many on, newcomers are always turned away
+
+
+def parse_startups(text: str) -> Startups:
+    """Return what START:RATE:FULL means, or N alone, as in sshd_config(5).
+
+    Raises `ConfigurationError` if nobody could log in, or it is something else.
+
+    Examples
+    --------
+    >>> parse_startups("10:30:100"), parse_startups("8")
+    (Startups(start=10, rate=30, full=100), Startups(start=8, rate=100, full=8))
+    """
+    found = re.fullmatch(r"(\d+)(?::(\d+):(\d+))?", text, re.ASCII)
+    if found is None:
+        raise ConfigurationError(f"{text!r} is neither a number nor START:RATE:FULL, such as 64:30:512")
+    start = int(found[1])
+    startups = Startups(start, int(found[2] or 100), int(found[3] or start))
+    if startups.start < 1:
+        raise ConfigurationError("nobody could log in")
+    if startups.rate > 100 or startups.full < startups.start:
+        raise ConfigurationError("RATE is at most 100, and FULL not less than START")
+    return startups
+
+
 def _setting(default: object, text: str, metavar: str | None = None, **more: Any) -> Any:
     return field(default=default, metadata={"option": Option(text, metavar, **more)})
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerConfig:
-    """The settings of one server; ``pserver start --help`` describes them.
-
-    Raises
-    ------
-    ConfigurationError
-        A setting cannot be used; the text says which and why.
-    """
+class ListenOptions:
+    """Those settings of a server that say which one it is, and where it listens."""
 
     name: str = _setting(
         "default", "Name of the server; one machine may run several, on different ports.", "NAME"
@@ -90,6 +114,77 @@ class ServerConfig:
         "Without TLS there is no encryption and no login: anyone who reaches the ports can run any program.",
         flags=("--no-tls",),
     )
+
+    def __post_init__(self) -> None:
+        check_server_name(self.name)
+        for option, port in (("--cmd-port", self.cmd_port), ("--data-port", self.data_port)):
+            if not 0 <= port <= 65535:
+                raise ConfigurationError(f"{option} {port}: a port is a number from 0 to 65535")
+        if self.cmd_port == self.data_port != 0:
+            raise ConfigurationError(f"--cmd-port and --data-port are both {self.cmd_port}: they must differ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoginOptions(ListenOptions):
+    """Those settings of a server that say who may log in, and how many at once."""
+
+    max_startups: int | str = _setting(
+        "64:30:512",
+        "How many clients may be about to log in, as in sshd_config(5): from START on, newcomers are turned away "
+        "with a probability of RATE percent, which grows to 100 at FULL. N alone means N:100:N.",
+        "START:RATE:FULL",
+    )
+    # SRP is arithmetic: more logins at once would only share the processors.
+    login_processes: int = _setting(8, "How many logins run at once; the others wait.", "N", parse=int)
+    proof_timeout: float = _setting(
+        5.0,
+        "How many seconds a client may take to prove that it knows its password, once its login runs.",
+        "SECONDS",
+        parse=float,
+    )
+    login_timeout: float = _setting(
+        20.0,
+        "How many seconds a login may take in all once it runs, and how long it may wait before.",
+        "SECONDS",
+        parse=float,
+    )
+    silence_timeout: float = _setting(
+        5.0, "How many seconds a new connection may stay silent before it is closed.", "SECONDS", parse=float
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            self.startups()
+        except ConfigurationError as error:
+            raise ConfigurationError(f"--max-startups {self.max_startups}: {error}") from None
+        if self.login_processes < 1:
+            raise ConfigurationError(f"--login-processes {self.login_processes}: nobody could log in")
+        for option, seconds in (
+            ("--login-timeout", self.login_timeout),
+            ("--proof-timeout", self.proof_timeout),
+            ("--silence-timeout", self.silence_timeout),
+        ):
+            if not 0 < seconds < float("inf"):
+                raise ConfigurationError(
+                    f"{option} {seconds:g}: a time limit is a positive number of seconds"
+                )
+
+    def startups(self) -> Startups:
+        """Return what `max_startups` means."""
+        return parse_startups(str(self.max_startups))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig(LoginOptions):
+    """The settings of one server; ``pserver start --help`` describes them.
+
+    Raises
+    ------
+    ConfigurationError
+        A setting cannot be used; the text says which and why.
+    """
+
     log_file: FilePath | None = _setting(
         None,
         "Where to write the log.",
@@ -117,14 +212,6 @@ class ServerConfig:
         default_text="one for each processor",
         flags=("--slots", "--cpus"),
     )
-    # SRP is arithmetic: more logins at once would only share the processors.
-    max_startups: int = _setting(8, "How many clients may log in at once; the others wait.", "N", parse=int)
-    login_timeout: float = _setting(
-        20.0, "How many seconds a login may take, from the client's first byte.", "SECONDS", parse=float
-    )
-    silence_timeout: float = _setting(
-        5.0, "How many seconds a new connection may stay silent before it is closed.", "SECONDS", parse=float
-    )
     max_file_size: int = _setting(
         0,
         "Limit for each file that a client puts here or gets from here, such as 64m; 0 sets no limit.",
@@ -146,21 +233,7 @@ class ServerConfig:
     )
 
     def __post_init__(self) -> None:
-        for option, port in (("--cmd-port", self.cmd_port), ("--data-port", self.data_port)):
-            if not 0 <= port <= 65535:
-                raise ConfigurationError(f"{option} {port}: a port is a number from 0 to 65535")
-        if self.cmd_port == self.data_port != 0:
-            raise ConfigurationError(f"--cmd-port and --data-port are both {self.cmd_port}: they must differ")
-        if self.max_startups < 1:
-            raise ConfigurationError(f"--max-startups {self.max_startups}: nobody could log in")
-        for option, seconds in (
-            ("--login-timeout", self.login_timeout),
-            ("--silence-timeout", self.silence_timeout),
-        ):
-            if not 0 < seconds < float("inf"):
-                raise ConfigurationError(
-                    f"{option} {seconds:g}: a time limit is a positive number of seconds"
-                )
+        super().__post_init__()
         if not 0 < self.keep_results < float("inf"):
             raise ConfigurationError(f"--keep-results {self.keep_results:g}: it is a positive number of days")
         self.slot_count()
@@ -171,7 +244,6 @@ class ServerConfig:
             raise ConfigurationError(
                 f"--log-files {self.log_files}: at least 2, one of which is being written"
             )
-        check_server_name(self.name)
 
     def kept_folder(self) -> Path:
         """Return where the jobs and results of detached networks are."""
@@ -219,8 +291,10 @@ class SessionSettings:
     data_port: int
     bind: str | None
     login_timeout: float
+    proof_timeout: float
     log_file: Path | None
     peer: str
+    user: str  # that the client names; empty without encryption
     kept: Path  # see `ServerConfig.kept_folder`
     local_path: Path | None = None  # of the socket for local links; None: there is none
     max_file_size: int = 0

@@ -17,6 +17,7 @@ What needs care:
 
 import contextlib
 import errno
+import math
 import selectors
 import socket
 from collections.abc import Callable, Generator
@@ -87,7 +88,11 @@ def log_in(sock: socket.socket, credentials: Credentials, answer: Callable[[byte
 
 
 def accept_login(
-    sock: socket.socket, lookup: Callable[[str], Verifier], offer: bytes
+    sock: socket.socket,
+    lookup: Callable[[str], Verifier],
+    offer: bytes,
+    received: bytes = b"",
+    proof_deadline: float = math.inf,
 ) -> Steps[tuple[str, bytes]]:
     """Let a client log in, send the offer, and return the user's name and the client's answer.
 
@@ -99,21 +104,29 @@ def accept_login(
         Returns the verifier of a user; for an unknown one a simulated verifier.
     offer
         At most 16 KiB.
+    received
+        What was read from the connection before: whole TLS records.
+    proof_deadline
+        Instant until which the client must have proved that it knows the password.
 
     Raises
     ------
     AuthenticationError
         The client does not know the password. It has been told so.
+    TimeoutError
+        `proof_deadline` has passed.
     ConnectionLostError
         The client closed the connection or does not speak TLS-SRP. The socket is of no more use.
     """
-    records = _RecordSocket(sock)
+    records = _RecordSocket(sock, received)
     connection = TLSConnection(records)
     connection.closeSocket = False
     verifiers = _Verifiers(lookup)
     with _mapped_errors():
         handshake = connection.handshakeServerAsync(verifierDB=verifiers, settings=_settings())
+        records.deadline = proof_deadline
         yield from _drive(records, handshake)
+        records.deadline = math.inf
         yield from _send(records, connection, offer)
         answer = yield from _receive(records, connection)
         yield from _drive(records, connection.closeAsync())
@@ -147,10 +160,15 @@ class _Verifiers:
 
 
 class _RecordSocket:
-    """What tlslite takes for a socket: reads stop at the end of a TLS record, writes are kept until `flush`."""
+    """What tlslite takes for a socket: reads stop at the end of a TLS record, writes are kept until `flush`.
 
-    def __init__(self, sock: socket.socket) -> None:
+    `received` has been read from it before.
+    """
+
+    def __init__(self, sock: socket.socket, received: bytes = b"") -> None:
         self._sock = sock
+        self._received = bytearray(received)
+        self.deadline = math.inf  # for each wait
         self._header = bytearray()
         self._left = 0
         self._outgoing = bytearray()
@@ -170,14 +188,19 @@ class _RecordSocket:
             try:
                 del self._outgoing[: self._sock.send(self._outgoing)]
             except BlockingIOError:
-                yield Wait(self.fileno(), selectors.EVENT_WRITE)
+                yield Wait(self.fileno(), selectors.EVENT_WRITE, self.deadline)
+
+    def _read(self, count: int) -> bytes:
+        data = bytes(self._received[:count])
+        del self._received[:count]
+        return data or self._sock.recv(count)
 
     def recv(self, count: int) -> bytes:
         if self._left:
-            data = self._sock.recv(min(count, self._left))
+            data = self._read(min(count, self._left))
             self._left -= len(data)
             return data
-        data = self._sock.recv(min(count, 5 - len(self._header)))
+        data = self._read(min(count, 5 - len(self._header)))
         self._header += data
         if self._header and self._header[0] not in _RECORD_TYPES:
             raise ConnectionLostError("the peer does not speak TLS: is this the command port of a pserver?")
@@ -198,7 +221,8 @@ def _drive(records: _RecordSocket, operation: Generator[Any, None, None]) -> Ste
         for state in operation:
             yield from records.flush()
             if isinstance(state, int):
-                yield Wait(records.fileno(), selectors.EVENT_WRITE if state else selectors.EVENT_READ)
+                events = selectors.EVENT_WRITE if state else selectors.EVENT_READ
+                yield Wait(records.fileno(), events, records.deadline)
             else:
                 result = bytes(state)
     except TLSError:

@@ -1,56 +1,44 @@
-"""The reception: accepts on both ports and finds out what each connection is.
+"""The reception: finds out what each connection is.
 
-What arrives is looked at just far enough to know where it belongs:
+What arrives is read just far enough to know where it belongs:
 
-* at the command port, the first byte of a TLS handshake, or the preamble of a client without encryption;
+* at the command port, a whole ClientHello with the name of a user, or the preamble of a client without encryption;
 * at the data port, the preamble, which names the network and the node.
 
-Until then a connection costs a socket and nothing else. Silence and garbage are closed, with one line in the log.
+Until then a connection costs one descriptor and nothing else. All of this must be there within `silence_timeout` from
+the first moment on, so to say it slowly gains nothing. Silence and garbage are closed, with one line in the log.
+
+The bytes are read, not peeked at: as long as bytes stay in a socket, waiting for more of them ends at once. They go
+with the connection to the session, which reads them first. Nothing behind the ClientHello is read here.
 """
 
 import contextlib
 import logging
-import math
 import selectors
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from pconnect.errors import AuthenticationError, ProtocolError
-from pconnect.link.local_link import check_account, is_local, listen
+from pconnect.errors import ProtocolError
 from pconnect.protocol.frames import PREAMBLE_BYTES, PREAMBLE_MAGIC, Preamble, Purpose, check_first_word
 from pserver.config import ServerConfig
-from srp_tools.errors import ConfigurationError
+from pserver.daemon.arrivals import Arrivals, PendingConnection, Source
+from pserver.daemon.client_hello import TLS_HANDSHAKE, Alert
+from pserver.daemon.listeners import Listeners
 
 log = logging.getLogger("pserver")
 
-_TLS_HANDSHAKE = 0x16  # first byte of a TLS connection (RFC 5246, section 6.2.1)
-_MAX_ARRIVALS = 1000  # beyond, the oldest silent connection makes room
-
-
-@dataclass(eq=False)
-class PendingConnection:
-    """A connection, until it belongs to somebody."""
-
-    #: Its socket and the address of the other end.
-    sock: socket.socket
-    peer: str
-    is_data: bool  #: whether it came in at the data port
-    deadline: float  #: instant until which it must have said enough
-    #: What was read from it: its preamble, or nothing of a client with TLS.
-    received: bytearray = field(default_factory=bytearray)
-    #: Whether it has got an answer that says why it is not wanted, and is to close the connection.
-    is_refused: bool = False
+_MAX_ARRIVALS = 1000  # beyond, a silent connection makes room
 
 
 class Acceptor:
-    """The two listening sockets, and the connections that have not yet said where they belong.
+    """The listening sockets, and the connections that have not yet said where they belong.
 
     `config`: ports, and how long silence is borne. `bind`: address to listen at; ``None`` for all. `selector`: the
     daemon's; each entry's data is a function to call. `on_client`, `on_data`: take over a connection to the command
-    port and one to the data port. Raises `ConfigurationError` if a port cannot be had. Nothing is left open.
+    port and one to the data port. `make_room`: closes another connection that can be spared, where none here can;
+    returns whether there was one. Raises `ConfigurationError` if a port cannot be had. Nothing is left open.
     """
 
     def __init__(
@@ -60,87 +48,46 @@ class Acceptor:
         selector: selectors.BaseSelector,
         on_client: Callable[[PendingConnection], None],
         on_data: Callable[[PendingConnection, Preamble], None],
+        *,
+        make_room: Callable[[], bool] = lambda: False,
     ) -> None:
         self._config = config
-        self._bind = bind
         self._selector = selector
         self._on_client = on_client
         self._on_data = on_data
-        self._arrivals: dict[PendingConnection, None] = {}  # in the order of arrival
-        self._open = contextlib.ExitStack()
-        with self._open:
-            self.cmd_port = self._listen(config.cmd_port, "--cmd-port", is_data=False)
-            self.data_port = self._listen(config.data_port, "--data-port", is_data=True)
-            self._open = self._open.pop_all()
+        self._make_room_elsewhere = make_room
+        self._arrivals = Arrivals()
+        self._listeners = Listeners(selector, bind, self._arrive, self._make_room)
+        try:
+            self.cmd_port = self._listeners.listen(config.cmd_port, "--cmd-port", is_data=False)
+            self.data_port = self._listeners.listen(config.data_port, "--data-port", is_data=True)
+        except BaseException:
+            self._listeners.close()
+            raise
 
     def close(self) -> None:
         """Close everything that is still here."""
         for pending in self._arrivals:
             pending.sock.close()
-        self._open.close()
-
-    def _listen(self, port: int, option: str, *, is_data: bool) -> int:
-        try:
-            if self._bind is None and socket.has_dualstack_ipv6():
-                listener = socket.create_server(
-                    ("", port), family=socket.AF_INET6, backlog=1024, dualstack_ipv6=True
-                )
-            else:
-                family, _, _, _, address = socket.getaddrinfo(
-                    self._bind or "0.0.0.0",  # noqa: S104 - all addresses is what the user asked for
-                    port,
-                    type=socket.SOCK_STREAM,
-                )[0]
-                listener = socket.create_server(address[:2], family=family, backlog=1024)
-        except OSError as error:
-            reason = error.strerror or error
-            raise ConfigurationError(
-                f"cannot listen at {self._bind or 'all addresses'} port {port} ({option}): {reason}"
-            ) from error
-        self._serve(listener, is_data=is_data)
-        return int(listener.getsockname()[1])
+        self._listeners.close()
 
     def listen_locally(self, path: Path) -> bool:
         """Take data connections of this account at a Unix socket as well; return whether that can be done."""
-        try:
-            listener = listen(path)
-        except (OSError, AuthenticationError) as error:
-            log.warning("no local links, cannot listen at %s: %s", path, error)
-            return False
-        self._open.callback(path.unlink, missing_ok=True)
-        self._serve(listener, is_data=True)
-        return True
+        return self._listeners.listen_locally(path)
 
-    def _serve(self, listener: socket.socket, *, is_data: bool) -> None:
-        self._open.enter_context(listener)
-        listener.setblocking(False)
-        self._selector.register(
-            listener, selectors.EVENT_READ, lambda: self._accept(listener, is_data=is_data)
-        )
-
-    def _accept(self, listener: socket.socket, *, is_data: bool) -> None:
-        try:
-            sock, address = listener.accept()
-        except OSError as error:
-            if not isinstance(error, BlockingIOError | ConnectionAbortedError):
-                log.warning("cannot accept a connection: %s", error)
-                self._drop_oldest()
-            return
-        peer = "this machine" if is_local(sock) else f"{address[0]} port {address[1]}"
-        if is_local(sock):
-            try:
-                check_account(sock)
-            except AuthenticationError as error:
-                log.warning("local connection refused: %s", error)
-                sock.close()
-                return
-        sock.setblocking(False)
-        deadline = time.monotonic() + self._config.silence_timeout
-        pending = PendingConnection(sock, peer, is_data, deadline)
+    def _arrive(self, sock: socket.socket, source: Source, is_data: bool) -> None:
+        pending = PendingConnection(sock, source, is_data, time.monotonic() + self._config.silence_timeout)
         if len(self._arrivals) >= _MAX_ARRIVALS:
-            self._drop_oldest()
-        self._arrivals[pending] = None
+            self._make_room()
+        self._arrivals.add(pending)
         self._selector.register(sock, selectors.EVENT_READ, lambda: self._look_at(pending))
+
+    def _make_room(self) -> bool:
+        pending = self._arrivals.least_entitled()
+        if pending is None:
+            return self._make_room_elsewhere()
+        self._drop(pending, "too many silent connections")
+        return True
 
     def _look_at(self, pending: PendingConnection) -> None:
         try:
@@ -150,19 +97,38 @@ class Acceptor:
             elif pending.is_data or not self._config.use_tls:
                 self._read_preamble(pending)
             else:
-                self._peek(pending)
+                self._read_hello(pending)
+        except BlockingIOError:  # more is to come
+            pass
         except OSError as error:
             self._drop(pending, f"it broke: {error}")
 
-    def _peek(self, pending: PendingConnection) -> None:
-        first = pending.sock.recv(1, socket.MSG_PEEK)
-        if first and first[0] == _TLS_HANDSHAKE:
+    def _read_hello(self, pending: PendingConnection) -> None:
+        while wanted := pending.hello.wants:
+            data = pending.sock.recv(wanted)
+            if not data:
+                self._drop(pending, "closed too early" if pending.received else "closed without a word")
+                return
+            pending.received += data
+            if pending.received.startswith(PREAMBLE_MAGIC[:1]):
+                self._refuse(pending, Preamble(Purpose.NEEDS_TLS).pack(), "a client without TLS")
+                return
+            try:
+                pending.hello.feed(data)
+            except ProtocolError as error:
+                if pending.received[0] == TLS_HANDSHAKE:
+                    self._refuse(pending, Alert.DECODE_ERROR.record(), str(error))
+                else:
+                    self._drop(pending, str(error))
+                return
+        if pending.hello.user is None:
+            # RFC 5054, section 2.5.1.2
+            self._refuse(
+                pending, Alert.UNKNOWN_PSK_IDENTITY.record(), "its ClientHello names no user for SRP"
+            )
+        else:
             self._leave_selector(pending)
             self._on_client(pending)
-        elif first == PREAMBLE_MAGIC[:1]:
-            self._refuse(pending, Purpose.NEEDS_TLS, "a client without TLS")
-        else:
-            self._drop(pending, "not TLS" if first else "closed without a word")
 
     def _read_preamble(self, pending: PendingConnection) -> None:
         data = pending.sock.recv(PREAMBLE_BYTES - len(pending.received))
@@ -170,7 +136,7 @@ class Acceptor:
         try:
             check_first_word(pending.received, "the client")
         except ProtocolError as error:
-            self._refuse(pending, Purpose.OTHER_VERSION, str(error))
+            self._refuse(pending, Preamble(Purpose.OTHER_VERSION).pack(), str(error))
             return
         if not PREAMBLE_MAGIC.startswith(pending.received[:4]) or not data:
             self._drop(pending, "not a pserver's client" if data else "closed too early")
@@ -194,9 +160,9 @@ class Acceptor:
 
     def _leave_selector(self, pending: PendingConnection) -> None:
         self._selector.unregister(pending.sock)
-        del self._arrivals[pending]
+        self._arrivals.remove(pending)
 
-    def _refuse(self, pending: PendingConnection, answer: Purpose, reason: str) -> None:
+    def _refuse(self, pending: PendingConnection, answer: bytes, reason: str) -> None:
         """Answer, and leave it to the peer to close: if we did, what it has sent would reset the connection.
 
         Then the answer could be lost.
@@ -204,7 +170,7 @@ class Acceptor:
         self._log_closed(pending, reason)
         pending.is_refused = True
         with contextlib.suppress(OSError):
-            pending.sock.send(Preamble(answer).pack())
+            pending.sock.send(answer)
             pending.sock.shutdown(socket.SHUT_WR)
 
     def _drop(self, pending: PendingConnection, reason: str) -> None:
@@ -217,17 +183,15 @@ class Acceptor:
         port = "data" if pending.is_data else "command"
         log.info("connection from %s at the %s port closed: %s", pending.peer, port, reason)
 
-    def _drop_oldest(self) -> None:
-        for pending in list(self._arrivals)[:1]:
-            self._drop(pending, "too many silent connections")
-
     def time_to_next_deadline(self) -> float | None:
         """Return the seconds until `expire` has something to do; ``None`` for never."""
-        first = min((pending.deadline for pending in self._arrivals), default=math.inf)
-        return None if first == math.inf else max(0.0, first - time.monotonic())
+        deadlines = (self._arrivals.next_deadline(), self._listeners.next_deadline())
+        first = min((instant for instant in deadlines if instant is not None), default=None)
+        return None if first is None else max(0.0, first - time.monotonic())
 
     def expire(self) -> None:
         """Close the connections that have been silent for too long."""
         now = time.monotonic()
-        for pending in [pending for pending in self._arrivals if pending.deadline <= now]:
+        for pending in self._arrivals.expired(now):
             self._drop(pending, f"silent for {self._config.silence_timeout:g} s")
+        self._listeners.resume(now)

@@ -1,8 +1,8 @@
 """The daemon: accepts on both ports, starts sessions, hands data connections over. It runs no user code.
 
-It never decrypts and never waits for a peer. `pserver.daemon.acceptor` finds out what arrives. A client that begins a
-login gets one of the `ServerConfig.max_startups` places for logins, or waits for one. The descriptor of a data
-connection is passed to the engine that was registered for its network and node (SCM_RIGHTS); TLS begins there.
+It never decrypts and never waits for a peer. `pserver.daemon.acceptor` finds out what arrives. A client that wants to
+log in waits for its turn, see `pserver.daemon.logins`. The descriptor of a data connection is passed to the engine that
+was registered for its network and node (SCM_RIGHTS); TLS begins there.
 
 Sessions are processes of the fork server, see `pserver.daemon.fork_server`; the daemon itself loads nothing of theirs.
 Sessions are not ours to wait for after our death: when the daemon is killed, networks go on.
@@ -17,15 +17,16 @@ import selectors
 import signal
 import socket
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
 from pconnect.protocol.frames import Preamble
 from pserver.config import ServerConfig, SessionSettings, processor_count
-from pserver.daemon.acceptor import Acceptor, PendingConnection
+from pserver.daemon.acceptor import Acceptor
+from pserver.daemon.arrivals import PendingConnection
 from pserver.daemon.fork_server import start_fork_server
-from pserver.daemon.session_registry import SessionRegistry
+from pserver.daemon.logins import Logins
+from pserver.daemon.session_registry import Session, SessionRegistry
 from pserver.daemon.slot_service import SlotService
 from pserver.jobs.job_store import sweep
 from pserver.system.pidfile import PidFile
@@ -52,9 +53,9 @@ def serve(
     had.
     """
     with PidFile(config.name) as pid_file, contextlib.ExitStack() as stack:
-        daemon = _Daemon(config, pid_file, stack)
-        start_fork_server()
+        start_fork_server()  # before the limit is raised, which is not for what users run
         raise_descriptor_limit()
+        daemon = _Daemon(config, pid_file, stack)
         daemon.publish()
         announce(daemon.status())
         daemon.run(lifeline)
@@ -71,8 +72,16 @@ class _Daemon:
         self._facts = {"user": getpass.getuser(), "started": time.time(), "version": distribution_version()}
         self._selector = stack.enter_context(selectors.DefaultSelector())
         self._stack = stack
-        self._waiting: deque[PendingConnection] = deque()  # for a place to log in
-        self._acceptor = Acceptor(config, self._bind, self._selector, self._waiting.append, self._hand_over)
+        self._logins = Logins(config, self._selector, self._start_session)
+        stack.callback(self._logins.close)
+        self._acceptor = Acceptor(
+            config,
+            self._bind,
+            self._selector,
+            self._logins.arrive,
+            self._hand_over,
+            make_room=self._logins.make_room,
+        )
         stack.callback(self._acceptor.close)
         path = run_time_folder() / f"{config.name}.socket"
         # Without a login there is nothing in which a token would be safe.
@@ -134,21 +143,20 @@ class _Daemon:
             self._watch(lifeline, lambda: self._stop("its parent is gone"))
         while not self._stopping:
             self.turn()
-        for pending in self._waiting:
-            pending.sock.close()
+        self._logins.close()
         self.sessions.end_all()
         log.info("server %s ends: %s", self._config.name, self._stopping)
 
     def turn(self) -> None:
         """Wait until something happens or is due, and do what there is to do."""
-        waits = [self._acceptor.time_to_next_deadline(), self._slots.time_left()]
+        waits = [self._acceptor.time_to_next_deadline(), self._logins.time_left(), self._slots.time_left()]
         limits = [*waits, self._publish_slots(), self._sweep()]
         for key, _ in self._selector.select(min((x for x in limits if x is not None), default=None)):
             # The callback of another entry may have ended this watch.
             if self._selector.get_map().get(key.fd) is key:
                 key.data()
         self._acceptor.expire()
-        self._start_waiting()
+        self._logins.step()
         self._slots.step()
 
     def _sweep(self) -> float:
@@ -192,28 +200,18 @@ class _Daemon:
             log.info("connection from %s closed: %s", pending.peer, reason)
         pending.sock.close()
 
-    def _start_waiting(self) -> None:
-        logins = self.sessions.count_logins()
-        while self._waiting and logins < self._config.max_startups:
-            pending = self._waiting.popleft()
-            try:
-                self._start_session(pending)
-                logins += 1
-            except OSError as error:
-                log.error("cannot start a session for %s: %s", pending.peer, error)
-            finally:
-                pending.sock.close()
-            self.publish()
-
-    def _start_session(self, pending: PendingConnection) -> None:
+    def _start_session(self, pending: PendingConnection) -> Session:
+        """Start a process that logs a client in. Raises `OSError` if that cannot be done."""
         config = self._config
         settings = SessionSettings(
             auth_file=Path(config.auth_file or server_file()) if config.use_tls else None,
             data_port=self._acceptor.data_port,
             bind=self._bind,
             login_timeout=config.login_timeout,
+            proof_timeout=config.proof_timeout,
             log_file=Path(config.log_file) if config.log_file else None,
             peer=pending.peer,
+            user=pending.user,
             kept=config.kept_folder(),
             max_file_size=config.max_file_size,
             local_path=self._local_path,
@@ -224,14 +222,16 @@ class _Daemon:
                 target=_be_session, args=(pending.sock, theirs, settings, bytes(pending.received))
             )
             process.start()
-        self.sessions.attend(process, control, pending.peer)
+        session = self.sessions.attend(process, control, pending.peer)
+        self.publish()
+        return session
 
 
 def _be_session(
-    sock: socket.socket, control: socket.socket, settings: SessionSettings, preamble: bytes
+    sock: socket.socket, control: socket.socket, settings: SessionSettings, received: bytes
 ) -> None:
     """Be a session; what a process of the fork server does."""
     # Here, because the daemon does not need what a session does: it starts sooner, and takes less memory.
     from pserver.session.session import session_main  # noqa: PLC0415
 
-    session_main(sock, control, settings, preamble)
+    session_main(sock, control, settings, received)

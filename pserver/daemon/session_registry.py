@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, NamedTuple
 
 from pconnect.protocol.frames import Preamble, Purpose
 from pconnect.protocol.preamble_check import PreambleCheck
@@ -51,10 +51,25 @@ class Session:
     peer: str
     since: float
     user: str | None = None  # once it has logged in
+    failure: "LoginFailure | None" = None  # once its login has failed
+    has_ended: bool = False
     network: str | None = None
     #: Tells members of that network from strangers.
     check: PreambleCheck = field(default_factory=lambda: PreambleCheck(b""))
     nodes: list[Node] = field(default_factory=list)
+
+    @property
+    def is_logging_in(self) -> bool:
+        """Whether its login goes on."""
+        return self.user is None and self.failure is None and not self.has_ended
+
+
+class LoginFailure(NamedTuple):
+    """Why a login has failed, as its session says it."""
+
+    user: str  #: as the client named it
+    reason: str
+    is_refused: bool  #: whether the password was wrong, or there is no such user
 
 
 class SessionRegistry:
@@ -77,10 +92,6 @@ class SessionRegistry:
 
     def __len__(self) -> int:
         return len(self._sessions)
-
-    def count_logins(self) -> int:
-        """Return how many sessions have not logged in yet."""
-        return sum(session.user is None for session in self)
 
     def facts(self) -> list[dict[str, object]]:
         """Return what others may know of each session."""
@@ -175,6 +186,10 @@ class SessionRegistry:
                 not node.number and number > 0 and len(ends) == _MAX_ENDS and _HEX.fullmatch(key)
             ):
                 self._register(node, (user, network, number), bytes.fromhex(key), ends)
+            case {"failed": {"user": str(user), "reason": str(reason), "is_refused": bool(is_refused)}} if (
+                not ends
+            ):
+                node.session.failure = LoginFailure(user, reason, is_refused)
             case {"detached": True} if node.number and not ends:
                 node.is_detached = True
                 self._on_change()
@@ -225,6 +240,7 @@ class SessionRegistry:
                 self._remove_node(node)
         self._selector.unregister(session.process.sentinel)
         self._sessions.remove(session)
+        session.has_ended = True
         session.process.join()
         log.info("session %d of %s ended (%s)", session.process.pid, session.peer, session.process.exitcode)
         session.process.close()

@@ -4,13 +4,14 @@ A client logs in once for each session. For each further node there, it proves w
 both sides.
 """
 
+import contextlib
 import json
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pconnect.errors import ConnectionLostError, ProtocolError
+from pconnect.errors import AuthenticationError, ConnectionLostError, ProtocolError
 from pconnect.link.dialing import receive_packed, send_packed
 from pconnect.link.local_link import TOKEN_BYTES, own_place
 from pconnect.protocol.frames import HELLO, NETWORK_KEY_BYTES, VERSION, Preamble, Purpose, check_version
@@ -22,7 +23,7 @@ from srp_tools import steps
 from srp_tools.certificates import NodeKey
 from srp_tools.channel import Channel
 from srp_tools.login import accept_login
-from srp_tools.steps import Steps
+from srp_tools.steps import Steps, deadline_after
 from srp_tools.tls import TlsContexts, start_tls
 from srp_tools.verifier_file import VerifierFile
 
@@ -44,9 +45,11 @@ class AuthenticatedClient:
 
 
 def accept_client(
-    sock: socket.socket, settings: SessionSettings, preamble: bytes
+    sock: socket.socket, settings: SessionSettings, received: bytes
 ) -> Steps[AuthenticatedClient]:
     """Log a client in; see doc/protocol.md, "Login".
+
+    `received` is what the daemon has read from it: its ClientHello, or the preamble of a client without encryption.
 
     Raises `AuthenticationError`, `ConnectionLostError` or `ProtocolError` if it is not admitted.
     """
@@ -57,7 +60,7 @@ def accept_client(
         "version": VERSION,
     }
     if settings.auth_file is None:
-        words = Preamble.unpack(preamble)
+        words = Preamble.unpack(received)
         channel = Channel(sock)
         yield from channel.send_all(Preamble(Purpose.ACCEPTED, words.network_id).pack())
         yield from send_packed(channel, offer)
@@ -66,7 +69,13 @@ def accept_client(
     offer["key"] = key.public_bytes()
     if settings.local_path is not None:
         offer["local"] = [own_place(), str(settings.local_path)]
-    user, data = yield from accept_login(sock, VerifierFile(settings.auth_file).lookup, encoder.pack(offer))
+    user, data = yield from accept_login(
+        sock,
+        VerifierFile(settings.auth_file).lookup,
+        encoder.pack(offer),
+        received,
+        deadline_after(settings.proof_timeout),
+    )
     answer = _read_answer(data, key)
     assert answer.tls is not None  # noqa: S101 - it was made for the key
     channel = yield from start_tls(sock, answer.tls.server, answer.network_id, 0, server_side=True)
@@ -127,6 +136,13 @@ def _read_answer(data: bytes, key: NodeKey | None) -> _Answer:
     except (TypeError, KeyError, ValueError, OSError) as error:
         raise ProtocolError(f"the client's answer cannot be understood: {error!r}") from error
     return _Answer(network_id, node, TlsContexts(identity) if identity else None, token, network_key)
+
+
+def tell_failure(control: socket.socket, user: str, error: Exception) -> None:
+    """Tell the daemon that a login has failed, and whether because of the password: it counts these."""
+    failed = {"user": user, "reason": str(error), "is_refused": isinstance(error, AuthenticationError)}
+    with contextlib.suppress(OSError):  # it ends just now
+        control.send(json.dumps({"failed": failed}).encode())
 
 
 def admit(

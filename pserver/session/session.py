@@ -24,7 +24,7 @@ from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, bound_buffers, prepare
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import PREAMBLE_BYTES
 from pserver.config import SessionSettings
-from pserver.session.login import AuthenticatedClient, accept_client, accept_node, admit
+from pserver.session.login import AuthenticatedClient, accept_client, accept_node, admit, tell_failure
 from pserver.session.slot_client import SlotClient
 from pserver.session.supervisor import Supervisor
 from pserver.spawner.engine_process import EngineProcess
@@ -41,7 +41,7 @@ _MAX_HANDSHAKES = 32
 
 
 def session_main(
-    sock: socket.socket, control: socket.socket, settings: SessionSettings, preamble: bytes
+    sock: socket.socket, control: socket.socket, settings: SessionSettings, received: bytes
 ) -> None:
     """Be one session; the target of a process of the fork server."""
     os.setsid()  # Ctrl-C at the daemon's terminal is for the daemon
@@ -56,9 +56,10 @@ def session_main(
         bound_buffers(sock)
         deadline = deadline_after(settings.login_timeout)
         try:
-            client = run(accept_client(sock, settings, preamble), deadline)
+            client = run(accept_client(sock, settings, received), deadline)
         except (ParallelError, OSError) as error:
             log.warning("login from %s failed: %s", settings.peer, error)
+            tell_failure(control, settings.user, error)
             sock.close()
             place.close()
             return

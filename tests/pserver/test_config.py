@@ -40,6 +40,8 @@ def test_names_that_are_no_good_file_names(name: str) -> None:
 def test_a_limit_of_time_is_positive_and_finite(seconds: float) -> None:
     with pytest.raises(ConfigurationError, match="--login-timeout"):
         ServerConfig(login_timeout=seconds)
+    with pytest.raises(ConfigurationError, match="--proof-timeout"):
+        ServerConfig(proof_timeout=seconds)
     with pytest.raises(ConfigurationError, match="--silence-timeout"):
         ServerConfig(silence_timeout=seconds)
 
@@ -47,6 +49,23 @@ def test_a_limit_of_time_is_positive_and_finite(seconds: float) -> None:
 def test_somebody_can_log_in() -> None:
     with pytest.raises(ConfigurationError, match="--max-startups 0"):
         ServerConfig(max_startups=0)
+    with pytest.raises(ConfigurationError, match="--login-processes 0"):
+        ServerConfig(login_processes=0)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [(8, (8, 100, 8)), ("8", (8, 100, 8)), ("10:30:100", (10, 30, 100))]
+)
+def test_startups_are_written_as_for_sshd(given: int | str, meant: tuple[int, int, int]) -> None:
+    assert ServerConfig(max_startups=given).startups() == meant
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "10:30", "10:30:", "10:101:100", "10:30:9", "0:30:10", "-1", "1:2:3:4"]
+)
+def test_what_are_no_startups(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="--max-startups"):
+        ServerConfig(max_startups=text)
 
 
 def test_slots_are_counted_by_processors(monkeypatch: pytest.MonkeyPatch) -> None:

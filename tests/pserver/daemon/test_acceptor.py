@@ -10,8 +10,11 @@ import pytest
 
 from pconnect.protocol.frames import PREAMBLE_BYTES, VERSION, Preamble, Purpose
 from pserver.config import ServerConfig
-from pserver.daemon.acceptor import Acceptor, PendingConnection
+from pserver.daemon.acceptor import Acceptor
+from pserver.daemon.arrivals import PendingConnection
+from pserver.daemon.client_hello import Alert
 from srp_tools.errors import ConfigurationError
+from tests.support.hellos import hello_of, message_of, name_extension, records_of
 
 DATA = Preamble(Purpose.DATA, bytes(range(16)), 1, 2)
 
@@ -71,14 +74,62 @@ def dial(port: int, data: bytes = b"") -> socket.socket:
     return sock
 
 
-def test_a_handshake_is_a_client(loop: Loop) -> None:
-    with dial(loop.acceptor.cmd_port, b"\x16\x03\x01") as sock:
+def test_a_whole_hello_with_a_user_is_a_client(loop: Loop) -> None:
+    hello = hello_of("alice")
+    with dial(loop.acceptor.cmd_port, hello) as sock:
+        sock.sendall(b"what follows")
         while not loop.clients:
             loop.turn()
         pending = loop.clients[0]
         assert pending.peer == f"127.0.0.1 port {sock.getsockname()[1]}"
-        assert pending.sock.recv(10) == b"\x16\x03\x01"  # it was only looked at
+        assert (pending.user, bytes(pending.received)) == ("alice", hello)
+        assert pending.sock.recv(100) == b"what follows"
         assert loop.acceptor.time_to_next_deadline() is None
+
+
+def test_a_hello_in_pieces_is_a_client_and_nothing_spins_meanwhile(loop: Loop) -> None:
+    hello = hello_of("alice")
+    with dial(loop.acceptor.cmd_port) as sock:
+        loop.turn()
+        for piece in (hello[:1], hello[1:3], hello[3:60], hello[60:-1]):
+            sock.sendall(piece)
+            loop.turn()
+            assert not loop.selector.select(0.02)  # until more comes
+        assert loop.clients == []
+        sock.sendall(hello[-1:])
+        while not loop.clients:
+            loop.turn()
+        assert loop.clients[0].received == hello
+
+
+def test_who_says_it_slowly_has_no_more_time(loop: Loop) -> None:
+    with dial(loop.acceptor.cmd_port) as sock:
+        loop.turn()
+        for byte in hello_of("alice"):
+            sock.sendall(bytes([byte]))
+            time.sleep(0.02)
+            for key, _ in loop.selector.select(0):
+                key.data()
+            loop.acceptor.expire()
+            if loop.acceptor.time_to_next_deadline() is None:
+                break
+        assert loop.until_closed(sock) == b""
+    assert loop.clients == []
+
+
+@pytest.mark.parametrize(
+    ("hello", "alert"),
+    [
+        (hello_of(None), Alert.UNKNOWN_PSK_IDENTITY),
+        (b"\x16\x03\x01\x00\x05hello" + bytes(100), Alert.DECODE_ERROR),
+        (records_of(message_of(name_extension("alice") * 2)), Alert.DECODE_ERROR),
+    ],
+    ids=["no user", "no ClientHello", "two users"],
+)
+def test_another_handshake_is_answered_with_an_alert(loop: Loop, hello: bytes, alert: Alert) -> None:
+    with dial(loop.acceptor.cmd_port, hello) as sock:
+        assert loop.until_closed(sock) == alert.record()
+    assert loop.clients == []
 
 
 def test_a_preamble_in_pieces_is_a_data_connection(loop: Loop) -> None:
@@ -186,7 +237,7 @@ def test_all_addresses_take_both_protocols() -> None:
     try:
         for address in ("127.0.0.1", "::1"):
             with socket.create_connection((address, loop.acceptor.cmd_port), 5) as sock:
-                sock.sendall(b"\x16")
+                sock.sendall(hello_of("alice"))
                 before = len(loop.clients)
                 while len(loop.clients) == before:
                     loop.turn()

@@ -79,7 +79,7 @@ def test_sessions_come_and_go_in_the_status(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_more_logins_than_places_wait_for_their_turn(tmp_path: Path) -> None:
-    with run_server(tmp_path / "server", "--max-startups=1") as server:
+    with run_server(tmp_path / "server", "--login-processes=1") as server:
         names = [f"{name}:{server.cmd_port}" for name in ("127.0.0.1", "localhost", "127.1")]
         user, password = server.credentials.user, server.credentials.password
         with pconnect(names, user=user, password=password, timeout=DEADLINE) as net:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pconnect.protocol.frames import Preamble, Purpose
-from pserver.daemon.session_registry import Session, SessionRegistry
+from pserver.daemon.session_registry import LoginFailure, Session, SessionRegistry
 from pserver.daemon.slot_service import SlotService
 from pserver.system.process_marks import make_mark
 from tests.support.waiting import DEADLINE
@@ -90,9 +90,9 @@ def place() -> Iterator[Place]:
 
 def test_a_session_before_and_after_its_login(place: Place) -> None:
     session, control = place.attend()
-    assert (len(place.registry), place.registry.count_logins()) == (1, 1)
+    assert (len(place.registry), session.is_logging_in) == (1, True)
     assert place.log_in(control)[0] == b"ok"
-    assert (len(place.registry), place.registry.count_logins(), place.changes) == (1, 0, 1)
+    assert (len(place.registry), session.is_logging_in, place.changes) == (1, False, 1)
     [facts] = place.registry.facts()
     assert facts == {
         "pid": session.process.pid,
@@ -108,10 +108,10 @@ def test_a_session_before_and_after_its_login(place: Place) -> None:
 
 
 def test_a_node_of_a_network_is_here_once(place: Place) -> None:
-    (_, first), (_, second) = place.attend(), place.attend()
+    (_, first), (other, second) = place.attend(), place.attend()
     assert place.log_in(first)[0] == b"ok"
     answer, ends = place.log_in(second)
-    assert (answer, place.registry.count_logins()) == (b"taken", 1)
+    assert (answer, other.is_logging_in) == (b"taken", True)
     assert [end.recv(1) for end in ends] == [b"", b"", b""]
     assert place.log_in(second, node=2)[0] == b"ok"
 
@@ -192,15 +192,26 @@ def test_who_claims_the_number_of_a_network_keeps_no_member_out(place: Place) ->
         {"slots": 1},
         {"detached": True},
         {"user": 1, "network": "", "key": "", "node": 1},
+        {"failed": {"user": "a"}},
     ],
 )
 def test_what_makes_no_sense_before_the_login_is_logged(
     place: Place, words: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _, control = place.attend()
+    session, control = place.attend()
     place.say(control, words)
     assert "makes no sense" in caplog.text
-    assert (place.registry.count_logins(), place.changes) == (1, 0)
+    assert (session.is_logging_in, place.changes) == (True, 0)
+
+
+def test_a_login_that_failed_is_none_that_goes_on(place: Place) -> None:
+    session, control = place.attend()
+    place.say(control, {"failed": {"user": "mallory", "reason": "no", "is_refused": True}})
+    assert session.failure == LoginFailure("mallory", "no", is_refused=True)
+    assert not session.is_logging_in
+    ended, _ = place.attend()
+    place.end(ended)
+    assert not ended.is_logging_in
 
 
 def test_a_session_that_ends_leaves_nothing(place: Place, tmp_path: Path) -> None:

@@ -18,8 +18,10 @@ SETTINGS = SessionSettings(
     data_port=12501,
     bind="127.0.0.1",
     login_timeout=5,
+    proof_timeout=5,
     log_file=None,
     peer="a test",
+    user="",
     kept=Path("nowhere"),
 )
 PREAMBLE = Preamble(Purpose.COMMAND, bytes(range(16)), 0, 3)

@@ -1,0 +1,155 @@
+"""The listening sockets, and the limit over everything that holds descriptors.
+
+The system gives a new connection the lowest free number. So a number tells how many descriptors the daemon has at
+least, whatever they are for, and one comparison limits all of them. Connections of strangers leave a reserve free: for
+starting sessions, for passing data connections on, for the status file and the log.
+"""
+
+import contextlib
+import logging
+import math
+import resource
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pconnect.errors import AuthenticationError
+from pconnect.link.local_link import check_account, is_local, listen
+from pserver.daemon.arrivals import Source
+from srp_tools.errors import ConfigurationError
+
+log = logging.getLogger("pserver")
+
+_BACKLOG = 1024
+_BATCH = 64  # so many connections are accepted before the daemon looks at what else there is to do
+_RESERVE = 64  # descriptors; at most a quarter of all
+# When the system can give no descriptor, a listening socket stays readable: to look again at once would be to spin.
+_PAUSE = 0.5
+
+
+class Listeners:
+    """Sockets that accept connections.
+
+    `selector`: the daemon's; each entry's data is a function to call. `bind`: address to listen at; ``None`` for all.
+    `on_connection`: takes over a socket, its source, and whether it came in where data connections do. `make_room`:
+    closes a connection that can be spared; returns whether there was one.
+    """
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        bind: str | None,
+        on_connection: Callable[[socket.socket, Source, bool], None],
+        make_room: Callable[[], bool],
+    ) -> None:
+        self._selector = selector
+        self._bind = bind
+        self._on_connection = on_connection
+        self._make_room = make_room
+        self._open = contextlib.ExitStack()
+        self._callbacks: dict[socket.socket, Callable[[], None]] = {}
+        self._paused: list[socket.socket] = []
+        self._resume_at = math.inf
+        total = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._reserve = min(_RESERVE, total // 4)
+        self._room = total - self._reserve
+
+    def close(self) -> None:
+        """Close them all."""
+        self._open.close()
+
+    def listen(self, port: int, option: str, *, is_data: bool) -> int:
+        """Listen at a TCP port, which `option` has named; return its number.
+
+        Raises `ConfigurationError` if the port cannot be had.
+        """
+        try:
+            if self._bind is None and socket.has_dualstack_ipv6():
+                listener = socket.create_server(
+                    ("", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True
+                )
+            else:
+                family, _, _, _, address = socket.getaddrinfo(
+                    self._bind or "0.0.0.0",  # noqa: S104 - all addresses is what the user asked for
+                    port,
+                    type=socket.SOCK_STREAM,
+                )[0]
+                listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigurationError(
+                f"cannot listen at {self._bind or 'all addresses'} port {port} ({option}): {reason}"
+            ) from error
+        self._serve(listener, is_data=is_data)
+        return int(listener.getsockname()[1])
+
+    def listen_locally(self, path: Path) -> bool:
+        """Take data connections of this account at a Unix socket as well; return whether that can be done."""
+        try:
+            listener = listen(path)
+        except (OSError, AuthenticationError) as error:
+            log.warning("no local links, cannot listen at %s: %s", path, error)
+            return False
+        self._open.callback(path.unlink, missing_ok=True)
+        self._serve(listener, is_data=True)
+        return True
+
+    def _serve(self, listener: socket.socket, *, is_data: bool) -> None:
+        self._open.enter_context(listener)
+        listener.setblocking(False)
+        self._callbacks[listener] = lambda: self._accept(listener, is_data=is_data)
+        self._selector.register(listener, selectors.EVENT_READ, self._callbacks[listener])
+
+    def _accept(self, listener: socket.socket, *, is_data: bool) -> None:
+        for _ in range(_BATCH):
+            try:
+                sock, address = listener.accept()
+            except BlockingIOError:
+                return
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                self._make_room()
+                self._pause(listener, error.strerror)
+                return
+            # Data connections are passed on at once, or closed soon: they may use half of the reserve.
+            room = self._room + self._reserve // 2 * is_data
+            if sock.fileno() >= room and not self._make_room():
+                sock.close()
+                self._pause(listener, "sessions hold all descriptors but the reserve")
+                return
+            self._take(sock, address, is_data=is_data)
+
+    def _take(self, sock: socket.socket, address: object, *, is_data: bool) -> None:
+        try:
+            if is_local(sock):
+                check_account(sock)
+        except AuthenticationError as error:
+            log.warning("local connection refused: %s", error)
+            sock.close()
+            return
+        sock.setblocking(False)
+        self._on_connection(sock, Source() if is_local(sock) else Source.of(address), is_data)
+
+    # --- pauses ---
+
+    def _pause(self, listener: socket.socket, reason: str | None) -> None:
+        """Look away from a port for a moment: connections to it wait in the system's queue."""
+        log.warning("connections must wait: %s", reason)
+        self._selector.unregister(listener)
+        self._paused.append(listener)
+        self._resume_at = time.monotonic() + _PAUSE
+
+    def next_deadline(self) -> float | None:
+        """Return the instant at which `resume` has something to do; ``None`` for never."""
+        return None if self._resume_at == math.inf else self._resume_at
+
+    def resume(self, now: float) -> None:
+        """Listen again if a pause is over."""
+        if self._resume_at <= now:
+            self._resume_at = math.inf
+            while self._paused:
+                listener = self._paused.pop()
+                self._selector.register(listener, selectors.EVENT_READ, self._callbacks[listener])

@@ -1,0 +1,100 @@
+"""Clients between their ClientHello and the end of their login: they wait, get a session, or are turned away."""
+
+import contextlib
+import logging
+import selectors
+import time
+from collections.abc import Callable
+
+from pserver.config import ServerConfig
+from pserver.daemon.arrivals import PendingConnection
+from pserver.daemon.client_hello import Alert
+from pserver.daemon.login_queue import Login, LoginQueue
+from pserver.daemon.session_registry import Session
+
+log = logging.getLogger("pserver")
+
+Waiting = Login[PendingConnection]
+
+
+class Logins:
+    """The clients that want to log in.
+
+    `selector`: the daemon's; each entry's data is a function to call. `start`: starts a session for a client; raises
+    `OSError` if it cannot.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        selector: selectors.BaseSelector,
+        start: Callable[[PendingConnection], Session],
+    ) -> None:
+        self._config = config
+        self._selector = selector
+        self._start = start
+        self._queue: LoginQueue[PendingConnection] = LoginQueue(
+            config.startups(), config.login_processes, config.login_timeout
+        )
+        self._sessions: dict[Waiting, Session] = {}  # of those that have a place
+
+    def arrive(self, pending: PendingConnection) -> None:
+        """Take over a connection that has said who wants to log in."""
+        login, refused = self._queue.add(pending, pending.source.group, pending.user)
+        # It has nothing to say until it is answered. If there is something to read, it has gone, or is no client.
+        self._selector.register(pending.sock, selectors.EVENT_READ, lambda: self._hear(login))
+        for other in refused:
+            self._turn_away(other, "too many clients want to log in")
+
+    def _hear(self, login: Waiting) -> None:
+        self._queue.remove(login)
+        log.info("connection from %s closed: it did not wait for its login", login.client.peer)
+        self._close(login.client)
+
+    def _close(self, pending: PendingConnection) -> None:
+        self._selector.unregister(pending.sock)
+        pending.sock.close()
+
+    def _turn_away(self, login: Waiting, reason: str, alert: Alert = Alert.INTERNAL_ERROR) -> None:
+        log.info("login from %s turned away: %s", login.client.peer, reason)
+        if self._config.use_tls:
+            with contextlib.suppress(OSError):
+                login.client.sock.send(alert.record())
+        self._close(login.client)
+
+    def make_room(self) -> bool:
+        """Turn one away that waits, because its descriptor is needed; return whether there was one."""
+        login = self._queue.shed()
+        if login is not None:
+            self._turn_away(login, "too many connections")
+        return login is not None
+
+    def step(self) -> None:
+        """Start the logins whose turn it is, and forget those that have ended."""
+        for login in self._queue.expire():
+            self._turn_away(login, f"no place within {self._config.login_timeout:g} s")
+        for login, session in list(self._sessions.items()):
+            if not session.is_logging_in:
+                del self._sessions[login]
+                self._queue.end(login)
+        while (turn := self._queue.take()) is not None:
+            self._begin(turn)
+
+    def _begin(self, login: Waiting) -> None:
+        try:
+            self._sessions[login] = self._start(login.client)
+        except OSError as error:
+            self._queue.end(login)
+            self._turn_away(login, f"cannot start a session: {error}")
+        else:
+            self._close(login.client)
+
+    def time_left(self) -> float | None:
+        """Return the seconds until `step` has something to do, if nothing happens; ``None`` for never."""
+        deadline = self._queue.next_deadline()
+        return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+    def close(self) -> None:
+        """Close the connections that wait."""
+        for login in self._queue.clear():
+            self._close(login.client)

@@ -1,0 +1,188 @@
+"""Who logs in next, and who is turned away: nobody can have all of it."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pserver.config import Startups
+from pserver.daemon.login_queue import Login, LoginQueue
+
+
+@dataclass
+class Bench:
+    """A queue whose clock and chance are the test's."""
+
+    startups: Startups = field(default_factory=lambda: Startups(64, 30, 512))
+    places: int = 8
+    now: float = 0.0
+    chance: float = 0.0
+    turned_away: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.queue: LoginQueue[str] = LoginQueue(
+            self.startups, self.places, 20.0, clock=lambda: self.now, chance=lambda: self.chance
+        )
+
+    def add(self, name: str, source: str = "a", user: str = "alice") -> Login[str]:
+        login, refused = self.queue.add(name, source, user)
+        self.turned_away += [each.client for each in refused]
+        return login
+
+    def take_all(self) -> list[str]:
+        found: list[str] = []
+        while login := self.queue.take():
+            found.append(login.client)
+        return found
+
+    def run(self, count: int) -> list[str]:
+        """Let logins run one after the other; return their clients."""
+        found: list[str] = []
+        while len(found) < count and (login := self.queue.take()):
+            found.append(login.client)
+            self.queue.end(login)
+        return found
+
+
+def test_one_source_and_one_user_have_three_quarters_of_the_places() -> None:
+    bench = Bench()
+    for number in range(20):
+        bench.add(f"a{number}", "a", f"user {number}")
+    assert bench.take_all() == [f"a{number}" for number in range(6)]
+    for number in range(20):
+        bench.add(f"b{number}", f"b{number}", "bob")
+    assert bench.take_all() == ["b0", "b1"]
+    bench = Bench()
+    for number in range(20):
+        bench.add(f"b{number}", f"b{number}", "bob")
+    bench.add("c", "c", "carol")
+    assert bench.take_all() == ["b0", "b1", "b2", "b3", "b4", "b5", "c"]
+
+
+@pytest.mark.parametrize(("places", "share"), [(1, 1), (2, 1), (3, 2), (4, 3), (16, 12)])
+def test_even_few_places_are_shared(places: int, share: int) -> None:
+    bench = Bench(places=places)
+    for number in range(20):
+        bench.add(f"a{number}")
+    assert len(bench.take_all()) == share
+
+
+def test_sources_take_turns() -> None:
+    bench = Bench()
+    for number in range(100):
+        bench.chance = 1.0  # so that none is dropped
+        bench.add(f"a{number}", "a")
+    bench.add("b0", "b")
+    bench.add("b1", "b")
+    assert bench.run(6) == ["a0", "b0", "a1", "b1", "a2", "a3"]
+
+
+def test_users_of_one_source_take_turns() -> None:
+    bench = Bench()
+    for number in range(50):
+        bench.add(f"m{number}", "a", "mallory")
+    bench.add("honest", "a", "alice")
+    assert bench.run(3) == ["m0", "honest", "m1"]
+
+
+def test_an_integer_is_a_limit() -> None:
+    bench = Bench(Startups(3, 100, 3))
+    for number in range(5):
+        bench.add(f"a{number}")
+    assert bench.turned_away == ["a3", "a4"]
+    assert bench.take_all() == ["a0", "a1", "a2"]
+    bench.add("a5")  # those that run count as well
+    assert bench.turned_away == ["a3", "a4", "a5"]
+
+
+def test_the_probability_grows_from_start_to_full() -> None:
+    bench = Bench(Startups(10, 30, 20), places=1)
+    bench.chance = 0.31
+    for number in range(10):
+        bench.add(f"a{number}")
+    bench.add("at start")  # 30 percent
+    assert bench.turned_away == []
+    bench.add("with 11")  # 37 percent
+    bench.chance = 0.99
+    for number in range(20):
+        bench.add(f"b{number}")
+    assert bench.turned_away == ["with 11", *(f"b{number}" for number in range(9, 20))]
+    assert len(bench.queue) == 20
+
+
+def test_who_comes_from_elsewhere_takes_the_place_of_one_of_the_greediest() -> None:
+    bench = Bench(Startups(4, 100, 4), places=2)
+    for number in range(4):
+        bench.add(f"a{number}", "a")
+    bench.add("b", "b")
+    assert bench.turned_away == ["a3"]
+    bench.add("c", "c")
+    assert bench.turned_away == ["a3", "a2"]
+    assert bench.run(3) == ["a0", "b", "c"]
+
+
+def test_those_that_run_are_not_turned_away() -> None:
+    bench = Bench(Startups(2, 100, 2), places=4)
+    bench.add("a0", "a")
+    bench.add("a1", "a")
+    assert bench.take_all() == ["a0", "a1"]
+    bench.add("b", "b")
+    assert bench.turned_away == ["b"]
+
+
+def test_what_is_shed_is_the_newest_of_the_busiest_user_of_the_greediest_source() -> None:
+    bench = Bench()
+    assert bench.queue.shed() is None
+    for name, source, user in (("1", "a", "x"), ("2", "a", "x"), ("3", "a", "y"), ("4", "b", "x")):
+        bench.add(name, source, user)
+    shed = bench.queue.shed()
+    assert shed is not None
+    assert shed.client == "2"
+
+
+def test_nobody_waits_for_long() -> None:
+    bench = Bench(places=1)
+    for number in range(3):
+        bench.now = float(number)
+        bench.add(f"a{number}")
+    assert bench.queue.take() is not None
+    assert bench.queue.next_deadline() == 21.0
+    bench.now = 21.5
+    assert [login.client for login in bench.queue.expire()] == ["a1"]
+    assert [login.client for login in bench.queue.clear()] == ["a2"]
+    assert (bench.queue.next_deadline(), len(bench.queue)) == (None, 1)
+
+
+def test_a_login_that_may_not_start_holds_up_no_other() -> None:
+    bench = Bench()
+    bench.add("held", "a", "mallory")
+    bench.add("free", "a", "alice")
+    found = bench.queue.take(lambda login: login.user != "mallory")
+    assert found is not None
+    assert found.client == "free"
+    assert bench.queue.take(lambda login: login.user != "mallory") is None
+    assert (bench.queue.running("a"), bench.queue.running("a", "mallory")) == (1, 0)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.integers(0, 3)), max_size=60))
+def test_whatever_happens_the_bounds_hold(events: list[tuple[str, str, int]]) -> None:
+    bench = Bench(Startups(5, 50, 10), places=4, chance=0.9)
+    running: list[Login[str]] = []
+    for source, user, action in events:
+        if action < 2:
+            bench.add("client", source, user)
+        elif action == 2 and (login := bench.queue.take()) is not None:
+            running.append(login)
+        elif running:
+            bench.queue.end(running.pop(0))
+        assert len(bench.queue) <= 10
+        assert len(running) <= 4
+        for counts in (Counter(each.source for each in running), Counter(each.user for each in running)):
+            assert max(counts.values(), default=0) <= 3
+    for login in running:
+        bench.queue.end(login)
+    waiting = len(bench.queue)
+    assert len(bench.run(100)) == waiting  # all get their turn in the end
+    assert len(bench.queue) == 0

@@ -1,0 +1,141 @@
+"""Clients wait for their login, get a session, or are turned away; what they leave behind is nothing."""
+
+import selectors
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from multiprocessing.process import BaseProcess
+
+import pytest
+
+from pserver.config import ServerConfig
+from pserver.daemon.arrivals import PendingConnection, Source
+from pserver.daemon.client_hello import Alert
+from pserver.daemon.logins import Logins
+from pserver.daemon.session_registry import LoginFailure, Session
+from tests.support.hellos import hello_of
+
+
+class Door:
+    """Logins whose sessions do nothing."""
+
+    def __init__(self, stack: ExitStack, config: ServerConfig) -> None:
+        self._stack = stack
+        self.selector = stack.enter_context(selectors.DefaultSelector())
+        self.sessions: list[Session] = []
+        self.fails = False
+        self.logins = Logins(config, self.selector, self._start)
+        stack.callback(self.logins.close)
+
+    def _start(self, pending: PendingConnection) -> Session:
+        if self.fails:
+            raise OSError("no more processes")
+        session = Session(BaseProcess.__new__(BaseProcess), pending.peer, time.time())
+        self.sessions.append(session)
+        return session
+
+    def arrive(self, address: str = "10.0.0.1", user: str = "alice") -> socket.socket:
+        """Have a client arrive; return its end of the connection."""
+        ours, theirs = socket.socketpair()
+        self._stack.enter_context(ours)
+        self._stack.enter_context(theirs)
+        ours.settimeout(5)
+        pending = PendingConnection(theirs, Source.of((address, len(self.sessions))), False, 0.0)
+        pending.hello.feed(hello_of(user)[:5])
+        pending.hello.feed(hello_of(user)[5:])
+        self.logins.arrive(pending)
+        return ours
+
+    def turn(self) -> None:
+        for key, _ in self.selector.select(0):
+            key.data()
+        self.logins.step()
+
+
+@pytest.fixture
+def door(request: pytest.FixtureRequest) -> Iterator[Door]:
+    options = getattr(request, "param", {"login_processes": 1})
+    with ExitStack() as stack:
+        yield Door(stack, ServerConfig(**options))
+
+
+@pytest.mark.parametrize("how", ["logged in", "failed", "ended"])
+def test_the_next_login_begins_when_one_has_ended(door: Door, how: str) -> None:
+    for _ in range(3):
+        door.arrive()
+    door.turn()
+    assert len(door.sessions) == 1
+    door.turn()
+    assert len(door.sessions) == 1
+    if how == "logged in":
+        door.sessions[0].user = "alice"
+    elif how == "failed":
+        door.sessions[0].failure = LoginFailure("alice", "no", is_refused=True)
+    else:
+        door.sessions[0].has_ended = True
+    door.turn()
+    assert len(door.sessions) == 2
+
+
+def test_who_goes_away_while_it_waits_is_forgotten(door: Door) -> None:
+    first, second, third = (door.arrive() for _ in range(3))
+    door.turn()
+    second.close()
+    door.turn()
+    door.sessions[0].user = "alice"
+    door.turn()
+    assert len(door.sessions) == 2
+    door.sessions[1].user = "alice"
+    door.turn()
+    assert (len(door.sessions), len(door.selector.get_map())) == (2, 0)
+    for sock in (first, third):  # its session has the connection now
+        assert sock.recv(10) == b""
+
+
+@pytest.mark.parametrize("door", [{"login_processes": 1, "max_startups": 2}], indirect=True)
+def test_too_many_are_turned_away_with_an_alert(door: Door) -> None:
+    door.arrive()
+    door.turn()
+    waiting, refused = door.arrive(), door.arrive()
+    assert refused.recv(100) == Alert.INTERNAL_ERROR.record()
+    assert refused.recv(100) == b""
+    assert door.logins.make_room()
+    assert waiting.recv(100) == Alert.INTERNAL_ERROR.record()
+    assert not door.logins.make_room()
+
+
+@pytest.mark.parametrize("door", [{"login_processes": 1, "login_timeout": 0.05}], indirect=True)
+def test_who_has_waited_for_too_long_is_turned_away(door: Door) -> None:
+    door.arrive()
+    door.turn()
+    assert door.logins.time_left() is None
+    waiting = door.arrive()
+    left = door.logins.time_left()
+    assert left is not None
+    time.sleep(left)
+    door.turn()
+    assert waiting.recv(100) == Alert.INTERNAL_ERROR.record()
+
+
+@pytest.mark.parametrize("door", [{"use_tls": False}], indirect=True)
+def test_without_encryption_there_is_no_alert(door: Door) -> None:
+    door.fails = True
+    sock = door.arrive()
+    door.turn()
+    assert sock.recv(100) == b""
+
+
+def test_a_session_that_cannot_be_started_frees_its_place(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pserver")
+    door.fails = True
+    sock = door.arrive()
+    door.turn()
+    assert sock.recv(100) == Alert.INTERNAL_ERROR.record()
+    assert "cannot start a session: no more processes" in caplog.text
+    door.fails = False
+    door.arrive()
+    door.turn()
+    assert len(door.sessions) == 1
