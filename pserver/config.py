@@ -250,6 +250,10 @@ class ServerConfig(LoginOptions):
         base = self.spool_dir or platformdirs.user_state_path("pserver", appauthor=False)
         return Path(base, self.name, "kept")
 
+    def seed_folder(self) -> Path:
+        """Return where the secret behind answers to unknown users is, if it cannot be beside the verifiers."""
+        return seed_folder(self.kept_folder())
+
     def slot_count(self) -> int:
         """Return how many processes for jobs there may be at once."""
         processors = processor_count()
@@ -262,6 +266,11 @@ class ServerConfig(LoginOptions):
                 f"--slots {self.slots}: of {processors} processors none would be left; 0 means no jobs"
             )
         return processors + self.slots
+
+
+def seed_folder(kept: Path) -> Path:
+    """Return the same, for a session; `kept`: see `ServerConfig.kept_folder`."""
+    return kept.with_name("login")
 
 
 def processor_count() -> int:

@@ -131,7 +131,15 @@ def _run(options: argparse.Namespace) -> int:
         print(f"The password is that of {options.verify}.")
     else:
         _make(options, verifiers, client_path)
+    _warn_of_faults(verifiers)
     return 0
+
+
+def _warn_of_faults(verifiers: VerifierFile) -> None:
+    """Show the lines that nobody can log in with. They stay as they are."""
+    if verifiers.path.exists():
+        for fault in verifiers.faults():
+            print(f"generate-srp-data: warning: {fault}", file=sys.stderr)
 
 
 def _make(options: argparse.Namespace, verifiers: VerifierFile, client_path: Path) -> None:

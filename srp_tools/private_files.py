@@ -73,12 +73,25 @@ def check_private(path: Path) -> None:
 
 
 def read_private(path: Path, max_bytes: int) -> str:
-    """Return the text of a private file.
+    """Return the text of a private file, as by `read_private_bytes`.
+
+    Raises `CredentialError` also if it is not UTF-8.
+    """
+    data = read_private_bytes(path, max_bytes)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise CredentialError(f"{path}, line {line}: the text is not UTF-8") from None
+
+
+def read_private_bytes(path: Path, max_bytes: int) -> bytes:
+    """Return what a private file contains.
 
     Between the check and the reading no other user can exchange the file: that needs write permission for its folder.
 
-    Raises `CredentialError` if the file is missing, open to others (see `check_private`), cannot be read, has more than
-    `max_bytes` bytes, or is not UTF-8.
+    Raises `CredentialError` if the file is missing, open to others (see `check_private`), cannot be read, or has more
+    than `max_bytes` bytes.
     """
     try:
         check_private(path)
@@ -90,18 +103,14 @@ def read_private(path: Path, max_bytes: int) -> str:
         raise CredentialError(f"cannot read {path}: {error.strerror}") from error
     if len(data) > max_bytes:
         raise CredentialError(f"{path} is too large: more than {max_bytes} bytes")
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise CredentialError(f"{path}, line {line}: the text is not UTF-8") from None
+    return data
 
 
 def write_private(path: Path, text: str) -> None:
     """Write a private file at once: whoever reads it sees the old content or the new, never a part.
 
     The folder is made if it is missing, with permission for its owner only. A symbolic link stays one, and
-    the file that it leads to is replaced.
+    the file that it leads to is replaced. Bytes that were read with ``surrogateescape`` are written as they were.
 
     Raises `CredentialError` if the folder is open to others, or the file cannot be written. The file is as it was
     before.
@@ -113,7 +122,7 @@ def write_private(path: Path, text: str) -> None:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(text.encode())
+                file.write(text.encode(errors="surrogateescape"))
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).replace(target)
@@ -172,12 +181,12 @@ def _problems(path: Path) -> Iterator[str]:
     mode = stat.S_IMODE(facts.st_mode)
     if facts.st_uid not in (os.geteuid(), 0):
         owner = f"user id {facts.st_uid}"
-        yield f"{path} belongs to somebody else ({owner}), mend it with: chown {os.geteuid()} {quoted}"
+        yield f"{path} belongs to somebody else ({owner}), fix it with: chown {os.geteuid()} {quoted}"
     if mode & 0o077 and stat.S_ISDIR(facts.st_mode):
         # The second way is for folders like /etc and /tmp, which must stay open.
         yield (
-            f"the folder {path} is open to others (mode {mode:04o}), mend it with: chmod 700 {quoted}"
+            f"the folder {path} is open to others (mode {mode:04o}), fix it with: chmod 700 {quoted}"
             f" (or, if others need that folder, move the file to one of its own)"
         )
     elif mode & 0o077:
-        yield f"the file {path} is open to others (mode {mode:04o}), mend it with: chmod 600 {quoted}"
+        yield f"the file {path} is open to others (mode {mode:04o}), fix it with: chmod 600 {quoted}"

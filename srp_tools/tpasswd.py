@@ -13,10 +13,7 @@ short. How many bytes a text stands for follows from that group's number of digi
 
 import base64
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
-
-from srp_tools.errors import CredentialError
 
 _ALPHABET = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz./"
 _STANDARD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -24,6 +21,8 @@ _TO_STANDARD = bytes.maketrans(_ALPHABET, _STANDARD)
 _FROM_STANDARD = bytes.maketrans(_STANDARD, _ALPHABET)
 
 _USER_LINE = re.compile(r"([^:]+):([0-9A-Za-z./]+):([0-9A-Za-z./]+):([1-9][0-9]{0,8})")
+_BYTE_ORDER_MARK = "\ufeff"
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of other bytes
 _GROUP_LINE = re.compile(r"([1-9][0-9]{0,8}):([0-9A-Za-z./]+):([0-9A-Za-z./]+)")
 
 
@@ -35,6 +34,13 @@ class UserLine(NamedTuple):
     verifier: str
     salt: str
     group_index: int
+
+
+class BadLine(NamedTuple):
+    """A line that cannot be read, and why."""
+
+    number: int
+    reason: str
 
 
 class GroupLine(NamedTuple):
@@ -106,43 +112,52 @@ def format_group(index: int, prime: int, generator: int) -> str:
     return f"{index}:{encode_number(prime)}:{encode_number(generator)}"
 
 
-def parse_users(text: str, source: str) -> list[UserLine]:
-    """Read all lines of a ``tpasswd``; empty ones are passed over.
+def parse_users(text: str) -> tuple[list[UserLine], list[BadLine]]:
+    """Read the lines of a ``tpasswd``: those of users, and those that are not of its form.
 
-    `text`: what the file contains. `source`: the file's name, for errors. Raises `CredentialError` if a line is not
-    four fields as they should be; the text has its number.
+    Empty lines and those that begin with ``#`` are passed over. `text`: decoded with ``surrogateescape``.
     """
-    form = "user:verifier:salt:index"
-    return [
-        UserLine(number, match[1], match[2], match[3], int(match[4]))
-        for number, match in _matches(_USER_LINE, text, source, form)
-    ]
+    found, bad = _matches(_USER_LINE, text, "user:verifier:salt:index")
+    return [UserLine(number, m[1], m[2], m[3], int(m[4])) for number, m in found], bad
 
 
-def parse_groups(text: str, source: str) -> dict[int, GroupLine]:
-    """Read all lines of a ``tpasswd.conf``, by their index; empty ones are passed over.
+def parse_groups(text: str) -> tuple[dict[int, GroupLine], list[BadLine]]:
+    """Read the lines of a ``tpasswd.conf``, by their index; see `parse_users`.
 
-    Raises `CredentialError` if a line is not three fields as they should be, or repeats an index; the text has its
-    number.
+    Of lines with the same index the first counts, as it does for GnuTLS.
     """
+    found, bad = _matches(_GROUP_LINE, text, "index:prime:generator")
     groups: dict[int, GroupLine] = {}
-    for number, match in _matches(_GROUP_LINE, text, source, "index:prime:generator"):
+    for number, match in found:
         index = int(match[1])
         if index in groups:
-            raise CredentialError(
-                f"{source}, line {number}: the index {index} stands in an earlier line already"
-            )
-        groups[index] = GroupLine(decode_number(match[2]), decode_number(match[3]))
-    return groups
+            bad.append(BadLine(number, f"the index {index} stands in an earlier line already"))
+        else:
+            groups[index] = GroupLine(decode_number(match[2]), decode_number(match[3]))
+    return groups, bad
+
+
+def name_in(line: str) -> str:
+    """Return the name of the user whose line this is, or would be if it were not malformed."""
+    return line.removeprefix(_BYTE_ORDER_MARK).partition(":")[0]
 
 
 def _matches(
-    pattern: re.Pattern[str], text: str, source: str, form: str
-) -> Iterator[tuple[int, re.Match[str]]]:
+    pattern: re.Pattern[str], text: str, form: str
+) -> tuple[list[tuple[int, re.Match[str]]], list[BadLine]]:
+    found: list[tuple[int, re.Match[str]]] = []
+    bad: list[BadLine] = []
     # Not splitlines: it takes more for the end of a line than GnuTLS does.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line:
-            match = pattern.fullmatch(line)
-            if match is None:
-                raise CredentialError(f"{source}, line {number}: the line is not of the form {form}")
-            yield number, match
+    for number, line in enumerate(text.removeprefix(_BYTE_ORDER_MARK).split("\n"), start=1):
+        # Editors leave blanks and the ends of lines of other systems; no field can end with one.
+        stripped = line.rstrip(" \t\r")
+        if not stripped or stripped.startswith("#"):
+            continue
+        match = pattern.fullmatch(stripped)
+        if _NOT_UTF8.search(stripped):
+            bad.append(BadLine(number, "the text is not UTF-8"))
+        elif match is None:
+            bad.append(BadLine(number, f"the line is not of the form {form}"))
+        else:
+            found.append((number, match))
+    return found, bad

@@ -2,8 +2,11 @@
 
 import hashlib
 import hmac
+import math
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from srp_tools.credentials import Credentials
 from srp_tools.errors import AuthenticationError
@@ -74,6 +77,42 @@ def check_password(verifier: Verifier, password: str) -> None:
     computed = _compute(verifier.user, password, verifier.salt, verifier.group)
     if not hmac.compare_digest(computed.to_bytes(size, "big"), verifier.verifier.to_bytes(size, "big")):
         raise AuthenticationError(f"wrong password for {verifier.user!r}")
+
+
+class Kind(NamedTuple):
+    """What of a verifier anybody can see who tries to log in."""
+
+    group: Group
+    salt_bytes: int
+
+
+def simulate_verifier(user: str, seed: bytes, counts: Mapping[Kind, int]) -> Verifier:
+    """Return what stands for an unknown user's verifier: always the same one for a name and a seed.
+
+    `counts`: how many users have verifiers of each kind. Simulated ones are of the same kinds, in the same proportion,
+    and a name keeps its kind, but for a few names, when users come and go ("rendezvous hashing", with weights).
+    """
+    group, size = _choose(user, seed, counts or {Kind(GROUPS[DEFAULT_BITS], _SALT_BYTES): 1})
+    # 16 bytes more than the prime has, so that the remainder is as good as evenly distributed.
+    number = int.from_bytes(_derive(seed, "verifier", user, group.bits // 8 + 16), "big")
+    return Verifier(user, _derive(seed, "salt", user, size), group, number % (group.prime - 1) + 1)
+
+
+def _choose(user: str, seed: bytes, counts: Mapping[Kind, int]) -> Kind:
+    def score(kind: Kind) -> float:
+        draw = _derive(seed, f"kind:{kind.group.bits}:{kind.salt_bytes}", user, 8)
+        return -math.log((int.from_bytes(draw, "big") + 1) / 2**64) / counts[kind]
+
+    return min(counts, key=score)
+
+
+def _derive(seed: bytes, purpose: str, user: str, size: int) -> bytes:
+    """Return `size` bytes that look random to whoever does not know the seed.
+
+    The size is part of what they are derived from: a shorter salt must not be the beginning of a longer one.
+    """
+    text = f"{purpose}:{size}:{user}".encode(errors="surrogatepass")
+    return hashlib.shake_256(hmac.digest(seed, text, "sha256")).digest(size)
 
 
 def _compute(user: str, password: str, salt: bytes, group: Group) -> int:

@@ -1,13 +1,14 @@
 """The verifiers of a server, in GnuTLS's file format, so that ``srptool`` makes and checks the same lines.
 
 A server must not reveal who has an account. For an unknown user it continues with a *simulated* verifier (RFC 5054,
-section 2.5.1.3), so the login fails only where it would with a wrong password. The simulated verifier must be the same
-at every attempt, and on every server with the same file: it is derived from the name and a secret seed, which lies in a
-third file beside.
+section 2.5.1.3), so the login fails only where it would with a wrong password. The same holds for a user whose line
+cannot be used: it is no one else's business that there is such a line.
+
+The simulated verifier must be the same at every attempt, and on every server with the same file: it is derived from the
+name and a secret seed. The seed is random and lies in a third file beside. It is not derived from the verifiers: then
+passwords could be tried on the answers to unknown users, without asking the server.
 """
 
-import hashlib
-import hmac
 import re
 import secrets
 import shlex
@@ -17,9 +18,10 @@ from pathlib import Path
 
 from srp_tools.credentials import check_user_name
 from srp_tools.errors import CredentialError
-from srp_tools.private_files import exclusive_access, read_private, write_private
-from srp_tools.srp_groups import DEFAULT_BITS, GROUPS, Group, find_group
+from srp_tools.private_files import exclusive_access, read_private, read_private_bytes, write_private
+from srp_tools.srp_groups import GROUPS, Group, find_group
 from srp_tools.tpasswd import (
+    BadLine,
     GroupLine,
     UserLine,
     decode,
@@ -27,10 +29,11 @@ from srp_tools.tpasswd import (
     encode,
     format_group,
     format_user,
+    name_in,
     parse_groups,
     parse_users,
 )
-from srp_tools.verifier import _MAX_SALT_BYTES, _SALT_BYTES, Verifier
+from srp_tools.verifier import _MAX_SALT_BYTES, Kind, Verifier, simulate_verifier
 
 _SEED_BYTES = 32
 
@@ -47,71 +50,100 @@ class VerifierFile:
     """The verifiers of a server, in a file that ``srptool`` understands.
 
     The file is read anew by every method, so a change is in force with the next login. Each method demands
-    that the file, its companions and their folder are closed to others. The methods that change it keep the
-    lines of other users as they are, replace the files at once (a reader sees the old content or the new) and
-    wait for each other, also between processes. After an error nothing is changed.
+    that the file, its companions and their folder are closed to others. A line that cannot be used costs its own user
+    only; `faults` has all of them. The methods that change the file keep all lines but those of their user as they are,
+    replace the files at once (a reader sees the old content or the new) and wait for each other, also between
+    processes. After an error nothing is changed.
 
     Parameters
     ----------
     path
-        The ``tpasswd``. Beside it lie ``tpasswd.conf`` with the groups and, if the file was made by us,
-        ``tpasswd.seed`` with the secret behind simulated verifiers. Without it each object takes a seed of
-        its own; then an unknown user can be told by the salt, which changes when the server starts anew.
+        The ``tpasswd``. Beside it lie ``tpasswd.conf`` with the groups and ``tpasswd.seed`` with the secret behind
+        simulated verifiers, which is made when it is needed.
+    spare
+        A folder for the seed where it cannot be made beside the file. It is made, too.
 
     Raises
     ------
     CredentialError
-        By every method: a file is missing, open to others, larger than 16 MiB or malformed; the text has the
-        number of the line and what to do.
+        By every method: a file is missing, open to others, or larger than 16 MiB; the text says what to do.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, spare: Path | None = None) -> None:
         self.path = path
         self._conf_path = path.with_name(f"{path.name}.conf")
-        self._seed_path = path.with_name(f"{path.name}.seed")
-        self._own_seed = secrets.token_bytes(_SEED_BYTES)
+        self._seed_paths = [path.with_name(f"{path.name}.seed")]
+        if spare is not None:
+            self._seed_paths.append(spare / f"{path.name}.seed")
 
     def __contains__(self, user: str) -> bool:
-        return any(line.user == user for line in self._read_users())
+        return user in self.users()
 
     def users(self) -> list[str]:
-        """Return the names of all users, in the order of the file.
+        """Return the names of all users that have a line of the right form, in the order of the file."""
+        return list(dict.fromkeys(line.user for line in self._read_users()[0]))
 
-        Raises `CredentialError` as described at the class; also if a user has two lines.
-        """
-        users = [line.user for line in self._read_users()]
-        for user, count in Counter(users).items():
-            if count > 1:
-                raise self._repeated(user)
-        return users
+    def faults(self) -> list[str]:
+        """Return what is wrong in both files, each with the number of the line."""
+        lines, bad_lines = self._read_users()
+        groups, bad_groups = self._read_groups()
+        faults = [f"{self.path}, line {number}: {reason}" for number, reason in bad_lines]
+        faults += [f"{self._conf_path}, line {number}: {reason}" for number, reason in bad_groups]
+        counts = Counter(line.user for line in lines)
+        faults += [str(self._repeated(user)) for user, count in counts.items() if count > 1]
+        for line in lines:
+            try:
+                self._verifier(line, groups)
+            except CredentialError as error:
+                faults.append(str(error))
+        return faults
+
+    def stamp(self) -> object:
+        """Return something that is another one after a change of the file or its groups, and of who may read them."""
+        stamps = []
+        for path in (self.path, self._conf_path):
+            try:
+                facts = path.stat()
+                stamps.append((facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns))
+            except OSError as error:
+                stamps.append((error.errno or 0, 0, 0, 0))
+        return stamps
 
     def find(self, user: str) -> Verifier:
         """Return the verifier of a user.
 
-        Raises `CredentialError` if there is no such user, or there are two lines for it, or its group is too small.
+        Raises `CredentialError` if there is no such user, or there are two lines for it, or its line cannot be used.
         Other users are not affected.
         """
         # Users before groups: a group is written before the first user in it.
-        lines = self._read_users()
-        return self._select(user, lines, self._read_groups())
+        found = [line for line in self._read_users()[0] if line.user == user]
+        groups = self._read_groups()[0]
+        if not found:
+            raise self._unknown(user)
+        if len(found) > 1:
+            raise self._repeated(user)
+        return self._verifier(found[0], groups)
 
     def lookup(self, user: str) -> Verifier:
-        """Return the verifier of a user; for an unknown one a simulated verifier.
+        """Return the verifier of a user; a simulated one for an unknown user, and for one that `find` refuses.
 
         Both answers take the same time, but for some microseconds.
 
-        `user`: any text, as a peer sent it. Raises `CredentialError` if the user is known, but has two lines or a group
-        that is too small.
+        `user`: any text, as a peer sent it.
         """
-        lines = self._read_users()
-        groups = self._read_groups()
-        simulated = self._simulate(user, lines, groups)
-        if any(line.user == user for line in lines):
-            return self._select(user, lines, groups)
-        return simulated
+        lines = self._read_users()[0]
+        groups = self._read_groups()[0]
+        simulated = simulate_verifier(user, self._seed(), _count_kinds(lines, groups))
+        found = [line for line in lines if line.user == user]
+        try:
+            # A line is decoded for an unknown user, too.
+            answers = [self._verifier(line, groups) for line in (found or lines[:1])]
+        except CredentialError:
+            return simulated
+        return answers[0] if len(found) == 1 else simulated
 
     def add(self, verifier: Verifier) -> None:
-        """Write the verifier of a new user, or replace that of a known one, which mends a repeated user, too.
+        """Write the verifier of a new user, or replace all lines of a known one, also malformed and repeated ones.
 
         Files and folder that are missing are made.
 
@@ -123,46 +155,41 @@ class VerifierFile:
             raise CredentialError(f"the salt of {verifier.user!r} cannot be written in this format")
         with exclusive_access(self.path):
             text = self._read(self.path) if self.path.exists() else ""
-            users = [line.user for line in parse_users(text, str(self.path))]
             # The group and the seed come first: no reader may meet a user whose group is not there yet.
-            index = self._index_of(verifier.group, new_file=not users)
-            if not self._seed_path.exists():
-                write_private(self._seed_path, f"{secrets.token_hex(_SEED_BYTES)}\n")
-            new = format_user(verifier.user, verifier.verifier, verifier.salt, index)
-            lines = _without_user(text, verifier.user)
+            index = self._index_of(verifier.group, new_file=not parse_users(text)[0])
+            if not self._seed_paths[0].exists():
+                self._write_seed(self._seed_paths[0])
+            lines = [line for line in text.split("\n") if line]
             # A replaced user keeps its place.
-            place = users.index(verifier.user) if verifier.user in users else len(lines)
-            lines.insert(place, new)
-            write_private(self.path, _joined(lines))
+            place = next((n for n, line in enumerate(lines) if name_in(line) == verifier.user), len(lines))
+            new = format_user(verifier.user, verifier.verifier, verifier.salt, index)
+            others = [_without_user(part, verifier.user) for part in (lines[:place], lines[place:])]
+            write_private(self.path, _joined([*others[0], new, *others[1]]))
 
     def remove(self, user: str) -> None:
-        """Remove all lines of a user.
+        """Remove all lines of a user, also malformed ones.
 
         Raises `CredentialError` as described at the class; also if there is no such user.
         """
         with exclusive_access(self.path):
-            text = self._read(self.path)
-            if all(line.user != user for line in parse_users(text, str(self.path))):
+            lines = [line for line in self._read(self.path).split("\n") if line]
+            others = _without_user(lines, user)
+            if others == lines:
                 raise self._unknown(user)
-            write_private(self.path, _joined(_without_user(text, user)))
+            write_private(self.path, _joined(others))
 
     def _read(self, path: Path) -> str:
-        return read_private(path, _MAX_FILE_BYTES)
+        return read_private_bytes(path, _MAX_FILE_BYTES).decode(errors="surrogateescape")
 
-    def _read_users(self) -> list[UserLine]:
-        return parse_users(self._read(self.path), str(self.path))
+    def _read_users(self) -> tuple[list[UserLine], list[BadLine]]:
+        return parse_users(self._read(self.path))
 
-    def _read_groups(self) -> dict[int, GroupLine]:
-        return parse_groups(self._read(self._conf_path), str(self._conf_path))
+    def _read_groups(self) -> tuple[dict[int, GroupLine], list[BadLine]]:
+        return parse_groups(self._read(self._conf_path))
 
-    def _select(self, user: str, lines: Sequence[UserLine], groups: Mapping[int, GroupLine]) -> Verifier:
-        """Return the verifier of a user from the parsed files."""
-        found = [line for line in lines if line.user == user]
-        if not found:
-            raise self._unknown(user)
-        if len(found) > 1:
-            raise self._repeated(user)
-        line = found[0]
+    def _verifier(self, line: UserLine, groups: Mapping[int, GroupLine]) -> Verifier:
+        """Return the verifier that a line has; raise `CredentialError` if it cannot be used."""
+        user = line.user
         where = f"{self.path}, line {line.number}: the user {user!r} cannot log in"
         if line.group_index not in groups:
             raise CredentialError(
@@ -178,29 +205,35 @@ class VerifierFile:
             raise CredentialError(f"{where}: the salt or the verifier is too large or zero; {_anew(user)}")
         return Verifier(user, salt, group, verifier)
 
-    def _simulate(self, user: str, lines: Sequence[UserLine], groups: Mapping[int, GroupLine]) -> Verifier:
-        """Return what stands for an unknown user's verifier; group and salt look like most of the others'."""
-        accepted = {(group.prime, group.generator): group for group in GROUPS.values()}
-        counts = Counter(groups.get(line.group_index) for line in lines)
-        usual = [accepted[parameters] for parameters, _ in counts.most_common() if parameters in accepted]
-        group = usual[0] if usual else GROUPS[DEFAULT_BITS]
-        sizes = Counter(len(decode(line.salt)) for line in lines)
-        size = min(sizes.most_common(1)[0][0], _MAX_SALT_BYTES) if sizes else _SALT_BYTES
-        seed = self._read_seed()
-        # 16 bytes more than the prime has, so that the remainder is as good as evenly distributed.
-        number = int.from_bytes(_derive(seed, "verifier", user, group.bits // 8 + 16), "big")
-        return Verifier(user, _derive(seed, "salt", user, size), group, number % (group.prime - 1) + 1)
-
-    def _read_seed(self) -> bytes:
-        if not self._seed_path.exists():
-            return self._own_seed
-        text = self._read(self._seed_path).strip()
+    def _seed(self) -> bytes:
+        """Return the secret behind simulated verifiers; make it if it is missing."""
+        path = next((path for path in self._seed_paths if path.exists()), None) or self._make_seed()
+        text = read_private(path, _MAX_FILE_BYTES).strip()
         if not re.fullmatch(rf"[0-9a-f]{{{2 * _SEED_BYTES}}}", text):
             raise CredentialError(
-                f"{self._seed_path}, line 1: not {_SEED_BYTES} bytes in hexadecimal; "
-                f"remove the file and the command generate-srp-data makes a new one"
+                f"{path}, line 1: not {_SEED_BYTES} bytes in hexadecimal; "
+                f"remove the file, and the next login makes a new one"
             )
         return bytes.fromhex(text)
+
+    def _make_seed(self) -> Path:
+        """Make the seed in the first place that can be written; return that."""
+        reasons = []
+        for path in self._seed_paths:
+            try:
+                with exclusive_access(path.with_suffix("")):
+                    if not path.exists():  # another process may have been faster
+                        self._write_seed(path)
+            except CredentialError as error:
+                reasons.append(str(error))
+            else:
+                return path
+        raise CredentialError(
+            f"the secret behind the answers to unknown users is missing, and cannot be made: {'; '.join(reasons)}"
+        )
+
+    def _write_seed(self, path: Path) -> None:
+        write_private(path, f"{secrets.token_hex(_SEED_BYTES)}\n")
 
     def _index_of(self, group: Group, *, new_file: bool) -> int:
         """Return the index of a group in ``tpasswd.conf``, adding it (or the whole file) if it is missing."""
@@ -208,7 +241,7 @@ class VerifierFile:
             standard = [format_group(_INDEXES[g.bits], g.prime, g.generator) for g in GROUPS.values()]
             write_private(self._conf_path, _joined(standard))
             return _INDEXES[group.bits]
-        groups = self._read_groups()
+        groups, _ = self._read_groups()
         for index, line in groups.items():
             if line == (group.prime, group.generator):
                 return index
@@ -225,22 +258,21 @@ class VerifierFile:
 
 
 def _anew(user: str) -> str:
-    return f"mend it with: generate-srp-data {shlex.quote(user)}"
+    return f"fix it with: generate-srp-data {shlex.quote(user)}"
 
 
 def _joined(lines: Sequence[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _without_user(text: str, user: str) -> list[str]:
-    """Return the lines that are not of `user`, without empty ones."""
-    return [line for line in text.split("\n") if line and line.partition(":")[0] != user]
+def _without_user(lines: Sequence[str], user: str) -> list[str]:
+    """Return the lines that are not of `user`."""
+    return [line for line in lines if name_in(line) != user]
 
 
-def _derive(seed: bytes, purpose: str, user: str, size: int) -> bytes:
-    """Return `size` bytes that look random to who does not know the seed.
-
-    The size is part of what they are derived from: a shorter salt must not be the beginning of a longer one.
-    """
-    text = f"{purpose}:{size}:{user}".encode(errors="surrogatepass")
-    return hashlib.shake_256(hmac.digest(seed, text, "sha256")).digest(size)
+def _count_kinds(lines: Sequence[UserLine], groups: Mapping[int, GroupLine]) -> Counter[Kind]:
+    """Return how many users have verifiers of each kind."""
+    accepted = {(group.prime, group.generator): group for group in GROUPS.values()}
+    usable = {index: accepted[line] for index, line in groups.items() if line in accepted}
+    sizes = ((line.group_index, len(decode(line.salt))) for line in lines if line.group_index in usable)
+    return Counter(Kind(usable[index], size) for index, size in sizes if size <= _MAX_SALT_BYTES)

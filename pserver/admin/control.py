@@ -144,10 +144,17 @@ def check_start(config: ServerConfig) -> None:
         )
     if config.use_tls:
         path = Path(config.auth_file or server_file())
-        verifiers = VerifierFile(path)
+        verifiers = VerifierFile(path, config.seed_folder())
         if not verifiers.users():
-            raise CredentialError(f"{path} has no users; the command generate-srp-data makes them")
-        # No user has this name. It has the companions of the file read, which every login needs.
+            raise CredentialError(
+                "; ".join(
+                    [
+                        f"{path} has no users; the command generate-srp-data makes them",
+                        *verifiers.faults()[:1],
+                    ]
+                )
+            )
+        # No user has this name. It has the companions of the file read, which every login needs, and the seed made.
         verifiers.lookup("")
 
 

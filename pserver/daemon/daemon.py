@@ -28,6 +28,7 @@ from pserver.daemon.fork_server import start_fork_server
 from pserver.daemon.logins import Logins
 from pserver.daemon.session_registry import Session, SessionRegistry
 from pserver.daemon.slot_service import SlotService
+from pserver.daemon.user_file import UserFileWatch
 from pserver.jobs.job_store import sweep
 from pserver.system.pidfile import PidFile
 from pserver.system.processes import raise_descriptor_limit
@@ -89,8 +90,8 @@ class _Daemon:
         self._slots = SlotService(config.slot_count(), self._selector)
         stack.callback(self._slots.close)
         self.sessions = SessionRegistry(self._selector, self._slots, self.publish)
-        self._published: dict[str, int] = {}  # of slots
-        self._published_at = 0.0
+        self._users = UserFileWatch(self._auth_file())
+        self._published: tuple[dict[str, int], float] = ({}, 0.0)  # what of slots, and when
         self._sweep_due = 0.0
         self._stopping = ""
         self._catch_signals()  # before anybody is told that we are here: who has been told may stop us at once
@@ -113,14 +114,15 @@ class _Daemon:
 
     def publish(self) -> None:
         """Let others see the status."""
-        self._published, self._published_at = self._slots.facts, time.monotonic()
+        self._published = self._slots.facts, time.monotonic()
         self._pid_file.write(self.status())
 
     def _publish_slots(self) -> float | None:
         """Let others see it if slots have changed, but not too often; return in how many seconds to look again."""
-        if self._slots.facts == self._published:
+        facts, at = self._published
+        if self._slots.facts == facts:
             return None
-        pause = self._published_at + _PUBLISH_PAUSE - time.monotonic()
+        pause = at + _PUBLISH_PAUSE - time.monotonic()
         if pause > 0:
             return pause
         self.publish()
@@ -139,6 +141,7 @@ class _Daemon:
         total, processors = self._slots.facts["total"], processor_count()
         if total > processors:
             log.warning("--slots %d: jobs will share the %d processors that there are", total, processors)
+        self._users.look()
         if lifeline is not None:
             self._watch(lifeline, lambda: self._stop("its parent is gone"))
         while not self._stopping:
@@ -200,11 +203,15 @@ class _Daemon:
             log.info("connection from %s closed: %s", pending.peer, reason)
         pending.sock.close()
 
+    def _auth_file(self) -> Path | None:
+        return Path(self._config.auth_file or server_file()) if self._config.use_tls else None
+
     def _start_session(self, pending: PendingConnection) -> Session:
         """Start a process that logs a client in. Raises `OSError` if that cannot be done."""
         config = self._config
+        self._users.look()
         settings = SessionSettings(
-            auth_file=Path(config.auth_file or server_file()) if config.use_tls else None,
+            auth_file=self._auth_file(),
             data_port=self._acceptor.data_port,
             bind=self._bind,
             login_timeout=config.login_timeout,

@@ -16,7 +16,7 @@ from pconnect.link.dialing import receive_packed, send_packed
 from pconnect.link.local_link import TOKEN_BYTES, own_place
 from pconnect.protocol.frames import HELLO, NETWORK_KEY_BYTES, VERSION, Preamble, Purpose, check_version
 from pconnect.values import decoder, encoder
-from pserver.config import SessionSettings
+from pserver.config import SessionSettings, seed_folder
 from pserver.engine.links import greet
 from pserver.system.interfaces import own_addresses
 from srp_tools import steps
@@ -71,7 +71,7 @@ def accept_client(
         offer["local"] = [own_place(), str(settings.local_path)]
     user, data = yield from accept_login(
         sock,
-        VerifierFile(settings.auth_file).lookup,
+        VerifierFile(settings.auth_file, seed_folder(settings.kept)).lookup,
         encoder.pack(offer),
         received,
         deadline_after(settings.proof_timeout),

@@ -250,6 +250,20 @@ def test_client_part_that_cannot_be_written_is_told(command: Command) -> None:
     assert command.verifiers.users() == ["alice"]
 
 
+def test_lines_that_cannot_be_used_are_shown_and_kept(command: Command) -> None:
+    command("alice", "--unattended", "--bits", "2048")
+    path = command.verifiers.path
+    path.write_text(f"bob\n{path.read_text()}")
+    warning = (
+        f"generate-srp-data: warning: {path}, line 1: the line is not of the form user:verifier:salt:index\n"
+    )
+    assert command("--list") == Answer(0, "alice\n", warning)
+    answer = command("carol", "--password-stdin", "--bits", "2048", "--no-client-file", given=b"x\n")
+    assert (answer.status, answer.err) == (0, warning)
+    assert path.read_text().startswith("bob\nalice:")
+    assert command("--remove", "bob").err == ""
+
+
 # At a terminal
 
 

@@ -1,0 +1,143 @@
+"""Lines of the users' file that cannot be used: each costs its own user only."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from srp_tools.credentials import Credentials
+from srp_tools.errors import CredentialError
+from srp_tools.srp_groups import GROUPS
+from srp_tools.tpasswd import format_user
+from srp_tools.verifier import Verifier, check_password, make_verifier
+from srp_tools.verifier_file import VerifierFile
+
+SMALL = 2048  # the quickest of the groups
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "server" / "tpasswd"
+
+
+@pytest.fixture
+def file(path: Path) -> VerifierFile:
+    """Return a file with two users."""
+    file = VerifierFile(path)
+    file.add(verifier_of("alice"))
+    file.add(verifier_of("bob"))
+    return file
+
+
+def verifier_of(user: str, password: str = "", bits: int = SMALL) -> Verifier:
+    return make_verifier(Credentials(user, password or f"password of {user}"), bits)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a private file as an administrator with an editor does."""
+    path.write_text(text)
+    path.chmod(0o600)
+
+
+# A line that is not of the form, or cannot be used. Each costs its own user only.
+BAD_LINES = {
+    "garbage": (b"carol", "not of the form user:verifier:salt:index"),
+    "too few fields": (b"carol:1:2", "not of the form"),
+    "latin-1": (b"m\xfcller:1:2:3", "not UTF-8"),
+    "binary": (bytes(range(11, 256)), "not UTF-8"),
+    "equal to the prime": (
+        format_user("carol", GROUPS[SMALL].prime, bytes(16), 3).encode(),
+        "'carol' cannot log in: .*too large or zero",
+    ),
+    "zero": (
+        format_user("carol", 5, bytes(16), 3).replace(":5:", ":0:").encode(),
+        "'carol' cannot log in: .*too large or zero",
+    ),
+    "long salt": (
+        format_user("carol", 5, b"\1" * 256, 3).encode(),
+        "'carol' cannot log in: .*too large or zero",
+    ),
+    "unknown group": (
+        format_user("carol", 5, bytes(16), 99).encode(),
+        r"'carol' cannot log in: .*tpasswd\.conf has no group with the index 99",
+    ),
+    "repeated": (
+        b"\n".join([format_user("carol", 5, bytes(16), 3).encode()] * 2),
+        "more than one line for the user 'carol'.*generate-srp-data carol",
+    ),
+}
+bad_lines = pytest.mark.parametrize(("line", "reason"), BAD_LINES.values(), ids=BAD_LINES.keys())
+
+
+@bad_lines
+@pytest.mark.parametrize("is_first", [True, False])
+def test_bad_line_costs_its_own_user_only(
+    file: VerifierFile, path: Path, line: bytes, reason: str, *, is_first: bool
+) -> None:
+    good = path.read_bytes()
+    path.write_bytes(line + b"\n" + good if is_first else good + line + b"\n")
+    check_password(file.lookup("alice"), "password of alice")
+    check_password(file.find("bob"), "password of bob")
+    fault = file.faults()[0]
+    assert re.search(reason, fault)
+    if "repeated" not in reason and "more than one" not in reason:
+        assert fault.startswith(f"{path}, line {1 if is_first else 3}: ")
+    with pytest.raises(CredentialError):
+        file.find("carol")
+
+
+@bad_lines
+def test_user_with_a_bad_line_looks_like_an_unknown_one(
+    file: VerifierFile, path: Path, line: bytes, reason: str
+) -> None:
+    before = file.lookup("carol")
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    assert reason
+    assert file.lookup("carol").salt == before.salt
+    assert file.lookup("carol") == file.lookup("carol")
+
+
+@bad_lines
+def test_changes_keep_bad_lines_of_others(file: VerifierFile, path: Path, line: bytes, reason: str) -> None:
+    assert reason
+    path.write_bytes(line + b"\n" + path.read_bytes())
+    file.add(verifier_of("dave"))
+    file.add(verifier_of("alice", "new"))
+    file.remove("bob")
+    assert path.read_bytes().startswith(line + b"\n")
+    check_password(file.find("dave"), "password of dave")
+    check_password(file.find("alice"), "new")
+
+
+@pytest.mark.parametrize("line", ["carol", "carol:1:2", "carol:0:000:3", "carol:1:2:3\ncarol:1:2:3"])
+def test_bad_line_is_replaced_or_removed_with_its_user(file: VerifierFile, path: Path, line: str) -> None:
+    good = path.read_text()
+    write(path, f"{line}\n{good}")
+    file.add(verifier_of("carol"))
+    assert file.users() == ["carol", "alice", "bob"]
+    assert file.faults() == []
+    check_password(file.find("carol"), "password of carol")
+    write(path, f"{line}\n{good}")
+    file.remove("carol")
+    assert path.read_text() == good
+
+
+@pytest.mark.parametrize("text", ["\ufeff# users\r\n\r\n{}:{}\r\n", "{}:{} \t\n", "\ufeff{}:{}"])
+def test_what_editors_add_costs_nothing(file: VerifierFile, path: Path, text: str) -> None:
+    user, _, rest = path.read_text().splitlines()[0].partition(":")
+    write(path, text.format(user, rest))
+    check_password(file.lookup("alice"), "password of alice")
+    assert file.faults() == []
+    file.add(verifier_of("alice", "new"))
+    assert file.users() == ["alice"]
+    check_password(file.find("alice"), "new")
+
+
+def test_bad_lines_of_groups_cost_their_users_only(file: VerifierFile, path: Path) -> None:
+    conf = path.with_name("tpasswd.conf")
+    write(conf, f"# groups\nx:1\n{conf.read_text()}3:1:2\n")
+    check_password(file.lookup("alice"), "password of alice")
+    assert file.faults() == [
+        f"{conf}, line 2: the line is not of the form index:prime:generator",
+        f"{conf}, line 7: the index 3 stands in an earlier line already",
+    ]
