@@ -97,6 +97,7 @@ SANS_IO = {
     "pserver/session/time_limit.py",
     "pserver/session/lifecycle.py",
     "srp_tools/printable.py",
+    "pconnect/commands/css_sanitizer.py",
     "pconnect/commands/print_filter.py",
 }
 IO_MODULES = {"socket", "select", "selectors", "ssl", "threading", "subprocess", "time", "signal"}

@@ -2,9 +2,11 @@
 
 A notebook trusts the output of its own cells: a script in it runs, and may have the kernel run anything. So of HTML
 only the text and harmless tags and attributes are left, which is what tables of pandas and representations of arrays
-are made of. nh3 finds them: it is Rust's ammonia, which parses as browsers do; without it all HTML is left out. A
-drawing in SVG becomes a picture, in which scripts do not run. Forms that a front end may take for something to be
-executed are left out.
+are made of. What is left cannot pose as the page either, or lie over other outputs: it has no class of the page, no id
+and no float, and of styles what `pconnect.commands.css_sanitizer` lets pass. nh3 finds all this: it is Rust's ammonia,
+which parses as browsers do; without it all HTML is left out. A drawing in SVG becomes a picture, in which scripts do
+not run. Formulae, which are set also within HTML, have no links, definitions or shifts. Forms that a front end may take
+for something to be executed are left out.
 
 A parser of HTML opens elements such as ``<b>`` again in each paragraph that follows, if they were not closed: a short
 text becomes a huge one. nh3 sees other names for these elements, which it opens once.
@@ -14,6 +16,7 @@ import base64
 import re
 from typing import Any
 
+from pconnect.commands.css_sanitizer import clean_style, with_inline_styles
 from pconnect.commands.print_filter import coloured_text
 
 # Forms that are passed on as they are: they are shown, and nothing else.
@@ -21,8 +24,8 @@ _PICTURES = {"image/png", "image/jpeg"}
 _TAGS = frozenset({
     "abbr", "blockquote", "br", "caption", "center", "cite", "col", "colgroup", "dd", "del", "details", "dfn", "div",
     "dl", "dt", "figcaption", "figure", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "img", "ins", "kbd", "li", "mark",
-    "ol", "p", "pre", "q", "samp", "section", "span", "sub", "summary", "sup", "table", "tbody", "td", "tfoot", "th",
-    "thead", "tr", "ul", "var",
+    "ol", "p", "pre", "progress", "q", "samp", "section", "span", "sub", "summary", "sup", "table", "tbody", "td",
+    "tfoot", "th", "thead", "tr", "ul", "var",
 })  # fmt: skip
 # The "formatting elements" of the HTML standard, section 13.2.4.3, by whether they are harmless.
 _FORMATTING = {
@@ -32,12 +35,18 @@ _FORMATTING = {
 _ALIAS = "pconnect-"
 _FORMATTING_TAG = re.compile(rf"<(/?)(?=({'|'.join(_FORMATTING)})[\s/>])", re.IGNORECASE | re.ASCII)
 _ATTRIBUTES = {
-    "*": {
-        "align", "border", "class", "colspan", "dir", "height", "lang", "open", "rowspan", "scope", "style", "title",
-        "valign", "width",
-    },
+    "*": {"class", "dir", "lang", "style", "title"},
     f"{_ALIAS}a": {"href"},
-    "img": {"alt", "src"},
+    "details": {"open"},
+    "img": {"alt", "height", "src", "width"},
+    "progress": {"max", "value"},
+    "table": {"border", "width"},
+    # Of a table or picture, "align" would make a float.
+    **{tag: {"align"} for tag in ("p", "div", "h1", "h2", "h3", "h4", "h5", "h6")},
+    **{
+        tag: {"align", "colspan", "height", "rowspan", "scope", "valign", "width"}
+        for tag in ("col", "colgroup", "tbody", "td", "tfoot", "th", "thead", "tr")
+    },
 }  # fmt: skip
 _DROPPED = {
     "iframe", "math", "noscript", "object", "script", "select", "style", "svg", "template", "title",
@@ -45,15 +54,16 @@ _DROPPED = {
 _HARMLESS_VALUES = {
     "href": re.compile(r"https?://.*", re.IGNORECASE | re.DOTALL),
     "src": re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]*"),
-    # No brackets: nothing is loaded, nothing is computed. And nothing leaves its place.
-    "style": re.compile(r"(?!.*position)[\w\s.,:;#%!-]*", re.IGNORECASE | re.DOTALL),
 }
 # A table that anybody reads is smaller. Elements in elements take a time that grows with the square of their number:
 # some seconds for this many.
 _MAX_HTML_CHARACTERS = 2**20
 _MAX_TAGS = 30_000
-# What MathJax does beyond formulae.
-_ACTIVE_LATEX = re.compile(r"\\(href|url|html\w*|require|class|cssId|style|data|unicode|includegraphics)\b")
+# What MathJax does beyond formulae: links, classes, definitions that hold for all the page, and what leaves its place.
+_ACTIVE_LATEX = re.compile(
+    r"\\(href|url|html\w*|require|class|cssId|style|data|unicode|includegraphics|[egx]?def|let|csname|Declare\w*"
+    r"|(re)?new(command|environment)|provide\w*|smash|\w*[lr]lap|raise|lower|move\w*|m?kern|[hm]?skip|[hv]space|rule|bbox|\w*tip)(?![a-zA-Z])"
+)
 
 
 def make_safe(data: dict[str, Any], metadata: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -105,6 +115,7 @@ def _clean(text: str) -> str | None:
         import nh3  # noqa: PLC0415 - an optional package, which only a notebook needs
     except ImportError:
         return None
+    text = with_inline_styles(text, 4 * _MAX_HTML_CHARACTERS)
     cleaned = nh3.clean(
         _FORMATTING_TAG.sub(rf"<\1{_ALIAS}", text),
         tags=_TAGS.union(f"{_ALIAS}{tag}" for tag, harmless in _FORMATTING.items() if harmless),
@@ -114,9 +125,15 @@ def _clean(text: str) -> str | None:
         url_schemes={"http", "https", "data"},
         link_rel=None,
     )
+    # MathJax looks for formulae in the text of HTML, and not beyond the border of an element.
+    cleaned = _ACTIVE_LATEX.sub(lambda found: f"\\<span></span>{found[0][1:]}", cleaned)
     return cleaned.replace(f"<{_ALIAS}", "<").replace(f"</{_ALIAS}", "</")
 
 
 def _keep_harmless(_tag: str, name: str, value: str) -> str | None:
+    if name == "style":
+        return clean_style(value) or None
+    if name == "class":  # that of pandas' tables, by which front ends give them lines
+        return "dataframe" if "dataframe" in value.split() else None
     pattern = _HARMLESS_VALUES.get(name)
     return value if pattern is None or pattern.fullmatch(value) else None

@@ -48,6 +48,18 @@ def test_a_table_is_left_as_it_is() -> None:
             '<b title="&quot;><script>f()</script>">x</b>',
             '<b title="&quot;&gt;&lt;script&gt;f()&lt;/script&gt;">x</b>',
         ),
+        ("<p class='jp-Button lm-mod' id=main data-commandlinker-command=x>x</p>", "<p>x</p>"),
+        (
+            "<table class='dataframe jp-x' align=left><tbody></tbody></table>",
+            '<table class="dataframe"><tbody></tbody></table>',
+        ),
+        ("<img align=right width=3>", '<img width="3">'),
+        ("<td height=0 style='height:0;margin:-9em;color:red'>x", "x"),
+        ("<div height=0 style='height:0;margin:-9em;color:red'>x</div>", '<div style="color: red;">x</div>'),
+        (r"<b>$\href{javascript:f()}{x}$</b>", r"<b>$\<span></span>href{javascript:f()}{x}$</b>"),
+        (r"<b>$&#92;style{position:fixed}{x}$</b>", r"<b>$\<span></span>style{position:fixed}{x}$</b>"),
+        (r"<b>$\frac{\alpha}{2}$</b>", r"<b>$\frac{\alpha}{2}$</b>"),
+        ("<progress value=1 max=3 class=x></progress>", '<progress value="1" max="3"></progress>'),
         ("<b><i>x</b>y", "<b><i>x</i></b>y"),
         ("</b>x", "x"),
     ],
@@ -76,6 +88,18 @@ def test_forms_that_a_front_end_may_execute_are_left_out() -> None:
     }
     assert make_safe(data, {})[0] == {"text/plain": "x", "image/png": b"png", "text/latex": "$x^2$"}
     assert "text/latex" not in make_safe({"text/plain": "", "text/latex": r"\href{javascript:f()}{x}"}, {})[0]
+
+
+@pytest.mark.parametrize(
+    "word", ["href", "def", "let", "newcommand", "smash", "rlap", "kern", "mkern", "raise", "rule"]
+)
+def test_formulae_stay_in_their_place(word: str) -> None:
+    assert make_safe({"text/plain": "", "text/latex": rf"$\{word} x$"}, {})[0] == {"text/plain": ""}
+
+
+def test_usual_formulae_pass() -> None:
+    data = {"text/plain": "", "text/latex": r"$\displaystyle \left( \frac{1}{2} \newline \right)$"}
+    assert make_safe(data, {})[0] == data
 
 
 def test_a_drawing_becomes_a_picture() -> None:
