@@ -16,10 +16,11 @@ from pconnect.commands.table import Table
 from pserver.admin.control import check_start, start_server
 from pserver.admin.options import CommandParser, add_options, config_of
 from pserver.config import ServerConfig
-from pserver.daemon.fork_server import start_fork_server
+from pserver.starter.starter import StarterProcess
 from pserver.system.log import set_up
 from pserver.system.log_file import Rotation, make_log
 from pserver.system.pidfile import RunningServer, find_server, list_servers, stop_server
+from pserver.system.processes import descriptor_limit
 from srp_tools.errors import ConfigurationError, ParallelError
 from srp_tools.version import ShowVersion
 
@@ -111,7 +112,7 @@ def _serve(options: argparse.Namespace) -> int:
             config = config_of(options)
             check_start(config)
             _set_up_log(config)
-            start_fork_server()  # it loads its modules while we load ours
+            starter = StarterProcess(descriptor_limit())  # it loads its modules while we load ours
             # Late: it brings numpy with it, which other commands need not wait for, and which starts threads
             # that must not be there when `_detach` forks.
             from pserver.daemon.daemon import serve  # noqa: PLC0415
@@ -122,7 +123,7 @@ def _serve(options: argparse.Namespace) -> int:
                 if parent is not None:
                     _tell(parent, {"ready": status})  # an error ends the server, which would be unknown
 
-            serve(config, announce, lifeline=parent if options.lifeline else None)
+            serve(config, announce, parent if options.lifeline else None, starter)
         except (ParallelError, OSError) as error:
             if parent is not None:
                 # A parent that has gone, or has been told already, does not need it.

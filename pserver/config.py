@@ -7,9 +7,9 @@ fields the command line of ``pserver start``, the keywords of `pserver.pserver`,
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self, get_args
 
 import platformdirs
 
@@ -307,3 +307,17 @@ class SessionSettings:
     kept: Path  # see `ServerConfig.kept_folder`
     local_path: Path | None = None  # of the socket for local links; None: there is none
     max_file_size: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what JSON can express, for `from_json`."""
+        return {name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()}
+
+    @classmethod
+    def from_json(cls, settings: dict[str, Any]) -> Self:
+        """Return the settings of which `as_json` gave this."""
+        paths = {each.name for each in fields(cls) if each.type is Path or Path in get_args(each.type)}
+        values: dict[str, Any] = {
+            name: Path(value) if name in paths and value is not None else value
+            for name, value in settings.items()
+        }
+        return cls(**values)

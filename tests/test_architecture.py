@@ -27,7 +27,7 @@ FOLDERS = {
         "__init__",
     ],
     "pserver": [
-        "config", "system", "jobs", "display", "services", "engine", "spawner", "session", "daemon", "admin",
+        "config", "system", "jobs", "display", "services", "engine", "spawner", "session", "starter", "daemon", "admin",
         "demo", "cli", "__init__", "__main__",
     ],
 }  # fmt: skip

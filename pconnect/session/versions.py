@@ -1,6 +1,6 @@
 """What Python, packages and machine each node has, and which differences between nodes matter.
 
-Every engine tells its versions when the network is made; its fork server has read them once. So the check costs no
+Every engine tells its versions when the network is made; its starter has read them once. So the check costs no
 message. Packages that are asked for later are looked up on the engines then.
 """
 

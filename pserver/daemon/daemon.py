@@ -4,14 +4,13 @@ It never decrypts and never waits for a peer. `pserver.daemon.acceptor` finds ou
 log in waits for its turn, see `pserver.daemon.logins`. The descriptor of a data connection is passed to the engine that
 was registered for its network and node (SCM_RIGHTS); TLS begins there.
 
-Sessions are processes of the fork server, see `pserver.daemon.fork_server`; the daemon itself loads nothing of theirs.
-Sessions are not ours to wait for after our death: when the daemon is killed, networks go on.
+Sessions are forked by the starter, see `pserver.starter.starter`; the daemon itself loads nothing of theirs. Sessions
+are not ours to wait for after our death: when the daemon is killed, networks go on.
 """
 
 import contextlib
 import getpass
 import logging
-import multiprocessing
 import os
 import selectors
 import signal
@@ -24,12 +23,14 @@ from pconnect.protocol.frames import Preamble
 from pserver.config import ServerConfig, SessionSettings, processor_count
 from pserver.daemon.acceptor import Acceptor
 from pserver.daemon.arrivals import PendingConnection
-from pserver.daemon.fork_server import start_fork_server
 from pserver.daemon.logins import Logins
 from pserver.daemon.session_registry import Session, SessionRegistry
 from pserver.daemon.slot_service import SlotService
+from pserver.daemon.status_publisher import StatusPublisher
 from pserver.daemon.user_file import UserFileWatch
 from pserver.jobs.job_store import sweep
+from pserver.starter.session_starts import SessionStarts, Started
+from pserver.starter.starter import StarterProcess
 from pserver.system.pidfile import PidFile
 from pserver.system.processes import raise_descriptor_limit
 from pserver.system.runtime_dir import run_time_folder
@@ -39,24 +40,24 @@ from srp_tools.version import distribution_version
 log = logging.getLogger("pserver")
 
 _SWEEP_SECONDS = 3600.0
-_PUBLISH_PAUSE = 0.2  # seconds at least between two times that others are told of slots; jobs may be short
 
 
 def serve(
     config: ServerConfig,
     announce: Callable[[dict[str, object]], None],
     lifeline: socket.socket | None = None,
+    starter: StarterProcess | None = None,
 ) -> None:
     """Be the daemon until SIGTERM or SIGINT.
 
     `announce`: called once with the status, when both ports listen. `lifeline`: if given, the daemon also ends when
-    this socket comes to its end. Raises `ConfigurationError` if a server of that name runs already, or a port cannot be
-    had.
+    this socket comes to its end. `starter`: one that was started already. Raises `ConfigurationError` if a server of
+    that name runs already, or a port cannot be had.
     """
     with PidFile(config.name) as pid_file, contextlib.ExitStack() as stack:
-        start_fork_server()  # before the limit is raised, which is not for what users run
-        raise_descriptor_limit()
+        soft_limit, _ = raise_descriptor_limit()
         daemon = _Daemon(config, pid_file, stack)
+        daemon.starts.starter.begin(soft_limit, starter)
         daemon.publish()
         announce(daemon.status())
         daemon.run(lifeline)
@@ -67,7 +68,7 @@ class _Daemon:
 
     def __init__(self, config: ServerConfig, pid_file: PidFile, stack: contextlib.ExitStack) -> None:
         self._config = config
-        self._pid_file = pid_file
+        self._status = StatusPublisher(pid_file, self.status, lambda: self._slots.facts)
         self._bind = config.bind if config.bind or config.use_tls else "127.0.0.1"
         # What of the status stays as it is.
         self._facts = {"user": getpass.getuser(), "started": time.time(), "version": distribution_version()}
@@ -89,9 +90,12 @@ class _Daemon:
         self._local_path = path if config.use_tls and self._acceptor.listen_locally(path) else None
         self._slots = SlotService(config.slot_count(), self._selector)
         stack.callback(self._slots.close)
-        self.sessions = SessionRegistry(self._selector, self._slots, self.publish)
+        self.starts = SessionStarts(self._selector)
+        stack.callback(self.starts.close)
+        self.sessions = SessionRegistry(
+            self._selector, self._slots, self.publish, self.starts.starter.request
+        )
         self._users = UserFileWatch(self._auth_file())
-        self._published: tuple[dict[str, int], float] = ({}, 0.0)  # what of slots, and when
         self._sweep_due = 0.0
         self._stopping = ""
         self._catch_signals()  # before anybody is told that we are here: who has been told may stop us at once
@@ -114,19 +118,7 @@ class _Daemon:
 
     def publish(self) -> None:
         """Let others see the status."""
-        self._published = self._slots.facts, time.monotonic()
-        self._pid_file.write(self.status())
-
-    def _publish_slots(self) -> float | None:
-        """Let others see it if slots have changed, but not too often; return in how many seconds to look again."""
-        facts, at = self._published
-        if self._slots.facts == facts:
-            return None
-        pause = at + _PUBLISH_PAUSE - time.monotonic()
-        if pause > 0:
-            return pause
-        self.publish()
-        return None
+        self._status.publish()
 
     def run(self, lifeline: socket.socket | None) -> None:
         """Serve until told to stop, then end the sessions."""
@@ -152,13 +144,15 @@ class _Daemon:
 
     def turn(self) -> None:
         """Wait until something happens or is due, and do what there is to do."""
-        waits = [self._acceptor.time_to_next_deadline(), self._logins.time_left(), self._slots.time_left()]
-        limits = [*waits, self._publish_slots(), self._sweep()]
+        parts = (self._logins, self.starts, self._slots)
+        waits = [self._acceptor.time_to_next_deadline(), *(part.time_left() for part in parts)]
+        limits = [*waits, self._status.tend(), self._sweep()]
         for key, _ in self._selector.select(min((x for x in limits if x is not None), default=None)):
             # The callback of another entry may have ended this watch.
             if self._selector.get_map().get(key.fd) is key:
                 key.data()
         self._acceptor.expire()
+        self.starts.step()
         self._logins.step()
         self._slots.step()
 
@@ -206,8 +200,13 @@ class _Daemon:
     def _auth_file(self) -> Path | None:
         return Path(self._config.auth_file or server_file()) if self._config.use_tls else None
 
-    def _start_session(self, pending: PendingConnection) -> Session:
-        """Start a process that logs a client in. Raises `OSError` if that cannot be done."""
+    def _start_session(
+        self,
+        pending: PendingConnection,
+        on_started: Callable[[Session], object],
+        on_failed: Callable[[str], object],
+    ) -> None:
+        """Start a process that logs a client in; see `SessionStarts.start`."""
         config = self._config
         self._users.look()
         settings = SessionSettings(
@@ -223,22 +222,9 @@ class _Daemon:
             max_file_size=config.max_file_size,
             local_path=self._local_path,
         )
-        control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            process = multiprocessing.get_context("forkserver").Process(
-                target=_be_session, args=(pending.sock, theirs, settings, bytes(pending.received))
-            )
-            process.start()
-        session = self.sessions.attend(process, control, pending.peer)
-        self.publish()
-        return session
 
+        def attend(started: Started) -> None:
+            on_started(self.sessions.attend(started, pending.peer))
+            self.publish()
 
-def _be_session(
-    sock: socket.socket, control: socket.socket, settings: SessionSettings, received: bytes
-) -> None:
-    """Be a session; what a process of the fork server does."""
-    # Here, because the daemon does not need what a session does: it starts sooner, and takes less memory.
-    from pserver.session.session import session_main  # noqa: PLC0415
-
-    session_main(sock, control, settings, received)
+        self.starts.start(pending.sock, settings, bytes(pending.received), attend, on_failed)

@@ -20,15 +20,15 @@ Waiting = Login[PendingConnection]
 class Logins:
     """The clients that want to log in.
 
-    `selector`: the daemon's; each entry's data is a function to call. `start`: starts a session for a client; raises
-    `OSError` if it cannot.
+    `selector`: the daemon's; each entry's data is a function to call. `start`: has a session started for a client, and
+    one of the two functions called later, the second with the reason why there is none. Raises `OSError` if it cannot.
     """
 
     def __init__(
         self,
         config: ServerConfig,
         selector: selectors.BaseSelector,
-        start: Callable[[PendingConnection], Session],
+        start: Callable[[PendingConnection, Callable[[Session], object], Callable[[str], object]], object],
     ) -> None:
         self._config = config
         self._selector = selector
@@ -56,11 +56,14 @@ class Logins:
         pending.sock.close()
 
     def _turn_away(self, login: Waiting, reason: str, alert: Alert = Alert.INTERNAL_ERROR) -> None:
+        self._refuse(login, reason, alert)
+        self._close(login.client)
+
+    def _refuse(self, login: Waiting, reason: str, alert: Alert = Alert.INTERNAL_ERROR) -> None:
         log.info("login from %s turned away: %s", login.client.peer, reason)
         if self._config.use_tls:
             with contextlib.suppress(OSError):
                 login.client.sock.send(alert.record())
-        self._close(login.client)
 
     def make_room(self) -> bool:
         """Turn one away that waits, because its descriptor is needed; return whether there was one."""
@@ -81,13 +84,21 @@ class Logins:
             self._begin(turn)
 
     def _begin(self, login: Waiting) -> None:
-        try:
-            self._sessions[login] = self._start(login.client)
-        except OSError as error:
+        pending = login.client
+        self._selector.unregister(pending.sock)  # its session reads from it
+
+        def begun(session: Session) -> None:
+            self._sessions[login] = session
+
+        def failed(why: str) -> None:
             self._queue.end(login)
-            self._turn_away(login, f"cannot start a session: {error}")
-        else:
-            self._close(login.client)
+            self._refuse(login, f"cannot start a session: {why}")
+            pending.sock.close()
+
+        try:
+            self._start(pending, begun, failed)
+        except OSError as error:
+            failed(str(error))
 
     def time_left(self) -> float | None:
         """Return the seconds until `step` has something to do, if nothing happens; ``None`` for never."""

@@ -1,27 +1,32 @@
-"""The sessions of a server, as its daemon holds them: their processes, and what they have said about themselves."""
+"""The sessions of a server, as its daemon holds them: their processes, and what they have said about themselves.
+
+That a session has ended is seen by the descriptor that stands for its process, and by nothing else. What belongs to a
+session that lives is never removed, whatever its sockets say.
+"""
 
 import contextlib
 import json
 import logging
 import os
 import re
+import select
 import selectors
+import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 from pconnect.protocol.frames import Preamble, Purpose
 from pconnect.protocol.preamble_check import PreambleCheck
 from pserver.daemon.slot_service import SlotService
-from pserver.system.process_marks import kill_marked
-from pserver.system.session_folder import remove_folder
+from pserver.starter.session_starts import Started
 
 log = logging.getLogger("pserver")
 
 _STOP_GRACE = 3.0  # seconds for sessions to tell their clients and end
+_KILL_SECONDS = 1.0  # for those that were killed
 _MESSAGE_BYTES = 4096
 # Descriptors with a message: where connections to the engine go, those for jobs, and those of further nodes.
 _MAX_ENDS = 3
@@ -38,8 +43,6 @@ class Node:
     number: int = 0  #: its number in the network; 0 before its client was admitted
     #: For connections to its engine, those for jobs, and command channels of further nodes.
     handovers: Sequence[socket.socket] = ()
-    folder: str | None = None  #: its private folder
-    mark: int = 0  #: on its processes, see `pserver.system.process_marks`
     is_detached: bool = False  #: whether it continues without its client
 
 
@@ -47,7 +50,7 @@ class Node:
 class Session:
     """A session process, and what it has said about itself."""
 
-    process: BaseProcess
+    started: Started  #: its process
     peer: str
     since: float
     user: str | None = None  # once it has logged in
@@ -57,6 +60,18 @@ class Session:
     #: Tells members of that network from strangers.
     check: PreambleCheck = field(default_factory=lambda: PreambleCheck(b""))
     nodes: list[Node] = field(default_factory=list)
+    #: The private ones of its nodes, which it removes if it can, with the marks of the processes of each.
+    folders: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        return self.started.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, unless it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.started.pidfd, number)
 
     @property
     def is_logging_in(self) -> bool:
@@ -76,15 +91,20 @@ class SessionRegistry:
     """The sessions of one server.
 
     `selector`: the daemon's; each entry's data is a function to call. `slots`: hears what sessions say about slots.
-    `on_change`: called when `facts` says something else.
+    `on_change`: called when `facts` says something else. `request`: asks the starter for something.
     """
 
     def __init__(
-        self, selector: selectors.BaseSelector, slots: SlotService, on_change: Callable[[], object]
+        self,
+        selector: selectors.BaseSelector,
+        slots: SlotService,
+        on_change: Callable[[], object],
+        request: Callable[[Mapping[str, object], Sequence[int]], object],
     ) -> None:
         self._selector = selector
         self._slots = slots
         self._on_change = on_change
+        self._request = request
         self._sessions: list[Session] = []
 
     def __iter__(self) -> Iterator[Session]:
@@ -97,7 +117,7 @@ class SessionRegistry:
         """Return what others may know of each session."""
         return [
             {
-                "pid": session.process.pid,
+                "pid": session.pid,
                 "peer": session.peer,
                 "user": session.user,
                 "since": session.since,
@@ -152,12 +172,12 @@ class SessionRegistry:
             if node.number == number and node.handovers
         ]
 
-    def attend(self, process: BaseProcess, control: socket.socket, peer: str) -> Session:
+    def attend(self, started: Started, peer: str) -> Session:
         """Look after a session that has been started, and its first node."""
-        session = Session(process, peer, time.time())
+        session = Session(started, peer, time.time())
         self._sessions.append(session)
-        self._selector.register(process.sentinel, selectors.EVENT_READ, lambda: self._remove(session))
-        self._attend_node(session, control)
+        self._selector.register(started.pidfd, selectors.EVENT_READ, lambda: self._remove(session))
+        self._attend_node(session, started.control)
         return session
 
     def _attend_node(self, session: Session, control: socket.socket) -> None:
@@ -181,7 +201,7 @@ class SessionRegistry:
             return False
         match _object(data):
             case {"folder": str(folder), "mark": int(mark)} if not ends:
-                node.folder, node.mark = folder, mark
+                node.session.folders[folder] = mark
             case {"user": str(user), "network": str(network), "key": str(key), "node": int(number)} if (
                 not node.number and number > 0 and len(ends) == _MAX_ENDS and _HEX.fullmatch(key)
             ):
@@ -190,6 +210,8 @@ class SessionRegistry:
                 not ends
             ):
                 node.session.failure = LoginFailure(user, reason, is_refused)
+            case {"spawner": int()} if len(ends) == 1:
+                self._ask_for_spawner(node.session, ends[0])
             case {"detached": True} if node.number and not ends:
                 node.is_detached = True
                 self._on_change()
@@ -198,7 +220,7 @@ class SessionRegistry:
             case _:
                 for end in ends:
                     os.close(end)
-                log.warning("session %d says what makes no sense: %.200r", node.session.process.pid, data)
+                log.warning("session %d says what makes no sense: %.200r", node.session.pid, data)
         return True
 
     def _register(self, node: Node, who: tuple[str, str, int], key: bytes, ends: Sequence[int]) -> None:
@@ -216,7 +238,7 @@ class SessionRegistry:
                 session.check = PreambleCheck(key)
             session.user, session.network = user, network
             node.number, node.handovers = number, handovers
-            log.info("user %s from %s: session %d, node %d", user, session.peer, session.process.pid, number)
+            log.info("user %s from %s: session %d, node %d", user, session.peer, session.pid, number)
         with contextlib.suppress(OSError):
             node.control.send(b"taken" if taken else b"ok")
         self._on_change()
@@ -228,9 +250,16 @@ class SessionRegistry:
         node.control.close()
         for handover in node.handovers:
             handover.close()
-        if node.folder:  # the session has done so itself, unless it was killed
-            kill_marked(node.mark)
-            remove_folder(node.folder)
+
+    def _ask_for_spawner(self, session: Session, end: int) -> None:
+        """Have another spawner forked for a session; if that fails, the end of its socket says so."""
+        log.warning("session %d of %s has lost what starts its engines", session.pid, session.peer)
+        try:
+            self._request({"spawner": True}, [end])
+        except OSError as error:
+            log.error("session %d gets no other one: %s", session.pid, error)
+        finally:
+            os.close(end)
 
     def _remove(self, session: Session) -> None:
         for node in list(session.nodes):
@@ -238,28 +267,45 @@ class SessionRegistry:
                 pass
             if node in session.nodes:  # somebody else has its end of the socket
                 self._remove_node(node)
-        self._selector.unregister(session.process.sentinel)
+        self._selector.unregister(session.started.pidfd)
+        os.close(session.started.pidfd)
         self._sessions.remove(session)
         session.has_ended = True
-        session.process.join()
-        log.info("session %d of %s ended (%s)", session.process.pid, session.peer, session.process.exitcode)
-        session.process.close()
+        session.started.when_ended(lambda code: _log_end(session, code))
+        for folder, mark in session.folders.items():
+            if os.path.lexists(folder):  # it was killed
+                self._request({"remove": folder, "mark": mark}, ())
         self._on_change()
 
     def end_all(self) -> None:
         """End all sessions; those that take too long are killed."""
         for session in self:
-            session.process.terminate()
+            session.signal(signal.SIGTERM)
             for node in session.nodes:
                 if not node.number:  # nobody will tell it that it is admitted
                     with contextlib.suppress(OSError):
                         node.control.shutdown(socket.SHUT_WR)
-        deadline = time.monotonic() + _STOP_GRACE
-        for session in self:
-            session.process.join(max(0.0, deadline - time.monotonic()))
-            if session.process.exitcode is None:
-                session.process.kill()
-                session.process.join(1.0)
+        for session in self._still_there(list(self), _STOP_GRACE):
+            session.signal(signal.SIGKILL)
+        self._still_there(list(self), _KILL_SECONDS)
+
+    def _still_there(self, sessions: list[Session], seconds: float) -> list[Session]:
+        """Wait until sessions have ended, or some seconds have passed; return those that live."""
+        deadline = time.monotonic() + seconds
+        living = {session.started.pidfd: session for session in sessions}
+        poll = select.poll()
+        for descriptor in living:
+            poll.register(descriptor, select.POLLIN)
+        while living and (ended := poll.poll(max(0.0, deadline - time.monotonic()) * 1000)):
+            for descriptor, _ in ended:
+                poll.unregister(descriptor)
+                del living[descriptor]
+        return list(living.values())
+
+
+def _log_end(session: Session, code: int | None) -> None:
+    how = "" if code is None else f" ({code})"
+    log.info("session %d of %s ended%s", session.pid, session.peer, how)
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-import numpy.random  # which numpy loads when it is first used: here once in the fork server, for all engines
+import numpy.random  # which numpy loads when it is first used: here once in the starter, for all engines
 
 from pconnect.errors import ConfigurationError, DeadlockError
 from pconnect.link.connection import Connection
@@ -55,7 +55,7 @@ _MAX_UNSENT_BYTES = 2**22
 # So long the supervisor may take to send the numbers of commands that it has counted as cancelled.
 _CANCEL_SECONDS = 10.0
 
-_VERSIONS = own_versions()  # read by the fork server, once for all engines
+_VERSIONS = own_versions()  # read by the starter, once for all engines
 
 
 def engine_main(  # noqa: PLR0917 - all that a new process is given
@@ -73,7 +73,7 @@ def engine_main(  # noqa: PLR0917 - all that a new process is given
         os.dup2(end.fileno(), descriptor)
     page = CommandPage(memory)
     os.close(memory)
-    # New streams: those of the fork server were made for its own files.
+    # New streams: those of the starter were made for its own files.
     sys.stdout, sys.stderr = _open_text(1), _open_text(2)
     pipe.setblocking(False)
     np.random.seed()  # else all engines, being forked from one process, would draw the same numbers

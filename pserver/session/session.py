@@ -43,7 +43,7 @@ _MAX_HANDSHAKES = 32
 def session_main(
     sock: socket.socket, control: socket.socket, settings: SessionSettings, received: bytes
 ) -> None:
-    """Be one session; the target of a process of the fork server."""
+    """Be one session; what a process that the starter has forked does."""
     os.setsid()  # Ctrl-C at the daemon's terminal is for the daemon
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     spawner = SpawnerProcess(not_for_it=(sock, control))

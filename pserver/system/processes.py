@@ -31,6 +31,17 @@ def raise_descriptor_limit() -> tuple[int, int]:
     return before
 
 
+def descriptor_limit() -> int:
+    """Return how many descriptors this process may have."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def limit_descriptors(count: int) -> None:
+    """Let this process, and those that it starts, have so many descriptors, if it may have as many at all."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    set_descriptor_limit((min(count, hard) if hard != resource.RLIM_INFINITY else count, hard))
+
+
 def set_descriptor_limit(limits: tuple[int, int]) -> None:
     """Set how many descriptors this process may have: the soft and the hard limit."""
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)

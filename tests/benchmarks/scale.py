@@ -179,8 +179,8 @@ def _daemon() -> psutil.Process:
 
 
 def _wait_for_end(daemon: psutil.Process) -> None:
-    """Wait until the processes of the sessions are gone: of the fork server only its tracker and itself stay."""
-    wait_until(lambda: len(daemon.children(recursive=True)) <= 2, "the sessions to end")
+    """Wait until the processes of the sessions are gone: only the starter stays."""
+    wait_until(lambda: len(daemon.children(recursive=True)) <= 1, "the sessions to end")
 
 
 def _descriptors() -> int:

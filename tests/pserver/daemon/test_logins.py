@@ -3,9 +3,8 @@
 import selectors
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from multiprocessing.process import BaseProcess
 
 import pytest
 
@@ -14,6 +13,7 @@ from pserver.daemon.arrivals import PendingConnection, Source
 from pserver.daemon.client_hello import Alert
 from pserver.daemon.logins import Logins
 from pserver.daemon.session_registry import LoginFailure, Session
+from pserver.starter.session_starts import Started
 from tests.support.hellos import hello_of
 
 
@@ -24,16 +24,22 @@ class Door:
         self._stack = stack
         self.selector = stack.enter_context(selectors.DefaultSelector())
         self.sessions: list[Session] = []
-        self.fails = False
+        self.fails = self.fails_later = False
         self.logins = Logins(config, self.selector, self._start)
         stack.callback(self.logins.close)
 
-    def _start(self, pending: PendingConnection) -> Session:
+    def _start(
+        self, pending: PendingConnection, begun: Callable[[Session], object], failed: Callable[[str], object]
+    ) -> None:
         if self.fails:
             raise OSError("no more processes")
-        session = Session(BaseProcess.__new__(BaseProcess), pending.peer, time.time())
+        if self.fails_later:
+            failed("it ended at once")
+            return
+        session = Session(Started(1, -1, pending.sock, lambda _: None), pending.peer, time.time())
         self.sessions.append(session)
-        return session
+        begun(session)
+        pending.sock.close()
 
     def arrive(self, address: str = "10.0.0.1", user: str = "alice") -> socket.socket:
         """Have a client arrive; return its end of the connection."""
@@ -126,16 +132,18 @@ def test_without_encryption_there_is_no_alert(door: Door) -> None:
     assert sock.recv(100) == b""
 
 
+@pytest.mark.parametrize("later", [True, False])
 def test_a_session_that_cannot_be_started_frees_its_place(
-    door: Door, caplog: pytest.LogCaptureFixture
+    door: Door, later: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "pserver")
-    door.fails = True
+    door.fails, door.fails_later = not later, later
     sock = door.arrive()
     door.turn()
     assert sock.recv(100) == Alert.INTERNAL_ERROR.record()
-    assert "cannot start a session: no more processes" in caplog.text
-    door.fails = False
+    why = "it ended at once" if later else "no more processes"
+    assert f"cannot start a session: {why}" in caplog.text
+    door.fails = door.fails_later = False
     door.arrive()
     door.turn()
     assert len(door.sessions) == 1

@@ -2,13 +2,11 @@
 
 import dataclasses
 import json
-import multiprocessing
-import resource
+import os
 import selectors
 import signal
 import socket
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ import pytest
 from pconnect.protocol.frames import Preamble, Purpose
 from pserver.daemon.session_registry import LoginFailure, Session, SessionRegistry
 from pserver.daemon.slot_service import SlotService
-from pserver.system.process_marks import make_mark
+from tests.support.sessions import Sleeper
 from tests.support.waiting import DEADLINE
 
 NETWORK = bytes(range(16))
@@ -34,25 +32,31 @@ class Place:
         slots = SlotService(1, self.selector)
         stack.callback(slots.close)
         self.changes = 0
-        self.registry = SessionRegistry(self.selector, slots, self._count)
+        self.requests: list[
+            tuple[Mapping[str, object], int]
+        ] = []  # for the starter, with how many descriptors
+        self.registry = SessionRegistry(self.selector, slots, self._count, self._request)
+        self.sleepers: dict[Session, Sleeper] = {}
 
     def _count(self) -> None:
         self.changes += 1
 
+    def _request(self, words: Mapping[str, object], ends: Sequence[int]) -> None:
+        for end in ends:
+            os.fstat(end)
+        self.requests.append((words, len(ends)))
+
     def attend(self) -> tuple[Session, socket.socket]:
         """Start a session; return it with its end of the control socket."""
-        process = multiprocessing.get_context("forkserver").Process(target=signal.pause)
-        process.start()
-        control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        theirs.settimeout(DEADLINE)
-        self._stack.enter_context(theirs)
-        session = self.registry.attend(process, control, "a test")
+        sleeper = Sleeper(self._stack)
+        session = self.registry.attend(sleeper.started, "a test")
+        self.sleepers[session] = sleeper
         self._stack.callback(self.end, session)
-        return session, theirs
+        return session, sleeper.control
 
     def end(self, session: Session) -> None:
         if session in self.registry:
-            session.process.kill()
+            session.signal(signal.SIGKILL)
             while session in self.registry:
                 self.turn()
 
@@ -95,7 +99,7 @@ def test_a_session_before_and_after_its_login(place: Place) -> None:
     assert (len(place.registry), session.is_logging_in, place.changes) == (1, False, 1)
     [facts] = place.registry.facts()
     assert facts == {
-        "pid": session.process.pid,
+        "pid": session.pid,
         "peer": "a test",
         "user": "alice",
         "since": session.since,
@@ -219,21 +223,75 @@ def test_a_session_that_ends_leaves_nothing(place: Place, tmp_path: Path) -> Non
     folder.mkdir()
     session, control = place.attend()
     place.log_in(control)
-    place.say(control, {"folder": str(folder), "mark": (mark := make_mark())})
+    place.say(control, {"folder": str(folder), "mark": 5 << 22})
     entries = len(place.selector.get_map())
-    with subprocess.Popen(["sleep", "1000"]) as left:
-        resource.prlimit(left.pid, 10, (mark, resource.RLIM_INFINITY))
-        place.end(session)
-    assert left.returncode == -signal.SIGKILL
+    place.end(session)
     assert (len(place.registry), len(place.selector.get_map())) == (0, entries - 2)
-    assert not folder.exists()
+    assert place.requests == [({"remove": str(folder), "mark": 5 << 22}, 0)]
     assert place.changes == 2
+
+
+def test_what_belongs_to_a_session_that_lives_is_left_alone(place: Place, tmp_path: Path) -> None:
+    session, control = place.attend()
+    place.log_in(control)
+    place.say(control, {"folder": str(tmp_path), "mark": 0})
+    control.close()
+    place.turn()
+    assert session in place.registry
+    assert place.requests == []
+    place.end(session)
+    assert place.requests == [({"remove": str(tmp_path), "mark": 0}, 0)]
+
+
+def test_a_folder_that_the_session_has_removed_is_nobodys(place: Place, tmp_path: Path) -> None:
+    session, control = place.attend()
+    place.say(control, {"folder": str(tmp_path / "gone"), "mark": 0})
+    place.end(session)
+    assert place.requests == []
+
+
+def test_a_session_gets_another_spawner(place: Place) -> None:
+    _, control = place.attend()
+    place.log_in(control)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        with theirs:
+            place.say(control, {"spawner": 1}, theirs)
+        assert place.requests == [({"spawner": True}, 1)]
+        ours.settimeout(DEADLINE)
+        assert ours.recv(1) == b""  # what is sent is the starter's business; we keep no end
+    place.say(control, {"spawner": 1})
+    assert len(place.requests) == 1
+
+
+def test_how_a_session_ended_is_logged_once_it_is_known(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    session, _ = place.attend()
+    place.end(session)
+    assert "ended" not in caplog.text
+    place.sleepers[session].tell_end(-9)
+    assert f"session {session.pid} of a test ended (-9)" in caplog.text
+    session, _ = place.attend()
+    place.end(session)
+    place.sleepers[session].tell_end(None)
+    assert caplog.text.endswith(f"session {session.pid} of a test ended\n")
 
 
 def test_all_sessions_are_ended(place: Place) -> None:
     sessions = [place.attend()[0] for _ in range(2)]
     place.registry.end_all()
-    assert [session.process.exitcode for session in sessions] == [-signal.SIGTERM] * 2
+    codes = [place.sleepers[session].process.wait(DEADLINE) for session in sessions]
+    assert codes == [-signal.SIGTERM] * 2
+
+
+def test_a_session_that_does_not_end_is_killed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pserver.daemon.session_registry._STOP_GRACE", 0.05)
+    session, _ = place.attend()
+    session.signal(signal.SIGSTOP)
+    place.registry.end_all()
+    assert place.sleepers[session].process.wait(0.5) < 0
 
 
 def test_at_the_end_of_the_server_a_session_does_not_wait_to_be_admitted(place: Place) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import multiprocessing
 import os
 import select
 import signal
@@ -22,6 +21,7 @@ from pserver.session.slot_client import Event, Granted, SlotClient, Total, Yield
 from pserver.system.pidfile import PidFile, find_server
 from tests.support.places import use_private_places
 from tests.support.servers import open_files
+from tests.support.sessions import Sleeper
 from tests.support.waiting import DEADLINE
 
 
@@ -57,8 +57,8 @@ class Client:
 
     def kill(self) -> None:
         """End the session's process, and wait for that."""
-        self.session.process.kill()
-        assert select.select([self.session.process.sentinel], [], [], DEADLINE)[0]
+        self.session.signal(signal.SIGKILL)
+        assert select.select([self.session.started.pidfd], [], [], DEADLINE)[0]
 
 
 class Place:
@@ -77,7 +77,7 @@ class Place:
 
     @property
     def published(self) -> object:
-        while self.daemon._publish_slots() is not None:
+        while self.daemon._status.tend() is not None:
             self.daemon.turn()  # the pause passes
         server = find_server("default")
         assert server is not None
@@ -97,11 +97,9 @@ class Place:
 
     def join(self, network: str) -> Client:
         """Log in as a session does, with a process that does nothing."""
-        process = multiprocessing.get_context("forkserver").Process(target=signal.pause)
-        process.start()
-        control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        theirs.settimeout(DEADLINE)
-        session = self.daemon.sessions.attend(process, control, "a test")
+        sleeper = Sleeper(self._stack)
+        theirs = sleeper.control
+        session = self.daemon.sessions.attend(sleeper.started, "a test")
         told = {"user": "alice", "network": network, "key": "", "node": len(self.daemon.sessions)}
         with theirs.dup() as handover:
             socket.send_fds(theirs, [json.dumps(told).encode()], [handover.fileno()] * 3)

@@ -1,4 +1,4 @@
-"""What a process does once, done in the fork server for all sessions; imported there after everything else.
+"""What a process does once, done in the starter for all sessions; imported there after everything else.
 
 A library sets itself up when it is first used; that takes a sixth of the processor time of a session's login. What is
 computed here is thrown away, so that no session shares a secret with another; both OpenSSL and the system, where random

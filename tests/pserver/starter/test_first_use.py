@@ -1,10 +1,10 @@
-"""What the fork server does beforehand: nothing stays, and no two processes get the same secrets."""
+"""What the starter does beforehand: nothing stays, and no two processes get the same secrets."""
 
 import multiprocessing
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from pserver.daemon.first_use import use_libraries
+from pserver.starter.first_use import use_libraries
 from srp_tools.certificates import NodeKey
 from tests.support.waiting import DEADLINE
 

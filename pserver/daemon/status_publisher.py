@@ -1,0 +1,64 @@
+"""Lets others see what the daemon does: it keeps the status file up to date, as far as that can be done.
+
+The file is for `pserver status` and people. A full disk or a folder that is gone ends nothing: that is logged once, and
+the file is written again when it can be.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from pserver.system.pidfile import PidFile
+
+log = logging.getLogger("pserver")
+
+_PAUSE = 0.2  # seconds at least between two times that others are told of slots; jobs may be short
+_RETRY_SECONDS = 5.0  # after a write that failed
+
+
+class StatusPublisher:
+    """The status that others see.
+
+    `describe`: returns the status. `slots`: returns the part of it that changes often, and that may be told late.
+    """
+
+    def __init__(
+        self,
+        pid_file: PidFile,
+        describe: Callable[[], Mapping[str, object]],
+        slots: Callable[[], dict[str, int]],
+    ) -> None:
+        self._pid_file = pid_file
+        self._describe = describe
+        self._slots = slots
+        self._shown: dict[str, int] = {}
+        self._shown_at = 0.0
+        self._has_failed = False
+
+    def publish(self) -> None:
+        """Let others see the status now."""
+        self._shown, self._shown_at = self._slots(), time.monotonic()
+        try:
+            self._pid_file.write(self._describe())
+        except OSError as error:
+            if not self._has_failed:
+                log.error("the status cannot be written (%s); the server goes on without", error)
+            self._has_failed = True
+        else:
+            if self._has_failed:
+                log.info("the status is written again")
+            self._has_failed = False
+
+    def tend(self) -> float | None:
+        """Publish what is due; return in how many seconds to look again, ``None``: once something has happened."""
+        if self._has_failed:
+            pause = _RETRY_SECONDS
+        elif self._slots() != self._shown:
+            pause = _PAUSE
+        else:
+            return None
+        left = self._shown_at + pause - time.monotonic()
+        if left > 0:
+            return left
+        self.publish()
+        return _RETRY_SECONDS if self._has_failed else None

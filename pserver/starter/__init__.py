@@ -1,0 +1,1 @@
+"""The process that forks sessions, and the daemon's hold on it."""

@@ -1,0 +1,169 @@
+"""The starter: a process that forks sessions, each within milliseconds, because it has loaded all that they need.
+
+The daemon starts it and holds the other end of its only socket, see `pserver.starter.starter`. It has no path in any
+folder that somebody could remove, and no port. Each request is one message with descriptors:
+
+* ``{"session": 7, "settings": ..., "received": ...}`` with a client's connection and the session's end of its control
+  socket. The session says itself that it is there, by ``{"here": PID}`` with a descriptor that stands for it.
+* ``{"spawner": true}`` with the spawner's end of a socket: another spawner, for a session that has lost its own.
+* ``{"remove": FOLDER, "mark": 0}``: ends what is left of a node whose session was killed, in a process of its own: the
+  folder may be large. `pserver.system.process_marks` has what the mark is.
+
+It answers only for sessions: ``{"failed": 7, "why": ...}`` and ``{"ended": 7, "code": 0}``. A request that it has no
+descriptors or no process for costs that request alone: what came with it is closed, and the other end sees that.
+"""
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pserver.starter.first_use  # noqa: F401 - once for all sessions
+from pserver.config import SessionSettings
+from pserver.session.session import session_main
+from pserver.spawner.spawner_process import be_spawner
+from pserver.system.process_marks import kill_marked
+from pserver.system.processes import limit_descriptors
+from pserver.system.session_folder import remove_folder
+
+log = logging.getLogger("pserver")
+
+MESSAGE_BYTES = 2**16
+_MAX_ENDS = 2
+
+
+def main() -> None:
+    """Be the starter; the arguments are the descriptor of its socket, and how many descriptors a process may have."""
+    descriptor, limit = map(int, sys.argv[1:])
+    sys.argv[1:] = []
+    sock = socket.socket(fileno=descriptor)
+    sock.set_inheritable(False)
+    limit_descriptors(limit)
+    _Starter(sock).run()
+
+
+class _Starter:
+    """The starter's loop. It ends with the daemon, which the end of `sock` says; sessions go on."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._sessions: dict[int, int] = {}  # the numbers of their requests, by process number
+        self._bell, self._ring = socket.socketpair()
+        for end in (self._bell, self._ring):
+            end.setblocking(False)
+
+    def run(self) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the daemon's terminal is for the daemon
+        signal.set_wakeup_fd(self._ring.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        poll = select.poll()
+        for sock in (self._sock, self._bell):
+            poll.register(sock, select.POLLIN)
+        while True:
+            ready = {descriptor for descriptor, _ in poll.poll()}
+            if self._bell.fileno() in ready:
+                self._bell.recv(1000)
+                self._reap()
+            if self._sock.fileno() in ready and not self._hear():
+                return
+
+    def _hear(self) -> bool:
+        """Take one request; return whether the daemon is there."""
+        try:
+            data, ends, _, _ = socket.recv_fds(self._sock, MESSAGE_BYTES, _MAX_ENDS, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionError:
+            return False
+        except OSError as error:  # no memory; the request is still there
+            log.warning("a request cannot be taken: %s", error)
+            return True
+        if not data:
+            return False
+        request = json.loads(data)
+        try:
+            self._do(request, ends)
+        except OSError as error:
+            if "session" in request:
+                self._tell({"failed": request["session"], "why": error.strerror or str(error)})
+        finally:
+            for end in ends:
+                os.close(end)
+        return True
+
+    def _do(self, request: dict[str, Any], ends: Sequence[int]) -> None:
+        match request:
+            case {"session": int(number), "settings": dict(settings), "received": str(received)}:
+                _check(ends, 2)
+                pid = self._fork(lambda: _be_session(ends, settings, bytes.fromhex(received)))
+                self._sessions[pid] = number
+            case {"spawner": True}:
+                _check(ends, 1)
+                self._fork(lambda: _be_spawner(ends[0]))
+            case {"remove": str(folder), "mark": int(mark)}:
+                self._fork(lambda: _clear(folder, mark))
+
+    def _fork(self, work: Callable[[], object]) -> int:
+        pid = os.fork()
+        if pid:
+            return pid
+        code = 1
+        try:
+            self._leave()
+            work()
+            code = 0
+        except BaseException:  # noqa: BLE001 - nobody is above us who would show it
+            traceback.print_exc()
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError, AttributeError):
+                    stream.flush()
+            os._exit(code)
+
+    def _leave(self) -> None:
+        """Close what is the starter's, and take signals as any process does."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        for end in (self._sock, self._bell, self._ring):
+            end.close()
+
+    def _reap(self) -> None:
+        with contextlib.suppress(ChildProcessError):  # there is none
+            while (pid := (ended := os.waitpid(-1, os.WNOHANG))[0]) != 0:
+                number = self._sessions.pop(pid, None)
+                if number is not None:
+                    self._tell({"ended": number, "code": os.waitstatus_to_exitcode(ended[1])})
+
+    def _tell(self, words: dict[str, object]) -> None:
+        with contextlib.suppress(ConnectionError):  # the daemon is gone, which the next request says
+            self._sock.send(json.dumps(words).encode())
+
+
+def _check(ends: Sequence[int], count: int) -> None:
+    if len(ends) != count:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def _be_session(ends: Sequence[int], settings: dict[str, Any], received: bytes) -> None:
+    sock, control = (socket.socket(fileno=end) for end in ends)
+    own = os.pidfd_open(os.getpid())
+    socket.send_fds(control, [json.dumps({"here": os.getpid()}).encode()], [own])
+    os.close(own)
+    session_main(sock, control, SessionSettings.from_json(settings), received)
+
+
+def _be_spawner(end: int) -> None:
+    os.setsid()
+    be_spawner(socket.socket(fileno=end), [])
+
+
+def _clear(folder: str, mark: int) -> None:
+    kill_marked(mark)
+    remove_folder(folder)

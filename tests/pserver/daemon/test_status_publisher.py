@@ -1,0 +1,77 @@
+"""The status that others see, also where it cannot be written."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pserver.daemon import status_publisher
+from pserver.daemon.status_publisher import StatusPublisher
+from pserver.system.pidfile import PidFile, find_server
+from tests.support.places import use_private_places
+from tests.support.waiting import wait_until
+
+
+class Full(PidFile):
+    """A file on a disk that is full."""
+
+    is_full = False
+
+    def write(self, status: object) -> None:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().write(status)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_private_places(tmp_path, monkeypatch)
+
+
+def shown() -> object:
+    server = find_server("default")
+    return server and server.status.get("used")
+
+
+def test_slots_are_shown_when_they_change_but_not_too_often() -> None:
+    slots = {"used": 0}
+    with PidFile("default") as pid_file:
+        publisher = StatusPublisher(pid_file, lambda: {"pid": os.getpid(), **slots}, lambda: dict(slots))
+        publisher.publish()
+        assert (publisher.tend(), shown()) == (None, 0)
+        slots["used"] = 1
+        left = publisher.tend()
+        assert left is not None
+        assert 0 < left <= 0.2
+        wait_until(lambda: publisher.tend() is None, "the pause")
+        assert shown() == 1
+
+
+def test_what_cannot_be_written_is_logged_once_and_written_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(status_publisher, "_RETRY_SECONDS", 0.05)
+    with Full("default") as pid_file:
+        publisher = StatusPublisher(pid_file, lambda: {"pid": os.getpid(), "used": 1}, dict)
+        pid_file.is_full = True
+        publisher.publish()
+        publisher.publish()
+        left = publisher.tend()
+        assert left is not None
+        assert 0 < left <= 0.05
+        assert caplog.text.count("No space left on device") == 1
+        pid_file.is_full = False
+        wait_until(lambda: publisher.tend() is None, "the next try")
+        assert shown() == 1
+        assert "written again" in caplog.text
+
+
+def test_a_folder_that_is_gone_ends_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with PidFile("default") as pid_file:
+        publisher = StatusPublisher(pid_file, lambda: {"pid": os.getpid()}, dict)
+        shutil.rmtree(tmp_path / "run")
+        publisher.publish()
+        assert "cannot be written" in caplog.text
