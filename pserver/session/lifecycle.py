@@ -129,6 +129,9 @@ ENGINE_TRANSITIONS: Mapping[EngineState, Mapping[EngineEvent, EngineState]] = {
     },
     _E.REPLACING: {
         _EE.MESHED: _E.REPLACING,
+        _EE.KILL: _E.REPLACING,
+        _EE.RESTART: _E.REPLACING,  # the client hears of the one that is being started
+        _EE.CLOSE: _E.CLOSED,
         _EE.STARTED: _E.STARTING,
         _EE.FAILED: _E.DEAD,
     },

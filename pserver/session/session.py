@@ -19,14 +19,16 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
-from pconnect.errors import ConnectionLostError, ParallelError
+from pconnect.errors import ParallelError
 from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, bound_buffers, prepare
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import PREAMBLE_BYTES
+from pconnect.protocol.frames import NO_LIMIT, PREAMBLE_BYTES
+from pconnect.protocol.kinds import Kind
+from pconnect.protocol.messages import encode_message
 from pserver.config import SessionSettings
 from pserver.session.login import AuthenticatedClient, accept_client, accept_node, admit, tell_failure
 from pserver.session.slot_client import SlotClient
-from pserver.session.supervisor import Supervisor
+from pserver.session.supervisor import START_TIMEOUT, Supervisor, not_started
 from pserver.spawner.engine_process import EngineProcess
 from pserver.spawner.spawner import SpawnerProcess
 from pserver.system.log import set_up, take_down
@@ -36,6 +38,7 @@ from srp_tools.steps import deadline_after, run
 
 log = logging.getLogger("pserver")
 
+_FAREWELL_SECONDS = 1.0  # for the last words to a client
 # So many further nodes are let in at once; more wait in the socket to the daemon.
 _MAX_HANDSHAKES = 32
 
@@ -223,11 +226,22 @@ class _Session:
                 except (ParallelError, OSError) as error:
                     log.warning("node %d from %s was refused: %s", client.node, self._settings.peer, error)
                     return
-            folder = make_folder(place.control, place.engine.spawner.mark)
-            with contextlib.suppress(ConnectionLostError):  # of which one hears when the engine is asked for
+            try:
+                folder = make_folder(place.control, place.engine.spawner.mark)
                 place.engine.spawner.inherit(folder)
-            slot_client = SlotClient(place.control)
-            stack.callback(slot_client.close)
-            supervisor = Supervisor(client, place.engine, folder, self._settings, slot_client, jobs, stop)
+                slot_client = SlotClient(place.control)
+                stack.callback(slot_client.close)
+                run(place.engine.start(slot_client.request_spawner), deadline_after(START_TIMEOUT))
+                supervisor = Supervisor(client, place.engine, folder, self._settings, slot_client, jobs, stop)
+            except (ParallelError, OSError) as error:  # what it needs, the system does not give
+                self._send_away(client, not_started(error, place.engine))
+                return
             with contextlib.closing(supervisor):
                 supervisor.run()
+
+    def _send_away(self, client: AuthenticatedClient, why: str) -> None:
+        """Tell a client that was admitted why there is no engine."""
+        log.error("node %d from %s cannot be: %s", client.node, self._settings.peer, why)
+        message = b"".join(encode_message(Kind.STOPPING, 0, why, NO_LIMIT))
+        with contextlib.suppress(ParallelError, OSError):
+            run(client.channel.send_all(message), deadline_after(_FAREWELL_SECONDS))

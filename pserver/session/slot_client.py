@@ -83,6 +83,10 @@ class SlotClient:
         """Give back a lease for which there is no process."""
         self._send({"return": lease})
 
+    def request_spawner(self, end: socket.socket) -> None:
+        """Have another process become the spawner at this end of a socket, which stays the caller's."""
+        self._send({"spawner": 1}, end.fileno())
+
     def tell_detached(self) -> None:
         """Say that the session goes on without its client."""
         self._send({"detached": True})

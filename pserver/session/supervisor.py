@@ -44,12 +44,20 @@ from srp_tools.steps import deadline_after, remaining
 
 log = logging.getLogger("pserver")
 
+START_TIMEOUT = 10.0  #: seconds for an engine to be started, which takes milliseconds
 # A command that has sent its result is often still on its last line when the client closes the network.
 _LAST_WORDS = 0.1
 _LOOK_SECONDS = 0.005
 # While so much waits for the client, nothing more is taken from the engine. It is more than `OutputRelay` leaves there:
 # a flood of output that the client does not take keeps no command from beginning and ending.
 _MAX_UNSENT_BYTES = 2**21
+
+
+def not_started(error: Exception, process: EngineProcess) -> str:
+    """Return why an engine could not be started, in words."""
+    if isinstance(error, TimeoutError):
+        return f"no engine was there within {START_TIMEOUT:g} s: waited for {process.waits_for}"
+    return str(error)
 
 
 class Supervisor:
@@ -67,6 +75,7 @@ class Supervisor:
     ) -> None:
         self._client = client
         self._process = engine
+        self._slot_client = slot_client
         self._event_loop = EventLoop()
         self._command = Connection(client.node, "client", client.channel, role=Role.SUPERVISOR)
         self._command.on_message = self._from_client
@@ -107,7 +116,18 @@ class Supervisor:
         self._life.handle(SupervisorEvent.DETACH)
 
     def run(self) -> None:
-        """Serve the client until it closes the network, is gone, or the server stops; or until its jobs have ended."""
+        """Serve the client until it closes the network, is gone, or the server stops; or until its jobs have ended.
+
+        If the system refuses something without which this node cannot go on, the client hears what that is.
+        """
+        try:
+            self._serve()
+        except OSError as error:
+            log.exception("node %d cannot go on", self._client.node)
+            self._life.reason = f"the server cannot go on with this node: {error}"
+            self._tell(Kind.STOPPING, self._life.reason)
+
+    def _serve(self) -> None:
         while self._life.is_serving:
             self._event_loop.poll(min(self._time_limit.time_left(time.monotonic()), self._go_on()))
             self._enforce_limit()
@@ -137,8 +157,7 @@ class Supervisor:
     def close(self) -> None:
         """End the engine and leave nothing behind."""
         self._workers.close(self._life.reason)
-        if self._engine_life.has_process:
-            self._process.kill()
+        self._process.kill()
         remove_folder(self._folder)
         self._event_loop.close()
         if self._command.error:
@@ -306,6 +325,10 @@ class Supervisor:
     def _engine_died(self) -> None:
         self._event_loop.unwatch(self._process.pidfd)
         how = describe_exit(self._process.exit_code())
+        if self._process.spawner.is_gone:
+            self._engine_life.why_killed = (
+                "the process that starts engines has ended, and all engines with it"
+            )
         state = self._engine_life.handle(EngineEvent.ENDED)
         self._event_loop.drain(self._engine)  # what it said last
         self._output.end()
@@ -336,10 +359,11 @@ class Supervisor:
             self._command.post(Kind.RESTART, number)
             return
         self._engine_life.restart = number
+        is_dead = self._engine_life.state is EngineState.DEAD
         match self._engine_life.handle(EngineEvent.RESTART):
             case EngineState.RESTARTING:
                 self._process.signal(signal.SIGKILL)
-            case EngineState.REPLACING:
+            case EngineState.REPLACING if is_dead:
                 self._replace_engine()
 
     def _replace_engine(self) -> None:
@@ -349,14 +373,23 @@ class Supervisor:
         self._engine_paused = False
         self._engine_life.why_killed = ""
         self._event_loop.discard(self._engine)
-        try:
-            self._process.start_anew()
-        except OSError as error:
-            self._engine_life.handle(EngineEvent.FAILED)
-            self._command.post(Kind.RESTART, self._engine_life.restart, str(error))
-        else:
+        self._stop_refusing()
+        steps = self._process.start(self._request_spawner)
+        self._event_loop.background.start(steps, deadline_after(START_TIMEOUT), self._engine_replaced)
+
+    def _engine_replaced(self, outcome: Exception | None) -> None:
+        """Attend to the engine that has been started, or tell the client why there is none."""
+        why = None
+        if outcome is None:
             self._engine_life.handle(EngineEvent.STARTED)
-            self._stop_refusing()
             self._attend_engine()
-            self._command.post(Kind.RESTART, self._engine_life.restart)
+        else:
+            self._engine_life.handle(EngineEvent.FAILED)
+            self._event_loop.watch(self._process.its_handover.fileno(), self._refuse_data)
+            why = not_started(outcome, self._process)
+        self._command.post(Kind.RESTART, self._engine_life.restart, why)
         self._event_loop.flush(self._command)
+
+    def _request_spawner(self, end: socket.socket) -> None:
+        self._workers.spawner_is_gone()
+        self._slot_client.request_spawner(end)

@@ -74,13 +74,16 @@ class Workers:
         channel.on_open, channel.on_lost = self._client_came, self._end_jobs
         channel.on_message, channel.on_worker_connection = self._from_client, self._pass_on
         event_loop.watch(slot_client.fileno(), self._read_leases)
-        event_loop.watch(process.spawner.deaths.fileno(), self._read_deaths)
+        self._hears_of_deaths = False
 
     # --- the engine ---
 
     def attend_engine(self) -> None:
         """Listen to an engine that has begun."""
         self._event_loop.watch(self._process.forks.fileno(), self._read_refusal)
+        if not self._hears_of_deaths:
+            self._event_loop.watch(self._process.spawner.deaths.fileno(), self._read_deaths)
+            self._hears_of_deaths = True
 
     def engine_is_ready(self) -> None:
         """Record that the engine can be asked for workers."""
@@ -222,15 +225,17 @@ class Workers:
                 pid, code = death
                 for worker in [worker for worker in self._workers.values() if worker.pid == pid]:
                     self._worker_ended(worker, code)
-        except ConnectionLostError as error:
-            self._lose_spawner(str(error))
+        except ConnectionLostError:
+            self.spawner_is_gone()
 
-    def _lose_spawner(self, why: str) -> None:
-        """End all workers at once: nobody is there who would report their ends, or start another engine."""
+    def spawner_is_gone(self) -> None:
+        """End all workers at once: nobody is there who would report their ends."""
+        if not self._hears_of_deaths:
+            return
         self._event_loop.unwatch(self._process.spawner.deaths.fileno())
-        self._is_ready = False
+        self._hears_of_deaths = self._is_ready = False
         for worker in self._workers.values():
-            worker.why_killed = worker.why_killed or why
+            worker.why_killed = worker.why_killed or "the process that starts engines has ended"
         self._end_workers()
         for worker in list(self._workers.values()):
             self._worker_ended(worker, -signal.SIGKILL)

@@ -8,18 +8,28 @@ import multiprocessing
 import os
 import signal
 import socket
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from typing import TypeVar
 
 from pconnect.protocol.frames import PREAMBLE_BYTES
 from pserver.engine.command_page import CommandPage, make_memory
 from pserver.spawner.spawner import Spawner
+from srp_tools.errors import ConnectionLostError
+from srp_tools.steps import Steps, Wait
+
+_End = TypeVar("_End", socket.socket, Connection)
 
 
 class EngineProcess:
-    """A process that waits for its set-up; after `start_anew`, another one.
+    """A process that waits for its set-up; after another `start`, another one.
 
     Attributes
     ----------
+    pid
+        Its number, also that of its process group; 0 until `start` has found it, and if it could not be started.
+    pidfd
+        A descriptor that stands for the process and can be read from when it has ended.
     pipe
         Where it is told things; non-blocking.
     page
@@ -32,71 +42,104 @@ class EngineProcess:
         What it writes to its standard output, and to its standard error.
     forks
         Where it is asked to fork workers; see `pserver.engine.forks`.
+    waits_for
+        What `start` waits for, in words.
     """
 
+    pipe: socket.socket
+    page: CommandPage
+    outputs: Sequence[Connection]
+    forks: socket.socket
+
     def __init__(self, spawner: Spawner) -> None:
+        self.spawner = spawner
+        self.pid, self.pidfd = 0, -1
+        self.waits_for = ""
+        self._is_asked_for = False  # and was not ended
+        self._ends = contextlib.ExitStack()  # ours, of what the engine has the other ends of
         self.handover, self.its_handover = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.its_handover.setblocking(False)
-        self.spawner = spawner
-        self._begin()
+        with contextlib.suppress(OSError):  # `start` tries again, and raises what it meets then
+            self._ask()
 
-    def _begin(self) -> None:
-        self._pid = self._pidfd = -1  # learnt when asked for: meanwhile the process starts
-        self.pipe, its_pipe = socket.socketpair()
-        self.pipe.setblocking(False)
-        self.forks, its_forks = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.forks.setblocking(False)
-        pairs = [multiprocessing.Pipe(duplex=False) for _ in range(2)]
-        self.outputs: tuple[Connection, ...] = tuple(reader for reader, _ in pairs)
-        with contextlib.ExitStack() as its_ends:
-            its_ends.enter_context(its_pipe)
-            its_ends.enter_context(its_forks)
-            writers: list[socket.socket | Connection] = [
-                its_ends.enter_context(writer) for _, writer in pairs
-            ]
-            ends = (its_pipe, self.its_handover, *writers, its_forks)
-            memory = make_memory()
-            its_ends.callback(os.close, memory)
-            self.page = CommandPage(memory)
-            self.spawner.request_engine([*(end.fileno() for end in ends), memory])
+    def start(self, request_spawner: Callable[[socket.socket], object]) -> Steps[None]:
+        """Wait until the engine is there that was asked for; ask for one, if that is not so.
 
-    def start_anew(self) -> None:
-        """Start another process in the place of one that has ended and whose `exit_code` was asked for.
-
-        What the daemon has passed on to the old one is closed. All attributes but the two handover ends are new.
+        If the spawner has ended, another one takes its place, for which `Spawner.renew` needs `request_spawner`. What
+        the daemon has passed on to an engine before this one is closed. All attributes but the two handover ends and
+        the spawner are new.
 
         Raises `OSError` if that is impossible; the text says why. It is as after an engine that has ended.
         """
-        self._close_ends()
-        while self.refuse_handover():
-            pass
+        self.waits_for = "the process that starts engines"
+        has_renewed = False
+        if not self._is_asked_for:
+            self.pid = 0
         try:
-            self._begin()
-            self._learn_pid()
-        except OSError:
-            if self._pid > 0:  # it was started, and there is no room for the descriptor that stands for it
-                self.spawner.end_engine()
-            self._pid = 0
+            while not self.pid:
+                try:
+                    if not self._is_asked_for:
+                        self._ask()
+                    yield Wait(self.spawner.fileno())
+                    self._learn_pid()
+                except ConnectionLostError:
+                    if has_renewed or not self.spawner.is_gone:
+                        raise
+                    has_renewed = True
+                    self.waits_for = (
+                        "the server's daemon, which is to start another process that starts engines"
+                    )
+                    self._is_asked_for = False
+                    self.spawner.renew(request_spawner)
+        except ConnectionLostError as error:
+            self._forget()
+            if has_renewed and self.spawner.is_gone:
+                why = "the process that starts engines has ended, and the server's daemon has not started another one"
+                raise ConnectionLostError(f"{why}; is the server running?") from error
+            raise
+        except BaseException:
+            self._forget()
             raise
 
-    @property
-    def pid(self) -> int:
-        """Its number, also that of its process group; 0 if it could not be started."""
-        self._learn_pid()
-        return self._pid
+    def _ask(self) -> None:
+        """Ask the spawner for an engine, with new ends of everything; on an error those from before stay."""
+        while self.refuse_handover():
+            pass
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
 
-    @property
-    def pidfd(self) -> int:
-        """A descriptor that stands for the process and can be read from when it has ended."""
-        self._learn_pid()
-        return self._pidfd
+            def keep(pair: tuple[_End, _End]) -> tuple[_End, _End]:
+                return ours.enter_context(pair[0]), theirs.enter_context(pair[1])
+
+            pipe, its_pipe = keep(socket.socketpair())
+            forks, its_forks = keep(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            pairs = [keep(multiprocessing.Pipe(duplex=False)) for _ in range(2)]
+            memory = make_memory()
+            theirs.callback(os.close, memory)
+            page = CommandPage(memory)
+            ours.callback(page.close)
+            writers = [writer.fileno() for _, writer in pairs]
+            ends = [its_pipe.fileno(), self.its_handover.fileno(), *writers, its_forks.fileno(), memory]
+            self.spawner.request_engine(ends)
+            self._close_ends()
+            self._ends = ours.pop_all()
+        self._is_asked_for = True
+        self.pipe, self.forks, self.page = pipe, forks, page
+        self.outputs = tuple(reader for reader, _ in pairs)
+        for end in (pipe, forks):
+            end.setblocking(False)
 
     def _learn_pid(self) -> None:
-        if self._pid < 0:
-            self._pid = self.spawner.engine_pid()
-            # Not the sentinel of multiprocessing: processes that the engine forks would hold that, too. The spawner
-            # does not reap it before we say so: the number is still its own.
-            self._pidfd = os.pidfd_open(self._pid)
+        pid = self.spawner.engine_pid()
+        # Not the sentinel of multiprocessing: processes that the engine forks would hold that, too. The spawner does
+        # not reap it before we say so: the number is still its own.
+        self.pidfd = os.pidfd_open(pid)
+        self.pid = pid
+
+    def _forget(self) -> None:
+        """Have an engine ended that is not there yet, whenever it comes."""
+        if self._is_asked_for and not self.pid:
+            self._is_asked_for = False
+            self.spawner.forget_engine()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, unless it has ended."""
@@ -117,12 +160,16 @@ class EngineProcess:
         return bool(data)
 
     def kill(self) -> None:
-        """End it, and whatever it has started."""
-        with contextlib.suppress(
-            OSError
-        ):  # it could not be started, or there is no room for another descriptor
-            self._learn_pid()
-        self.spawner.end_engine()
+        """End it, and whatever it has started; nothing is done twice."""
+        if self.pid and self._is_asked_for:
+            self.exit_code()
+        self._forget()
+
+    def exit_code(self) -> int:
+        """Return how it ended, after it has; a negative number is a signal. What it had started ends, too."""
+        self._is_asked_for = False
+        code = self.spawner.end_engine()
+        return -signal.SIGKILL if code is None else code  # it ended with the spawner
 
     def close(self) -> None:
         """Close our ends; for an engine that has ended."""
@@ -132,19 +179,10 @@ class EngineProcess:
         self.spawner.close()
 
     def _close_ends(self) -> None:
-        self.pipe.close()
-        self.forks.close()
-        self.page.close()
-        for end in self.outputs:
-            end.close()
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-        self._pid = self._pidfd = -1
-
-    def exit_code(self) -> int:
-        """Return how it ended, after it has; a negative number is a signal. What it had started ends, too."""
-        code = self.spawner.end_engine()
-        return -signal.SIGKILL if code is None else code  # it ended with the spawner
+        self._ends.close()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+        self.pid, self.pidfd = 0, -1
 
 
 def describe_exit(code: int | None) -> str:

@@ -1,11 +1,17 @@
-"""The spawner, seen from the session: the process that starts engines, see `pserver.spawner.spawner_process`."""
+"""The spawner, seen from the session: the process that starts engines, see `pserver.spawner.spawner_process`.
+
+The session forks its spawner before the login, because what it starts must inherit no secret. When that one has died,
+no other can be forked here: the daemon has the starter of sessions do it. All that this needs is one end of a socket,
+in which the first request waits already.
+"""
 
 import contextlib
-import multiprocessing
 import os
+import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from pserver.spawner.forked_process import ForkedProcess
 from pserver.spawner.spawner_process import ADOPT, END, FOLDER, MESSAGE_BYTES, NODE, START, be_spawner
 from pserver.system.process_marks import kill_marked, make_mark
 from srp_tools.errors import ConnectionLostError
@@ -18,57 +24,100 @@ _END_TIMEOUT = 5.0
 class SpawnerProcess:
     """The spawner, as the session process holds it.
 
-    `not_for_it`: what the session process has open and neither the spawner nor an engine may keep.
+    `not_for_it`: what the session process has open and neither the spawner nor an engine may keep. If the system
+    allows no more processes, it is as if it had died.
     """
 
     def __init__(self, not_for_it: Sequence[socket.socket]) -> None:
         self._root, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._process = multiprocessing.get_context("fork").Process(
-            target=be_spawner, args=(theirs, [*not_for_it, self._root])
-        )
-        self._process.start()
-        theirs.close()
+        self._root.settimeout(_TIMEOUT)
+        self._process: ForkedProcess | None = None
+        with theirs, contextlib.suppress(OSError):
+            self._process = ForkedProcess(lambda: be_spawner(theirs, [*not_for_it, self._root]))
 
     @property
     def pid(self) -> int:
-        """Its process number."""
-        assert self._process.pid is not None  # noqa: S101 - it was started
-        return self._process.pid
+        """Its process number; 0 if there is none."""
+        return self._process.pid if self._process else 0
 
     def for_node(self) -> "Spawner":
         """Return what starts the engines of one more node.
 
-        Raises `ConnectionLostError` if the spawner is gone.
+        Raises `OSError` if there is no room for descriptors. If the spawner has died, the node hears of it as later.
         """
-        mark = make_mark()
-        sock, its_sock = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        deaths, its_deaths = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with its_sock, its_deaths:
-            try:
-                socket.send_fds(
-                    self._root, [NODE + str(mark).encode()], [its_sock.fileno(), its_deaths.fileno()]
-                )
-            except OSError as error:
-                sock.close()
-                deaths.close()
-                raise _gone(error) from error
-        return Spawner(sock, deaths, mark)
+        return Spawner(self._root, make_mark())
 
     def close(self) -> None:
         """End the spawner, once the supervisors of all nodes have closed their ends."""
         self._root.close()
-        self._process.join(_END_TIMEOUT)
+        if self._process is None:
+            return
+        if self._process.wait(_END_TIMEOUT) is None:  # it is stopped, or hangs
+            os.kill(self._process.pid, signal.SIGKILL)
+            self._process.wait(_END_TIMEOUT)
+        self._process.close()
 
 
 class Spawner:
-    """The spawner, as the supervisor of one node holds it; `SpawnerProcess.for_node` makes it."""
+    """The spawner, as the supervisor of one node holds it; `SpawnerProcess.for_node` makes it.
 
-    def __init__(self, sock: socket.socket, deaths: socket.socket, mark: int) -> None:
-        self.mark = mark  #: on all processes of the node, see `pserver.system.process_marks`
-        self._sock = sock
+    Attributes
+    ----------
+    mark
+        On all processes of the node, see `pserver.system.process_marks`.
+    is_gone
+        Whether it has ended, as far as that was seen; then `renew` takes another one.
+    deaths
+        Can be read from when `read_death` has something to tell.
+    """
+
+    def __init__(self, root: socket.socket, mark: int) -> None:
+        self.mark = mark
+        self._folder = ""
+        self._asked = (
+            0  # requests that are answered, to tell an answer that comes too late from the one waited for
+        )
+        self._open(root)
+
+    def _open(self, root: socket.socket) -> None:
+        """Have the spawner at the other end of `root` serve this node."""
+        self.is_gone = False
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            pairs = []
+            for _ in range(2):
+                pairs.append(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+                ours.enter_context(pairs[-1][0])
+                theirs.enter_context(pairs[-1][1])
+            # If the spawner has died, this node hears of it as at any other time.
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                ends = [end.fileno() for _, end in pairs]
+                socket.send_fds(root, [NODE + str(self.mark).encode()], ends)
+            ours.pop_all()
+        self._sock, self.deaths = (end for end, _ in pairs)
         self._sock.settimeout(_TIMEOUT)
-        self.deaths = deaths  #: can be read from when `read_death` has something to tell
         self.deaths.setblocking(False)
+
+    def renew(self, request_spawner: Callable[[socket.socket], object]) -> None:
+        """Take another spawner in the place of one that is gone.
+
+        `request_spawner`: has a process become the spawner at this end of a socket, without waiting for it. Raises
+        `OSError` if there is no room for descriptors; then it is gone as before.
+        """
+        root, its_root = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with root, its_root:
+            request_spawner(its_root)
+            self.close()
+            try:
+                self._open(root)
+            except OSError:
+                self.is_gone = True
+                raise
+        if self._folder:
+            self.inherit(self._folder)
+
+    def fileno(self) -> int:
+        """Return the descriptor that can be read from when there is an answer."""
+        return self._sock.fileno()
 
     def request_engine(self, ends: Sequence[int]) -> None:
         """Have an engine started, without waiting for that; `engine_pid` does.
@@ -76,7 +125,7 @@ class Spawner:
         `ends`: descriptors for the engine: its pipe, its handover, its standard output, its standard error, and where
         it is asked to fork workers. Raises `ConnectionLostError` if the spawner is gone.
         """
-        self._send(START, ends)
+        self._ask(START, ends)
 
     def engine_pid(self) -> int:
         """Return the process number of the engine that was requested.
@@ -89,42 +138,50 @@ class Spawner:
         return int(answer)
 
     def end_engine(self) -> int | None:
-        """Kill the engine and what it has started, and return how it ended; a negative number is a signal.
+        """Kill the engine and all processes of the node, and return how it ended; a negative number is a signal.
 
-        ``None``: it hangs in the kernel, or the spawner is gone, and with it the engine.
+        ``None``: it hangs in the kernel, or the spawner is gone or stopped, and could not tell.
         """
         with contextlib.suppress(ConnectionLostError):
-            self._send(END)
+            self._ask(END)
             answer = self._receive()
             return int(answer) if answer else None
         kill_marked(self.mark)
         return None
 
+    def forget_engine(self) -> None:
+        """Have the engine ended, without waiting for that. What it says of it is dropped."""
+        with contextlib.suppress(ConnectionLostError):
+            self._ask(END)
+
     def adopt(self, pid: int) -> None:
-        """Have the end of a worker told, by `read_death`; then its group is gone, too.
+        """Have the end of a worker told, by `read_death`; then what it has started is gone, too.
 
         Raises `ConnectionLostError` if the spawner is gone.
         """
         self._send(ADOPT + str(pid).encode())
 
     def inherit(self, folder: str) -> None:
-        """Have a folder removed when the supervisor and all that it had started are gone.
-
-        Raises `ConnectionLostError` if the spawner is gone.
-        """
-        self._send(FOLDER + os.fsencode(folder))
+        """Have a folder removed when the supervisor and all that it had started are gone."""
+        self._folder = folder
+        with contextlib.suppress(ConnectionLostError):  # another one hears of it in `renew`
+            self._send(FOLDER + os.fsencode(folder))
 
     def read_death(self) -> tuple[int, int] | None:
         """Return the process number of a worker that has ended, and its exit code; ``None`` if there is none.
 
-        Raises `ConnectionLostError` if the spawner is gone: it will report no more.
+        Raises `ConnectionLostError` if the spawner is gone: it will report no more, and no process of the node is left.
         """
         try:
             words = self.deaths.recv(MESSAGE_BYTES).split()
         except BlockingIOError:
             return None
+        except ConnectionError:
+            words = []
         if not words:
-            raise _gone()
+            error = self._gone()
+            kill_marked(self.mark)
+            raise error
         return int(words[0]), int(words[1])
 
     def close(self) -> None:
@@ -132,22 +189,37 @@ class Spawner:
         self._sock.close()
         self.deaths.close()
 
+    def _ask(self, request: bytes, descriptors: Sequence[int] = ()) -> None:
+        self._asked += 1
+        self._send(request + str(self._asked).encode(), descriptors)
+
     def _send(self, request: bytes, descriptors: Sequence[int] = ()) -> None:
         try:
             socket.send_fds(self._sock, [request], descriptors)
-        except OSError as error:
-            raise _gone(error) from error
+        except TimeoutError as error:
+            raise _silent() from error
+        except ConnectionError as error:
+            raise self._gone() from error
 
     def _receive(self) -> str:
-        try:
-            answer = self._sock.recv(MESSAGE_BYTES)
-        except OSError as error:
-            raise ConnectionLostError(f"the process that starts engines does not answer: {error}") from error
-        if not answer:
-            raise _gone()
-        return answer[1:].decode()  # an empty answer would look like the end
+        """Return the answer to the last request."""
+        while True:
+            try:
+                answer = self._sock.recv(MESSAGE_BYTES)
+            except TimeoutError as error:
+                raise _silent() from error
+            except ConnectionError:
+                answer = b""
+            if not answer:
+                raise self._gone()
+            number, _, text = answer.decode().partition("=")
+            if int(number) == self._asked:
+                return text
+
+    def _gone(self) -> ConnectionLostError:
+        self.is_gone = True
+        return ConnectionLostError("the process that starts engines has ended")
 
 
-def _gone(error: OSError | None = None) -> ConnectionLostError:
-    why = f" ({error})" if error else ""
-    return ConnectionLostError(f"the process that starts engines is gone{why}: connect anew to get another")
+def _silent() -> ConnectionLostError:
+    return ConnectionLostError(f"the process that starts engines has not answered for {_TIMEOUT:g} s")

@@ -26,16 +26,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkProcess
-from multiprocessing.popen_fork import Popen
 
 from pserver.engine.engine import engine_main
+from pserver.spawner.forked_process import ForkedProcess
 from pserver.system.process_marks import kill_marked, wear_mark
 from pserver.system.processes import adopt_orphans, raise_descriptor_limit, set_descriptor_limit
 from pserver.system.session_folder import remove_folder
 
 NODE = b"node "  #: request of the session process: the mark of a node, with its two sockets
-START, END, ADOPT, FOLDER = b"start", b"end", b"adopt ", b"folder "  #: requests of a supervisor
+#: Requests of a supervisor. The first two have a number, which the answer begins with.
+START, END, ADOPT, FOLDER = b"start ", b"end ", b"adopt ", b"folder "
 MESSAGE_BYTES = 4096
 _ENDS_OF_AN_ENGINE = 6  # pipe, handover, standard output, standard error, forks, memory
 _END_TIMEOUT = 5.0  # seconds for an engine to end; longer than usual if it has much memory to give back
@@ -136,6 +136,10 @@ class _Node:
         self._engine: _Engine | None = None
         self._workers: dict[int, int] = {}  # their numbers, by the descriptor that stands for the process
         self._untold: deque[bytes] = deque()  # ends of workers for which there is no room in `deaths`
+        self._ending = 0  # the number of the request to end the engine
+        self._next: tuple[int, Sequence[int]] | None = (
+            None  # a request to start one, once the engine has ended
+        )
         self._is_left = False  # the supervisor is gone
         self._ends_by = (
             0.0  # instant after which nobody waits for the end of the engine; 0: it is not being ended
@@ -155,6 +159,7 @@ class _Node:
         self._deaths.close()
         for descriptor in self._workers:
             os.close(descriptor)
+        self._forget_next()
         if self._engine is not None:
             self._engine.close_all()
 
@@ -173,31 +178,41 @@ class _Node:
             self._adopt(int(request.removeprefix(ADOPT)))
         elif request.startswith(FOLDER):
             self._folder = request.removeprefix(FOLDER)
-        elif request == START:
-            self._start(descriptors)
+        elif request.startswith(START):
+            self._start(int(request.removeprefix(START)), descriptors)
         else:
+            self._ending = int(request.removeprefix(END) or 0)
             self._is_left = not request
+            self._forget_next()
             if self._is_left:
                 self._spawner.unwatch(self._sock.fileno())
                 self._end_workers()
             self._end_engine()
 
-    def _answer(self, text: str) -> None:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # then the next request is the end
-            self._sock.send(f"={text}".encode())
+    def _answer(self, number: int, text: str) -> None:
+        # A supervisor that is gone says so with the next request. One that is stopped may have asked much.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError, BlockingIOError):
+            self._sock.send(f"{number}={text}".encode(), socket.MSG_DONTWAIT)
 
     # --- the engine ---
 
-    def _start(self, descriptors: Sequence[int]) -> None:
-        """Start an engine, and answer with its process number, or with the reason why there is none."""
+    def _start(self, number: int, descriptors: Sequence[int]) -> None:
+        """Start an engine, and answer with its process number, or with the reason why there is none.
+
+        If the one before is just being ended, that waits for its end.
+        """
+        if self._ends_by:
+            self._forget_next()
+            self._next = number, descriptors
+            return
         try:
             if len(descriptors) < _ENDS_OF_AN_ENGINE:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             self._engine = _Engine(self._mark, self._spawner.close_all, self._spawner.limits, descriptors)
         except OSError as error:
-            self._answer(error.strerror or str(error))
+            self._answer(number, error.strerror or str(error))
         else:
-            self._answer(str(self._engine.pid))
+            self._answer(number, str(self._engine.pid))
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -207,7 +222,6 @@ class _Node:
             self._engine_ended(None)
             return
         self._engine.kill()
-        kill_marked(self._mark)
         self._ends_by = time.monotonic() + _END_TIMEOUT
         self._spawner.watch(self._engine.pidfd, lambda: self.look(self._ends_by))
 
@@ -220,10 +234,19 @@ class _Node:
             self._engine_ended(engine.close())
 
     def _engine_ended(self, code: int | None) -> None:
+        following, self._next = self._next, None
         if self._is_left:
             self._leave()
         else:
-            self._answer("" if code is None else str(code))
+            self._answer(self._ending, "" if code is None else str(code))
+        if following is not None:
+            self._start(*following)
+
+    def _forget_next(self) -> None:
+        if self._next is not None:
+            for descriptor in self._next[1]:
+                os.close(descriptor)
+            self._next = None
 
     def _leave(self) -> None:
         """Leave nothing of a node without a supervisor, once its engine and its workers have ended."""
@@ -302,6 +325,7 @@ class _Engine:
     def __init__(
         self, mark: int, leave: Callable[[], None], limits: tuple[int, int], descriptors: Sequence[int]
     ) -> None:
+        self._mark = mark
         its_lifeline, self._lifeline = multiprocessing.Pipe(duplex=False)
 
         def be_engine() -> None:
@@ -311,35 +335,28 @@ class _Engine:
             self._lifeline.close()
             _be_engine(descriptors, its_lifeline)
 
-        try:
-            # Not `start` of the process: it reaps other engines that have ended.
-            self._process = Popen(ForkProcess(target=be_engine))
-        except OSError:
-            self._lifeline.close()
-            raise
-        finally:
-            its_lifeline.close()
-        self._process.close()  # two descriptors, which the next engine would inherit
-        self.pid: int = self._process.pid
-        try:
-            self.pidfd = os.pidfd_open(self.pid)
-        except OSError:
-            self._lifeline.close()  # which ends it
-            self._process.wait()
-            raise
+        with its_lifeline:
+            try:
+                self._process = ForkedProcess(be_engine)
+            except OSError:
+                self._lifeline.close()
+                raise
+        self.pid, self.pidfd = self._process.pid, self._process.pidfd
 
     def kill(self) -> None:
-        """Kill it with its group, if it lives."""
+        """Kill it with all processes of its node, those that live."""
         _kill(self.pid)
+        kill_marked(self._mark)
 
     def close(self) -> int | None:
         """Reap it, and return its exit code; ``None`` if it hangs in the kernel."""
+        code = self._process.wait(0)
         self.close_all()
-        return self._process.poll()
+        return code
 
     def close_all(self) -> None:
         """Close what is open here."""
-        os.close(self.pidfd)
+        self._process.close()
         self._lifeline.close()
 
 

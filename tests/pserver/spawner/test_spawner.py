@@ -83,7 +83,7 @@ def test_the_engine_ends_with_the_spawner(process: SpawnerProcess, spawner: Spaw
     os.kill(process.pid, signal.SIGKILL)
     wait_gone(process.pid, pid)
     assert spawner.end_engine() is None
-    with pytest.raises(ConnectionLostError, match="the process that starts engines is gone"):
+    with pytest.raises(ConnectionLostError, match="the process that starts engines has ended"):
         start(spawner, ends)
 
 

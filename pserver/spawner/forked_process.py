@@ -1,0 +1,50 @@
+"""A child of this process that runs a function, and of which nothing is left open if the system allows no more."""
+
+import os
+import select
+import signal
+from collections.abc import Callable
+from multiprocessing.context import ForkProcess
+
+from pserver.system.flush import flush_output
+
+
+class ForkedProcess:
+    """A process that was forked to run `work`, with all that `multiprocessing` does in a new process.
+
+    `pid`: its number, until `wait` has seen its end. `pidfd`: a descriptor that stands for it. Raises `OSError` if the
+    system allows no more processes or descriptors: there is no process then, and nothing open. (The start of
+    `multiprocessing.Process` would leave four pipes, and reap other children.)
+    """
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        flush_output()  # else both processes would write what waits there
+        self.pid = os.fork()
+        if not self.pid:
+            _run(work)
+        try:
+            self.pidfd = os.pidfd_open(self.pid)
+        except OSError:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            raise
+
+    def wait(self, timeout: float) -> int | None:
+        """Return how it ended; a negative number is a signal, ``None`` that it has not ended within some seconds."""
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        if not poll.poll(timeout * 1000):
+            return None
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self.pidfd)
+
+
+def _run(work: Callable[[], object]) -> None:
+    code = 1
+    try:
+        code = ForkProcess(target=work)._bootstrap()  # type: ignore[attr-defined]
+    finally:
+        os._exit(code)
