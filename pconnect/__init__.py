@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pconnect.errors import ProcessFailedError as ProcessFailedError
     from pconnect.errors import ProtocolError as ProtocolError
     from pconnect.errors import RemoteError as RemoteError
+    from pconnect.errors import ServerBusyError as ServerBusyError
     from pconnect.errors import UnavailableTypeError as UnavailableTypeError
     from pconnect.errors import UnknownServiceError as UnknownServiceError
     from pconnect.errors import UnreadableValueError as UnreadableValueError
@@ -68,7 +69,7 @@ _EXPORTS = {
     "errors": (
         "AuthenticationError CollectiveError ConfigurationError ConnectError ConnectionLostError "
         "CredentialError DeadlockError EngineDiedError InboxFullError JobLostError MessageTooLargeError "
-        "ParallelError ProcessFailedError ProtocolError RemoteError UnavailableTypeError "
+        "ParallelError ProcessFailedError ProtocolError RemoteError ServerBusyError UnavailableTypeError "
         "UnknownServiceError UnreadableValueError UnsupportedValueError"
     ),
     "joblib.register": "register_joblib_backend",

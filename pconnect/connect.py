@@ -68,7 +68,8 @@ def pconnect(
     use_tls
         ``False`` for servers started with ``--no-tls``: no encryption and no login.
     timeout
-        Limit for the whole call, in seconds.
+        Limit for the whole call, in seconds. A server that turns this client away because it is busy is asked again
+        within it, after random and growing pauses of 0.1 to 3 seconds.
     peer_timeout
         Seconds after which a machine that vanished counts as lost.
     max_message_bytes
@@ -136,7 +137,7 @@ def _log_in(
     for node, target in enumerate(targets, 1):
         nodes.setdefault((target.name, target.port), []).append(node)
     run_all(
-        {first: log_in_at(targets[first - 1], first, terms) for first, *_ in nodes.values()},
+        {first: log_in_at(targets[first - 1], first, terms, deadline) for first, *_ in nodes.values()},
         deadline,
         outcomes,
     )

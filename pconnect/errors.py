@@ -8,6 +8,7 @@
     ├── AuthenticationError (PermissionError)
     ├── ConnectError (ConnectionError)
     ├── ConnectionLostError (ConnectionError)    a peer is gone; its connection is closed
+    │   ├── ServerBusyError                      too many clients want to log in at a server
     │   ├── EngineDiedError                      the engine of a node ended before its time; says how
     │   └── JobLostError                         a job ended with its process or machine; says how
     ├── ProtocolError (ValueError)               the peer broke the format; the connection is closed
@@ -36,6 +37,7 @@ from srp_tools.errors import (
     ConnectionLostError,
     CredentialError,
     ParallelError,
+    ServerBusyError,
 )
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "ProcessFailedError",
     "ProtocolError",
     "RemoteError",
+    "ServerBusyError",
     "UnavailableTypeError",
     "UnknownServiceError",
     "UnreadableValueError",

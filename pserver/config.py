@@ -4,9 +4,10 @@ Each field of `ServerConfig` declares one option, with all that is known of it. 
 fields the command line of ``pserver start``, the keywords of `pserver.pserver`, and what the daemon is started with.
 """
 
+import ipaddress
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, Self, get_args
@@ -18,6 +19,7 @@ from srp_tools.errors import ConfigurationError
 
 DEFAULT_DATA_PORT = 12501
 FilePath = str | os.PathLike[str]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
@@ -52,6 +54,17 @@ def parse_size(text: str) -> int:
             f"{text!r} is no size: give a number of bytes, or one with k, m, g or t (powers of 1024), such as 64m"
         )
     return int(found[1]) * _UNITS[found[2].lower()]
+
+
+def parse_list(text: str) -> tuple[str, ...]:
+    """Return the parts of a text between commas; empty ones are left out.
+
+    Examples
+    --------
+    >>> parse_list("alice, bob")
+    ('alice', 'bob')
+    """
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 class Startups(NamedTuple):
@@ -148,6 +161,28 @@ class LoginOptions(ListenOptions):
         "SECONDS",
         parse=float,
     )
+    max_failures: int = _setting(
+        3,
+        "How many logins of one user from one address may fail before the next must wait, twice as long each time, up "
+        "to 5 minutes; 0 sets no limit.",
+        "N",
+        parse=int,
+    )
+    allow_users: Sequence[str] = _setting(
+        (),
+        "The users who may log in, of those in the users' file. Names with commas between them, or several options.",
+        "NAMES",
+        parse=parse_list,
+        default_text="all",
+    )
+    allow_from: Sequence[str] = _setting(
+        (),
+        "The addresses that may connect, and networks of them, such as 10.1.0.0/16,2001:db8::/32. Servers connect to "
+        "each other, so name them, too.",
+        "ADDRESSES",
+        parse=parse_list,
+        default_text="all",
+    )
     silence_timeout: float = _setting(
         5.0, "How many seconds a new connection may stay silent before it is closed.", "SECONDS", parse=float
     )
@@ -160,6 +195,16 @@ class LoginOptions(ListenOptions):
             raise ConfigurationError(f"--max-startups {self.max_startups}: {error}") from None
         if self.login_processes < 1:
             raise ConfigurationError(f"--login-processes {self.login_processes}: nobody could log in")
+        if self.max_failures < 0:
+            raise ConfigurationError(
+                f"--max-failures {self.max_failures}: it is not negative; 0 sets no limit"
+            )
+        for name in ("allow_users", "allow_from"):
+            value = getattr(self, name)
+            if isinstance(value, str):  # else its letters would be the items
+                value = parse_list(value)
+            object.__setattr__(self, name, tuple(value))
+        self.allowed_networks()
         for option, seconds in (
             ("--login-timeout", self.login_timeout),
             ("--proof-timeout", self.proof_timeout),
@@ -169,6 +214,19 @@ class LoginOptions(ListenOptions):
                 raise ConfigurationError(
                     f"{option} {seconds:g}: a time limit is a positive number of seconds"
                 )
+
+    def allowed_networks(self) -> list[Network]:
+        """Return what `allow_from` means.
+
+        Raises `ConfigurationError` if one of them is neither an address nor a network.
+        """
+        networks = []
+        for text in self.allow_from:
+            try:
+                networks.append(ipaddress.ip_network(text))
+            except ValueError as error:
+                raise ConfigurationError(f"--allow-from {text}: {error}") from None
+        return networks
 
     def startups(self) -> Startups:
         """Return what `max_startups` means."""
@@ -307,6 +365,7 @@ class SessionSettings:
     kept: Path  # see `ServerConfig.kept_folder`
     local_path: Path | None = None  # of the socket for local links; None: there is none
     max_file_size: int = 0
+    allow_users: list[str] = field(default_factory=list)  # empty: all
 
     def as_json(self) -> dict[str, Any]:
         """Return what JSON can express, for `from_json`."""

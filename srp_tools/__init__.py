@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from srp_tools.errors import ConnectionLostError as ConnectionLostError
     from srp_tools.errors import CredentialError as CredentialError
     from srp_tools.errors import ParallelError as ParallelError
+    from srp_tools.errors import ServerBusyError as ServerBusyError
     from srp_tools.login import accept_login as accept_login
     from srp_tools.login import log_in as log_in
     from srp_tools.verifier import Verifier as Verifier
@@ -31,7 +32,7 @@ _EXPORTS = {
     "credentials": "Credentials load_credentials save_credentials",
     "errors": (
         "AuthenticationError ConfigurationError ConnectError ConnectionLostError CredentialError "
-        "ParallelError"
+        "ParallelError ServerBusyError"
     ),
     "login": "accept_login log_in",
     "verifier": "Verifier check_password make_verifier",

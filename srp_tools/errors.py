@@ -8,6 +8,7 @@
     ├── AuthenticationError (PermissionError)    the peer is not who it has to be, or does not accept us
     ├── ConnectError (ConnectionError)           a network could not be made; names each host and its reason
     └── ConnectionLostError (ConnectionError)    a peer is gone; its connection is closed
+        └── ServerBusyError                      too many clients want to log in; a later try may succeed
 
 `pconnect.errors` adds those of messages and commands. A time limit that has passed raises the builtin `TimeoutError`.
 """
@@ -41,6 +42,10 @@ class AuthenticationError(ParallelError, PermissionError):
 
 class ConnectionLostError(ParallelError, ConnectionError):
     """A peer is gone, or does not speak our protocol. The connection is closed; how much arrived is unknown."""
+
+
+class ServerBusyError(ConnectionLostError):
+    """A server has turned this client away because too many want to log in. The connection is closed."""
 
 
 class ConnectError(ParallelError, ConnectionError):

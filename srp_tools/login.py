@@ -30,7 +30,7 @@ from tlslite.errors import TLSAbruptCloseError, TLSError, TLSLocalAlert, TLSRemo
 from tlslite.utils.rijndael import Rijndael
 
 from srp_tools.credentials import Credentials
-from srp_tools.errors import AuthenticationError, ConnectionLostError, ParallelError
+from srp_tools.errors import AuthenticationError, ConnectionLostError, ParallelError, ServerBusyError
 from srp_tools.srp_groups import secret_power
 from srp_tools.steps import Steps, Wait
 from srp_tools.verifier import Verifier
@@ -41,6 +41,14 @@ _RECORD_TYPES = range(20, 24)
 _MAX_RECORD_BYTES = 2**14 + 2048  # RFC 5246, section 6.2.3
 _MAX_MESSAGE_BYTES = 2**14
 _REFUSED = "the user name or the password was not accepted"
+# What a server says to a client that it does not let begin. An alert has no text; see doc/protocol.md, "Login".
+_TURNED_AWAY: dict[str, tuple[type[ParallelError], str]] = {
+    "internal_error": (ServerBusyError, "the server is busy: too many clients want to log in"),
+    "access_denied": (
+        AuthenticationError,
+        "the server accepts no login of this user from this address for some minutes, because too many have failed",
+    ),
+}
 
 # tlslite takes its powers by this name, from GMP but not in constant time, and has no setting for it. What an SRP
 # handshake computes has a prime for its modulus, so it fits; other handshakes do not happen here.
@@ -65,7 +73,10 @@ def log_in(sock: socket.socket, credentials: Credentials, answer: Callable[[byte
     Raises
     ------
     AuthenticationError
-        The server refused user or password, or does not know the verifier itself.
+        The server refused user or password, or does not know the verifier itself; or it accepts no login of this user
+        for some time, because too many have failed.
+    ServerBusyError
+        Too many clients want to log in.
     ConnectionLostError
         The peer closed the connection or does not speak TLS-SRP. The socket is of no more use.
     """
@@ -269,6 +280,9 @@ class _mapped_errors:  # noqa: N801 - used as a function is
             alert = AlertDescription.toStr(error.description)
             if alert in ("bad_record_mac", "unknown_psk_identity", "decrypt_error"):
                 raise AuthenticationError(_REFUSED) from error
+            if isinstance(error, TLSRemoteAlert) and alert in _TURNED_AWAY:
+                kind, reason = _TURNED_AWAY[alert]
+                raise kind(reason) from error
             # Not `str(error)`, which fails where tlslite has put an exception in place of the message.
             reason = getattr(error, "message", None) or alert
             raise ConnectionLostError(f"the login failed: {reason} (does the peer offer TLS-SRP?)") from error

@@ -106,6 +106,12 @@ def wait_for_deadline() -> Steps[None]:
     yield Wait(-1)
 
 
+def pause(seconds: float) -> Steps[None]:
+    """Wait for some seconds."""
+    with contextlib.suppress(TimeoutError):
+        yield Wait(-1, until=time.monotonic() + seconds)
+
+
 class TaskRunner:
     """All steps that one loop advances.
 

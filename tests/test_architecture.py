@@ -115,7 +115,7 @@ TESTED_ELSEWHERE = ("pserver/__main__.py", "pserver/daemon/daemon.py")
 # Tests of a module that has more than fit into one file.
 SECOND_FILES = {
     "tests/pserver/daemon/test_slot_shares.py", "tests/pconnect/values/test_codec.py",
-    "tests/srp_tools/test_bad_lines.py",
+    "tests/srp_tools/test_bad_lines.py", "tests/srp_tools/test_login_begins.py",
 }  # fmt: skip
 
 

@@ -1,15 +1,19 @@
 """The login at one server: resolve, connect, TLS-SRP, sign the node's key, continue with TLS 1.3."""
 
 import getpass
+import math
 import os
+import random
 import secrets
 import socket
 import sys
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pconnect.errors import ConnectionLostError, CredentialError
+from pconnect.errors import ConnectionLostError, CredentialError, ServerBusyError
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import (
     bound_buffers,
@@ -45,6 +49,9 @@ from srp_tools.login import log_in
 from srp_tools.private_files import client_file
 from srp_tools.steps import Steps
 from srp_tools.tls import TlsContexts, start_tls
+
+_FIRST_PAUSE = 0.2  # seconds, before a busy server is asked again
+_LONGEST_PAUSE = 3.0
 
 
 @dataclass(frozen=True)
@@ -95,14 +102,34 @@ def find_credentials(user: str | None, password: str | None, file: str | Path | 
     return Credentials(user, password)
 
 
-def log_in_at(host: Host, node: int, terms: LoginTerms) -> Steps[Server]:
+def log_in_at(host: Host, node: int, terms: LoginTerms, deadline: float = math.inf) -> Steps[Server]:
     """Log in at one server and return it, with an encrypted command channel that the server has confirmed.
 
-    Raises `AuthenticationError`, `ConnectionLostError`, `ProtocolError` or `OSError` if it is no server, or refuses.
-    Nothing stays open.
+    A server that is busy is asked again until `deadline`, after pauses that grow, and are random so that clients which
+    were turned away together do not come back together.
+
+    Raises `AuthenticationError`, `ConnectionLostError`, `ProtocolError` or `OSError` if it is no server, or refuses;
+    `ServerBusyError` if it stays busy. Nothing stays open.
     """
     addresses = yield from resolve(host.name, host.port)
-    sock = yield from connect_first([(str(a[0]), host.port) for _, a in addresses], terms.peer_timeout)
+    found = [(str(address[0]), host.port) for _, address in addresses]
+    longest, tries = _FIRST_PAUSE, 1
+    while True:
+        try:
+            return (yield from _log_in_once(found, host, node, terms))
+        except ServerBusyError as error:
+            pause = longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+            if time.monotonic() + pause >= deadline:
+                times = "once" if tries == 1 else f"{tries} times"
+                raise ServerBusyError(f"{error}; it was asked {times} within the time limit") from error
+        yield from steps.pause(pause)
+        longest, tries = min(2 * longest, _LONGEST_PAUSE), tries + 1
+
+
+def _log_in_once(
+    addresses: Sequence[tuple[str, int]], host: Host, node: int, terms: LoginTerms
+) -> Steps[Server]:
+    sock = yield from connect_first(addresses, terms.peer_timeout)
     try:
         bound_buffers(sock)
         address = sock.getpeername()[0]
@@ -133,6 +160,8 @@ def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[dict[str,
 
     try:
         yield from log_in(sock, terms.credentials, answer)
+    except ServerBusyError:
+        raise
     except ConnectionLostError as error:
         for offer in offers:
             check_version(offer["version"], "the server")

@@ -50,6 +50,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         else:
             value = "%(default)g" if isinstance(field.default, float) else "%(default)s"
             text = f"{option.help} Default: {option.default_text or value}."
+            if isinstance(field.default, tuple):
+                common |= {"action": "extend", "default": list(field.default)}
             parser.add_argument(
                 *_flags(field, option), **common, type=_parser_for(option), metavar=option.metavar, help=text
             )
@@ -71,6 +73,8 @@ def start_options(config: ServerConfig) -> list[str]:
         flag = _flags(field, option)[0]
         if isinstance(field.default, bool):
             options += [flag] if value != field.default else []
+        elif isinstance(value, tuple):
+            options += [f"{flag}={item}" for item in value]
         elif value is not None:
             options.append(f"{flag}={value}")
     return options

@@ -57,6 +57,7 @@ class Acceptor:
         self._on_data = on_data
         self._make_room_elsewhere = make_room
         self._arrivals = Arrivals()
+        self._networks = config.allowed_networks()
         self._listeners = Listeners(selector, bind, self._arrive, self._make_room)
         try:
             self.cmd_port = self._listeners.listen(config.cmd_port, "--cmd-port", is_data=False)
@@ -76,11 +77,20 @@ class Acceptor:
         return self._listeners.listen_locally(path)
 
     def _arrive(self, sock: socket.socket, source: Source, is_data: bool) -> None:
+        if not self._is_allowed(source):
+            log.info("connection from %s closed: not among the addresses of --allow-from", source)
+            sock.close()
+            return
         pending = PendingConnection(sock, source, is_data, time.monotonic() + self._config.silence_timeout)
         if len(self._arrivals) >= _MAX_ARRIVALS:
             self._make_room()
         self._arrivals.add(pending)
         self._selector.register(sock, selectors.EVENT_READ, lambda: self._look_at(pending))
+
+    def _is_allowed(self, source: Source) -> bool:
+        if not self._networks or source.address is None:
+            return True
+        return any(source.address in network for network in self._networks)
 
     def _make_room(self) -> bool:
         pending = self._arrivals.least_entitled()

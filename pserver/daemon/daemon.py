@@ -218,6 +218,7 @@ class _Daemon:
             log_file=Path(config.log_file) if config.log_file else None,
             peer=pending.peer,
             user=pending.user,
+            allow_users=list(config.allow_users),
             kept=config.kept_folder(),
             max_file_size=config.max_file_size,
             local_path=self._local_path,

@@ -144,9 +144,16 @@ class LoginQueue(Generic[T]):
                         return login
         return None
 
-    def running(self, source: str, user: str | None = None) -> int:
-        """Return how many logins of a source run, of all users or one."""
-        return sum(login.source == source and user in (None, login.user) for login in self._running)
+    def running_users(self, source: str) -> list[str]:
+        """Return the users of the logins of a source that run."""
+        return [login.user for login in self._running if login.source == source]
+
+    def remove_all(self, source: str, user: str) -> list[Login[T]]:
+        """Take out all of a user at a source that wait, and return them."""
+        found = list(self._waiting.get(source, {}).get(user, ()))
+        for login in found:
+            self.remove(login)
+        return found
 
     def end(self, login: Login[T]) -> None:
         """Free the place of one that runs."""

@@ -1,7 +1,11 @@
-"""Clients between their ClientHello and the end of their login: they wait, get a session, or are turned away."""
+"""Clients between their ClientHello and the end of their login: they wait, get a session, or are turned away.
+
+`pserver.daemon.login_queue` decides whose turn it is, `pserver.daemon.login_failures` who must wait after failures.
+"""
 
 import contextlib
 import logging
+import math
 import selectors
 import time
 from collections.abc import Callable
@@ -9,12 +13,17 @@ from collections.abc import Callable
 from pserver.config import ServerConfig
 from pserver.daemon.arrivals import PendingConnection
 from pserver.daemon.client_hello import Alert
+from pserver.daemon.login_failures import LoginFailures
 from pserver.daemon.login_queue import Login, LoginQueue
 from pserver.daemon.session_registry import Session
 
 log = logging.getLogger("pserver")
 
 Waiting = Login[PendingConnection]
+
+_LONG_PAUSE = (
+    5.0  # seconds; who would have to wait for longer is turned away, so that it does not hold a descriptor
+)
 
 
 class Logins:
@@ -36,15 +45,23 @@ class Logins:
         self._queue: LoginQueue[PendingConnection] = LoginQueue(
             config.startups(), config.login_processes, config.login_timeout
         )
+        self._failures = LoginFailures(config.max_failures)
         self._sessions: dict[Waiting, Session] = {}  # of those that have a place
+        self._paused_until = math.inf  # when the first of those that must wait may begin
 
     def arrive(self, pending: PendingConnection) -> None:
         """Take over a connection that has said who wants to log in."""
+        if self._pause(pending) > _LONG_PAUSE:
+            self._send_away(pending, "too many failed logins of this user from there", Alert.ACCESS_DENIED)
+            return
         login, refused = self._queue.add(pending, pending.source.group, pending.user)
         # It has nothing to say until it is answered. If there is something to read, it has gone, or is no client.
         self._selector.register(pending.sock, selectors.EVENT_READ, lambda: self._hear(login))
         for other in refused:
             self._turn_away(other, "too many clients want to log in")
+
+    def _pause(self, pending: PendingConnection) -> float:
+        return self._failures.pause(pending.source.group, pending.user)
 
     def _hear(self, login: Waiting) -> None:
         self._queue.remove(login)
@@ -56,14 +73,17 @@ class Logins:
         pending.sock.close()
 
     def _turn_away(self, login: Waiting, reason: str, alert: Alert = Alert.INTERNAL_ERROR) -> None:
-        self._refuse(login, reason, alert)
-        self._close(login.client)
+        self._selector.unregister(login.client.sock)
+        self._send_away(login.client, reason, alert)
 
-    def _refuse(self, login: Waiting, reason: str, alert: Alert = Alert.INTERNAL_ERROR) -> None:
-        log.info("login from %s turned away: %s", login.client.peer, reason)
+    def _send_away(
+        self, pending: PendingConnection, reason: str, alert: Alert = Alert.INTERNAL_ERROR
+    ) -> None:
+        log.info("login from %s turned away: %s", pending.peer, reason)
         if self._config.use_tls:
             with contextlib.suppress(OSError):
-                login.client.sock.send(alert.record())
+                pending.sock.send(alert.record())
+        pending.sock.close()
 
     def make_room(self) -> bool:
         """Turn one away that waits, because its descriptor is needed; return whether there was one."""
@@ -80,8 +100,28 @@ class Logins:
             if not session.is_logging_in:
                 del self._sessions[login]
                 self._queue.end(login)
-        while (turn := self._queue.take()) is not None:
+                self._count(login, session)
+        self._paused_until = math.inf
+        while (turn := self._queue.take(self._may_start)) is not None:
             self._begin(turn)
+
+    def _count(self, login: Waiting, session: Session) -> None:
+        if session.user is not None:
+            self._failures.succeed(login.source, login.user)
+        elif session.failure is not None and session.failure.is_refused:
+            self._failures.fail(login.source, login.user)
+            if self._pause(login.client) > _LONG_PAUSE:
+                for other in self._queue.remove_all(login.source, login.user):
+                    self._turn_away(
+                        other, "too many failed logins of this user from there", Alert.ACCESS_DENIED
+                    )
+
+    def _may_start(self, login: Waiting) -> bool:
+        pause = self._pause(login.client)
+        if pause:
+            self._paused_until = min(self._paused_until, time.monotonic() + pause)
+        running = self._queue.running_users(login.source)
+        return not pause and self._failures.may_join(login.source, login.user, running)
 
     def _begin(self, login: Waiting) -> None:
         pending = login.client
@@ -92,8 +132,7 @@ class Logins:
 
         def failed(why: str) -> None:
             self._queue.end(login)
-            self._refuse(login, f"cannot start a session: {why}")
-            pending.sock.close()
+            self._send_away(pending, f"cannot start a session: {why}")
 
         try:
             self._start(pending, begun, failed)
@@ -102,8 +141,8 @@ class Logins:
 
     def time_left(self) -> float | None:
         """Return the seconds until `step` has something to do, if nothing happens; ``None`` for never."""
-        deadline = self._queue.next_deadline()
-        return None if deadline is None else max(0.0, deadline - time.monotonic())
+        first = min(self._paused_until, self._queue.next_deadline() or math.inf)
+        return None if first == math.inf else max(0.0, first - time.monotonic())
 
     def close(self) -> None:
         """Close the connections that wait."""

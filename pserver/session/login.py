@@ -7,8 +7,9 @@ both sides.
 import contextlib
 import json
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pconnect.errors import AuthenticationError, ConnectionLostError, ProtocolError
@@ -25,6 +26,7 @@ from srp_tools.channel import Channel
 from srp_tools.login import accept_login
 from srp_tools.steps import Steps, deadline_after
 from srp_tools.tls import TlsContexts, start_tls
+from srp_tools.verifier import Verifier
 from srp_tools.verifier_file import VerifierFile
 
 _NOBODY = "(no login)"
@@ -71,7 +73,7 @@ def accept_client(
         offer["local"] = [own_place(), str(settings.local_path)]
     user, data = yield from accept_login(
         sock,
-        VerifierFile(settings.auth_file, seed_folder(settings.kept)).lookup,
+        _lookup(settings, settings.auth_file),
         encoder.pack(offer),
         received,
         deadline_after(settings.proof_timeout),
@@ -80,6 +82,15 @@ def accept_client(
     assert answer.tls is not None  # noqa: S101 - it was made for the key
     channel = yield from start_tls(sock, answer.tls.server, answer.network_id, 0, server_side=True)
     return AuthenticatedClient(channel, *answer, user=user)
+
+
+def _lookup(settings: SessionSettings, file: Path) -> Callable[[str], Verifier]:
+    """Return how the verifier of a user is found; a user who is not allowed here is like an unknown one."""
+    lookup, allowed = VerifierFile(file, seed_folder(settings.kept)).lookup, settings.allow_users
+    if not allowed:
+        return lookup
+    # No user has a name with a colon, which separates the columns of the file.
+    return lambda user: lookup(user if user in allowed else f":{user}")
 
 
 def accept_node(sock: socket.socket, first: AuthenticatedClient) -> Steps[AuthenticatedClient]:

@@ -17,6 +17,7 @@ from pconnect.errors import (
     ("name", "builtin"),
     [
         ("EngineDiedError", ConnectionError),
+        ("ServerBusyError", ConnectionError),
         ("ProtocolError", ValueError),
         ("UnsupportedValueError", TypeError),
         ("MessageTooLargeError", ValueError),

@@ -68,6 +68,22 @@ def test_what_are_no_startups(text: str) -> None:
         ServerConfig(max_startups=text)
 
 
+def test_lists_are_texts_or_sequences() -> None:
+    for given in ("a, b,", ["a", "b"], ("a", "b")):
+        assert ServerConfig(allow_users=given).allow_users == ("a", "b")
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1/8", "here", "1.2.3", "::1/129"])
+def test_only_networks_can_be_allowed(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"--allow-from {text}: "):
+        ServerConfig(allow_from=["127.0.0.1", text])
+
+
+def test_a_number_of_failures_is_not_negative() -> None:
+    with pytest.raises(ConfigurationError, match="--max-failures -1"):
+        ServerConfig(max_failures=-1)
+
+
 def test_slots_are_counted_by_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 3, 5})
     counts = {slots: ServerConfig(slots=slots).slot_count() for slots in (None, 0, 1, 3, 100, -1, -2)}

@@ -17,6 +17,7 @@ from srp_tools.steps import (
     Wait,
     connect,
     deadline_after,
+    pause,
     receive_exactly,
     remaining,
     run,
@@ -374,3 +375,11 @@ def test_send_all_through_small_buffers(pair: Pair) -> None:
     outcomes = run_all(steps, deadline_after(GENEROUS))
     assert outcomes["send"] is None
     assert outcomes["receive"] == data
+
+
+def test_a_pause_is_as_long_as_it_says_and_ends_with_the_deadline() -> None:
+    begin = time.monotonic()
+    assert run(pause(0.05), deadline_after(GENEROUS)) is None
+    assert 0.05 <= time.monotonic() - begin < GENEROUS / 2
+    with pytest.raises(TimeoutError):
+        run(pause(GENEROUS), deadline_after(0.01))

@@ -1,17 +1,21 @@
 """Which credentials are used, and what a client says of what is no server. Real logins: `tests.integration`."""
 
 import contextlib
+import itertools
+import math
 import os
 import pty
+import select
 import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from pconnect import AuthenticationError, ConnectError, CredentialError, pconnect
+from pconnect import AuthenticationError, ConnectError, CredentialError, ServerBusyError, pconnect
 from pconnect.protocol.frames import Preamble, Purpose
 from srp_tools.credentials import Credentials, save_credentials
 from srp_tools.private_files import client_file
@@ -58,6 +62,73 @@ def test_the_file_and_another_one(server: Server, tmp_path: Path) -> None:
     save_credentials(Credentials(server.credentials.user, "wrong"), other)
     with pytest.raises(AuthenticationError):
         pconnect(server.host, password_file=other, timeout=DEADLINE)
+
+
+class BusyServer(threading.Thread):
+    """Turns clients away for as long as it is busy, then passes their connections on to a server that is not."""
+
+    def __init__(self, times: float, server: Server | None = None) -> None:
+        super().__init__()
+        self._times = times
+        self._server = server
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.asked: list[float] = []
+
+    def run(self) -> None:
+        with self._listener, contextlib.ExitStack() as stack:
+            while True:
+                sock, _ = self._listener.accept()
+                stack.enter_context(sock)
+                if not sock.recv(1000, socket.MSG_PEEK):
+                    return
+                self.asked.append(time.monotonic())
+                if len(self.asked) > self._times and self._server:
+                    self._relay(sock, self._server.cmd_port)
+                    return
+                sock.recv(1000)
+                sock.sendall(bytes([21, 3, 3, 0, 2, 2, 80]))
+                sock.shutdown(socket.SHUT_WR)
+
+    def _relay(self, client: socket.socket, port: int) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as server:
+            other = {client: server, server: client}
+            while True:
+                for sock in select.select(list(other), [], [])[0]:
+                    data = sock.recv(2**16)
+                    if not data:
+                        return
+                    other[sock].sendall(data)
+
+    def __enter__(self) -> "BusyServer":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.is_alive() and not self._server:
+            socket.create_connection(("127.0.0.1", int(self.host.split(":")[1]))).close()
+        self.join(DEADLINE)
+
+
+def test_a_busy_server_is_asked_again_after_growing_pauses(server: Server) -> None:
+    user, password = server.credentials.user, server.credentials.password
+    with BusyServer(3, server) as busy:
+        pconnect(busy.host, user=user, password=password, timeout=DEADLINE).close()
+    pauses = [later - earlier for earlier, later in itertools.pairwise(busy.asked)]
+    assert len(pauses) == 3
+    for pause, least in zip(pauses, (0.1, 0.2, 0.4), strict=True):
+        assert least <= pause
+
+
+def test_a_server_that_stays_busy_is_named_with_the_reason() -> None:
+    begin = time.monotonic()
+    with BusyServer(math.inf) as busy, pytest.raises(ConnectError) as caught:
+        pconnect(busy.host, user="alice", password="any", timeout=1.0)
+    assert time.monotonic() - begin <= 1.5
+    [reason] = caught.value.reasons.values()
+    assert type(reason) is ServerBusyError
+    assert f"too many clients want to log in; it was asked {len(busy.asked)} times within" in str(reason)
+    assert len(busy.asked) > 1
 
 
 def test_without_a_terminal_there_is_no_prompt(monkeypatch: pytest.MonkeyPatch) -> None:

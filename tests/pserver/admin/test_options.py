@@ -34,6 +34,9 @@ def test_every_setting_reaches_the_daemon() -> None:
         max_startups="3:40:500",
         login_processes=2,
         proof_timeout=3.5,
+        max_failures=7,
+        allow_users=["alice", "b c"],
+        allow_from="10.0.0.0/8,::1",
         login_timeout=4.5,
         silence_timeout=5.5,
         spool_dir=Path("/s p"),
@@ -44,6 +47,9 @@ def test_every_setting_reaches_the_daemon() -> None:
     assert parse_start(start_options(ServerConfig())) == ServerConfig()
     assert parse_start(start_options(ServerConfig(slots=0))).slots == 0
     assert parse_start([]) == ServerConfig()
+    repeated = parse_start(["--allow-users=alice,bob", "--allow-users", "carol"])
+    assert repeated.allow_users == ("alice", "bob", "carol")
+    assert parse_start(start_options(repeated)) == repeated
 
 
 def test_the_function_has_all_options_with_their_defaults() -> None:

@@ -217,6 +217,21 @@ def test_a_port_scan_is_nothing(loop: Loop) -> None:
     assert (loop.clients, loop.data) == ([], [])
 
 
+@pytest.mark.parametrize(("allowed", "is_let_in"), [("127.0.0.0/8", True), ("10.0.0.0/8,::1", False)])
+def test_addresses_can_be_listed(allowed: str, is_let_in: bool) -> None:
+    loop = Loop(ServerConfig(cmd_port=0, data_port=0, allow_from=allowed))
+    try:
+        with dial(loop.acceptor.data_port, DATA.pack()) as sock:
+            if is_let_in:
+                while not loop.data:
+                    loop.turn()
+            else:
+                assert loop.until_closed(sock) == b""
+                assert loop.data == []
+    finally:
+        loop.close()
+
+
 def test_too_many_silent_ones_make_room(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pserver.daemon.acceptor._MAX_ARRIVALS", 3)
     socks = [dial(loop.acceptor.cmd_port) for _ in range(5)]

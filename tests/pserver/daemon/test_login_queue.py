@@ -163,7 +163,16 @@ def test_a_login_that_may_not_start_holds_up_no_other() -> None:
     assert found is not None
     assert found.client == "free"
     assert bench.queue.take(lambda login: login.user != "mallory") is None
-    assert (bench.queue.running("a"), bench.queue.running("a", "mallory")) == (1, 0)
+    assert bench.queue.running_users("a") == ["alice"]
+
+
+def test_all_of_a_user_at_a_source_can_be_taken_out() -> None:
+    bench = Bench()
+    for name, source, user in (("1", "a", "x"), ("2", "a", "x"), ("3", "a", "y"), ("4", "b", "x")):
+        bench.add(name, source, user)
+    assert [login.client for login in bench.queue.remove_all("a", "x")] == ["1", "2"]
+    assert bench.queue.remove_all("a", "x") == []
+    assert bench.run(5) == ["3", "4"]
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.integers(0, 3)), max_size=60))

@@ -132,6 +132,63 @@ def test_without_encryption_there_is_no_alert(door: Door) -> None:
     assert sock.recv(100) == b""
 
 
+def fail(door: Door) -> None:
+    """Have a login begin and fail."""
+    before = len(door.sessions)
+    door.arrive()
+    door.turn()
+    assert len(door.sessions) == before + 1
+    door.sessions[-1].failure = LoginFailure("alice", "no", is_refused=True)
+    door.turn()
+
+
+@pytest.mark.parametrize("door", [{"max_failures": 1}], indirect=True)
+def test_after_a_failure_the_next_login_of_that_user_from_there_waits(door: Door) -> None:
+    fail(door)
+    door.arrive()
+    door.turn()
+    assert len(door.sessions) == 1
+    left = door.logins.time_left()
+    assert left is not None
+    assert 0.5 < left <= 1.0
+    door.arrive(user="bob")
+    door.arrive("10.0.0.2")
+    door.turn()
+    assert len(door.sessions) == 3  # others come in
+    time.sleep(left)
+    door.turn()
+    assert len(door.sessions) == 4
+
+
+@pytest.mark.parametrize("door", [{"max_failures": 2}], indirect=True)
+def test_one_who_has_failed_has_one_login_at_a_time(door: Door) -> None:
+    fail(door)
+    fail(door)
+    door.arrive()
+    door.arrive()
+    door.turn()
+    left = door.logins.time_left()
+    assert left is not None
+    time.sleep(left)
+    door.turn()
+    door.turn()
+    assert len(door.sessions) == 3
+
+
+@pytest.mark.parametrize("door", [{"max_failures": 1}], indirect=True)
+def test_after_many_failures_a_user_is_locked_out_there(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pserver.daemon.login_failures._FIRST_PAUSE", 60.0)
+    for _ in range(9):
+        waiting = door.arrive()
+    door.turn()
+    assert len(door.sessions) == 6
+    door.sessions[0].failure = LoginFailure("alice", "no", is_refused=True)
+    door.turn()
+    assert waiting.recv(100) == Alert.ACCESS_DENIED.record()
+    assert door.arrive().recv(100) == Alert.ACCESS_DENIED.record()
+    assert (len(door.sessions), len(door.selector.get_map())) == (6, 0)
+
+
 @pytest.mark.parametrize("later", [True, False])
 def test_a_session_that_cannot_be_started_frees_its_place(
     door: Door, later: bool, caplog: pytest.LogCaptureFixture

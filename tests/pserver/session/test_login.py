@@ -1,17 +1,23 @@
 """The login of a client at the server's side, beyond what the integration tests do with real servers."""
 
+import dataclasses
+import json
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pconnect.errors import ConnectionLostError, ProtocolError
+from pconnect.errors import AuthenticationError, ConnectionLostError, ProtocolError
 from pconnect.protocol.frames import PREAMBLE_BYTES, Preamble, Purpose
 from pconnect.values import decoder
 from pserver.config import SessionSettings
-from pserver.session.login import accept_client, admit
-from srp_tools.steps import deadline_after, run
+from pserver.session.login import accept_client, admit, tell_failure
+from srp_tools.credentials import Credentials
+from srp_tools.login import log_in
+from srp_tools.steps import deadline_after, run, run_all
+from srp_tools.verifier import make_verifier
+from srp_tools.verifier_file import VerifierFile
 
 SETTINGS = SessionSettings(
     auth_file=None,
@@ -52,6 +58,42 @@ def test_without_encryption_the_daemon_decides_by_network_and_node(answer: bytes
         size = int.from_bytes(said[PREAMBLE_BYTES:begin], "big")
         offer: Any = decoder.unpack(said[begin : begin + size])
         assert offer["data_port"] == 12501
+
+
+@pytest.mark.parametrize(("allowed", "is_let_in"), [([], True), (["alice", "bob"], True), (["bob"], False)])
+def test_a_user_who_is_not_allowed_here_is_like_an_unknown_one(
+    tmp_path: Path, allowed: list[str], is_let_in: bool
+) -> None:
+    alice = Credentials("alice", "password")
+    file = tmp_path / "users" / "tpasswd"
+    VerifierFile(file).add(make_verifier(alice, 2048))
+    settings = dataclasses.replace(SETTINGS, auth_file=file, allow_users=allowed)
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        far.setblocking(False)
+        steps: dict[str, Any] = {
+            "server": accept_client(near, settings, b""),
+            "client": log_in(far, alice, lambda _: b"no answer"),
+        }
+        outcomes = run_all(steps, deadline_after(10))
+    if is_let_in:
+        assert outcomes["client"] is None
+        assert isinstance(outcomes["server"], ProtocolError)  # which it reads after the login
+    else:
+        for outcome in outcomes.values():
+            assert isinstance(outcome, AuthenticationError)
+            assert "the user name or the password was not accepted" in str(outcome)
+
+
+def test_the_daemon_hears_of_a_failed_login() -> None:
+    control, daemon = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with control, daemon:
+        for error in (AuthenticationError("no"), ConnectionLostError("gone")):
+            tell_failure(control, "mallory", error)
+            expected = {"user": "mallory", "reason": str(error), "is_refused": str(error) == "no"}
+            assert json.loads(daemon.recv(1000)) == {"failed": expected}
+    tell_failure(control, "mallory", AuthenticationError("no"))  # the daemon has ended: nobody hears it
 
 
 def test_a_daemon_that_stops_admits_nobody() -> None:
