@@ -17,6 +17,7 @@ from pserver.admin.control import check_start, start_server
 from pserver.admin.options import CommandParser, add_options, config_of
 from pserver.config import ServerConfig
 from pserver.starter.starter import StarterProcess
+from pserver.system.clean_start import start_cleanly
 from pserver.system.log import set_up
 from pserver.system.log_file import Rotation, make_log
 from pserver.system.pidfile import RunningServer, find_server, list_servers, stop_server
@@ -105,6 +106,7 @@ def _start(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     """Be the daemon."""
+    start_cleanly(keep=() if options.parent_fd is None else (options.parent_fd,))
     if options.detach:
         _detach()
     with _parent_socket(options.parent_fd) as parent:
@@ -118,8 +120,9 @@ def _serve(options: argparse.Namespace) -> int:
             from pserver.daemon.daemon import serve  # noqa: PLC0415
 
             def announce(status: dict[str, object]) -> None:
-                print(_describe(status), flush=True)
-                _warn_if_plain(status)
+                with contextlib.suppress(OSError):  # who has closed standard output does not want to know
+                    print(_describe(status), flush=True)
+                    _warn_if_plain(status)
                 if parent is not None:
                     _tell(parent, {"ready": status})  # an error ends the server, which would be unknown
 

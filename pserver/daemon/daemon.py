@@ -23,6 +23,7 @@ from pconnect.protocol.frames import Preamble
 from pserver.config import ServerConfig, SessionSettings, processor_count
 from pserver.daemon.acceptor import Acceptor
 from pserver.daemon.arrivals import PendingConnection
+from pserver.daemon.callback_selector import CallbackSelector
 from pserver.daemon.logins import Logins
 from pserver.daemon.session_registry import Session, SessionRegistry
 from pserver.daemon.slot_service import SlotService
@@ -72,7 +73,7 @@ class _Daemon:
         self._bind = config.bind if config.bind or config.use_tls else "127.0.0.1"
         # What of the status stays as it is.
         self._facts = {"user": getpass.getuser(), "started": time.time(), "version": distribution_version()}
-        self._selector = stack.enter_context(selectors.DefaultSelector())
+        self._selector = stack.enter_context(CallbackSelector())
         self._stack = stack
         self._logins = Logins(config, self._selector, self._start_session)
         stack.callback(self._logins.close)
@@ -147,10 +148,7 @@ class _Daemon:
         parts = (self._logins, self.starts, self._slots)
         waits = [self._acceptor.time_to_next_deadline(), *(part.time_left() for part in parts)]
         limits = [*waits, self._status.tend(), self._sweep()]
-        for key, _ in self._selector.select(min((x for x in limits if x is not None), default=None)):
-            # The callback of another entry may have ended this watch.
-            if self._selector.get_map().get(key.fd) is key:
-                key.data()
+        self._selector.call_ready(min((x for x in limits if x is not None), default=None))
         self._acceptor.expire()
         self.starts.step()
         self._logins.step()

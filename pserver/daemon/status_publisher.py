@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Mapping
 
 from pserver.system.pidfile import PidFile
+from srp_tools.errors import ConfigurationError
 
 log = logging.getLogger("pserver")
 
 _PAUSE = 0.2  # seconds at least between two times that others are told of slots; jobs may be short
 _RETRY_SECONDS = 5.0  # after a write that failed
+_LOOK_SECONDS = 5.0  # between two looks whether the file is still there
 
 
 class StatusPublisher:
@@ -34,13 +36,14 @@ class StatusPublisher:
         self._shown: dict[str, int] = {}
         self._shown_at = 0.0
         self._has_failed = False
+        self._look_due = 0.0
 
     def publish(self) -> None:
         """Let others see the status now."""
         self._shown, self._shown_at = self._slots(), time.monotonic()
         try:
             self._pid_file.write(self._describe())
-        except OSError as error:
+        except (OSError, ConfigurationError) as error:
             if not self._has_failed:
                 log.error("the status cannot be written (%s); the server goes on without", error)
             self._has_failed = True
@@ -49,16 +52,22 @@ class StatusPublisher:
                 log.info("the status is written again")
             self._has_failed = False
 
-    def tend(self) -> float | None:
-        """Publish what is due; return in how many seconds to look again, ``None``: once something has happened."""
+    def tend(self) -> float:
+        """Publish what is due; return in how many seconds to look again."""
+        now = time.monotonic()
+        if now >= self._look_due:
+            self._look_due = now + _LOOK_SECONDS
+            if self._pid_file.is_lost and not self._has_failed:
+                log.warning("the files in the run-time folder were removed: they are made again")
+                self.publish()
         if self._has_failed:
             pause = _RETRY_SECONDS
         elif self._slots() != self._shown:
             pause = _PAUSE
         else:
-            return None
-        left = self._shown_at + pause - time.monotonic()
+            return self._look_due - now
+        left = self._shown_at + pause - now
         if left > 0:
             return left
         self.publish()
-        return _RETRY_SECONDS if self._has_failed else None
+        return _RETRY_SECONDS if self._has_failed else self._look_due - now

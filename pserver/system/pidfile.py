@@ -86,10 +86,7 @@ class PidFile:
         self._status_path = _status_path(folder, self._name)
         descriptor = _open(_pid_path(folder, self._name), os.O_RDWR | os.O_CREAT)
         try:
-            _take_lock(descriptor, self._name)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n{_start_time(os.getpid())}\n".encode(), 0)
-            os.fchmod(descriptor, _FILE_MODE)
+            _mark(descriptor, self._name)
             # What a killed daemon left.
             self._status_path.unlink(missing_ok=True)
         except BaseException:
@@ -104,19 +101,45 @@ class PidFile:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._status_path.unlink(missing_ok=True)
-        os.ftruncate(self._descriptor, 0)
+        with contextlib.suppress(
+            OSError
+        ):  # the folder is gone, or the disk can only be read: a file without lock is stale
+            self._status_path.unlink(missing_ok=True)
+            os.ftruncate(self._descriptor, 0)
         # Explicitly: the lock would otherwise live on in a descriptor that a forked process inherited.
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         os.close(self._descriptor)
         self._descriptor = -1
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the file was removed, so that nobody finds this server."""
+        try:
+            found = _pid_path(self._status_path.parent, self._name).lstat()
+        except OSError:
+            return True
+        return not os.path.samestat(found, os.fstat(self._descriptor))
+
+    def _make_again(self) -> None:
+        """Lock another file in the place of one that was removed; there may be a new server of this name meanwhile."""
+        descriptor = _open(_pid_path(run_time_folder(), self._name), os.O_RDWR | os.O_CREAT)
+        try:
+            _mark(descriptor, self._name)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(self._descriptor)
+        self._descriptor = descriptor
+
     def write(self, status: Mapping[str, object]) -> None:
         """Replace the status that others read.
 
         `status`: anything that JSON can express; ``pid`` has to be that of this process, else it does not count.
-        Raises `OSError` if it cannot be written. Readers see the status from before.
+        If the run-time folder was removed, it is made again, with the pid file. Raises `OSError` or
+        `ConfigurationError` if the status cannot be written. Readers see the status from before.
         """
+        if self.is_lost:
+            self._make_again()
         # One name is enough for the temporary file: only the holder of the lock writes.
         temporary = self._status_path.with_name(f".{self._status_path.name}.new")
         with open(_open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
@@ -215,6 +238,14 @@ def _opened(path: Path) -> Iterator[int | None]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _mark(descriptor: int, name: str) -> None:
+    """Lock a file for this process, and write whose it is."""
+    _take_lock(descriptor, name)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n{_start_time(os.getpid())}\n".encode(), 0)
+    os.fchmod(descriptor, _FILE_MODE)
 
 
 def _take_lock(descriptor: int, name: str) -> None:

@@ -77,7 +77,7 @@ class Place:
 
     @property
     def published(self) -> object:
-        while self.daemon._status.tend() is not None:
+        while self.daemon._status.tend() < 1:
             self.daemon.turn()  # the pause passes
         server = find_server("default")
         assert server is not None

@@ -1,0 +1,144 @@
+"""The process that starts sessions dies, stops or has no room, and what is advisory fails: nobody else is harmed."""
+
+import contextlib
+import os
+import resource
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pconnect import ParallelError
+from pconnect.views.network_views import ClientNetwork
+from tests.support.servers import Server, engine_pids, open_files, run_server
+from tests.support.waiting import DEADLINE, wait_gone, wait_until
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with run_server(tmp_path / "server") as started:
+        yield started
+
+
+def starter_of(server: Server) -> int:
+    """Return the process number of the present starter, once it has loaded its modules."""
+    [starter] = [
+        int(child.pid)
+        for child in psutil.Process(server.process.pid).children()
+        if "starter_process" in " ".join(child.cmdline())
+    ]
+    return starter
+
+
+def works(net: ClientNetwork) -> bool:
+    """Whether commands, jobs and restarts work."""
+    net[1:].eval("sockets.node").result(DEADLINE)
+    before = engine_pids(net)[1]
+    assert net.submit(abs, -3).result(DEADLINE) == 3
+    net[1].restart()
+    assert net.submit(abs, -4).result(DEADLINE) == 4
+    return engine_pids(net)[1] != before
+
+
+def test_it_is_killed(server: Server) -> None:
+    with server.connect(2) as net:
+        folder = str(net[1].eval("str(session_files)").result(DEADLINE))
+        first = starter_of(server)
+        os.kill(first, signal.SIGKILL)
+        wait_gone(first)
+        with server.connect(1) as other:
+            assert works(other)
+        assert works(net)
+        assert Path(folder).is_dir()
+        assert len(server.sessions(net)) == 1
+        assert starter_of(server) != first
+    wait_until(lambda: not Path(folder).exists(), "the folder to go with its session")
+
+
+def test_it_is_stopped_for_a_while(server: Server) -> None:
+    with server.connect(1) as net:
+        starter = starter_of(server)
+        os.kill(starter, signal.SIGSTOP)
+        try:
+            assert works(net)
+            assert psutil.Process(server.process.pid).status() == psutil.STATUS_SLEEPING
+        finally:
+            os.kill(starter, signal.SIGCONT)
+        with server.connect(1) as other:
+            assert works(other)
+
+
+def test_it_has_no_room_for_descriptors(server: Server) -> None:
+    with server.connect(1) as net:
+        starter = starter_of(server)
+        limits = resource.prlimit(starter, resource.RLIMIT_NOFILE)
+        resource.prlimit(starter, resource.RLIMIT_NOFILE, (open_files(starter), limits[1]))
+        with pytest.raises((ParallelError, OSError)):
+            server.connect(1, timeout=3)
+        resource.prlimit(starter, resource.RLIMIT_NOFILE, limits)
+        with server.connect(1) as other:
+            assert works(other)
+        assert works(net)
+        assert starter_of(server) == starter
+
+
+def test_temporary_files_are_cleaned(server: Server) -> None:
+    for path in Path("/tmp").glob("pymp-*"):
+        assert str(server.process.pid) not in str(path)
+    run_time = server.folder / "pserver"
+    shutil.rmtree(run_time)
+    with server.connect(1) as net:  # which changes the status
+        assert works(net)
+        assert len(server.sessions(net)) == 1  # it can be found again
+
+
+def test_the_status_cannot_be_written(server: Server) -> None:
+    """A file-size limit stands for a full disk: the same call fails in the same way, and nobody else's disk is full."""
+    daemon = server.process.pid
+    limits = resource.prlimit(daemon, resource.RLIMIT_FSIZE)
+    resource.prlimit(daemon, resource.RLIMIT_FSIZE, (0, limits[1]))
+    with server.connect(1) as net:
+        assert works(net)
+        resource.prlimit(daemon, resource.RLIMIT_FSIZE, limits)
+        with server.connect(1) as other:
+            assert works(other)
+        wait_until(lambda: len(server.sessions(net)) == 1, "the status to be written again")
+
+
+@contextlib.contextmanager
+def bad_parent() -> Iterator[None]:
+    """Be a program that ignores and blocks what servers need, and has a poor locale and umask."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGCHLD, signal.SIGUSR1)}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
+    umask = os.umask(0)
+    try:
+        yield
+    finally:
+        os.umask(umask)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_its_parent_has_left_nothing_as_it_should_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    monkeypatch.setenv("PYTHONCOERCECLOCALE", "0")
+    with contextlib.ExitStack() as stack:
+        with bad_parent():
+            server = stack.enter_context(run_server(tmp_path / "server"))
+        with server.connect(1) as net:
+            assert works(net)
+            name = tmp_path / "ä"
+            net[1].eval(f"__import__('pathlib').Path({str(name)!r}).write_text('€')").result(DEADLINE)
+            assert name.read_text(encoding="utf-8") == "€"
+            assert name.stat().st_mode & 0o777 == 0o600
+            blocked = (
+                net[1].eval("sorted(map(int, __import__('signal').pthread_sigmask(0, ())))").result(DEADLINE)
+            )
+            assert blocked == []
+        server.process.terminate()
+        assert server.process.wait(DEADLINE) == 0
