@@ -215,6 +215,7 @@ def _mesh(terms: LoginTerms, servers: list[Server], targets: list[Host], deadlin
     own = ClientConnection(0, "client", None)
     mesh = ClientMesh(terms.network_id, servers, event_loop, terms.limits, own)
     mesh.mesh_setup = mesh_setup
+    mesh.begin_renewals()
     mesh.hosts = [(target.name, target.port) for target in targets]
     open_networks.register(mesh)
     register_if_imported()

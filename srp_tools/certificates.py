@@ -18,9 +18,20 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from srp_tools.errors import AuthenticationError
 
-# The authority's key dies with the client, so this bounds only what a forgotten copy of a node's key is good for.
+# Of a node's certificate. The authority's key dies with the client, so this bounds only what a forgotten copy of a
+# node's key is good for. The client renews certificates for as long as it has the network.
 LIFETIME = datetime.timedelta(days=30)
+# After such a part of the lifetime. What is left is for networks that are seldom used, and for clocks that differ.
+_RENEW_AFTER = 1 / 3
+# RFC 5280, section 4.1.2.5: there is no good date. The authority itself ends with its client, and the processes of a
+# Dask cluster, which cannot exchange a certificate while they live, with the network.
+_NO_END = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC)
 CLOCK_SKEW = datetime.timedelta(days=1)  # machines of one user rarely disagree by more
+
+
+def renewal_seconds() -> float:
+    """Return the seconds after which a certificate is to be renewed."""
+    return LIFETIME.total_seconds() * _RENEW_AFTER
 
 
 def node_uri(network_id: bytes, node: int) -> str:
@@ -123,6 +134,7 @@ class NetworkAuthority:
 
     def __init__(self, network_id: bytes) -> None:
         self.network_id = network_id
+        self._public_keys: dict[int, bytes] = {}  # of the nodes, for renewals
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"pserver {network_id.hex()}")])
         usage = x509.KeyUsage(
@@ -137,7 +149,7 @@ class NetworkAuthority:
             decipher_only=False,
         )
         builder = (
-            self._builder(self._name, self._key.public_key())
+            self._builder(self._name, self._key.public_key(), _NO_END)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(usage, critical=True)
             .add_extension(self._key_identifier(), critical=False)
@@ -149,13 +161,20 @@ class NetworkAuthority:
 
         Raises `AuthenticationError` if `public_key` is not a P-256 key.
         """
-        return self._sign(public_key, f"node {node}", node_uri(self.network_id, node))
+        end = datetime.datetime.now(datetime.UTC) + LIFETIME
+        certificate = self._sign(public_key, f"node {node}", node_uri(self.network_id, node), end)
+        self._public_keys[node] = public_key
+        return certificate
+
+    def renew(self, node: int) -> bytes:
+        """Return a new certificate (DER) for a node whose key was signed before."""
+        return self.sign(self._public_keys[node], node)
 
     def sign_role(self, public_key: bytes, role: str) -> bytes:
         """Return a certificate (DER) for the public key of a Dask process; it raises as `sign` does."""
-        return self._sign(public_key, f"dask {role}", role_uri(self.network_id, role))
+        return self._sign(public_key, f"dask {role}", role_uri(self.network_id, role), _NO_END)
 
-    def _sign(self, public_key: bytes, common_name: str, name_uri: str) -> bytes:
+    def _sign(self, public_key: bytes, common_name: str, name_uri: str, end: datetime.datetime) -> bytes:
         try:
             key = serialization.load_der_public_key(public_key)
         except ValueError as error:
@@ -167,7 +186,7 @@ class NetworkAuthority:
         signer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._key_identifier())
         purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         builder = (
-            self._builder(name, key)
+            self._builder(name, key, end)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([uri]), critical=False)
             .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
@@ -189,14 +208,15 @@ class NetworkAuthority:
         """Return what names the authority's key; RFC 5280, section 4.2.1, has it in every certificate of a chain."""
         return x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
 
-    def _builder(self, name: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
+    def _builder(
+        self, name: x509.Name, key: ec.EllipticCurvePublicKey, end: datetime.datetime
+    ) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder()
             .subject_name(name)
             .issuer_name(self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - CLOCK_SKEW)
-            .not_valid_after(now + LIFETIME)
+            .not_valid_before(datetime.datetime.now(datetime.UTC) - CLOCK_SKEW)
+            .not_valid_after(end)
         )

@@ -1,7 +1,7 @@
 """Begin TLS 1.3 on a socket, as a node of a network."""
 
 import contextlib
-import functools
+import dataclasses
 import os
 import selectors
 import socket
@@ -33,20 +33,35 @@ def tls_context(identity: Identity, *, server_side: bool) -> ssl.SSLContext:
 
 
 class TlsContexts:
-    """The contexts of one identity, each made when it is first used: it takes a millisecond, and many need one."""
+    """The contexts of one node, each made when it is first used: it takes a millisecond, and many need one.
+
+    Threads may share it.
+    """
 
     def __init__(self, identity: Identity) -> None:
-        self.identity = identity  #: whose they are
+        self.identity = identity  #: whose they are; another object after each `renew`
+        self._made: dict[bool, tuple[Identity, ssl.SSLContext]] = {}
 
-    @functools.cached_property
+    @property
     def client(self) -> ssl.SSLContext:
         """For connections that this node makes."""
-        return tls_context(self.identity, server_side=False)
+        return self._context(server_side=False)
 
-    @functools.cached_property
+    @property
     def server(self) -> ssl.SSLContext:
         """For connections that this node accepts."""
-        return tls_context(self.identity, server_side=True)
+        return self._context(server_side=True)
+
+    def renew(self, certificate: bytes) -> None:
+        """Show another certificate (DER) for the same key on new connections; those that exist go on."""
+        self.identity = dataclasses.replace(self.identity, certificate=certificate)
+
+    def _context(self, *, server_side: bool) -> ssl.SSLContext:
+        identity = self.identity
+        made = self._made.get(server_side)
+        if made is None or made[0] is not identity:
+            made = self._made[server_side] = identity, tls_context(identity, server_side=server_side)
+        return made[1]
 
 
 def start_tls(

@@ -157,6 +157,7 @@ def scheduler_of(mesh: ClientMesh) -> Scheduler:
     """Return what looks after the jobs of a network."""
     with _making:
         if mesh.scheduler is None:
+            mesh.renew_certificates()
             mesh.scheduler = Scheduler(mesh)
         found: Scheduler = mesh.scheduler
         return found

@@ -141,6 +141,9 @@ class Kind(enum.IntEnum):
     TIMED = 45, Role.OVERSEER
     #: engine → supervisor; a data connection was refused; tag: the node that it claims to come from; value: why
     REFUSED = 46, Role.OVERSEER
+    #: client → supervisor → engine; value: a new certificate for the key of the node; and the answer on the command
+    #: channel, when the engine will see it before any new connection
+    RENEW = 47, Role.SUPERVISOR, Role.WORKERS, Role.ENGINE, Role.CLIENT
 
 
 ACCEPTS: Mapping[Role, frozenset[Kind]] = {

@@ -9,6 +9,7 @@ from pconnect.commands.captured_output import with_last_words
 from pconnect.errors import ConnectionLostError
 from pconnect.jobs.job import Job
 from pconnect.jobs.outcome import is_dropped, report, settle, shown_output
+from pconnect.link.certificate_renewal import CertificateRenewal
 from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import JOB_CHANNEL
@@ -56,6 +57,10 @@ class WorkerManager:
         self._mesh_setup = mesh_setup
         self._event_loop = event_loop
         self._owner = owner
+        if mesh_setup.authority is not None and mesh_setup.tls is not None:
+            # Jobs may go on for months while the user's thread does nothing with the network.
+            renewal = CertificateRenewal(mesh_setup.authority, mesh_setup.tls, self._job_channels)
+            event_loop.before_poll = renewal.look
 
     def begin(self) -> None:
         """Connect to all nodes."""
@@ -87,6 +92,9 @@ class WorkerManager:
         """Return why all nodes but some can run nothing."""
         unable = [node for node in self.nodes.values() if node.number not in able]
         return "; ".join(f"{node}: {node.gone or 'its server offers no slots'}" for node in unable)
+
+    def _job_channels(self) -> dict[int, Connection]:
+        return {number: node.channel for number, node in self.nodes.items() if node.channel is not None}
 
     def flush(self) -> None:
         """Send what waits in the job channels."""

@@ -1,6 +1,7 @@
 """The client's mesh: its servers, the numbers of commands, and the end of it all."""
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from pconnect.commands.command import Command
 from pconnect.commands.console import Console
 from pconnect.commands.front_end_messages import Display, show
 from pconnect.errors import ConnectionLostError
+from pconnect.link.certificate_renewal import CertificateRenewal
 from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
 from pconnect.loop.network import Mesh
@@ -19,6 +21,8 @@ from pconnect.session.mesh_setup import MeshSetup
 from pconnect.session.node_state import NodeState
 from pconnect.session.server import Server
 from srp_tools.steps import deadline_after
+
+_RENEWAL_TIMEOUT = 5.0  # a server that takes longer fails when it is dialled, with an error that says which
 
 
 class ClientMesh(Mesh):
@@ -140,6 +144,41 @@ class ClientMesh(Mesh):
                 server.live = server.answers.pop(tag)
                 answers[server.node] = server.live, time.perf_counter() - begin
         return answers
+
+    def begin_renewals(self) -> None:
+        """Renew the certificates from now on, whenever the network is used."""
+        setup = self.mesh_setup
+        if setup is not None and setup.authority is not None and setup.tls is not None:
+            renewal = CertificateRenewal(
+                setup.authority,
+                setup.tls,
+                lambda: {node: server.command for node, server in self.servers.items()},
+                self.next_number,
+            )
+            self.mesh_setup = dataclasses.replace(setup, renewal=renewal)
+            self.event_loop.before_poll = renewal.look
+
+    def renew_certificates(self) -> None:
+        """Renew the certificates if it is time, and wait until all servers know those that were sent.
+
+        Without that, new connections fail in a network that was not used for so long that certificates have ended.
+        """
+        renewal = self.mesh_setup.renewal if self.mesh_setup is not None else None
+        if renewal is None:
+            return
+        renewal.look()
+        number, renewal.number = renewal.number, 0
+        if not number:
+            return
+        servers = self.servers.values()
+        with contextlib.suppress(TimeoutError):
+            self.event_loop.run_until(
+                lambda: all(number in server.answers or server.command.error for server in servers),
+                deadline_after(_RENEWAL_TIMEOUT),
+                "new certificates",
+            )
+        for server in servers:
+            server.answers.pop(number, None)
 
     def close(self, timeout: float) -> list[int]:
         """Close the network; see `pconnect.sclose`."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pconnect.errors import ConnectionLostError
+from pconnect.link.certificate_renewal import CertificateRenewal
 from pconnect.link.dialing import dial
 from pconnect.link.local_link import client_link, link_token
 from pconnect.protocol.frames import Limits, Preamble, Purpose
@@ -34,6 +35,7 @@ class MeshSetup:
     version: str | None = None  #: of this package, for errors of engines; ``None`` if it is not installed
     network_key: bytes = b""  #: for the MACs of preambles; empty without encryption
     link_key: bytes | None = None  #: the secret of the tokens of local links; ``None``: there are none
+    renewal: CertificateRenewal | None = None  #: of the certificates; ``None`` without encryption
 
     def setup(self, servers: Sequence[Server], timeout: float) -> dict[str, Any]:
         """Return what is the same in each SETUP; `servers` are all of the network, by number.

@@ -90,6 +90,7 @@ def restart(connections: Connections, *, timeout: float = 30.0) -> None:
     if any(server.life.is_closing for server in client.servers.values()):
         raise ConnectionLostError("the network is being closed")
     client.event_loop.catch_up()
+    client.renew_certificates()
     work = _Restart(client, client.mesh_setup, [client.servers[target.node] for target in targets], timeout)
     try:
         work.replace_engines()

@@ -296,7 +296,7 @@ class Server(Peer):
             case Kind.FRONT_END:
                 self._take_front_end(message)
                 self._take_ends()
-            case Kind.FACTS | Kind.RESTART:
+            case Kind.FACTS | Kind.RESTART | Kind.RENEW:
                 self.answers[message.tag] = message.value
             case Kind.STATE:
                 self.rounds.take(self.node, message.tag, message.value, time.monotonic())

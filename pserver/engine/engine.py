@@ -173,6 +173,11 @@ class _Engine:
             case Kind.RESTART:
                 if self._links is not None:  # else the set-up, which is still to come, knows of it
                     self._links.renew(*message.value)
+            case Kind.RENEW:
+                if self._links is not None and self._links.tls is not None:
+                    self._links.tls.renew(message.value)
+                elif self._setup is not None and self._setup.identity is not None:
+                    self._setup.identity[1] = message.value
             case Kind.PROBE:
                 # Answered where the loop has looked whether its wait is over, see `pconnect.session.deadlock_detector`.
                 self._event_loop.attention = lambda: self._attend(message)

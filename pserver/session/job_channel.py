@@ -41,6 +41,7 @@ class JobChannel:
         self.on_open: Callable[[], object] = lambda: None
         self.on_message: Callable[[Message], None] = lambda _: None
         self.on_lost: Callable[[], object] = lambda: None  #: called when it is lost, or replaced by a new one
+        self.on_renewal: Callable[[bytes], object] = lambda _: None  #: called with the node's new certificate
         #: Called with the number of a worker and a descriptor, which is the callee's to close.
         self.on_worker_connection: Callable[[int, int], object] = lambda _, descriptor: os.close(descriptor)
         handover.setblocking(False)

@@ -45,6 +45,15 @@ class AuthenticatedClient:
     network_key: bytes = b""  # which members prove in preambles; empty without encryption
     user: str = _NOBODY
 
+    def engine_identity(self, links: dict[int, Any]) -> list[Any] | None:
+        """Return what the node's engine gets to prove who it is; `links` are its local links, by node."""
+        if self.token is not None:
+            links[0] = ["", self.token]
+        if self.tls is None:
+            return None
+        own = self.tls.identity
+        return [own.key_pem, own.certificate, own.authority, links, self.network_key]
+
 
 def accept_client(
     sock: socket.socket, settings: SessionSettings, received: bytes

@@ -89,7 +89,15 @@ class Supervisor:
         self._engine_paused = False
         self._end_grace = 0.0  # seconds for the engine to end, once the client closes the network
         self._workers = Workers(
-            self._event_loop, client, engine, folder, slot_client, jobs, settings.kept, self._detach
+            self._event_loop,
+            client,
+            engine,
+            folder,
+            slot_client,
+            jobs,
+            settings.kept,
+            self._detach,
+            self._renew,
         )
         self._attend_engine()
         self._event_loop.watch(stop.fileno(), lambda: self._stop(stop))
@@ -193,6 +201,9 @@ class Supervisor:
             case Kind.PROBE:
                 self._engine.post(Kind.PROBE, message.tag, message.value)
                 self._event_loop.flush(self._engine)
+            case Kind.RENEW:
+                self._renew(message.value)
+                self._command.post(Kind.RENEW, message.tag)
             case Kind.QUERY:
                 self._command.post(Kind.FACTS, message.tag, self._facts())
             case Kind.CLOSE:
@@ -209,20 +220,17 @@ class Supervisor:
             private = Path(self._folder, "work")
             private.mkdir(mode=0o700, exist_ok=True)
             setup["directory"] = str(private)
-        identity = self._client.tls.identity if self._client.tls else None
         setup["node"] = self._client.node
-        links = setup.pop("links")
-        if self._client.token is not None:
-            links[0] = ["", self._client.token]
-        setup["identity"] = identity and [
-            identity.key_pem,
-            identity.certificate,
-            identity.authority,
-            links,
-            self._client.network_key,
-        ]
+        setup["identity"] = self._client.engine_identity(setup.pop("links"))
         self._engine.post(Kind.SETUP, 0, setup)
         self._event_loop.flush(self._engine)
+
+    def _renew(self, certificate: bytes) -> None:
+        """Show a new certificate from now on; the engine reads this before it takes another connection."""
+        if self._client.tls is not None:
+            self._client.tls.renew(certificate)
+            self._engine.post(Kind.RENEW, 0, certificate)
+            self._event_loop.flush(self._engine)
 
     def _cancel(self, number: int) -> None:
         """Keep a command from beginning, or interrupt it; see `pserver.engine.command_page` for the order."""
@@ -292,13 +300,9 @@ class Supervisor:
         if message.kind is Kind.TIMED:
             return  # it is in the page, at which the loop looks now
         if message.kind is Kind.REFUSED:
-            log.warning(
-                "session %d, node %d: a data connection that says it is node %d was refused: %.200r",
-                os.getpid(),
-                self._client.node,
-                message.tag,
-                message.value,
-            )
+            who = os.getpid(), self._client.node, message.tag
+            refusal = "session %d, node %d: a data connection that says it is node %d was refused: %.200r"
+            log.warning(refusal, *who, message.value)
             return
         if message.kind is Kind.FRONT_END:
             self._output.drain()  # what is printed before a display is shown before it

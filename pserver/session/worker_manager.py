@@ -33,7 +33,7 @@ class Workers:
 
     `folder`: the private one of the session. `handover`: on which the daemon passes on the client's connections for
     jobs. `kept`: the folder of what detached sessions leave. `on_detached`: called when the client has left its jobs to
-    the session.
+    the session. `on_renewal`: called with the node's new certificate.
     """
 
     def __init__(  # noqa: PLR0917 - it stands between all of these
@@ -46,6 +46,7 @@ class Workers:
         handover: socket.socket,
         kept: Path,
         on_detached: Callable[[], object],
+        on_renewal: Callable[[bytes], object],
     ) -> None:
         self._event_loop = event_loop
         self._process = process
@@ -71,6 +72,7 @@ class Workers:
         self.detached_jobs = DetachedJobs(kept, client.network_id, client.node, client.user, control)
         self._recovery = Recovery(kept, client.user, lambda: channel.connection, event_loop.flush)
         self._done = [0, 0.0, 0.0]  # jobs, seconds and seconds of transfer of workers that have ended
+        channel.on_renewal = on_renewal
         channel.on_open, channel.on_lost = self._client_came, self._end_jobs
         channel.on_message, channel.on_worker_connection = self._from_client, self._pass_on
         event_loop.watch(slot_client.fileno(), self._read_leases)
@@ -292,6 +294,8 @@ class Workers:
     def _from_client(self, message: Message) -> None:
         worker = self._workers.get(message.tag)
         match message.kind:
+            case Kind.RENEW:
+                self._channel.on_renewal(message.value)
             case Kind.WANT:
                 self._wanted, self._exclusive = message.tag, bool(message.value)
                 self._ask()

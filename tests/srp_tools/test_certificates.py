@@ -62,6 +62,21 @@ def test_lifetime_allows_for_clocks_that_differ(authority: NetworkAuthority) -> 
     assert abs(now + LIFETIME - certificate.not_valid_after_utc) < minute
 
 
+def test_what_cannot_be_renewed_has_no_end(authority: NetworkAuthority) -> None:
+    made = [authority.certificate, authority.sign_role(NodeKey().public_bytes(), "scheduler")]
+    assert {x509.load_der_x509_certificate(each).not_valid_after_utc.year for each in made} == {9999}
+
+
+def test_a_renewed_certificate_is_for_the_same_key_and_node(authority: NetworkAuthority) -> None:
+    key = NodeKey()
+    first = x509.load_der_x509_certificate(authority.sign(key.public_bytes(), 8))
+    again = x509.load_der_x509_certificate(authority.renew(8))
+    assert again.serial_number != first.serial_number
+    assert again.public_key() == first.public_key()
+    assert again.subject == first.subject
+    assert again.not_valid_after_utc >= first.not_valid_after_utc
+
+
 def test_two_networks_share_nothing() -> None:
     one, other = NetworkAuthority(NETWORK_ID), NetworkAuthority(NETWORK_ID)
     node = x509.load_der_x509_certificate(one.sign(NodeKey().public_bytes(), 1))

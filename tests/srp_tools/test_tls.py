@@ -4,6 +4,7 @@ import socket
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from srp_tools.certificates import NetworkAuthority, NodeKey
 from srp_tools.channel import Channel
 from srp_tools.errors import AuthenticationError, ConnectionLostError
 from srp_tools.steps import Steps, deadline_after, run, run_all
-from srp_tools.tls import start_tls, tls_context
+from srp_tools.tls import TlsContexts, start_tls, tls_context
 from tests.support.channels import AUTHORITY, LIMIT, NETWORK_ID, handshake, socket_pair, tls_pair
 
 
@@ -37,6 +38,22 @@ def test_another_node_than_expected(server_side: bool) -> None:
     assert str(careful) == "the peer is not node 3 of this network"
     assert one.fileno() == -1
     close_all(wrong)
+
+
+def test_a_renewed_certificate_is_shown_from_then_on() -> None:
+    tls = TlsContexts(AUTHORITY.own_identity())
+    contexts = tls.client, tls.server
+    assert (tls.client, tls.server) == contexts
+    renewed = AUTHORITY.renew(0)
+    tls.renew(renewed)
+    one, other = socket_pair()
+    accepting = start_tls(one, tls.server, NETWORK_ID, 2, server_side=True)
+    left, right = attempt(accepting, handshake(other, 2, 0, server_side=False))
+    assert isinstance(left, Channel) and isinstance(right, Channel)
+    shown: Any = right._sock
+    assert shown.getpeercert(binary_form=True) == renewed
+    assert tls.client not in contexts
+    close_all(left, right)
 
 
 def test_another_network_of_the_same_authority() -> None:
