@@ -6,6 +6,7 @@ The end of a command and its value come on different connections, in any order. 
 
 import contextlib
 import functools
+import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pconnect.commands.remote_errors import cancelled
 from pconnect.commands.table import Table, as_html, shorten
 from pconnect.errors import ParallelError, RemoteError
 from pconnect.link.peer import Peer
+from pconnect.link.queues import finished
 from pconnect.loop.asyncio_bridge import in_loop
 from pconnect.loop.event_loop import EventLoop
 from pconnect.loop.interrupts import interrupting
@@ -48,11 +50,17 @@ class Outcome:
 
     @property
     def value(self) -> Any:
-        """The value of a command that is done and has not failed; ``None`` if it returns none.
-
-        Raises `UnreadableValueError` or `ProtocolError` if it cannot be made here, or is malformed.
-        """
+        """The value of a command that is done and has not failed, see `make_value`; ``None`` if it returns none."""
         return None if self.read_value is None else self.read_value(self._arrived[0])
+
+    def make_value(self, deadline: float) -> None:
+        """Make what has arrived, of a command that is done and has not failed.
+
+        Raises `UnreadableValueError` or `ProtocolError` if it cannot be made here, or is malformed. Raises
+        `TimeoutError` if the deadline passes. It may be called again.
+        """
+        if self._arrived:
+            self._arrived = (finished(self._arrived[0], deadline),)
 
     def end(self, error: ParallelError | None, duration: float | None, now: float) -> bool:
         """Record the end; return whether this is the first one. Others are ignored."""
@@ -222,14 +230,17 @@ class Command:
         DeadlockError
             Nobody can go on: the command waits, directly or through others, for this client. It has failed, too.
         TimeoutError
-            The limit passed; the command goes on.
+            The limit passed; the command goes on, or a large value that has arrived is made by the next call.
         KeyboardInterrupt
             Ctrl-C: the command was interrupted (after a second Ctrl-C its engine is killed); the network is as usable
             as before.
         """
+        deadline = deadline_after(timeout)
         error = self.exception(timeout)
         if error is not None:
             raise error
+        # A limit of 0 means: not to wait. What is here is here.
+        self._outcome.make_value(math.inf if timeout == 0 else deadline)
         return self._outcome.value
 
     def exception(self, timeout: float | None = None) -> ParallelError | None:

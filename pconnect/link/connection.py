@@ -16,7 +16,7 @@ from pconnect.link.queues import Inbox, OutQueue, finished
 from pconnect.protocol.collective_inbox import COLLECTIVE_KINDS, CollectiveInbox, CollectiveMessage, Key
 from pconnect.protocol.frames import DEFAULT_LIMITS, Limits
 from pconnect.protocol.kinds import Kind, Role
-from pconnect.protocol.messages import Decoder, Message, encode_message
+from pconnect.protocol.messages import Decoder, Message, Unfinished, encode_message
 from pconnect.protocol.wait_states import UNCOUNTED_KINDS
 from srp_tools.channel import Channel
 
@@ -339,13 +339,7 @@ class Connection:
         return tag in self._inbox.values
 
     def take_value(self, tag: int) -> object:
-        """Remove the oldest value with this tag from the inbox and return it.
-
-        Raises
-        ------
-        UnreadableValueError, ProtocolError
-            It cannot be made here, or is malformed. It is removed all the same.
-        """
+        """Remove the oldest value with this tag from the inbox and return it, or raise as `finished`."""
         return finished(self.take_unfinished(tag))
 
     def take_unfinished(self, tag: int) -> object:
@@ -354,6 +348,11 @@ class Connection:
         if has_changed:
             self.changed.add(self)
         return value
+
+    def put_back(self, tag: int, value: Unfinished) -> None:
+        """Put a value that was just taken in front of the others with its tag: it was not made."""
+        if self._inbox.put_back(tag, value):
+            self.changed.add(self)
 
     def take_collective(self, key: Key) -> CollectiveMessage:
         """Remove the oldest message of a collective call and return it."""

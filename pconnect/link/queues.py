@@ -1,11 +1,14 @@
 """The two queues of a connection: messages that have arrived, and bytes that wait to be sent."""
 
+import math
+import time
 from collections import deque
 from collections.abc import Sequence
 
 from pconnect.protocol.collective_inbox import CollectiveInbox, CollectiveMessage, Key
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message, Unfinished
+from pconnect.values.item_limit import Look
 from srp_tools.channel import Channel
 
 _VALUE = Kind.VALUE  # looked up once: members of an enumeration take long to find
@@ -68,6 +71,13 @@ class Inbox:
         self._values_bytes -= size
         return value, self.is_full and self._look()
 
+    def put_back(self, tag: int, value: Unfinished) -> bool:
+        """Put a value that was just taken in front of the others; return whether `is_full` has changed."""
+        size = value.size + _VALUE_BYTES
+        self.values.setdefault(tag, deque()).appendleft((value, size))
+        self._values_bytes += size
+        return self._look()
+
     def take_collective(self, key: Key) -> tuple[CollectiveMessage, bool]:
         """Remove the oldest message of a collective call; return it, and whether `is_full` has changed."""
         return self.collectives.take(key), self._look()
@@ -82,12 +92,23 @@ class Inbox:
         return before != self.is_full
 
 
-def finished(value: object) -> object:
-    """Return the value that has arrived.
+def finished(value: object, deadline: float = math.inf) -> object:
+    """Return the value that has arrived, made before `deadline` passes.
 
-    Raises `UnreadableValueError` or `ProtocolError` if it cannot be made here, or is malformed.
+    Raises `UnreadableValueError` or `ProtocolError` if it cannot be made here, or is malformed. Raises `TimeoutError`
+    if the deadline has passed. Ctrl-C ends it too; both may be followed by another call.
     """
-    return value.finish() if type(value) is Unfinished else value
+    return value.finish(look_until(deadline)) if type(value) is Unfinished else value
+
+
+def look_until(deadline: float) -> Look:
+    """Return what raises `TimeoutError` when a deadline has passed; for what takes long."""
+
+    def look() -> None:
+        if time.monotonic() > deadline:
+            raise TimeoutError("time limit passed while a large value that has arrived was being made")
+
+    return look
 
 
 # Small messages are sent together: each write costs a system call and a TLS record, which holds up to 16 KiB.

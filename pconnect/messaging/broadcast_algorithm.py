@@ -27,7 +27,7 @@ import numpy as np
 from pconnect.errors import ProtocolError
 from pconnect.messaging import tree
 from pconnect.messaging.collective_call import Call
-from pconnect.protocol.messages import check_size
+from pconnect.protocol.messages import check_head, check_size
 from pconnect.values import decoder, encoder
 
 #: Payloads of at least so many bytes are sent in chunks; see doc/decisions/0005-collectives.md for the measurements.
@@ -55,6 +55,7 @@ def _send(call: Call, value: object) -> None:
     head, buffers = encoder.encode(value)
     payload_bytes = sum(buffer.nbytes for buffer in buffers)
     check_size(len(head) + payload_bytes, call.mesh.limits.max_message_bytes)
+    check_head(head, call.mesh.limits.max_message_bytes)
     chunk_bytes = _chunk_bytes(call.size, payload_bytes)
     if not chunk_bytes:
         call.post(children, [head, payload_bytes, 0, list(map(_as_array, buffers))])
@@ -99,7 +100,7 @@ def _receive(call: Call, root: int) -> Any:
             elif not _fill(incoming.buffers, pieces):
                 call.refuse(parent, "a broadcast that is not as announced")
             try:
-                return incoming.finish()
+                return incoming.finish(look=call.look)
             except ProtocolError as error:
                 call.refuse(parent, f"a broadcast that cannot be read: {error}")
     call.refuse(parent, "a broadcast without announcement")
@@ -113,7 +114,7 @@ def _allocate(call: Call, sender: int, head: bytes, payload_bytes: int) -> decod
             sender, f"a broadcast of {len(head) + payload_bytes} bytes is announced, the limit is {limit}"
         )
     try:
-        return decoder.decode(head, payload_bytes)
+        return decoder.decode(head, payload_bytes, call.mesh.limits.max_message_items)
     except ProtocolError as error:
         call.refuse(sender, f"a broadcast that cannot be read: {error}")
 

@@ -34,6 +34,7 @@ from typing import Any, NoReturn
 from pconnect.errors import CollectiveError, ConfigurationError, ProtocolError, UnsupportedValueError
 from pconnect.link.connection import Connection
 from pconnect.link.peer import Peer
+from pconnect.link.queues import look_until
 from pconnect.loop.interrupts import interrupting
 from pconnect.loop.network import Mesh, Network
 from pconnect.messaging import tree
@@ -145,10 +146,14 @@ class Call:
         value = self._member(rank).take_collective(self._key).value
         if type(value) is Unfinished:
             try:
-                return value.finish()
+                return value.finish(self.look)
             except ProtocolError as error:
                 self.refuse(rank, str(error))
         return value
+
+    def look(self) -> None:
+        """Raise `TimeoutError` if the time limit has passed; for what takes long."""
+        look_until(self._deadline)()
 
     def run(
         self, work: Callable[[], Collection[int]], awaited: Callable[[], Collection[int]] | None = None

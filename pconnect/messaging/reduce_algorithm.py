@@ -155,7 +155,7 @@ def _are_alike(total: object, value: object) -> bool:
 def copied(value: Any) -> Any:
     """Return a value as it would arrive: new arrays and containers, or `UnsupportedValueError`."""
     head, buffers = encoder.encode(value)
-    incoming = decoder.decode(head, sum(buffer.nbytes for buffer in buffers))
+    incoming = decoder.decode(head, sum(buffer.nbytes for buffer in buffers), len(head))
     for target, source in zip(incoming.buffers, buffers, strict=True):
         target[:] = source
     return incoming.finish()

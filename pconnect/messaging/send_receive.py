@@ -1,5 +1,6 @@
 """The calls that move values: `psend`, `precv`, `select_sockets`; at the client and inside engines alike."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from pconnect.loop.interrupts import interrupting
 from pconnect.loop.network import Mesh, Network
 from pconnect.loop.progress_bars import receiving, sending
 from pconnect.protocol.kinds import Kind
-from pconnect.protocol.messages import encode_message
+from pconnect.protocol.messages import Unfinished, encode_message
 from pconnect.protocol.wait_states import Wait
 from srp_tools.steps import deadline_after
 
@@ -106,7 +107,8 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
     tag
         Only values sent with the same tag count.
     timeout
-        Limit in seconds; ``None`` waits without limit.
+        Limit in seconds, also for making a large value of what has arrived; ``None`` waits without limit, 0 takes what
+        is here.
 
     Returns
     -------
@@ -128,7 +130,10 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
     InboxFullError
         So many values with other tags wait here that no more is read from this node. Receive those first.
     TimeoutError
-        The limit passed; a value that arrives later is there for the next call.
+        The limit passed; a value that arrives later, or was being made, is there for the next call.
+    KeyboardInterrupt
+        Ctrl-C: the network is as usable as before. A value that had arrived and was being made, which takes long if it
+        has very many items, is lost.
 
     Notes
     -----
@@ -148,7 +153,7 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
             f"a value is received from one node, not from {len(targets)}: index the network"
         )
     _check_tag(tag)
-    target = targets[0]
+    target, deadline = targets[0], deadline_after(timeout)
     with interrupting([target.peer]):
         mesh.event_loop.catch_up()
         if not target.has_value(tag):
@@ -167,18 +172,29 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
 
             mesh.event_loop.run_until(
                 ready,
-                deadline_after(timeout),
+                deadline,
                 lambda: f"a value from {names(targets)}",
                 lambda: Wait("precv", (target.node,), tag=tag),
                 progress_bar=lambda: receiving([target]),
             )
+    with mesh.event_loop.sigint_deferred:  # Ctrl-C must not leave a value half taken
+        value = target.take_unfinished(tag)
+    return value if type(value) is not Unfinished else _make(value, target, tag, timeout, deadline)
+
+
+def _make(value: Unfinished, target: Connection, tag: int, timeout: float | None, deadline: float) -> Any:
+    """Make a value that was taken; if the deadline ends that, it is there for the next call."""
+    event_loop = target.mesh.event_loop
     try:
-        with mesh.event_loop.sigint_deferred:  # Ctrl-C must not leave a value half taken
-            value = target.take_unfinished(tag)
-        return finished(value)
+        # A limit of 0 means: not to wait. What is here is here.
+        return finished(value, math.inf if timeout == 0 else deadline)
     except ProtocolError as error:
-        mesh.event_loop.lose(target, error)
+        event_loop.lose(target, error)
         raise target.account() from error
+    except TimeoutError:
+        with event_loop.sigint_deferred:
+            target.put_back(tag, value)
+        raise
 
 
 def select_sockets(connections: Connections, timeout: float | None = None, *, tag: int = 0) -> list[int]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pconnect.errors import ProtocolError
 from pconnect.protocol.kinds import Kind
+from pconnect.values.item_limit import items_limit
 
 VERSION = 5
 NETWORK_ID_BYTES = 16
@@ -22,10 +23,17 @@ MAC_BYTES = 16
 class Limits(NamedTuple):
     """What a node takes in from each other node of its network."""
 
-    max_message_bytes: int = 2**34  #: limit of one message: it bounds what a peer can make us allocate
+    #: Limit of one message: it bounds what a peer can make us allocate. It sets the limit of items, too, see
+    #: `pconnect.values.item_limit`.
+    max_message_bytes: int = 2**34
     #: When so much has arrived from a node and waits for `precv`, no more is read from it: it waits in its `psend`.
     #: Values are not cut, so that one of any size passes.
     max_inbox_bytes: int = 2**31
+
+    @property
+    def max_message_items(self) -> int:
+        """How many items one message may have."""
+        return items_limit(self.max_message_bytes)
 
 
 DEFAULT_LIMITS = Limits()

@@ -10,11 +10,15 @@ from pconnect.errors import MessageTooLargeError, ProtocolError, UnreadableValue
 from pconnect.protocol.frames import HEADER_BYTES, Header, pack_header
 from pconnect.protocol.kinds import ACCEPTS, Kind, Role
 from pconnect.values import decoder, encoder
-from pconnect.values.decoder import NOT_SMALL, Incoming, decode, decode_small
+from pconnect.values.decoder import LARGE_HEAD_BYTES, NOT_SMALL, Incoming, decode, decode_small
+from pconnect.values.item_limit import ALWAYS_ALLOWED, Look, count_items, items_limit
 from pconnect.values.receive_buffers import unset_memory
 
 # Where the user's value stands in a COLLECTIVE; what is before it is ours.
 PART_VALUE = 4
+# Of these, somebody takes the value, and makes it then if that may take long.
+_MADE_WHEN_TAKEN = frozenset({Kind.VALUE, Kind.COLLECTIVE, Kind.JOB, Kind.RESULT, Kind.REPORT})
+_MAX_HEAD_BYTES = 2**32 - 1
 
 
 class Message(NamedTuple):
@@ -30,22 +34,24 @@ class Unfinished:
     """Stands in a message for a value that has arrived whole and is not made yet.
 
     Values of packages and of registered types are made when somebody takes them: that imports modules, calls functions
-    of the user, and may fail or be interrupted, for which those who wait on other connections are the wrong place.
+    of the user, and may fail or be interrupted, for which those who wait on other connections are the wrong place. So
+    is it for a value that takes long because there is much of it.
     """
 
-    __slots__ = ("_incoming", "_index")
+    __slots__ = ("_incoming", "_index", "size")
 
-    def __init__(self, incoming: decoder.Incoming, index: int | None) -> None:
+    def __init__(self, incoming: decoder.Incoming, index: int | None, size: int) -> None:
         self._incoming = incoming
         self._index = index
+        self.size = size  #: of head and payload in bytes
 
-    def finish(self) -> object:
-        """Return the value.
+    def finish(self, look: Look = lambda: None) -> object:
+        """Return the value; `look` is called again and again meanwhile, and may raise. So may a handler of signals.
 
         Raises `UnreadableValueError` if it cannot be made here; for the time being, if this is an
-        `UnavailableTypeError`. Raises `ProtocolError` if it is malformed.
+        `UnavailableTypeError`. Raises `ProtocolError` if it is malformed. It may be called again after any error.
         """
-        value: Any = self._incoming.finish()
+        value: Any = self._incoming.finish(look=look)
         return value if self._index is None else value[self._index]
 
 
@@ -59,6 +65,8 @@ def encode_message(kind: Kind, tag: int, value: object, max_message_bytes: int) 
     payload_bytes = sum(buffer.nbytes for buffer in buffers) if buffers else 0
     if len(head) + payload_bytes > max_message_bytes:
         check_size(len(head) + payload_bytes, max_message_bytes)
+    if len(head) > ALWAYS_ALLOWED:
+        check_head(head, max_message_bytes)
     return [pack_header(kind, tag, len(head), payload_bytes) + head, *buffers]
 
 
@@ -69,6 +77,18 @@ def check_size(total_bytes: int, max_message_bytes: int) -> None:
             f"the value takes {total_bytes} bytes, more than this network's max_message_bytes = "
             f"{max_message_bytes}: send it in parts, or connect with a higher limit"
         )
+
+
+def check_head(head: bytes, max_message_bytes: int) -> None:
+    """Raise `MessageTooLargeError` if a head has more items than the limit of bytes allows, or cannot be sent."""
+    limit = items_limit(max_message_bytes)
+    if len(head) > limit and count_items(memoryview(head), limit)[0] > limit:
+        raise MessageTooLargeError(
+            f"the value has more than {limit} items, which is the limit that this network's max_message_bytes = "
+            f"{max_message_bytes} sets: send arrays, send it in parts, or connect with a higher limit"
+        )
+    if len(head) > _MAX_HEAD_BYTES:
+        raise MessageTooLargeError("the value has more than 4 GiB beside its large arrays: send it in parts")
 
 
 # One read takes at most this much where no large buffer waits to be filled. OpenSSL returns one TLS record, of at most
@@ -82,13 +102,14 @@ class Decoder:
     """The receiving half of a connection.
 
     `role`: which end this is; messages that it does not accept are errors of the peer. `max_message_bytes`: limit of
-    one message; checked before memory is taken.
+    one message; checked before memory is taken. `max_items`: of one message, if not what goes with that.
     """
 
-    def __init__(self, role: Role, max_message_bytes: int) -> None:
+    def __init__(self, role: Role, max_message_bytes: int, max_items: int | None = None) -> None:
         self._accepts = ACCEPTS[role]
         self.role = role
         self._max_message_bytes = max_message_bytes
+        self._max_items = items_limit(max_message_bytes) if max_items is None else max_items
         self._scratch = unset_memory(SCRATCH_BYTES)
         self._start = self._end = 0  # what the scratch holds and is not yet taken
         self._header: Header | None = None
@@ -161,11 +182,11 @@ class Decoder:
             head = self._take_head(self._header.head_bytes)
             if head is None:
                 return False
-            self._begin_payload(head, self._header.payload_bytes)
+            self._begin_payload(head, self._header)
             if self._targets:
                 return True
         kind, tag, head_bytes, payload_bytes = self._header
-        messages.append(Message(kind, tag, self._finish(kind), head_bytes + payload_bytes))
+        messages.append(Message(kind, tag, self._finish(self._header), head_bytes + payload_bytes))
         self._header = self._incoming = None
         return True
 
@@ -183,19 +204,19 @@ class Decoder:
             self._start = end
             messages.append(Message(kind, tag, value, head_bytes))
 
-    def _finish(self, kind: Kind) -> object:
-        incoming = self._incoming
+    def _finish(self, header: Header) -> object:
+        incoming, kind = self._incoming, header.kind
         assert incoming is not None  # noqa: S101 - for the type checker
         try:
-            return incoming.finish(at_once=True)
+            if header.head_bytes <= LARGE_HEAD_BYTES or kind not in _MADE_WHEN_TAKEN:
+                return incoming.finish(at_once=True)
         except UnreadableValueError as error:
-            if kind is Kind.VALUE:
-                return Unfinished(incoming, None)
-            if kind is Kind.COLLECTIVE:
-                return [*incoming.first_items(PART_VALUE), Unfinished(incoming, PART_VALUE)]
-            if kind in {Kind.JOB, Kind.RESULT, Kind.REPORT}:
-                return Unfinished(incoming, None)
-            raise ProtocolError(f"not the value of {kind.name}: {error}") from error
+            if kind not in _MADE_WHEN_TAKEN:
+                raise ProtocolError(f"not the value of {kind.name}: {error}") from error
+        size = header.head_bytes + header.payload_bytes
+        if kind is Kind.COLLECTIVE:
+            return [*incoming.first_items(PART_VALUE), Unfinished(incoming, PART_VALUE, size)]
+        return Unfinished(incoming, None, size)
 
     def _read_header(self, start: int) -> Header:
         header = Header.unpack(self._scratch, self._max_message_bytes, start)
@@ -217,8 +238,9 @@ class Decoder:
             self._fill_from_scratch()
         return None
 
-    def _begin_payload(self, head: bytes | bytearray, payload_bytes: int) -> None:
-        self._incoming = decode(head, payload_bytes)
+    def _begin_payload(self, head: bytes | bytearray, header: Header) -> None:
+        max_items = self._max_items if header.kind in _MADE_WHEN_TAKEN else ALWAYS_ALLOWED
+        self._incoming = decode(head, header.payload_bytes, max_items)
         self._targets = [buffer for buffer in reversed(self._incoming.buffers) if buffer.nbytes]
 
     def _fill_from_scratch(self) -> None:
@@ -245,7 +267,7 @@ class Decoder:
 def decode_messages(role: Role, data: bytes | memoryview) -> list[Message]:
     """Return the messages of which some bytes are made. Raises `ProtocolError` if they are not messages."""
     view = memoryview(data)
-    decoder = Decoder(role, view.nbytes)
+    decoder = Decoder(role, view.nbytes, view.nbytes)  # the limits were kept when they were encoded
     messages: list[Message] = []
     while view:
         buffer = decoder.get_buffer()

@@ -12,7 +12,6 @@ from pconnect.commands.function_pickling import describe, pack_arguments, pack_c
 from pconnect.commands.remote_repr import RemoteRepr
 from pconnect.errors import ConfigurationError, UnsupportedValueError
 from pconnect.link.connection import LIBRARY_TAGS, Connection
-from pconnect.link.queues import finished
 from pconnect.loop.interrupts import interrupting
 from pconnect.loop.network import Mesh
 from pconnect.loop.progress_bars import Meter, sending
@@ -49,9 +48,7 @@ def run(
     if as_display:
         options |= {"value": True, "display": True}
         for command in commands:
-            command.expect_value(
-                lambda arrived: RemoteRepr.read(unpack_value(finished(arrived), allow_pickle=False))
-            )
+            command.expect_value(lambda arrived: RemoteRepr.read(unpack_value(arrived, allow_pickle=False)))
     with mesh.event_loop.sigint_deferred:
         mesh.post(commands, options)
         for command in commands:
@@ -141,7 +138,7 @@ def _options(
     if wants_value:
         options["value"] = True
         for command in commands:
-            command.expect_value(lambda arrived: unpack_value(finished(arrived), allow_pickle=allow_pickle))
+            command.expect_value(lambda arrived: unpack_value(arrived, allow_pickle=allow_pickle))
     if allow_pickle:
         options["pickle"] = True
     if time_limit is not None:

@@ -10,11 +10,25 @@ import numpy as np
 from pconnect.errors import ProtocolError, UnreadableValueError
 from pconnect.values import dtypes, optional_types, registry
 from pconnect.values.builtin_types import TABLE, ValueType
-from pconnect.values.encoder import BRANCH_CODE, BUFFER_CODE, BUFFER_KINDS, MAX_NESTED_BRANCHES, NO_BUFFERS
+from pconnect.values.encoder import (
+    BRANCH_CODE,
+    BUFFER_CODE,
+    BUFFER_KINDS,
+    MAX_NESTED_BRANCHES,
+    NO_BUFFERS,
+)
+from pconnect.values.item_limit import ALWAYS_ALLOWED, MAX_TABLE_BYTES, MAX_TABLE_ITEMS, Look, count_items
 from pconnect.values.receive_buffers import MIN_BYTES, RECEIVE_BUFFERS
 
 # Heads of up to this size are not looked through before they are read, see `_split`: they cannot take much.
 _SKIM_BYTES: Final = 256
+#: Larger heads are looked through when the value is made, not when they arrive: that takes long.
+LARGE_HEAD_BYTES: Final = 2**16
+# So much is read between two looks at the clock and at Ctrl-C.
+_PIECE_BYTES: Final = 2**16
+# What `first_items` reads at most, and how long texts and lists are there.
+_FIRST_BYTES: Final = 2**12
+_FIRST_ITEMS: Final = 2**4
 _ARRAY_C, _ARRAY_F, _BYTES, _BYTEARRAY = BUFFER_KINDS
 
 #: How the value is made that follows a mark.
@@ -89,12 +103,21 @@ def _give_up(_code: int, _data: bytes) -> object:
 class Incoming:
     """A value on its way in: memory for its buffers, and the value once that is filled."""
 
-    __slots__ = ("_branch_count", "_received", "_tree", "buffers")
+    __slots__ = ("_branch_count", "_head", "_max_items", "_received", "_tree", "buffers")
 
-    def __init__(self, tree: memoryview, branch_count: int, received: list[tuple[int, Any]]) -> None:
+    def __init__(
+        self,
+        head: memoryview,
+        tree: memoryview,
+        branch_count: int,
+        received: list[tuple[int, Any]],
+        max_items: int,
+    ) -> None:
+        self._head = head
         self._tree = tree  # and the branches before it
         self._branch_count = branch_count
         self._received = received
+        self._max_items = max_items
         #: Flat, writeable bytes, to be filled in this order; none is empty. Gone after `finish`.
         self.buffers = [
             view
@@ -102,23 +125,47 @@ class Incoming:
             if (view := dtypes.flat_bytes(target) if kind <= _ARRAY_F else memoryview(target)).nbytes
         ]
 
-    def finish(self, *, at_once: bool = False) -> object:
-        """Return the value; to be called when all of `buffers` is filled, and again only after `UnreadableValueError`.
+    def finish(self, *, at_once: bool = False, look: Look = lambda: None) -> object:
+        """Return the value; to be called when all of `buffers` is filled, and again only after it raised.
 
         With `at_once`, values of packages and of registered types are left to a later call: making them runs code of
         others, which has no place where many connections are served.
 
+        `look` is called again and again while a large value is made, and may raise. So may a handler of signals.
+
         Arrays and bytearrays are the memory that was filled; large bytes, which cannot be filled, are copied from it.
         The items of arrays are not looked at: a str array of a hostile peer may hold what is no character.
 
-        Raises `ProtocolError` if the head describes no value. Raises `UnreadableValueError` if it describes one that
-        cannot be made here, or not `at_once`: a package is missing, or what the user registered fails.
+        Raises `ProtocolError` if the head describes no value, or one of too many items. Raises `UnreadableValueError`
+        if it describes one that cannot be made here, or not `at_once`: a package is missing, or what the user
+        registered fails.
         """
         for view in self.buffers:
             view.release()  # a bytearray cannot be resized by its new owner while there is a view of it
         self.buffers.clear()
+        if self._head.nbytes > LARGE_HEAD_BYTES:
+            self._check(look)
         entries = _MADE_AT_ONCE if at_once else BY_CODE
-        return _Reader(self._received, entries).read(self._tree, self._branch_count)
+        return _Reader(self._received, entries, look).read(self._tree, self._branch_count)
+
+    def _check(self, look: Look) -> None:
+        """Check that all items are there, and not too many, before any is made."""
+        objects = 2 + self._branch_count
+        if self._head.nbytes > self._max_items:
+            count, alone = count_items(self._head, self._max_items, look)
+            if count > self._max_items:
+                raise ProtocolError(
+                    f"a value of more items than the limit, {self._max_items}, which max_message_bytes has set"
+                )
+            if alone != objects:
+                raise ProtocolError("malformed value: some items are missing, or too many")
+            return
+        skimmer = _unpacker(self._head, look)
+        try:
+            for _ in range(objects):
+                skimmer.skip()
+        except MALFORMED as error:
+            raise ProtocolError(f"malformed value: {type(error).__name__}: {error!s:.200}") from error
 
     def first_items(self, count: int) -> list[Any]:
         """Return the first items of a value that is a list; they have to be of msgpack's own types.
@@ -126,10 +173,12 @@ class Incoming:
         Raises `ProtocolError` if it is no such list.
         """
         try:
+            begin = self._tree if self._branch_count else self._tree[:_FIRST_BYTES]
             unpacker = msgpack.Unpacker(
-                max_buffer_size=self._tree.nbytes, ext_hook=_refuse_extension, timestamp=3
-            )
-            unpacker.feed(self._tree)
+                max_buffer_size=begin.nbytes, max_str_len=_FIRST_BYTES, max_bin_len=_FIRST_BYTES,
+                max_array_len=_FIRST_ITEMS, max_map_len=0, ext_hook=_refuse_extension, timestamp=3,
+            )  # fmt: skip
+            unpacker.feed(begin)
             for _ in range(self._branch_count):
                 unpacker.skip()
             length = unpacker.read_array_header()
@@ -138,12 +187,40 @@ class Incoming:
             raise ProtocolError(f"malformed value: {type(error).__name__}: {error!s:.200}") from error
 
 
-def decode(head: bytes | bytearray | memoryview, payload_bytes: int) -> Incoming:
+def _unpacker(data: memoryview, look: Look, **options: Any) -> Any:
+    """Return what reads items of some data in pieces, and looks at the clock and at Ctrl-C between them."""
+    source = _Source(data, look)
+    return msgpack.Unpacker(
+        source, read_size=_PIECE_BYTES, max_buffer_size=data.nbytes + _PIECE_BYTES, **options
+    )
+
+
+class _Source:
+    """A file, of which no more than `read` is used."""
+
+    __slots__ = ("_at", "_data", "_look")
+
+    def __init__(self, data: memoryview, look: Look) -> None:
+        self._data = data
+        self._look = look
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        self._look()
+        piece = bytes(self._data[self._at : self._at + min(size, _PIECE_BYTES)])
+        self._at += len(piece)
+        return piece
+
+
+def decode(
+    head: bytes | bytearray | memoryview, payload_bytes: int, max_items: int = ALWAYS_ALLOWED
+) -> Incoming:
     """Read what a head says of its buffers, and allocate them.
 
     `head`: as `encode` returned it. Must not change before `Incoming.finish`. `payload_bytes`: sum of the sizes of all
-    buffers, which the caller has found acceptable. Raises `ProtocolError` if the head is malformed, describes another
-    number of bytes (then nothing was allocated), or there is no memory for them.
+    buffers, which the caller has found acceptable. `max_items`: how many items the head may have. Raises
+    `ProtocolError` if the head is malformed, describes another number of bytes (then nothing was allocated), or there
+    is no memory for them.
     """
     view = memoryview(head)
     try:
@@ -154,7 +231,9 @@ def decode(head: bytes | bytearray | memoryview, payload_bytes: int) -> Incoming
             raise ProtocolError(
                 f"the head describes {described} bytes of buffers, but {payload_bytes} follow it"
             )
-        return Incoming(tree, branch_count, [(plan[0], plan[2]()) for plan in plans])
+        if branch_count > max_items:
+            raise ProtocolError("the head announces more branches than a value may have items")
+        return Incoming(view, tree, branch_count, [(plan[0], plan[2]()) for plan in plans], max_items)
     except ProtocolError:
         raise
     except MALFORMED as error:
@@ -167,18 +246,22 @@ def _split(head: memoryview) -> tuple[list[Any], int, memoryview]:
         return [], 0, head[1:]
     # msgpack makes a list as long as its header says before it has seen one item, at each level: some
     # kilobytes could take gigabytes. Skimming makes nothing, and finds that all items are there.
-    skimmer = msgpack.Unpacker(max_buffer_size=head.nbytes)
-    skimmer.feed(head)
+    begin = head[:MAX_TABLE_BYTES]
+    skimmer = msgpack.Unpacker(max_buffer_size=begin.nbytes)
+    skimmer.feed(begin)
     skimmer.skip()
     border = skimmer.tell()
+    if border > MAX_TABLE_ITEMS and count_items(head[:border], MAX_TABLE_ITEMS)[0] > MAX_TABLE_ITEMS:
+        raise ProtocolError(f"the table of buffers has more than {MAX_TABLE_ITEMS} items")
     table = msgpack.unpackb(head[:border], ext_hook=_refuse_extension, timestamp=3)
     if type(table) is not list:
         raise ProtocolError("the head does not begin with a table of buffers")
     branch_count = table.pop(0) if table and type(table[0]) is int else 0
     if branch_count < 0:
         raise ProtocolError("the head announces a negative number of branches")
-    for _ in range(branch_count + 1):  # it ends with the data, whatever the number
-        skimmer.skip()
+    if head.nbytes <= LARGE_HEAD_BYTES:
+        for _ in range(branch_count + 1):  # it ends with the data, whatever the number
+            skimmer.skip()
     return table, branch_count, head[border:]
 
 
@@ -206,25 +289,28 @@ _NO_BRANCHES: Final[deque[tuple[object, int]]] = deque()  # stays empty
 class _Reader:
     """Puts one value together while msgpack reads the branches and the tree."""
 
-    __slots__ = ("_branches", "_entries", "_nested", "_open_marks", "_received")
+    __slots__ = ("_branches", "_entries", "_look", "_nested", "_open_marks", "_received")
 
-    def __init__(self, received: list[tuple[int, Any]], entries: Mapping[int, ValueType]) -> None:
+    def __init__(self, received: list[tuple[int, Any]], entries: Mapping[int, ValueType], look: Look) -> None:
         self._received = received[::-1]
         self._entries = entries
+        self._look = look
         self._open_marks = 0
         self._branches = (
             _NO_BRANCHES  # read and not used: the value, and how many branches are in each other there
         )
 
     def read(self, tree: memoryview, branch_count: int) -> object:
+        # A timestamp, which we never write, becomes a datetime rather than a type of msgpack.
+        options: dict[str, Any] = {
+            "strict_map_key": False, "unicode_errors": "surrogatepass", "timestamp": 3,
+            "ext_hook": self._extension, "list_hook": self._list,
+        }  # fmt: skip
         try:
-            if branch_count:
-                tree = self._read_branches(tree, branch_count)
-            # A timestamp, which we never write, becomes a datetime rather than a type of msgpack.
-            value = msgpack.unpackb(
-                tree, strict_map_key=False, unicode_errors="surrogatepass", timestamp=3,
-                ext_hook=self._extension, list_hook=self._list,
-            )  # fmt: skip
+            if branch_count or tree.nbytes > LARGE_HEAD_BYTES:
+                value = self._read_in_pieces(tree, branch_count, options)
+            else:
+                value = msgpack.unpackb(tree, **options)
         except (ProtocolError, UnreadableValueError):
             raise
         except MALFORMED as error:
@@ -235,22 +321,21 @@ class _Reader:
             raise ProtocolError("malformed value: a buffer, or a branch, that does not belong to it")
         return value
 
-    def _read_branches(self, head: memoryview, count: int) -> memoryview:
-        """Read all branches; return the tree, which follows them."""
+    def _read_in_pieces(self, data: memoryview, branch_count: int, options: dict[str, Any]) -> object:
+        """Read all branches, and the tree, which follows them."""
         self._branches = deque()
-        unpacker = msgpack.Unpacker(
-            max_buffer_size=head.nbytes, strict_map_key=False, unicode_errors="surrogatepass", timestamp=3,
-            ext_hook=self._extension, list_hook=self._list,
-        )  # fmt: skip
-        unpacker.feed(head)
-        for _ in range(count):
+        unpacker = _unpacker(data, self._look, **options)
+        for _ in range(branch_count):
             self._nested = 1
             branch = unpacker.unpack()
             if self._open_marks:
                 raise ProtocolError("malformed value: a mark that does not begin a list")
             self._branches.append((branch, self._nested))
         self._nested = 1
-        return head[unpacker.tell() :]
+        value = unpacker.unpack()
+        if unpacker.tell() != data.nbytes:
+            raise ProtocolError("malformed value: more stands behind it")
+        return value
 
     def _extension(self, code: int, data: bytes) -> object:
         if code == BUFFER_CODE:

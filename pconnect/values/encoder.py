@@ -44,6 +44,7 @@ from pconnect.values.builtin_types import (
     LARGE_INT,
     ValueType,
 )
+from pconnect.values.item_limit import MAX_TABLE_BYTES, MAX_TABLE_ITEMS, items_of_dtype
 
 # The marks that stand for something outside of the tree; the entries of `builtin_types` have the others.
 BUFFER_CODE: Final = 0
@@ -108,7 +109,8 @@ class TreeWriter:
     """
 
     __slots__ = (
-        "_above", "_deferred", "_depth", "_find_entry", "_inline_bytes", "_marks", "branches", "buffers", "table",
+        "_above", "_deferred", "_depth", "_find_entry", "_inline_bytes", "_marks", "_table_items", "branches",
+        "buffers", "table",
     )  # fmt: skip
 
     def __init__(
@@ -123,6 +125,7 @@ class TreeWriter:
         self._inline_bytes = inline_bytes
         self._marks = marks
         self._find_entry = find_entry
+        self._table_items = 2  # the table itself, and the number of branches
         self._depth = 0
         self._above: set[int] | None = None  # ids of the containers around the value, from _WATCHED_DEPTH on
         self._deferred: list[object] | None = None
@@ -233,12 +236,12 @@ class TreeWriter:
         return [self._marks[DICT.code], *self._nodes(flat, lambda i: _item_of_dict_step(value, i))]
 
     def _bytes(self, value: bytes) -> object:
-        if self._is_inline(len(value)):
+        if self._is_inline(len(value)) or not self._has_room(3):
             return value
         return self._buffer([_BYTES, len(value)], memoryview(value))
 
     def _bytearray(self, value: bytearray) -> object:
-        if self._is_inline(len(value)):
+        if self._is_inline(len(value)) or not self._has_room(3):
             return [self._marks[BYTEARRAY.code], bytes(value)]
         return self._buffer([_BYTEARRAY, len(value)], memoryview(value))
 
@@ -249,11 +252,20 @@ class TreeWriter:
             description = dtypes.describe_dtype(value.dtype)
         except UnsupportedValueError as error:
             raise _RefusedError(str(error)) from None
+        if not self._has_room(3 + value.ndim + items_of_dtype(description)):
+            return self._marked(ARRAY, value)
         order, array = dtypes.contiguous(value)
         return self._buffer([order, description, list(array.shape)], dtypes.flat_bytes(array))
 
     def _is_inline(self, byte_count: int) -> bool:
         return self._inline_bytes is None or byte_count <= self._inline_bytes
+
+    def _has_room(self, items: int) -> bool:
+        """Whether the table has room for an entry of so many items, which then has it."""
+        if self._table_items + items > MAX_TABLE_ITEMS:
+            return False
+        self._table_items += items
+        return True
 
     def _buffer(self, entry: list[object], data: memoryview) -> object:
         self.table.append(entry)
@@ -349,10 +361,10 @@ def _write(value: Any, inline_bytes: int | None) -> tuple[bytes, list[memoryview
     tree = writer.write(value)
     packer = _packer()
     try:
-        if writer.branches:
-            table = [len(writer.branches), *writer.table]
-            return b"".join(map(packer.pack, (table, *writer.branches, tree))), writer.buffers
-        return packer.pack(writer.table) + packer.pack(tree), writer.buffers
+        table = packer.pack([len(writer.branches), *writer.table] if writer.branches else writer.table)
+        if len(table) > MAX_TABLE_BYTES:
+            raise UnsupportedValueError("value: its arrays have dtypes that take too much to write down")
+        return table + b"".join(map(packer.pack, (*writer.branches, tree))), writer.buffers
     except ValueError as error:
         raise UnsupportedValueError(
             f"value: a part is beyond msgpack's limits of length, or its dtype of nesting ({error})"

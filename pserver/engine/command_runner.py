@@ -181,7 +181,7 @@ class CommandRunner:
         """Wait for the arguments of a command."""
         with self.mesh.event_loop.sigint_deferred:
             for old in [old for old in self._client.inbox if LIBRARY_TAGS <= old < tag]:
-                self._client.take_value(old)  # of a command that was cancelled before it began
+                self._client.take_unfinished(old)  # of a command that was cancelled before it began
         arguments: list[Any] = precv(self._client, tag=tag)
         return arguments
 
