@@ -1,13 +1,14 @@
 """The listening sockets, and the limit over everything that holds descriptors.
 
-The system gives a new connection the lowest free number. So a number tells how many descriptors the daemon has at
-least, whatever they are for, and one comparison limits all of them. Connections of strangers leave a reserve free: for
+The system gives a new descriptor the lowest free number. So that number tells how many the daemon has at least,
+whatever they are for, and one comparison limits all of them. Connections of strangers leave a reserve free: for
 starting sessions, for passing data connections on, for the status file and the log.
 """
 
 import contextlib
 import logging
 import math
+import os
 import resource
 import selectors
 import socket
@@ -103,8 +104,14 @@ class Listeners:
         self._selector.register(listener, selectors.EVENT_READ, self._callbacks[listener])
 
     def _accept(self, listener: socket.socket, *, is_data: bool) -> None:
+        # Data connections are passed on at once, or closed soon: they may use half of the reserve.
+        room = self._room + self._reserve // 2 * is_data
         for _ in range(_BATCH):
             try:
+                # Before it is accepted: so it gets the number that has become free, and else waits in the queue.
+                if _lowest_free(listener) >= room and not self._make_room():
+                    self._pause(listener, "sessions hold all descriptors but the reserve")
+                    return
                 sock, address = listener.accept()
             except BlockingIOError:
                 return
@@ -113,12 +120,6 @@ class Listeners:
             except OSError as error:
                 self._make_room()
                 self._pause(listener, error.strerror)
-                return
-            # Data connections are passed on at once, or closed soon: they may use half of the reserve.
-            room = self._room + self._reserve // 2 * is_data
-            if sock.fileno() >= room and not self._make_room():
-                sock.close()
-                self._pause(listener, "sessions hold all descriptors but the reserve")
                 return
             self._take(sock, address, is_data=is_data)
 
@@ -153,3 +154,10 @@ class Listeners:
             while self._paused:
                 listener = self._paused.pop()
                 self._selector.register(listener, selectors.EVENT_READ, self._callbacks[listener])
+
+
+def _lowest_free(sock: socket.socket) -> int:
+    """Return the number that the next descriptor will have. Raises `OSError` if there can be none."""
+    number = os.dup(sock.fileno())
+    os.close(number)
+    return number

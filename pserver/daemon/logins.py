@@ -21,9 +21,8 @@ log = logging.getLogger("pserver")
 
 Waiting = Login[PendingConnection]
 
-_LONG_PAUSE = (
-    5.0  # seconds; who would have to wait for longer is turned away, so that it does not hold a descriptor
-)
+# Seconds; who would have to wait for longer is turned away, so that it does not hold a descriptor.
+_LONG_PAUSE = 5.0
 
 
 class Logins:

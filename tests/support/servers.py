@@ -53,10 +53,14 @@ class Server:
     def connect(self, n: int = 1, **options: Any) -> ClientNetwork:
         return connect([self] * n, **options)
 
+    def status_now(self) -> dict[str, Any]:
+        """Return what the server says of itself now."""
+        path = next(self.folder.rglob(f"{self.status['name']}.json"))
+        return dict(json.loads(path.read_text()))
+
     def sessions(self, network: Network) -> list[int]:
         """Return the process numbers of the supervisors of a network here."""
-        path = next(self.folder.rglob(f"{self.status['name']}.json"))
-        sessions = json.loads(path.read_text())["sessions"]
+        sessions = self.status_now()["sessions"]
         return [session["pid"] for session in sessions if session["network"] == network.network_id]
 
 
@@ -87,6 +91,7 @@ def run_server(
     bind: str = "127.0.0.1",
     users: tuple[Credentials, Path] | None = None,
     use_tls: bool = True,
+    max_descriptors: int | None = None,
 ) -> Iterator[Server]:
     """Run a daemon that ends with the block."""
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -98,8 +103,9 @@ def run_server(
         f"--log-file={folder / 'log'}",
         f"--auth-file={auth_file}" if use_tls else "--no-tls",
     ]  # fmt: skip
+    limited = ["sh", "-c", f'ulimit -n {max_descriptors}; exec "$@"', "sh"] if max_descriptors else []
     process = subprocess.Popen(
-        [sys.executable, "-m", "pserver", *arguments, *options],
+        [*limited, sys.executable, "-m", "pserver", *arguments, *options],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
