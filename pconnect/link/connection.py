@@ -163,6 +163,11 @@ class Connection:
         return self._out.sent_bytes
 
     @property
+    def received_bytes(self) -> int:
+        """How much has been read so far."""
+        return self._inbox.received_bytes
+
+    @property
     def arriving_bytes(self) -> tuple[int, int]:
         """How much of the message that is arriving is here, and how large it is; 0 of 0 if there is none."""
         return self._decoder.arriving_bytes
@@ -220,10 +225,7 @@ class Connection:
     def fill(self, *, to_the_end: bool = False) -> bool:
         """Read what has arrived; return whether more may be there that no poll would show.
 
-        Parameters
-        ----------
-        to_the_end
-            Rely on no poll at all: the other end is gone.
+        `to_the_end`: rely on no poll at all: the other end is gone.
         """
         channel, decoder, inbox = self._channel, self._decoder, self._inbox
         assert channel is not None  # noqa: S101 - only an open link is read from
@@ -238,6 +240,7 @@ class Connection:
                 if count == 0:
                     raise ConnectionLostError("the peer closed the connection")
                 total += count
+                inbox.received_bytes += count
                 for message in decoder.received(count):
                     self._take(message)
                     if self._decoder is not decoder:
@@ -302,7 +305,8 @@ class Connection:
         self._end()
         self._channel = self.error = None
         self._decoder = Decoder(self._decoder.role, self._limits.max_message_bytes)
-        self._inbox = Inbox(self._limits.max_inbox_bytes)
+        before, self._inbox = self._inbox.received_bytes, Inbox(self._limits.max_inbox_bytes)
+        self._inbox.received_bytes = before
         if self.mesh is not None:
             self._inbox.begin_epoch(self.mesh.epoch)
         self._out.counted = 0

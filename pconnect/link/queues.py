@@ -21,7 +21,9 @@ class Inbox:
     `max_bytes`: with so much in it, the inbox is full.
     """
 
-    __slots__ = ("_max_bytes", "_values_bytes", "collectives", "is_full", "received", "values")
+    __slots__ = (
+        "_max_bytes", "_values_bytes", "collectives", "is_full", "received", "received_bytes", "values",
+    )  # fmt: skip
 
     def __init__(self, max_bytes: float) -> None:
         #: By tag, the oldest first, each with its size.
@@ -29,6 +31,7 @@ class Inbox:
         self.collectives = CollectiveInbox()  #: what belongs to collective calls
         #: How many messages have come that the sender counts, see `pconnect.protocol.wait_states.UNCOUNTED_KINDS`.
         self.received = 0
+        self.received_bytes = 0  #: how much was read, whatever it was
         #: Whether no more should be taken in. The caller stops reading, so that the sender has to wait.
         self.is_full = False
         self._values_bytes = 0

@@ -26,6 +26,7 @@ from pserver.config import ServerConfig
 from pserver.daemon.arrivals import Arrivals, PendingConnection, Source
 from pserver.daemon.client_hello import TLS_HANDSHAKE, Alert
 from pserver.daemon.listeners import Listeners
+from pserver.system import audit
 
 log = logging.getLogger("pserver")
 
@@ -78,7 +79,7 @@ class Acceptor:
 
     def _arrive(self, sock: socket.socket, source: Source, is_data: bool) -> None:
         if not self._is_allowed(source):
-            log.info("connection from %s closed: not among the addresses of --allow-from", source)
+            audit.refused(str(source), None, "not among the addresses of --allow-from")
             sock.close()
             return
         pending = PendingConnection(sock, source, is_data, time.monotonic() + self._config.silence_timeout)

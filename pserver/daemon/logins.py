@@ -16,6 +16,7 @@ from pserver.daemon.client_hello import Alert
 from pserver.daemon.login_failures import LoginFailures
 from pserver.daemon.login_queue import Login, LoginQueue
 from pserver.daemon.session_registry import Session
+from pserver.system import audit
 
 log = logging.getLogger("pserver")
 
@@ -78,7 +79,7 @@ class Logins:
     def _send_away(
         self, pending: PendingConnection, reason: str, alert: Alert = Alert.INTERNAL_ERROR
     ) -> None:
-        log.info("login from %s turned away: %s", pending.peer, reason)
+        audit.refused(pending.peer, pending.user, reason)
         if self._config.use_tls:
             with contextlib.suppress(OSError):
                 pending.sock.send(alert.record())

@@ -22,6 +22,7 @@ from pconnect.protocol.frames import Preamble, Purpose
 from pconnect.protocol.preamble_check import PreambleCheck
 from pserver.daemon.slot_service import SlotService
 from pserver.starter.session_starts import Started
+from pserver.system import audit
 
 log = logging.getLogger("pserver")
 
@@ -56,6 +57,9 @@ class Session:
     user: str | None = None  # once it has logged in
     failure: "LoginFailure | None" = None  # once its login has failed
     has_ended: bool = False
+    how: str = ""  # it ends, as it has said at last
+    #: Commands, jobs, bytes received and sent, as it has said, by node.
+    usage: dict[int, list[int]] = field(default_factory=dict)
     network: str | None = None
     #: Tells members of that network from strangers.
     check: PreambleCheck = field(default_factory=lambda: PreambleCheck(b""))
@@ -210,6 +214,11 @@ class SessionRegistry:
                 not ends
             ):
                 node.session.failure = LoginFailure(user, reason, is_refused)
+                audit.failed_login(node.session.peer, user, audit.REFUSED if is_refused else reason)
+            case {"used": [int(), int(), int(), int()] as counts, "ended": str(how)} if (
+                node.number and not ends
+            ):
+                node.session.usage[node.number], node.session.how = counts, how
             case {"spawner": int()} if len(ends) == 1:
                 self._ask_for_spawner(node.session, ends[0])
             case {"detached": True} if node.number and not ends:
@@ -238,7 +247,7 @@ class SessionRegistry:
                 session.check = PreambleCheck(key)
             session.user, session.network = user, network
             node.number, node.handovers = number, handovers
-            log.info("user %s from %s: session %d, node %d", user, session.peer, session.pid, number)
+            audit.login(session.peer, user, session.pid, number, network)
         with contextlib.suppress(OSError):
             node.control.send(b"taken" if taken else b"ok")
         self._on_change()
@@ -262,11 +271,9 @@ class SessionRegistry:
             os.close(end)
 
     def _remove(self, session: Session) -> None:
-        for node in list(session.nodes):
-            while self._hear(node):  # else a lease would end whose process it has told of at last
-                pass
-            if node in session.nodes:  # somebody else has its end of the socket
-                self._remove_node(node)
+        self._hear_out(session)
+        for node in list(session.nodes):  # somebody else has its end of the socket
+            self._remove_node(node)
         self._selector.unregister(session.started.pidfd)
         os.close(session.started.pidfd)
         self._sessions.remove(session)
@@ -276,6 +283,12 @@ class SessionRegistry:
             if os.path.lexists(folder):  # it was killed
                 self._request({"remove": folder, "mark": mark}, ())
         self._on_change()
+
+    def _hear_out(self, session: Session) -> None:
+        """Take in what a session that has ended has said at last, such as who has a lease."""
+        for node in list(session.nodes):
+            while self._hear(node):
+                pass
 
     def end_all(self) -> None:
         """End all sessions; those that take too long are killed."""
@@ -288,6 +301,9 @@ class SessionRegistry:
         for session in self._still_there(list(self), _STOP_GRACE):
             session.signal(signal.SIGKILL)
         self._still_there(list(self), _KILL_SECONDS)
+        for session in self:
+            self._hear_out(session)
+            _log_end(session, None)
 
     def _still_there(self, sessions: list[Session], seconds: float) -> list[Session]:
         """Wait until sessions have ended, or some seconds have passed; return those that live."""
@@ -305,6 +321,12 @@ class SessionRegistry:
 
 def _log_end(session: Session, code: int | None) -> None:
     how = "" if code is None else f" ({code})"
+    if session.user is not None:
+        # What was killed has not said how it ends.
+        ending = session.how or f"its process has ended{how}"
+        sums = [sum(counts) for counts in zip(*session.usage.values(), strict=True)] or [0, 0, 0, 0]
+        seconds = time.time() - session.since
+        audit.session_end(session.peer, session.user, session.pid, usage=sums, seconds=seconds, how=ending)
     log.info("session %d of %s ended%s", session.pid, session.peer, how)
 
 

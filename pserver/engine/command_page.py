@@ -14,6 +14,9 @@ the engine which commands are to be stopped. It also says which command has prin
     closing     no command is to begin any more                      supervisor
     taken       how much of each stream was taken out of its pipe    supervisor
     reads       how often that has begun and ended                   supervisor
+    commands    how many commands have begun                         engine
+    received    how many bytes the engine has received               engine
+    sent        how many bytes the engine has sent                   engine
     marks       where in the two streams a command begins or ends    engine
 
 *Interrupts.* The supervisor writes which commands it means, counts the signal, and sends it. The engine's handler
@@ -59,6 +62,7 @@ _TRIES = 1000
 _NUMBER = struct.Struct("Q")  # native, so that each number is written in one piece
 _FIELDS = (
     "running begun limit_at up_to one signals cancels expired closing taken_1 taken_2 reads marked marks_read"
+    " commands received sent"
 )
 _AT = {name: 8 * index for index, name in enumerate(_FIELDS.split())}
 
@@ -86,7 +90,13 @@ class CommandPage:
         """Record that a command begins, which may take so many seconds."""
         self._store("limit_at", 0 if limit is None else time.monotonic_ns() + round(limit * 1e9))
         self._store("begun", number)
+        self._count("commands")
         self._store("running", number)
+
+    def count_bytes(self, received: int, sent: int) -> None:
+        """Record how much has passed on the links of the engine so far."""
+        self._store("received", received)
+        self._store("sent", sent)
 
     def end(self) -> None:
         """Record that the command has ended."""
@@ -172,6 +182,16 @@ class CommandPage:
     def begun(self) -> int:
         """The last command that has begun."""
         return self._load("begun")
+
+    @property
+    def commands(self) -> int:
+        """How many commands have begun."""
+        return self._load("commands")
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """How many bytes the engine has received and sent."""
+        return self._load("received"), self._load("sent")
 
     @property
     def signals(self) -> int:

@@ -77,6 +77,8 @@ class Interrupts:
 
 # A value of up to so many bytes is sent together with the end of its command.
 _SMALL_BYTES = 2**14
+_COUNT_SECONDS = 0.1  # between two times that the bytes of many links are counted
+_FEW_LINKS = 16
 
 
 class CommandRunner:
@@ -109,6 +111,7 @@ class CommandRunner:
         self._process = os.getpid()
         self.number = 0
         self.has_limit = False
+        self._count_at = 0.0
 
     def run(self, message: Message) -> None:
         """Run a command or a service, and send the client its value and its end.
@@ -134,6 +137,18 @@ class CommandRunner:
         with self.mesh.event_loop.sigint_deferred:
             self._client.post(Kind.DONE, number, [outcome, *given, self._outbox.sent])
             self.mesh.event_loop.flush(self._client)
+        now = time.perf_counter()
+        # With a thousand links, not after each small command.
+        if len(self.mesh.connections) <= _FEW_LINKS or now >= self._count_at:
+            self._count_at = now + _COUNT_SECONDS
+            self.count_bytes()
+
+    def count_bytes(self) -> None:
+        """Record for the audit how much has passed on all links."""
+        links = self.mesh.connections
+        self._page.count_bytes(
+            sum(link.received_bytes for link in links), sum(link.sent_bytes for link in links)
+        )
 
     def _run(self, message: Message) -> float | dict[str, Any]:
         """Return the seconds that it took, or how it failed."""

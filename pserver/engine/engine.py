@@ -132,6 +132,8 @@ class _Engine:
         while True:
             self._event_loop.run_until(self._has_work, math.inf, "a command", lambda: Wait(IDLE, (0,)))
             if self._closing:
+                if self._runner is not None:
+                    self._runner.count_bytes()
                 return
             # A fork goes between two commands. If the engine was idle, a command may have come before it.
             if self._forks.asked and (after_command or not self._can_begin):

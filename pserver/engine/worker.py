@@ -164,6 +164,7 @@ class _Worker:
         RECEIVE_BUFFERS.release_idle(self._looked_at)
         self._transfer += self._looked_at - begin
         self._page.spend(self._transfer)
+        self._page.count_bytes(connection.received_bytes, connection.sent_bytes)
 
     def _run_next(self) -> None:
         number, contents = self._intake.jobs.popleft()

@@ -18,9 +18,11 @@ _JOB = struct.Struct("Q")
 _DONE = struct.Struct("Qd")
 _SECONDS = struct.Struct("d")
 _UNSENT = struct.Struct("I")
+_TRAFFIC = struct.Struct("QQ")
 _LIMIT_AT, _INTERRUPT_AT, _TRANSFER_AT, _DONE_AT, _UNSENT_AT = (RECORD_BYTES + n for n in (0, 8, 16, 24, 40))
 _SENDING_AT, _DETACHED_AT = _UNSENT_AT + 4, _UNSENT_AT + 5
-_RESULTS_AT = 80
+_TRAFFIC_AT = 80
+_RESULTS_AT = 96
 _PAGE_BYTES = 2**17
 #: Room for results that wait to be sent together.
 RESULT_BYTES = _PAGE_BYTES - _RESULTS_AT
@@ -64,6 +66,11 @@ class SharedStatus:
         limit, *others = _FIELDS.unpack_from(self._map, _LIMIT_AT)
         return Status(job, started, limit if job else 0.0, *others)
 
+    def traffic(self) -> tuple[int, int]:
+        """Return how many bytes the worker has received and sent."""
+        received, sent = _TRAFFIC.unpack_from(self._map, _TRAFFIC_AT)
+        return received, sent
+
     def close(self) -> None:
         """Give the memory back; the other process keeps the page."""
         self._record.close()
@@ -101,6 +108,10 @@ class SharedStatus:
     def spend(self, transfer: float) -> None:
         """Record the seconds that all transfers have taken."""
         _SECONDS.pack_into(self._map, _TRANSFER_AT, transfer)
+
+    def count_bytes(self, received: int, sent: int) -> None:
+        """Record how much has passed on the link to the client so far."""
+        _TRAFFIC.pack_into(self._map, _TRAFFIC_AT, received, sent)
 
     def set_sending(self, is_sending: bool) -> None:
         """Record that something is about to be sent to the client, or has been."""

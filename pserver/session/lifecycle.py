@@ -210,7 +210,7 @@ class SupervisorLifecycle(_Lifecycle[SupervisorState, SupervisorEvent]):
     """The life of one session.
 
     `state`: where it is. `reason`: why it ends, in words; empty while it lasts, and if the client has ended it by
-    leaving.
+    leaving. `end_grace`: seconds for the engine to end, once the client closes the network.
     """
 
     _what = "the session"
@@ -218,6 +218,7 @@ class SupervisorLifecycle(_Lifecycle[SupervisorState, SupervisorEvent]):
     def __init__(self) -> None:
         super().__init__(SUPERVISOR_TRANSITIONS, SupervisorState.OPEN)
         self.reason = ""
+        self.end_grace = 0.0
 
     @property
     def is_serving(self) -> bool:

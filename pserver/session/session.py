@@ -61,7 +61,6 @@ def session_main(
         try:
             client = run(accept_client(sock, settings, received), deadline)
         except (ParallelError, OSError) as error:
-            log.warning("login from %s failed: %s", settings.peer, error)
             tell_failure(control, settings.user, error)
             sock.close()
             place.close()

@@ -5,6 +5,7 @@ import os
 import select
 import socket
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ _MESSAGE_BYTES = 1000
 class _Unsent(NamedTuple):
     """A message for which the daemon's queue has no room, with a descriptor of our own."""
 
-    message: dict[str, int | bool]
+    message: Mapping[str, object]
     pidfd: int | None
 
 
@@ -91,7 +92,12 @@ class SlotClient:
         """Say that the session goes on without its client."""
         self._send({"detached": True})
 
-    def _send(self, message: dict[str, int | bool], pidfd: int | None = None) -> None:
+    def tell_usage(self, counts: Sequence[int], how: str) -> None:
+        """Say what the node has used so far, see `pserver.session.usage`, and how it ends; empty while it goes on."""
+        self._unsent = deque(unsent for unsent in self._unsent if "used" not in unsent.message)
+        self._send({"used": list(counts), "ended": how})
+
+    def _send(self, message: Mapping[str, object], pidfd: int | None = None) -> None:
         self._unsent.append(_Unsent(message, None if pidfd is None else os.dup(pidfd)))
         self._send_unsent()
 

@@ -35,6 +35,7 @@ from pserver.session.login import AuthenticatedClient
 from pserver.session.output_relay import OutputRelay
 from pserver.session.slot_client import SlotClient
 from pserver.session.time_limit import LIMIT_GRACE, Expiry, TimeLimit
+from pserver.session.usage import NodeUsage
 from pserver.session.worker_manager import Workers
 from pserver.spawner.engine_process import EngineProcess, describe_exit
 from pserver.system.processes import resident_bytes
@@ -87,7 +88,6 @@ class Supervisor:
         self._folder = folder  # the private one of the session, ours to remove
         self._max_file_size = settings.max_file_size
         self._engine_paused = False
-        self._end_grace = 0.0  # seconds for the engine to end, once the client closes the network
         self._workers = Workers(
             self._event_loop,
             client,
@@ -99,6 +99,7 @@ class Supervisor:
             self._detach,
             self._renew,
         )
+        self._usage = NodeUsage(slot_client, self._command, lambda: self._process.page, self._workers.usage)
         self._attend_engine()
         self._event_loop.watch(stop.fileno(), lambda: self._stop(stop))
 
@@ -150,6 +151,7 @@ class Supervisor:
         """Do what had to wait for the client; return in how many seconds to call this again."""
         seconds = min(self._output.tend(), self._workers.tend())
         self._pace_engine()
+        self._usage.tend()
         return seconds
 
     def _wait(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
@@ -164,17 +166,14 @@ class Supervisor:
 
     def close(self) -> None:
         """End the engine and leave nothing behind."""
+        self._usage.end(self._life.reason or "its client is gone")
         self._workers.close(self._life.reason)
         self._process.kill()
         remove_folder(self._folder)
         self._event_loop.close()
         if self._command.error:
-            log.info(
-                "session %d, node %d: %s",
-                os.getpid(),
-                self._client.node,
-                self._life.reason or f"its client is gone: {self._command.error}",
-            )
+            why = self._life.reason or f"its client is gone: {self._command.error}"
+            log.info("session %d, node %d: %s", os.getpid(), self._client.node, why)
 
     def _tell(self, kind: Kind, value: object, tag: int = 0) -> None:
         """Send the last words of a session."""
@@ -207,7 +206,7 @@ class Supervisor:
             case Kind.QUERY:
                 self._command.post(Kind.FACTS, message.tag, self._facts())
             case Kind.CLOSE:
-                self._end_grace = message.tag / 1000
+                self._life.end_grace = message.tag / 1000
                 if self._life.handle(SupervisorEvent.CLOSE) is SupervisorState.DETACHED:
                     self._command.post(Kind.CLOSED, 0, False)
         self._event_loop.flush(self._command)
@@ -281,7 +280,7 @@ class Supervisor:
                 page.interrupt_one(page.running)
                 self._process.signal(signal.SIGINT)
             self._engine.post(Kind.CLOSE)
-            self._wait(lambda: not self._engine_life.has_process, self._end_grace, "the engine")
+            self._wait(lambda: not self._engine_life.has_process, self._life.end_grace, "the engine")
         self._tell(Kind.CLOSED, self._engine_life.has_process)
         # The client closes its end when it has heard from all; until then we keep ours, else it would see us lost.
         self._wait(lambda: self._command.error is not None, 5.0, "the client")
@@ -336,6 +335,7 @@ class Supervisor:
         state = self._engine_life.handle(EngineEvent.ENDED)
         self._event_loop.drain(self._engine)  # what it said last
         self._output.end()
+        self._usage.engine_ended()
         self._workers.engine_ended(how)
         self._event_loop.watch(self._process.its_handover.fileno(), self._refuse_data)
         if state is EngineState.REPLACING:

@@ -71,7 +71,8 @@ class Workers:
         #: The jobs that go on without the client, if it leaves them.
         self.detached_jobs = DetachedJobs(kept, client.network_id, client.node, client.user, control)
         self._recovery = Recovery(kept, client.user, lambda: channel.connection, event_loop.flush)
-        self._done = [0, 0.0, 0.0]  # jobs, seconds and seconds of transfer of workers that have ended
+        # Of workers that have ended: jobs, seconds, seconds of transfer, bytes received and sent.
+        self._done = [0, 0.0, 0.0, 0, 0]
         channel.on_renewal = on_renewal
         channel.on_open, channel.on_lost = self._client_came, self._end_jobs
         channel.on_message, channel.on_worker_connection = self._from_client, self._pass_on
@@ -246,7 +247,7 @@ class Workers:
         del self._workers[worker.number]
         status = worker.page.read()
         report = worker.report(describe_exit(code), status)
-        sums = (status.jobs, status.seconds, status.transfer)
+        sums = (status.jobs, status.seconds, status.transfer, *worker.page.traffic())
         self._done = [before + more for before, more in zip(self._done, sums, strict=True)]
         self.detached_jobs.worker_ended(worker, status, report)
         worker.close()
@@ -256,7 +257,19 @@ class Workers:
         """Return what the workers have done so far: each that lives, and all those before together."""
         now = time.monotonic()
         living = [worker.facts(now) for worker in self._workers.values()]
-        return {"slots": self._slot_client.total, "workers": living, "ended": list(self._done)}
+        return {"slots": self._slot_client.total, "workers": living, "ended": self._done[:3]}
+
+    def usage(self) -> tuple[int, int, int]:
+        """Return how many jobs the workers have done so far, and the bytes that they have received and sent."""
+        jobs, _, _, received, sent = map(int, self._done)
+        for worker in self._workers.values():
+            more_received, more_sent = worker.page.traffic()
+            jobs, received, sent = (
+                jobs + worker.page.read().jobs,
+                received + more_received,
+                sent + more_sent,
+            )
+        return jobs, received, sent
 
     def tend(self) -> float:
         """Look at what the workers do; return in how many seconds to call this again."""

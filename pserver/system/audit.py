@@ -1,11 +1,12 @@
-"""Lines of the log that say who came in, who did not, and what was used, in one fixed form for programs.
+r"""Lines of the log that say who came in, who did not, and what was used, in one fixed form for programs.
 
 .. code-block:: text
 
     audit login from 192.0.2.1 port 51234 user="alice" session=4711 node=1 network=0f…
     audit failed-login from 192.0.2.1 port 51234 user="alice" reason="unknown user or wrong password"
     audit refused from 192.0.2.1 port 51234 user="alice" reason="too many clients want to log in"
-    audit session-end from 192.0.2.1 port 51234 user="alice" session=4711 seconds=12.5 how="the network was closed"
+    audit session-end from 192.0.2.1 port 51234 user="alice" session=4711 commands=5 jobs=0 received=8120 sent=911 \
+        seconds=12.5 how="the network was closed"
 
 The address comes before everything that a peer has said, and what a peer has said stands in quotes, as in JSON with
 ASCII only: so no name can pose as an address. `peer` is the text that the daemon has made of an address.
@@ -13,6 +14,7 @@ ASCII only: so no name can pose as an address. `peer` is the text that the daemo
 
 import json
 import logging
+from collections.abc import Sequence
 
 from pserver.system.log import AUDIT
 
@@ -47,16 +49,13 @@ def refused(peer: str, user: str | None, reason: str) -> None:
     _log.warning("audit refused from %s%s reason=%s", peer, name, _quoted(reason))
 
 
-def session_end(peer: str, user: str, session: int, seconds: float, how: str) -> None:
-    """Record the end of a session that had logged in."""
-    _log.info(
-        "audit session-end from %s user=%s session=%d seconds=%.1f how=%s",
-        peer,
-        _quoted(user),
-        session,
-        seconds,
-        _quoted(how),
-    )
+def session_end(
+    peer: str, user: str, session: int, *, usage: Sequence[int], seconds: float, how: str
+) -> None:
+    """Record the end of a session that had logged in; `usage`: commands, jobs, bytes received and sent."""
+    used = "commands=%d jobs=%d received=%d sent=%d seconds=%.1f"
+    template = f"audit session-end from %s user=%s session=%d {used} how=%s"
+    _log.info(template, peer, _quoted(user), session, *usage, seconds, _quoted(how))
 
 
 def _quoted(text: str) -> str:

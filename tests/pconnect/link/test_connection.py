@@ -240,3 +240,12 @@ def test_draining_reads_all_however_little_comes_at_once(
     assert taken == [0, 1, 2, 3, 4]
     assert employer.error is not None
     event_loop.close()
+
+
+def test_bytes_are_counted_at_both_ends_also_over_a_reset(pair: Pair) -> None:
+    left, right = pair
+    left.post(Kind.VALUE, 0, b"x" * 1000)
+    pass_on(left, right)
+    assert right.received_bytes == left.sent_bytes > 1000
+    right.reset()
+    assert right.received_bytes == left.sent_bytes

@@ -138,3 +138,14 @@ def test_a_supervisor_that_is_stopped_in_the_middle_holds_up_nobody(
     for pipe in pipes:
         for descriptor in pipe:
             os.close(descriptor)
+
+
+def test_commands_and_bytes_are_counted(ends: tuple[CommandPage, CommandPage]) -> None:
+    engine, supervisor = ends
+    assert (supervisor.commands, supervisor.traffic) == (0, (0, 0))
+    for number in (4, 9):
+        engine.begin(number)
+        engine.end()
+    engine.count_bytes(2**40, 7)
+    assert (supervisor.commands, supervisor.traffic) == (2, (2**40, 7))
+    assert supervisor.taken() == (0, (0, 0))

@@ -98,3 +98,11 @@ def test_closing_gives_back_the_memory() -> None:
     assert open_files() == before
     with pytest.raises(ValueError):
         page.read()
+
+
+def test_bytes_are_counted_beside_full_results(pages: Pages) -> None:
+    worker, supervisor = pages
+    worker.count_bytes(2**40, 2**41)
+    worker.keep(b"x" * RESULT_BYTES, 0)
+    assert supervisor.traffic() == (2**40, 2**41)
+    assert bytes(supervisor.results(3)) == b"xxx"

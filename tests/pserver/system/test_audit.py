@@ -17,13 +17,16 @@ def test_lines_have_a_fixed_form(caplog: pytest.LogCaptureFixture) -> None:
     audit.failed_login(PEER, "alice", audit.REFUSED)
     audit.refused(PEER, None, "too many connections")
     audit.refused(PEER, "bob", "busy")
-    audit.session_end(PEER, "alice", 4711, 12.34, "the network was closed")
+    audit.session_end(
+        PEER, "alice", 4711, usage=[5, 0, 8120, 911], seconds=12.34, how="the network was closed"
+    )
     assert caplog.messages == [
         f'audit login from {PEER} user="alice" session=4711 node=1 network=0f',
         f'audit failed-login from {PEER} user="alice" reason="unknown user or wrong password"',
         f'audit refused from {PEER} reason="too many connections"',
         f'audit refused from {PEER} user="bob" reason="busy"',
-        f'audit session-end from {PEER} user="alice" session=4711 seconds=12.3 how="the network was closed"',
+        f'audit session-end from {PEER} user="alice" session=4711 commands=5 jobs=0 received=8120 sent=911 '
+        'seconds=12.3 how="the network was closed"',
     ]
     assert {record.name for record in caplog.records} == {"pserver.audit"}
 

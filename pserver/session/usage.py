@@ -1,0 +1,81 @@
+"""What a node of a session has used, for the audit: commands, jobs, and bytes both ways.
+
+Engines and workers count in pages of memory that their supervisor has as well, so that a count outlives its process.
+The supervisor tells the daemon the sums every few seconds, and at the end, so that they outlive the session.
+"""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pconnect.link.connection import Connection
+from pserver.engine.command_page import CommandPage
+from pserver.session.slot_client import SlotClient
+
+_TELL_SECONDS = 2.0  # a killed session is counted up to here
+
+
+class Usage(NamedTuple):
+    """Counts; of bytes those on the links of the node, without logins and handshakes."""
+
+    commands: int = 0
+    jobs: int = 0
+    received: int = 0
+    sent: int = 0
+
+    def plus(self, *others: "Usage") -> "Usage":
+        """Return the sums."""
+        return Usage(*map(sum, zip(self, *others, strict=True)))
+
+
+class NodeUsage:
+    """Counts for one node.
+
+    `page`: returns that of the present engine. `workers`: returns the jobs and bytes of the workers, see
+    `pserver.session.worker_manager.Workers.usage`.
+    """
+
+    def __init__(
+        self,
+        slot_client: SlotClient,
+        command: Connection,
+        page: Callable[[], CommandPage],
+        workers: Callable[[], tuple[int, int, int]],
+    ) -> None:
+        self._slot_client = slot_client
+        self._command = command
+        self._page = page
+        self._workers = workers
+        self._ended = Usage()  # of engines that have ended
+        self._counted: CommandPage | None = None  # the page of the last of them
+        self._told = Usage()
+        self._tell_at = 0.0
+
+    def engine_ended(self) -> None:
+        """Keep the counts of an engine that has ended, before its page is closed."""
+        self._ended, self._counted = self.engines(), self._page()
+
+    def engines(self) -> Usage:
+        """Return what the engines have used, the present one and those before."""
+        page = self._page()
+        if page is self._counted:
+            return self._ended
+        return self._ended.plus(Usage(page.commands, 0, *page.traffic))
+
+    def total(self) -> Usage:
+        """Return the sums."""
+        command = Usage(0, 0, self._command.received_bytes, self._command.sent_bytes)
+        return self.engines().plus(Usage(0, *self._workers()), command)
+
+    def tend(self) -> None:
+        """Tell the daemon, if it is time and something has changed."""
+        now = time.monotonic()
+        if now >= self._tell_at:
+            self._tell_at = now + _TELL_SECONDS
+            if (total := self.total()) != self._told:
+                self._told = total
+                self._slot_client.tell_usage(total, "")
+
+    def end(self, how: str) -> None:
+        """Tell the daemon the last sums, and how the node ends."""
+        self._slot_client.tell_usage(self.total(), how)

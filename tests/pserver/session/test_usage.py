@@ -1,0 +1,71 @@
+import os
+from typing import Any
+
+import pytest
+
+from pconnect.link.connection import Connection
+from pserver.engine.command_page import CommandPage, make_memory
+from pserver.session.usage import NodeUsage, Usage
+
+
+class Place:
+    """A node without processes, and what its daemon is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[list[int], str]] = []
+        self.workers = (0, 0, 0)
+        self.page = self.new_page()
+        command = Connection(1, "client", None)
+        fake: Any = self
+        self.usage = NodeUsage(fake, command, lambda: self.page, lambda: self.workers)
+
+    @staticmethod
+    def new_page() -> CommandPage:
+        memory = make_memory()
+        page = CommandPage(memory)
+        os.close(memory)
+        return page
+
+    def run(self, commands: int, received: int, sent: int) -> None:
+        """Be an engine."""
+        for number in range(commands):
+            self.page.begin(number + 1)
+            self.page.end()
+        self.page.count_bytes(received, sent)
+
+    def tell_usage(self, counts: Usage, how: str) -> None:
+        self.told.append((list(counts), how))
+
+
+@pytest.fixture
+def place() -> Place:
+    return Place()
+
+
+def test_counts_of_engines_add_up(place: Place) -> None:
+    place.run(3, 100, 10)
+    assert place.usage.engines() == Usage(3, 0, 100, 10)
+    place.usage.engine_ended()
+    assert place.usage.engines() == Usage(3, 0, 100, 10)
+    place.page.close()
+    place.page = place.new_page()
+    assert place.usage.engines() == Usage(3, 0, 100, 10)
+    place.run(2, 50, 5)
+    assert place.usage.engines() == Usage(5, 0, 150, 15)
+    place.usage.engine_ended()
+    assert place.usage.engines() == Usage(5, 0, 150, 15)
+
+
+def test_the_daemon_is_told_when_something_has_changed_and_at_the_end(place: Place) -> None:
+    place.usage.tend()
+    assert place.told == []
+    place.run(1, 7, 8)
+    place.workers = (5, 10, 20)
+    place.usage.tend()
+    assert place.told == []  # not yet again
+    place.usage.end("it was closed")
+    assert place.told == [([1, 5, 17, 28], "it was closed")]
+
+
+def test_sums() -> None:
+    assert Usage(1, 2, 3, 4).plus(Usage(10, 20, 30, 40), Usage(100, 0, 0, 1)) == Usage(111, 22, 33, 45)
