@@ -52,7 +52,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 PAGE_BYTES = 2**15
-_MARKS_AT = 2**7
+_MARKS_AT = 2**8
 _MARK = struct.Struct("=QQQ")
 _MAX_MARKS = (PAGE_BYTES - _MARKS_AT) // _MARK.size
 # The supervisor takes out marks when it takes output. It leaves that for a second to a client that takes nothing.

@@ -148,4 +148,7 @@ def test_commands_and_bytes_are_counted(ends: tuple[CommandPage, CommandPage]) -
         engine.end()
     engine.count_bytes(2**40, 7)
     assert (supervisor.commands, supervisor.traffic) == (2, (2**40, 7))
-    assert supervisor.taken() == (0, (0, 0))
+    engine.mark(9, (3, 4))
+    engine.count_bytes(2**50, 2**51)
+    assert list(supervisor.marks()) == [Mark(9, (3, 4))]
+    assert supervisor.traffic == (2**50, 2**51)
