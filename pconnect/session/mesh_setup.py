@@ -86,5 +86,5 @@ def mesh_error(server: Server) -> Exception | None:
     if server.facts.get("errors"):
         return ConnectionLostError("; ".join(server.facts["errors"].values()))
     if server.state != "open":
-        return ConnectionLostError(server.last_error or str(server.command.error))
+        return ConnectionLostError(server.last_error or str(server.command.error or server.data.error))
     return None

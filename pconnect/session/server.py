@@ -322,7 +322,8 @@ class Server(Peer):
                 self._end(event, f"the session of node {self.node} ({self.host}) was ended: {message.value}")
 
     def _take_death(self, how: str, last_output: str) -> None:
-        self.data.mesh.event_loop.drain(self.data)  # the ends of commands may be there
+        if self.data.mesh is not None:  # else the network is just being made
+            self.data.mesh.event_loop.drain(self.data)  # the ends of commands may be there
         self._take_ends(is_complete=True)
         words = f"the engine of node {self.node} ({self.host}) died: {how}"
         command = self.commands.oldest

@@ -127,7 +127,13 @@ class _Engine:
     def run(self) -> None:
         """Make the mesh, then run commands until the end of the session."""
         self._wait(lambda: self._setup is not None)
-        self._join_network()
+        try:
+            self._join_network()
+        except OSError as error:  # a full disk, or no room for descriptors
+            place = f" ({error.filename})" if error.filename else ""
+            why = f"the engine cannot join the network: {error.strerror or error}{place}"
+            self._tell(Kind.MESHED, {"errors": {"0": why}})
+            return
         after_command = False
         while True:
             self._event_loop.run_until(self._has_work, math.inf, "a command", lambda: Wait(IDLE, (0,)))

@@ -4,6 +4,7 @@ The supervisor asks with the descriptors that the new process is to have. The pr
 and ends, so that the worker becomes a child of the spawner, which reports its end however busy the engine is.
 """
 
+import contextlib
 import os
 import socket
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable
 
 from pconnect.loop.event_loop import EventLoop
 from pserver.engine.worker import Terms, worker_main
+from pserver.system.descriptors import receive_descriptors
 from pserver.system.flush import flush_output
 
 _ENDS_OF_A_WORKER = 4  # pipe, page, standard output, standard error
@@ -46,18 +48,15 @@ class Forks:
         `leave`: closes in the worker what is the engine's. `terms`: what the worker takes over.
         """
         self.asked = False
+        ends: list[int] = []
         try:
-            request, ends, _, _ = socket.recv_fds(
-                self._sock, _MESSAGE_BYTES, _ENDS_OF_A_WORKER, socket.MSG_CMSG_CLOEXEC
-            )
-        except BlockingIOError:
-            request, ends = b"", []
-        if not ends:
-            return  # the supervisor is gone, which the engine hears of elsewhere
-        try:
+            request, ends = receive_descriptors(self._sock, _MESSAGE_BYTES, _ENDS_OF_A_WORKER)
+            if not ends:
+                return  # the supervisor is gone, which the engine hears of elsewhere
             self._fork(lambda: self._be_worker(ends, int(request), leave, terms))
         except OSError as error:
-            self._sock.send(f"the engine cannot fork: {error.strerror}".encode())
+            with contextlib.suppress(OSError):  # the supervisor is gone
+                self._sock.send(f"the engine cannot fork: {error.strerror}".encode())
         finally:
             for end in ends:
                 os.close(end)

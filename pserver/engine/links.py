@@ -29,6 +29,7 @@ from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Limits, Preamble, Purpose
 from pconnect.protocol.kinds import Role
 from pconnect.values.decoder import unpack
+from pserver.system.descriptors import receive_descriptors
 from srp_tools.certificates import Identity
 from srp_tools.channel import Channel
 from srp_tools.steps import Steps, Task, deadline_after, wait_for_deadline
@@ -223,10 +224,11 @@ class Links:
         """Take one connection from the daemon, and begin to find out who it is."""
         self._listen()
         try:
-            data, descriptors, _, _ = socket.recv_fds(
-                self._handover, PREAMBLE_BYTES, 1, socket.MSG_CMSG_CLOEXEC
-            )
+            data, descriptors = receive_descriptors(self._handover, PREAMBLE_BYTES, 1)
         except BlockingIOError:
+            return
+        except OSError as error:  # no room for one more; the peer sees that it is closed
+            self._refused(0, error.strerror or str(error))
             return
         if not descriptors:  # the server's daemon is gone: no connection will come any more
             self._unwatch()

@@ -37,6 +37,7 @@ from pserver.jobs.detached_worker import CONNECTION, decode, orders
 from pserver.jobs.recall import Intake
 from pserver.jobs.shared_status import SharedStatus
 from pserver.services.files import SessionFiles
+from pserver.system.descriptors import receive_descriptors
 from pserver.system.process_marks import wear_worker_mark
 from pserver.system.processes import die_with_parent
 from srp_tools.steps import deadline_after, run
@@ -195,7 +196,7 @@ class _Worker:
 
     def _take_connection(self) -> socket.socket | None:
         self._pipe.settimeout(_HANDSHAKE_TIMEOUT)
-        data, descriptors, _, _ = socket.recv_fds(self._pipe, 5000, 1, socket.MSG_CMSG_CLOEXEC)
+        data, descriptors = receive_descriptors(self._pipe, 5000, 1)
         if data != CONNECTION:
             if not data:
                 sys.exit()  # the supervisor is gone

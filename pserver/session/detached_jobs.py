@@ -287,6 +287,15 @@ class DetachedJobs:
 
     def tend(self) -> float:
         """Do what is due; return in how many seconds to call this again."""
+        try:
+            return self._tend()
+        except (
+            OSError
+        ) as error:  # a full disk or table of descriptors may be emptied; the jobs go on meanwhile
+            log.error("the folder of detached jobs cannot be looked at: %s", error)
+            return _TEND
+
+    def _tend(self) -> float:
         if self._hand_over.state is HandOverState.QUIESCING:
             return self._look_for_silence()
         if not self.is_detached:

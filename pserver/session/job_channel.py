@@ -3,6 +3,7 @@
 The daemon passes on both as descriptors. The job channel is made here; a connection to a worker is handed on.
 """
 
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -17,8 +18,11 @@ from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message
 from pserver.engine.links import greet
 from pserver.session.login import AuthenticatedClient
+from pserver.system.descriptors import receive_descriptors
 from srp_tools.channel import Channel
 from srp_tools.steps import deadline_after
+
+log = logging.getLogger("pserver")
 
 _HANDSHAKE_TIMEOUT = 20.0
 
@@ -67,10 +71,13 @@ class JobChannel:
 
     def _take_connection(self) -> None:
         try:
-            data, descriptors, _, _ = socket.recv_fds(
-                self._handover, PREAMBLE_BYTES, 1, socket.MSG_CMSG_CLOEXEC
-            )
+            data, descriptors = receive_descriptors(self._handover, PREAMBLE_BYTES, 1)
         except BlockingIOError:
+            return
+        except OSError as error:
+            log.error(
+                "a connection for jobs was refused: the session has no room for it (%s)", error.strerror
+            )
             return
         if not descriptors:  # the daemon is gone
             self._event_loop.unwatch(self._handover.fileno())

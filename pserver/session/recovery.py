@@ -95,6 +95,13 @@ class Recovery:
 
     def tend(self) -> float:
         """Send what is there; return in how many seconds to call this again."""
+        try:
+            return self._tend()
+        except OSError as error:  # there may be room for descriptors later
+            log.error("what is kept cannot be read: %s", error)
+            return _LOOK
+
+    def _tend(self) -> float:
         channel = self._channel()
         if self._store is None or not self._missing or channel is None or channel.error is not None:
             return math.inf

@@ -28,9 +28,10 @@ from pconnect.protocol.messages import encode_message
 from pserver.config import SessionSettings
 from pserver.session.login import AuthenticatedClient, accept_client, accept_node, admit, tell_failure
 from pserver.session.slot_client import SlotClient
-from pserver.session.supervisor import START_TIMEOUT, Supervisor, not_started
-from pserver.spawner.engine_process import EngineProcess
+from pserver.session.supervisor import Supervisor
+from pserver.spawner.engine_process import START_TIMEOUT, EngineProcess, not_started
 from pserver.spawner.spawner import SpawnerProcess
+from pserver.system.descriptors import receive_descriptors
 from pserver.system.log import set_up, take_down
 from pserver.system.processes import raise_descriptor_limit
 from pserver.system.session_folder import make_folder
@@ -151,13 +152,11 @@ class _Session:
     def _take_join(self) -> None:
         """Take a command channel of a further node from the daemon, with the socket of the node to the daemon."""
         try:
-            _, descriptors, _, _ = socket.recv_fds(self._joins, PREAMBLE_BYTES, 2, socket.MSG_CMSG_CLOEXEC)
+            _, descriptors = receive_descriptors(self._joins, PREAMBLE_BYTES, 2)
         except BlockingIOError:
             return
-        if len(descriptors) != 2:
-            log.error("a further node was refused: this process has no room for more descriptors")
-            for descriptor in descriptors:
-                os.close(descriptor)
+        except OSError as error:
+            log.error("a further node was refused: the session has no room for it (%s)", error.strerror)
             return
         sock, control = (socket.socket(fileno=descriptor) for descriptor in descriptors)
         prepare(sock, DEFAULT_PEER_TIMEOUT)
@@ -216,15 +215,15 @@ class _Session:
             stack.enter_context(stop)
             stack.callback(place.close)
             stack.callback(client.channel.close)
-            jobs, its_jobs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            stack.enter_context(jobs)
-            with its_jobs:
-                handovers = (place.engine.handover, its_jobs, self._its_joins)
-                try:
+            try:
+                jobs, its_jobs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                stack.enter_context(jobs)
+                with its_jobs:
+                    handovers = (place.engine.handover, its_jobs, self._its_joins)
                     admit(client, place.control, handovers, deadline_after(self._settings.login_timeout))
-                except (ParallelError, OSError) as error:
-                    log.warning("node %d from %s was refused: %s", client.node, self._settings.peer, error)
-                    return
+            except (ParallelError, OSError) as error:
+                log.warning("node %d from %s was refused: %s", client.node, self._settings.peer, error)
+                return
             try:
                 folder = make_folder(place.control, place.engine.spawner.mark)
                 place.engine.spawner.inherit(folder)
@@ -233,7 +232,9 @@ class _Session:
                 run(place.engine.start(slot_client.request_spawner), deadline_after(START_TIMEOUT))
                 supervisor = Supervisor(client, place.engine, folder, self._settings, slot_client, jobs, stop)
             except (ParallelError, OSError) as error:  # what it needs, the system does not give
-                self._send_away(client, not_started(error, place.engine))
+                why = not_started(error, place.engine)
+                place.close()  # there may be no descriptor left to say it with
+                self._send_away(client, why)
                 return
             with contextlib.closing(supervisor):
                 supervisor.run()

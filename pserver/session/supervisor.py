@@ -37,7 +37,7 @@ from pserver.session.slot_client import SlotClient
 from pserver.session.time_limit import LIMIT_GRACE, Expiry, TimeLimit
 from pserver.session.usage import NodeUsage
 from pserver.session.worker_manager import Workers
-from pserver.spawner.engine_process import EngineProcess, describe_exit
+from pserver.spawner.engine_process import START_TIMEOUT, EngineProcess, describe_exit, not_started
 from pserver.system.processes import resident_bytes
 from pserver.system.session_folder import remove_folder
 from srp_tools.channel import Channel
@@ -45,20 +45,12 @@ from srp_tools.steps import deadline_after, remaining
 
 log = logging.getLogger("pserver")
 
-START_TIMEOUT = 10.0  #: seconds for an engine to be started, which takes milliseconds
 # A command that has sent its result is often still on its last line when the client closes the network.
 _LAST_WORDS = 0.1
 _LOOK_SECONDS = 0.005
 # While so much waits for the client, nothing more is taken from the engine. It is more than `OutputRelay` leaves there:
 # a flood of output that the client does not take keeps no command from beginning and ending.
 _MAX_UNSENT_BYTES = 2**21
-
-
-def not_started(error: Exception, process: EngineProcess) -> str:
-    """Return why an engine could not be started, in words."""
-    if isinstance(error, TimeoutError):
-        return f"no engine was there within {START_TIMEOUT:g} s: waited for {process.waits_for}"
-    return str(error)
 
 
 class Supervisor:

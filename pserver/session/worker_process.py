@@ -116,16 +116,20 @@ def start_worker(forks: socket.socket, folder: str, number: int, lease: int, thr
     `forks`: where the engine is asked for it. `folder`: for what it prints. `threads`: how many threads its libraries
     are to use. Raises `OSError` if it cannot be asked for. Nothing is left behind.
     """
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as ours, contextlib.ExitStack() as stack:
         pipe, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.enter_context(pipe)
         stack.enter_context(theirs)
         memory = SharedStatus.make()
         stack.callback(os.close, memory)
-        outputs: list[IO[bytes]] = [output_file(folder) for _ in range(2)]
+        outputs: list[IO[bytes]] = [ours.enter_context(output_file(folder)) for _ in range(2)]
+        page = SharedStatus(memory)
+        ours.callback(page.close)
         ends = [theirs.fileno(), memory, *(file.fileno() for file in outputs)]
         socket.send_fds(forks, [str(threads).encode()], ends)
         pipe.setblocking(False)
-        return WorkerProcess(number, lease, pipe, SharedStatus(memory), outputs)
+        ours.pop_all()
+        return WorkerProcess(number, lease, pipe, page, outputs)
 
 
 def output_file(folder: str) -> IO[bytes]:

@@ -18,6 +18,8 @@ from pserver.spawner.spawner import Spawner
 from srp_tools.errors import ConnectionLostError
 from srp_tools.steps import Steps, Wait
 
+START_TIMEOUT = 10.0  #: seconds for an engine to be started, which takes milliseconds
+
 _End = TypeVar("_End", socket.socket, Connection)
 
 
@@ -183,6 +185,16 @@ class EngineProcess:
         if self.pidfd >= 0:
             os.close(self.pidfd)
         self.pid, self.pidfd = 0, -1
+
+
+def not_started(error: Exception, process: EngineProcess) -> str:
+    """Return why an engine could not be started, in words."""
+    if isinstance(error, TimeoutError):
+        return f"no engine was there within {START_TIMEOUT:g} s: waited for {process.waits_for}"
+    if isinstance(error, OSError) and error.errno:
+        place = f" ({error.filename})" if error.filename else ""
+        return f"the session on the server cannot start it: {error.strerror}{place}"
+    return str(error)
 
 
 def describe_exit(code: int | None) -> str:

@@ -146,7 +146,7 @@ class Spawner:
             self._ask(END)
             answer = self._receive()
             return int(answer) if answer else None
-        kill_marked(self.mark)
+        self._kill_all()
         return None
 
     def forget_engine(self) -> None:
@@ -180,7 +180,7 @@ class Spawner:
             words = []
         if not words:
             error = self._gone()
-            kill_marked(self.mark)
+            self._kill_all()
             raise error
         return int(words[0]), int(words[1])
 
@@ -215,6 +215,13 @@ class Spawner:
             number, _, text = answer.decode().partition("=")
             if int(number) == self._asked:
                 return text
+
+    def _kill_all(self) -> None:
+        """End all processes of the node, now that no spawner does."""
+        with contextlib.suppress(
+            OSError
+        ):  # no room for a descriptor: the system ends the engine and its workers
+            kill_marked(self.mark)
 
     def _gone(self) -> ConnectionLostError:
         self.is_gone = True

@@ -62,6 +62,7 @@ class _Spawner:
         self._poll = select.poll()
         self._watched: dict[int, Callable[[], object]] = {}
         self._ended_others: set[int] = set()
+        self._spare = _open_spare()
         self.watch(root.fileno(), self._hear_root)
 
     def run(self) -> None:
@@ -88,12 +89,24 @@ class _Spawner:
         self._poll.unregister(descriptor)
         del self._watched[descriptor]
 
+    def kill_marked(self, mark: int, worker: int = 0) -> None:
+        """Do what `pserver.system.process_marks.kill_marked` does, also when there is no room for a descriptor."""
+        try:
+            kill_marked(mark, worker)
+        except OSError:
+            os.close(self._spare)
+            try:
+                kill_marked(mark, worker)
+            finally:
+                self._spare = _open_spare()
+
     def forget(self, node: "_Node") -> None:
         """Forget a node of which nothing is left."""
         self._nodes.remove(node)
 
     def close_all(self) -> None:
         """Close what is open here and an engine must not keep; for a process that was forked from this one."""
+        os.close(self._spare)
         if self._root is not None:
             self._root.close()
         for node in self._nodes:
@@ -122,6 +135,11 @@ class _Spawner:
                 if pid in self._ended_others:
                     os.waitpid(pid, os.WNOHANG)
                 self._ended_others = {pid} - self._ended_others
+
+
+def _open_spare() -> int:
+    """Return a descriptor for nothing, which can be given up for another."""
+    return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
 
 class _Node:
@@ -208,7 +226,7 @@ class _Node:
         try:
             if len(descriptors) < _ENDS_OF_AN_ENGINE:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-            self._engine = _Engine(self._mark, self._spawner.close_all, self._spawner.limits, descriptors)
+            self._engine = _Engine(self._spawner, self._mark, descriptors)
         except OSError as error:
             self._answer(number, error.strerror or str(error))
         else:
@@ -279,7 +297,7 @@ class _Node:
         os.close(descriptor)
         # Before it is reaped: its number, and that of its group, are still its own.
         _kill_group(pid)
-        kill_marked(self._mark, pid)
+        self._spawner.kill_marked(self._mark, pid)
         try:
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         except ChildProcessError:  # no child of ours yet: its parent is just ending
@@ -322,16 +340,15 @@ def _kill(pid: int) -> None:
 class _Engine:
     """The process of an engine. `pid`: its number. `pidfd`: a descriptor that stands for the process."""
 
-    def __init__(
-        self, mark: int, leave: Callable[[], None], limits: tuple[int, int], descriptors: Sequence[int]
-    ) -> None:
+    def __init__(self, spawner: _Spawner, mark: int, descriptors: Sequence[int]) -> None:
+        self._spawner = spawner
         self._mark = mark
         its_lifeline, self._lifeline = multiprocessing.Pipe(duplex=False)
 
         def be_engine() -> None:
             wear_mark(mark)
-            set_descriptor_limit(limits)
-            leave()
+            set_descriptor_limit(spawner.limits)
+            spawner.close_all()
             self._lifeline.close()
             _be_engine(descriptors, its_lifeline)
 
@@ -346,7 +363,7 @@ class _Engine:
     def kill(self) -> None:
         """Kill it with all processes of its node, those that live."""
         _kill(self.pid)
-        kill_marked(self._mark)
+        self._spawner.kill_marked(self._mark)
 
     def close(self) -> int | None:
         """Reap it, and return its exit code; ``None`` if it hangs in the kernel."""

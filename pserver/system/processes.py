@@ -12,7 +12,7 @@ def resident_bytes(pid: int) -> int | None:
     """Return how much memory a process occupies, or None if it has ended."""
     try:
         return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
+    except (psutil.Error, OSError):  # it has ended, or this process has no room for a descriptor
         return None
 
 
