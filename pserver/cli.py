@@ -22,6 +22,7 @@ from pserver.system.log import set_up
 from pserver.system.log_file import Rotation, make_log
 from pserver.system.pidfile import RunningServer, find_server, list_servers, stop_server
 from pserver.system.processes import descriptor_limit
+from srp_tools.cli import run_command
 from srp_tools.errors import ConfigurationError, ParallelError
 from srp_tools.version import ShowVersion
 
@@ -43,18 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     `SystemExit` with status 2 for wrong usage, 0 for ``--help``.
     """
     arguments = sys.argv[1:] if argv is None else argv
-    try:
-        # Has options of its own.
-        if arguments[:1] == ["demo"]:
-            return _demo(arguments[1:])
-        options = _parser().parse_args(arguments)
-        return _COMMANDS[options.command](options)
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-        return 130
-    except (ParallelError, OSError) as error:
-        print(f"pserver: {error}", file=sys.stderr)
-        return 1
+    return run_command("pserver", lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    if arguments[:1] == ["demo"]:  # it has options of its own
+        return _demo(arguments[1:])
+    options = _parser().parse_args(arguments)
+    return _COMMANDS[options.command](options)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,11 +6,13 @@ printed: whoever wants to see a random one finds it in the client's file.
 """
 
 import argparse
+import contextlib
 import getpass
+import os
 import secrets
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from srp_tools.credentials import Credentials, check_user_name, load_credentials, save_credentials
@@ -53,15 +55,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     SystemExit
         With status 2 for wrong usage, 0 for ``--help``.
     """
-    options = _parse(argv)
+    return run_command("generate-srp-data", lambda: _run(_parse(argv)))
+
+
+def run_command(program: str, work: Callable[[], int]) -> int:
+    """Do the work of a command and return its exit status.
+
+    An error becomes a line on standard error and status 1, Ctrl-C status 130. Where the reader of the output has gone,
+    as in ``pserver status | head -1``, nothing is said of it. The status is 1 if that kept something from being done.
+    """
     try:
-        return _run(options)
+        status = work()
     except KeyboardInterrupt:
         print(file=sys.stderr)
-        return 130
+        status = 130
+    except BrokenPipeError:
+        status = 1
     except (ParallelError, OSError) as error:
-        print(f"generate-srp-data: {error}", file=sys.stderr)
-        return 1
+        print(f"{program}: {error}", file=sys.stderr)
+        status = 1
+    finally:  # also after --help, which ends the process
+        _flush_output()
+    return status
+
+
+def _flush_output() -> None:
+    """Write what was printed; if nobody reads it, let the interpreter find nothing to complain about at its end."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

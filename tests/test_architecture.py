@@ -116,6 +116,7 @@ TESTED_ELSEWHERE = ("pserver/__main__.py", "pserver/daemon/daemon.py")
 SECOND_FILES = {
     "tests/pserver/daemon/test_slot_shares.py", "tests/pconnect/values/test_codec.py",
     "tests/srp_tools/test_bad_lines.py", "tests/srp_tools/test_login_begins.py",
+    "tests/srp_tools/test_command_line.py",
 }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Files in an engine: what its client puts there and gets from there, and the folders of its session.
 
-A relative path is below the session's folder of files, which goes with the session; an absolute one means what it says.
+`pserver.services.paths` says where a path leads.
 `begin_put` and `begin_get` begin a transfer, the others continue it; there is one at a time, and a later one ends what
 is left of an earlier one.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 from pconnect.files.listing import Listing, check_sizes, decode_name, encode_name, list_tree
 from pconnect.files.transfer_ends import Incoming, Outgoing
+from pserver.services.paths import check_inside, find_path
 from srp_tools.errors import ConfigurationError
 
 
@@ -35,7 +36,8 @@ class SessionFiles:
         cannot be used, or a file is larger than the server allows. Nothing was changed. Raises `OSError` if folders
         cannot be made, or there is no room. No file was written.
         """
-        path, listing = self.find(decode_name(remote)), Listing.unpack(packed)
+        listing = Listing.unpack(packed)
+        path = find_path(decode_name(remote), self.folder, replaces_link=not listing.is_folder)
         check_sizes(listing, path, self.max_file_size)
         # What goes with the session need not outlive a loss of power.
         is_durable = not path.is_relative_to(self.session_folder)
@@ -78,6 +80,9 @@ class SessionFiles:
         self.end()
         path = self.find(decode_name(remote))
         listing = list_tree(path)
+        if path.is_relative_to(self.folder):
+            for facts in listing.files:
+                check_inside(path / facts.name, self.folder)
         check_sizes(listing, path, self.max_file_size)
         self._token, self._transfer = token, Outgoing(path, listing)
         return listing.pack()
@@ -101,20 +106,8 @@ class SessionFiles:
             self._transfer = None
 
     def find(self, remote: str) -> Path:
-        """Return the path that a client means.
-
-        Raises `ConfigurationError` if it is empty, or it leads out of the session's folder without being absolute.
-        """
-        if not remote or "\0" in remote:
-            raise ConfigurationError(f"{remote!r} is not the name of a file")
-        if remote == "~" or remote.startswith("~/"):
-            return Path.home() / remote[2:]
-        path = Path(remote)
-        if ".." in path.parts and not path.is_absolute():
-            raise ConfigurationError(
-                f"{remote!r} leads out of the session's folder of files: give an absolute path for what is elsewhere"
-            )
-        return self.folder / path
+        """Return the path that a client means; raises as `find_path`."""
+        return find_path(remote, self.folder)
 
     @contextlib.contextmanager
     def _going_on(self, token: bytes) -> Iterator[Incoming | Outgoing]:

@@ -1,0 +1,48 @@
+"""Where the path leads that a client gives for a file on a node: the one rule for all services.
+
+- An absolute path means what it says.
+- ``~`` alone, or before a ``/``, is the home folder of the server's account.
+- Any other path is below the session's folder of files.
+
+The last two are relative to a folder, and ``..`` is refused there. What is in the session's folder goes with the
+session, so a path does not lead out of it by a link either. Outside of it links are followed.
+"""
+
+from pathlib import Path
+
+from srp_tools.errors import ConfigurationError
+
+
+def find_path(remote: str, folder: Path, *, replaces_link: bool = False) -> Path:
+    """Return the path that a client means.
+
+    `folder`: the session's of files. `replaces_link`: a link that is the path itself is not followed.
+
+    Raises `ConfigurationError` if it is no path, or leads out of the folder that it is relative to.
+    """
+    if not remote or "\0" in remote:
+        raise ConfigurationError(f"{remote!r} is not the name of a file")
+    in_home = remote == "~" or remote.startswith("~/")
+    path = Path(remote[2:] if in_home else remote)
+    if path.is_absolute() and not in_home:
+        return path
+    path = Path(*(part for part in path.parts if part != "/"))  # "~//x"
+    if ".." in path.parts:
+        where = "home folder" if in_home else "session's folder of files"
+        raise ConfigurationError(
+            f"{remote!r} leads out of the {where}: give an absolute path for what is elsewhere"
+        )
+    if in_home:
+        return Path.home() / path
+    place = folder / path
+    check_inside(place.parent if replaces_link and place != folder else place, folder)
+    return place
+
+
+def check_inside(place: Path, folder: Path) -> None:
+    """Raise `ConfigurationError` if a path leads out of a folder by a link."""
+    target = place.resolve()
+    if not target.is_relative_to(folder.resolve()):
+        raise ConfigurationError(
+            f"{place} leads by a link to {target}, out of the session's folder of files: give that path itself"
+        )
