@@ -9,11 +9,13 @@ them already (the memory may be another, Python sets ``SSL_MODE_ACCEPT_MOVING_WR
 """
 
 import contextlib
+import errno
 import math
 import os
 import selectors
 import socket
 import ssl
+import sys
 from collections.abc import Callable
 
 from srp_tools.errors import ConnectionLostError
@@ -23,6 +25,12 @@ Buffer = bytes | bytearray | memoryview
 
 _RECORD_BYTES = 2**14  # of TLS (RFC 8446, section 5.1); OpenSSL fills them
 _LARGE_BYTES = 2**17
+# In struct tcp_info of linux/tcp.h: the state, and how many milliseconds ago the last acknowledgement came.
+_STATE, _LAST_ACK = slice(0, 1), slice(56, 60)
+_TCP_CLOSE = 7  # tcp_states.h
+# What the system says when a machine does not answer: nothing but that, or what a router or this machine knows of it.
+_UNANSWERED = {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETUNREACH, errno.ENETDOWN}
+_PERHAPS = "the peer's process has ended, or something on the way did it"
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -72,6 +80,32 @@ class Channel:
         interval = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL)
         return float(interval * (self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) + 1))
 
+    @property
+    def silent_seconds(self) -> float | None:
+        """Seconds since the peer's machine last answered; ``None`` where the system does not tell."""
+        if not self._is_tcp:
+            return None
+        return int.from_bytes(self._tcp_info(_LAST_ACK), sys.byteorder) / 1000
+
+    def ended(self) -> ConnectionLostError:
+        """Return what it means that the stream has ended in order."""
+        if self.transport == "unix":
+            return ConnectionLostError("the process at the other end has ended")
+        return ConnectionLostError("the peer closed the connection")
+
+    def _lost(self, error: OSError) -> ConnectionLostError:
+        if self.transport == "unix" and isinstance(error, ConnectionError):
+            return self.ended()  # with data that it had not read
+        if isinstance(error, ssl.SSLEOFError) and self._is_tcp and self._tcp_info(_STATE)[0] == _TCP_CLOSE:
+            # Python takes each error of the system in a read for an end: OpenSSL returns 0 for both. After
+            # a real end the state would be another. A machine that lives answers each question of keep-alive.
+            is_silent = (self.silent_seconds or 0) >= self.peer_timeout / 2
+            error = TimeoutError() if is_silent else ConnectionResetError()
+        return connection_lost(error, self.silent_seconds)
+
+    def _tcp_info(self, part: slice) -> bytes:
+        return self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, part.stop)[part]
+
     def fileno(self) -> int:
         """Return the file descriptor to poll, or -1 when closed."""
         return self._sock.fileno()
@@ -92,7 +126,7 @@ class Channel:
             pass
         except OSError as error:
             if not total:
-                raise connection_lost(error) from error
+                raise self._lost(error) from error
         return total
 
     def receive_into(self, buffer: memoryview) -> int | None:
@@ -114,7 +148,7 @@ class Channel:
             return total or None
         except OSError as error:
             if not total:
-                raise connection_lost(error) from error
+                raise self._lost(error) from error
             return total
 
     def pending(self) -> int:
@@ -133,7 +167,7 @@ class Channel:
             if received is None:
                 yield Wait(self.fileno())
             elif received == 0:
-                raise ConnectionLostError("the peer closed the connection")
+                raise self.ended()
             else:
                 view = view[received:]
         return bytes(data)
@@ -162,10 +196,21 @@ class Channel:
         self._sock.close()
 
 
-def connection_lost(error: OSError) -> ConnectionLostError:
-    """Return our error for one of the system or of OpenSSL."""
-    if isinstance(error, ssl.SSLEOFError | ConnectionResetError | BrokenPipeError):
-        return ConnectionLostError("the peer closed the connection")
-    if isinstance(error, TimeoutError):
-        return ConnectionLostError("the peer's machine does not answer any more")
+def connection_lost(error: OSError, silent_seconds: float | None = None) -> ConnectionLostError:
+    """Return our error for one of the system or of OpenSSL; it says what was seen, which rarely is who did it."""
+    if isinstance(error, ssl.SSLEOFError):
+        # Each of our processes closes TLS before TCP, as long as it lives.
+        return ConnectionLostError(f"the connection was cut off: {_PERHAPS}")
+    if isinstance(error, ConnectionResetError):
+        return ConnectionLostError(f"the connection was reset: {_PERHAPS}")
+    if isinstance(error, BrokenPipeError):
+        return ConnectionLostError("the connection was closed at the other end before all was sent")
+    if isinstance(error, TimeoutError) or error.errno in _UNANSWERED:
+        return no_answer(silent_seconds, "" if isinstance(error, TimeoutError) else error.strerror or "")
     return ConnectionLostError(f"the connection broke: {error.strerror or error}")
+
+
+def no_answer(seconds: float | None, reason: str = "") -> ConnectionLostError:
+    """Return the error for a machine that does not answer; `reason` is what the system says."""
+    time = "" if seconds is None else f" for {seconds:.0f} s"
+    return ConnectionLostError(f"no answer from the peer's machine{time}{f' ({reason})' if reason else ''}")

@@ -29,6 +29,7 @@ from tlslite.constants import AlertDescription
 from tlslite.errors import TLSAbruptCloseError, TLSError, TLSLocalAlert, TLSRemoteAlert
 from tlslite.utils.rijndael import Rijndael
 
+from srp_tools.channel import no_answer
 from srp_tools.credentials import Credentials
 from srp_tools.errors import AuthenticationError, ConnectionLostError, ParallelError, ServerBusyError
 from srp_tools.srp_groups import secret_power
@@ -286,9 +287,11 @@ class _mapped_errors:  # noqa: N801 - used as a function is
             # Not `str(error)`, which fails where tlslite has put an exception in place of the message.
             reason = getattr(error, "message", None) or alert
             raise ConnectionLostError(f"the login failed: {reason} (does the peer offer TLS-SRP?)") from error
-        if isinstance(error, (TLSAbruptCloseError, ConnectionResetError, BrokenPipeError)):
+        if isinstance(error, ConnectionResetError):
+            raise ConnectionLostError("the connection was reset during the login") from error
+        if isinstance(error, (TLSAbruptCloseError, BrokenPipeError)):
             raise ConnectionLostError("the peer closed the connection during the login") from error
         if isinstance(error, TLSError):
             raise ConnectionLostError(f"the login failed: {type(error).__name__}: {error}") from error
         if isinstance(error, OSError) and error.errno == errno.ETIMEDOUT:
-            raise ConnectionLostError("the peer does not answer any more") from error
+            raise no_answer(None) from error

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from srp_tools.certificates import Identity, node_uri
 from srp_tools.channel import Channel, connection_lost
-from srp_tools.errors import AuthenticationError
+from srp_tools.errors import AuthenticationError, ConnectionLostError
 from srp_tools.steps import Steps, Wait
 
 
@@ -102,6 +102,9 @@ def start_tls(
         wrapped.close()
         if isinstance(error, AuthenticationError):
             raise
+        if isinstance(error, ssl.SSLEOFError | BrokenPipeError):
+            # Before the handshake has ended, this is how a peer refuses.
+            raise ConnectionLostError("the peer closed the connection") from error
         raise connection_lost(error) from error
     except BaseException:
         wrapped.close()

@@ -238,7 +238,7 @@ class Connection:
                 if count is None:
                     return False
                 if count == 0:
-                    raise ConnectionLostError("the peer closed the connection")
+                    raise channel.ended()
                 total += count
                 inbox.received_bytes += count
                 for message in decoder.received(count):

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pconnect.errors import ConnectionLostError, ParallelError
+from pconnect.errors import ParallelError
 from pconnect.link.connection import Connection
 from pconnect.loop.interrupts import DeferredSigint
 from pconnect.loop.liveness import Liveness
@@ -22,6 +22,7 @@ from pconnect.loop.progress_bars import Meter, ProgressBarMaker
 from pconnect.loop.registration import Registration
 from pconnect.protocol.wait_states import Wait
 from pconnect.values.receive_buffers import RECEIVE_BUFFERS
+from srp_tools.channel import no_answer
 from srp_tools.steps import TaskRunner, remaining
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -205,7 +206,7 @@ class EventLoop:
         now = time.monotonic()
         if now >= self._liveness.next_look:
             for connection in self._liveness.gone(self._registrations):
-                self.lose(connection, ConnectionLostError("the peer's machine does not answer any more"))
+                self.lose(connection, no_answer(connection.peer_timeout))
         if self._changed:
             self.update_events()
         timeout = 0 if self._unread else min(timeout, max(0.0, self._liveness.next_look - now))

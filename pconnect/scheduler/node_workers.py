@@ -22,6 +22,7 @@ class NodeWorkers:
         self.number, self.host = server.node, server.host
         self.channel: Connection | None = None
         self.slots: int | None = None  #: of the server, as far as is known
+        self.ending = ""  #: why its server ends the session; empty as long as it does not
         self.gone = ""  #: why nothing can be run there, for the time being or for ever; empty if it can
         self.is_lost = False  #: whether that is for ever
         self.wanted = 0  #: how many workers the server is asked for

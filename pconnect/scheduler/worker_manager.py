@@ -151,11 +151,13 @@ class WorkerManager:
     def _lose(self, node: NodeWorkers) -> None:
         """Give up a server that is gone, or its machine."""
         assert node.channel is not None  # noqa: S101 - it is what was lost
-        node.lose(f"it is lost: {node.channel.error}")
+        error = node.channel.error
+        node.lose(node.ending or f"it is lost: {error}")
+        why = f"{node}: {node.ending}" if node.ending else f"{node} is lost: {error}"
         for worker in list(node.workers.values()):
             self._forget(node, worker)
             for job in list(worker.jobs.values()):
-                self._owner.lose(job, f"{node} is lost: {node.channel.error}")
+                self._owner.lose(job, why)
 
     def _forget(self, node: NodeWorkers, worker: RemoteWorker) -> None:
         """Take in what a worker has sent, and close its connection."""
@@ -167,6 +169,8 @@ class WorkerManager:
         """Take what a supervisor says."""
         worker = node.workers.get(message.tag)
         match message.kind:
+            case Kind.STOPPING:
+                node.ending = f"its session was ended: {printable_text(message.value)}"
             case Kind.POOL:
                 node.take_facts(message.value)
             case Kind.WORKER if isinstance(message.value, str):

@@ -62,8 +62,10 @@ class JobChannel:
             self.connection.post(kind, tag, value)
             self._event_loop.flush(self.connection)
 
-    def close(self) -> None:
-        """Close the channel, and take no more connections."""
+    def close(self, reason: str = "") -> None:
+        """Close the channel, and take no more connections; the client hears why the session ends."""
+        if reason:
+            self.tell(Kind.STOPPING, 0, reason)
         if self.connection is not None:
             self._event_loop.discard(self.connection)
             self.connection = None

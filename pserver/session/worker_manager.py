@@ -108,7 +108,7 @@ class Workers:
 
     def close(self, reason: str) -> None:
         """End all workers."""
-        self._channel.close()
+        self._channel.close(reason)
         self.detached_jobs.close(reason)
         for worker in self._workers.values():
             if worker.pid:

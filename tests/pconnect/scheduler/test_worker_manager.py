@@ -9,7 +9,8 @@ import pytest
 
 from pconnect import JobLostError
 from pconnect.views.network_views import ClientNetwork
-from tests.support.waiting import wait_gone, wait_until
+from tests.support.servers import run_server
+from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 LIMIT = 20.0
 
@@ -109,3 +110,13 @@ def test_a_job_that_ends_each_worker_before_it_begins_is_lost_by_and_by(jobs_net
         job.result(LIMIT)
     assert set(manager.nodes) == {1, 2}
     assert jobs_network[2].submit(abs, -1).result(LIMIT) == 1
+
+
+@pytest.mark.slow
+def test_jobs_that_are_lost_by_a_stop_of_the_server_say_so(tmp_path: Path) -> None:
+    with run_server(tmp_path / "server", "--slots=1") as server, server.connect(1) as net:
+        jobs = [net.submit(time.sleep, 600) for _ in range(2)]
+        wait_until(jobs[0].running, "the first job to begin")
+        server.process.terminate()
+        for job in jobs:
+            assert "its session was ended: the server was stopped" in str(job.exception(DEADLINE))

@@ -130,6 +130,13 @@ def test_when_it_is_closed_nothing_is_told(ends: Ends) -> None:
     assert ends.happened == ["open"]
 
 
+def test_the_client_hears_why_the_session_ends(ends: Ends) -> None:
+    far = ends.open()
+    ends.channel.close("the server was stopped")
+    [message] = decode_messages(Role.SCHEDULER, far.recv(1000))
+    assert (message.kind, message.value) == (Kind.STOPPING, "the server was stopped")
+
+
 def test_without_a_daemon_the_channel_lives_on(ends: Ends) -> None:
     far = ends.open()
     ends.daemon.close()
