@@ -89,8 +89,10 @@ class VerifierFile:
         groups, bad_groups = self._read_groups()
         faults = [f"{self.path}, line {number}: {reason}" for number, reason in bad_lines]
         faults += [f"{self._conf_path}, line {number}: {reason}" for number, reason in bad_groups]
-        counts = Counter(line.user for line in lines)
-        faults += [str(self._repeated(user)) for user, count in counts.items() if count > 1]
+        by_user: dict[str, list[UserLine]] = {}
+        for line in lines:
+            by_user.setdefault(line.user, []).append(line)
+        faults += [str(self._repeated(found)) for found in by_user.values() if len(found) > 1]
         for line in lines:
             try:
                 self._verifier(line, groups)
@@ -121,7 +123,7 @@ class VerifierFile:
         if not found:
             raise self._unknown(user)
         if len(found) > 1:
-            raise self._repeated(user)
+            raise self._repeated(found)
         return self._verifier(found[0], groups)
 
     def lookup(self, user: str) -> Verifier:
@@ -253,8 +255,11 @@ class VerifierFile:
     def _unknown(self, user: str) -> CredentialError:
         return CredentialError(f"there is no user {user!r} in {self.path}")
 
-    def _repeated(self, user: str) -> CredentialError:
-        return CredentialError(f"{self.path} has more than one line for the user {user!r}; {_anew(user)}")
+    def _repeated(self, found: Sequence[UserLine]) -> CredentialError:
+        user, numbers = found[0].user, ", ".join(str(line.number) for line in found)
+        return CredentialError(
+            f"{self.path}, lines {numbers}: more than one line for the user {user!r}, who cannot log in; {_anew(user)}"
+        )
 
 
 def _anew(user: str) -> str:

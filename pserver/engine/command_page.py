@@ -52,9 +52,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 PAGE_BYTES = 2**15
-_MARKS_AT = 2**8
 _MARK = struct.Struct("=QQQ")
-_MAX_MARKS = (PAGE_BYTES - _MARKS_AT) // _MARK.size
 # The supervisor takes out marks when it takes output. It leaves that for a second to a client that takes nothing.
 _FULL_SECONDS = 2.0
 _TRIES = 1000
@@ -65,6 +63,8 @@ _FIELDS = (
     " commands received sent"
 )
 _AT = {name: 8 * index for index, name in enumerate(_FIELDS.split())}
+_MARKS_AT = 8 * len(_AT)
+_MAX_MARKS = (PAGE_BYTES - _MARKS_AT) // _MARK.size
 
 
 class Mark(NamedTuple):

@@ -1,0 +1,47 @@
+"""A users' file that somebody has spoiled keeps out those whose lines are bad, and nobody else."""
+
+from pathlib import Path
+
+import pytest
+
+from pconnect.errors import AuthenticationError, ConnectError
+from tests.support.servers import make_users, run_server
+from tests.support.waiting import wait_until
+
+BAD = b"\xef\xbb\xbf# users\r\nbob\r\nm\xfcller:1:2:3\ncarol:1:2:3\ncarol:1:2:3\ndave:1:2:99\n \n"
+
+
+def test_bad_lines_keep_nobody_else_out_and_the_log_names_them(tmp_path: Path) -> None:
+    users = make_users(tmp_path / "users")
+    path = users[1]
+    path.with_name("tpasswd.seed").unlink()
+    path.write_bytes(BAD + path.read_bytes())
+    with run_server(tmp_path / "server", users=users) as server:
+        server.connect().close()
+        for fault in (
+            f"{path}, line 2: the line is not of the form",
+            f"{path}, line 3: the text is not UTF-8",
+            f"{path}, lines 4, 5: more than one line for the user 'carol'",
+            f"{path}, line 6: the user 'dave' cannot log in",
+        ):
+            assert server.log.count(f"WARNING in the users' file: {fault}") == 1
+        path.write_bytes(b"erin\n" + path.read_bytes())
+        for _ in range(2):
+            server.connect().close()
+        assert server.log.count(f"WARNING in the users' file: {path}, line 1: ") == 1
+        for user in ("carol", "dave", "nobody"):
+            with pytest.raises(AuthenticationError, match="the user name or the password was not accepted"):
+                server.connect(user=user, password="x")
+
+
+def test_a_file_that_is_gone_is_told(tmp_path: Path) -> None:
+    users = make_users(tmp_path / "users")
+    with run_server(tmp_path / "server", users=users) as server:
+        users[1].rename(tmp_path / "elsewhere")
+        with pytest.raises(ConnectError):
+            server.connect()
+        wait_until(
+            lambda: f"nobody can log in: there is no file {users[1]}" in server.log, "the line in the log"
+        )
+        (tmp_path / "elsewhere").rename(users[1])
+        server.connect().close()
