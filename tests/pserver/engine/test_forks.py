@@ -1,6 +1,8 @@
 """How an engine forks workers: when it is idle, without harm to itself and its connections."""
 
 import os
+import resource
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,9 @@ import numpy as np
 import pytest
 
 from pconnect import network_get_info, precv, psend, reval
+from pconnect.loop.event_loop import EventLoop
 from pconnect.views.network_views import ClientNetwork
+from pserver.engine.forks import Forks
 from tests.support.servers import Server, open_files
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
@@ -167,3 +171,25 @@ def test_the_engine_ends_in_order_while_it_is_asked_to_fork(net: ClientNetwork) 
     assert net.close() == []
     wait_gone(pid)
     wait_until(lambda: all(job.done() for job in jobs), "the end of all jobs")
+
+
+def test_a_request_for_which_there_is_no_room_is_refused_and_the_next_one_is_heard() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.settimeout(DEADLINE)
+    loop = EventLoop()
+    forks = Forks(theirs, loop)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ours, theirs:
+        for _ in range(2):
+            socket.send_fds(ours, [b"1"], [0, 1, 2, 0])
+            loop.poll(DEADLINE)
+            assert forks.asked
+            free = os.dup(0)
+            os.close(free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+            try:
+                forks.fork(lambda: None, None)  # type: ignore[arg-type]
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            assert ours.recv(100) == b"the engine cannot fork: Too many open files"
+        loop.close()
