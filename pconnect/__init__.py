@@ -5,10 +5,9 @@ any two nodes, `select_sockets` waits for many; collective calls such as `bcast`
 of a network; `sclose` ends it all. `local_network` needs no second machine.
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
-from srp_tools.version import module_attribute
+from srp_tools.packages import import_own, module_attribute
 
 if TYPE_CHECKING:
     from pconnect.commands.command import Command as Command
@@ -95,7 +94,7 @@ def __getattr__(name: str) -> object:
     """Import what is used when it is first used: the daemon needs `protocol.frames` alone, and no numpy (PEP 562)."""
     if name not in _HOMES:
         return module_attribute(__name__, name)
-    home = importlib.import_module(f"pconnect.{_HOMES[name]}")
+    home = import_own(f"pconnect.{_HOMES[name]}")
     value: object = getattr(home, name)
     globals()[name] = value
     return value
@@ -103,12 +102,12 @@ def __getattr__(name: str) -> object:
 
 def load_ipython_extension(shell: Any) -> None:
     """Do what ``%load_ext pconnect`` is for; see `pconnect.notebook.magics`."""
-    importlib.import_module("pconnect.notebook.magics").load(shell)
+    import_own("pconnect.notebook.magics").load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """Do what ``%unload_ext pconnect`` is for."""
-    importlib.import_module("pconnect.notebook.magics").unload(shell)
+    import_own("pconnect.notebook.magics").unload(shell)
 
 
 def __dir__() -> list[str]:

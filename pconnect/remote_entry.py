@@ -7,7 +7,6 @@ only together with the version of the protocol.
 """
 
 import contextlib
-import importlib
 import linecache
 import sys
 import types
@@ -17,6 +16,7 @@ from typing import Any
 import cloudpickle  # type: ignore[import-untyped]
 
 from pconnect.errors import UnavailableTypeError
+from srp_tools.packages import import_own
 
 #: In an engine and the workers forked from it: the values that were broadcast, by key. Like the table of modules it
 #: belongs to the process.
@@ -56,7 +56,7 @@ def run_batch(data: bytes, sources: Mapping[str, str], threads: int | None) -> A
     """
     limit: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
     if threads:
-        import threadpoolctl  # noqa: PLC0415 - takes a moment, and only joblib's batches need it
+        threadpoolctl = import_own("threadpoolctl")  # takes a moment, and only joblib's batches need it
 
         limit = threadpoolctl.threadpool_limits(threads)
     with limit:
@@ -76,9 +76,7 @@ def public(name: str) -> Any:
     """
     package = sys.modules["pconnect"]
     # Found at run time, for users only: nothing in this package needs what is above this module.
-    return getattr(
-        package if name in package.__all__ else importlib.import_module(f"{__package__}.job_side"), name
-    )
+    return getattr(package if name in package.__all__ else import_own(f"{__package__}.job_side"), name)
 
 
 def is_public(value: Any) -> bool:

@@ -1,7 +1,7 @@
 """The server: a daemon that lets those who know a password compute on this machine."""
 
 from pserver.admin.control import pserver
-from srp_tools.version import module_attribute
+from srp_tools.packages import module_attribute
 
 __all__ = ["pserver"]
 

@@ -24,7 +24,7 @@ from pserver.system.pidfile import RunningServer, find_server, list_servers, sto
 from pserver.system.processes import descriptor_limit
 from srp_tools.cli import run_command
 from srp_tools.errors import ConfigurationError, ParallelError
-from srp_tools.version import ShowVersion
+from srp_tools.packages import ShowVersion
 
 # The same as that of systemctl and of scripts in /etc/init.d (Linux Standard Base, section 22.2).
 _NOT_RUNNING = 3

@@ -4,10 +4,9 @@
 two ends of a login on a connected socket.
 """
 
-import importlib
 from typing import TYPE_CHECKING
 
-from srp_tools.version import module_attribute
+from srp_tools.packages import import_own, module_attribute
 
 if TYPE_CHECKING:
     from srp_tools.credentials import Credentials as Credentials
@@ -48,7 +47,7 @@ def __getattr__(name: str) -> object:
     """Import what is used when it is first used: the daemon needs neither tlslite nor cryptography (PEP 562)."""
     if name not in _HOMES:
         return module_attribute(__name__, name)
-    value: object = getattr(importlib.import_module(f"srp_tools.{_HOMES[name]}"), name)
+    value: object = getattr(import_own(f"srp_tools.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 

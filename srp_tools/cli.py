@@ -17,11 +17,11 @@ from pathlib import Path
 
 from srp_tools.credentials import Credentials, check_user_name, load_credentials, save_credentials
 from srp_tools.errors import ConfigurationError, CredentialError, ParallelError
+from srp_tools.packages import ShowVersion
 from srp_tools.private_files import client_file, server_file, server_folder
 from srp_tools.srp_groups import DEFAULT_BITS, GROUPS
 from srp_tools.verifier import check_password, make_verifier
 from srp_tools.verifier_file import VerifierFile
-from srp_tools.version import ShowVersion
 
 # 192 bits: 128 are needed, and this makes 32 characters without a remainder.
 _RANDOM_PASSWORD_BYTES = 24

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from srp_tools.errors import CredentialError
+from srp_tools.packages import import_own
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,6 @@ def secret_power(base: int, exponent: int, modulus: int) -> int:
     >>> secret_power(3, 200, 13)
     9
     """
-    import gmpy2  # noqa: PLC0415 - takes longer than a login, and the command lines do without it
+    gmpy2 = import_own("gmpy2")  # takes longer than a login, and the command lines do without it
 
     return int(gmpy2.powmod_sec(base, exponent, modulus))

@@ -18,7 +18,7 @@ TESTS = sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py")
 # Inside a package a folder imports only folders below it; these lists run from the bottom to the top.
 FOLDERS = {
     "srp_tools": [
-        "printable", "errors", "version", "private_files", "steps", "srp_groups", "tpasswd", "credentials",
+        "printable", "errors", "packages", "private_files", "steps", "srp_groups", "tpasswd", "credentials",
         "certificates", "channel", "tls", "verifier", "verifier_file", "login", "cli", "__init__",
     ],
     "pconnect": [

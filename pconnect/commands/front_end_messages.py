@@ -10,7 +10,6 @@ displayed goes through `pconnect.commands.html_sanitizer`, because a notebook ru
 
 import builtins
 import functools
-import importlib
 import linecache
 import logging
 import sys
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple, overload
 from pconnect.commands.console import with_prefix
 from pconnect.commands.html_sanitizer import as_text, make_safe
 from pconnect.errors import ProtocolError
+from srp_tools.packages import import_own
 from srp_tools.printable import printable_name, printable_text
 
 _WARNING_FIELDS = {
@@ -140,9 +140,7 @@ def show(display: Display) -> None:
         sys.stdout.flush()
         return
     sys.stdout.write(prefix + "\n")
-    importlib.import_module("IPython.display").display(
-        as_text(display.data), raw=True, metadata=display.metadata
-    )
+    import_own("IPython.display").display(as_text(display.data), raw=True, metadata=display.metadata)
 
 
 def describe_warning(warning: Warning, source: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from pconnect.commands.css_sanitizer import clean_style, with_inline_styles
 from pconnect.commands.print_filter import coloured_text
+from srp_tools.packages import import_own
 
 # Forms that are passed on as they are: they are shown, and nothing else.
 _PICTURES = {"image/png", "image/jpeg"}
@@ -112,7 +113,7 @@ def _clean(text: str) -> str | None:
     if len(text) > _MAX_HTML_CHARACTERS or text.count("<") > _MAX_TAGS:
         return None
     try:
-        import nh3  # noqa: PLC0415 - an optional package, which only a notebook needs
+        nh3 = import_own("nh3")  # an optional package, which only a notebook needs
     except ImportError:
         return None
     text = with_inline_styles(text, 4 * _MAX_HTML_CHARACTERS)

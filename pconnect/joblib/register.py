@@ -4,9 +4,10 @@ joblib finds a backend only in a table of its own. Each new network enters this 
 imported by then; if you import it later, call `register_joblib_backend`.
 """
 
-import importlib
 import sys
 from typing import Any
+
+from srp_tools.packages import import_own
 
 NAME = "pserver"
 
@@ -32,7 +33,7 @@ def register_joblib_backend() -> None:
     ...     joblib.Parallel()(joblib.delayed(math.sqrt)(n) for n in (4, 9))
     [2.0, 3.0]
     """
-    importlib.import_module("joblib").register_parallel_backend(NAME, _make)
+    import_own("joblib").register_parallel_backend(NAME, _make)
 
 
 def register_if_imported() -> None:
@@ -43,4 +44,4 @@ def register_if_imported() -> None:
 
 
 def _make(**options: Any) -> Any:
-    return importlib.import_module("pconnect.joblib.backend").Backend(**options)
+    return import_own("pconnect.joblib.backend").Backend(**options)

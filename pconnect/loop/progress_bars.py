@@ -7,7 +7,6 @@ loop itself draws the bar; there is no thread.
 
 import contextlib
 import functools
-import importlib
 import logging
 import math
 import sys
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple, Self
 
 from pconnect.link.connection import Connection
 from pconnect.link.peer import Source
+from srp_tools.packages import import_own
 from srp_tools.printable import printable_name
 
 log = logging.getLogger("pconnect")
@@ -208,7 +208,7 @@ def _bar_kind() -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it misses ipywidgets, and then draws with characters
-            tqdm = importlib.import_module("tqdm.auto").tqdm
+            tqdm = import_own("tqdm.auto").tqdm
     except ImportError:
         return None
     return type("Bar", (tqdm,), {"monitor_interval": 0})

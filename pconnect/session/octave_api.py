@@ -15,7 +15,7 @@ from pconnect.loop.network import Network
 from pconnect.messaging.send_receive import Connections, resolve
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.remote_calls import call, client_mesh, run
-from srp_tools.version import distribution_version
+from srp_tools.packages import distribution_version
 
 
 @overload

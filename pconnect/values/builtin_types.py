@@ -23,6 +23,7 @@ import numpy as np
 from pconnect.errors import ProtocolError, UnavailableTypeError, UnsupportedValueError
 from pconnect.values import dtypes
 from pconnect.values.padding import bytes_of_scalar, clear_padding
+from srp_tools.packages import own_imports
 
 # What msgpack writes itself, exactly; of int those up to 64 bits.
 ATOMS: Final = frozenset({type(None), bool, int, float, str})
@@ -116,7 +117,8 @@ def _read_zone_info(parts: list[Any]) -> object:
     if type(key) is not str:
         raise ProtocolError("wrong parts for ZoneInfo")
     try:
-        return zoneinfo.ZoneInfo(key)
+        with own_imports():  # a zone that the system does not have may be in a package
+            return zoneinfo.ZoneInfo(key)
     except zoneinfo.ZoneInfoNotFoundError as error:
         raise UnavailableTypeError(
             f"a value with the time zone {key[:80]!r} arrived, which this node does not have: pip install tzdata here"

@@ -6,12 +6,13 @@ else. `scipy_sparse` and `arrow` do the work and import what they need at their 
 them, and only by its own table, never by a name that was received.
 """
 
-import importlib
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Final
 
 from pconnect.errors import UnavailableTypeError, UnsupportedValueError
 from pconnect.values.builtin_types import ValueType
+from srp_tools.packages import import_own, own_imports
 
 __all__ = ["READERS", "find_entry", "is_of_package"]
 
@@ -46,12 +47,20 @@ def find_entry(kind: type) -> ValueType | None:
 def _find_in(package: str, kind: type) -> ValueType | None:
     home, needed, extra = _HOMES[package]
     try:
-        entry: ValueType | None = importlib.import_module(f"pconnect.values.{home}").find_entry(kind)
+        entry: ValueType | None = import_own(f"pconnect.values.{home}").find_entry(kind)
     except ImportError as error:
         raise UnsupportedValueError(
             f"cannot send {kind} without {needed}: pip install 'pserver[{extra}]' ({error})"
         ) from error
-    return entry
+    return entry and dataclasses.replace(entry, write=_with_own_imports(entry.write))
+
+
+def _with_own_imports(write: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def write_it(value: Any) -> Any:
+        with own_imports():
+            return write(value)
+
+    return write_it
 
 
 def _reader(code: int, package: str) -> ValueType:
@@ -59,13 +68,14 @@ def _reader(code: int, package: str) -> ValueType:
 
     def read(parts: list[Any]) -> object:
         try:
-            make: Callable[[list[Any]], object] = importlib.import_module(f"pconnect.values.{home}").read
+            make: Callable[[list[Any]], object] = import_own(f"pconnect.values.{home}").read
         except ImportError as error:
             raise UnavailableTypeError(
                 f"a value of {package} arrived, but {needed} cannot be imported at this node: "
                 f"pip install 'pserver[{extra}]' here ({error})"
             ) from error
-        return make(parts)
+        with own_imports():
+            return make(parts)
 
     return ValueType(code, (), lambda _: (), read)
 

@@ -1,7 +1,6 @@
 """The verb of a network that starts a Dask cluster at its machines."""
 
 import contextlib
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from pconnect.dask.cluster import SCHEDULER, DaskCluster, Plan
@@ -10,6 +9,7 @@ from pconnect.loop.network import Network
 from pconnect.messaging.send_receive import resolve
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.remote_calls import client_mesh
+from srp_tools.packages import import_own
 
 if TYPE_CHECKING:
     from pconnect.dask.client import NetworkClient
@@ -115,7 +115,7 @@ class DaskViews:
 
 def _client_class() -> "type[NetworkClient]":
     try:
-        found: type[NetworkClient] = importlib.import_module("pconnect.dask.client").NetworkClient
+        found: type[NetworkClient] = import_own("pconnect.dask.client").NetworkClient
     except ImportError as error:
         raise ConfigurationError(
             f"Dask is not installed at the client ({error}): run pip install 'pserver[dask]'"

@@ -35,8 +35,8 @@ from pserver.starter.starter import StarterProcess
 from pserver.system.pidfile import PidFile
 from pserver.system.processes import raise_descriptor_limit
 from pserver.system.runtime_dir import run_time_folder
+from srp_tools.packages import distribution_version
 from srp_tools.private_files import server_file
-from srp_tools.version import distribution_version
 
 log = logging.getLogger("pserver")
 

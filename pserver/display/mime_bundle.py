@@ -1,11 +1,12 @@
 """How an object is shown: its MIME bundle, made from the methods that IPython asks for, without IPython."""
 
-import importlib
 import json
 import sys
 import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from srp_tools.packages import import_own, own_imports
 
 _METHODS = {
     "_repr_html_": "text/html",
@@ -45,13 +46,9 @@ def make_bundle(shown: object) -> Bundle:
     bundle = Bundle({"text/plain": _text(shown)}, {})
     figure = getattr(sys.modules.get("matplotlib.figure"), "Figure", None)
     if figure is not None and isinstance(shown, figure):
-        _try(
-            lambda: _add(
-                bundle,
-                "image/png",
-                importlib.import_module("pserver.display.matplotlib_backend").to_png(shown),
-            )
-        )
+        with own_imports():
+            backend = import_own("pserver.display.matplotlib_backend")
+            _try(lambda: _add(bundle, "image/png", backend.to_png(shown)))
         return bundle
     if isinstance(shown, type) or callable(getattr(shown, _CANARY, None)):
         return bundle

@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+import warnings
 from collections import deque
 from collections.abc import Sequence
 from multiprocessing.connection import Connection as PipeEnd
@@ -44,7 +45,7 @@ from pserver.engine.links import Links, Setup
 from pserver.engine.worker import Terms
 from pserver.engine.workspace import Workspace
 from pserver.services.dask_processes import DaskProcesses
-from pserver.services.files import SessionFiles, publish
+from pserver.services.files import SessionFiles, is_open_to_others, publish
 from pserver.services.registry import EngineState
 from pserver.services.synced_code import SyncedCode
 from srp_tools.channel import Channel
@@ -264,6 +265,12 @@ class _Engine:
                 "directory_is_clients": setup.directory_is_clients,
             },
         )
+        if is_open_to_others("."):
+            warnings.warn(
+                f"other accounts may put files into {setup.directory}: your code imports modules from there",
+                RuntimeWarning,
+                stacklevel=1,
+            )
 
     # --- workers ---
 

@@ -40,6 +40,7 @@ from pserver.services.files import SessionFiles
 from pserver.system.descriptors import receive_descriptors
 from pserver.system.process_marks import wear_worker_mark
 from pserver.system.processes import die_with_parent
+from srp_tools.packages import import_own
 from srp_tools.steps import deadline_after, run
 from srp_tools.tls import TlsContexts
 
@@ -90,7 +91,7 @@ def _limit_threads(count: int) -> None:
     for name in _THREAD_VARIABLES:
         os.environ.setdefault(name, str(count))
     with contextlib.suppress(ImportError):
-        import threadpoolctl  # noqa: PLC0415 - takes a moment, and only workers need it
+        threadpoolctl = import_own("threadpoolctl")  # takes a moment, and only workers need it
 
         threadpoolctl.threadpool_limits(count)
 

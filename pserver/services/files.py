@@ -7,6 +7,7 @@ is left of an earlier one.
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,14 @@ def session_files() -> Path:
     if _folder is None:
         raise ConfigurationError("this is for the engine of a session, or a process that it has forked")
     return _folder
+
+
+def is_open_to_others(path: str) -> bool:
+    """Whether another account than this one and root may put files into a folder."""
+    facts = Path(path).stat()
+    if facts.st_uid not in {os.geteuid(), 0} or facts.st_mode & stat.S_IWOTH:
+        return True
+    return bool(facts.st_mode & stat.S_IWGRP) and facts.st_gid not in {os.getegid(), 0}
 
 
 def is_usable_folder(path: object) -> bool:

@@ -1,5 +1,6 @@
 """The files of a session, in this process."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from pconnect.files.listing import Listing, encode_name, list_tree
 from pserver.services import files
 from pserver.services.files import SessionFiles
 from srp_tools.errors import ConfigurationError
+from tests.support.accounts import NOBODY, needs_root
 
 
 @pytest.fixture
@@ -58,3 +60,30 @@ def test_the_limit_holds_for_both_ways(session: SessionFiles, tmp_path: Path) ->
 def test_outside_of_an_engine() -> None:
     with pytest.raises(ConfigurationError, match="for the engine of a session"):
         files.session_files()
+
+
+@pytest.mark.parametrize(
+    ("mode", "group", "is_open"),
+    [
+        (0o755, None, False),
+        (0o775, None, False),  # what every file has, where each user has a group of his own
+        pytest.param(0o775, 7, True, marks=needs_root),
+        (0o777, None, True),
+        (0o1777, None, True),
+    ],
+)
+def test_who_may_put_files_into_a_folder(tmp_path: Path, mode: int, group: int | None, is_open: bool) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    if group is not None:
+        os.chown(folder, -1, group)
+    folder.chmod(mode)
+    assert files.is_open_to_others(str(folder)) == is_open
+
+
+@needs_root
+def test_the_folder_of_another_account_is_open_to_it(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, NOBODY, -1)
+    assert files.is_open_to_others(str(folder))
