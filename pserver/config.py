@@ -248,7 +248,7 @@ class ServerConfig(LoginOptions):
         "Where to write the log.",
         "FILE",
         parse=Path,
-        default_text="NAME.log in the run-time folder; in the foreground, standard error",
+        default_text="NAME-HOST.log in the user's folder for logs; in the foreground, standard error",
     )
     log_size: int = _setting(
         10 * 2**20,

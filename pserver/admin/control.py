@@ -26,9 +26,8 @@ from typing import Any, Literal, ParamSpec, Protocol, overload
 
 from pserver.admin.options import check_keywords, document_options, start_options
 from pserver.config import ServerConfig
-from pserver.system.log_file import make_log
+from pserver.system.log_file import default_log, make_log
 from pserver.system.pidfile import find_server, stop_server
-from pserver.system.runtime_dir import run_time_folder
 from srp_tools.errors import ConfigurationError, CredentialError
 from srp_tools.private_files import server_file
 from srp_tools.verifier_file import VerifierFile
@@ -166,7 +165,7 @@ def start_server(config: ServerConfig) -> dict[str, object]:
     `check_start`. Raises `OSError` if the log file cannot be written.
     """
     check_start(config)
-    log_file = Path(config.log_file or run_time_folder() / f"{config.name}.log").absolute()
+    log_file = Path(config.log_file or default_log(config.name)).absolute()
     config = _with_absolute_paths(config, log_file)
     deadline = time.monotonic() + _START_TIMEOUT
     make_log(log_file)

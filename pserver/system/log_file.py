@@ -9,9 +9,12 @@ import errno
 import itertools
 import os
 import select
+import socket
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+
+import platformdirs
 
 # What a pipe or a terminal that can be written to takes without waiting (PIPE_BUF of Linux).
 _PIECE_BYTES = 4096
@@ -99,6 +102,14 @@ class LogFile:
                 with contextlib.suppress(FileNotFoundError):
                     old.rename(new)
             self._rotate_at = self._rotation.max_bytes
+
+
+def default_log(name: str) -> Path:
+    """Return where the log of a server is, if nobody has said where.
+
+    It is with what outlives a restart of the machine, and its name has the machine's: homes may be shared.
+    """
+    return platformdirs.user_log_path("pserver", appauthor=False) / f"{name}-{socket.gethostname()}.log"
 
 
 def make_log(path: Path) -> None:

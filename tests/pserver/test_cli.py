@@ -15,6 +15,7 @@ import pytest
 
 from pserver.cli import main
 from pserver.config import processor_count
+from pserver.system.log_file import default_log
 from pserver.system.pidfile import PidFile, find_server, list_servers
 from pserver.system.runtime_dir import run_time_folder
 from srp_tools.private_files import server_file
@@ -59,7 +60,7 @@ def test_start_status_stop(capsys: pytest.CaptureFixture[str]) -> None:
     assert err == ""
     assert f"'default' (pid {status['pid']})" in out
     assert f"command port {status['cmd_port']}, data port {status['data_port']}" in out
-    assert f"Its log is {run_time_folder() / 'default.log'}\n" in out
+    assert f"Its log is {default_log('default')}\n" in out
     assert out.endswith("Stop it with: pserver stop\n")
     assert listens(status["cmd_port"])
 
@@ -93,7 +94,7 @@ def test_the_number_of_slots(option: str, capsys: pytest.CaptureFixture[str]) ->
     assert server is not None
     assert server.status["slots"] == {"total": count, "used": 0}
     warning = f"WARNING --slots {count}: jobs will share the {count - 1} processors that there are\n"
-    log = run_time_folder() / "default.log"
+    log = default_log("default")
     wait_until(lambda: warning in log.read_text(), "the warning, which comes after the server is ready")
 
 

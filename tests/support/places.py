@@ -17,7 +17,11 @@ OPTIONS = ("--bind=127.0.0.1", "--cmd-port=0", "--data-port=0", "--allow-root")
 
 def use_private_places(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this process and its children keep away from the real user's files."""
-    for variable, name in (("XDG_RUNTIME_DIR", "run"), ("XDG_CONFIG_HOME", "config")):
+    for variable, name in (
+        ("XDG_RUNTIME_DIR", "run"),
+        ("XDG_CONFIG_HOME", "config"),
+        ("XDG_STATE_HOME", "state"),
+    ):
         (folder / name).mkdir(mode=0o700)
         monkeypatch.setenv(variable, str(folder / name))
 

@@ -12,8 +12,8 @@ import pytest
 
 from pserver.admin import control
 from pserver.admin.control import pserver, start_server
+from pserver.system.log_file import default_log
 from pserver.system.pidfile import find_server, list_servers
-from pserver.system.runtime_dir import run_time_folder
 from srp_tools.errors import ConfigurationError, CredentialError
 from srp_tools.private_files import server_file
 from tests.support.places import as_number, config, listens
@@ -123,7 +123,8 @@ def test_after_kill_9_it_starts_again() -> None:
 
 
 def test_a_start_without_a_word_shows_the_end_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    log = run_time_folder() / "default.log"
+    log = default_log("default")
+    log.parent.mkdir(parents=True)
     log.write_text("of a former start\n")
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
     with pytest.raises(ConfigurationError, match=f"(?s)ended while it started; .*{log}:\n.*Python") as caught:
@@ -133,7 +134,7 @@ def test_a_start_without_a_word_shows_the_end_of_the_log(monkeypatch: pytest.Mon
 
 def test_a_start_that_takes_too_long_leaves_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "_START_TIMEOUT", 0.0)
-    with pytest.raises(ConfigurationError, match=r"not ready within 0 s; its log is .*default\.log"):
+    with pytest.raises(ConfigurationError, match=r"not ready within 0 s; its log is .*default-.*\.log"):
         start_server(config())
     assert list_servers() == []
 

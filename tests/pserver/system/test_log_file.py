@@ -2,13 +2,14 @@ import errno
 import os
 import resource
 import signal
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pserver.system.log_file import LogFile, Rotation, StandardError
+from pserver.system.log_file import LogFile, Rotation, StandardError, default_log
 
 SMALL = Rotation(max_bytes=100, files=3)
 LINE = b"x" * 59 + b"\n"
@@ -21,6 +22,13 @@ def path(tmp_path: Path) -> Path:
 
 def names(path: Path) -> list[str]:
     return sorted(file.name for file in path.parent.iterdir())
+
+
+def test_the_default_place_is_of_this_user_and_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert default_log("x") == tmp_path / "pserver" / "log" / f"x-{socket.gethostname()}.log"
 
 
 def test_lines_are_appended_to_a_private_file(path: Path) -> None:
