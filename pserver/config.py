@@ -363,6 +363,7 @@ class SessionSettings:
     peer: str
     user: str  # that the client names; empty without encryption
     kept: Path  # see `ServerConfig.kept_folder`
+    sessions_path: Path  # of the socket at which the daemon takes sessions back that have lost one
     local_path: Path | None = None  # of the socket for local links; None: there is none
     max_file_size: int = 0
     allow_users: list[str] = field(default_factory=list)  # empty: all

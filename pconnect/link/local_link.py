@@ -75,12 +75,12 @@ def client_link(key: bytes | None, address: LocalAddress | None, node: int) -> t
     return address.path, link_token(key, 0, node)
 
 
-def listen(path: Path) -> socket.socket:
+def listen(path: Path, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
     """Return a socket that listens at a path in a private folder; what a killed server left there is removed.
 
     Raises `OSError` if it cannot be made. Raises `AuthenticationError` if the folder is open to others.
     """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = socket.socket(socket.AF_UNIX, kind)
     try:
         path.unlink(missing_ok=True)
         with _reach(path) as address:
@@ -93,18 +93,32 @@ def listen(path: Path) -> socket.socket:
     return sock
 
 
+def connect(path: Path, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+    """Return a non-blocking socket that is connected to one that listens at a path.
+
+    Raises `AuthenticationError` or `OSError` if the folder, or the process that listens, is not of this account, or
+    does not take the connection.
+    """
+    sock = socket.socket(socket.AF_UNIX, kind)
+    try:
+        sock.setblocking(False)
+        with _reach(path) as address:
+            sock.connect(address)  # at once, or not at all
+        check_account(sock)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 def dial_local(path: str, token: bytes, preamble: Preamble) -> Steps[Channel]:
     """Open a data connection at the socket of a server; its `HELLO` is still to come.
 
     Raises `AuthenticationError` or `OSError` if the folder, or the process that listens, is not of this account, or
     does not take the connection.
     """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = connect(Path(path))
     try:
-        sock.setblocking(False)
-        with _reach(Path(path)) as address:
-            sock.connect(address)  # at once, or not at all
-        check_account(sock)
         yield from send_all(sock, preamble.pack(new_nonce()) + token)
     except BaseException:
         sock.close()

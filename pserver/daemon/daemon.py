@@ -9,6 +9,7 @@ are not ours to wait for after our death: when the daemon is killed, networks go
 """
 
 import contextlib
+import dataclasses
 import getpass
 import logging
 import os
@@ -16,7 +17,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pconnect.protocol.frames import Preamble
@@ -25,6 +26,7 @@ from pserver.daemon.acceptor import Acceptor
 from pserver.daemon.arrivals import PendingConnection
 from pserver.daemon.callback_selector import CallbackSelector
 from pserver.daemon.logins import Logins
+from pserver.daemon.returning_sessions import ReturningSessions
 from pserver.daemon.session_registry import Session, SessionRegistry
 from pserver.daemon.slot_service import SlotService
 from pserver.daemon.status_publisher import StatusPublisher
@@ -35,6 +37,7 @@ from pserver.starter.starter import StarterProcess
 from pserver.system.pidfile import PidFile
 from pserver.system.processes import raise_descriptor_limit
 from pserver.system.runtime_dir import run_time_folder
+from srp_tools.errors import ConfigurationError
 from srp_tools.packages import distribution_version
 from srp_tools.private_files import server_file
 
@@ -74,32 +77,50 @@ class _Daemon:
         # What of the status stays as it is.
         self._facts = {"user": getpass.getuser(), "started": time.time(), "version": distribution_version()}
         self._selector = stack.enter_context(CallbackSelector())
-        self._stack = stack
         self._logins = Logins(config, self._selector, self._start_session)
         stack.callback(self._logins.close)
-        self._acceptor = Acceptor(
-            config,
-            self._bind,
-            self._selector,
-            self._logins.arrive,
-            self._hand_over,
-            make_room=self._logins.make_room,
-        )
+        self._acceptor = self._accept_at_known_ports(pid_file.predecessor)
         stack.callback(self._acceptor.close)
         path = run_time_folder() / f"{config.name}.socket"
         # Without a login there is nothing in which a token would be safe.
         self._local_path = path if config.use_tls and self._acceptor.listen_locally(path) else None
-        self._slots = SlotService(config.slot_count(), self._selector)
+        self._sessions_path = path.with_name(f"{config.name}.sessions")
+        self._slots = SlotService(
+            config.slot_count(), self._selector, follows_killed=pid_file.predecessor is not None
+        )
         stack.callback(self._slots.close)
         self.starts = SessionStarts(self._selector)
         stack.callback(self.starts.close)
         self.sessions = SessionRegistry(
             self._selector, self._slots, self.publish, self.starts.starter.request
         )
+        stack.callback(ReturningSessions(self._sessions_path, self._selector, self.sessions.take_back).close)
         self._users = UserFileWatch(self._auth_file())
         self._sweep_due = 0.0
         self._stopping = ""
-        self._catch_signals()  # before anybody is told that we are here: who has been told may stop us at once
+        self._catch_signals(
+            stack
+        )  # before anybody is told that we are here: who has been told may stop us at once
+
+    def _accept_at_known_ports(self, predecessor: Mapping[str, object] | None) -> Acceptor:
+        """Listen at the ports of a server that was killed, if any will do: its networks know them."""
+
+        def accept(config: ServerConfig) -> Acceptor:
+            logins = self._logins
+            return Acceptor(
+                config, self._bind, self._selector, logins.arrive, self._hand_over, make_room=logins.make_room
+            )
+
+        config = self._config
+        if predecessor is not None:
+            cmd_port, data_port = predecessor.get("cmd_port"), predecessor.get("data_port")
+            if isinstance(cmd_port, int) and isinstance(data_port, int):
+                before = dataclasses.replace(
+                    config, cmd_port=config.cmd_port or cmd_port, data_port=config.data_port or data_port
+                )
+                with contextlib.suppress(ConfigurationError):
+                    return accept(before)
+        return accept(config)
 
     def status(self) -> dict[str, object]:
         """Return what others may know."""
@@ -167,15 +188,15 @@ class _Daemon:
 
     # --- signals and listening ---
 
-    def _catch_signals(self) -> None:
+    def _catch_signals(self, stack: contextlib.ExitStack) -> None:
         # A signal between two looks at a flag would be lost; the system writes it into this socket instead.
         ours, theirs = socket.socketpair()
-        for sock in (self._stack.enter_context(ours), self._stack.enter_context(theirs)):
+        for sock in (stack.enter_context(ours), stack.enter_context(theirs)):
             sock.setblocking(False)
         before = signal.set_wakeup_fd(theirs.fileno())
-        self._stack.callback(signal.set_wakeup_fd, before)
+        stack.callback(signal.set_wakeup_fd, before)
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._stack.callback(signal.signal, number, signal.signal(number, lambda *_: None))
+            stack.callback(signal.signal, number, signal.signal(number, lambda *_: None))
 
         def stop() -> None:
             self._stop(signal.Signals(ours.recv(1)[0]).name)
@@ -218,6 +239,7 @@ class _Daemon:
             user=pending.user,
             allow_users=list(config.allow_users),
             kept=config.kept_folder(),
+            sessions_path=self._sessions_path,
             max_file_size=config.max_file_size,
             local_path=self._local_path,
         )

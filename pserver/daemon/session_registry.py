@@ -91,6 +91,21 @@ class LoginFailure(NamedTuple):
     is_refused: bool  #: whether the password was wrong, or there is no such user
 
 
+class Returned(NamedTuple):
+    """What a node says of itself that has lost its daemon, see `pserver.session.way_back`."""
+
+    pid: int
+    user: str
+    network: str
+    key: bytes
+    node: int
+    peer: str
+    since: float
+    folder: str
+    mark: int
+    is_detached: bool
+
+
 class SessionRegistry:
     """The sessions of one server.
 
@@ -184,11 +199,36 @@ class SessionRegistry:
         self._attend_node(session, started.control)
         return session
 
-    def _attend_node(self, session: Session, control: socket.socket) -> None:
+    def take_back(self, control: socket.socket, facts: Returned, pidfd: int, ends: Sequence[int]) -> None:
+        """Take a node of a session that has lost its daemon; the socket and the descriptors are ours."""
+        session = next((session for session in self if session.pid == facts.pid), None)
+        if session is None:
+            started = Started(facts.pid, pidfd, control, _nobody_knows)
+            session = Session(started, facts.peer, facts.since, facts.user, network=facts.network)
+            session.check = PreambleCheck(facts.key)
+            self._sessions.append(session)
+            self._selector.register(pidfd, selectors.EVENT_READ, lambda: self._remove(session))
+        else:
+            os.close(pidfd)
+        for node in [node for node in session.nodes if node.number == facts.node]:
+            self._remove_node(node)  # it came back to us, after we had told it nothing more
+        node = self._attend_node(session, control)
+        node.number, node.is_detached = facts.node, facts.is_detached
+        node.handovers = [socket.socket(fileno=end) for end in ends]
+        for handover in node.handovers:
+            handover.setblocking(False)
+        session.folders[facts.folder] = facts.mark
+        log.info(
+            "user %s from %s: session %d, node %d is back", facts.user, facts.peer, facts.pid, facts.node
+        )
+        self._on_change()
+
+    def _attend_node(self, session: Session, control: socket.socket) -> Node:
         control.setblocking(False)
         node = Node(session, control)
         session.nodes.append(node)
         self._selector.register(control, selectors.EVENT_READ, lambda: self._hear(node))
+        return node
 
     def _hear(self, node: Node) -> bool:
         """Take in one message about a node: who has logged in, its folder, or of slots; false if there is none."""
@@ -317,6 +357,11 @@ class SessionRegistry:
                 poll.unregister(descriptor)
                 del living[descriptor]
         return list(living.values())
+
+
+def _nobody_knows(tell: Callable[[int | None], object]) -> None:
+    """Tell how a session ended that was started by another daemon."""
+    tell(None)
 
 
 def _log_end(session: Session, code: int | None) -> None:

@@ -8,6 +8,7 @@ A lease ends when its process has ended, as the system says, or, before there is
 session is gone. Nothing else ends it.
 """
 
+import itertools
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -68,12 +69,12 @@ class SlotAllocator:
     [Action(what='yield', session='session a', lease=1)]
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, last_lease: int = 0) -> None:
         self.total = total
         self._claims: dict[Hashable, _Claim] = {}
         self._leases: dict[int, Lease] = {}
         self._since: dict[Hashable, float] = {}  # when a party began to wait, or had its last turn
-        self._last_lease = 0
+        self._last_lease = last_lease
         #: When `step` has something to do next, whatever happens.
         self.due = math.inf
 
@@ -120,6 +121,24 @@ class SlotAllocator:
         if not self._is_unbound(session, lease):
             return False
         self._leases[lease].is_bound = True
+        return True
+
+    def adopt(self, session: Hashable, party: Hashable, lease: int, *, is_bound: bool, now: float) -> bool:
+        """Take over a lease that another daemon has granted, or that the session has had under another name.
+
+        False if somebody else has it. There may be more leases than slots then; no more are granted meanwhile.
+        """
+        found = self._leases.get(lease)
+        if found is None:
+            slots = self.holders().keys()
+            slot = next(slot for slot in itertools.count() if slot not in slots)
+            self._leases[lease] = Lease(slot, session, party, now, is_bound)
+            self._last_lease = max(self._last_lease, lease)
+            return True
+        if found.party != party:
+            return False
+        found.session = session
+        found.is_bound = found.is_bound or is_bound
         return True
 
     def give_back(self, session: Hashable, lease: int) -> bool:

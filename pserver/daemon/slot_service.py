@@ -1,8 +1,9 @@
 """The daemon's counter for slots: what sessions ask for comes in on their control sockets, and is answered there.
 
 Each message is one JSON object. A session says ``{"slots": 4, "exclusive": false}`` (how many it wants in all),
-``{"bind": 7}`` with a descriptor of the process that has the lease, and ``{"return": 7}`` for a lease without one. It
-is told ``{"total": 8}`` after its first wish, ``{"grant": 7}`` and ``{"yield": 7}``. That a process has ended, the
+``{"bind": 7}`` with a descriptor of the process that has the lease, and ``{"return": 7}`` for a lease without one. One
+that has come back to a new daemon says ``{"hold": 7}`` for each lease, with the descriptor if there is a process. It is
+told ``{"total": 8}`` after its first wish, ``{"grant": 7}`` and ``{"yield": 7}``. That a process has ended, the
 system says.
 
 Nothing here waits. A session that does not take what it is told has its sending side closed and gets no more slots; it
@@ -25,15 +26,20 @@ from pserver.daemon.slot_allocator import SlotAllocator
 
 log = logging.getLogger("pserver")
 
+_RETURN_SECONDS = 2.0  # for the sessions of a daemon that was killed to come back; each looks twice a second
+
 
 class SlotService:
     """The slots of one server, and the sessions that have them.
 
     `total`: how many slots there are. `selector`: the daemon's; each entry's data is a function to call.
+    `follows_killed`: whether sessions of a daemon that was killed may come back with leases: none is granted before
+    they have had the time, and new ones have other numbers.
     """
 
-    def __init__(self, total: int, selector: selectors.BaseSelector) -> None:
-        self._allocator = SlotAllocator(total)
+    def __init__(self, total: int, selector: selectors.BaseSelector, *, follows_killed: bool = False) -> None:
+        self._allocator = SlotAllocator(total, int(time.time() * 1000) if follows_killed else 0)
+        self._grants_from = time.monotonic() + _RETURN_SECONDS if follows_killed else 0.0
         self._selector = selector
         self._controls: dict[Hashable, socket.socket] = {}
         self._processes: dict[int, int] = {}  # descriptors by lease
@@ -47,8 +53,9 @@ class SlotService:
 
     def time_left(self) -> float | None:
         """Return in how many seconds `step` has something to do; ``None``: not before something happens."""
-        due = self._allocator.due
-        return None if due == math.inf else max(0.0, due - time.monotonic())
+        now = time.monotonic()
+        due = self._grants_from if now < self._grants_from else self._allocator.due
+        return None if due == math.inf else max(0.0, due - now)
 
     def take(
         self,
@@ -74,12 +81,23 @@ class SlotService:
                     self._tell(session, {"total": self._allocator.total})
             case {"bind": int(lease)} if len(ends) == 1 and _is_process(ends[0]):
                 done = self._bind(session, lease, ends[0])
+            case {"hold": int(lease)} if not ends or (len(ends) == 1 and _is_process(ends[0])):
+                done = self._hold(session, party, lease, ends)
             case {"return": int(lease)} if not ends:
                 done = self._allocator.give_back(session, lease)
         if not done:
             log.warning("a session says of slots what makes no sense: %.200s", message)
             for end in ends:
                 os.close(end)
+
+    def _hold(self, session: Hashable, party: Hashable, lease: int, ends: Sequence[int]) -> bool:
+        """Take over a lease of a session that has come back."""
+        if not self._allocator.adopt(session, party, lease, is_bound=False, now=time.monotonic()):
+            return False
+        if ends and lease in self._processes:  # we have watched it all the time
+            os.close(ends[0])
+            return True
+        return not ends or self._bind(session, lease, ends[0])
 
     def _bind(self, session: Hashable, lease: int, descriptor: int) -> bool:
         """Have a lease end with a process; the descriptor is ours then."""
@@ -119,6 +137,8 @@ class SlotService:
 
     def step(self) -> None:
         """Grant what is free, and ask back what others wait for."""
+        if time.monotonic() < self._grants_from:
+            return
         while actions := self._allocator.step(time.monotonic()):
             for what, session, lease in actions:
                 if not self._tell(session, {what: lease}) and what == "grant":

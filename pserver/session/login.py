@@ -165,6 +165,16 @@ def tell_failure(control: socket.socket, user: str, error: Exception) -> None:
         control.send(json.dumps({"failed": failed}).encode())
 
 
+def words_of(client: AuthenticatedClient) -> dict[str, object]:
+    """Return what the daemon is told of a node."""
+    return {
+        "user": client.user,
+        "network": client.network_id.hex(),
+        "key": client.network_key.hex(),
+        "node": client.node,
+    }
+
+
 def admit(
     client: AuthenticatedClient,
     control: socket.socket,
@@ -179,13 +189,8 @@ def admit(
     Raises `ProtocolError` if the network has a node of this number here, and `ConnectionLostError` if the daemon says
     nothing more.
     """
-    told = {
-        "user": client.user,
-        "network": client.network_id.hex(),
-        "key": client.network_key.hex(),
-        "node": client.node,
-    }
-    socket.send_fds(control, [json.dumps(told).encode()], [handover.fileno() for handover in handovers])
+    told = json.dumps(words_of(client)).encode()
+    socket.send_fds(control, [told], [handover.fileno() for handover in handovers])
     control.settimeout(_DAEMON_TIMEOUT)
     answer = control.recv(100)
     if not answer:

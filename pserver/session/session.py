@@ -16,6 +16,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 
@@ -26,9 +27,17 @@ from pconnect.protocol.frames import NO_LIMIT, PREAMBLE_BYTES
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import encode_message
 from pserver.config import SessionSettings
-from pserver.session.login import AuthenticatedClient, accept_client, accept_node, admit, tell_failure
+from pserver.session.login import (
+    AuthenticatedClient,
+    accept_client,
+    accept_node,
+    admit,
+    tell_failure,
+    words_of,
+)
 from pserver.session.slot_client import SlotClient
 from pserver.session.supervisor import Supervisor
+from pserver.session.way_back import WayBack
 from pserver.spawner.engine_process import START_TIMEOUT, EngineProcess, not_started
 from pserver.spawner.spawner import SpawnerProcess
 from pserver.system.descriptors import receive_descriptors
@@ -98,6 +107,7 @@ class _Session:
         self._client = client
         self._spawner = spawner
         self._settings = settings
+        self._since = time.time()
         self._event_loop = EventLoop()
         self._joins, self._its_joins = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._joins.setblocking(False)
@@ -218,16 +228,19 @@ class _Session:
             try:
                 jobs, its_jobs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 stack.enter_context(jobs)
-                with its_jobs:
-                    handovers = (place.engine.handover, its_jobs, self._its_joins)
-                    admit(client, place.control, handovers, deadline_after(self._settings.login_timeout))
+                stack.enter_context(its_jobs)  # the next daemon may want it
+                handovers = (place.engine.handover, its_jobs, self._its_joins)
+                admit(client, place.control, handovers, deadline_after(self._settings.login_timeout))
             except (ParallelError, OSError) as error:
                 log.warning("node %d from %s was refused: %s", client.node, self._settings.peer, error)
                 return
             try:
                 folder = make_folder(place.control, place.engine.spawner.mark)
                 place.engine.spawner.inherit(folder)
-                slot_client = SlotClient(place.control)
+                facts = self._facts(client) | {"folder": folder, "mark": place.engine.spawner.mark}
+                slot_client = SlotClient(
+                    place.control, WayBack(self._settings.sessions_path, facts, handovers)
+                )
                 stack.callback(slot_client.close)
                 run(place.engine.start(slot_client.request_spawner), deadline_after(START_TIMEOUT))
                 supervisor = Supervisor(client, place.engine, folder, self._settings, slot_client, jobs, stop)
@@ -238,6 +251,10 @@ class _Session:
                 return
             with contextlib.closing(supervisor):
                 supervisor.run()
+
+    def _facts(self, client: AuthenticatedClient) -> dict[str, object]:
+        """Return what a daemon knows of a node."""
+        return words_of(client) | {"peer": self._settings.peer, "since": self._since}
 
     def _send_away(self, client: AuthenticatedClient, why: str) -> None:
         """Tell a client that was admitted why there is no engine."""

@@ -1,13 +1,17 @@
 """A session's side of slots: what it asks the daemon for, and what it is told; see `pserver.daemon.slot_service`."""
 
 import json
+import math
 import os
 import select
 import socket
+import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from pserver.session.way_back import WayBack
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class Yield:
 Event = Total | Granted | Yield
 
 _MESSAGE_BYTES = 1000
+_DIAL_SECONDS = 0.5  # between two looks for another daemon; a new one gives them time for several
+_PATIENCE = 3600.0  # seconds after which no other daemon is expected
 
 
 class _Unsent(NamedTuple):
@@ -46,23 +52,33 @@ class _Unsent(NamedTuple):
 class SlotClient:
     """The leases of one session.
 
-    No call waits for the daemon. What it has no room for is kept and sent by `read`, for which `fileno` tells.
+    No call waits for the daemon. What it has no room for is kept and sent by `read`, for which `fileno` tells. When the
+    daemon is gone, or says nothing more, `tend` looks for its successor, which then hears all that counts.
 
-    `control`: the socket to the daemon; non-blocking from now on. `total`: how many slots the server has; ``None``
-    until it has said so. `is_gone`: whether the daemon is gone, or says nothing more: then no more slots are granted.
-    Workers that are there go on.
+    `control`: the socket to the daemon; non-blocking from now on. `way_back`: how to find a successor, ``None`` if
+    there will be none. `total`: how many slots the server has; ``None`` until it has said so.
     """
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, way_back: WayBack | None = None) -> None:
         self._control = control
+        self._way_back = way_back
         self._unsent: deque[_Unsent] = deque()
         # One descriptor for both: that there is something to read, and that what is unsent can be sent.
         self._ready = select.epoll()
         self._ready.register(control.fileno(), select.EPOLLIN)
         self._asked: tuple[int, bool] | None = None
+        self._is_detached = False
+        self._away_since = self._due = math.inf
+        #: Returns each lease that this session has, with a descriptor of its process, -1 if there is none yet.
+        self.leases: Callable[[], Iterable[tuple[int, int]]] = tuple
         self.total: int | None = None
-        self.is_gone = False
         control.setblocking(False)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether there is no daemon, and none is to be expected: then no more slots are granted."""
+        away = time.monotonic() - self._away_since
+        return away >= (0 if self._way_back is None else _PATIENCE)
 
     def fileno(self) -> int:
         """Return the descriptor that can be read from when `read` has something to tell."""
@@ -90,6 +106,7 @@ class SlotClient:
 
     def tell_detached(self) -> None:
         """Say that the session goes on without its client."""
+        self._is_detached = True
         self._send({"detached": True})
 
     def tell_usage(self, counts: Sequence[int], how: str) -> None:
@@ -98,8 +115,14 @@ class SlotClient:
         self._send({"used": list(counts), "ended": how})
 
     def _send(self, message: Mapping[str, object], pidfd: int | None = None) -> None:
+        if self._way_back is not None and self._is_away:
+            return  # the next daemon hears it by `tend`
         self._unsent.append(_Unsent(message, None if pidfd is None else os.dup(pidfd)))
         self._send_unsent()
+
+    @property
+    def _is_away(self) -> bool:
+        return self._away_since < math.inf
 
     def _send_unsent(self) -> None:
         events = select.EPOLLIN
@@ -117,7 +140,8 @@ class SlotClient:
             self._unsent.popleft()
             for end in ends:
                 os.close(end)
-        self._ready.modify(self._control.fileno(), events)
+        if not self._is_away:
+            self._ready.modify(self._control.fileno(), events)
 
     def _forget_unsent(self) -> None:
         for unsent in self._unsent:
@@ -134,6 +158,8 @@ class SlotClient:
     def read(self) -> list[Event]:
         """Return what the daemon has said."""
         events: list[Event] = []
+        if self._is_away:
+            return events
         self._send_unsent()
         while True:
             try:
@@ -143,7 +169,7 @@ class SlotClient:
             except OSError:
                 data = b""
             if not data:
-                self.is_gone = True
+                self._leave()
                 return events
             match json.loads(data):
                 case {"total": int(count)}:
@@ -153,3 +179,36 @@ class SlotClient:
                     events.append(Granted(lease))
                 case {"yield": int(lease)}:
                     events.append(Yield(lease))
+
+    # --- another daemon ---
+
+    def _leave(self) -> None:
+        self._ready.unregister(self._control.fileno())
+        self._away_since = time.monotonic()
+        if self._way_back is not None:
+            self._forget_unsent()
+            self._control.close()
+            self._due = self._away_since
+
+    def tend(self) -> float:
+        """Look for another daemon if there is none; return in how many seconds to call this again."""
+        if self._way_back is None or not self._is_away:
+            return math.inf
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + _DIAL_SECONDS
+            control = self._way_back.dial(is_detached=self._is_detached)
+            if control is not None:
+                self._return(control)
+                return math.inf
+        return self._due - now
+
+    def _return(self, control: socket.socket) -> None:
+        """Say to a new daemon what the old one knew."""
+        self._control, self._away_since = control, math.inf
+        self._ready.register(control.fileno(), select.EPOLLIN)
+        for lease, pidfd in list(self.leases()):
+            self._send({"hold": lease}, None if pidfd < 0 else pidfd)
+        if self._asked is not None:
+            wanted, exclusive = self._asked
+            self._send({"slots": wanted, "exclusive": exclusive})

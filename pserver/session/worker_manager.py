@@ -76,6 +76,7 @@ class Workers:
         channel.on_renewal = on_renewal
         channel.on_open, channel.on_lost = self._client_came, self._end_jobs
         channel.on_message, channel.on_worker_connection = self._from_client, self._pass_on
+        slot_client.leases = lambda: [(worker.lease, worker.pidfd) for worker in self._workers.values()]
         event_loop.watch(slot_client.fileno(), self._read_leases)
         self._hears_of_deaths = False
 
@@ -144,8 +145,6 @@ class Workers:
                 case Yield(lease):
                     for worker in [worker for worker in self._workers.values() if worker.lease == lease]:
                         self._yield(worker)
-        if self._slot_client.is_gone:
-            self._event_loop.unwatch(self._slot_client.fileno())
 
     def _yield(self, worker: WorkerProcess) -> None:
         """Have the client take back a worker, or do without it if the engine has had no time to fork it."""
@@ -273,7 +272,7 @@ class Workers:
 
     def tend(self) -> float:
         """Look at what the workers do; return in how many seconds to call this again."""
-        seconds = min(self.detached_jobs.tend(), self._recovery.tend())
+        seconds = min(self.detached_jobs.tend(), self._recovery.tend(), self._slot_client.tend())
         if not self._workers:
             return seconds
         now = time.monotonic()

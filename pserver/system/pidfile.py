@@ -80,13 +80,18 @@ class PidFile:
         self._name = name
         self._descriptor = -1
         self._status_path = Path()
+        #: The status of the server of this name before, if that was killed; else ``None``.
+        self.predecessor: Mapping[str, object] | None = None
 
     def __enter__(self) -> Self:
         folder = run_time_folder()
         self._status_path = _status_path(folder, self._name)
         descriptor = _open(_pid_path(folder, self._name), os.O_RDWR | os.O_CREAT)
         try:
+            owner = _read_owner(descriptor)
             _mark(descriptor, self._name)
+            if owner is not None:  # an orderly end empties the file
+                self.predecessor = _read_status(folder, self._name, owner[0])
             # What a killed daemon left.
             self._status_path.unlink(missing_ok=True)
         except BaseException:

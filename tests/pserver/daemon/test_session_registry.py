@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pconnect.protocol.frames import Preamble, Purpose
-from pserver.daemon.session_registry import LoginFailure, Session, SessionRegistry
+from pserver.daemon.session_registry import LoginFailure, Returned, Session, SessionRegistry
 from pserver.daemon.slot_service import SlotService
 from tests.support.sessions import Sleeper
 from tests.support.waiting import DEADLINE
@@ -303,3 +303,58 @@ def test_at_the_end_of_the_server_a_session_does_not_wait_to_be_admitted(place: 
     admitted.setblocking(False)
     with pytest.raises(BlockingIOError):  # it may say more of its slots
         admitted.recv(100)
+
+
+def come_back(place: Place, node: int, is_detached: bool = False) -> tuple[Sleeper, list[socket.socket]]:
+    """Bring a node back whose process another daemon had started."""
+    sleeper = Sleeper(place._stack)
+    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(3)]
+    facts = Returned(
+        sleeper.process.pid,
+        "alice",
+        NETWORK.hex(),
+        b"key",
+        node,
+        "a test",
+        1.5,
+        "/nowhere/pserver-x",
+        7,
+        is_detached,
+    )
+    place.registry.take_back(
+        sleeper.started.control, facts, sleeper.started.pidfd, [theirs.detach() for _, theirs in pairs]
+    )
+    for ours, _ in pairs:
+        place._stack.enter_context(ours)
+    return sleeper, [ours for ours, _ in pairs]
+
+
+def test_a_session_that_comes_back_is_as_it_was(place: Place) -> None:
+    sleeper, ends = come_back(place, 2, is_detached=True)
+    [facts] = place.registry.facts()
+    assert facts["pid"] == sleeper.process.pid
+    assert (facts["user"], facts["nodes"], facts["detached"]) == ("alice", [2], True)
+    [session] = place.registry
+    assert not session.is_logging_in
+    place.say(sleeper.control, {"slots": 1, "exclusive": False})
+    assert json.loads(sleeper.control.recv(100)) == {"total": 1}
+    place.end(session)
+    assert len(place.registry) == 0
+    assert [end.recv(1) for end in ends] == [b""] * 3
+
+
+def test_a_node_that_comes_back_to_its_own_daemon_takes_its_place(place: Place) -> None:
+    session, control = place.attend()
+    place.log_in(control)
+    facts = Returned(
+        session.pid, "alice", NETWORK.hex(), b"", 1, "a test", 1.5, "/nowhere/pserver-x", 7, False
+    )
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        ends = [end.detach() for pair in [socket.socketpair() for _ in range(3)] for end in pair]
+        place.registry.take_back(theirs, facts, os.pidfd_open(session.pid), ends[::2])
+        for end in ends[1::2]:
+            os.close(end)
+        assert control.recv(10) == b""
+        assert [facts["nodes"] for facts in place.registry.facts()] == [[1]]
+        place.end(session)

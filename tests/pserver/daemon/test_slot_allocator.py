@@ -305,3 +305,36 @@ class AnyCourse(RuleBasedStateMachine):
 
 TestAnyCourse = AnyCourse.TestCase
 TestAnyCourse.settings = settings(stateful_step_count=40)
+
+
+def test_a_lease_of_another_daemon_is_taken_over() -> None:
+    allocator = SlotAllocator(2, 100)
+    allocator.claim("a", "net", 1, now=0.0)
+    assert allocator.adopt("a", "net", 7, is_bound=True, now=0.0)
+    assert (allocator.used, allocator.step(0.0)) == (1, [])
+    allocator.claim("b", "other", 2, now=0.0)
+    assert [action.lease for action in allocator.step(0.0)] == [101]
+    assert not allocator.adopt("b", "other", 7, is_bound=True, now=0.0)
+
+
+def test_more_leases_than_slots_may_come_back_and_then_none_is_granted() -> None:
+    allocator = SlotAllocator(1)
+    for lease in (5, 6):
+        assert allocator.adopt("a", "net", lease, is_bound=True, now=0.0)
+    assert sorted(allocator.holders()) == [0, 1]
+    allocator.claim("b", "other", 1, now=0.0)
+    allocator.process_ended(5)
+    assert allocator.step(0.0) == []
+    allocator.process_ended(6)
+    assert [action.lease for action in allocator.step(0.0)] == [7]
+
+
+def test_a_session_that_comes_back_under_another_name_keeps_its_lease() -> None:
+    allocator = SlotAllocator(1)
+    allocator.claim("a", "net", 1, now=0.0)
+    [grant] = allocator.step(0.0)
+    allocator.bind("a", grant.lease)
+    allocator.leave("a")
+    assert allocator.adopt("a again", "net", grant.lease, is_bound=False, now=1.0)
+    assert allocator.held_by("a again") == [grant.lease]
+    assert not allocator.give_back("a again", grant.lease)  # it has a process

@@ -29,6 +29,7 @@ SETTINGS = SessionSettings(
     peer="a test",
     user="",
     kept=Path("nowhere"),
+    sessions_path=Path("nowhere"),
 )
 PREAMBLE = Preamble(Purpose.COMMAND, bytes(range(16)), 0, 3)
 

@@ -1,6 +1,7 @@
 """A session's side of slots, with a socket in place of the daemon."""
 
 import json
+import math
 import os
 import select
 import socket
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 
 from pserver.session.slot_client import Granted, SlotClient, Total, Yield
+from pserver.session.way_back import WayBack
 from tests.support.servers import open_files
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, wait_until
 
 
 class Ends:
@@ -139,3 +141,68 @@ def test_nothing_is_left_open(pidfd: int) -> None:
     ends.slot_client.close()
     ends.daemon.close()
     assert open_files() == before
+
+
+class Successor(WayBack):
+    """A daemon that takes us back once there is one."""
+
+    def __init__(self) -> None:
+        self.ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.ours.settimeout(DEADLINE)
+        self.is_there = False
+        self.dials: list[bool] = []
+
+    def dial(self, *, is_detached: bool) -> socket.socket | None:
+        self.dials.append(is_detached)
+        if not self.is_there:
+            return None
+        self._theirs.setblocking(False)
+        return self._theirs
+
+
+def test_another_daemon_hears_all_that_counts(pidfd: int) -> None:
+    before = open_files()
+    daemon, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    successor = Successor()
+    client = SlotClient(theirs, successor)
+    client.leases = lambda: [(3, pidfd), (4, -1)]
+    client.ask(2)
+    client.tell_detached()
+    assert client.tend() == math.inf
+    daemon.close()
+    assert client.read() == []
+    assert not client.is_gone
+    client.ask(5, exclusive=True)
+    client.give_back(9)  # the next daemon does not know that lease
+    assert 0 < client.tend() <= 0.5
+    assert (successor.dials, client.read()) == ([True], [])
+    successor.is_there = True
+    wait_until(lambda: client.tend() == math.inf, "the next look")
+    heard = [socket.recv_fds(successor.ours, 1000, 2) for _ in range(3)]
+    assert [json.loads(data) for data, *_ in heard] == [
+        {"hold": 3},
+        {"hold": 4},
+        {"slots": 5, "exclusive": True},
+    ]
+    assert [len(descriptors) for _, descriptors, *_ in heard] == [1, 0, 0]
+    os.close(heard[0][1][0])
+    successor.ours.send(b'{"total": 4}')
+    assert select.select([client.fileno()], [], [], DEADLINE)[0]
+    assert client.read() == [Total(4)]
+    client.close()
+    successor.ours.close()
+    assert open_files() == before
+
+
+def test_after_a_long_time_no_other_daemon_is_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    daemon, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    successor = Successor()
+    client = SlotClient(theirs, successor)
+    daemon.close()
+    client.read()
+    assert not client.is_gone
+    monkeypatch.setattr("pserver.session.slot_client._PATIENCE", 0.0)
+    assert client.is_gone
+    client.close()
+    for end in (successor.ours, successor._theirs):
+        end.close()

@@ -58,6 +58,7 @@ def settings(tmp_path: Path) -> dict[str, Any]:
         "peer": "a test",
         "user": "alice",
         "kept": str(tmp_path),
+        "sessions_path": str(tmp_path / "sessions"),
     }
 
 

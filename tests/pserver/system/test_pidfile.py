@@ -14,6 +14,7 @@ from pserver.system.pidfile import PidFile, StoppedServer, find_server, list_ser
 from pserver.system.runtime_dir import run_time_folder
 from srp_tools.errors import ConfigurationError
 from tests.support.places import use_private_places
+from tests.support.waiting import DEADLINE
 
 _DAEMON = """
 import os, signal, subprocess, sys
@@ -247,3 +248,21 @@ def test_a_stranger_is_not_signalled_while_the_lock_is_held(
         with pytest.raises(ConfigurationError, match=f"fuser {re.escape(str(folder))}/one.pid"):
             stop_server("one", timeout=0.1)
         assert stranger.poll() is None
+
+
+def test_a_server_knows_whether_the_one_before_was_killed() -> None:
+    with PidFile("default") as first:
+        assert first.predecessor is None
+    with PidFile("default") as second:
+        assert second.predecessor is None
+    code = """
+import os
+from pserver.system.pidfile import PidFile
+file = PidFile("default").__enter__()
+file.write({"pid": os.getpid(), "cmd_port": 5})
+os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=DEADLINE)
+    with PidFile("default") as third:
+        assert third.predecessor is not None
+        assert third.predecessor["cmd_port"] == 5

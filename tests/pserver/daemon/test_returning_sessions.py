@@ -1,0 +1,124 @@
+"""Where sessions come back that have lost their daemon."""
+
+import json
+import os
+import selectors
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pserver.daemon.returning_sessions import ReturningSessions
+from pserver.daemon.session_registry import Returned
+from tests.support.servers import open_files
+from tests.support.waiting import DEADLINE
+
+FACTS = {
+    "user": "alice", "network": "ab", "key": "01", "node": 2, "peer": "10.0.0.1 port 5", "since": 1.5,
+    "folder": "/tmp/x", "mark": 7, "detached": False,
+}  # fmt: skip
+
+
+class Place:
+    """The socket, and who has come back."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.chmod(0o700)
+        self.path = folder / "default.sessions"
+        self.selector = selectors.DefaultSelector()
+        self.back: list[tuple[Returned, int]] = []
+        self.returning = ReturningSessions(self.path, self.selector, self._take)
+
+    def _take(self, control: socket.socket, facts: Returned, pidfd: int, ends: Sequence[int]) -> None:
+        control.close()
+        for end in (pidfd, *ends):
+            os.close(end)
+        self.back.append((facts, len(ends)))
+
+    def dial(self) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sock.connect(str(self.path))
+        sock.settimeout(DEADLINE)
+        return sock
+
+    def turn(self) -> None:
+        for _ in range(3):
+            for key, _ in self.selector.select(0.01):
+                key.data()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    made.returning.close()
+    made.selector.close()
+
+
+def say(sock: socket.socket, words: Any, count: int = 4) -> None:
+    own = os.pidfd_open(os.getpid())
+    socket.send_fds(sock, [json.dumps(words).encode()], [own] * count)
+    os.close(own)
+
+
+def test_a_session_comes_back(place: Place) -> None:
+    before = open_files()
+    with place.dial() as sock:
+        place.turn()
+        say(sock, {"back": FACTS | {"pid": os.getpid()}})
+        place.turn()
+    [(facts, ends)] = place.back
+    assert (facts.pid, facts.user, facts.key, facts.node, ends) == (os.getpid(), "alice", b"\1", 2, 3)
+    assert open_files() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        ({"back": FACTS | {"pid": 1}}, 4),  # another process
+        ({"back": FACTS}, 4),
+        ({"back": FACTS | {"pid": os.getpid()}}, 3),
+        ({"back": FACTS | {"pid": os.getpid(), "key": "xy"}}, 4),
+        ({"back": []}, 4),
+        ([], 4),
+        (5, 0),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    place: Place, words: Any, count: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = open_files()
+    with place.dial() as sock:
+        say(sock, words, count)
+        place.turn()
+        assert sock.recv(10) == b""
+    assert place.back == []
+    assert "makes no sense" in caplog.text or "make no sense" in caplog.text
+    assert open_files() == before
+
+
+def test_one_that_says_nothing_keeps_nobody_waiting(place: Place) -> None:
+    with place.dial(), place.dial() as other:
+        place.turn()
+        say(other, {"back": FACTS | {"pid": os.getpid()}})
+        place.turn()
+        assert len(place.back) == 1
+    place.turn()
+
+
+def test_its_end_leaves_no_path(tmp_path: Path) -> None:
+    before = open_files()
+    made = Place(tmp_path)
+    assert made.path.exists()
+    made.returning.close()
+    made.selector.close()
+    assert not made.path.exists()
+    assert open_files() == before
+
+
+def test_a_server_that_cannot_listen_there_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with selectors.DefaultSelector() as selector:
+        ReturningSessions(tmp_path / "none" / "x", selector, lambda *_: None).close()
+    assert "cannot listen at" in caplog.text
