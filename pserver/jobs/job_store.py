@@ -36,6 +36,7 @@ log = logging.getLogger("pserver")
 
 _JOB, _RESULT, _PART = ".job", ".result", ".part"
 _STOPS = "stops"
+_FIRST_FILES = ("lock", "user", "secret")
 _PART_NAME = re.compile(r"[a-z][0-9]{1,20}\Z")
 _KILLED = "the session that ran it was killed"
 _DAY = 86400.0
@@ -61,7 +62,10 @@ class JobStore:
             (store.folder / "user").write_text(user, encoding="utf-8")
             (store.folder / "secret").write_bytes(digest)
         except BaseException:
-            store.remove()
+            store._release()
+            for name in _FIRST_FILES:  # by name: to list them takes a descriptor, and there may be none
+                (store.folder / name).unlink(missing_ok=True)
+            store.folder.rmdir()
             raise
         return store
 

@@ -1,6 +1,7 @@
 """The spool: who may look, who takes what, when it is removed."""
 
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -29,6 +30,20 @@ def make(kept: Path) -> JobStore:
 
 def find(kept: Path, user: str = "alice", secret: bytes = SECRET, node: int = 1) -> JobStore:
     return JobStore.find(kept, NETWORK, node, user, secret)
+
+
+def test_nothing_is_left_of_one_for_which_there_are_no_descriptors(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for room in range(2):  # the folder is there, and its first file, too
+        free = os.open("/", os.O_RDONLY)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + room, before[1]))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                JobStore.make(tmp_path, NETWORK, 1, "alice", digest_of(SECRET))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_job_comes_back_as_it_was(tmp_path: Path) -> None:
