@@ -1,11 +1,18 @@
 """Other accounts than that of the tests, which only root can take on."""
 
+import ctypes
 import os
 from collections.abc import Callable
 
 import pytest
 
 NOBODY = 65534
+# linux/sched.h, linux/prctl.h, linux/capability.h
+_CLONE_NEWNS = 0x20000
+_PR_SET_KEEPCAPS = 8
+_CAPABILITY_VERSION_3 = 0x20080522
+_DAC_READ_SEARCH = 1 << 2
+_libc = ctypes.CDLL(None, use_errno=True)
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs two accounts, and only root can be both")
 
 
@@ -27,8 +34,33 @@ def in_child(user: int, attempt: Callable[[], str]) -> str:
         return stream.read()
 
 
-def take_on(user: int) -> None:
-    """Be another account from now on."""
+def take_on(user: int, *, may_read_all: bool = False) -> None:
+    """Be another account from now on.
+
+    `may_read_all`: whether it may read every file, as root does: the interpreter may lie where only root can read.
+    """
     os.setgroups([])
     os.setgid(user)
+    if not may_read_all:
+        os.setuid(user)
+        return
+    _check(_libc.prctl(_PR_SET_KEEPCAPS, ctypes.c_ulong(1), 0, 0, 0))
     os.setuid(user)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    sets = (ctypes.c_uint32 * 6)(_DAC_READ_SEARCH, _DAC_READ_SEARCH)  # effective and permitted
+    _check(_libc.capset(header, sets))
+
+
+def enter_mounts(pid: int) -> None:
+    """See the mounts of another process from now on; for a process with one thread."""
+    descriptor = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY)
+    try:
+        _check(_libc.setns(descriptor, _CLONE_NEWNS))
+    finally:
+        os.close(descriptor)
+
+
+def _check(failed: int) -> None:
+    if failed:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

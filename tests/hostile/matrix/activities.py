@@ -1,0 +1,166 @@
+"""What a client does when a fault strikes: each is a generator that stops in the middle of its work, and checks it.
+
+The first node is on the server in which the fault strikes. The second is on another server.
+"""
+
+import contextlib
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pconnect import pconnect, precv, psend, reval
+from pconnect.views.network_views import ClientNetwork
+from tests.support.waiting import DEADLINE, wait_until
+
+_ARRAYS = 6
+_JOBS = 16
+_KEPT_JOBS = 4
+_LOGIN_SECONDS = 8.0  # while the fault lasts, which may let nobody in
+# A job ends when the fault has struck, and not long after: the server's account sees this folder, too.
+_JOB = """
+def job(k, go={go!r}):
+    import os, time
+    for _ in range(4000):
+        if os.path.exists(go):
+            break
+        time.sleep(0.01)
+    return k * k
+"""
+
+
+@dataclass
+class Work:
+    """A client's network, and what it needs besides."""
+
+    net: ClientNetwork
+    login: dict[str, Any]
+    go: Path  #: a folder: when it is there, jobs end
+    detaches_early: (
+        bool  #: whether the fault strikes in jobs that are detached; else in the client that detaches them
+    )
+    token: str = ""  #: of a detached network that was not recovered
+
+    def recover(self, timeout: float = DEADLINE) -> None:
+        """Go on with what was detached, and check the results."""
+        self.go.mkdir(exist_ok=True)  # which takes no descriptor
+        self.net = pconnect(recover=self.token, timeout=timeout, **self.login)
+        assert [job.result(DEADLINE) for job in self.net.jobs.values()] == [k * k for k in range(_KEPT_JOBS)]
+        self.token = ""
+
+    def job(self) -> Callable[[int], int]:
+        """Return a function that ends when the fault has struck."""
+        names: dict[str, Any] = {}
+        exec(_JOB.format(go=str(self.go)), names)
+        function: Callable[[int], int] = names["job"]
+        return function
+
+
+Activity = Callable[[Work], Iterator[None]]
+TOKEN = Path("token")
+
+
+def check(net: ClientNetwork) -> None:
+    """Check that all nodes compute, and reach each other."""
+    nodes = range(1, len(net))
+    assert net.eval("sockets.node").result(DEADLINE) == list(nodes)
+    members = f"sockets[{list(nodes)}]"
+    assert net.eval(f"allreduce(sockets.node, {members})").result(DEADLINE) == [sum(nodes)] * len(nodes)
+
+
+def have_workers(net: ClientNetwork) -> None:
+    """Have a worker at each node."""
+    jobs = [net[[node]].submit(pow, 2, 5) for node in (1, 2)]
+    assert [job.result(DEADLINE) for job in jobs] == [32, 32]
+
+
+def idle(work: Work) -> Iterator[None]:
+    """Do nothing, and then something small."""
+    yield
+    check(work.net)
+
+
+def transfer(work: Work) -> Iterator[None]:
+    """Send arrays from the client through both nodes and back; stop where one is sent in part."""
+    net = work.net
+    arrays = [np.frombuffer(secrets.token_bytes(2**20), np.uint8) for _ in range(_ARRAYS)]
+    commands = [
+        reval(f"for _ in range({_ARRAYS}): psend(precv(sockets[{source}]), sockets[{target}])", net[node])
+        for node, source, target in ((1, 0, 2), (2, 1, 0))
+    ]
+    psend(arrays[0], net[1], timeout=DEADLINE)
+    assert np.array_equal(precv(net[2], timeout=DEADLINE), arrays[0])
+    with contextlib.suppress(TimeoutError):  # it is finished by the next call
+        psend(arrays[1], net[1], timeout=0.0005)
+    yield
+    for array in arrays[2:]:
+        psend(array, net[1], timeout=DEADLINE)
+    for array in arrays[1:]:
+        assert np.array_equal(precv(net[2], timeout=DEADLINE), array)
+    for command in commands:
+        command.result(DEADLINE)
+
+
+def map_(work: Work) -> Iterator[None]:
+    """Map jobs over the workers of both nodes; stop while all of these have some."""
+    executor = work.net.executor(retries=3)
+    jobs = [executor.submit(work.job(), k) for k in range(_JOBS)]
+    wait_until(lambda: {1, 2} <= {job.node for job in jobs if job.running()}, "jobs on both nodes")
+    yield
+    work.go.mkdir(exist_ok=True)
+    assert [job.result(DEADLINE) for job in jobs] == [k * k for k in range(_JOBS)]
+
+
+def put(work: Work) -> Iterator[None]:
+    """Send a large file and fetch it back; stop where it is sent in part."""
+    node = work.net[1]
+    there, back = Path("there"), Path("back")
+    there.write_bytes(secrets.token_bytes(4 * 2**20))
+    try:
+        with contextlib.suppress(TimeoutError):  # the next call goes on with it
+            node.put(there, timeout=0.01)
+        yield
+        node.put(there, timeout=DEADLINE)
+        node.get("there", back, timeout=DEADLINE)
+        assert back.read_bytes() == there.read_bytes()
+    finally:
+        there.unlink()
+        back.unlink(missing_ok=True)
+
+
+def restart(work: Work) -> Iterator[None]:
+    """Give the first node another engine, twice."""
+    work.net[1].restart(timeout=DEADLINE)
+    check(work.net)
+    have_workers(work.net)
+    yield
+    work.net[1].restart(timeout=DEADLINE)
+    check(work.net)
+
+
+def detach(work: Work) -> Iterator[None]:
+    """Leave jobs to the servers, and get their results in another network."""
+    nodes = [1] * (_KEPT_JOBS - 1) + [2]
+    jobs = [work.net[[node]].executor(retries=3).submit(work.job(), k) for k, node in enumerate(nodes)]
+    # One that waits would need its engine, to fork a worker for it.
+    wait_until(lambda: all(job.running() for job in jobs), "all jobs to run")
+    if not work.detaches_early:
+        yield
+    work.token = work.net.detach(path=TOKEN, timeout=DEADLINE)
+    if work.detaches_early:
+        yield
+    assert TOKEN.read_text() == work.token + "\n"
+    work.recover(_LOGIN_SECONDS)
+
+
+ACTIVITIES: dict[str, Activity] = {
+    "idle": idle,
+    "transfer": transfer,
+    "map": map_,
+    "put": put,
+    "restart": restart,
+    "detach": detach,
+}

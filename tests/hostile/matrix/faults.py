@@ -1,0 +1,103 @@
+"""The faults, each inflicted on a process that runs: a function that strikes and returns what takes the fault back."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from tests.hostile.matrix.house import House
+
+#: Seconds for which a process is stopped.
+STOP_SECONDS = 3.0
+#: Where each kind of process writes.
+_WRITES_TO = {
+    "daemon": ["run"],
+    "starter": ["run", "tmp"],
+    "spawner": ["tmp"],
+    "supervisor": ["tmp", "spool", "run"],
+    "engine": ["tmp"],
+    "worker": ["tmp"],
+    "client": ["client"],
+}
+
+Undo = Callable[[], None]
+
+
+def kill(house: House, kind: str, pid: int) -> Undo:
+    """End a process; a daemon is started again."""
+    os.kill(pid, signal.SIGKILL)
+    if kind != "daemon":
+        return lambda: None
+    assert house.process is not None
+    house.process.wait()
+    return house.start
+
+
+def stop(house: House, kind: str, pid: int) -> Undo:  # noqa: ARG001 - as of the others
+    """Stop a process as Ctrl-Z does."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def undo() -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+    return undo
+
+
+def exhaust_descriptors(house: House, kind: str, pid: int) -> Undo:  # noqa: ARG001
+    """Let a process have no further descriptor."""
+    taken = {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    free = next(number for number in range(len(taken) + 1) if number not in taken)
+    return _limit(pid, "Max open files", "nofile", free)
+
+
+def exhaust_processes(house: House, kind: str, pid: int) -> Undo:  # noqa: ARG001
+    """Let a process start no other, and no thread."""
+    return _limit(pid, "Max processes", "nproc", 0)
+
+
+def _limit(pid: int, title: str, option: str, limit: int) -> Undo:
+    """Lower a soft limit of a process that runs."""
+    limits = Path(f"/proc/{pid}/limits").read_text()
+    before = next(line for line in limits.splitlines() if line.startswith(title))[len(title) :].split()[0]
+    # Only processes of the same account may do that, or those with a privilege that containers do not give.
+    account = str(psutil.Process(pid).uids().real)
+    become = ["setpriv", f"--reuid={account}", f"--regid={account}", "--clear-groups"]
+
+    def set_limit(value: str) -> None:
+        subprocess.run([*become, "prlimit", f"--pid={pid}", f"--{option}={value}:"], check=True)
+
+    def undo() -> None:
+        if psutil.pid_exists(pid):
+            set_limit(before)
+
+    set_limit(str(limit))
+    return undo
+
+
+def fill_disks(house: House, kind: str, pid: int) -> Undo:  # noqa: ARG001
+    """Fill what a process writes to, to the last byte."""
+    fillers = [house.disk(name) / "filler" for name in _WRITES_TO[kind]]
+    for filler in fillers:
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(2**16))
+
+    def undo() -> None:
+        for filler in fillers:
+            filler.unlink()
+
+    return undo
+
+
+FAULTS: dict[str, Callable[[House, str, int], Undo]] = {
+    "kill -9": kill,
+    "SIGSTOP 3 s": stop,
+    "EMFILE": exhaust_descriptors,
+    "ENOSPC": fill_disks,
+    "EAGAIN at fork": exhaust_processes,
+}

@@ -1,0 +1,93 @@
+"""What a server has taken: that it is given back, and that no process spins."""
+
+import contextlib
+import os
+import time
+from typing import Any
+
+import psutil
+
+from tests.hostile.matrix.cast import find_session
+from tests.hostile.matrix.house import House
+from tests.support.waiting import wait_until
+
+# Who spins takes a processor, or as much of it as the others leave.
+_CPU_WINDOW, _CPU_SHARE = 0.2, 0.2
+_SPARE_DESCRIPTORS = 8  # of the daemon, for the workers of the bystander, which come and go
+
+
+class Inventory:
+    """What there is of a server beside its bystander: at the beginning of all cells, and no more after each of them."""
+
+    def __init__(self, house: House, bystander: str) -> None:
+        self._house = house
+        self._bystander = bystander
+        self._before: dict[str, Any] = {}
+        wait_until(self._is_alone, "the end of the first visit")
+        self._before = self._look()
+
+    def _is_alone(self) -> bool:
+        count: int = self._look().get("processes", 0)
+        return count == self._house.own_processes
+
+    def compare(self) -> None:
+        """Wait until nothing is left of a cell."""
+        differs: dict[str, Any] = {}
+
+        def is_as_before() -> bool:
+            now = self._look()
+            differs.clear()
+            differs.update(
+                {what: (was, now.get(what)) for what, was in self._before.items() if now.get(what) != was}
+            )
+            spare = now.get("descriptors", 10**6) - self._before["descriptors"]
+            if spare <= _SPARE_DESCRIPTORS:
+                differs.pop("descriptors", None)
+            return not differs
+
+        try:
+            wait_until(is_as_before, "the end of what a cell has made", 10.0)
+        except AssertionError as error:
+            raise AssertionError(f"before and after: {differs}") from error
+
+    def _look(self) -> dict[str, Any]:
+        house = self._house
+        assert house.process is not None
+        with contextlib.suppress(OSError, psutil.NoSuchProcess):
+            return {
+                "processes": len(house.processes() - self._of_bystander()),
+                "sessions": [session["network"] for session in house.sessions()],
+                "run": sorted(path.name for path in house.disk("run").rglob("*")),
+                "tmp": sorted(path.name for path in house.disk("tmp").iterdir()),
+                "spool": sorted(path.name for path in house.disk("spool").glob("*/kept/*")),
+                "client": sorted(path.name for path in house.disk("client").iterdir()),
+                "shared memory": sum(
+                    entry.stat().st_uid in {house.account, house.account + 1}
+                    for entry in os.scandir("/dev/shm")
+                ),
+                "descriptors": psutil.Process(house.process.pid).num_fds(),
+            }
+        return {}
+
+    def _of_bystander(self) -> set[int]:
+        session = find_session(self._house, self._bystander)
+        return {session, *self._house.descendants(session)}
+
+
+def wait_quiet(house: House) -> None:
+    """Wait until no process of a server computes."""
+
+    def is_quiet() -> bool:
+        before = {pid: _cpu_seconds(pid) for pid in house.processes()}
+        time.sleep(_CPU_WINDOW)
+        spent = [_cpu_seconds(pid) - seconds for pid, seconds in before.items()]
+        return max(spent, default=0.0) < _CPU_SHARE * _CPU_WINDOW
+
+    wait_until(is_quiet, "the server's processes to be quiet", 5.0)
+
+
+def _cpu_seconds(pid: int) -> float:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        times = psutil.Process(pid).cpu_times()
+        return float(times.user + times.system)
+    return 0.0

@@ -1,0 +1,71 @@
+"""What doc/reliability.md says that a client sees: the page is what the tests expect."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.hostile.matrix.activities import ACTIVITIES
+from tests.hostile.matrix.cell import Seen
+
+PAGE = Path(__file__).parents[3] / "doc" / "reliability.md"
+_COLUMNS = ["what fails", "a new login", *ACTIVITIES]
+_WORD = r"(?:goes on|waits|gone|`\w+Error`)(?: → (?:restart|connect anew))?"
+_CELL = re.compile(rf"{_WORD}(?: or {_WORD})*")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the page says of one cell: one thing, or one of several. `login`: of a login while a client is idle."""
+
+    entry: str
+    login: str
+
+    def __post_init__(self) -> None:
+        for words in filter(None, (self.entry, self.login)):
+            assert _CELL.fullmatch(words), f"{PAGE}: {words!r} says nothing that can be tested"
+
+    @property
+    def waits(self) -> bool:
+        """Whether the client's work ends only after a stopped process goes on."""
+        return self.entry == "waits"
+
+    def difference(self, seen: Seen) -> str:
+        """Return how what was seen differs; nothing if it does not."""
+        way = seen.after.get(1, "works")
+        arrow = {"works": "", "restart": " → restart"}.get(way, " → connect anew")
+        if not _fits(self.entry, seen.outcome, seen.waited, arrow):
+            return f"the page says {self.entry}, seen was: {seen}"
+        if seen.after.get(2, "works") != "works":
+            return f"the second node is harmed: {seen}"
+        if seen.login is not None and not _fits(self.login, seen.login, seen.login_waited):
+            return f"the page says of a login: {self.login}, seen was: {seen}"
+        return ""
+
+
+def _fits(entry: str, outcome: dict[str, Any], waited: bool, arrow: str = "") -> bool:
+    """Return whether one of the things that an entry names is what was seen, or an error of that kind."""
+    if outcome["error"] is None:
+        words = ["waits" if waited else "goes on"]
+    else:
+        words = [outcome["error"], *(f"`{kind}`" for kind in outcome.get("kinds", []))]
+    return any(word + arrow in entry.split(" or ") for word in words)
+
+
+def read_page() -> dict[tuple[str, str, str], Expected]:
+    """Return what the page says of each process, fault and activity."""
+    cells: dict[tuple[str, str, str], Expected] = {}
+    fault = ""
+    columns: list[str] = []
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            fault, columns = line.lstrip("# ").replace("`", ""), []
+        elif line.startswith("| "):
+            words = [word.strip() for word in line.strip("|").split("|")]
+            if words == _COLUMNS:
+                columns = words[2:]
+            elif columns and not words[0].startswith("-"):
+                kind, login, *entries = words
+                for activity, entry in zip(columns, entries, strict=True):
+                    cells[kind, fault, activity] = Expected(entry, login if activity == "idle" else "")
+    return cells
