@@ -11,6 +11,8 @@ What needs care:
 * Nothing may be read past the peer's ``close_notify``, because the bytes behind it belong to the next layer. tlslite
   reads ahead; `_RecordSocket` therefore hands it one TLS record at a time, never more.
 * Only TLS 1.2 has SRP suites; with TLS 1.3 enabled the handshake fails ("missing extension").
+* tlslite offers encrypt-then-MAC, but goes on with a peer that does not want it. `_check_order` refuses that peer
+  before anything is said.
 * An unknown user and a wrong password must look the same: the verifier that is looked up for an unknown user is a
   simulated one (RFC 5054, section 2.5.1.3), and every refusal is reported with the same words.
 """
@@ -94,6 +96,7 @@ def log_in(sock: socket.socket, credentials: Credentials, answer: Callable[[byte
                 async_=True,
             ),
         )
+        _check_order(connection)
         offer = yield from _receive(records, connection)
         yield from _send(records, connection, answer(offer))
         yield from _drive(records, connection.closeAsync())
@@ -138,6 +141,7 @@ def accept_login(
         handshake = connection.handshakeServerAsync(verifierDB=verifiers, settings=_settings())
         records.deadline = proof_deadline
         yield from _drive(records, handshake)
+        _check_order(connection)
         records.deadline = math.inf
         yield from _send(records, connection, offer)
         answer = yield from _receive(records, connection)
@@ -148,13 +152,18 @@ def accept_login(
 def _settings() -> Any:
     settings = HandshakeSettings()
     settings.minVersion = settings.maxVersion = (3, 3)
+    settings.versions = [(3, 3)]  # else a hello may list older ones
     settings.minKeySize = MIN_GROUP_BITS
     settings.cipherNames = ["aes256", "aes128"]
-    settings.useEncryptThenMAC = (
-        True  # the SRP suites are CBC with HMAC-SHA1, sound only in this order (RFC 7366)
-    )
+    settings.useEncryptThenMAC = True
     settings.requireExtendedMasterSecret = True  # RFC 7627
     return settings
+
+
+def _check_order(connection: TLSConnection) -> None:
+    """Refuse a peer without encrypt-then-MAC: CBC with HMAC-SHA1 is sound in this order only (RFC 7366)."""
+    if not connection.session.encryptThenMAC:
+        raise ConnectionLostError("the login failed: the peer does not use encrypt-then-MAC (RFC 7366)")
 
 
 class _Verifiers:
