@@ -7,6 +7,7 @@ first what it is, with descriptors: its process, and where connections are passe
 import contextlib
 import json
 import logging
+import math
 import os
 import selectors
 import socket
@@ -17,6 +18,7 @@ from pathlib import Path
 from pconnect.errors import AuthenticationError
 from pconnect.link.local_link import check_account, listen
 from pserver.daemon.session_registry import Returned
+from pserver.system.descriptors import is_process, takes_messages
 
 log = logging.getLogger("pserver")
 
@@ -83,9 +85,9 @@ class ReturningSessions:
         except OSError:
             data, ends = b"", []
         facts = _read(data, sock)
-        if facts is None or len(ends) != _ENDS:
+        if facts is None or not _are_right(ends):
             log.warning(
-                "a session cannot come back: its words make no sense, or there is no room for descriptors"
+                "a session cannot come back: its words or descriptors make no sense, or there is no room for these"
             )
             for end in ends:
                 os.close(end)
@@ -110,7 +112,12 @@ def _read(data: bytes, sock: socket.socket) -> Returned | None:
             mark=int(words["mark"]),
             is_detached=words["detached"] is True,
         )
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
     credentials = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return facts if credentials[0] == facts.pid else None
+    is_right = credentials[0] == facts.pid and facts.node > 0 and math.isfinite(facts.since)
+    return facts if is_right else None
+
+
+def _are_right(ends: Sequence[int]) -> bool:
+    return len(ends) == _ENDS and is_process(ends[0]) and all(map(takes_messages, ends[1:]))

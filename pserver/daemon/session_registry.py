@@ -23,6 +23,7 @@ from pconnect.protocol.preamble_check import PreambleCheck
 from pserver.daemon.slot_service import SlotService
 from pserver.starter.session_starts import Started
 from pserver.system import audit
+from pserver.system.descriptors import takes_messages
 
 log = logging.getLogger("pserver")
 
@@ -247,7 +248,11 @@ class SessionRegistry:
             case {"folder": str(folder), "mark": int(mark)} if not ends:
                 node.session.folders[folder] = mark
             case {"user": str(user), "network": str(network), "key": str(key), "node": int(number)} if (
-                not node.number and number > 0 and len(ends) == _MAX_ENDS and _HEX.fullmatch(key)
+                not node.number
+                and number > 0
+                and _HEX.fullmatch(key)
+                and len(ends) == _MAX_ENDS
+                and all(map(takes_messages, ends))
             ):
                 self._register(node, (user, network, number), bytes.fromhex(key), ends)
             case {"failed": {"user": str(user), "reason": str(reason), "is_refused": bool(is_refused)}} if (
@@ -259,7 +264,7 @@ class SessionRegistry:
                 node.number and not ends
             ):
                 node.session.usage[node.number], node.session.how = counts, how
-            case {"spawner": int()} if len(ends) == 1:
+            case {"spawner": int()} if len(ends) == 1 and takes_messages(ends[0]):
                 self._ask_for_spawner(node.session, ends[0])
             case {"detached": True} if node.number and not ends:
                 node.is_detached = True

@@ -16,17 +16,20 @@ import logging
 import math
 import os
 import selectors
-import signal
 import socket
 import time
 from collections.abc import Hashable, Sequence
 from typing import Any
 
 from pserver.daemon.slot_allocator import SlotAllocator
+from pserver.system.descriptors import is_process
 
 log = logging.getLogger("pserver")
 
 _RETURN_SECONDS = 2.0  # for the sessions of a daemon that was killed to come back; each looks twice a second
+_LAST_LEASE = (
+    2**62
+)  # numbers begin with the time in milliseconds; all sessions must be able to read what follows
 
 
 class SlotService:
@@ -79,9 +82,11 @@ class SlotService:
                 if session not in self._told_total:
                     self._told_total.add(session)
                     self._tell(session, {"total": self._allocator.total})
-            case {"bind": int(lease)} if len(ends) == 1 and _is_process(ends[0]):
+            case {"bind": int(lease)} if len(ends) == 1 and is_process(ends[0]):
                 done = self._bind(session, lease, ends[0])
-            case {"hold": int(lease)} if not ends or (len(ends) == 1 and _is_process(ends[0])):
+            case {"hold": int(lease)} if 0 < lease <= _LAST_LEASE and (
+                not ends or (len(ends) == 1 and is_process(ends[0]))
+            ):
                 done = self._hold(session, party, lease, ends)
             case {"return": int(lease)} if not ends:
                 done = self._allocator.give_back(session, lease)
@@ -163,14 +168,3 @@ class SlotService:
             self._selector.unregister(descriptor)
             os.close(descriptor)
         self._processes.clear()
-
-
-def _is_process(descriptor: int) -> bool:
-    """Tell whether a descriptor stands for a process: others could be made readable by whoever sent them."""
-    try:
-        signal.pidfd_send_signal(descriptor, 0)
-    except (ProcessLookupError, PermissionError):  # it has ended already, or has become another user's
-        return True
-    except OSError:
-        return False
-    return True

@@ -1,7 +1,8 @@
-"""Receiving descriptors from another process of this machine."""
+"""Receiving descriptors from another process of this machine, and looking at what they are."""
 
 import errno
 import os
+import signal
 import socket
 
 
@@ -18,3 +19,25 @@ def receive_descriptors(sock: socket.socket, max_bytes: int, most: int) -> tuple
             os.close(descriptor)
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     return data, descriptors
+
+
+def is_process(descriptor: int) -> bool:
+    """Tell whether a descriptor stands for a process: others could be made readable by whoever sent them."""
+    try:
+        signal.pidfd_send_signal(descriptor, 0)
+    except (ProcessLookupError, PermissionError):  # it has ended already, or has become another user's
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def takes_messages(descriptor: int) -> bool:
+    """Tell whether a descriptor is a Unix socket that keeps messages apart, with room for descriptors in them."""
+    try:
+        sock = socket.socket(fileno=descriptor)
+    except OSError:
+        return False
+    kind = (sock.family, sock.type)
+    sock.detach()
+    return kind == (socket.AF_UNIX, socket.SOCK_SEQPACKET)

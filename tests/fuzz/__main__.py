@@ -1,30 +1,50 @@
-"""Run a fuzzer, ``python -m tests.fuzz NAME --seconds 600``: `frames`, `login`, `answers` or `preamble`."""
+"""Run a fuzzer: ``python -m tests.fuzz NAME --seconds 600 --seed 1``.
+
+`frames`: what a decoder gets. `preamble`: strangers at the data port. `login`: strangers and changed clients at the
+command port. `answers`: changed servers, for a client. `control`: a session's words to the daemon.
+"""
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from tests import fuzz_decoder
-from tests.fuzz import hostile_server, strangers
-from tests.support.servers import run_server
+from tests.fuzz import between, control, strangers
+from tests.support.servers import Server, run_server
+
+
+def login(server: Server, seconds: float, seed: int) -> int:
+    """Change ClientHellos in one half of the time, and what clients say later in the other."""
+    hellos = strangers.run(server, "login", seconds / 2, seed)
+    return hellos + between.run(server, between.CLIENT, seconds / 2, seed)
+
+
+#: What is run at a real server; each returns how many inputs there were.
+AT_SERVERS: dict[str, Callable[[Server, float, int], int]] = {
+    "preamble": lambda server, seconds, seed: strangers.run(server, "preamble", seconds, seed),
+    "login": login,
+    "answers": lambda server, seconds, seed: between.run(server, between.SERVER, seconds, seed),
+    "control": control.run,
+}
 
 
 def main() -> None:
     """Run what the command line says."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("name", choices=["frames", "login", "answers", "preamble"])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", choices=["frames", *AT_SERVERS])
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     if options.name == "frames":
         print(fuzz_decoder.run(10**9, options.seed, seconds=options.seconds))
         return
-    with tempfile.TemporaryDirectory() as folder, run_server(Path(folder, "server")) as server:
-        if options.name == "answers":
-            count = hostile_server.run(server, options.seconds, options.seed)
-        else:
-            count = strangers.run(server, options.name, options.seconds, options.seed)
-        print(f"{count} connections, seed {options.seed}: no harm")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        with run_server(Path(folder, "server"), *between.OPTIONS) as server:
+            count = AT_SERVERS[options.name](server, options.seconds, options.seed)
+        print(f"{count} inputs, {count / options.seconds:.0f} in a second, seed {options.seed}: no harm")
 
 
 if __name__ == "__main__":

@@ -5,18 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz import hostile_server, strangers
+from tests.fuzz import between
+from tests.fuzz.__main__ import AT_SERVERS
 from tests.support.servers import run_server
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["login", "preamble"])
-def test_strangers_do_no_harm(name: str, tmp_path: Path) -> None:
-    with run_server(tmp_path / "server") as server:
-        assert strangers.run(server, name, 3, secrets.randbelow(2**31)) > 10
-
-
-@pytest.mark.slow
-def test_changed_answers_end_a_login_by_an_error_of_its_own(tmp_path: Path) -> None:
-    with run_server(tmp_path / "server") as server:
-        assert hostile_server.run(server, 5, secrets.randbelow(2**31)) > 1
+@pytest.mark.parametrize("name", list(AT_SERVERS))
+def test_what_nobody_should_say_does_no_harm(name: str, tmp_path: Path) -> None:
+    with run_server(tmp_path / "server", *between.OPTIONS) as server:
+        assert AT_SERVERS[name](server, 5, secrets.randbelow(2**31)) > 10

@@ -1,6 +1,7 @@
 """Where sessions come back that have lost their daemon."""
 
 import json
+import math
 import os
 import selectors
 import socket
@@ -57,9 +58,13 @@ def place(tmp_path: Path) -> Iterator[Place]:
     made.selector.close()
 
 
-def say(sock: socket.socket, words: Any, count: int = 4) -> None:
+def say(sock: socket.socket, words: Any, kinds: str = "psss") -> None:
+    """Say something; `kinds`: p is a descriptor of this process, s a socket for messages, f another one."""
     own = os.pidfd_open(os.getpid())
-    socket.send_fds(sock, [json.dumps(words).encode()], [own] * count)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs, Path(os.devnull).open() as file:
+        made = {"p": own, "s": theirs.fileno(), "f": file.fileno()}
+        socket.send_fds(sock, [json.dumps(words).encode()], [made[kind] for kind in kinds])
     os.close(own)
 
 
@@ -75,23 +80,31 @@ def test_a_session_comes_back(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "count"),
+    ("words", "kinds"),
     [
-        ({"back": FACTS | {"pid": 1}}, 4),  # another process
-        ({"back": FACTS}, 4),
-        ({"back": FACTS | {"pid": os.getpid()}}, 3),
-        ({"back": FACTS | {"pid": os.getpid(), "key": "xy"}}, 4),
-        ({"back": []}, 4),
-        ([], 4),
-        (5, 0),
+        ({"back": FACTS | {"pid": 1}}, "psss"),  # another process
+        ({"back": FACTS}, "psss"),
+        ({"back": FACTS | {"pid": os.getpid()}}, "pss"),
+        ({"back": FACTS | {"pid": os.getpid()}}, "fsss"),
+        ({"back": FACTS | {"pid": os.getpid()}}, "ssss"),
+        ({"back": FACTS | {"pid": os.getpid()}}, "pssf"),
+        ({"back": FACTS | {"pid": os.getpid()}}, "pspp"),
+        ({"back": FACTS | {"pid": os.getpid(), "key": "xy"}}, "psss"),
+        ({"back": FACTS | {"pid": os.getpid(), "node": 0}}, "psss"),
+        ({"back": FACTS | {"pid": os.getpid(), "node": math.inf}}, "psss"),
+        ({"back": FACTS | {"pid": os.getpid(), "since": math.nan}}, "psss"),
+        ({"back": FACTS | {"pid": os.getpid(), "since": 10**400}}, "psss"),
+        ({"back": []}, "psss"),
+        ([], "psss"),
+        (5, ""),
     ],
 )
 def test_what_makes_no_sense_is_refused(
-    place: Place, words: Any, count: int, caplog: pytest.LogCaptureFixture
+    place: Place, words: Any, kinds: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = open_files()
     with place.dial() as sock:
-        say(sock, words, count)
+        say(sock, words, kinds)
         place.turn()
         assert sock.recv(10) == b""
     assert place.back == []

@@ -16,6 +16,7 @@ import pytest
 from pconnect.protocol.frames import Preamble, Purpose
 from pserver.daemon.session_registry import LoginFailure, Returned, Session, SessionRegistry
 from pserver.daemon.slot_service import SlotService
+from tests.support.servers import open_files
 from tests.support.sessions import Sleeper
 from tests.support.waiting import DEADLINE
 
@@ -358,3 +359,26 @@ def test_a_node_that_comes_back_to_its_own_daemon_takes_its_place(place: Place) 
         assert control.recv(10) == b""
         assert [facts["nodes"] for facts in place.registry.facts()] == [[1]]
         place.end(session)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [{"user": "alice", "network": NETWORK.hex(), "key": KEY.hex(), "node": 1}, {"spawner": 1}],
+)
+def test_what_should_be_sockets_for_messages_and_is_something_else_is_closed(
+    place: Place, words: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, control = place.attend()
+    stream, its_peer = socket.socketpair()
+    right, its_right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with stream, its_peer, right, its_right, Path(os.devnull).open("rb") as file:
+        before = open_files()
+        for wrong in (stream.fileno(), file.fileno()):
+            count = 3 if "user" in words else 1
+            ends = [right.fileno(), right.fileno(), wrong][-count:]
+            socket.send_fds(control, [json.dumps(words).encode()], ends)
+            place.turn()
+            assert open_files() == before
+    assert caplog.text.count("makes no sense") == 2
+    assert place.requests == []
+    assert place.log_in(control)[0] == b"ok"

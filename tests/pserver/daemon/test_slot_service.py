@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import select
+import selectors
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from pserver.config import ServerConfig
 from pserver.daemon.daemon import _Daemon
 from pserver.daemon.session_registry import Session
 from pserver.daemon.slot_allocator import QUANTUM
+from pserver.daemon.slot_service import SlotService
 from pserver.session.slot_client import Event, Granted, SlotClient, Total, Yield
 from pserver.system.pidfile import PidFile, find_server
 from tests.support.places import use_private_places
@@ -373,3 +375,16 @@ def test_the_status_is_written_now_and_then_however_often_slots_change(place: Pl
         versions.add(path.stat().st_mtime_ns)
     assert len(versions) <= 2 + (time.monotonic() - begin) / 0.2
     assert place.published == {"total": 2, "used": 1}
+
+
+@pytest.mark.parametrize("lease", [0, -1, 10**400])
+def test_a_lease_of_a_number_that_no_daemon_gives_is_not_taken_back(lease: int) -> None:
+    with selectors.DefaultSelector() as selector:
+        slots = SlotService(1, selector, follows_killed=True)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs:
+            slots.take("one", "its party", ours, {"hold": lease}, [])
+            assert slots.facts["used"] == 0
+            slots.take("one", "its party", ours, {"hold": 7}, [])
+            assert slots.facts["used"] == 1
+        slots.close()

@@ -1,14 +1,16 @@
 """Descriptors from another process: all of them, or none and an error."""
 
+import contextlib
 import errno
 import os
 import resource
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from pserver.system.descriptors import receive_descriptors
+from pserver.system.descriptors import is_process, receive_descriptors, takes_messages
 from tests.support.servers import open_files
 
 
@@ -60,3 +62,16 @@ def test_without_room_for_all_none_is_open_and_the_next_message_comes(
         for end in taken[: len(taken) - room]:
             os.close(end)
     assert open_files() == before
+
+
+def test_what_a_descriptor_is() -> None:
+    own = os.pidfd_open(os.getpid())
+    pairs = [socket.socketpair(socket.AF_UNIX, kind) for kind in (socket.SOCK_SEQPACKET, socket.SOCK_STREAM)]
+    with Path(os.devnull).open("rb") as file, socket.socket() as tcp, contextlib.ExitStack() as stack:
+        stack.callback(os.close, own)
+        messages, stream = (stack.enter_context(pair[0]).fileno() for pair in pairs)
+        for pair in pairs:
+            pair[1].close()
+        candidates = (own, messages, stream, file.fileno(), tcp.fileno())
+        assert [end for end in candidates if is_process(end)] == [own]
+        assert [end for end in candidates if takes_messages(end)] == [messages]
