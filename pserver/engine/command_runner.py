@@ -77,8 +77,7 @@ class Interrupts:
 
 # A value of up to so many bytes is sent together with the end of its command.
 _SMALL_BYTES = 2**14
-_COUNT_SECONDS = 0.1  # between two times that the bytes of many links are counted
-_FEW_LINKS = 16
+_COUNT_SECONDS = 0.1  # between two times that bytes are counted, which takes longer than a small command
 
 
 class CommandRunner:
@@ -138,8 +137,7 @@ class CommandRunner:
             self._client.post(Kind.DONE, number, [outcome, *given, self._outbox.sent])
             self.mesh.event_loop.flush(self._client)
         now = time.perf_counter()
-        # With a thousand links, not after each small command.
-        if len(self.mesh.connections) <= _FEW_LINKS or now >= self._count_at:
+        if now >= self._count_at:
             self._count_at = now + _COUNT_SECONDS
             self.count_bytes()
 
