@@ -59,24 +59,24 @@ def delay(seconds: float) -> Meddling:
 
 
 @contextlib.contextmanager
-def proxy_to(port: int, meddling: Meddling = leave) -> Iterator[Proxy]:
-    """Give a proxy to a port of this machine."""
+def proxy_to(port: int, meddling: Meddling = leave, source: str = "127.0.0.1") -> Iterator[Proxy]:
+    """Give a proxy to a port of this machine, which dials from an address of it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         proxy = Proxy(listener.getsockname()[1], meddling)
-        thread = threading.Thread(target=_accept, args=(listener, port, proxy), daemon=True)
+        thread = threading.Thread(target=_accept, args=(listener, port, proxy, source), daemon=True)
         thread.start()
         yield proxy
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
 
 
-def _accept(listener: socket.socket, port: int, proxy: Proxy) -> None:
+def _accept(listener: socket.socket, port: int, proxy: Proxy, source: str) -> None:
     while True:
         try:
             near, _ = listener.accept()
         except OSError:  # the end
             return
-        far = socket.create_connection(("127.0.0.1", port))
+        far = socket.create_connection(("127.0.0.1", port), None, (source, 0))
         threading.Thread(target=_serve, args=(proxy, near, far), daemon=True).start()
 
 
