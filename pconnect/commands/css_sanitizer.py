@@ -30,7 +30,9 @@ _FORMS = {
     "font-weight": r"[a-z]{4,7}|[1-9]00",
     "font-family": rf"{_FONT}(?:\s*,\s*{_FONT}){{0,9}}",
     "font-size": r"[a-z-]{5,8}|\d{1,2}(?:\.\d{1,9})?p[xt]|[0-3]?(?:\.\d{1,9})?r?em|[1-3]?\d{1,2}(?:\.\d{1,9})?%",
-    "line-height": r"normal|[1-3](?:\.\d{1,9})?(?:em)?|[1-3]\d\d%",
+    # Numbers only: a length, also one in "em" or "%", would hold for larger text inside as it is, which then lies over
+    # what is above and below.
+    "line-height": r"normal|[1-3](?:\.\d{1,9})?",
     **{f"border{side}{of}": rf"(?:{_LENGTH}|{_COLOUR})(?:\s+(?:{_LENGTH}|{_COLOUR})){{0,3}}"
        for side in _SIDES for of in ("", "-width", "-style", "-color")},
     "border-radius": _LENGTH,

@@ -63,7 +63,9 @@ _MAX_TAGS = 30_000
 # What MathJax does beyond formulae: links, classes, definitions that hold for all the page, and what leaves its place.
 _ACTIVE_LATEX = re.compile(
     r"\\(href|url|html\w*|require|class|cssId|style|data|unicode|includegraphics|[egx]?def|let|csname|Declare\w*"
-    r"|(re)?new(command|environment)|provide\w*|smash|\w*[lr]lap|raise|lower|move\w*|m?kern|[hm]?skip|[hv]space|rule|bbox|\w*tip)(?![a-zA-Z])"
+    r"|(re)?new(command|environment|tagform)|Newextarrow|usetagform|mathtoolsset|provide\w*|mmlToken|smash|\w*lap"
+    r"|mathmakebox|raise|lower|[mM]ove\w*|m?kern|[hm]?skip|[hvm]space|Space|[rR]ule|bbox|\w*tip)(?![a-zA-Z])"
+    r"|\\\\\*?\s*\[\s*-"  # a line that ends above its beginning
 )
 
 

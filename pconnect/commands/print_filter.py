@@ -33,8 +33,12 @@ _CLEARS = {
     39: ("foreground",), 49: ("background",), 22: ("bold", "faint"), 23: ("italic",), 24: ("underline",),
     25: ("blink",), 27: ("reverse",), 28: ("conceal",), 29: ("strike",), 55: ("overline",), 59: ("underline colour",),
 }  # fmt: skip
-# How many parameters follow 38, 48 and 58, by the first of them: the number of a colour, or red, green and blue.
+# How many parameters follow these, by the first of them: the number of a colour, or red, green and blue.
+_EXTENDS = {38, 48, 58}
 _EXTENDED = {"5": 1, "2": 3}
+# In one parameter, as in "38:2::255:255:255". All that holds is written again for each line, so a node that could make
+# it long would fill the client's memory with short lines.
+_LONGEST_COLOUR = 24
 
 # What holds: properties, each with its parameters.
 Colours = tuple[tuple[str, str], ...]
@@ -131,11 +135,16 @@ def _changed(colours: Colours, parameters: str) -> Colours:
     while codes:
         code = codes.popleft()
         number = int(code.partition(":")[0] or 0)
-        if number in {38, 48, 58} and ":" not in code:
+        if ":" not in code:
+            code = str(number)
+        elif len(code) > _LONGEST_COLOUR or number not in {4, *_EXTENDS}:
+            continue
+        if number in _EXTENDS and ":" not in code:
             count = _EXTENDED.get(codes[0], 0) if codes else 0
             if not count or len(codes) <= count:
                 break  # what it means is not known, and so neither is where the next begins
-            code = ";".join([code, *(codes.popleft() for _ in range(count + 1))])
+            values = (min(int(codes.popleft().partition(":")[0] or 0), 255) for _ in range(count + 1))
+            code = ";".join(map(str, (number, *values)))
         if number == 0:
             changed.clear()
         elif number in _SETS:

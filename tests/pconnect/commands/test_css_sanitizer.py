@@ -37,6 +37,7 @@ def test_the_looks_of_text_and_cells_pass(style: str) -> None:
         "transform: none", "opacity: 0", "height: 0", "display: none", "content: 'x'", "clip-path: none", "inset: 0",
         "box-shadow: 0 0 9px red", "text-shadow: 0 0 9px red", "outline: 1px solid", "filter: blur(1px)", "zoom: 2",
         "text-indent: -9em", "letter-spacing: -1em", "line-height: 0", "line-height: 0.1", "padding: -1px",
+        "line-height: 1em", "line-height: 100%", "line-height: 9px",
         "width: -1px",
         "width: 200%", "width: 100vw", "min-width: 9999px", "font-size: 500px", "vertical-align: -99px",
         "background: url(http://a)", "background: image-set('a')", "background-color: var(--jp-x)", "--jp-x: red",

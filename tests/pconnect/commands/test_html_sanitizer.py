@@ -91,14 +91,19 @@ def test_forms_that_a_front_end_may_execute_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["href", "def", "let", "newcommand", "smash", "rlap", "kern", "mkern", "raise", "rule"]
-)
+    "word",
+    [
+        "href", "def", "let", "newcommand", "smash", "rlap", "kern", "mkern", "raise", "rule", "Rule", "mspace",
+        "Space", "mmlToken{mi}[href='javascript:f()' style='position:fixed']", "mathclap", "MoveEqLeft[-9]",
+        "Newextarrow", r"\[-9em]", r"\* [ -9em]",
+    ],
+)  # fmt: skip
 def test_formulae_stay_in_their_place(word: str) -> None:
     assert make_safe({"text/plain": "", "text/latex": rf"$\{word} x$"}, {})[0] == {"text/plain": ""}
 
 
 def test_usual_formulae_pass() -> None:
-    data = {"text/plain": "", "text/latex": r"$\displaystyle \left( \frac{1}{2} \newline \right)$"}
+    data = {"text/plain": "", "text/latex": r"$\displaystyle \left( \frac{1}{2} \newline \right) \\[2pt]$"}
     assert make_safe(data, {})[0] == data
 
 

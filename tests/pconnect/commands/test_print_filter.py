@@ -95,3 +95,17 @@ def test_a_display_keeps_its_colours_and_no_returns() -> None:
 def test_plain_text_is_looked_at_once_and_not_copied() -> None:
     text = "0.123456789 größer\n" * 1000
     assert PrintFilter().feed(text) is text
+
+
+@pytest.mark.parametrize("digits", ["9" * 60, "0" * 60, ":" * 60])
+def test_short_lines_do_not_become_long_ones(digits: str) -> None:
+    stream = PrintFilter()
+    for code in ["30", "38", "40", "48", "58", "1", "2", "3", "4", "5", "7", "8", "9", "53"]:
+        for form in (f"{code}:2:{digits}", f"{digits};{code}", f"{code};5;{digits}"):
+            stream.feed(f"\x1b[{form}m\x1b[{code.rjust(60, '0')}m")
+    assert len(stream.feed("a\n" * 1000)) < 150 * 1000
+
+
+@pytest.mark.parametrize("colour", ["38;5;200", "48;2;1;22;255", "38:2::255:255:255", "4:3", "58:5:9"])
+def test_colours_of_all_forms_pass(colour: str) -> None:
+    assert printed_text(f"\x1b[{colour}mx") == f"\x1b[0;{colour}mx{OFF}"
