@@ -208,8 +208,8 @@ def _demo(arguments: Sequence[str]) -> int:
 def _report_none(name: str | None) -> int:
     which = "no server" if name is None else f"no server named {name!r}"
     others = ", ".join(server.name for server in list_servers())
-    hint = f"; choose one that does with --name: {others}" if others else ""
-    print(f"pserver: {which} runs{hint}", file=sys.stderr)
+    hint = f"; choose one of these with --name: {others}" if others else ""
+    print(f"pserver: {which} is running{hint}", file=sys.stderr)
     return _NOT_RUNNING
 
 

@@ -51,7 +51,7 @@ def parse_size(text: str) -> int:
     found = re.fullmatch(r"([0-9]+)([kmgt]?)", text, re.IGNORECASE | re.ASCII)
     if found is None:
         raise ConfigurationError(
-            f"{text!r} is no size: give a number of bytes, or one with k, m, g or t (powers of 1024), such as 64m"
+            f"{text!r} is not a size: give a number of bytes, or one with k, m, g or t (powers of 1024), such as 64m"
         )
     return int(found[1]) * _UNITS[found[2].lower()]
 
@@ -91,7 +91,7 @@ def parse_startups(text: str) -> Startups:
     start = int(found[1])
     startups = Startups(start, int(found[2] or 100), int(found[3] or start))
     if startups.start < 1:
-        raise ConfigurationError("nobody could log in")
+        raise ConfigurationError("nobody could log in; START is 1 or more")
     if startups.rate > 100 or startups.full < startups.start:
         raise ConfigurationError("RATE is at most 100, and FULL not less than START")
     return startups
@@ -143,21 +143,21 @@ class LoginOptions(ListenOptions):
 
     max_startups: int | str = _setting(
         "64:30:512",
-        "How many clients may be about to log in, as in sshd_config(5): from START on, newcomers are turned away "
-        "with a probability of RATE percent, which grows to 100 at FULL. N alone means N:100:N.",
+        "How many clients may be about to log in, as in sshd_config(5): from START on, the server turns RATE percent "
+        "of the next ones away, at FULL all of them, in between more and more. N alone means N:100:N.",
         "START:RATE:FULL",
     )
     # SRP is arithmetic: more logins at once would only share the processors.
     login_processes: int = _setting(8, "How many logins run at once; the others wait.", "N", parse=int)
     proof_timeout: float = _setting(
         5.0,
-        "How many seconds a client may take to prove that it knows its password, once its login runs.",
+        "How many seconds a client may take to prove its password, once its turn has come.",
         "SECONDS",
         parse=float,
     )
     login_timeout: float = _setting(
         20.0,
-        "How many seconds a login may take in all once it runs, and how long it may wait before.",
+        "How many seconds a login may wait for its turn, and then take in all.",
         "SECONDS",
         parse=float,
     )
@@ -170,7 +170,7 @@ class LoginOptions(ListenOptions):
     )
     allow_users: Sequence[str] = _setting(
         (),
-        "The users who may log in, of those in the users' file. Names with commas between them, or several options.",
+        "The users who may log in, of those in the users' file: names with commas between them, or several options.",
         "NAMES",
         parse=parse_list,
         default_text="all",
@@ -194,10 +194,12 @@ class LoginOptions(ListenOptions):
         except ConfigurationError as error:
             raise ConfigurationError(f"--max-startups {self.max_startups}: {error}") from None
         if self.login_processes < 1:
-            raise ConfigurationError(f"--login-processes {self.login_processes}: nobody could log in")
+            raise ConfigurationError(
+                f"--login-processes {self.login_processes}: nobody could log in; give 1 or more"
+            )
         if self.max_failures < 0:
             raise ConfigurationError(
-                f"--max-failures {self.max_failures}: it is not negative; 0 sets no limit"
+                f"--max-failures {self.max_failures}: a number of logins is not negative; 0 sets no limit"
             )
         for name in ("allow_users", "allow_from"):
             value = getattr(self, name)
@@ -252,7 +254,7 @@ class ServerConfig(LoginOptions):
     )
     log_size: int = _setting(
         10 * 2**20,
-        "Size at which the log is set aside as LOG.1, and a new one begun; 0 leaves that to another program.",
+        "Size at which the server renames the log to FILE.1 and begins a new one; 0 leaves that to another program.",
         "BYTES[kmgt]",
         parse=parse_size,
         default_text="10m",
@@ -260,7 +262,9 @@ class ServerConfig(LoginOptions):
     log_files: int = _setting(
         5, "How many files of the log to keep, with the one that is being written.", "N", parse=int
     )
-    allow_root: bool = _setting(False, "Start even as root.")
+    allow_root: bool = _setting(
+        False, "Start even as root. Then anyone who logs in can do everything on this machine."
+    )
     slots: int | None = _setting(
         None,
         "How many processes for jobs may run at once. A negative number leaves that many processors free; "
@@ -285,7 +289,7 @@ class ServerConfig(LoginOptions):
     )
     keep_results: float = _setting(
         7.0,
-        "How many days to keep the results of a detached network that nobody recovers.",
+        "How many days to keep the results of a detached network until you recover them.",
         "DAYS",
         parse=float,
     )
@@ -293,14 +297,14 @@ class ServerConfig(LoginOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.keep_results < float("inf"):
-            raise ConfigurationError(f"--keep-results {self.keep_results:g}: it is a positive number of days")
+            raise ConfigurationError(f"--keep-results {self.keep_results:g}: give a positive number of days")
         self.slot_count()
         for option, size in (("--max-file-size", self.max_file_size), ("--log-size", self.log_size)):
             if size < 0:
                 raise ConfigurationError(f"{option} {size}: a size is not negative; 0 sets no limit")
         if self.log_files < 2:
             raise ConfigurationError(
-                f"--log-files {self.log_files}: at least 2, one of which is being written"
+                f"--log-files {self.log_files}: give 2 or more, because one is being written"
             )
 
     def kept_folder(self) -> Path:
@@ -321,7 +325,7 @@ class ServerConfig(LoginOptions):
             return self.slots
         if processors + self.slots < 1:
             raise ConfigurationError(
-                f"--slots {self.slots}: of {processors} processors none would be left; 0 means no jobs"
+                f"--slots {self.slots}: that leaves none of {processors} processors; give 0 to offer none"
             )
         return processors + self.slots
 

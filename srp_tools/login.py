@@ -49,7 +49,8 @@ _TURNED_AWAY: dict[str, tuple[type[ParallelError], str]] = {
     "internal_error": (ServerBusyError, "the server is busy: too many clients want to log in"),
     "access_denied": (
         AuthenticationError,
-        "the server accepts no login of this user from this address for some minutes, because too many have failed",
+        "too many logins of this user from this address have failed, so the server refuses the next ones for a while: "
+        "check the user name and the password, and try again in 5 minutes at most",
     ),
 }
 

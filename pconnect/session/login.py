@@ -165,7 +165,9 @@ def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[dict[str,
     except ConnectionLostError as error:
         for offer in offers:
             check_version(offer["version"], "the server")
-        raise ConnectionLostError(f"{error} (a server started with --no-tls needs use_tls=False)") from error
+        raise ConnectionLostError(
+            f"{error}; the server's log says why (a server started with --no-tls needs use_tls=False)"
+        ) from error
     check_version(offers[0]["version"], "the server")
     return offers[0]
 

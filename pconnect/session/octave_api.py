@@ -37,7 +37,7 @@ def reval(source: str, connections: Connections, *, time_limit: float | None = N
     source
         Python source text, one or more statements. Common indentation is removed.
     connections
-        A network, a part of one, or a single connection; the own node of a network is skipped.
+        A network, a part of one, or a single connection; this node is skipped.
     time_limit
         Seconds that it may run. Then it is interrupted and fails with a `TimeoutError`; if it does not end within five
         seconds more, its engine is killed. The server sees to that, whatever the client does.

@@ -51,7 +51,7 @@ def restart(connections: Connections, *, timeout: float = 30.0) -> None:
     Parameters
     ----------
     connections
-        A network, a part of one, or a single connection; the own node of a network is skipped.
+        A network, a part of one, or a single connection; this node is skipped.
     timeout
         Limit for the whole call, in seconds.
 

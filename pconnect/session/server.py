@@ -249,7 +249,7 @@ class Server(Peer):
     def report_unseen(self) -> None:
         """Warn of errors that were never retrieved; for the end of the network."""
         for error in self.failures.unseen():
-            warnings.warn(f"nobody asked for this error: {error}", RuntimeWarning, stacklevel=5)
+            warnings.warn(f"this error was never retrieved: {error}", RuntimeWarning, stacklevel=5)
 
     def _lose_channel(self, why: str = "") -> None:
         if why:  # the server has said it before

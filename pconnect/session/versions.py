@@ -151,7 +151,7 @@ def versions(
     Parameters
     ----------
     connections
-        A network, a part of one, or a single connection; the client belongs to it if its own node does.
+        A network, a part of one, or a single connection; the client belongs to it if node 0 does.
     packages
         Names of packages, as pip has them; only these are reported. Without it, all that matters here: Python, this
         package, system and libc, and those in `PACKAGES`.

@@ -81,7 +81,8 @@ class Listeners:
         except OSError as error:
             reason = error.strerror or error
             raise ConfigurationError(
-                f"cannot listen at {self._bind or 'all addresses'} port {port} ({option}): {reason}"
+                f"cannot listen at {self._bind or 'all addresses'} port {port} ({option}): {reason}; "
+                "choose another port, or another address with --bind"
             ) from error
         self._serve(listener, is_data=is_data)
         return int(listener.getsockname()[1])

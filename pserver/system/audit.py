@@ -20,8 +20,9 @@ from pserver.system.log import AUDIT
 
 _log = logging.getLogger(AUDIT)
 
-# Longer names are nobody's, and only fill the log.
+# Longer names are nobody's, and only fill the log. A reason may have a path and what to do.
 _MAX_NAME = 100
+_MAX_REASON = 400
 #: Why most logins fail; the same words for both, also in the log, which others may read.
 REFUSED = "unknown user or wrong password"
 
@@ -40,13 +41,15 @@ def login(peer: str, user: str, session: int, node: int, network: str) -> None:
 
 def failed_login(peer: str, user: str, reason: str) -> None:
     """Record that a login has failed."""
-    _log.warning("audit failed-login from %s user=%s reason=%s", peer, _quoted(user), _quoted(reason))
+    _log.warning(
+        "audit failed-login from %s user=%s reason=%s", peer, _quoted(user), _quoted(reason, _MAX_REASON)
+    )
 
 
 def refused(peer: str, user: str | None, reason: str) -> None:
     """Record that a client was turned away before it could log in; `user`: as it has said, if it has."""
     name = "" if user is None else f" user={_quoted(user)}"
-    _log.warning("audit refused from %s%s reason=%s", peer, name, _quoted(reason))
+    _log.warning("audit refused from %s%s reason=%s", peer, name, _quoted(reason, _MAX_REASON))
 
 
 def session_end(
@@ -55,9 +58,9 @@ def session_end(
     """Record the end of a session that had logged in; `usage`: commands, jobs, bytes received and sent."""
     used = "commands=%d jobs=%d received=%d sent=%d seconds=%.1f"
     template = f"audit session-end from %s user=%s session=%d {used} how=%s"
-    _log.info(template, peer, _quoted(user), session, *usage, seconds, _quoted(how))
+    _log.info(template, peer, _quoted(user), session, *usage, seconds, _quoted(how, _MAX_REASON))
 
 
-def _quoted(text: str) -> str:
-    shown = text if len(text) <= _MAX_NAME else text[:_MAX_NAME] + "…"
+def _quoted(text: str, limit: int = _MAX_NAME) -> str:
+    shown = text if len(text) <= limit else text[:limit] + "…"
     return json.dumps(shown).replace("\x7f", "\\u007f")

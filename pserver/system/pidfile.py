@@ -264,7 +264,7 @@ def _take_lock(descriptor: int, name: str) -> None:
             pid = _read_owner(descriptor)
             number = f" (pid {pid[0]})" if pid else ""
             raise ConfigurationError(
-                f"a server named {name!r} runs already{number}; "
+                f"a server named {name!r} is already running{number}; "
                 f"end it with: pserver stop --name {shlex.quote(name)}, or give this one another --name"
             )
 

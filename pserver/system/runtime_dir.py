@@ -54,8 +54,8 @@ def _check_private(folder: Path) -> None:
         )
     quoted = shlex.quote(str(folder))
     if not stat.S_ISDIR(facts.st_mode):
-        raise ConfigurationError(f"{folder} is not a real folder, mend it with: rm {quoted}")
+        raise ConfigurationError(f"{folder} is not a real folder, fix it with: rm {quoted}")
     if mode & 0o077:
         raise ConfigurationError(
-            f"the folder {folder} is open to others (mode {mode:04o}), mend it with: chmod 700 {quoted}"
+            f"the folder {folder} is open to others (mode {mode:04o}), fix it with: chmod 700 {quoted}"
         )

@@ -101,7 +101,7 @@ def test_the_number_of_slots(option: str, capsys: pytest.CaptureFixture[str]) ->
 def test_no_more_slots_can_be_spared_than_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     count = processor_count()
     assert main(["start", *OPTIONS, f"--slots=-{count}"]) == 1
-    assert f"--slots -{count}: of {count} processors none would be left" in capsys.readouterr().err
+    assert f"--slots -{count}: that leaves none of {count} processors" in capsys.readouterr().err
 
 
 def test_status_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,14 +129,18 @@ def test_none_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status"]) == 3
     assert main(["status", "--name", "one"]) == 3
     assert main(["stop", "--name", "one"]) == 3
-    expected = ["no server runs", "no server named 'one' runs", "no server named 'one' runs"]
+    expected = [
+        "no server is running",
+        "no server named 'one' is running",
+        "no server named 'one' is running",
+    ]
     assert capsys.readouterr() == ("", "".join(f"pserver: {line}\n" for line in expected))
 
 
 def test_when_another_runs_its_name_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with PidFile("one"), PidFile("two"):
         assert main(["stop", "--name", "three"]) == 3
-    told = "pserver: no server named 'three' runs; choose one that does with --name: one, two\n"
+    told = "pserver: no server named 'three' is running; choose one of these with --name: one, two\n"
     assert capsys.readouterr() == ("", told)
 
 
@@ -307,7 +311,7 @@ def test_the_module_is_the_command() -> None:
     command = [sys.executable, "-m", "pserver", "status"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 3
-    assert done.stderr == "pserver: no server runs\n"
+    assert done.stderr == "pserver: no server is running\n"
 
 
 def test_the_demo_gets_its_own_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,4 +333,4 @@ def test_a_size_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["start", "--max-file-size", "10q"])
     assert caught.value.code == 2
-    assert "'10q' is no size: give a number of bytes" in capsys.readouterr().err
+    assert "'10q' is not a size: give a number of bytes" in capsys.readouterr().err

@@ -43,7 +43,7 @@ def know_alice(user: str) -> Verifier:
     ("alert", "kind", "words"),
     [
         (80, ServerBusyError, "the server is busy: too many clients want to log in"),
-        (49, AuthenticationError, "accepts no login of this user from this address for some minutes"),
+        (49, AuthenticationError, "too many logins of this user from this address have failed"),
         (115, AuthenticationError, "the user name or the password was not accepted"),
         (50, ConnectionLostError, "does the peer offer TLS-SRP"),
     ],

@@ -49,7 +49,7 @@ def test_closing_tells_who_was_killed_or_silent_and_what_nobody_asked_for(client
     failed, running = reval("1 / 0", net[1]), reval("x", net[2])
     servers[0].end(failed.number, FAILURE)
     servers[0].say(Kind.CLOSED, False)
-    with pytest.warns(RuntimeWarning, match="nobody asked for this error: ZeroDivisionError"):
+    with pytest.warns(RuntimeWarning, match="this error was never retrieved: ZeroDivisionError"):
         assert net.close(timeout=0.2) == [2]
     with pytest.raises(ConnectionLostError, match="the network was closed"):
         running.result()

@@ -95,7 +95,9 @@ def test_two_names_at_once() -> None:
 
 def test_the_same_name_twice() -> None:
     first = start_server(config())
-    with pytest.raises(ConfigurationError, match=rf"could not start: .*runs already \(pid {first['pid']}\)"):
+    with pytest.raises(
+        ConfigurationError, match=rf"could not start: .*is already running \(pid {first['pid']}\)"
+    ):
         start_server(config())
     assert pserver("status") == first
 

@@ -31,6 +31,17 @@ def test_lines_have_a_fixed_form(caplog: pytest.LogCaptureFixture) -> None:
     assert {record.name for record in caplog.records} == {"pserver.audit"}
 
 
+def test_a_reason_is_whole_up_to_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+    reason = (
+        f"the file {'/folder' * 20}/tpasswd is open to others (mode 0644), fix it with: chmod 600 tpasswd"
+    )
+    audit.failed_login(PEER, "alice", reason)
+    audit.failed_login(PEER, "alice", "x" * 10_000)
+    whole, cut = caplog.messages
+    assert whole.endswith(f'reason="{reason}"')
+    assert len(cut) < 600
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.text())
 def test_no_name_leaves_its_quotes(name: str, caplog: pytest.LogCaptureFixture) -> None:

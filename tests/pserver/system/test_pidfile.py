@@ -111,7 +111,7 @@ def test_files_are_private_and_safe_from_cleaners(folder: Path) -> None:
 def test_a_name_is_taken_once() -> None:
     with _daemon("one") as daemon:
         with pytest.raises(
-            ConfigurationError, match=rf"'one' runs already \(pid {daemon.pid}\).* --name one,"
+            ConfigurationError, match=rf"'one' is already running \(pid {daemon.pid}\).* --name one,"
         ):
             PidFile("one").__enter__()
         with PidFile("two"):
