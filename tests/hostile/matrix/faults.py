@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from tests.hostile.matrix.house import House
+from tests.support.waiting import wait_until
 
 #: Seconds for which a process is stopped.
 STOP_SECONDS = 3.0
@@ -28,13 +29,24 @@ Undo = Callable[[], None]
 
 
 def kill(house: House, kind: str, pid: int) -> Undo:
-    """End a process; a daemon is started again."""
-    os.kill(pid, signal.SIGKILL)
+    """End a process; a daemon is started again, and has the sessions that there were."""
     if kind != "daemon":
+        os.kill(pid, signal.SIGKILL)
         return lambda: None
     assert house.process is not None
+    networks = _networks(house)
+    house.process.kill()
     house.process.wait()
-    return house.start
+
+    def undo() -> None:
+        house.start()
+        wait_until(lambda: _networks(house) == networks, "the sessions in the status of another daemon")
+
+    return undo
+
+
+def _networks(house: House) -> set[str]:
+    return {session["network"] for session in house.sessions()}
 
 
 def stop(house: House, kind: str, pid: int) -> Undo:  # noqa: ARG001 - as of the others
