@@ -16,7 +16,7 @@ from tests.hostile.matrix.house import open_house
 from tests.hostile.matrix.page import Expected, read_page
 from tests.support.accounts import needs_root
 from tests.support.programs import program
-from tests.support.servers import Server
+from tests.support.servers import run_server
 
 _QUICK = {("daemon", "kill -9", "restart"), ("worker", "kill -9", "map"), ("engine", "EMFILE", "put")}
 _EXPECTED = read_page()
@@ -28,11 +28,15 @@ _CELLS = [
 
 
 @pytest.fixture(scope="module")
-def make_stage(users: tuple[Credentials, Path], server: Server) -> Iterator[Callable[[], Stage]]:
+def make_stage(
+    users: tuple[Credentials, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], Stage]]:
     """Give a function that returns a server for a cell: the one from before, if that is whole."""
     for name in ("unshare", "nsenter", "setpriv", "prlimit"):
         program(name, "util-linux")
-    with contextlib.ExitStack() as stack:
+    # With room for all jobs, like the other one: none waits in the middle of an activity.
+    other = run_server(tmp_path_factory.mktemp("other"), "--slots=6", users=users)
+    with other as server, contextlib.ExitStack() as stack:
         stages: list[Stage] = []
 
         def make() -> Stage:
