@@ -293,6 +293,18 @@ def _send(channel: Channel, words: bytes) -> None:
         run(channel.receive_exactly(2**20), deadline_after(0.1))
 
 
+def own_connections(target: Target) -> None:
+    """Come to a session of one's own, which computes, more often than it takes in: it knows the key of its network."""
+    with _network(target) as net, contextlib.ExitStack() as stack:
+        setup = net.mesh.mesh_setup
+        net[1].eval("sum(i for i in range(10**12))", time_limit=2)
+        for number in range(800):
+            purpose = Purpose.JOIN if number % 4 == 3 else Purpose.DATA
+            preamble = Preamble(purpose, setup.network_id, 0, 1, number % 4, key=setup.network_key)
+            stack.enter_context(visit(target.data_port, preamble.pack(new_nonce()), SOURCES[number % 8]))
+            time.sleep(0.002)
+
+
 ATTACKS: dict[str, Callable[[Target], None]] = {
     "port scan": scan,
     "10,000 connections": flood,
@@ -304,6 +316,7 @@ ATTACKS: dict[str, Callable[[Target], None]] = {
     "oversized records at every step": partial(faulty_records, fault="oversize"),
     "truncated records at every step": partial(faulty_records, fault="truncate"),
     "garbage in a session": garbage,
+    "connections to a session of one's own": own_connections,
 }
 
 
