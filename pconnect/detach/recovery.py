@@ -1,7 +1,8 @@
 """The client's side of ``pconnect(recover=token)``: jobs of a detached network become futures here.
 
 This client tells the server of each result that arrives, before its future gets it; if several clients recover at
-once, the first to tell has the result.
+once, the first to tell has the result. It takes none before all servers have answered: if the recovery fails, all
+results are still there for the next one.
 """
 
 import concurrent.futures
@@ -109,6 +110,17 @@ class Recovering:
             self._give_up(node, reason)
         self.jobs = dict(sorted(self.jobs.items()))
         self.ready.set_result(None)
+        for number in self._arrived:
+            self._take(number)
+
+    def _take(self, number: int) -> None:
+        """Tell the server that a result has arrived."""
+        node = self.jobs[number].node
+        assert node is not None  # noqa: S101 - it has one from the beginning
+        channel = self._nodes[node].channel
+        if channel is not None:
+            channel.post(Kind.TAKE, number)
+            self._event_loop.flush(channel)
 
     def _give_up(self, node: int, reason: str) -> None:
         for job in [job for job in self.jobs.values() if job.node == node and not job.done()]:
@@ -134,8 +146,8 @@ class Recovering:
                 self._answers[node.number] = None
             case Kind.RESULT if job is not None and node.channel is not None:
                 self._arrived[number] = value
-                node.channel.post(Kind.TAKE, number)
-                self._event_loop.flush(node.channel)
+                if self.ready.done() and not self.ready.cancelled() and self.ready.exception() is None:
+                    self._take(number)
             case Kind.TAKE if job is not None and not job.done():
                 self._open.discard(job)
                 result = self._arrived.pop(number, None)
@@ -157,7 +169,7 @@ def recover(mesh: ClientMesh, token: Token, deadline: float) -> dict[int, Job]:
     try:
         recovering.ready.result(remaining(deadline))
     except concurrent.futures.TimeoutError:
-        if recovering.ready.done():
+        if not recovering.ready.cancel():
             raise
         raise TimeoutError("the servers have not said in time what is kept of the detached network") from None
     return recovering.jobs

@@ -143,3 +143,26 @@ def test_the_end_of_the_loop() -> None:
     recovering.end("the network was closed")
     with pytest.raises(ConnectionLostError, match="nothing was recovered: the network was closed"):
         recovering.ready.result(0)
+
+
+def test_no_result_is_taken_before_all_nodes_have_answered() -> None:
+    recovering, nodes, _ = make()
+    say(nodes[0], Kind.RECOVER, 0, [[1, "f", None, 5.0]])
+    say(nodes[0], Kind.RESULT, 1, [0, 7])
+    channel: Any = nodes[0].channel
+    assert [kind for kind, *_ in channel.posted] == [Kind.RECOVER]
+    say(nodes[1], Kind.RECOVER, 0, "nothing is kept")
+    recovering.step()
+    assert channel.posted[1:] == [(Kind.TAKE, 1, None)]
+
+
+def test_a_recovery_that_was_given_up_takes_no_result() -> None:
+    recovering, nodes, _ = make()
+    say(nodes[0], Kind.RECOVER, 0, [[1, "f", None, 5.0]])
+    say(nodes[0], Kind.RESULT, 1, [0, 7])
+    assert recovering.ready.cancel()
+    say(nodes[1], Kind.RECOVER, 0, [])
+    recovering.step()
+    say(nodes[0], Kind.RESULT, 1, [0, 7])
+    channel: Any = nodes[0].channel
+    assert [kind for kind, *_ in channel.posted] == [Kind.RECOVER]
