@@ -92,6 +92,11 @@ def for_pickle(value: Any) -> Any:
     """Return an array or a scalar whose padding is zero in place of one with padding, anything else as it is."""
     if type(value) is np.ndarray:
         return without_padding(value)
+    if isinstance(value, np.ndarray) and _mask(value.dtype) is not None:
+        copy = value.copy()  # of its class, with what else that keeps, such as a mask
+        if type(copy) is type(value) and not np.may_share_memory(copy, value):
+            clear_padding(copy.view(np.ndarray))
+            return copy
     if isinstance(value, np.generic) and _mask(value.dtype) is not None:
         return without_padding(np.asarray(value))[()]
     return value

@@ -244,3 +244,21 @@ def test_equal_contents_have_one_number_whatever_is_between_the_fields() -> None
     other = array.copy()
     clear_padding(other)
     assert contents.number(array) == contents.number(other) == contents.number(other[::-1])
+
+
+class _Subclass(np.ndarray):
+    """An array of a user's own class."""
+
+
+@pytest.mark.parametrize("make", [np.ma.array, lambda a: a.view(np.recarray), lambda a: a.view(_Subclass)])
+def test_a_pickled_array_of_another_class_keeps_it_and_brings_no_padding(make: Any) -> None:
+    memory = np.full(6 * 16, 7, np.uint8)
+    array = memory.view(np.dtype("i1,i8", align=True))
+    array["f0"], array["f1"] = 1, 2
+    for padded in (make(array), make(array)[::-2]):
+        data = pickle_value(padded)
+        assert b"\7\7\7" not in data
+        again = unpickled(padded)
+        assert type(again) is type(padded)
+        assert np.array_equal(np.asarray(again), np.asarray(padded))
+    assert np.count_nonzero(memory == 7) == 6 * 7  # the user's array is as it was
