@@ -77,6 +77,10 @@ class Acceptor:
         """Take data connections of this account at a Unix socket as well; return whether that can be done."""
         return self._listeners.listen_locally(path)
 
+    def look_after_path(self) -> None:
+        """Make the path of that socket again if it was removed."""
+        self._listeners.look_after_path()
+
     def _arrive(self, sock: socket.socket, source: Source, is_data: bool) -> None:
         if not self._is_allowed(source):
             audit.refused(str(source), None, "not among the addresses of --allow-from")

@@ -3,14 +3,23 @@
 A fault of ours in the service of one connection must cost that connection, and not the server with all its sessions. So
 here, and nowhere else, any exception of such a function is caught and logged, and the connection is shut down. Whoever
 looks after it then sees its end, as if the peer had closed it, and cleans up as ever.
+
+The same holds for what the loop does between two waits: a part that fails is left alone for a moment, and then goes on.
 """
 
 import contextlib
 import logging
 import selectors
 import socket
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 log = logging.getLogger("pserver")
+
+_PAUSE = 1.0  # seconds for which a part that has failed is left alone: a fault that stays must not spin
 
 
 class CallbackSelector(selectors.EpollSelector):
@@ -22,7 +31,13 @@ class CallbackSelector(selectors.EpollSelector):
 
     def call_ready(self, timeout: float | None) -> None:
         """Wait until something happens, or some seconds have passed, and call what there is to call."""
-        for key, _ in self.select(timeout):
+        try:
+            ready = self.select(timeout)
+        except Exception:
+            log.exception("a fault in the server: it cannot wait for what happens")
+            time.sleep(_PAUSE)
+            return
+        for key, _ in ready:
             # The callback of another entry may have ended this watch.
             if self.get_map().get(key.fd) is key:
                 self._call(key)
@@ -46,3 +61,35 @@ class CallbackSelector(selectors.EpollSelector):
                 sock.getpeername()  # fails for a socket that listens: a server that stops listening is no remedy
                 self._has_failed.add(key)
                 sock.shutdown(socket.SHUT_RDWR)
+
+
+class LoopPart:
+    """A part of the daemon that its loop looks after.
+
+    `step`: does what is due. `due`: returns in how many seconds there is something to do; ``None`` for not before
+    something happens. Whatever they raise is logged, and ends nothing. `name` is for the log.
+    """
+
+    def __init__(self, name: str, step: Callable[[], object], due: Callable[[], float | None]) -> None:
+        self._name = name
+        self._step = step
+        self._due = due
+        self._resume_at = 0.0
+
+    def step(self) -> None:
+        """Do what is due."""
+        if time.monotonic() >= self._resume_at:
+            self._attempt(self._step)
+
+    def time_left(self) -> float | None:
+        """Return in how many seconds to call `step`; ``None``: not before something happens."""
+        pause = self._resume_at - time.monotonic()
+        return pause if pause > 0 else self._attempt(self._due)
+
+    def _attempt(self, function: Callable[[], _T]) -> _T | float:
+        try:
+            return function()
+        except Exception:
+            log.exception("a fault in the server (%s); it goes on", self._name)
+            self._resume_at = time.monotonic() + _PAUSE
+            return _PAUSE

@@ -19,19 +19,19 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from pconnect.protocol.frames import Preamble
 from pserver.config import ServerConfig, SessionSettings, processor_count
 from pserver.daemon.acceptor import Acceptor
 from pserver.daemon.arrivals import PendingConnection
-from pserver.daemon.callback_selector import CallbackSelector
+from pserver.daemon.callback_selector import CallbackSelector, LoopPart
 from pserver.daemon.logins import Logins
 from pserver.daemon.returning_sessions import ReturningSessions
 from pserver.daemon.session_registry import Session, SessionRegistry
 from pserver.daemon.slot_service import SlotService
 from pserver.daemon.status_publisher import StatusPublisher
 from pserver.daemon.user_file import UserFileWatch
-from pserver.jobs.job_store import sweep
 from pserver.starter.session_starts import SessionStarts, Started
 from pserver.starter.starter import StarterProcess
 from pserver.system.pidfile import PidFile
@@ -67,12 +67,18 @@ def serve(
         daemon.run(lifeline)
 
 
+class _Paths(NamedTuple):
+    """Where this account finds the daemon in the run-time folder."""
+
+    local: Path | None  #: for local links, if there are any
+    sessions: Path  #: for sessions that come back
+
+
 class _Daemon:
     """The daemon's loop and what it looks after."""
 
     def __init__(self, config: ServerConfig, pid_file: PidFile, stack: contextlib.ExitStack) -> None:
         self._config = config
-        self._status = StatusPublisher(pid_file, self.status, lambda: self._slots.facts)
         self._bind = config.bind if config.bind or config.use_tls else "127.0.0.1"
         # What of the status stays as it is.
         self._facts = {"user": getpass.getuser(), "started": time.time(), "version": distribution_version()}
@@ -83,8 +89,8 @@ class _Daemon:
         stack.callback(self._acceptor.close)
         path = run_time_folder() / f"{config.name}.socket"
         # Without a login there is nothing in which a token would be safe.
-        self._local_path = path if config.use_tls and self._acceptor.listen_locally(path) else None
-        self._sessions_path = path.with_name(f"{config.name}.sessions")
+        local = path if config.use_tls and self._acceptor.listen_locally(path) else None
+        self._paths = _Paths(local, path.with_name(f"{config.name}.sessions"))
         self._slots = SlotService(
             config.slot_count(), self._selector, follows_killed=pid_file.predecessor is not None
         )
@@ -94,7 +100,11 @@ class _Daemon:
         self.sessions = SessionRegistry(
             self._selector, self._slots, self.publish, self.starts.starter.request
         )
-        stack.callback(ReturningSessions(self._sessions_path, self._selector, self.sessions.take_back).close)
+        returning = ReturningSessions(self._paths.sessions, self._selector, self.sessions.take_back)
+        stack.callback(returning.close)
+        others = (self._acceptor.look_after_path, returning.look_after_path)
+        self._status = StatusPublisher(pid_file, self.status, lambda: self._slots.facts, others)
+        self._parts = self._loop_parts(returning)
         self._users = UserFileWatch(self._auth_file())
         self._sweep_due = 0.0
         self._stopping = ""
@@ -166,24 +176,39 @@ class _Daemon:
 
     def turn(self) -> None:
         """Wait until something happens or is due, and do what there is to do."""
-        parts = (self._logins, self.starts, self._slots)
-        waits = [self._acceptor.time_to_next_deadline(), *(part.time_left() for part in parts)]
-        limits = [*waits, self._status.tend(), self._sweep()]
-        self._selector.call_ready(min((x for x in limits if x is not None), default=None))
-        self._acceptor.expire()
-        self.starts.step()
-        self._logins.step()
-        self._slots.step()
+        waits = [part.time_left() for part in self._parts]
+        self._selector.call_ready(min((wait for wait in waits if wait is not None), default=None))
+        for part in self._parts:
+            part.step()
+
+    def _loop_parts(self, returning: ReturningSessions) -> list[LoopPart]:
+        acceptor, status = self._acceptor, self._status
+        return [
+            LoopPart("arrivals", acceptor.expire, acceptor.time_to_next_deadline),
+            LoopPart("starts of sessions", self.starts.step, self.starts.time_left),
+            LoopPart("logins", self._logins.step, self._logins.time_left),
+            LoopPart("slots", self._slots.step, self._slots.time_left),
+            LoopPart("sessions that come back", returning.step, returning.time_left),
+            LoopPart("status", status.tend, status.tend),
+            LoopPart("old results", self._sweep, self._sweep),
+        ]
 
     def _sweep(self) -> float:
-        """Remove results that nobody has recovered, once in an hour; return in how many seconds the next is due."""
+        """Have results removed that nobody has recovered, once in an hour; return in how many seconds it is due.
+
+        There may be many, on a file system that is slow: a process of their own removes them.
+        """
         now = time.monotonic()
         if now >= self._sweep_due:
             self._sweep_due = now + _SWEEP_SECONDS
-            try:
-                sweep(self._config.kept_folder(), self._config.keep_results, time.time())
-            except OSError as error:
-                log.error("old results cannot be removed: %s", error)
+            config = self._config
+            self.starts.starter.request(
+                {
+                    "sweep": str(config.kept_folder()),
+                    "days": config.keep_results,
+                    "log": config.log_file and str(config.log_file),
+                }
+            )
         return self._sweep_due - now
 
     # --- signals and listening ---
@@ -239,9 +264,9 @@ class _Daemon:
             user=pending.user,
             allow_users=list(config.allow_users),
             kept=config.kept_folder(),
-            sessions_path=self._sessions_path,
+            sessions_path=self._paths.sessions,
             max_file_size=config.max_file_size,
-            local_path=self._local_path,
+            local_path=self._paths.local,
         )
 
         def attend(started: Started) -> None:

@@ -17,8 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pconnect.errors import AuthenticationError
-from pconnect.link.local_link import check_account, is_local, listen
+from pconnect.link.local_link import check_account, is_local
 from pserver.daemon.arrivals import Source
+from pserver.system.kept_socket import KeptSocket
 from srp_tools.errors import ConfigurationError
 
 log = logging.getLogger("pserver")
@@ -50,6 +51,7 @@ class Listeners:
         self._on_connection = on_connection
         self._make_room = make_room
         self._open = contextlib.ExitStack()
+        self._local: KeptSocket | None = None
         self._callbacks: dict[socket.socket, Callable[[], None]] = {}
         self._paused: list[socket.socket] = []
         self._resume_at = math.inf
@@ -84,25 +86,38 @@ class Listeners:
                 f"cannot listen at {self._bind or 'all addresses'} port {port} ({option}): {reason}; "
                 "choose another port, or another address with --bind"
             ) from error
+        self._open.enter_context(listener)
         self._serve(listener, is_data=is_data)
         return int(listener.getsockname()[1])
 
     def listen_locally(self, path: Path) -> bool:
         """Take data connections of this account at a Unix socket as well; return whether that can be done."""
-        try:
-            listener = listen(path)
-        except (OSError, AuthenticationError) as error:
-            log.warning("no local links, cannot listen at %s: %s", path, error)
-            return False
-        self._open.callback(path.unlink, missing_ok=True)
-        self._serve(listener, is_data=True)
-        return True
+        self._local = KeptSocket(
+            path,
+            socket.SOCK_STREAM,
+            lambda listener: self._serve(listener, is_data=True),
+            self._leave,
+            "no local links",
+        )
+        self._open.callback(self._local.close)
+        return self._local.keep()
+
+    def look_after_path(self) -> None:
+        """Make the path of the Unix socket again if it was removed."""
+        if self._local is not None:
+            self._local.keep()
 
     def _serve(self, listener: socket.socket, *, is_data: bool) -> None:
-        self._open.enter_context(listener)
         listener.setblocking(False)
         self._callbacks[listener] = lambda: self._accept(listener, is_data=is_data)
         self._selector.register(listener, selectors.EVENT_READ, self._callbacks[listener])
+
+    def _leave(self, listener: socket.socket) -> None:
+        del self._callbacks[listener]
+        if listener in self._paused:
+            self._paused.remove(listener)
+        else:
+            self._selector.unregister(listener)
 
     def _accept(self, listener: socket.socket, *, is_data: bool) -> None:
         # Data connections are passed on at once, or closed soon: they may use half of the reserve.

@@ -4,7 +4,6 @@ Its path is made of the server's name, so a daemon takes back the sessions of th
 first what it is, with descriptors: its process, and where connections are passed on.
 """
 
-import contextlib
 import json
 import logging
 import math
@@ -12,17 +11,20 @@ import os
 import selectors
 import socket
 import struct
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pconnect.errors import AuthenticationError
-from pconnect.link.local_link import check_account, listen
+from pconnect.link.local_link import check_account
 from pserver.daemon.session_registry import Returned
 from pserver.system.descriptors import is_process, takes_messages
+from pserver.system.kept_socket import KeptSocket
 
 log = logging.getLogger("pserver")
 
 _MESSAGE_BYTES = 4096
+_SILENCE_SECONDS = 5.0  # until a connection has said what it is; a session says it at once
 _ENDS = 4  # a descriptor of the process, and three of where connections are passed on
 
 
@@ -41,30 +43,49 @@ class ReturningSessions:
     ) -> None:
         self._selector = selector
         self._take_back = take_back
-        self._path = path
-        self._listener: socket.socket | None = None
-        try:
-            self._listener = listen(path, socket.SOCK_SEQPACKET)
-        except (OSError, AuthenticationError) as error:
-            log.warning(
-                "if this server is killed, its sessions are lost: cannot listen at %s: %s", path, error
-            )
-            return
-        self._listener.setblocking(False)
-        selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._deadlines: dict[socket.socket, float] = {}  # of those that have not said yet what they are
+        self._kept = KeptSocket(
+            path,
+            socket.SOCK_SEQPACKET,
+            self._serve,
+            selector.unregister,
+            "if this server is killed, its sessions are lost",
+        )
+        self.look_after_path()
+
+    def look_after_path(self) -> None:
+        """Make the path again if it was removed."""
+        self._kept.keep()
 
     def close(self) -> None:
         """Take no more sessions back."""
-        if self._listener is not None:
-            self._selector.unregister(self._listener)
-            self._listener.close()
-            with contextlib.suppress(OSError):
-                self._path.unlink(missing_ok=True)
+        for sock in list(self._deadlines):
+            self._forget(sock)
+            sock.close()
+        self._kept.close()
 
-    def _accept(self) -> None:
-        assert self._listener is not None  # noqa: S101 - it is watched
+    def time_left(self) -> float | None:
+        """Return in how many seconds `step` has something to do; ``None``: not before something happens."""
+        return max(0.0, min(self._deadlines.values()) - time.monotonic()) if self._deadlines else None
+
+    def step(self) -> None:
+        """Close the connections that have said nothing for too long."""
+        now = time.monotonic()
+        for sock in [sock for sock, deadline in self._deadlines.items() if deadline <= now]:
+            log.warning("a session cannot come back: it has said nothing for %g s", _SILENCE_SECONDS)
+            self._forget(sock)
+            sock.close()
+
+    def _serve(self, listener: socket.socket) -> None:
+        self._selector.register(listener, selectors.EVENT_READ, lambda: self._accept(listener))
+
+    def _forget(self, sock: socket.socket) -> None:
+        del self._deadlines[sock]
+        self._selector.unregister(sock)
+
+    def _accept(self, listener: socket.socket) -> None:
         try:
-            sock, _ = self._listener.accept()
+            sock, _ = listener.accept()
         except OSError as error:
             if not isinstance(error, BlockingIOError):
                 log.warning("a session cannot come back: %s", error)
@@ -76,10 +97,11 @@ class ReturningSessions:
             sock.close()
             return
         sock.setblocking(False)
+        self._deadlines[sock] = time.monotonic() + _SILENCE_SECONDS
         self._selector.register(sock, selectors.EVENT_READ, lambda: self._hear(sock))
 
     def _hear(self, sock: socket.socket) -> None:
-        self._selector.unregister(sock)
+        self._forget(sock)
         try:
             data, ends, _, _ = socket.recv_fds(sock, _MESSAGE_BYTES, _ENDS, socket.MSG_CMSG_CLOEXEC)
         except OSError:

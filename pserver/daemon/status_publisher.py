@@ -2,11 +2,14 @@
 
 The file is for `pserver status` and people. A full disk or a folder that is gone ends nothing: that is logged once, and
 the file is written again when it can be.
+
+One rule holds for all that the daemon has in the run-time folder: it looks every few seconds, and makes again what was
+removed. The pid file comes first. Without its lock the place may belong to another server of this name.
 """
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from pserver.system.pidfile import PidFile
 from srp_tools.errors import ConfigurationError
@@ -22,6 +25,7 @@ class StatusPublisher:
     """The status that others see.
 
     `describe`: returns the status. `slots`: returns the part of it that changes often, and that may be told late.
+    `others`: each makes something else in the run-time folder again, if it was removed.
     """
 
     def __init__(
@@ -29,10 +33,12 @@ class StatusPublisher:
         pid_file: PidFile,
         describe: Callable[[], Mapping[str, object]],
         slots: Callable[[], dict[str, int]],
+        others: Sequence[Callable[[], object]] = (),
     ) -> None:
         self._pid_file = pid_file
         self._describe = describe
         self._slots = slots
+        self._others = others
         self._shown: dict[str, int] = {}
         self._shown_at = 0.0
         self._has_failed = False
@@ -60,6 +66,9 @@ class StatusPublisher:
             if self._pid_file.is_lost and not self._has_failed:
                 log.warning("the files in the run-time folder were removed: they are made again")
                 self.publish()
+            if not self._pid_file.is_lost:
+                for look_after in self._others:
+                    look_after()
         if self._has_failed:
             pause = _RETRY_SECONDS
         elif self._slots() != self._shown:

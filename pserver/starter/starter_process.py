@@ -8,6 +8,7 @@ folder that somebody could remove, and no port. Each request is one message with
 * ``{"spawner": true}`` with the spawner's end of a socket: another spawner, for a session that has lost its own.
 * ``{"remove": FOLDER, "mark": 0}``: ends what is left of a node whose session was killed, in a process of its own: the
   folder may be large. `pserver.system.process_marks` has what the mark is.
+* ``{"sweep": FOLDER, "days": 7.0, "log": PATH}``: removes old results, see `pserver.jobs.job_store`, likewise.
 
 It answers only for sessions: ``{"failed": 7, "why": ...}`` and ``{"ended": 7, "code": 0}``. A request that it has no
 descriptors or no process for costs that request alone: what came with it is closed, and the other end sees that.
@@ -22,14 +23,18 @@ import select
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pserver.starter.first_use  # noqa: F401 - once for all sessions
 from pserver.config import SessionSettings
+from pserver.jobs.job_store import sweep
 from pserver.session.session import session_main
 from pserver.spawner.spawner_process import be_spawner
+from pserver.system.log import set_up
 from pserver.system.process_marks import kill_marked
 from pserver.system.processes import limit_descriptors
 from pserver.system.session_folder import remove_folder
@@ -56,6 +61,7 @@ class _Starter:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._sessions: dict[int, int] = {}  # the numbers of their requests, by process number
+        self._sweeping: int | None = None  # the process that removes old results
         self._bell, self._ring = socket.socketpair()
         for end in (self._bell, self._ring):
             end.setblocking(False)
@@ -108,6 +114,11 @@ class _Starter:
                 self._fork(lambda: _be_spawner(ends[0]))
             case {"remove": str(folder), "mark": int(mark)}:
                 self._fork(lambda: _clear(folder, mark))
+            case {"sweep": str(kept), "days": days, "log": log_file}:
+                if self._sweeping is None:  # it may wait for a file system for long
+                    self._sweeping = self._fork(
+                        lambda: _sweep(Path(kept), float(days), log_file and Path(log_file))
+                    )
 
     def _fork(self, work: Callable[[], object]) -> int:
         pid = os.fork()
@@ -137,6 +148,8 @@ class _Starter:
     def _reap(self) -> None:
         with contextlib.suppress(ChildProcessError):  # there is none
             while (pid := (ended := os.waitpid(-1, os.WNOHANG))[0]) != 0:
+                if pid == self._sweeping:
+                    self._sweeping = None
                 number = self._sessions.pop(pid, None)
                 if number is not None:
                     self._tell({"ended": number, "code": os.waitstatus_to_exitcode(ended[1])})
@@ -162,6 +175,14 @@ def _be_session(ends: Sequence[int], settings: dict[str, Any], received: bytes) 
 def _be_spawner(end: int) -> None:
     os.setsid()
     be_spawner(socket.socket(fileno=end), [])
+
+
+def _sweep(kept: Path, days: float, log_file: Path | None) -> None:
+    set_up(log_file)
+    try:
+        sweep(kept, days, time.time())
+    except OSError as error:
+        log.error("old results cannot be removed: %s", error)
 
 
 def _clear(folder: str, mark: int) -> None:

@@ -106,10 +106,10 @@ class PidFile:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with contextlib.suppress(
-            OSError
-        ):  # the folder is gone, or the disk can only be read: a file without lock is stale
-            self._status_path.unlink(missing_ok=True)
+        # The folder is gone, or the disk can only be read: a file without lock is stale.
+        with contextlib.suppress(OSError):
+            if not self._has_lost_lock():  # else it may be that of another server of this name
+                self._status_path.unlink(missing_ok=True)
             os.ftruncate(self._descriptor, 0)
         # Explicitly: the lock would otherwise live on in a descriptor that a forked process inherited.
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
@@ -118,7 +118,10 @@ class PidFile:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the file was removed, so that nobody finds this server."""
+        """Whether one of the files was removed, so that nobody finds this server, or what it does."""
+        return self._has_lost_lock() or not self._status_path.exists()
+
+    def _has_lost_lock(self) -> bool:
         try:
             found = _pid_path(self._status_path.parent, self._name).lstat()
         except OSError:
@@ -143,7 +146,7 @@ class PidFile:
         If the run-time folder was removed, it is made again, with the pid file. Raises `OSError` or
         `ConfigurationError` if the status cannot be written. Readers see the status from before.
         """
-        if self.is_lost:
+        if self._has_lost_lock():
             self._make_again()
         # One name is enough for the temporary file: only the holder of the lock writes.
         temporary = self._status_path.with_name(f".{self._status_path.name}.new")

@@ -89,10 +89,12 @@ def test_temporary_files_are_cleaned(server: Server) -> None:
     for path in Path("/tmp").glob("pymp-*"):
         assert str(server.process.pid) not in str(path)
     run_time = server.folder / "pserver"
+    paths = sorted(run_time.iterdir())
     shutil.rmtree(run_time)
     with server.connect(1) as net:  # which changes the status
         assert works(net)
         assert len(server.sessions(net)) == 1  # it can be found again
+        wait_until(lambda: sorted(run_time.iterdir()) == paths, "all that was there")
 
 
 def test_the_status_cannot_be_written(server: Server) -> None:

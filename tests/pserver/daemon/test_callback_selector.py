@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pserver.daemon.callback_selector import CallbackSelector
+from pserver.daemon import callback_selector
+from pserver.daemon.callback_selector import CallbackSelector, LoopPart
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -75,3 +77,45 @@ def test_what_one_callback_ends_is_not_called(selector: CallbackSelector) -> Non
     for ours, theirs in pairs:
         ours.close()
         theirs.close()
+
+
+def test_a_part_that_fails_is_left_alone_for_a_moment_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(callback_selector, "_PAUSE", 0.2)
+    calls = []
+
+    def step() -> None:
+        calls.append("step")
+        if len(calls) == 1:
+            raise RuntimeError("a fault")
+
+    part = LoopPart("slots", step, lambda: None)
+    part.step()
+    part.step()
+    assert calls == ["step"]
+    assert 0 < (part.time_left() or 0) <= 0.2
+    assert "a fault in the server (slots)" in caplog.text
+    assert "RuntimeError: a fault" in caplog.text
+    wait_until(lambda: part.time_left() is None, "the pause")
+    part.step()
+    assert calls == ["step", "step"]
+
+
+def test_a_part_that_cannot_say_when_it_is_due_is_left_alone_likewise(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    part = LoopPart("slots", lambda: None, lambda: 1 / 0)
+    assert part.time_left() == 1.0
+    assert 0 < (part.time_left() or 0) < 1.0
+    assert caplog.text.count("ZeroDivisionError") == 1
+
+
+def test_a_wait_that_fails_ends_nothing_and_does_not_spin(
+    selector: CallbackSelector, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("pserver.daemon.callback_selector.time.sleep", pauses.append)
+    selector.call_ready("no number")  # type: ignore[arg-type]
+    assert pauses == [1.0]
+    assert "cannot wait" in caplog.text

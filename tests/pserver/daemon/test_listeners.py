@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -132,3 +133,20 @@ def test_without_any_descriptor_they_pause_and_go_on(
     while not place.accepted:
         place.turn(1.0)
     assert len(caplog.records) == 1
+
+
+def test_the_path_of_the_local_socket_is_made_again(clients: ExitStack, tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    path = tmp_path / "default.socket"
+    place = Place()
+    clients.callback(place.close)
+    place.listeners.look_after_path()  # there is none yet
+    assert place.listeners.listen_locally(path)
+    before = open_files()
+    path.unlink()
+    place.listeners.look_after_path()
+    assert open_files() == before
+    sock = clients.enter_context(socket.socket(socket.AF_UNIX))
+    sock.connect(str(path))
+    place.turn(1.0)
+    assert [is_data for _, _, is_data in place.accepted] == [True]

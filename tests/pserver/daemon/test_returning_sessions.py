@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from pserver.daemon import returning_sessions
 from pserver.daemon.returning_sessions import ReturningSessions
 from pserver.daemon.session_registry import Returned
 from tests.support.servers import open_files
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, wait_until
 
 FACTS = {
     "user": "alice", "network": "ab", "key": "01", "node": 2, "peer": "10.0.0.1 port 5", "since": 1.5,
@@ -119,6 +120,33 @@ def test_one_that_says_nothing_keeps_nobody_waiting(place: Place) -> None:
         place.turn()
         assert len(place.back) == 1
     place.turn()
+
+
+def test_one_that_says_nothing_is_closed(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(returning_sessions, "_SILENCE_SECONDS", 0.1)
+    before = open_files()
+    assert place.returning.time_left() is None
+    with place.dial() as sock:
+        place.turn()
+        assert 0 <= (place.returning.time_left() or 0) <= 0.1
+        wait_until(lambda: place.returning.time_left() == 0, "the deadline")
+        place.returning.step()
+        assert sock.recv(10) == b""
+    assert place.returning.time_left() is None
+    assert "said nothing" in caplog.text
+    assert open_files() == before
+
+
+def test_a_session_comes_back_where_the_path_was_removed(place: Place) -> None:
+    place.path.unlink()
+    place.returning.look_after_path()
+    with place.dial() as sock:
+        place.turn()
+        say(sock, {"back": FACTS | {"pid": os.getpid()}})
+        place.turn()
+    assert len(place.back) == 1
 
 
 def test_its_end_leaves_no_path(tmp_path: Path) -> None:

@@ -93,3 +93,31 @@ def test_a_folder_that_cannot_be_made_again_ends_nothing(
         publisher.publish()
         publisher.publish()
         assert caplog.text.count("cannot be written") == 1
+
+
+def test_one_that_is_removed_alone_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_publisher, "_LOOK_SECONDS", 0.05)
+    with PidFile("default") as pid_file:
+        publisher = StatusPublisher(pid_file, lambda: {"pid": os.getpid(), "used": 1}, dict)
+        publisher.publish()
+        for name in ("default.json", "default.pid"):
+            (tmp_path / "run" / "pserver" / name).unlink()
+            wait_until(lambda: publisher.tend() > 0 and shown() == 1, f"{name} again")
+
+
+def test_the_rest_of_the_folder_is_made_again_only_by_the_holder_of_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status_publisher, "_LOOK_SECONDS", 0.0)
+    looks = []
+    with PidFile("default") as pid_file:
+        publisher = StatusPublisher(
+            pid_file, lambda: {"pid": os.getpid()}, dict, [lambda: looks.append("look")]
+        )
+        publisher.publish()
+        publisher.tend()
+        assert looks == ["look"]
+        shutil.rmtree(tmp_path / "run" / "pserver")
+        with PidFile("default"):  # another server has taken the name meanwhile
+            publisher.tend()
+        assert looks == ["look"]

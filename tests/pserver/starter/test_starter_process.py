@@ -165,3 +165,22 @@ def test_what_a_killed_session_leaves_is_removed(starter: StarterProcess, tmp_pa
         ask(starter, {"remove": str(folder), "mark": mark})
         assert left.wait(DEADLINE) == -signal.SIGKILL
     wait_until(lambda: not folder.exists(), "the folder to be removed")
+
+
+def test_old_results_are_removed_by_a_process_of_their_own(starter: StarterProcess, tmp_path: Path) -> None:
+    kept, log = tmp_path / "kept", tmp_path / "log"
+    log.touch()
+    old, new = kept / "ab-1", kept / "cd-1"
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    request = {"sweep": str(kept), "days": 7.0, "log": str(log)}
+    ask(starter, request)
+    wait_until(lambda: not old.exists(), "the old results to be removed")
+    assert new.exists()
+    wait_until(lambda: "swept" in log.read_text(), "the line in the log")
+    wait_until(lambda: psutil.Process(starter.pid).children() == [], "the process to be reaped")
+    kept.rename(tmp_path / "other")
+    kept.write_text("no folder")
+    ask(starter, request)
+    wait_until(lambda: "cannot be removed" in log.read_text(), "the line in the log")
