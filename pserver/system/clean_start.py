@@ -23,7 +23,8 @@ def start_cleanly(keep: Collection[int]) -> None:
     """Bring this process into the state that a server expects; `keep` are the descriptors that it was given."""
     reset_signals()
     close_inherited(keep)
-    os.umask(0o077)
+    # What is private has a mode of its own. Files of users' code are as the account has it, but never open to writing.
+    os.umask(os.umask(0o077) | 0o022)
     use_utf8()
 
 

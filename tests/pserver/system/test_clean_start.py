@@ -61,7 +61,7 @@ def test_nothing_is_taken_over(environment: dict[str, str]) -> None:
     ignored = answer["ignored"]
     assert isinstance(ignored, list)
     assert set(ignored) - {signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ} == set()
-    assert answer["umask"] == 0o077
+    assert answer["umask"] == 0o022
     assert answer["open"] == [0, 1, 2, 4]
     assert answer["text"] == "ä€"
 
