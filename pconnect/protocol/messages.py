@@ -4,6 +4,8 @@ A `Decoder` says where the next bytes should go (`Decoder.get_buffer`) and is to
 So an array is received straight into its own memory; only what comes in one read with the header is copied there.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pconnect.errors import MessageTooLargeError, ProtocolError, UnreadableValueError
@@ -28,6 +30,23 @@ class Message(NamedTuple):
     tag: int
     value: Any
     size: int = 0
+
+
+def refuse_nonsense(take: Callable[[Any, Message], None]) -> Callable[[Any, Message], None]:
+    """Have what fails because a value has not the form of its kind be an error of the peer; for methods of a server.
+
+    Not for those that call functions of the user: what they raise is not the peer's fault.
+    """
+
+    @functools.wraps(take)
+    def take_or_refuse(self: Any, message: Message) -> None:
+        try:
+            take(self, message)
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            text = f"{message.kind.name} makes no sense ({type(error).__name__}: {error})"
+            raise ProtocolError(text) from error
+
+    return take_or_refuse
 
 
 class Unfinished:

@@ -15,11 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pconnect.errors import ParallelError
+from pconnect.errors import ParallelError, ProtocolError
 from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.kinds import Kind, Role
-from pconnect.protocol.messages import Message
+from pconnect.protocol.messages import Message, refuse_nonsense
 from pserver.config import SessionSettings
 from pserver.engine.failure import describe, not_begun
 from pserver.services.files import is_usable_folder
@@ -100,7 +100,7 @@ class Supervisor:
         self._engine = Connection(
             self._client.node, "engine", Channel(self._process.pipe), role=Role.OVERSEER
         )
-        self._engine.on_message = self._from_engine
+        self._engine.on_message, self._engine.on_lost = self._from_engine, self._engine_lost
         self._event_loop.add(self._engine)
         self._event_loop.watch(self._process.pidfd, self._engine_died)
         self._workers.attend_engine()
@@ -174,6 +174,7 @@ class Supervisor:
 
     # --- what the client says ---
 
+    @refuse_nonsense
     def _from_client(self, message: Message) -> None:
         match message.kind:
             case Kind.SETUP:
@@ -287,6 +288,7 @@ class Supervisor:
 
     # --- what the engine says, prints, and how it ends ---
 
+    @refuse_nonsense
     def _from_engine(self, message: Message) -> None:
         if message.kind is Kind.TIMED:
             return  # it is in the page, at which the loop looks now
@@ -301,6 +303,11 @@ class Supervisor:
             self._engine_meshed()
         self._command.post(message.kind, message.tag, message.value)
         self._event_loop.flush(self._command)
+
+    def _engine_lost(self, error: ParallelError) -> None:
+        if isinstance(error, ProtocolError):  # user code has written to our pipe
+            self._engine_life.why_killed = f"its server cannot understand it: {error}"
+            self._kill_engine()
 
     def _engine_meshed(self) -> None:
         if self._engine_life.handle(EngineEvent.MESHED) is EngineState.READY:

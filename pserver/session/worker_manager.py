@@ -17,7 +17,7 @@ from pconnect.errors import ConnectionLostError
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import JOB_CHANNEL
 from pconnect.protocol.kinds import Kind
-from pconnect.protocol.messages import Message
+from pconnect.protocol.messages import Message, refuse_nonsense
 from pserver.jobs.detached_worker import CONNECTION
 from pserver.session.detached_jobs import DetachedJobs, WorkerControl
 from pserver.session.job_channel import JobChannel
@@ -303,6 +303,7 @@ class Workers:
         self._end_workers()
         self._ask()
 
+    @refuse_nonsense
     def _from_client(self, message: Message) -> None:
         worker = self._workers.get(message.tag)
         match message.kind:

@@ -2,6 +2,7 @@
 
 `frames`: what a decoder gets. `preamble`: strangers at the data port. `login`: strangers and changed clients at the
 command port. `answers`: changed servers, for a client. `control`: a session's words to the daemon.
+`connection`: a client that has logged in, or user code in an engine, on the connections of a network.
 """
 
 import argparse
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests import fuzz_decoder
-from tests.fuzz import between, control, strangers
+from tests.fuzz import between, connection, control, strangers
 from tests.support.servers import Server, run_server
 
 
@@ -26,6 +27,7 @@ AT_SERVERS: dict[str, Callable[[Server, float, int], int]] = {
     "login": login,
     "answers": lambda server, seconds, seed: between.run(server, between.SERVER, seconds, seed),
     "control": control.run,
+    "connection": connection.run,
 }
 
 

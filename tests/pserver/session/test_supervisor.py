@@ -2,12 +2,16 @@
 
 import re
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from pconnect import EngineDiedError, RemoteError, network_get_info, precv, reval
+from pconnect import ConnectionLostError, EngineDiedError, RemoteError, network_get_info, precv, reval
+from pconnect.protocol.kinds import Kind
 from pserver.spawner.engine_process import describe_exit
-from tests.support.servers import Server
+from srp_tools.credentials import Credentials
+from tests.support.servers import Server, run_server
 from tests.support.waiting import wait_until
 
 LIMIT = 20.0
@@ -104,3 +108,54 @@ def test_a_session_whose_engine_has_to_be_killed_ends_in_order(server: Server) -
         net.mesh.closed = True
     wait_until(lambda: f"session {pid} of " in server.log, "the end of the session")
     assert re.search(rf"session {pid} of .* ended \(0\)", server.log)
+
+
+@pytest.fixture(scope="module")
+def own_server(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]) -> Iterator[Server]:
+    with run_server(tmp_path_factory.mktemp("own"), users=users) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (Kind.SETUP, 5),
+        (Kind.SETUP, {}),
+        (Kind.RESTART, [7, 1.0]),
+        (Kind.RESTART, None),
+        (Kind.RESTART, ["x", 1]),
+    ],
+)
+def test_a_client_that_says_what_makes_no_sense_loses_its_session_and_the_log_says_why(
+    own_server: Server, kind: Kind, value: object
+) -> None:
+    with own_server.connect() as net:
+        command = net.mesh.servers[1].command  # type: ignore[attr-defined]
+        command.post(kind, 1, value)
+        command.flush()
+        with pytest.raises(ConnectionLostError):
+            reval("psend(precv(sockets[0]), sockets[0])", net).result(LIMIT)
+    wait_until(
+        lambda: f"its client is gone: {kind.name} makes no sense" in own_server.log, "a line in the log"
+    )
+    assert "Traceback" not in own_server.log
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "words"),
+    [("MESHED", 5, "MESHED makes no sense"), ("SETUP", 5, "SETUP is not for the supervisor's end")],
+)
+def test_an_engine_that_says_what_makes_no_sense_is_killed_with_the_reason(
+    server: Server, kind: str, value: object, words: str
+) -> None:
+    speak = f"""
+import gc
+from pconnect.link.connection import Connection
+from pconnect.protocol.kinds import Kind
+[pipe] = [x for x in gc.get_objects() if type(x) is Connection and x._decoder.role.name == 'ENGINE']
+pipe.post(Kind.{kind}, 0, {value!r})
+pipe.flush()
+import time; time.sleep(60)
+"""
+    with server.connect() as net, pytest.raises(EngineDiedError, match=words):
+        reval(speak, net).result(LIMIT)

@@ -1,0 +1,164 @@
+"""Members of a network that have lost their mind: a client towards its session, and an engine or a worker towards it.
+
+A client that has logged in as anyone sends changed messages on its connections, and user code in an engine does so on
+those of the engine. It may lose that network, and no other; it must hear of its loss by an error of ours, within a time
+limit. Others on the server notice nothing, and nothing is left of it.
+"""
+
+import contextlib
+import random
+import socket
+import time
+import warnings
+from typing import Any
+
+import psutil
+
+from pconnect import ParallelError, precv
+from pconnect.protocol.frames import JOB_CHANNEL
+from pconnect.protocol.kinds import Role
+from pconnect.views.network_views import ClientNetwork
+from srp_tools.channel import Channel
+from srp_tools.steps import deadline_after
+from srp_tools.steps import run as run_steps
+from tests.fuzz.messages import message
+from tests.fuzz.strangers import faults
+from tests.support.servers import Server, open_files
+from tests.support.waiting import DEADLINE, wait_until
+
+_MOST = 8  # messages at once
+_PATIENCE = 1.0  # for what may never come
+_LIMIT = 30.0  # for one network, on a busy machine
+_HONEST_EVERY = 5  # networks
+_MAX_GROWTH = 2**26
+
+# What user code can do: find the connections of its process, and use them.
+_SPEAK = """
+import gc
+from pconnect.link.connection import Connection
+def speak(role, frames):
+    for found in gc.get_objects():
+        if type(found) is Connection and found._decoder.role.name == role:
+            for frame in frames:
+                found.post_encoded([frame])
+            found.flush()
+"""
+
+
+def _as_client(net: Any, chance: random.Random) -> int:
+    """Say on the command channel, the data connection or a job channel what no client says."""
+    role = chance.choice([Role.SUPERVISOR, Role.ENGINE_DATA, Role.WORKERS])
+    server = net.mesh.servers[1]
+    frames = [message(chance, role) for _ in range(chance.randrange(1, _MOST))]
+    if role is Role.WORKERS:
+        channel = run_steps(net.mesh.mesh_setup.dial(server, JOB_CHANNEL), deadline_after(DEADLINE))
+        with contextlib.suppress(ParallelError, TimeoutError):
+            run_steps(channel.send_all(b"".join(frames)), deadline_after(_PATIENCE))
+        channel.close()
+        return len(frames)
+    connection = server.command if role is Role.SUPERVISOR else server.data
+    for frame in frames:
+        connection.post_encoded([frame])
+        connection.flush()
+        if chance.random() < 0.2:
+            net.eval("2").exception(0.05)
+    return len(frames)
+
+
+def _as_engine(net: ClientNetwork, chance: random.Random) -> int:
+    """Have an engine, or a worker, say what none says, to the client or to its supervisor."""
+    theirs, ours = chance.choice(
+        [("ENGINE_DATA", Role.CLIENT_DATA), ("ENGINE", Role.OVERSEER), ("WORKER", Role.EMPLOYER)]
+    )
+    frames = [message(chance, ours) for _ in range(chance.randrange(1, _MOST))]
+    if theirs == "WORKER":
+        names: dict[str, Any] = {}
+        exec(_SPEAK, names)
+        net.submit(names["speak"], theirs, frames).result(_PATIENCE)
+    else:
+        net.eval(f"{_SPEAK}\nspeak({theirs!r}, {frames!r})").result(_PATIENCE)
+    return len(frames)
+
+
+def _as_server(net: Any, chance: random.Random) -> int:
+    """Be the server of a node: what it says is taken in at once, in place of what comes from the real one."""
+    server = net.mesh.servers[1]
+    connection, role = chance.choice([(server.command, Role.CLIENT), (server.data, Role.CLIENT_DATA)])
+    frames = [message(chance, role) for _ in range(chance.randrange(1, _MOST))]
+    ours, theirs = socket.socketpair()
+    real = connection._channel
+    with ours, theirs:
+        theirs.setblocking(False)
+        connection._channel = Channel(theirs)
+        try:
+            for frame in frames:
+                if connection.error is None:
+                    ours.sendall(frame)
+                    connection.fill()
+        finally:
+            connection._channel = real
+            if connection.error is not None:
+                real.close()
+    return len(frames)
+
+
+def _use(net: ClientNetwork, chance: random.Random) -> None:
+    """Do what users do."""
+    match chance.randrange(4):
+        case 0:
+            net.eval("1 + 1").result(_PATIENCE)
+        case 1:
+            precv(net[1], timeout=0.1)
+        case 2:
+            net.submit(abs, -3).result(_PATIENCE)
+        case _:
+            net[1].restart()
+
+
+def _spoil_one(server: Server, chance: random.Random) -> int:
+    """Connect, and have one side speak; return how many messages it said. Raises what a client may not raise."""
+    began = time.monotonic()
+    count = 0
+    net = server.connect(1, local_links=chance.random() < 0.5)
+    try:
+        speak = chance.choice([_as_client, _as_engine, _as_server])
+        for _ in range(3):
+            with contextlib.suppress(ParallelError, TimeoutError):
+                count += speak(net, chance)
+            with contextlib.suppress(ParallelError, TimeoutError):
+                _use(net, chance)
+    finally:
+        with contextlib.suppress(ParallelError, TimeoutError):
+            net.close()
+    assert time.monotonic() - began < _LIMIT, f"it took {time.monotonic() - began:.0f} s"
+    return count
+
+
+def run(server: Server, seconds: float, seed: int) -> int:
+    """Spoil networks for some seconds; return how many messages were said. Raises `AssertionError` if it did harm."""
+    daemon = psutil.Process(server.process.pid)
+    count = networks = 0
+    end = time.monotonic() + seconds
+    with warnings.catch_warnings(), server.connect() as other:
+        warnings.simplefilter("ignore")  # those of strange warnings of engines
+        assert other.submit(abs, -3).result(DEADLINE) == 3
+        before = daemon.num_fds(), daemon.memory_info().rss, open_files()
+        while time.monotonic() < end:
+            what = f"{seed}.{networks}"
+            try:
+                count += _spoil_one(server, random.Random(what))
+            except BaseException as error:
+                error.add_note(f"network {what}")
+                raise
+            networks += 1
+            if networks % _HONEST_EVERY == 0:
+                assert other.eval("1 + 1").result(DEADLINE) == [2]
+                assert other.submit(abs, -3).result(DEADLINE) == 3
+            assert not faults(server.log), f"{faults(server.log)}, network {what}"
+        assert server.process.poll() is None, "the server has ended"
+        wait_until(lambda: len(server.status_now()["sessions"]) == 1, "the sessions to be gone")
+        wait_until(lambda: daemon.num_fds() <= before[0], "the daemon's descriptors to be closed")
+        grown = daemon.memory_info().rss - before[1]
+        assert grown < _MAX_GROWTH, f"the server grew by {grown} bytes, seed {seed}"
+        assert open_files() <= before[2] + 1, f"descriptors of the client stay open, seed {seed}"
+    return count
