@@ -157,7 +157,8 @@ def run(server: Server, seconds: float, seed: int) -> int:
             assert not faults(server.log), f"{faults(server.log)}, network {what}"
         assert server.process.poll() is None, "the server has ended"
         wait_until(lambda: len(server.status_now()["sessions"]) == 1, "the sessions to be gone")
-        wait_until(lambda: daemon.num_fds() <= before[0], "the daemon's descriptors to be closed")
+        # The other network may have got another worker meanwhile, which has a descriptor for its slot.
+        wait_until(lambda: daemon.num_fds() <= before[0] + 2, "the daemon's descriptors to be closed")
         grown = daemon.memory_info().rss - before[1]
         assert grown < _MAX_GROWTH, f"the server grew by {grown} bytes, seed {seed}"
         assert open_files() <= before[2] + 1, f"descriptors of the client stay open, seed {seed}"
