@@ -1,9 +1,9 @@
 """The spawner: a process that starts the engines of one session, and ends them with all that they started.
 
-The session process forks it before the login of its client begins. At that moment the process is as the fork server
-made it, with numpy loaded (which would take half a second) and without any secret; and so it stays, for it does nothing
-but wait for requests. What it forks, whenever that is, inherits nothing that an engine must not have. A child of a fork
-server cannot ask the fork server for another process: that would start a second fork server, cold.
+The session process forks it before the login of its client begins. At that moment the process is as the starter made it,
+with numpy loaded (which would take half a second) and without any secret; and so it stays, for it does nothing but wait
+for requests. What it forks, whenever that is, inherits nothing that an engine must not have. One that has died is
+replaced by the starter, which is as clean.
 
 Each node of the session has a socket of its own here, and one engine at a time. The spawner is the parent of the
 engines and reaps one only when it is asked to end it. Before that, the number of the engine can be no other process's,
