@@ -1,6 +1,6 @@
 """The spawner: a process that starts the engines of one session, and ends them with all that they started.
 
-The session process forks it before the login of its client begins. At that moment the process is as the starter made it,
+The session process forks it before the login of its client begins. At that moment it is as the starter made it,
 with numpy loaded (which would take half a second) and without any secret; and so it stays, for it does nothing but wait
 for requests. What it forks, whenever that is, inherits nothing that an engine must not have. One that has died is
 replaced by the starter, which is as clean.
