@@ -180,6 +180,7 @@ def test_nested_waits_count_as_changes() -> None:
 # Whether a message of the client to a supervisor changes anything on the node, so that what it said before may not hold
 # any more. A kind that is new has to be entered here: the proof in `pconnect.session.deadlock_detector` rests on it.
 CHANGES = {
+    Kind.RENEW: True,
     Kind.SETUP: True,
     Kind.INTERRUPT: True,
     Kind.CANCEL: True,
