@@ -197,7 +197,7 @@ class Guesser(threading.Thread):
 def test_guesses_become_slow_then_are_refused_and_keep_nobody_out(tmp_path: Path) -> None:
     with run_server(tmp_path / "server") as server, nothing_left(server):
         quiet = connect_each_second(server, 2)
-        guessers = [Guesser(server, source, ["alice", "mallory"], 12) for source in OTHERS[:3]]
+        guessers = [Guesser(server, source, ["alice", "mallory"], 18) for source in OTHERS[:3]]
         for guesser in guessers:
             guesser.start()
         disturbed = connect_each_second(server, 10)
