@@ -246,10 +246,16 @@ class Links:
         self._welcome(sock, Preamble.unpack(data).from_node)
 
     def _welcome(self, sock: socket.socket, node: int) -> None:
+        expected = self._expected.get(node)
+
+        def is_expected() -> bool:
+            # Not one that is of an engine from before a restart, which may have ended meanwhile.
+            return expected is not None and self._expected.get(node) is expected
+
         def end(outcome: Channel | Exception) -> None:
             self._handshakes -= 1
             self._watch()
-            if isinstance(outcome, Channel) and node in self._expected:
+            if isinstance(outcome, Channel) and is_expected():
                 self._event_loop.background.cancel(self._expected.pop(node))
                 self._open(node, outcome)
                 return
@@ -262,13 +268,13 @@ class Links:
         if self._handshakes == _MAX_HANDSHAKES:
             self._unwatch()
         deadline = time.monotonic() + _HANDSHAKE_TIMEOUT
-        self._event_loop.background.start(self._greet(sock, node), deadline, end)
+        self._event_loop.background.start(self._greet(sock, node, is_expected), deadline, end)
 
-    def _greet(self, sock: socket.socket, node: int) -> Steps[Channel]:
+    def _greet(self, sock: socket.socket, node: int, is_expected: Callable[[], bool]) -> Steps[Channel]:
         """Make sure that a peer is the node that it claims to be, and confirm the connection."""
 
         def check() -> None:
-            if node not in self._expected:
+            if not is_expected():
                 raise _not_expected()
 
         return greet(sock, self.tls, self._setup.network, node, self.token(node), check=check)
