@@ -145,10 +145,21 @@ def check_account(sock: socket.socket) -> None:
 
     Raises `AuthenticationError` if it has another.
     """
-    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _, user, _ = _CREDENTIALS.unpack(credentials)
+    _, user, _ = _credentials(sock)
     if user != os.geteuid():
         raise AuthenticationError(f"the process at the other end is of another account (user id {user})")
+
+
+def peer_pid(sock: socket.socket) -> int:
+    """Return the number of the process that has connected to a Unix socket."""
+    return _credentials(sock)[0]
+
+
+def _credentials(sock: socket.socket) -> tuple[int, int, int]:
+    pid, user, group = _CREDENTIALS.unpack(
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    )
+    return pid, user, group
 
 
 def is_local(sock: socket.socket) -> bool:

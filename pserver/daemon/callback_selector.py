@@ -13,7 +13,7 @@ import selectors
 import socket
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 
@@ -28,6 +28,12 @@ class CallbackSelector(selectors.EpollSelector):
     def __init__(self) -> None:
         super().__init__()
         self._has_failed: set[selectors.SelectorKey] = set()
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        """End a watch."""
+        key = super().unregister(fileobj)
+        self._has_failed.discard(key)
+        return key
 
     def call_ready(self, timeout: float | None) -> None:
         """Wait until something happens, or some seconds have passed, and call what there is to call."""
@@ -48,7 +54,6 @@ class CallbackSelector(selectors.EpollSelector):
         except Exception:
             log.exception("a fault in the server; if it concerns a connection, that is closed")
             if key in self._has_failed:  # its end could not be handled either: nothing else is left to try
-                self._has_failed.discard(key)
                 with contextlib.suppress(KeyError, ValueError):
                     self.unregister(key.fileobj)
             else:
@@ -67,19 +72,28 @@ class LoopPart:
     """A part of the daemon that its loop looks after.
 
     `step`: does what is due. `due`: returns in how many seconds there is something to do; ``None`` for not before
-    something happens. Whatever they raise is logged, and ends nothing. `name` is for the log.
+    something happens. Without it, `step` returns that. Whatever they raise is logged, and ends nothing. `name` is for
+    the log.
     """
 
-    def __init__(self, name: str, step: Callable[[], object], due: Callable[[], float | None]) -> None:
+    def __init__(
+        self, name: str, step: Callable[[], float | None], due: Callable[[], float | None] | None = None
+    ) -> None:
         self._name = name
         self._step = step
-        self._due = due
+        self._due = due or self._time_left
+        self._due_at = 0.0  # as `step` has said
         self._resume_at = 0.0
+
+    def _time_left(self) -> float:
+        return max(0.0, self._due_at - time.monotonic())
 
     def step(self) -> None:
         """Do what is due."""
         if time.monotonic() >= self._resume_at:
-            self._attempt(self._step)
+            left = self._attempt(self._step)
+            if left is not None:
+                self._due_at = time.monotonic() + left
 
     def time_left(self) -> float | None:
         """Return in how many seconds to call `step`; ``None``: not before something happens."""

@@ -189,8 +189,8 @@ class _Daemon:
             LoopPart("logins", self._logins.step, self._logins.time_left),
             LoopPart("slots", self._slots.step, self._slots.time_left),
             LoopPart("sessions that come back", returning.step, returning.time_left),
-            LoopPart("status", status.tend, status.tend),
-            LoopPart("old results", self._sweep, self._sweep),
+            LoopPart("status", status.tend),
+            LoopPart("old results", self._sweep),
         ]
 
     def _sweep(self) -> float:

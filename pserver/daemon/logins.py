@@ -24,6 +24,7 @@ Waiting = Login[PendingConnection]
 
 # Seconds; who would have to wait for longer is turned away, so that it does not hold a descriptor.
 _LONG_PAUSE = 5.0
+_LOCKED_OUT = "too many failed logins of this user from there"
 
 
 class Logins:
@@ -52,7 +53,7 @@ class Logins:
     def arrive(self, pending: PendingConnection) -> None:
         """Take over a connection that has said who wants to log in."""
         if self._pause(pending) > _LONG_PAUSE:
-            self._send_away(pending, "too many failed logins of this user from there", Alert.ACCESS_DENIED)
+            self._send_away(pending, _LOCKED_OUT, Alert.ACCESS_DENIED)
             return
         login, refused = self._queue.add(pending, pending.source.group, pending.user)
         # It has nothing to say until it is answered. If there is something to read, it has gone, or is no client.
@@ -112,9 +113,7 @@ class Logins:
             self._failures.fail(login.source, login.user)
             if self._pause(login.client) > _LONG_PAUSE:
                 for other in self._queue.remove_all(login.source, login.user):
-                    self._turn_away(
-                        other, "too many failed logins of this user from there", Alert.ACCESS_DENIED
-                    )
+                    self._turn_away(other, _LOCKED_OUT, Alert.ACCESS_DENIED)
 
     def _may_start(self, login: Waiting) -> bool:
         pause = self._pause(login.client)

@@ -10,13 +10,12 @@ import math
 import os
 import selectors
 import socket
-import struct
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pconnect.errors import AuthenticationError
-from pconnect.link.local_link import check_account
+from pconnect.link.local_link import check_account, peer_pid
 from pserver.daemon.session_registry import Returned
 from pserver.system.descriptors import is_process, takes_messages
 from pserver.system.kept_socket import KeptSocket
@@ -136,8 +135,7 @@ def _read(data: bytes, sock: socket.socket) -> Returned | None:
         )
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
-    credentials = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    is_right = credentials[0] == facts.pid and facts.node > 0 and math.isfinite(facts.since)
+    is_right = peer_pid(sock) == facts.pid and facts.node > 0 and math.isfinite(facts.since)
     return facts if is_right else None
 
 

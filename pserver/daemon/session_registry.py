@@ -194,10 +194,13 @@ class SessionRegistry:
 
     def attend(self, started: Started, peer: str) -> Session:
         """Look after a session that has been started, and its first node."""
-        session = Session(started, peer, time.time())
-        self._sessions.append(session)
-        self._selector.register(started.pidfd, selectors.EVENT_READ, lambda: self._remove(session))
+        session = self._add(Session(started, peer, time.time()))
         self._attend_node(session, started.control)
+        return session
+
+    def _add(self, session: Session) -> Session:
+        self._sessions.append(session)
+        self._selector.register(session.started.pidfd, selectors.EVENT_READ, lambda: self._remove(session))
         return session
 
     def take_back(self, control: socket.socket, facts: Returned, pidfd: int, ends: Sequence[int]) -> None:
@@ -205,19 +208,15 @@ class SessionRegistry:
         session = next((session for session in self if session.pid == facts.pid), None)
         if session is None:
             started = Started(facts.pid, pidfd, control, _nobody_knows)
-            session = Session(started, facts.peer, facts.since, facts.user, network=facts.network)
+            session = self._add(Session(started, facts.peer, facts.since, facts.user, network=facts.network))
             session.check = PreambleCheck(facts.key)
-            self._sessions.append(session)
-            self._selector.register(pidfd, selectors.EVENT_READ, lambda: self._remove(session))
         else:
             os.close(pidfd)
         for node in [node for node in session.nodes if node.number == facts.node]:
             self._remove_node(node)  # it came back to us, after we had told it nothing more
         node = self._attend_node(session, control)
         node.number, node.is_detached = facts.node, facts.is_detached
-        node.handovers = [socket.socket(fileno=end) for end in ends]
-        for handover in node.handovers:
-            handover.setblocking(False)
+        node.handovers = _sockets(ends)
         session.folders[facts.folder] = facts.mark
         log.info(
             "user %s from %s: session %d, node %d is back", facts.user, facts.peer, facts.pid, facts.node
@@ -281,17 +280,15 @@ class SessionRegistry:
         """Record who has logged in for a node, and answer the session, which waits for that."""
         user, network, number = who
         session = node.session
-        handovers = [socket.socket(fileno=descriptor) for descriptor in ends]
         taken = any(node.session.check.key == key for node in self._find(network, number))
-        for handover in handovers:
-            handover.setblocking(False)
-            if taken:
-                handover.close()
-        if not taken:
+        if taken:
+            for end in ends:
+                os.close(end)
+        else:
             if session.network is None:
                 session.check = PreambleCheck(key)
             session.user, session.network = user, network
-            node.number, node.handovers = number, handovers
+            node.number, node.handovers = number, _sockets(ends)
             audit.login(session.peer, user, session.pid, number, network)
         with contextlib.suppress(OSError):
             node.control.send(b"taken" if taken else b"ok")
@@ -378,6 +375,14 @@ def _log_end(session: Session, code: int | None) -> None:
         seconds = time.time() - session.since
         audit.session_end(session.peer, session.user, session.pid, usage=sums, seconds=seconds, how=ending)
     log.info("session %d of %s ended%s", session.pid, session.peer, how)
+
+
+def _sockets(descriptors: Sequence[int]) -> list[socket.socket]:
+    """Return the sockets of which these are the descriptors; they wait for nobody."""
+    sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+    for sock in sockets:
+        sock.setblocking(False)
+    return sockets
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pconnect.protocol.frames import PREAMBLE_BYTES, Preamble, Purpose
 from srp_tools.certificates import NetworkAuthority
 from srp_tools.steps import deadline_after, run
 from srp_tools.tls import TlsContexts
+from tests.support.networks import assert_neighbours_talk
 from tests.support.proxies import BACK, FORTH, Meddling, change, cut, delay, leave, proxy_to
 from tests.support.servers import Server, run_server
 from tests.support.waiting import DEADLINE, wait_until
@@ -41,13 +42,7 @@ def net(attacked: Server, capfd: pytest.CaptureFixture[str]) -> Iterator[Network
 
 
 def assert_works(net: Network) -> None:
-    reval(
-        "others = [c for c in sockets if not c.is_own and c.node]\n"
-        "for c in others: psend(sockets.node, c)\n"
-        "psend(sum(precv(c) for c in others), sockets[0])",
-        net,
-    )
-    assert [precv(c, timeout=DEADLINE) for c in net[1:]] == [5, 4, 3]
+    assert_neighbours_talk(net)
     assert net.submit(pow, 2, 5).result(DEADLINE) == 32  # type: ignore[attr-defined]
 
 

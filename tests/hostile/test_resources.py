@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pconnect import ConnectError, ConnectionLostError, JobLostError, precv, restart, reval
+from pconnect import ConnectError, ConnectionLostError, JobLostError, restart
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 from pconnect.session.login import add_node
@@ -22,6 +22,7 @@ from srp_tools.credentials import Credentials
 from srp_tools.steps import deadline_after, run
 from tests.pserver.session.test_session import first_server, terms_of
 from tests.support.accounts import needs_root
+from tests.support.networks import assert_works
 from tests.support.servers import Server, engine_pids, open_files, run_server
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
@@ -47,14 +48,6 @@ def without_room(pid: int, room: int = 0) -> Iterator[None]:
 
 def spawner_of(net: ClientNetwork) -> int:
     return int(psutil.Process(engine_pids(net)[1]).ppid())
-
-
-def assert_works(net: ClientNetwork) -> None:
-    nodes = list(range(1, len(net)))
-    assert net.eval("sockets.node").result(DEADLINE) == nodes
-    reval("psend(sockets.node, sockets[0])", net)
-    assert [precv(net[node], timeout=DEADLINE) for node in nodes] == nodes
-    assert net.submit(lambda: 7).result(DEADLINE) == 7
 
 
 @pytest.mark.parametrize("room", [0, 1, 3, 6])

@@ -14,6 +14,7 @@ import pytest
 from pconnect import EngineDiedError, JobLostError, ParallelError, precv, psend, restart, reval
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
+from tests.support.networks import assert_works
 from tests.support.servers import Server, engine_pids, run_server
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
@@ -38,14 +39,6 @@ def cpu_seconds(pid: int) -> float:
 def kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-
-
-def assert_works(net: ClientNetwork) -> None:
-    nodes = list(range(1, len(net)))
-    assert net.eval("sockets.node").result(DEADLINE) == nodes
-    reval("psend(sockets.node, sockets[0])", net)
-    assert [precv(net[node], timeout=DEADLINE) for node in nodes] == nodes
-    assert net.submit(lambda: 7).result(DEADLINE) == 7
 
 
 def test_it_is_killed_while_nothing_goes_on(four_slots: Server) -> None:

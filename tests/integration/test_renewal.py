@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from pconnect import Network, precv, restart, reval
+from pconnect import Network, restart, reval
 from pconnect.session.login import LoginTerms, add_node
 from srp_tools import certificates
 from srp_tools.steps import deadline_after, run
+from tests.support.networks import assert_neighbours_talk
 from tests.support.servers import Server
 from tests.support.waiting import DEADLINE
 
@@ -38,16 +39,6 @@ def outlive(net: Network | None) -> None:
         time.sleep(0.1)
 
 
-def assert_works(net: Network) -> None:
-    reval(
-        "others = [c for c in sockets if not c.is_own and c.node]\n"
-        "for c in others: psend(sockets.node, c)\n"
-        "psend(sum(precv(c) for c in others), sockets[0])",
-        net,
-    )
-    assert [precv(c, timeout=DEADLINE) for c in net[1:]] == [5, 4, 3]
-
-
 def add(net: Network) -> None:
     """Add a node, as far as its login."""
     setup: Any = net.mesh.mesh_setup  # type: ignore[attr-defined]
@@ -62,11 +53,11 @@ def add(net: Network) -> None:
 def test_a_restart_and_a_further_node(net: Network, is_used: bool) -> None:
     outlive(net if is_used else None)
     restart(net[2], timeout=DEADLINE)
-    assert_works(net)
+    assert_neighbours_talk(net)
     add(net)
     outlive(net if is_used else None)
     restart(net, timeout=DEADLINE)
-    assert_works(net)
+    assert_neighbours_talk(net)
 
 
 def test_the_first_jobs_come_late(net: Network) -> None:
@@ -88,4 +79,4 @@ def test_an_engine_that_computes_meanwhile(net: Network) -> None:
     )
     computing.result(DEADLINE)
     restart(net[2], timeout=DEADLINE)
-    assert_works(net)
+    assert_neighbours_talk(net)

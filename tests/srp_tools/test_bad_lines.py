@@ -5,39 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from srp_tools.credentials import Credentials
 from srp_tools.errors import CredentialError
 from srp_tools.srp_groups import GROUPS
 from srp_tools.tpasswd import format_user
-from srp_tools.verifier import Verifier, check_password, make_verifier
+from srp_tools.verifier import check_password
 from srp_tools.verifier_file import VerifierFile
-
-SMALL = 2048  # the quickest of the groups
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "server" / "tpasswd"
-
-
-@pytest.fixture
-def file(path: Path) -> VerifierFile:
-    """Return a file with two users."""
-    file = VerifierFile(path)
-    file.add(verifier_of("alice"))
-    file.add(verifier_of("bob"))
-    return file
-
-
-def verifier_of(user: str, password: str = "", bits: int = SMALL) -> Verifier:
-    return make_verifier(Credentials(user, password or f"password of {user}"), bits)
-
-
-def write(path: Path, text: str) -> None:
-    """Write a private file as an administrator with an editor does."""
-    path.write_text(text)
-    path.chmod(0o600)
-
+from tests.support.verifiers import SMALL, verifier_of, write
 
 # A line that is not of the form, or cannot be used. Each costs its own user only.
 BAD_LINES = {

@@ -4,7 +4,7 @@ import inspect
 import os
 import selectors
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +24,10 @@ from srp_tools.steps import Steps, Wait, deadline_after, receive_exactly, run, r
 from srp_tools.tls import start_tls, tls_context
 from srp_tools.verifier import Verifier, make_verifier
 from srp_tools.verifier_file import VerifierFile
+from tests.support.verifiers import ALICE, VERIFIER
 
 Pair = tuple[socket.socket, socket.socket]
 LIMIT = 30.0  # seconds; only a broken test comes near it
-ALICE = Credentials("alice", "correct horse battery staple")
-VERIFIER = make_verifier(ALICE, 2048)
-
-
-@pytest.fixture
-def pair() -> Iterator[Pair]:
-    client, server = socket.socketpair()
-    with client, server:
-        client.setblocking(False)
-        server.setblocking(False)
-        yield client, server
 
 
 @pytest.fixture(scope="module")

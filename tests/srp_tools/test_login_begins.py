@@ -2,31 +2,19 @@
 
 import socket
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from srp_tools.credentials import Credentials
 from srp_tools.errors import AuthenticationError, ConnectionLostError, ServerBusyError
 from srp_tools.login import accept_login, log_in
 from srp_tools.steps import Steps, deadline_after, receive_exactly, run_all, send_all
-from srp_tools.verifier import Verifier, make_verifier
+from srp_tools.verifier import Verifier
 from tests.support.hellos import hello_of
+from tests.support.verifiers import ALICE, VERIFIER
 
 Pair = tuple[socket.socket, socket.socket]
 LIMIT = 30.0  # seconds; only a broken test comes near it
-ALICE = Credentials("alice", "correct horse battery staple")
-VERIFIER = make_verifier(ALICE, 2048)
-
-
-@pytest.fixture
-def pair() -> Iterator[Pair]:
-    client, server = socket.socketpair()
-    with client, server:
-        client.setblocking(False)
-        server.setblocking(False)
-        yield client, server
 
 
 def both(client: Steps[Any], server: Steps[Any]) -> tuple[Any, Any]:

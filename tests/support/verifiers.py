@@ -1,0 +1,20 @@
+"""Users and their verifiers, in the quickest of the groups."""
+
+from pathlib import Path
+
+from srp_tools.credentials import Credentials
+from srp_tools.verifier import Verifier, make_verifier
+
+SMALL = 2048  # the quickest of the groups
+ALICE = Credentials("alice", "correct horse battery staple")
+VERIFIER = make_verifier(ALICE, SMALL)
+
+
+def verifier_of(user: str, password: str = "", bits: int = SMALL) -> Verifier:
+    return make_verifier(Credentials(user, password or f"password of {user}"), bits)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a private file as an administrator with an editor does."""
+    path.write_text(text)
+    path.chmod(0o600)
