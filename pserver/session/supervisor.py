@@ -331,6 +331,8 @@ class Supervisor:
             self._engine_life.why_killed = (
                 "the process that starts engines has ended, and all engines with it"
             )
+        if self._engine_life.why_killed:
+            how += f" ({self._engine_life.why_killed})"
         state = self._engine_life.handle(EngineEvent.ENDED)
         self._event_loop.drain(self._engine)  # what it said last
         self._output.end()
@@ -340,8 +342,7 @@ class Supervisor:
         if state is EngineState.REPLACING:
             self._replace_engine()
         elif state is EngineState.DEAD:
-            reason = f" ({self._engine_life.why_killed})" if self._engine_life.why_killed else ""
-            self._command.post(Kind.DIED, 0, {"how": how + reason, "last_output": self._output.last})
+            self._command.post(Kind.DIED, 0, {"how": how, "last_output": self._output.last})
             self._event_loop.flush(self._command)
 
     def _refuse_data(self) -> None:

@@ -30,16 +30,24 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def take_off_mark() -> None:
+    """Leave the processes that are found by their mark, see `pserver.system.process_marks`."""
+    import resource
+
+    resource.setrlimit(10, (0, resource.getrlimit(10)[1]))
+
+
 @pytest.mark.slow
 def test_a_killed_session_s_slot_is_free_when_its_worker_has_ended(single: Server) -> None:
     with single.connect(1) as net, single.connect(1) as other:
         executor = net.executor()
         (worker,) = [executor.submit(os.getpid).result(20)]
+        executor.submit(take_off_mark).result(20)
         busy = executor.submit(time.sleep, 1000)
         wait_until(lambda: busy.state == "running", "the job")
         wait_until(lambda: slots(single) == {"total": 1, "used": 1}, "the slot in the status")
         (supervisor,) = single.sessions(net)
-        # What would end the worker with its session is held up, so that it lives longer.
+        # What would end the worker with its session is held up, and does not find it, so that it lives longer.
         (spawner,) = [pid for pid in children(supervisor) if worker in children(pid)]
         os.kill(spawner, signal.SIGSTOP)
         try:
