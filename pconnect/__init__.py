@@ -33,9 +33,12 @@ if TYPE_CHECKING:
     from pconnect.errors import UnknownServiceError as UnknownServiceError
     from pconnect.errors import UnreadableValueError as UnreadableValueError
     from pconnect.errors import UnsupportedValueError as UnsupportedValueError
+    from pconnect.executors.as_completed import as_completed as as_completed
     from pconnect.joblib.register import register_joblib_backend as register_joblib_backend
     from pconnect.jobs.job import Job as Job
+    from pconnect.jobs.random_streams import rng as rng
     from pconnect.link.connection import Connection as Connection
+    from pconnect.link.missing_hosts import MissingHostsWarning as MissingHostsWarning
     from pconnect.local import local_network as local_network
     from pconnect.local import start_local_network as start_local_network
     from pconnect.loop.network import Network as Network
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from pconnect.messaging.send_receive import precv as precv
     from pconnect.messaging.send_receive import psend as psend
     from pconnect.messaging.send_receive import select_sockets as select_sockets
+    from pconnect.one_process.network import serial as serial
     from pconnect.session.octave_api import network_get_info as network_get_info
     from pconnect.session.octave_api import quiet as quiet
     from pconnect.session.octave_api import reval as reval
@@ -71,14 +75,18 @@ _EXPORTS = {
         "ParallelError ProcessFailedError ProtocolError RemoteError ServerBusyError UnavailableTypeError "
         "UnknownServiceError UnreadableValueError UnsupportedValueError"
     ),
+    "executors.as_completed": "as_completed",
     "joblib.register": "register_joblib_backend",
     "jobs.job": "Job",
+    "jobs.random_streams": "rng",
     "link.connection": "Connection",
+    "link.missing_hosts": "MissingHostsWarning",
     "local": "local_network start_local_network",
     "loop.network": "Network",
     "loop.progress_bars": "progress_bars",
     "messaging.collectives": "allgather allreduce alltoall barrier bcast gather reduce scatter",
     "messaging.send_receive": "precv psend select_sockets",
+    "one_process.network": "serial",
     "session.octave_api": "network_get_info quiet reval rfeval sclose",
     "session.restart": "restart",
     "session.versions": "VersionWarning",

@@ -7,6 +7,7 @@ All servers are served side by side, in two steps, each within the one deadline 
    its own connections to the others stand.
 """
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -15,33 +16,39 @@ from pconnect.detach.recovery import recover as recover_jobs
 from pconnect.detach.token import Token, unpack_token
 from pconnect.errors import AuthenticationError, ConfigurationError, ConnectError, ProtocolError
 from pconnect.joblib.register import register_if_imported
+from pconnect.link.attempt import Attempt
 from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT
 from pconnect.link.host_names import Host, parse_hosts
+from pconnect.link.missing_hosts import Attendance, MissingHostsWarning
 from pconnect.loop.event_loop import EventLoop
+from pconnect.profiles import configured, no_hosts
 from pconnect.protocol.frames import DEFAULT_LIMITS, Limits
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.session import open_networks, versions
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.login import LoginTerms, add_node, find_credentials, log_in_at, make_terms
-from pconnect.session.mesh_setup import MeshSetup, mesh_error
+from pconnect.session.mesh_setup import MeshSetup, current_folder, mesh_error
 from pconnect.session.node_state import NodeState
 from pconnect.session.remote_calls import client_mesh
 from pconnect.session.server import Server
 from pconnect.views.network_views import ClientConnection, ClientNetwork
 from srp_tools.channel import Channel
-from srp_tools.steps import Steps, deadline_after, remaining, run_all
+from srp_tools.steps import Steps, deadline_after, run_all
 
 T = TypeVar("T")
 
 
+@configured
 def pconnect(
     hosts: object = None,
     *,
+    profile: str | None = None,  # noqa: ARG001 - `configured` takes it
     recover: str | None = None,
     user: str | None = None,
     password: str | None = None,
     password_file: str | Path | None = None,
     use_tls: bool = True,
+    required: bool | int = True,
     timeout: float = 30.0,
     peer_timeout: float = DEFAULT_PEER_TIMEOUT,
     max_message_bytes: int = DEFAULT_LIMITS.max_message_bytes,
@@ -55,8 +62,13 @@ def pconnect(
     ----------
     hosts
         ``"name"``, ``"name:port"``, ``"[v6 address]:port"``, ``(name, port)``, or a list of these. The same server may
-        appear more than once; each time is a node with an engine of its own. A mapping says how many: ``{"alpha": 8,
-        "beta:4000": 2}`` is ``["alpha"] * 8 + ["beta:4000"] * 2``.
+        appear more than once; each time is a node with an engine of its own. ``"alpha*8"`` and ``{"alpha": 8}`` are
+        ``["alpha"] * 8``, also within a list, as in ``["alpha*8", "beta:4000*2"]``. Without them, the hosts of
+        ``PCONNECT_HOSTS``, such as ``alpha*8 beta:4000``, or else of the client's configuration.
+    profile
+        The part of the client's configuration that gives all options that are left out, or ``PCONNECT_PROFILE``;
+        without both, the top of that file does. See doc/reference/configuration.md. An empty text leaves the
+        configuration aside.
     recover
         What `detach` of another network has returned, instead of `hosts`: its servers are connected, and ``net.jobs``
         has the futures of its jobs.
@@ -67,13 +79,19 @@ def pconnect(
         Another client file than the default.
     use_tls
         ``False`` for servers started with ``--no-tls``: no encryption and no login.
+    required
+        ``False`` to go on without hosts that cannot be connected, as long as there is one; a number to go on if there
+        are at least so many engines. A `MissingHostsWarning` names the others, and ``net.missing`` has the reason of
+        each. The engines that are there have the numbers from 1, in the order of `hosts`. A host that does not answer
+        in half of `timeout` counts as missing.
     timeout
         Limit for the whole call, in seconds. A server that turns this client away because it is busy is asked again
         within it, after random and growing pauses of 0.1 to 3 seconds.
     peer_timeout
         Seconds after which a machine that vanished counts as lost.
     max_message_bytes
-        Limit of one message, at all nodes of this network.
+        Limit of one message, at all nodes of this network. It also limits the items of a value, in lists, dicts and the
+        like: one for each 1024 bytes of it, but always 2**20.
     max_inbox_bytes
         When so much has arrived at a node from another and waits for `precv`, no more is read: the sender waits.
     check_versions
@@ -87,6 +105,13 @@ def pconnect(
     Network
         Node 0 is the client, nodes 1 to n are engines at `hosts`, in that order.
 
+    Warns
+    -----
+    MissingHostsWarning
+        Hosts are missing that are not required.
+    VersionWarning
+        See `check_versions`.
+
     Raises
     ------
     ConnectError
@@ -95,7 +120,7 @@ def pconnect(
     CredentialError
         No password is to be had, or its file cannot be used.
     ConfigurationError
-        A host or an option cannot be understood.
+        A host, an option or the configuration cannot be understood, or nothing says which hosts.
 
     Notes
     -----
@@ -105,22 +130,52 @@ def pconnect(
     token = None if recover is None else unpack_token(recover)
     if token is not None and hosts is not None:
         raise ConfigurationError("hosts and recover: the token says which hosts, give only one of them")
-    targets = parse_hosts(list(token.hosts) if token else [] if hosts is None else hosts)
+    if token is None and hosts is None:
+        raise ConfigurationError(no_hosts())
+    targets = parse_hosts(list(token.hosts) if token else hosts)
     if not targets:
         raise ConfigurationError("hosts is empty: name at least one server, or use local_network")
+    attendance = Attendance(targets, required)
     credentials = find_credentials(user, password, password_file) if use_tls else None
-    terms = make_terms(
-        credentials, Limits(max_message_bytes, max_inbox_bytes), peer_timeout, local_links=local_links
-    )
+    limits = Limits(max_message_bytes, max_inbox_bytes)
+    network = None
+    while network is None:
+        terms = make_terms(credentials, limits, peer_timeout, local_links=local_links)
+        try:
+            network = _connect(attendance.hosts, terms, attendance.try_until(deadline))
+        except _FailedNodes as failed:
+            if not attendance.may_lack(failed.errors):
+                raise _refusal(failed.errors, attendance.hosts) from None
+    _warn(network, attendance, check_versions=check_versions)
+    if token is not None:
+        _recover(network, token, attendance, deadline)
+    return network
+
+
+class _FailedNodes(Exception):  # noqa: N818 - it does not leave this module
+    """The client cannot connect these nodes; the network can be made without them."""
+
+    def __init__(self, errors: Mapping[int, Exception]) -> None:
+        super().__init__()
+        self.errors = errors
+
+
+def _refusal(errors: Mapping[int, Exception], targets: list[Host]) -> Exception:
+    """Return the error for the user."""
+    error = ConnectError({targets[node - 1].label: error for node, error in errors.items()})
+    if all(isinstance(reason, AuthenticationError) for reason in errors.values()):
+        refused = AuthenticationError(str(error))
+        refused.__cause__ = error
+        return refused
+    return error
+
+
+def _connect(targets: list[Host], terms: LoginTerms, deadline: float) -> ClientNetwork:
+    """Try to make a network of all of `targets`. After an error, nothing is open."""
     logins: dict[int, Server | Exception] = {}
     try:
         _log_in(targets, terms, deadline, logins)
-        network = _mesh(terms, _successes(logins, targets), targets, deadline)
-        if check_versions:
-            _check_versions(network)
-        if token is not None:
-            _recover(network, token, deadline)
-        return network
+        return _mesh(terms, _successes(logins), deadline)
     except BaseException:
         for outcome in logins.values():
             if isinstance(outcome, Server):
@@ -136,55 +191,62 @@ def _log_in(
     nodes: dict[tuple[str, int], list[int]] = {}
     for node, target in enumerate(targets, 1):
         nodes.setdefault((target.name, target.port), []).append(node)
+    attempts = {first: Attempt(targets[first - 1]) for first, *_ in nodes.values()}
     run_all(
-        {first: log_in_at(targets[first - 1], first, terms, deadline) for first, *_ in nodes.values()},
+        {
+            first: log_in_at(targets[first - 1], first, terms, deadline, attempt)
+            for first, attempt in attempts.items()
+        },
         deadline,
         outcomes,
     )
+    for first, attempt in attempts.items():
+        outcome = outcomes[first]
+        if isinstance(outcome, Exception):
+            outcomes[first] = attempt.explain(outcome)
     further: dict[int, Steps[Server]] = {}
     for first, *others in nodes.values():
         server = outcomes[first]
         if isinstance(server, Server):
             further |= {node: add_node(server, node, terms) for node in others}
+        else:
+            outcomes |= dict.fromkeys(others, server)
     run_all(further, deadline, outcomes)
 
 
-def _recover(network: ClientNetwork, token: Token, deadline: float) -> None:
+def _recover(network: ClientNetwork, token: Token, attendance: Attendance, deadline: float) -> None:
     mesh = client_mesh(network.mesh)
     try:
-        mesh.recovered = recover_jobs(mesh, token, deadline)
+        mesh.jobs.recovered = recover_jobs(mesh, token, deadline, attendance.places)
     except BaseException:
         mesh.close(1.0)
         raise
 
 
-def _check_versions(network: ClientNetwork) -> None:
+def _warn(network: ClientNetwork, attendance: Attendance, *, check_versions: bool) -> None:
+    client_mesh(network.mesh).attendance = attendance
     try:
-        versions.check_versions(network, stacklevel=4)
+        if attendance.missing:
+            warnings.warn(str(attendance), MissingHostsWarning, stacklevel=4)
+        if check_versions:
+            versions.check_versions(network, stacklevel=5)
     except BaseException:  # a user may have warnings raised
         network.mesh.event_loop.close()
         raise
 
 
-def _successes(outcomes: Mapping[int, T | Exception], targets: list[Host]) -> list[T]:
+def _successes(outcomes: Mapping[int, T | Exception]) -> list[T]:
     """Return the outcomes, or raise for all that failed."""
-    reasons = {
-        targets[node - 1].label: outcome
-        for node, outcome in outcomes.items()
-        if isinstance(outcome, Exception)
-    }
-    if reasons:
-        unexpected = [error for error in reasons.values() if not isinstance(error, OSError | ProtocolError)]
-        if unexpected:
-            raise unexpected[0]
-        error = ConnectError(reasons)
-        if all(isinstance(reason, AuthenticationError) for reason in reasons.values()):
-            raise AuthenticationError(str(error)) from error
-        raise error
+    errors = {node: error for node, error in sorted(outcomes.items()) if isinstance(error, Exception)}
+    for error in errors.values():
+        if not isinstance(error, OSError | ProtocolError):
+            raise error
+    if errors:
+        raise _FailedNodes(errors)
     return [outcome for _, outcome in sorted(outcomes.items()) if not isinstance(outcome, Exception)]
 
 
-def _mesh(terms: LoginTerms, servers: list[Server], targets: list[Host], deadline: float) -> ClientNetwork:
+def _mesh(terms: LoginTerms, servers: list[Server], deadline: float) -> ClientNetwork:
     """Connect every node with every other."""
     event_loop = EventLoop()
     event_loop.sigint_deferred.spins = True
@@ -193,7 +255,7 @@ def _mesh(terms: LoginTerms, servers: list[Server], targets: list[Host], deadlin
         terms.tls,
         terms.limits,
         terms.peer_timeout,
-        directory=str(Path.cwd()),
+        directory=current_folder(),
         authority=terms.authority,
         version=versions.own_versions()["version"],
         network_key=terms.network_key,
@@ -202,8 +264,7 @@ def _mesh(terms: LoginTerms, servers: list[Server], targets: list[Host], deadlin
     for server in servers:
         event_loop.add(server.command)
     try:
-        left = remaining(deadline)
-        setup = mesh_setup.setup(servers, 3600.0 if left is None else left)
+        setup = mesh_setup.setup(servers, deadline)
         for server in servers:
             server.command.post(Kind.SETUP, server.node, setup | mesh_setup.local_links(server, servers))
             event_loop.flush(server.command)
@@ -216,7 +277,7 @@ def _mesh(terms: LoginTerms, servers: list[Server], targets: list[Host], deadlin
     mesh = ClientMesh(terms.network_id, servers, event_loop, terms.limits, own)
     mesh.mesh_setup = mesh_setup
     mesh.begin_renewals()
-    mesh.hosts = [(target.name, target.port) for target in targets]
+    mesh.foreign = versions.foreign_pythons(servers)
     open_networks.register(mesh)
     register_if_imported()
     return ClientNetwork(mesh)
@@ -234,7 +295,7 @@ def _open_data_connections(
             if isinstance(outcome, Channel):
                 outcome.close()
         raise
-    failed = {}
+    failed: dict[Server, Exception] = {}
     for server in servers:
         outcome = outcomes[server.node]
         if isinstance(outcome, Channel):
@@ -248,7 +309,7 @@ def _open_data_connections(
     if failed:
         # What the server says of its side is the better reason, if it says something.
         event_loop.poll(0.2)
-        raise ConnectError({s.host: mesh_error(s) or error for s, error in failed.items()})
+        raise _FailedNodes({s.node: mesh_error(s) or error for s, error in failed.items()})
 
 
 def _await_meshed(servers: list[Server], event_loop: EventLoop, deadline: float) -> None:

@@ -28,6 +28,8 @@ A time limit that has passed raises the builtin `TimeoutError`.
 """
 
 import collections.abc
+import contextlib
+import platform
 import typing
 
 from srp_tools.errors import (
@@ -39,6 +41,7 @@ from srp_tools.errors import (
     ParallelError,
     ServerBusyError,
 )
+from srp_tools.packages import distribution_version
 
 __all__ = [
     "AuthenticationError",
@@ -64,6 +67,30 @@ __all__ = [
     "UnsupportedValueError",
 ]
 
+#: Fields of builtin classes that are no more than data on the client, too. Python makes more of others when it shows an
+#: error, and would do so in the wrong process: with ``name_from`` of an `ImportError` it imports, with ``filename`` of
+#: a `SyntaxError` it reads a file, with ``name`` of a `NameError` it guesses what was meant.
+BUILTIN_FIELDS: collections.abc.Mapping[type[BaseException], collections.abc.Sequence[str]] = {
+    BaseException: ("args",),
+    OSError: ("errno", "strerror", "filename", "filename2"),
+    ImportError: ("name", "path"),
+    UnicodeEncodeError: ("encoding", "object", "start", "end", "reason"),
+    UnicodeDecodeError: ("encoding", "object", "start", "end", "reason"),
+    UnicodeTranslateError: ("object", "start", "end", "reason"),
+}
+
+
+def builtin_fields(kind: type[BaseException]) -> dict[str, typing.Any]:
+    """Return the descriptors of the fields of `BUILTIN_FIELDS` that the exceptions of a class have.
+
+    Examples
+    --------
+    >>> list(builtin_fields(FileNotFoundError))
+    ['args', 'errno', 'strerror', 'filename', 'filename2']
+    """
+    bases = [(base, names) for base, names in BUILTIN_FIELDS.items() if issubclass(kind, base)]
+    return {name: vars(base)[name] for base, names in bases for name in names}
+
 
 class EngineDiedError(ConnectionLostError):
     """The engine of a node ended before its time; the text says how. The other nodes live on."""
@@ -72,7 +99,7 @@ class EngineDiedError(ConnectionLostError):
 class JobLostError(ConnectionLostError):
     """A job has no result: the process or the machine that ran it ended; the text says how, and what it printed last.
 
-    Nobody knows how far it came. Other jobs are not concerned.
+    It is not known how far it came. Other jobs go on.
     """
 
 
@@ -101,7 +128,14 @@ class InboxFullError(ParallelError, BufferError):
 
 
 class InternalError(ParallelError, RuntimeError):
-    """A bug in this library: something happened in a state in which it cannot happen. Please report it."""
+    """A bug in this library: something happened in a state in which it cannot happen. Please report it.
+
+    The text ends with what a report needs: the versions of this package and of Python.
+    """
+
+    def __str__(self) -> str:
+        ours, pythons = distribution_version(), platform.python_version()
+        return f"{super().__str__()} (a bug of pserver {ours} with Python {pythons}: please report it)"
 
 
 class CollectiveError(ParallelError, RuntimeError):
@@ -152,18 +186,36 @@ class RemoteError(ParallelError, RuntimeError):
         The text of the exception there.
     remote_traceback
         The traceback, as text. The exception itself does not travel: received data cannot run code.
+    args
+        Those of the exception there, as in ``KeyError.args[0]``, if they are plain values that are short; else its text
+        alone. What Python's own exceptions have besides, such as ``OSError.errno`` and ``filename``, is here likewise.
     """
 
-    def __init__(  # noqa: PLR0917 - what `args` has, for pickle
+    def __init__(  # noqa: PLR0917 - all that is known of a failure
         self, node: int, host: str, command: str, type_name: str, message: str, remote_traceback: str
     ) -> None:
-        super().__init__(node, host, command, type_name, message, remote_traceback)
+        super().__init__(message)
         self.node = node
         self.host = host
         self.command = command
         self.type_name = type_name
         self.message = message
         self.remote_traceback = remote_traceback
+        #: By name, what the exception there had in fields of builtin classes; `restore` sets them.
+        self.fields: collections.abc.Mapping[str, object] = {}
+
+    def restore(self, fields: collections.abc.Mapping[str, object]) -> None:
+        """Set what the exception there had in the fields of `BUILTIN_FIELDS`. Others are left out."""
+        if isinstance(self, SyntaxError):
+            self.msg = str(self)  # Python shows this instead
+        for name in builtin_fields(type(self)).keys() & fields.keys():
+            with contextlib.suppress(TypeError, OverflowError):  # a malicious engine may say anything
+                setattr(self, name, fields[name])
+                self.fields = {**self.fields, name: fields[name]}
+
+    def __reduce__(self) -> tuple[object, ...]:
+        facts = (self.node, self.host, self.command, self.type_name, self.message, self.remote_traceback)
+        return type(self), facts, {**vars(self), **self.fields}
 
     def __str__(self) -> str:
         return (

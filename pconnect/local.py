@@ -1,25 +1,33 @@
 """`local_network`: a private server on this machine, for examples, tests, and people without a second machine."""
 
+import atexit
 import contextlib
 import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pconnect.connect import pconnect
-from pconnect.errors import ConfigurationError
+from pconnect.errors import ConfigurationError, ConnectionLostError
+from pconnect.loop.forked_copies import leave_in_copies
+from pconnect.session.client_mesh import ClientMesh
+from pconnect.session.remote_calls import client_mesh
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
 from srp_tools.private_files import server_file
 from srp_tools.verifier import make_verifier
 from srp_tools.verifier_file import VerifierFile
+
+_EXIT_TIMEOUT = 5.0  # seconds; the end of a program is not the time to wait for long
 
 
 @contextlib.contextmanager
@@ -50,7 +58,7 @@ def local_network(
     Raises
     ------
     ConfigurationError
-        The server could not be started; the text has its reason.
+        The server could not be started; the text has its reason. Servers run on Linux only.
 
     Examples
     --------
@@ -60,23 +68,9 @@ def local_network(
     ...     [precv(connection) for connection in net[1:]]
     [1, 2]
     """
-    if not hasattr(n, "__index__") or n < 1:
-        raise ConfigurationError(f"local_network({n!r}): at least one engine is needed, and a whole number")
     deadline = time.monotonic() + timeout
-    with tempfile.TemporaryDirectory(prefix="pserver-") as folder:
-        credentials = Credentials("local", secrets.token_urlsafe(24))
-        # The smallest group: 192 random bits cannot be guessed, and only this process knows the server.
-        VerifierFile(server_file(Path(folder))).add(make_verifier(credentials, 2048))
-        with _private_server(Path(folder), slots, deadline) as cmd_port:
-            hosts = [f"127.0.0.1:{cmd_port}"] * n
-            with pconnect(
-                hosts,
-                user=credentials.user,
-                password=credentials.password,
-                timeout=deadline - time.monotonic(),
-                **options,
-            ) as network:
-                yield network
+    with _private_server(n, slots, deadline) as server, _connect(n, server, deadline, options) as network:
+        yield network
 
 
 def start_local_network(
@@ -84,7 +78,7 @@ def start_local_network(
 ) -> ClientNetwork:
     """Start a private server and connect `n` nodes of it like `local_network`, for a notebook or a prompt.
 
-    The server ends when the network is closed, or with this process.
+    The server ends when the network is closed, or with this process: a program may leave the network open.
 
     Parameters
     ----------
@@ -110,16 +104,83 @@ def start_local_network(
     >>> net.close()
     []
     """
+    deadline = time.monotonic() + timeout
     with contextlib.ExitStack() as stack:
-        network = stack.enter_context(local_network(n, slots=slots, timeout=timeout, **options))
-        network.mesh.after_close = stack.pop_all().close  # type: ignore[attr-defined]
+        network = _connect(n, stack.enter_context(_private_server(n, slots, deadline)), deadline, options)
+        mesh = client_mesh(network.mesh)
+        # The server also ends when Python frees a network that is still open.
+        mesh.after_close = close_server = weakref.finalize(mesh, stack.pop_all().close)
+        close_server.atexit = False  # `_close_left_open` does that
+    atexit.register(_close_left_open, weakref.ref(mesh))
     return network
 
 
+def _close_left_open(reference: weakref.ref[ClientMesh]) -> None:
+    """Close a network before Python destroys what it is made of, in any order."""
+    mesh = reference()
+    if mesh is not None and not mesh.closed:
+        mesh.close(_EXIT_TIMEOUT)
+
+
+class _Server(NamedTuple):
+    """How to reach a private server."""
+
+    credentials: Credentials
+    cmd_port: int
+
+
+def _connect(n: int, server: _Server, deadline: float, options: Mapping[str, Any]) -> ClientNetwork:
+    return pconnect(
+        [f"127.0.0.1:{server.cmd_port}"] * n,
+        profile="",
+        user=server.credentials.user,
+        password=server.credentials.password,
+        timeout=deadline - time.monotonic(),
+        **options,
+    )
+
+
 @contextlib.contextmanager
-def _private_server(folder: Path, slots: int | None, deadline: float) -> Iterator[int]:
+def _private_server(n: int, slots: int | None, deadline: float) -> Iterator[_Server]:
+    """Run a daemon for `n` engines that only this process can log in at."""
+    if sys.platform != "linux":
+        raise ConfigurationError(
+            "local_network: servers run on Linux only; log in at one with pconnect(hosts)"
+        )
+    if not hasattr(n, "__index__") or n < 1:
+        raise ConfigurationError(f"local_network({n!r}): at least one engine is needed, and a whole number")
+    with _Folder() as folder:
+        credentials = Credentials("local", secrets.token_urlsafe(24))
+        # The smallest group: 192 random bits cannot be guessed, and only this process knows the server.
+        VerifierFile(server_file(folder)).add(make_verifier(credentials, 2048))
+        with _daemon(folder, slots, deadline) as cmd_port:
+            yield _Server(credentials, cmd_port)
+
+
+class _Folder:
+    """A temporary folder that ends with the block, or with this process; a forked copy of it removes nothing."""
+
+    def __enter__(self) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix="pserver-"))
+        self._remove = weakref.finalize(self, _remove, folder, os.getpid())
+        return folder
+
+    def __exit__(self, *_: object) -> None:
+        self._remove()
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _daemon(folder: Path, slots: int | None, deadline: float) -> Iterator[int]:
     """Run a daemon as a child that ends when we close our end of a socket; give its command port."""
-    ours, theirs = socket.socketpair()
+    owner = os.getpid()
+    ours, theirs = _socketpair()
+    lifeline = _Lifeline(ours)
+    leave_in_copies(lifeline)
     arguments = [
         "start", "--foreground", "--allow-root", "--bind", "127.0.0.1", "--cmd-port", "0", "--data-port", "0",
         "--name", f"local-{os.getpid()}-{secrets.token_hex(4)}",
@@ -144,11 +205,34 @@ def _private_server(folder: Path, slots: int | None, deadline: float) -> Iterato
         with ours:
             ours.settimeout(max(0.1, deadline - time.monotonic()))
             yield _read_port(ours, folder / "log")
-        child.wait(10)
+        if os.getpid() == owner:  # else the server is that of the process that this one was forked from
+            child.wait(10)
     finally:
-        if child.poll() is None:
+        if os.getpid() == owner and child.poll() is None:
             child.kill()
             child.wait()
+
+
+class _Lifeline:
+    """The socket whose end ends the server; a forked copy of this process does not keep it open."""
+
+    def __init__(self, ours: socket.socket) -> None:
+        self._ours = ours
+
+    def abandon(self, _: ConnectionLostError) -> None:
+        """Close it in a copy; see `pconnect.loop.forked_copies`."""
+        self._ours.close()
+
+
+def _socketpair() -> tuple[socket.socket, socket.socket]:
+    """Return two connected sockets, neither with the number of a standard stream, which is another file in a child."""
+    with contextlib.ExitStack() as held:
+        while True:
+            ours, theirs = socket.socketpair()
+            if min(ours.fileno(), theirs.fileno()) > 2:
+                return ours, theirs
+            held.enter_context(ours)
+            held.enter_context(theirs)
 
 
 def _read_port(sock: socket.socket, log: Path) -> int:

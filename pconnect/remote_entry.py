@@ -6,11 +6,12 @@ and workers are here, with what they need; so every other module may move. Chang
 only together with the version of the protocol.
 """
 
+import ast
 import contextlib
 import linecache
 import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
@@ -43,10 +44,20 @@ def shared_array(number: int) -> Any:
     return shared_arrays[number]
 
 
+def global_generator(module: str) -> Any:
+    """Return the generator behind the functions of `random` or `numpy.random`; stands for it in a pickle."""
+    return import_own(module).random.__self__
+
+
 def map_part(function: Callable[..., Any] | str, items: Sequence[tuple[Any, ...]]) -> list[Any]:
     """Call a function, or an expression of the workspace, with each of some items: one part of a map."""
     called = function if callable(function) else eval(function, vars(sys.modules["__main__"]))  # noqa: S307 - the client may run anything
-    return [called(*item) for item in items]
+    begin_item = import_own(f"{__package__}.jobs.random_streams").begin_item
+    results = []
+    for position, item in enumerate(items):
+        begin_item(position)
+        results.append(called(*item))
+    return results
 
 
 def run_batch(data: bytes, sources: Mapping[str, str], threads: int | None) -> Any:
@@ -61,12 +72,120 @@ def run_batch(data: bytes, sources: Mapping[str, str], threads: int | None) -> A
         limit = threadpoolctl.threadpool_limits(threads)
     with limit:
         keep_sources(sources)
-        return cloudpickle.loads(data)()
+        batch = cloudpickle.loads(data)
+        import_own(f"{__package__}.jobs.worker_api").side.keep_imported()
+        if hasattr(batch, "items"):  # of joblib: a list of calls
+            batch.items = [(_task, (position, *task), {}) for position, task in enumerate(batch.items)]
+        return batch()
 
 
-def make_code(file_name: str, *parts: Any) -> types.CodeType:
-    """Return a code object that keeps the name of the file that it comes from."""
+def _task(position: int, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Do a task of a batch, with random numbers of its own."""
+    import_own(f"{__package__}.jobs.random_streams").begin_item(position)
+    return function(*args, **kwargs)
+
+
+def byte_code(python: tuple[int, int], file_name: str, *parts: Any) -> types.CodeType:
+    """Return a code object that keeps the name of the file that it comes from.
+
+    Raises `UnavailableTypeError` if another version of Python has made it: to run it here would crash this process.
+    """
+    if python != sys.version_info[:2]:
+        there, here = (".".join(map(str, version)) for version in (python, sys.version_info[:2]))
+        raise UnavailableTypeError(
+            f"this is byte code of Python {there}, which cannot run here, in Python {here}: put the function or class "
+            "into a module that both sides have"
+        )
     return types.CodeType(*parts).replace(co_filename=file_name)
+
+
+_OUTER = "_outer_of_sent_function"
+_PYTHON = ".".join(map(str, sys.version_info[:3]))
+
+
+def source_code(
+    text: str,
+    names: tuple[str, str, tuple[str, ...]],
+    place: tuple[str, int],
+    flags: int,
+    *,
+    imported: Iterable[str] = (),
+) -> types.CodeType:
+    """Return the code of the function that a text defines, compiled here; nothing else of the text is run.
+
+    `text`: a definition or a lambda, alone in its block or brackets. `names`: what the function is called with all that
+    is around it; the class around it, which the compiler puts before names such as ``__x``, or ``"_"``; and the names
+    that it has from functions around it. `place`: its file, and how many lines of that come before the text. `flags`:
+    what the file imports from ``__future__``. `imported`: what is imported at the top of the file; calls of its
+    attributes have other byte code, which does the same.
+
+    Raises `UnavailableTypeError` if it is no Python here, or something else.
+    """
+    (name, scope, free), (file_name, line) = names, place
+    around = [
+        *(f"import {each}" for each in imported),
+        f"def {_OUTER}({', '.join(free)}):",
+        f" class {scope}: pass",
+    ]
+    try:
+        node = next(node for node in ast.walk(ast.parse(text)) if isinstance(node, FUNCTION_NODES))
+        ast.increment_lineno(node, line)
+        tree = ast.parse("\n".join(around))
+        tree.body[-1].body[0].body = [_bare(node)]  # type: ignore[attr-defined]
+        code = compile(tree, file_name, "exec", flags=flags, dont_inherit=True)
+    except SyntaxError as error:
+        where = f"line {line + (error.lineno or 0)} of {file_name}"
+        raise UnavailableTypeError(f"{name} ({where}) is no Python {_PYTHON}: {error.msg}") from None
+    for _ in range(3):
+        [code] = [each for each in code.co_consts if isinstance(each, types.CodeType)]
+    if code.co_freevars != free:
+        raise UnavailableTypeError(f"{name} ({file_name}) has other names from around it in Python {_PYTHON}")
+    return _renamed(code, code.co_qualname, name)
+
+
+#: What has code that is sent.
+FUNCTION_NODES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+
+def _bare(node: Any) -> ast.stmt:
+    """Return a definition as a statement, without what is evaluated where it stands: the function has that already."""
+    arguments: ast.arguments = node.args
+    arguments.defaults = [ast.copy_location(ast.Constant(None), each) for each in arguments.defaults]
+    arguments.kw_defaults = [
+        each and ast.copy_location(ast.Constant(None), each) for each in arguments.kw_defaults
+    ]
+    every = [
+        *arguments.posonlyargs,
+        *arguments.args,
+        *arguments.kwonlyargs,
+        arguments.vararg,
+        arguments.kwarg,
+    ]
+    for argument in every:
+        if argument is not None:
+            argument.annotation = None
+    if isinstance(node, ast.Lambda):
+        return ast.copy_location(ast.Expr(node), node)
+    node.decorator_list, node.returns, node.type_params = [], None, []
+    return node  # type: ignore[no-any-return]
+
+
+def _renamed(code: types.CodeType, old: str, new: str) -> types.CodeType:
+    """Return code with another beginning of its qualified name, and of the names of what is inside."""
+
+    def rename(value: Any) -> Any:
+        if isinstance(value, types.CodeType):
+            return _renamed(value, old, new)
+        # A class keeps its name among its constants.
+        return (
+            new + value[len(old) :]
+            if isinstance(value, str) and value.startswith(f"{old}.<locals>.")
+            else value
+        )
+
+    return code.replace(
+        co_qualname=new + code.co_qualname[len(old) :], co_consts=tuple(map(rename, code.co_consts))
+    )
 
 
 def public(name: str) -> Any:

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import importlib
+import itertools
 import json
 import os
 import shlex
@@ -13,11 +14,12 @@ from datetime import datetime
 from pathlib import Path
 
 from pconnect.commands.table import Table
-from pserver.admin.control import check_start, start_server
+from pserver.admin.control import check_start, start_server, warnings_of
+from pserver.admin.left_sessions import LeftSession, detached_sessions, end_left_sessions, left_sessions
 from pserver.admin.options import CommandParser, add_options, config_of
 from pserver.config import ServerConfig
 from pserver.starter.starter import StarterProcess
-from pserver.system.clean_start import start_cleanly
+from pserver.system.clean_start import open_standard_streams, start_cleanly
 from pserver.system.log import set_up
 from pserver.system.log_file import Rotation, make_log
 from pserver.system.pidfile import RunningServer, find_server, list_servers, stop_server
@@ -43,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     standard error shows; 3 if a server that was to be stopped or looked at does not run; 130 after Ctrl-C. Raises
     `SystemExit` with status 2 for wrong usage, 0 for ``--help``.
     """
+    open_standard_streams()
     arguments = sys.argv[1:] if argv is None else argv
     return run_command("pserver", lambda: _run(arguments))
 
@@ -50,25 +53,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     if arguments[:1] == ["demo"]:  # it has options of its own
         return _demo(arguments[1:])
-    options = _parser().parse_args(arguments)
+    options = _parser(arguments).parse_args(arguments)
     return _COMMANDS[options.command](options)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="pserver", description="Manage servers that lend processors to users who log in."
     )
     parser.add_argument("--version", action=ShowVersion)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="start|stop|status|demo")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="start|stop|status|deploy|doctor|demo"
+    )
     _add_start(commands)
     help_name = "the server's name, default: %(default)s"
     stop = commands.add_parser("stop", help="end a server")
     stop.add_argument("--name", default=ServerConfig.name, help=help_name)
     help_timeout = "how long it may take before it is killed, default: %(default)s"
+    stop.add_argument("--force", action="store_true", help="even while it runs detached jobs, which are lost")
     stop.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help=help_timeout)
     status = commands.add_parser("status", help="show running servers")
     status.add_argument("--name", help="only this one, default: all")
     status.add_argument("--json", action="store_true", help="print a list of objects, for programs")
+    deploy = commands.add_parser("deploy", help="install and start servers on other machines, over ssh")
+    if arguments[:1] == ["deploy"]:  # the others need not wait for what it imports
+        importlib.import_module("pserver.deploy.command").add_deploy_options(deploy)
+    doctor = commands.add_parser("doctor", help="check this machine, and say what is wrong and what to do")
+    doctor.add_argument(
+        "hosts", nargs="*", metavar="HOST", help="log in there, too, and check clocks and versions"
+    )
     commands.add_parser("demo", help="compute something on three servers of this machine")
     return parser
 
@@ -95,9 +108,8 @@ def _start(options: argparse.Namespace) -> int:
     status = start_server(config)
     print(_describe(status))
     print(f"Its log is {status['log_file']}")
-    default = config.name == ServerConfig.name
-    print(f"Stop it with: pserver stop{'' if default else f' --name {shlex.quote(config.name)}'}")
-    _warn_if_plain(status)
+    print(f"Stop it with: pserver stop{_name_option(config.name)}")
+    _warn(status, config)
     return 0
 
 
@@ -119,7 +131,7 @@ def _serve(options: argparse.Namespace) -> int:
             def announce(status: dict[str, object]) -> None:
                 with contextlib.suppress(OSError):  # who has closed standard output does not want to know
                     print(_describe(status), flush=True)
-                    _warn_if_plain(status)
+                    _warn(status, config)
                 if parent is not None:
                     _tell(parent, {"ready": status})  # an error ends the server, which would be unknown
 
@@ -168,14 +180,29 @@ def _set_up_log(config: ServerConfig) -> None:
 
 
 def _stop(options: argparse.Namespace) -> int:
+    detached = detached_sessions(options.name)
+    if detached and not options.force:
+        raise ConfigurationError(
+            f"the server {options.name!r} runs detached jobs: {'; '.join(map(str, detached))}. "
+            "Wait until pserver status counts no detached sessions, or lose these jobs with: pserver stop --force"
+            f"{_name_option(options.name)} (results that are ready stay)"
+        )
     stopped = stop_server(options.name, options.timeout)
-    if stopped is None:
+    sessions = end_left_sessions(options.name, options.timeout)  # of one that was killed, here or before
+    if stopped is None and not sessions:
         return _report_none(options.name)
-    server = f"{stopped.name} (pid {stopped.pid})"
-    if stopped.killed:
-        print(f"pserver: {server} did not end within {options.timeout:g} s and was killed", file=sys.stderr)
-    else:
-        print(f"Stopped {server}.")
+    if stopped is not None:
+        server = f"{stopped.name} (pid {stopped.pid})"
+        if stopped.killed:
+            print(
+                f"pserver: {server} did not end within {options.timeout:g} s and was killed", file=sys.stderr
+            )
+        else:
+            print(f"Stopped {server}.")
+        for session in detached:
+            print(f"Ended the detached jobs of {session}.")
+    for session in sessions:
+        print(f"Ended {session}, which had outlived the server {options.name}.")
     return 0
 
 
@@ -189,9 +216,34 @@ def _status(options: argparse.Namespace) -> int:
         print(json.dumps([dict(server.status) for server in servers], indent=2))
     elif servers:
         print(Table(_HEADINGS, [_row(server) for server in servers]))
-    else:
+    left = left_sessions(options.name)
+    _report_left(left)
+    if not servers and not left and not options.json:
         return _report_none(options.name)
     return 0 if servers else _NOT_RUNNING
+
+
+def _deploy(options: argparse.Namespace) -> int:
+    from pserver.deploy.command import run_deploy  # noqa: PLC0415 - as above
+
+    errors = run_deploy(options, lambda line: print(line, flush=True))
+    for error in errors:
+        print(f"pserver: {error}", file=sys.stderr)
+    return 1 if errors else 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    # Late: it brings the client with it, which other commands need not wait for.
+    from pserver.doctor.checks import Level  # noqa: PLC0415
+    from pserver.doctor.files import check_files  # noqa: PLC0415
+    from pserver.doctor.hosts import check_hosts  # noqa: PLC0415
+    from pserver.doctor.machine import check_machine  # noqa: PLC0415
+
+    wrong = 0
+    for finding in itertools.chain(check_machine(), check_files(), check_hosts(options.hosts)):
+        print(finding, flush=True)
+        wrong += finding.level is Level.WRONG
+    return 1 if wrong else 0
 
 
 def _demo(arguments: Sequence[str]) -> int:
@@ -213,6 +265,22 @@ def _report_none(name: str | None) -> int:
     return _NOT_RUNNING
 
 
+def _report_left(left: Mapping[str, Sequence[LeftSession]]) -> None:
+    for name, sessions in left.items():
+        option = _name_option(name)
+        count = "1 session lives" if len(sessions) == 1 else f"{len(sessions)} sessions live"
+        print(
+            f"pserver: the server {name!r} was killed, and {count}: {'; '.join(map(str, sessions))}. "
+            f"To go on with them, start it again with the same options: pserver start{option}; "
+            f"to end them: pserver stop{option}",
+            file=sys.stderr,
+        )
+
+
+def _name_option(name: str) -> str:
+    return "" if name == ServerConfig.name else f" --name {shlex.quote(name)}"
+
+
 def _describe(status: Mapping[str, object]) -> str:
     return (
         f"The server {status['name']!r} (pid {status['pid']}) listens at {_address(status)}: "
@@ -224,10 +292,12 @@ def _address(status: Mapping[str, object]) -> str:
     return str(status.get("bind") or "all addresses")
 
 
-def _warn_if_plain(status: Mapping[str, object]) -> None:
+def _warn(status: Mapping[str, object], config: ServerConfig) -> None:
+    for text in warnings_of(status, config):
+        print(f"pserver: WARNING: {text}", file=sys.stderr)
     if not status["use_tls"]:
         print(
-            "pserver: WARNING: without TLS there is no encryption and no login. Everybody who can reach "
+            "pserver: WARNING: without TLS there is no encryption and no login. Anyone who can reach "
             f"{_address(status)}, port {status['cmd_port']}, and every user of this machine, "
             f"can run any program as {status['user']}.",
             file=sys.stderr,
@@ -259,4 +329,4 @@ def _count_sessions(sessions: Sequence[Mapping[str, object]]) -> str:
     return f"{len(sessions)} ({detached} detached)" if detached else str(len(sessions))
 
 
-_COMMANDS = {"start": _start, "stop": _stop, "status": _status}
+_COMMANDS = {"start": _start, "stop": _stop, "status": _status, "deploy": _deploy, "doctor": _doctor}

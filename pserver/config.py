@@ -15,11 +15,16 @@ from typing import Any, NamedTuple, Self, get_args
 import platformdirs
 
 from pconnect.link.host_names import DEFAULT_CMD_PORT
+from srp_tools.credentials import composed
 from srp_tools.errors import ConfigurationError
 
 DEFAULT_DATA_PORT = 12501
 FilePath = str | os.PathLike[str]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_LONGEST_LIMIT = 86400.0  # seconds; the system's calls take no number that is much larger
+_MOST_LOG_FILES = 1000
+_MOST_SLOTS = 100_000
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
@@ -35,6 +40,7 @@ class Option:
     default_text: str | None = None  #: names the default where the value itself says little
     #: On the command line, if not made of the name. A switch that is on by default has one that turns it off.
     flags: tuple[str, ...] = ()
+    once: bool = False  #: two are refused, because both may be meant; of others, the last one counts
 
 
 def parse_size(text: str) -> int:
@@ -59,12 +65,17 @@ def parse_size(text: str) -> int:
 def parse_list(text: str) -> tuple[str, ...]:
     """Return the parts of a text between commas; empty ones are left out.
 
+    Raises `ConfigurationError` if there is no other: a list that was forgotten must not let everybody in.
+
     Examples
     --------
     >>> parse_list("alice, bob")
     ('alice', 'bob')
     """
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not parts:
+        raise ConfigurationError(f"{text!r} names no user; leave the option out to allow all")
+    return parts
 
 
 class Startups(NamedTuple):
@@ -91,7 +102,7 @@ def parse_startups(text: str) -> Startups:
     start = int(found[1])
     startups = Startups(start, int(found[2] or 100), int(found[3] or start))
     if startups.start < 1:
-        raise ConfigurationError("nobody could log in; START is 1 or more")
+        raise ConfigurationError("no one could log in; START is 1 or more")
     if startups.rate > 100 or startups.full < startups.start:
         raise ConfigurationError("RATE is at most 100, and FULL not less than START")
     return startups
@@ -113,13 +124,12 @@ class ListenOptions:
         DEFAULT_DATA_PORT, "Port for data between nodes; 0 takes any free one.", "PORT", parse=int
     )
     bind: str | None = _setting(
-        None, "Address to listen at.", "ADDRESS", default_text="all with TLS, loopback without"
+        None, "Address to listen at.", "ADDRESS", default_text="all with TLS, loopback without", once=True
     )
     auth_file: FilePath | None = _setting(
         None,
         "The users who may log in, with their verifiers.",
         "FILE",
-        parse=Path,
         default_text="the file that generate-srp-data writes",
     )
     use_tls: bool = _setting(
@@ -194,27 +204,27 @@ class LoginOptions(ListenOptions):
         except ConfigurationError as error:
             raise ConfigurationError(f"--max-startups {self.max_startups}: {error}") from None
         if self.login_processes < 1:
-            raise ConfigurationError(
-                f"--login-processes {self.login_processes}: nobody could log in; give 1 or more"
-            )
+            raise ConfigurationError(f"--login-processes {self.login_processes}: give 1 or more")
         if self.max_failures < 0:
-            raise ConfigurationError(
-                f"--max-failures {self.max_failures}: a number of logins is not negative; 0 sets no limit"
-            )
+            raise ConfigurationError(f"--max-failures {self.max_failures}: give 0 or more; 0 sets no limit")
         for name in ("allow_users", "allow_from"):
-            value = getattr(self, name)
-            if isinstance(value, str):  # else its letters would be the items
-                value = parse_list(value)
-            object.__setattr__(self, name, tuple(value))
+            given = getattr(self, name)
+            items = parse_list(given) if isinstance(given, str) else given  # not the letters of a text
+            object.__setattr__(self, name, tuple(map(composed, items)))
+        for option, value in (("--auth-file", self.auth_file), ("--allow-users", self.allow_users)):
+            if value and not self.use_tls:
+                raise ConfigurationError(
+                    f"{option} and --no-tls: without TLS there is no login, so there are no users; leave out one"
+                )
         self.allowed_networks()
         for option, seconds in (
             ("--login-timeout", self.login_timeout),
             ("--proof-timeout", self.proof_timeout),
             ("--silence-timeout", self.silence_timeout),
         ):
-            if not 0 < seconds < float("inf"):
+            if not 0 < seconds <= _LONGEST_LIMIT:
                 raise ConfigurationError(
-                    f"{option} {seconds:g}: a time limit is a positive number of seconds"
+                    f"{option} {seconds:g}: a time limit is a positive number of seconds, at most a day"
                 )
 
     def allowed_networks(self) -> list[Network]:
@@ -227,7 +237,8 @@ class LoginOptions(ListenOptions):
             try:
                 networks.append(ipaddress.ip_network(text))
             except ValueError as error:
-                raise ConfigurationError(f"--allow-from {text}: {error}") from None
+                hint = "give an address or a network, such as 10.1.0.0/16"
+                raise ConfigurationError(f"--allow-from {text}: {error}; {hint}") from None
         return networks
 
     def startups(self) -> Startups:
@@ -249,7 +260,6 @@ class ServerConfig(LoginOptions):
         None,
         "Where to write the log.",
         "FILE",
-        parse=Path,
         default_text="NAME-HOST.log in the user's folder for logs; in the foreground, standard error",
     )
     log_size: int = _setting(
@@ -284,7 +294,6 @@ class ServerConfig(LoginOptions):
         None,
         "Where to keep the jobs and results of detached networks.",
         "FOLDER",
-        parse=Path,
         default_text="in the user's folder for state",
     )
     keep_results: float = _setting(
@@ -296,16 +305,18 @@ class ServerConfig(LoginOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for option in ("bind", "auth_file", "log_file", "spool_dir"):  # from a variable that is not set, say
+            if getattr(self, option) == "":
+                raise ConfigurationError(f"--{option.replace('_', '-')}: it is empty; leave it out")
         if not 0 < self.keep_results < float("inf"):
             raise ConfigurationError(f"--keep-results {self.keep_results:g}: give a positive number of days")
         self.slot_count()
         for option, size in (("--max-file-size", self.max_file_size), ("--log-size", self.log_size)):
             if size < 0:
                 raise ConfigurationError(f"{option} {size}: a size is not negative; 0 sets no limit")
-        if self.log_files < 2:
-            raise ConfigurationError(
-                f"--log-files {self.log_files}: give 2 or more, because one is being written"
-            )
+        if not 2 <= self.log_files <= _MOST_LOG_FILES:
+            count = f"--log-files {self.log_files}"
+            raise ConfigurationError(f"{count}: give 2 to {_MOST_LOG_FILES}, because one is being written")
 
     def kept_folder(self) -> Path:
         """Return where the jobs and results of detached networks are."""
@@ -321,6 +332,8 @@ class ServerConfig(LoginOptions):
         processors = processor_count()
         if self.slots is None:
             return processors
+        if self.slots > _MOST_SLOTS:
+            raise ConfigurationError(f"--slots {self.slots}: give at most {_MOST_SLOTS}")
         if self.slots >= 0:
             return self.slots
         if processors + self.slots < 1:

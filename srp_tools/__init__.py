@@ -1,7 +1,7 @@
 """Login with TLS-SRP, and a safe byte stream.
 
-`make_verifier` turns `Credentials` into what a server keeps in a `VerifierFile`; `log_in` and `accept_login` are the
-two ends of a login on a connected socket.
+`generate_srp_data` makes a user. `make_verifier` turns `Credentials` into what a server keeps in a `VerifierFile`;
+`log_in` and `accept_login` are the two ends of a login on a connected socket.
 """
 
 from typing import TYPE_CHECKING
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from srp_tools.packages import import_own, module_attribute
 
 if TYPE_CHECKING:
+    from srp_tools.cli import SrpData as SrpData
+    from srp_tools.cli import generate_srp_data as generate_srp_data
     from srp_tools.credentials import Credentials as Credentials
     from srp_tools.credentials import load_credentials as load_credentials
     from srp_tools.credentials import save_credentials as save_credentials
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 # What is exported, by the module where it is.
 _EXPORTS = {
+    "cli": "SrpData generate_srp_data",
     "credentials": "Credentials load_credentials save_credentials",
     "errors": (
         "AuthenticationError ConfigurationError ConnectError ConnectionLostError CredentialError "

@@ -87,15 +87,9 @@ class Channel:
             return None
         return int.from_bytes(self._tcp_info(_LAST_ACK), sys.byteorder) / 1000
 
-    def ended(self) -> ConnectionLostError:
-        """Return what it means that the stream has ended in order."""
-        if self.transport == "unix":
-            return ConnectionLostError("the process at the other end has ended")
-        return ConnectionLostError("the peer closed the connection")
-
     def _lost(self, error: OSError) -> ConnectionLostError:
         if self.transport == "unix" and isinstance(error, ConnectionError):
-            return self.ended()  # with data that it had not read
+            return peer_closed()  # with data that it had not read
         if isinstance(error, ssl.SSLEOFError) and self._is_tcp and self._tcp_info(_STATE)[0] == _TCP_CLOSE:
             # Python takes each error of the system in a read for an end: OpenSSL returns 0 for both. After
             # a real end the state would be another. A machine that lives answers each question of keep-alive.
@@ -167,7 +161,7 @@ class Channel:
             if received is None:
                 yield Wait(self.fileno())
             elif received == 0:
-                raise self.ended()
+                raise peer_closed()
             else:
                 view = view[received:]
         return bytes(data)
@@ -194,6 +188,11 @@ class Channel:
             with contextlib.suppress(OSError, ValueError):
                 self._tls.unwrap()
         self._sock.close()
+
+
+def peer_closed() -> ConnectionLostError:
+    """Return our error for a stream that has ended in order; why, it does not say: a process that dies closes, too."""
+    return ConnectionLostError("the peer closed the connection")
 
 
 def connection_lost(error: OSError, silent_seconds: float | None = None) -> ConnectionLostError:

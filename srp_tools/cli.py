@@ -1,4 +1,4 @@
-"""The `generate-srp-data` command: make, list, check and remove users.
+"""Users of servers: the function `generate_srp_data`, and the command that makes, lists, checks and removes them.
 
 It writes both parts: the client's file with the password, and the server's files with the verifier. A
 password is never taken from the command line, where other users of the machine could see it, and never
@@ -14,17 +14,27 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from srp_tools.credentials import Credentials, check_user_name, load_credentials, save_credentials
+from srp_tools.credentials import (
+    Credentials,
+    check_user_name,
+    load_credentials,
+    save_credentials,
+    weakness_of,
+)
 from srp_tools.errors import ConfigurationError, CredentialError, ParallelError
 from srp_tools.packages import ShowVersion
-from srp_tools.private_files import client_file, server_file, server_folder
+from srp_tools.private_files import client_file as path_of_client
+from srp_tools.private_files import server_file, server_folder
 from srp_tools.srp_groups import DEFAULT_BITS, GROUPS
 from srp_tools.verifier import check_password, make_verifier
 from srp_tools.verifier_file import VerifierFile
 
 # 192 bits: 128 are needed, and this makes 32 characters without a remainder.
 _RANDOM_PASSWORD_BYTES = 24
+
+_GOOD_CHARACTERS = 12  # what is advised; beyond the reach of guessing for many years
 
 # Far more than any password; what follows on the line would be refused anyway.
 _MAX_INPUT_BYTES = 65536
@@ -33,6 +43,90 @@ _EPILOG = """\
 Without options it asks twice for a password; an empty answer makes a random one, which is
 stored for the client and need not be known. A user who exists is replaced.
 """
+
+
+class SrpData(NamedTuple):
+    """What `generate_srp_data` has made."""
+
+    user: str  #: the name to log in with
+    client: Path | None  #: the client's file, with the password; ``None`` if it was not written
+    server: Path  #: the servers' file, with the verifiers of all users; copy its whole folder to each server
+
+
+def generate_srp_data(
+    user: str | None = None,
+    password: str | None = None,
+    *,
+    bits: int = DEFAULT_BITS,
+    folder: str | os.PathLike[str] | None = None,
+    client_file: bool = True,
+) -> SrpData:
+    """Make the data of a login: a password for the client and a verifier for the servers.
+
+    This is what the command ``generate-srp-data`` does, without its questions and its output. A user who exists is
+    replaced; the other users stay.
+
+    Parameters
+    ----------
+    user
+        1 to 64 letters, digits and ``. _ - @ +``; ``None`` stands for the name of this account.
+    password
+        1 to 1024 printable characters; ``None`` makes a random one of 192 bits, which need not be known: it is in the
+        client's file.
+    bits
+        Size of the group: 2048, 3072, 4096 or 8192. A larger one makes each login slower.
+    folder
+        Write ``folder/client`` and ``folder/server``; ``None`` stands for the user's configuration folder
+        (``~/.config/pserver`` on Linux), where `pconnect` and ``pserver start`` look for them.
+    client_file
+        Whether to keep the password in the client's file; one who was in that file before is replaced.
+
+    Returns
+    -------
+    SrpData
+        The name of the user, and the paths of both files: ``user``, ``client``, ``server``.
+
+    Raises
+    ------
+    ConfigurationError
+        The name, the password or the size of the group cannot be used, this account has no name, or a random password
+        would be kept nowhere. Nothing was written.
+    CredentialError
+        A folder is open to others, or a file cannot be written; the text says what to do. Nothing was changed, or the
+        text says that the verifier is new and the client's file is not.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> data = generate_srp_data("alice", folder=folder)
+    >>> data.user, data.server.name
+    ('alice', 'tpasswd')
+    >>> from srp_tools import load_credentials
+    >>> load_credentials(data.client)
+    Credentials(user='alice')
+    """
+    if password is None and not client_file:
+        raise ConfigurationError(
+            "a random password without a client's file would be known to nobody: give a password"
+        )
+    if bits not in GROUPS:
+        raise ConfigurationError(
+            f"a group of {bits} bits cannot be used: {', '.join(map(str, GROUPS))} are allowed"
+        )
+    made = secrets.token_urlsafe(_RANDOM_PASSWORD_BYTES) if password is None else password
+    credentials = Credentials(_account_name() if user is None else user, made)
+    base = None if folder is None else Path(folder)
+    verifiers, client = VerifierFile(server_file(base)), path_of_client(base) if client_file else None
+    verifiers.add(make_verifier(credentials, bits))
+    if client is not None:
+        try:
+            save_credentials(credentials, client)
+        except CredentialError as error:
+            raise CredentialError(
+                f"the server's part is written, but not the client's: {error}; then make the user anew"
+            ) from error
+    return SrpData(credentials.user, client, verifiers.path)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -108,7 +202,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group()
     random_help = "ask nothing, make a random password (for scripts)"
     source.add_argument("--random", "--unattended", action="store_true", help=random_help)
-    stdin_help = "read the password from standard input (for scripts)"
+    stdin_help = "read the password from standard input, which has nothing else (for scripts)"
     source.add_argument("--password-stdin", action="store_true", help=stdin_help)
     add("--bits", type=int, choices=list(GROUPS), help=f"size of the group, default {DEFAULT_BITS}")
     add("--no-client-file", action="store_true", help="do not store the password for the client")
@@ -143,7 +237,7 @@ def _refuse_combinations(parser: argparse.ArgumentParser, options: argparse.Name
 
 def _run(options: argparse.Namespace) -> int:
     verifiers = VerifierFile(server_file(options.folder))
-    client_path = client_file(options.folder)
+    client_path = path_of_client(options.folder)
     if options.list:
         for user in verifiers.users():
             print(user)
@@ -155,9 +249,15 @@ def _run(options: argparse.Namespace) -> int:
         check_password(verifier, password)
         print(f"The password is that of {options.verify}.")
     else:
-        _make(options, verifiers, client_path)
+        _make(options)
     _warn_of_faults(verifiers)
     return 0
+
+
+def _warn_if_weak(credentials: Credentials) -> None:
+    if (weakness := weakness_of(credentials)) is not None:
+        advice = f"choose {_GOOD_CHARACTERS} characters or more, or a random one with --random"
+        print(f"generate-srp-data: warning: {weakness}, so it is easily guessed: {advice}", file=sys.stderr)
 
 
 def _warn_of_faults(verifiers: VerifierFile) -> None:
@@ -167,30 +267,33 @@ def _warn_of_faults(verifiers: VerifierFile) -> None:
             print(f"generate-srp-data: warning: {fault}", file=sys.stderr)
 
 
-def _make(options: argparse.Namespace, verifiers: VerifierFile, client_path: Path) -> None:
+def _make(options: argparse.Namespace) -> None:
     """Make the data of one user, in both parts, and say where they are."""
     # The name is checked before anything is asked.
     user = _account_name() if options.user is None else options.user
     check_user_name(user)
     password = _choose_password(user, options)
+    if password is not None:
+        _warn_if_weak(Credentials(user, password))
     bits = DEFAULT_BITS if options.bits is None else options.bits
-    credentials = Credentials(user, password)
-    verifiers.add(make_verifier(credentials, bits))
-    if not options.no_client_file:
-        try:
-            save_credentials(credentials, client_path)
-        except CredentialError as error:
-            raise CredentialError(
-                f"the server's part is written, but not the client's: {error}; then make the user anew"
-            ) from error
-    print(f"Made the user {user} ({bits}-bit group).")
+    verifiers = VerifierFile(server_file(options.folder))
+    is_known = verifiers.path.exists() and user in verifiers
+    made = generate_srp_data(
+        user, password, bits=bits, folder=options.folder, client_file=not options.no_client_file
+    )
+    print(f"{'Replaced' if is_known else 'Made'} the user {user} ({bits}-bit group).")
+    if is_known:
+        print("Servers that have the old file refuse the new password: copy the new one to them.")
     print()
-    if not options.no_client_file:
-        print(f"For the client, with the password:  {client_path}")
-    print(f"For the servers, with all users:    {verifiers.path}")
+    if made.client is not None:
+        print(f"For the client, with the password:  {made.client}")
+    print(f"For the servers, with all users:    {made.server}")
     folder = shlex.quote(str(server_folder(options.folder)))
+    option = "" if options.folder is None else f" --auth-file {shlex.quote(str(made.server))}"
     print(
-        "\nEvery server needs a copy of the servers' part; for each HOST:\n\n"
+        "\nEvery server needs a copy of the servers' part. This command brings it there, with all that it needs:\n\n"
+        f"    pserver deploy HOST...{option}\n\n"
+        "Or by hand, for each HOST:\n\n"
         "    ssh HOST mkdir -p .config/pserver\n"
         f"    scp -rp {folder} HOST:.config/pserver/"
     )
@@ -204,8 +307,8 @@ def _account_name() -> str:
         raise ConfigurationError("this account has no name; give the USER") from None
 
 
-def _choose_password(user: str, options: argparse.Namespace) -> str:
-    """Return the password for a new user, from wherever the options say."""
+def _choose_password(user: str, options: argparse.Namespace) -> str | None:
+    """Return the password for a new user, from wherever the options say; ``None`` is to be a random one."""
     if options.password_stdin:
         return _read_line()
     if not options.random:
@@ -215,7 +318,7 @@ def _choose_password(user: str, options: argparse.Namespace) -> str:
             if _ask("The same again: ") != password:
                 raise ConfigurationError("the two passwords differ; nothing was written")
             return password
-    return secrets.token_urlsafe(_RANDOM_PASSWORD_BYTES)
+    return None
 
 
 def _ask(prompt: str) -> str:
@@ -233,12 +336,18 @@ def _ask(prompt: str) -> str:
 
 
 def _read_line() -> str:
-    """Read one line from standard input, without its end."""
-    line = b"" if sys.stdin is None else sys.stdin.buffer.readline(_MAX_INPUT_BYTES)
+    """Read standard input, which has one line, and return it without its end."""
+    if sys.stdin is None:
+        return ""
+    # At a terminal the line ends it. Else what follows must be seen, since it may be meant as part of the password.
+    read = sys.stdin.buffer.readline if sys.stdin.isatty() else sys.stdin.buffer.read
     try:
-        return line.decode().removesuffix("\n").removesuffix("\r")
+        line = read(_MAX_INPUT_BYTES).decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         raise ConfigurationError("the password on standard input is not UTF-8") from None
+    if "\n" in line:
+        raise ConfigurationError("standard input has more than one line; give the password alone")
+    return line
 
 
 def _remove(user: str, verifiers: VerifierFile, client_path: Path) -> None:

@@ -22,13 +22,23 @@ import errno
 import math
 import selectors
 import socket
+import sys
+import warnings
 from collections.abc import Callable, Generator
 from typing import Any
+
+if sys.version_info < (3, 12):
+    # tlslite imports it where it is, for a class that we do not use. Python warns of that, and users make errors of
+    # warnings. So it is here before tlslite looks, and no other warning is held back.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The asyncore module is deprecated", DeprecationWarning)
+        import asyncore  # noqa: F401
 
 from tlslite import keyexchange
 from tlslite.api import HandshakeSettings, TLSConnection
 from tlslite.constants import AlertDescription
 from tlslite.errors import TLSAbruptCloseError, TLSError, TLSLocalAlert, TLSRemoteAlert
+from tlslite.messages import ServerKeyExchange
 from tlslite.utils.rijndael import Rijndael
 
 from srp_tools.channel import no_answer
@@ -62,7 +72,12 @@ keyexchange.powMod = secret_power
 Rijndael.__init__ = getattr(Rijndael.__init__, "__wrapped__", Rijndael.__init__)
 
 
-def log_in(sock: socket.socket, credentials: Credentials, answer: Callable[[bytes], bytes]) -> Steps[None]:
+def log_in(
+    sock: socket.socket,
+    credentials: Credentials,
+    answer: Callable[[bytes], bytes],
+    on_salt: Callable[[bytes], object] = lambda _: None,
+) -> Steps[None]:
     """Log in at a server, receive its offer, send the answer, and close the SRP layer.
 
     Parameters
@@ -73,6 +88,8 @@ def log_in(sock: socket.socket, credentials: Credentials, answer: Callable[[byte
         User and password. The password does not leave this process.
     answer
         Called with the server's offer when both ends have proved that they know the password.
+    on_salt
+        Called with the salt that the server names for the user, before anyone has proved anything.
 
     Raises
     ------
@@ -85,7 +102,7 @@ def log_in(sock: socket.socket, credentials: Credentials, answer: Callable[[byte
         The peer closed the connection or does not speak TLS-SRP. The socket is of no more use.
     """
     records = _RecordSocket(sock)
-    connection = TLSConnection(records)
+    connection = _ClientConnection(records, on_salt)
     connection.closeSocket = False
     with _mapped_errors():
         yield from _drive(
@@ -167,6 +184,20 @@ def _check_order(connection: TLSConnection) -> None:
         raise ConnectionLostError("the login failed: the peer does not use encrypt-then-MAC (RFC 7366)")
 
 
+class _ClientConnection(TLSConnection):  # type: ignore[misc]
+    """A client's connection that tells which salt the server names; tlslite keeps it to itself."""
+
+    def __init__(self, sock: "_RecordSocket", on_salt: Callable[[bytes], object]) -> None:
+        super().__init__(sock)
+        self._on_salt = on_salt
+
+    def _getMsg(self, *args: Any) -> Generator[Any, None, None]:  # noqa: N802 - tlslite's name
+        for result in super()._getMsg(*args):
+            if isinstance(result, ServerKeyExchange):
+                self._on_salt(bytes(result.srp_s))
+            yield result
+
+
 class _Verifiers:
     """The mapping that tlslite asks for the user of a handshake."""
 
@@ -225,7 +256,7 @@ class _RecordSocket:
         data = self._read(min(count, 5 - len(self._header)))
         self._header += data
         if self._header and self._header[0] not in _RECORD_TYPES:
-            raise ConnectionLostError("the peer does not speak TLS: is this the command port of a pserver?")
+            raise ConnectionLostError("the peer does not speak TLS")
         if len(self._header) == 5:
             self._left = int.from_bytes(self._header[3:], "big")
             self._header.clear()

@@ -2,7 +2,8 @@ r"""Text from other machines, made safe to print.
 
 A terminal obeys control characters: they move, erase, set its title, reach its clipboard. Others turn the direction of
 writing or end a line where nobody expects it. Here each of them becomes the escape that Python writes for it, such as
-``\x1b`` or ``\u202e``. What engines print goes through `pconnect.commands.print_filter`, which lets colours pass.
+``\x1b`` or ``\u202e``. What engines print goes through `pconnect.commands.print_filter`, which lets colours pass,
+and characters that are invisible.
 """
 
 import re
@@ -11,11 +12,15 @@ import re
 #: (Unicode Standard Annex 9); the separators of lines and paragraphs; halves of surrogate pairs.
 CONTROLS = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 
-_CONTROL = re.compile(rf"\r\n|[{CONTROLS}]")
+# Nobody sees these, so a name that has one looks like another. Not U+200C and U+200D, which scripts and emoji need.
+_INVISIBLE = (
+    r"\xad\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e007f"
+)
+_CONTROL = re.compile(rf"\r\n|[{CONTROLS}{_INVISIBLE}]")
 
 
 def printable_text(text: str) -> str:
-    r"""Return text of one or more lines in which nothing controls a terminal.
+    r"""Return text of one or more lines in which nothing controls a terminal or is invisible.
 
     Examples
     --------

@@ -33,6 +33,10 @@ from srp_tools.errors import CredentialError
 if sys.platform != "win32":
     import fcntl
 
+# The permissions that others must not have.
+_ANY_ACCESS = 0o077
+_WRITING = 0o022
+
 
 def config_folder() -> Path:
     """Return the folder of this user's configuration. It need not exist."""
@@ -63,13 +67,23 @@ def check_private(path: Path) -> None:
     Raises `CredentialError` if the file or its folder is open to others or belongs to somebody else; the text has the
     command that fixes it. Raises `OSError` if there is no such file, or it cannot be looked at.
     """
-    target = path.resolve(strict=True)
+    _check_file(path, _ANY_ACCESS)
+
+
+def check_unwritable(path: Path) -> None:
+    """Refuse a file, or a folder that contains it, that others can write; else like `check_private`."""
+    _check_file(path, _WRITING)
+
+
+def _check_file(path: Path, forbidden: int) -> None:
+    # Not `Path.resolve`, here and below: before Python 3.13 a link to itself is a RuntimeError there.
+    target = Path(os.path.realpath(path, strict=True))
     if not target.is_file():
         raise CredentialError(f"{path} is not a regular file")
     # The folder of a symbolic link counts as much as that of its target: who can change it can lead
     # elsewhere.
-    folders = dict.fromkeys([path.parent.resolve(), target.parent])
-    _refuse_if_open([*folders, target])
+    folders = dict.fromkeys([Path(os.path.realpath(path.parent)), target.parent])
+    _refuse_if_open([*folders, target], forbidden)
 
 
 def read_private(path: Path, max_bytes: int) -> str:
@@ -106,18 +120,21 @@ def read_private_bytes(path: Path, max_bytes: int) -> bytes:
     return data
 
 
-def write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str, *, others_may_list: bool = False) -> None:
     """Write a private file at once: whoever reads it sees the old content or the new, never a part.
 
     The folder is made if it is missing, with permission for its owner only. A symbolic link stays one, and
     the file that it leads to is replaced. Bytes that were read with ``surrogateescape`` are written as they were.
+    With `others_may_list` the folder may be one that others can enter and list, as most folders are: what they see is
+    the name of the file.
 
     Raises `CredentialError` if the folder is open to others, or the file cannot be written. The file is as it was
     before.
     """
-    target = path.resolve()
+    target = Path(os.path.realpath(path))
     try:
-        make_private_folder(target.parent)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _refuse_if_open([target.parent], _WRITING if others_may_list else _ANY_ACCESS)
         # mkstemp makes a file for its owner only, under a name that cannot be foreseen.
         descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         try:
@@ -140,7 +157,7 @@ def make_private_folder(folder: Path) -> None:
     fixes it. Raises `OSError` if the folder cannot be made.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _refuse_if_open([folder])
+    _refuse_if_open([folder], _ANY_ACCESS)
 
 
 @contextlib.contextmanager
@@ -167,26 +184,29 @@ def exclusive_access(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _refuse_if_open(paths: list[Path]) -> None:
+def _refuse_if_open(paths: list[Path], forbidden: int) -> None:
     """Raise one error that names everything that is wrong with `paths`, and the commands that fix it."""
     if sys.platform != "win32":
-        problems = [problem for path in paths for problem in _problems(path)]
+        problems = [problem for path in paths for problem in _problems(path, forbidden)]
         if problems:
             raise CredentialError("; ".join(problems))
 
 
-def _problems(path: Path) -> Iterator[str]:
+def _problems(path: Path, forbidden: int) -> Iterator[str]:
     facts = path.stat()
     quoted = shlex.quote(str(path))
     mode = stat.S_IMODE(facts.st_mode)
     if facts.st_uid not in (os.geteuid(), 0):
         owner = f"user id {facts.st_uid}"
         yield f"{path} belongs to somebody else ({owner}), fix it with: chown {os.geteuid()} {quoted}"
-    if mode & 0o077 and stat.S_ISDIR(facts.st_mode):
-        # The second way is for folders like /etc and /tmp, which must stay open.
-        yield (
-            f"the folder {path} is open to others (mode {mode:04o}), fix it with: chmod 700 {quoted}"
-            f" (or, if others need that folder, move the file to one of its own)"
-        )
-    elif mode & 0o077:
-        yield f"the file {path} is open to others (mode {mode:04o}), fix it with: chmod 600 {quoted}"
+    if not mode & forbidden:
+        return
+    is_folder = stat.S_ISDIR(facts.st_mode)
+    open_to = "open to others" if forbidden == _ANY_ACCESS else "one that others can write"
+    new_mode = "go-w" if forbidden == _WRITING else "700" if is_folder else "600"
+    # The second way is for folders like /etc and /tmp, which must stay open.
+    yield (
+        f"the {'folder' if is_folder else 'file'} {path} is {open_to} (mode {mode:04o}), "
+        f"fix it with: chmod {new_mode} {quoted}"
+        + (" (or, if others need that folder, move the file to one of its own)" if is_folder else "")
+    )

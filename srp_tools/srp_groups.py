@@ -121,8 +121,10 @@ def find_group(prime: int, generator: int) -> Group:
         if (group.prime, group.generator) == (prime, generator):
             return group
     *most, last = GROUPS
+    # Python refuses to write a number of thousands of digits.
+    which = generator if generator.bit_length() <= 64 else f"of {generator.bit_length()} bits"
     raise CredentialError(
-        f"a {prime.bit_length()}-bit SRP group with generator {generator} is refused: only the groups of "
+        f"a {prime.bit_length()}-bit SRP group with generator {which} is refused: only the groups of "
         f"{', '.join(map(str, most))} and {last} bits of RFC 5054 are accepted"
     )
 

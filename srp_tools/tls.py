@@ -13,14 +13,15 @@ from pathlib import Path
 
 from srp_tools.certificates import Identity, node_uri
 from srp_tools.channel import Channel, connection_lost
-from srp_tools.errors import AuthenticationError, ConnectionLostError
+from srp_tools.errors import AuthenticationError, ConfigurationError, ConnectionLostError
 from srp_tools.steps import Steps, Wait
 
 
 def tls_context(identity: Identity, *, server_side: bool) -> ssl.SSLContext:
     """Return a context that speaks TLS 1.3 as `identity` and accepts only nodes of its network."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server_side else ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    # Both: the configuration of OpenSSL on this machine may set the other.
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False  # nodes are known by number, not by a host's name: see `check_peer`
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cadata=identity.authority)
@@ -53,8 +54,18 @@ class TlsContexts:
         return self._context(server_side=True)
 
     def renew(self, certificate: bytes) -> None:
-        """Show another certificate (DER) for the same key on new connections; those that exist go on."""
-        self.identity = dataclasses.replace(self.identity, certificate=certificate)
+        """Show another certificate (DER) for the same key on new connections; those that exist go on.
+
+        Raises `ConfigurationError` if it is none, or for another key. The one before stays.
+        """
+        identity = dataclasses.replace(self.identity, certificate=certificate)
+        try:
+            self._made[True] = identity, tls_context(identity, server_side=True)
+        except ssl.SSLError as error:
+            raise ConfigurationError(f"not a certificate for the key of this node: {error.reason}") from error
+        except OSError:  # there is no room for a descriptor now
+            pass
+        self.identity = identity
 
     def _context(self, *, server_side: bool) -> ssl.SSLContext:
         identity = self.identity

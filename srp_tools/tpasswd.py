@@ -13,6 +13,7 @@ short. How many bytes a text stands for follows from that group's number of digi
 
 import base64
 import re
+import unicodedata
 from typing import NamedTuple
 
 _ALPHABET = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz./"
@@ -23,6 +24,8 @@ _FROM_STANDARD = bytes.maketrans(_STANDARD, _ALPHABET)
 _USER_LINE = re.compile(r"([^:]+):([0-9A-Za-z./]+):([0-9A-Za-z./]+):([1-9][0-9]{0,8})")
 _BYTE_ORDER_MARK = "\ufeff"
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of other bytes
+# Nobody types these in a name, and for GnuTLS a name ends at the first NUL.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _GROUP_LINE = re.compile(r"([1-9][0-9]{0,8}):([0-9A-Za-z./]+):([0-9A-Za-z./]+)")
 
 
@@ -118,7 +121,14 @@ def parse_users(text: str) -> tuple[list[UserLine], list[BadLine]]:
     Empty lines and those that begin with ``#`` are passed over. `text`: decoded with ``surrogateescape``.
     """
     found, bad = _matches(_USER_LINE, text, "user:verifier:salt:index")
-    return [UserLine(number, m[1], m[2], m[3], int(m[4])) for number, m in found], bad
+    # Clients send the composed form. A verifier depends on the name, so the server cannot take one for the other.
+    other_form = {number for number, m in found if not unicodedata.is_normalized("NFC", m[1])}
+    bad += [
+        BadLine(number, "the name has letters and accents apart (it is not in NFC)")
+        for number in sorted(other_form)
+    ]
+    users = [UserLine(number, m[1], m[2], m[3], int(m[4])) for number, m in found if number not in other_form]
+    return users, bad
 
 
 def parse_groups(text: str) -> tuple[dict[int, GroupLine], list[BadLine]]:
@@ -156,6 +166,9 @@ def _matches(
         match = pattern.fullmatch(stripped)
         if _NOT_UTF8.search(stripped):
             bad.append(BadLine(number, "the text is not UTF-8"))
+        elif found_control := _CONTROL.search(stripped):
+            code = ord(found_control[0])
+            bad.append(BadLine(number, f"there is a control character, number {code}, in the line"))
         elif match is None:
             bad.append(BadLine(number, f"the line is not of the form {form}"))
         else:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from srp_tools.credentials import Credentials
+from srp_tools.credentials import Credentials, composed
 from srp_tools.errors import AuthenticationError
 from srp_tools.srp_groups import DEFAULT_BITS, GROUPS, Group, secret_power
 
@@ -74,7 +74,7 @@ def check_password(verifier: Verifier, password: str) -> None:
         It is another one.
     """
     size = verifier.group.bits // 8
-    computed = _compute(verifier.user, password, verifier.salt, verifier.group)
+    computed = _compute(verifier.user, composed(password), verifier.salt, verifier.group)
     if not hmac.compare_digest(computed.to_bytes(size, "big"), verifier.verifier.to_bytes(size, "big")):
         raise AuthenticationError(f"wrong password for {verifier.user!r}")
 

@@ -40,6 +40,9 @@ _SEED_BYTES = 32
 
 # Some 30,000 users. Whoever can write the file could otherwise fill the memory of each login.
 _MAX_FILE_BYTES = 16 * 2**20
+# As many as that file has of the shortest lines of users. Two million short ones would cost each login half a minute.
+_MAX_LINES = 50_000
+_MAX_NUMBERS = 10  # of lines that a text names
 
 
 # The numbers that `srptool --create-conf` gives these groups: its default index, 3, means the same here.
@@ -66,7 +69,8 @@ class VerifierFile:
     Raises
     ------
     CredentialError
-        By every method: a file is missing, open to others, or larger than 16 MiB; the text says what to do.
+        By every method: a file is missing, open to others, or larger than 16 MiB or 50,000 lines; the text says what to
+        do.
     """
 
     def __init__(self, path: Path, spare: Path | None = None) -> None:
@@ -157,13 +161,17 @@ class VerifierFile:
             raise CredentialError(f"the salt of {verifier.user!r} cannot be written in this format")
         with exclusive_access(self.path):
             text = self._read(self.path) if self.path.exists() else ""
+            lines = [line for line in text.split("\n") if line]
+            # A replaced user keeps its place.
+            place = next((n for n, line in enumerate(lines) if name_in(line) == verifier.user), len(lines))
+            if place >= _MAX_LINES:
+                raise CredentialError(
+                    f"{self.path} has {len(lines)} lines, and no room for more; remove some"
+                )
             # The group and the seed come first: no reader may meet a user whose group is not there yet.
             index = self._index_of(verifier.group, new_file=not parse_users(text)[0])
             if not self._seed_paths[0].exists():
                 self._write_seed(self._seed_paths[0])
-            lines = [line for line in text.split("\n") if line]
-            # A replaced user keeps its place.
-            place = next((n for n, line in enumerate(lines) if name_in(line) == verifier.user), len(lines))
             new = format_user(verifier.user, verifier.verifier, verifier.salt, index)
             others = [_without_user(part, verifier.user) for part in (lines[:place], lines[place:])]
             write_private(self.path, _joined([*others[0], new, *others[1]]))
@@ -181,7 +189,12 @@ class VerifierFile:
             write_private(self.path, _joined(others))
 
     def _read(self, path: Path) -> str:
-        return read_private_bytes(path, _MAX_FILE_BYTES).decode(errors="surrogateescape")
+        data = read_private_bytes(path, _MAX_FILE_BYTES)
+        if (count := data.count(b"\n")) > _MAX_LINES:
+            raise CredentialError(
+                f"{path} has {count} lines, and may have {_MAX_LINES}; remove lines that are not of users"
+            )
+        return data.decode(errors="surrogateescape")
 
     def _read_users(self) -> tuple[list[UserLine], list[BadLine]]:
         return parse_users(self._read(self.path))
@@ -256,7 +269,9 @@ class VerifierFile:
         return CredentialError(f"there is no user {user!r} in {self.path}")
 
     def _repeated(self, found: Sequence[UserLine]) -> CredentialError:
-        user, numbers = found[0].user, ", ".join(str(line.number) for line in found)
+        user, numbers = found[0].user, ", ".join(str(line.number) for line in found[:_MAX_NUMBERS])
+        if len(found) > _MAX_NUMBERS:
+            numbers += f" and {len(found) - _MAX_NUMBERS} more"
         return CredentialError(
             f"{self.path}, lines {numbers}: more than one line for the user {user!r}, who cannot log in; {_anew(user)}"
         )

@@ -1,6 +1,7 @@
 """What holds for all tests: how many examples there are of random values, and a server that many tests share."""
 
 import gc
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,10 @@ from hypothesis import settings
 from pconnect import Network
 from srp_tools.credentials import Credentials
 from tests.support.servers import Server, make_users, run_server
+
+# Whoever runs the tests may have hosts and a password of their own.
+for variable in [name for name in os.environ if name.startswith("PCONNECT_")]:
+    del os.environ[variable]
 
 # A busy machine makes no test wrong, so there are no deadlines. `make test` uses the profile "quick".
 settings.register_profile("thorough", deadline=None)

@@ -26,12 +26,16 @@ from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Decoder, Unfinished, encode_message
 from tests.support.hostile import HOSTILE, MEMORY
 from tests.support.package_values import ARROW, PANDAS, SPARSE
+from tests.support.science_values import SCIENCE
 from tests.support.values import VALUES
 
 MAX_MESSAGE_BYTES = 2**20
 # Python's objects are larger than what describes them: an empty list is one byte there and 64 here.
 MAX_MEMORY = 100 * MAX_MESSAGE_BYTES
-MARKS = [msgpack.packb(msgpack.ExtType(code, b"")) for code in (0, 1, 2, 4, 11, 32, 36, 40, 41, 42, 64)]
+MARKS = [
+    msgpack.packb(msgpack.ExtType(code, b""))
+    for code in (0, 1, 2, 4, 11, 12, 14, 25, 26, 32, 36, *range(40, 52), 64)
+]
 PIECES = [
     *MARKS,
     b"\x90",
@@ -181,10 +185,10 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=10**6)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--packages", action="store_true", help="change values of scipy, pyarrow and pandas only"
+        "--packages", action="store_true", help="change values of packages only, such as scipy and pandas"
     )
     arguments = parser.parse_args()
-    values = SPARSE + ARROW + PANDAS if arguments.packages else VALUES
+    values = SPARSE + ARROW + PANDAS + SCIENCE if arguments.packages else VALUES
     corpus(values)  # imports what values need, before the memory is bounded
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

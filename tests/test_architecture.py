@@ -22,13 +22,13 @@ FOLDERS = {
         "certificates", "channel", "tls", "verifier", "verifier_file", "login", "cli", "__init__",
     ],
     "pconnect": [
-        "errors", "remote_entry", "values", "protocol", "link", "loop", "messaging", "commands", "session", "files",
-        "jobs", "scheduler", "executors", "detach", "dask", "views", "joblib", "notebook", "connect", "local",
-        "__init__",
+        "errors", "public_names", "remote_entry", "values", "protocol", "link", "loop", "messaging", "commands",
+        "session", "files", "jobs", "scheduler", "executors", "detach", "dask", "views", "one_process", "joblib",
+        "notebook", "profiles", "connect", "local", "__init__",
     ],
     "pserver": [
         "config", "system", "jobs", "display", "services", "engine", "spawner", "session", "starter", "daemon", "admin",
-        "demo", "cli", "__init__", "__main__",
+        "doctor", "deploy", "demo", "cli", "__init__", "__main__",
     ],
 }  # fmt: skip
 MAX_MODULES = 15  # in a folder
@@ -52,15 +52,19 @@ HOMES = {
         "pconnect/values",
         "pconnect/messaging",
         "pconnect/views/network_views.py",
+        "pconnect/one_process",
         "pconnect/executors/pmap.py",
+        "pconnect/jobs/read_only.py",
         "pconnect/jobs/shared_arrays.py",
         "pconnect/jobs/output_files.py",
+        "pconnect/jobs/random_streams.py",
         "pserver/engine",
+        "pserver/jobs/process_state.py",
         "pserver/demo",
     },
     "psutil": {"pserver/system"},
     "nh3": {"pconnect/commands/html_sanitizer.py"},
-    "tqdm": {"pconnect/loop/progress_bars.py"},
+    "tqdm": {"pconnect/loop/terminal_bar.py"},
     # Only joblib imports the backend, and the names on demand.
     "joblib": {"pconnect/joblib"},
     # Imported where a cluster is asked for, and in the processes of one.
@@ -68,8 +72,17 @@ HOMES = {
     "dask": set(),
     # Packages that may be missing: only `optional_types` imports these modules.
     "scipy": {"pconnect/values/scipy_sparse.py"},
-    "pyarrow": {"pconnect/values/arrow.py", "pconnect/values/pandas_frames.py"},
-    "pandas": {"pconnect/values/pandas_frames.py"},
+    "polars": {"pconnect/values/packages/polars_frames.py"},
+    "xarray": {"pconnect/values/packages/xarray_arrays.py"},
+    "torch": {"pconnect/values/packages/torch_tensors.py"},
+    "jax": {"pconnect/values/packages/jax_arrays.py"},
+    "ml_dtypes": {"pconnect/values/packages/ml_arrays.py"},
+    "pyarrow": {
+        "pconnect/values/arrow.py",
+        "pconnect/values/pandas_frames.py",
+        "pconnect/values/packages/polars_frames.py",
+    },
+    "pandas": {"pconnect/values/pandas_frames.py", "pconnect/values/pandas_scalars.py"},
     # The backend that an engine's user finds by its name; it is imported only after matplotlib.
     "matplotlib": {"pserver/display/matplotlib_backend.py", "pserver/demo/picture.py"},
     "IPython": {
@@ -78,10 +91,14 @@ HOMES = {
     },
     "threading": {
         "pserver/display/outbox.py",  # the user's code may have threads, whose messages are queued; starts none
-        "pconnect/loop/interrupts.py",  # asks whether it is the main thread, which gets the signals; starts none
+        "pconnect/loop/interrupts.py",  # which thread gets the signals, and a lock for all; starts none
+        "pconnect/loop/turns.py",  # which of the user's threads waits in the selector; starts none
         "pconnect/scheduler",  # the thread that assigns jobs, so that they go on while the client computes
         "pconnect/executors",  # functions are submitted by any thread; they start none
         "pconnect/jobs",  # the condition of a future; starts none
+        "pconnect/notebook/cells.py",  # asks whether it is the main thread, in which cells run; starts none
+        "pconnect/one_process/executor.py",  # the lock of the class that it extends; starts none
+        "pconnect/commands/console.py",  # what jobs print comes in another thread than what commands do; starts none
         "pserver/session/session.py",  # a supervisor for each node of a session, which share nothing
         "pserver/engine/result_sender.py",  # a job may have threads, which report progress; starts none
         "pconnect/link/host_names.py",  # the system's look-up of names has no time limit and cannot be cancelled
@@ -114,9 +131,10 @@ PICKLES_HERE = {
 TESTED_ELSEWHERE = ("pserver/__main__.py", "pserver/daemon/daemon.py")
 # Tests of a module that has more than fit into one file.
 SECOND_FILES = {
-    "tests/pserver/daemon/test_slot_shares.py", "tests/pconnect/values/test_codec.py",
+    "tests/pserver/daemon/test_slot_shares.py", "tests/pserver/daemon/test_slots_held.py",
+    "tests/pconnect/values/test_codec.py", "tests/pconnect/values/test_named_objects.py",
     "tests/srp_tools/test_bad_lines.py", "tests/srp_tools/test_login_begins.py",
-    "tests/srp_tools/test_command_line.py",
+    "tests/srp_tools/test_command_line.py", "tests/srp_tools/test_generate.py",
 }  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def test_the_architecture_lists_the_modules_of_each_folder() -> None:
     """The page shows what ``ls`` shows, and can be read at one go."""
     page = (DOCUMENTS / "architecture.md").read_text(encoding="utf-8")
     root = DOCUMENTS.parent
-    listed = dict(re.findall(r"^\| `(\w+/(?:\w+/)?)` \| .* \| ((?:`\w+` ?)+) \|$", page, re.MULTILINE))
+    listed = dict(re.findall(r"^\| `(\w+/(?:\w+/)*)` \| .* \| ((?:`\w+` ?)+) \|$", page, re.MULTILINE))
     folders = {
         path.parent for name in ("srp_tools", "pconnect", "pserver") for path in (root / name).rglob("*.py")
     }

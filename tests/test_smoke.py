@@ -5,6 +5,7 @@ under every Python that it finds and on the built wheel.
 """
 
 import importlib
+import os
 import pkgutil
 import subprocess
 import sys
@@ -23,8 +24,7 @@ PACKAGES = ("srp_tools", "pconnect", "pserver")
 # What the extras bring: a module that needs one of them may be without it here.
 EXTRAS = {
     "IPython", "dask", "distributed", "ipykernel", "joblib", "matplotlib", "pandas", "pyarrow", "scipy", "sklearn",
-    "tqdm",
-}  # fmt: skip
+    "tqdm", "jax", "ml_dtypes", "polars", "torch", "xarray"}  # fmt: skip
 BIN = Path(sys.executable).parent
 
 
@@ -48,6 +48,8 @@ def test_every_module_can_be_imported() -> None:
     names = modules()
     assert len(names) > 100
     for name in names:
+        if name.endswith(".jax_arrays"):
+            continue  # JAX warns of each fork once it is imported; it has tests in a process of its own
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
@@ -65,6 +67,66 @@ def test_every_public_name_is_there() -> None:
 @pytest.mark.parametrize("command", ["pserver", "generate-srp-data"])
 def test_the_commands_explain_themselves(command: str) -> None:
     assert run(command, "--help").startswith(f"usage: {command}")
+
+
+# How Python is started by those who want to see every fault, or save memory: nothing of ours may stand in their way.
+STRICT = [["-W", "error"], ["-X", "dev", "-W", "error"], ["-OO", "-W", "error"]]
+EVERY_NAME = """
+import pconnect, pserver, srp_tools
+for package in (pconnect, pserver, srp_tools):
+    for name in getattr(package, "__all__", ()):
+        getattr(package, name)
+"""
+A_NETWORK = """
+import gc
+with pconnect.local_network(2) as net:
+    if net.eval("sockets.node").result(30) != [1, 2]: raise SystemExit("eval")
+    if net.submit(pow, 2, 10).result(30) != 1024: raise SystemExit("job")
+    if list(net.map(abs, range(-5, 0))) != [5, 4, 3, 2, 1]: raise SystemExit("map")
+del net
+gc.collect()
+"""
+LEFT_OPEN = """
+net = pconnect.start_local_network(2)
+if net.submit(pow, 2, 10).result(30) != 1024: raise SystemExit("job")
+busy = net[1].eval("__import__('time').sleep(60)")
+"""
+
+
+def run_strictly(options: list[str], program: str, folder: Path) -> None:
+    """Run a program that has to end well and to say nothing."""
+    environment = os.environ | {"TMPDIR": str(folder)}
+    command = [sys.executable, *options, "-c", program]
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=2 * LIMIT, env=environment
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(folder.iterdir()) == []  # no private server has left anything
+
+
+@pytest.mark.parametrize("options", STRICT, ids=" ".join)
+def test_no_warning_of_an_import_or_of_a_network_is_ours(options: list[str], tmp_path: Path) -> None:
+    run_strictly(options, EVERY_NAME + A_NETWORK, tmp_path)
+
+
+@pytest.mark.parametrize("options", STRICT, ids=" ".join)
+def test_a_program_that_leaves_its_private_server_open_ends_silently(
+    options: list[str], tmp_path: Path
+) -> None:
+    run_strictly(options, EVERY_NAME + LEFT_OPEN, tmp_path)
+
+
+def test_a_test_suite_that_makes_errors_of_warnings_imports_it(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    (tmp_path / "test_it.py").write_text(
+        EVERY_NAME
+        + "def test_it():\n    with pconnect.local_network(1) as net: assert net.eval('1').result(30) == [1]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path],
+        check=False, capture_output=True, text=True, timeout=2 * LIMIT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.fixture

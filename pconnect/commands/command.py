@@ -4,18 +4,18 @@ The end of a command and its value come on different connections, in any order. 
 *done* yet.
 """
 
-import contextlib
 import functools
+import logging
 import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pconnect.commands.captured_output import CapturedOutput
 from pconnect.commands.remote_errors import cancelled
 from pconnect.commands.table import Table, as_html, shorten
-from pconnect.errors import ParallelError, RemoteError
+from pconnect.errors import ParallelError, RemoteError, UnsupportedValueError
 from pconnect.link.peer import Peer
 from pconnect.link.queues import finished
 from pconnect.loop.asyncio_bridge import in_loop
@@ -23,13 +23,18 @@ from pconnect.loop.event_loop import EventLoop
 from pconnect.loop.interrupts import interrupting
 from pconnect.loop.progress_bars import receiving
 from pconnect.protocol.wait_states import COMMAND_END, Wait
-from srp_tools.steps import deadline_after
+from pconnect.public_names import PublicNames
+from srp_tools.steps import deadline_after, remaining
+
+log = logging.getLogger("pconnect")
+
+T = TypeVar("T")
 
 
 class Outcome:
     """What has become of one command so far."""
 
-    __slots__ = ("_arrived", "callbacks", "duration", "error", "finished", "read_value")
+    __slots__ = ("_arrived", "callbacks", "duration", "error", "fetch_kept", "finished", "read_value")
 
     def __init__(self) -> None:
         #: Why it failed, or why its value cannot come; ``None`` otherwise.
@@ -38,6 +43,8 @@ class Outcome:
         self.duration: float | None = None  #: seconds that it ran on the node; ``None`` if that is not known
         #: Makes the value from what arrives; ``None`` if no value is to come.
         self.read_value: Callable[[Any], Any] | None = None
+        #: Fetches a value that the node keeps because it cannot be sent; ``None`` if it keeps none.
+        self.fetch_kept: Callable[..., Any] | None = None
         self.callbacks: list[Callable[[Any], object]] = []  #: what is to be called once it is done
         self._arrived: tuple[object, ...] = ()
 
@@ -95,7 +102,7 @@ class Seen:
     error: bool = False
 
 
-class Command:
+class Command(PublicNames):
     """What was sent to one node to be run there; `reval` and the verbs of a network return it.
 
     In a coroutine, or a notebook, ``await command`` is ``command.result()`` that lets others run meanwhile; if it is
@@ -126,6 +133,12 @@ class Command:
     printed
         What it printed, by stream: 1 standard output, 2 standard error.
     """
+
+    _for_users = (
+        "add_done_callback", "begun", "cancel", "cancel_asked", "cancelled", "done", "duration", "exception",
+        "finished", "host", "interrupt_asked", "is_quiet", "made", "node", "number", "origin", "printed", "result",
+        "source", "started", "stderr", "stdout",
+    )  # fmt: skip
 
     def __init__(
         self, source: str, peer: Peer, where: tuple[int, str], number: int, event_loop: EventLoop
@@ -200,18 +213,20 @@ class Command:
 
     def done(self) -> bool:
         """Return whether it has ended, one way or another; never waits."""
-        if not self._outcome.is_done and self.event_loop.is_open:
-            with self.event_loop.sigint_deferred:
-                self.event_loop.poll(0)
+        if not self._outcome.is_done:
+            self.event_loop.look()
         return self._outcome.is_done
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None, *, allow_pickle: bool = False) -> Any:
         """Wait until the command has ended.
 
         Parameters
         ----------
         timeout
             Limit in seconds; ``None`` waits without limit.
+        allow_pickle
+            Fetch a value which could not be sent, and which the node keeps since then: the error says so. It comes by
+            pickle, and unpickling runs code that the server chooses.
 
         Returns
         -------
@@ -238,6 +253,8 @@ class Command:
         deadline = deadline_after(timeout)
         error = self.exception(timeout)
         if error is not None:
+            if allow_pickle and isinstance(error, UnsupportedValueError) and self._outcome.fetch_kept:
+                return self._outcome.fetch_kept(self, error, remaining(deadline))
             raise error
         # A limit of 0 means: not to wait. What is here is here.
         self._outcome.make_value(math.inf if timeout == 0 else deadline)
@@ -277,13 +294,14 @@ class Command:
         Returns
         -------
         bool
-            Whether it was still under way. Its `result` then raises an error that is also a
-            `concurrent.futures.CancelledError`, unless it ends in another way first.
+            Whether it was still under way, or had been cancelled before. Its `result` then raises an error that is also
+            a `concurrent.futures.CancelledError`, unless it ends in another way first.
         """
         if self.done():
-            return False
-        self.cancel_asked = True
-        self.peer.cancel(self.number)
+            return self.cancelled()
+        with self.event_loop.sigint_deferred:
+            self.cancel_asked = True
+            self.peer.cancel(self.number)
         return True
 
     def cancelled(self) -> bool:
@@ -295,11 +313,16 @@ class Command:
         return in_loop(self, self.event_loop).__await__()
 
     def add_done_callback(self, callback: "Callable[[Command], object]") -> None:
-        """Call `callback` with this command when it has ended, in a later call of this package; or now, if it has."""
-        if self._outcome.is_done:
-            callback(self)
-        else:
-            self._outcome.callbacks.append(callback)
+        """Call `callback` with this command when it has ended, in a later call of this package; or now, if it has.
+
+        It is called once, by the thread that learns of the end, and may make any call. What it raises is logged, and
+        harms nobody; only what is no `Exception`, such as KeyboardInterrupt, is raised by the call that it comes from.
+        """
+        with self.event_loop.sigint_deferred:
+            if not self._outcome.is_done:
+                self._outcome.callbacks.append(callback)
+                return
+        call_back(callback, self)
 
     # --- for the library ---
 
@@ -308,9 +331,14 @@ class Command:
         """Whether the user has added callbacks that are still to be called."""
         return bool(self._outcome.callbacks)
 
-    def expect_value(self, read_value: Callable[[Any], Any]) -> None:
-        """Ask for a value, which `read_value` makes from what arrives. To be called before the command is sent."""
-        self._outcome.read_value = read_value
+    def expect_value(
+        self, read_value: Callable[[Any], Any], fetch_kept: Callable[..., Any] | None = None
+    ) -> None:
+        """Ask for a value, which `read_value` makes from what arrives. To be called before the command is sent.
+
+        `fetch_kept`: called with this command, its error and a time limit, where the node keeps what cannot be sent.
+        """
+        self._outcome.read_value, self._outcome.fetch_kept = read_value, fetch_kept
 
     def finish(self, error: ParallelError | None, duration: float | None = None) -> None:
         """Record its end; only the first one counts."""
@@ -329,17 +357,24 @@ class Command:
         if self._outcome.lose_value(error):
             self._call_back()
 
+    def abandon(self, error: ParallelError) -> None:
+        """End it in a process forked from the one that has sent it, which alone calls back."""
+        self._outcome.callbacks.clear()
+        self._outcome.end(error, None, time.time())
+        self._outcome.lose_value(error)
+
     def _call_back(self) -> None:
         callbacks = self._outcome.take_callbacks()
-        if callbacks:
-            self.event_loop.call_soon(functools.partial(_call_each, callbacks, self))
+        for callback in callbacks:
+            self.event_loop.turns.call_soon(functools.partial(call_back, callback, self))
 
 
-def _call_each(callbacks: list[Callable[[Command], object]], command: Command) -> None:
-    """Call one after the other, whatever they raise; the error of the last that failed is raised."""
-    with contextlib.ExitStack() as stack:
-        for callback in reversed(callbacks):
-            stack.callback(callback, command)
+def call_back(callback: Callable[[T], object], future: T) -> None:
+    """Call a function of the user for what has ended; its error is logged, as by futures of the standard library."""
+    try:
+        callback(future)
+    except Exception:
+        log.exception("exception calling callback for %r", future)
 
 
 def of_commands(commands: Sequence[Command]) -> Table:

@@ -1,15 +1,18 @@
 """One command on several nodes: what `reval` and the verbs of a network return for more than one node."""
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, overload
 
 from pconnect.commands.command import Command, of_commands
+from pconnect.commands.remote_errors import failure_group
 from pconnect.commands.table import as_html
+from pconnect.errors import UnsupportedValueError
 from pconnect.loop.asyncio_bridge import in_loop
 from pconnect.loop.interrupts import interrupting
-from pconnect.loop.progress_bars import ProgressBar, counting, receiving
+from pconnect.loop.progress import ProgressBar
+from pconnect.loop.progress_bars import counting, receiving
 from pconnect.protocol.wait_states import COMMAND_END, Wait
-from srp_tools.steps import deadline_after
+from srp_tools.steps import deadline_after, remaining
 
 
 class Commands(Sequence[Command]):
@@ -70,8 +73,8 @@ class Commands(Sequence[Command]):
         """Return whether it has ended on all nodes; never waits."""
         return all([command.done() for command in self])  # noqa: C419 - all are looked at
 
-    def result(self, timeout: float | None = None) -> list[Any] | None:
-        """Wait until the command has ended on all its nodes.
+    def result(self, timeout: float | None = None, *, allow_pickle: bool = False) -> list[Any] | None:
+        """Wait until the command has ended on all its nodes; `allow_pickle` is as of `Command.result`.
 
         Returns
         -------
@@ -81,23 +84,30 @@ class Commands(Sequence[Command]):
         Raises
         ------
         ExceptionGroup
-            It failed at several nodes; the group has the error of each. If it failed at one, that error is raised.
+            It failed at several nodes; the group has the error of each, and its text names the nodes and
+            says what the first one met. If it failed at one, that error is raised.
         TimeoutError, KeyboardInterrupt
             As by `Command.result`, for all nodes that were still waited for.
         """
+        deadline = deadline_after(timeout)
         error = self.exception(timeout)
-        if error is not None:
+        if error is None:
+            values = [command.result() for command in self]
+        elif allow_pickle and all(
+            isinstance(command.known_error, UnsupportedValueError | None) for command in self
+        ):
+            values = [command.result(remaining(deadline), allow_pickle=True) for command in self]
+        else:
             raise error
-        values = [command.result() for command in self]
         return values if any(command.wants_value for command in self) else None
 
     def exception(self, timeout: float | None = None) -> Exception | None:
         """Wait until the command has ended on all nodes; return the error that `result` raises, or ``None``."""
         self._wait(timeout)
-        errors = [error for command in self if (error := command.exception()) is not None]
+        errors = {command.node: error for command in self if (error := command.exception()) is not None}
         if len(errors) < 2:
-            return errors[0] if errors else None
-        return ExceptionGroup(f"the command failed at {len(errors)} nodes", errors)
+            return next(iter(errors.values()), None)
+        return failure_group("the command", errors)
 
     def _wait(self, timeout: float | None) -> None:
         waiting = [command for command in self if not command.has_ended]
@@ -126,12 +136,23 @@ class Commands(Sequence[Command]):
         return receiving(sources) or counting("waiting", self)
 
     def cancel(self) -> bool:
-        """Cancel it on all nodes, see `Command.cancel`; return whether it was still under way at any."""
+        """Cancel it on all nodes, see `Command.cancel`; return whether any of them says so."""
         return any([command.cancel() for command in self])  # noqa: C419 - all are cancelled
 
     def cancelled(self) -> bool:
         """Return whether it ended because of `cancel` at any node."""
         return any(command.cancelled() for command in self)
+
+    def add_done_callback(self, callback: "Callable[[Commands], object]") -> None:
+        """Call `callback` with this group when it has ended on all nodes; see `Command.add_done_callback`."""
+        left = iter(range(len(self) - 1))
+
+        def end_one(_: Command) -> None:
+            if next(left, None) is None:  # for the last one; a step of an iterator is atomic
+                callback(self)
+
+        for command in self:
+            command.add_done_callback(end_one)
 
     def __await__(self) -> Generator[Any, None, list[Any] | None]:
         return in_loop(self, self._commands[0].event_loop).__await__()

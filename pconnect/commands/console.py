@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import sys
+import threading
 from dataclasses import dataclass, field
 from typing import Protocol, TextIO
 
@@ -17,7 +18,7 @@ from pconnect.commands.captured_output import DROPPED
 from pconnect.commands.command import Command
 from pconnect.commands.print_filter import PrintFilter
 from pconnect.errors import ProtocolError
-from pconnect.loop.progress_bars import clear_bars
+from pconnect.loop.terminal_bar import clear_bars
 
 log = logging.getLogger("pconnect")
 
@@ -61,11 +62,11 @@ class Sink(Protocol):
 
 
 @dataclass
-class _Source:
-    """One stream of one node."""
+class Source:
+    """One stream of one node, or of one job there."""
 
     node: int
-    host: str
+    host: str  #: what stands behind the number of the node in front of lines
     stream: int
     decoder: codecs.IncrementalDecoder = field(
         default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
@@ -104,7 +105,7 @@ class Console:
         self.quieted: dict[int, int] = {}
         self.is_trusted = False
         self._failed: Sink | None = None
-        self._sources: dict[tuple[int, int], _Source] = {}
+        self._sources: dict[tuple[int, int], Source] = {}
 
     def take(self, node: int, host: str, stream: int, value: object, command: Command | None) -> None:
         """Take the value of an OUTPUT message; see doc/protocol.md.
@@ -123,7 +124,7 @@ class Console:
             command.printed[stream].add(data, dropped)
             if command.is_quiet:
                 return
-        source = self._sources.setdefault((node, stream), _Source(node, host, stream))
+        source = self._sources.setdefault((node, stream), Source(node, host, stream))
         if dropped:
             words = source.rest() + _notice(source, DROPPED.format(dropped))
             self._write(source, words, command)
@@ -145,13 +146,27 @@ class Console:
             self._write(source, words, command)
             source.shown = source.hidden = 0
 
+    def show(self, source: Source, data: bytes) -> None:
+        """Show what a job prints; any thread may call this, one at a time for a source."""
+        self._write(source, source.text(data, is_trusted=self.is_trusted), None)
+
+    def show_end(self, source: Source) -> None:
+        """Show what is left of what a job has printed, and how much was not shown, and end its line."""
+        words = source.rest()
+        if source.hidden:
+            name = STREAMS[source.stream]
+            words += _notice(
+                source, f"{source.hidden} more bytes are not shown here: job.{name} has the last of them"
+            )
+        self._write(source, words or "\n" * source.line_is_open, None)
+
     def end_lines(self, node: int) -> None:
         """End the lines that the engine of a node has left open; another engine is in its place."""
         for source in self._sources.values():
             if source.node == node and source.line_is_open:
                 self._write(source, "\n", None)
 
-    def _write(self, source: _Source, text: str, command: Command | None) -> None:
+    def _write(self, source: Source, text: str, command: Command | None) -> None:
         if not text:
             return
         source.line_is_open = not text.endswith("\n")
@@ -165,7 +180,7 @@ class Console:
             self._failed = self.sink
 
 
-def _notice(source: _Source, words: str) -> str:
+def _notice(source: Source, words: str) -> str:
     return "\n" * source.line_is_open + f"({words})\n"
 
 
@@ -176,33 +191,36 @@ class StandardStreams:
     terminal what is in front is in the colour of the node, for standard error in reverse, unless ``NO_COLOR`` is set.
 
     A stream that cannot be written to, because it was closed or what read it is gone, is logged once and left alone;
-    one that is put into its place is used.
+    one that is put into its place is used. What jobs print comes in the thread that looks after them.
     """
 
     max_shown_bytes: int | None = None
 
     def __init__(self) -> None:
         # The line that is open: whose, on which stream of ours, and whether a carriage return was its last character.
-        self._open: tuple[tuple[int, int], TextIO, bool] | None = None
+        self._open: tuple[tuple[int, str, int], TextIO, bool] | None = None
         self._broken: dict[int, TextIO] = {}
+        self._lock = threading.RLock()
 
     def write(self, node: int, host: str, stream: int, text: str, command: Command | None) -> None:  # noqa: ARG002
         """Show text; see `Sink.write`."""
         out = sys.stdout if stream == 1 else sys.stderr
         if out is None or out is self._broken.get(stream):  # a program without a console has none
             return
+        source = node, host, stream
         try:
-            clear_bars()
-            before = self._continue((node, stream), out)
-            prefix = _prefix(node, host, stream, in_colour=_shows_colours(out))
-            _put(out, with_prefix(text, prefix, before))
-            self._remember((node, stream), out, text, before)
+            with self._lock:
+                clear_bars()
+                before = self._continue(source, out)
+                prefix = _prefix(node, host, stream, in_colour=_shows_colours(out))
+                _put(out, with_prefix(text, prefix, before))
+                self._remember(source, out, text, before)
         except (OSError, ValueError) as error:  # ValueError: it is closed
             self._broken[stream] = out
             self._open = None
             log.warning("what engines print on %s is not shown any more: %s", STREAMS[stream], error)
 
-    def _continue(self, source: tuple[int, int], out: TextIO) -> str:
+    def _continue(self, source: tuple[int, str, int], out: TextIO) -> str:
         """End the line of another source; return the last character of the own open line, or a line's end."""
         if self._open is None:
             return "\n"
@@ -211,12 +229,12 @@ class StandardStreams:
             return "\r" if returned else " "
         self._open = None
         # Else it was put aside, with its open line.
-        if where is (sys.stdout if whose[1] == 1 else sys.stderr):
+        if where is (sys.stdout if whose[2] == 1 else sys.stderr):
             where.write("\n")
             where.flush()
         return "\n"
 
-    def _remember(self, source: tuple[int, int], out: TextIO, text: str, before: str) -> None:
+    def _remember(self, source: tuple[int, str, int], out: TextIO, text: str, before: str) -> None:
         if text.endswith("\n"):
             self._open = None
         elif before != "\n" or text.strip("\r"):

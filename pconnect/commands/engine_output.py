@@ -12,6 +12,7 @@ from pconnect.commands.command import Command
 from pconnect.commands.console import Console
 from pconnect.commands.front_end_messages import Display, FrontEndMessages
 from pconnect.errors import ProtocolError
+from pconnect.protocol.answer_forms import check_failure
 from pconnect.protocol.messages import Message
 
 _ACKNOWLEDGED_BYTES = 2**14  # of output; the supervisor drops it if it hears nothing for a second
@@ -29,6 +30,8 @@ def read_end(number: int, value: Any) -> End:
     """Return what a DONE message says. Raises `ProtocolError` if it is malformed."""
     match value:
         case [(float() | int() | dict()) as outcome, int() as stdout, int() as stderr, int() as displays]:
+            if isinstance(outcome, dict):
+                check_failure(outcome)
             return End(number, outcome, (stdout, stderr, displays))
     raise ProtocolError("not the end of a command")
 

@@ -8,18 +8,29 @@ that pickles refer to.
 
 import functools
 import linecache
+import platform
+import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
+from pconnect.commands.function_source import NoSourceError, source_of
+from pconnect.commands.random_generators import (
+    generator_types,
+    global_in_place_of,
+    warn_of_copies,
+    warn_of_same_state,
+)
 from pconnect.errors import ConfigurationError, ProtocolError
-from pconnect.remote_entry import is_public, keep_sources, make_code, map_part, public
+from pconnect.remote_entry import byte_code, is_public, keep_sources, map_part, public, source_code
 from pconnect.values import padding
 
 # Longer ones are left out of tracebacks.
 _MAX_SOURCE_CHARACTERS = 2**18
+
+_RESULT = "the value"  # in errors
 
 # What `is_public` knows; a tuple, because a union would be made anew for each object.
 _NAMED = (type, types.FunctionType)
@@ -43,25 +54,32 @@ def describe(function: Callable[..., Any] | str) -> str:
 
 
 def pack_call(
-    function: Callable[..., Any] | str, args: Sequence[object], kwargs: Mapping[str, object], *, pickled: bool
+    function: Callable[..., Any] | str,
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+    *,
+    pickled: bool,
+    foreign: str = "",
 ) -> list[Any]:
     """Return what is sent for a call, with the arguments as they are or `pickled`.
+
+    `foreign`: which of the receivers have another version of Python, in words; functions go there as source text.
 
     Raises `ConfigurationError` if the function or an argument cannot be pickled; the text says why.
     """
     arguments: Any = [list(args), dict(kwargs)]
     sources: dict[str, str] = {}
     if pickled:
-        arguments, sources = _pickle(arguments, "the arguments")
+        arguments, sources = _pickle(arguments, "the arguments", foreign)
     if isinstance(function, str):
         return [function, pickled, arguments, sources]
     _check_callable(function)
-    data, more = _pickle(function, None)
+    data, more = _pickle(function, None, foreign)
     return [data, pickled, arguments, sources | more]
 
 
 def pack_function(
-    function: Callable[..., Any],
+    function: Callable[..., Any], foreign: str = ""
 ) -> tuple[list[bytes | bytearray], dict[str, str], list[memoryview]]:
     """Return a function by pickle, in parts, the texts it was defined in, and the memory of the arrays it refers to.
 
@@ -71,7 +89,7 @@ def pack_function(
     """
     _check_callable(function)
     memory: list[Any] = []
-    parts, sources = _pickle_in_parts(function, None, buffer_callback=memory.append)
+    parts, sources = _pickle_in_parts(function, None, foreign, buffer_callback=memory.append)
     return parts, sources, [buffer.raw() for buffer in memory]
 
 
@@ -80,14 +98,14 @@ def _check_callable(function: object) -> None:
         raise ConfigurationError(f"{function!r} cannot be called: give a function or an expression")
 
 
-def pack_arguments(args: Sequence[object], *, pickled: bool) -> list[Any]:
+def pack_arguments(args: Sequence[object], *, pickled: bool, foreign: str = "") -> list[Any]:
     """Return what is sent for the call of a service, with the arguments as they are or `pickled`.
 
     Raises `ConfigurationError` if an argument cannot be pickled; the text says why.
     """
     if not pickled:
         return [False, list(args), {}]
-    data, sources = _pickle(list(args), "the arguments")
+    data, sources = _pickle(list(args), "the arguments", foreign)
     return [True, data, sources]
 
 
@@ -99,12 +117,12 @@ def unpack_service_arguments(contents: list[Any]) -> list[Any]:
     return unpacked
 
 
-def pack_batch(batch: Callable[[], Any], substitute: _Substitute) -> list[Any]:
+def pack_batch(batch: Callable[[], Any], substitute: _Substitute, foreign: str = "") -> list[Any]:
     """Return what `pconnect.remote_entry.run_batch` is called with, for something without arguments, called once.
 
     Raises `ConfigurationError` if it cannot be pickled; the text says why.
     """
-    return list(_pickle(batch, "the tasks", substitute))
+    return list(_pickle(batch, "the tasks", foreign, substitute))
 
 
 def unpack_function(
@@ -112,9 +130,11 @@ def unpack_function(
 ) -> Callable[..., Any]:
     """Return a function; for an engine, which trusts its client.
 
-    Its arrays lie in `memory` from now on. Names that it uses and did not bring along are those of the workspace.
+    Its arrays lie in `memory` from now on. They are read-only, because all jobs of the worker that call it share them.
+    Names that it uses and did not bring along are those of the workspace.
     """
-    function: Callable[..., Any] = cloudpickle.loads(data, buffers=memory)
+    buffers = [memoryview(data).toreadonly() for data in memory]
+    function: Callable[..., Any] = cloudpickle.loads(data, buffers=buffers)
     _lend_names(function, workspace)
     return function
 
@@ -148,7 +168,7 @@ def _names_used(code: types.CodeType) -> Iterator[str]:
 
 def pickle_value(value: object) -> bytes:
     """Return a value by pickle, for a caller who allows it."""
-    data, _ = _pickle(value, "the value")
+    data, _ = _pickle(value, _RESULT)
     return data
 
 
@@ -168,48 +188,80 @@ def unpack_value(value: Any, *, allow_pickle: bool) -> Any:
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Cloudpickle, which keeps the names of the files that code comes from, and puts others in place of objects."""
 
-    def __init__(self, substitute: _Substitute, buffer_callback: Callable[[Any], None] | None) -> None:
+    def __init__(
+        self, substitute: _Substitute, buffer_callback: Callable[[Any], None] | None, foreign: str
+    ) -> None:
         self.parts: list[bytes | bytearray] = []
         # Large bytes are written as they are: to keep what is written takes no copy of them.
         super().__init__(types.SimpleNamespace(write=self.parts.append), buffer_callback=buffer_callback)
         self.file_names: set[str] = set()
         self._substitute = substitute
+        self._foreign = foreign
+        self.generators: list[object] = []  # of random numbers, whose copies give the same ones
+        self._generator_types = generator_types()
 
     def reducer_override(self, obj: Any) -> Any:
         if (other := self._substitute(obj)) is not None:
             return other
         if isinstance(obj, types.CodeType):
-            self.file_names.add(obj.co_filename)
-            _, parts = cloudpickle.Pickler.dispatch_table[types.CodeType](obj)
-            return make_code, (obj.co_filename, *parts)
+            return self._reduce_code(obj)
         if isinstance(obj, _NAMED) and is_public(obj):
             return public, (obj.__name__,)
-        if (unpadded := padding.for_pickle(obj)) is not obj:
+        if isinstance(obj, padding.MAY_HAVE_PADDING) and (unpadded := padding.for_pickle(obj)) is not obj:
             return unpadded.__reduce_ex__(cloudpickle.DEFAULT_PROTOCOL)
+        if isinstance(obj, self._generator_types):
+            if (other := global_in_place_of(obj)) is not None:
+                return other
+            self.generators.append(obj)
         return super().reducer_override(obj)
+
+    def _reduce_code(self, code: types.CodeType) -> tuple[Any, ...]:
+        self.file_names.add(code.co_filename)
+        if self._foreign:
+            return source_code, source_of(code, code.co_filename)
+        _, parts = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
+        return byte_code, (sys.version_info[:2], code.co_filename, *parts)
 
 
 def _pickle(
-    value: object, what: str | None, substitute: _Substitute = lambda _: None
+    value: object, what: str | None, foreign: str = "", substitute: _Substitute = lambda _: None
 ) -> tuple[bytes, dict[str, str]]:
     """Return a value by pickle, and the texts that its functions were defined in, for the other side's tracebacks."""
-    parts, texts = _pickle_in_parts(value, what, substitute)
+    parts, texts = _pickle_in_parts(value, what, foreign, substitute)
     return b"".join(parts), texts
+
+
+def _advice(foreign: str, error: NoSourceError) -> str:
+    own = f"{platform.python_implementation()} {platform.python_version()}"
+    return (
+        f"{foreign}, and the client has {own}. Byte code of one version crashes the other, so functions go there as "
+        f"source text, but {error}. Put it into a module and send that with pconnect.code_sync.sync_code, run the same "
+        "Python on both sides, or send source text with net.eval"
+    )
 
 
 def _pickle_in_parts(
     value: object,
     what: str | None,
+    foreign: str,
     substitute: _Substitute = lambda _: None,
     buffer_callback: Callable[[Any], None] | None = None,
 ) -> tuple[list[bytes | bytearray], dict[str, str]]:
-    pickler = _Pickler(substitute, buffer_callback)
+    pickler = _Pickler(substitute, buffer_callback, foreign)
     try:
         pickler.dump(value)
+    except NoSourceError as error:
+        name = what or describe(value)  # type: ignore[arg-type] # a function, if it is nothing else
+        raise ConfigurationError(f"{name} cannot be sent: {_advice(foreign, error)}") from error
     except Exception as error:
         raise ConfigurationError(
             f"{what or repr(value)} cannot be sent: {type(error).__name__}: {error}"
         ) from error
+    if pickler.generators:
+        if what is None:
+            warn_of_copies(pickler.generators, value, describe(value))  # type: ignore[arg-type]
+        elif what != _RESULT:
+            warn_of_same_state(pickler.generators, what)
     texts = {name: "".join(linecache.getlines(name)) for name in pickler.file_names}
     return pickler.parts, {
         name: text for name, text in texts.items() if 0 < len(text) <= _MAX_SOURCE_CHARACTERS

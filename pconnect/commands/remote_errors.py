@@ -3,23 +3,30 @@
 import builtins
 import concurrent.futures
 import functools
-from collections.abc import Sequence
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, cast
 
 from pconnect import errors
-from pconnect.errors import RemoteError
+from pconnect.errors import RemoteError, builtin_fields
 from srp_tools.printable import printable_name, printable_text
 
 # Raised as themselves these would mean something here: the end of this program, or of the generator that runs.
 # A group needs the exceptions themselves, which do not travel.
 _NOT_RAISED_HERE = (StopIteration, StopAsyncIteration, GeneratorExit, BaseExceptionGroup)
+_SHOWN_CHARACTERS = 200  # of a message, in the text of a group
+_MAX_FIELD_CHARACTERS = 2**12  # in all fields of an exception
+_NOT_PLAIN = object()
 
 
 def remote_error(node: int, host: str, command: str, failure: dict[str, Any]) -> RemoteError:
     """Return the error for a failed command.
 
     `failure`: what the engine reports: ``type``, the name of the exception's class; ``bases``, the names of the builtin
-    classes and those of this package that it derives from; ``message`` and ``traceback``, texts.
+    classes and those of this package that it derives from; ``message`` and ``traceback``, texts; and perhaps
+    ``fields``, see `plain_fields`.
 
     Examples
     --------
@@ -27,27 +34,107 @@ def remote_error(node: int, host: str, command: str, failure: dict[str, Any]) ->
     >>> error = remote_error(1, "alpha", "x", failure)
     >>> isinstance(error, RemoteError), isinstance(error, LookupError), error.type_name
     (True, True, 'Missing')
+    >>> remote_error(1, "alpha", "x", failure | {"fields": {"args": ("a",)}}).args
+    ('a',)
     """
     made = _class_for(tuple(failure["bases"]))
     type_name, message = printable_name(failure["type"]), printable_text(failure["message"])
-    return made(node, host, command, type_name, message, printable_text(failure["traceback"]))
+    error = made(node, host, command, type_name, message, printable_text(failure["traceback"]))
+    error.restore(failure.get("fields", {}))
+    return error
+
+
+def failure_group(what: str, errors: Mapping[int, Exception]) -> ExceptionGroup:
+    """Return the error of what failed at several nodes; its text names them, and says what the first one met.
+
+    `errors`: by node.
+
+    Examples
+    --------
+    >>> error = remote_error(1, "alpha", "x", {"type": "E", "bases": [], "message": "why", "traceback": ""})
+    >>> print(failure_group("the command", {1: error, 2: OSError("full"), 3: OSError("full")}).message)
+    the command failed at 3 nodes (1, 2 and 3); E at node 1 (alpha) in command 'x': why
+    """
+    nodes, first = enumerated(map(str, errors)), next(iter(errors.values()))
+    return ExceptionGroup(
+        f"{what} failed at {len(errors)} nodes ({nodes}); {_headline(first)}", list(errors.values())
+    )
+
+
+def _headline(error: Exception) -> str:
+    """Return the first line of what is known of an error."""
+    line = str(error).partition("\n")[0]
+    if isinstance(error, RemoteError):
+        words = error.message.partition("\n")[0][:_SHOWN_CHARACTERS]
+        return f"{line}{': ' * bool(words)}{words}"
+    return f"{type(error).__name__}{': ' * bool(line)}{line}"
+
+
+def enumerated(words: Iterable[str]) -> str:
+    """Return words with commas between them, and "and" before the last.
+
+    Examples
+    --------
+    >>> enumerated("abc"), enumerated("a")
+    ('a, b and c', 'a')
+    """
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def blame_limit(failure: dict[str, Any], seconds: float) -> None:
     """Give an interrupt its reason: the time limit has passed."""
     message = f"the time limit of {seconds:g} s passed"
     failure |= {"type": "TimeoutError", "bases": ["TimeoutError"], "message": message}
+    failure.pop("fields", None)  # they were the interrupt's
     failure["traceback"] = f"{failure['traceback'].rstrip()}\nTimeoutError: {message}"
 
 
 def cancelled(error: RemoteError) -> RemoteError:
     """Return the error of a command that ended because it was cancelled, as a `concurrent.futures.CancelledError`."""
-    return _combine("CancelledError")(*error.args)
+    facts = (error.node, error.host, error.command, error.type_name, error.message, error.remote_traceback)
+    return _combine("CancelledError")(*facts)
 
 
 def builtin_bases(error: BaseException) -> list[str]:
     """Return the names of the classes of an exception that its receiver has too, the nearest first."""
     return [kind.__name__ for kind in type(error).__mro__ if _class_named(kind.__name__) is kind]
+
+
+def plain_fields(error: BaseException) -> dict[str, Any]:
+    """Return what an exception has in the fields of `BUILTIN_FIELDS`, as far as it is plain and small.
+
+    Examples
+    --------
+    >>> plain_fields(ImportError("no x", name="x"))
+    {'args': ('no x',), 'name': 'x', 'path': None}
+    """
+    fields, room = {}, float(_MAX_FIELD_CHARACTERS)
+    for name, field in builtin_fields(type(error)).items():
+        value = _plain(field.__get__(error))  # not by its name, for which the user's class may have code
+        size = _size(value)
+        if size <= room:
+            fields[name] = value
+            room -= size
+    return fields
+
+
+def _plain(value: object) -> object:
+    """Return a path as text, and anything else as it is."""
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value)) if type(value) is tuple else _NOT_PLAIN
+    return os.fspath(value) if isinstance(value, PurePath) else value
+
+
+def _size(value: object, depth: int = 0) -> float:
+    """Return about how many characters a value takes; infinite if it is not plain."""
+    if type(value) is tuple:
+        return math.inf if depth > 2 else 1 + sum(_size(item, depth + 1) for item in value)
+    if isinstance(value, str | bytes) and type(value) in {str, bytes}:
+        return 1 + len(value)
+    if isinstance(value, int) and type(value) in {int, bool}:
+        return 1 + value.bit_length() // 8
+    return 1 if value is None or type(value) in {float, complex} else math.inf
 
 
 def _class_named(name: str) -> type[BaseException] | None:

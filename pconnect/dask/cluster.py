@@ -70,6 +70,11 @@ class DaskCluster:
         text has its last words. Raises `TimeoutError` if something was not ready in time; the text says what. In all
         these cases `stop` is still to be called.
         """
+        if foreign := self._mesh.foreign_among(self._plan.names):
+            raise ConfigurationError(
+                f"{foreign}, and the client another: Dask sends functions as byte code, which crashes other versions "
+                "of Python; run the same one everywhere, or make the cluster at a part of the network"
+            )
         prepared = self._call("prepare", {node: [list(names)] for node, names in self._plan.names.items()})
         self._check_versions({node: version for node, (version, _) in prepared.items()})
         hosts = hosts_of([self._mesh.servers[node] for node in self._plan.names])

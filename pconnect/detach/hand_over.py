@@ -58,12 +58,11 @@ class _Share:
         self.workers: dict[int, int] = {}  # by job, of those that a worker has already
         self.queue: deque[Job] = deque()
         self.sent_parts: set[str] = set()
-        self.awaited = 0  # answers
 
     def ask(self, kind: Kind, tag: int, value: object) -> None:
         assert self.node.channel is not None  # noqa: S101 - it is ready
         self.node.channel.post_encoded(encode_message(kind, tag, value, NO_LIMIT))
-        self.awaited += 1
+        self.node.unanswered += 1
 
     def upload(self) -> None:
         """Send as many jobs as can be sent without taking much memory."""
@@ -162,9 +161,12 @@ class Detaching:
     # --- the steps ---
 
     def _plan(self) -> None:
-        """Choose a node for each job, once all servers have said how many slots they have."""
+        """Choose a node for each job, once all servers have said how many slots they have.
+
+        Answers to one that was undone come first: they would count as answers to this one.
+        """
         nodes = self._nodes.values()
-        if not all(node.has_answered for node in nodes):
+        if not all(node.has_answered and not (node.is_ready and node.unanswered) for node in nodes):
             return
         at = {number: worker for node in nodes for worker in node.workers.values() for number in worker.jobs}
         for job in sorted(self._open, key=lambda job: job.number):
@@ -204,7 +206,7 @@ class Detaching:
             if not share.node.is_ready:
                 raise ConnectionLostError(f"{share.node} is lost, nothing is detached: {share.node.gone}")
             share.upload()
-        if not any(share.queue or share.awaited for share in self._shares.values()):
+        if not any(share.queue or share.node.unanswered for share in self._shares.values()):
             self._phase = Phase.UPLOADED
             self.uploaded.set_result({number: dict(share.jobs) for number, share in self._shares.items()})
 
@@ -218,7 +220,7 @@ class Detaching:
         return [share for share in self._shares.values() if share.node.is_ready]
 
     def _await_silence(self) -> None:
-        if not any(share.awaited for share in self._living()):
+        if not any(share.node.unanswered for share in self._living()):
             self._quiet_since = time.monotonic()
             self._phase = Phase.LISTENING
 
@@ -242,16 +244,16 @@ class Detaching:
             self._phase = Phase.LEAVING
 
     def _await_leave(self) -> None:
-        if any(share.awaited for share in self._living()):
+        if any(share.node.unanswered for share in self._living()):
             return
         self._phase = Phase.LEFT
-        answered = {number: share.jobs for number, share in self._shares.items() if not share.awaited}
+        answered = {number: share.jobs for number, share in self._shares.items() if not share.node.unanswered}
         self.left.set_result(answered)
 
     def _hear(self, node: NodeWorkers, message: Message) -> None:
         share = self._shares.get(node.number)
         if share is None or message.kind not in {Kind.KEEP, Kind.DETACH, Kind.LEAVE}:
             return
-        share.awaited -= 1
+        node.unanswered -= 1
         if message.value is not None and self.pauses:
             self._fail(ConfigurationError(f"{node}: {message.value}"))

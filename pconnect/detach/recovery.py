@@ -6,7 +6,7 @@ results are still there for the next one.
 """
 
 import concurrent.futures
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pconnect.detach.token import Token
@@ -25,16 +25,26 @@ from srp_tools.steps import remaining
 class Recovering:
     """The jobs of one detached network; an extension of the scheduler.
 
-    `token`: what `detach` has returned. `call`: has something done in the scheduler's thread. `jobs`: by number;
-    complete when `ready` has ended.
+    `token`: what `detach` has returned. `call`: has something done in the scheduler's thread. `places`: for each node
+    here its number in the token. `jobs`: by number; complete when `ready` has ended.
     """
 
-    def __init__(self, token: Token, call: Callable[[Callable[[], object]], None]) -> None:
+    def __init__(
+        self, token: Token, call: Callable[[Callable[[], object]], None], places: Mapping[int, int]
+    ) -> None:
         self.jobs: dict[int, Job] = {}
         self.ready: concurrent.futures.Future[None] = concurrent.futures.Future()
         self.pauses = False
         self._token = token
+        self._places = {node: place for node, place in places.items() if place in token.jobs}
+        #: The numbers of the jobs at each server, by name and port, to which no node here belongs.
+        self._missing = {
+            token.hosts[place - 1]: numbers
+            for place, numbers in token.jobs.items()
+            if place not in places.values()
+        }
         self._call = call
+        self._nodes: dict[int, NodeWorkers] = {}
         self._answers: dict[int, str | None] = {}  # by node, why there is nothing
         self._asked: set[int] = set()
         self._arrived: dict[int, Any] = {}
@@ -47,7 +57,7 @@ class Recovering:
         allowed: Callable[[Job], set[int]],  # noqa: ARG002 - these jobs are where they are
     ) -> None:
         """Begin; see `pconnect.scheduler.scheduler.Extension`."""
-        self._nodes = {number: nodes[number] for number in self._token.jobs}
+        self._nodes = {number: nodes[number] for number in self._places}
         self._event_loop, self._open = event_loop, open_jobs
         for node in self._nodes.values():
             node.on_kept = self._hear
@@ -56,12 +66,12 @@ class Recovering:
         """Ask the nodes that are there, and give up those that are lost."""
         token = self._token
         for number, node in self._nodes.items():
-            if node.is_lost:
+            if node.is_lost or (node.gone and node.channel is None):
                 self._answers.setdefault(number, node.gone)
                 self._give_up(number, node.gone)
-            elif node.channel is not None and number not in self._asked:
+            elif node.channel is not None and number not in self._asked and number not in self._answers:
                 self._asked.add(number)
-                node.channel.post(Kind.RECOVER, 0, [token.network_id, number, token.secret])
+                node.channel.post(Kind.RECOVER, 0, [token.network_id, self._places[number], token.secret])
                 self._event_loop.flush(node.channel)
         if not self.ready.done() and len(self._answers) == len(self._nodes):
             self._end_answers()
@@ -70,6 +80,11 @@ class Recovering:
         """Fail what has not ended; the scheduler, whose thread ends, fails the jobs."""
         if not self.ready.done():
             self.ready.set_exception(ConnectionLostError(f"nothing was recovered: {reason}"))
+
+    def unanswered(self) -> str:
+        """Return which nodes have not answered."""
+        silent = [str(node) for number, node in self._nodes.items() if number not in self._answers]
+        return ", ".join(silent) or "any server"  # if nothing was asked yet
 
     # --- for its jobs, whose `pconnect.jobs.job.Owner` this is ---
 
@@ -88,6 +103,17 @@ class Recovering:
         """Call a function of the user."""
         function()
 
+    def show(self, job: Job, stream: int, start: int, data: bytes, *, is_last: bool) -> None:
+        """Show nothing: it was printed when nobody was there, perhaps days ago; the job has it."""
+
+    def fetch(self, job: Job, error: Exception, timeout: float | None) -> Any:  # noqa: ARG002
+        """Raise the error: nothing is kept for a client that has left."""
+        raise error
+
+    def why(self, job: Job) -> str:  # noqa: ARG002 - it is the same for all
+        """Return the same for all: the session of the server has them, and has not said more."""
+        return "it was left to the server, which has not said more"
+
     def _send_stop(self, job: Job, grace: float) -> None:
         assert job.node is not None  # noqa: S101 - it has one from the beginning
         channel = self._nodes[job.node].channel
@@ -102,12 +128,20 @@ class Recovering:
         reasons = {node: reason for node, reason in self._answers.items() if reason}
         if len(reasons) == len(self._nodes):
             texts = [f"{self._nodes[number]}: {reason}" for number, reason in reasons.items()]
+            texts += [f"{_server(host)}: it is missing" for host in self._missing]
             self.ready.set_exception(ConfigurationError("; ".join(["nothing can be recovered", *texts])))
             return
         for node, reason in reasons.items():
-            for number in self._token.jobs[node]:
+            for number in self._token.jobs[self._places[node]]:
                 self._add(node, number, "a job")
             self._give_up(node, reason)
+        for host, numbers in self._missing.items():
+            advice = "when it is there again, recover its result with the same token"
+            for number in numbers:
+                text = (
+                    f"job {number} is kept at {_server(host)}, which is missing (see net.missing): {advice}"
+                )
+                self._new(number, "a job").fail(ConnectionLostError(text))
         self.jobs = dict(sorted(self.jobs.items()))
         self.ready.set_result(None)
         for number in self._arrived:
@@ -128,11 +162,15 @@ class Recovering:
             job.fail(JobLostError(f"{job.name} has no result: node {node} ({job.host}): {reason}"))
 
     def _add(self, node: int, number: int, name: str, limit: float | None = None, grace: float = 0.0) -> None:
-        options = JobOptions(time_limit=limit, grace=grace, allow_pickle=number in self._token.pickled)
-        job = self.jobs[number] = Job(number, name, (), options, self)
-        job.place = node, self._nodes[node].host
+        job = self._new(number, name, limit, grace)
+        job.place = node, self._nodes[node].server.host
         job.begin()
         self._open.add(job)
+
+    def _new(self, number: int, name: str, limit: float | None = None, grace: float = 0.0) -> Job:
+        options = JobOptions(time_limit=limit, grace=grace, allow_pickle=number in self._token.pickled)
+        job = self.jobs[number] = Job(number, name, (), options, self)
+        return job
 
     def _hear(self, node: NodeWorkers, message: Message) -> None:
         number, value = message.tag, message.value
@@ -157,19 +195,28 @@ class Recovering:
                     job.fail(JobLostError(f"{job.name} has no result here: another client has recovered it"))
 
 
-def recover(mesh: ClientMesh, token: Token, deadline: float) -> dict[int, Job]:
-    """Return the jobs of a detached network; `mesh` has nodes of the same servers in the same order.
+def _server(host: tuple[str, int]) -> str:
+    return "{}:{}".format(*host)
+
+
+def recover(mesh: ClientMesh, token: Token, deadline: float, places: Mapping[int, int]) -> dict[int, Job]:
+    """Return the jobs of a detached network.
+
+    `mesh` has nodes of the same servers in the same order, without those that are missing; `places` has for each of its
+    nodes the number in the token. The jobs of missing nodes fail at once.
 
     Raises `ConfigurationError` if no server has anything of it for us; the text has the reason of each. Raises
     `TimeoutError` if not all have answered.
     """
     scheduler = scheduler_of(mesh)
-    recovering = Recovering(token, scheduler.call)
+    recovering = Recovering(token, scheduler.call, places)
     scheduler.extend(recovering)
     try:
         recovering.ready.result(remaining(deadline))
     except concurrent.futures.TimeoutError:
         if not recovering.ready.cancel():
             raise
-        raise TimeoutError("the servers have not said in time what is kept of the detached network") from None
+        raise TimeoutError(
+            f"no answer in time to what is kept of the detached network, from {recovering.unanswered()}"
+        ) from None
     return recovering.jobs

@@ -70,7 +70,8 @@ def unpack_token(text: object) -> Token:
         raise
     except (binascii.Error, UnicodeError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise ConfigurationError(
-            "recover: that is no token, or not all of it; give the text that detach() has returned"
+            "recover: that is no token, or not all of it; give the text that detach() has returned, or that of the "
+            "file which detach(path=...) has written: recover=Path(...).read_text()"
         ) from error
     if len(token.network_id) != NETWORK_ID_BYTES or not all(1 <= n <= len(token.hosts) for n in token.jobs):
         raise ConfigurationError("recover: the token contradicts itself")

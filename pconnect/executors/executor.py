@@ -11,28 +11,31 @@ from pconnect.commands.function_pickling import describe
 from pconnect.errors import ConfigurationError, ParallelError
 from pconnect.jobs.function_cache import Function
 from pconnect.jobs.job import Job, JobOptions, encode_job
+from pconnect.jobs.seeds import Seeds
 from pconnect.jobs.shared_arrays import Sharing
 from pconnect.protocol.messages import check_size
 from pconnect.remote_entry import map_part
 from pconnect.scheduler.scheduler import Scheduler
 from pconnect.session.client_mesh import ClientMesh
 
-_making = threading.Lock()
-
 
 class Executor(concurrent.futures.Executor):
     """Calls functions in worker processes of a network; ``net.executor()`` makes one.
 
-    `options`: for all jobs submitted here. `exclusive`: wait until no other client has a slot of the servers, and hold
-    all of them until the shutdown.
+    `options`: for all jobs submitted here. `seeds`: for their random numbers; ``None``: as those of the network are
+    then. `exclusive`: wait until no other client has a slot of the servers, and hold all of them until the shutdown.
     """
 
-    def __init__(self, mesh: ClientMesh, options: JobOptions, *, exclusive: bool = False) -> None:
+    def __init__(
+        self, mesh: ClientMesh, options: JobOptions, seeds: Seeds | None = None, *, exclusive: bool = False
+    ) -> None:
         mesh.check_open()
+        self._mesh = mesh
         self._scheduler = scheduler_of(mesh)
         self._max_bytes = mesh.limits.max_message_bytes
         self._nodes = frozenset(mesh.servers)
         self._options = options
+        self.seeds = seeds
         self._jobs: set[Job] = set()
         self._lock = threading.Lock()
         self._is_shut_down = False
@@ -55,17 +58,28 @@ class Executor(concurrent.futures.Executor):
 
     # --- for the interfaces of other libraries, which are made of this one ---
 
+    def submit_chunk(self, function: Any, chunk: Sequence[Any]) -> Job:
+        """Have what `pack_for_map` returned for a `map_part` called with a chunk of items, as one job."""
+        job = self.prepare(function, (chunk,), items=len(chunk))
+        self.start(job)
+        return job
+
+    @property
+    def foreign(self) -> str:
+        """Which nodes where jobs may run have another version of Python, in words."""
+        return self._mesh.foreign_among(self._options.on or self._nodes) if self._mesh.foreign else ""
+
     def pack(self, fn: Callable[..., Any]) -> Function:
         """Return a function as it is now, to be used for many jobs.
 
         Raises `ConfigurationError` if it cannot be sent.
         """
-        return self._scheduler.functions.get(fn)
+        return self._scheduler.functions.get(fn, self.foreign)
 
     def pack_for_map(self, fn: Callable[..., Any] | str) -> Function | Callable[..., Any] | str:
         """Return a function as it is now, for many jobs; `fn` itself if it cannot be sent, which each job then says."""
         try:
-            return self._scheduler.functions.get(fn)
+            return self._scheduler.functions.get(fn, self.foreign)
         except ParallelError:
             return fn
 
@@ -74,17 +88,24 @@ class Executor(concurrent.futures.Executor):
         fn: Function | Callable[..., Any] | str,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] = {},
+        items: int = 1,
     ) -> Job:
-        """Return a job that `start` starts; what cannot be sent is its error already."""
-        scheduler = self._scheduler
+        """Return a job, of so many items, that `start` starts; what cannot be sent is its error already."""
+        scheduler, foreign = self._scheduler, self.foreign
         job = Job(scheduler.next_number(), "", (), self._options, scheduler)
+        if items != 1:
+            job.items = items
+        if (seeds := self.seeds or self._mesh.jobs.seeds) is not None:
+            job.stream = seeds.take(items)
+        if quieted := self._mesh.console.quieted:
+            job.quiet = frozenset(quieted)
         try:
             if not callable(fn) and not isinstance(fn, str | Function):
                 raise ConfigurationError(f"{fn!r} cannot be called: give a function")
-            function = job.function = fn if isinstance(fn, Function) else scheduler.functions.get(fn)
+            function = job.function = fn if isinstance(fn, Function) else scheduler.functions.get(fn, foreign)
             job.name = function.name
             check_size(function.size, self._max_bytes)
-            job.buffers = encode_job(job, args, kwargs, self._max_bytes)
+            job.buffers = encode_job(job, args, kwargs, self._max_bytes, foreign)
             job.after = time.monotonic()  # as of the ends of commands
         except ParallelError as error:
             if not isinstance(fn, Function):
@@ -135,7 +156,7 @@ class Executor(concurrent.futures.Executor):
         items = list(zip(*iterables, strict=False))
         chunks = [items[begin : begin + chunksize] for begin in range(0, len(items), chunksize)]
         packed = self.pack_for_map(functools.partial(map_part, fn))
-        parts = super().map(packed, chunks, timeout=timeout)
+        parts = _Chunks(self).map(packed, chunks, timeout=timeout)
         return (value for part in parts for value in part)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -153,11 +174,23 @@ class Executor(concurrent.futures.Executor):
             concurrent.futures.wait(jobs)
 
 
+class _Chunks(concurrent.futures.Executor):
+    """An executor that takes chunks of items."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    def submit(self, fn: Any, chunk: Any) -> Any:  # type: ignore[override] # for `map`, which calls it so
+        return self._executor.submit_chunk(fn, chunk)
+
+
 def scheduler_of(mesh: ClientMesh) -> Scheduler:
     """Return what looks after the jobs of a network."""
-    with _making:
-        if mesh.scheduler is None:
-            mesh.renew_certificates()
-            mesh.scheduler = Scheduler(mesh)
-        found: Scheduler = mesh.scheduler
-        return found
+    mesh.check_open()
+    if mesh.scheduler is None:
+        mesh.renew_certificates()
+        with mesh.event_loop.sigint_deferred:  # another thread may be here, too
+            if mesh.scheduler is None:
+                mesh.scheduler = Scheduler(mesh)
+    found: Scheduler = mesh.scheduler
+    return found

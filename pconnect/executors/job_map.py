@@ -8,7 +8,8 @@ from pconnect.errors import ConfigurationError
 from pconnect.executors.executor import Executor
 from pconnect.executors.lazy_map import LazyMap, error_of
 from pconnect.jobs.job import Job
-from pconnect.loop.progress_bars import Meter, ProgressBar
+from pconnect.loop.progress import ProgressBar
+from pconnect.loop.progress_bars import Meter
 from pconnect.remote_entry import map_part
 
 
@@ -35,15 +36,10 @@ def map_jobs(
     size = int(chunksize)
     chunks = iter(lambda: [item for _, item in zip(range(size), items, strict=False)], [])
     packed = executor.pack_for_map(functools.partial(map_part, function))
-    jobs = (_sized(executor.submit(packed, chunk), len(chunk)) for chunk in chunks)
+    jobs = (executor.submit_chunk(packed, chunk) for chunk in chunks)
     count = None if total is None else -(-total // size)
     pairs = _outcomes(jobs, count, ordered=ordered, on_error=on_error)
     return (value for outcome, job in pairs for value in _spread(outcome, job))
-
-
-def _sized(job: Job, count: int) -> Job:
-    job.items = count
-    return job
 
 
 def _spread(outcome: Any, job: Job) -> list[Any]:
@@ -61,30 +57,24 @@ def _outcomes(
 ) -> Iterator[tuple[Any, Job]]:
     """Yield the outcome of each job, and the job; at the end, however it comes, no job is left."""
     under_way = LazyMap(jobs, ordered=ordered)
-    done = 0
+    taken = 0
 
     def progress_bar() -> ProgressBar | None:
-        return None if total is None else ProgressBar("jobs", total, " jobs", lambda: done)
+        if total is None:
+            return None
+        return ProgressBar("jobs", total, " jobs", lambda: taken + under_way.ended_count())
 
     try:
         with Meter(progress_bar) as meter:
             under_way.fill()
             while under_way:
-                job = _take(under_way, meter)
+                job = meter.wait(under_way.take)
                 error = error_of(job)
-                done += 1
+                taken += 1
                 if error is not None and on_error == "raise":
                     raise error
                 under_way.fill()
+                meter.make_room()
                 yield (job.result() if error is None else error), job
     finally:
         under_way.cancel()
-
-
-def _take(jobs: LazyMap, meter: Meter) -> Job:
-    while True:
-        meter.look()
-        try:
-            return jobs.take(min(meter.longest_sleep, 3600.0))
-        except TimeoutError:
-            pass

@@ -1,11 +1,13 @@
 """Lazy maps: jobs that are submitted ahead of what is taken, and taken one by one as they end."""
 
+import os
 import queue
 from collections import deque
 from collections.abc import Iterator
 
 from pconnect.jobs.duration_estimate import DurationEstimate
 from pconnect.jobs.job import Job
+from pconnect.loop.forked_copies import check_process
 
 # So many seconds of work are submitted ahead, and so many jobs at the least and at the most.
 _AHEAD_SECONDS = 0.2
@@ -40,6 +42,7 @@ class LazyMap:
         self._under_way: dict[Job, None] = {}
         self._waiting: deque[Job] | None = deque() if ordered else None
         self._ended: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._process = os.getpid()
 
     def __bool__(self) -> bool:
         """Whether there are jobs that were not taken."""
@@ -59,6 +62,7 @@ class LazyMap:
 
         Raises `TimeoutError` if it has not ended in time; it can be taken later.
         """
+        check_process(self._process)
         if self._waiting is None:
             try:
                 job = self._ended.get(timeout=timeout)
@@ -72,6 +76,10 @@ class LazyMap:
         if job.duration is not None:
             self._lookahead.learn(job.duration)
         return job
+
+    def ended_count(self) -> int:
+        """Return how many have ended that were not taken."""
+        return sum(job.done() for job in self._under_way)
 
     def cancel(self) -> None:
         """Cancel the jobs that were not taken."""

@@ -7,6 +7,7 @@ begun; and the iterators take only so many items ahead as keep the workers busy.
 
 import functools
 import itertools
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from pconnect.executors.lazy_map import LazyMap, error_of
 from pconnect.executors.throttle import Throttle
 from pconnect.jobs.function_cache import Function
 from pconnect.jobs.job import Job
+from pconnect.loop.forked_copies import check_process
 from pconnect.remote_entry import map_part
 
 # Jobs that an iterator submits ahead of what is taken, for each process, at the least.
@@ -48,6 +50,7 @@ class AsyncResult:
         self._value: Any = None
         self._error: BaseException | None = None
         self._left = len(jobs)
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._ended = threading.Event()
         for job in jobs:
@@ -69,6 +72,8 @@ class AsyncResult:
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until it has ended, or for `timeout` seconds."""
+        if not self.ready():
+            check_process(self._process)
         self._ended.wait(timeout)
 
     def ready(self) -> bool:
@@ -286,7 +291,7 @@ class Pool:
         packed: Function = self._executor.pack(functools.partial(map_part, func))
         iterator = iter(items)
         while chunk := [tuple(item) for item in itertools.islice(iterator, chunksize)]:
-            yield self._executor.prepare(packed, (chunk,))
+            yield self._executor.prepare(packed, (chunk,), items=len(chunk))
 
     def _begin(
         self,

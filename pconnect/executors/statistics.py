@@ -8,8 +8,8 @@ from pconnect.commands.table import Table
 from pconnect.session.client_mesh import ClientMesh
 
 HEADINGS = (
-    "node", "host", "slot", "ping age", "processed", "processing time", "avg. process time", "avg. transfer time",
-    "running", "load",
+    "node", "host", "slot", "ping age (s)", "processed (jobs)", "processing time (s)", "avg. process time (s)",
+    "avg. transfer time (s)", "running (jobs or s)", "load",
 )  # fmt: skip
 
 

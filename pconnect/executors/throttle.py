@@ -1,10 +1,12 @@
 """A limit on the number of jobs in flight, for interfaces that promise one."""
 
+import os
 import threading
 from collections import deque
 
 from pconnect.executors.executor import Executor
 from pconnect.jobs.job import Job
+from pconnect.loop.forked_copies import check_process
 
 
 class Throttle:
@@ -19,6 +21,7 @@ class Throttle:
         self._jobs: dict[Job, None] = {}  # in flight
         self._waiting: deque[Job] = deque()
         self._is_cancelled = False
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._has_ended = threading.Condition(self._lock)
 
@@ -47,6 +50,7 @@ class Throttle:
 
     def join(self) -> None:
         """Wait until all has ended."""
+        check_process(self._process)
         with self._has_ended:
             self._has_ended.wait_for(lambda: not self._jobs and not self._waiting)
 

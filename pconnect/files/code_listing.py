@@ -86,7 +86,7 @@ def _leaving_out(root: Path) -> Callable[["os.DirEntry[str]"], bool]:
             return True
         if entry.is_symlink():
             # A link to a file of the tree counts as that file. Others would lead out of it, or round in circles.
-            target = Path(entry.path).resolve()
+            target = Path(os.path.realpath(entry.path))
             return not (target.is_relative_to(root) and target.is_file())
         if entry.is_dir():
             return Path(entry.path, "pyvenv.cfg").exists()  # a virtual environment

@@ -14,12 +14,14 @@ from typing import Any
 
 from pconnect.commands.command import Command
 from pconnect.commands.command_list import Commands
+from pconnect.commands.remote_errors import failure_group
 from pconnect.errors import ParallelError
 from pconnect.files.listing import Listing, decode_name, encode_name, list_tree
 from pconnect.files.transfer_ends import BATCH_BYTES, Agreement, Incoming, Outgoing
 from pconnect.link.connection import Connection
 from pconnect.loop.interrupts import interrupting
-from pconnect.loop.progress_bars import Meter, ProgressBar, bars_after
+from pconnect.loop.progress import ProgressBar
+from pconnect.loop.progress_bars import Meter, bars_after
 from pconnect.messaging.send_receive import Connections, resolve
 from pconnect.protocol.wait_states import COMMAND_END, Wait
 from pconnect.session.remote_calls import call_service, client_mesh
@@ -159,7 +161,7 @@ class Transfer:
                 flow.close()
         if len(self.errors) > 1:
             verb = self._what.partition("(")[0]
-            raise ExceptionGroup(f"{verb} failed at {len(self.errors)} nodes", list(self.errors.values()))
+            raise failure_group(verb, dict(sorted(self.errors.items())))
         for error in self.errors.values():
             raise error
 

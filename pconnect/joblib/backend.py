@@ -23,6 +23,7 @@ from pconnect.executors.throttle import Throttle
 from pconnect.jobs.duration_estimate import DurationEstimate
 from pconnect.jobs.function_cache import Function
 from pconnect.jobs.job import Job, JobOptions
+from pconnect.jobs.seeds import Seeds
 from pconnect.jobs.shared_arrays import Sharing
 from pconnect.remote_entry import run_batch
 from pconnect.session import open_networks
@@ -45,6 +46,9 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         server chooses; estimators of scikit-learn need it.
     retries, time_limit, memory_limit
         Of each batch, as of `pconnect.views.job_views.JobView.executor`.
+    seed
+        For the random numbers of tasks: those of a task depend on this, on how many calls of a `Parallel` there were
+        before, and on how many tasks came before it in its call. Not on batches and workers.
     nesting_level, inner_max_num_threads
         As of joblib's other backends.
     """
@@ -61,6 +65,7 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         retries: int = 0,
         time_limit: float | None = None,
         memory_limit: int | None = None,
+        seed: int | None = None,
         nesting_level: int | None = None,
         inner_max_num_threads: int | None = None,
     ) -> None:
@@ -76,6 +81,7 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
             "time_limit": time_limit,
             "memory_limit": memory_limit,
         }
+        self._seeds = None if seed is None else Seeds(seed)
         self._executor: Executor | None = None
         self._limit: int | None = None
         self._throttle: Throttle | None = None
@@ -104,6 +110,8 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         self.parallel = parallel
         self._executor = None
         count = self.effective_n_jobs(n_jobs)
+        if self._seeds is not None:
+            self._open().seeds = self._seeds.branch()
         slots = self._open().count_slots()
         limit = slots + 1 + n_jobs if n_jobs < 0 else n_jobs
         self._limit = None if limit >= slots else max(1, limit)
@@ -135,19 +143,19 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         if self._callers is not None:
             self._callers.shutdown(wait=False)
 
-    def submit(self, func: Callable[[], Any], callback: Callable[[Job], Any] | None = None) -> Job:
+    def submit(self, func: Any, callback: Callable[[Job], Any] | None = None) -> Job:
         """Have a batch done; `callback` is called with the job at its end."""
         assert self._throttle is not None  # noqa: S101 - joblib has called `start_call`
         assert self._sharing is not None and self._run_batch is not None  # noqa: S101 - the same
         executor, callers = self._open(), self._callers
         try:
-            packed = pack_batch(func, self._sharing.reduce)
+            packed = pack_batch(func, self._sharing.reduce, executor.foreign)
         except ParallelError as error:
             job = executor.prepare(self._run_batch)
             job.set_running_or_notify_cancel()
             job.fail(error)
         else:
-            job = executor.prepare(self._run_batch, [*packed, self.inner_max_num_threads])
+            job = executor.prepare(self._run_batch, [*packed, self.inner_max_num_threads], items=len(func))
             job.shared = self._sharing.take_found()
         job.name = _name(func)
         if callback is not None:

@@ -4,6 +4,7 @@ import itertools
 import secrets
 from typing import Any
 
+from pconnect.jobs.read_only import make_read_only
 from pconnect.messaging.send_receive import Connections
 from pconnect.remote_entry import broadcast_value, broadcast_values
 from pconnect.session.remote_calls import call_service
@@ -46,7 +47,8 @@ def broadcast(value: Any, connections: Connections, timeout: float | None) -> Br
 
 
 def keep(key: str, value: Any) -> None:
-    """Keep a value; in an engine."""
+    """Keep a value; in an engine. Its arrays become read-only, because jobs share them."""
+    make_read_only(value)
     broadcast_values[key] = value
 
 

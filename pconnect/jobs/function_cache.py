@@ -80,14 +80,17 @@ class Functions:
         self._size = 0
         self._lock = threading.Lock()
 
-    def get(self, function: Callable[..., Any] | str) -> Function:
-        """Return a function as it is now. Raises `ConfigurationError` if it cannot be pickled."""
+    def get(self, function: Callable[..., Any] | str, foreign: str = "") -> Function:
+        """Return a function as it is now; `foreign` is as of `pack_call`.
+
+        Raises `ConfigurationError` if it cannot be pickled.
+        """
         if isinstance(function, str):
             return self._keep(function, [function.encode()], {}, [])
         known = self._by_identity.get(id(function))
         if known is not None and known[0] is function:
             return known[1]
-        found = self._keep(function, *pack_function(function))
+        found = self._keep(function, *pack_function(function, foreign))
         # A function that is pickled by its name stays what it is; another may refer to what has changed.
         if _is_importable(function):
             with self._lock:

@@ -3,68 +3,20 @@
 import concurrent.futures
 import enum
 import logging
-import threading
-from _thread import RLock
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import _base
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pconnect.commands.function_pickling import pack_call
 from pconnect.errors import ConfigurationError, JobLostError, RemoteError, UnsupportedValueError
 from pconnect.jobs.function_cache import Function
-from pconnect.jobs.output_files import NO_OUTPUTS
+from pconnect.jobs.late_result import Arrival, LateFuture
 from pconnect.jobs.shared_arrays import SharedArray
+from pconnect.loop.asyncio_bridge import future_in_loop
 from pconnect.protocol.kinds import Kind
-from pconnect.protocol.messages import encode_message
+from pconnect.protocol.messages import Unfinished, encode_message
+from pconnect.public_names import PublicNames
 from srp_tools.steps import deadline_after, remaining
-
-
-class LightCondition(RLock):  # type: ignore[misc] # it is no final class
-    """A `threading.Condition` that is no more than its lock until a thread waits.
-
-    The standard library's is eight objects, at which Python's collector of garbage looks again and again as long as the
-    future is there.
-    """
-
-    _waited: threading.Condition | None = None
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Release the lock until `notify_all` is called, or some seconds have passed; return whether it was called."""
-        if self._waited is None:
-            self._waited = threading.Condition(self)
-        return self._waited.wait(timeout)
-
-    def notify_all(self) -> None:
-        """Wake all threads that wait."""
-        if self._waited is not None:
-            self._waited.notify_all()
-
-
-class LightFuture(concurrent.futures.Future[Any]):
-    """A future of the standard library with such a condition."""
-
-    def __init__(self) -> None:
-        # As the standard library's does it, but for the condition.
-        self._condition: Any = LightCondition()
-        self._state = _base.PENDING
-        self._result = self._exception = None
-        self._waiters: list[Any] = []
-        self._done_callbacks: list[Any] = []
-
-    def begin(self) -> bool:
-        """Mark it as sent, or wake those that wait for it if it is cancelled; return whether it should run.
-
-        It may be called again, and from several threads: a job may be cancelled just when the scheduler takes it up.
-        """
-        with self._condition:
-            if self._state == _base.PENDING:
-                self._state = _base.RUNNING
-                return True
-            if self._state == _base.CANCELLED:
-                return self.set_running_or_notify_cancel()
-            return self._state == _base.RUNNING
-
 
 log = logging.getLogger("pconnect")
 
@@ -107,7 +59,7 @@ class JobOptions:
             if value is not None and not value > 0:
                 raise ConfigurationError(f"{name}={value}: it must be more than 0")
 
-    def wire(self, *, pickled: bool) -> dict[str, Any] | None:
+    def wire(self, *, pickled: bool, stream: list[int] | None = None) -> dict[str, Any] | None:
         """Return what the worker has to know."""
         told: dict[str, Any] = {}
         if pickled:
@@ -118,6 +70,8 @@ class JobOptions:
             told["seconds"] = float(self.time_limit)
         if self.memory_limit is not None:
             told["memory"] = int(self.memory_limit)
+        if stream is not None:
+            told["stream"] = stream
         return told or None
 
 
@@ -136,6 +90,15 @@ class Owner(Protocol):
     def call_back(self, function: Callable[[], object]) -> None:
         """Call a function of the user that waits for something of a job."""
 
+    def show(self, job: "Job", stream: int, start: int, data: bytes, *, is_last: bool) -> None:
+        """Show a part of what a job has printed that begins `start` bytes after its beginning."""
+
+    def fetch(self, job: "Job", error: Exception, timeout: float | None) -> Any:
+        """Return the result that the node keeps because only pickle can send it; raise `error` if it keeps none."""
+
+    def why(self, job: "Job") -> str:
+        """Return why a job was not sent to a worker yet; empty if that is not known. Any thread may ask."""
+
 
 class _Reports:
     """What a job has reported of its progress last, and the callbacks for it."""
@@ -144,8 +107,11 @@ class _Reports:
     callbacks: "tuple[Callable[[Job], object], ...]" = ()
 
 
-class Job(LightFuture):
+class Job(PublicNames, LateFuture):
     """A call of a function in a worker process: a future of the standard library that knows more.
+
+    In a coroutine, or a notebook, ``await job`` is ``job.result()`` that lets others run meanwhile; if it is cancelled,
+    so is the job.
 
     Attributes
     ----------
@@ -165,14 +131,20 @@ class Job(LightFuture):
         The files that it has left in ``outputs``, see `pconnect.jobs.worker_api.job_folder`; there when it has ended.
     """
 
+    _for_users = (
+        "add_done_callback", "add_progress_callback", "cancel", "cancelled", "done", "duration", "exception", "host",
+        "losses", "name", "node", "number", "outputs", "progress", "result", "running", "started", "state", "stderr",
+        "stdout", "why",
+    )  # fmt: skip
+
     # What most jobs never change is kept here, not in each: there may be a hundred thousand of them.
     losses = 0
-    stdout = stderr = ""
-    outputs = NO_OUTPUTS
     suspicions = 0
     items = 1  # of a map
+    stream: list[int] | None = None  # of random numbers, if the user gave a seed; see `pconnect.jobs.seeds`
     cancel_asked = False
     avoid = NOWHERE
+    quiet = NOWHERE  # the nodes at which what it prints is not shown
     _reports: _Reports | None = None
 
     def __init__(
@@ -184,8 +156,6 @@ class Job(LightFuture):
         self.options = options
         #: Node and host; for `node` and `host`.
         self.place: tuple[int, str] | tuple[None, None] = None, None
-        self.started: float | None = None
-        self.duration: float | None = None
         #: For the executor: its jobs that have not ended.
         self.siblings: set[Job] | None = None
         #: For the scheduler: what is sent; freed when the job has ended.
@@ -198,7 +168,8 @@ class Job(LightFuture):
 
     def __repr__(self) -> str:
         where = "" if self.node is None else f" at node {self.node} ({self.host})"
-        return f"<job {self.number} {self.name}{where}, {self.state}>"
+        why = self.why
+        return f"<job {self.number} {self.name}{where}, {self.state}{': ' * bool(why)}{why}>"
 
     @property
     def node(self) -> int | None:
@@ -211,9 +182,23 @@ class Job(LightFuture):
         return self.place[1]
 
     @property
+    def why(self) -> str:
+        """Why it waits in the queue: what is in its way at each node where it may run; empty if it does not wait."""
+        return self._owner.why(self) if self.state is State.QUEUED else ""
+
+    @property
     def progress(self) -> Any:
         """What it has reported last with `pconnect.jobs.worker_api.progress`; ``None`` before."""
-        return None if self._reports is None else self._reports.last
+        reports = self._reports
+        if reports is None:
+            return None
+        last = reports.last
+        if type(last) is Unfinished:  # it is large
+            made = last.finish()
+            if reports.last is last:
+                reports.last = made
+            return made
+        return last
 
     @property
     def state(self) -> State:
@@ -222,23 +207,54 @@ class Job(LightFuture):
             return State.RUNNING if self.is_started else State.QUEUED
         if self.cancelled():
             return State.CANCELLED
-        error = self.exception()
+        error = None if self.is_unmade else self.exception()
         if error is None:
             return State.DONE
         return State.LOST if isinstance(error, JobLostError) else State.FAILED
 
-    def result(self, timeout: float | None = None) -> Any:
-        """Wait for the result; see `concurrent.futures.Future.result`."""
-        return super().result(self._attend(timeout))
+    def result(self, timeout: float | None = None, *, allow_pickle: bool = False) -> Any:
+        """Wait for the result; see `concurrent.futures.Future.result`.
+
+        With `allow_pickle`, a result which could not be sent, and which its node keeps since then, is fetched by
+        pickle: the error of such a job says so. Unpickling runs code that the server chooses.
+
+        Large ones are made here. That counts against the time limit, but may begin if this is 0. If it passes, the text
+        of the `TimeoutError` says what the job waits for, see `why`.
+        """
+        deadline = deadline_after(timeout or None)
+        if allow_pickle:
+            error = self.exception(timeout)
+            if isinstance(error, RemoteError) and isinstance(error, UnsupportedValueError):
+                return self._owner.fetch(self, error, remaining(deadline))
+        value = self._within(timeout, super().result)
+        if type(value) is not Arrival:
+            return value
+        self.finish_making(deadline)
+        return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end; see `concurrent.futures.Future.exception`."""
-        return super().exception(self._attend(timeout))
+        deadline = deadline_after(timeout or None)
+        error: BaseException | None = self._within(timeout, super().exception)
+        if not self.is_unmade:
+            return error
+        self.finish_making(deadline)
+        return super().exception(0)
 
     @property
     def calls_back(self) -> bool:
         """Whether functions of the user are to be called; the thread that looks after jobs does that."""
         return bool(self._done_callbacks or (self._reports and self._reports.callbacks))
+
+    def _within(self, timeout: float | None, wait: Callable[[float | None], Any]) -> Any:
+        """Wait, and say what for if the time limit passes."""
+        left = self._attend(timeout)
+        try:
+            return wait(left)
+        except TimeoutError:
+            if self.done():  # then it is the job's own error, most likely
+                raise
+        raise TimeoutError(f"time limit of {timeout:g} s passed while waiting for {self!r}")
 
     def _attend(self, timeout: float | None) -> float | None:
         """Take part in what is done for this job; return what is left of the time limit."""
@@ -258,14 +274,15 @@ class Job(LightFuture):
         Returns
         -------
         bool
-            Whether it had not ended. One that ends by itself before it is interrupted has its result as ever.
+            Whether it had not ended, or had been cancelled before. One that ends by itself before it is interrupted has
+            its result as ever.
         """
         if super().cancel():
             self._leave()
             self._owner.drop(self)
             return True
         if self.done():
-            return False
+            return self.cancelled()
         self.cancel_asked = True
         self._owner.stop(self, self.options.grace)
         return True
@@ -273,6 +290,9 @@ class Job(LightFuture):
     def cancelled(self) -> bool:
         """Return whether it ended because of `cancel`."""
         return super().cancelled() or (self.done() and isinstance(self._exception, JobCancelledError))
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return future_in_loop(self).__await__()
 
     def add_progress_callback(self, callback: "Callable[[Job], object]") -> None:
         """Call `callback` with this job whenever it reports progress, in the thread that looks after jobs."""
@@ -285,6 +305,10 @@ class Job(LightFuture):
             return self._reports
 
     # --- for the scheduler ---
+
+    def show(self, stream: int, start: int, data: bytes) -> None:
+        """Show the last part of what it has printed."""
+        self._owner.show(self, stream, start, data, is_last=True)
 
     def report(self, value: object) -> None:
         """Take what the job says of its progress."""
@@ -309,6 +333,13 @@ class Job(LightFuture):
                 error.__cause__ = cause
         self._end(self.set_exception, error)
 
+    def abandon(self, error: BaseException) -> None:
+        """End it in a process forked from the one that has submitted it, which alone calls back."""
+        self.forget_waiters()
+        self._reports = None
+        if not self.done():
+            self._end(self.set_exception, error)
+
     def _end(self, settle: Callable[[Any], None], outcome: object) -> None:
         self.buffers = self.shared = ()
         try:
@@ -327,19 +358,23 @@ PLAIN, PICKLED, FAILED, DROPPED, LOST = range(5)  # the last is said by the serv
 
 
 def encode_job(
-    job: Job, args: Sequence[object], kwargs: Mapping[str, object], max_message_bytes: int
+    job: Job,
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+    max_message_bytes: int,
+    foreign: str = "",
 ) -> Sequence[bytes | memoryview]:
-    """Return the message for a job; arrays are sent from their own memory.
+    """Return the message for a job; arrays are sent from their own memory. `foreign` is as of `pack_call`.
 
     Raises `ConfigurationError` or `MessageTooLargeError` if the arguments cannot be sent.
     """
     assert job.function is not None  # noqa: S101 - the caller has found it
     number, options = job.function.number, job.options
     try:
-        contents = [number, list(args), dict(kwargs), options.wire(pickled=False)]
-        buffers = encode_message(Kind.JOB, job.number, contents, max_message_bytes)
+        contents = [number, list(args), dict(kwargs), options.wire(pickled=False, stream=job.stream)]
+        buffers = encode_message(Kind.JOB, job.number, contents, max_message_bytes, by_name=False)
     except UnsupportedValueError:
-        _, _, arguments, _ = pack_call("", args, kwargs, pickled=True)
-        contents = [number, arguments, None, options.wire(pickled=True)]
+        _, _, arguments, _ = pack_call("", args, kwargs, pickled=True, foreign=foreign)
+        contents = [number, arguments, None, options.wire(pickled=True, stream=job.stream)]
         buffers = encode_message(Kind.JOB, job.number, contents, max_message_bytes)
     return tuple(buffers)  # which the collector of garbage does not look at again and again, unlike a list

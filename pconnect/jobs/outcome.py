@@ -1,23 +1,48 @@
 """What comes back from a job, made into the outcome of its future."""
 
-import logging
+import functools
 from typing import Any
 
 from pconnect.commands.function_pickling import unpack_value
 from pconnect.commands.remote_errors import blame_limit, remote_error
 from pconnect.errors import JobLostError, ParallelError, ProtocolError, RemoteError, UnreadableValueError
 from pconnect.jobs.job import DROPPED, FAILED, LOST, PICKLED, PLAIN, Job
+from pconnect.jobs.late_result import Arrival
 from pconnect.jobs.output_files import unpack_outputs
+from pconnect.protocol.form_checks import is_number
 from pconnect.protocol.messages import Unfinished
+from pconnect.values.item_limit import Look
 
-log = logging.getLogger("pconnect")
+
+def settle(job: Job, result: Any) -> float | None:
+    """End a job by its RESULT; return the seconds that it ran, if they are known before the result is made."""
+    if type(result) is Unfinished and result.begins_with(PLAIN):
+        job.finish(Arrival(functools.partial(_make, job, result)))
+        return None
+    value, error = _outcome(job, result)
+    if error is None:
+        job.finish(value)
+    else:
+        job.fail(error)
+    return job.duration or 0.0
 
 
-def settle(job: Job, result: Any) -> float:
-    """End a job by its RESULT; return the seconds that it ran."""
-    value, error = None, None
+def _make(job: Job, result: Unfinished, look: Look) -> tuple[Any, BaseException | None]:
+    """Return value and error of a result; that this is interrupted, or takes too long, changes nothing."""
     try:
-        if type(result) is Unfinished:
+        contents: Any = result.finish(look)
+    except (KeyboardInterrupt, TimeoutError):
+        raise
+    except ParallelError as problem:
+        return None, problem
+    except BaseException as problem:  # noqa: BLE001 - making a value of a registered type runs code of the user's
+        return None, _unreadable(job, problem)
+    return _outcome(job, contents)
+
+
+def _outcome(job: Job, result: Any) -> tuple[Any, BaseException | None]:
+    try:
+        if type(result) is Unfinished:  # an account of a failure
             result = result.finish()
         kind, value, *facts = result
         if facts:
@@ -25,22 +50,18 @@ def settle(job: Job, result: Any) -> float:
         if kind == PICKLED:
             value = _unpickled(job, value)
         elif kind == FAILED:
-            error = _error(job, value)
+            return None, _error(job, value)
         elif kind == LOST:
-            error = JobLostError(f"{job.name} is lost: {value}")
+            return None, JobLostError(f"{job.name} is lost: {value}")
         elif kind != PLAIN:
             raise ProtocolError(f"the result of a job of unknown kind {kind}")
     except ParallelError as problem:
-        error = problem
+        return None, problem
     except (TypeError, ValueError, LookupError, AttributeError) as problem:
-        error = ProtocolError(f"not the result of a job: {problem!r}")
+        return None, ProtocolError(f"not the result of a job: {problem!r}")
     except BaseException as problem:  # noqa: BLE001 - making a value of a registered type runs code of the user's
-        error = _unreadable(job, problem)
-    if error is None:
-        job.finish(value)
-    else:
-        job.fail(error)
-    return job.duration or 0.0
+        return None, _unreadable(job, problem)
+    return value, None
 
 
 def _unpickled(job: Job, data: Any) -> Any:
@@ -59,17 +80,6 @@ def _unreadable(job: Job, problem: BaseException) -> UnreadableValueError:
     return error
 
 
-def report(job: Job, value: Any) -> None:
-    """Give a job what it has reported of its progress."""
-    if type(value) is Unfinished:
-        try:
-            value = value.finish()
-        except BaseException:
-            log.exception("what %r reports of its progress cannot be made here", job)
-            return
-    job.report(value)
-
-
 def is_dropped(result: Any) -> bool:
     """Whether a worker says that it has not begun a job, as it was told."""
     return isinstance(result, list) and result[:1] == [DROPPED]
@@ -82,12 +92,21 @@ def _take_facts(
     output: list[Any] | None = None,
     files: dict[str, Any] | None = None,
 ) -> None:
+    if not (is_number(began) and is_number(seconds)):
+        raise ProtocolError("not the result of a job: its times are no numbers")
     job.started, job.duration = began, seconds
     if output is not None:
         out, left_out, err, left_err = output
-        job.stdout, job.stderr = shown_output(out, left_out), shown_output(err, left_err)
+        take_output(job, (out, left_out), (err, left_err))
     if files is not None:
         job.outputs = unpack_outputs(files)
+
+
+def take_output(job: Job, out: tuple[bytes, int], err: tuple[bytes, int]) -> None:
+    """Take what a job has printed: the last of it, and how much came before that."""
+    job.stdout, job.stderr = shown_output(*out), shown_output(*err)
+    for stream, (data, left_out) in enumerate((out, err), 1):
+        job.show(stream, left_out, data)
 
 
 def shown_output(data: bytes, left_out: int) -> str:

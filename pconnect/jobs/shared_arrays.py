@@ -84,6 +84,7 @@ class Sharing:
         self._max_message_bytes = max_message_bytes
         # By identity, with the number of its contents.
         self._known: dict[int, tuple[weakref.ref[Any], int]] = {}
+        self._purged_at = _KNOWN_CONTENTS
         self._found: dict[int, SharedArray] = {}
 
     def reduce(self, value: object) -> tuple[Any, ...] | None:
@@ -115,7 +116,11 @@ class Sharing:
         if reference is not None and reference() is array:
             return number
         number = self._contents.number(array)
-        self._known[key] = weakref.ref(array, lambda _: self._known.pop(key, None)), number
+        # Nothing is called when an array is freed, which happens in the user's code: a Ctrl-C during it would be lost.
+        self._known[key] = weakref.ref(array), number
+        if len(self._known) > self._purged_at:
+            self._known = {key: known for key, known in self._known.items() if known[0]() is not None}
+            self._purged_at = 2 * len(self._known) + _KNOWN_CONTENTS
         return number
 
 

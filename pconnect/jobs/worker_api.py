@@ -14,6 +14,8 @@ class _Side:
     report: Callable[[object], None] | None = None
     make_folder: Callable[[str | None], Path] | None = None
     number: int = 0
+    #: Whatever modules that were imported just now have changed in the process stays so after the job.
+    keep_imported: Callable[[], object] = lambda: None
 
 
 side = _Side()

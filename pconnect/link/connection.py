@@ -18,7 +18,8 @@ from pconnect.protocol.frames import DEFAULT_LIMITS, Limits
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Decoder, Message, Unfinished, encode_message
 from pconnect.protocol.wait_states import UNCOUNTED_KINDS
-from srp_tools.channel import Channel
+from pconnect.public_names import PublicNames
+from srp_tools.channel import Channel, peer_closed
 
 #: Tags from here on are the library's.
 LIBRARY_TAGS = 2**31
@@ -32,7 +33,7 @@ _VALUE, _LEFT, _CLIENT = Kind.VALUE, Kind.LEFT, Role.CLIENT
 _OWN, _AWAITED = LinkState.OWN, LinkState.AWAITED
 
 
-class Connection:
+class Connection(PublicNames):
     """The authenticated data link between two nodes; ``network[k]`` is the one to node `k`.
 
     Users hand it to `psend`, `precv` and `select_sockets` and read its attributes; the methods are for the library.
@@ -51,6 +52,8 @@ class Connection:
     For the library: `pconnect.link.link_state` has the states of a connection. It is *awaited* while its link is being
     made, at first or again (`reset`, then `open`).
     """
+
+    _for_users = ("encrypted", "error", "host", "is_own", "node", "transport")
 
     def __init__(
         self,
@@ -238,7 +241,7 @@ class Connection:
                 if count is None:
                     return False
                 if count == 0:
-                    raise channel.ended()
+                    raise peer_closed()
                 total += count
                 inbox.received_bytes += count
                 for message in decoder.received(count):
@@ -261,8 +264,9 @@ class Connection:
             self.on_lost(error)
 
     def loss(self) -> ParallelError:
-        """Return `error`, of a closed connection, with the node's name in it."""
-        return ConnectionLostError(f"node {self.node} ({self.host}) is lost: {self.error}")
+        """Return `error`, of a closed connection, with the node's name in it, and what to do."""
+        remedy = self.peer.remedy(self)
+        return ConnectionLostError(f"node {self.node} ({self.host}) is lost: {self.error}{remedy}")
 
     def account(self) -> ParallelError:
         """Return the best that is known about why the connection is closed, as an error to raise."""
@@ -333,7 +337,7 @@ class Connection:
         if self.error is None and not self.wants_to_read:
             tags = ", ".join(str(tag) for tag in sorted(self.inbox)[:5]) or "none"
             raise InboxFullError(
-                f"node {self.node} ({self.host}) has sent {self.waiting_bytes} bytes that nobody has received (tags "
+                f"node {self.node} ({self.host}) has sent {self.waiting_bytes} bytes that were never received (tags "
                 f"{tags}; {self.collectives.size} bytes for collective calls), so no more is read from it: receive "
                 "them, or connect with a higher max_inbox_bytes"
             )
@@ -383,14 +387,11 @@ class Connection:
         elif kind is _VALUE or kind in COLLECTIVE_KINDS:
             if self._inbox.add(message):
                 self.changed.add(self)
-            if kind is _LEFT and self.mesh is not None:
-                self.mesh.note_failure()
-            if (
-                kind is not _VALUE
-                and self.mesh is not None
-                and (kind is _LEFT or self.collectives.latest > self.mesh.epoch)
-            ):
-                self._suspect()
+            if kind is not _VALUE and self.mesh is not None:
+                if kind is _LEFT:
+                    self.mesh.note_failure()
+                if kind is _LEFT or self.collectives.latest > self.mesh.epoch:
+                    self._suspect()
         else:
             self._inbox.received += 1
             self.on_message(message)

@@ -1,7 +1,10 @@
 """Opening connections: TCP with the options of every link, and the data connection to a node."""
 
+import errno
+import itertools
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 
 from pconnect.errors import AuthenticationError, ConnectionLostError, ProtocolError
 from pconnect.link.local_link import dial_local, is_local
@@ -9,7 +12,7 @@ from pconnect.link.nonces import new_nonce
 from pconnect.protocol.frames import FIRST_WORD_BYTES, HELLO, Preamble, Purpose, check_first_word
 from pconnect.values import encoder
 from srp_tools.channel import Channel
-from srp_tools.steps import Steps, connect, deadline_after, receive_exactly, send_all
+from srp_tools.steps import Steps, connect, deadline_after, pause, receive_exactly, send_all
 from srp_tools.tls import TlsContexts, start_tls
 
 DEFAULT_PEER_TIMEOUT = 30.0
@@ -17,6 +20,10 @@ DEFAULT_PEER_TIMEOUT = 30.0
 _ADDRESS_TIMEOUT = 5.0
 # The system would let them grow to many MiB, which a slow terminal needs minutes to show, also after Ctrl-C.
 _COMMAND_CHANNEL_BYTES = 2**18
+# Until a daemon that was started again knows its sessions: they look for it twice a second. It counts from when there
+# was no daemon.
+_RETURN_SECONDS = 2.0
+_PAUSES = (0.05, 0.1, 0.2, 0.4)  # between two attempts; the last one counts from then on
 
 
 def bound_buffers(sock: socket.socket) -> None:
@@ -66,12 +73,13 @@ def connect_first(addresses: Sequence[tuple[str, int]], peer_timeout: float) -> 
     raise error
 
 
-def dial(
+def dial(  # noqa: PLR0917 - all that leads to a node
     addresses: Sequence[tuple[str, int]],
     preamble: Preamble,
     tls: TlsContexts | None,
     peer_timeout: float,
     local: tuple[str, bytes] | None = None,
+    patience: float = 0.0,
 ) -> Steps[Channel]:
     """Open the data connection to a node, or what else a preamble names, by whichever of its addresses leads there.
 
@@ -80,28 +88,69 @@ def dial(
     An address may lead to another machine (``127.0.0.1`` does on every machine but one): its server does not know the
     network and closes the connection, or cannot show the node's certificate; then the next address is tried.
 
+    `patience`: seconds in which a refused connection is tried again. That is for nodes that were there before, whose
+    daemon may just be starting again; else nothing is tried twice, so that a wrong port is an error at once.
+
     Raises `ConnectionLostError` if no address leads to the node; the text has the reason of each.
     """
-    reasons = []
+    began = dead_at = time.monotonic()
+    for seconds in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
+        reasons: list[str] = []
+        errors: list[Exception] = []
+        for place, attempt in _attempts(addresses, preamble, tls, peer_timeout, local):
+            try:
+                return (yield from attempt)
+            except (OSError, ConnectionLostError, AuthenticationError, ProtocolError) as error:
+                errors.append(error)
+                reason = yield from _reason(error, place, preamble)
+                reasons.append(f"{_shown(place)}: {reason}")
+        now = time.monotonic()
+        if any(isinstance(error, (ConnectionRefusedError, FileNotFoundError)) for error in errors):
+            dead_at = now
+        elif not any(isinstance(error, ConnectionError) for error in errors):
+            break
+        left = min(began + patience, dead_at + _RETURN_SECONDS) - now
+        if left <= 0:
+            break
+        yield from pause(min(seconds, left))
+    silent = any(
+        isinstance(error, TimeoutError) or getattr(error, "errno", 0) == errno.EHOSTUNREACH
+        for error in errors
+    )
+    hint = (
+        ": a firewall must let its data port through, for the client and the other servers" if silent else ""
+    )
+    raise ConnectionLostError(f"no connection to node {preamble.to_node} ({'; '.join(reasons)}){hint}")
+
+
+def _attempts(
+    addresses: Sequence[tuple[str, int]],
+    preamble: Preamble,
+    tls: TlsContexts | None,
+    peer_timeout: float,
+    local: tuple[str, bytes] | None,
+) -> Iterator[tuple[str | tuple[str, int], Steps[Channel]]]:
+    """Return each place of a node, with the steps of a connection to it."""
     if local is not None:
-        try:
-            channel = yield from dial_local(*local, preamble)
-            yield from expect_hello(channel)
-        except (OSError, ConnectionLostError, AuthenticationError, ProtocolError) as error:
-            reasons.append(f"{local[0]}: {getattr(error, 'strerror', None) or error}")
-        else:
-            return channel
+        yield local[0], _introduce_locally(local, preamble)
     for address in addresses:
-        try:
-            sock = yield from connect_first([address], peer_timeout)
-            return (yield from _introduce(sock, preamble, tls))
-        except (OSError, ConnectionLostError, AuthenticationError, ProtocolError) as error:
-            reason = yield from _reason(error, address, preamble)
-            reasons.append(f"{address[0]} port {address[1]}: {reason}")
-    raise ConnectionLostError(f"no connection to node {preamble.to_node} ({'; '.join(reasons)})")
+        yield address, _introduce(address, preamble, tls, peer_timeout)
 
 
-def _introduce(sock: socket.socket, preamble: Preamble, tls: TlsContexts | None) -> Steps[Channel]:
+def _shown(place: str | tuple[str, int]) -> str:
+    return place if isinstance(place, str) else f"{place[0]} port {place[1]}"
+
+
+def _introduce_locally(local: tuple[str, bytes], preamble: Preamble) -> Steps[Channel]:
+    channel = yield from dial_local(*local, preamble)
+    yield from expect_hello(channel)
+    return channel
+
+
+def _introduce(
+    address: tuple[str, int], preamble: Preamble, tls: TlsContexts | None, peer_timeout: float
+) -> Steps[Channel]:
+    sock = yield from connect_first([address], peer_timeout)
     try:
         if preamble.purpose is Purpose.JOIN:
             bound_buffers(sock)
@@ -119,15 +168,15 @@ def _introduce(sock: socket.socket, preamble: Preamble, tls: TlsContexts | None)
     return channel
 
 
-def _reason(error: Exception, address: tuple[str, int], preamble: Preamble) -> Steps[object]:
+def _reason(error: Exception, place: str | tuple[str, int], preamble: Preamble) -> Steps[object]:
     """Return why a node was not reached at an address.
 
     A server of another version answers the preamble with its own, which TLS has read and does not understand. So the
     server is asked again, without TLS.
     """
-    if getattr(error.__cause__, "reason", "") == "WRONG_VERSION_NUMBER":
+    if not isinstance(place, str) and getattr(error.__cause__, "reason", "") == "WRONG_VERSION_NUMBER":
         try:
-            sock = yield from connect_first([address], _ADDRESS_TIMEOUT)
+            sock = yield from connect_first([place], _ADDRESS_TIMEOUT)
             with sock:
                 yield from send_all(sock, preamble.pack(new_nonce()))
                 check_first_word(

@@ -3,6 +3,7 @@
 import ipaddress
 import operator
 import queue
+import re
 import socket
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from pconnect.link.local_link import LocalAddress
 from srp_tools.steps import Steps, Wait
 
 DEFAULT_CMD_PORT = 12502
+_MOST_ENGINES = 10_000  # of one entry: a slip of the keyboard must not take all memory
 Address = tuple[int, tuple[Any, ...]]  # family, and what socket.connect takes
 
 
@@ -40,26 +42,38 @@ class Location(NamedTuple):
 
 
 def parse_hosts(hosts: object) -> list[Host]:
-    """Return the hosts that `hosts` names.
+    """Return the hosts that `hosts` names, each as often as it has engines, in that order.
 
-    `hosts`: ``"name"``, ``"name:port"``, ``"[v6 address]:port"``, ``(name, port)``, an iterable of these, or a mapping
-    of these to numbers of engines. Raises `ConfigurationError` if one of them cannot be understood; the text says
-    which.
+    `hosts`: ``"name"``, ``"name:port"``, ``"[v6 address]:port"``, each perhaps with ``*n`` for n engines;
+    ``(name, port)``; a mapping of these to numbers of engines; or an iterable of all of them. Raises
+    `ConfigurationError` if one of them cannot be understood; the text says which.
 
     Examples
     --------
     >>> [host[1:] for host in parse_hosts(["hostA", "hostB:4000", "[::1]:4001", ("hostC", 4002), "fe80::1"])]
     [('hostA', 12502), ('hostB', 4000), ('::1', 4001), ('hostC', 4002), ('fe80::1', 12502)]
-    >>> [host.label for host in parse_hosts({"hostA": 2, ("hostB", 4000): 1})]
+    >>> [host.label for host in parse_hosts(["hostA*2", {("hostB", 4000): 1}])]
     ['hostA', 'hostA', 'hostB:4000']
     """
-    if isinstance(hosts, str) or (isinstance(hosts, tuple) and len(hosts) == 2 and isinstance(hosts[1], int)):
-        hosts = [hosts]
     if isinstance(hosts, Mapping):
         return [host for name, count in hosts.items() for host in [_parse(name)] * _engines(name, count)]
+    if isinstance(hosts, str):
+        name, star, count = hosts.partition("*")
+        if star and (not name or name[-1:].isspace() or count[:1].isspace()):
+            raise ConfigurationError(
+                f"{hosts!r} is not the name of a host; write the number of engines without spaces, as in 'alpha*2'"
+            )
+        number = int(count) if re.fullmatch(r"[0-9]{1,9}", count) else count
+        return [_parse(name)] * (_engines(hosts, number) if star else 1)
+    if isinstance(hosts, tuple) and len(hosts) == 2 and isinstance(hosts[1], int):
+        return [_parse(hosts)]
     if not isinstance(hosts, Iterable):
         raise ConfigurationError(f"hosts must be names or (name, port) pairs, not {hosts!r}")
-    return [_parse(host) for host in hosts]
+    return [host for item in hosts for host in _parse_item(item)]
+
+
+def _parse_item(item: object) -> list[Host]:
+    return parse_hosts(item) if isinstance(item, str | Mapping) else [_parse(item)]
 
 
 def _engines(host: object, count: object) -> int:
@@ -68,9 +82,12 @@ def _engines(host: object, count: object) -> int:
     except TypeError:
         number = 0
     if number < 1 or isinstance(count, bool):
+        hint = "; write the port first, as in alpha:4000*2" if ":" in str(count) else ""
         raise ConfigurationError(
-            f"{host!r}: the number of engines must be a whole number, 1 or more, not {count!r}"
+            f"{host!r}: the number of engines must be a whole number, 1 or more, not {count!r}{hint}"
         )
+    if number > _MOST_ENGINES:
+        raise ConfigurationError(f"{host!r}: the number of engines is at most {_MOST_ENGINES}, not {number}")
     return number
 
 
@@ -80,14 +97,40 @@ def _parse(host: object) -> Host:
         label = f"{name}:{port_text}"
     elif isinstance(host, str):
         label = host
+        _refuse_other_forms(host)
         name, port_text = _split(host)
     else:
         raise ConfigurationError(f"a host must be a name or a (name, port) pair, not {host!r}")
+    if name.isdecimal():
+        raise ConfigurationError(
+            f"{label!r} is not the name of a host; a port is written as in 'alpha:12600'"
+        )
     if not name or any(c.isspace() for c in name):
         raise ConfigurationError(f"{label!r} is not the name of a host")
     if not port_text.isdecimal() or not 0 < int(port_text) < 65536:
         raise ConfigurationError(f"{label!r}: the port must be a number from 1 to 65535")
     return Host(label, name, int(port_text))
+
+
+def _refuse_other_forms(text: str) -> None:
+    """Raise for what other programs take as a host, and say how it is written here."""
+    user, at, host = text.rpartition("@")
+    if "/" in text:
+        raise ConfigurationError(
+            f"{text!r}: a host is a name or an address, perhaps with :port, and not a URL"
+        )
+    if len(text.split()) > 1:
+        raise ConfigurationError(
+            f"{text!r} is not the name of a host; give several as a list, as in ['alpha', 'beta:4000']"
+        )
+    if "," in text or ";" in text:
+        raise ConfigurationError(f"{text!r}: give several hosts as a list, as in ['alpha', 'beta:4000']")
+    if at:
+        raise ConfigurationError(
+            f"{text!r}: give the user by itself, as in pconnect({host!r}, user={user!r})"
+        )
+    if "*" in text:
+        raise ConfigurationError(f"{text!r}: give the number of engines once")
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -99,8 +142,8 @@ def _split(text: str) -> tuple[str, str]:
         return name, rest[1:] or default
     if text.count(":") > 1:  # a bare IPv6 address
         return text, default
-    name, _, port = text.partition(":")
-    return name, port or default
+    name, colon, port = text.partition(":")
+    return name, port if colon else default
 
 
 def resolve(name: str, port: int) -> Steps[list[Address]]:

@@ -33,7 +33,8 @@ from srp_tools.channel import Channel
 from srp_tools.steps import Steps, send_all
 
 TOKEN_BYTES = 32
-_CREDENTIALS = struct.Struct("iII")  # struct ucred of socket.h: process, user and group
+#: struct ucred of socket.h: process, user and group.
+CREDENTIALS = struct.Struct("iII")
 
 
 class LocalAddress(NamedTuple):
@@ -156,8 +157,8 @@ def peer_pid(sock: socket.socket) -> int:
 
 
 def _credentials(sock: socket.socket) -> tuple[int, int, int]:
-    pid, user, group = _CREDENTIALS.unpack(
-        sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, user, group = CREDENTIALS.unpack(
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
     )
     return pid, user, group
 

@@ -1,6 +1,7 @@
 """What a connection knows about the node at its other end beyond the bytes."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from pconnect.errors import ParallelError
@@ -16,6 +17,9 @@ class Source(Protocol):
 
 class Peer:
     """What is known about the node at the other end beyond the bytes; the client fills this in for its servers."""
+
+    #: To be held where something is asked of it: no other thread uses the network meanwhile.
+    guard: AbstractContextManager[object] = nullcontext()
 
     def check(self) -> None:
         """Raise what makes waiting for this peer useless, if anything does."""
@@ -45,6 +49,10 @@ class Peer:
     @property
     def trouble(self) -> str:
         """What is known to be wrong with this peer, in one line without its name."""
+        return ""
+
+    def remedy(self, connection: object) -> str:  # noqa: ARG002 - the client's uses it
+        """Return what a user can do about the loss of a connection, for the end of its text."""
         return ""
 
     def check_epoch(self, epoch: int) -> None:

@@ -1,10 +1,11 @@
-"""Waiting for commands inside an event loop of asyncio, such as a notebook's.
+"""Waiting for commands and jobs inside an event loop of asyncio, such as a notebook's.
 
-While somebody waits so, the event loop watches the network's descriptors for it. Nothing runs in another thread: the
-network is served in the loop's own callbacks.
+While somebody waits for a command, the event loop watches the network's descriptors. Nothing runs in another thread:
+the network is served in the loop's own callbacks. The thread that looks after jobs wakes the event loop itself.
 """
 
 import asyncio
+import concurrent.futures
 import contextlib
 import os
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ async def in_loop(command: Waitable, event_loop: EventLoop) -> Any:
     """
     event = asyncio.Event()
     try:
-        with _served(event_loop, event):
+        with _served(event_loop, event), _woken(event_loop, event):
             while not command.done():
                 event.clear()
                 await event.wait()
@@ -51,6 +52,33 @@ async def in_loop(command: Waitable, event_loop: EventLoop) -> Any:
         command.cancel()
         raise
     return command.result()
+
+
+async def future_in_loop(future: concurrent.futures.Future[Any]) -> Any:
+    """Return the result of a future that another thread ends; others run in the event loop meanwhile.
+
+    Raises
+    ------
+    asyncio.CancelledError
+        The task was cancelled; so was the future.
+    Exception
+        What its `result` raises. Unlike with `asyncio.wrap_future`, that somebody else cancels the future is an error,
+        and does not look as if the task were cancelled.
+    """
+    loop, event = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake(_: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the event loop was closed, and the wait with it
+            loop.call_soon_threadsafe(event.set)
+
+    try:
+        if not future.done():
+            future.add_done_callback(wake)
+            await event.wait()
+    except asyncio.CancelledError:
+        future.cancel()
+        raise
+    return future.result()
 
 
 @contextlib.contextmanager
@@ -76,6 +104,24 @@ def _served(event_loop: EventLoop, event: asyncio.Event) -> Iterator[None]:
         if watched is not None:
             loop.remove_reader(watched)
             os.close(watched)
+
+
+@contextlib.contextmanager
+def _woken(event_loop: EventLoop, event: asyncio.Event) -> Iterator[None]:
+    """Have `event` set also when another thread, which serves the network, has news."""
+    loop = asyncio.get_running_loop()
+
+    def wake() -> None:
+        with contextlib.suppress(RuntimeError):  # the event loop was closed, and the wait with it
+            loop.call_soon_threadsafe(event.set)
+
+    with event_loop.sigint_deferred:
+        event_loop.turns.listen(wake)
+    try:
+        yield
+    finally:
+        with event_loop.sigint_deferred:
+            event_loop.turns.unlisten(wake)
 
 
 def _watch(loop: asyncio.AbstractEventLoop, event_loop: EventLoop, event: asyncio.Event) -> int | None:

@@ -1,25 +1,27 @@
 """The one loop of a network: everything that blocks, blocks in `EventLoop.run_until`.
 
-There are no threads. While any call waits, all connections of the network are served: what waits to be sent goes out,
-what arrives is taken in. So two nodes that send to each other first, or a ring of them, do not wait for each other.
+There is no thread of ours. While any call waits, all connections of the network are served: what waits to be sent goes
+out, what arrives is taken in. So two nodes that send to each other first, or a ring of them, do not wait for each
+other. Where several threads of the user wait, one of them does that for all, see `pconnect.loop.turns`.
 
-All of it happens inside `EventLoop.sigint_deferred`, see `pconnect.loop.interrupts`.
+All of it happens inside `EventLoop.sigint_deferred`, where one thread at a time is, and which Ctrl-C does not
+interrupt; see `pconnect.loop.interrupts`.
 """
 
 import contextlib
 import math
 import selectors
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pconnect.errors import ParallelError
+from pconnect.errors import ConnectionLostError, ParallelError
 from pconnect.link.connection import Connection
-from pconnect.loop.interrupts import DeferredSigint
+from pconnect.loop.forked_copies import leave_in_copies
 from pconnect.loop.liveness import Liveness
 from pconnect.loop.progress_bars import Meter, ProgressBarMaker
 from pconnect.loop.registration import Registration
+from pconnect.loop.turns import Turns
 from pconnect.protocol.wait_states import Wait
 from pconnect.values.receive_buffers import RECEIVE_BUFFERS
 from srp_tools.channel import no_answer
@@ -44,7 +46,7 @@ class EventLoop:
         self._unread: set[Registration] = set()  # may have bytes, perhaps in OpenSSL, that no poll reports
         self._polled_at = time.monotonic()
         self._liveness = Liveness()
-        self.is_open = True
+        self._why_closed = ""  # empty: it is open
         #: A wait looks up at least this often, in seconds, for conditions that change with time and not with an event.
         self.longest_sleep = 1.0
         #: Handshakes that go on in this loop.
@@ -53,13 +55,16 @@ class EventLoop:
         self.wait: Callable[[], Wait] | None = None
         #: Another number after each beginning and each end of a wait.
         self.serial = 0
-        #: Called in a wait, whenever it has turned out that it is not over; may return an error that ends it.
+        #: Called in a wait, whenever it has turned out that it is not over; may return an error that ends it, or, if it
+        #: has a deadline, tells then why it did not end before.
         self.attention: Callable[[], ParallelError | None] | None = None
         #: Called before each look at the connections, for what other threads have left to be sent.
         self.before_poll: Callable[[], object] | None = None
-        self._soon: deque[Callable[[], object]] = deque()
-        #: Keeps Ctrl-C from interrupting what is done inside, except where the loop sleeps.
-        self.sigint_deferred = DeferredSigint()
+        #: The threads that use it.
+        self.turns = Turns(self._selector)
+        #: Keeps other threads, and Ctrl-C, from interrupting what is done inside, except where the loop sleeps.
+        self.sigint_deferred = self.turns.guard
+        leave_in_copies(self)
 
     def add(self, connection: Connection) -> None:
         """Serve a connection from now on, until it is closed."""
@@ -76,6 +81,7 @@ class EventLoop:
             self._unread.discard(registration)
             self._changed.discard(connection)
             connection.changed = set()
+            self.turns.note_news()
 
     def fileno(self) -> int | None:
         """Return a descriptor that can be read from when `poll` has something to do, where the system has such."""
@@ -96,21 +102,34 @@ class EventLoop:
         self._selector.unregister(fileno)
 
     def close(self) -> None:
-        """Close all connections and the loop."""
-        self.is_open = False
-        self.background.close()
-        for connection in list(self._registrations):
-            self.discard(connection)
-        self._selector.close()
+        """Close all connections and the loop. Other threads that wait raise."""
+        with self.sigint_deferred:
+            self._why_closed = "the network is closed"
+            self.turns.end()
+            self.background.close()
+            for connection in list(self._registrations):
+                self.discard(connection)
+            self._selector.close()
 
     def abandon(self, error: ParallelError) -> None:
-        """Leave the connections and the loop to the process that this one was forked from."""
-        self.is_open = False
+        """Leave the connections and the loop to the process that this one was forked from; see `forked_copies`."""
+        self._why_closed = str(error)
+        self.turns.abandon()
         for connection in list(self._registrations):
             connection.abandon(error)
         self._registrations.clear()
         # Closes our descriptor; what is registered stays so for the other process.
         self._selector.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was neither closed nor abandoned."""
+        return not self._why_closed
+
+    def check_open(self) -> None:
+        """Raise if it was."""
+        if self._why_closed:
+            raise ConnectionLostError(self._why_closed)
 
     def discard(self, connection: Connection) -> None:
         """Close a connection and serve it no longer."""
@@ -148,16 +167,17 @@ class EventLoop:
         Raises
         ------
         TimeoutError
-            The deadline passed and the condition does not hold. All connections are as usable as before.
+            The deadline passed and the condition does not hold. All connections are as usable as before. If nobody
+            could go on, the text says who waits for whom.
         DeadlockError
-            Nobody can go on; see `pconnect.session.deadlock_detector`. The same holds.
+            Nobody can go on, and there is no deadline; see `pconnect.session.deadlock_detector`. The same holds.
         KeyboardInterrupt
             The user pressed Ctrl-C (or what another SIGINT handler raises). The same holds.
         """
         with self.sigint_deferred:
             if condition():
                 return
-            outer, self.wait = self.wait, wait if deadline == math.inf else None
+            outer, self.wait = self.wait, _limited(wait) if wait and deadline < math.inf else wait
             self.serial += 1
             try:
                 with Meter(progress_bar) if progress_bar is not None else contextlib.nullcontext() as meter:
@@ -175,13 +195,14 @@ class EventLoop:
     ) -> None:
         """Do what `run_until` is for, once the condition did not hold."""
         while True:
-            if self.attention is not None and (error := self.attention()) is not None:
-                raise error
+            self.check_open()
+            error = self.attention() if self.attention is not None else None
             left = remaining(deadline)
+            if error is not None and left is None:
+                raise error
             if left == 0:
-                raise TimeoutError(
-                    f"time limit passed while waiting for {what() if callable(what) else what}"
-                )
+                text = f"time limit passed while waiting for {what() if callable(what) else what}"
+                raise TimeoutError(text if error is None else f"{text}: {error}")
             sleep = self.longest_sleep if left is None else min(left, self.longest_sleep)
             if meter is not None:
                 meter.look()
@@ -200,24 +221,50 @@ class EventLoop:
                 self.poll(0)
 
     def poll(self, timeout: float) -> None:
-        """Wait for at most `timeout` seconds until something can be read or written, and do it."""
+        """Wait for at most `timeout` seconds until something can be read or written, and do it.
+
+        Where another thread waits for that, this one waits until it is done.
+        """
+        # Of others, who may look at it meanwhile, each has its own.
+        wait, self.wait = self.wait, None
+        try:
+            self._poll(timeout)
+        finally:
+            self.wait = wait
+
+    def look(self) -> bool:
+        """Do what can be done now; never waits. Return whether another thread does that, and nothing was done."""
+        if not self.is_open:
+            return False
+        if not self.sigint_deferred.enter_if_free():
+            return True
+        try:
+            self.poll(0)
+        finally:
+            self.sigint_deferred.__exit__()
+        return False
+
+    def _poll(self, timeout: float) -> None:
         if self.before_poll is not None:
             self.before_poll()
         now = time.monotonic()
         if now >= self._liveness.next_look:
             for connection in self._liveness.gone(self._registrations):
                 self.lose(connection, no_answer(connection.peer_timeout))
-        if self._changed:
-            self.update_events()
+        if self._changed and self.update_events() and self.turns.is_polled:
+            self.turns.note_news()
         timeout = 0 if self._unread else min(timeout, max(0.0, self._liveness.next_look - now))
         if timeout and self.background:
             timeout = min(timeout, self.background.time_left())
-        for entry, events in self.sigint_deferred.sleep(self._selector.select, timeout):
+        ready = self.turns.select(timeout)
+        if ready or self._unread:
+            self.turns.note_news()
+        for entry, events in ready:
             owner = entry.data
             if isinstance(owner, Registration):
                 self._serve(owner, events)
             # The callback of another entry may have ended this watch.
-            elif self._selector.get_map().get(entry.fd) is entry:
+            elif self._has(entry):
                 owner()
         for registration in list(self._unread):
             self._serve(registration, _READ)
@@ -225,25 +272,11 @@ class EventLoop:
             self.background.expire()
         self._polled_at = time.monotonic()
         RECEIVE_BUFFERS.release_idle(self._polled_at)
-        if self._soon:
-            self.call_waiting()
+        self.turns.call_waiting()
 
-    def call_soon(self, function: Callable[[], object]) -> None:
-        """Call a function of the user at the end of the next `poll`.
-
-        Nothing of this package is half done then: the function may make any call, and may raise anything.
-        """
-        self._soon.append(function)
-
-    def call_waiting(self) -> None:
-        """Call all functions of `call_soon`, whatever they raise; the error of the last that failed is raised."""
-        with contextlib.ExitStack() as stack:
-            for _ in range(len(self._soon)):
-                stack.callback(self._call_next)
-
-    def _call_next(self) -> None:
-        if self._soon:  # a wait inside another one may have called it
-            self._soon.popleft()()
+    def _has(self, entry: selectors.SelectorKey) -> bool:
+        entries = self._selector.get_map()
+        return entries is not None and entries.get(entry.fd) is entry
 
     def take_in(self, connection: Connection) -> None:
         """Read what has arrived on one connection now."""
@@ -289,22 +322,26 @@ class EventLoop:
         self,
         connections: Sequence[Connection],
         buffers: Sequence[bytes | memoryview],
-        wait: Callable[[], object],
+        wait: Callable[[Callable[[], bool]], object],
     ) -> None:
         """Send one encoded message to several nodes.
 
-        If the system does not take all of it at once, `wait` is called, which returns or raises when the caller waits
-        no longer. What is then left is copied, so that the memory of the message may change; it is sent later.
+        If the system does not take all of it at once, `wait` is called with what tells whether it has, and returns or
+        raises when the caller waits no longer. What is then left is copied, so that the memory of the message may
+        change; it is sent later.
         """
+        ends: list[float] = []  # up to where it is ours; behind that other threads may have put something
         try:
             for connection in connections:
                 connection.post_encoded(buffers)
                 self.flush(connection)
             if any(connection.wants_to_write for connection in connections):
-                wait()
+                ends += [connection.sent_bytes + connection.unsent_bytes for connection in connections]
+                pairs = list(zip(connections, ends, strict=True))
+                wait(lambda: not any(c.wants_to_write and c.sent_bytes < end for c, end in pairs))
         finally:
-            for connection in connections:
-                if connection.has_unsent:
+            for connection, end in zip(connections, ends or [math.inf] * len(connections), strict=True):
+                if connection.has_unsent and connection.sent_bytes < end:
                     connection.keep_unsent()
 
     def _serve(self, registration: Registration, events: int) -> None:
@@ -341,3 +378,7 @@ class EventLoop:
             registration.wait_for(wanted)
             has_changed = True
         return has_changed
+
+
+def _limited(wait: Callable[[], Wait]) -> Callable[[], Wait]:
+    return lambda: wait()._replace(has_limit=True)

@@ -32,12 +32,15 @@ in another thread                          never: Python runs handlers in the ma
 """
 
 import contextlib
+import os
 import signal
+import threading
 
 # Those of `signal` are wrapped to convert to enumerations and back, which takes fifteen times as long.
 from _signal import getsignal
 from _signal import signal as set_handler
 from collections.abc import Callable, Sequence
+from threading import get_ident
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -47,57 +50,149 @@ from srp_tools.steps import deadline_after
 
 T = TypeVar("T")
 
+_SIGINT = int(signal.SIGINT)
+_main = threading.main_thread().ident
+
+
+def _find_main() -> None:
+    global _main  # noqa: PLW0603 - a fork in another thread makes that the main thread
+    _main = threading.main_thread().ident
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_find_main)  # the thread that forked is the main thread there
+
 
 class DeferredSigint:
-    """A context manager that can be entered again inside itself; one for each loop."""
+    """A context manager that can be entered again inside itself; one for each loop.
 
-    __slots__ = ("_depth", "_handler", "_installed", "_interrupted", "_sleeping", "spins")
+    One thread at a time is inside, except where it sleeps: see `pconnect.loop.turns`. What is said of Ctrl-C concerns
+    the main thread.
 
-    def __init__(self, *, spins: bool = False) -> None:
-        self.spins = (
-            spins  #: whether `sleep` looks for a moment before it sleeps, see `pconnect.loop.spinning`
-        )
-        self._depth = 0
+    `on_release`: called without the lock when a thread has left while others sleep inside.
+    """
+
+    __slots__ = (
+        "_depth", "_handler", "_installed", "_interrupted", "_lock", "_on_release", "_sleeping", "asleep", "spins",
+        "users",
+    )  # fmt: skip
+
+    def __init__(self, on_release: Callable[[], object] = lambda: None, *, spins: bool = False) -> None:
+        #: Whether `sleep` looks for a moment before it sleeps, see `pconnect.loop.spinning`.
+        self.spins = spins
+        self.asleep = 0  #: how many threads sleep inside; and whoever else wants to hear of `on_release`
+        self.users: set[int] = set()  #: which threads have been inside
+        self._on_release = on_release
+        self._lock: Any = threading.RLock()
+        self._depth = 0  # of the main thread
         self._installed = False
         self._sleeping = False
         self._interrupted = False
         self._handler: Callable[[int, FrameType | None], Any] = signal.default_int_handler
 
-    def __enter__(self) -> None:
-        # A handler that is not callable is "ignored" or the system's own action: then nothing of Python's would run.
-        # Once ours is set, nothing more can be raised here.
-        if not self._depth and callable(before := getsignal(signal.SIGINT)):
-            self._handler = before
-            try:
-                set_handler(signal.SIGINT, self._on_interrupt)
-                self._installed = True
-            except ValueError:  # only the main thread gets signals, and to ask for it would take longer
-                pass
-        self._depth += 1
+    def __enter__(self, waits: bool = True) -> bool:
+        if (thread := get_ident()) == _main:
+            if not self._depth:
+                self.users.add(thread)
+                # A handler that is not callable is "ignored" or the system's own action: then nothing of Python's would
+                # run. Once ours is set, nothing more can be raised here.
+                if callable(before := getsignal(_SIGINT)):
+                    self._handler = before
+                    set_handler(_SIGINT, self._on_interrupt)
+                    self._installed = True
+            self._depth += 1
+        else:
+            self.users.add(thread)
+        if not self._lock.acquire(False):
+            if not waits:
+                self._leave()
+                return False
+            self._await_lock()
+        return True
+
+    def _await_lock(self) -> None:
+        try:
+            self._lock.acquire()
+        except BaseException:  # of the handler of another signal
+            self._leave()
+            raise
 
     def __exit__(self, *_: object) -> None:
-        self._depth -= 1
-        if self._installed and not self._depth:
-            self._installed = False
-            set_handler(signal.SIGINT, self._handler)
-            if self._interrupted:
-                self._honour()
+        self._lock.release()
+        if self.asleep and not self._lock._is_owned():
+            self._on_release()
+        if get_ident() == _main:
+            self._depth -= 1
+            if self._installed and not self._depth:
+                self._restore()
+
+    def _leave(self) -> None:
+        if get_ident() == _main:
+            self._depth -= 1
+            if self._installed and not self._depth:
+                self._restore()
+
+    def _restore(self) -> None:
+        self._installed = False
+        set_handler(_SIGINT, self._handler)
+        if self._interrupted:
+            self._honour()
+
+    def enter_if_free(self) -> bool:
+        """Enter if no other thread is awake inside; return whether that was so."""
+        return self.__enter__(False)
 
     @property
     def active(self) -> bool:
-        """Whether something is under way inside."""
+        """Whether the main thread has something under way inside."""
         return self._depth > 0
 
     def sleep(self, wait: Callable[[float], T], timeout: float) -> T:
-        """Return ``wait(timeout)``, which Ctrl-C interrupts."""
+        """Return ``wait(timeout)``, which Ctrl-C interrupts; other threads may be inside meanwhile."""
+        is_main, held = get_ident() == _main, None
+        self.asleep += 1
+        try:
+            if self._lock._is_owned():
+                held = self._lock._release_save()
+            if self.asleep > 1:
+                self._on_release()
+            return self._sleep(wait, timeout) if is_main else self._wait(wait, timeout)
+        finally:  # nothing raises here: an interrupt is recorded
+            if held is not None:
+                self._lock._acquire_restore(held)
+            self.asleep -= 1
+
+    def _sleep(self, wait: Callable[[float], T], timeout: float) -> T:
         try:
             self._sleeping = True
             if self._interrupted:
                 self._sleeping = False
                 self._honour()
-            return spinning(wait, timeout) if self.spins else wait(timeout)
+            return self._wait(wait, timeout)
         finally:
             self._sleeping = False
+
+    def _wait(self, wait: Callable[[float], T], timeout: float) -> T:
+        # Where several threads sleep, spinning would keep the others from running.
+        return spinning(wait, timeout) if self.spins and self.asleep == 1 else wait(timeout)
+
+    def let_go(self, function: Callable[[], object]) -> None:
+        """Call a function while other threads may be inside."""
+        held = self._lock._release_save() if self._lock._is_owned() else None
+        try:
+            if self.asleep:
+                self._on_release()
+            function()
+        finally:
+            if held is not None:
+                self._lock._acquire_restore(held)
+
+    def abandon(self) -> None:
+        """Forget all threads but this one, in a process that was forked and has no others."""
+        if not self._lock._is_owned():
+            self._lock = threading.RLock()
+        self.asleep = 0
+        self.users.clear()
 
     def _on_interrupt(self, _signal: int, _frame: FrameType | None) -> None:
         self._interrupted = True
@@ -107,7 +202,7 @@ class DeferredSigint:
 
     def _honour(self) -> None:
         self._interrupted = False
-        self._handler(signal.SIGINT, None)
+        self._handler(_SIGINT, None)
 
 
 # After Ctrl-C so long, in seconds, one waits for the interrupted commands to end, so that their last words are shown
@@ -130,12 +225,14 @@ class interrupting(contextlib.AbstractContextManager[None]):  # noqa: N801 - use
             return
         try:
             for peer in self._peers:
-                peer.interrupt(self._number)
+                with peer.guard:
+                    peer.interrupt(self._number)
             deadline = deadline_after(_INTERRUPT_GRACE)
             busy = [words for peer in self._peers if (words := peer.settle(deadline))]
         except KeyboardInterrupt:
             for peer in self._peers:
-                peer.kill(self._number)
+                with peer.guard:
+                    peer.kill(self._number)
             raise
         if busy and error is not None:
             error.add_note(

@@ -6,8 +6,10 @@ from typing import Any, Self, SupportsIndex, overload
 from pconnect.errors import ConfigurationError, ConnectionLostError
 from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
+from pconnect.loop.forked_copies import leave_in_copies
 from pconnect.protocol.collective_inbox import Notice
 from pconnect.protocol.frames import DEFAULT_LIMITS, Limits
+from pconnect.public_names import PublicNames
 
 
 class Mesh:
@@ -42,6 +44,7 @@ class Mesh:
         for connection in self.connections:
             connection.mesh = self
             self._look_at(connection)
+        leave_in_copies(self)
 
     def begin_epoch(self, epoch: int) -> None:
         """Begin to count collective calls anew, with nothing left of those before."""
@@ -63,14 +66,22 @@ class Mesh:
     def check_open(self) -> None:
         """Raise if the network was closed."""
         if self.closed:
+            self.event_loop.check_open()
             raise ConnectionLostError("the network is closed")
+
+    def abandon(self, error: ConnectionLostError) -> None:
+        """Leave the network to the process that this one was forked from; see `pconnect.loop.forked_copies`."""
+        self.closed = True
+        self.event_loop.abandon(error)
+        for connection in self.connections:
+            connection.abandon(error)
 
     def close(self, timeout: float) -> list[int]:  # noqa: ARG002 - the client's mesh uses it
         """Close the whole network."""
         raise ConfigurationError("only the client closes a network: an engine ends with its session")
 
 
-class Network(Sequence[Connection]):
+class Network(PublicNames, Sequence[Connection]):
     """The nodes of a network, or a part of them.
 
     ``net[k]`` is the connection to node `k`; slices, lists of numbers and masks give parts, which are networks too.
@@ -83,6 +94,8 @@ class Network(Sequence[Connection]):
     ...     len(net), net.node, [connection.node for connection in net[1:]], net[[2]].nodes
     (3, 0, [1, 2], [2])
     """
+
+    _for_users = ("close", "closed", "count", "index", "mesh", "network_id", "node", "nodes")
 
     def __init__(self, mesh: Mesh, nodes: Sequence[int] | None = None) -> None:
         self.mesh = mesh

@@ -1,41 +1,35 @@
 """Progress bars of long waits: how many nodes have ended, how many bytes have passed.
 
 A caller of `EventLoop.run_until` can pass a function that returns a `ProgressBar`. The loop calls it once the wait has
-taken a second, and draws the bar with tqdm if output goes to a terminal or a notebook. A short wait costs nothing. The
-loop itself draws the bar; there is no thread.
+taken a second, and draws the bar if there is a terminal (`terminal_bar`) or a notebook (`notebook_bar`). A short wait
+costs nothing. The loop itself draws the bar; there is no thread.
 """
 
 import contextlib
-import functools
 import logging
 import math
-import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, Self, TypeVar
 
 from pconnect.link.connection import Connection
 from pconnect.link.peer import Source
-from srp_tools.packages import import_own
-from srp_tools.printable import printable_name
+from pconnect.loop.notebook_bar import NotebookBar, shell_of_kernel
+from pconnect.loop.progress import ProgressBar
+from pconnect.loop.terminal_bar import TerminalBar, is_seen
+from srp_tools.steps import remaining
 
 log = logging.getLogger("pconnect")
 
 # Smaller transfers are over before one has read how far they are.
 LARGE_BYTES = 100_000_000
-# So often, in seconds, a bar is brought up to date.
+# So often, in seconds, it is asked whether there is something to show.
 _STEP = 0.1
+# A wait without limit is one that is begun again and again; Python's own have a limit, in seconds.
+_LONG = 3600.0
 
-
-class ProgressBar(NamedTuple):
-    """How far a wait is."""
-
-    what: str  #: what is waited for, in a word or two
-    total: int  #: how many, or how much, there will be
-    unit: str  #: ``" nodes"``, or ``"B"`` for bytes
-    done: Callable[[], int]  #: returns how many, or how much, there is already
+T = TypeVar("T")
 
 
 #: Called once a wait has taken long; ``None`` if there is nothing to show yet.
@@ -49,14 +43,13 @@ class _Settings:
 
 
 _settings = _Settings()
-_bars: list[Any] = []  # those that are shown
 
 
 def progress_bars(on: bool = True, *, after: float = 1.0) -> None:
     """Switch progress bars on or off.
 
-    They are on at first, and appear where the package tqdm is installed and standard error is a terminal, or in a
-    notebook: while several nodes are waited for, while more than 100 MB are on their way, and for files.
+    They are on at first, and appear in a notebook, and where standard error is a terminal and the package tqdm is
+    installed: while several nodes are waited for, while more than 100 MB are on their way, and for files.
 
     Parameters
     ----------
@@ -87,28 +80,21 @@ def bars_after(seconds: float | None) -> Iterator[None]:
         _settings.on, _settings.after = before
 
 
-def clear_bars() -> None:
-    """Make room for something else that is written to the terminal; a bar is drawn again at its next look."""
-    for bar in _bars:
-        bar.clear()
-
-
 class Meter:
     """The bar of one wait, if it gets one; to be closed when the wait is over."""
 
     def __init__(self, maker: ProgressBarMaker) -> None:
         self._maker = maker
-        self._next_look = time.monotonic() + _settings.after if _settings.on else math.inf
-        self._progress: ProgressBar | None = None
-        self._bar: Any = None
+        self._begin = time.monotonic()
+        self._next_look = self._begin + _settings.after if _settings.on else math.inf
+        self._bar: NotebookBar | TerminalBar | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
-            self._guard(self._finish)
-            _bars.remove(self._bar)
+            self._guard(self._bar.close)
             self._bar = None
 
     @property
@@ -123,32 +109,44 @@ class Meter:
             return
         self._next_look = now + _STEP
         if self._bar is None:
-            self._progress = self._maker() if _is_seen() else None
-            if self._progress is None:
-                return
             self._guard(self._open)
         if self._bar is not None:
-            self._guard(self._advance)
+            self._next_look = now + self._bar.step
+            self._guard(self._bar.draw)
+
+    def wait(self, take: Callable[[float], T], deadline: float = math.inf) -> T:
+        """Return ``take(seconds)``, which waits for so long, and raises `TimeoutError` if there is nothing to take yet.
+
+        So does this once the deadline has passed.
+        """
+        while True:
+            self.look()
+            left = remaining(deadline)
+            try:
+                return take(min(self.longest_sleep, _LONG if left is None else left))
+            except TimeoutError:
+                if left == 0:
+                    raise
+
+    def make_room(self) -> None:
+        """Let something else be written before the next look."""
+        if self._bar is not None:
+            self._guard(self._bar.make_room)
 
     def _open(self) -> None:
-        kind, bar = _bar_kind(), self._progress
-        if kind is None or bar is None:
-            self._next_look = math.inf
+        shell = shell_of_kernel()
+        if shell is None and not is_seen():
             return
-        is_bytes = bar.unit == "B"
-        self._bar = kind(
-            desc=printable_name(bar.what), total=bar.total, unit=bar.unit, unit_scale=is_bytes,
-            unit_divisor=1000, file=sys.stderr, leave=False, dynamic_ncols=True,
-        )  # fmt: skip
-        _bars.append(self._bar)
-
-    def _advance(self) -> None:
-        assert self._progress is not None  # noqa: S101 - made before the bar
-        self._bar.update(self._progress.done() - self._bar.n)
-
-    def _finish(self) -> None:
-        self._advance()
-        self._bar.close()
+        progress = self._maker()
+        if progress is None:
+            return
+        if shell is not None:
+            self._bar = NotebookBar(shell, progress, time.monotonic() - self._begin)
+            return
+        try:
+            self._bar = TerminalBar(progress)
+        except ImportError:
+            self._next_look = math.inf
 
     def _guard(self, step: Callable[[], None]) -> None:
         """Do something with the bar; if it cannot be drawn, there is none, and the wait goes on."""
@@ -187,28 +185,3 @@ def receiving(connections: Sequence[Source]) -> ProgressBar | None:
         return sum(here if of == size else size for c, size in arriving for here, of in [c.arriving_bytes])
 
     return ProgressBar("receiving", total, "B", done)
-
-
-def _is_seen() -> bool:
-    stream = sys.stderr
-    if stream is None or stream.closed:
-        return False
-    return stream.isatty() or _in_kernel()
-
-
-def _in_kernel() -> bool:
-    ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    return getattr(shell, "kernel", None) is not None
-
-
-@functools.cache
-def _bar_kind() -> Any:
-    """Return tqdm's class for here, without its thread; ``None`` if it is not installed."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it misses ipywidgets, and then draws with characters
-            tqdm = import_own("tqdm.auto").tqdm
-    except ImportError:
-        return None
-    return type("Bar", (tqdm,), {"monitor_interval": 0})

@@ -35,6 +35,7 @@ from pconnect.errors import CollectiveError, ConfigurationError, ProtocolError, 
 from pconnect.link.connection import Connection
 from pconnect.link.peer import Peer
 from pconnect.link.queues import look_until
+from pconnect.loop.in_process import InProcess, no_messages
 from pconnect.loop.interrupts import interrupting
 from pconnect.loop.network import Mesh, Network
 from pconnect.messaging import tree
@@ -73,9 +74,9 @@ class Call:
         # When failures of other nodes were noticed, after we were complete.
         self._failures: dict[int, float] = {}
         self._origin: Notice | None = None
-        number = mesh.calls.get(self.nodes, 0)
-        mesh.calls[self.nodes] = number + 1
-        self._key = Key(group_of(self.nodes), mesh.epoch, number % 2**32)
+        with mesh.event_loop.sigint_deferred:
+            mesh.calls[self.nodes] = (number := mesh.calls.get(self.nodes, 0)) + 1
+            self._key = Key(group_of(self.nodes), mesh.epoch, number % 2**32)
 
     @property
     def size(self) -> int:
@@ -143,7 +144,8 @@ class Call:
 
     def take_value(self, rank: int) -> Any:
         """Return the next value of a member, which is here."""
-        value = self._member(rank).take_collective(self._key).value
+        with self.mesh.event_loop.sigint_deferred:
+            value = self._member(rank).take_collective(self._key).value
         if type(value) is Unfinished:
             try:
                 return value.finish(self.look)
@@ -234,20 +236,21 @@ class Call:
         if part is None:
             return None
         if part.call != self._text:
-            own = self._member(self.rank)
             raise CollectiveError(
-                f"the members do not make the same call: {names([own])} called {self._text}, but "
+                f"the members do not make the same call: {names([self._member(self.rank)])} called {self._text}, but "
                 f"{names([member])} called {part.call}"
             )
         if part.step is Step.CALLED:
-            member.take_collective(self._key)
+            with self.mesh.event_loop.sigint_deferred:
+                member.take_collective(self._key)
             return self._step(rank)
         return part.step
 
     def _wait_for(self, ranks: Sequence[int], step: Step) -> None:
         self.run(lambda: [rank for rank in ranks if self._step(rank) is not step])
-        for rank in ranks:
-            self._member(rank).take_collective(self._key)
+        with self.mesh.event_loop.sigint_deferred:
+            for rank in ranks:
+                self._member(rank).take_collective(self._key)
 
     # --- what makes the call impossible ---
 
@@ -372,6 +375,8 @@ def _ranks(nodes: tuple[int, ...]) -> dict[int, int]:
 
 def _mesh_of(network: Network, name: str) -> Mesh:
     """Return the mesh in which a collective call can be made."""
+    if isinstance(network, InProcess):
+        raise no_messages()
     if not isinstance(network, Network):
         raise ConfigurationError(f"{name} needs a network or a part of one, not {network!r}")
     mesh = network.mesh

@@ -1,12 +1,13 @@
 """The calls that move values: `psend`, `precv`, `select_sockets`; at the client and inside engines alike."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pconnect.errors import ConfigurationError, ProtocolError
 from pconnect.link.connection import Connection
 from pconnect.link.queues import finished
+from pconnect.loop.in_process import InProcess, no_messages
 from pconnect.loop.interrupts import interrupting
 from pconnect.loop.network import Mesh, Network
 from pconnect.loop.progress_bars import receiving, sending
@@ -81,9 +82,9 @@ def send_encoded(
     event_loop.catch_up()
     generations = [target.generation for target in targets]
 
-    def wait() -> None:
+    def wait(is_sent: Callable[[], bool]) -> None:
         event_loop.run_until(
-            lambda: not any(target.wants_to_write for target in targets),
+            is_sent,
             deadline_after(timeout),
             lambda: f"room to send to {names(targets)}",
             progress_bar=lambda: sending(targets, len(targets) * sum(map(len, buffers))),
@@ -154,7 +155,8 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
         )
     _check_tag(tag)
     target, deadline = targets[0], deadline_after(timeout)
-    with interrupting([target.peer]):
+    # After the wait, another thread must not take the value, nor Ctrl-C leave it half taken.
+    with interrupting([target.peer]), mesh.event_loop.sigint_deferred:
         mesh.event_loop.catch_up()
         if not target.has_value(tag):
             mesh.check_open()
@@ -177,7 +179,6 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
                 lambda: Wait("precv", (target.node,), tag=tag),
                 progress_bar=lambda: receiving([target]),
             )
-    with mesh.event_loop.sigint_deferred:  # Ctrl-C must not leave a value half taken
         value = target.take_unfinished(tag)
     return value if type(value) is not Unfinished else _make(value, target, tag, timeout, deadline)
 
@@ -246,7 +247,7 @@ def select_sockets(connections: Connections, timeout: float | None = None, *, ta
     ready: list[int] = []
     event_loop = mesh.event_loop
     try:
-        with interrupting([target.peer for target in targets]):
+        with interrupting([target.peer for target in targets]), event_loop.sigint_deferred:
             event_loop.catch_up()
             generations = [target.generation for target in targets]
 
@@ -293,6 +294,8 @@ def resolve(connections: Connections) -> tuple[Mesh, list[Connection]]:
     """
     if isinstance(connections, Connection) and not connections.is_own:
         return connections.mesh, [connections]
+    if isinstance(connections, InProcess):
+        raise no_messages()
     members = [connections] if isinstance(connections, Connection) else list(connections)
     if not members or not all(isinstance(member, Connection) for member in members):
         raise ConfigurationError(

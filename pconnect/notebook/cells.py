@@ -1,15 +1,17 @@
 """The cells of a notebook: what a command prints and displays goes to the cell that it was started in.
 
 A kernel of Jupyter writes the output of whatever runs under the header of the message that had it run. A command notes
-that header when it is made (`Command.origin`), and it is put in place while something of the command is shown. Between
-cells nobody waits for anything, so there the kernel's event loop serves the networks: a command that goes on in the
-background is heard of at once, also while the kernel idles.
+that header when it is made (`Command.origin`), and it is put in place while something of the command is shown. What
+jobs print goes to the cell that runs, or ran last; the thread that looks after them shows it. Between cells nobody
+waits for anything, so there the kernel's event loop serves the networks: a command that goes on in the background is
+heard of at once, also while the kernel idles.
 """
 
 import asyncio
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,10 +54,13 @@ class Cells:
     def install(self) -> None:
         """Take over the output of all networks, also of those to come."""
         open_networks.watch(self._adopt)
+        self._before_cell()
+        self._shell.events.register("pre_run_cell", self._before_cell)
         self._shell.events.register("post_run_cell", self._after_cell)
 
     def remove(self) -> None:
         """Leave the output to the standard streams again."""
+        self._shell.events.unregister("pre_run_cell", self._before_cell)
         self._shell.events.unregister("post_run_cell", self._after_cell)
         open_networks.unwatch(self._adopt)
         for mesh in open_networks.all_open():
@@ -97,7 +102,10 @@ class Cells:
             finally:
                 shell.reset_thread_parent(tokens)
             return
-        # Before version 7 of ipykernel one header holds for all that is not yet sent.
+        if threading.current_thread() is not threading.main_thread():
+            yield  # before version 7 of ipykernel one header holds for all threads: it is that of the cell
+            return
+        # And it holds for all that is not yet sent.
         before = shell.get_parent()
         _flush()
         shell.set_parent(cell.parent)
@@ -106,6 +114,9 @@ class Cells:
         finally:
             _flush()
             shell.set_parent(before)
+
+    def _before_cell(self, *_: object) -> None:
+        self.current()
 
     def _after_cell(self, *_: object) -> None:
         """Have the event loop serve the networks from now on; it does whenever no cell keeps it from that."""

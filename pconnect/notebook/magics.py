@@ -47,6 +47,20 @@ class _Config:
     progress_after: float | None = None
     kills_on_interrupt: bool = False
 
+    def __str__(self) -> str:
+        """Return the line that sets all of it."""
+        words = [
+            "%pxconfig",
+            f"--network={self.network or 'last'}",
+            f"--targets={self.targets.replace(' ', '')}",
+            "--block" if self.block else "--noblock",
+            "--stream" if self.stream else "--no-stream",
+            "--verbose" if self.verbose else "--no-verbose",
+            "" if self.progress_after is None else f"--progress-after={self.progress_after:g}",
+            f"--signal-on-interrupt={'SIGKILL' if self.kills_on_interrupt else 'SIGINT'}",
+        ]
+        return " ".join(filter(None, words))
+
 
 def _execution_options(function: Any) -> Any:
     for option in (

@@ -3,11 +3,12 @@
 import sys
 import traceback
 import types
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import srp_tools
+from pconnect.commands.remote_errors import enumerated
 from pconnect.errors import ParallelError, RemoteError
 from srp_tools.printable import printable_text
 
@@ -80,7 +81,7 @@ def _told(group: Sequence[BaseException]) -> tuple[str, str]:
     if not isinstance(first, RemoteError):
         text = printable_text(str(first))
         return f"{type(first).__name__}{': ' * bool(text)}{text}", ""
-    nodes = _enumerate(str(error.node) for error in group if isinstance(error, RemoteError))
+    nodes = enumerated(str(error.node) for error in group if isinstance(error, RemoteError))
     hosts = ", ".join(dict.fromkeys(error.host for error in group if isinstance(error, RemoteError)))
     where = str(first).split("\n", 1)[0].rpartition(" in command ")[2]
     plural = "s" * (len(group) > 1)
@@ -88,11 +89,6 @@ def _told(group: Sequence[BaseException]) -> tuple[str, str]:
         f"{first.type_name} at node{plural} {nodes} ({hosts}) in command {where}",
         first.remote_traceback.rstrip(),
     )
-
-
-def _enumerate(words: Iterable[str]) -> str:
-    *others, last = words
-    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

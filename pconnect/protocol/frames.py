@@ -13,7 +13,7 @@ from pconnect.errors import ProtocolError
 from pconnect.protocol.kinds import Kind
 from pconnect.values.item_limit import items_limit
 
-VERSION = 5
+VERSION = 7
 NETWORK_ID_BYTES = 16
 NETWORK_KEY_BYTES = 32
 NONCE_BYTES = 16
@@ -40,6 +40,7 @@ DEFAULT_LIMITS = Limits()
 
 _PREAMBLE = struct.Struct(f"!4sBB{NETWORK_ID_BYTES}sIII{NONCE_BYTES}s")  # the MAC follows
 _HEADER = struct.Struct("!2sBBIIQ")
+_TAG, _TAG_START = struct.Struct("!I"), 4  # in it
 PREAMBLE_BYTES = _PREAMBLE.size + MAC_BYTES
 #: Of a preamble or a message: enough to see the version, in all versions.
 FIRST_WORD_BYTES = 5
@@ -84,6 +85,8 @@ class Purpose(enum.IntEnum):
     NEEDS_TLS = 4  #: the answer of a server with encryption to a client without
     OTHER_VERSION = 5  #: the answer of a server to a preamble of another version; it closes the connection
     JOIN = 6  #: a command channel of a further node, to be handed to the session that has the node of this number
+    #: The answer of a data port to a client that wants the command port, whose number is in ``endpoint``.
+    WRONG_PORT = 7
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,11 @@ def preamble_mac(key: bytes, covered: bytes) -> bytes:
 def pack_header(kind: Kind, tag: int, head_bytes: int, payload_bytes: int) -> bytes:
     """Return the bytes of a `Header`, sooner than by making one."""
     return _HEADER.pack(_HEADER_MAGIC, VERSION, kind, tag, head_bytes, payload_bytes)
+
+
+def with_tag(data: bytes, tag: int) -> bytes:
+    """Return the first bytes of a message, which begin with its header, with another tag."""
+    return data[:_TAG_START] + _TAG.pack(tag) + data[_TAG_START + _TAG.size :]
 
 
 class Header(NamedTuple):

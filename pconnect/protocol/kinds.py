@@ -144,6 +144,8 @@ class Kind(enum.IntEnum):
     #: client → supervisor → engine; value: a new certificate for the key of the node; and the answer on the command
     #: channel, when the engine will see it before any new connection
     RENEW = 47, Role.SUPERVISOR, Role.WORKERS, Role.ENGINE, Role.CLIENT
+    #: supervisor → client; value: [job, 1 stdout or 2 stderr, position, bytes], of what a running job has printed
+    PRINTED = 48, Role.SCHEDULER
 
 
 ACCEPTS: Mapping[Role, frozenset[Kind]] = {

@@ -5,10 +5,12 @@ So an array is received straight into its own memory; only what comes in one rea
 """
 
 import functools
+import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pconnect.errors import MessageTooLargeError, ProtocolError, UnreadableValueError
+from pconnect.protocol.forms import check_form, ends_connection
 from pconnect.protocol.frames import HEADER_BYTES, Header, pack_header
 from pconnect.protocol.kinds import ACCEPTS, Kind, Role
 from pconnect.values import decoder, encoder
@@ -33,16 +35,19 @@ class Message(NamedTuple):
 
 
 def refuse_nonsense(take: Callable[[Any, Message], None]) -> Callable[[Any, Message], None]:
-    """Have what fails because a value has not the form of its kind be an error of the peer; for methods of a server.
+    """Have a value that has not the form of its kind be an error of the peer, before or when it is looked at.
 
+    For methods of a server, but not for kinds that it answers by an error of their own: see `pconnect.protocol.forms`.
     Not for those that call functions of the user: what they raise is not the peer's fault.
     """
 
     @functools.wraps(take)
     def take_or_refuse(self: Any, message: Message) -> None:
+        if ends_connection(message.kind):
+            check_form(message.kind, message.value)
         try:
             take(self, message)
-        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, struct.error) as error:
             text = f"{message.kind.name} makes no sense ({type(error).__name__}: {error})"
             raise ProtocolError(text) from error
 
@@ -64,6 +69,13 @@ class Unfinished:
         self._index = index
         self.size = size  #: of head and payload in bytes
 
+    def begins_with(self, item: object) -> bool:
+        """Return whether the value is a list with this first item, of a type of msgpack's own; at once."""
+        try:
+            return self._incoming.first_items(1) == [item]
+        except ProtocolError:
+            return False
+
     def finish(self, look: Look = lambda: None) -> object:
         """Return the value; `look` is called again and again meanwhile, and may raise. So may a handler of signals.
 
@@ -74,13 +86,15 @@ class Unfinished:
         return value if self._index is None else value[self._index]
 
 
-def encode_message(kind: Kind, tag: int, value: object, max_message_bytes: int) -> list[bytes | memoryview]:
+def encode_message(
+    kind: Kind, tag: int, value: object, max_message_bytes: int, *, by_name: bool = True
+) -> list[bytes | memoryview]:
     """Return the buffers to send, in order; those of arrays are views of the arrays' own memory.
 
-    Raises `UnsupportedValueError` if the value, or a part of it, cannot be sent. Raises `MessageTooLargeError` if it
-    would be larger than the limit.
+    `by_name`: as of `encode`; false for what is pickled if need be. Raises `UnsupportedValueError` if the value, or a
+    part of it, cannot be sent. Raises `MessageTooLargeError` if it would be larger than the limit.
     """
-    head, buffers = encoder.encode(value)
+    head, buffers = encoder.encode(value, by_name=by_name)
     payload_bytes = sum(buffer.nbytes for buffer in buffers) if buffers else 0
     if len(head) + payload_bytes > max_message_bytes:
         check_size(len(head) + payload_bytes, max_message_bytes)

@@ -24,6 +24,7 @@ class Wait(NamedTuple):
     tag: int = 0  #: of the value that is waited for
     #: Whether messages of all these nodes are needed; otherwise one of any of them may end it.
     every: bool = False
+    has_limit: bool = False  #: whether a deadline can end it, too
 
 
 class State(NamedTuple):

@@ -6,20 +6,20 @@ Whoever uses the loop or its owner has a lock, which the loop's thread gives awa
 functions of the user: those may wait for what is held by a thread that waits for the lock.
 """
 
-import contextlib
 import logging
 import select
 import selectors
-import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from pconnect.errors import ConnectionLostError
 from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
 from pconnect.loop.interrupts import DeferredSigint
+from pconnect.loop.turns import Waker
 
 log = logging.getLogger("pconnect")
 
@@ -89,15 +89,13 @@ class LoopThread:
 
     def __init__(self, name: str, owner: Owner) -> None:
         self._turn = _Turn()
-        self.event_loop = EventLoop(_SharedSelector(self._turn))
+        selector = _SharedSelector(self._turn)
+        self.event_loop = EventLoop(selector)
         self.closed = ""
         self._owner = owner
         self._calls: deque[Callable[[], object]] = deque()
         self._callbacks: deque[Callable[[], object]] = deque()
-        self._wakeup, self._waker = socket.socketpair()
-        self._waker.setblocking(False)
-        self._wakeup.setblocking(False)
-        self.event_loop.watch(self._wakeup.fileno(), self._drain)
+        self._waker = Waker(selector)
         self._is_sleeping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -124,8 +122,7 @@ class LoopThread:
         """Have the thread look for work."""
         if self._is_sleeping:
             self._is_sleeping = False
-            with contextlib.suppress(OSError):  # it is awake anyway, or has ended
-                self._waker.send(b"x")
+            self._waker.wake()
 
     def close(self, reason: str) -> None:
         """End the thread, and wait for that for a while."""
@@ -134,6 +131,14 @@ class LoopThread:
             self.wake()
         if threading.current_thread() is not self._thread:
             self._thread.join(5.0)
+
+    def abandon(self, error: ConnectionLostError) -> None:
+        """Leave it to the process that this one was forked from, where alone the thread is."""
+        self.closed, self._is_sleeping = str(error), False
+        self._turn = _Turn()
+        self._calls.clear()
+        self._callbacks.clear()
+        self._waker.abandon()
 
     # --- in place of the thread ---
 
@@ -211,10 +216,6 @@ class LoopThread:
 
     # --- the thread ---
 
-    def _drain(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            self._wakeup.recv(1000)
-
     def _fail(self, error: BaseException) -> None:
         log.error("the thread that looks after jobs has failed", exc_info=error)
         self.closed = f"the thread that looks after jobs has failed: {error!r}"
@@ -240,8 +241,7 @@ class LoopThread:
             self._call_users()
             self.event_loop.close()
             self._turn.give()
-            self._wakeup.close()
-            self._waker.close()
+            self._waker.abandon()  # what it was registered in is closed
 
     def _call_users(self) -> None:
         """Call the functions of the user that wait, and let others use the loop meanwhile."""

@@ -1,5 +1,6 @@
 """The workers that one node has for the jobs of this client, and the channel on which its server speaks of them."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,11 @@ from pconnect.scheduler.remote_worker import RemoteWorker
 from pconnect.session.server import Server
 from srp_tools.channel import Channel
 
-_REFUSED_SECONDS = 1.0  # so long a node is asked for nothing more that could not start a worker
+_REFUSED_SECONDS = 1.0  # so long nothing is asked of a node that could not start a worker or be reached
 _SHORT_SECONDS = 1.0  # so long a node waits for a first slot before another of ours gives up one of its own
+# After so long without a worker that was wanted, the jobs are not for this node alone. A worker takes some hundredths
+# of a second where a slot is free and the engine is idle.
+_LATE_SECONDS = 0.3
 
 
 class NodeWorkers:
@@ -19,7 +23,6 @@ class NodeWorkers:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.number, self.host = server.node, server.host
         self.channel: Connection | None = None
         self.slots: int | None = None  #: of the server, as far as is known
         self.ending = ""  #: why its server ends the session; empty as long as it does not
@@ -29,13 +32,15 @@ class NodeWorkers:
         self.workers: dict[int, RemoteWorker] = {}
         #: Takes what the server says of jobs that go on without their client.
         self.on_kept: Callable[[NodeWorkers, Message], object] = lambda *_: None
+        self.unanswered = 0  #: questions about such jobs
         self._told: tuple[int, bool] = 0, False  # the last wish
         self._holders = 0  # executors that want the server for themselves
-        self._refused_until = 0.0
+        self._resting_until = math.inf  # nothing is asked of it before; infinite while it is dialled
         self._short_since: float | None = None  # when a job began to wait for a first worker here
+        self._late_since: float | None = None  # since when workers are wanted here and none has come
 
     def __str__(self) -> str:
-        return f"node {self.number} ({self.host})"
+        return f"node {self.number} ({self.server.host})"
 
     @property
     def living(self) -> list[RemoteWorker]:
@@ -46,6 +51,11 @@ class NodeWorkers:
     def place(self) -> tuple[str, int]:
         """The server; nodes of the same one share its slots."""
         return self.server.location.address, self.server.location.data_port
+
+    @property
+    def number(self) -> int:
+        """The node's."""
+        return self.server.node
 
     @property
     def has_answered(self) -> bool:
@@ -68,38 +78,87 @@ class NodeWorkers:
         self, channel: Channel, on_message: Callable[[Message], None], on_lost: Callable[..., Any]
     ) -> Connection:
         """Take over the job channel, and return it as a connection."""
-        self.channel = Connection(self.number, self.host, channel, role=Role.SCHEDULER)
+        self.channel = Connection(self.number, self.server.host, channel, role=Role.SCHEDULER)
         self.channel.on_message, self.channel.on_lost = on_message, on_lost
+        self._resting_until = 0.0
         return self.channel
 
     def take_facts(self, facts: dict[str, Any]) -> None:
         """Take what the server tells of itself."""
         self.slots = facts["slots"]
-        died = f"its engine died: {facts['died']}" if facts["died"] else "not ready"
-        self.gone = "" if facts["ready"] else died
+        died = f"its engine died: {facts['died']}; to go on: net[{self.number}].restart()"
+        self.gone = "" if facts["ready"] else died if facts["died"] else "not ready"
         if self.gone:
             self.wanted = 0
+
+    def await_news(self) -> None:
+        """Wait for what the server tells of another engine; what it has told of one that died counts no more."""
+        if self.gone and not self.is_lost:
+            self.gone, self.slots = "", None
+
+    def disable(self, why: str) -> None:
+        """Record that no worker can be started with this engine, however often one is asked for."""
+        self.gone, self.wanted = why, 0
 
     def lose(self, why: str) -> None:
         """Record that nothing will ever be run there any more."""
         self.gone, self.is_lost = why, True
 
+    def miss(self, why: str, now: float) -> None:
+        """Record that the job channel could not be opened: its daemon may be dead, and another one take its place."""
+        self.gone, self._resting_until = why, now + _REFUSED_SECONDS
+
+    def must_dial(self, now: float) -> bool:
+        """Whether it is time to try the job channel again; true once for each that was missed."""
+        if self.channel is not None or self.is_lost or now < self._resting_until:
+            return False
+        self._resting_until = math.inf
+        return True
+
     def refuse(self, now: float) -> None:
         """Record that the server could not start a worker; it has been told to forget those that are not there."""
-        self._refused_until = now + _REFUSED_SECONDS
+        self._resting_until = now + _REFUSED_SECONDS
         self.wanted = len(self.workers)
         self._told = self.wanted, self._told[1]
+
+    def add(self, worker: RemoteWorker) -> None:
+        """Take a new worker."""
+        self.workers[worker.number] = worker
+        self._late_since = None
 
     # --- how many workers are wanted ---
 
     def can_have_more(self, now: float) -> bool:
         """Whether the server has more slots, and has not refused a worker just now."""
-        return now >= self._refused_until and self.wanted < (self.slots or 0)
+        return now >= self._resting_until and self.wanted < (self.slots or 0)
 
     @property
     def coming(self) -> int:
         """How many workers are wanted and not there yet."""
         return max(0, self.wanted - len(self.living))
+
+    @property
+    def spare(self) -> int:
+        """How many workers have nothing to do, or are still to come."""
+        return self.coming + sum(worker.is_open and not worker.jobs for worker in self.living)
+
+    def has_been_late(self, now: float) -> bool:
+        """Whether none has come for a while, as far as `is_late` was asked; any thread may ask."""
+        since = self._late_since
+        return since is not None and now - since > _LATE_SECONDS
+
+    def is_late(self, now: float) -> bool:
+        """Whether none has come for a while of those that are wanted: the server is full, or its engine is busy."""
+        if not self.coming:
+            self._late_since = None
+            return False
+        if self._late_since is None:
+            self._late_since = now
+        return now - self._late_since > _LATE_SECONDS
+
+    def want_no_more(self) -> None:
+        """Want no workers but those that are there."""
+        self.wanted = min(self.wanted, len(self.living))
 
     def want_more(self) -> None:
         """Want one worker more."""
@@ -115,7 +174,7 @@ class NodeWorkers:
 
     def ask(self, now: float) -> None:
         """Tell the server how many workers are wanted, if that has changed."""
-        if self.is_held and self.is_ready and now >= self._refused_until:
+        if self.is_held and self.is_ready and now >= self._resting_until:
             self.wanted = self.slots or 0
         if self.channel is not None and self._told != (self.wanted, self.is_held):
             self._told = self.wanted, self.is_held

@@ -121,14 +121,15 @@ class RemoteWorker:
                 self.connection.post_encoded(job.buffers)
         self._post(small)
 
-    def take(self, job: Job, seconds: float) -> None:
-        """Record that a job has ended, and how long it took."""
+    def take(self, job: Job, seconds: float | None) -> None:
+        """Record that a job has ended, and how long it took, if that is known."""
         if self._is_isolated:
             self.retire()
         self.forget(job)
         self.served += 1
         assert job.function is not None  # noqa: S101 - it was sent
-        job.function.estimate.learn(seconds)
+        if seconds is not None:
+            job.function.estimate.learn(seconds)
 
     def forget(self, job: Job) -> None:
         """Record that it does not have a job any more."""

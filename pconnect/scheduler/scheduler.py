@@ -12,20 +12,23 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
-from pconnect.errors import ConfigurationError, JobLostError
+from pconnect.errors import ConfigurationError, ConnectionLostError, JobLostError
 from pconnect.jobs.function_cache import Functions
 from pconnect.jobs.job import Job
+from pconnect.jobs.live_output import LiveOutput
 from pconnect.jobs.shared_arrays import Contents
 from pconnect.loop.event_loop import EventLoop
 from pconnect.scheduler.job_queue import JobQueue
 from pconnect.scheduler.loop_thread import LOOK_SECONDS, LoopThread
 from pconnect.scheduler.node_workers import NodeWorkers
 from pconnect.scheduler.prefetch import assign
+from pconnect.scheduler.queue_reasons import why_queued
 from pconnect.scheduler.worker_demand import WorkerDemand
 from pconnect.scheduler.worker_manager import WorkerManager
 from pconnect.session.client_mesh import ClientMesh
+from pconnect.session.remote_calls import kept_value
 
 _NO_NODE_SECONDS = 0.7  # so long a queue waits for a node when there is none
 
@@ -70,7 +73,6 @@ class Scheduler:
         mesh_setup = mesh.mesh_setup
         if mesh_setup is None:
             raise ConfigurationError("jobs need a network made by pconnect")
-        self._mesh = mesh
         self.functions = Functions()
         self.contents = Contents()
         self._numbers = itertools.count(1)
@@ -78,6 +80,7 @@ class Scheduler:
         self._waiting = JobQueue()
         self._open: set[Job] = set()  # those that have not ended
         self._stopping: dict[Job, float] = {}  # to be interrupted, with the seconds that each may take
+        self._live_output = LiveOutput(mesh.console)
         self._thread = LoopThread("pconnect jobs", self)
         self._manager = WorkerManager(mesh.servers.values(), mesh_setup, self._thread.event_loop, self)
         self._demand = WorkerDemand(self._manager.nodes, self._manager.retire)
@@ -124,6 +127,24 @@ class Scheduler:
         """Call a function of the user that waits for something of a job."""
         self._thread.call_back(function)
 
+    def fetch(self, job: Job, error: Exception, timeout: float | None) -> Any:
+        """Return the result that the node of a job keeps because only pickle can send it."""
+        assert job.node is not None  # noqa: S101 - it was run there
+        return kept_value(self._manager.nodes[job.node].server.data, "job", job.number, error, timeout)
+
+    def why(self, job: Job) -> str:
+        """Return why a job is with no worker; empty if one has it."""
+        if self._thread.closed or self._manager.connection_of(job) is not None:
+            return self._thread.closed
+        nodes = [
+            node for node in self._manager.nodes.values() if node.number in (job.options.on or {node.number})
+        ]
+        return why_queued(nodes, self._manager.workers(), time.monotonic())
+
+    def show(self, job: Job, stream: int, start: int, data: bytes, *, is_last: bool) -> None:
+        """Show a part of what a job has printed."""
+        self._live_output.add(job, stream, start, data, is_last=is_last)
+
     def drop(self, job: Job) -> None:
         """Forget a job that was cancelled before it was sent."""
         self._open.discard(job)
@@ -138,6 +159,15 @@ class Scheduler:
         """Have the servers of some nodes for this network alone (1), with all their slots, or no longer (-1)."""
         self.call(lambda: self._demand.hold(nodes, change))
 
+    def await_news(self, nodes: Iterable[int]) -> None:
+        """Wait for what the servers of some nodes tell of their new engines, before a job fails for want of a node."""
+
+        def await_all() -> None:
+            for number in nodes:
+                self._manager.nodes[number].await_news()
+
+        self.call(await_all)
+
     def extend(self, extension: Extension) -> None:
         """Have an extension called in the loop."""
         extension.begin(self._manager.nodes, self._thread.event_loop, self._open, self._allowed)
@@ -150,6 +180,13 @@ class Scheduler:
     def close(self, reason: str) -> None:
         """End the thread; jobs that have not ended are lost."""
         self._thread.close(reason)
+
+    def abandon(self, error: ConnectionLostError) -> None:
+        """Leave all to the process that this one was forked from, which has the thread; here, the jobs have ended."""
+        self._thread.abandon(error)
+        self._has_heard.set()
+        for job in list(self._open):
+            job.abandon(JobLostError(f"{job.name} has no result here: {error}"))
 
     # --- for the thread, whose `pconnect.scheduler.loop_thread.Owner` this is ---
 
@@ -212,6 +249,7 @@ class Scheduler:
 
     def _look(self, now: float) -> None:
         """Do what only time makes necessary."""
+        self._manager.look(now)
         self._demand.give_back_idle(self._waiting)
         for job, grace in list(self._stopping.items()):
             self._send_stop(job, grace)
@@ -256,6 +294,8 @@ class Scheduler:
     def lose(self, job: Job, why: str) -> None:
         """Run a job again, or say that it is lost."""
         self._stopping.pop(job, None)
+        for stream in (1, 2):
+            self.show(job, stream, 0, b"", is_last=True)
         job.losses += 1
         if job.losses <= job.options.retries and not job.cancel_asked:
             job.avoid |= {job.node or 0}

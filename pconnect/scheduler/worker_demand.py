@@ -32,20 +32,31 @@ class WorkerDemand:
     def ask(self, waiting: JobQueue, allowed: Callable[[Job], Collection[int]], now: float) -> None:
         """Ask the servers for workers, as far as there are slots, for the jobs that wait."""
         if waiting:
-            self._want_more(len(waiting), now)
+            spare = {node.number: node.spare for node in self._nodes.values()}
             for jobs in waiting.constrained_in_order():
-                self._ensure_worker([self._nodes[number] for number in allowed(jobs[0])], now)
+                nodes = [self._nodes[number] for number in allowed(jobs[0])]
+                self._want_more(len(jobs), nodes, spare, now)
+                self._ensure_worker(nodes, now)
+            self._want_more(len(waiting.common), self.ready(), spare, now)
         for node in self._nodes.values():
             node.ask(now)
 
-    def _want_more(self, shortage: int, now: float) -> None:
-        ready = self.ready()
-        for node in ready:
-            shortage -= node.coming
-            shortage -= sum(worker.is_open and not worker.jobs for worker in node.living)
-        while shortage > 0 and (able := [node for node in ready if node.can_have_more(now)]):
-            min(able, key=lambda node: node.wanted / (node.slots or 1)).want_more()
-            shortage -= 1
+    def _want_more(self, shortage: int, nodes: list[NodeWorkers], spare: dict[int, int], now: float) -> None:
+        """Want a worker for each of some jobs, at nodes where they may run.
+
+        `spare`: workers at each node for which nothing else waits. Where a server keeps us waiting, because it is full
+        or its engine is busy, they count only once the others are asked for all they have: the job goes where a slot
+        is free first.
+        """
+        for is_late in (False, True):
+            asked = [node for node in nodes if node.is_late(now) is is_late]
+            for node in asked:
+                used = min(shortage, spare[node.number])
+                spare[node.number] -= used
+                shortage -= used
+            while shortage > 0 and (able := [node for node in asked if node.can_have_more(now)]):
+                min(able, key=lambda node: node.wanted / (node.slots or 1)).want_more()
+                shortage -= 1
 
     def _ensure_worker(self, nodes: list[NodeWorkers], now: float) -> None:
         """Make sure that one of some nodes, all ready, gets a worker for a job that may not run elsewhere.
@@ -77,9 +88,11 @@ class WorkerDemand:
         self._retire(worker)
 
     def give_back_idle(self, waiting: JobQueue) -> None:
-        """Give back the workers that have had nothing to do for a while."""
+        """Give back the workers that have had nothing to do for a while, and want none that nothing waits for."""
         now = time.monotonic()
         for node in self._nodes.values():
+            if not waiting and node.is_late(now):
+                node.want_no_more()
             for worker in node.workers.values():
                 seconds = worker.idle_seconds(now, is_held=node.is_held)
                 if seconds > _IDLE_SECONDS and not waiting and not worker.retiring:

@@ -2,16 +2,17 @@
 
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Protocol
 
 from pconnect.commands.captured_output import with_last_words
 from pconnect.errors import ConnectionLostError
 from pconnect.jobs.job import Job
-from pconnect.jobs.outcome import is_dropped, report, settle, shown_output
+from pconnect.jobs.outcome import is_dropped, settle, take_output
 from pconnect.link.certificate_renewal import CertificateRenewal
 from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
+from pconnect.protocol.answer_forms import check_answer
 from pconnect.protocol.frames import JOB_CHANNEL
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
@@ -25,7 +26,7 @@ from srp_tools.steps import deadline_after
 
 log = logging.getLogger("pconnect")
 
-_DIAL_TIMEOUT = 30.0
+_DIAL_TIMEOUT = 30.0  # a worker waits as long for its connection
 _MAX_SUSPICIONS = 3  # so often a worker may die before it has begun a job that it was to run next
 
 
@@ -35,11 +36,17 @@ class JobOwner(Protocol):
     def ended(self, job: Job) -> None:
         """Record that a job has a result."""
 
+    def show(self, job: Job, stream: int, start: int, data: bytes, *, is_last: bool) -> None:
+        """Show what a job has printed."""
+
     def requeue(self, job: Job) -> None:
         """Put a job back that was sent and not begun."""
 
     def lose(self, job: Job, why: str) -> None:
         """Run a job again whose worker is gone, or say that it is lost."""
+
+
+_REMEDY = "; to go on: connect again"  # of a node without a server
 
 
 class WorkerManager:
@@ -67,9 +74,15 @@ class WorkerManager:
         for node in self.nodes.values():
             self._dial_node(node)
 
+    def look(self, now: float) -> None:
+        """Try again to connect to nodes that could not be reached."""
+        for node in self.nodes.values():
+            if node.must_dial(now):
+                self._dial_node(node)
+
     def workers(self) -> list[RemoteWorker]:
         """Return all workers of all nodes."""
-        return [worker for node in self.nodes.values() for worker in node.workers.values()]
+        return [worker for node in self.nodes.values() for worker in list(node.workers.values())]
 
     @property
     def has_heard(self) -> bool:
@@ -111,11 +124,18 @@ class WorkerManager:
                     node.open(outcome, lambda message: self._hear(node, message), lambda _: self._lose(node))
                 )
             else:
-                node.lose(f"no connection for jobs: {outcome}")
+                hint = "if its server was killed, start it again with the same name"
+                over = _is_over(node.server)
+                why = node.server.trouble + _REMEDY if over else f"no connection for jobs: {outcome}; {hint}"
+                node.miss(why, time.monotonic())
 
-        self._event_loop.background.start(
-            self._mesh_setup.dial(node.server, JOB_CHANNEL), deadline_after(_DIAL_TIMEOUT), end
-        )
+        self._dial(node, JOB_CHANNEL, end)
+
+    def _dial(self, node: NodeWorkers, endpoint: int, end: Callable[[Channel | Exception], None]) -> None:
+        """Open a data connection; a daemon that was killed may be started again meanwhile: its sessions live."""
+        patience = 0.0 if _is_over(node.server) else _DIAL_TIMEOUT
+        steps = self._mesh_setup.dial(node.server, endpoint, patience=patience)
+        self._event_loop.background.start(steps, deadline_after(_DIAL_TIMEOUT), end)
 
     def retire(self, worker: RemoteWorker) -> None:
         """Let a worker end what it does, begin nothing more, and end."""
@@ -130,7 +150,7 @@ class WorkerManager:
     def connection_of(self, job: Job) -> Connection | None:
         """Return the connection on which the result of a job will come; ``None`` if no worker has it."""
         node = self.nodes.get(job.node or 0)
-        workers = node.workers.values() if node else ()
+        workers = list(node.workers.values()) if node else ()  # any thread may ask
         return next((worker.connection for worker in workers if job.number in worker.jobs), None)
 
     def stop(self, job: Job, grace: float) -> bool:
@@ -152,8 +172,8 @@ class WorkerManager:
         """Give up a server that is gone, or its machine."""
         assert node.channel is not None  # noqa: S101 - it is what was lost
         error = node.channel.error
-        node.lose(node.ending or f"it is lost: {error}")
-        why = f"{node}: {node.ending}" if node.ending else f"{node} is lost: {error}"
+        node.lose((node.ending or f"it is lost: {error}") + _REMEDY)
+        why = (f"{node}: {node.ending}" if node.ending else f"{node} is lost: {error}") + _REMEDY
         for worker in list(node.workers.values()):
             self._forget(node, worker)
             for job in list(worker.jobs.values()):
@@ -167,6 +187,7 @@ class WorkerManager:
 
     def _hear(self, node: NodeWorkers, message: Message) -> None:
         """Take what a supervisor says."""
+        check_answer(message.kind, message.value)
         worker = node.workers.get(message.tag)
         match message.kind:
             case Kind.STOPPING:
@@ -176,10 +197,14 @@ class WorkerManager:
             case Kind.WORKER if isinstance(message.value, str):
                 node.refuse(time.monotonic())
                 log.warning("%s: %s", node, printable_text(message.value))
+            case Kind.WORKER if "never" in message.value:
+                node.disable(printable_text(message.value["never"]))
             case Kind.WORKER:
                 self._on_worker_start(node, message.tag, message.value)
             case Kind.KEEP | Kind.DETACH | Kind.LEAVE | Kind.RECOVER | Kind.TAKE | Kind.RESULT:
                 node.on_kept(node, message)
+            case Kind.PRINTED if worker is not None:
+                self._show(worker, *message.value)
             case Kind.YIELD if worker is not None:
                 self.retire(worker)
             case Kind.RUNNING if worker is not None and message.value[0] in worker.jobs:
@@ -193,9 +218,8 @@ class WorkerManager:
     # --- workers ---
 
     def _on_worker_start(self, node: NodeWorkers, number: int, facts: dict[str, Any]) -> None:
-        worker = node.workers[number] = RemoteWorker(
-            node.server, number, facts["pid"], facts["command"], self._mesh_setup.limits
-        )
+        worker = RemoteWorker(node.server, number, facts["pid"], facts["command"], self._mesh_setup.limits)
+        node.add(worker)
 
         def end(outcome: Channel | Exception) -> None:
             if number not in node.workers:
@@ -210,9 +234,7 @@ class WorkerManager:
             self._event_loop.add(worker.connection)
             self._event_loop.flush(worker.connection)
 
-        self._event_loop.background.start(
-            self._mesh_setup.dial(node.server, number), deadline_after(_DIAL_TIMEOUT), end
-        )
+        self._dial(node, number, end)
 
     def _take(self, worker: RemoteWorker, message: Message) -> None:
         job = worker.jobs.get(message.tag)
@@ -220,7 +242,7 @@ class WorkerManager:
             return  # told twice by one that died after it had sent it
         if message.kind is Kind.REPORT:
             job.is_started = True
-            report(job, message.value)
+            job.report(message.value)
             return
         self._owner.ended(job)
         if is_dropped(message.value):
@@ -241,6 +263,11 @@ class WorkerManager:
         node.channel.post(Kind.RECALL, worker.number, number)
         self._event_loop.flush(node.channel)
 
+    def _show(self, worker: RemoteWorker, number: int, stream: int, start: int, data: bytes) -> None:
+        """Show what a job that still runs has printed."""
+        if (job := worker.jobs.get(number)) is not None:
+            self._owner.show(job, stream, start, data, is_last=False)
+
     def _take_back(self, node: NodeWorkers, worker: RemoteWorker, number: int, runs_still: bool) -> None:
         """Have the jobs behind a long one done by others, unless the worker has begun them already."""
         for job in worker.end_recall(number, runs_still=runs_still):
@@ -260,11 +287,15 @@ class WorkerManager:
                 running = jobs[0]
         if running is not None:
             jobs.remove(running)
-            (out, out_before), (err, err_before) = told["outputs"]
             running.duration = told["seconds"]
-            running.stdout, running.stderr = shown_output(out, out_before), shown_output(err, err_before)
+            take_output(running, *told["outputs"])
         for job in reversed(jobs):
             self._owner.requeue(job)
         if running is not None:
             words = f"its worker at {node} died: {told['how']}"
             self._owner.lose(running, with_last_words(words, running.stdout + running.stderr))
+
+
+def _is_over(server: Server) -> bool:
+    """Whether nothing can run there any more: the session has ended, or its server or machine is gone."""
+    return server.life.session_is_over or server.command.error is not None

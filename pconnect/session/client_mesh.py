@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import functools
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from pconnect.commands.command import Command
@@ -12,6 +14,7 @@ from pconnect.commands.front_end_messages import Display, show
 from pconnect.errors import ConnectionLostError
 from pconnect.link.certificate_renewal import CertificateRenewal
 from pconnect.link.connection import Connection
+from pconnect.link.missing_hosts import Attendance
 from pconnect.loop.event_loop import EventLoop
 from pconnect.loop.network import Mesh
 from pconnect.protocol.frames import Limits
@@ -23,6 +26,26 @@ from pconnect.session.server import Server
 from srp_tools.steps import deadline_after
 
 _RENEWAL_TIMEOUT = 5.0  # a server that takes longer fails when it is dialled, with an error that says which
+
+
+@dataclasses.dataclass
+class NetworkJobs:
+    """What a network keeps for its jobs, besides the scheduler."""
+
+    #: The executors of `submit`, by the nodes that they are for; ``None``: all.
+    executors: dict[frozenset[int] | None, Any] = dataclasses.field(default_factory=dict)
+    #: For random numbers, if the user gave the network a seed; a `pconnect.jobs.seeds.Seeds`.
+    seeds: Any = None
+    #: The jobs of a network that was detached, by number; a `pconnect.jobs.job.Job` each.
+    recovered: dict[int, Any] = dataclasses.field(default_factory=dict)
+
+
+class _Numbers:
+    """Those of commands and queries: the next ones, which any thread may take, and that of the last command sent."""
+
+    def __init__(self) -> None:
+        self.following = itertools.count(1)
+        self.posted = 0
 
 
 class ClientMesh(Mesh):
@@ -50,6 +73,7 @@ class ClientMesh(Mesh):
         self.console = Console()
         for server in servers:
             server.output.console = self.console
+            server.guard = event_loop.sigint_deferred
             server.failures.on_failure = self.note_failure
         #: Returns what a front end wants to know later of where a command was made; see `Command.origin`.
         self.note_origin: Callable[[], object] = lambda: None
@@ -59,13 +83,12 @@ class ClientMesh(Mesh):
         self.after_close: Callable[[], object] = lambda: None
         #: Looks after the jobs, once there are any; a `pconnect.scheduler.scheduler.Scheduler`.
         self.scheduler: Any = None
-        #: The executors of `submit`, by the nodes that they are for; ``None``: all.
-        self.executors: dict[frozenset[int] | None, Any] = {}
-        #: Name and port of each server, by node from 1, as the user gave them.
-        self.hosts: list[tuple[str, int]] = []
-        #: The jobs of a network that was detached, by number; a `pconnect.jobs.job.Job` each.
-        self.recovered: dict[int, Any] = {}
-        self._last_number = 0
+        self.jobs = NetworkJobs()
+        #: Where each server is, as the user named it, and which are missing.
+        self.attendance = Attendance([])
+        #: The nodes that have another version of Python, whose byte code is another, and which, in words.
+        self.foreign: dict[int, str] = {}
+        self._numbers = _Numbers()
         event_loop.attention = Probing(self, servers).look
         #: What is done with a `pconnect.commands.front_end_messages.Display`; a front end puts its own here. What it
         #: raises is printed.
@@ -81,10 +104,13 @@ class ClientMesh(Mesh):
     def trusts_prints(self, is_trusted: bool) -> None:
         self.console.is_trusted = is_trusted
 
+    def foreign_among(self, nodes: Collection[int]) -> str:
+        """Return which of some nodes have another version of Python, in words."""
+        return ", ".join(words for node, words in self.foreign.items() if node in nodes)
+
     def next_number(self) -> int:
         """Return the number of the next command or query."""
-        self._last_number += 1
-        return self._last_number
+        return next(self._numbers.following)
 
     def new_commands(self, source: str, nodes: Sequence[int]) -> list[Command]:
         """Return a command for each of some nodes, with one number, before they are sent."""
@@ -100,12 +126,25 @@ class ClientMesh(Mesh):
             command.seen = commands[0].seen
         return commands
 
+    def renumber(self, commands: Sequence[Command]) -> bool:
+        """Give commands a new number if another thread has sent later ones meanwhile; return whether it has.
+
+        The engines take commands and their arguments in the order of the numbers.
+        """
+        if commands[0].number > self._numbers.posted:
+            return False
+        number = self.next_number()
+        for command in commands:
+            command.number = number
+        return True
+
     def post(self, commands: Sequence[Command], options: dict[str, Any], service: str = "") -> None:
         """Post commands of one number, which run source text or call a service; an engine that is gone ends its own."""
-        if self._must_begin_anew():
-            self.begin_epoch(commands[0].number)
         kind = Kind.CALL if service else Kind.COMMAND
         with self.event_loop.sigint_deferred:
+            self._numbers.posted = commands[0].number
+            if self._must_begin_anew():
+                self.begin_epoch(commands[0].number)
             for command in commands:
                 self.servers[command.node].begin(
                     command, kind, [service or command.source, self.epoch, options]
@@ -126,22 +165,24 @@ class ClientMesh(Mesh):
 
     def query(self, timeout: float) -> dict[int, tuple[dict[str, Any], float]]:
         """Ask all servers for facts; return for those that answered the facts and the round trip in seconds."""
+        self.check_open()
         answers: dict[int, tuple[dict[str, Any], float]] = {}
         deadline = deadline_after(timeout)
         for server in self.servers.values():
             if server.command.error:
                 continue
             tag, begin = self.next_number(), time.perf_counter()
-            server.command.post(Kind.QUERY, tag)
-            self.event_loop.flush(server.command)
+            with self.event_loop.sigint_deferred:
+                server.command.post(Kind.QUERY, tag)
+                self.event_loop.flush(server.command)
             with contextlib.suppress(TimeoutError):
                 self.event_loop.run_until(
-                    lambda tag=tag, server=server: tag in server.answers or bool(server.command.error),  # type: ignore[misc]
+                    functools.partial(server.has_answered, Kind.FACTS, tag),
                     deadline,
                     "facts",
                 )
-            if tag in server.answers:
-                server.live = server.answers.pop(tag)
+            if (Kind.FACTS, tag) in server.answers:
+                server.live = server.answers.pop((Kind.FACTS, tag))
                 answers[server.node] = server.live, time.perf_counter() - begin
         return answers
 
@@ -166,23 +207,35 @@ class ClientMesh(Mesh):
         renewal = self.mesh_setup.renewal if self.mesh_setup is not None else None
         if renewal is None:
             return
-        renewal.look()
-        number, renewal.number = renewal.number, 0
+        with self.event_loop.sigint_deferred:
+            renewal.look()
+            number, renewal.number = renewal.number, 0
         if not number:
             return
         servers = self.servers.values()
         with contextlib.suppress(TimeoutError):
             self.event_loop.run_until(
-                lambda: all(number in server.answers or server.command.error for server in servers),
+                lambda: all(server.has_answered(Kind.RENEW, number) for server in servers),
                 deadline_after(_RENEWAL_TIMEOUT),
                 "new certificates",
             )
         for server in servers:
-            server.answers.pop(number, None)
+            server.answers.pop((Kind.RENEW, number), None)
+
+    def abandon(self, error: ConnectionLostError) -> None:
+        """Leave the network to the process that this one was forked from; all that has not ended has this error."""
+        super().abandon(error)
+        for server in self.servers.values():
+            server.command.abandon(error)
+            for command in server.commands.known:
+                command.abandon(error)
+        if self.scheduler is not None:
+            self.scheduler.abandon(error)
 
     def close(self, timeout: float) -> list[int]:
         """Close the network; see `pconnect.sclose`."""
-        self.check_open()
+        if self.closed:
+            return []
         if self.scheduler is not None:
             self.scheduler.close("the network was closed")
         grace = min(1.0, timeout / 2)
@@ -190,8 +243,9 @@ class ClientMesh(Mesh):
         try:
             while self.before_close:
                 self.before_close.pop()()
-            for server in servers:
-                server.ask_to_close(grace)
+            with self.event_loop.sigint_deferred:
+                for server in servers:
+                    server.ask_to_close(grace)
             with contextlib.suppress(TimeoutError):
                 self.event_loop.run_until(
                     lambda: all(s.life.state is NodeState.CLOSED or s.command.error for s in servers),
@@ -199,12 +253,13 @@ class ClientMesh(Mesh):
                     "the servers to close",
                 )
         finally:
-            self.closed = True
-            self.event_loop.close()
-            for server in servers:
-                server.end(ConnectionLostError("the network was closed"))
+            with self.event_loop.sigint_deferred:
+                self.closed = True
+                self.event_loop.close()
+                for server in servers:
+                    server.end(ConnectionLostError("the network was closed"))
             self.after_close()
-            self.event_loop.call_waiting()
+            self.event_loop.turns.call_waiting()
         for server in servers:
             server.report_unseen()
         return [server.node for server in servers if server.life.was_killed is not False]

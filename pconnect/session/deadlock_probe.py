@@ -1,10 +1,11 @@
 """The search for deadlocks: questions and conclusions of the client, and the answers of engines.
 
-While the client waits without a time limit for more than a second, it asks the engines every two seconds for their
-states, with PROBE through their supervisors. An engine answers with STATE when it is inside a wait; one that computes
-answers when it next waits. What follows from the answers is in `pconnect.session.deadlock_detector`. If nobody can go
-on, the client tells the engines concerned, with another PROBE, to raise where they wait, waits a moment for the
-failures of their commands, and raises too.
+While the client waits for more than a second, it asks the engines every two seconds for their states, with PROBE
+through their supervisors. An engine answers with STATE when it is inside a wait; one that computes answers when it next
+waits. What follows from the answers is in `pconnect.session.deadlock_detector`. If nobody can go on, the client tells
+the engines concerned, with another PROBE, to raise where they wait, waits a moment for the failures of their commands,
+and raises too. If the client's own wait has a time limit, it can go on after that, perhaps by sending what the others
+wait for. So nobody raises before, and the client's `TimeoutError` says who waits for whom.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from pconnect.errors import DeadlockError, ProtocolError
 from pconnect.link.connection import Connection
 from pconnect.loop.network import Mesh
 from pconnect.protocol.kinds import Kind
-from pconnect.protocol.wait_states import IDLE, State, pack_state
+from pconnect.protocol.wait_states import CLIENT, IDLE, State, pack_state
 from pconnect.session.deadlock_detector import (
     SETTLING,
     BlockedNode,
@@ -43,11 +44,13 @@ def state_of(mesh: Mesh, command: int, *, has_limit: bool = False, listens: Sequ
     """
     event_loop = mesh.event_loop
     wait = None if has_limit or event_loop.wait is None or _timer_runs() else event_loop.wait()
+    if wait is not None and (not wait.nodes or (wait.has_limit and mesh.node != CLIENT)):
+        wait = None  # of the client's own wait, see above
     links = mesh.connections
     return State(
         0 if wait is not None and wait.kind == IDLE else command,
         event_loop.serial,
-        wait if wait is None or wait.nodes else None,
+        wait,
         tuple(link.values_sent if _is_up(link) else -1 for link in links),
         tuple(link.values_received if _is_up(link) else -1 for link in links),
         tuple(listens),
@@ -107,27 +110,33 @@ class Probing:
         self._rounds = Rounds(timing.settling)
         self._serial = -1
         self._due = 0.0
+        #: What a wait with a time limit says at its end, and the number of the round in which it was found.
+        self._advice: tuple[DeadlockError, int] | None = None
         for server in servers:
             server.rounds = self._rounds
 
     def look(self) -> DeadlockError | None:
         """Do what is due; called in each wait of the client, whenever it has turned out that it is not over.
 
-        Returns why no node can go on. The engines concerned have been told; all connections are usable.
+        Returns why no node can go on. Unless the wait has a time limit, the engines concerned have been told. All
+        connections are usable.
         """
         event_loop = self._mesh.event_loop
         if event_loop.wait is None:
             return None
         now = time.monotonic()
         if event_loop.serial != self._serial:
-            self._serial, self._due = event_loop.serial, now + self._timing.delay
-        elif self._rounds.has_news or now >= self._due:
+            self._serial, self._due, self._advice = event_loop.serial, now + self._timing.delay, None
+        elif (self._rounds.has_news or now >= self._due) and event_loop.turns.is_alone():
             own = self._own_state()
-            if self._rounds.has_news and (error := self._conclude(own)) is not None:
-                return error
+            if self._rounds.has_news and (found := self._conclude(own)) is not None:
+                if own.wait is None or not own.wait.has_limit:
+                    return self._free(*found)
+                self._advice = self._explain(*found), self._rounds.number
             if now >= self._due:
                 self._ask(now, own)
-        return None
+        # Another round confirms it, or does not.
+        return self._advice[0] if self._advice and self._advice[1] >= self._rounds.number - 1 else None
 
     def _own_state(self) -> State:
         listens = [node for node, server in self._servers.items() if server.calls_back]
@@ -147,24 +156,27 @@ class Probing:
         server.command.post(Kind.PROBE, tag, value)
         self._mesh.event_loop.flush(server.command)
 
-    def _conclude(self, own: State) -> DeadlockError | None:
+    def _conclude(self, own: State) -> tuple[Mapping[int, State], list[int]] | None:
+        """Return the states that hold, and the nodes for which the client waits in vain, if that is so."""
         running = {node: server.running for node, server in self._servers.items()}
         states = self._rounds.unchanged(own, running)
         stuck = stuck_nodes({n: s for n, s in states.items() if n == 0 or self._servers[n].state == "open"})
-        if 0 not in stuck:
-            return None
-        nodes = concerned_nodes(states, stuck)
-        commands = {node: number for node in nodes if (number := states[node].command)}
-        return self._free(states, nodes, commands)
+        return (states, concerned_nodes(states, stuck)) if CLIENT in stuck else None
 
-    def _free(
-        self, states: Mapping[int, State], nodes: list[int], commands: Mapping[int, int]
-    ) -> DeadlockError:
-        """Have the engines concerned raise where they wait; return the error for the client."""
-        running = {node: self._servers[node].running for node in commands}
-        sources = {node: running[node][number].source for node, number in commands.items()}
+    def _explain(self, states: Mapping[int, State], nodes: list[int]) -> DeadlockError:
+        sources = {
+            node: self._servers[node].running[number].source
+            for node in nodes
+            if (number := states[node].command)
+        }
         hosts = [connection.host for connection in self._mesh.connections]
-        error = deadlock_error(states, nodes, hosts, sources)
+        return deadlock_error(states, nodes, hosts, sources)
+
+    def _free(self, states: Mapping[int, State], nodes: list[int]) -> DeadlockError:
+        """Have the engines concerned raise where they wait; return the error for the client."""
+        error = self._explain(states, nodes)
+        commands = {node: number for node in nodes if (number := states[node].command)}
+        running = {node: self._servers[node].running for node in commands}
         self._rounds.found = error.waits
         blocked = [[*line[:-1], list(line.waits_for)] for line in error.waits]
         for node, number in commands.items():

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pconnect.errors import ConnectionLostError, CredentialError, ServerBusyError
+from pconnect.errors import AuthenticationError, ConnectionLostError, CredentialError, ServerBusyError
+from pconnect.link.attempt import CONNECT, LOGIN, Attempt
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import (
     bound_buffers,
@@ -25,6 +26,8 @@ from pconnect.link.dialing import (
 )
 from pconnect.link.host_names import Host, Location, resolve
 from pconnect.link.local_link import TOKEN_BYTES, client_link, link_token, read_address
+from pconnect.link.port_probe import raise_cause
+from pconnect.link.refusal import why_refused
 from pconnect.protocol.frames import (
     FIRST_WORD_BYTES,
     NETWORK_ID_BYTES,
@@ -52,6 +55,8 @@ from srp_tools.tls import TlsContexts, start_tls
 
 _FIRST_PAUSE = 0.2  # seconds, before a busy server is asked again
 _LONGEST_PAUSE = 3.0
+# An attempt that has less time left is not begun: its end would hide that the server was busy.
+_ATTEMPT_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ def find_credentials(user: str | None, password: str | None, file: str | Path | 
     """
     user = user or os.environ.get("PCONNECT_USER")
     if password is None:
-        password = os.environ.get("PCONNECT_PASSWORD")
+        password = os.environ.get("PCONNECT_PASSWORD") or None
     path = Path(file) if file is not None else client_file()
     if password is None and (file is not None or path.exists()):
         return load_credentials(path, user)
@@ -102,7 +107,9 @@ def find_credentials(user: str | None, password: str | None, file: str | Path | 
     return Credentials(user, password)
 
 
-def log_in_at(host: Host, node: int, terms: LoginTerms, deadline: float = math.inf) -> Steps[Server]:
+def log_in_at(
+    host: Host, node: int, terms: LoginTerms, deadline: float = math.inf, attempt: Attempt | None = None
+) -> Steps[Server]:
     """Log in at one server and return it, with an encrypted command channel that the server has confirmed.
 
     A server that is busy is asked again until `deadline`, after pauses that grow, and are random so that clients which
@@ -111,15 +118,16 @@ def log_in_at(host: Host, node: int, terms: LoginTerms, deadline: float = math.i
     Raises `AuthenticationError`, `ConnectionLostError`, `ProtocolError` or `OSError` if it is no server, or refuses;
     `ServerBusyError` if it stays busy. Nothing stays open.
     """
+    attempt = attempt or Attempt(host)
     addresses = yield from resolve(host.name, host.port)
     found = [(str(address[0]), host.port) for _, address in addresses]
     longest, tries = _FIRST_PAUSE, 1
     while True:
         try:
-            return (yield from _log_in_once(found, host, node, terms))
+            return (yield from _log_in_once(found, host, node, terms, attempt))
         except ServerBusyError as error:
             pause = longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-            if time.monotonic() + pause >= deadline:
+            if time.monotonic() + pause + _ATTEMPT_SECONDS >= deadline:
                 times = "once" if tries == 1 else f"{tries} times"
                 raise ServerBusyError(f"{error}; it was asked {times} within the time limit") from error
         yield from steps.pause(pause)
@@ -127,18 +135,27 @@ def log_in_at(host: Host, node: int, terms: LoginTerms, deadline: float = math.i
 
 
 def _log_in_once(
-    addresses: Sequence[tuple[str, int]], host: Host, node: int, terms: LoginTerms
+    addresses: Sequence[tuple[str, int]], host: Host, node: int, terms: LoginTerms, attempt: Attempt
 ) -> Steps[Server]:
-    sock = yield from connect_first(addresses, terms.peer_timeout)
+    attempt.phase = CONNECT
+    try:
+        sock = yield from connect_first(addresses, terms.peer_timeout)
+    except ConnectionRefusedError as error:
+        hint = "start one there with pserver start, or give its command port, as in HOST:12502"
+        why = f"connection refused at port {host.port}: no server listens there; {hint}"
+        raise ConnectionRefusedError(why) from error
+    attempt.phase = LOGIN
     try:
         bound_buffers(sock)
         address = sock.getpeername()[0]
-        if terms.authority is None or terms.credentials is None or terms.tls is None:
-            channel, offer = yield from _introduce(terms, sock, node)
-        else:
-            offer = yield from _enrol(terms, sock, node)
+        channel, offer = yield from _begin(terms, sock, node)
+        if terms.tls is not None:
             channel = yield from start_tls(sock, terms.tls.client, terms.network_id, node, server_side=False)
         yield from expect_hello(channel)
+    except _NoLoginError as error:
+        sock.close()
+        where = address, host.port
+        yield from raise_cause(error, error.heard, where, host, use_tls=terms.tls is not None)
     except BaseException:
         sock.close()
         raise
@@ -147,10 +164,34 @@ def _log_in_once(
     return Server(command, Location(address, host.port, offer["data_port"], offer["addresses"], local))
 
 
+class _NoLoginError(ConnectionLostError):
+    """The login broke off before there was an offer: perhaps the server is none.
+
+    `heard`: what it has answered to a preamble.
+    """
+
+    def __init__(self, text: str, heard: bytes = b"") -> None:
+        super().__init__(text)
+        self.heard = heard
+
+
+def _begin(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[tuple[Channel, dict[str, Any]]]:
+    """Return a channel without encryption, and the offer of the server; if there is to be TLS, it comes next."""
+    try:
+        if terms.credentials is None:
+            return (yield from _introduce(terms, sock, node))
+        return Channel(sock), (yield from _enrol(terms, sock, node))
+    except (TimeoutError, ServerBusyError, AuthenticationError, _NoLoginError):
+        raise
+    except OSError as error:
+        raise _NoLoginError(str(error.strerror or error)) from error
+
+
 def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[dict[str, Any]]:
     """Do the SRP login and sign the key that the server made for the node."""
     assert terms.credentials is not None  # noqa: S101 - only called with encryption
     offers: list[dict[str, Any]] = []
+    salts: list[bytes] = []
 
     def answer(data: bytes) -> bytes:
         offers.append(_read_offer(data))
@@ -159,15 +200,15 @@ def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[dict[str,
         return encoder.pack(_answer(terms, node, offers[0]["key"]))
 
     try:
-        yield from log_in(sock, terms.credentials, answer)
-    except ServerBusyError:
-        raise
-    except ConnectionLostError as error:
+        yield from log_in(sock, terms.credentials, answer, salts.append)
+    except AuthenticationError as error:
+        if not salts:  # it was turned away before
+            raise
+        raise AuthenticationError(f"{error}: {why_refused(terms.credentials, salts[0])}") from error
+    except ConnectionLostError:
         for offer in offers:
             check_version(offer["version"], "the server")
-        raise ConnectionLostError(
-            f"{error}; the server's log says why (a server started with --no-tls needs use_tls=False)"
-        ) from error
+        raise
     check_version(offers[0]["version"], "the server")
     return offers[0]
 
@@ -228,8 +269,8 @@ def _introduce(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[tuple
         raise ConnectionLostError("the peer is not a pserver")
     check_first_word(data, "the server")
     data += yield from steps.receive_exactly(sock, PREAMBLE_BYTES - len(data))
-    if Preamble.unpack(data, "the server").purpose is Purpose.NEEDS_TLS:
-        raise ConnectionLostError("this server uses TLS: connect without use_tls=False")
+    if Preamble.unpack(data, "the server").purpose is not Purpose.ACCEPTED:
+        raise _NoLoginError("the server did not accept the connection", data)
     channel = Channel(sock)
     return channel, _read_offer((yield from receive_packed(channel)))
 

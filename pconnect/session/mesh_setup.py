@@ -5,6 +5,7 @@ It happens when a network is made, and again when a node is restarted.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pconnect.errors import ConnectionLostError
@@ -16,8 +17,20 @@ from pconnect.session.server import Server
 from pconnect.values import encoder
 from srp_tools.certificates import NetworkAuthority
 from srp_tools.channel import Channel
-from srp_tools.steps import Steps
+from srp_tools.steps import Steps, remaining
 from srp_tools.tls import TlsContexts
+
+# Of the time, for an engine's connections: so its answer, which names the node that fails, comes in time.
+_ENGINES_PART = 0.9
+_NO_LIMIT_SECONDS = 3600.0  # for engines whose client waits for ever
+
+
+def current_folder() -> str:
+    """Return the folder in which this process works; empty if it was removed."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return ""
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,7 @@ class MeshSetup:
     #: As given to `pconnect.connect.pconnect`.
     limits: Limits
     peer_timeout: float
-    directory: str  #: where engines work, if their machine has it
+    directory: str  #: where engines work, if their machine has it; see `current_folder`
     #: Signs the certificates of this network; ``None`` without encryption.
     authority: NetworkAuthority | None = None
     version: str | None = None  #: of this package, for errors of engines; ``None`` if it is not installed
@@ -37,18 +50,20 @@ class MeshSetup:
     link_key: bytes | None = None  #: the secret of the tokens of local links; ``None``: there are none
     renewal: CertificateRenewal | None = None  #: of the certificates; ``None`` without encryption
 
-    def setup(self, servers: Sequence[Server], timeout: float) -> dict[str, Any]:
+    def setup(self, servers: Sequence[Server], deadline: float) -> dict[str, Any]:
         """Return what is the same in each SETUP; `servers` are all of the network, by number.
 
+        `deadline`: of the client, which waits for what engines say of their connections.
         The nodes are encoded once for all: there is a SETUP for each node, and all nodes are in each.
         """
+        left = remaining(deadline)
         return {
             "network": self.network_id,
             "nodes": encoder.pack([[server.host, _addresses(server)] for server in servers]),
             "directory": self.directory,
             "limits": list(self.limits),
             "peer_timeout": self.peer_timeout,
-            "timeout": timeout,
+            "timeout": _NO_LIMIT_SECONDS if left is None else left * _ENGINES_PART,
             "client_version": self.version,
         }
 
@@ -65,14 +80,18 @@ class MeshSetup:
             }
         }
 
-    def dial(self, server: Server, endpoint: int = 0) -> Steps[Channel]:
-        """Open the data connection to the engine of a server, or to another endpoint there."""
+    def dial(self, server: Server, endpoint: int = 0, *, patience: float = 0.0) -> Steps[Channel]:
+        """Open the data connection to the engine of a server, or to another endpoint there.
+
+        `patience`: as of `pconnect.link.dialing.dial`.
+        """
         return dial(
             [(server.location.address, server.location.data_port)],
             Preamble(Purpose.DATA, self.network_id, 0, server.node, endpoint, self.network_key),
             self.tls,
             self.peer_timeout,
             client_link(self.link_key, server.location.local, server.node),
+            patience,
         )
 
 

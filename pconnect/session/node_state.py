@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 
 from pconnect.errors import EngineDiedError
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.transitions import next_state
 
 
@@ -48,6 +49,14 @@ class NodeEvent(enum.Enum):
     CLOSE_ANSWERED = "the server says that the engine has ended for it"
     NETWORK_CLOSED = "the client has closed all its connections"
 
+
+#: The messages that change the state of a node.
+EVENTS = {
+    Kind.MESHED: NodeEvent.MESHED,
+    Kind.DIED: NodeEvent.ENGINE_DIED,
+    Kind.STOPPING: NodeEvent.SESSION_ENDED,
+    Kind.CLOSED: NodeEvent.CLOSE_ANSWERED,
+}
 
 _S = NodeState
 _E = NodeEvent
@@ -169,13 +178,14 @@ _LOST_STATES = frozenset({_S.CUT, _S.LOST})
 class NodeLife:
     """The state of one node, and how it came into it."""
 
-    __slots__ = ("_name", "death", "died_at", "state", "was_killed")
+    __slots__ = ("_name", "death", "died_at", "session_is_over", "state", "was_killed")
 
     def __init__(self, name: str) -> None:
         self.state = NodeState.JOINING  #: where it is
         #: Why commands cannot run there, in the states `DEAD_STATES`; else ``None``.
         self.death: EngineDiedError | None = None
         self.died_at = -math.inf  #: when that was known first, an instant of the caller's clock
+        self.session_is_over = False  #: whether its server has said so: it starts no other engine
         #: Whether the engine had to be killed at the close; ``None`` before the server has answered.
         self.was_killed: bool | None = None
         self._name = name
@@ -195,6 +205,7 @@ class NodeLife:
         Raises `InternalError` as by `happen`.
         """
         self.happen(event)
+        self.session_is_over |= event is NodeEvent.SESSION_ENDED
         if self.state in DEAD_STATES:
             self.death = death
             self.died_at = self.died_at if now is None else now

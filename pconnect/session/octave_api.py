@@ -3,17 +3,19 @@
 import contextlib
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from pconnect.commands.command import Command
 from pconnect.commands.command_list import Commands
+from pconnect.commands.table import Table
 from pconnect.errors import ConfigurationError
 from pconnect.link.connection import Connection
+from pconnect.loop.in_process import InProcess
 from pconnect.loop.network import Network
 from pconnect.messaging.send_receive import Connections, resolve
 from pconnect.session.client_mesh import ClientMesh
+from pconnect.session.mesh_setup import current_folder
 from pconnect.session.remote_calls import call, client_mesh, run
 from srp_tools.packages import distribution_version
 
@@ -26,7 +28,13 @@ def reval(
 ) -> Commands: ...
 
 
-def reval(source: str, connections: Connections, *, time_limit: float | None = None) -> Command | Commands:
+@overload
+def reval(source: str, connections: InProcess, *, time_limit: float | None = None) -> Any: ...
+
+
+def reval(
+    source: str, connections: Connections | InProcess, *, time_limit: float | None = None
+) -> Command | Commands:
     """Run source text at servers, each in the workspace of its engine; return at once.
 
     Commands of one node run one after the other, in the order sent. What a command prints appears on the client, with
@@ -69,12 +77,18 @@ def reval(source: str, connections: Connections, *, time_limit: float | None = N
     ...         print(str(error).splitlines()[0])
     ZeroDivisionError at node 1 (127.0.0.1:...) in command 'x / 0'
     """
+    if isinstance(connections, InProcess):
+        ended: Command | Commands = connections.reval(source)
+        return ended
     sent: Command | Commands = run(source, connections, time_limit=time_limit)
     return sent
 
 
 def rfeval(
-    function: Callable[..., Any] | str, *args: object, connection: Connection, timeout: float | None = None
+    function: Callable[..., Any] | str,
+    *args: object,
+    connection: Connection | InProcess,
+    timeout: float | None = None,
 ) -> Any:
     """Call a function at a server and wait for its result.
 
@@ -113,6 +127,8 @@ def rfeval(
     ...     rfeval("divmod", 17, 5, connection=net[1])
     (3, 2)
     """
+    if isinstance(connection, InProcess):
+        return connection.rfeval(function, args)
     if not isinstance(connection, Connection):
         raise ConfigurationError(
             f"a function is called at one node, not at {len(connection)}: index the network"
@@ -121,7 +137,7 @@ def rfeval(
 
 
 @contextlib.contextmanager
-def quiet(connections: Connections) -> Iterator[None]:
+def quiet(connections: Connections | InProcess) -> Iterator[None]:
     r"""Do not show what the commands print that are sent inside a ``with`` block; `Command.stdout` has it.
 
     What commands print that were sent before is shown, and what these print is not, also after the block.
@@ -146,6 +162,9 @@ def quiet(connections: Connections) -> Iterator[None]:
     ...     command.stdout
     'hello\n'
     """
+    if isinstance(connections, InProcess):  # what runs there prints by itself
+        yield
+        return
     mesh, targets = resolve(connections)
     quieted = client_mesh(mesh).console.quieted
     for target in targets:
@@ -163,6 +182,7 @@ def sclose(network: Network, *, timeout: float = 10.0) -> list[int]:
     """Close a network: end the engines and all connections.
 
     An idle engine ends at once; one that is busy is interrupted and, if it does not end within a second, killed.
+    A network that is closed stays so.
 
     Parameters
     ----------
@@ -174,12 +194,10 @@ def sclose(network: Network, *, timeout: float = 10.0) -> list[int]:
     Returns
     -------
     list of int
-        The nodes whose engine had to be killed, or that did not report.
+        The nodes whose engine had to be killed, or that did not report; none if the network was closed before.
 
     Raises
     ------
-    ConnectionLostError
-        It was closed before.
     ConfigurationError
         It was called inside an engine.
 
@@ -188,6 +206,38 @@ def sclose(network: Network, *, timeout: float = 10.0) -> list[int]:
     Counterpart of ``sclose`` in GNU Octave's parallel package 4.0.2, which leaves busy servers running.
     """
     return network.close(timeout)
+
+
+class NodeFacts(list[dict[str, Any]]):
+    """A dict of facts for each node; it is shown as a table."""
+
+    @property
+    def table(self) -> Table:
+        """What matters most of them, with the units in the headings."""
+        headings = [
+            "node", "host", "state", "link", "pid", "cores", "load", "memory (MB)", "commands", "round trip (ms)",
+            "python", "numpy", "pserver", "last error",
+        ]  # fmt: skip
+        return Table(headings, [_row(facts) for facts in self])
+
+    def __repr__(self) -> str:
+        return str(self.table)
+
+    def _repr_html_(self) -> str:
+        return self.table._repr_html_()
+
+
+def _row(facts: Mapping[str, Any]) -> list[Any]:
+    known = [facts[name] for name in ("node", "host", "state", "transport", "pid", "cores")]
+    load, size, seconds = facts["load"], facts["memory_bytes"], facts["round_trip"]
+    return [
+        *known,
+        None if load is None else round(load, 2),
+        None if size is None else round(size / 1e6),
+        facts["queued"],
+        None if seconds is None else round(seconds * 1e3, 1),
+        *(facts[name] for name in ("python", "numpy", "version", "last_error")),
+    ]
 
 
 def network_get_info(network: Network, *, timeout: float = 5.0) -> list[dict[str, Any]]:
@@ -203,12 +253,13 @@ def network_get_info(network: Network, *, timeout: float = 5.0) -> list[dict[str
     Returns
     -------
     list of dict
-        One for each node: ``node``, ``host``, ``local`` (whether it is this node), ``state`` (``open``, ``died``: its
-        engine, ``lost``: its server, ``silent``: no answer in time), ``encrypted``, ``transport`` (``unix``, ``tls`` or
-        ``plain``: how data gets there), ``pid`` of the engine, ``cores``, ``load`` (one minute's average),
-        ``memory_bytes`` (of the engine), ``directory`` and ``directory_is_clients``, versions (``python``, ``numpy``,
-        ``version``), ``address``, ``cmd_port``, ``data_port``, ``queued`` (commands not yet done), ``last_error``,
-        ``round_trip`` in seconds. What is not known is ``None``.
+        It prints as a table, as ``net.info()`` does. One for each node: ``node``, ``host``, ``local`` (whether it is
+        this node), ``state`` (``open``, ``died``: its engine, ``lost``: its server, ``silent``: no answer in time),
+        ``encrypted``, ``transport`` (``unix``, ``tls`` or ``plain``: how data gets there), ``pid`` of the engine,
+        ``cores``, ``load`` (one minute's average), ``memory_bytes`` (of the engine), ``directory`` and
+        ``directory_is_clients``, versions (``python``, ``numpy``, ``version``), ``address``, ``cmd_port``,
+        ``data_port``, ``queued`` (commands not yet done), ``last_error``, ``round_trip`` in seconds. What is not
+        known is ``None``.
 
     Notes
     -----
@@ -217,9 +268,9 @@ def network_get_info(network: Network, *, timeout: float = 5.0) -> list[dict[str
     network.mesh.check_open()
     mesh = network.mesh
     if not isinstance(mesh, ClientMesh):
-        return [own_facts(connection) for connection in network]
+        return [own_facts(connection) for connection in network]  # a value, for a command's result
     answers = mesh.query(timeout)
-    facts = []
+    facts = NodeFacts()
     for connection in network:
         info = own_facts(connection)
         if (server := mesh.servers.get(connection.node)) is not None:
@@ -259,5 +310,5 @@ def own_facts(connection: Connection) -> dict[str, Any]:
     info |= dict.fromkeys(_FACTS)
     if connection.is_own:
         info |= {"pid": os.getpid(), "cores": os.cpu_count(), "python": platform.python_version()}
-        info |= {"directory": str(Path.cwd()), "version": distribution_version()}
+        info |= {"directory": current_folder(), "version": distribution_version()}
     return info

@@ -10,15 +10,18 @@ from pconnect.commands.command import Command
 from pconnect.commands.command_list import Commands
 from pconnect.commands.function_pickling import describe, pack_arguments, pack_call, unpack_value
 from pconnect.commands.remote_repr import RemoteRepr
-from pconnect.errors import ConfigurationError, UnsupportedValueError
+from pconnect.errors import ConfigurationError, UnreadableValueError, UnsupportedValueError
 from pconnect.link.connection import LIBRARY_TAGS, Connection
 from pconnect.loop.interrupts import interrupting
 from pconnect.loop.network import Mesh
 from pconnect.loop.progress_bars import Meter, sending
 from pconnect.messaging.send_receive import Connections, resolve
+from pconnect.protocol.forms import MAX_SECONDS
+from pconnect.protocol.frames import with_tag
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import encode_message
 from pconnect.session.client_mesh import ClientMesh
+from pconnect.session.server import Server
 
 # Arguments that a busy engine does not take at once are copied, so that the caller need not wait for it: after so many
 # seconds in which nothing moved.
@@ -39,10 +42,7 @@ def run(
     With `as_display` the result is not the value of a last expression but how it is shown, a `RemoteRepr`.
     """
     mesh, nodes = _servers(connections)
-    if not isinstance(source, str):
-        raise ConfigurationError(f"a command is source text, not {type(source).__name__}")
-    if "\n" in source or source[:1].isspace():
-        source = textwrap.dedent(source)
+    source = check_source(source)
     commands = mesh.new_commands(source, nodes)
     options = _options(commands, wants_value=wants_value, allow_pickle=allow_pickle, time_limit=time_limit)
     if as_display:
@@ -50,10 +50,18 @@ def run(
         for command in commands:
             command.expect_value(lambda arrived: RemoteRepr.read(unpack_value(arrived, allow_pickle=False)))
     with mesh.event_loop.sigint_deferred:
+        mesh.renumber(commands)
         mesh.post(commands, options)
         for command in commands:
             mesh.event_loop.flush(mesh.servers[command.node].data)
     return _as_asked(commands, connections)
+
+
+def check_source(source: object) -> str:
+    """Return the text of a command without common indentation. Raises `ConfigurationError` if it is no text."""
+    if not isinstance(source, str):
+        raise ConfigurationError(f"a command is source text, not {type(source).__name__}")
+    return textwrap.dedent(source) if "\n" in source or source[:1].isspace() else source
 
 
 def call(
@@ -76,7 +84,7 @@ def call(
     mesh, nodes = _servers(connections)
     commands = mesh.new_commands(describe(function), nodes)
     options = _options(commands, wants_value=wants_value, allow_pickle=allow_pickle, time_limit=time_limit)
-    contents = functools.partial(pack_call, function, args, kwargs)
+    contents = functools.partial(pack_call, function, args, kwargs, foreign=mesh.foreign_among(nodes))
     _send_call(mesh, commands, options | {"call": True}, contents)
     return _as_asked(commands, connections)
 
@@ -101,8 +109,33 @@ def call_service(
     mesh, nodes = _servers(connections)
     commands = mesh.new_commands(shown_as or describe(name), nodes)
     options = _options(commands, wants_value=wants_value, allow_pickle=False, time_limit=None)
-    _send_call(mesh, commands, options, functools.partial(pack_arguments, args), name)
+    contents = functools.partial(pack_arguments, args, foreign=mesh.foreign_among(nodes))
+    _send_call(mesh, commands, options, contents, name)
     return _as_asked(commands, connections)
+
+
+def kept_value(
+    connection: Connection, kind: str, number: int, error: Exception, timeout: float | None
+) -> Any:
+    """Return the result that a node keeps of a job or a command, because only pickle can send it.
+
+    Raises `error` if it keeps none. Raises `UnreadableValueError` if it cannot be unpickled here.
+    """
+    data = call_service("results.kept", [kind, number], connection).result(timeout)
+    if data is None:
+        raise error
+    try:
+        return unpack_value([True, data], allow_pickle=True)
+    except Exception as problem:
+        text = (
+            f"the result of the {kind} arrived, and cannot be made here: {type(problem).__name__}: {problem}"
+        )
+        raise UnreadableValueError(text) from problem
+
+
+def _kept_value_of(command: Command, error: Exception, timeout: float | None) -> Any:
+    assert isinstance(command.peer, Server)  # noqa: S101 - there are no other commands on the client
+    return kept_value(command.peer.data, "command", command.number, error, timeout)
 
 
 def mesh_of(view: Any) -> ClientMesh:
@@ -138,10 +171,12 @@ def _options(
     if wants_value:
         options["value"] = True
         for command in commands:
-            command.expect_value(lambda arrived: unpack_value(arrived, allow_pickle=allow_pickle))
+            command.expect_value(
+                lambda arrived: unpack_value(arrived, allow_pickle=allow_pickle), _kept_value_of
+            )
     if allow_pickle:
         options["pickle"] = True
-    if time_limit is not None:
+    if time_limit is not None and time_limit <= MAX_SECONDS:
         options["seconds"] = float(time_limit)
     return options
 
@@ -156,11 +191,14 @@ def _send_call(
     """Send commands, then what `pack` returns: with the arguments as values if that is possible, else pickled."""
     tag, limit = LIBRARY_TAGS + commands[0].number, mesh.limits.max_message_bytes
     try:
-        buffers = encode_message(Kind.VALUE, tag, pack(pickled=False), limit)
+        # A class that the engine would have to find by its name is imported there, or comes along, if it is pickled.
+        buffers = encode_message(Kind.VALUE, tag, pack(pickled=False), limit, by_name=False)
     except UnsupportedValueError:
         buffers = encode_message(Kind.VALUE, tag, pack(pickled=True), limit)
     # Ctrl-C must not come between both: an engine that has the command waits for its arguments. Both leave together.
     with interrupting([mesh.servers[command.node] for command in commands]), mesh.event_loop.sigint_deferred:
+        if mesh.renumber(commands):
+            buffers[0] = with_tag(bytes(buffers[0]), LIBRARY_TAGS + commands[0].number)
         mesh.post(commands, options, service)
         _send_arguments(
             mesh, [mesh.servers[command.node].data for command in commands if command.begun], buffers
@@ -176,10 +214,10 @@ def _send_arguments(
     def unsent() -> int:
         return sum(connection.unsent_bytes for connection in connections)
 
-    def wait() -> None:
+    def wait(is_sent: Callable[[], bool]) -> None:
         left, moved = unsent(), time.monotonic()
         with Meter(lambda: sending(connections, total)) as meter:
-            while left and time.monotonic() - moved < _STANDSTILL:
+            while not is_sent() and time.monotonic() - moved < _STANDSTILL:
                 meter.look()
                 mesh.event_loop.poll(_STANDSTILL)
                 before, left = left, unsent()

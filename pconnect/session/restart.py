@@ -1,20 +1,24 @@
 """`restart`: a new engine in the place of another, with new links to all other nodes.
 
-It goes in two steps, so that nobody dials an engine that is about to be killed, or one that has not yet heard that it
-has to expect somebody:
+It goes in three steps, so that no engine is killed that cannot be replaced, and none is dialled that is about to be
+killed or does not expect the connection yet:
 
-1. RESTART to all servers. Those concerned kill the engine and start another, the others tell theirs that a node is
+1. QUERY to the servers concerned: a new engine gets its connections by the server's daemon. While that is dead, the old
+   engine lives on.
+2. RESTART to all servers. Those concerned kill the engine and start another, the others tell theirs that a node is
    restarted; all answer.
-2. SETUP to the new engines, and the client's connections to them. A new engine dials those that were there before, and
+3. SETUP to the new engines, and the client's connections to them. A new engine dials those that were there before, and
    says when its connections stand: all but those to engines that are busy, which are made when these have time.
 
-Both are done for all nodes side by side, with one deadline, in the loop of the network.
+All are done for all nodes side by side, with one deadline, in the loop of the network.
 
 Functions that the user added to commands are called on the way, and may restart nodes, too. Such a restart takes over
 all nodes of the one that it interrupts, so that no server is asked by two, and the interrupted one does nothing more.
 """
 
+import contextlib
 import functools
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +36,7 @@ from srp_tools.steps import Task, deadline_after, remaining
 # A server that does not answer in this part of the time has most likely vanished with its machine, and must not keep
 # others from being restarted. To answer takes milliseconds, but for an engine that has very much memory to give back.
 _PATIENCE = 1 / 2
+_ASK_AGAIN = 0.2  # seconds between two questions whether a daemon is back
 
 
 def restart(connections: Connections, *, timeout: float = 30.0) -> None:
@@ -63,6 +68,7 @@ def restart(connections: Connections, *, timeout: float = 30.0) -> None:
     ConnectError
         A new engine could not be started, or not be connected with all other nodes; ``reasons`` has the error of each
         node that failed. One that lacks connections to some engines can be used; the others can be restarted again.
+        Where the server's daemon is dead, and has not come back in half of the time, the old engine lives on.
     TimeoutError
         The limit passed for the nodes that the text names; they can be restarted again.
     ConfigurationError
@@ -91,12 +97,16 @@ def restart(connections: Connections, *, timeout: float = 30.0) -> None:
         raise ConnectionLostError("the network is being closed")
     client.event_loop.catch_up()
     client.renew_certificates()
-    work = _Restart(client, client.mesh_setup, [client.servers[target.node] for target in targets], timeout)
+    with client.event_loop.sigint_deferred:
+        servers = [client.servers[target.node] for target in targets]
+        work = client.restart = _Restart(client, client.mesh_setup, servers, timeout)
     try:
+        work.await_daemons()
         work.replace_engines()
         work.connect()
     finally:
-        work.end()
+        with client.event_loop.sigint_deferred:
+            work.end()
     work.raise_failures()
 
 
@@ -121,9 +131,53 @@ class _Restart:
         self._timeout = timeout
         self._deadline = deadline_after(timeout)
 
+    def await_daemons(self) -> None:
+        """Give dead daemons some time to come back, and leave alone the engines that could not be replaced then."""
+        deadline = deadline_after(self._timeout * _PATIENCE)
+        # An engine that is being replaced is not there any more.
+        asked = [server for server in self._servers if not server.life.is_restarting]
+        while (asked := self._without_daemon(asked)) and time.monotonic() < deadline:
+            with contextlib.suppress(TimeoutError):
+                pause = deadline_after(_ASK_AGAIN)
+                self._event_loop.run_until(lambda: self._is_taken_over, min(deadline, pause), "the restart")
+            if self._is_taken_over:
+                return
+        for server in asked:
+            self._failures[server] = ConnectionLostError(
+                "its server was killed, and another engine needs it, so nothing was done; "
+                f"start the server again on {server.host}, with the same name, and restart then"
+            )
+        self._others += asked
+        self._servers = [server for server in self._servers if server not in asked]
+
+    def _without_daemon(self, servers: Sequence[Server]) -> list[Server]:
+        """Return those of which the session says that its daemon is dead."""
+        asked = {server: self._mesh.next_number() for server in servers if not server.command.error}
+        with self._event_loop.sigint_deferred:
+            for server, number in asked.items():
+                server.command.post(Kind.QUERY, number)
+                self._event_loop.flush(server.command)
+        try:
+            # One that does not answer in time does not know of RESTART either, which says so in the end.
+            with contextlib.suppress(TimeoutError):
+                self._event_loop.run_until(
+                    lambda: (
+                        self._is_taken_over
+                        or all(server.has_answered(Kind.FACTS, number) for server, number in asked.items())
+                    ),
+                    deadline_after(self._timeout * _PATIENCE / 2),
+                    "the restart",
+                )
+        finally:
+            answers = {
+                server: server.answers.pop((Kind.FACTS, number), {}) for server, number in asked.items()
+            }
+        return [server for server, facts in answers.items() if facts.get("daemon") is False]
+
     def replace_engines(self) -> None:
         """Have the old engines killed and others started; let all other engines know."""
-        self._mesh.restart = self
+        if self._is_taken_over or not self._servers:
+            return
         with self._event_loop.sigint_deferred:
             for server in self._servers:
                 if not server.command.error:
@@ -132,11 +186,13 @@ class _Restart:
             for server in self._everybody:
                 server.command.post(Kind.RESTART, self._number, [nodes, self._timeout])
                 self._event_loop.flush(server.command)
-        self._wait(self._everybody, self._has_answered, deadline_after(self._timeout * _PATIENCE))
+        left = remaining(self._deadline)
+        patience = None if left is None else left * _PATIENCE
+        self._wait(self._everybody, self._has_answered, deadline_after(patience))
         if self._is_taken_over:
             return
         for server in self._servers:
-            reason = server.answers.get(self._number)
+            reason = server.answers.get((Kind.RESTART, self._number))
             if server.command.error:
                 self._failures[server] = server.command.loss()
             elif reason is not None:
@@ -146,19 +202,17 @@ class _Restart:
 
     def connect(self) -> None:
         """Make the new engines members of the network."""
-        if self._is_taken_over:
+        if self._is_taken_over or not self._servers:
             return
-        left = remaining(self._deadline)
         servers = list(self._mesh.servers.values())
-        setup = self._mesh_setup.setup(servers, 0.0 if left is None else left)
-        setup |= self._circumstances()
+        setup = self._mesh_setup.setup(servers, self._deadline) | self._circumstances()
         with self._event_loop.sigint_deferred:
             for server in self._started:
                 server.renew()
                 links = self._mesh_setup.local_links(server, servers)
                 server.command.post(Kind.SETUP, server.node, setup | links)
                 self._event_loop.flush(server.command)
-                steps = self._mesh_setup.dial(server)
+                steps = self._mesh_setup.dial(server, patience=setup["timeout"])
                 self._tasks.append(
                     self._event_loop.background.start(
                         steps, self._deadline, functools.partial(self._take_outcome, server)
@@ -175,18 +229,23 @@ class _Restart:
                 self._end(server)
         for server in self._servers:
             self._look_for_failure(server)
+        if self._mesh.scheduler is not None:
+            self._mesh.scheduler.await_news(
+                [server.node for server in self._servers if server not in self._failures]
+            )
 
     def give_up(self) -> list[Server]:
         """Do nothing more, because another restart takes over; return the servers that were to be restarted."""
         self._is_taken_over = True
         self._stop()
+        self._event_loop.turns.note_news()  # another thread may wait in it
         return self._servers
 
     def _stop(self) -> None:
         for task in self._tasks:
             self._event_loop.background.cancel(task)
         for server in self._everybody:
-            server.answers.pop(self._number, None)
+            server.answers.pop((Kind.RESTART, self._number), None)
 
     def _end(self, server: Server) -> None:
         if server.life.state is NodeState.GONE:
@@ -228,7 +287,7 @@ class _Restart:
         }
 
     def _has_answered(self, server: Server) -> bool:
-        return self._number in server.answers or server.command.error is not None
+        return server.has_answered(Kind.RESTART, self._number)
 
     def _is_settled(self, server: Server) -> bool:
         return (

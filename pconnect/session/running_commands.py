@@ -1,11 +1,14 @@
 """The commands that were sent to one node: which run, and which were asked to stop. No I/O."""
 
 import math
-from weakref import WeakValueDictionary
+from weakref import ref
 
 from pconnect.commands.command import Command
 
 _REMEMBERED = 30  # ends of commands
+_FORGOTTEN = (
+    100  # commands whose numbers are kept though nobody holds them, besides as many as somebody holds
+)
 
 
 class RunningCommands:
@@ -19,23 +22,30 @@ class RunningCommands:
         self.are_killed = False
         # Since when which one was the last that has ended. Another thread reads this: so it is replaced, not changed.
         self._finished: tuple[tuple[float, int], ...] = ()
-        # Also those that have ended and whose values are still to come, for as long as somebody holds them.
-        self._known: WeakValueDictionary[int, Command] = WeakValueDictionary()
+        # Also those that have ended and whose values are still to come, for as long as somebody holds them. Nothing is
+        # called when a command is freed, which happens in the user's code: a Ctrl-C during a call there would be lost.
+        self._known: dict[int, ref[Command]] = {}
+        self._purged_at = _FORGOTTEN
         self._interrupted_up_to = 0
         self._cancelled: set[int] = set()
 
     def add(self, command: Command) -> None:
         """Add a command that is about to be sent."""
-        self.running[command.number] = self._known[command.number] = command
+        self.running[command.number] = command
+        self._known[command.number] = ref(command)
+        if len(self._known) > self._purged_at:
+            self._known = {number: known for number, known in self._known.items() if known() is not None}
+            self._purged_at = 2 * len(self._known) + _FORGOTTEN
 
     def get(self, number: int) -> Command | None:
         """Return a command that runs, or one that has ended and that somebody still holds."""
-        return self._known.get(number)
+        known = self._known.get(number)
+        return None if known is None else known()
 
     @property
     def known(self) -> list[Command]:
         """All commands that run, and those that have ended and that somebody still holds."""
-        return list(self._known.values())
+        return [command for known in self._known.values() if (command := known()) is not None]
 
     @property
     def oldest(self) -> Command | None:

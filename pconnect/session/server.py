@@ -29,14 +29,17 @@ from pconnect.errors import (
 from pconnect.link.connection import LIBRARY_TAGS, Connection
 from pconnect.link.host_names import Location
 from pconnect.link.peer import Peer
+from pconnect.protocol.answer_forms import check_answer
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message
 from pconnect.session.deadlock_detector import Rounds
 from pconnect.session.failure_log import FailureLog
 from pconnect.session.grace import GRACE_SECONDS, Grace
-from pconnect.session.node_state import NodeEvent, NodeLife
+from pconnect.session.node_state import EVENTS, NodeEvent, NodeLife
 from pconnect.session.running_commands import RunningCommands
 from srp_tools.steps import deadline_after
+
+_ADVICE = "; to go on: "  # begins what a user can do about a death
 
 
 class Server(Peer):
@@ -54,8 +57,8 @@ class Server(Peer):
         self.facts: dict[str, Any] = {}  #: what its engine reported when it joined the network
         self.live: dict[str, Any] = {}  #: the last answer of its supervisor to a QUERY
         self.last_reply_at: float | None = None  #: when its supervisor last answered for the statistics
-        #: Answers of its supervisor that have not been taken yet, by the number of the question.
-        self.answers: dict[int, Any] = {}
+        #: Answers of its supervisor that have not been taken yet, by their kind and the number of the question.
+        self.answers: dict[tuple[Kind, int], Any] = {}
         self.rounds = Rounds()  #: takes its answers in the search for deadlocks
         self._grace = Grace()
         self.attach(Connection(self.node, self.host, None, role=Role.CLIENT_DATA))
@@ -97,7 +100,7 @@ class Server(Peer):
     @property
     def trouble(self) -> str:
         """What has become of the node, in one line without its name; empty if nothing is known to be wrong."""
-        line = str(self._account() or "").partition("\n")[0].partition("; the last it printed:")[0]
+        line = str(self._account() or "").partition("\n")[0].partition(_ADVICE)[0]
         name = f"node {self.node} ({self.host})"
         return line.replace(f" of {name}", "").replace(f"{name} is ", "")
 
@@ -105,6 +108,11 @@ class Server(Peer):
     def calls_back(self) -> bool:
         """Whether the end of a command will call functions of the user."""
         return any(command.calls_back for command in self.commands.known)
+
+    def remedy(self, connection: object) -> str:
+        """Return what a user can do about the loss of a connection, for the end of its text."""
+        lives = connection is self.data and self.command.error is None
+        return f"{_ADVICE}net[{self.node}].restart()" if lives else f"{_ADVICE}connect again"
 
     def sources(self) -> list[Connection]:
         """Return the connection on which values come."""
@@ -285,7 +293,12 @@ class Server(Peer):
         if command is not None:
             command.arrive(value)
 
+    def has_answered(self, kind: Kind, number: int) -> bool:
+        """Whether its supervisor has answered a question, or never will."""
+        return (kind, number) in self.answers or self.command.error is not None
+
     def _take(self, message: Message) -> None:
+        check_answer(message.kind, message.value)
         match message.kind:
             case Kind.DONE:
                 self._take_ends(read_end(message.tag, message.value))
@@ -297,7 +310,7 @@ class Server(Peer):
                 self._take_front_end(message)
                 self._take_ends()
             case Kind.FACTS | Kind.RESTART | Kind.RENEW:
-                self.answers[message.tag] = message.value
+                self.answers[message.kind, message.tag] = message.value
             case Kind.STATE:
                 self.rounds.take(self.node, message.tag, message.value, time.monotonic())
             case _:
@@ -316,20 +329,23 @@ class Server(Peer):
                 self.life.happen(event)
                 self.life.was_killed = message.value
             case NodeEvent.ENGINE_DIED:
-                self._take_death(message.value["how"], message.value["last_output"])
+                self._take_death(**message.value)
             case NodeEvent.SESSION_ENDED:
                 self.command.on_lost = lambda _: self._lose_channel(message.value)
-                self._end(event, f"the session of node {self.node} ({self.host}) was ended: {message.value}")
+                words = f"the session of node {self.node} ({self.host}) was ended: {message.value}"
+                self._end(event, f"{words}{_ADVICE}connect again")
 
-    def _take_death(self, how: str, last_output: str) -> None:
+    def _take_death(self, how: str, last_output: str, command: int | None = None) -> None:
         if self.data.mesh is not None:  # else the network is just being made
             self.data.mesh.event_loop.drain(self.data)  # the ends of commands may be there
         self._take_ends(is_complete=True)
         words = f"the engine of node {self.node} ({self.host}) died: {how}"
-        command = self.commands.oldest
-        self.output.end(command)
-        if command is not None:
-            words += f" in command {shown_source(command.source)!r}"
+        # Those that the client had sent and that wait there have nothing to do with it.
+        running = self.commands.oldest if command is None else self.running.get(command)
+        self.output.end(running)
+        if running is not None:
+            words += f" in command {shown_source(running.source)!r}"
+        words += f"{_ADVICE}net[{self.node}].restart()"
         self._end(NodeEvent.ENGINE_DIED, with_last_words(words, last_output))
 
     def _end(self, event: NodeEvent, text: str) -> None:
@@ -378,12 +394,3 @@ class Server(Peer):
             self.failures.add_warning(message.tag, warning)
         else:
             self.output.show_error(warning)
-
-
-#: The messages that change the state of a node.
-EVENTS = {
-    Kind.MESHED: NodeEvent.MESHED,
-    Kind.DIED: NodeEvent.ENGINE_DIED,
-    Kind.STOPPING: NodeEvent.SESSION_ENDED,
-    Kind.CLOSED: NodeEvent.CLOSE_ANSWERED,
-}

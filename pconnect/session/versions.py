@@ -20,6 +20,7 @@ from pconnect.link.connection import Connection
 from pconnect.loop.network import Network
 from pconnect.messaging.send_receive import Connections, resolve
 from pconnect.session.remote_calls import call_service, client_mesh
+from pconnect.session.server import Server
 
 #: Packages whose versions every node tells, by the names that pip has for them.
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "cloudpickle", "msgpack", "matplotlib")
@@ -195,6 +196,17 @@ def versions(
     return Versions(dict(sorted(table.items())), {member.node: member.host for member in members})
 
 
+def foreign_pythons(servers: Iterable[Server]) -> dict[int, str]:
+    """Return which nodes run another Python than the client, whose byte code is another; in words, by node."""
+    own = _minor(_python(own_versions()))
+    pythons = {server: _python(server.facts) for server in servers}
+    return {
+        server.node: f"node {server.node} ({server.host}) has {_text(python)}"
+        for server, python in pythons.items()
+        if python and _minor(python) != own
+    }
+
+
 def check_versions(network: Network, *, stacklevel: int = 2) -> None:
     """Warn, once, if nodes differ in what matters; for the client, from what was told when the network was made.
 
@@ -232,14 +244,19 @@ def _matters(name: str, columns: Iterable[Mapping[str, str | None]]) -> bool:
 
 def _of_node(facts: Mapping[str, Any]) -> dict[str, str | None]:
     """Return the part of the facts that is not of packages, as it is shown."""
-    python = _joined(facts, "python")
     return {
-        "Python": python and f"{_joined(facts, 'implementation') or 'CPython'} {python}",
+        "Python": _python(facts) or None,
         "pserver": _joined(facts, "version"),
         "system": _joined(facts, "system", "machine"),
         "libc": _joined(facts, "libc"),
         "byte order": _joined(facts, "byte_order"),
     }
+
+
+def _python(facts: Mapping[str, Any]) -> str:
+    """Return implementation and version; empty if it was not told."""
+    python = _joined(facts, "python")
+    return f"{_joined(facts, 'implementation') or 'CPython'} {python}" if python else ""
 
 
 def _of_packages(facts: Mapping[str, Any]) -> dict[str, str | None]:

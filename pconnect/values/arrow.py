@@ -1,4 +1,4 @@
-"""Arrow's tables, batches, arrays and schemas as Arrow IPC streams: with `pandas_types` the only user of pyarrow.
+"""Arrow's tables, batches, arrays and schemas as Arrow IPC streams; frames of pandas and polars go as these, too.
 
 A stream is written once into memory and sent from there; the receiver's arrays lie in the memory that was received.
 What a peer sends is not trusted:

@@ -11,9 +11,12 @@ The numbers are part of the protocol: they are never changed and never used agai
 import datetime
 import decimal
 import fractions
+import pathlib
+import types
 import uuid
 import zoneinfo
-from collections.abc import Callable, Collection
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
@@ -68,11 +71,24 @@ def _text(code: int, kind: type, plain: Callable[[Any], object] = str, takes: ty
     """Describe a type which is one str (or other plain value) and back without loss."""
 
     def read(parts: list[Any]) -> object:
-        if len(parts) != 1 or type(parts[0]) is not takes:
-            raise ProtocolError(f"wrong parts for {kind.__name__}")
-        return kind(parts[0])
+        return kind(_only(parts, takes, kind))
 
     return ValueType(code, (kind,), lambda value: (plain(value),), read)
+
+
+def _mapping(code: int, kind: type) -> ValueType:
+    """Describe a dict of another class, which adds nothing to the items."""
+
+    def read(parts: list[Any]) -> object:
+        return kind(_only(parts, dict, kind))
+
+    return ValueType(code, (kind,), lambda value: (dict(value),), read, ("dict(",))
+
+
+def _only(parts: list[Any], takes: type, kind: type) -> Any:
+    if len(parts) != 1 or type(parts[0]) is not takes:
+        raise ProtocolError(f"wrong parts for {kind.__name__}")
+    return parts[0]
 
 
 def _constant(code: int, value: object) -> ValueType:
@@ -82,6 +98,76 @@ def _constant(code: int, value: object) -> ValueType:
         return value
 
     return ValueType(code, (type(value),), lambda _: (), read)
+
+
+def make_named(makers: Mapping[str, Callable[..., Any]], parts: list[Any], what: str) -> Any:
+    """Call the maker that the first part names with the others; what another package raises becomes our error."""
+    match parts:
+        case [str() as name, *rest] if name in makers:
+            try:
+                return makers[name](*rest)
+            except ProtocolError:
+                raise
+            except Exception as error:  # parts that do not fit, in the words of that package
+                text = f"wrong parts for {name}: {type(error).__name__}: {error!s:.200}"
+                raise ProtocolError(text) from error
+    raise ProtocolError(f"wrong parts for {what}")
+
+
+# What a defaultdict makes for a missing key. A function of the user's is none of these: it would be code.
+_FACTORIES: Final = {
+    kind.__name__: kind
+    for kind in (bool, int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict, Counter,
+                 OrderedDict, deque)
+}  # fmt: skip
+
+
+def _write_defaultdict(value: defaultdict[Any, Any]) -> tuple[object, ...]:
+    factory: Any = value.default_factory
+    if factory is None:
+        return None, dict(value)
+    for name, kind in _FACTORIES.items():
+        if factory is kind:
+            return name, dict(value)
+    raise UnsupportedValueError(
+        "cannot send a defaultdict whose default_factory is no builtin type: set default_factory = None, or convert "
+        "it to dict, first"
+    )
+
+
+def _read_defaultdict(parts: list[Any]) -> object:
+    name, items = parts
+    if type(items) is not dict:
+        raise ProtocolError("wrong parts for defaultdict")
+    return defaultdict(None if name is None else _FACTORIES[name], items)
+
+
+def _read_deque(parts: list[Any]) -> object:
+    limit, items = parts
+    if type(items) is not list or (limit is not None and (type(limit) is not int or limit < len(items))):
+        raise ProtocolError("wrong parts for deque")
+    return deque(items, limit)
+
+
+def _read_namespace(parts: list[Any]) -> object:
+    return types.SimpleNamespace(**_only(parts, dict, types.SimpleNamespace))
+
+
+_PATHS: Final[dict[str, type[pathlib.PurePath]]] = {
+    kind.__name__: kind
+    for kind in (pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath, pathlib.WindowsPath)
+}
+
+
+def _read_path(parts: list[Any]) -> object:
+    name, text = parts
+    if type(text) is not str:
+        raise ProtocolError("wrong parts for a path")
+    kind = _PATHS[name]
+    # Only a machine of its own system can make a Path; another one has the text and its rules.
+    if issubclass(kind, pathlib.Path) and kind is not type(pathlib.Path()):
+        kind = _PATHS[f"Pure{name}"]
+    return kind(text)
 
 
 def _read_int(parts: list[Any]) -> object:
@@ -126,6 +212,29 @@ def _read_zone_info(parts: list[Any]) -> object:
     # A key may also name a folder, or a file that is no zone; absolute keys and ".." are refused by ZoneInfo.
     except (LookupError, ValueError, OSError) as error:
         raise ProtocolError(f"{key[:80]!r} is no time zone") from error
+
+
+# To reduce a fraction takes the square of its size, in one step that nothing interrupts: so large, a sixth of a second.
+_MAX_FRACTION_BITS: Final = 2**18
+
+
+def _write_fraction(value: fractions.Fraction) -> tuple[int, int]:
+    parts = value.numerator, value.denominator
+    if not _is_short_fraction(parts):
+        raise UnsupportedValueError(
+            f"cannot send a Fraction of more than {_MAX_FRACTION_BITS} bits above or below: send both as int"
+        )
+    return parts
+
+
+def _read_fraction(parts: list[Any]) -> object:
+    if [type(part) for part in parts] != [int, int] or not _is_short_fraction(parts):
+        raise ProtocolError("wrong parts for Fraction")
+    return fractions.Fraction(*parts)
+
+
+def _is_short_fraction(parts: Iterable[int]) -> bool:
+    return all(part.bit_length() <= _MAX_FRACTION_BITS for part in parts)
 
 
 def _write_array(array: np.ndarray[Any, Any]) -> tuple[object, ...]:
@@ -203,6 +312,10 @@ TABLE: Final[tuple[ValueType, ...]] = (
     _record(8, slice, "start stop step", (object, object, object)),
     _record(9, range, "start stop step", (int, int, int)),
     _constant(10, ...),
+    _mapping(12, Counter),
+    _mapping(13, OrderedDict),
+    ValueType(14, (defaultdict,), _write_defaultdict, _read_defaultdict, ("default_factory", "dict(")),
+    ValueType(15, (deque,), lambda value: (value.maxlen, list(value)), _read_deque, ("maxlen", "list(")),
     _record(16, datetime.date, "year month day", (int, int, int)),
     _record(17, datetime.time, "hour minute second microsecond tzinfo fold",
             (int, int, int, int, object, int), lambda *parts: datetime.time(*parts[:-1], fold=parts[-1])),
@@ -213,8 +326,10 @@ TABLE: Final[tuple[ValueType, ...]] = (
     ValueType(20, (datetime.timezone,), _write_timezone, _read_timezone),
     ValueType(21, (zoneinfo.ZoneInfo,), _write_zone_info, _read_zone_info),
     _text(22, decimal.Decimal),
-    _record(23, fractions.Fraction, "numerator denominator", (int, int)),
+    ValueType(23, (fractions.Fraction,), _write_fraction, _read_fraction, ("numerator", "denominator")),
     _record(24, uuid.UUID, "bytes", (bytes,), lambda data: uuid.UUID(bytes=data)),
+    ValueType(25, (types.SimpleNamespace,), lambda value: (vars(value),), _read_namespace, ("vars(",)),
+    ValueType(26, (*_PATHS.values(),), lambda value: (type(value).__name__, str(value)), _read_path),
     ARRAY,
     ValueType(33, dtypes.NUMPY_SCALAR_TYPES,
               lambda value: (dtypes.describe_dtype(value.dtype), bytes_of_scalar(value)), _read_scalar),
@@ -226,7 +341,7 @@ TABLE: Final[tuple[ValueType, ...]] = (
     _constant(37, np.ma.masked),
     ValueType(38, (*{type(np.dtype(c)) for c in np.typecodes["All"]},),
               lambda dtype: (dtypes.describe_dtype(dtype),), _read_dtype),
-    # 40 to 42 are in `optional_types`, 64 in `registry`.
+    # 40 to 42, 45 and 46 are in `optional_types`, 43 and 44 in `named_types`, 64 in `registry`.
 )  # fmt: skip
 #: How values of a type are written.
 BY_TYPE: Final = {kind: entry for entry in TABLE for kind in entry.types}

@@ -8,7 +8,7 @@ import msgpack
 import numpy as np
 
 from pconnect.errors import ProtocolError, UnreadableValueError
-from pconnect.values import dtypes, optional_types, registry
+from pconnect.values import dtypes, named_types, optional_types, registry
 from pconnect.values.builtin_types import TABLE, ValueType
 from pconnect.values.encoder import (
     BRANCH_CODE,
@@ -32,7 +32,9 @@ _FIRST_ITEMS: Final = 2**4
 _ARRAY_C, _ARRAY_F, _BYTES, _BYTEARRAY = BUFFER_KINDS
 
 #: How the value is made that follows a mark.
-BY_CODE: Final = {entry.code: entry for entry in (*TABLE, *optional_types.READERS, registry.READER)}
+BY_CODE: Final = {
+    entry.code: entry for entry in (*TABLE, *optional_types.READERS, *named_types.READERS, registry.READER)
+}
 # What is made when it arrives; the rest, which may import packages and call what users registered, when it is taken.
 _MADE_AT_ONCE: Final = {entry.code: entry for entry in TABLE}
 

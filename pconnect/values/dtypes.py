@@ -30,6 +30,7 @@ __all__ = [
     "C_ORDER",
     "F_ORDER",
     "NUMPY_SCALAR_TYPES",
+    "OWN_DTYPES",
     "allocate",
     "byte_count",
     "contiguous",
@@ -48,15 +49,16 @@ _RECORD: Final = 2  # fields are attributes as well: numpy.record instead of num
 
 # numpy numbers its own dtypes 0 to 23. StringDType and those of other packages (bfloat16 calls itself "V2")
 # come later; their items may be pointers, or lose their meaning without the package.
-_OWN_DTYPES: Final = 24
+OWN_DTYPES: Final = 24
 _CHARACTERS: Final = "?bBhHiIlLqQefdgFDGMmV"
 _MANTISSA_BITS: Final = int(np.finfo(np.longdouble).nmant)
 
-# `numpy.dtype` takes far more than this: field lists, aliases, "O". The unit's multiple is limited because
-# numpy reads it as a C int, and not 0, by which it would divide.
+# `numpy.dtype` takes far more than this: field lists, aliases, "O". The unit's multiple must not be 0, by which numpy
+# would divide, also not as a C int, as which numpy reads it.
 _TYPE_STRING: Final = re.compile(
-    r"[<>|](?:[biufcSUV]\d{1,10}|[Mm]8(?:\[(?:[1-9]\d{0,8})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?|[qQ])(?::\d{1,3})?"
+    r"[<>|](?:[biufcSUV]\d{1,10}|[Mm]8(?:\[([1-9]\d{0,9})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?|[qQ])(?::\d{1,3})?"
 )
+_MAX_MULTIPLE: Final = 2**31 - 1
 
 NUMPY_SCALAR_TYPES: Final[tuple[type, ...]] = (*{np.dtype(c).type for c in _CHARACTERS}, np.record)
 
@@ -86,16 +88,29 @@ def describe_dtype(dtype: np.dtype[Any]) -> str | list[Any]:
     Byte order, offsets, padding, titles, alignment and the unit of dates are kept; ``metadata`` is not.
 
     Raises `UnsupportedValueError` if the dtype is, or contains, object, also in fields that were left out, StringDType,
-    a dtype of another package or a title that is no str.
+    a dtype of another package, a title that is no str, or names that numpy takes from nobody but in ``dtype.names``.
     """
-    if not 0 <= dtype.num < _OWN_DTYPES or dtype.char == "O":
+    if dtype.isnative and (text := _DESCRIPTIONS.get(dtype.char)):
+        return text
+    description = _describe(dtype)
+    if type(description) is list:
+        # What the receiver cannot make would cost the connection.
+        try:
+            restore_dtype(description)
+        except ProtocolError as error:
+            raise UnsupportedValueError(
+                f"cannot send this structured dtype, numpy cannot make it from its fields: {error}"
+            ) from error
+    return description
+
+
+def _describe(dtype: np.dtype[Any]) -> str | list[Any]:
+    if not 0 <= dtype.num < OWN_DTYPES or dtype.char == "O":
         raise UnsupportedValueError(
             f"cannot send the dtype {dtype.name}; convert it to a dtype of fixed size, or to a list, first"
         )
-    if dtype.isnative and (text := _DESCRIPTIONS.get(dtype.char)):
-        return text
     if dtype.subdtype is not None:
-        return [describe_dtype(dtype.subdtype[0]), list(dtype.subdtype[1])]
+        return [_describe(dtype.subdtype[0]), list(dtype.subdtype[1])]
     if dtype.names is None or dtype.fields is None:  # both, or neither
         return _plain_description(dtype)
     fields = [_describe_field(name, dtype.fields[name]) for name in dtype.names]
@@ -111,7 +126,7 @@ def _describe_field(name: str, field: tuple[Any, ...]) -> list[object]:
     dtype, offset, *title = field
     if title and type(title[0]) is not str:
         raise UnsupportedValueError(f"cannot send a dtype with the title {title[0]!r}, which is no str")
-    return [name, describe_dtype(dtype), offset, *title]
+    return [name, _describe(dtype), offset, *title]
 
 
 def restore_dtype(description: object) -> np.dtype[Any]:
@@ -133,7 +148,8 @@ def restore_dtype(description: object) -> np.dtype[Any]:
 
 
 def _restore_plain(text: str) -> np.dtype[Any]:
-    if not _TYPE_STRING.fullmatch(text):
+    match = _TYPE_STRING.fullmatch(text)
+    if match is None or int(match[1] or 1) > _MAX_MULTIPLE:
         raise ProtocolError(f"not a dtype: {text[:40]!r}")
     try:
         dtype: np.dtype[Any] = np.dtype(text.partition(":")[0])

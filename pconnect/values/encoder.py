@@ -3,8 +3,7 @@
 A value becomes a *head* and a list of *buffers*. The head is two msgpack objects, one after the other:
 
 - the **table** lists the buffers in order: ``[kind, bytes]`` for bytes and bytearray, ``[kind, dtype, shape]`` for
-  arrays (``kind`` says which, and the memory order). It comes first, so that the receiver knows what to allocate before
-  it has looked at anything else;
+  arrays (``kind`` says which, and the memory order). It comes first: it tells the receiver what to allocate;
 - the **tree** is the value. None, bool, float, str, short bytes, int of up to 64 bits, list, and dict with plain keys
   are msgpack's own types. Anything else is a list that begins with a *mark*: an extension of no data whose code is an
   entry of `pconnect.values.builtin_types`; the parts follow. No value of a user is written as a mark, so a plain list
@@ -22,7 +21,8 @@ first and within a level from left to right. That is the order in which a reader
 index means the next one, and no branch can be named twice or contain itself.
 
 Nothing here knows how bytes travel. What is received cannot name anything to call or import: a mark may lead to a
-package, and a name to a registered type, but only to those of our own tables.
+package, and a name to a registered type, but only to those of our own tables, or to a class that is imported already,
+see `pconnect.values.named_types`.
 """
 
 import reprlib
@@ -33,7 +33,7 @@ import msgpack
 import numpy as np
 
 from pconnect.errors import UnsupportedValueError
-from pconnect.values import dtypes, optional_types, registry
+from pconnect.values import dtypes, registry
 from pconnect.values.builtin_types import (
     ARRAY,
     ATOMS,
@@ -246,6 +246,8 @@ class TreeWriter:
         return self._buffer([_BYTEARRAY, len(value)], memoryview(value))
 
     def _array(self, value: np.ndarray[Any, Any]) -> object:
+        if value.dtype.num >= dtypes.OWN_DTYPES and (entry := self._further_entry(value.dtype.type)):
+            return self._marked(entry, value)
         if self._is_inline(value.nbytes):
             return self._marked(ARRAY, value)
         try:
@@ -325,12 +327,12 @@ def _packer() -> msgpack.Packer:
 _pack_small: Final = msgpack.Packer(strict_types=True, unicode_errors="surrogatepass").pack
 
 
-def encode(value: object) -> tuple[bytes, list[memoryview]]:
+def encode(value: object, *, by_name: bool = True) -> tuple[bytes, list[memoryview]]:
     """Write a value as a head and the buffers to be sent after it.
 
-    Only exact types are supported: a subclass would arrive as something else. The buffers are flat bytes, none of them
-    empty. Contiguous arrays, bytes and bytearrays are referenced, not copied: the value must not be changed before the
-    buffers are sent. Other arrays have been copied.
+    Only exact types are supported: a subclass would arrive as something else. The buffers are flat bytes, none empty.
+    Contiguous arrays, bytes and bytearrays are referenced, not copied: the value must not be changed before they are
+    sent. Without `by_name`, what the receiver finds by the name of a class is refused, for callers who then pickle it.
 
     Raises
     ------
@@ -347,17 +349,19 @@ def encode(value: object) -> tuple[bytes, list[memoryview]]:
     Traceback (most recent call last):
     pconnect.errors.UnsupportedValueError: value[1]['a'][0]: cannot send <class 'object'>
     """
-    return _write(value, _INLINE_BYTES)
+    return _write(value, _INLINE_BYTES, registry.find_entry if by_name else registry.find_unnamed)
 
 
-def _write(value: Any, inline_bytes: int | None) -> tuple[bytes, list[memoryview]]:
+def _write(
+    value: Any, inline_bytes: int | None, find_entry: Callable[[type], ValueType | None]
+) -> tuple[bytes, list[memoryview]]:
     kind = type(value)
     if kind in _SMALL or (kind is str and len(value) <= _INLINE_BYTES) or (kind is list and _is_small(value)):
         try:
             return NO_BUFFERS + _pack_small(value), []
         except OverflowError:  # an int of more than 64 bits
             pass
-    writer = TreeWriter(inline_bytes, _MARKS, _find_entry)
+    writer = TreeWriter(inline_bytes, _MARKS, find_entry)
     tree = writer.write(value)
     packer = _packer()
     try:
@@ -391,10 +395,6 @@ def _is_small(items: Collection[Any], levels: int = 1) -> bool:
     return True
 
 
-def _find_entry(kind: type) -> ValueType | None:
-    return registry.find_entry(kind) or optional_types.find_entry(kind)
-
-
 def pack(value: object) -> bytes:
     """Write a value as bytes alone: as `encode`, but all data is copied into the head."""
-    return _write(value, None)[0]
+    return _write(value, None, registry.find_entry)[0]

@@ -1,8 +1,8 @@
-"""The border to packages that may be missing: scipy.sparse, pyarrow and pandas.
+"""The border to packages that may be missing: scipy, scikit-learn, pyarrow, pandas, and those in `packages`.
 
 Nothing of them is imported before it is needed. A sender that has a value of a package in hand has imported it already;
 a receiver imports it when the first such value arrives, and if it is missing, that one value is an error and nothing
-else. `scipy_sparse` and `arrow` do the work and import what they need at their top; only this module imports
+else. `scipy_sparse`, `arrow` and others do the work and import what they need at their top; only this module imports
 them, and only by its own table, never by a name that was received.
 """
 
@@ -16,12 +16,42 @@ from srp_tools.packages import import_own, own_imports
 
 __all__ = ["READERS", "find_entry", "is_of_package"]
 
-# What a type's module begins with, and ours for it, with the extra of this project that installs what it needs.
-_HOMES: Final = {
-    "scipy.sparse": ("scipy_sparse", "scipy", "sparse"),
-    "pyarrow.lib": ("arrow", "pyarrow", "arrow"),
-    "pandas": ("pandas_frames", "pandas and pyarrow", "arrow"),
-}
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Home:
+    """A module of ours for some types of a package."""
+
+    name: str
+    code: int
+    packages: tuple[str, ...]  #: what the types' modules begin with
+    needed: str  #: packages
+    extra: str  #: of this project, which installs them; empty: they are installed by their names
+
+    @property
+    def advice(self) -> str:
+        """How to install what is needed."""
+        return f"pip install 'pserver[{self.extra}]'" if self.extra else f"pip install {self.needed}"
+
+
+_HOMES: Final = (
+    _Home("scipy_sparse", 40, ("scipy.sparse",), "scipy", "sparse"),
+    _Home("arrow", 41, ("pyarrow.lib",), "pyarrow", "arrow"),
+    _Home("pandas_scalars", 45, ("pandas",), "pandas", "arrow"),
+    _Home("pandas_frames", 42, ("pandas",), "pandas and pyarrow", "arrow"),
+    _Home("packages.ml_arrays", 47, ("ml_dtypes",), "ml_dtypes", ""),
+    _Home("packages.polars_frames", 48, ("polars",), "polars and pyarrow", "arrow"),
+    _Home("packages.xarray_arrays", 49, ("xarray",), "xarray", ""),
+    _Home("packages.torch_tensors", 50, ("torch",), "torch", ""),
+    _Home("packages.jax_arrays", 51, ("jax", "jaxlib"), "jax", ""),
+    # It imports nothing at its top, and says itself what is missing.
+    _Home(
+        "attribute_dicts",
+        46,
+        ("scipy.optimize", "scipy.integrate", "scipy.stats", "sklearn.utils"),
+        "scipy",
+        "sparse",
+    ),
+)
 
 
 def is_of_package(kind: type) -> bool:
@@ -38,19 +68,22 @@ def find_entry(kind: type) -> ValueType | None:
     Raises `UnsupportedValueError` if it is, but another package that writing needs is missing.
     """
     module = kind.__module__
-    for package in _HOMES if type(module) is str else ():
-        if module == package or module.startswith(f"{package}."):
-            return _find_in(package, kind)
+    if type(module) is not str:
+        return None
+    for home in _HOMES:
+        if any(module == package or module.startswith(f"{package}.") for package in home.packages):
+            entry = _find_in(home, kind)
+            if entry is not None:
+                return entry
     return None
 
 
-def _find_in(package: str, kind: type) -> ValueType | None:
-    home, needed, extra = _HOMES[package]
+def _find_in(home: _Home, kind: type) -> ValueType | None:
     try:
-        entry: ValueType | None = import_own(f"pconnect.values.{home}").find_entry(kind)
+        entry: ValueType | None = import_own(f"pconnect.values.{home.name}").find_entry(kind)
     except ImportError as error:
         raise UnsupportedValueError(
-            f"cannot send {kind} without {needed}: pip install 'pserver[{extra}]' ({error})"
+            f"cannot send {kind} without {home.needed}: {home.advice} ({error})"
         ) from error
     return entry and dataclasses.replace(entry, write=_with_own_imports(entry.write))
 
@@ -63,21 +96,19 @@ def _with_own_imports(write: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return write_it
 
 
-def _reader(code: int, package: str) -> ValueType:
-    home, needed, extra = _HOMES[package]
-
+def _reader(home: _Home) -> ValueType:
     def read(parts: list[Any]) -> object:
         try:
-            make: Callable[[list[Any]], object] = import_own(f"pconnect.values.{home}").read
+            make: Callable[[list[Any]], object] = import_own(f"pconnect.values.{home.name}").read
         except ImportError as error:
             raise UnavailableTypeError(
-                f"a value of {package} arrived, but {needed} cannot be imported at this node: "
-                f"pip install 'pserver[{extra}]' here ({error})"
+                f"a value of {home.packages[0]} arrived, but {home.needed} cannot be imported at this node: "
+                f"{home.advice} here ({error})"
             ) from error
         with own_imports():
             return make(parts)
 
-    return ValueType(code, (), lambda _: (), read)
+    return ValueType(home.code, (), lambda _: (), read)
 
 
-READERS: Final = (_reader(40, "scipy.sparse"), _reader(41, "pyarrow.lib"), _reader(42, "pandas"))
+READERS: Final = tuple(map(_reader, _HOMES))

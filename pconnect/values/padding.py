@@ -11,9 +11,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["bytes_of_scalar", "clear_padding", "for_pickle", "without_padding"]
+__all__ = ["MAY_HAVE_PADDING", "bytes_of_scalar", "clear_padding", "for_pickle", "without_padding"]
 
 _Mask = npt.NDArray[np.uint8]
+
+#: Types of what `for_pickle` is needed for.
+MAY_HAVE_PADDING: Final = (np.ndarray, np.generic)
 
 # The dtypes that may have padding, by `dtype.char`: all others are told apart without looking further.
 _MAY_BE_PADDED: Final = frozenset("VgG")
@@ -89,9 +92,13 @@ def bytes_of_scalar(value: np.generic) -> bytes:
 
 
 def for_pickle(value: Any) -> Any:
-    """Return an array or a scalar whose padding is zero in place of one with padding, anything else as it is."""
+    """Return an array or a scalar whose padding is zero in place of one with padding, anything else as it is.
+
+    Arrays with gaps are copied, too: pickle copies them anyway, and what has none it may leave in its own memory.
+    """
     if type(value) is np.ndarray:
-        return without_padding(value)
+        unpadded = without_padding(value)
+        return unpadded if unpadded.flags.forc or unpadded.dtype.hasobject else np.ascontiguousarray(unpadded)
     if isinstance(value, np.ndarray) and _mask(value.dtype) is not None:
         copy = value.copy()  # of its class, with what else that keeps, such as a mask
         if type(copy) is type(value) and not np.may_share_memory(copy, value):

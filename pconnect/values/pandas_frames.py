@@ -21,7 +21,7 @@ from pandas.testing import assert_frame_equal, assert_index_equal
 
 from pconnect.errors import ProtocolError, UnsupportedValueError
 from pconnect.values.arrow import read_stream, write_stream
-from pconnect.values.builtin_types import ValueType
+from pconnect.values.builtin_types import ValueType, make_named
 
 __all__ = ["find_entry", "read"]
 
@@ -225,18 +225,7 @@ _MAKERS: Final[dict[str, Callable[..., Any]]] = {
 
 def read(parts: list[Any]) -> object:
     """Make what was sent of its parts."""
-    match parts:
-        case [str() as name, *rest] if name in _MAKERS:
-            try:
-                made: object = _MAKERS[name](*rest)
-            except ProtocolError:
-                raise
-            except Exception as error:  # parts that do not fit, in the words of pandas
-                raise ProtocolError(
-                    f"wrong parts for {name}: {type(error).__name__}: {error!s:.200}"
-                ) from error
-            return made
-    raise ProtocolError("wrong parts for a value of pandas")
+    return make_named(_MAKERS, parts, "a value of pandas")
 
 
 _ENTRIES: Final = {

@@ -20,10 +20,10 @@ from pconnect.errors import (
     UnreadableValueError,
     UnsupportedValueError,
 )
-from pconnect.values import optional_types
+from pconnect.values import named_types, optional_types
 from pconnect.values.builtin_types import BUILTIN, ValueType
 
-__all__ = ["READER", "find_entry", "register_type"]
+__all__ = ["READER", "find_entry", "find_unnamed", "register_type"]
 
 T = TypeVar("T")
 
@@ -127,8 +127,13 @@ def _entry(kind: type, name: str, to_value: Callable[[Any], object]) -> ValueTyp
 
 
 def find_entry(kind: type) -> ValueType | None:
-    """Return how values of a type are written, if it is registered."""
-    return _entries.get(kind)
+    """Return how values of a type that is not builtin are written, if they can be sent; raise as `optional_types`."""
+    return find_unnamed(kind) or named_types.find_entry(kind)
+
+
+def find_unnamed(kind: type) -> ValueType | None:
+    """Return the same, but for a type that receivers find by the name of its class."""
+    return _entries.get(kind) or optional_types.find_entry(kind)
 
 
 def _read(parts: list[Any]) -> object:

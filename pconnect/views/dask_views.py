@@ -64,7 +64,8 @@ class DaskViews:
         Raises
         ------
         ConfigurationError
-            Dask is missing here or on a node, an option cannot be used, or the network has no encryption.
+            Dask is missing here or on a node, a node has another minor version of Python, an option cannot be used, or
+            the network has no encryption.
         ProcessFailedError
             The scheduler or a worker could not start; the text has its node and the last lines it wrote.
         RemoteError, ConnectionLostError, ExceptionGroup

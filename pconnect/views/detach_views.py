@@ -24,7 +24,7 @@ class DetachView:
     @property
     def jobs(self) -> Mapping[int, Job]:
         """The jobs of the detached network that this one has recovered, by number in order; else none."""
-        return mesh_of(self).recovered
+        return mesh_of(self).jobs.recovered
 
     def detach(self, *, path: str | Path | None = None, timeout: float | None = None) -> str:
         """Leave the jobs that have not ended to the servers, and close the network.
@@ -36,8 +36,8 @@ class DetachView:
         Parameters
         ----------
         path
-            A file for the token, too, that only its owner may read. It is written before the servers go on
-            alone, so that the token survives whatever happens to this process.
+            A file for the token, too, of mode 0600, in a folder that others cannot write. It is written before the
+            servers go on alone, so that the token survives whatever happens to this process.
         timeout
             Limit in seconds for handing over the jobs, with their arguments.
 
@@ -84,7 +84,7 @@ def _detach(mesh: ClientMesh, path: Path | None, deadline: float) -> tuple[str, 
         uploaded = _result(detaching.uploaded, deadline)
         token = _token(mesh, detaching.secret, uploaded)
         if path is not None:
-            write_private(path, token + "\n")
+            write_private(path, token + "\n", others_may_list=True)
     except BaseException:
         scheduler.call(detaching.undo)
         raise
@@ -99,7 +99,7 @@ def _detach(mesh: ClientMesh, path: Path | None, deadline: float) -> tuple[str, 
     if path is not None:
         # The first one leads to the same jobs, and some that have ended.
         with contextlib.suppress(CredentialError):
-            write_private(path, token + "\n")
+            write_private(path, token + "\n", others_may_list=True)
     return token, interrupt
 
 
@@ -115,4 +115,5 @@ def _result(future: "concurrent.futures.Future[Any]", deadline: float) -> Any:
 def _token(mesh: ClientMesh, secret: bytes, jobs: dict[int, dict[int, Job]]) -> str:
     pickled = [n for node in jobs.values() for n, job in node.items() if job.options.allow_pickle]
     numbers = {node: list(found) for node, found in jobs.items()}
-    return Token(mesh.network_id, secret, tuple(mesh.hosts), numbers, frozenset(pickled)).pack()
+    hosts = tuple((host.name, host.port) for host in mesh.attendance.hosts)
+    return Token(mesh.network_id, secret, hosts, numbers, frozenset(pickled)).pack()

@@ -10,17 +10,19 @@ from pconnect.executors.job_map import map_jobs
 from pconnect.executors.multiprocessing_pool import Pool
 from pconnect.executors.pmap import pmap
 from pconnect.executors.statistics import statistics
+from pconnect.executors.submit_options import given_options
 from pconnect.jobs.broadcast_value import Broadcast, broadcast
 from pconnect.jobs.job import Job, JobOptions
+from pconnect.jobs.seeds import Seeds
 from pconnect.link.connection import Connection
 from pconnect.loop.network import Network
-from pconnect.session.remote_calls import mesh_of
+from pconnect.session.remote_calls import call_service, mesh_of
 
 
 class JobView:
     """What a network and a single node of it have in common on the client, for jobs."""
 
-    default_executor: Executor | None = None  #: what `submit` uses, once it was used
+    _kept_executor: Executor | None = None  #: what `submit` uses, once it was used
 
     def executor(
         self,
@@ -32,6 +34,7 @@ class JobView:
         allow_pickle: bool = False,
         grace: float = 5.0,
         exclusive: bool = False,
+        seed: int | None = None,
     ) -> Executor:
         """Return an executor of the standard library whose workers are on the nodes.
 
@@ -53,11 +56,13 @@ class JobView:
             Seconds from the interrupt of a job that is cancelled until its worker is killed.
         exclusive
             Wait until no other client has slots of the servers, and hold all until the executor is shut down.
+        seed
+            For the random numbers of `pconnect.rng`, of ``numpy.random`` and of ``random`` in the jobs: those of the
+            job that is submitted as the k-th are the same for every run of the program, wherever the job is run.
 
         Examples
         --------
-        >>> from concurrent.futures import as_completed
-        >>> from pconnect import local_network
+        >>> from pconnect import as_completed, local_network
         >>> with local_network(2) as net, net.executor() as executor:
         ...     jobs = [executor.submit(pow, 2, k) for k in range(5)]
         ...     sorted(job.result() for job in as_completed(jobs))
@@ -72,7 +77,7 @@ class JobView:
             grace=grace,
             on=_nodes(self),
         )
-        return Executor(mesh_of(self), options, exclusive=exclusive)
+        return Executor(mesh_of(self), options, _seeds(self, seed), exclusive=exclusive)
 
     def pool(self, processes: int | None = None, **options: Any) -> Pool:
         """Return what code expects that takes a `multiprocessing.Pool`, such as emcee; its workers are on the nodes.
@@ -94,11 +99,33 @@ class JobView:
         """
         return Pool(self.executor(**options), processes)
 
-    def submit(self, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
+    def submit(
+        self,
+        function: Callable[..., Any] | str,
+        /,
+        *args: Any,
+        allow_pickle: bool | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> Job:
         """Have a function called in a worker process of any of the nodes; return at once.
 
-        The function finds there what commands that have ended by now have left in the engine's workspace. For options
-        such as `retries`, use `executor`.
+        The function finds there what commands that have ended by now have left in the engine's workspace.
+
+        Parameters
+        ----------
+        function
+            What is called, or an expression of the workspace.
+        *args, **kwargs
+            What it is called with.
+        allow_pickle, seed
+            As of `executor`, which has further options. With a seed, the job draws as the first of such an executor.
+
+        Raises
+        ------
+        ConfigurationError
+            The function has a parameter of its own that is called `allow_pickle` or `seed`, and this call gives one.
+            Give it to the function with `functools.partial`, or use an `executor`, whose `submit` takes no options.
 
         Returns
         -------
@@ -113,6 +140,8 @@ class JobView:
         ...     net.submit(lambda key: table[key], "b").result()
         2
         """
+        if given := given_options(function, allow_pickle=allow_pickle, seed=seed):
+            return self.executor(**given).submit(function, *args, **kwargs)
         return _default_executor(self).submit(function, *args, **kwargs)
 
     def map(
@@ -126,6 +155,7 @@ class JobView:
         time_limit: float | None = None,
         on: int | Sequence[int] | None = None,
         allow_pickle: bool = False,
+        seed: int | None = None,
     ) -> Iterator[Any]:
         """Call a function for each item, in worker processes; give the results as they come.
 
@@ -147,6 +177,9 @@ class JobView:
             ``"raise"``: the first error ends it all. ``"return"``: an error takes the place of a result.
         retries, time_limit, allow_pickle
             As of `executor`.
+        seed
+            For the random numbers of `pconnect.rng`, of ``numpy.random`` and of ``random``: those of the k-th item are
+            the same for every run of the program, any number of workers and any `chunksize`.
         on
             A node, or several, by number: only there.
 
@@ -170,7 +203,7 @@ class JobView:
         options = JobOptions(
             retries=retries, time_limit=time_limit, allow_pickle=allow_pickle, on=_nodes(self, on)
         )
-        executor = Executor(mesh_of(self), options)
+        executor = Executor(mesh_of(self), options, _seeds(self, seed))
         return map_jobs(
             executor, function, iterables, ordered=ordered, chunksize=chunksize, on_error=on_error
         )
@@ -185,6 +218,7 @@ class JobView:
         retries: int = 0,
         time_limit: float | None = None,
         allow_pickle: bool = False,
+        seed: int | None = None,
     ) -> Any:
         """Call a function for each element of arrays or lists, and wait for all results.
 
@@ -201,7 +235,7 @@ class JobView:
             Called as ``error_handler(failure, *elements)`` for each element that failed, here; what it returns takes
             the place of the result. `failure` has ``index`` (through the whole input), ``message``, ``identifier``
             and ``traceback``.
-        chunksize, retries, time_limit, allow_pickle
+        chunksize, retries, time_limit, allow_pickle, seed
             As of `map`.
 
         Raises
@@ -227,13 +261,55 @@ class JobView:
             retries=retries, time_limit=time_limit, allow_pickle=allow_pickle, on=_nodes(self)
         )
         return pmap(
-            Executor(mesh_of(self), options),
+            Executor(mesh_of(self), options, _seeds(self, seed)),
             function,
             inputs,
             uniform_output=uniform_output,
             error_handler=error_handler,
             chunksize=chunksize,
         )
+
+    def seed(self, seed: int, *, timeout: float | None = None) -> None:
+        """Give the random numbers of engines, and of the jobs that are submitted from now on, one seed.
+
+        In each engine, the generator of `pconnect.rng`, and those of ``numpy.random`` and ``random``, begin a stream
+        that depends on the seed and the number of the node. Jobs without a ``seed`` of their own draw as if each call
+        of `submit`, `map`, `pmap`, `executor` or `pool` had a seed, which depends on this one and on how many calls
+        there were since. An engine that is restarted draws numbers of its own again.
+
+        Parameters
+        ----------
+        seed
+            An integer from 0 on.
+        timeout
+            Limit in seconds for the engines, which do this after the commands that they have.
+
+        Raises
+        ------
+        ConfigurationError
+            This is a part of a network, or `seed` is no such integer. Nothing has changed.
+        TimeoutError
+            The limit passed. Engines that are busy do it later; jobs have the seed.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from pconnect import local_network
+        >>> with local_network(2) as net:
+        ...     net.seed(42)
+        ...     first = net.eval("np.random.rand()").result(), list(net.map("np.random.rand", [2, 2]))
+        ...     net.seed(42)
+        ...     again = net.eval("np.random.rand()").result(), list(net.map("np.random.rand", [2, 2]))
+        >>> first[0] == again[0], bool((np.array(first[1]) == again[1]).all())
+        (True, True)
+        """
+        seeds = Seeds(seed)
+        if _nodes(self) is not None:
+            raise ConfigurationError(
+                "seed() is for a whole network; a part of one takes `seed=` in `map` and others"
+            )
+        mesh_of(self).jobs.seeds = seeds
+        call_service("random.seed", [seeds.seed], self, wants_value=False, shown_as="seed").result(timeout)  # type: ignore[arg-type]
 
     def broadcast(self, value: Any, *, timeout: float | None = None) -> Broadcast:
         """Send a value to each of the nodes once, for jobs.
@@ -274,9 +350,10 @@ class JobView:
         -------
         Table
             It prints aligned, and a notebook shows it as a table. For each node the sum over all workers there have
-            been, and each worker that lives: ``ping age`` (seconds since the server last answered), ``processed``
-            (jobs), ``processing time`` (seconds in all), the averages of one job's time and of the time for receiving
-            it, ``running`` (how many jobs; for a slot, how long its job runs), and ``load`` (one minute's average).
+            been, and each worker that lives. The units are in the headings: ``ping age`` (since the server last
+            answered), ``processed``, ``processing time`` (in all), the averages of one job's time and of the time for
+            receiving it, ``running`` (how many jobs; for a slot, how long its job runs), and ``load`` (one minute's
+            average).
         """
         return statistics(mesh_of(self), sorted(_nodes(self) or mesh_of(self).servers), timeout)
 
@@ -297,11 +374,19 @@ def _nodes(view: Any, on: int | Sequence[int] | None = None) -> frozenset[int] |
     return None if nodes == everywhere else frozenset(nodes)
 
 
+def _seeds(view: Any, seed: int | None) -> Seeds | None:
+    """Return what gives the jobs of one call their streams; ``None``: nobody gave a seed."""
+    if seed is not None:
+        return Seeds(seed)
+    of_all: Seeds | None = mesh_of(view).jobs.seeds
+    return of_all and of_all.branch()
+
+
 def _default_executor(view: "JobView") -> Executor:
     """Return what `submit` uses, which a view keeps: to look for it takes longer than to encode a small job."""
-    if view.default_executor is None:
+    if view._kept_executor is None:
         mesh, nodes = mesh_of(view), _nodes(view)
-        view.default_executor = mesh.executors.get(nodes)
-        if view.default_executor is None:
-            view.default_executor = mesh.executors[nodes] = Executor(mesh, JobOptions(on=nodes))
-    return view.default_executor
+        view._kept_executor = mesh.jobs.executors.get(nodes)
+        if view._kept_executor is None:
+            view._kept_executor = mesh.jobs.executors[nodes] = Executor(mesh, JobOptions(on=nodes))
+    return view._kept_executor

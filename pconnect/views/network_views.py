@@ -20,6 +20,7 @@ from pconnect.files.code_sync import sync_code
 from pconnect.link.connection import Connection
 from pconnect.loop.network import Network
 from pconnect.messaging.send_receive import Connections, resolve
+from pconnect.session.octave_api import NodeFacts, network_get_info
 from pconnect.session.remote_calls import call, call_service, client_mesh, run
 from pconnect.session.restart import restart
 from pconnect.session.server import Server
@@ -160,7 +161,7 @@ class View(JobView, Generic[Sent]):
         """
         names = {**(values or {}), **more}
         for name in names:
-            _check_name(name)
+            check_name(name)
         call_service("workspace.update", [names], self._targets(), wants_value=False).result(timeout)
 
     def pull(self, names: str | Sequence[str], *, timeout: float | None = None) -> Any:
@@ -179,7 +180,7 @@ class View(JobView, Generic[Sent]):
             A name is not defined there (also a `NameError`), or its value cannot be sent.
         """
         for name in [names] if isinstance(names, str) else names:
-            _check_name(name)
+            check_name(name)
         wanted = names if isinstance(names, str) else list(names)
         return _pull(wanted, self._targets()).result(timeout)
 
@@ -207,7 +208,7 @@ class View(JobView, Generic[Sent]):
         ...     net.eval("x = x**2; len(x)").result(), net.gather("x")
         ([3, 2, 2], array([ 0,  1,  4,  9, 16, 25, 36]))
         """
-        _check_name(name)
+        check_name(name)
         nodes = self._nodes()
         parts = np.array_split(values, len(nodes), axis) if isinstance(values, np.ndarray) else None
         commands = [
@@ -218,7 +219,7 @@ class View(JobView, Generic[Sent]):
 
     def gather(self, name: str, *, axis: int = 0, timeout: float | None = None) -> Any:
         """Put the parts that the nodes have under a name together: arrays along `axis`, others into one list."""
-        _check_name(name)
+        check_name(name)
         commands = [_pull(name, node) for node in self._nodes()]
         parts = Commands(name, commands).result(timeout) or []
         if parts and all(isinstance(part, np.ndarray) for part in parts):
@@ -249,6 +250,26 @@ class View(JobView, Generic[Sent]):
             rows += [[node.node, node.host, *facts] for facts in answer]
         return Table(["node", "host", "name", "type", "shape", "bytes"], rows)
 
+    def info(self, *, timeout: float = 5.0) -> Table:
+        """Return live facts about the nodes as a table: state, load, memory, versions; see `network_get_info`.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait for the servers' answers, which do not depend on what the engines are doing.
+
+        Returns
+        -------
+        Table
+            It prints aligned, and a notebook shows it as a table. The units are in the headings; ``load`` is the
+            average of one minute, ``memory`` that of the engine, ``commands`` are those not yet done. A cell is empty
+            where nothing is known.
+        """
+        network = (
+            self if isinstance(self, Network) else Network(self._nodes()[0].mesh, [self._nodes()[0].node])
+        )
+        return NodeFacts(network_get_info(network, timeout=timeout)).table
+
     def interrupt(self) -> None:
         """Interrupt what runs and what waits at these nodes, as Ctrl-C does; never waits.
 
@@ -256,7 +277,8 @@ class View(JobView, Generic[Sent]):
         its commands have ended has its engine killed.
         """
         for server in self._servers():
-            server.interrupt()
+            with server.guard:
+                server.interrupt()
 
     def kill(self) -> None:
         """Kill the engines of these nodes with SIGKILL, whatever they do; never waits.
@@ -264,7 +286,8 @@ class View(JobView, Generic[Sent]):
         Their commands fail with an `EngineDiedError`, and their workspaces are lost. Other nodes are not affected.
         """
         for server in self._servers():
-            server.kill()
+            with server.guard:
+                server.kill()
 
     def restart(self, *, timeout: float = 30.0) -> None:
         """Give these nodes new engines; see `pconnect.restart`."""
@@ -328,6 +351,11 @@ class ClientNetwork(View[Commands], DetachView, DaskViews, FileView[list[str], l
             )
         return self.mesh.connections[chosen[0]] if len(chosen) == 1 else type(self)(self.mesh, chosen)
 
+    @property
+    def missing(self) -> dict[str, Exception]:
+        """The hosts without which `pconnect` went on, as it was allowed to by ``required``: the error of each."""
+        return dict(client_mesh(self.mesh).attendance.missing)
+
     def _repr_html_(self) -> str:
         return as_html(repr(self).split("\n", 1)[0], of_nodes(list(self)))
 
@@ -345,7 +373,8 @@ def _pull(names: str | list[str], connections: Connections) -> Any:
     return call_service("workspace.pull", [names], connections, shown_as=shown)
 
 
-def _check_name(name: object) -> None:
+def check_name(name: object) -> None:
+    """Refuse what is no name of a variable."""
     if not isinstance(name, str) or not name.isidentifier():
         raise ConfigurationError(f"{name!r} is not a name that a workspace can have")
 

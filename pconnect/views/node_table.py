@@ -1,4 +1,4 @@
-"""Nodes as a table: what a notebook shows of a network, made of what is known without asking a server."""
+"""Nodes as tables: what a notebook shows of a network without asking a server."""
 
 from collections.abc import Sequence
 from typing import Any

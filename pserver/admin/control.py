@@ -11,6 +11,7 @@ to wait for it. So the process that is started here is not the daemon: it forks 
 shorter, but copies its threads' locks without its threads.
 """
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -20,20 +21,25 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, Protocol, overload
 
+from pserver.admin.left_sessions import detached_sessions, end_left_sessions
 from pserver.admin.options import check_keywords, document_options, start_options
 from pserver.config import ServerConfig
+from pserver.daemon.user_file import missing_users
 from pserver.system.log_file import default_log, make_log
-from pserver.system.pidfile import find_server, stop_server
+from pserver.system.pidfile import check_is_first, find_server, stop_server
+from pserver.system.processes import check_descriptor_limit
 from srp_tools.errors import ConfigurationError, CredentialError
 from srp_tools.private_files import server_file
 from srp_tools.verifier_file import VerifierFile
 
 # Importing numpy from a busy network file system can take most of it.
 _START_TIMEOUT = 30.0
+
+_STOP_TIMEOUT = 10.0  # seconds for sessions whose server was killed
 
 # A status has some hundred bytes; a fresh daemon has no sessions that would make it longer.
 _MAX_ANSWER_BYTES = 65536
@@ -78,7 +84,8 @@ def pserver(action: str | None = None, /, **options: Any) -> dict[str, object] |
     ----------
     action
         ``None`` starts a server in the background, which lives on when this process ends. ``"kill"`` ends it, and kills
-        it after 10 s. ``"status"`` changes nothing. Of the options, only `name` goes with the last two.
+        it after 10 s; it also ends the sessions of a server that was killed before. ``"status"`` changes nothing. Of
+        the options, only `name` goes with the last two.
     {options}
 
     Returns
@@ -98,7 +105,9 @@ def pserver(action: str | None = None, /, **options: Any) -> dict[str, object] |
     Warns
     -----
     RuntimeWarning
-        After ``"kill"``: the server did not end in time and was ended by force, its sessions without order.
+        After ``"kill"``: the server did not end in time and was ended by force, its sessions without order; or it ran
+        detached jobs, which are lost. After a start: its log cannot be written, or users of `allow_users` are not in
+        the file of verifiers.
 
     Notes
     -----
@@ -106,7 +115,11 @@ def pserver(action: str | None = None, /, **options: Any) -> dict[str, object] |
     """
     check_keywords("pserver", options)
     if action is None:
-        return start_server(ServerConfig(**options))
+        config = ServerConfig(**options)
+        status = start_server(config)
+        for text in warnings_of(status, config):
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+        return status
     if action not in ("kill", "status"):
         raise ConfigurationError(
             f'pserver({action!r}): the actions are "kill" and "status"; without one, a server starts'
@@ -118,11 +131,15 @@ def pserver(action: str | None = None, /, **options: Any) -> dict[str, object] |
 
 
 def _kill(name: str) -> bool:
+    if detached := detached_sessions(name):
+        ended = "; ".join(map(str, detached))
+        warnings.warn(f"the detached jobs of {ended} are lost", RuntimeWarning, stacklevel=3)
     stopped = stop_server(name)
+    sessions = end_left_sessions(name, _STOP_TIMEOUT)
     if stopped is not None and stopped.killed:
         message = f"the server {name!r} (pid {stopped.pid}) did not end in time and was killed"
         warnings.warn(message, RuntimeWarning, stacklevel=3)
-    return stopped is not None
+    return stopped is not None or bool(sessions)
 
 
 def _status(name: str) -> dict[str, object] | None:
@@ -131,16 +148,26 @@ def _status(name: str) -> dict[str, object] | None:
 
 
 def check_start(config: ServerConfig) -> None:
-    """Refuse to start a server that should not, or that nobody could log in to.
+    """Refuse to start a server that should not, that nobody could log in to, or that is in the way of another.
 
-    Raises `ConfigurationError` if this process runs as root, and `config` does not allow it. Raises `CredentialError`
-    if the file of verifiers is missing, open to others, malformed, or without users.
+    Raises `ConfigurationError` if this process runs as root, and `config` does not allow it; if it may have too few
+    descriptors; if a server of this name, or with this log, is running; if there can be no folder for results. Raises
+    `CredentialError` if the file of verifiers is missing, open to others, malformed, or without users.
     """
     if os.geteuid() == 0 and not config.allow_root:
         raise ConfigurationError(
             "this is root, and whoever logs in to the server could do everything on this machine; start it "
             "from an ordinary account, or, if that is what you want, with --allow-root (allow_root=True)"
         )
+    check_descriptor_limit()
+    check_is_first(config.name, Path(config.log_file) if config.log_file else None)
+    if config.spool_dir is not None:
+        try:
+            Path(config.spool_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"--spool-dir {config.spool_dir}: it cannot be made ({error.strerror}); give a folder"
+            ) from error
     if config.use_tls:
         path = Path(config.auth_file or server_file())
         verifiers = VerifierFile(path, config.seed_folder())
@@ -157,12 +184,25 @@ def check_start(config: ServerConfig) -> None:
         verifiers.lookup("")
 
 
+def warnings_of(status: Mapping[str, object], config: ServerConfig) -> list[str]:
+    """Return what is wrong with a server that has started: with its log, or with the users of `allow_users`."""
+    found = []
+    if status.get("log_error"):
+        log = status["log_file"] or "on standard error"
+        found.append(f"the log {log} cannot be written ({status['log_error']}); lines of it are lost")
+    if config.allow_users:
+        file = VerifierFile(Path(config.auth_file or server_file()))
+        with contextlib.suppress(CredentialError):  # it has changed since it was checked; the log says that
+            found += [text for text in [missing_users(file, config.allow_users)] if text]
+    return found
+
+
 def start_server(config: ServerConfig) -> dict[str, object]:
     """Start a server in the background; return its status when both ports listen.
 
     Raises `ConfigurationError` if it could not start, the text has the reason, or the last lines of its log if it ended
     without one. Also if it was not ready within 30 s; it then ends by itself. Raises `CredentialError` as by
-    `check_start`. Raises `OSError` if the log file cannot be written.
+    `check_start`.
     """
     check_start(config)
     log_file = Path(config.log_file or default_log(config.name)).absolute()

@@ -5,12 +5,12 @@ A new option is a new field there; nothing here names one.
 
 import argparse
 import dataclasses
-import difflib
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from pconnect.public_names import nearest
 from pserver.config import Option, ServerConfig
 from srp_tools.errors import ConfigurationError
 
@@ -35,7 +35,21 @@ class CommandParser(argparse.ArgumentParser):
         return found, unknown
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+class _StoreOnce(argparse.Action):
+    """Refuse a second value instead of forgetting the first."""
+
+    def __call__(
+        self, _: object, namespace: argparse.Namespace, value: object, __: str | None = None
+    ) -> None:
+        """Store a value."""
+        before = getattr(namespace, self.dest)
+        if before not in {self.default, value}:
+            hint = "a server takes one; leave it out for the default, or start another server for the other"
+            raise argparse.ArgumentError(self, f"both {before} and {value}: {hint}")
+        setattr(namespace, self.dest, value)
+
+
+def add_options(parser: argparse._ActionsContainer) -> None:
     """Add the options of a server; their destinations are the fields of `ServerConfig`."""
     for field, option in _options():
         common: dict[str, Any] = {"dest": field.name, "default": field.default}
@@ -52,6 +66,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             text = f"{option.help} Default: {option.default_text or value}."
             if isinstance(field.default, tuple):
                 common |= {"action": "extend", "default": list(field.default)}
+            if option.once:
+                common["action"] = _StoreOnce
             parser.add_argument(
                 *_flags(field, option), **common, type=_parser_for(option), metavar=option.metavar, help=text
             )
@@ -89,20 +105,6 @@ def check_keywords(function: str, names: Iterable[str]) -> None:
     for name in names:
         if name not in known:
             raise TypeError(f"{function}() has no option {name!r}{nearest(name, known)}")
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """Return a hint at the name that was probably meant, to be put behind an error.
-
-    Examples
-    --------
-    >>> nearest("slts", ["slots", "bind"])
-    ' (did you mean slots?)'
-    >>> nearest("x", ["slots", "bind"])
-    ' (there are: slots, bind)'
-    """
-    found = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {found[0]}?)" if found else f" (there are: {', '.join(known)})"
 
 
 def document_options(function: Callable[..., Any]) -> None:

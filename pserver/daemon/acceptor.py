@@ -154,7 +154,7 @@ class Acceptor:
             self._refuse(pending, Preamble(Purpose.OTHER_VERSION).pack(), str(error))
             return
         if not PREAMBLE_MAGIC.startswith(pending.received[:4]) or not data:
-            self._drop(pending, "not a pserver's client" if data else "closed too early")
+            self._drop(pending, "it is no client of pserver" if data else "closed too early")
         elif len(pending.received) == PREAMBLE_BYTES:
             try:
                 preamble = Preamble.unpack(bytes(pending.received))
@@ -166,6 +166,10 @@ class Acceptor:
     def _place(self, pending: PendingConnection, preamble: Preamble) -> None:
         if not pending.is_data and preamble.purpose is not Purpose.COMMAND:
             self._drop(pending, "no login")
+            return
+        if pending.is_data and preamble.purpose is Purpose.COMMAND:
+            answer = Preamble(Purpose.WRONG_PORT, endpoint=self.cmd_port)
+            self._refuse(pending, answer.pack(), "a client that wants the command port")
             return
         self._leave_selector(pending)
         if pending.is_data:

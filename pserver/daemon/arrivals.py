@@ -13,6 +13,7 @@ from typing import Any
 from pserver.daemon.client_hello import ClientHello
 
 _SUBNET_BITS = 64  # of IPv6: what one customer has, who can take any address in it
+_LOCAL = "this machine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,17 @@ class Source:
             address = address.ipv4_mapped
         return cls(address, sock_address[1])
 
+    @classmethod
+    def read(cls, text: str) -> "Source":
+        """Return the source that is written so; raise `ValueError` if none is."""
+        address, _, port = text.partition(" port ")
+        source = cls() if text == _LOCAL else cls(ipaddress.ip_address(address), int(port))
+        if str(source) != text or not 0 <= source.port < 2**16 or "%" in address:
+            raise ValueError("no source is written so")
+        return source
+
     def __str__(self) -> str:
-        return "this machine" if self.address is None else f"{self.address} port {self.port}"
+        return _LOCAL if self.address is None else f"{self.address} port {self.port}"
 
     @property
     def group(self) -> str:
@@ -41,7 +51,7 @@ class Source:
         if isinstance(self.address, ipaddress.IPv6Address):
             shift = 128 - _SUBNET_BITS
             return str(ipaddress.IPv6Network((int(self.address) >> shift << shift, _SUBNET_BITS)))
-        return "this machine" if self.address is None else str(self.address)
+        return _LOCAL if self.address is None else str(self.address)
 
 
 @dataclass(eq=False, slots=True)

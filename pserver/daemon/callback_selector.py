@@ -9,6 +9,7 @@ The same holds for what the loop does between two waits: a part that fails is le
 
 import contextlib
 import logging
+import math
 import selectors
 import socket
 import time
@@ -19,6 +20,7 @@ _T = TypeVar("_T")
 
 log = logging.getLogger("pserver")
 
+_NO_ROOM_PAUSE = 0.5  # seconds for which nothing is taken from a socket after there was no room
 _PAUSE = 1.0  # seconds for which a part that has failed is left alone: a fault that stays must not spin
 
 
@@ -66,6 +68,40 @@ class CallbackSelector(selectors.EpollSelector):
                 sock.getpeername()  # fails for a socket that listens: a server that stops listening is no remedy
                 self._has_failed.add(key)
                 sock.shutdown(socket.SHUT_RDWR)
+
+
+class Pauses:
+    """Sockets that can be read from all the time, though there is no room to take anything: to look again is to spin.
+
+    So the loop looks away from them for a moment. What comes waits in the system's queue.
+    """
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._selector = selector
+        self._paused: dict[socket.socket, Callable[[], object]] = {}
+        self._resume_at = math.inf
+
+    def look_away(self, sock: socket.socket) -> None:
+        """Look away from a socket that is watched."""
+        self._paused[sock] = self._selector.unregister(sock).data
+        self._resume_at = time.monotonic() + _NO_ROOM_PAUSE
+
+    def unregister(self, sock: socket.socket) -> None:
+        """End the watch of a socket, whether we look away from it or not."""
+        if self._paused.pop(sock, None) is None:
+            self._selector.unregister(sock)
+
+    def next_deadline(self) -> float | None:
+        """Return the instant at which `resume` has something to do; ``None`` for never."""
+        return None if self._resume_at == math.inf else self._resume_at
+
+    def resume(self, now: float) -> None:
+        """Look again if a pause is over."""
+        if self._resume_at <= now:
+            self._resume_at = math.inf
+            while self._paused:
+                sock, callback = self._paused.popitem()
+                self._selector.register(sock, selectors.EVENT_READ, callback)
 
 
 class LoopPart:

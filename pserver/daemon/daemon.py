@@ -34,8 +34,9 @@ from pserver.daemon.status_publisher import StatusPublisher
 from pserver.daemon.user_file import UserFileWatch
 from pserver.starter.session_starts import SessionStarts, Started
 from pserver.starter.starter import StarterProcess
+from pserver.system.log import why_unwritten
 from pserver.system.pidfile import PidFile
-from pserver.system.processes import raise_descriptor_limit
+from pserver.system.processes import name_process, raise_descriptor_limit
 from pserver.system.runtime_dir import run_time_folder
 from srp_tools.errors import ConfigurationError
 from srp_tools.packages import distribution_version
@@ -56,12 +57,17 @@ def serve(
 
     `announce`: called once with the status, when both ports listen. `lifeline`: if given, the daemon also ends when
     this socket comes to its end. `starter`: one that was started already. Raises `ConfigurationError` if a server of
-    that name runs already, or a port cannot be had.
+    that name runs already, a port cannot be had, or the starter ends as it begins.
     """
+    name_process("daemon")
     with PidFile(config.name) as pid_file, contextlib.ExitStack() as stack:
         soft_limit, _ = raise_descriptor_limit()
+        starter = starter or StarterProcess(soft_limit)
+        stack.callback(starter.close)
+        starter.await_ready()
         daemon = _Daemon(config, pid_file, stack)
         daemon.starts.starter.begin(soft_limit, starter)
+        daemon.begin_log()
         daemon.publish()
         announce(daemon.status())
         daemon.run(lifeline)
@@ -105,12 +111,11 @@ class _Daemon:
         others = (self._acceptor.look_after_path, returning.look_after_path)
         self._status = StatusPublisher(pid_file, self.status, lambda: self._slots.facts, others)
         self._parts = self._loop_parts(returning)
-        self._users = UserFileWatch(self._auth_file())
+        self._users = UserFileWatch(self._auth_file(), config.allow_users)
         self._sweep_due = 0.0
         self._stopping = ""
-        self._catch_signals(
-            stack
-        )  # before anybody is told that we are here: who has been told may stop us at once
+        # Before the status is announced: its readers may stop the daemon at once.
+        self._catch_signals(stack)
 
     def _accept_at_known_ports(self, predecessor: Mapping[str, object] | None) -> Acceptor:
         """Listen at the ports of a server that was killed, if any will do: its networks know them."""
@@ -143,6 +148,7 @@ class _Daemon:
             "bind": self._bind,
             "use_tls": config.use_tls,
             "log_file": str(config.log_file) if config.log_file else None,
+            "log_error": why_unwritten(),
             "slots": self._slots.facts,
             "sessions": self.sessions.facts(),
             **self._facts,
@@ -152,8 +158,8 @@ class _Daemon:
         """Let others see the status."""
         self._status.publish()
 
-    def run(self, lifeline: socket.socket | None) -> None:
-        """Serve until told to stop, then end the sessions."""
+    def begin_log(self) -> None:
+        """Log that the server is ready, and what is odd about its options and users."""
         log.info(
             "server %s is ready at %s, ports %d (commands) and %d (data), %s",
             self._config.name,
@@ -166,11 +172,16 @@ class _Daemon:
         if total > processors:
             log.warning("--slots %d: jobs will share the %d processors that there are", total, processors)
         self._users.look()
+
+    def run(self, lifeline: socket.socket | None) -> None:
+        """Serve until told to stop, then end the sessions."""
         if lifeline is not None:
             self._watch(lifeline, lambda: self._stop("its parent is gone"))
         while not self._stopping:
             self.turn()
         self._logins.close()
+        if detached := sum(bool(facts["detached"]) for facts in self.sessions.facts()):
+            log.warning("with the server end the detached jobs of %d session(s)", detached)
         self.sessions.end_all()
         log.info("server %s ends: %s", self._config.name, self._stopping)
 
@@ -247,6 +258,7 @@ class _Daemon:
     def _start_session(
         self,
         pending: PendingConnection,
+        proof_seconds: float,
         on_started: Callable[[Session], object],
         on_failed: Callable[[str], object],
     ) -> None:
@@ -258,7 +270,7 @@ class _Daemon:
             data_port=self._acceptor.data_port,
             bind=self._bind,
             login_timeout=config.login_timeout,
-            proof_timeout=config.proof_timeout,
+            proof_timeout=proof_seconds,
             log_file=Path(config.log_file) if config.log_file else None,
             peer=pending.peer,
             user=pending.user,

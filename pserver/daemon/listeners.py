@@ -7,18 +7,17 @@ starting sessions, for passing data connections on, for the status file and the 
 
 import contextlib
 import logging
-import math
 import os
 import resource
 import selectors
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from pconnect.errors import AuthenticationError
 from pconnect.link.local_link import check_account, is_local
 from pserver.daemon.arrivals import Source
+from pserver.daemon.callback_selector import Pauses
 from pserver.system.kept_socket import KeptSocket
 from srp_tools.errors import ConfigurationError
 
@@ -27,8 +26,6 @@ log = logging.getLogger("pserver")
 _BACKLOG = 1024
 _BATCH = 64  # so many connections are accepted before the daemon looks at what else there is to do
 _RESERVE = 64  # descriptors; at most a quarter of all
-# When the system can give no descriptor, a listening socket stays readable: to look again at once would be to spin.
-_PAUSE = 0.5
 
 
 class Listeners:
@@ -52,9 +49,9 @@ class Listeners:
         self._make_room = make_room
         self._open = contextlib.ExitStack()
         self._local: KeptSocket | None = None
-        self._callbacks: dict[socket.socket, Callable[[], None]] = {}
-        self._paused: list[socket.socket] = []
-        self._resume_at = math.inf
+        self._pauses = Pauses(selector)
+        #: Of `resume`, see `Pauses`.
+        self.next_deadline, self.resume = self._pauses.next_deadline, self._pauses.resume
         total = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._reserve = min(_RESERVE, total // 4)
         self._room = total - self._reserve
@@ -83,7 +80,7 @@ class Listeners:
         except OSError as error:
             reason = error.strerror or error
             raise ConfigurationError(
-                f"cannot listen at {self._bind or 'all addresses'} port {port} ({option}): {reason}; "
+                f"cannot listen at {self._bind or 'all addresses'}, port {port} ({option}): {reason}; "
                 "choose another port, or another address with --bind"
             ) from error
         self._open.enter_context(listener)
@@ -96,7 +93,7 @@ class Listeners:
             path,
             socket.SOCK_STREAM,
             lambda listener: self._serve(listener, is_data=True),
-            self._leave,
+            self._pauses.unregister,
             "no local links",
         )
         self._open.callback(self._local.close)
@@ -109,15 +106,9 @@ class Listeners:
 
     def _serve(self, listener: socket.socket, *, is_data: bool) -> None:
         listener.setblocking(False)
-        self._callbacks[listener] = lambda: self._accept(listener, is_data=is_data)
-        self._selector.register(listener, selectors.EVENT_READ, self._callbacks[listener])
-
-    def _leave(self, listener: socket.socket) -> None:
-        del self._callbacks[listener]
-        if listener in self._paused:
-            self._paused.remove(listener)
-        else:
-            self._selector.unregister(listener)
+        self._selector.register(
+            listener, selectors.EVENT_READ, lambda: self._accept(listener, is_data=is_data)
+        )
 
     def _accept(self, listener: socket.socket, *, is_data: bool) -> None:
         # Data connections are passed on at once, or closed soon: they may use half of the reserve.
@@ -150,26 +141,9 @@ class Listeners:
         sock.setblocking(False)
         self._on_connection(sock, Source() if is_local(sock) else Source.of(address), is_data)
 
-    # --- pauses ---
-
     def _pause(self, listener: socket.socket, reason: str | None) -> None:
-        """Look away from a port for a moment: connections to it wait in the system's queue."""
         log.warning("connections must wait: %s", reason)
-        self._selector.unregister(listener)
-        self._paused.append(listener)
-        self._resume_at = time.monotonic() + _PAUSE
-
-    def next_deadline(self) -> float | None:
-        """Return the instant at which `resume` has something to do; ``None`` for never."""
-        return None if self._resume_at == math.inf else self._resume_at
-
-    def resume(self, now: float) -> None:
-        """Listen again if a pause is over."""
-        if self._resume_at <= now:
-            self._resume_at = math.inf
-            while self._paused:
-                listener = self._paused.pop()
-                self._selector.register(listener, selectors.EVENT_READ, self._callbacks[listener])
+        self._pauses.look_away(listener)
 
 
 def _lowest_free(sock: socket.socket) -> int:

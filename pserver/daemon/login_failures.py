@@ -5,6 +5,9 @@
   from elsewhere does not lock out the user.
 * From a source where many logins of any users have failed, one login comes after the other, with a moment between
   them, so that it cannot try one password on many users quickly. Users who have logged in from there are excepted.
+* A login that ends without any proof holds a place for nothing. After one, the next logins of its user at its source
+  are doubtful for some minutes, and after such logins of several users, all at that source but those who have logged
+  in from there. What is doubtful comes last, see `pserver.daemon.login_queue`.
 
 Known and unknown users are treated alike, so this tells nobody whether there is a user of a name.
 
@@ -12,8 +15,10 @@ Memory is bounded. What makes room are the records with the fewest failures: to 
 forgotten, one would have to fail as often under thousands of other names.
 """
 
+import enum
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -22,12 +27,22 @@ K = TypeVar("K", bound=Hashable)
 
 _FIRST_PAUSE = 1.0  # seconds; each is twice the one before
 _MAX_PAUSE = 300.0
-_SOURCE_FACTOR = (
-    10  # so many times as many failures as of one user are borne from a source: it may be a whole site
-)
+# So many times as many failures are borne from a source as of one user: it may be a whole site.
+_SOURCE_FACTOR = 10
 _MAX_SOURCE_PAUSE = 2.0
 _MEMORY = 3600.0  # seconds after which a failure is forgotten
 _MAX_RECORDS = 4096
+# After a login without a proof: so hundreds of sources get no second turn before others have their first.
+_DOUBT_SECONDS = 600.0
+_DOUBTFUL_USERS = 3  # at one source, before other ones there are doubtful, too
+
+
+class Standing(enum.Enum):
+    """What is known of a user at a source."""
+
+    KNOWN = "has logged in"
+    NEW = "nothing"
+    DOUBTFUL = "has begun a login and left it"
 
 
 @dataclass(slots=True)
@@ -85,8 +100,49 @@ class _Table(Generic[K]):
         self._records.pop(key, None)
 
 
+class _Doubts:
+    """The users at sources that have left a login without a proof a short while ago."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._last: dict[tuple[str, str], float] = {}  # when it was, the latest last
+        self._users: Counter[str] = Counter()  # how many there are at each source
+
+    def __len__(self) -> int:
+        return len(self._last)
+
+    def add(self, source: str, user: str) -> None:
+        if (source, user) in self._last:
+            self._forget(source, user)
+        self._last[source, user] = self._clock()
+        self._users[source] += 1
+        if len(self._last) > _MAX_RECORDS:
+            self._forget(*next(iter(self._last)))
+
+    def _forget(self, source: str, user: str) -> None:
+        del self._last[source, user]
+        self._users[source] -= 1
+        if not self._users[source]:
+            del self._users[source]
+
+    def has(self, source: str, user: str) -> bool:
+        self._forget_old()
+        return (source, user) in self._last
+
+    def has_many(self, source: str) -> bool:
+        self._forget_old()
+        return self._users[source] >= _DOUBTFUL_USERS
+
+    def _forget_old(self) -> None:
+        while self._last:
+            key, last = next(iter(self._last.items()))
+            if last + _DOUBT_SECONDS > self._clock():
+                return
+            self._forget(*key)
+
+
 class LoginFailures:
-    """The failed logins at a server.
+    """The logins at a server that have failed or were left, and who has logged in.
 
     `borne`: how many failures of one user at one source have no consequence; 0 counts none.
     """
@@ -95,6 +151,7 @@ class LoginFailures:
         limit = borne or math.inf
         self._users: _Table[tuple[str, str]] = _Table(limit, _MAX_PAUSE, clock)
         self._sources: _Table[str] = _Table(limit * _SOURCE_FACTOR, _MAX_SOURCE_PAUSE, clock)
+        self._doubts = _Doubts(clock)
         self._known: dict[tuple[str, str], None] = {}  # who has logged in from where, the latest last
 
     def fail(self, source: str, user: str) -> None:
@@ -102,8 +159,23 @@ class LoginFailures:
         self._users.fail((source, user))
         self._sources.fail(source)
 
+    def leave(self, source: str, user: str) -> None:
+        """Record a login that has ended without a proof, right or wrong."""
+        self._doubts.add(source, user)
+
+    def standing(self, source: str, user: str) -> Standing:
+        """Return what is known of a user at a source."""
+        if self._doubts.has(source, user):
+            return Standing.DOUBTFUL
+        if (source, user) in self._known:
+            return Standing.KNOWN
+        return Standing.DOUBTFUL if self._doubts.has_many(source) else Standing.NEW
+
     def succeed(self, source: str, user: str) -> None:
-        """Record a login that was good. It does not clear the source: others there may go on guessing."""
+        """Record a login that was good. It does not clear the source: others there may go on guessing.
+
+        Nor does it end doubts: whoever leaves logins as this user, from the same source, may go on as well.
+        """
         key = (source, user)
         self._users.forget(key)
         self._known.pop(key, None)

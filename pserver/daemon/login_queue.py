@@ -2,11 +2,16 @@
 
 A login is arithmetic and three processes, so a few run at once and the others wait. Nobody can have all of it:
 
-* *Places*: one source of connections, and one user, has at most three quarters of the places for logins that run.
+* *Places*: one source of connections, and one user, has at most three quarters of the places for logins that run. One
+  place is for users who have logged in from the same source before, and these limits do not hold for them: they hold
+  for each user at each source.
 * *Turns*: the next login comes from the source whose turn is longest ago, and among its users likewise. A source with
   thousands of clients that wait delays another's client by one login.
+* *Doubts*: where logins were left without a proof (see `pserver.daemon.login_failures`), the next ones have half of the
+  places, and those only while nobody else can have them. They take turns likewise.
 * *Early drop*: from `start` logins on, newcomers are turned away at random, as sshd does. Here this concerns only the
-  sources with the most logins. Who comes from another source is let in, if need be in the place of one of theirs.
+  sources with the most logins, and nobody who has logged in from there before. Others are let in, if need be in the
+  place of one of theirs.
 * *Age*: nobody waits for longer than `patience`.
 
 A source is an address, or a network of them: see `pserver.daemon.arrivals.Source`.
@@ -15,11 +20,12 @@ A source is an address, or a network of them: see `pserver.daemon.arrivals.Sourc
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pserver.config import Startups
+from pserver.daemon.login_failures import Standing
 
 T = TypeVar("T")
 
@@ -38,6 +44,7 @@ class LoginQueue(Generic[T]):
     """The logins of a server that have not ended.
 
     `startups`: how many there may be. `places`: how many run at once. `patience`: seconds that one waits at most.
+    `standing`: what is known of a user at a source.
     """
 
     def __init__(
@@ -45,6 +52,7 @@ class LoginQueue(Generic[T]):
         startups: Startups,
         places: int,
         patience: float,
+        standing: Callable[[str, str], Standing] = lambda *_: Standing.NEW,
         *,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
@@ -53,6 +61,7 @@ class LoginQueue(Generic[T]):
         self._places = places
         self._share = max(1, places - max(1, places // 4))
         self._patience = patience
+        self._standing = standing
         self._clock = clock
         self._chance = chance
         self._in_order: dict[Login[T], None] = {}  # those that wait, as they came
@@ -67,7 +76,8 @@ class LoginQueue(Generic[T]):
     def add(self, client: T, source: str, user: str) -> tuple[Login[T], list[Login[T]]]:
         """Take in a client; return its login, and those that are turned away for it: none, another, or itself."""
         login = Login(client, source, user, self._clock() + self._patience)
-        if self._count[source] + 1 >= max(self._count.values(), default=0):
+        is_greedy = self._count[source] + 1 >= max(self._count.values(), default=0)
+        if is_greedy and self._standing(source, user) is not Standing.KNOWN:
             refused = [login] if self._is_dropped() else []
         elif len(self) >= self._startups.full:
             refused = [self.shed() or login]
@@ -88,12 +98,16 @@ class LoginQueue(Generic[T]):
         return self._chance() * 100 < rate + (100 - rate) * (len(self) - start) / (full - start)
 
     def shed(self) -> Login[T] | None:
-        """Take out the one that makes room: of the source with the most logins, the newest of its busiest user."""
+        """Take out the one that makes room: of the source with the most logins, the newest of its busiest user.
+
+        If some of its users are doubtful, it is one of theirs.
+        """
         if not self._waiting:
             return None
         source = max(self._waiting, key=self._count.__getitem__)
         users = self._waiting[source]
-        login = next(reversed(users[max(users, key=lambda user: len(users[user]))]))
+        busiest = max(users, key=lambda user: (self.is_doubtful(source, user), len(users[user])))
+        login = next(reversed(users[busiest]))
         self.remove(login)
         return login
 
@@ -134,15 +148,27 @@ class LoginQueue(Generic[T]):
         return login
 
     def _next(self, may_start: Callable[[Login[T]], bool]) -> Login[T] | None:
-        sources = Counter(login.source for login in self._running)
-        users = Counter(login.user for login in self._running)
+        room = _Room(self._running, self._places, self._share, self._standing)
+        doubtful = None
         for source, by_user in self._waiting.items():
-            if sources[source] < self._share:
-                for user, logins in by_user.items():
-                    login = next(iter(logins))
-                    if users[user] < self._share and may_start(login):
-                        return login
-        return None
+            for user, logins in by_user.items():
+                login = next(iter(logins))
+                standing = self._standing(source, user)
+                if not room.is_there_for(login, standing) or not may_start(login):
+                    continue
+                if standing is not Standing.DOUBTFUL:
+                    return login
+                doubtful = doubtful or login
+        return doubtful
+
+    @property
+    def is_anybody_waiting(self) -> bool:
+        """Whether a login waits for a place."""
+        return bool(self._in_order)
+
+    def is_doubtful(self, source: str, user: str) -> bool:
+        """Whether a user at a source comes last."""
+        return self._standing(source, user) is Standing.DOUBTFUL
 
     def running_users(self, source: str) -> list[str]:
         """Return the users of the logins of a source that run."""
@@ -178,3 +204,30 @@ class LoginQueue(Generic[T]):
         for login in found:
             self.remove(login)
         return found
+
+
+class _Room:
+    """Which logins the places that are free may be for, while some run."""
+
+    def __init__(
+        self,
+        running: Collection[Login[T]],
+        places: int,
+        share: int,
+        standing: Callable[[str, str], Standing],
+    ) -> None:
+        self._share = share
+        self._sources = Counter(login.source for login in running)
+        self._users = Counter(login.user for login in running)
+        self._pairs = Counter((login.source, login.user) for login in running)
+        standings = Counter(standing(login.source, login.user) for login in running)
+        kept = 1 if places > 2 else 0  # for those who are known
+        self._others = places - kept - standings[Standing.NEW] - standings[Standing.DOUBTFUL]
+        self._doubtful = max(1, places // 2) - standings[Standing.DOUBTFUL]
+
+    def is_there_for(self, login: Login[T], standing: Standing) -> bool:
+        if standing is Standing.KNOWN:
+            return self._pairs[login.source, login.user] < self._share
+        if self._others <= 0 or (standing is Standing.DOUBTFUL and self._doubtful <= 0):
+            return False
+        return self._sources[login.source] < self._share and self._users[login.user] < self._share

@@ -24,29 +24,34 @@ Waiting = Login[PendingConnection]
 
 # Seconds; who would have to wait for longer is turned away, so that it does not hold a descriptor.
 _LONG_PAUSE = 5.0
+# For one answer of the client, with the arithmetic for it: enough for a line by satellite.
+_DOUBTFUL_PROOF_SECONDS = 1.0
 _LOCKED_OUT = "too many failed logins of this user from there"
 
 
 class Logins:
     """The clients that want to log in.
 
-    `selector`: the daemon's; each entry's data is a function to call. `start`: has a session started for a client, and
-    one of the two functions called later, the second with the reason why there is none. Raises `OSError` if it cannot.
+    `selector`: the daemon's; each entry's data is a function to call. `start`: has a session started for a client that
+    may take so many seconds for its proof, and one of the two functions called later, the second with the reason why
+    there is none. Raises `OSError` if it cannot.
     """
 
     def __init__(
         self,
         config: ServerConfig,
         selector: selectors.BaseSelector,
-        start: Callable[[PendingConnection, Callable[[Session], object], Callable[[str], object]], object],
+        start: Callable[
+            [PendingConnection, float, Callable[[Session], object], Callable[[str], object]], object
+        ],
     ) -> None:
         self._config = config
         self._selector = selector
         self._start = start
-        self._queue: LoginQueue[PendingConnection] = LoginQueue(
-            config.startups(), config.login_processes, config.login_timeout
-        )
         self._failures = LoginFailures(config.max_failures)
+        self._queue: LoginQueue[PendingConnection] = LoginQueue(
+            config.startups(), config.login_processes, config.login_timeout, self._failures.standing
+        )
         self._sessions: dict[Waiting, Session] = {}  # of those that have a place
         self._paused_until = math.inf  # when the first of those that must wait may begin
 
@@ -114,6 +119,8 @@ class Logins:
             if self._pause(login.client) > _LONG_PAUSE:
                 for other in self._queue.remove_all(login.source, login.user):
                     self._turn_away(other, _LOCKED_OUT, Alert.ACCESS_DENIED)
+        else:
+            self._failures.leave(login.source, login.user)
 
     def _may_start(self, login: Waiting) -> bool:
         pause = self._pause(login.client)
@@ -134,9 +141,19 @@ class Logins:
             self._send_away(pending, f"cannot start a session: {why}")
 
         try:
-            self._start(pending, begun, failed)
+            self._start(pending, self._proof_seconds(login), begun, failed)
         except OSError as error:
             failed(str(error))
+        except BaseException:  # a fault of ours must not keep the place
+            failed("a fault in the server")
+            raise
+
+    def _proof_seconds(self, login: Waiting) -> float:
+        """Return how long a client may take to prove its password: less if it is doubtful and others wait."""
+        longest = self._config.proof_timeout
+        if self._queue.is_anybody_waiting and self._queue.is_doubtful(login.source, login.user):
+            return min(longest, _DOUBTFUL_PROOF_SECONDS)
+        return longest
 
     def time_left(self) -> float | None:
         """Return the seconds until `step` has something to do, if nothing happens; ``None`` for never."""

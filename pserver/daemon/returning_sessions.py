@@ -13,11 +13,13 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pconnect.errors import AuthenticationError
 from pconnect.link.local_link import check_account, peer_pid
-from pserver.daemon.session_registry import Returned
-from pserver.system.descriptors import is_process, takes_messages
+from pserver.daemon.arrivals import Source
+from pserver.daemon.callback_selector import Pauses
+from pserver.system.descriptors import receive_descriptors, stands_for, takes_messages
 from pserver.system.kept_socket import KeptSocket
 
 log = logging.getLogger("pserver")
@@ -25,6 +27,21 @@ log = logging.getLogger("pserver")
 _MESSAGE_BYTES = 4096
 _SILENCE_SECONDS = 5.0  # until a connection has said what it is; a session says it at once
 _ENDS = 4  # a descriptor of the process, and three of where connections are passed on
+
+
+class Returned(NamedTuple):
+    """What a node says of itself that has lost its daemon, see `pserver.session.way_back`."""
+
+    pid: int
+    user: str
+    network: str
+    key: bytes
+    node: int
+    peer: str
+    since: float
+    folder: str
+    mark: int
+    is_detached: bool
 
 
 class ReturningSessions:
@@ -43,11 +60,12 @@ class ReturningSessions:
         self._selector = selector
         self._take_back = take_back
         self._deadlines: dict[socket.socket, float] = {}  # of those that have not said yet what they are
+        self._pauses = Pauses(selector)
         self._kept = KeptSocket(
             path,
             socket.SOCK_SEQPACKET,
             self._serve,
-            selector.unregister,
+            self._pauses.unregister,
             "if this server is killed, its sessions are lost",
         )
         self.look_after_path()
@@ -65,11 +83,14 @@ class ReturningSessions:
 
     def time_left(self) -> float | None:
         """Return in how many seconds `step` has something to do; ``None``: not before something happens."""
-        return max(0.0, min(self._deadlines.values()) - time.monotonic()) if self._deadlines else None
+        resume_at = self._pauses.next_deadline()
+        instants = [*self._deadlines.values(), *([] if resume_at is None else [resume_at])]
+        return max(0.0, min(instants) - time.monotonic()) if instants else None
 
     def step(self) -> None:
-        """Close the connections that have said nothing for too long."""
+        """Close the connections that have said nothing for too long; look again after a pause."""
         now = time.monotonic()
+        self._pauses.resume(now)
         for sock in [sock for sock, deadline in self._deadlines.items() if deadline <= now]:
             log.warning("a session cannot come back: it has said nothing for %g s", _SILENCE_SECONDS)
             self._forget(sock)
@@ -85,9 +106,11 @@ class ReturningSessions:
     def _accept(self, listener: socket.socket) -> None:
         try:
             sock, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
         except OSError as error:
-            if not isinstance(error, BlockingIOError):
-                log.warning("a session cannot come back: %s", error)
+            log.warning("sessions that come back must wait: %s", error)
+            self._pauses.look_away(listener)
             return
         try:
             check_account(sock)
@@ -102,11 +125,11 @@ class ReturningSessions:
     def _hear(self, sock: socket.socket) -> None:
         self._forget(sock)
         try:
-            data, ends, _, _ = socket.recv_fds(sock, _MESSAGE_BYTES, _ENDS, socket.MSG_CMSG_CLOEXEC)
+            data, ends = receive_descriptors(sock, _MESSAGE_BYTES, _ENDS)
         except OSError:
             data, ends = b"", []
         facts = _read(data, sock)
-        if facts is None or not _are_right(ends):
+        if facts is None or not _are_right(ends, facts.pid):
             log.warning(
                 "a session cannot come back: its words or descriptors make no sense, or there is no room for these"
             )
@@ -124,20 +147,20 @@ def _read(data: bytes, sock: socket.socket) -> Returned | None:
         facts = Returned(
             pid=int(words["pid"]),
             user=str(words["user"]),
-            network=str(words["network"]),
+            network=bytes.fromhex(words["network"]).hex(),
             key=bytes.fromhex(words["key"]),
             node=int(words["node"]),
-            peer=str(words["peer"]),
+            peer=str(Source.read(words["peer"])),  # nothing else may stand in a line of the log
             since=float(words["since"]),
             folder=str(words["folder"]),
             mark=int(words["mark"]),
             is_detached=words["detached"] is True,
         )
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
     is_right = peer_pid(sock) == facts.pid and facts.node > 0 and math.isfinite(facts.since)
     return facts if is_right else None
 
 
-def _are_right(ends: Sequence[int]) -> bool:
-    return len(ends) == _ENDS and is_process(ends[0]) and all(map(takes_messages, ends[1:]))
+def _are_right(ends: Sequence[int], pid: int) -> bool:
+    return len(ends) == _ENDS and stands_for(ends[0], pid) and all(map(takes_messages, ends[1:]))

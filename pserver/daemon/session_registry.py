@@ -5,25 +5,26 @@ session that lives is never removed, whatever its sockets say.
 """
 
 import contextlib
-import json
 import logging
 import os
 import re
-import select
 import selectors
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pconnect.protocol.frames import Preamble, Purpose
 from pconnect.protocol.preamble_check import PreambleCheck
+from pserver.daemon.returning_sessions import Returned
 from pserver.daemon.slot_service import SlotService
 from pserver.starter.session_starts import Started
 from pserver.system import audit
-from pserver.system.descriptors import takes_messages
+from pserver.system.descriptors import NoRoomError, json_object, receive_descriptors, takes_messages
+from pserver.system.processes import await_ends, describe_exit, start_ticks
+from pserver.system.session_folder import is_session_folder
 
 log = logging.getLogger("pserver")
 
@@ -32,7 +33,8 @@ _KILL_SECONDS = 1.0  # for those that were killed
 _MESSAGE_BYTES = 4096
 # Descriptors with a message: where connections to the engine go, those for jobs, and those of further nodes.
 _MAX_ENDS = 3
-_HEX = re.compile("([0-9a-f]{2})*")
+_NO_SENSE = "what makes no sense, or there is no room for its descriptors"
+_HEX = re.compile("([0-9a-f]{2}){,64}")
 
 
 @dataclass(eq=False)
@@ -58,6 +60,7 @@ class Session:
     user: str | None = None  # once it has logged in
     failure: "LoginFailure | None" = None  # once its login has failed
     has_ended: bool = False
+    start_ticks: int | None = None  #: which process it is, see `pserver.system.processes`
     how: str = ""  # it ends, as it has said at last
     #: Commands, jobs, bytes received and sent, as it has said, by node.
     usage: dict[int, list[int]] = field(default_factory=dict)
@@ -92,21 +95,6 @@ class LoginFailure(NamedTuple):
     is_refused: bool  #: whether the password was wrong, or there is no such user
 
 
-class Returned(NamedTuple):
-    """What a node says of itself that has lost its daemon, see `pserver.session.way_back`."""
-
-    pid: int
-    user: str
-    network: str
-    key: bytes
-    node: int
-    peer: str
-    since: float
-    folder: str
-    mark: int
-    is_detached: bool
-
-
 class SessionRegistry:
     """The sessions of one server.
 
@@ -138,6 +126,7 @@ class SessionRegistry:
         return [
             {
                 "pid": session.pid,
+                "start_ticks": session.start_ticks,
                 "peer": session.peer,
                 "user": session.user,
                 "since": session.since,
@@ -199,6 +188,7 @@ class SessionRegistry:
         return session
 
     def _add(self, session: Session) -> Session:
+        session.start_ticks = start_ticks(session.pid)
         self._sessions.append(session)
         self._selector.register(session.started.pidfd, selectors.EVENT_READ, lambda: self._remove(session))
         return session
@@ -232,24 +222,31 @@ class SessionRegistry:
 
     def _hear(self, node: Node) -> bool:
         """Take in one message about a node: who has logged in, its folder, or of slots; false if there is none."""
-        flags = socket.MSG_CMSG_CLOEXEC
         try:
-            data, ends, _, _ = socket.recv_fds(node.control, _MESSAGE_BYTES, _MAX_ENDS, flags)
+            data, ends = receive_descriptors(node.control, _MESSAGE_BYTES, _MAX_ENDS)
         except BlockingIOError:
             return False
+        except NoRoomError as error:
+            log.warning("session %d says %s: %.200r", node.session.pid, _NO_SENSE, error.message)
+            return True
         except OSError:
             data, ends = b"", []
         if not data:
             self._remove_node(node)
             self._on_change()
             return False
-        match _object(data):
+        self._take(node, data, ends)
+        return True
+
+    def _take(self, node: Node, data: bytes, ends: Sequence[int]) -> None:
+        match json_object(data):
             case {"folder": str(folder), "mark": int(mark)} if not ends:
                 node.session.folders[folder] = mark
             case {"user": str(user), "network": str(network), "key": str(key), "node": int(number)} if (
                 not node.number
                 and number > 0
                 and _HEX.fullmatch(key)
+                and _HEX.fullmatch(network)
                 and len(ends) == _MAX_ENDS
                 and all(map(takes_messages, ends))
             ):
@@ -273,8 +270,7 @@ class SessionRegistry:
             case _:
                 for end in ends:
                     os.close(end)
-                log.warning("session %d says what makes no sense: %.200r", node.session.pid, data)
-        return True
+                log.warning("session %d says %s: %.200r", node.session.pid, _NO_SENSE, data)
 
     def _register(self, node: Node, who: tuple[str, str, int], key: bytes, ends: Sequence[int]) -> None:
         """Record who has logged in for a node, and answer the session, which waits for that."""
@@ -322,8 +318,14 @@ class SessionRegistry:
         session.has_ended = True
         session.started.when_ended(lambda code: _log_end(session, code))
         for folder, mark in session.folders.items():
-            if os.path.lexists(folder):  # it was killed
+            if is_session_folder(folder):  # it was killed
                 self._request({"remove": folder, "mark": mark}, ())
+            elif os.path.lexists(folder):
+                log.warning(
+                    "session %d has named %.200r, which is not removed: that is no folder of a session",
+                    session.pid,
+                    folder,
+                )
         self._on_change()
 
     def _hear_out(self, session: Session) -> None:
@@ -340,25 +342,14 @@ class SessionRegistry:
                 if not node.number:  # nobody will tell it that it is admitted
                     with contextlib.suppress(OSError):
                         node.control.shutdown(socket.SHUT_WR)
-        for session in self._still_there(list(self), _STOP_GRACE):
-            session.signal(signal.SIGKILL)
-        self._still_there(list(self), _KILL_SECONDS)
+        sessions = {session.started.pidfd: session for session in self}
+        living = await_ends(sessions, _STOP_GRACE)
+        for pidfd in living:
+            sessions[pidfd].signal(signal.SIGKILL)
+        await_ends(living, _KILL_SECONDS)
         for session in self:
             self._hear_out(session)
             _log_end(session, None)
-
-    def _still_there(self, sessions: list[Session], seconds: float) -> list[Session]:
-        """Wait until sessions have ended, or some seconds have passed; return those that live."""
-        deadline = time.monotonic() + seconds
-        living = {session.started.pidfd: session for session in sessions}
-        poll = select.poll()
-        for descriptor in living:
-            poll.register(descriptor, select.POLLIN)
-        while living and (ended := poll.poll(max(0.0, deadline - time.monotonic()) * 1000)):
-            for descriptor, _ in ended:
-                poll.unregister(descriptor)
-                del living[descriptor]
-        return list(living.values())
 
 
 def _nobody_knows(tell: Callable[[int | None], object]) -> None:
@@ -367,7 +358,7 @@ def _nobody_knows(tell: Callable[[int | None], object]) -> None:
 
 
 def _log_end(session: Session, code: int | None) -> None:
-    how = "" if code is None else f" ({code})"
+    how = "" if code is None else f" ({describe_exit(code)})"
     if session.user is not None:
         # What was killed has not said how it ends.
         ending = session.how or f"its process has ended{how}"
@@ -383,12 +374,3 @@ def _sockets(descriptors: Sequence[int]) -> list[socket.socket]:
     for sock in sockets:
         sock.setblocking(False)
     return sockets
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    """Return the JSON object that a session has sent; an empty one if it is none."""
-    try:
-        told = json.loads(data)
-    except (ValueError, RecursionError):
-        return {}
-    return told if isinstance(told, dict) else {}

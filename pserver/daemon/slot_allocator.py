@@ -1,11 +1,11 @@
-"""Who has which slot: the arithmetic of sharing the processors of one server between networks. No I/O.
+"""Which session has which slot: the arithmetic of sharing the processors of one server between networks. No I/O.
 
 A *slot* is permission to run one process for jobs. A *lease* is a slot that was granted to a session. The sessions of
-one network count as one *party*. While parties want more than there is, each gets the same within one; and where that
-one makes a difference, they take turns.
+one network count as one *party*. While the parties want more slots than there are, their shares differ by at most one
+slot, and they take turns with that slot.
 
-A lease ends when its process has ended, as the system says, or, before there is a process, when it is given back or its
-session is gone. Nothing else ends it.
+A lease ends when the system reports the end of its process. Before there is a process, it ends when the session gives
+it back or is gone. One whose process lives on after its session ends some time later, as if the process had ended.
 """
 
 import itertools
@@ -14,12 +14,13 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-QUANTUM = 1.0  # seconds that one keeps a slot for which another waits who has one less
-PATIENCE = 2.0  # seconds for which a slot that was asked back counts as if it were free
+QUANTUM = 1.0  # seconds that a party keeps a slot while another party, which has one less, waits for it
+PATIENCE = 2.0  # seconds in which a slot that was asked back counts as free
+_MOST_ADOPTED = 1024  # leases, if there are fewer slots: the daemon before may have had more
 
 
 class Action(NamedTuple):
-    """What a session is to be told of a lease."""
+    """A message to a session about a lease."""
 
     what: Literal["grant", "yield"]
     session: Hashable
@@ -42,8 +43,7 @@ class Lease:
     """A slot that was granted."""
 
     slot: int  #: which one, from 0
-    #: Who has it.
-    session: Hashable
+    session: Hashable  #: which has it
     party: Hashable
     since: float  #: when it was granted
     is_bound: bool = False  #: whether there is a process for it
@@ -57,6 +57,8 @@ class Lease:
 
 class SlotAllocator:
     """The slots of one server.
+
+    `last_lease`: the number after which new leases are counted; an adopted one has none beyond.
 
     Examples
     --------
@@ -94,7 +96,7 @@ class SlotAllocator:
     def claim(
         self, session: Hashable, party: Hashable, wanted: int, *, exclusive: bool = False, now: float
     ) -> None:
-        """Take note of how many slots a session wants in all, and whether its party wants to be alone."""
+        """Record how many slots a session wants in all, and whether its party wants the server for itself."""
         before = self._claims.get(session)
         since = now if before is None or not before.wanted else before.since
         exclusive = exclusive and wanted > 0
@@ -104,20 +106,20 @@ class SlotAllocator:
         self._claims[session] = _Claim(party, max(0, wanted), exclusive, since, exclusive_since)
 
     def withdraw(self, session: Hashable) -> None:
-        """Take note that a session wants nothing and cannot be told anything; its leases end as all do."""
+        """Record that a session wants nothing and takes no messages; its leases end as all do."""
         claim = self._claims.pop(session, None)
         if claim is not None and all(other.party != claim.party for other in self._claims.values()):
             del self._since[claim.party]
 
     def leave(self, session: Hashable) -> None:
-        """Take note that a session is gone; its leases without a process end, the others with their processes."""
+        """Record that a session is gone; its leases without a process end now, the others with their processes."""
         self.withdraw(session)
         for number in self.held_by(session):
             if not self._leases[number].is_bound:
                 del self._leases[number]
 
     def bind(self, session: Hashable, lease: int) -> bool:
-        """Take note that there is a process for a lease; false if it is not the session's, or has one already."""
+        """Record that there is a process for a lease; false if it is another session's, or has one already."""
         if not self._is_unbound(session, lease):
             return False
         self._leases[lease].is_bound = True
@@ -126,14 +128,16 @@ class SlotAllocator:
     def adopt(self, session: Hashable, party: Hashable, lease: int, *, is_bound: bool, now: float) -> bool:
         """Take over a lease that another daemon has granted, or that the session has had under another name.
 
-        False if somebody else has it. There may be more leases than slots then; no more are granted meanwhile.
+        False if another party has it, if no daemon has granted it, or if there are too many. There may be more leases
+        than slots then; no more are granted meanwhile.
         """
         found = self._leases.get(lease)
         if found is None:
+            if not 0 < lease <= self._last_lease or self.used >= max(self.total, _MOST_ADOPTED):
+                return False
             slots = self.holders().keys()
             slot = next(slot for slot in itertools.count() if slot not in slots)
             self._leases[lease] = Lease(slot, session, party, now, is_bound)
-            self._last_lease = max(self._last_lease, lease)
             return True
         if found.party != party:
             return False
@@ -142,11 +146,16 @@ class SlotAllocator:
         return True
 
     def give_back(self, session: Hashable, lease: int) -> bool:
-        """End a lease without a process; false if it is none of the session's."""
+        """End a lease without a process; false if it is another session's."""
         if not self._is_unbound(session, lease):
             return False
         del self._leases[lease]
         return True
+
+    def may_have_had(self, session: Hashable, lease: int) -> bool:
+        """Whether a lease is or was a session's, as far as that is known of one that has ended."""
+        found = self._leases.get(lease)
+        return 0 < lease <= self._last_lease if found is None else found.session == session
 
     def _is_unbound(self, session: Hashable, lease: int) -> bool:
         found = self._leases.get(lease)
@@ -159,7 +168,7 @@ class SlotAllocator:
     # --- sharing ---
 
     def step(self, now: float) -> list[Action]:
-        """Return what is to be told to whom now, as it has been told."""
+        """Return the messages that are due now; the leases are as if they had been sent."""
         self.due = math.inf
         alone = self._first_exclusive()
         actions: list[Action] = []
@@ -173,7 +182,7 @@ class SlotAllocator:
         return actions
 
     def _first_exclusive(self) -> Hashable | None:
-        """Return the party that is to be alone, if there is one."""
+        """Return the party that gets the server for itself, if there is one."""
         waiting = [claim for claim in self._claims.values() if claim.exclusive]
         return min(waiting, key=lambda claim: claim.exclusive_since).party if waiting else None
 
@@ -191,7 +200,7 @@ class SlotAllocator:
         return Action("yield", lease.session, number)
 
     def _grant(self, alone: Hashable | None, now: float) -> Action | None:
-        """Grant one free slot to who is next, if there is one of both."""
+        """Grant one free slot to the session that is next, if there are both."""
         if self.used >= self.total:
             return None
         if alone is not None and any(lease.party != alone for lease in self._leases.values()):
@@ -242,7 +251,7 @@ class SlotAllocator:
         return parties
 
     def _ask_back(self, now: float) -> Action | None:
-        """Ask the richest party for one lease, if it has too many for those who wait."""
+        """Ask the richest party for one lease, if it has more than its share while others wait."""
         held = self._held()
         is_moving = self._foresee(held, now)
         poor = self._next_session(held)
@@ -265,11 +274,11 @@ class SlotAllocator:
         return self._ask_for(number, now)
 
     def _foresee(self, held: dict[Hashable, int], now: float) -> bool:
-        """Add to what sessions keep what they will get of slots that come back soon; false if none comes."""
+        """Add the slots that come back soon to what sessions keep; false if none comes back."""
         ends = [lease.asked_back + PATIENCE for lease in self._leases.values() if not lease.is_kept]
         ends = [end for end in ends if now < end]
         coming = self.total - self.used + len(ends)
-        # A job may be long. Who waits for its slot would else have to do so while others could give theirs.
+        # A job may be long. Else a party would wait for its slot although another slot could be had sooner.
         self.due = min(self.due, *ends, math.inf)
         is_moving = coming > 0
         while coming > 0 and (session := self._next_session(held)) is not None:

@@ -1,13 +1,14 @@
-"""The daemon's counter for slots: what sessions ask for comes in on their control sockets, and is answered there.
+"""The daemon's side of slots: sessions ask for them on their control sockets, and get the answers there.
 
 Each message is one JSON object. A session says ``{"slots": 4, "exclusive": false}`` (how many it wants in all),
-``{"bind": 7}`` with a descriptor of the process that has the lease, and ``{"return": 7}`` for a lease without one. One
-that has come back to a new daemon says ``{"hold": 7}`` for each lease, with the descriptor if there is a process. It is
-told ``{"total": 8}`` after its first wish, ``{"grant": 7}`` and ``{"yield": 7}``. That a process has ended, the
-system says.
+``{"bind": 7}`` with a descriptor of the process that has the lease, and ``{"return": 7}`` when there is no such process
+or none any more, because the daemon may have had no room for the descriptor. One that has come back to a new daemon
+says ``{"hold": 7}`` for each lease, with the descriptor if there is a process. The daemon says ``{"total": 8}`` after
+its first wish, ``{"grant": 7}`` and ``{"yield": 7}``. The system reports the ends of processes. A lease ends at the
+latest some seconds after its session.
 
-Nothing here waits. A session that does not take what it is told has its sending side closed and gets no more slots; it
-can still say which processes have the leases that it was granted before, and give back others.
+Nothing here waits. If a session does not read, the daemon closes its sending side and grants it no more slots; the
+session can still say which processes have the leases that it got before, and give back others.
 """
 
 import contextlib
@@ -27,9 +28,8 @@ from pserver.system.descriptors import is_process
 log = logging.getLogger("pserver")
 
 _RETURN_SECONDS = 2.0  # for the sessions of a daemon that was killed to come back; each looks twice a second
-_LAST_LEASE = (
-    2**62
-)  # numbers begin with the time in milliseconds; all sessions must be able to read what follows
+# The processes of a session are killed when it ends. One that hangs in the kernel even then needs no processor.
+_ORPHAN_SECONDS = 30.0
 
 
 class SlotService:
@@ -37,17 +37,18 @@ class SlotService:
 
     `total`: how many slots there are. `selector`: the daemon's; each entry's data is a function to call.
     `follows_killed`: whether sessions of a daemon that was killed may come back with leases: none is granted before
-    they have had the time, and new ones have other numbers.
+    they have had the time.
     """
 
     def __init__(self, total: int, selector: selectors.BaseSelector, *, follows_killed: bool = False) -> None:
-        self._allocator = SlotAllocator(total, int(time.time() * 1000) if follows_killed else 0)
+        self._allocator = SlotAllocator(total, _microseconds())
         self._grants_from = time.monotonic() + _RETURN_SECONDS if follows_killed else 0.0
         self._selector = selector
         self._controls: dict[Hashable, socket.socket] = {}
         self._processes: dict[int, int] = {}  # descriptors by lease
-        self._told_total: set[Hashable] = set()
-        self._silent: set[Hashable] = set()  # sessions that take nothing
+        self._orphans: dict[int, float] = {}  # leases without a session, with the instants at which they end
+        self._has_total: set[Hashable] = set()
+        self._silent: set[Hashable] = set()  # sessions that read nothing
 
     @property
     def facts(self) -> dict[str, int]:
@@ -58,6 +59,7 @@ class SlotService:
         """Return in how many seconds `step` has something to do; ``None``: not before something happens."""
         now = time.monotonic()
         due = self._grants_from if now < self._grants_from else self._allocator.due
+        due = min([due, *self._orphans.values()])
         return None if due == math.inf else max(0.0, due - now)
 
     def take(
@@ -79,19 +81,19 @@ class SlotService:
                     return
                 exclusive = message.get("exclusive") is True
                 self._allocator.claim(session, party, wanted, exclusive=exclusive, now=time.monotonic())
-                if session not in self._told_total:
-                    self._told_total.add(session)
+                if session not in self._has_total:
+                    self._has_total.add(session)
                     self._tell(session, {"total": self._allocator.total})
             case {"bind": int(lease)} if len(ends) == 1 and is_process(ends[0]):
                 done = self._bind(session, lease, ends[0])
-            case {"hold": int(lease)} if 0 < lease <= _LAST_LEASE and (
-                not ends or (len(ends) == 1 and is_process(ends[0]))
-            ):
+            case {"hold": int(lease)} if not ends or (len(ends) == 1 and is_process(ends[0])):
                 done = self._hold(session, party, lease, ends)
             case {"return": int(lease)} if not ends:
                 done = self._allocator.give_back(session, lease)
+                # Else it has ended with its process, or is about to.
+                done = done or self._allocator.may_have_had(session, lease)
         if not done:
-            log.warning("a session says of slots what makes no sense: %.200s", message)
+            log.warning("a message of a session about slots makes no sense: %.200s", message)
             for end in ends:
                 os.close(end)
 
@@ -99,6 +101,7 @@ class SlotService:
         """Take over a lease of a session that has come back."""
         if not self._allocator.adopt(session, party, lease, is_bound=False, now=time.monotonic()):
             return False
+        self._orphans.pop(lease, None)
         if ends and lease in self._processes:  # we have watched it all the time
             os.close(ends[0])
             return True
@@ -106,15 +109,9 @@ class SlotService:
 
     def _bind(self, session: Hashable, lease: int, descriptor: int) -> bool:
         """Have a lease end with a process; the descriptor is ours then."""
-
-        def end() -> None:
-            self._selector.unregister(descriptor)
-            os.close(self._processes.pop(lease))
-            self._allocator.process_ended(lease)
-
-        # First what can fail: a lease whose process nobody watches would never end.
+        # First what can fail: a lease whose process is not watched would never end.
         try:
-            self._selector.register(descriptor, selectors.EVENT_READ, end)
+            self._selector.register(descriptor, selectors.EVENT_READ, lambda: self._end(lease))
         except OSError as error:
             log.error("cannot watch the process of lease %d: %s", lease, error.strerror)
             return False
@@ -124,8 +121,16 @@ class SlotService:
         self._processes[lease] = descriptor
         return True
 
+    def _end(self, lease: int) -> None:
+        """End a lease with its process."""
+        descriptor = self._processes.pop(lease)
+        self._selector.unregister(descriptor)
+        os.close(descriptor)
+        self._orphans.pop(lease, None)
+        self._allocator.process_ended(lease)
+
     def silence(self, session: Hashable) -> None:
-        """Tell a session nothing more, which therefore gets no more slots; what it has ends as ever."""
+        """Send a session nothing more, so that it gets no more slots; its leases end as all do."""
         self._allocator.withdraw(session)
         self._silent.add(session)
         control = self._controls.pop(session, None)
@@ -134,14 +139,19 @@ class SlotService:
                 control.shutdown(socket.SHUT_WR)
 
     def leave(self, session: Hashable) -> None:
-        """Take note that a session is gone."""
+        """Record that a session is gone."""
         self._allocator.leave(session)
+        ends_at = time.monotonic() + _ORPHAN_SECONDS
+        self._orphans.update(dict.fromkeys(self._allocator.held_by(session), ends_at))
         self._controls.pop(session, None)
-        self._told_total.discard(session)
+        self._has_total.discard(session)
         self._silent.discard(session)
 
     def step(self) -> None:
         """Grant what is free, and ask back what others wait for."""
+        for lease in [lease for lease, ends_at in self._orphans.items() if ends_at <= time.monotonic()]:
+            log.warning("the process of lease %d has not ended with its session: its slot is free", lease)
+            self._end(lease)
         if time.monotonic() < self._grants_from:
             return
         while actions := self._allocator.step(time.monotonic()):
@@ -150,14 +160,16 @@ class SlotService:
                     self._allocator.give_back(session, lease)
 
     def _tell(self, session: Hashable, message: dict[str, int]) -> bool:
-        """Tell a session something, if it listens."""
+        """Send a session a message; return whether it took it."""
         control = self._controls.get(session)
         if control is None:
             return False
         try:
             control.send(json.dumps(message).encode())
         except OSError as error:  # it has ended, or hangs with a full queue
-            log.warning("a session takes no word about slots (%s): it gets no more", error.strerror)
+            log.warning(
+                "a session does not read messages about slots (%s): it gets no more slots", error.strerror
+            )
             self.silence(session)
             return False
         return True
@@ -168,3 +180,11 @@ class SlotService:
             self._selector.unregister(descriptor)
             os.close(descriptor)
         self._processes.clear()
+
+
+def _microseconds() -> int:
+    """Return a number beyond those of all leases that daemons before have granted, which sessions come back with.
+
+    No daemon grants leases as fast as this clock counts. It begins with the machine, and no lease is older.
+    """
+    return time.monotonic_ns() // 1000

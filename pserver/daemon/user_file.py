@@ -5,20 +5,39 @@ So the daemon says it, once for each change.
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from srp_tools.errors import CredentialError
+from srp_tools.printable import printable_name
 from srp_tools.verifier_file import VerifierFile
 
 log = logging.getLogger("pserver")
 
+_MAX_NAMES = 10
 _MAX_LINES = 20  # of a file that is another kind of file
 
 
-class UserFileWatch:
-    """Looks at the file of verifiers for whoever reads the log. `path`: ``None``: there are no users."""
+def missing_users(file: VerifierFile, allowed: Sequence[str]) -> str:
+    """Return a warning of allowed users who are not in the file of verifiers; empty if all are.
 
-    def __init__(self, path: Path | None) -> None:
+    Raises `CredentialError` if the file cannot be read.
+    """
+    known = set(file.users())
+    missing = [user for user in allowed if user not in known]
+    more = f" and {len(missing) - _MAX_NAMES} more" if len(missing) > _MAX_NAMES else ""
+    names = ", ".join(printable_name(repr(user)) for user in missing[:_MAX_NAMES])
+    return f"--allow-users: {names}{more} cannot log in: not in the users' file" if missing else ""
+
+
+class UserFileWatch:
+    """Checks the file of verifiers, and writes to the log what is wrong with it.
+
+    `path`: ``None``: there are no users. `allowed`: those who may log in, if not all.
+    """
+
+    def __init__(self, path: Path | None, allowed: Sequence[str] = ()) -> None:
+        self._allowed = allowed
         self._file = None if path is None else VerifierFile(path)
         self._seen: object = None
 
@@ -29,9 +48,12 @@ class UserFileWatch:
         self._seen = stamp
         try:
             faults = self._file.faults()
+            missing = missing_users(self._file, self._allowed)
         except CredentialError as error:
-            log.error("nobody can log in: %s", error)
+            log.error("no user can log in: %s", error)
             return
+        if missing:
+            log.warning("%s", missing)
         for fault in faults[:_MAX_LINES]:
             log.warning("in the users' file: %s", fault)
         if len(faults) > _MAX_LINES:

@@ -126,6 +126,7 @@ def _demo_network() -> Iterator[Network]:
         begin = time.perf_counter()
         with pconnect(
             hosts,
+            profile="",
             user=credentials.user,
             password=credentials.password,
             timeout=_TIMEOUT,

@@ -55,7 +55,8 @@ PAGE_BYTES = 2**15
 _MARK = struct.Struct("=QQQ")
 # The supervisor takes out marks when it takes output. It leaves that for a second to a client that takes nothing.
 _FULL_SECONDS = 2.0
-_TRIES = 1000
+# Seconds that the supervisor may spend between taking something and counting it: a busy machine may let it wait there.
+_LONGEST_READ = 2.0
 
 _NUMBER = struct.Struct("Q")  # native, so that each number is written in one piece
 _FIELDS = (
@@ -247,15 +248,17 @@ class GivenOutput:
 
     def count(self) -> tuple[int, ...]:
         """Return how much each stream was given so far, in bytes."""
-        for _ in range(_TRIES):
+        deadline = time.monotonic() + _LONGEST_READ
+        while True:
             reads, taken = self._page.taken()
             given = tuple(
                 [before + bytes_in_pipe(pipe) for before, pipe in zip(taken, self._pipes, strict=True)]
             )
             if not reads % 2 and self._page.reads == reads:
                 return given
+            if time.monotonic() > deadline:
+                return given  # the supervisor is stopped in the middle: too little is better than too much
             os.sched_yield()
-        return given  # the supervisor is stopped in the middle: too little is better than too much
 
 
 def bytes_in_pipe(descriptor: int) -> int:

@@ -10,12 +10,12 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pconnect.commands.function_pickling import pickle_value, unpack_service_arguments
 from pconnect.commands.remote_errors import blame_limit
-from pconnect.errors import UnsupportedValueError
+from pconnect.errors import ProtocolError, UnsupportedValueError
 from pconnect.link.connection import LIBRARY_TAGS
 from pconnect.loop.network import Mesh
 from pconnect.messaging.collective_call import leave
@@ -26,8 +26,10 @@ from pserver.display.mime_bundle import make_bundle
 from pserver.display.outbox import Outbox
 from pserver.engine.command_page import CommandPage, GivenOutput
 from pserver.engine.failure import describe, not_begun
+from pserver.engine.unsent_value import keep_unsent
 from pserver.engine.workspace import Workspace
 from pserver.services import registry
+from pserver.services.kept_results import MAX_HEAD_BYTES, KeptResults
 from pserver.services.registry import EngineState
 from pserver.system.flush import flush_output
 
@@ -133,13 +135,21 @@ class CommandRunner:
         self._page.end()
         given = self._given.count()
         self._page.mark(0, given)
-        with self.mesh.event_loop.sigint_deferred:
-            self._client.post(Kind.DONE, number, [outcome, *given, self._outbox.sent])
-            self.mesh.event_loop.flush(self._client)
+        self._tell_end(number, outcome, given)
         now = time.perf_counter()
         if now >= self._count_at:
             self._count_at = now + _COUNT_SECONDS
             self.count_bytes()
+
+    def refuse(self, number: int, error: ProtocolError) -> None:
+        """Have a command fail that is malformed."""
+        outcome = describe(error) | {"values_sent": self._client.values_sent, "seconds": 0.0}
+        self._tell_end(number, outcome, self._given.count())
+
+    def _tell_end(self, number: int, outcome: float | dict[str, Any], given: Sequence[int]) -> None:
+        with self.mesh.event_loop.sigint_deferred:
+            self._client.post(Kind.DONE, number, [outcome, *given, self._outbox.sent])
+            self.mesh.event_loop.flush(self._client)
 
     def count_bytes(self) -> None:
         """Record for the audit how much has passed on all links."""
@@ -166,8 +176,13 @@ class CommandRunner:
                 _show_figures()
             leave(self.mesh, error)  # whoever waits for us in a collective call does so in vain
             outcome = describe(error) | {"values_sent": self._client.values_sent}
-            if self._page.has_expired(message.tag) and isinstance(error, KeyboardInterrupt):
-                blame_limit(outcome, message.value[2]["seconds"])
+            limit = message.value[2].get("seconds")  # none for a number that a client has used twice, perhaps
+            if (
+                limit is not None
+                and self._page.has_expired(message.tag)
+                and isinstance(error, KeyboardInterrupt)
+            ):
+                blame_limit(outcome, limit)
             outcome["seconds"] = time.perf_counter() - begin
             return outcome
 
@@ -182,7 +197,7 @@ class CommandRunner:
             value = self.workspace.run(source, message.tag, wants_value=bool(options))
         self._end_copy()
         if options.get("value"):
-            self._send_value(value, tag, options)
+            self._send_value(value, tag, options, keeps=message.kind is Kind.COMMAND)
 
     def _end_copy(self) -> None:
         """End this process if the user's code has forked it from the engine, whose connections are not its own."""
@@ -198,21 +213,26 @@ class CommandRunner:
         arguments: list[Any] = precv(self._client, tag=tag)
         return arguments
 
-    def _send_value(self, value: object, tag: int, options: dict[str, Any]) -> None:
+    def _send_value(self, value: object, tag: int, options: dict[str, Any], *, keeps: bool) -> None:
         if options.get("display") and value is not None:
             value = list(make_bundle(value))
         try:
-            self._send([False, value], tag)
+            self._send([False, value], tag, by_name=not options.get("pickle"))
         except UnsupportedValueError as error:
             if not options.get("pickle"):
-                raise UnsupportedValueError(
-                    f"{str(error).replace('value[1]', 'value', 1)}; allow_pickle=True lets it come by pickle"
-                ) from None
+                if not keeps:
+                    raise UnsupportedValueError(str(error).replace("value[1]", "value", 1)) from None
+                raise keep_unsent(error, value, "command", self._keep) from None
             self._send([True, pickle_value(value)], tag)
 
-    def _send(self, value: object, tag: int) -> None:
+    def _keep(self, data: bytes) -> str:
+        most = self.mesh.limits.max_message_bytes - MAX_HEAD_BYTES
+        return KeptResults(self.services.files).keep("command", self.number, data, most)
+
+    def _send(self, value: object, tag: int, *, by_name: bool = True) -> None:
         """Send a value; a small one goes out with what comes next."""
-        buffers = encode_message(Kind.VALUE, tag, value, self.mesh.limits.max_message_bytes)
+        limit = self.mesh.limits.max_message_bytes
+        buffers = encode_message(Kind.VALUE, tag, value, limit, by_name=by_name)
         if len(buffers) == 1 and len(buffers[0]) <= _SMALL_BYTES:
             with self.mesh.event_loop.sigint_deferred:
                 self._client.post_encoded(buffers)

@@ -19,16 +19,16 @@ import warnings
 from collections import deque
 from collections.abc import Sequence
 from multiprocessing.connection import Connection as PipeEnd
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import numpy.random  # which numpy loads when it is first used: here once in the starter, for all engines
 
-from pconnect.errors import ConfigurationError, DeadlockError
+from pconnect.errors import ConfigurationError, DeadlockError, ProtocolError
 from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
 from pconnect.loop.network import Mesh, Network
+from pconnect.protocol.forms import check_form
 from pconnect.protocol.frames import Limits
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message
@@ -42,12 +42,16 @@ from pserver.engine.command_page import CommandPage, GivenOutput
 from pserver.engine.command_runner import CommandRunner, Interrupts
 from pserver.engine.forks import Forks
 from pserver.engine.links import Links, Setup
+from pserver.engine.numeric_threads import limit_threads
 from pserver.engine.worker import Terms
 from pserver.engine.workspace import Workspace
+from pserver.jobs.process_state import open_text
 from pserver.services.dask_processes import DaskProcesses
 from pserver.services.files import SessionFiles, is_open_to_others, publish
 from pserver.services.registry import EngineState
 from pserver.services.synced_code import SyncedCode
+from pserver.system.clean_start import give_warnings_back
+from pserver.system.session_folder import require_folder
 from srp_tools.channel import Channel
 from srp_tools.steps import deadline_after
 
@@ -75,14 +79,10 @@ def engine_main(  # noqa: PLR0917 - all that a new process is given
     page = CommandPage(memory)
     os.close(memory)
     # New streams: those of the starter were made for its own files.
-    sys.stdout, sys.stderr = _open_text(1), _open_text(2)
+    sys.stdout, sys.stderr = open_text(1), open_text(2)
     pipe.setblocking(False)
     np.random.seed()  # else all engines, being forked from one process, would draw the same numbers
     _Engine(pipe, handover, forks, lifeline, page, outputs).run()
-
-
-def _open_text(descriptor: int) -> TextIO:
-    return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def _die_with(lifeline: PipeEnd) -> None:
@@ -166,6 +166,11 @@ class _Engine:
         self._runner.mesh.connections[0].limit_inbox(is_limited=True)
         if self._page.is_closing:
             return
+        try:
+            check_form(command.kind, command.value)
+        except ProtocolError as error:
+            self._runner.refuse(command.tag, error)
+            return
         if "seconds" in command.value[2]:
             self._tell(Kind.TIMED)
         self._runner.run(command)
@@ -187,7 +192,7 @@ class _Engine:
                     self._links.tls.renew(message.value)
                 elif self._setup is not None and self._setup.identity is not None:
                     self._setup.identity[1] = message.value
-            case Kind.PROBE:
+            case Kind.PROBE if self._runner is not None:
                 # Answered where the loop has looked whether its wait is over, see `pconnect.session.deadlock_detector`.
                 self._event_loop.attention = lambda: self._attend(message)
             case Kind.CLOSE:
@@ -195,7 +200,7 @@ class _Engine:
 
     def _attend(self, probe: Message) -> DeadlockError | None:
         runner = self._runner
-        assert runner is not None  # noqa: S101 - clients probe networks that have been made
+        assert runner is not None  # noqa: S101 - else no PROBE was taken
         self._event_loop.attention = None
         # A thread of the user's may interrupt this one; the library has none. On the client, a filter or a handler of
         # the user's may do anything when it gets a note.
@@ -219,6 +224,7 @@ class _Engine:
     def _join_network(self) -> None:
         setup = self._setup
         assert setup is not None  # noqa: S101 - it was waited for
+        folder = require_folder(setup.session_folder)
         os.chdir(setup.directory)
         links = self._links = Links(
             setup,
@@ -236,12 +242,12 @@ class _Engine:
         mesh = Mesh(setup.network, setup.node, links.connections, self._event_loop, Limits(*setup.limits))
         workspace = Workspace(Network(mesh))
         names = workspace.names
-        files = SessionFiles(Path(setup.session_folder), setup.max_file_size)
+        files = SessionFiles(folder, setup.max_file_size)
         publish(files)
         names["session_files"] = files.folder
         code = SyncedCode(files, list(sys.modules))
-        dask = DaskProcesses(setup.session_folder)
-        services = EngineState(names, files, code, dask, setup.client_version)
+        dask = DaskProcesses(files)
+        services = EngineState(names, files, code, dask, setup.client_version, setup.node)
         self._runner = CommandRunner(
             mesh,
             workspace,
@@ -251,6 +257,7 @@ class _Engine:
             self._page,
             GivenOutput(self._page, [end.fileno() for end in self._outputs]),
         )
+        give_warnings_back()
         Hooks(self._outbox, mesh.limits.max_message_bytes).install(names)
         no_input.install()
         self._tell(
@@ -265,12 +272,16 @@ class _Engine:
                 "directory_is_clients": setup.directory_is_clients,
             },
         )
+        # Now, when the client need not wait for it: it takes a while, in each engine.
+        limit_threads(max(1, len(os.sched_getaffinity(0)) // links.count_beside()))
         if is_open_to_others("."):
-            warnings.warn(
-                f"other accounts may put files into {setup.directory}: your code imports modules from there",
-                RuntimeWarning,
-                stacklevel=1,
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("default")  # PYTHONWARNINGS may make errors of all
+                warnings.warn(
+                    f"other accounts may put files into {setup.directory}: your code imports modules from there",
+                    RuntimeWarning,
+                    stacklevel=1,
+                )
 
     # --- workers ---
 

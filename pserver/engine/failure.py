@@ -9,7 +9,7 @@ from typing import Any
 import pconnect
 import pserver
 import srp_tools
-from pconnect.commands.remote_errors import builtin_bases
+from pconnect.commands.remote_errors import builtin_bases, plain_fields
 from pconnect.errors import ParallelError
 from pserver.services import registry
 
@@ -44,6 +44,7 @@ def describe(error: BaseException) -> dict[str, Any]:
         "bases": builtin_bases(error),
         "message": message[:_MAX_MESSAGE_CHARACTERS],
         "traceback": _shorten(text),
+        "fields": plain_fields(error),
     }
 
 

@@ -1,6 +1,8 @@
 """Running one job in a worker: its function is called, and what comes of it becomes a RESULT."""
 
 import contextlib
+import contextvars
+import functools
 import os
 import resource
 import time
@@ -8,13 +10,19 @@ from typing import Any
 
 from pconnect.commands.function_pickling import pickle_value, unpack_arguments, unpack_function
 from pconnect.errors import UnsupportedValueError
+from pconnect.jobs import random_streams
 from pconnect.jobs.job import FAILED, PICKLED, PLAIN
+from pconnect.jobs.read_only import explain
 from pconnect.jobs.worker_api import side
+from pconnect.protocol.forms import check_form
+from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Unfinished
 from pconnect.remote_entry import keep_sources
 from pserver.engine.failure import describe
 from pserver.engine.job_folders import JobFolders
 from pserver.engine.result_sender import ResultSender
+from pserver.engine.unsent_value import keep_unsent
+from pserver.jobs.job_output import JobOutput
 from pserver.jobs.shared_status import SharedStatus
 from pserver.system.flush import flush_output
 from pserver.system.processes import address_space_bytes
@@ -24,18 +32,27 @@ class JobRunner:
     """The jobs of one worker.
 
     `page`: where the worker says what it does. `functions`: what jobs call, by number; each as it came before its first
-    call. `ended_at`: when the last job ended, by the clock of `time.monotonic`.
+    call. `ended_at`: when the last job ended, by the clock of `time.monotonic`. `network_id`: from which jobs without a
+    seed have their random numbers.
     """
 
     def __init__(
-        self, names: dict[str, Any], page: SharedStatus, folders: JobFolders, sender: ResultSender
+        self,
+        names: dict[str, Any],
+        page: SharedStatus,
+        folders: JobFolders,
+        sender: ResultSender,
+        network_id: bytes,
     ) -> None:
+        self.output = JobOutput()
         self.functions: dict[int, Any] = {}
         self.ended_at = 0.0
         self._names = names
         self._page = page
         self._folders = folders
         self._sender = sender
+        self._process = os.getpid()
+        self._entropy = int.from_bytes(network_id, "big")
         self._count, self._seconds = 0, 0.0
         self._interruptible = 0  # the job in whose function this is
         side.report = lambda value: sender.report(side.number, value)
@@ -57,11 +74,16 @@ class JobRunner:
             self._page.begin(number, begin, 0.0)
             if type(contents) is Unfinished:
                 contents = contents.finish()
+            check_form(Kind.JOB, contents)
             function_number, args, kwargs, options = contents
             if options:
                 self._page.begin(number, begin, options.get("seconds", 0.0))
             try:
                 self._interruptible = side.number = number
+                if options and (stream := options.get("stream")):
+                    random_streams.begin(stream[0], tuple(stream[1:]), is_seeded=True)
+                else:
+                    random_streams.begin(self._entropy, (number,), is_seeded=False)
                 if options and options.get("pickled"):
                     # Here, not where they are used: whatever happens when they are freed, the result is out.
                     args, kwargs = unpack_arguments(args, pickled=True)
@@ -70,11 +92,18 @@ class JobRunner:
                 self._interruptible = side.number = 0
         except BaseException as error:  # noqa: BLE001 - also SystemExit and Ctrl-C end the job only
             kind, value = FAILED, _account(error, options or {})
+        self._end_copy()
         self.ended_at = end = time.monotonic()
         self._count += 1
         self._seconds += end - begin
         self._send_result(number, [kind, value, began, end - begin], options or {})
         return self._page.end(self._count, self._seconds)
+
+    def _end_copy(self) -> None:
+        """End this process if the job has forked it from the worker: a copy would take jobs and send results, too."""
+        if os.getpid() != self._process:
+            flush_output()
+            os._exit(0)
 
     def _call(self, function_number: int, args: Any, kwargs: Any, options: dict[str, Any] | None) -> object:
         function = self.functions[function_number]
@@ -85,13 +114,16 @@ class JobRunner:
             is_text = isinstance(data, str)
             function = eval(data, self._names) if is_text else unpack_function(data, self._names, memory)  # noqa: S307
             self.functions[function_number] = function
+        side.keep_imported()
+        # numpy's error state, the context of `decimal` and the like are the job's.
+        call = contextvars.copy_context().run
         if not options:
-            return function(*args, **kwargs)
+            return call(function, *args, **kwargs)
         with memory_limit(options.get("memory")):
-            return function(*args, **kwargs)
+            return call(function, *args, **kwargs)
 
     def _send_result(self, number: int, result: list[Any], options: dict[str, Any]) -> None:
-        output = take_output()
+        output = self.output.take()
         try:
             files = self._folders.take_outputs()
         except Exception as error:  # noqa: BLE001 - whatever it is, the client has to know
@@ -100,12 +132,12 @@ class JobRunner:
             result += [output, files] if files else [output]
         # Turning a result into bytes may run code of the user's, which may raise anything, SystemExit too.
         try:
-            self._sender.send(number, result)
+            self._sender.send(number, result, by_name=not options.get("pickle"))
             return
         except UnsupportedValueError as error:
             if not options.get("pickle"):
-                text = str(error).replace("value[1]", "value", 1)
-                error = UnsupportedValueError(f"{text}; allow_pickle=True lets it come by pickle")
+                keep = functools.partial(self._sender.keep, number)
+                error = keep_unsent(error, result[1], "job", keep)
             problem = _account(error, options)
         except BaseException as error:  # noqa: BLE001
             problem = _account(error, options)
@@ -122,30 +154,12 @@ class JobRunner:
 
 def _account(error: BaseException, options: dict[str, Any]) -> dict[str, Any]:
     """Return the description of a failure; with the exception itself if the caller allows pickle, and it can be."""
+    explain(error)
     account = describe(error)
     if options.get("pickle"):
         with contextlib.suppress(BaseException):  # whatever the user's __reduce__ raises, the account must do
             account["pickle"] = pickle_value(error)
     return account
-
-
-_MAX_OUTPUT_BYTES = 2**20  # of what a job prints, for each stream; the last of it
-
-
-def take_output() -> list[Any] | None:
-    """Return what a job has printed, if anything: both streams, and how much of each is left out; forget it."""
-    taken: list[Any] = []
-    flush_output()
-    for descriptor in (1, 2):
-        try:
-            size = os.fstat(descriptor).st_size
-            kept = os.pread(descriptor, _MAX_OUTPUT_BYTES, max(0, size - _MAX_OUTPUT_BYTES)) if size else b""
-            if size:
-                os.ftruncate(descriptor, 0)
-        except OSError:  # closed, or a pipe now: it is the user's
-            size, kept = 0, b""
-        taken += [kept, size - len(kept)]
-    return taken if any(taken) else None
 
 
 @contextlib.contextmanager

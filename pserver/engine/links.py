@@ -25,6 +25,7 @@ from pconnect.errors import ConnectionLostError, ParallelError
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import dial, prepare
 from pconnect.link.local_link import accept_local, has_hung_up, is_local
+from pconnect.link.peer import Peer
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Limits, Preamble, Purpose
 from pconnect.protocol.kinds import Role
@@ -41,6 +42,8 @@ _HANDSHAKE_TIMEOUT = 20.0
 _MAX_HANDSHAKES = 32
 # tcp(7): the first byte of TCP_INFO is the state; these say that the other end has hung up (tcp_states.h).
 _TCP_CLOSED_STATES = (7, 8)
+# A part of the time for connections, so that a refused one is reported with its reason.
+_PATIENCE = 0.9
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,17 @@ class Setup:
         return path, token
 
 
+class OtherNode(Peer):
+    """A node as an engine knows it: it hears only that the connection is gone; the client hears how it came to that."""
+
+    def __init__(self, node: int) -> None:
+        self.node = node
+
+    def remedy(self, connection: object) -> str:  # noqa: ARG002 - there is one
+        """See `pconnect.link.peer.Peer.remedy`."""
+        return f"; its engine or machine is gone, and the client knows more: net[{self.node}].restart() there may help"
+
+
 class Links:
     """The data connections of one engine.
 
@@ -123,6 +137,8 @@ class Links:
             )
             for node, host in enumerate(hosts)
         ]
+        for connection in self.connections[1:]:
+            connection.peer = OtherNode(connection.node)
         self.errors: dict[int, str] = {}  #: for each node with which a connection could not be made, why
         self._setup = setup
         self._handover = handover
@@ -155,6 +171,12 @@ class Links:
         link = self._setup.link(node)
         return link[1] if link else None
 
+    def count_beside(self) -> int:
+        """Return how many engines of this network share the machine with this one, itself included."""
+        own = self.connections[self._setup.node].host
+        nodes = range(1, len(self.connections))
+        return sum(self.connections[node].host == own or self._setup.link(node) is not None for node in nodes)
+
     def renew(self, nodes: Collection[int], timeout: float) -> None:
         """Give up the links to nodes that are restarted, and expect them to dial.
 
@@ -176,7 +198,13 @@ class Links:
     def _dial(self, node: int, deadline: float) -> None:
         setup = self._setup
         steps = dial(
-            self._addresses[node - 1], setup.preamble(node), self.tls, setup.peer_timeout, setup.link(node)
+            self._addresses[node - 1],
+            setup.preamble(node),
+            self.tls,
+            setup.peer_timeout,
+            setup.link(node),
+            # In a restart, a daemon that is dead may come back; in a new network, all were there just now.
+            0.0 if setup.together is None else setup.timeout * _PATIENCE,
         )
 
         def end(outcome: Channel | Exception) -> None:

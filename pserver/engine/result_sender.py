@@ -17,19 +17,26 @@ from pconnect.protocol.messages import encode_message
 from pserver.jobs.detached_worker import await_store, keep_results
 from pserver.jobs.job_store import JobStore
 from pserver.jobs.shared_status import RESULT_BYTES, SharedStatus
+from pserver.services.kept_results import MAX_HEAD_BYTES, KeptResults
+from pserver.system.descriptors import SpareDescriptor
 
 
 class ResultSender:
     """The results of one worker.
 
-    `max_message_bytes`: limit of one message. `connection`: to the client, once there is one.
+    `max_message_bytes`: limit of one message. `connection`: to the client, once there is one. `spare`: a descriptor for
+    what must work when jobs have used up all others. `kept`: where results stay that cannot be sent.
     """
 
-    def __init__(self, pipe: socket.socket, page: SharedStatus, max_message_bytes: int) -> None:
+    def __init__(
+        self, pipe: socket.socket, page: SharedStatus, max_message_bytes: int, kept: KeptResults
+    ) -> None:
+        self.spare = SpareDescriptor()
         self.connection: Connection = Connection(0, "client", None)
         self._pipe = pipe
         self._page = page
         self._max_message_bytes = max_message_bytes
+        self._kept = kept
         self._unsent = 0  # bytes in the page
         self._store: JobStore | None = None
         self._lock = threading.Lock()  # a job may report from threads of its own
@@ -40,12 +47,13 @@ class ResultSender:
             self._store = await_store(self._pipe, words)
         return self._store
 
-    def send(self, number: int, result: list[Any]) -> None:
-        """Send the result of a job, now or with the next ones.
+    def send(self, number: int, result: list[Any], *, by_name: bool = True) -> None:
+        """Send the result of a job, now or with the next ones; `by_name` is as of `encode_message`.
 
         Raises `UnsupportedValueError` or `MessageTooLargeError` if it cannot be sent.
         """
-        buffers = encode_message(Kind.RESULT, number, result, self._max_message_bytes)
+        limit = self._max_message_bytes
+        buffers = encode_message(Kind.RESULT, number, result, limit, by_name=by_name)
         with self._lock:
             if len(buffers) == 1 and len(buffers[0]) <= RESULT_BYTES // 4:
                 if self._unsent + len(buffers[0]) > RESULT_BYTES:
@@ -54,6 +62,12 @@ class ResultSender:
                 return
             self._flush()
             self._deliver(buffers)
+
+    def keep(self, number: int, data: bytes) -> str:
+        """Keep the pickled result of a job at this node; return why that is not possible, empty if it is kept."""
+        if self._page.is_detached():
+            return "the client has left"
+        return self._kept.keep("job", number, data, self._max_message_bytes - MAX_HEAD_BYTES)
 
     def report(self, number: int, value: object) -> None:
         """Send what a job reports of its progress, now."""
@@ -78,7 +92,7 @@ class ResultSender:
         self._page.set_sending(True)
         try:
             if self._page.is_detached():
-                keep_results(self.store(), buffers)
+                keep_results(self._pipe, self.spare, self.store(), buffers)
                 return
             for buffer in buffers:
                 self._write(memoryview(buffer))

@@ -5,7 +5,6 @@ in a page that the supervisor can read, see `pserver.jobs.shared_status`. Result
 those of a thousandth of a second, or what there is when no job waits.
 """
 
-import contextlib
 import os
 import random
 import select
@@ -17,37 +16,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from pconnect.errors import ParallelError
+from pconnect.errors import ParallelError, ProtocolError
 from pconnect.jobs.job import DROPPED, FAILED
 from pconnect.jobs.shared_arrays import keep_array
+from pconnect.jobs.worker_api import side
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, prepare
 from pconnect.protocol.frames import Limits
 from pconnect.protocol.kinds import Kind, Role
-from pconnect.protocol.messages import Message
+from pconnect.protocol.messages import Message, refuse_nonsense
 from pconnect.values.receive_buffers import IDLE_SECONDS, RECEIVE_BUFFERS
 from pserver.engine.failure import describe
+from pserver.engine.inherited_generators import renew_generators
 from pserver.engine.job_folders import JobFolders
 from pserver.engine.job_runner import JobRunner
 from pserver.engine.links import greet
+from pserver.engine.numeric_threads import limit_threads
 from pserver.engine.result_sender import ResultSender
-from pserver.jobs.detached_worker import CONNECTION, decode, orders
+from pserver.jobs.detached_worker import CONNECTION, UNFIT, decode, orders, read_job
+from pserver.jobs.process_state import ProcessState
 from pserver.jobs.recall import Intake
 from pserver.jobs.shared_status import SharedStatus
 from pserver.services.files import SessionFiles
+from pserver.services.kept_results import KeptResults
 from pserver.system.descriptors import receive_descriptors
+from pserver.system.flush import flush_output
 from pserver.system.process_marks import wear_worker_mark
-from pserver.system.processes import die_with_parent
-from srp_tools.packages import import_own
+from pserver.system.processes import die_with_parent, name_process
 from srp_tools.steps import deadline_after, run
 from srp_tools.tls import TlsContexts
 
 _HANDSHAKE_TIMEOUT = 30.0
 _FLUSH_SECONDS = 0.001  # results are sent, and the client is listened to, about so often
-# What numerical libraries read when they are loaded.
-_THREAD_VARIABLES = [f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR", "NUMBA")]
 
 
 @dataclass(frozen=True)
@@ -72,28 +72,19 @@ def worker_main(ends: Sequence[int], threads: int, terms: Terms) -> None:
     """
     os.setsid()  # its own group, to be ended with all it started
     die_with_parent()
+    name_process("worker")
     wear_worker_mark()
     pipe, page, *outputs = ends
     for descriptor, end in zip((1, 2), outputs, strict=True):
         os.dup2(end, descriptor)
         os.close(end)
-    np.random.seed()  # else all workers would draw the same numbers
-    random.seed()
-    _limit_threads(threads)
+    random.seed()  # else all workers would draw the same numbers
+    renew_generators(terms.names)  # numpy's global one as well
+    limit_threads(threads)
     worker = _Worker(socket.socket(fileno=pipe), SharedStatus(page), terms)
     os.close(page)
     worker.run()
     os._exit(0)
-
-
-def _limit_threads(count: int) -> None:
-    """Have numerical libraries share the processors with the other workers, also those that are imported later."""
-    for name in _THREAD_VARIABLES:
-        os.environ.setdefault(name, str(count))
-    with contextlib.suppress(ImportError):
-        threadpoolctl = import_own("threadpoolctl")  # takes a moment, and only workers need it
-
-        threadpoolctl.threadpool_limits(count)
 
 
 class _Worker:
@@ -104,18 +95,22 @@ class _Worker:
         self._page = page
         self._terms = terms
         limit = terms.limits.max_message_bytes
-        self._sender = ResultSender(pipe, page, limit)
-        self._runner = JobRunner(terms.names, page, JobFolders(terms.files, limit), self._sender)
+        self._sender = ResultSender(pipe, page, limit, KeptResults(terms.files))
+        self._runner = JobRunner(
+            terms.names, page, JobFolders(terms.files, limit), self._sender, terms.network_id
+        )
         self._intake = Intake()
         self._dropped: set[int] = set()
         self._retiring = False
         self._looked_at = 0.0
         self._transfer = 0.0  # seconds
         signal.signal(signal.SIGINT, self._runner.on_interrupt)
+        self._state = ProcessState()
+        side.keep_imported = self._state.keep_imported
 
     def run(self) -> None:
         """Do jobs for the client, and after it has left those in the store."""
-        self._pipe.send(f"{os.getpid()} {self._terms.command}".encode())
+        self._pipe.send(str(self._terms.command).encode())
         if not self._page.is_detached():
             self._serve_client()
         if self._page.is_detached():
@@ -151,6 +146,10 @@ class _Worker:
                 self._receive(connection, begin)
             if jobs:
                 self._run_next()
+        if isinstance(connection.error, ProtocolError):
+            sys.stderr.write(f"{connection.error}\n")
+            flush_output()
+            os._exit(1)
         self._sender.flush()
 
     def _is_wanted(self) -> bool:
@@ -176,8 +175,14 @@ class _Worker:
             return
         if self._runner.run(number, contents):
             self._intake.recall(number)
-        if self._runner.ended_at - self._looked_at > _FLUSH_SECONDS:
+        # The client need not wait for what follows.
+        if not self._intake.jobs or self._runner.ended_at - self._looked_at > _FLUSH_SECONDS:
             self._sender.flush()
+        try:
+            self._state.restore()
+        except RuntimeError as error:
+            self._runner.output.say(str(error))
+            os._exit(UNFIT)
 
     def _serve_store(self) -> None:
         """Do the jobs in the store, as the supervisor says."""
@@ -187,7 +192,7 @@ class _Worker:
         loaded = {f"f{number}" for number in self._runner.functions}
         for number in orders(self._pipe):
             try:
-                for message in decode(store.read(number, loaded)):
+                for message in decode(read_job(self._pipe, self._sender.spare, store, number, loaded)):
                     self._take(message)
             except (OSError, ParallelError) as error:
                 self._sender.send(number, [FAILED, describe(error)])
@@ -207,6 +212,7 @@ class _Worker:
         prepare(sock, DEFAULT_PEER_TIMEOUT)
         return sock
 
+    @refuse_nonsense
     def _take(self, message: Message) -> None:
         match message.kind:
             case Kind.JOB:

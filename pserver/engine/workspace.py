@@ -1,6 +1,5 @@
 """The workspace of an engine: where commands are compiled and run."""
 
-import ast
 import linecache
 import sys
 import types
@@ -13,6 +12,7 @@ from pconnect.jobs.worker_api import job_folder, progress
 from pconnect.loop.network import Network
 from pconnect.messaging import collectives
 from pconnect.messaging.send_receive import precv, psend, select_sockets
+from pconnect.one_process.source_code import compile_source
 from pconnect.remote_entry import keep_sources
 
 # Commands that are kept: compiled, for those sent again and again, and as text, for tracebacks through their functions.
@@ -61,14 +61,5 @@ class Workspace:
         name = f"<command {number}>"
         if len(self._codes) == _KEPT_COMMANDS:
             linecache.cache.pop(self._codes.pop(next(iter(self._codes)))[0].co_filename, None)
-        tree = ast.parse(source, name)
-        last = tree.body.pop() if wants_value and tree.body and isinstance(tree.body[-1], ast.Expr) else None
-        expression = None
-        if isinstance(last, ast.Expr):
-            expression = compile(ast.Expression(last.value), name, "eval", dont_inherit=True)
-        codes = self._codes[key] = compile(tree, name, "exec", dont_inherit=True), expression
-        lines = f"{source}\n".splitlines(
-            keepends=True
-        )  # a traceback marks the wrong place in a line without its end
-        linecache.cache[name] = (len(source), None, lines, name)
+        codes = self._codes[key] = compile_source(source, name, wants_value=wants_value)
         return codes

@@ -4,8 +4,8 @@
 
     kept/<network id>-<node>/   of mode 0700
         user, secret            needed to recover: the user's name, and the digest of a secret
-        lock                    held with flock(2) by the supervisor that runs the jobs, as long as it lives
-        ended                   why it ended before its jobs had
+        lock                    held with flock(2) by the supervisor that runs the jobs, as long as it lives; says why
+                                it ended before its jobs had
         N.job                   one line of JSON, then the JOB message; there until a client has the result
         f7.part, a3.part        FUNCTION and SHARED messages that jobs need
         N.result                the RESULT message, renamed when it is whole
@@ -38,6 +38,8 @@ _JOB, _RESULT, _PART = ".job", ".result", ".part"
 _STOPS = "stops"
 _FIRST_FILES = ("lock", "user", "secret")
 _PART_NAME = re.compile(r"[a-z][0-9]{1,20}\Z")
+# For the reason, which is written when the disk may be full.
+_REASON_BYTES = 4096
 _KILLED = "the session that ran it was killed"
 _DAY = 86400.0
 
@@ -62,7 +64,7 @@ class JobStore:
             (store.folder / "user").write_text(user, encoding="utf-8")
             (store.folder / "secret").write_bytes(digest)
         except BaseException:
-            store._release()
+            store.close()
             for name in _FIRST_FILES:  # by name: to list them takes a descriptor, and there may be none
                 (store.folder / name).unlink(missing_ok=True)
             store.folder.rmdir()
@@ -72,6 +74,12 @@ class JobStore:
     def _hold(self) -> None:
         self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        os.pwrite(self._lock, bytes(_REASON_BYTES), 0)
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether somebody has removed the folder that is held or read here, and not only moved it away."""
+        return self._lock >= 0 and not os.fstat(self._lock).st_nlink
 
     def add_part(self, name: str, message: bytes) -> None:
         """Keep a message that several jobs need.
@@ -88,20 +96,20 @@ class JobStore:
 
     def end(self, reason: str) -> None:
         """Hold the folder no longer: jobs without a result are lost for this reason. Without jobs, remove it."""
-        if not self.numbers():
-            self.remove()
-            return
-        with contextlib.suppress(OSError):  # then they were lost with the session, which is true, too
-            self._write("ended", reason.encode())
-        self._release()
-        self.remove_if_done()  # a client that took the last result just now has seen it held
+        # It overwrites what is there, for which there is room. A disk that fails has no place for a reason.
+        with contextlib.suppress(OSError):
+            os.pwrite(self._lock, reason.encode()[:_REASON_BYTES], 0)
+        self.close()
+        with contextlib.suppress(OSError):  # the next client removes it, or the sweep
+            self.remove_if_done()  # a client that took the last result just now has seen it held
 
     def remove(self) -> None:
         """Remove the folder with all that it holds."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        self._release()
+        self.close()
 
-    def _release(self) -> None:
+    def close(self) -> None:
+        """Hold or read the folder no longer."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -137,7 +145,8 @@ class JobStore:
         (self.folder / _STOPS / str(number)).unlink()
 
     def _write(self, name: str, *data: bytes | memoryview) -> None:
-        path = self.folder / f"{name}.new"
+        # By process: the supervisor may write the last result of a worker while the worker is still writing it.
+        path = self.folder / f"{name}.{os.getpid()}.new"
         try:
             with path.open("wb") as file:
                 for buffer in data:
@@ -151,7 +160,7 @@ class JobStore:
 
     @classmethod
     def find(cls, kept: Path, network_id: bytes, node: int, user: str, secret: bytes) -> Self:
-        """Return the store of a session that was detached.
+        """Return the store of a session that was detached; the caller closes it.
 
         Raises `ConfigurationError` if there is none, or it belongs to another user.
         """
@@ -161,13 +170,14 @@ class JobStore:
             digest = (store.folder / "secret").read_bytes()
         except FileNotFoundError:
             raise ConfigurationError(
-                "nothing is kept here of this network: its results were recovered, or not within the time for which "
-                "the server keeps them"
+                "nothing is kept here of this network: all results were recovered before, or nobody came for them "
+                "within the --keep-results of the server, or somebody removed or moved their folder"
             ) from None
         if owner != user:
             raise ConfigurationError(f"another user than {user} has detached this network")
         if not hmac.compare_digest(digest, digest_of(secret)):
             raise ConfigurationError("the secret of the token is wrong")
+        store._lock = os.open(store.folder / "lock", os.O_RDONLY | os.O_CLOEXEC)  # for `is_removed`
         os.utime(store.folder)  # a client that comes just before the sweep has time enough
         return store
 
@@ -225,9 +235,10 @@ class JobStore:
     def why_ended(self) -> str:
         """Return why the supervisor, which is gone, has left jobs without results."""
         try:
-            return (self.folder / "ended").read_text(encoding="utf-8")
+            reason = (self.folder / "lock").read_bytes().rstrip(b"\0").decode("utf-8", "replace")
         except FileNotFoundError:
             return _KILLED
+        return reason or _KILLED
 
 
 def digest_of(secret: bytes) -> bytes:
@@ -284,6 +295,6 @@ def sweep(kept: Path, days: float, now: float) -> int:
             newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
             if now - newest > days * _DAY and not is_held(folder):
                 shutil.rmtree(folder)
-                log.info("swept %s: nobody has recovered it", folder)
+                log.info("removed %s: it was never recovered", folder)
                 swept += 1
     return swept

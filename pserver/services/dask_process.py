@@ -24,7 +24,7 @@ from typing import Any
 from distributed import Scheduler, Worker
 from distributed.security import Security
 
-from pserver.system.processes import die_with_parent
+from pserver.system.processes import die_with_parent, name_process
 from srp_tools.tls import file_of
 
 
@@ -55,6 +55,7 @@ def _be_silent() -> None:
 def main() -> None:
     """Be such a process; its arguments are descriptors: for the report, and of the engine's standard error."""
     die_with_parent()
+    name_process("dask")
     report, errors = (int(argument) for argument in sys.argv[1:])
     settings = json.loads(sys.stdin.buffer.readline() or b"{}")
     if not settings:  # the engine is gone

@@ -24,6 +24,7 @@ from typing import Any
 
 from pconnect.loop.interrupts import DeferredSigint
 from pconnect.session.versions import installed
+from pserver.services.files import SessionFiles
 from srp_tools.certificates import NodeKey
 from srp_tools.errors import ConfigurationError
 
@@ -135,15 +136,15 @@ class _Process:
 class _Cluster:
     """What an engine has of one cluster: the keys of its processes, then the processes."""
 
-    def __init__(self, names: Collection[str], session_folder: str) -> None:
+    def __init__(self, names: Collection[str], files: SessionFiles) -> None:
         self.keys = {name: NodeKey() for name in names}
         self.processes: dict[str, _Process] = {}
-        self._session_folder = session_folder
+        self._files = files
         self._folder: Path | None = None
 
     def start(self, certificates: Mapping[str, bytes], authority: bytes, settings: Mapping[str, Any]) -> None:
         """Start the processes; each takes its key along, which is forgotten here."""
-        folder = self._folder = Path(tempfile.mkdtemp(prefix="dask-", dir=self._session_folder))
+        folder = self._folder = Path(tempfile.mkdtemp(prefix="dask-", dir=self._files.session_folder))
         for name, key in self.keys.items():
             identity = key.pem_identity(certificates[name], authority)
             own = {
@@ -178,11 +179,11 @@ class _Cluster:
 class DaskProcesses:
     """The clusters of one engine, by the names that the client gave them.
 
-    `session_folder`: the private folder of the session; each cluster gets one in it.
+    `files`: those of the session; each cluster gets a folder in its private one.
     """
 
-    def __init__(self, session_folder: str) -> None:
-        self._session_folder = session_folder
+    def __init__(self, files: SessionFiles) -> None:
+        self._files = files
         self._clusters: dict[str, _Cluster] = {}
 
     def prepare(self, key: str, names: Sequence[str]) -> tuple[str | None, dict[str, bytes]]:
@@ -194,7 +195,7 @@ class DaskProcesses:
         version = installed(["distributed"])["distributed"]
         if version is None:
             return None, {}
-        cluster = self._clusters[key] = _Cluster(names, self._session_folder)
+        cluster = self._clusters[key] = _Cluster(names, self._files)
         return version, {name: node_key.public_bytes() for name, node_key in cluster.keys.items()}
 
     def start(

@@ -15,6 +15,7 @@ from typing import Any
 from pconnect.files.listing import Listing, check_sizes, decode_name, encode_name, list_tree
 from pconnect.files.transfer_ends import Incoming, Outgoing
 from pserver.services.paths import check_inside, find_path
+from pserver.system.session_folder import require_folder
 from srp_tools.errors import ConfigurationError
 
 
@@ -25,10 +26,15 @@ class SessionFiles:
         #: Where relative paths lead. An engine that takes the place of another finds there what that one had.
         self.folder = session_folder / "files"
         self.folder.mkdir(mode=0o700, exist_ok=True)
-        self.session_folder = session_folder  #: private
+        self._session_folder = session_folder
         self.max_file_size = max_file_size  #: in bytes, for each; 0: any
         self._token = b""
         self._transfer: Incoming | Outgoing | None = None
+
+    @property
+    def session_folder(self) -> Path:
+        """The private one. Raises `FileNotFoundError` if somebody has removed it."""
+        return require_folder(self._session_folder)
 
     def begin_put(self, token: bytes, remote: bytes, packed: Any) -> list[Any]:
         """Make ready for what the client has listed.
@@ -38,10 +44,10 @@ class SessionFiles:
         cannot be made, or there is no room. No file was written.
         """
         listing = Listing.unpack(packed)
-        path = find_path(decode_name(remote), self.folder, replaces_link=not listing.is_folder)
+        path = self._find(decode_name(remote), replaces_link=not listing.is_folder)
         check_sizes(listing, path, self.max_file_size)
         # What goes with the session need not outlive a loss of power.
-        is_durable = not path.is_relative_to(self.session_folder)
+        is_durable = not path.is_relative_to(self._session_folder)
         return [encode_name(str(path)), self.receive(token, path, listing, is_durable=is_durable)]
 
     def receive(self, token: bytes, path: Path, listing: Listing, *, is_durable: bool) -> list[Any]:
@@ -108,7 +114,13 @@ class SessionFiles:
 
     def find(self, remote: str) -> Path:
         """Return the path that a client means; raises as `find_path`."""
-        return find_path(remote, self.folder)
+        return self._find(remote)
+
+    def _find(self, remote: str, *, replaces_link: bool = False) -> Path:
+        path = find_path(remote, self.folder, replaces_link=replaces_link)
+        if path.is_relative_to(self._session_folder):
+            require_folder(self._session_folder)
+        return path
 
     @contextlib.contextmanager
     def _going_on(self, token: bytes) -> Iterator[Incoming | Outgoing]:
@@ -153,4 +165,5 @@ def is_open_to_others(path: str) -> bool:
 
 def is_usable_folder(path: object) -> bool:
     """Whether something is a folder in which an engine can work."""
-    return isinstance(path, str) and Path(path).is_dir() and os.access(path, os.R_OK | os.X_OK)
+    # Not `Path.is_dir`, which raises where a folder above may not be entered.
+    return isinstance(path, str) and os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK)  # noqa: PTH112

@@ -8,6 +8,7 @@ The last two are relative to a folder, and ``..`` is refused there. What is in t
 session, so a path does not lead out of it by a link either. Outside of it links are followed.
 """
 
+import os
 from pathlib import Path
 
 from srp_tools.errors import ConfigurationError
@@ -41,8 +42,8 @@ def find_path(remote: str, folder: Path, *, replaces_link: bool = False) -> Path
 
 def check_inside(place: Path, folder: Path) -> None:
     """Raise `ConfigurationError` if a path leads out of a folder by a link."""
-    target = place.resolve()
-    if not target.is_relative_to(folder.resolve()):
+    target = Path(os.path.realpath(place))
+    if not target.is_relative_to(os.path.realpath(folder)):
         raise ConfigurationError(
             f"{place} leads by a link to {target}, out of the session's folder of files: give that path itself"
         )

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pconnect.errors import UnknownServiceError
-from pconnect.jobs import broadcast_value
+from pconnect.errors import ProtocolError, UnknownServiceError
+from pconnect.jobs import broadcast_value, random_streams
 from pconnect.session.versions import installed, own_versions
 from pserver.services.dask_processes import DaskProcesses
 from pserver.services.files import SessionFiles
 from pserver.services.inspection import describe_names, names_for_completion, values_of
+from pserver.services.kept_results import KeptResults
 from pserver.services.synced_code import SyncedCode
 
 
@@ -27,6 +28,7 @@ class EngineState:
     code: SyncedCode
     dask: DaskProcesses
     client_version: str | None  #: the version of this package on the client, as far as it is known
+    node: int
 
 
 #: By name. Each is called with the `EngineState`, and then what the client gives.
@@ -50,8 +52,16 @@ SERVICES: Mapping[str, Callable[..., Any]] = {
     "dask.connect": lambda engine, *args: engine.dask.connect(*args),
     "dask.look": lambda engine, *args: engine.dask.look(*args),
     "dask.stop": lambda engine, *args: engine.dask.stop(*args),
+    "random.seed": lambda engine, seed: random_streams.begin(seed, (0, 0, engine.node), is_seeded=True),
+    "results.kept": lambda engine, kind, number: KeptResults(engine.files).read(_one_of(kind), number),
     "versions.installed": lambda _, packages: installed(packages),
 }
+
+
+def _one_of(kind: object) -> str:
+    if kind not in ("job", "command"):
+        raise ProtocolError("results are of jobs and commands")
+    return str(kind)
 
 
 def call(engine: EngineState, name: str, args: Sequence[object]) -> Any:

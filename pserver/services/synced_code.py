@@ -49,7 +49,6 @@ class SyncedCode:
     def __init__(self, files: SessionFiles, in_use: Iterable[str]) -> None:
         self.files = files
         self._home = files.session_folder / "code"
-        self._unfinished = files.session_folder / "unfinished_code"
         for folder in (self._home, self._unfinished):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -57,6 +56,10 @@ class SyncedCode:
         self._trees: dict[str, _Tree] = {}
         self._begun: _Tree | None = None
         self._made = 0
+
+    @property
+    def _unfinished(self) -> Path:
+        return self.files.session_folder / "unfinished_code"
 
     def begin(self, token: bytes, key: str, packed: Any) -> list[Any]:
         """Make ready for a state of a tree.

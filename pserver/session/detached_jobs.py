@@ -13,6 +13,7 @@ for more, one at a time: before that, no other worker gets the jobs that the cli
 
 import contextlib
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -28,14 +29,18 @@ from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message, encode_message
 from pserver.jobs.job_store import JobStore, split_results
 from pserver.jobs.shared_status import Status
+from pserver.jobs.unwritten_results import UnwrittenResults
 from pserver.session.lifecycle import HandOverEvent, HandOverLifecycle, HandOverState
 from pserver.session.slot_client import SlotClient
 from pserver.session.worker_process import WorkerProcess
+from srp_tools.steps import deadline_after, remaining
 
 log = logging.getLogger("pserver")
 
 _LOOK = 0.02  # seconds between two looks whether workers still send
 _TEND = 0.2
+# For results that are not written when the session ends; a server that stops waits for 3.
+_LAST_SECONDS = 1.0
 _WORD_BYTES = 100
 
 
@@ -74,6 +79,7 @@ class DetachedJobs:
         self._whose = network_id, node, user
         self._control = control
         self._store: JobStore | None = None
+        self._unwritten: UnwrittenResults | None = None  # there is one if there is a store
         self._jobs: dict[int, _Job] = {}
         self._queue: deque[int] = deque()
         self._sent: dict[int, int] = {}  # the worker to which the client has sent a job
@@ -89,8 +95,8 @@ class DetachedJobs:
 
     @property
     def is_done(self) -> bool:
-        """Whether the client has left, and nothing is left to do."""
-        return self.is_detached and not self._jobs
+        """Whether the client has left, and nothing is left to do, or to write."""
+        return self.is_detached and not self._jobs and not self._unwritten
 
     # --- what the client says ---
 
@@ -108,7 +114,7 @@ class DetachedJobs:
                 case Kind.LEAVE:
                     self._leave(message.value)
         except (OSError, ConfigurationError, TypeError, ValueError, LookupError) as error:
-            log.warning("jobs cannot be kept: %r", error)
+            log.warning("session %d: jobs cannot be kept: %r", os.getpid(), error)
             self._control.tell(message.kind, message.tag, f"the server cannot keep jobs: {error}")
             return
         self._control.tell(message.kind, message.tag, None)
@@ -124,17 +130,18 @@ class DetachedJobs:
         self._forget()
         if digest is not None:
             self._store = JobStore.make(self._kept, *self._whose, digest)
+            self._unwritten = UnwrittenResults(self._store)
             self._advance(HandOverEvent.BEGIN)
 
     def _forget(self) -> None:
         self._jobs.clear()
         self._sent.clear()
-        for number in self._idle:  # they have left the client for us, and cannot go back
+        for number in self._told:  # they leave the client for us, and cannot go back
             self._say(self._control.workers[number], "end")
         self._idle.clear()
         if self._store is not None:
             self._store.remove()
-            self._store = None
+            self._store = self._unwritten = None
 
     def _add(self, number: int, facts: dict[str, Any], parts: dict[str, bytes], job: bytes) -> None:
         self._advance(HandOverEvent.COPY)
@@ -160,7 +167,7 @@ class DetachedJobs:
             self._store.take(number)
         self._control.slot_client.tell_detached()
         self._control.on_detached()
-        log.info("detached: %d jobs go on without their client", len(self._jobs))
+        log.info("session %d: detached, %d jobs go on without their client", os.getpid(), len(self._jobs))
         for number in list(self._jobs):
             if self._sent.get(number) not in self._control.workers or self._sent[number] in self._idle:
                 self._take_up(number)
@@ -230,6 +237,8 @@ class DetachedJobs:
             self._say(worker, f"run {job}")
 
     def _choose(self, worker: WorkerProcess) -> int | None:
+        if self._unwritten:  # a result more that nobody can write would be one too many
+            return None
         is_fresh = not worker.page.read().jobs
         for number in self._queue:
             job = self._jobs[number]
@@ -273,15 +282,12 @@ class DetachedJobs:
         self._end(number, lost_result(number, text, told["seconds"], output))
 
     def _end(self, number: int, result: list[bytes | memoryview]) -> None:
-        assert self._store is not None  # noqa: S101 - there are jobs
+        assert self._unwritten is not None  # noqa: S101 - there are jobs
         if self._jobs.pop(number, None) is None:
             return
         with contextlib.suppress(ValueError):
             self._queue.remove(number)
-        try:
-            self._store.keep(number, result)
-        except OSError as error:
-            log.error("the result of job %d cannot be kept: %s", number, error)
+        self._unwritten.keep(number, result)
 
     # --- time ---
 
@@ -300,9 +306,16 @@ class DetachedJobs:
             return self._look_for_silence()
         if not self.is_detached:
             return float("inf")
+        assert self._unwritten is not None  # noqa: S101 - the client has left
+        self._unwritten.write()
+        if self._unwritten.is_hopeless:
+            self._unwritten.give_up()
+            self._jobs.clear()
+            self._queue.clear()
+            return float("inf")
         self._heed_stops()
         workers = self._control.workers
-        self._control.want(len(workers) + len(self._queue))
+        self._control.want(len(workers) + (0 if self._unwritten else len(self._queue)))
         if self._control.slot_client.is_gone and not workers:
             self.lose_all("the server is gone")
         return _TEND
@@ -342,10 +355,22 @@ class DetachedJobs:
 
     def close(self, reason: str) -> None:
         """End it; jobs that have no result are lost for this reason, or forgotten if the client had not left."""
-        if self._store is not None and self.is_detached:
-            self._store.end(reason)
+        if self._store is not None and self._unwritten is not None and self.is_detached:
+            self._write_last(self._unwritten)
+            self._store.end("; ".join(why for why in (reason, self._unwritten.why) if why))
         else:
             self._forget()
+
+    def _write_last(self, unwritten: UnwrittenResults) -> None:
+        """Write what can be written in the time that is left."""
+        workers = [worker for worker in self._control.workers.values() if worker.pid]
+        for worker in workers:  # of jobs before the one that runs
+            for number, result in split_results(bytes(worker.page.results(worker.page.read().unsent))):
+                self._end(number, result)
+        deadline = deadline_after(_LAST_SECONDS)
+        while remaining(deadline) and (unwritten or any(worker.page.is_sending() for worker in workers)):
+            time.sleep(_LOOK)
+            unwritten.write()
 
 
 def lost_result(

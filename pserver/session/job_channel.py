@@ -30,14 +30,12 @@ _HANDSHAKE_TIMEOUT = 20.0
 class JobChannel:
     """The job channel of one session; the client may open it again, which ends the one before.
 
-    `client`: whose session it is. `handover`: on which the daemon passes on the client's connections for jobs.
+    `event_loop`: of the supervisor. `client`: whose session it is. `handover`: on which the daemon passes on the
+    client's connections for jobs.
     """
 
     def __init__(self, event_loop: EventLoop, client: AuthenticatedClient, handover: socket.socket) -> None:
-        self._event_loop = event_loop
-        self._network_id = client.network_id
-        self._tls = client.tls
-        self._token = client.token
+        self.event_loop, self.client = event_loop, client  #: as given
         self._handover = handover
         #: The channel, which may be lost; ``None`` until the client has opened it.
         self.connection: Connection | None = None
@@ -56,18 +54,25 @@ class JobChannel:
         """Whether the client hears what is told."""
         return self.connection is not None and self.connection.error is None
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the client hears at once what is told, because it takes what comes."""
+        return (
+            self.connection is not None and self.connection.error is None and not self.connection.has_unsent
+        )
+
     def tell(self, kind: Kind, tag: int, value: Any = None) -> None:
         """Send a message to the client, if there is a channel."""
         if self.connection is not None:
             self.connection.post(kind, tag, value)
-            self._event_loop.flush(self.connection)
+            self.event_loop.flush(self.connection)
 
     def close(self, reason: str = "") -> None:
         """Close the channel, and take no more connections; the client hears why the session ends."""
         if reason:
             self.tell(Kind.STOPPING, 0, reason)
         if self.connection is not None:
-            self._event_loop.discard(self.connection)
+            self.event_loop.discard(self.connection)
             self.connection = None
         self._handover.close()
 
@@ -82,7 +87,7 @@ class JobChannel:
             )
             return
         if not descriptors:  # the daemon is gone
-            self._event_loop.unwatch(self._handover.fileno())
+            self.event_loop.unwatch(self._handover.fileno())
             return
         endpoint = Preamble.unpack(data).endpoint
         if endpoint == JOB_CHANNEL:
@@ -98,17 +103,17 @@ class JobChannel:
             if isinstance(outcome, Channel):
                 self._open(outcome)
 
-        steps = greet(sock, self._tls, self._network_id, 0, self._token)
-        self._event_loop.background.start(steps, deadline_after(_HANDSHAKE_TIMEOUT), end)
+        steps = greet(sock, self.client.tls, self.client.network_id, 0, self.client.token)
+        self.event_loop.background.start(steps, deadline_after(_HANDSHAKE_TIMEOUT), end)
 
     def _open(self, channel: Channel) -> None:
         if self.connection is not None:
-            self._event_loop.discard(self.connection)
+            self.event_loop.discard(self.connection)
             self.on_lost()
         self.connection = Connection(0, "client", channel, role=Role.WORKERS)
         self.connection.on_message = self.on_message
         self.connection.on_lost = self._lost
-        self._event_loop.add(self.connection)
+        self.event_loop.add(self.connection)
         self.on_open()
 
     def _lost(self, _: ParallelError) -> None:

@@ -20,7 +20,7 @@ class SupervisorState(enum.Enum):
     OPEN = "the client is there"
     DETACHED = "the client has left its jobs here; it may be there a little longer"
     CLOSING = "the client closes the network: the engine is being ended"
-    STOPPING = "about to end, which a client that is still there is told"
+    STOPPING = "about to end, of which a client that is still there hears"
     ENDED = "nothing is left to do"
 
 

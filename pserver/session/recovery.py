@@ -71,6 +71,7 @@ class Recovery:
         """Return of each job its number, name, time limit, and seconds from the interrupt to the end by force."""
         if not isinstance(node, int):
             raise TypeError(f"{node!r} is no number of a node")
+        self.close()
         self._store = JobStore.find(self._kept, bytes(network_id), node, self._user, bytes(secret))
         self._missing = []
         jobs: list[list[object]] = []
@@ -83,6 +84,12 @@ class Recovery:
             jobs.append([number, facts["name"], facts["limit"], facts["grace"]])
         self._seen = 0.0, 0.0
         return jobs
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
 
     def _stop(self, number: int, grace: float) -> None:
         """Have the session that runs a job end it; nothing is to be done for one that has ended."""
@@ -116,6 +123,8 @@ class Recovery:
         return changed != before or looked_at - changed < _SETTLED_SECONDS or not store.is_held()
 
     def _look(self, store: JobStore, channel: Connection) -> None:
+        if not store.folder.exists() and not store.is_removed:
+            return  # it was moved away, and may come back
         seen = time.time()
         # Before the files: what a session that lives has not made by then, it may still make.
         is_held = store.is_held()

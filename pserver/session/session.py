@@ -42,8 +42,8 @@ from pserver.spawner.engine_process import START_TIMEOUT, EngineProcess, not_sta
 from pserver.spawner.spawner import SpawnerProcess
 from pserver.system.descriptors import receive_descriptors
 from pserver.system.log import set_up, take_down
-from pserver.system.processes import raise_descriptor_limit
-from pserver.system.session_folder import make_folder
+from pserver.system.processes import name_process, raise_descriptor_limit
+from pserver.system.session_folder import kept_folder, make_folder
 from srp_tools.steps import deadline_after, run
 
 log = logging.getLogger("pserver")
@@ -58,6 +58,7 @@ def session_main(
 ) -> None:
     """Be one session; what a process that the starter has forked does."""
     os.setsid()  # Ctrl-C at the daemon's terminal is for the daemon
+    name_process("session")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     spawner = SpawnerProcess(not_for_it=(sock, control))
     raise_descriptor_limit()
@@ -235,7 +236,9 @@ class _Session:
                 log.warning("node %d from %s was refused: %s", client.node, self._settings.peer, error)
                 return
             try:
-                folder = make_folder(place.control, place.engine.spawner.mark)
+                resort = self._settings.sessions_path.parent
+                folder = make_folder(place.control, place.engine.spawner.mark, resort)
+                stack.enter_context(kept_folder(folder))
                 place.engine.spawner.inherit(folder)
                 facts = self._facts(client) | {"folder": folder, "mark": place.engine.spawner.mark}
                 slot_client = SlotClient(

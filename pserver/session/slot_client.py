@@ -6,12 +6,11 @@ import os
 import select
 import socket
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from pserver.session.way_back import WayBack
+from pserver.system.descriptors import Outbox
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,8 @@ Event = Total | Granted | Yield
 
 _MESSAGE_BYTES = 1000
 _DIAL_SECONDS = 0.5  # between two looks for another daemon; a new one gives them time for several
+_RETRY_SECONDS = 0.05  # until what the system refuses to send is tried again
 _PATIENCE = 3600.0  # seconds after which no other daemon is expected
-
-
-class _Unsent(NamedTuple):
-    """A message for which the daemon's queue has no room, with a descriptor of our own."""
-
-    message: Mapping[str, object]
-    pidfd: int | None
 
 
 class SlotClient:
@@ -62,12 +55,14 @@ class SlotClient:
     def __init__(self, control: socket.socket, way_back: WayBack | None = None) -> None:
         self._control = control
         self._way_back = way_back
-        self._unsent: deque[_Unsent] = deque()
+        self._outbox = Outbox()
         # One descriptor for both: that there is something to read, and that what is unsent can be sent.
         self._ready = select.epoll()
         self._ready.register(control.fileno(), select.EPOLLIN)
         self._asked: tuple[int, bool] | None = None
         self._is_detached = False
+        self._usage: dict[str, object] = {}  # as told at last
+        self._spawner_end = -1  # a copy of the end at which a spawner was asked for at last
         self._away_since = self._due = math.inf
         #: Returns each lease that this session has, with a descriptor of its process, -1 if there is none yet.
         self.leases: Callable[[], Iterable[tuple[int, int]]] = tuple
@@ -80,6 +75,11 @@ class SlotClient:
         away = time.monotonic() - self._away_since
         return away >= (0 if self._way_back is None else _PATIENCE)
 
+    @property
+    def has_daemon(self) -> bool:
+        """Whether there is a daemon, as far as that was seen."""
+        return self._away_since == math.inf
+
     def fileno(self) -> int:
         """Return the descriptor that can be read from when `read` has something to tell."""
         return self._ready.fileno()
@@ -89,78 +89,74 @@ class SlotClient:
         if self._asked != (wanted, exclusive):
             self._asked = wanted, exclusive
             # The last wish is the one that counts.
-            self._unsent = deque(unsent for unsent in self._unsent if "slots" not in unsent.message)
-            self._send({"slots": wanted, "exclusive": exclusive})
+            self._send("slots", {"slots": wanted, "exclusive": exclusive})
 
     def bind(self, lease: int, pidfd: int) -> None:
         """Say which process has a lease, by a descriptor that stands for it and stays the caller's."""
-        self._send({"bind": lease}, pidfd)
+        self._send("", {"bind": lease}, pidfd)
 
     def give_back(self, lease: int) -> None:
-        """Give back a lease for which there is no process."""
-        self._send({"return": lease})
+        """Give back a lease for which there is no process, or none any more."""
+        self._send("", {"return": lease})
 
     def request_spawner(self, end: socket.socket) -> None:
         """Have another process become the spawner at this end of a socket, which stays the caller's."""
-        self._send({"spawner": 1}, end.fileno())
+        self._forget_spawner()
+        self._spawner_end = os.dup(end.fileno())
+        self._send("spawner", {"spawner": 1}, self._spawner_end)
 
     def tell_detached(self) -> None:
         """Say that the session goes on without its client."""
         self._is_detached = True
-        self._send({"detached": True})
+        self._send("detached", {"detached": True})
 
     def tell_usage(self, counts: Sequence[int], how: str) -> None:
         """Say what the node has used so far, see `pserver.session.usage`, and how it ends; empty while it goes on."""
-        self._unsent = deque(unsent for unsent in self._unsent if "used" not in unsent.message)
-        self._send({"used": list(counts), "ended": how})
+        self._usage = {"used": list(counts), "ended": how}
+        self._send("used", self._usage)
 
-    def _send(self, message: Mapping[str, object], pidfd: int | None = None) -> None:
-        if self._way_back is not None and self._is_away:
-            return  # the next daemon hears it by `tend`
-        self._unsent.append(_Unsent(message, None if pidfd is None else os.dup(pidfd)))
-        self._send_unsent()
+    def _send(self, topic: str, message: dict[str, object], end: int = -1) -> None:
+        """Send a message, in place of what is unsent on its topic."""
+        if self._way_back is None or self.has_daemon:
+            ends = [] if end < 0 else [end]
+            self._after_sending(
+                self._outbox.post(self._control, json.dumps(message).encode(), ends, topic=topic)
+            )
+        # Else the next daemon hears in `_return` all that still counts.
 
-    @property
-    def _is_away(self) -> bool:
-        return self._away_since < math.inf
+    def _after_sending(self, met: OSError | None) -> None:
+        if isinstance(met, ConnectionError):  # the daemon is gone, which `read` tells
+            self._outbox.clear()
+        if self.has_daemon:
+            is_full = isinstance(met, BlockingIOError)  # after another error, `tend` tries again
+            self._ready.modify(self._control.fileno(), select.EPOLLIN | select.EPOLLOUT * is_full)
 
-    def _send_unsent(self) -> None:
-        events = select.EPOLLIN
-        while self._unsent:
-            message, pidfd = self._unsent[0]
-            ends = [] if pidfd is None else [pidfd]
+    def _forget_spawner(self) -> None:
+        if self._spawner_end >= 0:
+            os.close(self._spawner_end)
+            self._spawner_end = -1
+
+    def _has_spawner(self) -> bool:
+        """Whether a process is at the end at which one was asked for: it has taken what the node has said there."""
+        with socket.socket(fileno=os.dup(self._spawner_end)) as end:
             try:
-                socket.send_fds(self._control, [json.dumps(message).encode()], ends)
-            except BlockingIOError:
-                events |= select.EPOLLOUT
-                break
-            except ConnectionError:  # the daemon is gone, which `read` tells
-                self._forget_unsent()
-                break
-            self._unsent.popleft()
-            for end in ends:
-                os.close(end)
-        if not self._is_away:
-            self._ready.modify(self._control.fileno(), events)
-
-    def _forget_unsent(self) -> None:
-        for unsent in self._unsent:
-            if unsent.pidfd is not None:
-                os.close(unsent.pidfd)
-        self._unsent.clear()
+                return not end.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            except OSError:
+                return True
 
     def close(self) -> None:
         """Close the socket to the daemon."""
-        self._forget_unsent()
+        self._outbox.clear()
+        self._forget_spawner()
         self._ready.close()
         self._control.close()
 
     def read(self) -> list[Event]:
         """Return what the daemon has said."""
         events: list[Event] = []
-        if self._is_away:
+        if not self.has_daemon:
             return events
-        self._send_unsent()
+        self._after_sending(self._outbox.send(self._control))
         while True:
             try:
                 data = self._control.recv(_MESSAGE_BYTES)
@@ -186,13 +182,18 @@ class SlotClient:
         self._ready.unregister(self._control.fileno())
         self._away_since = time.monotonic()
         if self._way_back is not None:
-            self._forget_unsent()
+            self._outbox.clear()
             self._control.close()
             self._due = self._away_since
 
     def tend(self) -> float:
         """Look for another daemon if there is none; return in how many seconds to call this again."""
-        if self._way_back is None or not self._is_away:
+        if self._spawner_end >= 0 and self._has_spawner():
+            self._forget_spawner()
+        if self.has_daemon and len(self._outbox):
+            self._after_sending(self._outbox.send(self._control))
+            return _RETRY_SECONDS
+        if self._way_back is None or self.has_daemon:
             return math.inf
         now = time.monotonic()
         if now >= self._due:
@@ -208,7 +209,11 @@ class SlotClient:
         self._control, self._away_since = control, math.inf
         self._ready.register(control.fileno(), select.EPOLLIN)
         for lease, pidfd in list(self.leases()):
-            self._send({"hold": lease}, None if pidfd < 0 else pidfd)
+            self._send("", {"hold": lease}, pidfd)
         if self._asked is not None:
             wanted, exclusive = self._asked
-            self._send({"slots": wanted, "exclusive": exclusive})
+            self._send("slots", {"slots": wanted, "exclusive": exclusive})
+        if self._usage:
+            self._send("used", self._usage)
+        if self._spawner_end >= 0:
+            self._send("spawner", {"spawner": 1}, self._spawner_end)

@@ -20,9 +20,11 @@ from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message, refuse_nonsense
+from pconnect.values.decoder import unpack
 from pserver.config import SessionSettings
 from pserver.engine.failure import describe, not_begun
 from pserver.services.files import is_usable_folder
+from pserver.session.job_channel import JobChannel
 from pserver.session.lifecycle import (
     EngineEvent,
     EngineLifecycle,
@@ -37,8 +39,8 @@ from pserver.session.slot_client import SlotClient
 from pserver.session.time_limit import LIMIT_GRACE, Expiry, TimeLimit
 from pserver.session.usage import NodeUsage
 from pserver.session.worker_manager import Workers
-from pserver.spawner.engine_process import START_TIMEOUT, EngineProcess, describe_exit, not_started
-from pserver.system.processes import resident_bytes
+from pserver.spawner.engine_process import START_TIMEOUT, EngineProcess, not_started
+from pserver.system.processes import describe_exit, resident_bytes
 from pserver.system.session_folder import remove_folder
 from srp_tools.channel import Channel
 from srp_tools.steps import deadline_after, remaining
@@ -80,17 +82,9 @@ class Supervisor:
         self._folder = folder  # the private one of the session, ours to remove
         self._max_file_size = settings.max_file_size
         self._engine_paused = False
-        self._workers = Workers(
-            self._event_loop,
-            client,
-            engine,
-            folder,
-            slot_client,
-            jobs,
-            settings.kept,
-            self._detach,
-            self._renew,
-        )
+        channel = JobChannel(self._event_loop, client, jobs)
+        channel.on_renewal = self._renew
+        self._workers = Workers(channel, engine, slot_client, folder, settings.kept, on_detached=self._detach)
         self._usage = NodeUsage(slot_client, self._command, lambda: self._process.page, self._workers.usage)
         self._attend_engine()
         self._event_loop.watch(stop.fileno(), lambda: self._stop(stop))
@@ -178,7 +172,7 @@ class Supervisor:
     def _from_client(self, message: Message) -> None:
         match message.kind:
             case Kind.SETUP:
-                self._set_up(message.value)
+                self._set_up(message.tag, message.value)
             case Kind.INTERRUPT:
                 self._process.page.interrupt(message.tag)
                 self._process.signal(signal.SIGINT)
@@ -204,15 +198,19 @@ class Supervisor:
                     self._command.post(Kind.CLOSED, 0, False)
         self._event_loop.flush(self._command)
 
-    def _set_up(self, setup: dict[str, Any]) -> None:
+    def _set_up(self, node: int, setup: dict[str, Any]) -> None:
+        nodes: Any = unpack(setup["nodes"])
+        if node != self._client.node or len(nodes) < node:
+            raise ProtocolError(f"SETUP makes no sense: it is not for node {self._client.node}")
         setup["session_folder"] = self._folder
         setup["max_file_size"] = self._max_file_size
         setup["directory_is_clients"] = is_usable_folder(setup["directory"])
         if not setup["directory_is_clients"]:
             private = Path(self._folder, "work")
-            private.mkdir(mode=0o700, exist_ok=True)
+            with contextlib.suppress(OSError):  # the engine says why it has no place to work in
+                private.mkdir(mode=0o700, exist_ok=True)
             setup["directory"] = str(private)
-        setup["node"] = self._client.node
+        setup["node"] = node
         setup["identity"] = self._client.engine_identity(setup.pop("links"))
         self._engine.post(Kind.SETUP, 0, setup)
         self._event_loop.flush(self._engine)
@@ -257,11 +255,8 @@ class Supervisor:
         self._process.signal(signal.SIGKILL)
 
     def _facts(self) -> dict[str, Any]:
-        return {
-            "load": os.getloadavg()[0],
-            "memory_bytes": resident_bytes(self._process.pid),
-            "jobs": self._workers.facts(),
-        }
+        load, memory, jobs = os.getloadavg()[0], resident_bytes(self._process.pid), self._workers.facts()
+        return {"load": load, "memory_bytes": memory, "jobs": jobs, "daemon": self._slot_client.has_daemon}
 
     def _close_engine(self) -> None:
         """Let the engine end by itself; say whether it had to be killed."""
@@ -342,7 +337,8 @@ class Supervisor:
         if state is EngineState.REPLACING:
             self._replace_engine()
         elif state is EngineState.DEAD:
-            self._command.post(Kind.DIED, 0, {"how": how, "last_output": self._output.last})
+            death = {"how": how, "last_output": self._output.last, "command": self._process.page.running}
+            self._command.post(Kind.DIED, 0, death)
             self._event_loop.flush(self._command)
 
     def _refuse_data(self) -> None:

@@ -5,6 +5,7 @@ there may be, which there are, and how they ended.
 """
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -14,45 +15,44 @@ from pathlib import Path
 from typing import Any
 
 from pconnect.errors import ConnectionLostError
-from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import JOB_CHANNEL
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message, refuse_nonsense
-from pserver.jobs.detached_worker import CONNECTION
+from pserver.jobs.detached_worker import CONNECTION, UNFIT
 from pserver.session.detached_jobs import DetachedJobs, WorkerControl
 from pserver.session.job_channel import JobChannel
-from pserver.session.login import AuthenticatedClient
 from pserver.session.recovery import Recovery
 from pserver.session.slot_client import Granted, SlotClient, Total, Yield
 from pserver.session.worker_process import LOOK_SECONDS, WorkerProcess, start_worker
-from pserver.spawner.engine_process import EngineProcess, describe_exit
+from pserver.spawner.engine_process import EngineProcess
+from pserver.system.processes import describe_exit
+from srp_tools.printable import printable_name
+
+log = logging.getLogger("pserver")
 
 
 class Workers:
-    """The workers of one session: those of `client`, forked by its engine `process`.
+    """The workers of one session, for the client of `channel`, forked by its engine `process`.
 
-    `folder`: the private one of the session. `handover`: on which the daemon passes on the client's connections for
-    jobs. `kept`: the folder of what detached sessions leave. `on_detached`: called when the client has left its jobs to
-    the session. `on_renewal`: called with the node's new certificate.
+    `folder`: the private one of the session. `kept`: that of what detached sessions leave. `on_detached`: called when
+    the client has left its jobs to the session.
     """
 
-    def __init__(  # noqa: PLR0917 - it stands between all of these
+    def __init__(
         self,
-        event_loop: EventLoop,
-        client: AuthenticatedClient,
+        channel: JobChannel,
         process: EngineProcess,
-        folder: str,
         slot_client: SlotClient,
-        handover: socket.socket,
+        folder: str,
         kept: Path,
+        *,
         on_detached: Callable[[], object],
-        on_renewal: Callable[[bytes], object],
     ) -> None:
-        self._event_loop = event_loop
+        event_loop = channel.event_loop
         self._process = process
         self._folder = folder
         self._slot_client = slot_client
-        self._channel = channel = JobChannel(event_loop, client, handover)
+        self._channel = channel
         self._workers: dict[int, WorkerProcess] = {}
         self._last_number = JOB_CHANNEL
         self._wanted = 0
@@ -68,12 +68,13 @@ class Workers:
             slot_client,
             on_detached,
         )
+        client = channel.client
         #: The jobs that go on without the client, if it leaves them.
+        self._node = client.node
         self.detached_jobs = DetachedJobs(kept, client.network_id, client.node, client.user, control)
         self._recovery = Recovery(kept, client.user, lambda: channel.connection, event_loop.flush)
         # Of workers that have ended: jobs, seconds, seconds of transfer, bytes received and sent.
         self._done = [0, 0.0, 0.0, 0, 0]
-        channel.on_renewal = on_renewal
         channel.on_open, channel.on_lost = self._client_came, self._end_jobs
         channel.on_message, channel.on_worker_connection = self._from_client, self._pass_on
         slot_client.leases = lambda: [(worker.lease, worker.pidfd) for worker in self._workers.values()]
@@ -84,9 +85,9 @@ class Workers:
 
     def attend_engine(self) -> None:
         """Listen to an engine that has begun."""
-        self._event_loop.watch(self._process.forks.fileno(), self._read_refusal)
+        self._channel.event_loop.watch(self._process.forks.fileno(), self._read_refusal)
         if not self._hears_of_deaths:
-            self._event_loop.watch(self._process.spawner.deaths.fileno(), self._read_deaths)
+            self._channel.event_loop.watch(self._process.spawner.deaths.fileno(), self._read_deaths)
             self._hears_of_deaths = True
 
     def engine_is_ready(self) -> None:
@@ -99,9 +100,10 @@ class Workers:
         """End the workers of an engine that has ended."""
         self._is_ready, self._died = False, how
         with contextlib.suppress(KeyError):
-            self._event_loop.unwatch(self._process.forks.fileno())
+            self._channel.event_loop.unwatch(self._process.forks.fileno())
         for worker in self._workers.values():
             worker.why_killed = f"the engine died: {how}"
+            worker.remedy = f"; to go on: net[{self._node}].restart()"
         self._end_workers()
         self.detached_jobs.lose_all(f"the engine died: {how}")
         self._tell_pool()
@@ -111,6 +113,7 @@ class Workers:
         """End all workers."""
         self._channel.close(reason)
         self.detached_jobs.close(reason)
+        self._recovery.close()
         for worker in self._workers.values():
             if worker.pid:
                 worker.signal(signal.SIGKILL)
@@ -166,10 +169,12 @@ class Workers:
             worker = start_worker(self._process.forks, self._folder, self._last_number, lease, threads)
         except OSError as error:
             self._slot_client.give_back(lease)
-            self._refuse(self._last_number, f"a worker could not be started: {error}")
+            why: Any = f"a worker could not be started: {error}"
+            # The folder of the session does not come back.
+            self._refuse(self._last_number, {"never": why} if isinstance(error, FileNotFoundError) else why)
             return
         self._workers[worker.number] = worker
-        self._event_loop.watch(worker.pipe.fileno(), lambda: self._read_pipe(worker))
+        self._channel.event_loop.watch(worker.pipe.fileno(), lambda: self._read_pipe(worker))
 
     def _read_refusal(self) -> None:
         """Take what the engine says of a worker that it cannot fork, the oldest that has not come."""
@@ -180,19 +185,19 @@ class Workers:
         not_started = [worker for worker in self._workers.values() if not worker.pid]
         if not text or not not_started:
             with contextlib.suppress(KeyError):
-                self._event_loop.unwatch(self._process.forks.fileno())  # the engine is gone
+                self._channel.event_loop.unwatch(self._process.forks.fileno())  # the engine is gone
             return
         self._forget_not_started(not_started[0])
         self._refuse(not_started[0].number, text)
 
-    def _refuse(self, number: int, text: str) -> None:
+    def _refuse(self, number: int, text: str | dict[str, str]) -> None:
         """Tell the client that there is one worker less; it asks again if it wants."""
         self._wanted = len(self._workers)
         self._ask()
         self._channel.tell(Kind.WORKER, number, text)
 
     def _forget_not_started(self, worker: WorkerProcess) -> None:
-        self._event_loop.unwatch(worker.pipe.fileno())
+        self._channel.event_loop.unwatch(worker.pipe.fileno())
         del self._workers[worker.number]
         worker.close()
         self._slot_client.give_back(worker.lease)
@@ -202,20 +207,18 @@ class Workers:
     def _read_pipe(self, worker: WorkerProcess) -> None:
         """Take a worker's first and only word."""
         try:
-            words = worker.pipe.recv(100).split()
-            worker.pidfd = os.pidfd_open(int(words[0]))
+            pid, command = worker.first_word()
+            worker.pidfd = os.pidfd_open(pid)
             self._slot_client.bind(worker.lease, worker.pidfd)
-        except (
-            OSError,
-            IndexError,
-        ):  # it ended before it could say who it is, or there is no room for descriptors
+        # It ended before it could say who it is, what it says makes no sense, or there is no room for descriptors.
+        except (OSError, ValueError, OverflowError):
             if worker.pidfd >= 0:
                 worker.signal(signal.SIGKILL)
             self._forget_not_started(worker)
             self._refuse(worker.number, "a worker ended while it was started")
             return
-        self._event_loop.unwatch(worker.pipe.fileno())
-        worker.pid, worker.command = int(words[0]), int(words[1])
+        self._channel.event_loop.unwatch(worker.pipe.fileno())
+        worker.pid, worker.command = pid, command
         with contextlib.suppress(ConnectionLostError):  # then the engine is gone, too, and everything with it
             self._process.spawner.adopt(worker.pid)
         self._channel.tell(Kind.WORKER, worker.number, {"pid": worker.pid, "command": worker.command})
@@ -234,7 +237,7 @@ class Workers:
         """End all workers at once: nobody is there who would report their ends."""
         if not self._hears_of_deaths:
             return
-        self._event_loop.unwatch(self._process.spawner.deaths.fileno())
+        self._channel.event_loop.unwatch(self._process.spawner.deaths.fileno())
         self._hears_of_deaths = self._is_ready = False
         for worker in self._workers.values():
             worker.why_killed = worker.why_killed or "the process that starts engines has ended"
@@ -248,8 +251,12 @@ class Workers:
         report = worker.report(describe_exit(code), status)
         sums = (status.jobs, status.seconds, status.transfer, *worker.page.traffic())
         self._done = [before + more for before, more in zip(self._done, sums, strict=True)]
+        if code == UNFIT and not status.job:
+            why = printable_name(report["outputs"][1][0].decode(errors="replace").strip())
+            log.warning("session %d: worker %d is replaced after a job: %s", os.getpid(), worker.pid, why)
         self.detached_jobs.worker_ended(worker, status, report)
         worker.close()
+        self._slot_client.give_back(worker.lease)  # the daemon may never have heard of the process
         self._channel.tell(Kind.ENDED, worker.number, report)
 
     def facts(self) -> dict[str, Any]:
@@ -279,6 +286,9 @@ class Workers:
         for worker in self._workers.values():
             if worker.pid and (running := worker.look(now)):
                 self._channel.tell(Kind.RUNNING, worker.number, running)
+            if self._channel.has_room:
+                for part in worker.printed():
+                    self._channel.tell(Kind.PRINTED, worker.number, part)
         return min(seconds, LOOK_SECONDS)
 
     # --- the client ---

@@ -7,16 +7,30 @@ import signal
 import socket
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import IO, Any
 
 from pserver.jobs.shared_status import SharedStatus, Status
+from pserver.system.descriptors import receive_from
+from pserver.system.session_folder import require_folder
 
 LOOK_SECONDS = 0.2  # between two looks at what a worker does
 _LIMIT_GRACE = 5.0  # seconds for a job to end after the interrupt at its time limit
 _IDLE_GRACE = 1.0  # seconds for the client to take back an idle worker whose slot the server wants
 _MAX_FILE_BYTES = 2**26  # of what one job prints; beyond, the oldest is thrown away
+_SHOWN_BYTES = 2**16  # of what one job prints, on each stream, the client hears so much while it runs
+_PART_BYTES = 2**14  # of that, at once
+_WORD_BYTES = 100
 _LAST_BYTES = 2**11  # of what a worker printed, for the account of its death
+
+
+@dataclass
+class ToldJob:
+    """What the client was told last of a job that runs."""
+
+    job: int
+    printed: list[int] = field(default_factory=lambda: [0, 0])  #: how many bytes of both streams
 
 
 @dataclass(eq=False)
@@ -28,15 +42,26 @@ class WorkerProcess:
     pipe: socket.socket
     page: SharedStatus
     outputs: list[IO[bytes]]
-    pid: int = 0  # once it has said it
+    pid: int = 0  # once it has said its first word
     command: int = 0  # the last that its engine had run when it was forked
     pidfd: int = -1
-    told_running: int = 0  # the last job of which the client was told that it runs
+    told: ToldJob = field(default_factory=lambda: ToldJob(0))
     yields_since: float | None = None
     stopping: int = 0  # the job that is to end
     kill_at: float = 0.0
     why_killed: str = ""
+    remedy: str = ""  #: what a user can do about its end, if it is not the job's own affair
     is_spent: bool = False  # it has a job that wants a process of its own
+
+    def first_word(self) -> tuple[int, int]:
+        """Return its process number, and the last command that its engine had run when it was forked.
+
+        The number comes from the system: code in the engine could name any process, and we send signals to this one.
+        Raises `OSError` or `ValueError` if it has ended, or says something else.
+        """
+        word, pid = receive_from(self.pipe, _WORD_BYTES)
+        self.pipe.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
+        return pid, int(word)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, unless it has ended."""
@@ -59,6 +84,8 @@ class WorkerProcess:
 
         Return its job, and for how many seconds it runs, if the client is to hear that it does.
         """
+        if self.page.is_detached() and self.page.is_sending():
+            return None  # its job has ended; the result waits for room on the disk
         status = self.page.read()
         seconds = now - status.started
         if not status.job:
@@ -71,17 +98,30 @@ class WorkerProcess:
         if self.stopping == status.job and now > self.kill_at:
             self.signal(signal.SIGKILL)
         self.bound_outputs()
-        if status.job == self.told_running or seconds <= LOOK_SECONDS:
+        if status.job == self.told.job or seconds <= LOOK_SECONDS:
             return None
-        self.told_running = status.job
+        self.told = ToldJob(status.job)
         return [status.job, seconds]
+
+    def printed(self) -> Iterator[list[Any]]:
+        """Return what the job of which the client knows that it runs has printed since the last time, in parts."""
+        told = self.told
+        for index, file in enumerate(self.outputs):
+            start = told.printed[index]
+            if not told.job or self.page.read().job != told.job or start >= _SHOWN_BYTES:
+                continue
+            data = os.pread(file.fileno(), min(_PART_BYTES, _SHOWN_BYTES - start), start)
+            # When a job has ended, its worker forgets what was printed, and the next may print.
+            if data and self.page.read().job == told.job:
+                told.printed[index] += len(data)
+                yield [told.job, index + 1, start, data]
 
     def report(self, how: str, status: Status) -> dict[str, Any]:
         """Return what the client is to hear of its end."""
         # A job that heeded its interrupt is no reason for what came later.
         why = self.why_killed if self.stopping in {0, status.job} else ""
         return {
-            "how": how + (f" ({why})" if why else ""),
+            "how": how + (f" ({why})" if why else "") + self.remedy,
             "job": status.job,
             "seconds": time.monotonic() - status.started if status.job else 0.0,
             "results": bytes(self.page.results(status.unsent)),
@@ -97,7 +137,8 @@ class WorkerProcess:
     def facts(self, now: float) -> list[Any]:
         """Return what it has done so far."""
         status = self.page.read()
-        running = now - status.started if status.job else None
+        # A job may have begun since `now`.
+        running = max(0.0, now - status.started) if status.job else None
         return [self.number, self.pid, status.jobs, status.seconds, status.transfer, running]
 
     def close(self) -> None:
@@ -111,7 +152,7 @@ class WorkerProcess:
 
 
 def start_worker(forks: socket.socket, folder: str, number: int, lease: int, threads: int) -> WorkerProcess:
-    """Have an engine fork a worker, without waiting for that; the worker says in its pipe who it is.
+    """Have an engine fork a worker, without waiting for that; the worker says its first word in its pipe.
 
     `forks`: where the engine is asked for it. `folder`: for what it prints. `threads`: how many threads its libraries
     are to use. Raises `OSError` if it cannot be asked for. Nothing is left behind.
@@ -119,6 +160,7 @@ def start_worker(forks: socket.socket, folder: str, number: int, lease: int, thr
     with contextlib.ExitStack() as ours, contextlib.ExitStack() as stack:
         pipe, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.enter_context(pipe)
+        pipe.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # for its first word
         stack.enter_context(theirs)
         memory = SharedStatus.make()
         stack.callback(os.close, memory)
@@ -134,7 +176,7 @@ def start_worker(forks: socket.socket, folder: str, number: int, lease: int, thr
 
 def output_file(folder: str) -> IO[bytes]:
     """Return a file for what a worker prints."""
-    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives with the worker
+    file = tempfile.TemporaryFile(dir=require_folder(folder))  # noqa: SIM115 - it lives with the worker
     # The worker truncates it after each job; without this the next would leave a gap of zeros in front of its text.
     fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
     return file

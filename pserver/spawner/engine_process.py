@@ -15,6 +15,7 @@ from typing import TypeVar
 from pconnect.protocol.frames import PREAMBLE_BYTES
 from pserver.engine.command_page import CommandPage, make_memory
 from pserver.spawner.spawner import Spawner
+from pserver.system.descriptors import NoRoomError, receive_descriptors
 from srp_tools.errors import ConnectionLostError
 from srp_tools.steps import Steps, Wait
 
@@ -152,11 +153,11 @@ class EngineProcess:
     def refuse_handover(self) -> bool:
         """Close one data connection that the daemon has passed on; return whether there was one."""
         try:
-            data, descriptors, _, _ = socket.recv_fds(
-                self.its_handover, PREAMBLE_BYTES, 1, socket.MSG_CMSG_CLOEXEC
-            )
+            data, descriptors = receive_descriptors(self.its_handover, PREAMBLE_BYTES, 1)
         except BlockingIOError:
             return False
+        except NoRoomError:  # it is closed already
+            return True
         for descriptor in descriptors:
             os.close(descriptor)
         return bool(data)
@@ -195,19 +196,3 @@ def not_started(error: Exception, process: EngineProcess) -> str:
         place = f" ({error.filename})" if error.filename else ""
         return f"the session on the server cannot start it: {error.strerror}{place}"
     return str(error)
-
-
-def describe_exit(code: int | None) -> str:
-    """Return how a process ended in words.
-
-    Examples
-    --------
-    >>> describe_exit(3), describe_exit(-9)
-    ('exit status 3', 'SIGKILL')
-    """
-    if code is not None and code < 0:
-        try:
-            return signal.Signals(-code).name
-        except ValueError:
-            return f"signal {-code}"
-    return f"exit status {code}"

@@ -12,7 +12,8 @@ import socket
 from collections.abc import Callable, Sequence
 
 from pserver.spawner.forked_process import ForkedProcess
-from pserver.spawner.spawner_process import ADOPT, END, FOLDER, MESSAGE_BYTES, NODE, START, be_spawner
+from pserver.spawner.spawner_process import be_spawner
+from pserver.spawner.spawner_words import ADOPT, END, FOLDER, MESSAGE_BYTES, NODE, START
 from pserver.system.process_marks import kill_marked, make_mark
 from srp_tools.errors import ConnectionLostError
 
@@ -133,7 +134,7 @@ class Spawner:
         Raises `ConnectionLostError` if it could not be started; the text says why.
         """
         answer = self._receive()
-        if not answer.isdigit():
+        if not answer.isdecimal():
             raise ConnectionLostError(f"the engine could not be started: {answer}")
         return int(answer)
 
@@ -142,7 +143,7 @@ class Spawner:
 
         ``None``: it hangs in the kernel, or the spawner is gone or stopped, and could not tell.
         """
-        with contextlib.suppress(ConnectionLostError):
+        with contextlib.suppress(ConnectionLostError, ValueError):
             self._ask(END)
             answer = self._receive()
             return int(answer) if answer else None
@@ -173,16 +174,14 @@ class Spawner:
         Raises `ConnectionLostError` if the spawner is gone: it will report no more, and no process of the node is left.
         """
         try:
-            words = self.deaths.recv(MESSAGE_BYTES).split()
+            pid, code = map(int, self.deaths.recv(MESSAGE_BYTES).split())
         except BlockingIOError:
             return None
-        except ConnectionError:
-            words = []
-        if not words:
+        except (ConnectionError, ValueError):
             error = self._gone()
             self._kill_all()
-            raise error
-        return int(words[0]), int(words[1])
+            raise error from None
+        return pid, code
 
     def close(self) -> None:
         """Have the engine and the workers ended, if there are any; the spawner does not wait for that."""
@@ -212,8 +211,8 @@ class Spawner:
                 answer = b""
             if not answer:
                 raise self._gone()
-            number, _, text = answer.decode().partition("=")
-            if int(number) == self._asked:
+            number, _, text = answer.decode(errors="replace").partition("=")
+            if number == str(self._asked):
                 return text
 
     def _kill_all(self) -> None:

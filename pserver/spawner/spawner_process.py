@@ -29,14 +29,21 @@ from multiprocessing.connection import Connection
 
 from pserver.engine.engine import engine_main
 from pserver.spawner.forked_process import ForkedProcess
+from pserver.spawner.spawner_words import ADOPT, END, FOLDER, MESSAGE_BYTES, NODE, START, read_number
+from pserver.system.descriptors import NoRoomError, SpareDescriptor, receive_descriptors
 from pserver.system.process_marks import kill_marked, wear_mark
-from pserver.system.processes import adopt_orphans, raise_descriptor_limit, set_descriptor_limit
-from pserver.system.session_folder import remove_folder
+from pserver.system.processes import (
+    adopt_orphans,
+    descends_from,
+    go_on_after_parent,
+    kill_group,
+    kill_with_group,
+    name_process,
+    raise_descriptor_limit,
+    set_descriptor_limit,
+)
+from pserver.system.session_folder import is_session_folder, remove_folder
 
-NODE = b"node "  #: request of the session process: the mark of a node, with its two sockets
-#: Requests of a supervisor. The first two have a number, which the answer begins with.
-START, END, ADOPT, FOLDER = b"start ", b"end ", b"adopt ", b"folder "
-MESSAGE_BYTES = 4096
 _ENDS_OF_AN_ENGINE = 6  # pipe, handover, standard output, standard error, forks, memory
 _END_TIMEOUT = 5.0  # seconds for an engine to end; longer than usual if it has much memory to give back
 _TELL_AGAIN = 0.05  # seconds until a supervisor that takes nothing is told again
@@ -46,9 +53,11 @@ _LOOK = 5.0  # seconds between two looks for orphans that have ended and that no
 def be_spawner(root: socket.socket, not_for_engines: Sequence[socket.socket]) -> None:
     """Be the spawner, until the session process has closed its end of `root`, and all supervisors theirs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    name_process("spawner")
     for end in not_for_engines:
         end.close()
     adopt_orphans()
+    go_on_after_parent()  # who stops the group of a session and kills that would leave the engines
     _Spawner(root).run()
 
 
@@ -62,7 +71,7 @@ class _Spawner:
         self._poll = select.poll()
         self._watched: dict[int, Callable[[], object]] = {}
         self._ended_others: set[int] = set()
-        self._spare = _open_spare()
+        self._spare = SpareDescriptor()
         self.watch(root.fileno(), self._hear_root)
 
     def run(self) -> None:
@@ -91,14 +100,17 @@ class _Spawner:
 
     def kill_marked(self, mark: int, worker: int = 0) -> None:
         """Do what `pserver.system.process_marks.kill_marked` does, also when there is no room for a descriptor."""
-        try:
-            kill_marked(mark, worker)
-        except OSError:
-            os.close(self._spare)
-            try:
-                kill_marked(mark, worker)
-            finally:
-                self._spare = _open_spare()
+        self._spare.use(lambda: kill_marked(mark, worker))
+
+    def has_orphan(self, pid: int) -> bool:
+        """Whether a process descends from this one and belongs to no node yet: only such a one may be adopted.
+
+        It is a child of ours, unless the user's code adopts orphans, too.
+        """
+        return self._spare.use(lambda: descends_from(pid, os.getpid())) and not self._owns(pid)
+
+    def _owns(self, pid: int) -> bool:
+        return any(node.owns(pid) for node in self._nodes)
 
     def forget(self, node: "_Node") -> None:
         """Forget a node of which nothing is left."""
@@ -106,7 +118,7 @@ class _Spawner:
 
     def close_all(self) -> None:
         """Close what is open here and an engine must not keep; for a process that was forked from this one."""
-        os.close(self._spare)
+        self._spare.close()
         if self._root is not None:
             self._root.close()
         for node in self._nodes:
@@ -114,12 +126,15 @@ class _Spawner:
 
     def _hear_root(self) -> None:
         assert self._root is not None  # noqa: S101 - it is watched
-        request, descriptors, _, _ = socket.recv_fds(self._root, MESSAGE_BYTES, 2, socket.MSG_CMSG_CLOEXEC)
-        if request.startswith(NODE) and len(descriptors) == 2:
-            mark = int(request.removeprefix(NODE))
+        try:
+            request, descriptors = receive_descriptors(self._root, MESSAGE_BYTES, 2)
+        except NoRoomError:  # the node sees that its sockets are closed
+            return
+        mark = read_number(request, NODE)
+        if mark is not None and len(descriptors) == 2:
             self._nodes.append(_Node(self, mark, *(socket.socket(fileno=end) for end in descriptors)))
         else:
-            for end in descriptors:  # there is no room for more
+            for end in descriptors:
                 os.close(end)
         if not request:
             self.unwatch(self._root.fileno())
@@ -131,15 +146,10 @@ class _Spawner:
         with contextlib.suppress(ChildProcessError):
             found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             pid = found.si_pid if found else 0
-            if pid and not any(node.owns(pid) for node in self._nodes):
+            if pid and not self._owns(pid):
                 if pid in self._ended_others:
                     os.waitpid(pid, os.WNOHANG)
                 self._ended_others = {pid} - self._ended_others
-
-
-def _open_spare() -> int:
-    """Return a descriptor for nothing, which can be given up for another."""
-    return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
 
 class _Node:
@@ -155,13 +165,11 @@ class _Node:
         self._workers: dict[int, int] = {}  # their numbers, by the descriptor that stands for the process
         self._untold: deque[bytes] = deque()  # ends of workers for which there is no room in `deaths`
         self._ending = 0  # the number of the request to end the engine
-        self._next: tuple[int, Sequence[int]] | None = (
-            None  # a request to start one, once the engine has ended
-        )
+        # A request to start one, once the engine has ended.
+        self._next: tuple[int, Sequence[int]] | None = None
         self._is_left = False  # the supervisor is gone
-        self._ends_by = (
-            0.0  # instant after which nobody waits for the end of the engine; 0: it is not being ended
-        )
+        # The instant after which the end of the engine is not waited for; 0: it is not being ended.
+        self._ends_by = 0.0
         deaths.setblocking(False)
         spawner.watch(sock.fileno(), self._hear)
 
@@ -187,25 +195,32 @@ class _Node:
 
     def _hear(self) -> None:
         try:
-            request, descriptors, _, _ = socket.recv_fds(
-                self._sock, MESSAGE_BYTES, _ENDS_OF_AN_ENGINE, socket.MSG_CMSG_CLOEXEC
-            )
+            request, descriptors = receive_descriptors(self._sock, MESSAGE_BYTES, _ENDS_OF_AN_ENGINE)
+        except NoRoomError as error:
+            request, descriptors = error.message, []  # which a start needs, and so is refused
         except ConnectionResetError:  # the supervisor ended before it had read an answer; its requests follow
             return
-        if request.startswith(ADOPT):
-            self._adopt(int(request.removeprefix(ADOPT)))
+        if (number := read_number(request, START)) is not None:
+            self._start(number, descriptors)
+            return
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if (number := read_number(request, ADOPT)) is not None:
+            self._adopt(number)
         elif request.startswith(FOLDER):
             self._folder = request.removeprefix(FOLDER)
-        elif request.startswith(START):
-            self._start(int(request.removeprefix(START)), descriptors)
-        else:
-            self._ending = int(request.removeprefix(END) or 0)
-            self._is_left = not request
-            self._forget_next()
-            if self._is_left:
-                self._spawner.unwatch(self._sock.fileno())
-                self._end_workers()
-            self._end_engine()
+        elif (number := read_number(request, END)) is not None or not request:
+            self._end(number)
+
+    def _end(self, number: int | None) -> None:
+        """End the engine, as a request asks with its number; without one, the supervisor is gone."""
+        self._ending = number or 0
+        self._is_left = number is None
+        self._forget_next()
+        if self._is_left:
+            self._spawner.unwatch(self._sock.fileno())
+            self._end_workers()
+        self._end_engine()
 
     def _answer(self, number: int, text: str) -> None:
         # A supervisor that is gone says so with the next request. One that is stopped may have asked much.
@@ -226,6 +241,8 @@ class _Node:
         try:
             if len(descriptors) < _ENDS_OF_AN_ENGINE:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            if self._engine is not None:
+                raise OSError(errno.EEXIST, "there is an engine already")
             self._engine = _Engine(self._spawner, self._mark, descriptors)
         except OSError as error:
             self._answer(number, error.strerror or str(error))
@@ -270,8 +287,9 @@ class _Node:
         """Leave nothing of a node without a supervisor, once its engine and its workers have ended."""
         if self._engine is not None or self._workers:
             return
-        if self._folder:
-            remove_folder(os.fsdecode(self._folder))
+        folder = os.fsdecode(self._folder)
+        if is_session_folder(folder):  # what else a supervisor may have named, is not removed
+            remove_folder(folder)
         self._sock.close()
         self._deaths.close()
         self._spawner.forget(self)
@@ -279,13 +297,13 @@ class _Node:
     # --- the workers ---
 
     def _adopt(self, pid: int) -> None:
-        try:
-            descriptor = os.pidfd_open(pid)
-        except ProcessLookupError:  # it was never ours, or was taken for an orphan
+        if not self._spawner.has_orphan(pid):  # it was reaped, or is a stranger, who is left alone
             self._tell(pid, -signal.SIGKILL)
             return
+        try:
+            descriptor = os.pidfd_open(pid)
         except OSError:  # there is no room to watch it
-            _kill(pid)
+            kill_with_group(pid)
             self._tell(pid, -signal.SIGKILL)
             return
         self._workers[descriptor] = pid
@@ -296,7 +314,7 @@ class _Node:
         pid = self._workers.pop(descriptor)
         os.close(descriptor)
         # Before it is reaped: its number, and that of its group, are still its own.
-        _kill_group(pid)
+        kill_group(pid)
         self._spawner.kill_marked(self._mark, pid)
         try:
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -322,19 +340,7 @@ class _Node:
     def _end_workers(self) -> None:
         """Kill all workers and what they have started; `_report_end` reaps each when it has ended."""
         for pid in self._workers.values():
-            _kill(pid)
-
-
-def _kill_group(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
-
-
-def _kill(pid: int) -> None:
-    """Kill a process that was not reaped, and its group, if they live."""
-    _kill_group(pid)  # first: before it has a group of its own, what it has started is in ours
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+            kill_with_group(pid)
 
 
 class _Engine:
@@ -346,6 +352,7 @@ class _Engine:
         its_lifeline, self._lifeline = multiprocessing.Pipe(duplex=False)
 
         def be_engine() -> None:
+            name_process("engine")
             wear_mark(mark)
             set_descriptor_limit(spawner.limits)
             spawner.close_all()
@@ -362,7 +369,7 @@ class _Engine:
 
     def kill(self) -> None:
         """Kill it with all processes of its node, those that live."""
-        _kill(self.pid)
+        kill_with_group(self.pid)
         self._spawner.kill_marked(self._mark)
 
     def close(self) -> int | None:

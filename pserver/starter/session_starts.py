@@ -7,9 +7,9 @@ twice.
 """
 
 import functools
-import json
 import logging
 import math
+import os
 import selectors
 import socket
 import time
@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 
 from pserver.config import SessionSettings
 from pserver.starter.starter import Starter
+from pserver.system.descriptors import NoRoomError, json_object, receive_descriptors, stands_for
 
 log = logging.getLogger("pserver")
 
 _MESSAGE_BYTES = 4096
-_START_SECONDS = (
-    30.0  # for one session; a starter loads its modules first, from a network file system perhaps
-)
+# For one session; a starter loads its modules first, from a network file system perhaps.
+_START_SECONDS = 30.0
 _MAX_DEATHS = 3  # of starters that were at work on one start, before its client is given up
 
 ExitCode = Callable[[int | None], object]  # takes how a session ended; None: nobody knows
@@ -116,8 +116,11 @@ class SessionStarts:
         if start.control is None:
             return
         try:
-            data, ends, _, _ = socket.recv_fds(start.control, _MESSAGE_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+            data, ends = receive_descriptors(start.control, _MESSAGE_BYTES, 1)
         except BlockingIOError:
+            return
+        except NoRoomError:
+            self._fail(number, "this process has no room for more descriptors")
             return
         except OSError:
             data, ends = b"", []
@@ -125,15 +128,19 @@ class SessionStarts:
             self._leave_control(start)
             if start.is_cut:
                 self._try_again(number)
-        elif ends:
-            del self._starts[number]
-            self._selector.unregister(start.control)
-            start.sock.close()
-            self._children.add(number)
-            when_ended = functools.partial(self._when_ended, number)
-            start.on_started(Started(json.loads(data)["here"], ends[0], start.control, when_ended))
-        else:
-            self._fail(number, "this process has no room for more descriptors")
+            return
+        pid = json_object(data).get("here")
+        if not isinstance(pid, int) or len(ends) != 1 or not stands_for(ends[0], pid):
+            for end in ends:
+                os.close(end)
+            self._fail(number, "its process says what makes no sense")
+            return
+        del self._starts[number]
+        self._selector.unregister(start.control)
+        start.sock.close()
+        self._children.add(number)
+        when_ended = functools.partial(self._when_ended, number)
+        start.on_started(Started(pid, ends[0], start.control, when_ended))
 
     def _leave_control(self, start: _Start) -> None:
         if start.control is not None:

@@ -10,8 +10,9 @@ folder that somebody could remove, and no port. Each request is one message with
   folder may be large. `pserver.system.process_marks` has what the mark is.
 * ``{"sweep": FOLDER, "days": 7.0, "log": PATH}``: removes old results, see `pserver.jobs.job_store`, likewise.
 
-It answers only for sessions: ``{"failed": 7, "why": ...}`` and ``{"ended": 7, "code": 0}``. A request that it has no
-descriptors or no process for costs that request alone: what came with it is closed, and the other end sees that.
+Its first word is ``{"ready": PID}``, when it has loaded its modules. It answers only for sessions:
+``{"failed": 7, "why": ...}`` and ``{"ended": 7, "code": 0}``. A request that it has no descriptors or no process for
+costs that request alone: what came with it is closed, and the other end sees that.
 """
 
 import contextlib
@@ -34,9 +35,10 @@ from pserver.config import SessionSettings
 from pserver.jobs.job_store import sweep
 from pserver.session.session import session_main
 from pserver.spawner.spawner_process import be_spawner
+from pserver.system.descriptors import NoRoomError, json_object, receive_descriptors
 from pserver.system.log import set_up
 from pserver.system.process_marks import kill_marked
-from pserver.system.processes import limit_descriptors
+from pserver.system.processes import limit_descriptors, name_process
 from pserver.system.session_folder import remove_folder
 
 log = logging.getLogger("pserver")
@@ -51,7 +53,10 @@ def main() -> None:
     sys.argv[1:] = []
     sock = socket.socket(fileno=descriptor)
     sock.set_inheritable(False)
+    name_process("starter")
     limit_descriptors(limit)
+    with contextlib.suppress(ConnectionError):  # the daemon is gone, which the loop notices
+        sock.send(json.dumps({"ready": os.getpid()}).encode())
     _Starter(sock).run()
 
 
@@ -84,15 +89,17 @@ class _Starter:
     def _hear(self) -> bool:
         """Take one request; return whether the daemon is there."""
         try:
-            data, ends, _, _ = socket.recv_fds(self._sock, MESSAGE_BYTES, _MAX_ENDS, socket.MSG_CMSG_CLOEXEC)
+            data, ends = receive_descriptors(self._sock, MESSAGE_BYTES, _MAX_ENDS)
         except ConnectionError:
             return False
+        except NoRoomError as error:
+            data, ends = error.message, []  # which it needs, and so is refused
         except OSError as error:  # no memory; the request is still there
             log.warning("a request cannot be taken: %s", error)
             return True
         if not data:
             return False
-        request = json.loads(data)
+        request = json_object(data)  # one that makes no sense is none
         try:
             self._do(request, ends)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The addresses of this machine at which other nodes may find a server."""
+"""The addresses of this machine at which other nodes may find a server, and who listens there."""
 
 import ipaddress
 import socket
@@ -22,6 +22,26 @@ def own_addresses(bind: str | None) -> list[str]:
             if entry.family == family
         ]
     return [text for text in dict.fromkeys(found) if _is_useful(text)]
+
+
+def listener_at(port: int) -> str | None:
+    """Return who listens at a TCP port of this machine, for people; ``None`` if nobody does."""
+    listening = (
+        each
+        for each in psutil.net_connections("tcp")
+        if each.status == psutil.CONN_LISTEN and each.laddr.port == port
+    )
+    found = next(listening, None)
+    if found is None:
+        return None
+    try:
+        return (
+            f"{psutil.Process(found.pid).name()} (pid {found.pid})"
+            if found.pid
+            else "another account's process"
+        )
+    except psutil.Error:  # it has ended just now
+        return f"the process {found.pid}"
 
 
 def _is_useful(text: str) -> bool:

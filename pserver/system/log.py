@@ -61,8 +61,16 @@ def take_down() -> None:
         handler.close()
 
 
+def why_unwritten() -> str:
+    """Return why the last line could not be written; empty if it could."""
+    handlers = [handler for handler in logging.getLogger().handlers if isinstance(handler, LogHandler)]
+    return next((handler.why for handler in handlers), "")
+
+
 class LogHandler(logging.Handler):
     """Writes records to `output`; `clock` says when it is, in seconds."""
+
+    why: str = ""  #: the last line could not be written; empty if it could
 
     def __init__(self, output: Output, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -71,7 +79,6 @@ class LogHandler(logging.Handler):
         self._clock = clock
         self._limit = LogLimit()
         self._missing = 0
-        self._why = ""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, unless there are too many of its kind."""
@@ -101,13 +108,13 @@ class LogHandler(logging.Handler):
         text = self._text(record)
         if self._missing:
             missing = "%d lines are missing here, they could not be written: %s"
-            text = self._text(_record(logging.WARNING, missing, self._missing, self._why)) + text
+            text = self._text(_record(logging.WARNING, missing, self._missing, self.why)) + text
         try:
             self._output.write(text.encode())
-            self._missing = 0
+            self._missing, self.why = 0, ""
         except OSError as error:
             self._missing += 1
-            self._why = error.strerror or str(error)
+            self.why = error.strerror or str(error)
 
     def _text(self, record: logging.LogRecord) -> str:
         try:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import platformdirs
 
+from srp_tools.errors import ConfigurationError
+
 # What a pipe or a terminal that can be written to takes without waiting (PIPE_BUF of Linux).
 _PIECE_BYTES = 4096
 
@@ -47,8 +49,8 @@ class LogFile:
     """
 
     def __init__(self, path: Path, rotation: Rotation | None = None) -> None:
-        # Renaming a link would set aside the link.
-        self._path = path.resolve()
+        # Renaming a link would set aside the link. Not `Path.resolve`, which raises for a link to itself.
+        self._path = Path(os.path.realpath(path))
         self._rotation = rotation
         self._descriptor = -1
         self._is_in_line = False  # the disk was full in the middle of a line
@@ -115,10 +117,41 @@ def default_log(name: str) -> Path:
 def make_log(path: Path) -> None:
     """Make a log, for its owner only, and the folders above it, where they are missing.
 
-    Raises `OSError` if it cannot be written.
+    Raises `ConfigurationError` if it cannot be opened, or cannot be a log.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(open_log(path))
+    if _leads_elsewhere(path):
+        raise _no_log(path)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = open_log(path)
+        try:
+            if not _can_be_log(descriptor):
+                raise _no_log(path)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot write the log {path}: {error.strerror}; give another file with --log-file"
+        ) from error
+
+
+def _leads_elsewhere(path: Path) -> bool:
+    """Whether it names another file in each process, as /dev/stdout does, or one of the system's."""
+    text = os.path.normpath(path.absolute())
+    return text.startswith(("/dev/std", "/dev/fd/", "/proc/")) or os.path.realpath(path).startswith("/proc/")
+
+
+def _can_be_log(descriptor: int) -> bool:
+    """Whether lines stay there: in a file, or a device such as /dev/null."""
+    mode = os.fstat(descriptor).st_mode
+    return stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not os.isatty(descriptor))
+
+
+def _no_log(path: Path) -> ConfigurationError:
+    return ConfigurationError(
+        f"--log-file {path}: a log is a regular file, because the processes of a server all open it; to have it on "
+        "standard error, start with --foreground and without --log-file"
+    )
 
 
 def open_log(path: Path) -> int:

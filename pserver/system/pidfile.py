@@ -30,6 +30,7 @@ from types import TracebackType
 from typing import Self
 
 from pserver.config import check_server_name
+from pserver.system.processes import start_ticks
 from pserver.system.runtime_dir import run_time_folder
 from srp_tools.errors import ConfigurationError
 
@@ -171,10 +172,56 @@ def find_server(name: str) -> RunningServer | None:
     return RunningServer(name, pid, _read_status(folder, name, pid))
 
 
+def check_is_first(name: str, log_file: Path | None) -> None:
+    """Refuse a server that would get in the way of one that is running, before it writes anything.
+
+    Two processes that write and rename one log would lose lines. Raises `ConfigurationError` if one of this name is
+    running, or one writes to this log.
+    """
+    for server in list_servers():
+        if server.name == name:
+            raise _is_running(name, server.pid)
+        other = server.status.get("log_file")
+        if (
+            log_file
+            and isinstance(other, str)
+            and log_file.is_file()
+            and os.path.realpath(log_file) == os.path.realpath(other)
+        ):
+            raise ConfigurationError(
+                f"--log-file {log_file}: the server {server.name!r} (pid {server.pid}) writes there; give another file"
+            )
+
+
+def _is_running(name: str, pid: int | None) -> ConfigurationError:
+    number = f" (pid {pid})" if pid else ""
+    return ConfigurationError(
+        f"a server named {name!r} is already running{number}; "
+        f"end it with: pserver stop --name {shlex.quote(name)}, or give this one another --name"
+    )
+
+
 def list_servers() -> list[RunningServer]:
     """Return all running servers of this user, by name. Raises `ConfigurationError` as by `find_server`."""
     names = sorted(path.stem for path in run_time_folder().glob("[!.]*.pid"))
     return [server for server in map(find_server, names) if server is not None]
+
+
+def killed_servers() -> dict[str, Mapping[str, object]]:
+    """Return what each server has said at last that was killed and not started again, by name.
+
+    Raises `ConfigurationError` as by `find_server`.
+    """
+    folder = run_time_folder()
+    found: dict[str, Mapping[str, object]] = {}
+    for path in sorted(folder.glob("[!.]*.pid")):
+        with _opened(path) as descriptor:
+            if descriptor is None or _is_locked(descriptor):
+                continue
+            owner = _read_owner(descriptor)  # an orderly end empties the file
+            if owner is not None:
+                found[path.stem] = _read_status(folder, path.stem, owner[0])
+    return found
 
 
 def stop_server(name: str, timeout: float = 10.0) -> StoppedServer | None:
@@ -252,7 +299,7 @@ def _mark(descriptor: int, name: str) -> None:
     """Lock a file for this process, and write whose it is."""
     _take_lock(descriptor, name)
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n{_start_time(os.getpid())}\n".encode(), 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n{start_ticks(os.getpid())}\n".encode(), 0)
     os.fchmod(descriptor, _FILE_MODE)
 
 
@@ -265,11 +312,7 @@ def _take_lock(descriptor: int, name: str) -> None:
         # That must not be taken for a server.
         if _is_locked(descriptor):
             pid = _read_owner(descriptor)
-            number = f" (pid {pid[0]})" if pid else ""
-            raise ConfigurationError(
-                f"a server named {name!r} is already running{number}; "
-                f"end it with: pserver stop --name {shlex.quote(name)}, or give this one another --name"
-            )
+            raise _is_running(name, pid[0] if pid else None)
 
 
 def _is_locked(descriptor: int) -> bool:
@@ -287,7 +330,7 @@ def _owner(descriptor: int | None, name: str) -> int | None:
     deadline = time.monotonic() + _OWNER_TIMEOUT
     while descriptor is not None and _is_locked(descriptor):
         owner = _read_owner(descriptor)
-        if owner is not None and _start_time(owner[0]) == owner[1]:
+        if owner is not None and start_ticks(owner[0]) == owner[1]:
             return owner[0]
         if time.monotonic() > deadline:
             raise ConfigurationError(
@@ -305,16 +348,6 @@ def _read_owner(descriptor: int) -> tuple[int, int] | None:
     except ValueError:
         return None
     return pid, started
-
-
-def _start_time(pid: int) -> int | None:
-    """Return when a process started, in ticks since the machine did; None if there is no such process."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # proc_pid_stat(5): field 22. The second is the program's name in brackets and may contain anything.
-    return int(text.rpartition(")")[2].split()[19])
 
 
 def _read_status(folder: Path, name: str, pid: int) -> dict[str, object]:

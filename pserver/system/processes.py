@@ -1,11 +1,22 @@
 """Processes: their memory, their limits, and how the life of one is tied to that of others, by prctl(2)."""
 
+import contextlib
 import ctypes
 import os
 import resource
+import select
 import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
 
 import psutil
+
+from srp_tools.errors import ConfigurationError
+
+# 40 are enough for a session with one node.
+_LEAST_DESCRIPTORS = 64
+_MAX_PID = 2**22  # PID_MAX_LIMIT in proc_sys_kernel(5)
 
 
 def resident_bytes(pid: int) -> int | None:
@@ -16,9 +27,91 @@ def resident_bytes(pid: int) -> int | None:
         return None
 
 
+def start_ticks(pid: int) -> int | None:
+    """Return when a process started, in ticks since the machine did; ``None`` if there is no such process.
+
+    No two processes have the same number and the same time.
+    """
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # proc_pid_stat(5): field 22. The second is the program's name in brackets and may contain anything.
+    return int(text.rpartition(")")[2].split()[19])
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process was stopped by a signal; one that a debugger holds was not."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except (psutil.Error, OSError):  # as above
+        return False
+
+
+def descends_from(pid: int, ancestor: int) -> bool:
+    """Whether a process is a child of another one, or of such a child, and so on; one that was reaped is not.
+
+    Raises `OSError` if this process has no room for a descriptor.
+    """
+    if not 0 < pid <= _MAX_PID:
+        return False
+    try:
+        return any(parent.pid == ancestor for parent in psutil.Process(pid).parents())
+    except psutil.Error:
+        return False
+
+
+def await_ends(pidfds: Iterable[int], seconds: float) -> set[int]:
+    """Wait until processes have ended, or some seconds have passed; return the descriptors of those that live."""
+    deadline = time.monotonic() + seconds
+    living = set(pidfds)
+    poll = select.poll()
+    for pidfd in living:
+        poll.register(pidfd, select.POLLIN)
+    while living and (ended := poll.poll(max(0.0, deadline - time.monotonic()) * 1000)):
+        for pidfd, _ in ended:
+            poll.unregister(pidfd)
+            living.discard(pidfd)
+    return living
+
+
+def describe_exit(code: int | None) -> str:
+    """Return how a process ended in words.
+
+    Examples
+    --------
+    >>> describe_exit(3), describe_exit(-9)
+    ('exit status 3', 'SIGKILL')
+    """
+    if code is not None and code < 0:
+        try:
+            return signal.Signals(-code).name
+        except ValueError:
+            return f"signal {-code}"
+    return f"exit status {code}"
+
+
+def kill_group(pid: int) -> None:
+    """Kill the group of a process that was not reaped, if it leads one."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def kill_with_group(pid: int) -> None:
+    """Kill a process that was not reaped, and its group, if they live."""
+    kill_group(pid)  # first: before it has a group of its own, what it has started is in its parent's
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
 def address_space_bytes() -> int:
     """Return the size of this process's address space, which ``RLIMIT_AS`` bounds."""
     return int(psutil.Process().memory_info().vms)
+
+
+def available_memory() -> int:
+    """Return how many bytes of memory programs can still get on this machine."""
+    return int(psutil.virtual_memory().available)
 
 
 def raise_descriptor_limit() -> tuple[int, int]:
@@ -36,6 +129,19 @@ def descriptor_limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
+def check_descriptor_limit() -> None:
+    """Refuse a limit of descriptors under which nobody could log in.
+
+    Raises `ConfigurationError`.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < _LEAST_DESCRIPTORS:
+        raise ConfigurationError(
+            f"this process may have only {hard} open files, and a server needs {_LEAST_DESCRIPTORS} or more; raise the "
+            "limit (ulimit -Hn, or LimitNOFILE= of a systemd unit)"
+        )
+
+
 def limit_descriptors(count: int) -> None:
     """Let this process, and those that it starts, have so many descriptors, if it may have as many at all."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -49,6 +155,7 @@ def set_descriptor_limit(limits: tuple[int, int]) -> None:
 
 # linux/prctl.h
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -59,9 +166,24 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
+def name_process(role: str) -> None:
+    """Have ``ps -e``, ``top`` and ``pstree`` call this process ``pserver:ROLE``; for its main thread.
+
+    It is the command line that ``ps aux`` shows, which a process that was forked shares with its parent.
+    """
+    name = ctypes.create_string_buffer(f"pserver:{role}".encode())  # the system takes 15 bytes of it
+    with contextlib.suppress(OSError):  # where something forbids it, nothing depends on it
+        _prctl(_PR_SET_NAME, ctypes.addressof(name))
+
+
 def adopt_orphans() -> None:
     """Become the parent of all descendants of this process whose own parent ends."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def go_on_after_parent() -> None:
+    """Have the system continue this process, should it be stopped (SIGSTOP), when its present parent ends."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
 def die_with_parent() -> None:

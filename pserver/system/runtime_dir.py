@@ -49,7 +49,7 @@ def _check_private(folder: Path) -> None:
     mode = stat.S_IMODE(facts.st_mode)
     if facts.st_uid != os.geteuid():
         raise ConfigurationError(
-            f"{folder} belongs to somebody else (user id {facts.st_uid}); have it removed, "
+            f"{folder} belongs to another account (user id {facts.st_uid}); have it removed, "
             f"or use a folder of your own, with: export XDG_RUNTIME_DIR=$HOME"
         )
     quoted = shlex.quote(str(folder))

@@ -1,7 +1,9 @@
 """Run a fuzzer: ``python -m tests.fuzz NAME --seconds 600 --seed 1``.
 
 `frames`: what a decoder gets. `preamble`: strangers at the data port. `login`: strangers and changed clients at the
-command port. `answers`: changed servers, for a client. `control`: a session's words to the daemon.
+command port. `answers`: changed servers, for a client. `control`: a session's words to the daemon, also at its return.
+`starter`: the words between the daemon and the process that starts sessions. `spawner`: those of a session to the
+process that starts engines.
 `connection`: a client that has logged in, or user code in an engine, on the connections of a network.
 """
 
@@ -11,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests import fuzz_decoder
-from tests.fuzz import between, connection, control, strangers
+from tests.fuzz import between, connection, control, spawner, starter, strangers
 from tests.support.servers import Server, run_server
 
 
@@ -28,6 +30,8 @@ AT_SERVERS: dict[str, Callable[[Server, float, int], int]] = {
     "answers": lambda server, seconds, seed: between.run(server, between.SERVER, seconds, seed),
     "control": control.run,
     "connection": connection.run,
+    "starter": starter.run,
+    "spawner": spawner.run,
 }
 
 

@@ -99,6 +99,7 @@ def run(server: Server, seconds: float, seed: int) -> int:
         _is_unharmed(net, server)
         wait_until(lambda: len(server.status_now()["sessions"]) == 1, "the other to be gone")
         descriptors, memory = daemon.num_fds(), daemon.memory_info().rss
+        processes = len(daemon.children(recursive=True))
         while time.monotonic() < end:
             with contextlib.ExitStack() as stack:
                 guest = _Guest(path, Path(folder), chance, stack)
@@ -112,6 +113,8 @@ def run(server: Server, seconds: float, seed: int) -> int:
         assert not faults(server.log), f"{faults(server.log)}, seed {seed}"
         wait_until(lambda: len(server.status_now()["sessions"]) == 1, "the guests to be gone")
         wait_until(lambda: daemon.num_fds() <= descriptors, "the descriptors to be closed")
+        # The other network may have got another worker meanwhile.
+        wait_until(lambda: len(daemon.children(recursive=True)) <= processes + 1, "the spawners to be gone")
         grown = daemon.memory_info().rss - memory
         assert grown < _MAX_GROWTH, f"the server grew by {grown} bytes, seed {seed}"
     return count

@@ -20,7 +20,7 @@ _NEARLY: dict[Kind, list[Any]] = {
     Kind.DONE: [[0.5, 0, 0, 0], [{"type": "ValueError", "text": "x"}, 0, 0, 0], [1, 2**40, -1, 3]],
     Kind.OUTPUT: [[1, b"text\n", 0], [0, b"\x1b[2J", 2**40], [1, "text", 0]],
     Kind.FRONT_END: [["display", {"data": {"text/plain": "x"}, "metadata": {}}], ["log", {}], ["x", 1]],
-    Kind.DIED: ["it was killed", ["it was killed", "last words"]],
+    Kind.DIED: ["it was killed", {"how": "it was killed", "last_output": "x"}, {"how": 1, "last_output": "x"}],
     Kind.FACTS: [{"state": "running", "memory": 1}, {"pid": "x"}],
     Kind.MESHED: [{"pid": 1}, {"errors": {"1": "no"}}],
     Kind.LEFT: [[0, 1, "it failed"], [2**63, -1, ""]],

@@ -8,8 +8,16 @@ import socket
 import subprocess
 
 
+def _end(one: socket.socket | select.epoll) -> None:
+    """Close it. Processes that were given one end each would else keep each other alive: all copies end here."""
+    if isinstance(one, socket.socket):
+        with contextlib.suppress(OSError):  # it was never connected
+            one.shutdown(socket.SHUT_RDWR)
+    one.close()
+
+
 class OddDescriptors:
-    """Sockets with and without another end, files, processes and what else there is; closed with the stack."""
+    """Sockets with and without another end, files, processes and what else there is; they end with the stack."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
         process = subprocess.Popen(["/bin/sleep", "1000"])
@@ -40,7 +48,7 @@ class OddDescriptors:
             select.epoll(),
         ]
         for one in made:
-            stack.callback(one.close)
+            stack.callback(_end, one)
         self._all = [*plain, *(one.fileno() for one in made)]
 
     def some(self, chance: random.Random, count: int) -> list[int]:

@@ -41,7 +41,7 @@ def back_words(folder: Path, pid: int, node: int) -> dict[str, Any]:
     """Return what a node says of itself that comes back."""
     return {
         "back": {
-            "pid": pid, "user": "alice", "network": "00" * 16, "key": "11" * 32, "node": node, "peer": "nowhere",
+            "pid": pid, "user": "alice", "network": "00" * 16, "key": "11" * 32, "node": node, "peer": "this machine",
             "since": 1.0, _FOLDER: str(folder / "none"), "mark": 0, "detached": False,
         }
     }  # fmt: skip

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pconnect import pconnect, precv, reval
+from pconnect import ConnectError, JobLostError, ParallelError, pconnect, precv, reval
 from tests.support.servers import Server, engine_pids, make_users
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
@@ -28,6 +29,7 @@ class Revived:
         folder.mkdir(mode=0o700, exist_ok=True)
         self._options = options
         self._name = name or f"test-{secrets.token_hex(4)}"
+        self._log = folder / (f"{name}.log" if name else "log")
         self.credentials, self._auth_file = make_users(folder)
         self.server = self._start()
 
@@ -35,7 +37,7 @@ class Revived:
         ours, theirs = socket.socketpair()
         arguments = [
             "start", "--foreground", "--allow-root", f"--parent-fd={theirs.fileno()}", "--bind=127.0.0.1",
-            "--cmd-port=0", "--data-port=0", f"--name={self._name}", f"--log-file={self.folder / 'log'}",
+            "--cmd-port=0", "--data-port=0", f"--name={self._name}", f"--log-file={self._log}",
             f"--auth-file={self._auth_file}", f"--spool-dir={self.folder}", *self._options,
         ]  # fmt: skip
         process = subprocess.Popen(
@@ -106,6 +108,24 @@ def test_an_idle_session_is_found_and_all_works_as_before(revived: Revived) -> N
         wait_gone(*pids.values())  # stop ends what it has adopted
 
 
+def test_an_engine_is_not_killed_while_there_is_no_daemon_for_another(revived: Revived) -> None:
+    with revived.server.connect(2) as net:
+        pids = engine_pids(net)
+        revived.kill()
+        with pytest.raises(ConnectError, match=r"its server was killed.*start the server again on 127"):
+            net[1].restart(timeout=1)
+        assert engine_pids(net) == pids
+        starting = threading.Timer(1.0, revived.start)
+        starting.start()
+        net[1].restart(timeout=DEADLINE)
+        starting.join()
+        assert engine_pids(net)[1] != pids[1]
+        assert engine_pids(net)[2] == pids[2]
+        reval("psend('seen', sockets[2])", net[1])
+        reval("psend(precv(sockets[1]), sockets[0])", net[2])
+        assert precv(net[2], timeout=DEADLINE) == "seen"
+
+
 def sessions_of(revived: Revived) -> list[dict[str, object]]:
     sessions = facts(revived.server)["sessions"]
     assert isinstance(sessions, list)
@@ -120,6 +140,25 @@ def test_a_transfer_goes_on(revived: Revived) -> None:
         assert np.all(precv(net[1], timeout=DEADLINE) == 1)
         revived.start()
         wait_until(lambda: len(revived.server.sessions(net)) == 1, "the session to come back")
+
+
+def test_jobs_run_when_the_daemon_is_back_even_if_the_first_was_lost_without_it(
+    revived: Revived, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pconnect.scheduler.worker_manager._DIAL_TIMEOUT", 1.0)
+    with revived.server.connect(2) as net:
+        revived.kill()
+        with pytest.raises(JobLostError, match="start it again with the same name"):
+            net.submit(abs, -1).result(DEADLINE)
+        revived.start()
+
+        def runs() -> bool:
+            try:
+                return bool(net.submit(abs, -1).result(DEADLINE) == 1)
+            except JobLostError:
+                return False
+
+        wait_until(runs, "jobs to run again")
 
 
 def test_running_jobs_keep_their_slots_and_others_are_not_granted_twice(revived: Revived) -> None:
@@ -138,6 +177,25 @@ def test_running_jobs_keep_their_slots_and_others_are_not_granted_twice(revived:
             flag.touch()
             assert [job.result(DEADLINE) for job in running] == [1, 1]
             assert waits.result(DEADLINE) == 3
+
+
+def test_workers_that_come_while_there_is_no_daemon_get_their_connections(revived: Revived) -> None:
+    with revived.server.connect(1) as net:
+        flag, begun = revived.folder / "flag", revived.folder / "begun"
+        reval(_WAITING, net)
+        busy = net[1].eval(f"__import__('pathlib').Path({str(begun)!r}).touch() or wait_for({str(flag)!r})")
+        wait_until(begun.exists, "the engine to be busy")
+        jobs = [net.submit(abs, -3) for _ in range(2)]
+        wait_until(lambda: slots(revived.server) == {"total": 2, "used": 2}, "the slots")
+        revived.kill()
+        flag.touch()  # the engine forks the workers now
+        starting = threading.Timer(1.0, revived.start)
+        starting.start()
+        begin = time.monotonic()
+        assert [job.result(DEADLINE) for job in jobs] == [3, 3]
+        assert time.monotonic() - begin < 20  # workers that get none end after 30 s
+        starting.join()
+        assert busy.result(DEADLINE) == 1
 
 
 _WAITING = """
@@ -210,3 +268,31 @@ def test_a_killed_session_that_was_adopted_is_seen_to_end(revived: Revived) -> N
         os.kill(revived.server.sessions(net)[0], signal.SIGKILL)
         wait_until(lambda: sessions_of(revived) == [], "its end to be seen")
         wait_until(lambda: not folder.exists(), "its folder to go")
+
+
+def test_stop_ends_the_sessions_of_a_daemon_that_is_dead(revived: Revived) -> None:
+    net = revived.server.connect(2)
+    pids = engine_pids(net)
+    [session] = revived.server.sessions(net)
+    folder = Path(net[1].eval("str(session_files)").result(DEADLINE))
+    revived.kill()
+
+    def run(command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "pserver", command, f"--name={revived.server.status['name']}"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=DEADLINE,
+            env=os.environ | {"XDG_RUNTIME_DIR": str(revived.folder)},
+        )
+
+    told = run("status")
+    assert told.returncode == 3
+    assert f"was killed, and 1 session lives: session {session} of user 'alice'" in told.stderr
+    assert run("stop").returncode == 0
+    wait_gone(session, *pids.values())
+    assert not folder.exists()
+    with pytest.raises(ParallelError, match="the server was stopped"):
+        net[1].eval("1").result(DEADLINE)
+    net.close()

@@ -83,6 +83,25 @@ def test_a_queue_full_of_logins_delays_another_address_by_one_login(door: Server
 
 
 @pytest.mark.slow
+def test_who_was_here_before_logs_in_at_once_whoever_poses_as_that_user(tmp_path: Path) -> None:
+    """Logins that are begun in the user's name hold all places that strangers can have, with the usual time limits."""
+    with run_server(tmp_path / "server") as server, nothing_left(server):
+        words = hello_of(server.credentials.user)
+        for sources in (OTHERS, OTHERS[:1]):
+            with Crowd(server.cmd_port, 60, words, sources, rate=500):
+                assert max(connect_each_second(server, 3)) < 4  # as for any login on a busy machine
+
+
+@pytest.mark.slow
+def test_who_was_not_here_before_waits_for_the_first_of_a_crowd_only(tmp_path: Path) -> None:
+    with run_server(tmp_path / "server") as server:
+        words = hello_of(server.credentials.user)
+        with Crowd(server.cmd_port, 60, words, OTHERS[:1], rate=500):
+            wait_until(lambda: "failed-login" in server.log, "the first to run out of time")
+            assert connect_and_leave(server) < 4
+
+
+@pytest.mark.slow
 def test_without_descriptors_nothing_spins_and_honest_clients_come_in(tmp_path: Path) -> None:
     with run_server(tmp_path / "server", max_descriptors=256) as server:
         with nothing_left(server), Crowd(server.cmd_port, 300, b"\x16\x03\x01", rate=500):

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import time
 from collections.abc import Callable, Iterator
 
 import psutil
@@ -11,7 +13,7 @@ from pconnect import ParallelError, restart, reval
 from pconnect.views.network_views import ClientNetwork
 from tests.support.clients import ClientProcess
 from tests.support.servers import Server, engine_pids
-from tests.support.waiting import DEADLINE, wait_gone
+from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 WAYS = ("setsid", "nohup setsid", "new session", "fork", "fork and exec")
 
@@ -117,3 +119,25 @@ def test_those_above_are_killed(server: Server, victims: str) -> None:
         wait_gone(*doomed, *engines.values(), *pids)
         with pytest.raises(ParallelError):
             reval("1", net[1]).result(DEADLINE)
+
+
+_NAME_ANOTHER = """
+import types
+import pserver.engine.worker as worker
+worker.os = types.SimpleNamespace(**vars(worker.os))
+worker.os.getpid = lambda: {}
+"""
+
+
+def test_a_worker_that_names_another_process_is_taken_for_what_it_is(net: ClientNetwork) -> None:
+    with subprocess.Popen(["sleep", "1000"]) as other:
+        try:
+            reval(_NAME_ANOTHER.format(other.pid), net[1])
+            assert net[1].submit(os.getpid).result(DEADLINE) != other.pid
+            job = net[1].submit(time.sleep, 1000)
+            wait_until(job.running, "the job to run")
+            job.cancel()  # its worker gets a signal
+            assert job.exception(DEADLINE) is not None and job.cancelled()
+            assert other.poll() is None
+        finally:
+            other.kill()

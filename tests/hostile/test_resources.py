@@ -4,16 +4,17 @@ import contextlib
 import os
 import resource
 import select
+import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from pconnect import ConnectError, ConnectionLostError, JobLostError, restart
+from pconnect import ConnectError, ConnectionLostError, JobLostError, RemoteError, restart
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 from pconnect.session.login import add_node
@@ -108,6 +109,34 @@ def test_a_further_node_without_room_is_refused_and_nothing_is_left(roomy: Serve
             assert said[0].kind is Kind.STOPPING
             assert "Too many open files" in str(said[0].value)
         wait_until(lambda: open_files(session) <= before + 1, "nothing but the log to be left open", 10)
+        assert_works(net)
+
+
+def test_a_session_whose_folder_was_removed_says_so_wherever_it_is_needed(
+    roomy: Server, tmp_path: Path
+) -> None:
+    why = "the private folder of this session was removed, connect again"
+    with roomy.connect(1) as net:
+        folder = Path(net[1].eval("str(session_files)").result(DEADLINE)).parent
+        file = tmp_path / "a.py"
+        file.write_text("a = 1")
+        shutil.rmtree(folder)
+        calls: list[Callable[[], object]] = [
+            lambda: net.put(file, "x"),
+            lambda: net.get("x", tmp_path / "y"),
+            lambda: net.sync_code(tmp_path),
+        ]
+        for call in calls:
+            with pytest.raises(RemoteError, match=why):
+                call()
+        assert not folder.exists()  # it is not made again, open to others
+        with pytest.raises(JobLostError, match=why):
+            net.submit(os.getpid).result(DEADLINE)
+        assert net.eval("1 + 1").result(DEADLINE) == [2]
+        assert net.put(file, str(tmp_path / "z")) == [str(tmp_path / "z")]
+        with pytest.raises(ConnectError, match=why):
+            restart(net)
+    with roomy.connect(1) as net:
         assert_works(net)
 
 

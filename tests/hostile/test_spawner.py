@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import threading
 import time
@@ -119,12 +120,14 @@ def test_it_is_killed_during_pconnect(four_slots: Server, pause: float) -> None:
     thread.start()
     try:
         with four_slots.connect(2) as net:
-            with contextlib.suppress(ParallelError):
+            with contextlib.suppress(ParallelError, ExceptionGroup):
                 net.eval("1").result(DEADLINE)
+            thread.join()  # on a busy machine it may look only now
             restart(net)
             assert_works(net)
     except ParallelError as error:
-        assert "process that starts engines has ended" in str(error)
+        # Which of the nodes is heard first depends on the load.
+        assert re.search("process that starts engines has ended|did not connect to node", str(error))
     thread.join()
     wait_gone(*killed)
     with four_slots.connect(2) as net:
@@ -181,5 +184,16 @@ def test_a_session_that_ends_does_not_leave_a_stopped_one(four_slots: Server) ->
         spawner, engine = spawner_of(net), engine_pids(net)[1]
         os.kill(spawner, signal.SIGSTOP)
         kill(session)
-        wait_gone(engine)
-    kill(spawner)
+        wait_gone(engine, spawner)
+
+
+def test_without_a_server_a_stopped_one_goes_on_and_ends_the_engines(tmp_path: Path) -> None:
+    with run_server(tmp_path / "server") as server, server.connect(1) as net:
+        [session] = server.sessions(net)
+        spawner, engine = spawner_of(net), engine_pids(net)[1]
+        kill(server.process.pid)
+        server.process.wait(DEADLINE)
+        os.kill(spawner, signal.SIGSTOP)
+        os.kill(session, signal.SIGSTOP)
+        kill(session)
+        wait_gone(engine, spawner)

@@ -5,14 +5,23 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
+import time
+import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 
-from pconnect import ParallelError
+from pconnect import ConfigurationError, ParallelError
 from pconnect.views.network_views import ClientNetwork
+from pserver.admin.control import start_server
+from pserver.system.log_file import default_log
+from pserver.system.pidfile import find_server
+from tests.support.places import OPTIONS, add_user, config, use_private_places
 from tests.support.servers import Server, engine_pids, open_files, run_server
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
@@ -71,6 +80,27 @@ def test_it_is_stopped_for_a_while(server: Server) -> None:
             assert works(other)
 
 
+def test_it_is_stopped_and_stays_so(server: Server) -> None:
+    """The next logins get a new one, each gets one session, and what was to be removed is."""
+    with server.connect(2) as net:
+        folder = str(net[1].eval("str(session_files)").result(DEADLINE))
+        first = starter_of(server)
+        os.kill(first, signal.SIGSTOP)
+        [session] = server.sessions(net)
+        os.kill(session, signal.SIGKILL)
+        begin = time.monotonic()
+        with ThreadPoolExecutor() as pool:
+            others = list(pool.map(lambda _: server.connect(1), range(3)))
+        assert time.monotonic() - begin < 10  # about 1 s, where nothing else is busy
+        for other in others:
+            with other:
+                assert works(other)
+                assert len(server.sessions(other)) == 1
+        wait_gone(first)
+        assert f"({first}) is stopped: it is replaced" in server.log
+        wait_until(lambda: not Path(folder).exists(), "the folder of the killed session to go")
+
+
 def test_it_has_no_room_for_descriptors(server: Server) -> None:
     with server.connect(1) as net:
         starter = starter_of(server)
@@ -85,9 +115,36 @@ def test_it_has_no_room_for_descriptors(server: Server) -> None:
         assert starter_of(server) == starter
 
 
-def test_temporary_files_are_cleaned(server: Server) -> None:
-    for path in Path("/tmp").glob("pymp-*"):
-        assert str(server.process.pid) not in str(path)
+def empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def test_temporary_files_are_cleaned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session whose private folder goes says so; everybody else works, at once and later."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with contextlib.ExitStack() as stack:
+        with monkeypatch.context() as patch:
+            patch.setenv("TMPDIR", str(temporary))
+            server = stack.enter_context(run_server(tmp_path / "server"))
+        with server.connect() as net:
+            empty(temporary)
+            with server.connect() as other:
+                assert works(other)
+            assert net[1].eval("6 * 7").result(DEADLINE) == 42
+            with pytest.raises(ParallelError, match="folder of this session was removed, connect again"):
+                net.restart()
+        empty(temporary)
+        with server.connect() as net:
+            assert works(net)
+    assert list(temporary.iterdir()) == []
+
+
+def test_the_run_time_folder_is_removed(server: Server) -> None:
     run_time = server.folder / "pserver"
     paths = sorted(run_time.iterdir())
     shutil.rmtree(run_time)
@@ -108,6 +165,51 @@ def test_the_status_cannot_be_written(server: Server) -> None:
         with server.connect(1) as other:
             assert works(other)
         wait_until(lambda: len(server.sessions(net)) == 1, "the status to be written again")
+
+
+def test_warnings_that_are_to_be_errors_are_for_the_users_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module of tlslite warns as it is imported."""
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    monkeypatch.setenv("PYTHONOPTIMIZE", "2")
+    with run_server(tmp_path / "server") as server, server.connect(1) as net:
+        assert works(net)
+        with pytest.raises(UserWarning, match="of the user"):
+            net[1].eval("__import__('warnings').warn('of the user')").result(DEADLINE)
+        with pytest.raises(UserWarning, match="of a job"):
+            net.submit(warnings.warn, "of a job").result(DEADLINE)
+
+
+def test_modules_are_found_where_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server in the background runs in another folder than the command that started it."""
+    use_private_places(tmp_path, monkeypatch)
+    add_user()
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "numpy.py").write_text("raise ImportError('no numpy today')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "modules")
+    with pytest.raises(ConfigurationError, match="starts sessions ended as it began, with exit status 1"):
+        start_server(config())
+    assert "no numpy today" in default_log("default").read_text()
+    assert find_server("default") is None
+
+
+def test_a_server_with_too_few_descriptors_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_private_places(tmp_path, monkeypatch)
+    add_user()
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -n 28; exec "$@"', "sh", sys.executable, "-m", "pserver", "start", *OPTIONS],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "only 28 open files, and a server needs 64 or more; raise the limit (ulimit -Hn" in done.stderr
+    assert find_server("default") is None
 
 
 @contextlib.contextmanager

@@ -42,6 +42,21 @@ def test_an_exception_its_type_and_its_notes(network: ClientNetwork) -> None:
     assert isinstance(error, ValueError)
 
 
+def test_what_is_invisible_shows_in_errors_and_warnings_and_stays_in_prints(
+    network: ClientNetwork, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hidden = "a\u200bb\U000e0001c"
+    with pytest.raises(RemoteError) as caught:
+        reval(f"raise type({hidden!r}, (ValueError,), {{}})({hidden!r})", network[1]).result()
+    error = caught.value
+    for text in (str(error), error.type_name, error.message, error.remote_traceback):
+        assert r"a\u200bb\U000e0001c" in text and not forbidden(text)
+    with pytest.warns(UserWarning, match=r"a\\u200bb\\U000e0001c"):
+        reval(f"__import__('warnings').warn({hidden!r})", network[1]).result()
+    reval(f"print({hidden!r})", network[1]).result()
+    assert hidden in capsys.readouterr().out
+
+
 def test_a_job(network: ClientNetwork) -> None:
     def fail(text: str) -> None:
         raise ValueError(text)

@@ -8,7 +8,7 @@ from pconnect.errors import AuthenticationError, ConnectError
 from tests.support.servers import make_users, run_server
 from tests.support.waiting import wait_until
 
-BAD = b"\xef\xbb\xbf# users\r\nbob\r\nm\xfcller:1:2:3\ncarol:1:2:3\ncarol:1:2:3\ndave:1:2:99\n \n"
+BAD = b"\xef\xbb\xbf# users\r\nbob\r\nm\xfcller:1:2:3\ncarol:1:2:3\ncarol:1:2:3\ndave:1:2:99\n \na\0b:1:2:3\n"
 
 
 def test_bad_lines_keep_nobody_else_out_and_the_log_names_them(tmp_path: Path) -> None:
@@ -23,6 +23,7 @@ def test_bad_lines_keep_nobody_else_out_and_the_log_names_them(tmp_path: Path) -
             f"{path}, line 3: the text is not UTF-8",
             f"{path}, lines 4, 5: more than one line for the user 'carol'",
             f"{path}, line 6: the user 'dave' cannot log in",
+            f"{path}, line 8: there is a control character",
         ):
             assert server.log.count(f"WARNING in the users' file: {fault}") == 1
         path.write_bytes(b"erin\n" + path.read_bytes())
@@ -41,7 +42,7 @@ def test_a_file_that_is_gone_is_told(tmp_path: Path) -> None:
         with pytest.raises(ConnectError):
             server.connect()
         wait_until(
-            lambda: f"nobody can log in: there is no file {users[1]}" in server.log, "the line in the log"
+            lambda: f"no user can log in: there is no file {users[1]}" in server.log, "the line in the log"
         )
         (tmp_path / "elsewhere").rename(users[1])
         server.connect().close()

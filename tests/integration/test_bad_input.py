@@ -87,17 +87,28 @@ def test_a_port_that_is_silent(use_tls: bool) -> None:
         host = f"127.0.0.1:{listener.getsockname()[1]}"
         error = fail(host, timeout=0.5, use_tls=use_tls)
     assert isinstance(error.reasons[host], TimeoutError)
-    assert "time limit" in str(error)
+    assert "takes connections, but does not answer the login within the time limit, in 0." in str(error)
 
 
 @pytest.mark.parametrize("use_tls", [True, False])
 @pytest.mark.parametrize(
-    "greeting", [b"SSH-2.0-OpenSSH_9.6\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0" * 1000]
+    ("greeting", "service"),
+    [
+        (
+            b"SSH-2.0-OpenSSH_9.6\r\n",
+            "an SSH server answers at port {} ('SSH-2.0-OpenSSH_9.6'): give the command port",
+        ),
+        (
+            b"HTTP/1.1 400 Bad Request\r\n\r\n",
+            "a web server answers at port {} ('HTTP/1.1 400 Bad Request'): give",
+        ),
+        (b"\0" * 1000, "another service answers at port {}: give the command port"),
+    ],
 )
-def test_a_server_that_speaks_something_else(greeting: bytes, use_tls: bool) -> None:
+def test_a_server_that_speaks_something_else(greeting: bytes, service: str, use_tls: bool) -> None:
     with speaker(greeting) as host:
         error = str(fail(host, use_tls=use_tls))
-    assert error.startswith(f"could not connect to {host}: ")
+    assert error.startswith(f"could not connect to {host}: {service.format(host[10:])}")
     assert ("does not speak TLS" if use_tls else "not a pserver") in error
 
 
@@ -119,10 +130,25 @@ def test_every_host_has_its_reason_and_the_good_one_is_left_alone(
     assert precv(net[1], timeout=DEADLINE) == 1
 
 
+def test_the_hosts_that_fail_are_named_in_the_order_of_the_list() -> None:
+    refused = refused_port()
+    hosts = ["no-such-host.invalid", refused]
+    assert list(fail(hosts).reasons) == hosts
+    assert list(fail(hosts[::-1]).reasons) == hosts[::-1]
+
+
+@pytest.mark.parametrize("use_tls", [True, False])
+def test_the_data_port_is_not_the_command_port(server: Server, plain_server: Server, use_tls: bool) -> None:
+    for there in (server, plain_server):
+        text = str(fail(f"127.0.0.1:{there.data_port}", use_tls=use_tls))
+        assert f"this is the data port of the pserver there: give its command port, {there.host} (" in text
+
+
 def test_tls_at_a_server_without_it(plain_server: Server) -> None:
     error = str(fail(plain_server.host))
     assert error.count("\n") == 0
-    assert "use_tls=False" in error
+    assert "the pserver there has no encryption and no login: start it again without --no-tls" in error
+    assert "use_tls=False" not in error  # that would send everything in clear
 
 
 def test_no_tls_at_a_server_with_it(server: Server) -> None:

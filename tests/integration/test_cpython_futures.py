@@ -206,6 +206,17 @@ class NoOwner:
     def attend(self, job: Job, deadline: float) -> None:
         """Do nothing: nothing comes of it."""
 
+    def show(self, job: Job, stream: int, start: int, data: bytes, *, is_last: bool) -> None:
+        """Do nothing: nobody looks."""
+
+    def fetch(self, job: Job, error: Exception, timeout: float | None) -> Any:  # noqa: ARG002
+        """Raise the error: nothing is kept."""
+        raise error
+
+    def why(self, job: Job) -> str:  # noqa: ARG002
+        """Return why it waits."""
+        return ""
+
     def call_back(self, function: Callable[[], object]) -> None:
         """Call it, as in the thread that looks after jobs."""
         function()

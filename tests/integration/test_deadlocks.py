@@ -1,5 +1,6 @@
 """Deadlocks between real processes: each is named within seconds, and nothing else is taken for one."""
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -264,6 +265,41 @@ def test_waits_that_end_by_themselves(network: MakeNetwork, wait: str) -> None:
     assert precv(net[select_sockets(net)[0]]) == "passed"
     for command in commands:  # what one sends frees the other, if that has not passed too
         command.result()
+
+
+@pytest.mark.parametrize("wait", [precv, lambda node, timeout: reval("1", node).result(timeout)])
+def test_a_wait_of_the_client_with_a_limit(network: MakeNetwork, wait: Callable[..., object]) -> None:
+    """It ends with its limit and says who waits for whom. Nothing is ended: the client may send what is missing."""
+    net, begin = network(2), time.monotonic()
+    commands = [
+        reval("x = precv(sockets[2])", net[1]),
+        reval("y = precv(sockets[0]); psend(y, sockets[1])", net[2]),
+    ]
+    with pytest.raises(TimeoutError) as caught:
+        wait(net[1], timeout=LONG)
+    assert time.monotonic() - begin >= LONG
+    assert not isinstance(caught.value, DeadlockError)
+    assert re.search(
+        r"while waiting for .*: nobody can go on:\n  node 0 \(client\) waits .* node 1\n"
+        r"  node 1 .* waits in precv for node 2, in command .*\n  node 2 .* waits in precv for node 0, in",
+        str(caught.value),
+    )
+    assert select_sockets(net[[1]], 3 * HURRY.period) == []
+    psend(5, net[2])
+    assert [command.result(DEADLINE) for command in commands] == [None, None]
+    assert_usable(net)
+
+
+def test_a_time_limit_says_nothing_of_a_deadlock_that_was_ended(network: MakeNetwork) -> None:
+    net = network()
+    command = reval("x = precv(sockets[0])", net[1])
+    with pytest.raises(TimeoutError, match="nobody can go on"):
+        command.result(LONG)
+    psend(1, net[1])
+    command.result(DEADLINE)
+    reval("import time; time.sleep(2)", net[1])
+    with pytest.raises(TimeoutError, match=r"while waiting for a value from node 1 \(\S+\)$"):
+        precv(net[1], timeout=LONG)
 
 
 def test_a_command_with_a_time_limit(network: MakeNetwork) -> None:

@@ -1,5 +1,6 @@
-"""SIGKILL for each of the processes in the middle of its work: what the others see, and that nothing is left."""
+"""Each of the processes is killed or stopped in the middle of its work: what others see, and that nothing is left."""
 
+import math
 import os
 import signal
 import time
@@ -17,6 +18,7 @@ from pconnect import (
     network_get_info,
     precv,
     psend,
+    restart,
     reval,
     sclose,
     select_sockets,
@@ -103,7 +105,9 @@ def test_engine_that_another_waits_for(two_servers: list[Server]) -> None:
         with pytest.raises(ConnectionLostError, match="node 2") as caught:
             precv(net[2], timeout=DEADLINE)
         assert isinstance(caught.value, EngineDiedError)
-        with pytest.raises(RuntimeError, match=r"ConnectionLostError at node 1 (?s:.*)node 2 "):
+        with pytest.raises(
+            RuntimeError, match=r"ConnectionLostError at node 1 (?s:.*)node 2 .*net\[2\]\.restart"
+        ):
             command.result(DEADLINE)
         assert_goes_on(net, 1)
 
@@ -210,6 +214,23 @@ def test_a_stopped_daemon_names_itself(own_servers: list[Server]) -> None:
         with pytest.raises(ExceptionGroup):
             command.result(DEADLINE)
         assert_goes_on(net, 1)
+
+
+@pytest.mark.slow
+def test_a_stopped_engine_is_named_by_the_restart_of_another(two_servers: list[Server]) -> None:
+    with connect(two_servers) as net:
+        stopped = engine_pids(net)[2]
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            with pytest.raises(ConnectError, match="node 1 could not connect to node 2") as caught:
+                restart(net[1], timeout=4.0)
+            assert list(caught.value.reasons) == [f"node 1 ({net[1].host})"]
+            assert_goes_on(net, 1)
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+        restart(net[1], timeout=math.inf)
+        reval("psend(allreduce(sockets.node, sockets[1:]), sockets[0])", net)
+        assert [precv(net[node], timeout=DEADLINE) for node in (1, 2)] == [3, 3]
 
 
 @pytest.mark.slow

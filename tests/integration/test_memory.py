@@ -55,6 +55,14 @@ def faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
+def most_fault_none(counts: list[list[int]]) -> bool:
+    """Return whether most calls have faulted no page; how much is on its way at once varies, so some take more.
+
+    Without memory that is used again, each call faults 17 large pages at least. The calls fault a few for small things.
+    """
+    return bool((np.median(np.diff(counts, axis=0), axis=0) < 8).all())
+
+
 each_kind = pytest.mark.parametrize(
     "local_links", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["unix", "TLS"]
 )
@@ -71,10 +79,9 @@ def test_what_comes_again_and_again_faults_no_page(server: Server, local_links: 
         for _ in range(12):
             psend(REPEATED, net[1], timeout=LIMIT)
             array = precv(net[1], timeout=LIMIT)
-            counts.append((faults(), precv(net[1], timeout=LIMIT)))
+            counts.append([faults(), precv(net[1], timeout=LIMIT)])
     assert array[-1] == 1
-    # The first two may: the next array arrives while the last is kept.
-    assert all(last - third < 100 for third, last in zip(counts[3], counts[-1], strict=True))
+    assert most_fault_none(counts)
 
 
 @each_kind
@@ -86,7 +93,7 @@ def test_what_engines_send_each_other_again_faults_no_page(server: Server, local
             reval(f"b = precv(sockets[1]); psend({FAULTS}, sockets[0])", net[2])
             reval(f"psend(a, sockets[2]); psend({FAULTS}, sockets[0])", net[1])
             counts.append([precv(connection, timeout=LIMIT) for connection in net[1:]])
-    assert all(last - third < 100 for third, last in zip(counts[3], counts[-1], strict=True))
+    assert most_fault_none(counts)
 
 
 @each_kind
@@ -100,18 +107,14 @@ def test_arguments_and_results_of_jobs_that_come_again_fault_no_page(
         return os.getpid(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt, array
 
     with one_slot.connect(1, local_links=local_links) as net, net.executor() as executor:
-        counts = []
+        counts, pids = [], set()
         for _ in range(12):
             pid, there, array = executor.submit(job, REPEATED).result(LIMIT)
-            counts.append((pid, there, faults()))
+            counts.append([there, faults()])
+            pids.add(pid)
     assert array[-1] == 1
-    assert len({pid for pid, _, _ in counts}) == 1
-    assert all(last - first < 100 for first, last in zip(counts[4], counts[-1], strict=True))
-
-
-def most_fault_none(counts: list[list[int]]) -> bool:
-    """Return whether most calls have faulted no page; how much is on its way at once varies, so some take more."""
-    return bool((np.median(np.diff(counts, axis=0), axis=0) < 20).all())
+    assert len(pids) == 1
+    assert most_fault_none(counts)
 
 
 @each_kind
@@ -155,5 +158,5 @@ def test_values_for_jobs_that_come_again_fault_no_page(one_slot: Server) -> None
         counts = []
         for _ in range(12):
             with net.broadcast(REPEATED):
-                counts.append(net[1].eval(FAULTS).result(LIMIT))
-    assert counts[-1] - counts[4] < 100
+                counts.append([net[1].eval(FAULTS).result(LIMIT)])
+    assert most_fault_none(counts)

@@ -64,6 +64,16 @@ def test_output_of_the_background_goes_to_the_cell_that_began_it(notebook: Kerne
     assert third.stdout == ""
 
 
+def test_what_jobs_print_goes_to_the_cell_that_runs(notebook: Kernel, server: Server) -> None:
+    source = "net.submit('lambda k: print(\"job\", k)', {}).result(); print('end', {})"
+    runs = [notebook.well(source.format(k, k)) for k in range(3)]
+    for number, run in enumerate(runs):
+        lines = run.stdout.splitlines()
+        assert lines[-1] == f"end {number}"
+        assert [line.partition("] ")[2] for line in lines[:-1]] == [f"job {number}"]
+        assert re.match(rf"\[[12] {server.host} job \d+\]", lines[0])
+
+
 def test_top_level_await(notebook: Kernel) -> None:
     run = notebook.well("await net.eval('print(\"from there\"); sockets.node')")
     assert run.displays == [{"text/plain": "[1, 2]"}]
@@ -154,11 +164,75 @@ def test_a_figure_of_an_engine_is_shown_in_the_cell(notebook: Kernel) -> None:
 
 
 @pytest.mark.slow
-def test_a_long_wait_has_a_progress_bar(notebook: Kernel) -> None:
-    run = notebook.well("%%px --progress-after 0\nimport time\ntime.sleep(sockets.node - 0.5)")
-    assert "waiting" in run.stderr and "/2" in run.stderr
-    run = notebook.well("%%px --progress-after -1\nimport time\ntime.sleep(0.5)")
+def test_a_long_wait_has_a_progress_bar_that_leaves_nothing(notebook: Kernel) -> None:
+    run = notebook.well("%%px --progress-after 0\nimport time\ntime.sleep(sockets.node - 0.5)\nprint('said')")
+    texts = [text.split(",")[0] for text in run.updates]
+    assert list(dict.fromkeys(texts)) == ["0 of 2 nodes done", "1 of 2 nodes done", ""]
     assert run.stderr == ""
+    assert [output for output in run.outputs if "stdout" not in output] == [NOTHING]
+    run = notebook.well("%%px --progress-after -1\nimport time\ntime.sleep(0.5)")
+    assert run.outputs == []
+
+
+# As progress is shown when the cell has ended.
+NOTHING = {"text/plain": "", "text/html": ""}
+JOBS = "progress_bars(after=0)\nnap = lambda k: __import__('time').sleep(0.2)\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (
+            "for step in range(3):\n    list(net.map(nap, range(8)))\n    print('step', step)\nprint('end')",
+            "of 8 jobs done, about",
+        ),
+        ("print(len(net.pmap(nap, range(8), uniform_output=False)))", "of 8 jobs done, about"),
+        ("for k, _ in enumerate(net.map(nap, range(8))): print(k)", "of 8 jobs done, about"),
+        ("results = net.map(nap, range(8)); next(results)", "of 8 jobs done"),
+        (
+            "open('large', 'wb').write(bytes(200_000_000)); net.put('large', 'large'); net.get('large', 'back')",
+            "putting: ",
+        ),
+        (
+            "net.eval('import time; time.sleep(0.6 * sockets.node - 0.5); 1 / 0').result()",
+            "1 of 2 nodes done",
+        ),
+    ],
+    ids=["map", "pmap", "loop", "not to its end", "files", "error"],
+)
+def test_no_bar_is_left(notebook: Kernel, source: str, text: str) -> None:
+    run = notebook.run(JOBS + source)
+    assert any(text in update for update in run.updates), run.updates
+    assert run.stderr == ""
+    assert run.outputs[0] == NOTHING
+    # One display for all that the cell waited for, and one piece for all that it printed.
+    assert len(run.outputs) <= 2, run.outputs
+    assert not any("done" in str(output) for output in run.outputs)
+    notebook.well("results = None; progress_bars()")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wait", [False, True])
+def test_a_cell_that_clears_its_output_has_bars_again(notebook: Kernel, wait: bool) -> None:
+    run = notebook.well(
+        JOBS + "from IPython.display import clear_output\n"
+        f"for k in range(3): clear_output(wait={wait}); display(k); list(net.map(nap, range(4)))"
+    )
+    assert run.outputs == [{"text/plain": "2"}, NOTHING]
+    bars = [m for m in run.messages if m["msg_type"] == "display_data" and not m["content"]["data"]]
+    assert len(bars) == 3
+    notebook.well("progress_bars()")
+
+
+@pytest.mark.slow
+def test_an_interrupt_leaves_no_bar(notebook: Kernel) -> None:
+    run = notebook.start("progress_bars(after=0); net.eval('while True: pass').result()")
+    notebook.wait(lambda: any("0 of 2" in text for text in run.updates), "the bar")
+    notebook.interrupt(run)
+    assert "KeyboardInterrupt" in run.error
+    assert run.outputs == [NOTHING] and run.stderr == ""
+    notebook.well("progress_bars()")
 
 
 @pytest.mark.slow

@@ -187,9 +187,8 @@ def test_what_an_engine_printed_last_is_in_the_account_of_its_death(two_servers:
         )
         with pytest.raises(EngineDiedError) as died:
             command.result(LIMIT)
-    assert str(died.value).endswith(
-        "died: SIGSEGV in command \"print('one')...\"; the last it printed:\none\ntwo"
-    )
+    assert 'died: SIGSEGV in command "print(' in str(died.value)
+    assert str(died.value).endswith("; the last it printed:\none\ntwo")
 
 
 def test_a_network_survives_a_reader_that_is_gone(

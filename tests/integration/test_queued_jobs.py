@@ -1,6 +1,7 @@
 """What becomes of jobs in the queue, and what functions find in workers."""
 
 import concurrent.futures
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from pconnect.errors import JobLostError
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
 from tests.support.servers import Server, run_server
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +82,43 @@ def test_large_functions_are_forgotten(narrow: ClientNetwork, monkeypatch: pytes
     (worker,) = scheduler._manager.nodes[1].workers.values()
     assert sum(function.size for function in worker._functions.values()) < 2**22
     assert sum(function.size for function in scheduler.functions._by_digest.values()) < 2**22
+
+
+def test_a_job_behind_a_busy_engine_says_so(narrow: ClientNetwork) -> None:
+    command = narrow[1].eval("import time; time.sleep(60)")
+    job = narrow.submit(pow, 2, 3)
+    with pytest.raises(
+        TimeoutError, match=r"its engine is busy with command 'import time; time.sleep\(60\)'"
+    ):
+        job.result(1.0)
+    assert "queued: node 1" in repr(job)
+    command.cancel()
+    assert job.result(DEADLINE) == 8
+    assert not job.why
+
+
+def test_a_job_that_a_worker_has_does_not_wait_in_the_queue(narrow: ClientNetwork) -> None:
+    job = narrow.submit(time.sleep, 0.5)
+    wait_until(lambda: job.node is not None, "the worker")
+    assert not job.why
+    job.result(DEADLINE)
+
+
+def test_a_job_without_a_slot_says_so(narrow: ClientNetwork, narrow_server: Server) -> None:
+    with narrow_server.connect() as other, other.executor(exclusive=True) as executor:
+        assert executor.submit(pow, 2, 3).result(DEADLINE) == 8
+        job = narrow.submit(pow, 2, 4)
+        with pytest.raises(
+            TimeoutError, match=r"no slot is free: its server has 1.* has the server for itself"
+        ):
+            job.result(1.0)
+    assert job.result(DEADLINE) == 16
+
+
+def test_a_job_of_a_session_whose_folder_was_removed_fails(narrow_server: Server) -> None:
+    with narrow_server.connect() as net:
+        shutil.rmtree(Path(str(net[1].eval("str(session_files)").result(DEADLINE))).parent)
+        with pytest.raises(
+            JobLostError, match="the private folder of this session was removed, connect again"
+        ):
+            net.submit(pow, 2, 3).result(DEADLINE)

@@ -242,15 +242,14 @@ def test_a_daemon_that_is_gone_leads_to_nobody(own_servers: list[Server]) -> Non
     with connect(own_servers) as net:
         own_servers[1].process.kill()
         own_servers[1].process.wait(DEADLINE)
-        with pytest.raises(ConnectError, match="node 1 could not connect to node 2") as caught:
-            restart(net[1], timeout=DEADLINE)
+        with pytest.raises(ConnectError, match=r"node 1 could not connect to node 2.*refused") as caught:
+            restart(net[1], timeout=4)
         assert list(caught.value.reasons) == [f"node 1 ({net[1].host})"]
         reval("psend('usable', sockets[0])", net[1])
         assert precv(net[1], timeout=DEADLINE) == "usable"
         with pytest.raises(ConnectError, match=r"node 2 \("):
-            restart(net[2], timeout=DEADLINE)
-        with pytest.raises(EngineDiedError, match=r"the restart of node 2 .* failed"):
-            reval("1", net[2]).result(DEADLINE)
+            restart(net[2], timeout=1)
+        reval("1", net[2]).result(DEADLINE)  # nothing was done
 
 
 @pytest.mark.slow
@@ -273,10 +272,10 @@ def test_ctrl_c_leaves_a_node_that_can_be_restarted(two_servers: list[Server]) -
     with connect(two_servers) as net:
         supervisor = two_servers[1].sessions(net)[0]
         os.kill(supervisor, signal.SIGSTOP)
-        interrupt_soon(0.3)
+        interrupt_soon(1.5)  # after a second, nothing more is asked before
         try:
             with pytest.raises(KeyboardInterrupt):
-                restart(net[2], timeout=DEADLINE)
+                restart(net[2], timeout=4)
             with pytest.raises(EngineDiedError, match="the restart of node 2"):
                 reval("1", net[2]).result(DEADLINE)
         finally:
@@ -312,13 +311,16 @@ def test_callbacks_of_all_nodes_restart_all_nodes(any_server: Server) -> None:
         assert_all_works(net)
 
 
-def test_a_callback_that_restarts_while_the_network_is_closed(server: Server) -> None:
+def test_a_callback_that_restarts_while_the_network_is_closed(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
     with server.connect(2) as net:
         command = reval(BUSY, net[1])
         begin_work(net, 1)
         command.add_done_callback(lambda _: restart(net[2], timeout=DEADLINE))
-        with pytest.raises(ConnectionLostError, match="the network is being closed"):
-            sclose(net)
+        sclose(net)
+    assert "the network is being closed" in caplog.text
+    caplog.clear()
 
 
 def test_only_the_client_restarts(server: Server) -> None:

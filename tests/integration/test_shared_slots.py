@@ -13,7 +13,7 @@ from pconnect.executors.executor import Executor
 from pconnect.jobs.job import Job
 from srp_tools.credentials import Credentials
 from tests.support.clients import ClientProcess
-from tests.support.servers import Server, run_server
+from tests.support.servers import Server, connect, run_server
 from tests.support.waiting import wait_gone, wait_until
 
 JOB = 0.02  # seconds; they sleep, so that it does not matter how busy the machine is
@@ -72,6 +72,26 @@ time.sleep(1000)
         client.process.kill()
         wait_until(lambda: slots_used(server) == 0, "free slots")
         assert time.monotonic() - begin < 3.0  # idle: a tenth of a second, but machines are busy
+
+
+@pytest.mark.slow
+def test_jobs_go_where_slots_are_free(tmp_path: Path, users: Users) -> None:
+    """Not to a server all of whose slots others have, only because it was the first to be asked."""
+    with (
+        run_server(tmp_path / "full", "--slots=1", users=users) as full,
+        run_server(tmp_path / "free", "--slots=2", users=users) as free,
+        full.connect() as other,
+        connect([full, free]) as net,
+    ):
+        long = other.submit(time.sleep, 1000)
+        wait_until(long.running, "the other's job to have the only slot")
+        assert net.submit(os.getpid).result(20)
+        jobs = [net.submit(time.sleep, 1000) for _ in range(2)]
+        wait_until(lambda: all(job.state == "running" for job in jobs), "both jobs to run", 10)
+        assert {job.node for job in jobs} == {2}
+        assert not long.done()
+        for job in [long, *jobs]:
+            job.cancel()
 
 
 @pytest.mark.slow

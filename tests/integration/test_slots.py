@@ -1,5 +1,7 @@
 """Slots of a real server, with real sessions and workers."""
 
+import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -11,6 +13,8 @@ import pytest
 
 from tests.support.servers import Server, run_server
 from tests.support.waiting import wait_gone, wait_until
+
+_ATTACH, _DETACH, _WALL = 16, 17, 0x40000000  # of <sys/ptrace.h> and <sys/wait.h>
 
 
 @pytest.fixture
@@ -28,6 +32,18 @@ def slots(server: Server) -> dict[str, int]:
 
 def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@contextlib.contextmanager
+def held_up(pid: int) -> Iterator[None]:
+    """Hold up a process as a debugger does: a SIGCONT, such as the spawner gets at its session's end, does not help."""
+    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+    assert ptrace(_ATTACH, pid, None, None) == 0, os.strerror(ctypes.get_errno())
+    os.waitpid(pid, _WALL)
+    try:
+        yield
+    finally:
+        ptrace(_DETACH, pid, None, None)
 
 
 def take_off_mark() -> None:
@@ -49,8 +65,7 @@ def test_a_killed_session_s_slot_is_free_when_its_worker_has_ended(single: Serve
         (supervisor,) = single.sessions(net)
         # What would end the worker with its session is held up, and does not find it, so that it lives longer.
         (spawner,) = [pid for pid in children(supervisor) if worker in children(pid)]
-        os.kill(spawner, signal.SIGSTOP)
-        try:
+        with held_up(spawner):
             os.kill(supervisor, signal.SIGKILL)
             wait_until(lambda: single.sessions(net) == [], "the end of the session")
             waiting = other.executor().submit(os.getpid)
@@ -59,8 +74,6 @@ def test_a_killed_session_s_slot_is_free_when_its_worker_has_ended(single: Serve
             assert slots(single) == {"total": 1, "used": 1}
             os.kill(worker, signal.SIGKILL)
             assert waiting.result(20) != worker
-        finally:
-            os.kill(spawner, signal.SIGCONT)
         wait_gone(spawner)
 
 

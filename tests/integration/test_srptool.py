@@ -13,6 +13,8 @@ from srp_tools.srp_groups import DEFAULT_BITS, GROUPS
 from srp_tools.verifier import Verifier, check_password, make_verifier
 from srp_tools.verifier_file import VerifierFile
 from tests.support.programs import program
+from tests.support.servers import run_server
+from tests.support.waiting import DEADLINE
 
 
 @pytest.fixture
@@ -56,6 +58,19 @@ def test_srptool_s_file_is_read(theirs: VerifierFile) -> None:
         check_password(verifier, f"pässword {index}")
         with pytest.raises(AuthenticationError):
             check_password(verifier, f"password {index}")
+
+
+@pytest.mark.parametrize("user", ["jürgen", "a b"])
+def test_names_that_srptool_takes_can_log_in(
+    theirs: VerifierFile, path: Path, tmp_path: Path, user: str
+) -> None:
+    assert srptool(path, "-u", user, "-i", "3", password="correct horse").returncode == 0
+    assert theirs.find(user).group.bits == 2048
+    with (
+        run_server(tmp_path, users=(Credentials(user, "correct horse"), path)) as server,
+        server.connect() as net,
+    ):
+        assert net[1].eval("1 + 1").result(DEADLINE) == 2
 
 
 def test_small_group_is_refused_for_its_user_only(theirs: VerifierFile) -> None:

@@ -120,3 +120,15 @@ def test_ctrl_c_twice_kills_the_engine_that_does_not_hear_it(terminal: Terminal)
     assert seconds < SOON
     assert "died: SIGKILL" in terminal.run("net[1].eval('1').result(60)")
     assert "22" in terminal.run("net[2].eval('20 + sockets.node').result(60)")
+
+
+@pytest.mark.slow
+def test_a_progress_bar_is_a_line_that_is_blank_in_the_end(terminal: Terminal) -> None:
+    terminal.run("progress_bars(after=0)")
+    shown = terminal.run(
+        "_ = net.eval('import time; time.sleep(0.4 * sockets.node)').result(); print('e' + 'nd')"
+    )
+    assert "waiting:" in shown and "1/2" in shown
+    assert "<div>" not in shown and "<progress" not in shown
+    before, _, _ = shown.partition("end")
+    assert before.endswith("\r") and before.rstrip("\r").rpartition("\r")[2].strip() == ""

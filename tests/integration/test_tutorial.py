@@ -10,8 +10,6 @@ It is done as the page says, except for this:
 """
 
 import re
-import shutil
-import sysconfig
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -22,15 +20,9 @@ import pytest
 from tests.support.cells import Notebook, open_notebook
 from tests.support.machines import Machine, python_of_the_tests, run_machines
 from tests.support.pages import Block, check, read_blocks, typed_lines
+from tests.support.tutorial import ROOT, WITHOUT_INDEX, copy_source, type_at
 
-ROOT = Path(__file__).parent.parent.parent
 NAMES = ["alpha", "beta", "laptop"]
-PASSWORD = ("New password for alice (empty: make a random one): ", "\n")
-# pip installs the package itself, and finds that the rest is there already. "0" switches isolation off.
-WITHOUT_INDEX = {
-    "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_DEPS": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-    "PIP_PROGRESS_BAR": "off",
-}  # fmt: skip
 # The last argument is HOST:PATH, and those before it begin with options.
 SCP = """#!/bin/sh
 cp "$1" "$2" "{folder}/${{3%%:*}}/${{3#*:}}"
@@ -52,32 +44,6 @@ def machines(tmp_path: Path) -> Iterator[dict[str, Machine]]:
         for machine in machines.values():
             copy_source(machine.home / "pserver")
         yield machines
-
-
-def copy_source(folder: Path) -> None:
-    """Copy what the package is made of, without what has been built already."""
-    ignored = shutil.ignore_patterns("__pycache__")
-    for name in ("srp_tools", "pconnect", "pserver"):
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, folder)
-
-
-def lend_packages(environment: Path) -> None:
-    """Let an environment find the packages of that of the tests, behind its own."""
-    folder = next(environment.glob("lib/python*/site-packages"))
-    # The setuptools that some versions of Python bring along is too old; else pip fetches another to build with.
-    for path in (*folder.glob("setuptools*"), *folder.glob("pkg_resources*")):
-        shutil.rmtree(path)
-    (folder / "lent.pth").write_text(f"{sysconfig.get_path('purelib')}\n{sysconfig.get_path('platlib')}\n")
-
-
-def type_at(machine: Machine, line: str, said: str, place: str) -> None:
-    """Run one line and compare what it shows."""
-    shown = machine.run(line, [PASSWORD]).replace(str(machine.home), "/home/alice")
-    check(f"{place}, {machine.name}$ {line}", said, shown)
-    if "-m venv" in line:
-        lend_packages(machine.home / "pserver-env")
 
 
 def type_all(machines: dict[str, Machine], block: Block) -> None:

@@ -3,9 +3,12 @@
 The engines have the corpus themselves, so each receiver compares with what it made on its own.
 """
 
+import enum
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -40,6 +43,18 @@ def compare(connection):
         except AssertionError as error:
             raise AssertionError(f"{{name}} arrived changed: {{error}}") from error
 """
+
+
+class Color(enum.Enum):
+    """Its module is nothing that an engine has imported."""
+
+    RED = 1
+
+
+class Point(NamedTuple):
+    """The same."""
+
+    x: object
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +122,33 @@ def test_a_type_that_is_registered_at_one_end_costs_one_value(
     with pytest.raises(UnreadableValueError, match="from_value raised ZeroDivisionError"):
         precv(net[1], timeout=DEADLINE)
     assert type(precv(net[1], timeout=DEADLINE)) is Inverse
+
+
+def test_arguments_have_their_class_in_the_engine_and_results_that_of_the_client(net: Any) -> None:
+    def repeat(member: Color, point: Point) -> list[object]:
+        return [member, [member.name, type(point).__module__], point]
+
+    member, texts, point = (
+        net[1].apply(repeat, Color.RED, point=Point(signal.Signals.SIGINT)).result(DEADLINE)
+    )
+    assert member is Color.RED and texts == ["RED", __name__]
+    assert type(point) is Point and point.x is signal.Signals.SIGINT
+
+
+def test_a_class_that_the_client_lacks_costs_one_value(net: Any) -> None:
+    reval(
+        """
+        import collections, enum
+        class Color(enum.Enum):
+            BLUE = 1
+        Fit = collections.namedtuple("Fit", "slope error")
+        psend(Color.BLUE, sockets[0]); psend(Fit(1.5, [2]), sockets[0])
+        """,
+        net[1],
+    ).result(DEADLINE)
+    with pytest.raises(UnavailableTypeError, match=r"__main__\.Color arrived.*define it here"):
+        precv(net[1], timeout=DEADLINE)
+    fit = precv(net[1], timeout=DEADLINE)
+    assert fit == (1.5, [2]) and fit.slope == 1.5
+    psend(fit, net[1])
+    assert net[1].eval("type(precv(sockets[0])) is Fit").result(DEADLINE)

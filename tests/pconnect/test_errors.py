@@ -1,11 +1,16 @@
 """The tree of errors, and what a failed command shows."""
 
+import copy
+import sys
+
 import pytest
 
+import pconnect
 from pconnect import errors
 from pconnect.errors import (
     ConnectionLostError,
     EngineDiedError,
+    InternalError,
     ParallelError,
     RemoteError,
     UnavailableTypeError,
@@ -46,6 +51,16 @@ def test_every_error_is_exported_and_in_the_table() -> None:
     assert own == set(errors.__all__) | {"ParallelError"}
     assert errors.__doc__ is not None
     assert [name for name in own if name not in errors.__doc__] == []
+
+
+def test_a_bug_is_reported_with_the_versions() -> None:
+    error = InternalError("the door is OPEN")
+    python = ".".join(map(str, sys.version_info[:3]))
+    told = (
+        f"the door is OPEN (a bug of pserver {pconnect.__version__} with Python {python}: please report it)"
+    )
+    assert str(error) == told
+    assert str(copy.copy(error)) == told
 
 
 def remote_error(command: str) -> RemoteError:

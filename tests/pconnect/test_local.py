@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +65,30 @@ def test_at_least_one_engine(n: Any) -> None:
         pass
 
 
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_servers_run_on_linux_only(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
+    with monkeypatch.context() as patch, pytest.raises(ConfigurationError, match="servers run on Linux only"):
+        patch.setattr("sys.platform", platform)
+        start_local_network(1)
+
+
 def test_a_server_that_has_no_time_to_start() -> None:
     with (
         pytest.raises(ConfigurationError, match="did not start within the time limit"),
         local_network(1, timeout=0),
     ):
         pass
+
+
+@pytest.mark.parametrize("closed", ["<&- >&-", "<&- >&- 2>&-"])
+def test_a_program_without_standard_streams(tmp_path: Path, closed: str) -> None:
+    program = (
+        "import pathlib, sys, pconnect\n"
+        "with pconnect.local_network(1) as net: pathlib.Path(sys.argv[1]).write_text(str(net.eval('5').result(20)))"
+    )
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", program, str(tmp_path / "said")]
+    assert subprocess.run(command, check=False, timeout=60).returncode == 0
+    assert (tmp_path / "said").read_text() == "[5]"
 
 
 def make_module(folder: Path, source: str) -> None:

@@ -16,9 +16,9 @@ from pconnect import (
     psend,
     remote_entry,
 )
-from pconnect.commands.function_pickling import pack_batch, pack_call, pickle_value, unpack_value
+from pconnect.commands.function_pickling import _Pickler, pack_batch, pack_call, pickle_value, unpack_value
 from pconnect.job_side import job_number
-from pconnect.remote_entry import broadcast_value, make_code, map_part, run_batch, shared_array
+from pconnect.remote_entry import broadcast_value, byte_code, map_part, run_batch, shared_array, source_code
 
 
 def test_names_and_arguments_in_pickles_do_not_change() -> None:
@@ -28,9 +28,14 @@ def test_names_and_arguments_in_pickles_do_not_change() -> None:
     assert arguments == {
         "broadcast_value": ("key",),
         "shared_array": ("number",),
+        "global_generator": ("module",),
         "map_part": ("function", "items"),
         "run_batch": ("data", "sources", "threads"),
-        "make_code": ("file_name",),
+        "_task": ("position", "function", "args", "kwargs"),
+        "byte_code": ("python", "file_name"),
+        "source_code": ("text", "names", "place", "flags"),
+        "_bare": ("node",),
+        "_renamed": ("code", "old", "new"),
         "public": ("name",),
         "is_public": ("value",),
         "keep_sources": ("sources",),
@@ -52,7 +57,23 @@ def test_a_batch_is_called_with_its_sources_there(threads: int | None) -> None:
 def test_code_keeps_the_name_of_its_file() -> None:
     code = compile("1", "<here>", "eval")
     data = pack_call(lambda: code, (), {}, pickled=False)[0]
-    assert b"remote_entry" in data and make_code.__name__.encode() in data
+    assert b"remote_entry" in data and byte_code.__name__.encode() in data
+
+
+def test_byte_code_of_another_version_is_refused() -> None:
+    _, (python, *parts) = _Pickler(lambda _: None, None, "")._reduce_code(compile("1", "<here>", "eval"))
+    assert eval(byte_code(python, *parts)) == 1
+    with pytest.raises(
+        UnavailableTypeError, match=r"byte code of Python 3\.99, which cannot run here, in Python 3\."
+    ):
+        byte_code((3, 99), *parts)
+
+
+def test_a_text_that_is_no_python_here_is_refused() -> None:
+    with pytest.raises(UnavailableTypeError, match=r"later \(line 7 of a\.py\) is no Python 3\."):
+        source_code("def later():\n  ?", ("later", "_", ()), ("a.py", 5), 0)
+    with pytest.raises(UnavailableTypeError, match=r"f \(a\.py\) has other names from around it"):
+        source_code("lambda: x", ("f", "_", ("x", "y")), ("a.py", 0), 0)
 
 
 @pytest.mark.parametrize("value", [psend, bcast, job_number, RemoteError, ConfigurationError, Network])

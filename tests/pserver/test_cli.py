@@ -13,6 +13,8 @@ from types import ModuleType
 
 import pytest
 
+from pconnect import pconnect
+from pserver.admin.left_sessions import detached_sessions
 from pserver.cli import main
 from pserver.config import processor_count
 from pserver.system.log_file import default_log
@@ -84,6 +86,39 @@ def test_a_name_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stop", "--name=my.one"]) == 0
 
 
+def test_stop_names_the_detached_jobs_that_it_would_lose(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [
+        "--no-tls",
+        "--allow-root",
+        "--cmd-port=0",
+        "--data-port=0",
+        f"--spool-dir={tmp_path}",
+        "--slots=1",
+    ]
+    assert main(["start", *options, "--name=one"]) == 0
+    server = find_server("one")
+    assert server is not None
+    net = pconnect(("127.0.0.1", server.status["cmd_port"]), use_tls=False)
+    network = net.network_id
+    job = net.submit("__import__('time').sleep", 1000)
+    wait_until(job.running, "the job")
+    net.detach()
+    wait_until(lambda: bool(detached_sessions("one")), "the server's word of the detached session")
+    assert main(["stop", "--name=one"]) == 1
+    session = rf"session \d+ of user '\(no login\)', network {network}"
+    assert re.search(
+        rf"pserver: the server 'one' runs detached jobs: {session}\. Wait until .* pserver stop --force --name one",
+        capsys.readouterr().err,
+    )
+    assert find_server("one") is not None
+    assert main(["stop", "--name=one", "--force"]) == 0
+    out = capsys.readouterr().out
+    assert "with the server end the detached jobs of 1 session(s)" in default_log("one").read_text()
+    assert re.fullmatch(rf"Stopped one \(pid \d+\)\.\nEnded the detached jobs of {session}\.\n", out)
+
+
 @pytest.mark.parametrize("option", ["--slots", "--cpus"])
 def test_the_number_of_slots(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     count = processor_count() + 1
@@ -109,7 +144,7 @@ def test_status_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["status", "--json"]) == 0
     (status,) = json.loads(capsys.readouterr().out)
-    keys = "bind cmd_port data_port log_file name pid sessions slots started use_tls user version"
+    keys = "bind cmd_port data_port log_error log_file name pid sessions slots started use_tls user version"
     assert sorted(status) == keys.split()
     assert status["name"] == "one"
     assert status["sessions"] == []
@@ -334,3 +369,14 @@ def test_a_size_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
         main(["start", "--max-file-size", "10q"])
     assert caught.value.code == 2
     assert "'10q' is not a size: give a number of bytes" in capsys.readouterr().err
+
+
+def test_doctor_checks_this_machine_and_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert re.search(r"^ok    Python 3\.", out, re.MULTILINE)
+    assert "tpasswd, mode 0600, fingerprint " in out
+    server_file().chmod(0o644)
+    assert main(["doctor"]) == 1
+    assert re.search(r"^WRONG .*tpasswd.*\n      -> .*chmod 600", capsys.readouterr().out, re.MULTILINE)

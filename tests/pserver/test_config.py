@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -114,3 +115,38 @@ def test_what_is_no_size(text: str) -> None:
 def test_a_limit_of_files_is_not_negative() -> None:
     with pytest.raises(ConfigurationError, match="--max-file-size -1: "):
         ServerConfig(max_file_size=-1)
+
+
+@pytest.mark.parametrize("options", [{"allow_users": ["alice"]}, {"auth_file": "users"}])
+def test_without_tls_there_are_no_users(options: dict[str, Any]) -> None:
+    ServerConfig(**options)
+    with pytest.raises(ConfigurationError, match=r"--no-tls: without TLS there is no login"):
+        ServerConfig(use_tls=False, **options)
+
+
+def option_of(name: str, value: Any) -> dict[str, Any]:
+    return {name.replace("-", "_"): value}
+
+
+@pytest.mark.parametrize("option", ["allow-users", "allow-from"])
+def test_a_list_of_nothing_does_not_let_everybody_in(option: str) -> None:
+    for text in ("", " ,"):
+        with pytest.raises(ConfigurationError, match="names no user"):
+            ServerConfig(**option_of(option, text))
+
+
+@pytest.mark.parametrize("option", ["bind", "auth-file", "log-file", "spool-dir"])
+def test_an_empty_text_is_no_value(option: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"--{option}: it is empty"):
+        ServerConfig(**option_of(option, ""))
+
+
+def test_numbers_have_an_upper_bound_where_a_larger_one_would_break_later() -> None:
+    for name in ("login_timeout", "proof_timeout", "silence_timeout"):
+        with pytest.raises(ConfigurationError, match="at most a day"):
+            ServerConfig(**option_of(name, 1e300))
+    with pytest.raises(ConfigurationError, match="--slots 1000000: "):
+        ServerConfig(slots=10**6)
+    for count in (1, 10**9):
+        with pytest.raises(ConfigurationError, match="--log-files"):
+            ServerConfig(log_files=count)

@@ -17,6 +17,14 @@ BAD_LINES = {
     "garbage": (b"carol", "not of the form user:verifier:salt:index"),
     "too few fields": (b"carol:1:2", "not of the form"),
     "latin-1": (b"m\xfcller:1:2:3", "not UTF-8"),
+    "NUL in the name": (
+        format_user("carol\0", 5, bytes(16), 3).encode(),
+        "there is a control character, number 0,",
+    ),
+    "letters and accents apart": (
+        format_user("mu\u0308ller", 5, bytes(16), 3).encode(),
+        "the name has letters and accents apart",
+    ),
     "binary": (bytes(range(11, 256)), "not UTF-8"),
     "equal to the prime": (
         format_user("carol", GROUPS[SMALL].prime, bytes(16), 3).encode(),
@@ -68,6 +76,39 @@ def test_user_with_a_bad_line_looks_like_an_unknown_one(
     assert reason
     assert file.lookup("carol").salt == before.salt
     assert file.lookup("carol") == file.lookup("carol")
+
+
+def test_a_file_of_many_short_lines_is_refused_and_the_text_says_why(file: VerifierFile, path: Path) -> None:
+    text = path.read_bytes()
+    path.write_bytes(text + b"a:b:c:1\n" * 50_001)
+    for look in (file.users, file.faults, lambda: file.lookup("alice")):
+        with pytest.raises(CredentialError, match=r"has 5000[0-9] lines, and may have 50000; remove lines"):
+            look()
+
+
+def test_no_user_is_added_for_whom_there_is_no_line(file: VerifierFile, path: Path) -> None:
+    known = path.read_bytes().count(b"\n")
+    path.write_bytes(path.read_bytes() + b"#\n" * (50_000 - known))
+    with pytest.raises(CredentialError, match="has 50000 lines, and no room for more"):
+        file.add(verifier_of("zoe"))
+    file.add(verifier_of("alice"))  # in its place
+    assert file.find("alice")
+
+
+def test_of_many_lines_of_one_user_the_first_are_named(file: VerifierFile, path: Path) -> None:
+    known = path.read_bytes().count(b"\n")
+    path.write_bytes(path.read_bytes() + b"a:b:c:1\n" * 1000)
+    assert any(f", {known + 10} and 990 more: more than one line" in fault for fault in file.faults())
+
+
+def test_a_group_with_a_huge_generator_costs_its_users_only(file: VerifierFile, path: Path) -> None:
+    """Python would not write it in decimal digits."""
+    conf = path.with_name("tpasswd.conf")
+    conf.write_text(conf.read_text() + f"98:z:{'z' * 5000}\n")
+    path.write_text(path.read_text() + "carol:5:5:98\n")
+    assert any("generator of 30000 bits is refused" in fault for fault in file.faults())
+    assert file.lookup("carol")
+    assert file.find("alice")
 
 
 @bad_lines

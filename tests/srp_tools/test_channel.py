@@ -24,7 +24,7 @@ from tests.support.channels import (
 )
 from tests.support.waiting import wait_until
 
-ENDED = "^the process at the other end has ended$"
+CLOSED = "^the peer closed the connection$"
 
 
 @pytest.fixture(params=[plain_pair, local_pair, tcp_pair, tls_pair], ids=["unix", "local", "plain", "TLS"])
@@ -109,17 +109,16 @@ def test_what_was_sent_before_the_end_arrives(pair: Pair) -> None:
 
 def test_an_end_in_the_middle_of_a_word(pair: Pair) -> None:
     left, right = pair
-    seen = ENDED if right.transport == "unix" else "^the peer closed the connection$"
     run(left.send_all(b"wo"), deadline_after(LIMIT))
     left.close()
-    with pytest.raises(ConnectionLostError, match=seen):
+    with pytest.raises(ConnectionLostError, match=CLOSED):
         run(right.receive_exactly(4), deadline_after(LIMIT))
 
 
 def test_sending_to_one_who_is_gone(pair: Pair) -> None:
     left, right = pair
     seen = (
-        ENDED if right.transport == "unix" else "^the connection was (closed at the other end|reset|cut off)"
+        CLOSED if right.transport == "unix" else "^the connection was (closed at the other end|reset|cut off)"
     )
     right.close()
     with pytest.raises(ConnectionLostError, match=seen):

@@ -85,16 +85,26 @@ def test_output_says_where_the_parts_are_and_what_to_copy(command: Command) -> N
     assert "user alice (2048-bit group)" in answer.out
     assert str(command.client) in answer.out
     assert str(command.verifiers.path) in answer.out
+    assert f"pserver deploy HOST... --auth-file {command.verifiers.path}\n" in answer.out
     assert f"scp -rp {command.folder}/server HOST:" in answer.out
 
 
 @pytest.mark.parametrize(
-    "given", [b"p:\xc3\xa4 ss", b"p:\xc3\xa4 ss\n", b"p:\xc3\xa4 ss\r\n", b"p:\xc3\xa4 ss\nmore\n"]
+    "given", [b"p:\xc3\xa4 ss", b"p:\xc3\xa4 ss\n", b"p:\xc3\xa4 ss\r\n", b"p:a\xcc\x88 ss\n"]
 )
 def test_password_from_standard_input_is_one_line(command: Command, given: bytes) -> None:
     assert command("alice", "--password-stdin", given=given).status == 0
     assert command.check_parts_fit("alice") == "p:ä ss"
     assert command.verifiers.find("alice").group.bits == 3072
+
+
+def test_a_weak_password_is_taken_and_warned_of(command: Command) -> None:
+    answer = command("alice", "--password-stdin", "--bits", "2048", given=b"abc\n")
+    assert answer.status == 0
+    assert answer.err.startswith("generate-srp-data: warning: the password has only 3 characters, so it is ")
+    assert command.check_parts_fit("alice") == "abc"
+    assert command("a", "--password-stdin", "--bits", "2048", given=b"correct horse\n").err == ""
+    assert command("a", "--random", "--bits", "2048").err == ""
 
 
 @pytest.mark.parametrize(
@@ -105,6 +115,9 @@ def test_password_from_standard_input_is_one_line(command: Command, given: bytes
         (b"\xff\n", "UTF-8"),
         (b"a\tb\n", "unprintable"),
         (b"x" * 70_000, "65536"),
+        (b"one\ntwo\n", "more than one line"),
+        (b"one\ntwo", "more than one line"),
+        (b"one\n\n", "more than one line"),
     ],
 )
 def test_bad_password_from_standard_input_is_refused(command: Command, given: bytes, reason: str) -> None:
@@ -158,6 +171,14 @@ def test_client_file_is_not_written_where_not_wanted(command: Command) -> None:
     assert not command.client.parent.exists()
     assert str(command.client) not in answer.out
     check_password(command.verifiers.find("alice"), "sesame")
+
+
+def test_it_says_when_a_user_is_replaced(command: Command) -> None:
+    first, second = command("alice", "--random"), command("alice", "--random")
+    assert first.out.startswith("Made the user alice (") and "old file" not in first.out
+    assert second.out.startswith("Replaced the user alice (")
+    assert "Servers that have the old file refuse the new password: copy the new one to them." in second.out
+    assert command("bob", "--random").out.startswith("Made the user bob (")
 
 
 def test_list_has_one_user_a_line(command: Command) -> None:
@@ -258,7 +279,9 @@ def test_lines_that_cannot_be_used_are_shown_and_kept(command: Command) -> None:
         f"generate-srp-data: warning: {path}, line 1: the line is not of the form user:verifier:salt:index\n"
     )
     assert command("--list") == Answer(0, "alice\n", warning)
-    answer = command("carol", "--password-stdin", "--bits", "2048", "--no-client-file", given=b"x\n")
+    answer = command(
+        "carol", "--password-stdin", "--bits", "2048", "--no-client-file", given=b"correct horse\n"
+    )
     assert (answer.status, answer.err) == (0, warning)
     assert path.read_text().startswith("bob\nalice:")
     assert command("--remove", "bob").err == ""

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srp_tools.credentials import Credentials, check_user_name, load_credentials, save_credentials
+from srp_tools.credentials import (
+    Credentials,
+    check_user_name,
+    composed,
+    load_credentials,
+    save_credentials,
+    weakness_of,
+)
 from srp_tools.errors import ConfigurationError, CredentialError
 from srp_tools.private_files import client_file, write_private
 
@@ -28,8 +35,45 @@ def test_bad_names_are_refused_in_a_short_text(name: str) -> None:
     with pytest.raises(ConfigurationError, match="cannot be used") as caught:
         check_user_name(name)
     assert len(str(caught.value)) < 300
-    with pytest.raises(ConfigurationError):
+
+
+@pytest.mark.parametrize("name", ["jürgen", "a b", "a,b", "a/b", "x" * 255, "\u0661", " a", "a#"])
+def test_names_that_other_programs_give_can_log_in(name: str, tmp_path: Path) -> None:
+    save_credentials(Credentials(name, "password"), tmp_path / "credentials")
+    assert load_credentials(tmp_path / "credentials", name) == Credentials(name, "password")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a:b", "a\n", "\n", "a\0", "#a", "x" * 256, "ü" * 128, "x" * 10_000, "\ud800"]
+)
+def test_names_that_no_line_can_begin_with_cannot(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be used") as caught:
         Credentials(name, "password")
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("typed", "prepared"),
+    [
+        ("cafe\u0301", "caf\u00e9"),
+        ("caf\u00e9", "caf\u00e9"),
+        ("a\u00a0b\u3000c d", "a b c d"),
+        ("\u212b\u2126", "\u00c5\u03a9"),
+        ("\ufb01\uff21", "\ufb01\uff21"),  # OpaqueString keeps these
+        ("correct horse:battery", "correct horse:battery"),
+    ],
+)
+def test_a_password_is_the_same_however_it_is_typed(typed: str, prepared: str, tmp_path: Path) -> None:
+    assert Credentials("alice", typed) == Credentials("alice", prepared)
+    assert composed(typed) == Credentials("alice", typed).password == prepared
+    write_private(tmp_path / "credentials", f"alice:{typed}\n")
+    assert load_credentials(tmp_path / "credentials").password == prepared
+
+
+def test_a_name_is_the_same_however_it_is_typed(tmp_path: Path) -> None:
+    assert Credentials("ju\u0308rgen", "x").user == "j\u00fcrgen"
+    save_credentials(Credentials("j\u00fcrgen", "x"), tmp_path / "credentials")
+    assert load_credentials(tmp_path / "credentials", "ju\u0308rgen").user == "j\u00fcrgen"
 
 
 @pytest.mark.parametrize(
@@ -42,6 +86,7 @@ def test_bad_names_are_refused_in_a_short_text(name: str) -> None:
         ("\u2028", "unprintable"),
         ("\ud800", "unprintable"),
         ("x" * 1025, "1025 characters"),
+        ("\u0958" * 600, "1200 characters"),  # each becomes two
     ],
 )
 def test_bad_passwords_are_refused_without_being_shown(password: str, reason: str) -> None:
@@ -65,7 +110,7 @@ def test_saved_credentials_are_loaded_again(
 
 
 def test_longest_credentials_fit(tmp_path: Path) -> None:
-    longest = Credentials("x" * 64, "\U0001f600" * 1024)
+    longest = Credentials("x" * 255, "\U0001f600" * 1024)
     save_credentials(longest, tmp_path / "credentials")
     assert load_credentials(tmp_path / "credentials") == longest
 
@@ -99,7 +144,7 @@ def test_line_is_split_at_the_first_colon_whatever_its_end(tmp_path: Path, text:
         ("alice:one\nbob:two\n", "not one line user:password"),
         ("alice:one\n\n", "not one line user:password"),
         ("alice:\n", "line 1: an empty password"),
-        ("al ice:secret\n", "line 1: the user name"),
+        ("al\x07ice:secret\n", "line 1: the user name"),
         ("alice:se\x07cret\n", "line 1: a password with control"),
         ("alice:" + 5000 * "x", "too large"),
     ],
@@ -124,3 +169,24 @@ def test_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "credentials").chmod(0o644)
     with pytest.raises(CredentialError, match="chmod 600"):
         load_credentials(tmp_path / "credentials")
+
+
+@pytest.mark.parametrize(
+    ("password", "reason"),
+    [
+        ("x", "only 1 character$"),
+        ("abc", "only 3 characters$"),
+        ("sevench", "only 7 characters$"),
+        ("abababababab", "only 2 different characters$"),
+        ("ALICE-2024", "little more than the user name$"),
+    ],
+)
+def test_weak_passwords_are_seen(password: str, reason: str) -> None:
+    assert re.search(reason, weakness_of(Credentials("alice", password)) or "")
+
+
+@pytest.mark.parametrize(
+    "password", ["eight ch", "correct horse battery staple", "alices-garden-gate", "l8Kq-_zz90aE"]
+)
+def test_others_are_not(password: str) -> None:
+    assert weakness_of(Credentials("alice", password)) is None

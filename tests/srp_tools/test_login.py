@@ -119,6 +119,14 @@ def test_wrong_password_and_unknown_user_get_the_same_answer(
     assert wrong[0] == "the user name or the password was not accepted"
 
 
+@pytest.mark.parametrize("password", [ALICE.password, "wrong"])
+def test_the_client_sees_which_salt_the_server_names(pair: Pair, password: str) -> None:
+    verifier, salts = make_verifier(ALICE, 2048), list[bytes]()
+    client = log_in(pair[0], Credentials("alice", password), bytes, salts.append)
+    both(client, accept_login(pair[1], lambda _: verifier, b"offer"))
+    assert salts == [verifier.salt]
+
+
 def test_a_server_that_does_not_know_the_verifier(pair: Pair) -> None:
     impostor = make_verifier(Credentials("alice", "a guess"), 2048)
     refused(pair, ALICE, lambda _: impostor)

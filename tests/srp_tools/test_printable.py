@@ -8,13 +8,20 @@ from hypothesis import strategies as st
 from srp_tools.errors import ConnectionLostError
 from srp_tools.printable import printable_name, printable_text
 
+# Of no width, and of no use in messages.
+INVISIBLE = (
+    "\xad\u180e\u2061\u2062\u2063\u2064\u2065\u206a\u206b\u206c\u206d\u206e\u206f\ufff9\ufffa\ufffb"
+    + "".join(map(chr, range(0x1D173, 0x1D17B)))
+)
 # Controls, format characters that set a direction, separators of lines, and lone halves of pairs.
 HARMFUL = "".join(
     character
     for character in map(chr, range(0x110000))
     if unicodedata.category(character) in {"Cc", "Zl", "Zp", "Cs"}
     or unicodedata.bidirectional(character) in {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
-    or character in "\u200e\u200f\u061c"
+    or character in "\u200e\u200f\u061c\u200b\u2060\ufeff"
+    or 0xE0000 <= ord(character) < 0xE0080
+    or character in INVISIBLE
 )
 
 

@@ -15,6 +15,7 @@ import pytest
 from srp_tools.errors import CredentialError
 from srp_tools.private_files import (
     check_private,
+    check_unwritable,
     client_file,
     config_folder,
     exclusive_access,
@@ -83,6 +84,34 @@ def test_open_folder_is_refused_with_the_command_that_mends_it(private: Path, mo
     assert private.read_text() == "text\n"
 
 
+@pytest.mark.parametrize("mode", [0o755, 0o711])
+def test_a_folder_that_others_can_list_will_do_for_some_files(private: Path, mode: int) -> None:
+    private.parent.chmod(mode)
+    write_private(private, "new", others_may_list=True)
+    assert (private.read_text(), mode_of(private)) == ("new", 0o600)
+    private.chmod(0o644)
+    check_unwritable(private)
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o777, 0o1777])
+def test_a_folder_that_others_can_write_will_not(private: Path, mode: int) -> None:
+    private.parent.chmod(mode)
+    with pytest.raises(CredentialError, match="one that others can write"):
+        write_private(private, "new", others_may_list=True)
+    with pytest.raises(CredentialError, match=f"mode {mode:04o}") as caught:
+        check_unwritable(private)
+    command = re.search(r"chmod go-w [^(]*", str(caught.value))
+    assert command
+    subprocess.run(shlex.split(command[0]), check=True)
+    check_unwritable(private)
+
+
+def test_a_file_that_others_can_write_is_refused_though_they_may_read_it(private: Path) -> None:
+    private.chmod(0o664)
+    with pytest.raises(CredentialError, match=r"the file .* others can write \(mode 0664\).*chmod go-w"):
+        check_unwritable(private)
+
+
 def test_both_faults_are_told_at_once(private: Path) -> None:
     private.chmod(0o644)
     private.parent.chmod(0o755)
@@ -141,6 +170,12 @@ def test_what_is_not_a_regular_file_is_refused_without_waiting(tmp_path: Path) -
         read_private(tmp_path / "pipe", 100)
     with pytest.raises(CredentialError, match="not a regular file"):
         read_private(tmp_path, 100)
+
+
+def test_a_link_to_itself_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("link")
+    with pytest.raises(CredentialError, match=os.strerror(errno.ELOOP)):
+        read_private(tmp_path / "link", 100)
 
 
 def test_size_is_limited(private: Path) -> None:

@@ -1,19 +1,14 @@
 """The numbers of the groups, and which ones are refused."""
 
 import dataclasses
-import warnings
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tlslite.mathtls import goodGroupParameters
 
 from srp_tools.errors import CredentialError
 from srp_tools.srp_groups import DEFAULT_BITS, GROUPS, find_group, secret_power
-
-with warnings.catch_warnings():
-    # tlslite imports asyncore, which Python 3.11 warns of.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from tlslite.mathtls import goodGroupParameters
 
 
 def is_probable_prime(number: int) -> bool:

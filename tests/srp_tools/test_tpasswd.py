@@ -113,6 +113,15 @@ def test_malformed_user_line_is_told_with_its_number(line: str) -> None:
     assert bad == [BadLine(2, "the line is not of the form user:verifier:salt:index")]
 
 
+@pytest.mark.parametrize("control", ["\0", "\t", "\r", "\x1b", "\x7f", "\x85"])
+@pytest.mark.parametrize("line", ["a{}b:1:2:3", "{}a:1:2:3", "a:1{}:2:3", "a{}b"])
+def test_line_with_a_control_character_is_told(line: str, control: str) -> None:
+    reason = f"there is a control character, number {ord(control)}, in the line"
+    text = line.format(control)
+    assert parse_users(f"a:1:2:3\n{text}\nb:1:2:3\n")[1] == [BadLine(2, reason)]
+    assert parse_groups(f"{text}\n")[1] == [BadLine(1, reason)]
+
+
 def test_line_that_is_not_utf_8_is_told() -> None:
     text = b"m\xfcller:1:2:3\na:1:2:3\n".decode(errors="surrogateescape")
     assert parse_users(text) == ([UserLine(2, "a", "1", "2", 3)], [BadLine(1, "the text is not UTF-8")])

@@ -63,7 +63,7 @@ class Notebook:
 def _take(cell: Cell, kind: str, content: dict[str, Any]) -> None:
     if kind == "stream":
         cell.shown += content["text"]
-    elif kind in {"execute_result", "display_data"}:
+    elif kind in {"execute_result", "display_data"} and content["data"]:  # that of progress is without
         cell.displays.append(content["data"])
         is_picture = any(form.startswith("image/") for form in content["data"])
         cell.shown += f"{'(picture)' if is_picture else content['data']['text/plain']}\n"

@@ -50,6 +50,38 @@ class Run:
         return [message["content"]["data"] for message in self.messages if message["msg_type"] in kinds]
 
     @property
+    def outputs(self) -> list[dict[str, Any]]:
+        """What a notebook has under the cell: a piece of text for each stream, or the data of a display."""
+        outputs: list[dict[str, Any]] = []
+        identified: dict[str, dict[str, Any]] = {}
+        is_cleared_by_next = False
+        for message in self.messages:
+            content, kind = message["content"], message["msg_type"]
+            shows = kind in {"stream", "display_data", "execute_result"}
+            if kind == "clear_output" and content["wait"]:
+                is_cleared_by_next = True
+            elif kind == "clear_output" or (shows and is_cleared_by_next):
+                outputs, identified, is_cleared_by_next = [], {}, False
+            if kind == "stream":
+                if not outputs or outputs[-1].keys() != {content["name"]}:
+                    outputs.append({content["name"]: ""})
+                outputs[-1][content["name"]] += content["text"]
+            elif shows:
+                outputs.append(dict(content["data"]))
+                identified[content.get("transient", {}).get("display_id")] = outputs[-1]
+            elif kind == "update_display_data":
+                output = identified.get(content["transient"]["display_id"], {})
+                output.clear()
+                output.update(content["data"])
+        return outputs
+
+    @property
+    def updates(self) -> list[str]:
+        """The texts that displays have had after one another."""
+        kind = "update_display_data"
+        return [m["content"]["data"].get("text/plain", "") for m in self.messages if m["msg_type"] == kind]
+
+    @property
     def error(self) -> str:
         """The traceback, without colours."""
         return "\n".join(

@@ -84,12 +84,14 @@ class FakeServer:
         self.server.attach(Connection(node, f"host{node}", near_data, role=Role.CLIENT_DATA))
 
     def hear(self, kind: Kind) -> Message:
-        """Return the next message of this kind, and forget those before it."""
+        """Return the next message of this kind, and forget those before it; queries are answered."""
         while True:
             self.event_loop.run_until(lambda: bool(self.heard), 1e12, "the client")
             message = self.heard.pop(0)
             if message.kind is kind:
                 return message
+            if message.kind is Kind.QUERY:
+                self.say(Kind.FACTS, {"daemon": True}, message.tag)
 
     def say(self, kind: Kind, value: object = None, tag: int = 0) -> None:
         self.command.post(kind, tag, value)

@@ -41,9 +41,11 @@ while [ $# -gt 0 ]; do
     ip -n "$1" link set lo up
     ip -n "$1" addr add "$2/24" dev eth0
     ip -n "$1" link set eth0 up
-    HOME="$4" XDG_RUNTIME_DIR="$4/run" nsenter --net="/run/netns/$1" unshare --uts sh -c '
+    HOME="$4" XDG_RUNTIME_DIR="$4/run" nsenter --net="/run/netns/$1" unshare --uts --mount sh -c '
         echo "$1" > /proc/sys/kernel/hostname
         cd "$HOME"
+        [ ! -e passwd ] || mount --bind passwd /etc/passwd
+        echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start
         exec env PS1= setsid --ctty {_AS_USER} bash --norc --noprofile --noediting +H +m
     ' sh "$1" <> "$3" >&0 2>&0 &
     shift 4
@@ -109,7 +111,8 @@ def run_machines(
     Parameters
     ----------
     folder
-        Gets the home of each machine, by name, and a folder ``bin`` that is first in the path of all.
+        Gets the home of each machine, by name, and a folder ``bin`` that is first in the path of all. A file ``passwd``
+        in a home is that machine's ``/etc/passwd``.
     names
         By which they find each other.
     variables

@@ -2,11 +2,14 @@
 
 import datetime
 import decimal
+import zoneinfo
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import scipy.integrate
+import scipy.optimize
 import scipy.sparse as sp
 from pandas.testing import assert_frame_equal, assert_index_equal, assert_series_equal
 
@@ -101,6 +104,48 @@ def _with_attrs() -> Any:
     return frame
 
 
+_BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
+
+SCIPY: list[tuple[str, object]] = [
+    ("OptimizeResult", scipy.optimize.minimize(np.linalg.norm, np.ones(3), method="BFGS")),
+    (
+        "OptimizeResult with an operator",
+        scipy.optimize.minimize(np.linalg.norm, np.ones(3), method="L-BFGS-B"),
+    ),
+    ("OptimizeResult of linprog", scipy.optimize.linprog([-1, 4], [[-3, 1], [1, 2]], [6, 4])),
+    ("OptimizeResult of least squares", scipy.optimize.least_squares(lambda x: x**2 - 2, [1.0, 2.0])),
+    ("OptimizeResult empty", scipy.optimize.OptimizeResult()),
+    ("RootResults", scipy.optimize.root_scalar(lambda x: x**2 - 2, bracket=(0, 2))),
+    (
+        "OdeResult",
+        scipy.integrate.solve_ivp(lambda t, y: -t * y, (0, 1), [1.0, 2.0], events=lambda _, y: y[0]),
+    ),
+]
+
+PANDAS_SCALARS: list[tuple[str, object]] = [
+    *(
+        (f"Timestamp in {unit}", pd.Timestamp("2024-02-29 12:30:15").as_unit(unit))
+        for unit in ("s", "ms", "us", "ns")
+    ),
+    ("Timestamp of nanoseconds", pd.Timestamp(-1)),
+    ("Timestamp second of two", pd.Timestamp(2024, 10, 27, 2, 30, tz=_BERLIN, fold=1)),
+    ("Timestamp first of two", pd.Timestamp(2024, 10, 27, 2, 30, tz=_BERLIN, fold=0)),
+    ("Timestamp fold without zone", pd.Timestamp(2024, 10, 27, 2, 30, fold=1)),
+    ("Timestamp UTC", pd.Timestamp("1600-01-01", tz="UTC").as_unit("ms")),
+    ("Timestamp offset", pd.Timestamp("2024-01-01T00:00-01:30")),
+    *(
+        (f"Timedelta in {unit}", pd.Timedelta(days=-3, seconds=4).as_unit(unit))
+        for unit in ("s", "ms", "us", "ns")
+    ),
+    ("NaT", pd.NaT),
+    ("NA", pd.NA),
+    ("Interval", pd.Interval(0, 1.5)),
+    ("Interval of times", pd.Interval(pd.Timestamp(0), pd.Timestamp(5), "both")),
+    ("Period", pd.Period("2024-02", "M")),
+    ("Period of quarters", pd.Period("2024Q3", "Q-NOV")),
+    ("Period of two hours", pd.Period("2024-01-01 04:00", "2h")),
+]
+
 PANDAS: list[tuple[str, object]] = [
     ("DataFrame", pd.DataFrame({"i": [1, 2, 3], "f": [1.5, np.nan, -0.0], "s": ["x", "y", None], "b": True})),
     ("DataFrame of a matrix", pd.DataFrame(np.arange(3000.0).reshape(1000, 3))),
@@ -147,6 +192,7 @@ PANDAS: list[tuple[str, object]] = [
     ("DataFrame empty", pd.DataFrame()),
     ("Series", pd.Series([1.5, 2], index=["a", "b"], name=("a", 1))),
     ("Series of objects", pd.Series([1, "x"], dtype=object)),
+    ("Series of scalars", pd.Series([pd.Timestamp("2024"), pd.NaT, pd.NA], dtype=object)),
     ("Series of durations", pd.to_timedelta(pd.Series([1, 2]), unit="s")),
     ("Index", pd.Index([1.5, 2], name="i")),
     ("Index of str", pd.Index(["a", "b"])),
@@ -165,6 +211,13 @@ def assert_same_package_value(sent: Any, received: Any) -> bool:
         _assert_same_sparse(sent, received)
     elif type(sent).__module__ == "pyarrow.lib":
         _assert_same_arrow(sent, received)
+    elif isinstance(sent, scipy.optimize.LbfgsInvHessProduct):
+        assert np.array_equal(sent.todense(), received.todense()) and sent.n_corrs == received.n_corrs
+    elif sent is pd.NaT or sent is pd.NA:
+        assert received is sent
+    elif isinstance(sent, pd.Timestamp | pd.Timedelta):
+        assert (sent, repr(sent), sent.unit) == (received, repr(received), received.unit)
+        assert getattr(sent, "fold", None) == getattr(received, "fold", None)
     elif isinstance(sent, pd.DataFrame):
         assert_frame_equal(
             sent, received, check_exact=True, check_index_type="exact", check_column_type="exact"

@@ -67,13 +67,15 @@ class Server:
 def connect(servers: list[Server], **options: Any) -> ClientNetwork:
     """Connect one node of each server; all have the same users."""
     settings: dict[str, Any] = {
+        "hosts": [server.host for server in servers],
+        "profile": "",
         "user": servers[0].credentials.user,
         "password": servers[0].credentials.password,
         "use_tls": servers[0].use_tls,
         "local_links": servers[0].local_links,
         "timeout": DEADLINE,
     }
-    return pconnect([server.host for server in servers], **settings | options)
+    return pconnect(**settings | options)
 
 
 def make_users(folder: Path) -> tuple[Credentials, Path]:
@@ -88,10 +90,11 @@ def make_users(folder: Path) -> tuple[Credentials, Path]:
 def run_server(
     folder: Path,
     *options: str,
-    bind: str = "127.0.0.1",
+    bind: str | None = "127.0.0.1",
     users: tuple[Credentials, Path] | None = None,
     use_tls: bool = True,
     max_descriptors: int | None = None,
+    python: str | Path = sys.executable,
 ) -> Iterator[Server]:
     """Run a daemon that ends with the block."""
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -99,13 +102,13 @@ def run_server(
     ours, theirs = socket.socketpair()
     arguments = [
         "start", "--foreground", "--allow-root", "--lifeline", f"--parent-fd={theirs.fileno()}",
-        f"--bind={bind}", "--cmd-port=0", "--data-port=0", f"--name=test-{secrets.token_hex(4)}",
+        *([f"--bind={bind}"] if bind else []), "--cmd-port=0", "--data-port=0", f"--name=test-{secrets.token_hex(4)}",
         f"--log-file={folder / 'log'}",
         f"--auth-file={auth_file}" if use_tls else "--no-tls",
     ]  # fmt: skip
     limited = ["sh", "-c", f'ulimit -n {max_descriptors}; exec "$@"', "sh"] if max_descriptors else []
     process = subprocess.Popen(
-        [*limited, sys.executable, "-m", "pserver", *arguments, *options],
+        [*limited, python, "-m", "pserver", *arguments, *options],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -1,19 +1,33 @@
 """Values of every type that can be sent, for all tests that send any, and what "arrived unchanged" means."""
 
 import datetime
+import enum
+import pathlib
+import re
+import signal
+import socket
 import struct
+import types
 import uuid
 import zoneinfo
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pconnect.values.dtypes import describe_dtype
-from tests.support.package_values import ARROW, PANDAS, SPARSE, assert_same_package_value
+from tests.support.package_values import (
+    ARROW,
+    PANDAS,
+    PANDAS_SCALARS,
+    SCIPY,
+    SPARSE,
+    assert_same_package_value,
+)
 
 ZONE = zoneinfo.ZoneInfo("Europe/Berlin")
 STRUCTURED = np.dtype([("a", "<i2"), ("b", ">f8", (2, 3)), ("c", [("d", "S3"), ("e", "M8[ms]")])])
@@ -23,6 +37,32 @@ TITLED = np.dtype([(("the title", "a"), "f4"), ("b", "?")])
 RECORD = np.dtype((np.record, [("a", "i4"), ("b", "U2")]))
 FILL: Any = np.ones((), STRUCTURED)[()]
 EMPTY_FIELD = np.dtype([("none", "S0"), ("one", "U1")])
+
+
+class Fit(NamedTuple):
+    """A named tuple whose values can have no attributes, but defaults."""
+
+    slope: float
+    residuals: object = None
+
+
+class Table:
+    """What a class of rows is inside of."""
+
+    class Row(namedtuple("Row", ["class", "a", "_x"], rename=True)):
+        """A named tuple with names that were replaced, and attributes."""
+
+
+def _row() -> Any:
+    row = Table.Row(1, (2,), [3])
+    vars(row)["unit"] = {"m": 2}
+    return row
+
+
+def _moved() -> Any:
+    moved = OrderedDict(a=1, b=2, c=[3])
+    moved.move_to_end("a")
+    return moved
 
 
 def nested(levels: int, wrap: Callable[[Any], object], inside: object = None) -> Any:
@@ -75,6 +115,34 @@ PLAIN: list[tuple[str, object]] = [
     *((f"Decimal {x}", Decimal(x)) for x in ("0E-30", "-1.50", "1E+999999", "sNaN12", "-Infinity", "-0")),
     ("Fraction", Fraction(-(7**50), 3)),
     ("UUID", uuid.UUID(int=2**127 + 5)),
+    ("Counter", Counter("abracadabra")),
+    ("Counter of anything", Counter({(1, 2): -1, None: 0.5})),
+    ("OrderedDict", _moved()),
+    ("defaultdict", defaultdict(list, {"a": [1], 2: []})),
+    ("defaultdict of Counters", defaultdict(Counter, a=Counter("a"))),
+    ("defaultdict without a default", defaultdict(None, {"a": 1})),
+    ("deque", deque([1, (2,)])),
+    ("deque of a length", deque([1, 2], 3)),
+    ("namespace", types.SimpleNamespace(x=1, y={"a": np.float32(2)})),
+    ("path", pathlib.Path("/tmp/Grüße \udc80/a.txt")),
+    ("path here", pathlib.Path()),
+    ("path pure", pathlib.PurePosixPath("//a/../b")),
+    ("path of Windows", pathlib.PureWindowsPath(r"C:\a\b")),
+]
+
+# Of classes that every node has imported.
+NAMED: list[tuple[str, object]] = [
+    ("enum", socket.AddressFamily.AF_UNIX),
+    ("enum of text", uuid.SafeUUID.safe),
+    ("flag", re.IGNORECASE),
+    ("flags", re.IGNORECASE | re.MULTILINE),
+    ("no flag", re.RegexFlag(0)),
+    ("enums as keys", {signal.Signals.SIGINT: {signal.Handlers.SIG_DFL}}),
+    # Of classes that the engines have not: they are made anew there.
+    ("named tuple", Fit(1.5, np.arange(3))),
+    ("named tuple with attributes", _row()),
+    ("named tuples", [Fit(k, {Fit(k)}) for k in range(3)]),
+    ("named tuple large", Fit(2.0, np.arange(10000.0))),
 ]
 
 SCALARS: list[tuple[str, object]] = [
@@ -210,7 +278,9 @@ OTHERS: list[tuple[str, object]] = [
     ),
 ]
 
-VALUES: list[tuple[str, object]] = PLAIN + SCALARS + ARRAYS + OTHERS + SPARSE + ARROW + PANDAS
+VALUES: list[tuple[str, object]] = (
+    PLAIN + NAMED + SCALARS + ARRAYS + OTHERS + SPARSE + SCIPY + ARROW + PANDAS_SCALARS + PANDAS
+)
 
 
 def assert_same(sent: Any, received: Any) -> None:
@@ -221,6 +291,7 @@ def assert_same(sent: Any, received: Any) -> None:
     contiguous arrives in C order, so it is compared with a copy that has it.
     """
     assert type(received) is type(sent)
+    _assert_same_members(sent, received)
     if assert_same_package_value(sent, received):
         return
     if isinstance(sent, np.ma.MaskedArray) and sent is not np.ma.masked:
@@ -234,7 +305,7 @@ def assert_same(sent: Any, received: Any) -> None:
     elif isinstance(sent, np.dtype):
         assert describe_dtype(sent) == describe_dtype(received)
         assert sent == received
-    elif isinstance(sent, list | tuple | dict | set | frozenset | slice):
+    elif isinstance(sent, list | tuple | dict | set | frozenset | slice | deque | types.SimpleNamespace):
         _assert_same_container(sent, received)
     elif isinstance(sent, float):
         assert struct.pack("d", sent) == struct.pack("d", received)
@@ -247,9 +318,24 @@ def assert_same(sent: Any, received: Any) -> None:
         assert repr(sent) == repr(received)
 
 
+def _assert_same_members(sent: Any, received: Any) -> None:
+    """Compare what a value has beside its items."""
+    if isinstance(sent, enum.Enum):
+        assert received is sent
+    elif isinstance(sent, defaultdict):
+        assert received.default_factory is sent.default_factory
+    elif isinstance(sent, deque):
+        assert received.maxlen == sent.maxlen
+    elif isinstance(sent, tuple):
+        assert_same(getattr(sent, "__dict__", None), getattr(received, "__dict__", None))
+
+
 def _assert_same_container(sent: Any, received: Any) -> None:
     if isinstance(sent, slice):
         assert_same([sent.start, sent.stop, sent.step], [received.start, received.stop, received.step])
+        return
+    if isinstance(sent, types.SimpleNamespace):
+        assert_same(vars(sent), vars(received))
         return
     assert len(sent) == len(received)
     if isinstance(sent, dict):

@@ -114,14 +114,39 @@ def map_(work: Work) -> Iterator[None]:
     assert [job.result(DEADLINE) for job in jobs] == [k * k for k in range(_JOBS)]
 
 
+def _put_in_part(node: Any, file: Path) -> None:
+    """Send part of a new file; the next call goes on with it."""
+
+    def keeps_part(name: str, most: int) -> bool:
+        """Whether no more of a file is in the session's folder; it is removed otherwise. For the node."""
+        import tempfile
+        from pathlib import Path
+
+        paths = list(Path(tempfile.gettempdir()).glob(f"pserver-*/files/*{name}*"))
+        if sum(path.stat().st_size for path in paths) <= most:
+            return True
+        for path in paths:
+            path.unlink()
+        return False
+
+    size = 8 * 2**20
+    for attempt in range(1, 100):
+        file.write_bytes(secrets.token_bytes(size))
+        with contextlib.suppress(TimeoutError):
+            node.put(file, timeout=0.01 / attempt)
+        if node.apply(keeps_part, file.name, size // 2).result(
+            DEADLINE
+        ):  # less than half is on its way still
+            return
+    raise AssertionError("the file was always there before the time was over")
+
+
 def put(work: Work) -> Iterator[None]:
     """Send a large file and fetch it back; stop where it is sent in part."""
     node = work.net[1]
     there, back = Path("there"), Path("back")
-    there.write_bytes(secrets.token_bytes(4 * 2**20))
     try:
-        with contextlib.suppress(TimeoutError):  # the next call goes on with it
-            node.put(there, timeout=0.01)
+        _put_in_part(node, there)
         yield
         node.put(there, timeout=DEADLINE)
         node.get("there", back, timeout=DEADLINE)

@@ -53,7 +53,6 @@ class House:
         self.account = account
         self.credentials = credentials
         self.status: dict[str, Any] = {}
-        self.own_processes = 0  #: how many there are without a client
         self.process: subprocess.Popen[bytes] | None = None
         self._lifeline: socket.socket | None = None
         self._name = f"matrix-{secrets.token_hex(4)}"
@@ -122,7 +121,6 @@ class House:
         answer = json.loads(ours.makefile("rb").readline() or b"{}")
         assert "ready" in answer, f"{answer} {self.log()[-2000:]}"
         self.status = answer["ready"]
-        self.own_processes = self.own_processes or len(self.processes())
 
     def log(self) -> str:
         """Return what the server has logged."""

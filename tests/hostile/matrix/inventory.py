@@ -13,6 +13,7 @@ from tests.support.waiting import wait_until
 
 # Who spins takes a processor, or as much of it as the others leave.
 _CPU_WINDOW, _CPU_SHARE = 0.2, 0.2
+_OWN_PROCESSES = 2  # of a server without clients: the daemon and the starter of sessions
 _SPARE_DESCRIPTORS = 8  # of the daemon, for the workers of the bystander, which come and go
 
 
@@ -24,11 +25,12 @@ class Inventory:
         self._bystander = bystander
         self._before: dict[str, Any] = {}
         wait_until(self._is_alone, "the end of the first visit")
-        self._before = self._look()
 
     def _is_alone(self) -> bool:
-        count: int = self._look().get("processes", 0)
-        return count == self._house.own_processes
+        self._before = (
+            self._look()
+        )  # not once more: workers of the bystander that just end are counted now and then
+        return bool(self._before.get("processes") == _OWN_PROCESSES)
 
     def compare(self) -> None:
         """Wait until nothing is left of a cell."""
@@ -48,7 +50,8 @@ class Inventory:
         try:
             wait_until(is_as_before, "the end of what a cell has made", 10.0)
         except AssertionError as error:
-            raise AssertionError(f"before and after: {differs}") from error
+            there = [_command_line(pid) for pid in self._house.processes() - self._of_bystander()]
+            raise AssertionError(f"before and after: {differs}; processes: {there}") from error
 
     def _look(self) -> dict[str, Any]:
         house = self._house
@@ -84,6 +87,13 @@ def wait_quiet(house: House) -> None:
         return max(spent, default=0.0) < _CPU_SHARE * _CPU_WINDOW
 
     wait_until(is_quiet, "the server's processes to be quiet", 5.0)
+
+
+def _command_line(pid: int) -> str:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        return f"{pid}, child of {process.ppid()}, {process.status()}: {' '.join(process.cmdline())}"
+    return f"{pid}, ended"
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -10,7 +10,7 @@ from tests.hostile.matrix.cell import Seen
 
 PAGE = Path(__file__).parents[3] / "doc" / "reliability.md"
 _COLUMNS = ["what fails", "a new login", *ACTIVITIES]
-_WORD = r"(?:goes on|waits|gone|`\w+Error`)(?: → (?:restart|connect anew))?"
+_WORD = r"(?:goes on|waits|gone|`\w+Error`)(?: → (?:restart|connect again))?"
 _CELL = re.compile(rf"{_WORD}(?: or {_WORD})*")
 
 
@@ -33,7 +33,7 @@ class Expected:
     def difference(self, seen: Seen) -> str:
         """Return how what was seen differs; nothing if it does not."""
         way = seen.after.get(1, "works")
-        arrow = {"works": "", "restart": " → restart"}.get(way, " → connect anew")
+        arrow = {"works": "", "restart": " → restart"}.get(way, " → connect again")
         if not _fits(self.entry, seen.outcome, seen.waited, arrow):
             return f"the page says {self.entry}, seen was: {seen}"
         if seen.after.get(2, "works") != "works":

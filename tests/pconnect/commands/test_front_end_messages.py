@@ -333,7 +333,7 @@ def test_a_warning_outside_of_commands_that_is_an_error_is_printed(
         warnings.simplefilter("error")
         far.say(Kind.FRONT_END, ["warning", WARNING], 0)
         far.say(Kind.FACTS, {}, 3)
-        net.mesh.event_loop.run_until(lambda: 3 in far.server.answers, 1e12, "facts")
+        net.mesh.event_loop.run_until(lambda: (Kind.FACTS, 3) in far.server.answers, 1e12, "facts")
     assert "UserWarning: careful" in capsys.readouterr().err
 
 

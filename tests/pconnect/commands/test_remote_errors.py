@@ -2,11 +2,20 @@
 
 import builtins
 import pickle
+import traceback
 from concurrent.futures import CancelledError
+from pathlib import Path
 
 import pytest
 
-from pconnect.commands.remote_errors import builtin_bases, cancelled, remote_error
+from pconnect.commands.remote_errors import (
+    builtin_bases,
+    cancelled,
+    enumerated,
+    failure_group,
+    plain_fields,
+    remote_error,
+)
 from pconnect.errors import RemoteError, UnsupportedValueError
 
 BUILTINS = sorted(
@@ -76,3 +85,93 @@ def test_no_class_of_another_name() -> None:
     for name in ("RemoteNothing", "KeyError", "RemoteSystemExit"):
         with pytest.raises(AttributeError):
             getattr(pconnect.commands.remote_errors, name)
+
+
+def remote(error: BaseException) -> RemoteError:
+    """Return what an exception in an engine becomes on the client."""
+    return remote_error(1, "h", "x", failure_of(type(error)) | {"fields": plain_fields(error)})
+
+
+def test_builtin_errors_keep_what_programs_look_at() -> None:
+    missing = remote(FileNotFoundError(2, "No such file", "/data/a.npy"))
+    assert isinstance(missing, FileNotFoundError)
+    assert (missing.errno, missing.strerror, missing.filename) == (2, "No such file", "/data/a.npy")
+    assert missing.args == (2, "No such file")
+    assert remote(KeyError(("a", 3))).args == (("a", 3),)
+    assert remote(KeyError("it")).args[0] == "it"
+    module = remote(ModuleNotFoundError("no x", name="x"))
+    assert isinstance(module, ImportError)
+    assert module.name == "x"
+    undecoded = remote(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "why"))
+    assert isinstance(undecoded, UnicodeDecodeError)
+    assert (undecoded.object, undecoded.start, undecoded.end) == (b"\xff", 0, 1)
+    assert "at node 1 (h)" in str(undecoded)
+    path = remote(OSError(2, "No such file", Path("/data/b")))
+    assert isinstance(path, OSError)
+    assert path.filename == "/data/b"
+
+
+def test_the_arguments_are_never_those_of_this_package() -> None:
+    assert remote_error(1, "h", "x", failure_of(KeyError)).args == ("why",)
+    assert remote(ValueError(object())).args == ("why",)
+    assert remote(ValueError("x" * 10_000)).args == ("why",)
+    assert remote(ValueError(2**100_000)).args == ("why",)
+    assert remote(ValueError(((((1,),),),))).args == ("why",)
+
+
+def test_they_outlive_a_pickle_and_a_copy() -> None:
+    again = pickle.loads(pickle.dumps(remote(FileNotFoundError(2, "No such file", "a"))))
+    assert isinstance(again, FileNotFoundError)
+    assert isinstance(again, RemoteError)
+    assert (again.errno, again.filename, again.args, again.node) == (2, "a", (2, "No such file"), 1)
+
+
+def test_a_class_of_the_user_runs_no_code_to_tell_them() -> None:
+    class OwnError(OSError):
+        @property
+        def filename(self) -> str:
+            raise RuntimeError("asked")
+
+    assert plain_fields(OwnError(5, "why", "a"))["filename"] == "a"
+
+
+def test_what_python_makes_more_of_is_left_out() -> None:
+    told = {
+        "name_from": "a",
+        "name": "this",
+        "obj": 1,
+        "__class__": 3,
+        "node": 7,
+        "with_traceback": 1,
+        "lineno": 1,
+    }
+    for kind in (ImportError, NameError, AttributeError, SyntaxError, ValueError):
+        error = remote_error(1, "h", "x", failure_of(kind) | {"fields": told})
+        assert error.node == 1
+        assert getattr(error, "name_from", None) is None
+        assert getattr(error, "lineno", None) is None
+        assert getattr(error, "name", None) == ("this" if kind is ImportError else None)
+
+
+@pytest.mark.parametrize("kind", [UnicodeDecodeError, OSError, ImportError])
+def test_a_field_of_another_type_is_left_out(kind: type[Exception]) -> None:
+    error = remote_error(1, "h", "x", failure_of(kind) | {"fields": {"args": 5, "start": "x", "end": 2**100}})
+    assert error.args == ("why",)
+    assert "at node 1" in str(error)
+
+
+def test_a_traceback_shows_the_node_of_a_syntax_error() -> None:
+    shown = "".join(traceback.format_exception_only(remote(SyntaxError("invalid", ("f", 1, 2, "x", 1, 3)))))
+    assert "SyntaxError at node 1 (h) in command 'x'" in shown
+
+
+def test_the_text_of_a_group_names_the_nodes_and_the_first_error() -> None:
+    errors = {2: remote(ZeroDivisionError("why")), 4: OSError("the disk is full")}
+    group = failure_group("put", errors)
+    assert (
+        group.message
+        == "put failed at 2 nodes (2 and 4); ZeroDivisionError at node 1 (h) in command 'x': why"
+    )
+    assert group.exceptions == tuple(errors.values())
+    assert failure_group("put", {4: errors[4]}).message.endswith("; OSError: the disk is full")
+    assert enumerated(["1", "2", "3"]) == "1, 2 and 3"

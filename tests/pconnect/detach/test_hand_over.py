@@ -120,3 +120,24 @@ def test_a_server_that_refuses() -> None:
         detaching.uploaded.result(0)
     assert [(m.kind, m.value) for m in posted(node)][-1] == (Kind.KEEP, None)
     assert not detaching.pauses
+
+
+def test_it_begins_when_all_answers_to_an_undone_one_are_there() -> None:
+    """Else it would count them as its own, and wait for ever."""
+    node = make_node(1, 1)
+    jobs = [make_job(1, Function("f", ["f", {}], DurationEstimate()))]
+    undone = make([node], jobs)
+    undone.step()
+    undone.undo()
+    assert len(posted(node)) == 2
+    detaching = make([node], jobs)
+    for _ in range(2):
+        detaching.step()
+        assert posted(node) == []
+        node.on_kept(node, Message(Kind.KEEP, 0, None))
+    for _ in range(2):
+        detaching.step()
+    for _ in posted(node):
+        node.on_kept(node, Message(Kind.KEEP, 0, None))
+    detaching.step()
+    assert detaching.uploaded.result(0) == {1: {1: jobs[0]}}

@@ -14,6 +14,7 @@ from pconnect.protocol.messages import Message
 from pconnect.scheduler.node_workers import NodeWorkers
 
 TOKEN = Token(bytes(16), b"secret", (("a", 1), ("b", 2)), {1: [1, 4], 2: [3]}, frozenset({4}))
+PLACES = {1: 1, 2: 2}
 
 
 class Channel:
@@ -32,7 +33,7 @@ class Flow:
 
 
 def make() -> tuple[Recovering, list[NodeWorkers], set[Job]]:
-    recovering = Recovering(TOKEN, lambda function: function())  # type: ignore[arg-type]
+    recovering = Recovering(TOKEN, lambda function: function(), PLACES)  # type: ignore[arg-type]
     open_jobs: set[Job] = set()
     nodes = [NodeWorkers(types.SimpleNamespace(node=n, host=f"host{n}")) for n in (1, 2)]  # type: ignore[arg-type]
     for node in nodes:
@@ -55,6 +56,12 @@ def recovered() -> tuple[Recovering, list[NodeWorkers], set[Job]]:
     recovering.step()
     assert recovering.ready.done()
     return recovering, nodes, open_jobs
+
+
+def test_a_node_that_has_not_answered_is_named() -> None:
+    recovering, nodes, _ = make()
+    say(nodes[1], Kind.RECOVER, 0, [])
+    assert recovering.unanswered() == "node 1 (host1)"
 
 
 def test_jobs_are_as_they_were() -> None:
@@ -85,7 +92,7 @@ def test_the_session_that_runs_a_job_is_asked_to_stop_it() -> None:
     with pytest.raises(JobCancelledError):
         job.result(0)
     assert job.cancelled() and job not in open_jobs
-    assert not job.cancel()
+    assert job.cancel()  # it is
     with pytest.raises(AssertionError, match="was not sent"):
         recovering.drop(job)
 
@@ -166,3 +173,29 @@ def test_a_recovery_that_was_given_up_takes_no_result() -> None:
     say(nodes[0], Kind.RESULT, 1, [0, 7])
     channel: Any = nodes[0].channel
     assert [kind for kind, *_ in channel.posted] == [Kind.RECOVER]
+
+
+def test_the_jobs_of_a_missing_node_fail_and_say_how_to_get_them() -> None:
+    recovering = Recovering(TOKEN, lambda function: function(), {1: 2})  # type: ignore[arg-type]
+    node = NodeWorkers(types.SimpleNamespace(node=1, host="host2"))  # type: ignore[arg-type]
+    node.channel = channel = Channel()  # type: ignore[assignment]
+    recovering.begin({1: node}, Flow(), set(), lambda _: set())  # type: ignore[arg-type]
+    recovering.step()
+    assert channel.posted == [(Kind.RECOVER, 0, [bytes(16), 2, b"secret"])]
+    say(node, Kind.RECOVER, 0, [[3, "g", None, 5.0]])
+    recovering.step()
+    assert [(number, job.node) for number, job in recovering.jobs.items()] == [(1, None), (3, 1), (4, None)]
+    for number in (1, 4):
+        with pytest.raises(
+            ConnectionLostError, match=rf"job {number} is kept at a:1, .* with the same token"
+        ):
+            recovering.jobs[number].result(0)
+    assert not recovering.jobs[3].done()
+
+
+def test_nothing_at_the_nodes_that_are_there_names_the_missing() -> None:
+    recovering = Recovering(TOKEN, lambda function: function(), {})  # type: ignore[arg-type]
+    recovering.begin({}, Flow(), set(), lambda _: set())  # type: ignore[arg-type]
+    recovering.step()
+    with pytest.raises(ConfigurationError, match="nothing can be recovered; a:1: it is missing; b:2: it is"):
+        recovering.ready.result(0)

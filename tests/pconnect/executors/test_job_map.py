@@ -13,6 +13,7 @@ import pytest
 
 from pconnect import ConfigurationError, JobLostError, RemoteError
 from pconnect.views.network_views import ClientNetwork
+from tests.pconnect.loop.test_progress_bars import at_terminal
 from tests.support.waiting import wait_until
 from tests.support.workers import two_workers
 
@@ -194,3 +195,11 @@ def test_what_cannot_be_pickled_fails_for_each_item(jobs_network: ClientNetwork,
     lock = threading.Lock()
     outcomes = list(jobs_network.map(lambda _: lock, range(4), chunksize=chunksize, on_error="return"))
     assert [type(outcome) for outcome in outcomes] == [ConfigurationError] * 4
+
+
+def test_what_is_printed_between_results_does_not_stand_in_a_bar(jobs_network: ClientNetwork) -> None:
+    with at_terminal() as terminal:
+        for _ in jobs_network.map(time.sleep, [0.15] * 4):
+            shown = terminal.getvalue()
+            assert shown.rstrip("\r").rpartition("\r")[2].strip() == ""
+        assert "/4" in terminal.getvalue()

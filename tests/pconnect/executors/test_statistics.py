@@ -21,7 +21,7 @@ def test_jobs_and_their_times_are_counted(network: ClientNetwork) -> None:
     assert [row[0] for row in sums] == [1, 2]
     assert all(row[3] == 0 for row in sums)
     assert str(table).splitlines()[0].split()[:3] == ["node", "host", "slot"]
-    assert "<th>processed</th>" in table._repr_html_()
+    assert "<th>processed (jobs)</th>" in table._repr_html_()
 
 
 def test_a_job_that_runs_is_seen_in_its_slot(network: ClientNetwork) -> None:

@@ -60,7 +60,13 @@ def test_what_is_hidden_made_or_left_over_is_left_out(tmp_path: Path) -> None:
 def test_links_inside_are_files_and_others_are_left_out(tmp_path: Path) -> None:
     write(tmp_path, "secret.py", "tree/a.py", "tree/folder/b.py")
     tree = tmp_path / "tree"
-    links = {"same.py": "a.py", "out.py": "../secret.py", "folder2": "folder", "round": ".", "broken.py": "x"}
+    links = {
+        "same.py": "a.py",
+        "out.py": "../secret.py",
+        "folder2": "folder",
+        "round": ".",
+        "broken.py": "x",
+    } | {"itself.py": "itself.py"}
     for name, target in links.items():
         (tree / name).symlink_to(target)
     assert texts(list_code(tree)) == {"a.py": "# tree/a.py", "folder/b.py": "# tree/folder/b.py"} | {

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from joblib import Parallel, delayed
 
+import pconnect
 from pconnect import RemoteError
 from pconnect.errors import ConfigurationError, JobLostError
 from pconnect.joblib.backend import Backend
@@ -248,3 +249,31 @@ def test_large_arrays_come_again_to_a_new_worker(chosen: ClientNetwork, tmp_path
         sums = Parallel(batch_size=1)(delayed(dies_once)(array, mark) for _ in range(6))
     assert sums == [array.sum()] * 6
     wait_until(lambda: not mark.exists(), "a worker to die")
+
+
+def _draw(_: int) -> list[float]:
+    return [float(pconnect.rng().random()), float(np.random.random_sample())]
+
+
+def test_tasks_draw_what_the_seed_says_whatever_the_batches(net: ClientNetwork) -> None:
+    runs = []
+    for n_jobs, batch_size in [(2, 1), (2, 5), (-1, "auto"), (-1, 7)]:
+        with joblib.parallel_config("pserver", network=net, seed=42):
+            calls = [
+                Parallel(n_jobs, batch_size=batch_size)(delayed(_draw)(k) for k in range(30))
+                for _ in range(2)
+            ]
+        runs.append([number for call in calls for numbers in call for number in numbers])
+    assert all(run == runs[0] for run in runs)
+    assert len(set(runs[0])) == 2 * 2 * 30
+
+
+@pytest.mark.usefixtures("chosen")
+def test_tasks_without_a_seed_draw_different_numbers() -> None:
+    drawn = [
+        number
+        for numbers in Parallel(batch_size=7)(delayed(_draw)(k) for k in range(50))
+        for number in numbers
+    ]
+    drawn += Parallel()(delayed(np.random.random_sample)() for _ in range(50))
+    assert len(set(drawn)) == 150

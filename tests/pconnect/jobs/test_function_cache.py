@@ -166,9 +166,10 @@ def test_what_a_function_refers_to_is_seen_as_it_is() -> None:
     assert [unpack_function(f.contents[0], {})() for f in after] == [2, (2, [1, 2]), 2]
 
 
-def test_an_array_is_writeable_at_the_worker_where_it_is_here() -> None:
+def test_an_array_is_read_only_in_the_worker_whatever_it_is_here() -> None:
     for writeable in (True, False):
         array = np.ones(10**5)
         array.flags.writeable = writeable
         function = Functions().get(lambda array=array: array)
-        assert unpack_function(function.contents[0], {}, function.contents[2:])().flags.writeable is writeable
+        assert not unpack_function(function.contents[0], {}, function.contents[2:])().flags.writeable
+        assert array.flags.writeable is writeable

@@ -16,7 +16,7 @@ import pytest
 
 from pconnect import ConfigurationError
 from pconnect.jobs.function_cache import Functions
-from pconnect.jobs.job import Job, JobCancelledError, JobOptions, LightCondition, State, encode_job
+from pconnect.jobs.job import Job, JobCancelledError, JobOptions, State, encode_job
 from pconnect.protocol.kinds import Role
 from pconnect.protocol.messages import Unfinished, decode_messages
 from pconnect.views.network_views import ClientNetwork
@@ -100,7 +100,7 @@ def test_a_running_job_is_stopped_with_the_grace_of_its_options() -> None:
     assert job.cancel() and owner.stopped == [0.5]
     assert not job.cancelled()
     job.fail(KeyboardInterrupt())
-    assert job.cancelled() and job.state == "cancelled" and not job.cancel()
+    assert job.cancelled() and job.state == "cancelled" and job.cancel()
     with pytest.raises(JobCancelledError, match=r"f\(\.\.\.\) was cancelled while it ran"):
         job.result(0)
 
@@ -139,6 +139,30 @@ def test_what_its_text_says() -> None:
     assert repr(job) == "<job 7 f(...), queued>"
     job.place = 2, "alpha"
     assert repr(job) == "<job 7 f(...) at node 2 (alpha), queued>"
+
+
+def test_its_text_and_that_of_a_time_out_say_why_it_waits() -> None:
+    class Busy(Owner):
+        def why(self, job: Job) -> str:
+            return f"node 1 has no slot for {job.number}"
+
+    job = made(owner=Busy())
+    text = "<job 7 f(...), queued: node 1 has no slot for 7>"
+    assert (job.why, repr(job)) == ("node 1 has no slot for 7", text)
+    for wait in (job.result, job.exception):
+        with pytest.raises(TimeoutError) as caught:
+            wait(0.01)
+        assert str(caught.value) == f"time limit of 0.01 s passed while waiting for {text}"
+    assert job.begin()
+    job.is_started = True
+    assert not job.why
+    with pytest.raises(TimeoutError, match="running"):
+        job.result(0)
+    own = TimeoutError("its own")
+    job.fail(own)
+    with pytest.raises(TimeoutError, match=r"^its own$"):
+        job.result(1)
+    assert not job.why
 
 
 # --- at real workers ---
@@ -284,64 +308,6 @@ def test_what_the_worker_is_told_of_options() -> None:
 LIMIT = 20.0
 
 
-def test_all_who_wait_are_woken() -> None:
-    condition = LightCondition()
-    is_set = False
-    woken: list[bool] = []
-
-    def wait() -> None:
-        with condition:
-            while not is_set:
-                assert condition.wait(LIMIT)
-            woken.append(True)
-
-    threads = [threading.Thread(target=wait) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    with condition:
-        is_set = True
-        condition.notify_all()
-    for thread in threads:
-        thread.join(LIMIT)
-    assert woken == [True] * 3
-
-
-def test_a_wait_ends_in_time_with_the_lock_held() -> None:
-    condition = LightCondition()
-    begin = time.monotonic()
-    with condition, condition:  # as often as it likes
-        assert not condition.wait(0.05)
-        assert not _can_take(condition)
-    assert time.monotonic() - begin >= 0.05
-    assert _can_take(condition)
-
-
-def test_who_waits_without_the_lock_is_refused() -> None:
-    with pytest.raises(RuntimeError, match="un-acquired lock"):
-        LightCondition().wait(0)
-
-
-def test_nobody_need_wait() -> None:
-    condition = LightCondition()
-    with condition:
-        condition.notify_all()
-
-
-def _can_take(condition: LightCondition) -> bool:
-    """Whether another thread can take the lock."""
-    taken: list[bool] = []
-
-    def take() -> None:
-        taken.append(condition.acquire(blocking=False))
-        if taken[0]:
-            condition.release()
-
-    thread = threading.Thread(target=take)
-    thread.start()
-    thread.join(LIMIT)
-    return taken[0]
-
-
 def a_job() -> Job:
     job = made()
     job.function = Functions().get(builtins.len)
@@ -368,3 +334,9 @@ def test_arguments_too_large_are_refused_here() -> None:
     job = a_job()
     with pytest.raises(ValueError, match="more than this network's max_message_bytes"):
         encode_job(job, [b"x" * 5000], {}, 4000)
+
+
+def test_an_argument_whose_class_a_worker_had_to_find_comes_with_it() -> None:
+    (message,) = decode_messages(Role.WORKER, bytes(encode_job(a_job(), [State.DONE], {}, 2**20)[0]))
+    _, data, _, options = message.value
+    assert type(data) is bytes and options == {"pickled": True}

@@ -1,6 +1,5 @@
 """What comes back from workers, made into outcomes."""
 
-import logging
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from pconnect import ConfigurationError, ProtocolError, RemoteError, UnreadableValueError
 from pconnect.commands.function_pickling import pickle_value
 from pconnect.jobs.job import DROPPED, FAILED, PICKLED, PLAIN, Job, JobOptions
-from pconnect.jobs.outcome import is_dropped, report, settle, shown_output
+from pconnect.jobs.outcome import is_dropped, settle, shown_output
 from tests.support.workers import made
 
 FAILURE = {
@@ -113,10 +112,3 @@ def test_what_a_worker_says_of_a_job_it_has_not_begun() -> None:
 def test_output_is_text_whatever_it_is() -> None:
     assert shown_output(b"", 0) == ""
     assert shown_output("ä".encode()[1:], 1) == "(1 bytes before this are left out)\n\ufffd"
-
-
-def test_reports_are_passed_on(caplog: pytest.LogCaptureFixture) -> None:
-    job = made()
-    with caplog.at_level(logging.ERROR):
-        report(job, 0.5)
-    assert job.progress == 0.5 and not caplog.records

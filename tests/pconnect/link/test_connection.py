@@ -85,7 +85,7 @@ def test_the_end_of_the_peer_loses_the_connection_but_not_its_values(pair: Pair)
     assert isinstance(right.error, ConnectionLostError)
     assert lost == [right.error]
     assert right.take_value(0) == 1
-    assert "closed: the process at the other end has ended" in repr(right)
+    assert "closed: the peer closed the connection" in repr(right)
 
 
 def test_writing_to_a_peer_that_is_gone(pair: Pair) -> None:

@@ -1,15 +1,17 @@
 import re
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from pconnect.errors import ConnectionLostError
+from pconnect.link import dialing
 from pconnect.link.dialing import bound_buffers, connect_first, dial, expect_hello, prepare
 from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Preamble, Purpose
 from pconnect.protocol.preamble_check import PreambleCheck
 from srp_tools.channel import Channel
-from srp_tools.steps import Steps, Wait, deadline_after, receive_exactly, run, run_all, send_all
+from srp_tools.steps import Steps, Wait, deadline_after, pause, receive_exactly, run, run_all, send_all
 from tests.support.links import LIMIT, channels
 
 PREAMBLE = Preamble(Purpose.DATA, bytes(16), 0, 1, key=bytes(32))
@@ -64,6 +66,36 @@ def test_the_next_address_is_tried(listener: socket.socket) -> None:
     channel.close()
 
 
+def test_a_node_whose_daemon_is_started_again_is_dialled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialing, "_RETURN_SECONDS", 1.0)
+    port = closed_port()
+    unsaid = dial([("127.0.0.1", port)], PREAMBLE, None, 30.0)
+    with pytest.raises(ConnectionLostError, match="refused"):
+        run(unsaid, deadline_after(LIMIT))  # at once
+
+    def serve() -> Steps[bytes]:
+        yield from pause(1.2)  # it was away for longer than its sessions need to find it
+        with socket.create_server(("127.0.0.1", port)) as listener:
+            listener.setblocking(False)
+            yield from answer(listener, b"")  # it does not know its sessions yet
+            return (yield from answer(listener, HELLO))
+
+    steps: dict[str, Steps[object]] = {
+        "client": dial([("127.0.0.1", port)], PREAMBLE, None, 30.0, patience=LIMIT),
+        "server": serve(),
+    }
+    channel = run_all(steps, deadline_after(LIMIT))["client"]
+    assert isinstance(channel, Channel)
+    channel.close()
+
+
+def test_patience_ends_with_the_reason() -> None:
+    begin = time.monotonic()
+    with pytest.raises(ConnectionLostError, match="refused"):
+        run(dial([("127.0.0.1", closed_port())], PREAMBLE, None, 30.0, patience=0.3), deadline_after(LIMIT))
+    assert time.monotonic() - begin >= 0.3
+
+
 @pytest.mark.parametrize(
     ("word", "reason"),
     [
@@ -71,11 +103,11 @@ def test_the_next_address_is_tried(listener: socket.socket) -> None:
         (b"x" * len(HELLO), "does not speak the protocol"),
         (
             b"PM\x01" + HELLO[3:],
-            "the server speaks version 1 of the protocol, this side version 5: the server is older",
+            "the server speaks version 1 of the protocol, this side version 7: the server is older",
         ),
         (
-            b"PSRV\x06" + bytes(29),
-            "the server speaks version 6 of the protocol, this side version 5: this side is older",
+            b"PSRV\x08" + bytes(29),
+            "the server speaks version 8 of the protocol, this side version 7: this side is older",
         ),
     ],
 )

@@ -23,6 +23,14 @@ from srp_tools.steps import deadline_after, run
         ({"a": 2, ("b", 4000): 1}, [("a", "a", 12502), ("a", "a", 12502), ("b:4000", "b", 4000)]),
         ({"a:1": np.int64(1)}, [("a:1", "a", 1)]),
         ({}, []),
+        ("a*2", [("a", "a", 12502)] * 2),
+        (["a:1*2", "b", "a"], [("a:1", "a", 1)] * 2 + [("b", "b", 12502), ("a", "a", 12502)]),
+        ("[::1]:4000*1", [("[::1]:4000", "::1", 4000)]),
+        ("fe80::1*2", [("fe80::1", "fe80::1", 12502)] * 2),
+        (
+            ["b", {"a": 2}, ("c", 7)],
+            [("b", "b", 12502), ("a", "a", 12502), ("a", "a", 12502), ("c:7", "c", 7)],
+        ),
     ],
 )
 def test_what_hosts_may_look_like(hosts: object, expected: list[tuple[str, str, int]]) -> None:
@@ -35,7 +43,13 @@ def test_what_hosts_may_look_like(hosts: object, expected: list[tuple[str, str, 
         (3, "hosts must be names"),
         ([3], "a host must be a name"),
         ("", "not the name of a host"),
-        ("a b", "not the name of a host"),
+        ("a b", "not the name of a host; give several as a list"),
+        ("a:1 b:2", "give several as a list"),
+        ("a * 2", "without spaces, as in"),
+        ("a* 2", "without spaces, as in"),
+        ("*", "without spaces, as in"),
+        ("a:", "from 1 to 65535"),
+        (("localhost", "12602"), "'12602' is not the name of a host; a port is written as in 'alpha:12600'"),
         (":4000", "not the name of a host"),
         ("a:0", "from 1 to 65535"),
         ("a:65536", "from 1 to 65535"),
@@ -49,6 +63,17 @@ def test_what_hosts_may_look_like(hosts: object, expected: list[tuple[str, str, 
         ({"a": 1.5}, "1 or more, not 1.5"),
         ({"a:x": 1}, "from 1 to 65535"),
         ({3: 1}, "a host must be a name"),
+        ("a*0", r"'a\*0': the number of engines must be a whole number, 1 or more, not 0"),
+        ("a*", "1 or more, not ''"),
+        ("a*-1", "1 or more, not '-1'"),
+        ("a*²", "1 or more, not '²'"),
+        ("a*2:4000", r"not '2:4000'; write the port first, as in alpha:4000\*2"),
+        ("*2", "not the name of a host"),
+        ("a*1000000", "at most 10000, not 1000000"),
+        ("a*" + "9" * 5000, "1 or more, not '9"),
+        ({"a": 10**12}, "at most 10000"),
+        ({"a*2": 3}, r"'a\*2': give the number of engines once"),
+        ([["a", "b"]], "a host must be a name"),
     ],
 )
 def test_what_they_may_not(hosts: object, text: str) -> None:
@@ -77,3 +102,18 @@ def test_an_unknown_name() -> None:
 def test_a_name_that_no_host_can_have() -> None:
     with pytest.raises(OSError, match="not the name of a host"):
         run(resolve("a" * 64 + ".invalid", 7), deadline_after(20))
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("alice@alpha", r"pconnect\('alpha', user='alice'\)"),
+        ("alice@alpha:4000", r"pconnect\('alpha:4000', user='alice'\)"),
+        ("tcp://alpha:4000", "not a URL"),
+        ("alpha,beta", "as a list"),
+        ("alpha,beta*4", "as a list"),
+    ],
+)
+def test_the_forms_of_other_programs_are_refused_with_the_right_one(host: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        parse_hosts([host])

@@ -16,7 +16,7 @@ def test_every_event_in_every_state(state: LinkState, event: LinkEvent) -> None:
         with pytest.raises(InternalError) as error:
             life.happen(event)
         assert (
-            str(error.value)
+            error.value.args[0]
             == f"the link to node 3 (host3) is {state.name}, where {event.name} cannot happen"
         )
         assert (life.state, life.generation, life.was_reported) == (state, 0, True)

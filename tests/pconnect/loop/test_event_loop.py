@@ -119,7 +119,7 @@ def test_functions_of_the_user_are_called_at_the_end_of_a_poll_whatever_they_rai
             called.append(0)
 
         for function in (wait, lambda: called.append(1), called.pop, called.pop, lambda: called.append(2)):
-            event_loop.call_soon(function)
+            event_loop.turns.call_soon(function)
         assert called == []
         with pytest.raises(IndexError):
             event_loop.poll(0)

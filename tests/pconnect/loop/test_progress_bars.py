@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from pconnect import precv, progress_bars, psend, reval
+from pconnect.loop.progress import ProgressBar
 from pconnect.loop.progress_bars import (
     LARGE_BYTES,
     Meter,
-    ProgressBar,
     bars_after,
     counting,
     receiving,

@@ -17,14 +17,18 @@ from tests.support.servers import Server
 
 class Events:
     def __init__(self) -> None:
-        self.callbacks: list[Callable[..., None]] = []
+        self.callbacks: list[tuple[str, Callable[..., None]]] = []
 
     def register(self, name: str, callback: Callable[..., None]) -> None:
-        assert name == "post_run_cell"
-        self.callbacks.append(callback)
+        self.callbacks.append((name, callback))
 
-    def unregister(self, _: str, callback: Callable[..., None]) -> None:
-        self.callbacks.remove(callback)
+    def unregister(self, name: str, callback: Callable[..., None]) -> None:
+        self.callbacks.remove((name, callback))
+
+    def happen(self, name: str) -> None:
+        for wanted, callback in list(self.callbacks):
+            if wanted == name:
+                callback()
 
 
 class OldShell:
@@ -81,9 +85,9 @@ def cell(shell: OldShell, number: str) -> Iterator[None]:
     """Run a cell."""
     shell.parent = {"header": {"msg_id": number}, "content": {"code": "..."}}
     with contextlib.redirect_stdout(shell.out):
+        shell.events.happen("pre_run_cell")
         yield
-        for callback in list(shell.events.callbacks):
-            callback()
+        shell.events.happen("post_run_cell")
 
 
 def test_output_goes_to_the_cell_of_its_command_while_nothing_runs(server: Server, shell: OldShell) -> None:
@@ -111,6 +115,21 @@ def test_output_goes_to_the_cell_of_its_command_while_nothing_runs(server: Serve
     with server.connect() as net:
         asyncio.run(notebook(net))
     cells.remove()
+
+
+def test_what_jobs_print_goes_to_the_cell_that_runs(server: Server, shell: OldShell) -> None:
+    async def notebook() -> None:
+        with server.connect() as net:
+            cells = Cells(shell)
+            cells.install()
+            for number in ("first", "second"):
+                with cell(shell, number):
+                    net.submit("lambda: print('a job')").result(60)
+                    assert shell.out.by_cell[number].endswith("] a job\n")
+                assert shell.parent["header"]["msg_id"] == number
+            cells.remove()
+
+    asyncio.run(notebook())
 
 
 def test_what_was_taken_over_is_given_back(server: Server, shell: OldShell) -> None:

@@ -101,9 +101,20 @@ def test_the_configuration_holds_from_then_on(
     with pytest.raises(UsageError, match="'nobody' is no network"):
         shell.run_line_magic("pxconfig", "--network nobody")
     shell.run_line_magic("pxconfig", "")
-    assert "targets='2'" in capsys.readouterr().out
+    options = "--network=net --targets=2 --block --stream --verbose --signal-on-interrupt=SIGINT"
+    assert capsys.readouterr().out == f"%pxconfig {options}\n"
     with pytest.raises(UsageError):
         shell.run_cell_magic("px", "--signal-on-interrupt SIGTERM", "1")
+
+
+def test_the_configuration_is_shown_as_the_line_that_sets_it(
+    shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = "--network=net --targets=1,2 --noblock --no-stream --no-verbose --progress-after=-1"
+    line = f"{options} --signal-on-interrupt=SIGKILL"
+    shell.run_line_magic("pxconfig", line)
+    shell.run_line_magic("pxconfig", "")
+    assert capsys.readouterr().out == f"%pxconfig {line}\n"
 
 
 def test_autopx(shell: InteractiveShell, network: ClientNetwork, capsys: pytest.CaptureFixture[str]) -> None:

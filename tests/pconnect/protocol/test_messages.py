@@ -21,6 +21,7 @@ from tests.support.cases import for_each
 from tests.support.examples import examples
 from tests.support.hostile import head_of, mark
 from tests.support.package_values import ARROW, PANDAS, SPARSE
+from tests.support.science_values import SCIENCE
 from tests.support.values import VALUES, assert_same
 
 LIMIT = 2**24
@@ -289,5 +290,6 @@ def test_inputs_of_the_fuzzer() -> None:
     # A million of them take a minute: python -m tests.fuzz_decoder
     figures = fuzz_decoder.run(10**9, seed=secrets.randbelow(2**31), seconds=1)
     assert figures.inputs > 100 and figures.refused and figures.values
-    figures = fuzz_decoder.run(10**9, secrets.randbelow(2**31), SPARSE + ARROW + PANDAS, seconds=1)
-    assert figures.inputs > 100 and figures.refused and figures.values
+    for values in (SPARSE + ARROW + PANDAS, SCIENCE):
+        figures = fuzz_decoder.run(10**9, secrets.randbelow(2**31), values, seconds=1)
+        assert figures.inputs > 100 and figures.refused and figures.values

@@ -15,6 +15,7 @@ WAITS = st.builds(
     st.none() | NUMBERS,
     st.integers(0, 2**31),
     st.just(False),
+    st.just(False),  # a wait with a limit is none to others
 )
 COUNTS = st.tuples(*[st.integers(-1, 2**40)] * 3)
 STATES = st.builds(

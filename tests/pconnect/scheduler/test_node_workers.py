@@ -39,11 +39,44 @@ def test_a_node_is_ready_when_its_engine_is(node: NodeWorkers, links: tuple[Chan
     assert not node.is_ready
     for facts, gone in [
         ({"slots": 3, "ready": False, "died": ""}, "not ready"),
-        ({"slots": 3, "ready": False, "died": "SIGKILL"}, "its engine died: SIGKILL"),
+        (
+            {"slots": 3, "ready": False, "died": "SIGKILL"},
+            "its engine died: SIGKILL; to go on: net[1].restart()",
+        ),
         (READY, ""),
     ]:
         node.take_facts(facts)
         assert (node.gone, node.is_ready, node.slots) == (gone, not gone, 3)
+
+
+def test_what_was_told_of_an_engine_that_died_does_not_hold_for_the_next(
+    node: NodeWorkers, links: tuple[Channel, Channel]
+) -> None:
+    opened(node, links)
+    node.take_facts(READY)
+    node.await_news()  # told already
+    assert node.is_ready
+    node.take_facts({"slots": 3, "ready": False, "died": "SIGKILL"})
+    node.await_news()
+    assert not node.gone and not node.is_ready
+    node.take_facts(READY)
+    assert node.is_ready
+    node.lose("its machine vanished")
+    node.await_news()
+    assert node.gone == "its machine vanished"
+
+
+def test_a_channel_that_could_not_be_opened_is_tried_again(
+    node: NodeWorkers, links: tuple[Channel, Channel]
+) -> None:
+    assert not node.must_dial(5.0)  # it is being opened
+    node.miss("no connection", 5.0)
+    assert (node.gone, node.is_lost) == ("no connection", False)
+    node.await_news()
+    assert [node.must_dial(now) for now in (5.9, 6.0, 7.0)] == [False, True, False]
+    opened(node, links)
+    node.take_facts(READY)
+    assert node.is_ready and node.can_have_more(7.0) and not node.must_dial(9.0)
 
 
 def test_a_wish_is_told_when_it_has_changed(node: NodeWorkers, links: tuple[Channel, Channel]) -> None:

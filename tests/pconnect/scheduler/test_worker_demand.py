@@ -1,5 +1,6 @@
 """Which nodes are asked for workers, and which workers are given back."""
 
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -47,7 +48,8 @@ def make_node(number: int, slots: int, server: str = "") -> NodeWorkers:
 
 def add_worker(node: NodeWorkers, *, is_open: bool = True) -> RemoteWorker:
     number = len(node.workers) + 1
-    worker = node.workers[number] = RemoteWorker(node.server, number, 1, 0, DEFAULT_LIMITS)
+    worker = RemoteWorker(node.server, number, 1, 0, DEFAULT_LIMITS)
+    node.add(worker)
     if is_open:
         worker.open(open_channel())
     return worker
@@ -87,6 +89,55 @@ def test_those_that_come_and_those_that_are_idle_count() -> None:
     add_worker(node)
     ask(demand, queue_of(4))
     assert node.wanted == 4
+
+
+def test_others_are_asked_where_a_server_keeps_us_waiting() -> None:
+    full, free = make_node(1, 4), make_node(2, 8)
+    demand = demand_of(full, free)
+    for now in (100.0, 100.01, 100.2):
+        ask(demand, queue_of(1), now)
+        assert (full.wanted, free.wanted) == (1, 0)
+    ask(demand, queue_of(2), 100.2)
+    assert (full.wanted, free.wanted) == (1, 1)
+    add_worker(free)
+    ask(demand, queue_of(4), 100.4)
+    assert (full.wanted, free.wanted) == (1, 4)  # one is idle there, three are to come
+    ask(demand, queue_of(5), 100.4)
+    assert (full.wanted, free.wanted) == (1, 5)
+    for _ in range(2):  # with those that may still come from the full one, there is one for each job
+        ask(demand, queue_of(9), 100.4)
+        assert (full.wanted, free.wanted) == (1, 8)
+
+
+def test_all_servers_that_are_full_are_asked_for_no_more_than_there_are_jobs() -> None:
+    nodes = make_node(1, 4), make_node(2, 4)
+    demand = demand_of(*nodes)
+    for tenth in range(20):
+        ask(demand, queue_of(3), 100 + tenth / 10)
+    assert sorted(node.wanted for node in nodes) == [1, 2]
+    add_worker(nodes[0])  # its server has slots again
+    ask(demand, queue_of(1), 102.0)
+    assert sorted(node.wanted for node in nodes) == [1, 2]
+
+
+def test_jobs_of_one_node_are_no_reason_to_ask_another() -> None:
+    one, two = make_node(1, 4), make_node(2, 1)
+    demand = demand_of(one, two)
+    for now in (100.0, 100.1, 101.0):
+        ask(demand, queue_of(3, on=frozenset({2})), now)
+    assert (one.wanted, two.wanted) == (0, 1)
+
+
+def test_workers_that_do_not_come_are_wanted_no_more_when_nothing_waits() -> None:
+    node = make_node(1, 4)
+    demand = demand_of(node)
+    ask(demand, queue_of(3), time.monotonic() - 2)
+    add_worker(node)
+    ask(demand, queue_of(2), time.monotonic() - 1)
+    demand.give_back_idle(queue_of(1))
+    assert node.wanted == 3
+    demand.give_back_idle(queue_of(0))
+    assert node.wanted == 1
 
 
 def test_for_a_job_that_may_run_at_one_node_only_another_gives_up_a_slot() -> None:

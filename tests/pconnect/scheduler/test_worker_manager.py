@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pconnect import JobLostError
+from pconnect import ConnectionLostError, JobLostError
 from pconnect.views.network_views import ClientNetwork
 from tests.support.servers import run_server
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
@@ -119,4 +119,18 @@ def test_jobs_that_are_lost_by_a_stop_of_the_server_say_so(tmp_path: Path) -> No
         wait_until(jobs[0].running, "the first job to begin")
         server.process.terminate()
         for job in jobs:
-            assert "its session was ended: the server was stopped" in str(job.exception(DEADLINE))
+            words = "its session was ended: the server was stopped; to go on: connect again"
+            assert words in str(job.exception(DEADLINE))
+
+
+@pytest.mark.slow
+def test_a_first_job_after_a_stop_of_the_server_fails_soon(tmp_path: Path) -> None:
+    with run_server(tmp_path / "server", "--slots=1") as server, server.connect(1) as net:
+        server.process.terminate()
+        server.process.wait(DEADLINE)
+        with pytest.raises(ConnectionLostError, match="the server was stopped"):
+            net[1].eval("1").result(DEADLINE)
+        began = time.monotonic()
+        with pytest.raises(JobLostError, match="the server was stopped; to go on: connect again"):
+            net.submit(abs, 1).result(DEADLINE)
+        assert time.monotonic() - began < 15  # it is dialled for 30 s where it may come back

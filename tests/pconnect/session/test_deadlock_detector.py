@@ -246,8 +246,8 @@ def test_an_engine_that_has_ended_owes_no_answer_and_its_state_is_forgotten() ->
 
 def test_answers_that_nobody_asked_for_are_refused() -> None:
     rounds = Rounds()
-    with pytest.raises(ProtocolError, match="nobody asked"):
+    with pytest.raises(ProtocolError, match="answers no PROBE"):
         rounds.take(1, 0, pack_state(idle()), 0.0)
     rounds.begin(0.0, OWN, [1])
-    with pytest.raises(ProtocolError, match="nobody asked"):
+    with pytest.raises(ProtocolError, match="answers no PROBE"):
         rounds.take(1, 2, pack_state(idle()), 0.0)

@@ -6,6 +6,7 @@ import math
 import os
 import pty
 import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,7 +19,9 @@ import pytest
 from pconnect import AuthenticationError, ConnectError, CredentialError, ServerBusyError, pconnect
 from pconnect.protocol.frames import Preamble, Purpose
 from srp_tools.credentials import Credentials, save_credentials
-from srp_tools.private_files import client_file
+from srp_tools.private_files import client_file, server_file
+from srp_tools.verifier import make_verifier
+from srp_tools.verifier_file import VerifierFile
 from tests.support.servers import Server
 from tests.support.waiting import DEADLINE
 
@@ -52,6 +55,12 @@ def test_the_environment_comes_before_the_file(server: Server, monkeypatch: pyte
     assert not logs_in(server)
     monkeypatch.setenv("PCONNECT_USER", right.user)
     monkeypatch.setenv("PCONNECT_PASSWORD", right.password)
+    assert logs_in(server)
+
+
+def test_an_empty_variable_is_none(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_credentials(server.credentials, client_file())
+    monkeypatch.setenv("PCONNECT_PASSWORD", "")
     assert logs_in(server)
 
 
@@ -91,7 +100,8 @@ class BusyServer(threading.Thread):
                 sock.shutdown(socket.SHUT_WR)
 
     def _relay(self, client: socket.socket, port: int) -> None:
-        with socket.create_connection(("127.0.0.1", port)) as server:
+        # A client that has closed resets what still comes for it.
+        with socket.create_connection(("127.0.0.1", port)) as server, contextlib.suppress(ConnectionError):
             other = {client: server, server: client}
             while True:
                 for sock in select.select(list(other), [], [])[0]:
@@ -162,6 +172,23 @@ def test_at_a_terminal_the_password_is_asked_for_and_not_shown(server: Server) -
     assert f"password of {right.user} for pserver:".encode() in shown
     assert b"done" in shown
     assert right.password.encode() not in shown
+
+
+def test_a_refused_login_says_whether_the_users_file_is_another_one(
+    server: Server, users: tuple[Credentials, Path]
+) -> None:
+    right, file = users
+    VerifierFile(server_file()).add(make_verifier(right, 2048))
+    with pytest.raises(
+        AuthenticationError, match=r"not accepted: the server has another verifier of alice than"
+    ):
+        pconnect(server.host, user=right.user, password="wrong", timeout=DEADLINE)
+    for path in file.parent.iterdir():
+        shutil.copy(path, server_file().parent)
+    with pytest.raises(
+        AuthenticationError, match=r"the same verifier of alice as .*, so the password is wrong"
+    ):
+        pconnect(server.host, user=right.user, password="wrong", timeout=DEADLINE)
 
 
 def speak(listener: socket.socket, *words: bytes) -> threading.Thread:

@@ -1,3 +1,5 @@
+import math
+
 from pconnect.errors import ConnectionLostError
 from pconnect.link.host_names import Location
 from pconnect.link.local_link import LocalAddress, link_token
@@ -6,6 +8,7 @@ from pconnect.protocol.kinds import Kind
 from pconnect.session.mesh_setup import MeshSetup, mesh_error
 from pconnect.session.server import Server
 from pconnect.values.encoder import pack
+from srp_tools.steps import deadline_after
 from tests.support.links import Client, client_of
 
 INVITATION = MeshSetup(bytes(16), None, Limits(1, 2), 3.0, "/folder", version="1.2")
@@ -16,15 +19,20 @@ def test_the_set_up_names_all_nodes_and_where_they_are(client: Client) -> None:
     servers = [far.server for far in far_ends]
     for server in servers:
         server.location = Location("127.0.0.1", 2, 5, ["192.0.2.1", "127.0.0.1"])
-    assert INVITATION.setup(servers, 4.0) == {
+    assert INVITATION.setup(servers, math.inf) == {
         "network": bytes(16),
         "nodes": pack([[f"host{n}", [["127.0.0.1", 5], ["192.0.2.1", 5]]] for n in (1, 2)]),
         "directory": "/folder",
         "limits": [1, 2],
         "peer_timeout": 3.0,
-        "timeout": 4.0,
+        "timeout": 3600.0,
         "client_version": "1.2",
     }
+
+
+def test_engines_have_less_time_than_their_client() -> None:
+    """Else it would not hear which of them does not answer."""
+    assert 8.0 < INVITATION.setup([], deadline_after(10.0))["timeout"] < 9.5
 
 
 def test_why_an_engine_is_not_connected() -> None:

@@ -52,7 +52,7 @@ def test_every_event_in_every_state(state: NodeState, event: NodeEvent) -> None:
     if following is None:
         with pytest.raises(InternalError) as error:
             happen(life, event)
-        assert str(error.value) == f"node 3 (host3) is {state.name}, where {event.name} cannot happen"
+        assert error.value.args[0] == f"node 3 (host3) is {state.name}, where {event.name} cannot happen"
         following = state
     else:
         happen(life, event)

@@ -95,7 +95,10 @@ def test_facts_are_live(network: Network) -> None:
         assert 0 < info["round_trip"] < 5
         assert info["memory_bytes"] > 10**6
         assert info["address"] == "127.0.0.1"
-    assert [info["node"] for info in network_get_info(network[[2]])] == [2]
+    facts = network_get_info(network[[2]])
+    assert [info["node"] for info in facts] == [2]
+    assert "memory (MB)" in repr(facts).splitlines()[0] and len(repr(facts).splitlines()) == 2
+    assert facts._repr_html_().startswith("<table>")  # type: ignore[attr-defined]
 
 
 def test_facts_do_not_wait_for_the_engine(network: Network) -> None:
@@ -127,6 +130,7 @@ def test_a_closed_network_is_closed(server: Server) -> None:
     with server.connect() as net:
         assert sclose(net) == []
         assert net.closed
-        for call in (lambda: reval("1", net), lambda: network_get_info(net), lambda: sclose(net)):
+        for call in (lambda: reval("1", net), lambda: network_get_info(net)):
             with pytest.raises(ConnectionLostError, match="closed"):
                 call()
+        assert (sclose(net), net.close(), net[1:].close()) == ([], [], [])

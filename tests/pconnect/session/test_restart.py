@@ -213,6 +213,58 @@ def test_a_server_that_is_gone(client: Client, listener: socket.socket) -> None:
         restart(net[1], timeout=LIMIT)
 
 
+def test_an_engine_lives_on_while_its_daemon_is_dead(
+    client: Client, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pconnect.session.restart._ASK_AGAIN", LIMIT)
+    net, (far, _) = client
+    invite(client, listener)
+    running = reval("work()", net[1])
+
+    def answer() -> None:
+        for _ in range(2):  # it is asked again at the end of the time
+            far.say(Kind.FACTS, {"daemon": False}, far.hear(Kind.QUERY).tag)
+
+    with (
+        serving(answer),
+        pytest.raises(ConnectError, match=r"node 1 \(host1\): its server was killed"),
+    ):
+        restart(net[1], timeout=0.5)
+    assert net[1].error is None and not running.done()
+    far.say(Kind.FACTS, {})
+    far.end(running.number, 0.5)
+    running.result(LIMIT)
+    assert Kind.RESTART not in [message.kind for message in far.heard]
+
+
+def test_an_answer_of_another_kind_answers_no_question(client: Client, listener: socket.socket) -> None:
+    net, (far, other) = client
+    invite(client, listener)
+
+    def answer() -> None:
+        number = far.hear(Kind.QUERY).tag
+        far.command.post(Kind.FACTS, number, {"daemon": True})
+        far.say(Kind.RESTART, "no room", number)
+        replace(far, listener, {"pid": 7}, [])
+
+    with serving(answer, lambda: tell(other)):
+        restart(net[1], timeout=LIMIT)
+    assert net[1].error is None
+
+
+def test_a_daemon_that_comes_back_is_awaited(client: Client, listener: socket.socket) -> None:
+    net, (far, other) = client
+    invite(client, listener)
+
+    def answer() -> None:
+        far.say(Kind.FACTS, {"daemon": False}, far.hear(Kind.QUERY).tag)
+        replace(far, listener, {"pid": 7}, [])
+
+    with serving(answer, lambda: tell(other)):
+        restart(net[1], timeout=LIMIT)
+    assert net[1].error is None
+
+
 def test_time_that_passes(client: Client, listener: socket.socket) -> None:
     net, (_, other) = client
     invite(client, listener)

@@ -1,6 +1,8 @@
 """The commands of one node that are on their way."""
 
 import math
+import sys
+from typing import Any
 
 import pytest
 
@@ -39,6 +41,23 @@ def test_one_that_has_ended_is_known_while_somebody_holds_it(three: Three) -> No
     assert commands.get(1) is None and commands.known == made
     del made[:]
     assert [command.number for command in commands.known] == [2, 3]  # they run
+
+
+def test_nothing_is_called_when_one_is_freed_and_few_numbers_are_kept(three: Three) -> None:
+    """Ctrl-C in a call that Python makes while it frees something would be lost."""
+    commands, made = three
+    for number in range(4, 5000):
+        commands.add(make_command(number))
+        commands.finish(number, 0.0)
+    assert len(commands._known) < 300 and commands.known == made
+    commands.finish(3, 0.0)
+    called: list[Any] = []
+    loop = made[2].event_loop  # that of a network lives on
+    sys.setprofile(lambda *event: called.append(event))
+    del made[2]
+    sys.setprofile(None)
+    assert [frame.f_code.co_qualname for frame, event, _ in called if event == "call"] == []
+    assert commands.get(3) is None and not loop.is_open
 
 
 def test_an_interrupt_is_for_those_up_to_a_number(three: Three) -> None:

@@ -14,7 +14,7 @@ from pconnect import (
 )
 from pconnect.errors import ConnectionLostError
 from pconnect.protocol.kinds import ACCEPTS, Kind, Role
-from pconnect.session.server import EVENTS
+from pconnect.session.node_state import EVENTS
 from tests.support.links import FAILURE, LIMIT, Client
 
 
@@ -37,8 +37,10 @@ def test_the_end_of_an_engine_ends_its_commands_and_no_other(client: Client) -> 
     servers[0].say(Kind.DIED, {"how": "SIGSEGV", "last_output": "here\nthere\n"})
     with pytest.raises(EngineDiedError) as died:
         command.result(LIMIT)
-    words = "the engine of node 1 (host1) died: SIGSEGV in command 'x'; the last it printed:\nhere\nthere"
-    assert str(died.value) == words
+    account, *last = str(died.value).splitlines()
+    words = "the engine of node 1 (host1) died: SIGSEGV in command 'x'; to go on: net[1].restart()"
+    assert account == f"{words}; the last it printed:"
+    assert last == ["here", "there"]
     with pytest.raises(EngineDiedError):
         reval("z", net[1]).result()
     with pytest.raises(EngineDiedError):
@@ -72,8 +74,35 @@ def test_a_session_that_the_server_ends(client: Client) -> None:
     net.mesh.event_loop.run_until(
         lambda: server.command.error is not None, time.monotonic() + LIMIT, "the end"
     )
-    assert str(server.command.loss()) == "node 1 (host1) is lost: the server was stopped"
+    assert (
+        str(server.command.loss())
+        == "node 1 (host1) is lost: the server was stopped; to go on: connect again"
+    )
     assert server.trouble == "the session was ended: the server was stopped"
+
+
+def test_an_engine_that_died_idle_did_not_die_in_what_waits_there(client: Client) -> None:
+    net, servers = client
+    commands = [reval("v", net[1]), reval("w", net[2]), reval("next", net[2])]
+    servers[0].say(Kind.DIED, {"how": "SIGKILL", "last_output": "", "command": 0})
+    servers[1].say(Kind.DIED, {"how": "SIGKILL", "last_output": "", "command": commands[1].number})
+    errors = [str(command.exception(LIMIT)) for command in commands]
+    assert errors[0] == "the engine of node 1 (host1) died: SIGKILL; to go on: net[1].restart()"
+    assert "SIGKILL in command 'w'; to go on" in errors[1]
+    assert errors[2] == errors[1]
+
+
+def test_a_lost_connection_says_how_to_go_on(client: Client) -> None:
+    net, servers = client
+    server = servers[0].server
+    servers[0].event_loop.discard(servers[0].data)
+    net.mesh.event_loop.run_until(lambda: server.data.error is not None, 1e12, "the loss")
+    assert str(server.data.loss()).endswith("; to go on: net[1].restart()")
+    servers[0].event_loop.close()
+    net.mesh.event_loop.run_until(lambda: server.command.error is not None, 1e12, "the loss")
+    assert str(server.data.loss()).endswith("; to go on: connect again")
+    assert str(server.command.loss()).endswith("; to go on: connect again")
+    assert "to go on" not in server.trouble
 
 
 def test_the_text_of_a_network_says_how_an_engine_ended(client: Client) -> None:

@@ -19,7 +19,14 @@ from pconnect import (
     reval,
 )
 from pconnect.session import versions as module
-from pconnect.session.versions import PACKAGES, Versions, check_versions, own_versions, versions
+from pconnect.session.versions import (
+    PACKAGES,
+    Versions,
+    check_versions,
+    foreign_pythons,
+    own_versions,
+    versions,
+)
 from tests.support.links import FakeServer, client_of
 from tests.support.servers import Server
 
@@ -53,6 +60,21 @@ def test_equal_versions_and_silent_nodes_are_no_reason(client: Client) -> None:
     tell(far[0])
     far[2].server.facts = {"packages": 5, "python": None, "version": [1]}
     assert warned(net) == []
+
+
+def test_whose_byte_code_is_another(client: Client) -> None:
+    _, far = client
+    tell(far[0], python=re.sub(r"\d+$", "99", own_versions()["python"]))
+    tell(far[1], python="3.99.1")
+    tell(far[2], implementation="PyPy")
+    python = own_versions()["python"]
+    assert foreign_pythons(each.server for each in far) == {
+        2: f"node 2 ({far[1].server.host}) has CPython 3.99.1",
+        3: f"node 3 ({far[2].server.host}) has PyPy {python}",
+    }
+    far[1].server.facts = {"python": [3]}
+    far[2].server.facts = {}
+    assert foreign_pythons(each.server for each in far) == {}
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """The table itself: its numbers are part of the protocol."""
 
+import fractions
+
 import pytest
 
-from pconnect.errors import UnavailableTypeError
-from pconnect.values import decoder
+from pconnect.errors import ProtocolError, UnavailableTypeError, UnsupportedValueError
+from pconnect.values import decoder, encoder
 from pconnect.values.builtin_types import TABLE
 from tests.support.hostile import head_of, mark
 from tests.support.values import VALUES
@@ -17,6 +19,10 @@ CODES = {
     "slice": 8,
     "range": 9,
     "ellipsis": 10,
+    "Counter": 12,
+    "OrderedDict": 13,
+    "defaultdict": 14,
+    "deque": 15,
     "date": 16,
     "time": 17,
     "datetime": 18,
@@ -26,6 +32,9 @@ CODES = {
     "Decimal": 22,
     "Fraction": 23,
     "UUID": 24,
+    "SimpleNamespace": 25,
+    "PosixPath": 26,
+    "PureWindowsPath": 26,
     "float64": 33,
     "datetime64": 33,
     "record": 33,
@@ -68,3 +77,14 @@ def test_parts_that_are_attributes_have_names() -> None:
 def test_a_time_zone_that_is_missing_here_is_said_to_be() -> None:
     with pytest.raises(UnavailableTypeError, match=r"'No/Such' arrived, .* pip install tzdata"):
         decoder.decode(head_of(mark(21, "No/Such")), 0).finish()
+
+
+def test_a_fraction_that_takes_long_to_reduce_is_sent_by_nobody_and_taken_by_nobody() -> None:
+    most = 2 ** (2**18) - 1
+    largest = fractions.Fraction(most, 2)
+    assert decoder.unpack(encoder.pack(largest)) == largest
+    with pytest.raises(UnsupportedValueError, match="Fraction of more than 262144 bits"):
+        encoder.pack(fractions.Fraction(1, most + 2))
+    [entry] = [entry for entry in TABLE if entry.code == 23]
+    with pytest.raises(ProtocolError, match="wrong parts for Fraction"):
+        entry.read([most + 2, 3])

@@ -5,13 +5,16 @@ import datetime
 import enum
 import inspect
 import io
+import pathlib
+import signal
 import struct
 import sys
 import time
 import tracemalloc
+import types
 import zoneinfo
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 import numpy as np
@@ -26,18 +29,8 @@ from pconnect.values.decoder import decode, unpack
 from pconnect.values.encoder import encode, pack
 from tests.support.cases import for_each
 from tests.support.examples import examples
-from tests.support.values import RECORD, VALUES, assert_same, nested
-
-
-def transmit(value: object) -> Any:
-    head, buffers = encode(value)
-    incoming = decode(head, sum(buffer.nbytes for buffer in buffers))
-    assert [target.nbytes for target in incoming.buffers] == [buffer.nbytes for buffer in buffers]
-    for source, target in zip(buffers, incoming.buffers, strict=True):
-        assert source.format == target.format == "B" and source.ndim == target.ndim == 1 and source.nbytes
-        target[:] = source
-    return incoming.finish()
-
+from tests.support.transmission import transmit
+from tests.support.values import RECORD, VALUES, Fit, assert_same, nested
 
 # Round trips
 
@@ -65,7 +58,9 @@ hashable = st.recursive(
     st.one_of(
         st.none(), st.booleans(), st.integers(), st.floats(), st.text(st.characters()), st.binary(),
         st.complex_numbers(), st.dates(), st.datetimes(timezones=st.none() | st.timezones()), st.timedeltas(),
-        st.times(), st.decimals(allow_nan=False), st.fractions(), st.uuids(),
+        st.times(), st.decimals(allow_nan=False), st.fractions(), st.uuids(), st.sampled_from(signal.Signals),
+        st.builds(pathlib.Path, st.text(st.characters(exclude_characters="\0"))),
+        st.builds(pathlib.PureWindowsPath, st.text()),
     ),
     lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=4),
     max_leaves=6,
@@ -74,6 +69,18 @@ values = st.recursive(
     hashable | arrays | st.builds(bytearray, st.binary()),
     lambda inner: st.one_of(
         st.lists(inner, max_size=4),
+        st.builds(Fit, st.floats(), inner),
+        st.builds(collections.Counter, st.dictionaries(hashable, st.integers(), max_size=4)),
+        st.builds(collections.OrderedDict, st.dictionaries(hashable, inner, max_size=4)),
+        st.builds(
+            collections.defaultdict,
+            st.sampled_from([None, int, list]),
+            st.dictionaries(hashable, inner, max_size=4),
+        ),
+        st.builds(collections.deque, st.lists(inner, max_size=4), st.none() | st.integers(4, 9)),
+        st.builds(
+            lambda items: types.SimpleNamespace(**items), st.dictionaries(st.text(), inner, max_size=4)
+        ),
         st.tuples(inner),
         st.dictionaries(hashable, inner, max_size=4),
         st.dictionaries(st.text(), inner, max_size=4),
@@ -173,11 +180,19 @@ def test_a_long_str_does_not_stay_in_memory() -> None:
 # Values that are refused
 
 
-class Color(enum.IntEnum):
-    RED = 1
+class Length(float):
+    pass
 
 
-Point = collections.namedtuple("Point", "x y")
+class Items(dict[str, int]):
+    pass
+
+
+def local_enumeration() -> Any:
+    class Color(enum.IntEnum):
+        RED = 1
+
+    return Color
 
 
 class Unnameable:
@@ -202,11 +217,23 @@ REFUSED: list[tuple[object, str]] = [
     ({(1, (print,)): 1}, "list(value)[0][1][0]: cannot send <class 'builtin_function_or_method'>"),
     ([frozenset([print])], "list(value[0])[0]: cannot send <class 'builtin_function_or_method'>"),
     (slice(1, object()), "value.stop: cannot send <class 'object'>"),
-    (Point(1, 2), f"value: cannot send <class '{HERE}.Point'>; convert it to tuple first"),
-    ([Color.RED], "value[0]: cannot send <enum 'Color'>; convert it to int first"),
+    (Items(), f"value: cannot send <class '{HERE}.Items'>; convert it to dict first"),
+    ([Length(2)], f"value[0]: cannot send <class '{HERE}.Length'>; convert it to float first"),
     (
-        collections.OrderedDict(),
-        "value: cannot send <class 'collections.OrderedDict'>; convert it to dict first",
+        [local_enumeration().RED],
+        "value[0]: cannot send <enum 'Color'>, which is defined inside a function, where no receiver finds it: "
+        "define it in a module, or send the member's name or value",
+    ),
+    (Fit(1, [print]), "value.residuals[0]: cannot send <class 'builtin_function_or_method'>"),
+    (
+        collections.Counter({"a": cast(Any, print)}),
+        "dict(value)['a']: cannot send <class 'builtin_function_or_method'>",
+    ),
+    (types.SimpleNamespace(x=print), "vars(value)['x']: cannot send <class 'builtin_function_or_method'>"),
+    (
+        (collections.defaultdict(lambda: 0),),
+        "value[0]: cannot send a defaultdict whose default_factory is no builtin type: set default_factory = None, "
+        "or convert it to dict, first",
     ),
     (
         np.zeros(1, RECORD).view(np.recarray),

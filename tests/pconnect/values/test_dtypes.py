@@ -27,6 +27,7 @@ LITTLE = "<" if np.dtype("<i2").isnative else ">"
         (np.dtype("V0"), "|V0"),
         (np.dtype("<M8"), "<M8"),
         (np.dtype(">m8[25us]"), ">m8[25us]"),
+        (np.dtype("<M8[2147483647s]"), "<M8[2147483647s]"),
         (np.dtype("<c16"), "<c16"),
         (PADDED, [[["a", "|i1", 0], ["b", f"{LITTLE}f8", 8]], 16, 1]),
         (RECORD, [[["a", f"{LITTLE}i4", 0], ["b", f"{LITTLE}U2", 4]], 12, 2]),
@@ -52,6 +53,15 @@ def test_any_dtype_there_and_back(dtype: np.dtype[Any]) -> None:
     description = arrays.describe_dtype(dtype)
     assert arrays.restore_dtype(description) == dtype
     assert arrays.describe_dtype(arrays.restore_dtype(description)) == description
+
+
+def test_what_numpy_cannot_make_again_is_refused_before_it_is_sent() -> None:
+    dtype = np.dtype([(("title", "a"), "i4"), ("b", [("c", "i4")])])
+    dtype.names = ("title", "b")
+    with pytest.raises(UnsupportedValueError, match="cannot make it from its fields"):
+        arrays.describe_dtype(dtype)
+    with pytest.raises(UnsupportedValueError, match="cannot make it from its fields"):
+        arrays.describe_dtype(np.dtype((dtype, (2,))))
 
 
 def test_long_long_keeps_its_type() -> None:
@@ -109,6 +119,8 @@ FIELD = ["a", "<f8", 0]
         "(2,)<f8",
         "<M8[0s]",
         "<M8[-1s]",
+        "<M8[2147483648s]",
+        "<M8[4294967296s]",
         "<M8[9999999999s]",
         "<M8[x]",
         "<M8[1s]",

@@ -3,11 +3,14 @@
 import subprocess
 import sys
 
+import ml_dtypes
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 import scipy.sparse
+import xarray as xr
 
 from pconnect.errors import UnavailableTypeError, UnsupportedValueError
 from pconnect.values import decoder, encoder, optional_types
@@ -17,6 +20,10 @@ VALUES = [
     ("scipy", "scipy_sparse", scipy.sparse.csr_array(np.eye(3)), "pip install 'pserver\\[sparse\\]' here"),
     ("pyarrow", "arrow", pa.table({"a": [1]}), "pip install 'pserver\\[arrow\\]' here"),
     ("pandas", "pandas_frames", pd.DataFrame({"a": [1]}), "pip install 'pserver\\[arrow\\]' here"),
+    ("pandas", "pandas_scalars", pd.Timestamp(0), "pip install 'pserver\\[arrow\\]' here"),
+    ("polars", "packages.polars_frames", pl.DataFrame({"a": [1]}), "pip install 'pserver\\[arrow\\]' here"),
+    ("xarray", "packages.xarray_arrays", xr.DataArray([1]), "pip install xarray here"),
+    ("ml_dtypes", "packages.ml_arrays", ml_dtypes.bfloat16(1), "pip install ml_dtypes here"),
 ]
 
 
@@ -48,14 +55,21 @@ unpack(pack([1, {2}, 3j]))
 class Fake: __module__ = "scipy.sparser"
 try: pack(Fake())
 except TypeError: pass
-print([name for name in ("scipy", "pandas", "pyarrow") if name in sys.modules])
+packages = ("scipy", "pandas", "pyarrow", "polars", "xarray", "torch", "jax", "ml_dtypes")
+print([name for name in packages if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
 def test_classes_that_only_say_they_are_of_a_package_are_refused() -> None:
-    for module in (*optional_types._HOMES, "pandas.core", None, 5):
+    for module in (
+        # JAX has tests in a process of their own, see `tests.support.jax_cases`.
+        *(name for home in optional_types._HOMES for name in home.packages if "jax" not in name),
+        "pandas.core",
+        None,
+        5,
+    ):
         fake = type("Fake", (), {"__module__": module})
         assert find_entry(fake) is None and not is_of_package(fake)
     with pytest.raises(UnsupportedValueError):

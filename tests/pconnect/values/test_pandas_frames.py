@@ -29,7 +29,7 @@ LABELS = pd.Index(["a"])
         (pd.Series(pd.interval_range(0, 2)), r"^value\[0\]: cannot send .*Series.*: .*extension types"),
         (pd.Series([1], name=(object(),)), r"^value\[0\]\.name\[0\]: cannot send"),
         (pd.Series([object()]), r"^value\[0\]\.items\[\(0, '0'\)\]\[0\]: cannot send"),
-        (pd.Series([pd.Timestamp("2024")], dtype=object), r"convert it to datetime\.datetime first$"),
+        (pd.Series([pd.DateOffset(1)], dtype=object), r"cannot send <class '.*DateOffset'>$"),
         (pd.Index([object()]), r"^value\[0\]\.items\[0\]: cannot send"),
         (pd.PeriodIndex(["2024-01"], freq="M"), r"^value\[0\]: cannot send .*PeriodIndex"),
         (pd.DataFrame({"a": [1]}, index=pd.PeriodIndex(["2024-01"], freq="M")), r"^value\[0\]\.index: cannot send"),

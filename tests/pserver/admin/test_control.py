@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import select
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,8 @@ from pserver.system.log_file import default_log
 from pserver.system.pidfile import find_server, list_servers
 from srp_tools.errors import ConfigurationError, CredentialError
 from srp_tools.private_files import server_file
-from tests.support.places import as_number, config, listens
+from tests.support.places import OPTIONS, as_number, config, listens
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("places")
 
@@ -95,11 +98,83 @@ def test_two_names_at_once() -> None:
 
 def test_the_same_name_twice() -> None:
     first = start_server(config())
-    with pytest.raises(
-        ConfigurationError, match=rf"could not start: .*is already running \(pid {first['pid']}\)"
-    ):
+    log = default_log("default")
+    written = log.read_bytes()
+    with pytest.raises(ConfigurationError, match=rf"is already running \(pid {first['pid']}\)"):
         start_server(config())
     assert pserver("status") == first
+    assert log.read_bytes() == written  # nothing of the second one is in the log of the first
+
+
+def test_two_servers_do_not_share_a_log() -> None:
+    start_server(config("one"))
+    log = default_log("one")
+    written = log.read_bytes()
+    with pytest.raises(ConfigurationError, match=rf"--log-file {log}: the server 'one' .* writes there"):
+        start_server(dataclasses.replace(config("two"), log_file=log))
+    assert log.read_bytes() == written
+    for name in ("three", "four"):
+        start_server(dataclasses.replace(config(name), log_file="/dev/null"))
+
+
+@pytest.mark.parametrize("name", ["", "file/below"])
+def test_a_log_that_cannot_be_opened_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match=f"cannot write the log {tmp_path / name}: .*--log-file"):
+        start_server(dataclasses.replace(config(), log_file=tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    "log", ["/dev/stdout", "/dev/stderr", "/dev/fd/1", "/proc/self/fd/1", "/proc/version"]
+)
+@pytest.mark.parametrize("foreground", [True, False])
+def test_a_log_that_is_no_file_of_its_own_is_refused(log: str, foreground: bool) -> None:
+    options = ["--foreground"] if foreground else []
+    done = subprocess.run(
+        [sys.executable, "-m", "pserver", "start", *OPTIONS, *options, "--log-file", log],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"--log-file {log}: a log is a regular file" in done.stderr
+    assert "with --foreground and without --log-file" in done.stderr
+    assert list_servers() == []
+
+
+def test_a_log_that_is_a_terminal_or_a_pipe_is_refused(tmp_path: Path) -> None:
+    ours, terminal = os.openpty()
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        for log in (os.ttyname(terminal), tmp_path / "pipe"):
+            with pytest.raises(ConfigurationError, match=f"--log-file {log}: a log is a regular file"):
+                start_server(dataclasses.replace(config(), log_file=log))
+    finally:
+        for end in (ours, terminal, reader):
+            os.close(end)
+
+
+def test_a_log_that_takes_no_lines_is_a_warning() -> None:
+    with pytest.warns(
+        RuntimeWarning, match=r"the log /dev/full cannot be written \(No space left on device\)"
+    ):
+        pserver(bind="127.0.0.1", cmd_port=0, data_port=0, allow_root=True, log_file="/dev/full")
+
+
+def test_a_folder_for_results_that_cannot_be_one_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match=r"--spool-dir .*file: .*give a folder"):
+        start_server(dataclasses.replace(config(), spool_dir=tmp_path / "file"))
+
+
+def test_allowed_users_who_do_not_exist_are_a_warning() -> None:
+    options: dict[str, Any] = {"bind": "127.0.0.1", "cmd_port": 0, "data_port": 0, "allow_root": True}
+    with pytest.warns(RuntimeWarning, match=r"--allow-users: 'bob' cannot log in: not in the users' file"):
+        pserver(**options, allow_users=["alice", "bob"])
+    log = default_log("default")
+    wait_until(lambda: "WARNING --allow-users: 'bob' cannot log in" in log.read_text(), "the line in the log")
 
 
 @pytest.mark.parametrize("which", ["cmd_port", "data_port"])

@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-from pathlib import Path
 
 import pytest
 
@@ -26,9 +25,8 @@ def test_every_setting_reaches_the_daemon() -> None:
         cmd_port=1,
         data_port=2,
         bind="::1",
-        auth_file=Path("/a b"),
-        use_tls=False,
-        log_file=Path("-l"),
+        auth_file="/a b",
+        log_file="-l",
         allow_root=True,
         slots=6,
         max_startups="3:40:500",
@@ -39,17 +37,26 @@ def test_every_setting_reaches_the_daemon() -> None:
         allow_from="10.0.0.0/8,::1",
         login_timeout=4.5,
         silence_timeout=5.5,
-        spool_dir=Path("/s p"),
+        spool_dir="/s p",
         keep_results=0.5,
         max_file_size=6 * 2**30,
     )
     assert parse_start(start_options(settings)) == settings
+    assert parse_start(start_options(ServerConfig(use_tls=False))) == ServerConfig(use_tls=False)
     assert parse_start(start_options(ServerConfig())) == ServerConfig()
     assert parse_start(start_options(ServerConfig(slots=0))).slots == 0
     assert parse_start([]) == ServerConfig()
     repeated = parse_start(["--allow-users=alice,bob", "--allow-users", "carol"])
     assert repeated.allow_users == ("alice", "bob", "carol")
     assert parse_start(start_options(repeated)) == repeated
+
+
+def test_a_second_address_is_refused_and_not_forgotten(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_start(["--bind=10.0.0.1", "--bind", "::1"])
+    assert "argument --bind: both 10.0.0.1 and ::1: a server takes one; " in capsys.readouterr().err
+    assert parse_start(["--bind=::1", "--bind=::1"]).bind == "::1"
+    assert parse_start(["--slots=2", "--slots=3"]).slots == 3  # the last one counts, as usual
 
 
 def test_the_function_has_all_options_with_their_defaults() -> None:

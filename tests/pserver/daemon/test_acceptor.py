@@ -162,6 +162,14 @@ def test_only_a_client_that_logs_in_is_one(loop: Loop, purpose: Purpose) -> None
     assert not loop.clients
 
 
+@pytest.mark.parametrize("loop", [False, True], indirect=True)
+def test_a_client_at_the_data_port_is_told_the_command_port(loop: Loop) -> None:
+    with dial(loop.acceptor.data_port, Preamble(Purpose.COMMAND).pack() + b"\r\n\r\n") as sock:
+        answer = Preamble.unpack(loop.until_closed(sock))
+    assert (answer.purpose, answer.endpoint) == (Purpose.WRONG_PORT, loop.acceptor.cmd_port)
+    assert loop.data == []
+
+
 def test_a_client_without_tls_is_told(loop: Loop) -> None:
     with dial(loop.acceptor.cmd_port, Preamble(Purpose.COMMAND).pack()) as sock:
         assert Preamble.unpack(loop.until_closed(sock)).purpose is Purpose.NEEDS_TLS

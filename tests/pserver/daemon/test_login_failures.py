@@ -2,7 +2,7 @@
 
 import pytest
 
-from pserver.daemon.login_failures import LoginFailures
+from pserver.daemon.login_failures import LoginFailures, Standing
 
 
 class Clock:
@@ -102,3 +102,47 @@ def test_what_is_old_is_forgotten_first(clock: Clock) -> None:
         fail(failures, 1, source=f"x{number}")
     fail(failures, 2, source="new")
     assert failures.pause("new", "alice") == 1
+
+
+def test_a_login_that_was_left_makes_its_user_doubtful_at_its_source_for_a_while(clock: Clock) -> None:
+    failures = LoginFailures(3, clock=clock)
+    assert failures.standing("a", "alice") is Standing.NEW
+    failures.succeed("a", "alice")
+    failures.leave("a", "alice")
+    failures.succeed("a", "alice")
+    failures.succeed("b", "alice")
+    assert failures.standing("a", "alice") is Standing.DOUBTFUL
+    assert failures.standing("b", "alice") is Standing.KNOWN
+    assert failures.standing("a", "bob") is Standing.NEW
+    assert failures.pause("a", "alice") == 0
+    clock.now += 300
+    failures.leave("a", "alice")
+    clock.now += 599
+    assert failures.standing("a", "alice") is Standing.DOUBTFUL
+    clock.now += 1
+    assert failures.standing("a", "alice") is Standing.KNOWN
+
+
+def test_left_logins_of_three_users_make_a_source_doubtful_but_not_who_was_there_before(clock: Clock) -> None:
+    failures = LoginFailures(0, clock=clock)
+    failures.succeed("a", "honest")
+    for _ in range(10):
+        failures.leave("a", "user 1")
+    failures.leave("a", "user 2")
+    assert failures.standing("a", "new") is Standing.NEW
+    failures.leave("a", "user 3")
+    assert failures.standing("a", "new") is Standing.DOUBTFUL
+    assert failures.standing("a", "honest") is Standing.KNOWN
+    assert failures.standing("b", "new") is Standing.NEW
+    clock.now += 600
+    assert failures.standing("a", "new") is Standing.NEW
+
+
+def test_what_is_remembered_of_left_logins_is_bounded(clock: Clock) -> None:
+    failures = LoginFailures(3, clock=clock)
+    for number in range(5000):
+        failures.leave(str(number), "alice")
+    assert len(failures._doubts) <= 4096
+    assert len(failures._doubts._users) <= 4096
+    assert failures.standing("0", "alice") is Standing.NEW
+    assert failures.standing("4999", "alice") is Standing.DOUBTFUL

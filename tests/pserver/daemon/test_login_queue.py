@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pserver.config import Startups
+from pserver.daemon.login_failures import Standing
 from pserver.daemon.login_queue import Login, LoginQueue
 
 
@@ -20,10 +21,16 @@ class Bench:
     now: float = 0.0
     chance: float = 0.0
     turned_away: list[str] = field(default_factory=list)
+    standings: dict[tuple[str, str], Standing] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.queue: LoginQueue[str] = LoginQueue(
-            self.startups, self.places, 20.0, clock=lambda: self.now, chance=lambda: self.chance
+            self.startups,
+            self.places,
+            20.0,
+            lambda *who: self.standings.get(who, Standing.NEW),
+            clock=lambda: self.now,
+            chance=lambda: self.chance,
         )
 
     def add(self, name: str, source: str = "a", user: str = "alice") -> Login[str]:
@@ -53,7 +60,10 @@ def test_one_source_and_one_user_have_three_quarters_of_the_places() -> None:
     assert bench.take_all() == [f"a{number}" for number in range(6)]
     for number in range(20):
         bench.add(f"b{number}", f"b{number}", "bob")
-    assert bench.take_all() == ["b0", "b1"]
+    assert bench.take_all() == ["b0"]
+    bench.standings["d", "alice"] = Standing.KNOWN
+    bench.add("d", "d", "alice")  # whose the last place is
+    assert bench.take_all() == ["d"]
     bench = Bench()
     for number in range(20):
         bench.add(f"b{number}", f"b{number}", "bob")
@@ -173,6 +183,47 @@ def test_all_of_a_user_at_a_source_can_be_taken_out() -> None:
     assert [login.client for login in bench.queue.remove_all("a", "x")] == ["1", "2"]
     assert bench.queue.remove_all("a", "x") == []
     assert bench.run(5) == ["3", "4"]
+
+
+def test_one_who_was_here_before_passes_those_who_pose_as_that_user() -> None:
+    bench = Bench()
+    for number in range(20):
+        bench.add(f"m{number}", f"m{number}")
+    assert len(bench.take_all()) == 6
+    bench.standings["home", "alice"] = Standing.KNOWN
+    for number in range(3):
+        bench.add(f"alice {number}", "home")
+    assert bench.take_all() == ["alice 0", "alice 1"]  # all places are taken
+
+
+def test_one_user_at_one_source_has_three_quarters_even_if_known() -> None:
+    bench = Bench()
+    bench.standings["a", "alice"] = Standing.KNOWN
+    for number in range(20):
+        bench.add(f"a{number}")
+    assert len(bench.take_all()) == 6
+
+
+def test_doubtful_ones_have_half_of_the_places_and_come_last() -> None:
+    bench = Bench()
+    for number in range(20):
+        bench.add(f"m{number}", f"m{number}")
+        bench.standings[f"m{number}", "alice"] = Standing.DOUBTFUL
+    bench.add("new", "new")
+    assert bench.take_all() == ["new", "m0", "m1", "m2", "m3"]
+    bench.add("later", "later")
+    assert bench.take_all() == ["later"]  # at once
+
+
+def test_users_who_were_at_the_greediest_source_before_are_not_dropped() -> None:
+    bench = Bench(Startups(4, 100, 4), places=2)
+    bench.standings |= {("a", "mallory"): Standing.DOUBTFUL, ("a", "known"): Standing.KNOWN}
+    for number in range(2):
+        bench.add(f"b{number}", "a", "bob")
+        bench.add(f"m{number}", "a", "mallory")
+    bench.add("known", "a", "known")
+    bench.add("new", "a", "new")
+    assert bench.turned_away == ["m1", "new"]
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.integers(0, 3)), max_size=60))

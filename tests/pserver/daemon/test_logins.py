@@ -24,13 +24,21 @@ class Door:
         self._stack = stack
         self.selector = stack.enter_context(selectors.DefaultSelector())
         self.sessions: list[Session] = []
+        self.proof_seconds: list[float] = []
         self.fails = self.fails_later = False
+        self.fault: Exception | None = None
         self.logins = Logins(config, self.selector, self._start)
         stack.callback(self.logins.close)
 
     def _start(
-        self, pending: PendingConnection, begun: Callable[[Session], object], failed: Callable[[str], object]
+        self,
+        pending: PendingConnection,
+        proof_seconds: float,
+        begun: Callable[[Session], object],
+        failed: Callable[[str], object],
     ) -> None:
+        if self.fault is not None:
+            raise self.fault
         if self.fails:
             raise OSError("no more processes")
         if self.fails_later:
@@ -38,6 +46,7 @@ class Door:
             return
         session = Session(Started(1, -1, pending.sock, lambda _: None), pending.peer, time.time())
         self.sessions.append(session)
+        self.proof_seconds.append(proof_seconds)
         begun(session)
         pending.sock.close()
 
@@ -204,3 +213,30 @@ def test_a_session_that_cannot_be_started_frees_its_place(
     door.arrive()
     door.turn()
     assert len(door.sessions) == 1
+
+
+def test_a_fault_of_ours_frees_the_place(door: Door) -> None:
+    door.fault = RuntimeError("a fault")
+    sock = door.arrive()
+    with pytest.raises(RuntimeError):
+        door.turn()
+    assert sock.recv(100) == Alert.INTERNAL_ERROR.record()
+    door.fault = None
+    door.arrive()
+    door.turn()
+    assert len(door.sessions) == 1
+
+
+@pytest.mark.parametrize("door", [{"login_processes": 4}], indirect=True)
+def test_who_has_left_a_login_gets_a_short_time_while_others_wait(door: Door) -> None:
+    for _ in range(9):
+        door.arrive()
+    door.turn()
+    assert len(door.sessions) == 3
+    door.sessions[0].failure = LoginFailure("alice", "no proof in time", is_refused=False)
+    door.sessions[1].has_ended = True
+    door.turn()
+    assert len(door.sessions) == 4
+    door.arrive("10.0.0.2")
+    door.turn()
+    assert door.proof_seconds == [5.0, 5.0, 5.0, 1.0, 5.0]  # one from elsewhere does not wait

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import resource
 import selectors
 import socket
 from collections.abc import Iterator, Sequence
@@ -12,8 +13,7 @@ from typing import Any
 import pytest
 
 from pserver.daemon import returning_sessions
-from pserver.daemon.returning_sessions import ReturningSessions
-from pserver.daemon.session_registry import Returned
+from pserver.daemon.returning_sessions import Returned, ReturningSessions
 from tests.support.servers import open_files
 from tests.support.waiting import DEADLINE, wait_until
 
@@ -60,13 +60,14 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 def say(sock: socket.socket, words: Any, kinds: str = "psss") -> None:
-    """Say something; `kinds`: p is a descriptor of this process, s a socket for messages, f another one."""
-    own = os.pidfd_open(os.getpid())
+    """Say something; `kinds`: p is a descriptor of this process, o of another, s a socket for messages, f a file."""
+    own, other = os.pidfd_open(os.getpid()), os.pidfd_open(1)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs, Path(os.devnull).open() as file:
-        made = {"p": own, "s": theirs.fileno(), "f": file.fileno()}
+        made = {"p": own, "o": other, "s": theirs.fileno(), "f": file.fileno()}
         socket.send_fds(sock, [json.dumps(words).encode()], [made[kind] for kind in kinds])
     os.close(own)
+    os.close(other)
 
 
 def test_a_session_comes_back(place: Place) -> None:
@@ -88,6 +89,7 @@ def test_a_session_comes_back(place: Place) -> None:
         ({"back": FACTS | {"pid": os.getpid()}}, "pss"),
         ({"back": FACTS | {"pid": os.getpid()}}, "fsss"),
         ({"back": FACTS | {"pid": os.getpid()}}, "ssss"),
+        ({"back": FACTS | {"pid": os.getpid()}}, "osss"),
         ({"back": FACTS | {"pid": os.getpid()}}, "pssf"),
         ({"back": FACTS | {"pid": os.getpid()}}, "pspp"),
         ({"back": FACTS | {"pid": os.getpid(), "key": "xy"}}, "psss"),
@@ -95,6 +97,24 @@ def test_a_session_comes_back(place: Place) -> None:
         ({"back": FACTS | {"pid": os.getpid(), "node": math.inf}}, "psss"),
         ({"back": FACTS | {"pid": os.getpid(), "since": math.nan}}, "psss"),
         ({"back": FACTS | {"pid": os.getpid(), "since": 10**400}}, "psss"),
+        *[
+            ({"back": FACTS | {"pid": os.getpid(), "peer": peer}}, "psss")
+            for peer in (
+                "",
+                5,
+                "10.0.0.1",
+                "10.0.0.1 port x",
+                "10.0.0.1 port 5\naudit login",
+                "10.0.0.1 port  5",
+                "a port 5",
+                "10.0.0.1 port 5 ",
+                "this machine ",
+                "10.0.0.1 port 70000",
+                "10.0.0.1 port -1",
+                "fe80::1%a b port 5",
+            )
+        ],
+        ({"back": FACTS | {"pid": os.getpid(), "network": "a b"}}, "psss"),
         ({"back": []}, "psss"),
         ([], "psss"),
         (5, ""),
@@ -137,6 +157,38 @@ def test_one_that_says_nothing_is_closed(
     assert place.returning.time_left() is None
     assert "said nothing" in caplog.text
     assert open_files() == before
+
+
+def test_without_any_descriptor_they_wait(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    with place.dial() as sock:
+        say(sock, {"back": FACTS | {"pid": os.getpid()}})
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+        try:
+            place.turn()
+            assert "sessions that come back must wait: [Errno 24] Too many open files" in caplog.text
+            assert place.selector.select(0.1) == []  # it does not spin
+            assert 0 < (place.returning.time_left() or 0) <= 0.5
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        wait_until(lambda: place.returning.time_left() == 0, "the end of the pause")
+        place.returning.step()
+        place.turn()
+    assert len(place.back) == 1
+    assert len(caplog.records) == 1
+
+
+def test_the_end_comes_in_a_pause(tmp_path: Path) -> None:
+    made = Place(tmp_path)
+    with made.dial():
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+        try:
+            made.turn()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        made.returning.close()
+        made.selector.close()
 
 
 def test_a_session_comes_back_where_the_path_was_removed(place: Place) -> None:

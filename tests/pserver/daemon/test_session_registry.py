@@ -14,14 +14,18 @@ from typing import Any
 import pytest
 
 from pconnect.protocol.frames import Preamble, Purpose
-from pserver.daemon.session_registry import LoginFailure, Returned, Session, SessionRegistry
+from pserver.daemon.returning_sessions import Returned
+from pserver.daemon.session_registry import LoginFailure, Session, SessionRegistry
 from pserver.daemon.slot_service import SlotService
+from pserver.system.processes import start_ticks
 from tests.support.servers import open_files
 from tests.support.sessions import Sleeper
 from tests.support.waiting import DEADLINE
 
 NETWORK = bytes(range(16))
 KEY = bytes(range(32))
+
+RETURNED = Returned(0, "alice", NETWORK.hex(), b"key", 1, "a test", 1.5, "/nowhere/pserver-x", 7, False)
 
 
 class Place:
@@ -101,6 +105,7 @@ def test_a_session_before_and_after_its_login(place: Place) -> None:
     [facts] = place.registry.facts()
     assert facts == {
         "pid": session.pid,
+        "start_ticks": start_ticks(session.pid),
         "peer": "a test",
         "user": "alice",
         "since": session.since,
@@ -219,9 +224,18 @@ def test_a_login_that_failed_is_none_that_goes_on(place: Place) -> None:
     assert not ended.is_logging_in
 
 
-def test_a_session_that_ends_leaves_nothing(place: Place, tmp_path: Path) -> None:
-    folder = tmp_path / "pserver-folder"
-    folder.mkdir()
+def private_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a folder like that of a session."""
+    monkeypatch.setenv("TMPDIR", str(place))
+    folder = place / "pserver-folder"
+    folder.mkdir(0o700)
+    return folder
+
+
+def test_a_session_that_ends_leaves_nothing(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = private_folder(tmp_path, monkeypatch)
     session, control = place.attend()
     place.log_in(control)
     place.say(control, {"folder": str(folder), "mark": 5 << 22})
@@ -232,16 +246,30 @@ def test_a_session_that_ends_leaves_nothing(place: Place, tmp_path: Path) -> Non
     assert place.changes == 2
 
 
-def test_what_belongs_to_a_session_that_lives_is_left_alone(place: Place, tmp_path: Path) -> None:
+def test_what_belongs_to_a_session_that_lives_is_left_alone(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = private_folder(tmp_path, monkeypatch)
     session, control = place.attend()
     place.log_in(control)
-    place.say(control, {"folder": str(tmp_path), "mark": 0})
+    place.say(control, {"folder": str(folder), "mark": 0})
     control.close()
     place.turn()
     assert session in place.registry
     assert place.requests == []
     place.end(session)
-    assert place.requests == [({"remove": str(tmp_path), "mark": 0}, 0)]
+    assert place.requests == [({"remove": str(folder), "mark": 0}, 0)]
+
+
+def test_what_is_no_folder_of_a_session_is_not_removed(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    private_folder(tmp_path, monkeypatch)
+    session, control = place.attend()
+    place.say(control, {"folder": str(tmp_path), "mark": 0})
+    place.end(session)
+    assert place.requests == []
+    assert "is not removed" in caplog.text
 
 
 def test_a_folder_that_the_session_has_removed_is_nobodys(place: Place, tmp_path: Path) -> None:
@@ -273,7 +301,7 @@ def test_how_a_session_ended_is_logged_once_it_is_known(
     place.end(session)
     assert "ended" not in caplog.text
     place.sleepers[session].tell_end(-9)
-    assert f"session {session.pid} of a test ended (-9)" in caplog.text
+    assert f"session {session.pid} of a test ended (SIGKILL)" in caplog.text
     session, _ = place.attend()
     place.end(session)
     place.sleepers[session].tell_end(None)
@@ -310,18 +338,7 @@ def come_back(place: Place, node: int, is_detached: bool = False) -> tuple[Sleep
     """Bring a node back whose process another daemon had started."""
     sleeper = Sleeper(place._stack)
     pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(3)]
-    facts = Returned(
-        sleeper.process.pid,
-        "alice",
-        NETWORK.hex(),
-        b"key",
-        node,
-        "a test",
-        1.5,
-        "/nowhere/pserver-x",
-        7,
-        is_detached,
-    )
+    facts = RETURNED._replace(pid=sleeper.process.pid, node=node, is_detached=is_detached)
     place.registry.take_back(
         sleeper.started.control, facts, sleeper.started.pidfd, [theirs.detach() for _, theirs in pairs]
     )
@@ -347,9 +364,7 @@ def test_a_session_that_comes_back_is_as_it_was(place: Place) -> None:
 def test_a_node_that_comes_back_to_its_own_daemon_takes_its_place(place: Place) -> None:
     session, control = place.attend()
     place.log_in(control)
-    facts = Returned(
-        session.pid, "alice", NETWORK.hex(), b"", 1, "a test", 1.5, "/nowhere/pserver-x", 7, False
-    )
+    facts = RETURNED._replace(pid=session.pid, key=b"")
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         ends = [end.detach() for pair in [socket.socketpair() for _ in range(3)] for end in pair]

@@ -318,7 +318,7 @@ def test_a_lease_of_another_daemon_is_taken_over() -> None:
 
 
 def test_more_leases_than_slots_may_come_back_and_then_none_is_granted() -> None:
-    allocator = SlotAllocator(1)
+    allocator = SlotAllocator(1, 6)
     for lease in (5, 6):
         assert allocator.adopt("a", "net", lease, is_bound=True, now=0.0)
     assert sorted(allocator.holders()) == [0, 1]
@@ -338,3 +338,20 @@ def test_a_session_that_comes_back_under_another_name_keeps_its_lease() -> None:
     assert allocator.adopt("a again", "net", grant.lease, is_bound=False, now=1.0)
     assert allocator.held_by("a again") == [grant.lease]
     assert not allocator.give_back("a again", grant.lease)  # it has a process
+
+
+@pytest.mark.parametrize("lease", [0, -1, 8, 2**70])
+def test_a_lease_that_no_daemon_has_granted_is_not_taken_over(lease: int) -> None:
+    allocator = SlotAllocator(1, 7)
+    assert not allocator.adopt("a", "net", lease, is_bound=True, now=0.0)
+    assert allocator.used == 0
+    allocator.claim("b", "other", 1, now=0.0)
+    assert [action.lease for action in allocator.step(0.0)] == [8]
+
+
+@pytest.mark.parametrize(("total", "most"), [(1, 1024), (1030, 1030)])
+def test_so_many_leases_come_back_and_no_more(total: int, most: int) -> None:
+    allocator = SlotAllocator(total, 2000)
+    taken = [allocator.adopt("a", "net", lease, is_bound=False, now=0.0) for lease in range(1, 1100)]
+    assert sum(taken) == allocator.used == most
+    assert allocator.adopt("a again", "net", 1, is_bound=False, now=0.0)  # it is one of these

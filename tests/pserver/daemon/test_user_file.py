@@ -39,13 +39,13 @@ def test_what_keeps_all_users_out_is_an_error(path: Path, caplog: pytest.LogCapt
     conf = path.with_name("tpasswd.conf")
     conf.chmod(0o644)
     (message,) = looked(watch, caplog)
-    assert "nobody can log in: " in message
+    assert "no user can log in: " in message
     assert f"chmod 600 {conf}" in message
     conf.chmod(0o600)
     assert looked(watch, caplog) == []
     path.unlink()
     (message,) = looked(watch, caplog)
-    assert f"nobody can log in: there is no file {path}" in message
+    assert f"no user can log in: there is no file {path}" in message
     assert looked(watch, caplog) == []
 
 

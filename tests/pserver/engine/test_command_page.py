@@ -124,9 +124,26 @@ def test_what_is_in_the_pipe_and_what_was_taken_is_given(ends: tuple[CommandPage
                 os.close(descriptor)
 
 
-def test_a_supervisor_that_is_stopped_in_the_middle_holds_up_nobody(
+def test_a_supervisor_that_waits_for_a_processor_in_the_middle_is_waited_for(
     ends: tuple[CommandPage, CommandPage],
 ) -> None:
+    engine, supervisor = ends
+    reader, writer = os.pipe()
+    os.write(writer, b"abc")
+    supervisor.begin_read()
+    os.read(reader, 2)
+    timer = threading.Timer(0.2, supervisor.end_read, (1, 2))
+    timer.start()
+    assert GivenOutput(engine, [writer, writer]).count()[0] == 3
+    timer.join()
+    for descriptor in (reader, writer):
+        os.close(descriptor)
+
+
+def test_a_supervisor_that_is_stopped_in_the_middle_holds_up_no_engine(
+    ends: tuple[CommandPage, CommandPage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pserver.engine.command_page._LONGEST_READ", 0.1)
     engine, supervisor = ends
     pipes = [os.pipe() for _ in range(2)]
     os.write(pipes[0][1], b"abc")

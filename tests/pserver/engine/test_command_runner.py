@@ -50,8 +50,9 @@ class Ends:
             workspace.names,
             files,
             SyncedCode(files, []),
-            DaskProcesses(str(folder)),
+            DaskProcesses(files),
             "9.9",
+            1,
         )
         given = GivenOutput(self.page, [writer for _, writer in self.pipes])
         self.runner = CommandRunner(
@@ -147,6 +148,11 @@ def test_an_interrupt_at_the_time_limit_is_called_by_its_reason(ends: Ends) -> N
     ends.page.expire(2)
     ends.page.interrupt_one(0)
     assert ends.run("1 / 0", 2, seconds=2.5)["type"] == "ZeroDivisionError"
+
+
+def test_an_interrupted_command_without_a_limit_ends_also_if_its_number_was_used_before(ends: Ends) -> None:
+    ends.page.expire(7)
+    assert ends.run("x = 1", 7)["type"] == "KeyboardInterrupt"
 
 
 def test_the_end_tells_how_much_was_printed(ends: Ends) -> None:

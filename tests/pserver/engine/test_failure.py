@@ -56,3 +56,9 @@ def test_an_exception_whose_text_fails(workspace: Workspace) -> None:
     assert told["type"] == "Odd"
     assert "cannot be had" in told["message"]
     assert told["traceback"]
+
+
+def test_what_programs_look_at_is_told(workspace: Workspace) -> None:
+    assert describe(failing(workspace, "{}['a']"))["fields"] == {"args": ("a",)}
+    told = describe(failing(workspace, "open('/missing/file')"))["fields"]
+    assert (told["errno"], told["filename"]) == (2, "/missing/file")

@@ -11,10 +11,10 @@ import pytest
 
 from pconnect.commands.function_pickling import pickle_value
 from pconnect.errors import UnsupportedValueError
-from pconnect.jobs.job import FAILED, PICKLED, PLAIN
+from pconnect.jobs.job import FAILED, PICKLED, PLAIN, State
 from pconnect.jobs.worker_api import job_number, progress, side
-from pserver.engine import job_runner
 from pserver.engine.job_runner import JobRunner
+from pserver.jobs.job_output import JobOutput
 from pserver.jobs.shared_status import SharedStatus
 
 
@@ -25,10 +25,16 @@ class Sender:
         self.sent: list[tuple[int, list[Any]]] = []
         self.reports: list[tuple[int, object]] = []
 
-    def send(self, number: int, result: list[Any]) -> None:
-        if result[0] == PLAIN and isinstance(result[1], complex):
+    def send(self, number: int, result: list[Any], *, by_name: bool = True) -> None:
+        if result[0] == PLAIN and (
+            isinstance(result[1], complex) or (type(result[1]) is State and not by_name)
+        ):
             raise UnsupportedValueError("value[1]: cannot send it")
         self.sent.append((number, result))
+
+    def keep(self, number: int, data: bytes) -> str:
+        self.kept = number, data
+        return ""
 
     def report(self, number: int, value: object) -> None:
         self.reports.append((number, value))
@@ -47,7 +53,7 @@ class Folders:
 @pytest.fixture(autouse=True)
 def _no_output(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The descriptors 1 and 2 are those of the tests, not of a worker."""
-    monkeypatch.setattr(job_runner, "take_output", lambda: None)
+    monkeypatch.setattr(JobOutput, "take", lambda _: None)
     before = side.report, side.make_folder
     yield
     side.report, side.make_folder = before
@@ -69,7 +75,7 @@ def sender() -> Sender:
 
 @pytest.fixture
 def run(page: SharedStatus, sender: Sender) -> Callable[..., list[Any]]:
-    runner = JobRunner({"factor": 3}, page, Folders(), sender)  # type: ignore[arg-type]
+    runner = JobRunner({"factor": 3}, page, Folders(), sender, b"network")  # type: ignore[arg-type]
     numbers = iter(range(1, 100))
 
     def run(function: object, *args: Any, options: dict[str, Any] | None = None) -> list[Any]:
@@ -113,15 +119,19 @@ def test_whatever_it_raises_is_its_failure(run: Callable[..., list[Any]], error:
     assert "pickle" in run(fail, options={"pickle": True})[1]
 
 
-def test_a_value_that_cannot_be_sent(run: Callable[..., list[Any]]) -> None:
+def test_a_value_that_cannot_be_sent_is_kept(run: Callable[..., list[Any]], sender: Sender) -> None:
     kind, account, *_ = run(complex, 1, 2)
     assert kind == FAILED
-    assert account["message"] == "value: cannot send it; allow_pickle=True lets it come by pickle"
+    assert account["message"] == (
+        "value: cannot send it; its node keeps it, and job.result(allow_pickle=True) fetches it. allow_pickle=True "
+        "lets it come by pickle at once: net.submit(..., allow_pickle=True), net.map(..., allow_pickle=True)"
+    )
+    assert sender.kept == (1, pickle_value(1 + 2j))
     assert run(complex, 1, 2, options={"pickle": True})[:2] == [PICKLED, pickle_value(1 + 2j)]
 
 
 def test_only_the_job_that_is_meant_is_interrupted(page: SharedStatus, sender: Sender) -> None:
-    runner = JobRunner({}, page, Folders(), sender)  # type: ignore[arg-type]
+    runner = JobRunner({}, page, Folders(), sender, b"network")  # type: ignore[arg-type]
     page.interrupt(5)
     runner.on_interrupt()
     runner.functions[7] = runner.on_interrupt
@@ -134,22 +144,6 @@ def test_a_function_that_is_missing_is_a_failure(run: Callable[..., list[Any]]) 
     assert run(["no_such_name", {}])[1]["type"] == "NameError"
     assert sys.exc_info() == (None, None, None)
 
-
-_PRINT = """
-import os, sys, tempfile
-from pserver.engine.job_runner import take_output
-files = [tempfile.TemporaryFile() for _ in range(2)]
-told = os.dup(1)
-for descriptor, file in zip((1, 2), files):
-    os.dup2(file.fileno(), descriptor)
-before = take_output()
-print("x" * (2**20 + 5), end="")
-print("err", end="", file=sys.stderr)
-out, left_out, err, err_left_out = take_output()
-facts = [before, len(out), left_out, err, err_left_out, take_output()]
-os.dup2(told, 1)
-print(facts)
-"""
 
 _LIMIT = """
 from pserver.engine.job_runner import memory_limit
@@ -172,9 +166,12 @@ def run_script(script: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_end_of_what_is_printed_is_taken_once() -> None:
-    assert run_script(_PRINT) == f"[None, {2**20}, 5, b'err', 0, None]"
-
-
 def test_memory_is_limited_for_a_while() -> None:
     assert run_script(_LIMIT) == "refused"
+
+
+def test_a_result_of_a_class_that_has_a_name_is_pickled_only_if_that_is_allowed(
+    run: Callable[..., list[Any]],
+) -> None:
+    assert run(lambda: State.DONE)[:2] == [PLAIN, State.DONE]
+    assert run(lambda: State.DONE, options={"pickle": True})[0] == PICKLED

@@ -16,6 +16,8 @@ from pconnect.protocol.messages import decode_messages
 from pserver.engine.result_sender import ResultSender
 from pserver.jobs.job_store import JobStore, digest_of
 from pserver.jobs.shared_status import RESULT_BYTES, SharedStatus
+from pserver.services.files import SessionFiles
+from pserver.services.kept_results import KeptResults
 from tests.support.links import channels
 from tests.support.workers import Far
 
@@ -25,12 +27,12 @@ MAX_BYTES = 2**20
 class Link:
     """A sender, the page it writes, and the client and the supervisor at the other ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         memory = SharedStatus.make()
         self.page = SharedStatus(memory)
         os.close(memory)
         self.pipe, self.supervisor = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.sender = ResultSender(self.pipe, self.page, MAX_BYTES)
+        self.sender = ResultSender(self.pipe, self.page, MAX_BYTES, KeptResults(SessionFiles(folder, 0)))
         self._channels = channels()
         self.sender.connection = Connection(0, "client", self._channels[0], role=Role.WORKER)
         self.client = Far(self.sender.connection, self._channels[1], Role.EMPLOYER)
@@ -47,8 +49,8 @@ class Link:
 
 
 @pytest.fixture
-def link() -> Iterator[Link]:
-    link = Link()
+def link(tmp_path: Path) -> Iterator[Link]:
+    link = Link(tmp_path)
     yield link
     link.close()
 

@@ -191,6 +191,20 @@ def test_exit_ends_the_job_and_not_its_worker(lone: ClientNetwork) -> None:
     assert lone.submit(os.getpid).result(DEADLINE) == worker
 
 
+@pytest.mark.parametrize("ending", [None, LookupError()])
+def test_a_copy_that_a_job_forks_ends_with_the_job(lone: ClientNetwork, ending: Exception | None) -> None:
+    def fork() -> int:
+        child = os.fork()
+        if not child and ending is not None:
+            raise ending
+        return child
+
+    copies = [lone.submit(fork).result(DEADLINE) for _ in range(3)]
+    assert all(copies)
+    assert [lone.submit(abs, k).result(DEADLINE) for k in range(20)] == list(range(20))
+    wait_gone(*copies)
+
+
 # --- what a job finds ---
 
 

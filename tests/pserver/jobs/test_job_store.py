@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import stat
 from pathlib import Path
 
@@ -102,6 +103,24 @@ def test_what_was_not_done_has_a_reason(tmp_path: Path) -> None:
     reader.remove_if_done()
     assert list(tmp_path.iterdir()) == []
     assert (reader.numbers(), reader.results()) == ([], set())
+
+
+def test_the_reason_is_written_where_there_is_room_for_it(tmp_path: Path) -> None:
+    store, reader = make(tmp_path), find(tmp_path)
+    size = (store.folder / "lock").stat().st_size
+    names = {path.name for path in store.folder.iterdir()}
+    store.end("\N{GREEK SMALL LETTER ALPHA}" * 5000)
+    assert (store.folder / "lock").stat().st_size == size
+    assert {path.name for path in store.folder.iterdir()} == names
+    assert reader.why_ended().startswith("\N{GREEK SMALL LETTER ALPHA}" * 1000)
+
+
+def test_a_folder_that_was_moved_away_is_not_removed(tmp_path: Path) -> None:
+    store = make(tmp_path)
+    away = store.folder.rename(tmp_path / "away")
+    assert not store.is_removed
+    shutil.rmtree(away)
+    assert store.is_removed
 
 
 def test_the_sweep_takes_what_is_old_and_nobody_has(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from pserver.services import dask_processes
 from pserver.services.dask_processes import DaskProcesses
+from pserver.services.files import SessionFiles
 from srp_tools.certificates import NetworkAuthority
 from srp_tools.errors import AuthenticationError, ConfigurationError
 from tests.support.servers import open_files
@@ -25,7 +26,7 @@ SETTINGS = {"hosts": ["127.0.0.1"], "threads": 1, "memory_limit": None, "grace":
 @pytest.fixture
 def dask(tmp_path: Path) -> Iterator[DaskProcesses]:
     before = open_files()
-    processes = DaskProcesses(str(tmp_path))
+    processes = DaskProcesses(SessionFiles(tmp_path, 0))
     yield processes
     processes.stop("it", 0)
     assert open_files() == before

@@ -9,7 +9,7 @@ from pconnect.files.listing import Listing, encode_name, list_tree
 from pserver.services import files
 from pserver.services.files import SessionFiles
 from srp_tools.errors import ConfigurationError
-from tests.support.accounts import NOBODY, needs_root
+from tests.support.accounts import NOBODY, in_child, needs_root
 
 
 @pytest.fixture
@@ -87,3 +87,17 @@ def test_the_folder_of_another_account_is_open_to_it(tmp_path: Path) -> None:
     folder.mkdir(mode=0o700)
     os.chown(folder, NOBODY, -1)
     assert files.is_open_to_others(str(folder))
+
+
+@needs_root
+def test_a_folder_below_one_that_may_not_be_entered_is_not_usable(tmp_path: Path) -> None:
+    inner = tmp_path / "closed" / "inner"
+    inner.mkdir(parents=True)
+    assert files.is_usable_folder(str(inner))
+    inner.parent.chmod(0o700)
+    assert in_child(NOBODY, lambda: str(files.is_usable_folder(str(inner)))) == "False"
+
+
+def test_what_is_no_folder_is_not_usable(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert not any(map(files.is_usable_folder, ("", str(tmp_path / "file"), "/missing", "a\0b", 3)))

@@ -61,6 +61,9 @@ def test_a_link_does_not_lead_out_of_the_folder(session: SessionFiles, tmp_path:
     for remote in (b"file", b"way", b"way/secret", b"within", b"within/file"):
         with pytest.raises(ConfigurationError, match=r"leads by a link to .*outside"):
             session.begin_get(b"token", remote)
+    (folder / "itself").symlink_to("itself")
+    with pytest.raises(OSError, match="Too many levels"):
+        session.begin_get(b"token", b"itself")
     for remote in (b"good", b"same", str(outside / "secret").encode()):
         session.begin_get(b"token", remote)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pconnect import RemoteError, UnknownServiceError, reval
+from pconnect import ProtocolError, RemoteError, UnknownServiceError, reval
 from pconnect.session.remote_calls import call_service
 from pconnect.session.versions import own_versions
 from pserver.services.dask_processes import DaskProcesses
@@ -26,7 +26,7 @@ def names() -> dict[str, Any]:
 @pytest.fixture
 def engine(tmp_path: Path, names: dict[str, Any]) -> EngineState:
     files = SessionFiles(tmp_path, 0)
-    return EngineState(names, files, SyncedCode(files, []), DaskProcesses(str(tmp_path)), "9.9")
+    return EngineState(names, files, SyncedCode(files, []), DaskProcesses(files), "9.9", 1)
 
 
 def test_the_workspace_is_changed_and_told(engine: EngineState, names: dict[str, Any]) -> None:
@@ -44,6 +44,14 @@ def test_the_page_of_the_protocol_has_all_services() -> None:
     page = (Path(__file__).parents[3] / "doc" / "protocol.md").read_text(encoding="utf-8")
     section = page.partition("\n## Services\n")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(.*?)` \|", section, re.MULTILINE) == list(SERVICES)
+
+
+def test_only_results_are_read(engine: EngineState, tmp_path: Path) -> None:
+    (tmp_path / "secret-1").write_bytes(b"secret")
+    assert call(engine, "results.kept", ["job", 1]) is None
+    for kind, number in [("../secret", 1), (["job"], 1), ("job", "1/../../secret-1")]:
+        with pytest.raises((ProtocolError, ValueError)):
+            call(engine, "results.kept", [kind, number])
 
 
 def test_an_unknown_name_is_an_error_with_both_versions(engine: EngineState) -> None:

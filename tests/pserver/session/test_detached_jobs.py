@@ -2,7 +2,9 @@
 
 import math
 import os
+import shutil
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -281,6 +283,80 @@ def test_a_client_that_changes_its_mind_after_its_workers_have_left_it(office: O
     office.keep(1)
     office.leave()
     assert office.hear(7) == f"spool {office.store.folder}"
+
+
+def move_away(office: Office) -> Path:
+    return office.store.folder.rename(office.store.folder.with_name("away"))
+
+
+def test_no_job_begins_before_all_results_are_written(office: Office) -> None:
+    office.keep(1)
+    office.keep(2)
+    office.keep(3)
+    office.hire(5)
+    office.hire(6)
+    office.leave()
+    office.speak(5, "spooling")
+    away = move_away(office)
+    office.end(5)
+    office.speak(6, "spooling")
+    assert [office.hear(6) for _ in range(2)][1] == "end"
+    office.end(6)
+    office.detached_jobs.tend()
+    assert (office.wanted, office.detached_jobs.is_done) == (0, False)
+    away.rename(office.store.folder)
+    office.detached_jobs.tend()
+    assert (office.wanted, office.result(1)[0]) == (2, LOST)
+
+
+def test_it_is_not_done_before_all_results_are_written(office: Office) -> None:
+    office.keep(1)
+    office.hire(5)
+    office.leave()
+    office.pages[5].keep(b"".join(encode_message(Kind.RESULT, 1, [0, "x", 0.0, 0.0], 2**20)), 0)
+    away = move_away(office)
+    office.end(5, results=bytes(office.pages[5].results(office.pages[5].read().unsent)))
+    assert not office.detached_jobs.is_done
+    away.rename(office.store.folder)
+    office.detached_jobs.tend()
+    assert office.detached_jobs.is_done and office.result(1)[:2] == [0, "x"]
+
+
+def test_jobs_whose_folder_was_removed_are_given_up(office: Office) -> None:
+    office.keep(1)
+    office.keep(2)
+    office.hire(5)
+    office.leave()
+    shutil.rmtree(office.store.folder)
+    assert office.detached_jobs.tend() == math.inf
+    assert office.detached_jobs.is_done
+    office.speak(5, "spooling")
+    assert [office.hear(5) for _ in range(2)][1] == "end"
+
+
+def test_the_last_results_are_written_when_the_session_ends(office: Office) -> None:
+    office.keep(1)
+    office.keep(2)
+    office.hire(5)
+    office.leave()
+    office.pages[5].keep(b"".join(encode_message(Kind.RESULT, 1, [0, "x", 0.0, 0.0], 2**20)), 0)
+    away = move_away(office)
+    timer = threading.Timer(0.3, lambda: away.rename(office.store.folder))
+    timer.start()
+    office.detached_jobs.close("the server was stopped")
+    timer.join()
+    assert office.result(1)[:2] == [0, "x"]
+    assert (office.store.is_held(), office.store.why_ended()) == (False, "the server was stopped")
+
+
+def test_who_ends_before_a_result_is_written_says_why(office: Office) -> None:
+    office.keep(1)
+    office.leave()
+    away = move_away(office)
+    office.detached_jobs.lose_all("the engine died: SIGKILL")
+    office.detached_jobs.close("the server was stopped")
+    away.rename(office.store.folder)
+    assert "the server was stopped; results could not be written" in office.store.why_ended()
 
 
 BEGIN, FORGET, COPY = (0, digest_of(b"secret")), (0, None), (1, [FACTS | {"worker": 0}, {}, b""])

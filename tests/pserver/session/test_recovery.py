@@ -122,6 +122,18 @@ def test_what_another_has_taken(recovering: Recovery, store: JobStore, channel: 
     ]
 
 
+def test_a_folder_that_was_moved_away_is_awaited(
+    recovering: Recovery, store: JobStore, channel: Channel
+) -> None:
+    store.keep(2, result(2))
+    away = store.folder.rename(store.folder.with_name("away"))
+    recovering.tend()
+    assert channel.take() == []
+    away.rename(store.folder)
+    recovering.tend()
+    assert channel.take() == [(Kind.RESULT, 2, [0, "x", 0.0, 0.0])]
+
+
 def test_without_a_supervisor_the_rest_is_lost(
     recovering: Recovery, store: JobStore, channel: Channel
 ) -> None:

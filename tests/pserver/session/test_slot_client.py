@@ -206,3 +206,50 @@ def test_after_a_long_time_no_other_daemon_is_expected(monkeypatch: pytest.Monke
     client.close()
     for end in (successor.ours, successor._theirs):
         end.close()
+
+
+def test_a_spawner_that_no_process_has_become_is_asked_for_again() -> None:
+    before = open_files()
+    daemon, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    successor = Successor()
+    client = SlotClient(theirs, successor)
+    root, its_root = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with root, its_root:
+        daemon.close()  # which the client has not seen when it asks
+        client.request_spawner(its_root)
+        client.tell_usage([1, 2, 3, 4], "")
+        client.read()
+        root.send(b"node 5")
+    assert not client.has_daemon
+    successor.is_there = True
+    wait_until(lambda: client.has_daemon or client.tend() == math.inf, "the next look")
+    heard = [socket.recv_fds(successor.ours, 1000, 2) for _ in range(2)]
+    assert [json.loads(data) for data, *_ in heard] == [{"used": [1, 2, 3, 4], "ended": ""}, {"spawner": 1}]
+    with socket.socket(fileno=heard[1][1][0]) as end:
+        client.tend()
+        assert open_files() == before + 5  # both sockets, the epoll descriptor, the end, and our copy of it
+        assert end.recv(100) == b"node 5"
+        client.tend()  # a process has it now
+        assert open_files() == before + 4
+    client.close()
+    successor.ours.close()
+    assert open_files() == before
+
+
+def test_a_spawner_that_is_asked_for_while_there_is_no_daemon_is_asked_for_later() -> None:
+    daemon, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    successor = Successor()
+    client = SlotClient(theirs, successor)
+    daemon.close()
+    client.read()
+    root, its_root = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with root, its_root:
+        client.request_spawner(its_root)
+        root.send(b"node 5")
+        successor.is_there = True
+        wait_until(lambda: client.has_daemon or client.tend() == math.inf, "the next look")
+        data, (end,), *_ = socket.recv_fds(successor.ours, 1000, 2)
+        assert json.loads(data) == {"spawner": 1}
+        os.close(end)
+    client.close()
+    successor.ours.close()

@@ -119,12 +119,15 @@ def spawner_at(end: socket.socket) -> None:
     process.returncode = 0  # others wait for it
 
 
-def test_another_spawner_takes_the_place_of_one_that_is_killed(tmp_path: Path) -> None:
+def test_another_spawner_takes_the_place_of_one_that_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     first = SpawnerProcess([])
     engine = EngineProcess(first.for_node())
     start(engine)
-    folder = tmp_path / "folder"
-    folder.mkdir()
+    folder = tmp_path / "pserver-x"
+    folder.mkdir(0o700)
     engine.spawner.inherit(str(folder))
     for _ in range(3):
         before = engine.pid

@@ -25,6 +25,12 @@ from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 
 @pytest.fixture
+def _any_may_be_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have children of the test stand for workers, which descend from the spawner."""
+    monkeypatch.setattr(spawner_process, "descends_from", lambda *_: True)
+
+
+@pytest.fixture
 def process() -> Iterator[SpawnerProcess]:
     made = SpawnerProcess([])
     yield made
@@ -173,31 +179,55 @@ def test_a_supervisor_that_takes_no_news_delays_no_other_node(
     busy.close()
 
 
+@pytest.mark.usefixtures("_any_may_be_worker")
 def test_a_worker_that_takes_long_to_end_delays_no_other_node(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """It has much memory to give back, or hangs in the kernel; here, it is not killed."""
-    monkeypatch.setattr(spawner_process, "_kill", lambda _: None)
+    monkeypatch.setattr(spawner_process, "kill_with_group", lambda _: None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     process = SpawnerProcess([])
     left, other = process.for_node(), process.for_node()
-    (tmp_path / "folder").mkdir()
+    folder = tmp_path / "pserver-x"
+    folder.mkdir(0o700)
     with subprocess.Popen(["sleep", "1000"]) as worker:
         left.adopt(worker.pid)
-        left.inherit(str(tmp_path / "folder"))
+        left.inherit(str(folder))
         assert left.end_engine() is None
         left.close()
         assert other.end_engine() is None
-        assert (tmp_path / "folder").exists()
+        assert folder.exists()
         worker.kill()
-        wait_until(lambda: not (tmp_path / "folder").exists(), "the end of the node")
+        wait_until(lambda: not folder.exists(), "the end of the node")
     other.close()
     process.close()
 
 
+def test_a_folder_of_another_kind_is_not_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    process = SpawnerProcess([])
+    own, inner, link = tmp_path / "pserver-x", tmp_path / "folder" / "pserver-y", tmp_path / "pserver-link"
+    own.mkdir(0o700)
+    inner.parent.mkdir(0o700)
+    inner.mkdir(0o700)
+    link.symlink_to(inner)
+    for folder in (own, inner, inner.parent, link):
+        with contextlib.closing(process.for_node()) as node:
+            node.inherit(str(folder))
+    process.close()
+    assert [folder.exists() for folder in (own, inner, link)] == [False, True, True]
+
+
+@pytest.mark.usefixtures("_any_may_be_worker")
 def test_a_spawner_without_room_for_descriptors_refuses_and_loses_nothing(
     process: SpawnerProcess, spawner: Spawner, ends: list[int]
 ) -> None:
     pid = start(spawner, ends)
+    folder = Path(f"/proc/{process.pid}/fd")
+    # It says the number of the engine before it closes what it has passed on, the engine's page among that.
+    wait_until(
+        lambda: not any("memfd:" in str(path.resolve()) for path in folder.iterdir()), "the end of its copies"
+    )
     in_use = open_files(process.pid)
     free = next(
         number for number in itertools.count() if not Path(f"/proc/{process.pid}/fd/{number}").exists()

@@ -32,18 +32,33 @@ def wait_death(spawner: Spawner) -> tuple[int, int] | None:
     return spawner.read_death()
 
 
-def test_the_end_of_a_process_that_was_named_is_told(spawner: Spawner) -> None:
+def test_a_process_of_others_is_not_adopted_and_lives_on(spawner: Spawner) -> None:
     assert spawner.read_death() is None
-    command = ["sh", "-c", "sleep 1000 & echo $!; wait"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, text=True) as leader:
-        assert leader.stdout is not None
-        member = int(leader.stdout.readline())
-        spawner.adopt(leader.pid)
-        leader.kill()
-        # It is none of the spawner's children, and so the kind of its end is not known.
-        assert wait_death(spawner) == (leader.pid, -signal.SIGKILL)
-        wait_gone(member)  # its group is gone before that is told
-    assert spawner.read_death() is None
+    with subprocess.Popen(["sleep", "1000"], start_new_session=True) as stranger:
+        spawner.adopt(stranger.pid)
+        assert wait_death(spawner) == (stranger.pid, -signal.SIGKILL)
+        spawner.close()
+        with pytest.raises(subprocess.TimeoutExpired):
+            stranger.wait(0.2)
+        stranger.kill()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b"adopt x", b"adopt -1", b"adopt 0", b"adopt " + b"9" * 30, b"start", b"end x", b"what", b"\xff"],
+)
+def test_a_request_that_makes_no_sense_changes_nothing(orphans: Orphans, request_: bytes) -> None:
+    process, spawner, engine, (pid, _) = orphans
+    spawner.adopt(pid)
+    with Path("/dev/null").open() as null:
+        socket.send_fds(spawner._sock, [request_], [null.fileno()])
+        socket.send_fds(process._root, [request_], [null.fileno()])
+    engine.send(b"x")
+    named = wait_death(spawner)
+    if named == (0, -signal.SIGKILL):  # of this it is told that there is none
+        named = wait_death(spawner)
+    assert named == (pid, 3)
+    assert spawner.end_engine() == -signal.SIGKILL
 
 
 def test_a_process_that_has_ended_already_is_told_to_be_dead(spawner: Spawner) -> None:

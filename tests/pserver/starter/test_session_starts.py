@@ -50,6 +50,13 @@ while True:
         here = json.dumps({"here": os.getpid()}).encode()
         socket.send_fds(control, [here], [os.pidfd_open(os.getpid())])
         control.detach()
+    if what.startswith("say "):
+        word, _, kind = what[4:].partition("#")
+        control = socket.socket(fileno=ends[1])
+        file = os.open("/dev/null", os.O_RDONLY)
+        own = os.pidfd_open(os.getpid())
+        socket.send_fds(control, [word.encode()], {"f": [file], "n": [], "p": [own], "pp": [own, own]}[kind])
+        control.detach()
     if what == "start and end":
         sock.send(json.dumps({"ended": number, "code": 3}).encode())
     for end in ends:
@@ -119,6 +126,29 @@ def test_one_that_does_not_costs_its_client_alone(place: Place, what: str, why: 
     with place.start(what) as client, place.start("start"):
         place.until(lambda: place.failed and place.started, "both to be over")
         assert why in place.failed[0]
+        assert client.recv(1) == b""
+    assert (len(place.starts), len(place.started)) == (0, 1)
+    assert open_files() == before + 2
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "{#p",
+        "[]#p",
+        '{"here": "x"}#p',
+        "null#p",
+        '{"here": 5}#n',
+        '{"here": 5}#f',
+        '{"here": 5}#p',
+        '{"here": 5}#pp',
+    ],
+)
+def test_a_first_word_that_makes_no_sense_costs_its_client_alone(place: Place, word: str) -> None:
+    before = open_files()
+    with place.start(f"say {word}") as client, place.start("start"):
+        place.until(lambda: place.failed and place.started, "both to be over")
+        assert "no sense" in place.failed[0] or "no room" in place.failed[0]
         assert client.recv(1) == b""
     assert (len(place.starts), len(place.started)) == (0, 1)
     assert open_files() == before + 2

@@ -7,12 +7,13 @@ import selectors
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pconnect import ConfigurationError
 from pserver.starter import starter as starter_module
 from pserver.starter.starter import Starter, StarterProcess
 from tests.support.servers import open_files
@@ -75,7 +76,7 @@ def test_what_is_asked_reaches_it_with_copies_of_the_descriptors(place: Place) -
     place.starter.request({"b": 2})
     place.until(lambda: len(place.answers) == 2, "the answers")
     assert place.answers == [{"asked": {"a": 1}, "ends": 2}, {"asked": {"b": 2}, "ends": 0}]
-    assert place.starter.time_left() is None
+    place.until(lambda: place.starter.time_left() is None, "the look at whether it has read all")
 
 
 def test_what_is_asked_before_there_is_one_waits(place: Place) -> None:
@@ -126,6 +127,32 @@ def test_a_stopped_one_keeps_nobody_waiting_and_hears_everything_later(place: Pl
     assert open_files() == before
 
 
+def test_a_stopped_one_is_replaced_and_the_next_hears_what_nobody_would_ask_for_again(place: Place) -> None:
+    place.starter.begin(100)
+    stopped = place.pid
+    place.starter.request({"read": 1})
+    place.until(lambda: place.answers and place.starter.time_left() is None, "it to have read all")
+    os.kill(stopped, signal.SIGSTOP)
+    begin = time.monotonic()
+    place.starter.request({"a": 1})
+    place.starter.request({"b": 2}, [0])
+    place.starter.request({"c": 3})
+    place.until(lambda: len(place.answers) == 3, "the answers")
+    assert 0.5 <= time.monotonic() - begin < 3
+    assert [answer["asked"] for answer in place.answers[1:]] == [{"a": 1}, {"c": 3}]
+    wait_gone(stopped)
+
+
+def test_one_that_is_slow_is_not_replaced(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starter_module, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(starter_module, "_CODE", "import time\ntime.sleep(0.5)" + _ECHO)
+    place.starter.begin(100)
+    slow = place.pid
+    place.starter.request({"a": 1})
+    place.until(lambda: place.answers, "the answer")
+    assert (place.pid, place.deaths) == (slow, 0)
+
+
 def test_one_that_hangs_can_be_replaced(place: Place) -> None:
     place.starter.begin(100)
     hung = place.pid
@@ -136,9 +163,9 @@ def test_one_that_hangs_can_be_replaced(place: Place) -> None:
 
 def test_without_descriptors_it_is_tried_again_later(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(
-        resource.RLIMIT_NOFILE, (max(int(path.name) for path in Path("/proc/self/fd").iterdir()), hard)
-    )
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
     try:
         place.starter.begin(100)
         with pytest.raises(OSError, match="Too many open files"):
@@ -160,6 +187,26 @@ def test_its_end_leaves_nothing(place: Place) -> None:
     wait_gone(pid)
     assert open_files() == before
     assert not place.selector.get_map()
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("", "ended as it began, with exit status 0"),
+        ("import os; os.kill(os.getpid(), 9)", "ended as it began, with SIGKILL"),
+        ("import time; time.sleep(60)", "was not ready within 0.1 s"),
+    ],
+)
+def test_one_that_never_is_ready_is_an_error(monkeypatch: pytest.MonkeyPatch, code: str, why: str) -> None:
+    monkeypatch.setattr(starter_module, "_CODE", code)
+    before = open_files()
+    starter = StarterProcess(100)
+    with pytest.raises(ConfigurationError, match=why):
+        starter.await_ready(0.1 if "sleep" in code else DEADLINE)
+    starter.close()
+    starter.close()
+    wait_gone(starter.pid)
+    assert open_files() == before
 
 
 _REAL = """

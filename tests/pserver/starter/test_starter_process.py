@@ -25,6 +25,7 @@ from tests.support.waiting import DEADLINE, wait_gone, wait_until
 @pytest.fixture
 def starter() -> Iterator[StarterProcess]:
     process = StarterProcess(256)
+    process.await_ready()
     process.sock.settimeout(DEADLINE)
     yield process
     process.close()
@@ -178,7 +179,7 @@ def test_old_results_are_removed_by_a_process_of_their_own(starter: StarterProce
     ask(starter, request)
     wait_until(lambda: not old.exists(), "the old results to be removed")
     assert new.exists()
-    wait_until(lambda: "swept" in log.read_text(), "the line in the log")
+    wait_until(lambda: "never recovered" in log.read_text(), "the line in the log")
     wait_until(lambda: psutil.Process(starter.pid).children() == [], "the process to be reaped")
     kept.rename(tmp_path / "other")
     kept.write_text("no folder")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pserver.system.interfaces import own_addresses
+from pserver.system.interfaces import listener_at, own_addresses
 from tests.support.programs import program
 
 # A machine with an interface that has several addresses: a network namespace.
@@ -54,3 +54,10 @@ def test_all_addresses_of_an_interface_are_found() -> None:
     found = done.stdout.split()
     assert found[:3] == ["10.1.0.1", "10.2.0.1", "10.3.0.1"], done.stderr
     assert set(found[3:]) == {"fd00::1", "fd00::2"}
+
+
+def test_who_listens_at_a_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert (listener_at(port) or "").endswith(f"(pid {os.getpid()})")
+    assert listener_at(port) is None

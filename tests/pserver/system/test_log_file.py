@@ -127,6 +127,18 @@ def test_a_place_that_cannot_be_written_is_an_error_until_it_can(path: Path) -> 
     assert path.read_bytes() == b"again\n"
 
 
+def test_a_link_to_itself_is_an_error_until_it_is_a_file(path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(path.name)
+    log = LogFile(path)
+    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
+        log.write(b"lost\n")
+    path.unlink()
+    log.write(b"written\n")
+    log.close()
+    assert path.read_bytes() == b"written\n"
+
+
 @pytest.fixture
 def few_descriptors() -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)

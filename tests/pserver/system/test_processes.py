@@ -3,9 +3,23 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
-from pserver.system.processes import address_space_bytes, resident_bytes
-from tests.support.waiting import wait_gone
+import psutil
+import pytest
+
+from pserver.system.processes import (
+    address_space_bytes,
+    await_ends,
+    descends_from,
+    describe_exit,
+    is_stopped,
+    kill_group,
+    kill_with_group,
+    resident_bytes,
+)
+from tests.support.servers import Server
+from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 SIZE = 2**26
 
@@ -30,6 +44,18 @@ def test_a_process_that_has_ended_has_no_memory() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
     assert resident_bytes(process.pid) is None
+
+
+def test_a_process_is_stopped_until_it_goes_on() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert not is_stopped(process.pid)
+        process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: is_stopped(process.pid), "the stop")
+        process.send_signal(signal.SIGCONT)
+        wait_until(lambda: not is_stopped(process.pid), "it to go on")
+        process.kill()
+        process.wait()
+        assert not is_stopped(process.pid)
 
 
 def run(script: str) -> str:
@@ -108,3 +134,78 @@ time.sleep(1000)
         finally:
             os.kill(free, signal.SIGKILL)
     wait_gone(free)
+
+
+def test_a_process_descends_from_all_above_it_and_from_no_other() -> None:
+    command = ["sh", "-c", "sleep 1000 & echo $!; wait"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert descends_from(child, parent.pid) and descends_from(child, os.getpid())
+        assert not descends_from(parent.pid, child)
+        assert not any(descends_from(pid, os.getpid()) for pid in (os.getpid(), os.getppid(), 0, -1, 2**70))
+        kill_with_group(parent.pid)
+    wait_gone(child)
+    assert not descends_from(parent.pid, os.getpid())
+
+
+def test_only_the_group_that_a_process_leads_is_killed_with_it() -> None:
+    with subprocess.Popen(["sleep", "1000"]) as other, subprocess.Popen(["sleep", "1000"]) as one:
+        kill_group(one.pid)  # it leads none
+        assert one.poll() is None
+        kill_with_group(one.pid)
+        assert one.wait() == -signal.SIGKILL
+        assert other.poll() is None
+        other.kill()
+
+
+def test_the_ends_of_processes_are_awaited() -> None:
+    processes = [subprocess.Popen(["sleep", seconds]) for seconds in ("0.1", "60")]
+    pidfds = [os.pidfd_open(process.pid) for process in processes]
+    try:
+        assert await_ends(pidfds, 0.5) == {pidfds[1]}
+        processes[1].kill()
+        assert await_ends(pidfds, DEADLINE) == set()
+    finally:
+        for process, pidfd in zip(processes, pidfds, strict=True):
+            process.kill()
+            process.wait()
+            os.close(pidfd)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0, "exit status 0"),
+        (3, "exit status 3"),
+        (-9, "SIGKILL"),
+        (-signal.SIGSEGV, "SIGSEGV"),
+        (-99, "signal 99"),
+    ],
+)
+def test_how_a_process_ended_in_words(code: int, words: str) -> None:
+    assert describe_exit(code) == words
+
+
+def test_each_process_of_a_server_has_a_name_of_its_own(two_slots: Server) -> None:
+    with two_slots.connect() as net:
+        engine = net[1].eval("__import__('os').getpid()").result(DEADLINE)
+        worker = net.submit("lambda: __import__('os').getpid()").result(DEADLINE)
+        spawner = psutil.Process(engine).ppid()
+        session = psutil.Process(spawner).ppid()
+        starter = psutil.Process(session).ppid()
+        daemon = two_slots.process.pid
+        names = [
+            Path(f"/proc/{pid}/comm").read_text().strip()
+            for pid in (daemon, starter, session, spawner, engine, worker)
+        ]
+        assert psutil.Process(worker).ppid() == spawner
+        assert "# pserver: starts sessions" in " ".join(psutil.Process(starter).cmdline())
+    roles = ["daemon", "starter", "session", "spawner", "engine", "worker"]
+    assert names == [f"pserver:{role}" for role in roles]
+
+
+def test_what_an_engine_starts_has_its_own_name(two_slots: Server) -> None:
+    with two_slots.connect() as net:
+        source = "__import__('subprocess').check_output(['cat', '/proc/self/comm'])"
+        assert net[1].eval(source).result(DEADLINE) == b"cat\n"

@@ -55,7 +55,7 @@ def test_a_link_to_a_private_folder_is_refused_and_the_error_mends_it(base: Path
 def test_the_folder_of_somebody_else_is_refused(base: Path) -> None:
     (base / "pserver").mkdir(mode=0o700)
     os.chown(base / "pserver", 12345, -1)
-    with pytest.raises(ConfigurationError, match=r"belongs to somebody else \(user id 12345\)"):
+    with pytest.raises(ConfigurationError, match=r"belongs to another account \(user id 12345\)"):
         run_time_folder()
 
 

@@ -1,0 +1,66 @@
+"""`as_completed`: jobs in the order in which they end, with a progress bar."""
+
+import queue
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from typing import TypeVar
+
+from pconnect.loop.progress import ProgressBar
+from pconnect.loop.progress_bars import Meter
+from srp_tools.steps import deadline_after
+
+F = TypeVar("F", bound="Future[object]")
+
+
+def as_completed(jobs: Iterable[F], timeout: float | None = None) -> Iterator[F]:
+    """Yield jobs as they end, each once; as the function of `concurrent.futures`, but with a progress bar.
+
+    Parameters
+    ----------
+    jobs
+        Jobs, of any networks; other futures as well.
+    timeout
+        Seconds from this call for all of it; ``None`` waits without limit.
+
+    Yields
+    ------
+    Job
+        One that has ended, in whatever way.
+
+    Raises
+    ------
+    TimeoutError
+        The time limit passed before all have ended. The jobs go on.
+
+    Examples
+    --------
+    >>> from pconnect import as_completed, local_network
+    >>> with local_network(2) as net:
+    ...     jobs = [net.submit(pow, 2, k) for k in range(5)]
+    ...     sorted(job.result() for job in as_completed(jobs))
+    [1, 2, 4, 8, 16]
+    """
+    return _taken(dict.fromkeys(jobs), deadline_after(timeout))
+
+
+def _taken(jobs: dict[F, None], deadline: float) -> Iterator[F]:
+    ended: queue.SimpleQueue[F] = queue.SimpleQueue()
+    for job in jobs:
+        job.add_done_callback(ended.put)  # type: ignore[arg-type] # it is called with the job
+    total = left = len(jobs)
+
+    def progress_bar() -> ProgressBar:
+        return ProgressBar("jobs", total, " jobs", lambda: total - left + ended.qsize())
+
+    def take(seconds: float) -> F:
+        try:
+            return ended.get(timeout=seconds)
+        except queue.Empty:
+            raise TimeoutError(f"time limit passed, and {left} of {total} jobs have not ended") from None
+
+    with Meter(progress_bar) as meter:
+        while left:
+            job = meter.wait(take, deadline)
+            left -= 1
+            meter.make_room()
+            yield job

@@ -1,0 +1,75 @@
+"""Which of the hosts of a network to be made are there, and how many may be missing. No I/O."""
+
+import operator
+import time
+from collections.abc import Mapping
+
+from pconnect.errors import ConfigurationError
+from pconnect.link.host_names import Host
+
+# Of the time that is left, for each try after which another may follow, with fewer hosts.
+_TRY_PART = 0.5
+
+
+class MissingHostsWarning(UserWarning):
+    """`pconnect.connect.pconnect` goes on without some hosts; the text has each with its reason."""
+
+
+class Attendance:
+    """The hosts for the next try. `required`: as given to `pconnect.connect.pconnect`.
+
+    A node's number is in the certificate that it gets at its login. So that the numbers have no holes, hosts that turn
+    out to be missing end a try, and the next one connects the others, in their order.
+    """
+
+    def __init__(self, hosts: list[Host], required: object = True) -> None:
+        self._hosts = hosts
+        self._needed = _number(required, len(hosts))
+        self._there = list(range(1, len(hosts) + 1))  # their places in `hosts`, from 1
+        self.missing: dict[str, Exception] = {}  #: why, by host as the user named it
+
+    @property
+    def hosts(self) -> list[Host]:
+        """Those that are there, as far as is known: node `n` is at ``hosts[n - 1]``."""
+        return [self._hosts[place - 1] for place in self._there]
+
+    @property
+    def places(self) -> dict[int, int]:
+        """For each node its place among all hosts, from 1."""
+        return dict(enumerate(self._there, 1))
+
+    def try_until(self, deadline: float, now: float | None = None) -> float:
+        """Return the instant at which the next try ends, so that time is left for another, if one may follow."""
+        now = time.monotonic() if now is None else now
+        return deadline if len(self._there) == self._needed else now + (deadline - now) * _TRY_PART
+
+    def may_lack(self, failures: Mapping[int, Exception]) -> bool:
+        """Whether enough hosts are there without those of some nodes; if so, they are missing from now on."""
+        if len(self._there) - len(failures) < self._needed:
+            return False
+        self.missing |= {self.hosts[node - 1].label: error for node, error in failures.items()}
+        self._there = [place for node, place in self.places.items() if node not in failures]
+        return True
+
+    def __str__(self) -> str:
+        """Say which are missing, for the warning."""
+        lines = [f"{host}: {reason}" for host, reason in self.missing.items()]
+        there = len(self._there)
+        return "\n  ".join(
+            [f"connected without {len(self._hosts) - there} of {len(self._hosts)} engines:", *lines]
+        )
+
+
+def _number(required: object, count: int) -> int:
+    """Return how many engines must be there."""
+    if isinstance(required, bool):
+        return count if required else 1
+    try:
+        number = operator.index(required)  # type: ignore[arg-type]
+    except TypeError:
+        number = 0
+    if not 1 <= number <= count:
+        raise ConfigurationError(
+            f"required={required!r}: it must be True, False, or how many of the {count} engines must be there"
+        )
+    return number

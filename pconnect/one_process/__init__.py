@@ -1,0 +1,1 @@
+"""A network that runs everything in this process, for debuggers."""

@@ -1,0 +1,187 @@
+"""Jobs in this process: each runs when it is submitted, and is a future that has ended."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pconnect.commands.function_pickling import describe
+from pconnect.errors import ConfigurationError
+from pconnect.executors.executor import Executor
+from pconnect.jobs import random_streams
+from pconnect.jobs.broadcast_value import Broadcast
+from pconnect.jobs.job import Job, JobOptions
+from pconnect.jobs.seeds import Seeds
+from pconnect.jobs.worker_api import side
+from pconnect.loop.in_process import missing
+from pconnect.one_process.node import HOST, Home
+
+_DEPTH = 10  # of lists and dicts in which broadcast values are looked for
+
+
+class _Owner:
+    """What looks after jobs that have ended: nothing is left to do."""
+
+    def drop(self, job: Job) -> None:
+        pass
+
+    def stop(self, job: Job, grace: float) -> None:
+        pass
+
+    def attend(self, job: Job, deadline: float) -> None:
+        pass
+
+    def call_back(self, function: Callable[[], object]) -> None:
+        function()
+
+    def show(self, job: Job, stream: int, start: int, data: bytes, *, is_last: bool) -> None:
+        pass
+
+    def fetch(self, job: Job, error: Exception, timeout: float | None) -> Any:
+        raise error
+
+    def why(self, job: Job) -> str:
+        return ""
+
+
+class SerialJob(Job):
+    """A job, with what it calls."""
+
+    called: tuple[Callable[..., Any] | str, Sequence[Any], Mapping[str, Any]] = ("", (), {})
+
+
+class SerialExecutor(Executor):
+    """An executor of the same interface. `on`: the nodes whose workspaces the jobs see, one after the other."""
+
+    def __init__(
+        self, home: Home, options: JobOptions, on: Sequence[int], seeds: Seeds | None = None
+    ) -> None:
+        # Not that of the class, which needs servers.
+        home.check_open()
+        self._home = home
+        self._options = options
+        self._on = list(on)
+        self.seeds = seeds
+        self._jobs = set()
+        self._lock = threading.Lock()
+        self._is_shut_down = self._is_exclusive = False
+
+    def pack(self, fn: Callable[..., Any]) -> Any:
+        """Return a function for many jobs: itself."""
+        return fn
+
+    def pack_for_map(self, fn: Callable[..., Any] | str) -> Any:
+        """Do the same."""
+        return fn
+
+    def prepare(
+        self,
+        fn: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] = {},
+        items: int = 1,
+    ) -> Job:
+        """Return a job that `start` runs."""
+        job = SerialJob(next(self._home.job_numbers), describe(fn), (), self._options, _Owner())
+        if items != 1:
+            job.items = items
+        if (seeds := self.seeds or self._home.seeds) is not None:
+            job.stream = seeds.take(items)
+        job.called = fn, args, kwargs
+        if not callable(fn) and not isinstance(fn, str):
+            job.begin()
+            job.fail(ConfigurationError(f"{fn!r} cannot be called: give a function"))
+        return job
+
+    def start(self, job: Job) -> None:
+        """Run a job. Raises `RuntimeError` after `shutdown`."""
+        if self._is_shut_down:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        self._home.check_open()
+        if job.done() or not job.begin():
+            return
+        assert isinstance(job, SerialJob)  # noqa: S101 - `prepare` has made it
+        workspace = self._home.nodes[self._on[job.number % len(self._on)]]
+        job.place = workspace.number, HOST
+        job.is_started = True
+        function, args, kwargs = job.called
+        began, begin = time.time(), time.perf_counter()
+        error: Exception | None = None
+        value: object = None
+        try:
+            with _as_job(job, self._home.network_id):
+                if self._home.has_broadcasts:
+                    args, kwargs = _values(args), _values(kwargs)
+                value = workspace.call_here(function, args, kwargs)
+        except Exception as raised:  # noqa: BLE001 - whatever it is, `result` raises it; Ctrl-C ends the call itself
+            error = raised
+        job.started, job.duration = began, time.perf_counter() - begin
+        if error is None:
+            job.finish(value)
+        else:
+            job.fail(error)
+
+    def count_slots(self, timeout: float = 30.0) -> int:
+        """Return 1."""
+        return 1
+
+    def share(self, min_bytes: int) -> Any:
+        """Refuse what the backend of joblib needs."""
+        raise missing("joblib", "joblib has a backend of its own for that: sequential")
+
+    def results(
+        self,
+        function: Callable[..., Any] | str,
+        iterables: Sequence[Iterable[Any]],
+        on_error: str,
+        chunksize: object,
+    ) -> Iterator[Any]:
+        """Yield the result for each item when it is asked for; see `pconnect.views.job_views.JobView.map`."""
+        if on_error not in {"raise", "return"}:
+            raise ConfigurationError(f'on_error={on_error!r}: it is "raise" or "return"')
+        if chunksize != "auto" and not (isinstance(chunksize, int) and chunksize > 0):
+            raise ConfigurationError(f'chunksize={chunksize!r}: it is "auto" or a number of items')
+        jobs = (self.submit(function, *item) for item in zip(*iterables, strict=False))
+        return (
+            job.result() if on_error == "raise" or job.exception() is None else job.exception()
+            for job in jobs
+        )
+
+
+class _as_job:  # noqa: N801 - used as a function is
+    """Have what runs be a job: its random numbers, and what `pconnect.job_side` tells it. A class costs less frames."""
+
+    def __init__(self, job: Job, network_id: int) -> None:
+        self._job = job
+        self._network_id = network_id
+
+    def __enter__(self) -> None:
+        # Without a seed the global generators go on from job to job.
+        is_seeded = self._job.stream is not None
+        self._before = random_streams.save(with_global_generators=is_seeded), vars(side).copy()
+        side.number, side.report, side.make_folder = self._job.number, self._job.report, _no_folder
+        if self._job.stream is None:
+            random_streams.begin(self._network_id, (self._job.number,), is_seeded=False)
+        else:
+            seed, *key = self._job.stream
+            random_streams.begin(seed, tuple(key), is_seeded=True)
+
+    def __exit__(self, *_: object) -> None:
+        saved, facts = self._before
+        vars(side).update(facts)
+        random_streams.restore(saved)
+
+
+def _no_folder(_: str | None) -> Any:
+    raise missing("job_folder()", "use local_network() for jobs with folders of their own")
+
+
+def _values(given: Any, depth: int = _DEPTH) -> Any:
+    """Put broadcast values in the place of what stands for them in arguments."""
+    if isinstance(given, Broadcast):
+        return given.value
+    if depth and type(given) in {list, tuple}:
+        return type(given)(_values(item, depth - 1) for item in given)
+    if depth and type(given) is dict:
+        return {key: _values(value, depth - 1) for key, value in given.items()}
+    return given

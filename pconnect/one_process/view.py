@@ -1,0 +1,344 @@
+"""What a network in one process and a node of it have in common: the methods of `pconnect.views.network_views.View`."""
+
+import builtins
+import importlib.util
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Never
+
+import numpy as np
+
+from pconnect.commands.function_pickling import describe
+from pconnect.commands.table import Table
+from pconnect.errors import ConfigurationError
+from pconnect.executors.multiprocessing_pool import Pool
+from pconnect.executors.pmap import pmap
+from pconnect.executors.submit_options import given_options
+from pconnect.jobs.broadcast_value import Broadcast
+from pconnect.jobs.job import Job, JobOptions
+from pconnect.jobs.seeds import Seeds
+from pconnect.loop.in_process import InProcess, missing
+from pconnect.one_process.executor import SerialExecutor
+from pconnect.one_process.node import HOST, Home, SerialCommand, SerialCommands, Workspace
+from pconnect.session.remote_calls import check_source
+from pconnect.values.dtypes import joined
+from pconnect.views.network_views import check_name, cut_evenly
+
+
+class Refused:
+    """A name of networks that one process cannot have: to use it is the error that says so."""
+
+    def __init__(self, instead: str, *, is_call: bool = True) -> None:
+        self._instead = instead
+        self._is_call = is_call
+
+    def __set_name__(self, _: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, view: object, _: type) -> Any:
+        if view is None:
+            return self
+
+        def refuse(*_: Any, **__: Any) -> Never:
+            raise missing(f"{self._name}()" if self._is_call else self._name, self._instead)
+
+        return refuse if self._is_call else refuse()
+
+
+class SerialView(InProcess):
+    """What a network and a node of it have in common. The methods are those of `pconnect.views.network_views.View`."""
+
+    _home: Home
+
+    put = Refused("the files are here already")
+    get = Refused("the files are here already")
+    kill = Refused("it would end your program")
+    info = Refused("there are no other nodes to ask")
+    statistics = Refused("there are no workers")
+    versions = Refused("there is one version of each package")
+
+    def _workspaces(self) -> list[Workspace]:
+        raise NotImplementedError
+
+    def _give(self, source: str, work: Callable[[Workspace], object], *, wants_value: bool = True) -> Any:
+        self._home.check_open()
+        number = next(self._home.numbers)
+        commands = []
+        for workspace in self._workspaces():
+            command = SerialCommand(source, workspace.number, number)
+            commands.append(command)
+            command.run(lambda workspace=workspace: work(workspace), wants_value=wants_value)  # type: ignore[misc]
+            if command.known_error is not None:
+                self._home.failed.append(command)
+        return commands[0] if isinstance(self, SerialNode) else SerialCommands(source, commands)
+
+    def __dir__(self) -> list[str]:
+        """Return the names that a network of servers has; these two are functions there."""
+        return sorted(set(super().__dir__()) - {"reval", "rfeval"})
+
+    # --- commands ---
+
+    def reval(self, source: str) -> Any:
+        """Do what `pconnect.reval` does."""
+        return self._run(source, wants_value=False)
+
+    def rfeval(self, function: Callable[..., Any] | str, args: Sequence[object]) -> Any:
+        """Do what `pconnect.rfeval` does."""
+        return self.call(function, args).result()
+
+    def eval(self, source: str, *, allow_pickle: bool = False, time_limit: float | None = None) -> Any:
+        """Run source text, and have the value of its last expression."""
+        return self._run(source, wants_value=True)
+
+    def _run(self, source: str, *, wants_value: bool, file_name: str | None = None) -> Any:
+        text = check_source(source)
+        return self._give(
+            text,
+            lambda workspace: workspace.run(text, wants_value=wants_value, file_name=file_name),
+            wants_value=wants_value,
+        )
+
+    def apply(self, function: Callable[..., Any] | str, /, *args: object, **kwargs: object) -> Any:
+        """Call a function at each node."""
+        return self.call(function, args, kwargs)
+
+    def call(
+        self,
+        function: Callable[..., Any] | str,
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+        *,
+        allow_pickle: bool = False,
+        time_limit: float | None = None,
+    ) -> Any:
+        """Call a function as `apply` does."""
+        return self._give(describe(function), lambda workspace: workspace.call(function, args, kwargs or {}))
+
+    def run(self, path: str | Path, *, time_limit: float | None = None) -> Any:
+        """Run a Python file; debuggers know it by its path."""
+        source = importlib.util.decode_source(Path(path).read_bytes())
+        compile(source, str(path), "exec", dont_inherit=True)
+        return self._run(source, wants_value=False, file_name=str(path))
+
+    # --- names ---
+
+    def push(
+        self,
+        values: Mapping[str, object] | None = None,
+        /,
+        *,
+        timeout: float | None = None,
+        **more: object,
+    ) -> None:
+        """Assign values to names in the workspaces; they are not copied."""
+        names = {**(values or {}), **more}
+        for name in names:
+            check_name(name)
+        for workspace in self._open_workspaces():
+            workspace.names.update(names)
+
+    def pull(self, names: str | Sequence[str], *, timeout: float | None = None) -> Any:
+        """Return the values of names in the workspaces."""
+        for name in [names] if isinstance(names, str) else names:
+            check_name(name)
+        found = [_values_of(workspace.names, names) for workspace in self._open_workspaces()]
+        return found[0] if isinstance(self, SerialNode) else found
+
+    def __setitem__(self, name: str, value: object) -> None:
+        self.push({name: value})
+
+    def scatter(self, name: str, values: Any, *, axis: int = 0, timeout: float | None = None) -> None:
+        """Cut an array or a sequence into one part for each node, and assign that to a name there."""
+        check_name(name)
+        workspaces = self._open_workspaces()
+        parts: Any = np.array_split(values, len(workspaces), axis) if isinstance(values, np.ndarray) else None
+        for part, workspace in zip(parts or cut_evenly(values, len(workspaces)), workspaces, strict=True):
+            workspace.names[name] = part
+
+    def gather(self, name: str, *, axis: int = 0, timeout: float | None = None) -> Any:
+        """Put the parts that the nodes have under a name together."""
+        check_name(name)
+        parts = [_values_of(workspace.names, name) for workspace in self._open_workspaces()]
+        if parts and all(isinstance(part, np.ndarray) for part in parts):
+            return joined(parts, axis)
+        return [item for part in parts for item in part]
+
+    def who(self, *, timeout: float | None = None) -> Table:
+        """Return what the workspaces hold: for each name its type and shape, by node."""
+        rows = [
+            [workspace.number, HOST, name, type(value).__name__, getattr(value, "shape", None)]
+            for workspace in self._open_workspaces()
+            for name, value in sorted(workspace.names.items())
+            if name not in workspace.given and not name.startswith("_")
+        ]
+        return Table(["node", "host", "name", "type", "shape"], rows)
+
+    def _open_workspaces(self) -> list[Workspace]:
+        self._home.check_open()
+        return self._workspaces()
+
+    def interrupt(self) -> None:
+        """Do nothing: when this can be called, nothing runs."""
+
+    def restart(self, *, timeout: float = 30.0) -> None:
+        """Empty the workspaces."""
+        for workspace in self._open_workspaces():
+            workspace.clear()
+
+    def sync_code(self, path: str | Path, **options: Any) -> list[str]:
+        """Do nothing: what can be imported here, can be."""
+        return []
+
+    # --- jobs ---
+
+    def executor(
+        self,
+        *,
+        retries: int = 0,
+        time_limit: float | None = None,
+        memory_limit: int | None = None,
+        isolate: bool = False,
+        allow_pickle: bool = False,
+        grace: float = 5.0,
+        exclusive: bool = False,
+        seed: int | None = None,
+    ) -> SerialExecutor:
+        """Return an executor; of its options, `seed` has an effect."""
+        options = JobOptions(retries, time_limit, memory_limit, isolate, allow_pickle, grace)
+        return SerialExecutor(self._home, options, self._numbers(), self._seeds(seed))
+
+    def pool(self, processes: int | None = None, **options: Any) -> Pool:
+        """Return what looks like a `multiprocessing.Pool`."""
+        return Pool(self.executor(**options), processes)
+
+    def submit(
+        self,
+        function: Callable[..., Any] | str,
+        /,
+        *args: Any,
+        allow_pickle: bool | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> Job:
+        """Call a function; its result or its error is in the future that this returns."""
+        if given := given_options(function, allow_pickle=allow_pickle, seed=seed):
+            return self.executor(**given).submit(function, *args, **kwargs)
+        return SerialExecutor(self._home, JobOptions(), self._numbers()).submit(function, *args, **kwargs)
+
+    def map(
+        self,
+        function: Callable[..., Any] | str,
+        *iterables: Iterable[Any],
+        ordered: bool = True,
+        chunksize: int | str = "auto",
+        on_error: str = "raise",
+        retries: int = 0,
+        time_limit: float | None = None,
+        on: int | Sequence[int] | None = None,
+        allow_pickle: bool = False,
+        seed: int | None = None,
+    ) -> Iterator[Any]:
+        """Call a function for each item, when its result is asked for."""
+        options = JobOptions(retries=retries, time_limit=time_limit, allow_pickle=allow_pickle)
+        executor = SerialExecutor(self._home, options, self._numbers(on), self._seeds(seed))
+        return executor.results(function, iterables, on_error, chunksize)
+
+    def pmap(
+        self,
+        function: Callable[..., Any] | str,
+        *inputs: Any,
+        uniform_output: bool = True,
+        error_handler: Callable[..., Any] | None = None,
+        chunksize: int | str = "auto",
+        retries: int = 0,
+        time_limit: float | None = None,
+        allow_pickle: bool = False,
+        seed: int | None = None,
+    ) -> Any:
+        """Call a function for each element of arrays or lists."""
+        options = JobOptions(retries=retries, time_limit=time_limit, allow_pickle=allow_pickle)
+        return pmap(
+            SerialExecutor(self._home, options, self._numbers(), self._seeds(seed)),
+            function,
+            inputs,
+            uniform_output=uniform_output,
+            error_handler=error_handler,
+            chunksize=chunksize,
+        )
+
+    def seed(self, seed: int, *, timeout: float | None = None) -> None:
+        """Give the random numbers of commands and jobs a seed."""
+        seeds = Seeds(seed)
+        workspaces = self._open_workspaces()
+        if len(workspaces) != len(self._home.nodes) - 1:
+            raise ConfigurationError(
+                "seed() is for a whole network; a part of one takes `seed=` in `map` and others"
+            )
+        self._home.seeds = seeds
+        for workspace in workspaces:
+            workspace.seed(seeds.seed)
+
+    def broadcast(self, value: Any, *, timeout: float | None = None) -> Broadcast:
+        """Return what stands for a value in the arguments of jobs."""
+        self._home.check_open()
+        self._home.has_broadcasts = True
+        return _SerialBroadcast("", value, [])
+
+    def _numbers(self, on: int | Sequence[int] | None = None) -> list[int]:
+        numbers = [workspace.number for workspace in self._workspaces()]
+        if on is None:
+            return numbers
+        wanted = {on} if isinstance(on, int) else set(on)
+        if not wanted or wanted - set(numbers):
+            raise ConfigurationError(f"on={on!r}: the nodes here are {numbers}")
+        return sorted(wanted)
+
+    def _seeds(self, seed: int | None) -> Seeds | None:
+        if seed is not None:
+            return Seeds(seed)
+        return self._home.seeds and self._home.seeds.branch()
+
+
+def check_is_client(own: int) -> None:
+    """Refuse commands that come from a node which is not the client."""
+    if own:
+        raise ConfigurationError("this is for the client of a network; an engine cannot send commands")
+
+
+class SerialNode(SerialView):
+    """One node: ``net[1]``."""
+
+    encrypted = False
+    error = None
+    host = HOST
+    transport = "none"
+
+    def __init__(self, home: Home, number: int, own: int) -> None:
+        self._home = home
+        self.node = number
+        self.is_own = number == own
+        self._own = own
+
+    def __repr__(self) -> str:
+        return f"<node {self.node} of pconnect.serial>"
+
+    def _workspaces(self) -> list[Workspace]:
+        check_is_client(self._own)
+        if self.is_own:
+            raise ConfigurationError(f"node {self.node} is this node itself: choose another")
+        return [self._home.nodes[self.node]]
+
+
+class _SerialBroadcast(Broadcast):
+    """A broadcast value that is where it was."""
+
+    def release(self, timeout: float | None = None) -> None:
+        """Do nothing."""
+
+
+def _values_of(names: Mapping[str, Any], wanted: str | Sequence[str]) -> Any:
+    if not isinstance(wanted, str):
+        return [_values_of(names, name) for name in wanted]
+    if wanted not in names and not hasattr(builtins, wanted):
+        raise NameError(f"name {wanted!r} is not defined")
+    return names[wanted] if wanted in names else getattr(builtins, wanted)

@@ -1,0 +1,266 @@
+"""The client's configuration: options of `pconnect` that its caller leaves out.
+
+They come from the environment first (``PCONNECT_HOSTS``), then from a profile, then from the top of the file:
+
+.. code-block:: toml
+
+    hosts = ["alpha*4", "beta:12600"]
+    user = "alice"
+
+    [profiles.lab]
+    hosts = {gamma = 8}
+    timeout = 60
+
+The keys are the keyword parameters of `pconnect`, so there is no second list of them. A file that others can write is
+refused: it says whom to trust.
+"""
+
+import functools
+import inspect
+import numbers
+import os
+import re
+import tomllib
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from pconnect.errors import ConfigurationError, CredentialError
+from pconnect.link.host_names import parse_hosts
+from pconnect.public_names import nearest
+from srp_tools.private_files import check_unwritable, config_folder
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_MAX_FILE_BYTES = 2**20
+
+# Parameters that are of one call, or must not stand in a file that others may read.
+_NOT_IN_A_FILE = {"profile", "recover", "password"}
+# What `pconnect` reads from the environment itself, after its arguments.
+_VARIABLES = {"user": "PCONNECT_USER", "password_file": "PCONNECT_PASSWORD"}
+
+
+def config_file() -> Path:
+    """Return the path of the client's configuration. It need not exist."""
+    return config_folder() / "client" / "pconnect.toml"
+
+
+def configured(function: Callable[P, R]) -> Callable[P, R]:
+    """Have a function take what its caller leaves out from the environment and the client's configuration.
+
+    A parameter whose value is ``None`` counts as left out. ``profile=""`` leaves the configuration aside.
+    """
+    signature, kinds = inspect.signature(function), _kinds(function)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError:
+            return function(*args, **kwargs)  # it says so in its own name
+        given = {name: value for name, value in bound.arguments.items() if value is not None}
+        for name, value in given.items():
+            if name != "hosts" and (fault := _fault(name, value, signature.parameters[name].annotation)):
+                raise ConfigurationError(f"{function.__name__}: {fault}")
+        bound.arguments |= _left_out(given, kinds)
+        return function(*bound.args, **bound.kwargs)
+
+    return call
+
+
+def check_configuration(function: Callable[..., Any]) -> bool:
+    """Check the client's configuration for a function that is `configured`; return whether there is one.
+
+    Raises `ConfigurationError` if it cannot be used; the text says where.
+    """
+    _of_file(None, _kinds(function))
+    return config_file().exists()
+
+
+def no_hosts() -> str:
+    """Return the text of the error for a call without hosts where nothing says which."""
+    return (
+        'no hosts are given: name them, as in pconnect(["alpha", "beta:12600"]), '
+        'set PCONNECT_HOSTS="alpha beta:12600", '
+        f'or write to {config_file()} a line such as hosts = ["alpha*4", "beta:12600"]'
+    )
+
+
+def _kinds(function: Callable[..., Any]) -> dict[str, object]:
+    """Return the types of the parameters that a file may have."""
+    parameters = inspect.signature(function).parameters
+    return {name: each.annotation for name, each in parameters.items() if name not in _NOT_IN_A_FILE}
+
+
+def _left_out(given: Mapping[str, object], kinds: Mapping[str, object]) -> dict[str, object]:
+    """Return values for parameters that are not given; `kinds` has the type of each that a file may have."""
+    profile = given.get("profile", os.environ.get("PCONNECT_PROFILE") or None)
+    values = {} if profile == "" else _of_file(profile, kinds)
+    text = os.environ.get("PCONNECT_HOSTS", "").replace(",", " ")
+    if text.strip():
+        values["hosts"] = text.split()
+        _check_hosts(values["hosts"], "PCONNECT_HOSTS")
+    values = {name: value for name, value in values.items() if not os.environ.get(_VARIABLES.get(name, ""))}
+    if "recover" in given:
+        values.pop("hosts", None)
+    return {name: value for name, value in values.items() if name not in given}
+
+
+def _of_file(profile: object, kinds: Mapping[str, object]) -> dict[str, object]:
+    """Return the options of a profile, or without one those at the top of the file."""
+    path = config_file()
+    text = _read(path)
+    if text is None:
+        if profile is not None:
+            raise ConfigurationError(
+                f"profile {profile!r}: there is no file {path}; write into it [profiles.{profile}] and below that a "
+                'line such as hosts = ["alpha*4", "beta:12600"]'
+            )
+        return {}
+    try:
+        found = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:  # it has the line
+        raise ConfigurationError(f"{path}: {error}") from None
+    file = _File(path, text, kinds)
+    profiles = found.pop("profiles", {})
+    if not isinstance(profiles, dict):
+        raise file.error(("profiles",), "a profile is a table, such as [profiles.lab]")
+    options = file.options(found, ())
+    for name, table in profiles.items():
+        if not isinstance(table, dict):
+            raise file.error(("profiles", name), f"a profile is a table: write [profiles.{name}]")
+        checked = file.options(table, ("profiles", name))
+        options |= checked if name == profile else {}
+    if profile is not None and profile not in profiles:
+        hint = nearest(str(profile), list(profiles)) if profiles else " (it has none)"
+        raise ConfigurationError(f"{path} has no profile {profile!r}{hint}")
+    return options
+
+
+def _read(path: Path) -> str | None:
+    try:
+        check_unwritable(path)
+    except OSError:  # it is not there, or in a folder that this account may not enter
+        return None
+    except CredentialError as error:
+        raise ConfigurationError(str(error)) from None
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
+        if len(data) > _MAX_FILE_BYTES:
+            raise ConfigurationError(f"{path} is too large: more than {_MAX_FILE_BYTES} bytes")
+        return data.decode("utf-8-sig")  # some editors begin with a mark
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError(f"{path}, line {line}: the text is not UTF-8") from None
+
+
+class _File:
+    """The configuration, for errors that say where in it something is wrong."""
+
+    def __init__(self, path: Path, text: str, kinds: Mapping[str, object]) -> None:
+        self._path = path
+        self._text = text
+        self._kinds = kinds
+
+    def options(self, table: Mapping[str, object], place: tuple[str, ...]) -> dict[str, object]:
+        """Return the options of a table, or raise for the first one that cannot be used."""
+        return {name: self._option(name, value, (*place, name)) for name, value in table.items()}
+
+    def _option(self, name: str, value: object, place: tuple[str, ...]) -> object:
+        if name == "password":
+            raise self.error(
+                place, "a password does not belong here; generate-srp-data keeps it in a private file"
+            )
+        if name not in self._kinds:
+            is_profile = isinstance(value, dict) and len(place) == 1 and name not in _NOT_IN_A_FILE
+            hint = (
+                f"; a profile is [profiles.{name}]"
+                if is_profile
+                else nearest(name, ["profiles", *self._kinds])
+            )
+            raise self.error(place, f"{name!r} is not an option of pconnect{hint}")
+        if name == "hosts":
+            # The same text as in PCONNECT_HOSTS.
+            value = value.replace(",", " ").split() if isinstance(value, str) else value
+            _check_hosts(value, self._where(place))
+            return value
+        if fault := _fault(name, value, self._kinds[name]):
+            raise self.error(place, fault)
+        if Path in _alternatives(self._kinds[name]):
+            return self._path.parent / os.path.expanduser(str(value))  # noqa: PTH111 - it never raises
+        return value
+
+    def error(self, place: tuple[str, ...], text: str) -> ConfigurationError:
+        return ConfigurationError(f"{self._where(place)}: {text}")
+
+    def _where(self, place: tuple[str, ...]) -> str:
+        # One line may have a part of the keys, or more: [profiles] for profiles.lab, and [profile.lab] for profile.
+        lines = [
+            (min(len(keys), len(place)), -line)
+            for line, keys in _keys(self._text)
+            if keys and place[: len(keys)] == keys[: len(place)]
+        ]
+        return f"{self._path}, line {-max(lines)[1]}" if lines else str(self._path)
+
+
+#: What the types of options are called, and which values are of them: numpy's numbers, too.
+_NAMES: Mapping[object, tuple[str, tuple[type, ...]]] = {
+    bool: ("true or false", (bool,)),
+    int: ("a whole number from 0 on", (numbers.Integral,)),
+    float: ("a number from 0 on", (numbers.Real,)),
+    str: ("a text", (str,)),
+    Path: ("a path", (os.PathLike,)),
+}
+
+
+def _alternatives(annotation: object) -> tuple[object, ...]:
+    return typing.get_args(annotation) or (annotation,)
+
+
+def _fault(name: str, value: object, annotation: object) -> str | None:
+    """Return what is wrong with the value of an option; ``None``: nothing."""
+    kinds = [kind for kind in _alternatives(annotation) if kind in _NAMES]
+    for kind in kinds:
+        is_number = kind in {int, float}
+        if isinstance(value, _NAMES[kind][1]) and not (
+            is_number and (isinstance(value, bool) or not value >= 0)  # type: ignore[operator] # which no NaN is
+        ):
+            return None
+    shown = "a value of another type" if name == "password" else repr(value)
+    return f"{name} must be {' or '.join(_NAMES[kind][0] for kind in kinds)}, not {shown}"
+
+
+def _keys(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Yield the number of each line that begins a table or a value, and the keys that lead there."""
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        if found := re.match(r"\s*\[([^\[\]]+)\]", line):
+            table = _path(f"[{found[1]}]")
+            yield number, table
+        elif found := re.match(r"\s*([^=#]+?)\s*=", line):
+            yield number, (*table, *_path(f"{found[1]} = 0"))
+
+
+def _path(line: str) -> tuple[str, ...]:
+    """Return the keys of one line of TOML, or none if it is part of a longer value."""
+    try:
+        found: Any = tomllib.loads(line)
+    except tomllib.TOMLDecodeError:
+        return ()
+    keys = []
+    while isinstance(found, dict) and found:
+        key, found = next(iter(found.items()))
+        keys.append(key)
+    return tuple(keys)
+
+
+def _check_hosts(hosts: object, where: str) -> None:
+    try:
+        parse_hosts(hosts)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from None

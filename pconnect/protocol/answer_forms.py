@@ -1,0 +1,172 @@
+"""The form of what servers say to clients, see doc/protocol.md: it is checked before anything is done. No I/O here.
+
+A server sees what a client sends it, but it must not be able to end the client's program by words that make no sense.
+Kinds that are not in the table are checked where they are taken, or do no harm whatever their value is.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pconnect.errors import ProtocolError
+from pconnect.protocol.form_checks import (
+    Check,
+    dict_of,
+    has,
+    is_int,
+    is_number,
+    is_text,
+    list_of,
+    require_form,
+)
+from pconnect.protocol.kinds import Kind
+
+
+def check_answer(kind: Kind, value: object) -> None:
+    """Raise `ProtocolError` if the value of a message to a client has not the form of its kind."""
+    require_form(kind, value, _FORMS.get(kind))
+
+
+def check_failure(value: Mapping[Any, Any]) -> None:
+    """Raise `ProtocolError` if something is no account of the failure of a command."""
+    needed = all(name in value and check(value[name]) for name, check in _FAILURE.items())
+    if not (needed and dict_of(value.get("fields", {}), is_text, lambda _: True)):
+        raise ProtocolError("not the failure of a command")
+
+
+_FAILURE: Mapping[str, Check] = {
+    "type": is_text,
+    "bases": lambda names: list_of(names, is_text),
+    "message": is_text,
+    "traceback": is_text,
+    "values_sent": is_int,
+    "seconds": is_number,
+}
+
+
+def _is_text_or_none(value: Any) -> bool:
+    return value is None or is_text(value)
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _may_have(value: Any, checks: Mapping[str, Check]) -> bool:
+    """Whether it is a dict whose entries of these names are right; it may lack them, and have others."""
+    return isinstance(value, dict) and all(
+        is_text(name) and (name not in checks or checks[name](entry)) for name, entry in value.items()
+    )
+
+
+# --- what a node says of itself ---
+
+# The others are looked at one by one where they are shown: what has another type was not told.
+_ENGINE_FACTS: Mapping[str, Check] = {
+    "errors": lambda errors: dict_of(errors, is_text, is_text),
+    "pid": is_int,
+}
+
+
+def _is_sums(value: Any) -> bool:
+    """Whether it is a number of jobs, and the seconds that they and their transfers took."""
+    match value:
+        case [jobs, seconds, transfer]:
+            return is_number(jobs) and is_number(seconds) and is_number(transfer)
+    return False
+
+
+def _is_worker(value: Any) -> bool:
+    match value:
+        case [number, pid, *sums, running]:
+            return (
+                is_int(number) and is_int(pid) and _is_sums(sums) and (running is None or is_number(running))
+            )
+    return False
+
+
+_JOB_FACTS: Mapping[str, Check] = {
+    "slots": lambda slots: slots is None or is_int(slots),
+    "workers": lambda workers: list_of(workers, _is_worker),
+    "ended": _is_sums,
+}
+_LIVE_FACTS: Mapping[str, Check] = {
+    "load": lambda load: load is None or is_number(load),
+    "memory_bytes": lambda size: size is None or is_int(size),
+    "jobs": lambda jobs: jobs is None or has(jobs, _JOB_FACTS),
+    "daemon": _is_bool,
+}
+
+
+# --- on the job channel ---
+
+
+def _is_started(value: Any) -> bool:
+    return is_text(value) or has(value, {"pid": is_int, "command": is_int}) or has(value, {"never": is_text})
+
+
+def _is_running(value: Any) -> bool:
+    match value:
+        case [job, seconds]:
+            return is_int(job) and is_number(seconds)
+    return False
+
+
+def _is_part(value: Any) -> bool:
+    match value:
+        case [job, 1 | 2, start, bytes()]:
+            return is_int(job) and is_int(start)
+    return False
+
+
+def _is_recalled(value: Any) -> bool:
+    match value:
+        case [job, bool()]:
+            return is_int(job)
+    return False
+
+
+def _is_printed(value: Any) -> bool:
+    match value:
+        case [bytes(), before]:
+            return is_int(before)
+    return False
+
+
+def _is_recovery(value: Any) -> bool:
+    return is_text(value) or list_of(value, _is_kept_job)
+
+
+def _is_kept_job(value: Any) -> bool:
+    match value:
+        case [number, str(), limit, grace]:
+            return is_int(number) and (limit is None or is_number(limit)) and is_number(grace)
+    return False
+
+
+_WORKER_END: Mapping[str, Check] = {
+    "how": is_text,
+    "job": is_int,
+    "seconds": is_number,
+    "results": lambda results: isinstance(results, bytes),
+    "outputs": lambda outputs: list_of(outputs, _is_printed) and len(outputs) == 2,
+}
+_FORMS: Mapping[Kind, Check] = {
+    Kind.MESHED: lambda facts: _may_have(facts, _ENGINE_FACTS),
+    Kind.DIED: lambda death: has(death, {"how": is_text, "last_output": is_text}, {"command": is_int}),
+    Kind.FACTS: lambda facts: _may_have(facts, _LIVE_FACTS),
+    Kind.CLOSED: _is_bool,
+    Kind.STOPPING: is_text,
+    Kind.RESTART: _is_text_or_none,
+    Kind.RENEW: lambda value: value is None,
+    Kind.POOL: lambda pool: has(pool, {"slots": is_int, "ready": _is_bool, "died": is_text}),
+    Kind.WORKER: _is_started,
+    Kind.RUNNING: _is_running,
+    Kind.PRINTED: _is_part,
+    Kind.ENDED: lambda end: has(end, _WORKER_END),
+    Kind.KEEP: _is_text_or_none,
+    Kind.DETACH: _is_text_or_none,
+    Kind.LEAVE: _is_text_or_none,
+    Kind.RECOVER: _is_recovery,
+    Kind.TAKE: _is_bool,
+    Kind.RECALL: _is_recalled,
+}

@@ -1,0 +1,200 @@
+"""The form of what clients say to servers, see doc/protocol.md: it is checked before anything is done. No I/O here.
+
+Kinds whose value does no harm are not in the table: the value is not used, or it is used where an error of any type
+becomes an answer to the client.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pconnect.protocol.form_checks import (
+    Check,
+    dict_of,
+    has,
+    is_int,
+    is_number,
+    is_text,
+    list_of,
+    require_form,
+)
+from pconnect.protocol.kinds import Kind
+from pconnect.values.decoder import unpack
+
+#: A time limit of a command that is longer is none.
+MAX_SECONDS = 1e9
+# TCP takes a sixth of it as 15 bits, see `pconnect.link.dialing.prepare`.
+_MAX_PEER_TIMEOUT = 196_000.0
+_DIGEST_BYTES = 32
+_MAX_SECRET_BYTES = 64
+_NETWORK_ID_BYTES = 16
+
+
+def check_form(kind: Kind, value: object) -> None:
+    """Raise `ProtocolError` if the value of a message to a server has not the form of its kind."""
+    require_form(kind, value, _FORMS.get(kind) or _ANSWERED_FORMS.get(kind))
+
+
+def ends_connection(kind: Kind) -> bool:
+    """Whether a message of this kind that has another form ends the connection; others are answered by an error."""
+    return kind not in _ANSWERED_FORMS
+
+
+# --- commands and jobs: for each of many a second, so the usual ones are quick ---
+
+
+def _is_command(value: Any) -> bool:
+    match value:
+        case [str(), int() as epoch, dict() as options]:
+            seconds = options.get("seconds")
+            return epoch >= 0 and (seconds is None or is_number(seconds, most=MAX_SECONDS))
+    return False
+
+
+def _is_job(value: Any) -> bool:
+    match value:
+        case [int(), list(), dict(), None]:
+            return True
+        case [int(), args, kwargs, dict() as options]:
+            is_right = isinstance(args, bytes) if options.get("pickled") else isinstance(kwargs, dict)
+            memory, stream = options.get("memory"), options.get("stream")
+            return (
+                is_right
+                and is_number(options.get("seconds", 0.0))
+                and (memory is None or type(memory) is int)
+                and (stream is None or (list_of(stream, _is_index) and len(stream) > 1))
+            )
+    return False
+
+
+def _is_index(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+# --- setting up ---
+
+
+def _is_node(value: Any) -> bool:
+    match value:
+        case [str(), addresses]:
+            return list_of(addresses, _is_address)
+    return False
+
+
+def _is_address(value: Any) -> bool:
+    match value:
+        case [str(), port]:
+            return is_int(port, 1, 2**16 - 1)
+    return False
+
+
+def _is_link(value: Any) -> bool:
+    match value:
+        case [str(), bytes()]:
+            return True
+    return False
+
+
+def _is_set_up(value: Any) -> bool:
+    return has(
+        value,
+        {
+            "network": lambda network: isinstance(network, bytes) and len(network) == _NETWORK_ID_BYTES,
+            "nodes": lambda nodes: isinstance(nodes, bytes) and list_of(unpack(nodes), _is_node),
+            "directory": is_text,
+            "limits": lambda limits: list_of(limits, lambda limit: is_int(limit, 1)) and len(limits) == 2,
+            "peer_timeout": lambda seconds: is_number(seconds, most=_MAX_PEER_TIMEOUT),
+            "timeout": is_number,
+            "links": lambda links: dict_of(links, is_int, _is_link),
+        },
+        {
+            "client_version": lambda version: version is None or is_text(version),
+            "together": lambda nodes: list_of(nodes, is_int),
+            "gone": lambda nodes: dict_of(nodes, is_int, is_text),
+            "busy": lambda nodes: list_of(nodes, is_int),
+        },
+    )
+
+
+def _is_restart(value: Any) -> bool:
+    match value:
+        case [nodes, seconds]:
+            return list_of(nodes, is_int) and is_number(seconds)
+    return False
+
+
+def _is_probe(value: Any) -> bool:
+    match value:
+        case None:
+            return True
+        case [int(), str(), list() as waits]:
+            return all(map(_is_wait, waits))
+    return False
+
+
+def _is_wait(value: Any) -> bool:
+    match value:
+        case [node, str(), None | str(), str(), nodes]:
+            return is_int(node) and list_of(nodes, is_int)
+    return False
+
+
+# --- on the job channel ---
+
+
+def _is_stop(value: Any) -> bool:
+    match value:
+        case [job, seconds]:
+            return is_int(job) and is_number(seconds)
+    return False
+
+
+def _is_kept(value: Any) -> bool:
+    match value:
+        case None:
+            return True
+        case bytes():
+            return len(value) == _DIGEST_BYTES
+        case [facts, parts, bytes()]:
+            is_right = dict_of(parts, is_text, lambda part: isinstance(part, bytes))
+            return is_right and has(facts, _JOB_FACTS)
+    return False
+
+
+_JOB_FACTS: Mapping[str, Check] = {
+    "name": is_text,
+    "retries": is_int,
+    "isolate": lambda isolate: isinstance(isolate, bool),
+    "after": is_int,
+    "limit": lambda seconds: seconds is None or is_number(seconds),
+    "grace": is_number,
+    "worker": is_int,
+    "parts": lambda names: list_of(names, is_text),
+}
+
+
+def _is_recovery(value: Any) -> bool:
+    match value:
+        case [bytes() as network, node, bytes() as secret]:
+            is_right = len(network) == _NETWORK_ID_BYTES and len(secret) <= _MAX_SECRET_BYTES
+            return is_right and is_int(node, 1, 2**32 - 1)
+    return False
+
+
+# What is said here in another form is answered by an error.
+_ANSWERED_FORMS: Mapping[Kind, Check] = {
+    Kind.COMMAND: _is_command,
+    Kind.CALL: _is_command,
+    Kind.JOB: _is_job,
+}
+# And what is said here in another form ends the connection.
+_FORMS: Mapping[Kind, Check] = {
+    Kind.SETUP: _is_set_up,
+    Kind.RESTART: _is_restart,
+    Kind.PROBE: _is_probe,
+    Kind.RENEW: lambda certificate: isinstance(certificate, bytes),
+    Kind.STOP: _is_stop,
+    Kind.RECALL: lambda job: job is None or is_int(job),
+    Kind.KEEP: _is_kept,
+    Kind.LEAVE: lambda jobs: list_of(jobs, is_int),
+    Kind.RECOVER: _is_recovery,
+}

@@ -1,0 +1,45 @@
+"""Why a job waits in the queue, in words. Any thread may ask: others change meanwhile what is looked at here."""
+
+from collections.abc import Collection, Sequence
+
+from pconnect.errors import shown_source
+from pconnect.scheduler.node_workers import NodeWorkers
+from pconnect.scheduler.remote_worker import RemoteWorker
+
+_SHOWN_NODES = 4
+
+
+def why_queued(nodes: Sequence[NodeWorkers], workers: Collection[RemoteWorker], now: float) -> str:
+    """Return what stands in the way at each of some nodes, at which a job may run.
+
+    `workers`: all those of the network.
+    """
+    reasons = [f"{node}: {_reason(node, workers, now)}" for node in nodes[:_SHOWN_NODES]]
+    more = len(nodes) - _SHOWN_NODES
+    return "; ".join([*reasons, *([f"and {more} nodes more"] if more > 0 else [])])
+
+
+def _reason(node: NodeWorkers, workers: Collection[RemoteWorker], now: float) -> str:
+    if node.gone:
+        return node.gone
+    if node.channel is None or node.slots is None:
+        return "its server has not said yet how many slots it has"
+    own = [worker for worker in workers if worker.node == node.number]
+    if any(not worker.is_open for worker in own) or not (own or node.has_been_late(now)):
+        return "a worker is being started" if node.slots else "its server offers no slots"
+    return f"all of its workers have other jobs ({len(own)})" if own else _shortage(node, workers)
+
+
+def _shortage(node: NodeWorkers, workers: Collection[RemoteWorker]) -> str:
+    """Return why a node gets no first worker."""
+    running = sorted(node.server.running.copy().items())
+    if running:
+        source = shown_source(running[0][1].source)
+        return f"its engine is busy with command {source!r}, and a first worker starts when it is idle"
+    others = sum(worker.server.location[:3:2] == node.server.location[:3:2] for worker in workers)
+    words = (
+        f"no slot is free: its server has {node.slots}, of which other nodes of this network have {others}"
+    )
+    if others >= (node.slots or 0):
+        return words
+    return f"{words}; other networks have the rest, or one of them has the server for itself"

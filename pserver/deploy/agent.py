@@ -1,0 +1,315 @@
+"""The part of ``pserver deploy`` that works on a host, under a Python that was found there.
+
+It is sent as text and needs nothing but the standard library. It reads one request from standard input, a line of JSON,
+and after it the contents of the files that the request names. It answers with lines of JSON behind a mark.
+
+All that it makes is in one folder, for each machine and each name of a server: homes may be shared by machines.
+
+    env-KEY/       an environment; there is a file `complete` in it when all is installed
+    server/        the servers' part of the login
+    log            of the server
+    record.json    what was deployed: the environment, and the options of the server
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO
+
+_TAIL = 1500  # characters of what a program printed before it failed
+_REACH_SECONDS = 5.0
+_CHUNK = 2**20
+Say = Callable[..., None]
+
+# Asks the environment that runs the server: for its state, and for the addresses at which others may find it.
+_ASK = """
+import json, sys
+from pserver.system.interfaces import own_addresses
+from pserver.system.pidfile import find_server
+server = find_server(sys.argv[1])
+status = None if server is None else dict(server.status)
+print(json.dumps([status, own_addresses(status.get("bind") if status else None)]))
+"""
+
+
+class RefusedError(Exception):
+    """What was asked for cannot be done; the text says why."""
+
+
+def main(stream: BinaryIO, say: Say) -> int:
+    """Do what the request says; return the exit status."""
+    request = json.loads(stream.readline())
+    try:
+        say(done=_OPERATIONS[request["do"]](request, stream, say))
+    except (RefusedError, OSError) as error:
+        say(error=str(error))
+        return 1
+    return 0
+
+
+def place_of(name: str) -> Path:
+    """Return the folder of all that is made for a server of this name on this machine."""
+    base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
+    return base / "pserver/deploy" / (platform.node() or "localhost") / name
+
+
+def look(request: dict[str, Any], _: BinaryIO, __: Say) -> dict[str, Any]:
+    """Return what is here, and change nothing."""
+    if sys.platform != "linux":
+        raise RefusedError(f"servers need Linux, and this is {platform.system()}")
+    place = place_of(request["name"])
+    record = _read_record(place)
+    return {
+        "python": sys.executable,
+        "version": platform.python_version(),
+        "machine": platform.node(),
+        "environments": [path.parent.name for path in place.glob("env-*/complete")],
+        "record": record,
+        **_ask(place, record, request["name"]),
+    }
+
+
+def deploy(request: dict[str, Any], stream: BinaryIO, say: Say) -> dict[str, Any]:
+    """Install, copy the files, and start the server, as far as that has not been done."""
+    name, wanted = request["name"], request["record"]
+    place = place_of(name)
+    with _locked(place), _received(request["files"], stream, place) as received:
+        record = _read_record(place)
+        status = _ask(place, record, name)["status"]
+        fits = status is not None and record is not None and _start_of(record) == _start_of(wanted)
+        if not fits:
+            _refuse_if_used(status, force=request["force"])
+        environment = place / wanted["environment"]
+        if not (environment / "complete").exists():
+            say(step=f"installing with Python {platform.python_version()} ({sys.executable})")
+            _install(environment, received, request["packages"])
+        _keep_files(place / "server", received / "server")
+        if not fits:
+            say(step="starting the server")
+            # An installation takes long: a client may have come meanwhile.
+            _refuse_if_used(_ask(place, record, name)["status"], force=request["force"])
+            _restart(place, record, wanted, name)
+        _write_record(place, wanted)
+        for old in place.glob("env-*"):
+            if old != environment:
+                shutil.rmtree(old)
+        return _ask(place, wanted, name)
+
+
+def remove(request: dict[str, Any], _: BinaryIO, __: Say) -> dict[str, Any]:
+    """Stop the server, and remove what was made."""
+    name = request["name"]
+    place = place_of(name)
+    if not place.exists():
+        return {"removed": None, "cmd_port": None}
+    with _locked(place):
+        record = _read_record(place)
+        _refuse_if_used(_ask(place, record, name)["status"], force=request["force"])
+        if record is not None:
+            _pserver(place, record, "stop", "--force", "--name", name, also=(3,))
+        shutil.rmtree(place)
+    for folder in list(place.parents)[:3]:  # of this machine, of deploy, of pserver
+        with contextlib.suppress(OSError):  # there is something else in it
+            folder.rmdir()
+    return {"removed": str(place), "cmd_port": _cmd_port(record)}
+
+
+def reach(request: dict[str, Any], _: BinaryIO, __: Say) -> dict[str, Any]:
+    """Try to connect to others; return why it failed, for each where it did."""
+    with ThreadPoolExecutor(32) as pool:
+        failures = dict(pool.map(_try_to_reach, request["targets"]))
+    return {"failures": {host: why for host, why in failures.items() if why}}
+
+
+def _try_to_reach(target: tuple[str, list[str], int]) -> tuple[str, str]:
+    host, addresses, port = target
+    reasons = []
+    for address in addresses:
+        try:
+            socket.create_connection((address, port), _REACH_SECONDS).close()
+        except OSError as error:
+            reasons.append(f"{address} port {port}: {error.strerror or error}")
+        else:
+            return host, ""
+    return host, "; ".join(reasons) or "it has no address"
+
+
+_OPERATIONS = {"look": look, "deploy": deploy, "remove": remove, "reach": reach}
+
+
+@contextlib.contextmanager
+def _locked(place: Path) -> Iterator[None]:
+    """Make the folder, and keep other deployments out of it."""
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    place.chmod(0o700)
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RefusedError("another pserver deploy is at work there; try again when it is done") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _received(files: list[tuple[str, int]], stream: BinaryIO, place: Path) -> Iterator[Path]:
+    """Write the files that come after the request into a folder, for as long as the block lasts."""
+    with tempfile.TemporaryDirectory(prefix="incoming-", dir=place) as folder:
+        for name, size in files:
+            path = Path(folder, name)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            with path.open("wb") as file:
+                left = size
+                while left:
+                    data = stream.read(min(left, _CHUNK))
+                    if not data:
+                        raise RefusedError("the connection ended before all files had come")
+                    file.write(data)
+                    left -= len(data)
+        yield Path(folder)
+
+
+def _install(environment: Path, received: Path, packages: list[str]) -> None:
+    """Make an environment with the wheel that was sent, and what that needs."""
+    if environment.exists():  # an earlier attempt broke off
+        shutil.rmtree(environment)
+    _run("the environment cannot be made", [sys.executable, "-I", "-m", "venv", str(environment)])
+    wheels = received / "wheels"
+    source = ["--no-index", "--find-links", str(wheels)] if wheels.exists() else []
+    settings = {"PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
+    settings |= {"PIP_REQUIRE_VIRTUALENV": "0"}
+    variables = {key: text for key, text in os.environ.items() if key not in {"PIP_TARGET", "PIP_PREFIX"}}
+    pip = [str(environment / "bin/python"), "-I", "-m", "pip", "--quiet", "install", *source]
+    _run(
+        "the packages cannot be installed (for machines without internet there is --wheels DIR)",
+        [*pip, *map(str, received.glob("*.whl")), *packages],
+        variables | settings,
+    )
+    (environment / "complete").touch()
+
+
+def _keep_files(folder: Path, received: Path) -> None:
+    """Put the servers' part of the login in its place: each file is there whole, or as it was."""
+    if not received.exists():
+        return
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
+    for path in received.iterdir():
+        path.replace(folder / path.name)
+
+
+def _restart(place: Path, before: dict[str, Any] | None, wanted: dict[str, Any], name: str) -> None:
+    """Stop the server that runs and start the new one; if that cannot be, start the old one again."""
+    if before is not None:
+        _pserver(place, before, "stop", "--force", "--name", name, also=(3,))
+    try:
+        _start(place, wanted)
+    except RefusedError:
+        if before is not None and (place / before["environment"] / "complete").exists():
+            with contextlib.suppress(RefusedError):  # the first reason is the one to tell
+                _start(place, before)
+        raise
+
+
+def _start(place: Path, record: dict[str, Any]) -> None:
+    options = [option.replace("{place}", str(place)) for option in record["options"]]
+    _pserver(place, record, "start", *options)
+
+
+def _pserver(place: Path, record: dict[str, Any], *arguments: str, also: tuple[int, ...] = ()) -> None:
+    """Run the command of an environment; `also`: what else than 0 may be its exit status."""
+    python = place / record["environment"] / "bin/python"
+    _run(f"pserver {arguments[0]}", [str(python), "-P", "-m", "pserver", *arguments], also=also)
+
+
+def _ask(place: Path, record: dict[str, Any] | None, name: str) -> dict[str, Any]:
+    """Return the state of the server, ``None`` if it does not run, and the addresses of this machine."""
+    python = place / (record or {}).get("environment", "none") / "bin/python"
+    if not python.exists():
+        return {"status": None, "addresses": []}
+    try:
+        said = _run("the server cannot be asked", [str(python), "-P", "-c", _ASK, name])
+    except RefusedError as error:
+        raise RefusedError(
+            f"{error}; if the environment is broken, stop the server and remove {place}"
+        ) from None
+    status, addresses = json.loads(said.splitlines()[-1])
+    return {"status": status, "addresses": addresses}
+
+
+def _refuse_if_used(status: dict[str, Any] | None, *, force: bool) -> None:
+    sessions = [] if status is None or force else status.get("sessions", [])
+    if sessions:
+        users = ", ".join(sorted({str(session.get("user")) for session in sessions}))
+        count = "a network uses" if len(sessions) == 1 else f"{len(sessions)} networks use"
+        raise RefusedError(f"{count} the server (of {users}); wait for the end, or end them with --force")
+
+
+def _start_of(record: dict[str, Any]) -> tuple[Any, Any]:
+    """Return that part of a record which a server has from its start; it reads its users anew at each login."""
+    return record["environment"], record["options"]
+
+
+def _cmd_port(record: dict[str, Any] | None) -> int | None:
+    """Return the port for logins of what was deployed."""
+    options = [] if record is None else record["options"]
+    return next(
+        (int(option.partition("=")[2]) for option in options if option.startswith("--cmd-port=")), None
+    )
+
+
+def _read_record(place: Path) -> dict[str, Any] | None:
+    try:
+        record: dict[str, Any] = json.loads((place / "record.json").read_text())
+    except FileNotFoundError:
+        return None
+    return record
+
+
+def _write_record(place: Path, record: dict[str, Any]) -> None:
+    new = place / "record.json.new"
+    new.write_text(json.dumps(record))
+    new.replace(place / "record.json")
+
+
+def _run(
+    what: str, command: list[str], variables: dict[str, str] | None = None, also: tuple[int, ...] = ()
+) -> str:
+    """Run a program and return what it prints. Raises `RefusedError` with the end of that if it fails."""
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+        env=variables, cwd=Path.home(), check=False,
+    )  # fmt: skip
+    if done.returncode not in (0, *also):
+        said = (done.stderr.strip() or done.stdout.strip()).removeprefix("pserver: ")[-_TAIL:]
+        raise RefusedError(f"{what}: {said or f'exit status {done.returncode}'}")
+    return done.stdout
+
+
+def answer_behind(mark: str) -> Say:
+    """Return a function that writes lines of an answer."""
+
+    def say(**facts: Any) -> None:
+        # On a line of its own, whatever has been written before.
+        sys.stdout.write(f"\n{mark}{json.dumps(facts)}\n")
+        sys.stdout.flush()
+
+    return say
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.stdin.buffer, answer_behind(sys.argv[2])))

@@ -1,0 +1,117 @@
+"""What is to be on each host, made of the options of the command."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pserver.admin.options import start_options
+from pserver.config import ServerConfig
+from pserver.deploy.ssh import Target
+from pserver.deploy.wheel import Wheel, make_wheel
+from srp_tools.errors import ConfigurationError, CredentialError
+from srp_tools.private_files import read_private_bytes, server_file
+from srp_tools.verifier_file import VerifierFile
+
+_MAX_FILE_BYTES = 16 * 2**20  # as of verifiers
+_DIGITS = 16  # of a key
+
+
+def parse_targets(hosts: Sequence[str], pythons: Sequence[str], setups: Sequence[str]) -> list[Target]:
+    """Return the hosts with their options; each option is for all, or for one host as ``HOST=VALUE``.
+
+    Raises `ConfigurationError` if a host is no name for ssh.
+
+    Examples
+    --------
+    >>> parse_targets(["alpha", "beta"], ["python3.12", "beta=~/py/bin/python"], [])[1]
+    Target(host='beta', python='~/py/bin/python', setup=None)
+    """
+    for host in hosts:
+        if not host or host.startswith("-") or any(each.isspace() for each in host):
+            raise ConfigurationError(f"{host!r} is no name of a host: give one as you give it to ssh")
+    return [
+        Target(host, _of(host, hosts, pythons), _of(host, hosts, setups)) for host in dict.fromkeys(hosts)
+    ]
+
+
+def _of(host: str, hosts: Sequence[str], values: Sequence[str]) -> str | None:
+    """Return the value for a host: the last one for it alone, else the last one for all."""
+    for_all = [value for value in values if value.partition("=")[0] not in hosts]
+    for_it = [value.partition("=")[2] for value in values if value.partition("=")[0] == host and "=" in value]
+    return next(iter([*for_it[::-1], *for_all[::-1]]), None)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What each host is to have."""
+
+    name: str  #: of the server
+    wheel: Wheel
+    packages: Sequence[str]  #: besides this one
+    wheels: Path | None  #: a folder that pip takes all packages from, for hosts without internet
+    options: Sequence[str]  #: of ``pserver start``; ``{place}`` stands for the folder of what is made there
+    verifiers: dict[str, bytes]  #: the servers' part of the login, by the names of its files
+    force: bool
+
+    def record(self, python: str, version: str) -> dict[str, Any]:
+        """Return what a host has when all is done: the same for the same contents."""
+        key = hashlib.sha256(
+            "\0".join([self.wheel.digest(), *sorted(self.packages), python, version]).encode()
+        )
+        users = hashlib.sha256(repr(sorted(self.verifiers.items())).encode())
+        return {
+            "environment": f"env-{key.hexdigest()[:_DIGITS]}",
+            "options": list(self.options),
+            "users": users.hexdigest()[:_DIGITS],
+        }
+
+    def files(self, *, with_packages: bool) -> list[tuple[str, Path | bytes]]:
+        """Return the names and contents of what is sent."""
+        found: list[tuple[str, Path | bytes]] = [
+            (f"server/{name}", data) for name, data in self.verifiers.items()
+        ]
+        if with_packages:
+            found.append((self.wheel.name, self.wheel.data))
+            if self.wheels is not None:
+                found += [
+                    (f"wheels/{path.name}", path) for path in sorted(self.wheels.iterdir()) if path.is_file()
+                ]
+        return found
+
+
+def make_plan(config: ServerConfig, packages: Sequence[str], wheels: Path | None, *, force: bool) -> Plan:
+    """Return the plan for a configuration whose users' file is here, and whose other paths are on the hosts.
+
+    Raises `CredentialError` if the users' file cannot be used, `ConfigurationError` if there is no folder of wheels.
+    """
+    if wheels is not None and not wheels.is_dir():
+        raise ConfigurationError(f"--wheels {wheels}: there is no such folder")
+    settings = {name: value for name, value in vars(config).items() if name != "auth_file"}
+    if config.log_file is None:
+        settings["log_file"] = "{place}/log"
+    if config.use_tls:
+        settings["auth_file"] = "{place}/server/tpasswd"
+    return Plan(
+        name=config.name,
+        wheel=make_wheel(),
+        packages=tuple(packages),
+        wheels=wheels,
+        options=start_options(ServerConfig(**settings)),
+        verifiers=_verifiers(Path(config.auth_file or server_file())) if config.use_tls else {},
+        force=force,
+    )
+
+
+def _verifiers(path: Path) -> dict[str, bytes]:
+    """Return the files that a server needs. The secret for unknown users is made if need be: all servers share it."""
+    file = VerifierFile(path)
+    if not file.users():
+        raise CredentialError(f"{path} has no users; the command generate-srp-data makes them")
+    file.lookup("")
+    # On the hosts they have the usual names, whatever they have here.
+    return {
+        f"tpasswd{suffix}": read_private_bytes(path.with_name(f"{path.name}{suffix}"), _MAX_FILE_BYTES)
+        for suffix in ("", ".conf", ".seed")
+    }

@@ -1,0 +1,81 @@
+"""A wheel of the packages that run here, from their own files.
+
+Neither an index nor the source tree has to be there, and no tool that builds: what runs here is what runs there. The
+same files make the same bytes, so that their digest tells whether a host has them already.
+"""
+
+import base64
+import hashlib
+import importlib.metadata
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+_PACKAGES = ("srp_tools", "pconnect", "pserver")
+_ROOT = Path(__file__).parent.parent.parent
+# What describes one installation, and not the distribution.
+_OF_THIS_INSTALLATION = {"RECORD", "INSTALLER", "REQUESTED", "WHEEL", "direct_url.json", "uv_cache.json"}
+_WHEEL = "Wheel-Version: 1.0\nGenerator: pserver-deploy\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+_FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of zip archives
+
+
+class Wheel(NamedTuple):
+    """A wheel in memory."""
+
+    name: str  #: of its file
+    data: bytes
+
+    def digest(self) -> str:
+        """Return what is another one for other contents."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+def make_wheel() -> Wheel:
+    """Return the wheel of what runs here."""
+    distribution = _distribution()
+    name = f"pserver-{distribution.version}"
+    files = dict(sorted(_sources()))
+    folder = f"{name}.dist-info"
+    files |= dict(_description(distribution, folder))
+    files[f"{folder}/WHEEL"] = _WHEEL.encode()
+    files[f"{folder}/RECORD"] = _record(files, folder).encode()
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for path, data in files.items():
+            entry = zipfile.ZipInfo(path, _FIRST_DAY)
+            entry.external_attr = 0o644 << 16
+            wheel.writestr(entry, data, zipfile.ZIP_DEFLATED)
+    return Wheel(f"{name}-py3-none-any.whl", archive.getvalue())
+
+
+def _distribution() -> importlib.metadata.Distribution:
+    """Return what is installed; in a source tree its build, which has less, may be found before."""
+    found = list(importlib.metadata.distributions(name="pserver"))
+    return next(
+        (each for each in found if each.read_text("METADATA")), None
+    ) or importlib.metadata.distribution("pserver")
+
+
+def _sources() -> Iterator[tuple[str, bytes]]:
+    for package in _PACKAGES:
+        for path in (_ROOT / package).rglob("*"):
+            if path.suffix == ".py" or path.name == "py.typed":
+                yield path.relative_to(_ROOT).as_posix(), path.read_bytes()
+
+
+def _description(distribution: importlib.metadata.Distribution, folder: str) -> Iterator[tuple[str, bytes]]:
+    """Return names, dependencies, commands and licence, as the installation here has them."""
+    for path in sorted(distribution.files or [], key=str):
+        if path.parts[0].endswith(".dist-info") and path.name not in _OF_THIS_INSTALLATION:
+            yield "/".join([folder, *path.parts[1:]]), Path(str(path.locate())).read_bytes()
+
+
+def _record(files: dict[str, bytes], folder: str) -> str:
+    """Return the list of files with their digests (Binary distribution format, "The .dist-info directory")."""
+    lines = []
+    for path, data in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+        lines.append(f"{path},sha256={digest},{len(data)}\n")
+    return "".join([*lines, f"{folder}/RECORD,,\n"])

@@ -1,0 +1,136 @@
+"""The facts of this machine, each with its check."""
+
+import importlib.metadata
+import os
+import platform
+import re
+import resource
+import shutil
+import ssl
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from pserver.admin.left_sessions import left_sessions
+from pserver.config import DEFAULT_DATA_PORT, ServerConfig
+from pserver.doctor.checks import (
+    Finding,
+    Level,
+    check_descriptors,
+    check_memory,
+    check_package,
+    check_port,
+    check_processes,
+    check_space,
+    check_tls,
+    ok,
+)
+from pserver.system.interfaces import listener_at
+from pserver.system.pidfile import RunningServer, list_servers
+from pserver.system.processes import available_memory
+from pserver.system.runtime_dir import run_time_folder
+from srp_tools.errors import ConfigurationError
+from srp_tools.packages import distribution_version
+
+_MIB = 2**20
+# Of the folders for temporary files: more than the client's key, a plot, and what code that was sent unpacks.
+_LEAST_DISK = 100 * _MIB
+_LEAST_SHARED_MEMORY = 16 * _MIB  # libraries below user code, such as multiprocessing and OpenMP
+
+
+def check_machine() -> Iterator[Finding]:
+    """Return what is found on this machine, part after part."""
+    yield from _versions()
+    yield from _servers()
+    yield from _limits()
+    yield from _places()
+
+
+def _versions() -> Iterator[Finding]:
+    yield ok(f"Python {platform.python_version()} at {sys.executable}")
+    yield ok(f"pserver {distribution_version()} at {Path(__file__).parent.parent}")
+    for name in _required():
+        yield check_package(name, _version(name))
+    yield check_tls(ssl.OPENSSL_VERSION, has_tls13=ssl.HAS_TLSv1_3)
+
+
+def _required() -> list[str]:
+    """Return the packages that this one needs, without those of its extras."""
+    lines = importlib.metadata.requires("pserver") or []
+    names = (re.match(r"[A-Za-z0-9._-]+", line) for line in lines if ";" not in line)
+    return [found[0] for found in names if found]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _servers() -> Iterator[Finding]:
+    """Look at the ports of the servers that run; if there are none, at those that one would take."""
+    try:
+        servers, left = list_servers(), left_sessions()
+    except (ConfigurationError, OSError) as error:
+        yield Finding(Level.WRONG, "no server can start or be found", str(error))
+        return
+    for server in servers:
+        for what, key in (("command port", "cmd_port"), ("data port", "data_port")):
+            if key in server.status:
+                yield check_port(what, int(str(server.status[key])), None, server.name)
+    for name, sessions in left.items():
+        text = f"the server {name!r} was killed, and its sessions live: {'; '.join(map(str, sessions))}"
+        remedy = f"go on with them: pserver start --name {name}; or end them: pserver stop --name {name}"
+        yield Finding(Level.WRONG, text, remedy)
+    yield from _default_ports(servers)
+
+
+def _default_ports(servers: list[RunningServer]) -> Iterator[Finding]:
+    taken = {server.status.get(key) for server in servers for key in ("cmd_port", "data_port")}
+    if not servers:
+        yield Finding(Level.NOTE, "no server is running", "if this machine is to compute: pserver start")
+    for what, port in (("command port", ServerConfig.cmd_port), ("data port", DEFAULT_DATA_PORT)):
+        if port not in taken and (not servers or listener_at(port)):
+            yield check_port(what, port, listener_at(port), None)
+
+
+def _limits() -> Iterator[Finding]:
+    yield check_descriptors(_hard(resource.RLIMIT_NOFILE))
+    yield check_processes(_hard(resource.RLIMIT_NPROC))
+    yield check_memory(available_memory())
+
+
+def _hard(kind: int) -> int | None:
+    limit = resource.getrlimit(kind)[1]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _places() -> Iterator[Finding]:
+    yield check_space(
+        "shared memory /dev/shm",
+        _free(Path("/dev/shm")),  # noqa: S108 - it is not written
+        _LEAST_SHARED_MEMORY,
+        "remove what other programs left there, or mount it larger (in a container: --shm-size=1g)",
+    )
+    try:
+        folder = tempfile.gettempdir()
+    except FileNotFoundError as error:
+        remedy = "let TMPDIR name a folder that you may write, on a disk with room"
+        yield Finding(Level.WRONG, f"temporary files: {error.strerror}", remedy)
+    else:
+        remedy = "make room there, or let TMPDIR name a folder on a disk with more"
+        yield check_space(f"temporary files {folder}", _free(Path(folder)), _LEAST_DISK, remedy)
+    try:
+        yield ok(f"run-time folder {run_time_folder()}")
+    except (ConfigurationError, OSError) as error:
+        yield Finding(Level.WRONG, "the run-time folder cannot be used", str(error))
+
+
+def _free(folder: Path) -> int | None:
+    """Return the free bytes of a folder's disk; ``None`` if nothing can be written there."""
+    try:
+        return shutil.disk_usage(folder).free if os.access(folder, os.W_OK | os.X_OK) else None
+    except OSError:
+        return None

@@ -1,0 +1,70 @@
+"""Generators of random numbers in a forked process: each has a new state, else all workers would draw the same numbers.
+
+They are found where users keep them: at the top of modules, and in the workspace and what it holds. There is a limit to
+how far this looks, so that a worker is there soon however much the workspace has, and shares the memory of that.
+"""
+
+import gc
+import itertools
+import random
+import sys
+import types
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from numpy.random import MT19937, PCG64, PCG64DXSM, SFC64, BitGenerator, Generator, Philox, RandomState
+
+_MAX_OBJECTS = 10_000  # of the workspace, the nearest first: some milliseconds
+_SIZED = (list, tuple, dict, set, frozenset)
+_NUMPY = frozenset([Generator, RandomState, MT19937, PCG64, PCG64DXSM, Philox, SFC64])
+_KINDS = (Generator, RandomState, BitGenerator, random.Random)
+
+
+def renew_generators(names: Mapping[str, Any]) -> None:
+    """Seed the generators in a workspace and at the top of modules from the system."""
+    found = {id(each): each for each in itertools.chain(_of_modules(), _of_workspace(names))}
+    for generator in found.values():
+        _renew(generator)
+
+
+def _renew(generator: Any) -> None:
+    if isinstance(generator, random.Random):
+        generator.seed()
+        return
+    bits = generator if isinstance(generator, BitGenerator) else generator._bit_generator
+    if isinstance(generator, RandomState) and isinstance(bits, MT19937):
+        generator.seed()  # it may keep a number of its normal distribution as well
+    elif type(bits).__module__.startswith("numpy."):
+        bits.state = type(bits)().state
+
+
+def _of_modules() -> Iterator[object]:
+    for module in list(sys.modules.values()):
+        if isinstance(module, types.ModuleType):
+            yield from [value for value in list(vars(module).values()) if type(value) in _NUMPY]
+
+
+def _of_workspace(names: Mapping[str, Any]) -> Iterator[object]:
+    # Not through modules, whose names functions refer to as their globals.
+    seen = {id(vars(each)) for each in sys.modules.values() if isinstance(each, types.ModuleType)}
+    waiting = deque(names.values())
+    looked_at = 0
+    while waiting and looked_at < _MAX_OBJECTS:
+        value = waiting.popleft()
+        if id(value) in seen:
+            continue
+        looked_at += 1
+        seen.add(id(value))
+        if issubclass(type(value), _KINDS):
+            yield value
+        elif _may_hold(value):
+            waiting.extend(gc.get_referents(value))
+
+
+def _may_hold(value: object) -> bool:
+    if not gc.is_tracked(value) or isinstance(value, types.ModuleType):
+        return False
+    if type(value) in _SIZED:
+        return len(value) <= _MAX_OBJECTS  # type: ignore[arg-type]
+    return not issubclass(type(value), type) or getattr(value, "__module__", None) == "__main__"

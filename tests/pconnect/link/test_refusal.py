@@ -1,0 +1,51 @@
+"""What a client finds out about a refused login."""
+
+from pathlib import Path
+
+import pytest
+
+from pconnect.link.refusal import why_refused
+from srp_tools import Credentials, VerifierFile, make_verifier
+from srp_tools.private_files import server_file
+
+ALICE = Credentials("alice", "correct horse battery staple")
+WRONG = Credentials("alice", "wrong horse battery staple")
+UNKNOWN = "the user name or the password is wrong, or the server's users' file is an old one: pserver doctor"
+
+
+@pytest.fixture
+def salt(tmp_path: Path) -> bytes:
+    """Have a copy of the server's file, and give the salt of the user in it."""
+    verifier = make_verifier(ALICE, 2048)
+    VerifierFile(server_file(tmp_path)).add(verifier)
+    return verifier.salt
+
+
+def test_the_same_salt_is_a_wrong_password(tmp_path: Path, salt: bytes) -> None:
+    told = why_refused(WRONG, salt, tmp_path)
+    assert told.startswith(
+        f"the server has the same verifier of alice as {server_file(tmp_path)}, so the password"
+    )
+    assert "generate-srp-data --verify alice" in told
+    assert "horse" not in told
+
+
+@pytest.mark.usefixtures("salt")
+def test_another_salt_is_another_file(tmp_path: Path) -> None:
+    for credentials in (ALICE, WRONG):
+        told = why_refused(credentials, b"another salt", tmp_path)
+        assert told.startswith(
+            f"the server has another verifier of alice than {server_file(tmp_path)}, or none"
+        )
+        assert f"scp -rp {tmp_path}/server HOST:.config/pserver/" in told
+
+
+def test_without_a_copy_both_are_possible(tmp_path: Path, salt: bytes) -> None:
+    assert why_refused(ALICE, salt, tmp_path / "nowhere").startswith(UNKNOWN)
+    assert why_refused(Credentials("bob", "x"), salt, tmp_path).startswith(UNKNOWN)
+    server_file(tmp_path).chmod(0o644)  # not to be used
+    assert why_refused(WRONG, salt, tmp_path).startswith(UNKNOWN)
+
+
+def test_what_cannot_be_is_not_explained(tmp_path: Path, salt: bytes) -> None:
+    assert why_refused(ALICE, salt, tmp_path).startswith(UNKNOWN)

@@ -1,0 +1,116 @@
+"""The files of a login, in the states that they are found in."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pconnect.profiles import config_file
+from pserver.doctor.checks import Level
+from pserver.doctor.files import check_files
+from srp_tools import generate_srp_data
+
+
+def _intact(_: Path) -> None:
+    pass
+
+
+def _no_client(folder: Path) -> None:
+    (folder / "client/credentials").unlink()
+
+
+def _no_server(folder: Path) -> None:
+    (folder / "server/tpasswd").unlink()
+
+
+def _open_client(folder: Path) -> None:
+    (folder / "client/credentials").chmod(0o644)
+
+
+def _open_server(folder: Path) -> None:
+    (folder / "server").chmod(0o755)
+
+
+def _another_password(folder: Path) -> None:
+    generate_srp_data("alice", "another password", bits=2048, folder=folder, client_file=False)
+
+
+def _another_user(folder: Path) -> None:
+    (folder / "server/tpasswd").write_text("")
+    generate_srp_data("bob", "another password", bits=2048, folder=folder, client_file=False)
+
+
+def _no_users(folder: Path) -> None:
+    (folder / "server/tpasswd").write_text("")
+
+
+def _bad_line(folder: Path) -> None:
+    with (folder / "server/tpasswd").open("a") as file:
+        file.write("nonsense\n")
+
+
+def _no_groups(folder: Path) -> None:
+    (folder / "server/tpasswd.conf").unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "level", "text", "remedy"),
+    [
+        (_intact, Level.OK, "the password of alice belongs to the servers' file", ""),
+        (_no_client, Level.NOTE, "no client's file", "generate-srp-data"),
+        (_no_server, Level.NOTE, "no servers' file", "generate-srp-data"),
+        (_open_client, Level.WRONG, "client's file", "chmod 600"),
+        (_open_server, Level.WRONG, "servers' file", "chmod 700"),
+        (_another_password, Level.NOTE, "do not belong together", "generate-srp-data alice"),
+        (_another_user, Level.NOTE, "do not belong together", "generate-srp-data alice"),
+        (_no_users, Level.WRONG, "has no users", "generate-srp-data"),
+        (_bad_line, Level.WRONG, "tpasswd, line 2", ""),
+        (_no_groups, Level.WRONG, "cannot be used", "tpasswd.conf"),
+    ],
+)
+def test_what_is_found(
+    tmp_path: Path, change: Callable[[Path], None], level: Level, text: str, remedy: str
+) -> None:
+    generate_srp_data("alice", "a good password", bits=2048, folder=tmp_path)
+    change(tmp_path)
+    findings = list(check_files(tmp_path))
+    found = [each for each in findings if text in each.text and remedy in each.remedy]
+    assert [each.level for each in found] == [level], findings
+    if level is not Level.WRONG:
+        assert all(each.level is not Level.WRONG for each in findings)
+
+
+def test_fingerprints_are_those_of_the_contents_and_never_of_the_password(tmp_path: Path) -> None:
+    generate_srp_data("alice", "a good password", bits=2048, folder=tmp_path)
+    texts = [str(each) for each in check_files(tmp_path)]
+    assert "a good password" not in "\n".join(texts)
+    marked = [text for text in texts if ", fingerprint " in text]
+    assert [text.split(", ")[0].rpartition("/")[2] for text in marked] == [
+        "tpasswd",
+        "tpasswd.conf",
+        "tpasswd.seed",
+    ]
+    assert [str(each) for each in check_files(tmp_path)] == texts
+    generate_srp_data("alice", "a good password", bits=2048, folder=tmp_path)  # with another salt
+    again = [str(each) for each in check_files(tmp_path) if ", fingerprint " in str(each)]
+    assert (again[0] != marked[0], again[1] == marked[1]) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "words"),
+    [
+        ("hosts = ['alpha']", Level.OK, "pconnect.toml, mode 0600"),
+        ("hots = 1", Level.WRONG, "did you mean hosts"),
+    ],
+)
+def test_the_configuration_of_the_client(
+    text: str, level: Level, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert not any("pconnect.toml" in str(finding) for finding in check_files())
+    config_file().parent.mkdir(parents=True)
+    config_file().write_text(text)
+    config_file().chmod(0o600)
+    (found,) = [finding for finding in check_files() if "pconnect.toml" in str(finding)]
+    assert found.level is level
+    assert words in str(found)

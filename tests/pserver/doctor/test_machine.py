@@ -1,0 +1,70 @@
+"""The facts of this machine, and some that are made wrong."""
+
+import resource
+import socket
+from pathlib import Path
+
+import pytest
+
+from pserver import pserver
+from pserver.config import ServerConfig
+from pserver.doctor import machine
+from pserver.doctor.checks import Level
+from pserver.doctor.machine import check_machine
+from srp_tools.packages import distribution_version
+
+pytestmark = pytest.mark.usefixtures("places")
+
+
+def found(text: str) -> list[Level]:
+    return [each.level for each in check_machine() if text in str(each)]
+
+
+def test_versions_limits_and_places_are_reported() -> None:
+    shown = "\n".join(map(str, check_machine()))
+    for part in (
+        f"pserver {distribution_version()}", "Python 3.", "numpy", "tlslite-ng", "OpenSSL", "open files", "processes",
+        "memory", "/dev/shm", "temporary files", "run-time folder",
+    ):  # fmt: skip
+        assert part in shown
+
+
+def test_a_missing_package_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_required", lambda: ["numpy", "no-such-package"])
+    assert found("no-such-package is not installed") == [Level.WRONG]
+    assert found("ok    numpy") == [Level.OK]
+
+
+def test_a_port_that_another_program_has_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found("no server is running") == [Level.NOTE]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        monkeypatch.setattr(ServerConfig, "cmd_port", port)
+        assert found(f"command port {port}: used by ") == [Level.WRONG]
+    assert found(f"command port {port}: free") == [Level.OK]
+
+
+def test_the_ports_of_a_server_are_fine() -> None:
+    status = pserver(cmd_port=0, data_port=0, bind="127.0.0.1", allow_root=True)
+    assert isinstance(status, dict)
+    assert found(f"command port {status['cmd_port']}: the server 'default' listens") == [Level.OK]
+    assert found(f"data port {status['data_port']}: the server 'default' listens") == [Level.OK]
+    assert found("no server is running") == []
+
+
+def test_places_that_cannot_be_used_are_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "open/pserver").mkdir(parents=True)
+    (tmp_path / "open/pserver").chmod(0o755)
+    with monkeypatch.context() as broken:
+        broken.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+        broken.setenv("XDG_RUNTIME_DIR", str(tmp_path / "open"))
+        assert found("missing: cannot be written") == [Level.WRONG]
+        assert found("the run-time folder cannot be used") == [Level.WRONG]
+        assert found("no server can start or be found") == [Level.WRONG]
+
+
+def test_a_low_limit_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (50, 50))
+    assert found("open files (ulimit -Hn): 50") == [Level.WRONG]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (50, resource.RLIM_INFINITY))
+    assert found("open files (ulimit -Hn): unlimited") == [Level.OK]

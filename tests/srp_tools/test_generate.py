@@ -1,0 +1,68 @@
+"""The function that makes a user; the command, which calls it, has its tests in `test_cli`."""
+
+import getpass
+import stat
+from pathlib import Path
+
+import pytest
+
+from srp_tools import check_password, generate_srp_data, load_credentials
+from srp_tools.errors import ConfigurationError, CredentialError
+from srp_tools.verifier_file import VerifierFile
+
+
+def test_both_parts_belong_together_and_are_private(tmp_path: Path) -> None:
+    made = generate_srp_data("alice", "correct horse battery", bits=2048, folder=str(tmp_path))
+    assert list(made) == ["alice", tmp_path / "client/credentials", tmp_path / "server/tpasswd"]
+    assert made.client is not None
+    assert load_credentials(made.client).password == "correct horse battery"
+    verifier = VerifierFile(made.server).find("alice")
+    check_password(verifier, "correct horse battery")
+    assert verifier.group.bits == 2048
+    for path in (made.client, made.server):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_without_arguments_it_is_this_account_with_a_random_password(tmp_path: Path) -> None:
+    passwords = set()
+    for _ in range(2):
+        made = generate_srp_data(folder=tmp_path)
+        assert made.client is not None
+        credentials = load_credentials(made.client)
+        assert credentials.user == made.user == getpass.getuser()
+        check_password(VerifierFile(made.server).find(made.user), credentials.password)
+        passwords.add(credentials.password)
+    assert len(passwords) == 2
+    assert VerifierFile(made.server).users() == [made.user]
+
+
+def test_the_other_users_stay(tmp_path: Path) -> None:
+    generate_srp_data("alice", bits=2048, folder=tmp_path)
+    made = generate_srp_data("bob", "a password of bob", bits=2048, folder=tmp_path, client_file=False)
+    assert made.client is None
+    assert VerifierFile(made.server).users() == ["alice", "bob"]
+    assert load_credentials(tmp_path / "client/credentials").user == "alice"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "text"),
+    [
+        (("al:ice",), {}, "'al:ice' cannot be used"),
+        (("alice", ""), {}, "empty password"),
+        (("alice",), {"client_file": False}, "known to nobody"),
+        (("alice",), {"bits": 1024}, "1024 bits cannot be used: 2048, 3072"),
+    ],
+)
+def test_what_cannot_be_used_changes_nothing(
+    tmp_path: Path, arguments: tuple[str, ...], options: dict[str, int], text: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=text):
+        generate_srp_data(*arguments, folder=tmp_path, **options)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_open_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "server").mkdir(mode=0o755)
+    with pytest.raises(CredentialError, match="chmod 700"):
+        generate_srp_data("alice", bits=2048, folder=tmp_path)
+    assert not (tmp_path / "client").exists()
