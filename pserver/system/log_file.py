@@ -104,6 +104,7 @@ class LogFile:
                 with contextlib.suppress(FileNotFoundError):
                     old.rename(new)
             self._rotate_at = self._rotation.max_bytes
+            self._follow_path()  # the log is there at once, not with its next line
 
 
 def default_log(name: str) -> Path:

@@ -55,7 +55,7 @@ def test_it_is_set_aside_when_it_has_grown(tmp_path: Path) -> None:
             server.connect().close()
             if (server.folder / "log.2").read_text() != "the oldest":
                 break
-        assert files() == ["log", "log.1", "log.2"]
+        wait_until(lambda: files() == ["log", "log.1", "log.2"], "the older files")
         assert (server.folder / "log.2").read_text() != "the oldest"
 
 

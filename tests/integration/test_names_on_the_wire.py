@@ -11,7 +11,7 @@ from pconnect import Network, reval
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.channel import Buffer, Channel
 from srp_tools.credentials import Credentials
-from tests.support.recorder import recording
+from tests.support.recorder import recorded_server
 from tests.support.servers import Server, run_server
 from tests.support.verbs import VERBS, Verb
 from tests.support.waiting import DEADLINE
@@ -81,10 +81,7 @@ def test_the_client_names_no_modules(
 @pytest.mark.slow
 def test_no_one_names_modules_on_any_connection(tmp_path: Path) -> None:
     """Engines among themselves included: all of them are reached by way of the recorder."""
-    with (
-        run_server(tmp_path / "server", "--slots=2", bind="127.0.0.2", use_tls=False) as server,
-        recording("127.0.0.1", "127.0.0.2", [server.cmd_port, server.data_port]) as recorder,
-    ):
+    with recorded_server(tmp_path / "server", "--slots=2", use_tls=False) as (server, recorder):
         there = Server(server.process, {**server.status, "bind": "127.0.0.1"}, server.folder, use_tls=False)
         with there.connect(2, check_versions=False) as net:
             use(net, tmp_path)

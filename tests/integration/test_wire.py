@@ -5,15 +5,14 @@ the forwarder's address uses it for both, as it learns the data port's number fr
 """
 
 import base64
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pconnect import RemoteError, network_get_info, pconnect, precv, psend, reval
-from tests.support.recorder import Recorder, recording
-from tests.support.servers import Server, run_server
+from tests.support.recorder import Recorder, recorded_server
+from tests.support.servers import Server
 from tests.support.waiting import DEADLINE
 
 SENT = "marker of a value that the client sends"
@@ -22,19 +21,6 @@ COMMAND = "marker of a command"
 PRINTED = "marker of what a command prints"
 FAILURE = "marker of an error"
 ARRAY = np.arange(1000, 1400, dtype=np.int64) * 987654321987
-
-
-@pytest.fixture
-def server_behind(tmp_path: Path) -> Iterator[Server]:
-    with run_server(tmp_path / "server", bind="127.0.0.2") as server:
-        yield server
-
-
-@pytest.fixture
-def recorder(server_behind: Server) -> Iterator[Recorder]:
-    ports = [server_behind.cmd_port, server_behind.data_port]
-    with recording("127.0.0.1", "127.0.0.2", ports) as running:
-        yield running
 
 
 def work(server: Server, recorder: Recorder) -> None:
@@ -72,11 +58,12 @@ def contains(record: bytes | bytearray, secret: bytes) -> bool:
     return any(form in record for form in forms(secret))
 
 
-def test_nothing_passes_in_clear(server_behind: Server, recorder: Recorder) -> None:
-    work(server_behind, recorder)
+def test_nothing_passes_in_clear(tmp_path: Path) -> None:
+    with recorded_server(tmp_path / "server") as (server, recorder):
+        work(server, recorder)
     secrets = [s.encode() for s in (SENT, RECEIVED, COMMAND, PRINTED, FAILURE, "psend(", "Traceback")]
     secrets += [ARRAY.tobytes()[at : at + 24] for at in range(0, ARRAY.nbytes, 8)]
-    secrets += [server_behind.credentials.password.encode(), np.__version__.encode() + b"\xa7version"]
+    secrets += [server.credentials.password.encode(), np.__version__.encode() + b"\xa7version"]
     for (port, direction), record in recorder.bytes.items():
         assert len(record) > 300, (
             f"too little passed at port {port} {direction} for this test to mean anything"
@@ -87,10 +74,7 @@ def test_nothing_passes_in_clear(server_behind: Server, recorder: Recorder) -> N
 
 def test_without_tls_everything_but_a_password_passes_in_clear(tmp_path: Path) -> None:
     """The test above can fail: it would see all these."""
-    with (
-        run_server(tmp_path / "server", bind="127.0.0.2", use_tls=False) as server,
-        recording("127.0.0.1", "127.0.0.2", [server.cmd_port, server.data_port]) as recorder,
-    ):
+    with recorded_server(tmp_path / "server", use_tls=False) as (server, recorder):
         work(server, recorder)
         command, data = server.cmd_port, server.data_port
         for port, direction, secret in (

@@ -18,11 +18,11 @@ def program(name: str, package: str) -> str:
 
 
 def module(name: str) -> ModuleType:
-    """Return a module of a package of the extra `dev`; where it is missing, the same."""
+    """Return a module of a package that tests need; where it is missing, the same."""
     try:
         return importlib.import_module(name)
     except ImportError:
-        _leave_out(f"the module {name} is missing: install the extra dev")
+        _leave_out(f"the module {name} is missing: install the extra dev, and what .ci/run adds to it")
 
 
 def _leave_out(reason: str) -> NoReturn:

@@ -4,37 +4,27 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
+from tests.support.servers import Server, run_server
 from tests.support.waiting import DEADLINE, wait_until
 
 
-def _listener(address: str, port: int) -> socket.socket:
-    """Listen at a port that is the server's at another address; here, another test may use it for a moment."""
-    found: list[socket.socket] = []
-
-    def is_free() -> bool:
-        with contextlib.suppress(OSError):
-            found.append(socket.create_server((address, port)))
-        return bool(found)
-
-    wait_until(is_free, f"port {port} of {address}")
-    return found[0]
-
-
 class Recorder:
-    """Listens at the ports of a server, but at another address, and forwards."""
+    """Listens at two free ports, and forwards to the same ports of another address, where a server is to run."""
 
-    def __init__(self, listen_at: str, forward_to: str, ports: list[int]) -> None:
+    def __init__(self, listen_at: str, forward_to: str) -> None:
+        self._listeners = [socket.create_server((listen_at, 0)) for _ in range(2)]
+        self.ports: list[int] = [listener.getsockname()[1] for listener in self._listeners]
         self._target = forward_to
         self._lock = threading.Lock()
         self._open = 0
         self._links: list[socket.socket] = []
-        self.bytes = {(port, direction): bytearray() for port in ports for direction in ("in", "out")}
-        self.connections = dict.fromkeys(ports, 0)
-        self._listeners = [_listener(listen_at, port) for port in ports]
+        self.bytes = {(port, direction): bytearray() for port in self.ports for direction in ("in", "out")}
+        self.connections = dict.fromkeys(self.ports, 0)
         self._threads = [
             threading.Thread(target=self._accept, args=(listener, port))
-            for listener, port in zip(self._listeners, ports, strict=True)
+            for listener, port in zip(self._listeners, self.ports, strict=True)
         ]
         for thread in self._threads:
             thread.start()
@@ -82,10 +72,12 @@ class Recorder:
 
 
 @contextlib.contextmanager
-def recording(listen_at: str, forward_to: str, ports: list[int]) -> Iterator[Recorder]:
-    """Record until the end of the block."""
-    recorder = Recorder(listen_at, forward_to, ports)
+def recorded_server(folder: Path, *options: str, use_tls: bool = True) -> Iterator[tuple[Server, Recorder]]:
+    """Run a server, which listens at 127.0.0.2, and record at 127.0.0.1 until the end of the block."""
+    recorder = Recorder("127.0.0.1", "127.0.0.2")
     try:
-        yield recorder
+        ports = [f"--{kind}-port={port}" for kind, port in zip(("cmd", "data"), recorder.ports, strict=True)]
+        with run_server(folder, *options, *ports, bind="127.0.0.2", use_tls=use_tls) as server:
+            yield server, recorder
     finally:
         recorder.close()
