@@ -128,7 +128,7 @@ def test_ctrl_c_ends_the_making_of_a_value(nets: list[Network]) -> None:
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         precv(connection, timeout=LIMIT)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     timer.join()
     psend("next", nets[1][0])
     assert precv(connection, timeout=LIMIT) == "next"

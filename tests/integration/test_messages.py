@@ -20,7 +20,7 @@ from pconnect import (
     select_sockets,
 )
 from tests.support.servers import engine_pids
-from tests.support.waiting import DEADLINE, wait_gone, wait_until
+from tests.support.waiting import DEADLINE, TRIES, wait_gone, wait_until
 
 MakeNetwork = Callable[..., Network]
 LONG = 60.0
@@ -89,15 +89,19 @@ def test_output_without_end_holds_up_neither_server_nor_client(network: MakeNetw
 
 def test_time_limits_leave_a_connection_usable(network: MakeNetwork) -> None:
     net = network(2)
+    waiting = reval("precv(sockets[0])", net[1])
     waits: tuple[Callable[[], object], ...] = (
         lambda: precv(net[1], timeout=0.05),
-        lambda: reval("precv(sockets[0])", net[1]).result(0.05),
+        lambda: waiting.result(0.05),
     )
     for wait in waits:
-        begin = time.monotonic()
-        with pytest.raises(TimeoutError):
-            wait()
-        assert 0.05 <= time.monotonic() - begin < 0.95  # a wait looks up every second in any case
+        seconds = []
+        for _ in range(TRIES):
+            begin = time.monotonic()
+            with pytest.raises(TimeoutError):
+                wait()
+            seconds.append(time.monotonic() - begin)
+        assert 0.05 <= min(seconds) < 0.95  # a wait looks up every second in any case
     psend("wakes the command", net[1])
     reval("psend(sockets.node, sockets[0])", net)
     assert [precv(c, timeout=DEADLINE) for c in net[1:]] == [1, 2]
@@ -105,12 +109,13 @@ def test_time_limits_leave_a_connection_usable(network: MakeNetwork) -> None:
 
 def test_select_sockets_takes_fractions_of_seconds(network: MakeNetwork) -> None:
     net = network(2)
-    begin = time.monotonic()
-    assert select_sockets(net, 0.1) == []
-    assert 0.1 <= time.monotonic() - begin < 0.95  # a wait looks up every second in any case
-    begin = time.monotonic()
-    assert select_sockets(net, 0) == []
-    assert time.monotonic() - begin < 0.95
+    for limit in (0.1, 0):
+        seconds = []
+        for _ in range(TRIES):
+            begin = time.monotonic()
+            assert select_sockets(net, limit) == []
+            seconds.append(time.monotonic() - begin)
+        assert limit <= min(seconds) < 0.95  # a wait looks up every second in any case
     reval("psend('ready', sockets[0])", net[2])
     assert select_sockets(net, DEADLINE) == [2]
     assert select_sockets(net[1:], DEADLINE) == [1]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import psutil
 
 DEADLINE = 40.0  # seconds; longer than anything here takes, also on a busy machine
+TRIES = 5  # of what is quick, on a busy machine not each time, and slow each time if it is wrong
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout: float = DEADLINE) -> None:

@@ -138,7 +138,7 @@ def test_a_stopped_one_is_replaced_and_the_next_hears_what_nobody_would_ask_for_
     place.starter.request({"b": 2}, [0])
     place.starter.request({"c": 3})
     place.until(lambda: len(place.answers) == 3, "the answers")
-    assert 0.5 <= time.monotonic() - begin < 3
+    assert 0.5 <= time.monotonic() - begin < DEADLINE
     assert [answer["asked"] for answer in place.answers[1:]] == [{"a": 1}, {"c": 3}]
     wait_gone(stopped)
 
