@@ -141,5 +141,5 @@ def test_in_xarray_they_are_refused() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_inputs_of_the_fuzzer() -> None:
     values = [("array", jnp.ones((2, 3))), ("weak", jnp.asarray(1.5)), ("key", jax.random.key(1))]
-    figures = fuzz_decoder.run(10**9, secrets.randbelow(2**31), values, seconds=1)
-    assert figures.inputs > 100 and figures.refused and figures.values
+    figures = fuzz_decoder.run(1000, secrets.randbelow(2**31), values)
+    assert figures.refused and figures.values

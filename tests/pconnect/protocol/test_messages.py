@@ -288,8 +288,8 @@ def test_a_message_of_our_own_has_no_such_value() -> None:
 @pytest.mark.filterwarnings("ignore")  # some packages warn of what they then refuse
 def test_inputs_of_the_fuzzer() -> None:
     # A million of them take a minute: python -m tests.fuzz_decoder
-    figures = fuzz_decoder.run(10**9, seed=secrets.randbelow(2**31), seconds=1)
-    assert figures.inputs > 100 and figures.refused and figures.values
+    figures = fuzz_decoder.run(2000, seed=secrets.randbelow(2**31))
+    assert figures.refused and figures.values
     for values in (SPARSE + ARROW + PANDAS, SCIENCE):
-        figures = fuzz_decoder.run(10**9, secrets.randbelow(2**31), values, seconds=1)
-        assert figures.inputs > 100 and figures.refused and figures.values
+        figures = fuzz_decoder.run(1000, secrets.randbelow(2**31), values)
+        assert figures.refused and figures.values
