@@ -175,7 +175,7 @@ class Supervisor:
                 self._set_up(message.tag, message.value)
             case Kind.INTERRUPT:
                 self._process.page.interrupt(message.tag)
-                self._process.signal(signal.SIGINT)
+                self._process.interrupt()
             case Kind.TAKEN:
                 self._output.acknowledge()
             case Kind.CANCEL:
@@ -233,7 +233,7 @@ class Supervisor:
             self._command.post(Kind.DONE, number, [failure, 0, 0, 0])
         elif page.running == number:
             page.interrupt_one(number)
-            self._process.signal(signal.SIGINT)
+            self._process.interrupt()
 
     def _enforce_limit(self) -> None:
         """Interrupt a command whose time has passed, and kill the engine if that does not help."""
@@ -243,7 +243,7 @@ class Supervisor:
         match self._time_limit.expire(time.monotonic()):
             case Expiry.INTERRUPT:
                 page.expire(number)
-                self._process.signal(signal.SIGINT)
+                self._process.interrupt()
             case Expiry.KILL:
                 self._engine_life.why_killed = (
                     f"command {number} did not end within {LIMIT_GRACE:g} s of its time limit"
@@ -266,7 +266,7 @@ class Supervisor:
             self._await_end(_LAST_WORDS)
             if page.running:
                 page.interrupt_one(page.running)
-                self._process.signal(signal.SIGINT)
+                self._process.interrupt()
             self._engine.post(Kind.CLOSE)
             self._wait(lambda: not self._engine_life.has_process, self._life.end_grace, "the engine")
         self._tell(Kind.CLOSED, self._engine_life.has_process)

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from pserver.jobs.shared_status import SharedStatus, Status
 from pserver.system.descriptors import receive_from
+from pserver.system.processes import interrupt_main_thread
 from pserver.system.session_folder import require_folder
 
 LOOK_SECONDS = 0.2  # between two looks at what a worker does
@@ -72,7 +73,8 @@ class WorkerProcess:
         """Interrupt a job; `look` kills the process if the job has not ended `grace` seconds later."""
         self.stopping, self.kill_at, self.why_killed = job, time.monotonic() + grace, why
         self.page.interrupt(job)
-        self.signal(signal.SIGINT)
+        with contextlib.suppress(ProcessLookupError):
+            interrupt_main_thread(self.pid, self.pidfd)
 
     def cancel(self, job: int, grace: float) -> None:
         """Stop a cancelled job, if it runs here."""

@@ -16,6 +16,7 @@ from pconnect.protocol.frames import PREAMBLE_BYTES
 from pserver.engine.command_page import CommandPage, make_memory
 from pserver.spawner.spawner import Spawner
 from pserver.system.descriptors import NoRoomError, receive_descriptors
+from pserver.system.processes import interrupt_main_thread
 from srp_tools.errors import ConnectionLostError
 from srp_tools.steps import Steps, Wait
 
@@ -149,6 +150,12 @@ class EngineProcess:
         if self.pid:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, number)
+
+    def interrupt(self) -> None:
+        """Send SIGINT to its main thread, unless it has ended."""
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError):
+                interrupt_main_thread(self.pid, self.pidfd)
 
     def refuse_handover(self) -> bool:
         """Close one data connection that the daemon has passed on; return whether there was one."""

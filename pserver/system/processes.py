@@ -153,6 +153,27 @@ def set_descriptor_limit(limits: tuple[int, int]) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
+def interrupt_main_thread(pid: int, pidfd: int) -> None:
+    """Send SIGINT to the main thread of a process that runs Python, and to no other of its threads.
+
+    A signal for a whole process may be taken by a thread that a numerical library has started: one that begins takes
+    what waits. Python 3.11 then does not call its handler before something else happens, which a loop may never let.
+
+    Raises `ProcessLookupError` if it has ended.
+    """
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGINT, None, _PIDFD_SIGNAL_THREAD)
+        return
+    except ProcessLookupError:
+        raise
+    except OSError:  # before Linux 6.9
+        signal.pidfd_send_signal(pidfd, 0)  # it has not been reaped: its number is still its own
+    if _libc.tgkill(pid, pid, signal.SIGINT):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+_PIDFD_SIGNAL_THREAD = 1  # linux/pidfd.h
 # linux/prctl.h
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15

@@ -1,3 +1,4 @@
+import errno
 import mmap
 import os
 import signal
@@ -13,6 +14,7 @@ from pserver.system.processes import (
     await_ends,
     descends_from,
     describe_exit,
+    interrupt_main_thread,
     is_stopped,
     kill_group,
     kill_with_group,
@@ -209,3 +211,38 @@ def test_what_an_engine_starts_has_its_own_name(two_slots: Server) -> None:
     with two_slots.connect() as net:
         source = "__import__('subprocess').check_output(['cat', '/proc/self/comm'])"
         assert net[1].eval(source).result(DEADLINE) == b"cat\n"
+
+
+# Its main thread blocks SIGINT, and another one does not: that would take a signal for the whole process.
+WITH_ANOTHER_THREAD = """
+import signal, threading, time
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+print("begun", flush=True)
+input()
+print(signal.SIGINT in signal.sigpending(), flush=True)
+"""
+
+
+@pytest.mark.parametrize("is_old", [False, True], ids=["Linux 6.9", "before"])
+def test_an_interrupt_is_for_the_main_thread(is_old: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = signal.pidfd_send_signal
+
+    def send(pidfd: int, number: int, info: None = None, flags: int = 0) -> None:
+        if flags and is_old:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        real(pidfd, number, info, flags)
+
+    monkeypatch.setattr(signal, "pidfd_send_signal", send)
+    command = [sys.executable, "-c", WITH_ANOTHER_THREAD]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        pidfd = os.pidfd_open(process.pid)
+        try:
+            assert process.stdout and process.stdout.readline() == "begun\n"
+            interrupt_main_thread(process.pid, pidfd)
+            assert process.communicate("\n", timeout=DEADLINE)[0] == "True\n"
+            with pytest.raises(ProcessLookupError):
+                interrupt_main_thread(process.pid, pidfd)
+        finally:
+            process.kill()
+            os.close(pidfd)
