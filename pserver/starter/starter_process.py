@@ -72,6 +72,13 @@ class _Starter:
             end.setblocking(False)
 
     def run(self) -> None:
+        """Do what the daemon asks for until it is gone."""
+        try:
+            self._run()
+        finally:
+            signal.set_wakeup_fd(-1)  # sessions may end while this process does, and close what it writes to
+
+    def _run(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the daemon's terminal is for the daemon
         signal.set_wakeup_fd(self._ring.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)

@@ -150,6 +150,7 @@ def test_threads_that_use_one_network_for_a_moment(beside: Callable[[Work], obje
 @pytest.mark.parametrize("beside", [wait, use_asyncio, fork])
 def test_threads_that_use_one_network_for_long(beside: Callable[[Work], object]) -> None:
     """For 15 s, because all processors are busy meanwhile; THREADS_SECONDS=60 makes it a minute."""
-    counts = work_in_threads(float(os.environ.get("THREADS_SECONDS", "15")), beside)
+    seconds = float(os.environ.get("THREADS_SECONDS", "15"))
+    counts = work_in_threads(seconds, beside)
     print(counts)
-    assert beside is not fork or counts["forks"] == 100
+    assert beside is not fork or counts["forks"] >= min(100, seconds)

@@ -1,6 +1,8 @@
 """What a host has when `pserver deploy` looks at it, without the minute that an installation takes."""
 
+import contextlib
 import json
+import secrets
 import socket
 import sys
 from pathlib import Path
@@ -8,9 +10,16 @@ from typing import Any
 
 
 def free_ports() -> tuple[int, int]:
-    """Return two ports that nobody has."""
-    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
-        return first.getsockname()[1], second.getsockname()[1]
+    """Return two ports that nobody has.
+
+    The system gives none of these to a client, which could have it while a server is restarted.
+    """
+    found: list[int] = []
+    while len(found) < 2:
+        port = 15_000 + secrets.randbelow(15_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+    return found[0], found[1]
 
 
 def lend_environment(place: Path, name: str) -> None:

@@ -174,10 +174,10 @@ def test_functions_of_the_user_are_called_by_the_thread_of_the_jobs(jobs_network
             names.append(threading.current_thread().name)
         called.set()
 
-    for seconds in (0.0, 0.05, 0.05):
+    for seconds in (0.0, 0.5, 0.5):
         called.clear()
         job = jobs_network.submit(time.sleep, seconds)
-        timer = threading.Timer(seconds / 2, job.add_done_callback, [callback])
+        timer = threading.Timer(seconds / 20, job.add_done_callback, [callback])
         with lock:
             timer.start()
             job.result(LIMIT)
