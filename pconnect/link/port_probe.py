@@ -42,7 +42,8 @@ def raise_cause(
         with contextlib.suppress(OSError):
             sock = yield from connect_first([address], _SECONDS)
             with sock:
-                yield from send_all(sock, Preamble(Purpose.COMMAND).pack() + b"\r\n\r\n")
+                with contextlib.suppress(OSError):  # it may have said something and closed its end
+                    yield from send_all(sock, Preamble(Purpose.COMMAND).pack() + b"\r\n\r\n")
                 yield from _listen(sock, heard)
     check_first_word(heard, "the server")
     raise ConnectionLostError(f"{describe(bytes(heard), host, use_tls=use_tls)} ({error})") from error

@@ -62,7 +62,7 @@ def speaker(answer: bytes, *, greets: bool = False) -> Iterator[str]:
         with contextlib.suppress(OSError):
             while True:
                 sock, _ = listener.accept()
-                with sock, contextlib.suppress(ConnectionError):
+                with sock, contextlib.suppress(OSError):  # also of one who has hung up already
                     if not greets:
                         sock.recv(4096)
                     sock.sendall(answer)
