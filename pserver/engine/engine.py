@@ -273,7 +273,7 @@ class _Engine:
             },
         )
         # Now, when the client need not wait for it: it takes a while, in each engine.
-        limit_threads(max(1, len(os.sched_getaffinity(0)) // links.count_beside()))
+        limit_threads(max(1, len(os.sched_getaffinity(0)) // links.count_beside()), is_new=True)
         if is_open_to_others("."):
             with warnings.catch_warnings():
                 warnings.simplefilter("default")  # PYTHONWARNINGS may make errors of all

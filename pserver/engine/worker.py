@@ -80,7 +80,7 @@ def worker_main(ends: Sequence[int], threads: int, terms: Terms) -> None:
         os.close(end)
     random.seed()  # else all workers would draw the same numbers
     renew_generators(terms.names)  # numpy's global one as well
-    limit_threads(threads)
+    limit_threads(threads, is_new=False)
     worker = _Worker(socket.socket(fileno=pipe), SharedStatus(page), terms)
     os.close(page)
     worker.run()
