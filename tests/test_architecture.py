@@ -23,12 +23,12 @@ FOLDERS = {
     ],
     "pconnect": [
         "errors", "public_names", "remote_entry", "values", "protocol", "link", "loop", "messaging", "commands",
-        "session", "files", "jobs", "scheduler", "executors", "detach", "dask", "views", "one_process", "joblib",
-        "notebook", "profiles", "connect", "local", "__init__",
+        "session", "files", "jobs", "scheduler", "executors", "programs", "detach", "dask", "views", "one_process",
+        "joblib", "notebook", "profiles", "connect", "local", "__init__",
     ],
     "pserver": [
-        "config", "system", "jobs", "display", "services", "engine", "spawner", "session", "starter", "daemon", "admin",
-        "doctor", "deploy", "demo", "cli", "__init__", "__main__",
+        "config", "system", "jobs", "display", "services", "programs", "engine", "spawner", "session", "starter",
+        "daemon", "admin", "doctor", "deploy", "demo", "cli", "__init__", "__main__",
     ],
 }  # fmt: skip
 MAX_MODULES = 15  # in a folder
@@ -98,6 +98,7 @@ HOMES = {
         "pconnect/jobs",  # the condition of a future; starts none
         "pconnect/notebook/cells.py",  # asks whether it is the main thread, in which cells run; starts none
         "pconnect/one_process/executor.py",  # the lock of the class that it extends; starts none
+        "pconnect/programs",  # the ends of streams, which wait for the thread of the jobs; start none
         "pconnect/commands/console.py",  # what jobs print comes in another thread than what commands do; starts none
         "pserver/session/session.py",  # a supervisor for each node of a session, which share nothing
         "pserver/engine/result_sender.py",  # a job may have threads, which report progress; starts none

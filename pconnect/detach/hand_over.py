@@ -26,6 +26,7 @@ from pconnect.detach.token import SECRET_BYTES
 from pconnect.errors import ConfigurationError, ConnectionLostError, ParallelError
 from pconnect.jobs.job import Job
 from pconnect.loop.event_loop import EventLoop
+from pconnect.programs.program import ProgramJob
 from pconnect.protocol.frames import NO_LIMIT
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message, encode_message
@@ -172,6 +173,10 @@ class Detaching:
         for job in sorted(self._open, key=lambda job: job.number):
             if job.done() or job.cancel_asked:
                 continue
+            if isinstance(job, ProgramJob):
+                raise ConfigurationError(
+                    f"{job!r} has its streams here, and cannot be detached: wait, or cancel it"
+                )
             worker = at.get(job.number)
             share = self._share(worker.node) if worker is not None else self._choose(job)
             if worker is not None:

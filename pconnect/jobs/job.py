@@ -14,7 +14,7 @@ from pconnect.jobs.late_result import Arrival, LateFuture
 from pconnect.jobs.shared_arrays import SharedArray
 from pconnect.loop.asyncio_bridge import future_in_loop
 from pconnect.protocol.kinds import Kind
-from pconnect.protocol.messages import Unfinished, encode_message
+from pconnect.protocol.messages import Message, Unfinished, encode_message
 from pconnect.public_names import PublicNames
 from srp_tools.steps import deadline_after, remaining
 
@@ -305,6 +305,12 @@ class Job(PublicNames, LateFuture):
             return self._reports
 
     # --- for the scheduler ---
+
+    def hear(self, message: Message) -> None:
+        """Take what its worker says while it runs."""
+        if message.kind is Kind.REPORT:
+            self.is_started = True
+            self.report(message.value)
 
     def show(self, stream: int, start: int, data: bytes) -> None:
         """Show the last part of what it has printed."""

@@ -20,6 +20,8 @@ from pconnect.jobs.seeds import Seeds
 from pconnect.loop.in_process import InProcess, missing
 from pconnect.one_process.executor import SerialExecutor
 from pconnect.one_process.node import HOST, Home, SerialCommand, SerialCommands, Workspace
+from pconnect.one_process.programs import run_here
+from pconnect.programs.program import PathLike
 from pconnect.session.remote_calls import check_source
 from pconnect.values.dtypes import joined
 from pconnect.views.network_views import check_name, cut_evenly
@@ -50,6 +52,7 @@ class SerialView(InProcess):
 
     _home: Home
 
+    popen = Refused("`subprocess.Popen` starts programs here")
     put = Refused("the files are here already")
     get = Refused("the files are here already")
     kill = Refused("it would end your program")
@@ -114,11 +117,31 @@ class SerialView(InProcess):
         """Call a function as `apply` does."""
         return self._give(describe(function), lambda workspace: workspace.call(function, args, kwargs or {}))
 
-    def run(self, path: str | Path, *, time_limit: float | None = None) -> Any:
-        """Run a Python file; debuggers know it by its path."""
-        source = importlib.util.decode_source(Path(path).read_bytes())
-        compile(source, str(path), "exec", dont_inherit=True)
-        return self._run(source, wants_value=False, file_name=str(path))
+    def run(
+        self,
+        what: str | Path | Sequence[PathLike],
+        *,
+        input: bytes | str | None = None,  # noqa: A002 - as of the views of other networks
+        cwd: PathLike | None = None,
+        env: Mapping[str, str] | None = None,
+        text: bool = False,
+        check: bool = False,
+        time_limit: float | None = None,
+    ) -> Any:
+        """Run a Python file, which debuggers know by its path; or, given a list, a program of this machine."""
+        if not isinstance(what, str | Path):
+            options: dict[str, Any] = {
+                "cwd": cwd,
+                "env": env,
+                "text": text,
+                "check": check,
+                "time_limit": time_limit,
+            }
+            ended = [run_here(what, input, workspace.number, **options) for workspace in self._workspaces()]
+            return ended[0] if isinstance(self, SerialNode) else ended
+        source = importlib.util.decode_source(Path(what).read_bytes())
+        compile(source, str(what), "exec", dont_inherit=True)
+        return self._run(source, wants_value=False, file_name=str(what))
 
     # --- names ---
 

@@ -143,6 +143,20 @@ def _is_kept_job(value: Any) -> bool:
     return False
 
 
+def _is_stream(value: Any) -> bool:
+    match value:
+        case [1 | 2, bytes()]:
+            return True
+    return False
+
+
+def _is_credit(value: Any) -> bool:
+    match value:
+        case [0, count]:
+            return is_int(count)
+    return False
+
+
 _WORKER_END: Mapping[str, Check] = {
     "how": is_text,
     "job": is_int,
@@ -163,6 +177,8 @@ _FORMS: Mapping[Kind, Check] = {
     Kind.RUNNING: _is_running,
     Kind.PRINTED: _is_part,
     Kind.ENDED: lambda end: has(end, _WORKER_END),
+    Kind.STREAM: _is_stream,
+    Kind.CREDIT: _is_credit,
     Kind.KEEP: _is_text_or_none,
     Kind.DETACH: _is_text_or_none,
     Kind.LEAVE: _is_text_or_none,

@@ -56,13 +56,60 @@ def _is_job(value: Any) -> bool:
             return True
         case [int(), args, kwargs, dict() as options]:
             is_right = isinstance(args, bytes) if options.get("pickled") else isinstance(kwargs, dict)
-            memory, stream = options.get("memory"), options.get("stream")
+            memory, stream, program = map(options.get, ("memory", "stream", "program"))
             return (
                 is_right
                 and is_number(options.get("seconds", 0.0))
                 and (memory is None or type(memory) is int)
                 and (stream is None or (list_of(stream, _is_index) and len(stream) > 1))
+                and (program is None or _is_program(program))
             )
+    return False
+
+
+def _is_program(value: Any) -> bool:
+    return has(
+        value,
+        {
+            "args": lambda words: list_of(words, _is_bytes) and bool(words),
+            "cwd": _is_bytes,
+            "env": lambda variables: dict_of(variables, _is_bytes, _is_bytes),
+        },
+        {
+            "stdin": lambda wanted: isinstance(wanted, bool),
+            "terminal": lambda size: list_of(size, _is_size) and len(size) == 2,
+            "seconds": is_number,
+        },
+    )
+
+
+def _is_bytes(value: Any) -> bool:
+    return isinstance(value, bytes)
+
+
+def _is_size(value: Any) -> bool:
+    return is_int(value, 0, 2**16 - 1)
+
+
+def _is_stream(value: Any) -> bool:
+    """Whether it is a piece of standard input."""
+    match value:
+        case [0, bytes()]:
+            return True
+    return False
+
+
+def _is_credit(value: Any) -> bool:
+    match value:
+        case [1 | 2, count]:
+            return is_int(count)
+    return False
+
+
+def _is_signal(value: Any) -> bool:
+    match value:
+        case [number, *size]:
+            return is_int(number, 1, 64) and (not size or (len(size) == 2 and all(map(_is_size, size))))
     return False
 
 
@@ -194,6 +241,9 @@ _FORMS: Mapping[Kind, Check] = {
     Kind.RENEW: lambda certificate: isinstance(certificate, bytes),
     Kind.STOP: _is_stop,
     Kind.RECALL: lambda job: job is None or is_int(job),
+    Kind.STREAM: _is_stream,
+    Kind.CREDIT: _is_credit,
+    Kind.SIGNAL: _is_signal,
     Kind.KEEP: _is_kept,
     Kind.LEAVE: lambda jobs: list_of(jobs, is_int),
     Kind.RECOVER: _is_recovery,

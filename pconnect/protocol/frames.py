@@ -13,7 +13,7 @@ from pconnect.errors import ProtocolError
 from pconnect.protocol.kinds import Kind
 from pconnect.values.item_limit import items_limit
 
-VERSION = 7
+VERSION = 8
 NETWORK_ID_BYTES = 16
 NETWORK_KEY_BYTES = 32
 NONCE_BYTES = 16

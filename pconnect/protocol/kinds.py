@@ -146,6 +146,13 @@ class Kind(enum.IntEnum):
     RENEW = 47, Role.SUPERVISOR, Role.WORKERS, Role.ENGINE, Role.CLIENT
     #: supervisor → client; value: [job, 1 stdout or 2 stderr, position, bytes], of what a running job has printed
     PRINTED = 48, Role.SCHEDULER
+    #: both ways between the client and a worker; tag: number of a job that runs a program; value: [0 stdin, 1 stdout or
+    #: 2 stderr; bytes], none at the end of the stream
+    STREAM = 49, Role.WORKER, Role.EMPLOYER
+    #: the same; value: [stream, how many more bytes may be sent]; 0: nobody takes them any more
+    CREDIT = 50, Role.WORKER, Role.EMPLOYER
+    #: client → worker; tag: the same; value: [number of a signal], of SIGWINCH with rows and columns
+    SIGNAL = 51, Role.WORKER
 
 
 ACCEPTS: Mapping[Role, frozenset[Kind]] = {

@@ -20,6 +20,7 @@ from pconnect.jobs.job import Job
 from pconnect.jobs.live_output import LiveOutput
 from pconnect.jobs.shared_arrays import Contents
 from pconnect.loop.event_loop import EventLoop
+from pconnect.protocol.kinds import Kind
 from pconnect.scheduler.job_queue import JobQueue
 from pconnect.scheduler.loop_thread import LOOK_SECONDS, LoopThread
 from pconnect.scheduler.node_workers import NodeWorkers
@@ -154,6 +155,10 @@ class Scheduler:
     def stop(self, job: Job, grace: float) -> None:
         """Interrupt a job that was sent, and kill its worker if that does not help."""
         self.call(lambda: self._begin_stop(job, grace))
+
+    def tell(self, job: Job, kind: Kind, value: object) -> None:
+        """Send something to a job that runs; forget it if no worker has the job."""
+        self.call(lambda: self._manager.tell(job, kind, value))
 
     def set_exclusive(self, nodes: Iterable[int], change: int) -> None:
         """Have the servers of some nodes for this network alone (1), with all their slots, or no longer (-1)."""

@@ -153,6 +153,13 @@ class WorkerManager:
         workers = list(node.workers.values()) if node else ()  # any thread may ask
         return next((worker.connection for worker in workers if job.number in worker.jobs), None)
 
+    def tell(self, job: Job, kind: Kind, value: object) -> None:
+        """Send something to a job that runs, if a worker has it."""
+        connection = self.connection_of(job)
+        if connection is not None:
+            connection.post(kind, job.number, value)
+            self._event_loop.flush(connection)
+
     def stop(self, job: Job, grace: float) -> bool:
         """Tell both the worker, which may not have begun a job, and its supervisor, which can interrupt it.
 
@@ -240,9 +247,9 @@ class WorkerManager:
         job = worker.jobs.get(message.tag)
         if job is None:
             return  # told twice by one that died after it had sent it
-        if message.kind is Kind.REPORT:
-            job.is_started = True
-            job.report(message.value)
+        if message.kind is not Kind.RESULT:
+            check_answer(message.kind, message.value)
+            job.hear(message)
             return
         self._owner.ended(job)
         if is_dropped(message.value):

@@ -4,7 +4,6 @@
 order of the nodes; a single node with the one value.
 """
 
-import importlib.util
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,12 +30,13 @@ from pconnect.views.detach_views import DetachView
 from pconnect.views.file_views import FileView
 from pconnect.views.job_views import JobView
 from pconnect.views.node_table import of_nodes
+from pconnect.views.program_views import ProgramView
 
 # What it gives back for something sent: one command for a node, one for each of several nodes.
 Sent = TypeVar("Sent", bound=Command | Commands)
 
 
-class View(JobView, Generic[Sent]):
+class View(JobView, ProgramView[Sent], Generic[Sent]):
     """What a network and a single node of it have in common on the client."""
 
     # --- running ---
@@ -114,19 +114,6 @@ class View(JobView, Generic[Sent]):
         sent: Sent = call(
             function, args, kwargs or {}, self._targets(), allow_pickle=allow_pickle, time_limit=time_limit
         )
-        return sent
-
-    def run(self, path: str | Path, *, time_limit: float | None = None) -> Sent:
-        """Run a Python file of the client on the engines, in their workspaces; return at once.
-
-        Raises
-        ------
-        OSError, SyntaxError, UnicodeDecodeError
-            The file cannot be read, or is no Python. Nothing was sent.
-        """
-        data = Path(path).read_bytes()
-        compile(data, str(path), "exec", dont_inherit=True)
-        sent: Sent = run(importlib.util.decode_source(data), self._targets(), time_limit=time_limit)
         return sent
 
     # --- moving ---

@@ -6,6 +6,7 @@ import functools
 import os
 import resource
 import time
+from collections.abc import Callable
 from typing import Any
 
 from pconnect.commands.function_pickling import pickle_value, unpack_arguments, unpack_function
@@ -33,7 +34,8 @@ class JobRunner:
 
     `page`: where the worker says what it does. `functions`: what jobs call, by number; each as it came before its first
     call. `ended_at`: when the last job ended, by the clock of `time.monotonic`. `network_id`: from which jobs without a
-    seed have their random numbers.
+    seed have their random numbers. `run_program`: what a job does that runs a program, with its number and what it is.
+    `interrupt`: what a job's interrupt does.
     """
 
     def __init__(
@@ -46,6 +48,8 @@ class JobRunner:
     ) -> None:
         self.output = JobOutput()
         self.functions: dict[int, Any] = {}
+        self.run_program: Callable[[int, dict[str, Any]], object] = lambda *_: None
+        self.interrupt: Callable[[], object] = raise_interrupt
         self.ended_at = 0.0
         self._names = names
         self._page = page
@@ -61,7 +65,7 @@ class JobRunner:
     def on_interrupt(self, *_: object) -> None:
         """Interrupt the job that runs, if the signal is for that."""
         if self._interruptible and self._page.interrupted() == self._interruptible:
-            raise KeyboardInterrupt
+            self.interrupt()
 
     def run(self, number: int, contents: Any) -> bool:
         """Run a job and send its result; return whether the jobs behind it are recalled."""
@@ -87,7 +91,10 @@ class JobRunner:
                 if options and options.get("pickled"):
                     # Here, not where they are used: whatever happens when they are freed, the result is out.
                     args, kwargs = unpack_arguments(args, pickled=True)
-                value = self._call(function_number, args, kwargs, options)
+                if options and (program := options.get("program")):
+                    value = self.run_program(number, program)
+                else:
+                    value = self._call(function_number, args, kwargs, options)
             finally:
                 self._interruptible = side.number = 0
         except BaseException as error:  # noqa: BLE001 - also SystemExit and Ctrl-C end the job only
@@ -150,6 +157,11 @@ class JobRunner:
             except BaseException as error:  # noqa: BLE001
                 problem = _account(error, options)
         self._sender.send(number, [FAILED, problem, *result[2:]])
+
+
+def raise_interrupt() -> None:
+    """Raise the exception that ends a function of the user's."""
+    raise KeyboardInterrupt
 
 
 def _account(error: BaseException, options: dict[str, Any]) -> dict[str, Any]:

@@ -76,6 +76,12 @@ class ResultSender:
             self._flush()
             self._deliver(buffers)
 
+    def say(self, kind: Kind, number: int, value: object) -> None:
+        """Put a message into the queue to the client, behind the results that wait."""
+        with self._lock:
+            self._flush()
+            self.connection.post(kind, number, value)
+
     def flush(self) -> None:
         """Send the results that wait."""
         with self._lock:

@@ -29,7 +29,7 @@ from pconnect.values.receive_buffers import IDLE_SECONDS, RECEIVE_BUFFERS
 from pserver.engine.failure import describe
 from pserver.engine.inherited_generators import renew_generators
 from pserver.engine.job_folders import JobFolders
-from pserver.engine.job_runner import JobRunner
+from pserver.engine.job_runner import JobRunner, raise_interrupt
 from pserver.engine.links import greet
 from pserver.engine.numeric_threads import limit_threads
 from pserver.engine.result_sender import ResultSender
@@ -37,6 +37,7 @@ from pserver.jobs.detached_worker import CONNECTION, UNFIT, decode, orders, read
 from pserver.jobs.process_state import ProcessState
 from pserver.jobs.recall import Intake
 from pserver.jobs.shared_status import SharedStatus
+from pserver.programs.relay import Line, Relay, run_program
 from pserver.services.files import SessionFiles
 from pserver.services.kept_results import KeptResults
 from pserver.system.descriptors import receive_descriptors
@@ -104,6 +105,9 @@ class _Worker:
         self._retiring = False
         self._looked_at = 0.0
         self._transfer = 0.0  # seconds
+        self._relay: Relay | None = None
+        self._held: list[Message] = []  # what has come while a program ran, and is not for it
+        self._runner.run_program = self._run_program
         signal.signal(signal.SIGINT, self._runner.on_interrupt)
         self._state = ProcessState()
         side.keep_imported = self._state.keep_imported
@@ -175,6 +179,9 @@ class _Worker:
             return
         if self._runner.run(number, contents):
             self._intake.recall(number)
+        held, self._held = self._held, []
+        for message in held:
+            self._take(message)
         # The client need not wait for what follows.
         if not self._intake.jobs or self._runner.ended_at - self._looked_at > _FLUSH_SECONDS:
             self._sender.flush()
@@ -183,6 +190,13 @@ class _Worker:
         except RuntimeError as error:
             self._runner.output.say(str(error))
             os._exit(UNFIT)
+
+    def _run_program(self, number: int, request: dict[str, Any]) -> dict[str, Any]:
+        return run_program(number, request, Line(self._sender, self._pipe.fileno()), self._listen)
+
+    def _listen(self, relay: Relay | None) -> None:
+        self._runner.interrupt = raise_interrupt if relay is None else relay.interrupt
+        self._relay = relay
 
     def _serve_store(self) -> None:
         """Do the jobs in the store, as the supervisor says."""
@@ -214,7 +228,13 @@ class _Worker:
 
     @refuse_nonsense
     def _take(self, message: Message) -> None:
+        relay = self._relay
         match message.kind:
+            case Kind.STREAM | Kind.CREDIT | Kind.SIGNAL:
+                if relay is not None and relay.number == message.tag:
+                    relay.hear(message)
+            case _ if relay is not None:
+                self._held.append(message)
             case Kind.JOB:
                 self._intake.add(message.tag, message.value)
             case Kind.RECALL:

@@ -55,8 +55,8 @@ def test_a_list_describes_its_class_and_what_is_below() -> None:
 
 JOBS = {"broadcast", "executor", "map", "pmap", "pool", "seed", "statistics", "submit"}
 VERBS = {
-    "apply", "call", "eval", "gather", "get", "info", "interrupt", "kill", "pull", "push", "put", "restart", "run",
-    "scatter", "sync_code", "versions", "who",
+    "apply", "call", "eval", "gather", "get", "info", "interrupt", "kill", "popen", "pull", "push", "put", "restart",
+    "run", "scatter", "sync_code", "versions", "who",
 }  # fmt: skip
 
 

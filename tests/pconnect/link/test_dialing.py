@@ -103,11 +103,11 @@ def test_patience_ends_with_the_reason() -> None:
         (b"x" * len(HELLO), "does not speak the protocol"),
         (
             b"PM\x01" + HELLO[3:],
-            "the server speaks version 1 of the protocol, this side version 7: the server is older",
+            "the server speaks version 1 of the protocol, this side version 8: the server is older",
         ),
         (
-            b"PSRV\x08" + bytes(29),
-            "the server speaks version 8 of the protocol, this side version 7: this side is older",
+            b"PSRV\x09" + bytes(29),
+            "the server speaks version 9 of the protocol, this side version 8: this side is older",
         ),
     ],
 )

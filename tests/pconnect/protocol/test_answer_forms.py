@@ -34,6 +34,8 @@ RIGHT: dict[Kind, list[Any]] = {
     Kind.RUNNING: [[1, 0.2]],
     Kind.PRINTED: [[1, 2, 0, b"x"]],
     Kind.ENDED: [ENDED],
+    Kind.STREAM: [[1, b"x"], [2, b""]],
+    Kind.CREDIT: [[0, 7], [0, 0]],
     Kind.KEEP: [None, "no room"],
     Kind.DETACH: [None, "no room"],
     Kind.LEAVE: [None, "no room"],

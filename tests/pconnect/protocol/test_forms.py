@@ -33,6 +33,7 @@ FACTS: dict[str, Any] = {
     "worker": 2,
     "parts": ["f1", "a2"],
 }
+PROGRAM: dict[str, Any] = {"args": [b"ls", b"-l"], "cwd": b"/", "env": {b"A": b"x"}}
 RIGHT: dict[Kind, list[Any]] = {
     Kind.COMMAND: [["1 + 1", 0, {}], ["", 3, {"seconds": 0.5, "value": True}], ["", 0, {"seconds": None}]],
     Kind.CALL: [["workspace.pull", 0, {"seconds": MAX_SECONDS}]],
@@ -40,12 +41,17 @@ RIGHT: dict[Kind, list[Any]] = {
         [1, [2], {"x": 3}, None],
         [1, b"pickled", None, {"pickled": True, "seconds": 1.0}],
         [1, [], {}, {"seconds": math.inf, "memory": 10**30, "pickle": True}],
+        [1, [], {}, {"program": PROGRAM}],
+        [1, [], {}, {"program": PROGRAM | {"stdin": True, "terminal": [24, 80], "seconds": 0.5}}],
     ],
     Kind.SETUP: [SET_UP, {name: SET_UP[name] for name in list(SET_UP)[:7]}],
     Kind.RESTART: [[[1, 2], 30.0], [[], math.inf], [[3], 5]],
     Kind.PROBE: [None, [7, "a deadlock", [[1, "host", None, "precv", [2]], [2, "host", "x()", "idle", [1]]]]],
     Kind.RENEW: [b"certificate"],
     Kind.STOP: [[1, 5.0]],
+    Kind.STREAM: [[0, b"x"], [0, b""]],
+    Kind.CREDIT: [[1, 7], [2, 0]],
+    Kind.SIGNAL: [[15], [28, 24, 80]],
     Kind.RECALL: [None, 7],
     Kind.KEEP: [None, bytes(32), [FACTS, {"f1": b"function"}, b"job"]],
     Kind.LEAVE: [[], [1, 2]],

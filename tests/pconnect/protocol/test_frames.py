@@ -18,13 +18,13 @@ U32 = st.integers(0, 2**32 - 1)
 def test_bytes_of_a_preamble() -> None:
     nonce, key = bytes(range(16, 32)), bytes(range(32))
     data = Preamble(Purpose.DATA, ID, 1, 2, 3, key).pack(nonce)
-    covered = b"PSRV\x07\x02" + ID + b"\0\0\0\x01\0\0\0\x02\0\0\0\x03" + nonce
+    covered = b"PSRV\x08\x02" + ID + b"\0\0\0\x01\0\0\0\x02\0\0\0\x03" + nonce
     assert data == covered + hmac.new(key, covered, hashlib.sha256).digest()[:16]
     assert len(data) == PREAMBLE_BYTES == 66
 
 
 def test_a_preamble_is_made_without_a_key_too() -> None:
-    covered = b"PSRV\x07\x04" + bytes(44)
+    covered = b"PSRV\x08\x04" + bytes(44)
     assert (
         Preamble(Purpose.NEEDS_TLS).pack() == covered + hmac.new(b"", covered, hashlib.sha256).digest()[:16]
     )
@@ -36,7 +36,7 @@ def test_the_key_is_not_shown() -> None:
 
 def test_bytes_of_a_header() -> None:
     data = Header(Kind.VALUE, 7, 5, 2**40).pack()
-    assert data == b"PM\x07\x02\0\0\0\x07\0\0\0\x05\0\0\x01\0\0\0\0\0"
+    assert data == b"PM\x08\x02\0\0\0\x07\0\0\0\x05\0\0\x01\0\0\0\0\0"
     assert len(data) == HEADER_BYTES == 20
 
 
@@ -66,7 +66,7 @@ def test_a_header_arrives_as_it_was(kind: Kind, tag: int, head_bytes: int, paylo
     ("position", "byte", "reason"),
     [
         (0, b"X", "does not speak the pserver protocol"),
-        (4, b"\x01", "speaks version 1 of the protocol, this side version 7: the peer is older"),
+        (4, b"\x01", "speaks version 1 of the protocol, this side version 8: the peer is older"),
         (5, b"\x00", "unknown purpose 0"),
         (5, b"\x08", "unknown purpose 8"),
     ],
@@ -81,7 +81,7 @@ def test_preambles_that_are_refused(position: int, byte: bytes, reason: str) -> 
     ("position", "byte", "reason"),
     [
         (0, b"X", "not a message of this protocol .it begins with b'XM"),
-        (2, b"\x08", "speaks version 8 of the protocol, this side version 7: this side is older"),
+        (2, b"\x09", "speaks version 9 of the protocol, this side version 8: this side is older"),
         (3, b"\x00", "unknown kind 0"),
         (3, b"\x63", "unknown kind 99"),
     ],

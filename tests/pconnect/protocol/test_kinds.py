@@ -11,7 +11,8 @@ def test_numbers_on_the_wire_do_not_change() -> None:
     later = "RESTART PROBE STATE TAKEN POOL WANT WORKER YIELD RUNNING ENDED STOP FUNCTION JOB DROP RETIRE RESULT REPORT"
     numbers = dict(
         enumerate(
-            f"{names} {later} SHARED KEEP DETACH LEAVE RECOVER TAKE RECALL CALL TIMED REFUSED RENEW PRINTED".split(),
+            f"{names} {later} SHARED KEEP DETACH LEAVE RECOVER TAKE RECALL CALL TIMED REFUSED RENEW PRINTED STREAM "
+            "CREDIT SIGNAL".split(),
             1,
         )
     )

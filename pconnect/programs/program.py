@@ -1,0 +1,308 @@
+"""A program on a node: the job that runs it, and a handle like that of `subprocess`."""
+
+import io
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from pconnect.errors import ConfigurationError, ParallelError, ProtocolError
+from pconnect.jobs.job import Job, JobOptions
+from pconnect.programs.streams import (
+    STDERR,
+    STDIN,
+    STDOUT,
+    CapturedOutput,
+    GivenInput,
+    ProgramInput,
+    ProgramOutput,
+)
+from pconnect.protocol.kinds import Kind
+from pconnect.protocol.messages import Message, encode_message
+from pconnect.scheduler.scheduler import Scheduler
+
+PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+#: Of each stream of a program whose output is kept as a whole.
+MAX_CAPTURED_BYTES = 2**30
+
+
+class ProgramTimeoutError(ParallelError, TimeoutError):
+    """A program was ended because its time limit had passed. `stdout`, `stderr`: what it had written before."""
+
+    stdout: bytes | str | None = None
+    stderr: bytes | str | None = None
+
+
+class CompletedProgram(subprocess.CompletedProcess[Any]):
+    """How a program has ended, as of `subprocess.run`, and where.
+
+    Attributes
+    ----------
+    args, returncode, stdout, stderr
+        As of `subprocess.CompletedProcess`.
+    node, host
+        Where it ran.
+    duration
+        Seconds that it ran.
+    """
+
+    def __init__(  # noqa: PLR0917 - as of its base class, and where it was
+        self,
+        args: list[str],
+        returncode: int,
+        stdout: bytes | str,
+        stderr: bytes | str,
+        node: int | None,
+        host: str | None,
+        duration: float | None,
+    ) -> None:
+        super().__init__(args, returncode, stdout, stderr)
+        self.node, self.host, self.duration = node, host, duration
+
+
+class _Output(Protocol):
+    def take(self, data: bytes) -> None: ...
+
+    def fail(self, error: BaseException | None) -> None: ...
+
+
+class _Input(Protocol):
+    def grant(self, count: int) -> None: ...
+
+
+class ProgramJob(Job):
+    """The job that runs a program. `words`: its name and arguments."""
+
+    def __init__(self, words: list[str], options: JobOptions, scheduler: Scheduler) -> None:
+        super().__init__(scheduler.next_number(), words[0], (), options, scheduler)
+        self.words = words
+        self._scheduler = scheduler
+        self.input: _Input | None = None
+        self.outputs_by_stream: dict[int, _Output] = {}
+        # Durations of programs of one name are estimated together; the text is never run.
+        self.function = scheduler.functions.get(Path(words[0]).name or words[0])
+
+    def hear(self, message: Message) -> None:
+        """Take what the program writes, and how much more it reads."""
+        match message.kind:
+            case Kind.STREAM:
+                self.is_started = True
+                stream, data = message.value
+                self.outputs_by_stream[stream].take(data)
+            case Kind.CREDIT:
+                self.is_started = True
+                if self.input is not None:
+                    self.input.grant(message.value[1])
+            case _:
+                super().hear(message)
+
+    def send(self, data: bytes) -> None:
+        """Send a piece of standard input."""
+        self._scheduler.tell(self, Kind.STREAM, [STDIN, data])
+
+    def grant(self, stream: int, count: int) -> None:
+        """Let the program write more to a stream; 0: nobody reads it any more."""
+        self._scheduler.tell(self, Kind.CREDIT, [stream, count])
+
+    def signal(self, number: int, *size: int) -> None:
+        """Send the program a signal."""
+        self._scheduler.tell(self, Kind.SIGNAL, [int(number), *size])
+
+    def _end(self, settle: Any, outcome: Any) -> None:
+        super()._end(settle, outcome)
+        error = outcome if isinstance(outcome, BaseException) else None
+        for output in self.outputs_by_stream.values():
+            output.fail(error)
+        if self.input is not None:
+            self.input.grant(0)
+
+    def returncode(self) -> int:
+        """Return how the program has ended, once the job has; raise why it has not run, or was ended from outside."""
+        told = self.result(0)
+        if not isinstance(told, dict) or type(told.get("status")) is not int:
+            raise ProtocolError(f"node {self.node} ({self.host}): not the end of a program")
+        if "why" in told:
+            where = f"node {self.node} ({self.host})"
+            raise OSError(told.get("errno"), f"{where}: {told['why']}", told.get("filename"))
+        if told.get("timed_out"):
+            raise ProgramTimeoutError(
+                f"{self.words[0]} at node {self.node} ({self.host}) was ended at its time limit"
+            )
+        return int(told["status"])
+
+
+def prepare(
+    scheduler: Scheduler,
+    words: Sequence[PathLike],
+    options: JobOptions,
+    max_message_bytes: int,
+    *,
+    cwd: PathLike | None = None,
+    env: Mapping[str, str] | None = None,
+    seconds: float | None = None,
+    terminal: tuple[int, int] | None = None,
+    has_input: bool = True,
+) -> ProgramJob:
+    """Return the job that runs a program; raise `ConfigurationError` if there can be none.
+
+    `seconds`: after which it is ended. `terminal`: rows and columns of the terminal that it is to have.
+    """
+    if isinstance(words, str | bytes) or not words:
+        raise ConfigurationError(f"{words!r}: give a program and its arguments as a list, as in ['ls', '-l']")
+    arguments = [_bytes("an argument", word) for word in words]
+    request: dict[str, Any] = {
+        "args": arguments,
+        "cwd": _bytes("cwd", Path.cwd() if cwd is None else cwd),
+        "env": {_bytes("env", name): _bytes("env", value) for name, value in (env or {}).items()},
+        "stdin": has_input,
+    }
+    if not arguments[0]:
+        raise ConfigurationError("the name of the program is empty")
+    if not Path(os.fsdecode(request["cwd"])).is_absolute():
+        raise ConfigurationError(f"cwd={cwd!r}: give an absolute path of the node")
+    if seconds is not None:
+        request["seconds"] = float(seconds)
+    if terminal is not None:
+        request["terminal"] = list(terminal)
+    job = ProgramJob([os.fsdecode(word) for word in arguments], options, scheduler)
+    assert job.function is not None  # noqa: S101 - it has one from the beginning
+    contents = [job.function.number, [], {}, {**(options.wire(pickled=False) or {}), "program": request}]
+    job.buffers = tuple(encode_message(Kind.JOB, job.number, contents, max_message_bytes))
+    return job
+
+
+def _bytes(what: str, value: Any) -> bytes:
+    try:
+        data = os.fsencode(value)
+    except TypeError:
+        raise ConfigurationError(f"{what}: {value!r} is no text, bytes or path") from None
+    if b"\0" in data:
+        raise ConfigurationError(f"{what}: {value!r} has a NUL character in it")
+    return data
+
+
+class Program:
+    """A program that runs on a node; ``net.popen()`` starts one.
+
+    Attributes
+    ----------
+    args
+        Its name and arguments.
+    job
+        The job that runs it, with its number, its node, why it waits.
+    stdin
+        To be written: it waits where the program is slower. ``close()`` is the end of the stream.
+    stdout, stderr
+        To be read: what nobody reads slows the program down, and nothing of it is lost.
+    returncode
+        ``None`` before the program has ended; negative for a signal, as of `subprocess.Popen`.
+    """
+
+    def __init__(self, job: ProgramJob, *, is_terminal: bool) -> None:
+        self.args = job.words
+        self.job = job
+        job.input = self.stdin = ProgramInput(job.send)
+        self.stdout, self.stderr = self._output(STDOUT), None if is_terminal else self._output(STDERR)
+
+    def _output(self, stream: int) -> io.BufferedReader:
+        job = self.job
+        raw = job.outputs_by_stream[stream] = ProgramOutput(lambda count: job.grant(stream, count))
+        return io.BufferedReader(raw, buffer_size=2**16)
+
+    def __repr__(self) -> str:
+        return f"<program {self.args[0]}, {self.job!r}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None:
+                stream.close()
+        self.wait()
+
+    @property
+    def returncode(self) -> int | None:
+        """See the class."""
+        return self.job.returncode() if self.job.done() else None
+
+    def poll(self) -> int | None:
+        """Return `returncode`, without waiting."""
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end; return the exit status, negative for a signal.
+
+        What it writes must be read meanwhile, by other threads, if it is much.
+
+        Raises
+        ------
+        OSError
+            It could not be started: there is no such program, or it cannot be executed, or its folder does not exist.
+        TimeoutError
+            The limit passed; the program runs on.
+        ProgramTimeoutError
+            The time limit that `popen` was given has passed, and the program was ended.
+        JobLostError, JobCancelledError
+            Its node is gone, or it was cancelled.
+        """
+        self.job.result(timeout)
+        return self.job.returncode()
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the program and all in its process group."""
+        self.job.signal(number)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Set the size of its terminal, of which it hears by SIGWINCH."""
+        self.job.signal(signal.SIGWINCH, rows, columns)
+
+
+class CapturedProgram:
+    """A program whose input is known and whose output is kept; `outcome` is what `subprocess.run` returns."""
+
+    def __init__(self, job: ProgramJob, data: bytes, *, is_text: bool) -> None:
+        self.job = job
+        self._is_text = is_text
+        self._streams = [self._capture(stream) for stream in (STDOUT, STDERR)]
+        job.input = GivenInput(job.send, data)
+
+    def _capture(self, stream: int) -> CapturedOutput:
+        job = self.job
+        captured = job.outputs_by_stream[stream] = CapturedOutput(
+            lambda count: job.grant(stream, count), MAX_CAPTURED_BYTES
+        )
+        return captured
+
+    def outcome(self, *, check: bool) -> CompletedProgram:
+        """Wait for the end, and return how it was; raise as `Program.wait`."""
+        self.job.result()
+        stdout, stderr = (self._shown(stream.data()) for stream in self._streams)
+        try:
+            code = self.job.returncode()
+        except ProgramTimeoutError as error:
+            error.stdout, error.stderr = stdout, stderr
+            raise
+        if any(stream.is_too_much for stream in self._streams):
+            raise ConfigurationError(
+                f"{self.job.words[0]} at node {self.job.node} ({self.job.host}) has written more than "
+                f"{MAX_CAPTURED_BYTES} bytes, and was ended by that; use popen(), and read them as they come"
+            )
+        job = self.job
+        completed = CompletedProgram(job.words, code, stdout, stderr, job.node, job.host, job.duration)
+        if check:
+            completed.check_returncode()
+        return completed
+
+    def _shown(self, data: bytes) -> bytes | str:
+        return data.decode("utf-8", "replace") if self._is_text else data

@@ -1,0 +1,238 @@
+"""The client's ends of a program's streams: files that wait where the program is slower.
+
+Each end of a stream says how many bytes the other may send. So a program whose output nobody reads is slowed down as by
+a pipe, and nothing is kept without bound.
+"""
+
+import io
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pconnect.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+STDIN, STDOUT, STDERR = range(3)
+#: So many bytes of a stream may be on their way.
+WINDOW = 2**22
+#: So many are sent in one message.
+PIECE = 2**18
+
+
+class Credit:
+    """Counts bytes that were taken; `add` returns how many of them to tell the other end, now and then."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def add(self, count: int) -> int:
+        """Add some; return the sum since the last that was told, if that is worth a message, else 0."""
+        self._bytes += count
+        if self._bytes < WINDOW // 4:
+            return 0
+        told, self._bytes = self._bytes, 0
+        return told
+
+
+class ProgramOutput(io.RawIOBase):
+    """What a program writes to one of its streams, to be read here.
+
+    `grant`: called with a number of bytes, tells the other end that it may send more; with 0, that nobody reads.
+    """
+
+    def __init__(self, grant: Callable[[int], None]) -> None:
+        super().__init__()
+        self._grant = grant
+        self._condition = threading.Condition()
+        self._pieces: deque[memoryview] = deque()
+        self._has_ended = False
+        self._error: BaseException | None = None
+        self._unread = 0
+        self._credit = Credit()
+
+    def readable(self) -> bool:
+        """Return ``True``."""
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        """Read some bytes into a buffer, waiting for the first; 0 is the end.
+
+        Raises what ended the job, if that was before the program had closed its stream.
+        """
+        target = memoryview(buffer).cast("B")
+        with self._condition:
+            while not (self._pieces or self._has_ended or self._error or self.closed):
+                self._condition.wait()
+            if self.closed:
+                raise ValueError("read of closed file")
+            if not self._pieces:
+                if self._error:
+                    raise self._error
+                return 0
+            piece = self._pieces[0]
+            count = min(len(piece), len(target))
+            target[:count] = piece[:count]
+            if count == len(piece):
+                self._pieces.popleft()
+            else:
+                self._pieces[0] = piece[count:]
+            self._unread -= count
+            told = self._credit.add(count)
+        if told:
+            self._grant(told)
+        return count
+
+    def close(self) -> None:
+        """Read no more; the program finds its stream closed when it writes next."""
+        if not self.closed:
+            with self._condition:
+                is_open = not (self._has_ended or self._error)
+                self._pieces.clear()
+                super().close()
+                self._condition.notify_all()
+            if is_open:
+                self._grant(0)
+
+    # --- for the job ---
+
+    def take(self, data: bytes) -> None:
+        """Take what has come; without bytes, the end."""
+        with self._condition:
+            if not data:
+                self._has_ended = True
+            elif not self.closed:
+                self._unread += len(data)
+                if self._unread > WINDOW:
+                    raise ProtocolError("STREAM brings more than CREDIT has allowed")
+                self._pieces.append(memoryview(data))
+            self._condition.notify_all()
+
+    def fail(self, error: BaseException | None) -> None:
+        """Take that nothing more comes, and why if that is not the program's doing."""
+        with self._condition:
+            if error is not None and not self._has_ended:
+                self._error = error
+            else:
+                self._has_ended = True
+            self._condition.notify_all()
+
+
+class ProgramInput(io.RawIOBase):
+    """The standard input of a program, to be written here. `send`: called with a piece; without bytes, the end."""
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        super().__init__()
+        self._send = send
+        self._condition = threading.Condition()
+        self._credit = 0
+        self._has_begun = self._is_broken = False
+
+    def writable(self) -> bool:
+        """Return ``True``."""
+        return True
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        """Send some bytes, waiting until the program takes more; return how many they were.
+
+        Raises `BrokenPipeError` if the program has closed its input, or has ended.
+        """
+        view = memoryview(data).cast("B")
+        with self._condition:
+            while not (self._credit or self._is_broken or self.closed):
+                self._condition.wait()
+            if self.closed:
+                raise ValueError("write to closed file")
+            if self._is_broken:
+                raise BrokenPipeError("the program does not read its standard input any more")
+            count = min(len(view), self._credit, PIECE)
+            self._credit -= count
+        if count:
+            self._send(bytes(view[:count]))
+        return count
+
+    def close(self) -> None:
+        """Send the end of the stream."""
+        if not self.closed:
+            with self._condition:
+                is_open = self._has_begun and not self._is_broken
+                super().close()
+                self._condition.notify_all()
+            if is_open:
+                self._send(b"")
+
+    # --- for the job ---
+
+    def grant(self, count: int) -> None:
+        """Take that so many more bytes may be sent; 0: nobody reads any more."""
+        with self._condition:
+            is_ending = self.closed and not self._has_begun
+            self._has_begun = True
+            if count:
+                self._credit += count
+            else:
+                self._is_broken = True
+            self._condition.notify_all()
+        if is_ending and count:
+            self._send(b"")  # it was closed before the program began
+
+
+class CapturedOutput:
+    """What a program writes to one of its streams, kept as a whole. `grant`: as of `ProgramOutput`."""
+
+    def __init__(self, grant: Callable[[int], None], max_bytes: int) -> None:
+        self._grant = grant
+        self._max_bytes = max_bytes
+        self._pieces: list[bytes] = []
+        self._bytes = 0
+        self._credit = Credit()
+
+    @property
+    def is_too_much(self) -> bool:
+        """Whether it was more than the limit; what came after it is missing."""
+        return self._bytes > self._max_bytes
+
+    def data(self) -> bytes:
+        """Return all that has come."""
+        return b"".join(self._pieces)
+
+    def take(self, data: bytes) -> None:
+        """Take what has come."""
+        if self.is_too_much:
+            return
+        self._bytes += len(data)
+        if self.is_too_much:
+            self._grant(0)
+            return
+        self._pieces.append(data)
+        if told := self._credit.add(len(data)):
+            self._grant(told)
+
+    def fail(self, error: BaseException | None) -> None:
+        """Do nothing: whoever waits, waits for the job."""
+
+
+class GivenInput:
+    """The standard input of a program that is known as a whole. `send`: as of `ProgramInput`."""
+
+    def __init__(self, send: Callable[[bytes], None], data: bytes) -> None:
+        self._send = send
+        self._rest = memoryview(data)
+        self._has_ended = False
+
+    def grant(self, count: int) -> None:
+        """Send so many more bytes, and the end behind the last; 0: nobody reads any more."""
+        if not count:
+            self._has_ended = True
+        if self._has_ended:
+            return
+        while count and self._rest:
+            piece = bytes(self._rest[: min(count, PIECE)])
+            self._rest = self._rest[len(piece) :]
+            count -= len(piece)
+            self._send(piece)
+        if not self._rest:
+            self._has_ended = True
+            self._send(b"")

@@ -1,0 +1,240 @@
+"""One program in a process group of its own: starting it, its signals, and what its exit status means."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+# The exit statuses that env(1), timeout(1) and shells have for programs that could not be run.
+NOT_FOUND, NOT_EXECUTABLE, OUR_FAILURE = 127, 126, 125
+
+_NOT_EXECUTABLE = {
+    errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.EISDIR, errno.ETXTBSY, errno.ELOOP, errno.E2BIG, errno.ENAMETOOLONG,
+}  # fmt: skip
+# So much a pipe takes, where the system allows it: each read and write moves more at once.
+_PIPE_BYTES = 2**20
+
+
+class StartError(Exception):
+    """The program could not be started.
+
+    `status`: what a shell would give as its exit status. `number`: the error's. `name`: of the file that it is about.
+    """
+
+    def __init__(self, status: int, error: OSError, name: bytes, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.number = error.errno or 0
+        self.name = os.fsdecode(name)
+
+
+class Program:
+    """A program that runs.
+
+    `stdin`, `stdout`, `stderr`: our ends of its streams, not blocking; -1 where it has none. On a pseudo-terminal the
+    first two are the same, and there is no third.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]", ends: Sequence[int], *, is_terminal: bool) -> None:
+        self.stdin, self.stdout, self.stderr = ends
+        self.is_terminal = is_terminal
+        self._terminal = self.stdin if is_terminal else -1
+        self._process = process
+        self.pidfd = os.pidfd_open(process.pid)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process group, unless it has ended."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Set the size of the terminal, of which the program hears by SIGWINCH."""
+        if self.is_terminal and self.stdin >= 0:
+            set_size(self.stdin, rows, columns)
+
+    def wait(self) -> int:
+        """Wait for the end; return the exit status, or the negative number of the signal that ended it."""
+        return self._process.wait()
+
+    def close(self, end: str) -> None:
+        """Close one of our ends, by name.
+
+        A terminal stays open until the program has ended: one that has closed its streams and is about to end would
+        get SIGHUP.
+        """
+        descriptor = getattr(self, end)
+        setattr(self, end, -1)
+        if descriptor >= 0 and not self.is_terminal:
+            os.close(descriptor)
+
+    def hang_up(self) -> None:
+        """Close the terminal, which sends the program SIGHUP."""
+        if self._terminal >= 0:
+            self.stdin = self.stdout = -1
+            os.close(self._terminal)
+            self._terminal = -1
+
+    def end(self) -> None:
+        """Kill what is left of the group, if the program itself still runs, and close everything."""
+        if self._process.poll() is None:
+            self.signal(signal.SIGKILL)
+            self._process.wait()
+        for end in ("stdin", "stdout", "stderr"):
+            self.close(end)
+        self.hang_up()
+        os.close(self.pidfd)
+
+
+def start(request: Mapping[str, Any]) -> Program:
+    """Start a program; raise `StartError` if it cannot be.
+
+    `request`: ``args``, a list of bytes; ``cwd``, a path; ``env``, what is added to this process's environment;
+    ``stdin``, whether it gets bytes or finds its end at once; ``terminal``, rows and columns, or ``None``.
+    """
+    arguments, folder = request["args"], os.fsencode(request["cwd"])
+    environment = {**os.environb, **request["env"], b"PWD": folder}
+    _check_folder(folder)
+    terminal = request.get("terminal")
+    if terminal:
+        return _start_on_terminal(arguments, folder, environment, *terminal)
+    with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+        wants = [request.get("stdin", True), True, True]
+        pairs = [
+            _pipe(ours, theirs, is_input=not index) if wanted else (-1, -1)
+            for index, wanted in enumerate(wants)
+        ]
+        streams = [end if end >= 0 else subprocess.DEVNULL for _, end in pairs]
+        process = _run(arguments, folder, environment, streams, process_group=0)
+        ours.pop_all()
+        return Program(process, [end for end, _ in pairs], is_terminal=False)
+
+
+def set_size(terminal: int, rows: int, columns: int) -> None:
+    """Set the size of a terminal."""
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+def _check_folder(folder: bytes) -> None:
+    try:
+        descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+        os.close(descriptor)
+        if not os.access(folder, os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        text = f"the folder {os.fsdecode(folder)}, where it is to run: {error.strerror}"
+        raise StartError(OUR_FAILURE, error, folder, text) from error
+
+
+def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack, *, is_input: bool) -> tuple[int, int]:
+    """Return our end of a pipe, which does not block, and the program's."""
+    read, write = os.pipe()
+    mine, other = (write, read) if is_input else (read, write)
+    ours.callback(os.close, mine)
+    theirs.callback(os.close, other)
+    os.set_blocking(mine, False)
+    with contextlib.suppress(OSError):  # the user has used up the memory that all pipes of one may take
+        fcntl.fcntl(mine, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return mine, other
+
+
+def _run(
+    arguments: Sequence[bytes],
+    folder: bytes,
+    environment: Mapping[bytes, bytes],
+    streams: Sequence[int],
+    **options: Any,
+) -> "subprocess.Popen[bytes]":
+    """Start a program as execvp(3) does.
+
+    Not as `subprocess` does where it looks through ``PATH``: that goes on behind a file which it cannot execute.
+    """
+
+    def popen(path: Path, words: Sequence[bytes]) -> "subprocess.Popen[bytes]":
+        stdin, stdout, stderr = streams
+        return subprocess.Popen(
+            words,
+            executable=path,
+            cwd=folder,
+            env=environment,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            **options,
+        )
+
+    try:
+        path = _find(arguments[0], folder, environment)
+        try:
+            return popen(path, arguments)
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+            # A script without a first line that says by what it is run.
+            return popen(Path("/bin/sh"), [b"/bin/sh", bytes(path), *arguments[1:]])
+    except OSError as error:
+        raise _start_error(arguments[0], environment, error) from error
+
+
+def _find(name: bytes, folder: bytes, environment: Mapping[bytes, bytes]) -> Path:
+    """Return the path of a program; raise `OSError` if there is none that can be executed."""
+    here, text = Path(os.fsdecode(folder)), os.fsdecode(name)
+    number = errno.ENOENT
+    places = [""] if "/" in text else os.get_exec_path(environment)  # type: ignore[arg-type] # it takes bytes as well
+    for place in places:
+        path = here / os.fsdecode(place) / text
+        if path.is_file() and os.access(path, os.X_OK):
+            return path
+        if path.exists():
+            number = errno.EACCES
+    raise OSError(number, os.strerror(number))
+
+
+def _start_error(name: bytes, environment: Mapping[bytes, bytes], error: OSError) -> StartError:
+    text = os.fsdecode(name)
+    if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+        if b"/" in name and Path(text).exists():
+            return StartError(NOT_EXECUTABLE, error, name, f"{text}: its interpreter or loader is missing")
+        where = "" if b"/" in name else f" in PATH, which is {os.fsdecode(environment.get(b'PATH', b''))}"
+        return StartError(NOT_FOUND, error, name, f"there is no program {text}{where}")
+    status = NOT_EXECUTABLE if error.errno in _NOT_EXECUTABLE else OUR_FAILURE
+    return StartError(status, error, name, f"{text} cannot be run: {error.strerror}")
+
+
+# It makes the terminal its own, and becomes the program. Nothing may be done in a copy of this process before exec: a
+# thread of the user's may hold any lock.
+_LEAD = b"""
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[2:])
+"""
+
+
+def _start_on_terminal(
+    arguments: Sequence[bytes], folder: bytes, environment: Mapping[bytes, bytes], rows: int, columns: int
+) -> Program:
+    ours, theirs = pty.openpty()
+    try:
+        set_size(ours, rows, columns)
+        try:
+            path = _find(arguments[0], folder, environment)
+        except OSError as error:
+            raise _start_error(arguments[0], environment, error) from error
+        words = [os.fsencode(sys.executable), b"-I", b"-S", b"-c", _LEAD, bytes(path), *arguments]
+        process = _run(words, folder, environment, [theirs] * 3, start_new_session=True)
+        os.set_blocking(ours, False)
+        return Program(process, [ours, ours, -1], is_terminal=True)
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)

@@ -1,0 +1,324 @@
+"""The streams of a program, between its pipes and the client: bytes pass as fast as the slower end takes them.
+
+Each end says how many bytes the other may send (CREDIT), so that neither keeps more than `WINDOW` bytes of a stream.
+The end of a stream is a piece without bytes.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pconnect.errors import ProtocolError
+from pconnect.link.connection import Connection
+from pconnect.programs.streams import PIECE, STDERR, STDIN, STDOUT, WINDOW, Credit
+from pconnect.protocol.kinds import Kind
+from pconnect.protocol.messages import Message
+from pserver.programs.program import Program, StartError, start
+
+# After SIGTERM, at a time limit or when the job is cancelled, before SIGKILL.
+_GRACE = 5.0
+# What waits to be sent to the client, before more is read from the program.
+_MAX_UNSENT_BYTES = 2 * PIECE
+_NAMES = {STDIN: "stdin", STDOUT: "stdout", STDERR: "stderr"}
+
+
+class Sender(Protocol):
+    """What a relay needs of the worker. `connection`: to the client."""
+
+    connection: Connection
+
+    def say(self, kind: Kind, number: int, value: object) -> None:
+        """Put a message into the queue to the client."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a relay has at its back. `sender`: sends to the client. `end`: is hung up when the worker has to end."""
+
+    sender: Sender
+    end: int
+
+    @property
+    def connection(self) -> Connection:
+        """To the client; what is read from it comes to the worker."""
+        return self.sender.connection
+
+
+def run_program(
+    number: int, request: Mapping[str, Any], line: Line, listen: "Callable[[Relay | None], None]"
+) -> dict[str, Any]:
+    """Run a program for job `number`, and return how it ended.
+
+    `listen`: is given what takes the messages of the client for this job, and ``None`` afterwards.
+
+    Returns ``status``, negative for a signal, and ``timed_out``; if it could not be started, ``status`` as a shell has
+    it, ``why``, ``errno`` and ``filename``. Raises `KeyboardInterrupt` after an interrupt, when the program has ended.
+    """
+    try:
+        program = start(request)
+    except StartError as error:
+        return {"status": error.status, "why": str(error), "errno": error.number, "filename": error.name}
+    relay = Relay(number, program, line, request.get("seconds"))
+    listen(relay)
+    try:
+        return relay.run()
+    finally:
+        listen(None)
+        program.end()
+
+
+class _Ending:
+    """How a program is made to end: SIGTERM, and later SIGKILL to its process group.
+
+    `seconds`: its time limit. `timed_out`: that has passed. `interrupted`: the job was. `gives_up`: nothing more can be
+    done, whatever still holds its streams.
+    """
+
+    def __init__(self, program: Program, seconds: float | None) -> None:
+        self.timed_out = self.interrupted = self.gives_up = False
+        self._program = program
+        self._limit = None if seconds is None else time.monotonic() + seconds
+        self._kill_at: float | None = None
+
+    def begin(self) -> None:
+        """Ask the program to end."""
+        if self._kill_at is None and not self.gives_up:
+            self._kill_at = time.monotonic() + _GRACE
+            self._program.signal(signal.SIGTERM)
+            self._program.signal(signal.SIGCONT)  # a stopped one would not hear it
+
+    def look(self) -> float | None:
+        """Do what is due; return after how many seconds to look again."""
+        now = time.monotonic()
+        if self._limit is not None and now >= self._limit:
+            self._limit, self.timed_out = None, True
+            self.begin()
+        if self._kill_at is not None and now >= self._kill_at:
+            self._kill_at, self.gives_up = None, True
+            self._program.signal(signal.SIGKILL)
+        times = [at for at in (self._limit, self._kill_at) if at is not None]
+        return max(0.0, min(times) - now) if times else None
+
+
+class _Input:
+    """What is to be written to a program. `has_ended`: nothing more comes. `pieces`: what has come, in order."""
+
+    def __init__(self) -> None:
+        self.pieces: deque[memoryview] = deque()
+        self.has_ended = False
+        self._bytes = 0
+        self._taken = Credit()
+
+    def add(self, data: bytes) -> None:
+        """Take a piece; without bytes, the end. Raises `ProtocolError` if it is more than was allowed."""
+        self._bytes += len(data)
+        if self._bytes > WINDOW:
+            raise ProtocolError("STREAM brings more than CREDIT has allowed")
+        if data:
+            self.pieces.append(memoryview(data))
+        else:
+            self.has_ended = True
+
+    def write(self, descriptor: int) -> int:
+        """Write what can be written now; return how much to grant the client for what was."""
+        told = 0
+        with contextlib.suppress(BlockingIOError):
+            while self.pieces:
+                data = self.pieces[0]
+                count = os.write(descriptor, data)
+                self._bytes -= count
+                told += self._taken.add(count)
+                if count < len(data):
+                    self.pieces[0] = data[count:]
+                    break
+                self.pieces.popleft()
+        return told
+
+    def drop(self) -> None:
+        """Forget all that has come."""
+        self.pieces.clear()
+        self._bytes = 0
+
+
+class Relay:
+    """The streams of one program that runs. `number`: of the job."""
+
+    def __init__(self, number: int, program: Program, line: Line, seconds: float | None) -> None:
+        self.number = number
+        self._program = program
+        self._line = line
+        self._input = _Input()
+        self._credit = {STDOUT: WINDOW, STDERR: WINDOW}
+        self._status: int | None = None
+        self._ending = _Ending(program, seconds)
+        self._is_drained = False
+        self._poll = select.poll()
+        self._watched: dict[int, int] = {}
+        if program.stdin >= 0:
+            self._say(Kind.CREDIT, [STDIN, WINDOW])
+
+    # --- what comes from the client ---
+
+    def hear(self, message: Message) -> None:
+        """Take a message of the client for this job."""
+        match message.kind:
+            case Kind.STREAM:
+                if self._program.stdin >= 0:  # else it is what was on its way when the program closed it
+                    self._input.add(message.value[1])
+            case Kind.CREDIT:
+                stream, count = message.value
+                self._grant(stream, count)
+            case Kind.SIGNAL:
+                self._pass_signal(*message.value)
+
+    def _grant(self, stream: int, count: int) -> None:
+        if count:
+            self._credit[stream] += count
+        elif self._program.is_terminal:
+            self._program.hang_up()
+        else:  # nobody reads it any more
+            self._program.close(_NAMES[stream])
+
+    def _pass_signal(self, number: int, rows: int = 0, columns: int = 0) -> None:
+        if number == signal.SIGWINCH and rows:
+            self._program.resize(rows, columns)
+        else:
+            self._program.signal(number)
+
+    def interrupt(self) -> None:
+        """End the program, because the job is cancelled: what the handler of the signal does."""
+        self._ending.interrupted = True
+        self._ending.begin()
+
+    # --- the loop ---
+
+    def run(self) -> dict[str, Any]:
+        """Pass everything on until the program and its streams have ended; return how that was.
+
+        Raises `KeyboardInterrupt` if it was interrupted.
+        """
+        while not self._is_over():
+            self._step()
+        if self._ending.interrupted:
+            raise KeyboardInterrupt
+        return {"status": self._status, "timed_out": self._ending.timed_out}
+
+    def _is_over(self) -> bool:
+        if self._status is None:
+            return False
+        if self._ending.gives_up or self._is_drained or self._line.connection.error is not None:
+            return True
+        return self._program.stdout < 0 and self._program.stderr < 0
+
+    def _step(self) -> None:
+        program, connection = self._program, self._line.connection
+        self._watch()
+        seconds = self._ending.look()
+        if self._is_left_terminal():
+            seconds = 0.0
+        events = self._poll.poll(None if seconds is None else seconds * 1000 + 1)
+        # Those whom a program leaves behind on its terminal are not waited for, as the user's own shell would not.
+        self._is_drained = not events and self._is_left_terminal()
+        for descriptor, event in events:
+            if descriptor == self._line.end:
+                os._exit(0)  # the supervisor is gone, and kills what is left of us
+            elif descriptor == program.pidfd:
+                self._status = program.wait()
+                self._drop_input()
+            elif descriptor == connection.fileno():
+                if event & select.POLLOUT:
+                    connection.flush()
+                if event & ~select.POLLOUT:
+                    while connection.fill():
+                        pass
+            else:
+                self._move(descriptor, event)
+        if connection.error is not None and self._status is None:
+            self._ending.begin()
+        if connection.has_unsent:
+            connection.flush()
+
+    def _watch(self) -> None:
+        """Register what is to be waited for now."""
+        program, connection = self._program, self._line.connection
+        wanted: dict[int, int] = {self._line.end: 0}
+        if self._status is None:
+            wanted[program.pidfd] = select.POLLIN
+        if connection.error is None:
+            wanted[connection.fileno()] = select.POLLIN | (select.POLLOUT if connection.has_unsent else 0)
+        if program.stdin >= 0 and self._status is None:
+            # Without anything to write, this shows that the program has closed its end.
+            has_work = self._input.pieces or self._input.has_ended
+            wanted[program.stdin] = select.POLLOUT if has_work else 0
+        for stream in (STDOUT, STDERR):
+            descriptor = getattr(program, _NAMES[stream])
+            if descriptor >= 0 and self._has_room(stream):
+                wanted[descriptor] = wanted.get(descriptor, 0) | select.POLLIN
+        for descriptor in self._watched.keys() - wanted.keys():
+            with contextlib.suppress(KeyError, OSError):
+                self._poll.unregister(descriptor)
+        for descriptor, events in wanted.items():
+            if self._watched.get(descriptor) != events:
+                self._poll.register(descriptor, events)
+        self._watched = wanted
+
+    def _has_room(self, stream: int) -> bool:
+        return self._credit[stream] > 0 and self._line.connection.unsent_bytes < _MAX_UNSENT_BYTES
+
+    def _is_left_terminal(self) -> bool:
+        """Whether the program has ended, and what it has left in its terminal can be passed on."""
+        return self._program.is_terminal and self._status is not None and self._has_room(STDOUT)
+
+    # --- bytes ---
+
+    def _move(self, descriptor: int, event: int) -> None:
+        program = self._program
+        if descriptor == program.stdin and event & (select.POLLOUT | select.POLLERR | select.POLLHUP):
+            self._write_input(event)
+        for stream in (STDOUT, STDERR):
+            if descriptor == getattr(program, _NAMES[stream]) and event & (select.POLLIN | select.POLLHUP):
+                self._read(stream, descriptor)
+
+    def _write_input(self, event: int) -> None:
+        program = self._program
+        try:
+            if event & (select.POLLERR | select.POLLHUP):
+                raise BrokenPipeError
+            if told := self._input.write(program.stdin):
+                self._say(Kind.CREDIT, [STDIN, told])
+        except OSError:
+            self._drop_input()
+            return
+        if self._input.has_ended and not self._input.pieces:
+            if program.is_terminal:
+                with contextlib.suppress(OSError):
+                    os.write(program.stdin, b"\x04")
+            program.close("stdin")
+
+    def _drop_input(self) -> None:
+        """Take no more input; the client hears that nobody reads it."""
+        self._input.drop()
+        if self._program.stdin >= 0:
+            self._program.close("stdin")
+            self._say(Kind.CREDIT, [STDIN, 0])
+
+    def _read(self, stream: int, descriptor: int) -> None:
+        try:
+            data = os.read(descriptor, min(PIECE, self._credit[stream]))
+        except BlockingIOError:
+            return
+        except OSError:  # how the end of a terminal looks
+            data = b""
+        self._say(Kind.STREAM, [stream, data])
+        self._credit[stream] -= len(data)
+        if not data:
+            self._program.close(_NAMES[stream])
+
+    def _say(self, kind: Kind, value: object) -> None:
+        self._line.sender.say(kind, self.number, value)

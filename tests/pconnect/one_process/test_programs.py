@@ -1,0 +1,28 @@
+"""Programs of a network in one process are as those of another."""
+
+import subprocess
+
+import pytest
+
+from pconnect import ConfigurationError, serial
+from pconnect.programs.program import ProgramTimeoutError
+
+
+def test_each_node_runs_it() -> None:
+    with serial(2) as net:
+        done = net.run(
+            ["sh", "-c", "cat; pwd; echo $A >&2; exit 3"], input="x\n", cwd="/", env={"A": "a"}, text=True
+        )
+        assert [(one.node, one.host, one.returncode, one.stdout, one.stderr) for one in done] == [
+            (node, "this process", 3, "x\n/\n", "a\n") for node in (1, 2)
+        ]
+        assert net[1].run(["true"]).stdout == b""
+        with pytest.raises(subprocess.CalledProcessError):
+            net.run(["false"], check=True)
+        with pytest.raises(FileNotFoundError):
+            net.run(["no-such-program"])
+        with pytest.raises(ProgramTimeoutError, match="sh was ended at its time limit") as caught:
+            net[1].run(["sh", "-c", "echo a; exec sleep 100"], time_limit=0.5)
+        assert caught.value.stdout == b"a\n"
+        with pytest.raises(ConfigurationError, match=r"subprocess\.Popen"):
+            net[1].popen(["true"])

@@ -1,0 +1,63 @@
+"""What makes a program, and what does not."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pconnect import local_network
+from pconnect.errors import ConfigurationError
+from pconnect.programs import program as module
+from pconnect.views.network_views import ClientNetwork
+from srp_tools.credentials import Credentials
+from tests.support.servers import run_server
+from tests.support.waiting import DEADLINE
+
+
+@pytest.fixture(scope="module")
+def net() -> Iterator[ClientNetwork]:
+    with local_network(1) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "text"),
+    [
+        ([], {}, "give a program and its arguments as a list"),
+        (["a\0b"], {}, "NUL"),
+        ([5], {}, "5 is no text, bytes or path"),
+        ([""], {}, "the name of the program is empty"),
+        (["true"], {"cwd": "relative"}, "give an absolute path"),
+        (["true"], {"env": {"A": 5}}, "5 is no text"),
+    ],
+)
+def test_what_makes_no_program(net: ClientNetwork, words: Any, options: Any, text: str) -> None:
+    with pytest.raises(ConfigurationError, match=text):
+        net[1].run(words, **options)
+
+
+def test_more_output_than_is_kept_is_an_error(net: ClientNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_CAPTURED_BYTES", 10_000)
+    with pytest.raises(ConfigurationError, match=r"yes at node 1 .* has written more than 10000 bytes"):
+        net[1].run(["yes"], cwd="/")
+    assert net[1].run(["true"], cwd="/").returncode == 0
+
+
+def test_a_network_with_one_is_not_detached(tmp_path: Path, users: tuple[Credentials, Path]) -> None:
+    with run_server(tmp_path / "server", users=users) as server, server.connect() as net:
+        program = net.popen(["cat"], cwd="/")
+        with pytest.raises(
+            ConfigurationError, match=r"job \d+ cat.* has its streams here, and cannot be detached"
+        ):
+            net.detach(timeout=DEADLINE)
+        program.stdin.close()
+        assert (program.stdout.read(), program.wait(DEADLINE)) == (b"", 0)
+
+
+def test_it_says_what_it_is(net: ClientNetwork) -> None:
+    with net.popen(["cat"], cwd="/") as program:
+        assert program.poll() is None
+        assert repr(program).startswith("<program cat, <job ")
+        program.stdin.close()
+        assert program.wait(DEADLINE) == program.poll() == 0

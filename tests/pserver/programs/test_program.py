@@ -1,0 +1,52 @@
+"""Starting programs: which is run, and why one is not."""
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pconnect import local_network
+from pconnect.views.network_views import ClientNetwork
+
+
+@pytest.fixture(scope="module")
+def net() -> Iterator[ClientNetwork]:
+    with local_network(1) as made:
+        yield made
+
+
+def test_what_cannot_be_started_says_where_and_why(net: ClientNetwork, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_text("no program")
+    lost = tmp_path / "lost"
+    lost.write_text("#!/no/interpreter\n")
+    lost.chmod(0o755)
+    for words, kind, text in (
+        (
+            ["no-such-program"],
+            FileNotFoundError,
+            "there is no program no-such-program in PATH, which is .*/bin",
+        ),
+        ([f"{tmp_path}/none"], FileNotFoundError, f"there is no program {tmp_path}/none"),
+        ([plain], PermissionError, f"{plain} cannot be run: Permission denied"),
+        ([tmp_path], PermissionError, f"{tmp_path} cannot be run: Permission denied"),
+        ([lost], FileNotFoundError, f"{lost}: its interpreter or loader is missing"),
+    ):
+        with pytest.raises(kind, match=rf"node 1 \(.*\): {text}"):
+            net[1].run(words, cwd="/")
+    with pytest.raises(FileNotFoundError, match="the folder /no/folder, where it is to run: No such file"):
+        net[1].run(["true"], cwd="/no/folder")
+    with pytest.raises(OSError, match="Argument list too long") as caught:
+        net[1].run(["true", "x" * 200_000], cwd="/")
+    assert caught.value.errno == errno.E2BIG
+    assert net[1].run(["true"], cwd="/").returncode == 0
+
+
+def test_a_script_without_a_first_line_is_run_by_sh(net: ClientNetwork, tmp_path: Path) -> None:
+    script = tmp_path / "ls"  # and not the other program of this name, further behind in PATH
+    script.write_text("echo by $1\n")
+    script.chmod(0o755)
+    assert net[1].run([script, "sh"], cwd="/").stdout == b"by sh\n"
+    environment = {"PATH": f"{tmp_path}:/bin:/usr/bin"}
+    assert net[1].run(["ls", "sh"], cwd="/", env=environment).stdout == b"by sh\n"
