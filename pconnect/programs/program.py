@@ -84,6 +84,10 @@ class ProgramJob(Job):
         # Durations of programs of one name are estimated together; the text is never run.
         self.function = scheduler.functions.get(Path(words[0]).name or words[0])
 
+    def start(self) -> None:
+        """Have it done, as soon as a worker is free. What commands have left in a workspace is nothing to it."""
+        self._scheduler.submit(self)
+
     def hear(self, message: Message) -> None:
         """Take what the program writes, and how much more it reads."""
         match message.kind:

@@ -23,17 +23,25 @@ PIECE = 2**18
 
 
 class Credit:
-    """Counts bytes that were taken; `add` returns how many of them to tell the other end, now and then."""
+    """What the receiver of a stream has allowed the other end, and taken of what came."""
 
     def __init__(self) -> None:
-        self._bytes = 0
+        self._waiting = 0  # bytes that have come and were not taken
+        self._untold = 0  # bytes that were taken, of which the other end has not heard
 
-    def add(self, count: int) -> int:
-        """Add some; return the sum since the last that was told, if that is worth a message, else 0."""
-        self._bytes += count
-        if self._bytes < WINDOW // 4:
+    def arrive(self, count: int) -> None:
+        """Count bytes that have come; raise `ProtocolError` if they are more than was allowed."""
+        self._waiting += count
+        if self._waiting > WINDOW:
+            raise ProtocolError("STREAM brings more than CREDIT has allowed")
+
+    def take(self, count: int) -> int:
+        """Count bytes that were taken; return how many more to allow the other end now, mostly 0."""
+        self._waiting -= count
+        self._untold += count
+        if self._untold < WINDOW // 4:
             return 0
-        told, self._bytes = self._bytes, 0
+        told, self._untold = self._untold, 0
         return told
 
 
@@ -50,7 +58,6 @@ class ProgramOutput(io.RawIOBase):
         self._pieces: deque[memoryview] = deque()
         self._has_ended = False
         self._error: BaseException | None = None
-        self._unread = 0
         self._credit = Credit()
 
     def readable(self) -> bool:
@@ -79,8 +86,7 @@ class ProgramOutput(io.RawIOBase):
                 self._pieces.popleft()
             else:
                 self._pieces[0] = piece[count:]
-            self._unread -= count
-            told = self._credit.add(count)
+            told = self._credit.take(count)
         if told:
             self._grant(told)
         return count
@@ -104,9 +110,7 @@ class ProgramOutput(io.RawIOBase):
             if not data:
                 self._has_ended = True
             elif not self.closed:
-                self._unread += len(data)
-                if self._unread > WINDOW:
-                    raise ProtocolError("STREAM brings more than CREDIT has allowed")
+                self._credit.arrive(len(data))
                 self._pieces.append(memoryview(data))
             self._condition.notify_all()
 
@@ -207,7 +211,7 @@ class CapturedOutput:
             self._grant(0)
             return
         self._pieces.append(data)
-        if told := self._credit.add(len(data)):
+        if told := self._credit.take(len(data)):
             self._grant(told)
 
     def fail(self, error: BaseException | None) -> None:

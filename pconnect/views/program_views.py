@@ -8,13 +8,12 @@ from typing import Any, Generic, TypeVar, overload
 from pconnect.commands.command import Command
 from pconnect.commands.command_list import Commands
 from pconnect.errors import ConfigurationError
-from pconnect.executors.executor import Executor, scheduler_of
+from pconnect.executors.executor import scheduler_of
 from pconnect.jobs.job import JobOptions
 from pconnect.link.connection import Connection
 from pconnect.loop.network import Network
 from pconnect.programs.program import (
     CapturedProgram,
-    CompletedProgram,
     PathLike,
     Program,
     ProgramJob,
@@ -112,7 +111,7 @@ class ProgramView(Generic[Sent]):
         programs = []
         for job in self._jobs(what, cwd=cwd, env=env, seconds=time_limit, has_input=input is not None):
             programs.append(CapturedProgram(job, data, is_text=text))
-            self._start(job)
+            job.start()
         try:
             outcomes = [program.outcome(check=check) for program in programs]
         finally:
@@ -162,7 +161,7 @@ class ProgramView(Generic[Sent]):
         options = JobOptions(on=None if nodes == set(mesh.servers) else frozenset(nodes))
         job = self._job(words, options, cwd=cwd, env=env, seconds=time_limit, terminal=terminal)
         program = Program(job, is_terminal=terminal is not None)
-        self._start(job)
+        job.start()
         return program
 
     def _run_file(self, path: str | Path, time_limit: float | None) -> Sent:
@@ -187,9 +186,3 @@ class ProgramView(Generic[Sent]):
     def _job(self, words: Words, options: JobOptions, **more: Any) -> ProgramJob:
         mesh = mesh_of(self)
         return prepare(scheduler_of(mesh), words, options, mesh.limits.max_message_bytes, **more)
-
-    def _start(self, job: ProgramJob) -> None:
-        Executor(mesh_of(self), job.options).start(job)
-
-
-__all__ = ["CompletedProgram", "ProgramView"]

@@ -37,7 +37,7 @@ from pserver.jobs.detached_worker import CONNECTION, UNFIT, decode, orders, read
 from pserver.jobs.process_state import ProcessState
 from pserver.jobs.recall import Intake
 from pserver.jobs.shared_status import SharedStatus
-from pserver.programs.relay import Line, Relay, run_program
+from pserver.programs.relay import Relay, run_program
 from pserver.services.files import SessionFiles
 from pserver.services.kept_results import KeptResults
 from pserver.system.descriptors import receive_descriptors
@@ -192,7 +192,7 @@ class _Worker:
             os._exit(UNFIT)
 
     def _run_program(self, number: int, request: dict[str, Any]) -> dict[str, Any]:
-        return run_program(number, request, Line(self._sender, self._pipe.fileno()), self._listen)
+        return run_program(number, request, self._sender, self._pipe.fileno(), self._listen)
 
     def _listen(self, relay: Relay | None) -> None:
         self._runner.interrupt = raise_interrupt if relay is None else relay.interrupt

@@ -11,10 +11,8 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pconnect.errors import ProtocolError
 from pconnect.link.connection import Connection
 from pconnect.programs.streams import PIECE, STDERR, STDIN, STDOUT, WINDOW, Credit
 from pconnect.protocol.kinds import Kind
@@ -37,25 +35,17 @@ class Sender(Protocol):
         """Put a message into the queue to the client."""
 
 
-@dataclass(frozen=True)
-class Line:
-    """What a relay has at its back. `sender`: sends to the client. `end`: is hung up when the worker has to end."""
-
-    sender: Sender
-    end: int
-
-    @property
-    def connection(self) -> Connection:
-        """To the client; what is read from it comes to the worker."""
-        return self.sender.connection
-
-
 def run_program(
-    number: int, request: Mapping[str, Any], line: Line, listen: "Callable[[Relay | None], None]"
+    number: int,
+    request: Mapping[str, Any],
+    sender: Sender,
+    end: int,
+    listen: "Callable[[Relay | None], None]",
 ) -> dict[str, Any]:
     """Run a program for job `number`, and return how it ended.
 
-    `listen`: is given what takes the messages of the client for this job, and ``None`` afterwards.
+    `sender`: to the client. `end`: a descriptor that is hung up when the worker has to end. `listen`: is given what
+    takes the messages of the client for this job, and ``None`` afterwards.
 
     Returns ``status``, negative for a signal, and ``timed_out``; if it could not be started, ``status`` as a shell has
     it, ``why``, ``errno`` and ``filename``. Raises `KeyboardInterrupt` after an interrupt, when the program has ended.
@@ -64,7 +54,7 @@ def run_program(
         program = start(request)
     except StartError as error:
         return {"status": error.status, "why": str(error), "errno": error.number, "filename": error.name}
-    relay = Relay(number, program, line, request.get("seconds"))
+    relay = Relay(number, program, sender, end, request.get("seconds"))
     listen(relay)
     try:
         return relay.run()
@@ -112,14 +102,11 @@ class _Input:
     def __init__(self) -> None:
         self.pieces: deque[memoryview] = deque()
         self.has_ended = False
-        self._bytes = 0
-        self._taken = Credit()
+        self._credit = Credit()
 
     def add(self, data: bytes) -> None:
         """Take a piece; without bytes, the end. Raises `ProtocolError` if it is more than was allowed."""
-        self._bytes += len(data)
-        if self._bytes > WINDOW:
-            raise ProtocolError("STREAM brings more than CREDIT has allowed")
+        self._credit.arrive(len(data))
         if data:
             self.pieces.append(memoryview(data))
         else:
@@ -132,8 +119,7 @@ class _Input:
             while self.pieces:
                 data = self.pieces[0]
                 count = os.write(descriptor, data)
-                self._bytes -= count
-                told += self._taken.add(count)
+                told += self._credit.take(count)
                 if count < len(data):
                     self.pieces[0] = data[count:]
                     break
@@ -141,18 +127,20 @@ class _Input:
         return told
 
     def drop(self) -> None:
-        """Forget all that has come."""
+        """Forget all that has come; nothing more is added."""
         self.pieces.clear()
-        self._bytes = 0
 
 
 class Relay:
     """The streams of one program that runs. `number`: of the job."""
 
-    def __init__(self, number: int, program: Program, line: Line, seconds: float | None) -> None:
+    def __init__(
+        self, number: int, program: Program, sender: Sender, end: int, seconds: float | None
+    ) -> None:
         self.number = number
         self._program = program
-        self._line = line
+        self._sender = sender
+        self._end = end
         self._input = _Input()
         self._credit = {STDOUT: WINDOW, STDERR: WINDOW}
         self._status: int | None = None
@@ -212,12 +200,12 @@ class Relay:
     def _is_over(self) -> bool:
         if self._status is None:
             return False
-        if self._ending.gives_up or self._is_drained or self._line.connection.error is not None:
+        if self._ending.gives_up or self._is_drained or self._sender.connection.error is not None:
             return True
         return self._program.stdout < 0 and self._program.stderr < 0
 
     def _step(self) -> None:
-        program, connection = self._program, self._line.connection
+        program, connection = self._program, self._sender.connection
         self._watch()
         seconds = self._ending.look()
         if self._is_left_terminal():
@@ -226,7 +214,7 @@ class Relay:
         # Those whom a program leaves behind on its terminal are not waited for, as the user's own shell would not.
         self._is_drained = not events and self._is_left_terminal()
         for descriptor, event in events:
-            if descriptor == self._line.end:
+            if descriptor == self._end:
                 os._exit(0)  # the supervisor is gone, and kills what is left of us
             elif descriptor == program.pidfd:
                 self._status = program.wait()
@@ -246,8 +234,8 @@ class Relay:
 
     def _watch(self) -> None:
         """Register what is to be waited for now."""
-        program, connection = self._program, self._line.connection
-        wanted: dict[int, int] = {self._line.end: 0}
+        program, connection = self._program, self._sender.connection
+        wanted: dict[int, int] = {self._end: 0}
         if self._status is None:
             wanted[program.pidfd] = select.POLLIN
         if connection.error is None:
@@ -269,7 +257,7 @@ class Relay:
         self._watched = wanted
 
     def _has_room(self, stream: int) -> bool:
-        return self._credit[stream] > 0 and self._line.connection.unsent_bytes < _MAX_UNSENT_BYTES
+        return self._credit[stream] > 0 and self._sender.connection.unsent_bytes < _MAX_UNSENT_BYTES
 
     def _is_left_terminal(self) -> bool:
         """Whether the program has ended, and what it has left in its terminal can be passed on."""
@@ -321,4 +309,4 @@ class Relay:
             self._program.close(_NAMES[stream])
 
     def _say(self, kind: Kind, value: object) -> None:
-        self._line.sender.say(kind, self.number, value)
+        self._sender.say(kind, self.number, value)
