@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import resource
 import select
 import shutil
@@ -161,8 +162,8 @@ def test_a_full_disk_delays_workers_and_nothing_else(
             restart(net)
             try:
                 server.connect(1).close()  # its session has found another disk
-            except ConnectError as error:  # or a last inode on this one
-                assert "No space left on device" in str(error)
+            except ConnectError as error:  # or a last inode on this one, which its engine then lacks
+                assert re.search("No space left on device|the peer closed the connection", str(error))
             for path in disk.glob("x*"):
                 path.unlink()
             assert job.result(DEADLINE) == 9

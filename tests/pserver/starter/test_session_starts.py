@@ -128,7 +128,7 @@ def test_one_that_does_not_costs_its_client_alone(place: Place, what: str, why: 
         assert why in place.failed[0]
         assert client.recv(1) == b""
     assert (len(place.starts), len(place.started)) == (0, 1)
-    assert open_files() == before + 2
+    assert open_files() <= before + 2  # what tests before this one have left may be closed meanwhile
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_first_word_that_makes_no_sense_costs_its_client_alone(place: Place, w
         assert "no sense" in place.failed[0] or "no room" in place.failed[0]
         assert client.recv(1) == b""
     assert (len(place.starts), len(place.started)) == (0, 1)
-    assert open_files() == before + 2
+    assert open_files() <= before + 2  # what tests before this one have left may be closed meanwhile
 
 
 def test_another_starter_gets_what_one_had_when_it_died(place: Place) -> None:
