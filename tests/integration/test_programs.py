@@ -113,6 +113,7 @@ def test_it_is_as_here(net: ClientNetwork, words: list[str | bytes], data: bytes
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_nothing_is_lost_in_any_of_many_runs(net: ClientNetwork, tmp_path: Path) -> None:
     quick = [row for row in PROGRAMS if len(row[2]) < 10**6 and "sleep" not in str(row[1])]
     for _, words, data in quick:
