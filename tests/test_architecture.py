@@ -24,7 +24,7 @@ FOLDERS = {
     "pconnect": [
         "errors", "public_names", "remote_entry", "values", "protocol", "link", "loop", "messaging", "commands",
         "session", "files", "jobs", "scheduler", "executors", "programs", "detach", "dask", "views", "one_process",
-        "joblib", "notebook", "profiles", "connect", "local", "__init__",
+        "joblib", "notebook", "profiles", "connect", "local", "prun", "shadow", "__init__",
     ],
     "pserver": [
         "config", "system", "jobs", "display", "services", "programs", "engine", "spawner", "session", "starter",
@@ -33,7 +33,8 @@ FOLDERS = {
 }  # fmt: skip
 MAX_MODULES = 15  # in a folder
 MAX_ATTRIBUTES = 15  # of a class
-TABLE_OF_OPTIONS = "pserver/config.py:ServerConfig"  # a row for each option, no state
+# A row for each option, no state.
+TABLES_OF_OPTIONS = "pserver/config.py:ServerConfig", "pconnect/prun/settings.py:Settings"
 # Documented module paths that only hand names on to where they lie today.
 ALIASES = {
     "pconnect/code_sync.py", "pconnect/collectives.py", "pconnect/console.py", "pconnect/job_side.py",
@@ -99,6 +100,7 @@ HOMES = {
         "pconnect/notebook/cells.py",  # asks whether it is the main thread, in which cells run; starts none
         "pconnect/one_process/executor.py",  # the lock of the class that it extends; starts none
         "pconnect/programs",  # the ends of streams, which wait for the thread of the jobs; start none
+        "pconnect/prun",  # clients of the agent wait for the network and for files; the thread of the jobs writes streams
         "pconnect/commands/console.py",  # what jobs print comes in another thread than what commands do; starts none
         "pserver/session/session.py",  # a supervisor for each node of a session, which share nothing
         "pserver/engine/result_sender.py",  # a job may have threads, which report progress; starts none

@@ -1,0 +1,1 @@
+"""The command `pshadow`: programs, compilers above all, whose work goes to servers without their users' doing."""
