@@ -103,6 +103,7 @@ HOMES = {
         "pconnect/prun",  # what the agent does for each client, beside the thread of the jobs
         "pconnect/commands/console.py",  # what jobs print comes in another thread than what commands do; starts none
         "pserver/session/session.py",  # a supervisor for each node of a session, which share nothing
+        "pserver/programs/program.py",  # a thread has a priority of its own, which what it starts inherits
         "pserver/engine/result_sender.py",  # a job may have threads, which report progress; starts none
         "pconnect/link/host_names.py",  # the system's look-up of names has no time limit and cannot be cancelled
     },

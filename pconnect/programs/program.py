@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from pconnect.errors import ConfigurationError, ParallelError, ProtocolError
+from pconnect.files.listing import is_inner_name
 from pconnect.jobs.job import Job, JobOptions
 from pconnect.programs.streams import (
     STDERR,
@@ -26,6 +27,7 @@ from pconnect.scheduler.scheduler import Scheduler
 PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 #: Of each stream of a program whose output is kept as a whole.
 MAX_CAPTURED_BYTES = 2**30
+MAX_NICE = 19
 
 
 class ProgramTimeoutError(ParallelError, TimeoutError):
@@ -148,17 +150,24 @@ def prepare(
     seconds: float | None = None,
     terminal: tuple[int, int] | None = None,
     has_input: bool = True,
+    folder: bool = False,
+    files: Mapping[str, tuple[int, bytes]] | None = None,
+    outputs: Sequence[str] | None = None,
+    nice: int = 0,
 ) -> ProgramJob:
     """Return the job that runs a program; raise `ConfigurationError` if there can be none.
 
-    `seconds`: after which it is ended. `terminal`: rows and columns of the terminal that it is to have.
+    `seconds`: after which it is ended. `terminal`: rows and columns of the terminal that it is to have. `folder`: it
+    runs in a private folder of the job, and what it leaves there is in the job's `outputs`. `files`: permissions and
+    contents, by name, of what is in that folder before. `outputs`: names or patterns of what comes back; ``None``: all
+    that is new or changed. `nice`: by how much its priority is lowered.
     """
     if isinstance(words, str | bytes) or not words:
         raise ConfigurationError(f"{words!r}: give a program and its arguments as a list, as in ['ls', '-l']")
     arguments = [_bytes("an argument", word) for word in words]
     request: dict[str, Any] = {
         "args": arguments,
-        "cwd": _bytes("cwd", Path.cwd() if cwd is None else cwd),
+        "cwd": _bytes("cwd", cwd if cwd is not None else "/" if folder else Path.cwd()),
         "env": {_bytes("env", name): _bytes("env", value) for name, value in (env or {}).items()},
         "stdin": has_input,
     }
@@ -170,11 +179,34 @@ def prepare(
         request["seconds"] = float(seconds)
     if terminal is not None:
         request["terminal"] = list(terminal)
+    if not 0 <= nice <= MAX_NICE:
+        raise ConfigurationError(f"nice={nice}: it is from 0 to {MAX_NICE}, and lowers the priority")
+    if nice:
+        request["nice"] = nice
+    request |= _folder_request(folder, files, outputs)
     job = ProgramJob([os.fsdecode(word) for word in arguments], options, scheduler)
     assert job.function is not None  # noqa: S101 - it has one from the beginning
     contents = [job.function.number, [], {}, {**(options.wire(pickled=False) or {}), "program": request}]
     job.buffers = tuple(encode_message(Kind.JOB, job.number, contents, max_message_bytes))
     return job
+
+
+def _folder_request(
+    folder: bool, files: Mapping[str, tuple[int, bytes]] | None, outputs: Sequence[str] | None
+) -> dict[str, Any]:
+    if not folder:
+        if files or outputs is not None:
+            raise ConfigurationError("files and outputs are for programs that run in a private folder")
+        return {}
+    for name in files or ():
+        if not is_inner_name(name):
+            raise ConfigurationError(f"files: {name!r} is not the name of a file inside a folder")
+    request: dict[str, Any] = {"folder": True}
+    if files:
+        request["files"] = {name: [mode & 0o777, bytes(data)] for name, (mode, data) in files.items()}
+    if outputs is not None:
+        request["outputs"] = [outputs] if isinstance(outputs, str) else list(outputs)
+    return request
 
 
 def _bytes(what: str, value: Any) -> bytes:

@@ -27,6 +27,7 @@ _MAX_PEER_TIMEOUT = 196_000.0
 _DIGEST_BYTES = 32
 _MAX_SECRET_BYTES = 64
 _NETWORK_ID_BYTES = 16
+_MAX_NICE = 19
 
 
 def check_form(kind: Kind, value: object) -> None:
@@ -79,8 +80,19 @@ def _is_program(value: Any) -> bool:
             "stdin": lambda wanted: isinstance(wanted, bool),
             "terminal": lambda size: list_of(size, _is_size) and len(size) == 2,
             "seconds": is_number,
+            "folder": lambda wanted: isinstance(wanted, bool),
+            "files": lambda files: dict_of(files, is_text, _is_file) and value.get("folder") is True,
+            "outputs": lambda names: list_of(names, is_text) and value.get("folder") is True,
+            "nice": lambda steps: is_int(steps, 0, _MAX_NICE),
         },
     )
+
+
+def _is_file(value: Any) -> bool:
+    match value:
+        case [mode, bytes()]:
+            return is_int(mode, 0, 0o777)
+    return False
 
 
 def _is_bytes(value: Any) -> bool:

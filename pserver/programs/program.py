@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,8 +99,38 @@ def start(request: Mapping[str, Any]) -> Program:
     """Start a program; raise `StartError` if it cannot be.
 
     `request`: ``args``, a list of bytes; ``cwd``, bytes; ``env``, what is added to this process's environment;
-    ``stdin``, whether it gets bytes or finds its end at once; ``terminal``, rows and columns, or ``None``.
+    ``stdin``, whether it gets bytes or finds its end at once; ``terminal``, rows and columns, or ``None``; ``nice``, by
+    how much its priority is lower than that of this process.
     """
+    if request.get("nice"):
+        return _start_lowered(request)
+    return _start(request)
+
+
+def _start_lowered(request: Mapping[str, Any]) -> Program:
+    """Start a program with a lower priority, which it has from its beginning, and so do all that it starts.
+
+    A thread has a priority of its own, and what it starts inherits that. Ours cannot be raised again.
+    """
+    outcome: list[Program | BaseException] = []
+
+    def run() -> None:
+        try:
+            os.nice(request["nice"])
+            outcome.append(_start(request))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets it
+            outcome.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    (result,) = outcome
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def _start(request: Mapping[str, Any]) -> Program:
     arguments, folder = request["args"], request["cwd"]
     environment = {**os.environb, **request["env"], b"PWD": folder}
     _check_folder(folder)

@@ -13,11 +13,13 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from pconnect.jobs.worker_api import job_folder
 from pconnect.link.connection import Connection
 from pconnect.programs.streams import PIECE, STDERR, STDIN, STDOUT, WINDOW, Credit
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
-from pserver.programs.program import Program, StartError, start
+from pserver.programs.private_folder import PrivateFolder
+from pserver.programs.program import OUR_FAILURE, Program, StartError, start
 
 # After SIGTERM, at a time limit or when the job is cancelled, before SIGKILL.
 _GRACE = 5.0
@@ -45,15 +47,41 @@ def run_program(
     """Run a program for job `number`, and return how it ended.
 
     `sender`: to the client. `end`: a descriptor that is hung up when the worker has to end. `listen`: is given what
-    takes the messages of the client for this job, and ``None`` afterwards.
+    takes the messages of the client for this job, and ``None`` afterwards. What the program leaves in a private folder
+    becomes the outputs of the job.
 
     Returns ``status``, negative for a signal, and ``timed_out``; if it could not be started, ``status`` as a shell has
     it, ``why``, ``errno`` and ``filename``. Raises `KeyboardInterrupt` after an interrupt, when the program has ended.
     """
+    if not request.get("folder"):
+        return _run(number, request, sender, end, listen)
+    path = job_folder() / "outputs"
+    folder = PrivateFolder(path, request.get("outputs"))
+    try:
+        folder.fill(request.get("files", {}))
+        return _run(number, {**request, "cwd": bytes(path)}, sender, end, listen)
+    except OSError as error:
+        text = f"the private folder in which it is to run: {error.strerror}"
+        return _not_started(StartError(OUR_FAILURE, error, os.fsencode(error.filename or path), text))
+    finally:
+        folder.tidy()
+
+
+def _not_started(error: StartError) -> dict[str, Any]:
+    return {"status": error.status, "why": str(error), "errno": error.number, "filename": error.name}
+
+
+def _run(
+    number: int,
+    request: Mapping[str, Any],
+    sender: Sender,
+    end: int,
+    listen: "Callable[[Relay | None], None]",
+) -> dict[str, Any]:
     try:
         program = start(request)
     except StartError as error:
-        return {"status": error.status, "why": str(error), "errno": error.number, "filename": error.name}
+        return _not_started(error)
     relay = Relay(number, program, sender, end, request.get("seconds"))
     listen(relay)
     try:

@@ -5,10 +5,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pconnect import local_network
+from pconnect.executors.executor import scheduler_of
+from pconnect.jobs.job import JobOptions
+from pconnect.programs.program import CapturedProgram, CompletedProgram, prepare
+from pconnect.session.remote_calls import mesh_of
 from pconnect.views.network_views import ClientNetwork
 from tests.support.waiting import DEADLINE
 
@@ -125,3 +130,45 @@ def test_nothing_is_lost_in_any_of_many_runs(net: ClientNetwork, tmp_path: Path)
                 expected.stdout,
                 expected.stderr,
             )
+
+
+# --- in a private folder ---
+
+
+def in_folder(
+    net: ClientNetwork, words: list[str], **options: Any
+) -> tuple[CompletedProgram, dict[str, bytes]]:
+    job = prepare(scheduler_of(mesh_of(net)), words, JobOptions(), 2**26, folder=True, **options)
+    captured = CapturedProgram(job, b"input", is_text=False)
+    job.start()
+    return captured.outcome(check=False), dict(job.outputs)
+
+
+def test_what_a_program_leaves_in_its_private_folder_comes_back(net: ClientNetwork) -> None:
+    script = "pwd; echo $PWD; ls; cat > deep/in; echo more >> c; exit 3"
+    files = {"deep/a": (0o600, b"1"), "b": (0o755, b"#!/bin/sh\necho ran\n"), "c": (0o600, b"text\n")}
+    done, outputs = in_folder(net, ["sh", "-c", script], files=files)
+    here, variable, *names = done.stdout.decode().split()
+    assert (done.returncode, names, done.stderr) == (3, ["b", "c", "deep"], b"")
+    assert here == variable and not Path(here).exists()
+    assert outputs == {"deep/in": b"input", "c": b"text\nmore\n"}
+    done, outputs = in_folder(net, ["./b"], files=files)
+    assert (done.stdout, outputs) == (b"ran\n", {})
+    done, outputs = in_folder(net, ["touch", "a.dat", "b.log"], outputs=["*.dat"])
+    assert (done.returncode, outputs) == (0, {"a.dat": b""})
+
+
+def test_large_outputs_and_strange_names_come_back(net: ClientNetwork) -> None:
+    script = "head -c 5000000 /dev/zero > large; touch \"$(printf 'a\\377 \\n*')\"; mkfifo pipe; rm pipe; mkfifo pipe"
+    done, outputs = in_folder(net, ["sh", "-c", script])
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert outputs == {"large": bytes(5_000_000), os.fsdecode(b"a\xff \n*"): b""}
+
+
+def test_no_folder_of_a_program_stays_behind(net: ClientNetwork) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no program no-such-program"):
+        in_folder(net, ["no-such-program"], files={"a": (0o600, b"")})
+    with pytest.raises(FileExistsError, match=r"node 1 .*: the private folder in which .*: File exists"):
+        in_folder(net, ["true"], files={"a": (0o600, b""), "a/b": (0o600, b"")})
+    done, _ = in_folder(net, ["sh", "-c", "ls ../.."])
+    assert len(done.stdout.split()) == 1

@@ -8,7 +8,11 @@ import pytest
 
 from pconnect import local_network
 from pconnect.errors import ConfigurationError
+from pconnect.executors.executor import scheduler_of
+from pconnect.jobs.job import JobOptions
 from pconnect.programs import program as module
+from pconnect.programs.program import prepare
+from pconnect.session.remote_calls import mesh_of
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
 from tests.support.servers import run_server
@@ -61,3 +65,18 @@ def test_it_says_what_it_is(net: ClientNetwork) -> None:
         assert repr(program).startswith("<program cat, <job ")
         program.stdin.close()
         assert program.wait(DEADLINE) == program.poll() == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"nice": 20}, "nice=20: it is from 0 to 19"),
+        ({"nice": -1}, "nice=-1: it is from 0 to 19"),
+        ({"files": {"a": (0, b"")}}, "for programs that run in a private folder"),
+        ({"outputs": []}, "for programs that run in a private folder"),
+        ({"folder": True, "files": {"../a": (0, b"")}}, "'../a' is not the name of a file inside"),
+    ],
+)
+def test_what_makes_no_private_folder(net: ClientNetwork, options: Any, text: str) -> None:
+    with pytest.raises(ConfigurationError, match=text):
+        prepare(scheduler_of(mesh_of(net)), ["true"], JobOptions(), 2**20, **options)

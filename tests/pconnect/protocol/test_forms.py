@@ -34,6 +34,7 @@ FACTS: dict[str, Any] = {
     "parts": ["f1", "a2"],
 }
 PROGRAM: dict[str, Any] = {"args": [b"ls", b"-l"], "cwd": b"/", "env": {b"A": b"x"}}
+FOLDER = {"folder": True, "files": {"in/a": [0o755, b"x"]}, "outputs": ["*.o"], "nice": 19}
 RIGHT: dict[Kind, list[Any]] = {
     Kind.COMMAND: [["1 + 1", 0, {}], ["", 3, {"seconds": 0.5, "value": True}], ["", 0, {"seconds": None}]],
     Kind.CALL: [["workspace.pull", 0, {"seconds": MAX_SECONDS}]],
@@ -43,6 +44,8 @@ RIGHT: dict[Kind, list[Any]] = {
         [1, [], {}, {"seconds": math.inf, "memory": 10**30, "pickle": True}],
         [1, [], {}, {"program": PROGRAM}],
         [1, [], {}, {"program": PROGRAM | {"stdin": True, "terminal": [24, 80], "seconds": 0.5}}],
+        [1, [], {}, {"program": PROGRAM | FOLDER}],
+        [1, [], {}, {"program": PROGRAM | {"folder": False, "nice": 0}}],
     ],
     Kind.SETUP: [SET_UP, {name: SET_UP[name] for name in list(SET_UP)[:7]}],
     Kind.RESTART: [[[1, 2], 30.0], [[], math.inf], [[3], 5]],
@@ -122,6 +125,10 @@ def test_what_is_spoiled_raises_nothing_but_the_protocol_error(kind: Kind) -> No
         (Kind.CALL, ["x", "0", {}]),
         (Kind.JOB, [0, [], {}, "x"]),
         (Kind.JOB, [0, [], None, {}]),
+        (Kind.JOB, [0, [], {}, {"program": PROGRAM | {"nice": 20}}]),
+        (Kind.JOB, [0, [], {}, {"program": PROGRAM | {"files": {}}}]),
+        (Kind.JOB, [0, [], {}, {"program": PROGRAM | FOLDER | {"folder": False}}]),
+        (Kind.JOB, [0, [], {}, {"program": PROGRAM | {"folder": True, "files": {"a": [0o1000, b""]}}}]),
         (Kind.SETUP, SET_UP | {"more": 1}),
         (Kind.SETUP, SET_UP | {"nodes": pack([["host", [["127.0.0.1", 2**16]]]])}),
         (Kind.SETUP, SET_UP | {"peer_timeout": 1e6}),

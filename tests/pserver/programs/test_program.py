@@ -1,12 +1,17 @@
 """Starting programs: which is run, and why one is not."""
 
 import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pconnect import local_network
+from pconnect.executors.executor import scheduler_of
+from pconnect.jobs.job import JobOptions
+from pconnect.programs.program import CapturedProgram, prepare
+from pconnect.session.remote_calls import mesh_of
 from pconnect.views.network_views import ClientNetwork
 
 
@@ -50,3 +55,18 @@ def test_a_script_without_a_first_line_is_run_by_sh(net: ClientNetwork, tmp_path
     assert net[1].run([script, "sh"], cwd="/").stdout == b"by sh\n"
     environment = {"PATH": f"{tmp_path}:/bin:/usr/bin"}
     assert net[1].run(["ls", "sh"], cwd="/", env=environment).stdout == b"by sh\n"
+
+
+def test_a_lower_priority_is_that_of_all_it_starts_from_the_beginning(net: ClientNetwork) -> None:
+    def run(nice: int, words: list[str]) -> str:
+        job = prepare(scheduler_of(mesh_of(net)), words, JobOptions(), 2**20, cwd="/", nice=nice)
+        captured = CapturedProgram(job, b"", is_text=True)
+        job.start()
+        return str(captured.outcome(check=True).stdout)
+
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert run(7, ["sh", "-c", "nice; nice & wait"]).split() == [str(own + 7)] * 2
+    assert run(19, ["nice"]).split() == ["19"]
+    assert run(0, ["nice"]).split() == [str(own)]  # and so the worker has kept its own
+    with pytest.raises(FileNotFoundError, match="there is no program no-such-program"):
+        run(1, ["no-such-program"])
