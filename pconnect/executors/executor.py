@@ -19,6 +19,21 @@ from pconnect.scheduler.scheduler import Scheduler
 from pconnect.session.client_mesh import ClientMesh
 
 
+class JobMaker:
+    """What is given to `submit` or `map` as a function is, and makes the jobs itself; a program does."""
+
+    def make_job(
+        self,
+        scheduler: Scheduler,
+        options: JobOptions,
+        max_message_bytes: int,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> Job:
+        """Return the job of one call. Raises `ParallelError`, which becomes the error of a job."""
+        raise NotImplementedError
+
+
 class Executor(concurrent.futures.Executor):
     """Calls functions in worker processes of a network; ``net.executor()`` makes one.
 
@@ -78,6 +93,8 @@ class Executor(concurrent.futures.Executor):
 
     def pack_for_map(self, fn: Callable[..., Any] | str) -> Function | Callable[..., Any] | str:
         """Return a function as it is now, for many jobs; `fn` itself if it cannot be sent, which each job then says."""
+        if isinstance(fn, JobMaker):
+            return fn
         try:
             return self._scheduler.functions.get(fn, self.foreign)
         except ParallelError:
@@ -100,6 +117,8 @@ class Executor(concurrent.futures.Executor):
         if quieted := self._mesh.console.quieted:
             job.quiet = frozenset(quieted)
         try:
+            if isinstance(fn, JobMaker):
+                return fn.make_job(scheduler, self._options, self._max_bytes, args, kwargs)
             if not callable(fn) and not isinstance(fn, str | Function):
                 raise ConfigurationError(f"{fn!r} cannot be called: give a function")
             function = job.function = fn if isinstance(fn, Function) else scheduler.functions.get(fn, foreign)
@@ -150,7 +169,7 @@ class Executor(concurrent.futures.Executor):
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
         packed: Any  # which `submit` takes as well
-        if chunksize == 1:
+        if chunksize == 1 or isinstance(fn, JobMaker):
             packed = self.pack_for_map(fn)
             return super().map(packed, *iterables, timeout=timeout)
         items = list(zip(*iterables, strict=False))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import Any
 
 from pconnect.errors import ConfigurationError
-from pconnect.executors.executor import Executor
+from pconnect.executors.executor import Executor, JobMaker
 from pconnect.executors.lazy_map import LazyMap, error_of
 from pconnect.jobs.job import Job
 from pconnect.loop.progress import ProgressBar
@@ -29,7 +29,7 @@ def map_jobs(
         raise ConfigurationError(f'chunksize={chunksize!r}: it is "auto" or a number of items')
     total = _length(iterables)
     items: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
-    if chunksize in {"auto", 1}:
+    if chunksize in {"auto", 1} or isinstance(function, JobMaker):
         packed = executor.pack_for_map(function)
         jobs = (executor.submit(packed, *item) for item in items)
         return (outcome for outcome, _ in _outcomes(jobs, total, ordered=ordered, on_error=on_error))

@@ -306,6 +306,14 @@ class Job(PublicNames, LateFuture):
 
     # --- for the scheduler ---
 
+    def begin_again(self) -> None:
+        """Take that it is sent once more: it had not begun, or its worker is gone."""
+        self.is_started = False
+
+    def judge(self, value: object) -> tuple[Any, BaseException | None]:
+        """Return its result and its error, one of them ``None``, by what its worker has returned."""
+        return value, None
+
     def hear(self, message: Message) -> None:
         """Take what its worker says while it runs."""
         if message.kind is Kind.REPORT:

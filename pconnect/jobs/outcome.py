@@ -61,7 +61,7 @@ def _outcome(job: Job, result: Any) -> tuple[Any, BaseException | None]:
         return None, ProtocolError(f"not the result of a job: {problem!r}")
     except BaseException as problem:  # noqa: BLE001 - making a value of a registered type runs code of the user's
         return None, _unreadable(job, problem)
-    return value, None
+    return job.judge(value)
 
 
 def _unpickled(job: Job, data: Any) -> Any:

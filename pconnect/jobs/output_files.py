@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pconnect.errors import ProtocolError
-from pconnect.files.listing import is_inner_name
+from pconnect.files.listing import Listing, is_inner_name
 from pconnect.files.partial_file import part_of
 
 
@@ -59,6 +59,11 @@ class JobOutputs(Mapping[str, bytes]):
 
 
 NO_OUTPUTS = JobOutputs({})
+
+
+def pack_outputs(folder: Path, listing: Listing) -> dict[str, Any]:
+    """Return what a worker sends: permissions and contents of the files in a folder, by name."""
+    return {facts.name: [facts.mode, np.fromfile(folder / facts.name, np.uint8)] for facts in listing.files}
 
 
 def unpack_outputs(files: Any) -> JobOutputs:

@@ -14,7 +14,9 @@ from pconnect.jobs.job import Job, JobOptions
 from pconnect.jobs.seeds import Seeds
 from pconnect.jobs.worker_api import side
 from pconnect.loop.in_process import missing
-from pconnect.one_process.node import HOST, Home
+from pconnect.one_process.node import Home
+from pconnect.programs.program import CompletedProgram, ProgramFailedError
+from pconnect.programs.run_here import HOST
 
 _DEPTH = 10  # of lists and dicts in which broadcast values are looked for
 
@@ -116,6 +118,10 @@ class SerialExecutor(Executor):
         except Exception as raised:  # noqa: BLE001 - whatever it is, `result` raises it; Ctrl-C ends the call itself
             error = raised
         job.started, job.duration = began, time.perf_counter() - begin
+        if isinstance(value, CompletedProgram):
+            job.outputs = value.outputs
+        elif isinstance(error, ProgramFailedError):
+            job.outputs = error.outputs
         if error is None:
             job.finish(value)
         else:

@@ -9,8 +9,9 @@ import numpy as np
 
 from pconnect.errors import ConfigurationError
 from pconnect.jobs.job import Job
-from pconnect.one_process.node import HOST, Home, Workspace
+from pconnect.one_process.node import Home, Workspace
 from pconnect.one_process.view import Refused, SerialNode, SerialView, check_is_client
+from pconnect.programs.run_here import HOST
 
 _MOST_NODES = 10_000  # as of a host
 

@@ -21,8 +21,8 @@ from pconnect.jobs.worker_api import job_folder, progress
 from pconnect.messaging import collectives
 from pconnect.messaging.send_receive import precv, psend, select_sockets
 from pconnect.one_process.source_code import compile_source
+from pconnect.programs.run_here import HOST
 
-HOST = "this process"
 _names_of_files = itertools.count(1)
 
 

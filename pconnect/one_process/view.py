@@ -19,9 +19,9 @@ from pconnect.jobs.job import Job, JobOptions
 from pconnect.jobs.seeds import Seeds
 from pconnect.loop.in_process import InProcess, missing
 from pconnect.one_process.executor import SerialExecutor
-from pconnect.one_process.node import HOST, Home, SerialCommand, SerialCommands, Workspace
-from pconnect.one_process.programs import run_here
+from pconnect.one_process.node import Home, SerialCommand, SerialCommands, Workspace
 from pconnect.programs.program import PathLike
+from pconnect.programs.run_here import HOST, run_here
 from pconnect.session.remote_calls import check_source
 from pconnect.values.dtypes import joined
 from pconnect.views.network_views import check_name, cut_evenly

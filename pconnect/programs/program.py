@@ -2,15 +2,17 @@
 
 import io
 import os
+import shlex
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from pconnect.errors import ConfigurationError, ParallelError, ProtocolError
-from pconnect.files.listing import is_inner_name
 from pconnect.jobs.job import Job, JobOptions
+from pconnect.jobs.output_files import NO_OUTPUTS, JobOutputs
+from pconnect.programs.request import MAX_NICE, folder_request, to_bytes
 from pconnect.programs.streams import (
     STDERR,
     STDIN,
@@ -23,11 +25,11 @@ from pconnect.programs.streams import (
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message, encode_message
 from pconnect.scheduler.scheduler import Scheduler
+from srp_tools.printable import printable_text
 
 PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 #: Of each stream of a program whose output is kept as a whole.
 MAX_CAPTURED_BYTES = 2**30
-MAX_NICE = 19
 
 
 class ProgramTimeoutError(ParallelError, TimeoutError):
@@ -35,6 +37,29 @@ class ProgramTimeoutError(ParallelError, TimeoutError):
 
     stdout: bytes | str | None = None
     stderr: bytes | str | None = None
+
+
+class ProgramFailedError(ParallelError, subprocess.CalledProcessError):
+    """A program has ended with an exit status that is not 0, or by a signal, where that is an error.
+
+    It has what `subprocess.CalledProcessError` has, and ``node``, ``host``, ``outputs`` as `CompletedProgram` has them.
+    """
+
+    def __init__(self, completed: "CompletedProgram") -> None:
+        super().__init__(completed.returncode, completed.args, completed.stdout, completed.stderr)
+        self.node, self.host, self.outputs = completed.node, completed.host, completed.outputs
+        self._completed = completed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._completed,)
+
+    def __str__(self) -> str:
+        code = self.returncode
+        how = f"exit status {code}" if code > 0 else f"ended by signal {-code} ({signal.strsignal(-code)})"
+        place = "" if self.node is None else f" at node {self.node} ({self.host})"
+        said = self.stderr.decode("utf-8", "replace") if isinstance(self.stderr, bytes) else self.stderr
+        last = "".join(said.strip().splitlines()[-1:])
+        return printable_text(f"{shlex.join(self.cmd)[:100]}{place}: {how}{': ' * bool(last)}{last[:300]}")
 
 
 class CompletedProgram(subprocess.CompletedProcess[Any]):
@@ -48,7 +73,11 @@ class CompletedProgram(subprocess.CompletedProcess[Any]):
         Where it ran.
     duration
         Seconds that it ran.
+    outputs
+        The files that it has left in its private folder, if it had one; see `pconnect.programs.template.program`.
     """
+
+    outputs: JobOutputs = NO_OUTPUTS
 
     def __init__(  # noqa: PLR0917 - as of its base class, and where it was
         self,
@@ -63,19 +92,34 @@ class CompletedProgram(subprocess.CompletedProcess[Any]):
         super().__init__(args, returncode, stdout, stderr)
         self.node, self.host, self.duration = node, host, duration
 
+    def check_returncode(self) -> None:
+        """Raise `ProgramFailedError` if the exit status is not 0."""
+        if self.returncode:
+            raise ProgramFailedError(self)
+
 
 class _Output(Protocol):
     def take(self, data: bytes) -> None: ...
 
     def fail(self, error: BaseException | None) -> None: ...
 
+    def begin_again(self) -> None: ...
+
 
 class _Input(Protocol):
     def grant(self, count: int) -> None: ...
 
+    def begin_again(self) -> None: ...
+
 
 class ProgramJob(Job):
-    """The job that runs a program. `words`: its name and arguments."""
+    """The job that runs a program. `words`: its name and arguments.
+
+    `conclude`: returns its result, or raises its error, by what the worker tells of the program's end; ``None``: that
+    is the result.
+    """
+
+    conclude: Callable[[object], object] | None = None
 
     def __init__(self, words: list[str], options: JobOptions, scheduler: Scheduler) -> None:
         super().__init__(scheduler.next_number(), words[0], (), options, scheduler)
@@ -116,6 +160,22 @@ class ProgramJob(Job):
         """Send the program a signal."""
         self._scheduler.tell(self, Kind.SIGNAL, [int(number), *size])
 
+    def begin_again(self) -> None:
+        """Forget what has come of it; its input begins anew."""
+        super().begin_again()
+        for stream in (self.input, *self.outputs_by_stream.values()):
+            if stream is not None:
+                stream.begin_again()
+
+    def judge(self, value: object) -> tuple[Any, BaseException | None]:
+        """Return what `conclude` does."""
+        if self.conclude is None:
+            return value, None
+        try:
+            return self.conclude(value), None
+        except (ParallelError, OSError) as error:
+            return None, error
+
     def _end(self, settle: Any, outcome: Any) -> None:
         super()._end(settle, outcome)
         error = outcome if isinstance(outcome, BaseException) else None
@@ -126,7 +186,10 @@ class ProgramJob(Job):
 
     def returncode(self) -> int:
         """Return how the program has ended, once the job has; raise why it has not run, or was ended from outside."""
-        told = self.result(0)
+        return self.read_end(self.result(0))
+
+    def read_end(self, told: Any) -> int:
+        """Return or raise the same, by what the worker has told."""
         if not isinstance(told, dict) or type(told.get("status")) is not int:
             raise ProtocolError(f"node {self.node} ({self.host}): not the end of a program")
         if "why" in told:
@@ -164,11 +227,11 @@ def prepare(
     """
     if isinstance(words, str | bytes) or not words:
         raise ConfigurationError(f"{words!r}: give a program and its arguments as a list, as in ['ls', '-l']")
-    arguments = [_bytes("an argument", word) for word in words]
+    arguments = [to_bytes("an argument", word) for word in words]
     request: dict[str, Any] = {
         "args": arguments,
-        "cwd": _bytes("cwd", cwd if cwd is not None else "/" if folder else Path.cwd()),
-        "env": {_bytes("env", name): _bytes("env", value) for name, value in (env or {}).items()},
+        "cwd": to_bytes("cwd", cwd if cwd is not None else "/" if folder else Path.cwd()),
+        "env": {to_bytes("env", name): to_bytes("env", value) for name, value in (env or {}).items()},
         "stdin": has_input,
     }
     if not arguments[0]:
@@ -183,40 +246,12 @@ def prepare(
         raise ConfigurationError(f"nice={nice}: it is from 0 to {MAX_NICE}, and lowers the priority")
     if nice:
         request["nice"] = nice
-    request |= _folder_request(folder, files, outputs)
+    request |= folder_request(folder, files, outputs)
     job = ProgramJob([os.fsdecode(word) for word in arguments], options, scheduler)
     assert job.function is not None  # noqa: S101 - it has one from the beginning
     contents = [job.function.number, [], {}, {**(options.wire(pickled=False) or {}), "program": request}]
     job.buffers = tuple(encode_message(Kind.JOB, job.number, contents, max_message_bytes))
     return job
-
-
-def _folder_request(
-    folder: bool, files: Mapping[str, tuple[int, bytes]] | None, outputs: Sequence[str] | None
-) -> dict[str, Any]:
-    if not folder:
-        if files or outputs is not None:
-            raise ConfigurationError("files and outputs are for programs that run in a private folder")
-        return {}
-    for name in files or ():
-        if not is_inner_name(name):
-            raise ConfigurationError(f"files: {name!r} is not the name of a file inside a folder")
-    request: dict[str, Any] = {"folder": True}
-    if files:
-        request["files"] = {name: [mode & 0o777, bytes(data)] for name, (mode, data) in files.items()}
-    if outputs is not None:
-        request["outputs"] = [outputs] if isinstance(outputs, str) else list(outputs)
-    return request
-
-
-def _bytes(what: str, value: Any) -> bytes:
-    try:
-        data = os.fsencode(value)
-    except TypeError:
-        raise ConfigurationError(f"{what}: {value!r} is no text, bytes or path") from None
-    if b"\0" in data:
-        raise ConfigurationError(f"{what}: {value!r} has a NUL character in it")
-    return data
 
 
 class Program:
@@ -322,10 +357,13 @@ class CapturedProgram:
 
     def outcome(self, *, check: bool) -> CompletedProgram:
         """Wait for the end, and return how it was; raise as `Program.wait`."""
-        self.job.result()
+        return self.completed(self.job.result(), check=check)
+
+    def completed(self, told: object, *, check: bool) -> CompletedProgram:
+        """Return how the program has ended, by what its worker has told; raise as `Program.wait`."""
         stdout, stderr = (self._shown(stream.data()) for stream in self._streams)
         try:
-            code = self.job.returncode()
+            code = self.job.read_end(told)
         except ProgramTimeoutError as error:
             error.stdout, error.stderr = stdout, stderr
             raise
@@ -335,7 +373,11 @@ class CapturedProgram:
                 f"{MAX_CAPTURED_BYTES} bytes, and was ended by that; use popen(), and read them as they come"
             )
         job = self.job
-        completed = CompletedProgram(job.words, code, stdout, stderr, job.node, job.host, job.duration)
+        facts = vars(job)  # for one whose result is just being made, the attributes would wait for that
+        completed = CompletedProgram(
+            job.words, code, stdout, stderr, job.node, job.host, facts.get("duration")
+        )
+        completed.outputs = facts.get("outputs", NO_OUTPUTS)
         if check:
             completed.check_returncode()
         return completed

@@ -114,6 +114,9 @@ class ProgramOutput(io.RawIOBase):
                 self._pieces.append(memoryview(data))
             self._condition.notify_all()
 
+    def begin_again(self) -> None:
+        """Do nothing: a program with files as streams runs once, so nothing has come yet."""
+
     def fail(self, error: BaseException | None) -> None:
         """Take that nothing more comes, and why if that is not the program's doing."""
         with self._condition:
@@ -169,6 +172,9 @@ class ProgramInput(io.RawIOBase):
 
     # --- for the job ---
 
+    def begin_again(self) -> None:
+        """Do nothing: a program with files as streams runs once, so nothing was sent yet."""
+
     def grant(self, count: int) -> None:
         """Take that so many more bytes may be sent; 0: nobody reads any more."""
         with self._condition:
@@ -189,6 +195,10 @@ class CapturedOutput:
     def __init__(self, grant: Callable[[int], None], max_bytes: int) -> None:
         self._grant = grant
         self._max_bytes = max_bytes
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """Forget what has come."""
         self._pieces: list[bytes] = []
         self._bytes = 0
         self._credit = Credit()
@@ -223,7 +233,12 @@ class GivenInput:
 
     def __init__(self, send: Callable[[bytes], None], data: bytes) -> None:
         self._send = send
-        self._rest = memoryview(data)
+        self._data = data
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """Be at the beginning."""
+        self._rest = memoryview(self._data)
         self._has_ended = False
 
     def grant(self, count: int) -> None:

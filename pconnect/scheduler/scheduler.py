@@ -290,7 +290,7 @@ class Scheduler:
 
     def requeue(self, job: Job) -> None:
         """Put a job back that was sent and not begun."""
-        job.is_started = False
+        job.begin_again()
         if job.cancel_asked:
             self._end_cancelled(job)
         else:

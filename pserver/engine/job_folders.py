@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pconnect.errors import ConfigurationError
 from pconnect.files.listing import check_sizes, list_tree
+from pconnect.jobs.output_files import pack_outputs
 from pconnect.jobs.worker_api import job_number
 from pconnect.protocol.messages import check_size
 from pserver.services.files import SessionFiles
@@ -58,10 +57,7 @@ class JobFolders:
             listing = list_tree(outputs)
             check_sizes(listing, outputs, self._files.max_file_size)
             check_size(sum(facts.size for facts in listing.files), self._max_bytes)
-            return {
-                facts.name: [facts.mode, np.fromfile(outputs / facts.name, np.uint8)]
-                for facts in listing.files
-            } or None
+            return pack_outputs(outputs, listing) or None
         finally:
             if name is None:
                 remove_folder(folder)

@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 from pconnect.jobs.worker_api import job_folder
 from pconnect.link.connection import Connection
+from pconnect.programs.private_folder import PrivateFolder
 from pconnect.programs.streams import PIECE, STDERR, STDIN, STDOUT, WINDOW, Credit
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
-from pserver.programs.private_folder import PrivateFolder
 from pserver.programs.program import OUR_FAILURE, Program, StartError, start
 
 # After SIGTERM, at a time limit or when the job is cancelled, before SIGKILL.
@@ -58,11 +58,12 @@ def run_program(
     path = job_folder() / "outputs"
     folder = PrivateFolder(path, request.get("outputs"))
     try:
-        folder.fill(request.get("files", {}))
+        try:
+            folder.fill(request.get("files", {}))
+        except OSError as error:
+            text = f"the private folder in which it is to run: {error.strerror}"
+            return _not_started(StartError(OUR_FAILURE, error, os.fsencode(error.filename or path), text))
         return _run(number, {**request, "cwd": bytes(path)}, sender, end, listen)
-    except OSError as error:
-        text = f"the private folder in which it is to run: {error.strerror}"
-        return _not_started(StartError(OUR_FAILURE, error, os.fsencode(error.filename or path), text))
     finally:
         folder.tidy()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pconnect.errors import ConfigurationError
-from pserver.programs.private_folder import PrivateFolder
+from pconnect.programs.private_folder import PrivateFolder
 
 GIVEN = {"in/a": (0o640, b"first"), "b": (0o755, b"second")}
 

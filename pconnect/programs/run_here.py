@@ -1,25 +1,31 @@
-"""Programs of a network in one process: they run on this machine."""
+"""Programs that run on this machine, for networks in one process and for who calls a program like a function."""
 
 import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from pconnect.one_process.node import HOST
+from pconnect.files.listing import list_tree
+from pconnect.jobs.output_files import pack_outputs, unpack_outputs
+from pconnect.programs.private_folder import PrivateFolder
 from pconnect.programs.program import CompletedProgram, PathLike, ProgramTimeoutError
+
+HOST = "this process"
 
 
 def run_here(
     words: Sequence[PathLike],
     data: bytes | str | None,
-    node: int,
+    node: int | None,
     *,
     cwd: PathLike | None,
     env: Mapping[str, str] | None,
     text: bool,
     check: bool,
-    time_limit: float | None,
+    time_limit: float | None = None,
 ) -> CompletedProgram:
     """Do what `pconnect.views.program_views.ProgramView.run` does with a program, at one node."""
     given = data.encode() if isinstance(data, str) else bytes(data or b"")
@@ -51,6 +57,30 @@ def run_here(
         HOST,
         time.monotonic() - begin,
     )
+    if check:
+        ended.check_returncode()
+    return ended
+
+
+def run_in_folder(
+    words: Sequence[PathLike],
+    data: bytes | str | None,
+    files: Mapping[str, tuple[int, bytes]],
+    outputs: Sequence[str] | None,
+    *,
+    env: Mapping[str, str] | None,
+    text: bool,
+    check: bool,
+) -> CompletedProgram:
+    """Run a program in a private folder, as a worker does; what it leaves there is in the `outputs` of the result."""
+    with tempfile.TemporaryDirectory(prefix="pconnect-") as path:
+        folder = PrivateFolder(Path(path), outputs)
+        folder.fill(files)
+        ended = run_here(
+            words, data, None, cwd=path, env={**(env or {}), "PWD": path}, text=text, check=False
+        )
+        folder.tidy()
+        ended.outputs = unpack_outputs(pack_outputs(Path(path), list_tree(Path(path))))
     if check:
         ended.check_returncode()
     return ended
