@@ -17,24 +17,19 @@ refused: it says whom to trust.
 
 import functools
 import inspect
-import numbers
 import os
-import re
-import tomllib
-import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from pconnect.errors import ConfigurationError, CredentialError
+from pconnect.errors import ConfigurationError
 from pconnect.link.host_names import parse_hosts
 from pconnect.public_names import nearest
-from srp_tools.private_files import check_unwritable, config_folder
+from pconnect.toml_file import TomlFile, alternatives, fault, read_toml
+from srp_tools.private_files import config_folder
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_MAX_FILE_BYTES = 2**20
 
 # Parameters that are of one call, or must not stand in a file that others may read.
 _NOT_IN_A_FILE = {"profile", "recover", "password"}
@@ -62,8 +57,8 @@ def configured(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)  # it says so in its own name
         given = {name: value for name, value in bound.arguments.items() if value is not None}
         for name, value in given.items():
-            if name != "hosts" and (fault := _fault(name, value, signature.parameters[name].annotation)):
-                raise ConfigurationError(f"{function.__name__}: {fault}")
+            if name != "hosts" and (wrong := fault(name, value, signature.parameters[name].annotation)):
+                raise ConfigurationError(f"{function.__name__}: {wrong}")
         bound.arguments |= _left_out(given, kinds)
         return function(*bound.args, **bound.kwargs)
 
@@ -111,26 +106,22 @@ def _left_out(given: Mapping[str, object], kinds: Mapping[str, object]) -> dict[
 def _of_file(profile: object, kinds: Mapping[str, object]) -> dict[str, object]:
     """Return the options of a profile, or without one those at the top of the file."""
     path = config_file()
-    text = _read(path)
-    if text is None:
+    toml = read_toml(path)
+    if toml is None:
         if profile is not None:
             raise ConfigurationError(
                 f"profile {profile!r}: there is no file {path}; write into it [profiles.{profile}] and below that a "
                 'line such as hosts = ["alpha*4", "beta:12600"]'
             )
         return {}
-    try:
-        found = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:  # it has the line
-        raise ConfigurationError(f"{path}: {error}") from None
-    file = _File(path, text, kinds)
+    file, found = _File(toml, kinds), dict(toml.content)
     profiles = found.pop("profiles", {})
     if not isinstance(profiles, dict):
-        raise file.error(("profiles",), "a profile is a table, such as [profiles.lab]")
+        raise toml.error(("profiles",), "a profile is a table, such as [profiles.lab]")
     options = file.options(found, ())
     for name, table in profiles.items():
         if not isinstance(table, dict):
-            raise file.error(("profiles", name), f"a profile is a table: write [profiles.{name}]")
+            raise toml.error(("profiles", name), f"a profile is a table: write [profiles.{name}]")
         checked = file.options(table, ("profiles", name))
         options |= checked if name == profile else {}
     if profile is not None and profile not in profiles:
@@ -139,32 +130,11 @@ def _of_file(profile: object, kinds: Mapping[str, object]) -> dict[str, object]:
     return options
 
 
-def _read(path: Path) -> str | None:
-    try:
-        check_unwritable(path)
-    except OSError:  # it is not there, or in a folder that this account may not enter
-        return None
-    except CredentialError as error:
-        raise ConfigurationError(str(error)) from None
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_FILE_BYTES + 1)
-        if len(data) > _MAX_FILE_BYTES:
-            raise ConfigurationError(f"{path} is too large: more than {_MAX_FILE_BYTES} bytes")
-        return data.decode("utf-8-sig")  # some editors begin with a mark
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigurationError(f"{path}, line {line}: the text is not UTF-8") from None
-
-
 class _File:
-    """The configuration, for errors that say where in it something is wrong."""
+    """The options in the configuration, and errors that say where in it something is wrong."""
 
-    def __init__(self, path: Path, text: str, kinds: Mapping[str, object]) -> None:
-        self._path = path
-        self._text = text
+    def __init__(self, toml: TomlFile, kinds: Mapping[str, object]) -> None:
+        self._toml = toml
         self._kinds = kinds
 
     def options(self, table: Mapping[str, object], place: tuple[str, ...]) -> dict[str, object]:
@@ -173,7 +143,7 @@ class _File:
 
     def _option(self, name: str, value: object, place: tuple[str, ...]) -> object:
         if name == "password":
-            raise self.error(
+            raise self._toml.error(
                 place, "a password does not belong here; generate-srp-data keeps it in a private file"
             )
         if name not in self._kinds:
@@ -183,80 +153,17 @@ class _File:
                 if is_profile
                 else nearest(name, ["profiles", *self._kinds])
             )
-            raise self.error(place, f"{name!r} is not an option of pconnect{hint}")
+            raise self._toml.error(place, f"{name!r} is not an option of pconnect{hint}")
         if name == "hosts":
             # The same text as in PCONNECT_HOSTS.
             value = value.replace(",", " ").split() if isinstance(value, str) else value
-            _check_hosts(value, self._where(place))
+            _check_hosts(value, self._toml.where(place))
             return value
-        if fault := _fault(name, value, self._kinds[name]):
-            raise self.error(place, fault)
-        if Path in _alternatives(self._kinds[name]):
-            return self._path.parent / os.path.expanduser(str(value))  # noqa: PTH111 - it never raises
+        if wrong := fault(name, value, self._kinds[name]):
+            raise self._toml.error(place, wrong)
+        if Path in alternatives(self._kinds[name]):
+            return self._toml.path.parent / os.path.expanduser(str(value))  # noqa: PTH111 - it never raises
         return value
-
-    def error(self, place: tuple[str, ...], text: str) -> ConfigurationError:
-        return ConfigurationError(f"{self._where(place)}: {text}")
-
-    def _where(self, place: tuple[str, ...]) -> str:
-        # One line may have a part of the keys, or more: [profiles] for profiles.lab, and [profile.lab] for profile.
-        lines = [
-            (min(len(keys), len(place)), -line)
-            for line, keys in _keys(self._text)
-            if keys and place[: len(keys)] == keys[: len(place)]
-        ]
-        return f"{self._path}, line {-max(lines)[1]}" if lines else str(self._path)
-
-
-#: What the types of options are called, and which values are of them: numpy's numbers, too.
-_NAMES: Mapping[object, tuple[str, tuple[type, ...]]] = {
-    bool: ("true or false", (bool,)),
-    int: ("a whole number from 0 on", (numbers.Integral,)),
-    float: ("a number from 0 on", (numbers.Real,)),
-    str: ("a text", (str,)),
-    Path: ("a path", (os.PathLike,)),
-}
-
-
-def _alternatives(annotation: object) -> tuple[object, ...]:
-    return typing.get_args(annotation) or (annotation,)
-
-
-def _fault(name: str, value: object, annotation: object) -> str | None:
-    """Return what is wrong with the value of an option; ``None``: nothing."""
-    kinds = [kind for kind in _alternatives(annotation) if kind in _NAMES]
-    for kind in kinds:
-        is_number = kind in {int, float}
-        if isinstance(value, _NAMES[kind][1]) and not (
-            is_number and (isinstance(value, bool) or not value >= 0)  # type: ignore[operator] # which no NaN is
-        ):
-            return None
-    shown = "a value of another type" if name == "password" else repr(value)
-    return f"{name} must be {' or '.join(_NAMES[kind][0] for kind in kinds)}, not {shown}"
-
-
-def _keys(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Yield the number of each line that begins a table or a value, and the keys that lead there."""
-    table: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), 1):
-        if found := re.match(r"\s*\[([^\[\]]+)\]", line):
-            table = _path(f"[{found[1]}]")
-            yield number, table
-        elif found := re.match(r"\s*([^=#]+?)\s*=", line):
-            yield number, (*table, *_path(f"{found[1]} = 0"))
-
-
-def _path(line: str) -> tuple[str, ...]:
-    """Return the keys of one line of TOML, or none if it is part of a longer value."""
-    try:
-        found: Any = tomllib.loads(line)
-    except tomllib.TOMLDecodeError:
-        return ()
-    keys = []
-    while isinstance(found, dict) and found:
-        key, found = next(iter(found.items()))
-        keys.append(key)
-    return tuple(keys)
 
 
 def _check_hosts(hosts: object, where: str) -> None:
