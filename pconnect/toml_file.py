@@ -72,7 +72,7 @@ class TomlFile:
 def read_toml(path: Path) -> TomlFile | None:
     """Read a file; return ``None`` if there is none, or it is in a folder that this account may not enter.
 
-    Raises `ConfigurationError` if others can write it, it cannot be read, or it is no TOML; the text says in which line.
+    Raises `ConfigurationError` if others can write it, it cannot be read, or it is no TOML; the text has the line.
     """
     try:
         check_unwritable(path)

@@ -22,9 +22,9 @@ FOLDERS = {
         "certificates", "channel", "tls", "verifier", "verifier_file", "login", "cli", "__init__",
     ],
     "pconnect": [
-        "errors", "public_names", "toml_file", "remote_entry", "values", "protocol", "link", "loop", "messaging", "commands",
-        "session", "files", "jobs", "scheduler", "executors", "programs", "detach", "dask", "views", "one_process",
-        "joblib", "notebook", "profiles", "connect", "local", "prun", "shadow", "__init__",
+        "errors", "public_names", "toml_file", "remote_entry", "values", "protocol", "link", "loop", "messaging",
+        "commands", "session", "files", "jobs", "scheduler", "executors", "programs", "detach", "dask", "views",
+        "one_process", "joblib", "notebook", "profiles", "connect", "local", "prun", "shadow", "__init__",
     ],
     "pserver": [
         "config", "system", "jobs", "display", "services", "programs", "engine", "spawner", "session", "starter",

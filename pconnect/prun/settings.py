@@ -1,8 +1,9 @@
 """How a program is to be run: what a rule of ``prun.toml`` and the options of `prun` say, in one form."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from srp_tools.private_files import config_folder
 
@@ -54,6 +55,8 @@ class Settings:
         What is run instead of its name there; empty: the name as given.
     compiler
         Whether it is a compiler of C or C++, whose steps go away as `pconnect.shadow` says.
+    expand_native
+        Whether ``-march=native`` of a compiler is replaced by what it means here, so that its step can go away.
     """
 
     here: bool = False
@@ -78,6 +81,7 @@ class Settings:
     repeatable: bool = False
     command: str = ""
     compiler: bool = False
+    expand_native: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,18 @@ class Explained:
 
     settings: Settings = Settings()
     sources: Mapping[str, str] = field(default_factory=dict)
+
+    def changed(self, changes: Mapping[str, Any], source: str) -> "Explained":
+        """Return these settings with others, by name, from a source that goes before.
+
+        Examples
+        --------
+        >>> changed = Explained().changed({"nice": 5}, "built in").changed({"nice": 7}, "--nice")
+        >>> changed.settings.nice, changed.sources
+        (7, {'nice': '--nice'})
+        """
+        sources = {**self.sources, **dict.fromkeys(changes, source)}
+        return Explained(replace(self.settings, **changes), sources)
 
 
 def rules_file() -> Path:

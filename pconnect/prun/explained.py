@@ -1,0 +1,145 @@
+"""The text of ``prun --explain CMD``: what would be done, and why."""
+
+import os
+import shlex
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+
+from pconnect.prun.placement import Choice, NodeFacts
+from pconnect.prun.places import environment, there
+from pconnect.prun.setting_keys import KEY_OF
+from pconnect.prun.settings import Explained, Settings
+from srp_tools.printable import printable_name
+
+WIDTH = 100
+DEFAULT = "default"
+
+# Shown also where nothing sets them, because they decide what becomes of every program.
+_ALWAYS = ("here", "or_here", "on", "cwd", "env", "stdin", "time_limit", "queue_limit", "repeatable")
+# Of these nothing is said where the program runs on this machine.
+_OF_SERVERS = {
+    "or_here", "on", "ordered", "accept", "needs", "cwd", "map_dir", "send", "fetch", "sync", "env", "env_all", "stdin",
+    "terminal", "time_limit", "queue_limit", "nice", "concurrency", "repeatable", "command", "compiler",
+    "expand_native",
+}  # fmt: skip
+# What else may set it: the folder comes from the map, the variables from a list of all.
+_ORIGINS = {"cwd": "map_dir", "env": "env_all"}
+
+
+def explain(
+    words: Sequence[bytes],
+    explained: Explained,
+    *,
+    cwd: str,
+    real: str = "",
+    here: Mapping[bytes, bytes] | None = None,
+    facts: Sequence[NodeFacts] = (),
+    choice: Choice | str | None = None,
+) -> str:
+    """Return what would become of a program, one setting on each line, with its source.
+
+    Parameters
+    ----------
+    words
+        The program and its arguments.
+    explained
+        How it is to be run.
+    cwd, real
+        The folder here, as `pconnect.prun.places.there` takes it.
+    here
+        The environment here.
+    facts
+        Of the nodes.
+    choice
+        Which of the nodes would be taken, or why none would be; ``None``: that was not looked at.
+    """
+    settings, sources = explained.settings, explained.sources
+    program = shlex.join(printable_name(os.fsdecode(word)) for word in words)
+    rows = [("program", program, "")]
+    if settings.command:
+        rows.append((KEY_OF["command"], settings.command, sources.get("command", DEFAULT)))
+    texts = _texts(settings, there(cwd, settings, real), environment(settings, here or {}))
+    for name, key in KEY_OF.items():
+        is_shown = name in sources or name in _ALWAYS
+        if name != "command" and is_shown and not (settings.here and name in _OF_SERVERS):
+            text = texts[name]() if name in texts else _plain(getattr(settings, name))
+            other = sources.get(_ORIGINS.get(name, ""), DEFAULT) if name != "cwd" or text != cwd else DEFAULT
+            rows.append((key, text, sources.get(name, other)))
+    if not settings.here and choice is not None:
+        rows += _of_nodes(facts, choice)
+    return _aligned(rows)
+
+
+def _texts(
+    settings: Settings, folder: str, variables: Mapping[bytes, bytes]
+) -> Mapping[str, Callable[[], str]]:
+    """Return what makes the text of a setting that is more than its value."""
+    names = ", ".join(sorted(printable_name(os.fsdecode(name)) for name in variables)) or "none of those here"
+    return {
+        "here": lambda: "local: on this machine" if settings.here else "server",
+        "or_here": lambda: (
+            "yes: on this machine if no server can run it" if settings.or_here else "no: never on this machine"
+        ),
+        "on": lambda: ", ".join(settings.on) or "any server",
+        "cwd": lambda: folder,
+        "map_dir": lambda: ", ".join(f"{ours} is {theirs} there" for ours, theirs in settings.map_dir),
+        "env": lambda: names,
+        "stdin": lambda: "yes" if settings.stdin else "no: it finds its end at once",
+        "time_limit": lambda: _seconds(settings.time_limit),
+        "queue_limit": lambda: _seconds(settings.queue_limit),
+        "concurrency": lambda: f"{settings.concurrency} at once" if settings.concurrency else "any number at once",
+        "repeatable": lambda: (
+            "yes: run again if its server is lost" if settings.repeatable else "no: not run again if its server is lost"
+        ),
+        "compiler": lambda: (
+            "yes: compile steps go away, all else is done here" if settings.compiler else "no: any program"
+        ),
+    }  # fmt: skip
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return "" if value is None else str(value)
+
+
+def _seconds(limit: float | None) -> str:
+    return "no limit" if limit is None else f"{limit:g} s"
+
+
+def _of_nodes(facts: Sequence[NodeFacts], choice: Choice | str) -> list[tuple[str, str, str]]:
+    if isinstance(choice, str):
+        lines = choice.splitlines()
+        return [("nodes" if not number else "", line, "") for number, line in enumerate(lines)]
+    known = {each.node: each.name for each in facts}
+    rows = [
+        (
+            "then" if place else "first",
+            known.get(node, f"node {node}") + ("" if place else f": {choice.why}"),
+            "",
+        )
+        for place, node in enumerate(choice.nodes)
+    ]
+    return rows + [
+        ("not", f"{known.get(node, f'node {node}')}: {reason}", "") for node, reason in choice.reasons.items()
+    ]
+
+
+def _aligned(rows: Sequence[tuple[str, str, str]]) -> str:
+    """Return the rows in three columns; what is too long goes on below, in its column."""
+    keys = max(len(key) for key, _, _ in rows)
+    sources = min(max(len(source) for _, _, source in rows), WIDTH // 3)
+    longest = max(len(text) for _, text, source in rows if source)
+    texts = min(longest, WIDTH - keys - sources - 4)
+    lines = []
+    for key, text, source in rows:
+        # What has no source may go on to the right border.
+        parts = textwrap.wrap(text, texts if source else WIDTH - keys - 2) or [""]
+        ends = textwrap.wrap(source, sources) if source else []
+        for number in range(max(len(parts), len(ends))):
+            part = parts[number] if number < len(parts) else ""
+            end = ends[number] if number < len(ends) else ""
+            lines.append(f"{'' if number else key:{keys}}  {part:{texts}}  {end}".rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,204 @@
+"""Which nodes may run a program, and which of them is asked first."""
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pconnect.commands.table import Table
+from pconnect.errors import ConfigurationError
+from pconnect.prun import accept
+from pconnect.prun.settings import Settings
+from pconnect.public_names import nearest
+
+
+class NoNodeError(ConfigurationError):
+    """No node may run the program. The text has the reason of each node. `reasons`: the same by node."""
+
+    def __init__(self, text: str, reasons: Mapping[int, str]) -> None:
+        super().__init__(text)
+        self.reasons = dict(reasons)
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """What is known of a node.
+
+    Attributes
+    ----------
+    node, host
+        Its number, and its server as `pconnect` was told, perhaps with a port.
+    slots, running
+        How many programs it can run at once, and how many of its slots are taken.
+    has
+        Whether it has the program; ``None``: it has not been asked.
+    memory
+        Bytes that are free.
+    cpus
+        How many processors it has.
+    load
+        The average of one minute.
+    """
+
+    node: int
+    host: str
+    slots: int
+    running: int = 0
+    has: bool | None = None
+    memory: int | None = None
+    cpus: int | None = None
+    load: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return f"node {self.node} ({self.host})"
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it has a free slot."""
+        return self.running < self.slots
+
+    def for_accept(self) -> dict[str, float | str | None]:
+        """Return the facts by the names that they have in `Settings.accept`."""
+        return {name: getattr(self, name) for name in accept.NAMES}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The nodes that may run a program.
+
+    Attributes
+    ----------
+    nodes
+        Their numbers, in the order in which they are tried.
+    why
+        Why in this order.
+    reasons
+        Why the others may not, by number.
+    """
+
+    nodes: tuple[int, ...]
+    why: str
+    reasons: Mapping[int, str] = field(default_factory=dict)
+
+
+def choose(facts: Sequence[NodeFacts], settings: Settings, program: str = "the program") -> Choice:
+    """Return the nodes that may run a program, the best first.
+
+    A node without a free slot comes behind those that have one: it may be the only one.
+
+    Parameters
+    ----------
+    facts
+        Of all nodes but this one.
+    settings
+        ``on``, ``ordered``, ``accept`` and ``needs`` count.
+    program
+        Its name, for errors.
+
+    Raises
+    ------
+    ConfigurationError
+        A name of ``on`` belongs to no server, or ``accept`` cannot be understood.
+    NoNodeError
+        There are nodes, and none of them may run it.
+
+    Examples
+    --------
+    >>> nodes = [NodeFacts(1, "alpha", 4, running=2, cpus=4), NodeFacts(2, "beta:4000", 8, running=2, cpus=2)]
+    >>> choose(nodes, Settings()).nodes, choose(nodes, Settings(ordered=True)).nodes
+    ((2, 1), (1, 2))
+    >>> choose(nodes, Settings(accept="cpus>2"))
+    Choice(nodes=(1,), why='the only one that may run it', reasons={2: 'cpus is 2, not >2'})
+    """
+    if not facts:
+        raise NoNodeError("there is no server that could run a program", {})
+    wanted = _order_of(facts, settings.on)
+    requirement = accept.parse(settings.accept) if settings.accept.strip() else None
+    reasons: dict[int, str] = {}
+    for each in facts:
+        if each.node not in wanted:
+            reasons[each.node] = f"it is not one of {', '.join(settings.on)}"
+        elif each.slots < 1:
+            reasons[each.node] = "it has no slots"
+        elif settings.needs and each.has is False:
+            reasons[each.node] = f"it has no {program}"
+        elif requirement is not None and (unmet := requirement.unmet(each.for_accept())):
+            reasons[each.node] = "; ".join(unmet)
+    allowed = [each for each in facts if each.node not in reasons]
+    if not allowed:
+        lines = "\n".join(f"  {each.name}: {reasons[each.node]}" for each in facts)
+        raise NoNodeError(f"no server may run {program}:\n{lines}", reasons)
+    if settings.ordered:
+        allowed.sort(key=lambda each: (not each.is_free, wanted[each.node]))
+    else:
+        allowed.sort(key=_load)
+    return Choice(tuple(each.node for each in allowed), _why(allowed, settings), reasons)
+
+
+def describe_load(facts: Sequence[NodeFacts]) -> str:
+    """Return a table of what each server is doing, for the error of a program that has waited too long.
+
+    Examples
+    --------
+    >>> print(describe_load([NodeFacts(1, "alpha", 4, running=4, memory=2**32, cpus=8, load=3.96)]))
+    node  host   slots       load  cpus  free memory
+       1  alpha  4 of 4 run   4.0     8  4.0G
+    """
+    rows: list[list[object]] = [
+        [
+            each.node,
+            each.host,
+            f"{each.running} of {each.slots} run",
+            None if each.load is None else round(each.load, 1),
+            each.cpus,
+            None if each.memory is None else accept.shown("memory", each.memory),
+        ]
+        for each in facts
+    ]
+    return str(Table(["node", "host", "slots", "load", "cpus", "free memory"], rows))
+
+
+def _order_of(facts: Sequence[NodeFacts], names: Sequence[str]) -> dict[int, int]:
+    """Return by node which of the names is its first; without names, the nodes in their order."""
+    if not names:
+        return {each.node: place for place, each in enumerate(facts)}
+    found: dict[int, int] = {}
+    for name in names:
+        meant = [each for each in facts if _is_meant(each, name)]
+        if not meant:
+            hosts = list(dict.fromkeys(each.host for each in facts))
+            numbers = f"{facts[0].node} to {facts[-1].node}" if len(facts) > 1 else str(facts[0].node)
+            hint = f" (the numbers of nodes are {numbers})" if name.isdecimal() else nearest(name, hosts)
+            raise ConfigurationError(f"no server is called {name!r}{hint}")
+        for each in meant:
+            found.setdefault(each.node, len(found))
+    return found
+
+
+def _is_meant(facts: NodeFacts, name: str) -> bool:
+    """Return whether a name means a node: a number, or a host with or without its port, perhaps with ``*`` in it."""
+    if name.isdecimal():
+        return facts.node == int(name)
+    if any(sign in name for sign in "*?"):
+        bare = facts.host.rpartition(":")[0].strip("[]") or facts.host
+        return fnmatch.fnmatchcase(facts.host, name) or fnmatch.fnmatchcase(bare, name)
+    return accept.is_called(facts.host, name)
+
+
+def _load(facts: NodeFacts) -> tuple[bool, float, float, int]:
+    """Return what is least for the node that is to be asked first: slots in use, then the load of a processor."""
+    load = 0.0 if facts.load is None else facts.load / (facts.cpus or 1)
+    return not facts.is_free, facts.running / facts.slots, load, facts.node
+
+
+def _why(allowed: Sequence[NodeFacts], settings: Settings) -> str:
+    if len(allowed) == 1:
+        return "the only one that may run it"
+    first = allowed[0]
+    if not first.is_free:
+        return "all slots are taken; it waits for one"
+    if settings.ordered:
+        return "the first in the order that has a free slot"
+    load = "" if first.load is None else f", load {accept.shown('load', first.load)}"
+    return f"the least loaded: {first.running} of {first.slots} slots taken{load}"

@@ -1,0 +1,74 @@
+"""The names and values of settings, as users write them."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from pconnect.errors import ConfigurationError
+from pconnect.prun.setting_keys import KEY_OF, KEYS, setting
+from pconnect.prun.settings import Settings
+
+
+def test_each_setting_has_one_key() -> None:
+    assert sorted(KEYS.values()) == sorted(each.name for each in fields(Settings))
+    assert {KEYS[key] for key in KEY_OF.values()} == set(KEYS.values())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "made"),
+    [
+        ("where", "server", ("here", False)),
+        ("or_local", True, ("or_here", True)),
+        ("queue_timeout", 60, ("queue_limit", 60)),
+        ("on", ["alpha", 2], ("on", ("alpha", "2"))),
+        ("on", 2, ("on", ("2",))),
+        ("env", ["LANG", "A=b c=", "OMP_*"], ("env", ("LANG", "A=b c=", "OMP_*"))),
+        ("map_dir", {"~/a": "/b"}, ("map_dir", ((str(Path.home() / "a"), "/b"),))),
+        ("accept", "memory>8G", ("accept", "memory>8G")),
+        ("nice", 19, ("nice", 19)),
+        ("time_limit", 0.5, ("time_limit", 0.5)),
+        ("terminal", False, ("terminal", False)),
+        ("send", "a/b", ("send", ("a/b",))),
+    ],
+)
+def test_values_become_settings(key: str, value: object, made: tuple[str, object]) -> None:
+    assert setting(key, value) == made
+    Settings(**{made[0]: made[1]})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("nicee", 1, r"'nicee' is not a setting of prun \(did you mean nice\?\)"),
+        ("or_here", True, r"'or_here' is not a setting of prun"),
+        ("where", "anywhere", "where must be one of server, local, not 'anywhere'"),
+        ("where", ["local"], "where must be one of"),
+        ("nice", 20, "nice: it is at most 19, not 20"),
+        ("nice", -1, "nice must be a whole number from 0 on, not -1"),
+        ("nice", True, "nice must be a whole number"),
+        ("stdin", "no", "stdin must be true or false, not 'no'"),
+        ("time_limit", 0, "time_limit: seconds are more than none"),
+        ("queue_timeout", float("nan"), "queue_timeout must be a number from 0 on, not nan"),
+        ("on", [], None),
+        ("on", [True], "on must be a text or a list of texts"),
+        ("on", [""], "on must be a text or a list of texts"),
+        ("send", ["../x"], "send: '../x' is not the name of a file in or below the folder"),
+        ("fetch", "/x", "fetch: '/x' is not the name"),
+        ("env", "A B", "env: 'A B' is not NAME or NAME=VALUE"),
+        ("env", "=x", "env: '=x' is not NAME"),
+        ("map_dir", {"a": "/b"}, "map_dir: 'a' is not an absolute path"),
+        ("map_dir", {"/a": "b"}, "map_dir: 'b' is not an absolute path"),
+        ("map_dir", {"/a": 1}, "map_dir must be a table of folders"),
+        ("map_dir", "/a=/b", "map_dir must be a table of folders"),
+        ("cwd", "~/x", "cwd: '~/x': your home may be another one on the server"),
+        ("cwd", "/a\0b", "cwd must not contain a null character"),
+        ("accept", "memory>8", "accept 'memory>8', column 8"),
+    ],
+)
+def test_what_cannot_be_a_setting_is_refused(key: str, value: object, message: str | None) -> None:
+    if message is None:
+        assert setting(key, value) == (key, ())
+        return
+    with pytest.raises(ConfigurationError, match=message):
+        setting(key, value)
