@@ -128,7 +128,8 @@ class ProgramJob(Job):
         self.input: _Input | None = None
         self.outputs_by_stream: dict[int, _Output] = {}
         # Durations of programs of one name are estimated together; the text is never run.
-        self.function = scheduler.functions.get(Path(words[0]).name or words[0])
+        name = (Path(words[0]).name or words[0]).encode(errors="replace").decode()
+        self.function = scheduler.functions.get(name)
 
     def start(self) -> None:
         """Have it done, as soon as a worker is free. What commands have left in a workspace is nothing to it."""
@@ -209,7 +210,7 @@ def prepare(
     max_message_bytes: int,
     *,
     cwd: PathLike | None = None,
-    env: Mapping[str, str] | None = None,
+    env: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
     seconds: float | None = None,
     terminal: tuple[int, int] | None = None,
     has_input: bool = True,
@@ -217,24 +218,30 @@ def prepare(
     files: Mapping[str, tuple[int, bytes]] | None = None,
     outputs: Sequence[str] | None = None,
     nice: int = 0,
+    login: str | None = None,
 ) -> ProgramJob:
     """Return the job that runs a program; raise `ConfigurationError` if there can be none.
 
     `seconds`: after which it is ended. `terminal`: rows and columns of the terminal that it is to have. `folder`: it
     runs in a private folder of the job, and what it leaves there is in the job's `outputs`. `files`: permissions and
     contents, by name, of what is in that folder before. `outputs`: names or patterns of what comes back; ``None``: all
-    that is new or changed. `nice`: by how much its priority is lowered.
+    that is new or changed. `nice`: by how much its priority is lowered. `login`: the account that the node must have,
+    empty for any; `words` is one line for its login shell in its home, empty for the shell itself.
     """
     if isinstance(words, str | bytes) or not words:
         raise ConfigurationError(f"{words!r}: give a program and its arguments as a list, as in ['ls', '-l']")
     arguments = [to_bytes("an argument", word) for word in words]
     request: dict[str, Any] = {
         "args": arguments,
-        "cwd": to_bytes("cwd", cwd if cwd is not None else "/" if folder else Path.cwd()),
+        "cwd": to_bytes(
+            "cwd", cwd if cwd is not None else "/" if folder or login is not None else Path.cwd()
+        ),
         "env": {to_bytes("env", name): to_bytes("env", value) for name, value in (env or {}).items()},
         "stdin": has_input,
     }
-    if not arguments[0]:
+    if login is not None:
+        request["login"] = to_bytes("login", login)
+    elif not arguments[0]:
         raise ConfigurationError("the name of the program is empty")
     if not Path(os.fsdecode(request["cwd"])).is_absolute():
         raise ConfigurationError(f"cwd={cwd!r}: give an absolute path of the node")
@@ -247,7 +254,8 @@ def prepare(
     if nice:
         request["nice"] = nice
     request |= folder_request(folder, files, outputs)
-    job = ProgramJob([os.fsdecode(word) for word in arguments], options, scheduler)
+    shown = [os.fsdecode(word) for word in arguments]
+    job = ProgramJob(shown if login is None else ["login shell", *shown], options, scheduler)
     assert job.function is not None  # noqa: S101 - it has one from the beginning
     contents = [job.function.number, [], {}, {**(options.wire(pickled=False) or {}), "program": request}]
     job.buffers = tuple(encode_message(Kind.JOB, job.number, contents, max_message_bytes))

@@ -84,6 +84,7 @@ def _is_program(value: Any) -> bool:
             "files": lambda files: dict_of(files, is_text, _is_file) and value.get("folder") is True,
             "outputs": lambda names: list_of(names, is_text) and value.get("folder") is True,
             "nice": lambda steps: is_int(steps, 0, _MAX_NICE),
+            "login": lambda account: _is_bytes(account) and len(value["args"]) == 1,
         },
     )
 

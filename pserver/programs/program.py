@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pserver.programs.login import through_login_shell
+
 # The exit statuses that env(1), timeout(1) and shells have for programs that could not be run.
 NOT_FOUND, NOT_EXECUTABLE, OUR_FAILURE = 127, 126, 125
 
@@ -100,8 +102,14 @@ def start(request: Mapping[str, Any]) -> Program:
 
     `request`: ``args``, a list of bytes; ``cwd``, bytes; ``env``, what is added to this process's environment;
     ``stdin``, whether it gets bytes or finds its end at once; ``terminal``, rows and columns, or ``None``; ``nice``, by
-    how much its priority is lower than that of this process.
+    how much its priority is lower than that of this process; ``login``, the account whose login shell runs the one
+    line that ``args`` then is, see `through_login_shell`.
     """
+    if "login" in request:
+        try:
+            request = through_login_shell(request)
+        except PermissionError as error:
+            raise StartError(OUR_FAILURE, error, request["login"], str(error.strerror)) from error
     if request.get("nice"):
         return _start_lowered(request)
     return _start(request)

@@ -45,6 +45,7 @@ RIGHT: dict[Kind, list[Any]] = {
         [1, [], {}, {"program": PROGRAM}],
         [1, [], {}, {"program": PROGRAM | {"stdin": True, "terminal": [24, 80], "seconds": 0.5}}],
         [1, [], {}, {"program": PROGRAM | FOLDER}],
+        [1, [], {}, {"program": PROGRAM | {"args": [b"ls -l"], "login": b"alice"}}],
         [1, [], {}, {"program": PROGRAM | {"folder": False, "nice": 0}}],
     ],
     Kind.SETUP: [SET_UP, {name: SET_UP[name] for name in list(SET_UP)[:7]}],

@@ -40,6 +40,8 @@ def test_what_cannot_be_started_says_where_and_why(net: ClientNetwork, tmp_path:
     ):
         with pytest.raises(kind, match=rf"node 1 \(.*\): {text}"):
             net[1].run(words, cwd="/")
+    with pytest.raises(FileNotFoundError, match="there is no program \udcff"):
+        net[1].run([b"\xff"], cwd="/")
     with pytest.raises(FileNotFoundError, match="the folder /no/folder, where it is to run: No such file"):
         net[1].run(["true"], cwd="/no/folder")
     with pytest.raises(OSError, match="Argument list too long") as caught:
