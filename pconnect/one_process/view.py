@@ -59,6 +59,7 @@ class SerialView(InProcess):
     info = Refused("there are no other nodes to ask")
     statistics = Refused("there are no workers")
     versions = Refused("there is one version of each package")
+    which = Refused("`shutil.which` looks for programs here")
 
     def _workspaces(self) -> list[Workspace]:
         raise NotImplementedError

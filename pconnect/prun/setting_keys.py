@@ -11,7 +11,7 @@ from dataclasses import fields
 
 from pconnect.errors import ConfigurationError
 from pconnect.files.listing import is_inner_name
-from pconnect.programs.program import MAX_NICE
+from pconnect.programs.request import MAX_NICE
 from pconnect.prun import accept
 from pconnect.prun.settings import Settings
 from pconnect.public_names import nearest

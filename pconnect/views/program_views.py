@@ -19,6 +19,7 @@ from pconnect.programs.program import (
     ProgramJob,
     prepare,
 )
+from pconnect.programs.which import ProgramsThere, warn_of_differences, which
 from pconnect.session.remote_calls import mesh_of, run
 
 # What it gives back for something sent: one command for a node, one for each of several nodes.
@@ -163,6 +164,52 @@ class ProgramView(Generic[Sent]):
         program = Program(job, is_terminal=terminal is not None)
         job.start()
         return program
+
+    def which(self, *names: str, timeout: float | None = None) -> ProgramsThere:
+        """Return where the nodes have programs, in which version, as a table; warn if these are not the same.
+
+        Each program is called with ``--version``, for at most two seconds, and its file is read. Nodes are the same
+        where version and file are, in whatever folder.
+
+        Parameters
+        ----------
+        *names
+            Names of programs, which are looked for in ``PATH`` there, or absolute paths.
+        timeout
+            Seconds in which the engines have to end what they are doing, and to answer.
+
+        Returns
+        -------
+        ProgramsThere
+            It prints aligned, and a notebook shows it as a table. A whole network has the client, too. ``table`` has
+            path, version and digest by node and name, ``differing`` and ``missing`` have names of programs.
+
+        Raises
+        ------
+        ConfigurationError
+            No program is named.
+        RemoteError, ConnectionLostError, ExceptionGroup, TimeoutError
+            As of a command.
+
+        Warns
+        -----
+        VersionWarning
+            A program is another at one node than at another, or a node has none. The text has the table.
+
+        Examples
+        --------
+        >>> from pconnect import local_network
+        >>> with local_network(2) as net:
+        ...     there = net.which("sh")
+        ...     there.table[1]["sh"] == there.table[2]["sh"], there.differing, there.missing
+        (True, [], [])
+        """
+        if not names:
+            raise ConfigurationError("which() needs the name of a program")
+        assert isinstance(self, Network | Connection)  # noqa: S101 - there are no other views
+        there = which(self, names, timeout=timeout)
+        warn_of_differences(there, stacklevel=3)
+        return there
 
     def _run_file(self, path: str | Path, time_limit: float | None) -> Sent:
         data = Path(path).read_bytes()

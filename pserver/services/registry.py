@@ -10,6 +10,7 @@ from typing import Any
 
 from pconnect.errors import ProtocolError, UnknownServiceError
 from pconnect.jobs import broadcast_value, random_streams
+from pconnect.programs.machine import find_programs, machine_facts
 from pconnect.session.versions import installed, own_versions
 from pserver.services.dask_processes import DaskProcesses
 from pserver.services.files import SessionFiles
@@ -55,6 +56,8 @@ SERVICES: Mapping[str, Callable[..., Any]] = {
     "random.seed": lambda engine, seed: random_streams.begin(seed, (0, 0, engine.node), is_seeded=True),
     "results.kept": lambda engine, kind, number: KeptResults(engine.files).read(_one_of(kind), number),
     "versions.installed": lambda _, packages: installed(packages),
+    "programs.find": lambda _, names: find_programs(names),
+    "machine.facts": lambda _, names: machine_facts(names),
 }
 
 
