@@ -150,14 +150,15 @@ class Console:
         """Show what a job prints; any thread may call this, one at a time for a source."""
         self._write(source, source.text(data, is_trusted=self.is_trusted), None)
 
-    def show_end(self, source: Source) -> None:
-        """Show what is left of what a job has printed, and how much was not shown, and end its line."""
+    def show_end(self, source: Source, hint: str = ": job.{name} has the last of them") -> None:
+        """Show what is left of what a job has printed, and how much was not shown, and end its line.
+
+        `hint`: where the rest is.
+        """
         words = source.rest()
         if source.hidden:
-            name = STREAMS[source.stream]
-            words += _notice(
-                source, f"{source.hidden} more bytes are not shown here: job.{name} has the last of them"
-            )
+            where = hint.format(name=STREAMS[source.stream])
+            words += _notice(source, f"{source.hidden} more bytes are not shown here{where}")
         self._write(source, words or "\n" * source.line_is_open, None)
 
     def end_lines(self, node: int) -> None:

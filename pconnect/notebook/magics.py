@@ -1,6 +1,6 @@
 """Magics of IPython: ``%px``, ``%%px``, ``%autopx``, ``%pxresult``, ``%pxconfig``, with the options of ipyparallel.
 
-See doc/reference/notebook.md. ``%load_ext pconnect`` brings them.
+See doc/reference/notebook.md. ``%load_ext pconnect`` brings them, and that of `pconnect.notebook.script_magics`.
 """
 
 import contextlib
@@ -22,11 +22,11 @@ from pconnect.commands.console import with_prefix
 from pconnect.commands.print_filter import printed_text
 from pconnect.commands.remote_repr import RemoteRepr
 from pconnect.link.connection import Connection
-from pconnect.loop.network import Network
 from pconnect.loop.progress_bars import bars_after
 from pconnect.notebook import tracebacks
 from pconnect.notebook.cells import Cells
 from pconnect.notebook.completion import make_matcher
+from pconnect.notebook.script_magics import ScriptMagics
 from pconnect.session import open_networks
 from pconnect.session.octave_api import quiet
 from pconnect.session.remote_calls import run
@@ -165,6 +165,12 @@ class ParallelMagics(Magics):
 
     # --- for the extension ---
 
+    def find(self, targets: str | None) -> ClientNetwork:
+        """Return the nodes that a text names, of the network that was configured; by default those configured."""
+        config = _Config(**vars(self._config))
+        config.targets = targets or config.targets
+        return self._find(config)
+
     def node_for_completion(self) -> Connection | None:
         """Return the node whose names complete, or ``None``."""
         try:
@@ -195,7 +201,7 @@ class ParallelMagics(Magics):
             merged.kills_on_interrupt = _SIGNALS[options.signal_on_interrupt]
         return merged
 
-    def _find(self, config: _Config) -> Network:
+    def _find(self, config: _Config) -> ClientNetwork:
         """Return the nodes of a configuration."""
         if config.network is not None:
             network = self.shell.user_ns.get(config.network)
@@ -232,7 +238,7 @@ class ParallelMagics(Magics):
                 error = commands.exception()
         except KeyboardInterrupt:
             if config.kills_on_interrupt:
-                self._find(config).kill()  # type: ignore[attr-defined]
+                self._find(config).kill()
             raise
         for step in _in_order(commands, grouping):
             step()
@@ -327,7 +333,7 @@ def load(shell: InteractiveShell) -> None:
     if id(shell) in _loaded:
         return
     magics = ParallelMagics(shell)
-    shell.register_magics(magics)
+    shell.register_magics(magics, ScriptMagics(shell, magics.find))
     tracebacks.install(shell)
     matcher = make_matcher(shell, magics.node_for_completion, magics.is_everywhere)
     shell.Completer.custom_matchers.append(matcher)
@@ -341,7 +347,10 @@ def unload(shell: InteractiveShell) -> None:
     """Leave a shell as it was before `load`."""
     magics, matcher, cells = _loaded.pop(id(shell))
     magics.close()
-    for kind, names in (("line", ("px", "pxresult", "pxconfig", "autopx")), ("cell", ("px",))):
+    for kind, names in (
+        ("line", ("px", "pxresult", "pxconfig", "autopx", "pxscript")),
+        ("cell", ("px", "pxscript")),
+    ):
         for name in names:
             shell.magics_manager.magics[kind].pop(name, None)
     shell.Completer.custom_matchers.remove(matcher)

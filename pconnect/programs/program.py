@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from pconnect.errors import ConfigurationError, ParallelError, ProtocolError
-from pconnect.jobs.job import Job, JobOptions
+from pconnect.jobs.job import Job, JobCancelledError, JobOptions
 from pconnect.jobs.output_files import NO_OUTPUTS, JobOutputs
 from pconnect.programs.request import MAX_NICE, folder_request, to_bytes
 from pconnect.programs.streams import (
@@ -177,9 +177,11 @@ class ProgramJob(Job):
         except (ParallelError, OSError) as error:
             return None, error
 
-    def _end(self, settle: Any, outcome: Any) -> None:
-        super()._end(settle, outcome)
-        error = outcome if isinstance(outcome, BaseException) else None
+    def _leave(self) -> None:
+        super()._leave()
+        error = self._exception
+        if error is None and self.cancelled():
+            error = JobCancelledError(f"{self.name} was cancelled before it ran")
         for output in self.outputs_by_stream.values():
             output.fail(error)
         if self.input is not None:

@@ -9,7 +9,7 @@ import pytest
 from pconnect import local_network
 from pconnect.errors import ConfigurationError
 from pconnect.executors.executor import scheduler_of
-from pconnect.jobs.job import JobOptions
+from pconnect.jobs.job import JobCancelledError, JobOptions
 from pconnect.programs import program as module
 from pconnect.programs.program import prepare
 from pconnect.session.remote_calls import mesh_of
@@ -57,6 +57,19 @@ def test_a_network_with_one_is_not_detached(tmp_path: Path, users: tuple[Credent
             net.detach(timeout=DEADLINE)
         program.stdin.close()
         assert (program.stdout.read(), program.wait(DEADLINE)) == (b"", 0)
+
+
+def test_one_that_is_cancelled_in_the_queue_leaves_nobody_waiting(net: ClientNetwork) -> None:
+    running = [net.popen(["cat"], cwd="/") for _ in range(net.executor().count_slots())]
+    waiting = net.popen(["cat"], cwd="/")
+    assert waiting.job.cancel()
+    with pytest.raises(JobCancelledError, match="cat was cancelled before it ran"):
+        waiting.stdout.read()
+    with pytest.raises(BrokenPipeError):
+        waiting.stdin.write(b"x")
+    for program in running:
+        with program:
+            program.stdin.close()
 
 
 def test_it_says_what_it_is(net: ClientNetwork) -> None:
