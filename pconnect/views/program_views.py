@@ -90,8 +90,8 @@ class ProgramView(Generic[Sent]):
             The file cannot be read, or is no Python. Nothing was sent. Or the program could not be started at a node:
             there is none of this name, it cannot be executed, or its folder does not exist; the text says where. At
             other nodes it has run.
-        subprocess.CalledProcessError
-            With `check`, a program has failed.
+        ProgramFailedError
+            With `check`, a program has failed. It is a `subprocess.CalledProcessError`.
         ProgramTimeoutError
             The time limit of a program has passed. It has what the program had written.
         JobLostError
