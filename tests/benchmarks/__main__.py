@@ -13,6 +13,7 @@ import numpy as np
 
 from pconnect import local_network
 from pconnect.views.network_views import ClientNetwork
+from tests.benchmarks import programs
 from tests.benchmarks.ours import (
     CLIENTS,
     Jobs,
@@ -69,6 +70,8 @@ def main() -> None:
         print(_COLUMNS.format(f"{CLIENTS} clients at once", "", outcome, "", "all succeed"))
     with raw_peer(TRANSFER_BYTES) as peer:
         _measure_connecting(peer)
+    print("\nprograms")
+    programs.print_tables(20)
     print(f"\n{time.monotonic() - begin:.0f} s in all")
 
 

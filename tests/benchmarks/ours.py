@@ -26,7 +26,7 @@ from tests.support.memory import Peak
 
 CLIENTS = 32
 _TIMEOUT = 60.0
-_CREDENTIALS = Credentials("bench", "a password of no importance")
+CREDENTIALS = Credentials("bench", "a password of no importance")
 
 
 class Server(NamedTuple):
@@ -38,8 +38,8 @@ class Server(NamedTuple):
         """Return a network with some nodes of each server; over TLS, unless it is to have local links."""
         return pconnect(
             [("127.0.0.1", port) for port in self.ports] * count,
-            user=_CREDENTIALS.user,
-            password=_CREDENTIALS.password,
+            user=CREDENTIALS.user,
+            password=CREDENTIALS.password,
             timeout=timeout,
             local_links=local_links,
         )
@@ -53,7 +53,7 @@ def running_server(slots: int | None = None, count: int = 1) -> Iterator[Server]
     with tempfile.TemporaryDirectory(prefix="pserver-bench-") as folder, environment:
         os.environ["XDG_RUNTIME_DIR"] = folder
         auth_file = Path(folder, "auth", "tpasswd")
-        VerifierFile(auth_file).add(make_verifier(_CREDENTIALS))
+        VerifierFile(auth_file).add(make_verifier(CREDENTIALS))
         with contextlib.ExitStack() as stack:
             ports = []
             for name in ["default", *(f"other-{number}" for number in range(1, count))]:
