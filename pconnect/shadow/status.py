@@ -1,0 +1,86 @@
+"""What `pshadow status` shows: each stand-in, what it stands for, and whether it does its work."""
+
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pconnect.shadow.in_place import InPlace, State
+from pconnect.shadow.journal import FOLDER
+from pconnect.shadow.path_search import first_found, folders_of, is_same, what_is_wrong
+from pconnect.shadow.put_before import stand_ins
+from pconnect.shadow.stand_in import StandIn, read_stand_in
+from srp_tools.errors import ConfigurationError
+
+
+class Row(NamedTuple):
+    """One stand-in."""
+
+    program: str  #: the name that users call
+    stand_in: str  #: the path of the stand-in
+    real: str  #: the path of the program
+    how: str  #: ``"folder"`` or ``"in place"``
+    first: str  #: ``"yes"``, or what is found first in PATH instead
+    wrong: str  #: what is wrong and what to do, or nothing
+
+
+def folders_in_place(path: str) -> list[str]:
+    """Return the folders of a search path where programs have stand-ins in their place, each once, without links."""
+    real = dict.fromkeys(os.path.realpath(folder) for folder in folders_of(path))
+    return [folder for folder in real if os.path.lexists(f"{folder}/{FOLDER}") or InPlace(folder).names()]
+
+
+def rows_before(folder: str, path: str) -> Iterator[Row]:
+    """Give the stand-ins of a folder that is to come first in a search path."""
+    for name, stand_in in stand_ins(folder).items():
+        place = os.path.join(folder, name)  # noqa: PTH118
+        first = first_found(name, path)
+        wrong = what_is_wrong(stand_in)
+        if not wrong and not is_same(first, place):
+            wrong = f"it is not what runs; put it before: {path_line(folder)}"
+        yield Row(name, place, stand_in.program, "folder", _first(first, place), wrong)
+
+
+def rows_in_place(folder: str, path: str) -> Iterator[Row]:
+    """Give the programs of a folder that have a stand-in in their place, or should have."""
+    programs = InPlace(folder)
+    for name in programs.names():
+        place = os.path.join(folder, name)  # noqa: PTH118
+        stand_in = read_stand_in(place)
+        first = first_found(name, path)
+        before = read_stand_in(first) if first else None
+        if before is not None and not before.in_place and is_same(before.program, place):
+            first = place  # by way of a stand-in of a folder
+        try:
+            wrong = _wrong_in_place(programs.state(name), stand_in)
+        except ConfigurationError as error:
+            wrong = str(error)
+        yield Row(
+            name, place, place if stand_in is None else f"{place}_", "in place", _first(first, place), wrong
+        )
+
+
+def _wrong_in_place(state: State, stand_in: StandIn | None) -> str:
+    if state is State.ON and stand_in is not None:
+        return what_is_wrong(stand_in)
+    return state.value
+
+
+def _first(first: str, place: str) -> str:
+    return "yes" if is_same(first, place) else first or "nothing"
+
+
+def path_line(folder: str) -> str:
+    """Return the line of a shell that puts a folder before all others.
+
+    Examples
+    --------
+    >>> print(path_line("/opt/a b"))
+    export PATH='/opt/a b':"$PATH"
+    """
+    return f'export PATH={shlex.quote(folder)}:"$PATH"'
+
+
+def is_before(folder: str, names: Sequence[str], path: str) -> bool:
+    """Return whether a search path leads to the stand-ins of a folder."""
+    return all(is_same(first_found(name, path), os.path.join(folder, name)) for name in names)  # noqa: PTH118

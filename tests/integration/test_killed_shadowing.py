@@ -1,0 +1,107 @@
+"""`pshadow on` and `off`, in place, killed at each of their steps: the programs come back as they were.
+
+strace(1) kills the command before its n-th call of a kind that changes a file, for each kind and each n; so each state
+that a folder can be left in is met.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs import program
+from tests.support.shadowing import LIMIT, Recorder, clean_environment, make_program, output_of, pshadow, tree
+
+CHANGES = (
+    "rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "unlink", "unlinkat", "mkdir",
+    "mkdirat", "rmdir", "fsync", "fchmod", "fchmodat", "chmod", "chown", "lchown", "fchownat", "write", "flock",
+    "utimensat",
+)  # fmt: skip
+NAMES = "tool", "link"
+
+
+def steps(log: Path) -> Counter[str]:
+    """Return how often each kind of change was made."""
+    return Counter(re.findall(r"^(?:\d+ +)?(\w+)\(", log.read_text(), re.MULTILINE))
+
+
+def traced(log: Path, words: list[str], inject: list[str]) -> int:
+    """Run pshadow under strace; return its exit status."""
+    options = ["-f", "-q", "-o", str(log), f"--trace={','.join(CHANGES)}", *inject]
+    command = [
+        program("strace", "strace"),
+        *options,
+        sys.executable,
+        "-B",
+        "-m",
+        "pconnect.shadow.cli",
+        *words,
+    ]
+    return subprocess.run(
+        command, check=False, capture_output=True, timeout=LIMIT, env=clean_environment()
+    ).returncode
+
+
+class Place:
+    """A folder with a program that other users must not read, and a link to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "programs"
+        self.prun = Recorder(folder)
+        path = make_program(self.folder / "tool")
+        os.utime(path, ns=(1, 1_234_567_890_123_456_789))
+        path.chmod(0o4750)
+        (self.folder / "link").symlink_to("tool")
+        if os.geteuid() == 0:
+            os.chown(path, 1, 7)
+            path.chmod(0o4750)
+        self.before = tree(self.folder)
+        self.on = ["on", "--in-place", "--prun", str(self.prun.path), "--dir", str(self.folder), *NAMES]
+        self.off = ["off", "--in-place", "--dir", str(self.folder)]
+
+    def check_after_kill(self, next_words: list[str]) -> None:
+        """Check that each program runs, whatever happens, and that `off`, at once or after the next, restores all."""
+        for name in NAMES:
+            assert output_of([self.folder / name, "a"], {"PSERVER_SHADOW": "test"}) == [b"real", b"a"]
+        for words in (next_words, self.off):
+            done = pshadow(*words)
+            assert (done.returncode, done.stderr) == (0, "")
+        assert tree(self.folder) == self.before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["on", "off"])
+def test_after_a_kill_at_any_step_all_comes_back(tmp_path: Path, killed: str) -> None:
+    place = Place(tmp_path)
+    words, log = getattr(place, killed), tmp_path / "log"
+    if killed == "off":
+        assert pshadow(*place.on).returncode == 0
+    assert traced(log, words, []) == 0
+    found = steps(log)
+    assert found.total() > (30 if killed == "on" else 10)
+    assert pshadow(*place.off).returncode == 0
+    assert tree(place.folder) == place.before
+    states = set()
+    for kind, count in found.items():
+        for number in range(1, count + 1):
+            if killed == "off":
+                assert pshadow(*place.on).returncode == 0
+            status = traced(log, words, [f"--inject={kind}:signal=KILL:when={number}"])
+            assert status == -9, f"{kind} {number}"
+            states.add(frozenset(shape(place.folder).items()))
+            place.check_after_kill(place.off if number % 2 else place.on)
+    print(f"{killed}: killed at {found.total()} steps, {len(states)} states")
+    assert len(states) >= (15 if killed == "on" else 8)
+
+
+def shape(folder: Path) -> dict[bytes, tuple[object, ...]]:
+    """Return what a folder contains without what differs from call to call."""
+    kept: dict[bytes, tuple[object, ...]] = {}
+    for path in sorted(folder.rglob("*")):
+        facts = path.lstat()
+        kept[os.fsencode(path.relative_to(folder))] = facts.st_mode, facts.st_size, facts.st_nlink
+    return kept
