@@ -20,6 +20,7 @@ from pconnect.programs.streams import PIECE, STDERR, STDIN, STDOUT, WINDOW, Cred
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 from pserver.programs.program import OUR_FAILURE, Program, StartError, start
+from pserver.system.process_marks import kill_started_since, ticks_since_boot
 
 # After SIGTERM, at a time limit or when the job is cancelled, before SIGKILL.
 _GRACE = 5.0
@@ -79,6 +80,7 @@ def _run(
     end: int,
     listen: "Callable[[Relay | None], None]",
 ) -> dict[str, Any]:
+    began = ticks_since_boot()
     try:
         program = start(request)
     except StartError as error:
@@ -90,24 +92,30 @@ def _run(
     finally:
         listen(None)
         program.end()
+        if relay.is_made_to_end:
+            kill_started_since(began)
 
 
 class _Ending:
     """How a program is made to end: SIGTERM, and later SIGKILL to its process group.
 
-    `seconds`: its time limit. `timed_out`: that has passed. `interrupted`: the job was. `gives_up`: nothing more can be
-    done, whatever still holds its streams.
+    What has left the group is killed last, when the program has ended.
+
+
+    `seconds`: its time limit. `has_begun`: this has. `timed_out`: the limit has passed. `interrupted`: the job was.
+    `gives_up`: nothing more can be done, whatever still holds its streams.
     """
 
     def __init__(self, program: Program, seconds: float | None) -> None:
-        self.timed_out = self.interrupted = self.gives_up = False
+        self.has_begun = self.timed_out = self.interrupted = self.gives_up = False
         self._program = program
         self._limit = None if seconds is None else time.monotonic() + seconds
         self._kill_at: float | None = None
 
     def begin(self) -> None:
         """Ask the program to end."""
-        if self._kill_at is None and not self.gives_up:
+        if not self.has_begun:
+            self.has_begun = True
             self._kill_at = time.monotonic() + _GRACE
             self._program.signal(signal.SIGTERM)
             self._program.signal(signal.SIGCONT)  # a stopped one would not hear it
@@ -179,6 +187,11 @@ class Relay:
         self._watched: dict[int, int] = {}
         if program.stdin >= 0:
             self._say(Kind.CREDIT, [STDIN, WINDOW])
+
+    @property
+    def is_made_to_end(self) -> bool:
+        """Whether a time limit, the end of the job or that of the client ends it, and so all that it has started."""
+        return self._ending.has_begun
 
     # --- what comes from the client ---
 

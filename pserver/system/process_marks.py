@@ -14,6 +14,9 @@ import os
 import resource
 import secrets
 import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 
@@ -51,17 +54,45 @@ def kill_marked(mark: int, worker: int = 0) -> None:
 
     Does not wait for their end. Those that have become another account's are left alone.
     """
-    if mark <= 0:
-        return
+    if mark > 0:
+        _kill(lambda: _find_marked(mark, worker))
+
+
+def kill_started_since(ticks: int) -> None:
+    """Kill what this worker, or what it has started, has started since a time, as of `ticks_since_boot`.
+
+    Does nothing where the worker wears no mark. Does not wait.
+    """
+    mark, own = resource.getrlimit(_RLIMIT_LOCKS)[0], os.getpid()
+    if mark - _node_of(mark) == own:
+        _kill(
+            lambda: {pid for pid in _find_marked(_node_of(mark), own) if pid != own and _began(pid) >= ticks}
+        )
+
+
+def ticks_since_boot() -> int:
+    """Return the time in the unit, and as exactly, as the system keeps when each process began."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+
+
+def _kill(find: Callable[[], set[int]]) -> None:
     killed: set[int] = set()
     for _ in range(_MOST_LOOKS):
-        found = _find_marked(mark, worker) - killed
+        found = find() - killed
         if not found:
             return
         for pid in found:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         killed |= found
+
+
+def _began(pid: int) -> int:
+    """Return when a process began, see proc_pid_stat(5); 0 if it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+    except OSError:
+        return 0
 
 
 def _node_of(mark: int) -> int:

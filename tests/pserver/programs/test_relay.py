@@ -18,6 +18,7 @@ from pconnect import local_network
 from pconnect.programs.program import Program, ProgramTimeoutError
 from pconnect.programs.streams import WINDOW, ProgramOutput
 from pconnect.views.network_views import ClientNetwork
+from pserver.system.process_marks import ticks_since_boot
 from srp_tools.credentials import Credentials
 from tests.support.servers import run_server
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
@@ -140,6 +141,24 @@ def test_a_time_limit_ends_it_with_all_in_its_group(net: ClientNetwork) -> None:
         net[1].run(["sh", "-c", "sleep 100 & echo $!; wait"], cwd="/", time_limit=0.3, text=True)
     assert isinstance(caught.value.stdout, str)
     wait_gone(int(caught.value.stdout))
+
+
+def test_what_has_left_the_group_ends_too_but_nothing_of_earlier_programs(net: ClientNetwork) -> None:
+    script = "setsid sleep 1000 > /dev/null 2>&1 < /dev/null & echo $!"
+    earlier = int(net[1].run(["sh", "-c", script], cwd="/").stdout)
+    ticks = ticks_since_boot()
+    wait_until(lambda: ticks_since_boot() > ticks, "a time that can be told from that of the earlier one")
+    with pytest.raises(ProgramTimeoutError) as caught:
+        net[1].run(["sh", "-c", f"{script}; exec sleep 100"], cwd="/", time_limit=0.3)
+    assert isinstance(caught.value.stdout, bytes)
+    wait_gone(int(caught.value.stdout))
+    with start(net, f"{script}; exec sleep 100") as program:
+        pid = int(program.stdout.readline())
+        program.job.cancel()
+        wait_gone(pid)
+        program.job.result = lambda *_: None  # type: ignore[method-assign] # the end of the block waits
+        program.job.returncode = lambda: 0  # type: ignore[method-assign]
+    assert psutil.Process(earlier).name() == "sleep"
 
 
 def test_one_that_ignores_the_polite_signal_is_killed(net: ClientNetwork) -> None:

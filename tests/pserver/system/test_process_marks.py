@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from pserver.system import process_marks
@@ -69,6 +70,20 @@ def test_a_worker_ends_alone_with_what_it_started_and_all_with_the_node(mark: in
     assert process_marks._find_marked(mark, 0) >= {*engine, *second}
     kill_marked(mark)
     wait_gone(*engine, *second)
+
+
+def test_a_worker_ends_what_was_started_since_a_time(mark: int) -> None:
+    since = (
+        "import subprocess, time; from pserver.system.process_marks import kill_started_since, ticks_since_boot;"
+        "begin = ticks_since_boot()\nwhile ticks_since_boot() == begin: pass\nbegin = ticks_since_boot();"
+        f"{_SETSID} kill_started_since(begin); print(0, flush=True);"
+    )
+    worker, before, after, _ = start(mark, "worker", _SETSID, since, _SLEEP, lines=4)
+    wait_gone(after)
+    assert all(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in (worker, before))
+    engine, *both, _ = start(make_mark(), "engine", _SETSID, since, _SLEEP, lines=4)  # it is no worker
+    assert all(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in both)
+    kill_marked(resource.prlimit(engine, 10)[0])
 
 
 def test_others_are_left_alone(mark: int) -> None:
