@@ -87,7 +87,8 @@ class Journal:
         if self._folder.is_symlink():
             raise ConfigurationError(f"{self._folder} is a link, which pshadow has not made; remove it")
         for folder in (self._folder, *(self._folder / part for part in ("journal", "bin", "new"))):
-            folder.mkdir(mode=0o755, exist_ok=True)
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o755)  # whatever is taken away from new files: others use the links
         written = self.write_new(name, json.dumps(asdict(original)).encode(), 0o644)
         written.rename(self._folder / "journal" / name)
         link = self._folder / "bin" / name

@@ -33,7 +33,8 @@ AGENT_VARIABLES = (
 _SECRET = "PCONNECT_PASSWORD"  # noqa: S105 - the name of it
 _MARK = b"#!/bin/sh\n# pshadow 1 "
 _MAX_BYTES = 65536  # of a stand-in; real ones have 2,000, and paths of programs have 4,096 at most
-_COMPILER = re.compile(r"(.+-)?(gcc|g\+\+|cc|c\+\+|clang|clang\+\+|c89|c99)(-\d+(\.\d+)*)?")
+# The same as the built-in rule of `pconnect.prun.rules`.
+_COMPILER = re.compile(r"([\w.]+-)*(gcc|g\+\+|cc|c\+\+|clang|clang\+\+)(-\d+(\.\d+)*)?")
 
 _HEAD = """\
 # This stands in for a program: its work may go to servers. "pshadow off" takes it away. Changes here are lost.
@@ -85,7 +86,7 @@ fi
 """
 _ONLY_SERVERS = """\
 if [ ! -x {prun} ]; then
-    echo {text} >&2
+    printf '%s\\n' {text} >&2
     exit 125
 fi
 """

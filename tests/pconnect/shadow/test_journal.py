@@ -35,6 +35,16 @@ def test_what_is_recorded_is_read_and_forgotten(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["link", "x"]
 
 
+def test_others_can_use_the_links_whatever_the_mask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        Journal(str(tmp_path)).record("x", original(make_program(tmp_path / "x")))
+    finally:
+        os.umask(before)
+    folders = [tmp_path / FOLDER, tmp_path / FOLDER / "bin"]
+    assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o755, 0o755]
+
+
 def test_an_original_is_known_again(tmp_path: Path) -> None:
     one, two = make_program(tmp_path / "one"), make_program(tmp_path / "two")
     os.utime(two, ns=(0, one.stat().st_mtime_ns))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pconnect.prun.rules import read_rules
 from pconnect.shadow.guard import VARIABLE
 from pconnect.shadow.stand_in import (
     AGENT_VARIABLES,
@@ -22,6 +23,7 @@ from tests.support.shadowing import Recorder, clean_environment, make_program, o
 from tests.support.waiting import TRIES
 
 Make = Callable[..., Path]
+BUILT_IN = read_rules(Path("/nonexistent/prun.toml"))
 
 
 @pytest.fixture
@@ -189,6 +191,22 @@ def test_without_local_runs_a_missing_prun_is_an_error(make: Make, tmp_path: Pat
     assert f"{tmp_path}/prun is gone" in done.stderr
 
 
+@pytest.mark.parametrize("how", ["absolute", "relative", "in PATH", "link"])
+def test_it_does_not_matter_how_it_is_called(make: Make, prun: Recorder, tmp_path: Path, how: str) -> None:
+    path = make("tool")
+    if how == "link":
+        (tmp_path / "other").symlink_to(path)
+    called = {
+        "absolute": str(path),
+        "relative": "./tool",
+        "in PATH": "tool",
+        "link": str(tmp_path / "other"),
+    }[how]
+    environment = clean_environment({"PATH": f"{path.parent}:{os.environ['PATH']}"})
+    subprocess.run([called, "x"], check=True, cwd=path.parent, env=environment, timeout=30)
+    assert prun.calls() == [b"--shadow", os.fsencode(tmp_path / "real" / "tool"), b"x"]
+
+
 def test_names_of_agents() -> None:
     assert agent_name({}) == agent_name({"PCONNECT_HOSTS": ""}) == "default"
     assert agent_name({"XDG_CONFIG_HOME": "/x", "PCONNECT_HOSTS": "a"}) == "bebc83f124e82f8f"
@@ -199,14 +217,16 @@ def test_names_of_agents() -> None:
 # --- the rest ---
 
 
-@pytest.mark.parametrize("name", ["gcc", "g++-12", "cc", "clang++", "arm-none-eabi-gcc", "clang-14", "c99"])
+@pytest.mark.parametrize("name", ["gcc", "g++-12", "cc", "clang++", "arm-none-eabi-gcc", "clang-14"])
 def test_compilers(name: str) -> None:
     assert is_compiler(name)
+    assert BUILT_IN.explain([name.encode()]).settings.compiler
 
 
 @pytest.mark.parametrize("name", ["ld", "ccache", "gcc-ar", "clang-format", "clangd", "gcc_", "make"])
 def test_no_compilers(name: str) -> None:
     assert not is_compiler(name)
+    assert not BUILT_IN.explain([name.encode()]).settings.compiler
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\nb", "prun", "pshadow", "prun-ssh"])
