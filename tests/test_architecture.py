@@ -120,6 +120,9 @@ SANS_IO = {
     "srp_tools/printable.py",
     "pconnect/commands/css_sanitizer.py",
     "pconnect/commands/print_filter.py",
+    "pconnect/shadow/compiler_options.py",
+    "pconnect/shadow/compiler_words.py",
+    "pconnect/shadow/preprocessed_text.py",
 }
 IO_MODULES = {"socket", "select", "selectors", "ssl", "threading", "subprocess", "time", "signal"}
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal"}

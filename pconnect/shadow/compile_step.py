@@ -1,0 +1,271 @@
+"""One compile step: preprocessed here, compiled on another machine, its object written here.
+
+What comes of a step is one of two things. It is done: there are a status, what a local compiler would have written to
+its two streams, and the files. Or it is to be run here, for a reason; then nothing was written but the file of
+dependencies, which a local compiler writes again.
+
+A mistake in the source is the user's: it is reported as the compiler there reported it, and the step is done. What
+points to the machine there, such as a compiler that crashed or found no memory, is a reason to run it here.
+"""
+
+import os
+import re
+import stat
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from pconnect.shadow.compiler_versions import OtherCompilerError, expand_native
+from pconnect.shadow.compiler_words import HERE_THERE, Away, Family, Here, decide
+from pconnect.shadow.preprocessed_text import directory_of, files_shown, for_compiler, tied_to_this_machine
+from pconnect.shadow.response_files import expand
+
+#: The name of the object in the folder of the machine that compiles.
+OBJECT = "object.o"
+#: Variables that change the words of diagnostics, and so go along.
+OF_MESSAGES = "LANG", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "GCC_COLORS"
+
+# What a compiler says of which the source is not the reason: faults of its own, and a lack of something.
+_TROUBLE = re.compile(
+    rb"internal compiler error|PLEASE submit a bug report|virtual memory exhausted|out of memory"
+    rb"|No space left on device|Cannot allocate memory"
+    rb"|fatal error: (?:Killed|cannot execute|error writing to)|Killed signal terminated program"
+)
+# What is said about one place: where it was included from, and all up to the next place.
+_DIAGNOSTIC = re.compile(
+    rb"(?:^In file included from .*\n(?:^ +from .*\n)*)?"
+    rb"^.*:\d+:\d+: .*\n(?:^(?!In file included from |.*:\d+:\d+: ).*\n)*",
+    re.MULTILINE,
+)
+
+
+class NoServerError(Exception):
+    """Raised by a `Remote` that had no machine for a step, or lost it. Its text says why."""
+
+
+@dataclass(frozen=True)
+class RemoteEnd:
+    """How a program ended on another machine.
+
+    Attributes
+    ----------
+    status
+        Its exit status, or 128 and the signal that ended it.
+    stdout, stderr
+        What it wrote.
+    outputs
+        The files that it left in its folder, by name.
+    host
+        Where it ran.
+    """
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+    outputs: Mapping[str, bytes]
+    host: str
+
+
+class Remote(Protocol):
+    """A program on another machine, in a folder of its own."""
+
+    def run(
+        self,
+        words: Sequence[str],
+        source: bytes,
+        *,
+        files: Mapping[str, bytes],
+        environment: Mapping[str, str],
+        output: str,
+    ) -> RemoteEnd:
+        """Run `words` there with `source` as standard input, and return how it ended, with the file `output`.
+
+        The folder has `files` in it, by relative names, and nothing else. `environment` is added to what programs
+        have there.
+
+        Raises
+        ------
+        NoServerError
+            No machine has run it to its end.
+        """
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a step.
+
+    Attributes
+    ----------
+    status
+        Its exit status; ``None``: it is to be run here.
+    stdout, stderr
+        What a local compiler would have written.
+    host
+        Where it was compiled; ``None``: here, or nowhere because the preprocessor refused it.
+    why
+        Why it is to be run here.
+    fallback
+        Whether it was meant to go away, and is to be run here because that failed.
+    """
+
+    status: int | None
+    stdout: bytes = b""
+    stderr: bytes = b""
+    host: str | None = None
+    why: str = ""
+    fallback: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command of a compiler, and where it was given.
+
+    Attributes
+    ----------
+    words
+        All words, with the compiler as the first.
+    cwd, environment
+        The folder and the variables that it was given.
+    family
+        Whose options the compiler has.
+    colors
+        Whether its standard error is a terminal, so that a local compiler would use colors.
+    expand_native
+        Whether ``-march=native`` and the like are replaced by what GCC means by them on this machine.
+    """
+
+    words: Sequence[str]
+    cwd: str
+    family: Family = Family.GCC
+    environment: Mapping[str, str] = field(default_factory=dict)
+    colors: bool = False
+    expand_native: bool = False
+
+
+def run_step(step: Step, remote: Remote) -> Outcome:
+    """Run a compile step on another machine, if it can be.
+
+    The call lasts as long as the preprocessor here and the compiler there. The object is put in its place in one
+    go: whoever looks sees the old one or the new one.
+
+    Raises
+    ------
+    OSError
+        The compiler cannot be started here, or the object cannot be written. The old object is as it was.
+    """
+    try:
+        words = expand(step.words, step.cwd)
+        expanded = expand_native(words, step.environment) if step.expand_native else words
+    except (ValueError, OtherCompilerError) as error:
+        return Outcome(None, why=str(error))
+    away = decide(expanded, step.family)
+    if isinstance(away, Here):
+        return Outcome(None, why=away.why)
+    if away.debug and expanded != words:
+        return Outcome(None, why="-g records options in another order when -march=native is expanded")
+    place = Path(step.cwd, away.output)
+    if place.is_dir() or not place.parent.is_dir():
+        return Outcome(None, why=f"there is no place for {away.output}")
+    return _preprocess(step, away, place, remote)
+
+
+def _preprocess(step: Step, away: Away, place: Path, remote: Remote) -> Outcome:
+    """Run the preprocessor here, then go on with what it wrote."""
+    colors = ["-fdiagnostics-color=always"] if step.colors else []
+    ended = subprocess.run(
+        [*away.preprocess[:1], *colors, *away.preprocess[1:]],
+        cwd=step.cwd,
+        env=step.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    if ended.returncode < 0 or b"-fdirectives-only" in ended.stderr:
+        return Outcome(None, why="the preprocessor failed, or cannot leave macros as they are in this source")
+    if ended.returncode:
+        return Outcome(ended.returncode, stderr=ended.stderr)
+    if why := tied_to_this_machine(ended.stdout):
+        return Outcome(None, why=why)
+    directory = directory_of(ended.stdout) if away.family is Family.GCC else working_folder(step)
+    if away.debug and not directory:
+        return Outcome(None, why="the preprocessor does not name the folder for debugging information")
+    words = away.compile(OBJECT, directory if away.debug else "")
+    environment = {name: step.environment[name] for name in OF_MESSAGES if name in step.environment}
+    source, files = for_compiler(ended.stdout, away.form), _shown(step, away, ended.stdout)
+    if away.source_file:
+        source, files[away.source_file] = b"", source
+    try:
+        end = remote.run(
+            [*words, *colors],
+            source,
+            files=files,
+            environment={**environment, "PWD": HERE_THERE},
+            output=OBJECT,
+        )
+    except NoServerError as error:
+        return Outcome(None, why=str(error), fallback=True)
+    # Clang reads all directives once more, GCC those that are left.
+    return _finish(away, place, end, b"" if away.family is Family.CLANG else ended.stderr)
+
+
+def _shown(step: Step, away: Away, text: bytes) -> dict[str, bytes]:
+    """Return the files of which GCC shows lines with what it reports; Clang has them in its source."""
+    files: dict[str, bytes] = {}
+    for name in files_shown(text) if away.family is Family.GCC else ():
+        with suppress(OSError):  # generated source names files that need not be there
+            files[name] = Path(step.cwd, name).read_bytes()
+    return files
+
+
+def _finish(away: Away, place: Path, end: RemoteEnd, warnings: bytes) -> Outcome:
+    """Write the object, if there is one. `warnings`: what the preprocessor wrote here."""
+    missing = end.status == 0 and OBJECT not in end.outputs
+    if missing or end.status >= 125 or (end.status and _TROUBLE.search(end.stderr)):
+        said = end.stderr.decode("utf-8", "replace").strip().splitlines()
+        why = f"{away.compiler} on {end.host} ended with status {end.status}: {said[-1] if said else 'no object'}"
+        return Outcome(None, why=why, fallback=True)
+    if end.status == 0:
+        write_object(place, end.outputs[OBJECT])
+    elif away.family is Family.CLANG and place.is_file():
+        place.unlink()  # as Clang does
+    return Outcome(end.status, end.stdout, merged(warnings, end.stderr), end.host)
+
+
+def merged(first: bytes, then: bytes) -> bytes:
+    """Return what GCC said in two steps, without what the second said again: both read the same directives."""
+    known = set(_DIAGNOSTIC.findall(first))
+    return first + _DIAGNOSTIC.sub(lambda found: b"" if found[0] in known else found[0], then)
+
+
+def working_folder(step: Step) -> str:
+    """Return the folder as compilers name it: by ``PWD``, which may lead through links, if it is right."""
+    named = step.environment.get("PWD", "")
+    with suppress(OSError):
+        if named.startswith("/") and Path(named).samefile(step.cwd):
+            return named
+    return os.path.realpath(step.cwd)
+
+
+def write_object(place: Path, data: bytes) -> None:
+    """Write an object as an assembler does: a new file instead of an old one, but into a device.
+
+    Raises
+    ------
+    OSError
+        It cannot be written. What was there before is still there.
+    """
+    try:
+        mode = place.lstat().st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFREG
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        place.write_bytes(data)
+        return
+    with tempfile.TemporaryDirectory(prefix=f".{place.name[:100]}.", dir=place.parent) as folder:
+        new = Path(folder, "new")
+        new.write_bytes(data)  # a new file has the mode that the process gives to all
+        new.replace(place)

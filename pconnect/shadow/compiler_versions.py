@@ -1,0 +1,190 @@
+"""Which compiler it is, here and on a node: only the same one makes the same objects.
+
+The name does not say it: ``cc`` may be GCC here and Clang there. So what a compiler says about itself is compared.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from pconnect.errors import ConfigurationError
+from pconnect.shadow.compiler_options import NATIVE
+from pconnect.shadow.compiler_words import Family
+
+#: Runs words, of which the first is a compiler, and returns its exit status and what it wrote to standard output.
+Run = Callable[[Sequence[str]], tuple[int, bytes]]
+
+_OF_INSTRUCTIONS = re.compile(r"-m|--param=|-f")
+
+
+class OtherCompilerError(ConfigurationError):
+    """The compiler of a node is not the one of this machine, or there is none."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a compiler says about itself.
+
+    Attributes
+    ----------
+    version
+        Such as ``12.2.0``.
+    machine
+        What it compiles for, such as ``x86_64-linux-gnu``.
+    build
+        The first line of ``--version`` without the program's name: which distribution's package it is.
+    """
+
+    version: str
+    machine: str
+    build: str
+
+    @property
+    def family(self) -> Family:
+        """Whose options it has."""
+        return Family.CLANG if "clang" in self.build.lower() else Family.GCC
+
+    def __str__(self) -> str:
+        return f"{self.build} for {self.machine}"
+
+
+def identity(compiler: str, run: Run) -> Identity:
+    """Return what a compiler says about itself.
+
+    Parameters
+    ----------
+    compiler
+        Its name or path.
+    run
+        Runs it, here or on a node.
+
+    Raises
+    ------
+    OtherCompilerError
+        It does not say what a compiler says.
+    """
+    status, output = run([compiler, "--version"])
+    lines = output.decode("utf-8", "replace").splitlines()
+    if status or not lines:
+        raise OtherCompilerError(
+            f"{compiler} --version ended with status {status}: is it a compiler of C or C++?"
+        )
+    build = _without_program(lines[0])
+    asked = [["-dumpversion"], ["-dumpmachine"]]
+    if "clang" not in build.lower():
+        asked[0].insert(0, "-dumpfullversion")
+    answers = [run([compiler, *words]) for words in asked]
+    if any(status for status, _ in answers):
+        raise OtherCompilerError(
+            f"{compiler} is no compiler like GCC or Clang: it does not know -dumpmachine"
+        )
+    version, machine = (answer.decode("utf-8", "replace").strip() for _, answer in answers)
+    return Identity(version, machine, build)
+
+
+def _without_program(line: str) -> str:
+    """Return the first line of ``--version`` without the name under which GCC was called."""
+    name, _, rest = line.partition(" ")
+    return rest if rest.startswith("(") else f"{name} {rest}"
+
+
+def identity_here(compiler: str, environment: Mapping[str, str]) -> Identity:
+    """Return what a compiler of this machine says about itself. It is asked again only after its file has changed.
+
+    Raises
+    ------
+    OtherCompilerError
+        There is none, or it does not say what a compiler says.
+    """
+    path = shutil.which(compiler, path=environment.get("PATH", os.defpath))
+    if path is None:
+        raise OtherCompilerError(f"there is no {compiler} on this machine: is it in PATH?")
+    status = Path(path).stat()  # of what a link leads to
+    return _identity_of_file(path, status.st_mtime_ns, status.st_size, tuple(sorted(environment.items())))
+
+
+@lru_cache(maxsize=64)
+def _identity_of_file(
+    path: str,
+    mtime: int,  # noqa: ARG001 - a new file is asked again
+    size: int,  # noqa: ARG001 - the same
+    environment: tuple[tuple[str, str], ...],
+) -> Identity:
+    def run(words: Sequence[str]) -> tuple[int, bytes]:
+        # What it says is not to depend on the user's language.
+        variables = {**dict(environment), "LC_ALL": "C"}
+        ended = subprocess.run(
+            words, env=variables, stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
+        return ended.returncode, ended.stdout
+
+    return identity(path, run)
+
+
+def check_same(compiler: str, here: Identity, there: Identity, host: str) -> None:
+    """Refuse a node whose compiler is another one.
+
+    Raises
+    ------
+    OtherCompilerError
+        It is. The message says both.
+    """
+    if here != there:
+        raise OtherCompilerError(
+            f"{compiler} on {host} is {there}, but on this machine {here}: objects would differ. Install the same "
+            f"package there"
+        )
+
+
+def is_native(words: Sequence[str]) -> bool:
+    """Return whether a command chooses instructions by the processor of the machine where it runs."""
+    return any(NATIVE.match(word) for word in words)
+
+
+def expand_native(words: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """Return a command of GCC with ``-march=native`` and the like replaced by what they mean on this machine.
+
+    An object is the same, byte for byte, if it has no debugging information, which records options in their order.
+    Clang's words are returned as they are: what they mean cannot be said with options of its driver.
+
+    Raises
+    ------
+    OtherCompilerError
+        The compiler does not show what they mean.
+    """
+    native = [word for word in words if NATIVE.match(word)]
+    if not native or identity_here(words[0], environment).family is Family.CLANG:
+        return list(words)
+    meant = _shown([words[0], *native], environment)
+    usual = _shown([words[0]], environment)
+    expanded = [word for word in meant if word not in usual]
+    first = next(place for place, word in enumerate(words) if NATIVE.match(word))
+    rest = [word for word in words[first:] if not NATIVE.match(word)]
+    return [*words[:first], *expanded, *rest]
+
+
+def _shown(words: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """Return the options of the compiler proper that choose instructions, in the order in which it gets them."""
+    asked = [*words, "-E", "-###", "-x", "c", os.devnull]
+    ended = subprocess.run(
+        asked,
+        env={**environment, "LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    lines = [line for line in ended.stderr.decode("utf-8", "replace").splitlines() if "/cc1" in line]
+    if ended.returncode or not lines:
+        raise OtherCompilerError(f"{shlex.join(asked)} does not show how the compiler is called")
+    shown = shlex.split(lines[0])
+    joined = [
+        f"--param={then}" if word == "--param" else word
+        for word, then in zip(shown, [*shown[1:], ""], strict=True)
+    ]
+    return [word for word in joined if _OF_INSTRUCTIONS.match(word)]

@@ -1,0 +1,374 @@
+"""Compile steps with real compilers: on another machine they come to what they come to here, byte for byte.
+
+The other machine is another, empty folder and a server's environment.
+"""
+
+import os
+import shlex
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pconnect.shadow.compile_step import Outcome, Step, merged, run_step, working_folder, write_object
+from pconnect.shadow.compiler_words import Family
+from tests.support.compiling import OtherFolder
+from tests.support.programs import program
+
+FILES = {
+    "inc/user.h": """#pragma once
+#define ADD(a, b) \\
+   ((a)   + (b))
+#define LOOP(x) for (int i = 0; i < (x); i++) { printf("%d %s\\n", i, __FILE__); }
+#pragma push_macro("ADD")
+#pragma GCC poison never_used
+static inline int twice(int   x) { return   ADD(x,   x); }
+""",
+    "inc/first.h": "#define FIRST 7\ntypedef int first_t;\n",
+    "src/foo.c": """#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include "user.h"
+#ifndef X
+#define X 1
+#endif
+/* A comment
+   of two lines. */
+int\tf(int a,
+   int b)
+{
+\tLOOP(ADD(a,
+\t   b))   ; assert(a != b);
+\tchar  buf[20]; memset(buf, 0, sizeof buf);
+\treturn twice(a)   +  ADD(b, __LINE__) + X + (int)strlen(buf) + __COUNTER__ + __INCLUDE_LEVEL__;
+}
+const char *names[] = {__FILE__, __func__ "" + 0};
+""".replace(', __func__ "" + 0', ""),
+    "src/bar.cc": """#include <map>
+#include <string>
+#include <vector>
+#include "user.h"
+namespace { struct Hidden { std::string name; int n = __LINE__; }; std::map<std::string, Hidden> all; }
+template <class T> T largest(const std::vector<T>& of) {
+\tT best = of.at(0);   for (const auto& each : of) if (best < each) best = each;
+\treturn best;
+}
+const char *raw = R"(a
+# not a directive
+)";
+int g(const std::vector<int>& of) { all["x"] = {raw}; return largest(of) + int(all.size()) + twice(3); }
+""",
+    "src/local.cc": 'namespace { struct S { S() { __builtin_puts("s"); } } s; }\n',
+    "src/bad.c": """#include "user.h"
+int f(int a)
+{
+\tint unused;
+\tif (a = 3) return\tMUL("x" * 2, a);
+\treturn undeclared
+}
+""",
+    "src/warns.c": """#include "user.h"
+#define NARROW(x) char c = (x)
+#warning "from the preprocessor"
+int f(int a)
+{
+\tint unused, b;
+\tNARROW(300);
+\tif (a = 3) return\tb + c;
+\treturn &a == 0;
+}
+""",
+    "src/missing.c": '#include "none.h"\nint x;\n',
+}
+
+OF_GCC = [
+    "gcc -c src/foo.c -Iinc",
+    "gcc -O2 -Iinc -c src/foo.c",
+    "gcc -O3 -g -Iinc -c src/foo.c",
+    "gcc -O0 -ggdb -Iinc -c src/foo.c -o out/foo.o",
+    "gcc -O2 -g1 -Iinc -c src/foo.c",
+    "gcc -Os -gdwarf-4 -Iinc -c src/foo.c",
+    "gcc -O2 -g -gz -Iinc -c src/foo.c",
+    "gcc -O2 -g -fPIC -fvisibility=hidden -Iinc -c src/foo.c -o out/foo.lo",
+    "gcc -O2 -g -DX=3 -UNDEBUG -Iinc -c src/foo.c",
+    "gcc -O2 -DNDEBUG '-DX=sizeof(\"a b\")' -Iinc -c src/foo.c",
+    "gcc -g -include inc/first.h -DX=FIRST -Iinc -c src/foo.c",
+    "gcc -g -imacros inc/first.h -DX=FIRST -Iinc -c src/foo.c",
+    "gcc -MD -Iinc -c src/foo.c",
+    "gcc -MMD -MP -g -Iinc -c src/foo.c -o out/foo.o",
+    "gcc -MD -MF out/deps -MT goal -Iinc -c src/foo.c -o out/foo.o",
+    "gcc -MD -MF out/deps -MQ 'go$al' -Iinc -c src/foo.c -o out/foo.o",
+    "gcc -MD -Iinc -c src/foo.c -o out/x.tar.o",
+    "gcc -MD -Iinc -c src/foo.c -o out/object",
+    "gcc -Wp,-MD,out/foo.d -Iinc -c src/foo.c -o out/foo.o",
+    "gcc -Wp,-MMD,out/foo.d,-MT,goal -Iinc -c src/foo.c -o out/foo.o",
+    "gcc -std=c99 -Wall -Wextra -Iinc -c src/foo.c",
+    "gcc -std=c11 -O2 -Wall -Wextra -pedantic -Iinc -c src/foo.c",
+    "gcc -O2 -g -Iinc -c {cwd}/src/foo.c",
+    "gcc -O2 -g -Iinc -c {cwd}/src/foo.c -ffile-prefix-map={cwd}=.",
+    "gcc -O2 -g -Iinc -c src/foo.c -fdebug-prefix-map={cwd}=/where",
+    "gcc -O2 -Iinc -c src/foo.c -fmacro-prefix-map=src=from",
+    "gcc -O2 -fsanitize=address,undefined -Iinc -c src/foo.c",
+    "gcc -O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fcf-protection -Iinc -c src/foo.c",
+    "gcc -O2 -frandom-seed=7 -ffunction-sections -fdata-sections -Iinc -c src/foo.c",
+    "gcc -pthread -fopenmp -O2 -Iinc -c src/foo.c",
+    "gcc -m64 -march=x86-64-v2 -mtune=generic --param l1-cache-size=16 -O2 -g -Iinc -c src/foo.c",
+    "gcc -Wa,--noexecstack -pipe -g -Iinc -c src/foo.c",
+    "gcc @words -c src/foo.c",
+    "g++ -O2 -g -Iinc -c src/bar.cc",
+    "g++ -O2 -c src/local.cc",
+    "g++ -O2 -g -c src/local.cc",
+    "gcc -O2 -g -fsanitize=undefined -Iinc -c src/foo.c",
+    "g++ -std=c++20 -O2 -Iinc -c src/bar.cc -MD -o out/bar.o",
+    "g++ -g -O0 -Wall -Iinc -c src/bar.cc",
+    "g++ -std=c++14 -fno-exceptions -fno-rtti -O1 -Iinc -c src/bar.cc",
+    "g++ -std=c++17 -pedantic -Wall -O2 -Iinc -c src/bar.cc",
+    "g++ -x c++ -g -Iinc -c src/foo.c",
+    "g++ -g -Iinc -c src/foo.c",
+]
+OF_CLANG = [
+    "clang -O2 -Iinc -c src/foo.c",
+    "clang -O2 -gdwarf-4 -Iinc -c src/foo.c -o out/foo.o -MD",
+    "clang -gdwarf-4 -g -Iinc -c {cwd}/src/foo.c -MMD -MP",
+    "clang -gdwarf-4 -fdebug-prefix-map={cwd}=. -Iinc -c {cwd}/src/foo.c",
+    "clang -O2 -pedantic -Wall -Wextra -DX=2 -include inc/first.h -Iinc -c src/foo.c",
+    "clang -O2 -fPIC -flto -Iinc -c src/foo.c",
+    "clang++ -O2 -Iinc -c src/bar.cc -MD -MF out/deps",
+    "clang++ -O2 -gdwarf-4 -std=c++17 -Iinc -c src/bar.cc -o out/bar.o",
+    "clang++ -x c++ -O2 -Iinc -c src/foo.c -o out/foo.o",
+]
+MISTAKES = [
+    "gcc -Iinc -c src/bad.c",
+    "gcc -Wall -Wextra -g -MD -Iinc -c src/bad.c",
+    "gcc -Wall -Iinc -c src/warns.c",
+    "gcc -Wall -pedantic -Iinc -c src/warns.c",
+    "gcc -Wall -Werror -Wno-error=cpp -Iinc -c src/warns.c",
+    "gcc -w -Iinc -c src/warns.c",
+    "gcc -fdiagnostics-color=always -Iinc -c src/bad.c",
+    "g++ -Wall -Iinc -c src/warns.c",
+    "gcc -Iinc -c src/missing.c",
+    "gcc -Iinc -c src/nowhere.c",
+    "gcc -Iinc -frobnicate -c src/foo.c",
+    "gcc -Iinc -std=c77 -c src/foo.c",
+    "clang -Iinc -c src/bad.c",
+    "clang -Wall -Wextra -pedantic -Iinc -c src/warns.c",
+    "clang -Wall -Werror -Wno-error=#warnings -Iinc -c src/warns.c",
+    "clang -Iinc -c src/missing.c",
+]
+
+
+class Folder:
+    """A folder with source, in which a command is run here and by way of another machine."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path / "here"
+        (path / "there").mkdir()
+        self.remote = OtherFolder(path / "there")
+        for name, text in {**FILES, "words": "-O2 -g '-DX=1 + 1' -Iinc"}.items():
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.path / name).write_text(text)
+        (self.path / "out").mkdir()
+        self.sources = self.files()
+
+    def files(self) -> dict[str, bytes]:
+        found = (path for path in self.path.rglob("*") if path.is_file())
+        return {str(path.relative_to(self.path)): path.read_bytes() for path in found}
+
+    def made(self) -> dict[str, bytes]:
+        """Return the new files, and remove them."""
+        new = {name: data for name, data in self.files().items() if name not in self.sources}
+        for name in new:
+            (self.path / name).unlink()
+        return new
+
+    def words(self, line: str) -> list[str]:
+        words = shlex.split(line.format(cwd=self.path))
+        program(words[0], {"clang++": "clang"}.get(words[0], words[0]))
+        return words
+
+    def here(self, line: str) -> tuple[int, bytes, bytes]:
+        ended = subprocess.run(
+            self.words(line), cwd=self.path, env=environment(), capture_output=True, check=False
+        )
+        return ended.returncode, ended.stdout, ended.stderr
+
+    def away(self, line: str, **options: bool) -> Outcome:
+        words = self.words(line)
+        family = Family.CLANG if "clang" in words[0] else Family.GCC
+        return run_step(Step(words, str(self.path), family, environment(), **options), self.remote)
+
+
+def environment() -> dict[str, str]:
+    """Return what a user's shell has. ``PWD`` is that of the tests, so that it is wrong."""
+    return {"PATH": os.environ["PATH"], "HOME": "/nowhere", "PWD": str(Path.cwd()), "LC_ALL": "C.UTF-8"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+@pytest.mark.parametrize("line", OF_GCC + OF_CLANG)
+def test_objects_and_dependencies_are_the_same_bytes(line: str, folder: Folder) -> None:
+    status, stdout, stderr = folder.here(line)
+    files = folder.made()
+    assert status == 0 and any(name.startswith("out/") or name.endswith(".o") for name in files)
+    outcome = folder.away(line)
+    assert outcome == Outcome(0, stdout, stderr, "the other folder")
+    assert folder.made() == files
+    assert len(folder.remote.runs) == 1
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_mistakes_and_warnings_read_the_same(line: str, folder: Folder) -> None:
+    status, stdout, stderr = folder.here(line)
+    files = folder.made()
+    assert stderr or "-w" in line
+    outcome = folder.away(line)
+    assert (outcome.status, outcome.stdout, outcome.stderr) == (status, stdout, stderr)
+    assert folder.made() == files
+    assert not outcome.fallback and len(folder.remote.runs) <= 1  # nothing is tried again
+
+
+@pytest.mark.parametrize(
+    "line", ["gcc -Wall -Werror -Iinc -c src/warns.c", "clang -Werror -Iinc -c src/warns.c"]
+)
+def test_what_the_preprocessor_refuses_is_not_compiled(line: str, folder: Folder) -> None:
+    """A local compiler goes on, and reports what it finds behind it, too."""
+    status, _, stderr = folder.here(line)
+    outcome = folder.away(line)
+    assert (outcome.status, outcome.host, folder.remote.runs) == (status, None, [])
+    assert outcome.stderr.splitlines()[0] == stderr.splitlines()[0]
+
+
+def test_a_macro_of_several_lines_is_one_line_to_the_compiler(folder: Folder) -> None:
+    """The one known difference: a note about its inside names another place than that in which it is."""
+    (folder.path / "src/bad.c").write_text('#include "user.h"\nint x = ADD("x" * 2,\n1);\n')
+    here, away = folder.here("gcc -c src/bad.c -Iinc")[2], folder.away("gcc -c src/bad.c -Iinc").stderr
+    assert b"inc/user.h:3:6: note: in definition" in here
+    assert b"note: in definition of macro" in away and b"inc/user.h:3:6:" not in away
+
+
+def test_what_stays_here_is_not_run_at_all(folder: Folder) -> None:
+    outcome = folder.away("gcc -o out/prog src/foo.c")
+    assert (outcome.status, outcome.why, outcome.fallback) == (None, "it links", False)
+    assert folder.made() == {} and folder.remote.runs == []
+
+
+def test_the_time_of_the_machine_keeps_a_step_here(folder: Folder) -> None:
+    (folder.path / "src/foo.c").write_text("const char *now = __DATE__;\n")
+    assert "__DATE__" in folder.away("gcc -c src/foo.c").why
+    assert folder.remote.runs == []
+
+
+def test_where_there_is_no_place_for_the_object_the_local_compiler_says_so(folder: Folder) -> None:
+    assert folder.away("gcc -c src/foo.c -Iinc -o none/foo.o").why == "there is no place for none/foo.o"
+    assert folder.away("gcc -c src/foo.c -Iinc -o out").why == "there is no place for out"
+
+
+def test_response_files_in_a_circle_stay_here(folder: Folder) -> None:
+    (folder.path / "circle").write_text("@circle")
+    assert "names itself" in folder.away("gcc -c src/foo.c @circle").why
+
+
+def test_the_native_processor_is_expanded_if_a_rule_says_so(folder: Folder) -> None:
+    line = "gcc -O3 -march=native -Iinc -c src/foo.c"
+    assert "processor of this machine" in folder.away(line).why
+    assert folder.here(line)[0] == 0
+    files = folder.made()
+    assert folder.away(line, expand_native=True).status == 0
+    assert folder.made() == files
+    assert not any("native" in word for word in folder.remote.runs[0])
+    assert "another order" in folder.away(f"{line} -g", expand_native=True).why
+
+
+def test_colors_are_used_where_a_terminal_is(folder: Folder) -> None:
+    assert b"\x1b[" in folder.away("gcc -Iinc -c src/bad.c", colors=True).stderr
+    assert b"\x1b[" in folder.away("gcc -Iinc -c src/missing.c", colors=True).stderr
+
+
+BROKEN = {
+    "echo 'foo.c:1: internal compiler error: Segmentation fault' >&2; exit 1": "internal compiler error",
+    "echo 'cc1: out of memory allocating 65536 bytes' >&2; exit 1": "out of memory",
+    "echo 'gcc: fatal error: Killed signal terminated program cc1' >&2; exit 1": "Killed",
+    "echo 'gcc: fatal error: cannot execute '\"'\"'cc1plus'\"'\"'' >&2; exit 1": "cc1plus",
+    "kill -KILL $$": "status 137",
+    "exit 127": "status 127",
+    "exit 0": "no object",
+}
+
+
+@pytest.mark.parametrize("script", BROKEN)
+def test_trouble_there_is_a_reason_to_run_it_here(script: str, folder: Folder, tmp_path: Path) -> None:
+    program("gcc", "gcc")
+    folder.remote.programs = tmp_path / "programs"
+    folder.remote.programs.mkdir()
+    (folder.remote.programs / "gcc").write_text(f"#!/bin/sh\n{script}\n")
+    (folder.remote.programs / "gcc").chmod(0o755)
+    (folder.path / "out/foo.o").write_bytes(b"old")
+    outcome = folder.away("gcc -Iinc -c src/foo.c -o out/foo.o")
+    assert (outcome.status, outcome.fallback) == (None, True)
+    assert BROKEN[script] in outcome.why and "the other folder" in outcome.why
+    assert folder.made() == {"out/foo.o": b"old"}
+
+
+def test_a_new_object_has_the_mode_of_all_new_files(tmp_path: Path) -> None:
+    place = tmp_path / "foo.o"
+    other = tmp_path / "other"
+    other.write_bytes(b"other")
+    place.symlink_to(other)
+    old = os.umask(0o027)
+    try:
+        write_object(place, b"new")
+    finally:
+        os.umask(old)
+    assert (place.read_bytes(), other.read_bytes()) == (b"new", b"other")
+    assert stat.S_IMODE(place.lstat().st_mode) == 0o640
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["foo.o", "other"]
+
+
+def test_a_device_stays_a_device(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_object(pipe, b"object")
+        assert os.read(reader, 100) == b"object"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    write_object(Path(os.devnull), b"object")
+    assert Path(os.devnull).is_char_device()
+
+
+def test_what_both_steps_say_is_said_once() -> None:
+    once = b"In file included from a.c:1:\na.h:2:3: warning: x\n    2 | y\n      | ^\n"
+    other = b"a.c:4:5: warning: z\n   4 | y\n"
+    assert merged(once, once + other) == once + other
+    assert merged(b"", once + other) == once + other
+    assert merged(once, b"a.c: In function\n" + other) == once + b"a.c: In function\n" + other
+
+
+def test_the_folder_has_the_name_that_the_user_sees(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("real")
+    step = Step(["gcc"], str(link), environment={"PWD": str(link)})
+    assert working_folder(step) == str(link)
+    assert working_folder(Step(["gcc"], str(link))) == str((tmp_path / "real").resolve())
+    assert working_folder(Step(["gcc"], str(link), environment={"PWD": "/"})) == str(
+        (tmp_path / "real").resolve()
+    )
+
+
+@pytest.mark.parametrize("line", ["gcc -g -Iinc -c src/foo.c", "clang -gdwarf-4 -Iinc -c src/foo.c"])
+def test_a_folder_behind_a_link_is_named_as_a_local_compiler_names_it(line: str, folder: Folder) -> None:
+    link = folder.path.parent / "link"
+    link.symlink_to(folder.path)
+    words, variables = folder.words(line), {**environment(), "PWD": str(link)}
+    subprocess.run(words, cwd=link, env=variables, check=True)
+    files = folder.made()
+    family = Family.CLANG if "clang" in words[0] else Family.GCC
+    assert run_step(Step(words, str(link), family, variables), folder.remote).status == 0
+    assert folder.made() == files

@@ -1,0 +1,115 @@
+"""What is taken out of preprocessed source, and what keeps it here."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pconnect.shadow.compiler_words import Form
+from pconnect.shadow.preprocessed_text import directory_of, files_shown, for_compiler, tied_to_this_machine
+
+TEXT = b"""# 0 "src/foo.c"
+# 1 "/home/a//"
+# 0 "<built-in>"
+#define __STDC__ 1
+# 0 "<built-in>"
+#define __x86_64 1
+# 0 "<command-line>"
+#define X 1
+# 0 "<command-line>"
+# 1 "/usr/include/stdc-predef.h" 1 3 4
+#define __STDC_IEC_559__ 1
+# 0 "<command-line>" 2
+# 1 "./inc/first.h" 1
+  # pragma once
+#define FIRST 1
+# 0 "<command-line>" 2
+# 1 "src/foo.c"
+#define OWN 1
+# 1 "../other.h" 1
+# 1 "/abs/x.h" 1
+# 2 "../other.h" 2
+# 2 "src/foo.c" 2
+# 1 "inc/sub.h" 1
+#pragma once
+# 3 "src/foo.c" 2
+int x;
+"""
+
+LEFT = b"""# 0 "src/foo.c"
+# 0 "<command-line>"
+# 1 "/usr/include/stdc-predef.h" 1 3 4
+#define __STDC_IEC_559__ 1
+# 0 "<command-line>" 2
+# 1 "./inc/first.h" 1
+
+#define FIRST 1
+# 0 "<command-line>" 2
+# 1 "src/foo.c"
+#define OWN 1
+# 1 "../other.h" 1
+# 1 "/abs/x.h" 1
+# 2 "../other.h" 2
+# 2 "src/foo.c" 2
+# 1 "inc/sub.h" 1
+
+# 3 "src/foo.c" 2
+int x;
+"""
+
+
+def test_the_compiler_defines_by_itself_what_belongs_to_no_file() -> None:
+    assert for_compiler(TEXT, Form.SOURCE) == LEFT
+
+
+def test_preprocessed_source_keeps_all_but_pragma_once() -> None:
+    text = for_compiler(TEXT, Form.PREPROCESSED)
+    assert text == TEXT.replace(b"  # pragma once", b"").replace(b"#pragma once", b"")
+
+
+def test_what_clang_rewrites_stays_as_it_is() -> None:
+    assert for_compiler(TEXT, Form.REWRITTEN) == TEXT
+
+
+def test_the_folder_is_what_the_second_mark_names() -> None:
+    assert directory_of(TEXT) == "/home/a"
+    assert directory_of(TEXT.replace(b"/home/a//", rb"/a\"b\\c\344//")) == '/a"b\\c\udce4'
+    assert directory_of(TEXT.replace(b"/home/a//", b"///")) == "/"
+    assert directory_of(TEXT.replace(b'# 1 "/home/a//"\n', b"")) == ""
+    assert directory_of(b"") == ""
+
+
+def test_files_inside_the_folder_can_be_shown_but_no_others() -> None:
+    assert files_shown(TEXT) == ["inc/first.h", "inc/sub.h", "src/foo.c"]
+    assert files_shown(b'# 1 "sys.h" 1 3 4\n# 1 "a/../../b.h"\n# 1 ""\n x # 1 "y"\n') == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"const char *x = __DATE__;",
+        b"a __TIME__ b",
+        b"__TIMESTAMP__",
+        b"__BASE_FILE__",
+        b'asm(".incbin \\"x\\"");',
+        b"int x;\n  # embed <x>",
+        b'int x;\n#pragma GCC dependency "x"',
+        b'# pragma GCC pch_preprocess "x"',
+    ],
+)
+def test_source_that_depends_on_the_machine_is_found(text: bytes) -> None:
+    assert "depends on the machine" in tied_to_this_machine(text)
+
+
+@pytest.mark.parametrize("text", [TEXT, b"", b"__DATE__X x__TIME__ incbin embed", b"#pragma GCC poison x"])
+def test_other_source_does_not(text: bytes) -> None:
+    assert tied_to_this_machine(text) == ""
+
+
+LINES = st.sampled_from([*TEXT.splitlines(keepends=True), b"\n", b'# 1 "broken\n', b"#\n"]) | st.binary()
+
+
+@given(st.lists(LINES).map(b"".join), st.sampled_from(Form))
+def test_any_text_is_understood(text: bytes, form: Form) -> None:
+    assert isinstance(for_compiler(text, form), bytes)
+    assert isinstance(directory_of(text), str)
+    assert all(not name.startswith(("/", "../")) for name in files_shown(text))
