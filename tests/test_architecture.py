@@ -24,7 +24,7 @@ FOLDERS = {
     "pconnect": [
         "errors", "public_names", "toml_file", "remote_entry", "values", "protocol", "link", "loop", "messaging",
         "commands", "session", "files", "jobs", "scheduler", "executors", "programs", "detach", "dask", "views",
-        "one_process", "joblib", "notebook", "profiles", "connect", "local", "prun", "shadow", "__init__",
+        "one_process", "joblib", "notebook", "profiles", "connect", "local", "prun", "shadow", "agent", "__init__",
     ],
     "pserver": [
         "config", "system", "jobs", "display", "services", "programs", "engine", "spawner", "session", "starter",
@@ -100,7 +100,7 @@ HOMES = {
         "pconnect/notebook/cells.py",  # asks whether it is the main thread, in which cells run; starts none
         "pconnect/one_process/executor.py",  # the lock of the class that it extends; starts none
         "pconnect/programs",  # the ends of streams, which wait for the thread of the jobs; start none
-        "pconnect/prun",  # what the agent does for each client, beside the thread of the jobs
+        "pconnect/agent",  # networks are made in threads; the thread of the jobs writes what programs print
         "pconnect/commands/console.py",  # what jobs print comes in another thread than what commands do; starts none
         "pserver/session/session.py",  # a supervisor for each node of a session, which share nothing
         "pserver/programs/program.py",  # a thread has a priority of its own, which what it starts inherits
@@ -133,9 +133,12 @@ PICKLES_HERE = {
     "tests/pconnect/commands/test_remote_errors.py": {"pickle"},  # errors pass through others' process pools
 }
 
-# Modules whose tests are elsewhere: the entry of the command line, which its tests run, and the daemon, which every
-# integration test starts.
-TESTED_ELSEWHERE = ("pserver/__main__.py", "pserver/daemon/daemon.py")
+# Modules whose tests are elsewhere: the entries of command lines, which their tests run, the daemon, which every
+# integration test starts, and what every call of `prun` needs.
+TESTED_ELSEWHERE = (
+    "pserver/__main__.py", "pserver/daemon/daemon.py", "pconnect/prun/__main__.py", "pconnect/agent/callers.py",
+    "pconnect/agent/plans.py", "pconnect/agent/shared.py",
+)  # fmt: skip
 # Tests of a module that has more than fit into one file.
 SECOND_FILES = {
     "tests/pserver/daemon/test_slot_shares.py", "tests/pserver/daemon/test_slots_held.py",

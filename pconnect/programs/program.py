@@ -113,8 +113,9 @@ class _Input(Protocol):
 
 
 class ProgramJob(Job):
-    """The job that runs a program. `words`: its name and arguments.
+    """The job that runs a program.
 
+    `words`: its name and arguments. `on_begin`: called before it is sent to a node, by whichever thread does that.
     `conclude`: returns its result, or raises its error, by what the worker tells of the program's end; ``None``: that
     is the result.
     """
@@ -125,6 +126,7 @@ class ProgramJob(Job):
         super().__init__(scheduler.next_number(), words[0], (), options, scheduler)
         self.words = words
         self._scheduler = scheduler
+        self.on_begin: Callable[[], object] | None = None
         self.input: _Input | None = None
         self.outputs_by_stream: dict[int, _Output] = {}
         # Durations of programs of one name are estimated together; the text is never run.
@@ -134,6 +136,13 @@ class ProgramJob(Job):
     def start(self) -> None:
         """Have it done, as soon as a worker is free. What commands have left in a workspace is nothing to it."""
         self._scheduler.submit(self)
+
+    def begin(self) -> bool:
+        """See `LightFuture.begin`."""
+        begins = super().begin()
+        if begins and self.on_begin is not None:
+            self.on_begin()
+        return begins
 
     def hear(self, message: Message) -> None:
         """Take what the program writes, and how much more it reads."""

@@ -8,6 +8,7 @@ one is sent, and its answer received, by the thread that submits it and waits fo
 """
 
 import itertools
+import operator
 import threading
 import time
 from collections import deque
@@ -31,6 +32,7 @@ from pconnect.scheduler.worker_manager import WorkerManager
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.remote_calls import kept_value
 
+_begin = operator.methodcaller("begin")
 _NO_NODE_SECONDS = 0.7  # so long a queue waits for a node when there is none
 
 
@@ -106,6 +108,10 @@ class Scheduler:
             silent = self._manager.describe_silent(nodes)
             raise TimeoutError(f"{silent}: no word of how many slots there are, after {timeout:g} s")
         return self._manager.count_slots(nodes)
+
+    def nodes(self) -> list[NodeWorkers]:
+        """Return the nodes, also those that are lost; only to look at, as others change them meanwhile."""
+        return list(self._manager.nodes.values())
 
     def submit(self, job: Job) -> None:
         """Put a job into the queue."""
@@ -241,7 +247,7 @@ class Scheduler:
     def _give_out(self) -> None:
         if not self._waiting:
             return
-        for assignment in assign(self._waiting, self._manager.workers(), self._allowed, Job.begin):
+        for assignment in assign(self._waiting, self._manager.workers(), self._allowed, _begin):
             if assignment.retires:
                 self._manager.retire(assignment.worker)
             if assignment.jobs:

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
@@ -55,9 +56,23 @@ class Program:
         self.pidfd = os.pidfd_open(process.pid)
 
     def signal(self, number: int) -> None:
-        """Send a signal to the process group, unless it has ended."""
+        """Send a signal to the process group, unless it has ended.
+
+        SIGTSTP is SIGSTOP to a program that does not handle it: the system ignores it in a group whose parent is in
+        another session (General Terminal Interface of POSIX, 11.1.4).
+        """
+        if number == signal.SIGTSTP and not self._handles(number):
+            number = signal.SIGSTOP
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
+
+    def _handles(self, number: int) -> bool:
+        """Whether the program catches or ignores a signal."""
+        with contextlib.suppress(OSError):
+            status = Path(f"/proc/{self._process.pid}/status").read_text()
+            masks = re.findall(r"^Sig(?:Ign|Cgt):\s*([0-9a-f]+)$", status, re.MULTILINE)
+            return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
+        return False
 
     def resize(self, rows: int, columns: int) -> None:
         """Set the size of the terminal, of which the program hears by SIGWINCH."""

@@ -1,0 +1,75 @@
+"""What `prun` is asked for beside running a program, as text for standard output."""
+
+import os
+
+from pconnect.agent.held_network import Generation
+from pconnect.agent.nodes import facts_for
+from pconnect.agent.requests import Request
+from pconnect.agent.shared import NoNetworkError, Shared
+from pconnect.errors import ConfigurationError
+from pconnect.prun.explained import explain
+from pconnect.prun.options import CommandLine
+from pconnect.prun.placement import Choice, NodeFacts, choose
+from pconnect.prun.settings import Explained
+
+
+async def act(shared: Shared, line: CommandLine, explained: Explained, request: Request) -> str:
+    """Do what the command line asks for, and return what it is to show.
+
+    Raises `ConfigurationError` if it cannot be done; the text says why.
+    """
+    match line.action:
+        case "explain":
+            return await _explain(shared, line, explained, request)
+        case "report":
+            return f"{shared.report.table()}\n"
+        case "agent-status":
+            return _status(shared)
+        case "agent-stop":
+            shared.is_stopped.set()
+            return "the agent ends\n"
+    try:
+        generation = await shared.generation()
+    except NoNetworkError as error:
+        raise ConfigurationError(str(error)) from None
+    if line.action == "slots":
+        return f"{count_slots(generation)}\n"
+    return f"{await shared.work(lambda: generation.network.which(*line.words))}\n"
+
+
+async def _explain(shared: Shared, line: CommandLine, explained: Explained, request: Request) -> str:
+    facts: list[NodeFacts] = []
+    choice: Choice | str | None = None
+    if not explained.settings.here:
+        try:
+            facts = await facts_for(shared, await shared.generation(), explained.settings, line.words[0])
+            choice = choose(facts, explained.settings, line.words[0])
+        except (NoNetworkError, ConfigurationError) as error:
+            choice = str(error)
+    text = explain(
+        [os.fsencode(word) for word in line.words],
+        explained,
+        cwd=os.fsdecode(request.folder),
+        real=os.fsdecode(request.cwd),
+        here=request.environment,
+        facts=facts,
+        choice=choice,
+    )
+    return f"{text}\n"
+
+
+def count_slots(generation: Generation) -> int:
+    """Return how many slots all servers have together; several nodes of one server share its slots."""
+    return sum({node.place: node.slots or 0 for node in generation.living}.values())
+
+
+def _status(shared: Shared) -> str:
+    lines = [f"the agent is process {os.getpid()}; its log is {shared.log_path}"]
+    generation = shared.held.current
+    if generation is None:
+        lines.append(f"it has no network: {shared.held.error or 'none was needed yet'}")
+        return "\n".join([*lines, ""])
+    lines += [f"{node}: {node.gone or f'{node.slots} slots'}" for node in generation.nodes]
+    lines += [f"{host}: missing: {error}" for host, error in generation.network.missing.items()]
+    lines.append(f"{shared.calls - 1} programs have not ended")
+    return "\n".join([*lines, ""])

@@ -1,0 +1,103 @@
+"""One call of `prun`, as its agent sees it: a socket, the descriptors that came with it, and what is said."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Callable
+
+from pconnect.agent.requests import Incoming, Request, RequestError, frame
+
+_PIECE = 2**18
+#: Seconds for what one process sends another at once.
+_REQUEST_SECONDS = 30.0
+
+
+class Caller:
+    """One call. `ends`: its standard streams, our own descriptors for them, which `close` closes.
+
+    `on_signal`: is given the numbers of each signal; called in the agent's thread. `gone`: done when the caller is.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+        self.ends: list[int] = []
+        self.on_signal: Callable[[list[int]], object] = lambda _: None
+        self.gone: asyncio.Future[None] = loop.create_future()
+        self._loop = loop
+        self._sock = sock
+        self._incoming = Incoming()
+        self._request: asyncio.Future[Request] = loop.create_future()
+        sock.setblocking(False)
+        if self._is_ours():
+            loop.add_reader(sock, self._receive)
+        else:
+            self._lose()
+
+    async def request(self) -> Request:
+        """Return what is asked for.
+
+        Raises `RequestError` if it is nothing that `prun` asks, `TimeoutError` if it does not come.
+        """
+        return await asyncio.wait_for(self._request, _REQUEST_SECONDS)
+
+    def say(self, kind: bytes, contents: bytes = b"") -> None:
+        """Say something short; any thread may."""
+        with contextlib.suppress(OSError):  # the caller is gone, which is seen where we listen
+            self._sock.send(frame(kind, contents))
+
+    async def tell(self, kind: bytes, contents: bytes) -> None:
+        """Say something of any length."""
+        with contextlib.suppress(OSError):
+            await self._loop.sock_sendall(self._sock, frame(kind, contents))
+
+    def close(self) -> None:
+        """Close the socket and the descriptors."""
+        self._loop.remove_reader(self._sock)
+        self._sock.close()
+        for end in self.ends:
+            os.close(end)
+        self.ends.clear()
+        self._request.cancel()
+
+    def _is_ours(self) -> bool:
+        """Whether the caller belongs to this account, which the folder of the socket should make sure already."""
+        size = struct.calcsize("3i")
+        _, uid, _ = struct.unpack("3i", self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+        return bool(uid == os.geteuid())
+
+    def _receive(self) -> None:
+        ends: list[int] = []
+        try:
+            if self._request.done():
+                data = self._sock.recv(_PIECE)
+            else:
+                data, ends, *_ = socket.recv_fds(self._sock, _PIECE, 3)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self.ends += ends
+        if not data:
+            self._lose()
+            return
+        try:
+            signals = self._incoming.feed(data)
+        except RequestError as error:
+            self._loop.remove_reader(self._sock)
+            if not self._request.done():
+                self._request.set_exception(error)
+            return
+        request = self._incoming.request
+        if request is not None and not self._request.done():
+            if len(self.ends) == 3:
+                self._request.set_result(request)
+            else:
+                self._request.set_exception(RequestError("the three standard streams did not come with it"))
+        for numbers in signals:
+            self.on_signal(numbers)
+
+    def _lose(self) -> None:
+        self._loop.remove_reader(self._sock)
+        if not self.gone.done():
+            self.gone.set_result(None)

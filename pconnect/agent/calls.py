@@ -1,0 +1,197 @@
+"""What is done for one call of `prun`: its command line and the rules become a program at a server, or here."""
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from pconnect.agent.actions import act
+from pconnect.agent.callers import Caller
+from pconnect.agent.held_network import Generation
+from pconnect.agent.nodes import facts_for, nodes_for
+from pconnect.agent.plans import Plan
+from pconnect.agent.remote_run import TIME_LIMIT, Ended, RemoteRun
+from pconnect.agent.requests import Request
+from pconnect.agent.shared import NoNetworkError, Shared
+from pconnect.agent.transfers import Transfers, needs_transfer
+from pconnect.errors import ConfigurationError, ParallelError
+from pconnect.jobs.job import JobOptions
+from pconnect.programs.program import ProgramJob, prepare
+from pconnect.prun.fast_client import END, HERE, OUR_FAILURE, SHOWN
+from pconnect.prun.options import CommandLine, parse
+from pconnect.prun.placement import describe_load
+from pconnect.prun.places import environment, no_folder, there
+from pconnect.prun.settings import Settings
+from pconnect.session.remote_calls import client_mesh
+from pconnect.shadow.guard import VARIABLE
+
+# A program that is to be repeated is lost with its node; so many nodes may go.
+_TRIES = 4
+# From SIGTERM to the end of a program whose caller is gone, in seconds.
+_GRACE = 0.6
+
+_numbers = itertools.count(1)
+Answer = tuple[bytes, bytes]
+
+
+class Call:
+    """One call. `shared`: what it shares with others."""
+
+    def __init__(self, shared: Shared, caller: Caller, request: Request) -> None:
+        self._shared = shared
+        self._caller = caller
+        self._request = request
+
+    async def run(self) -> Answer:
+        """Do what is asked for; return the last thing to say to the caller, its kind and its contents."""
+        try:
+            line = parse(self._request.words)
+            explained = self._shared.rules().explain([os.fsencode(word) for word in line.words or ("",)])
+            explained = line.over(explained)
+            if line.action:
+                text = await act(self._shared, line, explained, self._request)
+                await self._caller.tell(SHOWN, text.encode(errors="surrogateescape"))
+                return end(0)
+            plan = self._plan(line, explained.settings)
+        except ConfigurationError as error:
+            return end(OUR_FAILURE, f"prun: {error}")
+        return await self.carry_out(plan)
+
+    async def carry_out(self, plan: Plan) -> Answer:
+        """Do what a plan says."""
+        if plan.settings.here:
+            return self._here(plan, "by rule")
+        try:
+            async with self._shared.gate(plan.name, plan.settings.concurrency):
+                return await self._run_program(plan)
+        except NoNetworkError as error:
+            return self._without_server(plan, str(error))
+        except (ParallelError, OSError) as error:
+            return end(plan.failure, f"{plan.caller}: {error}")
+
+    def _plan(self, line: CommandLine, settings: Settings) -> Plan:
+        request = self._request
+        variables = environment(settings, request.environment)
+        if line.is_shadow:
+            variables[os.fsencode(VARIABLE)] = os.fsencode(Path(line.words[0]).name)
+        terminal = None
+        if _wants_terminal(request, settings):
+            terminal = request.size if all(request.size) else (24, 80)
+            variables.setdefault(b"TERM", request.environment.get(b"TERM", b"dumb"))
+        folder = ""
+        if request.cwd or settings.cwd.startswith("/"):
+            folder = there(os.fsdecode(request.folder), settings, os.fsdecode(request.cwd))
+        elif not settings.here:
+            raise ConfigurationError("the folder where you are was removed; name one of the server with --cd")
+        return Plan(
+            line.words[0],
+            [settings.command or line.words[0], *line.words[1:]],
+            settings,
+            folder,
+            variables,
+            here=line.words,
+            is_shadow=line.is_shadow,
+            terminal=terminal,
+        )
+
+    async def _run_program(self, plan: Plan) -> Answer:
+        """Run it at a server; again at another one if it may be repeated, or here, if that may be."""
+        ended = Ended(plan.failure)
+        for _ in range(_TRIES):
+            generation = await self._shared.generation()
+            with self._using(generation):
+                run, ended = await self._try(plan, generation)
+                if run.has_waited:
+                    return await self._waited(plan, generation)
+            if not ended.may_repeat:
+                break
+        if ended.may_repeat:
+            return self._without_server(plan, ended.text)
+        status = plan.failure if ended.is_ours else ended.status
+        self._shared.report.add(Path(plan.name).name, run.host, failed=bool(status))
+        return end(status, ended.text and f"{plan.caller}: {ended.text}")
+
+    @contextlib.contextmanager
+    def _using(self, generation: Generation) -> Iterator[None]:
+        generation.uses += 1
+        try:
+            yield
+        finally:
+            self._shared.held.release(generation)
+
+    async def _try(self, plan: Plan, generation: Generation) -> tuple[RemoteRun, Ended]:
+        single = needs_transfer(plan.settings)
+        nodes = plan.nodes or await nodes_for(
+            self._shared, generation, plan.settings, plan.name, single=single
+        )
+        if not single:
+            return await self._run_once(plan, generation, nodes)
+        assert nodes is not None  # noqa: S101 - it is one
+        here = Path(os.fsdecode(self._request.cwd))
+        files = Transfers(self._shared, generation, min(nodes), plan.settings, here)
+        try:
+            folder = await files.bring(next(_numbers))
+            run, ended = await self._run_once(replace(plan, folder=folder), generation, nodes)
+            if not (ended.is_ours or run.has_waited):
+                await files.fetch()
+            return run, ended
+        finally:
+            await files.tidy()
+
+    async def _run_once(
+        self, plan: Plan, generation: Generation, nodes: frozenset[int] | None
+    ) -> tuple[RemoteRun, Ended]:
+        job = self._job(plan, generation, nodes)
+        run = RemoteRun(
+            self._caller, self._request, plan.settings, job, is_terminal=plan.terminal is not None
+        )
+        ended = await run.run()
+        if ended.lacks_folder:
+            here = os.fsdecode(self._request.folder)
+            ended = replace(ended, text=no_folder(job.node or 0, run.host, plan.folder, here, plan.settings))
+        return run, ended
+
+    def _job(self, plan: Plan, generation: Generation, nodes: frozenset[int] | None) -> ProgramJob:
+        mesh = client_mesh(generation.network.mesh)
+        return prepare(
+            generation.scheduler,
+            plan.words,
+            JobOptions(grace=_GRACE, on=nodes),
+            mesh.limits.max_message_bytes,
+            cwd=plan.folder,
+            env=plan.variables,
+            seconds=plan.settings.time_limit,
+            terminal=plan.terminal,
+            has_input=plan.settings.stdin and not self._request.closed[0],
+            nice=plan.settings.nice,
+        )
+
+    async def _waited(self, plan: Plan, generation: Generation) -> Answer:
+        text = f"no slot was free for {plan.settings.queue_limit:g} s"
+        if plan.settings.or_here:
+            return self._here(plan, text)
+        facts = await facts_for(self._shared, generation, Settings(needs=True), plan.name)
+        return end(TIME_LIMIT, f"{plan.caller}: {plan.name}: {text}\n{describe_load(facts)}")
+
+    def _without_server(self, plan: Plan, why: str) -> Answer:
+        if plan.settings.or_here:
+            return self._here(plan, why)
+        return end(plan.failure, f"{plan.caller}: {why}")
+
+    def _here(self, plan: Plan, why: str) -> Answer:
+        self._shared.report.add_here(Path(plan.name).name, why)
+        variables = [f"{VARIABLE}={Path(plan.name).name}"] if plan.is_shadow else []
+        return HERE, b"\0".join(os.fsencode(word) for word in (*variables, "", *plan.here))
+
+
+def end(status: int, text: str = "") -> Answer:
+    """Return the end of a call: its exit status, and what standard error says."""
+    return END, f"{status} {text}\n".encode(errors="surrogateescape") if text else b"%d" % status
+
+
+def _wants_terminal(request: Request, settings: Settings) -> bool:
+    if settings.terminal is not None:
+        return settings.terminal
+    return settings.stdin and request.terminals[0] and request.terminals[1]

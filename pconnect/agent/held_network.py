@@ -1,0 +1,144 @@
+"""The network that the agent keeps: made when it is first needed, and anew when servers have come back."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from pconnect.connect import pconnect
+from pconnect.errors import ParallelError
+from pconnect.executors.executor import scheduler_of
+from pconnect.link.host_names import parse_hosts
+from pconnect.scheduler.node_workers import NodeWorkers
+from pconnect.scheduler.scheduler import Scheduler
+from pconnect.session.remote_calls import client_mesh
+from pconnect.views.network_views import ClientNetwork
+
+_CONNECT_SECONDS = 15.0
+_SLOTS_SECONDS = 10.0
+_RETRY_SECONDS = 3.0  # not more often is tried what has just failed
+_LOOK_SECONDS = 15.0  # so often servers that are missing are looked for
+_PROBE_SECONDS = 2.0
+
+
+class Generation:
+    """One network. `uses`: how many programs run on it. `is_retired`: a newer one has taken its place."""
+
+    def __init__(self, network: ClientNetwork) -> None:
+        self.network = network
+        self.uses = 0
+        self.is_retired = False
+        self.scheduler: Scheduler = scheduler_of(client_mesh(network.mesh))
+
+    @property
+    def nodes(self) -> list[NodeWorkers]:
+        """All nodes, also those that are lost."""
+        return self.scheduler.nodes()
+
+    @property
+    def living(self) -> list[NodeWorkers]:
+        """The nodes that can run programs."""
+        return [node for node in self.nodes if not node.gone]
+
+    def absent(self) -> list[str]:
+        """Return the hosts that are missing or lost, as pconnect takes them."""
+        lost = [node.server.host for node in self.nodes if node.gone]
+        return [*self.network.missing, *lost]
+
+    def close(self) -> None:
+        """Leave the servers."""
+        with contextlib.suppress(ParallelError, OSError):
+            self.network.close()
+
+
+class HeldNetwork:
+    """What keeps the network.
+
+    `call`: has a function called in the agent's thread, to which all of this belongs. `on_change`: called there when
+    there is a network, or it is known that there can be none, with `error` saying why.
+    """
+
+    def __init__(self, call: Callable[[Callable[[], object]], object], on_change: Callable[[], None]) -> None:
+        self.current: Generation | None = None
+        self.error = ""
+        self._call = call
+        self._on_change = on_change
+        self._is_trying = False
+        self._tried_at = float("-inf")
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether somebody who needs the network has to wait, until `on_change` is called."""
+        self.look()
+        return self._is_trying and (self.current is None or not self.current.living)
+
+    def look(self) -> None:
+        """Try to get a network, or a better one, if there is reason to, and the last try was not just now."""
+        age = time.monotonic() - self._tried_at
+        if self._is_trying:
+            return
+        if self.current is None or not self.current.living:
+            if age > _RETRY_SECONDS:
+                self._begin(self._connect)
+        elif age > _LOOK_SECONDS and (hosts := self.current.absent()):
+            self._begin(lambda: self._probe(hosts))
+
+    def release(self, generation: Generation) -> None:
+        """Have one program less on a network."""
+        generation.uses -= 1
+        if generation.is_retired and not generation.uses:
+            threading.Thread(target=generation.close, daemon=True).start()
+
+    def close(self) -> None:
+        """Leave all servers."""
+        if self.current is not None:
+            self.current.close()
+
+    # --- in a thread of their own ---
+
+    def _begin(self, function: Callable[[], None]) -> None:
+        self._is_trying = True
+        threading.Thread(target=function, name="prun network", daemon=True).start()
+
+    def _connect(self) -> None:
+        generation, error = None, ""
+        try:
+            network = pconnect(required=1, timeout=_CONNECT_SECONDS)
+            generation = Generation(network)
+            generation.scheduler.count_slots([node.number for node in generation.nodes], _SLOTS_SECONDS)
+        except (ParallelError, OSError, TimeoutError) as failure:
+            error = str(failure)
+        self._call(lambda: self._take(generation, error))
+
+    def _probe(self, hosts: list[str]) -> None:
+        """Connect anew if one of the hosts that were missing can be reached."""
+        for host in parse_hosts(hosts):
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection((host.name, host.port), _PROBE_SECONDS),
+            ):
+                self._connect()
+                return
+        self._call(lambda: self._take(None, ""))
+
+    # --- in the agent's thread ---
+
+    def _take(self, generation: Generation | None, error: str) -> None:
+        self._is_trying = False
+        self._tried_at = time.monotonic()
+        old = self.current
+        if generation is not None:
+            if old is not None and len(generation.living) <= len(old.living):
+                generation.is_retired = True
+                generation.uses = 1
+                self.release(generation)
+            else:
+                self.current, self.error = generation, ""
+                if old is not None:
+                    old.is_retired = True
+                    old.uses += 1
+                    self.release(old)
+        elif error and (old is None or not old.living):
+            self.error = error
+        self._on_change()

@@ -1,0 +1,42 @@
+"""Which nodes may run a program: what is known of them here, and what they are asked."""
+
+from pconnect.agent.held_network import Generation
+from pconnect.agent.shared import Shared
+from pconnect.prun.node_facts import node_facts
+from pconnect.prun.placement import NodeFacts, choose
+from pconnect.prun.settings import Settings
+
+
+async def facts_for(
+    shared: Shared, generation: Generation, settings: Settings, program: str
+) -> list[NodeFacts]:
+    """Return what is known of the nodes that are there; they are asked only for what the settings look at."""
+    known = [
+        NodeFacts(
+            node.number,
+            node.server.host,
+            node.slots or 0,
+            sum(len(worker.jobs) for worker in list(node.workers.values())),
+        )
+        for node in generation.living
+    ]
+    if not (settings.accept or settings.needs):
+        return known
+    return await shared.work(lambda: node_facts(generation.network, program))
+
+
+async def nodes_for(
+    shared: Shared, generation: Generation, settings: Settings, program: str, *, single: bool
+) -> frozenset[int] | None:
+    """Return the nodes that may run a program; ``None``: any.
+
+    `single`: only one, because files are to be sent to it. Raises `ConfigurationError` if there is none.
+    """
+    if not (settings.on or settings.ordered or settings.accept or settings.needs or single):
+        return None
+    facts = await facts_for(shared, generation, settings, program)
+    nodes = choose(facts, settings, program).nodes
+    free = {each.node for each in facts if each.is_free}
+    if single or (settings.ordered and nodes[0] in free):
+        nodes = nodes[:1]
+    return frozenset(nodes)

@@ -1,0 +1,200 @@
+"""One program on a server, with the streams and signals of one call of `prun`."""
+
+import asyncio
+import concurrent.futures
+import errno
+import functools
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pconnect.agent.callers import Caller
+from pconnect.agent.descriptor_streams import DescriptorInput, DescriptorOutput
+from pconnect.agent.requests import Request
+from pconnect.errors import JobLostError, ParallelError
+from pconnect.programs.program import ProgramJob
+from pconnect.programs.streams import STDERR, STDIN, STDOUT
+from pconnect.prun.fast_client import BEGUN, OUR_FAILURE, RAW, REPEATABLE
+from pconnect.prun.settings import Settings
+
+TIME_LIMIT = 124
+_ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a call ends: its exit status, and what standard error says besides.
+
+    `is_ours`: the program has not run to its end. `may_repeat`: it is lost with its node, and another try does no harm.
+    `lacks_folder`: its folder is not there.
+    """
+
+    status: int
+    text: str = ""
+    is_ours: bool = False
+    may_repeat: bool = False
+    lacks_folder: bool = False
+
+
+class _Nobody:
+    """Takes the place of an output that the caller has closed: a program that writes finds that nobody reads it."""
+
+    def __init__(self, grant: Callable[[int], None]) -> None:
+        self._grant = grant
+
+    def take(self, data: bytes) -> None:
+        if data:
+            self._grant(0)
+
+    def fail(self, _error: BaseException | None) -> None:
+        pass
+
+    def begin_again(self) -> None:
+        pass
+
+
+class RemoteRun:
+    """One program, from its start to its end.
+
+    `is_begun`: it was sent to a node. `has_waited`: it was not, for all of the queue limit, and `why`.
+    """
+
+    def __init__(
+        self, caller: Caller, request: Request, settings: Settings, job: ProgramJob, *, is_terminal: bool
+    ) -> None:
+        self.is_begun = self.has_waited = False
+        self.why = ""
+        self._caller = caller
+        self._settings = settings
+        self._job = job
+        self._loop = asyncio.get_running_loop()
+        self._is_terminal = is_terminal
+        self._is_touched = False  # something of its streams has passed
+        self._stopped_by = 0  # the signal that came before it had begun
+        self._outputs: list[DescriptorOutput] = []
+        self._input: DescriptorInput | None = None
+        self._open = 0
+        self._over = self._loop.create_future()  # nothing more will be written
+        self._connect(request)
+
+    def _connect(self, request: Request) -> None:
+        """Connect the streams of the job with the caller's descriptors."""
+        job, ends = self._job, self._caller.ends
+        for stream in (STDOUT,) if self._is_terminal else (STDOUT, STDERR):
+            grant = functools.partial(job.grant, stream)
+            if request.closed[stream]:
+                job.outputs_by_stream[stream] = _Nobody(grant)
+                continue
+            output = DescriptorOutput(self._loop, os.dup(ends[stream]), grant, self._end_output, self._touch)
+            job.outputs_by_stream[stream] = output
+            self._outputs.append(output)
+        self._open = len(self._outputs)
+        if not self._open:
+            self._over.set_result(None)
+        if self._settings.stdin and not request.closed[STDIN]:
+            job.input = self._input = DescriptorInput(self._loop, os.dup(ends[STDIN]), job.send, self._touch)
+
+    @property
+    def host(self) -> str:
+        """Where it has run."""
+        return self._job.host or "no server"
+
+    async def run(self) -> Ended:
+        """Run it and wait for its end. When this is cancelled, the program is ended, and not waited for."""
+        job = self._job
+        ended = self._loop.create_future()
+        job.add_done_callback(lambda _: self._loop.call_soon_threadsafe(_settle, ended))
+        job.on_begin = self._begin
+        self._caller.on_signal = self._pass_signal
+        job.start()
+        limit = self._settings.queue_limit
+        timer = None if limit is None else self._loop.call_later(limit, self._expire)
+        try:
+            await ended
+            await self._over
+        except asyncio.CancelledError:
+            job.cancel()
+            for output in self._outputs:
+                output.abandon()
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._caller.on_signal = lambda _: None
+            if self._input is not None:
+                self._input.close()
+        return self._how()
+
+    def _begin(self) -> None:
+        """Tell the caller: from now on the program may have done something. A thread of the jobs calls this."""
+        self.is_begun = True
+        if not self._settings.repeatable:
+            self._caller.say(BEGUN)
+        else:
+            self._caller.say(REPEATABLE)
+        if self._is_terminal:
+            self._caller.say(RAW)
+
+    def _expire(self) -> None:
+        if not self.is_begun:
+            self.why = self._job.why
+            self.has_waited = self._job.cancel() and not self.is_begun
+
+    def _touch(self) -> None:
+        if not self._is_touched:
+            self._is_touched = True
+            self._caller.say(BEGUN)
+
+    def _end_output(self) -> None:
+        self._loop.call_soon_threadsafe(self._count_down)
+
+    def _count_down(self) -> None:
+        self._open -= 1
+        if not self._open:
+            _settle(self._over)
+
+    def _pass_signal(self, numbers: list[int]) -> None:
+        if self.is_begun:
+            self._job.signal(*numbers)
+        elif numbers[0] in _ENDING:
+            self._stopped_by = numbers[0]
+            self._job.cancel()
+
+    def _how(self) -> Ended:
+        """Return how it has ended."""
+        if self._stopped_by:
+            return Ended(128 + self._stopped_by)
+        for stream, output in zip(("standard output", "standard error"), self._outputs, strict=False):
+            if output.problem is not None:
+                why = output.problem.strerror
+                return Ended(OUR_FAILURE, f"cannot write to {stream}: {why}", is_ours=True)
+        try:
+            return self._read_end(self._job.result(0))
+        except JobLostError as error:
+            may_repeat = self._settings.repeatable and not self._is_touched
+            return Ended(OUR_FAILURE, str(error), is_ours=True, may_repeat=may_repeat)
+        except (ParallelError, KeyboardInterrupt, concurrent.futures.CancelledError) as error:
+            text = f"{self._job.words[0]} at {self.host}: {error or type(error).__name__}"
+            return Ended(OUR_FAILURE, text, is_ours=True)
+
+    def _read_end(self, told: Any) -> Ended:
+        """Return what the worker tells of the end."""
+        name = self._job.words[0]
+        if not isinstance(told, dict) or type(told.get("status")) is not int:
+            return Ended(OUR_FAILURE, f"{self.host}: not the end of a program", is_ours=True)
+        status: int = told["status"]
+        if "why" in told:
+            lacks_folder = status == OUR_FAILURE and told.get("errno") in {errno.ENOENT, errno.ENOTDIR}
+            text = f"{self.host}: {told['why']}"
+            return Ended(status, text, is_ours=status == OUR_FAILURE, lacks_folder=lacks_folder)
+        if told.get("timed_out"):
+            limit = self._settings.time_limit or 0.0
+            return Ended(TIME_LIMIT, f"{name} at {self.host} was ended at its time limit of {limit:g} s")
+        return Ended(status if status >= 0 else 128 - status)
+
+
+def _settle(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)

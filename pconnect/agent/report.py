@@ -1,0 +1,32 @@
+"""What ran where, for ``prun --report``."""
+
+from collections import Counter
+
+from pconnect.commands.table import Table
+
+HEADINGS = ("program", "ran at", "times", "failed", "why")
+
+
+class Report:
+    """Counts of programs since the agent has begun: at which server, or here, and why here."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str, str]] = Counter()
+        self._failed: Counter[tuple[str, str, str]] = Counter()
+
+    def add(self, program: str, host: str, *, failed: bool) -> None:
+        """Count a program that has run at a server."""
+        self._counts[program, host, ""] += 1
+        self._failed[program, host, ""] += failed
+
+    def add_here(self, program: str, why: str) -> None:
+        """Count a program that is to run here."""
+        self._counts[program, "here", why] += 1
+
+    def table(self) -> Table:
+        """Return all of it. Of programs that ran here, how they have ended is not known."""
+        rows = []
+        for key, count in sorted(self._counts.items()):
+            program, host, why = key
+            rows.append([program, host, count, None if why else self._failed[key], why])
+        return Table(HEADINGS, rows)

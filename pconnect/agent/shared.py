@@ -1,0 +1,86 @@
+"""What the calls of one agent share: the network, the rules, threads for what blocks, and counts."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from pconnect.agent.held_network import Generation, HeldNetwork
+from pconnect.agent.report import Report
+from pconnect.prun.rules import Rules, read_rules, stamp_of
+
+T = TypeVar("T")
+
+# As many calls wait for what blocks at once: preprocessing for compilers, files on their way.
+_THREADS = 64
+
+
+class NoNetworkError(Exception):
+    """There is no network; the text says why."""
+
+
+class Shared:
+    """What calls share; all of it belongs to the agent's thread.
+
+    `folder`: of the socket, whose name begins with `name`. `report`: what ran where. `is_stopped`: set when the agent
+    is to end. `calls`: how many have not ended.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.report = Report()
+        self.is_stopped = asyncio.Event()
+        self.held = HeldNetwork(self.loop.call_soon_threadsafe, self._hear)
+        self.socket_path = folder / f"{name}.sock"
+        self.log_path = folder / f"{name}.log"
+        self.calls = 0
+        self._offline_mark = folder / f"{name}.offline"
+        self._pool = ThreadPoolExecutor(_THREADS, "prun")
+        self._gates: dict[str, asyncio.Semaphore] = {}
+        self._rules: Rules | None = None
+        self._has_changed = asyncio.Event()
+
+    def rules(self) -> Rules:
+        """Return the rules as the file has them now; raise `ConfigurationError` if it cannot be used."""
+        if self._rules is None or self._rules.stamp != stamp_of(self._rules.path):
+            self._rules = read_rules()
+        return self._rules
+
+    def gate(self, program: str, concurrency: int) -> "contextlib.AbstractAsyncContextManager[object]":
+        """Return what lets so many programs of a name run at once; 0: any number."""
+        if not concurrency:
+            return contextlib.nullcontext()
+        return self._gates.setdefault(f"{program} {concurrency}", asyncio.Semaphore(concurrency))
+
+    async def work(self, function: Callable[[], T]) -> T:
+        """Return what a function returns that blocks; it runs in a thread of its own."""
+        return await self.loop.run_in_executor(self._pool, function)
+
+    async def generation(self) -> Generation:
+        """Return the network; raise `NoNetworkError` if there can be none."""
+        while self.held.is_pending:
+            self._has_changed.clear()
+            await self._has_changed.wait()
+        if self.held.current is None or not self.held.current.living:
+            raise NoNetworkError(self.held.error or "no server can be reached")
+        return self.held.current
+
+    def close(self) -> None:
+        """Leave the servers, and remove what others find us by."""
+        self.socket_path.unlink(missing_ok=True)
+        self._offline_mark.unlink(missing_ok=True)
+        self.held.close()
+
+    def _hear(self) -> None:
+        """Take that there is a network, or none; where there is none, a link says so to stand-ins."""
+        self._has_changed.set()
+        is_offline = self.held.current is None or not self.held.current.living
+        with contextlib.suppress(OSError):
+            if is_offline:
+                self._offline_mark.unlink(missing_ok=True)  # of an agent that was killed
+                self._offline_mark.symlink_to(f"/proc/{os.getpid()}")
+            else:
+                self._offline_mark.unlink(missing_ok=True)

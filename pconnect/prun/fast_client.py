@@ -1,0 +1,356 @@
+"""What runs for each `prun`: it gives the agent its arguments, its folder and its descriptors, and waits for the end.
+
+It is started hundreds of times by one ``make``, so it imports nothing but modules that are built into Python:
+``socket``, ``os`` and ``signal`` would double the time of its start. All else is the agent's, which the first call
+starts.
+
+A request is one message, ``REQUEST`` below; what the agent says afterwards are messages of one letter, four bytes of
+length, and contents.
+"""
+
+import _signal
+import _socket
+import posix
+import sys
+from errno import EAGAIN, ECONNREFUSED, ENOENT, EPIPE
+
+#: What a request begins with: the version of what follows.
+REQUEST = b"prun 1 "
+#: What the agent says: the program has begun; it has, and may be run again as long as nothing has passed; run this here
+#: instead (words, separated by NUL); use the terminal as it is; show this; the end (status, and what went wrong).
+BEGUN, REPEATABLE, HERE, RAW, SHOWN, END = b"B", b"R", b"H", b"T", b"O", b"X"
+#: What we say: a signal, and of a terminal rows and columns.
+SIGNAL = b"S"
+#: Variables that decide which network is meant. An agent has one, and is named by them.
+VARIABLES = (b"PCONNECT_HOSTS", b"PCONNECT_PROFILE", b"PCONNECT_USER", b"XDG_CONFIG_HOME")
+OUR_FAILURE = 125
+#: What `prun.cli` does, without the agent or about it.
+_OTHERS = {b"--help", b"-h", b"--version", b"--agent"}
+_PASSED_ON = (
+    _signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGUSR1, _signal.SIGUSR2,
+    _signal.SIGWINCH, _signal.SIGTSTP,
+)  # fmt: skip
+_TRIES = 4  # agents that end just when they are called
+_IMPATIENT = 3  # so many Ctrl-C end us without the program's consent
+_PIECE = 65536
+
+
+class PrunError(Exception):
+    """What cannot be done; the text says why."""
+
+
+def agent_name(environment: "dict[bytes, bytes]") -> str:
+    """Return the name of the agent for an environment."""
+    given = [name + b"=" + environment[name] for name in VARIABLES if environment.get(name)]
+    if not given:
+        return "default"
+    from _blake2 import blake2b  # noqa: PLC0415 - most need it not  # type: ignore[import-not-found]
+
+    return str(blake2b(b"\0".join(given), digest_size=8).hexdigest())
+
+
+def agent_folder(environment: "dict[bytes, bytes]") -> bytes:
+    """Return the folder of the agents' sockets."""
+    base = environment.get(b"XDG_RUNTIME_DIR")
+    return base + b"/prun" if base and base[:1] == b"/" else b"/tmp/prun-%d" % posix.geteuid()
+
+
+def main(argv: "list[str] | None" = None) -> int:
+    """Run the command; return its exit status. `argv`: the arguments; ``--ssh`` comes first for `prun-ssh`."""
+    words = [word.encode(errors="surrogateescape") for word in (sys.argv[1:] if argv is None else argv)]
+    if not words or words[0] in _OTHERS:
+        _become_cli(words or [b"--help"])
+    client = _Client(words, dict(posix.environ))
+    try:
+        return client.run()
+    except PrunError as error:
+        _say("prun: " + str(error) + "\n")
+        return OUR_FAILURE
+    finally:
+        client.leave()
+
+
+def _become_cli(arguments: "list[bytes]") -> None:
+    python = sys.executable.encode(errors="surrogateescape")
+    posix.execv(python, [python, b"-P", b"-m", b"pconnect.prun.cli", *arguments])
+
+
+def _say(text: str, stream: int = 2) -> None:
+    data = text.encode(errors="surrogateescape")
+    try:
+        while data:
+            data = data[posix.write(stream, data) :]
+    except OSError:  # nobody reads it
+        pass
+
+
+class _Client:
+    """One call."""
+
+    def __init__(self, words: "list[bytes]", environment: "dict[bytes, bytes]") -> None:
+        self._words = words
+        self._environment = environment
+        self._closed = self._plug()
+        self._is_terminal = [posix.isatty(number) for number in range(3)]
+        self._sock: _socket.socket | None = None
+        self._pump = -1  # what we write of a terminal's input goes to the agent here
+        self._typed = b""
+        self._mode: object = None  # of the terminal, before we changed it
+        self._interrupts = 0
+        self._may_repeat = True
+
+    def run(self) -> int:
+        """Have the program run; return its exit status."""
+        for number in _PASSED_ON:
+            if _signal.getsignal(number) != _signal.SIG_IGN:
+                _signal.signal(number, self._pass_on)
+        for _ in range(_TRIES):
+            self._sock = self._connect()
+            self._send_request()
+            status = self._follow()
+            if status is not None:
+                return status
+            if not self._may_repeat:
+                raise PrunError(
+                    "the agent has ended while the program ran; what was written may be incomplete"
+                )
+            self._sock.close()
+        raise PrunError("the agent ends again and again; see its log, which prun --agent status names")
+
+    def leave(self) -> None:
+        """Leave the terminal as it was."""
+        if self._mode is not None:
+            import termios  # noqa: PLC0415 - only at terminals
+
+            termios.tcsetattr(0, termios.TCSADRAIN, self._mode)  # type: ignore[arg-type]
+            self._mode = None
+
+    @staticmethod
+    def _plug() -> "list[bool]":
+        """Open the null device in the place of standard streams that are closed; return which were."""
+        closed = []
+        for number in range(3):
+            try:
+                posix.fstat(number)
+                closed.append(False)
+            except OSError:
+                closed.append(True)
+                posix.open("/dev/null", posix.O_RDWR)  # the lowest number is this one
+        return closed
+
+    # --- to the agent ---
+
+    def _connect(self) -> "_socket.socket":
+        folder = agent_folder(self._environment)
+        name = agent_name(self._environment)
+        for start in (True, False):
+            try:
+                return dial(folder, name)
+            except OSError as error:
+                if error.errno not in {ENOENT, ECONNREFUSED} or not start:
+                    raise PrunError(f"cannot reach the agent: {error.strerror}") from None
+            self._start_agent()
+        raise AssertionError
+
+    def _start_agent(self) -> None:
+        """Start the agent and wait until it can be called; raise `PrunError` with what it says if it cannot."""
+        read, write = posix.pipe()
+        python = sys.executable.encode(errors="surrogateescape")
+        null = posix.open("/dev/null", posix.O_RDWR)
+        actions = [(posix.POSIX_SPAWN_DUP2, end, number) for number, end in enumerate((null, write, write))]
+        words = [python, b"-P", b"-m", b"pconnect.agent.agent"]
+        posix.posix_spawn(python, words, self._environment, file_actions=actions, setsid=True)
+        posix.close(write)
+        posix.close(null)
+        said = b""
+        while piece := posix.read(read, _PIECE):
+            said += piece
+        posix.close(read)
+        if said != b"ready\n":
+            raise PrunError(
+                "the agent does not start: " + (said.decode(errors="replace").strip() or "no reason is known")
+            )
+
+    def _send_request(self) -> None:
+        try:
+            folder = posix.getcwdb()
+        except OSError:
+            folder = b""
+        facts = b"".join(b"01"[flag : flag + 1] for flag in (*self._closed, *self._is_terminal))
+        size = posix.get_terminal_size(0) if self._is_terminal[0] else (0, 0)
+        environment = [name + b"=" + value for name, value in self._environment.items()]
+        parts = [folder, facts, b"%d %d" % size, b"%d" % len(self._words), *self._words, *environment]
+        contents = b"\0".join(parts)
+        ends = [self._input(), 1, 2]
+        rights = b"".join(end.to_bytes(4, sys.byteorder) for end in ends)
+        head = REQUEST + b"%d\n" % len(contents)
+        assert self._sock is not None  # noqa: S101 - it was made just now
+        try:
+            self._sock.sendmsg([head], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+            self._sock.sendall(contents)
+        except OSError as error:
+            if error.errno != EPIPE:
+                raise PrunError(f"cannot reach the agent: {error.strerror}") from None
+        if ends[0] > 2:
+            posix.close(ends[0])
+
+    def _input(self) -> int:
+        """Return the descriptor that the agent reads.
+
+        A terminal is read here: only who has it as its own is stopped by the system when it is in the background.
+        """
+        if not self._is_terminal[0]:
+            return 0
+        if self._pump >= 0:
+            posix.close(self._pump)
+        read, self._pump = posix.pipe()
+        posix.set_blocking(self._pump, False)
+        return read
+
+    # --- what comes of it ---
+
+    def _follow(self) -> "int | None":
+        """Do what the agent says, until the end; return the exit status, ``None`` if the agent is gone."""
+        data = b""
+        while True:
+            piece = self._receive()
+            if not piece:
+                return None
+            data += piece
+            while len(data) >= 5:
+                length = int.from_bytes(data[1:5], "big")
+                if len(data) < 5 + length:
+                    break
+                kind, contents, data = data[:1], data[5 : 5 + length], data[5 + length :]
+                status = self._take(kind, contents)
+                if status is not None:
+                    return status
+
+    def _receive(self) -> bytes:
+        assert self._sock is not None  # noqa: S101 - it was made before
+        if self._pump >= 0:
+            self._pump_until(self._sock.fileno())
+        try:
+            return self._sock.recv(_PIECE)
+        except OSError:
+            return b""
+
+    def _pump_until(self, sock: int) -> None:
+        """Pass on what is typed until the agent says something."""
+        from select import select  # noqa: PLC0415 - only at terminals
+
+        while self._pump >= 0:
+            wanted = [sock] if self._typed else [sock, 0]
+            readable, _, _ = select(wanted, [self._pump] if self._typed else [], [])
+            if sock in readable:
+                return
+            if not self._typed:
+                try:
+                    self._typed = posix.read(0, _PIECE)
+                except OSError:  # the terminal is gone
+                    self._typed = b""
+                if not self._typed:
+                    posix.close(self._pump)
+                    self._pump = -1
+                    return
+            try:
+                self._typed = self._typed[posix.write(self._pump, self._typed) :]
+            except OSError as error:
+                if error.errno != EAGAIN:
+                    posix.close(self._pump)
+                    self._pump, self._typed = -1, b""
+
+    def _take(self, kind: bytes, contents: bytes) -> "int | None":
+        if kind == END:
+            status, _, text = contents.partition(b" ")
+            self.leave()
+            if text:
+                _say(text.decode(errors="surrogateescape"))
+            return int(status)
+        if kind == HERE:
+            self._run_here(contents.split(b"\0"))
+        elif kind == RAW:
+            self._make_raw()
+        elif kind == SHOWN:
+            _say(contents.decode(errors="surrogateescape"), 1)
+        elif kind == BEGUN:
+            self._may_repeat = False
+        return None
+
+    def _run_here(self, words: "list[bytes]") -> None:
+        """Become the program; the first words are variables for its environment, until an empty one."""
+        end = words.index(b"")
+        environment = self._environment | dict(word.split(b"=", 1) for word in words[:end])
+        command = words[end + 1 :]
+        for number in _PASSED_ON:
+            if _signal.getsignal(number) != _signal.SIG_IGN:
+                _signal.signal(number, _signal.SIG_DFL)
+        _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
+        for number, is_closed in enumerate(self._closed):
+            if is_closed:
+                posix.close(number)
+        places = [b""] if b"/" in command[0] else environment.get(b"PATH", b"/usr/bin:/bin").split(b":")
+        number = ENOENT
+        for place in places:
+            path = (place or b".") + b"/" + command[0] if place or b"/" not in command[0] else command[0]
+            try:
+                posix.execve(path, command, environment)
+            except OSError as error:
+                if error.errno != ENOENT:
+                    number = error.errno or ENOENT
+        name = command[0].decode(errors="replace")
+        _say(f"prun: {name} cannot be run here: {posix.strerror(number)}\n")
+        posix._exit(127 if number == ENOENT else 126)
+
+    def _make_raw(self) -> None:
+        import termios  # noqa: PLC0415 - only at terminals
+        import tty  # noqa: PLC0415
+
+        if self._mode is None:
+            self._mode = termios.tcgetattr(0)
+            tty.setraw(0)
+
+    def _pass_on(self, number: int, _frame: object) -> None:
+        if number == _signal.SIGINT:
+            self._interrupts += 1
+            if self._interrupts >= _IMPATIENT:
+                self.leave()
+                posix._exit(128 + number)
+        size = b""
+        if number == _signal.SIGWINCH and self._is_terminal[0]:
+            size = b" %d %d" % posix.get_terminal_size(0)
+        self._tell(b"%d" % number + size)
+        if number == _signal.SIGTSTP:
+            self.leave()
+            posix.kill(posix.getpid(), _signal.SIGSTOP)
+            self._tell(b"%d" % _signal.SIGCONT)
+
+    def _tell(self, contents: bytes) -> None:
+        if self._sock is not None:
+            try:
+                self._sock.sendall(SIGNAL + len(contents).to_bytes(4, "big") + contents)
+            except OSError:  # it is gone, which the next receive shows
+                return
+
+
+def dial(folder: bytes, name: str) -> "_socket.socket":
+    """Connect to an agent of ours; raise `PrunError` if it may be another account's."""
+    number = posix.open(folder, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+    try:
+        facts = posix.fstat(number)
+        if facts.st_uid != posix.geteuid() or facts.st_mode & 0o077:
+            shown = folder.decode(errors="replace")
+            raise PrunError(f"the folder {shown} is not yours alone; remove it, or set XDG_RUNTIME_DIR")
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        try:
+            sock.connect(f"/proc/self/fd/{number}/{name}.sock")  # which is short, wherever the folder is
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+    finally:
+        posix.close(number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""The options of `prun`: what its command line says, on top of the rules."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from pconnect.errors import ConfigurationError
+from pconnect.prun.settings import Explained
+
+HELP = """\
+usage: prun [options] PROGRAM [ARGUMENT...]     run a program on a server of yours
+       prun --explain [options] PROGRAM ...     say what would be done, and why
+       prun --which PROGRAM                     its path and version at each server
+       prun --slots | --report                  free slots; what ran where so far
+       prun --agent status|stop                 the process that keeps the network
+
+Its streams, signals and exit status are as if it ran here. Where:
+  --on HOST            at this server (several: --on A --on B)
+  --ordered            the first of them with a free slot, not the least loaded
+  --accept CONDITION   such as 'memory>8G and cpus>=4'
+  --queue-timeout S    wait so many seconds for a slot; then status 124
+  --or-local           here, if no server can run it;   --no-local  never here
+The folder is the one of the same path there, or an error:
+  --cd DIR             this folder of the server instead
+  --map-dir HERE=THERE where a folder of this machine is found there
+  --send FILE          send it before;   --fetch FILE  bring it back after
+  --sync               send this folder before, bring back what has changed
+What it gets:
+  --env NAME[=VALUE]   a variable;       --env-all  all but HOME, PATH and such
+  -n                   no standard input
+  -t, -T               a terminal, or none (else if in and output are terminals)
+  --time-limit S       end it after so many seconds; then status 124
+  --nice N             lower its priority by 0 to 19
+  --repeatable         it may run again if its server is lost in the middle
+Statuses: its own; 124 a time limit, 125 prun failed, 126 it cannot be executed,
+127 there is none, 128+n signal n. Rules for programs: see --explain and prun.toml.
+"""
+
+#: What else can be asked for, instead of running a program.
+ACTIONS = ("explain", "which", "slots", "report", "agent-status", "agent-stop")
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """A command line: `action`, one of `ACTIONS` or empty; what is `given` of the settings; the program's `words`.
+
+    `is_shadow`: a stand-in has called; the first word is the path of the program that it stands for.
+    """
+
+    action: str
+    given: dict[str, object]
+    words: tuple[str, ...]
+    is_shadow: bool
+
+    def over(self, rules: Explained) -> Explained:
+        """Return the settings of the rules, with those of the command line in their place, or added to them."""
+        given = dict(self.given)
+        if "map_dir" in given:
+            given["map_dir"] = (*given["map_dir"], *rules.settings.map_dir)  # type: ignore[misc]
+        if "env" in given:
+            given["env"] = (*rules.settings.env, *given["env"])  # type: ignore[misc]
+        return rules.changed(given, "the command line")
+
+
+def parse(words: Sequence[str]) -> CommandLine:
+    """Return what a command line says; raise `ConfigurationError` if it says nothing that can be done."""
+    options = vars(_PARSER.parse_args(list(words)))
+    rest = tuple(options.pop("words"))
+    rest = rest[1:] if rest[:1] == ("--",) else rest
+    is_shadow = options.pop("is_shadow", False)
+    action = options.pop("action", "")
+    has_program = action in {"", "explain", "which"}
+    if not has_program and rest:
+        raise ConfigurationError(f"--{action} goes without a program")
+    if has_program and not rest:
+        raise ConfigurationError("name a program to run; prun --help shows how")
+    for name in ("on", "map_dir", "send", "fetch", "env"):
+        if name in options:
+            options[name] = tuple(options[name])
+    return CommandLine(action, options, rest, is_shadow)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigurationError(f"{message}; prun --help shows the options")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    here, equals, there = text.partition("=")
+    if not (here and equals and there):
+        raise argparse.ArgumentTypeError(f"{text!r}: write HERE=THERE")
+    return here, there
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: give seconds, more than 0")
+    return seconds
+
+
+def _nice(text: str) -> int:
+    if text not in {str(number) for number in range(20)}:
+        raise argparse.ArgumentTypeError(f"{text!r}: a priority can be lowered by 0 to 19")
+    return int(text)
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="prun", add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    add = parser.add_argument
+    for action in ACTIONS:
+        add(f"--{action}", action="store_const", dest="action", const=action)
+    add("--on", action="append")
+    add("--ordered", action="store_true")
+    add("--accept")
+    add("--queue-timeout", dest="queue_limit", type=_seconds)
+    add("--or-local", dest="or_here", action="store_true")
+    add("--no-local", dest="or_here", action="store_false")
+    add("--cd", dest="cwd")
+    add("--map-dir", action="append", type=_pair)
+    add("--send", action="append")
+    add("--fetch", action="append")
+    add("--sync", action="store_true")
+    add("--env", action="append")
+    add("--env-all", action="store_true")
+    add("-n", "--no-stdin", dest="stdin", action="store_false")
+    add("-t", "--terminal", dest="terminal", action="store_true")
+    add("-T", "--no-terminal", dest="terminal", action="store_false")
+    add("--time-limit", type=_seconds)
+    add("--nice", type=_nice)
+    add("--repeatable", action="store_true")
+    add("--shadow", dest="is_shadow", action="store_true")  # what stand-ins give
+    add("words", nargs=argparse.REMAINDER, default=[])
+    return parser
+
+
+_PARSER = _make_parser()

@@ -1,0 +1,69 @@
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.support.prun import Prun, prun_user
+from tests.support.servers import Server
+from tests.support.waiting import wait_gone
+
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[Prun]:
+    with prun_user(tmp_path_factory.mktemp("prun"), [server]) as user:
+        yield user
+
+
+def test_a_killed_agent_is_replaced(user: Prun) -> None:
+    user.run("true")
+    pid = user.agent()
+    with user.start("sh", "-c", "echo ready; sleep 100") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        os.kill(pid, signal.SIGKILL)
+        assert process.wait() == 125
+        assert process.stderr is not None
+        assert process.stderr.read().startswith(b"prun: the agent has ended while the program ran")
+    assert user.run("echo", "replaced").stdout == b"replaced\n"
+    assert user.agent() not in {0, pid}
+
+
+def test_no_program_is_lost_when_an_agent_ends(user: Prun) -> None:
+    def run(number: int) -> bytes:
+        return user.run("--repeatable", "sh", "-c", f"sleep 0.2; echo {number}").stdout
+
+    user.run("true")
+    with ThreadPoolExecutor(20) as threads:
+        outputs = threads.map(run, range(20))
+        os.kill(user.agent(), signal.SIGKILL)
+        assert list(outputs) == [b"%d\n" % number for number in range(20)]
+
+
+def test_it_ends_when_nobody_calls(tmp_path: Path, server: Server) -> None:
+    with prun_user(tmp_path, [server]) as user:
+        user.environment["PRUN_IDLE"] = "0.1"
+        assert user.run("echo", "a").stdout == b"a\n"
+        pid = user.agent()
+        if pid:
+            wait_gone(pid)
+        assert sorted(path.suffix for path in (tmp_path / "run" / "prun").iterdir()) == [".lock", ".log"]
+        assert user.run("echo", "b").stdout == b"b\n"
+
+
+def test_many_calls_at_once_start_one_agent(tmp_path: Path, server: Server) -> None:
+    with prun_user(tmp_path, [server]) as user, ThreadPoolExecutor(8) as threads:
+        pids = set(threads.map(lambda _: user.run("sh", "-c", "echo $PPID").stdout, range(8)))
+        assert b"" not in pids
+        assert len(server.status_now()["sessions"]) >= 1
+        sessions = [path for path in (tmp_path / "run" / "prun").glob("*.sock")]
+        assert len(sessions) == 1
+
+
+def test_only_its_account_reaches_it(user: Prun) -> None:
+    user.run("true")
+    folder = user.folder / "run" / "prun"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir())

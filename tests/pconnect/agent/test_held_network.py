@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+
+from srp_tools.credentials import Credentials
+from tests.support.prun import prun_user
+from tests.support.servers import Server, run_server
+from tests.support.waiting import wait_until
+
+
+def test_programs_run_on_the_servers_that_are_left(
+    tmp_path: Path, server: Server, users: tuple[Credentials, Path]
+) -> None:
+    with (
+        run_server(tmp_path / "second", users=users) as second,
+        prun_user(tmp_path, [server, second]) as user,
+    ):
+        assert user.run("true").returncode == 0
+        second.process.kill()
+        second.process.wait()
+        wait_until(lambda: b"2 (" in user.run("--agent", "status").stdout, "the loss to be noticed")
+        for _ in range(4):
+            assert user.run("--repeatable", "echo", "ran").stdout == b"ran\n"
+
+
+def test_without_servers_it_says_so_or_runs_here(tmp_path: Path, server: Server) -> None:
+    with prun_user(tmp_path, [server], "127.0.0.1:1") as user:
+        done = user.run("echo", "not here")
+        assert (done.returncode, done.stdout) == (125, b"")
+        assert b"127.0.0.1:1" in done.stderr
+        assert user.run("--or-local", "echo", "here").stdout == b"here\n"
+        [mark] = (tmp_path / "run" / "prun").glob("*.offline")
+        assert mark.exists()
+        pid = user.agent()
+        assert str(mark.readlink()) == f"/proc/{pid}"
+        user.stop()
+        assert not mark.is_symlink()
+
+
+@pytest.mark.slow
+def test_a_server_that_comes_later_is_taken(
+    tmp_path: Path, server: Server, users: tuple[Credentials, Path]
+) -> None:
+    with run_server(tmp_path / "second", users=users) as second:
+        host, options = second.host, [f"--cmd-port={second.cmd_port}", f"--data-port={second.data_port}"]
+    with prun_user(tmp_path, [server], f"{server.host} {host}") as user:
+        assert user.run("true").returncode == 0
+        assert user.run("--on", host, "true").returncode == 125
+        with run_server(tmp_path / "third", *options, users=users):
+            wait_until(lambda: user.run("--on", host, "true").returncode == 0, "the server to be found")

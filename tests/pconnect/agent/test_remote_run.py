@@ -1,0 +1,73 @@
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.prun import Prun, prun_user
+from tests.support.servers import Server
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[Prun]:
+    with prun_user(tmp_path_factory.mktemp("prun"), [server]) as user:
+        yield user
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 10, 12, 15])
+def test_signals_are_passed_on(user: Prun, number: int) -> None:
+    script = f"trap 'echo got; exit 3' {number}; echo ready; while :; do sleep 0.05; done"
+    with user.start("sh", "-c", script) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(number)
+        assert process.stdout.read() == b"got\n"
+        assert process.wait() == 3
+
+
+def test_a_program_that_a_signal_ends_has_its_status(user: Prun) -> None:
+    with user.start("sh", "-c", "echo ready; exec sleep 100") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.terminate()
+        assert process.wait() == 128 + signal.SIGTERM
+
+
+def test_it_stops_and_goes_on_with_its_caller(user: Prun) -> None:
+    script = "echo $$; trap 'echo continued; exit' CONT; while :; do sleep 0.05; done"
+    with user.start("sh", "-c", script) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        process.send_signal(signal.SIGTSTP)
+        wait_until(lambda: state_of(pid) == "T" and state_of(process.pid) == "T", "both to stop")
+        process.send_signal(signal.SIGCONT)
+        assert process.stdout.read() == b"continued\n"
+        assert process.wait() == 0
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return state_of(pid) == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_a_program_and_its_children_end_with_the_caller(user: Prun) -> None:
+    script = "trap '' TERM; setsid sleep 1000 & echo $! $$; sleep 1000"
+    with user.start("sh", "-c", script) as process:
+        assert process.stdout is not None
+        pids = [int(pid) for pid in process.stdout.readline().split()]
+        process.kill()
+    wait_until(lambda: all(map(is_gone, pids)), "all to end")
+    assert user.run("echo", "still there").stdout == b"still there\n"
+
+
+def test_a_time_limit_has_its_status(user: Prun) -> None:
+    done = user.run("--time-limit", "0.3", "sh", "-c", "echo begun; sleep 100")
+    assert (done.returncode, done.stdout) == (124, b"begun\n")
+    assert b"was ended at its time limit of 0.3 s" in done.stderr

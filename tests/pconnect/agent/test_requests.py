@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pconnect.agent.requests import MAX_REQUEST_BYTES, Incoming, Request, RequestError, frame
+from pconnect.prun.fast_client import REQUEST, SIGNAL
+
+CONTENTS = b"\0".join([b"/home", b"010110", b"80 24", b"2", b"ls", b"\xff", b"A=b=c", b"B="])
+WHOLE = REQUEST + b"%d\n" % len(CONTENTS) + CONTENTS
+EXPECTED = Request(
+    b"/home", (False, True, False), (True, True, False), (24, 80), ("ls", "\udcff"), {b"A": b"b=c", b"B": b""}
+)
+
+
+@given(st.lists(st.integers(1, 40), max_size=30))
+def test_pieces_of_any_size_give_the_same(sizes: list[int]) -> None:
+    data = WHOLE + frame(SIGNAL, b"2") + frame(SIGNAL, b"28 24 80")
+    incoming, signals, start = Incoming(), [], 0
+    for size in [*sizes, len(data)]:
+        signals += incoming.feed(data[start : start + size])
+        start += size
+    assert incoming.request == EXPECTED
+    assert signals == [[2], [28, 24, 80]]
+
+
+@given(st.binary(max_size=200))
+def test_random_bytes_are_refused_or_waited_for(data: bytes) -> None:
+    incoming = Incoming()
+    try:
+        incoming.feed(data)
+    except RequestError:
+        return
+    assert incoming.request is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"prun 2 5\n",
+        REQUEST + b"%d\n" % (MAX_REQUEST_BYTES + 1),
+        REQUEST + b"3\nabc",
+        REQUEST + b"9" * 70,
+        WHOLE + b"Z\0\0\0\1x",
+        WHOLE + frame(SIGNAL, b"x"),
+        WHOLE + frame(SIGNAL, b"1" * 65),
+    ],
+)
+def test_what_no_client_says_is_refused(data: bytes) -> None:
+    with pytest.raises(RequestError):
+        Incoming().feed(data)
+
+
+def test_the_folder_is_called_as_the_shell_calls_it(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    real, link = bytes(tmp_path / "real"), bytes(tmp_path / "link")
+
+    def folder(pwd: bytes) -> bytes:
+        return Request(real, (False,) * 3, (False,) * 3, (0, 0), ("ls",), {b"PWD": pwd}).folder
+
+    assert folder(link) == link
+    assert folder(b"/") == folder(b"link") == folder(bytes(tmp_path / "none")) == real

@@ -1,0 +1,30 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from pconnect.prun import cli
+from pconnect.prun.options import HELP
+from tests.support.prun import prun_user
+from tests.support.servers import Server
+
+
+def test_help_and_version_need_no_agent(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, server: Server
+) -> None:
+    assert cli.main(["--help"]) == 0
+    assert capsys.readouterr().out == HELP
+    with prun_user(tmp_path, [server]) as user:
+        assert user.run().stdout.decode() == HELP
+        assert re.fullmatch(rb"prun \d+\.\d+\S*\n", user.run("--version").stdout)
+        assert not list((tmp_path / "run").iterdir())
+
+
+def test_the_agent_is_shown_and_ended(tmp_path: Path, server: Server) -> None:
+    with prun_user(tmp_path, [server]) as user:
+        done = user.run("--agent", "status")
+        assert (done.returncode, done.stdout) == (3, b"no agent is running; the next prun starts one\n")
+        user.run("true")
+        shown = user.run("--agent", "status").stdout.decode()
+        assert re.search(rf"node 1 \({re.escape(server.host)}\): \d+ slots\n0 programs have not ended", shown)
+        assert user.run("--agent", "stop").stdout == b"the agent ends\n"

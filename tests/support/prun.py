@@ -1,0 +1,94 @@
+"""`prun` as users call it: the installed script, with an agent of its own."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support.servers import Server
+from tests.support.waiting import DEADLINE, wait_gone
+
+SCRIPT = Path(sys.executable).with_name("prun")
+
+
+@dataclass
+class Prun:
+    """A user of `prun`. `environment`: what his shell has; `folder`: of his configuration and his agents."""
+
+    environment: dict[str, str]
+    folder: Path
+
+    def run(
+        self,
+        *words: str | bytes | Path,
+        input: bytes | None = None,  # noqa: A002 - its name in the module `subprocess`
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run it and wait for its end."""
+        settings = {"capture_output": True, "timeout": DEADLINE, **options}
+        return subprocess.run(
+            [SCRIPT, *words],
+            input=b"" if input is None and "stdin" not in options else input,
+            cwd=cwd or self.folder,
+            env=self._environment(env),
+            check=False,
+            **settings,
+        )
+
+    def start(
+        self, *words: str | bytes, env: Mapping[str, str] | None = None, **options: Any
+    ) -> "subprocess.Popen[bytes]":
+        """Start it, with pipes as its streams unless something else is said."""
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        settings: dict[str, Any] = {"cwd": self.folder, **pipes, **options}
+        return subprocess.Popen([SCRIPT, *words], env=self._environment(env), **settings)
+
+    def write_rules(self, text: str) -> None:
+        """Write the file of rules."""
+        path = self.folder / "config" / "pserver" / "client" / "prun.toml"
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def agent(self) -> int:
+        """Return the process number of the agent that runs; 0: there is none."""
+        done = self.run("--agent", "status")
+        return int(done.stdout.split()[4].rstrip(b";")) if not done.returncode else 0
+
+    def stop(self) -> None:
+        """End the agent."""
+        if pid := self.agent():
+            self.run("--agent", "stop")
+            wait_gone(pid)
+
+    def _environment(self, env: Mapping[str, str] | None) -> dict[str, str]:
+        return {**self.environment, **(env or {})}
+
+
+@contextlib.contextmanager
+def prun_user(folder: Path, servers: Sequence[Server], hosts: str | None = None) -> Iterator[Prun]:
+    """Give a user of some servers; his agent ends with the block."""
+    for name in ("run", "config"):
+        (folder / name).mkdir(mode=0o700, parents=True)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PCONNECT_")}
+    user = Prun(
+        {
+            **kept,
+            "PCONNECT_HOSTS": " ".join(server.host for server in servers) if hosts is None else hosts,
+            "PCONNECT_USER": servers[0].credentials.user,
+            "PCONNECT_PASSWORD": servers[0].credentials.password,
+            "XDG_RUNTIME_DIR": str(folder / "run"),
+            "XDG_CONFIG_HOME": str(folder / "config"),
+            "PRUN_IDLE": "300",
+        },
+        folder,
+    )
+    try:
+        yield user
+    finally:
+        user.stop()
