@@ -55,8 +55,8 @@ if TYPE_CHECKING:
     from pconnect.messaging.send_receive import psend as psend
     from pconnect.messaging.send_receive import select_sockets as select_sockets
     from pconnect.one_process.network import serial as serial
-    from pconnect.programs.program import ProgramFailedError as ProgramFailedError
-    from pconnect.programs.program import ProgramTimeoutError as ProgramTimeoutError
+    from pconnect.programs.completed import ProgramFailedError as ProgramFailedError
+    from pconnect.programs.completed import ProgramTimeoutError as ProgramTimeoutError
     from pconnect.programs.template import program as program
     from pconnect.session.octave_api import network_get_info as network_get_info
     from pconnect.session.octave_api import quiet as quiet
@@ -90,7 +90,7 @@ _EXPORTS = {
     "messaging.collectives": "allgather allreduce alltoall barrier bcast gather reduce scatter",
     "messaging.send_receive": "precv psend select_sockets",
     "one_process.network": "serial",
-    "programs.program": "ProgramFailedError ProgramTimeoutError",
+    "programs.completed": "ProgramFailedError ProgramTimeoutError",
     "programs.template": "program",
     "session.octave_api": "network_get_info quiet reval rfeval sclose",
     "session.restart": "restart",

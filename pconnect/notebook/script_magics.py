@@ -14,7 +14,8 @@ from pconnect.commands.console import Console, Source
 from pconnect.errors import ConfigurationError, JobLostError
 from pconnect.executors.executor import scheduler_of
 from pconnect.jobs.job import JobCancelledError, JobOptions
-from pconnect.programs.program import CompletedProgram, ProgramFailedError, ProgramJob, prepare
+from pconnect.programs.completed import CompletedProgram, ProgramFailedError
+from pconnect.programs.program import ProgramJob, prepare
 from pconnect.programs.watched import Watched
 from pconnect.session.remote_calls import mesh_of
 from pconnect.views.network_views import ClientNetwork

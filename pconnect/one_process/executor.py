@@ -15,7 +15,7 @@ from pconnect.jobs.seeds import Seeds
 from pconnect.jobs.worker_api import side
 from pconnect.loop.in_process import missing
 from pconnect.one_process.node import Home
-from pconnect.programs.program import CompletedProgram, ProgramFailedError
+from pconnect.programs.completed import CompletedProgram, ProgramFailedError
 from pconnect.programs.run_here import HOST
 
 _DEPTH = 10  # of lists and dicts in which broadcast values are looked for

@@ -10,8 +10,9 @@ from typing import Any
 
 from pconnect.files.listing import list_tree
 from pconnect.jobs.output_files import pack_outputs, unpack_outputs
+from pconnect.programs.completed import CompletedProgram, ProgramTimeoutError
 from pconnect.programs.private_folder import PrivateFolder
-from pconnect.programs.program import CompletedProgram, PathLike, ProgramTimeoutError
+from pconnect.programs.program import PathLike
 
 HOST = "this process"
 

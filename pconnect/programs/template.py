@@ -11,7 +11,8 @@ from pconnect.errors import ConfigurationError
 from pconnect.executors.executor import JobMaker
 from pconnect.files.listing import is_inner_name, list_tree
 from pconnect.jobs.job import Job, JobOptions
-from pconnect.programs.program import CapturedProgram, CompletedProgram, PathLike, prepare
+from pconnect.programs.completed import CompletedProgram
+from pconnect.programs.program import CapturedProgram, PathLike, prepare
 from pconnect.programs.run_here import run_here, run_in_folder
 from pconnect.scheduler.scheduler import Scheduler
 

@@ -9,11 +9,11 @@ from pconnect.errors import ConfigurationError
 from pconnect.prun.settings import Explained
 
 HELP = """\
-usage: prun [options] PROGRAM [ARGUMENT...]     run a program on a server of yours
-       prun --explain [options] PROGRAM ...     say what would be done, and why
-       prun --which PROGRAM                     its path and version at each server
-       prun --slots | --report                  free slots; what ran where so far
-       prun --agent status|stop                 the process that keeps the network
+usage: prun [options] PROGRAM [ARGUMENT...]   run a program on a server of yours
+       prun --explain [options] PROGRAM ...   say what would be done, and why
+       prun --which PROGRAM                   its path and version everywhere
+       prun --slots | --report                slots in all; what ran where
+       prun --agent status|stop               the process that keeps the network
 
 Its streams, signals and exit status are as if it ran here. Where:
   --on HOST            at this server (several: --on A --on B)
@@ -34,7 +34,7 @@ What it gets:
   --nice N             lower its priority by 0 to 19
   --repeatable         it may run again if its server is lost in the middle
 Statuses: its own; 124 a time limit, 125 prun failed, 126 it cannot be executed,
-127 there is none, 128+n signal n. Rules for programs: see --explain and prun.toml.
+127 there is none, 128+n signal n. Rules for programs are read from prun.toml.
 """
 
 #: What else can be asked for, instead of running a program.

@@ -12,13 +12,7 @@ from pconnect.executors.executor import scheduler_of
 from pconnect.jobs.job import JobOptions
 from pconnect.link.connection import Connection
 from pconnect.loop.network import Network
-from pconnect.programs.program import (
-    CapturedProgram,
-    PathLike,
-    Program,
-    ProgramJob,
-    prepare,
-)
+from pconnect.programs.program import CapturedProgram, PathLike, Program, ProgramJob, prepare
 from pconnect.programs.which import ProgramsThere, warn_of_differences, which
 from pconnect.session.remote_calls import mesh_of, run
 

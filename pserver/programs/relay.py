@@ -83,10 +83,13 @@ def _run(
     began = ticks_since_boot()
     try:
         program = start(request)
+        relay = Relay(number, program, sender, end, request.get("seconds"))
+        listen(relay)
     except StartError as error:
         return _not_started(error)
-    relay = Relay(number, program, sender, end, request.get("seconds"))
-    listen(relay)
+    except BaseException:  # an interrupt in the middle of it; what was started is known to nobody
+        kill_started_since(began)
+        raise
     try:
         return relay.run()
     finally:
@@ -100,7 +103,6 @@ class _Ending:
     """How a program is made to end: SIGTERM, and later SIGKILL to its process group.
 
     What has left the group is killed last, when the program has ended.
-
 
     `seconds`: its time limit. `has_begun`: this has. `timed_out`: the limit has passed. `interrupted`: the job was.
     `gives_up`: nothing more can be done, whatever still holds its streams.

@@ -10,7 +10,8 @@ import pytest
 from pconnect import local_network
 from pconnect.executors.executor import scheduler_of
 from pconnect.jobs.job import JobOptions
-from pconnect.programs.program import CapturedProgram, CompletedProgram, prepare
+from pconnect.programs.completed import CompletedProgram
+from pconnect.programs.program import CapturedProgram, prepare
 from pconnect.session.remote_calls import mesh_of
 from pconnect.views.network_views import ClientNetwork
 from tests.support.small_programs import GIVEN, PROGRAMS, here, quick

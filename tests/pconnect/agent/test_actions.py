@@ -7,13 +7,13 @@ from tests.support.servers import Server
 
 
 @pytest.fixture(scope="module")
-def user(tmp_path_factory: pytest.TempPathFactory, two_servers: list[Server]) -> Iterator[Prun]:
-    with prun_user(tmp_path_factory.mktemp("prun"), two_servers) as user:
+def user(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[Prun]:
+    with prun_user(tmp_path_factory.mktemp("prun"), [server]) as user:
         yield user
 
 
-def test_slots_are_those_of_all_servers(user: Prun, two_servers: list[Server]) -> None:
-    slots = sum(int(server.status_now()["slots"]["total"]) for server in two_servers)
+def test_slots_are_those_of_all_servers(user: Prun, server: Server) -> None:
+    slots = int(server.status_now()["slots"]["total"])
     assert user.run("--slots").stdout == b"%d\n" % slots
 
 
@@ -23,12 +23,12 @@ def test_it_says_what_would_be_done(user: Prun) -> None:
     assert str(user.folder) in shown
 
 
-def test_it_says_where_a_program_is(user: Prun, two_servers: list[Server]) -> None:
+def test_it_says_where_a_program_is(user: Prun) -> None:
     shown = user.run("--which", "sh").stdout.decode()
-    assert shown.count("/bin/sh") == 2
+    assert shown.count("/bin/sh") == 2  # that of this machine, too
 
 
-def test_it_says_what_ran_where(user: Prun, two_servers: list[Server]) -> None:
+def test_it_says_what_ran_where(user: Prun, server: Server) -> None:
     user.run("sh", "-c", "exit 1")
     lines = user.run("--report").stdout.decode().splitlines()
-    assert any(line.split()[:4] == ["sh", server.host, "1", "1"] for line in lines for server in two_servers)
+    assert ["sh", server.host, "1", "1"] in [line.split()[:4] for line in lines]

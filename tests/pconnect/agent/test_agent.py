@@ -57,9 +57,7 @@ def test_many_calls_at_once_start_one_agent(tmp_path: Path, server: Server) -> N
     with prun_user(tmp_path, [server]) as user, ThreadPoolExecutor(8) as threads:
         pids = set(threads.map(lambda _: user.run("sh", "-c", "echo $PPID").stdout, range(8)))
         assert b"" not in pids
-        assert len(server.status_now()["sessions"]) >= 1
-        sessions = [path for path in (tmp_path / "run" / "prun").glob("*.sock")]
-        assert len(sessions) == 1
+        assert len(list((tmp_path / "run" / "prun").glob("*.sock"))) == 1
 
 
 def test_only_its_account_reaches_it(user: Prun) -> None:

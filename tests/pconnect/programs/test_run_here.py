@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from pconnect import ConfigurationError, serial
-from pconnect.programs.program import ProgramTimeoutError
+from pconnect.programs.completed import ProgramTimeoutError
 
 
 def test_each_node_runs_it() -> None:

@@ -22,7 +22,7 @@ from pconnect import (
 )
 from pconnect.errors import ConfigurationError
 from pconnect.jobs.job import State
-from pconnect.programs.program import CompletedProgram
+from pconnect.programs.completed import CompletedProgram
 from pconnect.views.network_views import ClientNetwork
 from tests.support.waiting import DEADLINE, wait_until
 

@@ -12,7 +12,8 @@ from pconnect import local_network
 from pconnect.errors import ConfigurationError
 from pconnect.executors.executor import scheduler_of
 from pconnect.jobs.job import JobOptions
-from pconnect.programs.program import CapturedProgram, CompletedProgram, prepare
+from pconnect.programs.completed import CompletedProgram
+from pconnect.programs.program import CapturedProgram, prepare
 from pconnect.session.remote_calls import mesh_of
 from pconnect.views.network_views import ClientNetwork
 from pserver.programs.login import through_login_shell

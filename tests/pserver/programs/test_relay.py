@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from pconnect import local_network
-from pconnect.programs.program import Program, ProgramTimeoutError
+from pconnect.programs.completed import ProgramTimeoutError
+from pconnect.programs.program import Program
 from pconnect.programs.streams import WINDOW, ProgramOutput
 from pconnect.views.network_views import ClientNetwork
 from pserver.system.process_marks import ticks_since_boot
