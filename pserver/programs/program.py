@@ -146,7 +146,14 @@ def _start_lowered(request: Mapping[str, Any]) -> Program:
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except BaseException:  # an interrupt; the thread is quick, and what it has started is not to stay
+        thread.join()
+        for made in outcome:
+            if isinstance(made, Program):
+                made.end()
+        raise
     (result,) = outcome
     if isinstance(result, BaseException):
         raise result

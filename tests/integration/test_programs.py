@@ -1,5 +1,6 @@
 """Programs on the nodes: what they read, write and return is what it would be here."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +81,15 @@ def test_large_outputs_and_strange_names_come_back(net: ClientNetwork) -> None:
     done, outputs = in_folder(net, ["sh", "-c", script])
     assert (done.returncode, done.stderr) == (0, b"")
     assert outputs == {"large": bytes(5_000_000), os.fsdecode(b"a\xff \n*"): b""}
+
+
+def test_large_files_go_along(net: ClientNetwork) -> None:
+    data = os.urandom(20_000_000)
+    done, outputs = in_folder(
+        net, ["sh", "-c", "sha256sum < large; tail -c 9 large > end"], files={"large": (0o600, data)}
+    )
+    assert done.stdout.split()[0].decode() == hashlib.sha256(data).hexdigest()
+    assert outputs == {"end": data[-9:]}
 
 
 def test_no_folder_of_a_program_stays_behind(net: ClientNetwork) -> None:

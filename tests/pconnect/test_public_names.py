@@ -56,7 +56,7 @@ def test_a_list_describes_its_class_and_what_is_below() -> None:
 JOBS = {"broadcast", "executor", "map", "pmap", "pool", "seed", "statistics", "submit"}
 VERBS = {
     "apply", "call", "eval", "gather", "get", "info", "interrupt", "kill", "popen", "pull", "push", "put", "restart",
-    "run", "scatter", "sync_code", "versions", "who",
+    "run", "scatter", "sync_code", "versions", "which", "who",
 }  # fmt: skip
 
 
