@@ -186,10 +186,13 @@ def _is_meant(facts: NodeFacts, name: str) -> bool:
     return accept.is_called(facts.host, name)
 
 
-def _load(facts: NodeFacts) -> tuple[bool, float, float, int]:
-    """Return what is least for the node that is to be asked first: slots in use, then the load of a processor."""
+def _load(facts: NodeFacts) -> tuple[float, float, int]:
+    """Return what is least for the node that is to be asked first: slots in use, then the load of a processor.
+
+    Of slots, 1 or more are in use where none is free.
+    """
     load = 0.0 if facts.load is None else facts.load / (facts.cpus or 1)
-    return not facts.is_free, facts.running / facts.slots, load, facts.node
+    return facts.running / facts.slots, load, facts.node
 
 
 def _why(allowed: Sequence[NodeFacts], settings: Settings) -> str:

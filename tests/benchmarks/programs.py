@@ -63,6 +63,8 @@ def print_tables(turns: int) -> None:
         }  # fmt: skip
         _print_table(rows, max(turns // 3, 3))
         _compare(folder)
+        if ours:
+            subprocess.run([*ours, "--report"], check=False)  # whether the steps went away
 
 
 @contextlib.contextmanager
