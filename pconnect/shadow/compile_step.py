@@ -15,19 +15,36 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from pconnect.shadow.compiler_versions import OtherCompilerError, expand_native
 from pconnect.shadow.compiler_words import HERE_THERE, Away, Family, Here, decide
-from pconnect.shadow.preprocessed_text import directory_of, files_shown, for_compiler, tied_to_this_machine
+from pconnect.shadow.preprocessed_text import (
+    directory_of,
+    files_shown,
+    for_compiler,
+    put_inside,
+    restoring,
+    tied_to_this_machine,
+)
 from pconnect.shadow.response_files import expand
 
 #: The name of the object in the folder of the machine that compiles.
 OBJECT = "object.o"
 #: Variables that change the words of diagnostics, and so go along.
 OF_MESSAGES = "LANG", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "GCC_COLORS"
+
+#: Variables with which a compiler is another one, or writes more files.
+OF_COMPILERS = (
+    "COMPILER_PATH",
+    "GCC_EXEC_PREFIX",
+    "GCC_COMPARE_DEBUG",
+    "CCC_OVERRIDE_OPTIONS",
+    "DEPENDENCIES_OUTPUT",
+    "SUNPRO_DEPENDENCIES",
+)
 
 # What a compiler says of which the source is not the reason: faults of its own, and a lack of something.
 _TROUBLE = re.compile(
@@ -157,6 +174,8 @@ def run_step(step: Step, remote: Remote) -> Outcome:
     OSError
         The compiler cannot be started here, or the object cannot be written. The old object is as it was.
     """
+    if named := [name for name in OF_COMPILERS if step.environment.get(name)]:
+        return Outcome(None, why=f"the variable {named[0]} changes what the compiler does")
     try:
         words = expand(step.words, step.cwd)
         expanded = expand_native(words, step.environment) if step.expand_native else words
@@ -193,32 +212,70 @@ def _preprocess(step: Step, away: Away, place: Path, remote: Remote) -> Outcome:
     directory = directory_of(ended.stdout) if away.family is Family.GCC else working_folder(step)
     if away.debug and not directory:
         return Outcome(None, why="the preprocessor does not name the folder for debugging information")
-    words = away.compile(OBJECT, directory if away.debug else "")
+    given = _Given.made(step, away, directory, ended.stdout)
     environment = {name: step.environment[name] for name in OF_MESSAGES if name in step.environment}
-    source, files = for_compiler(ended.stdout, away.form), _shown(step, away, ended.stdout)
-    if away.source_file:
-        source, files[away.source_file] = b"", source
     try:
         end = remote.run(
-            [*words, *colors],
-            source,
-            files=files,
+            [*given.words, *colors],
+            given.source,
+            files=given.files,
             environment={**environment, "PWD": HERE_THERE},
             output=OBJECT,
         )
     except NoServerError as error:
         return Outcome(None, why=str(error), fallback=True)
     # Clang reads all directives once more, GCC those that are left.
-    return _finish(away, place, end, b"" if away.family is Family.CLANG else ended.stderr)
+    warnings = b"" if away.family is Family.CLANG else ended.stderr
+    return _finish(away, place, replace(end, stderr=given.with_old_names(end.stderr)), warnings)
 
 
-def _shown(step: Step, away: Away, text: bytes) -> dict[str, bytes]:
+@dataclass(frozen=True)
+class _Given:
+    """What another machine is given: words, standard input, files. `beginnings`: as of `put_inside`."""
+
+    words: list[str]
+    source: bytes
+    files: dict[str, bytes]
+    beginnings: Mapping[str, str]
+
+    @classmethod
+    def made(cls, step: Step, away: Away, directory: str, text: bytes) -> Self:
+        """Make it of preprocessed source. `directory`: the folder that debugging information is to name."""
+        words = away.compile(OBJECT, directory if away.debug else "")
+        source = for_compiler(text, away.form)
+        beginnings: dict[str, str] = {}
+        # Otherwise files of other folders keep their names, and their lines are not shown.
+        with suppress(ValueError):
+            inside, found = put_inside(source)
+            words += restoring(away, found)
+            source, beginnings = inside, found
+        files = _shown(step, away, source, beginnings)
+        if away.source_file:
+            source, files[away.source_file] = b"", source
+        return cls(words, source, files, beginnings)
+
+    def with_old_names(self, said: bytes) -> bytes:
+        """Return what the compiler said, with the names that files have here."""
+        for inner, outer in self.beginnings.items():
+            said = said.replace(inner.encode(), outer.encode())
+        return said
+
+
+def _shown(step: Step, away: Away, text: bytes, beginnings: Mapping[str, str]) -> dict[str, bytes]:
     """Return the files of which GCC shows lines with what it reports; Clang has them in its source."""
     files: dict[str, bytes] = {}
     for name in files_shown(text) if away.family is Family.GCC else ():
         with suppress(OSError):  # generated source names files that need not be there
-            files[name] = Path(step.cwd, name).read_bytes()
+            files[name] = Path(step.cwd, _outside(name, beginnings)).read_bytes()
     return files
+
+
+def _outside(name: str, beginnings: Mapping[str, str]) -> str:
+    """Return the name that a file has here."""
+    for inner, outer in beginnings.items():
+        if name.startswith(inner):
+            return outer + name.removeprefix(inner)
+    return name
 
 
 def _finish(away: Away, place: Path, end: RemoteEnd, warnings: bytes) -> Outcome:

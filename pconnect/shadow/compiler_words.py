@@ -51,7 +51,9 @@ _PEDANTIC = (
     "-pedantic", "--pedantic", "-pedantic-errors", "--pedantic-errors", "-Wpedantic", "-Werror=pedantic",
     "-Wtraditional",
 )  # fmt: skip
-_PREFIX_MAP = re.compile(r"-f(?:file|debug)-prefix-map=(?P<old>[^=]*)=(?P<new>.*)", re.DOTALL)
+_PREFIX_MAP = re.compile(
+    r"(?P<option>-f(?:file|debug|macro)-prefix-map)=(?P<old>[^=]*)=(?P<new>.*)", re.DOTALL
+)
 _DEBUG = re.compile(
     r"-g(?:gdb|line-tables-only|mlt|(?:dwarf|stabs\+?|btf|ctf)(?:-?(?P<dwarf>[2-9]))?)?(?P<level>\d)?"
 )
@@ -93,7 +95,7 @@ class Away:
     pedantic
         Whether extensions are to be reported.
     prefix_maps
-        Pairs of a beginning of paths and what replaces it in the object.
+        Options that replace beginnings of paths in the object: their names, what is replaced, and by what.
     """
 
     compiler: str
@@ -106,7 +108,7 @@ class Away:
     options: tuple[str, ...]
     debug: bool
     pedantic: bool
-    prefix_maps: tuple[tuple[str, str], ...]
+    prefix_maps: tuple[tuple[str, str, str], ...]
 
     def compile(self, output: str, directory: str) -> list[str]:
         """Return the words of the step there, which reads `source_file` or its standard input.
@@ -141,8 +143,8 @@ class Away:
 
     def _mapped(self, path: str) -> str:
         """Return a path as the command's own options replace it; the last that fits counts."""
-        for old, new in reversed(self.prefix_maps):
-            if path.startswith(old):
+        for option, old, new in reversed(self.prefix_maps):
+            if path.startswith(old) and option != "-fmacro-prefix-map":
                 return new + path[len(old) :]
         return path
 
@@ -171,7 +173,7 @@ class _Reading:
     dependency_file: str = ""
     given_to_driver: bool = False
     targets: list[str] = field(default_factory=list)
-    mapped: list[tuple[str, str]] = field(default_factory=list)
+    mapped: list[tuple[str, str, str]] = field(default_factory=list)
     debug_level: int = 0
     dwarf: int = 5
     pedantic: bool = False
@@ -258,7 +260,7 @@ def _read_option(word: str, reading: _Reading) -> None:
     elif word in _PEDANTIC:
         reading.pedantic = True
     elif found := _PREFIX_MAP.match(word):
-        reading.mapped.append((found["old"], found["new"]))
+        reading.mapped.append((found["option"], found["old"], found["new"]))
     reading.both(word)
 
 

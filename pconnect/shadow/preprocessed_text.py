@@ -2,8 +2,9 @@
 
 import posixpath
 import re
+from collections.abc import Mapping
 
-from pconnect.shadow.compiler_words import Form
+from pconnect.shadow.compiler_words import Away, Family, Form
 
 # A mark of a line: its number, the name of its file, and flags, of which 1 begins and 2 ends an included file.
 _MARK = re.compile(rb'# (\d+) "((?:[^"\\\n]|\\.)*)"([ \d]*)')
@@ -17,8 +18,11 @@ _TIED = re.compile(
     rb"|^[ \t]*#[ \t]*(?:embed\b|pragma[ \t]+GCC[ \t]+(?:dependency|pch_preprocess)\b)",
     re.MULTILINE,
 )
-# The same as `_MARK`, of files that are not the system's, which have the flag 3.
-_USER_MARK = re.compile(rb'^# \d+ "((?:[^"\\\n]|\\.)*)"(?: [12])*$', re.MULTILINE)
+# The same as `_MARK`, anywhere.
+_ANY_MARK = re.compile(rb'^# \d+ "((?:[^"\\\n]|\\.)*)"((?: [1-4])*)$', re.MULTILINE)
+#: Options with which an object has names of files that no map replaces.
+_NAMES_AS_THEY_ARE = "-fsanitize", "-flto"
+_OUTER = re.compile(rb"/|(?:\.\./)+")
 
 
 def tied_to_this_machine(text: bytes) -> str:
@@ -28,14 +32,72 @@ def tied_to_this_machine(text: bytes) -> str:
     return ""
 
 
+def user_files(text: bytes) -> set[bytes]:
+    """Return the names, as they are in the text, of files that are not the system's."""
+    users: set[bytes] = set()
+    system: set[bytes] = set()
+    for name, flags in _ANY_MARK.findall(text):
+        (system if b" 3" in flags else users).add(name)
+    return {name for name in users - system if name and name[:1] != b"<" and name[-2:] != b"//"}
+
+
+def put_inside(text: bytes) -> tuple[bytes, dict[str, str]]:
+    """Return the text with other names for files outside of the folder, such as ``.outer1/x.h`` for ``/x.h``.
+
+    With its old name a file cannot be put where GCC looks for it on another machine.
+
+    Returns
+    -------
+    text, beginnings
+        What is to be compiled; the old beginnings of names by the new ones.
+    """
+    beginnings: dict[str, str] = {}
+    renamed: dict[bytes, bytes] = {}
+    for name in sorted(user_files(text)):
+        if found := _OUTER.match(name):
+            inner = f".outer{found[0].count(b'/')}{'' if found[0] == b'/' else 'up'}/"
+            beginnings[inner] = found[0].decode()
+            renamed[name] = inner.encode() + name[found.end() :]
+
+    def rename(mark: re.Match[bytes]) -> bytes:
+        new = renamed.get(mark[1])
+        return mark[0] if new is None else mark[0].replace(mark[1], new, 1)
+
+    return (_ANY_MARK.sub(rename, text) if renamed else text), beginnings
+
+
+def restoring(away: Away, beginnings: Mapping[str, str]) -> list[str]:
+    """Return options with which names are in the object as they were before `put_inside` changed their beginnings.
+
+    They follow those of the command. GCC reads maps of macros before all others, so ours must be of the same kinds.
+
+    Raises
+    ------
+    ValueError
+        There are none, because of other options.
+    """
+    if away.family is Family.CLANG or any(word.startswith(_NAMES_AS_THEY_ARE) for word in away.options):
+        raise ValueError(f"{away.compiler} has options with which names are recorded as they are")
+    words = []
+    for inner, outer in beginnings.items():
+        words += [f"-f{kind}-prefix-map={inner}={outer}" for kind in ("macro", "debug")]
+        for option, old, new in away.prefix_maps:
+            if outer.startswith(old) and outer != old:
+                raise ValueError(f"{option}={old} replaces more than {outer}")
+            if old.startswith(outer):
+                words.append(f"{option}={inner}{old[len(outer) :]}={new}")
+    return words
+
+
 def files_shown(text: bytes) -> list[str]:
     """Return the names of files of which GCC shows lines, if it can, when it reports something about them.
 
-    Only names inside the folder are returned: others cannot be put where GCC looks for them on another machine.
+    Only names inside the folder are returned.
     """
-    found = {_name(raw) for raw in set(_USER_MARK.findall(text))}
-    inner = {posixpath.normpath(name) for name in found if name and not name.startswith(("/", "<"))}
-    return sorted(name for name in inner if name != "." and not name.startswith("../"))
+    inner = {posixpath.normpath(_name(raw)) for raw in user_files(text)}
+    return sorted(
+        name for name in inner if name != "." and not name.startswith(("/", "../")) and name != ".."
+    )
 
 
 def _name(raw: bytes) -> str:

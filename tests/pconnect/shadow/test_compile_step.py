@@ -107,6 +107,14 @@ OF_GCC = [
     "gcc -std=c11 -O2 -Wall -Wextra -pedantic -Iinc -c src/foo.c",
     "gcc -O2 -g -Iinc -c {cwd}/src/foo.c",
     "gcc -O2 -g -Iinc -c {cwd}/src/foo.c -ffile-prefix-map={cwd}=.",
+    "gcc -O2 -I{cwd}/inc -c {cwd}/src/foo.c",
+    "gcc -O2 -I{cwd}/inc -c {cwd}/src/foo.c -fmacro-prefix-map={cwd}=. -fmacro-prefix-map={cwd}/src=/src",
+    "gcc -O2 -g -I{cwd}/inc -c {cwd}/src/foo.c -ffile-prefix-map={cwd}/=",
+    "gcc -O2 -g -I{cwd}/inc -c ../here/src/foo.c -fdebug-prefix-map=../here=/there",
+    "gcc -O2 -g -I../here/inc -c {cwd}/out/../src/foo.c",
+    "gcc -O2 -g -I../here/inc -c {cwd}/src/foo.c -flto=1 -fno-lto",
+    "gcc -O2 -fsanitize=undefined -I{cwd}/inc -c {cwd}/src/foo.c",
+    "g++ -O2 -g -std=c++20 -I{cwd}/inc -c {cwd}/src/bar.cc",
     "gcc -O2 -g -Iinc -c src/foo.c -fdebug-prefix-map={cwd}=/where",
     "gcc -O2 -Iinc -c src/foo.c -fmacro-prefix-map=src=from",
     "gcc -O2 -fsanitize=address,undefined -Iinc -c src/foo.c",
@@ -139,6 +147,11 @@ OF_CLANG = [
     "clang++ -x c++ -O2 -Iinc -c src/foo.c -o out/foo.o",
 ]
 MISTAKES = [
+    "gcc -Wall -Wextra -MD -I{cwd}/inc -c {cwd}/src/bad.c",
+    "gcc -Wall -g -MD -Iout/../inc -I../here/inc -c ../here/src/bad.c",
+    "g++ -Wall -I{cwd}/inc -c {cwd}/src/warns.c",
+    "gcc -Wall -g -I{cwd}/inc -c {cwd}/src/warns.c",
+    "gcc -Wall -pedantic -I{cwd}/inc -c {cwd}/src/warns.c -ffile-prefix-map={cwd}=/x",
     "gcc -Iinc -c src/bad.c",
     "gcc -Wall -Wextra -g -MD -Iinc -c src/bad.c",
     "gcc -Wall -Iinc -c src/warns.c",
@@ -247,7 +260,7 @@ def test_a_macro_of_several_lines_is_one_line_to_the_compiler(folder: Folder) ->
     (folder.path / "src/bad.c").write_text('#include "user.h"\nint x = ADD("x" * 2,\n1);\n')
     here, away = folder.here("gcc -c src/bad.c -Iinc")[2], folder.away("gcc -c src/bad.c -Iinc").stderr
     assert b"inc/user.h:3:6: note: in definition" in here
-    assert b"note: in definition of macro" in away and b"inc/user.h:3:6:" not in away
+    assert b"src/bad.c:2:17: error: invalid operands" in away and b"inc/user.h:3:6:" not in away
 
 
 def test_what_stays_here_is_not_run_at_all(folder: Folder) -> None:
@@ -265,6 +278,11 @@ def test_the_time_of_the_machine_keeps_a_step_here(folder: Folder) -> None:
 def test_where_there_is_no_place_for_the_object_the_local_compiler_says_so(folder: Folder) -> None:
     assert folder.away("gcc -c src/foo.c -Iinc -o none/foo.o").why == "there is no place for none/foo.o"
     assert folder.away("gcc -c src/foo.c -Iinc -o out").why == "there is no place for out"
+
+
+def test_variables_that_change_the_compiler_keep_a_step_here(folder: Folder) -> None:
+    step = Step(["gcc", "-c", "src/foo.c"], str(folder.path), environment={"COMPILER_PATH": "/x"})
+    assert "COMPILER_PATH" in run_step(step, folder.remote).why
 
 
 def test_response_files_in_a_circle_stay_here(folder: Folder) -> None:

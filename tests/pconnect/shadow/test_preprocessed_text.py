@@ -4,8 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pconnect.shadow.compiler_words import Form
-from pconnect.shadow.preprocessed_text import directory_of, files_shown, for_compiler, tied_to_this_machine
+from pconnect.shadow.compiler_words import Away, Family, Form, decide
+from pconnect.shadow.preprocessed_text import (
+    directory_of,
+    files_shown,
+    for_compiler,
+    put_inside,
+    restoring,
+    tied_to_this_machine,
+)
 
 TEXT = b"""# 0 "src/foo.c"
 # 1 "/home/a//"
@@ -105,6 +112,50 @@ def test_other_source_does_not(text: bytes) -> None:
     assert tied_to_this_machine(text) == ""
 
 
+def test_files_of_other_folders_get_names_inside() -> None:
+    text, beginnings = put_inside(TEXT + b'# 1 "../../up.h"\n')
+    assert beginnings == {".outer1/": "/", ".outer1up/": "../", ".outer2up/": "../../"}
+    assert b'# 1 ".outer1/abs/x.h" 1\n# 2 ".outer1up/other.h" 2\n' in text
+    assert b'# 1 "/usr/include/stdc-predef.h" 1 3 4\n' in text and b'# 1 "/home/a//"\n' in text
+    assert ".outer1/abs/x.h" in files_shown(text) and ".outer2up/up.h" in files_shown(text)
+
+
+def test_a_file_that_becomes_the_systems_in_the_middle_keeps_its_name() -> None:
+    text = b'# 1 "/x.h" 1\n# 5 "/x.h" 3\n'
+    assert put_inside(text) == (text, {})
+
+
+def away(line: str) -> Away:
+    decision = decide(line.split(), Family.CLANG if line.startswith("clang") else Family.GCC)
+    assert isinstance(decision, Away)
+    return decision
+
+
+def test_maps_of_the_command_are_said_once_more_for_names_inside() -> None:
+    command = away("gcc -c f.c -ffile-prefix-map=/home/a=. -fmacro-prefix-map=rel=x -fdebug-prefix-map=/=y")
+    assert restoring(command, {".outer1/": "/"}) == [
+        "-fmacro-prefix-map=.outer1/=/",
+        "-fdebug-prefix-map=.outer1/=/",
+        "-ffile-prefix-map=.outer1/home/a=.",
+        "-fdebug-prefix-map=.outer1/=y",
+    ]
+    assert restoring(command, {}) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "clang -c f.c",
+        "gcc -flto -c f.c",
+        "gcc -fsanitize=undefined -c f.c",
+        "gcc -c f.c -ffile-prefix-map=..=x",
+    ],
+)
+def test_some_commands_record_names_as_they_are(line: str) -> None:
+    with pytest.raises(ValueError, match=r"recorded as they are|replaces more than"):
+        restoring(away(line), {".outer1up/": "../"})
+
+
 LINES = st.sampled_from([*TEXT.splitlines(keepends=True), b"\n", b'# 1 "broken\n', b"#\n"]) | st.binary()
 
 
@@ -112,4 +163,4 @@ LINES = st.sampled_from([*TEXT.splitlines(keepends=True), b"\n", b'# 1 "broken\n
 def test_any_text_is_understood(text: bytes, form: Form) -> None:
     assert isinstance(for_compiler(text, form), bytes)
     assert isinstance(directory_of(text), str)
-    assert all(not name.startswith(("/", "../")) for name in files_shown(text))
+    assert all(not name.startswith(("/", "../")) for name in files_shown(put_inside(text)[0]))
