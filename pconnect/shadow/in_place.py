@@ -121,7 +121,6 @@ class InPlace:
         Raises `ConfigurationError`, see `check`, or `OSError`: then the program is in its place.
         """
         self.check(name)
-        self._journal.tidy()
         here, kept = self._folder / name, self._folder / f"{name}_"
         if self.state(name) is State.ON and self._journal.read(name) is not None:
             if here.read_bytes() == script:
