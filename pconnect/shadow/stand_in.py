@@ -22,15 +22,9 @@ from hashlib import blake2b
 from pconnect.shadow.guard import VARIABLE
 from srp_tools.errors import ConfigurationError
 
-#: The variables of the environment that an agent is named by, in the order of its name.
-AGENT_VARIABLES = (
-    "PCONNECT_HOSTS",
-    "PCONNECT_PROFILE",
-    "PCONNECT_USER",
-    "PCONNECT_PASSWORD",
-    "XDG_CONFIG_HOME",
-)
-_SECRET = "PCONNECT_PASSWORD"  # noqa: S105 - the name of it
+#: The variables of the environment that an agent is named by, in the order of its name. They are those of
+#: `pconnect.prun.fast_client`, which cannot be imported where there are no stand-ins.
+AGENT_VARIABLES = "PCONNECT_HOSTS", "PCONNECT_PROFILE", "PCONNECT_USER", "XDG_CONFIG_HOME"
 _MARK = b"#!/bin/sh\n# pshadow 1 "
 _MAX_BYTES = 65536  # of a stand-in; real ones have 2,000, and paths of programs have 4,096 at most
 # The same as the built-in rule of `pconnect.prun.rules`.
@@ -195,12 +189,11 @@ def agent_name(environment: Mapping[str, str]) -> str:
 def _name_of_agent(environment: Mapping[str, str]) -> str:
     """Return the lines of the script that find which agent is meant, or none.
 
-    The shell cannot compute a name, so it knows that of the environment here and that without any of the variables. A
-    script can be read by others, so where there is a password it knows only the second.
+    The shell cannot compute a name, so it knows that of the environment here and that without any of the variables.
     """
     joined = "".join(f"${{{name}-}}" for name in AGENT_VARIABLES)
     lines = [f'if [ -z "{joined}" ]; then', "        pshadow_agent=default"]
-    if agent_name(environment) != "default" and not environment.get(_SECRET):
+    if agent_name(environment) != "default":
         tests = " && ".join(
             f'[ "${{{name}-}}" = {shlex.quote(environment.get(name, ""))} ]' for name in AGENT_VARIABLES
         )
