@@ -10,16 +10,18 @@ from pconnect.shadow.compiler_words import Away, Family, Form
 _MARK = re.compile(rb'# (\d+) "((?:[^"\\\n]|\\.)*)"([ \d]*)')
 _ESCAPE = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
 _NO_FILES = b"<built-in>", b"<command-line>", b"<command line>"
-_PRAGMA_ONCE = re.compile(rb"^[ \t]*#[ \t]*pragma[ \t]+once\b[^\n]*", re.MULTILINE)
+# Patterns that begin with fixed bytes are found several times faster than those that begin a line.
+_PRAGMA_ONCE = re.compile(rb"pragma[ \t]+once\b[^\n]*")
+_DIRECTIVE = re.compile(rb"[ \t]*#[ \t]*")
 # What means this machine's clock or files, and would mean the other's; also the name of the source, which may be
 # standard input there.
-_TIED = re.compile(
-    rb"\b__(?:DATE|TIME|TIMESTAMP|BASE_FILE)__\b|\.incbin\b"
-    rb"|^[ \t]*#[ \t]*(?:embed\b|pragma[ \t]+GCC[ \t]+(?:dependency|pch_preprocess)\b)",
-    re.MULTILINE,
+_TIED = b"__DATE__", b"__TIME__", b"__TIMESTAMP__", b"__BASE_FILE__", b".incbin"
+_TIED_DIRECTIVE = re.compile(
+    rb"^[ \t]*#[ \t]*(?:embed|pragma[ \t]+GCC[ \t]+(?:dependency|pch_preprocess))\b", re.MULTILINE
 )
+_IN_TIED_DIRECTIVES = b"embed", b"dependency", b"pch_preprocess"
 # The same as `_MARK`, anywhere.
-_ANY_MARK = re.compile(rb'^# \d+ "((?:[^"\\\n]|\\.)*)"((?: [1-4])*)$', re.MULTILINE)
+_ANY_MARK = re.compile(rb'\n# \d+ "((?:[^"\\\n]|\\.)*)"((?: [1-4])*)(?=\n)')
 #: Options with which an object has names of files that no map replaces.
 _NAMES_AS_THEY_ARE = "-fsanitize", "-flto"
 _OUTER = re.compile(rb"/|(?:\.\./)+")
@@ -27,8 +29,12 @@ _OUTER = re.compile(rb"/|(?:\.\./)+")
 
 def tied_to_this_machine(text: bytes) -> str:
     """Return why preprocessed source must be compiled here; empty if it need not be."""
-    if found := _TIED.search(text):
-        return f"the source has {found[0].decode('ascii', 'replace').strip()}, which depends on the machine"
+    found = next((word for word in _TIED if word in text), None)
+    if found is None and any(word in text for word in _IN_TIED_DIRECTIVES):
+        directive = _TIED_DIRECTIVE.search(text)
+        found = directive and directive[0].strip()
+    if found:
+        return f"the source has {found.decode('ascii')}, which depends on the machine"
     return ""
 
 
@@ -36,7 +42,7 @@ def user_files(text: bytes) -> set[bytes]:
     """Return the names, as they are in the text, of files that are not the system's."""
     users: set[bytes] = set()
     system: set[bytes] = set()
-    for name, flags in _ANY_MARK.findall(text):
+    for name, flags in set(_ANY_MARK.findall(b"\n" + text)):
         (system if b" 3" in flags else users).add(name)
     return {name for name in users - system if name and name[:1] != b"<" and name[-2:] != b"//"}
 
@@ -63,7 +69,7 @@ def put_inside(text: bytes) -> tuple[bytes, dict[str, str]]:
         new = renamed.get(mark[1])
         return mark[0] if new is None else mark[0].replace(mark[1], new, 1)
 
-    return (_ANY_MARK.sub(rename, text) if renamed else text), beginnings
+    return (_ANY_MARK.sub(rename, b"\n" + text)[1:] if renamed else text), beginnings
 
 
 def restoring(away: Away, beginnings: Mapping[str, str]) -> list[str]:
@@ -127,7 +133,21 @@ def for_compiler(text: bytes, form: Form) -> bytes:
     if form is Form.SOURCE:
         end = _end_of_head(text)
         text = b"".join(_head_lines(text[:end])) + text[end:]
-    return _PRAGMA_ONCE.sub(b"", text)
+    main = _MARK.match(text)
+    name = main[2] if main else b""
+    return _PRAGMA_ONCE.sub(lambda found: found[0] if _is_kept(found, name) else b"", text)
+
+
+def _is_kept(found: re.Match[bytes], main: bytes) -> bool:
+    """Return whether what looks like ``#pragma once`` is no directive, or one of the source itself, which stays."""
+    text, start = found.string, found.start()
+    if not _DIRECTIVE.fullmatch(text, text.rfind(b"\n", 0, start) + 1, start):
+        return True
+    while start > 0:
+        start = max(text.rfind(b"\n# ", 0, start), 0)
+        if mark := _MARK.match(text, start + 1 if start else 0):
+            return mark[2] == main
+    return True
 
 
 def _end_of_head(text: bytes) -> int:

@@ -4,83 +4,26 @@ The other machine is another, empty folder and a server's environment.
 """
 
 import os
-import shlex
 import stat
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from pconnect.shadow.compile_step import Outcome, Step, merged, run_step, working_folder, write_object
+from pconnect.shadow.compile_step import (
+    NoServerError,
+    Outcome,
+    Step,
+    merged,
+    run_step,
+    working_folder,
+    write_object,
+)
 from pconnect.shadow.compiler_words import Family
-from tests.support.compiling import OtherFolder
+from tests.support.compiling import Folder, environment
 from tests.support.programs import program
-
-FILES = {
-    "inc/user.h": """#pragma once
-#define ADD(a, b) \\
-   ((a)   + (b))
-#define LOOP(x) for (int i = 0; i < (x); i++) { printf("%d %s\\n", i, __FILE__); }
-#pragma push_macro("ADD")
-#pragma GCC poison never_used
-static inline int twice(int   x) { return   ADD(x,   x); }
-""",
-    "inc/first.h": "#define FIRST 7\ntypedef int first_t;\n",
-    "src/foo.c": """#include <assert.h>
-#include <stdio.h>
-#include <string.h>
-#include "user.h"
-#ifndef X
-#define X 1
-#endif
-/* A comment
-   of two lines. */
-int\tf(int a,
-   int b)
-{
-\tLOOP(ADD(a,
-\t   b))   ; assert(a != b);
-\tchar  buf[20]; memset(buf, 0, sizeof buf);
-\treturn twice(a)   +  ADD(b, __LINE__) + X + (int)strlen(buf) + __COUNTER__ + __INCLUDE_LEVEL__;
-}
-const char *names[] = {__FILE__, __func__ "" + 0};
-""".replace(', __func__ "" + 0', ""),
-    "src/bar.cc": """#include <map>
-#include <string>
-#include <vector>
-#include "user.h"
-namespace { struct Hidden { std::string name; int n = __LINE__; }; std::map<std::string, Hidden> all; }
-template <class T> T largest(const std::vector<T>& of) {
-\tT best = of.at(0);   for (const auto& each : of) if (best < each) best = each;
-\treturn best;
-}
-const char *raw = R"(a
-# not a directive
-)";
-int g(const std::vector<int>& of) { all["x"] = {raw}; return largest(of) + int(all.size()) + twice(3); }
-""",
-    "src/local.cc": 'namespace { struct S { S() { __builtin_puts("s"); } } s; }\n',
-    "src/bad.c": """#include "user.h"
-int f(int a)
-{
-\tint unused;
-\tif (a = 3) return\tMUL("x" * 2, a);
-\treturn undeclared
-}
-""",
-    "src/warns.c": """#include "user.h"
-#define NARROW(x) char c = (x)
-#warning "from the preprocessor"
-int f(int a)
-{
-\tint unused, b;
-\tNARROW(300);
-\tif (a = 3) return\tb + c;
-\treturn &a == 0;
-}
-""",
-    "src/missing.c": '#include "none.h"\nint x;\n',
-}
 
 OF_GCC = [
     "gcc -c src/foo.c -Iinc",
@@ -171,52 +114,6 @@ MISTAKES = [
 ]
 
 
-class Folder:
-    """A folder with source, in which a command is run here and by way of another machine."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path / "here"
-        (path / "there").mkdir()
-        self.remote = OtherFolder(path / "there")
-        for name, text in {**FILES, "words": "-O2 -g '-DX=1 + 1' -Iinc"}.items():
-            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-            (self.path / name).write_text(text)
-        (self.path / "out").mkdir()
-        self.sources = self.files()
-
-    def files(self) -> dict[str, bytes]:
-        found = (path for path in self.path.rglob("*") if path.is_file())
-        return {str(path.relative_to(self.path)): path.read_bytes() for path in found}
-
-    def made(self) -> dict[str, bytes]:
-        """Return the new files, and remove them."""
-        new = {name: data for name, data in self.files().items() if name not in self.sources}
-        for name in new:
-            (self.path / name).unlink()
-        return new
-
-    def words(self, line: str) -> list[str]:
-        words = shlex.split(line.format(cwd=self.path))
-        program(words[0], {"clang++": "clang"}.get(words[0], words[0]))
-        return words
-
-    def here(self, line: str) -> tuple[int, bytes, bytes]:
-        ended = subprocess.run(
-            self.words(line), cwd=self.path, env=environment(), capture_output=True, check=False
-        )
-        return ended.returncode, ended.stdout, ended.stderr
-
-    def away(self, line: str, **options: bool) -> Outcome:
-        words = self.words(line)
-        family = Family.CLANG if "clang" in words[0] else Family.GCC
-        return run_step(Step(words, str(self.path), family, environment(), **options), self.remote)
-
-
-def environment() -> dict[str, str]:
-    """Return what a user's shell has. ``PWD`` is that of the tests, so that it is wrong."""
-    return {"PATH": os.environ["PATH"], "HOME": "/nowhere", "PWD": str(Path.cwd()), "LC_ALL": "C.UTF-8"}
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path)
@@ -304,6 +201,20 @@ def test_the_native_processor_is_expanded_if_a_rule_says_so(folder: Folder) -> N
 def test_colors_are_used_where_a_terminal_is(folder: Folder) -> None:
     assert b"\x1b[" in folder.away("gcc -Iinc -c src/bad.c", colors=True).stderr
     assert b"\x1b[" in folder.away("gcc -Iinc -c src/missing.c", colors=True).stderr
+
+
+class NoMachine:
+    """Has no machine for what it is given."""
+
+    def run(self, words: Sequence[str], source: bytes, **options: object) -> NoReturn:
+        assert words and (source or options)
+        raise NoServerError("no server has a free slot")
+
+
+def test_without_a_server_a_step_is_to_be_run_here(folder: Folder) -> None:
+    step = Step(["gcc", "-c", "src/foo.c", "-Iinc"], str(folder.path), environment=environment())
+    assert run_step(step, NoMachine()) == Outcome(None, why="no server has a free slot", fallback=True)
+    assert folder.made() == {}
 
 
 BROKEN = {

@@ -48,7 +48,7 @@ LEFT = b"""# 0 "src/foo.c"
 #define __STDC_IEC_559__ 1
 # 0 "<command-line>" 2
 # 1 "./inc/first.h" 1
-
+  #\x20
 #define FIRST 1
 # 0 "<command-line>" 2
 # 1 "src/foo.c"
@@ -58,7 +58,7 @@ LEFT = b"""# 0 "src/foo.c"
 # 2 "../other.h" 2
 # 2 "src/foo.c" 2
 # 1 "inc/sub.h" 1
-
+#
 # 3 "src/foo.c" 2
 int x;
 """
@@ -70,7 +70,24 @@ def test_the_compiler_defines_by_itself_what_belongs_to_no_file() -> None:
 
 def test_preprocessed_source_keeps_all_but_pragma_once() -> None:
     text = for_compiler(TEXT, Form.PREPROCESSED)
-    assert text == TEXT.replace(b"  # pragma once", b"").replace(b"#pragma once", b"")
+    assert text == TEXT.replace(b"  # pragma once", b"  # ").replace(b"#pragma once", b"#")
+
+
+@pytest.mark.parametrize("form", [Form.SOURCE, Form.PREPROCESSED])
+def test_once_in_the_source_itself_or_in_its_strings_stays(form: Form) -> None:
+    text = b"""# 0 "a.c"
+# 1 "a.c"
+#pragma once
+# 1 "b.h" 1
+# pragma omp x
+#pragma once
+# 2 "a.c" 2
+char *x = "#pragma once", *y = R"(
+#pragma once
+)";
+"""
+    assert for_compiler(text, form) == text.replace(b"omp x\n#pragma once", b"omp x\n#")
+    assert for_compiler(b"#pragma once\n", form) == b"#pragma once\n"
 
 
 def test_what_clang_rewrites_stays_as_it_is() -> None:
@@ -107,7 +124,9 @@ def test_source_that_depends_on_the_machine_is_found(text: bytes) -> None:
     assert "depends on the machine" in tied_to_this_machine(text)
 
 
-@pytest.mark.parametrize("text", [TEXT, b"", b"__DATE__X x__TIME__ incbin embed", b"#pragma GCC poison x"])
+@pytest.mark.parametrize(
+    "text", [TEXT, b"", b"__DATE_ TIME__ incbin", b"#pragma GCC poison x", b"embed dependency"]
+)
 def test_other_source_does_not(text: bytes) -> None:
     assert tied_to_this_machine(text) == ""
 
