@@ -74,6 +74,14 @@ def check_configuration(function: Callable[..., Any]) -> bool:
     return config_file().exists()
 
 
+def configured_options(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return what a function that is `configured` takes from the client's configuration, called without arguments.
+
+    Variables that it looks at itself, such as ``PCONNECT_USER``, leave their options out. Raises as a call does.
+    """
+    return _left_out({}, _kinds(function))
+
+
 def no_hosts() -> str:
     """Return the text of the error for a call without hosts where nothing says which."""
     return (

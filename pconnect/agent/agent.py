@@ -19,10 +19,11 @@ import warnings
 from pathlib import Path
 
 from pconnect.agent.callers import Caller
-from pconnect.agent.calls import Call
+from pconnect.agent.calls import Call, end
 from pconnect.agent.requests import RequestError
 from pconnect.agent.shared import Shared
-from pconnect.prun.fast_client import END, OUR_FAILURE, PrunError, agent_folder, agent_name
+from pconnect.agent.ssh_calls import SSH, SshCall
+from pconnect.prun.fast_client import OUR_FAILURE, SSH_FAILURE, PrunError, agent_folder, agent_name, dial
 
 log = logging.getLogger("pconnect.agent")
 
@@ -82,14 +83,18 @@ class Agent:
             caller.close()
 
     async def _answer(self, caller: Caller) -> tuple[bytes, bytes]:
+        kind: type[Call] = Call
         try:
             request = await caller.request()
-            return await Call(self._shared, caller, request).run()
+            if request.words[:1] == (SSH,):
+                kind = SshCall
+            return await kind(self._shared, caller, request).run()
         except (RequestError, TimeoutError) as error:
-            return END, f"{OUR_FAILURE} prun: {error}\n".encode()
+            return end(OUR_FAILURE, f"prun: {error}")
         except Exception as error:
             log.exception("a call has failed")
-            return END, f"{OUR_FAILURE} prun: the agent has failed: {error!r}; its log has more\n".encode()
+            status = SSH_FAILURE if kind is SshCall else OUR_FAILURE
+            return end(status, f"prun: the agent has failed: {error!r}; its log has more")
 
 
 def make_folder(environment: dict[bytes, bytes]) -> Path:
@@ -109,7 +114,7 @@ def main() -> int:
     try:
         folder, name = make_folder(environment), agent_name(environment)
         with (folder / f"{name}.lock").open("ab") as lock:
-            if not _lock(lock.fileno()):
+            if not _lock(lock.fileno(), folder, name):
                 _say_ready()  # the other one is, or will be
                 return 0
             return _be_agent(folder, name)
@@ -118,18 +123,29 @@ def main() -> int:
         return OUR_FAILURE
 
 
-def _lock(descriptor: int) -> bool:
-    """Take the lock; return whether that was possible. One that is being given up is waited for."""
+def _lock(descriptor: int, folder: Path, name: str) -> bool:
+    """Take the lock; return whether that was possible.
+
+    It is not as long as another agent can be called. One that begins will be, and one that ends is waited for.
+    """
     deadline = time.monotonic() + 10.0
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > deadline:
+            if _can_be_called(folder, name) or time.monotonic() > deadline:
                 return False
-            time.sleep(0.05)
+            time.sleep(0.02)
         else:
             return True
+
+
+def _can_be_called(folder: Path, name: str) -> bool:
+    try:
+        dial(os.fsencode(folder), name).close()
+    except OSError:
+        return False
+    return True
 
 
 def _be_agent(folder: Path, name: str) -> int:

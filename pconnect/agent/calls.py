@@ -166,6 +166,7 @@ class Call:
             terminal=plan.terminal,
             has_input=plan.settings.stdin and not self._request.closed[0],
             nice=plan.settings.nice,
+            login=plan.login,
         )
 
     async def _waited(self, plan: Plan, generation: Generation) -> Answer:

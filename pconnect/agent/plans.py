@@ -30,6 +30,8 @@ class Plan:
         Where it may run; ``None``: where the settings allow it.
     terminal
         Rows and columns of its terminal; ``None``: it has none.
+    login
+        ``None``, or the account whose login shell runs the one line that `words` then is; empty: whichever it is.
     failure
         The exit status of our own failures.
     caller
@@ -45,5 +47,6 @@ class Plan:
     is_shadow: bool = False
     nodes: frozenset[int] | None = None
     terminal: tuple[int, int] | None = None
+    login: str | None = None
     failure: int = 125
     caller: str = "prun"

@@ -24,6 +24,8 @@ SIGNAL = b"S"
 #: Variables that decide which network is meant. An agent has one, and is named by them.
 VARIABLES = (b"PCONNECT_HOSTS", b"PCONNECT_PROFILE", b"PCONNECT_USER", b"XDG_CONFIG_HOME")
 OUR_FAILURE = 125
+#: The same for `prun-ssh`, which programs know as that of ssh.
+SSH_FAILURE = 255
 #: What `prun.cli` does, without the agent or about it.
 _OTHERS = {b"--help", b"-h", b"--version", b"--agent"}
 _PASSED_ON = (
@@ -64,8 +66,9 @@ def main(argv: "list[str] | None" = None) -> int:
     try:
         return client.run()
     except PrunError as error:
-        _say("prun: " + str(error) + "\n")
-        return OUR_FAILURE
+        is_ssh = words[0] == b"--ssh"
+        _say(f"prun{'-ssh' if is_ssh else ''}: {error}\n")
+        return SSH_FAILURE if is_ssh else OUR_FAILURE
     finally:
         client.leave()
 
@@ -158,6 +161,9 @@ class _Client:
         python = sys.executable.encode(errors="surrogateescape")
         null = posix.open("/dev/null", posix.O_RDWR)
         actions = [(posix.POSIX_SPAWN_DUP2, end, number) for number, end in enumerate((null, write, write))]
+        # Whoever has left us more descriptors may wait until all who have them have ended.
+        more = [int(name) for name in posix.listdir("/proc/self/fd")]
+        actions += [(posix.POSIX_SPAWN_CLOSE, number) for number in more if number > 2]  # type: ignore[misc]
         words = [python, b"-P", b"-m", b"pconnect.agent.agent"]
         posix.posix_spawn(python, words, self._environment, file_actions=actions, setsid=True)
         posix.close(write)
@@ -306,7 +312,7 @@ class _Client:
         import termios  # noqa: PLC0415 - only at terminals
         import tty  # noqa: PLC0415
 
-        if self._mode is None:
+        if self._mode is None and self._is_terminal[0]:
             self._mode = termios.tcgetattr(0)
             tty.setraw(0)
 

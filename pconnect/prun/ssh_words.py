@@ -16,8 +16,6 @@ from pconnect.errors import ConfigurationError
 from pconnect.prun.ssh_options import HARMLESS, KEYS, OPTIONS, Fate
 from pconnect.prun.ssh_request import Shows, SshRequest, Terminal, fits
 
-#: The exit status of ssh for its own errors.
-SSH_FAILURE = 255
 USAGE = "usage: prun-ssh [options of ssh] [user@]HOST [command [argument ...]]"
 # Where distributions keep what serves files. No shell but sh need understand the line.
 _SFTP_SERVERS = (

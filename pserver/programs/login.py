@@ -3,11 +3,14 @@
 import errno
 import os
 import pwd
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_PATH = "/usr/local/bin", "/usr/bin", "/bin"
+# What a login finds behind the server's own places. In the last are `prun-ssh` and the like, which some launchers look
+# for at each node.
+_PATH = "/usr/local/bin", "/usr/bin", "/bin", str(Path(sys.executable).parent)
 _SHELL = "/bin/sh"
 # Shells of accounts that only servers use. To run programs the network's user may do anyway.
 _NO_SHELLS = {"nologin", "false"}

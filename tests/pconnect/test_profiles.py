@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pconnect import ConfigurationError, pconnect
-from pconnect.profiles import config_file, configured
+from pconnect.profiles import config_file, configured, configured_options
 from tests.support.servers import Server
 from tests.support.waiting import DEADLINE
 
@@ -98,6 +98,16 @@ def test_arguments_come_first_then_the_environment_then_the_profile_then_the_top
     monkeypatch.setenv("PCONNECT_USER", "carol")  # `pconnect` reads it
     monkeypatch.setenv("PCONNECT_PASSWORD", "x")
     assert options().keys() == {"hosts", "timeout", "use_tls", "required"}
+
+
+def test_what_a_call_without_arguments_takes_can_be_looked_at(
+    write: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(TEXT)
+    assert configured_options(pconnect) == options()
+    monkeypatch.setenv("PCONNECT_HOSTS", "zeta")
+    monkeypatch.setenv("PCONNECT_USER", "carol")
+    assert configured_options(pconnect) == {"hosts": ["zeta"], "timeout": 60}
 
 
 @pytest.mark.parametrize("name", ["PCONNECT_HOSTS", "PCONNECT_PROFILE"])

@@ -1,5 +1,9 @@
 import os
+import select
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,7 +12,7 @@ import pytest
 
 from tests.support.prun import Prun, prun_user
 from tests.support.servers import Server
-from tests.support.waiting import wait_gone
+from tests.support.waiting import DEADLINE, TRIES, wait_gone
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +62,35 @@ def test_many_calls_at_once_start_one_agent(tmp_path: Path, server: Server) -> N
         pids = set(threads.map(lambda _: user.run("sh", "-c", "echo $PPID").stdout, range(8)))
         assert b"" not in pids
         assert len(list((tmp_path / "run" / "prun").glob("*.sock"))) == 1
+
+
+def test_another_agent_sees_at_once_that_there_is_one(user: Prun) -> None:
+    """Many are started at once by the first calls of ``make``, of which each waits for its own."""
+    user.run("true")
+    seconds = []
+    for _ in range(TRIES):
+        begin = time.monotonic()
+        command = [sys.executable, "-m", "pconnect.agent.agent"]
+        said = subprocess.run(
+            command, env=user.environment, capture_output=True, check=True, timeout=DEADLINE
+        )
+        assert said.stdout == b"ready\n"
+        seconds.append(time.monotonic() - begin)
+        if seconds[-1] < 5:
+            break
+    assert min(seconds) < 5
+
+
+def test_it_keeps_nothing_open_that_its_starter_had(tmp_path: Path, server: Server) -> None:
+    """Launchers of MPI wait for the end of a pipe that all have whom they have started."""
+    read, write = os.pipe()
+    with prun_user(tmp_path, [server]) as user:
+        assert user.run("true", pass_fds=[write]).returncode == 0
+        os.close(write)
+        assert select.select([read], [], [], DEADLINE)[0], "the agent has the other end"
+        assert os.read(read, 1) == b""
+        assert user.agent()
+    os.close(read)
 
 
 def test_only_its_account_reaches_it(user: Prun) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ def test_the_shell_runs_the_line_in_the_home(monkeypatch: pytest.MonkeyPatch, tm
     environment = made["env"]
     assert environment[b"HOME"] == os.fsencode(tmp_path)
     assert environment[b"USER"] == environment[b"LOGNAME"] == b"alice"
-    assert environment[b"PATH"] == b"/opt/bin:/bin:/usr/local/bin:/usr/bin"
+    own = os.fsencode(Path(sys.executable).parent)
+    assert environment[b"PATH"] == b"/opt/bin:/bin:/usr/local/bin:/usr/bin:" + own
     assert (environment[b"A"], environment[b"SHELL"]) == (b"1", b"theirs")
 
 
