@@ -15,6 +15,7 @@ if sys.platform != "win32":
 _ADVICE = {
     errno.EACCES: "ask its owner, or use a folder of stand-ins, without --in-place",
     errno.EROFS: "use a folder of stand-ins in another place",
+    errno.EBADF: "its file system has no locks for folders; use a folder of stand-ins in another place",
     errno.ENOSPC: "make room there",
     errno.EDQUOT: "make room there",
     errno.EPERM: "its file system or its owner does not allow it; use a folder of stand-ins, without --in-place",

@@ -1,6 +1,7 @@
 """The command `pshadow`: put stand-ins for programs, take them away, and say what there is of them."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     standard error shows, or if `status` has found something wrong; 130 after Ctrl-C. Raises `SystemExit` with status 2
     for wrong usage, 0 for ``--help``.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="surrogateescape"
+        )  # paths as they are, also for shells that evaluate them
     return run_command("pshadow", lambda: _run(_parser().parse_args(argv)))
 
 
@@ -189,7 +194,10 @@ def _in_place(folder: str, name: str, prun: str, options: argparse.Namespace) ->
 
 
 def _places_off(options: argparse.Namespace) -> dict[str, list[str]]:
-    """Return the folders in which programs are to be put back, with the names of these; none stands for all."""
+    """Return the folders in which programs are to be put back, with the names of these; no names stand for all.
+
+    Programs that are in none are under ``""``.
+    """
     if options.dir is not None and not options.programs:
         return {os.path.realpath(options.dir): []}
     found = folders_in_place(_path())
@@ -201,17 +209,15 @@ def _places_off(options: argparse.Namespace) -> dict[str, list[str]]:
             folders = [_place(program, options.dir)[0]]
         else:
             folders = [folder for folder in found if program in InPlace(folder).names()]
-        name = os.path.basename(program)  # noqa: PTH119
-        if not folders:
-            print(f"{name}: is not shadowed in place in a folder of PATH")
-        for folder in folders:
-            places.setdefault(folder, []).append(name)
+        for folder in folders or [""]:
+            places.setdefault(folder, []).append(os.path.basename(program))  # noqa: PTH119
     return places
 
 
 def _off_in_place(options: argparse.Namespace) -> int:
     places = _places_off(options)
-    said, faults = [], []
+    said = [f"{name}: is not shadowed in place in a folder of PATH" for name in places.pop("", [])]
+    faults = []
     for folder, names in places.items():
         with changing(folder):
             programs = InPlace(folder)

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,9 @@ def steps(log: Path) -> Counter[str]:
     return Counter(re.findall(r"^(?:\d+ +)?(\w+)\(", log.read_text(), re.MULTILINE))
 
 
-def traced(log: Path, words: list[str], inject: list[str]) -> int:
+def traced(
+    log: Path, words: list[str], inject: list[str], environment: Mapping[str, str] | None = None
+) -> int:
     """Run pshadow under strace; return its exit status."""
     options = ["-f", "-q", "-o", str(log), f"--trace={','.join(CHANGES)}", *inject]
     command = [
@@ -42,7 +45,7 @@ def traced(log: Path, words: list[str], inject: list[str]) -> int:
         *words,
     ]
     return subprocess.run(
-        command, check=False, capture_output=True, timeout=LIMIT, env=clean_environment()
+        command, check=False, capture_output=True, timeout=LIMIT, env=clean_environment(environment)
     ).returncode
 
 
@@ -54,7 +57,7 @@ class Place:
         self.prun = Recorder(folder)
         path = make_program(self.folder / "tool")
         os.utime(path, ns=(1, 1_234_567_890_123_456_789))
-        path.chmod(0o4750)
+        os.setxattr(path, "user.origin", b"a package")
         (self.folder / "link").symlink_to("tool")
         if os.geteuid() == 0:
             os.chown(path, 1, 7)
@@ -74,6 +77,7 @@ class Place:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("killed", ["on", "off"])
 def test_after_a_kill_at_any_step_all_comes_back(tmp_path: Path, killed: str) -> None:
     place = Place(tmp_path)
@@ -94,7 +98,6 @@ def test_after_a_kill_at_any_step_all_comes_back(tmp_path: Path, killed: str) ->
             assert status == -9, f"{kind} {number}"
             states.add(frozenset(shape(place.folder).items()))
             place.check_after_kill(place.off if number % 2 else place.on)
-    print(f"{killed}: killed at {found.total()} steps, {len(states)} states")
     assert len(states) >= (15 if killed == "on" else 8)
 
 
@@ -105,3 +108,34 @@ def shape(folder: Path) -> dict[bytes, tuple[object, ...]]:
         facts = path.lstat()
         kept[os.fsencode(path.relative_to(folder))] = facts.st_mode, facts.st_size, facts.st_nlink
     return kept
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("killed", ["on", "off"])
+def test_after_a_kill_at_any_step_a_folder_of_stand_ins_is_whole(tmp_path: Path, killed: str) -> None:
+    make_program(tmp_path / "bin" / "tool")
+    folder, log = tmp_path / "stand-ins", tmp_path / "log"
+    environment = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    on = ["on", "--prun", str(Recorder(tmp_path).path), "--dir", str(folder), "tool", "cat"]
+    words = {"on": on, "off": ["off", "--dir", str(folder)]}
+
+    def prepare() -> None:
+        assert pshadow(*words["on" if killed == "off" else "off"], environment=environment).returncode == 0
+
+    prepare()
+    assert traced(log, words[killed], [], environment) == 0
+    found = steps(log)
+    for kind, count in found.items():
+        for number in range(1, count + 1):
+            prepare()
+            inject = [f"--inject={kind}:signal=KILL:when={number}"]
+            assert traced(log, words[killed], inject, environment) == -9, f"{kind} {number}"
+            for path in folder.glob("[!.]*"):  # what is there is whole
+                assert output_of([path, "/dev/null"], environment | {"PSERVER_SHADOW": "x"}) in (
+                    [b"real", b"/dev/null"],
+                    [],
+                )
+            assert pshadow(*words["off"], environment=environment).returncode == 0
+            assert not folder.exists() or list(folder.iterdir()) == []
+    assert found.total() >= (10 if killed == "on" else 2)

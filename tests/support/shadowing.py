@@ -74,7 +74,7 @@ def pshadow(
 
 
 def tree(folder: Path) -> dict[bytes, tuple[object, ...]]:
-    """Return all that there is of what a folder contains: kinds, modes, owners, times, links, bytes and identity."""
+    """Return all that there is of what a folder contains: modes, owners, times, links, bytes, attributes, identity."""
     found: dict[bytes, tuple[object, ...]] = {}
     for path in sorted(folder.rglob("*")):
         facts = path.lstat()
@@ -84,9 +84,14 @@ def tree(folder: Path) -> dict[bytes, tuple[object, ...]]:
             content = path.readlink()
         elif stat.S_ISREG(facts.st_mode):
             content = path.read_bytes()
+        more = (
+            {name: os.getxattr(path, name) for name in os.listxattr(path, follow_symlinks=False)}
+            if content
+            else {}
+        )
         # A folder changes with the names in it.
         times = (facts.st_mtime_ns,) if not path.is_dir() or path.is_symlink() else ()
-        found[os.fsencode(path.relative_to(folder))] = *kept, content, *times
+        found[os.fsencode(path.relative_to(folder))] = *kept, content, more, *times
     return found
 
 

@@ -88,6 +88,25 @@ def test_on_says_what_to_do(
     ]  # fmt: skip
 
 
+def test_paths_are_printed_byte_for_byte(tmp_path: Path, prun: Recorder) -> None:
+    folder = tmp_path / "na\udcefve"
+    words: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pconnect.shadow.cli",
+        "on",
+        "--export",
+        "--prun",
+        prun.path,
+        "--dir",
+        folder,
+        "gcc",
+    ]
+    environment = os.environ | {"LC_ALL": "C.UTF-8"}
+    done = subprocess.run(words, check=True, capture_output=True, timeout=LIMIT, env=environment)
+    assert done.stdout == b"export PATH='%b':\"$PATH\"\n" % os.fsencode(folder)
+
+
 def test_a_compiler_cache_is_named(
     tmp_path: Path, prun: Recorder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
