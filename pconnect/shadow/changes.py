@@ -13,13 +13,13 @@ if sys.platform != "win32":
     import fcntl
 
 _ADVICE = {
-    errno.EACCES: "ask its owner, or use a folder of stand-ins, without --in-place",
+    errno.EACCES: "do it as its owner, or use a folder of stand-ins that is yours",
     errno.EROFS: "use a folder of stand-ins in another place",
     errno.EBADF: "its file system has no locks for folders; use a folder of stand-ins in another place",
     errno.ENOSPC: "make room there",
     errno.EDQUOT: "make room there",
-    errno.EPERM: "its file system or its owner does not allow it; use a folder of stand-ins, without --in-place",
-    errno.EOPNOTSUPP: "its file system does not allow it; use a folder of stand-ins, without --in-place",
+    errno.EPERM: "do it as the owner of all that is in it, or use a folder of stand-ins that is yours",
+    errno.EOPNOTSUPP: "its file system has no second names for files; use a folder of stand-ins",
 }
 
 

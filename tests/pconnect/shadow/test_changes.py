@@ -31,7 +31,7 @@ with changing({str(tmp_path)!r}):
 @pytest.mark.parametrize(
     ("number", "advice"),
     [
-        (errno.EACCES, "--in-place"),
+        (errno.EACCES, "that is yours"),
         (errno.EROFS, "another place"),
         (errno.ENOSPC, "make room"),
         (errno.EIO, ""),
