@@ -122,7 +122,7 @@ SANS_IO = {
     "pconnect/commands/print_filter.py",
     "pconnect/shadow/compiler_options.py",
     "pconnect/shadow/compiler_words.py",
-    "pconnect/shadow/preprocessed_text.py",
+    "pconnect/shadow/source",
 }
 IO_MODULES = {"socket", "select", "selectors", "ssl", "threading", "subprocess", "time", "signal"}
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal"}

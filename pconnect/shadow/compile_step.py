@@ -17,19 +17,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol
 
 from pconnect.shadow.compiler_versions import OtherCompilerError, expand_native
-from pconnect.shadow.compiler_words import HERE_THERE, Away, Family, Here, decide
-from pconnect.shadow.preprocessed_text import (
-    directory_of,
-    files_shown,
-    for_compiler,
-    put_inside,
-    restoring,
-    tied_to_this_machine,
-)
+from pconnect.shadow.compiler_words import HERE_THERE, Away, Family, Form, Here, decide
 from pconnect.shadow.response_files import expand
+from pconnect.shadow.source.given import Given, as_files, as_one_text
+from pconnect.shadow.source.preprocessed_text import directory_of, tied_to_this_machine
 
 #: The name of the object in the folder of the machine that compiles.
 OBJECT = "object.o"
@@ -153,6 +147,8 @@ class Step:
         Whether its standard error is a terminal, so that a local compiler would use colors.
     expand_native
         Whether ``-march=native`` and the like are replaced by what GCC means by them on this machine.
+    umask
+        Of who has given it, for the files that are written here.
     """
 
     words: Sequence[str]
@@ -161,6 +157,7 @@ class Step:
     environment: Mapping[str, str] = field(default_factory=dict)
     colors: bool = False
     expand_native: bool = False
+    umask: int = 0o022
 
 
 def run_step(step: Step, remote: Remote) -> Outcome:
@@ -194,91 +191,72 @@ def run_step(step: Step, remote: Remote) -> Outcome:
 
 def _preprocess(step: Step, away: Away, place: Path, remote: Remote) -> Outcome:
     """Run the preprocessor here, then go on with what it wrote."""
-    colors = ["-fdiagnostics-color=always"] if step.colors else []
-    ended = subprocess.run(
-        [*away.preprocess[:1], *colors, *away.preprocess[1:]],
-        cwd=step.cwd,
-        env=step.environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
+    ended = _run(step, [*away.preprocess[:1], *_colors(step), *away.preprocess[1:]])
     if ended.returncode < 0 or b"-fdirectives-only" in ended.stderr:
         return Outcome(None, why="the preprocessor failed, or cannot leave macros as they are in this source")
     if ended.returncode:
         return Outcome(ended.returncode, stderr=ended.stderr)
     if why := tied_to_this_machine(ended.stdout):
         return Outcome(None, why=why)
-    directory = directory_of(ended.stdout) if away.family is Family.GCC else working_folder(step)
-    if away.debug and not directory:
-        return Outcome(None, why="the preprocessor does not name the folder for debugging information")
-    given = _Given.made(step, away, directory, ended.stdout)
-    environment = {name: step.environment[name] for name in OF_MESSAGES if name in step.environment}
-    try:
-        end = remote.run(
-            [*given.words, *colors],
-            given.source,
-            files=given.files,
-            environment={**environment, "PWD": HERE_THERE},
-            output=OBJECT,
-        )
-    except NoServerError as error:
-        return Outcome(None, why=str(error), fallback=True)
     # Clang reads all directives once more, GCC those that are left.
     warnings = b"" if away.family is Family.CLANG else ended.stderr
-    return _finish(away, place, replace(end, stderr=given.with_old_names(end.stderr)), warnings)
+    return _compile(step, away, place, ended.stdout, remote, warnings=warnings)
 
 
-@dataclass(frozen=True)
-class _Given:
-    """What another machine is given: words, standard input, files. `beginnings`: as of `put_inside`."""
-
-    words: list[str]
-    source: bytes
-    files: dict[str, bytes]
-    beginnings: Mapping[str, str]
-
-    @classmethod
-    def made(cls, step: Step, away: Away, directory: str, text: bytes) -> Self:
-        """Make it of preprocessed source. `directory`: the folder that debugging information is to name."""
-        words = away.compile(OBJECT, directory if away.debug else "")
-        source = for_compiler(text, away.form)
-        beginnings: dict[str, str] = {}
-        # Otherwise files of other folders keep their names, and their lines are not shown.
-        with suppress(ValueError):
-            inside, found = put_inside(source)
-            words += restoring(away, found)
-            source, beginnings = inside, found
-        files = _shown(step, away, source, beginnings)
-        if away.source_file:
-            source, files[away.source_file] = b"", source
-        return cls(words, source, files, beginnings)
-
-    def with_old_names(self, said: bytes) -> bytes:
-        """Return what the compiler said, with the names that files have here."""
-        for inner, outer in self.beginnings.items():
-            said = said.replace(inner.encode(), outer.encode())
-        return said
+def _compile(step: Step, away: Away, place: Path, text: bytes, remote: Remote, *, warnings: bytes) -> Outcome:
+    """Have preprocessed source compiled, and write the object. `warnings`: what the preprocessor has said."""
+    directory = directory_of(text) if away.family is Family.GCC else working_folder(step)
+    if away.debug and not directory:
+        return Outcome(None, why="the preprocessor does not name the folder for debugging information")
+    try:
+        given = _given(step, away, directory, text)
+    except ValueError as error:
+        return Outcome(None, why=str(error))
+    environment = {name: step.environment[name] for name in OF_MESSAGES if name in step.environment}
+    environment["PWD"] = HERE_THERE
+    try:
+        end = remote.run(given.words, given.source, files=given.files, environment=environment, output=OBJECT)
+    except NoServerError as error:
+        return Outcome(None, why=str(error), fallback=True)
+    said = replace(end, stderr=given.with_old_names(end.stderr))
+    return _finish(away, place, said, warnings + given.warnings, step.umask)
 
 
-def _shown(step: Step, away: Away, text: bytes, beginnings: Mapping[str, str]) -> dict[str, bytes]:
-    """Return the files of which GCC shows lines with what it reports; Clang has them in its source."""
-    files: dict[str, bytes] = {}
-    for name in files_shown(text) if away.family is Family.GCC else ():
-        with suppress(OSError):  # generated source names files that need not be there
-            files[name] = Path(step.cwd, _outside(name, beginnings)).read_bytes()
-    return files
+def _run(step: Step, words: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    """Run a compiler here, as the user would."""
+    return subprocess.run(
+        words,
+        cwd=step.cwd,
+        env=step.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        umask=step.umask,
+        check=False,
+    )
 
 
-def _outside(name: str, beginnings: Mapping[str, str]) -> str:
-    """Return the name that a file has here."""
-    for inner, outer in beginnings.items():
-        if name.startswith(inner):
-            return outer + name.removeprefix(inner)
-    return name
+def _given(step: Step, away: Away, directory: str, text: bytes) -> Given:
+    """Return what the other machine is given; raise `ValueError` if the step must be run here."""
+
+    def read(name: str) -> bytes | None:
+        try:
+            return Path(step.cwd, name).read_bytes()
+        except (OSError, ValueError):
+            return None
+
+    if away.form is Form.FILES:
+        words = [*away.command, *_colors(step), "-###", "-x", away.language, "-c", away.source, "-o", OBJECT]
+        shown = _run(step, words).stderr.decode("utf-8", "surrogateescape")
+        return as_files(away, shown, text, read)
+    given = as_one_text(away, OBJECT, directory, text, read)
+    return replace(given, words=[*given.words, *_colors(step)])
 
 
-def _finish(away: Away, place: Path, end: RemoteEnd, warnings: bytes) -> Outcome:
+def _colors(step: Step) -> list[str]:
+    return ["-fdiagnostics-color=always"] if step.colors else []
+
+
+def _finish(away: Away, place: Path, end: RemoteEnd, warnings: bytes, umask: int) -> Outcome:
     """Write the object, if there is one. `warnings`: what the preprocessor wrote here."""
     missing = end.status == 0 and OBJECT not in end.outputs
     if missing or end.status >= 125 or (end.status and _TROUBLE.search(end.stderr)):
@@ -286,7 +264,7 @@ def _finish(away: Away, place: Path, end: RemoteEnd, warnings: bytes) -> Outcome
         why = f"{away.compiler} on {end.host} ended with status {end.status}: {said[-1] if said else 'no object'}"
         return Outcome(None, why=why, fallback=True)
     if end.status == 0:
-        write_object(place, end.outputs[OBJECT])
+        write_object(place, end.outputs[OBJECT], umask)
     elif away.family is Family.CLANG and place.is_file():
         place.unlink()  # as Clang does
     return Outcome(end.status, end.stdout, merged(warnings, end.stderr), end.host)
@@ -307,7 +285,7 @@ def working_folder(step: Step) -> str:
     return os.path.realpath(step.cwd)
 
 
-def write_object(place: Path, data: bytes) -> None:
+def write_object(place: Path, data: bytes, umask: int) -> None:
     """Write an object as an assembler does: a new file instead of an old one, but into a device.
 
     Raises
@@ -324,5 +302,6 @@ def write_object(place: Path, data: bytes) -> None:
         return
     with tempfile.TemporaryDirectory(prefix=f".{place.name[:100]}.", dir=place.parent) as folder:
         new = Path(folder, "new")
-        new.write_bytes(data)  # a new file has the mode that the process gives to all
+        new.write_bytes(data)
+        new.chmod(0o666 & ~umask)  # not by the umask of this process, which may work for others
         new.replace(place)

@@ -11,7 +11,7 @@ How an object becomes the same, byte for byte, as one of a local compiler:
   information its second step is not told that its source is preprocessed, but that ``.source/`` is to be called by the
   name of the source's folder. What it does otherwise then keeps a step here: being pedantic, it warns about marks of
   lines, and an address sanitizer writes the file's name into the object.
-- Clang writes a checksum of each file into DWARF 5, which nobody can do who has only one of the files.
+- Clang writes a checksum of each file into DWARF 5, so it gets all files that it reads; see `source.clang_files`.
 """
 
 import enum
@@ -39,6 +39,8 @@ class Form(enum.Enum):
     SOURCE = "source"
     #: As Clang rewrites it.
     REWRITTEN = "rewritten"
+    #: As the files that Clang reads.
+    FILES = "files"
 
 
 #: Where source lies there that GCC is to take for source, so that it knows the last part of its name.
@@ -88,6 +90,8 @@ class Away:
     preprocess
         The words of the step here, which writes the source that goes away to its standard output, and the file of
         dependencies if one is asked for.
+    command
+        The words of the command that are for both steps or the preprocessor.
     options
         The words of the step there that do not depend on where this one is.
     debug
@@ -105,6 +109,7 @@ class Away:
     source: str
     output: str
     preprocess: tuple[str, ...]
+    command: tuple[str, ...]
     options: tuple[str, ...]
     debug: bool
     pedantic: bool
@@ -329,7 +334,7 @@ def _away(compiler: str, reading: _Reading) -> Away:
     if _UNUSUAL.search(source):
         raise _StaysHere(f"the name of {source!a} has unusual characters")
     form = _form(reading)
-    how = "-frewrite-includes" if form is Form.REWRITTEN else "-fdirectives-only"
+    how = "-frewrite-includes" if reading.family is Family.CLANG else "-fdirectives-only"
     words = [*reading.preprocess, *_dependency_words(source, reading), "-E", how, "-x", language, source]
     return Away(
         compiler=compiler,
@@ -339,6 +344,7 @@ def _away(compiler: str, reading: _Reading) -> Away:
         source=source,
         output=reading.output or f"{_stem(posixpath.basename(source))}.o",
         preprocess=(compiler, *words),
+        command=(compiler, *reading.preprocess),
         options=tuple(reading.compile),
         debug=reading.debug_level > 0,
         pedantic=reading.pedantic,
@@ -365,9 +371,7 @@ def _language(compiler: str, source: str, given: str) -> str:
 def _form(reading: _Reading) -> Form:
     """Return the form in which the source can go away."""
     if reading.family is Family.CLANG:
-        if reading.debug_level and reading.dwarf >= 5:
-            raise _StaysHere("-g of Clang writes checksums of all files, unless -gdwarf-4 is given, too")
-        return Form.REWRITTEN
+        return Form.FILES if reading.debug_level and reading.dwarf >= 5 else Form.REWRITTEN
     if not reading.debug_level:
         return Form.PREPROCESSED
     if reading.pedantic:

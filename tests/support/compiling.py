@@ -56,6 +56,11 @@ const char *raw = R"(a
 int g(const std::vector<int>& of) { all["x"] = {raw}; return largest(of) + int(all.size()) + twice(3); }
 """,
     "src/local.cc": 'namespace { struct S { S() { __builtin_puts("s"); } } s; }\n',
+    "src/asks.cc": """#if __has_include("never_read.h") && __has_include(<first.h>) && !__has_include("nowhere.h")
+int there = __LINE__;
+#endif
+""",
+    "src/never_read.h": "#error It is only asked for.\n",
     "src/bad.c": """#include "user.h"
 int f(int a)
 {

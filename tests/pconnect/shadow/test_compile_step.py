@@ -83,6 +83,12 @@ OF_CLANG = [
     "clang -O2 -gdwarf-4 -Iinc -c src/foo.c -o out/foo.o -MD",
     "clang -gdwarf-4 -g -Iinc -c {cwd}/src/foo.c -MMD -MP",
     "clang -gdwarf-4 -fdebug-prefix-map={cwd}=. -Iinc -c {cwd}/src/foo.c",
+    "clang -g -Iinc -c src/foo.c",
+    "clang -O2 -g -Wall -I{cwd}/inc -c {cwd}/src/foo.c -o out/foo.o -MD",
+    "clang -O2 -g3 -DX=2 -include inc/first.h -I../here/inc -c ../here/src/foo.c -lunused",
+    "clang -g -fdebug-prefix-map={cwd}=. -Iinc -c src/foo.c",
+    "clang++ -O2 -g -std=c++17 -Iinc -c src/bar.cc -MMD",
+    "clang++ -ggdb -c src/asks.cc -Iinc",
     "clang -O2 -pedantic -Wall -Wextra -DX=2 -include inc/first.h -Iinc -c src/foo.c",
     "clang -O2 -fPIC -flto -Iinc -c src/foo.c",
     "clang++ -O2 -Iinc -c src/bar.cc -MD -MF out/deps",
@@ -111,6 +117,8 @@ MISTAKES = [
     "clang -Wall -Wextra -pedantic -Iinc -c src/warns.c",
     "clang -Wall -Werror -Wno-error=#warnings -Iinc -c src/warns.c",
     "clang -Iinc -c src/missing.c",
+    "clang -g -Wall -Iinc -c src/warns.c",
+    "clang -g -I{cwd}/inc -c {cwd}/src/bad.c",
 ]
 
 
@@ -247,9 +255,9 @@ def test_a_new_object_has_the_mode_of_all_new_files(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_bytes(b"other")
     place.symlink_to(other)
-    old = os.umask(0o027)
+    old = os.umask(0)
     try:
-        write_object(place, b"new")
+        write_object(place, b"new", 0o027)
     finally:
         os.umask(old)
     assert (place.read_bytes(), other.read_bytes()) == (b"new", b"other")
@@ -262,12 +270,12 @@ def test_a_device_stays_a_device(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        write_object(pipe, b"object")
+        write_object(pipe, b"object", 0o022)
         assert os.read(reader, 100) == b"object"
     finally:
         os.close(reader)
     assert pipe.is_fifo()
-    write_object(Path(os.devnull), b"object")
+    write_object(Path(os.devnull), b"object", 0o022)
     assert Path(os.devnull).is_char_device()
 
 

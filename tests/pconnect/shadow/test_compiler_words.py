@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pconnect.shadow.compiler_words import Away, Family, Here, decide
+from pconnect.shadow.compiler_words import Away, Family, Form, Here, decide
 
 GCC, CLANG = Family.GCC, Family.CLANG
 
@@ -106,9 +106,6 @@ STAYS = {
     "gcc -c a=b.c": "unusual",
     "gcc -c 'a\"b.c'": "unusual",
     "gcc -c 'ä.c'": "unusual",
-    "clang -g -c foo.c": "checksums",
-    "clang -gdwarf-5 -c foo.c": "checksums",
-    "clang -gdwarf-4 -gdwarf-5 -c foo.c": "checksums",
     "clang -Xclang -ast-dump -c foo.c": "not known",
     "clang -fmodules -c foo.c": "modules",
     "clang -arch x86_64 -arch arm64 -c foo.c": "several objects",
@@ -261,6 +258,19 @@ def test_debugging_information_names_the_folder_here() -> None:
     clang = compiled("clang -gdwarf-4 -c foo.c", "/home/a")
     assert clang[2:6] == ["-Xclang", "-main-file-name", "-Xclang", "foo.c"]
     assert clang[6:8] == ["-Xclang", "-fdebug-compilation-dir=/home/a"]
+
+
+def test_clang_gets_all_files_where_it_writes_their_checksums() -> None:
+    forms = {
+        "-gdwarf-4": Form.REWRITTEN,
+        "-g0": Form.REWRITTEN,
+        "-g": Form.FILES,
+        "-gdwarf-4 -gdwarf-5": Form.FILES,
+    }
+    for line, form in forms.items():
+        step = decided(f"clang {line} -Ia -MD -c foo.c")
+        assert isinstance(step, Away) and step.form is form
+        assert [*step.command] == ["clang", *line.split(), "-Ia"]
 
 
 def test_maps_of_paths_of_the_command_are_applied_before_ours_hide_them() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pconnect.shadow.compiler_words import Away, Family, Form, decide
-from pconnect.shadow.preprocessed_text import (
+from pconnect.shadow.source.preprocessed_text import (
     directory_of,
     files_shown,
     for_compiler,

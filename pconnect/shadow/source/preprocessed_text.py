@@ -47,6 +47,12 @@ def user_files(text: bytes) -> set[bytes]:
     return {name for name in users - system if name and name[:1] != b"<" and name[-2:] != b"//"}
 
 
+def all_files(text: bytes) -> set[str]:
+    """Return the names of all files that are in the text."""
+    names = {_name(raw) for raw, _ in set(_ANY_MARK.findall(b"\n" + text))}
+    return {name for name in names if name and name[0] != "<" and not name.endswith("//")}
+
+
 def put_inside(text: bytes) -> tuple[bytes, dict[str, str]]:
     """Return the text with other names for files outside of the folder, such as ``.outer1/x.h`` for ``/x.h``.
 
@@ -128,7 +134,7 @@ def for_compiler(text: bytes, form: Form) -> bytes:
     The compiler there defines what is built in, and what the command's words define, by itself. It reads all as one
     file, in which ``#pragma once`` would be a mistake.
     """
-    if form is Form.REWRITTEN:
+    if form in (Form.REWRITTEN, Form.FILES):
         return text
     if form is Form.SOURCE:
         end = _end_of_head(text)

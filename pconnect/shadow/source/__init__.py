@@ -1,0 +1,1 @@
+"""Source on its way to a machine that compiles it."""
