@@ -10,19 +10,21 @@ from collections.abc import Callable
 from pconnect.agent.requests import Incoming, Request, RequestError, frame
 
 _PIECE = 2**18
+_ENDS = 4
 #: Seconds for what one process sends another at once.
 _REQUEST_SECONDS = 30.0
 
 
 class Caller:
-    """One call. `ends`: its standard streams, our own descriptors for them, which `close` closes.
+    """One call. `ends`: our descriptors for its standard streams, and for its signals, which `close` closes.
 
-    `on_signal`: is given the numbers of each signal; called in the agent's thread. `gone`: done when the caller is.
+    `on_signal`: is given the number of each signal that the caller gets; called in the agent's thread. `gone`: done
+    when the caller is.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         self.ends: list[int] = []
-        self.on_signal: Callable[[list[int]], object] = lambda _: None
+        self.on_signal: Callable[[int], object] = lambda _: None
         self.gone: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._sock = sock
@@ -55,6 +57,8 @@ class Caller:
         """Close the socket and the descriptors."""
         self._loop.remove_reader(self._sock)
         self._sock.close()
+        if len(self.ends) == _ENDS:
+            self._loop.remove_reader(self.ends[-1])
         for end in self.ends:
             os.close(end)
         self.ends.clear()
@@ -72,7 +76,7 @@ class Caller:
             if self._request.done():
                 data = self._sock.recv(_PIECE)
             else:
-                data, ends, *_ = socket.recv_fds(self._sock, _PIECE, 3)
+                data, ends, *_ = socket.recv_fds(self._sock, _PIECE, _ENDS)
         except BlockingIOError:
             return
         except OSError:
@@ -82,7 +86,7 @@ class Caller:
             self._lose()
             return
         try:
-            signals = self._incoming.feed(data)
+            self._incoming.feed(data)
         except RequestError as error:
             self._loop.remove_reader(self._sock)
             if not self._request.done():
@@ -90,12 +94,22 @@ class Caller:
             return
         request = self._incoming.request
         if request is not None and not self._request.done():
-            if len(self.ends) == 3:
+            if len(self.ends) == _ENDS:
                 self._request.set_result(request)
+                os.set_blocking(self.ends[-1], False)
+                self._loop.add_reader(self.ends[-1], self._read_signals)
             else:
-                self._request.set_exception(RequestError("the three standard streams did not come with it"))
-        for numbers in signals:
-            self.on_signal(numbers)
+                self._request.set_exception(RequestError("the standard streams did not come with it"))
+
+    def _read_signals(self) -> None:
+        try:
+            numbers = os.read(self.ends[-1], 64)
+        except BlockingIOError:
+            return
+        if not numbers:
+            self._loop.remove_reader(self.ends[-1])
+        for number in numbers:
+            self.on_signal(number)
 
     def _lose(self) -> None:
         self._loop.remove_reader(self._sock)

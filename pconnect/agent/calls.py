@@ -1,5 +1,6 @@
 """What is done for one call of `prun`: its command line and the rules become a program at a server, or here."""
 
+import asyncio
 import contextlib
 import itertools
 import os
@@ -9,10 +10,11 @@ from pathlib import Path
 
 from pconnect.agent.actions import act
 from pconnect.agent.callers import Caller
+from pconnect.agent.compiling import KnownCompilers, RemoteCompiler
 from pconnect.agent.held_network import Generation
 from pconnect.agent.nodes import facts_for, nodes_for
 from pconnect.agent.plans import Plan
-from pconnect.agent.remote_run import TIME_LIMIT, Ended, RemoteRun
+from pconnect.agent.remote_run import TIME_LIMIT, Ended, RemoteRun, terminal_size
 from pconnect.agent.requests import Request
 from pconnect.agent.shared import NoNetworkError, Shared
 from pconnect.agent.transfers import Transfers, needs_transfer
@@ -50,6 +52,8 @@ class Call:
             line = parse(self._request.words)
             explained = self._shared.rules().explain([os.fsencode(word) for word in line.words or ("",)])
             explained = line.over(explained)
+            if line.is_shadow and "or_here" not in explained.sources:
+                explained = explained.changed({"or_here": True}, "a stand-in")
             if line.action:
                 text = await act(self._shared, line, explained, self._request)
                 await self._caller.tell(SHOWN, text.encode(errors="surrogateescape"))
@@ -64,6 +68,8 @@ class Call:
         if plan.settings.here:
             return self._here(plan, "by rule")
         try:
+            if plan.is_shadow and plan.settings.compiler:
+                return await self._compile(plan)
             async with self._shared.gate(plan.name, plan.settings.concurrency):
                 return await self._run_program(plan)
         except NoNetworkError as error:
@@ -78,7 +84,7 @@ class Call:
             variables[os.fsencode(VARIABLE)] = os.fsencode(Path(line.words[0]).name)
         terminal = None
         if _wants_terminal(request, settings):
-            terminal = request.size if all(request.size) else (24, 80)
+            terminal = terminal_size(*self._caller.ends[:2])
             variables.setdefault(b"TERM", request.environment.get(b"TERM", b"dumb"))
         folder = ""
         if request.cwd or settings.cwd.startswith("/"):
@@ -95,6 +101,28 @@ class Call:
             is_shadow=line.is_shadow,
             terminal=terminal,
         )
+
+    async def _compile(self, plan: Plan) -> Answer:
+        """Do a step of a compiler at a server, if it is one that goes away, and say here what that has said."""
+        shared, settings = self._shared, plan.settings
+        generation = await shared.generation()
+        with self._using(generation):
+            nodes = await nodes_for(shared, generation, settings, plan.name, single=False)
+            known = shared.compilers.setdefault(generation, KnownCompilers())
+            remote = RemoteCompiler(generation, known, settings, nodes)
+            try:
+                outcome = await shared.work(lambda: remote.compile(list(plan.here), self._request))
+            except asyncio.CancelledError:
+                remote.cancel()
+                raise
+        if outcome.status is None:
+            if outcome.fallback:
+                return self._without_server(plan, outcome.why)
+            return self._here(plan, outcome.why)
+        shared.report.add(Path(plan.name).name, outcome.host or "preprocessor", failed=bool(outcome.status))
+        if outcome.stdout:
+            await self._caller.tell(SHOWN, outcome.stdout)
+        return END, b"%d %s" % (outcome.status, outcome.stderr)
 
     async def _run_program(self, plan: Plan) -> Answer:
         """Run it at a server; again at another one if it may be repeated, or here, if that may be."""

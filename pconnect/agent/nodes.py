@@ -1,5 +1,7 @@
 """Which nodes may run a program: what is known of them here, and what they are asked."""
 
+from dataclasses import replace
+
 from pconnect.agent.held_network import Generation
 from pconnect.agent.shared import Shared
 from pconnect.prun.node_facts import node_facts
@@ -22,7 +24,13 @@ async def facts_for(
     ]
     if not (settings.accept or settings.needs):
         return known
-    return await shared.work(lambda: node_facts(generation.network, program))
+    asked = await shared.work(lambda: node_facts(generation.network, program))
+    slots = {each.node: each for each in known}
+    return [
+        replace(each, slots=slots[each.node].slots, running=slots[each.node].running)
+        for each in asked
+        if each.node in slots
+    ]
 
 
 async def nodes_for(

@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import errno
 import functools
 import os
@@ -16,7 +17,7 @@ from pconnect.agent.requests import Request
 from pconnect.errors import JobLostError, ParallelError
 from pconnect.programs.program import ProgramJob
 from pconnect.programs.streams import STDERR, STDIN, STDOUT
-from pconnect.prun.fast_client import BEGUN, OUR_FAILURE, RAW, REPEATABLE
+from pconnect.prun.fast_client import BEGUN, OUR_FAILURE, RAW, REPEATABLE, STOP
 from pconnect.prun.settings import Settings
 
 TIME_LIMIT = 124
@@ -155,12 +156,17 @@ class RemoteRun:
         if not self._open:
             _settle(self._over)
 
-    def _pass_signal(self, numbers: list[int]) -> None:
+    def _pass_signal(self, number: int) -> None:
         if self.is_begun:
-            self._job.signal(*numbers)
-        elif numbers[0] in _ENDING:
-            self._stopped_by = numbers[0]
+            size: tuple[int, ...] = ()
+            if number == signal.SIGWINCH and self._is_terminal:
+                size = terminal_size(self._caller.ends[STDIN], self._caller.ends[STDOUT])
+            self._job.signal(number, *size)
+        elif number in _ENDING:
+            self._stopped_by = number
             self._job.cancel()
+        if number == signal.SIGTSTP:
+            self._caller.say(STOP)
 
     def _how(self) -> Ended:
         """Return how it has ended."""
@@ -193,6 +199,16 @@ class RemoteRun:
             limit = self._settings.time_limit or 0.0
             return Ended(TIME_LIMIT, f"{name} at {self.host} was ended at its time limit of {limit:g} s")
         return Ended(status if status >= 0 else 128 - status)
+
+
+def terminal_size(*descriptors: int) -> tuple[int, int]:
+    """Return rows and columns of the first of some descriptors that is a terminal and knows its size."""
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):
+            columns, rows = os.get_terminal_size(descriptor)
+            if rows and columns:
+                return rows, columns
+    return 24, 80
 
 
 def _settle(future: "asyncio.Future[None]") -> None:

@@ -3,12 +3,11 @@
 import os
 from dataclasses import dataclass
 
-from pconnect.prun.fast_client import REQUEST, SIGNAL
+from pconnect.prun.fast_client import REQUEST
 
 #: Of a request: more than any system lets a program have as arguments and environment.
 MAX_REQUEST_BYTES = 2**24
 _MAX_HEAD_BYTES = 64
-_MAX_SAID_BYTES = 64
 
 
 class RequestError(Exception):
@@ -20,15 +19,15 @@ class Request:
     """One call of `prun`.
 
     `cwd`: empty if it was removed. `closed`, `terminals`: of the standard streams, which are closed, or terminals.
-    `size`: rows and columns of the terminal. `words`: the arguments. `environment`: of the caller.
+    `words`: the arguments. `environment`: of the caller. `umask`: of his.
     """
 
     cwd: bytes
     closed: tuple[bool, ...]
     terminals: tuple[bool, ...]
-    size: tuple[int, int]
     words: tuple[str, ...]
     environment: dict[bytes, bytes]
+    umask: int = 0o022
 
     @property
     def folder(self) -> bytes:
@@ -48,63 +47,38 @@ def frame(kind: bytes, contents: bytes = b"") -> bytes:
 
 
 class Incoming:
-    """What comes from a client, in any pieces: first its request, then signals."""
+    """The request of a client, in any pieces. `request`: it, when it has come."""
 
     def __init__(self) -> None:
         self._data = b""
         self._length: int | None = None
         self.request: Request | None = None
 
-    def feed(self, data: bytes) -> list[list[int]]:
-        """Take a piece; return the signals that are complete: numbers, and for a terminal's size rows and columns.
-
-        Raises `RequestError` if it is nothing that a client says.
-        """
+    def feed(self, data: bytes) -> None:
+        """Take a piece; raise `RequestError` if it is nothing that a client says."""
+        if self.request is not None:
+            raise RequestError("not what prun says")
         self._data += data
-        if self.request is None:
-            self._take_request()
-        if self.request is None:
-            return []
-        return self._signals()
-
-    def _take_request(self) -> None:
         if self._length is None:
             head, end, rest = self._data.partition(b"\n")
             number = head.removeprefix(REQUEST)
             if (end and not (head.startswith(REQUEST) and number.isdigit())) or len(head) > _MAX_HEAD_BYTES:
-                raise RequestError(
-                    "this agent is of another version than prun; stop it with: prun --agent stop"
-                )
+                raise RequestError("the agent is of another version than prun; end it: kill it, or log out")
             if not end:
                 return
             self._length, self._data = int(number), rest
             if self._length > MAX_REQUEST_BYTES:
                 raise RequestError(f"arguments and environment have more than {MAX_REQUEST_BYTES} bytes")
         if len(self._data) >= self._length:
-            contents, self._data = self._data[: self._length], self._data[self._length :]
-            self.request = _unpack(contents)
-
-    def _signals(self) -> list[list[int]]:
-        signals = []
-        while len(self._data) >= 5:
-            length = int.from_bytes(self._data[1:5], "big")
-            if self._data[:1] != SIGNAL or length > _MAX_SAID_BYTES:
+            if len(self._data) > self._length:
                 raise RequestError("not what prun says")
-            if len(self._data) < 5 + length:
-                break
-            numbers = self._data[5 : 5 + length].split()
-            if not (numbers and all(number.isdigit() for number in numbers)):
-                raise RequestError("not what prun says")
-            signals.append([int(number) for number in numbers])
-            self._data = self._data[5 + length :]
-        return signals
+            self.request, self._data = _unpack(self._data), b""
 
 
 def _unpack(contents: bytes) -> Request:
     try:
-        cwd, flags, size, count, *rest = contents.split(b"\0")
-        rows_and_columns = size.split()
-        columns, rows = (int(number) for number in rows_and_columns)
+        cwd, flags, mask, count, *rest = contents.split(b"\0")
+        umask = int(mask, 8)
         words, variables = rest[: int(count)], rest[int(count) :]
         environment = dict(variable.split(b"=", 1) for variable in variables)
     except ValueError:
@@ -113,4 +87,4 @@ def _unpack(contents: bytes) -> Request:
     if len(marks) != 6 or len(words) != int(count):
         raise RequestError("not a request of prun")
     decoded = tuple(os.fsdecode(word) for word in words)
-    return Request(cwd, marks[:3], marks[3:], (rows, columns), decoded, environment)
+    return Request(cwd, marks[:3], marks[3:], decoded, environment, umask)

@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import os
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from pconnect.agent.compiling import KnownCompilers
 from pconnect.agent.held_network import Generation, HeldNetwork
 from pconnect.agent.report import Report
 from pconnect.prun.rules import Rules, read_rules, stamp_of
@@ -37,6 +39,8 @@ class Shared:
         self.socket_path = folder / f"{name}.sock"
         self.log_path = folder / f"{name}.log"
         self.calls = 0
+        #: What the nodes of each network have said of their compilers.
+        self.compilers: weakref.WeakKeyDictionary[Generation, KnownCompilers] = weakref.WeakKeyDictionary()
         self._offline_mark = folder / f"{name}.offline"
         self._pool = ThreadPoolExecutor(_THREADS, "prun")
         self._gates: dict[str, asyncio.Semaphore] = {}

@@ -7,6 +7,7 @@ from pconnect.agent.callers import Caller
 from pconnect.agent.calls import Answer, Call, end
 from pconnect.agent.held_network import Generation
 from pconnect.agent.plans import Plan
+from pconnect.agent.remote_run import terminal_size
 from pconnect.agent.requests import Request
 from pconnect.agent.shared import NoNetworkError, Shared
 from pconnect.connect import pconnect as connect
@@ -21,7 +22,6 @@ from pconnect.session.login import find_credentials
 #: The first word of a request that comes from `prun-ssh`.
 SSH = "--ssh"
 _NAME = "prun-ssh"
-_SIZE = 24, 80  # of a terminal that we do not have here
 
 
 class SshCall(Call):
@@ -49,7 +49,7 @@ class SshCall(Call):
     def _plan_of(self, wanted: SshRequest, nodes: frozenset[int]) -> Plan:
         request = self._request
         is_terminal = wanted.wants_terminal(stdin_is_terminal=request.terminals[0])
-        size = request.size if all(request.size) else _SIZE
+        size = terminal_size(*self._caller.ends[:2])
         return Plan(
             _NAME,
             [wanted.command],

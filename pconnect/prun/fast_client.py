@@ -4,8 +4,9 @@ It is started hundreds of times by one ``make``, so it imports nothing but modul
 ``socket``, ``os`` and ``signal`` would double the time of its start. All else is the agent's, which the first call
 starts.
 
-A request is one message, ``REQUEST`` below; what the agent says afterwards are messages of one letter, four bytes of
-length, and contents.
+A request is one message, ``REQUEST`` below, with four descriptors: our standard streams, and a pipe on which Python
+itself writes the number of each signal that we get. So none waits until we look. What the agent says are messages of
+one letter, four bytes of length, and contents.
 """
 
 import _signal
@@ -17,10 +18,9 @@ from errno import EAGAIN, ECONNREFUSED, ENOENT, EPIPE
 #: What a request begins with: the version of what follows.
 REQUEST = b"prun 1 "
 #: What the agent says: the program has begun; it has, and may be run again as long as nothing has passed; run this here
-#: instead (words, separated by NUL); use the terminal as it is; show this; the end (status, and what went wrong).
-BEGUN, REPEATABLE, HERE, RAW, SHOWN, END = b"B", b"R", b"H", b"T", b"O", b"X"
-#: What we say: a signal, and of a terminal rows and columns.
-SIGNAL = b"S"
+#: instead (words, separated by NUL); use the terminal as it is; stop, as the program does; show this; the end (status,
+#: and what went wrong).
+BEGUN, REPEATABLE, HERE, RAW, STOP, SHOWN, END = b"B", b"R", b"H", b"T", b"Z", b"O", b"X"
 #: Variables that decide which network is meant. An agent has one, and is named by them.
 VARIABLES = (b"PCONNECT_HOSTS", b"PCONNECT_PROFILE", b"PCONNECT_USER", b"XDG_CONFIG_HOME")
 OUR_FAILURE = 125
@@ -101,12 +101,15 @@ class _Client:
         self._mode: object = None  # of the terminal, before we changed it
         self._interrupts = 0
         self._may_repeat = True
+        self._signals, self._wakeup = posix.pipe()
+        posix.set_blocking(self._wakeup, False)
 
     def run(self) -> int:
         """Have the program run; return its exit status."""
+        _signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
         for number in _PASSED_ON:
             if _signal.getsignal(number) != _signal.SIG_IGN:
-                _signal.signal(number, self._pass_on)
+                _signal.signal(number, self._notice)
         for _ in range(_TRIES):
             self._sock = self._connect()
             self._send_request()
@@ -183,11 +186,19 @@ class _Client:
         except OSError:
             folder = b""
         facts = b"".join(b"01"[flag : flag + 1] for flag in (*self._closed, *self._is_terminal))
-        size = posix.get_terminal_size(0) if self._is_terminal[0] else (0, 0)
         environment = [name + b"=" + value for name, value in self._environment.items()]
-        parts = [folder, facts, b"%d %d" % size, b"%d" % len(self._words), *self._words, *environment]
+        umask = posix.umask(0)
+        posix.umask(umask)
+        parts = [
+            folder,
+            facts,
+            b"%o" % umask,
+            b"%d" % len(self._words),
+            *self._words,
+            *environment,
+        ]
         contents = b"\0".join(parts)
-        ends = [self._input(), 1, 2]
+        ends = [self._input(), 1, 2, self._signals]
         rights = b"".join(end.to_bytes(4, sys.byteorder) for end in ends)
         head = REQUEST + b"%d\n" % len(contents)
         assert self._sock is not None  # noqa: S101 - it was made just now
@@ -277,6 +288,8 @@ class _Client:
             self._run_here(contents.split(b"\0"))
         elif kind == RAW:
             self._make_raw()
+        elif kind == STOP:
+            self._stop()
         elif kind == SHOWN:
             _say(contents.decode(errors="surrogateescape"), 1)
         elif kind == BEGUN:
@@ -286,6 +299,7 @@ class _Client:
     def _run_here(self, words: "list[bytes]") -> None:
         """Become the program; the first words are variables for its environment, until an empty one."""
         end = words.index(b"")
+        _signal.set_wakeup_fd(-1)
         environment = self._environment | dict(word.split(b"=", 1) for word in words[:end])
         command = words[end + 1 :]
         for number in _PASSED_ON:
@@ -316,27 +330,22 @@ class _Client:
             self._mode = termios.tcgetattr(0)
             tty.setraw(0)
 
-    def _pass_on(self, number: int, _frame: object) -> None:
+    def _notice(self, number: int, _frame: object) -> None:
+        """Do nothing, as the agent hears of the signal; but end if the user does not want to wait for that any more."""
         if number == _signal.SIGINT:
             self._interrupts += 1
             if self._interrupts >= _IMPATIENT:
                 self.leave()
                 posix._exit(128 + number)
-        size = b""
-        if number == _signal.SIGWINCH and self._is_terminal[0]:
-            size = b" %d %d" % posix.get_terminal_size(0)
-        self._tell(b"%d" % number + size)
-        if number == _signal.SIGTSTP:
-            self.leave()
-            posix.kill(posix.getpid(), _signal.SIGSTOP)
-            self._tell(b"%d" % _signal.SIGCONT)
 
-    def _tell(self, contents: bytes) -> None:
-        if self._sock is not None:
-            try:
-                self._sock.sendall(SIGNAL + len(contents).to_bytes(4, "big") + contents)
-            except OSError:  # it is gone, which the next receive shows
-                return
+    def _stop(self) -> None:
+        """Stop, and have the program go on when we do."""
+        mode = self._mode
+        self.leave()
+        posix.kill(posix.getpid(), _signal.SIGSTOP)
+        posix.write(self._wakeup, bytes([_signal.SIGCONT]))
+        if mode is not None:
+            self._make_raw()
 
 
 def dial(folder: bytes, name: str) -> "_socket.socket":

@@ -162,7 +162,7 @@ def _start_lowered(request: Mapping[str, Any]) -> Program:
 
 def _start(request: Mapping[str, Any]) -> Program:
     arguments, folder = request["args"], request["cwd"]
-    environment = {**os.environb, **request["env"], b"PWD": folder}
+    environment = {**os.environb, b"PWD": folder, **request["env"]}
     _check_folder(folder)
     terminal = request.get("terminal")
     if terminal:

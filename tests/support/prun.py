@@ -51,7 +51,7 @@ class Prun:
 
     def write_rules(self, text: str) -> None:
         """Write the file of rules."""
-        path = self.folder / "config" / "pserver" / "client" / "prun.toml"
+        path = Path(self.environment["XDG_CONFIG_HOME"]) / "pserver" / "client" / "prun.toml"
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.write_text(text)
 

@@ -1,0 +1,111 @@
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs import program
+from tests.support.prun import Prun, prun_user
+from tests.support.servers import Server
+
+SOURCE = '#include <stdio.h>\n#include "own.h"\nint f(int x) { printf("%d\\n", x); return OWN * x; }\n'
+
+
+@pytest.fixture
+def user(tmp_path: Path, server: Server) -> Iterator[Prun]:
+    """Give a user with a source, in a folder that the server has, but is not to need."""
+    (tmp_path / "own.h").write_text("#define OWN 2\n")
+    (tmp_path / "a.c").write_text(SOURCE)
+    with prun_user(tmp_path / "user", [server]) as user:
+        user.folder = tmp_path
+        yield user
+
+
+@pytest.fixture(scope="module")
+def gcc() -> str:
+    return os.path.realpath(program("gcc", "gcc"))
+
+
+def here(gcc: str, folder: Path, *words: str) -> bytes:
+    """Compile something without any stand-in, and return the object."""
+    subprocess.run([gcc, *words, "-o", "here.o"], cwd=folder, check=True, umask=0o022)
+    return (folder / "here.o").read_bytes()
+
+
+def test_objects_are_those_of_this_machine(user: Prun, gcc: str, server: Server) -> None:
+    for options in (["-O2"], ["-g", "-O1"], ["-g3"], ["-MD", "-DX=1", "-I."]):
+        done = user.run("--shadow", gcc, *options, "-c", "a.c", umask=0o022)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        made = (user.folder / "a.o").read_bytes()
+        assert made == here(gcc, user.folder, *options, "-c", "a.c"), options
+    assert (user.folder / "a.d").read_text().startswith("a.o: a.c")
+    lines = user.run("--report").stdout.decode().splitlines()
+    assert any(line.split()[1] == server.host for line in lines)
+
+
+def test_files_have_the_permissions_of_the_caller(user: Prun, gcc: str) -> None:
+    for mask in (0o022, 0o077, 0o002):
+        user.run("--shadow", gcc, "-MD", "-c", "a.c", umask=mask)
+        modes = {(user.folder / name).stat().st_mode & 0o777 for name in ("a.o", "a.d")}
+        assert modes == {0o666 & ~mask}
+        (user.folder / "a.o").unlink()
+        (user.folder / "a.d").unlink()
+
+
+def test_a_mistake_in_the_source_is_said_once_and_is_final(user: Prun, gcc: str) -> None:
+    (user.folder / "a.c").write_text('#include "own.h"\nint x = OWN OWN;\n')
+    expected = subprocess.run([gcc, "-c", "a.c"], cwd=user.folder, capture_output=True, check=False)
+    done = user.run("--shadow", gcc, "-c", "a.c")
+    assert (done.returncode, done.stderr) == (expected.returncode, expected.stderr)
+    assert not (user.folder / "a.o").exists()
+    assert b" here " not in user.run("--report").stdout
+    (user.folder / "a.c").write_text('#include "missing.h"\n')
+    done = user.run("--shadow", gcc, "-c", "a.c")
+    assert done.returncode == 1 and b"missing.h: No such file or directory" in done.stderr
+
+
+def test_all_but_compile_steps_stays_here(user: Prun, gcc: str) -> None:
+    (user.folder / "main.c").write_text("int main(void) { return 0; }\n")
+    assert user.run("--shadow", gcc, "main.c", "-o", "main").returncode == 0
+    assert subprocess.run([user.folder / "main"], check=False).returncode == 0
+    assert b"here" in user.run("--report").stdout
+
+
+def test_another_compiler_is_not_used(user: Prun, gcc: str) -> None:
+    other = user.folder / "other"
+    other.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "gcc (Other) 1.0" || echo 1.0\n')
+    other.chmod(0o755)
+    user.write_rules(f'[[rule]]\nmatch = "*gcc*"\ncommand = "{other}"\n')
+    assert user.run("--shadow", gcc, "-c", "a.c").returncode == 0  # here
+    assert b"objects would differ" in user.run("--report").stdout
+    done = user.run("--no-local", "--shadow", gcc, "-c", "a.c")
+    assert done.returncode == 125
+    assert b"is (Other) 1.0 for 1.0, but on this machine" in done.stderr
+
+
+def test_without_servers_it_is_done_here_or_refused(tmp_path: Path, server: Server, gcc: str) -> None:
+    (tmp_path / "a.c").write_text("int x;\n")
+    with prun_user(tmp_path / "user", [server], "127.0.0.1:1") as user:
+        user.folder = tmp_path
+        assert user.run("--shadow", gcc, "-c", "a.c").returncode == 0
+        (tmp_path / "a.o").unlink()
+        done = user.run("--no-local", "--shadow", gcc, "-c", "a.c")
+        assert (done.returncode, b"127.0.0.1:1" in done.stderr) == (125, True)
+        assert not (tmp_path / "a.o").exists()
+
+
+def test_many_steps_at_once(user: Prun, gcc: str) -> None:
+    for number in range(24):
+        shutil.copy(user.folder / "a.c", user.folder / f"s{number}.c")
+
+    def step(number: int) -> bytes:
+        done = user.run("--shadow", gcc, "-O2", "-c", f"s{number}.c")
+        assert (done.returncode, done.stderr) == (0, b"")
+        return (user.folder / f"s{number}.o").read_bytes()
+
+    with ThreadPoolExecutor(12) as threads:
+        made = list(threads.map(step, range(24)))
+    assert made[7] == here(gcc, user.folder, "-O2", "-c", "s7.c")
