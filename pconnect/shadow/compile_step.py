@@ -8,13 +8,11 @@ A mistake in the source is the user's: it is reported as the compiler there repo
 points to the machine there, such as a compiler that crashed or found no memory, is a reason to run it here.
 """
 
-import os
 import re
 import stat
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -205,8 +203,8 @@ def _preprocess(step: Step, away: Away, place: Path, remote: Remote) -> Outcome:
 
 def _compile(step: Step, away: Away, place: Path, text: bytes, remote: Remote, *, warnings: bytes) -> Outcome:
     """Have preprocessed source compiled, and write the object. `warnings`: what the preprocessor has said."""
-    directory = directory_of(text) if away.family is Family.GCC else working_folder(step)
-    if away.debug and not directory:
+    directory = directory_of(text)
+    if away.form is Form.SOURCE and not directory:
         return Outcome(None, why="the preprocessor does not name the folder for debugging information")
     try:
         given = _given(step, away, directory, text)
@@ -274,15 +272,6 @@ def merged(first: bytes, then: bytes) -> bytes:
     """Return what GCC said in two steps, without what the second said again: both read the same directives."""
     known = set(_DIAGNOSTIC.findall(first))
     return first + _DIAGNOSTIC.sub(lambda found: b"" if found[0] in known else found[0], then)
-
-
-def working_folder(step: Step) -> str:
-    """Return the folder as compilers name it: by ``PWD``, which may lead through links, if it is right."""
-    named = step.environment.get("PWD", "")
-    with suppress(OSError):
-        if named.startswith("/") and Path(named).samefile(step.cwd):
-            return named
-    return os.path.realpath(step.cwd)
 
 
 def write_object(place: Path, data: bytes, umask: int) -> None:

@@ -41,7 +41,6 @@ HERE = {
         for word in ("-ftest-coverage", "-gsplit-dwarf", "-time", "-ftime-report", "-Q")
     },
     **{word: f"{word} {_PROFILE}" for word in ("--coverage", "-coverage", "-fbranch-probabilities")},
-    "-fdebug-macro": "-fdebug-macro records macros, which differ in preprocessed source",
     "-fmodules-ts": f"-fmodules-ts {_MODULES}",
     "-include-pch": f"-include-pch {_MODULES}",
     "-frepo": f"-frepo {_MORE_OUTPUT}",

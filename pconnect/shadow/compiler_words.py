@@ -11,7 +11,8 @@ How an object becomes the same, byte for byte, as one of a local compiler:
   information its second step is not told that its source is preprocessed, but that ``.source/`` is to be called by the
   name of the source's folder. What it does otherwise then keeps a step here: being pedantic, it warns about marks of
   lines, and an address sanitizer writes the file's name into the object.
-- Clang writes a checksum of each file into DWARF 5, so it gets all files that it reads; see `source.clang_files`.
+- Clang writes checksums of files, and which lines come from which file, into debugging information, so that it gets
+  all files that it reads; see `source.clang_files`.
 """
 
 import enum
@@ -130,7 +131,6 @@ class Away:
             extra = _to_clang("-main-file-name", self.source)
             # Marks of lines are an extension, of which some versions warn, and which others do not know.
             extra += ["-Wno-unknown-warning-option", "-Wno-gnu-line-marker"] if self.pedantic else []
-            extra += _to_clang(f"-fdebug-compilation-dir={directory}") if directory else []
         elif self.form is Form.PREPROCESSED:
             extra = ["-fpreprocessed", "-fdirectives-only"]
             language = "cpp-output" if language == "c" else "c++-cpp-output"
@@ -180,7 +180,6 @@ class _Reading:
     targets: list[str] = field(default_factory=list)
     mapped: list[tuple[str, str, str]] = field(default_factory=list)
     debug_level: int = 0
-    dwarf: int = 5
     pedantic: bool = False
 
     def both(self, *words: str) -> None:
@@ -279,7 +278,6 @@ def _read_debug(word: str, reading: _Reading) -> None:
     if found is None:
         return
     if found["dwarf"]:
-        reading.dwarf = int(found["dwarf"])
         reading.debug_level = reading.debug_level or 2
     else:
         reading.debug_level = int(found["level"] or 2)
@@ -371,7 +369,7 @@ def _language(compiler: str, source: str, given: str) -> str:
 def _form(reading: _Reading) -> Form:
     """Return the form in which the source can go away."""
     if reading.family is Family.CLANG:
-        return Form.FILES if reading.debug_level and reading.dwarf >= 5 else Form.REWRITTEN
+        return Form.FILES if reading.debug_level else Form.REWRITTEN
     if not reading.debug_level:
         return Form.PREPROCESSED
     if reading.pedantic:

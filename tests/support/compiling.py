@@ -29,6 +29,10 @@ static inline int twice(int   x) { return   ADD(x,   x); }
 #ifndef X
 #define X 1
 #endif
+  #if 0
+"""
+    + "  left out\n" * 20
+    + """  #endif
 /* A comment
    of two lines. */
 int\tf(int a,
@@ -59,6 +63,14 @@ int g(const std::vector<int>& of) { all["x"] = {raw}; return largest(of) + int(a
     "src/asks.cc": """#if __has_include("never_read.h") && __has_include(<first.h>) && !__has_include("nowhere.h")
 int there = __LINE__;
 #endif
+""",
+    "src/lines.c": """#include "user.h"
+#line 70 "grammar.y"
+int f(int x) { return ADD(x, __LINE__); }
+#line 4 "src/lines.c"
+static int h(int x) { return x; }
+#line 90 "/nowhere/other.y"
+int g(int x) { return f(h(x)); }
 """,
     "src/never_read.h": "#error It is only asked for.\n",
     "src/bad.c": """#include "user.h"

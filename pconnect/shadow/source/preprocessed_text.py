@@ -20,8 +20,8 @@ _TIED_DIRECTIVE = re.compile(
     rb"^[ \t]*#[ \t]*(?:embed|pragma[ \t]+GCC[ \t]+(?:dependency|pch_preprocess))\b", re.MULTILINE
 )
 _IN_TIED_DIRECTIVES = b"embed", b"dependency", b"pch_preprocess"
-# The same as `_MARK`, anywhere.
-_ANY_MARK = re.compile(rb'\n# \d+ "((?:[^"\\\n]|\\.)*)"((?: [1-4])*)(?=\n)')
+# The same as `_MARK`, anywhere. Blanks may precede it: those before a directive that is left out.
+_ANY_MARK = re.compile(rb'# \d+ "((?:[^"\\\n]|\\.)*)"((?: [1-4])*)(?=\n)')
 #: Options with which an object has names of files that no map replaces.
 _NAMES_AS_THEY_ARE = "-fsanitize", "-flto"
 _OUTER = re.compile(rb"/|(?:\.\./)+")
@@ -42,14 +42,15 @@ def user_files(text: bytes) -> set[bytes]:
     """Return the names, as they are in the text, of files that are not the system's."""
     users: set[bytes] = set()
     system: set[bytes] = set()
-    for name, flags in set(_ANY_MARK.findall(b"\n" + text)):
-        (system if b" 3" in flags else users).add(name)
+    for mark in _ANY_MARK.finditer(text):
+        if not _line_before(mark).strip():
+            (system if b" 3" in mark[2] else users).add(mark[1])
     return {name for name in users - system if name and name[:1] != b"<" and name[-2:] != b"//"}
 
 
 def all_files(text: bytes) -> set[str]:
     """Return the names of all files that are in the text."""
-    names = {_name(raw) for raw, _ in set(_ANY_MARK.findall(b"\n" + text))}
+    names = {_name(raw) for raw, _ in set(_ANY_MARK.findall(text))}
     return {name for name in names if name and name[0] != "<" and not name.endswith("//")}
 
 
@@ -73,9 +74,10 @@ def put_inside(text: bytes) -> tuple[bytes, dict[str, str]]:
 
     def rename(mark: re.Match[bytes]) -> bytes:
         new = renamed.get(mark[1])
-        return mark[0] if new is None else mark[0].replace(mark[1], new, 1)
+        is_mark = new is not None and not _line_before(mark).strip()
+        return mark[0].replace(mark[1], new, 1) if new is not None and is_mark else mark[0]
 
-    return (_ANY_MARK.sub(rename, b"\n" + text)[1:] if renamed else text), beginnings
+    return (_ANY_MARK.sub(rename, text) if renamed else text), beginnings
 
 
 def restoring(away: Away, beginnings: Mapping[str, str]) -> list[str]:
@@ -146,14 +148,18 @@ def for_compiler(text: bytes, form: Form) -> bytes:
 
 def _is_kept(found: re.Match[bytes], main: bytes) -> bool:
     """Return whether what looks like ``#pragma once`` is no directive, or one of the source itself, which stays."""
-    text, start = found.string, found.start()
-    if not _DIRECTIVE.fullmatch(text, text.rfind(b"\n", 0, start) + 1, start):
+    if not _DIRECTIVE.fullmatch(_line_before(found)):
         return True
-    while start > 0:
-        start = max(text.rfind(b"\n# ", 0, start), 0)
-        if mark := _MARK.match(text, start + 1 if start else 0):
+    text, start = found.string, found.start()
+    while (start := text.rfind(b"# ", 0, start)) >= 0:
+        if mark := _MARK.match(text, start):
             return mark[2] == main
     return True
+
+
+def _line_before(found: re.Match[bytes]) -> bytes:
+    """Return what is before a match in its line."""
+    return found.string[found.string.rfind(b"\n", 0, found.start()) + 1 : found.start()]
 
 
 def _end_of_head(text: bytes) -> int:
@@ -172,7 +178,7 @@ def _head_lines(head: bytes) -> list[bytes]:
     waiting = b""  # a mark that is only needed if a file is included there
     in_file = True
     for line in head.splitlines(keepends=True):
-        mark = _MARK.match(line)
+        mark = _MARK.match(line.lstrip(b" \t"))
         if mark is None:
             lines += [line] if in_file else []
         elif mark[2].endswith(b"//"):

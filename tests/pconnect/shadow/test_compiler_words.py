@@ -110,7 +110,6 @@ STAYS = {
     "clang -fmodules -c foo.c": "modules",
     "clang -arch x86_64 -arch arm64 -c foo.c": "several objects",
     "clang -emit-llvm -c foo.c": "more than an object",
-    "clang -fdebug-macro -gdwarf-4 -c foo.c": "macros",
     "clang -Weverything -c foo.c": "not preprocessed",
 }
 
@@ -255,20 +254,16 @@ def test_with_debugging_information_gcc_reads_source_under_the_name_that_it_has_
 def test_debugging_information_names_the_folder_here() -> None:
     words = compiled("g++ -g -c foo.cc", "/home/a")
     assert "-fdebug-prefix-map=/proc/self/cwd=/home/a" in words
-    clang = compiled("clang -gdwarf-4 -c foo.c", "/home/a")
-    assert clang[2:6] == ["-Xclang", "-main-file-name", "-Xclang", "foo.c"]
-    assert clang[6:8] == ["-Xclang", "-fdebug-compilation-dir=/home/a"]
 
 
-def test_clang_gets_all_files_where_it_writes_their_checksums() -> None:
-    forms = {
-        "-gdwarf-4": Form.REWRITTEN,
-        "-g0": Form.REWRITTEN,
-        "-g": Form.FILES,
-        "-gdwarf-4 -gdwarf-5": Form.FILES,
-    }
-    for line, form in forms.items():
+def test_clang_gets_its_source_under_the_name_that_it_has_here() -> None:
+    assert compiled("clang -c s/foo.c")[1:5] == ["-Xclang", "-main-file-name", "-Xclang", "s/foo.c"]
+
+
+def test_clang_gets_all_files_for_debugging_information() -> None:
+    for line in ("-g", "-gdwarf-4", "-g0 -ggdb", "-g0", "-O2"):
         step = decided(f"clang {line} -Ia -MD -c foo.c")
+        form = Form.REWRITTEN if line in ("-g0", "-O2") else Form.FILES
         assert isinstance(step, Away) and step.form is form
         assert [*step.command] == ["clang", *line.split(), "-Ia"]
 

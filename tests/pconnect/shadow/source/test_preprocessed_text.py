@@ -139,6 +139,13 @@ def test_files_of_other_folders_get_names_inside() -> None:
     assert ".outer1/abs/x.h" in files_shown(text) and ".outer2up/up.h" in files_shown(text)
 
 
+def test_marks_may_follow_blanks_but_nothing_else() -> None:
+    text = b'# 0 "/a.c"\n# 1 "/a.c"\n  # 9 "/a.c"\n "x # 9 "/a.c"\n'
+    assert put_inside(text)[0] == text.replace(b'# 0 "/', b'# 0 ".outer1/').replace(
+        b'\n# 1 "/', b'\n# 1 ".outer1/'
+    ).replace(b'  # 9 "/', b'  # 9 ".outer1/')
+
+
 def test_a_file_that_becomes_the_systems_in_the_middle_keeps_its_name() -> None:
     text = b'# 1 "/x.h" 1\n# 5 "/x.h" 3\n'
     assert put_inside(text) == (text, {})
