@@ -113,6 +113,7 @@ def main() -> int:
     environment = dict(os.environb)
     try:
         folder, name = make_folder(environment), agent_name(environment)
+        idle_seconds()
         with (folder / f"{name}.lock").open("ab") as lock:
             if not _lock(lock.fileno(), folder, name):
                 _say_ready()  # the other one is, or will be
@@ -174,7 +175,19 @@ async def _serve(folder: Path, name: str, listener: socket.socket) -> None:
     shared = Shared(folder, name)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         shared.loop.add_signal_handler(number, shared.is_stopped.set)
-    await Agent(shared).serve(listener, float(os.environ.get("PRUN_IDLE") or _IDLE_SECONDS))
+    await Agent(shared).serve(listener, idle_seconds())
+
+
+def idle_seconds() -> float:
+    """Return after how many seconds without a call the agent ends; raise `PrunError` if ``PRUN_IDLE`` is no number."""
+    given = os.environ.get("PRUN_IDLE") or str(_IDLE_SECONDS)
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise PrunError(f"PRUN_IDLE={given!r}: give seconds, as in PRUN_IDLE=600")
+    return seconds
 
 
 def _say_ready() -> None:

@@ -19,6 +19,9 @@ from collections.abc import Callable
 
 from pconnect.programs.streams import PIECE, Credit
 
+# So much a pipe takes, where the system allows it: each read and write moves more at once.
+_PIPE_BYTES = 2**20
+
 
 class _Descriptor:
     """One end that belongs to a client. `number`: a descriptor of our own for it; -1 when it is closed."""
@@ -35,6 +38,10 @@ class _Descriptor:
                     f"/proc/self/fd/{number}", flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
                 )
                 os.close(number)
+            with contextlib.suppress(
+                OSError
+            ):  # a terminal, or the user's pipes have used up what they may take
+                fcntl.fcntl(self.number, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     def read(self, count: int) -> bytes:
         if self._sock is not None:

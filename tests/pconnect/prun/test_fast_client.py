@@ -62,6 +62,11 @@ def test_an_agent_that_cannot_start_says_why(tmp_path: Path, server: Server) -> 
         assert done.returncode == 125
         assert done.stderr.startswith(b"prun: ") and b"prun" in done.stderr
         (tmp_path / "run" / "prun").unlink()
+        done = user.run("true", env={"PRUN_IDLE": "soon"})
+        assert (done.returncode, done.stderr) == (
+            125,
+            b"prun: the agent does not start: PRUN_IDLE='soon': give seconds, as in PRUN_IDLE=600\n",
+        )
 
 
 def test_it_works_by_a_link_and_as_a_module(tmp_path: Path, server: Server) -> None:
