@@ -245,7 +245,7 @@ def _given(step: Step, away: Away, directory: str, text: bytes) -> Given:
     if away.form is Form.FILES:
         words = [*away.command, *_colors(step), "-###", "-x", away.language, "-c", away.source, "-o", OBJECT]
         shown = _run(step, words).stderr.decode("utf-8", "surrogateescape")
-        return as_files(away, shown, text, read)
+        return as_files(away, shown, step.cwd, text, read)
     given = as_one_text(away, OBJECT, directory, text, read)
     return replace(given, words=[*given.words, *_colors(step)])
 

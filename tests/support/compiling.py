@@ -72,6 +72,8 @@ static int h(int x) { return x; }
 #line 90 "/nowhere/other.y"
 int g(int x) { return f(h(x)); }
 """,
+    "near.c": '#include "near.h"\nint f(int x) { return near(x) + 1; }\n',
+    "near.h": "static inline int near(int x) { return x + 2; }\n",
     "src/never_read.h": "#error It is only asked for.\n",
     "src/bad.c": """#include "user.h"
 int f(int a)

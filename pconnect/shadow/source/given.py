@@ -74,16 +74,22 @@ def as_one_text(away: Away, output: str, directory: str, text: bytes, read: Read
     return Given(words, source, files, beginnings)
 
 
-def as_files(away: Away, shown: str, text: bytes, read: Read) -> Given:
-    """Return all files that Clang reads. `shown`: what ``-###`` writes.
+def as_files(away: Away, shown: str, folder: str, text: bytes, read: Read) -> Given:
+    """Return all files that Clang reads. `shown`: what ``-###`` writes; `folder`: where it runs here.
 
     Raises
     ------
     ValueError
-        Clang reads other files, too, or does more than to compile.
+        Clang reads other files, too, or does more than to compile, or it finds files of its folder by two kinds of
+        paths. Then it records one of them, depending on what it has looked for before.
     """
     words = compiler_proper(shown)
-    files = with_contents(all_files(text), words, read)
+    names = all_files(text)
+    if any(not name.startswith("/") for name in names) and any(
+        name.startswith(f"{folder}/") for name in names
+    ):
+        raise ValueError("Clang's -g records files of this folder by relative and by absolute paths")
+    files = with_contents(names, words, read)
     return Given([away.compiler, *words], b"", files, warnings=driver_warnings(shown))
 
 

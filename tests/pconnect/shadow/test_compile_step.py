@@ -80,8 +80,8 @@ OF_GCC = [
 OF_CLANG = [
     "clang -O2 -Iinc -c src/foo.c",
     "clang -O2 -gdwarf-4 -Iinc -c src/foo.c -o out/foo.o -MD",
-    "clang -gdwarf-4 -g -Iinc -c {cwd}/src/foo.c -MMD -MP",
-    "clang -gdwarf-4 -fdebug-prefix-map={cwd}=. -Iinc -c {cwd}/src/foo.c",
+    "clang -gdwarf-4 -g -I{cwd}/inc -c {cwd}/src/foo.c -MMD -MP",
+    "clang -gdwarf-4 -fdebug-prefix-map={cwd}=. -I{cwd}/inc -c {cwd}/src/foo.c",
     "clang -g -Iinc -c src/foo.c",
     "clang -O2 -g -Wall -I{cwd}/inc -c {cwd}/src/foo.c -o out/foo.o -MD",
     "clang -O2 -g3 -DX=2 -include inc/first.h -I../here/inc -c ../here/src/foo.c -lunused",
@@ -92,6 +92,9 @@ OF_CLANG = [
     "clang -O2 -Iinc -c src/lines.c -MD",
     "gcc -O2 -g -Iinc -c src/lines.c -MD",
     "gcc -O2 -Iinc -c src/lines.c",
+    "clang -g -O1 -I{cwd} -c {cwd}/near.c -o out/near.o -MD",
+    "clang -g -O1 -c near.c -o out/near.o",
+    "gcc -g -O1 -I. -c {cwd}/near.c -o out/near.o -MD",
     "clang++ -ggdb -c src/asks.cc -Iinc",
     "clang -O2 -pedantic -Wall -Wextra -DX=2 -include inc/first.h -Iinc -c src/foo.c",
     "clang -O2 -fPIC -flto -Iinc -c src/foo.c",
@@ -192,6 +195,12 @@ def test_where_there_is_no_place_for_the_object_the_local_compiler_says_so(folde
 def test_variables_that_change_the_compiler_keep_a_step_here(folder: Folder) -> None:
     step = Step(["gcc", "-c", "src/foo.c"], str(folder.path), environment={"COMPILER_PATH": "/x"})
     assert "COMPILER_PATH" in run_step(step, folder.remote).why
+
+
+def test_two_kinds_of_paths_keep_a_step_of_clang_here(folder: Folder) -> None:
+    outcome = folder.away("clang -g -I. -c {cwd}/near.c")
+    assert "relative and by absolute paths" in outcome.why
+    assert folder.remote.runs == []
 
 
 def test_response_files_in_a_circle_stay_here(folder: Folder) -> None:

@@ -43,7 +43,7 @@ def test_clang_gets_text_that_has_its_lines() -> None:
 
 def test_clang_gets_files_for_debugging_information() -> None:
     shown = 'clang: warning: unused\n "/usr/lib/clang" "-cc1" "a.c"\n'
-    given = as_files(away("clang -g -c /p/a.c"), shown, TEXT, HERE.get)
+    given = as_files(away("clang -g -c /p/a.c"), shown, "/other", TEXT, HERE.get)
     assert given.words == ["clang", "-cc1", "a.c", "-ivfsoverlay", f"/proc/self/cwd/{OVERLAY}"]
     assert (given.source, given.warnings) == (b"", b"clang: warning: unused\n")
     roots = json.loads(given.files.pop(OVERLAY))["roots"]
