@@ -31,6 +31,8 @@ from pconnect.shadow.guard import VARIABLE
 
 # A program that is to be repeated is lost with its node; so many nodes may go.
 _TRIES = 4
+# So many seconds servers may take to answer before a program that may run here does.
+_PATIENCE = 3.0
 # From SIGTERM to the end of a program whose caller is gone, in seconds.
 _GRACE = 0.6
 
@@ -105,7 +107,7 @@ class Call:
     async def _compile(self, plan: Plan) -> Answer:
         """Do a step of a compiler at a server, if it is one that goes away, and say here what that has said."""
         shared, settings = self._shared, plan.settings
-        generation = await shared.generation()
+        generation = await shared.generation(_PATIENCE if settings.or_here else None)
         with self._using(generation):
             nodes = await nodes_for(shared, generation, settings, plan.name, single=False)
             known = shared.compilers.setdefault(generation, KnownCompilers())
@@ -128,7 +130,7 @@ class Call:
         """Run it at a server; again at another one if it may be repeated, or here, if that may be."""
         ended = Ended(plan.failure)
         for _ in range(_TRIES):
-            generation = await self._shared.generation()
+            generation = await self._shared.generation(_PATIENCE if plan.settings.or_here else None)
             with self._using(generation):
                 run, ended = await self._try(plan, generation)
                 if run.has_waited:

@@ -4,6 +4,7 @@ from collections import Counter
 
 from pconnect.commands.table import Table
 
+_MAX_ROWS = 500
 HEADINGS = ("program", "ran at", "times", "failed", "why")
 
 
@@ -16,12 +17,20 @@ class Report:
 
     def add(self, program: str, host: str, *, failed: bool) -> None:
         """Count a program that has run at a server."""
-        self._counts[program, host, ""] += 1
-        self._failed[program, host, ""] += failed
+        key = self._key(program, host, "")
+        self._counts[key] += 1
+        self._failed[key] += failed
 
     def add_here(self, program: str, why: str) -> None:
         """Count a program that is to run here."""
-        self._counts[program, "here", why] += 1
+        self._counts[self._key(program, "here", why)] += 1
+
+    def _key(self, *key: str) -> tuple[str, str, str]:
+        """Return what to count something under; there are not more of these than fit on some screens."""
+        program, host, why = key
+        if key in self._counts or len(self._counts) < _MAX_ROWS:
+            return program, host, why
+        return "others", host, "other reasons" if why else ""
 
     def table(self) -> Table:
         """Return all of it. Of programs that ran here, how they have ended is not known."""

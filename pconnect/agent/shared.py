@@ -63,11 +63,19 @@ class Shared:
         """Return what a function returns that blocks; it runs in a thread of its own."""
         return await self.loop.run_in_executor(self._pool, function)
 
-    async def generation(self) -> Generation:
-        """Return the network; raise `NoNetworkError` if there can be none."""
+    async def generation(self, patience: float | None = None) -> Generation:
+        """Return the network; raise `NoNetworkError` if there can be none.
+
+        `patience`: seconds to wait while it is being made; ``None``: as long as that takes, which has a limit.
+        """
+        deadline = None if patience is None else self.loop.time() + patience
         while self.held.is_pending:
             self._has_changed.clear()
-            await self._has_changed.wait()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._has_changed.wait()
+            except TimeoutError:
+                raise NoNetworkError(f"no server has answered for {patience:g} s") from None
         if self.held.current is None or not self.held.current.living:
             raise NoNetworkError(self.held.error or "no server can be reached")
         return self.held.current
