@@ -54,7 +54,7 @@ class Settings:
     command
         What is run instead of its name there; empty: the name as given.
     compiler
-        Whether it is a compiler of C or C++, whose steps go away as `pconnect.shadow` says.
+        Whether it is a compiler of C or C++: if a stand-in calls it, its steps go away as `pconnect.shadow` says.
     expand_native
         Whether ``-march=native`` of a compiler is replaced by what it means here, so that its step can go away.
     """
