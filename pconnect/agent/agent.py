@@ -20,6 +20,7 @@ from pathlib import Path
 
 from pconnect.agent.callers import Caller
 from pconnect.agent.calls import Call, end
+from pconnect.agent.remote_run import ENDING
 from pconnect.agent.requests import RequestError
 from pconnect.agent.shared import Shared
 from pconnect.agent.ssh_calls import SSH, SshCall
@@ -71,13 +72,23 @@ class Agent:
             task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, caller: Caller) -> None:
-        """Serve one call; it ends with its caller."""
+        """Serve one call; it ends with its caller, or by a signal while no program runs that could take it."""
         self._shared.calls += 1
+        answer = asyncio.ensure_future(self._answer(caller))
+        stopped_by: list[int] = []
+
+        def stop(number: int) -> None:
+            if number in ENDING:
+                stopped_by.append(number)
+                answer.cancel()
+
+        caller.on_signal = stop
+        caller.gone.add_done_callback(lambda _: answer.cancel())
         try:
-            answer = asyncio.ensure_future(self._answer(caller))
-            caller.gone.add_done_callback(lambda _: answer.cancel())
-            with contextlib.suppress(asyncio.CancelledError):
-                await caller.tell(*await answer)
+            await caller.tell(*await answer)
+        except asyncio.CancelledError:
+            if stopped_by:
+                await caller.tell(*end(128 + stopped_by[0]))
         finally:
             self._shared.calls -= 1
             caller.close()

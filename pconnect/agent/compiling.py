@@ -90,6 +90,8 @@ class RemoteCompiler:
         words = [self._settings.command or words[0], *words[1:]]
         variables = {**environment, VARIABLE: os.path.basename(words[0])}  # noqa: PTH119 - as above
         done = self._run(words, source, files=files, variables=variables, outputs=[output], nodes=self._nodes)
+        if self._is_cancelled:
+            raise NoServerError("the caller is gone")
         status = done.returncode if done.returncode >= 0 else 128 - done.returncode
         return RemoteEnd(status, done.stdout, done.stderr, done.outputs, done.host or "")
 

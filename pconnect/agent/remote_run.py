@@ -21,7 +21,8 @@ from pconnect.prun.fast_client import BEGUN, OUR_FAILURE, RAW, REPEATABLE, STOP
 from pconnect.prun.settings import Settings
 
 TIME_LIMIT = 124
-_ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+#: Signals that end a call for which no program runs.
+ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class RemoteRun:
         ended = self._loop.create_future()
         job.add_done_callback(lambda _: self._loop.call_soon_threadsafe(_settle, ended))
         job.on_begin = self._begin
-        self._caller.on_signal = self._pass_signal
+        before, self._caller.on_signal = self._caller.on_signal, self._pass_signal
         job.start()
         limit = self._settings.queue_limit
         timer = None if limit is None else self._loop.call_later(limit, self._expire)
@@ -123,7 +124,7 @@ class RemoteRun:
         finally:
             if timer is not None:
                 timer.cancel()
-            self._caller.on_signal = lambda _: None
+            self._caller.on_signal = before
             if self._input is not None:
                 self._input.close()
         return self._how()
@@ -162,7 +163,7 @@ class RemoteRun:
             if number == signal.SIGWINCH and self._is_terminal:
                 size = terminal_size(self._caller.ends[STDIN], self._caller.ends[STDOUT])
             self._job.signal(number, *size)
-        elif number in _ENDING:
+        elif number in ENDING:
             self._stopped_by = number
             self._job.cancel()
         if number == signal.SIGTSTP:

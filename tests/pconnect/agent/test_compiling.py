@@ -1,5 +1,6 @@
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ import pytest
 from tests.support.programs import program
 from tests.support.prun import Prun, prun_user
 from tests.support.servers import Server
+from tests.support.waiting import wait_until
 
 SOURCE = '#include <stdio.h>\n#include "own.h"\nint f(int x) { printf("%d\\n", x); return OWN * x; }\n'
 
@@ -72,6 +74,18 @@ def test_all_but_compile_steps_stays_here(user: Prun, gcc: str) -> None:
     assert user.run("--shadow", gcc, "main.c", "-o", "main").returncode == 0
     assert subprocess.run([user.folder / "main"], check=False).returncode == 0
     assert b"here" in user.run("--report").stdout
+
+
+def test_an_interrupt_ends_a_step_and_leaves_no_object(user: Prun, gcc: str) -> None:
+    user.run("true")
+    lines = "".join(f"int f{number}(int x) {{ return x * {number}; }}\n" for number in range(30_000))
+    (user.folder / "long.c").write_text(lines)
+    with user.start("--shadow", gcc, "-O2", "-c", "long.c", cwd=user.folder) as process:
+        wait_until(lambda: b"1 programs" in user.run("--agent", "status").stdout, "the step to begin")
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+    wait_until(lambda: b"0 programs" in user.run("--agent", "status").stdout, "the step to end")
+    assert not (user.folder / "long.o").exists()
 
 
 def test_another_compiler_is_not_used(user: Prun, gcc: str) -> None:

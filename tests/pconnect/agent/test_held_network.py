@@ -1,3 +1,5 @@
+import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,16 @@ def test_without_servers_it_says_so_or_runs_here(tmp_path: Path, server: Server)
         assert str(mark.readlink()) == f"/proc/{pid}"
         user.stop()
         assert not mark.is_symlink()
+
+
+def test_who_waits_for_servers_can_be_interrupted(tmp_path: Path, server: Server) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with prun_user(tmp_path, [server], f"127.0.0.1:{port}") as user, user.start("true") as process:
+            wait_until(lambda: bool(list((tmp_path / "run" / "prun").glob("*.sock"))), "the agent")
+            silent.accept()[0].detach()  # it has handlers for signals before it starts an agent
+            process.send_signal(signal.SIGINT)
+            assert process.wait() == 130
 
 
 @pytest.mark.slow
