@@ -142,7 +142,7 @@ class Step:
     family
         Whose options the compiler has.
     colors
-        Whether its standard error is a terminal, so that a local compiler would use colors.
+        Whether its standard error is a terminal. If it has colors, a local compiler uses them.
     expand_native
         Whether ``-march=native`` and the like are replaced by what GCC means by them on this machine.
     umask
@@ -189,7 +189,7 @@ def run_step(step: Step, remote: Remote) -> Outcome:
 
 def _preprocess(step: Step, away: Away, place: Path, remote: Remote) -> Outcome:
     """Run the preprocessor here, then go on with what it wrote."""
-    ended = _run(step, [*away.preprocess[:1], *_colors(step), *away.preprocess[1:]])
+    ended = _run(step, _colored(step, away.preprocess))
     if ended.returncode < 0 or b"-fdirectives-only" in ended.stderr:
         return Outcome(None, why="the preprocessor failed, or cannot leave macros as they are in this source")
     if ended.returncode:
@@ -243,15 +243,19 @@ def _given(step: Step, away: Away, directory: str, text: bytes) -> Given:
             return None
 
     if away.form is Form.FILES:
-        words = [*away.command, *_colors(step), "-###", "-x", away.language, "-c", away.source, "-o", OBJECT]
+        words = [*_colored(step, away.command), "-###", "-x", away.language, "-c", away.source, "-o", OBJECT]
         shown = _run(step, words).stderr.decode("utf-8", "surrogateescape")
         return as_files(away, shown, step.cwd, text, read)
     given = as_one_text(away, OBJECT, directory, text, read)
-    return replace(given, words=[*given.words, *_colors(step)])
+    return replace(given, words=_colored(step, given.words))
 
 
-def _colors(step: Step) -> list[str]:
-    return ["-fdiagnostics-color=always"] if step.colors else []
+def _colored(step: Step, words: Sequence[str]) -> list[str]:
+    """Return a command with colors where a local compiler would use them, if its own options do not say it."""
+    variables = step.environment
+    if not step.colors or variables.get("TERM", "dumb") == "dumb" or variables.get("NO_COLOR"):
+        return list(words)
+    return [words[0], "-fdiagnostics-color=always", *words[1:]]
 
 
 def _finish(away: Away, place: Path, end: RemoteEnd, warnings: bytes, umask: int) -> Outcome:

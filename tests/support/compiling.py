@@ -182,10 +182,11 @@ class Folder:
         )
         return ended.returncode, ended.stdout, ended.stderr
 
-    def away(self, line: str, **options: bool) -> Outcome:
+    def away(self, line: str, variables: Mapping[str, str] | None = None, **options: bool) -> Outcome:
         words = self.words(line)
         family = Family.CLANG if "clang" in words[0] else Family.GCC
-        return run_step(Step(words, str(self.path), family, environment(), **options), self.remote)
+        given = environment() | dict(variables or {})
+        return run_step(Step(words, str(self.path), family, given, **options), self.remote)
 
 
 def environment() -> dict[str, str]:

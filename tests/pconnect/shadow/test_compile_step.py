@@ -219,9 +219,25 @@ def test_the_native_processor_is_expanded_if_a_rule_says_so(folder: Folder) -> N
     assert "another order" in folder.away(f"{line} -g", expand_native=True).why
 
 
-def test_colors_are_used_where_a_terminal_is(folder: Folder) -> None:
-    assert b"\x1b[" in folder.away("gcc -Iinc -c src/bad.c", colors=True).stderr
-    assert b"\x1b[" in folder.away("gcc -Iinc -c src/missing.c", colors=True).stderr
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_colors_are_used_where_a_local_compiler_would(folder: Folder, compiler: str) -> None:
+    def is_colored(options: str = "", **variables: str) -> bool:
+        outcomes = [
+            folder.away(
+                f"{compiler} {options} -Iinc -c src/{name}.c", {"TERM": "xterm", **variables}, colors=True
+            )
+            for name in ("bad", "missing")
+        ]
+        assert [outcome.status for outcome in outcomes] == [1, 1]
+        colored = {b"\x1b[" in outcome.stderr for outcome in outcomes}
+        assert len(colored) == 1
+        return colored.pop()
+
+    assert is_colored()
+    assert not is_colored(TERM="dumb")
+    assert not is_colored(NO_COLOR="1")
+    assert not is_colored("-fno-diagnostics-color")
+    assert is_colored("-fdiagnostics-color", TERM="dumb")
 
 
 class NoMachine:
