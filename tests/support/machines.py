@@ -45,6 +45,11 @@ while [ $# -gt 0 ]; do
         echo "$1" > /proc/sys/kernel/hostname
         cd "$HOME"
         [ ! -e passwd ] || mount --bind passwd /etc/passwd
+        IFS=:
+        for home in $hidden; do
+            [ "$home" = "$HOME" ] || mount -t tmpfs tmpfs "$home"
+        done
+        unset IFS hidden
         echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start
         exec env PS1= setsid --ctty {_AS_USER} bash --norc --noprofile --noediting +H +m
     ' sh "$1" <> "$3" >&0 2>&0 &
@@ -104,7 +109,7 @@ class Machine:
 
 @contextlib.contextmanager
 def run_machines(
-    folder: Path, names: Sequence[str], variables: dict[str, str] | None = None
+    folder: Path, names: Sequence[str], variables: dict[str, str] | None = None, *, share_homes: bool = True
 ) -> Iterator[dict[str, Machine]]:
     """Run machines that end with the block, with all that was started there.
 
@@ -117,6 +122,8 @@ def run_machines(
         By which they find each other.
     variables
         Of the environment, besides the usual ones.
+    share_homes
+        Whether the home of each can be seen at the others, as it is by the test.
     """
     for name, package in {"ip": "iproute2", "unshare": "util-linux", "nsenter": "util-linux"}.items():
         program(name, package)
@@ -147,6 +154,8 @@ def run_machines(
             stack.callback(os.close, theirs)
             machines[name] = Machine(name, home, ours)
             arguments += [name, address, os.ttyname(theirs), str(home)]
+        if not share_homes:
+            environment["hidden"] = ":".join(str(machine.home) for machine in machines.values())
         log = stack.enter_context((folder / "log").open("w+"))
         first = subprocess.Popen(
             ["unshare", *spaces, "bash", "-c", _BUILD, "build", *arguments],

@@ -46,9 +46,16 @@ class Account:
 
 @contextlib.contextmanager
 def run_ssh_machines(
-    folder: Path, accounts: Mapping[str, Account], variables: dict[str, str] | None = None
+    folder: Path,
+    accounts: Mapping[str, Account],
+    variables: dict[str, str] | None = None,
+    *,
+    share_homes: bool = True,
 ) -> Iterator[dict[str, Machine]]:
-    """Run machines, by name, where each can log in at each other without a question."""
+    """Run machines, by name, where each can log in at each other without a question.
+
+    `share_homes`: whether the home of each can be seen at the others, as it is by the test.
+    """
     server = program("sshd", "openssh-server")
     keygen = program("ssh-keygen", "openssh-client")
     key = folder / "key"
@@ -69,7 +76,7 @@ def run_ssh_machines(
         for file, text in account.files.items():
             (home / file).parent.mkdir(parents=True, exist_ok=True)
             (home / file).write_text(text)
-    with run_machines(folder, list(accounts), variables) as machines:
+    with run_machines(folder, list(accounts), variables, share_homes=share_homes) as machines:
         python_of_the_tests(folder)
         for machine in machines.values():
             machine.run(f"{server} -f ~/.ssh/sshd_config -E ~/.ssh/log")  # it leaves this folder

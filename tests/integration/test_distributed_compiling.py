@@ -1,0 +1,193 @@
+"""A C project compiled by `make` over three servers that do not have its sources.
+
+The machines are namespaces of this one with a home each, which the others do not see.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.compile_machines import (
+    CLIENT,
+    SERVERS,
+    compile_machines,
+    end_processes,
+    is_serving,
+    report,
+    start_server,
+)
+from tests.support.machines import Machine
+from tests.support.programs import program
+from tests.support.waiting import wait_until
+
+FILES = 104
+JOBS = 6
+SOURCE = """\
+#include <stdio.h>
+#include <string.h>
+#include "common.h"
+#include "group{group}.h"
+#define NAME "module {number}"
+
+struct state_{number} {{ struct item items[{size}]; double sum; const char *where; }};
+
+static double mean(const struct item *items, int count)
+{{
+    double sum = 0;
+    for (int i = 0; i < count; i++)
+        sum += items[i].weight * WEIGHT_{group} + items[i].value;
+    return sum / count;
+}}
+
+int module_{number}(struct state_{number} *state)
+{{
+    CHECK(state->sum >= 0);
+    state->sum += mean(state->items, {size});
+    state->where = NAME " of " __FILE__;
+    for (int i = 0; i < {size}; i++)
+        if (strcmp(state->items[i].name, NAME) == 0)
+            return printf("%s: %g\\n", state->where, clamp(state->sum, i));
+    return SHIFT(__LINE__, {group});
+}}
+"""
+COMMON = """\
+#pragma once
+#include <stdlib.h>
+struct item { char name[24]; double weight, value; };
+#define CHECK(x) \\
+    do { if (!(x)) { fprintf(stderr, "%s:%d: %s\\n", __FILE__, __LINE__, #x); abort(); } } while (0)
+#define SHIFT(a, b) ((a) << (b))
+static inline double clamp(double x, int most) { return x > most ? most : x; }
+"""
+MAKEFILE = """\
+OBJECTS := $(patsubst src/%.c,obj/%.o,$(wildcard src/*.c))
+CFLAGS := -g -O1 -Wall -Iinclude -MD
+program: $(OBJECTS)
+	gcc -shared -o $@ $^
+obj/%.o: src/%.c
+	gcc $(CFLAGS) -fPIC -c $< -o $@
+"""
+
+
+def write_project(folder: Path) -> None:
+    """Write a project of many sources, in two folders with headers."""
+    for name in ("src", "include", "obj"):
+        (folder / name).mkdir(parents=True)
+    (folder / "Makefile").write_text(MAKEFILE)
+    (folder / "include" / "common.h").write_text(COMMON)
+    for group in range(4):
+        header = f'#include "common.h"\n#define WEIGHT_{group} {group + 1}.5\n'
+        (folder / "include" / f"group{group}.h").write_text(header)
+    for number in range(FILES):
+        text = SOURCE.format(number=number, group=number % 4, size=4 + number)
+        (folder / "src" / f"module{number}.c").write_text(text)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Return all objects and files of dependencies of a build."""
+    return {path.name: path.read_bytes() for path in (folder / "obj").iterdir()}
+
+
+def make(client: Machine, options: str = "") -> str:
+    """Build the project anew; return what `make` shows."""
+    client.run("rm -rf obj program && mkdir obj")
+    return client.run(f"make -s -j{JOBS} {options} 2>&1")
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Machine]]:
+    for name, package in {"gcc": "gcc", "make": "make"}.items():
+        program(name, package)
+    with compile_machines(tmp_path_factory.mktemp("machines"), ["gcc"]) as machines:
+        client = machines[CLIENT]
+        write_project(client.home / "project")
+        client.run("cd project && shadowed=$PATH")
+        for name in SERVERS:
+            assert machines[name].run(f"ls -A {client.home}") == ""
+        yield machines
+
+
+@pytest.fixture(scope="module")
+def local(machines: dict[str, Machine]) -> dict[str, bytes]:
+    """Return the files of a build without stand-ins."""
+    client = machines[CLIENT]
+    client.run("PATH=${PATH#*shadow/bin:}")
+    assert make(client) == ""
+    client.run("PATH=$shadowed")
+    made = files(client.home / "project")
+    assert len(made) == 2 * FILES
+    return made
+
+
+@pytest.fixture
+def client(machines: dict[str, Machine]) -> Machine:
+    """Give the client, with all servers running and an agent that counts from zero."""
+    client = machines[CLIENT]
+    for name in SERVERS:
+        if not is_serving(machines[name]):
+            start_server(client, machines[name])
+    client.attempt("prun --agent stop")
+    return client
+
+
+def away(counts: dict[str, int]) -> int:
+    return sum(counts.get(name, 0) for name in SERVERS)
+
+
+@pytest.mark.slow
+def test_all_objects_are_those_of_this_machine(client: Machine, local: dict[str, bytes]) -> None:
+    assert make(client) == ""
+    assert files(client.home / "project") == local
+    counts = report(client)
+    assert {name for name in SERVERS if counts.get(name)} == set(SERVERS)
+    assert away(counts) == FILES  # links are not even asked about
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_in_the_middle_costs_nothing(
+    machines: dict[str, Machine], client: Machine, local: dict[str, bytes]
+) -> None:
+    objects = client.home / "project" / "obj"
+    client.run("rm -rf obj program && mkdir obj")
+    client.run(f"make -s -j{JOBS} > log 2>&1 &")
+    wait_until(lambda: len(list(objects.glob("*.o"))) >= FILES // 4, "the first objects")
+    end_processes(machines["alpha"])
+    assert len(list(objects.glob("*.o"))) < FILES
+    client.run("wait $!")  # with its status
+    assert (client.home / "project" / "log").read_text() == ""
+    assert files(client.home / "project") == local
+    counts = report(client)
+    assert counts.get("alpha", 0) > 0
+    assert away(counts) == FILES, counts  # what was lost went to the others
+
+
+@pytest.mark.slow
+def test_a_mistake_in_the_source_is_shown_once(client: Machine) -> None:
+    client.run("cp src/module7.c kept.c && sed -i 's/double sum = 0;/double sum = O;/' src/module7.c")
+    try:
+        client.run("rm -rf obj program && mkdir obj")
+        status, shown = client.attempt(f"make -s -k -j{JOBS} 2>&1")
+        expected = client.attempt("PATH=${PATH#*shadow/bin:} make -s -k obj/module7.o 2>&1")[1]
+    finally:
+        client.run("mv kept.c src/module7.c")
+    assert status == 2
+    error = "src/module7.c:11:18: error: "
+    assert shown.count(error) == expected.count(error) == 1
+    assert set(expected.splitlines()) <= set(shown.splitlines())
+    counts = report(client)
+    assert away(counts) == FILES
+    assert "here" not in counts
+    assert [line.split()[3] for line in client.run("prun --report").splitlines()[1:]].count("1") == 1
+
+
+@pytest.mark.slow
+def test_without_any_server_it_is_done_here(
+    machines: dict[str, Machine], client: Machine, local: dict[str, bytes]
+) -> None:
+    make(client)
+    for name in SERVERS:
+        end_processes(machines[name])
+    assert make(client) == ""
+    assert files(client.home / "project") == local
+    assert away(report(client)) == FILES  # those of before
