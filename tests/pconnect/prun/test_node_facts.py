@@ -2,21 +2,31 @@
 
 import os
 
+import pytest
+
 from pconnect import reval
 from pconnect.prun.node_facts import node_facts
 from pconnect.prun.placement import choose
 from pconnect.prun.settings import Settings
+from pconnect.views.network_views import ClientNetwork
 from tests.support.servers import Server, connect
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLINE, wait_until
+
+
+def wait_for_slots(net: ClientNetwork) -> None:
+    """Wait until the sessions have heard of their servers' slots."""
+    wait_until(lambda: all(facts.slots for facts in node_facts(net)), "the slots to be known")
 
 
 def test_nodes_tell_slots_programs_and_machine(two_slots: Server, one_slot: Server) -> None:
     with connect([two_slots, one_slot]) as net:
-        first, second = node_facts(net, "sh")
+        wait_for_slots(net)
+        first, second = node_facts(net, "sh", timeout=DEADLINE)
         assert (first.node, first.host, first.slots, first.running) == (1, two_slots.host, 2, 0)
         assert (second.node, second.host, second.slots, second.running) == (2, one_slot.host, 1, 0)
         assert first.has and first.cpus and first.memory and first.load is not None
-        assert [facts.has for facts in node_facts(net, "no-such-program")] == [False, False]
+        missing = node_facts(net, "no-such-program", timeout=DEADLINE)
+        assert [facts.has for facts in missing] == [False, False]
         assert [facts.has for facts in node_facts(net)] == [None, None]
         with net[1].popen(["sleep", "600"], cwd="/") as program:
             wait_until(lambda: node_facts(net)[0].running == 1, "the slot to be taken")
@@ -24,10 +34,12 @@ def test_nodes_tell_slots_programs_and_machine(two_slots: Server, one_slot: Serv
             program.kill()
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_busy_or_gone_is_not_waited_for(two_slots: Server) -> None:
     with connect([two_slots, two_slots]) as net:
         busy = reval("import time; time.sleep(600)", net[1])
-        first, second = node_facts(net, "sh", timeout=0.5)
+        wait_for_slots(net)
+        first, second = node_facts(net, "sh", timeout=3.0)
         assert (first.has, first.memory, first.cpus) == (None, None, None)
         assert first.slots == 2 and first.load is not None  # the server has said so
         assert second.has
