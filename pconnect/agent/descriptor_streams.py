@@ -16,6 +16,7 @@ import termios
 import threading
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
 from pconnect.programs.streams import PIECE, Credit
 
@@ -23,11 +24,30 @@ from pconnect.programs.streams import PIECE, Credit
 _PIPE_BYTES = 2**20
 
 
+def is_writable(number: int) -> bool:
+    """Whether a descriptor is one for output.
+
+    In the place of an output that was closed, an interpreter may have opened the script that calls us.
+    """
+    return fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+
+
+def _is_nameless(number: int) -> bool:
+    """Whether a descriptor is a pipe without a name.
+
+    One with a name, opened again after its writers have closed it, never tells that it is at its end.
+    """
+    return Path(f"/proc/self/fd/{number}").readlink().name.startswith("pipe:")
+
+
 class _Descriptor:
-    """One end that belongs to a client. `number`: a descriptor of our own for it; -1 when it is closed."""
+    """One end that belongs to a client.
+
+    `number`: a descriptor of our own for it; -1 when it is closed. `watched`: the one that tells when it is ready.
+    """
 
     def __init__(self, number: int, flags: int) -> None:
-        self.number = number
+        self.number = self.watched = number
         mode = os.fstat(number).st_mode
         self._sock: socket.socket | None = None
         if stat.S_ISSOCK(mode):
@@ -37,7 +57,9 @@ class _Descriptor:
                 self.number = os.open(
                     f"/proc/self/fd/{number}", flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
                 )
-                os.close(number)
+                if flags == os.O_WRONLY or _is_nameless(number):
+                    os.close(number)
+                    self.watched = self.number
             with contextlib.suppress(
                 OSError
             ):  # a terminal, or the user's pipes have used up what they may take
@@ -63,11 +85,12 @@ class _Descriptor:
         return os.write(self.number, data)
 
     def close(self) -> None:
-        number, self.number = self.number, -1
+        numbers, self.number, self.watched = {self.number, self.watched}, -1, -1
         if self._sock is not None:
             self._sock.close()
-        elif number >= 0:
-            os.close(number)
+        else:
+            for number in numbers - {-1}:
+                os.close(number)
 
 
 class DescriptorOutput:
@@ -219,7 +242,7 @@ class DescriptorInput:
         """Read no more."""
         if self._end.number >= 0:
             if self._is_watched:
-                self._loop.remove_reader(self._end.number)
+                self._loop.remove_reader(self._end.watched)
             self._end.close()
 
     def _take_grant(self, count: int) -> None:
@@ -229,7 +252,7 @@ class DescriptorInput:
         self._credit += count
         if self._end.number >= 0 and not self._is_watched:
             try:
-                self._loop.add_reader(self._end.number, self._read)
+                self._loop.add_reader(self._end.watched, self._read)
                 self._is_watched = True
             except PermissionError:  # a file on a disk, which is always ready
                 self._read()
@@ -252,7 +275,7 @@ class DescriptorInput:
         if not data:
             self.close()
         elif not self._credit and self._is_watched:
-            self._loop.remove_reader(self._end.number)
+            self._loop.remove_reader(self._end.watched)
             self._is_watched = False
         elif self._credit and not self._is_watched:
             self._loop.call_soon(self._read)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pconnect.agent.callers import Caller
-from pconnect.agent.descriptor_streams import DescriptorInput, DescriptorOutput
+from pconnect.agent.descriptor_streams import DescriptorInput, DescriptorOutput, is_writable
 from pconnect.agent.requests import Request
 from pconnect.errors import JobLostError, ParallelError
 from pconnect.programs.program import ProgramJob
@@ -86,7 +86,7 @@ class RemoteRun:
         job, ends = self._job, self._caller.ends
         for stream in (STDOUT,) if self._is_terminal else (STDOUT, STDERR):
             grant = functools.partial(job.grant, stream)
-            if request.closed[stream]:
+            if request.closed[stream] or not is_writable(ends[stream]):
                 job.outputs_by_stream[stream] = _Nobody(grant)
                 continue
             output = DescriptorOutput(self._loop, os.dup(ends[stream]), grant, self._end_output, self._touch)

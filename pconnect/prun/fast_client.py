@@ -34,6 +34,8 @@ _PASSED_ON = (
 )  # fmt: skip
 _TRIES = 4  # agents that end just when they are called
 _IMPATIENT = 3  # so many Ctrl-C end us without the program's consent
+_INTERRUPTED = 128 + _signal.SIGINT
+_LOOK_SECONDS = 0.2  # how often who is in the background looks whether that is still so
 _PIECE = 65536
 
 
@@ -78,6 +80,20 @@ def _become_cli(arguments: "list[bytes]") -> None:
     posix.execv(python, [python, b"-P", b"-m", b"pconnect.prun.cli", *arguments])
 
 
+def _die_interrupted() -> None:
+    """End by the signal of Ctrl-C, so that whoever has called us ends its loop, as for any program."""
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    posix.kill(posix.getpid(), _signal.SIGINT)
+
+
+def _is_in_front() -> bool:
+    """Whether the terminal at our standard input is ours now; one of another session always is."""
+    try:
+        return posix.tcgetpgrp(0) == posix.getpgrp()
+    except OSError:
+        return True
+
+
 def _say(text: str, stream: int = 2) -> None:
     data = text.encode(errors="surrogateescape")
     try:
@@ -98,6 +114,7 @@ class _Client:
         self._sock: _socket.socket | None = None
         self._pump = -1  # what we write of a terminal's input goes to the agent here
         self._typed = b""
+        self._last_typed = b""
         self._mode: object = None  # of the terminal, before we changed it
         self._interrupts = 0
         self._may_repeat = True
@@ -185,18 +202,13 @@ class _Client:
             folder = posix.getcwdb()
         except OSError:
             folder = b""
-        facts = b"".join(b"01"[flag : flag + 1] for flag in (*self._closed, *self._is_terminal))
+        # In the background no terminal is asked for, because using it would stop us.
+        is_terminal = [self._is_terminal[0] and _is_in_front(), *self._is_terminal[1:]]
+        facts = b"".join(b"01"[flag : flag + 1] for flag in (*self._closed, *is_terminal))
         environment = [name + b"=" + value for name, value in self._environment.items()]
         umask = posix.umask(0)
         posix.umask(umask)
-        parts = [
-            folder,
-            facts,
-            b"%o" % umask,
-            b"%d" % len(self._words),
-            *self._words,
-            *environment,
-        ]
+        parts = [folder, facts, b"%o" % umask, b"%d" % len(self._words), *self._words, *environment]
         contents = b"\0".join(parts)
         ends = [self._input(), 1, 2, self._signals]
         rights = b"".join(end.to_bytes(4, sys.byteorder) for end in ends)
@@ -253,29 +265,43 @@ class _Client:
             return b""
 
     def _pump_until(self, sock: int) -> None:
-        """Pass on what is typed until the agent says something."""
+        """Pass on what is typed until the agent says something.
+
+        In the background it is the shell's, and to read it would stop us, even if the program never reads.
+        """
         from select import select  # noqa: PLC0415 - only at terminals
 
         while self._pump >= 0:
-            wanted = [sock] if self._typed else [sock, 0]
-            readable, _, _ = select(wanted, [self._pump] if self._typed else [], [])
+            if self._typed:
+                readable, _, _ = select([sock], [self._pump], [])
+            elif _is_in_front():
+                readable, _, _ = select([sock, 0], [], [])
+            else:
+                readable, _, _ = select([sock], [], [], _LOOK_SECONDS)
             if sock in readable:
                 return
-            if not self._typed:
+            if 0 in readable and _is_in_front() and not self._read_terminal():
+                self._end_pump()
+            elif self._typed:
                 try:
-                    self._typed = posix.read(0, _PIECE)
-                except OSError:  # the terminal is gone
-                    self._typed = b""
-                if not self._typed:
-                    posix.close(self._pump)
-                    self._pump = -1
-                    return
-            try:
-                self._typed = self._typed[posix.write(self._pump, self._typed) :]
-            except OSError as error:
-                if error.errno != EAGAIN:
-                    posix.close(self._pump)
-                    self._pump, self._typed = -1, b""
+                    self._typed = self._typed[posix.write(self._pump, self._typed) :]
+                except OSError as error:
+                    if error.errno != EAGAIN:
+                        self._end_pump()
+
+    def _read_terminal(self) -> bytes:
+        """Read what is typed; return it, nothing at the end."""
+        try:
+            self._typed = posix.read(0, _PIECE)
+        except OSError:  # the terminal is gone
+            self._typed = b""
+        if self._mode is not None:
+            self._last_typed = self._typed
+        return self._typed
+
+    def _end_pump(self) -> None:
+        posix.close(self._pump)
+        self._pump, self._typed = -1, b""
 
     def _take(self, kind: bytes, contents: bytes) -> "int | None":
         if kind == END:
@@ -283,6 +309,8 @@ class _Client:
             self.leave()
             if text:
                 _say(text.decode(errors="surrogateescape"))
+            if int(status) == _INTERRUPTED and (self._interrupts or self._last_typed[-1:] == b"\x03"):
+                _die_interrupted()
             return int(status)
         if kind == HERE:
             self._run_here(contents.split(b"\0"))
@@ -328,7 +356,7 @@ class _Client:
 
         if self._mode is None and self._is_terminal[0]:
             self._mode = termios.tcgetattr(0)
-            tty.setraw(0)
+            tty.setraw(0, termios.TCSADRAIN)  # which keeps what is typed already
 
     def _notice(self, number: int, _frame: object) -> None:
         """Do nothing, as the agent hears of the signal; but end if the user does not want to wait for that any more."""
@@ -336,7 +364,7 @@ class _Client:
             self._interrupts += 1
             if self._interrupts >= _IMPATIENT:
                 self.leave()
-                posix._exit(128 + number)
+                _die_interrupted()
 
     def _stop(self) -> None:
         """Stop, and have the program go on when we do."""
