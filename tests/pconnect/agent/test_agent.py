@@ -35,6 +35,7 @@ def test_a_killed_agent_is_replaced(user: Prun) -> None:
     assert user.agent() not in {0, pid}
 
 
+@pytest.mark.slow
 def test_no_program_is_lost_when_an_agent_ends(user: Prun) -> None:
     def run(number: int) -> bytes:
         return user.run("--repeatable", "sh", "-c", f"sleep 0.2; echo {number}").stdout

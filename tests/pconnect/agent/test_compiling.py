@@ -111,6 +111,7 @@ def test_without_servers_it_is_done_here_or_refused(tmp_path: Path, server: Serv
         assert not (tmp_path / "a.o").exists()
 
 
+@pytest.mark.slow
 def test_many_steps_at_once(user: Prun, gcc: str) -> None:
     for number in range(24):
         shutil.copy(user.folder / "a.c", user.folder / f"s{number}.c")

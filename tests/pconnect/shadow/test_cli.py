@@ -183,6 +183,7 @@ def test_what_is_refused(
     assert text in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_at_once_take_turns(real: Path, prun: Recorder) -> None:
     names = [f"gcc-{number}" for number in range(4)]
     for name in names:
