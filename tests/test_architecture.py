@@ -136,7 +136,8 @@ PICKLES_HERE = {
 # Modules whose tests are elsewhere: the entries of command lines, which their tests run, the daemon, which every
 # integration test starts, and what every call of `prun` needs.
 TESTED_ELSEWHERE = (
-    "pserver/__main__.py", "pserver/daemon/daemon.py", "pconnect/prun/__main__.py", "pconnect/agent/callers.py",
+    "pserver/__main__.py", "pserver/daemon/daemon.py", "pconnect/prun/__main__.py", "pconnect/agent/__main__.py",
+    "pconnect/agent/callers.py",
     "pconnect/agent/plans.py", "pconnect/agent/shared.py",
 )  # fmt: skip
 # Tests of a module that has more than fit into one file.

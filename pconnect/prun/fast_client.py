@@ -184,7 +184,7 @@ class _Client:
         # Whoever has left us more descriptors may wait until all who have them have ended.
         more = [int(name) for name in posix.listdir("/proc/self/fd")]
         actions += [(posix.POSIX_SPAWN_CLOSE, number) for number in more if number > 2]  # type: ignore[misc]
-        words = [python, b"-P", b"-m", b"pconnect.agent.agent"]
+        words = [python, b"-P", b"-m", b"pconnect.agent"]
         posix.posix_spawn(python, words, self._environment, file_actions=actions, setsid=True)
         posix.close(write)
         posix.close(null)

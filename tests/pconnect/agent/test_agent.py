@@ -71,7 +71,7 @@ def test_another_agent_sees_at_once_that_there_is_one(user: Prun) -> None:
     seconds = []
     for _ in range(TRIES):
         begin = time.monotonic()
-        command = [sys.executable, "-m", "pconnect.agent.agent"]
+        command = [sys.executable, "-m", "pconnect.agent"]
         said = subprocess.run(
             command, env=user.environment, capture_output=True, check=True, timeout=DEADLINE
         )

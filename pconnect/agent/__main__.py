@@ -1,0 +1,112 @@
+"""How an agent begins: it sees to it that there is one, listens, and says so; then it loads what it needs.
+
+It listens at a Unix socket that only its account can reach. Whoever finds none starts one, and waits until it says
+``ready`` at its standard output. When an agent was killed under a ``make``, many find none at once: so this module
+imports little, and only the one that has the lock goes on.
+"""
+
+import fcntl
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+from pconnect.prun.fast_client import OUR_FAILURE, PrunError, agent_folder, agent_name, dial
+
+#: Seconds without a call after which an agent ends; ``PRUN_IDLE`` is another number.
+_IDLE_SECONDS = 900.0
+
+
+def make_folder(environment: dict[bytes, bytes]) -> Path:
+    """Make the folder of the sockets, and return it; raise `PrunError` if it is not ours alone."""
+    folder = Path(os.fsdecode(agent_folder(environment)))
+    folder.mkdir(mode=0o700, exist_ok=True)
+    facts = folder.lstat()
+    if facts.st_uid != os.geteuid() or facts.st_mode & 0o077 or folder.is_symlink():
+        raise PrunError(f"the folder {folder} is not yours alone; remove it, or set XDG_RUNTIME_DIR")
+    return folder
+
+
+def main() -> int:
+    """Be the agent of the environment, unless there is one; say so as soon as it can be called."""
+    os.umask(0o077)
+    environment = dict(os.environb)
+    try:
+        folder, name = make_folder(environment), agent_name(environment)
+        idle_seconds()
+        with (folder / f"{name}.lock").open("ab") as lock:
+            if not _lock(lock.fileno(), folder, name):
+                _say_ready()  # the other one is, or will be
+                return 0
+            _be_agent(folder, name)
+            return 0
+    except (PrunError, OSError) as error:
+        sys.stdout.write(f"{error}\n")
+        return OUR_FAILURE
+
+
+def _lock(descriptor: int, folder: Path, name: str) -> bool:
+    """Take the lock; return whether that was possible.
+
+    It is not as long as another agent can be called. One that begins will be, and one that ends is waited for.
+    """
+    deadline = time.monotonic() + 10.0
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if _can_be_called(folder, name) or time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
+
+
+def _can_be_called(folder: Path, name: str) -> bool:
+    try:
+        dial(os.fsencode(folder), name).close()
+    except OSError:
+        return False
+    return True
+
+
+def _be_agent(folder: Path, name: str) -> None:
+    path = folder / f"{name}.sock"
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    here = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    path.unlink(missing_ok=True)
+    listener.bind(f"/proc/self/fd/{here}/{path.name}")  # which is short, wherever the folder is
+    os.close(here)
+    listener.listen(socket.SOMAXCONN)
+    listener.setblocking(False)
+    log_file = os.open(folder / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    sys.setswitchinterval(0.0005)  # the two threads hand over to each other for each program
+    os.chdir("/")
+    _say_ready()
+    null = os.open(os.devnull, os.O_RDWR)
+    for number, descriptor in enumerate((null, log_file, log_file)):
+        os.dup2(descriptor, number)
+    from pconnect.agent.agent import serve  # noqa: PLC0415 - callers wait already; see above
+
+    serve(folder, name, listener, idle_seconds())
+
+
+def idle_seconds() -> float:
+    """Return after how many seconds without a call the agent ends; raise `PrunError` if ``PRUN_IDLE`` is no number."""
+    given = os.environ.get("PRUN_IDLE") or str(_IDLE_SECONDS)
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise PrunError(f"PRUN_IDLE={given!r}: give seconds, as in PRUN_IDLE=600")
+    return seconds
+
+
+def _say_ready() -> None:
+    os.write(1, b"ready\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
