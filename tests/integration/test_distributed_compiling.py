@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.c_project import write_project
 from tests.support.compile_machines import (
     CLIENT,
     SERVERS,
@@ -23,65 +24,6 @@ from tests.support.waiting import wait_until
 
 FILES = 104
 JOBS = 6
-SOURCE = """\
-#include <stdio.h>
-#include <string.h>
-#include "common.h"
-#include "group{group}.h"
-#define NAME "module {number}"
-
-struct state_{number} {{ struct item items[{size}]; double sum; const char *where; }};
-
-static double mean(const struct item *items, int count)
-{{
-    double sum = 0;
-    for (int i = 0; i < count; i++)
-        sum += items[i].weight * WEIGHT_{group} + items[i].value;
-    return sum / count;
-}}
-
-int module_{number}(struct state_{number} *state)
-{{
-    CHECK(state->sum >= 0);
-    state->sum += mean(state->items, {size});
-    state->where = NAME " of " __FILE__;
-    for (int i = 0; i < {size}; i++)
-        if (strcmp(state->items[i].name, NAME) == 0)
-            return printf("%s: %g\\n", state->where, clamp(state->sum, i));
-    return SHIFT(__LINE__, {group});
-}}
-"""
-COMMON = """\
-#pragma once
-#include <stdlib.h>
-struct item { char name[24]; double weight, value; };
-#define CHECK(x) \\
-    do { if (!(x)) { fprintf(stderr, "%s:%d: %s\\n", __FILE__, __LINE__, #x); abort(); } } while (0)
-#define SHIFT(a, b) ((a) << (b))
-static inline double clamp(double x, int most) { return x > most ? most : x; }
-"""
-MAKEFILE = """\
-OBJECTS := $(patsubst src/%.c,obj/%.o,$(wildcard src/*.c))
-CFLAGS := -g -O1 -Wall -Iinclude -MD
-program: $(OBJECTS)
-	gcc -shared -o $@ $^
-obj/%.o: src/%.c
-	gcc $(CFLAGS) -fPIC -c $< -o $@
-"""
-
-
-def write_project(folder: Path) -> None:
-    """Write a project of many sources, in two folders with headers."""
-    for name in ("src", "include", "obj"):
-        (folder / name).mkdir(parents=True)
-    (folder / "Makefile").write_text(MAKEFILE)
-    (folder / "include" / "common.h").write_text(COMMON)
-    for group in range(4):
-        header = f'#include "common.h"\n#define WEIGHT_{group} {group + 1}.5\n'
-        (folder / "include" / f"group{group}.h").write_text(header)
-    for number in range(FILES):
-        text = SOURCE.format(number=number, group=number % 4, size=4 + number)
-        (folder / "src" / f"module{number}.c").write_text(text)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -91,7 +33,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def make(client: Machine, options: str = "") -> str:
     """Build the project anew; return what `make` shows."""
-    client.run("rm -rf obj program && mkdir obj")
+    client.run("make -s clean")
     return client.run(f"make -s -j{JOBS} {options} 2>&1")
 
 
@@ -101,7 +43,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Mac
         program(name, package)
     with compile_machines(tmp_path_factory.mktemp("machines"), ["gcc"]) as machines:
         client = machines[CLIENT]
-        write_project(client.home / "project")
+        write_project(client.home / "project", FILES)
         client.run("cd project && shadowed=$PATH")
         for name in SERVERS:
             assert machines[name].run(f"ls -A {client.home}") == ""
@@ -149,7 +91,7 @@ def test_a_server_that_is_killed_in_the_middle_costs_nothing(
     machines: dict[str, Machine], client: Machine, local: dict[str, bytes]
 ) -> None:
     objects = client.home / "project" / "obj"
-    client.run("rm -rf obj program && mkdir obj")
+    client.run("make -s clean")
     client.run(f"make -s -j{JOBS} > log 2>&1 &")
     wait_until(lambda: len(list(objects.glob("*.o"))) >= FILES // 4, "the first objects")
     end_processes(machines["alpha"])
@@ -166,7 +108,7 @@ def test_a_server_that_is_killed_in_the_middle_costs_nothing(
 def test_a_mistake_in_the_source_is_shown_once(client: Machine) -> None:
     client.run("cp src/module7.c kept.c && sed -i 's/double sum = 0;/double sum = O;/' src/module7.c")
     try:
-        client.run("rm -rf obj program && mkdir obj")
+        client.run("make -s clean")
         status, shown = client.attempt(f"make -s -k -j{JOBS} 2>&1")
         expected = client.attempt("PATH=${PATH#*shadow/bin:} make -s -k obj/module7.o 2>&1")[1]
     finally:
