@@ -113,6 +113,7 @@ class _Client:
         self._is_terminal = [posix.isatty(number) for number in range(3)]
         self._sock: _socket.socket | None = None
         self._pump = -1  # what we write of a terminal's input goes to the agent here
+        self._has_begun = False  # else nobody needs the input yet, and perhaps nobody will
         self._typed = b""
         self._last_typed = b""
         self._mode: object = None  # of the terminal, before we changed it
@@ -257,7 +258,7 @@ class _Client:
 
     def _receive(self) -> bytes:
         assert self._sock is not None  # noqa: S101 - it was made before
-        if self._pump >= 0:
+        if self._pump >= 0 and self._has_begun:
             self._pump_until(self._sock.fileno())
         try:
             return self._sock.recv(_PIECE)
@@ -320,8 +321,8 @@ class _Client:
             self._stop()
         elif kind == SHOWN:
             _say(contents.decode(errors="surrogateescape"), 1)
-        elif kind == BEGUN:
-            self._may_repeat = False
+        elif kind in {BEGUN, REPEATABLE}:
+            self._has_begun, self._may_repeat = True, kind == REPEATABLE
         return None
 
     def _run_here(self, words: "list[bytes]") -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from tests.support.programs import program
 from tests.support.prun import SCRIPT, Prun, prun_user
 from tests.support.servers import Server
-from tests.support.waiting import DEADLINE, wait_gone
+from tests.support.waiting import DEADLINE, TRIES, wait_gone
 
 PROMPT = "here> "
 
@@ -157,6 +158,19 @@ def test_in_the_background_it_runs_on_and_reads_nothing(shell: Shell, tmp_path: 
     shell.begin("typed", "typed")
     shell.child.sendcontrol("d")
     shell.rest()
+
+
+def test_what_is_typed_ahead_is_not_for_a_compile_step(user: Prun, shell: Shell) -> None:
+    """It does not read its standard input, and what runs here reads it itself."""
+    gcc = program("gcc", "gcc")
+    user.write_rules('[[rule]]\nmatch = "head"\nwhere = "local"\n')
+    (user.folder / "source.c").write_text("int x;\n")
+    for _ in range(TRIES):
+        shell.begin(f"prun --shadow {gcc} -c source.c\necho ahead", "ahead")
+        shell.rest()
+        shell.begin("prun head -n 1\nfor head", "for head")
+        shell.rest()
+    user.write_rules("")
 
 
 def test_nohup_outlives_the_terminal(user: Prun, tmp_path: Path) -> None:
