@@ -70,3 +70,33 @@ def test_the_architecture_lists_the_modules_of_each_folder() -> None:
         for folder in folders
     }
     assert len(page.splitlines()) <= 120
+
+
+def test_the_tests_that_pages_name_exist() -> None:
+    named = {
+        (path.name, *found)
+        for path in DOCUMENTS.rglob("*.md")
+        for found in re.findall(r"(tests/[\w/]+\.py)::(\w+)", path.read_text(encoding="utf-8"))
+    }
+    assert named
+    for page, path, name in named:
+        file = DOCUMENTS.parent / path
+        assert file.exists(), f"{page} names {path}"
+        source = file.read_text(encoding="utf-8")
+        assert re.search(rf"^def {name}\(", source, re.MULTILINE), f"{page} names {path}::{name}"
+
+
+def test_each_promise_of_earlier_systems_has_a_state_and_a_test() -> None:
+    page = (DOCUMENTS / "parity.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in re.findall(r"^\| [RD]\d.*$", page, re.MULTILINE)
+    ]
+    promises = [row[0] for row in rows if row[0].startswith("R")]
+    assert sorted(promises, key=lambda name: int(name[1:])) == [f"R{number}" for number in range(1, 37)]
+    for name, promised, here, state, tests in rows:
+        assert promised and here, name
+        assert re.match(r"works|otherwise|not carried over: |not yet", state), name
+        assert state == "not yet" or re.fullmatch(
+            r"tests/[\w/]+\.py::\w+(, tests/[\w/]+\.py::\w+)*", tests
+        ), name

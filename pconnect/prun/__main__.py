@@ -2,6 +2,14 @@
 
 import sys
 
-from pconnect.prun.fast_client import main
 
-sys.exit(main())
+def _main() -> int:
+    if not sys.platform.startswith("linux"):
+        sys.stderr.write(f"prun is not supported on {sys.platform}: it needs Linux\n")
+        return 125
+    from pconnect.prun.fast_client import main  # noqa: PLC0415 - imports what other platforms do not have
+
+    return main()
+
+
+sys.exit(_main())

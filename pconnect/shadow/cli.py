@@ -50,9 +50,7 @@ def why_unsupported(platform: str) -> str:
     names = {"win32": "Windows", "cygwin": "Windows", "darwin": "macOS"}
     if platform.startswith("linux"):
         return ""
-    return (
-        f"pshadow is not supported on {names.get(platform, platform)}; run single programs with: prun PROGRAM"
-    )
+    return f"pshadow is not supported on {names.get(platform, platform)}: it needs Linux, as prun does"
 
 
 def _parser() -> argparse.ArgumentParser:

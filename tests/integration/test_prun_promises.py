@@ -183,6 +183,18 @@ def test_no_shell_looks_at_the_words(user: Prun) -> None:
     assert shown(user, "sh", "-c", "echo a | tr a b; echo $((1 + 1))") == "b\n2\n"
 
 
+def test_output_comes_as_soon_as_it_is_written(user: Prun) -> None:
+    """The program goes on when it gets an answer to what it has written."""
+    script = "printf 'name? '; read name; printf 'age? ' >&2; read age; echo $name $age"
+    with user.start("sh", "-c", script, bufsize=0) as process:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        assert process.stdout.read(6) == b"name? "
+        process.stdin.write(b"ann\n")
+        assert process.stderr.read(5) == b"age? "
+        process.stdin.write(b"30\n")
+        assert process.stdout.read() == b"ann 30\n"
+
+
 def test_folders_and_programs_have_other_names_there(user: Prun, tmp_path: Path) -> None:
     here, there = tmp_path / "here" / "project", tmp_path / "there" / "project"
     here.mkdir(parents=True)

@@ -109,6 +109,18 @@ def test_a_program_may_make_something_else_of_ctrl_c(shell: Shell) -> None:
         assert shell.run("echo $?") == "3\n"
 
 
+def test_the_third_ctrl_c_is_not_the_programs(shell: Shell) -> None:
+    shell.begin(
+        "prun -T sh -c 'trap \"echo ca''ught\" INT; echo begun; while :; do sleep 0.1; done'", "begun"
+    )
+    for _ in range(2):
+        shell.child.sendcontrol("c")
+        shell.child.expect_exact("caught")
+    shell.child.sendcontrol("c")
+    shell.rest()
+    assert shell.run("echo $?") == "130\n"
+
+
 def test_ctrl_z_stops_one_without_a_terminal_of_its_own(shell: Shell) -> None:
     shell.begin("prun -T sh -c 'echo begun; read line; echo got $line'", "begun")
     shell.child.sendcontrol("z")

@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,14 @@ def test_the_agent_is_shown_and_ended(tmp_path: Path, server: Server) -> None:
         shown = user.run("--agent", "status").stdout.decode()
         assert re.search(rf"node 1 \({re.escape(server.host)}\): \d+ slots\n0 programs have not ended", shown)
         assert user.run("--agent", "stop").stdout == b"the agent ends\n"
+
+
+@pytest.mark.parametrize("platform", ["win32", "darwin"])
+def test_on_another_platform_it_says_so(platform: str) -> None:
+    script = (
+        f"import runpy, sys; sys.platform = {platform!r}; sys.modules['posix'] = None; "
+        "runpy.run_module('pconnect.prun', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr == f"prun is not supported on {platform}: it needs Linux\n"

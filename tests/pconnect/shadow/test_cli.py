@@ -244,9 +244,7 @@ ls -laiR --time-style=full-iso {folder} | grep -v ' [.]*$' >{tmp_path}/after
 def test_other_platforms_are_named(platform: str) -> None:
     assert why_unsupported("linux") == ""
     name = {"win32": "Windows", "cygwin": "Windows", "darwin": "macOS"}.get(platform, platform)
-    assert why_unsupported(platform) == (
-        f"pshadow is not supported on {name}; run single programs with: prun PROGRAM"
-    )
+    assert why_unsupported(platform) == f"pshadow is not supported on {name}: it needs Linux, as prun does"
 
 
 def test_on_another_platform_nothing_is_done(
