@@ -66,7 +66,6 @@ class Agent:
 
     async def _serve(self, caller: Caller) -> None:
         """Serve one call; it ends with its caller, or by a signal while no program runs that could take it."""
-        self._shared.calls += 1
         answer = asyncio.ensure_future(self._answer(caller))
         stopped_by: list[int] = []
 
@@ -83,7 +82,6 @@ class Agent:
             if stopped_by:
                 await caller.tell(*end(128 + stopped_by[0]))
         finally:
-            self._shared.calls -= 1
             caller.close()
 
     async def _answer(self, caller: Caller) -> tuple[bytes, bytes]:
@@ -92,7 +90,11 @@ class Agent:
             request = await caller.request()
             if request.words[:1] == (SSH,):
                 kind = SshCall
-            return await kind(self._shared, caller, request).run()
+            self._shared.calls += 1  # only now: some look whether there is an agent, and ask for nothing
+            try:
+                return await kind(self._shared, caller, request).run()
+            finally:
+                self._shared.calls -= 1
         except (RequestError, TimeoutError) as error:
             return end(OUR_FAILURE, f"prun: {error}")
         except Exception as error:
