@@ -17,7 +17,6 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from hashlib import blake2b
 
 from pconnect.shadow.guard import VARIABLE
 from srp_tools.errors import ConfigurationError
@@ -182,8 +181,10 @@ def agent_name(environment: Mapping[str, str]) -> str:
     given = [f"{name}={environment[name]}" for name in AGENT_VARIABLES if environment.get(name)]
     if not given:
         return "default"
-    data = "\0".join(given).encode(errors="surrogateescape")
-    return blake2b(data, digest_size=8).hexdigest()
+    number = 0xCBF29CE484222325
+    for byte in "\0".join(given).encode(errors="surrogateescape"):
+        number = (number ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return f"{number:016x}"
 
 
 def _name_of_agent(environment: Mapping[str, str]) -> str:

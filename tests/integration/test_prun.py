@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.prun import Prun, prun_user
+from tests.support.prun import FRONTS, Prun, prun_user
 from tests.support.servers import Server
 from tests.support.small_programs import GIVEN, PROGRAMS, Row, here, quick
 
@@ -16,9 +16,12 @@ REPETITIONS = int(os.environ.get("PRUN_REPETITIONS", "30"))
 OPTIONS = [f"--env={name}={value}" for name, value in GIVEN.items()]
 
 
-@pytest.fixture(scope="module")
-def user(tmp_path_factory: pytest.TempPathFactory, two_servers: list[Server]) -> Iterator[Prun]:
+@pytest.fixture(scope="module", params=FRONTS)
+def user(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, two_servers: list[Server]
+) -> Iterator[Prun]:
     with prun_user(tmp_path_factory.mktemp("prun"), two_servers) as user:
+        user.environment |= FRONTS[request.param]
         yield user
 
 

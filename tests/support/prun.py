@@ -13,6 +13,8 @@ from tests.support.servers import Server
 from tests.support.waiting import DEADLINE, wait_gone
 
 SCRIPT = Path(sys.executable).with_name("prun")
+#: What has the script use Perl, where that can do what is asked for, or Python for everything: variables.
+FRONTS: dict[str, dict[str, str]] = {"Perl": {}, "Python": {"PERL_UNICODE": "0"}}
 
 
 @dataclass

@@ -4,14 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.prun import Prun, prun_user
+from tests.support.prun import FRONTS, Prun, prun_user
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
 
 
-@pytest.fixture(scope="module")
-def user(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[Prun]:
+@pytest.fixture(scope="module", params=FRONTS)
+def user(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, server: Server
+) -> Iterator[Prun]:
     with prun_user(tmp_path_factory.mktemp("prun"), [server]) as user:
+        user.environment |= FRONTS[request.param]
         yield user
 
 

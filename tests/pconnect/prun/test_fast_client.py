@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from pconnect.prun import fast_client
+from pconnect.shadow import stand_in
 from tests.support.prun import SCRIPT, Prun, prun_user
 from tests.support.servers import Server
+from tests.support.waiting import DEADLINE
 
 
 def test_it_imports_only_what_is_built_in() -> None:
@@ -94,3 +96,31 @@ def test_what_runs_here_is_the_program_itself(tmp_path: Path, server: Server) ->
         assert done.stdout.decode().split()[0] == str(os.getpid())
         assert user.run("no-such-program").returncode == 127
         assert user.run("/etc/passwd").returncode == 126
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"PCONNECT_HOSTS": "alpha beta:4000"},
+        {"PCONNECT_HOSTS": "ä\nb", "PCONNECT_PROFILE": "lab", "PCONNECT_USER": "", "XDG_CONFIG_HOME": "/c"},
+    ],
+)
+def test_perl_and_stand_ins_name_the_same_agent(tmp_path: Path, variables: dict[str, str]) -> None:
+    name = fast_client.agent_name({os.fsencode(key): os.fsencode(value) for key, value in variables.items()})
+    assert stand_in.agent_name(variables) == name
+    folder = tmp_path / "prun"
+    folder.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / f"{name}.sock"))
+        listener.listen()
+        listener.settimeout(DEADLINE)
+        environment = {"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path), **variables}
+        with subprocess.Popen([SCRIPT, "true"], env=environment, stdin=subprocess.DEVNULL) as process:
+            caller, _ = listener.accept()
+            with caller:
+                assert b"prun 1 " in caller.recv(7)
+                executable = Path(f"/proc/{process.pid}/exe").readlink().name
+                caller.sendall(b"X\0\0\0\1" + b"7")
+            assert process.wait() == 7
+    assert "perl" in executable or not Path("/usr/bin/perl").exists()
