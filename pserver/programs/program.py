@@ -240,7 +240,7 @@ def _run(
             # A script without a first line that says by what it is run.
             return popen(Path("/bin/sh"), [b"/bin/sh", bytes(path), *arguments[1:]])
     except OSError as error:
-        raise _start_error(arguments[0], environment, error) from error
+        raise _start_error(arguments[0], folder, environment, error) from error
 
 
 def _find(name: bytes, folder: bytes, environment: Mapping[bytes, bytes]) -> Path:
@@ -257,10 +257,12 @@ def _find(name: bytes, folder: bytes, environment: Mapping[bytes, bytes]) -> Pat
     raise OSError(number, os.strerror(number))
 
 
-def _start_error(name: bytes, environment: Mapping[bytes, bytes], error: OSError) -> StartError:
+def _start_error(
+    name: bytes, folder: bytes, environment: Mapping[bytes, bytes], error: OSError
+) -> StartError:
     text = os.fsdecode(name)
     if error.errno in {errno.ENOENT, errno.ENOTDIR}:
-        if b"/" in name and Path(text).exists():
+        if b"/" in name and Path(os.fsdecode(folder), text).exists():
             return StartError(NOT_EXECUTABLE, error, name, f"{text}: its interpreter or loader is missing")
         where = "" if b"/" in name else f" in PATH, which is {os.fsdecode(environment.get(b'PATH', b''))}"
         return StartError(NOT_FOUND, error, name, f"there is no program {text}{where}")
@@ -271,9 +273,20 @@ def _start_error(name: bytes, environment: Mapping[bytes, bytes], error: OSError
 # It makes the terminal its own, and becomes the program. Nothing may be done in a copy of this process before exec: a
 # thread of the user's may hold any lock.
 _LEAD = b"""
-import fcntl, os, sys, termios
+import errno, fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.argv[1], sys.argv[2:])
+path, words = sys.argv[1], sys.argv[2:]
+try:
+    try:
+        os.execv(path, words)
+    except OSError as error:
+        if error.errno != errno.ENOEXEC:
+            raise
+        os.execv("/bin/sh", ["/bin/sh", path, *words[1:]])
+except OSError as error:
+    why = "its interpreter or loader is missing" if error.errno == errno.ENOENT else error.strerror
+    os.write(2, os.fsencode(f"{words[0]} cannot be run: {why}\\r\\n"))
+    os._exit(126)
 """
 
 
@@ -286,7 +299,7 @@ def _start_on_terminal(
         try:
             path = _find(arguments[0], folder, environment)
         except OSError as error:
-            raise _start_error(arguments[0], environment, error) from error
+            raise _start_error(arguments[0], folder, environment, error) from error
         words = [os.fsencode(sys.executable), b"-I", b"-S", b"-c", _LEAD, bytes(path), *arguments]
         process = _run(words, folder, environment, [theirs] * 3, start_new_session=True)
         os.set_blocking(ours, False)

@@ -40,6 +40,8 @@ def test_what_cannot_be_started_says_where_and_why(net: ClientNetwork, tmp_path:
     ):
         with pytest.raises(kind, match=rf"node 1 \(.*\): {text}"):
             net[1].run(words, cwd="/")
+    with pytest.raises(FileNotFoundError, match=r"\./lost: its interpreter or loader is missing"):
+        net[1].run(["./lost"], cwd=tmp_path)
     with pytest.raises(FileNotFoundError, match="there is no program \udcff"):
         net[1].run([b"\xff"], cwd="/")
     with pytest.raises(FileNotFoundError, match="the folder /no/folder, where it is to run: No such file"):
@@ -48,6 +50,18 @@ def test_what_cannot_be_started_says_where_and_why(net: ClientNetwork, tmp_path:
         net[1].run(["true", "x" * 200_000], cwd="/")
     assert caught.value.errno == errno.E2BIG
     assert net[1].run(["true"], cwd="/").returncode == 0
+
+
+def test_on_a_terminal_the_same_can_be_started(net: ClientNetwork, tmp_path: Path) -> None:
+    for name, text in (("plain", "echo by $1\n"), ("lost", "#!/no/interpreter\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    with net.popen(["./plain", "sh"], cwd=str(tmp_path), terminal=(24, 80)) as program:
+        assert program.stdout.read() == b"by sh\r\n"
+        assert program.wait() == 0
+    with net.popen(["./lost"], cwd=str(tmp_path), terminal=(24, 80)) as program:
+        assert b"./lost cannot be run: its interpreter or loader is missing" in program.stdout.read()
+        assert program.wait() == 126
 
 
 def test_a_script_without_a_first_line_is_run_by_sh(net: ClientNetwork, tmp_path: Path) -> None:
