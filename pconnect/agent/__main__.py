@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from pconnect.prun.fast_client import OUR_FAILURE, PrunError, agent_folder, agent_name, dial
@@ -39,7 +40,7 @@ def main() -> int:
             if not _lock(lock.fileno(), folder, name):
                 _say_ready()  # the other one is, or will be
                 return 0
-            _be_agent(folder, name)
+            _be_agent(folder, name, lambda: fcntl.flock(lock.fileno(), fcntl.LOCK_UN))
             return 0
     except (PrunError, OSError) as error:
         sys.stdout.write(f"{error}\n")
@@ -71,7 +72,7 @@ def _can_be_called(folder: Path, name: str) -> bool:
     return True
 
 
-def _be_agent(folder: Path, name: str) -> None:
+def _be_agent(folder: Path, name: str, unlock: Callable[[], object]) -> None:
     path = folder / f"{name}.sock"
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     here = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -89,7 +90,7 @@ def _be_agent(folder: Path, name: str) -> None:
         os.dup2(descriptor, number)
     from pconnect.agent.agent import serve  # noqa: PLC0415 - callers wait already; see above
 
-    serve(folder, name, listener, idle_seconds())
+    serve(folder, name, listener, idle_seconds(), unlock)
 
 
 def idle_seconds() -> float:

@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from pconnect.agent.callers import Caller
@@ -27,39 +28,57 @@ _LOOK_SECONDS = 1.0
 
 
 class Agent:
-    """What listens. `shared`: what calls share."""
+    """What listens. `shared`: what calls share. `unlock`: lets another agent take our place.
 
-    def __init__(self, shared: Shared) -> None:
+    An agent whose socket was removed, by whoever tidies the folder, can be called no more. It leaves its place to
+    another at once, and ends when the calls that it has have ended.
+    """
+
+    def __init__(self, shared: Shared, listener: socket.socket, unlock: Callable[[], object]) -> None:
         self._shared = shared
+        self._listener = listener
+        self._unlock = unlock
+        self._identity = _identity(shared.socket_path)
+        self._has_left = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._called_at = time.monotonic()
 
-    async def serve(self, listener: socket.socket, idle: float) -> None:
+    async def serve(self, idle: float) -> None:
         """Serve calls until there were none for `idle` seconds, or until it is stopped."""
         shared = self._shared
-        shared.loop.add_reader(listener, self._accept, listener)
+        shared.loop.add_reader(self._listener, self._accept)
         while not shared.is_stopped.is_set():
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(shared.is_stopped.wait(), _LOOK_SECONDS)
             if self._tasks:
                 self._called_at = time.monotonic()
-            elif time.monotonic() - self._called_at > idle:
+            elif self._has_left or time.monotonic() - self._called_at > idle:
                 break
             if time.monotonic() - self._called_at < 60:  # it is in use
                 shared.held.look()
-        shared.loop.remove_reader(listener)
-        shared.socket_path.unlink(
-            missing_ok=True
-        )  # whoever calls now starts another, which waits for our end
+            if not self._has_left and _identity(shared.socket_path) != self._identity:
+                log.warning("the socket was removed, so another agent takes the place of this one")
+                self._leave()
+        if not self._has_left:
+            # Whoever calls now starts another, which waits for our end.
+            shared.loop.remove_reader(self._listener)
+            shared.socket_path.unlink(missing_ok=True)
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=5.0)
-        shared.close()
+        shared.close(is_alone=not self._has_left)
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _leave(self) -> None:
+        """Take no more calls, and leave the place to another agent."""
+        self._has_left = True
+        self._shared.loop.remove_reader(self._listener)
+        self._listener.close()
+        self._unlock()
+
+    def _accept(self) -> None:
         with contextlib.suppress(OSError):
-            sock, _ = listener.accept()
+            sock, _ = self._listener.accept()
             task = self._shared.loop.create_task(self._serve(Caller(self._shared.loop, sock)))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -103,15 +122,31 @@ class Agent:
             return end(status, f"prun: the agent has failed: {error!r}; its log has more")
 
 
-def serve(folder: Path, name: str, listener: socket.socket, idle: float) -> None:
-    """Be the agent that listens at a socket, until there were no calls for `idle` seconds."""
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from others; ``None`` if there is none."""
+    try:
+        facts = path.lstat()
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
+
+
+def serve(
+    folder: Path, name: str, listener: socket.socket, idle: float, unlock: Callable[[], object]
+) -> None:
+    """Be the agent that listens at a socket, until there were no calls for `idle` seconds.
+
+    `unlock`: lets another agent take our place.
+    """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     warnings.simplefilter("ignore")
-    asyncio.run(_serve(folder, name, listener, idle))
+    asyncio.run(_serve(folder, name, listener, idle, unlock))
 
 
-async def _serve(folder: Path, name: str, listener: socket.socket, idle: float) -> None:
+async def _serve(
+    folder: Path, name: str, listener: socket.socket, idle: float, unlock: Callable[[], object]
+) -> None:
     shared = Shared(folder, name)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         shared.loop.add_signal_handler(number, shared.is_stopped.set)
-    await Agent(shared).serve(listener, idle)
+    await Agent(shared, listener, unlock).serve(idle)

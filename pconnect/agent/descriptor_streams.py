@@ -47,6 +47,12 @@ class _Descriptor:
     """
 
     def __init__(self, number: int, flags: int) -> None:
+        if fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE not in {flags, os.O_RDWR}:
+            # Opened again, even the wrong end of a pipe could be used, and would never come to an end.
+            os.close(number)
+            number = os.open(
+                os.devnull, os.O_RDONLY | os.O_CLOEXEC
+            )  # which has an end, and cannot be written
         self.number = self.watched = number
         mode = os.fstat(number).st_mode
         self._sock: socket.socket | None = None

@@ -80,10 +80,11 @@ class Shared:
             raise NoNetworkError(self.held.error or "no server can be reached")
         return self.held.current
 
-    def close(self) -> None:
-        """Leave the servers, and remove what others find us by."""
-        self.socket_path.unlink(missing_ok=True)
-        self._offline_mark.unlink(missing_ok=True)
+    def close(self, *, is_alone: bool) -> None:
+        """Leave the servers, and remove what others find us by, unless that is another agent's already."""
+        if is_alone:
+            self.socket_path.unlink(missing_ok=True)
+            self._offline_mark.unlink(missing_ok=True)
         self.held.close()
 
     def _hear(self) -> None:

@@ -8,6 +8,8 @@ A mistake in the source is the user's: it is reported as the compiler there repo
 points to the machine there, such as a compiler that crashed or found no memory, is a reason to run it here.
 """
 
+import errno
+import os
 import re
 import stat
 import subprocess
@@ -182,9 +184,26 @@ def run_step(step: Step, remote: Remote) -> Outcome:
     if away.debug and expanded != words:
         return Outcome(None, why="-g records options in another order when -march=native is expanded")
     place = Path(step.cwd, away.output)
-    if place.is_dir() or not place.parent.is_dir():
+    if not (place.parent.is_dir() and _is_replaceable(place)):
         return Outcome(None, why=f"there is no place for {away.output}")
     return _preprocess(step, away, place, remote)
+
+
+def _is_replaceable(place: Path) -> bool:
+    """Whether an object can be put in a place as a local compiler does: there is a file, nothing, or the null device.
+
+    A link stays a link for some compilers, and what it leads to may be another thing here than for who calls us, as
+    with /dev/stdout. A named pipe waits for its reader.
+    """
+    if place.parent.resolve().parts[:2] in {("/", "dev"), ("/", "proc")} and place != Path(os.devnull):
+        return False  # the descriptors of who calls us
+    try:
+        facts = place.lstat()
+    except OSError:
+        return True  # there is nothing; that it cannot be written shows later
+    if stat.S_ISCHR(facts.st_mode):
+        return facts.st_rdev == Path(os.devnull).stat().st_rdev
+    return stat.S_ISREG(facts.st_mode)
 
 
 def _preprocess(step: Step, away: Away, place: Path, remote: Remote) -> Outcome:
@@ -286,11 +305,9 @@ def write_object(place: Path, data: bytes, umask: int) -> None:
     OSError
         It cannot be written. What was there before is still there.
     """
-    try:
-        mode = place.lstat().st_mode
-    except FileNotFoundError:
-        mode = stat.S_IFREG
-    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+    if not _is_replaceable(place):
+        raise FileExistsError(errno.EEXIST, "it has become something else than a file", str(place))
+    if place.exists() and not place.is_file():
         place.write_bytes(data)
         return
     with tempfile.TemporaryDirectory(prefix=f".{place.name[:100]}.", dir=place.parent) as folder:

@@ -222,7 +222,7 @@ def _read(word: str, left: list[str], reading: _Reading) -> None:
     elif word == "-c":
         reading.compiles = True
     elif word.startswith("-o"):
-        reading.output = word[2:] or _argument(word, left)
+        reading.output = word[2:] or _argument(word, left) or "-"  # a compiler refuses an empty name
     elif word.startswith("-x"):
         reading.language = word[2:] or _argument(word, left)
     elif word.startswith(("-M", "-Wp,")):
@@ -327,7 +327,7 @@ def _away(compiler: str, reading: _Reading) -> Away:
     language = _language(compiler, source, given)
     if not reading.compiles:
         raise _StaysHere("it links")
-    if reading.output == "-" or reading.dependency_file == "-":
+    if reading.output == "-" or f"{reading.dependency_file}/".startswith(("-/", "/dev/", "/proc/")):
         raise _StaysHere("it writes to standard output")
     if _UNUSUAL.search(source):
         raise _StaysHere(f"the name of {source!a} has unusual characters")

@@ -26,6 +26,8 @@ from pserver.system.process_marks import kill_started_since, ticks_since_boot
 _GRACE = 5.0
 # What waits to be sent to the client, before more is read from the program.
 _MAX_UNSENT_BYTES = 2 * PIECE
+# A wait that poll(2) can have, in seconds; a time limit may be longer.
+_LONGEST = 3600.0
 _NAMES = {STDIN: "stdin", STDOUT: "stdout", STDERR: "stderr"}
 
 
@@ -132,7 +134,7 @@ class _Ending:
             self._kill_at, self.gives_up = None, True
             self._program.signal(signal.SIGKILL)
         times = [at for at in (self._limit, self._kill_at) if at is not None]
-        return max(0.0, min(times) - now) if times else None
+        return min(_LONGEST, max(0.0, min(times) - now)) if times else None
 
 
 class _Input:

@@ -99,3 +99,31 @@ def test_only_its_account_reaches_it(user: Prun) -> None:
     folder = user.folder / "run" / "prun"
     assert folder.stat().st_mode & 0o777 == 0o700
     assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir())
+
+
+def test_an_agent_whose_socket_was_removed_leaves_its_place_and_loses_no_program(
+    tmp_path: Path, server: Server
+) -> None:
+    with prun_user(tmp_path, [server]) as user:
+        user.run("true")
+        pid = user.agent()
+        with user.start("cat") as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(b"before\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == b"before\n"
+            [path] = (user.folder / "run" / "prun").glob("*.sock")
+            path.unlink()
+            assert user.run("echo", "new").stdout == b"new\n"
+            assert user.agent() not in {0, pid}
+            os.kill(pid, 0)
+            assert process.communicate(b"after\n")[0] == b"after\n"
+        assert process.returncode == 0
+        wait_gone(pid)
+        assert path.exists(), "the old agent has removed the socket of the new one"
+
+
+def test_who_only_looks_is_no_program(user: Prun) -> None:
+    user.run("true")
+    assert user.run("--agent", "status").stdout.endswith(b"\n0 programs have not ended\n")

@@ -1,3 +1,4 @@
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,3 +40,15 @@ def test_a_full_disk_is_reported(user: Prun) -> None:
         done = user.run("echo", "lost", capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 125
     assert done.stderr == b"prun: cannot write to standard output: No space left on device\n"
+
+
+def test_the_wrong_end_of_a_pipe_is_not_used(user: Prun) -> None:
+    """Opened again, it could be; and its end would never come, because we have it ourselves."""
+    read, write = os.pipe()
+    assert user.run("cat", stdin=write).stdout == b""
+    user.run("echo", "a", stdout=read, capture_output=False, stderr=subprocess.PIPE)
+    os.set_blocking(read, False)
+    with pytest.raises(BlockingIOError):
+        os.read(read, 1)
+    os.close(read)
+    os.close(write)

@@ -281,31 +281,44 @@ def test_trouble_there_is_a_reason_to_run_it_here(script: str, folder: Folder, t
 
 def test_a_new_object_has_the_mode_of_all_new_files(tmp_path: Path) -> None:
     place = tmp_path / "foo.o"
-    other = tmp_path / "other"
-    other.write_bytes(b"other")
-    place.symlink_to(other)
+    place.write_bytes(b"old")
+    place.chmod(0o444)
     old = os.umask(0)
     try:
         write_object(place, b"new", 0o027)
     finally:
         os.umask(old)
-    assert (place.read_bytes(), other.read_bytes()) == (b"new", b"other")
+    assert place.read_bytes() == b"new"
     assert stat.S_IMODE(place.lstat().st_mode) == 0o640
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["foo.o", "other"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["foo.o"]
 
 
-def test_a_device_stays_a_device(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
+def test_a_link_or_a_device_is_never_replaced(tmp_path: Path) -> None:
+    """An object for /dev/stdout once took the place of that link; so this looks at links of its own."""
+    link, pipe = tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to("/proc/self/fd/1")
     os.mkfifo(pipe)
-    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        write_object(pipe, b"object", 0o022)
-        assert os.read(reader, 100) == b"object"
-    finally:
-        os.close(reader)
+    for place in (link, pipe):
+        with pytest.raises(FileExistsError):
+            write_object(place, b"object", 0o022)
+    assert link.is_symlink()
     assert pipe.is_fifo()
     write_object(Path(os.devnull), b"object", 0o022)
     assert Path(os.devnull).is_char_device()
+
+
+@pytest.mark.parametrize("place", ["out/link", "out/pipe", "/dev/fd/77", "/proc/self/fd/77"])
+def test_what_is_no_file_is_left_to_the_local_compiler(place: str, folder: Folder) -> None:
+    (folder.path / "out/link").symlink_to("/proc/self/fd/1")
+    os.mkfifo(folder.path / "out/pipe")
+    outcome = folder.away(f"gcc -Iinc -c src/foo.c -o {place}")
+    assert (outcome.status, outcome.why) == (None, f"there is no place for {place}")
+    assert (folder.path / "out/link").is_symlink()
+
+
+@pytest.mark.parametrize("words", ["-o ''", "-MD -MF /dev/stdout", "-MD -MF /proc/self/fd/1"])
+def test_files_without_a_place_are_left_to_the_local_compiler(words: str, folder: Folder) -> None:
+    assert folder.away(f"gcc -Iinc -c src/foo.c {words}") == Outcome(None, why="it writes to standard output")
 
 
 def test_what_both_steps_say_is_said_once() -> None:

@@ -273,3 +273,7 @@ def test_whom_a_program_leaves_on_its_terminal_is_not_waited_for(net: ClientNetw
     with start(net, "nohup sleep 100 & echo started", terminal=(24, 80)) as program:
         assert b"started" in program.stdout.read()
         assert program.wait(DEADLINE) == 0
+
+
+def test_a_time_limit_may_be_longer_than_the_system_can_wait(net: ClientNetwork) -> None:
+    assert net[1].run(["true"], cwd="/", time_limit=1e30).returncode == 0
