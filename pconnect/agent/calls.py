@@ -14,7 +14,7 @@ from pconnect.agent.compiling import KnownCompilers, RemoteCompiler
 from pconnect.agent.held_network import Generation
 from pconnect.agent.nodes import facts_for, nodes_for
 from pconnect.agent.plans import Plan
-from pconnect.agent.remote_run import TIME_LIMIT, Ended, RemoteRun, terminal_size
+from pconnect.agent.remote_run import TIME_LIMIT, Ended, RemoteRun, is_one_output, terminal_size
 from pconnect.agent.requests import Request
 from pconnect.agent.shared import NoNetworkError, Shared
 from pconnect.agent.transfers import Transfers, needs_transfer
@@ -195,6 +195,7 @@ class Call:
             seconds=plan.settings.time_limit,
             terminal=plan.terminal,
             has_input=plan.settings.stdin and not self._request.closed[0],
+            merged=is_one_output(self._request, self._caller.ends),
             nice=plan.settings.nice,
             login=plan.login,
         )

@@ -7,7 +7,7 @@ import errno
 import functools
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +84,7 @@ class RemoteRun:
     def _connect(self, request: Request) -> None:
         """Connect the streams of the job with the caller's descriptors."""
         job, ends = self._job, self._caller.ends
-        for stream in (STDOUT,) if self._is_terminal else (STDOUT, STDERR):
+        for stream in (STDOUT,) if self._is_terminal or is_one_output(request, ends) else (STDOUT, STDERR):
             grant = functools.partial(job.grant, stream)
             if request.closed[stream] or not is_writable(ends[stream]):
                 job.outputs_by_stream[stream] = _Nobody(grant)
@@ -200,6 +200,11 @@ class RemoteRun:
             limit = self._settings.time_limit or 0.0
             return Ended(TIME_LIMIT, f"{name} at {self.host} was ended at its time limit of {limit:g} s")
         return Ended(status if status >= 0 else 128 - status)
+
+
+def is_one_output(request: Request, ends: Sequence[int]) -> bool:
+    """Whether standard output and standard error of a caller are the same, so that their order is seen."""
+    return not (request.closed[STDOUT] or request.closed[STDERR]) and os.path.sameopenfile(*ends[1:3])
 
 
 def terminal_size(*descriptors: int) -> tuple[int, int]:

@@ -157,6 +157,7 @@ def prepare(
     seconds: float | None = None,
     terminal: tuple[int, int] | None = None,
     has_input: bool = True,
+    merged: bool = False,
     folder: bool = False,
     files: Mapping[str, tuple[int, bytes]] | None = None,
     outputs: Sequence[str] | None = None,
@@ -165,11 +166,12 @@ def prepare(
 ) -> ProgramJob:
     """Return the job that runs a program; raise `ConfigurationError` if there can be none.
 
-    `seconds`: after which it is ended. `terminal`: rows and columns of the terminal that it is to have. `folder`: it
-    runs in a private folder of the job, and what it leaves there is in the job's `outputs`. `files`: permissions and
-    contents, by name, of what is in that folder before. `outputs`: names or patterns of what comes back; ``None``: all
-    that is new or changed. `nice`: by how much its priority is lowered. `login`: the account that the node must have,
-    empty for any; `words` is one line for its login shell in its home, empty for the shell itself.
+    `seconds`: after which it is ended. `terminal`: rows and columns of the terminal that it is to have. `merged`: its
+    standard error is its standard output. `folder`: it runs in a private folder of the job, and what it leaves there is
+    in the job's `outputs`. `files`: permissions and contents, by name, of what is in that folder before. `outputs`:
+    names or patterns of what comes back; ``None``: all that is new or changed. `nice`: by how much its priority is
+    lowered. `login`: the account that the node must have, empty for any; `words` is one line for its login shell in its
+    home, empty for the shell itself.
     """
     if isinstance(words, str | bytes) or not words:
         raise ConfigurationError(f"{words!r}: give a program and its arguments as a list, as in ['ls', '-l']")
@@ -192,6 +194,8 @@ def prepare(
         request["seconds"] = float(seconds)
     if terminal is not None:
         request["terminal"] = list(terminal)
+    elif merged:
+        request["merged"] = True
     if not 0 <= nice <= MAX_NICE:
         raise ConfigurationError(f"nice={nice}: it is from 0 to {MAX_NICE}, and lowers the priority")
     if nice:

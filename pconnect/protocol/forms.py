@@ -78,6 +78,7 @@ def _is_program(value: Any) -> bool:
         },
         {
             "stdin": lambda wanted: isinstance(wanted, bool),
+            "merged": lambda wanted: isinstance(wanted, bool),
             "terminal": lambda size: list_of(size, _is_size) and len(size) == 2,
             "seconds": is_number,
             "folder": lambda wanted: isinstance(wanted, bool),

@@ -45,7 +45,7 @@ class Program:
     """A program that runs.
 
     `stdin`, `stdout`, `stderr`: our ends of its streams, not blocking; -1 where it has none. On a pseudo-terminal the
-    first two are the same, and there is no third.
+    first two are the same, and there is no third; nor is there one where its output is one stream.
     """
 
     def __init__(self, process: "subprocess.Popen[bytes]", ends: Sequence[int], *, is_terminal: bool) -> None:
@@ -116,9 +116,10 @@ def start(request: Mapping[str, Any]) -> Program:
     """Start a program; raise `StartError` if it cannot be.
 
     `request`: ``args``, a list of bytes; ``cwd``, bytes; ``env``, what is added to this process's environment;
-    ``stdin``, whether it gets bytes or finds its end at once; ``terminal``, rows and columns, or ``None``; ``nice``, by
-    how much its priority is lower than that of this process; ``login``, the account whose login shell runs the one
-    line that ``args`` then is, see `through_login_shell`.
+    ``stdin``, whether it gets bytes or finds its end at once; ``merged``, whether its standard error is its standard
+    output; ``terminal``, rows and columns, or ``None``; ``nice``, by how much its priority is lower than that of this
+    process; ``login``, the account whose login shell runs the one line that ``args`` then is, see
+    `through_login_shell`.
     """
     if "login" in request:
         try:
@@ -168,12 +169,15 @@ def _start(request: Mapping[str, Any]) -> Program:
     if terminal:
         return _start_on_terminal(arguments, folder, environment, *terminal)
     with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
-        wants = [request.get("stdin", True), True, True]
+        is_merged = request.get("merged", False)
+        wants = [request.get("stdin", True), True, not is_merged]
         pairs = [
             _pipe(ours, theirs, is_input=not index) if wanted else (-1, -1)
             for index, wanted in enumerate(wants)
         ]
         streams = [end if end >= 0 else subprocess.DEVNULL for _, end in pairs]
+        if is_merged:
+            streams[2] = streams[1]
         process = _run(arguments, folder, environment, streams, process_group=0)
         ours.pop_all()
         return Program(process, [end for end, _ in pairs], is_terminal=False)

@@ -73,6 +73,13 @@ def test_closed_streams(user: Prun, line: str, status: int, shown: bytes) -> Non
     assert (done.returncode, done.stdout + done.stderr) == (status, shown)
 
 
+@pytest.mark.parametrize("rest", ["2>&1 | cat", "> both 2>&1; cat both", "2>&1 > out; cat out"])
+def test_output_and_errors_in_one_stream_keep_their_order(user: Prun, rest: str) -> None:
+    script = "for i in 1 2 3 4 5 6 7 8 9; do echo out $i; echo error $i >&2; done; exit 3"
+    here, there = (shell(user, f"{front} sh -c '{script}' {rest}").stdout for front in ("", "prun"))
+    assert there == here
+
+
 def test_an_environment_with_nearly_nothing(user: Prun) -> None:
     names = ("PCONNECT_HOSTS", "PCONNECT_USER", "PCONNECT_PASSWORD", "XDG_RUNTIME_DIR", "PRUN_IDLE")
     few = {name: user.environment[name] for name in names}
