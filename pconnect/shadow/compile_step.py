@@ -40,11 +40,14 @@ OF_COMPILERS = (
     "SUNPRO_DEPENDENCIES",
 )
 
-# What a compiler says of which the source is not the reason: faults of its own, and a lack of something.
+# What a compiler says of which the source is not the reason: faults of its own, and a lack of something. The
+# preprocessor has found all files here.
 _TROUBLE = re.compile(
     rb"internal compiler error|PLEASE submit a bug report|virtual memory exhausted|out of memory"
     rb"|No space left on device|Cannot allocate memory"
     rb"|fatal error: (?:Killed|cannot execute|error writing to)|Killed signal terminated program"
+    rb"|error: error reading '|fatal error: .*(?: file not found|No such file or directory)$",
+    re.MULTILINE,
 )
 # What is said about one place: where it was included from, and all up to the next place.
 _DIAGNOSTIC = re.compile(

@@ -75,6 +75,9 @@ int g(int x) { return f(h(x)); }
     "near.c": '#include "near.h"\nint f(int x) { return near(x) + 1; }\n',
     "near.h": "static inline int near(int x) { return x + 2; }\n",
     "src/never_read.h": "#error It is only asked for.\n",
+    "src/dos.c": '#include <string.h>\r\n#include "dos.h"\r\nint f(char *x)\r\n{\r\n'
+    "\treturn DOS(strlen(x),\\\r\n 2);\r\n}\r\n",
+    "inc/dos.h": "#pragma once\r\n#define DOS(a, b) \\\r\n    ((a) + (b))\r\n",
     "src/bad.c": """#include "user.h"
 int f(int a)
 {
@@ -156,7 +159,7 @@ class Folder:
         self.remote = OtherFolder(path / "there")
         for name, text in {**FILES, "words": "-O2 -g '-DX=1 + 1' -Iinc"}.items():
             (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-            (self.path / name).write_text(text)
+            (self.path / name).write_bytes(text.encode())
         (self.path / "out").mkdir()
         self.sources = self.files()
 

@@ -20,8 +20,9 @@ _TIED_DIRECTIVE = re.compile(
     rb"^[ \t]*#[ \t]*(?:embed|pragma[ \t]+GCC[ \t]+(?:dependency|pch_preprocess))\b", re.MULTILINE
 )
 _IN_TIED_DIRECTIVES = b"embed", b"dependency", b"pch_preprocess"
-# The same as `_MARK`, anywhere. Blanks may precede it: those before a directive that is left out.
-_ANY_MARK = re.compile(rb'# \d+ "((?:[^"\\\n]|\\.)*)"((?: [1-4])*)(?=\n)')
+# The same as `_MARK`, anywhere. Blanks may precede it: those before a directive that is left out. Clang ends it as the
+# source's lines end.
+_ANY_MARK = re.compile(rb'# \d+ "((?:[^"\\\n]|\\.)*)"((?: [1-4])*)(?=\r?\n)')
 #: Options with which an object has names of files that no map replaces.
 _NAMES_AS_THEY_ARE = "-fsanitize", "-flto"
 _OUTER = re.compile(rb"/|(?:\.\./)+")

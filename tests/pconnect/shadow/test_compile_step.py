@@ -96,6 +96,12 @@ OF_CLANG = [
     "clang -g -O1 -c near.c -o out/near.o",
     "gcc -g -O1 -I. -c {cwd}/near.c -o out/near.o -MD",
     "clang++ -ggdb -c src/asks.cc -Iinc",
+    "clang -g -O1 -Iinc -c src/dos.c",
+    "clang -g -O1 -I{cwd}/inc -c {cwd}/src/dos.c -MD",
+    "clang -O1 -Iinc -c src/dos.c",
+    "gcc -g -O1 -Iinc -c src/dos.c -MD",
+    "gcc -g -O1 -I{cwd}/inc -c {cwd}/src/dos.c",
+    "gcc -O1 -Iinc -c src/dos.c",
     "clang -O2 -pedantic -Wall -Wextra -DX=2 -include inc/first.h -Iinc -c src/foo.c",
     "clang -O2 -fPIC -flto -Iinc -c src/foo.c",
     "clang++ -O2 -Iinc -c src/bar.cc -MD -MF out/deps",
@@ -255,6 +261,8 @@ def test_without_a_server_a_step_is_to_be_run_here(folder: Folder) -> None:
 
 
 BROKEN = {
+    "echo \"error: error reading 'foo.c'\" >&2; exit 1": "error reading",
+    "echo \"foo.c:1:9: fatal error: 'a.h' file not found\" >&2; exit 1": "file not found",
     "echo 'foo.c:1: internal compiler error: Segmentation fault' >&2; exit 1": "internal compiler error",
     "echo 'cc1: out of memory allocating 65536 bytes' >&2; exit 1": "out of memory",
     "echo 'gcc: fatal error: Killed signal terminated program cc1' >&2; exit 1": "Killed",
