@@ -118,7 +118,8 @@ def test_the_third_ctrl_c_is_not_the_programs(shell: Shell) -> None:
         shell.child.expect_exact("caught")
     shell.child.sendcontrol("c")
     shell.rest()
-    assert shell.run("echo $?") == "130\n"
+    shell.begin("echo status=$?", "status=130")  # perhaps behind what the program says to the third one
+    shell.rest()
 
 
 def test_ctrl_z_stops_one_without_a_terminal_of_its_own(shell: Shell) -> None:
