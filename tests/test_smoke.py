@@ -64,7 +64,7 @@ def test_every_public_name_is_there() -> None:
         assert (Path(str(package.__file__)).parent / "py.typed").exists()
 
 
-@pytest.mark.parametrize("command", ["pserver", "generate-srp-data"])
+@pytest.mark.parametrize("command", ["pserver", "generate-srp-data", "prun", "pshadow"])
 def test_the_commands_explain_themselves(command: str) -> None:
     assert run(command, "--help").startswith(f"usage: {command}")
 
@@ -146,14 +146,25 @@ def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]
         run("pserver", "stop")
 
 
-def test_a_server_of_a_user(hosts: list[str], tmp_path: Path) -> None:
+def test_a_server_of_a_user(hosts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "default" in run("pserver", "status")
     with pconnect.pconnect(hosts, timeout=LIMIT) as net:
         check_messages(net)
         check_jobs(net)
         check_files(net, tmp_path)
+    monkeypatch.setenv("PCONNECT_HOSTS", " ".join(hosts))
+    check_programs()
     with pytest.raises(AuthenticationError):
         pconnect.pconnect(hosts, user="alice", password="a wrong one", timeout=LIMIT)
+
+
+def check_programs() -> None:
+    try:
+        assert run("prun", "echo", "a  b") == "a  b\n"
+        assert run("prun-ssh", "localhost", "echo", "$((1 + 1))") == "2\n"
+        assert "echo" in run("prun", "--report")
+    finally:
+        run("prun", "--agent", "stop")
 
 
 def check_messages(net: ClientNetwork) -> None:
