@@ -22,8 +22,8 @@ class Report:
         self._failed[key] += failed
 
     def add_here(self, program: str, why: str) -> None:
-        """Count a program that is to run here."""
-        self._counts[self._key(program, "here", why)] += 1
+        """Count a program that is to run here; `why` may have several lines."""
+        self._counts[self._key(program, "here", " ".join(why.split()))] += 1
 
     def _key(self, *key: str) -> tuple[str, str, str]:
         """Return what to count something under; there are not more of these than fit on some screens."""
