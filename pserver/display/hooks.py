@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from pserver.display.contents import MAX_NAME_BYTES, log_contents, warning_contents
 from pserver.display.mime_bundle import Bundle, bundle_size, make_bundle
 from pserver.display.outbox import Outbox
+from pserver.system.own_variables import set_variable
 
 _MAX_DISPLAY_BYTES = 2**24
 
@@ -100,4 +101,4 @@ def _choose_backend() -> None:
         "inline",
         "matplotlib_inline.backend_inline",
     }:
-        os.environ["MPLBACKEND"] = "module://pserver.display.matplotlib_backend"
+        set_variable("MPLBACKEND", "module://pserver.display.matplotlib_backend")

@@ -5,9 +5,13 @@ Imported by the starter, so that it costs an engine and a worker little.
 
 import os
 
+from pserver.system.own_variables import note_variable, set_variable
 from srp_tools.packages import import_own
 
+_KMP = "KMP_DUPLICATE_LIB_OK"  # which threadpoolctl sets
+_kmp_before = os.environ.get(_KMP)
 threadpoolctl = import_own("threadpoolctl")
+note_variable(_KMP, _kmp_before)
 # To find the libraries takes some milliseconds, so that is done once for all engines.
 _loaded = threadpoolctl.ThreadpoolController()
 
@@ -24,7 +28,8 @@ def limit_threads(count: int, *, is_new: bool) -> None:
     """
     free = [name for name in _VARIABLES if os.environ.get(name) == _ours.get(name)]
     for name in free:
-        os.environ[name] = _ours[name] = str(count)
+        _ours[name] = str(count)
+        set_variable(name, _ours[name])
     if free == _VARIABLES:
         found = _loaded if is_new else threadpoolctl.ThreadpoolController()
         # To set a number may start threads, also if it is the one that holds.

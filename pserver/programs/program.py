@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pserver.programs.login import through_login_shell
+from pserver.system.own_variables import environment_of_programs
 
 # The exit statuses that env(1), timeout(1) and shells have for programs that could not be run.
 NOT_FOUND, NOT_EXECUTABLE, OUR_FAILURE = 127, 126, 125
@@ -163,7 +164,7 @@ def _start_lowered(request: Mapping[str, Any]) -> Program:
 
 def _start(request: Mapping[str, Any]) -> Program:
     arguments, folder = request["args"], request["cwd"]
-    environment = {**os.environb, b"PWD": folder, **request["env"]}
+    environment = {**environment_of_programs(), b"PWD": folder, **request["env"]}
     _check_folder(folder)
     terminal = request.get("terminal")
     if terminal:

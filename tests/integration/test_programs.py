@@ -36,6 +36,14 @@ def test_it_is_as_here(net: ClientNetwork, words: list[str | bytes], data: bytes
     assert (done.node, done.args[0]) == (1, words[0])
 
 
+def test_programs_get_nothing_that_was_set_for_python(net: ClientNetwork) -> None:
+    names = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MPLBACKEND", "KMP_DUPLICATE_LIB_OK"
+    script = "".join(f'echo "${{{name}-none}}";' for name in names)
+    expected = "\n".join(os.environ.get(name, "none") for name in names)
+    assert net[1].run(["sh", "-c", script], text=True).stdout.strip() == expected
+    assert net[1].eval("__import__('os').environ['OMP_NUM_THREADS']").result()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_nothing_is_lost_in_any_of_many_runs(net: ClientNetwork, tmp_path: Path) -> None:
