@@ -1,6 +1,7 @@
 """What `prun` is asked for beside running a program, as text for standard output."""
 
 import os
+from collections.abc import Callable
 
 from pconnect.agent.held_network import Generation
 from pconnect.agent.nodes import facts_for
@@ -13,8 +14,14 @@ from pconnect.prun.placement import Choice, NodeFacts, choose
 from pconnect.prun.settings import Explained
 
 
-async def act(shared: Shared, line: CommandLine, explained: Explained, request: Request) -> str:
-    """Do what the command line asks for, and return what it is to show.
+async def act(
+    shared: Shared,
+    line: CommandLine,
+    explained: Explained,
+    request: Request,
+    remark: Callable[[str], object],
+) -> str:
+    """Do what the command line asks for, and return what it is to show. `remark`: says something besides.
 
     Raises `ConfigurationError` if it cannot be done; the text says why.
     """
@@ -28,13 +35,25 @@ async def act(shared: Shared, line: CommandLine, explained: Explained, request: 
         case "agent-stop":
             shared.is_stopped.set()
             return "the agent ends\n"
+    return await _ask_servers(shared, line, remark)
+
+
+async def _ask_servers(shared: Shared, line: CommandLine, remark: Callable[[str], object]) -> str:
     try:
         generation = await shared.generation()
     except NoNetworkError as error:
+        if line.action == "slots":  # for make: without a number it would start everything at once
+            remark(f"no server can be reached, so this counts the processors here: {first_line(error)}")
+            return f"{len(os.sched_getaffinity(0))}\n"
         raise ConfigurationError(str(error)) from None
     if line.action == "slots":
         return f"{count_slots(generation)}\n"
     return f"{await shared.work(lambda: generation.network.which(*line.words))}\n"
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says first."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 async def _explain(shared: Shared, line: CommandLine, explained: Explained, request: Request) -> str:

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 
 from pconnect.agent.requests import Incoming, Request, RequestError, frame
+from pconnect.prun.fast_client import NOTE
 
 _PIECE = 2**18
 _ENDS = 4
@@ -47,6 +48,10 @@ class Caller:
         """Say something short; any thread may."""
         with contextlib.suppress(OSError):  # the caller is gone, which is seen where we listen
             self._sock.send(frame(kind, contents))
+
+    def note(self, text: str) -> None:
+        """Say something short at the caller's standard error."""
+        self.say(NOTE, f"prun: {text}\n".encode(errors="surrogateescape"))
 
     async def tell(self, kind: bytes, contents: bytes) -> None:
         """Say something of any length."""

@@ -23,7 +23,7 @@ from pconnect.jobs.job import JobOptions
 from pconnect.programs.program import ProgramJob, prepare
 from pconnect.prun.fast_client import END, HERE, OUR_FAILURE, SHOWN
 from pconnect.prun.options import CommandLine, parse
-from pconnect.prun.placement import describe_load
+from pconnect.prun.placement import NoNodeError, describe_load
 from pconnect.prun.places import environment, no_folder, there
 from pconnect.prun.settings import Settings
 from pconnect.session.remote_calls import client_mesh
@@ -57,7 +57,7 @@ class Call:
             if line.is_shadow and "or_here" not in explained.sources:
                 explained = explained.changed({"or_here": True}, "a stand-in")
             if line.action:
-                text = await act(self._shared, line, explained, self._request)
+                text = await act(self._shared, line, explained, self._request, self._caller.note)
                 await self._caller.tell(SHOWN, text.encode(errors="surrogateescape"))
                 return end(0)
             plan = self._plan(line, explained.settings)
@@ -74,7 +74,7 @@ class Call:
                 return await self._compile(plan)
             async with self._shared.gate(plan.name, plan.settings.concurrency):
                 return await self._run_program(plan)
-        except NoNetworkError as error:
+        except (NoNetworkError, NoNodeError) as error:
             return self._without_server(plan, str(error))
         except (ParallelError, OSError) as error:
             return end(plan.failure, f"{plan.caller}: {error}")

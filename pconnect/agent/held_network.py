@@ -10,10 +10,12 @@ from pconnect.connect import pconnect
 from pconnect.errors import ParallelError
 from pconnect.executors.executor import scheduler_of
 from pconnect.link.host_names import parse_hosts
+from pconnect.profiles import config_file
 from pconnect.scheduler.node_workers import NodeWorkers
 from pconnect.scheduler.scheduler import Scheduler
 from pconnect.session.remote_calls import client_mesh
 from pconnect.views.network_views import ClientNetwork
+from srp_tools.private_files import client_file
 
 _CONNECT_SECONDS = 15.0
 _SLOTS_SECONDS = 10.0
@@ -52,6 +54,19 @@ class Generation:
             self.network.close()
 
 
+def configuration_stamps() -> list[tuple[int, ...] | None]:
+    """Return what is another one after a change of the files that `pconnect` reads."""
+    stamps: list[tuple[int, ...] | None] = []
+    for path in (config_file(), client_file()):
+        try:
+            facts = path.stat()
+        except OSError:
+            stamps.append(None)
+        else:
+            stamps.append((facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino))
+    return stamps
+
+
 class HeldNetwork:
     """What keeps the network.
 
@@ -64,21 +79,29 @@ class HeldNetwork:
         self.error = ""
         self._call = call
         self._on_change = on_change
-        self._is_trying = False
+        self._is_trying = self._is_replacing = False
         self._tried_at = float("-inf")
+        self._stamps = configuration_stamps()
 
     @property
     def is_pending(self) -> bool:
         """Whether somebody who needs the network has to wait, until `on_change` is called."""
         self.look()
-        return self._is_trying and (self.current is None or not self.current.living)
+        return self._is_trying and (self._is_replacing or self.current is None or not self.current.living)
 
     def look(self) -> None:
-        """Try to get a network, or a better one, if there is reason to, and the last try was not just now."""
+        """Try to get a network, or a better one, if there is reason to, and the last try was not just now.
+
+        A change of the configuration is reason enough at any time.
+        """
         age = time.monotonic() - self._tried_at
         if self._is_trying:
             return
-        if self.current is None or not self.current.living:
+        stamps = configuration_stamps()
+        if stamps != self._stamps:
+            self._stamps, self._is_replacing = stamps, True
+            self._begin(self._connect)
+        elif self.current is None or not self.current.living:
             if age > _RETRY_SECONDS:
                 self._begin(self._connect)
         elif age > _LOOK_SECONDS and (hosts := self.current.absent()):
@@ -129,7 +152,7 @@ class HeldNetwork:
         self._tried_at = time.monotonic()
         old = self.current
         if generation is not None:
-            if old is not None and len(generation.living) <= len(old.living):
+            if not self._is_replacing and old is not None and len(generation.living) <= len(old.living):
                 generation.is_retired = True
                 generation.uses = 1
                 self.release(generation)
@@ -139,6 +162,7 @@ class HeldNetwork:
                     old.is_retired = True
                     old.uses += 1
                     self.release(old)
-        elif error and (old is None or not old.living):
+        elif error and (self._is_replacing or old is None or not old.living):
             self.error = error
+        self._is_replacing = False
         self._on_change()

@@ -21,6 +21,7 @@ from pconnect.prun.fast_client import BEGUN, OUR_FAILURE, RAW, REPEATABLE, STOP
 from pconnect.prun.settings import Settings
 
 TIME_LIMIT = 124
+_NOTICE_SECONDS = 3.0  # a program that waits longer says for what
 #: Signals that end a call for which no program runs.
 ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 
@@ -73,6 +74,7 @@ class RemoteRun:
         self._job = job
         self._loop = asyncio.get_running_loop()
         self._is_terminal = is_terminal
+        self._is_watched = request.terminals[STDERR]  # somebody may wonder why nothing happens
         self._is_touched = False  # something of its streams has passed
         self._stopped_by = 0  # the signal that came before it had begun
         self._outputs: list[DescriptorOutput] = []
@@ -113,6 +115,7 @@ class RemoteRun:
         job.start()
         limit = self._settings.queue_limit
         timer = None if limit is None else self._loop.call_later(limit, self._expire)
+        notice = self._loop.call_later(_NOTICE_SECONDS, self._say_that_it_waits) if self._is_watched else None
         try:
             await ended
             await self._over
@@ -122,8 +125,9 @@ class RemoteRun:
                 output.abandon()
             raise
         finally:
-            if timer is not None:
-                timer.cancel()
+            for each in (timer, notice):
+                if each is not None:
+                    each.cancel()
             self._caller.on_signal = before
             if self._input is not None:
                 self._input.close()
@@ -138,6 +142,10 @@ class RemoteRun:
             self._caller.say(REPEATABLE)
         if self._is_terminal:
             self._caller.say(RAW)
+
+    def _say_that_it_waits(self) -> None:
+        if not self.is_begun:
+            self._caller.note(f"{self._job.words[0]} waits for a slot: {self._job.why}")
 
     def _expire(self) -> None:
         if not self.is_begun:

@@ -18,9 +18,9 @@ from errno import EAGAIN, ECONNREFUSED, ENOENT, EPIPE
 #: What a request begins with: the version of what follows.
 REQUEST = b"prun 1 "
 #: What the agent says: the program has begun; it has, and may be run again as long as nothing has passed; run this here
-#: instead (words, separated by NUL); use the terminal as it is; stop, as the program does; show this; the end (status,
-#: and what went wrong).
-BEGUN, REPEATABLE, HERE, RAW, STOP, SHOWN, END = b"B", b"R", b"H", b"T", b"Z", b"O", b"X"
+#: instead (words, separated by NUL); use the terminal as it is; stop, as the program does; show this; say this besides;
+#: the end (status, and what went wrong).
+BEGUN, REPEATABLE, HERE, RAW, STOP, SHOWN, NOTE, END = b"B", b"R", b"H", b"T", b"Z", b"O", b"N", b"X"
 #: Variables that decide which network is meant. An agent has one, and is named by them.
 VARIABLES = (b"PCONNECT_HOSTS", b"PCONNECT_PROFILE", b"PCONNECT_USER", b"XDG_CONFIG_HOME")
 OUR_FAILURE = 125
@@ -317,8 +317,8 @@ class _Client:
             self._make_raw()
         elif kind == STOP:
             self._stop()
-        elif kind == SHOWN:
-            _say(contents.decode(errors="surrogateescape"), 1)
+        elif kind in {SHOWN, NOTE}:
+            _say(contents.decode(errors="surrogateescape"), 1 if kind == SHOWN else 2)
         elif kind in {BEGUN, REPEATABLE}:
             self._has_begun, self._may_repeat = True, kind == REPEATABLE
         return None

@@ -1,3 +1,4 @@
+import os
 import signal
 import socket
 from pathlib import Path
@@ -37,6 +38,24 @@ def test_without_servers_it_says_so_or_runs_here(tmp_path: Path, server: Server)
         assert str(mark.readlink()) == f"/proc/{pid}"
         user.stop()
         assert not mark.is_symlink()
+
+
+def test_without_servers_make_gets_a_number(tmp_path: Path, server: Server) -> None:
+    with prun_user(tmp_path, [server], "127.0.0.1:1") as user:
+        done = user.run("--slots")
+        assert (done.returncode, int(done.stdout)) == (0, len(os.sched_getaffinity(0)))
+        assert done.stderr.startswith(b"prun: no server can be reached") and done.stderr.count(b"\n") == 1
+
+
+def test_a_change_of_the_configuration_is_noticed_at_once(tmp_path: Path, server: Server) -> None:
+    with prun_user(tmp_path, [server], "") as user:
+        path = tmp_path / "config" / "pserver" / "client" / "pconnect.toml"
+        path.parent.mkdir(mode=0o700, parents=True)
+        assert b"no hosts are given" in user.run("true").stderr
+        path.write_text(f'hosts = ["{server.host}"]\n')
+        assert user.run("echo", "ran").stdout == b"ran\n"
+        path.write_text(f'hosts = ["{server.host}*2"]\n')
+        assert user.run("--on", "2", "echo", "ran").stdout == b"ran\n"
 
 
 def test_who_waits_for_servers_can_be_interrupted(tmp_path: Path, server: Server) -> None:

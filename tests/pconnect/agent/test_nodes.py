@@ -60,6 +60,7 @@ def test_a_condition_chooses(user: Prun) -> None:
     done = user.run("--accept", "cpus>100000", "true")
     assert done.returncode == 125
     assert done.stderr.count(b"cpus is ") == 2
+    assert user.run("--or-local", "--accept", "cpus>100000", "echo", "here").stdout == b"here\n"
     done = user.run("--accept", "cpus>>1", "true")
     assert (done.returncode, b"column" in done.stderr) == (125, True)
 
