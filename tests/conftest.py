@@ -14,8 +14,8 @@ from pconnect import Network
 from srp_tools.credentials import Credentials
 from tests.support.servers import Server, make_users, run_server
 
-# Whoever runs the tests may have hosts and a password of their own.
-for variable in [name for name in os.environ if name.startswith("PCONNECT_")]:
+# Whoever runs the tests may have hosts and a password of their own, and it may be make that does.
+for variable in [name for name in os.environ if name.startswith(("PCONNECT_", "MAKE", "MFLAGS"))]:
     del os.environ[variable]
 
 # A busy machine makes no test wrong, so there are no deadlines. `make test` uses the profile "quick".

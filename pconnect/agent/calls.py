@@ -69,6 +69,8 @@ class Call:
         """Do what a plan says."""
         if plan.settings.here:
             return self._here(plan, "by rule")
+        if not plan.folder:
+            return self._here(plan, "the folder was removed")
         try:
             if plan.is_shadow and plan.settings.compiler:
                 return await self._compile(plan)
@@ -91,7 +93,7 @@ class Call:
         folder = ""
         if request.cwd or settings.cwd.startswith("/"):
             folder = there(os.fsdecode(request.folder), settings, os.fsdecode(request.cwd))
-        elif not settings.here:
+        elif not (settings.here or settings.or_here):
             raise ConfigurationError("the folder where you are was removed; name one of the server with --cd")
         return Plan(
             line.words[0],

@@ -105,7 +105,7 @@ class DescriptorOutput:
     `grant`: tells the program that it may write more; 0: that nobody reads. `on_end`: called once, in any thread, when
     all has been written that will be. `touch`: called before the first byte is.
 
-    `problem`: why it could not be written, if that is not that nobody reads it.
+    `problem`: why it could not be written, if that is not that nobody reads it. `written`: how many bytes were.
     """
 
     def __init__(
@@ -126,6 +126,7 @@ class DescriptorOutput:
         self._has_ended = self._is_broken = self._is_watched = self._is_over = False
         self._credit = Credit()
         self.problem: OSError | None = None
+        self.written = 0
 
     def take(self, data: bytes) -> None:
         """Take what has come; without bytes, the end."""
@@ -146,6 +147,11 @@ class DescriptorOutput:
     def begin_again(self) -> None:
         """Do nothing: such a job is never run again by itself, because what was written cannot be taken back."""
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether something waits until whoever reads takes more."""
+        return self._is_watched
+
     def abandon(self) -> None:
         """Write nothing more: the client is gone. The loop's thread calls this."""
         if self._end.number >= 0:
@@ -153,6 +159,7 @@ class DescriptorOutput:
         with self._lock:
             self._is_broken = self._has_ended = True
             self._is_watched = False
+        self._grant(0)
         self._move()
 
     def _move(self) -> None:
@@ -185,6 +192,7 @@ class DescriptorOutput:
                     self._touch = None
                 piece = self._pieces[0]
                 count = self._end.write(piece)
+                self.written += count
                 told += self._credit.take(count)
                 if count == len(piece):
                     self._pieces.popleft()

@@ -21,6 +21,9 @@ from pconnect.prun.fast_client import BEGUN, OUR_FAILURE, RAW, REPEATABLE, STOP
 from pconnect.prun.settings import Settings
 
 TIME_LIMIT = 124
+_UNREAD_SECONDS = (
+    1.0  # so long what a program has written is offered to its reader after a signal that ends it
+)
 _NOTICE_SECONDS = 3.0  # a program that waits longer says for what
 #: Signals that end a call for which no program runs.
 ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
@@ -76,7 +79,7 @@ class RemoteRun:
         self._is_terminal = is_terminal
         self._is_watched = request.terminals[STDERR]  # somebody may wonder why nothing happens
         self._is_touched = False  # something of its streams has passed
-        self._stopped_by = 0  # the signal that came before it had begun
+        self._ended_by = 0  # the last signal that ends most programs
         self._outputs: list[DescriptorOutput] = []
         self._input: DescriptorInput | None = None
         self._open = 0
@@ -172,15 +175,26 @@ class RemoteRun:
                 size = terminal_size(self._caller.ends[STDIN], self._caller.ends[STDOUT])
             self._job.signal(number, *size)
         elif number in ENDING:
-            self._stopped_by = number
             self._job.cancel()
+        if number in ENDING:
+            self._ended_by = number
+            self._give_up_unread([])
         if number == signal.SIGTSTP:
             self._caller.say(STOP)
 
+    def _give_up_unread(self, counts: list[int]) -> None:
+        """After a signal, write no more to those who read nothing for a while: the end would wait for them."""
+        for output, count in zip(self._outputs, counts, strict=False):
+            if output.is_blocked and output.written == count:
+                output.abandon()
+        if not self._over.done():
+            counts = [output.written for output in self._outputs]
+            self._loop.call_later(_UNREAD_SECONDS, self._give_up_unread, counts)
+
     def _how(self) -> Ended:
         """Return how it has ended."""
-        if self._stopped_by:
-            return Ended(128 + self._stopped_by)
+        if self._ended_by and not self.is_begun:
+            return Ended(128 + self._ended_by)
         for stream, output in zip(("standard output", "standard error"), self._outputs, strict=False):
             if output.problem is not None:
                 why = output.problem.strerror

@@ -33,7 +33,7 @@ _PASSED_ON = (
     _signal.SIGWINCH, _signal.SIGTSTP,
 )  # fmt: skip
 _TRIES = 4  # agents that end just when they are called
-_IMPATIENT = 3  # so many Ctrl-C end us without the program's consent
+_IMPATIENT = 3  # so many SIGINT or SIGTERM end us without the program's consent
 _INTERRUPTED = 128 + _signal.SIGINT
 _LOOK_SECONDS = 0.2  # how often who is in the background looks whether that is still so
 _PIECE = 65536
@@ -81,10 +81,10 @@ def _become_cli(arguments: "list[bytes]") -> None:
     posix.execv(python, [python, b"-P", b"-m", b"pconnect.prun.cli", *arguments])
 
 
-def _die_interrupted() -> None:
-    """End by the signal of Ctrl-C, so that whoever has called us ends its loop, as for any program."""
-    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-    posix.kill(posix.getpid(), _signal.SIGINT)
+def _die_by(number: int) -> None:
+    """End by a signal. By that of Ctrl-C whoever has called us ends its loop, as for any program."""
+    _signal.signal(number, _signal.SIG_DFL)
+    posix.kill(posix.getpid(), number)
 
 
 def _is_in_front() -> bool:
@@ -309,7 +309,7 @@ class _Client:
             if text:
                 _say(text.decode(errors="surrogateescape"))
             if int(status) == _INTERRUPTED and (self._interrupts or self._last_typed[-1:] == b"\x03"):
-                _die_interrupted()
+                _die_by(_signal.SIGINT)
             return int(status)
         if kind == HERE:
             self._run_here(contents.split(b"\0"))
@@ -359,11 +359,11 @@ class _Client:
 
     def _notice(self, number: int, _frame: object) -> None:
         """Do nothing, as the agent hears of the signal; but end if the user does not want to wait for that any more."""
-        if number == _signal.SIGINT:
+        if number in {_signal.SIGINT, _signal.SIGTERM}:
             self._interrupts += 1
             if self._interrupts >= _IMPATIENT:
                 self.leave()
-                _die_interrupted()
+                _die_by(number)
 
     def _stop(self) -> None:
         """Stop, and have the program go on when we do."""

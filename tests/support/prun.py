@@ -77,7 +77,12 @@ def prun_user(folder: Path, servers: Sequence[Server], hosts: str | None = None)
     """Give a user of some servers; his agent ends with the block."""
     for name in ("run", "config"):
         (folder / name).mkdir(mode=0o700, parents=True)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PCONNECT_")}
+    # Tests may be run by make.
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PCONNECT_", "MAKE", "MFLAGS"))
+    }
     user = Prun(
         {
             **kept,

@@ -1,4 +1,7 @@
+import contextlib
+import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -6,7 +9,7 @@ import pytest
 
 from tests.support.prun import FRONTS, Prun, prun_user
 from tests.support.servers import Server
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLINE, wait_until
 
 
 @pytest.fixture(scope="module", params=FRONTS)
@@ -74,3 +77,27 @@ def test_a_time_limit_has_its_status(user: Prun) -> None:
     done = user.run("--time-limit", "0.3", "sh", "-c", "echo begun; sleep 100")
     assert (done.returncode, done.stdout) == (124, b"begun\n")
     assert b"was ended at its time limit of 0.3 s" in done.stderr
+
+
+def test_who_does_not_want_to_wait_for_a_stopped_agent_need_not(user: Prun) -> None:
+    with user.start("sh", "-c", "echo ready; exec sleep 1000") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        agent = user.agent()
+        os.kill(agent, signal.SIGSTOP)
+        try:
+            while process.poll() is None:
+                process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(0.2)
+            assert process.returncode == -signal.SIGTERM
+        finally:
+            os.kill(agent, signal.SIGCONT)
+
+
+def test_a_signal_ends_it_although_its_output_is_not_read(user: Prun) -> None:
+    with user.start("yes") as process:
+        assert process.stdout is not None
+        process.stdout.read(1)
+        process.terminate()
+        assert process.wait(DEADLINE) == 128 + signal.SIGTERM
