@@ -13,6 +13,8 @@ from pconnect.prun.options import CommandLine
 from pconnect.prun.placement import Choice, NodeFacts, choose
 from pconnect.prun.settings import Explained
 
+_MAX_REASON = 240
+
 
 async def act(
     shared: Shared,
@@ -56,6 +58,12 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def shortened(why: str) -> str:
+    """Return a reason as it fits into a table."""
+    line = (why.splitlines() or [""])[0]
+    return line if len(line) <= _MAX_REASON else f"{line[: _MAX_REASON - 3]}..."
+
+
 async def _explain(shared: Shared, line: CommandLine, explained: Explained, request: Request) -> str:
     facts: list[NodeFacts] = []
     choice: Choice | str | None = None
@@ -90,5 +98,6 @@ def _status(shared: Shared) -> str:
         return "\n".join([*lines, ""])
     lines += [f"{node}: {node.gone or f'{node.slots} slots'}" for node in generation.nodes]
     lines += [f"{host}: missing: {error}" for host, error in generation.network.missing.items()]
-    lines.append(f"{shared.calls - 1} programs have not ended")
+    count = shared.calls - 1
+    lines.append("1 program has not ended" if count == 1 else f"{count} programs have not ended")
     return "\n".join([*lines, ""])

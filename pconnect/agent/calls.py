@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pconnect.agent.actions import act
+from pconnect.agent.actions import act, first_line, shortened
 from pconnect.agent.callers import Caller
 from pconnect.agent.compiling import KnownCompilers, RemoteCompiler
 from pconnect.agent.held_network import Generation
@@ -167,10 +167,23 @@ class Call:
             folder = await files.bring(next(_numbers))
             run, ended = await self._run_once(replace(plan, folder=folder), generation, nodes)
             if not (ended.is_ours or run.has_waited):
-                await files.fetch()
+                ended = await self._fetch(plan, files, run, ended)
             return run, ended
         finally:
             await files.tidy()
+
+    async def _fetch(self, plan: Plan, files: Transfers, run: RemoteRun, ended: Ended) -> Ended:
+        """Fetch what comes back; return how the call ends, which a failed program decides itself."""
+        try:
+            for remark in await files.fetch(plan.name, run.host):
+                self._caller.note(remark)
+        except (ParallelError, OSError) as error:
+            text = first_line(error)
+            if ended.status:
+                self._caller.note(text)
+                return ended
+            return Ended(plan.failure, text, is_ours=True)
+        return ended
 
     async def _run_once(
         self, plan: Plan, generation: Generation, nodes: frozenset[int] | None
@@ -215,7 +228,7 @@ class Call:
         return end(plan.failure, f"{plan.caller}: {why}")
 
     def _here(self, plan: Plan, why: str) -> Answer:
-        self._shared.report.add_here(Path(plan.name).name, why)
+        self._shared.report.add_here(Path(plan.name).name, shortened(why))
         variables = [f"{VARIABLE}={Path(plan.name).name}"] if plan.is_shadow else []
         return HERE, b"\0".join(os.fsencode(word) for word in (*variables, "", *plan.here))
 

@@ -1,10 +1,16 @@
-"""Files that go to a server before a program runs there, and come back after it."""
+"""Files that go to a server before a program runs there, and come back after it.
+
+They are in a private folder of the program there, which is removed afterwards. With ``--sync`` what the program has
+changed in it is changed here, too; but never a file that somebody has changed here meanwhile, and never a link.
+"""
 
 import asyncio
+import contextlib
+import fnmatch
 import os
+import stat
 import tempfile
 from collections import defaultdict
-from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,6 +22,25 @@ from pconnect.views.network_views import ClientConnection
 
 # Of all nodes, by network and number: an engine has one transfer at a time.
 _locks: defaultdict[tuple[int, int], asyncio.Lock] = defaultdict(asyncio.Lock)
+# Evaluated there: name, size, time of change and number of each regular file below a folder.
+_LIST = """
+[[name, facts.st_size, facts.st_mtime_ns, facts.st_ino]
+ for os in [__import__("os")]
+ for folder, _, names in os.walk({folder!r})
+ for path in [os.path.join(os.fsencode(folder), os.fsencode(name)) for name in names]
+ for facts in [os.lstat(path)] if facts.st_mode >> 12 == 8
+ for name in [os.path.relpath(path, os.fsencode({folder!r}))]]
+""".strip()
+# Evaluated there: some files get second names below another folder, which is fetched in one go.
+_GATHER = """
+[os.link(os.path.join({folder!r}, name), target)
+ for os in [__import__("os")]
+ for name in map(os.fsdecode, {names!r})
+ for target in [os.path.join({stage!r}, name)]
+ for _ in [os.makedirs(os.path.dirname(target), exist_ok=True)]] and None
+""".strip()
+
+Facts = dict[str, tuple[int, ...]]
 
 
 def needs_transfer(settings: Settings) -> bool:
@@ -24,11 +49,18 @@ def needs_transfer(settings: Settings) -> bool:
 
 
 class Transfers:
-    """The files of one program. `here`: its folder on this machine. `node`: where it will run."""
+    """The files of one program. `here`: its folder on this machine. `node`: where it will run.
+
+    Raises `ConfigurationError` if the settings cannot go together.
+    """
 
     def __init__(
         self, shared: Shared, generation: Generation, node: int, settings: Settings, here: Path
     ) -> None:
+        if settings.cwd.startswith("/"):
+            raise ConfigurationError(
+                f"--cd {settings.cwd}: files that go along are in a private folder; name one inside it"
+            )
         self._shared = shared
         self._network = generation.network
         self._lock = _locks[id(generation), node]
@@ -36,7 +68,8 @@ class Transfers:
         self._settings = settings
         self._here = here
         self._there = ""
-        self._is_ours = False  # the folder there, which is to be removed
+        self._sent: Facts = {}  # what is there before the program runs
+        self._before: Facts = {}  # what is here then
 
     async def bring(self, number: int) -> str:
         """Bring the files there; return the path of the folder in which the program is to run.
@@ -44,17 +77,17 @@ class Transfers:
         `number`: of the call. Raises `OSError` or an error of the package; the text says what cannot be sent.
         """
         async with self._lock:
-            self._there = await self._shared.work(lambda: self._put(number))
-        return self._there
+            await self._shared.work(lambda: self._put(f"prun/{number}"))
+        return str(PurePosixPath(self._there, self._settings.cwd))
 
-    async def fetch(self) -> None:
-        """Bring back what is to come back; raise as `bring` does."""
+    async def fetch(self, program: str, host: str) -> list[str]:
+        """Bring back what is to come back; return what the user should hear of. Raises as `bring` does."""
         async with self._lock:
-            await self._shared.work(self._get)
+            return await self._shared.work(lambda: self._get(program, host))
 
     async def tidy(self) -> None:
-        """Remove the folder there, if it was made for this program."""
-        if self._is_ours:
+        """Remove the folder there."""
+        if self._there:
             async with self._lock:
                 await self._shared.work(self._remove)
 
@@ -64,32 +97,107 @@ class Transfers:
         assert isinstance(connection, ClientConnection)  # noqa: S101 - one number is one node
         return connection
 
-    def _put(self, number: int) -> str:
-        settings = self._settings
-        if settings.sync:
-            key = blake2b(os.fsencode(self._here), digest_size=8).hexdigest()
-            return str(self._connection.put(self._here, settings.cwd or f"prun/{self._here.name}-{key}"))
-        names = [_inner(name) for name in settings.send]
-        if settings.cwd:
-            folder = settings.cwd
-        else:
-            with tempfile.TemporaryDirectory() as empty:
-                folder = self._connection.put(empty, f"prun/{number}")
-            self._is_ours = True
-            self._there = folder
-        for name in names:
-            self._connection.put(self._here / name, f"{folder}/{name}")
-        return folder
-
-    def _get(self) -> None:
+    def _put(self, place: str) -> None:
         if self._settings.sync:
-            self._connection.get(self._there, self._here)
-        for name in map(_inner, self._settings.fetch):
-            self._connection.get(f"{self._there}/{name}", self._here / name)
+            self._before = _facts_here(self._here)
+            self._there = str(self._connection.put(self._here, place))
+        else:
+            names = [name for pattern in self._settings.send for name in self._matching(pattern)]
+            with tempfile.TemporaryDirectory() as empty:
+                self._there = str(self._connection.put(empty, place))
+            for name in names:
+                self._connection.put(self._here / name, f"{self._there}/{name}")
+        self._sent = self._facts_there()
+
+    def _matching(self, pattern: str) -> list[str]:
+        """Return the names here that `--send` means."""
+        name = str(_inner(pattern))
+        if not set("*?[") & set(name) or (self._here / name).exists():
+            return [name]
+        found = [path.relative_to(self._here).as_posix() for path in sorted(self._here.glob(name))]
+        if not found:
+            raise ConfigurationError(f"--send {pattern}: there is no such file here")
+        return found
+
+    def _facts_there(self) -> Facts:
+        listed = self._connection.eval(_LIST.format(folder=self._there)).result()
+        return {os.fsdecode(name): tuple(facts) for name, *facts in listed}
+
+    def _get(self, program: str, host: str) -> list[str]:
+        now = self._facts_there()
+        wanted = {
+            name for name, facts in now.items() if self._settings.sync and self._sent.get(name) != facts
+        }
+        for pattern in self._settings.fetch:
+            name = str(_inner(pattern))
+            found = [each for each in now if fnmatch.fnmatchcase(each, name) or each.startswith(f"{name}/")]
+            if not found:
+                raise ConfigurationError(f"{program} has made no file {name!r} at {host}")
+            wanted |= set(found)
+        remarks = self._take(sorted(wanted), host) if wanted else []
+        if self._settings.sync:
+            for name in sorted(self._sent.keys() - now.keys()):
+                remarks += self._delete(name, host)
+        return remarks
+
+    def _take(self, names: list[str], host: str) -> list[str]:
+        """Fetch files, and put each in its place, unless that was changed here meanwhile."""
+        stage = f"{self._there}.changed"
+        source = _GATHER.format(folder=self._there, stage=stage, names=[os.fsencode(name) for name in names])
+        remarks = []
+        try:
+            self._connection.eval(source).result()
+            with tempfile.TemporaryDirectory(prefix=".prun-", dir=self._here) as folder:
+                self._connection.get(stage, Path(folder) / "changed")
+                for name in names:
+                    place = self._here / name
+                    if self._settings.sync and self._has_changed(name):
+                        place = place.with_name(f"{place.name}.from-{host.partition(':')[0]}")
+                        remarks.append(
+                            f"{name} was changed here, too; that of {host} is {place.name} beside it"
+                        )
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    (Path(folder) / "changed" / name).replace(place)
+        finally:
+            self._connection.eval(_remove(stage)).result()
+        return remarks
+
+    def _delete(self, name: str, host: str) -> list[str]:
+        """Remove a file that the program has removed, unless it was changed here meanwhile."""
+        if self._has_changed(name):
+            return [f"{name} was removed at {host}, and changed here: it stays"]
+        with contextlib.suppress(FileNotFoundError):
+            (self._here / name).unlink()
+        return []
+
+    def _has_changed(self, name: str) -> bool:
+        """Whether a file here is another one than when the files were sent; a link counts as that."""
+        place = self._here / name
+        return place.is_symlink() or self._before.get(name, ()) != _facts_of(place)
 
     def _remove(self) -> None:
-        source = f"__import__('shutil').rmtree({self._there!r}, ignore_errors=True)"
-        self._connection.eval(source).result()
+        self._connection.eval(_remove(self._there)).result()
+
+
+def _remove(folder: str) -> str:
+    return f"__import__('shutil').rmtree({folder!r}, ignore_errors=True)"
+
+
+def _facts_here(folder: Path) -> Facts:
+    return {
+        path.relative_to(folder).as_posix(): _facts_of(path)
+        for parent, _, names in os.walk(folder)
+        for path in (Path(parent, name) for name in names)
+    }
+
+
+def _facts_of(path: Path) -> tuple[int, ...]:
+    """Return what is another one after a change; nothing if there is no regular file."""
+    with contextlib.suppress(OSError):
+        facts = path.lstat()
+        if stat.S_ISREG(facts.st_mode):
+            return facts.st_size, facts.st_mtime_ns, facts.st_ino
+    return ()
 
 
 def _inner(name: str) -> PurePosixPath:

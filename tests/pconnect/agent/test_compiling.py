@@ -81,7 +81,7 @@ def test_an_interrupt_ends_a_step_and_leaves_no_object(user: Prun, gcc: str) -> 
     lines = "".join(f"int f{number}(int x) {{ return x * {number}; }}\n" for number in range(30_000))
     (user.folder / "long.c").write_text(lines)
     with user.start("--shadow", gcc, "-O2", "-c", "long.c", cwd=user.folder) as process:
-        wait_until(lambda: b"1 programs" in user.run("--agent", "status").stdout, "the step to begin")
+        wait_until(lambda: b"1 program has" in user.run("--agent", "status").stdout, "the step to begin")
         process.send_signal(signal.SIGINT)
         assert process.wait() == -signal.SIGINT
     wait_until(lambda: b"0 programs" in user.run("--agent", "status").stdout, "the step to end")

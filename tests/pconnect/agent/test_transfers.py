@@ -13,35 +13,99 @@ def user(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[P
         yield user
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+
+
 def test_files_are_sent_and_fetched(user: Prun, tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "run.sh").write_text("#!/bin/sh\npwd; cat deep/in; echo made > deep/out; ls\n")
     (tmp_path / "run.sh").chmod(0o755)
     (tmp_path / "deep" / "in").write_text("given\n")
     (tmp_path / "other").write_text("not sent")
-    done = user.run("--send", "run.sh", "--send", "deep/in", "--fetch", "deep/out", "./run.sh", cwd=tmp_path)
+    done = user.run("--send", "run.sh", "--send", "deep/i*", "--fetch", "deep/o*", "./run.sh", cwd=tmp_path)
     folder, *lines = done.stdout.decode().splitlines()
     assert (done.returncode, done.stderr, lines) == (0, b"", ["given", "deep", "run.sh"])
     assert (tmp_path / "deep" / "out").read_text() == "made\n"
     assert folder != str(tmp_path) and not Path(folder).exists()
 
 
-def test_a_folder_goes_and_comes_back(user: Prun, tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("1\n")
-    for number in (2, 3):
-        done = user.run("--sync", "sh", "-c", f"echo {number} >> a; pwd", cwd=tmp_path)
-        assert (done.returncode, done.stderr) == (0, b"")
-        assert done.stdout.decode().strip() != str(tmp_path)
-    assert (tmp_path / "a").read_text() == "1\n2\n3\n"
+def test_a_folder_goes_and_what_changes_comes_back(user: Prun, tmp_path: Path) -> None:
+    for name in ("changed", "removed", "same"):
+        (tmp_path / name).write_text(name)
+    before = (tmp_path / "same").stat()
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "in").write_text("in")
+    script = "cd ..; rm removed; echo more >> changed; echo new > d/new; touch d/in; pwd"
+    done = user.run("--sync", "--cd", "d", "sh", "-c", script, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert names(tmp_path) == ["changed", "d/in", "d/new", "same"]
+    assert (tmp_path / "changed").read_text() == "changedmore\n"
+    after = (tmp_path / "same").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert not Path(done.stdout.decode().strip()).exists()
 
 
-def test_what_is_not_there_is_an_error(user: Prun, tmp_path: Path) -> None:
-    for words, text in [
-        (["--send", "missing", "true"], b"missing"),
-        (["--send", "/etc/passwd", "true"], b"/etc/passwd: name files below the current folder"),
-        (["--fetch", "../up", "true"], b"../up: name files below the current folder"),
-        (["--fetch", "not-made", "true"], b"not-made"),
+def test_nothing_of_an_earlier_run_is_there(user: Prun, tmp_path: Path) -> None:
+    user.run("--sync", "touch", "made", cwd=tmp_path)
+    (tmp_path / "made").unlink()
+    assert user.run("--sync", "ls", cwd=tmp_path).stdout == b""
+    assert names(tmp_path) == []
+
+
+def test_what_was_changed_here_meanwhile_stays(user: Prun, tmp_path: Path, server: Server) -> None:
+    for name in ("both", "only here", "gone there"):
+        (tmp_path / name).write_text("old")
+    script = 'echo there > both; rm "gone there"; echo ready; read line'
+    with user.start("--sync", "sh", "-c", script, cwd=tmp_path) as process:
+        assert process.stdout is not None and process.stdin is not None and process.stderr is not None
+        process.stdout.readline()
+        for name in ("both", "only here", "gone there"):
+            (tmp_path / name).write_text("here")
+        process.stdin.write(b"go on\n")
+        process.stdin.close()
+        said = process.stderr.read().decode()
+        assert process.wait() == 0
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "both": "here",
+        "both.from-127.0.0.1": "there\n",
+        "only here": "here",
+        "gone there": "here",
+    }
+    assert said.splitlines() == [
+        f"prun: both was changed here, too; that of {server.host} is both.from-127.0.0.1 beside it",
+        f"prun: gone there was removed at {server.host}, and changed here: it stays",
+    ]
+
+
+def test_links_here_stay_links(user: Prun, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "link").symlink_to("file")
+    assert user.run("--sync", "true", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "link").is_symlink()
+    done = user.run("--sync", "sh", "-c", "echo more >> link", cwd=tmp_path)
+    assert (tmp_path / "link").is_symlink() and b"link was changed here" in done.stderr
+    (tmp_path / "dangling").symlink_to("nowhere")
+    done = user.run("--sync", "echo", "ran", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (125, b"") and b"dangling" in done.stderr
+
+
+def test_a_folder_of_the_server_is_never_meant(user: Prun, tmp_path: Path) -> None:
+    for option in ("--sync", "--send=a", "--fetch=a"):
+        done = user.run(option, "--cd", "/tmp", "true", cwd=tmp_path)
+        assert done.returncode == 125
+        assert b"private folder; name one inside it" in done.stderr
+
+
+def test_what_is_not_there_is_an_error(user: Prun, tmp_path: Path, server: Server) -> None:
+    for words, status, text in [
+        (["--send", "missing", "true"], 125, "missing"),
+        (["--send", "m*", "true"], 125, "--send m*: there is no such file here"),
+        (["--send", "/etc/passwd", "true"], 125, "/etc/passwd: name files below the current folder"),
+        (["--fetch", "../up", "true"], 125, "../up: name files below the current folder"),
+        (["--fetch", "out", "true"], 125, f"prun: true has made no file 'out' at {server.host}\n"),
+        (["--fetch", "out", "sh", "-c", "exit 3"], 3, f"prun: sh has made no file 'out' at {server.host}\n"),
     ]:
         done = user.run(*words, cwd=tmp_path)
-        assert (done.returncode, done.stdout) == (125, b"")
-        assert text in done.stderr
+        assert (done.returncode, done.stdout) == (status, b""), words
+        assert text in done.stderr.decode() and done.stderr.count(b"\n") == 1, words
