@@ -12,4 +12,5 @@ def _main() -> int:
     return main()
 
 
-sys.exit(_main())
+if __name__ == "__main__":
+    sys.exit(_main())
