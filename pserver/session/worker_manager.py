@@ -167,6 +167,9 @@ class Workers:
         try:
             threads = max(1, len(os.sched_getaffinity(0)) // max(1, self._slot_client.total or 1))
             worker = start_worker(self._process.forks, self._folder, self._last_number, lease, threads)
+        except (BrokenPipeError, ConnectionResetError):  # the engine has just ended, as we are about to hear
+            self._slot_client.give_back(lease)
+            return
         except OSError as error:
             self._slot_client.give_back(lease)
             why: Any = f"a worker could not be started: {error}"
