@@ -13,7 +13,7 @@ from pconnect.prun.options import CommandLine
 from pconnect.prun.placement import Choice, NodeFacts, choose
 from pconnect.prun.settings import Explained
 
-_MAX_REASON = 240
+_MAX_REASON = 60
 
 
 async def act(
@@ -22,35 +22,39 @@ async def act(
     explained: Explained,
     request: Request,
     remark: Callable[[str], object],
-) -> str:
-    """Do what the command line asks for, and return what it is to show. `remark`: says something besides.
+) -> tuple[str, int]:
+    """Do what the command line asks for; return what it is to show, and the status.
+
+    `remark`: says something besides.
 
     Raises `ConfigurationError` if it cannot be done; the text says why.
     """
     match line.action:
         case "explain":
-            return await _explain(shared, line, explained, request)
+            return await _explain(shared, line, explained, request), 0
         case "report":
-            return f"{shared.report.table()}\n"
+            return f"{shared.report.table()}\n", 0
         case "agent-status":
-            return _status(shared)
+            return _status(shared), 0
         case "agent-stop":
             shared.is_stopped.set()
-            return "the agent ends\n"
+            return "the agent ends\n", 0
     return await _ask_servers(shared, line, remark)
 
 
-async def _ask_servers(shared: Shared, line: CommandLine, remark: Callable[[str], object]) -> str:
+async def _ask_servers(shared: Shared, line: CommandLine, remark: Callable[[str], object]) -> tuple[str, int]:
     try:
         generation = await shared.generation()
     except NoNetworkError as error:
         if line.action == "slots":  # for make: without a number it would start everything at once
             remark(f"no server can be reached, so this counts the processors here: {first_line(error)}")
-            return f"{len(os.sched_getaffinity(0))}\n"
+            return f"{len(os.sched_getaffinity(0))}\n", 0
         raise ConfigurationError(str(error)) from None
     if line.action == "slots":
-        return f"{count_slots(generation)}\n"
-    return f"{await shared.work(lambda: generation.network.which(*line.words))}\n"
+        return f"{count_slots(generation)}\n", 0
+    there = await shared.work(lambda: generation.network.which(*line.words))
+    is_nowhere = any(not any(row[name] for node, row in there.table.items() if node) for name in line.words)
+    return f"{there}\n", int(is_nowhere)
 
 
 def first_line(error: Exception) -> str:

@@ -57,9 +57,9 @@ class Call:
             if line.is_shadow and "or_here" not in explained.sources:
                 explained = explained.changed({"or_here": True}, "a stand-in")
             if line.action:
-                text = await act(self._shared, line, explained, self._request, self._caller.note)
+                text, status = await act(self._shared, line, explained, self._request, self._caller.note)
                 await self._caller.tell(SHOWN, text.encode(errors="surrogateescape"))
-                return end(0)
+                return end(status)
             plan = self._plan(line, explained.settings)
         except ConfigurationError as error:
             return end(OUR_FAILURE, f"prun: {error}")
@@ -123,7 +123,11 @@ class Call:
             if outcome.fallback:
                 return self._without_server(plan, outcome.why)
             return self._here(plan, outcome.why)
-        shared.report.add(Path(plan.name).name, outcome.host or "preprocessor", failed=bool(outcome.status))
+        name = Path(plan.name).name
+        if outcome.host:
+            shared.report.add(name, outcome.host, failed=bool(outcome.status))
+        else:
+            shared.report.add_here(name, "the preprocessor reported an error")
         if outcome.stdout:
             await self._caller.tell(SHOWN, outcome.stdout)
         return END, b"%d %s" % (outcome.status, outcome.stderr)

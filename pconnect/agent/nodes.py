@@ -12,7 +12,10 @@ from pconnect.prun.settings import Settings
 async def facts_for(
     shared: Shared, generation: Generation, settings: Settings, program: str
 ) -> list[NodeFacts]:
-    """Return what is known of the nodes that are there; they are asked only for what the settings look at."""
+    """Return what is known of the nodes, and of servers that are missing.
+
+    Those that are there are asked, and only for what the settings look at.
+    """
     known = [
         NodeFacts(
             node.number,
@@ -23,13 +26,23 @@ async def facts_for(
         for node in generation.living
     ]
     if not (settings.accept or settings.needs):
-        return known
+        return known + _absent(generation)
     asked = await shared.work(lambda: node_facts(generation.network, program))
     slots = {each.node: each for each in known}
     return [
         replace(each, slots=slots[each.node].slots, running=slots[each.node].running)
         for each in asked
         if each.node in slots
+    ] + _absent(generation)
+
+
+def _absent(generation: Generation) -> list[NodeFacts]:
+    """Return the nodes that are lost, and the servers that were not reached, each with the reason."""
+    lost = [(node.number, node.server.host, node.gone) for node in generation.nodes if node.gone]
+    never = [(-number, host, why) for number, (host, why) in enumerate(generation.network.missing.items(), 1)]
+    return [
+        NodeFacts(number, host, 0, missing=str(why).partition("\n")[0])
+        for number, host, why in [*lost, *never]
     ]
 
 

@@ -18,9 +18,10 @@ from pconnect.errors import JobLostError, ParallelError
 from pconnect.programs.program import ProgramJob
 from pconnect.programs.streams import STDERR, STDIN, STDOUT
 from pconnect.prun.fast_client import BEGUN, OUR_FAILURE, RAW, REPEATABLE, STOP
+from pconnect.prun.hints import hint
 from pconnect.prun.settings import Settings
 
-TIME_LIMIT = 124
+TIME_LIMIT, NOT_FOUND = 124, 127
 _UNREAD_SECONDS = (
     1.0  # so long what a program has written is offered to its reader after a signal that ends it
 )
@@ -216,7 +217,8 @@ class RemoteRun:
         status: int = told["status"]
         if "why" in told:
             lacks_folder = status == OUR_FAILURE and told.get("errno") in {errno.ENOENT, errno.ENOTDIR}
-            text = f"{self.host}: {told['why']}"
+            meant = hint(os.fsdecode(name)) if status == NOT_FOUND else ""
+            text = f"{self.host}: {meant or told['why']}"
             return Ended(status, text, is_ours=status == OUR_FAILURE, lacks_folder=lacks_folder)
         if told.get("timed_out"):
             limit = self._settings.time_limit or 0.0

@@ -5,7 +5,7 @@ from collections import Counter
 from pconnect.commands.table import Table
 
 _MAX_ROWS = 500
-HEADINGS = ("program", "ran at", "times", "failed", "why")
+HEADINGS = ("program", "where", "times", "failed", "why here")
 
 
 class Report:

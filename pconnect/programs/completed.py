@@ -70,6 +70,11 @@ class CompletedProgram(subprocess.CompletedProcess[Any]):
         super().__init__(args, returncode, stdout, stderr)
         self.node, self.host, self.duration = node, host, duration
 
+    def __repr__(self) -> str:
+        place = f", node={self.node}, host={self.host!r}"
+        duration = "" if self.duration is None else f", duration={self.duration:.3f}"
+        return f"{super().__repr__()[:-1]}{place}{duration})"
+
     def check_returncode(self) -> None:
         """Raise `ProgramFailedError` if the exit status is not 0."""
         if self.returncode:

@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     `argv`: the arguments; ``None`` stands for those of the process. Returns the exit status: 3 if there is no agent to
-    look at. Raises `SystemExit` for ``--version``.
+    look at, 125 if that is not what can be asked. Raises `SystemExit` for ``--version``.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     return run_command("prun", lambda: _run(arguments))
@@ -30,8 +30,13 @@ def _run(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="prun", add_help=False)
     parser.add_argument("--version", action=ShowVersion)
     parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("--agent", choices=("status", "stop"))
+    parser.add_argument("--agent", nargs="?", const="")
     options = parser.parse_args(arguments)
+    if options.agent not in {None, "status", "stop"}:
+        sys.stderr.write(
+            "prun: --agent takes status or stop; the next prun starts an agent that is not there\n"
+        )
+        return fast_client.OUR_FAILURE
     if options.help or not options.agent:
         sys.stdout.write(HELP)
         return 0

@@ -92,7 +92,9 @@ def _texts(
             "yes: run again if its server is lost" if settings.repeatable else "no: not run again if its server is lost"
         ),
         "compiler": lambda: (
-            "yes: compile steps go away, all else is done here" if settings.compiler else "no: any program"
+            "yes: a stand-in sends compile steps away, not others"
+            if settings.compiler
+            else "no: any program"
         ),
     }  # fmt: skip
 

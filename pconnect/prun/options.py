@@ -75,6 +75,8 @@ def parse(words: Sequence[str]) -> CommandLine:
         raise ConfigurationError(f"--{action} goes without a program")
     if has_program and not rest:
         raise ConfigurationError("name a program to run; prun --help shows how")
+    if action not in {"", "explain"} and options:
+        raise ConfigurationError(f"--{action} goes without other options")
     for name in ("on", "map_dir", "send", "fetch", "env"):
         if name in options:
             options[name] = tuple(options[name])
@@ -90,6 +92,8 @@ def _pair(text: str) -> tuple[str, str]:
     here, equals, there = text.partition("=")
     if not (here and equals and there):
         raise argparse.ArgumentTypeError(f"{text!r}: write HERE=THERE")
+    if not (here.startswith("/") and there.startswith("/")):
+        raise argparse.ArgumentTypeError(f"{text!r}: give absolute folders")
     return here, there
 
 

@@ -37,6 +37,8 @@ class NodeFacts:
         How many processors it has.
     load
         The average of one minute.
+    missing
+        Why it cannot be reached; empty: it can. One that has never been reached has a number below 0.
     """
 
     node: int
@@ -47,11 +49,12 @@ class NodeFacts:
     memory: int | None = None
     cpus: int | None = None
     load: float | None = None
+    missing: str = ""
 
     @property
     def name(self) -> str:
         """What errors call it."""
-        return f"node {self.node} ({self.host})"
+        return f"node {self.node} ({self.host})" if self.node >= 0 else self.host
 
     @property
     def is_free(self) -> bool:
@@ -116,9 +119,16 @@ def choose(facts: Sequence[NodeFacts], settings: Settings, program: str = "the p
     wanted = _order_of(facts, settings.on)
     requirement = accept.parse(settings.accept) if settings.accept.strip() else None
     reasons: dict[int, str] = {}
+    absent = [each for each in facts if each.missing and each.node in wanted]
+    if len(absent) == len(wanted):
+        reasons = {each.node: each.missing for each in absent}
+        text = "\n".join(f"{each.host} is missing: {each.missing}" for each in absent)
+        raise NoNodeError(text, reasons)
     for each in facts:
         if each.node not in wanted:
-            reasons[each.node] = f"it is not one of {', '.join(settings.on)}"
+            reasons[each.node] = f"not named by --on {', '.join(settings.on)}"
+        elif each.missing:
+            reasons[each.node] = f"it is missing: {each.missing}"
         elif each.slots < 1:
             reasons[each.node] = "it has no slots"
         elif settings.needs and each.has is False:
@@ -155,6 +165,7 @@ def describe_load(facts: Sequence[NodeFacts]) -> str:
             None if each.memory is None else accept.shown("memory", each.memory),
         ]
         for each in facts
+        if not each.missing
     ]
     return str(Table(["node", "host", "slots", "load", "cpus", "free memory"], rows))
 
@@ -168,7 +179,7 @@ def _order_of(facts: Sequence[NodeFacts], names: Sequence[str]) -> dict[int, int
         meant = [each for each in facts if _is_meant(each, name)]
         if not meant:
             hosts = list(dict.fromkeys(each.host for each in facts))
-            numbers = f"{facts[0].node} to {facts[-1].node}" if len(facts) > 1 else str(facts[0].node)
+            numbers = ", ".join(str(each.node) for each in facts if each.node > 0)
             hint = f" (the numbers of nodes are {numbers})" if name.isdecimal() else nearest(name, hosts)
             raise ConfigurationError(f"no server is called {name!r}{hint}")
         for each in meant:

@@ -137,7 +137,7 @@ def check_same(compiler: str, here: Identity, there: Identity, host: str) -> Non
     """
     if here != there:
         raise OtherCompilerError(
-            f"{compiler} on {host} is {there}, but on this machine {here}: objects would differ. Install the same "
+            f"objects would differ: {compiler} on {host} is {there}, but on this machine {here}; install the same "
             f"package there"
         )
 

@@ -206,7 +206,13 @@ class ProgramView(Generic[Sent]):
         return there
 
     def _run_file(self, path: str | Path, time_limit: float | None) -> Sent:
-        data = Path(path).read_bytes()
+        try:
+            data = Path(path).read_bytes()
+        except FileNotFoundError as error:
+            if isinstance(path, str):
+                text = f"{error.strerror} (a text is a Python file; a program is a list: {path.split()})"
+                raise FileNotFoundError(error.errno, text, path) from None
+            raise
         compile(data, str(path), "exec", dont_inherit=True)
         sent: Sent = run(importlib.util.decode_source(data), self._targets(), time_limit=time_limit)  # type: ignore[attr-defined]
         return sent

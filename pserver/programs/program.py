@@ -25,6 +25,7 @@ NOT_FOUND, NOT_EXECUTABLE, OUR_FAILURE = 127, 126, 125
 _NOT_EXECUTABLE = {
     errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.EISDIR, errno.ETXTBSY, errno.ELOOP, errno.E2BIG, errno.ENAMETOOLONG,
 }  # fmt: skip
+_SHORT_PATH = 80  # characters
 # So much a pipe takes, where the system allows it: each read and write moves more at once.
 _PIPE_BYTES = 2**20
 
@@ -269,10 +270,18 @@ def _start_error(
     if error.errno in {errno.ENOENT, errno.ENOTDIR}:
         if b"/" in name and Path(os.fsdecode(folder), text).exists():
             return StartError(NOT_EXECUTABLE, error, name, f"{text}: its interpreter or loader is missing")
-        where = "" if b"/" in name else f" in PATH, which is {os.fsdecode(environment.get(b'PATH', b''))}"
+        where = "" if b"/" in name else f" in {_shown_path(environment)}"
         return StartError(NOT_FOUND, error, name, f"there is no program {text}{where}")
     status = NOT_EXECUTABLE if error.errno in _NOT_EXECUTABLE else OUR_FAILURE
     return StartError(status, error, name, f"{text} cannot be run: {error.strerror}")
+
+
+def _shown_path(environment: Mapping[bytes, bytes]) -> str:
+    """Return what errors say of ``PATH``: all of it if it is short."""
+    path = os.fsdecode(environment.get(b"PATH", b""))
+    return (
+        f"PATH, which is {path}" if len(path) <= _SHORT_PATH else "its PATH, which sh -c 'echo $PATH' shows"
+    )
 
 
 # It makes the terminal its own, and becomes the program. Nothing may be done in a copy of this process before exec: a

@@ -18,7 +18,10 @@ def test_what_cannot_be_run_has_a_status_and_a_reason(user: Prun, tmp_path: Path
     plain = tmp_path / "plain"
     plain.write_text("no program")
     for words, status, text in [
-        (["no-such-program"], 127, b"there is no program no-such-program in PATH, which is /"),
+        (["no-such-program"], 127, b"there is no program no-such-program in "),
+        (["ls -l"], 127, b"there is no program 'ls -l'; give the words apart: prun ls -l"),
+        (["-T", "export"], 127, b"export belongs to a shell: prun sh -c 'export ...'"),
+        (["A=1", "ls"], 127, b"A=1 is no program; variables are given with --env A=1"),
         ([str(plain)], 126, b"plain cannot be run: Permission denied"),
         (["--no-such-option", "true"], 125, b"prun --help shows the options"),
         (["--slots", "true"], 125, b"--slots goes without a program"),

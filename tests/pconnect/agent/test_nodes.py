@@ -1,3 +1,4 @@
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,22 @@ def test_a_program_runs_at_the_server_that_is_named(user: Prun, servers: list[Se
         assert server.host in hosts(user)
     done = user.run("--on", "nowhere", "true")
     assert (done.returncode, b"no server is called 'nowhere'" in done.stderr) == (125, True)
+
+
+def test_a_server_that_is_down_is_said_to_be_missing(tmp_path: Path, servers: list[Server]) -> None:
+    with socket.socket() as bound:  # and does not listen
+        bound.bind(("127.0.0.1", 0))
+        check_missing(tmp_path, servers, f"127.0.0.1:{bound.getsockname()[1]}")
+
+
+def check_missing(folder: Path, servers: list[Server], down: str) -> None:
+    with prun_user(folder, servers[:1], f"{servers[0].host} {down}") as user:
+        done = user.run("--on", down, "true")
+        assert done.returncode == 125
+        assert done.stderr.startswith(b"prun: %s is missing: " % down.encode())
+        assert user.run("--or-local", "--on", down, "echo", "here").stdout == b"here\n"
+        assert user.run("--on", down, "--on", servers[0].host, "echo", "there").stdout == b"there\n"
+        assert b"is missing" in user.run("--explain", "--on", down, "true").stdout
 
 
 def test_the_first_with_a_free_slot_is_taken(user: Prun, servers: list[Server]) -> None:

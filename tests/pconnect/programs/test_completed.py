@@ -10,6 +10,13 @@ def test_a_program_that_has_failed_is_an_error_on_demand() -> None:
     CompletedProgram(["true"], 0, b"", b"", 1, "alpha", 0.1).check_returncode()
 
 
+def test_it_shows_where_it_ran_and_how_long() -> None:
+    shown = repr(CompletedProgram(["true"], 0, b"", b"", 1, "alpha", 0.1234))
+    assert shown.startswith("CompletedProgram(args=['true'], returncode=0, ")
+    assert shown.endswith(", node=1, host='alpha', duration=0.123)")
+    assert repr(CompletedProgram([], 0, b"", b"", None, None, None)).endswith(", node=None, host=None)")
+
+
 def test_one_that_was_ended_has_what_it_wrote() -> None:
     error = ProgramTimeoutError("too long")
     assert (error.stdout, error.stderr) == (None, None)

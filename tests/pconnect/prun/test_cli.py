@@ -30,6 +30,10 @@ def test_the_agent_is_shown_and_ended(tmp_path: Path, server: Server) -> None:
         shown = user.run("--agent", "status").stdout.decode()
         assert re.search(rf"node 1 \({re.escape(server.host)}\): \d+ slots\n0 programs have not ended", shown)
         assert user.run("--agent", "stop").stdout == b"the agent ends\n"
+        for wrong in (["restart"], []):
+            done = user.run("--agent", *wrong)
+            assert (done.returncode, done.stderr.count(b"\n")) == (125, 1)
+            assert done.stderr.startswith(b"prun: --agent takes status or stop")
 
 
 @pytest.mark.parametrize("platform", ["win32", "darwin"])

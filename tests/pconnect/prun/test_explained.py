@@ -24,20 +24,20 @@ def test_each_setting_has_a_line_with_its_source() -> None:
     )
     assert text.splitlines() == [
         "program        gcc -c 'a b.c'",
-        "where          server                                             default",
-        "or_local       yes: on this machine if no server can run it       built in",
-        "on             alpha, beta                                        prun.toml, line 2",
-        "cwd            /srv/me                                            prun.toml, line 2",
-        "map_dir        /home is /srv there                                prun.toml, line 2",
-        "env            A, LANG                                            prun.toml, line 2",
-        "stdin          yes                                                default",
-        "time_limit     60 s                                               prun.toml, line 2",
-        "queue_timeout  no limit                                           default",
-        "repeatable     no: not run again if its server is lost            default",
-        "compiler       yes: compile steps go away, all else is done here  built in",
+        "where          server                                                default",
+        "or_local       yes: on this machine if no server can run it          built in",
+        "on             alpha, beta                                           prun.toml, line 2",
+        "cwd            /srv/me                                               prun.toml, line 2",
+        "map_dir        /home is /srv there                                   prun.toml, line 2",
+        "env            A, LANG                                               prun.toml, line 2",
+        "stdin          yes                                                   default",
+        "time_limit     60 s                                                  prun.toml, line 2",
+        "queue_timeout  no limit                                              default",
+        "repeatable     no: not run again if its server is lost               default",
+        "compiler       yes: a stand-in sends compile steps away, not others  built in",
         "first          node 2 (beta): the least loaded: 0 of 4 slots taken",
         "then           node 1 (alpha)",
-        "not            node 3 (gamma): it is not one of alpha, beta",
+        "not            node 3 (gamma): not named by --on alpha, beta",
     ]
 
 

@@ -39,6 +39,10 @@ def test_a_stand_in_names_what_it_stands_for() -> None:
         (["--time-limit", "nan", "x"], "more than 0"),
         (["--queue-timeout", "soon", "x"], "more than 0"),
         (["--map-dir", "/a", "x"], "write HERE=THERE"),
+        (["--map-dir", "a=/b", "x"], "'a=/b': give absolute folders"),
+        (["--map-dir", "/a=b", "x"], "'/a=b': give absolute folders"),
+        (["--slots", "--on", "alpha"], "--slots goes without other options"),
+        (["--which", "--nice", "3", "ls"], "--which goes without other options"),
         (["--o", "a", "x"], "unrecognized arguments"),
     ],
 )

@@ -66,8 +66,8 @@ def test_an_error_says_of_each_node_why_not() -> None:
         "no server may run clang:",
         "  node 1 (alpha): memory is 4.0G, not >8G",
         "  node 2 (alpha:4000): it has no clang",
-        "  node 3 ([::1]:4001): it is not one of alpha, delta",
-        "  node 4 (gamma): it is not one of alpha, delta",
+        "  node 3 ([::1]:4001): not named by --on alpha, delta",
+        "  node 4 (gamma): not named by --on alpha, delta",
         "  node 5 (delta): it has no slots",
     ]
     assert set(caught.value.reasons) == {1, 2, 3, 4, 5}
@@ -80,7 +80,7 @@ def test_an_error_says_of_each_node_why_not() -> None:
     [
         ("gama", r"no server is called 'gama' \(did you mean gamma\?\)"),
         ("x", r"'x' \(there are: alpha, alpha:4000, \[::1\]:4001, gamma\)"),
-        ("0", r"'0' \(the numbers of nodes are 1 to 4\)"),
+        ("0", r"'0' \(the numbers of nodes are 1, 2, 3, 4\)"),
         ("alpha:1", r"'alpha:1' \(did you mean alpha\?\)"),
         ("z*", r"no server is called 'z\*'"),
     ],
@@ -88,6 +88,24 @@ def test_an_error_says_of_each_node_why_not() -> None:
 def test_a_name_of_no_server_is_an_error(name: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         choose(NODES, Settings(on=("gamma", name)))
+
+
+def test_a_server_that_is_missing_is_said_to_be() -> None:
+    nodes = [
+        *NODES,
+        NodeFacts(5, "delta", 0, missing="it was lost"),
+        NodeFacts(-1, "omega", 0, missing="Connection refused"),
+    ]
+    with pytest.raises(NoNodeError, match=r"^omega is missing: Connection refused$") as caught:
+        choose(nodes, Settings(on=("omega",)))
+    assert caught.value.reasons == {-1: "Connection refused"}
+    with pytest.raises(NoNodeError, match=r"^delta is missing: it was lost$"):
+        choose(nodes, Settings(on=("5",)))
+    choice = choose(nodes, Settings(on=("omega", "gamma")))
+    assert (choice.nodes, choice.reasons[-1]) == ((4,), "it is missing: Connection refused")
+    with pytest.raises(NoNodeError, match=r"(?m)^  omega: it is missing: Connection refused$"):
+        choose(nodes, Settings(on=("omega", "gamma"), accept="cpus>9999"))
+    assert "omega" not in str(describe_load(nodes))
 
 
 def test_the_load_is_a_table() -> None:

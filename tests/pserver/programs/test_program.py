@@ -31,7 +31,7 @@ def test_what_cannot_be_started_says_where_and_why(net: ClientNetwork, tmp_path:
         (
             ["no-such-program"],
             FileNotFoundError,
-            "there is no program no-such-program in PATH, which is .*/bin",
+            "there is no program no-such-program in (PATH, which is .*/bin|its PATH, which sh -c )",
         ),
         ([f"{tmp_path}/none"], FileNotFoundError, f"there is no program {tmp_path}/none"),
         ([plain], PermissionError, f"{plain} cannot be run: Permission denied"),
