@@ -4,13 +4,21 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pconnect.commands.table import Table
 from pconnect.shadow.changes import changing, check_closed
 from pconnect.shadow.in_place import InPlace, shadow_all
-from pconnect.shadow.path_search import candidates, find_program, find_prun, forwarder_of, needs_own_folder
-from pconnect.shadow.put_before import default_folder, put, take_away
+from pconnect.shadow.path_search import (
+    candidates,
+    find_program,
+    find_prun,
+    first_found,
+    forwarder_of,
+    is_same,
+    needs_own_folder,
+)
+from pconnect.shadow.put_before import default_folder, put, stand_ins, take_away
 from pconnect.shadow.stand_in import StandIn, check_name, read_stand_in
 from pconnect.shadow.status import folders_in_place, is_before, path_line, rows_before, rows_in_place
 from srp_tools.cli import run_command
@@ -20,7 +28,7 @@ from srp_tools.packages import ShowVersion
 _EPILOG = """\
 A stand-in hands a program's call to prun, which runs it on a server or here, by the rules of prun.toml. Example:
 
-    eval "$(pshadow on --export gcc g++)"; make -j"$(prun --slots)"
+    eval "$(pshadow on --export cc c++ gcc g++)"; make -j"$(prun --slots)"
 """
 _HEADINGS = ["PROGRAM", "STAND-IN", "REAL", "HOW", "FIRST IN PATH", "WRONG"]
 
@@ -114,6 +122,8 @@ def _on(options: argparse.Namespace) -> int:
         wanted[name] = StandIn(find_program(name, others), prun, no_local=options.no_local)
     put(folder, wanted, {name: each.script(os.environ) for name, each in wanted.items()})
     is_first = is_before(folder, list(wanted), _path())
+    if hint := _hint_of_cc(wanted, folder, others):
+        print(hint, file=sys.stderr if options.export else sys.stdout)
     if options.export:
         # A shell remembers where programs are until its PATH changes.
         print("hash -r" if is_first else path_line(folder))
@@ -126,6 +136,18 @@ def _on(options: argparse.Namespace) -> int:
     else:
         print(f"Have them found, in each shell that is to use them:\n\n    {path_line(folder)}\n")
     return 0
+
+
+def _hint_of_cc(wanted: Mapping[str, StandIn], folder: str, path: str) -> str:
+    """Return what to say if `make` would still call a compiler that has stand-ins, by its other name."""
+    found = first_found("cc", path)
+    if (
+        not found
+        or "cc" in stand_ins(folder)
+        or not any(is_same(found, each.program) for each in wanted.values())
+    ):
+        return ""
+    return f"cc is not shadowed; make uses it unless the Makefile sets CC: pshadow on cc {' '.join(wanted)}"
 
 
 def _say_of_forwarders(names: list[str], path: str) -> None:

@@ -37,7 +37,7 @@ def rows_before(folder: str, path: str) -> Iterator[Row]:
         first = first_found(name, path)
         wrong = what_is_wrong(stand_in)
         if not wrong and not is_same(first, place):
-            wrong = f"it is not what runs; put it before: {path_line(folder)}"
+            wrong = f"PATH finds {first or 'nothing'} first; run: {path_line(folder)}"
         yield Row(name, place, stand_in.program, "folder", _first(first, place), wrong)
 
 

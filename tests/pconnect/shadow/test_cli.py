@@ -70,7 +70,7 @@ def test_on_says_what_to_do(
     assert f"{folder}/gcc stands in for {real}" in shown
     assert f'export PATH={folder}:"$PATH"' in shown
     assert main(["status"]) == 1
-    assert "it is not what runs" in capsys.readouterr().out
+    assert f"PATH finds {real} first; run: export PATH=" in capsys.readouterr().out
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     assert main(["on", "--prun", str(prun.path), "gcc"]) == 0
     assert "They come first in PATH" in capsys.readouterr().out
@@ -86,6 +86,24 @@ def test_on_says_what_to_do(
         f"there are no stand-ins in {folder}", f"gcc: has no stand-in in {folder}", "there are no stand-ins",
         "there are no stand-ins for gcc",
     ]  # fmt: skip
+
+
+def test_the_name_that_make_uses_is_not_forgotten(
+    real: Path, prun: Recorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hint = "cc is not shadowed; make uses it unless the Makefile sets CC: pshadow on cc gcc"
+    make_program(real.with_name("cc"))  # another compiler
+    assert main(["on", "--prun", str(prun.path), "gcc"]) == 0
+    assert "cc is not shadowed" not in capsys.readouterr().out
+    real.with_name("cc").unlink()
+    real.with_name("cc").symlink_to(real)
+    assert main(["on", "--prun", str(prun.path), "gcc"]) == 0
+    assert hint in capsys.readouterr().out.splitlines()
+    assert main(["on", "--export", "--prun", str(prun.path), "gcc"]) == 0
+    told = capsys.readouterr()
+    assert (hint in told.out, told.err) == (False, f"{hint}\n")
+    assert main(["on", "--prun", str(prun.path), "cc", "gcc"]) == 0
+    assert "cc is not shadowed" not in capsys.readouterr().out
 
 
 def test_paths_are_printed_byte_for_byte(tmp_path: Path, prun: Recorder) -> None:
