@@ -21,7 +21,7 @@ from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT
 from pconnect.link.host_names import Host, parse_hosts
 from pconnect.link.missing_hosts import Attendance, MissingHostsWarning
 from pconnect.loop.event_loop import EventLoop
-from pconnect.profiles import configured, no_hosts
+from pconnect.profiles import NoHostsError, configured
 from pconnect.protocol.frames import DEFAULT_LIMITS, Limits
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.session import open_networks, versions
@@ -131,7 +131,7 @@ def pconnect(
     if token is not None and hosts is not None:
         raise ConfigurationError("hosts and recover: the token says which hosts, give only one of them")
     if token is None and hosts is None:
-        raise ConfigurationError(no_hosts())
+        raise NoHostsError
     targets = parse_hosts(list(token.hosts) if token else hosts)
     if not targets:
         raise ConfigurationError("hosts is empty: name at least one server, or use local_network")

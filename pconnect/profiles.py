@@ -82,13 +82,18 @@ def configured_options(function: Callable[..., Any]) -> dict[str, Any]:
     return _left_out({}, _kinds(function))
 
 
-def no_hosts() -> str:
-    """Return the text of the error for a call without hosts where nothing says which."""
-    return (
-        'no hosts are given: name them, as in pconnect(["alpha", "beta:12600"]), '
-        'set PCONNECT_HOSTS="alpha beta:12600", '
-        f'or write to {config_file()} a line such as hosts = ["alpha*4", "beta:12600"]'
-    )
+class NoHostsError(ConfigurationError):
+    """A call has no hosts, and nothing says which. `remedy`: what to write where."""
+
+    def __init__(self) -> None:
+        self.remedy = f'write to {config_file()} a line such as hosts = ["alpha*4", "beta:12600"]'
+        super().__init__(
+            'no hosts are given: name them, as in pconnect(["alpha", "beta:12600"]), '
+            f'set PCONNECT_HOSTS="alpha beta:12600", or {self.remedy}'
+        )
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(self), ()
 
 
 def _kinds(function: Callable[..., Any]) -> dict[str, object]:

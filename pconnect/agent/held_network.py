@@ -10,7 +10,7 @@ from pconnect.connect import pconnect
 from pconnect.errors import ParallelError
 from pconnect.executors.executor import scheduler_of
 from pconnect.link.host_names import parse_hosts
-from pconnect.profiles import config_file
+from pconnect.profiles import NoHostsError, config_file
 from pconnect.scheduler.node_workers import NodeWorkers
 from pconnect.scheduler.scheduler import Scheduler
 from pconnect.session.remote_calls import client_mesh
@@ -130,6 +130,8 @@ class HeldNetwork:
             network = pconnect(required=1, timeout=_CONNECT_SECONDS)
             generation = Generation(network)
             generation.scheduler.count_slots([node.number for node in generation.nodes], _SLOTS_SECONDS)
+        except NoHostsError as failure:
+            error = f"prun knows no servers yet; {failure.remedy}"
         except (ParallelError, OSError, TimeoutError) as failure:
             error = str(failure)
         self._call(lambda: self._take(generation, error))
