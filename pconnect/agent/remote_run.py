@@ -217,7 +217,8 @@ class RemoteRun:
         status: int = told["status"]
         if "why" in told:
             lacks_folder = status == OUR_FAILURE and told.get("errno") in {errno.ENOENT, errno.ENOTDIR}
-            meant = hint(os.fsdecode(name)) if status == NOT_FOUND else ""
+            is_name = status == NOT_FOUND and told.get("filename") == os.fsdecode(name)  # not a login shell
+            meant = hint(os.fsdecode(name)) if is_name else ""
             text = f"{self.host}: {meant or told['why']}"
             return Ended(status, text, is_ours=status == OUR_FAILURE, lacks_folder=lacks_folder)
         if told.get("timed_out"):

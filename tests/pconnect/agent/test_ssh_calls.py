@@ -31,6 +31,8 @@ def test_names_of_this_machine_mean_its_server(user: Prun, server: Server) -> No
     for host in ("127.0.0.1", "localhost", f"ssh://localhost:{server.cmd_port}"):
         done = ssh(user, host, "echo", "here")
         assert (done.returncode, done.stdout, done.stderr) == (0, "here\n", "")
+    rows = [line.split()[:3] for line in user.run("--report").stdout.decode().splitlines()]
+    assert ["prun-ssh", server.host, "3"] in rows
 
 
 def test_a_missing_server_is_named_with_its_reason(user: Prun) -> None:
