@@ -22,18 +22,24 @@ from pconnect.views.network_views import ClientConnection
 
 # Of all nodes, by network and number: an engine has one transfer at a time.
 _locks: defaultdict[tuple[int, int], asyncio.Lock] = defaultdict(asyncio.Lock)
-# Evaluated there: name, size, time of change and number of each regular file below a folder.
+# Evaluated there: of each file below a folder the name, and size, time of change, number and permissions. A link counts
+# as its file if that is in the folder, too; of other links, and of what is no file, there is only the name.
 _LIST = """
-[[name, facts.st_size, facts.st_mtime_ns, facts.st_ino]
+[[os.path.relpath(path, root), *facts]
  for os in [__import__("os")]
- for folder, _, names in os.walk({folder!r})
- for path in [os.path.join(os.fsencode(folder), os.fsencode(name)) for name in names]
- for facts in [os.lstat(path)] if facts.st_mode >> 12 == 8
- for name in [os.path.relpath(path, os.fsencode({folder!r}))]]
+ for root in [os.path.realpath(os.fsencode({folder!r}))]
+ for parent, folders, names in os.walk(root)
+ for path in [os.path.join(parent, name) for name in names + folders]
+ if os.path.islink(path) or not os.path.isdir(path)
+ for real in [os.path.realpath(path)]
+ for facts in [
+     [[at.st_size, at.st_mtime_ns, at.st_ino, at.st_mode] for at in [os.stat(real)]][0]
+     if os.path.isfile(real) and real.startswith(root + b"/") else []
+ ]]
 """.strip()
 # Evaluated there: some files get second names below another folder, which is fetched in one go.
 _GATHER = """
-[os.link(os.path.join({folder!r}, name), target)
+[os.link(os.path.realpath(os.path.join({folder!r}, name)), target)
  for os in [__import__("os")]
  for name in map(os.fsdecode, {names!r})
  for target in [os.path.join({stage!r}, name)]
@@ -57,10 +63,12 @@ class Transfers:
     def __init__(
         self, shared: Shared, generation: Generation, node: int, settings: Settings, here: Path
     ) -> None:
-        if settings.cwd.startswith("/"):
+        if settings.cwd.startswith("/") or ".." in PurePosixPath(settings.cwd).parts:
             raise ConfigurationError(
                 f"--cd {settings.cwd}: files that go along are in a private folder; name one inside it"
             )
+        for name in settings.fetch:
+            _inner(name)
         self._shared = shared
         self._network = generation.network
         self._lock = _locks[id(generation), node]
@@ -125,42 +133,67 @@ class Transfers:
 
     def _get(self, program: str, host: str) -> list[str]:
         now = self._facts_there()
-        wanted = {
-            name for name, facts in now.items() if self._settings.sync and self._sent.get(name) != facts
-        }
+        is_sync = self._settings.sync
+        wanted = {name for name, facts in now.items() if is_sync and self._sent.get(name) != facts}
+        remarks = [
+            f"{name} at {host} is no file of the private folder: it is not brought back"
+            for name in sorted(wanted)
+            if not now[name]
+        ]
+        wanted = {name for name in wanted if now[name]}
         for pattern in self._settings.fetch:
             name = str(_inner(pattern))
             found = [each for each in now if fnmatch.fnmatchcase(each, name) or each.startswith(f"{name}/")]
+            found = [each for each in found if now[each]]
             if not found:
                 raise ConfigurationError(f"{program} has made no file {name!r} at {host}")
             wanted |= set(found)
-        remarks = self._take(sorted(wanted), host) if wanted else []
-        if self._settings.sync:
-            for name in sorted(self._sent.keys() - now.keys()):
-                remarks += self._delete(name, host)
+        removed = sorted(self._sent.keys() - now.keys()) if is_sync else []
+        if wanted or removed:
+            remarks += self._change(sorted(wanted), removed, host)
         return remarks
 
-    def _take(self, names: list[str], host: str) -> list[str]:
-        """Fetch files, and put each in its place, unless that was changed here meanwhile."""
+    def _change(self, names: list[str], removed: list[str], host: str) -> list[str]:
+        """Fetch files, and put each in its place; remove others, but only when those have come."""
+        with tempfile.TemporaryDirectory(prefix=".prun-", dir=self._here) as folder:
+            came = Path(folder, "changed")
+            if names:
+                self._download(names, came)
+            # First, because a folder may take the place of a file.
+            stay = [remark for name in removed for remark in self._delete(name, host)]
+            return [remark for name in names for remark in self._place(came / name, name, host)] + stay
+
+    def _download(self, names: list[str], place: Path) -> None:
         stage = f"{self._there}.changed"
         source = _GATHER.format(folder=self._there, stage=stage, names=[os.fsencode(name) for name in names])
-        remarks = []
         try:
             self._connection.eval(source).result()
-            with tempfile.TemporaryDirectory(prefix=".prun-", dir=self._here) as folder:
-                self._connection.get(stage, Path(folder) / "changed")
-                for name in names:
-                    place = self._here / name
-                    if self._settings.sync and self._has_changed(name):
-                        place = place.with_name(f"{place.name}.from-{host.partition(':')[0]}")
-                        remarks.append(
-                            f"{name} was changed here, too; that of {host} is {place.name} beside it"
-                        )
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    (Path(folder) / "changed" / name).replace(place)
+            self._connection.get(stage, place)
         finally:
             self._connection.eval(_remove(stage)).result()
+
+    def _place(self, came: Path, name: str, host: str) -> list[str]:
+        """Put a file that has come in its place here, or beside what must not be replaced."""
+        place, remarks = self._here / name, []
+        taken = self._taken(name)
+        if taken:
+            own = self._here / taken
+            beside = own.with_name(f"{own.name}.from-{host.partition(':')[0]}")
+            place = beside / place.relative_to(own)
+            what = "was changed here, too" if taken == name else "is a file here"
+            what = "is a folder here" if own.is_dir() else what
+            remarks.append(f"{taken} {what}; that of {host} is {beside.name} beside it")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        came.replace(place)
         return remarks
+
+    def _taken(self, name: str) -> str:
+        """Return the file or folder here that keeps a file from its place; empty: nothing."""
+        for parent in map(str, reversed(PurePosixPath(name).parents[:-1])):
+            if os.path.lexists(self._here / parent) and not (self._here / parent).is_dir():
+                return parent
+        is_taken = (self._here / name).is_dir() or (self._settings.sync and self._has_changed(name))
+        return name if is_taken else ""
 
     def _delete(self, name: str, host: str) -> list[str]:
         """Remove a file that the program has removed, unless it was changed here meanwhile."""

@@ -24,6 +24,8 @@ _OF_SERVERS = {
 }  # fmt: skip
 # What else may set it: the folder comes from the map, the variables from a list of all.
 _ORIGINS = {"cwd": "map_dir", "env": "env_all"}
+# With these it runs in a private folder.
+_GO_ALONG = ("sync", "send", "fetch")
 
 
 def explain(
@@ -58,16 +60,24 @@ def explain(
     rows = [("program", program, "")]
     if settings.command:
         rows.append((KEY_OF["command"], settings.command, sources.get("command", DEFAULT)))
-    texts = _texts(settings, there(cwd, settings, real), environment(settings, here or {}))
+    along = next((name for name in _GO_ALONG if getattr(settings, name)), "")
+    folder = _private(settings) if along else there(cwd, settings, real)
+    texts = _texts(settings, folder, environment(settings, here or {}))
     for name, key in KEY_OF.items():
         is_shown = name in sources or name in _ALWAYS
         if name != "command" and is_shown and not (settings.here and name in _OF_SERVERS):
             text = texts[name]() if name in texts else _plain(getattr(settings, name))
-            other = sources.get(_ORIGINS.get(name, ""), DEFAULT) if name != "cwd" or text != cwd else DEFAULT
+            origin = along if name == "cwd" and along else _ORIGINS.get(name, "")
+            other = sources.get(origin, DEFAULT) if name != "cwd" or text != cwd else DEFAULT
             rows.append((key, text, sources.get(name, other)))
     if not settings.here and choice is not None:
         rows += _of_nodes(facts, choice)
     return _aligned(rows)
+
+
+def _private(settings: Settings) -> str:
+    place = "a private folder on the server"
+    return f"{settings.cwd} in {place}" if settings.cwd else place
 
 
 def _texts(

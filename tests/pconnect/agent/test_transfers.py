@@ -90,11 +90,41 @@ def test_links_here_stay_links(user: Prun, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (125, b"") and b"dangling" in done.stderr
 
 
+def test_what_takes_the_place_of_a_file_there(user: Prun, tmp_path: Path, server: Server) -> None:
+    for name in ("a", "linked", "lost", "folder", "mode"):
+        (tmp_path / name).write_text(name)
+    script = "ln -sf a linked; ln -sf /etc/passwd lost; rm folder; mkdir folder; echo in > folder/x; chmod 700 mode"
+    done = user.run("--sync", "sh", "-c", script, cwd=tmp_path)
+    remark = f"prun: lost at {server.host} is no file of the private folder: it is not brought back\n"
+    assert (done.returncode, done.stderr.decode()) == (0, remark)
+    assert names(tmp_path) == ["a", "folder/x", "linked", "lost", "mode"]
+    assert [(tmp_path / name).read_text() for name in ("linked", "lost", "folder/x")] == ["a", "lost", "in\n"]
+    assert (tmp_path / "mode").stat().st_mode & 0o777 == 0o700
+
+
+def test_what_has_no_place_here_is_put_beside(user: Prun, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "d").write_text("here")
+    script = "echo 1 > out; mkdir d; echo 2 > d/x"
+    done = user.run("--fetch", "out", "--fetch", "d", "sh", "-c", script, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count(b"\n")) == (0, 2)
+    assert names(tmp_path) == ["d", "d.from-127.0.0.1/x", "out.from-127.0.0.1"]
+    assert (tmp_path / "d").read_text() == "here"
+
+
+def test_a_link_that_was_made_there_is_fetched_as_its_file(user: Prun, tmp_path: Path) -> None:
+    done = user.run("--fetch", "out", "sh", "-c", "echo made > real; ln -s real out", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert names(tmp_path) == ["out"] and not (tmp_path / "out").is_symlink()
+    assert (tmp_path / "out").read_text() == "made\n"
+
+
 def test_a_folder_of_the_server_is_never_meant(user: Prun, tmp_path: Path) -> None:
     for option in ("--sync", "--send=a", "--fetch=a"):
-        done = user.run(option, "--cd", "/tmp", "true", cwd=tmp_path)
-        assert done.returncode == 125
-        assert b"private folder; name one inside it" in done.stderr
+        for folder in ("/tmp", "..", "x/../../y"):
+            done = user.run(option, "--cd", folder, "true", cwd=tmp_path)
+            assert (done.returncode, done.stderr.count(b"\n")) == (125, 1)
+            assert b"private folder; name one inside it" in done.stderr
 
 
 def test_what_is_not_there_is_an_error(user: Prun, tmp_path: Path, server: Server) -> None:
@@ -102,7 +132,7 @@ def test_what_is_not_there_is_an_error(user: Prun, tmp_path: Path, server: Serve
         (["--send", "missing", "true"], 125, "missing"),
         (["--send", "m*", "true"], 125, "--send m*: there is no such file here"),
         (["--send", "/etc/passwd", "true"], 125, "/etc/passwd: name files below the current folder"),
-        (["--fetch", "../up", "true"], 125, "../up: name files below the current folder"),
+        (["--fetch", "../up", "echo", "ran"], 125, "../up: name files below the current folder"),
         (["--fetch", "out", "true"], 125, f"prun: true has made no file 'out' at {server.host}\n"),
         (["--fetch", "out", "sh", "-c", "exit 3"], 3, f"prun: sh has made no file 'out' at {server.host}\n"),
     ]:

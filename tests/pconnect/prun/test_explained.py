@@ -53,6 +53,21 @@ def test_where_the_map_does_not_lead_elsewhere_it_is_no_source() -> None:
     assert [line.split()[1:] for line in lines if line.startswith("cwd")] == [["/tmp", "default"]]
 
 
+@pytest.mark.parametrize(("key", "value"), [("sync", True), ("send", ("a",)), ("fetch", ("a",))])
+def test_with_files_that_go_along_it_runs_in_a_private_folder(key: str, value: object) -> None:
+    explained = (
+        Explained().changed({"map_dir": (("/home", "/srv"),)}, "elsewhere").changed({key: value}, TOML)
+    )
+    for cwd, text in [
+        ("", "a private folder on the server"),
+        ("sub", "sub in a private folder on the server"),
+    ]:
+        lines = explain([b"ls"], explained.changed({"cwd": cwd}, "--cd") if cwd else explained, cwd="/home")
+        (line,) = [line for line in lines.splitlines() if line.startswith("cwd")]
+        assert line.split(None, 1)[1].split("  ")[0] == text
+        assert line.endswith("--cd" if cwd else TOML)
+
+
 def test_the_reasons_of_all_nodes_are_told() -> None:
     with pytest.raises(NoNodeError) as caught:
         choose(NODES, Settings(accept="slots>9"))
