@@ -20,6 +20,7 @@ from pconnect.agent.remote_run import ENDING
 from pconnect.agent.requests import RequestError
 from pconnect.agent.shared import Shared
 from pconnect.agent.ssh_calls import SSH, SshCall
+from pconnect.programs.streams import keep_freed_memory
 from pconnect.prun.fast_client import OUR_FAILURE, SSH_FAILURE
 
 log = logging.getLogger("pconnect.agent")
@@ -140,6 +141,7 @@ def serve(
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     warnings.simplefilter("ignore")
+    keep_freed_memory()
     asyncio.run(_serve(folder, name, listener, idle, unlock))
 
 

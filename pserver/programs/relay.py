@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from pconnect.jobs.worker_api import job_folder
 from pconnect.link.connection import Connection
 from pconnect.programs.private_folder import PrivateFolder
-from pconnect.programs.streams import PIECE, STDERR, STDIN, STDOUT, WINDOW, Credit
+from pconnect.programs.streams import PIECE, STDERR, STDIN, STDOUT, WINDOW, Credit, keep_freed_memory
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 from pserver.programs.program import OUR_FAILURE, Program, StartError, start
@@ -82,6 +82,7 @@ def _run(
     end: int,
     listen: "Callable[[Relay | None], None]",
 ) -> dict[str, Any]:
+    keep_freed_memory()
     began = ticks_since_boot()
     try:
         program = start(request)

@@ -6,6 +6,7 @@ Everything is on this machine, and everything that a table has is done by turns.
 import argparse
 import contextlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from tests.benchmarks.timing import Sample
 _ROW = "{:44} {:28} {:>9} {:>14}"
 _PRUN = Path(sys.executable).with_name("prun")
 _SERVERS = 2
+_STREAM_MB = 1000
 Words = Sequence[str | Path]
 
 
@@ -34,7 +36,7 @@ def main() -> None:
 
 
 def print_tables(turns: int) -> None:
-    """Print a table of programs that do nothing, and one of a file that is compiled."""
+    """Print a table of programs that do nothing, one of a stream through a program, one of a file that is compiled."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="prun-bench-")))
         for name in ("ssh", "distcc"):
@@ -49,6 +51,14 @@ def print_tables(turns: int) -> None:
             "ssh host true (ControlMaster)": by_ssh and [*by_ssh, "true"],
         }
         _print_table(rows, turns)
+        rows = {
+            f"{_STREAM_MB} MB through cat, here": ["cat"],
+            "the same by way of TLS sockets": [sys.executable, "-m", "tests.benchmarks.raw_cat"],
+            "prun cat": ours and [*ours, "cat"],
+            "ssh host cat": by_ssh and [*by_ssh, "cat"],
+        }
+        rows = {name: words and _between_pipes(words) for name, words in rows.items()}
+        _print_table(rows, max(turns // 12, 3))
         compiler = shutil.which("gcc")
         if compiler is None:
             print("gcc: not installed")
@@ -102,6 +112,12 @@ def _print_table(rows: Mapping[str, Words | None], turns: int) -> None:
         more = Sample([other - here for here, other in pairs]).median
         print(_ROW.format(name, sample.text("ms"), f"{ratio:.2f} x", f"{more * 1e3:.2f} ms"), flush=True)
     print()
+
+
+def _between_pipes(words: Words) -> Words:
+    """Return a command that sends bytes through a program."""
+    line = f"head -c {_STREAM_MB}000000 /dev/zero | {shlex.join(map(str, words))} | cat > /dev/null"
+    return ["bash", "-o", "pipefail", "-c", line]
 
 
 def _work(words: Words) -> Callable[[], None]:

@@ -61,13 +61,23 @@ class RawPeer:
         self._sock.close()
 
 
-@contextlib.contextmanager
-def raw_peer(largest: int) -> Iterator[RawPeer]:
-    """Start a peer that takes up to `largest` bytes at once."""
+def lone_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return the contexts of a client and of a server that accept only each other."""
+    own, other = _identities()
+    return tls_context(own, server_side=False), tls_context(other, server_side=True)
+
+
+def _identities() -> tuple[Identity, Identity]:
     network_id = secrets.token_bytes(16)
     authority, key = NetworkAuthority(network_id), NodeKey()
     certificate = authority.sign(key.public_bytes(), 1)
-    identity = key.identity(network_id, 1, certificate, authority.certificate)
+    return authority.own_identity(), key.identity(network_id, 1, certificate, authority.certificate)
+
+
+@contextlib.contextmanager
+def raw_peer(largest: int) -> Iterator[RawPeer]:
+    """Start a peer that takes up to `largest` bytes at once."""
+    own, identity = _identities()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         process = multiprocessing.get_context("spawn").Process(
             target=_serve, args=(listener, identity, largest), daemon=True
@@ -75,9 +85,7 @@ def raw_peer(largest: int) -> Iterator[RawPeer]:
         process.start()
         port = listener.getsockname()[1]
     try:
-        with contextlib.closing(
-            RawPeer(port, tls_context(authority.own_identity(), server_side=False))
-        ) as peer:
+        with contextlib.closing(RawPeer(port, tls_context(own, server_side=False))) as peer:
             yield peer
     finally:
         process.terminate()

@@ -75,7 +75,7 @@ def test_it_has_a_terminal_if_there_is_one_here(shell: Shell) -> None:
 def test_a_shell_there_has_jobs_and_sees_new_sizes(shell: Shell) -> None:
     shell.begin("prun -t env PS1='remote> ' bash --norc --noediting -i", "remote> ")
     shell.begin("stty -echo", "remote> ")
-    shell.begin("echo begun; sleep 1000", "begun")
+    shell.begin("sh -c 'echo begun; exec sleep 1000'", "begun")  # what says it is what the key stops
     shell.child.sendcontrol("z")
     shell.begin("", "Stopped", "remote> ")
     shell.begin("jobs; echo l''ist", "sleep 1000", "list", "remote> ")

@@ -1,6 +1,8 @@
 """The client's ends of streams: what waits, what is granted, and what a peer may not do."""
 
 import io
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -123,3 +125,22 @@ def test_captured_output_has_a_limit() -> None:
     output.take(b"def")
     output.take(b"g")
     assert (output.data(), output.is_too_much, granted) == (b"abc", True, [0])
+
+
+@pytest.mark.parametrize(
+    ("before", "pages"), [("", range(20_000, 10**9)), ("keep_freed_memory()", range(2_000))]
+)
+def test_memory_of_pieces_is_used_for_the_next(before: str, pages: range) -> None:
+    """Else the system clears it anew for each; the first case shows that the C library needs to be told."""
+    script = f"""
+import resource
+from pconnect.programs.streams import PIECE, keep_freed_memory
+{before}
+begin = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(25):
+    pieces = [b"x" * PIECE for _ in range(4)]
+    del pieces
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begin)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(done.stdout) in pages
