@@ -131,7 +131,7 @@ class HeldNetwork:
             generation = Generation(network)
             generation.scheduler.count_slots([node.number for node in generation.nodes], _SLOTS_SECONDS)
         except NoHostsError as failure:
-            error = f"prun knows no servers yet; {failure.remedy}"
+            error = f"no server is known yet; {failure.remedy}"
         except (ParallelError, OSError, TimeoutError) as failure:
             error = str(failure)
         self._call(lambda: self._take(generation, error))

@@ -51,7 +51,7 @@ def test_a_change_of_the_configuration_is_noticed_at_once(tmp_path: Path, server
     with prun_user(tmp_path, [server], "") as user:
         path = tmp_path / "config" / "pserver" / "client" / "pconnect.toml"
         path.parent.mkdir(mode=0o700, parents=True)
-        told = f"prun: prun knows no servers yet; write to {path} a line such as hosts = [".encode()
+        told = f"prun: no server is known yet; write to {path} a line such as hosts = [".encode()
         assert user.run("true").stderr.startswith(told)
         path.write_text(f'hosts = ["{server.host}"]\n')
         assert user.run("echo", "ran").stdout == b"ran\n"
