@@ -17,6 +17,16 @@ SCRIPT = Path(sys.executable).with_name("prun")
 FRONTS: dict[str, dict[str, str]] = {"Perl": {}, "Python": {"PERL_UNICODE": "0"}}
 
 
+class Started(subprocess.Popen[bytes]):
+    """One that was started; a test that fails does not wait for its end."""
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        """Wait for its end; end it after an error."""
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, *rest)
+
+
 @dataclass
 class Prun:
     """A user of `prun`. `environment`: what his shell has; `folder`: of his configuration and his agents."""
@@ -43,13 +53,11 @@ class Prun:
             **settings,
         )
 
-    def start(
-        self, *words: str | bytes, env: Mapping[str, str] | None = None, **options: Any
-    ) -> "subprocess.Popen[bytes]":
+    def start(self, *words: str | bytes, env: Mapping[str, str] | None = None, **options: Any) -> Started:
         """Start it, with pipes as its streams unless something else is said."""
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         settings: dict[str, Any] = {"cwd": self.folder, **pipes, **options}
-        return subprocess.Popen([SCRIPT, *words], env=self._environment(env), **settings)
+        return Started([SCRIPT, *words], env=self._environment(env), **settings)
 
     def write_rules(self, text: str) -> None:
         """Write the file of rules."""
