@@ -165,8 +165,7 @@ class Call:
         if not single:
             return await self._run_once(plan, generation, nodes)
         assert nodes is not None  # noqa: S101 - it is one
-        here = Path(os.fsdecode(self._request.cwd))
-        files = Transfers(self._shared, generation, min(nodes), plan.settings, here)
+        files = Transfers(self._shared, generation, min(nodes), plan.settings, self._request)
         try:
             folder = await files.bring(next(_numbers))
             run, ended = await self._run_once(replace(plan, folder=folder), generation, nodes)

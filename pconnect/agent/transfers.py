@@ -7,6 +7,7 @@ changed in it is changed here, too; but never a file that somebody has changed h
 import asyncio
 import contextlib
 import fnmatch
+import itertools
 import os
 import stat
 import tempfile
@@ -15,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pconnect.agent.held_network import Generation
+from pconnect.agent.requests import Request
 from pconnect.agent.shared import Shared
 from pconnect.errors import ConfigurationError
 from pconnect.prun.settings import Settings
@@ -55,13 +57,13 @@ def needs_transfer(settings: Settings) -> bool:
 
 
 class Transfers:
-    """The files of one program. `here`: its folder on this machine. `node`: where it will run.
+    """The files of one program, which somebody's request runs at a node, from his folder here.
 
     Raises `ConfigurationError` if the settings cannot go together.
     """
 
     def __init__(
-        self, shared: Shared, generation: Generation, node: int, settings: Settings, here: Path
+        self, shared: Shared, generation: Generation, node: int, settings: Settings, request: Request
     ) -> None:
         if settings.cwd.startswith("/") or ".." in PurePosixPath(settings.cwd).parts:
             raise ConfigurationError(
@@ -74,7 +76,9 @@ class Transfers:
         self._lock = _locks[id(generation), node]
         self._node = node
         self._settings = settings
-        self._here = here
+        self._here = Path(os.fsdecode(request.cwd))
+        self._folder_mode = 0o777 & ~request.umask  # of folders that are made here
+        self._beside: dict[str, Path] = {}  # of what stays here, where that of the server is put
         self._there = ""
         self._sent: Facts = {}  # what is there before the program runs
         self._before: Facts = {}  # what is here then
@@ -143,8 +147,7 @@ class Transfers:
         wanted = {name for name in wanted if now[name]}
         for pattern in self._settings.fetch:
             name = str(_inner(pattern))
-            found = [each for each in now if fnmatch.fnmatchcase(each, name) or each.startswith(f"{name}/")]
-            found = [each for each in found if now[each]]
+            found = [each for each in now if now[each] and _is_meant(each, name)]
             if not found:
                 raise ConfigurationError(f"{program} has made no file {name!r} at {host}")
             wanted |= set(found)
@@ -178,12 +181,15 @@ class Transfers:
         taken = self._taken(name)
         if taken:
             own = self._here / taken
-            beside = own.with_name(f"{own.name}.from-{host.partition(':')[0]}")
+            beside = self._beside.setdefault(taken, _free_name(f"{own}.from-{host.partition(':')[0]}"))
             place = beside / place.relative_to(own)
             what = "was changed here, too" if taken == name else "is a file here"
             what = "is a folder here" if own.is_dir() else what
             remarks.append(f"{taken} {what}; that of {host} is {beside.name} beside it")
-        place.parent.mkdir(parents=True, exist_ok=True)
+        for parent in reversed(place.parents):
+            if not parent.is_dir():
+                parent.mkdir()
+                parent.chmod(self._folder_mode)
         came.replace(place)
         return remarks
 
@@ -231,6 +237,25 @@ def _facts_of(path: Path) -> tuple[int, ...]:
         if stat.S_ISREG(facts.st_mode):
             return facts.st_size, facts.st_mtime_ns, facts.st_ino
     return ()
+
+
+def _is_meant(name: str, pattern: str) -> bool:
+    """Whether a name fits a pattern, or is in a folder that does; as in a shell, ``*`` and ``?`` are never ``/``."""
+
+    def fits(parts: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
+        if not patterns:
+            return True
+        if patterns[0] == "**":
+            return any(fits(parts[count:], patterns[1:]) for count in range(len(parts) + 1))
+        return bool(parts) and fnmatch.fnmatchcase(parts[0], patterns[0]) and fits(parts[1:], patterns[1:])
+
+    return fits(PurePosixPath(name).parts, PurePosixPath(pattern).parts)
+
+
+def _free_name(name: str) -> Path:
+    """Return a path that nothing has: a name, or that with a number."""
+    names = itertools.chain([name], (f"{name}.{number}" for number in itertools.count(2)))
+    return next(Path(each) for each in names if not os.path.lexists(each))
 
 
 def _inner(name: str) -> PurePosixPath:

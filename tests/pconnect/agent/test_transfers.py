@@ -1,10 +1,13 @@
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.prun import Prun, prun_user
+from pconnect.agent.transfers import _is_meant
+from tests.support.prun import SCRIPT, Prun, prun_user
 from tests.support.servers import Server
+from tests.support.waiting import DEADLINE
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +142,59 @@ def test_what_is_not_there_is_an_error(user: Prun, tmp_path: Path, server: Serve
         done = user.run(*words, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (status, b""), words
         assert text in done.stderr.decode() and done.stderr.count(b"\n") == 1, words
+
+
+def test_nothing_that_was_put_beside_is_lost(user: Prun, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for text in ("first", "second", "third"):
+        user.run("--fetch", "out", "sh", "-c", f"echo {text} > out", cwd=tmp_path)
+    texts = [(tmp_path / f"out.from-127.0.0.1{end}").read_text() for end in ("", ".2", ".3")]
+    assert texts == ["first\n", "second\n", "third\n"]
+
+
+def test_folders_that_are_made_here_are_as_the_users_own(user: Prun, tmp_path: Path) -> None:
+    script = f'umask 027; cd {tmp_path}; {SCRIPT} --sync sh -c "mkdir -p a/b; echo text > a/b/c"'
+    done = subprocess.run(["sh", "-c", script], env=user.environment, check=True, capture_output=True)
+    assert done.stderr == b""
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("a", "a/b")] == [0o750, 0o750]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "meant"),
+    [
+        ("*.o", ["a.o"]),
+        ("*", ["a.o", "d/b.o", "d/e/c.o", "d/x"]),  # in folders that fit
+        ("*/*.o", ["d/b.o"]),
+        ("**/*.o", ["a.o", "d/b.o", "d/e/c.o"]),
+        ("d", ["d/b.o", "d/e/c.o", "d/x"]),
+        ("d/e", ["d/e/c.o"]),
+        ("d/?", ["d/e/c.o", "d/x"]),
+        ("./a.o", ["a.o"]),
+        (".", ["a.o", "d/b.o", "d/e/c.o", "d/x"]),
+    ],
+)
+def test_patterns_of_what_comes_back(pattern: str, meant: list[str]) -> None:
+    made = ["a.o", "d/b.o", "d/e/c.o", "d/x"]
+    assert [name for name in made if _is_meant(name, pattern)] == meant
+
+
+def test_two_at_once_in_one_folder(user: Prun, tmp_path: Path) -> None:
+    """Each brings back what its own program has changed; a file of both is kept twice."""
+    for name in ("one", "two", "both"):
+        (tmp_path / name).write_text("old")
+    started = [
+        user.start("--sync", "sh", "-c", f"echo ready; read x; echo {name} | tee {name} > both", cwd=tmp_path)
+        for name in ("one", "two")
+    ]
+    with started[0] as first, started[1] as second:
+        for process in (first, second):
+            assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+        for process in (first, second):
+            assert process.communicate(b"go\n", timeout=DEADLINE)[0] == b""
+            assert process.returncode == 0
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "one": "one\n",
+        "two": "two\n",
+        "both": "one\n",
+        "both.from-127.0.0.1": "two\n",
+    }
