@@ -7,7 +7,7 @@ from pconnect.agent.held_network import Generation
 from pconnect.agent.nodes import facts_for
 from pconnect.agent.requests import Request
 from pconnect.agent.shared import NoNetworkError, Shared
-from pconnect.errors import ConfigurationError
+from pconnect.errors import ConfigurationError, RemoteError
 from pconnect.prun.explained import explain
 from pconnect.prun.options import CommandLine
 from pconnect.prun.placement import Choice, NodeFacts, choose
@@ -58,8 +58,11 @@ async def _ask_servers(shared: Shared, line: CommandLine, remark: Callable[[str]
 
 
 def first_line(error: Exception) -> str:
-    """Return what an error says first."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """Return what an error says first; of one at a node, without what only whoever reads our code can use."""
+    text = (
+        f"{error.host}: {error.message or error.type_name}" if isinstance(error, RemoteError) else str(error)
+    )
+    return (text.splitlines() or [type(error).__name__])[0]
 
 
 def shortened(why: str) -> str:

@@ -79,7 +79,7 @@ class Call:
         except (NoNetworkError, NoNodeError) as error:
             return self._without_server(plan, str(error))
         except (ParallelError, OSError) as error:
-            return end(plan.failure, f"{plan.caller}: {error}")
+            return end(plan.failure, f"{plan.caller}: {first_line(error)}")
 
     def _plan(self, line: CommandLine, settings: Settings) -> Plan:
         request = self._request

@@ -198,3 +198,13 @@ def test_two_at_once_in_one_folder(user: Prun, tmp_path: Path) -> None:
         "both": "one\n",
         "both.from-127.0.0.1": "two\n",
     }
+
+
+def test_more_than_the_disk_there_has_room_for(user: Prun, tmp_path: Path, server: Server) -> None:
+    with (tmp_path / "big").open("wb") as file:
+        file.truncate(2**43)
+    done = user.run("--send", "big", "true", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (125, b"", 1)
+    assert f"prun: {server.host}: [Errno 28] {2**43} bytes are to come".encode() in done.stderr
+    (tmp_path / "big").unlink()
+    assert user.run("--sync", "echo", "done", cwd=tmp_path).stdout == b"done\n"
