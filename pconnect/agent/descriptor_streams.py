@@ -78,6 +78,8 @@ class _Descriptor:
 
     def has_bytes(self) -> bool:
         """Whether a read would return something, and not only the end."""
+        if os.fstat(self.number).st_rdev == Path(os.devnull).stat().st_rdev:
+            return False
         count = bytearray(4)
         try:
             fcntl.ioctl(self.number, termios.FIONREAD, count)

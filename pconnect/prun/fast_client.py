@@ -32,7 +32,7 @@ _PASSED_ON = (
     _signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGUSR1, _signal.SIGUSR2,
     _signal.SIGWINCH, _signal.SIGTSTP,
 )  # fmt: skip
-_TRIES = 4  # agents that end just when they are called
+_TRIES = 10  # agents that end just when they are called
 _IMPATIENT = 3  # so many SIGINT or SIGTERM end us without the program's consent
 _INTERRUPTED = 128 + _signal.SIGINT
 _LOOK_SECONDS = 0.2  # how often who is in the background looks whether that is still so

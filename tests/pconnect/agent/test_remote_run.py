@@ -74,6 +74,28 @@ def test_a_program_and_its_children_end_with_the_caller(user: Prun) -> None:
     assert user.run("echo", "still there").stdout == b"still there\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "stdin", "status"),
+    [
+        ("", subprocess.PIPE, 0),
+        ("", subprocess.DEVNULL, 0),
+        ("read line", subprocess.PIPE, 125),
+        ("echo written", subprocess.DEVNULL, 125),
+    ],
+)
+def test_a_repeatable_one_runs_again_unless_something_was_read_or_written(
+    user: Prun, tmp_path: Path, text: str, stdin: int, status: int
+) -> None:
+    """The first time it ends its worker, as a server does that is lost."""
+    first = (
+        f"if mkdir {tmp_path}/once 2>/dev/null; then {text or ':'}; sleep 0.3; kill -9 $PPID; fi; echo done"
+    )
+    with user.start("--repeatable", "sh", "-c", first, stdin=stdin) as process:
+        output, said = process.communicate(b"line\n" if stdin == subprocess.PIPE and text else None, DEADLINE)
+    assert (process.returncode, output.endswith(b"done\n")) == (status, not status), said
+    assert status == 0 or b"died: SIGKILL" in said
+
+
 def test_a_time_limit_has_its_status(user: Prun) -> None:
     done = user.run("--time-limit", "0.3", "sh", "-c", "echo begun; sleep 100")
     assert (done.returncode, done.stdout) == (124, b"begun\n")
