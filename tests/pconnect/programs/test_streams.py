@@ -127,15 +127,12 @@ def test_captured_output_has_a_limit() -> None:
     assert (output.data(), output.is_too_much, granted) == (b"abc", True, [0])
 
 
-@pytest.mark.parametrize(
-    ("before", "pages"), [("", range(20_000, 10**9)), ("keep_freed_memory()", range(2_000))]
-)
-def test_memory_of_pieces_is_used_for_the_next(before: str, pages: range) -> None:
-    """Else the system clears it anew for each; the first case shows that the C library needs to be told."""
-    script = f"""
+def test_memory_of_pieces_is_used_for_the_next() -> None:
+    """Else the system clears it anew, for each of these 100 pieces 257 pages, or for many of them."""
+    script = """
 import resource
 from pconnect.programs.streams import PIECE, keep_freed_memory
-{before}
+keep_freed_memory()
 begin = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(25):
     pieces = [b"x" * PIECE for _ in range(4)]
@@ -143,4 +140,4 @@ for _ in range(25):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begin)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert int(done.stdout) in pages
+    assert int(done.stdout) < 2_000
