@@ -7,6 +7,7 @@ imports little, and only the one that has the lock goes on.
 
 import fcntl
 import os
+import resource
 import socket
 import sys
 import time
@@ -82,6 +83,10 @@ def _be_agent(folder: Path, name: str, unlock: Callable[[], object]) -> None:
     listener.listen(socket.SOMAXCONN)
     listener.setblocking(False)
     log_file = os.open(folder / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # each call needs about ten
+    if os.fork():
+        os._exit(0)  # whoever has started us may become a program, which expects no children but its own
     sys.setswitchinterval(0.0005)  # the two threads hand over to each other for each program
     os.chdir("/")
     _say_ready()

@@ -26,6 +26,7 @@ from pconnect.prun.fast_client import OUR_FAILURE, SSH_FAILURE
 log = logging.getLogger("pconnect.agent")
 
 _LOOK_SECONDS = 1.0
+_PAUSE_SECONDS = 0.1  # before a call is accepted for which there was no descriptor
 
 
 class Agent:
@@ -47,7 +48,7 @@ class Agent:
     async def serve(self, idle: float) -> None:
         """Serve calls until there were none for `idle` seconds, or until it is stopped."""
         shared = self._shared
-        shared.loop.add_reader(self._listener, self._accept)
+        self._listen()
         while not shared.is_stopped.is_set():
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(shared.is_stopped.wait(), _LOOK_SECONDS)
@@ -78,11 +79,23 @@ class Agent:
         self._unlock()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):
+        loop = self._shared.loop
+        try:
             sock, _ = self._listener.accept()
-            task = self._shared.loop.create_task(self._serve(Caller(self._shared.loop, sock)))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:  # there are no descriptors: some calls end first
+            log.warning("a call must wait: %s", error.strerror)
+            loop.remove_reader(self._listener)
+            loop.call_later(_PAUSE_SECONDS, self._listen)
+            return
+        task = loop.create_task(self._serve(Caller(loop, sock)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _listen(self) -> None:
+        if not (self._has_left or self._shared.is_stopped.is_set()):
+            self._shared.loop.add_reader(self._listener, self._accept)
 
     async def _serve(self, caller: Caller) -> None:
         """Serve one call; it ends with its caller, or by a signal while no program runs that could take it."""
@@ -99,7 +112,11 @@ class Agent:
         try:
             await caller.tell(*await answer)
         except asyncio.CancelledError:
-            if stopped_by:
+            if (
+                answer.done() and not answer.cancelled()
+            ):  # the call that stops the agent has just been answered
+                await caller.tell(*answer.result())
+            elif stopped_by:
                 await caller.tell(*end(128 + stopped_by[0]))
         finally:
             caller.close()

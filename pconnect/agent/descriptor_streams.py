@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import select
 import socket
 import stat
 import termios
@@ -22,6 +23,8 @@ from pconnect.programs.streams import PIECE, Credit
 
 # So much a pipe takes, where the system allows it: each read and write moves more at once.
 _PIPE_BYTES = 2**20
+# So much a pipe that poll(2) calls ready takes without waiting: the smallest PIPE_BUF of POSIX.
+_ALWAYS_ROOM = 512
 
 
 def is_writable(number: int) -> bool:
@@ -54,15 +57,20 @@ class _Descriptor:
                 os.devnull, os.O_RDONLY | os.O_CLOEXEC
             )  # which has an end, and cannot be written
         self.number = self.watched = number
+        self._may_block = False  # it could not be opened once more, because another account has made it
         mode = os.fstat(number).st_mode
         self._sock: socket.socket | None = None
         if stat.S_ISSOCK(mode):
             self._sock = socket.socket(fileno=number)
         elif stat.S_ISFIFO(mode) or os.isatty(number):
-            with contextlib.suppress(OSError):  # a pipe without the other end: the next use says so
+            try:
                 self.number = os.open(
                     f"/proc/self/fd/{number}", flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
                 )
+            except OSError as error:
+                self._may_block = isinstance(error, PermissionError)
+                # Else a pipe without the other end: the next use says so.
+            else:
                 if flags == os.O_WRONLY or _is_nameless(number):
                     os.close(number)
                     self.watched = self.number
@@ -90,6 +98,12 @@ class _Descriptor:
     def write(self, data: memoryview) -> int:
         if self._sock is not None:
             return self._sock.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        if self._may_block:
+            poll = select.poll()
+            poll.register(self.number, select.POLLOUT)
+            if not poll.poll(0):
+                raise BlockingIOError
+            data = data[:_ALWAYS_ROOM]
         return os.write(self.number, data)
 
     def close(self) -> None:
@@ -275,7 +289,7 @@ class DescriptorInput:
 
     def _read(self) -> None:
         """Send one piece; a file on a disk gives the others their turn in between."""
-        if self._end.number < 0:
+        if self._end.number < 0 or not self._credit:  # of a file, this may have been called for each grant
             return
         if self._touch is not None and self._end.has_bytes():
             self._touch()

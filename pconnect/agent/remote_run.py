@@ -22,9 +22,8 @@ from pconnect.prun.hints import hint
 from pconnect.prun.settings import Settings
 
 TIME_LIMIT, NOT_FOUND = 124, 127
-_UNREAD_SECONDS = (
-    1.0  # so long what a program has written is offered to its reader after a signal that ends it
-)
+# So long what a program has written is offered to its reader after a signal that ends it.
+_UNREAD_SECONDS = 1.0
 _NOTICE_SECONDS = 3.0  # a program that waits longer says for what
 #: Signals that end a call for which no program runs.
 ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
@@ -90,19 +89,28 @@ class RemoteRun:
     def _connect(self, request: Request) -> None:
         """Connect the streams of the job with the caller's descriptors."""
         job, ends = self._job, self._caller.ends
-        for stream in (STDOUT,) if self._is_terminal or is_one_output(request, ends) else (STDOUT, STDERR):
+        streams = (STDOUT,) if self._is_terminal or is_one_output(request, ends) else (STDOUT, STDERR)
+        has_input = self._settings.stdin and not request.closed[STDIN]
+        with contextlib.ExitStack() as stack:
+            copies = {}
+            for stream in (*streams, *([STDIN] if has_input else [])):
+                copies[stream] = os.dup(ends[stream])
+                stack.callback(os.close, copies[stream])
+            stack.pop_all()  # there were enough descriptors
+        for stream in streams:
             grant = functools.partial(job.grant, stream)
             if request.closed[stream] or not is_writable(ends[stream]):
+                os.close(copies[stream])
                 job.outputs_by_stream[stream] = _Nobody(grant)
                 continue
-            output = DescriptorOutput(self._loop, os.dup(ends[stream]), grant, self._end_output, self._touch)
+            output = DescriptorOutput(self._loop, copies[stream], grant, self._end_output, self._touch)
             job.outputs_by_stream[stream] = output
             self._outputs.append(output)
         self._open = len(self._outputs)
         if not self._open:
             self._over.set_result(None)
-        if self._settings.stdin and not request.closed[STDIN]:
-            job.input = self._input = DescriptorInput(self._loop, os.dup(ends[STDIN]), job.send, self._touch)
+        if has_input:
+            job.input = self._input = DescriptorInput(self._loop, copies[STDIN], job.send, self._touch)
 
     @property
     def host(self) -> str:
@@ -122,7 +130,7 @@ class RemoteRun:
         notice = self._loop.call_later(_NOTICE_SECONDS, self._say_that_it_waits) if self._is_watched else None
         try:
             await ended
-            await self._over
+            await self._drain()
         except asyncio.CancelledError:
             job.cancel()
             for output in self._outputs:
@@ -179,18 +187,27 @@ class RemoteRun:
             self._job.cancel()
         if number in ENDING:
             self._ended_by = number
-            self._give_up_unread([])
+            if number != signal.SIGHUP:  # which many servers take as something else
+                # It would not end while it waits for a reader.
+                self._loop.call_later(_UNREAD_SECONDS, self._abandon_unread, self._written())
         if number == signal.SIGTSTP:
             self._caller.say(STOP)
 
-    def _give_up_unread(self, counts: list[int]) -> None:
-        """After a signal, write no more to those who read nothing for a while: the end would wait for them."""
-        for output, count in zip(self._outputs, counts, strict=False):
+    async def _drain(self) -> None:
+        """Wait until all is written; after a signal, not for readers who take nothing for a while."""
+        while not self._over.done():
+            counts = self._written()
+            await asyncio.wait([self._over], timeout=_UNREAD_SECONDS)
+            if self._ended_by:
+                self._abandon_unread(counts)
+
+    def _written(self) -> list[int]:
+        return [output.written for output in self._outputs]
+
+    def _abandon_unread(self, counts: list[int]) -> None:
+        for output, count in zip(self._outputs, counts, strict=True):
             if output.is_blocked and output.written == count:
                 output.abandon()
-        if not self._over.done():
-            counts = [output.written for output in self._outputs]
-            self._loop.call_later(_UNREAD_SECONDS, self._give_up_unread, counts)
 
     def _how(self) -> Ended:
         """Return how it has ended."""

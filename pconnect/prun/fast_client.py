@@ -185,13 +185,15 @@ class _Client:
         more = [int(name) for name in posix.listdir("/proc/self/fd")]
         actions += [(posix.POSIX_SPAWN_CLOSE, number) for number in more if number > 2]  # type: ignore[misc]
         words = [python, b"-P", b"-m", b"pconnect.agent"]
-        posix.posix_spawn(python, words, self._environment, file_actions=actions, setsid=True)
+        pid = posix.posix_spawn(python, words, self._environment, file_actions=actions, setsid=True)
         posix.close(write)
         posix.close(null)
-        said = b""
-        while piece := posix.read(read, _PIECE):
-            said += piece
+        said = b"".join(iter(lambda: posix.read(read, _PIECE), b""))
         posix.close(read)
+        try:  # noqa: SIM105 - contextlib takes long to import
+            posix.waitpid(pid, 0)  # it has forked the agent, and has ended
+        except ChildProcessError:
+            pass  # SIGCHLD is ignored here, so the system has done it
         if said != b"ready\n":
             why = said.decode(errors="replace").strip() or "no reason is known"
             raise PrunError(f"the agent does not start: {why}")
@@ -205,8 +207,7 @@ class _Client:
         is_terminal = [self._is_terminal[0] and _is_in_front(), *self._is_terminal[1:]]
         facts = b"".join(b"01"[flag : flag + 1] for flag in (*self._closed, *is_terminal))
         environment = [name + b"=" + value for name, value in self._environment.items()]
-        umask = posix.umask(0)
-        posix.umask(umask)
+        posix.umask(umask := posix.umask(0))
         parts = [folder, facts, b"%o" % umask, b"%d" % len(self._words), *self._words, *environment]
         contents = b"\0".join(parts)
         ends = [self._input(), 1, 2, self._signals]

@@ -1,4 +1,5 @@
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.prun import Prun, prun_user
+from tests.support.prun import SCRIPT, Prun, prun_user
 from tests.support.servers import Server
 from tests.support.waiting import DEADLINE, TRIES, wait_gone
 
@@ -127,3 +128,21 @@ def test_an_agent_whose_socket_was_removed_leaves_its_place_and_loses_no_program
 def test_who_only_looks_is_no_program(user: Prun) -> None:
     user.run("true")
     assert user.run("--agent", "status").stdout.endswith(b"\n0 programs have not ended\n")
+
+
+def test_it_is_no_child_of_the_program_that_runs_here(user: Prun) -> None:
+    """Some programs wait for all children that they have."""
+    user.stop()
+    user.write_rules('[[rule]]\nmatch = "python3"\nwhere = "local"\n')
+    script = "import os\ntry: print(os.waitpid(-1, os.WNOHANG))\nexcept ChildProcessError: print('none')"
+    assert user.run("python3", "-c", script).stdout == b"none\n"
+    user.write_rules("")
+    assert user.agent()
+
+
+def test_it_takes_as_many_calls_as_the_system_lets_it_have_descriptors(user: Prun) -> None:
+    user.stop()
+    line = f"ulimit -S -n 100; {SCRIPT} true"
+    subprocess.run(["sh", "-c", line], env=user.environment, check=True, timeout=DEADLINE)
+    soft, hard = resource.prlimit(user.agent(), resource.RLIMIT_NOFILE)
+    assert soft == hard > 100

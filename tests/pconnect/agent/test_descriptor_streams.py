@@ -1,12 +1,17 @@
+import asyncio
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pconnect.agent.descriptor_streams import DescriptorInput, DescriptorOutput
+from pconnect.programs.streams import PIECE
 from tests.support.prun import SCRIPT, Prun, prun_user
 from tests.support.servers import Server
+from tests.support.waiting import DEADLINE
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +57,56 @@ def test_the_wrong_end_of_a_pipe_is_not_used(user: Prun) -> None:
         os.read(read, 1)
     os.close(read)
     os.close(write)
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_file_is_read_to_its_end_whenever_more_is_asked_for(tmp_path: Path, turns: int) -> None:
+    """Each piece takes a turn of the loop; more is allowed `turns` later, while the first ones are being read."""
+    data = os.urandom(7 * PIECE + 5)
+    (tmp_path / "file").write_bytes(data)
+    sent: list[bytes] = []
+
+    async def read() -> None:
+        loop = asyncio.get_running_loop()
+        stream = DescriptorInput(loop, os.open(tmp_path / "file", os.O_RDONLY), sent.append, lambda: None)
+        stream.grant(3 * PIECE)
+        for _ in range(6):
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            stream.grant(PIECE)
+        while not sent or sent[-1]:
+            await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(read(), DEADLINE))
+    assert sent[-1] == b"" and b"".join(sent) == data and sent.count(b"") == 1
+
+
+def test_a_pipe_that_another_account_has_made_makes_nobody_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cannot be opened once more, so it stays one that blocks."""
+    real = os.open
+
+    def refuse(path: str, *more: int) -> int:
+        if path.startswith("/proc/self/fd/"):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    data = os.urandom(3 * PIECE)
+    read, write = os.pipe()
+    came: list[bytes] = []
+
+    async def pass_on() -> None:
+        over = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        stream = DescriptorOutput(loop, write, lambda _: None, over.set, lambda: None)
+        stream.take(data)  # returns, although nobody reads
+        stream.take(b"")
+        assert stream.is_blocked
+        thread = threading.Thread(target=lambda: came.extend(iter(lambda: os.read(read, PIECE), b"")))
+        thread.start()
+        await over.wait()
+        thread.join(DEADLINE)
+
+    asyncio.run(asyncio.wait_for(pass_on(), DEADLINE))
+    assert b"".join(came) == data
+    os.close(read)

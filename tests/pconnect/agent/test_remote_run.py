@@ -2,6 +2,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,3 +125,19 @@ def test_a_signal_ends_it_although_its_output_is_not_read(user: Prun) -> None:
         process.stdout.read(1)
         process.terminate()
         assert process.wait(DEADLINE) == 128 + signal.SIGTERM
+
+
+def test_one_that_goes_on_after_a_signal_keeps_a_reader_who_pauses(user: Prun) -> None:
+    """A server that reads its configuration anew at SIGHUP, say; but what ends is not waited for."""
+    script = "trap 'echo again' HUP; echo ready; read line; yes | head -c 20000000; echo end"
+    with user.start("sh", "-c", script) as process:
+        assert process.stdout is not None and process.stdin is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGHUP)
+        assert process.stdout.readline() == b"again\n"
+        process.stdin.write(b"go on\n")
+        process.stdin.close()
+        assert process.stdout.read(1) == b"y"
+        time.sleep(2.5)  # longer than readers have after a signal that ends a program
+        assert process.stdout.read().endswith(b"y\nend\n")
+        assert process.wait() == 0
