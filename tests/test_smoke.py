@@ -164,7 +164,7 @@ def check_programs() -> None:
         assert run("prun-ssh", "localhost", "echo", "$((1 + 1))") == "2\n"
         assert "echo" in run("prun", "--report")
     finally:
-        run("prun", "--agent", "stop")
+        assert run("prun", "--agent", "stop") == "the agent ends\n"
 
 
 def check_messages(net: ClientNetwork) -> None:
