@@ -72,9 +72,9 @@ class Call:
         if not plan.folder:
             return self._here(plan, "the folder was removed")
         try:
-            if plan.is_shadow and plan.settings.compiler:
-                return await self._compile(plan)
             async with self._shared.gate(plan.name, plan.settings.concurrency):
+                if plan.is_shadow and plan.settings.compiler:
+                    return await self._compile(plan)
                 return await self._run_program(plan)
         except (NoNetworkError, NoNodeError) as error:
             return self._without_server(plan, str(error))

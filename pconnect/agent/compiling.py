@@ -6,6 +6,7 @@ All of this is called in threads that may block; one step is one thread.
 import concurrent.futures
 import os
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -30,15 +31,34 @@ from pconnect.shadow.guard import VARIABLE
 # So many nodes may go before a step is run here.
 _RETRIES = 3
 _GRACE = 0.6
-_ASK_SECONDS = 30.0
+# So long a node may take to say which compiler it has; one that did not is asked again after a while.
+_ASK_SECONDS = 10.0
+_AGAIN_SECONDS = 60.0
 
 
 @dataclass
-class KnownCompilers:
-    """What the nodes of one network have said of their compilers, or why they have not, by name and node."""
+class _Answers:
+    """What nodes have said of one compiler, by number: what it is, or why it cannot be used.
+
+    `asked_again_at`: when nodes that have said nothing may be asked once more. `lock`: whoever has it may ask.
+    """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    by_name: dict[str, dict[int, Identity | str]] = field(default_factory=dict)
+    by_node: dict[int, Identity | str] = field(default_factory=dict)
+    asked_again_at: dict[int, float] = field(default_factory=dict)
+
+
+class KnownCompilers:
+    """What the nodes of one network have said of their compilers."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_name: dict[str, _Answers] = {}
+
+    def of(self, compiler: str) -> _Answers:
+        """Return the answers about a compiler."""
+        with self._lock:
+            return self._by_name.setdefault(compiler, _Answers())
 
 
 class RemoteCompiler:
@@ -64,7 +84,7 @@ class RemoteCompiler:
         try:
             here = identity_here(words[0], environment)
             self._nodes = self._fitting(self._settings.command or words[0], here)
-        except OtherCompilerError as error:
+        except (OtherCompilerError, NoServerError) as error:
             return Outcome(None, why=str(error), fallback=True)
         step = Step(
             words,
@@ -129,8 +149,14 @@ class RemoteCompiler:
         self._running = captured
         if self._is_cancelled:
             raise NoServerError("the caller is gone")
+        is_begun = threading.Event()
+        job.on_begin = is_begun.set
+        job.add_done_callback(lambda _: is_begun.set())
         job.start()
+        limit = settings.queue_limit
         try:
+            if limit is not None and not is_begun.wait(limit):
+                raise TimeoutError(f"no slot was free for {limit:g} s")
             job.result(timeout)
             return captured.outcome(check=False)
         except (ParallelError, OSError, TimeoutError, concurrent.futures.CancelledError) as error:
@@ -159,12 +185,28 @@ class RemoteCompiler:
         return frozenset(fitting)
 
     def _identity(self, compiler: str, node: int) -> Identity | str:
-        """Return what a node has said of a compiler; ask it the first time."""
-        with self._known.lock:
-            answers = self._known.by_name.setdefault(compiler, {})
-            if node not in answers:
-                answers[node] = self._ask(compiler, node)
-            return answers[node]
+        """Return what a node has said of a compiler; ask it the first time.
+
+        Raises `NoServerError` if the caller is gone: that says nothing of the node.
+        """
+        answers = self._known.of(compiler)
+        if found := answers.by_node.get(node):
+            return found
+        with answers.lock:
+            if found := answers.by_node.get(node):
+                return found
+            began = time.monotonic()
+            if began < answers.asked_again_at.get(node, began):
+                return "it has not said yet which compiler it has"
+            try:
+                answers.by_node[node] = self._ask(compiler, node)
+            except NoServerError as error:
+                if self._is_cancelled:
+                    raise
+                if time.monotonic() - began >= _ASK_SECONDS:
+                    answers.asked_again_at[node] = time.monotonic() + _AGAIN_SECONDS
+                return str(error)
+            return answers.by_node[node]
 
     def _ask(self, compiler: str, node: int) -> Identity | str:
         def run(words: Sequence[str]) -> tuple[int, bytes]:
@@ -177,5 +219,5 @@ class RemoteCompiler:
 
         try:
             return identity(compiler, run)
-        except (NoServerError, OtherCompilerError) as error:
+        except OtherCompilerError as error:
             return str(error)

@@ -12,8 +12,9 @@ import os
 import stat
 import tempfile
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from pconnect.agent.held_network import Generation
 from pconnect.agent.requests import Request
@@ -49,6 +50,11 @@ _GATHER = """
 """.strip()
 
 Facts = dict[str, tuple[int, ...]]
+T = TypeVar("T")
+
+
+class GivenUpError(Exception):
+    """The caller of a transfer is gone."""
 
 
 def needs_transfer(settings: Settings) -> bool:
@@ -80,6 +86,7 @@ class Transfers:
         self._folder_mode = 0o777 & ~request.umask  # of folders that are made here
         self._beside: dict[str, Path] = {}  # of what stays here, where that of the server is put
         self._there = ""
+        self._is_given_up = False  # the caller is gone
         self._sent: Facts = {}  # what is there before the program runs
         self._before: Facts = {}  # what is here then
 
@@ -88,20 +95,34 @@ class Transfers:
 
         `number`: of the call. Raises `OSError` or an error of the package; the text says what cannot be sent.
         """
-        async with self._lock:
-            await self._shared.work(lambda: self._put(f"prun/{number}"))
+        await self._work(lambda: self._put(f"prun/{number}"))
         return str(PurePosixPath(self._there, self._settings.cwd))
 
     async def fetch(self, program: str, host: str) -> list[str]:
         """Bring back what is to come back; return what the user should hear of. Raises as `bring` does."""
-        async with self._lock:
-            return await self._shared.work(lambda: self._get(program, host))
+        return await self._work(lambda: self._get(program, host))
 
     async def tidy(self) -> None:
         """Remove the folder there."""
         if self._there:
-            async with self._lock:
-                await self._shared.work(self._remove)
+            await self._work(self._remove)
+
+    async def _work(self, function: Callable[[], T]) -> T:
+        """Have a thread do something that no other transfer of the node may disturb; wait for its end in any case."""
+        async with self._lock:
+            work = asyncio.ensure_future(self._shared.work(function))
+            try:
+                return await asyncio.shield(work)
+            except asyncio.CancelledError:
+                self._is_given_up = True
+                await asyncio.wait([work])
+                work.exception()  # which nobody needs any more
+                raise
+
+    def _go_on(self) -> None:
+        """Raise `GivenUpError` if the caller is gone: then nothing more is sent, and nothing here is changed."""
+        if self._is_given_up:
+            raise GivenUpError
 
     @property
     def _connection(self) -> Any:
@@ -110,14 +131,16 @@ class Transfers:
         return connection
 
     def _put(self, place: str) -> None:
+        names = [name for pattern in self._settings.send for name in self._matching(pattern)]
+        with tempfile.TemporaryDirectory() as empty:
+            self._there = str(self._connection.put(empty, place))
         if self._settings.sync:
             self._before = _facts_here(self._here)
-            self._there = str(self._connection.put(self._here, place))
+            self._go_on()
+            self._connection.put(self._here, self._there)
         else:
-            names = [name for pattern in self._settings.send for name in self._matching(pattern)]
-            with tempfile.TemporaryDirectory() as empty:
-                self._there = str(self._connection.put(empty, place))
             for name in names:
+                self._go_on()
                 self._connection.put(self._here / name, f"{self._there}/{name}")
         self._sent = self._facts_there()
 
@@ -162,6 +185,7 @@ class Transfers:
             came = Path(folder, "changed")
             if names:
                 self._download(names, came)
+            self._go_on()
             # First, because a folder may take the place of a file.
             stay = [remark for name in removed for remark in self._delete(name, host)]
             return [remark for name in names for remark in self._place(came / name, name, host)] + stay

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import shutil
 import signal
@@ -90,6 +91,34 @@ def test_an_interrupt_ends_a_step_and_leaves_no_object(user: Prun, gcc: str) -> 
         assert process.wait() == -signal.SIGINT
     wait_until(lambda: b"0 programs" in user.run("--agent", "status").stdout, "the step to end")
     assert not (user.folder / "long.o").exists()
+
+
+def test_an_interrupt_says_nothing_of_the_servers(user: Prun, gcc: str) -> None:
+    """It comes while they are asked for their compiler, and the next step goes away."""
+    other, asked, gate = (user.folder / name for name in ("other", "asked", "gate"))
+    other.write_text(f'#!/bin/sh\ntouch {asked}\nuntil [ -e {gate} ]; do sleep 0.05; done\nexec {gcc} "$@"\n')
+    other.chmod(0o755)
+    user.write_rules(f'[[rule]]\nmatch = "*gcc*"\ncommand = "{other}"\n')
+    with user.start("--shadow", gcc, "-c", "a.c") as process:
+        wait_until(asked.exists, "the question")
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == -signal.SIGINT
+    gate.touch()
+    done = user.run("--no-local", "--shadow", gcc, "-c", "a.c")
+    assert (done.returncode, done.stderr) == (0, b"")
+    user.write_rules("")
+
+
+def test_a_step_waits_for_a_slot_as_long_as_its_rule_says(user: Prun, gcc: str, server: Server) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(server.status_now()["slots"]["total"]):
+            process = stack.enter_context(user.start("sh", "-c", "echo ready; read line"))
+            assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+        done = user.run("--queue-timeout", "0.3", "--no-local", "--shadow", gcc, "-c", "a.c")
+        assert (done.returncode, b"no slot was free for 0.3 s" in done.stderr) == (125, True)
+        assert user.run("--queue-timeout", "0.3", "--or-local", "--shadow", gcc, "-c", "a.c").returncode == 0
+        assert b"here" in user.run("--report").stdout
+    assert user.run("--no-local", "--shadow", gcc, "-c", "a.c").returncode == 0
 
 
 def test_another_compiler_is_not_used(user: Prun, gcc: str) -> None:

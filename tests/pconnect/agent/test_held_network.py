@@ -8,7 +8,7 @@ import pytest
 from srp_tools.credentials import Credentials
 from tests.support.prun import prun_user
 from tests.support.servers import Server, run_server
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLINE, wait_until
 
 
 def test_programs_run_on_the_servers_that_are_left(
@@ -57,6 +57,24 @@ def test_a_change_of_the_configuration_is_noticed_at_once(tmp_path: Path, server
         assert user.run("echo", "ran").stdout == b"ran\n"
         path.write_text(f'hosts = ["{server.host}*2"]\n')
         assert user.run("--on", "2", "echo", "ran").stdout == b"ran\n"
+
+
+def test_a_server_that_is_not_configured_any_more_is_not_used(tmp_path: Path, server: Server) -> None:
+    """Also if those that are cannot be reached."""
+    with prun_user(tmp_path, [server], "") as user:
+        path = tmp_path / "config" / "pserver" / "client" / "pconnect.toml"
+        path.parent.mkdir(mode=0o700, parents=True)
+        path.write_text(f'hosts = ["{server.host}"]\n')
+        with user.start("sh", "-c", "echo ready; read line; echo $line") as process:
+            assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+            path.write_text('hosts = ["127.0.0.1:1"]\n')
+            done = user.run("true")
+            assert (done.returncode, b"127.0.0.1:1" in done.stderr) == (125, True)
+            path.write_text("hosts = \n")
+            assert b"pconnect.toml" in user.run("true").stderr
+            assert process.communicate(b"it goes on\n", DEADLINE)[0] == b"it goes on\n"
+        path.write_text(f'hosts = ["{server.host}"]\n')
+        assert user.run("true").returncode == 0
 
 
 def test_who_waits_for_servers_can_be_interrupted(tmp_path: Path, server: Server) -> None:
