@@ -37,6 +37,7 @@ _IMPATIENT = 3  # so many SIGINT or SIGTERM end us without the program's consent
 _INTERRUPTED = 128 + _signal.SIGINT
 _LOOK_SECONDS = 0.2  # how often who is in the background looks whether that is still so
 _PIECE = 65536
+_PYTHON = sys.executable.encode(errors="surrogateescape")
 
 
 class PrunError(Exception):
@@ -65,7 +66,7 @@ def main(argv: "list[str] | None" = None) -> int:
     words = [word.encode(errors="surrogateescape") for word in (sys.argv[1:] if argv is None else argv)]
     if not words or words[0] in _OTHERS:
         _become_cli(words or [b"--help"])
-    client = _Client(words, dict(posix.environ))
+    client = _Client(words, _environment())
     try:
         return client.run()
     except PrunError as error:
@@ -76,9 +77,15 @@ def main(argv: "list[str] | None" = None) -> int:
         client.leave()
 
 
+def _environment() -> "dict[bytes, bytes]":
+    """Return the variables that we were given: where the locale is C, Python itself changes LC_CTYPE (PEP 538)."""
+    with open("/proc/self/environ", "rb") as file:  # noqa: PTH123 - paths are not built in
+        found = [entry.partition(b"=") for entry in file.read().split(b"\0")]
+    return {name: value for name, separator, value in reversed(found) if separator}
+
+
 def _become_cli(arguments: "list[bytes]") -> None:
-    python = sys.executable.encode(errors="surrogateescape")
-    posix.execv(python, [python, b"-P", b"-m", b"pconnect.prun.cli", *arguments])
+    posix.execv(_PYTHON, [_PYTHON, b"-P", b"-m", b"pconnect.prun.cli", *arguments])
 
 
 def _die_by(number: int) -> None:
@@ -178,14 +185,13 @@ class _Client:
     def _start_agent(self) -> None:
         """Start the agent and wait until it can be called; raise `PrunError` with what it says if it cannot."""
         read, write = posix.pipe()
-        python = sys.executable.encode(errors="surrogateescape")
         null = posix.open("/dev/null", posix.O_RDWR)
         actions = [(posix.POSIX_SPAWN_DUP2, end, number) for number, end in enumerate((null, write, write))]
         # Whoever has left us more descriptors may wait until all who have them have ended.
         more = [int(name) for name in posix.listdir("/proc/self/fd")]
         actions += [(posix.POSIX_SPAWN_CLOSE, number) for number in more if number > 2]  # type: ignore[misc]
-        words = [python, b"-P", b"-m", b"pconnect.agent"]
-        pid = posix.posix_spawn(python, words, self._environment, file_actions=actions, setsid=True)
+        words = [_PYTHON, b"-P", b"-m", b"pconnect.agent"]
+        pid = posix.posix_spawn(_PYTHON, words, self._environment, file_actions=actions, setsid=True)
         posix.close(write)
         posix.close(null)
         said = b"".join(iter(lambda: posix.read(read, _PIECE), b""))
@@ -246,11 +252,8 @@ class _Client:
             if not piece:
                 return None
             data += piece
-            while len(data) >= 5:
-                length = int.from_bytes(data[1:5], "big")
-                if len(data) < 5 + length:
-                    break
-                kind, contents, data = data[:1], data[5 : 5 + length], data[5 + length :]
+            while len(data) >= 5 and len(data) >= (end := 5 + int.from_bytes(data[1:5], "big")):
+                kind, contents, data = data[:1], data[5:end], data[end:]
                 status = self._take(kind, contents)
                 if status is not None:
                     return status

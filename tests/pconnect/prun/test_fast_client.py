@@ -8,7 +8,7 @@ import pytest
 
 from pconnect.prun import fast_client
 from pconnect.shadow import stand_in
-from tests.support.prun import SCRIPT, Prun, prun_user
+from tests.support.prun import FRONTS, SCRIPT, Prun, prun_user
 from tests.support.servers import Server
 from tests.support.waiting import DEADLINE
 
@@ -124,3 +124,43 @@ def test_perl_and_stand_ins_name_the_same_agent(tmp_path: Path, variables: dict[
                 caller.sendall(b"X\0\0\0\1" + b"7")
             assert process.wait() == 7
     assert "perl" in executable or not Path("/usr/bin/perl").exists()
+
+
+# What a shell may add to an environment by itself.
+OF_SHELLS = {"PWD", "OLDPWD", "SHLVL", "_"}
+
+
+@pytest.mark.parametrize(
+    "given", [{"self": "mine", "python": "/opt/x", "LC_CTYPE": "C"}, {"PERL_BADLANG": ""}, {}]
+)
+@pytest.mark.parametrize("front", FRONTS)
+@pytest.mark.parametrize("is_link", [False, True])
+@pytest.mark.parametrize("name", ["prun", "prun-ssh"])
+def test_the_scripts_change_no_variable(
+    tmp_path: Path, name: str, is_link: bool, front: str, given: dict[str, str]
+) -> None:
+    (tmp_path / "prun").mkdir(mode=0o700)
+    command = SCRIPT.with_name(name)
+    if is_link:
+        (tmp_path / "link").symlink_to(command)
+        command = tmp_path / "link"
+    environment = {
+        "PATH": os.environ["PATH"], "PWD": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path), **FRONTS[front], **given,
+    }  # fmt: skip
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "prun" / "default.sock"))
+        listener.listen()
+        listener.settimeout(DEADLINE)
+        words: list[str | Path] = [command, "a host", "a word"]
+        with subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, cwd=tmp_path) as process:
+            caller, _ = listener.accept()
+            with caller, caller.makefile("rb") as request:
+                fields = os.fsdecode(request.read(int(request.readline().split()[2]))).split("\0")
+                caller.sendall(b"X\0\0\0\1" + b"7")
+            assert process.wait() == 7
+    own = ["--ssh"] if name == "prun-ssh" else []
+    count = int(fields[3])
+    assert fields[4 : 4 + count] == [*own, "a host", "a word"]
+    received = dict(field.split("=", 1) for field in fields[4 + count :])
+    assert {key: received.get(key) for key in environment} == environment
+    assert received.keys() - environment.keys() <= OF_SHELLS
