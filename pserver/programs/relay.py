@@ -28,6 +28,8 @@ _GRACE = 5.0
 _MAX_UNSENT_BYTES = 2 * PIECE
 # A wait that poll(2) can have, in seconds; a time limit may be longer.
 _LONGEST = 3600.0
+# Ctrl-D gives whoever reads a terminal what has been typed of a line; that is the end of input if it is nothing.
+_END_KEY = b"\x04"
 _NAMES = {STDIN: "stdin", STDOUT: "stdout", STDERR: "stderr"}
 
 
@@ -138,39 +140,57 @@ class _Ending:
         return min(_LONGEST, max(0.0, min(times) - now)) if times else None
 
 
-class _Input:
-    """What is to be written to a program. `has_ended`: nothing more comes. `pieces`: what has come, in order."""
+class Input:
+    """What is to be written to a program, in order. On a terminal, keys are its end."""
 
-    def __init__(self) -> None:
-        self.pieces: deque[memoryview] = deque()
-        self.has_ended = False
+    def __init__(self, *, is_terminal: bool) -> None:
+        self._is_terminal = is_terminal
+        self._pieces: deque[memoryview] = deque()
+        self._has_ended = False  # nothing more comes
+        self._is_in_line = False
         self._credit = Credit()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is something to write, or the end of it is to be passed on."""
+        return self._has_ended or bool(self._pieces)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all has been written that will be, with the keys that are the end on a terminal."""
+        return self._has_ended and not self._pieces
 
     def add(self, data: bytes) -> None:
         """Take a piece; without bytes, the end. Raises `ProtocolError` if it is more than was allowed."""
         self._credit.arrive(len(data))
+        if self._has_ended:
+            return
         if data:
-            self.pieces.append(memoryview(data))
+            self._pieces.append(memoryview(data))
+            self._is_in_line = not data.endswith(b"\n")
         else:
-            self.has_ended = True
+            self._has_ended = True
+            if self._is_terminal:
+                self._pieces.append(memoryview(_END_KEY * 2 if self._is_in_line else _END_KEY))
 
     def write(self, descriptor: int) -> int:
         """Write what can be written now; return how much to grant the client for what was."""
         told = 0
         with contextlib.suppress(BlockingIOError):
-            while self.pieces:
-                data = self.pieces[0]
+            while self._pieces:
+                data = self._pieces[0]
                 count = os.write(descriptor, data)
-                told += self._credit.take(count)
+                if not self._has_ended:  # else it needs no more, and the keys at the end are not its bytes
+                    told += self._credit.take(count)
                 if count < len(data):
-                    self.pieces[0] = data[count:]
+                    self._pieces[0] = data[count:]
                     break
-                self.pieces.popleft()
+                self._pieces.popleft()
         return told
 
     def drop(self) -> None:
         """Forget all that has come; nothing more is added."""
-        self.pieces.clear()
+        self._pieces.clear()
 
 
 class Relay:
@@ -183,7 +203,7 @@ class Relay:
         self._program = program
         self._sender = sender
         self._end = end
-        self._input = _Input()
+        self._input = Input(is_terminal=program.is_terminal)
         self._credit = {STDOUT: WINDOW, STDERR: WINDOW}
         self._status: int | None = None
         self._ending = _Ending(program, seconds)
@@ -289,8 +309,7 @@ class Relay:
             wanted[connection.fileno()] = select.POLLIN | (select.POLLOUT if connection.has_unsent else 0)
         if program.stdin >= 0 and self._status is None:
             # Without anything to write, this shows that the program has closed its end.
-            has_work = self._input.pieces or self._input.has_ended
-            wanted[program.stdin] = select.POLLOUT if has_work else 0
+            wanted[program.stdin] = select.POLLOUT if self._input.has_work else 0
         for stream in (STDOUT, STDERR):
             descriptor = getattr(program, _NAMES[stream])
             if descriptor >= 0 and self._has_room(stream):
@@ -330,10 +349,7 @@ class Relay:
         except OSError:
             self._drop_input()
             return
-        if self._input.has_ended and not self._input.pieces:
-            if program.is_terminal:
-                with contextlib.suppress(OSError):
-                    os.write(program.stdin, b"\x04")
+        if self._input.is_done:
             program.close("stdin")
 
     def _drop_input(self) -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ from pconnect.programs.completed import ProgramTimeoutError
 from pconnect.programs.program import Program
 from pconnect.programs.streams import WINDOW, ProgramOutput
 from pconnect.views.network_views import ClientNetwork
+from pserver.programs.relay import Input
 from pserver.system.process_marks import ticks_since_boot
 from srp_tools.credentials import Credentials
 from tests.support.servers import run_server
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
+
+MAX_LINE_BYTES = 4095  # of what is typed; Linux drops the rest (termios(3), canonical mode)
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +258,38 @@ def test_keys_of_a_terminal(net: ClientNetwork) -> None:
     with net.popen(["cat"], cwd="/", terminal=(24, 80)) as program:
         program.stdin.close()
         assert program.wait(DEADLINE) == 0
+
+
+@pytest.mark.parametrize(
+    "typed", [b"", b"abc", b"one\n", b"one\ntwo", b"two\x04", b"x" * 5000, b"x\n" * 50_000]
+)
+def test_the_end_of_input_reaches_it_on_a_terminal_too(net: ClientNetwork, typed: bytes) -> None:
+    script = "stty -echo; echo ready; cat"
+    with start(net, script, terminal=(24, 80), time_limit=DEADLINE) as program:
+        assert program.stdout.readline() == b"ready\r\n"
+        with ThreadPoolExecutor(1) as pool:
+            output = pool.submit(program.stdout.read)
+            program.stdin.write(typed)
+            program.stdin.close()
+        lines = typed.replace(b"\x04", b"").splitlines(keepends=True)
+        assert output.result() == b"".join(line[:MAX_LINE_BYTES].replace(b"\n", b"\r\n") for line in lines)
+        assert program.wait() == 0
+
+
+def test_the_end_of_input_waits_for_a_terminal_that_is_full() -> None:
+    read, write = os.pipe()
+    for end in (read, write):
+        os.set_blocking(end, False)
+    given = Input(is_terminal=True)
+    given.add(bytes(2**20))
+    given.add(b"")
+    granted, taken = given.write(write), b""
+    while not given.is_done:
+        taken += os.read(read, 2**16)
+        granted += given.write(write)
+    assert taken + os.read(read, 2**16) == bytes(2**20) + b"\x04\x04"
+    os.close(read)
+    os.close(write)
 
 
 def test_one_that_closes_its_terminal_ends_as_it_wants(net: ClientNetwork) -> None:
