@@ -219,7 +219,8 @@ class Program:
     job
         The job that runs it, with its number, its node, why it waits.
     stdin
-        To be written: it waits where the program is slower. ``close()`` is the end of the stream.
+        To be written: ``write()`` sends all, and waits where the program is slower. ``close()`` is the end of the
+        stream.
     stdout, stderr
         To be read: what nobody reads slows the program down, and nothing of it is lost.
     returncode

@@ -78,16 +78,18 @@ class ProgramOutput(io.RawIOBase):
         return True
 
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        """Read some bytes into a buffer, waiting for the first; 0 is the end.
+        """Read some bytes into a buffer, waiting for the first; 0 is the end, if the buffer is not empty.
 
         Raises what ended the job, if that was before the program had closed its stream.
         """
         target = memoryview(buffer).cast("B")
         with self._condition:
-            while not (self._pieces or self._has_ended or self._error or self.closed):
+            while target and not (self._pieces or self._has_ended or self._error or self.closed):
                 self._condition.wait()
             if self.closed:
                 raise ValueError("read of closed file")
+            if not target:
+                return 0
             if not self._pieces:
                 if self._error:
                     raise self._error
@@ -147,6 +149,8 @@ class ProgramInput(io.RawIOBase):
         super().__init__()
         self._send = send
         self._condition = threading.Condition()
+        # Who has it sends; taken before that of the condition. A handler of signals may close the file during a write.
+        self._sending = threading.RLock()
         self._credit = 0
         self._has_begun = self._is_broken = False
 
@@ -155,11 +159,24 @@ class ProgramInput(io.RawIOBase):
         return True
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        """Send some bytes, waiting until the program takes more; return how many they were.
+        """Send all bytes, waiting where the program is slower; return how many they are.
 
-        Raises `BrokenPipeError` if the program has closed its input, or has ended.
+        What two threads write is not mixed. Raises `BrokenPipeError` if the program has closed its input, or has ended,
+        and `ValueError` if this file is closed meanwhile; what was sent before is sent.
         """
-        view = memoryview(data).cast("B")
+        view = memoryview(data)
+        rest = view.cast("B") if view.nbytes else memoryview(b"")  # an array without elements cannot be cast
+        with self._sending:
+            if self.closed:
+                raise ValueError("write to closed file")
+            while rest:
+                count = self._take_credit(len(rest))
+                self._send(bytes(rest[:count]))
+                rest = rest[count:]
+        return view.nbytes
+
+    def _take_credit(self, wanted: int) -> int:
+        """Wait until something may be sent; return how many bytes may be now."""
         with self._condition:
             while not (self._credit or self._is_broken or self.closed):
                 self._condition.wait()
@@ -167,21 +184,20 @@ class ProgramInput(io.RawIOBase):
                 raise ValueError("write to closed file")
             if self._is_broken:
                 raise BrokenPipeError("the program does not read its standard input any more")
-            count = min(len(view), self._credit, PIECE)
+            count = min(wanted, self._credit, PIECE)
             self._credit -= count
-        if count:
-            self._send(bytes(view[:count]))
-        return count
+            return count
 
     def close(self) -> None:
-        """Send the end of the stream."""
+        """Send the end of the stream, behind a piece that is just being sent; a write that waits fails."""
         if not self.closed:
             with self._condition:
                 is_open = self._has_begun and not self._is_broken
                 super().close()
                 self._condition.notify_all()
             if is_open:
-                self._send(b"")
+                with self._sending:
+                    self._send(b"")
 
     # --- for the job ---
 

@@ -1,5 +1,9 @@
 """What makes a program, and what does not."""
 
+import hashlib
+import io
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +74,18 @@ def test_one_that_is_cancelled_in_the_queue_leaves_nobody_waiting(net: ClientNet
     for program in running:
         with program:
             program.stdin.close()
+
+
+def test_all_that_is_written_arrives(net: ClientNetwork) -> None:
+    data = os.urandom(10_000_000)
+    with net.popen(["sha256sum"], cwd="/", time_limit=DEADLINE) as program:
+        assert program.stdin.write(data) == len(data)
+        program.stdin.close()
+        assert program.stdout.read().split()[0].decode() == hashlib.sha256(data).hexdigest()
+    with net.popen(["sha256sum"], cwd="/", time_limit=DEADLINE) as program:
+        shutil.copyfileobj(io.BytesIO(data), program.stdin, 2**23)
+        program.stdin.close()
+        assert program.stdout.read().split()[0].decode() == hashlib.sha256(data).hexdigest()
 
 
 def test_it_says_what_it_is(net: ClientNetwork) -> None:

@@ -1,15 +1,20 @@
 """The client's ends of streams: what waits, what is granted, and what a peer may not do."""
 
 import io
+import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import numpy as np
 import pytest
 
 from pconnect.errors import ProtocolError
 from pconnect.programs.streams import PIECE, WINDOW, CapturedOutput, GivenInput, ProgramInput, ProgramOutput
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, wait_until
 
 
 def test_output_is_read_in_order_and_granted_again() -> None:
@@ -72,17 +77,96 @@ def test_output_that_is_closed_is_said_so_once() -> None:
     assert granted == [0]
 
 
-def test_input_is_sent_as_far_as_it_was_granted() -> None:
+def test_nothing_is_read_at_once() -> None:
+    assert ProgramOutput(lambda _: None).readinto(bytearray()) == 0
+
+
+def test_input_is_sent_whole_as_it_is_granted() -> None:
     sent: list[bytes] = []
     stream = ProgramInput(sent.append)
-    stream.grant(3)
-    assert stream.write(b"abcde") == 3
-    stream.grant(2 * PIECE)
-    assert stream.write(bytes(2 * PIECE)) == PIECE
+    data = os.urandom(5 * PIECE + 7)
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(stream.write, data)
+        stream.grant(3)
+        wait_until(lambda: sent == [data[:3]], "what was granted")
+        assert not written.done()
+        stream.grant(WINDOW)
+        wait_until(lambda: sum(map(len, sent)) == 3 + WINDOW, "what was granted")
+        assert not written.done()
+        stream.grant(WINDOW)
+        assert written.result(DEADLINE) == len(data)
+    assert (b"".join(sent), max(map(len, sent))) == (data, PIECE)
+    sent.clear()
     stream.close()
-    assert (sent[0], len(sent[1]), sent[2]) == (b"abc", PIECE, b"")
-    with pytest.raises(ValueError, match="closed"):
-        stream.write(b"x")
+    assert sent == [b""]
+    for late in (b"x", b""):
+        with pytest.raises(ValueError, match="closed"):
+            stream.write(late)
+
+
+def test_nothing_is_sent_without_waiting() -> None:
+    sent: list[bytes] = []
+    stream = ProgramInput(sent.append)
+    without_elements: Any = np.empty((0, 3))
+    assert [stream.write(data) for data in (b"", without_elements)] == [0, 0]
+    assert sent == []
+
+
+def test_what_two_threads_write_is_not_mixed() -> None:
+    sent: list[bytes] = []
+    stream = ProgramInput(sent.append)
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(2):
+            pool.submit(stream.write, bytes([number]) * 1000)
+        for _ in range(2000):
+            stream.grant(1)
+    assert b"".join(sent) in {b"\0" * 1000 + b"\1" * 1000, b"\1" * 1000 + b"\0" * 1000}
+
+
+@pytest.mark.parametrize(
+    ("end", "error", "told"),
+    [
+        (ProgramInput.close, ValueError, [b"abc", b""]),
+        (lambda stream: stream.grant(0), BrokenPipeError, [b"abc"]),
+    ],
+    ids=["file", "program"],
+)
+def test_a_write_that_waits_ends_with_the_file_and_with_the_program(
+    end: Callable[[ProgramInput], None], error: type[Exception], told: list[bytes]
+) -> None:
+    sent: list[bytes] = []
+    stream = ProgramInput(sent.append)
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(stream.write, b"abcde")
+        stream.grant(3)
+        wait_until(lambda: sent == [b"abc"], "what was granted")
+        end(stream)
+        with pytest.raises(error):
+            written.result(DEADLINE)
+    assert sent == told
+
+
+def test_the_end_comes_behind_a_piece_that_is_just_being_sent() -> None:
+    sent: list[bytes] = []
+    is_sending, may_send = threading.Event(), threading.Event()
+
+    def send(data: bytes) -> None:
+        if data:
+            is_sending.set()
+            assert may_send.wait(DEADLINE)
+        sent.append(data)
+
+    stream = ProgramInput(send)
+    stream.grant(3)
+    with ThreadPoolExecutor(2) as pool:
+        written = pool.submit(stream.write, b"abc")
+        assert is_sending.wait(DEADLINE)
+        closed = pool.submit(stream.close)
+        wait_until(lambda: stream.closed, "the file to be closed")
+        may_send.set()
+        assert written.result(DEADLINE) == 3
+        closed.result(DEADLINE)
+    assert sent == [b"abc", b""]
 
 
 def test_input_that_nobody_reads_is_a_broken_pipe() -> None:

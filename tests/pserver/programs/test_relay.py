@@ -45,9 +45,7 @@ def test_much_passes_both_ways_and_little_is_kept(net: ClientNetwork) -> None:
 
         def write() -> None:
             for _ in range(count):
-                view = memoryview(piece)
-                while view:
-                    view = view[program.stdin.write(view) :]
+                program.stdin.write(piece)
             program.stdin.close()
 
         thread = threading.Thread(target=write)
