@@ -138,7 +138,7 @@ class _Client:
                 _signal.signal(number, self._notice)
         for _ in range(_TRIES):
             self._sock = self._connect()
-            self._send_request()
+            self._send_request(self._sock)
             status = self._follow()
             if status is not None:
                 return status
@@ -204,7 +204,7 @@ class _Client:
             why = said.decode(errors="replace").strip() or "no reason is known"
             raise PrunError(f"the agent does not start: {why}")
 
-    def _send_request(self) -> None:
+    def _send_request(self, sock: "_socket.socket") -> None:
         try:
             folder = posix.getcwdb()
         except OSError:
@@ -219,10 +219,9 @@ class _Client:
         ends = [self._input(), 1, 2, self._signals]
         rights = b"".join(end.to_bytes(4, sys.byteorder) for end in ends)
         head = REQUEST + b"%d\n" % len(contents)
-        assert self._sock is not None  # noqa: S101 - it was made just now
         try:
-            self._sock.sendmsg([head], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
-            self._sock.sendall(contents)
+            sock.sendmsg([head], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+            sock.sendall(contents)
         except OSError as error:
             if error.errno != EPIPE:
                 raise PrunError(f"cannot reach the agent: {error.strerror}") from None
@@ -349,8 +348,7 @@ class _Client:
             except OSError as error:
                 if error.errno != ENOENT:
                     number = error.errno or ENOENT
-        name = command[0].decode(errors="replace")
-        _say(f"prun: {name} cannot be run here: {posix.strerror(number)}\n")
+        _say(f"prun: {command[0].decode(errors='replace')} cannot be run here: {posix.strerror(number)}\n")
         posix._exit(127 if number == ENOENT else 126)
 
     def _make_raw(self) -> None:
