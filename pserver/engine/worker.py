@@ -48,6 +48,7 @@ from srp_tools.steps import deadline_after, run
 from srp_tools.tls import TlsContexts
 
 _HANDSHAKE_TIMEOUT = 30.0
+_MOST_EARLY = 1000  # messages for programs that have not begun: signals, and that nobody reads
 _FLUSH_SECONDS = 0.001  # results are sent, and the client is listened to, about so often
 
 
@@ -107,6 +108,7 @@ class _Worker:
         self._transfer = 0.0  # seconds
         self._relay: Relay | None = None
         self._held: list[Message] = []  # what has come while a program ran, and is not for it
+        self._early: list[Message] = []  # what is for programs that wait for their turn
         self._runner.run_program = self._run_program
         signal.signal(signal.SIGINT, self._runner.on_interrupt)
         self._state = ProcessState()
@@ -197,6 +199,14 @@ class _Worker:
     def _listen(self, relay: Relay | None) -> None:
         self._runner.interrupt = raise_interrupt if relay is None else relay.interrupt
         self._relay = relay
+        early, self._early = self._early, [message for message in self._early if self._waits(message.tag)]
+        for message in early:
+            if relay is not None and message.tag == relay.number:
+                relay.hear(message)
+
+    def _waits(self, number: int) -> bool:
+        """Whether a job has come and has not begun."""
+        return any(number == waiting for waiting, _ in self._intake.jobs)
 
     def _serve_store(self) -> None:
         """Do the jobs in the store, as the supervisor says."""
@@ -228,12 +238,10 @@ class _Worker:
 
     @refuse_nonsense
     def _take(self, message: Message) -> None:
-        relay = self._relay
         match message.kind:
             case Kind.STREAM | Kind.CREDIT | Kind.SIGNAL:
-                if relay is not None and relay.number == message.tag:
-                    relay.hear(message)
-            case _ if relay is not None:
+                self._take_for_program(message)
+            case _ if self._relay is not None:
                 self._held.append(message)
             case Kind.JOB:
                 self._intake.add(message.tag, message.value)
@@ -250,3 +258,12 @@ class _Worker:
             case Kind.RETIRE:
                 self._retiring = True
                 self._intake.jobs.clear()
+
+    def _take_for_program(self, message: Message) -> None:
+        relay = self._relay
+        if relay is not None and relay.number == message.tag:
+            relay.hear(message)
+        elif relay is not None:
+            self._held.append(message)
+        elif self._waits(message.tag) and len(self._early) < _MOST_EARLY:
+            self._early.append(message)

@@ -24,7 +24,7 @@ from pserver.programs.relay import Input
 from pserver.system.process_marks import ticks_since_boot
 from srp_tools.credentials import Credentials
 from tests.support.servers import run_server
-from tests.support.waiting import DEADLINE, wait_gone, wait_until
+from tests.support.waiting import DEADLINE, TRIES, wait_gone, wait_until
 
 MAX_LINE_BYTES = 4095  # of what is typed; Linux drops the rest (termios(3), canonical mode)
 
@@ -127,6 +127,20 @@ def test_signals_reach_it(net: ClientNetwork, name: str) -> None:
         assert program.stdout.readline() == b"ready\n"
         program.send_signal(signal.Signals[f"SIG{name}"])
         assert (program.stdout.readline(), program.wait(DEADLINE)) == (f"{name}\n".encode(), 7)
+
+
+def test_one_that_comes_with_its_program_is_not_lost(tmp_path: Path, users: tuple[Credentials, Path]) -> None:
+    """The worker is so slow that it finds both at once."""
+    with run_server(tmp_path / "server", "--slots=1", users=users) as server, server.connect() as net:
+        worker = net.submit(os.getpid).result(DEADLINE)
+        for _ in range(TRIES):
+            os.kill(worker, signal.SIGSTOP)
+            with net.popen(["sleep", "1000"], cwd="/") as program:
+                wait_until(program.job.running, "it to be sent")
+                program.terminate()
+                time.sleep(0.2)  # until that has been sent, too
+                os.kill(worker, signal.SIGCONT)
+                assert program.wait(DEADLINE) == -signal.SIGTERM
 
 
 def test_it_is_stopped_and_goes_on(net: ClientNetwork) -> None:
