@@ -14,9 +14,11 @@ from datetime import datetime
 from pathlib import Path
 
 from pconnect.commands.table import Table
+from pserver.admin.config_commands import add_settings, save_config, settings_of, show_config
 from pserver.admin.control import check_start, start_server, warnings_of
 from pserver.admin.left_sessions import LeftSession, detached_sessions, end_left_sessions, left_sessions
-from pserver.admin.options import CommandParser, add_options, config_of
+from pserver.admin.options import CommandParser, config_of
+from pserver.admin.settings import server_name
 from pserver.config import ServerConfig
 from pserver.starter.starter import StarterProcess
 from pserver.system.clean_start import open_standard_streams, start_cleanly
@@ -34,7 +36,8 @@ _NOT_RUNNING = 3
 _HEADINGS = ["NAME", "PID", "COMMANDS", "DATA", "ADDRESS", "TLS", "SINCE", "SESSIONS", "SLOTS"]
 
 _START_EPILOG = """\
-The first start on a machine needs users: generate-srp-data makes them.
+The first start on a machine needs users: generate-srp-data makes them. What is given here counts before a variable such
+as PSERVER_SLOTS, and that before the configuration file; --tls and --no-allow-root undo what stands there.
 """
 
 
@@ -63,12 +66,16 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=ShowVersion)
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="start|stop|status|deploy|doctor|demo"
+        dest="command", required=True, metavar="start|stop|status|show-config|deploy|doctor|demo"
     )
     _add_start(commands)
-    help_name = "the server's name, default: %(default)s"
+    show = commands.add_parser(
+        "show-config", help="show the settings that a start would have, and where they are from"
+    )
+    add_settings(show)
+    help_name = "the server's name, default: that of the configuration, or default"
     stop = commands.add_parser("stop", help="end a server")
-    stop.add_argument("--name", default=ServerConfig.name, help=help_name)
+    stop.add_argument("--name", help=help_name)
     help_timeout = "how long it may take before it is killed, default: %(default)s"
     stop.add_argument("--force", action="store_true", help="even while it runs detached jobs, which are lost")
     stop.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help=help_timeout)
@@ -89,22 +96,27 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 def _add_start(commands: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add the command ``start``."""
     parser = commands.add_parser("start", help="start a server in the background", epilog=_START_EPILOG)
-    add_options(parser)
+    add_settings(parser)
     add = parser.add_argument
+    save_help = "Write the settings to a configuration file, or to standard output, and do not start."
+    add("--save-config", nargs="?", const="-", metavar="FILE", help=save_help)
     add("--foreground", action="store_true", help="Do not go to the background.")
     # For programs that start a server: a socket, on which it tells that it is ready or why not; that it shall
-    # end when their end of that socket is closed; that it must not remain their child.
+    # end when their end of that socket is closed; that it must not remain their child; that these are all settings.
     add("--parent-fd", type=int, help=argparse.SUPPRESS)
     add("--lifeline", action="store_true", help=argparse.SUPPRESS)
     add("--detach", action="store_true", help=argparse.SUPPRESS)
+    add("--resolved", action="store_true", help=argparse.SUPPRESS)
 
 
 def _start(options: argparse.Namespace) -> int:
+    if options.save_config is not None:
+        return save_config(options)
     if options.foreground:
         return _serve(options)
     if options.parent_fd is not None or options.lifeline or options.detach:
         raise ConfigurationError("--parent-fd, --lifeline and --detach go only with --foreground")
-    config = config_of(options)
+    config = settings_of(options).config
     status = start_server(config)
     print(_describe(status))
     print(f"Its log is {status['log_file']}")
@@ -120,7 +132,7 @@ def _serve(options: argparse.Namespace) -> int:
         _detach()
     with _parent_socket(options.parent_fd) as parent:
         try:
-            config = config_of(options)
+            config = config_of(options) if options.resolved else settings_of(options).config
             check_start(config)
             _set_up_log(config)
             starter = StarterProcess(descriptor_limit())  # it loads its modules while we load ours
@@ -180,6 +192,7 @@ def _set_up_log(config: ServerConfig) -> None:
 
 
 def _stop(options: argparse.Namespace) -> int:
+    options.name = server_name(options.name)
     detached = detached_sessions(options.name)
     if detached and not options.force:
         raise ConfigurationError(
@@ -329,4 +342,11 @@ def _count_sessions(sessions: Sequence[Mapping[str, object]]) -> str:
     return f"{len(sessions)} ({detached} detached)" if detached else str(len(sessions))
 
 
-_COMMANDS = {"start": _start, "stop": _stop, "status": _status, "deploy": _deploy, "doctor": _doctor}
+_COMMANDS = {
+    "start": _start,
+    "stop": _stop,
+    "status": _status,
+    "show-config": show_config,
+    "deploy": _deploy,
+    "doctor": _doctor,
+}

@@ -27,6 +27,7 @@ from typing import Any, Literal, ParamSpec, Protocol, overload
 
 from pserver.admin.left_sessions import detached_sessions, end_left_sessions
 from pserver.admin.options import check_keywords, document_options, start_options
+from pserver.admin.settings import resolve, server_name
 from pserver.config import ServerConfig
 from pserver.daemon.user_file import missing_users
 from pserver.system.log_file import default_log, make_log
@@ -115,7 +116,7 @@ def pserver(action: str | None = None, /, **options: Any) -> dict[str, object] |
     """
     check_keywords("pserver", options)
     if action is None:
-        config = ServerConfig(**options)
+        config = resolve(options, os.environ).config
         status = start_server(config)
         for text in warnings_of(status, config):
             warnings.warn(text, RuntimeWarning, stacklevel=2)
@@ -126,8 +127,8 @@ def pserver(action: str | None = None, /, **options: Any) -> dict[str, object] |
         )
     if options.keys() - {"name"}:
         raise ConfigurationError(f"pserver({action!r}): the only option of this action is name")
-    config = ServerConfig(**options)
-    return _kill(config.name) if action == "kill" else _status(config.name)
+    name = server_name(options.get("name"))
+    return _kill(name) if action == "kill" else _status(name)
 
 
 def _kill(name: str) -> bool:
@@ -248,7 +249,7 @@ def _with_absolute_paths(config: ServerConfig, log_file: Path) -> ServerConfig:
 
 def _spawn(config: ServerConfig, announcements: socket.socket, log: io.FileIO) -> subprocess.Popen[bytes]:
     # -P: the folder that somebody starts a server from may have a file select.py.
-    command = [sys.executable, "-P", "-m", "pserver", "start", *start_options(config)]
+    command = [sys.executable, "-P", "-m", "pserver", "start", "--resolved", *start_options(config)]
     return subprocess.Popen(
         [*command, "--foreground", "--detach", f"--parent-fd={announcements.fileno()}"],
         stdin=subprocess.DEVNULL,

@@ -7,7 +7,7 @@ import argparse
 import dataclasses
 import inspect
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pconnect.public_names import nearest
@@ -42,8 +42,8 @@ class _StoreOnce(argparse.Action):
         self, _: object, namespace: argparse.Namespace, value: object, __: str | None = None
     ) -> None:
         """Store a value."""
-        before = getattr(namespace, self.dest)
-        if before not in {self.default, value}:
+        before = getattr(namespace, self.dest, value)
+        if before != value:
             hint = "a server takes one; leave it out for the default, or start another server for the other"
             raise argparse.ArgumentError(self, f"both {before} and {value}: {hint}")
         setattr(namespace, self.dest, value)
@@ -51,42 +51,56 @@ class _StoreOnce(argparse.Action):
 
 def add_options(parser: argparse._ActionsContainer) -> None:
     """Add the options of a server; their destinations are the fields of `ServerConfig`."""
-    for field, option in _options():
-        common: dict[str, Any] = {"dest": field.name, "default": field.default}
+    for field in server_options().values():
+        option: Option = field.metadata["option"]
+        common: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS}
         if isinstance(field.default, bool):
-            parser.add_argument(
-                *_flags(field, option),
-                **common,
-                action="store_const",
-                const=not field.default,
-                help=option.help,
-            )
+            common["action"] = "store_const"
+            parser.add_argument(*flags_of(field), **common, const=not field.default, help=option.help)
+            undoing = _undoing(flags_of(field)[0])
+            parser.add_argument(undoing, **common, const=field.default, help=argparse.SUPPRESS)
         else:
-            value = "%(default)g" if isinstance(field.default, float) else "%(default)s"
-            text = f"{option.help} Default: {option.default_text or value}."
+            value = f"{field.default:g}" if isinstance(field.default, float) else field.default
+            text = f"{option.help} Default: {option.default_text or value}.".replace("%", "%%")
             if isinstance(field.default, tuple):
-                common |= {"action": "extend", "default": list(field.default)}
+                common["action"] = "extend"
             if option.once:
                 common["action"] = _StoreOnce
             parser.add_argument(
-                *_flags(field, option), **common, type=_parser_for(option), metavar=option.metavar, help=text
+                *flags_of(field), **common, type=_parser_for(option), metavar=option.metavar, help=text
             )
 
 
+def _undoing(flag: str) -> str:
+    """Return the flag that undoes a switch, which the configuration file may have set.
+
+    Examples
+    --------
+    >>> _undoing("--no-tls"), _undoing("--allow-root")
+    ('--tls', '--no-allow-root')
+    """
+    return f"--{flag[5:]}" if flag.startswith("--no-") else f"--no-{flag[2:]}"
+
+
+def given_options(namespace: argparse.Namespace) -> dict[str, Any]:
+    """Return those settings that a command line has."""
+    return {name: getattr(namespace, name) for name in server_options() if hasattr(namespace, name)}
+
+
 def config_of(namespace: argparse.Namespace) -> ServerConfig:
-    """Return the settings that parsed options mean.
+    """Return the settings that parsed options mean, and nothing else.
 
     Raises `ConfigurationError` if a setting cannot be used.
     """
-    return ServerConfig(**{field.name: getattr(namespace, field.name) for field, _ in _options()})
+    return ServerConfig(**given_options(namespace))
 
 
 def start_options(config: ServerConfig) -> list[str]:
     """Return the options of ``pserver start`` that mean `config`."""
     options: list[str] = []
-    for field, option in _options():
+    for field in server_options().values():
         value = getattr(config, field.name)
-        flag = _flags(field, option)[0]
+        flag = flags_of(field)[0]
         if isinstance(field.default, bool):
             options += [flag] if value != field.default else []
         elif isinstance(value, tuple):
@@ -101,7 +115,7 @@ def check_keywords(function: str, names: Iterable[str]) -> None:
 
     Raises `TypeError` if one of them is unknown; the text names the one that was probably meant.
     """
-    known = [field.name for field, _ in _options()]
+    known = list(server_options())
     for name in names:
         if name not in known:
             raise TypeError(f"{function}() has no option {name!r}{nearest(name, known)}")
@@ -118,19 +132,24 @@ def document_options(function: Callable[..., Any]) -> None:
         inspect.Parameter(
             each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.type
         )
-        for each, _ in _options()
+        for each in server_options().values()
     ]
     own = own.replace(parameters=[*positional, *keywords])
     function.__signature__ = own  # type: ignore[attr-defined]
-    described = "\n".join(f"{field.name}\n{_paragraph(option)}" for field, option in _options())
+    described = "\n".join(
+        f"{name}\n{_paragraph(field.metadata['option'])}" for name, field in server_options().items()
+    )
     function.__doc__ = inspect.cleandoc(function.__doc__ or "").replace("{options}", described)
 
 
-def _options() -> Iterator[tuple["dataclasses.Field[Any]", Option]]:
-    return ((field, field.metadata["option"]) for field in dataclasses.fields(ServerConfig))
+def server_options() -> dict[str, "dataclasses.Field[Any]"]:
+    """Return the settings of a server by name; the metadata of each have its `Option`."""
+    return {field.name: field for field in dataclasses.fields(ServerConfig)}
 
 
-def _flags(field: "dataclasses.Field[Any]", option: Option) -> Sequence[str]:
+def flags_of(field: "dataclasses.Field[Any]") -> Sequence[str]:
+    """Return what a setting is called on the command line."""
+    option: Option = field.metadata["option"]
     return option.flags or (f"--{field.name.replace('_', '-')}",)
 
 

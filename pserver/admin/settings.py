@@ -1,0 +1,185 @@
+"""The settings of a server, from the command line, the environment and its configuration file.
+
+What stands first in this list counts. The keys of the file are the names of the fields of `ServerConfig`; the variables
+of the environment are the same names in capitals, behind ``PSERVER_``.
+"""
+
+import json
+import os
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pconnect.public_names import nearest
+from pconnect.toml_file import TomlFile, read_toml
+from pserver.admin.options import flags_of, server_options
+from pserver.config import ServerConfig, parse_list, parse_size
+from srp_tools.errors import ConfigurationError
+from srp_tools.private_files import server_folder
+
+#: The settings that are right for one machine only, so they are not saved for others.
+OF_ONE_MACHINE = ("name", "bind")
+
+_PREFIX = "PSERVER_"
+_GIVEN = "command line"
+_OTHER_VARIABLES = {"PSERVER_SHADOW"}  # which stand-ins of compilers know
+_SWITCH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_PATHS = {"auth_file", "log_file", "spool_dir"}
+# What values of TOML are called, and of which types they are, by what makes them of a text.
+_KINDS: Mapping[Callable[[str], object], tuple[str, tuple[type, ...]]] = {
+    int: ("a whole number", (int,)),
+    float: ("a number", (int, float)),
+    parse_size: ('a number of bytes, or a text such as "64m"', (int, str)),
+    parse_list: ("a list of texts", (list, str)),
+    str: ("a text", (str,)),
+}
+
+
+class Settings(NamedTuple):
+    """The settings of a server, and where they are from."""
+
+    config: ServerConfig
+    sources: Mapping[str, str]  #: of each setting that was given somewhere, by name
+    path: Path | None  #: the configuration file, if there is one
+
+
+def default_file() -> Path:
+    """Return where the configuration of this account's servers is. It need not exist."""
+    return server_folder() / "pserver.toml"
+
+
+def resolve(given: Mapping[str, Any], environment: Mapping[str, str], path: Path | None = None) -> Settings:
+    """Return the settings of a server.
+
+    `given`: those of the command line, or keywords. `path`: the configuration file, which then has to be there;
+    ``None``: the default one, if it is.
+
+    Raises `ConfigurationError` if one cannot be used; the text says which, where it is, and why.
+    """
+    file = read_toml(default_file() if path is None else path)
+    if file is None and path is not None:
+        raise ConfigurationError(f"--config {path}: there is no such file that this account can read")
+    values, sources = ({}, {}) if file is None else _of_file(file)
+    for variable, text in environment.items():
+        if variable.startswith(_PREFIX) and variable not in _OTHER_VARIABLES:
+            name = variable.removeprefix(_PREFIX).lower()
+            values[name], sources[name] = _of_variable(variable, name, text), variable
+    values |= given
+    sources |= dict.fromkeys(given, _GIVEN)
+    try:
+        return Settings(ServerConfig(**values), sources, None if file is None else file.path)
+    except ConfigurationError as error:
+        raise ConfigurationError("; ".join([str(error), *_elsewhere(str(error), sources)])) from None
+
+
+def server_name(given: str | None) -> str:
+    """Return the name of the server that is meant: one that was given, or that of the configuration."""
+    return given or resolve({}, os.environ).config.name
+
+
+def as_toml(config: ServerConfig) -> tuple[str, list[str]]:
+    """Return a configuration file with all that is not the default, and the names of what was left out of it.
+
+    What is right for one machine only is left out.
+    """
+    values = {
+        name: getattr(config, name)
+        for name, field in server_options().items()
+        if getattr(config, name) != field.default
+    }
+    left_out = [name for name in OF_ONE_MACHINE if name in values]
+    lines = [f"{name} = {_toml(name, value)}" for name, value in values.items() if name not in left_out]
+    return "".join(f"{line}\n" for line in lines), left_out
+
+
+def _toml(name: str, value: object) -> str:
+    if name in _PATHS:
+        value = str(Path(str(value)).absolute())
+    # JSON and TOML write these alike, but one character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _of_file(file: TomlFile) -> tuple[dict[str, Any], dict[str, str]]:
+    values: dict[str, Any] = {}
+    for name, value in file.content.items():
+        try:
+            values[name] = _checked(name, _of_toml(name, value))
+        except ConfigurationError as error:
+            raise file.error((name,), str(error)) from None
+    return values, {name: file.where((name,)) for name in values}
+
+
+def _of_toml(name: str, value: Any) -> object:
+    """Return what a value of TOML means."""
+    options = server_options()
+    if name not in options:
+        raise ConfigurationError(f"there is no setting {name!r}{nearest(name, list(options))}")
+    field = options[name]
+    parse = field.metadata["option"].parse
+    is_switch = isinstance(field.default, bool)
+    what, types = ("true or false", (bool,)) if is_switch else _KINDS[parse]
+    if int in typing.get_args(field.type) and int not in types:
+        what, types = f"a whole number, or {what}", (int, *types)
+    is_right = isinstance(value, types) and isinstance(value, bool) == is_switch
+    if isinstance(value, list):
+        is_right = is_right and all(isinstance(each, str) for each in value)
+    if not is_right:
+        raise ConfigurationError(f"{name} must be {what}, not {json.dumps(value, default=str)}")
+    if not isinstance(value, str):
+        return value
+    try:
+        value = parse(value)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{name}: {error}") from None
+    if name in _PATHS:
+        expanded = Path(value).expanduser()
+        if not expanded.is_absolute():
+            raise ConfigurationError(f"{name} {value}: give a whole path, which begins with / or ~")
+        return expanded
+    return value
+
+
+def _of_variable(variable: str, name: str, text: str) -> object:
+    options = server_options()
+    if name not in options:
+        known = [f"{_PREFIX}{each.upper()}" for each in options]
+        raise ConfigurationError(f"{variable}: there is no such setting{nearest(variable, known)}")
+    field = options[name]
+    try:
+        if isinstance(field.default, bool):
+            if text.lower() not in _SWITCH:
+                raise ConfigurationError("give yes or no")
+            return _SWITCH[text.lower()]
+        return _checked(name, field.metadata["option"].parse(text))
+    except (ConfigurationError, ValueError) as error:
+        why = (
+            error
+            if isinstance(error, ConfigurationError)
+            else f"it must be {_KINDS[field.metadata['option'].parse][0]}"
+        )
+        raise ConfigurationError(f"{variable}={text}: {why}") from None
+
+
+def _checked(name: str, value: Any) -> object:
+    """Return a value that a server can have; raise `ConfigurationError` if it is none by itself."""
+    try:
+        ServerConfig(
+            **{"cmd_port": 0, "data_port": 0, name: value}
+        )  # no port that another setting may have, too
+    except ConfigurationError as error:
+        text = str(error)
+        for flag in flags_of(server_options()[name]):
+            text = text.replace(flag, name)
+        raise ConfigurationError(text) from None
+    return value
+
+
+def _elsewhere(text: str, sources: Mapping[str, str]) -> list[str]:
+    """Return where those settings are from that an error names, unless they were given."""
+    fields = server_options()
+    return [
+        f"{name} is from {where}"
+        for name, where in sources.items()
+        if where != _GIVEN and any(flag in text for flag in flags_of(fields[name]))
+    ]
