@@ -24,6 +24,7 @@ from pconnect.prun.settings import Settings
 TIME_LIMIT, NOT_FOUND = 124, 127
 # So long what a program has written is offered to its reader after a signal that ends it.
 _UNREAD_SECONDS = 1.0
+_UNREAD_LOOKS = 5
 _NOTICE_SECONDS = 3.0  # a program that waits longer says for what
 #: Signals that end a call for which no program runs.
 ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
@@ -189,7 +190,7 @@ class RemoteRun:
             self._ended_by = number
             if number != signal.SIGHUP:  # which many servers take as something else
                 # It would not end while it waits for a reader.
-                self._loop.call_later(_UNREAD_SECONDS, self._abandon_unread, self._written())
+                self._loop.call_later(_UNREAD_SECONDS, self._abandon_unread, self._written(), _UNREAD_LOOKS)
         if number == signal.SIGTSTP:
             self._caller.say(STOP)
 
@@ -204,10 +205,13 @@ class RemoteRun:
     def _written(self) -> list[int]:
         return [output.written for output in self._outputs]
 
-    def _abandon_unread(self, counts: list[int]) -> None:
+    def _abandon_unread(self, counts: list[int], looks: int = 1) -> None:
+        """Give up readers who have taken nothing since they had taken so much; look so often, while they take more."""
         for output, count in zip(self._outputs, counts, strict=True):
             if output.is_blocked and output.written == count:
                 output.abandon()
+        if looks > 1 and not self._over.done():
+            self._loop.call_later(_UNREAD_SECONDS, self._abandon_unread, self._written(), looks - 1)
 
     def _how(self) -> Ended:
         """Return how it has ended."""
