@@ -119,6 +119,8 @@ class Call:
             except asyncio.CancelledError:
                 remote.cancel()
                 raise
+            if remote.has_waited:
+                return await self._waited(plan, generation)
         if outcome.status is None:
             if outcome.fallback:
                 return self._without_server(plan, outcome.why)

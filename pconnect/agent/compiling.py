@@ -4,10 +4,11 @@ All of this is called in threads that may block; one step is one thread.
 """
 
 import concurrent.futures
+import contextlib
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pconnect.agent.held_network import Generation
@@ -15,7 +16,7 @@ from pconnect.agent.requests import Request
 from pconnect.errors import ParallelError
 from pconnect.jobs.job import JobOptions
 from pconnect.programs.completed import CompletedProgram
-from pconnect.programs.program import CapturedProgram, prepare
+from pconnect.programs.program import CapturedProgram, ProgramJob, prepare
 from pconnect.prun.settings import Settings
 from pconnect.session.remote_calls import client_mesh
 from pconnect.shadow.compile_step import NoServerError, Outcome, RemoteEnd, Step, run_step
@@ -27,42 +28,41 @@ from pconnect.shadow.compiler_versions import (
     identity_here,
 )
 from pconnect.shadow.guard import VARIABLE
+from srp_tools.steps import deadline_after, remaining
 
 # So many nodes may go before a step is run here.
 _RETRIES = 3
 _GRACE = 0.6
-# So long a node may take to say which compiler it has; one that did not is asked again after a while.
-_ASK_SECONDS = 10.0
-_AGAIN_SECONDS = 60.0
+_ASK_SECONDS = 30.0
+# So long a node that was asked in vain keeps no step waiting that others can run.
+_SILENT_SECONDS = 60.0
+
+
+Answer = concurrent.futures.Future[Identity | str]
+
+
+class _OwnReasonError(NoServerError):
+    """The caller is gone, or its queue limit has passed: a reason that is none for other steps."""
 
 
 @dataclass
-class _Answers:
-    """What nodes have said of one compiler, by number: what it is, or why it cannot be used.
+class KnownCompilers:
+    """What the nodes of one network say of their compilers, by name and node.
 
-    `asked_again_at`: when nodes that have said nothing may be asked once more. `lock`: whoever has it may ask.
+    `answers`: what they have said, or are being asked; a text: why it is no compiler like ours. `silent`: when those
+    that could not say it were asked last. `lock`: of both; it is never held for long.
     """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    by_node: dict[int, Identity | str] = field(default_factory=dict)
-    asked_again_at: dict[int, float] = field(default_factory=dict)
-
-
-class KnownCompilers:
-    """What the nodes of one network have said of their compilers."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._by_name: dict[str, _Answers] = {}
-
-    def of(self, compiler: str) -> _Answers:
-        """Return the answers about a compiler."""
-        with self._lock:
-            return self._by_name.setdefault(compiler, _Answers())
+    answers: dict[tuple[str, int], Answer] = field(default_factory=dict)
+    silent: dict[tuple[str, int], float] = field(default_factory=dict)
 
 
 class RemoteCompiler:
-    """A compiler on the nodes that have the same as this machine; see `pconnect.shadow.compile_step.Remote`."""
+    """A compiler on the nodes that have the same as this machine; see `pconnect.shadow.compile_step.Remote`.
+
+    `has_waited`: a step was not run because no slot was free for all of the queue limit.
+    """
 
     def __init__(
         self, generation: Generation, known: KnownCompilers, settings: Settings, nodes: frozenset[int] | None
@@ -73,6 +73,7 @@ class RemoteCompiler:
         self._nodes = nodes
         self._running: CapturedProgram | None = None
         self._is_cancelled = False
+        self.has_waited = False
 
     def compile(self, words: Sequence[str], request: Request) -> Outcome:
         """Run one step for a caller.
@@ -84,7 +85,7 @@ class RemoteCompiler:
         try:
             here = identity_here(words[0], environment)
             self._nodes = self._fitting(self._settings.command or words[0], here)
-        except (OtherCompilerError, NoServerError) as error:
+        except (NoServerError, OtherCompilerError) as error:
             return Outcome(None, why=str(error), fallback=True)
         step = Step(
             words,
@@ -110,16 +111,20 @@ class RemoteCompiler:
         words = [self._settings.command or words[0], *words[1:]]
         variables = {**environment, VARIABLE: os.path.basename(words[0])}  # noqa: PTH119 - as above
         done = self._run(words, source, files=files, variables=variables, outputs=[output], nodes=self._nodes)
-        if self._is_cancelled:
-            raise NoServerError("the caller is gone")
+        self._check()
         status = done.returncode if done.returncode >= 0 else 128 - done.returncode
         return RemoteEnd(status, done.stdout, done.stderr, done.outputs, done.host or "")
 
     def cancel(self) -> None:
         """End what runs: its caller is gone. Any thread may."""
         self._is_cancelled = True
-        if self._running is not None:
-            self._running.job.cancel()
+        running = self._running
+        if running is not None:
+            running.job.cancel()
+
+    def _check(self) -> None:
+        if self._is_cancelled:
+            raise _OwnReasonError("the caller is gone")
 
     def _run(
         self,
@@ -131,6 +136,7 @@ class RemoteCompiler:
         outputs: Sequence[str],
         nodes: frozenset[int] | None,
         timeout: float | None = None,
+        on_begin: Callable[[], object] = lambda: None,
     ) -> CompletedProgram:
         generation, settings = self._generation, self._settings
         job = prepare(
@@ -146,74 +152,132 @@ class RemoteCompiler:
             nice=settings.nice,
         )
         captured = CapturedProgram(job, source, is_text=False)
+        begun = threading.Event()
+
+        def begin() -> None:
+            begun.set()
+            on_begin()
+
+        job.on_begin = begin
         self._running = captured
-        if self._is_cancelled:
-            raise NoServerError("the caller is gone")
-        is_begun = threading.Event()
-        job.on_begin = is_begun.set
-        job.add_done_callback(lambda _: is_begun.set())
+        self._check()
         job.start()
-        limit = settings.queue_limit
         try:
-            if limit is not None and not is_begun.wait(limit):
-                raise TimeoutError(f"no slot was free for {limit:g} s")
+            self._await_slot(job, begun)
             job.result(timeout)
             return captured.outcome(check=False)
         except (ParallelError, OSError, TimeoutError, concurrent.futures.CancelledError) as error:
             job.cancel()
+            self._check()
             raise NoServerError(str(error) or type(error).__name__) from error
         finally:
             self._running = None
 
+    def _await_slot(self, job: ProgramJob, begun: threading.Event) -> None:
+        """Wait until a job has begun, or ended, if there is a limit for that."""
+        limit = self._settings.queue_limit
+        if limit is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            job.exception(limit)
+        if not begun.is_set() and job.cancel() and not begun.is_set():
+            raise self._waited()
+
+    def _waited(self) -> NoServerError:
+        self.has_waited = True
+        return _OwnReasonError(f"no slot was free for {self._settings.queue_limit:g} s")
+
     def _fitting(self, compiler: str, here: Identity) -> frozenset[int]:
-        """Return the nodes that have this compiler; raise `OtherCompilerError` if none has it."""
-        fitting, reasons = set(), []
-        for node in self._generation.living:
-            if self._nodes is not None and node.number not in self._nodes:
-                continue
-            there = self._identity(compiler, node.number)
+        """Return the nodes that have this compiler.
+
+        Raises `OtherCompilerError` if none has it, or none can say so now.
+        """
+        known, now = self._known, time.monotonic()
+        with known.lock:
+            late = [key for key, at in known.silent.items() if now < at + _SILENT_SECONDS]
+        silent = {node for name, node in late if name == compiler}
+        allowed = [
+            node for node in self._generation.living if self._nodes is None or node.number in self._nodes
+        ]
+        fitting: set[int] = set()
+        reasons = []
+        for node in sorted(allowed, key=lambda node: node.number in silent):
+            if fitting and node.number in silent:
+                break  # enough others have it
             try:
+                there = self._identity(compiler, node.number)
                 if isinstance(there, str):
                     raise OtherCompilerError(f"{node}: {there}")
                 check_same(compiler, here, there, str(node))
             except OtherCompilerError as error:
                 reasons.append(str(error))
+            except NoServerError as error:  # not now
+                self._check()
+                reasons.append(f"{node}: {error}")
             else:
                 fitting.add(node.number)
         if not fitting:
             raise OtherCompilerError("; ".join(reasons) or "no server may be used")
+        self.has_waited = False  # for one that is not needed
         return frozenset(fitting)
 
     def _identity(self, compiler: str, node: int) -> Identity | str:
-        """Return what a node has said of a compiler; ask it the first time.
+        """Return what a node says of a compiler: one step at a time asks it, until it has said it.
 
-        Raises `NoServerError` if the caller is gone: that says nothing of the node.
+        Raises `NoServerError` if it cannot say it now.
         """
-        answers = self._known.of(compiler)
-        if found := answers.by_node.get(node):
-            return found
-        with answers.lock:
-            if found := answers.by_node.get(node):
-                return found
-            began = time.monotonic()
-            if began < answers.asked_again_at.get(node, began):
-                return "it has not said yet which compiler it has"
+        known, key = self._known, (compiler, node)
+        deadline = deadline_after(self._settings.queue_limit)
+        while True:
+            with known.lock:
+                answer = known.answers.get(key)
+                if answer is None:
+                    answer = known.answers[key] = Answer()
+                    break
             try:
-                answers.by_node[node] = self._ask(compiler, node)
-            except NoServerError as error:
-                if self._is_cancelled:
-                    raise
-                if time.monotonic() - began >= _ASK_SECONDS:
-                    answers.asked_again_at[node] = time.monotonic() + _AGAIN_SECONDS
-                return str(error)
-            return answers.by_node[node]
+                return self._answer_of_other(answer, deadline)
+            except _OwnReasonError:
+                self._check()
+                if remaining(deadline) == 0:
+                    raise self._waited() from None
+        try:
+            answer.set_result(self._ask(compiler, node, answer))
+        except BaseException as error:
+            with known.lock:
+                del known.answers[key]
+                if not isinstance(error, _OwnReasonError):
+                    known.silent[key] = time.monotonic()
+            answer.set_exception(error)
+            raise
+        with known.lock:
+            known.silent.pop(key, None)
+        return answer.result()
 
-    def _ask(self, compiler: str, node: int) -> Identity | str:
+    def _answer_of_other(self, answer: Answer, deadline: float) -> Identity | str:
+        """Return what another step is told, which may wait longer for a slot than this one."""
+        with contextlib.suppress(TimeoutError):
+            return answer.result(remaining(deadline))
+        if not (answer.running() or answer.done()):
+            raise self._waited()
+        return answer.result()
+
+    def _ask(self, compiler: str, node: int, answer: Answer) -> Identity | str:
+        """Ask a node; `answer` is running from when there is a slot for that."""
+
+        def begin() -> None:
+            if not answer.running():
+                answer.set_running_or_notify_cancel()
+
         def run(words: Sequence[str]) -> tuple[int, bytes]:
-            variables = {"LC_ALL": "C", VARIABLE: "1"}
-            only = frozenset([node])
             done = self._run(
-                words, b"", files={}, variables=variables, outputs=[], nodes=only, timeout=_ASK_SECONDS
+                words,
+                b"",
+                files={},
+                variables={"LC_ALL": "C", VARIABLE: "1"},
+                outputs=[],
+                nodes=frozenset([node]),
+                timeout=_ASK_SECONDS,
+                on_begin=begin,
             )
             return done.returncode, done.stdout
 

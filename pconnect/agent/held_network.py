@@ -153,23 +153,23 @@ class HeldNetwork:
         self._is_trying = False
         self._tried_at = time.monotonic()
         old = self.current
-        is_better = old is None or self._is_replacing
-        if generation is not None and not is_better and old is not None:
-            is_better = len(generation.living) > len(old.living)
-        if generation is not None and not is_better:
-            self._retire(generation)
-        elif generation is not None or (error and self._is_replacing):
-            # What is not configured any more is not used, also if nothing else can be reached yet.
-            self.current, self.error = generation, error
-            if old is not None:
-                self._retire(old)
+        if generation is not None:
+            if not self._is_replacing and old is not None and len(generation.living) <= len(old.living):
+                generation.is_retired = True
+                generation.uses = 1
+                self.release(generation)
+            else:
+                self._replace(generation, "")
+        elif self._is_replacing:
+            self._replace(None, error)  # never what the configuration no longer means
         elif error and (old is None or not old.living):
             self.error = error
         self._is_replacing = False
         self._on_change()
 
-    def _retire(self, generation: Generation) -> None:
-        """Leave a network as soon as no program runs there."""
-        generation.is_retired = True
-        generation.uses += 1
-        self.release(generation)
+    def _replace(self, generation: Generation | None, error: str) -> None:
+        old, self.current, self.error = self.current, generation, error
+        if old is not None:
+            old.is_retired = True
+            old.uses += 1
+            self.release(old)

@@ -24,6 +24,18 @@ class NoNetworkError(Exception):
     """There is no network; the text says why."""
 
 
+async def until_done(work: "asyncio.Future[T]", stop: Callable[[], object] = lambda: None) -> T:
+    """Return what comes of some work. When this is cancelled, call `stop`, and wait for the end of the work first."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        stop()
+        while not work.done():
+            with contextlib.suppress(asyncio.CancelledError):  # once more; it must still be waited for
+                await asyncio.wait([work])
+        raise
+
+
 class Shared:
     """What calls share; all of it belongs to the agent's thread.
 
@@ -62,6 +74,19 @@ class Shared:
     async def work(self, function: Callable[[], T]) -> T:
         """Return what a function returns that blocks; it runs in a thread of its own."""
         return await self.loop.run_in_executor(self._pool, function)
+
+    async def work_to_end(self, function: Callable[[], T], stop: Callable[[], object]) -> T:
+        """Do the same, but when this is cancelled, call `stop`, and wait until the function has ended, or cannot begin.
+
+        So nothing is done behind the back of what comes after it. What it returns or raises then is lost.
+        """
+        begun = self._pool.submit(function)
+
+        def end() -> None:
+            stop()
+            begun.cancel()
+
+        return await until_done(asyncio.wrap_future(begun), end)
 
     async def generation(self, patience: float | None = None) -> Generation:
         """Return the network; raise `NoNetworkError` if there can be none.

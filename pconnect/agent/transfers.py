@@ -14,12 +14,13 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pconnect.agent.held_network import Generation
 from pconnect.agent.requests import Request
-from pconnect.agent.shared import Shared
+from pconnect.agent.shared import Shared, until_done
 from pconnect.errors import ConfigurationError
+from pconnect.files.transfer import get, put, targets
 from pconnect.prun.settings import Settings
 from pconnect.views.network_views import ClientConnection
 
@@ -53,8 +54,8 @@ Facts = dict[str, tuple[int, ...]]
 T = TypeVar("T")
 
 
-class GivenUpError(Exception):
-    """The caller of a transfer is gone."""
+class _StoppedError(Exception):
+    """Raised in the thread of a transfer that was cancelled; nobody hears of it."""
 
 
 def needs_transfer(settings: Settings) -> bool:
@@ -85,8 +86,8 @@ class Transfers:
         self._here = Path(os.fsdecode(request.cwd))
         self._folder_mode = 0o777 & ~request.umask  # of folders that are made here
         self._beside: dict[str, Path] = {}  # of what stays here, where that of the server is put
-        self._there = ""
-        self._is_given_up = False  # the caller is gone
+        self._there = ""  # below the folder of files of the session, before all of the path is known
+        self._is_stopped = False
         self._sent: Facts = {}  # what is there before the program runs
         self._before: Facts = {}  # what is here then
 
@@ -95,54 +96,54 @@ class Transfers:
 
         `number`: of the call. Raises `OSError` or an error of the package; the text says what cannot be sent.
         """
-        await self._work(lambda: self._put(f"prun/{number}"))
+        await self._alone(lambda: self._put(f"prun/{number}"))
         return str(PurePosixPath(self._there, self._settings.cwd))
 
     async def fetch(self, program: str, host: str) -> list[str]:
         """Bring back what is to come back; return what the user should hear of. Raises as `bring` does."""
-        return await self._work(lambda: self._get(program, host))
+        return await self._alone(lambda: self._get(program, host))
 
     async def tidy(self) -> None:
-        """Remove the folder there."""
+        """Remove the folder there; also if this is cancelled."""
         if self._there:
-            await self._work(self._remove)
+            await until_done(asyncio.ensure_future(self._alone(self._remove)))
 
-    async def _work(self, function: Callable[[], T]) -> T:
-        """Have a thread do something that no other transfer of the node may disturb; wait for its end in any case."""
+    async def _alone(self, function: Callable[[], T]) -> T:
+        """Do something while no other transfer uses this node; when this is cancelled, it has ended before the next."""
         async with self._lock:
-            work = asyncio.ensure_future(self._shared.work(function))
-            try:
-                return await asyncio.shield(work)
-            except asyncio.CancelledError:
-                self._is_given_up = True
-                await asyncio.wait([work])
-                work.exception()  # which nobody needs any more
-                raise
+            return await self._shared.work_to_end(function, self._stop)
 
-    def _go_on(self) -> None:
-        """Raise `GivenUpError` if the caller is gone: then nothing more is sent, and nothing here is changed."""
-        if self._is_given_up:
-            raise GivenUpError
+    def _stop(self) -> None:
+        self._is_stopped = True
+
+    def _check(self) -> None:
+        """Go no further after `_stop`: neither here nor there is anything to change any more."""
+        if self._is_stopped:
+            raise _StoppedError
 
     @property
-    def _connection(self) -> Any:
+    def _connection(self) -> ClientConnection:
         connection = self._network[self._node]
         assert isinstance(connection, ClientConnection)  # noqa: S101 - one number is one node
         return connection
 
     def _put(self, place: str) -> None:
-        names = [name for pattern in self._settings.send for name in self._matching(pattern)]
-        with tempfile.TemporaryDirectory() as empty:
-            self._there = str(self._connection.put(empty, place))
         if self._settings.sync:
             self._before = _facts_here(self._here)
-            self._go_on()
-            self._connection.put(self._here, self._there)
+            self._there = place
+            self._there = self._upload(self._here, place)
         else:
+            names = [name for pattern in self._settings.send for name in self._matching(pattern)]
+            self._there = place
+            with tempfile.TemporaryDirectory() as empty:
+                self._there = self._upload(Path(empty), place)
             for name in names:
-                self._go_on()
-                self._connection.put(self._here / name, f"{self._there}/{name}")
+                self._upload(self._here / name, f"{self._there}/{name}")
         self._sent = self._facts_there()
+
+    def _upload(self, path: Path, place: str) -> str:
+        [there] = put(path, place, targets(self._connection), timeout=None, check=self._check)
+        return there
 
     def _matching(self, pattern: str) -> list[str]:
         """Return the names here that `--send` means."""
@@ -185,8 +186,7 @@ class Transfers:
             came = Path(folder, "changed")
             if names:
                 self._download(names, came)
-            self._go_on()
-            # First, because a folder may take the place of a file.
+            # Removed first, because a folder may take the place of a file.
             stay = [remark for name in removed for remark in self._delete(name, host)]
             return [remark for name in names for remark in self._place(came / name, name, host)] + stay
 
@@ -195,12 +195,13 @@ class Transfers:
         source = _GATHER.format(folder=self._there, stage=stage, names=[os.fsencode(name) for name in names])
         try:
             self._connection.eval(source).result()
-            self._connection.get(stage, place)
+            get(stage, [place], targets(self._connection), timeout=None, check=self._check)
         finally:
             self._connection.eval(_remove(stage)).result()
 
     def _place(self, came: Path, name: str, host: str) -> list[str]:
         """Put a file that has come in its place here, or beside what must not be replaced."""
+        self._check()
         place, remarks = self._here / name, []
         taken = self._taken(name)
         if taken:
@@ -227,6 +228,7 @@ class Transfers:
 
     def _delete(self, name: str, host: str) -> list[str]:
         """Remove a file that the program has removed, unless it was changed here meanwhile."""
+        self._check()
         if self._has_changed(name):
             return [f"{name} was removed at {host}, and changed here: it stays"]
         with contextlib.suppress(FileNotFoundError):
@@ -243,7 +245,7 @@ class Transfers:
 
 
 def _remove(folder: str) -> str:
-    return f"__import__('shutil').rmtree({folder!r}, ignore_errors=True)"
+    return f"__import__('shutil').rmtree(session_files / {folder!r}, ignore_errors=True)"
 
 
 def _facts_here(folder: Path) -> Facts:

@@ -41,10 +41,15 @@ def put(
     *,
     timeout: float | None,
     batch_bytes: int = BATCH_BYTES,
+    check: Callable[[], object] = lambda: None,
 ) -> list[str]:
-    """Send a file or a folder to engines; see `pconnect.views.file_views`. So many bytes are in one message."""
+    """Send a file or a folder to engines; see `pconnect.views.file_views`.
+
+    `batch_bytes`: so many are in one message. `check`: is called before each message; what it raises, which must be no
+    `OSError` and no error of the package, breaks the transfer off.
+    """
     deadline = deadline_after(timeout)
-    transfer = Transfer(nodes, f"put({str(local)!r}, {remote!r})", "putting")
+    transfer = Transfer(nodes, f"put({str(local)!r}, {remote!r})", "putting", check)
     paths: dict[int, str] = {}
     with contextlib.closing(Outgoing(local, list_tree(local))) as outgoing:
         transfer.run([_put(transfer, outgoing, remote, paths, batch_bytes)], deadline)
@@ -58,10 +63,11 @@ def get(
     *,
     timeout: float | None,
     batch_bytes: int = BATCH_BYTES,
+    check: Callable[[], object] = lambda: None,
 ) -> None:
-    """Fetch a file or a folder from engines, from each to its place here; see `pconnect.views.file_views`."""
+    """Fetch a file or a folder from engines, each to its place here; see `pconnect.views.file_views`, and `put`."""
     deadline = deadline_after(timeout)
-    transfer = Transfer(nodes, f"get({remote!r})", "getting")
+    transfer = Transfer(nodes, f"get({remote!r})", "getting", check)
     flows = [
         _get(transfer, node, remote, place, batch_bytes) for node, place in zip(nodes, places, strict=True)
     ]
@@ -83,11 +89,15 @@ class Transfer:
     wait for; meanwhile the others continue.
 
     `what`: how the verb was called, for errors. `bar`: a word for the progress bar. `nodes`: as given. `errors`: what
-    failed, by node. An error at one node does not affect the others. `done_bytes`: for the progress bar.
+    failed, by node. An error at one node does not affect the others. `done_bytes`: for the progress bar. `check`: see
+    `put`.
     """
 
-    def __init__(self, nodes: Sequence[Connection], what: str, bar: str) -> None:
+    def __init__(
+        self, nodes: Sequence[Connection], what: str, bar: str, check: Callable[[], object] = lambda: None
+    ) -> None:
         self.nodes = nodes
+        self._check = check
         self.errors: dict[int, Exception] = {}
         self.done_bytes = 0
         self._what = what
@@ -101,6 +111,7 @@ class Transfer:
         self, service: str, args: Sequence[object], nodes: Sequence[Connection], *, wants_value: bool = True
     ) -> Commands:
         """Call a service of some engines with the token of this transfer; `take` has to follow."""
+        self._check()
         # `call_service` waits a moment for room, and what an engine does not read is sent later, from a copy.
         with self._event_loop.sigint_deferred:  # what was sent is known to be under way
             commands: Commands = call_service(

@@ -1,4 +1,3 @@
-import contextlib
 import os
 import shutil
 import signal
@@ -93,34 +92,6 @@ def test_an_interrupt_ends_a_step_and_leaves_no_object(user: Prun, gcc: str) -> 
     assert not (user.folder / "long.o").exists()
 
 
-def test_an_interrupt_says_nothing_of_the_servers(user: Prun, gcc: str) -> None:
-    """It comes while they are asked for their compiler, and the next step goes away."""
-    other, asked, gate = (user.folder / name for name in ("other", "asked", "gate"))
-    other.write_text(f'#!/bin/sh\ntouch {asked}\nuntil [ -e {gate} ]; do sleep 0.05; done\nexec {gcc} "$@"\n')
-    other.chmod(0o755)
-    user.write_rules(f'[[rule]]\nmatch = "*gcc*"\ncommand = "{other}"\n')
-    with user.start("--shadow", gcc, "-c", "a.c") as process:
-        wait_until(asked.exists, "the question")
-        process.send_signal(signal.SIGINT)
-        assert process.wait() == -signal.SIGINT
-    gate.touch()
-    done = user.run("--no-local", "--shadow", gcc, "-c", "a.c")
-    assert (done.returncode, done.stderr) == (0, b"")
-    user.write_rules("")
-
-
-def test_a_step_waits_for_a_slot_as_long_as_its_rule_says(user: Prun, gcc: str, server: Server) -> None:
-    with contextlib.ExitStack() as stack:
-        for _ in range(server.status_now()["slots"]["total"]):
-            process = stack.enter_context(user.start("sh", "-c", "echo ready; read line"))
-            assert process.stdout is not None and process.stdout.readline() == b"ready\n"
-        done = user.run("--queue-timeout", "0.3", "--no-local", "--shadow", gcc, "-c", "a.c")
-        assert (done.returncode, b"no slot was free for 0.3 s" in done.stderr) == (125, True)
-        assert user.run("--queue-timeout", "0.3", "--or-local", "--shadow", gcc, "-c", "a.c").returncode == 0
-        assert b"here" in user.run("--report").stdout
-    assert user.run("--no-local", "--shadow", gcc, "-c", "a.c").returncode == 0
-
-
 def test_another_compiler_is_not_used(user: Prun, gcc: str) -> None:
     other = user.folder / "other"
     other.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "gcc (Other) 1.0" || echo 1.0\n')
@@ -132,6 +103,85 @@ def test_another_compiler_is_not_used(user: Prun, gcc: str) -> None:
     done = user.run("--no-local", "--shadow", gcc, "-c", "a.c")
     assert done.returncode == 125
     assert b"is (Other) 1.0 for 1.0, but on this machine" in done.stderr
+
+
+def write_slow(user: Prun, gcc: str, condition: str) -> str:
+    """Make a compiler that notes its calls for which a condition holds, and waits in them for `go`; return its name."""
+    folder, name = user.folder, user.folder / "slow-gcc"
+    name.symlink_to(gcc)
+    there = folder / "there"
+    wait = f'echo begin >> {folder}/log; until [ -e {folder}/go ]; do sleep 0.02; done; {gcc} "$@"; status=$?'
+    there.write_text(
+        f'#!/bin/sh\nif {condition}; then {wait}; echo end >> {folder}/log; exit $status; fi\nexec {gcc} "$@"\n'
+    )
+    there.chmod(0o755)
+    user.write_rules(
+        f'[[rule]]\nmatch = "*slow-gcc"\ncommand = "{there}"\ncompiler = true\nor_local = false\nconcurrency = 1\n'
+    )
+    return str(name)
+
+
+def test_an_interrupt_says_nothing_of_the_compiler_there(user: Prun, gcc: str) -> None:
+    slow = write_slow(user, gcc, '[ "$1" = --version ]')
+    with user.start("--no-local", "--shadow", slow, "-c", "a.c") as process:
+        wait_until((user.folder / "log").exists, "the compiler there to be asked")
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == -signal.SIGINT
+    (user.folder / "go").touch()
+    done = user.run("--no-local", "--shadow", slow, "-c", "a.c")
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_who_asks_for_a_compiler_keeps_nobody_waiting(two_slots: Server, tmp_path: Path, gcc: str) -> None:
+    (tmp_path / "a.c").write_text("int x;\n")
+    with prun_user(tmp_path / "user", [two_slots]) as user:
+        user.folder = tmp_path
+        slow = write_slow(user, gcc, '[ "$1" = --version ]')
+        assert user.run("--no-local", "--shadow", gcc, "-c", "a.c").returncode == 0
+        with user.start("--no-local", "--shadow", slow, "-c", "a.c") as process:
+            wait_until((tmp_path / "log").exists, "the compiler there to be asked")
+            assert user.run("--no-local", "--shadow", gcc, "-c", "a.c").returncode == 0
+            assert process.poll() is None
+            (tmp_path / "go").touch()
+            assert process.wait() == 0
+
+
+def test_so_many_steps_at_once_as_a_rule_says(two_slots: Server, tmp_path: Path, gcc: str) -> None:
+    (tmp_path / "a.c").write_text("int x;\n")
+    with prun_user(tmp_path / "user", [two_slots]) as user:
+        user.folder = tmp_path
+        step = "--no-local", "--shadow", write_slow(user, gcc, 'case "$1" in --version|-dump*) false; esac')
+        with user.start(*step, "-c", "a.c", "-o", "1.o") as first:
+            wait_until((tmp_path / "log").exists, "the step to begin")
+            with user.start(*step, "-c", "a.c", "-o", "2.o") as second:
+                wait_until(
+                    lambda: b"2 programs have" in user.run("--agent", "status").stdout, "the other to come"
+                )
+                assert user.run("--no-local", "--shadow", gcc, "-c", "a.c").returncode == 0
+                (tmp_path / "go").touch()
+                assert (first.wait(), second.wait()) == (0, 0)
+    assert (tmp_path / "log").read_text().split() == ["begin", "end"] * 2
+
+
+def test_a_step_waits_no_longer_for_a_slot_than_it_may(one_slot: Server, tmp_path: Path, gcc: str) -> None:
+    (tmp_path / "a.c").write_text("int x;\n")
+    step = "--shadow", gcc, "-c", "a.c"
+    with prun_user(tmp_path / "user", [one_slot]) as user:
+        user.folder = tmp_path
+        for is_known in (False, True):
+            with user.start("sh", "-c", "echo ready; cat") as busy:
+                assert busy.stdout is not None and busy.stdin is not None
+                busy.stdout.readline()
+                done = user.run("--queue-timeout", "0.3", "--no-local", *step)
+                assert (done.returncode, done.stdout) == (124, b""), is_known
+                assert b"no slot was free for 0.3 s\n" in done.stderr and b"1 of 1 run" in done.stderr
+                assert not (tmp_path / "a.o").exists()
+                assert user.run("--queue-timeout", "0.3", *step).returncode == 0
+                assert b"no slot was free" in user.run("--report").stdout
+                busy.stdin.close()
+            (tmp_path / "a.o").unlink()
+            assert user.run("--queue-timeout", "30", "--no-local", *step).returncode == 0
+            (tmp_path / "a.o").unlink()
 
 
 def test_without_servers_it_is_done_here_or_refused(tmp_path: Path, server: Server, gcc: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from srp_tools.credentials import Credentials
 from tests.support.prun import prun_user
 from tests.support.servers import Server, run_server
-from tests.support.waiting import DEADLINE, wait_until
+from tests.support.waiting import wait_until
 
 
 def test_programs_run_on_the_servers_that_are_left(
@@ -59,22 +59,23 @@ def test_a_change_of_the_configuration_is_noticed_at_once(tmp_path: Path, server
         assert user.run("--on", "2", "echo", "ran").stdout == b"ran\n"
 
 
-def test_a_server_that_is_not_configured_any_more_is_not_used(tmp_path: Path, server: Server) -> None:
-    """Also if those that are cannot be reached."""
+def test_a_changed_configuration_holds_also_while_its_servers_cannot_be_reached(
+    tmp_path: Path, server: Server, users: tuple[Credentials, Path]
+) -> None:
+    with run_server(tmp_path / "second", users=users) as second:
+        host, options = second.host, [f"--cmd-port={second.cmd_port}", f"--data-port={second.data_port}"]
     with prun_user(tmp_path, [server], "") as user:
         path = tmp_path / "config" / "pserver" / "client" / "pconnect.toml"
         path.parent.mkdir(mode=0o700, parents=True)
         path.write_text(f'hosts = ["{server.host}"]\n')
-        with user.start("sh", "-c", "echo ready; read line; echo $line") as process:
-            assert process.stdout is not None and process.stdout.readline() == b"ready\n"
-            path.write_text('hosts = ["127.0.0.1:1"]\n')
-            done = user.run("true")
-            assert (done.returncode, b"127.0.0.1:1" in done.stderr) == (125, True)
-            path.write_text("hosts = \n")
-            assert b"pconnect.toml" in user.run("true").stderr
-            assert process.communicate(b"it goes on\n", DEADLINE)[0] == b"it goes on\n"
-        path.write_text(f'hosts = ["{server.host}"]\n')
         assert user.run("true").returncode == 0
+        path.write_text(f'hosts = ["{host}"]\n')
+        for _ in range(2):
+            done = user.run("echo", "ran")
+            assert (done.returncode, done.stdout, host.encode() in done.stderr) == (125, b"", True)
+        with run_server(tmp_path / "third", *options, users=users):
+            wait_until(lambda: user.run("true").returncode == 0, "the server to be found")
+            assert host.encode() in user.run("--report").stdout
 
 
 def test_who_waits_for_servers_can_be_interrupted(tmp_path: Path, server: Server) -> None:

@@ -1,19 +1,14 @@
-import asyncio
+import signal
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from pconnect.agent.requests import Request
-from pconnect.agent.transfers import Transfers, _is_meant
-from pconnect.prun.settings import Settings
+from pconnect.agent.transfers import _is_meant
 from tests.support.prun import SCRIPT, Prun, prun_user
 from tests.support.servers import Server
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +201,39 @@ def test_two_at_once_in_one_folder(user: Prun, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("option", ["--sync", "--send=*"])
+def test_an_interrupt_ends_what_goes_there_and_leaves_nothing(
+    user: Prun, tmp_path: Path, option: str
+) -> None:
+    there = Path(user.run("--sync", "pwd", cwd=tmp_path).stdout.decode().strip()).parent
+    with (tmp_path / "big").open("wb") as file:
+        file.truncate(2**32)
+    with user.start(option, "true", cwd=tmp_path) as process:
+        wait_until(lambda: bool(list(there.glob("*/?*"))), "the first bytes")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE) == -signal.SIGINT
+    assert list(there.iterdir()) == []
+    (tmp_path / "big").unlink()
+    assert user.run("--sync", "echo", "done", cwd=tmp_path).stdout == b"done\n"
+
+
+def test_after_an_interrupt_nothing_is_changed_here(user: Prun, tmp_path: Path) -> None:
+    for name in ("changed", "removed"):
+        (tmp_path / name).write_text("old")
+    there = Path(user.run("--sync", "pwd", cwd=tmp_path).stdout.decode().strip()).parent
+    with user.start(
+        "--sync", "sh", "-c", "echo new > changed; rm removed; truncate -s 4G big", cwd=tmp_path
+    ) as process:
+        wait_until(lambda: bool(list(tmp_path.glob(".prun-*/*/?*"))), "the first bytes")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE) == -signal.SIGINT
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "changed": "old",
+        "removed": "old",
+    }
+    assert list(there.iterdir()) == []
+
+
 def test_more_than_the_disk_there_has_room_for(user: Prun, tmp_path: Path, server: Server) -> None:
     with (tmp_path / "big").open("wb") as file:
         file.truncate(2**43)
@@ -214,51 +242,3 @@ def test_more_than_the_disk_there_has_room_for(user: Prun, tmp_path: Path, serve
     assert f"prun: {server.host}: [Errno 28] {2**43} bytes are to come".encode() in done.stderr
     (tmp_path / "big").unlink()
     assert user.run("--sync", "echo", "done", cwd=tmp_path).stdout == b"done\n"
-
-
-class _Connection:
-    """What stands for a connection: the second `put` waits for `gate`."""
-
-    def __init__(self) -> None:
-        self.came: list[str] = []
-        self.is_waiting, self.gate = threading.Event(), threading.Event()
-
-    def put(self, _: str | Path, remote: str) -> str:
-        self.came.append(remote)
-        if len(self.came) == 2:
-            self.is_waiting.set()
-            assert self.gate.wait(DEADLINE)
-        return "/there"
-
-    def eval(self, source: str) -> Any:
-        self.came.append(source)
-        return SimpleNamespace(result=list)
-
-
-def test_one_whose_caller_is_gone_ends_before_others_begin(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    connection = _Connection()
-    monkeypatch.setattr(Transfers, "_connection", connection)
-    for name in "abc":
-        (tmp_path / name).write_text(name)
-
-    async def bring() -> None:
-        shared: Any = SimpleNamespace(work=asyncio.to_thread)
-        generation: Any = SimpleNamespace(network=None)
-        request = Request(bytes(tmp_path), (), (), (), {})
-        transfers = Transfers(shared, generation, 1, Settings(send=("a", "b", "c")), request)
-        task = asyncio.ensure_future(transfers.bring(1))
-        await asyncio.to_thread(connection.is_waiting.wait, DEADLINE)
-        task.cancel()
-        for _ in range(10):
-            await asyncio.sleep(0)
-        assert not task.done()
-        connection.gate.set()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert connection.came == ["prun/1", "/there/a"]
-        await transfers.tidy()
-        assert "rmtree('/there'" in connection.came[-1]
-
-    asyncio.run(asyncio.wait_for(bring(), DEADLINE))
