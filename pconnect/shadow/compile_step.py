@@ -28,7 +28,7 @@ from pconnect.shadow.source.preprocessed_text import directory_of, tied_to_this_
 #: The name of the object in the folder of the machine that compiles.
 OBJECT = "object.o"
 #: Variables that change the words of diagnostics, and so go along.
-OF_MESSAGES = "LANG", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "GCC_COLORS"
+OF_MESSAGES = "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES"
 
 #: Variables with which a compiler is another one, or writes more files.
 OF_COMPILERS = (
@@ -41,12 +41,14 @@ OF_COMPILERS = (
 )
 
 # What a compiler says of which the source is not the reason: faults of its own, and a lack of something. The
-# preprocessor has found all files here.
+# preprocessor has found all files here. Lines of the source, which are shown as well, must not be taken for it.
 _TROUBLE = re.compile(
-    rb"internal compiler error|PLEASE submit a bug report|virtual memory exhausted|out of memory"
-    rb"|No space left on device|Cannot allocate memory"
-    rb"|fatal error: (?:Killed|cannot execute|error writing to)|Killed signal terminated program"
-    rb"|error: error reading '|fatal error: .*(?: file not found|No such file or directory)$",
+    rb"^(?:[^\s:]+:(?:\d+:)* )?internal compiler error|^PLEASE submit a bug report|^virtual memory exhausted"
+    rb"|^(?:[^\s:]*(?:gcc|g\+\+|cc1\w*|clang\S*|as|ld)|(?:fatal )?error|LLVM ERROR|\{standard input\}|[^\s:]+\.\w+): "
+    rb".*(?:out of memory|No space left on device|Cannot allocate memory|Killed signal terminated program"
+    rb"|fatal error: (?:Killed|cannot execute|error writing to))"
+    rb"|^(?:\S+: )?error: error reading '"
+    rb"|^[^\s:]+:(?:\d+:\d+:)? fatal error: .*(?: file not found|No such file or directory)$",
     re.MULTILINE,
 )
 # What is said about one place: where it was included from, and all up to the next place.
@@ -216,7 +218,8 @@ def _preprocess(step: Step, away: Away, place: Path, remote: Remote) -> Outcome:
         return Outcome(None, why="the preprocessor failed, or cannot leave macros as they are in this source")
     if ended.returncode:
         return Outcome(ended.returncode, stderr=ended.stderr)
-    if why := tied_to_this_machine(ended.stdout):
+    command = "\n".join(away.command).encode(errors="surrogateescape")
+    if why := tied_to_this_machine(ended.stdout) or tied_to_this_machine(command, "the command"):
         return Outcome(None, why=why)
     # Clang reads all directives once more, GCC those that are left.
     warnings = b"" if away.family is Family.CLANG else ended.stderr
@@ -232,7 +235,9 @@ def _compile(step: Step, away: Away, place: Path, text: bytes, remote: Remote, *
         given = _given(step, away, directory, text)
     except ValueError as error:
         return Outcome(None, why=str(error))
-    environment = {name: step.environment[name] for name in OF_MESSAGES if name in step.environment}
+    environment = {name: step.environment.get(name, "") for name in OF_MESSAGES}  # not those of the server
+    if "GCC_COLORS" in step.environment:
+        environment["GCC_COLORS"] = step.environment["GCC_COLORS"]
     environment["PWD"] = HERE_THERE
     try:
         end = remote.run(given.words, given.source, files=given.files, environment=environment, output=OBJECT)

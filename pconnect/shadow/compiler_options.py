@@ -36,10 +36,7 @@ HERE = {
         word: f"{word} {_MORE_OUTPUT}"
         for word in ("-fstack-usage", "-aux-info", "-emit-llvm", "-fcompare-debug")
     },
-    **{
-        word: f"{word} {_MORE_OUTPUT}"
-        for word in ("-ftest-coverage", "-gsplit-dwarf", "-time", "-ftime-report", "-Q")
-    },
+    **{word: f"{word} {_MORE_OUTPUT}" for word in ("-ftest-coverage", "-time", "-ftime-report", "-Q")},
     **{word: f"{word} {_PROFILE}" for word in ("--coverage", "-coverage", "-fbranch-probabilities")},
     "-fmodules-ts": f"-fmodules-ts {_MODULES}",
     "-include-pch": f"-include-pch {_MODULES}",
@@ -64,6 +61,10 @@ HERE_PREFIXES = {
     "-fauto-profile": _PROFILE,
     "-fcoverage": _PROFILE,
     "-fmemory-profile": _PROFILE,
+    "-gsplit-dwarf": _MORE_OUTPUT,
+    "-fsanitize-coverage-allowlist": _LOCAL_FILE,
+    "-fsanitize-coverage-ignorelist": _LOCAL_FILE,
+    "-fbasic-block-sections=list": _LOCAL_FILE,
     "-save-temps": _MORE_OUTPUT,
     "--save-temps": _MORE_OUTPUT,
     "-fcallgraph-info": _MORE_OUTPUT,

@@ -3,6 +3,7 @@
 The name does not say it: ``cc`` may be GCC here and Clang there. So what a compiler says about itself is compared.
 """
 
+import hashlib
 import os
 import re
 import shlex
@@ -39,11 +40,14 @@ class Identity:
         What it compiles for, such as ``x86_64-linux-gnu``.
     build
         The first line of ``--version`` without the program's name: which distribution's package it is.
+    tools
+        Of GCC: the assembler, which writes its objects, and a hash of what it was built to do by default.
     """
 
     version: str
     machine: str
     build: str
+    tools: str = ""
 
     @property
     def family(self) -> Family:
@@ -51,7 +55,7 @@ class Identity:
         return Family.CLANG if "clang" in self.build.lower() else Family.GCC
 
     def __str__(self) -> str:
-        return f"{self.build} for {self.machine}"
+        return f"{self.build} for {self.machine}{self.tools and f' with {self.tools}'}"
 
 
 def identity(compiler: str, run: Run) -> Identity:
@@ -85,7 +89,15 @@ def identity(compiler: str, run: Run) -> Identity:
             f"{compiler} is no compiler like GCC or Clang: it does not know -dumpmachine"
         )
     version, machine = (answer.decode("utf-8", "replace").strip() for _, answer in answers)
-    return Identity(version, machine, build)
+    return Identity(version, machine, build, "" if "clang" in build.lower() else _tools(compiler, run))
+
+
+def _tools(compiler: str, run: Run) -> str:
+    null = os.devnull
+    _, said = run([compiler, "-Wa,--version", "-x", "assembler", "-c", null, "-o", null])
+    _, specs = run([compiler, "-dumpspecs"])
+    assembler = said.decode("utf-8", "replace").partition("\n")[0]
+    return f"{assembler}, specs {hashlib.sha256(specs).hexdigest()[:8]}"
 
 
 def _without_program(line: str) -> str:

@@ -179,6 +179,7 @@ class _Reading:
     given_to_driver: bool = False
     targets: list[str] = field(default_factory=list)
     mapped: list[tuple[str, str, str]] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)  # which the driver passes on behind all others
     debug_level: int = 0
     pedantic: bool = False
 
@@ -300,7 +301,7 @@ def _read_dependencies(word: str, left: list[str], reading: _Reading) -> None:
             reading.dependency_file = _argument(word, parts)
             reading.given_to_driver |= reading.family is Family.CLANG
         elif part.startswith(options.MACROS):
-            _read_joined(part, parts, reading.both)
+            _read_joined(part, parts, lambda *words: reading.late.extend(words))
         elif part.startswith("-M"):
             _read_dependency(part, lambda: _argument(word, parts), reading)
         else:
@@ -331,6 +332,7 @@ def _away(compiler: str, reading: _Reading) -> Away:
         raise _StaysHere("it writes to standard output")
     if _UNUSUAL.search(source):
         raise _StaysHere(f"the name of {source!a} has unusual characters")
+    reading.both(*reading.late)
     form = _form(reading)
     how = "-frewrite-includes" if reading.family is Family.CLANG else "-fdirectives-only"
     words = [*reading.preprocess, *_dependency_words(source, reading), "-E", how, "-x", language, source]

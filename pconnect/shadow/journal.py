@@ -65,6 +65,7 @@ class Journal:
 
     def names(self) -> list[str]:
         """Return the names of the programs that are recorded."""
+        self._refuse_links()
         try:
             return sorted(os.listdir(self._folder / "journal"))  # noqa: PTH208 - their bytes need not be text
         except OSError:
@@ -72,6 +73,7 @@ class Journal:
 
     def read(self, name: str) -> Original | None:
         """Return what a program was, ``None`` if it is not recorded."""
+        self._refuse_links()
         path = self._folder / "journal" / name
         try:
             return Original(**json.loads(path.read_bytes()))
@@ -84,9 +86,8 @@ class Journal:
 
     def record(self, name: str, original: Original) -> None:
         """Record what a program is, on the disk, before anything is done with it."""
-        if self._folder.is_symlink():
-            raise ConfigurationError(f"{self._folder} is a link, which pshadow has not made; remove it")
-        for folder in (self._folder, *(self._folder / part for part in ("journal", "bin", "new"))):
+        self._refuse_links()
+        for folder in self._folders():
             folder.mkdir(exist_ok=True)
             folder.chmod(0o755)  # whatever is taken away from new files: others use the links
         written = self.write_new(name, json.dumps(asdict(original)).encode(), 0o644)
@@ -110,6 +111,7 @@ class Journal:
 
     def forget(self, name: str) -> None:
         """Remove what belongs to a program, last of all its record."""
+        self._refuse_links()
         for part in ("new", "bin", "journal"):
             (self._folder / part / name).unlink(missing_ok=True)
 
@@ -122,6 +124,15 @@ class Journal:
                 if part == "new" or name not in names:
                     (folder / name).unlink()
         if not names:
-            for folder in (*(self._folder / part for part in ("new", "bin", "journal")), self._folder):
+            for folder in reversed(self._folders()):
                 if folder.is_dir() and not os.listdir(folder):  # noqa: PTH208
                     folder.rmdir()
+
+    def _folders(self) -> list[Path]:
+        return [self._folder, *(self._folder / part for part in ("journal", "bin", "new"))]
+
+    def _refuse_links(self) -> None:
+        """Refuse what is no folder of ours: where a link leads, files of others would be removed."""
+        for folder in self._folders():
+            if folder.is_symlink():
+                raise ConfigurationError(f"{folder} is a link, which pshadow has not made; remove it")

@@ -36,6 +36,7 @@ _OTHER_FILES = (
     "-load",
     "-include-pch",
     "-ivfsoverlay",
+    "-split-dwarf",
 )
 
 

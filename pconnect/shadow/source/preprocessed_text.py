@@ -15,10 +15,11 @@ _PRAGMA_ONCE = re.compile(rb"pragma[ \t]+once\b[^\n]*")
 _DIRECTIVE = re.compile(rb"[ \t]*#[ \t]*")
 # What means this machine's clock or files, and would mean the other's; also the name of the source, which may be
 # standard input there.
-_TIED = b"__DATE__", b"__TIME__", b"__TIMESTAMP__", b"__BASE_FILE__", b".incbin"
+_TIED = b"__DATE__", b"__TIME__", b"__TIMESTAMP__", b"__BASE_FILE__", b".incbin", b".include "
 _TIED_DIRECTIVE = re.compile(
     rb"^[ \t]*#[ \t]*(?:embed|pragma[ \t]+GCC[ \t]+(?:dependency|pch_preprocess))\b", re.MULTILINE
 )
+_COUNTED = re.compile(rb"^[ \t]*#[ \t]*(?:el)?if\b.*\b__COUNTER__", re.MULTILINE)
 _IN_TIED_DIRECTIVES = b"embed", b"dependency", b"pch_preprocess"
 # The same as `_MARK`, anywhere. Blanks may precede it: those before a directive that is left out. Clang ends it as the
 # source's lines end.
@@ -28,14 +29,14 @@ _NAMES_AS_THEY_ARE = "-fsanitize", "-flto"
 _OUTER = re.compile(rb"/|(?:\.\./)+")
 
 
-def tied_to_this_machine(text: bytes) -> str:
-    """Return why preprocessed source must be compiled here; empty if it need not be."""
+def tied_to_this_machine(text: bytes, what: str = "the source") -> str:
+    """Return why preprocessed source, or `what` else is given, must be compiled here; empty if it need not be."""
     found = next((word for word in _TIED if word in text), None)
     if found is None and any(word in text for word in _IN_TIED_DIRECTIVES):
         directive = _TIED_DIRECTIVE.search(text)
         found = directive and directive[0].strip()
     if found:
-        return f"the source has {found.decode('ascii')}, which depends on the machine"
+        return f"{what} has {found.decode('ascii')}, which depends on the machine"
     return ""
 
 
@@ -136,7 +137,14 @@ def for_compiler(text: bytes, form: Form) -> bytes:
 
     The compiler there defines what is built in, and what the command's words define, by itself. It reads all as one
     file, in which ``#pragma once`` would be a mistake.
+
+    Raises
+    ------
+    ValueError
+        It cannot be said what is to be left out; or conditions, which were decided here, count something.
     """
+    if form is Form.REWRITTEN and b"__COUNTER__" in text and _COUNTED.search(text):
+        raise ValueError("a condition has __COUNTER__, and conditions were decided here")
     if form in (Form.REWRITTEN, Form.FILES):
         return text
     if form is Form.SOURCE:
@@ -154,7 +162,13 @@ def _is_kept(found: re.Match[bytes], main: bytes) -> bool:
     text, start = found.string, found.start()
     while (start := text.rfind(b"# ", 0, start)) >= 0:
         if mark := _MARK.match(text, start):
-            return mark[2] == main
+            if mark[2] == main:
+                return True
+            if b'R"' in text[start : found.start()]:
+                raise ValueError(
+                    "a header has #pragma once behind a raw string, and it may be a part of that"
+                )
+            return False
     return True
 
 

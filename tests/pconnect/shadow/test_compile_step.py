@@ -287,6 +287,28 @@ def test_trouble_there_is_a_reason_to_run_it_here(script: str, folder: Folder, t
     assert folder.made() == {"out/foo.o": b"old"}
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        'void f(void) { puts("out of memory") }\n',
+        "#error internal compiler error: No space left on device\n",
+        "int x = /* Cannot allocate memory */ y;\n",
+    ],
+)
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_lines_of_the_source_are_no_trouble_of_the_server(source: str, compiler: str, folder: Folder) -> None:
+    program(compiler, compiler)
+    (folder.path / "src/foo.c").write_text(source)
+    outcome = folder.away(f"{compiler} -Iinc -c src/foo.c -o out/foo.o")
+    assert (outcome.status, outcome.fallback) == (1, False)
+
+
+def test_a_macro_of_the_command_may_depend_on_the_machine(folder: Folder) -> None:
+    program("clang", "clang")
+    outcome = folder.away("clang -DBUILT=__DATE__ -Iinc -c src/foo.c -o out/foo.o")
+    assert (outcome.status, outcome.why) == (None, "the command has __DATE__, which depends on the machine")
+
+
 def test_a_new_object_has_the_mode_of_all_new_files(tmp_path: Path) -> None:
     place = tmp_path / "foo.o"
     place.write_bytes(b"old")

@@ -12,6 +12,10 @@ GCC, CLANG = Family.GCC, Family.CLANG
 
 # What stays here, and a part of the reason.
 STAYS = {
+    "clang -g -gsplit-dwarf=split -c foo.c": "-gsplit-dwarf",
+    "clang -g -gsplit-dwarf=single -c foo.c": "-gsplit-dwarf",
+    "clang -fsanitize-coverage-allowlist=f -c foo.c": "-fsanitize-coverage-allowlist",
+    "clang -fbasic-block-sections=list=f -c foo.c": "-fbasic-block-sections",
     "gcc foo.c": "links",
     "gcc -o prog foo.c": "links",
     "gcc -o prog foo.o bar.o": "more than one source",
@@ -315,3 +319,12 @@ def test_the_order_of_options_is_kept_and_decides_nothing(words: list[str]) -> N
     kept = [word for word in words if word in ("-O2", "-Wall", "-DX", "-fPIC", "-std=c99")]
     assert [*away.options] == kept
     assert "out.d" in away.preprocess
+
+
+def test_macros_for_the_preprocessor_alone_are_behind_all_others() -> None:
+    """As the drivers pass them on, and as some distributions give _FORTIFY_SOURCE."""
+    words = ["gcc", "-Wp,-DX=2", "-O2", "-UX", "-c", "a.c"]
+    away = decide(words, GCC)
+    assert isinstance(away, Away)
+    for found in (away.command, away.options):
+        assert [word for word in found if "X" in word] == ["-UX", "-DX=2"]

@@ -92,3 +92,27 @@ def test_a_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="is a link"):
         Journal(str(tmp_path)).record("x", original(make_program(tmp_path / "x")))
     assert names_in(elsewhere) == []
+
+
+@pytest.mark.parametrize("part", ["", "journal", "bin", "new"])
+def test_nothing_is_removed_where_a_link_leads(tmp_path: Path, part: str) -> None:
+    programs, elsewhere = tmp_path / "programs", tmp_path / "elsewhere"
+    for folder in (programs, *(elsewhere / name for name in ("journal", "bin", "new"))):
+        folder.mkdir(parents=True)
+    for folder in (elsewhere, elsewhere / "bin", elsewhere / "new"):
+        (folder / "of others").touch()
+    mode = elsewhere.stat().st_mode
+    if part:
+        (programs / ".pshadow").mkdir()
+    (programs / ".pshadow" / part).symlink_to(elsewhere)
+    journal = Journal(str(programs))
+    original = Original(1, 2, 3)
+    for call in (
+        journal.names,
+        journal.tidy,
+        lambda: journal.forget("x"),
+        lambda: journal.record("x", original),
+    ):
+        with pytest.raises(ConfigurationError, match="is a link, which pshadow has not made"):
+            call()
+    assert (elsewhere / "of others").exists() and elsewhere.stat().st_mode == mode

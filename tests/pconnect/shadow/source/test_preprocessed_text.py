@@ -90,8 +90,18 @@ char *x = "#pragma once", *y = R"(
     assert for_compiler(b"#pragma once\n", form) == b"#pragma once\n"
 
 
+def test_once_in_a_string_of_a_header_cannot_be_told_from_one_that_is_meant() -> None:
+    text = b'# 1 "a.c"\n# 1 "b.h" 1\n#pragma once\nchar *x = R"(\n#pragma once\n)";\n# 2 "a.c" 2\n'
+    with pytest.raises(ValueError, match="raw string"):
+        for_compiler(text, Form.PREPROCESSED)
+
+
 def test_what_clang_rewrites_stays_as_it_is() -> None:
     assert for_compiler(TEXT, Form.REWRITTEN) == TEXT
+    counts = b"#define NAME x##__COUNTER__\n"
+    assert for_compiler(counts, Form.REWRITTEN) == counts
+    with pytest.raises(ValueError, match="__COUNTER__"):
+        for_compiler(b"#if defined(X) && __COUNTER__ + 1 == 1\n", Form.REWRITTEN)
 
 
 def test_the_folder_is_what_the_second_mark_names() -> None:
@@ -115,6 +125,7 @@ def test_files_inside_the_folder_can_be_shown_but_no_others() -> None:
         b"__TIMESTAMP__",
         b"__BASE_FILE__",
         b'asm(".incbin \\"x\\"");',
+        b'asm(".include \\"x\\"");',
         b"int x;\n  # embed <x>",
         b'int x;\n#pragma GCC dependency "x"',
         b'# pragma GCC pch_preprocess "x"',
