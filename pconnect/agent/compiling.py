@@ -254,7 +254,7 @@ class RemoteCompiler:
         return answer.result()
 
     def _answer_of_other(self, answer: Answer, deadline: float) -> Identity | str:
-        """Return what another step is told, which may wait longer for a slot than this one."""
+        """Return the answer to another step, which may wait longer for a slot than this one."""
         with contextlib.suppress(TimeoutError):
             return answer.result(remaining(deadline))
         if not (answer.running() or answer.done()):

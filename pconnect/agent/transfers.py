@@ -55,7 +55,7 @@ T = TypeVar("T")
 
 
 class _StoppedError(Exception):
-    """Raised in the thread of a transfer that was cancelled; nobody hears of it."""
+    """Raised in the thread of a transfer that was cancelled, whose error is not shown."""
 
 
 def needs_transfer(settings: Settings) -> bool:

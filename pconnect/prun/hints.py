@@ -12,7 +12,7 @@ _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.ASCII | re.DOTALL)
 
 
 def hint(name: str) -> str:
-    """Return what to write instead of the name of a program that was not found; empty: nobody knows.
+    """Return what to write instead of the name of a program that was not found; empty: that is not known.
 
     Examples
     --------

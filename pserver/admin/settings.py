@@ -146,27 +146,27 @@ def _of_variable(variable: str, name: str, text: str) -> object:
         known = [f"{_PREFIX}{each.upper()}" for each in options]
         raise ConfigurationError(f"{variable}: there is no such setting{nearest(variable, known)}")
     field = options[name]
+    parse = _switch if isinstance(field.default, bool) else field.metadata["option"].parse
     try:
-        if isinstance(field.default, bool):
-            if text.lower() not in _SWITCH:
-                raise ConfigurationError("give yes or no")
-            return _SWITCH[text.lower()]
-        return _checked(name, field.metadata["option"].parse(text))
-    except (ConfigurationError, ValueError) as error:
-        why = (
-            error
-            if isinstance(error, ConfigurationError)
-            else f"it must be {_KINDS[field.metadata['option'].parse][0]}"
-        )
-        raise ConfigurationError(f"{variable}={text}: {why}") from None
+        return _checked(name, parse(text))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{variable}={text}: {error}") from None
+    except ValueError:  # of `int` and `float`
+        raise ConfigurationError(f"{variable}={text}: it must be {_KINDS[parse][0]}") from None
+
+
+def _switch(text: str) -> bool:
+    try:
+        return _SWITCH[text.lower()]
+    except KeyError:
+        raise ConfigurationError("give yes or no") from None
 
 
 def _checked(name: str, value: Any) -> object:
     """Return a value that a server can have; raise `ConfigurationError` if it is none by itself."""
     try:
-        ServerConfig(
-            **{"cmd_port": 0, "data_port": 0, name: value}
-        )  # no port that another setting may have, too
+        # Port 0 is none that the other setting may have, too.
+        ServerConfig(**{"cmd_port": 0, "data_port": 0, name: value})
     except ConfigurationError as error:
         text = str(error)
         for flag in flags_of(server_options()[name]):

@@ -48,7 +48,7 @@ from srp_tools.steps import deadline_after, run
 from srp_tools.tls import TlsContexts
 
 _HANDSHAKE_TIMEOUT = 30.0
-_MOST_EARLY = 1000  # messages for programs that have not begun: signals, and that nobody reads
+_MOST_EARLY = 1000  # messages for programs that have not begun: signals, and ends of their output's readers
 _FLUSH_SECONDS = 0.001  # results are sent, and the client is listened to, about so often
 
 

@@ -99,7 +99,7 @@ def test_a_pipe_that_another_account_has_made_makes_nobody_wait(monkeypatch: pyt
         over = asyncio.Event()
         loop = asyncio.get_running_loop()
         stream = DescriptorOutput(loop, write, lambda _: None, over.set, lambda: None)
-        stream.take(data)  # returns, although nobody reads
+        stream.take(data)  # returns, although there is no reader yet
         stream.take(b"")
         assert stream.is_blocked
         thread = threading.Thread(target=lambda: came.extend(iter(lambda: os.read(read, PIECE), b"")))

@@ -1,4 +1,4 @@
-"""Settings from the command line, the environment and a file: which counts, and what a wrong one is told."""
+"""Settings from the command line, the environment and a file: which counts, and what the error of a wrong one says."""
 
 import dataclasses
 from collections.abc import Mapping
