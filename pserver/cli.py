@@ -19,7 +19,7 @@ from pserver.admin.control import check_start, start_server, warnings_of
 from pserver.admin.left_sessions import LeftSession, detached_sessions, end_left_sessions, left_sessions
 from pserver.admin.options import CommandParser, config_of
 from pserver.admin.settings import server_name
-from pserver.config import ServerConfig
+from pserver.config.server_config import ServerConfig
 from pserver.starter.starter import StarterProcess
 from pserver.system.clean_start import open_standard_streams, start_cleanly
 from pserver.system.log import set_up

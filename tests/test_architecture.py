@@ -34,7 +34,7 @@ FOLDERS = {
 MAX_MODULES = 15  # in a folder
 MAX_ATTRIBUTES = 15  # of a class
 # A row for each option, no state.
-TABLES_OF_OPTIONS = "pserver/config.py:ServerConfig", "pconnect/prun/settings.py:Settings"
+TABLES_OF_OPTIONS = "pserver/config/server_config.py:ServerConfig", "pconnect/prun/settings.py:Settings"
 # Documented module paths that only hand names on to where they lie today.
 ALIASES = {
     "pconnect/code_sync.py", "pconnect/collectives.py", "pconnect/console.py", "pconnect/job_side.py",

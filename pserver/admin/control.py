@@ -28,7 +28,7 @@ from typing import Any, Literal, ParamSpec, Protocol, overload
 from pserver.admin.left_sessions import detached_sessions, end_left_sessions
 from pserver.admin.options import check_keywords, document_options, start_options
 from pserver.admin.settings import resolve, server_name
-from pserver.config import ServerConfig
+from pserver.config.server_config import ServerConfig
 from pserver.daemon.user_file import missing_users
 from pserver.system.log_file import default_log, make_log
 from pserver.system.pidfile import check_is_first, find_server, stop_server

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pconnect.public_names import nearest
-from pserver.config import Option, ServerConfig
+from pserver.config.option import Option
+from pserver.config.server_config import ServerConfig
 from srp_tools.errors import ConfigurationError
 
 

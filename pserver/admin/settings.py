@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from pconnect.public_names import nearest
 from pconnect.toml_file import TomlFile, read_toml
 from pserver.admin.options import flags_of, server_options
-from pserver.config import ServerConfig, parse_list, parse_size
+from pserver.config.option import parse_list, parse_size
+from pserver.config.server_config import ServerConfig
 from srp_tools.errors import ConfigurationError
 from srp_tools.private_files import server_folder
 

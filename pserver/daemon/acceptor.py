@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pconnect.errors import ProtocolError
 from pconnect.protocol.frames import PREAMBLE_BYTES, PREAMBLE_MAGIC, Preamble, Purpose, check_first_word
-from pserver.config import ServerConfig
+from pserver.config.server_config import ServerConfig
 from pserver.daemon.arrivals import Arrivals, PendingConnection, Source
 from pserver.daemon.client_hello import TLS_HANDSHAKE, Alert
 from pserver.daemon.listeners import Listeners

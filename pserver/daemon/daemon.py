@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pconnect.protocol.frames import Preamble
-from pserver.config import ServerConfig, SessionSettings, processor_count
+from pserver.config.server_config import ServerConfig, processor_count
+from pserver.config.session_settings import SessionSettings
 from pserver.daemon.acceptor import Acceptor
 from pserver.daemon.arrivals import PendingConnection
 from pserver.daemon.callback_selector import CallbackSelector, LoopPart

@@ -24,7 +24,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from pserver.config import Startups
+from pserver.config.login_options import Startups
 from pserver.daemon.login_failures import Standing
 
 T = TypeVar("T")

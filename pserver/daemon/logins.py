@@ -10,7 +10,7 @@ import selectors
 import time
 from collections.abc import Callable
 
-from pserver.config import ServerConfig
+from pserver.config.server_config import ServerConfig
 from pserver.daemon.arrivals import PendingConnection
 from pserver.daemon.client_hello import Alert
 from pserver.daemon.login_failures import LoginFailures

@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 from pconnect import Network, network_get_info, pconnect, precv, psend, reval
 from pconnect.commands.table import Table
 from pserver.admin.control import start_server
-from pserver.config import ServerConfig
+from pserver.config.server_config import ServerConfig
 from pserver.demo.picture import save_picture
 from pserver.demo.work import (
     Floats,

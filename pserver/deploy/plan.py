@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pserver.admin.options import start_options
-from pserver.config import ServerConfig
+from pserver.config.server_config import ServerConfig
 from pserver.deploy.ssh import Target
 from pserver.deploy.wheel import Wheel, make_wheel
 from srp_tools.errors import ConfigurationError, CredentialError

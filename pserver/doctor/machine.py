@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pserver.admin.left_sessions import left_sessions
-from pserver.config import DEFAULT_DATA_PORT, ServerConfig
+from pserver.config.listen_options import DEFAULT_DATA_PORT
+from pserver.config.server_config import ServerConfig
 from pserver.doctor.checks import (
     Finding,
     Level,

@@ -17,7 +17,7 @@ from pconnect.link.dialing import receive_packed, send_packed
 from pconnect.link.local_link import TOKEN_BYTES, own_place
 from pconnect.protocol.frames import HELLO, NETWORK_KEY_BYTES, VERSION, Preamble, Purpose, check_version
 from pconnect.values import decoder, encoder
-from pserver.config import SessionSettings, seed_folder
+from pserver.config.session_settings import SessionSettings, seed_folder
 from pserver.engine.links import greet
 from pserver.system.interfaces import own_addresses
 from srp_tools import steps

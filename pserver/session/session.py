@@ -26,7 +26,7 @@ from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import NO_LIMIT, PREAMBLE_BYTES
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import encode_message
-from pserver.config import SessionSettings
+from pserver.config.session_settings import SessionSettings
 from pserver.session.login import (
     AuthenticatedClient,
     accept_client,

@@ -21,7 +21,7 @@ from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message, refuse_nonsense
 from pconnect.values.decoder import unpack
-from pserver.config import SessionSettings
+from pserver.config.session_settings import SessionSettings
 from pserver.engine.failure import describe, not_begun
 from pserver.services.files import is_usable_folder
 from pserver.session.job_channel import JobChannel

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pserver.config import SessionSettings
+from pserver.config.session_settings import SessionSettings
 from pserver.starter.starter import Starter
 from pserver.system.descriptors import NoRoomError, json_object, receive_descriptors, stands_for
 

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import pserver.starter.first_use  # noqa: F401 - once for all sessions
-from pserver.config import SessionSettings
+from pserver.config.session_settings import SessionSettings
 from pserver.jobs.job_store import sweep
 from pserver.session.session import session_main
 from pserver.spawner.spawner_process import be_spawner

@@ -29,7 +29,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pserver.config import check_server_name
+from pserver.config.listen_options import check_server_name
 from pserver.system.processes import start_ticks
 from pserver.system.runtime_dir import run_time_folder
 from srp_tools.errors import ConfigurationError

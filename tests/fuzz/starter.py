@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from pserver.config import SessionSettings
+from pserver.config.session_settings import SessionSettings
 from pserver.starter.session_starts import SessionStarts
 from pserver.starter.starter import StarterProcess
 from tests.fuzz.odd_descriptors import OddDescriptors

@@ -16,7 +16,7 @@ import pytest
 from pconnect import pconnect
 from pserver.admin.left_sessions import detached_sessions
 from pserver.cli import main
-from pserver.config import processor_count
+from pserver.config.server_config import processor_count
 from pserver.system.log_file import default_log
 from pserver.system.pidfile import PidFile, find_server, list_servers
 from pserver.system.runtime_dir import run_time_folder

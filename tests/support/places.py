@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pserver.config import ServerConfig
+from pserver.config.server_config import ServerConfig
 from srp_tools.credentials import Credentials
 from srp_tools.private_files import server_file
 from srp_tools.verifier import make_verifier

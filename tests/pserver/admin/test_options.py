@@ -8,7 +8,7 @@ import pytest
 from pserver import pserver
 from pserver.admin.options import CommandParser, add_options, config_of, start_options
 from pserver.cli import main
-from pserver.config import ServerConfig
+from pserver.config.server_config import ServerConfig
 
 FIELDS = dataclasses.fields(ServerConfig)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pserver.admin.options import CommandParser, add_options, given_options, server_options
 from pserver.admin.settings import as_toml, resolve, server_name
-from pserver.config import ServerConfig
+from pserver.config.server_config import ServerConfig
 from srp_tools.errors import ConfigurationError
 from srp_tools.private_files import server_folder
 

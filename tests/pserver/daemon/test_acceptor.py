@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from pconnect.protocol.frames import PREAMBLE_BYTES, VERSION, Preamble, Purpose
-from pserver.config import ServerConfig
+from pserver.config.server_config import ServerConfig
 from pserver.daemon.acceptor import Acceptor
 from pserver.daemon.arrivals import PendingConnection
 from pserver.daemon.client_hello import Alert

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pserver.config import Startups
+from pserver.config.login_options import Startups
 from pserver.daemon.login_failures import Standing
 from pserver.daemon.login_queue import Login, LoginQueue
 

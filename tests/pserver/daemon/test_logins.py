@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from pserver.config import ServerConfig
+from pserver.config.server_config import ServerConfig
 from pserver.daemon.arrivals import PendingConnection, Source
 from pserver.daemon.client_hello import Alert
 from pserver.daemon.logins import Logins

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pserver.config import ServerConfig
+from pserver.config.server_config import ServerConfig
 from pserver.daemon import slot_service
 from pserver.daemon.daemon import _Daemon
 from pserver.daemon.session_registry import Session

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pserver.config import ServerConfig
+from pserver.config.server_config import ServerConfig
 from pserver.deploy.agent import place_of
 from pserver.deploy.deploy import Deployed, Deployment, Outcome, _reach_from_here, _seen_from, _with_remedy
 from pserver.deploy.plan import Plan, make_plan

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pserver.config import ServerConfig
+from pserver.config.server_config import ServerConfig
 from pserver.deploy.plan import make_plan, parse_targets
 from pserver.deploy.ssh import Target
 from srp_tools import generate_srp_data

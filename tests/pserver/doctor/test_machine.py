@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pserver import pserver
-from pserver.config import ServerConfig
+from pserver.config.server_config import ServerConfig
 from pserver.doctor import machine
 from pserver.doctor.checks import Level
 from pserver.doctor.machine import check_machine

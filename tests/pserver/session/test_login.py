@@ -11,7 +11,7 @@ import pytest
 from pconnect.errors import AuthenticationError, ConnectionLostError, ProtocolError
 from pconnect.protocol.frames import PREAMBLE_BYTES, Preamble, Purpose
 from pconnect.values import decoder
-from pserver.config import SessionSettings
+from pserver.config.session_settings import SessionSettings
 from pserver.session.login import accept_client, admit, tell_failure
 from srp_tools.credentials import Credentials
 from srp_tools.login import log_in

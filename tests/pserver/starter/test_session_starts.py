@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pserver.config import SessionSettings
+from pserver.config.session_settings import SessionSettings
 from pserver.starter import session_starts
 from pserver.starter import starter as starter_module
 from pserver.starter.session_starts import SessionStarts, Started

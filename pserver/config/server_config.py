@@ -1,0 +1,104 @@
+"""The settings of one server.
+
+Each field of `ServerConfig` declares one option, with all that is known of it. `pserver.admin.options` makes of these
+fields the command line of ``pserver start``, the keywords of `pserver.pserver`, and what the daemon is started with.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from pserver.config.listen_options import FilePath
+from pserver.config.log_options import LogOptions
+from pserver.config.login_options import LoginOptions
+from pserver.config.option import check_size, parse_size, setting
+from pserver.config.session_settings import seed_folder
+from srp_tools.errors import ConfigurationError
+
+_MOST_SLOTS = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig(LogOptions, LoginOptions):
+    """The settings of one server; ``pserver start --help`` describes them.
+
+    Raises
+    ------
+    ConfigurationError
+        A setting cannot be used; the text says which and why.
+    """
+
+    allow_root: bool = setting(
+        False, "Start even as root. Then anyone who logs in can do everything on this machine."
+    )
+    slots: int | None = setting(
+        None,
+        "How many processes for jobs may run at once. A negative number leaves that many processors free; "
+        "0 offers none.",
+        "N",
+        parse=int,
+        default_text="one for each processor",
+        flags=("--slots", "--cpus"),
+        reloads=True,
+    )
+    max_file_size: int = setting(
+        0,
+        "Limit for each file that a client puts here or gets from here, such as 64m; 0 sets no limit.",
+        "BYTES[kmgt]",
+        parse=parse_size,
+        reloads=True,
+    )
+    spool_dir: FilePath | None = setting(
+        None,
+        "Where to keep the jobs and results of detached networks.",
+        "FOLDER",
+        default_text="in the user's folder for state",
+    )
+    keep_results: float = setting(
+        7.0,
+        "How many days to keep the results of a detached network until you recover them.",
+        "DAYS",
+        parse=float,
+        reloads=True,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for option in ("bind", "auth_file", "log_file", "spool_dir"):  # from a variable that is not set, say
+            if getattr(self, option) == "":
+                raise ConfigurationError(f"--{option.replace('_', '-')}: it is empty; leave it out")
+        if not 0 < self.keep_results < float("inf"):
+            raise ConfigurationError(f"--keep-results {self.keep_results:g}: give a positive number of days")
+        self.slot_count()
+        check_size("--max-file-size", self.max_file_size)
+
+    def kept_folder(self) -> Path:
+        """Return where the jobs and results of detached networks are."""
+        base = self.spool_dir or platformdirs.user_state_path("pserver", appauthor=False)
+        return Path(base, self.name, "kept")
+
+    def seed_folder(self) -> Path:
+        """Return where the secret behind answers to unknown users is, if it cannot be beside the verifiers."""
+        return seed_folder(self.kept_folder())
+
+    def slot_count(self) -> int:
+        """Return how many processes for jobs there may be at once."""
+        processors = processor_count()
+        if self.slots is None:
+            return processors
+        if self.slots > _MOST_SLOTS:
+            raise ConfigurationError(f"--slots {self.slots}: give at most {_MOST_SLOTS}")
+        if self.slots >= 0:
+            return self.slots
+        if processors + self.slots < 1:
+            raise ConfigurationError(
+                f"--slots {self.slots}: that leaves none of {processors} processors; give 0 to offer none"
+            )
+        return processors + self.slots
+
+
+def processor_count() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0))

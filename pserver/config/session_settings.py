@@ -1,0 +1,43 @@
+"""What a session is told of its server."""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self, get_args
+
+
+def seed_folder(kept: Path) -> Path:
+    """Return the same, for a session; `kept`: see `ServerConfig.kept_folder`."""
+    return kept.with_name("login")
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """What a session needs to know of the server; see `pserver.config.ServerConfig`."""
+
+    auth_file: Path | None  # None: no encryption, no login
+    data_port: int
+    bind: str | None
+    login_timeout: float
+    proof_timeout: float
+    log_file: Path | None
+    peer: str
+    user: str  # that the client names; empty without encryption
+    kept: Path  # see `ServerConfig.kept_folder`
+    sessions_path: Path  # of the socket at which the daemon takes sessions back that have lost one
+    local_path: Path | None = None  # of the socket for local links; None: there is none
+    max_file_size: int = 0
+    allow_users: list[str] = field(default_factory=list)  # empty: all
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what JSON can express, for `from_json`."""
+        return {name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()}
+
+    @classmethod
+    def from_json(cls, settings: dict[str, Any]) -> Self:
+        """Return the settings of which `as_json` gave this."""
+        paths = {each.name for each in fields(cls) if each.type is Path or Path in get_args(each.type)}
+        values: dict[str, Any] = {
+            name: Path(value) if name in paths and value is not None else value
+            for name, value in settings.items()
+        }
+        return cls(**values)

@@ -1,0 +1,35 @@
+import pytest
+
+from pserver.config.listen_options import check_server_name
+from pserver.config.server_config import ServerConfig
+from srp_tools.errors import ConfigurationError
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_is_in_range(port: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"--cmd-port {port}: "):
+        ServerConfig(cmd_port=port)
+    with pytest.raises(ConfigurationError, match=f"--data-port {port}: "):
+        ServerConfig(data_port=port)
+
+
+def test_the_two_ports_differ() -> None:
+    with pytest.raises(ConfigurationError, match="both 12502"):
+        ServerConfig(cmd_port=12502, data_port=12502)
+
+
+def test_both_ports_may_be_any_free_one() -> None:
+    assert ServerConfig(cmd_port=0, data_port=0).data_port == 0
+
+
+@pytest.mark.parametrize("name", ["default", "a", "node-1.lab_2", "x" * 64])
+def test_usable_names(name: str) -> None:
+    assert ServerConfig(name=name).name == name
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "a/b", "..", ".hidden", "-option", "a b", "a\n", "a\0"])
+def test_names_that_are_no_good_file_names(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="--name"):
+        ServerConfig(name=name)
+    with pytest.raises(ConfigurationError, match="--name"):
+        check_server_name(name)
