@@ -17,7 +17,7 @@ _LONGEST_LIMIT = 86400.0  # seconds; the system's calls take no number that is m
 
 
 class Startups(NamedTuple):
-    """How many logins there may be at once; see `pserver.daemon.login_queue`."""
+    """How many logins there may be at once; see `pserver.daemon.door.login_queue`."""
 
     start: int  #: from so many on, newcomers are turned away by chance
     rate: int  #: in percent, at `start`; it grows with the number of logins

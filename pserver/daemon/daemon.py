@@ -1,8 +1,8 @@
 """The daemon: accepts on both ports, starts sessions, hands data connections over. It runs no user code.
 
-It never decrypts and never waits for a peer. `pserver.daemon.acceptor` finds out what arrives. A client that wants to
-log in waits for its turn, see `pserver.daemon.logins`. The descriptor of a data connection is passed to the engine that
-was registered for its network and node (SCM_RIGHTS); TLS begins there.
+It never decrypts and never waits for a peer. `pserver.daemon.door.acceptor` finds out what arrives. A client that wants
+to log in waits for its turn, see `pserver.daemon.door.logins`. The descriptor of a data connection is passed to the
+engine that was registered for its network and node (SCM_RIGHTS); TLS begins there.
 
 Sessions are forked by the starter, see `pserver.starter.starter`; the daemon itself loads nothing of theirs. Sessions
 are not ours to wait for after our death: when the daemon is killed, networks go on.
@@ -24,10 +24,11 @@ from typing import NamedTuple
 from pconnect.protocol.frames import Preamble
 from pserver.config.server_config import ServerConfig, processor_count
 from pserver.config.session_settings import SessionSettings
-from pserver.daemon.acceptor import Acceptor
-from pserver.daemon.arrivals import PendingConnection
 from pserver.daemon.callback_selector import CallbackSelector, LoopPart
-from pserver.daemon.logins import Logins
+from pserver.daemon.door.acceptor import Acceptor
+from pserver.daemon.door.arrivals import PendingConnection
+from pserver.daemon.door.logins import Logins
+from pserver.daemon.old_results import OldResults
 from pserver.daemon.returning_sessions import ReturningSessions
 from pserver.daemon.session_registry import Session, SessionRegistry
 from pserver.daemon.slot_service import SlotService
@@ -44,8 +45,6 @@ from srp_tools.packages import distribution_version
 from srp_tools.private_files import server_file
 
 log = logging.getLogger("pserver")
-
-_SWEEP_SECONDS = 3600.0
 
 
 def serve(
@@ -113,7 +112,6 @@ class _Daemon:
         self._status = StatusPublisher(pid_file, self.status, lambda: self._slots.facts, others)
         self._parts = self._loop_parts(returning)
         self._users = UserFileWatch(self._auth_file(), config.allow_users)
-        self._sweep_due = 0.0
         self._stopping = ""
         # Before the status is announced: its readers may stop the daemon at once.
         self._catch_signals(stack)
@@ -202,26 +200,8 @@ class _Daemon:
             LoopPart("slots", self._slots.step, self._slots.time_left),
             LoopPart("sessions that come back", returning.step, returning.time_left),
             LoopPart("status", status.tend),
-            LoopPart("old results", self._sweep),
+            LoopPart("old results", OldResults(lambda: self._config, self.starts.starter.request).step),
         ]
-
-    def _sweep(self) -> float:
-        """Have results removed that nobody has recovered, once in an hour; return in how many seconds it is due.
-
-        There may be many, on a file system that is slow: a process of their own removes them.
-        """
-        now = time.monotonic()
-        if now >= self._sweep_due:
-            self._sweep_due = now + _SWEEP_SECONDS
-            config = self._config
-            self.starts.starter.request(
-                {
-                    "sweep": str(config.kept_folder()),
-                    "days": config.keep_results,
-                    "log": config.log_file and str(config.log_file),
-                }
-            )
-        return self._sweep_due - now
 
     # --- signals and listening ---
 

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from pconnect.errors import AuthenticationError
 from pconnect.link.local_link import check_account, peer_pid
-from pserver.daemon.arrivals import Source
 from pserver.daemon.callback_selector import Pauses
+from pserver.daemon.door.arrivals import Source
 from pserver.system.descriptors import receive_descriptors, stands_for, takes_messages
 from pserver.system.kept_socket import KeptSocket
 

@@ -23,9 +23,9 @@ from pathlib import Path
 from pconnect.errors import ProtocolError
 from pconnect.protocol.frames import PREAMBLE_BYTES, PREAMBLE_MAGIC, Preamble, Purpose, check_first_word
 from pserver.config.server_config import ServerConfig
-from pserver.daemon.arrivals import Arrivals, PendingConnection, Source
-from pserver.daemon.client_hello import TLS_HANDSHAKE, Alert
-from pserver.daemon.listeners import Listeners
+from pserver.daemon.door.arrivals import Arrivals, PendingConnection, Source
+from pserver.daemon.door.client_hello import TLS_HANDSHAKE, Alert
+from pserver.daemon.door.listeners import Listeners
 from pserver.system import audit
 
 log = logging.getLogger("pserver")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pserver.daemon.arrivals import Source
-from pserver.daemon.listeners import Listeners
+from pserver.daemon.door.arrivals import Source
+from pserver.daemon.door.listeners import Listeners
 from tests.support.servers import open_files
 from tests.support.waiting import wait_until
 

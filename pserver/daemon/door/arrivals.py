@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pserver.daemon.client_hello import ClientHello
+from pserver.daemon.door.client_hello import ClientHello
 
 _SUBNET_BITS = 64  # of IPv6: what one customer has, who can take any address in it
 _LOCAL = "this machine"

@@ -9,7 +9,7 @@ from tlslite.messages import ClientHello as TlsliteHello
 from tlslite.utils.codec import Parser
 
 from pconnect.errors import ProtocolError
-from pserver.daemon.client_hello import MAX_HELLO_BYTES, Alert, ClientHello
+from pserver.daemon.door.client_hello import MAX_HELLO_BYTES, Alert, ClientHello
 from tests.support.hellos import extension, hello_of, message_of, name_extension, records_of, vector
 
 

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from pserver.daemon.arrivals import Arrivals, PendingConnection, Source
+from pserver.daemon.door.arrivals import Arrivals, PendingConnection, Source
 
 
 def source(address: str, port: int = 1000) -> Source:

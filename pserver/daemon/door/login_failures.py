@@ -7,7 +7,7 @@
   them, so that it cannot try one password on many users quickly. Users who have logged in from there are excepted.
 * A login that ends without any proof holds a place for nothing. After one, the next logins of its user at its source
   are doubtful for some minutes, and after such logins of several users, all at that source but those who have logged
-  in from there. What is doubtful comes last, see `pserver.daemon.login_queue`.
+  in from there. What is doubtful comes last, see `pserver.daemon.door.login_queue`.
 
 Known and unknown users are treated alike, so this tells nobody whether there is a user of a name.
 

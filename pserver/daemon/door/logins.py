@@ -1,6 +1,7 @@
 """Clients between their ClientHello and the end of their login: they wait, get a session, or are turned away.
 
-`pserver.daemon.login_queue` decides whose turn it is, `pserver.daemon.login_failures` who must wait after failures.
+`pserver.daemon.door.login_queue` decides whose turn it is, `pserver.daemon.door.login_failures` who must wait after
+failures.
 """
 
 import contextlib
@@ -11,10 +12,10 @@ import time
 from collections.abc import Callable
 
 from pserver.config.server_config import ServerConfig
-from pserver.daemon.arrivals import PendingConnection
-from pserver.daemon.client_hello import Alert
-from pserver.daemon.login_failures import LoginFailures
-from pserver.daemon.login_queue import Login, LoginQueue
+from pserver.daemon.door.arrivals import PendingConnection
+from pserver.daemon.door.client_hello import Alert
+from pserver.daemon.door.login_failures import LoginFailures
+from pserver.daemon.door.login_queue import Login, LoginQueue
 from pserver.daemon.session_registry import Session
 from pserver.system import audit
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pserver.config.login_options import Startups
-from pserver.daemon.login_failures import Standing
-from pserver.daemon.login_queue import Login, LoginQueue
+from pserver.daemon.door.login_failures import Standing
+from pserver.daemon.door.login_queue import Login, LoginQueue
 
 
 @dataclass

@@ -10,9 +10,9 @@ import pytest
 
 from pconnect.protocol.frames import PREAMBLE_BYTES, VERSION, Preamble, Purpose
 from pserver.config.server_config import ServerConfig
-from pserver.daemon.acceptor import Acceptor
-from pserver.daemon.arrivals import PendingConnection
-from pserver.daemon.client_hello import Alert
+from pserver.daemon.door.acceptor import Acceptor
+from pserver.daemon.door.arrivals import PendingConnection
+from pserver.daemon.door.client_hello import Alert
 from srp_tools.errors import ConfigurationError
 from tests.support.hellos import hello_of, message_of, name_extension, records_of
 
@@ -241,7 +241,7 @@ def test_addresses_can_be_listed(allowed: str, is_let_in: bool) -> None:
 
 
 def test_too_many_silent_ones_make_room(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pserver.daemon.acceptor._MAX_ARRIVALS", 3)
+    monkeypatch.setattr("pserver.daemon.door.acceptor._MAX_ARRIVALS", 3)
     socks = [dial(loop.acceptor.cmd_port) for _ in range(5)]
     assert loop.until_closed(socks[0]) == b""
     for sock in socks:

@@ -7,14 +7,14 @@ A login is arithmetic and three processes, so a few run at once and the others w
   for each user at each source.
 * *Turns*: the next login comes from the source whose turn is longest ago, and among its users likewise. A source with
   thousands of clients that wait delays another's client by one login.
-* *Doubts*: where logins were left without a proof (see `pserver.daemon.login_failures`), the next ones have half of the
-  places, and those only while nobody else can have them. They take turns likewise.
+* *Doubts*: where logins were left without a proof (see `pserver.daemon.door.login_failures`), the next ones have half
+  of the places, and those only while nobody else can have them. They take turns likewise.
 * *Early drop*: from `start` logins on, newcomers are turned away at random, as sshd does. Here this concerns only the
   sources with the most logins, and nobody who has logged in from there before. Others are let in, if need be in the
   place of one of theirs.
 * *Age*: nobody waits for longer than `patience`.
 
-A source is an address, or a network of them: see `pserver.daemon.arrivals.Source`.
+A source is an address, or a network of them: see `pserver.daemon.door.arrivals.Source`.
 """
 
 import random
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pserver.config.login_options import Startups
-from pserver.daemon.login_failures import Standing
+from pserver.daemon.door.login_failures import Standing
 
 T = TypeVar("T")
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from pconnect.errors import AuthenticationError
 from pconnect.link.local_link import check_account, is_local
-from pserver.daemon.arrivals import Source
 from pserver.daemon.callback_selector import Pauses
+from pserver.daemon.door.arrivals import Source
 from pserver.system.kept_socket import KeptSocket
 from srp_tools.errors import ConfigurationError
 

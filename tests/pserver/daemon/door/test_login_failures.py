@@ -2,7 +2,7 @@
 
 import pytest
 
-from pserver.daemon.login_failures import LoginFailures, Standing
+from pserver.daemon.door.login_failures import LoginFailures, Standing
 
 
 class Clock:

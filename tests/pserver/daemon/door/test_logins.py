@@ -9,9 +9,9 @@ from contextlib import ExitStack
 import pytest
 
 from pserver.config.server_config import ServerConfig
-from pserver.daemon.arrivals import PendingConnection, Source
-from pserver.daemon.client_hello import Alert
-from pserver.daemon.logins import Logins
+from pserver.daemon.door.arrivals import PendingConnection, Source
+from pserver.daemon.door.client_hello import Alert
+from pserver.daemon.door.logins import Logins
 from pserver.daemon.session_registry import LoginFailure, Session
 from pserver.starter.session_starts import Started
 from tests.support.hellos import hello_of
@@ -186,7 +186,7 @@ def test_one_who_has_failed_has_one_login_at_a_time(door: Door) -> None:
 
 @pytest.mark.parametrize("door", [{"max_failures": 1}], indirect=True)
 def test_after_many_failures_a_user_is_locked_out_there(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pserver.daemon.login_failures._FIRST_PAUSE", 60.0)
+    monkeypatch.setattr("pserver.daemon.door.login_failures._FIRST_PAUSE", 60.0)
     for _ in range(9):
         waiting = door.arrive()
     door.turn()
