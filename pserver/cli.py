@@ -229,11 +229,21 @@ def _status(options: argparse.Namespace) -> int:
         print(json.dumps([dict(server.status) for server in servers], indent=2))
     elif servers:
         print(Table(_HEADINGS, [_row(server) for server in servers]))
+        _print_users(servers)
     left = left_sessions(options.name)
     _report_left(left)
     if not servers and not left and not options.json:
         return _report_none(options.name)
     return 0 if servers else _NOT_RUNNING
+
+
+def _print_users(servers: Sequence[RunningServer]) -> None:
+    for server in servers:
+        match server.status.get("users"):
+            case {"file": file, "fingerprint": fingerprint}:
+                print(
+                    f"The users of {server.name}: {file}, fingerprint {fingerprint or 'unknown, see the log'}"
+                )
 
 
 def _deploy(options: argparse.Namespace) -> int:

@@ -25,10 +25,11 @@ from srp_tools.credentials import (
 )
 from srp_tools.errors import ConfigurationError, CredentialError, ParallelError
 from srp_tools.packages import ShowVersion
+from srp_tools.printable import printable_name
 from srp_tools.private_files import client_file as path_of_client
 from srp_tools.private_files import server_file, server_folder
 from srp_tools.srp_groups import DEFAULT_BITS, GROUPS
-from srp_tools.verifier import check_password, make_verifier
+from srp_tools.verifier import check_password, fingerprint_of, make_verifier
 from srp_tools.verifier_file import VerifierFile
 
 # 192 bits: 128 are needed, and this makes 32 characters without a remainder.
@@ -195,6 +196,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("user", nargs="?", metavar="USER", help="default: the name of this account")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--list", action="store_true", help="print the names of all users")
+    fingerprint_help = "print a short digest of all users, and of each, to compare with another machine's"
+    action.add_argument("--fingerprint", action="store_true", help=fingerprint_help)
     action.add_argument("--remove", metavar="USER", help="remove a user from both parts")
     action.add_argument(
         "--verify", metavar="USER", help="check a password: status 0 if it is right, 1 if not"
@@ -227,7 +230,12 @@ def _refuse_combinations(parser: argparse.ArgumentParser, options: argparse.Name
     }
     if options.verify is None:
         making["--password-stdin"] = options.password_stdin
-    actions = {"--list": options.list or None, "--remove": options.remove, "--verify": options.verify}
+    actions = {
+        "--list": options.list or None,
+        "--fingerprint": options.fingerprint or None,
+        "--remove": options.remove,
+        "--verify": options.verify,
+    }
     for action in (name for name, value in actions.items() if value is not None):
         for name in (name for name, value in making.items() if value not in (None, False)):
             parser.error(f"argument {name}: not allowed with argument {action}")
@@ -241,6 +249,8 @@ def _run(options: argparse.Namespace) -> int:
     if options.list:
         for user in verifiers.users():
             print(user)
+    elif options.fingerprint:
+        _print_fingerprints(verifiers)
     elif options.remove is not None:
         _remove(options.remove, verifiers, client_path)
     elif options.verify is not None:
@@ -252,6 +262,14 @@ def _run(options: argparse.Namespace) -> int:
         _make(options)
     _warn_of_faults(verifiers)
     return 0
+
+
+def _print_fingerprints(verifiers: VerifierFile) -> None:
+    """Print what is the same where the same users can log in; the file comes first."""
+    salts = verifiers.salts()
+    print(f"{fingerprint_of(salts)}  {verifiers.path}")
+    for user, salt in salts:
+        print(f"{fingerprint_of([(user, salt)])}  {printable_name(user)}")
 
 
 def _warn_if_weak(credentials: Credentials) -> None:

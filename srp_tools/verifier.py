@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,6 +17,10 @@ _SALT_BYTES = 16
 
 # TLS has one byte for the length of a salt (RFC 5054, section 2.6).
 _MAX_SALT_BYTES = 255
+
+_FINGERPRINT_DIGITS = (
+    16  # 64 bits: no two files have the same by chance, and nobody gains by making one on purpose
+)
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,24 @@ def check_password(verifier: Verifier, password: str) -> None:
     computed = _compute(verifier.user, composed(password), verifier.salt, verifier.group)
     if not hmac.compare_digest(computed.to_bytes(size, "big"), verifier.verifier.to_bytes(size, "big")):
         raise AuthenticationError(f"wrong password for {verifier.user!r}")
+
+
+def fingerprint_of(salts: Iterable[tuple[str, bytes]]) -> str:
+    """Return 16 hexadecimal digits for people to compare: the same for the same users and salts, in whatever order.
+
+    A server tells the salt of a user to anyone who begins a login, so nothing secret is in it. A digest of verifiers
+    would let its readers try passwords. Nor is that needed: a new verifier always has a new salt.
+
+    Examples
+    --------
+    >>> fingerprint_of([("alice", b"one"), ("bob", b"two")]) == fingerprint_of([("bob", b"two"), ("alice", b"one")])
+    True
+    >>> len({fingerprint_of([("alice", b"one")]), fingerprint_of([("bob", b"one")]), fingerprint_of([])})
+    3
+    """
+    # No name has a colon or an end of line in it: different users never make the same text.
+    text = "".join(sorted(f"{user}:{salt.hex()}\n" for user, salt in salts))
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:_FINGERPRINT_DIGITS]
 
 
 class Kind(NamedTuple):

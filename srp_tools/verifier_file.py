@@ -9,6 +9,7 @@ name and a secret seed. The seed is random and lies in a third file beside. It i
 passwords could be tried on the answers to unknown users, without asking the server.
 """
 
+import contextlib
 import re
 import secrets
 import shlex
@@ -33,7 +34,7 @@ from srp_tools.tpasswd import (
     parse_groups,
     parse_users,
 )
-from srp_tools.verifier import _MAX_SALT_BYTES, Kind, Verifier, simulate_verifier
+from srp_tools.verifier import _MAX_SALT_BYTES, Kind, Verifier, fingerprint_of, simulate_verifier
 
 _SEED_BYTES = 32
 
@@ -103,6 +104,21 @@ class VerifierFile:
             except CredentialError as error:
                 faults.append(str(error))
         return faults
+
+    def salts(self) -> list[tuple[str, bytes]]:
+        """Return all users who can log in, with their salts, in the order of the file; see `fingerprint_of`."""
+        lines, groups = self._read_users()[0], self._read_groups()[0]
+        count = Counter(line.user for line in lines)
+        found = []
+        for line in lines:
+            with contextlib.suppress(CredentialError):
+                verifier = self._verifier(line, groups)
+                found += [(line.user, verifier.salt)] if count[line.user] == 1 else []
+        return found
+
+    def fingerprint(self) -> str:
+        """Return the fingerprint of all users who can log in."""
+        return fingerprint_of(self.salts())
 
     def stamp(self) -> object:
         """Return something that is another one after a change of the file or its groups, and of who may read them."""

@@ -145,7 +145,7 @@ SECOND_FILES = {
     "tests/pserver/daemon/test_slot_shares.py", "tests/pserver/daemon/test_slots_held.py",
     "tests/pconnect/values/test_codec.py", "tests/pconnect/values/test_named_objects.py",
     "tests/srp_tools/test_bad_lines.py", "tests/srp_tools/test_login_begins.py",
-    "tests/srp_tools/test_command_line.py", "tests/srp_tools/test_generate.py",
+    "tests/srp_tools/test_command_line.py", "tests/srp_tools/test_fingerprints.py", "tests/srp_tools/test_generate.py",
 }  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Why a login was refused, as far as the client can find out by itself.
 
 A server gives unknown users and wrong passwords the same answer. It names a salt first, to anyone, and the client may
-have a copy of the server's file: ``generate-srp-data`` writes both parts. If the salts differ, so do the files.
+have a copy of the server's file: ``generate-srp-data`` writes both parts. If the salts differ, so do the files. If
+there is no copy here, the fingerprint of the salt is to be compared where there is one.
 """
 
 import shlex
@@ -10,13 +11,8 @@ from pathlib import Path
 from srp_tools.credentials import Credentials
 from srp_tools.errors import AuthenticationError, ParallelError
 from srp_tools.private_files import server_file, server_folder
-from srp_tools.verifier import check_password
+from srp_tools.verifier import check_password, fingerprint_of
 from srp_tools.verifier_file import VerifierFile
-
-_UNKNOWN = (
-    "the user name or the password is wrong, or the server's users' file is an old one: pserver doctor there and "
-    "where that file was made shows fingerprints to compare"
-)
 
 
 def why_refused(credentials: Credentials, salt: bytes, folder: Path | None = None) -> str:
@@ -28,7 +24,7 @@ def why_refused(credentials: Credentials, salt: bytes, folder: Path | None = Non
     try:
         known = VerifierFile(path).find(credentials.user)
     except (ParallelError, OSError):  # most clients have no such file
-        return _UNKNOWN
+        return _unknown(credentials.user, salt)
     if known.salt != salt:
         return (
             f"the server has another verifier of {credentials.user} than {path}, or none; if that file is for this "
@@ -41,4 +37,12 @@ def why_refused(credentials: Credentials, salt: bytes, folder: Path | None = Non
             f"the server has the same verifier of {credentials.user} as {path}, so the password is wrong; "
             f"generate-srp-data --verify {credentials.user} checks one"
         )
-    return _UNKNOWN
+    return _unknown(credentials.user, salt)
+
+
+def _unknown(user: str, salt: bytes) -> str:
+    there = fingerprint_of([(user, salt)])
+    return (
+        "the user name or the password is wrong, or the server's users' file is an old one: generate-srp-data "
+        f"--fingerprint, where that file was made, then shows another one than {there} for {user}"
+    )

@@ -110,8 +110,8 @@ class _Daemon:
         stack.callback(returning.close)
         others = (self._acceptor.look_after_path, returning.look_after_path)
         self._status = StatusPublisher(pid_file, self.status, lambda: self._slots.facts, others)
+        self._users = UserFileWatch(self._auth_file(), config.allow_users, self.publish)
         self._parts = self._loop_parts(returning)
-        self._users = UserFileWatch(self._auth_file(), config.allow_users)
         self._stopping = ""
         # Before the status is announced: its readers may stop the daemon at once.
         self._catch_signals(stack)
@@ -150,6 +150,7 @@ class _Daemon:
             "log_error": why_unwritten(),
             "slots": self._slots.facts,
             "sessions": self.sessions.facts(),
+            "users": self._users.facts(),
             **self._facts,
         }
 
@@ -200,6 +201,7 @@ class _Daemon:
             LoopPart("slots", self._slots.step, self._slots.time_left),
             LoopPart("sessions that come back", returning.step, returning.time_left),
             LoopPart("status", status.tend),
+            LoopPart("users' file", self._users.step),
             LoopPart("old results", OldResults(lambda: self._config, self.starts.starter.request).step),
         ]
 

@@ -5,7 +5,7 @@ So the daemon says it, once for each change.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from srp_tools.errors import CredentialError
@@ -14,6 +14,7 @@ from srp_tools.verifier_file import VerifierFile
 
 log = logging.getLogger("pserver")
 
+_LOOK_SECONDS = 5.0  # between two looks for the status; each login looks, too
 _MAX_NAMES = 10
 _MAX_LINES = 20  # of a file that is another kind of file
 
@@ -33,25 +34,56 @@ def missing_users(file: VerifierFile, allowed: Sequence[str]) -> str:
 class UserFileWatch:
     """Checks the file of verifiers, and writes to the log what is wrong with it.
 
-    `path`: ``None``: there are no users. `allowed`: those who may log in, if not all.
+    `path`: ``None``: there are no users. `allowed`: those who may log in, if not all. `on_change`: called after each
+    look that has found another file.
     """
 
-    def __init__(self, path: Path | None, allowed: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        allowed: Sequence[str] = (),
+        on_change: Callable[[], object] = lambda: None,
+    ) -> None:
         self._allowed = allowed
+        self._on_change = on_change
         self._file = None if path is None else VerifierFile(path)
         self._seen: object = None
+        self._fingerprint: str | None = None
+
+    def facts(self) -> dict[str, object] | None:
+        """Return which file it is, and its fingerprint at the last look; ``None`` if there are no users."""
+        if self._file is None:
+            return None
+        return {"file": str(self._file.path), "fingerprint": self._fingerprint}
+
+    def step(self) -> float:
+        """Look; return in how many seconds to look again."""
+        self.look()
+        return _LOOK_SECONDS
 
     def look(self) -> None:
         """Log what is wrong, if the file is not as it was at the last look."""
         if self._file is None or (stamp := self._file.stamp()) == self._seen:
             return
         self._seen = stamp
+        self._fingerprint = None
+        self._examine(self._file)
+        self._on_change()
+
+    def _examine(self, file: VerifierFile) -> None:
         try:
-            faults = self._file.faults()
-            missing = missing_users(self._file, self._allowed)
+            faults = file.faults()
+            missing = missing_users(file, self._allowed)
+            self._fingerprint = file.fingerprint()
         except CredentialError as error:
             log.error("no user can log in: %s", error)
             return
+        log.info(
+            "the users' file %s has the fingerprint %s; if a right password is refused, compare it with that which "
+            "generate-srp-data --fingerprint prints where the file was made",
+            file.path,
+            self._fingerprint,
+        )
         if missing:
             log.warning("%s", missing)
         for fault in faults[:_MAX_LINES]:

@@ -61,8 +61,7 @@ def _check_servers_part(verifiers: VerifierFile) -> Iterator[Finding]:
             path = verifiers.path.with_name(f"{verifiers.path.name}{suffix}")
             if path.exists() or not suffix:
                 check_private(path)
-                fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()[:_DIGITS]
-                yield ok(f"{_described(path)}, fingerprint {fingerprint}")
+                yield ok(f"{_described(path)}{_fingerprint(verifiers, path)}")
         faults, users = verifiers.faults(), verifiers.users()
     except (ParallelError, OSError) as error:
         yield Finding(Level.WRONG, f"the servers' file {verifiers.path} cannot be used", str(error))
@@ -71,6 +70,14 @@ def _check_servers_part(verifiers: VerifierFile) -> Iterator[Finding]:
         yield Finding(Level.WRONG, fault)
     if not users:
         yield Finding(Level.WRONG, f"{verifiers.path} has no users", "make one with: generate-srp-data")
+
+
+def _fingerprint(verifiers: VerifierFile, path: Path) -> str:
+    """Return what is the same where two servers answer alike; the digest of a random secret gives nothing away."""
+    if path == verifiers.path:
+        return f", fingerprint {verifiers.fingerprint()}"
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:_DIGITS]
+    return f", fingerprint {digest}" if path.suffix == ".seed" else ""
 
 
 def _check_pair(credentials: Credentials, verifiers: VerifierFile) -> Finding:

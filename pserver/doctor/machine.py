@@ -81,11 +81,21 @@ def _servers() -> Iterator[Finding]:
         for what, key in (("command port", "cmd_port"), ("data port", "data_port")):
             if key in server.status:
                 yield check_port(what, int(str(server.status[key])), None, server.name)
+        yield from _users(server)
     for name, sessions in left.items():
         text = f"the server {name!r} was killed, and its sessions live: {'; '.join(map(str, sessions))}"
         remedy = f"go on with them: pserver start --name {name}; or end them: pserver stop --name {name}"
         yield Finding(Level.WRONG, text, remedy)
     yield from _default_ports(servers)
+
+
+def _users(server: RunningServer) -> Iterator[Finding]:
+    match server.status.get("users"):
+        case {"file": file, "fingerprint": str(fingerprint)}:
+            yield ok(f"the users of the server {server.name!r}: {file}, fingerprint {fingerprint}")
+        case {"file": file}:
+            text = f"the users of the server {server.name!r} cannot log in: {file} cannot be used"
+            yield Finding(Level.WRONG, text, f"its log says why: {server.status.get('log_file')}")
 
 
 def _default_ports(servers: list[RunningServer]) -> Iterator[Finding]:

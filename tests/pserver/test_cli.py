@@ -21,6 +21,7 @@ from pserver.system.log_file import default_log
 from pserver.system.pidfile import PidFile, find_server, list_servers
 from pserver.system.runtime_dir import run_time_folder
 from srp_tools.private_files import server_file
+from srp_tools.verifier_file import VerifierFile
 from tests.support.places import OPTIONS, listens
 from tests.support.waiting import wait_until
 
@@ -67,11 +68,14 @@ def test_start_status_stop(capsys: pytest.CaptureFixture[str]) -> None:
     assert listens(status["cmd_port"])
 
     assert main(["status"]) == 0
-    head, row = capsys.readouterr().out.splitlines()
+    head, row, users = capsys.readouterr().out.splitlines()
     assert head.split() == ["NAME", "PID", "COMMANDS", "DATA", "ADDRESS", "TLS", "SINCE", "SESSIONS", "SLOTS"]
     ports = [str(status["cmd_port"]), str(status["data_port"])]
     assert row.split()[:6] == ["default", str(status["pid"]), *ports, "127.0.0.1", "yes"]
     assert row.split()[-4:] == ["0", "0", "of", str(processor_count())]
+    file = VerifierFile(server_file())
+    assert users == f"The users of default: {file.path}, fingerprint {file.fingerprint()}"
+    assert status["users"] == {"file": str(file.path), "fingerprint": file.fingerprint()}
 
     assert main(["stop"]) == 0
     assert capsys.readouterr().out == f"Stopped default (pid {status['pid']}).\n"
@@ -124,7 +128,7 @@ def test_the_number_of_slots(option: str, capsys: pytest.CaptureFixture[str]) ->
     count = processor_count() + 1
     assert main(["start", *OPTIONS, option, str(count)]) == 0
     assert main(["status"]) == 0
-    assert capsys.readouterr().out.endswith(f" 0 of {count}\n")
+    assert f" 0 of {count}\n" in capsys.readouterr().out
     server = find_server("default")
     assert server is not None
     assert server.status["slots"] == {"total": count, "used": 0}
@@ -144,7 +148,7 @@ def test_status_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["status", "--json"]) == 0
     (status,) = json.loads(capsys.readouterr().out)
-    keys = "bind cmd_port data_port log_error log_file name pid sessions slots started use_tls user version"
+    keys = "bind cmd_port data_port log_error log_file name pid sessions slots started use_tls user users version"
     assert sorted(status) == keys.split()
     assert status["name"] == "one"
     assert status["sessions"] == []

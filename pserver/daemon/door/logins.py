@@ -27,6 +27,10 @@ Waiting = Login[PendingConnection]
 _LONG_PAUSE = 5.0
 # For one answer of the client, with the arithmetic for it: enough for a line by satellite.
 _DOUBTFUL_PROOF_SECONDS = 1.0
+_IS_OLD = (
+    "a login was refused; if its password is right, the users' file here is another one than where it was made: "
+    "compare the fingerprints that pserver status prints here, and generate-srp-data --fingerprint there"
+)
 _LOCKED_OUT = "too many failed logins of this user from there"
 
 
@@ -117,6 +121,7 @@ class Logins:
             self._failures.succeed(login.source, login.user)
         elif session.failure is not None and session.failure.is_refused:
             self._failures.fail(login.source, login.user)
+            log.info(_IS_OLD)
             if self._pause(login.client) > _LONG_PAUSE:
                 for other in self._queue.remove_all(login.source, login.user):
                     self._turn_away(other, _LOCKED_OUT, Alert.ACCESS_DENIED)

@@ -10,7 +10,9 @@ from srp_tools.private_files import server_file
 
 ALICE = Credentials("alice", "correct horse battery staple")
 WRONG = Credentials("alice", "wrong horse battery staple")
-UNKNOWN = "the user name or the password is wrong, or the server's users' file is an old one: pserver doctor"
+UNKNOWN = (
+    "the user name or the password is wrong, or the server's users' file is an old one: generate-srp-data"
+)
 
 
 @pytest.fixture
@@ -45,6 +47,14 @@ def test_without_a_copy_both_are_possible(tmp_path: Path, salt: bytes) -> None:
     assert why_refused(Credentials("bob", "x"), salt, tmp_path).startswith(UNKNOWN)
     server_file(tmp_path).chmod(0o644)  # not to be used
     assert why_refused(WRONG, salt, tmp_path).startswith(UNKNOWN)
+
+
+def test_the_fingerprint_is_the_one_that_the_server_s_file_has(tmp_path: Path, salt: bytes) -> None:
+    told = why_refused(ALICE, salt, tmp_path / "nowhere")
+    assert told.endswith(
+        f"shows another one than {VerifierFile(server_file(tmp_path)).fingerprint()} for alice"
+    )
+    assert why_refused(ALICE, b"another salt", tmp_path / "nowhere") != told
 
 
 def test_what_cannot_be_is_not_explained(tmp_path: Path, salt: bytes) -> None:

@@ -4,6 +4,9 @@ from pathlib import Path
 import pytest
 
 from pserver.daemon.user_file import UserFileWatch
+from srp_tools.credentials import Credentials
+from srp_tools.verifier import make_verifier
+from srp_tools.verifier_file import VerifierFile
 from tests.support.servers import make_users
 
 
@@ -16,7 +19,8 @@ def looked(watch: UserFileWatch, caplog: pytest.LogCaptureFixture) -> list[str]:
     caplog.clear()
     with caplog.at_level(logging.INFO, "pserver"):
         watch.look()
-    return [record.getMessage() for record in caplog.records]
+    told = [record.getMessage() for record in caplog.records]
+    return [each for each in told if "has the fingerprint" not in each]
 
 
 def test_faults_are_logged_once_for_each_change(path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -59,3 +63,26 @@ def test_another_kind_of_file_does_not_fill_the_log(path: Path, caplog: pytest.L
 
 def test_without_users_there_is_nothing_to_look_at(caplog: pytest.LogCaptureFixture) -> None:
     assert looked(UserFileWatch(None), caplog) == []
+
+
+def test_the_fingerprint_is_told_and_follows_the_file(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    changes: list[object] = []
+    watch = UserFileWatch(path, (), lambda: changes.append(watch.facts()))
+    file = VerifierFile(path)
+    before = file.fingerprint()
+    with caplog.at_level(logging.INFO, "pserver"):
+        assert watch.step() > 0
+        watch.step()
+    assert caplog.messages == [caplog.messages[0]]
+    assert f"the users' file {path} has the fingerprint {before}; " in caplog.text
+    file.add(make_verifier(Credentials("bob", "correct horse"), 2048))
+    after = file.fingerprint()
+    watch.look()
+    path.unlink()
+    watch.look()
+    assert after != before
+    assert changes == [{"file": str(path), "fingerprint": each} for each in (before, after, None)]
+
+
+def test_without_users_there_are_no_facts() -> None:
+    assert UserFileWatch(None).facts() is None

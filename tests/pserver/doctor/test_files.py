@@ -8,7 +8,7 @@ import pytest
 from pconnect.profiles import config_file
 from pserver.doctor.checks import Level
 from pserver.doctor.files import check_files
-from srp_tools import generate_srp_data
+from srp_tools import VerifierFile, generate_srp_data
 
 
 def _intact(_: Path) -> None:
@@ -80,16 +80,13 @@ def test_what_is_found(
         assert all(each.level is not Level.WRONG for each in findings)
 
 
-def test_fingerprints_are_those_of_the_contents_and_never_of_the_password(tmp_path: Path) -> None:
+def test_fingerprints_are_those_of_users_and_seed_and_never_of_the_password(tmp_path: Path) -> None:
     generate_srp_data("alice", "a good password", bits=2048, folder=tmp_path)
     texts = [str(each) for each in check_files(tmp_path)]
     assert "a good password" not in "\n".join(texts)
     marked = [text for text in texts if ", fingerprint " in text]
-    assert [text.split(", ")[0].rpartition("/")[2] for text in marked] == [
-        "tpasswd",
-        "tpasswd.conf",
-        "tpasswd.seed",
-    ]
+    assert [text.split(", ")[0].rpartition("/")[2] for text in marked] == ["tpasswd", "tpasswd.seed"]
+    assert marked[0].endswith(VerifierFile(tmp_path / "server/tpasswd").fingerprint())
     assert [str(each) for each in check_files(tmp_path)] == texts
     generate_srp_data("alice", "a good password", bits=2048, folder=tmp_path)  # with another salt
     again = [str(each) for each in check_files(tmp_path) if ", fingerprint " in str(each)]
