@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pconnect.errors import ProtocolError as ProtocolError
     from pconnect.errors import RemoteError as RemoteError
     from pconnect.errors import ServerBusyError as ServerBusyError
+    from pconnect.errors import ServerRefusedError as ServerRefusedError
     from pconnect.errors import UnavailableTypeError as UnavailableTypeError
     from pconnect.errors import UnknownServiceError as UnknownServiceError
     from pconnect.errors import UnreadableValueError as UnreadableValueError
@@ -75,8 +76,8 @@ _EXPORTS = {
     "errors": (
         "AuthenticationError CollectiveError ConfigurationError ConnectError ConnectionLostError "
         "CredentialError DeadlockError EngineDiedError InboxFullError JobLostError MessageTooLargeError "
-        "ParallelError ProcessFailedError ProtocolError RemoteError ServerBusyError UnavailableTypeError "
-        "UnknownServiceError UnreadableValueError UnsupportedValueError"
+        "ParallelError ProcessFailedError ProtocolError RemoteError ServerBusyError ServerRefusedError "
+        "UnavailableTypeError UnknownServiceError UnreadableValueError UnsupportedValueError"
     ),
     "executors.as_completed": "as_completed",
     "joblib.register": "register_joblib_backend",

@@ -14,7 +14,13 @@ from typing import TypeVar
 
 from pconnect.detach.recovery import recover as recover_jobs
 from pconnect.detach.token import Token, unpack_token
-from pconnect.errors import AuthenticationError, ConfigurationError, ConnectError, ProtocolError
+from pconnect.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectError,
+    ProtocolError,
+    ServerRefusedError,
+)
 from pconnect.joblib.register import register_if_imported
 from pconnect.link.attempt import Attempt
 from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT
@@ -116,7 +122,8 @@ def pconnect(
     ------
     ConnectError
         It could not be made; the text has each host and its reason, and ``reasons`` the errors. If the only reasons are
-        refused logins, it is an `AuthenticationError`. Nothing stays open.
+        refused logins, it is an `AuthenticationError`; if they are servers that take no new session, a
+        `ServerRefusedError`. Nothing stays open.
     CredentialError
         No password is to be had, or its file cannot be used.
     ConfigurationError
@@ -163,10 +170,11 @@ class _FailedNodes(Exception):  # noqa: N818 - it does not leave this module
 def _refusal(errors: Mapping[int, Exception], targets: list[Host]) -> Exception:
     """Return the error for the user."""
     error = ConnectError({targets[node - 1].label: error for node, error in errors.items()})
-    if all(isinstance(reason, AuthenticationError) for reason in errors.values()):
-        refused = AuthenticationError(str(error))
-        refused.__cause__ = error
-        return refused
+    for kind in (AuthenticationError, ServerRefusedError):
+        if all(isinstance(reason, kind) for reason in errors.values()):
+            refused = kind(str(error))
+            refused.__cause__ = error
+            return refused
     return error
 
 

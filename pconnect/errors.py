@@ -9,6 +9,7 @@
     ├── ConnectError (ConnectionError)
     ├── ConnectionLostError (ConnectionError)    a peer is gone; its connection is closed
     │   ├── ServerBusyError                      too many clients want to log in at a server
+    │   ├── ServerRefusedError                   a server takes no new session of this user now; says why
     │   ├── EngineDiedError                      the engine of a node ended before its time; says how
     │   └── JobLostError                         a job ended with its process or machine; says how
     ├── ProtocolError (ValueError)               the peer broke the format; the connection is closed
@@ -61,6 +62,7 @@ __all__ = [
     "ProtocolError",
     "RemoteError",
     "ServerBusyError",
+    "ServerRefusedError",
     "UnavailableTypeError",
     "UnknownServiceError",
     "UnreadableValueError",
@@ -90,6 +92,13 @@ def builtin_fields(kind: type[BaseException]) -> dict[str, typing.Any]:
     """
     bases = [(base, names) for base, names in BUILTIN_FIELDS.items() if issubclass(kind, base)]
     return {name: vars(base)[name] for base, names in bases for name in names}
+
+
+class ServerRefusedError(ConnectionLostError):
+    """A server knows this user, but takes no new session now; the text names the server and says why.
+
+    It is drained, closed at this hour, or has as many sessions as it may have. The connection is closed.
+    """
 
 
 class EngineDiedError(ConnectionLostError):

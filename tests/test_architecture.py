@@ -28,7 +28,7 @@ FOLDERS = {
     ],
     "pserver": [
         "config", "system", "jobs", "display", "services", "programs", "engine", "spawner", "session", "starter",
-        "daemon", "admin", "doctor", "deploy", "demo", "cli", "__init__", "__main__",
+        "duty", "daemon", "admin", "doctor", "deploy", "demo", "cli", "__init__", "__main__",
     ],
 }  # fmt: skip
 MAX_MODULES = 15  # in a folder

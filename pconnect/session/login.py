@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pconnect.errors import AuthenticationError, ConnectionLostError, CredentialError, ServerBusyError
+from pconnect.errors import (
+    AuthenticationError,
+    ConnectionLostError,
+    CredentialError,
+    ServerBusyError,
+    ServerRefusedError,
+)
 from pconnect.link.attempt import CONNECT, LOGIN, Attempt
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import (
@@ -57,6 +63,8 @@ _FIRST_PAUSE = 0.2  # seconds, before a busy server is asked again
 _LONGEST_PAUSE = 3.0
 # An attempt that has less time left is not begun: its end would hide that the server was busy.
 _ATTEMPT_SECONDS = 0.25
+# A server's reason is a sentence or two; a malicious one might send a page.
+_MAX_REASON = 1000
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ def log_in_at(
     were turned away together do not come back together.
 
     Raises `AuthenticationError`, `ConnectionLostError`, `ProtocolError` or `OSError` if it is no server, or refuses;
-    `ServerBusyError` if it stays busy. Nothing stays open.
+    `ServerBusyError` if it stays busy, and at once `ServerRefusedError` if it takes no new session. Nothing stays open.
     """
     attempt = attempt or Attempt(host)
     addresses = yield from resolve(host.name, host.port)
@@ -149,6 +157,8 @@ def _log_in_once(
         bound_buffers(sock)
         address = sock.getpeername()[0]
         channel, offer = yield from _begin(terms, sock, node)
+        if why := _refusal(offer):
+            raise ServerRefusedError(why)
         if terms.tls is not None:
             channel = yield from start_tls(sock, terms.tls.client, terms.network_id, node, server_side=False)
         yield from expect_hello(channel)
@@ -195,7 +205,7 @@ def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[dict[str,
 
     def answer(data: bytes) -> bytes:
         offers.append(_read_offer(data))
-        if offers[0]["version"] != VERSION:
+        if offers[0]["version"] != VERSION or _refusal(offers[0]):
             return encoder.pack({"version": VERSION})  # for the server's log
         return encoder.pack(_answer(terms, node, offers[0]["key"]))
 
@@ -211,6 +221,11 @@ def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[dict[str,
         raise
     check_version(offers[0]["version"], "the server")
     return offers[0]
+
+
+def _refusal(offer: dict[str, Any]) -> str:
+    """Return why the server takes no session of this user; empty if it does."""
+    return str(offer.get("refused") or "")[:_MAX_REASON]
 
 
 def _answer(terms: LoginTerms, node: int, key: bytes) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import platformdirs
 
+from pserver.config.duty_options import DutyOptions
 from pserver.config.listen_options import FilePath
 from pserver.config.log_options import LogOptions
 from pserver.config.login_options import LoginOptions
@@ -21,7 +22,7 @@ _MOST_SLOTS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerConfig(LogOptions, LoginOptions):
+class ServerConfig(LogOptions, DutyOptions, LoginOptions):
     """The settings of one server; ``pserver start --help`` describes them.
 
     Raises

@@ -26,6 +26,7 @@ class SessionSettings:
     sessions_path: Path  # of the socket at which the daemon takes sessions back that have lost one
     local_path: Path | None = None  # of the socket for local links; None: there is none
     max_file_size: int = 0
+    refusal: str = ""  # why the client is not let in, once it has proved who it is; empty: it is
     allow_users: list[str] = field(default_factory=list)  # empty: all
 
     def as_json(self) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from pserver.daemon.session_registry import Session, SessionRegistry
 from pserver.daemon.slot_service import SlotService
 from pserver.daemon.status_publisher import StatusPublisher
 from pserver.daemon.user_file import UserFileWatch
+from pserver.duty.admission import Admission
 from pserver.starter.session_starts import SessionStarts, Started
 from pserver.starter.starter import StarterProcess
 from pserver.system.log import why_unwritten
@@ -106,6 +107,7 @@ class _Daemon:
         self.sessions = SessionRegistry(
             self._selector, self._slots, self.publish, self.starts.starter.request
         )
+        self.admission = Admission(lambda: self._config, self.sessions.users)
         returning = ReturningSessions(self._paths.sessions, self._selector, self.sessions.take_back)
         stack.callback(returning.close)
         others = (self._acceptor.look_after_path, returning.look_after_path)
@@ -151,6 +153,7 @@ class _Daemon:
             "slots": self._slots.facts,
             "sessions": self.sessions.facts(),
             "users": self._users.facts(),
+            "admission": self.admission.facts(),
             **self._facts,
         }
 
@@ -257,6 +260,7 @@ class _Daemon:
             log_file=Path(config.log_file) if config.log_file else None,
             peer=pending.peer,
             user=pending.user,
+            refusal=self.admission.refusal(pending.user),
             allow_users=list(config.allow_users),
             kept=config.kept_folder(),
             sessions_path=self._paths.sessions,

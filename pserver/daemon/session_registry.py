@@ -93,6 +93,9 @@ class LoginFailure(NamedTuple):
     user: str  #: as the client named it
     reason: str
     is_refused: bool  #: whether the password was wrong, or there is no such user
+    has_proved: bool = (
+        False  #: whether the password was right, and the server takes no new session of this user
+    )
 
 
 class SessionRegistry:
@@ -136,6 +139,10 @@ class SessionRegistry:
             }
             for session in self
         ]
+
+    def users(self) -> list[str]:
+        """Return the user of each session that has logged in."""
+        return [session.user for session in self if session.user is not None]
 
     def pass_on(self, preamble: Preamble, received: bytes | bytearray, sock: socket.socket) -> str:
         """Give a connection to the node that its preamble names; return why not, if so.
@@ -251,11 +258,9 @@ class SessionRegistry:
                 and all(map(takes_messages, ends))
             ):
                 self._register(node, (user, network, number), bytes.fromhex(key), ends)
-            case {"failed": {"user": str(user), "reason": str(reason), "is_refused": bool(is_refused)}} if (
-                not ends
-            ):
-                node.session.failure = LoginFailure(user, reason, is_refused)
-                audit.failed_login(node.session.peer, user, audit.REFUSED if is_refused else reason)
+            case {"failed": dict(failed)} if not ends and (failure := _failure(failed)):
+                node.session.failure = failure
+                _audit_failure(node.session.peer, failure)
             case {"used": [int(), int(), int(), int()] as counts, "ended": str(how)} if (
                 node.number and not ends
             ):
@@ -350,6 +355,21 @@ class SessionRegistry:
         for session in self:
             self._hear_out(session)
             _log_end(session, None)
+
+
+def _failure(words: Mapping[str, object]) -> LoginFailure | None:
+    """Return what a session says of a login that failed; ``None`` if it makes no sense."""
+    match words:
+        case {"user": str(), "reason": str(), "is_refused": bool(), "has_proved": bool()} if len(words) == 4:
+            return LoginFailure(**words)  # type: ignore[arg-type]
+    return None
+
+
+def _audit_failure(peer: str, failure: LoginFailure) -> None:
+    if failure.has_proved:
+        audit.refused(peer, failure.user, failure.reason)
+    else:
+        audit.failed_login(peer, failure.user, audit.REFUSED if failure.is_refused else failure.reason)
 
 
 def _nobody_knows(tell: Callable[[int | None], object]) -> None:

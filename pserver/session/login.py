@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pconnect.errors import AuthenticationError, ConnectionLostError, ProtocolError
+from pconnect.errors import AuthenticationError, ConnectionLostError, ProtocolError, ServerRefusedError
 from pconnect.link.dialing import receive_packed, send_packed
 from pconnect.link.local_link import TOKEN_BYTES, own_place
 from pconnect.protocol.frames import HELLO, NETWORK_KEY_BYTES, VERSION, Preamble, Purpose, check_version
@@ -62,7 +62,8 @@ def accept_client(
 
     `received` is what the daemon has read from it: its ClientHello, or the preamble of a client without encryption.
 
-    Raises `AuthenticationError`, `ConnectionLostError` or `ProtocolError` if it is not admitted.
+    Raises `AuthenticationError`, `ConnectionLostError` or `ProtocolError` if it is not admitted; `ServerRefusedError`
+    if it has proved who it is, and has read in the offer why it is not let in.
     """
     offer: dict[str, Any] = {
         "key": b"",
@@ -70,11 +71,14 @@ def accept_client(
         "addresses": own_addresses(settings.bind),
         "version": VERSION,
     }
+    if settings.refusal:
+        offer["refused"] = settings.refusal
     if settings.auth_file is None:
         words = Preamble.unpack(received)
         channel = Channel(sock)
         yield from channel.send_all(Preamble(Purpose.ACCEPTED, words.network_id).pack())
         yield from send_packed(channel, offer)
+        _check_admission(settings)
         return AuthenticatedClient(channel, words.network_id, words.to_node, None)
     key = NodeKey()
     offer["key"] = key.public_bytes()
@@ -87,10 +91,16 @@ def accept_client(
         received,
         deadline_after(settings.proof_timeout),
     )
+    _check_admission(settings)
     answer = _read_answer(data, key)
     assert answer.tls is not None  # noqa: S101 - it was made for the key
     channel = yield from start_tls(sock, answer.tls.server, answer.network_id, 0, server_side=True)
     return AuthenticatedClient(channel, *answer, user=user)
+
+
+def _check_admission(settings: SessionSettings) -> None:
+    if settings.refusal:
+        raise ServerRefusedError(settings.refusal)
 
 
 def _lookup(settings: SessionSettings, file: Path) -> Callable[[str], Verifier]:
@@ -160,7 +170,12 @@ def _read_answer(data: bytes, key: NodeKey | None) -> _Answer:
 
 def tell_failure(control: socket.socket, user: str, error: Exception) -> None:
     """Tell the daemon that a login has failed, and whether because of the password: it counts these."""
-    failed = {"user": user, "reason": str(error), "is_refused": isinstance(error, AuthenticationError)}
+    failed = {
+        "user": user,
+        "reason": str(error),
+        "is_refused": isinstance(error, AuthenticationError),
+        "has_proved": isinstance(error, ServerRefusedError),
+    }
     with contextlib.suppress(OSError):  # it ends just now
         control.send(json.dumps({"failed": failed}).encode())
 

@@ -47,7 +47,10 @@ def failed_login(peer: str, user: str, reason: str) -> None:
 
 
 def refused(peer: str, user: str | None, reason: str) -> None:
-    """Record that a client was turned away before it could log in; `user`: as it has said, if it has."""
+    """Record that a client was turned away, before its login or though it knows the password.
+
+    `user`: as it has said, if it has.
+    """
     name = "" if user is None else f" user={_quoted(user)}"
     _log.warning("audit refused from %s%s reason=%s", peer, name, _quoted(reason, _MAX_REASON))
 

@@ -26,7 +26,7 @@ def session_words(folder: Path) -> list[tuple[dict[str, Any], int]]:
     return [
         ({_FOLDER: str(folder / "none"), "mark": 0}, 0),
         ({"user": "alice", "network": "00" * 16, "key": "11" * 32, "node": 1}, 3),
-        ({"failed": {"user": "alice", "reason": "no", "is_refused": True}}, 0),
+        ({"failed": {"user": "alice", "reason": "no", "is_refused": True, "has_proved": False}}, 0),
         ({"used": [1, 2, 3, 4], "ended": "as it should"}, 0),
         ({"spawner": 1}, 1),
         ({"detached": True}, 0),

@@ -23,6 +23,7 @@ from pconnect.errors import (
     [
         ("EngineDiedError", ConnectionError),
         ("ServerBusyError", ConnectionError),
+        ("ServerRefusedError", ConnectionError),
         ("ProtocolError", ValueError),
         ("UnsupportedValueError", TypeError),
         ("MessageTooLargeError", ValueError),

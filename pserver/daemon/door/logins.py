@@ -117,7 +117,7 @@ class Logins:
             self._begin(turn)
 
     def _count(self, login: Waiting, session: Session) -> None:
-        if session.user is not None:
+        if session.user is not None or (session.failure is not None and session.failure.has_proved):
             self._failures.succeed(login.source, login.user)
         elif session.failure is not None and session.failure.is_refused:
             self._failures.fail(login.source, login.user)

@@ -34,6 +34,8 @@ WRONG: Mapping[str, tuple[str, str]] = {
     "log_file": ('""', ""),
     "log_size": ('"10 megabytes"', "-1"),
     "log_files": ("1", "1"),
+    "max_sessions": ("-1", "many"),
+    "max_sessions_per_user": ("1.5", "-1"),
     "allow_root": ('"yes"', "maybe"),
     "slots": ("2.5", "many"),
     "max_file_size": ("-1", "64q"),

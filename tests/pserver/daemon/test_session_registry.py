@@ -216,7 +216,8 @@ def test_what_makes_no_sense_before_the_login_is_logged(
 
 def test_a_login_that_failed_is_none_that_goes_on(place: Place) -> None:
     session, control = place.attend()
-    place.say(control, {"failed": {"user": "mallory", "reason": "no", "is_refused": True}})
+    failed = {"user": "mallory", "reason": "no", "is_refused": True, "has_proved": False}
+    place.say(control, {"failed": failed})
     assert session.failure == LoginFailure("mallory", "no", is_refused=True)
     assert not session.is_logging_in
     ended, _ = place.attend()

@@ -93,6 +93,7 @@ def test_the_daemon_hears_of_a_failed_login() -> None:
         for error in (AuthenticationError("no"), ConnectionLostError("gone")):
             tell_failure(control, "mallory", error)
             expected = {"user": "mallory", "reason": str(error), "is_refused": str(error) == "no"}
+            expected["has_proved"] = False
             assert json.loads(daemon.recv(1000)) == {"failed": expected}
     tell_failure(control, "mallory", AuthenticationError("no"))  # the daemon has ended: nobody hears it
 

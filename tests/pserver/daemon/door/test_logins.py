@@ -240,3 +240,15 @@ def test_who_has_left_a_login_gets_a_short_time_while_others_wait(door: Door) ->
     door.arrive("10.0.0.2")
     door.turn()
     assert door.proof_seconds == [5.0, 5.0, 5.0, 1.0, 5.0]  # one from elsewhere does not wait
+
+
+@pytest.mark.parametrize("door", [{"login_processes": 4}], indirect=True)
+def test_who_knows_the_password_is_in_no_doubt_though_the_server_takes_no_session(door: Door) -> None:
+    for _ in range(9):
+        door.arrive()
+    door.turn()
+    for session in door.sessions[:2]:
+        session.failure = LoginFailure("alice", "drained", is_refused=False, has_proved=True)
+    door.turn()
+    assert set(door.proof_seconds) == {5.0}
+    assert len(door.sessions) == 5  # both places are taken again, of doubtful ones it would be one

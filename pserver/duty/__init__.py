@@ -1,0 +1,1 @@
+"""When a server takes sessions, and which: opening hours, counts, drain."""
