@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from pconnect.public_names import nearest
 from pconnect.toml_file import TomlFile, read_toml
 from pserver.admin.options import flags_of, server_options
+from pserver.config.duty_options import parse_time_of_day
 from pserver.config.option import parse_list, parse_size
 from pserver.config.server_config import ServerConfig
 from srp_tools.errors import ConfigurationError
@@ -33,6 +34,7 @@ _KINDS: Mapping[Callable[[str], object], tuple[str, tuple[type, ...]]] = {
     float: ("a number", (int, float)),
     parse_size: ('a number of bytes, or a text such as "64m"', (int, str)),
     parse_list: ("a list of texts", (list, str)),
+    parse_time_of_day: ('a text such as "17:00"', (str,)),
     str: ("a text", (str,)),
 }
 
@@ -166,14 +168,22 @@ def _switch(text: str) -> bool:
 def _checked(name: str, value: Any) -> object:
     """Return a value that a server can have; raise `ConfigurationError` if it is none by itself."""
     try:
-        # Port 0 is none that the other setting may have, too.
-        ServerConfig(**{"cmd_port": 0, "data_port": 0, name: value})
+        ServerConfig(**(_companions(name, value) | {name: value}))
     except ConfigurationError as error:
         text = str(error)
         for flag in flags_of(server_options()[name]):
             text = text.replace(flag, name)
         raise ConfigurationError(text) from None
     return value
+
+
+def _companions(name: str, value: object) -> dict[str, Any]:
+    """Return values of those other settings that might keep this one from being right by itself."""
+    companions: dict[str, Any] = {"cmd_port": 0, "data_port": 0}  # port 0 may be that of both
+    if name.startswith("service_"):
+        other = "12:00" if value == "00:00" else "00:00"
+        companions["service_stop" if name == "service_start" else "service_start"] = other
+    return companions
 
 
 def _elsewhere(text: str, sources: Mapping[str, str]) -> list[str]:

@@ -1,28 +1,78 @@
 """Whether a server takes another session, and if not, why: the words that the client reads."""
 
+import datetime
+import time
 from collections.abc import Callable, Sequence
 
 from pserver.config.duty_options import DutyOptions
+from pserver.duty.schedule import Phase, ServiceHours, State, WallClock, state_at
+from pserver.duty.wall_clock import wall_clock
+
+_LOOK_SECONDS = 30.0  # until what holds is found out anew: the clock may be set, the machine may be moved
+_ALWAYS = State(Phase.OPEN, float("inf"), None, float("inf"))
 
 
 class Admission:
-    """What decides about newcomers. It only answers; sessions that are there go on.
+    """What decides about newcomers. It only answers; others act on it.
 
-    `config`: returns the settings that hold now. `users`: returns the user of each session that has logged in.
+    `config`: returns the settings that hold now. `users`: returns the user of each session that has logged in. `now`:
+    returns the instant, as `time.time` does.
     """
 
-    def __init__(self, config: Callable[[], DutyOptions], users: Callable[[], Sequence[str]]) -> None:
+    def __init__(
+        self,
+        config: Callable[[], DutyOptions],
+        users: Callable[[], Sequence[str]],
+        now: Callable[[], float] = time.time,
+        clock: WallClock = wall_clock,
+    ) -> None:
         self._config = config
         self._users = users
+        self._now = now
+        self._clock = clock
         self._is_drained = False
+        self._known: tuple[ServiceHours | None, float, State] = (
+            None,
+            0.0,
+            _ALWAYS,
+        )  # since when, for which hours
 
     def drain(self) -> None:
-        """Take no new sessions from now on."""
+        """Take no new sessions and begin no jobs from now on."""
         self._is_drained = True
 
     def resume(self) -> None:
-        """Take sessions again."""
+        """Do both again, as far as the hours allow."""
         self._is_drained = False
+
+    # --- what holds now ---
+
+    def state(self) -> State:
+        """Return what the hours of the server say now."""
+        hours, now = _hours(self._config()), self._now()
+        known_hours, since, state = self._known
+        if hours != known_hours or not since <= now < min(since + _LOOK_SECONDS, state.changes_at):
+            state = _ALWAYS if hours is None else state_at(hours, now, self._clock)
+            self._known = hours, now, state
+        return state
+
+    def time_left(self) -> float | None:
+        """Return in how many seconds to look what holds; ``None``: it stays so."""
+        state = self.state()
+        return None if state is _ALWAYS else min(max(0.0, state.changes_at - self._now()), _LOOK_SECONDS)
+
+    @property
+    def begins_jobs(self) -> bool:
+        """Whether sessions may get slots for further jobs."""
+        return not self._is_drained and self.state().phase is Phase.OPEN
+
+    def why_ended(self) -> str:
+        """Return why what still runs is to be ended now; empty if it is not."""
+        state = self.state()
+        if state.phase is not Phase.CLOSED or self._config().service_end is None:
+            return ""
+        opens, end = self._shown(state.opens_at), self._config().service_end
+        return f"service hours: the server ends all sessions at {end} (--service-end), and opens at {opens} again"
 
     def refusal(self, user: str) -> str:
         """Return why `user` gets no session now, for the client to read; empty if there is no reason."""
@@ -30,7 +80,14 @@ class Admission:
         return f"server {self._config().name} takes no new session now: {why}" if why else ""
 
     def _why_closed(self) -> str:
-        return "it is being drained; running sessions go on" if self._is_drained else ""
+        if self._is_drained:
+            return "it is being drained; running sessions go on"
+        state, hours = self.state(), _hours(self._config())
+        if hours is None or state.phase is Phase.OPEN:
+            return ""
+        last = "--service-stop" if self._config().service_stop else "--service-end"
+        opens = self._shown(state.opens_at)
+        return f"its hours are {hours} (--service-start, {last}), and it opens at {opens} again"
 
     def _why_full(self, user: str) -> str:
         config, users = self._config(), self._users()
@@ -44,6 +101,31 @@ class Admission:
             return f"{user} has {own}, and its administrator {limit}"
         return ""
 
+    # --- for people ---
+
+    def _shown(self, instant: float) -> str:
+        return f"{self._clock(instant):%H:%M}"
+
+    def __str__(self) -> str:
+        """Say what holds now, such as "open until 06:00, hard end 08:00"."""
+        state = self.state()
+        end = "" if state.ends_at is None else f", hard end {self._shown(state.ends_at)}"
+        if self._is_drained:
+            return f"drained{end}"
+        if state.phase is Phase.OPEN:
+            return "open" if state is _ALWAYS else f"open until {self._shown(state.changes_at)}{end}"
+        return f"closed until {self._shown(state.opens_at)}{end}"
+
     def facts(self) -> dict[str, object]:
         """Return what the status says of it."""
-        return {"drained": self._is_drained, "open": not self._why_closed()}
+        return {"drained": self._is_drained, "open": not self._why_closed(), "words": str(self)}
+
+
+def _hours(config: DutyOptions) -> ServiceHours | None:
+    """Return the hours that the settings mean; ``None``: always."""
+    last = config.service_stop or config.service_end
+    if config.service_start is None or last is None:
+        return None
+    start, stop = (datetime.time.fromisoformat(text) for text in (config.service_start, last))
+    end = datetime.time.fromisoformat(config.service_end) if config.service_end else None
+    return ServiceHours(start, stop, end)

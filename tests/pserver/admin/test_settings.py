@@ -34,6 +34,9 @@ WRONG: Mapping[str, tuple[str, str]] = {
     "log_file": ('""', ""),
     "log_size": ('"10 megabytes"', "-1"),
     "log_files": ("1", "1"),
+    "service_start": ("17.5", "24:00"),
+    "service_stop": ('"6 am"', "06:60"),
+    "service_end": ("08:00:00", ""),
     "max_sessions": ("-1", "many"),
     "max_sessions_per_user": ("1.5", "-1"),
     "allow_root": ('"yes"', "maybe"),
@@ -109,7 +112,7 @@ def test_switches_can_be_undone(file: Path) -> None:
     ("text", "error"),
     [
         ("slot = 3\n", "line 1: there is no setting 'slot' (did you mean slots?)"),
-        ("\n[server]\nslots = 3\n", "line 2: there is no setting 'server' (there are: name, "),
+        ("\n[here]\nslots = 3\n", "line 2: there is no setting 'here' (there are: name, "),
         ("slots = \n", "(at line 1, column 9)"),
         (
             "cmd_port = 12501\n",
