@@ -198,7 +198,7 @@ def _daemon(folder: Path, slots: int | None, deadline: float) -> Iterator[int]:
         stderr=subprocess.DEVNULL,
         pass_fds=(theirs.fileno(),),
         start_new_session=True,  # Ctrl-C at a terminal is for the client, which passes it on
-        env=os.environ | {"XDG_RUNTIME_DIR": str(folder)},
+        env=os.environ | dict.fromkeys(("XDG_RUNTIME_DIR", "PSERVER_RUNTIME_DIR"), str(folder)),
     )
     theirs.close()
     try:

@@ -241,9 +241,13 @@ def _print_users(servers: Sequence[RunningServer]) -> None:
     for server in servers:
         match server.status.get("users"):
             case {"file": file, "fingerprint": fingerprint}:
-                print(
-                    f"The users of {server.name}: {file}, fingerprint {fingerprint or 'unknown, see the log'}"
-                )
+                known = fingerprint or "unknown, see the log"
+                print(f"The users of {server.name}: {file}, fingerprint {known}")
+        if server.folder is not None:
+            folder = str(server.folder).removeprefix(f"/proc/{server.pid}/root")
+            print(
+                f"The run-time folder of {server.name} (pid {server.pid}) is {folder}, another one than here."
+            )
 
 
 def _deploy(options: argparse.Namespace) -> int:

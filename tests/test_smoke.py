@@ -132,7 +132,7 @@ def test_a_test_suite_that_makes_errors_of_warnings_imports_it(tmp_path: Path) -
 @pytest.fixture
 def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Make a user and start a server, with the commands of the README; give its address twice."""
-    for variable in ("XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
+    for variable in ("PSERVER_RUNTIME_DIR", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
         folder = tmp_path / variable
         folder.mkdir(mode=0o700)
         monkeypatch.setenv(variable, str(folder))

@@ -17,6 +17,7 @@ from pserver.admin.options import flags_of, server_options
 from pserver.config.duty_options import parse_time_of_day
 from pserver.config.option import parse_list, parse_size
 from pserver.config.server_config import ServerConfig
+from pserver.system.runtime_dir import OWN_VARIABLE
 from srp_tools.errors import ConfigurationError
 from srp_tools.private_files import server_folder
 
@@ -25,7 +26,10 @@ OF_ONE_MACHINE = ("name", "bind")
 
 _PREFIX = "PSERVER_"
 _GIVEN = "command line"
-_OTHER_VARIABLES = {"PSERVER_SHADOW"}  # which stand-ins of compilers know
+_OTHER_VARIABLES = {
+    "PSERVER_SHADOW",
+    OWN_VARIABLE,
+}  # those of stand-ins of compilers, and of the run-time folder
 _SWITCH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _PATHS = {"auth_file", "log_file", "spool_dir"}
 # What values of TOML are called, and of which types they are, by what makes them of a text.

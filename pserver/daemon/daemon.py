@@ -39,8 +39,8 @@ from pserver.starter.session_starts import SessionStarts, Started
 from pserver.starter.starter import StarterProcess
 from pserver.system.log import why_unwritten
 from pserver.system.pidfile import PidFile
-from pserver.system.processes import name_process, raise_descriptor_limit
-from pserver.system.runtime_dir import run_time_folder
+from pserver.system.processes import DAEMON, name_process, raise_descriptor_limit
+from pserver.system.runtime_dir import is_apart, run_time_folder
 from srp_tools.errors import ConfigurationError
 from srp_tools.packages import distribution_version
 from srp_tools.private_files import server_file
@@ -60,8 +60,11 @@ def serve(
     this socket comes to its end. `starter`: one that was started already. Raises `ConfigurationError` if a server of
     that name runs already, a port cannot be had, or the starter ends as it begins.
     """
-    name_process("daemon")
-    with PidFile(config.name) as pid_file, contextlib.ExitStack() as stack:
+    name_process(DAEMON)
+    with (
+        PidFile(config.name, is_apart=lifeline is not None or is_apart()) as pid_file,
+        contextlib.ExitStack() as stack,
+    ):
         soft_limit, _ = raise_descriptor_limit()
         starter = starter or StarterProcess(soft_limit)
         stack.callback(starter.close)

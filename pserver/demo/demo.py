@@ -110,7 +110,7 @@ def _demo_network() -> Iterator[Network]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pserver-demo-")))
         runtime = folder / "run"
         runtime.mkdir(mode=0o700)
-        stack.enter_context(_environment({**_ONE_THREAD, "XDG_RUNTIME_DIR": str(runtime)}))
+        stack.enter_context(_environment({**_ONE_THREAD, "PSERVER_RUNTIME_DIR": str(runtime)}))
         stack.enter_context(_ending_in_order())
         credentials = Credentials("demo", secrets.token_urlsafe(24))
         VerifierFile(server_file(folder)).add(make_verifier(credentials))

@@ -57,7 +57,7 @@ def check_tls(version: str, *, has_tls13: bool) -> Finding:
     return Finding(Level.WRONG, f"{version} has no TLS 1.3, which every connection needs", remedy)
 
 
-def check_port(what: str, port: int, holder: str | None, server: str | None) -> Finding:
+def check_port(what: str, port: int, holder: object, server: str | None) -> Finding:
     """Judge a port.
 
     `what`: what it is for. `holder`: who listens there, ``None`` if the port is free. `server`: the name of our server
@@ -68,9 +68,7 @@ def check_port(what: str, port: int, holder: str | None, server: str | None) -> 
         return ok(f"{place}: the server {server!r} listens")
     if holder is None:
         return ok(f"{place}: free")
-    remedy = (
-        "end that program, or start the server with other ports: pserver start --cmd-port N --data-port N"
-    )
+    remedy = "end that program, or start the server with free ports: pserver start --cmd-port 0 --data-port 0"
     return Finding(Level.WRONG, f"{place}: used by {holder}", remedy)
 
 

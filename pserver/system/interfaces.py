@@ -1,9 +1,15 @@
 """The addresses of this machine at which other nodes may find a server, and who listens there."""
 
 import ipaddress
+import os
+import pwd
 import socket
+from pathlib import Path
+from typing import NamedTuple
 
 import psutil
+
+_LISTENING = "0A"  # of the states in net/tcp_states.h
 
 
 def own_addresses(bind: str | None) -> list[str]:
@@ -24,24 +30,54 @@ def own_addresses(bind: str | None) -> list[str]:
     return [text for text in dict.fromkeys(found) if _is_useful(text)]
 
 
-def listener_at(port: int) -> str | None:
-    """Return who listens at a TCP port of this machine, for people; ``None`` if nobody does."""
-    listening = (
-        each
+class Listener(NamedTuple):
+    """A process that listens at a port, as far as this account can see it."""
+
+    pid: int | None
+    program: str  #: empty if it cannot be seen
+    account: str  #: empty for this one
+
+    def __str__(self) -> str:
+        """Say who it is, for people."""
+        if self.pid is None:
+            return f"a process of {self.account or 'this account'}"
+        process = f"{self.program} (pid {self.pid})" if self.program else f"the process {self.pid}"
+        return f"{process} of {self.account}" if self.account else process
+
+
+def listener_at(port: int) -> Listener | None:
+    """Return who listens at a TCP port of this machine; ``None`` if nobody does."""
+    listening = [
+        each.pid
         for each in psutil.net_connections("tcp")
         if each.status == psutil.CONN_LISTEN and each.laddr.port == port
-    )
-    found = next(listening, None)
-    if found is None:
+    ]
+    if not listening:
         return None
+    pid = next(filter(None, listening), None)
     try:
-        return (
-            f"{psutil.Process(found.pid).name()} (pid {found.pid})"
-            if found.pid
-            else "another account's process"
-        )
+        program = psutil.Process(pid).name() if pid else ""
     except psutil.Error:  # it has ended just now
-        return f"the process {found.pid}"
+        program = ""
+    return Listener(pid, program, _account_at(port))
+
+
+def _account_at(port: int) -> str:
+    """Return whose the socket is that listens at a port, which the system tells everyone; empty if ours or unknown."""
+    for path in (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6")):
+        lines = path.read_text().splitlines()[1:] if path.exists() else []
+        for fields in map(str.split, lines):  # see proc_net_tcp(5)
+            if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
+                user_id = int(fields[7])
+                return "" if user_id == os.geteuid() else _account(user_id)
+    return ""
+
+
+def _account(user_id: int) -> str:
+    try:
+        return f"the account {pwd.getpwuid(user_id).pw_name}"
+    except KeyError:
+        return f"the account with the user id {user_id}"
 
 
 def _is_useful(text: str) -> bool:

@@ -12,9 +12,14 @@ its own number, a stale file looks alive. But no second process has the same num
 
 ``NAME.json`` beside it has what the daemon says about itself. It is replaced at once, so a reader never sees
 a part of it, and it counts only while it names the process that holds the lock.
+
+The folder of these files depends on variables of the environment, and those of cron, su or a service are not those of a
+login; a service may even have a /tmp of its own. So the folders of all daemons of this account count, which their open
+pid files tell; but not those of servers that are apart, such as those of `local_network`.
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -30,8 +35,8 @@ from types import TracebackType
 from typing import Self
 
 from pserver.config.listen_options import check_server_name
-from pserver.system.processes import start_ticks
-from pserver.system.runtime_dir import run_time_folder
+from pserver.system.processes import own_daemons, start_ticks
+from pserver.system.runtime_dir import is_apart, run_time_folder
 from srp_tools.errors import ConfigurationError
 
 # Read and write for the owner. The sticky bit means nothing to the kernel; it tells cleaners of temporary
@@ -53,6 +58,8 @@ class RunningServer:
     pid: int  #: the process number of the daemon
     #: What the daemon says about itself, see `pserver.daemon.daemon.serve`; while it starts, ``name`` and ``pid``.
     status: Mapping[str, object]
+    folder: Path | None = None  #: where its files are, if not where this process keeps its own
+    is_apart: bool = False  #: see `PidFile`
 
 
 @dataclass(frozen=True)
@@ -71,14 +78,17 @@ class PidFile:
     The lock is taken on entering. On leaving, the status is removed and the lock is released. A process that is forked
     inside, and does not execute another program, holds the lock as well: it must not outlive the daemon.
 
+    `is_apart`: nobody finds it from elsewhere, see `pserver.system.runtime_dir.is_apart`.
+
     On entering, raises `ConfigurationError` if a server of that name runs already (the text has its process number),
     the name cannot be used, or the run-time folder is not private. Nothing is locked. Raises `OSError` if the file
     cannot be opened.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, is_apart: bool = False) -> None:
         check_server_name(name)
         self._name = name
+        self._more = {"is_apart": True} if is_apart else {}
         self._descriptor = -1
         self._status_path = Path()
         #: The status of the server of this name before, if that was killed; else ``None``.
@@ -153,7 +163,7 @@ class PidFile:
         temporary = self._status_path.with_name(f".{self._status_path.name}.new")
         with open(_open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
             os.fchmod(file.fileno(), _FILE_MODE)
-            json.dump(dict(status), file)
+            json.dump({**status, **self._more}, file)
         temporary.replace(self._status_path)
 
 
@@ -164,12 +174,37 @@ def find_server(name: str) -> RunningServer | None:
     server of this machine holds the lock.
     """
     check_server_name(name)
-    folder = run_time_folder()
+    return _find_in(run_time_folder(), name) or next(
+        (server for server in _servers_elsewhere() if server.name == name), None
+    )
+
+
+def _find_in(folder: Path, name: str) -> RunningServer | None:
     with _opened(_pid_path(folder, name)) as descriptor:
         pid = _owner(descriptor, name)
     if pid is None:
         return None
-    return RunningServer(name, pid, _read_status(folder, name, pid))
+    status = _read_status(folder, name, pid)
+    is_apart = status.pop("is_apart", "cmd_port" not in status) is not False  # while it starts, nobody knows
+    return RunningServer(name, pid, status, is_apart=is_apart)
+
+
+def _servers_elsewhere() -> list[RunningServer]:
+    """Return the servers of this account whose files are in other folders than ours, by process number."""
+    found: list[RunningServer] = []
+    if is_apart():
+        return found
+    own = run_time_folder()
+    for pid in own_daemons():
+        # It may be gone at any time, and a program of this account may only look like a daemon.
+        with contextlib.suppress(OSError, ConfigurationError, ValueError):
+            for path in map(os.readlink, Path(f"/proc/{pid}/fd").iterdir()):
+                folder = Path(f"/proc/{pid}/root{path}").parent
+                if path.endswith(".pid") and not folder.samefile(own):
+                    server = _find_in(folder, Path(path).stem)
+                    if server is not None and server.pid == pid and not server.is_apart:
+                        found.append(dataclasses.replace(server, folder=folder))
+    return found
 
 
 def check_is_first(name: str, log_file: Path | None) -> None:
@@ -203,8 +238,10 @@ def _is_running(name: str, pid: int | None) -> ConfigurationError:
 
 def list_servers() -> list[RunningServer]:
     """Return all running servers of this user, by name. Raises `ConfigurationError` as by `find_server`."""
-    names = sorted(path.stem for path in run_time_folder().glob("[!.]*.pid"))
-    return [server for server in map(find_server, names) if server is not None]
+    folder = run_time_folder()
+    ours = [_find_in(folder, path.stem) for path in folder.glob("[!.]*.pid")]
+    found = [*(server for server in ours if server is not None), *_servers_elsewhere()]
+    return sorted(found, key=lambda server: server.name)
 
 
 def killed_servers() -> dict[str, Mapping[str, object]]:
@@ -234,8 +271,9 @@ def stop_server(name: str, timeout: float = 10.0) -> StoppedServer | None:
     running. Raises `ConfigurationError` as by `find_server`. Nothing was signalled. Raises `TimeoutError` if the
     process did not even end after SIGKILL.
     """
-    check_server_name(name)
-    with _opened(_pid_path(run_time_folder(), name)) as descriptor:
+    server = find_server(name)
+    folder = run_time_folder() if server is None or server.folder is None else server.folder
+    with _opened(_pid_path(folder, name)) as descriptor:
         while (pid := _owner(descriptor, name)) is not None:
             with contextlib.suppress(ProcessLookupError):
                 pidfd = os.pidfd_open(pid)

@@ -16,6 +16,7 @@ from srp_tools.errors import ConfigurationError
 
 # 40 are enough for a session with one node.
 _LEAST_DESCRIPTORS = 64
+DAEMON = "daemon"  #: the role of the process by which a server is found, for `name_process`
 _MAX_PID = 2**22  # PID_MAX_LIMIT in proc_sys_kernel(5)
 
 
@@ -38,6 +39,37 @@ def start_ticks(pid: int) -> int | None:
         return None
     # proc_pid_stat(5): field 22. The second is the program's name in brackets and may contain anything.
     return int(text.rpartition(")")[2].split()[19])
+
+
+def own_daemons() -> list[int]:
+    """Return the process numbers of the daemons of this account, by number, but for those in other containers.
+
+    A daemon is known by its name, see `name_process`: this may find other processes, but no other account's.
+    """
+    return [
+        pid
+        for pid in sorted(psutil.pids())
+        if _name(pid) == f"pserver:{DAEMON}" and all(_is_shared(pid, kind) for kind in ("pid", "net"))
+    ]
+
+
+def _name(pid: int) -> str:
+    """Return what `ps -e` calls a process of this account; empty for others, and for one that has ended."""
+    folder = Path(f"/proc/{pid}")
+    try:
+        return (
+            folder.joinpath("comm").read_text().rstrip("\n") if folder.stat().st_uid == os.geteuid() else ""
+        )
+    except OSError:
+        return ""
+
+
+def _is_shared(pid: int, kind: str) -> bool:
+    """Whether a process has a namespace in common with this one, see namespaces(7)."""
+    try:
+        return Path(f"/proc/{pid}/ns/{kind}").samefile(f"/proc/self/ns/{kind}")
+    except OSError:
+        return False
 
 
 def is_stopped(pid: int) -> bool:

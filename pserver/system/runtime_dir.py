@@ -7,6 +7,9 @@ from pathlib import Path
 
 from srp_tools.errors import ConfigurationError
 
+#: A folder for those servers that others must not meet, as a test's; see `run_time_folder`.
+OWN_VARIABLE = "PSERVER_RUNTIME_DIR"
+
 # Below it logind makes a folder for every user who logs in (pam_systemd(8)).
 _LOGIN_FOLDERS = Path("/run/user")
 
@@ -16,11 +19,14 @@ def run_time_folder() -> Path:
 
     It is ``$XDG_RUNTIME_DIR/pserver``, or ``/tmp/pserver-UID`` if that variable is unset, leads to a place
     where no folder can be made, or names a login's own ``/run/user/UID``: systemd empties that one when the
-    user logs out, and the daemon, which goes on, could no longer be found or stopped.
+    user logs out, and the daemon, which goes on, could no longer be found or stopped. ``PSERVER_RUNTIME_DIR`` counts
+    before both. Servers that are started with it are found only with it, see `is_apart`.
 
     Raises `ConfigurationError` if the folder is open to others, belongs to somebody else, or is no real folder; the
     text says how to fix it. Raises `OSError` if the folder cannot be made.
     """
+    if is_apart():
+        return _make_private(Path(os.environ[OWN_VARIABLE], "pserver").absolute())
     base = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
     if base.is_absolute() and _LOGIN_FOLDERS not in base.parents:
         folder = base / "pserver"
@@ -32,6 +38,11 @@ def run_time_folder() -> Path:
     # Not the folder of TMPDIR: cluster schedulers give every job another one. Other users may have been there
     # first, which is checked as it is for any folder.
     return _make_private(Path(f"/tmp/pserver-{os.geteuid()}"))  # noqa: S108
+
+
+def is_apart() -> bool:
+    """Whether this process, and what it starts, has nothing to do with the other servers of this account."""
+    return bool(os.environ.get(OWN_VARIABLE))
 
 
 def _make_private(folder: Path) -> Path:

@@ -51,7 +51,7 @@ def running_server(slots: int | None = None, count: int = 1) -> Iterator[Server]
     # One of them may run beside another.
     environment = mock.patch.dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="pserver-bench-") as folder, environment:
-        os.environ["XDG_RUNTIME_DIR"] = folder
+        os.environ["PSERVER_RUNTIME_DIR"] = folder
         auth_file = Path(folder, "auth", "tpasswd")
         VerifierFile(auth_file).add(make_verifier(CREDENTIALS))
         with contextlib.ExitStack() as stack:

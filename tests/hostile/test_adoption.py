@@ -47,7 +47,7 @@ class Revived:
             stderr=subprocess.DEVNULL,
             pass_fds=(theirs.fileno(),),
             start_new_session=True,
-            env=os.environ | {"XDG_RUNTIME_DIR": str(self.folder)},
+            env=os.environ | {"PSERVER_RUNTIME_DIR": str(self.folder)},
         )
         theirs.close()
         with ours:
@@ -284,7 +284,7 @@ def test_stop_ends_the_sessions_of_a_daemon_that_is_dead(revived: Revived) -> No
             text=True,
             check=False,
             timeout=DEADLINE,
-            env=os.environ | {"XDG_RUNTIME_DIR": str(revived.folder)},
+            env=os.environ | {"PSERVER_RUNTIME_DIR": str(revived.folder)},
         )
 
     told = run("status")

@@ -106,7 +106,8 @@ def connected(machines: Machines, folder: Path) -> Iterator["subprocess.Popen[st
     server = subprocess.Popen(
         [*machines.at("far"), sys.executable, "-m", "pserver", "start", "--foreground", "--allow-root",
          "--bind=10.78.0.2", f"--auth-file={auth_file}", f"--log-file={folder / 'log'}", "--slots=1"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=os.environ | {"XDG_RUNTIME_DIR": str(folder)},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"PSERVER_RUNTIME_DIR": str(folder)},
     )  # fmt: skip
     client: subprocess.Popen[str] | None = None
     try:

@@ -66,7 +66,7 @@ def test_of_a_reader_that_has_gone_nothing_is_said(
         [sys.executable, "-c", code, *arguments, *folder],
         stdout=writer,
         stderr=subprocess.PIPE,
-        env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path), "PYTHONUNBUFFERED": unbuffered},
+        env=os.environ | {"PSERVER_RUNTIME_DIR": str(tmp_path), "PYTHONUNBUFFERED": unbuffered},
         timeout=60,
         check=False,
     )

@@ -41,7 +41,8 @@ while [ $# -gt 0 ]; do
     ip -n "$1" link set lo up
     ip -n "$1" addr add "$2/24" dev eth0
     ip -n "$1" link set eth0 up
-    HOME="$4" XDG_RUNTIME_DIR="$4/run" nsenter --net="/run/netns/$1" unshare --uts --mount sh -c '
+    HOME="$4" XDG_RUNTIME_DIR="$4/run" PSERVER_RUNTIME_DIR="$4/run" \\
+    nsenter --net="/run/netns/$1" unshare --uts --mount sh -c '
         echo "$1" > /proc/sys/kernel/hostname
         cd "$HOME"
         [ ! -e passwd ] || mount --bind passwd /etc/passwd

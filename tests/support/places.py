@@ -19,10 +19,11 @@ def use_private_places(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this process and its children keep away from the real user's files."""
     for variable, name in (
         ("XDG_RUNTIME_DIR", "run"),
+        ("PSERVER_RUNTIME_DIR", "run"),
         ("XDG_CONFIG_HOME", "config"),
         ("XDG_STATE_HOME", "state"),
     ):
-        (folder / name).mkdir(mode=0o700)
+        (folder / name).mkdir(mode=0o700, exist_ok=True)
         monkeypatch.setenv(variable, str(folder / name))
 
 

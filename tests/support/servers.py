@@ -114,7 +114,7 @@ def run_server(
         stderr=subprocess.DEVNULL,
         pass_fds=(theirs.fileno(),),
         start_new_session=True,
-        env=os.environ | {"XDG_RUNTIME_DIR": str(folder)},
+        env=os.environ | dict.fromkeys(("XDG_RUNTIME_DIR", "PSERVER_RUNTIME_DIR"), str(folder)),
     )
     theirs.close()
     try:

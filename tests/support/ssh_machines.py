@@ -20,7 +20,7 @@ PidFile none
 UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
-SetEnv PATH={path} XDG_RUNTIME_DIR={home}/run{variables}
+SetEnv PATH={path} XDG_RUNTIME_DIR={home}/run PSERVER_RUNTIME_DIR={home}/run{variables}
 """
 _CLIENT = """\
 Host *

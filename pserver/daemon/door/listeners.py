@@ -18,8 +18,8 @@ from pconnect.errors import AuthenticationError
 from pconnect.link.local_link import check_account, is_local
 from pserver.daemon.callback_selector import Pauses
 from pserver.daemon.door.arrivals import Source
+from pserver.daemon.door.taken_ports import cannot_listen
 from pserver.system.kept_socket import KeptSocket
-from srp_tools.errors import ConfigurationError
 
 log = logging.getLogger("pserver")
 
@@ -78,11 +78,7 @@ class Listeners:
                 )[0]
                 listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
         except OSError as error:
-            reason = error.strerror or error
-            raise ConfigurationError(
-                f"cannot listen at {self._bind or 'all addresses'}, port {port} ({option}): {reason}; "
-                "choose another port, or another address with --bind"
-            ) from error
+            raise cannot_listen(self._bind, port, option, error) from error
         self._open.enter_context(listener)
         self._serve(listener, is_data=is_data)
         return int(listener.getsockname()[1])

@@ -101,7 +101,7 @@ class House:
             "nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "setpriv", "--reuid", account, "--regid", account,
             "--clear-groups", "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search",
         ]  # fmt: skip
-        places = {"XDG_RUNTIME_DIR": "run", "TMPDIR": "tmp", "HOME": "tmp"}
+        places = {"PSERVER_RUNTIME_DIR": "run", "TMPDIR": "tmp", "HOME": "tmp"}
         self.process = subprocess.Popen(
             [*enter, sys.executable, "-m", "pserver", *arguments],
             stdin=subprocess.DEVNULL,

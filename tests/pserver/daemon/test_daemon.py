@@ -52,7 +52,7 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_left() -> None:
 
 def test_a_second_server_of_the_same_name_is_refused(tmp_path: Path) -> None:
     with run_server(tmp_path / "first") as first, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(first.folder))
+        patch.setenv("PSERVER_RUNTIME_DIR", str(first.folder))
         with pytest.raises(ConfigurationError, match="is already running"):
             serve(config(name=str(first.status["name"])), never)
         assert listens(first.cmd_port)

@@ -57,7 +57,7 @@ def test_places_that_cannot_be_used_are_wrong(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "open/pserver").chmod(0o755)
     with monkeypatch.context() as broken:
         broken.setattr("tempfile.tempdir", str(tmp_path / "missing"))
-        broken.setenv("XDG_RUNTIME_DIR", str(tmp_path / "open"))
+        broken.setenv("PSERVER_RUNTIME_DIR", str(tmp_path / "open"))
         assert found("missing: cannot be written") == [Level.WRONG]
         assert found("the run-time folder cannot be used") == [Level.WRONG]
         assert found("no server can start or be found") == [Level.WRONG]

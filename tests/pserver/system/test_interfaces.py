@@ -59,5 +59,22 @@ def test_all_addresses_of_an_interface_are_found() -> None:
 def test_who_listens_at_a_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        assert (listener_at(port) or "").endswith(f"(pid {os.getpid()})")
+        found = listener_at(port)
+        assert str(found).endswith(f"(pid {os.getpid()})")
+        assert found is not None
+        assert found.account == ""
     assert listener_at(port) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another account")
+def test_whose_a_port_is_can_be_seen_by_anyone() -> None:
+    """Of another account's process the system tells the account, not which it is."""
+    code = (
+        "import os, sys; from pserver.system.interfaces import listener_at\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "print(listener_at(int(sys.argv[1])))"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        command = [sys.executable, "-c", code, str(listener.getsockname()[1])]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "a process of the account root\n", done.stderr

@@ -111,7 +111,7 @@ def test_what_is_taken_for_a_folder_of_a_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, control: socket.socket
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("PSERVER_RUNTIME_DIR", str(tmp_path))
     resort = run_time_folder()
     own = Path(make_folder(control, 5, resort))
     assert is_session_folder(str(own))
