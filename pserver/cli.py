@@ -26,6 +26,7 @@ from pserver.system.log import set_up
 from pserver.system.log_file import Rotation, make_log
 from pserver.system.pidfile import RunningServer, find_server, list_servers, stop_server
 from pserver.system.processes import descriptor_limit
+from pserver.systemd.notify import ServiceManager
 from srp_tools.cli import run_command
 from srp_tools.errors import ConfigurationError, ParallelError
 from srp_tools.packages import ShowVersion
@@ -128,6 +129,7 @@ def _start(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     """Be the daemon."""
     start_cleanly(keep=() if options.parent_fd is None else (options.parent_fd,))
+    manager = ServiceManager.of_environment(os.environ)
     if options.detach:
         _detach()
     with _parent_socket(options.parent_fd) as parent:
@@ -147,7 +149,7 @@ def _serve(options: argparse.Namespace) -> int:
                 if parent is not None:
                     _tell(parent, {"ready": status})  # an error ends the server, which would be unknown
 
-            serve(config, announce, parent if options.lifeline else None, starter)
+            serve(config, announce, parent if options.lifeline else None, starter, manager)
         except (ParallelError, OSError) as error:
             if parent is not None:
                 # A parent that has gone, or has been told already, does not need it.

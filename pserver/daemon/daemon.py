@@ -41,6 +41,7 @@ from pserver.system.log import why_unwritten
 from pserver.system.pidfile import PidFile
 from pserver.system.processes import DAEMON, name_process, raise_descriptor_limit
 from pserver.system.runtime_dir import is_apart, run_time_folder
+from pserver.systemd.notify import ServiceManager
 from srp_tools.errors import ConfigurationError
 from srp_tools.packages import distribution_version
 from srp_tools.private_files import server_file
@@ -53,12 +54,14 @@ def serve(
     announce: Callable[[dict[str, object]], None],
     lifeline: socket.socket | None = None,
     starter: StarterProcess | None = None,
+    manager: ServiceManager | None = None,
 ) -> None:
     """Be the daemon until SIGTERM or SIGINT.
 
     `announce`: called once with the status, when both ports listen. `lifeline`: if given, the daemon also ends when
-    this socket comes to its end. `starter`: one that was started already. Raises `ConfigurationError` if a server of
-    that name runs already, a port cannot be had, or the starter ends as it begins.
+    this socket comes to its end. `starter`: one that was started already. `manager`: that of services, if it
+    has started us. Raises `ConfigurationError` if a server of that name runs already, a port cannot be had, or the
+    starter ends as it begins.
     """
     name_process(DAEMON)
     with (
@@ -69,11 +72,13 @@ def serve(
         starter = starter or StarterProcess(soft_limit)
         stack.callback(starter.close)
         starter.await_ready()
-        daemon = _Daemon(config, pid_file, stack)
+        manager = manager or ServiceManager()
+        daemon = _Daemon(config, pid_file, stack, manager)
         daemon.starts.starter.begin(soft_limit, starter)
         daemon.begin_log()
         daemon.publish()
         announce(daemon.status())
+        manager.ready()
         daemon.run(lifeline)
 
 
@@ -87,7 +92,13 @@ class _Paths(NamedTuple):
 class _Daemon:
     """The daemon's loop and what it looks after."""
 
-    def __init__(self, config: ServerConfig, pid_file: PidFile, stack: contextlib.ExitStack) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        pid_file: PidFile,
+        stack: contextlib.ExitStack,
+        manager: ServiceManager | None = None,
+    ) -> None:
         self._config = config
         self._bind = config.bind if config.bind or config.use_tls else "127.0.0.1"
         # What of the status stays as it is.
@@ -114,7 +125,7 @@ class _Daemon:
         returning = ReturningSessions(self._paths.sessions, self._selector, self.sessions.take_back)
         stack.callback(returning.close)
         others = (self._acceptor.look_after_path, returning.look_after_path)
-        self._status = StatusPublisher(pid_file, self.status, lambda: self._slots.facts, others)
+        self._status = StatusPublisher(pid_file, self.status, lambda: self._slots.facts, others, manager)
         self._users = UserFileWatch(self._auth_file(), config.allow_users, self.publish)
         self._parts = self._loop_parts(returning)
         self._stopping = ""
@@ -185,6 +196,7 @@ class _Daemon:
             self._watch(lifeline, lambda: self._stop("its parent is gone"))
         while not self._stopping:
             self.turn()
+        self._status.manager.stopping(self._stopping)
         self._logins.close()
         if detached := sum(bool(facts["detached"]) for facts in self.sessions.facts()):
             log.warning("with the server end the detached jobs of %d session(s)", detached)
@@ -207,6 +219,7 @@ class _Daemon:
             LoopPart("slots", self._slots.step, self._slots.time_left),
             LoopPart("sessions that come back", returning.step, returning.time_left),
             LoopPart("status", status.tend),
+            LoopPart("service manager", status.manager.step, status.manager.time_left),
             LoopPart("users' file", self._users.step),
             LoopPart("old results", OldResults(lambda: self._config, self.starts.starter.request).step),
         ]

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from pserver.system.pidfile import PidFile
+from pserver.systemd.notify import ServiceManager, in_words
 from srp_tools.errors import ConfigurationError
 
 log = logging.getLogger("pserver")
@@ -26,6 +27,7 @@ class StatusPublisher:
 
     `describe`: returns the status. `slots`: returns the part of it that changes often, and that may be told late.
     `others`: each makes something else in the run-time folder again, if it was removed.
+    `manager`: that which has started the server, if one has.
     """
 
     def __init__(
@@ -34,11 +36,13 @@ class StatusPublisher:
         describe: Callable[[], Mapping[str, object]],
         slots: Callable[[], dict[str, int]],
         others: Sequence[Callable[[], object]] = (),
+        manager: ServiceManager | None = None,
     ) -> None:
         self._pid_file = pid_file
         self._describe = describe
         self._slots = slots
         self._others = others
+        self.manager = manager or ServiceManager()  #: the service manager, which shows one line of the status
         self._shown: dict[str, int] = {}
         self._shown_at = 0.0
         self._has_failed = False
@@ -48,7 +52,9 @@ class StatusPublisher:
         """Let others see the status now."""
         self._shown, self._shown_at = self._slots(), time.monotonic()
         try:
-            self._pid_file.write(self._describe())
+            status = self._describe()
+            self.manager.say(in_words(status))
+            self._pid_file.write(status)
         except (OSError, ConfigurationError) as error:
             if not self._has_failed:
                 log.error("the status cannot be written (%s); the server goes on without", error)

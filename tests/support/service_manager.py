@@ -1,0 +1,74 @@
+"""A stand-in for systemd: the end of sd_notify(3) that a service manager has, and the start of a unit's command."""
+
+import os
+import select
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from tests.support.waiting import DEADLINE
+
+_MAX_BYTES = 4096
+_CREDENTIALS = struct.Struct("3i")
+
+
+class Manager:
+    """Hears what a service says; `address`: a path, or a name behind ``@`` in the abstract namespace."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.heard: list[dict[str, str]] = []  #: each message
+        self.senders: set[int] = set()  #: their process numbers, which the system tells
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._sock.bind("\0" + address[1:] if address.startswith("@") else address)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sock.close()
+
+    def environment(self, watchdog_seconds: float = 0.0) -> dict[str, str]:
+        """Return the variables that a service has; without ``WATCHDOG_PID``, which only its parent can know late."""
+        variables = {"NOTIFY_SOCKET": self.address}
+        return variables | ({"WATCHDOG_USEC": str(round(watchdog_seconds * 1e6))} if watchdog_seconds else {})
+
+    def hear(self, timeout: float = 0.0) -> dict[str, str] | None:
+        """Return the next message, if one comes in time."""
+        if not select.select([self._sock], [], [], timeout)[0]:
+            return None
+        data, ancillary, _, _ = self._sock.recvmsg(_MAX_BYTES, socket.CMSG_SPACE(_CREDENTIALS.size))
+        self.senders |= {
+            _CREDENTIALS.unpack(each)[0] for _, kind, each in ancillary if kind == socket.SCM_CREDENTIALS
+        }
+        message = dict(line.split("=", 1) for line in data.decode().split("\n"))
+        self.heard.append(message)
+        return message
+
+    def await_word(self, name: str) -> dict[str, str]:
+        """Return the next message that has this word."""
+        deadline = time.monotonic() + DEADLINE
+        while (left := deadline - time.monotonic()) > 0:
+            message = self.hear(left)
+            if message is not None and name in message:
+                return message
+        raise AssertionError(f"no {name} came within {DEADLINE:g} s, but {self.heard}")
+
+
+@contextmanager
+def manager(folder: Path) -> Iterator[Manager]:
+    """Have a manager that listens at a path, not too long for a socket's."""
+    here = Path.cwd()
+    os.chdir(folder)  # a temporary folder may have a long path
+    try:
+        made = Manager("notify")
+    finally:
+        os.chdir(here)
+    made.address = str(folder / "notify")
+    with made:
+        yield made
