@@ -318,7 +318,8 @@ def _describe(status: Mapping[str, object]) -> str:
 
 
 def _address(status: Mapping[str, object]) -> str:
-    return str(status.get("bind") or "all addresses")
+    bind = status.get("bind")
+    return ", ".join(bind) if isinstance(bind, list) and bind else "all addresses"
 
 
 def _warn(status: Mapping[str, object], config: ServerConfig) -> None:

@@ -36,20 +36,6 @@ class CommandParser(argparse.ArgumentParser):
         return found, unknown
 
 
-class _StoreOnce(argparse.Action):
-    """Refuse a second value instead of forgetting the first."""
-
-    def __call__(
-        self, _: object, namespace: argparse.Namespace, value: object, __: str | None = None
-    ) -> None:
-        """Store a value."""
-        before = getattr(namespace, self.dest, value)
-        if before != value:
-            hint = "a server takes one; leave it out for the default, or start another server for the other"
-            raise argparse.ArgumentError(self, f"both {before} and {value}: {hint}")
-        setattr(namespace, self.dest, value)
-
-
 def add_options(parser: argparse._ActionsContainer) -> None:
     """Add the options of a server; their destinations are the fields of `ServerConfig`."""
     for field in server_options().values():
@@ -65,8 +51,6 @@ def add_options(parser: argparse._ActionsContainer) -> None:
             text = f"{option.help} Default: {option.default_text or value}.".replace("%", "%%")
             if isinstance(field.default, tuple):
                 common["action"] = "extend"
-            if option.once:
-                common["action"] = _StoreOnce
             parser.add_argument(
                 *flags_of(field), **common, type=_parser_for(option), metavar=option.metavar, help=text
             )

@@ -15,6 +15,7 @@ from pconnect.public_names import nearest
 from pconnect.toml_file import TomlFile, read_toml
 from pserver.admin.options import flags_of, server_options
 from pserver.config.duty_options import parse_time_of_day
+from pserver.config.listen_options import parse_addresses
 from pserver.config.option import parse_list, parse_size
 from pserver.config.server_config import ServerConfig
 from pserver.system.runtime_dir import OWN_VARIABLE
@@ -38,6 +39,7 @@ _KINDS: Mapping[Callable[[str], object], tuple[str, tuple[type, ...]]] = {
     float: ("a number", (int, float)),
     parse_size: ('a number of bytes, or a text such as "64m"', (int, str)),
     parse_list: ("a list of texts", (list, str)),
+    parse_addresses: ("a list of texts", (list, str)),
     parse_time_of_day: ('a text such as "17:00"', (str,)),
     str: ("a text", (str,)),
 }

@@ -1,6 +1,7 @@
 """Which server it is, and where it listens."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pconnect.link.host_names import DEFAULT_CMD_PORT
@@ -9,6 +10,22 @@ from srp_tools.errors import ConfigurationError
 
 DEFAULT_DATA_PORT = 12501
 FilePath = str | os.PathLike[str]
+
+
+def parse_addresses(text: str) -> tuple[str, ...]:
+    """Return the addresses between the commas of a text, without their brackets.
+
+    Raises `ConfigurationError` if there is none: a server that was to be found here only must not listen everywhere.
+
+    Examples
+    --------
+    >>> parse_addresses("10.0.0.1, [::1]")
+    ('10.0.0.1', '::1')
+    """
+    found = tuple(part.strip().strip("[]") for part in text.split(","))
+    if not all(found):
+        raise ConfigurationError(f"{text!r}: an address is empty; leave --bind out for the default")
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +39,12 @@ class ListenOptions(OptionGroup):
     data_port: int = setting(
         DEFAULT_DATA_PORT, "Port for data between nodes; 0 takes any free one.", "PORT", parse=int
     )
-    bind: str | None = setting(
-        None, "Address to listen at.", "ADDRESS", default_text="all with TLS, loopback without", once=True
+    bind: Sequence[str] = setting(
+        (),
+        "Addresses to listen at, IPv4 and IPv6, with commas between them, or several options; all have the same ports.",
+        "ADDRESSES",
+        parse=parse_addresses,
+        default_text="all with TLS, loopback without",
     )
     auth_file: FilePath | None = setting(
         None,
@@ -40,11 +61,19 @@ class ListenOptions(OptionGroup):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_server_name(self.name)
+        addresses = parse_addresses(self.bind) if isinstance(self.bind, str) else self.bind
+        if not all(addresses):  # of a variable that is not set, say
+            raise ConfigurationError("--bind: an address is empty; leave it out")
+        object.__setattr__(self, "bind", tuple(dict.fromkeys(addresses)))
         for option, port in (("--cmd-port", self.cmd_port), ("--data-port", self.data_port)):
             if not 0 <= port <= 65535:
                 raise ConfigurationError(f"{option} {port}: a port is a number from 0 to 65535")
         if self.cmd_port == self.data_port != 0:
             raise ConfigurationError(f"--cmd-port and --data-port are both {self.cmd_port}: they must differ")
+
+    def addresses(self) -> tuple[str, ...]:
+        """Return the addresses to listen at; none: all of this machine's."""
+        return tuple(self.bind) or (() if self.use_tls else ("127.0.0.1",))
 
 
 def check_server_name(name: str) -> None:

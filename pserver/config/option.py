@@ -21,7 +21,6 @@ class Option:
     default_text: str | None = None  #: names the default where the value itself says little
     #: On the command line, if not made of the name. A switch that is on by default has one that turns it off.
     flags: tuple[str, ...] = ()
-    once: bool = False  #: two are refused, because both may be meant; of others, the last one counts
     reloads: bool = False  #: a server that runs takes in another value; else it has to be started again
 
 

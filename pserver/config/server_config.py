@@ -67,7 +67,7 @@ class ServerConfig(LogOptions, DutyOptions, LoginOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for option in ("bind", "auth_file", "log_file", "spool_dir"):  # from a variable that is not set, say
+        for option in ("auth_file", "log_file", "spool_dir"):  # from a variable that is not set, say
             if getattr(self, option) == "":
                 raise ConfigurationError(f"--{option.replace('_', '-')}: it is empty; leave it out")
         if not 0 < self.keep_results < float("inf"):

@@ -16,7 +16,7 @@ class SessionSettings:
 
     auth_file: Path | None  # None: no encryption, no login
     data_port: int
-    bind: str | None
+    bind: list[str]  # where the server listens; empty: at all addresses
     login_timeout: float
     proof_timeout: float
     log_file: Path | None

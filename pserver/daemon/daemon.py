@@ -100,7 +100,6 @@ class _Daemon:
         manager: ServiceManager | None = None,
     ) -> None:
         self._config = config
-        self._bind = config.bind if config.bind or config.use_tls else "127.0.0.1"
         # What of the status stays as it is.
         self._facts = {"user": getpass.getuser(), "started": time.time(), "version": distribution_version()}
         self._selector = stack.enter_context(CallbackSelector())
@@ -138,7 +137,7 @@ class _Daemon:
         def accept(config: ServerConfig) -> Acceptor:
             logins = self._logins
             return Acceptor(
-                config, self._bind, self._selector, logins.arrive, self._hand_over, make_room=logins.make_room
+                config, self._selector, logins.arrive, self._hand_over, make_room=logins.make_room
             )
 
         config = self._config
@@ -160,7 +159,7 @@ class _Daemon:
             "name": config.name,
             "cmd_port": self._acceptor.cmd_port,
             "data_port": self._acceptor.data_port,
-            "bind": self._bind,
+            "bind": list(config.addresses()),
             "use_tls": config.use_tls,
             "log_file": str(config.log_file) if config.log_file else None,
             "log_error": why_unwritten(),
@@ -180,7 +179,7 @@ class _Daemon:
         log.info(
             "server %s is ready at %s, ports %d (commands) and %d (data), %s",
             self._config.name,
-            self._bind or "all addresses",
+            ", ".join(self._config.addresses()) or "all addresses",
             self._acceptor.cmd_port,
             self._acceptor.data_port,
             "TLS-SRP" if self._config.use_tls else "WITHOUT encryption and login",
@@ -270,7 +269,7 @@ class _Daemon:
         settings = SessionSettings(
             auth_file=self._auth_file(),
             data_port=self._acceptor.data_port,
-            bind=self._bind,
+            bind=list(config.addresses()),
             login_timeout=config.login_timeout,
             proof_timeout=proof_seconds,
             log_file=Path(config.log_file) if config.log_file else None,

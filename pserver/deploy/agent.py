@@ -38,7 +38,7 @@ from pserver.system.interfaces import own_addresses
 from pserver.system.pidfile import find_server
 server = find_server(sys.argv[1])
 status = None if server is None else dict(server.status)
-print(json.dumps([status, own_addresses(status.get("bind") if status else None)]))
+print(json.dumps([status, own_addresses(status["bind"] if status else [])]))
 """
 
 

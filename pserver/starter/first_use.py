@@ -14,7 +14,7 @@ from srp_tools.tls import tls_context
 
 def use_libraries() -> None:
     """Make keys, certificates and a context, and look at the addresses of this machine."""
-    own_addresses(None)
+    own_addresses([])
     tls_context(NetworkAuthority(bytes(16)).own_identity(), server_side=True)
 
 

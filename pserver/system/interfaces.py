@@ -4,6 +4,7 @@ import ipaddress
 import os
 import pwd
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,13 +13,14 @@ import psutil
 _LISTENING = "0A"  # of the states in net/tcp_states.h
 
 
-def own_addresses(bind: str | None) -> list[str]:
+def own_addresses(bind: Sequence[str]) -> list[str]:
     """Return numeric addresses under which a server bound to `bind` can be reached, without loopback ones.
 
-    `bind`: the address it listens at; ``None`` for all of this machine's, IPv4 first.
+    `bind`: the addresses it listens at; none for all of this machine's, IPv4 first.
     """
-    if bind is not None:
-        found = [str(entry[4][0]) for entry in socket.getaddrinfo(bind, None, type=socket.SOCK_STREAM)]
+    if bind:
+        entries_of = [socket.getaddrinfo(address, None, type=socket.SOCK_STREAM) for address in bind]
+        found = [str(entry[4][0]) for entries in entries_of for entry in entries]
     else:
         entries = [entry for each in psutil.net_if_addrs().values() for entry in each]
         found = [

@@ -35,7 +35,7 @@ _DESCRIPTORS = 256
 
 def _settings(folder: Path) -> dict[str, Any]:
     return {
-        "auth_file": str(folder / "none" / "tpasswd"), "data_port": 1, "bind": None, "login_timeout": 1.0,
+        "auth_file": str(folder / "none" / "tpasswd"), "data_port": 1, "bind": [], "login_timeout": 1.0,
         "log_file": str(folder / "log"), "proof_timeout": 1.0, "peer": "nowhere", "user": "alice",
         "kept": str(folder / "none"), "sessions_path": str(folder / "sessions"),
     }  # fmt: skip

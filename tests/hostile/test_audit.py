@@ -41,7 +41,7 @@ def fields(line: str) -> dict[str, str]:
 def try_to_log_in(server: Server, user: str, password: str = "wrong") -> None:
     """Be refused, with any text for a name."""
     who: Any = SimpleNamespace(user=user, password=password)
-    with socket.create_connection((str(server.status["bind"]), server.cmd_port), DEADLINE) as sock:
+    with socket.create_connection((str(server.status["bind"][0]), server.cmd_port), DEADLINE) as sock:
         sock.setblocking(False)
         with pytest.raises(AuthenticationError):
             run(log_in(sock, who, lambda _: b""), deadline_after(DEADLINE))

@@ -82,7 +82,7 @@ def test_the_client_names_no_modules(
 def test_no_one_names_modules_on_any_connection(tmp_path: Path) -> None:
     """Engines among themselves included: all of them are reached by way of the recorder."""
     with recorded_server(tmp_path / "server", "--slots=2", use_tls=False) as (server, recorder):
-        there = Server(server.process, {**server.status, "bind": "127.0.0.1"}, server.folder, use_tls=False)
+        there = Server(server.process, {**server.status, "bind": ["127.0.0.1"]}, server.folder, use_tls=False)
         with there.connect(2, check_versions=False) as net:
             use(net, tmp_path)
         recorder.wait_for_the_end()

@@ -43,7 +43,7 @@ class Server:
 
     @property
     def host(self) -> str:
-        address = str(self.status["bind"])
+        address = str(self.status["bind"][0])
         return f"[{address}]:{self.cmd_port}" if ":" in address else f"{address}:{self.cmd_port}"
 
     @property

@@ -36,7 +36,7 @@ _MAX_ARRIVALS = 1000  # beyond, a silent connection makes room
 class Acceptor:
     """The listening sockets, and the connections that have not yet said where they belong.
 
-    `config`: ports, and how long silence is borne. `bind`: address to listen at; ``None`` for all. `selector`: the
+    `config`: ports, and how long silence is borne. `selector`: the
     daemon's; each entry's data is a function to call. `on_client`, `on_data`: take over a connection to the command
     port and one to the data port. `make_room`: closes another connection that can be spared, where none here can;
     returns whether there was one. Raises `ConfigurationError` if a port cannot be had. Nothing is left open.
@@ -45,7 +45,6 @@ class Acceptor:
     def __init__(
         self,
         config: ServerConfig,
-        bind: str | None,
         selector: selectors.BaseSelector,
         on_client: Callable[[PendingConnection], None],
         on_data: Callable[[PendingConnection, Preamble], None],
@@ -59,7 +58,7 @@ class Acceptor:
         self._make_room_elsewhere = make_room
         self._arrivals = Arrivals()
         self._networks = config.allowed_networks()
-        self._listeners = Listeners(selector, bind, self._arrive, self._make_room)
+        self._listeners = Listeners(selector, config.addresses(), self._arrive, self._make_room)
         try:
             self.cmd_port = self._listeners.listen(config.cmd_port, "--cmd-port", is_data=False)
             self.data_port = self._listeners.listen(config.data_port, "--data-port", is_data=True)

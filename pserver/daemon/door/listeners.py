@@ -11,19 +11,18 @@ import os
 import resource
 import selectors
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pconnect.errors import AuthenticationError
 from pconnect.link.local_link import check_account, is_local
 from pserver.daemon.callback_selector import Pauses
 from pserver.daemon.door.arrivals import Source
-from pserver.daemon.door.taken_ports import cannot_listen
+from pserver.daemon.door.bound_sockets import listen_at
 from pserver.system.kept_socket import KeptSocket
 
 log = logging.getLogger("pserver")
 
-_BACKLOG = 1024
 _BATCH = 64  # so many connections are accepted before the daemon looks at what else there is to do
 _RESERVE = 64  # descriptors; at most a quarter of all
 
@@ -31,20 +30,20 @@ _RESERVE = 64  # descriptors; at most a quarter of all
 class Listeners:
     """Sockets that accept connections.
 
-    `selector`: the daemon's; each entry's data is a function to call. `bind`: address to listen at; ``None`` for all.
-    `on_connection`: takes over a socket, its source, and whether it came in where data connections do. `make_room`:
-    closes a connection that can be spared; returns whether there was one.
+    `selector`: the daemon's; each entry's data is a function to call. `addresses`: where to listen; none for all of
+    this machine's. `on_connection`: takes over a socket, its source, and whether it came in where data connections do.
+    `make_room`: closes a connection that can be spared; returns whether there was one.
     """
 
     def __init__(
         self,
         selector: selectors.BaseSelector,
-        bind: str | None,
+        addresses: Sequence[str],
         on_connection: Callable[[socket.socket, Source, bool], None],
         make_room: Callable[[], bool],
     ) -> None:
         self._selector = selector
-        self._bind = bind
+        self._addresses = addresses
         self._on_connection = on_connection
         self._make_room = make_room
         self._open = contextlib.ExitStack()
@@ -61,27 +60,15 @@ class Listeners:
         self._open.close()
 
     def listen(self, port: int, option: str, *, is_data: bool) -> int:
-        """Listen at a TCP port, which `option` has named; return its number.
+        """Listen at a TCP port of each address, which `option` has named; return its number, which is the same.
 
         Raises `ConfigurationError` if the port cannot be had.
         """
-        try:
-            if self._bind is None and socket.has_dualstack_ipv6():
-                listener = socket.create_server(
-                    ("", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True
-                )
-            else:
-                family, _, _, _, address = socket.getaddrinfo(
-                    self._bind or "0.0.0.0",  # noqa: S104 - all addresses is what the user asked for
-                    port,
-                    type=socket.SOCK_STREAM,
-                )[0]
-                listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
-        except OSError as error:
-            raise cannot_listen(self._bind, port, option, error) from error
-        self._open.enter_context(listener)
-        self._serve(listener, is_data=is_data)
-        return int(listener.getsockname()[1])
+        listeners = listen_at(self._addresses, port, option)
+        for listener in listeners:
+            self._open.enter_context(listener)
+            self._serve(listener, is_data=is_data)
+        return int(listeners[0].getsockname()[1])
 
     def listen_locally(self, path: Path) -> bool:
         """Take data connections of this account at a Unix socket as well; return whether that can be done."""

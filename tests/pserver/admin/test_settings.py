@@ -20,7 +20,7 @@ WRONG: Mapping[str, tuple[str, str]] = {
     "name": ('"a/b"', "a/b"),
     "cmd_port": ("70000", "70000"),
     "data_port": ('"12501"', "x"),
-    "bind": ('["::1"]', ""),
+    "bind": ("7", "::1,"),
     "auth_file": ('"relative"', ""),
     "use_tls": ("0", "perhaps"),
     "max_startups": ('"64:30"', "0"),
@@ -155,7 +155,7 @@ VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "name": st.from_regex(r"[a-z][a-z0-9_.-]{0,20}", fullmatch=True),
     "cmd_port": st.integers(1, 12499),
     "data_port": st.integers(12503, 65535),
-    "bind": st.none() | st.sampled_from(["::1", "10.0.0.1"]),
+    "bind": st.sampled_from([(), ("::1",), ("10.0.0.1", "::1")]),
     "auth_file": st.none()
     | st.text(st.characters(exclude_characters="\0/", codec="utf-8"), min_size=1).map("/{}".format),
     "use_tls": st.just(True),

@@ -33,3 +33,15 @@ def test_names_that_are_no_good_file_names(name: str) -> None:
         ServerConfig(name=name)
     with pytest.raises(ConfigurationError, match="--name"):
         check_server_name(name)
+
+
+@pytest.mark.parametrize("bind", ["", "10.0.0.1,", ["10.0.0.1", ""]])
+def test_an_empty_address_does_not_mean_all_of_them(bind: str | list[str]) -> None:
+    with pytest.raises(ConfigurationError, match="an address is empty; leave"):
+        ServerConfig(bind=bind)
+
+
+def test_without_tls_only_this_machine_is_served_unless_it_is_bound_elsewhere() -> None:
+    assert ServerConfig().addresses() == ()
+    assert ServerConfig(use_tls=False).addresses() == ("127.0.0.1",)
+    assert ServerConfig(use_tls=False, bind="10.0.0.1, ::1,10.0.0.1").addresses() == ("10.0.0.1", "::1")

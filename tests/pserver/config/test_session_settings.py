@@ -7,7 +7,7 @@ def test_what_was_written_as_json_is_the_same() -> None:
     settings = SessionSettings(
         auth_file=Path("/etc/users"),
         data_port=12501,
-        bind=None,
+        bind=[],
         login_timeout=20.0,
         proof_timeout=5.0,
         log_file=None,

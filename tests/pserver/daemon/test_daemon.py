@@ -60,7 +60,7 @@ def test_a_second_server_of_the_same_name_is_refused(tmp_path: Path) -> None:
 
 def test_a_server_without_tls_says_so(tmp_path: Path) -> None:
     with run_server(tmp_path / "server", use_tls=False) as server:
-        assert server.status["bind"] == "127.0.0.1"
+        assert server.status["bind"] == ["127.0.0.1"]
         assert server.status["use_tls"] is False
     assert "WITHOUT encryption and login" in server.log
 

@@ -22,7 +22,7 @@ from srp_tools.verifier_file import VerifierFile
 SETTINGS = SessionSettings(
     auth_file=None,
     data_port=12501,
-    bind="127.0.0.1",
+    bind=["127.0.0.1"],
     login_timeout=5,
     proof_timeout=5,
     log_file=None,

@@ -78,7 +78,7 @@ class Place:
         """Start a session; return the client's end of its connection."""
         client, sock = socket.socketpair()
         client.settimeout(DEADLINE)
-        settings = SessionSettings(None, 1, None, 1.0, 1.0, None, what, "", self.folder / "mark", self.folder)
+        settings = SessionSettings(None, 1, [], 1.0, 1.0, None, what, "", self.folder / "mark", self.folder)
         self.starts.start(sock, settings, b"\x16", self.started.append, self.failed.append)
         return client
 
@@ -231,6 +231,6 @@ def test_nobody_knows_how_a_session_ended_whose_starter_is_gone(place: Place) ->
 
 def test_settings_pass_as_they_are() -> None:
     settings = SessionSettings(
-        Path("/a"), 1, "::1", 2.5, 1.5, None, "10.0.0.1 port 5", "ä", Path("/k"), Path("/s"), Path("/l"), 7
+        Path("/a"), 1, ["::1"], 2.5, 1.5, None, "10.0.0.1 port 5", "ä", Path("/k"), Path("/s"), Path("/l"), 7
     )
     assert SessionSettings.from_json(json.loads(json.dumps(settings.as_json()))) == settings

@@ -52,7 +52,7 @@ def settings(tmp_path: Path) -> dict[str, Any]:
     return {
         "auth_file": str(tmp_path / "tpasswd"),
         "data_port": 1,
-        "bind": None,
+        "bind": [],
         "login_timeout": DEADLINE,
         "log_file": str(tmp_path / "log"),
         "proof_timeout": DEADLINE,

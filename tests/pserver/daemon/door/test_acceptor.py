@@ -1,5 +1,6 @@
 """The reception finds out what each connection is, and bears with none for long."""
 
+import dataclasses
 import logging
 import selectors
 import socket
@@ -22,12 +23,13 @@ DATA = Preamble(Purpose.DATA, bytes(range(16)), 1, 2)
 class Loop:
     """The daemon's loop around a reception, and what came of it."""
 
-    def __init__(self, config: ServerConfig, bind: str | None = "127.0.0.1") -> None:
+    def __init__(self, config: ServerConfig, bind: str = "127.0.0.1") -> None:
+        config = dataclasses.replace(config, bind=[bind] if bind else [])
         self.clients: list[PendingConnection] = []
         self.data: list[tuple[PendingConnection, Preamble]] = []
         self.selector = selectors.DefaultSelector()
         self.acceptor = Acceptor(
-            config, bind, self.selector, self.clients.append, lambda *taken: self.data.append(taken)
+            config, self.selector, self.clients.append, lambda *taken: self.data.append(taken)
         )
 
     def close(self) -> None:
@@ -256,7 +258,7 @@ def test_a_port_in_use_is_named() -> None:
 
 
 def test_all_addresses_take_both_protocols() -> None:
-    loop = Loop(ServerConfig(cmd_port=0, data_port=0), bind=None)
+    loop = Loop(ServerConfig(cmd_port=0, data_port=0), bind="")
     try:
         for address in ("127.0.0.1", "::1"):
             with socket.create_connection((address, loop.acceptor.cmd_port), 5) as sock:

@@ -24,7 +24,7 @@ class Place:
         self.has_room = has_room
         self.asked = 0
         self.selector = selectors.DefaultSelector()
-        self.listeners = Listeners(self.selector, "127.0.0.1", self._take, self._make_room)
+        self.listeners = Listeners(self.selector, ["127.0.0.1"], self._take, self._make_room)
         self.ports = [
             self.listeners.listen(0, "--cmd-port", is_data=False),
             self.listeners.listen(0, "--data-port", is_data=True),
