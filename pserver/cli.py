@@ -137,7 +137,9 @@ def _serve(options: argparse.Namespace) -> int:
             config = config_of(options) if options.resolved else settings_of(options).config
             check_start(config)
             _set_up_log(config)
-            starter = StarterProcess(descriptor_limit())  # it loads its modules while we load ours
+            starter = StarterProcess(
+                descriptor_limit(), has_accounts=config.has_accounts
+            )  # it loads its modules while we load ours
             # Late: it brings numpy with it, which other commands need not wait for, and which starts threads
             # that must not be there when `_detach` forks.
             from pserver.daemon.daemon import serve  # noqa: PLC0415

@@ -27,8 +27,8 @@ FOLDERS = {
         "one_process", "joblib", "notebook", "profiles", "connect", "local", "prun", "shadow", "agent", "__init__",
     ],
     "pserver": [
-        "config", "system", "systemd", "jobs", "display", "services", "programs", "engine", "spawner", "session",
-        "starter", "duty", "daemon", "admin", "doctor", "deploy", "demo", "cli", "__init__", "__main__",
+        "config", "system", "systemd", "accounts", "jobs", "display", "services", "programs", "engine", "spawner",
+        "session", "starter", "duty", "daemon", "admin", "doctor", "deploy", "demo", "cli", "__init__", "__main__",
     ],
 }  # fmt: skip
 MAX_MODULES = 15  # in a folder

@@ -16,15 +16,18 @@ import dataclasses
 import io
 import json
 import os
+import pwd
 import socket
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, Protocol, overload
 
+from pserver.accounts.account import read_map, without_account
+from pserver.accounts.session_account import make_way
 from pserver.admin.left_sessions import detached_sessions, end_left_sessions
 from pserver.admin.options import check_keywords, document_options, start_options
 from pserver.admin.settings import resolve, server_name
@@ -151,18 +154,22 @@ def _status(name: str) -> dict[str, object] | None:
 def check_start(config: ServerConfig) -> None:
     """Refuse to start a server that should not, that nobody could log in to, or that is in the way of another.
 
-    Raises `ConfigurationError` if this process runs as root, and `config` does not allow it; if it may have too few
-    descriptors; if a server of this name, or with this log, is running; if there can be no folder for results. Raises
-    `CredentialError` if the file of verifiers is missing, open to others, malformed, or without users.
+    Raises `ConfigurationError` if users have no accounts, or would share one, and `config` does not allow it; if this
+    process may have too few descriptors; if a server of this name, or with this log, is running; if there can be no
+    folder for results. Raises `CredentialError` if the file of verifiers is missing, open to others, malformed, or
+    without users.
     """
-    if os.geteuid() == 0 and not config.allow_root:
+    if config.has_accounts and not config.use_tls:
         raise ConfigurationError(
-            "this is root, and whoever logs in to the server could do everything on this machine; start it "
-            "from an ordinary account, or, if that is what you want, with --allow-root (allow_root=True)"
+            "this is root, and without a login there are no users whose accounts sessions could have; leave out "
+            "--no-tls, start the server from an ordinary account, or, if that is what you want, with --allow-root "
+            "(allow_root=True): then everyone who reaches the ports can do everything on this machine"
         )
     check_descriptor_limit()
     check_is_first(config.name, Path(config.log_file) if config.log_file else None)
-    if config.spool_dir is not None:
+    if config.has_accounts:
+        make_way(config.kept_folder())
+    elif config.spool_dir is not None:
         try:
             Path(config.spool_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -181,8 +188,32 @@ def check_start(config: ServerConfig) -> None:
                     ]
                 )
             )
+        check_users(config, verifiers.users())
         # No user has this name. It has the companions of the file read, which every login needs, and the seed made.
         verifiers.lookup("")
+
+
+def check_users(config: ServerConfig, users: Sequence[str]) -> None:
+    """Refuse users who have no account, or who would share one although nobody has said that they may.
+
+    `users`: those in the file of verifiers. Raises `ConfigurationError`.
+    """
+    able = [user for user in users if not config.allow_users or user in config.allow_users]
+    if config.has_accounts:
+        missing = without_account(read_map(config.account_map), able)
+        if able and len(missing) == len(able):
+            raise ConfigurationError(
+                f"no user can log in: {'; '.join(missing.values())}; make the accounts, or name others in a file for "
+                "--account-map"
+            )
+    elif len(able) > 1 and not config.shared_account:
+        account = pwd.getpwuid(os.geteuid()).pw_name
+        raise ConfigurationError(
+            f"{len(able)} users could log in, and all their sessions would run under the account {account!r}: each of "
+            "them could read and change what the others have, add users, and end the server. If you want that, start "
+            "with --shared-account; to let in one of them, with --allow-users NAME; for accounts of their own, start "
+            "the server as root"
+        )
 
 
 def warnings_of(status: Mapping[str, object], config: ServerConfig) -> list[str]:
@@ -191,6 +222,10 @@ def warnings_of(status: Mapping[str, object], config: ServerConfig) -> list[str]
     if status.get("log_error"):
         log = status["log_file"] or "on standard error"
         found.append(f"the log {log} cannot be written ({status['log_error']}); lines of it are lost")
+    if config.has_accounts:
+        with contextlib.suppress(CredentialError):
+            users = VerifierFile(Path(config.auth_file or server_file())).users()
+            found += without_account(read_map(config.account_map), users).values()
     if config.allow_users:
         file = VerifierFile(Path(config.auth_file or server_file()))
         with contextlib.suppress(CredentialError):  # it has changed since it was checked; the log says that
@@ -244,6 +279,7 @@ def _with_absolute_paths(config: ServerConfig, log_file: Path) -> ServerConfig:
         log_file=log_file,
         auth_file=config.auth_file and Path(config.auth_file).absolute(),
         spool_dir=config.spool_dir and Path(config.spool_dir).absolute(),
+        account_map=config.account_map and Path(config.account_map).absolute(),
     )
 
 

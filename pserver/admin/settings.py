@@ -32,7 +32,7 @@ _OTHER_VARIABLES = {
     OWN_VARIABLE,
 }  # those of stand-ins of compilers, and of the run-time folder
 _SWITCH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-_PATHS = {"auth_file", "log_file", "spool_dir"}
+_PATHS = {"account_map", "auth_file", "log_file", "spool_dir"}
 # What values of TOML are called, and of which types they are, by what makes them of a text.
 _KINDS: Mapping[Callable[[str], object], tuple[str, tuple[type, ...]]] = {
     int: ("a whole number", (int,)),

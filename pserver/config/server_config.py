@@ -10,6 +10,7 @@ from pathlib import Path
 
 import platformdirs
 
+from pserver.config.account_options import AccountOptions
 from pserver.config.duty_options import DutyOptions
 from pserver.config.listen_options import FilePath
 from pserver.config.log_options import LogOptions
@@ -22,7 +23,7 @@ _MOST_SLOTS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerConfig(LogOptions, DutyOptions, LoginOptions):
+class ServerConfig(AccountOptions, LogOptions, DutyOptions, LoginOptions):
     """The settings of one server; ``pserver start --help`` describes them.
 
     Raises
@@ -31,9 +32,6 @@ class ServerConfig(LogOptions, DutyOptions, LoginOptions):
         A setting cannot be used; the text says which and why.
     """
 
-    allow_root: bool = setting(
-        False, "Start even as root. Then anyone who logs in can do everything on this machine."
-    )
     slots: int | None = setting(
         None,
         "How many processes for jobs may run at once. A negative number leaves that many processors free; "
@@ -55,7 +53,7 @@ class ServerConfig(LogOptions, DutyOptions, LoginOptions):
         None,
         "Where to keep the jobs and results of detached networks.",
         "FOLDER",
-        default_text="in the user's folder for state",
+        default_text="in the user's folder for state; /var/lib/pserver if sessions run under several accounts",
     )
     keep_results: float = setting(
         7.0,
@@ -67,7 +65,8 @@ class ServerConfig(LogOptions, DutyOptions, LoginOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for option in ("auth_file", "log_file", "spool_dir"):  # from a variable that is not set, say
+        # From a variable that is not set, say.
+        for option in ("auth_file", "log_file", "spool_dir", "account_map"):
             if getattr(self, option) == "":
                 raise ConfigurationError(f"--{option.replace('_', '-')}: it is empty; leave it out")
         if not 0 < self.keep_results < float("inf"):
@@ -77,8 +76,13 @@ class ServerConfig(LogOptions, DutyOptions, LoginOptions):
 
     def kept_folder(self) -> Path:
         """Return where the jobs and results of detached networks are."""
-        base = self.spool_dir or platformdirs.user_state_path("pserver", appauthor=False)
-        return Path(base, self.name, "kept")
+        if self.spool_dir is not None:
+            base = Path(self.spool_dir)
+        elif self.has_accounts:  # root's home is closed to them
+            base = Path("/var/lib/pserver")
+        else:
+            base = platformdirs.user_state_path("pserver", appauthor=False)
+        return base / self.name / "kept"
 
     def seed_folder(self) -> Path:
         """Return where the secret behind answers to unknown users is, if it cannot be beside the verifiers."""

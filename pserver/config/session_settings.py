@@ -28,6 +28,8 @@ class SessionSettings:
     max_file_size: int = 0
     refusal: str = ""  # why the client is not let in, once it has proved who it is; empty: it is
     allow_users: list[str] = field(default_factory=list)  # empty: all
+    #: The name of the Unix account of `user`, under which the session of a server of root runs; ``None`` for others.
+    account: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return what JSON can express, for `from_json`."""

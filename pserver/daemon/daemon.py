@@ -22,15 +22,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pconnect.protocol.frames import Preamble
+from pserver.accounts.account import read_map
 from pserver.config.server_config import ServerConfig, processor_count
 from pserver.config.session_settings import SessionSettings
 from pserver.daemon.callback_selector import CallbackSelector, LoopPart
 from pserver.daemon.door.acceptor import Acceptor
 from pserver.daemon.door.arrivals import PendingConnection
 from pserver.daemon.door.logins import Logins
+from pserver.daemon.held_session import Session
 from pserver.daemon.old_results import OldResults
 from pserver.daemon.returning_sessions import ReturningSessions
-from pserver.daemon.session_registry import Session, SessionRegistry
+from pserver.daemon.session_registry import SessionRegistry
 from pserver.daemon.slot_service import SlotService
 from pserver.daemon.status_publisher import StatusPublisher
 from pserver.daemon.user_file import UserFileWatch
@@ -40,7 +42,7 @@ from pserver.starter.starter import StarterProcess
 from pserver.system.log import why_unwritten
 from pserver.system.pidfile import PidFile
 from pserver.system.processes import DAEMON, name_process, raise_descriptor_limit
-from pserver.system.runtime_dir import is_apart, run_time_folder
+from pserver.system.runtime_dir import is_apart, let_pass, run_time_folder
 from pserver.systemd.notify import ServiceManager
 from srp_tools.errors import ConfigurationError
 from srp_tools.packages import distribution_version
@@ -69,7 +71,7 @@ def serve(
         contextlib.ExitStack() as stack,
     ):
         soft_limit, _ = raise_descriptor_limit()
-        starter = starter or StarterProcess(soft_limit)
+        starter = starter or StarterProcess(soft_limit, has_accounts=config.has_accounts)
         stack.callback(starter.close)
         starter.await_ready()
         manager = manager or ServiceManager()
@@ -107,9 +109,12 @@ class _Daemon:
         stack.callback(self._logins.close)
         self._acceptor = self._accept_at_known_ports(pid_file.predecessor)
         stack.callback(self._acceptor.close)
+        if config.has_accounts:
+            let_pass()
         path = run_time_folder() / f"{config.name}.socket"
         # Without a login there is nothing in which a token would be safe.
-        local = path if config.use_tls and self._acceptor.listen_locally(path) else None
+        with_local = config.use_tls and not config.has_accounts
+        local = path if with_local and self._acceptor.listen_locally(path) else None
         self._paths = _Paths(local, path.with_name(f"{config.name}.sessions"))
         self._slots = SlotService(
             config.slot_count(), self._selector, follows_killed=pid_file.predecessor is not None
@@ -117,15 +122,25 @@ class _Daemon:
         stack.callback(self._slots.close)
         self.starts = SessionStarts(self._selector)
         stack.callback(self.starts.close)
+        accounts = read_map(config.account_map) if config.has_accounts else None
+        self._users = UserFileWatch(self._auth_file(), config.allow_users, self.publish, accounts)
         self.sessions = SessionRegistry(
-            self._selector, self._slots, self.publish, self.starts.starter.request
+            self._selector,
+            self._slots,
+            self.publish,
+            self.starts.starter.request,
+            has_accounts=config.has_accounts,
+        )
+        returning = ReturningSessions(
+            self._paths.sessions,
+            self._selector,
+            self.sessions.take_back,
+            self._users.account_name if config.has_accounts else None,
         )
         self.admission = Admission(lambda: self._config, self.sessions.users)
-        returning = ReturningSessions(self._paths.sessions, self._selector, self.sessions.take_back)
         stack.callback(returning.close)
         others = (self._acceptor.look_after_path, returning.look_after_path)
         self._status = StatusPublisher(pid_file, self.status, lambda: self._slots.facts, others, manager)
-        self._users = UserFileWatch(self._auth_file(), config.allow_users, self.publish)
         self._parts = self._loop_parts(returning)
         self._stopping = ""
         # Before the status is announced: its readers may stop the daemon at once.
@@ -281,10 +296,12 @@ class _Daemon:
             sessions_path=self._paths.sessions,
             max_file_size=config.max_file_size,
             local_path=self._paths.local,
+            account=self._users.account_name(pending.user) if config.has_accounts else None,
         )
+        claimed = pending.user if config.has_accounts else None
 
         def attend(started: Started) -> None:
-            on_started(self.sessions.attend(started, pending.peer))
+            on_started(self.sessions.attend(started, pending.peer, claimed))
             self.publish()
 
         self.starts.start(pending.sock, settings, bytes(pending.received), attend, on_failed)

@@ -13,17 +13,16 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from pconnect.protocol.frames import Preamble, Purpose
 from pconnect.protocol.preamble_check import PreambleCheck
+from pserver.daemon.held_session import LoginFailure, Node, Session
 from pserver.daemon.returning_sessions import Returned
 from pserver.daemon.slot_service import SlotService
 from pserver.starter.session_starts import Started
 from pserver.system import audit
 from pserver.system.descriptors import NoRoomError, json_object, receive_descriptors, takes_messages
-from pserver.system.processes import await_ends, describe_exit, start_ticks
+from pserver.system.processes import await_ends, describe_exit, real_user, start_ticks
 from pserver.system.session_folder import is_session_folder
 
 log = logging.getLogger("pserver")
@@ -37,72 +36,12 @@ _NO_SENSE = "what makes no sense, or there is no room for its descriptors"
 _HEX = re.compile("([0-9a-f]{2}){,64}")
 
 
-@dataclass(eq=False)
-class Node:
-    """A node of a session, and what the session has said about it."""
-
-    session: "Session"  #: whose node it is
-    #: The socket on which the session tells of it; closed by the session when the node has ended.
-    control: socket.socket
-    number: int = 0  #: its number in the network; 0 before its client was admitted
-    #: For connections to its engine, those for jobs, and command channels of further nodes.
-    handovers: Sequence[socket.socket] = ()
-    is_detached: bool = False  #: whether it continues without its client
-
-
-@dataclass(eq=False)
-class Session:
-    """A session process, and what it has said about itself."""
-
-    started: Started  #: its process
-    peer: str
-    since: float
-    user: str | None = None  # once it has logged in
-    failure: "LoginFailure | None" = None  # once its login has failed
-    has_ended: bool = False
-    start_ticks: int | None = None  #: which process it is, see `pserver.system.processes`
-    how: str = ""  # it ends, as it has said at last
-    #: Commands, jobs, bytes received and sent, as it has said, by node.
-    usage: dict[int, list[int]] = field(default_factory=dict)
-    network: str | None = None
-    #: Tells members of that network from strangers.
-    check: PreambleCheck = field(default_factory=lambda: PreambleCheck(b""))
-    nodes: list[Node] = field(default_factory=list)
-    #: The private ones of its nodes, which it removes if it can, with the marks of the processes of each.
-    folders: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def pid(self) -> int:
-        """Its process number."""
-        return self.started.pid
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal, unless it has ended."""
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.started.pidfd, number)
-
-    @property
-    def is_logging_in(self) -> bool:
-        """Whether its login goes on."""
-        return self.user is None and self.failure is None and not self.has_ended
-
-
-class LoginFailure(NamedTuple):
-    """Why a login has failed, as its session says it."""
-
-    user: str  #: as the client named it
-    reason: str
-    is_refused: bool  #: whether the password was wrong, or there is no such user
-    has_proved: bool = (
-        False  #: whether the password was right, and the server takes no new session of this user
-    )
-
-
 class SessionRegistry:
     """The sessions of one server.
 
     `selector`: the daemon's; each entry's data is a function to call. `slots`: hears what sessions say about slots.
-    `on_change`: called when `facts` says something else. `request`: asks the starter for something.
+    `on_change`: called when `facts` says something else. `request`: asks the starter for something. `has_accounts`:
+    whether sessions run under other accounts than this process, so that what they say is not to be relied upon.
     """
 
     def __init__(
@@ -111,11 +50,14 @@ class SessionRegistry:
         slots: SlotService,
         on_change: Callable[[], object],
         request: Callable[[Mapping[str, object], Sequence[int]], object],
+        *,
+        has_accounts: bool = False,
     ) -> None:
         self._selector = selector
         self._slots = slots
         self._on_change = on_change
         self._request = request
+        self._has_accounts = has_accounts
         self._sessions: list[Session] = []
 
     def __iter__(self) -> Iterator[Session]:
@@ -188,9 +130,9 @@ class SessionRegistry:
             if node.number == number and node.handovers
         ]
 
-    def attend(self, started: Started, peer: str) -> Session:
-        """Look after a session that has been started, and its first node."""
-        session = self._add(Session(started, peer, time.time()))
+    def attend(self, started: Started, peer: str, claimed: str | None = None) -> Session:
+        """Look after a session that has been started, and its first node; `claimed`: the user that the client named."""
+        session = self._add(Session(started, peer, time.time(), claimed=claimed))
         self._attend_node(session, started.control)
         return session
 
@@ -206,6 +148,7 @@ class SessionRegistry:
         if session is None:
             started = Started(facts.pid, pidfd, control, _nobody_knows)
             session = self._add(Session(started, facts.peer, facts.since, facts.user, network=facts.network))
+            session.uid = facts.uid
             session.check = PreambleCheck(facts.key)
         else:
             os.close(pidfd)
@@ -248,7 +191,8 @@ class SessionRegistry:
     def _take(self, node: Node, data: bytes, ends: Sequence[int]) -> None:
         match json_object(data):
             case {"folder": str(folder), "mark": int(mark)} if not ends:
-                node.session.folders[folder] = mark
+                if self._knows_account(node.session):
+                    node.session.folders[folder] = mark
             case {"user": str(user), "network": str(network), "key": str(key), "node": int(number)} if (
                 not node.number
                 and number > 0
@@ -277,11 +221,22 @@ class SessionRegistry:
                     os.close(end)
                 log.warning("session %d says %s: %.200r", node.session.pid, _NO_SENSE, data)
 
+    def _knows_account(self, session: Session) -> bool:
+        """Whether things can be done for a session with the rights of its account, and no others."""
+        if self._has_accounts and session.uid is None:
+            session.uid = real_user(session.pid) or None  # never with those of root
+        return not self._has_accounts or session.uid is not None
+
     def _register(self, node: Node, who: tuple[str, str, int], key: bytes, ends: Sequence[int]) -> None:
         """Record who has logged in for a node, and answer the session, which waits for that."""
         user, network, number = who
         session = node.session
         taken = any(node.session.check.key == key for node in self._find(network, number))
+        if session.claimed not in {None, user}:
+            log.error(
+                "session %d was started for %r, and says that it is %r", session.pid, session.claimed, user
+            )
+            taken = True
         if taken:
             for end in ends:
                 os.close(end)
@@ -307,7 +262,9 @@ class SessionRegistry:
         """Have another spawner forked for a session; if that fails, the end of its socket says so."""
         log.warning("session %d of %s has lost what starts its engines", session.pid, session.peer)
         try:
-            self._request({"spawner": True}, [end])
+            if not self._knows_account(session):
+                raise OSError("its account cannot be seen")
+            self._request({"spawner": True, "uid": session.uid}, [end])
         except OSError as error:
             log.error("session %d gets no other one: %s", session.pid, error)
         finally:
@@ -323,8 +280,8 @@ class SessionRegistry:
         session.has_ended = True
         session.started.when_ended(lambda code: _log_end(session, code))
         for folder, mark in session.folders.items():
-            if is_session_folder(folder):  # it was killed
-                self._request({"remove": folder, "mark": mark}, ())
+            if is_session_folder(folder, session.uid):  # it was killed
+                self._request({"remove": folder, "mark": mark, "uid": session.uid}, ())
             elif os.path.lexists(folder):
                 log.warning(
                     "session %d has named %.200r, which is not removed: that is no folder of a session",

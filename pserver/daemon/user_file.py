@@ -5,9 +5,10 @@ So the daemon says it, once for each change.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from pserver.accounts.account import without_account
 from srp_tools.errors import CredentialError
 from srp_tools.printable import printable_name
 from srp_tools.verifier_file import VerifierFile
@@ -35,7 +36,8 @@ class UserFileWatch:
     """Checks the file of verifiers, and writes to the log what is wrong with it.
 
     `path`: ``None``: there are no users. `allowed`: those who may log in, if not all. `on_change`: called after each
-    look that has found another file.
+    look that has found another file. `accounts`: the names of their Unix accounts, where these are not their own names;
+    ``None``: all sessions have the account of the server.
     """
 
     def __init__(
@@ -43,9 +45,11 @@ class UserFileWatch:
         path: Path | None,
         allowed: Sequence[str] = (),
         on_change: Callable[[], object] = lambda: None,
+        accounts: Mapping[str, str] | None = None,
     ) -> None:
         self._allowed = allowed
         self._on_change = on_change
+        self._accounts = accounts
         self._file = None if path is None else VerifierFile(path)
         self._seen: object = None
         self._fingerprint: str | None = None
@@ -55,6 +59,10 @@ class UserFileWatch:
         if self._file is None:
             return None
         return {"file": str(self._file.path), "fingerprint": self._fingerprint}
+
+    def account_name(self, user: str) -> str:
+        """Return the name of the account of a user; there may be none of that name."""
+        return user if self._accounts is None else self._accounts.get(user, user)
 
     def step(self) -> float:
         """Look; return in how many seconds to look again."""
@@ -86,6 +94,9 @@ class UserFileWatch:
         )
         if missing:
             log.warning("%s", missing)
+        if self._accounts is not None:
+            for text in list(without_account(self._accounts, file.users()).values())[:_MAX_LINES]:
+                log.warning("%s", text)
         for fault in faults[:_MAX_LINES]:
             log.warning("in the users' file: %s", fault)
         if len(faults) > _MAX_LINES:

@@ -17,8 +17,10 @@ from pconnect.link.dialing import receive_packed, send_packed
 from pconnect.link.local_link import TOKEN_BYTES, own_place
 from pconnect.protocol.frames import HELLO, NETWORK_KEY_BYTES, VERSION, Preamble, Purpose, check_version
 from pconnect.values import decoder, encoder
+from pserver.accounts.session_account import SessionAccount
 from pserver.config.session_settings import SessionSettings, seed_folder
 from pserver.engine.links import greet
+from pserver.session.login_process import log_in_apart
 from pserver.system.interfaces import own_addresses
 from srp_tools import steps
 from srp_tools.certificates import NodeKey
@@ -56,11 +58,12 @@ class AuthenticatedClient:
 
 
 def accept_client(
-    sock: socket.socket, settings: SessionSettings, received: bytes
+    sock: socket.socket, settings: SessionSettings, received: bytes, account: SessionAccount | None = None
 ) -> Steps[AuthenticatedClient]:
     """Log a client in; see doc/protocol.md, "Login".
 
     `received` is what the daemon has read from it: its ClientHello, or the preamble of a client without encryption.
+    `account`: that of the session, if its server is root's; this process runs under it from the client's proof on.
 
     Raises `AuthenticationError`, `ConnectionLostError` or `ProtocolError` if it is not admitted; `ServerRefusedError`
     if it has proved who it is, and has read in the offer why it is not let in.
@@ -84,14 +87,21 @@ def accept_client(
     offer["key"] = key.public_bytes()
     if settings.local_path is not None:
         offer["local"] = [own_place(), str(settings.local_path)]
-    user, data = yield from accept_login(
-        sock,
-        _lookup(settings, settings.auth_file),
-        encoder.pack(offer),
-        received,
-        deadline_after(settings.proof_timeout),
-    )
+    if account is None:
+        lookup, deadline = _lookup(settings, settings.auth_file), deadline_after(settings.proof_timeout)
+        user, data = yield from accept_login(sock, lookup, encoder.pack(offer), received, deadline)
+    else:
+        user, data = yield from log_in_apart(
+            sock,
+            settings,
+            settings.auth_file,
+            encoder.pack(offer),
+            received,
+            is_known=account.account is not None and _is_allowed(settings, settings.user),
+        )
     _check_admission(settings)
+    if account is not None:
+        account.become()
     answer = _read_answer(data, key)
     assert answer.tls is not None  # noqa: S101 - it was made for the key
     channel = yield from start_tls(sock, answer.tls.server, answer.network_id, 0, server_side=True)
@@ -105,11 +115,13 @@ def _check_admission(settings: SessionSettings) -> None:
 
 def _lookup(settings: SessionSettings, file: Path) -> Callable[[str], Verifier]:
     """Return how the verifier of a user is found; a user who is not allowed here is like an unknown one."""
-    lookup, allowed = VerifierFile(file, seed_folder(settings.kept)).lookup, settings.allow_users
-    if not allowed:
-        return lookup
+    lookup = VerifierFile(file, seed_folder(settings.kept)).lookup
     # No user has a name with a colon, which separates the columns of the file.
-    return lambda user: lookup(user if user in allowed else f":{user}")
+    return lambda user: lookup(user if _is_allowed(settings, user) else f":{user}")
+
+
+def _is_allowed(settings: SessionSettings, user: str) -> bool:
+    return not settings.allow_users or user in settings.allow_users
 
 
 def accept_node(sock: socket.socket, first: AuthenticatedClient) -> Steps[AuthenticatedClient]:

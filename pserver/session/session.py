@@ -10,6 +10,7 @@ spawner. So nodes share nothing that would need a lock, and one that waits for t
 """
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import os
@@ -26,6 +27,7 @@ from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import NO_LIMIT, PREAMBLE_BYTES
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import encode_message
+from pserver.accounts.session_account import SessionAccount
 from pserver.config.session_settings import SessionSettings
 from pserver.session.login import (
     AuthenticatedClient,
@@ -60,9 +62,10 @@ def session_main(
     os.setsid()  # Ctrl-C at the daemon's terminal is for the daemon
     name_process("session")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    spawner = SpawnerProcess(not_for_it=(sock, control))
+    account = None if settings.account is None else SessionAccount(settings.account, settings.kept)
+    spawner = SpawnerProcess(not_for_it=(sock, control), account=account.account if account else None)
     raise_descriptor_limit()
-    set_up(settings.log_file)
+    set_up(settings.log_file, at_once=True)
     threading.excepthook = _log_failure
     place = _Place(control, EngineProcess(spawner.for_node()))
     try:
@@ -70,12 +73,14 @@ def session_main(
         bound_buffers(sock)
         deadline = deadline_after(settings.login_timeout)
         try:
-            client = run(accept_client(sock, settings, received), deadline)
+            client = run(accept_client(sock, settings, received, account), deadline)
         except (ParallelError, OSError) as error:
             tell_failure(control, settings.user, error)
             sock.close()
             place.close()
             return
+        if account is not None:
+            settings = dataclasses.replace(settings, kept=account.kept)
         _Session(client, spawner, settings).run(place)
     finally:
         spawner.close()

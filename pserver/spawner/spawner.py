@@ -11,6 +11,8 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 
+from pserver.accounts.account import Account
+from pserver.accounts.privileges import become
 from pserver.spawner.forked_process import ForkedProcess
 from pserver.spawner.spawner_process import be_spawner
 from pserver.spawner.spawner_words import ADOPT, END, FOLDER, MESSAGE_BYTES, NODE, START
@@ -25,16 +27,16 @@ _END_TIMEOUT = 5.0
 class SpawnerProcess:
     """The spawner, as the session process holds it.
 
-    `not_for_it`: what the session process has open and neither the spawner nor an engine may keep. If the system
-    allows no more processes, it is as if it had died.
+    `not_for_it`: what the session process has open and neither the spawner nor an engine may keep. `account`: that of
+    the engines, if this process is root's. If the system allows no more processes, it is as if it had died.
     """
 
-    def __init__(self, not_for_it: Sequence[socket.socket]) -> None:
+    def __init__(self, not_for_it: Sequence[socket.socket], account: Account | None = None) -> None:
         self._root, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._root.settimeout(_TIMEOUT)
         self._process: ForkedProcess | None = None
         with theirs, contextlib.suppress(OSError):
-            self._process = ForkedProcess(lambda: be_spawner(theirs, [*not_for_it, self._root]))
+            self._process = ForkedProcess(lambda: _be_spawner(theirs, [*not_for_it, self._root], account))
 
     @property
     def pid(self) -> int:
@@ -57,6 +59,12 @@ class SpawnerProcess:
             os.kill(self._process.pid, signal.SIGKILL)
             self._process.wait(_END_TIMEOUT)
         self._process.close()
+
+
+def _be_spawner(root: socket.socket, not_for_it: Sequence[socket.socket], account: Account | None) -> None:
+    if account is not None:
+        become(account, is_dumpable=True)
+    be_spawner(root, not_for_it)
 
 
 class Spawner:

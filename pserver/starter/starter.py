@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pserver.accounts.privileges import common_environment
 from pserver.system.descriptors import Outbox, json_object
 from pserver.system.processes import describe_exit, is_stopped
 from srp_tools.errors import ConfigurationError
@@ -50,10 +51,12 @@ class StarterProcess:
     """A process that has been started, and `sock`, the daemon's end of its socket.
 
     It loads numpy and tlslite in a third of a second. `descriptor_limit`: how many descriptors its processes may have.
+    `has_accounts`: they are to become other accounts, and so get nothing from the environment that is for root alone.
     Raises `OSError` if the system allows no more.
     """
 
-    def __init__(self, descriptor_limit: int) -> None:
+    def __init__(self, descriptor_limit: int, *, has_accounts: bool = False) -> None:
+        self.has_accounts = has_accounts
         self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.sock.setblocking(False)
         arguments = map(str, (theirs.fileno(), descriptor_limit))
@@ -63,6 +66,7 @@ class StarterProcess:
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-X", "utf8", "-c", _CODE, *arguments],
                     stdin=subprocess.DEVNULL,
+                    env=common_environment() if has_accounts else None,
                     pass_fds=[theirs.fileno()],
                 )
         except BaseException:
@@ -134,6 +138,7 @@ class Starter:
         self._on_gone = on_gone
         self._process: StarterProcess | None = None
         self._descriptor_limit = 0
+        self._has_accounts = False
         self._outbox = Outbox()
         # What it may not have read, of what comes without descriptors: nobody would notice that it is lost. It does no
         # harm twice.
@@ -152,6 +157,7 @@ class Starter:
         self._descriptor_limit = descriptor_limit
         self._due = time.monotonic()
         if process is not None:
+            self._has_accounts = process.has_accounts
             self._take(process)
         self.step()
 
@@ -178,7 +184,7 @@ class Starter:
         self._due = math.inf
         if self._process is None:
             try:
-                self._take(StarterProcess(self._descriptor_limit))
+                self._take(StarterProcess(self._descriptor_limit, has_accounts=self._has_accounts))
             except OSError as error:
                 log.error("the process that starts sessions cannot be started: %s", error)
                 self._plan_next()

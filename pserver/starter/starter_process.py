@@ -5,9 +5,10 @@ folder that somebody could remove, and no port. Each request is one message with
 
 * ``{"session": 7, "settings": ..., "received": ...}`` with a client's connection and the session's end of its control
   socket. The session says itself that it is there, by ``{"here": PID}`` with a descriptor that stands for it.
-* ``{"spawner": true}`` with the spawner's end of a socket: another spawner, for a session that has lost its own.
-* ``{"remove": FOLDER, "mark": 0}``: ends what is left of a node whose session was killed, in a process of its own: the
-  folder may be large. `pserver.system.process_marks` has what the mark is.
+* ``{"spawner": true, "uid": null}`` with the spawner's end of a socket: another spawner, for a session that has lost
+  its own. Where sessions have accounts, the number says which this one has.
+* ``{"remove": FOLDER, "mark": 0, "uid": null}``: ends what is left of a node whose session was killed, in a process of
+  its own: the folder may be large. `pserver.system.process_marks` has what the mark is.
 * ``{"sweep": FOLDER, "days": 7.0, "log": PATH}``: removes old results, see `pserver.jobs.job_store`, likewise.
 
 Its first word is ``{"ready": PID}``, when it has loaded its modules. It answers only for sessions:
@@ -31,6 +32,9 @@ from pathlib import Path
 from typing import Any
 
 import pserver.starter.first_use  # noqa: F401 - once for all sessions
+from pserver.accounts.account import account_of
+from pserver.accounts.privileges import acting_as_owner, become
+from pserver.accounts.session_account import account_folders
 from pserver.config.session_settings import SessionSettings
 from pserver.jobs.job_store import sweep
 from pserver.session.session import session_main
@@ -123,11 +127,11 @@ class _Starter:
                 _check(ends, 2)
                 pid = self._fork(lambda: _be_session(ends, settings, bytes.fromhex(received)))
                 self._sessions[pid] = number
-            case {"spawner": True}:
+            case {"spawner": True, "uid": uid}:
                 _check(ends, 1)
-                self._fork(lambda: _be_spawner(ends[0]))
-            case {"remove": str(folder), "mark": int(mark)}:
-                self._fork(lambda: _clear(folder, mark))
+                self._fork(lambda: _be_spawner(ends[0], uid))
+            case {"remove": str(folder), "mark": int(mark), "uid": uid}:
+                self._fork(lambda: _clear(folder, mark, uid))
             case {"sweep": str(kept), "days": days, "log": log_file}:
                 if self._sweeping is None:  # it may wait for a file system for long
                     self._sweeping = self._fork(
@@ -186,19 +190,27 @@ def _be_session(ends: Sequence[int], settings: dict[str, Any], received: bytes) 
     session_main(sock, control, SessionSettings.from_json(settings), received)
 
 
-def _be_spawner(end: int) -> None:
+def _be_spawner(end: int, uid: int | None) -> None:
     os.setsid()
+    if uid is not None:
+        become(account_of(uid), is_dumpable=True)
     be_spawner(socket.socket(fileno=end), [])
 
 
 def _sweep(kept: Path, days: float, log_file: Path | None) -> None:
     set_up(log_file)
-    try:
-        sweep(kept, days, time.time())
-    except OSError as error:
-        log.error("old results cannot be removed: %s", error)
+    for each in (kept, *(folder / kept.name for folder in account_folders(kept))):
+        try:
+            with acting_as_owner(each.parent):
+                sweep(each, days, time.time())
+        except FileNotFoundError:  # there never were any
+            continue
+        except OSError as error:
+            log.error("old results cannot be removed: %s", error)
 
 
-def _clear(folder: str, mark: int) -> None:
+def _clear(folder: str, mark: int, uid: int | None) -> None:
+    if uid is not None:
+        become(account_of(uid), is_dumpable=False)
     kill_marked(mark)
     remove_folder(folder)

@@ -9,6 +9,7 @@ lines, which are indented, so that none of them looks like a record. `pserver.sy
 programs read.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -42,14 +43,19 @@ class Output(Protocol):
         """Close it."""
 
 
-def set_up(path: Path | None, rotation: Rotation | None = None) -> None:
+def set_up(path: Path | None, rotation: Rotation | None = None, *, at_once: bool = False) -> None:
     """Write what this process logs to a file, or to standard error; in place of what was set up before.
 
-    `rotation`: for the daemon alone. Raises nothing if the file cannot be written.
+    `rotation`: for the daemon alone. `at_once`: the file is opened now, and not for the first line, when this process
+    may not do it any more. Raises nothing if the file cannot be written.
     """
     take_down()
     root = logging.getLogger()
-    root.addHandler(LogHandler(LogFile(path, rotation) if path else StandardError()))
+    output = LogFile(path, rotation) if path else StandardError()
+    if at_once:
+        with contextlib.suppress(OSError):  # the first line tries it again, and counts as missing
+            output.open()
+    root.addHandler(LogHandler(output))
     root.setLevel(logging.INFO)
 
 

@@ -38,6 +38,9 @@ class StandardError:
         while data:
             data = data[_write_some(2, data) :]
 
+    def open(self) -> None:
+        """Do nothing: it is open."""
+
     def close(self) -> None:
         """Do nothing: others write there, too."""
 
@@ -66,6 +69,10 @@ class LogFile:
         if self._rotate_at:
             self._rotate_if_large()
 
+    def open(self) -> None:
+        """Open the file, if it is not; raise `OSError` if it cannot be."""
+        self._follow_path()
+
     def close(self) -> None:
         """Close the file."""
         if self._descriptor >= 0:
@@ -76,7 +83,7 @@ class LogFile:
         """Open the file that the path leads to now, unless it is open."""
         if self._descriptor >= 0:
             mine = os.fstat(self._descriptor)
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # it is gone, or this account may not look there
                 if os.path.samestat(mine, self._path.stat()):
                     return
         try:

@@ -72,6 +72,14 @@ def _is_shared(pid: int, kind: str) -> bool:
         return False
 
 
+def real_user(pid: int) -> int | None:
+    """Return the number of the account of a process, or None if it has ended."""
+    try:
+        return int(psutil.Process(pid).uids().real)
+    except (psutil.Error, OSError):
+        return None
+
+
 def is_stopped(pid: int) -> bool:
     """Whether a process was stopped by a signal; one that a debugger holds was not."""
     try:
@@ -208,8 +216,10 @@ def interrupt_main_thread(pid: int, pidfd: int) -> None:
 _PIDFD_SIGNAL_THREAD = 1  # linux/pidfd.h
 # linux/prctl.h
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -242,3 +252,13 @@ def go_on_after_parent() -> None:
 def die_with_parent() -> None:
     """Have the system kill this process when its present parent ends; not for one whose parent is about to."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def set_dumpable(is_dumpable: bool) -> None:
+    """Say whether other processes of this account may read and change the memory of this one."""
+    _prctl(_PR_SET_DUMPABLE, int(is_dumpable))
+
+
+def deny_new_privileges() -> None:
+    """Have no program that this process executes get more rights than it has, such as sudo."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)

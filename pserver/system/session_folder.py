@@ -49,10 +49,10 @@ def _places() -> list[Path]:
     return [*(Path(name).absolute() for name in names if name), Path("/tmp"), Path("/var/tmp")]  # noqa: S108
 
 
-def is_session_folder(folder: str) -> bool:
+def is_session_folder(folder: str, uid: int | None = None) -> bool:
     """Whether this is a folder as `make_folder` makes them, of this account: no other one is removed for a session.
 
-    The last resort is the run-time folder.
+    `uid`: of another account, whose folder it has to be. The last resort is the run-time folder.
     """
     path = Path(folder)
     if not path.name.startswith(_PREFIX) or not (
@@ -64,7 +64,7 @@ def is_session_folder(folder: str) -> bool:
     except (OSError, ValueError):
         return False
     is_private = stat.S_ISDIR(found.st_mode) and not stat.S_IMODE(found.st_mode) & 0o077
-    return is_private and found.st_uid == os.geteuid()
+    return is_private and found.st_uid == (os.geteuid() if uid is None else uid)
 
 
 def _is_run_time_folder(place: Path) -> bool:

@@ -315,11 +315,16 @@ def test_an_open_run_time_folder_is_refused(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="asks for root")
-def test_root_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_sessions_run_as_root_only_if_that_is_allowed(capsys: pytest.CaptureFixture[str]) -> None:
     options = [option for option in OPTIONS if option != "--allow-root"]
     for mode in ([], ["--foreground"]):
         assert main(["start", *options, *mode]) == 1
-        assert capsys.readouterr().err.startswith("pserver: this is root")
+        text = capsys.readouterr().err
+        assert text.startswith(
+            "pserver: no user can log in: the user 'alice' cannot log in: there is no account"
+        )
+        assert main(["start", *options, *mode, "--no-tls"]) == 1
+        assert capsys.readouterr().err.startswith("pserver: this is root, and without a login")
     assert list_servers() == []
 
 

@@ -8,7 +8,7 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,20 +95,23 @@ def run_server(
     use_tls: bool = True,
     max_descriptors: int | None = None,
     python: str | Path = sys.executable,
+    wrapped: Callable[[list[str]], list[str]] | None = None,
 ) -> Iterator[Server]:
-    """Run a daemon that ends with the block."""
+    """Run a daemon that ends with the block; `wrapped`: makes another command of its, in which root is not allowed."""
     folder.mkdir(mode=0o700, exist_ok=True)
     credentials, auth_file = users or make_users(folder)
     ours, theirs = socket.socketpair()
     arguments = [
-        "start", "--foreground", "--allow-root", "--lifeline", f"--parent-fd={theirs.fileno()}",
+        "start", "--foreground", "--lifeline", f"--parent-fd={theirs.fileno()}",
         *([f"--bind={bind}"] if bind else []), "--cmd-port=0", "--data-port=0", f"--name=test-{secrets.token_hex(4)}",
         f"--log-file={folder / 'log'}",
         f"--auth-file={auth_file}" if use_tls else "--no-tls",
     ]  # fmt: skip
+    arguments += [] if wrapped else ["--allow-root", "--shared-account"]
     limited = ["sh", "-c", f'ulimit -n {max_descriptors}; exec "$@"', "sh"] if max_descriptors else []
+    command = [*limited, str(python), "-m", "pserver", *arguments, *options]
     process = subprocess.Popen(
-        [*limited, python, "-m", "pserver", *arguments, *options],
+        wrapped(command) if wrapped else command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

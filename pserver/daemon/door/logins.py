@@ -16,7 +16,7 @@ from pserver.daemon.door.arrivals import PendingConnection
 from pserver.daemon.door.client_hello import Alert
 from pserver.daemon.door.login_failures import LoginFailures
 from pserver.daemon.door.login_queue import Login, LoginQueue
-from pserver.daemon.session_registry import Session
+from pserver.daemon.held_session import Session
 from pserver.system import audit
 
 log = logging.getLogger("pserver")

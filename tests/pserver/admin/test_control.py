@@ -16,8 +16,11 @@ from pserver.admin import control
 from pserver.admin.control import pserver, start_server
 from pserver.system.log_file import default_log
 from pserver.system.pidfile import find_server, list_servers
+from srp_tools.credentials import Credentials
 from srp_tools.errors import ConfigurationError, CredentialError
 from srp_tools.private_files import server_file
+from srp_tools.verifier import make_verifier
+from srp_tools.verifier_file import VerifierFile
 from tests.support.places import OPTIONS, as_number, config, listens
 from tests.support.waiting import wait_until
 
@@ -277,10 +280,24 @@ def test_with_an_open_file_it_does_not_start() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="asks for root")
-def test_root_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"this is root.*--allow-root"):
+def test_sessions_run_as_root_only_if_that_is_allowed() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"no user can log in: .*there is no account 'alice'.*--account-map"
+    ):
         pserver(bind="127.0.0.1", cmd_port=0, data_port=0)
+    with pytest.raises(ConfigurationError, match=r"this is root, .*--allow-root"):
+        pserver(bind="127.0.0.1", cmd_port=0, data_port=0, use_tls=False)
     assert list_servers() == []
+
+
+@pytest.mark.parametrize("allowed", [{"shared_account": True}, {"allow_users": ["bob"]}])
+def test_several_users_share_an_account_only_if_that_is_wanted(allowed: dict[str, Any]) -> None:
+    VerifierFile(server_file()).add(make_verifier(Credentials("bob", "horse battery"), 2048))
+    with pytest.raises(
+        ConfigurationError, match=r"2 users could log in, .* --shared-account; .* --allow-users NAME"
+    ):
+        start_server(config())
+    assert listens(start_server(dataclasses.replace(config(), **allowed))["cmd_port"])
 
 
 def test_unknown_actions_and_options_are_errors() -> None:

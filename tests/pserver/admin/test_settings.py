@@ -40,6 +40,8 @@ WRONG: Mapping[str, tuple[str, str]] = {
     "max_sessions": ("-1", "many"),
     "max_sessions_per_user": ("1.5", "-1"),
     "allow_root": ('"yes"', "maybe"),
+    "account_map": ('"relative"', ""),
+    "shared_account": ("1", "perhaps"),
     "slots": ("2.5", "many"),
     "max_file_size": ("-1", "64q"),
     "spool_dir": ("7", ""),

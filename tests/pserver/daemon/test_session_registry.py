@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from pconnect.protocol.frames import Preamble, Purpose
+from pserver.daemon.held_session import LoginFailure, Session
 from pserver.daemon.returning_sessions import Returned
-from pserver.daemon.session_registry import LoginFailure, Session, SessionRegistry
+from pserver.daemon.session_registry import SessionRegistry
 from pserver.daemon.slot_service import SlotService
 from pserver.system.processes import start_ticks
 from tests.support.servers import open_files
@@ -37,9 +38,8 @@ class Place:
         slots = SlotService(1, self.selector)
         stack.callback(slots.close)
         self.changes = 0
-        self.requests: list[
-            tuple[Mapping[str, object], int]
-        ] = []  # for the starter, with how many descriptors
+        #: For the starter, with how many descriptors.
+        self.requests: list[tuple[Mapping[str, object], int]] = []
         self.registry = SessionRegistry(self.selector, slots, self._count, self._request)
         self.sleepers: dict[Session, Sleeper] = {}
 
@@ -243,7 +243,7 @@ def test_a_session_that_ends_leaves_nothing(
     entries = len(place.selector.get_map())
     place.end(session)
     assert (len(place.registry), len(place.selector.get_map())) == (0, entries - 2)
-    assert place.requests == [({"remove": str(folder), "mark": 5 << 22}, 0)]
+    assert place.requests == [({"remove": str(folder), "mark": 5 << 22, "uid": None}, 0)]
     assert place.changes == 2
 
 
@@ -259,7 +259,7 @@ def test_what_belongs_to_a_session_that_lives_is_left_alone(
     assert session in place.registry
     assert place.requests == []
     place.end(session)
-    assert place.requests == [({"remove": str(folder), "mark": 0}, 0)]
+    assert place.requests == [({"remove": str(folder), "mark": 0, "uid": None}, 0)]
 
 
 def test_what_is_no_folder_of_a_session_is_not_removed(
@@ -287,7 +287,7 @@ def test_a_session_gets_another_spawner(place: Place) -> None:
     with ours:
         with theirs:
             place.say(control, {"spawner": 1}, theirs)
-        assert place.requests == [({"spawner": True}, 1)]
+        assert place.requests == [({"spawner": True, "uid": None}, 1)]
         ours.settimeout(DEADLINE)
         assert ours.recv(1) == b""  # what is sent is the starter's business; we keep no end
     place.say(control, {"spawner": 1})

@@ -16,7 +16,7 @@ import pytest
 from pserver.config.server_config import ServerConfig
 from pserver.daemon import slot_service
 from pserver.daemon.daemon import _Daemon
-from pserver.daemon.session_registry import Session
+from pserver.daemon.held_session import Session
 from pserver.daemon.slot_allocator import QUANTUM
 from pserver.session.slot_client import Event, Granted, SlotClient, Total, Yield
 from pserver.system.pidfile import PidFile, find_server

@@ -227,6 +227,6 @@ def test_the_daemon_loads_nothing_for_it() -> None:
 
 def test_a_real_one_ends_with_its_socket() -> None:
     process = StarterProcess(100)
-    process.sock.send(json.dumps({"remove": "/nowhere/at/all", "mark": 0}).encode())
+    process.sock.send(json.dumps({"remove": "/nowhere/at/all", "mark": 0, "uid": None}).encode())
     process.close()
     wait_gone(process.pid)

@@ -150,7 +150,7 @@ def test_a_spawner_for_a_session_that_has_lost_its_own(starter: StarterProcess) 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         with theirs:
-            ask(starter, {"spawner": True}, theirs)
+            ask(starter, {"spawner": True, "uid": None}, theirs)
         wait_until(lambda: psutil.Process(starter.pid).children() != [], "the spawner")
         [spawner] = psutil.Process(starter.pid).children()
         assert spawner.is_running()
@@ -163,7 +163,7 @@ def test_what_a_killed_session_leaves_is_removed(starter: StarterProcess, tmp_pa
     (folder / "deep").mkdir(parents=True)
     with subprocess.Popen(["sleep", "1000"]) as left:
         resource.prlimit(left.pid, 10, ((mark := make_mark()), resource.RLIM_INFINITY))
-        ask(starter, {"remove": str(folder), "mark": mark})
+        ask(starter, {"remove": str(folder), "mark": mark, "uid": None})
         assert left.wait(DEADLINE) == -signal.SIGKILL
     wait_until(lambda: not folder.exists(), "the folder to be removed")
 

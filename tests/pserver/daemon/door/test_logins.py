@@ -12,7 +12,7 @@ from pserver.config.server_config import ServerConfig
 from pserver.daemon.door.arrivals import PendingConnection, Source
 from pserver.daemon.door.client_hello import Alert
 from pserver.daemon.door.logins import Logins
-from pserver.daemon.session_registry import LoginFailure, Session
+from pserver.daemon.held_session import LoginFailure, Session
 from pserver.starter.session_starts import Started
 from tests.support.hellos import hello_of
 

@@ -1,0 +1,94 @@
+"""The account of one session of a server of root."""
+
+import os
+import shlex
+import stat
+from pathlib import Path
+
+from pserver.accounts.account import Account, find_account
+from pserver.accounts.privileges import become
+from srp_tools.errors import ConfigurationError, ConnectionLostError
+
+_FOLDERS = "accounts"  # of a server, with one folder for each account
+
+
+class SessionAccount:
+    """The account that a session is going to have.
+
+    `name`: of the account; there may be none. `kept`: where a server keeps what detached networks leave.
+
+    Attributes
+    ----------
+    account
+        The account; ``None`` if there is none of that name, or sessions must not have it.
+    kept
+        The same folder for this account alone.
+    """
+
+    def __init__(self, name: str, kept: Path) -> None:
+        self.account: Account | None
+        try:
+            self.account = find_account(name)
+        except ConfigurationError as error:
+            self.account, self._why = None, str(error)
+        self.kept = account_folder(kept, name) / kept.name if self.account else kept
+
+    def become(self) -> None:
+        """Have this process run under the account from now on, and have folders of its own.
+
+        No other process may look into this one: it holds the keys of its node, and speaks to the daemon.
+
+        Raises `ConnectionLostError` if there is no account, or the system refuses.
+        """
+        if self.account is None:
+            raise ConnectionLostError(self._why)
+        try:
+            make_account_folder(self.kept.parent, self.account)
+            become(self.account, is_dumpable=False)
+        except OSError as error:
+            raise ConnectionLostError(f"cannot become the account {self.account.name!r}: {error}") from error
+
+
+def account_folder(kept: Path, name: str) -> Path:
+    """Return the folder of an account, beside `kept`, the one of the whole server."""
+    return kept.with_name(_FOLDERS) / name
+
+
+def account_folders(kept: Path) -> list[Path]:
+    """Return the folders of all accounts that have one; `kept` as above."""
+    try:
+        return sorted(path for path in kept.with_name(_FOLDERS).iterdir() if path.is_dir())
+    except OSError:
+        return []
+
+
+def make_account_folder(folder: Path, account: Account) -> None:
+    """Make the folder of an account, which no other one may enter."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        return
+    os.chown(folder, account.uid, account.gid)
+
+
+def make_way(kept: Path) -> None:
+    """Make the folder of the accounts' folders, and let all accounts pass through it; `kept` as above.
+
+    Raises `ConfigurationError` if it cannot be made, or a folder above it is closed to others.
+    """
+    folder = kept.with_name(_FOLDERS)
+    try:
+        for missing in [each for each in reversed([folder, *folder.parents]) if not each.is_dir()]:
+            missing.mkdir(mode=0o711)
+        for own in (folder, folder.parent):  # that of the server may have been made for root alone
+            own.chmod(0o711)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--spool-dir: the folder {folder} cannot be made ({error.strerror}); give another one"
+        ) from error
+    for above in folder.parents:
+        if not stat.S_IMODE(above.stat().st_mode) & 0o001:
+            raise ConfigurationError(
+                f"--spool-dir: users' accounts cannot pass through {above} to {folder}; give another folder, or let "
+                f"them pass with: chmod o+x {shlex.quote(str(above))}"
+            )

@@ -1,0 +1,74 @@
+"""A session and its nodes, as the daemon holds them: what it has seen of them, and what they have said."""
+
+import contextlib
+import signal
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pconnect.protocol.preamble_check import PreambleCheck
+from pserver.starter.session_starts import Started
+
+
+@dataclass(eq=False)
+class Node:
+    """A node of a session, and what the session has said about it."""
+
+    session: "Session"  #: whose node it is
+    #: The socket on which the session tells of it; closed by the session when the node has ended.
+    control: socket.socket
+    number: int = 0  #: its number in the network; 0 before its client was admitted
+    #: For connections to its engine, those for jobs, and command channels of further nodes.
+    handovers: Sequence[socket.socket] = ()
+    is_detached: bool = False  #: whether it continues without its client
+
+
+@dataclass(eq=False)
+class Session:
+    """A session process, and what it has said about itself."""
+
+    started: Started  #: its process
+    peer: str
+    since: float
+    user: str | None = None  # once it has logged in
+    failure: "LoginFailure | None" = None  # once its login has failed
+    has_ended: bool = False
+    start_ticks: int | None = None  #: which process it is, see `pserver.system.processes`
+    claimed: str | None = None  # the user for whom it was started; ``None`` if it has come back
+    uid: int | None = None  # of its account, if it is not that of the server
+    how: str = ""  # it ends, as it has said at last
+    #: Commands, jobs, bytes received and sent, as it has said, by node.
+    usage: dict[int, list[int]] = field(default_factory=dict)
+    network: str | None = None
+    #: Tells members of that network from strangers.
+    check: PreambleCheck = field(default_factory=lambda: PreambleCheck(b""))
+    nodes: list[Node] = field(default_factory=list)
+    #: The private ones of its nodes, which it removes if it can, with the marks of the processes of each.
+    folders: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        return self.started.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, unless it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.started.pidfd, number)
+
+    @property
+    def is_logging_in(self) -> bool:
+        """Whether its login goes on."""
+        return self.user is None and self.failure is None and not self.has_ended
+
+
+class LoginFailure(NamedTuple):
+    """Why a login has failed, as its session says it."""
+
+    user: str  #: as the client named it
+    reason: str
+    is_refused: bool  #: whether the password was wrong, or there is no such user
+    has_proved: bool = (
+        False  #: whether the password was right, and the server takes no new session of this user
+    )

@@ -1,0 +1,39 @@
+import os
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from pserver.daemon.held_session import LoginFailure, Session
+from pserver.starter.session_starts import Started
+from tests.support.waiting import DEADLINE
+
+
+def session_of(pidfd: int) -> Session:
+    control, _ = socket.socketpair()
+    return Session(Started(7, pidfd, control, lambda _: None), "here", 0.0)
+
+
+def test_a_login_goes_on_until_there_is_an_outcome() -> None:
+    assert session_of(-1).is_logging_in
+    for name, value in (
+        ("user", "alice"),
+        ("failure", LoginFailure("alice", "no", True)),
+        ("has_ended", True),
+    ):
+        session = session_of(-1)
+        setattr(session, name, value)
+        assert not session.is_logging_in
+
+
+def test_a_signal_reaches_the_process_and_no_other() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        pidfd = os.pidfd_open(process.pid)
+        session = session_of(pidfd)
+        session.signal(signal.SIGKILL)
+        assert process.wait(DEADLINE) == -signal.SIGKILL
+        session.signal(signal.SIGKILL)  # it has ended, and its number may be another's
+        os.close(pidfd)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        session.signal(signal.SIGKILL)
