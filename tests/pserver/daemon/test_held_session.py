@@ -11,8 +11,8 @@ from tests.support.waiting import DEADLINE
 
 
 def session_of(pidfd: int) -> Session:
-    control, _ = socket.socketpair()
-    return Session(Started(7, pidfd, control, lambda _: None), "here", 0.0)
+    with socket.socket() as control:
+        return Session(Started(7, pidfd, control, lambda _: None), "here", 0.0)
 
 
 def test_a_login_goes_on_until_there_is_an_outcome() -> None:
