@@ -26,7 +26,7 @@ def settings_for(user: str, file: Path) -> SessionSettings:
     return SessionSettings(
         auth_file=file,
         data_port=1,
-        bind=None,
+        bind=[],
         login_timeout=DEADLINE,
         proof_timeout=DEADLINE,
         log_file=None,
