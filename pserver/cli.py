@@ -192,7 +192,7 @@ def _set_up_log(config: ServerConfig) -> None:
     path = None if config.log_file is None else Path(config.log_file)
     if path is not None:
         make_log(path)
-    set_up(path, Rotation(config.log_size, config.log_files))
+    set_up(path, Rotation(config.log_size, config.log_files), form=config.log_form())
 
 
 def _stop(options: argparse.Namespace) -> int:

@@ -27,14 +27,18 @@ FOLDERS = {
         "one_process", "joblib", "notebook", "profiles", "connect", "local", "prun", "shadow", "agent", "__init__",
     ],
     "pserver": [
-        "config", "system", "systemd", "accounts", "jobs", "display", "services", "programs", "engine", "spawner",
-        "session", "starter", "duty", "daemon", "admin", "doctor", "deploy", "demo", "cli", "__init__", "__main__",
+        "config", "logbook", "system", "systemd", "accounts", "jobs", "display", "services", "programs", "engine",
+        "spawner", "session", "starter", "duty", "daemon", "admin", "doctor", "deploy", "demo", "cli",
+        "__init__", "__main__",
     ],
 }  # fmt: skip
 MAX_MODULES = 15  # in a folder
 MAX_ATTRIBUTES = 15  # of a class
 # A row for each option, no state.
-TABLES_OF_OPTIONS = "pserver/config/server_config.py:ServerConfig", "pconnect/prun/settings.py:Settings"
+TABLES_OF_OPTIONS = (
+    "pserver/config/server_config.py:ServerConfig", "pserver/config/session_settings.py:SessionSettings",
+    "pconnect/prun/settings.py:Settings",
+)  # fmt: skip
 # Documented module paths that only hand names on to where they lie today.
 ALIASES = {
     "pconnect/code_sync.py", "pconnect/collectives.py", "pconnect/console.py", "pconnect/job_side.py",

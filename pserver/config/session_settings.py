@@ -4,6 +4,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self, get_args
 
+from pserver.config.log_options import DEFAULT_FORM, LogForm
+
 
 def seed_folder(kept: Path) -> Path:
     """Return the same, for a session; `kept`: see `ServerConfig.kept_folder`."""
@@ -26,10 +28,16 @@ class SessionSettings:
     sessions_path: Path  # of the socket at which the daemon takes sessions back that have lost one
     local_path: Path | None = None  # of the socket for local links; None: there is none
     max_file_size: int = 0
+    log_format: str = DEFAULT_FORM.format
+    log_level: str = DEFAULT_FORM.level
     refusal: str = ""  # why the client is not let in, once it has proved who it is; empty: it is
     allow_users: list[str] = field(default_factory=list)  # empty: all
     #: The name of the Unix account of `user`, under which the session of a server of root runs; ``None`` for others.
     account: str | None = None
+
+    def log_form(self) -> LogForm:
+        """Return what the log looks like, and which lines it has."""
+        return LogForm(self.log_format, self.log_level)
 
     def as_json(self) -> dict[str, Any]:
         """Return what JSON can express, for `from_json`."""

@@ -295,6 +295,8 @@ class _Daemon:
             kept=config.kept_folder(),
             sessions_path=self._paths.sessions,
             max_file_size=config.max_file_size,
+            log_format=config.log_form().format,
+            log_level=config.log_form().level,
             local_path=self._paths.local,
             account=self._users.account_name(pending.user) if config.has_accounts else None,
         )

@@ -27,6 +27,6 @@ class OldResults:
         if now >= self._due:
             self._due = now + _PAUSE
             config = self._config()
-            log_file = config.log_file and str(config.log_file)
-            self._request({"sweep": str(config.kept_folder()), "days": config.keep_results, "log": log_file})
+            log = {"file": config.log_file and str(config.log_file), **vars(config.log_form())}
+            self._request({"sweep": str(config.kept_folder()), "days": config.keep_results, "log": log})
         return self._due - now

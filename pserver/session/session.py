@@ -65,7 +65,7 @@ def session_main(
     account = None if settings.account is None else SessionAccount(settings.account, settings.kept)
     spawner = SpawnerProcess(not_for_it=(sock, control), account=account.account if account else None)
     raise_descriptor_limit()
-    set_up(settings.log_file, at_once=True)
+    set_up(settings.log_file, form=settings.log_form(), at_once=True)
     threading.excepthook = _log_failure
     place = _Place(control, EngineProcess(spawner.for_node()))
     try:

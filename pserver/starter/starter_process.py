@@ -9,7 +9,7 @@ folder that somebody could remove, and no port. Each request is one message with
   its own. Where sessions have accounts, the number says which this one has.
 * ``{"remove": FOLDER, "mark": 0, "uid": null}``: ends what is left of a node whose session was killed, in a process of
   its own: the folder may be large. `pserver.system.process_marks` has what the mark is.
-* ``{"sweep": FOLDER, "days": 7.0, "log": PATH}``: removes old results, see `pserver.jobs.job_store`, likewise.
+* ``{"sweep": FOLDER, "days": 7.0, "log": ...}``: removes old results, see `pserver.jobs.job_store`, likewise.
 
 Its first word is ``{"ready": PID}``, when it has loaded its modules. It answers only for sessions:
 ``{"failed": 7, "why": ...}`` and ``{"ended": 7, "code": 0}``. A request that it has no descriptors or no process for
@@ -35,6 +35,7 @@ import pserver.starter.first_use  # noqa: F401 - once for all sessions
 from pserver.accounts.account import account_of
 from pserver.accounts.privileges import acting_as_owner, become
 from pserver.accounts.session_account import account_folders
+from pserver.config.log_options import LogForm
 from pserver.config.session_settings import SessionSettings
 from pserver.jobs.job_store import sweep
 from pserver.session.session import session_main
@@ -132,11 +133,9 @@ class _Starter:
                 self._fork(lambda: _be_spawner(ends[0], uid))
             case {"remove": str(folder), "mark": int(mark), "uid": uid}:
                 self._fork(lambda: _clear(folder, mark, uid))
-            case {"sweep": str(kept), "days": days, "log": log_file}:
+            case {"sweep": str(kept), "days": days, "log": dict(log_settings)}:
                 if self._sweeping is None:  # it may wait for a file system for long
-                    self._sweeping = self._fork(
-                        lambda: _sweep(Path(kept), float(days), log_file and Path(log_file))
-                    )
+                    self._sweeping = self._fork(lambda: _sweep(Path(kept), float(days), **log_settings))
 
     def _fork(self, work: Callable[[], object]) -> int:
         pid = os.fork()
@@ -197,8 +196,8 @@ def _be_spawner(end: int, uid: int | None) -> None:
     be_spawner(socket.socket(fileno=end), [])
 
 
-def _sweep(kept: Path, days: float, log_file: Path | None) -> None:
-    set_up(log_file)
+def _sweep(kept: Path, days: float, *, file: str | None, **form: str) -> None:
+    set_up(Path(file) if file else None, form=LogForm(**form))
     for each in (kept, *(folder / kept.name for folder in account_folders(kept))):
         try:
             with acting_as_owner(each.parent):

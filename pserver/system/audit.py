@@ -12,38 +12,26 @@ The address comes before everything that a peer has said, and what a peer has sa
 ASCII only: so no name can pose as an address. `peer` is the text that the daemon has made of an address.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 
+from pserver.logbook.fields import Field, write
 from pserver.system.log import AUDIT
 
 _log = logging.getLogger(AUDIT)
 
-# Longer names are nobody's, and only fill the log. A reason may have a path and what to do.
-_MAX_NAME = 100
-_MAX_REASON = 400
 #: Why most logins fail; the same words for both, also in the log, which others may read.
 REFUSED = "unknown user or wrong password"
 
 
 def login(peer: str, user: str, session: int, node: int, network: str) -> None:
     """Record that a client was admitted for a node."""
-    _log.info(
-        "audit login from %s user=%s session=%d node=%d network=%s",
-        peer,
-        _quoted(user),
-        session,
-        node,
-        network,
-    )
+    _write(logging.INFO, "login", peer, user=user, session=session, node=node, network=network)
 
 
 def failed_login(peer: str, user: str, reason: str) -> None:
     """Record that a login has failed."""
-    _log.warning(
-        "audit failed-login from %s user=%s reason=%s", peer, _quoted(user), _quoted(reason, _MAX_REASON)
-    )
+    _write(logging.WARNING, "failed-login", peer, user=user, reason=reason)
 
 
 def refused(peer: str, user: str | None, reason: str) -> None:
@@ -51,19 +39,22 @@ def refused(peer: str, user: str | None, reason: str) -> None:
 
     `user`: as it has said, if it has.
     """
-    name = "" if user is None else f" user={_quoted(user)}"
-    _log.warning("audit refused from %s%s reason=%s", peer, name, _quoted(reason, _MAX_REASON))
+    named: dict[str, Field] = {} if user is None else {"user": user}
+    _write(logging.WARNING, "refused", peer, **named, reason=reason)
 
 
 def session_end(
     peer: str, user: str, session: int, *, usage: Sequence[int], seconds: float, how: str
 ) -> None:
     """Record the end of a session that had logged in; `usage`: commands, jobs, bytes received and sent."""
-    used = "commands=%d jobs=%d received=%d sent=%d seconds=%.1f"
-    template = f"audit session-end from %s user=%s session=%d {used} how=%s"
-    _log.info(template, peer, _quoted(user), session, *usage, seconds, _quoted(how, _MAX_REASON))
+    used = dict(zip(("commands", "jobs", "received", "sent"), usage, strict=True))
+    _write(
+        logging.INFO, "session-end", peer, user=user, session=session, **used, seconds=float(seconds), how=how
+    )
 
 
-def _quoted(text: str, limit: int = _MAX_NAME) -> str:
-    shown = text if len(text) <= limit else text[:limit] + "…"
-    return json.dumps(shown).replace("\x7f", "\\u007f")
+def _write(level: int, event: str, peer: str, **fields: Field) -> None:
+    address, _, port = peer.rpartition(" port ")
+    known = address and port.isdecimal()
+    place: dict[str, Field] = {"address": address, "port": int(port)} if known else {"from": peer}
+    write(_log, level, (f"audit {event} from %s", peer), fields, {"event": event, **place})

@@ -4,22 +4,22 @@ A log is advice. Whatever happens to the place where it goes, it raises nothing,
 nobody, and goes on when there is room again; then a line says how many are missing. A flood of one kind of event, such
 as stray connections, cannot fill it: see `pserver.system.log_limit`.
 
-Each record is one line, whatever peers have put into it: what is not printable is escaped. Only a traceback has more
-lines, which are indented, so that none of them looks like a record. `pserver.system.audit` writes the lines that other
-programs read.
+`pserver.logbook.formats` has what a line looks like. `pserver.system.audit` writes those lines that other programs
+read; they come at every level.
 """
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol
 
+from pserver.config.log_options import DEFAULT_FORM, LogForm
+from pserver.logbook.formats import OneLineFormatter, is_journal, make_formatter
 from pserver.system.log_file import LogFile, Rotation, StandardError
 from pserver.system.log_limit import LogLimit, Rate
-from srp_tools.printable import printable_name
 
 AUDIT = "pserver.audit"  #: the logger of audit lines
 
@@ -28,9 +28,8 @@ _USUAL = Rate(burst=100, per_second=1)
 # Each says who did what. Under a flood of failed logins this is 60 MB in a day, and enough for fail2ban to see all
 # addresses that go on; each kind counts for itself, so the flood hides no login.
 _AUDIT = Rate(burst=1000, per_second=5)
-_MAX_CHARACTERS = 8000  # of a record with its traceback
-
-_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+# Who asks for these lines wants all of them; a program that submits jobs without end must not fill a disk in an hour.
+_TRACE = Rate(burst=10_000, per_second=200)
 
 
 class Output(Protocol):
@@ -43,20 +42,34 @@ class Output(Protocol):
         """Close it."""
 
 
-def set_up(path: Path | None, rotation: Rotation | None = None, *, at_once: bool = False) -> None:
+def set_up(
+    path: Path | None,
+    rotation: Rotation | None = None,
+    *,
+    form: LogForm = DEFAULT_FORM,
+    at_once: bool = False,
+) -> None:
     """Write what this process logs to a file, or to standard error; in place of what was set up before.
 
     `rotation`: for the daemon alone. `at_once`: the file is opened now, and not for the first line, when this process
-    may not do it any more. Raises nothing if the file cannot be written.
+    may not do it any more. Standard error may be the journal's. Raises nothing if the file cannot be written.
     """
     take_down()
-    root = logging.getLogger()
+    formatter = make_formatter(form.format, journal=path is None and is_journal(2, os.environ))
     output = LogFile(path, rotation) if path else StandardError()
     if at_once:
         with contextlib.suppress(OSError):  # the first line tries it again, and counts as missing
             output.open()
-    root.addHandler(LogHandler(output))
-    root.setLevel(logging.INFO)
+    logging.getLogger().addHandler(LogHandler(output, formatter=formatter))
+    set_level(form.level)
+
+
+def set_level(level: str) -> None:
+    """Write lines of this level and above from now on; those of libraries only from ``info`` on."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    logging.getLogger().setLevel(max(number, logging.INFO))
+    logging.getLogger("pserver").setLevel(number)
+    logging.getLogger(AUDIT).setLevel(logging.INFO)
 
 
 def take_down() -> None:
@@ -78,9 +91,14 @@ class LogHandler(logging.Handler):
 
     why: str = ""  #: the last line could not be written; empty if it could
 
-    def __init__(self, output: Output, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        output: Output,
+        clock: Callable[[], float] = time.monotonic,
+        formatter: logging.Formatter | None = None,
+    ) -> None:
         super().__init__()
-        self.setFormatter(OneLineFormatter("%(asctime)s %(levelname)s %(message)s"))
+        self.setFormatter(formatter or OneLineFormatter())
         self._output = output
         self._clock = clock
         self._limit = LogLimit()
@@ -91,7 +109,7 @@ class LogHandler(logging.Handler):
         now = self._clock()
         self._write_left_out(now)
         template = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
-        rate = _AUDIT if record.name == AUDIT else _USUAL
+        rate = _AUDIT if record.name == AUDIT else _TRACE if record.levelno <= logging.DEBUG else _USUAL
         if self._limit.admits((record.levelno, template), rate, now):
             self._write(record)
 
@@ -130,27 +148,7 @@ class LogHandler(logging.Handler):
                 record.levelno, "(%s in %s: %s)", record.msg, record.pathname, type(error).__name__
             )
             text = self.format(broken)
-        return text[:_MAX_CHARACTERS] + "\n"
-
-
-class OneLineFormatter(logging.Formatter):
-    """Makes one line of each record, and indented lines of its traceback."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - its name in `logging`
-        """Return the line."""
-        return printable_name(super().formatMessage(record))
-
-    def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802
-        """Return a traceback."""
-        return _indented(super().formatException(ei))
-
-    def formatStack(self, stack_info: str) -> str:  # noqa: N802
-        """Return the stack of a record."""
-        return _indented(stack_info)
-
-
-def _indented(text: str) -> str:
-    return "\n".join("  " + printable_name(line) for line in text.split("\n"))
+        return text + "\n"
 
 
 def _record(level: int, template: str, *arguments: object) -> logging.LogRecord:

@@ -6,10 +6,11 @@ from pserver.daemon.old_results import OldResults
 
 def test_they_are_removed_at_once_and_then_every_hour(tmp_path: Path) -> None:
     asked: list[object] = []
-    config = ServerConfig(name="here", spool_dir=tmp_path, keep_results=2.0)
+    config = ServerConfig(name="here", spool_dir=tmp_path, keep_results=2.0, log_format="json", debug=True)
     results = OldResults(lambda: config, asked.append)
     seconds = results.step()
-    assert asked == [{"sweep": f"{tmp_path}/here/kept", "days": 2.0, "log": None}]
+    log = {"file": None, "format": "json", "level": "debug"}
+    assert asked == [{"sweep": f"{tmp_path}/here/kept", "days": 2.0, "log": log}]
     assert 3500 < seconds <= 3600
     results.step()
     assert len(asked) == 1

@@ -175,7 +175,7 @@ def test_old_results_are_removed_by_a_process_of_their_own(starter: StarterProce
     for folder in (old, new):
         folder.mkdir(parents=True)
     os.utime(old, (0, 0))
-    request = {"sweep": str(kept), "days": 7.0, "log": str(log)}
+    request = {"sweep": str(kept), "days": 7.0, "log": {"file": str(log), "format": "text", "level": "info"}}
     ask(starter, request)
     wait_until(lambda: not old.exists(), "the old results to be removed")
     assert new.exists()

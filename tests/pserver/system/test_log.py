@@ -1,4 +1,5 @@
 import errno
+import json
 import logging
 import os
 import re
@@ -229,3 +230,49 @@ def test_rotation_is_by_whoever_is_told_to(tmp_path: Path) -> None:
         root.setLevel(level)
     assert root.handlers == handlers
     assert (tmp_path / "log.1").exists()
+
+
+def test_below_its_level_nothing_is_written_but_the_audit() -> None:
+    program = """
+log.set_up(None, form=log.LogForm("text", "error"))
+pserver, audit = logging.getLogger("pserver"), logging.getLogger(log.AUDIT)
+pserver.warning("not this"), pserver.error("one"), audit.info("two"), logging.getLogger("other").warning("nor this")
+log.set_level("debug")
+pserver.debug("three"), logging.getLogger("other").debug("nor that"), logging.getLogger("other").info("four")
+log.set_level("info")
+pserver.debug("no more"), pserver.info("five")
+"""
+    assert re.findall(r"[A-Z]+ (.+)", run(program).stderr) == ["one", "two", "three", "four", "five"]
+
+
+def test_lines_for_programs_are_objects(tmp_path: Path) -> None:
+    program = """
+from pathlib import Path
+log.set_up(Path(sys.argv[1]), form=log.LogForm("json", "info"))
+logging.getLogger("pserver").info("one %s", "\x7f")
+for _ in range(101):
+    logging.getLogger("pserver").info("many")
+"""
+    run(program, str(tmp_path / "log"))
+    entries = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [entry["message"] for entry in entries[:2]] == ["one \x7f", "many"]
+    assert entries[-1]["message"] == "1 more like this in the last 0 s: many"
+
+
+def test_the_journal_gets_priorities_and_other_outputs_do_not() -> None:
+    program = """
+facts = os.fstat(2)
+os.environ["JOURNAL_STREAM"] = f"{facts.st_dev}:{facts.st_ino + int(sys.argv[1])}"
+log.set_up(None)
+logging.getLogger("pserver").warning("one")
+"""
+    assert run(program, "0").stderr == "<4>WARNING one\n"
+    assert re.fullmatch(r"20\S+ \S+ WARNING one\n", run(program, "1").stderr)
+
+
+def test_a_trace_is_not_cut_short_by_the_limit_of_other_lines(output: Output, clock: Clock) -> None:
+    logger = logging.Logger("pserver")
+    logger.addHandler(LogHandler(output, clock))
+    for number in range(5000):
+        logger.debug("job %d", number)
+    assert len(output.lines) == 5000
