@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 from srp_tools.packages import import_own, module_attribute
 
 if TYPE_CHECKING:
-    from srp_tools.cli import SrpData as SrpData
-    from srp_tools.cli import generate_srp_data as generate_srp_data
     from srp_tools.credentials import Credentials as Credentials
     from srp_tools.credentials import load_credentials as load_credentials
     from srp_tools.credentials import save_credentials as save_credentials
@@ -21,6 +19,8 @@ if TYPE_CHECKING:
     from srp_tools.errors import CredentialError as CredentialError
     from srp_tools.errors import ParallelError as ParallelError
     from srp_tools.errors import ServerBusyError as ServerBusyError
+    from srp_tools.generate import SrpData as SrpData
+    from srp_tools.generate import generate_srp_data as generate_srp_data
     from srp_tools.login import accept_login as accept_login
     from srp_tools.login import log_in as log_in
     from srp_tools.verifier import Verifier as Verifier
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 # What is exported, by the module where it is.
 _EXPORTS = {
-    "cli": "SrpData generate_srp_data",
     "credentials": "Credentials load_credentials save_credentials",
     "errors": (
         "AuthenticationError ConfigurationError ConnectError ConnectionLostError CredentialError "
         "ParallelError ServerBusyError"
     ),
+    "generate": "SrpData generate_srp_data",
     "login": "accept_login log_in",
     "verifier": "Verifier check_password make_verifier",
     "verifier_file": "VerifierFile",

@@ -1,7 +1,6 @@
-"""Users of servers: the function `generate_srp_data`, and the command that makes, lists, checks and removes them.
+"""The command that makes, lists, checks and removes the users of servers; `srp_tools.generate` is what makes them.
 
-It writes both parts: the client's file with the password, and the server's files with the verifier. A
-password is never taken from the command line, where other users of the machine could see it, and never
+A password is never taken from the command line, where other users of the machine could see it, and never
 printed: whoever wants to see a random one finds it in the client's file.
 """
 
@@ -9,33 +8,26 @@ import argparse
 import contextlib
 import getpass
 import os
-import secrets
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from srp_tools.credentials import (
     Credentials,
     check_user_name,
     load_credentials,
-    save_credentials,
-    weakness_of,
 )
-from srp_tools.errors import ConfigurationError, CredentialError, ParallelError
+from srp_tools.errors import ConfigurationError, ParallelError
+from srp_tools.generate import account_name, generate_srp_data
 from srp_tools.packages import ShowVersion
 from srp_tools.printable import printable_name
 from srp_tools.private_files import client_file as path_of_client
 from srp_tools.private_files import server_file, server_folder
+from srp_tools.rules.weak_passwords import GOOD_CHARACTERS, LEAST_CHARACTERS, weakness
 from srp_tools.srp_groups import DEFAULT_BITS, GROUPS
-from srp_tools.verifier import check_password, fingerprint_of, make_verifier
+from srp_tools.verifier import check_password, fingerprint_of
 from srp_tools.verifier_file import VerifierFile
-
-# 192 bits: 128 are needed, and this makes 32 characters without a remainder.
-_RANDOM_PASSWORD_BYTES = 24
-
-_GOOD_CHARACTERS = 12  # what is advised; beyond the reach of guessing for many years
 
 # Far more than any password; what follows on the line would be refused anyway.
 _MAX_INPUT_BYTES = 65536
@@ -44,90 +36,6 @@ _EPILOG = """\
 Without options it asks twice for a password; an empty answer makes a random one, which is
 stored for the client and need not be known. A user who exists is replaced.
 """
-
-
-class SrpData(NamedTuple):
-    """What `generate_srp_data` has made."""
-
-    user: str  #: the name to log in with
-    client: Path | None  #: the client's file, with the password; ``None`` if it was not written
-    server: Path  #: the servers' file, with the verifiers of all users; copy its whole folder to each server
-
-
-def generate_srp_data(
-    user: str | None = None,
-    password: str | None = None,
-    *,
-    bits: int = DEFAULT_BITS,
-    folder: str | os.PathLike[str] | None = None,
-    client_file: bool = True,
-) -> SrpData:
-    """Make the data of a login: a password for the client and a verifier for the servers.
-
-    This is what the command ``generate-srp-data`` does, without its questions and its output. A user who exists is
-    replaced; the other users stay.
-
-    Parameters
-    ----------
-    user
-        1 to 64 letters, digits and ``. _ - @ +``; ``None`` stands for the name of this account.
-    password
-        1 to 1024 printable characters; ``None`` makes a random one of 192 bits, which need not be known: it is in the
-        client's file.
-    bits
-        Size of the group: 2048, 3072, 4096 or 8192. A larger one makes each login slower.
-    folder
-        Write ``folder/client`` and ``folder/server``; ``None`` stands for the user's configuration folder
-        (``~/.config/pserver`` on Linux), where `pconnect` and ``pserver start`` look for them.
-    client_file
-        Whether to keep the password in the client's file; one who was in that file before is replaced.
-
-    Returns
-    -------
-    SrpData
-        The name of the user, and the paths of both files: ``user``, ``client``, ``server``.
-
-    Raises
-    ------
-    ConfigurationError
-        The name, the password or the size of the group cannot be used, this account has no name, or a random password
-        would be kept nowhere. Nothing was written.
-    CredentialError
-        A folder is open to others, or a file cannot be written; the text says what to do. Nothing was changed, or the
-        text says that the verifier is new and the client's file is not.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> folder = tempfile.mkdtemp()
-    >>> data = generate_srp_data("alice", folder=folder)
-    >>> data.user, data.server.name
-    ('alice', 'tpasswd')
-    >>> from srp_tools import load_credentials
-    >>> load_credentials(data.client)
-    Credentials(user='alice')
-    """
-    if password is None and not client_file:
-        raise ConfigurationError(
-            "a random password without a client's file would be known to nobody: give a password"
-        )
-    if bits not in GROUPS:
-        raise ConfigurationError(
-            f"a group of {bits} bits cannot be used: {', '.join(map(str, GROUPS))} are allowed"
-        )
-    made = secrets.token_urlsafe(_RANDOM_PASSWORD_BYTES) if password is None else password
-    credentials = Credentials(_account_name() if user is None else user, made)
-    base = None if folder is None else Path(folder)
-    verifiers, client = VerifierFile(server_file(base)), path_of_client(base) if client_file else None
-    verifiers.add(make_verifier(credentials, bits))
-    if client is not None:
-        try:
-            save_credentials(credentials, client)
-        except CredentialError as error:
-            raise CredentialError(
-                f"the server's part is written, but not the client's: {error}; then make the user anew"
-            ) from error
-    return SrpData(credentials.user, client, verifiers.path)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -208,6 +116,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     stdin_help = "read the password from standard input, which has nothing else (for scripts)"
     source.add_argument("--password-stdin", action="store_true", help=stdin_help)
     add("--bits", type=int, choices=list(GROUPS), help=f"size of the group, default {DEFAULT_BITS}")
+    weak_help = f"take a password of fewer than {LEAST_CHARACTERS} characters"
+    add("--allow-weak", action="store_true", help=weak_help)
     add("--no-client-file", action="store_true", help="do not store the password for the client")
     add(
         "--folder",
@@ -227,6 +137,7 @@ def _refuse_combinations(parser: argparse.ArgumentParser, options: argparse.Name
         "--bits": options.bits,
         "--random": options.random,
         "--no-client-file": options.no_client_file,
+        "--allow-weak": options.allow_weak,
     }
     if options.verify is None:
         making["--password-stdin"] = options.password_stdin
@@ -273,9 +184,12 @@ def _print_fingerprints(verifiers: VerifierFile) -> None:
 
 
 def _warn_if_weak(credentials: Credentials) -> None:
-    if (weakness := weakness_of(credentials)) is not None:
-        advice = f"choose {_GOOD_CHARACTERS} characters or more, or a random one with --random"
-        print(f"generate-srp-data: warning: {weakness}, so it is easily guessed: {advice}", file=sys.stderr)
+    if why := weakness(credentials.password, credentials.user):
+        advice = f"choose {GOOD_CHARACTERS} characters or more, or a random one with --random"
+        print(
+            f"generate-srp-data: warning: the password is easily guessed, because {why}: {advice}",
+            file=sys.stderr,
+        )
 
 
 def _warn_of_faults(verifiers: VerifierFile) -> None:
@@ -288,17 +202,22 @@ def _warn_of_faults(verifiers: VerifierFile) -> None:
 def _make(options: argparse.Namespace) -> None:
     """Make the data of one user, in both parts, and say where they are."""
     # The name is checked before anything is asked.
-    user = _account_name() if options.user is None else options.user
+    user = account_name() if options.user is None else options.user
     check_user_name(user)
     password = _choose_password(user, options)
-    if password is not None:
-        _warn_if_weak(Credentials(user, password))
     bits = DEFAULT_BITS if options.bits is None else options.bits
     verifiers = VerifierFile(server_file(options.folder))
     is_known = verifiers.path.exists() and user in verifiers
     made = generate_srp_data(
-        user, password, bits=bits, folder=options.folder, client_file=not options.no_client_file
+        user,
+        password,
+        bits=bits,
+        folder=options.folder,
+        client_file=not options.no_client_file,
+        allow_weak=options.allow_weak,
     )
+    if password is not None:
+        _warn_if_weak(Credentials(user, password))
     print(f"{'Replaced' if is_known else 'Made'} the user {user} ({bits}-bit group).")
     if is_known:
         print("Servers that have the old file refuse the new password: copy the new one to them.")
@@ -315,14 +234,6 @@ def _make(options: argparse.Namespace) -> None:
         "    ssh HOST mkdir -p .config/pserver\n"
         f"    scp -rp {folder} HOST:.config/pserver/"
     )
-
-
-def _account_name() -> str:
-    try:
-        return getpass.getuser()
-    # KeyError before Python 3.13: an account without a name, as some containers have.
-    except (KeyError, OSError):
-        raise ConfigurationError("this account has no name; give the USER") from None
 
 
 def _choose_password(user: str, options: argparse.Namespace) -> str | None:

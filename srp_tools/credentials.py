@@ -1,12 +1,12 @@
 """The client's part of a login: a user name, its password, and the file that keeps them."""
 
 import re
-import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from srp_tools.errors import ConfigurationError, CredentialError
 from srp_tools.private_files import client_file, read_private, write_private
+from srp_tools.rules.precis import prepare_name, prepare_password
 
 _USER_NAME = re.compile(r"[A-Za-z0-9._@+-]{1,64}")
 
@@ -14,10 +14,6 @@ _MAX_NAME_BYTES = 255  # TLS has one byte for this length (RFC 5054, section 2.8
 
 # Longer than anybody types; a bound so that a wrong file given as a password is noticed.
 _MAX_PASSWORD_CHARACTERS = 1024
-
-# As in NIST SP 800-63B, section 5.1.1. Anyone who gets hold of a verifier tries all shorter ones in hours.
-_MIN_GOOD_CHARACTERS = 8
-_MIN_GOOD_VARIETY = 4  # different ones; else it is "aaaaaaaa" or "12121212"
 
 # The longest user name, a colon, the longest password in UTF-8, and the end of the line.
 _MAX_FILE_BYTES = _MAX_NAME_BYTES + 1 + 4 * _MAX_PASSWORD_CHARACTERS + 2
@@ -33,7 +29,8 @@ class Credentials:
         1 to 255 bytes in UTF-8, printable, without a colon, and not beginning with ``#``. A name for a new user is
         plainer, see `check_user_name`, but other programs make such users, too.
     password
-        1 to 1024 printable characters; not part of the ``repr``. It is kept as `composed` returns it.
+        1 to 1024 printable characters; not part of the ``repr``. Name and password are kept in the one form that
+        RFC 8265 gives them, however a keyboard writes them.
 
     Raises
     ------
@@ -50,23 +47,8 @@ class Credentials:
     password: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "user", _login_name(self.user))
+        object.__setattr__(self, "user", login_name(self.user))
         object.__setattr__(self, "password", _usable(self.password))
-
-
-def composed(password: str) -> str:
-    """Return the one form of a password that keyboards and systems write differently.
-
-    These are the rules of OpaqueString (RFC 8265, section 4.2): every kind of space is the one of ASCII, and letters
-    with accents are composed (NFC). Most keyboards under Linux and Windows write them so already.
-
-    Examples
-    --------
-    >>> composed("cafe\N{COMBINING ACUTE ACCENT}") == composed("caf\N{LATIN SMALL LETTER E WITH ACUTE}")
-    True
-    """
-    spaces = "".join(" " if unicodedata.category(each) == "Zs" else each for each in password)
-    return unicodedata.normalize("NFC", spaces)
 
 
 def _usable(password: str) -> str:
@@ -74,10 +56,8 @@ def _usable(password: str) -> str:
     if not password:
         raise ConfigurationError("an empty password cannot be used")
     _check_length(password)
-    password = composed(password)
+    password = prepare_password(password)
     _check_length(password)  # some characters become two
-    if not password.isprintable():
-        raise ConfigurationError("a password with control or other unprintable characters cannot be used")
     return password
 
 
@@ -89,35 +69,21 @@ def _check_length(password: str) -> None:
         )
 
 
-def _login_name(name: str) -> str:
-    """Return a user name in its one form (NFC), or raise `ConfigurationError` if no user can have it."""
-    fits = 0 < len(name.encode(errors="replace")) <= _MAX_NAME_BYTES
-    if not fits or not name.isprintable() or ":" in name or name.startswith("#"):
-        shown = repr(name) if len(name) <= _MAX_NAME_BYTES else f"{name[:64]!r}..."
+def login_name(name: str) -> str:
+    """Return a user name in its one form, see `prepare_name`.
+
+    Raises `ConfigurationError` if no user can have it.
+    """
+    shown = repr(name) if len(name) <= _MAX_NAME_BYTES else f"{name[:64]!r}..."
+    try:
+        prepared = prepare_name(name[: _MAX_NAME_BYTES + 1])
+    except ConfigurationError as error:
+        raise ConfigurationError(f"the user name {shown} cannot be used: {error}") from None
+    if not 0 < len(prepared.encode()) <= _MAX_NAME_BYTES or ":" in prepared or prepared.startswith("#"):
         raise ConfigurationError(
             f"the user name {shown} cannot be used: it has 1 to {_MAX_NAME_BYTES} bytes, all printable, and no colon"
         )
-    return unicodedata.normalize("NFC", name)
-
-
-def weakness_of(credentials: Credentials) -> str | None:
-    """Return why a password is easily guessed, as far as can be seen from itself, or ``None``.
-
-    Examples
-    --------
-    >>> weakness_of(Credentials("alice", "abc"))
-    'the password has only 3 characters'
-    >>> weakness_of(Credentials("alice", "alice-1234"))
-    'the password is little more than the user name'
-    """
-    password = credentials.password
-    if len(password) < _MIN_GOOD_CHARACTERS:
-        return f"the password has only {len(password)} character{'s' if len(password) > 1 else ''}"
-    if len(set(password)) < _MIN_GOOD_VARIETY:
-        return f"the password has only {len(set(password))} different characters"
-    if len(password.casefold().replace(credentials.user.casefold(), "")) < _MIN_GOOD_CHARACTERS:
-        return "the password is little more than the user name"
-    return None
+    return prepared
 
 
 def check_user_name(name: str) -> None:
@@ -170,7 +136,7 @@ def load_credentials(path: Path | None = None, user: str | None = None) -> Crede
         credentials = Credentials(name, password)
     except ConfigurationError as error:
         raise CredentialError(f"{path}, line 1: {error}") from None
-    if user is not None and unicodedata.normalize("NFC", user) != credentials.user:
+    if user is not None and login_name(user) != credentials.user:
         raise CredentialError(
             f"{path} has the password of {name!r}, not of {user!r}; "
             f"the command generate-srp-data {user} would replace it"

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from srp_tools.credentials import Credentials, composed
-from srp_tools.errors import AuthenticationError
+from srp_tools.credentials import Credentials
+from srp_tools.errors import AuthenticationError, ConfigurationError
+from srp_tools.rules.precis import prepare_password
 from srp_tools.srp_groups import DEFAULT_BITS, GROUPS, Group, secret_power
 
 # As many as srptool takes. Not 2 modulo 3, where the format loses a zero in front.
@@ -78,9 +79,14 @@ def check_password(verifier: Verifier, password: str) -> None:
         It is another one.
     """
     size = verifier.group.bits // 8
-    computed = _compute(verifier.user, composed(password), verifier.salt, verifier.group)
+    wrong = AuthenticationError(f"wrong password for {verifier.user!r}")
+    try:
+        prepared = prepare_password(password)
+    except ConfigurationError as error:  # it can be nobody's
+        raise wrong from error
+    computed = _compute(verifier.user, prepared, verifier.salt, verifier.group)
     if not hmac.compare_digest(computed.to_bytes(size, "big"), verifier.verifier.to_bytes(size, "big")):
-        raise AuthenticationError(f"wrong password for {verifier.user!r}")
+        raise wrong
 
 
 def fingerprint_of(salts: Iterable[tuple[str, bytes]]) -> str:

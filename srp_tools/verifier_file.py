@@ -20,8 +20,7 @@ from pathlib import Path
 from srp_tools.credentials import check_user_name
 from srp_tools.errors import CredentialError
 from srp_tools.private_files import exclusive_access, read_private, read_private_bytes, write_private
-from srp_tools.srp_groups import GROUPS, Group, find_group
-from srp_tools.tpasswd import (
+from srp_tools.rules.tpasswd import (
     BadLine,
     GroupLine,
     UserLine,
@@ -34,6 +33,7 @@ from srp_tools.tpasswd import (
     parse_groups,
     parse_users,
 )
+from srp_tools.srp_groups import GROUPS, Group, find_group
 from srp_tools.verifier import _MAX_SALT_BYTES, Kind, Verifier, fingerprint_of, simulate_verifier
 
 _SEED_BYTES = 32

@@ -18,8 +18,8 @@ TESTS = sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py")
 # Inside a package a folder imports only folders below it; these lists run from the bottom to the top.
 FOLDERS = {
     "srp_tools": [
-        "printable", "errors", "packages", "private_files", "steps", "srp_groups", "tpasswd", "credentials",
-        "certificates", "channel", "tls", "verifier", "verifier_file", "login", "cli", "__init__",
+        "printable", "errors", "packages", "private_files", "steps", "srp_groups", "rules", "credentials",
+        "certificates", "channel", "tls", "verifier", "verifier_file", "generate", "login", "cli", "__init__",
     ],
     "pconnect": [
         "errors", "public_names", "toml_file", "remote_entry", "values", "protocol", "link", "loop", "messaging",
@@ -122,6 +122,7 @@ SANS_IO = {
     "pserver/session/time_limit.py",
     "pserver/session/lifecycle.py",
     "srp_tools/printable.py",
+    "srp_tools/rules",
     "pconnect/commands/css_sanitizer.py",
     "pconnect/commands/print_filter.py",
     "pconnect/shadow/compiler_options.py",
@@ -149,7 +150,7 @@ SECOND_FILES = {
     "tests/pserver/daemon/test_slot_shares.py", "tests/pserver/daemon/test_slots_held.py",
     "tests/pconnect/values/test_codec.py", "tests/pconnect/values/test_named_objects.py",
     "tests/srp_tools/test_bad_lines.py", "tests/srp_tools/test_login_begins.py",
-    "tests/srp_tools/test_command_line.py", "tests/srp_tools/test_fingerprints.py", "tests/srp_tools/test_generate.py",
+    "tests/srp_tools/test_command_line.py", "tests/srp_tools/test_fingerprints.py",
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pserver.config.listen_options import ListenOptions
 from pserver.config.option import parse_list, setting
-from srp_tools.credentials import composed
+from srp_tools.credentials import login_name
 from srp_tools.errors import ConfigurationError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -125,7 +125,11 @@ class LoginOptions(ListenOptions):
         for name in ("allow_users", "allow_from"):
             given = getattr(self, name)
             items = parse_list(given) if isinstance(given, str) else given  # not the letters of a text
-            object.__setattr__(self, name, tuple(map(composed, items)))
+            object.__setattr__(self, name, tuple(items))
+        try:
+            object.__setattr__(self, "allow_users", tuple(map(login_name, self.allow_users)))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"--allow-users: {error}") from None
         for option, value in (("--auth-file", self.auth_file), ("--allow-users", self.allow_users)):
             if value and not self.use_tls:
                 raise ConfigurationError(

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from srp_tools.credentials import Credentials
-from srp_tools.tpasswd import decode
+from srp_tools.rules.tpasswd import decode
 from srp_tools.verifier_file import VerifierFile
 from tests.integration.test_srptool import srptool
 from tests.support.hellos import extension, message_of, records_of, vector

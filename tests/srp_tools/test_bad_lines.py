@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from srp_tools.errors import CredentialError
+from srp_tools.rules.tpasswd import format_user
 from srp_tools.srp_groups import GROUPS
-from srp_tools.tpasswd import format_user
 from srp_tools.verifier import check_password
 from srp_tools.verifier_file import VerifierFile
 from tests.support.verifiers import SMALL, verifier_of, write

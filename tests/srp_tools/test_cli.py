@@ -90,21 +90,35 @@ def test_output_says_where_the_parts_are_and_what_to_copy(command: Command) -> N
 
 
 @pytest.mark.parametrize(
-    "given", [b"p:\xc3\xa4 ss", b"p:\xc3\xa4 ss\n", b"p:\xc3\xa4 ss\r\n", b"p:a\xcc\x88 ss\n"]
+    "given", [b"p:\xc3\xa4 ssss", b"p:\xc3\xa4 ssss\n", b"p:\xc3\xa4 ssss\r\n", b"p:a\xcc\x88 ssss\n"]
 )
 def test_password_from_standard_input_is_one_line(command: Command, given: bytes) -> None:
     assert command("alice", "--password-stdin", given=given).status == 0
-    assert command.check_parts_fit("alice") == "p:ä ss"
+    assert command.check_parts_fit("alice") == "p:ä ssss"
     assert command.verifiers.find("alice").group.bits == 3072
 
 
 def test_a_weak_password_is_taken_and_warned_of(command: Command) -> None:
-    answer = command("alice", "--password-stdin", "--bits", "2048", given=b"abc\n")
+    answer = command("alice", "--password-stdin", "--bits", "2048", given=b"eightsix\n")
     assert answer.status == 0
-    assert answer.err.startswith("generate-srp-data: warning: the password has only 3 characters, so it is ")
-    assert command.check_parts_fit("alice") == "abc"
+    assert re.fullmatch(
+        "generate-srp-data: warning: the password is easily guessed, because it has only 8 characters: choose 12 .*\n",
+        answer.err,
+    )
+    assert command.check_parts_fit("alice") == "eightsix"
     assert command("a", "--password-stdin", "--bits", "2048", given=b"correct horse\n").err == ""
     assert command("a", "--random", "--bits", "2048").err == ""
+
+
+def test_a_hopeless_password_is_taken_only_with_an_option(command: Command) -> None:
+    refused = command("alice", "--password-stdin", "--bits", "2048", given=b"sixsix\n")
+    assert (refused.status, list(command.folder.iterdir())) == (1, [])
+    assert "it has only 6 characters, and anyone who gets hold" in refused.err
+    assert "--allow-weak" in refused.err
+    assert "sixsix" not in refused.err
+    taken = command("alice", "--password-stdin", "--allow-weak", "--bits", "2048", given=b"sixsix\n")
+    assert (taken.status, taken.err.count("warning")) == (0, 1)
+    assert command.check_parts_fit("alice") == "sixsix"
 
 
 @pytest.mark.parametrize(
@@ -113,7 +127,7 @@ def test_a_weak_password_is_taken_and_warned_of(command: Command) -> None:
         (b"", "empty"),
         (b"\n", "empty"),
         (b"\xff\n", "UTF-8"),
-        (b"a\tb\n", "unprintable"),
+        (b"a\tb\n", "control character"),
         (b"x" * 70_000, "65536"),
         (b"one\ntwo\n", "more than one line"),
         (b"one\ntwo", "more than one line"),
@@ -166,11 +180,11 @@ def test_default_folder_is_the_users_configuration(command: Command, monkeypatch
 
 
 def test_client_file_is_not_written_where_not_wanted(command: Command) -> None:
-    answer = command("alice", "--password-stdin", "--no-client-file", given=b"sesame\n")
+    answer = command("alice", "--password-stdin", "--no-client-file", given=b"open sesame\n")
     assert answer.status == 0
     assert not command.client.parent.exists()
     assert str(command.client) not in answer.out
-    check_password(command.verifiers.find("alice"), "sesame")
+    check_password(command.verifiers.find("alice"), "open sesame")
 
 
 def test_it_says_when_a_user_is_replaced(command: Command) -> None:
@@ -188,13 +202,13 @@ def test_list_has_one_user_a_line(command: Command) -> None:
 
 
 def test_verify_tells_right_from_wrong(command: Command) -> None:
-    command("alice", "--password-stdin", given=b"sesame\n")
-    right = command("--verify", "alice", "--password-stdin", given=b"sesame\n")
+    command("alice", "--password-stdin", given=b"open sesame\n")
+    right = command("--verify", "alice", "--password-stdin", given=b"open sesame\n")
     assert right == Answer(0, "The password is that of alice.\n", "")
     for wrong in (b"Sesame\n", b"\n"):
         answer = command("--verify", "alice", "--password-stdin", given=wrong)
         assert answer == Answer(1, "", "generate-srp-data: wrong password for 'alice'\n")
-    answer = command("--verify", "bob", "--password-stdin", given=b"sesame\n")
+    answer = command("--verify", "bob", "--password-stdin", given=b"open sesame\n")
     assert (answer.status, answer.out) == (1, "")
     assert "there is no user 'bob'" in answer.err
 
@@ -214,11 +228,11 @@ def test_remove_takes_the_user_from_both_parts(command: Command) -> None:
 
 def test_remove_is_content_with_the_client_s_part(command: Command) -> None:
     command("alice", "--unattended", "--bits", "2048")
-    save_credentials(Credentials("bob", "sesame"), command.client)
+    save_credentials(Credentials("bob", "open sesame"), command.client)
     assert command("--remove", "bob").status == 0
     assert not command.client.exists()
     assert command.verifiers.users() == ["alice"]
-    save_credentials(Credentials("bob", "sesame"), command.client)
+    save_credentials(Credentials("bob", "open sesame"), command.client)
     command.verifiers.path.unlink()
     assert command("--remove", "bob").status == 0
 
@@ -236,7 +250,7 @@ def test_remove_of_an_unknown_user_is_an_error(command: Command) -> None:
     [
         *("--list alice", "--list --bits 2048", "--remove a --random", "--remove a --password-stdin"),
         *("--list --verify a", "--verify a b", "--verify a --no-client-file", "--random --password-stdin"),
-        *("--random --no-client-file", "--bits 1024", "--bits many", "--password=sesame", "--pass"),
+        *("--random --no-client-file", "--bits 1024", "--bits many", "--password=open sesame", "--pass"),
         *("alice bob", "--remove"),
     ],
 )
@@ -339,7 +353,7 @@ def test_password_is_asked_twice_and_not_echoed(command: Command) -> None:
 def test_different_answers_write_nothing(command: Command) -> None:
     terminal = Terminal("--folder", str(command.folder), "alice")
     terminal.expect("one): ")
-    terminal.type("sesame\n")
+    terminal.type("open sesame\n")
     terminal.expect("again: ")
     terminal.type("Sesame\n")
     assert terminal.wait() == 1

@@ -66,3 +66,11 @@ def test_an_open_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CredentialError, match="chmod 700"):
         generate_srp_data("alice", bits=2048, folder=tmp_path)
     assert not (tmp_path / "client").exists()
+
+
+def test_a_password_that_can_be_tried_is_taken_only_on_purpose(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"only 7 characters.*allow_weak=True"):
+        generate_srp_data("alice", "sevench", bits=2048, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    made = generate_srp_data("alice", "sevench", bits=2048, folder=tmp_path, allow_weak=True)
+    check_password(VerifierFile(made.server).find("alice"), "sevench")

@@ -15,8 +15,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from srp_tools.errors import ConfigurationError, CredentialError
+from srp_tools.rules.tpasswd import format_group
 from srp_tools.srp_groups import DEFAULT_BITS, GROUPS
-from srp_tools.tpasswd import format_group
 from srp_tools.verifier import Verifier, check_password
 from srp_tools.verifier_file import VerifierFile
 from tests.support.verifiers import SMALL, verifier_of, write

@@ -16,6 +16,9 @@ import re
 import unicodedata
 from typing import NamedTuple
 
+from srp_tools.errors import ConfigurationError
+from srp_tools.rules.precis import prepare_name
+
 _ALPHABET = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz./"
 _STANDARD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _TO_STANDARD = bytes.maketrans(_ALPHABET, _STANDARD)
@@ -121,14 +124,24 @@ def parse_users(text: str) -> tuple[list[UserLine], list[BadLine]]:
     Empty lines and those that begin with ``#`` are passed over. `text`: decoded with ``surrogateescape``.
     """
     found, bad = _matches(_USER_LINE, text, "user:verifier:salt:index")
-    # Clients send the composed form. A verifier depends on the name, so the server cannot take one for the other.
-    other_form = {number for number, m in found if not unicodedata.is_normalized("NFC", m[1])}
-    bad += [
-        BadLine(number, "the name has letters and accents apart (it is not in NFC)")
-        for number in sorted(other_form)
-    ]
-    users = [UserLine(number, m[1], m[2], m[3], int(m[4])) for number, m in found if number not in other_form]
+    # Clients send the form of RFC 8265. A verifier depends on the name, so the server cannot take one for the other.
+    others = {number: why for number, m in found if (why := _why_unused(m[1]))}
+    bad += [BadLine(number, why) for number, why in others.items()]
+    users = [UserLine(number, m[1], m[2], m[3], int(m[4])) for number, m in found if number not in others]
     return users, bad
+
+
+def _why_unused(name: str) -> str:
+    """Return why no client sends this name; empty if one may."""
+    try:
+        prepared = prepare_name(name)
+    except ConfigurationError as error:
+        return f"nobody can log in with this name: {error}"
+    if prepared == name:
+        return ""
+    if unicodedata.is_normalized("NFC", name):
+        return f"the name has characters of unusual width; clients send {prepared!r}"
+    return "the name has letters and accents apart (it is not in NFC)"
 
 
 def parse_groups(text: str) -> tuple[dict[int, GroupLine], list[BadLine]]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srp_tools.tpasswd import (
+from srp_tools.rules.tpasswd import (
     BadLine,
     GroupLine,
     UserLine,

@@ -1,0 +1,121 @@
+"""Make the data of a login: the client's file with the password, and the server's files with the verifier."""
+
+import getpass
+import os
+import secrets
+from pathlib import Path
+from typing import NamedTuple
+
+from srp_tools.credentials import Credentials, save_credentials
+from srp_tools.errors import ConfigurationError, CredentialError
+from srp_tools.private_files import client_file as path_of_client
+from srp_tools.private_files import server_file
+from srp_tools.rules.weak_passwords import GOOD_CHARACTERS, LEAST_CHARACTERS, weakness
+from srp_tools.srp_groups import DEFAULT_BITS, GROUPS
+from srp_tools.verifier import make_verifier
+from srp_tools.verifier_file import VerifierFile
+
+# 192 bits: 128 are needed, and this makes 32 characters without a remainder.
+_RANDOM_PASSWORD_BYTES = 24
+
+
+class SrpData(NamedTuple):
+    """What `generate_srp_data` has made."""
+
+    user: str  #: the name to log in with
+    client: Path | None  #: the client's file, with the password; ``None`` if it was not written
+    server: Path  #: the servers' file, with the verifiers of all users; copy its whole folder to each server
+
+
+def generate_srp_data(
+    user: str | None = None,
+    password: str | None = None,
+    *,
+    bits: int = DEFAULT_BITS,
+    folder: str | os.PathLike[str] | None = None,
+    client_file: bool = True,
+    allow_weak: bool = False,
+) -> SrpData:
+    """Make the data of a login: a password for the client and a verifier for the servers.
+
+    This is what the command ``generate-srp-data`` does, without its questions and its output. A user who exists is
+    replaced; the other users stay.
+
+    Parameters
+    ----------
+    user
+        1 to 64 letters, digits and ``. _ - @ +``; ``None`` stands for the name of this account.
+    password
+        8 to 1024 printable characters; ``None`` makes a random one of 192 bits, which need not be known: it is in the
+        client's file.
+    bits
+        Size of the group: 2048, 3072, 4096 or 8192. A larger one makes each login slower.
+    folder
+        Write ``folder/client`` and ``folder/server``; ``None`` stands for the user's configuration folder
+        (``~/.config/pserver`` on Linux), where `pconnect` and ``pserver start`` look for them.
+    client_file
+        Whether to keep the password in the client's file; one who was in that file before is replaced.
+    allow_weak
+        Take a password of fewer than 8 characters, all of which can be tried within hours.
+
+    Returns
+    -------
+    SrpData
+        The name of the user, and the paths of both files: ``user``, ``client``, ``server``.
+
+    Raises
+    ------
+    ConfigurationError
+        The name, the password or the size of the group cannot be used, this account has no name, or a random password
+        would be kept nowhere. Nothing was written.
+    CredentialError
+        A folder is open to others, or a file cannot be written; the text says what to do. Nothing was changed, or the
+        text says that the verifier is new and the client's file is not.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> data = generate_srp_data("alice", folder=folder)
+    >>> data.user, data.server.name
+    ('alice', 'tpasswd')
+    >>> from srp_tools import load_credentials
+    >>> load_credentials(data.client)
+    Credentials(user='alice')
+    """
+    if password is None and not client_file:
+        raise ConfigurationError(
+            "a random password without a client's file would be known to nobody: give a password"
+        )
+    if bits not in GROUPS:
+        raise ConfigurationError(
+            f"a group of {bits} bits cannot be used: {', '.join(map(str, GROUPS))} are allowed"
+        )
+    made = secrets.token_urlsafe(_RANDOM_PASSWORD_BYTES) if password is None else password
+    credentials = Credentials(account_name() if user is None else user, made)
+    if len(credentials.password) < LEAST_CHARACTERS and not allow_weak:
+        raise ConfigurationError(
+            f"the password cannot be used: {weakness(credentials.password, credentials.user)}, and anyone who gets "
+            f"hold of the servers' file finds it within hours; give {GOOD_CHARACTERS} or more, or allow it with "
+            "--allow-weak (allow_weak=True)"
+        )
+    base = None if folder is None else Path(folder)
+    verifiers, client = VerifierFile(server_file(base)), path_of_client(base) if client_file else None
+    verifiers.add(make_verifier(credentials, bits))
+    if client is not None:
+        try:
+            save_credentials(credentials, client)
+        except CredentialError as error:
+            raise CredentialError(
+                f"the server's part is written, but not the client's: {error}; then make the user anew"
+            ) from error
+    return SrpData(credentials.user, client, verifiers.path)
+
+
+def account_name() -> str:
+    """Return the name of this account; raise `ConfigurationError` if it has none."""
+    try:
+        return getpass.getuser()
+    # KeyError before Python 3.13: an account without a name, as some containers have.
+    except (KeyError, OSError):
+        raise ConfigurationError("this account has no name; give the USER") from None
