@@ -68,6 +68,11 @@ class DutyOptions(ListenOptions):
         parse=int,
         reloads=True,
     )
+    clean: bool = setting(
+        False,
+        "At the start, remove what earlier runs of a server of this name left: results that were never recovered, and "
+        "folders of sessions; what a process uses stays.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""Has results removed that were never recovered, once in an hour.
+"""Has results removed that were never recovered, once in an hour; at the start all of them, if that is asked for.
 
 There may be many, on a file system that is slow: the starter has a process of their own remove them.
 """
@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pserver.config.server_config import ServerConfig
 
 _PAUSE = 3600.0  # seconds
+_ALL = -1e6  # days; also those from the future, of a clock that was set back
 
 
 class OldResults:
@@ -20,6 +21,7 @@ class OldResults:
         self._config = config
         self._request = request
         self._due = 0.0
+        self._is_first = True
 
     def step(self) -> float:
         """Have them removed if that is due; return in how many seconds it is."""
@@ -28,5 +30,10 @@ class OldResults:
             self._due = now + _PAUSE
             config = self._config()
             log = {"file": config.log_file and str(config.log_file), **vars(config.log_form())}
-            self._request({"sweep": str(config.kept_folder()), "days": config.keep_results, "log": log})
+            days = config.keep_results
+            if config.clean and self._is_first:
+                days = _ALL
+                self._request({"clean": config.name, "before": time.time(), "log": log})
+            self._is_first = False
+            self._request({"sweep": str(config.kept_folder()), "days": days, "log": log})
         return self._due - now

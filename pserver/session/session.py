@@ -241,11 +241,11 @@ class _Session:
                 log.warning("node %d from %s was refused: %s", client.node, self._settings.peer, error)
                 return
             try:
-                resort = self._settings.sessions_path.parent
-                folder = make_folder(place.control, place.engine.spawner.mark, resort)
+                path, mark = self._settings.sessions_path, place.engine.spawner.mark
+                folder = make_folder(place.control, mark, path.parent, path.stem)
                 stack.enter_context(kept_folder(folder))
                 place.engine.spawner.inherit(folder)
-                facts = self._facts(client) | {"folder": folder, "mark": place.engine.spawner.mark}
+                facts = self._facts(client) | {"folder": folder, "mark": mark}
                 slot_client = SlotClient(
                     place.control, WayBack(self._settings.sessions_path, facts, handovers)
                 )

@@ -10,6 +10,8 @@ folder that somebody could remove, and no port. Each request is one message with
 * ``{"remove": FOLDER, "mark": 0, "uid": null}``: ends what is left of a node whose session was killed, in a process of
   its own: the folder may be large. `pserver.system.process_marks` has what the mark is.
 * ``{"sweep": FOLDER, "days": 7.0, "log": ...}``: removes old results, see `pserver.jobs.job_store`, likewise.
+* ``{"clean": NAME, "before": 1.7e9, "log": ...}``: removes folders of sessions that earlier servers of this name have
+  left, see `pserver.system.session_folder`, likewise.
 
 Its first word is ``{"ready": PID}``, when it has loaded its modules. It answers only for sessions:
 ``{"failed": 7, "why": ...}`` and ``{"ended": 7, "code": 0}``. A request that it has no descriptors or no process for
@@ -44,7 +46,7 @@ from pserver.system.descriptors import NoRoomError, json_object, receive_descrip
 from pserver.system.log import set_up
 from pserver.system.process_marks import kill_marked
 from pserver.system.processes import limit_descriptors, name_process
-from pserver.system.session_folder import remove_folder
+from pserver.system.session_folder import remove_folder, remove_left
 
 log = logging.getLogger("pserver")
 
@@ -136,6 +138,8 @@ class _Starter:
             case {"sweep": str(kept), "days": days, "log": dict(log_settings)}:
                 if self._sweeping is None:  # it may wait for a file system for long
                     self._sweeping = self._fork(lambda: _sweep(Path(kept), float(days), **log_settings))
+            case {"clean": str(name), "before": before, "log": dict(log_settings)}:
+                self._fork(lambda: _clean(name, float(before), **log_settings))
 
     def _fork(self, work: Callable[[], object]) -> int:
         pid = os.fork()
@@ -206,6 +210,12 @@ def _sweep(kept: Path, days: float, *, file: str | None, **form: str) -> None:
             continue
         except OSError as error:
             log.error("old results cannot be removed: %s", error)
+
+
+def _clean(name: str, before: float, *, file: str | None, **form: str) -> None:
+    set_up(Path(file) if file else None, form=LogForm(**form))
+    for folder in remove_left(name, before):
+        log.info("removed %s: a session of an earlier server %s has left it", folder, name)
 
 
 def _clear(folder: str, mark: int, uid: int | None) -> None:

@@ -17,11 +17,14 @@ from pserver.system.runtime_dir import run_time_folder
 from srp_tools.errors import ConfigurationError
 
 _PREFIX = "pserver-"
+_SERVER = ".server"  # a file in it: the name of the server whose session has made it
 _PROBE = bytes(4096)  # a disk without room may still have room for a folder
 
 
-def make_folder(control: socket.socket, mark: int, last_resort: Path) -> str:
+def make_folder(control: socket.socket, mark: int, last_resort: Path, server: str = "") -> str:
     """Make the private folder of a node, in the first place that has room for one; `last_resort` is the last.
+
+    `server`: the name of the server, for `remove_left`.
 
     The daemon hears of it, and of the mark of the node's processes: it ends what is left if the session is killed.
     Raises `ConfigurationError` if there is no such place; the text says why for each.
@@ -29,7 +32,7 @@ def make_folder(control: socket.socket, mark: int, last_resort: Path) -> str:
     reasons: dict[Path, str | None] = {}
     for place in [*_places(), last_resort]:
         try:
-            folder = _make_in(place)
+            folder = _make_in(place, server)
         except OSError as error:
             reasons[place] = error.strerror
             continue
@@ -74,12 +77,14 @@ def _is_run_time_folder(place: Path) -> bool:
         return False
 
 
-def _make_in(place: Path) -> str:
+def _make_in(place: Path, server: str) -> str:
     folder = tempfile.mkdtemp(prefix=_PREFIX, dir=place)  # of mode 0700
     try:
         probe = Path(folder, "probe")
         probe.write_bytes(_PROBE)
         probe.unlink()
+        if server:
+            Path(folder, _SERVER).write_text(server, encoding="utf-8")
     except OSError:
         remove_folder(folder)
         raise
@@ -110,6 +115,57 @@ def require_folder(folder: str | os.PathLike[str]) -> Path:
         why = "the private folder of this session was removed, connect again"
         raise FileNotFoundError(errno.ENOENT, why, str(path))
     return path
+
+
+def remove_left(server: str, before: float) -> list[str]:
+    """Remove the folders of sessions of a server of this name that were made before an instant and are left over.
+
+    One is left over if no process holds it, works in it, or has a file of it open. Folders of other accounts, and of
+    servers of other names, stay. Returns what was removed.
+    """
+    found = [
+        str(path)
+        for place in [*_places(), *_run_time_folders()]
+        for path in place.glob(f"{_PREFIX}*")
+        if is_session_folder(str(path)) and _is_left(path, server, before)
+    ]
+    left = sorted(set(found) - _in_use(set(found)))
+    for folder in left:
+        remove_folder(folder)
+    return left
+
+
+def _run_time_folders() -> list[Path]:
+    try:
+        return [run_time_folder()]
+    except (ConfigurationError, OSError):
+        return []
+
+
+def _is_left(path: Path, server: str, before: float) -> bool:
+    try:
+        if (path / _SERVER).read_text(encoding="utf-8") != server or path.stat().st_mtime >= before:
+            return False
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (OSError, UnicodeDecodeError):  # it is another version's, or goes just now
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _in_use(folders: set[str]) -> set[str]:
+    """Return those in which a process works, or has a file open, as far as this account may know."""
+    used = set()
+    for link in [*Path("/proc").glob("[0-9]*/cwd"), *Path("/proc").glob("[0-9]*/fd/*")]:
+        with contextlib.suppress(OSError):
+            target = str(link.readlink())
+            used |= {folder for folder in folders if target == folder or target.startswith(f"{folder}/")}
+    return used
 
 
 def remove_folder(folder: str | os.PathLike[str]) -> None:

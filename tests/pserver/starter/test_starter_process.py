@@ -4,10 +4,12 @@ import gc
 import json
 import os
 import resource
+import secrets
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import pytest
 from pserver.starter import starter_process
 from pserver.starter.starter import StarterProcess
 from pserver.system.process_marks import make_mark
+from pserver.system.session_folder import make_folder
 from tests.support.servers import open_files
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
@@ -166,6 +169,18 @@ def test_what_a_killed_session_leaves_is_removed(starter: StarterProcess, tmp_pa
         ask(starter, {"remove": str(folder), "mark": mark, "uid": None})
         assert left.wait(DEADLINE) == -signal.SIGKILL
     wait_until(lambda: not folder.exists(), "the folder to be removed")
+
+
+def test_folders_that_earlier_servers_left_are_removed(starter: StarterProcess, tmp_path: Path) -> None:
+    log, name = tmp_path / "log", f"test-{secrets.token_hex(4)}"
+    log.touch()
+    daemon, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with daemon, control:
+        left = make_folder(control, 5, tmp_path, name)
+    form = {"file": str(log), "format": "text", "level": "info"}
+    ask(starter, {"clean": name, "before": time.time() + 1, "log": form})
+    wait_until(lambda: not Path(left).exists(), "the folder to be removed")
+    wait_until(lambda: f"removed {left}: a session of an earlier" in log.read_text(), "the line in the log")
 
 
 def test_old_results_are_removed_by_a_process_of_their_own(starter: StarterProcess, tmp_path: Path) -> None:

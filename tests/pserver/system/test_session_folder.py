@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pserver.system.session_folder import (
     kept_folder,
     make_folder,
     remove_folder,
+    remove_left,
     require_folder,
 )
 from srp_tools.errors import ConfigurationError
@@ -130,3 +132,30 @@ def test_what_is_taken_for_a_folder_of_a_session(
     assert not is_session_folder(str(resort / "pserver-x"))
     assert is_session_folder(str(own))  # whatever has become of the run-time folder
     shutil.rmtree(own)
+
+
+def test_only_what_is_left_over_of_this_server_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, control: socket.socket
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    left, held, worked_in, open_there, others, new = (
+        Path(make_folder(control, 5, tmp_path, server)) for server in ["one"] * 4 + ["two", "one"]
+    )
+    before = new.stat().st_mtime
+    for folder in (left, held, worked_in, open_there, others):
+        (folder / "work").mkdir()
+        os.utime(folder, (before - 1, before - 1))
+    unnamed = Path(make_folder(control, 5, tmp_path))
+    os.utime(unnamed, (before - 1, before - 1))
+    with (
+        kept_folder(str(held)),
+        (open_there / "file").open("w"),
+        subprocess.Popen(["sleep", "600"], cwd=worked_in / "work") as sleeper,
+    ):
+        os.utime(open_there, (before - 1, before - 1))
+        assert remove_left("one", before) == [str(left)]
+        assert not left.exists()
+        assert all(each.exists() for each in (held, worked_in, open_there, others, new, unnamed))
+        sleeper.kill()
+    assert set(remove_left("one", before)) == {str(held), str(worked_in), str(open_there)}
+    assert all(each.exists() for each in (others, new, unnamed))
