@@ -32,6 +32,7 @@ from pserver.admin.left_sessions import detached_sessions, end_left_sessions
 from pserver.admin.options import check_keywords, document_options, start_options
 from pserver.admin.settings import resolve, server_name
 from pserver.config.server_config import ServerConfig
+from pserver.daemon.missing_users import no_users
 from pserver.daemon.user_file import missing_users
 from pserver.system.log_file import default_log, make_log
 from pserver.system.pidfile import check_is_first, find_server, stop_server
@@ -179,15 +180,9 @@ def check_start(config: ServerConfig) -> None:
     if config.use_tls:
         path = Path(config.auth_file or server_file())
         verifiers = VerifierFile(path, config.seed_folder())
-        if not verifiers.users():
-            raise CredentialError(
-                "; ".join(
-                    [
-                        f"{path} has no users; the command generate-srp-data makes them",
-                        *verifiers.faults()[:1],
-                    ]
-                )
-            )
+        if not path.exists() or not verifiers.users():
+            faults = verifiers.faults()[:1] if path.exists() else []
+            raise CredentialError("; ".join([no_users(path), *faults]))
         check_users(config, verifiers.users())
         # No user has this name. It has the companions of the file read, which every login needs, and the seed made.
         verifiers.lookup("")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pserver.accounts.account import without_account
+from pserver.daemon.missing_users import no_users
 from srp_tools.errors import CredentialError
 from srp_tools.printable import printable_name
 from srp_tools.verifier_file import VerifierFile
@@ -84,7 +85,7 @@ class UserFileWatch:
             missing = missing_users(file, self._allowed)
             self._fingerprint = file.fingerprint()
         except CredentialError as error:
-            log.error("no user can log in: %s", error)
+            log.error("no user can log in: %s", error if file.path.exists() else no_users(file.path))
             return
         log.info(
             "the users' file %s has the fingerprint %s; if a right password is refused, compare it with that which "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pconnect.connect import pconnect
 from pconnect.profiles import check_configuration, config_file
+from pserver.daemon.missing_users import no_users
 from pserver.doctor.checks import Finding, Level, ok
 from srp_tools.credentials import Credentials, load_credentials
 from srp_tools.errors import ConfigurationError, ParallelError
@@ -35,9 +36,7 @@ def check_files(folder: Path | None = None) -> Iterator[Finding]:
         )
     yield from _check_configuration()
     if not verifiers.path.exists():
-        remedy = (
-            "if a server is to run here: generate-srp-data, or copy the servers' folder from where it was run"
-        )
+        remedy = f"if a server is to run here: {no_users(verifiers.path)}"
         yield Finding(Level.NOTE, f"no servers' file {verifiers.path}", remedy)
         return
     yield from _check_servers_part(verifiers)
@@ -69,7 +68,7 @@ def _check_servers_part(verifiers: VerifierFile) -> Iterator[Finding]:
     for fault in faults:
         yield Finding(Level.WRONG, fault)
     if not users:
-        yield Finding(Level.WRONG, f"{verifiers.path} has no users", "make one with: generate-srp-data")
+        yield Finding(Level.WRONG, f"{verifiers.path} has no users", no_users(verifiers.path))
 
 
 def _fingerprint(verifiers: VerifierFile, path: Path) -> str:

@@ -1,0 +1,52 @@
+"""Where the users of a server come from that has none: mostly from another machine, where their passwords are."""
+
+import getpass
+import os
+import shlex
+import socket
+from pathlib import Path
+
+from srp_tools.private_files import client_file, server_file
+
+
+def no_users(path: Path) -> str:
+    """Return that a server has no users, and what to do; `path`: of its file, which is missing or empty."""
+    what = (
+        f"{path} has no users" if path.exists() else f"there is no file {path} with the users of this server"
+    )
+    from_there = _from_another_machine(path)
+    option = "" if path == server_file() else f" --folder DIR, then --auth-file {path}"
+    anew = f"make the first user here: generate-srp-data{option}"
+    if client_file().exists():
+        return (
+            f"{what}, but this machine has a client's file, so its user was made already. {from_there}. Or {anew}; "
+            "that replaces the client's file, and the new password is for servers with the new file only"
+        )
+    if (came_from := _ssh_client()) is not None:
+        return f"{what}. You came from {came_from}: {from_there}. If there are no users anywhere yet, {anew}"
+    return f"{what}. If there are none anywhere yet, {anew}. Else {from_there[0].lower()}{from_there[1:]}"
+
+
+def _from_another_machine(path: Path) -> str:
+    host = shlex.quote(f"{_account()}{socket.gethostname()}")
+    if path == server_file():
+        commands = (
+            f"ssh {host} mkdir -p .config/pserver; scp -rp ~/.config/pserver/server {host}:.config/pserver/"
+        )
+    else:
+        commands = f"scp -p ~/.config/pserver/server/tpasswd* {host}:{shlex.quote(str(path.parent))}/"
+    return (
+        f"Copy them from the machine on which you ran generate-srp-data, with this command there: {commands}"
+    )
+
+
+def _account() -> str:
+    try:
+        return f"{getpass.getuser()}@"
+    except (KeyError, OSError):  # an account without a name
+        return ""
+
+
+def _ssh_client() -> str | None:
+    """Return the address that this shell was reached from; ``None`` if it was not by ssh."""
+    return next(iter(os.environ.get("SSH_CONNECTION", "").split()), None)
