@@ -27,8 +27,8 @@ FOLDERS = {
         "one_process", "joblib", "notebook", "profiles", "connect", "local", "prun", "shadow", "agent", "__init__",
     ],
     "pserver": [
-        "config", "logbook", "system", "systemd", "accounts", "jobs", "display", "services", "programs", "engine",
-        "spawner", "session", "starter", "duty", "daemon", "admin", "doctor", "deploy", "demo", "cli",
+        "config", "logbook", "system", "limits", "systemd", "accounts", "jobs", "display", "services", "programs",
+        "engine", "spawner", "session", "starter", "duty", "daemon", "admin", "doctor", "deploy", "demo", "cli",
         "__init__", "__main__",
     ],
 }  # fmt: skip
@@ -119,7 +119,8 @@ SANS_IO = {
     "pconnect/session/failure_log.py",
     "pconnect/session/node_state.py",
     "pconnect/session/running_commands.py",
-    "pserver/session/time_limit.py",
+    "pserver/limits/session_watch.py",
+    "pserver/limits/time_limit.py",
     "pserver/session/lifecycle.py",
     "srp_tools/printable.py",
     "srp_tools/rules",

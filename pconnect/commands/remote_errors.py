@@ -82,9 +82,9 @@ def enumerated(words: Iterable[str]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def blame_limit(failure: dict[str, Any], seconds: float) -> None:
-    """Give an interrupt its reason: the time limit has passed."""
-    message = f"the time limit of {seconds:g} s passed"
+def blame_limit(failure: dict[str, Any], seconds: float, who: str = "") -> None:
+    """Give an interrupt its reason: the time limit has passed. `who`: what follows, such as who has set it."""
+    message = f"the time limit of {seconds:g} s passed{who}"
     failure |= {"type": "TimeoutError", "bases": ["TimeoutError"], "message": message}
     failure.pop("fields", None)  # they were the interrupt's
     failure["traceback"] = f"{failure['traceback'].rstrip()}\nTimeoutError: {message}"

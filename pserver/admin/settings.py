@@ -16,7 +16,7 @@ from pconnect.toml_file import TomlFile, read_toml
 from pserver.admin.options import flags_of, server_options
 from pserver.config.duty_options import parse_time_of_day
 from pserver.config.listen_options import parse_addresses
-from pserver.config.option import parse_list, parse_size
+from pserver.config.option import parse_duration, parse_list, parse_size
 from pserver.config.server_config import ServerConfig
 from pserver.system.runtime_dir import OWN_VARIABLE
 from srp_tools.errors import ConfigurationError
@@ -37,6 +37,7 @@ _PATHS = {"account_map", "auth_file", "log_file", "spool_dir"}
 _KINDS: Mapping[Callable[[str], object], tuple[str, tuple[type, ...]]] = {
     int: ("a whole number", (int,)),
     float: ("a number", (int, float)),
+    parse_duration: ('a number of seconds, or a text such as "90m"', (int, float, str)),
     parse_size: ('a number of bytes, or a text such as "64m"', (int, str)),
     parse_list: ("a list of texts", (list, str)),
     parse_addresses: ("a list of texts", (list, str)),

@@ -8,6 +8,7 @@ from typing import Any
 from srp_tools.errors import ConfigurationError
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,57 @@ def parse_size(text: str) -> int:
             f"{text!r} is not a size: give a number of bytes, or one with k, m, g or t (powers of 1024), such as 64m"
         )
     return int(found[1]) * _UNITS[found[2].lower()]
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds that a duration such as ``90``, ``15m``, ``1.5h`` or ``7d`` means.
+
+    Raises `ConfigurationError` if it is not a number, or what follows the number is not one of s, m, h and d.
+
+    Examples
+    --------
+    >>> parse_duration("90"), parse_duration("15m"), parse_duration("1.5h")
+    (90.0, 900.0, 5400.0)
+    """
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)([smhd]?)", text, re.IGNORECASE | re.ASCII)
+    if found is None:
+        raise ConfigurationError(
+            f"{text!r} is not a duration: give a number of seconds, or one with m, h or d, such as 90m"
+        )
+    return float(found[1]) * _SECONDS[found[2].lower()]
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration as one writes it for `parse_duration`.
+
+    Examples
+    --------
+    >>> duration_text(60.0), duration_text(3600.0), duration_text(7200.0), duration_text(0.5)
+    ('60', '60m', '2h', '0.5')
+    """
+    return next(
+        (
+            f"{seconds / each:g}{unit}"
+            for unit, each in reversed(_SECONDS.items())
+            if _is_count(seconds / each)
+        ),
+        f"{seconds:g}",
+    ).removesuffix("s")
+
+
+def size_text(size: int) -> str:
+    """Return a size as one writes it for `parse_size`.
+
+    Examples
+    --------
+    >>> size_text(2**29), size_text(2**30), size_text(1500)
+    ('512m', '1g', '1500')
+    """
+    return next(f"{size // each}{unit}" for unit, each in reversed(_UNITS.items()) if size % each == 0)
+
+
+def _is_count(number: float) -> bool:
+    return number >= 2 and number.is_integer()
 
 
 def check_size(flag: str, size: int) -> None:

@@ -12,10 +12,11 @@ import platformdirs
 
 from pserver.config.account_options import AccountOptions
 from pserver.config.duty_options import DutyOptions
+from pserver.config.limit_options import LimitOptions
 from pserver.config.listen_options import FilePath
 from pserver.config.log_options import LogOptions
 from pserver.config.login_options import LoginOptions
-from pserver.config.option import check_size, parse_size, setting
+from pserver.config.option import setting
 from pserver.config.session_settings import seed_folder
 from srp_tools.errors import ConfigurationError
 
@@ -23,7 +24,7 @@ _MOST_SLOTS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerConfig(AccountOptions, LogOptions, DutyOptions, LoginOptions):
+class ServerConfig(AccountOptions, LogOptions, LimitOptions, DutyOptions, LoginOptions):
     """The settings of one server; ``pserver start --help`` describes them.
 
     Raises
@@ -40,13 +41,6 @@ class ServerConfig(AccountOptions, LogOptions, DutyOptions, LoginOptions):
         parse=int,
         default_text="one for each processor",
         flags=("--slots", "--cpus"),
-        reloads=True,
-    )
-    max_file_size: int = setting(
-        0,
-        "Limit for each file that a client puts here or gets from here, such as 64m; 0 sets no limit.",
-        "BYTES[kmgt]",
-        parse=parse_size,
         reloads=True,
     )
     spool_dir: FilePath | None = setting(
@@ -72,7 +66,6 @@ class ServerConfig(AccountOptions, LogOptions, DutyOptions, LoginOptions):
         if not 0 < self.keep_results < float("inf"):
             raise ConfigurationError(f"--keep-results {self.keep_results:g}: give a positive number of days")
         self.slot_count()
-        check_size("--max-file-size", self.max_file_size)
 
     def kept_folder(self) -> Path:
         """Return where the jobs and results of detached networks are."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self, get_args
 
+from pserver.config.limit_options import SessionLimits
 from pserver.config.log_options import DEFAULT_FORM, LogForm
 
 
@@ -27,7 +28,7 @@ class SessionSettings:
     kept: Path  # see `ServerConfig.kept_folder`
     sessions_path: Path  # of the socket at which the daemon takes sessions back that have lost one
     local_path: Path | None = None  # of the socket for local links; None: there is none
-    max_file_size: int = 0
+    limits: SessionLimits = field(default_factory=SessionLimits)
     log_format: str = DEFAULT_FORM.format
     log_level: str = DEFAULT_FORM.level
     refusal: str = ""  # why the client is not let in, once it has proved who it is; empty: it is
@@ -41,7 +42,10 @@ class SessionSettings:
 
     def as_json(self) -> dict[str, Any]:
         """Return what JSON can express, for `from_json`."""
-        return {name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()}
+        values = {
+            name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()
+        }
+        return values | {"limits": self.limits.as_json()}
 
     @classmethod
     def from_json(cls, settings: dict[str, Any]) -> Self:
@@ -51,4 +55,4 @@ class SessionSettings:
             name: Path(value) if name in paths and value is not None else value
             for name, value in settings.items()
         }
-        return cls(**values)
+        return cls(**values | {"limits": SessionLimits.from_json(settings["limits"])})

@@ -10,6 +10,7 @@ are not ours to wait for after our death: when the daemon is killed, networks go
 
 import contextlib
 import dataclasses
+import functools
 import getpass
 import logging
 import os
@@ -30,6 +31,7 @@ from pserver.daemon.door.acceptor import Acceptor
 from pserver.daemon.door.arrivals import PendingConnection
 from pserver.daemon.door.logins import Logins
 from pserver.daemon.held_session import Session
+from pserver.daemon.limits_of_sessions import LimitsOfSessions
 from pserver.daemon.old_results import OldResults
 from pserver.daemon.returning_sessions import ReturningSessions
 from pserver.daemon.session_registry import SessionRegistry
@@ -105,7 +107,9 @@ class _Daemon:
         # What of the status stays as it is.
         self._facts = {"user": getpass.getuser(), "started": time.time(), "version": distribution_version()}
         self._selector = stack.enter_context(CallbackSelector())
-        self._logins = Logins(config, self._selector, self._start_session)
+        self._logins = Logins(
+            config, self._selector, functools.partial(self._start_session, LimitsOfSessions())
+        )
         stack.callback(self._logins.close)
         self._acceptor = self._accept_at_known_ports(pid_file.predecessor)
         stack.callback(self._acceptor.close)
@@ -273,6 +277,7 @@ class _Daemon:
 
     def _start_session(
         self,
+        limits: LimitsOfSessions,
         pending: PendingConnection,
         proof_seconds: float,
         on_started: Callable[[Session], object],
@@ -294,7 +299,7 @@ class _Daemon:
             allow_users=list(config.allow_users),
             kept=config.kept_folder(),
             sessions_path=self._paths.sessions,
-            max_file_size=config.max_file_size,
+            limits=limits.of_session(config),
             log_format=config.log_form().format,
             log_level=config.log_form().level,
             local_path=self._paths.local,

@@ -22,12 +22,14 @@ from pconnect.messaging.collective_call import leave
 from pconnect.messaging.send_receive import precv, send_encoded
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message, encode_message
+from pserver.config.limit_options import SessionLimits
 from pserver.display.mime_bundle import make_bundle
 from pserver.display.outbox import Outbox
 from pserver.engine.command_page import CommandPage, GivenOutput
 from pserver.engine.failure import describe, not_begun
 from pserver.engine.unsent_value import keep_unsent
 from pserver.engine.workspace import Workspace
+from pserver.limits.limit_words import add_hint
 from pserver.services import registry
 from pserver.services.kept_results import MAX_HEAD_BYTES, KeptResults
 from pserver.services.registry import EngineState
@@ -88,7 +90,8 @@ class CommandRunner:
     `services`: what services work on. `outbox`: what goes to the front end; counted as the command's that runs.
     `interrupts`: which may end the command that runs. `page`: tells the supervisor which command runs. `given`: what
     the engine's output streams were given so far. `mesh`, `workspace`, `services`: of the engine. `number`: the last
-    command, or the one that runs; 0 before the first. `has_limit`: whether that has a time limit.
+    command, or the one that runs; 0 before the first. `has_limit`: whether that has a time limit. `server_limits`:
+    which an error may be due to.
     """
 
     def __init__(  # noqa: PLR0917 - all that a command meets
@@ -100,6 +103,7 @@ class CommandRunner:
         interrupts: Interrupts,
         page: CommandPage,
         given: GivenOutput,
+        limits: SessionLimits | None = None,
     ) -> None:
         self.mesh = mesh
         self.workspace = workspace
@@ -108,6 +112,7 @@ class CommandRunner:
         self._interrupts = interrupts
         self._page = page
         self._given = given
+        self.server_limits = limits or SessionLimits()
         self._client = mesh.connections[0]
         self._process = os.getpid()
         self.number = 0
@@ -175,6 +180,7 @@ class CommandRunner:
             if isinstance(error, Exception):  # an interrupt leaves them open
                 _show_figures()
             leave(self.mesh, error)  # whoever waits for us in a collective call does so in vain
+            add_hint(error, self.server_limits)
             outcome = describe(error) | {"values_sent": self._client.values_sent}
             limit = message.value[2].get("seconds")  # none for a number that a client has used twice, perhaps
             if (

@@ -35,6 +35,7 @@ from pconnect.protocol.messages import Message
 from pconnect.protocol.wait_states import IDLE, Wait
 from pconnect.session.deadlock_probe import answer
 from pconnect.session.versions import own_versions
+from pserver.config.limit_options import SessionLimits
 from pserver.display import no_input
 from pserver.display.hooks import Hooks
 from pserver.display.outbox import Outbox
@@ -242,7 +243,8 @@ class _Engine:
         mesh = Mesh(setup.network, setup.node, links.connections, self._event_loop, Limits(*setup.limits))
         workspace = Workspace(Network(mesh))
         names = workspace.names
-        files = SessionFiles(folder, setup.max_file_size)
+        limits = SessionLimits.from_json(setup.server_limits)
+        files = SessionFiles(folder, limits.file_size)
         publish(files)
         names["session_files"] = files.folder
         code = SyncedCode(files, list(sys.modules))
@@ -256,6 +258,7 @@ class _Engine:
             self._interrupts,
             self._page,
             GivenOutput(self._page, [end.fileno() for end in self._outputs]),
+            limits,
         )
         give_warnings_back()
         Hooks(self._outbox, mesh.limits.max_message_bytes).install(names)
@@ -298,6 +301,7 @@ class _Engine:
             mesh.limits,
             runner.number,
             links.token(0),
+            runner.server_limits,
         )
 
     def _leave_to_engine(self) -> None:

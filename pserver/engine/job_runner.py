@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pconnect.commands.function_pickling import pickle_value, unpack_arguments, unpack_function
+from pconnect.commands.remote_errors import blame_limit
 from pconnect.errors import UnsupportedValueError
 from pconnect.jobs import random_streams
 from pconnect.jobs.job import FAILED, PICKLED, PLAIN
@@ -19,12 +20,15 @@ from pconnect.protocol.forms import check_form
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Unfinished
 from pconnect.remote_entry import keep_sources
+from pserver.config.limit_options import SessionLimits
+from pserver.config.option import duration_text
 from pserver.engine.failure import describe
 from pserver.engine.job_folders import JobFolders
 from pserver.engine.result_sender import ResultSender
 from pserver.engine.unsent_value import keep_unsent
 from pserver.jobs.job_output import JobOutput
 from pserver.jobs.shared_status import SharedStatus
+from pserver.limits.limit_words import add_hint, set_by
 from pserver.system.flush import flush_output
 from pserver.system.processes import address_space_bytes
 
@@ -35,7 +39,7 @@ class JobRunner:
     `page`: where the worker says what it does. `functions`: what jobs call, by number; each as it came before its first
     call. `ended_at`: when the last job ended, by the clock of `time.monotonic`. `network_id`: from which jobs without a
     seed have their random numbers. `run_program`: what a job does that runs a program, with its number and what it is.
-    `interrupt`: what a job's interrupt does.
+    `interrupt`: what a job's interrupt does. `limits`: the server's.
     """
 
     def __init__(
@@ -45,6 +49,8 @@ class JobRunner:
         folders: JobFolders,
         sender: ResultSender,
         network_id: bytes,
+        *,
+        limits: SessionLimits | None = None,
     ) -> None:
         self.output = JobOutput()
         self.functions: dict[int, Any] = {}
@@ -55,6 +61,7 @@ class JobRunner:
         self._page = page
         self._folders = folders
         self._sender = sender
+        self._limits = limits or SessionLimits()
         self._process = os.getpid()
         self._entropy = int.from_bytes(network_id, "big")
         self._count, self._seconds = 0, 0.0
@@ -98,13 +105,22 @@ class JobRunner:
             finally:
                 self._interruptible = side.number = 0
         except BaseException as error:  # noqa: BLE001 - also SystemExit and Ctrl-C end the job only
+            add_hint(error, self._limits, is_job=True)
             kind, value = FAILED, _account(error, options or {})
+            self._blame_server(value, begin, options or {})
         self._end_copy()
         self.ended_at = end = time.monotonic()
         self._count += 1
         self._seconds += end - begin
         self._send_result(number, [kind, value, began, end - begin], options or {})
         return self._page.end(self._count, self._seconds)
+
+    def _blame_server(self, account: dict[str, Any], begin: float, options: dict[str, Any]) -> None:
+        """Give an interrupt its reason, if it is the server's limit; the client knows its own."""
+        limit = self._limits.job_time
+        is_shorter = limit and not 0 < options.get("seconds", 0.0) < limit
+        if is_shorter and account["type"] == "KeyboardInterrupt" and time.monotonic() - begin >= limit:
+            blame_limit(account, limit, f"; {set_by('--job-time', duration_text(limit))}")
 
     def _end_copy(self) -> None:
         """End this process if the job has forked it from the worker: a copy would take jobs and send results, too."""

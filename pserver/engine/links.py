@@ -69,8 +69,8 @@ class Setup:
     gone: dict[int, str] = field(default_factory=dict)
     #: Those that are busy; the start does not wait for the connections to them.
     busy: list[int] = field(default_factory=list)
-    #: The server's limit for one file, in bytes; 0: none.
-    max_file_size: int = 0
+    #: The server's limits, as `SessionLimits.as_json` gives them.
+    server_limits: dict[str, Any] = field(default_factory=dict)
     #: The version of this package on the client, for errors.
     client_version: str | None = None
 

@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pconnect.errors import ParallelError, ProtocolError
@@ -26,6 +26,7 @@ from pconnect.protocol.frames import Limits
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message, refuse_nonsense
 from pconnect.values.receive_buffers import IDLE_SECONDS, RECEIVE_BUFFERS
+from pserver.config.limit_options import SessionLimits
 from pserver.engine.failure import describe
 from pserver.engine.inherited_generators import renew_generators
 from pserver.engine.job_folders import JobFolders
@@ -37,6 +38,7 @@ from pserver.jobs.detached_worker import CONNECTION, UNFIT, decode, orders, read
 from pserver.jobs.process_state import ProcessState
 from pserver.jobs.recall import Intake
 from pserver.jobs.shared_status import SharedStatus
+from pserver.limits.resource_limits import limit_growth
 from pserver.programs.relay import Relay, run_program
 from pserver.services.files import SessionFiles
 from pserver.services.kept_results import KeptResults
@@ -64,6 +66,7 @@ class Terms:
     limits: Limits
     command: int  #: number of the last command before the fork
     token: bytes | None  #: of local links from the client; ``None``: there are none
+    server_limits: SessionLimits = field(default_factory=SessionLimits)
 
 
 def worker_main(ends: Sequence[int], threads: int, terms: Terms) -> None:
@@ -83,6 +86,7 @@ def worker_main(ends: Sequence[int], threads: int, terms: Terms) -> None:
     random.seed()  # else all workers would draw the same numbers
     renew_generators(terms.names)  # numpy's global one as well
     limit_threads(threads, is_new=False)
+    limit_growth(terms.server_limits.job_memory)
     worker = _Worker(socket.socket(fileno=pipe), SharedStatus(page), terms)
     os.close(page)
     worker.run()
@@ -99,7 +103,12 @@ class _Worker:
         limit = terms.limits.max_message_bytes
         self._sender = ResultSender(pipe, page, limit, KeptResults(terms.files))
         self._runner = JobRunner(
-            terms.names, page, JobFolders(terms.files, limit), self._sender, terms.network_id
+            terms.names,
+            page,
+            JobFolders(terms.files, limit),
+            self._sender,
+            terms.network_id,
+            limits=terms.server_limits,
         )
         self._intake = Intake()
         self._dropped: set[int] = set()

@@ -210,7 +210,8 @@ class SupervisorLifecycle(_Lifecycle[SupervisorState, SupervisorEvent]):
     """The life of one session.
 
     `state`: where it is. `reason`: why it ends, in words; empty while it lasts, and if the client has ended it by
-    leaving. `end_grace`: seconds for the engine to end, once the client closes the network.
+    leaving. `end_grace`: seconds for the engine to end, once the client closes the network. `farewell`: seconds for the
+    last message to reach a client that is slow to read.
     """
 
     _what = "the session"
@@ -219,6 +220,7 @@ class SupervisorLifecycle(_Lifecycle[SupervisorState, SupervisorEvent]):
         super().__init__(SUPERVISOR_TRANSITIONS, SupervisorState.OPEN)
         self.reason = ""
         self.end_grace = 0.0
+        self.farewell = 1.0
 
     @property
     def is_serving(self) -> bool:

@@ -126,6 +126,11 @@ class OutputRelay:
         whole = len(self._last) < _LAST_BYTES or "\n" not in text[:-1]
         return text if whole else text.partition("\n")[2]
 
+    @property
+    def printed(self) -> int:
+        """How many bytes of both streams have come here."""
+        return sum(stream.position for stream in self._streams)
+
     def end(self) -> None:
         """Pass on all that there is, from an engine that has ended."""
         self._drain()

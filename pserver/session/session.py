@@ -29,6 +29,7 @@ from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import encode_message
 from pserver.accounts.session_account import SessionAccount
 from pserver.config.session_settings import SessionSettings
+from pserver.limits.session_watch import SessionWatch
 from pserver.session.login import (
     AuthenticatedClient,
     accept_client,
@@ -63,9 +64,11 @@ def session_main(
     name_process("session")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     account = None if settings.account is None else SessionAccount(settings.account, settings.kept)
-    spawner = SpawnerProcess(not_for_it=(sock, control), account=account.account if account else None)
+    spawner = SpawnerProcess((sock, control), settings.limits, account.account if account else None)
     raise_descriptor_limit()
     set_up(settings.log_file, form=settings.log_form(), at_once=True)
+    if spawner.cgroup.problem:
+        log.error("session %d has no cgroup: %s", os.getpid(), spawner.cgroup.problem)
     threading.excepthook = _log_failure
     place = _Place(control, EngineProcess(spawner.for_node()))
     try:
@@ -114,6 +117,7 @@ class _Session:
         self._spawner = spawner
         self._settings = settings
         self._since = time.time()
+        self._watch = SessionWatch(settings.limits, time.monotonic())
         self._event_loop = EventLoop()
         self._joins, self._its_joins = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._joins.setblocking(False)
@@ -251,7 +255,9 @@ class _Session:
                 )
                 stack.callback(slot_client.close)
                 run(place.engine.start(slot_client.request_spawner), deadline_after(START_TIMEOUT))
-                supervisor = Supervisor(client, place.engine, folder, self._settings, slot_client, jobs, stop)
+                supervisor = Supervisor(
+                    client, place.engine, folder, self._settings, self._watch, slot_client, jobs, stop
+                )
             except (ParallelError, OSError) as error:  # what it needs, the system does not give
                 why = not_started(error, place.engine)
                 place.close()  # there may be no descriptor left to say it with

@@ -12,7 +12,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from pconnect.errors import ParallelError, ProtocolError
@@ -20,10 +19,12 @@ from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message, refuse_nonsense
-from pconnect.values.decoder import unpack
 from pserver.config.session_settings import SessionSettings
 from pserver.engine.failure import describe, not_begun
-from pserver.services.files import is_usable_folder
+from pserver.limits.node_watch import NodeWatch
+from pserver.limits.session_watch import SessionWatch
+from pserver.limits.time_limit import LIMIT_GRACE, Expiry, TimeLimit
+from pserver.session.engine_setup import EngineSetup
 from pserver.session.job_channel import JobChannel
 from pserver.session.lifecycle import (
     EngineEvent,
@@ -36,11 +37,10 @@ from pserver.session.lifecycle import (
 from pserver.session.login import AuthenticatedClient
 from pserver.session.output_relay import OutputRelay
 from pserver.session.slot_client import SlotClient
-from pserver.session.time_limit import LIMIT_GRACE, Expiry, TimeLimit
 from pserver.session.usage import NodeUsage
 from pserver.session.worker_manager import Workers
 from pserver.spawner.engine_process import START_TIMEOUT, EngineProcess, not_started
-from pserver.system.processes import describe_exit, resident_bytes
+from pserver.system.processes import resident_bytes
 from pserver.system.session_folder import remove_folder
 from srp_tools.channel import Channel
 from srp_tools.steps import deadline_after, remaining
@@ -50,6 +50,8 @@ log = logging.getLogger("pserver")
 # A command that has sent its result is often still on its last line when the client closes the network.
 _LAST_WORDS = 0.1
 _LOOK_SECONDS = 0.005
+# For a client that reads much output before it hears why its session ends; a server that stops has less time.
+_LIMIT_FAREWELL = 5.0
 # While so much waits for the client, nothing more is taken from the engine. It is more than `OutputRelay` leaves there:
 # a flood of output that the client does not take keeps no command from beginning and ending.
 _MAX_UNSENT_BYTES = 2**21
@@ -64,6 +66,7 @@ class Supervisor:
         engine: EngineProcess,
         folder: str,
         settings: SessionSettings,
+        watch: SessionWatch,
         slot_client: SlotClient,
         jobs: socket.socket,
         stop: socket.socket,
@@ -79,14 +82,14 @@ class Supervisor:
         self._life = SupervisorLifecycle()
         self._command.on_lost = self._client_lost
         self._engine_life = EngineLifecycle()
-        self._folder = folder  # the private one of the session, ours to remove
-        self._max_file_size = settings.max_file_size
+        self._setup = EngineSetup(client, folder, settings)  # the folder is ours to remove
         self._engine_paused = False
         channel = JobChannel(self._event_loop, client, jobs)
         channel.on_renewal = self._renew
         self._workers = Workers(channel, engine, slot_client, folder, settings.kept, on_detached=self._detach)
         self._usage = NodeUsage(slot_client, self._command, lambda: self._process.page, self._workers.usage)
         self._attend_engine()
+        self._watch = NodeWatch(watch, folder, self._work, lambda: self._output.printed, time.monotonic())
         self._event_loop.watch(stop.fileno(), lambda: self._stop(stop))
 
     def _attend_engine(self) -> None:
@@ -124,8 +127,10 @@ class Supervisor:
 
     def _serve(self) -> None:
         while self._life.is_serving:
-            self._event_loop.poll(min(self._time_limit.time_left(time.monotonic()), self._go_on()))
-            self._enforce_limit()
+            now = time.monotonic()
+            seconds = min(self._time_limit.time_left(now), self._watch.time_left(now), self._go_on())
+            self._event_loop.poll(seconds)
+            self._enforce_limits()
             if self._life.state is SupervisorState.DETACHED and self._workers.detached_jobs.is_done:
                 self._life.handle(SupervisorEvent.FINISHED)
         if self._life.state is SupervisorState.CLOSING:
@@ -155,7 +160,7 @@ class Supervisor:
         self._usage.end(self._life.reason or "its client is gone")
         self._workers.close(self._life.reason)
         self._process.kill()
-        remove_folder(self._folder)
+        remove_folder(self._setup.folder)
         self._event_loop.close()
         if self._command.error:
             why = self._life.reason or f"its client is gone: {self._command.error}"
@@ -164,7 +169,7 @@ class Supervisor:
     def _tell(self, kind: Kind, value: object, tag: int = 0) -> None:
         """Send the last words of a session."""
         self._command.post(kind, tag, value)
-        self._wait(lambda: not self._command.wants_to_write, 1.0, "the client")
+        self._wait(lambda: not self._command.wants_to_write, self._life.farewell, "the client")
 
     # --- what the client says ---
 
@@ -172,7 +177,8 @@ class Supervisor:
     def _from_client(self, message: Message) -> None:
         match message.kind:
             case Kind.SETUP:
-                self._set_up(message.tag, message.value)
+                self._engine.post(Kind.SETUP, 0, self._setup.complete(message.tag, message.value))
+                self._event_loop.flush(self._engine)
             case Kind.INTERRUPT:
                 self._process.page.interrupt(message.tag)
                 self._process.interrupt()
@@ -198,23 +204,6 @@ class Supervisor:
                     self._command.post(Kind.CLOSED, 0, False)
         self._event_loop.flush(self._command)
 
-    def _set_up(self, node: int, setup: dict[str, Any]) -> None:
-        nodes: Any = unpack(setup["nodes"])
-        if node != self._client.node or len(nodes) < node:
-            raise ProtocolError(f"SETUP makes no sense: it is not for node {self._client.node}")
-        setup["session_folder"] = self._folder
-        setup["max_file_size"] = self._max_file_size
-        setup["directory_is_clients"] = is_usable_folder(setup["directory"])
-        if not setup["directory_is_clients"]:
-            private = Path(self._folder, "work")
-            with contextlib.suppress(OSError):  # the engine says why it has no place to work in
-                private.mkdir(mode=0o700, exist_ok=True)
-            setup["directory"] = str(private)
-        setup["node"] = node
-        setup["identity"] = self._client.engine_identity(setup.pop("links"))
-        self._engine.post(Kind.SETUP, 0, setup)
-        self._event_loop.flush(self._engine)
-
     def _renew(self, certificate: bytes) -> None:
         """Show a new certificate from now on; the engine reads this before it takes another connection."""
         if self._client.tls is not None:
@@ -235,8 +224,18 @@ class Supervisor:
             page.interrupt_one(number)
             self._process.interrupt()
 
-    def _enforce_limit(self) -> None:
-        """Interrupt a command whose time has passed, and kill the engine if that does not help."""
+    def _work(self) -> tuple[object, bool]:
+        """Return something that changes with whatever the client does, and whether a command or a job runs."""
+        is_busy = bool(self._process.page.running) or self._workers.is_busy
+        return self._usage.total(), is_busy or self._life.state is SupervisorState.DETACHED
+
+    def _enforce_limits(self) -> None:
+        """Interrupt a command whose time has passed, kill the engine if that does not help; end a session likewise."""
+        why = self._watch.look(time.monotonic())
+        if why and self._life.is_serving:
+            log.warning("session %d, node %d is ended: %s", os.getpid(), self._client.node, why)
+            self._life.reason, self._life.farewell = why, _LIMIT_FAREWELL
+            self._life.handle(SupervisorEvent.STOP)
         page = self._process.page
         number, deadline = page.limit()
         self._time_limit.look(number, deadline)
@@ -321,7 +320,7 @@ class Supervisor:
 
     def _engine_died(self) -> None:
         self._event_loop.unwatch(self._process.pidfd)
-        how = describe_exit(self._process.exit_code())
+        how = self._process.spawner.describe_exit(self._process.exit_code())
         if self._process.spawner.is_gone:
             self._engine_life.why_killed = (
                 "the process that starts engines has ended, and all engines with it"

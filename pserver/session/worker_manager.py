@@ -25,7 +25,6 @@ from pserver.session.recovery import Recovery
 from pserver.session.slot_client import Granted, SlotClient, Total, Yield
 from pserver.session.worker_process import LOOK_SECONDS, WorkerProcess, start_worker
 from pserver.spawner.engine_process import EngineProcess
-from pserver.system.processes import describe_exit
 from srp_tools.printable import printable_name
 
 log = logging.getLogger("pserver")
@@ -251,7 +250,7 @@ class Workers:
     def _worker_ended(self, worker: WorkerProcess, code: int) -> None:
         del self._workers[worker.number]
         status = worker.page.read()
-        report = worker.report(describe_exit(code), status)
+        report = worker.report(self._process.spawner.describe_exit(code), status)
         sums = (status.jobs, status.seconds, status.transfer, *worker.page.traffic())
         self._done = [before + more for before, more in zip(self._done, sums, strict=True)]
         if code == UNFIT and not status.job:
@@ -261,6 +260,11 @@ class Workers:
         worker.close()
         self._slot_client.give_back(worker.lease)  # the daemon may never have heard of the process
         self._channel.tell(Kind.ENDED, worker.number, report)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job runs."""
+        return any(worker.pid and worker.page.read().job for worker in self._workers.values())
 
     def facts(self) -> dict[str, Any]:
         """Return what the workers have done so far: each that lives, and all those before together."""
@@ -287,7 +291,7 @@ class Workers:
             return seconds
         now = time.monotonic()
         for worker in self._workers.values():
-            if worker.pid and (running := worker.look(now)):
+            if worker.pid and (running := worker.look(now, self._process.spawner.limits.job_time)):
                 self._channel.tell(Kind.RUNNING, worker.number, running)
             if self._channel.has_room:
                 for part in worker.printed():

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from pserver.config.option import duration_text
 from pserver.jobs.shared_status import SharedStatus, Status
+from pserver.limits.limit_words import set_by
 from pserver.system.descriptors import receive_from
 from pserver.system.processes import interrupt_main_thread
 from pserver.system.session_folder import require_folder
@@ -81,8 +83,8 @@ class WorkerProcess:
         if self.page.read().job == job and self.stopping != job:
             self.stop(job, grace, f"job {job} was cancelled and did not end by itself")
 
-    def look(self, now: float) -> list[Any] | None:
-        """Enforce the limits of a worker that has said who it is.
+    def look(self, now: float, job_time: float = 0.0) -> list[Any] | None:
+        """Enforce the limits of a worker that has said who it is; `job_time`: that of all jobs, 0: none.
 
         Return its job, and for how many seconds it runs, if the client is to hear that it does.
         """
@@ -94,9 +96,7 @@ class WorkerProcess:
             if self.yields_since is not None and now - self.yields_since > _IDLE_GRACE:
                 self.signal(signal.SIGKILL)  # the client does not take it back
             return None
-        if status.limit and seconds > status.limit and self.stopping != status.job:
-            why = f"job {status.job} did not end within {_LIMIT_GRACE:g} s of its time limit"
-            self.stop(status.job, _LIMIT_GRACE, why)
+        self._enforce_time(status, seconds, job_time)
         if self.stopping == status.job and now > self.kill_at:
             self.signal(signal.SIGKILL)
         self.bound_outputs()
@@ -104,6 +104,15 @@ class WorkerProcess:
             return None
         self.told = ToldJob(status.job)
         return [status.job, seconds]
+
+    def _enforce_time(self, status: Status, seconds: float, job_time: float) -> None:
+        """Interrupt a job whose time has passed."""
+        is_servers = bool(job_time) and not 0 < status.limit < job_time
+        limit = job_time if is_servers else status.limit
+        if limit and seconds > limit and self.stopping != status.job:
+            why = f"job {status.job} did not end within {_LIMIT_GRACE:g} s of its time limit"
+            who = f"; {set_by('--job-time', duration_text(job_time))}" if is_servers else ""
+            self.stop(status.job, _LIMIT_GRACE, why + who)
 
     def printed(self) -> Iterator[list[Any]]:
         """Return what the job of which the client knows that it runs has printed since the last time, in parts."""

@@ -13,10 +13,14 @@ from collections.abc import Callable, Sequence
 
 from pserver.accounts.account import Account
 from pserver.accounts.privileges import become
+from pserver.config.limit_options import SessionLimits
+from pserver.limits.cgroup import SessionCgroup, enter
+from pserver.limits.limit_words import exit_words
 from pserver.spawner.forked_process import ForkedProcess
 from pserver.spawner.spawner_process import be_spawner
-from pserver.spawner.spawner_words import ADOPT, END, FOLDER, MESSAGE_BYTES, NODE, START
+from pserver.spawner.spawner_words import ADOPT, END, FOLDER, MESSAGE_BYTES, START, node_request
 from pserver.system.process_marks import kill_marked, make_mark
+from pserver.system.processes import describe_exit
 from srp_tools.errors import ConnectionLostError
 
 # An answer takes some milliseconds. The end of a process takes longer if it has much memory to give back.
@@ -27,16 +31,26 @@ _END_TIMEOUT = 5.0
 class SpawnerProcess:
     """The spawner, as the session process holds it.
 
-    `not_for_it`: what the session process has open and neither the spawner nor an engine may keep. `account`: that of
-    the engines, if this process is root's. If the system allows no more processes, it is as if it had died.
+    `not_for_it`: what the session process has open and neither the spawner nor an engine may keep. `limits`: those of
+    the session; if it is to have a cgroup, that is made here, and is in `cgroup`. `account`: that of the engines, if
+    this process is root's. If the system allows no more processes, it is as if it had died.
     """
 
-    def __init__(self, not_for_it: Sequence[socket.socket], account: Account | None = None) -> None:
+    def __init__(
+        self,
+        not_for_it: Sequence[socket.socket],
+        limits: SessionLimits | None = None,
+        account: Account | None = None,
+    ) -> None:
+        self.cgroup = SessionCgroup(limits or SessionLimits(), account.uid if account else None)
         self._root, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._root.settimeout(_TIMEOUT)
         self._process: ForkedProcess | None = None
         with theirs, contextlib.suppress(OSError):
-            self._process = ForkedProcess(lambda: _be_spawner(theirs, [*not_for_it, self._root], account))
+            ends = [*not_for_it, self._root]
+            self._process = ForkedProcess(
+                lambda: _be_spawner(theirs, ends, self.cgroup.limits.cgroup, account)
+            )
 
     @property
     def pid(self) -> int:
@@ -48,20 +62,23 @@ class SpawnerProcess:
 
         Raises `OSError` if there is no room for descriptors. If the spawner has died, the node hears of it as later.
         """
-        return Spawner(self._root, make_mark())
+        return Spawner(self._root, make_mark(), self.cgroup)
 
     def close(self) -> None:
         """End the spawner, once the supervisors of all nodes have closed their ends."""
         self._root.close()
-        if self._process is None:
-            return
-        if self._process.wait(_END_TIMEOUT) is None:  # it is stopped, or hangs
-            os.kill(self._process.pid, signal.SIGKILL)
-            self._process.wait(_END_TIMEOUT)
-        self._process.close()
+        if self._process is not None:
+            if self._process.wait(_END_TIMEOUT) is None:  # it is stopped, or hangs
+                os.kill(self._process.pid, signal.SIGKILL)
+                self._process.wait(_END_TIMEOUT)
+            self._process.close()
+        self.cgroup.close()
 
 
-def _be_spawner(root: socket.socket, not_for_it: Sequence[socket.socket], account: Account | None) -> None:
+def _be_spawner(
+    root: socket.socket, not_for_it: Sequence[socket.socket], cgroup: str, account: Account | None
+) -> None:
+    enter(cgroup)
     if account is not None:
         become(account, is_dumpable=True)
     be_spawner(root, not_for_it)
@@ -78,10 +95,14 @@ class Spawner:
         Whether it has ended, as far as that was seen; then `renew` takes another one.
     deaths
         Can be read from when `read_death` has something to tell.
+    limits
+        Of the session.
     """
 
-    def __init__(self, root: socket.socket, mark: int) -> None:
+    def __init__(self, root: socket.socket, mark: int, cgroup: SessionCgroup) -> None:
         self.mark = mark
+        self.limits = cgroup.limits
+        self._cgroup = cgroup
         self._folder = ""
         self._asked = (
             0  # requests that are answered, to tell an answer that comes too late from the one waited for
@@ -100,7 +121,7 @@ class Spawner:
             # If the spawner has died, this node hears of it as at any other time.
             with contextlib.suppress(ConnectionError, TimeoutError):
                 ends = [end.fileno() for _, end in pairs]
-                socket.send_fds(root, [NODE + str(self.mark).encode()], ends)
+                socket.send_fds(root, [node_request(self.mark, self.limits)], ends)
             ours.pop_all()
         self._sock, self.deaths = (end for end, _ in pairs)
         self._sock.settimeout(_TIMEOUT)
@@ -157,6 +178,12 @@ class Spawner:
             return int(answer) if answer else None
         self._kill_all()
         return None
+
+    def describe_exit(self, code: int | None) -> str:
+        """Return how an engine or a worker ended in words, with the limit that ended it, if one did."""
+        is_killed = code == -signal.SIGKILL
+        words = exit_words(code, self.limits, was_out_of_memory=is_killed and self._cgroup.take_kill())
+        return describe_exit(code) + words
 
     def forget_engine(self) -> None:
         """Have the engine ended, without waiting for that. What it says of it is dropped."""

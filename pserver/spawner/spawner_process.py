@@ -28,8 +28,10 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 
 from pserver.engine.engine import engine_main
+from pserver.limits.cgroup import enter
+from pserver.limits.resource_limits import apply_limits
+from pserver.spawner import spawner_words as words
 from pserver.spawner.forked_process import ForkedProcess
-from pserver.spawner.spawner_words import ADOPT, END, FOLDER, MESSAGE_BYTES, NODE, START, read_number
 from pserver.system.descriptors import NoRoomError, SpareDescriptor, receive_descriptors
 from pserver.system.process_marks import kill_marked, wear_mark
 from pserver.system.processes import (
@@ -127,12 +129,12 @@ class _Spawner:
     def _hear_root(self) -> None:
         assert self._root is not None  # noqa: S101 - it is watched
         try:
-            request, descriptors = receive_descriptors(self._root, MESSAGE_BYTES, 2)
+            request, descriptors = receive_descriptors(self._root, words.MESSAGE_BYTES, 2)
         except NoRoomError:  # the node sees that its sockets are closed
             return
-        mark = read_number(request, NODE)
-        if mark is not None and len(descriptors) == 2:
-            self._nodes.append(_Node(self, mark, *(socket.socket(fileno=end) for end in descriptors)))
+        facts = words.read_node(request)
+        if facts is not None and len(descriptors) == 2:
+            self._nodes.append(_Node(self, facts, *(socket.socket(fileno=end) for end in descriptors)))
         else:
             for end in descriptors:
                 os.close(end)
@@ -153,13 +155,12 @@ class _Spawner:
 
 
 class _Node:
-    """The engine and the workers of one node, as the spawner holds them; its supervisor asks on `sock`."""
+    """The engine and the workers of one node, as the spawner holds them; its supervisor asks on the first of `ends`."""
 
-    def __init__(self, spawner: _Spawner, mark: int, sock: socket.socket, deaths: socket.socket) -> None:
+    def __init__(self, spawner: _Spawner, facts: words.NodeFacts, *ends: socket.socket) -> None:
         self._spawner = spawner
-        self._mark = mark
-        self._sock = sock
-        self._deaths = deaths
+        self._facts = facts
+        self._sock, self._deaths = ends
         self._folder = b""
         self._engine: _Engine | None = None
         self._workers: dict[int, int] = {}  # their numbers, by the descriptor that stands for the process
@@ -170,8 +171,8 @@ class _Node:
         self._is_left = False  # the supervisor is gone
         # The instant after which the end of the engine is not waited for; 0: it is not being ended.
         self._ends_by = 0.0
-        deaths.setblocking(False)
-        spawner.watch(sock.fileno(), self._hear)
+        self._deaths.setblocking(False)
+        spawner.watch(self._sock.fileno(), self._hear)
 
     @property
     def due(self) -> float:
@@ -195,21 +196,21 @@ class _Node:
 
     def _hear(self) -> None:
         try:
-            request, descriptors = receive_descriptors(self._sock, MESSAGE_BYTES, _ENDS_OF_AN_ENGINE)
+            request, descriptors = receive_descriptors(self._sock, words.MESSAGE_BYTES, _ENDS_OF_AN_ENGINE)
         except NoRoomError as error:
             request, descriptors = error.message, []  # which a start needs, and so is refused
         except ConnectionResetError:  # the supervisor ended before it had read an answer; its requests follow
             return
-        if (number := read_number(request, START)) is not None:
+        if (number := words.read_number(request, words.START)) is not None:
             self._start(number, descriptors)
             return
         for descriptor in descriptors:
             os.close(descriptor)
-        if (number := read_number(request, ADOPT)) is not None:
+        if (number := words.read_number(request, words.ADOPT)) is not None:
             self._adopt(number)
-        elif request.startswith(FOLDER):
-            self._folder = request.removeprefix(FOLDER)
-        elif (number := read_number(request, END)) is not None or not request:
+        elif request.startswith(words.FOLDER):
+            self._folder = request.removeprefix(words.FOLDER)
+        elif (number := words.read_number(request, words.END)) is not None or not request:
             self._end(number)
 
     def _end(self, number: int | None) -> None:
@@ -243,7 +244,8 @@ class _Node:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             if self._engine is not None:
                 raise OSError(errno.EEXIST, "there is an engine already")
-            self._engine = _Engine(self._spawner, self._mark, descriptors)
+            enter(self._facts.limits.cgroup)
+            self._engine = _Engine(self._spawner, self._facts, descriptors)
         except OSError as error:
             self._answer(number, error.strerror or str(error))
         else:
@@ -315,7 +317,7 @@ class _Node:
         os.close(descriptor)
         # Before it is reaped: its number, and that of its group, are still its own.
         kill_group(pid)
-        self._spawner.kill_marked(self._mark, pid)
+        self._spawner.kill_marked(self._facts.mark, pid)
         try:
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         except ChildProcessError:  # no child of ours yet: its parent is just ending
@@ -346,15 +348,16 @@ class _Node:
 class _Engine:
     """The process of an engine. `pid`: its number. `pidfd`: a descriptor that stands for the process."""
 
-    def __init__(self, spawner: _Spawner, mark: int, descriptors: Sequence[int]) -> None:
+    def __init__(self, spawner: _Spawner, facts: words.NodeFacts, descriptors: Sequence[int]) -> None:
         self._spawner = spawner
-        self._mark = mark
+        self._mark = facts.mark
         its_lifeline, self._lifeline = multiprocessing.Pipe(duplex=False)
 
         def be_engine() -> None:
             name_process("engine")
-            wear_mark(mark)
+            wear_mark(facts.mark)
             set_descriptor_limit(spawner.limits)
+            apply_limits(facts.limits)
             spawner.close_all()
             self._lifeline.close()
             _be_engine(descriptors, its_lifeline)

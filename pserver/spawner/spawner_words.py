@@ -1,10 +1,22 @@
 """What session and supervisors say to the spawner: each request is one message, of a word and what belongs to it."""
 
-NODE = b"node "  #: request of the session process: the mark of a node, with its two sockets
+import json
+from typing import NamedTuple
+
+from pserver.config.limit_options import SessionLimits
+
+NODE = b"node "  #: request of the session process: the mark of a node and its limits, with its two sockets
 #: Requests of a supervisor. The first two have a number, which the answer begins with.
 START, END, ADOPT, FOLDER = b"start ", b"end ", b"adopt ", b"folder "
 MESSAGE_BYTES = 4096
 _LONGEST_NUMBER = 19  # digits; a mark has 62 bits
+
+
+class NodeFacts(NamedTuple):
+    """What the spawner knows of a node."""
+
+    mark: int  #: on all its processes, see `pserver.system.process_marks`
+    limits: SessionLimits
 
 
 def read_number(request: bytes, word: bytes) -> int | None:
@@ -18,3 +30,30 @@ def read_number(request: bytes, word: bytes) -> int | None:
     digits = request.removeprefix(word)
     is_right = request.startswith(word) and digits.isdigit() and len(digits) <= _LONGEST_NUMBER
     return int(digits) if is_right else None
+
+
+def node_request(mark: int, limits: SessionLimits) -> bytes:
+    """Return the request to serve one more node.
+
+    Examples
+    --------
+    >>> node_request(4, SessionLimits(memory=2**30))
+    b'node 4 {"memory": 1073741824}'
+    """
+    return NODE + f"{mark} {json.dumps(limits.as_json())}".encode()
+
+
+def read_node(request: bytes) -> NodeFacts | None:
+    """Return what `node_request` was given; ``None`` if the request is another one, or makes no sense.
+
+    Examples
+    --------
+    >>> read_node(node_request(4, SessionLimits())), read_node(b"node 4 [}")
+    (NodeFacts(mark=4, limits=SessionLimits(memory=0, ...)), None)
+    """
+    head, _, text = request.removeprefix(NODE).partition(b" ")
+    mark = read_number(NODE + head, NODE) if request.startswith(NODE) else None
+    try:
+        return None if mark is None else NodeFacts(mark, SessionLimits.from_json(dict(json.loads(text))))
+    except (ValueError, TypeError, RecursionError):
+        return None

@@ -101,6 +101,11 @@ def descends_from(pid: int, ancestor: int) -> bool:
         return False
 
 
+def descendants() -> set[int]:
+    """Return the process numbers of the children of this process, of theirs, and so on."""
+    return {each.pid for each in psutil.Process().children(recursive=True)}
+
+
 def await_ends(pidfds: Iterable[int], seconds: float) -> set[int]:
     """Wait until processes have ended, or some seconds have passed; return the descriptors of those that live."""
     deadline = time.monotonic() + seconds
@@ -147,6 +152,11 @@ def kill_with_group(pid: int) -> None:
 def address_space_bytes() -> int:
     """Return the size of this process's address space, which ``RLIMIT_AS`` bounds."""
     return int(psutil.Process().memory_info().vms)
+
+
+def private_bytes() -> int:
+    """Return how much memory this process has of its own, which ``RLIMIT_DATA`` bounds."""
+    return int(psutil.Process().memory_info().data)
 
 
 def available_memory() -> int:

@@ -13,9 +13,10 @@ import time
 
 import psutil
 
+from pserver.config.limit_options import SessionLimits
 from pserver.engine.command_page import make_memory
 from pserver.spawner.spawner import SpawnerProcess
-from pserver.spawner.spawner_words import ADOPT, END, NODE, START
+from pserver.spawner.spawner_words import ADOPT, END, NODE, START, node_request
 from pserver.system.process_marks import make_mark
 from tests.fuzz.odd_descriptors import OddDescriptors
 from tests.fuzz.quiet import quiet_children
@@ -63,7 +64,9 @@ def _be_node(root: socket.socket, chance: random.Random, strangers: list[int]) -
             stack.enter_context(end)
             end.settimeout(5.0)
         (sock, its_sock), (_, its_deaths) = pairs
-        assert _say(root, NODE + str(make_mark()).encode(), [its_sock.fileno(), its_deaths.fileno()])
+        assert _say(
+            root, node_request(make_mark(), SessionLimits()), [its_sock.fileno(), its_deaths.fileno()]
+        )
         its_sock.close()
         its_deaths.close()
         for _ in range(chance.randrange(_WORDS_OF_A_NODE)):

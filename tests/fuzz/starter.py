@@ -37,7 +37,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     return {
         "auth_file": str(folder / "none" / "tpasswd"), "data_port": 1, "bind": [], "login_timeout": 1.0,
         "log_file": str(folder / "log"), "proof_timeout": 1.0, "peer": "nowhere", "user": "alice",
-        "kept": str(folder / "none"), "sessions_path": str(folder / "sessions"),
+        "kept": str(folder / "none"), "sessions_path": str(folder / "sessions"), "limits": {},
     }  # fmt: skip
 
 

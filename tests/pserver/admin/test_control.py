@@ -306,6 +306,6 @@ def test_unknown_actions_and_options_are_errors() -> None:
         pserver("stop")  # type: ignore[call-overload]
     with pytest.raises(ConfigurationError, match="only option of this action is name"):
         pserver("kill", cmd_port=0)  # type: ignore[call-overload]
-    with pytest.raises(TypeError, match="nice"):
-        pserver(nice=10)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="colour"):
+        pserver(colour=10)  # type: ignore[call-overload]
     assert pserver("status") is not None

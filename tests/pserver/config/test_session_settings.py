@@ -1,5 +1,6 @@
 from pathlib import Path
 
+from pserver.config.limit_options import SessionLimits
 from pserver.config.session_settings import SessionSettings, seed_folder
 
 
@@ -16,6 +17,7 @@ def test_what_was_written_as_json_is_the_same() -> None:
         kept=Path("/spool/default/kept"),
         sessions_path=Path("/run/default.sessions"),
         allow_users=["alice"],
+        limits=SessionLimits(memory=2**30, cpu=1.5, cgroup="/a"),
     )
     assert SessionSettings.from_json(settings.as_json()) == settings
 

@@ -22,6 +22,7 @@ from pconnect.errors import AuthenticationError, ConnectionLostError, ParallelEr
 from pconnect.link.nonces import new_nonce
 from pconnect.protocol.frames import HELLO, Limits, Preamble, Purpose
 from pconnect.session.login import LoginTerms, add_node, make_terms
+from pserver.config.limit_options import SessionLimits
 from pserver.session.session import _Session
 from srp_tools.certificates import NetworkAuthority
 from srp_tools.steps import deadline_after, run
@@ -195,7 +196,8 @@ def test_a_session_ends_with_its_last_node(server: Server) -> None:
 
 def test_the_server_stops_while_a_node_is_ending() -> None:
     """Whose supervisor is no longer told, and the others are."""
-    session = _Session(*[None] * 3)  # type: ignore[arg-type]
+    settings: Any = types.SimpleNamespace(limits=SessionLimits())
+    session = _Session(None, None, settings)  # type: ignore[arg-type]
     stop, joins = socket.socketpair()
     pairs = [socket.socketpair() for _ in range(2)]
     pairs[0][1].close()
@@ -214,7 +216,7 @@ def test_a_session_without_room_for_a_node_closes_what_it_has_of_it(monkeypatch:
     def refuse(*_: int) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    settings: Any = types.SimpleNamespace(peer="a test")
+    settings: Any = types.SimpleNamespace(peer="a test", limits=SessionLimits())
     session = _Session(None, None, settings)  # type: ignore[arg-type]
     closed: list[str] = []
     client: Any = types.SimpleNamespace(

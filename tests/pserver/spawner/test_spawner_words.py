@@ -2,7 +2,8 @@
 
 import pytest
 
-from pserver.spawner.spawner_words import ADOPT, END, START, read_number
+from pserver.config.limit_options import SessionLimits
+from pserver.spawner.spawner_words import ADOPT, END, START, node_request, read_node, read_number
 from pserver.system.process_marks import make_mark
 
 
@@ -18,3 +19,17 @@ def test_a_number_stands_behind_its_word() -> None:
 )
 def test_anything_else_is_no_number(text: bytes) -> None:
     assert read_number(ADOPT + text, ADOPT) is None
+
+
+def test_a_node_comes_with_its_limits() -> None:
+    limits = SessionLimits(memory=2**30, cpu=1.5, cgroup='/a "b"')
+    assert read_node(node_request(2**62 - 4, limits)) == (2**62 - 4, limits)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b"node", b"node ", b"node 1", b"node x {}", b"node 1 []x", b"node 1 7", b'node 1 {"what": 1}', b"end 1 {}",
+     b"node 1 " + b"[" * 4000, b"node 1 \xff"],
+)  # fmt: skip
+def test_one_that_makes_no_sense_is_none(request_: bytes) -> None:
+    assert read_node(request_) is None

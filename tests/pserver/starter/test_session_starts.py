@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pserver.config.limit_options import SessionLimits
 from pserver.config.session_settings import SessionSettings
 from pserver.starter import session_starts
 from pserver.starter import starter as starter_module
@@ -231,6 +232,17 @@ def test_nobody_knows_how_a_session_ended_whose_starter_is_gone(place: Place) ->
 
 def test_settings_pass_as_they_are() -> None:
     settings = SessionSettings(
-        Path("/a"), 1, ["::1"], 2.5, 1.5, None, "10.0.0.1 port 5", "ä", Path("/k"), Path("/s"), Path("/l"), 7
+        Path("/a"),
+        1,
+        ["::1"],
+        2.5,
+        1.5,
+        None,
+        "10.0.0.1 port 5",
+        "ä",
+        Path("/k"),
+        Path("/s"),
+        Path("/l"),
+        SessionLimits(nice=7),
     )
     assert SessionSettings.from_json(json.loads(json.dumps(settings.as_json()))) == settings

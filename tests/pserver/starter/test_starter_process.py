@@ -63,6 +63,7 @@ def settings(tmp_path: Path) -> dict[str, Any]:
         "user": "alice",
         "kept": str(tmp_path),
         "sessions_path": str(tmp_path / "sessions"),
+        "limits": {},
     }
 
 

@@ -2,7 +2,7 @@
 
 import math
 
-from pserver.session.time_limit import LIMIT_GRACE, Expiry, TimeLimit
+from pserver.limits.time_limit import LIMIT_GRACE, Expiry, TimeLimit
 
 
 def test_without_a_command_that_has_one_there_is_no_limit() -> None:

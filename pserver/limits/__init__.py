@@ -1,0 +1,1 @@
+"""What a session and a job may use, and what is said when that is not enough."""

@@ -1,0 +1,41 @@
+"""What the supervisor adds to the set-up that a client sends for an engine."""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pconnect.errors import ProtocolError
+from pconnect.values.decoder import unpack
+from pserver.config.session_settings import SessionSettings
+from pserver.services.files import is_usable_folder
+from pserver.session.login import AuthenticatedClient
+
+
+@dataclass(frozen=True)
+class EngineSetup:
+    """What an engine needs to know, and only its server can say. `folder`: the private one of the node."""
+
+    client: AuthenticatedClient
+    folder: str
+    settings: SessionSettings
+
+    def complete(self, node: int, setup: dict[str, Any]) -> dict[str, Any]:
+        """Return a set-up of the client with all that an engine needs.
+
+        Raises `ProtocolError` if it is for another node.
+        """
+        nodes: Any = unpack(setup["nodes"])
+        if node != self.client.node or len(nodes) < node:
+            raise ProtocolError(f"SETUP makes no sense: it is not for node {self.client.node}")
+        setup["session_folder"] = self.folder
+        setup["server_limits"] = self.settings.limits.as_json()
+        setup["directory_is_clients"] = is_usable_folder(setup["directory"])
+        if not setup["directory_is_clients"]:
+            private = Path(self.folder, "work")
+            with contextlib.suppress(OSError):  # the engine says why it has no place to work in
+                private.mkdir(mode=0o700, exist_ok=True)
+            setup["directory"] = str(private)
+        setup["node"] = node
+        setup["identity"] = self.client.engine_identity(setup.pop("links"))
+        return setup

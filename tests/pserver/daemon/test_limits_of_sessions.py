@@ -1,0 +1,29 @@
+"""What each session may use, as the daemon says it."""
+
+import logging
+
+import pytest
+
+from pserver.config.server_config import ServerConfig
+from pserver.daemon.limits_of_sessions import LimitsOfSessions
+from pserver.limits.cgroup import Cgroups
+
+
+def test_a_session_has_the_limits_of_the_moment_at_which_it_begins() -> None:
+    limits = LimitsOfSessions()
+    assert limits.of_session(ServerConfig()).as_json() == {}
+    assert limits.of_session(ServerConfig(session_time=60.0)).as_json() == {"time": 60.0}
+
+
+def test_the_log_says_once_why_there_are_no_cgroups(caplog: pytest.LogCaptureFixture) -> None:
+    config = ServerConfig(session_processors=1.5)
+    cgroups = Cgroups()
+    cgroups.why_not = "the shell is in it"
+    limits = LimitsOfSessions(cgroups)
+    with caplog.at_level(logging.INFO, "pserver"):
+        for _ in range(2):
+            assert limits.of_session(config).cgroup == ""
+    assert [record.getMessage() for record in caplog.records] == [
+        "sessions have no cgroups, so limits are those of each process: the shell is in it",
+        "--session-processors has no effect without cgroups",
+    ]
