@@ -15,7 +15,7 @@ from pserver.session.login import AuthenticatedClient
 
 def setup(folder: Path, limits: SessionLimits) -> EngineSetup:
     client = AuthenticatedClient(None, b"n" * 16, 2, None)  # type: ignore[arg-type]
-    settings = SessionSettings(None, 1, None, 1.0, 1.0, None, "", "", folder, folder, limits=limits)
+    settings = SessionSettings(None, 1, [], 1.0, 1.0, None, "", "", folder, folder, limits=limits)
     return EngineSetup(client, str(folder), settings)
 
 
