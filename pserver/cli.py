@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import importlib
-import itertools
 import json
 import os
 import shlex
@@ -265,16 +264,7 @@ def _deploy(options: argparse.Namespace) -> int:
 
 def _doctor(options: argparse.Namespace) -> int:
     # Late: it brings the client with it, which other commands need not wait for.
-    from pserver.doctor.checks import Level  # noqa: PLC0415
-    from pserver.doctor.files import check_files  # noqa: PLC0415
-    from pserver.doctor.hosts import check_hosts  # noqa: PLC0415
-    from pserver.doctor.machine import check_machine  # noqa: PLC0415
-
-    wrong = 0
-    for finding in itertools.chain(check_machine(), check_files(), check_hosts(options.hosts)):
-        print(finding, flush=True)
-        wrong += finding.level is Level.WRONG
-    return 1 if wrong else 0
+    return int(importlib.import_module("pserver.doctor.command").run_doctor(options))
 
 
 def _demo(arguments: Sequence[str]) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pserver.admin.left_sessions import left_sessions
+from pserver.admin.settings import resolve
 from pserver.config.listen_options import DEFAULT_DATA_PORT
 from pserver.config.server_config import ServerConfig
 from pserver.doctor.checks import (
@@ -31,7 +32,7 @@ from pserver.system.interfaces import listener_at
 from pserver.system.pidfile import RunningServer, list_servers
 from pserver.system.processes import available_memory
 from pserver.system.runtime_dir import run_time_folder
-from srp_tools.errors import ConfigurationError
+from srp_tools.errors import ConfigurationError, ParallelError
 from srp_tools.packages import distribution_version
 
 _MIB = 2**20
@@ -81,7 +82,7 @@ def _servers() -> Iterator[Finding]:
         for what, key in (("command port", "cmd_port"), ("data port", "data_port")):
             if key in server.status:
                 yield check_port(what, int(str(server.status[key])), None, server.name)
-        yield from _users(server)
+        yield from _of_server(server)
     for name, sessions in left.items():
         text = f"the server {name!r} was killed, and its sessions live: {'; '.join(map(str, sessions))}"
         remedy = f"go on with them: pserver start --name {name}; or end them: pserver stop --name {name}"
@@ -89,7 +90,16 @@ def _servers() -> Iterator[Finding]:
     yield from _default_ports(servers)
 
 
-def _users(server: RunningServer) -> Iterator[Finding]:
+def _of_server(server: RunningServer) -> Iterator[Finding]:
+    status, here = server.status, distribution_version()
+    if status.get("version", here) != here:
+        text = f"the server {server.name!r} is of version {status['version']}, and {here} is installed"
+        yield Finding(
+            Level.NOTE, text, f"start it again: pserver stop --name {server.name}, then pserver start"
+        )
+    if status.get("log_error"):
+        text = f"the log {status.get('log_file')} of the server {server.name!r} cannot be written"
+        yield Finding(Level.WRONG, text, f"{status['log_error']}: make room there, or see who may write it")
     match server.status.get("users"):
         case {"file": file, "fingerprint": str(fingerprint)}:
             yield ok(f"the users of the server {server.name!r}: {file}, fingerprint {fingerprint}")
@@ -102,9 +112,17 @@ def _default_ports(servers: list[RunningServer]) -> Iterator[Finding]:
     taken = {server.status.get(key) for server in servers for key in ("cmd_port", "data_port")}
     if not servers:
         yield Finding(Level.NOTE, "no server is running", "if this machine is to compute: pserver start")
-    for what, port in (("command port", ServerConfig.cmd_port), ("data port", DEFAULT_DATA_PORT)):
-        if port not in taken and (not servers or listener_at(port)):
+    for what, port in zip(("command port", "data port"), _configured_ports(), strict=True):
+        if port and port not in taken and (not servers or listener_at(port)):
             yield check_port(what, port, listener_at(port), None)
+
+
+def _configured_ports() -> tuple[int, int]:
+    try:
+        config = resolve({}, os.environ).config
+    except (ParallelError, OSError):  # another finding
+        return ServerConfig.cmd_port, DEFAULT_DATA_PORT
+    return config.cmd_port, config.data_port
 
 
 def _limits() -> Iterator[Finding]:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from pserver import pserver
-from pserver.config.server_config import ServerConfig
 from pserver.doctor import machine
 from pserver.doctor.checks import Level
 from pserver.doctor.machine import check_machine
@@ -39,7 +38,7 @@ def test_a_port_that_another_program_has_is_wrong(monkeypatch: pytest.MonkeyPatc
     assert found("no server is running") == [Level.NOTE]
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        monkeypatch.setattr(ServerConfig, "cmd_port", port)
+        monkeypatch.setenv("PSERVER_CMD_PORT", str(port))
         assert found(f"command port {port}: used by ") == [Level.WRONG]
     assert found(f"command port {port}: free") == [Level.OK]
 

@@ -1,0 +1,25 @@
+"""The command ``pserver doctor``."""
+
+import argparse
+import itertools
+from collections.abc import Iterator
+
+from pserver.doctor.checks import Finding, Level
+from pserver.doctor.files import check_files
+from pserver.doctor.hosts import check_hosts
+from pserver.doctor.machine import check_machine
+from pserver.doctor.service import check_service
+
+
+def check_all() -> Iterator[Finding]:
+    """Return what is found on this machine, part after part."""
+    return itertools.chain(check_machine(), check_service(), check_files())
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    """Print what is found, here and at the hosts of `options`; return 1 if something is wrong, else 0."""
+    wrong = 0
+    for finding in itertools.chain(check_all(), check_hosts(options.hosts)):
+        print(finding, flush=True)
+        wrong += finding.level is Level.WRONG
+    return 1 if wrong else 0

@@ -1,0 +1,171 @@
+"""Whether a server here can do its work, and whether it lasts: settings, clock, cgroups, log-out and reboot."""
+
+import ctypes
+import getpass
+import os
+import re
+import shlex
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pserver.admin.settings import default_file, resolve
+from pserver.config.server_config import ServerConfig
+from pserver.doctor.checks import Finding, Level, check_space, ok
+from pserver.system.log_file import default_log
+from pserver.system.pidfile import list_servers
+from srp_tools.errors import ConfigurationError, ParallelError
+
+_LEAST_DISK = 100 * 2**20
+_UNSYNCHRONISED = 5  # TIME_ERROR of adjtimex(2)
+_SERVICE = "pserver install-service"
+_KILLS = re.compile(r"^\s*KillUserProcesses\s*=\s*(yes|true|on|1)\s*$", re.IGNORECASE | re.MULTILINE)
+
+
+def check_service(root: Path = Path("/")) -> Iterator[Finding]:
+    """Return what is found of a server as a service; `root`: where the system's files are."""
+    try:
+        settings = resolve({}, os.environ)
+    except (ParallelError, OSError) as error:
+        yield Finding(Level.WRONG, "the settings of a server cannot be used", str(error))
+        yield from _clock()
+    else:
+        if settings.path is not None:
+            yield ok(f"settings {settings.path}")
+        elif default_file().exists():
+            yield Finding(Level.NOTE, f"the settings {default_file()} are not read", "look at its mode")
+        yield from _clock()
+        yield from _places(settings.config)
+    yield _cgroups(root)
+    yield from _lasting(root)
+
+
+def _clock() -> Iterator[Finding]:
+    written = Path(__file__).stat().st_mtime
+    if time.time() < written - 86400:
+        text = (
+            "the clock is wrong: it is behind the day on which this package was installed; logins will fail"
+        )
+        yield Finding(Level.WRONG, text, "set it, or run a time service such as chrony or systemd-timesyncd")
+    elif ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512)) == _UNSYNCHRONISED:
+        text = "no time service sets the clock (adjtimex)"
+        remedy = "run one, such as chrony or systemd-timesyncd; in a container and a virtual machine the host's counts"
+        yield Finding(Level.NOTE, text, remedy)
+    else:
+        yield ok("a time service sets the clock")
+
+
+def _places(config: ServerConfig) -> Iterator[Finding]:
+    for what, path in (
+        ("the log", Path(config.log_file or default_log(config.name)).parent),
+        ("results of detached networks", config.kept_folder()),
+    ):
+        place = next(each for each in (path, *path.parents) if each.exists())
+        try:
+            facts = os.statvfs(place)
+            free = facts.f_bavail * facts.f_frsize if os.access(place, os.W_OK | os.X_OK) else None
+        except OSError:
+            free = None
+        option = "--log-file" if what == "the log" else "--spool-dir"
+        yield check_space(
+            f"{what}: {path}", free, _LEAST_DISK, f"make room, or give another place with {option}"
+        )
+
+
+def _cgroups(root: Path) -> Finding:
+    """Say whether limits can hold for whole sessions."""
+    base, mine = root / "sys/fs/cgroup", _cgroup_of("self", root)
+    remedy = f"run the server as a service with Delegate=yes: {_SERVICE}"
+    if not (base / "cgroup.controllers").exists():
+        text = "no cgroup v2: limits hold for each process of a session, not for all together"
+        return Finding(Level.NOTE, text, "boot with systemd.unified_cgroup_hierarchy=1")
+    folder = base / mine.strip("/")
+    is_ours = os.access(folder, os.W_OK) and os.access(folder / "cgroup.procs", os.W_OK)
+    try:
+        controllers = (folder / "cgroup.controllers").read_text().split()
+    except OSError:
+        controllers = []
+    missing = [each for each in ("memory", "pids", "cpu") if each not in controllers]
+    if not is_ours or missing:
+        why = f"has no {', '.join(missing)}" if is_ours else "belongs to others"
+        text = f"cgroup v2 is not delegated to this account ({mine or '/'} {why}): limits hold for each process only"
+        return Finding(Level.NOTE, text, remedy)
+    return ok(f"cgroup v2 is delegated: {mine or '/'} has {', '.join(controllers)}")
+
+
+def _lasting(root: Path) -> Iterator[Finding]:
+    """Say whether a server survives a log-out and a reboot."""
+    if not (root / "run/systemd/system").is_dir():
+        text = "this machine does not run systemd, so nothing is known that starts a server after a reboot"
+        yield Finding(
+            Level.NOTE,
+            text,
+            "in a container: let its manager start it again; else add it to what starts at boot",
+        )
+        return
+    account = _account()
+    lingers = (root / "var/lib/systemd/linger" / account).exists()
+    linger = f"loginctl enable-linger {shlex.quote(account)}"
+    system, own = _units(root / "etc/systemd/system"), _units(_user_units())
+    if system:
+        yield ok(f"starts at boot: {', '.join(system)}")
+    elif own and lingers:
+        yield ok(f"starts at boot, because this account lingers: {', '.join(own)}")
+    elif own:
+        text = f"{', '.join(own)} starts only when this account logs in, and ends when it logs out"
+        yield Finding(Level.WRONG, text, f"let it linger: {linger}")
+    else:
+        yield Finding(Level.NOTE, "no service starts a server after a reboot", f"if it should: {_SERVICE}")
+    for name, process in _who_would_end():
+        yield _after_log_out(name, _cgroup_of(process, root), lingers, linger, kills=_kills_at_log_out(root))
+
+
+def _who_would_end() -> list[tuple[str, str]]:
+    """Return the servers, or what would be started from here, with their process numbers."""
+    try:
+        servers = list_servers()
+    except (ConfigurationError, OSError):  # another finding
+        return []
+    found = [(f"the server {server.name!r}", str(server.pid)) for server in servers]
+    return found or [("a server that is started from here", "self")]
+
+
+def _after_log_out(name: str, cgroup: str, lingers: bool, linger: str, *, kills: bool) -> Finding:
+    if "/session-" in cgroup and kills:
+        text = f"{name} ends when you log out (KillUserProcesses=yes in logind.conf)"
+        return Finding(
+            Level.WRONG, text, f"run it as a service: {_SERVICE}; or {linger}, and systemd-run --user --scope"
+        )
+    if re.search(r"/user@\d+\.service", cgroup) and not lingers:
+        return Finding(Level.WRONG, f"{name} ends when this account logs out", f"let it linger: {linger}")
+    return ok(f"{name} goes on after a log-out")
+
+
+def _kills_at_log_out(root: Path) -> bool:
+    folder = root / "etc/systemd"
+    paths = [folder / "logind.conf", *sorted((folder / "logind.conf.d").glob("*.conf"))]
+    return any(_KILLS.search(path.read_text(errors="replace")) for path in paths if os.access(path, os.R_OK))
+
+
+def _units(folder: Path) -> list[str]:
+    return sorted({path.name for path in folder.glob("*.wants/pserver*.service")})
+
+
+def _user_units() -> Path:
+    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111 - raises nothing
+    return Path(base, "systemd/user")
+
+
+def _cgroup_of(process: str, root: Path) -> str:
+    try:
+        lines = (root / "proc" / process / "cgroup").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.removeprefix("0::") for line in lines if line.startswith("0::")), "")
+
+
+def _account() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.geteuid())
