@@ -66,7 +66,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=ShowVersion)
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="start|stop|status|show-config|deploy|doctor|demo"
+        dest="command", required=True, metavar="start|stop|status|show-config|deploy|doctor|bug-report|demo"
     )
     _add_start(commands)
     show = commands.add_parser(
@@ -89,6 +89,8 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     doctor.add_argument(
         "hosts", nargs="*", metavar="HOST", help="log in there, too, and check clocks and versions"
     )
+    report = commands.add_parser("bug-report", help="write down what is known of a fault, without secrets")
+    report.add_argument("file", nargs="?", metavar="FILE", help="- is standard output; default: a file here")
     commands.add_parser("demo", help="compute something on three servers of this machine")
     return parser
 
@@ -267,6 +269,10 @@ def _doctor(options: argparse.Namespace) -> int:
     return int(importlib.import_module("pserver.doctor.command").run_doctor(options))
 
 
+def _bug_report(options: argparse.Namespace) -> int:
+    return int(importlib.import_module("pserver.doctor.bug_report").run_bug_report(options))
+
+
 def _demo(arguments: Sequence[str]) -> int:
     try:
         demo = importlib.import_module("pserver.demo.demo")
@@ -358,4 +364,5 @@ _COMMANDS = {
     "show-config": show_config,
     "deploy": _deploy,
     "doctor": _doctor,
+    "bug-report": _bug_report,
 }

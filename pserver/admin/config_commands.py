@@ -39,15 +39,19 @@ def save_config(options: argparse.Namespace) -> int:
 
 def show_config(options: argparse.Namespace) -> int:
     """Print all settings, and where each is from."""
-    settings = settings_of(options)
+    print(shown_settings(settings_of(options)))
+    return 0
+
+
+def shown_settings(settings: Settings) -> str:
+    """Return all settings, and where each is from, for people."""
     rows = [
         [name, _shown(getattr(settings.config, name)), settings.sources.get(name, "default")]
         for name in server_options()
     ]
-    print(Table(["NAME", "VALUE", "FROM"], rows))
-    if settings.path is None:
-        print(f"There is no configuration file; it would be {default_file()}.")
-    return 0
+    table = str(Table(["NAME", "VALUE", "FROM"], rows))
+    none = "" if settings.path else f"\nThere is no configuration file; it would be {default_file()}."
+    return f"{table}{none}"
 
 
 def _shown(value: object) -> object:

@@ -1,0 +1,173 @@
+"""``pserver bug-report``: one text with all that is asked for when something does not work, and nothing secret.
+
+The parts do not depend on each other: one that fails says so in its place. Values of variables are left out, because
+nobody knows what is in them; files with secrets are read only to have what is in them removed from the other parts.
+"""
+
+import argparse
+import contextlib
+import getpass
+import json
+import os
+import platform
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pserver.admin.config_commands import shown_settings
+from pserver.admin.settings import resolve
+from pserver.doctor.anonymous import Anonymous
+from pserver.doctor.command import check_all
+from pserver.system.log_file import default_log
+from pserver.system.pidfile import list_servers
+from srp_tools.credentials import load_credentials
+from srp_tools.errors import ConfigurationError, ParallelError
+from srp_tools.packages import distribution_version
+from srp_tools.private_files import client_file, server_file
+from srp_tools.verifier_file import VerifierFile
+
+DEFAULT_FILE = "pserver-bug-report.txt"
+_LOG_LINES = 200
+_LOG_BYTES = 65536
+_MAX_SECRETS = 2**20  # bytes of a file
+_VARIABLES = (
+    "PSERVER_",
+    "PCONNECT_",
+    "PRUN_",
+    "PYTHON",
+    "XDG_",
+    "LC_",
+    "OMP_",
+    "OPENBLAS_",
+    "MKL_",
+    "NUMBA_",
+    "SLURM_",
+)
+_SECRET_VARIABLES = ("PASS", "SECRET", "TOKEN", "KEY", "CREDENTIAL")
+_HEAD = """\
+A report of pserver. Users, machines and addresses are replaced: the same word stands for the same one. Passwords,
+verifiers, keys and values of variables are left out. Read it before you send it: nobody can foresee all that programs
+may have put into the log.
+"""
+
+
+def run_bug_report(options: argparse.Namespace) -> int:
+    """Write the report, to a new file that only this account can read, or to standard output; return 0."""
+    path = options.file or DEFAULT_FILE
+    text = bug_report()
+    if path == "-":
+        print(text, end="")
+        return 0
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise ConfigurationError(f"there is a file {path} already; give another name") from None
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    print(f"Wrote {path}. Read it before you send it.")
+    return 0
+
+
+def bug_report() -> str:
+    """Return the report."""
+    parts: dict[str, Callable[[], Iterator[str]]] = {
+        "Versions": _versions,
+        "Settings": _settings,
+        "What pserver doctor finds": lambda: map(str, check_all()),
+        "Servers": _servers,
+        "Variables that are set": _variables,
+        "Logs": _logs,
+    }
+    anonymous = Anonymous(_users(), _hosts(), _secrets(), str(Path.home()))
+    made = [(title, "\n".join(_lines(part))) for title, part in parts.items()]
+    return _HEAD + "".join(f"\n== {title} ==\n\n{anonymous.text(text)}\n" for title, text in made)
+
+
+def _lines(part: Callable[[], Iterator[str]]) -> Iterator[str]:
+    try:
+        yield from part()
+    except Exception as error:  # noqa: BLE001 - the other parts are wanted all the more
+        yield f"(this part ended with {type(error).__name__}: {error})"
+
+
+def _versions() -> Iterator[str]:
+    yield f"pserver {distribution_version()}, Python {sys.version}, {platform.platform()}"
+    yield f"made at {time.strftime('%Y-%m-%d %H:%M:%S %z')}"
+
+
+def _settings() -> Iterator[str]:
+    yield from shown_settings(resolve({}, os.environ)).splitlines()
+
+
+def _servers() -> Iterator[str]:
+    for server in list_servers():
+        yield json.dumps(dict(server.status), indent=2)
+
+
+def _variables() -> Iterator[str]:
+    yield from sorted(name for name in os.environ if name.startswith(_VARIABLES))
+
+
+def _logs() -> Iterator[str]:
+    found = {str(path) for server in list_servers() if (path := server.status.get("log_file"))}
+    with contextlib.suppress(ParallelError, OSError):
+        config = resolve({}, os.environ).config
+        found.add(str(config.log_file or default_log(config.name)))
+    for path in sorted(found):
+        yield f"-- the end of {path}:"
+        try:
+            with Path(path).open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_BYTES))
+                yield from log.read(_LOG_BYTES).decode(errors="replace").splitlines()[-_LOG_LINES:]
+        except OSError as error:
+            yield f"(it cannot be read: {error.strerror})"
+
+
+def _users() -> list[str]:
+    """Return all names of users that this machine knows."""
+    found = []
+    with contextlib.suppress(KeyError, OSError):
+        found.append(getpass.getuser())
+    found += [os.environ.get(name, "") for name in ("USER", "LOGNAME", "SUDO_USER", "PCONNECT_USER")]
+    with contextlib.suppress(ParallelError, OSError):
+        found.append(load_credentials().user)
+    with contextlib.suppress(ParallelError, OSError):
+        found += resolve({}, os.environ).config.allow_users
+    for path in _users_files():
+        with contextlib.suppress(ParallelError, OSError):
+            found += VerifierFile(path).users()
+    return [name for name in found if name]
+
+
+def _users_files() -> list[Path]:
+    paths = [server_file()]
+    with contextlib.suppress(ParallelError, OSError):
+        paths += [Path(path) for path in [resolve({}, os.environ).config.auth_file] if path]
+    with contextlib.suppress(ParallelError, OSError):
+        for server in list_servers():
+            match server.status.get("users"):
+                case {"file": str(path)}:
+                    paths.append(Path(path))
+    return list(dict.fromkeys(paths))
+
+
+def _hosts() -> list[str]:
+    name = socket.gethostname()
+    return [each for each in (socket.getfqdn(), name, name.partition(".")[0]) if each and each != "localhost"]
+
+
+def _secrets() -> list[str]:
+    """Return what must not be in the report, wherever it comes from."""
+    found = [
+        value for name, value in os.environ.items() if any(word in name.upper() for word in _SECRET_VARIABLES)
+    ]
+    with contextlib.suppress(OSError):
+        found.append(client_file().read_text(errors="replace").partition(":")[2].strip())
+    for path in _users_files():
+        for name in (path, path.with_name(f"{path.name}.seed")):
+            with contextlib.suppress(OSError), name.open(errors="replace") as file:
+                for line in file.read(_MAX_SECRETS).splitlines():
+                    found += line.split(":")[1:3] if ":" in line else [line.strip()]
+    return found

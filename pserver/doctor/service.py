@@ -97,11 +97,8 @@ def _lasting(root: Path) -> Iterator[Finding]:
     """Say whether a server survives a log-out and a reboot."""
     if not (root / "run/systemd/system").is_dir():
         text = "this machine does not run systemd, so nothing is known that starts a server after a reboot"
-        yield Finding(
-            Level.NOTE,
-            text,
-            "in a container: let its manager start it again; else add it to what starts at boot",
-        )
+        remedy = "in a container: let its manager start it again; else add it to what starts at boot"
+        yield Finding(Level.NOTE, text, remedy)
         return
     account = _account()
     lingers = (root / "var/lib/systemd/linger" / account).exists()
@@ -133,9 +130,10 @@ def _who_would_end() -> list[tuple[str, str]]:
 def _after_log_out(name: str, cgroup: str, lingers: bool, linger: str, *, kills: bool) -> Finding:
     if "/session-" in cgroup and kills:
         text = f"{name} ends when you log out (KillUserProcesses=yes in logind.conf)"
-        return Finding(
-            Level.WRONG, text, f"run it as a service: {_SERVICE}; or {linger}, and systemd-run --user --scope"
+        remedy = (
+            f"run it as a service: {_SERVICE}; or: {linger}, then systemd-run --user --scope pserver start"
         )
+        return Finding(Level.WRONG, text, remedy)
     if re.search(r"/user@\d+\.service", cgroup) and not lingers:
         return Finding(Level.WRONG, f"{name} ends when this account logs out", f"let it linger: {linger}")
     return ok(f"{name} goes on after a log-out")
