@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 _REMOVED = "(secret)"
 _LEAST_SECRET = 4  # characters; what is shorter would be found everywhere
 _QUOTED_USER = re.compile(r"""(\buser[= ])("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""")
-_STATUS_USER = re.compile(r"""("user": )("(?:[^"\\]|\\.)*")""")
+_JSON_USER = re.compile(r"""("user":\s*)("(?:[^"\\]|\\.)*")""")
+_ESCAPED_USER = re.compile(r"""(\buser=)(\\".*?(?<!\\)\\")""")  # the first, in a text that is JSON itself
 _HEX = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{16,}(?![0-9A-Za-z])")
 _ADDRESS = re.compile(
     r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7})(?![\w:]|\.\d)"
@@ -43,7 +44,7 @@ class Anonymous:
             text = text.replace(secret, _REMOVED)
         if len(self._home) > 1:
             text = re.sub(rf"{re.escape(self._home)}(?=[/\s:;,'\"]|$)", "~", text)
-        for pattern in (_QUOTED_USER, _STATUS_USER):
+        for pattern in (_ESCAPED_USER, _QUOTED_USER, _JSON_USER):
             text = pattern.sub(self._quoted, text)
         for known, word in self._known:
             text = known.sub(word, text)
@@ -63,7 +64,8 @@ class Anonymous:
         return self._words.setdefault((kind, name), f"{kind}-{number}")
 
     def _quoted(self, found: re.Match[str]) -> str:
-        quote, inner = found[2][0], found[2][1:-1]
+        quote = found[2][: 2 if found[2][0] == "\\" else 1]
+        inner = found[2][len(quote) : -len(quote)]
         name = inner
         if quote == '"':
             name = str(json.loads(found[2])) if _is_json(found[2]) else inner

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from pserver.accounts.account import read_map
 from pserver.admin.config_commands import shown_settings
 from pserver.admin.settings import resolve
 from pserver.doctor.anonymous import Anonymous
@@ -134,7 +135,9 @@ def _users() -> list[str]:
     with contextlib.suppress(ParallelError, OSError):
         found.append(load_credentials().user)
     with contextlib.suppress(ParallelError, OSError):
-        found += resolve({}, os.environ).config.allow_users
+        config = resolve({}, os.environ).config
+        found += config.allow_users
+        found += [name for pair in read_map(config.account_map).items() for name in pair]
     for path in _users_files():
         with contextlib.suppress(ParallelError, OSError):
             found += VerifierFile(path).users()

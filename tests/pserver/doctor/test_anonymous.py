@@ -48,5 +48,16 @@ def test_the_user_of_a_failed_login_may_be_a_password(anonymous: Anonymous) -> N
     assert anonymous.text('"user": "carol"') == '"user": "user-5"'
 
 
+def test_lines_of_a_log_in_json(anonymous: Anonymous) -> None:
+    text = 'audit failed-login from 192.0.2.1 user="typed" reason="unknown"'
+    line = json.dumps({"message": text, "user": "typed"})
+    shown = anonymous.text(line)
+    assert json.loads(shown) == {
+        "message": 'audit failed-login from address-1 user="user-4" reason="unknown"',
+        "user": "user-4",
+    }
+    assert "secret" not in anonymous.text(json.dumps({"message": 'user="a \\"secret\\" b" reason="x"'}))
+
+
 def test_a_broken_line_is_no_error(anonymous: Anonymous) -> None:
     assert anonymous.text('user="\\q" user="open') == 'user="user-4" user="open'
