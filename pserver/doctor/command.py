@@ -2,18 +2,31 @@
 
 import argparse
 import itertools
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
+from pserver.admin.settings import resolve
 from pserver.doctor.checks import Finding, Level
 from pserver.doctor.files import check_files
 from pserver.doctor.hosts import check_hosts
 from pserver.doctor.machine import check_machine
 from pserver.doctor.service import check_service
+from srp_tools.errors import ParallelError
 
 
 def check_all() -> Iterator[Finding]:
     """Return what is found on this machine, part after part."""
-    return itertools.chain(check_machine(), check_service(), check_files())
+    return itertools.chain(check_machine(), check_service(), check_files(auth_file=_auth_file()))
+
+
+def _auth_file() -> Path | None:
+    """Return the servers' file of the settings, if they name one."""
+    try:
+        path = resolve({}, os.environ).config.auth_file
+    except (ParallelError, OSError):  # a finding of `check_service`
+        return None
+    return Path(path) if path else None
 
 
 def run_doctor(options: argparse.Namespace) -> int:

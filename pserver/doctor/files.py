@@ -18,10 +18,13 @@ from srp_tools.verifier_file import VerifierFile
 _DIGITS = 16  # of a fingerprint: 64 bits, for people to compare
 
 
-def check_files(folder: Path | None = None) -> Iterator[Finding]:
-    """Return what is found in the files of a login; `folder`: as of ``generate-srp-data``."""
+def check_files(folder: Path | None = None, auth_file: Path | None = None) -> Iterator[Finding]:
+    """Return what is found in the files of a login.
+
+    `folder`: as of ``generate-srp-data``. `auth_file`: the servers' file, if it is elsewhere.
+    """
     credentials = None
-    client, verifiers = client_file(folder), VerifierFile(server_file(folder))
+    client, verifiers = client_file(folder), VerifierFile(auth_file or server_file(folder))
     if client.exists():
         try:
             credentials = load_credentials(client)

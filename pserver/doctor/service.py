@@ -12,6 +12,7 @@ from pathlib import Path
 from pserver.admin.settings import default_file, resolve
 from pserver.config.server_config import ServerConfig
 from pserver.doctor.checks import Finding, Level, check_space, ok
+from pserver.limits.cgroup import own_cgroup
 from pserver.system.log_file import default_log
 from pserver.system.pidfile import list_servers
 from srp_tools.errors import ConfigurationError, ParallelError
@@ -36,7 +37,8 @@ def check_service(root: Path = Path("/")) -> Iterator[Finding]:
             yield Finding(Level.NOTE, f"the settings {default_file()} are not read", "look at its mode")
         yield from _clock()
         yield from _places(settings.config)
-    yield _cgroups(root)
+    for name, process in _servers():
+        yield _cgroup(name, root / "proc" / process)
     yield from _lasting(root)
 
 
@@ -72,25 +74,29 @@ def _places(config: ServerConfig) -> Iterator[Finding]:
         )
 
 
-def _cgroups(root: Path) -> Finding:
-    """Say whether limits can hold for whole sessions."""
-    base, mine = root / "sys/fs/cgroup", _cgroup_of("self", root)
-    remedy = f"run the server as a service with Delegate=yes: {_SERVICE}"
-    if not (base / "cgroup.controllers").exists():
-        text = "no cgroup v2: limits hold for each process of a session, not for all together"
-        return Finding(Level.NOTE, text, "boot with systemd.unified_cgroup_hierarchy=1")
-    folder = base / mine.strip("/")
-    is_ours = os.access(folder, os.W_OK) and os.access(folder / "cgroup.procs", os.W_OK)
+def _cgroup(name: str, process: Path) -> Finding:
+    """Say whether limits of memory, processes and processors can hold for whole sessions of a server."""
+    remedy = f"run it as a service with Delegate=yes: {_SERVICE}"
     try:
-        controllers = (folder / "cgroup.controllers").read_text().split()
-    except OSError:
-        controllers = []
-    missing = [each for each in ("memory", "pids", "cpu") if each not in controllers]
-    if not is_ours or missing:
-        why = f"has no {', '.join(missing)}" if is_ours else "belongs to others"
-        text = f"cgroup v2 is not delegated to this account ({mine or '/'} {why}): limits hold for each process only"
-        return Finding(Level.NOTE, text, remedy)
-    return ok(f"cgroup v2 is delegated: {mine or '/'} has {', '.join(controllers)}")
+        folder = own_cgroup(process)
+        offered = (folder / "cgroup.controllers").read_text().split()
+    except (ConfigurationError, OSError) as error:
+        why = (
+            error if isinstance(error, ConfigurationError) else f"its cgroup cannot be read: {error.strerror}"
+        )
+        return Finding(
+            Level.NOTE, f"{name}: limits hold for each process of a session only, because {why}", remedy
+        )
+    missing = [each for each in ("memory", "pids", "cpu") if each not in offered]
+    if not all(os.access(path, os.W_OK) for path in (folder, folder / "cgroup.procs")):
+        why = f"its cgroup {folder} is not delegated to this account"
+    elif missing:
+        why = f"its cgroup {folder} has no {', '.join(missing)}"
+    else:
+        return ok(f"{name}: limits hold for whole sessions, its cgroup {folder} is delegated")
+    return Finding(
+        Level.NOTE, f"{name}: limits hold for each process of a session only, because {why}", remedy
+    )
 
 
 def _lasting(root: Path) -> Iterator[Finding]:
@@ -113,12 +119,12 @@ def _lasting(root: Path) -> Iterator[Finding]:
         yield Finding(Level.WRONG, text, f"let it linger: {linger}")
     else:
         yield Finding(Level.NOTE, "no service starts a server after a reboot", f"if it should: {_SERVICE}")
-    for name, process in _who_would_end():
+    for name, process in _servers():
         yield _after_log_out(name, _cgroup_of(process, root), lingers, linger, kills=_kills_at_log_out(root))
 
 
-def _who_would_end() -> list[tuple[str, str]]:
-    """Return the servers, or what would be started from here, with their process numbers."""
+def _servers() -> list[tuple[str, str]]:
+    """Return the servers, or one that would be started from here, with their process numbers."""
     try:
         servers = list_servers()
     except (ConfigurationError, OSError):  # another finding

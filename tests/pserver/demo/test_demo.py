@@ -63,7 +63,7 @@ def test_right(demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert text.count("right: the same as with serial numpy") == 2
     assert "server -> server" in text
     assert text.index("Stopped the servers") < text.index("machines of your own")
-    rows = [line.split() for line in text.splitlines() if re.match(r"[0-3] +(client|127)", line)]
+    rows = [line.split() for line in text.splitlines() if re.match(r" *[0-3] +(client|127)", line)]
     assert [row[0] for row in rows] == ["0", "1", "2", "3"]
     assert len({row[2] for row in rows}) == 4
     assert picture.read_bytes().startswith(b"\x89PNG\r\n")

@@ -21,7 +21,8 @@ class Machine:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.write("proc/self/cgroup", f"0::{MINE}\n")
-        self.write("sys/fs/cgroup/cgroup.controllers", "cpu memory pids\n")
+        mounted = root / "sys/fs/cgroup"
+        self.write("proc/self/mountinfo", f"25 1 0:22 / {mounted} rw - cgroup2 cgroup2 rw\n")
         (root / "run/systemd/system").mkdir(parents=True)
 
     def write(self, path: str, text: str = "") -> Path:
@@ -103,22 +104,30 @@ def _without_memory(machine: Machine) -> None:
     machine.write(f"sys/fs/cgroup{MINE}/cgroup.controllers", "pids\n")
 
 
+def _of_others(machine: Machine) -> None:
+    machine.write(f"sys/fs/cgroup{MINE}/cgroup.controllers", "cpu memory pids\n")
+
+
 def _of_version_1(machine: Machine) -> None:
-    machine.root.joinpath("sys/fs/cgroup/cgroup.controllers").unlink()
+    machine.write("proc/self/cgroup", "1:memory:/x\n")
 
 
 @pytest.mark.parametrize(
     ("make", "level", "text"),
     [
-        (_delegated, Level.OK, f"cgroup v2 is delegated: {MINE} has cpu, memory, pids"),
-        (_without_memory, Level.NOTE, f"({MINE} has no memory, cpu): limits hold for each process only"),
-        (_of_version_1, Level.NOTE, "no cgroup v2"),
-        (lambda _: None, Level.NOTE, "cgroup v2 is not delegated to this account"),
+        (_delegated, Level.OK, "limits hold for whole sessions"),
+        (_without_memory, Level.NOTE, "session-3.scope has no memory, cpu"),
+        (_of_others, Level.NOTE, "session-3.scope is not delegated to this account"),
+        (_of_version_1, Level.NOTE, "because this machine has no cgroups of version 2"),
+        (lambda _: None, Level.NOTE, "its cgroup cannot be read"),
     ],
 )
 def test_cgroups(machine: Machine, make: Callable[[Machine], None], level: Level, text: str) -> None:
     make(machine)
-    assert machine.levels(text) == [level]
+    (found,) = machine.found(text)
+    assert found.level is level
+    assert found.text.startswith("a server that is started from here: limits hold for ")
+    assert ("Delegate=yes" in found.remedy) == (level is not Level.OK)
 
 
 def test_settings_that_cannot_be_used_are_wrong(machine: Machine) -> None:
