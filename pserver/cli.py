@@ -17,6 +17,7 @@ from pserver.admin.config_commands import add_settings, save_config, settings_of
 from pserver.admin.control import check_start, start_server, warnings_of
 from pserver.admin.left_sessions import LeftSession, detached_sessions, end_left_sessions, left_sessions
 from pserver.admin.options import CommandParser, config_of
+from pserver.admin.service_command import add_install_service, install_service
 from pserver.admin.settings import server_name
 from pserver.config.server_config import ServerConfig
 from pserver.starter.starter import StarterProcess
@@ -66,7 +67,9 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=ShowVersion)
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="start|stop|status|show-config|deploy|doctor|bug-report|demo"
+        dest="command",
+        required=True,
+        metavar="start|stop|status|show-config|install-service|deploy|doctor|bug-report|demo",
     )
     _add_start(commands)
     show = commands.add_parser(
@@ -82,6 +85,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="show running servers")
     status.add_argument("--name", help="only this one, default: all")
     status.add_argument("--json", action="store_true", help="print a list of objects, for programs")
+    add_install_service(commands)
     deploy = commands.add_parser("deploy", help="install and start servers on other machines, over ssh")
     if arguments[:1] == ["deploy"]:  # the others need not wait for what it imports
         importlib.import_module("pserver.deploy.command").add_deploy_options(deploy)
@@ -362,6 +366,7 @@ _COMMANDS = {
     "stop": _stop,
     "status": _status,
     "show-config": show_config,
+    "install-service": install_service,
     "deploy": _deploy,
     "doctor": _doctor,
     "bug-report": _bug_report,

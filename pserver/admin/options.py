@@ -7,7 +7,7 @@ import argparse
 import dataclasses
 import inspect
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pconnect.public_names import nearest
@@ -82,12 +82,21 @@ def config_of(namespace: argparse.Namespace) -> ServerConfig:
 
 def start_options(config: ServerConfig) -> list[str]:
     """Return the options of ``pserver start`` that mean `config`."""
+    values = {name: getattr(config, name) for name in server_options()}
+    for name, field in server_options().items():
+        if isinstance(field.default, bool) and values[name] == field.default:
+            del values[name]
+    return options_of(values)
+
+
+def options_of(values: Mapping[str, Any]) -> list[str]:
+    """Return the options that mean these settings, whatever a configuration file has."""
     options: list[str] = []
-    for field in server_options().values():
-        value = getattr(config, field.name)
+    for name, field in server_options().items():
+        value = values.get(name)
         flag = flags_of(field)[0]
-        if isinstance(field.default, bool):
-            options += [flag] if value != field.default else []
+        if isinstance(value, bool):
+            options.append(flag if value != field.default else _undoing(flag))
         elif isinstance(value, tuple):
             options += [f"{flag}={item}" for item in value]
         elif value is not None:

@@ -59,15 +59,21 @@ def default_file() -> Path:
     return server_folder() / "pserver.toml"
 
 
-def resolve(given: Mapping[str, Any], environment: Mapping[str, str], path: Path | None = None) -> Settings:
+def resolve(
+    given: Mapping[str, Any],
+    environment: Mapping[str, str],
+    path: Path | None = None,
+    *,
+    has_default_file: bool = True,
+) -> Settings:
     """Return the settings of a server.
 
     `given`: those of the command line, or keywords. `path`: the configuration file, which then has to be there;
-    ``None``: the default one, if it is.
+    ``None``: the default one, if it is, and unless `has_default_file` is false, for a server of another account.
 
     Raises `ConfigurationError` if one cannot be used; the text says which, where it is, and why.
     """
-    file = read_toml(default_file() if path is None else path)
+    file = None if path is None and not has_default_file else read_toml(path or default_file())
     if file is None and path is not None:
         raise ConfigurationError(f"--config {path}: there is no such file that this account can read")
     values, sources = ({}, {}) if file is None else _of_file(file)
