@@ -1,6 +1,7 @@
 """A stand-in for systemd: the end of sd_notify(3) that a service manager has, and the start of a unit's command."""
 
 import os
+import re
 import select
 import socket
 import struct
@@ -72,3 +73,34 @@ def manager(folder: Path) -> Iterator[Manager]:
     made.address = str(folder / "notify")
     with made:
         yield made
+
+
+class Unit:
+    """A unit as systemd reads it; see systemd.syntax(7)."""
+
+    def __init__(self, text: str) -> None:
+        lines = [line for line in text.split("\n") if "=" in line and not line.startswith("#")]
+        self._settings = [line.split("=", 1) for line in lines]
+
+    def one(self, name: str) -> str:
+        """Return the only value of a setting."""
+        (value,) = [value for key, value in self._settings if key == name]
+        return value
+
+    def words(self, name: str) -> list[str]:
+        """Return all words of the values of a setting."""
+        values = [value for key, value in self._settings if key == name]
+        return [word.replace("%%", "%") for value in values for word in _words(value)]
+
+    @property
+    def command(self) -> list[str]:
+        """What it starts."""
+        return [word.replace("%%", "%").replace("$$", "$") for word in _words(self.one("ExecStart"))]
+
+
+def _words(value: str) -> list[str]:
+    found = re.findall(r'"((?:[^"\\]|\\.)*)"|([^\s"]+)', value, re.DOTALL)
+    return [
+        bare or re.sub(r"\\(.)", lambda escape: {"n": "\n"}.get(escape[1], escape[1]), quoted)
+        for quoted, bare in found
+    ]
