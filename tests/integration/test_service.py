@@ -1,15 +1,36 @@
-"""A server that a service manager has started: what it tells it, and when."""
+"""A server that a service manager has started: what it tells it, and what sessions can do under each unit."""
 
+import os
+import re
+import shlex
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pconnect import reval
+from pconnect import pconnect, precv, reval
+from pconnect.views.network_views import ClientNetwork
+from tests.support.accounts import needs_root
+from tests.support.own_accounts import (
+    NUMBERS,
+    in_own_accounts,
+    make_users,
+    passable_folder,
+    password_of,
+    run_in_own_accounts,
+)
 from tests.support.servers import run_server
-from tests.support.service_manager import manager
+from tests.support.service_manager import Manager, Unit, manager
+from tests.support.waiting import DEADLINE
+
+pytestmark = pytest.mark.slow
 
 
-@pytest.mark.slow
 def test_a_server_says_what_it_does_and_lives_while_engines_compute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -32,3 +53,180 @@ def test_a_server_says_what_it_does_and_lives_while_engines_compute(
                 assert found.result() == []
         assert systemd.await_word("STOPPING")
         assert systemd.senders == {server.process.pid}
+
+
+@dataclass
+class Service:
+    """A service that runs."""
+
+    process: "subprocess.Popen[str]"
+    systemd: Manager
+    port: int
+    journal: Path
+
+    def connect(self, user: str) -> ClientNetwork:
+        return pconnect(
+            [f"127.0.0.1:{self.port}"],
+            user=user,
+            password=password_of(user),
+            profile="",
+            local_links=False,
+            timeout=DEADLINE,
+        )
+
+
+def confined(unit: Unit, account: str | None) -> list[str]:
+    """Return what runs a command as the unit has it, as far as this can be done without systemd.
+
+    Its rights and the folders that it may write to; not the system calls that it may not use.
+    """
+    writes = " ".join(map(shlex.quote, [*unit.words("ReadWritePaths"), "/run"])) if account else ""
+    only_there = (
+        f'for p in {writes}; do mount --bind "$p" "$p"; done; mount -o remount,bind,ro /; ' if account else ""
+    )
+    kept = [each.removeprefix("CAP_").lower() for each in unit.words("CapabilityBoundingSet")]
+    rights = [f"--bounding-set={','.join(['-all', *(f'+{each}' for each in kept)])}", "--no-new-privs"]
+    if account:
+        number = NUMBERS[account]
+        rights += [f"--reuid={number}", f"--regid={number}", "--init-groups", "--inh-caps=-all"]
+    return ["sh", "-euc", f'{only_there}exec "$@"', "sh", "setpriv", *rights]
+
+
+@contextmanager
+def started(folder: Path, unit: Unit, account: str | None) -> Iterator[Service]:
+    """Start a service by the command of its unit, with the environment that systemd gives it."""
+    run_time = folder / "run"
+    run_time.mkdir(mode=0o700)
+    if account:
+        os.chown(run_time, NUMBERS[account], NUMBERS[account])
+    environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "XDG_RUNTIME_DIR": str(run_time)}
+    environment |= {"HOME": f"/home/{account}", "USER": account} if account else {}
+    journal = folder / "journal"
+    with manager(folder) as systemd, journal.open("w") as stream:
+        Path(systemd.address).chmod(0o666)
+        facts = os.fstat(stream.fileno())
+        environment |= systemd.environment(watchdog_seconds=1.0)
+        environment |= {"JOURNAL_STREAM": f"{facts.st_dev}:{facts.st_ino}"}
+        process = subprocess.Popen(
+            in_own_accounts(folder, [*confined(unit, account), *unit.command]),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stream,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            found = re.search(r"command port ([0-9]+)", line)
+            assert found, journal.read_text()
+            yield Service(process, systemd, int(found[1]), journal)
+        finally:
+            process.kill()
+            process.communicate(timeout=DEADLINE)
+
+
+def unit_with(folder: Path, *words: str) -> Unit:
+    """Return the unit that root writes, where the accounts are, for a server on any port."""
+    users = make_users(folder, ["alice", "bob"])
+    options = [f"--auth-file={users}", "--bind=127.0.0.1", "--cmd-port=0", "--data-port=0", "--print-unit"]
+    code = "import sys; from pserver.cli import main; main(sys.argv[1:])"
+    return Unit(run_in_own_accounts(code, "install-service", *options, *words))
+
+
+def give(folder: Path, account: str) -> None:
+    """Give the users' file to an account, whose server reads it."""
+    number = NUMBERS[account]
+    for path in [folder / "server", *(folder / "server").iterdir()]:
+        os.chown(path, number, number)
+
+
+NEEDS = """
+import ctypes, mmap, os, subprocess, sys, tempfile
+from multiprocessing.shared_memory import SharedMemory
+import numpy as np
+found = {"numpy": float(np.linalg.inv(np.eye(50)).sum()), "user": os.getuid()}
+memory = SharedMemory(create=True, size=100)
+memory.buf[0] = 7
+found["shared memory"] = memory.buf[0]
+memory.close(), memory.unlink()
+found["callback"] = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(lambda n: n + 1)(4)
+code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+found["code in memory"] = len(code)
+with tempfile.TemporaryDirectory(dir="/tmp") as place:
+    open(place + "/a.c", "w").write("int main(void) { return 42; }")
+    subprocess.run(["cc", "-o", place + "/a", place + "/a.c"], check=True)
+    found["compiled"] = subprocess.run([place + "/a"]).returncode
+def refused(path):
+    try:
+        open(path, "w")
+        return False
+    except OSError:
+        return True
+found["refused"] = [refused(path) for path in ("/etc/pserver-test", "/usr/pserver-test", "/opt/pserver-test")]
+found["home"] = not refused(os.path.expanduser("~/pserver-test"))
+status = open("/proc/self/status").read()
+found["new privileges"] = "NoNewPrivs:\\t0" in status
+found["capabilities"] = status.split("CapEff:\\t")[1].split()[0].strip("0")
+psend(found, sockets[0])
+"""
+
+
+def findings(net: ClientNetwork) -> dict[str, Any]:
+    reval(NEEDS, net[1])
+    found: dict[str, Any] = precv(net[1], timeout=DEADLINE)
+    return found
+
+
+def expected(user: str) -> dict[str, Any]:
+    return {
+        "numpy": 50.0,
+        "user": NUMBERS[user],
+        "shared memory": 7,
+        "callback": 5,
+        "code in memory": 4096,
+        "compiled": 42,
+        "refused": [True, True, True],
+        "home": True,
+        "new privileges": False,
+        "capabilities": "",
+    }
+
+
+def stop(service: Service) -> None:
+    service.process.send_signal(signal.SIGTERM)
+    assert service.systemd.await_word("STOPPING")["STATUS"] == "SIGTERM"
+    assert service.process.wait(DEADLINE) == 0
+
+
+@needs_root
+def test_under_the_unit_of_one_account_sessions_can_do_what_they_need() -> None:
+    with passable_folder() as folder:
+        unit = unit_with(folder, "--account=alice")
+        give(folder, "alice")
+        with started(folder, unit, "alice") as service:
+            assert service.systemd.await_word("READY")
+            with service.connect("bob") as net:
+                assert findings(net) == expected("alice")
+                command = net[1].eval("while True: pass")
+                for _ in range(3):
+                    service.systemd.await_word("WATCHDOG")
+                command.cancel()
+            stop(service)
+        lines = service.journal.read_text().splitlines()
+        assert any(line.startswith("<6>INFO audit login from 127.0.0.1 port ") for line in lines)
+        assert not [line for line in lines if not re.match("<[0-7]>", line)]
+
+
+@needs_root
+def test_under_the_unit_with_accounts_sessions_can_do_what_they_need() -> None:
+    with passable_folder() as folder:
+        unit = unit_with(folder, f"--spool-dir={folder / 'spool'}")
+        with started(folder, unit, None) as service:
+            assert service.systemd.await_word("READY")
+            for user in ("alice", "bob"):
+                with service.connect(user) as net:
+                    assert findings(net) == expected(user)
+            stop(service)
+        lines = service.journal.read_text().splitlines()
+        assert sum(line.startswith("<6>INFO audit session-end from ") for line in lines) == 2

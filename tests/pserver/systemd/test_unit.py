@@ -21,6 +21,7 @@ from tests.support.service_manager import Unit
 from tests.support.systemd_analyze import needs_systemd, verify
 
 COMMAND = [sys.executable, "-m", "pserver", "start", "--allow-users=a b", "--name=50%"]
+CHARACTERS = st.characters(exclude_characters="\0", codec="utf-8")
 PORTS = (12502, 12501)
 PLACE = Place("daemon", Path("/home/lab"), [Path("/srv/my spool")], [Path("/root/venv"), Path("/opt/python")])
 
@@ -93,16 +94,14 @@ def test_names_of_units() -> None:
     assert [unit_name("default"), unit_name("a.b_c")] == ["pserver", "pserver-a.b_c"]
 
 
-@given(
-    words=st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",))), min_size=1)
-)
+@given(words=st.lists(st.text(CHARACTERS), min_size=1))
 def test_a_command_is_read_as_it_was_written(words: list[str]) -> None:
     assert Unit(f"[Service]\nExecStart={command_line(words)}\n").command == words
 
 
 @needs_systemd
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(word=st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20))
+@given(word=st.text(CHARACTERS, max_size=20))
 @pytest.mark.slow
 def test_systemd_reads_any_command(word: str, tmp_path: Path) -> None:
     assert verify(user_unit("x", ["/bin/true", word]), tmp_path, is_system=False) == ""
