@@ -176,4 +176,6 @@ def _quoted(word: str | Path) -> str:
     text = str(word).replace("%", "%%")
     if _PLAIN.fullmatch(text):
         return text
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    text = text.replace("\\", "\\\\").replace('"', '\\"')
+    # The end of a line would end the setting; so would others, such as a carriage return.
+    return '"' + "".join(c if c >= " " and c != "\x7f" else f"\\x{ord(c):02x}" for c in text) + '"'

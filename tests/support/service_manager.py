@@ -99,8 +99,9 @@ class Unit:
 
 
 def _words(value: str) -> list[str]:
-    found = re.findall(r'"((?:[^"\\]|\\.)*)"|([^\s"]+)', value, re.DOTALL)
-    return [
-        bare or re.sub(r"\\(.)", lambda escape: {"n": "\n"}.get(escape[1], escape[1]), quoted)
-        for quoted, bare in found
-    ]
+    found = re.findall(r'"((?:[^"\\]|\\.)*)"|([^\s"]+)', value)
+    return [bare or re.sub(r"\\(?:x(..)|(.))", _unescaped, quoted) for quoted, bare in found]
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    return chr(int(escape[1], 16)) if escape[1] else escape[2]
