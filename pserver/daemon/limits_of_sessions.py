@@ -12,16 +12,16 @@ log = logging.getLogger("pserver")
 class LimitsOfSessions:
     """The limits of the sessions of one server. What cgroups there are is found out when a session first needs one."""
 
-    def __init__(self, cgroups: Cgroups | None = None) -> None:
-        self._cgroups = cgroups or Cgroups()
-        self._has_told = False
+    def __init__(self) -> None:
+        self._cgroups = Cgroups()
+        self._told = ""  # what the log has last
 
     def of_session(self, config: ServerConfig) -> SessionLimits:
         """Return the limits of a session that begins now."""
         limits = config.session_limits()
         folder = self._cgroups.folder(limits)
-        if not self._has_told and (folder or self._cgroups.why_not):
-            self._has_told = True
+        if (news := folder or self._cgroups.why_not) and news != self._told:
+            self._told = news
             self._tell(limits, folder)
         return config.session_limits(folder)
 

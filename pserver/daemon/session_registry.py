@@ -264,7 +264,7 @@ class SessionRegistry:
         try:
             if not self._knows_account(session):
                 raise OSError("its account cannot be seen")
-            self._request({"spawner": True, "uid": session.uid}, [end])
+            self._request({"spawner": session.pid, "uid": session.uid}, [end])
         except OSError as error:
             log.error("session %d gets no other one: %s", session.pid, error)
         finally:

@@ -1,10 +1,10 @@
 """Cgroups (version 2): limits that count for all processes of a session together.
 
 A server can use them where its own cgroup was delegated to it: by a systemd unit with ``Delegate=yes``, or in a
-container that may write there. Whether that is so shows when one tries. A cgroup whose children have controllers must
-have no processes itself (cgroups(7), "no internal processes"), so the daemon moves what is its own into a child, and
-gives each session another one. What it cannot move, such as the shell that has started it, makes all this impossible,
-and then everything is put back as it was.
+container that may write there. Whether that is so shows when one tries, for each session again until it works. A cgroup
+whose children have controllers must have no processes itself (cgroups(7), "no internal processes"), so the daemon moves
+what is its own into a child, and gives each session another one. What it cannot move, such as the shell that started
+it, makes all this impossible, and then everything stays as it is.
 
 The spawner of a session enters the session's cgroup before it starts an engine; the session itself stays with the
 server, where the memory of its user's code does not touch it.
@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pserver.config.limit_options import SessionLimits
-from pserver.system.processes import descendants
+from pserver.system.processes import descendants, start_ticks
 from srp_tools.errors import ConfigurationError
 
 _CONTROLLERS = ("memory", "pids", "cpu")
@@ -30,12 +30,14 @@ _CPU_PERIOD = 100_000  # microseconds, the kernel's own default
 _LEAST_QUOTA = 1000  # microseconds; the kernel takes no less
 _REMOVE_SECONDS = 1.0  # killed processes are gone within milliseconds
 _LOOK = 0.005
+_MOST_LOOKS = 20  # for processes of the server, which starts few
 
 
 class Cgroups:
     """The cgroups of one server, once a session needs one.
 
-    `why_not`: why there can be none; ``""``: there are, or nobody has asked. `controllers`: which there are.
+    `why_not`: why there were none when one was needed last; ``""``: there are, or nobody has asked. `controllers`:
+    which there are.
     """
 
     def __init__(self) -> None:
@@ -47,14 +49,14 @@ class Cgroups:
         """Return where the cgroups of sessions are; ``""`` if these limits need none, or there can be none."""
         if not (limits.memory or limits.processes or limits.processors):
             return ""
-        if self._folder is None and not self.why_not:
+        if self._folder is None:
             try:
                 folder = own_cgroup()
                 self.controllers = divide(folder)
-            except (OSError, ConfigurationError) as error:
+            except (OSError, ConfigurationError) as error:  # the next session tries again
                 self.why_not = str(error)
             else:
-                self._folder = folder
+                self._folder, self.why_not = folder, ""
         if self._folder is None:
             return ""
         self._sweep(self._folder)
@@ -99,20 +101,35 @@ def divide(folder: Path) -> tuple[str, ...]:
     if not wanted:
         raise ConfigurationError(f"{folder} was given none of the controllers {', '.join(_CONTROLLERS)}")
     server = folder / _SERVER
-    server.mkdir(exist_ok=True)
     moved: list[int] = []
     try:
-        for pid in _own_processes(folder):
-            with contextlib.suppress(ProcessLookupError):
-                (server / "cgroup.procs").write_text(str(pid))
-                moved.append(pid)
+        for _ in range(_MOST_LOOKS):
+            found = _own_processes(folder)
+            server.mkdir(exist_ok=True)
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError):
+                    (server / "cgroup.procs").write_text(str(pid))
+                    moved.append(pid)
+            with contextlib.suppress(_BusyError):  # meanwhile one of ours has started another one
+                _give_controllers(folder, wanted)
+                return tuple(wanted)
+        raise ConfigurationError(f"{folder} has new processes again and again")
+    except (OSError, ConfigurationError):
+        _undo(folder, server, moved)
+        raise
+
+
+class _BusyError(Exception):
+    """There are processes in a cgroup that is to have none."""
+
+
+def _give_controllers(folder: Path, wanted: Iterable[str]) -> None:
+    try:
         (folder / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in wanted))
     except OSError as error:
-        _undo(folder, server, moved)
         if error.errno == errno.EBUSY:
-            raise ConfigurationError(f"there are processes in {folder} that are not this server's") from None
+            raise _BusyError from None
         raise
-    return tuple(wanted)
 
 
 def _undo(folder: Path, server: Path, moved: Iterable[int]) -> None:
@@ -124,9 +141,14 @@ def _undo(folder: Path, server: Path, moved: Iterable[int]) -> None:
 
 
 def _own_processes(folder: Path) -> list[int]:
-    """Return those processes in a cgroup that are this one, or that it has started."""
+    """Return the processes in a cgroup, if each of them is this one, or has been started by it.
+
+    Raises `ConfigurationError` if there are others.
+    """
     here = set(map(int, (folder / "cgroup.procs").read_text().split()))
-    ours = {os.getpid(), *descendants()}
+    ours = {os.getpid(), *descendants()}  # later: none of these can have come from elsewhere meanwhile
+    if strangers := sorted(pid for pid in here - ours if start_ticks(pid) is not None):
+        raise ConfigurationError(f"{folder} has processes that are not this server's, such as {strangers[0]}")
     return sorted(here & ours)
 
 
@@ -134,6 +156,14 @@ def enter(folder: str) -> None:
     """Put this process into a cgroup, unless it is there, and with it all that it will start. Raises `OSError`."""
     if folder and str(os.getpid()) not in _lines(Path(folder, "cgroup.procs")):
         Path(folder, "cgroup.procs").write_text("0")
+
+
+def enter_that_of(session: int) -> None:
+    """Put this process into the cgroup of a session, if it has one; `session`: its process. Raises `OSError`."""
+    with contextlib.suppress(ConfigurationError):
+        folder = own_cgroup() / f"{_SESSION}{session}"
+        if folder.is_dir():
+            enter(str(folder))
 
 
 class SessionCgroup:

@@ -5,8 +5,8 @@ folder that somebody could remove, and no port. Each request is one message with
 
 * ``{"session": 7, "settings": ..., "received": ...}`` with a client's connection and the session's end of its control
   socket. The session says itself that it is there, by ``{"here": PID}`` with a descriptor that stands for it.
-* ``{"spawner": true, "uid": null}`` with the spawner's end of a socket: another spawner, for a session that has lost
-  its own. Where sessions have accounts, the number says which this one has.
+* ``{"spawner": 4711, "uid": null}`` with the spawner's end of a socket: another spawner, for a session that has lost
+  its own, with the number of its process. Where sessions have accounts, the other number says which this one has.
 * ``{"remove": FOLDER, "mark": 0, "uid": null}``: ends what is left of a node whose session was killed, in a process of
   its own: the folder may be large. `pserver.system.process_marks` has what the mark is.
 * ``{"sweep": FOLDER, "days": 7.0, "log": ...}``: removes old results, see `pserver.jobs.job_store`, likewise.
@@ -40,6 +40,7 @@ from pserver.accounts.session_account import account_folders
 from pserver.config.log_options import LogForm
 from pserver.config.session_settings import SessionSettings
 from pserver.jobs.job_store import sweep
+from pserver.limits.cgroup import enter_that_of
 from pserver.session.session import session_main
 from pserver.spawner.spawner_process import be_spawner
 from pserver.system.descriptors import NoRoomError, json_object, receive_descriptors
@@ -130,9 +131,9 @@ class _Starter:
                 _check(ends, 2)
                 pid = self._fork(lambda: _be_session(ends, settings, bytes.fromhex(received)))
                 self._sessions[pid] = number
-            case {"spawner": True, "uid": uid}:
+            case {"spawner": int(session), "uid": uid}:
                 _check(ends, 1)
-                self._fork(lambda: _be_spawner(ends[0], uid))
+                self._fork(lambda: _be_spawner(ends[0], session, uid))
             case {"remove": str(folder), "mark": int(mark), "uid": uid}:
                 self._fork(lambda: _clear(folder, mark, uid))
             case {"sweep": str(kept), "days": days, "log": dict(log_settings)}:
@@ -193,8 +194,9 @@ def _be_session(ends: Sequence[int], settings: dict[str, Any], received: bytes) 
     session_main(sock, control, SessionSettings.from_json(settings), received)
 
 
-def _be_spawner(end: int, uid: int | None) -> None:
+def _be_spawner(end: int, session: int, uid: int | None) -> None:
     os.setsid()
+    enter_that_of(session)  # as another account it could not
     if uid is not None:
         become(account_of(uid), is_dumpable=True)
     be_spawner(socket.socket(fileno=end), [])

@@ -53,7 +53,7 @@ def _requests(folder: Path) -> list[tuple[dict[str, Any], int]]:
             2,
         ),
         ({"session": 7, "settings": {}, "received": "00"}, 2),
-        ({"spawner": True, "uid": None}, 1),
+        ({"spawner": 1, "uid": None}, 1),
         ({"remove": str(folder / "none"), "mark": 0, "uid": None}, 0),
         ({"sweep": str(folder / "none"), "days": 7.0, "log": str(folder / "log")}, 0),
     ]

@@ -6,7 +6,7 @@ import pytest
 
 from pserver.config.server_config import ServerConfig
 from pserver.daemon.limits_of_sessions import LimitsOfSessions
-from pserver.limits.cgroup import Cgroups
+from srp_tools.errors import ConfigurationError
 
 
 def test_a_session_has_the_limits_of_the_moment_at_which_it_begins() -> None:
@@ -15,11 +15,15 @@ def test_a_session_has_the_limits_of_the_moment_at_which_it_begins() -> None:
     assert limits.of_session(ServerConfig(session_time=60.0)).as_json() == {"time": 60.0}
 
 
-def test_the_log_says_once_why_there_are_no_cgroups(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_says_once_why_there_are_no_cgroups(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise ConfigurationError("the shell is in it")
+
+    monkeypatch.setattr("pserver.limits.cgroup.own_cgroup", refuse)
     config = ServerConfig(session_processors=1.5)
-    cgroups = Cgroups()
-    cgroups.why_not = "the shell is in it"
-    limits = LimitsOfSessions(cgroups)
+    limits = LimitsOfSessions()
     with caplog.at_level(logging.INFO, "pserver"):
         for _ in range(2):
             assert limits.of_session(config).cgroup == ""

@@ -281,13 +281,13 @@ def test_a_folder_that_the_session_has_removed_is_nobodys(place: Place, tmp_path
 
 
 def test_a_session_gets_another_spawner(place: Place) -> None:
-    _, control = place.attend()
+    session, control = place.attend()
     place.log_in(control)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         with theirs:
             place.say(control, {"spawner": 1}, theirs)
-        assert place.requests == [({"spawner": True, "uid": None}, 1)]
+        assert place.requests == [({"spawner": session.pid, "uid": None}, 1)]
         ours.settimeout(DEADLINE)
         assert ours.recv(1) == b""  # what is sent is the starter's business; we keep no end
     place.say(control, {"spawner": 1})

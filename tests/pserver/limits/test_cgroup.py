@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pserver.config.limit_options import SessionLimits
+from pserver.limits import cgroup
 from pserver.limits.cgroup import Cgroups, SessionCgroup, divide, enter, own_cgroup
 from srp_tools.errors import ConfigurationError
 
@@ -23,7 +24,7 @@ def process(folder: Path, cgroup: str, mounts: str = MOUNTS) -> Path:
 
 def hierarchy(folder: Path, controllers: str = "cpuset cpu io memory pids", processes: str = "") -> Path:
     (folder / "cgroup.controllers").write_text(controllers)
-    (folder / "cgroup.procs").write_text(processes or f"1\n{os.getpid()}\n")
+    (folder / "cgroup.procs").write_text(processes or f"{os.getpid()}\n")
     return folder
 
 
@@ -51,8 +52,27 @@ def test_one_that_cannot_be_seen_is_none(cgroup: str, mounts: str, said: str, tm
 
 def test_the_server_moves_into_a_child(tmp_path: Path) -> None:
     assert divide(hierarchy(tmp_path)) == ("memory", "pids", "cpu")
-    assert (tmp_path / "pserver-server" / "cgroup.procs").read_text() == str(os.getpid())  # and not process 1
+    assert (tmp_path / "pserver-server" / "cgroup.procs").read_text() == str(os.getpid())
     assert (tmp_path / "cgroup.subtree_control").read_text() == "+memory +pids +cpu"
+
+
+def test_with_a_stranger_in_the_cgroup_nothing_is_moved(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"has processes that are not this server's, such as 1$"):
+        divide(hierarchy(tmp_path, processes=f"{os.getpid()}\n1\n"))
+    assert not (tmp_path / "pserver-server").exists()
+
+
+def test_a_process_that_comes_meanwhile_is_moved_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Path] = []
+
+    def refuse_once(folder: Path, _: object) -> None:
+        given.append(folder)
+        if len(given) == 1:
+            raise cgroup._BusyError
+
+    monkeypatch.setattr(cgroup, "_give_controllers", refuse_once)
+    assert divide(hierarchy(tmp_path)) == ("memory", "pids", "cpu")
+    assert given == [tmp_path] * 2
 
 
 def test_without_controllers_all_stays_as_it_is(tmp_path: Path) -> None:
@@ -77,8 +97,8 @@ def test_a_session_has_its_limits_in_a_child(tmp_path: Path) -> None:
     for name in ("memory.max", "memory.swap.max", "pids.max", "cpu.max"):
         (folder / name).touch()
     limits = SessionLimits(memory=2**30, processes=50, processors=1.5, cgroup=str(tmp_path))
-    cgroup = SessionCgroup(limits)
-    assert (cgroup.problem, cgroup.limits.cgroup) == ("", str(folder))
+    made = SessionCgroup(limits)
+    assert (made.problem, made.limits.cgroup) == ("", str(folder))
     assert {path.name: path.read_text() for path in folder.iterdir()} == {
         "memory.max": str(2**30),
         "memory.swap.max": "0",
@@ -91,24 +111,24 @@ def test_a_session_has_its_limits_in_a_child(tmp_path: Path) -> None:
 
 
 def test_a_controller_that_is_missing_is_left_out(tmp_path: Path) -> None:
-    cgroup = SessionCgroup(SessionLimits(processors=2.0, cgroup=str(tmp_path)))
-    assert list(Path(cgroup.limits.cgroup).iterdir()) == []
-    cgroup.close()
+    made = SessionCgroup(SessionLimits(processors=2.0, cgroup=str(tmp_path)))
+    assert list(Path(made.limits.cgroup).iterdir()) == []
+    made.close()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_one_that_cannot_be_made_is_a_problem_and_no_error(tmp_path: Path) -> None:
-    cgroup = SessionCgroup(SessionLimits(memory=2**30, cgroup=str(tmp_path / "gone")))
-    assert "No such file" in cgroup.problem
-    assert cgroup.limits == SessionLimits(memory=2**30)
+    made = SessionCgroup(SessionLimits(memory=2**30, cgroup=str(tmp_path / "gone")))
+    assert "No such file" in made.problem
+    assert made.limits == SessionLimits(memory=2**30)
 
 
 def test_each_kill_of_the_kernel_is_told_once(tmp_path: Path) -> None:
-    cgroup = SessionCgroup(SessionLimits(memory=2**30, cgroup=str(tmp_path)))
-    events = Path(cgroup.limits.cgroup, "memory.events")
-    assert not cgroup.take_kill()
+    made = SessionCgroup(SessionLimits(memory=2**30, cgroup=str(tmp_path)))
+    events = Path(made.limits.cgroup, "memory.events")
+    assert not made.take_kill()
     events.write_text("low 0\nhigh 0\nmax 30\noom 2\noom_kill 1\noom_group_kill 0\n")
-    assert (cgroup.take_kill(), cgroup.take_kill()) == (True, False)
+    assert (made.take_kill(), made.take_kill()) == (True, False)
     events.write_text("oom_kill 3\n")
-    assert (cgroup.take_kill(), cgroup.take_kill()) == (True, False)
+    assert (made.take_kill(), made.take_kill()) == (True, False)
     assert not SessionCgroup(SessionLimits()).take_kill()

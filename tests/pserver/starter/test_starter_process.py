@@ -154,7 +154,7 @@ def test_a_spawner_for_a_session_that_has_lost_its_own(starter: StarterProcess) 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         with theirs:
-            ask(starter, {"spawner": True, "uid": None}, theirs)
+            ask(starter, {"spawner": os.getpid(), "uid": None}, theirs)
         wait_until(lambda: psutil.Process(starter.pid).children() != [], "the spawner")
         [spawner] = psutil.Process(starter.pid).children()
         assert spawner.is_running()
