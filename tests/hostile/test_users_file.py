@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pconnect.errors import AuthenticationError, ConnectError
+from srp_tools.private_files import write_private
 from tests.support.servers import make_users, run_server
 from tests.support.waiting import wait_until
 
@@ -26,7 +27,9 @@ def test_bad_lines_keep_nobody_else_out_and_the_log_names_them(tmp_path: Path) -
             f"{path}, line 8: there is a control character",
         ):
             assert server.log.count(f"WARNING in the users' file: {fault}") == 1
-        path.write_bytes(b"erin\n" + path.read_bytes())
+        write_private(
+            path, "erin\n" + path.read_text(errors="surrogateescape")
+        )  # at once: the server looks now and then
         for _ in range(2):
             server.connect().close()
         assert server.log.count(f"WARNING in the users' file: {path}, line 1: ") == 1

@@ -180,7 +180,9 @@ VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "max_startups": st.integers(1, 9) | st.just("3:40:500"),
     "login_processes": st.integers(1, 99),
     "max_failures": st.integers(0, 99),
-    "allow_users": st.lists(st.text(st.characters(categories=["L"]), min_size=1), max_size=3).map(tuple),
+    "allow_users": st.lists(
+        st.from_regex(r"[a-zäßé][a-z0-9ñ ._-]{0,9}[a-z]", fullmatch=True), max_size=3
+    ).map(tuple),
     "allow_from": st.lists(st.ip_addresses().map(str), max_size=3).map(tuple),
     "log_size": st.integers(0, 2**62),
     "allow_root": st.booleans(),

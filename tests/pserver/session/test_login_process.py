@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-import os
 import socket
 import threading
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pconnect.errors import AuthenticationError, ConnectionLostError
@@ -80,13 +80,12 @@ def attempt(client: Credentials, settings: SessionSettings, *, is_known: bool = 
 @needs_root
 def test_a_client_logs_in(tmp_path: Path) -> None:
     credentials, file = make_users(tmp_path)
-    before = open_files()
+    before, children = open_files(), psutil.Process().children()
     said, client = attempt(credentials, settings_for(credentials.user, file))
     assert said == (credentials.user, b"my answer")
     assert (client.offer, client.error) == (b"my offer", None)
     assert open_files() == before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert psutil.Process().children() == children
 
 
 @needs_root
