@@ -5,36 +5,28 @@ import contextlib
 import importlib
 import json
 import os
-import shlex
 import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 
-from pconnect.commands.table import Table
 from pserver.admin.config_commands import add_settings, save_config, settings_of, show_config
 from pserver.admin.control import check_start, start_server, warnings_of
-from pserver.admin.left_sessions import LeftSession, detached_sessions, end_left_sessions, left_sessions
+from pserver.admin.ctl_commands import add_ctl, ctl
 from pserver.admin.options import CommandParser, config_of
 from pserver.admin.service_command import add_install_service, install_service
-from pserver.admin.settings import server_name
+from pserver.admin.status_command import add_status, address_of, name_option, status
+from pserver.admin.stop_command import add_stop, stop
 from pserver.config.server_config import ServerConfig
 from pserver.starter.starter import StarterProcess
 from pserver.system.clean_start import open_standard_streams, start_cleanly
 from pserver.system.log import set_up
 from pserver.system.log_file import Rotation, make_log
-from pserver.system.pidfile import RunningServer, find_server, list_servers, stop_server
 from pserver.system.processes import descriptor_limit
 from pserver.systemd.notify import ServiceManager
 from srp_tools.cli import run_command
 from srp_tools.errors import ConfigurationError, ParallelError
 from srp_tools.packages import ShowVersion
-
-# The same as that of systemctl and of scripts in /etc/init.d (Linux Standard Base, section 22.2).
-_NOT_RUNNING = 3
-
-_HEADINGS = ["NAME", "PID", "COMMANDS", "DATA", "ADDRESS", "TLS", "SINCE", "SESSIONS", "SLOTS"]
 
 _START_EPILOG = """\
 The first start on a machine needs users: generate-srp-data makes them. What is given here counts before a variable such
@@ -69,22 +61,16 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command",
         required=True,
-        metavar="start|stop|status|show-config|install-service|deploy|doctor|bug-report|demo",
+        metavar="start|stop|status|ctl|reload|show-config|install-service|deploy|doctor|bug-report|demo",
     )
     _add_start(commands)
     show = commands.add_parser(
         "show-config", help="show the settings that a start would have, and where they are from"
     )
     add_settings(show)
-    help_name = "the server's name, default: that of the configuration, or default"
-    stop = commands.add_parser("stop", help="end a server")
-    stop.add_argument("--name", help=help_name)
-    help_timeout = "how long it may take before it is killed, default: %(default)s"
-    stop.add_argument("--force", action="store_true", help="even while it runs detached jobs, which are lost")
-    stop.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help=help_timeout)
-    status = commands.add_parser("status", help="show running servers")
-    status.add_argument("--name", help="only this one, default: all")
-    status.add_argument("--json", action="store_true", help="print a list of objects, for programs")
+    add_stop(commands.add_parser("stop", help="end a server"))
+    add_status(commands.add_parser("status", help="show running servers"))
+    add_ctl(commands)
     add_install_service(commands)
     deploy = commands.add_parser("deploy", help="install and start servers on other machines, over ssh")
     if arguments[:1] == ["deploy"]:  # the others need not wait for what it imports
@@ -126,7 +112,7 @@ def _start(options: argparse.Namespace) -> int:
     status = start_server(config)
     print(_describe(status))
     print(f"Its log is {status['log_file']}")
-    print(f"Stop it with: pserver stop{_name_option(config.name)}")
+    print(f"Stop it with: pserver stop{name_option(config.name)}")
     _warn(status, config)
     return 0
 
@@ -200,65 +186,6 @@ def _set_up_log(config: ServerConfig) -> None:
     set_up(path, Rotation(config.log_size, config.log_files), form=config.log_form())
 
 
-def _stop(options: argparse.Namespace) -> int:
-    options.name = server_name(options.name)
-    detached = detached_sessions(options.name)
-    if detached and not options.force:
-        raise ConfigurationError(
-            f"the server {options.name!r} runs detached jobs: {'; '.join(map(str, detached))}. "
-            "Wait until pserver status counts no detached sessions, or lose these jobs with: pserver stop --force"
-            f"{_name_option(options.name)} (results that are ready stay)"
-        )
-    stopped = stop_server(options.name, options.timeout)
-    sessions = end_left_sessions(options.name, options.timeout)  # of one that was killed, here or before
-    if stopped is None and not sessions:
-        return _report_none(options.name)
-    if stopped is not None:
-        server = f"{stopped.name} (pid {stopped.pid})"
-        if stopped.killed:
-            print(
-                f"pserver: {server} did not end within {options.timeout:g} s and was killed", file=sys.stderr
-            )
-        else:
-            print(f"Stopped {server}.")
-        for session in detached:
-            print(f"Ended the detached jobs of {session}.")
-    for session in sessions:
-        print(f"Ended {session}, which had outlived the server {options.name}.")
-    return 0
-
-
-def _status(options: argparse.Namespace) -> int:
-    if options.name is None:
-        servers = list_servers()
-    else:
-        server = find_server(options.name)
-        servers = [] if server is None else [server]
-    if options.json:
-        print(json.dumps([dict(server.status) for server in servers], indent=2))
-    elif servers:
-        print(Table(_HEADINGS, [_row(server) for server in servers]))
-        _print_users(servers)
-    left = left_sessions(options.name)
-    _report_left(left)
-    if not servers and not left and not options.json:
-        return _report_none(options.name)
-    return 0 if servers else _NOT_RUNNING
-
-
-def _print_users(servers: Sequence[RunningServer]) -> None:
-    for server in servers:
-        match server.status.get("users"):
-            case {"file": file, "fingerprint": fingerprint}:
-                known = fingerprint or "unknown, see the log"
-                print(f"The users of {server.name}: {file}, fingerprint {known}")
-        if server.folder is not None:
-            folder = str(server.folder).removeprefix(f"/proc/{server.pid}/root")
-            print(
-                f"The run-time folder of {server.name} (pid {server.pid}) is {folder}, another one than here."
-            )
-
-
 def _deploy(options: argparse.Namespace) -> int:
     from pserver.deploy.command import run_deploy  # noqa: PLC0415 - as above
 
@@ -288,40 +215,11 @@ def _demo(arguments: Sequence[str]) -> int:
     return int(status)
 
 
-def _report_none(name: str | None) -> int:
-    which = "no server" if name is None else f"no server named {name!r}"
-    others = ", ".join(server.name for server in list_servers())
-    hint = f"; choose one of these with --name: {others}" if others else ""
-    print(f"pserver: {which} is running{hint}", file=sys.stderr)
-    return _NOT_RUNNING
-
-
-def _report_left(left: Mapping[str, Sequence[LeftSession]]) -> None:
-    for name, sessions in left.items():
-        option = _name_option(name)
-        count = "1 session lives" if len(sessions) == 1 else f"{len(sessions)} sessions live"
-        print(
-            f"pserver: the server {name!r} was killed, and {count}: {'; '.join(map(str, sessions))}. "
-            f"To go on with them, start it again with the same options: pserver start{option}; "
-            f"to end them: pserver stop{option}",
-            file=sys.stderr,
-        )
-
-
-def _name_option(name: str) -> str:
-    return "" if name == ServerConfig.name else f" --name {shlex.quote(name)}"
-
-
 def _describe(status: Mapping[str, object]) -> str:
     return (
-        f"The server {status['name']!r} (pid {status['pid']}) listens at {_address(status)}: "
+        f"The server {status['name']!r} (pid {status['pid']}) listens at {address_of(status)}: "
         f"command port {status['cmd_port']}, data port {status['data_port']}."
     )
-
-
-def _address(status: Mapping[str, object]) -> str:
-    bind = status.get("bind")
-    return ", ".join(bind) if isinstance(bind, list) and bind else "all addresses"
 
 
 def _warn(status: Mapping[str, object], config: ServerConfig) -> None:
@@ -330,41 +228,18 @@ def _warn(status: Mapping[str, object], config: ServerConfig) -> None:
     if not status["use_tls"]:
         print(
             "pserver: WARNING: without TLS there is no encryption and no login. Anyone who can reach "
-            f"{_address(status)}, port {status['cmd_port']}, and every user of this machine, "
+            f"{address_of(status)}, port {status['cmd_port']}, and every user of this machine, "
             f"can run any program as {status['user']}.",
             file=sys.stderr,
         )
 
 
-def _row(server: RunningServer) -> Sequence[object]:
-    status = server.status
-    if "cmd_port" not in status:
-        return [server.name, server.pid, "starting", *[None] * (len(_HEADINGS) - 3)]
-    started = status["started"]
-    sessions = status["sessions"]
-    slots = status["slots"]
-    return [
-        server.name,
-        server.pid,
-        status["cmd_port"],
-        status["data_port"],
-        _address(status),
-        "yes" if status["use_tls"] else "no",
-        f"{datetime.fromtimestamp(started):%Y-%m-%d %H:%M}" if isinstance(started, int | float) else "",
-        _count_sessions(sessions) if isinstance(sessions, list) else "",
-        f"{slots['used']} of {slots['total']}" if isinstance(slots, dict) else "",
-    ]
-
-
-def _count_sessions(sessions: Sequence[Mapping[str, object]]) -> str:
-    detached = sum(bool(session.get("detached")) for session in sessions)
-    return f"{len(sessions)} ({detached} detached)" if detached else str(len(sessions))
-
-
 _COMMANDS = {
     "start": _start,
-    "stop": _stop,
-    "status": _status,
+    "stop": stop,
+    "status": status,
+    "ctl": ctl,
+    "reload": ctl,
     "show-config": show_config,
     "install-service": install_service,
     "deploy": _deploy,

@@ -27,9 +27,9 @@ FOLDERS = {
         "one_process", "joblib", "notebook", "profiles", "connect", "local", "prun", "shadow", "agent", "__init__",
     ],
     "pserver": [
-        "config", "logbook", "system", "limits", "systemd", "accounts", "jobs", "display", "services", "programs",
-        "engine", "spawner", "session", "starter", "duty", "daemon", "admin", "doctor", "deploy", "demo", "cli",
-        "__init__", "__main__",
+        "config", "logbook", "system", "ctl", "limits", "systemd", "accounts", "jobs", "display", "services",
+        "programs", "engine", "spawner", "session", "starter", "duty", "daemon", "admin", "doctor", "deploy", "demo",
+        "cli", "__init__", "__main__",
     ],
 }  # fmt: skip
 MAX_MODULES = 15  # in a folder

@@ -32,10 +32,11 @@ from pserver.admin.left_sessions import detached_sessions, end_left_sessions
 from pserver.admin.options import check_keywords, document_options, start_options
 from pserver.admin.settings import resolve, server_name
 from pserver.config.server_config import ServerConfig
+from pserver.ctl.live_status import live_server
 from pserver.daemon.missing_users import no_users
 from pserver.daemon.user_file import missing_users
 from pserver.system.log_file import default_log, make_log
-from pserver.system.pidfile import check_is_first, find_server, stop_server
+from pserver.system.pidfile import check_is_first, stop_server
 from pserver.system.processes import check_descriptor_limit
 from srp_tools.errors import ConfigurationError, CredentialError
 from srp_tools.private_files import server_file
@@ -148,7 +149,7 @@ def _kill(name: str) -> bool:
 
 
 def _status(name: str) -> dict[str, object] | None:
-    server = find_server(name)
+    server = live_server(name)
     return None if server is None else dict(server.status)
 
 

@@ -26,7 +26,9 @@ from pconnect.protocol.frames import Preamble
 from pserver.accounts.account import read_map
 from pserver.config.server_config import ServerConfig, processor_count
 from pserver.config.session_settings import SessionSettings
+from pserver.ctl.asking import control_path
 from pserver.daemon.callback_selector import CallbackSelector, LoopPart
+from pserver.daemon.control.control import Administered, Control
 from pserver.daemon.door.acceptor import Acceptor
 from pserver.daemon.door.arrivals import PendingConnection
 from pserver.daemon.door.logins import Logins
@@ -45,7 +47,7 @@ from pserver.system.log import why_unwritten
 from pserver.system.pidfile import PidFile
 from pserver.system.processes import DAEMON, name_process, raise_descriptor_limit
 from pserver.system.runtime_dir import is_apart, let_pass, run_time_folder
-from pserver.systemd.notify import ServiceManager
+from pserver.systemd.notify import ServiceManager, in_words
 from srp_tools.errors import ConfigurationError
 from srp_tools.packages import distribution_version
 from srp_tools.private_files import server_file
@@ -143,9 +145,13 @@ class _Daemon:
         )
         self.admission = Admission(lambda: self._config, self.sessions.users)
         stack.callback(returning.close)
-        others = (self._acceptor.look_after_path, returning.look_after_path)
-        self._status = StatusPublisher(pid_file, self.status, lambda: self._slots.facts, others, manager)
-        self._parts = self._loop_parts(returning)
+        control = self._make_control()
+        stack.callback(control.close)
+        others = (self._acceptor.look_after_path, returning.look_after_path, control.look_after_path)
+        self._status = StatusPublisher(
+            pid_file, self._record, others, manager, lambda: in_words(self.status())
+        )
+        self._parts = [*self._loop_parts(returning), *control.loop_parts()]
         self._stopping = ""
         # Before the status is announced: its readers may stop the daemon at once.
         self._catch_signals(stack)
@@ -170,8 +176,17 @@ class _Daemon:
                     return accept(before)
         return accept(config)
 
-    def status(self) -> dict[str, object]:
-        """Return what others may know."""
+    def _make_control(self) -> Control:
+        def is_busy() -> bool:
+            return bool(len(self.starts)) or any(session.is_logging_in for session in self.sessions)
+
+        administered = Administered(
+            self.sessions, self._slots, self.admission, self.status, self._stop, is_busy
+        )
+        return Control(control_path(self._config.name), self._selector, administered)
+
+    def _record(self) -> dict[str, object]:
+        """Return what must be known if this process is killed: see `StatusPublisher`."""
         config = self._config
         return {
             "pid": os.getpid(),
@@ -181,12 +196,18 @@ class _Daemon:
             "bind": list(config.addresses()),
             "use_tls": config.use_tls,
             "log_file": str(config.log_file) if config.log_file else None,
+            "sessions": self.sessions.facts(),
+            **self._facts,
+        }
+
+    def status(self) -> dict[str, object]:
+        """Return what others may know."""
+        return {
+            **self._record(),
             "log_error": why_unwritten(),
             "slots": self._slots.facts,
-            "sessions": self.sessions.facts(),
             "users": self._users.facts(),
             "admission": self.admission.facts(),
-            **self._facts,
         }
 
     def publish(self) -> None:

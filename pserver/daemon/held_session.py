@@ -38,8 +38,7 @@ class Session:
     claimed: str | None = None  # the user for whom it was started; ``None`` if it has come back
     uid: int | None = None  # of its account, if it is not that of the server
     how: str = ""  # it ends, as it has said at last
-    #: Commands, jobs, bytes received and sent, as it has said, by node.
-    usage: dict[int, list[int]] = field(default_factory=dict)
+    usage: dict[int, "Use"] = field(default_factory=dict)  # as it has said, by node
     network: str | None = None
     #: Tells members of that network from strangers.
     check: PreambleCheck = field(default_factory=lambda: PreambleCheck(b""))
@@ -63,6 +62,14 @@ class Session:
         return self.user is None and self.failure is None and not self.has_ended
 
 
+class Use(NamedTuple):
+    """What a node has used so far."""
+
+    counts: Sequence[int]  #: commands, jobs, bytes received and sent
+    running: int  #: how many commands and jobs run
+    changed_at: float  #: when it said so
+
+
 class LoginFailure(NamedTuple):
     """Why a login has failed, as its session says it."""
 
@@ -72,3 +79,8 @@ class LoginFailure(NamedTuple):
     has_proved: bool = (
         False  #: whether the password was right, and the server takes no new session of this user
     )
+
+
+def count_of(told: object) -> int:
+    """Return a number that a session has told; 0 if it makes no sense."""
+    return told if isinstance(told, int) and told >= 0 else 0

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from pconnect.protocol.frames import Preamble, Purpose
 from pconnect.protocol.preamble_check import PreambleCheck
-from pserver.daemon.held_session import LoginFailure, Node, Session
+from pserver.daemon.held_session import LoginFailure, Node, Session, Use, count_of
 from pserver.daemon.returning_sessions import Returned
 from pserver.daemon.slot_service import SlotService
 from pserver.starter.session_starts import Started
@@ -205,10 +205,11 @@ class SessionRegistry:
             case {"failed": dict(failed)} if not ends and (failure := _failure(failed)):
                 node.session.failure = failure
                 _audit_failure(node.session.peer, failure)
-            case {"used": [int(), int(), int(), int()] as counts, "ended": str(how)} if (
+            case {"used": [int(), int(), int(), int()] as counts, "ended": str(how), **more} if (
                 node.number and not ends
             ):
-                node.session.usage[node.number], node.session.how = counts, how
+                node.session.usage[node.number] = Use(counts, count_of(more.get("running")), time.time())
+                node.session.how = how or node.session.how
             case {"spawner": int()} if len(ends) == 1 and takes_messages(ends[0]):
                 self._ask_for_spawner(node.session, ends[0])
             case {"detached": True} if node.number and not ends:
@@ -339,7 +340,8 @@ def _log_end(session: Session, code: int | None) -> None:
     if session.user is not None:
         # What was killed has not said how it ends.
         ending = session.how or f"its process has ended{how}"
-        sums = [sum(counts) for counts in zip(*session.usage.values(), strict=True)] or [0, 0, 0, 0]
+        counts = [use.counts for use in session.usage.values()]
+        sums = [sum(each) for each in zip(*counts, strict=True)] or [0, 0, 0, 0]
         seconds = time.time() - session.since
         audit.session_end(session.peer, session.user, session.pid, usage=sums, seconds=seconds, how=ending)
     log.info("session %d of %s ended%s", session.pid, session.peer, how)

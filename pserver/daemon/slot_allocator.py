@@ -77,6 +77,9 @@ class SlotAllocator:
         self._leases: dict[int, Lease] = {}
         self._since: dict[Hashable, float] = {}  # when a party began to wait, or had its last turn
         self._last_lease = last_lease
+        self._has_shrunk = (
+            False  # so that some leases are to be asked back; of adopted ones nobody has decided that
+        )
         #: When `step` has something to do next, whatever happens.
         self.due = math.inf
 
@@ -84,6 +87,13 @@ class SlotAllocator:
     def used(self) -> int:
         """How many slots are leased."""
         return len(self._leases)
+
+    def resize(self, total: int) -> None:
+        """Have another number of slots: more are granted at once, for fewer the parties with the most give some back.
+
+        These keep them until the processes end: their sessions are asked for that, as for a slot that others wait for.
+        """
+        self.total, self._has_shrunk = total, total < self.total
 
     def holders(self) -> dict[int, Lease]:
         """Return the leases by slot."""
@@ -176,10 +186,24 @@ class SlotAllocator:
             actions += self._ask_back_others(alone, now)
         while (lease := self._grant(alone, now)) is not None:
             actions.append(lease)
+        while (action := self._ask_back_surplus(now)) is not None:
+            actions.append(action)
         if alone is None:
             while (action := self._ask_back(now)) is not None:
                 actions.append(action)
         return actions
+
+    def _ask_back_surplus(self, now: float) -> Action | None:
+        """Ask the richest party for one lease, if there are more than slots."""
+        kept = [(number, lease) for number, lease in self._leases.items() if lease.is_kept]
+        able = [(number, lease) for number, lease in kept if lease.session in self._claims]
+        if len(kept) <= self.total:
+            self._has_shrunk = False
+        if not self._has_shrunk or not able:
+            return None
+        parties = self._by_party(self._held())
+        number, _ = min(able, key=lambda each: (-parties[each[1].party], each[1].since, each[0]))
+        return self._ask_for(number, now)
 
     def _first_exclusive(self) -> Hashable | None:
         """Return the party that gets the server for itself, if there is one."""

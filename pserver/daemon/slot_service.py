@@ -4,8 +4,8 @@ Each message is one JSON object. A session says ``{"slots": 4, "exclusive": fals
 ``{"bind": 7}`` with a descriptor of the process that has the lease, and ``{"return": 7}`` when there is no such process
 or none any more, because the daemon may have had no room for the descriptor. One that has come back to a new daemon
 says ``{"hold": 7}`` for each lease, with the descriptor if there is a process. The daemon says ``{"total": 8}`` after
-its first wish, ``{"grant": 7}`` and ``{"yield": 7}``. The system reports the ends of processes. A lease ends at the
-latest some seconds after its session.
+its first wish and when that changes, ``{"grant": 7}`` and ``{"yield": 7}``. The system reports the ends of processes. A
+lease ends at the latest some seconds after its session.
 
 Nothing here waits. If a session does not read, the daemon closes its sending side and grants it no more slots; the
 session can still say which processes have the leases that it got before, and give back others.
@@ -54,6 +54,17 @@ class SlotService:
     def facts(self) -> dict[str, int]:
         """How many slots there are, and how many are in use."""
         return {"total": self._allocator.total, "used": self._allocator.used}
+
+    def held_by(self, session: Hashable) -> int:
+        """Return how many slots a session has."""
+        return len(self._allocator.held_by(session))
+
+    def resize(self, total: int) -> None:
+        """Have another number of slots from now on; see `SlotAllocator.resize`."""
+        if total != self._allocator.total:
+            self._allocator.resize(total)
+            for session in self._has_total & self._controls.keys():
+                self._tell(session, {"total": total})
 
     def time_left(self) -> float | None:
         """Return in how many seconds `step` has something to do; ``None``: not before something happens."""

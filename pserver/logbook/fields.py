@@ -7,7 +7,7 @@ from collections.abc import Mapping
 # Longer names are nobody's, and only fill the log. A reason may have a path and what to do.
 _MAX_NAME = 100
 _MAX_TEXT = 400
-_LONG = {"reason", "how", "what"}
+_LONG = {"reason", "how", "what", "outcome"}
 _BARE = {"network"}  # what is made of digits only
 
 Field = str | int | float

@@ -66,6 +66,8 @@ class SlotClient:
         self._away_since = self._due = math.inf
         #: Returns each lease that this session has, with a descriptor of its process, -1 if there is none yet.
         self.leases: Callable[[], Iterable[tuple[int, int]]] = tuple
+        #: Called with the reason if the daemon says that the session is to end.
+        self.on_end: Callable[[str], object] = lambda _: None
         self.total: int | None = None
         control.setblocking(False)
 
@@ -110,9 +112,12 @@ class SlotClient:
         self._is_detached = True
         self._send("detached", {"detached": True})
 
-    def tell_usage(self, counts: Sequence[int], how: str) -> None:
-        """Say what the node has used so far, see `pserver.session.usage`, and how it ends; empty while it goes on."""
-        self._usage = {"used": list(counts), "ended": how}
+    def tell_usage(self, counts: Sequence[int], how: str, *, running: int = 0) -> None:
+        """Say what the node has used so far, see `pserver.session.usage`, and how it ends; empty while it goes on.
+
+        `running`: how many commands and jobs run now.
+        """
+        self._usage = {"used": list(counts), "running": running, "ended": how}
         self._send("used", self._usage)
 
     def _send(self, topic: str, message: dict[str, object], end: int = -1) -> None:
@@ -175,6 +180,8 @@ class SlotClient:
                     events.append(Granted(lease))
                 case {"yield": int(lease)}:
                     events.append(Yield(lease))
+                case {"end": str(reason)}:
+                    self.on_end(reason)
 
     # --- another daemon ---
 

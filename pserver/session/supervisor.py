@@ -86,11 +86,13 @@ class Supervisor:
         self._engine_paused = False
         channel = JobChannel(self._event_loop, client, jobs)
         channel.on_renewal = self._renew
-        self._workers = Workers(channel, engine, slot_client, folder, settings.kept, on_detached=self._detach)
-        self._usage = NodeUsage(slot_client, self._command, lambda: self._process.page, self._workers.usage)
+        workers = Workers(channel, engine, slot_client, folder, settings.kept, on_detached=self._detach)
+        self._workers = workers
+        self._usage = NodeUsage(slot_client, self._command, lambda: self._process.page, workers)
         self._attend_engine()
         self._watch = NodeWatch(watch, folder, self._work, lambda: self._output.printed, time.monotonic())
         self._event_loop.watch(stop.fileno(), lambda: self._stop(stop))
+        slot_client.on_end = self._end
 
     def _attend_engine(self) -> None:
         self._output = OutputRelay(self._event_loop, self._command, self._process.outputs, self._process.page)
@@ -104,7 +106,10 @@ class Supervisor:
 
     def _stop(self, stop: socket.socket) -> None:
         self._event_loop.unwatch(stop.fileno())
-        self._life.reason = "the server was stopped"
+        self._end(self._life.reason or "the server was stopped")
+
+    def _end(self, reason: str) -> None:
+        self._life.reason = reason
         self._life.handle(SupervisorEvent.STOP)
 
     def _client_lost(self, _: ParallelError) -> None:

@@ -6,7 +6,7 @@ The supervisor tells the daemon the sums every few seconds, and at the end, so t
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from pconnect.link.connection import Connection
 from pserver.engine.command_page import CommandPage
@@ -28,11 +28,17 @@ class Usage(NamedTuple):
         return Usage(*map(sum, zip(self, *others, strict=True)))
 
 
+class _Workers(Protocol):
+    """What is asked of `pserver.session.worker_manager.Workers`."""
+
+    def usage(self) -> tuple[int, int, int]: ...
+    def running(self) -> int: ...
+
+
 class NodeUsage:
     """Counts for one node.
 
-    `page`: returns that of the present engine. `workers`: returns the jobs and bytes of the workers, see
-    `pserver.session.worker_manager.Workers.usage`.
+    `page`: returns that of the present engine. `workers`: those of the node.
     """
 
     def __init__(
@@ -40,7 +46,7 @@ class NodeUsage:
         slot_client: SlotClient,
         command: Connection,
         page: Callable[[], CommandPage],
-        workers: Callable[[], tuple[int, int, int]],
+        workers: _Workers,
     ) -> None:
         self._slot_client = slot_client
         self._command = command
@@ -48,7 +54,7 @@ class NodeUsage:
         self._workers = workers
         self._ended = Usage()  # of engines that have ended
         self._counted: CommandPage | None = None  # the page of the last of them
-        self._told = Usage()
+        self._told = Usage(), 0  # with how many commands and jobs run
         self._tell_at = 0.0
 
     def engine_ended(self) -> None:
@@ -65,16 +71,17 @@ class NodeUsage:
     def total(self) -> Usage:
         """Return the sums."""
         command = Usage(0, 0, self._command.received_bytes, self._command.sent_bytes)
-        return self.engines().plus(Usage(0, *self._workers()), command)
+        return self.engines().plus(Usage(0, *self._workers.usage()), command)
 
     def tend(self) -> None:
         """Tell the daemon, if it is time and something has changed."""
         now = time.monotonic()
         if now >= self._tell_at:
             self._tell_at = now + _TELL_SECONDS
-            if (total := self.total()) != self._told:
-                self._told = total
-                self._slot_client.tell_usage(total, "")
+            told = self.total(), self._workers.running() + bool(self._page().running)
+            if told != self._told:
+                self._told = told
+                self._slot_client.tell_usage(told[0], "", running=told[1])
 
     def end(self, how: str) -> None:
         """Tell the daemon the last sums, and how the node ends."""

@@ -284,6 +284,10 @@ class Workers:
             )
         return jobs, received, sent
 
+    def running(self) -> int:
+        """Return how many jobs run."""
+        return sum(bool(worker.page.read().job) for worker in self._workers.values())
+
     def tend(self) -> float:
         """Look at what the workers do; return in how many seconds to call this again."""
         seconds = min(self.detached_jobs.tend(), self._recovery.tend(), self._slot_client.tend())

@@ -7,18 +7,21 @@ r"""Lines of the log that say who came in, who did not, and what was used, in on
     audit refused from 192.0.2.1 port 51234 user="alice" reason="too many clients want to log in"
     audit session-end from 192.0.2.1 port 51234 user="alice" session=4711 commands=5 jobs=0 received=8120 sent=911 \
         seconds=12.5 how="the network was closed"
+    audit control from 192.0.2.1 port 51234 user="alice" what="{\"do\": \"kill\", …}" outcome="done"
 
 The address comes before everything that a peer has said, and what a peer has said stands in quotes, as in JSON with
 ASCII only: so no name can pose as an address. `peer` is the text that the daemon has made of an address.
 """
 
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pserver.logbook.fields import Field, write
 from pserver.system.log import AUDIT
 
 _log = logging.getLogger(AUDIT)
+_log.setLevel(logging.INFO)  # whatever else the log is to have
 
 #: Why most logins fail; the same words for both, also in the log, which others may read.
 REFUSED = "unknown user or wrong password"
@@ -51,6 +54,11 @@ def session_end(
     _write(
         logging.INFO, "session-end", peer, user=user, session=session, **used, seconds=float(seconds), how=how
     )
+
+
+def control(peer: str, user: str, request: Mapping[str, object], outcome: str) -> None:
+    """Record that somebody has asked the server for something, and what came of it."""
+    _write(logging.INFO, "control", peer, user=user, what=json.dumps(dict(request)), outcome=outcome)
 
 
 def _write(level: int, event: str, peer: str, **fields: Field) -> None:

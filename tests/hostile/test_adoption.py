@@ -77,9 +77,7 @@ def revived(tmp_path: Path) -> Iterator[Revived]:
 
 
 def facts(server: Server) -> dict[str, object]:
-    path = next(server.folder.rglob(f"{server.status['name']}.json"))
-    status: dict[str, object] = json.loads(path.read_text())
-    return status
+    return server.status_now()
 
 
 def slots(server: Server) -> object:

@@ -77,13 +77,11 @@ def spools(*servers: Server) -> list[Path]:
 
 
 def sessions(server: Server) -> list[dict[str, Any]]:
-    status = json.loads(next(server.folder.rglob(f"{server.status['name']}.json")).read_text())
-    return list(status["sessions"])
+    return list(server.status_now()["sessions"])
 
 
 def slots_used(server: Server) -> int:
-    status = json.loads(next(server.folder.rglob(f"{server.status['name']}.json")).read_text())
-    return int(status["slots"]["used"])
+    return int(server.status_now()["slots"]["used"])
 
 
 def assert_nothing_left(*servers: Server) -> None:

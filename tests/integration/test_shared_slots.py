@@ -1,6 +1,5 @@
 """Clients that share the slots of one real server: how much each gets, alone or not, and what a killed one leaves."""
 
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -27,8 +26,7 @@ def server_with(slots: int, folder: Path, users: Users) -> Iterator[Server]:
 
 
 def slots_used(server: Server) -> int:
-    path = next(server.folder.rglob(f"{server.status['name']}.json"))
-    return int(json.loads(path.read_text())["slots"]["used"])
+    return int(server.status_now()["slots"]["used"])
 
 
 def submit_many(executor: Executor, count: int) -> list[Job]:

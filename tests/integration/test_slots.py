@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import json
 import os
 import signal
 import time
@@ -25,8 +24,7 @@ def single(tmp_path: Path) -> Iterator[Server]:
 
 
 def slots(server: Server) -> dict[str, int]:
-    path = next(server.folder.rglob(f"{server.status['name']}.json"))
-    found: dict[str, int] = json.loads(path.read_text())["slots"]
+    found: dict[str, int] = server.status_now()["slots"]
     return found
 
 

@@ -1,6 +1,6 @@
-import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pconnect import (
     reval,
     start_local_network,
 )
+from pserver.ctl.asking import Question
 from tests.support.waiting import wait_gone
 
 
@@ -55,8 +56,9 @@ def test_options_are_those_of_pconnect() -> None:
 def test_slots_are_those_of_the_server() -> None:
     with local_network(1, slots=3) as net:
         folder = "__import__('os').environ['XDG_RUNTIME_DIR']"
-        (path,) = Path(net.eval(folder).result(20)[0]).rglob("local-*.json")  # type: ignore[index]
-        assert json.loads(path.read_text())["slots"] == {"total": 3, "used": 0}
+        (path,) = Path(net.eval(folder).result(20)[0]).rglob("local-*.control")  # type: ignore[index]
+        answer = Question(path, {"do": "status"}).answer(time.monotonic() + 20)
+        assert answer["slots"] == {"total": 3, "used": 0}
 
 
 @pytest.mark.parametrize("n", [0, 2.0, "two", None])

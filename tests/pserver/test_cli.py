@@ -17,6 +17,7 @@ from pconnect import pconnect
 from pserver.admin.left_sessions import detached_sessions
 from pserver.cli import main
 from pserver.config.server_config import processor_count
+from pserver.ctl.live_status import live_server
 from pserver.system.log_file import default_log
 from pserver.system.pidfile import PidFile, find_server, list_servers
 from pserver.system.runtime_dir import run_time_folder
@@ -56,7 +57,7 @@ def _message(sock: socket.socket) -> dict[str, object]:
 
 def test_start_status_stop(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["start", *OPTIONS]) == 0
-    server = find_server("default")
+    server = live_server("default")
     assert server is not None
     status = server.status
     out, err = capsys.readouterr()
@@ -113,7 +114,8 @@ def test_stop_names_the_detached_jobs_that_it_would_lose(
     assert main(["stop", "--name=one"]) == 1
     session = rf"session \d+ of user '\(no login\)', network {network}"
     assert re.search(
-        rf"pserver: the server 'one' runs detached jobs: {session}\. Wait until .* pserver stop --force --name one",
+        rf"pserver: the server 'one' runs detached jobs: {session}\. Wait .* --when-idle --name one, .*"
+        "pserver stop --force --name one",
         capsys.readouterr().err,
     )
     assert find_server("one") is not None
@@ -129,7 +131,7 @@ def test_the_number_of_slots(option: str, capsys: pytest.CaptureFixture[str]) ->
     assert main(["start", *OPTIONS, option, str(count)]) == 0
     assert main(["status"]) == 0
     assert f" 0 of {count}\n" in capsys.readouterr().out
-    server = find_server("default")
+    server = live_server("default")
     assert server is not None
     assert server.status["slots"] == {"total": count, "used": 0}
     warning = f"WARNING --slots {count}: jobs will share the {count - 1} processors that there are\n"
@@ -229,7 +231,7 @@ def test_a_parent_is_told_that_it_is_ready_and_may_go() -> None:
         theirs.close()
         with ours:
             message = _message(ours)
-            server = find_server("default")
+            server = live_server("default")
             assert server is not None
             assert message == {"ready": server.status}
         # Its parent has closed the socket, and it serves on.

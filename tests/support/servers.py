@@ -8,6 +8,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from pconnect import Network, network_get_info, pconnect
 from pconnect.views.network_views import ClientNetwork
+from pserver.ctl.asking import Question
 from srp_tools.credentials import Credentials
 from srp_tools.private_files import server_file
 from srp_tools.verifier import make_verifier
@@ -55,8 +57,12 @@ class Server:
 
     def status_now(self) -> dict[str, Any]:
         """Return what the server says of itself now."""
-        path = next(self.folder.rglob(f"{self.status['name']}.json"))
-        return dict(json.loads(path.read_text()))
+        return self.ask("status")
+
+    def ask(self, word: str, **more: object) -> dict[str, Any]:
+        """Ask the server for something at its control socket."""
+        path = next(self.folder.rglob(f"{self.status['name']}.control"))
+        return Question(path, {"do": word, **more}).answer(time.monotonic() + DEADLINE)
 
     def sessions(self, network: Network) -> list[int]:
         """Return the process numbers of the supervisors of a network here."""

@@ -8,6 +8,7 @@ import pytest
 from pserver import pserver
 from pserver.admin.settings import default_file
 from pserver.cli import main
+from pserver.ctl.live_status import live_server
 from pserver.system.pidfile import find_server
 from tests.support.places import OPTIONS
 
@@ -28,7 +29,7 @@ def test_a_server_has_what_the_file_and_the_environment_say(
     monkeypatch.setenv("PSERVER_SLOTS", "2")
     assert main(["start", *OPTIONS]) == 0
     assert capsys.readouterr().out.endswith("Stop it with: pserver stop --name gpu\n")
-    server = find_server("gpu")
+    server = live_server("gpu")
     assert server is not None
     status: Any = server.status
     assert status["slots"]["total"] == 2

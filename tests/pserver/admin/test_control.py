@@ -14,8 +14,9 @@ import pytest
 
 from pserver.admin import control
 from pserver.admin.control import pserver, start_server
+from pserver.ctl.live_status import live_server
 from pserver.system.log_file import default_log
-from pserver.system.pidfile import find_server, list_servers
+from pserver.system.pidfile import list_servers
 from srp_tools.credentials import Credentials
 from srp_tools.errors import ConfigurationError, CredentialError
 from srp_tools.private_files import server_file
@@ -31,7 +32,7 @@ def test_start_returns_when_both_ports_listen() -> None:
     status = start_server(config())
     assert listens(status["cmd_port"])
     assert listens(status["data_port"])
-    server = find_server("default")
+    server = live_server("default")
     assert server is not None
     assert server.status == status
     assert status["name"] == "default"

@@ -1,6 +1,5 @@
 """The daemon as such; what clients see of it is in `tests.integration`."""
 
-import json
 import socket
 import subprocess
 import sys
@@ -27,10 +26,7 @@ def never(_: dict[str, object]) -> None:
 
 
 def status_of(server: Server) -> dict[str, list[dict[str, object]]]:
-    status: dict[str, list[dict[str, object]]] = json.loads(
-        next(server.folder.rglob(f"{server.status['name']}.json")).read_text()
-    )
-    return status
+    return server.status_now()
 
 
 def test_it_loads_nothing_that_only_sessions_need() -> None:

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from pserver.daemon.held_session import LoginFailure, Session
+from pserver.daemon.held_session import LoginFailure, Session, count_of
 from pserver.starter.session_starts import Started
 from tests.support.waiting import DEADLINE
 
@@ -37,3 +37,7 @@ def test_a_signal_reaches_the_process_and_no_other() -> None:
         os.close(pidfd)
     with pytest.raises(OSError, match="Bad file descriptor"):
         session.signal(signal.SIGKILL)
+
+
+def test_a_count_is_a_number() -> None:
+    assert [count_of(told) for told in (3, 0, -1, "3", None, 2.0)] == [3, 0, 0, 0, 0, 0]

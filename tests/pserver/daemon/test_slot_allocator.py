@@ -217,6 +217,37 @@ def test_who_waits_already_is_not_the_first_of_those_who_want_to_be_alone() -> N
     assert told(allocator.step(3.0), "grant") == [("b", 2)]
 
 
+# --- another number of slots ---
+
+
+def test_more_slots_are_granted_at_once() -> None:
+    allocator = SlotAllocator(1)
+    start(allocator, "a", 3)
+    allocator.resize(3)
+    assert told(allocator.step(0.0), "grant") == [("a", 2), ("a", 3)]
+
+
+def test_of_fewer_slots_the_parties_with_the_most_give_some_back() -> None:
+    allocator = SlotAllocator(4)
+    start(allocator, "a", 3)
+    start(allocator, "b", 1)
+    allocator.resize(2)
+    assert allocator.step(1.0) == [Action("yield", "a", 1), Action("yield", "a", 2)]
+    assert allocator.step(1.5) == []
+    for lease in (1, 2):
+        allocator.process_ended(lease)
+    assert (allocator.step(2.0), allocator.used) == ([], 2)  # "a" wants three, and there are no more
+    allocator.process_ended(3)
+    assert told(allocator.step(2.0), "grant") == [("a", 5)]
+
+
+def test_no_slots_at_all_take_all_back_also_from_one_that_has_the_server_for_itself() -> None:
+    allocator = SlotAllocator(2)
+    start(allocator, "a", 2, exclusive=True)
+    allocator.resize(0)
+    assert told(allocator.step(1.0), "yield") == [("a", 1), ("a", 2)]
+
+
 # --- whatever happens ---
 
 
@@ -234,10 +265,17 @@ class AnyCourse(RuleBasedStateMachine):
         self.bound: dict[int, str] = {}
         self.asked: set[int] = set()
         self.wanted: dict[str, int] = {}
+        self.numbers = self.most = 0  # the largest number of slots so far, and of those that may be used
 
     @initialize(total=st.integers(0, 5))
     def open(self, total: int) -> None:
         self.allocator = SlotAllocator(total)
+        self.numbers = self.most = total
+
+    @rule(total=st.integers(0, 5))
+    def resize(self, total: int) -> None:
+        self.allocator.resize(total)
+        self.numbers, self.most = max(self.numbers, total), max(total, self.allocator.used)
 
     @rule(name=NAMES, wanted=st.integers(0, 6), exclusive=st.booleans())
     def claim(self, name: str, wanted: int, exclusive: bool) -> None:
@@ -290,14 +328,18 @@ class AnyCourse(RuleBasedStateMachine):
                 assert (self.unbound | self.bound)[lease] == name
                 assert lease not in self.asked
                 self.asked.add(lease)
+        held = self.unbound | self.bound
+        kept = {lease for lease in held if lease not in self.asked}
+        assert len(kept) <= self.allocator.total or all(held[lease] not in self.wanted for lease in kept)
         assert self.allocator.step(self.now) == []  # all is said
         assert self.allocator.due > self.now
 
     @invariant()
     def no_slot_is_lost_or_given_twice(self) -> None:
         holders = self.allocator.holders()
-        assert self.allocator.used == len(holders) == len(self.unbound | self.bound) <= self.allocator.total
-        assert set(holders) <= set(range(self.allocator.total))
+        assert self.allocator.used == len(holders) == len(self.unbound | self.bound) <= self.most
+        assert set(holders) <= set(range(self.numbers))
+        self.most = max(self.allocator.total, self.allocator.used)
         for name in ("a1", "a2", "b1", "c1", "c2"):
             its = sorted(lease for lease, who in (self.unbound | self.bound).items() if who == name)
             assert sorted(self.allocator.held_by(name)) == its

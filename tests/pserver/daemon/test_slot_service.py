@@ -19,7 +19,7 @@ from pserver.daemon.daemon import _Daemon
 from pserver.daemon.held_session import Session
 from pserver.daemon.slot_allocator import QUANTUM
 from pserver.session.slot_client import Event, Granted, SlotClient, Total, Yield
-from pserver.system.pidfile import PidFile, find_server
+from pserver.system.pidfile import PidFile
 from tests.support.places import use_private_places
 from tests.support.servers import open_files
 from tests.support.sessions import Sleeper
@@ -78,11 +78,7 @@ class Place:
 
     @property
     def published(self) -> object:
-        while self.daemon._status.tend() < 1:
-            self.daemon.turn()  # the pause passes
-        server = find_server("default")
-        assert server is not None
-        return server.status["slots"]
+        return self.daemon.status()["slots"]
 
     def turn(self) -> None:
         """Let the daemon do what comes next, once there is something."""
@@ -363,11 +359,10 @@ def test_a_network_alone(place: Place) -> None:
     assert one.hear(2) == [Granted(4), Granted(5)]
 
 
-def test_the_status_is_written_now_and_then_however_often_slots_change(place: Place, tmp_path: Path) -> None:
+def test_nothing_is_written_however_often_slots_change(place: Place, tmp_path: Path) -> None:
     client = place.join("one")
     (lease,) = client.get(1)
     path = next(tmp_path.rglob("default.json"))
-    begin = time.monotonic()
     versions = {path.stat().st_mtime_ns}
     for _ in range(100):
         client.leases.ask(0)
@@ -378,5 +373,4 @@ def test_the_status_is_written_now_and_then_however_often_slots_change(place: Pl
         assert isinstance(event, Granted)
         lease = event.lease
         versions.add(path.stat().st_mtime_ns)
-    assert len(versions) <= 2 + (time.monotonic() - begin) / 0.2
-    assert place.published == {"total": 2, "used": 1}
+    assert len(versions) == 1

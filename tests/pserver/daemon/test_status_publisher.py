@@ -36,26 +36,13 @@ def shown() -> object:
     return server and server.status.get("used")
 
 
-def test_slots_are_shown_when_they_change_but_not_too_often() -> None:
-    slots = {"used": 0}
-    with PidFile("default") as pid_file:
-        publisher = StatusPublisher(pid_file, lambda: {"pid": os.getpid(), **slots}, lambda: dict(slots))
-        publisher.publish()
-        assert publisher.tend() > 1
-        assert shown() == 0
-        slots["used"] = 1
-        assert 0 < publisher.tend() <= 0.2
-        wait_until(lambda: publisher.tend() > 1, "the pause")
-        assert shown() == 1
-
-
 def test_what_cannot_be_written_is_logged_once_and_written_later(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     monkeypatch.setattr(status_publisher, "_RETRY_SECONDS", 0.05)
     with Full("default") as pid_file:
-        publisher = StatusPublisher(pid_file, lambda: {"pid": os.getpid(), "used": 1}, dict)
+        publisher = StatusPublisher(pid_file, lambda: {"pid": os.getpid(), "used": 1})
         pid_file.is_full = True
         publisher.publish()
         publisher.publish()
@@ -73,7 +60,7 @@ def test_a_server_whose_folder_was_removed_can_be_found_again(
     monkeypatch.setattr(status_publisher, "_LOOK_SECONDS", 0.05)
     before = open_files()
     with PidFile("default") as pid_file:
-        publisher = StatusPublisher(pid_file, lambda: {"pid": os.getpid(), "used": 1}, dict)
+        publisher = StatusPublisher(pid_file, lambda: {"pid": os.getpid(), "used": 1})
         publisher.publish()
         shutil.rmtree(tmp_path / "run" / "pserver")
         assert find_server("default") is None
@@ -86,7 +73,7 @@ def test_a_folder_that_cannot_be_made_again_ends_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with PidFile("default") as pid_file:
-        publisher = StatusPublisher(pid_file, lambda: {"pid": os.getpid()}, dict)
+        publisher = StatusPublisher(pid_file, lambda: {"pid": os.getpid()})
         shutil.rmtree(tmp_path / "run" / "pserver")
         (tmp_path / "run" / "pserver").mkdir(mode=0o755)  # another would trust it
         (tmp_path / "run" / "pserver").chmod(0o755)
@@ -98,7 +85,7 @@ def test_a_folder_that_cannot_be_made_again_ends_nothing(
 def test_one_that_is_removed_alone_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status_publisher, "_LOOK_SECONDS", 0.05)
     with PidFile("default") as pid_file:
-        publisher = StatusPublisher(pid_file, lambda: {"pid": os.getpid(), "used": 1}, dict)
+        publisher = StatusPublisher(pid_file, lambda: {"pid": os.getpid(), "used": 1})
         publisher.publish()
         for name in ("default.json", "default.pid"):
             (tmp_path / "run" / "pserver" / name).unlink()
@@ -111,9 +98,7 @@ def test_the_rest_of_the_folder_is_made_again_only_by_the_holder_of_the_name(
     monkeypatch.setattr(status_publisher, "_LOOK_SECONDS", 0.0)
     looks = []
     with PidFile("default") as pid_file:
-        publisher = StatusPublisher(
-            pid_file, lambda: {"pid": os.getpid()}, dict, [lambda: looks.append("look")]
-        )
+        publisher = StatusPublisher(pid_file, lambda: {"pid": os.getpid()}, [lambda: looks.append("look")])
         publisher.publish()
         publisher.tend()
         assert looks == ["look"]

@@ -5,7 +5,21 @@ import pytest
 
 from pconnect.link.connection import Connection
 from pserver.engine.command_page import CommandPage, make_memory
+from pserver.session import usage
 from pserver.session.usage import NodeUsage, Usage
+
+
+class Workers:
+    """What the workers of a node have used."""
+
+    sums = (0, 0, 0)
+    jobs = 0
+
+    def usage(self) -> tuple[int, int, int]:
+        return self.sums
+
+    def running(self) -> int:
+        return self.jobs
 
 
 class Place:
@@ -13,11 +27,12 @@ class Place:
 
     def __init__(self) -> None:
         self.told: list[tuple[list[int], str]] = []
-        self.workers = (0, 0, 0)
+        self.running: list[int] = []
+        self.workers = Workers()
         self.page = self.new_page()
         command = Connection(1, "client", None)
         fake: Any = self
-        self.usage = NodeUsage(fake, command, lambda: self.page, lambda: self.workers)
+        self.usage = NodeUsage(fake, command, lambda: self.page, self.workers)
 
     @staticmethod
     def new_page() -> CommandPage:
@@ -33,8 +48,9 @@ class Place:
             self.page.end()
         self.page.count_bytes(received, sent)
 
-    def tell_usage(self, counts: Usage, how: str) -> None:
+    def tell_usage(self, counts: Usage, how: str, *, running: int = 0) -> None:
         self.told.append((list(counts), how))
+        self.running.append(running)
 
 
 @pytest.fixture
@@ -60,7 +76,7 @@ def test_the_daemon_is_told_when_something_has_changed_and_at_the_end(place: Pla
     place.usage.tend()
     assert place.told == []
     place.run(1, 7, 8)
-    place.workers = (5, 10, 20)
+    place.workers.sums = (5, 10, 20)
     place.usage.tend()
     assert place.told == []  # not yet again
     place.usage.end("it was closed")
@@ -69,3 +85,14 @@ def test_the_daemon_is_told_when_something_has_changed_and_at_the_end(place: Pla
 
 def test_sums() -> None:
     assert Usage(1, 2, 3, 4).plus(Usage(10, 20, 30, 40), Usage(100, 0, 0, 1)) == Usage(111, 22, 33, 45)
+
+
+def test_what_runs_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "_TELL_SECONDS", 0.0)
+    place.page.begin(1)
+    place.workers.jobs = 2
+    place.usage.tend()
+    place.usage.tend()
+    place.page.end()
+    place.usage.tend()
+    assert place.running == [3, 2]

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import json
 import os
 import resource
 import signal
@@ -36,8 +35,7 @@ def single(tmp_path: Path) -> Iterator[Server]:
 
 
 def slots_used(server: Server) -> int:
-    path = next(server.folder.rglob(f"{server.status['name']}.json"))
-    return int(json.loads(path.read_text())["slots"]["used"])
+    return int(server.status_now()["slots"]["used"])
 
 
 def engine_pid(net: ClientNetwork) -> int:

@@ -1,0 +1,154 @@
+"""The commands that administer a server that runs: ``pserver ctl WORD`` and ``pserver reload``."""
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from pconnect.commands.table import Table
+from pserver.admin.options import CommandParser
+from pserver.admin.settings import server_name
+from pserver.admin.status_command import report_none, status_table
+from pserver.admin.stop_command import stop
+from pserver.ctl.asking import ask
+from pserver.system.pidfile import find_server
+
+_RELOAD_SECONDS = 30.0  # a file of many users, on a slow file system
+_HEADINGS = ["SESSION", "USER", "FROM", "SINCE", "NODES", "COMMANDS", "JOBS", "IDLE", "DETACHED"]
+
+# What each word does, and its argument with its description, if it has one.
+_WORDS: Mapping[str, tuple[str, tuple[str, str] | None]] = {
+    "sessions": ("show the sessions, and what they have done", None),
+    "kill": ("end a session, or all of a user", ("WHAT", "the number of a session, or the name of a user")),
+    "slots": ("have another number of slots", ("N", "how many processes for jobs may run at once")),
+    "drain": ("let no new session in; those that are there go on", None),
+    "resume": ("let new sessions in again", None),
+    "release": ("drain, and end the server with its last session", None),
+    "reload": ("read users and settings again", None),
+    "log-level": ("write more or less to the log", ("LEVEL", "debug, info, warning or error")),
+    "status": ("show the server", None),
+    "stop": ("end the server, as pserver stop", None),
+    "exit": ("end it with its last session, as pserver stop --when-idle", None),
+    "quit": ("end it now, with detached jobs, as pserver stop --force", None),
+}
+_ENDING: Mapping[str, Mapping[str, bool]] = {"stop": {}, "exit": {"when_idle": True}, "quit": {"force": True}}
+
+Facts = Mapping[str, Any]
+
+
+def add_ctl(commands: "argparse._SubParsersAction[CommandParser]") -> None:
+    """Add the commands and their options."""
+    common = CommandParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument("--name", help="the server's name, default: that of the configuration, or default")
+    common.add_argument("--json", action="store_true", help="print one object, for programs")
+    parser = commands.add_parser("ctl", help="administer a server that runs", parents=[common])
+    words = parser.add_subparsers(dest="word", required=True, metavar="|".join(_WORDS))
+    for word, (what, argument) in _WORDS.items():
+        each = words.add_parser(word, help=what, parents=[common])
+        if argument is not None:
+            each.add_argument("argument", metavar=argument[0], help=argument[1])
+    commands.add_parser("reload", help="read users and settings again", parents=[common])
+
+
+def ctl(options: argparse.Namespace) -> int:
+    """Do what a command line says; return the exit status."""
+    word = getattr(options, "word", "reload")
+    name = server_name(getattr(options, "name", None))
+    if word in _ENDING:
+        wanted = {"force": False, "when_idle": False, **_ENDING[word]}
+        return stop(argparse.Namespace(name=name, timeout=10.0, **wanted))
+    server = find_server(name)
+    if server is None:
+        return report_none(name)
+    facts = ask(server, request_for(word, getattr(options, "argument", "")), _RELOAD_SECONDS)
+    if getattr(options, "json", False):
+        print(json.dumps(facts, indent=2))
+    else:
+        for line in _LINES[word](facts):
+            print(line)
+    return 0
+
+
+def request_for(word: str, argument: str) -> dict[str, object]:
+    """Return what the server is asked for."""
+    match word:
+        case "kill":
+            return {"do": word, "what": argument}
+        case "slots":
+            # What is no number is refused by the server, in its words.
+            is_number = argument.isascii() and argument.isdigit() and len(argument) < 10
+            return {"do": word, "total": int(argument) if is_number else argument}
+        case "log-level":
+            return {"do": word, "level": argument}
+    return {"do": word}
+
+
+def _sessions(facts: Facts) -> list[str]:
+    return [str(Table(_HEADINGS, [_row(session) for session in facts["sessions"]]))]
+
+
+def _row(session: Facts) -> Sequence[object]:
+    return [
+        session["session"],
+        session["user"] or "(logging in)",
+        session["from"],
+        f"{datetime.fromtimestamp(session['since']):%Y-%m-%d %H:%M}",
+        ",".join(map(str, session["nodes"])),
+        session["commands"],
+        session["jobs"],
+        str(timedelta(seconds=int(session["idle"]))),
+        "yes" if session["detached"] else "no",
+    ]
+
+
+def _killed(facts: Facts) -> list[str]:
+    return [f"Ended session {each['session']} of user {each['user']}." for each in facts["killed"]]
+
+
+def _drained(facts: Facts) -> list[str]:
+    return [
+        f"No new session is let in; {_count(facts['sessions'])} go on. To take sessions again: pserver ctl resume"
+    ]
+
+
+def _released(facts: Facts) -> list[str]:
+    if not facts["sessions"]:
+        return ["The server ends now: it has no sessions."]
+    return [f"The server ends with the last of {_count(facts['sessions'])}; no new one is let in."]
+
+
+def _count(sessions: int) -> str:
+    return "1 session" if sessions == 1 else f"{sessions} sessions"
+
+
+def _reloaded(facts: Facts) -> list[str]:
+    changes = [f"{name}: {_shown(old)} -> {_shown(new)}" for name, (old, new) in facts["changed"].items()]
+    restart = [f"{name}: {_shown(old)} -> {_shown(new)}" for name, (old, new) in facts["restart"].items()]
+    ended = [
+        f"Ended session {each['session']} of user {each['user']}: {each['why']}." for each in facts["ended"]
+    ]
+    return [
+        *(changes or ["No setting has changed that a running server takes in."]),
+        *(f"{each} (needs a restart)" for each in restart),
+        *ended,
+    ]
+
+
+def _shown(value: object) -> str:
+    return "-" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+_LINES: Mapping[str, Callable[[Facts], list[str]]] = {
+    "sessions": _sessions,
+    "kill": _killed,
+    "slots": lambda facts: [
+        f"{facts['total']} slots instead of {facts['before']}; {facts['used']} are in use."
+    ],
+    "drain": _drained,
+    "resume": lambda _: ["New sessions are let in."],
+    "release": _released,
+    "reload": _reloaded,
+    "log-level": lambda facts: [f"The log has lines of the level {facts['level']} and above."],
+    "status": lambda facts: [str(status_table([(str(facts["name"]), int(facts["pid"]), facts)]))],
+}

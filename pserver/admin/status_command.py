@@ -1,0 +1,118 @@
+"""The command that shows which servers run, and what commands say about servers that do not."""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from pconnect.commands.table import Table
+from pserver.admin.left_sessions import LeftSession, left_sessions
+from pserver.config.server_config import ServerConfig
+from pserver.ctl.live_status import live_server, live_servers
+from pserver.system.pidfile import RunningServer, list_servers
+
+# The same as that of systemctl and of scripts in /etc/init.d (Linux Standard Base, section 22.2).
+NOT_RUNNING = 3
+
+_HEADINGS = ["NAME", "PID", "COMMANDS", "DATA", "ADDRESS", "TLS", "SINCE", "SESSIONS", "SLOTS"]
+
+
+def add_status(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("--name", help="only this one, default: all")
+    parser.add_argument("--json", action="store_true", help="print a list of objects, for programs")
+
+
+def status(options: argparse.Namespace) -> int:
+    """Print which servers run, and sessions of such that were killed; return the exit status."""
+    if options.name is None:
+        servers = live_servers()
+    else:
+        server = live_server(options.name)
+        servers = [] if server is None else [server]
+    if options.json:
+        print(json.dumps([dict(server.status) for server in servers], indent=2))
+    elif servers:
+        print(status_table((server.name, server.pid, server.status) for server in servers))
+        _print_users(servers)
+    left = left_sessions(options.name)
+    _report_left(left)
+    if not servers and not left and not options.json:
+        return report_none(options.name)
+    return 0 if servers else NOT_RUNNING
+
+
+def _print_users(servers: Sequence[RunningServer]) -> None:
+    for server in servers:
+        match server.status.get("users"):
+            case {"file": file, "fingerprint": fingerprint}:
+                shown = fingerprint or "unknown, see the log"
+                print(f"The users of {server.name}: {file}, fingerprint {shown}")
+        if server.folder is not None:
+            folder = str(server.folder).removeprefix(f"/proc/{server.pid}/root")
+            print(
+                f"The run-time folder of {server.name} (pid {server.pid}) is {folder}, another one than here."
+            )
+
+
+def report_none(name: str | None) -> int:
+    """Say that a server does not run, and which do; return the exit status."""
+    which = "no server" if name is None else f"no server named {name!r}"
+    others = ", ".join(server.name for server in list_servers())
+    hint = f"; choose one of these with --name: {others}" if others else ""
+    print(f"pserver: {which} is running{hint}", file=sys.stderr)
+    return NOT_RUNNING
+
+
+def _report_left(left: Mapping[str, Sequence[LeftSession]]) -> None:
+    for name, sessions in left.items():
+        option = name_option(name)
+        count = "1 session lives" if len(sessions) == 1 else f"{len(sessions)} sessions live"
+        print(
+            f"pserver: the server {name!r} was killed, and {count}: {'; '.join(map(str, sessions))}. "
+            f"To go on with them, start it again with the same options: pserver start{option}; "
+            f"to end them: pserver stop{option}",
+            file=sys.stderr,
+        )
+
+
+def name_option(name: str) -> str:
+    """Return the option that names a server, for a command line; empty for the default one."""
+    return "" if name == ServerConfig.name else f" --name {shlex.quote(name)}"
+
+
+def address_of(status: Mapping[str, object]) -> str:
+    """Return where a server listens, in words."""
+    bind = status.get("bind")
+    return ", ".join(bind) if isinstance(bind, list) and bind else "all addresses"
+
+
+def status_table(servers: Iterable[tuple[str, int, Mapping[str, object]]]) -> Table:
+    """Return a table of servers, each by its name, its process number, and what it says."""
+    return Table(_HEADINGS, [_row(*server) for server in servers])
+
+
+def _row(name: str, pid: int, status: Mapping[str, object]) -> Sequence[object]:
+    if "cmd_port" not in status:
+        return [name, pid, "starting", *[None] * (len(_HEADINGS) - 3)]
+    started = status["started"]
+    sessions = status["sessions"]
+    slots = status.get("slots")
+    return [
+        name,
+        pid,
+        status["cmd_port"],
+        status["data_port"],
+        address_of(status),
+        "yes" if status["use_tls"] else "no",
+        f"{datetime.fromtimestamp(started):%Y-%m-%d %H:%M}" if isinstance(started, int | float) else "",
+        _count_sessions(sessions) if isinstance(sessions, list) else "",
+        f"{slots['used']} of {slots['total']}" if isinstance(slots, dict) else "does not answer",
+    ]
+
+
+def _count_sessions(sessions: Sequence[Mapping[str, object]]) -> str:
+    detached = sum(bool(session.get("detached")) for session in sessions)
+    return f"{len(sessions)} ({detached} detached)" if detached else str(len(sessions))

@@ -1,0 +1,98 @@
+"""One request to a server, and its answer: a line of JSON each way on the socket ``NAME.control``.
+
+A request is ``{"do": WORD, ...}``; `pserver.daemon.control.words` has the words. An answer is ``{"ok": FACTS}``, or
+``{"error": TEXT}``. Whoever asks has a deadline: a server that is stopped (SIGSTOP) takes the connection and says
+nothing.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pconnect.errors import AuthenticationError
+from pconnect.link.local_link import connect
+from pserver.config.listen_options import check_server_name
+from pserver.system.descriptors import json_object
+from pserver.system.pidfile import RunningServer
+from pserver.system.runtime_dir import run_time_folder
+from srp_tools.errors import ConfigurationError
+
+MAX_REQUEST_BYTES = 4096
+_MAX_ANSWER_BYTES = 2**24  # a line for each of many thousand sessions
+ANSWER_SECONDS = 2.0
+
+
+class NoAnswerError(ConfigurationError):
+    """There is no server at the control socket, or it has said nothing in time."""
+
+
+def control_path(name: str, folder: Path | None = None) -> Path:
+    """Return where the control socket of the server of a name is; `folder`: its run-time folder, if not ours."""
+    check_server_name(name)
+    return (folder or run_time_folder()) / f"{name}.control"
+
+
+def ask(
+    server: RunningServer, request: Mapping[str, object], seconds: float = ANSWER_SECONDS
+) -> dict[str, Any]:
+    """Ask a server of this account for something; return what it says.
+
+    Raises `NoAnswerError` if there is none, or it does not answer within some seconds: it may do it or not. Raises
+    `ConfigurationError` if it refuses; the text has the reason.
+    """
+    return Question(control_path(server.name, server.folder), request).answer(time.monotonic() + seconds)
+
+
+class Question:
+    """A request that is under way.
+
+    Raises `NoAnswerError` if nobody takes it.
+    """
+
+    def __init__(self, path: Path, request: Mapping[str, object]) -> None:
+        data = json.dumps(dict(request)).encode() + b"\n"
+        if len(data) > MAX_REQUEST_BYTES:
+            raise ConfigurationError(f"a request has at most {MAX_REQUEST_BYTES} bytes")
+        self._path = path
+        try:
+            self._sock = connect(path)
+        except (OSError, AuthenticationError) as error:
+            raise NoAnswerError(f"no server answers at {path}: {error}") from error
+        try:
+            self._sock.send(data)  # there is room for it in a new socket
+        except OSError as error:
+            self._sock.close()
+            raise NoAnswerError(f"the server at {path} takes no request: {error}") from error
+
+    def answer(self, deadline: float) -> dict[str, Any]:
+        """Return the answer, waiting until `deadline` at most; raise as `ask` does. Call this once."""
+        with self._sock:
+            told = json_object(self._read_line(deadline))
+        error, facts = told.get("error"), told.get("ok")
+        if isinstance(error, str):
+            raise ConfigurationError(error)
+        if not isinstance(facts, dict):
+            raise NoAnswerError(f"the server at {self._path} ended, or says what makes no sense")
+        return facts
+
+    def _read_line(self, deadline: float) -> bytes:
+        data = bytearray()
+        while not data.endswith(b"\n") and len(data) < _MAX_ANSWER_BYTES:
+            left = deadline - time.monotonic()
+            try:
+                if left <= 0:
+                    raise TimeoutError
+                self._sock.settimeout(left)
+                part = self._sock.recv(2**16)
+            except TimeoutError:
+                raise NoAnswerError(
+                    f"the server at {self._path} does not answer; it may be stopped (SIGSTOP), or the machine is busy"
+                ) from None
+            except OSError:
+                part = b""
+            if not part:
+                break
+            data += part
+        return bytes(data)

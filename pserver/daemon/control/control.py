@@ -1,0 +1,55 @@
+"""All that administers a daemon that runs, put together: the control socket, its words, the ends of single sessions."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from pserver.daemon.callback_selector import CallbackSelector, LoopPart
+from pserver.daemon.control.control_socket import ControlSocket
+from pserver.daemon.control.endings import Endings
+from pserver.daemon.control.words import ControlWords, Duty, Server
+from pserver.daemon.session_registry import SessionRegistry
+from pserver.daemon.slot_service import SlotService
+
+Facts = Mapping[str, object]
+
+
+class Administered(NamedTuple):
+    """What of a daemon is administered."""
+
+    sessions: SessionRegistry
+    slots: SlotService
+    duty: Duty
+    status: Callable[[], Facts]  #: what it says about itself
+    stop: Callable[[str], object]  #: takes the reason
+    is_busy: Callable[[], bool]  #: whether a login, or the start of a session, is under way
+
+
+class Control:
+    """The administration of one daemon. `path`: of its control socket; `selector`: the daemon's."""
+
+    def __init__(self, path: Path, selector: CallbackSelector, daemon: Administered) -> None:
+        self._endings = Endings()
+        self._words = ControlWords(
+            Server(
+                daemon.sessions,
+                daemon.slots,
+                daemon.duty,
+                self._endings,
+                daemon.status,
+                dict,
+                daemon.stop,
+                daemon.is_busy,
+            )
+        )
+        self._socket = ControlSocket(path, selector, self._words.answer)
+        self.look_after_path = self._socket.look_after_path
+        self.close = self._socket.close
+
+    def loop_parts(self) -> list[LoopPart]:
+        """Return what the daemon's loop is to look after."""
+        return [
+            LoopPart("requests", self._socket.step, self._socket.time_left),
+            LoopPart("ends of sessions", self._endings.step, self._endings.time_left),
+            LoopPart("release", self._words.step, lambda: None),
+        ]

@@ -1,0 +1,61 @@
+"""Ends single sessions, with a reason that their clients read; those that take too long are ended by force.
+
+A session that is told the reason tells its client and goes. It gets SIGTERM if it is still there after a moment, then
+SIGKILL: all within two seconds.
+"""
+
+import contextlib
+import json
+import logging
+import math
+import signal
+import time
+
+from pserver.daemon.held_session import Session
+from srp_tools.printable import printable_name
+
+log = logging.getLogger("pserver")
+
+_PATIENCE = 1.0  # seconds for the farewell
+_LAST_PATIENCE = 0.5  # for a session that does not read what it is told
+
+
+class Endings:
+    """The sessions that are to end."""
+
+    def __init__(self) -> None:
+        self._due: dict[Session, tuple[float, signal.Signals]] = {}
+
+    def end(self, session: Session, reason: str) -> None:
+        """Have a session end; its client reads the reason. Does nothing if it is about to end already."""
+        if session in self._due or session.has_ended:
+            return
+        log.info(
+            "session %d of %s is ended: %s", session.pid, printable_name(session.user or "nobody"), reason
+        )
+        session.how = reason
+        words = json.dumps({"end": reason}).encode()
+        is_told = False
+        for node in session.nodes:
+            if node.number:
+                with contextlib.suppress(OSError):  # it ends just now, or does not read
+                    node.control.send(words)
+                    is_told = True
+        wait = _PATIENCE if is_told else 0.0
+        self._due[session] = time.monotonic() + wait, signal.SIGTERM
+        self.step()
+
+    def step(self) -> None:
+        """Do what is due."""
+        now = time.monotonic()
+        for session, (due, number) in list(self._due.items()):
+            if session.has_ended:
+                del self._due[session]
+            elif due <= now:
+                session.signal(number)
+                self._due[session] = now + _LAST_PATIENCE, signal.SIGKILL
+
+    def time_left(self) -> float | None:
+        """Return in how many seconds `step` has something to do; ``None``: not before something happens."""
+        first = min((due for due, _ in self._due.values()), default=math.inf)
+        return None if first == math.inf else max(0.0, first - time.monotonic())

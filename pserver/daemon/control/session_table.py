@@ -1,0 +1,35 @@
+"""What there is to say of each session, for an administrator."""
+
+import time
+
+from pserver.daemon.held_session import Session
+from pserver.daemon.session_registry import SessionRegistry
+from pserver.daemon.slot_service import SlotService
+
+
+def session_rows(sessions: SessionRegistry, slots: SlotService) -> list[dict[str, object]]:
+    """Return the facts of each session that has logged in, or is about to.
+
+    ``jobs`` counts those that have ended, ``running`` commands and jobs that run, ``slots`` the processes for jobs that
+    there are now. ``idle`` is for how many seconds nothing has run, as far as that was told: every two seconds.
+    """
+    return [_row(session, slots) for session in sessions]
+
+
+def _row(session: Session, slots: SlotService) -> dict[str, object]:
+    uses = session.usage.values()
+    running = sum(use.running for use in uses)
+    last = max([session.since, *(use.changed_at for use in uses)])
+    return {
+        "session": session.pid,
+        "user": session.user,
+        "from": session.peer,
+        "since": session.since,
+        "nodes": sorted(node.number for node in session.nodes if node.number),
+        "commands": sum(use.counts[0] for use in uses),
+        "jobs": sum(use.counts[1] for use in uses),
+        "running": running,
+        "slots": sum(slots.held_by(node) for node in session.nodes),
+        "idle": 0.0 if running else max(0.0, time.time() - last),
+        "detached": any(node.is_detached for node in session.nodes),
+    }

@@ -1,0 +1,155 @@
+"""The words that the daemon understands at its control socket, and from administrators who have logged in.
+
+``status``, ``sessions``, ``kill``, ``slots``, ``drain``, ``resume``, ``release``, ``reload``, ``log-level`` and
+``stop``. Each that changes something is a line in the log, with who has asked for it and what came of it; all are, if
+they come from elsewhere.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from pserver.daemon.control.control_socket import Asker
+from pserver.daemon.control.endings import Endings
+from pserver.daemon.control.session_table import session_rows
+from pserver.daemon.held_session import Session
+from pserver.daemon.session_registry import SessionRegistry
+from pserver.daemon.slot_service import SlotService
+from pserver.system import audit
+from srp_tools.errors import ConfigurationError, ParallelError
+
+LEVELS = ("debug", "info", "warning", "error")
+_MOST_SLOTS = 100_000
+_ASKING = {"status", "sessions"}  # change nothing
+
+Facts = Mapping[str, object]
+
+
+class Duty(Protocol):
+    """What keeps newcomers out, see `pserver.duty.admission`."""
+
+    def drain(self) -> None:
+        """Let nobody in any more."""
+
+    def resume(self) -> None:
+        """Let newcomers in again."""
+
+
+class Server(NamedTuple):
+    """What the words act on."""
+
+    sessions: SessionRegistry
+    slots: SlotService
+    duty: Duty
+    endings: Endings
+    status: Callable[[], Facts]
+    reload: Callable[[], Facts]
+    stop: Callable[[str], object]  #: takes the reason
+    is_busy: Callable[[], bool]  #: whether a login, or the start of a session, is under way
+
+
+class ControlWords:
+    """Does what is asked for."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._is_releasing = ""  # why the server ends with its last session; empty: it does not
+        self._words: dict[str, Callable[[Mapping[str, Any], Asker], Facts]] = {
+            "status": lambda *_: server.status(),
+            "sessions": lambda *_: {"sessions": session_rows(server.sessions, server.slots)},
+            "kill": self._kill,
+            "slots": self._slots,
+            "drain": self._drain,
+            "resume": self._resume,
+            "release": self._release,
+            "reload": lambda *_: server.reload(),
+            "log-level": self._log_level,
+            "stop": self._stop,
+        }
+
+    def answer(self, request: Mapping[str, Any], asker: Asker, *, is_remote: bool = False) -> Facts:
+        """Do what a request says; return the facts that answer it.
+
+        Raises `ConfigurationError` if it cannot be done; nothing has changed.
+        """
+        word = request.get("do")
+        try:
+            if not isinstance(word, str) or word not in self._words:
+                raise ConfigurationError(
+                    f"there is no word {word!r:.50}; there are: {', '.join(self._words)}"
+                )
+            facts = self._words[word](request, asker)
+        except (ParallelError, OSError) as error:
+            audit.control(asker.peer, asker.user, request, f"refused: {error}")
+            raise
+        if is_remote or word not in _ASKING:
+            audit.control(asker.peer, asker.user, request, "done")
+        return facts
+
+    def step(self) -> None:
+        """End the server if it is to end with its last session, and that has gone."""
+        if self._is_releasing and not len(self._server.sessions) and not self._server.is_busy():
+            self._server.stop(self._is_releasing)
+
+    def _kill(self, request: Mapping[str, Any], asker: Asker) -> Facts:
+        what = _text(request, "what", "give the number of a session, or a user")
+        found = [each for each in self._server.sessions if str(each.pid) == what]
+        found = found or [each for each in self._server.sessions if each.user == what]
+        if not found:
+            raise ConfigurationError(f"there is no session {what!r:.100}, and none of such a user")
+        for session in found:
+            self._server.endings.end(
+                session, f"an administrator of the server ({asker.user}) ended this session"
+            )
+        return {"killed": [_named(session) for session in found]}
+
+    def _slots(self, request: Mapping[str, Any], _: Asker) -> Facts:
+        total = request.get("total")
+        if not isinstance(total, int) or isinstance(total, bool) or not 0 <= total <= _MOST_SLOTS:
+            raise ConfigurationError(f"slots {total!r:.50}: give a number from 0 to {_MOST_SLOTS}")
+        before = self._server.slots.facts["total"]
+        self._server.slots.resize(total)
+        return {"before": before, **self._server.slots.facts}
+
+    def _drain(self, *_: object) -> Facts:
+        self._server.duty.drain()
+        return {"sessions": len(self._server.sessions)}
+
+    def _resume(self, *_: object) -> Facts:
+        self._is_releasing = ""
+        self._server.duty.resume()
+        return {"sessions": len(self._server.sessions)}
+
+    def _release(self, _: Mapping[str, Any], asker: Asker) -> Facts:
+        self._is_releasing = f"its last session has ended, as {asker} asked for"
+        return self._drain()
+
+    def _log_level(self, request: Mapping[str, Any], _: Asker) -> Facts:
+        level = _text(request, "level", f"give one of {', '.join(LEVELS)}").lower()
+        if level not in LEVELS:
+            raise ConfigurationError(f"log-level {level!r:.50}: give one of {', '.join(LEVELS)}")
+        logging.getLogger().setLevel(level.upper())
+        return {"level": level}
+
+    def _stop(self, request: Mapping[str, Any], asker: Asker) -> Facts:
+        ended = session_rows(self._server.sessions, self._server.slots)
+        detached = [row for row in ended if row["detached"]]
+        if detached and request.get("force") is not True:
+            named = "; ".join(f"session {row['session']} of {row['user']}" for row in detached)
+            raise ConfigurationError(
+                f"it runs detached jobs: {named}. Use release, which ends the server after them, or lose them with "
+                "stop --force (results that are ready stay)"
+            )
+        self._server.stop(f"{asker} asked for it")
+        return {"ended": ended}
+
+
+def _text(request: Mapping[str, Any], key: str, hint: str) -> str:
+    value = request.get(key)
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"{request['do']}: {hint}")
+    return value
+
+
+def _named(session: Session) -> dict[str, object]:
+    return {"session": session.pid, "user": session.user}

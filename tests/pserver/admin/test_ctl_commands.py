@@ -1,0 +1,86 @@
+"""What the words of `pserver ctl` ask for and print; real servers are in `tests.integration.test_ctl`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pserver.admin.ctl_commands import _LINES, request_for
+from pserver.cli import main
+from pserver.daemon.control.words import LEVELS
+from tests.support.places import use_private_places
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_private_places(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("word", "argument", "request_"),
+    [
+        ("kill", "17", {"do": "kill", "what": "17"}),
+        ("slots", "4", {"do": "slots", "total": 4}),
+        ("slots", "four", {"do": "slots", "total": "four"}),
+        ("slots", "-1", {"do": "slots", "total": "-1"}),
+        ("log-level", LEVELS[0], {"do": "log-level", "level": "debug"}),
+        ("drain", "", {"do": "drain"}),
+    ],
+)
+def test_a_request(word: str, argument: str, request_: dict[str, object]) -> None:
+    assert request_for(word, argument) == request_
+
+
+def test_sessions_are_a_table() -> None:
+    row = {
+        "session": 17, "user": "alice", "from": "192.0.2.1 port 5", "since": 0.0, "nodes": [1, 2], "commands": 3,
+        "jobs": 4, "slots": 2, "idle": 61.9, "detached": False,
+    }  # fmt: skip
+    newcomer = {**row, "user": None, "slots": 0, "detached": True}
+    head, first, second = _LINES["sessions"]({"sessions": [row, newcomer]})[0].splitlines()
+    assert head.split() == [
+        "SESSION",
+        "USER",
+        "FROM",
+        "SINCE",
+        "NODES",
+        "COMMANDS",
+        "JOBS",
+        "IDLE",
+        "DETACHED",
+    ]
+    assert first.split()[-5:] == ["1,2", "3", "4", "0:01:01", "no"]
+    assert "(logging in)" in second and second.endswith("  yes")
+
+
+def test_a_reload_says_what_has_changed_and_what_needs_a_restart() -> None:
+    facts = {
+        "changed": {"slots": [None, 4]},
+        "restart": {"cmd_port": [1, 2]},
+        "ended": [{"session": 17, "user": "bob", "why": "he is gone"}],
+    }
+    assert _LINES["reload"](facts) == [
+        "slots: - -> 4",
+        "cmd_port: 1 -> 2 (needs a restart)",
+        "Ended session 17 of user bob: he is gone.",
+    ]
+    assert "No setting has changed" in _LINES["reload"]({"changed": {}, "restart": {}, "ended": []})[0]
+
+
+def test_without_a_server_each_word_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["sessions"], ["slots", "4"], ["stop"], ["exit"], ["quit"], ["status"]):
+        assert main(["ctl", *words, "--name", "one"]) == 3
+        assert main(["ctl", "--name", "one", *words]) == 3
+    assert main(["reload"]) == 3
+    assert set(capsys.readouterr().err.splitlines()) == {
+        "pserver: no server named 'one' is running",
+        "pserver: no server named 'default' is running",
+    }
+
+
+def test_wrong_usage_is_status_two(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["halt"], ["slots"], ["drain", "now"]):
+        with pytest.raises(SystemExit) as caught:
+            main(["ctl", *words])
+        assert caught.value.code == 2
+    assert json.dumps(capsys.readouterr().err)

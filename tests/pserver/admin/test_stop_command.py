@@ -1,0 +1,38 @@
+"""The end of a server by the command; what clients see of it is in `tests.integration.test_ctl`."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pserver.cli import main
+from tests.support.places import OPTIONS, use_private_places
+from tests.support.waiting import DEADLINE
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_private_places(tmp_path, monkeypatch)
+
+
+def start() -> None:
+    command = [sys.executable, "-m", "pserver", "start", *OPTIONS, "--no-tls"]
+    subprocess.run(
+        command, check=True, timeout=DEADLINE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def test_an_idle_server_ends_when_idle_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    start()
+    assert main(["stop", "--when-idle"]) == 0
+    assert re.fullmatch(r"Stopped default \(pid \d+\)\.\n", capsys.readouterr().out)
+    assert main(["stop", "--when-idle"]) == 3
+
+
+def test_two_ways_to_stop_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    start()
+    assert main(["stop", "--when-idle", "--force"]) == 1
+    assert "--when-idle and --force" in capsys.readouterr().err
+    assert main(["stop"]) == 0
