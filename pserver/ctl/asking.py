@@ -66,6 +66,14 @@ class Question:
             self._sock.close()
             raise NoAnswerError(f"the server at {path} takes no request: {error}") from error
 
+    def fileno(self) -> int:
+        """Return the descriptor that can be read from once there is an answer."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """Wait for no answer."""
+        self._sock.close()
+
     def answer(self, deadline: float) -> dict[str, Any]:
         """Return the answer, waiting until `deadline` at most; raise as `ask` does. Call this once."""
         with self._sock:

@@ -7,7 +7,9 @@ else is asked for here, at the daemon itself, so it is never old.
 
 import contextlib
 import dataclasses
+import select
 import time
+from collections.abc import Mapping
 
 from pserver.ctl.asking import ANSWER_SECONDS, NoAnswerError, Question, control_path
 from pserver.system.pidfile import RunningServer, find_server, list_servers
@@ -32,21 +34,31 @@ def live_servers() -> list[RunningServer]:
 
 
 def _with_answers(servers: list[RunningServer]) -> list[RunningServer]:
-    """All are asked first: those that do not answer take no longer than one."""
-    deadline = time.monotonic() + ANSWER_SECONDS
-    questions: list[Question | None] = []
+    """All are asked at once: those that do not answer take no longer than one, and keep no other from answering."""
+    questions: dict[str, Question] = {}
     for server in servers:
-        questions.append(None)
         with contextlib.suppress(NoAnswerError):
-            questions[-1] = Question(control_path(server.name, server.folder), _STATUS)
+            questions[server.name] = Question(control_path(server.name, server.folder), _STATUS)
+    answers = _await_answers(questions)
     return [
-        _answered(server, question, deadline) for server, question in zip(servers, questions, strict=True)
+        dataclasses.replace(server, status=answers.get(server.name, {**server.status, "answers": False}))
+        for server in servers
     ]
 
 
-def _answered(server: RunningServer, question: Question | None, deadline: float) -> RunningServer:
-    status = {**server.status, "answers": False}
-    if question is not None:
-        with contextlib.suppress(ConfigurationError):
-            status = question.answer(deadline)
-    return dataclasses.replace(server, status=status)
+def _await_answers(questions: Mapping[str, Question]) -> dict[str, Mapping[str, object]]:
+    waiting = {question.fileno(): name for name, question in questions.items()}
+    answers: dict[str, Mapping[str, object]] = {}
+    deadline = time.monotonic() + ANSWER_SECONDS
+    poll = select.poll()
+    for descriptor in waiting:
+        poll.register(descriptor, select.POLLIN)
+    while waiting and (ready := poll.poll(max(0.0, deadline - time.monotonic()) * 1000)):
+        for descriptor, _ in ready:
+            poll.unregister(descriptor)
+            name = waiting.pop(descriptor)
+            with contextlib.suppress(ConfigurationError):  # it has just ended
+                answers[name] = questions[name].answer(time.monotonic() + ANSWER_SECONDS)
+    for name in waiting.values():
+        questions[name].close()
+    return answers
