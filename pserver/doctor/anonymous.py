@@ -8,17 +8,19 @@ failed login may have a password in the place of the name. Numbers that name net
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 _REMOVED = "(secret)"
+_FIRST_MARK = 0xF0000  # of a plane whose characters nobody has given a meaning
 _LEAST_SECRET = 4  # characters; what is shorter would be found everywhere
 _QUOTED_USER = re.compile(r"""(\buser[= ])("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""")
 _JSON_USER = re.compile(r"""("user":\s*)("(?:[^"\\]|\\.)*")""")
 _ESCAPED_USER = re.compile(r"""(\buser=)(\\".*?(?<!\\)\\")""")  # the first, in a text that is JSON itself
 _HEX = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{16,}(?![0-9A-Za-z])")
-_ADDRESS = re.compile(
-    r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7})(?![\w:]|\.\d)"
-)
+_HOME = re.compile(r"(/home/)([^/\s:;,'\"]+)")
+# With a port behind it, or an IPv6 prefix before it; no version of four numbers.
+_IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)")
+_IPV6 = re.compile(r"(?<![\w.:])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:])")
 
 
 class Anonymous:
@@ -28,15 +30,15 @@ class Anonymous:
     """
 
     def __init__(self, users: Iterable[str], hosts: Iterable[str], secrets: Iterable[str], home: str) -> None:
-        self._words: dict[tuple[str, str], str] = {}
         known = [each for each in secrets if len(each) >= _LEAST_SECRET]
-        forms = {form for each in known for form in (each, json.dumps(each)[1:-1])}
-        self._secrets = sorted(forms, key=len, reverse=True)
+        self._secrets = sorted({form for each in known for form in _forms(each)}, key=len, reverse=True)
         self._home = home
-        self._known: list[tuple[re.Pattern[str], str]] = []
-        for kind, names in (("user", users), ("host", hosts)):
-            for name in sorted(dict.fromkeys(names), key=len, reverse=True):
-                self._add(kind, name)
+        self._names: dict[str, tuple[str, str]] = {}  # what each form of a name is
+        self._marks: dict[tuple[str, str], str] = {}  # what stands for a name, until the text is done
+        self._words: dict[int, str] = {}  # what each mark becomes
+        for kind, names in (("host", hosts), ("user", users)):
+            for name in names:
+                self._names |= dict.fromkeys(_forms(name), (kind, name))
 
     def text(self, text: str) -> str:
         """Return a text without what would tell who and where it was."""
@@ -46,34 +48,34 @@ class Anonymous:
             text = re.sub(rf"{re.escape(self._home)}(?=[/\s:;,'\"]|$)", "~", text)
         for pattern in (_ESCAPED_USER, _QUOTED_USER, _JSON_USER):
             text = pattern.sub(self._quoted, text)
-        for known, word in self._known:
-            text = known.sub(word, text)
-        text = _HEX.sub(self._as("id"), text)
-        return _ADDRESS.sub(self._address, text)
+        text = _HOME.sub(lambda found: f"{found[1]}{self._user(found[2])}", text)
+        # There may be thousands of users, and few of them in a text. A long name may contain a short one.
+        for form in sorted((form for form in self._names if form in text), key=len, reverse=True):
+            mark = self._mark(*self._names[form])
+            text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", mark, text)
+        text = _HEX.sub(lambda found: self._mark("id", found[0]), text)
+        text = _IPV6.sub(self._address, _IPV4.sub(self._address, text))
+        return text.translate(self._words)
 
-    def _add(self, kind: str, name: str) -> str:
-        """Replace a name wherever it stands from now on, as it is and as JSON writes it; return what by."""
-        word = self._word(kind, name)
-        for form in dict.fromkeys((name, json.dumps(name)[1:-1])):
-            if form:
-                self._known.append((re.compile(rf"(?<!\w){re.escape(form)}(?!\w)"), word))
-        return word
+    def _mark(self, kind: str, name: str) -> str:
+        """Return one character that stands for a name: no other name is found in it."""
+        if (kind, name) not in self._marks:
+            number = _FIRST_MARK + len(self._marks)
+            count = 1 + sum(each == kind for each, _ in self._marks)
+            self._marks[kind, name] = chr(number)
+            self._words[number] = f"{kind}-{count}"
+        return self._marks[kind, name]
 
-    def _word(self, kind: str, name: str) -> str:
-        number = 1 + sum(each == kind for each, _ in self._words)
-        return self._words.setdefault((kind, name), f"{kind}-{number}")
+    def _user(self, name: str) -> str:
+        self._names |= dict.fromkeys(_forms(name), ("user", name))  # it may stand elsewhere, too
+        return self._mark("user", name)
 
     def _quoted(self, found: re.Match[str]) -> str:
         quote = found[2][: 2 if found[2][0] == "\\" else 1]
-        inner = found[2][len(quote) : -len(quote)]
-        name = inner
-        if quote == '"':
-            name = str(json.loads(found[2])) if _is_json(found[2]) else inner
-        word = self._words.get(("user", name)) or self._add("user", name)
-        return f"{found[1]}{quote}{word}{quote}"
-
-    def _as(self, kind: str) -> Callable[[re.Match[str]], str]:
-        return lambda found: self._word(kind, found[0])
+        name = found[2][len(quote) : -len(quote)]
+        if quote == '"' and _is_json(found[2]):
+            name = str(json.loads(found[2]))
+        return f"{found[1]}{quote}{self._user(name)}{quote}"
 
     def _address(self, found: re.Match[str]) -> str:
         try:
@@ -81,7 +83,12 @@ class Anonymous:
         except ValueError:
             return found[0]
         is_everywhere = address.is_loopback or address.is_unspecified
-        return found[0] if is_everywhere else self._word("address", str(address))
+        return found[0] if is_everywhere else self._mark("address", str(address))
+
+
+def _forms(name: str) -> list[str]:
+    """Return how a name, or a secret, is written: as it is, and as JSON writes it."""
+    return [form for form in dict.fromkeys((name, json.dumps(name)[1:-1])) if form]
 
 
 def _is_json(text: str) -> bool:
