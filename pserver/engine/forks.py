@@ -16,7 +16,7 @@ from pserver.engine.worker import Terms, worker_main
 from pserver.system.descriptors import receive_descriptors
 from pserver.system.flush import flush_output
 
-_ENDS_OF_A_WORKER = 4  # pipe, page, standard output, standard error
+_ENDS_OF_A_WORKER = 5  # pipe, page, standard output, standard error; for the trace, if there is one
 _MESSAGE_BYTES = 1000
 
 

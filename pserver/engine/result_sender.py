@@ -8,7 +8,7 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pconnect.link.connection import Connection
@@ -39,6 +39,9 @@ class ResultSender:
         self._kept = kept
         self._unsent = 0  # bytes in the page
         self._store: JobStore | None = None
+        self.on_result: Callable[[int, Sequence[Any]], object] = lambda *_: (
+            None
+        )  #: called with each that is sent
         self._lock = threading.Lock()  # a job may report from threads of its own
 
     def store(self, words: bytes = b"") -> JobStore:
@@ -54,6 +57,7 @@ class ResultSender:
         """
         limit = self._max_message_bytes
         buffers = encode_message(Kind.RESULT, number, result, limit, by_name=by_name)
+        self.on_result(number, result)
         with self._lock:
             if len(buffers) == 1 and len(buffers[0]) <= RESULT_BYTES // 4:
                 if self._unsent + len(buffers[0]) > RESULT_BYTES:

@@ -35,6 +35,7 @@ from pserver.engine.links import greet
 from pserver.engine.numeric_threads import limit_threads
 from pserver.engine.result_sender import ResultSender
 from pserver.jobs.detached_worker import CONNECTION, UNFIT, decode, orders, read_job
+from pserver.jobs.job_trace import JobTrace
 from pserver.jobs.process_state import ProcessState
 from pserver.jobs.recall import Intake
 from pserver.jobs.shared_status import SharedStatus
@@ -50,6 +51,7 @@ from srp_tools.steps import deadline_after, run
 from srp_tools.tls import TlsContexts
 
 _HANDSHAKE_TIMEOUT = 30.0
+_FIRST_ENDS = 4
 _MOST_EARLY = 1000  # messages for programs that have not begun: signals, and ends of their output's readers
 _FLUSH_SECONDS = 0.001  # results are sent, and the client is listened to, about so often
 
@@ -72,14 +74,15 @@ class Terms:
 def worker_main(ends: Sequence[int], threads: int, terms: Terms) -> None:
     """Be one worker, until the client or the supervisor is gone; what a forked process does.
 
-    `ends`: descriptors: the pipe to the supervisor, the page, and files for standard output and standard error.
+    `ends`: descriptors: the pipe to the supervisor, the page, and files for standard output and standard error; one for
+    the trace of jobs, if the log has it.
     `threads`: how many threads numerical libraries may use. `terms`: what comes from the engine.
     """
     os.setsid()  # its own group, to be ended with all it started
     die_with_parent()
     name_process("worker")
     wear_worker_mark()
-    pipe, page, *outputs = ends
+    pipe, page, *outputs = ends[:_FIRST_ENDS]
     for descriptor, end in zip((1, 2), outputs, strict=True):
         os.dup2(end, descriptor)
         os.close(end)
@@ -88,6 +91,8 @@ def worker_main(ends: Sequence[int], threads: int, terms: Terms) -> None:
     limit_threads(threads, is_new=False)
     limit_growth(terms.server_limits.job_memory)
     worker = _Worker(socket.socket(fileno=pipe), SharedStatus(page), terms)
+    for end in ends[_FIRST_ENDS:]:
+        worker.trace(socket.socket(fileno=end))
     os.close(page)
     worker.run()
     os._exit(0)
@@ -122,6 +127,12 @@ class _Worker:
         signal.signal(signal.SIGINT, self._runner.on_interrupt)
         self._state = ProcessState()
         side.keep_imported = self._state.keep_imported
+        self._trace: JobTrace | None = None
+
+    def trace(self, sock: socket.socket) -> None:
+        """Tell the supervisor of each job that has ended."""
+        self._trace = JobTrace(sock, self._runner.functions)
+        self._sender.on_result = self._trace.end
 
     def run(self) -> None:
         """Do jobs for the client, and after it has left those in the store."""
@@ -188,6 +199,8 @@ class _Worker:
             self._dropped.discard(number)
             self._sender.send(number, [DROPPED])
             return
+        if self._trace is not None:
+            self._trace.begin(contents)
         if self._runner.run(number, contents):
             self._intake.recall(number)
         held, self._held = self._held, []

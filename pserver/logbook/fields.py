@@ -7,7 +7,7 @@ from collections.abc import Mapping
 # Longer names are nobody's, and only fill the log. A reason may have a path and what to do.
 _MAX_NAME = 100
 _MAX_TEXT = 400
-_LONG = {"reason", "how", "what", "outcome"}
+_LONG = {"reason", "how", "what", "outcome", "status"}
 _BARE = {"network"}  # what is made of digits only
 
 Field = str | int | float
@@ -33,7 +33,7 @@ def write(
 
 def _shown(name: str, value: Field) -> str:
     if isinstance(value, float):
-        return f"{value:.1f}"
+        return f"{value:.1f}" if value >= 10 else f"{value:.3f}"
     if isinstance(value, int) or name in _BARE:
         return str(value)
     return _quoted(value, _MAX_TEXT if name in _LONG else _MAX_NAME)

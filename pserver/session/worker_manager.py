@@ -19,6 +19,7 @@ from pconnect.protocol.frames import JOB_CHANNEL
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message, refuse_nonsense
 from pserver.jobs.detached_worker import CONNECTION, UNFIT
+from pserver.jobs.job_trace import JobLog
 from pserver.session.detached_jobs import DetachedJobs, WorkerControl
 from pserver.session.job_channel import JobChannel
 from pserver.session.recovery import Recovery
@@ -69,7 +70,6 @@ class Workers:
         )
         client = channel.client
         #: The jobs that go on without the client, if it leaves them.
-        self._node = client.node
         self.detached_jobs = DetachedJobs(kept, client.network_id, client.node, client.user, control)
         self._recovery = Recovery(kept, client.user, lambda: channel.connection, event_loop.flush)
         # Of workers that have ended: jobs, seconds, seconds of transfer, bytes received and sent.
@@ -79,6 +79,7 @@ class Workers:
         slot_client.leases = lambda: [(worker.lease, worker.pidfd) for worker in self._workers.values()]
         event_loop.watch(slot_client.fileno(), self._read_leases)
         self._hears_of_deaths = False
+        self._job_log = JobLog(client.user, client.node, event_loop.watch)
 
     # --- the engine ---
 
@@ -102,7 +103,7 @@ class Workers:
             self._channel.event_loop.unwatch(self._process.forks.fileno())
         for worker in self._workers.values():
             worker.why_killed = f"the engine died: {how}"
-            worker.remedy = f"; to go on: net[{self._node}].restart()"
+            worker.remedy = f"; to go on: net[{self._channel.client.node}].restart()"
         self._end_workers()
         self.detached_jobs.lose_all(f"the engine died: {how}")
         self._tell_pool()
@@ -118,6 +119,9 @@ class Workers:
                 worker.signal(signal.SIGKILL)
             worker.close()
         self._workers.clear()
+        if self._job_log.fileno() >= 0:
+            self._channel.event_loop.unwatch(self._job_log.fileno())
+        self._job_log.close()
 
     def _end_workers(self) -> None:
         for worker in list(self._workers.values()):
@@ -165,7 +169,9 @@ class Workers:
         self._last_number += 1
         try:
             threads = max(1, len(os.sched_getaffinity(0)) // max(1, self._slot_client.total or 1))
-            worker = start_worker(self._process.forks, self._folder, self._last_number, lease, threads)
+            worker = start_worker(
+                self._process.forks, self._folder, self._last_number, lease, threads, self._job_log.ends
+            )
         except (BrokenPipeError, ConnectionResetError):  # the engine has just ended, as we are about to hear
             self._slot_client.give_back(lease)
             return
@@ -256,6 +262,7 @@ class Workers:
         if code == UNFIT and not status.job:
             why = printable_name(report["outputs"][1][0].decode(errors="replace").strip())
             log.warning("session %d: worker %d is replaced after a job: %s", os.getpid(), worker.pid, why)
+        self._job_log.lost(status.job, report["how"], report["seconds"])
         self.detached_jobs.worker_ended(worker, status, report)
         worker.close()
         self._slot_client.give_back(worker.lease)  # the daemon may never have heard of the process

@@ -7,7 +7,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -162,11 +162,14 @@ class WorkerProcess:
             os.close(self.pidfd)
 
 
-def start_worker(forks: socket.socket, folder: str, number: int, lease: int, threads: int) -> WorkerProcess:
+def start_worker(  # noqa: PLR0917 - all that a worker is made of
+    forks: socket.socket, folder: str, number: int, lease: int, threads: int, more: Sequence[int] = ()
+) -> WorkerProcess:
     """Have an engine fork a worker, without waiting for that; the worker says its first word in its pipe.
 
     `forks`: where the engine is asked for it. `folder`: for what it prints. `threads`: how many threads its libraries
-    are to use. Raises `OSError` if it cannot be asked for. Nothing is left behind.
+    are to use. `more`: further descriptors that it gets. Raises `OSError` if it cannot be asked for. Nothing is left
+    behind.
     """
     with contextlib.ExitStack() as ours, contextlib.ExitStack() as stack:
         pipe, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -178,7 +181,7 @@ def start_worker(forks: socket.socket, folder: str, number: int, lease: int, thr
         outputs: list[IO[bytes]] = [ours.enter_context(output_file(folder)) for _ in range(2)]
         page = SharedStatus(memory)
         ours.callback(page.close)
-        ends = [theirs.fileno(), memory, *(file.fileno() for file in outputs)]
+        ends = [theirs.fileno(), memory, *(file.fileno() for file in outputs), *more]
         socket.send_fds(forks, [str(threads).encode()], ends)
         pipe.setblocking(False)
         ours.pop_all()

@@ -17,7 +17,7 @@ def test_fields_follow_the_words_and_are_values_for_programs(caplog: pytest.LogC
     )
     write(log, logging.DEBUG, ("not this",), {}, {})
     (record,) = caplog.records
-    assert record.getMessage() == r'job 5 user="a\" b=1" node=2 seconds=1.2 network=0f'
+    assert record.getMessage() == r'job 5 user="a\" b=1" node=2 seconds=1.250 network=0f'
     assert record.msg == "job %d user=%s node=%s seconds=%s network=%s"
     assert vars(record)["fields"] == {"job": 5, "user": 'a" b=1', "node": 2, "seconds": 1.25, "network": "0f"}
 
