@@ -19,10 +19,10 @@ from pathlib import Path
 from pserver.accounts.account import read_map
 from pserver.admin.config_commands import shown_settings
 from pserver.admin.settings import resolve
+from pserver.ctl.live_status import live_servers
 from pserver.doctor.anonymous import Anonymous
 from pserver.doctor.command import check_all
 from pserver.system.log_file import default_log
-from pserver.system.pidfile import list_servers
 from srp_tools.credentials import load_credentials
 from srp_tools.errors import ConfigurationError, ParallelError
 from srp_tools.packages import distribution_version
@@ -103,7 +103,7 @@ def _settings() -> Iterator[str]:
 
 
 def _servers() -> Iterator[str]:
-    for server in list_servers():
+    for server in live_servers():
         yield json.dumps(dict(server.status), indent=2)
 
 
@@ -112,7 +112,7 @@ def _variables() -> Iterator[str]:
 
 
 def _logs() -> Iterator[str]:
-    found = {str(path) for server in list_servers() if (path := server.status.get("log_file"))}
+    found = {str(path) for server in live_servers() if (path := server.status.get("log_file"))}
     with contextlib.suppress(ParallelError, OSError):
         config = resolve({}, os.environ).config
         found.add(str(config.log_file or default_log(config.name)))
@@ -149,7 +149,7 @@ def _users_files() -> list[Path]:
     with contextlib.suppress(ParallelError, OSError):
         paths += [Path(path) for path in [resolve({}, os.environ).config.auth_file] if path]
     with contextlib.suppress(ParallelError, OSError):
-        for server in list_servers():
+        for server in live_servers():
             match server.status.get("users"):
                 case {"file": str(path)}:
                     paths.append(Path(path))

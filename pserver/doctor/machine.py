@@ -16,6 +16,7 @@ from pserver.admin.left_sessions import left_sessions
 from pserver.admin.settings import resolve
 from pserver.config.listen_options import DEFAULT_DATA_PORT
 from pserver.config.server_config import ServerConfig
+from pserver.ctl.live_status import live_servers
 from pserver.doctor.checks import (
     Finding,
     Level,
@@ -29,7 +30,7 @@ from pserver.doctor.checks import (
     ok,
 )
 from pserver.system.interfaces import listener_at
-from pserver.system.pidfile import RunningServer, list_servers
+from pserver.system.pidfile import RunningServer
 from pserver.system.processes import available_memory
 from pserver.system.runtime_dir import run_time_folder
 from srp_tools.errors import ConfigurationError, ParallelError
@@ -74,7 +75,7 @@ def _version(name: str) -> str | None:
 def _servers() -> Iterator[Finding]:
     """Look at the ports of the servers that run; if there are none, at those that one would take."""
     try:
-        servers, left = list_servers(), left_sessions()
+        servers, left = live_servers(), left_sessions()
     except (ConfigurationError, OSError) as error:
         yield Finding(Level.WRONG, "no server can start or be found", str(error))
         return
@@ -92,6 +93,9 @@ def _servers() -> Iterator[Finding]:
 
 def _of_server(server: RunningServer) -> Iterator[Finding]:
     status, here = server.status, distribution_version()
+    if status.get("answers") is False:
+        text = f"the server {server.name!r} (pid {server.pid}) does not answer: it is stopped (SIGSTOP), or overloaded"
+        yield Finding(Level.WRONG, text, f"let it go on: kill -CONT {server.pid}")
     if status.get("version", here) != here:
         text = f"the server {server.name!r} is of version {status['version']}, and {here} is installed"
         yield Finding(

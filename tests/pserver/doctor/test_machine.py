@@ -1,6 +1,8 @@
 """The facts of this machine, and some that are made wrong."""
 
+import os
 import resource
+import signal
 import socket
 from pathlib import Path
 
@@ -11,6 +13,9 @@ from pserver.doctor import machine
 from pserver.doctor.checks import Level
 from pserver.doctor.machine import check_machine
 from srp_tools.packages import distribution_version
+from srp_tools.private_files import server_file
+from tests.support.places import as_number
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("places")
 
@@ -49,6 +54,22 @@ def test_the_ports_of_a_server_are_fine() -> None:
     assert found(f"command port {status['cmd_port']}: the server 'default' listens") == [Level.OK]
     assert found(f"data port {status['data_port']}: the server 'default' listens") == [Level.OK]
     assert found("no server is running") == []
+    assert found(f"the users of the server 'default': {server_file()}, fingerprint ") == [Level.OK]
+    server_file().unlink()
+    wait_until(
+        lambda: found("the users of the server 'default' cannot log in") == [Level.WRONG], "a look at it"
+    )
+
+
+def test_a_server_that_does_not_answer_is_wrong() -> None:
+    status = pserver(cmd_port=0, data_port=0, bind="127.0.0.1", allow_root=True)
+    assert isinstance(status, dict)
+    pid = as_number(status["pid"])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert found(f"the server 'default' (pid {pid}) does not answer") == [Level.WRONG]
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def test_places_that_cannot_be_used_are_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
