@@ -43,7 +43,7 @@ from pserver.daemon.user_file import UserFileWatch
 from pserver.duty.admission import Admission
 from pserver.starter.session_starts import SessionStarts, Started
 from pserver.starter.starter import StarterProcess
-from pserver.system.log import why_unwritten
+from pserver.system.log import level_now, why_unwritten
 from pserver.system.pidfile import PidFile
 from pserver.system.processes import DAEMON, name_process, raise_descriptor_limit
 from pserver.system.runtime_dir import is_apart, let_pass, run_time_folder
@@ -322,7 +322,7 @@ class _Daemon:
             sessions_path=self._paths.sessions,
             limits=limits.of_session(config),
             log_format=config.log_form().format,
-            log_level=config.log_form().level,
+            log_level=level_now(),
             local_path=self._paths.local,
             account=self._users.account_name(pending.user) if config.has_accounts else None,
         )

@@ -72,6 +72,11 @@ def set_level(level: str) -> None:
     logging.getLogger(AUDIT).setLevel(logging.INFO)
 
 
+def level_now() -> str:
+    """Return the level of which lines are written, which may have been changed since the start."""
+    return logging.getLevelName(logging.getLogger("pserver").level).lower()
+
+
 def take_down() -> None:
     """Write no log any more: for the end of a process, and for one that is forked to run the user's code."""
     root = logging.getLogger()

@@ -5,10 +5,10 @@
 they come from elsewhere.
 """
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
+from pserver.config.log_options import LEVELS
 from pserver.daemon.control.control_socket import Asker
 from pserver.daemon.control.endings import Endings
 from pserver.daemon.control.session_table import session_rows
@@ -16,9 +16,9 @@ from pserver.daemon.held_session import Session
 from pserver.daemon.session_registry import SessionRegistry
 from pserver.daemon.slot_service import SlotService
 from pserver.system import audit
+from pserver.system.log import set_level
 from srp_tools.errors import ConfigurationError, ParallelError
 
-LEVELS = ("debug", "info", "warning", "error")
 _MOST_SLOTS = 100_000
 _ASKING = {"status", "sessions"}  # change nothing
 
@@ -128,7 +128,7 @@ class ControlWords:
         level = _text(request, "level", f"give one of {', '.join(LEVELS)}").lower()
         if level not in LEVELS:
             raise ConfigurationError(f"log-level {level!r:.50}: give one of {', '.join(LEVELS)}")
-        logging.getLogger().setLevel(level.upper())
+        set_level(level)
         return {"level": level}
 
     def _stop(self, request: Mapping[str, Any], asker: Asker) -> Facts:

@@ -7,7 +7,7 @@ import pytest
 
 from pserver.admin.ctl_commands import _LINES, request_for
 from pserver.cli import main
-from pserver.daemon.control.words import LEVELS
+from pserver.config.log_options import LEVELS
 from tests.support.places import use_private_places
 
 

@@ -132,8 +132,10 @@ def test_lines_have_who_what_how_and_how_long(
     assert vars(caplog.records[0])["fields"]["event"] == "job"
 
 
-def test_without_a_trace_nothing_is_open(watched: list[tuple[int, Callable[[], None]]]) -> None:
-    logging.getLogger("pserver").setLevel(logging.INFO)
+def test_without_a_trace_nothing_is_open(
+    caplog: pytest.LogCaptureFixture, watched: list[tuple[int, Callable[[], None]]]
+) -> None:
+    caplog.set_level(logging.INFO, "pserver")
     log = JobLog("alice", 2, lambda *watch: watched.append(watch))
     log.lost(9, "SIGKILL", 1.0)
     log.close()

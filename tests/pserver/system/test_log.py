@@ -221,6 +221,7 @@ def test_a_place_that_cannot_be_written_ends_nothing() -> None:
 def test_rotation_is_by_whoever_is_told_to(tmp_path: Path) -> None:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    others = {name: logging.getLogger(name).level for name in ("pserver", AUDIT)}
     try:
         log_module.set_up(tmp_path / "log", Rotation(200, 2))
         for number in range(10):
@@ -228,6 +229,8 @@ def test_rotation_is_by_whoever_is_told_to(tmp_path: Path) -> None:
     finally:
         log_module.take_down()
         root.setLevel(level)
+        for name, before in others.items():
+            logging.getLogger(name).setLevel(before)
     assert root.handlers == handlers
     assert (tmp_path / "log.1").exists()
 
@@ -238,6 +241,7 @@ log.set_up(None, form=log.LogForm("text", "error"))
 pserver, audit = logging.getLogger("pserver"), logging.getLogger(log.AUDIT)
 pserver.warning("not this"), pserver.error("one"), audit.info("two"), logging.getLogger("other").warning("nor this")
 log.set_level("debug")
+assert log.level_now() == "debug"
 pserver.debug("three"), logging.getLogger("other").debug("nor that"), logging.getLogger("other").info("four")
 log.set_level("info")
 pserver.debug("no more"), pserver.info("five")

@@ -163,6 +163,8 @@ def test_stop_names_detached_jobs_and_needs_force(office: Office) -> None:
 def test_the_level_of_the_log_leaves_the_audit_alone(
     office: Office, caplog: pytest.LogCaptureFixture
 ) -> None:
+    for logger in ("", "pserver", "pserver.audit"):
+        caplog.set_level(logging.INFO, logger)  # the end of the test undoes it
     assert office.do("log-level", level="ERROR") == {"level": "error"}
     logging.getLogger("pserver").warning("not this")
     assert "not this" not in caplog.text
