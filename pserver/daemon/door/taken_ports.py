@@ -1,6 +1,7 @@
 """Why a server cannot listen at a port, and what to do."""
 
 import errno
+import os
 import shlex
 
 from pserver.system.interfaces import listener_at
@@ -10,12 +11,14 @@ from srp_tools.errors import ConfigurationError
 _FREE_PORTS = (
     "--cmd-port 0 --data-port 0 takes free ones, which clients must then be told (pserver status has them)"
 )
+_KNOWN = (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL)
 _HIGH_PORT = 1024  # those below are for root
 
 
 def cannot_listen(bind: str | None, port: int, option: str, error: OSError) -> ConfigurationError:
     """Return the error of a server that cannot listen at an address, ``None`` for all, and a port."""
-    reason = f"{error.strerror or error}"
+    # Python adds the address to some of them, which is in the text already.
+    reason = os.strerror(error.errno) if error.errno in _KNOWN else error.strerror or str(error)
     place = f"cannot listen at {bind or 'all addresses'}, port {port} ({option}): {reason}"
     if error.errno == errno.EADDRINUSE:
         return ConfigurationError(f"{place}; {_who(port)}")

@@ -10,7 +10,7 @@ from pserver.daemon.door.taken_ports import cannot_listen
 from pserver.system.pidfile import PidFile
 
 pytestmark = pytest.mark.usefixtures("places")
-IN_USE = OSError(errno.EADDRINUSE, "Address already in use")
+IN_USE = OSError(errno.EADDRINUSE, "Address already in use (while attempting to bind)")
 
 
 def test_another_program_is_named_with_the_options_that_help() -> None:
