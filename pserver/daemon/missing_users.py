@@ -19,12 +19,12 @@ def no_users(path: Path) -> str:
     anew = f"make the first user here: generate-srp-data{option}"
     if client_file().exists():
         return (
-            f"{what}, but this machine has a client's file, so its user was made already. {from_there}. Or {anew}; "
+            f"{what}, but this machine has a client's file, so its user was made already: {from_there}. Or {anew}; "
             "that replaces the client's file, and the new password is for servers with the new file only"
         )
     if (came_from := _ssh_client()) is not None:
         return f"{what}. You came from {came_from}: {from_there}. If there are no users anywhere yet, {anew}"
-    return f"{what}. If there are none anywhere yet, {anew}. Else {from_there[0].lower()}{from_there[1:]}"
+    return f"{what}. If there are none anywhere yet, {anew}. Else {from_there}"
 
 
 def _from_another_machine(path: Path) -> str:
@@ -36,7 +36,7 @@ def _from_another_machine(path: Path) -> str:
     else:
         commands = f"scp -p ~/.config/pserver/server/tpasswd* {host}:{shlex.quote(str(path.parent))}/"
     return (
-        f"Copy them from the machine on which you ran generate-srp-data, with this command there: {commands}"
+        f"copy them from the machine on which you ran generate-srp-data, with this command there: {commands}"
     )
 
 

@@ -33,7 +33,7 @@ def test_on_a_machine_that_was_reached_by_ssh_they_are_to_be_copied(monkeypatch:
     monkeypatch.setenv("SSH_CONNECTION", "192.0.2.5 50000 192.0.2.1 22")
     told = no_users(server_file())
     assert (
-        "You came from 192.0.2.5: Copy them from the machine on which you ran generate-srp-data, with this "
+        "You came from 192.0.2.5: copy them from the machine on which you ran generate-srp-data, with this "
         in told
     )
     assert told.index(COPY) < told.index("make the first user here: generate-srp-data")
