@@ -13,7 +13,8 @@ from pathlib import Path
 from pserver.admin.config_commands import add_settings, save_config, settings_of, show_config
 from pserver.admin.control import check_start, start_server, warnings_of
 from pserver.admin.ctl_commands import add_ctl, ctl
-from pserver.admin.options import CommandParser, config_of
+from pserver.admin.given_settings import settings_reader, take_over
+from pserver.admin.options import CommandParser, given_options
 from pserver.admin.service_command import add_install_service, install_service
 from pserver.admin.status_command import add_status, address_of, name_option, status
 from pserver.admin.stop_command import add_stop, stop
@@ -94,11 +95,11 @@ def _add_start(commands: "argparse._SubParsersAction[CommandParser]") -> None:
     add("--save-config", nargs="?", const="-", metavar="FILE", help=save_help)
     add("--foreground", action="store_true", help="Do not go to the background.")
     # For programs that start a server: a socket, on which it tells that it is ready or why not; that it shall
-    # end when their end of that socket is closed; that it must not remain their child; that these are all settings.
+    # end when their end of that socket is closed; that it must not remain their child; with which settings.
     add("--parent-fd", type=int, help=argparse.SUPPRESS)
     add("--lifeline", action="store_true", help=argparse.SUPPRESS)
     add("--detach", action="store_true", help=argparse.SUPPRESS)
-    add("--resolved", action="store_true", help=argparse.SUPPRESS)
+    add("--settings-fd", type=int, help=argparse.SUPPRESS)
 
 
 def _start(options: argparse.Namespace) -> int:
@@ -109,7 +110,7 @@ def _start(options: argparse.Namespace) -> int:
     if options.parent_fd is not None or options.lifeline or options.detach:
         raise ConfigurationError("--parent-fd, --lifeline and --detach go only with --foreground")
     config = settings_of(options).config
-    status = start_server(config)
+    status = start_server(config, given_options(options), options.config)
     print(_describe(status))
     print(f"Its log is {status['log_file']}")
     print(f"Stop it with: pserver stop{name_option(config.name)}")
@@ -119,13 +120,16 @@ def _start(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     """Be the daemon."""
+    handed = None if options.settings_fd is None else take_over(options.settings_fd)
+    given = handed or (given_options(options), options.config)
     start_cleanly(keep=() if options.parent_fd is None else (options.parent_fd,))
     manager = ServiceManager.of_environment(os.environ)
     if options.detach:
         _detach()
     with _parent_socket(options.parent_fd) as parent:
         try:
-            config = config_of(options) if options.resolved else settings_of(options).config
+            read = settings_reader(*given)
+            config = read()
             check_start(config)
             _set_up_log(config)
             starter = StarterProcess(
@@ -142,7 +146,7 @@ def _serve(options: argparse.Namespace) -> int:
                 if parent is not None:
                     _tell(parent, {"ready": status})  # an error ends the server, which would be unknown
 
-            serve(config, announce, parent if options.lifeline else None, starter, manager)
+            serve(config, announce, parent if options.lifeline else None, starter, manager, read=read)
         except (ParallelError, OSError) as error:
             if parent is not None:
                 # A parent that has gone, or has been told already, does not need it.

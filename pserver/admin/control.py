@@ -12,7 +12,6 @@ shorter, but copies its threads' locks without its threads.
 """
 
 import contextlib
-import dataclasses
 import io
 import json
 import os
@@ -28,8 +27,9 @@ from typing import Any, Literal, ParamSpec, Protocol, overload
 
 from pserver.accounts.account import read_map, without_account
 from pserver.accounts.session_account import make_way
+from pserver.admin.given_settings import hand_over, whole_variables
 from pserver.admin.left_sessions import detached_sessions, end_left_sessions
-from pserver.admin.options import check_keywords, document_options, start_options
+from pserver.admin.options import check_keywords, document_options
 from pserver.admin.settings import resolve, server_name
 from pserver.config.server_config import ServerConfig
 from pserver.ctl.live_status import live_server
@@ -122,7 +122,7 @@ def pserver(action: str | None = None, /, **options: Any) -> dict[str, object] |
     check_keywords("pserver", options)
     if action is None:
         config = resolve(options, os.environ).config
-        status = start_server(config)
+        status = start_server(config, options)
         for text in warnings_of(status, config):
             warnings.warn(text, RuntimeWarning, stacklevel=2)
         return status
@@ -229,8 +229,13 @@ def warnings_of(status: Mapping[str, object], config: ServerConfig) -> list[str]
     return found
 
 
-def start_server(config: ServerConfig) -> dict[str, object]:
+def start_server(
+    config: ServerConfig, given: Mapping[str, Any] | None = None, path: Path | None = None
+) -> dict[str, object]:
     """Start a server in the background; return its status when both ports listen.
+
+    `config`: its settings. `given`, `path`: those of them that were given, and the configuration file, so that the
+    server can read the others again; without, all were given.
 
     Raises `ConfigurationError` if it could not start, the text has the reason, or the last lines of its log if it ended
     without one. Also if it was not ready within 30 s; it then ends by itself. Raises `CredentialError` as by
@@ -238,7 +243,6 @@ def start_server(config: ServerConfig) -> dict[str, object]:
     """
     check_start(config)
     log_file = Path(config.log_file or default_log(config.name)).absolute()
-    config = _with_absolute_paths(config, log_file)
     deadline = time.monotonic() + _START_TIMEOUT
     make_log(log_file)
     with log_file.open("ab", buffering=0) as log:
@@ -246,7 +250,8 @@ def start_server(config: ServerConfig) -> dict[str, object]:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                process = _spawn(config, theirs, log)
+                settings = hand_over(vars(config) if given is None else given, path, log_file)
+                process = _spawn(settings, theirs, log)
             try:
                 answer = _read_answer(ours, deadline)
             except TimeoutError:
@@ -268,28 +273,21 @@ def start_server(config: ServerConfig) -> dict[str, object]:
     return status
 
 
-def _with_absolute_paths(config: ServerConfig, log_file: Path) -> ServerConfig:
-    """Return the same settings for a process in another folder."""
-    return dataclasses.replace(
-        config,
-        log_file=log_file,
-        auth_file=config.auth_file and Path(config.auth_file).absolute(),
-        spool_dir=config.spool_dir and Path(config.spool_dir).absolute(),
-        account_map=config.account_map and Path(config.account_map).absolute(),
-    )
-
-
-def _spawn(config: ServerConfig, announcements: socket.socket, log: io.FileIO) -> subprocess.Popen[bytes]:
+def _spawn(settings: int, announcements: socket.socket, log: io.FileIO) -> subprocess.Popen[bytes]:
     # -P: the folder that somebody starts a server from may have a file select.py.
-    command = [sys.executable, "-P", "-m", "pserver", "start", "--resolved", *start_options(config)]
-    return subprocess.Popen(
-        [*command, "--foreground", "--detach", f"--parent-fd={announcements.fileno()}"],
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        pass_fds=[announcements.fileno()],
-        start_new_session=True,
-    )
+    command = [sys.executable, "-P", "-m", "pserver", "start", "--foreground", "--detach"]
+    try:
+        return subprocess.Popen(
+            [*command, f"--parent-fd={announcements.fileno()}", f"--settings-fd={settings}"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=[announcements.fileno(), settings],
+            start_new_session=True,
+            env=whole_variables(os.environ),
+        )
+    finally:
+        os.close(settings)
 
 
 def _read_answer(sock: socket.socket, deadline: float) -> dict[str, object] | None:

@@ -32,7 +32,8 @@ _OTHER_VARIABLES = {
     OWN_VARIABLE,
 }  # those of stand-ins of compilers, and of the run-time folder
 _SWITCH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-_PATHS = {"account_map", "auth_file", "log_file", "spool_dir"}
+#: The settings that are paths.
+PATHS = {"account_map", "auth_file", "log_file", "spool_dir"}
 # What values of TOML are called, and of which types they are, by what makes them of a text.
 _KINDS: Mapping[Callable[[str], object], tuple[str, tuple[type, ...]]] = {
     int: ("a whole number", (int,)),
@@ -52,6 +53,11 @@ class Settings(NamedTuple):
     config: ServerConfig
     sources: Mapping[str, str]  #: of each setting that was given somewhere, by name
     path: Path | None  #: the configuration file, if there is one
+
+
+def variable_of(name: str) -> str:
+    """Return the variable of the environment for a setting."""
+    return f"{_PREFIX}{name.upper()}"
 
 
 def default_file() -> Path:
@@ -110,7 +116,7 @@ def as_toml(config: ServerConfig) -> tuple[str, list[str]]:
 
 
 def _toml(name: str, value: object) -> str:
-    if name in _PATHS:
+    if name in PATHS:
         value = str(Path(str(value)).absolute())
     # JSON and TOML write these alike, but one character.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
@@ -148,7 +154,7 @@ def _of_toml(name: str, value: Any) -> object:
         value = parse(value)
     except ConfigurationError as error:
         raise ConfigurationError(f"{name}: {error}") from None
-    if name in _PATHS:
+    if name in PATHS:
         expanded = Path(value).expanduser()
         if not expanded.is_absolute():
             raise ConfigurationError(f"{name} {value}: give a whole path, which begins with / or ~")

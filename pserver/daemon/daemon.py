@@ -18,7 +18,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,13 +29,16 @@ from pserver.config.session_settings import SessionSettings
 from pserver.ctl.asking import control_path
 from pserver.daemon.callback_selector import CallbackSelector, LoopPart
 from pserver.daemon.control.control import Administered, Control
+from pserver.daemon.control.departures import Departures
+from pserver.daemon.control.endings import Endings
+from pserver.daemon.control.reloading import Reloading
 from pserver.daemon.door.acceptor import Acceptor
 from pserver.daemon.door.arrivals import PendingConnection
 from pserver.daemon.door.logins import Logins
 from pserver.daemon.held_session import Session
 from pserver.daemon.limits_of_sessions import LimitsOfSessions
 from pserver.daemon.old_results import OldResults
-from pserver.daemon.returning_sessions import ReturningSessions
+from pserver.daemon.returning_sessions import Returned, ReturningSessions
 from pserver.daemon.session_registry import SessionRegistry
 from pserver.daemon.slot_service import SlotService
 from pserver.daemon.status_publisher import StatusPublisher
@@ -43,7 +46,7 @@ from pserver.daemon.user_file import UserFileWatch
 from pserver.duty.admission import Admission
 from pserver.starter.session_starts import SessionStarts, Started
 from pserver.starter.starter import StarterProcess
-from pserver.system.log import level_now, why_unwritten
+from pserver.system.log import level_now, set_level, why_unwritten
 from pserver.system.pidfile import PidFile
 from pserver.system.processes import DAEMON, name_process, raise_descriptor_limit
 from pserver.system.runtime_dir import is_apart, let_pass, run_time_folder
@@ -61,13 +64,15 @@ def serve(
     lifeline: socket.socket | None = None,
     starter: StarterProcess | None = None,
     manager: ServiceManager | None = None,
+    *,
+    read: Callable[[], ServerConfig] | None = None,
 ) -> None:
     """Be the daemon until SIGTERM or SIGINT.
 
     `announce`: called once with the status, when both ports listen. `lifeline`: if given, the daemon also ends when
-    this socket comes to its end. `starter`: one that was started already. `manager`: that of services, if it
-    has started us. Raises `ConfigurationError` if a server of that name runs already, a port cannot be had, or the
-    starter ends as it begins.
+    this socket comes to its end. `starter`: one that was started already. `manager`: that of services, if it has
+    started us. `read`: returns the settings as a start would have them then. Raises `ConfigurationError` if a
+    server of that name runs already, a port cannot be had, or the starter ends as it begins.
     """
     name_process(DAEMON)
     with (
@@ -79,7 +84,7 @@ def serve(
         stack.callback(starter.close)
         starter.await_ready()
         manager = manager or ServiceManager()
-        daemon = _Daemon(config, pid_file, stack, manager)
+        daemon = _Daemon(config, pid_file, stack, manager, read=read)
         daemon.starts.starter.begin(soft_limit, starter)
         daemon.begin_log()
         daemon.publish()
@@ -104,6 +109,8 @@ class _Daemon:
         pid_file: PidFile,
         stack: contextlib.ExitStack,
         manager: ServiceManager | None = None,
+        *,
+        read: Callable[[], ServerConfig] | None = None,
     ) -> None:
         self._config = config
         # What of the status stays as it is.
@@ -140,12 +147,15 @@ class _Daemon:
         returning = ReturningSessions(
             self._paths.sessions,
             self._selector,
-            self.sessions.take_back,
+            self._take_back,
             self._users.account_name if config.has_accounts else None,
         )
         self.admission = Admission(lambda: self._config, self.sessions.users)
         stack.callback(returning.close)
-        control = self._make_control()
+        endings = Endings()
+        self._departures = Departures(endings)
+        reloading = Reloading(config, read, self._apply)
+        control = self._make_control(endings, reloading)
         stack.callback(control.close)
         others = (self._acceptor.look_after_path, returning.look_after_path, control.look_after_path)
         self._status = StatusPublisher(
@@ -154,7 +164,7 @@ class _Daemon:
         self._parts = [*self._loop_parts(returning), *control.loop_parts()]
         self._stopping = ""
         # Before the status is announced: its readers may stop the daemon at once.
-        self._catch_signals(stack)
+        self._catch_signals(stack, reloading)
 
     def _accept_at_known_ports(self, predecessor: Mapping[str, object] | None) -> Acceptor:
         """Listen at the ports of a server that was killed, if any will do: its networks know them."""
@@ -176,14 +186,29 @@ class _Daemon:
                     return accept(before)
         return accept(config)
 
-    def _make_control(self) -> Control:
+    def _apply(self, config: ServerConfig, before: ServerConfig) -> list[dict[str, object]]:
+        """Have other settings from now on; return the sessions that end, with the reasons."""
+        accounts = read_map(config.account_map) if config.has_accounts else None
+        self._users.reconfigure(config.allow_users, accounts)
+        self._config = config
+        self._logins.reconfigure(config)
+        self._acceptor.reconfigure(config)
+        if config.slots != before.slots:
+            self._slots.resize(config.slot_count())
+        if config.log_form() != before.log_form():
+            set_level(config.log_form().level)
+        if not config.use_tls:
+            return []
+        return self._departures.end(self.sessions, self._users.salts, config.allow_users)
+
+    def _make_control(self, endings: Endings, reloading: Reloading) -> Control:
         def is_busy() -> bool:
             return bool(len(self.starts)) or any(session.is_logging_in for session in self.sessions)
 
         administered = Administered(
-            self.sessions, self._slots, self.admission, self.status, self._stop, is_busy
+            self.sessions, self._slots, self.admission, self.status, reloading.reload, self._stop, is_busy
         )
-        return Control(control_path(self._config.name), self._selector, administered)
+        return Control(control_path(self._config.name), self._selector, endings, administered)
 
     def _record(self) -> dict[str, object]:
         """Return what must be known if this process is killed: see `StatusPublisher`."""
@@ -265,26 +290,36 @@ class _Daemon:
 
     # --- signals and listening ---
 
-    def _catch_signals(self, stack: contextlib.ExitStack) -> None:
+    def _catch_signals(self, stack: contextlib.ExitStack, reloading: Reloading) -> None:
         # A signal between two looks at a flag would be lost; the system writes it into this socket instead.
         ours, theirs = socket.socketpair()
         for sock in (stack.enter_context(ours), stack.enter_context(theirs)):
             sock.setblocking(False)
         before = signal.set_wakeup_fd(theirs.fileno())
         stack.callback(signal.set_wakeup_fd, before)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             stack.callback(signal.signal, number, signal.signal(number, lambda *_: None))
 
-        def stop() -> None:
-            self._stop(signal.Signals(ours.recv(1)[0]).name)
+        def hear() -> None:
+            number = signal.Signals(ours.recv(1)[0])
+            if number != signal.SIGHUP:
+                self._stop(number.name)
+                return
+            self._status.manager.reloading()
+            reloading.try_reload()
+            self._status.manager.ready()
 
-        self._watch(ours, stop)
+        self._watch(ours, hear)
 
     def _stop(self, reason: str) -> None:
         self._stopping = reason
 
     def _watch(self, sock: socket.socket, callback: Callable[[], object]) -> None:
         self._selector.register(sock, selectors.EVENT_READ, callback)
+
+    def _take_back(self, control: socket.socket, facts: Returned, pidfd: int, ends: Sequence[int]) -> None:
+        self.sessions.take_back(control, facts, pidfd, ends)
+        self._departures.adopt(self.sessions, self._users.salts)
 
     def _hand_over(self, pending: PendingConnection, preamble: Preamble) -> None:
         """Give a connection to the session that it is for."""
@@ -329,7 +364,9 @@ class _Daemon:
         claimed = pending.user if config.has_accounts else None
 
         def attend(started: Started) -> None:
-            on_started(self.sessions.attend(started, pending.peer, claimed))
+            session = self.sessions.attend(started, pending.peer, claimed)
+            self._departures.begin(session, pending.user, self._users.salts)
+            on_started(session)
             self.publish()
 
         self.starts.start(pending.sock, settings, bytes(pending.received), attend, on_failed)

@@ -12,6 +12,7 @@ from pserver.accounts.account import without_account
 from pserver.daemon.missing_users import no_users
 from srp_tools.errors import CredentialError
 from srp_tools.printable import printable_name
+from srp_tools.verifier import fingerprint_of
 from srp_tools.verifier_file import VerifierFile
 
 log = logging.getLogger("pserver")
@@ -54,6 +55,18 @@ class UserFileWatch:
         self._file = None if path is None else VerifierFile(path)
         self._seen: object = None
         self._fingerprint: str | None = None
+        #: The salt of each user's verifier, at the last look: another verifier has another one.
+        self.salts: Mapping[str, bytes] = {}
+
+    def reconfigure(self, allowed: Sequence[str], accounts: Mapping[str, str] | None) -> None:
+        """Check the file anew, with other users who may log in and other accounts.
+
+        Raises `CredentialError` if it cannot be read. Then nothing has changed.
+        """
+        if self._file is not None:
+            self._file.faults()
+        self._allowed, self._accounts, self._seen = allowed, accounts, None
+        self.look()
 
     def facts(self) -> dict[str, object] | None:
         """Return which file it is, and its fingerprint at the last look; ``None`` if there are no users."""
@@ -83,7 +96,8 @@ class UserFileWatch:
         try:
             faults = file.faults()
             missing = missing_users(file, self._allowed)
-            self._fingerprint = file.fingerprint()
+            salts = file.salts()
+            self._fingerprint, self.salts = fingerprint_of(salts), dict(salts)
         except CredentialError as error:
             log.error("no user can log in: %s", error if file.path.exists() else no_users(file.path))
             return

@@ -21,6 +21,7 @@ class Administered(NamedTuple):
     slots: SlotService
     duty: Duty
     status: Callable[[], Facts]  #: what it says about itself
+    reload: Callable[[], Facts]  #: takes in other settings
     stop: Callable[[str], object]  #: takes the reason
     is_busy: Callable[[], bool]  #: whether a login, or the start of a session, is under way
 
@@ -28,8 +29,10 @@ class Administered(NamedTuple):
 class Control:
     """The administration of one daemon. `path`: of its control socket; `selector`: the daemon's."""
 
-    def __init__(self, path: Path, selector: CallbackSelector, daemon: Administered) -> None:
-        self._endings = Endings()
+    def __init__(
+        self, path: Path, selector: CallbackSelector, endings: Endings, daemon: Administered
+    ) -> None:
+        self._endings = endings
         self._words = ControlWords(
             Server(
                 daemon.sessions,
@@ -37,7 +40,7 @@ class Control:
                 daemon.duty,
                 self._endings,
                 daemon.status,
-                dict,
+                daemon.reload,
                 daemon.stop,
                 daemon.is_busy,
             )

@@ -66,6 +66,11 @@ class Acceptor:
             self._listeners.close()
             raise
 
+    def reconfigure(self, config: ServerConfig) -> None:
+        """Let other addresses connect from now on, and bear silence for another time; the ports stay."""
+        self._config = config
+        self._networks = config.allowed_networks()
+
     def close(self) -> None:
         """Close everything that is still here."""
         for pending in self._arrivals:

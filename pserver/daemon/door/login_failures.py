@@ -56,7 +56,7 @@ class _Table(Generic[K]):
     """Records of failures by any key. `borne`: failures without consequence."""
 
     def __init__(self, borne: float, max_pause: float, clock: Callable[[], float]) -> None:
-        self._borne = borne
+        self.borne = borne
         self._max_pause = max_pause
         self._clock = clock
         self._records: dict[K, _Record] = {}
@@ -73,9 +73,9 @@ class _Table(Generic[K]):
             record.failures = 0
         record.failures += 1
         record.last = now
-        if record.failures >= self._borne:
+        if record.failures >= self.borne:
             # The exponent is bounded, because a number may be too large for a float.
-            doublings = min(record.failures - self._borne, 60)
+            doublings = min(record.failures - self.borne, 60)
             record.until = now + min(_FIRST_PAUSE * 2**doublings, self._max_pause)
 
     def _make_room(self, now: float) -> None:
@@ -94,7 +94,7 @@ class _Table(Generic[K]):
     def is_suspect(self, key: K) -> bool:
         """Whether so much has failed that logins are let in one by one."""
         record = self._records.get(key)
-        return record is not None and record.failures >= self._borne and record.last + _MEMORY > self._clock()
+        return record is not None and record.failures >= self.borne and record.last + _MEMORY > self._clock()
 
     def forget(self, key: K) -> None:
         self._records.pop(key, None)
@@ -153,6 +153,12 @@ class LoginFailures:
         self._sources: _Table[str] = _Table(limit * _SOURCE_FACTOR, _MAX_SOURCE_PAUSE, clock)
         self._doubts = _Doubts(clock)
         self._known: dict[tuple[str, str], None] = {}  # who has logged in from where, the latest last
+
+    def reconfigure(self, borne: int) -> None:
+        """Bear another number of failures from now on; what is recorded counts."""
+        limit = borne or math.inf
+        self._users.borne = limit
+        self._sources.borne = limit * _SOURCE_FACTOR
 
     def fail(self, source: str, user: str) -> None:
         """Record a login that has failed because of the password."""

@@ -57,10 +57,7 @@ class LoginQueue(Generic[T]):
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._startups = startups
-        self._places = places
-        self._share = max(1, places - max(1, places // 4))
-        self._patience = patience
+        self.reconfigure(startups, places, patience)
         self._standing = standing
         self._clock = clock
         self._chance = chance
@@ -69,6 +66,13 @@ class LoginQueue(Generic[T]):
         self._waiting: dict[str, dict[str, dict[Login[T], None]]] = {}
         self._running: set[Login[T]] = set()
         self._count: Counter[str] = Counter()  # of each source, waiting and running
+
+    def reconfigure(self, startups: Startups, places: int, patience: float) -> None:
+        """Have other limits from now on; logins that wait or run go on."""
+        self._startups = startups
+        self._places = places
+        self._share = max(1, places - max(1, places // 4))
+        self._patience = patience
 
     def __len__(self) -> int:
         return len(self._in_order) + len(self._running)

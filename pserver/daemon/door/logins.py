@@ -60,6 +60,12 @@ class Logins:
         self._sessions: dict[Waiting, Session] = {}  # of those that have a place
         self._paused_until = math.inf  # when the first of those that must wait may begin
 
+    def reconfigure(self, config: ServerConfig) -> None:
+        """Have other settings from now on; logins that run go on with theirs."""
+        self._config = config
+        self._failures.reconfigure(config.max_failures)
+        self._queue.reconfigure(config.startups(), config.login_processes, config.login_timeout)
+
     def arrive(self, pending: PendingConnection) -> None:
         """Take over a connection that has said who wants to log in."""
         if self._pause(pending) > _LONG_PAUSE:

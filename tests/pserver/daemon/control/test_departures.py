@@ -1,0 +1,43 @@
+import json
+
+import pytest
+
+from pserver.daemon.control.departures import Departures
+from pserver.daemon.control.endings import Endings
+from tests.pserver.daemon.control.conftest import Place
+
+OLD = {"alice": b"1", "bob": b"2"}
+
+
+@pytest.mark.parametrize(
+    ("salts", "allowed", "why"),
+    [
+        (OLD, (), ""),
+        (OLD, ("bob", "alice"), ""),
+        ({"alice": b"1"}, (), ""),
+        ({"bob": b"2"}, (), "this user was removed"),
+        ({"alice": b"3"}, (), "the password of this user was changed"),
+        (OLD, ("bob",), "may not log in"),
+    ],
+)
+def test_who_may_not_log_in_as_before_goes_with_the_reason(
+    place: Place, salts: dict[str, bytes], allowed: tuple[str, ...], why: str
+) -> None:
+    session, control = place.log_in("alice")
+    departures = Departures(Endings())
+    departures.begin(session, "alice", OLD)
+    ended = departures.end(place.sessions, salts, allowed)
+    assert len(ended) == bool(why)
+    if why:
+        assert why in json.loads(control.recv(1000))["end"]
+        assert (ended[0]["session"], ended[0]["user"]) == (session.pid, "alice")
+
+
+def test_a_session_that_has_come_back_is_measured_from_then_on(place: Place) -> None:
+    session, _ = place.log_in("alice")
+    departures = Departures(Endings())
+    departures.adopt(place.sessions, OLD)
+    departures.adopt(place.sessions, {"alice": b"9"})  # the first counts
+    assert departures.end(place.sessions, OLD, ()) == []
+    [ended] = departures.end(place.sessions, {"alice": b"9"}, ())
+    assert ended["session"] == session.pid
