@@ -23,7 +23,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 GIVEN: dict[str, Any] = {
     "slots": np.int64(4), "allow_users": ("alice", "b,c"), "auth_file": Path("tpasswd"), "use_tls": True,
-    "keep_results": np.float64(2.5), "bind": None, "max_startups": "8", "allow_from": [],
+    "keep_results": np.float64(2.5), "spool_dir": None, "max_startups": "8", "allow_from": [],
 }  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def test_what_is_handed_over_arrives_with_whole_paths(tmp_path: Path) -> None:
     given, path, log_file = take_over(hand_over(GIVEN, Path("own.toml"), Path("/var/log/x")))
     assert given == {
         "slots": 4, "allow_users": ["alice", "b,c"], "auth_file": str(tmp_path / "tpasswd"), "use_tls": True,
-        "keep_results": 2.5, "bind": None, "max_startups": "8", "allow_from": [],
+        "keep_results": 2.5, "spool_dir": None, "max_startups": "8", "allow_from": [],
     }  # fmt: skip
     assert (path, log_file) == (tmp_path / "own.toml", Path("/var/log/x"))
     assert ServerConfig(**given) == ServerConfig(**GIVEN | {"auth_file": str(tmp_path / "tpasswd")})

@@ -3,6 +3,7 @@ from pathlib import Path
 
 from pconnect.link.local_link import connect
 from pserver.daemon.control.control import Administered, Control
+from pserver.daemon.control.endings import Endings
 from pserver.duty.admission import Admission
 from tests.pserver.daemon.control.conftest import Place
 from tests.support.places import config
@@ -16,7 +17,8 @@ def test_a_request_at_the_socket_reaches_its_word(place: Place, tmp_path: Path) 
     control = Control(
         path,
         place.selector,
-        Administered(place.sessions, place.slots, admission, dict, stopped.append, lambda: False),
+        Endings(),
+        Administered(place.sessions, place.slots, admission, dict, dict, stopped.append, lambda: False),
     )
     with connect(path) as sock:
         sock.send(b'{"do": "release"}\n')

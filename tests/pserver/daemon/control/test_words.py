@@ -64,10 +64,11 @@ def office(place: Place) -> Office:
 
 @pytest.fixture(autouse=True)
 def level(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    before = logging.getLogger().level
+    loggers = {log: log.level for log in (logging.getLogger(), logging.getLogger("pserver"))}
     caplog.handler.setLevel(logging.NOTSET)
     yield
-    logging.getLogger().setLevel(before)
+    for log, before in loggers.items():
+        log.setLevel(before)
 
 
 @pytest.mark.parametrize("word", [None, 1, "", "halt", ["kill"], "x" * 1000])
