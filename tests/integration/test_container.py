@@ -20,6 +20,7 @@ from tests.support.wheels import make_wheels
 pytestmark = [needs_root, pytest.mark.slow]
 
 FILE = Path(__file__).parents[2] / "doc" / "container" / "Containerfile"
+NUMBER = 30100  # which nobody has here
 OPTIONS = ("--bind=127.0.0.1", "--cmd-port=0", "--data-port=0")
 
 
@@ -39,9 +40,10 @@ def container(place: Path) -> list[str]:
     make_users(place, ["alice"])
     users = place / "server"
     for path in [users, *users.iterdir()]:
-        os.chown(path, 1000, 1000)
+        os.chown(path, NUMBER, NUMBER)
+    make_wheels(place / "wheels")
     target = "/home/pserver/.config/pserver/server"
-    return in_container(Image.read(FILE), context, make_wheels(place / "wheels"), place, [(users, target)])
+    return in_container(Image.read(FILE), place, [(users, target)], {"UID": str(NUMBER)})
 
 
 def test_a_container_serves_without_root(place: Path, container: list[str]) -> None:
@@ -65,11 +67,11 @@ def test_a_container_serves_without_root(place: Path, container: list[str]) -> N
         ) as net:
             reval("import os, pwd, pserver, numpy as np", net[1])
             reval(
-                "psend([os.getuid(), os.getcwd(), pserver.__file__, float(np.ones(3).sum())], sockets[0])",
+                "psend([os.getuid(), os.environ['HOME'], pserver.__file__, float(np.ones(3).sum())], sockets[0])",
                 net[1],
             )
             number, folder, module, total = precv(net[1], timeout=DEADLINE)
-            assert (number, total) == (1000, 3.0)
+            assert (number, folder, total) == (NUMBER, "/home/pserver", 3.0)
             # It is the package of the image, and not that of this machine.
             assert str(place / "base") in module
         process.send_signal(signal.SIGTERM)

@@ -1,14 +1,14 @@
 """A stand-in for a builder of containers: it follows a Containerfile step by step, in a copy of this machine's files.
 
-The copy is an overlay in a mount namespace, so nothing that a step does stays. The first step, whose image would have to
-be downloaded, is this machine with a Python and pip of its own; pip finds the wheels that are given, and no index.
+The copy is an overlay in a mount namespace, so nothing that a step does stays. The first step, whose image would have
+to be downloaded, is this machine with a Python and pip of its own; pip finds the wheels that are given, and no index.
 """
 
 import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,13 +40,14 @@ class Image:
         command: list[str] = json.loads(self.last("ENTRYPOINT"))
         return command
 
-    def build_script(self, context: Path) -> list[str]:
-        """Return the lines of a shell that do the steps, from inside of the copy."""
+    def build_script(self, context: Path, arguments: Mapping[str, str]) -> list[str]:
+        """Return the lines of a shell that do the steps, from inside of the copy; `arguments`: those of the build."""
         lines = ["set -eu"]
         for name, rest in self.steps:
             match name:
                 case "ARG":
-                    lines.append(rest)
+                    variable, _, default = rest.partition("=")
+                    lines.append(f"{variable}={shlex.quote(arguments.get(variable, default))}")
                 case "RUN":
                     lines.append(f"( {rest} )")
                 case "COPY":
@@ -57,35 +58,36 @@ class Image:
 
 
 def in_container(
-    image: Image, context: Path, wheels: Path, place: Path, mounts: Sequence[tuple[Path, str]]
+    image: Image, folder: Path, mounts: Sequence[tuple[Path, str]], arguments: Mapping[str, str]
 ) -> list[str]:
     """Return a command line that builds an image and runs a container of it; options follow.
 
-    `context`: the folder of the build. `wheels`: what pip finds. `place`: an empty folder. `mounts`: folders of this
-    machine, and where the container has them.
+    `folder`: has `context`, which the build copies from, and `wheels`, which pip finds; the rest of it is ours.
+    `mounts`: folders of this machine, and where the container has them. `arguments`: of the build.
     """
-    base = place / "base"
+    base, root = folder / "base", folder / "layer" / "root"
     subprocess.run([sys.executable, "-m", "venv", str(base)], check=True, timeout=120)
-    user, folder = image.last("USER"), image.last("WORKDIR")
-    build = "\n".join(image.build_script(context))
-    variables = f"PATH={base}/bin:/usr/sbin:/usr/bin:/sbin:/bin PIP_NO_INDEX=1 PIP_FIND_LINKS={wheels}"
+    (folder / "layer").mkdir()
+    user = image.last("USER")
+    build = "\n".join(image.build_script(folder / "context", arguments))
+    run = f'cd {image.last("WORKDIR")}; exec {shlex.join(image.entry)} "$@"'
+    variables = f"PATH={base}/bin:/usr/sbin:/usr/bin:/sbin:/bin PIP_NO_INDEX=1 PIP_FIND_LINKS={folder}/wheels"
+    closed = [each for each in Path(sys.base_prefix).parents if not each.stat().st_mode & 0o001]
     lines = [
         "set -eu",
-        f"mount -t tmpfs -o mode=755 tmpfs {place}/layer",
-        f"mkdir {place}/layer/upper {place}/layer/work {place}/layer/root",
-        f"mount -t overlay -o lowerdir=/,upperdir={place}/layer/upper,workdir={place}/layer/work overlay "
-        f"{place}/layer/root",
-        f"R={place}/layer/root",
-        *(f"mount --rbind /{name} $R/{name}" for name in ("dev", "proc", "sys")),
-        # The copy has files of its own for what is written; where the build's files are stays as it is.
-        "mount -t tmpfs -o mode=1777 tmpfs $R/var/tmp",
-        f"env -i {variables} chroot $R sh -c {shlex.quote(build)} >&2",
+        f"cd {folder}/layer",
+        "mount -t tmpfs -o mode=755 tmpfs .",
+        f"cd {folder}/layer; mkdir upper work root",
+        "mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root",
+        *(f"mount --rbind /{name} root/{name}" for name in ("dev", "proc", "sys")),
+        # Python's home may be where only root can pass; in an image it is not.
+        *(f"chmod o+x root{path}" for path in closed),
+        f"env -i {variables} chroot root sh -c {shlex.quote(build)} >&2",
     ]
     for source, target in mounts:
-        lines += [f"mkdir -p $R{target}", f"mount --bind {source} $R{target}"]
-    run = f'cd {folder}; exec {shlex.join(image.entry)} "$@"'
+        lines += [f"mkdir -p root{target}", f"mount --bind {source} root{target}"]
     lines.append(
-        f'exec env -i {variables} HOME=/home/{user} USER={user} chroot --userspec={user} $R sh -c {shlex.quote(run)} sh "$@"'
+        f"exec env -i {variables} HOME=/home/{user} USER={user} "
+        f'chroot --userspec={user} {root} sh -c {shlex.quote(run)} sh "$@"'
     )
-    (place / "layer").mkdir()
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", "\n".join(lines), "sh"]
