@@ -193,6 +193,13 @@ def expected(user: str) -> dict[str, Any]:
     }
 
 
+def reload(service: Service) -> None:
+    """Do what ``ExecReload=`` does."""
+    service.process.send_signal(signal.SIGHUP)
+    assert int(service.systemd.await_word("RELOADING")["MONOTONIC_USEC"]) > 0
+    service.systemd.await_word("READY")
+
+
 def stop(service: Service) -> None:
     service.process.send_signal(signal.SIGTERM)
     assert service.systemd.await_word("STOPPING")["STATUS"] == "SIGTERM"
@@ -211,6 +218,8 @@ def test_under_the_unit_of_one_account_sessions_can_do_what_they_need() -> None:
                 command = net[1].eval("while True: pass")
                 for _ in range(3):
                     service.systemd.await_word("WATCHDOG")
+                assert not command.done()
+                reload(service)
                 command.cancel()
             stop(service)
         lines = service.journal.read_text().splitlines()
