@@ -56,7 +56,7 @@ def hint(error: BaseException, limits: SessionLimits, *, is_job: bool = False) -
         return f"{what}: {set_by('--session-files', str(limits.files))}"
     is_thread = isinstance(error, RuntimeError) and "start new thread" in str(error)
     if (is_thread or (number == errno.EAGAIN and isinstance(error, BlockingIOError))) and limits.processes:
-        whose = "a session" if limits.cgroup else "the account of the server, in all its sessions,"
+        whose = "a session" if limits.cgroup else "the account, with all that runs under it,"
         what = f"{whose} may have {limits.processes} processes and threads"
         return f"{what}: {set_by('--session-processes', str(limits.processes))}"
     return ""

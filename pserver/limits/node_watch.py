@@ -9,29 +9,29 @@ from pserver.limits.session_watch import SessionWatch
 class NodeWatch:
     """What one node uses of what its session may.
 
-    `folder`: that of the node. `work`: returns something that changes with whatever the client does, and whether a
-    command or a job runs. `printed`: returns how many bytes the present engine has printed.
+    `folder`: that of the node. `work`: returns something that changes with whatever the client does; whether a command
+    or a job runs; and how many bytes the present engine has printed. `runs_programs`: whether anything else does, which
+    any of the session's supervisors may ask.
     """
 
     def __init__(
         self,
         watch: SessionWatch,
         folder: str,
-        work: Callable[[], tuple[object, bool]],
-        printed: Callable[[], int],
+        work: Callable[[], tuple[object, bool, int]],
+        runs_programs: Callable[[], bool],
         now: float,
     ) -> None:
         self._watch = watch
-        self._use = watch.add_node(now)
+        self._use = watch.add_node(now, runs_programs)
         self._folder = FolderSize(folder, now) if watch.looks_at_disk else None
         self._work = work
-        self._printed = printed
 
     def look(self, now: float) -> str:
         """Look at what there is to see; return which limit was met, and who set it; ``""``: none."""
-        self._watch.note_output(self._use, self._printed())
-        if self._watch.looks_for_idleness:
-            seen, is_busy = self._work()
+        if self._watch.looks_at_work:
+            seen, is_busy, printed = self._work()
+            self._watch.note_output(self._use, printed)
             self._watch.note_work(self._use, seen, now, is_busy=is_busy)
         if self._folder is not None:
             self._folder.step(now)

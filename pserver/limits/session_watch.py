@@ -8,6 +8,7 @@ may be those of a moment ago.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pserver.config.limit_options import SessionLimits
@@ -20,9 +21,14 @@ _MOST_SECONDS = 5.0  # between two looks
 
 @dataclass
 class NodeUse:
-    """What one node has used. `seen`: anything that changes when the client does something."""
+    """What one node has used.
+
+    `runs_programs`: whether there are processes of the node that are neither its engine nor its workers; that takes
+    some milliseconds. `seen`: anything that changes when the client does something.
+    """
 
     active_at: float
+    runs_programs: Callable[[], bool]
     seen: object = None
     output: int = 0  #: bytes that its commands have printed, with all engines before this one
     last_output: int = 0
@@ -38,18 +44,18 @@ class SessionWatch:
         self._nodes: list[NodeUse] = []
 
     @property
-    def looks_for_idleness(self) -> bool:
-        """Whether there is an idle timeout."""
-        return self._limits.idle_timeout > 0
+    def looks_at_work(self) -> bool:
+        """Whether one has to know what a node does, and prints."""
+        return self._limits.idle_timeout > 0 or self._limits.output > 0
 
     @property
     def looks_at_disk(self) -> bool:
         """Whether the folders are to be measured."""
         return self._limits.disk > 0
 
-    def add_node(self, now: float) -> NodeUse:
+    def add_node(self, now: float, runs_programs: Callable[[], bool]) -> NodeUse:
         """Return what the supervisor of one more node fills in."""
-        use = NodeUse(now)
+        use = NodeUse(now, runs_programs)
         self._nodes.append(use)
         return use
 
@@ -69,7 +75,7 @@ class SessionWatch:
         if limits.time and now - self._began >= limits.time:
             lasted = f"the session has lasted {limits.time:g} s"
             return f"{lasted}; {set_by('--session-time', duration_text(limits.time))}"
-        if limits.idle_timeout and now >= self._idle_since() + limits.idle_timeout:
+        if limits.idle_timeout and self._is_idle(now):
             idle = f"nothing has run here, and nothing was heard of the client, for {limits.idle_timeout:g} s"
             return f"{idle}; {set_by('--idle-timeout', duration_text(limits.idle_timeout))}"
         if limits.output and (printed := sum(use.output for use in list(self._nodes))) > limits.output:
@@ -90,5 +96,13 @@ class SessionWatch:
             ends.append(min(limits.idle_timeout / _LOOKS, _MOST_SECONDS))
         return max(0.0, min(ends, default=math.inf))
 
-    def _idle_since(self) -> float:
-        return max((use.active_at for use in list(self._nodes)), default=self._began)
+    def _is_idle(self, now: float) -> bool:
+        uses = list(self._nodes)
+        since = max((use.active_at for use in uses), default=self._began)
+        if now < since + self._limits.idle_timeout:
+            return False
+        for use in uses:
+            if use.runs_programs():
+                use.active_at = now  # one looks again when the time has passed once more
+                return False
+        return True

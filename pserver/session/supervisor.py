@@ -90,7 +90,7 @@ class Supervisor:
         self._workers = workers
         self._usage = NodeUsage(slot_client, self._command, lambda: self._process.page, workers)
         self._attend_engine()
-        self._watch = NodeWatch(watch, folder, self._work, lambda: self._output.printed, time.monotonic())
+        self._watch = NodeWatch(watch, folder, self._work, self._workers.runs_programs, time.monotonic())
         self._event_loop.watch(stop.fileno(), lambda: self._stop(stop))
         slot_client.on_end = self._end
 
@@ -229,10 +229,11 @@ class Supervisor:
             page.interrupt_one(number)
             self._process.interrupt()
 
-    def _work(self) -> tuple[object, bool]:
-        """Return something that changes with whatever the client does, and whether a command or a job runs."""
+    def _work(self) -> tuple[object, bool, int]:
+        """See `NodeWatch`."""
         is_busy = bool(self._process.page.running) or self._workers.is_busy
-        return self._usage.total(), is_busy or self._life.state is SupervisorState.DETACHED
+        is_detached = self._life.state is SupervisorState.DETACHED
+        return self._usage.total(), is_busy or is_detached, self._output.printed
 
     def _enforce_limits(self) -> None:
         """Interrupt a command whose time has passed, kill the engine if that does not help; end a session likewise."""

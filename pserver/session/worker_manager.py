@@ -26,6 +26,7 @@ from pserver.session.recovery import Recovery
 from pserver.session.slot_client import Granted, SlotClient, Total, Yield
 from pserver.session.worker_process import LOOK_SECONDS, WorkerProcess, start_worker
 from pserver.spawner.engine_process import EngineProcess
+from pserver.system.process_marks import has_marked
 from srp_tools.printable import printable_name
 
 log = logging.getLogger("pserver")
@@ -272,6 +273,11 @@ class Workers:
     def is_busy(self) -> bool:
         """Whether a job runs."""
         return any(worker.pid and worker.page.read().job for worker in self._workers.values())
+
+    def runs_programs(self) -> bool:
+        """Whether there are processes of this node besides its engine and its workers."""
+        known = [self._process.pid, *(worker.pid for worker in list(self._workers.values()))]
+        return has_marked(self._process.spawner.mark, known)
 
     def facts(self) -> dict[str, Any]:
         """Return what the workers have done so far: each that lives, and all those before together."""

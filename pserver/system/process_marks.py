@@ -15,7 +15,7 @@ import resource
 import secrets
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
@@ -58,6 +58,11 @@ def kill_marked(mark: int, worker: int = 0) -> None:
         _kill(lambda: _find_marked(mark, worker))
 
 
+def has_marked(mark: int, known: Iterable[int]) -> bool:
+    """Whether processes of a node run besides those that are known; one that has ended may still wait to be reaped."""
+    return any(_runs(pid) for pid in _find_marked(mark, 0).difference(known))
+
+
 def kill_started_since(ticks: int) -> None:
     """Kill what this worker, or what it has started, has started since a time, as of `ticks_since_boot`.
 
@@ -93,6 +98,13 @@ def _began(pid: int) -> int:
         return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
     except OSError:
         return 0
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except (psutil.Error, OSError):
+        return False
 
 
 def _node_of(mark: int) -> int:

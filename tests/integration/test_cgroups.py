@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pconnect import EngineDiedError, reval
+from pconnect import EngineDiedError, JobLostError, reval
 from pserver.limits.cgroup import own_cgroup
 from srp_tools.credentials import Credentials
 from srp_tools.errors import ConfigurationError
@@ -107,7 +107,8 @@ def test_the_kernel_ends_who_shares_too_much_memory_and_the_client_reads_why(
             reval(SHARED, net[1]).result(DEADLINE)
         assert f"died: SIGKILL ({why}; {BY_THE_SERVER} --session-memory 300m)" in str(caught.value)
         net[1].restart()
-        assert net[1].eval("1").result(DEADLINE) == 1
+        with pytest.raises(JobLostError, match=re.escape(f"SIGKILL ({why}; {BY_THE_SERVER}")):
+            net.submit(f"lambda: exec({SHARED!r})").result(DEADLINE)
         os.kill(engine_pids(net)[1], signal.SIGKILL)
         with pytest.raises(EngineDiedError) as caught:
             net[1].eval("1").result(DEADLINE)

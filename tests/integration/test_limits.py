@@ -1,16 +1,20 @@
 """Real sessions that use more than they may: what ends, what the client hears, and what goes on."""
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from pconnect import EngineDiedError
+from pconnect import EngineDiedError, JobLostError, pconnect
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
+from tests.support.accounts import needs_root
+from tests.support.own_accounts import accounts_server, passable_folder, password_of
 from tests.support.servers import Server, engine_pids, run_server
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
@@ -76,6 +80,9 @@ def test_an_idle_session_ends_and_a_busy_one_does_not(tmp_path: Path, users: Use
         evaluate(net, "__import__('time').sleep(3)")
         net.submit("lambda: __import__('time').sleep(3)").result(DEADLINE)
         net.run(["sleep", "3"])
+        # A program in the background, as those of a Dask cluster are.
+        evaluate(net, "__import__('subprocess').Popen(['sleep', '4']).pid")
+        time.sleep(3)
         evaluate(net, "1")
         why = "nothing has run here, and nothing was heard of the client, for 1.5 s"
         wait_until(lambda: why in server.log, "the end of the session")
@@ -171,3 +178,34 @@ def test_another_spawner_sets_the_same_limits(tmp_path: Path, users: Users) -> N
         net[1].restart()
         assert evaluate(net, "__import__('os').getpriority(0, 0)") == 14
         assert evaluate(net, "__import__('resource').getrlimit(7)") == (100, 100)
+
+
+@pytest.mark.slow
+def test_detached_jobs_end_with_the_time_of_their_session(tmp_path: Path, users: Users) -> None:
+    with run_server(tmp_path / "server", "--session-time=4", "--slots=1", users=users) as server:
+        with server.connect() as net:
+            net.submit("lambda: __import__('time').sleep(1000)")
+            token = net.detach()
+        wait_until(lambda: "is ended: the session has lasted 4 s" in server.log, "the end of the session")
+        who = server.credentials
+        with pconnect(recover=token, user=who.user, password=who.password, timeout=DEADLINE) as back:
+            (job,) = back.jobs.values()
+            with pytest.raises(
+                JobLostError, match=f"the session has lasted 4 s; {BY_THE_SERVER} --session-time 4"
+            ):
+                job.result(DEADLINE)
+
+
+@needs_root
+@pytest.mark.slow
+def test_without_a_cgroup_processes_count_for_the_account() -> None:
+    """Root has no limit of them, so this takes a server that gives sessions other accounts."""
+    many = "[__import__('threading').Thread(target=__import__('time').sleep, args=(9,)).start() for _ in range(40)]"
+    with passable_folder() as folder, accounts_server(folder, "--session-processes=20") as server:
+        login: dict[str, Any] = {"user": "alice", "password": password_of("alice")}
+        with server.connect(**login) as net:
+            who = f"the account, with all that runs under it, may have 20 processes and threads: {BY_THE_SERVER}"
+            with pytest.raises(RuntimeError, match=f"{who} --session-processes 20"):
+                evaluate(net, many)
+            with pytest.raises(OSError, match=who):
+                evaluate(net, "__import__('subprocess').run(['true'])")

@@ -16,7 +16,7 @@ ALL = SessionLimits(memory=2**29, cpu=90.0, processes=50, files=100, job_memory=
     [
         (MemoryError("Unable to allocate"), "may have 512m of memory: the server's .* --session-memory 512m"),
         (OSError(errno.EMFILE, "Too many open files"), "may have 100 files open: .* has set --session-files 100"),
-        (BlockingIOError(errno.EAGAIN, "unavailable"), "the account of the server, .* may have 50 .* 50"),
+        (BlockingIOError(errno.EAGAIN, "unavailable"), "the account, .* may have 50 .* 50"),
         (RuntimeError("can't start new thread"), "--session-processes 50"),
     ],
 )  # fmt: skip

@@ -12,13 +12,17 @@ from pserver.limits.session_watch import SessionWatch
 BEGAN = 1000.0
 
 
+def nothing() -> bool:
+    return False
+
+
 def watch(**limits: float) -> SessionWatch:
     return SessionWatch(SessionLimits(**limits), BEGAN)  # type: ignore[arg-type]
 
 
 def test_without_limits_nothing_ends() -> None:
     session = watch()
-    use = session.add_node(BEGAN)
+    use = session.add_node(BEGAN, nothing)
     session.note_output(use, 2**60)
     use.disk = 2**60
     assert session.why_over(BEGAN + 1e9) == ""
@@ -27,7 +31,7 @@ def test_without_limits_nothing_ends() -> None:
 
 def test_a_session_lasts_so_long() -> None:
     session = watch(time=7200.0)
-    session.add_node(BEGAN + 10)
+    session.add_node(BEGAN + 10, nothing)
     assert (session.why_over(BEGAN + 7199), session.time_left(BEGAN + 7199)) == ("", 1.0)
     assert session.why_over(BEGAN + 7200) == (
         "the session has lasted 7200 s; the server's administrator has set --session-time 2h"
@@ -37,7 +41,7 @@ def test_a_session_lasts_so_long() -> None:
 
 def test_a_session_is_idle_when_all_its_nodes_are() -> None:
     session = watch(idle_timeout=60.0)
-    first, second = session.add_node(BEGAN), session.add_node(BEGAN)
+    first, second = session.add_node(BEGAN, nothing), session.add_node(BEGAN, nothing)
     assert session.time_left(BEGAN) == 5.0
     session.note_work(first, (1, 0), BEGAN + 10, is_busy=False)  # it has said something
     session.note_work(second, (0, 0), BEGAN + 20, is_busy=True)
@@ -51,15 +55,26 @@ def test_a_session_is_idle_when_all_its_nodes_are() -> None:
 
 def test_what_runs_is_not_idle_however_long_it_takes() -> None:
     session = watch(idle_timeout=60.0)
-    use = session.add_node(BEGAN)
+    use = session.add_node(BEGAN, nothing)
     for second in range(0, 3600, 5):
         session.note_work(use, "always the same", BEGAN + second, is_busy=True)
         assert session.why_over(BEGAN + second) == ""
 
 
+def test_who_runs_programs_in_the_background_is_not_idle() -> None:
+    session = watch(idle_timeout=60.0)
+    runs = [True]
+    session.add_node(BEGAN, nothing)
+    session.add_node(BEGAN, lambda: runs[0])
+    assert session.why_over(BEGAN + 60) == ""
+    runs[0] = False
+    assert session.why_over(BEGAN + 119) == ""
+    assert session.why_over(BEGAN + 120)
+
+
 def test_output_of_all_nodes_and_engines_counts() -> None:
     session = watch(output=1024)
-    first, second = session.add_node(BEGAN), session.add_node(BEGAN)
+    first, second = session.add_node(BEGAN, nothing), session.add_node(BEGAN, nothing)
     session.note_output(first, 500)
     session.note_output(first, 600)
     session.note_output(first, 0)  # another engine
@@ -75,7 +90,7 @@ def test_output_of_all_nodes_and_engines_counts() -> None:
 
 def test_folders_of_all_nodes_count() -> None:
     session = watch(disk=2**20)
-    first, second = session.add_node(BEGAN), session.add_node(BEGAN)
+    first, second = session.add_node(BEGAN, nothing), session.add_node(BEGAN, nothing)
     first.disk = second.disk = 2**19
     assert session.why_over(BEGAN) == ""
     second.disk += 1
@@ -85,7 +100,7 @@ def test_folders_of_all_nodes_count() -> None:
 @given(st.lists(st.tuples(st.floats(0, 20), st.booleans())))
 def test_one_is_ended_only_after_the_whole_time(steps: list[tuple[float, bool]]) -> None:
     session = watch(idle_timeout=10.0)
-    use = session.add_node(BEGAN)
+    use = session.add_node(BEGAN, nothing)
     now = active = BEGAN
     session.note_work(use, 0, now, is_busy=False)
     for seconds, is_busy in steps:

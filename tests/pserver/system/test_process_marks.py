@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from pserver.system import process_marks
-from pserver.system.process_marks import kill_marked, make_mark
+from pserver.system.process_marks import has_marked, kill_marked, make_mark
 from tests.support.waiting import wait_gone, wait_until
 
 _START = """
@@ -117,3 +117,14 @@ def test_where_the_limit_was_lowered_nothing_is_marked() -> None:
     script = lower + f"exec({_START!r}); print(resource.getrlimit(10))"
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert said.splitlines()[1] == "(5, 5)"
+
+
+def test_who_runs_besides_those_that_are_known() -> None:
+    mark = make_mark()
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        resource.prlimit(process.pid, 10, (mark, resource.prlimit(process.pid, 10)[1]))
+        assert has_marked(mark, [])
+        assert not has_marked(mark, [process.pid])
+        assert not has_marked(make_mark(), [])
+        process.kill()
+        wait_until(lambda: not has_marked(mark, []), "it to end, though nobody has reaped it")
