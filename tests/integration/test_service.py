@@ -40,7 +40,8 @@ def test_a_server_says_what_it_does_and_lives_while_engines_compute(
         with run_server(tmp_path / "server") as server:
             systemd.await_word("READY")
             with server.connect(2) as net:
-                assert systemd.await_word("STATUS")["STATUS"].startswith("1 session, 0 of ")
+                while not systemd.await_word("STATUS")["STATUS"].startswith("1 session, 0 of "):
+                    pass
                 commands = [net[node].eval("while True: pass") for node in (1, 2)]
                 for _ in range(5):
                     systemd.await_word("WATCHDOG")
