@@ -17,6 +17,8 @@ from pconnect import EngineDiedError, JobLostError, reval
 from pserver.limits.cgroup import own_cgroup
 from srp_tools.credentials import Credentials
 from srp_tools.errors import ConfigurationError
+from tests.support.accounts import needs_root
+from tests.support.own_accounts import accounts_server, passable_folder, password_of
 from tests.support.servers import Server, engine_pids, run_server
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
@@ -108,7 +110,7 @@ def test_the_kernel_ends_who_shares_too_much_memory_and_the_client_reads_why(
         assert f"died: SIGKILL ({why}; {BY_THE_SERVER} --session-memory 300m)" in str(caught.value)
         net[1].restart()
         with pytest.raises(JobLostError, match=re.escape(f"SIGKILL ({why}; {BY_THE_SERVER}")):
-            net.submit(f"lambda: exec({SHARED!r})").result(DEADLINE)
+            net.submit(f"lambda: exec({SHARED!r}, {{}})").result(DEADLINE)
         os.kill(engine_pids(net)[1], signal.SIGKILL)
         with pytest.raises(EngineDiedError) as caught:
             net[1].eval("1").result(DEADLINE)
@@ -200,3 +202,34 @@ def test_a_stranger_in_the_cgroup_leaves_all_as_it_was(group: Path, tmp_path: Pa
         )
         assert server.process.pid in members(group)
         assert not (group / "pserver-server").exists()
+
+
+@needs_root
+@pytest.mark.slow
+def test_a_session_with_an_account_can_neither_leave_its_cgroup_nor_change_its_limits(group: Path) -> None:
+    attempt = "open('{}', 'w').write('{}')"
+    with passable_folder() as folder, contextlib.ExitStack() as stack:
+        before = own_cgroup()
+        (group / "cgroup.procs").write_text("0")
+        try:
+            server = stack.enter_context(accounts_server(folder, "--session-memory=300m"))
+        finally:
+            (before / "cgroup.procs").write_text("0")
+        with server.connect(user="alice", password=password_of("alice")) as net:
+            (session,) = sessions(group)
+            engine = engine_pids(net)[1]
+            assert members(session) == {engine, psutil.Process(engine).ppid()}
+            for path, value in ((session / "memory.max", "max"), (group / "cgroup.procs", engine)):
+                with pytest.raises(PermissionError):
+                    net[1].eval(attempt.format(path, value)).result(DEADLINE)
+            with pytest.raises(EngineDiedError, match="--session-memory 300m"):
+                reval(SHARED, net[1]).result(DEADLINE)
+            psutil.Process(psutil.Process(server.sessions(net)[0]).children()[0].pid).kill()
+            net[1].restart()
+            engine = engine_pids(net)[1]
+            assert members(session) == {engine, psutil.Process(engine).ppid()}
+            reval(STRAY, net[1]).result(DEADLINE)
+            stray = net[1].eval("stray").result(DEADLINE)
+        wait_gone(stray)
+        with server.connect(user="alice", password=password_of("alice")):
+            assert [each.name for each in sessions(group)] != [session.name]
