@@ -46,6 +46,9 @@ def status(options: argparse.Namespace) -> int:
 
 def _print_users(servers: Sequence[RunningServer]) -> None:
     for server in servers:
+        match server.status.get("admission"):
+            case {"words": str(words)} if words != "open":
+                print(f"The server {server.name} is {words}.")
         match server.status.get("users"):
             case {"file": file, "fingerprint": fingerprint}:
                 shown = fingerprint or "unknown, see the log"

@@ -68,6 +68,12 @@ class DutyOptions(ListenOptions):
         parse=int,
         reloads=True,
     )
+    serve: int = setting(
+        0,
+        "End after so many sessions, with status 0; 0 sets no limit. Each login begins one session.",
+        "N",
+        parse=int,
+    )
     clean: bool = setting(
         False,
         "At the start, remove what earlier runs of a server of this name left: results that were never recovered, and "
@@ -79,6 +85,7 @@ class DutyOptions(ListenOptions):
         for option, number in (
             ("--max-sessions", self.max_sessions),
             ("--max-sessions-per-user", self.max_sessions_per_user),
+            ("--serve", self.serve),
         ):
             if number < 0:
                 raise ConfigurationError(f"{option} {number}: give 0 or more; 0 sets no limit")

@@ -35,6 +35,7 @@ from pserver.daemon.control.reloading import Reloading
 from pserver.daemon.door.acceptor import Acceptor
 from pserver.daemon.door.arrivals import PendingConnection
 from pserver.daemon.door.logins import Logins
+from pserver.daemon.duty_keeper import DutyKeeper, begun_sessions
 from pserver.daemon.held_session import Session
 from pserver.daemon.limits_of_sessions import LimitsOfSessions
 from pserver.daemon.old_results import OldResults
@@ -150,7 +151,11 @@ class _Daemon:
             self._take_back,
             self._users.account_name if config.has_accounts else None,
         )
-        self.admission = Admission(lambda: self._config, self.sessions.users)
+        self.admission = Admission(
+            lambda: self._config,
+            self.sessions.users,
+            begun=lambda: len(self.starts) + begun_sessions(self.sessions),
+        )
         stack.callback(returning.close)
         endings = Endings()
         self._departures = Departures(endings)
@@ -161,7 +166,14 @@ class _Daemon:
         self._status = StatusPublisher(
             pid_file, self._record, others, manager, lambda: in_words(self.status())
         )
-        self._parts = [*self._loop_parts(returning), *control.loop_parts()]
+        duty = DutyKeeper(
+            self.admission, self.sessions, self._slots, endings, serve=config.serve, stop=self._stop
+        )
+        self._parts = [
+            LoopPart("hours", duty.step, self.admission.time_left),
+            *self._loop_parts(returning),
+            *control.loop_parts(),
+        ]
         self._stopping = ""
         # Before the status is announced: its readers may stop the daemon at once.
         self._catch_signals(stack, reloading)

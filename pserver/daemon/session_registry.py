@@ -59,6 +59,7 @@ class SessionRegistry:
         self._request = request
         self._has_accounts = has_accounts
         self._sessions: list[Session] = []
+        self.begun = 0  #: how many have logged in, with those that have ended
 
     def __iter__(self) -> Iterator[Session]:
         return iter(self._sessions)
@@ -244,6 +245,7 @@ class SessionRegistry:
         else:
             if session.network is None:
                 session.check = PreambleCheck(key)
+            self.begun += session.user is None
             session.user, session.network = user, network
             node.number, node.handovers = number, _sockets(ends)
             audit.login(session.peer, user, session.pid, number, network)

@@ -73,6 +73,7 @@ class SlotAllocator:
 
     def __init__(self, total: int, last_lease: int = 0) -> None:
         self.total = total
+        self._is_paused = False
         self._claims: dict[Hashable, _Claim] = {}
         self._leases: dict[int, Lease] = {}
         self._since: dict[Hashable, float] = {}  # when a party began to wait, or had its last turn
@@ -94,6 +95,17 @@ class SlotAllocator:
         These keep them until the processes end: their sessions are asked for that, as for a slot that others wait for.
         """
         self.total, self._has_shrunk = total, total < self.total
+
+    def pause(self, *, is_paused: bool) -> None:
+        """Grant nothing from now on, and ask back all leases, or do as before again; see `resize`."""
+        if is_paused and not self._is_paused:
+            self._has_shrunk = True
+        self._is_paused = is_paused
+
+    @property
+    def _most(self) -> int:
+        """How many leases there may be."""
+        return 0 if self._is_paused else self.total
 
     def holders(self) -> dict[int, Lease]:
         """Return the leases by slot."""
@@ -197,7 +209,7 @@ class SlotAllocator:
         """Ask the richest party for one lease, if there are more than slots."""
         kept = [(number, lease) for number, lease in self._leases.items() if lease.is_kept]
         able = [(number, lease) for number, lease in kept if lease.session in self._claims]
-        if len(kept) <= self.total:
+        if len(kept) <= self._most:
             self._has_shrunk = False
         if not self._has_shrunk or not able:
             return None
@@ -225,7 +237,7 @@ class SlotAllocator:
 
     def _grant(self, alone: Hashable | None, now: float) -> Action | None:
         """Grant one free slot to the session that is next, if there are both."""
-        if self.used >= self.total:
+        if self.used >= self._most:
             return None
         if alone is not None and any(lease.party != alone for lease in self._leases.values()):
             return None

@@ -66,6 +66,10 @@ class SlotService:
             for session in self._has_total & self._controls.keys():
                 self._tell(session, {"total": total})
 
+    def pause(self, *, is_paused: bool) -> None:
+        """Let no job begin from now on, or do so again; see `SlotAllocator.pause`."""
+        self._allocator.pause(is_paused=is_paused)
+
     def time_left(self) -> float | None:
         """Return in how many seconds `step` has something to do; ``None``: not before something happens."""
         now = time.monotonic()

@@ -16,7 +16,7 @@ class Admission:
     """What decides about newcomers. It only answers; others act on it.
 
     `config`: returns the settings that hold now. `users`: returns the user of each session that has logged in. `now`:
-    returns the instant, as `time.time` does.
+    returns the instant, as `time.time` does. `begun`: returns how many sessions have begun in all, and logins.
     """
 
     def __init__(
@@ -25,11 +25,14 @@ class Admission:
         users: Callable[[], Sequence[str]],
         now: Callable[[], float] = time.time,
         clock: WallClock = wall_clock,
+        *,
+        begun: Callable[[], int] = lambda: 0,
     ) -> None:
         self._config = config
         self._users = users
         self._now = now
         self._clock = clock
+        self._begun = begun
         self._is_drained = False
         self._known: tuple[ServiceHours | None, float, State] = (
             None,
@@ -91,6 +94,8 @@ class Admission:
 
     def _why_full(self, user: str) -> str:
         config, users = self._config(), self._users()
+        if 0 < config.serve <= self._begun():
+            return f"it serves {config.serve} sessions in all (--serve)"
         if 0 < config.max_sessions <= len(users):
             return (
                 f"there are {len(users)}, and its administrator allows {config.max_sessions} (--max-sessions)"

@@ -52,7 +52,19 @@ _SPACES = [
     "--kill-child",
 ]
 _SPACES += ["--mount-proc", "bash", "-euc"]
-_BASH = ["env", "PS1=", "PS2=", "setsid", "--ctty", "bash", "--norc", "--noprofile", "--noediting", "+H", "+m"]
+_BASH = [
+    "env",
+    "PS1=",
+    "PS2=",
+    "setsid",
+    "--ctty",
+    "bash",
+    "--norc",
+    "--noprofile",
+    "--noediting",
+    "+H",
+    "+m",
+]
 _AS_ALICE = (
     f"setpriv --reuid={NUMBERS['alice']} --regid={NUMBERS['alice']} --clear-groups env HOME=/home/alice"
 )

@@ -42,6 +42,7 @@ WRONG: Mapping[str, tuple[str, str]] = {
     "service_end": ("08:00:00", ""),
     "max_sessions": ("-1", "many"),
     "max_sessions_per_user": ("1.5", "-1"),
+    "serve": ("-1", "x"),
     "clean": ("1", "all"),
     "allow_root": ('"yes"', "maybe"),
     "account_map": ('"relative"', ""),

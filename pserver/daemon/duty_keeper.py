@@ -1,0 +1,44 @@
+"""Does what the hours of a server ask for, and the number of its sessions: jobs wait, sessions end, it ends itself."""
+
+from collections.abc import Callable
+
+from pserver.daemon.control.endings import Endings
+from pserver.daemon.session_registry import SessionRegistry
+from pserver.daemon.slot_service import SlotService
+from pserver.duty.admission import Admission
+
+
+def begun_sessions(sessions: SessionRegistry) -> int:
+    """Return how many sessions have begun, with those whose login goes on: they count, so that no more are let in."""
+    return sessions.begun + sum(session.is_logging_in for session in sessions)
+
+
+class DutyKeeper:
+    """`serve`: after how many sessions the server ends; 0 for never. `stop`: has it end, for a reason."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        sessions: SessionRegistry,
+        slots: SlotService,
+        endings: Endings,
+        *,
+        serve: int,
+        stop: Callable[[str], object],
+    ) -> None:
+        self._admission = admission
+        self._sessions = sessions
+        self._slots = slots
+        self._endings = endings
+        self._serve = serve
+        self._stop = stop
+
+    def step(self) -> None:
+        """Do what holds now."""
+        self._slots.pause(is_paused=not self._admission.begins_jobs)
+        if why := self._admission.why_ended():
+            for session in self._sessions:
+                if session.user is not None:  # else its client is reading just now that it is not let in
+                    self._endings.end(session, why)
+        if 0 < self._serve <= self._sessions.begun and not len(self._sessions):
+            self._stop(f"it has served {self._serve} sessions (--serve)")
