@@ -167,7 +167,13 @@ class _Daemon:
             pid_file, self._record, others, manager, lambda: in_words(self.status())
         )
         duty = DutyKeeper(
-            self.admission, self.sessions, self._slots, endings, serve=config.serve, stop=self._stop
+            self.admission,
+            self.sessions,
+            self._slots,
+            endings,
+            serve=config.serve,
+            stop=self._stop,
+            awaits_ends=lambda: self.starts.awaits_ends,
         )
         self._parts = [
             LoopPart("hours", duty.step, self.admission.time_left),
@@ -215,7 +221,8 @@ class _Daemon:
 
     def _make_control(self, endings: Endings, reloading: Reloading) -> Control:
         def is_busy() -> bool:
-            return bool(len(self.starts)) or any(session.is_logging_in for session in self.sessions)
+            is_logging_in = any(session.is_logging_in for session in self.sessions)
+            return is_logging_in or bool(len(self.starts)) or self.starts.awaits_ends
 
         administered = Administered(
             self.sessions, self._slots, self.admission, self.status, reloading.reload, self._stop, is_busy

@@ -14,7 +14,11 @@ def begun_sessions(sessions: SessionRegistry) -> int:
 
 
 class DutyKeeper:
-    """`serve`: after how many sessions the server ends; 0 for never. `stop`: has it end, for a reason."""
+    """Acts on what `admission` says.
+
+    `serve`: after how many sessions the server ends; 0 for never. `stop`: has it end, for a reason. `awaits_ends`:
+    returns whether a session has ended that is not in the log yet.
+    """
 
     def __init__(
         self,
@@ -25,6 +29,7 @@ class DutyKeeper:
         *,
         serve: int,
         stop: Callable[[str], object],
+        awaits_ends: Callable[[], bool] = lambda: False,
     ) -> None:
         self._admission = admission
         self._sessions = sessions
@@ -32,6 +37,7 @@ class DutyKeeper:
         self._endings = endings
         self._serve = serve
         self._stop = stop
+        self._awaits_ends = awaits_ends
 
     def step(self) -> None:
         """Do what holds now."""
@@ -40,5 +46,6 @@ class DutyKeeper:
             for session in self._sessions:
                 if session.user is not None:  # else its client is reading just now that it is not let in
                     self._endings.end(session, why)
-        if 0 < self._serve <= self._sessions.begun and not len(self._sessions):
+        has_served = 0 < self._serve <= self._sessions.begun and not len(self._sessions)
+        if has_served and not self._awaits_ends():
             self._stop(f"it has served {self._serve} sessions (--serve)")

@@ -193,6 +193,11 @@ class SessionStarts:
             if start.control is None:
                 self._try_again(number)
 
+    @property
+    def awaits_ends(self) -> bool:
+        """Whether somebody waits to hear how a session has ended, to log it."""
+        return bool(self._asked)
+
     def _when_ended(self, number: int, tell: ExitCode) -> None:
         if number in self._children:
             self._asked[number] = tell

@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,42 +41,48 @@ def container(place: Path) -> list[str]:
     for path in [users, *users.iterdir()]:
         os.chown(path, NUMBER, NUMBER)
     make_wheels(place / "wheels")
-    target = "/home/pserver/.config/pserver/server"
-    return in_container(Image.read(FILE), place, [(users, target)], {"UID": str(NUMBER)})
+    return in_container(Image.read(FILE), place, [(users, "/users")], {"UID": str(NUMBER)})
 
 
-def test_a_container_serves_without_root(place: Path, container: list[str]) -> None:
-    errors = place / "errors"
-    with errors.open("w") as stream:
-        process = subprocess.Popen(
-            [*container, *OPTIONS], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stream, text=True
-        )
-    try:
-        assert process.stdout is not None
-        found = re.search(r"command port ([0-9]+)", process.stdout.readline())
-        assert found, errors.read_text()
-        hosts = [f"127.0.0.1:{found[1]}"]
-        with pconnect(
-            hosts,
-            user="alice",
-            password=password_of("alice"),
-            profile="",
-            local_links=False,
-            timeout=DEADLINE,
-        ) as net:
-            reval("import os, pwd, pserver, numpy as np", net[1])
-            reval(
-                "psend([os.getuid(), os.environ['HOME'], pserver.__file__, float(np.ones(3).sum())], sockets[0])",
-                net[1],
+def test_a_container_serves_one_session_without_root_and_the_next_is_fresh(
+    place: Path, container: list[str]
+) -> None:
+    for _ in range(2):
+        with (place / "errors").open("w") as stream:
+            process = subprocess.Popen(
+                [*container, *OPTIONS, "--serve", "1"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stream,
+                text=True,
             )
-            number, folder, module, total = precv(net[1], timeout=DEADLINE)
-            assert (number, folder, total) == (NUMBER, "/home/pserver", 3.0)
-            # It is the package of the image, and not that of this machine.
-            assert str(place / "base") in module
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(DEADLINE) == 0
-    finally:
-        process.kill()
-        process.communicate(timeout=DEADLINE)
-    assert "audit session-end" in errors.read_text()
+        try:
+            assert process.stdout is not None
+            found = re.search(r"command port ([0-9]+)", process.stdout.readline())
+            assert found, (place / "errors").read_text()
+            use(int(found[1]), place)
+            assert process.wait(DEADLINE) == 0  # so the loop goes on
+        finally:
+            process.kill()
+            process.communicate(timeout=DEADLINE)
+        assert "audit session-end" in (place / "errors").read_text()
     assert not (place / "base" / "bin" / "pserver").exists()  # nothing of it stays here
+
+
+def use(port: int, place: Path) -> None:
+    """Be the client of a container."""
+    with pconnect(
+        [f"127.0.0.1:{port}"],
+        user="alice",
+        password=password_of("alice"),
+        profile="",
+        local_links=False,
+        timeout=DEADLINE,
+    ) as net:
+        reval("import os, pserver, numpy as np; left = os.path.expanduser('~/left')", net[1])
+        facts = "[os.getuid(), os.path.exists(left), float(np.ones(3).sum()), pserver.__file__]"
+        reval(f"psend({facts}, sockets[0]); open(left, 'w').close()", net[1])
+        *found, module = precv(net[1], timeout=DEADLINE)
+        assert found == [NUMBER, False, 3.0]
+        # It is the package of the image, and not that of this machine.
+        assert str(place / "base") in module
