@@ -105,7 +105,8 @@ class JobRunner:
             finally:
                 self._interruptible = side.number = 0
         except BaseException as error:  # noqa: BLE001 - also SystemExit and Ctrl-C end the job only
-            add_hint(error, self._limits, is_job=True)
+            own = (options or {}).get("memory")
+            add_hint(error, self._limits, is_job=not own or own >= self._limits.job_memory)
             kind, value = FAILED, _account(error, options or {})
             self._blame_server(value, begin, options or {})
         self._end_copy()

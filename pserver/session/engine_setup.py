@@ -7,7 +7,7 @@ from typing import Any
 
 from pconnect.errors import ProtocolError
 from pconnect.values.decoder import unpack
-from pserver.config.session_settings import SessionSettings
+from pserver.config.limit_options import SessionLimits
 from pserver.services.files import is_usable_folder
 from pserver.session.login import AuthenticatedClient
 
@@ -18,7 +18,7 @@ class EngineSetup:
 
     client: AuthenticatedClient
     folder: str
-    settings: SessionSettings
+    limits: SessionLimits
 
     def complete(self, node: int, setup: dict[str, Any]) -> dict[str, Any]:
         """Return a set-up of the client with all that an engine needs.
@@ -29,7 +29,7 @@ class EngineSetup:
         if node != self.client.node or len(nodes) < node:
             raise ProtocolError(f"SETUP makes no sense: it is not for node {self.client.node}")
         setup["session_folder"] = self.folder
-        setup["server_limits"] = self.settings.limits.as_json()
+        setup["server_limits"] = self.limits.as_json()
         setup["directory_is_clients"] = is_usable_folder(setup["directory"])
         if not setup["directory_is_clients"]:
             private = Path(self.folder, "work")

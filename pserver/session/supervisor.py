@@ -82,7 +82,7 @@ class Supervisor:
         self._life = SupervisorLifecycle()
         self._command.on_lost = self._client_lost
         self._engine_life = EngineLifecycle()
-        self._setup = EngineSetup(client, folder, settings)  # the folder is ours to remove
+        self._setup = EngineSetup(client, folder, engine.spawner.limits)  # the folder is ours to remove
         self._engine_paused = False
         channel = JobChannel(self._event_loop, client, jobs)
         channel.on_renewal = self._renew

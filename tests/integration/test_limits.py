@@ -170,6 +170,14 @@ def test_a_job_may_have_no_more_memory_than_the_server_lets_it(
         assert evaluate(net, "len(bytearray(2**28))") == 2**28  # a command is no job
 
 
+def test_a_job_may_have_less_memory_than_the_server_lets_it(tmp_path: Path, users: Users) -> None:
+    with limited(tmp_path, users, "--job-memory=1g", "--slots=1") as (_, net):
+        with pytest.raises(MemoryError) as caught:
+            net.executor(memory_limit=2**27).submit("lambda: bytearray(2**28)").result(DEADLINE)
+        assert BY_THE_SERVER not in str(caught.value)
+        assert net.submit("lambda: len(bytearray(2**28))").result(DEADLINE) == 2**28
+
+
 def test_another_spawner_sets_the_same_limits(tmp_path: Path, users: Users) -> None:
     with limited(tmp_path, users, "--session-files=100", "--nice=14") as (_, net):
         psutil.Process(engine_pids(net)[1]).parent().kill()

@@ -8,15 +8,13 @@ import pytest
 from pconnect.errors import ProtocolError
 from pconnect.values.encoder import pack
 from pserver.config.limit_options import SessionLimits
-from pserver.config.session_settings import SessionSettings
 from pserver.session.engine_setup import EngineSetup
 from pserver.session.login import AuthenticatedClient
 
 
 def setup(folder: Path, limits: SessionLimits) -> EngineSetup:
     client = AuthenticatedClient(None, b"n" * 16, 2, None)  # type: ignore[arg-type]
-    settings = SessionSettings(None, 1, [], 1.0, 1.0, None, "", "", folder, folder, limits=limits)
-    return EngineSetup(client, str(folder), settings)
+    return EngineSetup(client, str(folder), limits)
 
 
 def of_client(directory: str) -> dict[str, Any]:
