@@ -49,7 +49,7 @@ from pserver.starter.session_starts import SessionStarts, Started
 from pserver.starter.starter import StarterProcess
 from pserver.system.log import level_now, set_level, why_unwritten
 from pserver.system.pidfile import PidFile
-from pserver.system.processes import DAEMON, name_process, raise_descriptor_limit
+from pserver.system.processes import DAEMON, name_process, raise_descriptor_limit, set_title
 from pserver.system.runtime_dir import is_apart, let_pass, run_time_folder
 from pserver.systemd.notify import ServiceManager, in_words
 from srp_tools.errors import ConfigurationError
@@ -76,6 +76,7 @@ def serve(
     server of that name runs already, a port cannot be had, or the starter ends as it begins.
     """
     name_process(DAEMON)
+    set_title(f"daemon {config.name}")
     with (
         PidFile(config.name, is_apart=lifeline is not None or is_apart()) as pid_file,
         contextlib.ExitStack() as stack,

@@ -52,6 +52,7 @@ from pserver.services.files import SessionFiles, is_open_to_others, publish
 from pserver.services.registry import EngineState
 from pserver.services.synced_code import SyncedCode
 from pserver.system.clean_start import give_warnings_back
+from pserver.system.processes import set_title
 from pserver.system.session_folder import require_folder
 from srp_tools.channel import Channel
 from srp_tools.steps import deadline_after
@@ -183,6 +184,7 @@ class _Engine:
         match message.kind:
             case Kind.SETUP:
                 self._setup = Setup(**message.value)
+                set_title(self._setup.title)
             case Kind.CANCEL:
                 self._interrupts.cancel(message.tag)
             case Kind.RESTART:

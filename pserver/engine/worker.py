@@ -80,7 +80,7 @@ def worker_main(ends: Sequence[int], threads: int, terms: Terms) -> None:
     """
     os.setsid()  # its own group, to be ended with all it started
     die_with_parent()
-    name_process("worker")
+    name_process("worker", of_session=True)
     wear_worker_mark()
     pipe, page, *outputs = ends[:_FIRST_ENDS]
     for descriptor, end in zip((1, 2), outputs, strict=True):

@@ -1,6 +1,7 @@
 """What the supervisor adds to the set-up that a client sends for an engine."""
 
 import contextlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from pconnect.values.decoder import unpack
 from pserver.config.limit_options import SessionLimits
 from pserver.services.files import is_usable_folder
 from pserver.session.login import AuthenticatedClient
+from pserver.system.processes import user_in_title
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class EngineSetup:
             with contextlib.suppress(OSError):  # the engine says why it has no place to work in
                 private.mkdir(mode=0o700, exist_ok=True)
             setup["directory"] = str(private)
+        setup["title"] = f"session {os.getpid()} {user_in_title(self.client.user)} engine {node}"
         setup["node"] = node
         setup["identity"] = self.client.engine_identity(setup.pop("links"))
         return setup

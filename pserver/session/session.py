@@ -45,7 +45,7 @@ from pserver.spawner.engine_process import START_TIMEOUT, EngineProcess, not_sta
 from pserver.spawner.spawner import SpawnerProcess
 from pserver.system.descriptors import receive_descriptors
 from pserver.system.log import set_up, take_down
-from pserver.system.processes import name_process, raise_descriptor_limit
+from pserver.system.processes import name_process, raise_descriptor_limit, set_title, user_in_title
 from pserver.system.session_folder import kept_folder, make_folder
 from srp_tools.steps import deadline_after, run
 
@@ -62,6 +62,7 @@ def session_main(
     """Be one session; what a process that the starter has forked does."""
     os.setsid()  # Ctrl-C at the daemon's terminal is for the daemon
     name_process("session")
+    set_title(f"session {os.getpid()}")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     account = None if settings.account is None else SessionAccount(settings.account, settings.kept)
     spawner = SpawnerProcess((sock, control), settings.limits, account.account if account else None)
@@ -82,6 +83,7 @@ def session_main(
             sock.close()
             place.close()
             return
+        set_title(f"session {os.getpid()} {user_in_title(client.user)}")
         if account is not None:
             settings = dataclasses.replace(settings, kept=account.kept)
         _Session(client, spawner, settings).run(place)

@@ -55,7 +55,7 @@ _LOOK = 5.0  # seconds between two looks for orphans that have ended and that no
 def be_spawner(root: socket.socket, not_for_engines: Sequence[socket.socket]) -> None:
     """Be the spawner, until the session process has closed its end of `root`, and all supervisors theirs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    name_process("spawner")
+    name_process("spawner", of_session=True)
     for end in not_for_engines:
         end.close()
     adopt_orphans()

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from srp_tools.errors import ConfigurationError
+from srp_tools.printable import printable_name
 
 # 40 are enough for a session with one node.
 _LEAST_DESCRIPTORS = 64
@@ -239,14 +240,57 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def name_process(role: str) -> None:
+def name_process(role: str, *, of_session: bool = False) -> None:
     """Have ``ps -e``, ``top`` and ``pstree`` call this process ``pserver:ROLE``; for its main thread.
 
-    It is the command line that ``ps aux`` shows, which a process that was forked shares with its parent.
+    ``ps aux`` shows ``pserver: ROLE``, until `set_title` says more; `of_session`: behind the title of the process of a
+    session from which it was forked.
     """
+    session = own_title()
+    set_title(f"{session} {role}" if of_session and session.startswith("session ") else role)
     name = ctypes.create_string_buffer(f"pserver:{role}".encode())  # the system takes 15 bytes of it
     with contextlib.suppress(OSError):  # where something forbids it, nothing depends on it
         _prctl(_PR_SET_NAME, ctypes.addressof(name))
+
+
+# The system reads the command line of a process from its memory, from where proc_pid_stat(5) says. So a process may
+# write something else there. One that was forked has a copy of that memory, and what it writes there is for itself
+# alone. Where the last byte is not zero, the system takes what comes before the first zero. The environment lies behind
+# and stays as it is, so there is room for as much as the command line had at the start. The package setproctitle moves
+# the environment away for more, does this for many systems, and has to be compiled; PR_SET_MM is for root alone.
+_TITLE = "pserver: "
+_ARGUMENTS_AT = 45  # behind the name in brackets: field 48 of proc_pid_stat(5), the start, then the end
+_MAX_USER = 40  # characters of a user's name: what comes behind it must be seen, too
+
+
+def set_title(text: str) -> None:
+    """Have ``ps aux`` show a text for this process, as far as there is room; what is not printable is escaped."""
+    start, end = _command_line()
+    room = end - start - 2  # a zero ends it, and the last byte is not zero
+    if room > 0:
+        title = f"{_TITLE}{printable_name(text)}".encode()[:room]
+        ctypes.memmove(start, title.ljust(room + 1, b"\0") + b" ", end - start)
+
+
+def own_title() -> str:
+    """Return the text that this process, or the one from which it was forked, has set; empty if none has."""
+    start, end = _command_line()
+    told = ctypes.string_at(start, end - start).partition(b"\0")[0].decode(errors="replace") if start else ""
+    return told.removeprefix(_TITLE) if told.startswith(_TITLE) else ""
+
+
+def user_in_title(user: str) -> str:
+    """Return a user's name for a title."""
+    return user if len(user) <= _MAX_USER else user[: _MAX_USER - 1] + "…"
+
+
+def _command_line() -> tuple[int, int]:
+    """Return from where to where it is in memory; nowhere, if the system does not say."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        text = Path("/proc/self/stat").read_text(errors="replace")
+        fields = text.rpartition(")")[2].split()
+        return int(fields[_ARGUMENTS_AT]), int(fields[_ARGUMENTS_AT + 1])
+    return 0, 0
 
 
 def adopt_orphans() -> None:

@@ -37,7 +37,7 @@ def starter_of(server: Server) -> int:
     [starter] = [
         int(child.pid)
         for child in psutil.Process(server.process.pid).children()
-        if "starter_process" in " ".join(child.cmdline())
+        if "starter" in " ".join(child.cmdline())
     ]
     return starter
 

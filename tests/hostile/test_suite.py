@@ -58,7 +58,7 @@ def footprints(server: Server) -> list[Footprint]:
     [starter] = [
         child.pid
         for child in psutil.Process(server.process.pid).children()
-        if "starter_process" in " ".join(child.cmdline())
+        if "starter" in " ".join(child.cmdline())
     ]
     return [Footprint.of(pid) for pid in (server.process.pid, starter)]
 

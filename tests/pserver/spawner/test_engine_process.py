@@ -218,7 +218,7 @@ def test_engines_draw_different_random_numbers(server: Server) -> None:
 def test_sessions_start_no_fork_server_of_their_own(server: Server) -> None:
     with server.connect() as net:
         reval("import os, pathlib", net)
-        reval("psend(pathlib.Path(f'/proc/{os.getppid()}/cmdline').read_bytes(), sockets[0])", net)
-        reval("psend(pathlib.Path('/proc/self/cmdline').read_bytes(), sockets[0])", net)
+        reval("psend(pathlib.Path(f'/proc/{os.getppid()}/exe').readlink().as_posix(), sockets[0])", net)
+        reval("psend(pathlib.Path('/proc/self/exe').readlink().as_posix(), sockets[0])", net)
         supervisor, own = (precv(net[1], timeout=20) for _ in range(2))
     assert supervisor == own

@@ -202,7 +202,18 @@ def test_each_process_of_a_server_has_a_name_of_its_own(two_slots: Server) -> No
             for pid in (daemon, starter, session, spawner, engine, worker)
         ]
         assert psutil.Process(worker).ppid() == spawner
-        assert "# pserver: starts sessions" in " ".join(psutil.Process(starter).cmdline())
+        titles = [
+            psutil.Process(pid).cmdline() for pid in (daemon, starter, session, spawner, engine, worker)
+        ]
+        title = f"pserver: session {session} alice"
+        assert titles == [
+            [f"pserver: daemon {two_slots.status['name']}"],
+            ["pserver: starter"],
+            [title],
+            [f"pserver: session {session} spawner"],
+            [f"{title} engine 1"],
+            [f"{title} engine 1 worker"],
+        ]
     roles = ["daemon", "starter", "session", "spawner", "engine", "worker"]
     assert names == [f"pserver:{role}" for role in roles]
 
@@ -246,3 +257,44 @@ def test_an_interrupt_is_for_the_main_thread(is_old: bool, monkeypatch: pytest.M
         finally:
             process.kill()
             os.close(pidfd)
+
+
+_TITLES = """
+import os, sys, time
+from pserver.system.processes import own_title, set_title
+variables = dict(os.environb)
+def shown(): return open("/proc/self/cmdline", "rb").read()
+assert own_title() == ""
+set_title("one\\n\\x1b[2J")
+assert (own_title(), shown()) == (r"one\\n\\x1b[2J", b"pserver: one\\\\n\\\\x1b[2J\\0"), shown()
+child = os.fork()
+if not child:
+    set_title("child")
+    os._exit(shown() != b"pserver: child\\0")
+assert os.waitpid(child, 0)[1] == 0
+assert own_title() == r"one\\n\\x1b[2J"  # the parent's is its own
+set_title("x" * 100_000)
+assert 0 < len(shown()) < 5000 and shown().startswith(b"pserver: xxx")
+assert open("/proc/self/environ", "rb").read().count(b"MARK=1") == 1
+begin = time.perf_counter()
+for _ in range(100): set_title("y")
+print((time.perf_counter() - begin) / 100)
+"""
+
+
+def test_a_title_is_that_of_one_process_and_leaves_the_environment_alone() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _TITLES],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+        env=os.environ | {"MARK": "1"},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert float(done.stdout) < 0.01  # 40 microseconds, but machines are busy
+
+
+def test_a_long_name_leaves_room_for_what_comes_behind() -> None:
+    assert user_in_title("alice") == "alice"
+    assert user_in_title("x" * 100) == "x" * 39 + "…"
