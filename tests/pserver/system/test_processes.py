@@ -19,6 +19,7 @@ from pserver.system.processes import (
     kill_group,
     kill_with_group,
     resident_bytes,
+    user_in_title,
 )
 from tests.support.servers import Server
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
@@ -203,16 +204,17 @@ def test_each_process_of_a_server_has_a_name_of_its_own(two_slots: Server) -> No
         ]
         assert psutil.Process(worker).ppid() == spawner
         titles = [
-            psutil.Process(pid).cmdline() for pid in (daemon, starter, session, spawner, engine, worker)
+            " ".join(psutil.Process(pid).cmdline())
+            for pid in (daemon, starter, session, spawner, engine, worker)
         ]
         title = f"pserver: session {session} alice"
         assert titles == [
-            [f"pserver: daemon {two_slots.status['name']}"],
-            ["pserver: starter"],
-            [title],
-            [f"pserver: session {session} spawner"],
-            [f"{title} engine 1"],
-            [f"{title} engine 1 worker"],
+            f"pserver: daemon {two_slots.status['name']}",
+            "pserver: starter",
+            title,
+            f"pserver: session {session} spawner",
+            f"{title} engine 1",
+            f"{title} engine 1 worker",
         ]
     roles = ["daemon", "starter", "session", "spawner", "engine", "worker"]
     assert names == [f"pserver:{role}" for role in roles]
