@@ -183,8 +183,8 @@ class _Engine:
     def _take(self, message: Message) -> None:
         match message.kind:
             case Kind.SETUP:
+                set_title(message.value.pop("title"))  # what `ps` shows
                 self._setup = Setup(**message.value)
-                set_title(self._setup.title)
             case Kind.CANCEL:
                 self._interrupts.cancel(message.tag)
             case Kind.RESTART:

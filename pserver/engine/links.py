@@ -73,7 +73,6 @@ class Setup:
     server_limits: dict[str, Any] = field(default_factory=dict)
     #: The version of this package on the client, for errors.
     client_version: str | None = None
-    title: str = "engine"  #: what ``ps`` shows
 
     def tls(self) -> TlsContexts | None:
         """Return what connections need for TLS; ``None`` without encryption."""
