@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pconnect import AuthenticationError, JobLostError, pconnect, precv, psend, reval
+from pconnect import AuthenticationError, ConnectionLostError, JobLostError, pconnect, precv, psend, reval
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.verifier_file import VerifierFile
 from tests.support.accounts import needs_root
@@ -258,3 +258,29 @@ def test_sessions_come_back_to_a_server_that_was_killed() -> None:
             psend(1, net[1])
             assert compute(net, "x + precv(sockets[0])") == 43
             net.close()
+
+
+def test_a_user_who_was_removed_is_gone_with_all_processes() -> None:
+    with passable_folder() as own, accounts_server(own) as server:
+        (path,) = own.rglob("tpasswd")
+        alice, bob = log_in(server, "alice"), log_in(server, "bob")
+        job = bob[1].submit(time.sleep, 600)
+        engine, (session,) = engine_pids(bob)[1], server.sessions(bob)
+
+        def processes() -> list[int]:
+            return [session, *(each.pid for each in psutil.Process(session).children(recursive=True))]
+
+        wait_until(lambda: len(processes()) >= 4, "spawner, engine and worker")
+        running = bob[1].eval("__import__('time').sleep(600)")
+        found = processes()
+        assert engine in found
+        VerifierFile(path).remove("bob")
+        server.process.send_signal(signal.SIGHUP)
+        wait_gone(*found)
+        for lost in (job, running):
+            with pytest.raises(ConnectionLostError, match="this user was removed from the server"):
+                lost.result(20)
+        assert compute(alice, "os.getuid()") == NUMBERS["alice"]
+        alice.close()
+        with pytest.raises(AuthenticationError):
+            log_in(server, "bob")
