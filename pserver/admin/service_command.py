@@ -16,6 +16,7 @@ from pserver.admin.options import CommandParser, given_options, options_of
 from pserver.admin.settings import resolve
 from pserver.config.server_config import ServerConfig
 from pserver.systemd.unit import (
+    MADE_BELOW,
     MARK,
     Place,
     account_unit,
@@ -147,6 +148,13 @@ def _place(entry: pwd.struct_passwd, config: ServerConfig) -> Place:
     writes = [Path(config.spool_dir).absolute()] if config.spool_dir else []
     writes += [Path(config.log_file).absolute().parent] if config.log_file else []
     outside = [path for path in writes if not path.is_relative_to(home)]
+    for path in outside:
+        if not path.is_dir() and str(path.parent) not in MADE_BELOW:
+            make = f"install --directory --mode=0700 --owner={entry.pw_name} {shlex.quote(str(path))}"
+            print(
+                f"pserver: WARNING: there is no folder {path}, and the unit cannot start without; make it with: {make}",
+                file=sys.stderr,
+            )
     return Place(entry.pw_name, home, outside, _own_folders())
 
 

@@ -13,6 +13,8 @@ MARK = "# Written by pserver install-service; the same command writes it again."
 _PRIVILEGED_PORTS = range(1, 1024)
 _BIND = "CAP_NET_BIND_SERVICE"
 _ACCOUNTS_NEED = ("CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN", "CAP_FOWNER", "CAP_DAC_OVERRIDE")
+# What systemd makes for an account, if it is directly below.
+MADE_BELOW = {"/var/lib": "StateDirectory", "/var/log": "LogsDirectory"}
 _PLAIN = re.compile(r"[A-Za-z0-9_@/.,:=+%$-]+")
 
 
@@ -55,17 +57,19 @@ def account_unit(name: str, command: Sequence[str], ports: Sequence[int], place:
     """Return the unit of the system for a server that runs under an account; `ports`: at which it listens."""
     binds = [f"BindPaths={_quoted(place.home)}\n"] if _is_in_homes(place.home) else []
     binds += [f"BindReadOnlyPaths={_quoted(path)}\n" for path in place.reads if _is_in_homes(path)]
-    writes = [place.home, *place.writes, Path("/tmp"), Path("/var/tmp")]  # noqa: S108 - they are the system's
+    made = {path: kind for path in place.writes if (kind := MADE_BELOW.get(str(path.parent)))}
+    elsewhere = [path for path in place.writes if path not in made]
+    writes = [place.home, *elsewhere, Path("/tmp"), Path("/var/tmp")]  # noqa: S108 - they are the system's
+    folders = "".join(f"{kind}={_quoted(path.name)}\n{kind}Mode=0700\n" for path, kind in made.items())
     confined = ONE_ACCOUNT.format(
         capabilities=_BIND if _has_privileged(ports) else "",
         writes=" ".join(map(_quoted, dict.fromkeys(writes))),
         binds="".join(binds),
     )
     own = f"User={_quoted(place.account)}\nWorkingDirectory=-~\n"
-    # Why not DynamicUser: see `_NO_DYNAMIC_USER`.
     return (
         _heading(name, f"whose users share the account {place.account}", is_system=True)
-        + _service(name, command, _NO_DYNAMIC_USER + own + _run_time(name))
+        + _service(name, command, _NO_DYNAMIC_USER + own + folders + _run_time(name))
         + confined
         + _install("multi-user.target")
     )

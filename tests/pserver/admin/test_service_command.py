@@ -127,6 +127,11 @@ def test_an_account_has_to_be_one_for_a_server(account: str, error: str) -> None
 def test_a_unit_for_one_account(tmp_path: Path) -> None:
     code = "import sys; from pserver.cli import main; main(sys.argv[1:])"
     options = ["--account=alice", "--print-unit", "--log-file=/srv/log/pserver.log", "--name=lab"]
+    text = run_in_own_accounts(
+        code.replace("main(", "sys.stderr = sys.stdout; main("), "install-service", *options
+    )
+    make = "make it with: install --directory --mode=0700 --owner=alice /srv/log"
+    assert f"there is no folder /srv/log, and the unit cannot start without; {make}" in text
     text = run_in_own_accounts(code, "install-service", *options)
     unit = Unit(text)
     assert unit.one("User") == "alice"

@@ -34,6 +34,7 @@ PLACE = Place("daemon", Path("/home/lab"), [Path("/srv/my spool")], [Path("/root
         account_unit("lab", COMMAND, PORTS, PLACE),
         accounts_unit("lab", COMMAND, PORTS),
         accounts_unit("lab", COMMAND, (443, 0)),
+        account_unit("lab", COMMAND, PORTS, Place("daemon", Path("/srv/lab"), [Path("/var/log/lab")])),
     ],
 )
 def test_systemd_finds_nothing_wrong(text: str, tmp_path: Path) -> None:
@@ -56,6 +57,17 @@ def test_an_account_has_its_folders_and_no_others() -> None:
     assert unit.words("BindReadOnlyPaths") == ["/root/venv"]
     assert unit.one("CapabilityBoundingSet") == unit.one("AmbientCapabilities") == ""
     assert unit.command == COMMAND
+
+
+def test_what_systemd_can_make_need_not_be_there() -> None:
+    place = Place(
+        "daemon", Path("/home/lab"), [Path("/var/log/lab"), Path("/var/lib/lab"), Path("/var/lib/a/b")]
+    )
+    text = account_unit("lab", COMMAND, PORTS, place)
+    unit = Unit(text)
+    assert (unit.one("LogsDirectory"), unit.one("LogsDirectoryMode")) == ("lab", "0700")
+    assert (unit.one("StateDirectory"), unit.one("StateDirectoryMode")) == ("lab", "0700")
+    assert unit.words("ReadWritePaths") == ["/home/lab", "/var/lib/a/b", "/tmp", "/var/tmp"]
 
 
 def test_low_ports_need_a_capability() -> None:
