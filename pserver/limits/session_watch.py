@@ -1,7 +1,7 @@
 """The limits of a whole session: how long it lasts, how long it is idle, what it prints and keeps on the disk.
 
 No input or output, and no clock: the supervisors of its nodes say what they see, and when. Each of them ends its own
-node when the session has too much; as all hear the same, all end.
+node when the session has too much. The first that finds this out decides for all.
 
 The supervisors are threads, and share one `SessionWatch` without a lock: each writes only what is its own, and the sums
 may be those of a moment ago.
@@ -42,6 +42,7 @@ class SessionWatch:
         self._limits = limits
         self._began = now
         self._nodes: list[NodeUse] = []
+        self._verdict = ""  # for good: a command that begins in the last moment on one node saves none
 
     @property
     def looks_at_work(self) -> bool:
@@ -70,7 +71,11 @@ class SessionWatch:
         use.last_output = count
 
     def why_over(self, now: float) -> str:
-        """Return which limit the session has met, and who set it; ``""``: none."""
+        """Return which limit the session has met, and who set it; ``""``: none. What one was told, all others are."""
+        self._verdict = self._verdict or self._judge(now)
+        return self._verdict
+
+    def _judge(self, now: float) -> str:
         limits = self._limits
         if limits.time and now - self._began >= limits.time:
             lasted = f"the session has lasted {limits.time:g} s"

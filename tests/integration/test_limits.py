@@ -87,7 +87,7 @@ def test_an_idle_session_ends_and_a_busy_one_does_not(tmp_path: Path, users: Use
         why = "nothing has run here, and nothing was heard of the client, for 1.5 s"
         wait_until(lambda: why in server.log, "the end of the session")
         with pytest.raises(EngineDiedError, match=f"{why}; {BY_THE_SERVER} --idle-timeout 1.5"):
-            evaluate(net, "1")
+            evaluate(net, "__import__('time').sleep(1000)")
 
 
 def test_output_ends_a_session(tmp_path: Path, users: Users) -> None:
