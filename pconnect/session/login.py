@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,7 @@ class LoginTerms:
     peer_timeout: float
     link_key: bytes | None = None  # for the tokens of local links; None: there are none
     network_key: bytes = b""  # for the MACs of preambles; empty without encryption
+    is_control: bool = False  # whether an administrator logs in, who wants no engine
 
 
 def make_terms(
@@ -145,6 +146,27 @@ def log_in_at(
 def _log_in_once(
     addresses: Sequence[tuple[str, int]], host: Host, node: int, terms: LoginTerms, attempt: Attempt
 ) -> Steps[Server]:
+    channel, offer, address = yield from _open(addresses, host, node, terms, attempt)
+    command = Connection(node, host.label, channel, role=Role.CLIENT, limits=terms.limits)
+    local = read_address(offer.get("local"))
+    return Server(command, Location(address, host.port, offer["data_port"], offer["addresses"], local))
+
+
+def open_control(host: Host, terms: LoginTerms) -> Steps[Channel]:
+    """Log in at a server as one of its administrators, and return a channel for requests to it.
+
+    Raises what `log_in_at` raises.
+    """
+    addresses = yield from resolve(host.name, host.port)
+    found = [(str(address[0]), host.port) for _, address in addresses]
+    channel, *_ = yield from _open(found, host, 1, replace(terms, is_control=True), Attempt(host))
+    return channel
+
+
+def _open(
+    addresses: Sequence[tuple[str, int]], host: Host, node: int, terms: LoginTerms, attempt: Attempt
+) -> Steps[tuple[Channel, dict[str, Any], str]]:
+    """Log in once; return the channel, the server's offer, and its address."""
     attempt.phase = CONNECT
     try:
         sock = yield from connect_first(addresses, terms.peer_timeout)
@@ -157,7 +179,7 @@ def _log_in_once(
         bound_buffers(sock)
         address = sock.getpeername()[0]
         channel, offer = yield from _begin(terms, sock, node)
-        if why := _refusal(offer):
+        if why := _refusal(terms, offer):
             raise ServerRefusedError(why)
         if terms.tls is not None:
             channel = yield from start_tls(sock, terms.tls.client, terms.network_id, node, server_side=False)
@@ -169,9 +191,7 @@ def _log_in_once(
     except BaseException:
         sock.close()
         raise
-    command = Connection(node, host.label, channel, role=Role.CLIENT, limits=terms.limits)
-    local = read_address(offer.get("local"))
-    return Server(command, Location(address, host.port, offer["data_port"], offer["addresses"], local))
+    return channel, offer, address
 
 
 class _NoLoginError(ConnectionLostError):
@@ -205,7 +225,7 @@ def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[dict[str,
 
     def answer(data: bytes) -> bytes:
         offers.append(_read_offer(data))
-        if offers[0]["version"] != VERSION or _refusal(offers[0]):
+        if offers[0]["version"] != VERSION or _refusal(terms, offers[0]):
             return encoder.pack({"version": VERSION})  # for the server's log
         return encoder.pack(_answer(terms, node, offers[0]["key"]))
 
@@ -223,8 +243,10 @@ def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[dict[str,
     return offers[0]
 
 
-def _refusal(offer: dict[str, Any]) -> str:
-    """Return why the server takes no session of this user; empty if it does."""
+def _refusal(terms: LoginTerms, offer: dict[str, Any]) -> str:
+    """Return why the server takes no session of this user; empty if it does, or if none is wanted."""
+    if terms.is_control:
+        return ""
     return str(offer.get("refused") or "")[:_MAX_REASON]
 
 
@@ -239,6 +261,7 @@ def _answer(terms: LoginTerms, node: int, key: bytes) -> dict[str, Any]:
         "certificate": authority.sign(key, node) if authority else b"",
         "authority": authority.certificate if authority else b"",
         "token": link_token(terms.link_key, 0, node) if terms.link_key else None,
+        **({"control": True} if terms.is_control else {}),
     }
 
 

@@ -32,6 +32,7 @@ _WORDS: Mapping[str, tuple[str, tuple[str, str] | None]] = {
     "exit": ("end it with its last session, as pserver stop --when-idle", None),
     "quit": ("end it now, with detached jobs, as pserver stop --force", None),
 }
+_ELSEWHERE = {"exit": "release", "quit": "stop"}  # what the server calls them
 _ENDING: Mapping[str, Mapping[str, bool]] = {"stop": {}, "exit": {"when_idle": True}, "quit": {"force": True}}
 
 Facts = Mapping[str, Any]
@@ -41,6 +42,9 @@ def add_ctl(commands: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add the commands and their options."""
     common = CommandParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--name", help="the server's name, default: that of the configuration, or default")
+    host_help = "administer the server at this command port, by a login as a user of its --admins"
+    common.add_argument("--host", metavar="HOST[:PORT]", help=host_help)
+    common.add_argument("--user", help="the user for --host; default: as for pconnect")
     common.add_argument("--json", action="store_true", help="print one object, for programs")
     parser = commands.add_parser("ctl", help="administer a server that runs", parents=[common])
     words = parser.add_subparsers(dest="word", required=True, metavar="|".join(_WORDS))
@@ -54,6 +58,8 @@ def add_ctl(commands: "argparse._SubParsersAction[CommandParser]") -> None:
 def ctl(options: argparse.Namespace) -> int:
     """Do what a command line says; return the exit status."""
     word = getattr(options, "word", "reload")
+    if host := getattr(options, "host", None):
+        return _show(options, word, _ask_elsewhere(options, host, word))
     name = server_name(getattr(options, "name", None))
     if word in _ENDING:
         wanted = {"force": False, "when_idle": False, **_ENDING[word]}
@@ -61,7 +67,22 @@ def ctl(options: argparse.Namespace) -> int:
     server = find_server(name)
     if server is None:
         return report_none(name)
-    facts = ask(server, request_for(word, getattr(options, "argument", "")), _RELOAD_SECONDS)
+    return _show(
+        options, word, ask(server, request_for(word, getattr(options, "argument", "")), _RELOAD_SECONDS)
+    )
+
+
+def _ask_elsewhere(options: argparse.Namespace, host: str, word: str) -> Facts:
+    # Late: it brings the client with it, which other commands need not wait for.
+    from pserver.admin.remote_control import ask_at  # noqa: PLC0415
+
+    request = request_for(_ELSEWHERE.get(word, word), getattr(options, "argument", ""))
+    if word == "quit":
+        request["force"] = True
+    return ask_at(host, getattr(options, "user", None), request, _RELOAD_SECONDS)
+
+
+def _show(options: argparse.Namespace, word: str, facts: Facts) -> int:
     if getattr(options, "json", False):
         print(json.dumps(facts, indent=2))
     else:
@@ -148,6 +169,9 @@ _LINES: Mapping[str, Callable[[Facts], list[str]]] = {
     "drain": _drained,
     "resume": lambda _: ["New sessions are let in."],
     "release": _released,
+    "exit": _released,
+    "stop": lambda facts: [f"The server ends, with {_count(len(facts['ended']))}."],
+    "quit": lambda facts: [f"The server ends, with {_count(len(facts['ended']))}."],
     "reload": _reloaded,
     "log-level": lambda facts: [f"The log has lines of the level {facts['level']} and above."],
     "status": lambda facts: [str(status_table([(str(facts["name"]), int(facts["pid"]), facts)]))],

@@ -104,6 +104,15 @@ class LoginOptions(ListenOptions):
         default_text="all",
         reloads=True,
     )
+    admins: Sequence[str] = setting(
+        (),
+        "The users who may administer the server from elsewhere, with pserver ctl --host: names with commas between "
+        "them, or several options. They may end it and all sessions.",
+        "NAMES",
+        parse=parse_list,
+        default_text="none",
+        reloads=True,
+    )
     silence_timeout: float = setting(
         5.0,
         "How many seconds a new connection may stay silent before it is closed.",
@@ -122,15 +131,20 @@ class LoginOptions(ListenOptions):
             raise ConfigurationError(f"--login-processes {self.login_processes}: give 1 or more")
         if self.max_failures < 0:
             raise ConfigurationError(f"--max-failures {self.max_failures}: give 0 or more; 0 sets no limit")
-        for name in ("allow_users", "allow_from"):
+        for name in ("allow_users", "allow_from", "admins"):
             given = getattr(self, name)
             items = parse_list(given) if isinstance(given, str) else given  # not the letters of a text
             object.__setattr__(self, name, tuple(items))
-        try:
-            object.__setattr__(self, "allow_users", tuple(map(login_name, self.allow_users)))
-        except ConfigurationError as error:
-            raise ConfigurationError(f"--allow-users: {error}") from None
-        for option, value in (("--auth-file", self.auth_file), ("--allow-users", self.allow_users)):
+        for flag, name in (("--allow-users", "allow_users"), ("--admins", "admins")):
+            try:
+                object.__setattr__(self, name, tuple(map(login_name, getattr(self, name))))
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{flag}: {error}") from None
+        for option, value in (
+            ("--auth-file", self.auth_file),
+            ("--allow-users", self.allow_users),
+            ("--admins", self.admins),
+        ):
             if value and not self.use_tls:
                 raise ConfigurationError(
                     f"{option} and --no-tls: without TLS there is no login, so there are no users; leave out one"

@@ -226,7 +226,14 @@ class _Daemon:
             return is_logging_in or bool(len(self.starts)) or self.starts.awaits_ends
 
         administered = Administered(
-            self.sessions, self._slots, self.admission, self.status, reloading.reload, self._stop, is_busy
+            self.sessions,
+            self._slots,
+            self.admission,
+            self.status,
+            reloading.reload,
+            lambda: self._config.admins,
+            self._stop,
+            is_busy,
         )
         return Control(control_path(self._config.name), self._selector, endings, administered)
 

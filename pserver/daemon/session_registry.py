@@ -5,6 +5,7 @@ session that lives is never removed, whatever its sockets say.
 """
 
 import contextlib
+import json
 import logging
 import os
 import re
@@ -30,6 +31,7 @@ log = logging.getLogger("pserver")
 _STOP_GRACE = 3.0  # seconds for sessions to tell their clients and end
 _KILL_SECONDS = 1.0  # for those that were killed
 _MESSAGE_BYTES = 4096
+_MAX_ANSWER_BYTES = 100_000  # the system takes twice as many in one message
 # Descriptors with a message: where connections to the engine go, those for jobs, and those of further nodes.
 _MAX_ENDS = 3
 _NO_SENSE = "what makes no sense, or there is no room for its descriptors"
@@ -59,6 +61,8 @@ class SessionRegistry:
         self._request = request
         self._has_accounts = has_accounts
         self._sessions: list[Session] = []
+        #: Answers a request of an administrator who has logged in.
+        self.on_request: Callable[[Session, Mapping[str, object]], Mapping[str, object]] = lambda *_: {}
         self.begun = 0  #: how many have logged in, with those that have ended
 
     def __iter__(self) -> Iterator[Session]:
@@ -203,6 +207,8 @@ class SessionRegistry:
                 and all(map(takes_messages, ends))
             ):
                 self._register(node, (user, network, number), bytes.fromhex(key), ends)
+            case {"administrator": str(user), "request": dict(request)} if not ends and not node.number:
+                self._administer(node, user, request)
             case {"failed": dict(failed)} if not ends and (failure := _failure(failed)):
                 node.session.failure = failure
                 _audit_failure(node.session.peer, failure)
@@ -252,6 +258,23 @@ class SessionRegistry:
         with contextlib.suppress(OSError):
             node.control.send(b"taken" if taken else b"ok")
         self._on_change()
+
+    def _administer(self, node: Node, user: str, request: Mapping[str, object]) -> None:
+        """Answer a request of a client that has logged in for that, and for no engine."""
+        session = node.session
+        if session.claimed not in {None, user} or session.user not in {None, user}:
+            log.error("session %d was started for another user than %r", session.pid, user)
+            return
+        if session.user is None:
+            session.user = user
+            audit.login(session.peer, user, session.pid, 0, "control")
+        answer = json.dumps(self.on_request(session, request)).encode()
+        if len(answer) > _MAX_ANSWER_BYTES:
+            answer = (
+                b'{"error": "the answer is too long to be sent elsewhere; ask on the machine of the server"}'
+            )
+        with contextlib.suppress(OSError):  # it has gone, or reads nothing
+            node.control.send(answer)
 
     def _remove_node(self, node: Node) -> None:
         self._selector.unregister(node.control)

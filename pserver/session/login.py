@@ -46,6 +46,7 @@ class AuthenticatedClient:
     token: bytes | None = None  # of the local links from the client; None: there are none
     network_key: bytes = b""  # which members prove in preambles; empty without encryption
     user: str = _NOBODY
+    is_control: bool = False  # whether it wants no engine, but to administer the server
 
     def engine_identity(self, links: dict[int, Any]) -> list[Any] | None:
         """Return what the node's engine gets to prove who it is; `links` are its local links, by node."""
@@ -99,13 +100,19 @@ def accept_client(
             received,
             is_known=account.account is not None and _is_allowed(settings, settings.user),
         )
-    _check_admission(settings)
+    if not (is_control := _wants_control(data)):  # a server that takes no session is administered, too
+        _check_admission(settings)
     if account is not None:
         account.become()
     answer = _read_answer(data, key)
     assert answer.tls is not None  # noqa: S101 - it was made for the key
     channel = yield from start_tls(sock, answer.tls.server, answer.network_id, 0, server_side=True)
-    return AuthenticatedClient(channel, *answer, user=user)
+    return AuthenticatedClient(channel, *answer, user=user, is_control=is_control)
+
+
+def _wants_control(data: bytes) -> bool:
+    answer: Any = decoder.unpack(data)
+    return isinstance(answer, dict) and answer.get("control") is True
 
 
 def _check_admission(settings: SessionSettings) -> None:

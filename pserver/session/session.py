@@ -29,6 +29,7 @@ from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import encode_message
 from pserver.accounts.session_account import SessionAccount
 from pserver.config.session_settings import SessionSettings
+from pserver.ctl.administrator import serve_administrator
 from pserver.limits.session_watch import SessionWatch
 from pserver.session.login import (
     AuthenticatedClient,
@@ -84,6 +85,10 @@ def session_main(
             place.close()
             return
         set_title(f"session {os.getpid()} {user_in_title(client.user)}")
+        if client.is_control:
+            serve_administrator(client.channel, client.user, control)
+            place.close()
+            return
         if account is not None:
             settings = dataclasses.replace(settings, kept=account.kept)
         _Session(client, spawner, settings).run(place)

@@ -1,15 +1,17 @@
 """All that administers a daemon that runs, put together: the control socket, its words, the ends of single sessions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from pserver.daemon.callback_selector import CallbackSelector, LoopPart
-from pserver.daemon.control.control_socket import ControlSocket
+from pserver.daemon.control.control_socket import Asker, ControlSocket, answered
 from pserver.daemon.control.endings import Endings
 from pserver.daemon.control.words import ControlWords, Duty, Server
+from pserver.daemon.held_session import Session
 from pserver.daemon.session_registry import SessionRegistry
 from pserver.daemon.slot_service import SlotService
+from pserver.system import audit
 
 Facts = Mapping[str, object]
 
@@ -22,6 +24,7 @@ class Administered(NamedTuple):
     duty: Duty
     status: Callable[[], Facts]  #: what it says about itself
     reload: Callable[[], Facts]  #: takes in other settings
+    admins: Callable[[], Collection[str]]  #: users who may ask for all this from elsewhere
     stop: Callable[[str], object]  #: takes the reason
     is_busy: Callable[[], bool]  #: whether a login, or the start of a session, is under way
 
@@ -33,6 +36,8 @@ class Control:
         self, path: Path, selector: CallbackSelector, endings: Endings, daemon: Administered
     ) -> None:
         self._endings = endings
+        self._admins = daemon.admins
+        daemon.sessions.on_request = self.answer_session
         self._words = ControlWords(
             Server(
                 daemon.sessions,
@@ -48,6 +53,17 @@ class Control:
         self._socket = ControlSocket(path, selector, self._words.answer)
         self.look_after_path = self._socket.look_after_path
         self.close = self._socket.close
+
+    def answer_session(self, session: Session, request: Mapping[str, object]) -> Facts:
+        """Answer a request of the user of a session, who has logged in for that."""
+        user = session.user or ""
+        if user not in self._admins():
+            audit.control(session.peer, user, request, "refused: the user is no administrator")
+            return {"error": f"the user {user!r} is not among the administrators of the server (--admins)"}
+        return answered(request, Asker(session.peer, user), self._answer_remotely)
+
+    def _answer_remotely(self, request: Mapping[str, object], asker: Asker) -> Facts:
+        return self._words.answer(request, asker, is_remote=True)
 
     def loop_parts(self) -> list[LoopPart]:
         """Return what the daemon's loop is to look after."""

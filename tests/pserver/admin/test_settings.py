@@ -29,6 +29,7 @@ WRONG: Mapping[str, tuple[str, str]] = {
     "login_timeout": ("0", "1e9"),
     "max_failures": ("-1", "-1"),
     "allow_users": ('["alice", 3]', ","),
+    "admins": ('"a\\u200bb"', ","),
     "allow_from": ('["10.0.0.1/8"]', "nowhere"),
     "silence_timeout": ("true", "soon"),
     "log_file": ('""', ""),

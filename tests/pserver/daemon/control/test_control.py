@@ -1,6 +1,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from pconnect.link.local_link import connect
 from pserver.daemon.control.control import Administered, Control
 from pserver.daemon.control.endings import Endings
@@ -18,7 +20,16 @@ def test_a_request_at_the_socket_reaches_its_word(place: Place, tmp_path: Path) 
         path,
         place.selector,
         Endings(),
-        Administered(place.sessions, place.slots, admission, dict, dict, stopped.append, lambda: False),
+        Administered(
+            place.sessions,
+            place.slots,
+            admission,
+            dict,
+            dict,
+            lambda: ["alice"],
+            stopped.append,
+            lambda: False,
+        ),
     )
     with connect(path) as sock:
         sock.send(b'{"do": "release"}\n')
@@ -30,3 +41,32 @@ def test_a_request_at_the_socket_reaches_its_word(place: Place, tmp_path: Path) 
     assert "drained" in admission.refusal("alice")
     control.close()
     assert not path.exists()
+
+
+def test_only_an_administrator_has_an_answer_for_a_session(
+    place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tmp_path.chmod(0o700)
+    parts = (
+        place.sessions,
+        place.slots,
+        Admission(config, list),
+        dict,
+        dict,
+        lambda: ["alice"],
+        print,
+        lambda: False,
+    )
+    control = Control(tmp_path / "one.control", place.selector, Endings(), Administered(*parts))
+    alice, bob = (place.log_in(user)[0] for user in ("alice", "bob"))
+    assert control.answer_session(alice, {"do": "slots", "total": 2})["ok"] == {
+        "before": 4,
+        "total": 2,
+        "used": 0,
+    }
+    assert "no word" in str(control.answer_session(alice, {"do": "halt"})["error"])
+    assert "'bob' is not among the administrators" in str(
+        control.answer_session(bob, {"do": "status"})["error"]
+    )
+    assert 'user="bob"' in caplog.text and "no administrator" in caplog.text
+    control.close()

@@ -1,0 +1,56 @@
+"""Asking a server on another machine: by a login as of any client, for a session without an engine."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from pconnect.errors import ProtocolError
+from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, receive_packed, send_packed
+from pconnect.link.host_names import parse_hosts
+from pconnect.protocol.frames import Limits
+from pconnect.session.login import find_credentials, make_terms, open_control
+from pconnect.values import decoder
+from pserver.system.descriptors import json_object
+from srp_tools.errors import ConfigurationError
+from srp_tools.steps import Steps, deadline_after, run
+
+_MAX_ANSWER_BYTES = 2**20
+
+
+def ask_at(host: str, user: str | None, request: Mapping[str, object], seconds: float) -> dict[str, Any]:
+    """Ask the server at a host for something, as one of its administrators; return what it says.
+
+    The password comes from where `pconnect` finds it. Raises `ConfigurationError` if the server refuses, and what a
+    login raises.
+    """
+    hosts = parse_hosts(host)
+    if len(hosts) != 1:
+        raise ConfigurationError(f"--host {host}: name one server")
+    credentials = find_credentials(user, None, os.environ.get("PCONNECT_CREDENTIALS") or None)
+    terms = make_terms(credentials, Limits(), DEFAULT_PEER_TIMEOUT, local_links=False)
+    deadline = deadline_after(seconds)
+    channel = run(open_control(hosts[0], terms), deadline)
+    try:
+        run(send_packed(channel, dict(request)), deadline)
+        told = json_object(run(_receive(channel), deadline))
+    finally:
+        channel.close()
+    if isinstance(error := told.get("error"), str):
+        raise ConfigurationError(f"{host}: {error}")
+    facts = told.get("ok")
+    if not isinstance(facts, dict):
+        raise ProtocolError(f"the server at {host} says what makes no sense")
+    return facts
+
+
+def _receive(channel: Any) -> Steps[bytes]:
+    answer = b""
+    while len(answer) < _MAX_ANSWER_BYTES:
+        match decoder.unpack((yield from receive_packed(channel))):
+            case {"part": bytes(part), "is_last": bool(is_last)}:
+                answer += part
+                if is_last:
+                    return answer
+            case _:
+                break
+    raise ProtocolError("the answer of the server cannot be understood")

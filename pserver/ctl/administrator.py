@@ -1,0 +1,63 @@
+"""A session that starts no engine: it passes an administrator's requests to the daemon, and the answers back.
+
+The daemon knows from the session's login who asks, and decides whether that user may; see
+`pserver.daemon.control.control`. What the client sends is passed on as it is; nothing here means anything.
+"""
+
+import json
+import signal
+import socket
+from typing import Any
+
+from pconnect.link.dialing import receive_packed, send_packed
+from pconnect.protocol.frames import HELLO
+from pconnect.values import decoder
+from pserver.ctl.asking import MAX_REQUEST_BYTES
+from srp_tools.channel import Channel
+from srp_tools.errors import ParallelError
+from srp_tools.steps import deadline_after, run
+
+_SILENCE_SECONDS = 60.0  # an administrator who says nothing for so long is gone
+_ANSWER_SECONDS = 60.0
+_MAX_ANSWER_BYTES = 2**18
+PART_BYTES = 2**15  # of an answer, which may be long
+
+
+def serve_administrator(channel: Channel, user: str, control: socket.socket) -> None:
+    """Do so until the client is gone, or the daemon; `control`: the socket to the daemon. Both are closed then."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the last answer may be that the server ends
+    control.settimeout(_ANSWER_SECONDS)
+    try:
+        with control:
+            run(channel.send_all(HELLO), deadline_after(_ANSWER_SECONDS))
+            while True:
+                request = _read(run(receive_packed(channel), deadline_after(_SILENCE_SECONDS)))
+                control.send(json.dumps({"administrator": user, "request": request}).encode())
+                answer = control.recv(_MAX_ANSWER_BYTES)
+                if not answer:
+                    return
+                _send(channel, answer)
+    except (
+        ParallelError,
+        OSError,
+    ):  # the client or the daemon is gone, or the client says what makes no sense
+        return
+    finally:
+        channel.close()
+
+
+def _read(data: bytes) -> dict[str, Any]:
+    """Return a request; an empty one if it makes no sense."""
+    request: Any = decoder.unpack(data)
+    try:
+        is_right = isinstance(request, dict) and len(json.dumps(request)) <= MAX_REQUEST_BYTES // 2
+    except (TypeError, ValueError):
+        is_right = False
+    return request if is_right else {}
+
+
+def _send(channel: Channel, answer: bytes) -> None:
+    parts = [answer[begin : begin + PART_BYTES] for begin in range(0, len(answer), PART_BYTES)]
+    for number, part in enumerate(parts):
+        steps = send_packed(channel, {"part": part, "is_last": number == len(parts) - 1})
+        run(steps, deadline_after(_ANSWER_SECONDS))

@@ -1,0 +1,83 @@
+"""Administration by a login, at a real server."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pconnect import AuthenticationError, ServerRefusedError
+from pserver.admin.remote_control import ask_at
+from srp_tools.credentials import Credentials
+from srp_tools.errors import ConfigurationError
+from srp_tools.verifier import make_verifier
+from srp_tools.verifier_file import VerifierFile
+from tests.support.servers import Server, make_users, run_server
+from tests.support.waiting import DEADLINE
+
+pytestmark = pytest.mark.slow
+
+BOB = Credentials("bob", "battery staple")
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    users = make_users(tmp_path)
+    VerifierFile(users[1]).add(make_verifier(BOB, 2048))
+    monkeypatch.setenv("PCONNECT_PASSWORD", users[0].password)
+    with run_server(
+        tmp_path / "server", "--admins=alice", "--shared-account", "--slots=2", users=users
+    ) as running:
+        yield running
+
+
+def test_an_administrator_asks_and_everything_is_in_the_log(server: Server) -> None:
+    with server.connect() as net:
+        [row] = [
+            row
+            for row in ask_at(server.host, "alice", {"do": "sessions"}, DEADLINE)["sessions"]
+            if row["nodes"]
+        ]
+        assert (row["session"], row["user"]) == (server.sessions(net)[0], "alice")
+    assert ask_at(server.host, "alice", {"do": "slots", "total": 3}, DEADLINE)["total"] == 3
+    with pytest.raises(ConfigurationError, match="there is no word 'halt'"):
+        ask_at(server.host, "alice", {"do": "halt"}, DEADLINE)
+    lines = [line for line in server.log.splitlines() if "audit control from 127.0.0.1 port" in line]
+    assert len(lines) == 3 and all('user="alice"' in line for line in lines)
+
+
+def test_others_are_refused_and_so_is_a_wrong_password(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(AuthenticationError):
+        ask_at(server.host, "bob", {"do": "status"}, DEADLINE)
+    monkeypatch.setenv("PCONNECT_PASSWORD", BOB.password)
+    with pytest.raises(ConfigurationError, match="'bob' is not among the administrators"):
+        ask_at(server.host, "bob", {"do": "stop"}, DEADLINE)
+    assert server.process.poll() is None
+    assert 'user="bob"' in server.log and "the user is no administrator" in server.log
+
+
+def test_a_drained_server_can_be_administered_and_ended(server: Server) -> None:
+    command = [sys.executable, "-m", "pserver", "ctl", "--host", server.host, "--user", "alice"]
+
+    def ctl(*words: str) -> str:
+        return subprocess.run(
+            [*command, *words],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            env=dict(os.environ),
+        ).stdout
+
+    assert "No new session is let in" in ctl("drain")
+    with pytest.raises(ServerRefusedError):
+        server.connect()
+    assert "New sessions are let in" in ctl("resume")
+    server.connect().close()
+    assert ctl("status").splitlines()[1].startswith(str(server.status["name"]))
+    assert "The server ends" in ctl("quit")
+    server.process.wait(DEADLINE)

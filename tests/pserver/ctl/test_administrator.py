@@ -1,0 +1,90 @@
+"""A session without an engine, between a client and a daemon that are sockets here."""
+
+import json
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from pconnect.link.dialing import expect_hello, receive_packed, send_packed
+from pconnect.values import decoder
+from pserver.ctl.administrator import PART_BYTES, serve_administrator
+from srp_tools.channel import Channel
+from srp_tools.steps import deadline_after, run
+from tests.support.waiting import DEADLINE
+
+
+class Place:
+    """The client's channel, and the daemon's end of the socket."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        ours, theirs = socket.socketpair()
+        self.daemon, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.daemon.settimeout(DEADLINE)
+        stack.enter_context(self.daemon)
+        for end in (ours, theirs):
+            end.setblocking(False)
+        self.client = Channel(ours)
+        stack.callback(self.client.close)
+        before = signal.getsignal(signal.SIGTERM)
+        stack.callback(signal.signal, signal.SIGTERM, before)
+        # A signal handler is set by the main thread alone, so the client is in the other one.
+        self.serve = lambda: serve_administrator(Channel(theirs), "alice", control)
+
+    def ask(self, request: object) -> bytes:
+        deadline = deadline_after(DEADLINE)
+        run(send_packed(self.client, request), deadline)
+        answer = b""
+        while True:
+            told = decoder.unpack(run(receive_packed(self.client), deadline))
+            assert isinstance(told, dict)
+            answer += told["part"]
+            if told["is_last"]:
+                return answer
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    with ExitStack() as stack:
+        yield Place(stack)
+
+
+def test_requests_and_answers_are_passed_on_whatever_they_are(place: Place) -> None:
+    heard: list[object] = []
+    answers: list[bytes] = []
+    long = json.dumps({"ok": "x" * 3 * PART_BYTES}).encode()
+
+    def be_client() -> None:
+        run(expect_hello(place.client), deadline_after(DEADLINE))
+        for request in ({"do": "kill", "what": "bob"}, 7, {"do": b"\xff"}, {"do": "x" * 5000}):
+            answers.append(place.ask(request))
+        place.client.close()
+
+    def be_daemon() -> None:
+        while data := place.daemon.recv(10_000):
+            heard.append(json.loads(data))
+            place.daemon.send(long if len(heard) == 1 else b"{}")
+
+    threads = [threading.Thread(target=each) for each in (be_client, be_daemon)]
+    for thread in threads:
+        thread.start()
+    place.serve()
+    for thread in threads:
+        thread.join(DEADLINE)
+    assert heard == [
+        {"administrator": "alice", "request": request}
+        for request in ({"do": "kill", "what": "bob"}, {}, {}, {})
+    ]
+    assert answers == [long, b"{}", b"{}", b"{}"]
+
+
+def test_it_ends_with_the_daemon(place: Place) -> None:
+    run(send_packed(place.client, {"do": "stop"}), deadline_after(DEADLINE))
+    place.daemon.close()
+    place.serve()
+    run(expect_hello(place.client), deadline_after(DEADLINE))
+    with pytest.raises(ConnectionError):
+        run(receive_packed(place.client), deadline_after(DEADLINE))
