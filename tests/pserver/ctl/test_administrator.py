@@ -4,7 +4,7 @@ import json
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -32,7 +32,7 @@ class Place:
         before = signal.getsignal(signal.SIGTERM)
         stack.callback(signal.signal, signal.SIGTERM, before)
         # A signal handler is set by the main thread alone, so the client is in the other one.
-        self.serve = lambda: serve_administrator(Channel(theirs), "alice", control)
+        self.serve: Callable[[], None] = lambda: serve_administrator(Channel(theirs), "alice", control)
 
     def ask(self, request: object) -> bytes:
         deadline = deadline_after(DEADLINE)
@@ -41,7 +41,8 @@ class Place:
         while True:
             told = decoder.unpack(run(receive_packed(self.client), deadline))
             assert isinstance(told, dict)
-            answer += told["part"]
+            part: bytes = told["part"]
+            answer += part
             if told["is_last"]:
                 return answer
 
@@ -59,8 +60,8 @@ def test_requests_and_answers_are_passed_on_whatever_they_are(place: Place) -> N
 
     def be_client() -> None:
         run(expect_hello(place.client), deadline_after(DEADLINE))
-        for request in ({"do": "kill", "what": "bob"}, 7, {"do": b"\xff"}, {"do": "x" * 5000}):
-            answers.append(place.ask(request))
+        requests = ({"do": "kill", "what": "bob"}, 7, {"do": b"\xff"}, {"do": "x" * 5000})
+        answers.extend(map(place.ask, requests))
         place.client.close()
 
     def be_daemon() -> None:
