@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import importlib
 import json
+import logging
 import os
 import socket
 import sys
@@ -140,10 +141,9 @@ def _serve(options: argparse.Namespace) -> int:
             from pserver.daemon.daemon import serve  # noqa: PLC0415
 
             def announce(status: dict[str, object]) -> None:
-                with contextlib.suppress(OSError):  # who has closed standard output does not want to know
-                    print(_describe(status), flush=True)
-                    _warn(status, config)
-                if parent is not None:
+                if parent is None:
+                    _show(status, config)
+                else:  # it shows that itself; in a log, it would be no line of the log
                     _tell(parent, {"ready": status})  # an error ends the server, which would be unknown
 
             serve(config, announce, parent if options.lifeline else None, starter, manager, read=read)
@@ -226,16 +226,33 @@ def _describe(status: Mapping[str, object]) -> str:
     )
 
 
+def _show(status: Mapping[str, object], config: ServerConfig) -> None:
+    """Show a server that has started in the foreground; in the form of its log, where that comes between."""
+    is_log = config.log_file is None
+    with contextlib.suppress(OSError):  # who has closed the streams does not want to know
+        if not (is_log and config.log_format == "json"):
+            print(_describe(status), flush=True)
+        if is_log:
+            for text in _warnings(status, config):
+                logging.getLogger("pserver").warning("%s", text)
+        else:
+            _warn(status, config)
+
+
 def _warn(status: Mapping[str, object], config: ServerConfig) -> None:
-    for text in warnings_of(status, config):
+    for text in _warnings(status, config):
         print(f"pserver: WARNING: {text}", file=sys.stderr)
+
+
+def _warnings(status: Mapping[str, object], config: ServerConfig) -> list[str]:
+    found = warnings_of(status, config)
     if not status["use_tls"]:
-        print(
-            "pserver: WARNING: without TLS there is no encryption and no login. Anyone who can reach "
+        found.append(
+            "without TLS there is no encryption and no login. Anyone who can reach "
             f"{address_of(status)}, port {status['cmd_port']}, and every user of this machine, "
-            f"can run any program as {status['user']}.",
-            file=sys.stderr,
+            f"can run any program as {status['user']}."
         )
+    return found
 
 
 _COMMANDS = {

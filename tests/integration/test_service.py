@@ -1,11 +1,13 @@
 """A server that a service manager has started: what it tells it, and what sessions can do under each unit."""
 
+import json
 import os
 import re
 import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from tests.support.own_accounts import (
     password_of,
     run_in_own_accounts,
 )
+from tests.support.places import OPTIONS, use_private_places
 from tests.support.servers import run_server
 from tests.support.service_manager import Manager, Unit, manager
 from tests.support.systemd_analyze import needs_systemd
@@ -269,3 +272,26 @@ def test_the_unit_of_one_account_allows_all_system_calls_that_sessions_need(tmp_
     allowed = set[str]().union(*(allowed_calls(group) for group in Unit(account).words("SystemCallFilter")))
     assert len(allowed) > 200
     assert used - allowed == set()
+
+
+@pytest.mark.parametrize("has_file", [True, False])
+def test_a_log_for_programs_has_nothing_else_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_file: bool
+) -> None:
+    use_private_places(tmp_path, monkeypatch)
+    log = tmp_path / "log"
+    start = [sys.executable, "-m", "pserver", "start", *OPTIONS, "--no-tls", "--log-format=json"]
+    if has_file:
+        subprocess.run([*start, f"--log-file={log}"], check=True, timeout=DEADLINE)
+        subprocess.run([*start[:3], "stop"], check=True, timeout=DEADLINE)
+    else:
+        with manager(tmp_path) as systemd, log.open("w") as stream:
+            process = subprocess.Popen(
+                [*start, "--foreground"], stdout=stream, stderr=stream, env=os.environ | systemd.environment()
+            )
+            systemd.await_word("READY")
+            process.terminate()
+            assert process.wait(DEADLINE) == 0
+    messages = [json.loads(line)["message"] for line in log.read_text().splitlines()]
+    assert "is ready at" in messages[0] and messages[-1].endswith("ends: SIGTERM")
+    assert has_file or "without TLS there is no encryption" in messages[1]
