@@ -22,9 +22,9 @@ _WORDS: Mapping[str, tuple[str, tuple[str, str] | None]] = {
     "sessions": ("show the sessions, and what they have done", None),
     "kill": ("end a session, or all of a user", ("WHAT", "the number of a session, or the name of a user")),
     "slots": ("have another number of slots", ("N", "how many processes for jobs may run at once")),
-    "drain": ("let no new session in; those that are there go on", None),
+    "drain": ("let no new session in, and begin no jobs; what runs goes on", None),
     "resume": ("let new sessions in again", None),
-    "release": ("drain, and end the server with its last session", None),
+    "release": ("let no new session in, and end the server with its last one", None),
     "reload": ("read users and settings again", None),
     "log-level": ("write more or less to the log", ("LEVEL", "debug, info, warning or error")),
     "status": ("show the server", None),
@@ -129,7 +129,8 @@ def _killed(facts: Facts) -> list[str]:
 
 def _drained(facts: Facts) -> list[str]:
     return [
-        f"No new session is let in; {_count(facts['sessions'])} go on. To take sessions again: pserver ctl resume"
+        f"No new session is let in, and no job begins; what runs in {_count(facts['sessions'])} goes on. "
+        "To take sessions again: pserver ctl resume"
     ]
 
 

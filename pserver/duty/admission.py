@@ -33,16 +33,16 @@ class Admission:
         self._now = now
         self._clock = clock
         self._begun = begun
-        self._is_drained = False
+        self._is_drained = self._finishes_jobs = False
         self._known: tuple[ServiceHours | None, float, State] = (
             None,
             0.0,
             _ALWAYS,
         )  # since when, for which hours
 
-    def drain(self) -> None:
-        """Take no new sessions and begin no jobs from now on."""
-        self._is_drained = True
+    def drain(self, *, finishes_jobs: bool = False) -> None:
+        """Take no new sessions and begin no jobs from now on; `finishes_jobs`: but those of sessions that are there."""
+        self._is_drained, self._finishes_jobs = True, finishes_jobs
 
     def resume(self) -> None:
         """Do both again, as far as the hours allow."""
@@ -67,7 +67,7 @@ class Admission:
     @property
     def begins_jobs(self) -> bool:
         """Whether sessions may get slots for further jobs."""
-        return not self._is_drained and self.state().phase is Phase.OPEN
+        return (self._finishes_jobs or not self._is_drained) and self.state().phase is Phase.OPEN
 
     def why_ended(self) -> str:
         """Return why what still runs is to be ended now; empty if it is not."""

@@ -87,7 +87,7 @@ def test_slots_while_jobs_run(server: Server) -> None:
 
 def test_a_drained_server_keeps_its_sessions_and_takes_others_again(server: Server) -> None:
     with server.connect() as net:
-        assert "1 session go on" in pserver(server, "ctl", "drain").stdout
+        assert "what runs in 1 session goes on" in pserver(server, "ctl", "drain").stdout
         with pytest.raises(ServerRefusedError, match="drained"):
             server.connect()
         reval("x = 1", net).result(DEADLINE)

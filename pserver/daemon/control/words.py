@@ -28,8 +28,8 @@ Facts = Mapping[str, object]
 class Duty(Protocol):
     """What keeps newcomers out, see `pserver.duty.admission`."""
 
-    def drain(self) -> None:
-        """Let nobody in any more."""
+    def drain(self, *, finishes_jobs: bool = False) -> None:
+        """Let nobody in any more, and begin no jobs but, if wanted, those of sessions that are there."""
 
     def resume(self) -> None:
         """Let newcomers in again."""
@@ -122,7 +122,8 @@ class ControlWords:
 
     def _release(self, _: Mapping[str, Any], asker: Asker) -> Facts:
         self._is_releasing = f"its last session has ended, as {asker} asked for"
-        return self._drain()
+        self._server.duty.drain(finishes_jobs=True)
+        return {"sessions": len(self._server.sessions)}
 
     def _log_level(self, request: Mapping[str, Any], _: Asker) -> Facts:
         level = _text(request, "level", f"give one of {', '.join(LEVELS)}").lower()

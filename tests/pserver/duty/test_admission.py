@@ -121,3 +121,11 @@ def test_what_holds_is_found_out_when_it_changes_or_the_clock_is_set() -> None:
     now[0] -= 1
     assert admission.begins_jobs
     assert Admission(DutyOptions, list).time_left() is None
+
+
+def test_a_server_that_is_released_begins_the_jobs_of_the_sessions_that_are_there() -> None:
+    admission = Admission(lambda: DutyOptions(name="one"), list)
+    admission.drain(finishes_jobs=True)
+    assert admission.begins_jobs and "drained" in admission.refusal("alice")
+    admission.drain()
+    assert not admission.begins_jobs

@@ -20,10 +20,10 @@ ADMIN = Asker("this machine process 1", "uid 0")
 class Duty:
     """Whether newcomers are kept out."""
 
-    is_drained = False
+    is_drained = finishes_jobs = False
 
-    def drain(self) -> None:
-        self.is_drained = True
+    def drain(self, *, finishes_jobs: bool = False) -> None:
+        self.is_drained, self.finishes_jobs = True, finishes_jobs
 
     def resume(self) -> None:
         self.is_drained = False
@@ -128,12 +128,13 @@ def test_sessions_hear_of_another_number_of_slots(office: Office) -> None:
 def test_release_ends_the_server_with_its_last_session_unless_it_resumes(office: Office) -> None:
     session, _ = office.place.log_in()
     assert office.do("release") == {"sessions": 1}
-    assert office.duty.is_drained
+    assert office.duty.is_drained and office.duty.finishes_jobs  # else detached sessions would never end
     office.words.step()
     assert not office.stopped
     office.do("resume")
     assert not office.duty.is_drained
     office.do("drain")
+    assert not office.duty.finishes_jobs
     session.signal(9)
     wait_until(lambda: office.place.turn() or session.has_ended, "its end")
     office.words.step()
