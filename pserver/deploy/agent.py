@@ -35,7 +35,10 @@ Say = Callable[..., None]
 _ASK = """
 import json, sys
 from pserver.system.interfaces import own_addresses
-from pserver.system.pidfile import find_server
+try:
+    from pserver.ctl.live_status import live_server as find_server
+except ImportError:  # an older version is there
+    from pserver.system.pidfile import find_server
 server = find_server(sys.argv[1])
 status = None if server is None else dict(server.status)
 print(json.dumps([status, own_addresses(status["bind"] if status else [])]))
