@@ -150,8 +150,8 @@ def test_the_run_time_folder_is_removed(server: Server) -> None:
     shutil.rmtree(run_time)
     with server.connect(1) as net:  # which changes the status
         assert works(net)
+        wait_until(lambda: run_time.exists() and sorted(run_time.iterdir()) == paths, "all that was there")
         assert len(server.sessions(net)) == 1  # it can be found again
-        wait_until(lambda: sorted(run_time.iterdir()) == paths, "all that was there")
 
 
 def test_the_status_cannot_be_written(server: Server) -> None:

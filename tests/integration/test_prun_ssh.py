@@ -15,7 +15,7 @@ from srp_tools.credentials import Credentials
 from tests.support.programs import program
 from tests.support.prun import SCRIPT, Prun, prun_user
 from tests.support.servers import Server, run_server
-from tests.support.waiting import DEADLINE, wait_until
+from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 SSH = SCRIPT.with_name("prun-ssh")
 # Addresses of this machine, each as good as a host of its own.
@@ -216,8 +216,7 @@ def test_a_command_ends_with_its_caller(user: User) -> None:
     with subprocess.Popen([SSH, FIRST, line], env=user.environment, stdin=subprocess.DEVNULL) as process:
         wait_until(lambda: mark.exists() and mark.read_text().endswith("\n"), "the command to run")
         process.kill()
-    pid = mark.read_text().strip()
-    wait_until(lambda: not Path(f"/proc/{pid}/cmdline").exists(), "the end of the command")
+    wait_gone(int(mark.read_text()))
 
 
 # --- other programs ---
