@@ -35,7 +35,7 @@ from pserver.daemon.control.reloading import Reloading
 from pserver.daemon.door.acceptor import Acceptor
 from pserver.daemon.door.arrivals import PendingConnection
 from pserver.daemon.door.logins import Logins
-from pserver.daemon.duty_keeper import DutyKeeper, begun_sessions
+from pserver.daemon.duty_keeper import DutyKeeper
 from pserver.daemon.held_session import Session
 from pserver.daemon.limits_of_sessions import LimitsOfSessions
 from pserver.daemon.old_results import OldResults
@@ -155,8 +155,9 @@ class _Daemon:
         self.admission = Admission(
             lambda: self._config,
             self.sessions.users,
-            begun=lambda: len(self.starts) + begun_sessions(self.sessions),
+            begun=lambda: self.sessions.begun,
         )
+        self.sessions.refusal = self.admission.refusal
         stack.callback(returning.close)
         endings = Endings()
         self._departures = Departures(endings)

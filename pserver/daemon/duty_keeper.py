@@ -8,11 +8,6 @@ from pserver.daemon.slot_service import SlotService
 from pserver.duty.admission import Admission
 
 
-def begun_sessions(sessions: SessionRegistry) -> int:
-    """Return how many sessions have begun, with those whose login goes on: they count, so that no more are let in."""
-    return sessions.begun + sum(session.is_logging_in for session in sessions)
-
-
 class DutyKeeper:
     """Acts on what `admission` says.
 

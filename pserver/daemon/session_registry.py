@@ -63,6 +63,8 @@ class SessionRegistry:
         self._sessions: list[Session] = []
         #: Answers a request of an administrator who has logged in.
         self.on_request: Callable[[Session, Mapping[str, object]], Mapping[str, object]] = lambda *_: {}
+        #: Returns why a user gets no session now. What held when its login began may have changed meanwhile.
+        self.refusal: Callable[[str], str] = lambda _: ""
         self.begun = 0  #: how many have logged in, with those that have ended
 
     def __iter__(self) -> Iterator[Session]:
@@ -245,7 +247,8 @@ class SessionRegistry:
                 "session %d was started for %r, and says that it is %r", session.pid, session.claimed, user
             )
             taken = True
-        if taken:
+        refusal = "" if taken or session.user is not None else self.refusal(user)
+        if taken or refusal:
             for end in ends:
                 os.close(end)
         else:
@@ -256,7 +259,10 @@ class SessionRegistry:
             node.number, node.handovers = number, _sockets(ends)
             audit.login(session.peer, user, session.pid, number, network)
         with contextlib.suppress(OSError):
-            node.control.send(b"taken" if taken else b"ok")
+            node.control.send(refusal.encode() or (b"taken" if taken else b"ok"))
+        if refusal:
+            session.failure = LoginFailure(user, refusal, is_refused=False, has_proved=True)
+            _audit_failure(session.peer, session.failure)
         self._on_change()
 
     def _administer(self, node: Node, user: str, request: Mapping[str, object]) -> None:

@@ -16,7 +16,7 @@ class Admission:
     """What decides about newcomers. It only answers; others act on it.
 
     `config`: returns the settings that hold now. `users`: returns the user of each session that has logged in. `now`:
-    returns the instant, as `time.time` does. `begun`: returns how many sessions have begun in all, and logins.
+    returns the instant, as `time.time` does. `begun`: returns how many sessions have begun in all.
     """
 
     def __init__(

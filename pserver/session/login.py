@@ -33,6 +33,7 @@ from srp_tools.verifier_file import VerifierFile
 
 _NOBODY = "(no login)"
 _DAEMON_TIMEOUT = 10.0
+_MAX_ANSWER_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -220,15 +221,17 @@ def admit(
     `handovers` is where the daemon is to pass on connections: those to the engine, those for jobs, and command channels
     of further nodes.
 
-    Raises `ProtocolError` if the network has a node of this number here, and `ConnectionLostError` if the daemon says
-    nothing more.
+    Raises `ProtocolError` if the network has a node of this number here, `ServerRefusedError` if the server takes no
+    session of this user any more, and `ConnectionLostError` if the daemon says nothing more.
     """
     told = json.dumps(words_of(client)).encode()
     socket.send_fds(control, [told], [handover.fileno() for handover in handovers])
     control.settimeout(_DAEMON_TIMEOUT)
-    answer = control.recv(100)
+    answer = control.recv(_MAX_ANSWER_BYTES)
     if not answer:
         raise ConnectionLostError("the server stops")
-    if answer != b"ok":
+    if answer == b"taken":
         raise ProtocolError(f"node {client.node} of network {client.network_id.hex()} is here already")
+    if answer != b"ok":
+        raise ServerRefusedError(answer.decode("utf-8", "replace"))
     steps.run(client.channel.send_all(HELLO), deadline)

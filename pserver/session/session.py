@@ -21,10 +21,10 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from pconnect.errors import ParallelError
+from pconnect.errors import ParallelError, ServerRefusedError
 from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, bound_buffers, prepare
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import NO_LIMIT, PREAMBLE_BYTES
+from pconnect.protocol.frames import HELLO, NO_LIMIT, PREAMBLE_BYTES
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import encode_message
 from pserver.accounts.session_account import SessionAccount
@@ -250,6 +250,8 @@ class _Session:
                 admit(client, place.control, handovers, deadline_after(self._settings.login_timeout))
             except (ParallelError, OSError) as error:
                 log.warning("node %d from %s was refused: %s", client.node, self._settings.peer, error)
+                if isinstance(error, ServerRefusedError):
+                    self._send_away(client, HELLO, str(error))
                 return
             try:
                 path, mark = self._settings.sessions_path, place.engine.spawner.mark
@@ -268,7 +270,7 @@ class _Session:
             except (ParallelError, OSError) as error:  # what it needs, the system does not give
                 why = not_started(error, place.engine)
                 place.close()  # there may be no descriptor left to say it with
-                self._send_away(client, why)
+                self._send_away(client, b"", why)
                 return
             with contextlib.closing(supervisor):
                 supervisor.run()
@@ -277,9 +279,9 @@ class _Session:
         """Return what a daemon knows of a node."""
         return words_of(client) | {"peer": self._settings.peer, "since": self._since}
 
-    def _send_away(self, client: AuthenticatedClient, why: str) -> None:
-        """Tell a client that was admitted why there is no engine."""
+    def _send_away(self, client: AuthenticatedClient, before: bytes, why: str) -> None:
+        """Tell a client why there is no engine; `before`: what it still waits for if it was not admitted."""
         log.error("node %d from %s cannot be: %s", client.node, self._settings.peer, why)
-        message = b"".join(encode_message(Kind.STOPPING, 0, why, NO_LIMIT))
+        message = before + b"".join(encode_message(Kind.STOPPING, 0, why, NO_LIMIT))
         with contextlib.suppress(ParallelError, OSError):
             run(client.channel.send_all(message), deadline_after(_FAREWELL_SECONDS))

@@ -1,16 +1,21 @@
 """A server that takes no new session says why, inside of the login."""
 
+import contextlib
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
 from pconnect import ConnectError, MissingHostsWarning, ServerRefusedError
 from srp_tools.credentials import Credentials
+from tests.support.hellos import hello_of
 from tests.support.networks import assert_works
 from tests.support.servers import Server, connect, run_server
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLINE, wait_until
 
 
 @pytest.fixture(params=[True, False], ids=["TLS", "plain"])
@@ -66,3 +71,62 @@ def test_each_host_is_named_with_its_reason_and_may_be_missing(
         ):
             assert_works(net)
             assert list(net.missing) == [full.host]
+
+
+# It says when it is about to log in, and what came of it, and stays until its standard input ends.
+_CLIENT = """
+import sys
+import pconnect.connect
+from pconnect import ParallelError, pconnect
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    net = pconnect(sys.argv[1], user=sys.argv[2], password=sys.argv[3], profile="", timeout=40)
+    print("in", flush=True)
+except ParallelError as error:
+    print(error, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["--max-sessions=2", "--max-sessions-per-user=2", "--serve=2"])
+def test_no_more_are_let_in_when_many_log_in_at_once(
+    tmp_path: Path, users: tuple[Credentials, Path], option: str
+) -> None:
+    with run_server(tmp_path, option, users=users) as server, contextlib.ExitStack() as stack:
+        words = [server.host, server.credentials.user, server.credentials.password]
+        clients = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", _CLIENT, *words],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(6)
+        ]
+        pipes: list[tuple[IO[str], IO[str]]] = [(each.stdin, each.stdout) for each in clients]  # type: ignore[misc]
+        assert [out.readline() for _, out in pipes] == ["ready\n"] * 6
+        for into, _ in pipes:
+            into.write("go\n")
+            into.flush()
+        said = [out.readline().strip() for _, out in pipes]
+        assert said.count("in") == 2
+        assert all(option.partition("=")[0] in each for each in said if each != "in"), said
+        assert server.log.count("audit login ") == 2
+        assert server.log.count("audit refused ") == 4
+        for into, _ in pipes:
+            into.close()
+
+
+def test_strangers_do_not_count_as_sessions(tmp_path: Path, users: tuple[Credentials, Path]) -> None:
+    """One that says who it is, and proves nothing, is no reason to refuse who does."""
+    with run_server(tmp_path, "--serve=1", users=users) as server:
+        with socket.create_connection(("127.0.0.1", server.cmd_port), DEADLINE) as stranger:
+            stranger.sendall(hello_of("alice"))
+            assert stranger.recv(1)  # its login goes on
+            with server.connect() as net:
+                assert_works(net)
+        assert server.process.wait(DEADLINE) == 0

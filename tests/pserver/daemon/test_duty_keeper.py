@@ -7,7 +7,7 @@ import pytest
 
 from pserver.config.server_config import ServerConfig
 from pserver.daemon.control.endings import Endings
-from pserver.daemon.duty_keeper import DutyKeeper, begun_sessions
+from pserver.daemon.duty_keeper import DutyKeeper
 from pserver.daemon.session_registry import SessionRegistry
 from pserver.daemon.slot_service import SlotService
 from pserver.duty.admission import Admission
@@ -83,4 +83,3 @@ def test_it_ends_when_the_last_session_has_ended(stack: ExitStack) -> None:
     place.registry.begun = 1
     place.keeper.step()
     assert place.stopped == ["it has served 1 sessions (--serve)"]
-    assert begun_sessions(place.registry) == 1

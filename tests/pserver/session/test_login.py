@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pconnect.errors import AuthenticationError, ConnectionLostError, ProtocolError
+from pconnect.errors import AuthenticationError, ConnectionLostError, ProtocolError, ServerRefusedError
 from pconnect.protocol.frames import PREAMBLE_BYTES, Preamble, Purpose
 from pconnect.values import decoder
 from pserver.config.session_settings import SessionSettings
@@ -106,4 +106,15 @@ def test_a_daemon_that_stops_admits_nobody() -> None:
         client = run(accept_client(near, SETTINGS, PREAMBLE.pack()), deadline_after(5))
         daemon.shutdown(socket.SHUT_WR)
         with pytest.raises(ConnectionLostError, match="the server stops"):
+            admit(client, control, [near, far, control], deadline_after(5))
+
+
+def test_a_server_that_has_become_full_meanwhile_lets_nobody_in_more() -> None:
+    near, far = socket.socketpair()
+    control, daemon = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    near.setblocking(False)
+    daemon.send(b"there are 2, and its administrator allows 2")
+    with near, far, control, daemon:
+        client = run(accept_client(near, SETTINGS, PREAMBLE.pack()), deadline_after(5))
+        with pytest.raises(ServerRefusedError, match="there are 2, and its administrator allows 2"):
             admit(client, control, [near, far, control], deadline_after(5))
