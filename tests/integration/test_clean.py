@@ -68,7 +68,7 @@ def test_folders_and_results_of_an_earlier_run_are_removed(
     ):
         if is_wanted:
             wait_until(lambda: len(left - folders()) == 1 and not results("one"), "all to be removed")
-            assert server.log.count("removed ") == 2
+            wait_until(lambda: server.log.count("removed ") == 2, "the lines in the log")
         else:
             with server.connect() as net:
                 assert_works(net)

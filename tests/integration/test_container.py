@@ -44,6 +44,7 @@ def container(place: Path) -> list[str]:
     return in_container(Image.read(FILE), place, [(users, "/users")], {"UID": str(NUMBER)})
 
 
+@pytest.mark.timeout(300)  # it installs a package twice
 def test_a_container_serves_one_session_without_root_and_the_next_is_fresh(
     place: Path, container: list[str]
 ) -> None:
