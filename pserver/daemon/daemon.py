@@ -50,7 +50,7 @@ from pserver.starter.starter import StarterProcess
 from pserver.system.log import level_now, set_level, why_unwritten
 from pserver.system.pidfile import PidFile
 from pserver.system.processes import DAEMON, name_process, raise_descriptor_limit, set_title
-from pserver.system.runtime_dir import is_apart, let_pass, run_time_folder
+from pserver.system.runtime_dir import is_apart, run_time_folder
 from pserver.systemd.notify import ServiceManager, in_words
 from srp_tools.errors import ConfigurationError
 from srp_tools.packages import distribution_version
@@ -124,8 +124,6 @@ class _Daemon:
         stack.callback(self._logins.close)
         self._acceptor = self._accept_at_known_ports(pid_file.predecessor)
         stack.callback(self._acceptor.close)
-        if config.has_accounts:
-            let_pass()
         path = run_time_folder() / f"{config.name}.socket"
         # Without a login there is nothing in which a token would be safe.
         with_local = config.use_tls and not config.has_accounts
@@ -146,12 +144,8 @@ class _Daemon:
             self.starts.starter.request,
             has_accounts=config.has_accounts,
         )
-        returning = ReturningSessions(
-            self._paths.sessions,
-            self._selector,
-            self._take_back,
-            self._users.account_name if config.has_accounts else None,
-        )
+        # Those of other accounts cannot come back: what they say of themselves would have to be proved.
+        returning = ReturningSessions(self._paths.sessions, self._selector, self._take_back)
         self.admission = Admission(
             lambda: self._config,
             self.sessions.users,

@@ -101,10 +101,10 @@ def accept_client(
             received,
             is_known=account.account is not None and _is_allowed(settings, settings.user),
         )
+    if account is not None:
+        account.become()  # before anything is read of what the client says
     if not (is_control := _wants_control(data)):  # a server that takes no session is administered, too
         _check_admission(settings)
-    if account is not None:
-        account.become()
     answer = _read_answer(data, key)
     assert answer.tls is not None  # noqa: S101 - it was made for the key
     channel = yield from start_tls(sock, answer.tls.server, answer.network_id, 0, server_side=True)

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pconnect import AuthenticationError, ConnectionLostError, JobLostError, pconnect, precv, psend, reval
+from pconnect import AuthenticationError, ConnectionLostError, JobLostError, pconnect, precv, reval
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.verifier_file import VerifierFile
 from tests.support.accounts import needs_root
@@ -245,19 +245,28 @@ def memory_of(pid: int) -> bytes:
     return b"".join(parts)
 
 
-def test_sessions_come_back_to_a_server_that_was_killed() -> None:
+def test_a_server_that_follows_a_killed_one_takes_no_session_of_an_account() -> None:
+    """Any process of an account could say that it is a session, and then speak to the daemon of root."""
     with passable_folder() as own, accounts_server(own) as first:
         net = log_in(first, "alice")
         reval("x = 42", net[1])
-        name, ports = first.status["name"], (first.cmd_port, first.data_port)
+        (session,) = first.sessions(net)
+        name = first.status["name"]
         first.process.kill()
         first.process.wait()
-        options = (f"--name={name}", f"--cmd-port={ports[0]}", f"--data-port={ports[1]}")
-        with accounts_server(own, *options) as second:
-            wait_until(lambda: sessions_of(second, "alice") != [], "the session to come back")
-            psend(1, net[1])
-            assert compute(net, "x + precv(sockets[0])") == 43
+        with accounts_server(own, f"--name={name}") as second:
+            path = next(own.rglob("*.sessions"))
+            assert path.stat().st_mode & 0o777 == 0o600
+            assert path.parent.stat().st_mode & 0o777 == 0o700
+            with log_in(second, "bob") as bob:
+                assert (
+                    attempt(bob, f"__import__('socket').socket(1, 5).connect({str(path)!r})")
+                    == "PermissionError"
+                )
+            assert sessions_of(second, "alice") == []
+            assert compute(net, "x") == 42  # it goes on by itself
             net.close()
+        wait_gone(session)
 
 
 def test_a_user_who_was_removed_is_gone_with_all_processes() -> None:
