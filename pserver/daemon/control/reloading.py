@@ -56,6 +56,8 @@ class Reloading:
             self.reload()
         except (ParallelError, OSError) as error:
             log.error("the settings could not be read again, so all is as before: %s", error)
+        except Exception:  # a fault of ours must not cost the daemon its ear for signals
+            log.exception("the settings could not be read again")
 
 
 _Changes = dict[str, tuple[Any, Any]]

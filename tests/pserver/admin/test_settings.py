@@ -152,6 +152,11 @@ def test_an_unknown_variable_names_the_nearest() -> None:
     assert resolve({}, {"PSERVER_SHADOW": "gcc"}).sources == {}
 
 
+def test_a_home_that_nobody_has_is_an_error_with_its_line(file: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"line 1: log_file ~nobody-has-this/log: give a whole path"):
+        resolve({}, {}, write(file, 'log_file = "~nobody-has-this/log"\n'))
+
+
 def test_others_may_not_write_the_file(file: Path) -> None:
     write(file, "slots = 3\n").chmod(0o666)
     with pytest.raises(ConfigurationError, match="chmod"):

@@ -60,3 +60,11 @@ def test_an_error_leaves_all_as_it_was(caplog: pytest.LogCaptureFixture) -> None
 def test_one_that_cannot_read_says_so() -> None:
     with pytest.raises(ConfigurationError, match="cannot read again"):
         Reloading(OLD, None, Server().apply).reload()
+
+
+def test_a_fault_of_ours_is_logged_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def read() -> ServerConfig:
+        raise RuntimeError("nobody expects this")
+
+    Reloading(OLD, read, Server().apply).try_reload()
+    assert "nobody expects this" in caplog.text
