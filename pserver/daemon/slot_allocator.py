@@ -78,9 +78,8 @@ class SlotAllocator:
         self._leases: dict[int, Lease] = {}
         self._since: dict[Hashable, float] = {}  # when a party began to wait, or had its last turn
         self._last_lease = last_lease
-        self._has_shrunk = (
-            False  # so that some leases are to be asked back; of adopted ones nobody has decided that
-        )
+        # So that some leases are to be asked back; of adopted ones it is not decided yet.
+        self._has_shrunk = False
         #: When `step` has something to do next, whatever happens.
         self.due = math.inf
 
@@ -94,7 +93,9 @@ class SlotAllocator:
 
         These keep them until the processes end: their sessions are asked for that, as for a slot that others wait for.
         """
-        self.total, self._has_shrunk = total, total < self.total
+        if total < self.total:
+            self._has_shrunk = True
+        self.total = total
 
     def pause(self, *, is_paused: bool) -> None:
         """Grant nothing from now on, and ask back all leases, or do as before again; see `resize`."""
