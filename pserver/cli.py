@@ -133,9 +133,8 @@ def _serve(options: argparse.Namespace) -> int:
             config = read()
             check_start(config)
             _set_up_log(config)
-            starter = StarterProcess(
-                descriptor_limit(), has_accounts=config.has_accounts
-            )  # it loads its modules while we load ours
+            # It loads its modules while we load ours.
+            starter = StarterProcess(descriptor_limit(), has_accounts=config.has_accounts)
             # Late: it brings numpy with it, which other commands need not wait for, and which starts threads
             # that must not be there when `_detach` forks.
             from pserver.daemon.daemon import serve  # noqa: PLC0415

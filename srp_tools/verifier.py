@@ -19,9 +19,8 @@ _SALT_BYTES = 16
 # TLS has one byte for the length of a salt (RFC 5054, section 2.6).
 _MAX_SALT_BYTES = 255
 
-_FINGERPRINT_DIGITS = (
-    16  # 64 bits: no two files have the same by chance, and nobody gains by making one on purpose
-)
+# 64 bits: no two files have the same by chance, and nothing is gained by making one on purpose.
+_FINGERPRINT_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def check_password(verifier: Verifier, password: str) -> None:
     wrong = AuthenticationError(f"wrong password for {verifier.user!r}")
     try:
         prepared = prepare_password(password)
-    except ConfigurationError as error:  # it can be nobody's
+    except ConfigurationError as error:  # no user can have it
         raise wrong from error
     computed = _compute(verifier.user, prepared, verifier.salt, verifier.group)
     if not hmac.compare_digest(computed.to_bytes(size, "big"), verifier.verifier.to_bytes(size, "big")):

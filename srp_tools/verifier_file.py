@@ -9,13 +9,13 @@ name and a secret seed. The seed is random and lies in a third file beside. It i
 passwords could be tried on the answers to unknown users, without asking the server.
 """
 
-import contextlib
 import re
 import secrets
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from srp_tools.credentials import check_user_name
 from srp_tools.errors import CredentialError
@@ -48,6 +48,14 @@ _MAX_NUMBERS = 10  # of lines that a text names
 
 # The numbers that `srptool --create-conf` gives these groups: its default index, 3, means the same here.
 _INDEXES = {2048: 3, 3072: 4, 4096: 5, 8192: 7}
+
+
+class Examined(NamedTuple):
+    """What is in the file of a server and its companion, as `VerifierFile` has it."""
+
+    users: list[str]  #: as of `VerifierFile.users`
+    salts: list[tuple[str, bytes]]  #: as of `VerifierFile.salts`
+    faults: list[str]  #: as of `VerifierFile.faults`
 
 
 class VerifierFile:
@@ -90,6 +98,14 @@ class VerifierFile:
 
     def faults(self) -> list[str]:
         """Return what is wrong in both files, each with the number of the line."""
+        return self.examine().faults
+
+    def salts(self) -> list[tuple[str, bytes]]:
+        """Return all users who can log in, with their salts, in the order of the file; see `fingerprint_of`."""
+        return self.examine().salts
+
+    def examine(self) -> "Examined":
+        """Return what is in both files, read once."""
         lines, bad_lines = self._read_users()
         groups, bad_groups = self._read_groups()
         faults = [f"{self.path}, line {number}: {reason}" for number, reason in bad_lines]
@@ -98,23 +114,15 @@ class VerifierFile:
         for line in lines:
             by_user.setdefault(line.user, []).append(line)
         faults += [str(self._repeated(found)) for found in by_user.values() if len(found) > 1]
+        salts = []
         for line in lines:
             try:
-                self._verifier(line, groups)
+                verifier = self._verifier(line, groups)
             except CredentialError as error:
                 faults.append(str(error))
-        return faults
-
-    def salts(self) -> list[tuple[str, bytes]]:
-        """Return all users who can log in, with their salts, in the order of the file; see `fingerprint_of`."""
-        lines, groups = self._read_users()[0], self._read_groups()[0]
-        count = Counter(line.user for line in lines)
-        found = []
-        for line in lines:
-            with contextlib.suppress(CredentialError):
-                verifier = self._verifier(line, groups)
-                found += [(line.user, verifier.salt)] if count[line.user] == 1 else []
-        return found
+            else:
+                salts += [(line.user, verifier.salt)] if len(by_user[line.user]) == 1 else []
+        return Examined(list(by_user), salts, faults)
 
     def fingerprint(self) -> str:
         """Return the fingerprint of all users who can log in."""

@@ -76,12 +76,8 @@ def client_link(key: bytes | None, address: LocalAddress | None, node: int) -> t
     return address.path, link_token(key, 0, node)
 
 
-def listen(
-    path: Path, kind: socket.SocketKind = socket.SOCK_STREAM, *, is_open: bool = False
-) -> socket.socket:
+def listen(path: Path, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
     """Return a socket that listens at a path in a private folder; what a killed server left there is removed.
-
-    `is_open`: other accounts may connect, if the folder lets them pass.
 
     Raises `OSError` if it cannot be made. Raises `AuthenticationError` if the folder is open to others.
     """
@@ -90,7 +86,7 @@ def listen(
         path.unlink(missing_ok=True)
         with _reach(path) as address:
             sock.bind(address)
-        path.chmod(0o666 if is_open else 0o600)
+        path.chmod(0o600)
         sock.listen(1024)
     except BaseException:
         sock.close()
@@ -98,12 +94,8 @@ def listen(
     return sock
 
 
-def connect(
-    path: Path, kind: socket.SocketKind = socket.SOCK_STREAM, *, root_serves: bool = False
-) -> socket.socket:
+def connect(path: Path, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
     """Return a non-blocking socket that is connected to one that listens at a path.
-
-    `root_serves`: it may also be root's.
 
     Raises `AuthenticationError` or `OSError` if the folder, or the process that listens, is not of this account, or
     does not take the connection.
@@ -111,10 +103,9 @@ def connect(
     sock = socket.socket(socket.AF_UNIX, kind)
     try:
         sock.setblocking(False)
-        with _reach(path, root_serves=root_serves) as address:
+        with _reach(path) as address:
             sock.connect(address)  # at once, or not at all
-        if not (root_serves and peer_user(sock) == 0):
-            check_account(sock)
+        check_account(sock)
     except BaseException:
         sock.close()
         raise
@@ -190,14 +181,12 @@ def has_hung_up(sock: socket.socket) -> bool:
 
 
 @contextlib.contextmanager
-def _reach(path: Path, *, root_serves: bool = False) -> Iterator[str]:
+def _reach(path: Path) -> Iterator[str]:
     """Give a name for a socket in a private folder; it is short, for there are 108 bytes for it (unix(7))."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         facts = os.fstat(folder)
-        owners, mode = {os.geteuid(), 0} if root_serves else {os.geteuid()}, stat.S_IMODE(facts.st_mode)
-        is_passable = facts.st_uid == 0 and mode == 0o711  # others can neither list nor change it
-        if facts.st_uid not in owners or (mode & 0o077 and not is_passable):
+        if facts.st_uid != os.geteuid() or stat.S_IMODE(facts.st_mode) & 0o077:
             raise AuthenticationError(f"the folder {path.parent} is open to others")
         yield f"/proc/self/fd/{folder}/{path.name}"
     finally:

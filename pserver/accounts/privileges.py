@@ -71,8 +71,8 @@ def acting_as_owner(folder: Path) -> Iterator[None]:
 def confine(keep: Sequence[int]) -> list[int]:
     """Take all from this process, which is root's, but some descriptors; return their new numbers.
 
-    It is nobody's then, starts no process, opens no file and no connection, and no other process can look into it.
-    Raises `OSError` if the system refuses; the process must end then.
+    It has the account ``nobody`` then, starts no process, opens no file and no connection, and no other process can
+    look into it. Raises `OSError` if the system refuses; the process must end then.
     """
     kept = _close_others(keep)
     os.chdir("/")

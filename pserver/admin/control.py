@@ -181,16 +181,17 @@ def check_start(config: ServerConfig) -> None:
     if config.use_tls:
         path = Path(config.auth_file or server_file())
         verifiers = VerifierFile(path, config.seed_folder())
-        if not path.exists() or not verifiers.users():
+        users = verifiers.users() if path.exists() else []
+        if not users:
             faults = verifiers.faults()[:1] if path.exists() else []
             raise CredentialError("; ".join([no_users(path), *faults]))
-        check_users(config, verifiers.users())
+        check_users(config, users)
         # No user has this name. It has the companions of the file read, which every login needs, and the seed made.
         verifiers.lookup("")
 
 
 def check_users(config: ServerConfig, users: Sequence[str]) -> None:
-    """Refuse users who have no account, or who would share one although nobody has said that they may.
+    """Refuse users who have no account, or who would share one without ``--shared-account``.
 
     `users`: those in the file of verifiers. Raises `ConfigurationError`.
     """
@@ -218,14 +219,13 @@ def warnings_of(status: Mapping[str, object], config: ServerConfig) -> list[str]
     if status.get("log_error"):
         log = status["log_file"] or "on standard error"
         found.append(f"the log {log} cannot be written ({status['log_error']}); lines of it are lost")
-    if config.has_accounts:
-        with contextlib.suppress(CredentialError):
-            users = VerifierFile(Path(config.auth_file or server_file())).users()
-            found += without_account(read_map(config.account_map), users).values()
-    if config.allow_users:
-        file = VerifierFile(Path(config.auth_file or server_file()))
+    if config.has_accounts or config.allow_users:
         with contextlib.suppress(CredentialError):  # it has changed since it was checked; the log says that
-            found += [text for text in [missing_users(file, config.allow_users)] if text]
+            users = VerifierFile(Path(config.auth_file or server_file())).users()
+            if config.has_accounts:
+                found += without_account(read_map(config.account_map), users).values()
+            if missing := missing_users(users, config.allow_users):
+                found.append(missing)
     return found
 
 

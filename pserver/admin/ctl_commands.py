@@ -9,7 +9,7 @@ from typing import Any
 from pconnect.commands.table import Table
 from pserver.admin.options import CommandParser
 from pserver.admin.settings import server_name
-from pserver.admin.status_command import report_none, status_table
+from pserver.admin.status_command import report_none, session_count, status_table
 from pserver.admin.stop_command import stop
 from pserver.ctl.asking import ask
 from pserver.system.pidfile import find_server
@@ -129,7 +129,7 @@ def _killed(facts: Facts) -> list[str]:
 
 def _drained(facts: Facts) -> list[str]:
     return [
-        f"No new session is let in, and no job begins; what runs in {_count(facts['sessions'])} goes on. "
+        f"No new session is let in, and no job begins; what runs in {session_count(facts['sessions'])} goes on. "
         "To take sessions again: pserver ctl resume"
     ]
 
@@ -137,24 +137,26 @@ def _drained(facts: Facts) -> list[str]:
 def _released(facts: Facts) -> list[str]:
     if not facts["sessions"]:
         return ["The server ends now: it has no sessions."]
-    return [f"The server ends with the last of {_count(facts['sessions'])}; no new one is let in."]
+    return [f"The server ends with the last of {session_count(facts['sessions'])}; no new one is let in."]
 
 
-def _count(sessions: int) -> str:
-    return "1 session" if sessions == 1 else f"{sessions} sessions"
+def _stopped(facts: Facts) -> list[str]:
+    return [f"The server ends, with {session_count(len(facts['ended']))}."]
 
 
 def _reloaded(facts: Facts) -> list[str]:
-    changes = [f"{name}: {_shown(old)} -> {_shown(new)}" for name, (old, new) in facts["changed"].items()]
-    restart = [f"{name}: {_shown(old)} -> {_shown(new)}" for name, (old, new) in facts["restart"].items()]
-    ended = [
-        f"Ended session {each['session']} of user {each['user']}: {each['why']}." for each in facts["ended"]
-    ]
     return [
-        *(changes or ["No setting has changed that a running server takes in."]),
-        *(f"{each} (needs a restart)" for each in restart),
-        *ended,
+        *(_changes(facts["changed"]) or ["No setting has changed that a running server takes in."]),
+        *(f"{each} (needs a restart)" for each in _changes(facts["restart"])),
+        *(
+            f"Ended session {each['session']} of user {each['user']}: {each['why']}."
+            for each in facts["ended"]
+        ),
     ]
+
+
+def _changes(settings: Facts) -> list[str]:
+    return [f"{name}: {_shown(old)} -> {_shown(new)}" for name, (old, new) in settings.items()]
 
 
 def _shown(value: object) -> str:
@@ -171,8 +173,8 @@ _LINES: Mapping[str, Callable[[Facts], list[str]]] = {
     "resume": lambda _: ["New sessions are let in."],
     "release": _released,
     "exit": _released,
-    "stop": lambda facts: [f"The server ends, with {_count(len(facts['ended']))}."],
-    "quit": lambda facts: [f"The server ends, with {_count(len(facts['ended']))}."],
+    "stop": _stopped,
+    "quit": _stopped,
     "reload": _reloaded,
     "log-level": lambda facts: [f"The log has lines of the level {facts['level']} and above."],
     "status": lambda facts: [str(status_table([(str(facts["name"]), int(facts["pid"]), facts)]))],

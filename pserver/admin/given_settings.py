@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pserver.admin.settings import PATHS, resolve, variable_of
-from pserver.config.server_config import ServerConfig
+from pserver.admin.settings import resolve, variable_of, whole
+from pserver.config.server_config import PATHS, ServerConfig
 from srp_tools.errors import ConfigurationError
 
 Given = Mapping[str, Any]
@@ -20,8 +20,8 @@ Given = Mapping[str, Any]
 
 def hand_over(given: Given, path: Path | None, log_file: Path) -> int:
     """Return a descriptor of a file with what was given; `path`: the configuration file; `log_file`: the default."""
-    whole = {name: _whole(name, value) for name, value in given.items()}
-    told = {"given": whole, "config": path and str(path.absolute()), "log": str(log_file)}
+    values = {name: whole(name, value) for name, value in given.items()}
+    told = {"given": values, "config": path and str(path.absolute()), "log": str(log_file)}
     descriptor = os.memfd_create("pserver-settings")
     os.write(descriptor, json.dumps(told, default=_plain).encode())  # memory takes all at once
     return descriptor
@@ -38,9 +38,10 @@ def take_over(descriptor: int) -> tuple[dict[str, Any], Path | None, Path]:
 def whole_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """Return an environment whose variables for settings have whole paths."""
     found = dict(environment)
-    for variable in map(variable_of, PATHS):
-        if found.get(variable):
-            found[variable] = str(Path(found[variable]).absolute())
+    for name in PATHS:
+        variable = variable_of(name)
+        if variable in found:
+            found[variable] = whole(name, found[variable])
     return found
 
 
@@ -58,10 +59,6 @@ def settings_reader(
         return config if config.log_file or log_file is None else replace(config, log_file=log_file)
 
     return read
-
-
-def _whole(name: str, value: Any) -> Any:
-    return str(Path(value).absolute()) if name in PATHS and value else value
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,7 @@ import platformdirs
 
 from pserver.admin.config_commands import add_settings
 from pserver.admin.options import CommandParser, given_options, options_of
-from pserver.admin.settings import resolve
+from pserver.admin.settings import resolve, whole
 from pserver.config.server_config import ServerConfig
 from pserver.systemd.unit import (
     MADE_BELOW,
@@ -29,7 +29,6 @@ from srp_tools.errors import ConfigurationError
 from srp_tools.private_files import server_file
 
 _SYSTEM_UNITS = Path("/etc/systemd/system")
-_PATHS = ("auth_file", "log_file", "spool_dir", "account_map")
 
 _EPILOG = """\
 All options of pserver start go into the unit, and so do variables such as PSERVER_SLOTS. Root makes a unit of the
@@ -87,7 +86,7 @@ def make_unit(options: argparse.Namespace) -> Target:
     )
     config = settings.config
     given = {
-        name: _absolute(name, getattr(config, name))
+        name: whole(name, getattr(config, name))
         for name, source in settings.sources.items()
         if settings.path is None or not source.startswith(f"{settings.path}, ")
     }
@@ -96,7 +95,7 @@ def make_unit(options: argparse.Namespace) -> Target:
     file = unit_name(config.name) + ".service"
     if not is_system:
         text = user_unit(config.name, command + options_of(given))
-        return Target(_user_units() / file, text, pwd.getpwuid(os.geteuid()).pw_name, is_system=False)
+        return Target(user_units() / file, text, pwd.getpwuid(os.geteuid()).pw_name, is_system=False)
     text, account = _system_unit(options.account, config, command, given)
     return Target(_SYSTEM_UNITS / file, text, account, is_system=True)
 
@@ -116,10 +115,6 @@ def _system_unit(
     _warn_of_closed(entry)
     text = account_unit(config.name, command + options_of(given), ports, _place(entry, config))
     return text, entry.pw_name
-
-
-def _absolute(name: str, value: Any) -> Any:
-    return Path(value).absolute() if name in _PATHS and value is not None else value
 
 
 def _entry(name: str) -> pwd.struct_passwd:
@@ -187,7 +182,8 @@ def _is_open(path: Path, entry: pwd.struct_passwd | None) -> bool:
     return bool(facts.st_mode & stat.S_IXOTH)
 
 
-def _user_units() -> Path:
+def user_units() -> Path:
+    """Return where this account has the units of its own manager."""
     return platformdirs.user_config_path("systemd", appauthor=False) / "user"
 
 

@@ -17,7 +17,7 @@ from pserver.admin.options import flags_of, server_options
 from pserver.config.duty_options import parse_time_of_day
 from pserver.config.listen_options import parse_addresses
 from pserver.config.option import parse_duration, parse_list, parse_size
-from pserver.config.server_config import ServerConfig
+from pserver.config.server_config import PATHS, ServerConfig
 from pserver.system.runtime_dir import OWN_VARIABLE
 from srp_tools.errors import ConfigurationError
 from srp_tools.private_files import server_folder
@@ -32,8 +32,6 @@ _OTHER_VARIABLES = {
     OWN_VARIABLE,
 }  # those of stand-ins of compilers, and of the run-time folder
 _SWITCH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-#: The settings that are paths.
-PATHS = {"account_map", "auth_file", "log_file", "spool_dir"}
 # What values of TOML are called, and of which types they are, by what makes them of a text.
 _KINDS: Mapping[Callable[[str], object], tuple[str, tuple[type, ...]]] = {
     int: ("a whole number", (int,)),
@@ -58,6 +56,11 @@ class Settings(NamedTuple):
 def variable_of(name: str) -> str:
     """Return the variable of the environment for a setting."""
     return f"{_PREFIX}{name.upper()}"
+
+
+def whole(name: str, value: Any) -> Any:
+    """Return the value of a setting for a process in another folder: a path is whole there."""
+    return str(Path(value).absolute()) if name in PATHS and value else value
 
 
 def default_file() -> Path:
@@ -116,10 +119,8 @@ def as_toml(config: ServerConfig) -> tuple[str, list[str]]:
 
 
 def _toml(name: str, value: object) -> str:
-    if name in PATHS:
-        value = str(Path(str(value)).absolute())
     # JSON and TOML write these alike, but one character.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return json.dumps(whole(name, value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _of_file(file: TomlFile) -> tuple[dict[str, Any], dict[str, str]]:

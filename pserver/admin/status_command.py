@@ -81,6 +81,11 @@ def _report_left(left: Mapping[str, Sequence[LeftSession]]) -> None:
         )
 
 
+def session_count(number: int) -> str:
+    """Return a number of sessions in words."""
+    return "1 session" if number == 1 else f"{number} sessions"
+
+
 def name_option(name: str) -> str:
     """Return the option that names a server, for a command line; empty for the default one."""
     return "" if name == ServerConfig.name else f" --name {shlex.quote(name)}"

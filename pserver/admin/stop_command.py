@@ -8,7 +8,7 @@ from typing import Any
 
 from pserver.admin.left_sessions import detached_sessions, end_left_sessions
 from pserver.admin.settings import server_name
-from pserver.admin.status_command import name_option, report_none
+from pserver.admin.status_command import name_option, report_none, session_count
 from pserver.ctl.asking import ask
 from pserver.system.pidfile import find_server, stop_server
 from srp_tools.errors import ConfigurationError
@@ -94,9 +94,9 @@ def _await_idle(options: argparse.Namespace) -> int:
             )
         sessions = ask(server, {"do": "release"})["sessions"]
         if sessions:
-            count = "1 session" if sessions == 1 else f"{sessions} sessions"
             print(
-                f"Waiting for the end of {count}; no new one is let in. Ctrl-C ends only the waiting.",
+                f"Waiting for the end of {session_count(sessions)}; no new one is let in. "
+                "Ctrl-C ends only the waiting.",
                 flush=True,
             )
         select.select([pidfd], [], [])

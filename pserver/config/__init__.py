@@ -1,1 +1,1 @@
-"""The settings of one server: what each option is, its value, and what a session is told of them."""
+"""The settings of one server: what each option is, its value, and those of them that a session has."""

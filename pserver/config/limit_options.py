@@ -195,19 +195,8 @@ class LimitOptions(ListenOptions):
 
     def session_limits(self, cgroup: str = "") -> SessionLimits:
         """Return the limits of a session that begins now; `cgroup`: see `SessionLimits`."""
-        return SessionLimits(
-            memory=self.session_memory,
-            cpu=self.session_cpu,
-            time=self.session_time,
-            processes=self.session_processes,
-            processors=self.session_processors,
-            files=self.session_files,
-            output=self.session_output,
-            disk=self.session_disk,
-            file_size=self.max_file_size,
-            idle_timeout=self.idle_timeout,
-            nice=self.nice,
-            job_time=self.job_time,
-            job_memory=self.job_memory,
-            cgroup=cgroup,
-        )
+        own = {
+            name.removeprefix("session_").removeprefix("max_"): value for name, value in vars(self).items()
+        }
+        own["cgroup"] = cgroup
+        return SessionLimits(**{each.name: own[each.name] for each in fields(SessionLimits)})

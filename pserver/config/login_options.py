@@ -27,7 +27,7 @@ class Startups(NamedTuple):
 def parse_startups(text: str) -> Startups:
     """Return what START:RATE:FULL means, or N alone, as in sshd_config(5).
 
-    Raises `ConfigurationError` if nobody could log in, or it is something else.
+    Raises `ConfigurationError` if no login could succeed, or it is something else.
 
     Examples
     --------

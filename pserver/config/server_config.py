@@ -5,7 +5,7 @@ fields the command line of ``pserver start``, the keywords of `pserver.pserver`,
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import platformdirs
@@ -20,7 +20,7 @@ from pserver.config.option import setting
 from pserver.config.session_settings import seed_folder
 from srp_tools.errors import ConfigurationError
 
-_MOST_SLOTS = 100_000
+MOST_SLOTS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class ServerConfig(AccountOptions, LogOptions, LimitOptions, DutyOptions, LoginO
     def __post_init__(self) -> None:
         super().__post_init__()
         # From a variable that is not set, say.
-        for option in ("auth_file", "log_file", "spool_dir", "account_map"):
+        for option in PATHS:
             if getattr(self, option) == "":
                 raise ConfigurationError(f"--{option.replace('_', '-')}: it is empty; leave it out")
         if not 0 < self.keep_results < float("inf"):
@@ -86,8 +86,8 @@ class ServerConfig(AccountOptions, LogOptions, LimitOptions, DutyOptions, LoginO
         processors = processor_count()
         if self.slots is None:
             return processors
-        if self.slots > _MOST_SLOTS:
-            raise ConfigurationError(f"--slots {self.slots}: give at most {_MOST_SLOTS}")
+        if self.slots > MOST_SLOTS:
+            raise ConfigurationError(f"--slots {self.slots}: give at most {MOST_SLOTS}")
         if self.slots >= 0:
             return self.slots
         if processors + self.slots < 1:
@@ -95,6 +95,10 @@ class ServerConfig(AccountOptions, LogOptions, LimitOptions, DutyOptions, LoginO
                 f"--slots {self.slots}: that leaves none of {processors} processors; give 0 to offer none"
             )
         return processors + self.slots
+
+
+#: The settings that are paths.
+PATHS = tuple(field.name for field in fields(ServerConfig) if field.type == FilePath | None)
 
 
 def processor_count() -> int:

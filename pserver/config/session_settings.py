@@ -1,4 +1,4 @@
-"""What a session is told of its server."""
+"""What a session knows of its server."""
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path

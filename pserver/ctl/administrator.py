@@ -37,10 +37,7 @@ def serve_administrator(channel: Channel, user: str, control: socket.socket) -> 
                 if not answer:
                     return
                 _send(channel, answer)
-    except (
-        ParallelError,
-        OSError,
-    ):  # the client or the daemon is gone, or the client says what makes no sense
+    except (ParallelError, OSError):  # one of both is gone, or the client says what makes no sense
         return
     finally:
         channel.close()

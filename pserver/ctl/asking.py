@@ -48,7 +48,7 @@ def ask(
 class Question:
     """A request that is under way.
 
-    Raises `NoAnswerError` if nobody takes it.
+    Raises `NoAnswerError` if no process takes it.
     """
 
     def __init__(self, path: Path, request: Mapping[str, object]) -> None:

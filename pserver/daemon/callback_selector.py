@@ -81,6 +81,18 @@ class Pauses:
         self._paused: dict[socket.socket, Callable[[], object]] = {}
         self._resume_at = math.inf
 
+    def accept(self, listener: socket.socket, who: str) -> socket.socket | None:
+        """Return a connection that has come; ``None`` if it has gone, or must wait. `who`: comes there, for the log."""
+        try:
+            sock, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return None
+        except OSError as error:
+            log.warning("%s must wait: %s", who, error)
+            self.look_away(listener)
+            return None
+        return sock
+
     def look_away(self, sock: socket.socket) -> None:
         """Look away from a socket that is watched."""
         self._paused[sock] = self._selector.unregister(sock).data

@@ -28,10 +28,11 @@ from pserver.config.server_config import ServerConfig, processor_count
 from pserver.config.session_settings import SessionSettings
 from pserver.ctl.asking import control_path
 from pserver.daemon.callback_selector import CallbackSelector, LoopPart
-from pserver.daemon.control.control import Administered, Control
+from pserver.daemon.control.control import Control
 from pserver.daemon.control.departures import Departures
 from pserver.daemon.control.endings import Endings
 from pserver.daemon.control.reloading import Reloading
+from pserver.daemon.control.words import Server
 from pserver.daemon.door.acceptor import Acceptor
 from pserver.daemon.door.arrivals import PendingConnection
 from pserver.daemon.door.logins import Logins
@@ -110,9 +111,9 @@ class _Daemon:
         config: ServerConfig,
         pid_file: PidFile,
         stack: contextlib.ExitStack,
-        manager: ServiceManager | None = None,
+        manager: ServiceManager,
         *,
-        read: Callable[[], ServerConfig] | None = None,
+        read: Callable[[], ServerConfig] | None,
     ) -> None:
         self._config = config
         # What of the status stays as it is.
@@ -220,17 +221,18 @@ class _Daemon:
             is_logging_in = any(session.is_logging_in for session in self.sessions)
             return is_logging_in or bool(len(self.starts)) or self.starts.awaits_ends
 
-        administered = Administered(
+        server = Server(
             self.sessions,
             self._slots,
             self.admission,
+            endings,
             self.status,
             reloading.reload,
-            lambda: self._config.admins,
             self._stop,
             is_busy,
         )
-        return Control(control_path(self._config.name), self._selector, endings, administered)
+        path = control_path(self._config.name)
+        return Control(path, self._selector, server, lambda: self._config.admins)
 
     def _record(self) -> dict[str, object]:
         """Return what must be known if this process is killed: see `StatusPublisher`."""

@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pconnect.errors import AuthenticationError
-from pconnect.link.local_link import check_account, peer_pid, peer_user
-from pserver.accounts.account import find_account
+from pconnect.link.local_link import check_account, peer_pid
 from pserver.daemon.callback_selector import Pauses
 from pserver.daemon.door.arrivals import Source
 from pserver.system.descriptors import receive_descriptors, stands_for, takes_messages
 from pserver.system.kept_socket import KeptSocket
-from srp_tools.errors import ConfigurationError
 
 log = logging.getLogger("pserver")
 
@@ -44,15 +42,13 @@ class Returned(NamedTuple):
     folder: str
     mark: int
     is_detached: bool
-    uid: int | None = None  #: of its account, if it is not that of the server
 
 
 class ReturningSessions:
     """The socket at which sessions come back.
 
     `selector`: the daemon's; each entry's data is a function to call. `take_back`: takes over a control socket, what
-    its node has said, and the descriptors, the process's first. `account_name`: returns the name of a user's account,
-    if sessions have accounts of their own; then they may come from any account, and each for its own user only.
+    its node has said, and the descriptors, the process's first.
     """
 
     def __init__(
@@ -60,11 +56,9 @@ class ReturningSessions:
         path: Path,
         selector: selectors.BaseSelector,
         take_back: Callable[[socket.socket, Returned, int, Sequence[int]], object],
-        account_name: Callable[[str], str] | None = None,
     ) -> None:
         self._selector = selector
         self._take_back = take_back
-        self._account_name = account_name
         self._deadlines: dict[socket.socket, float] = {}  # of those that have not said yet what they are
         self._pauses = Pauses(selector)
         self._kept = KeptSocket(
@@ -73,7 +67,6 @@ class ReturningSessions:
             self._serve,
             self._pauses.unregister,
             "if this server is killed, its sessions are lost",
-            is_open=account_name is not None,
         )
         self.look_after_path()
 
@@ -111,17 +104,11 @@ class ReturningSessions:
         self._selector.unregister(sock)
 
     def _accept(self, listener: socket.socket) -> None:
-        try:
-            sock, _ = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return
-        except OSError as error:
-            log.warning("sessions that come back must wait: %s", error)
-            self._pauses.look_away(listener)
+        sock = self._pauses.accept(listener, "sessions that come back")
+        if sock is None:
             return
         try:
-            if self._account_name is None:
-                check_account(sock)
+            check_account(sock)
         except AuthenticationError as error:
             log.warning("a session cannot come back: %s", error)
             sock.close()
@@ -136,7 +123,7 @@ class ReturningSessions:
             data, ends = receive_descriptors(sock, _MESSAGE_BYTES, _ENDS)
         except OSError:
             data, ends = b"", []
-        facts = self._with_account(_read(data, sock), sock)
+        facts = _read(data, sock)
         if facts is None or not _are_right(ends, facts.pid):
             log.warning(
                 "a session cannot come back: its words or descriptors make no sense, or there is no room for these"
@@ -146,20 +133,6 @@ class ReturningSessions:
             sock.close()
             return
         self._take_back(sock, facts, ends[0], ends[1:])
-
-    def _with_account(self, facts: Returned | None, sock: socket.socket) -> Returned | None:
-        """Return what a node says with the account that it has, ``None`` if its user has another one."""
-        if facts is None or self._account_name is None:
-            return facts
-        uid = peer_user(sock)
-        return facts._replace(uid=uid) if _has_account(self._account_name(facts.user), uid) else None
-
-
-def _has_account(name: str, uid: int) -> bool:
-    try:
-        return find_account(name).uid == uid
-    except ConfigurationError:
-        return False
 
 
 def _read(data: bytes, sock: socket.socket) -> Returned | None:

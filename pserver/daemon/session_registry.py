@@ -155,7 +155,6 @@ class SessionRegistry:
         if session is None:
             started = Started(facts.pid, pidfd, control, _nobody_knows)
             session = self._add(Session(started, facts.peer, facts.since, facts.user, network=facts.network))
-            session.uid = facts.uid
             session.check = PreambleCheck(facts.key)
         else:
             os.close(pidfd)

@@ -5,7 +5,7 @@ So the daemon says it, once for each change.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pserver.accounts.account import without_account
@@ -22,12 +22,9 @@ _MAX_NAMES = 10
 _MAX_LINES = 20  # of a file that is another kind of file
 
 
-def missing_users(file: VerifierFile, allowed: Sequence[str]) -> str:
-    """Return a warning of allowed users who are not in the file of verifiers; empty if all are.
-
-    Raises `CredentialError` if the file cannot be read.
-    """
-    known = set(file.users())
+def missing_users(users: Iterable[str], allowed: Sequence[str]) -> str:
+    """Return a warning of allowed users who are not among those of the file of verifiers; empty if all are."""
+    known = set(users)
     missing = [user for user in allowed if user not in known]
     more = f" and {len(missing) - _MAX_NAMES} more" if len(missing) > _MAX_NAMES else ""
     names = ", ".join(printable_name(repr(user)) for user in missing[:_MAX_NAMES])
@@ -64,7 +61,7 @@ class UserFileWatch:
         Raises `CredentialError` if it cannot be read. Then nothing has changed.
         """
         if self._file is not None:
-            self._file.faults()
+            self._file.examine()
         self._allowed, self._accounts, self._seen = allowed, accounts, None
         self.look()
 
@@ -94,23 +91,21 @@ class UserFileWatch:
 
     def _examine(self, file: VerifierFile) -> None:
         try:
-            faults = file.faults()
-            missing = missing_users(file, self._allowed)
-            salts = file.salts()
-            self._fingerprint, self.salts = fingerprint_of(salts), dict(salts)
+            users, salts, faults = file.examine()
         except CredentialError as error:
             log.error("no user can log in: %s", error if file.path.exists() else no_users(file.path))
             return
+        self._fingerprint, self.salts = fingerprint_of(salts), dict(salts)
         log.info(
             "the users' file %s has the fingerprint %s; if a right password is refused, compare it with that which "
             "generate-srp-data --fingerprint prints where the file was made",
             file.path,
             self._fingerprint,
         )
-        if missing:
+        if missing := missing_users(users, self._allowed):
             log.warning("%s", missing)
         if self._accounts is not None:
-            for text in list(without_account(self._accounts, file.users()).values())[:_MAX_LINES]:
+            for text in list(without_account(self._accounts, users).values())[:_MAX_LINES]:
                 log.warning("%s", text)
         for fault in faults[:_MAX_LINES]:
             log.warning("in the users' file: %s", fault)

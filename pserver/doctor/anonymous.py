@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 
 _REMOVED = "(secret)"
-_FIRST_MARK = 0xF0000  # of a plane whose characters nobody has given a meaning
+_FIRST_MARK = 0xF0000  # of a plane whose characters have no meaning
 _LEAST_SECRET = 4  # characters; what is shorter would be found everywhere
 _QUOTED_USER = re.compile(r"""(\buser[= ])("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""")
 _JSON_USER = re.compile(r"""("user":\s*)("(?:[^"\\]|\\.)*")""")

@@ -1,11 +1,12 @@
 """``pserver bug-report``: one text with all that is asked for when something does not work, and nothing secret.
 
 The parts do not depend on each other: one that fails says so in its place. Values of variables are left out, because
-nobody knows what is in them; files with secrets are read only to have what is in them removed from the other parts.
+anything may be in them; files with secrets are read only to have what is in them removed from the other parts.
 """
 
 import argparse
 import contextlib
+import functools
 import getpass
 import json
 import os
@@ -13,16 +14,17 @@ import platform
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from pserver.accounts.account import read_map
 from pserver.admin.config_commands import shown_settings
-from pserver.admin.settings import resolve
+from pserver.admin.settings import Settings, resolve
 from pserver.ctl.live_status import live_servers
 from pserver.doctor.anonymous import Anonymous
 from pserver.doctor.command import check_all
 from pserver.system.log_file import default_log
+from pserver.system.pidfile import RunningServer
 from srp_tools.credentials import load_credentials
 from srp_tools.errors import ConfigurationError, ParallelError
 from srp_tools.packages import distribution_version
@@ -49,8 +51,8 @@ _VARIABLES = (
 _SECRET_VARIABLES = ("PASS", "SECRET", "TOKEN", "KEY", "CREDENTIAL")
 _HEAD = """\
 A report of pserver. Users, machines and addresses are replaced: the same word stands for the same one. Passwords,
-verifiers, keys and values of variables are left out. Read it before you send it: nobody can foresee all that programs
-may have put into the log.
+verifiers, keys and values of variables are left out. Read it before you send it: programs may have put anything into
+the log.
 """
 
 
@@ -73,20 +75,45 @@ def run_bug_report(options: argparse.Namespace) -> int:
 
 def bug_report() -> str:
     """Return the report."""
-    parts: dict[str, Callable[[], Iterator[str]]] = {
+    seen = _Seen()
+    parts: dict[str, Callable[[], Iterable[str]]] = {
         "Versions": _versions,
-        "Settings": _settings,
+        "Settings": lambda: shown_settings(seen.settings).splitlines(),
         "What pserver doctor finds": lambda: map(str, check_all()),
-        "Servers": _servers,
+        "Servers": lambda: (json.dumps(dict(server.status), indent=2) for server in seen.servers),
         "Variables that are set": _variables,
-        "Logs": _logs,
+        "Logs": lambda: _logs(seen),
     }
-    anonymous = Anonymous(_users(), _hosts(), _secrets(), str(Path.home()))
+    anonymous = Anonymous(_users(seen), _hosts(), _secrets(seen), str(Path.home()))
     made = [(title, "\n".join(_lines(part))) for title, part in parts.items()]
     return _HEAD + "".join(f"\n== {title} ==\n\n{anonymous.text(text)}\n" for title, text in made)
 
 
-def _lines(part: Callable[[], Iterator[str]]) -> Iterator[str]:
+class _Seen:
+    """What several parts look at; it is read once, and raises what keeps it from being read."""
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        return resolve({}, os.environ)
+
+    @functools.cached_property
+    def servers(self) -> list[RunningServer]:
+        return live_servers()
+
+    @functools.cached_property
+    def users_files(self) -> list[Path]:
+        paths = [server_file()]
+        with contextlib.suppress(ParallelError, OSError):
+            paths += [Path(path) for path in [self.settings.config.auth_file] if path]
+        with contextlib.suppress(ParallelError, OSError):
+            for server in self.servers:
+                match server.status.get("users"):
+                    case {"file": str(path)}:
+                        paths.append(Path(path))
+        return list(dict.fromkeys(paths))
+
+
+def _lines(part: Callable[[], Iterable[str]]) -> Iterator[str]:
     try:
         yield from part()
     except Exception as error:  # noqa: BLE001 - the other parts are wanted all the more
@@ -98,23 +125,14 @@ def _versions() -> Iterator[str]:
     yield f"made at {time.strftime('%Y-%m-%d %H:%M:%S %z')}"
 
 
-def _settings() -> Iterator[str]:
-    yield from shown_settings(resolve({}, os.environ)).splitlines()
-
-
-def _servers() -> Iterator[str]:
-    for server in live_servers():
-        yield json.dumps(dict(server.status), indent=2)
-
-
 def _variables() -> Iterator[str]:
     yield from sorted(name for name in os.environ if name.startswith(_VARIABLES))
 
 
-def _logs() -> Iterator[str]:
-    found = {str(path) for server in live_servers() if (path := server.status.get("log_file"))}
+def _logs(seen: _Seen) -> Iterator[str]:
+    found = {str(path) for server in seen.servers if (path := server.status.get("log_file"))}
     with contextlib.suppress(ParallelError, OSError):
-        config = resolve({}, os.environ).config
+        config = seen.settings.config
         found.add(str(config.log_file or default_log(config.name)))
     for path in sorted(found):
         yield f"-- the end of {path}:"
@@ -126,7 +144,7 @@ def _logs() -> Iterator[str]:
             yield f"(it cannot be read: {error.strerror})"
 
 
-def _users() -> list[str]:
+def _users(seen: _Seen) -> list[str]:
     """Return all names of users that this machine knows."""
     found = []
     with contextlib.suppress(KeyError, OSError):
@@ -135,25 +153,13 @@ def _users() -> list[str]:
     with contextlib.suppress(ParallelError, OSError):
         found.append(load_credentials().user)
     with contextlib.suppress(ParallelError, OSError):
-        config = resolve({}, os.environ).config
+        config = seen.settings.config
         found += config.allow_users
         found += [name for pair in read_map(config.account_map).items() for name in pair]
-    for path in _users_files():
+    for path in seen.users_files:
         with contextlib.suppress(ParallelError, OSError):
             found += VerifierFile(path).users()
     return [name for name in found if name]
-
-
-def _users_files() -> list[Path]:
-    paths = [server_file()]
-    with contextlib.suppress(ParallelError, OSError):
-        paths += [Path(path) for path in [resolve({}, os.environ).config.auth_file] if path]
-    with contextlib.suppress(ParallelError, OSError):
-        for server in live_servers():
-            match server.status.get("users"):
-                case {"file": str(path)}:
-                    paths.append(Path(path))
-    return list(dict.fromkeys(paths))
 
 
 def _hosts() -> list[str]:
@@ -161,14 +167,14 @@ def _hosts() -> list[str]:
     return [each for each in (socket.getfqdn(), name, name.partition(".")[0]) if each and each != "localhost"]
 
 
-def _secrets() -> list[str]:
+def _secrets(seen: _Seen) -> list[str]:
     """Return what must not be in the report, wherever it comes from."""
     found = [
         value for name, value in os.environ.items() if any(word in name.upper() for word in _SECRET_VARIABLES)
     ]
     with contextlib.suppress(OSError):
         found.append(client_file().read_text(errors="replace").partition(":")[2].strip())
-    for path in _users_files():
+    for path in seen.users_files:
         for name in (path, path.with_name(f"{path.name}.seed")):
             with contextlib.suppress(OSError), name.open(errors="replace") as file:
                 for line in file.read(_MAX_SECRETS).splitlines():

@@ -143,7 +143,7 @@ def _hard(kind: int) -> int | None:
 def _places() -> Iterator[Finding]:
     yield check_space(
         "shared memory /dev/shm",
-        _free(Path("/dev/shm")),  # noqa: S108 - it is not written
+        free_space(Path("/dev/shm")),  # noqa: S108 - it is not written
         _LEAST_SHARED_MEMORY,
         "remove what other programs left there, or mount it larger (in a container: --shm-size=1g)",
     )
@@ -154,14 +154,14 @@ def _places() -> Iterator[Finding]:
         yield Finding(Level.WRONG, f"temporary files: {error.strerror}", remedy)
     else:
         remedy = "make room there, or let TMPDIR name a folder on a disk with more"
-        yield check_space(f"temporary files {folder}", _free(Path(folder)), _LEAST_DISK, remedy)
+        yield check_space(f"temporary files {folder}", free_space(Path(folder)), _LEAST_DISK, remedy)
     try:
         yield ok(f"run-time folder {run_time_folder()}")
     except (ConfigurationError, OSError) as error:
         yield Finding(Level.WRONG, "the run-time folder cannot be used", str(error))
 
 
-def _free(folder: Path) -> int | None:
+def free_space(folder: Path) -> int | None:
     """Return the free bytes of a folder's disk; ``None`` if nothing can be written there."""
     try:
         return shutil.disk_usage(folder).free if os.access(folder, os.W_OK | os.X_OK) else None

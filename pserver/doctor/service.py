@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from pserver.admin.service_command import user_units
 from pserver.admin.settings import default_file, resolve
 from pserver.config.server_config import ServerConfig
 from pserver.doctor.checks import Finding, Level, check_space, ok
-from pserver.limits.cgroup import own_cgroup
+from pserver.doctor.machine import free_space
+from pserver.limits.cgroup import cgroup_name, own_cgroup
 from pserver.system.log_file import default_log
 from pserver.system.pidfile import list_servers
 from srp_tools.errors import ConfigurationError, ParallelError
@@ -63,15 +65,9 @@ def _places(config: ServerConfig) -> Iterator[Finding]:
         ("results of detached networks", config.kept_folder()),
     ):
         place = next(each for each in (path, *path.parents) if each.exists())
-        try:
-            facts = os.statvfs(place)
-            free = facts.f_bavail * facts.f_frsize if os.access(place, os.W_OK | os.X_OK) else None
-        except OSError:
-            free = None
         option = "--log-file" if what == "the log" else "--spool-dir"
-        yield check_space(
-            f"{what}: {path}", free, _LEAST_DISK, f"make room, or give another place with {option}"
-        )
+        remedy = f"make room, or give another place with {option}"
+        yield check_space(f"{what}: {path}", free_space(place), _LEAST_DISK, remedy)
 
 
 def _cgroup(name: str, process: Path) -> Finding:
@@ -109,7 +105,7 @@ def _lasting(root: Path) -> Iterator[Finding]:
     account = _account()
     lingers = (root / "var/lib/systemd/linger" / account).exists()
     linger = f"loginctl enable-linger {shlex.quote(account)}"
-    system, own = _units(root / "etc/systemd/system"), _units(_user_units())
+    system, own = _units(root / "etc/systemd/system"), _units(user_units())
     if system:
         yield ok(f"starts at boot: {', '.join(system)}")
     elif own and lingers:
@@ -120,7 +116,9 @@ def _lasting(root: Path) -> Iterator[Finding]:
     else:
         yield Finding(Level.NOTE, "no service starts a server after a reboot", f"if it should: {_SERVICE}")
     for name, process in _servers():
-        yield _after_log_out(name, _cgroup_of(process, root), lingers, linger, kills=_kills_at_log_out(root))
+        yield _after_log_out(
+            name, cgroup_name(root / "proc" / process), lingers, linger, kills=_kills_at_log_out(root)
+        )
 
 
 def _servers() -> list[tuple[str, str]]:
@@ -153,19 +151,6 @@ def _kills_at_log_out(root: Path) -> bool:
 
 def _units(folder: Path) -> list[str]:
     return sorted({path.name for path in folder.glob("*.wants/pserver*.service")})
-
-
-def _user_units() -> Path:
-    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111 - raises nothing
-    return Path(base, "systemd/user")
-
-
-def _cgroup_of(process: str, root: Path) -> str:
-    try:
-        lines = (root / "proc" / process / "cgroup").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line.removeprefix("0::") for line in lines if line.startswith("0::")), "")
 
 
 def _account() -> str:

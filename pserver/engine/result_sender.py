@@ -39,9 +39,8 @@ class ResultSender:
         self._kept = kept
         self._unsent = 0  # bytes in the page
         self._store: JobStore | None = None
-        self.on_result: Callable[[int, Sequence[Any]], object] = lambda *_: (
-            None
-        )  #: called with each that is sent
+        #: Called with each that is sent.
+        self.on_result: Callable[[int, Sequence[Any]], object] = lambda *_: None
         self._lock = threading.Lock()  # a job may report from threads of its own
 
     def store(self, words: bytes = b"") -> JobStore:

@@ -1,7 +1,7 @@
 """The trace of jobs in the log at the level ``debug``: what ran, how it ended, and its seconds.
 
 A worker tells its supervisor of each job that has ended, in one datagram, and the supervisor writes the line: the log
-is not open to the processes that run user code. Nobody waits: what has no room in the socket is missing in the trace.
+is not open to the processes that run user code. It never waits: what has no room in the socket is missing in the trace.
 The arguments of programs are in it; those of functions, their source and results are not.
 """
 

@@ -36,7 +36,7 @@ _MOST_LOOKS = 20  # for processes of the server, which starts few
 class Cgroups:
     """The cgroups of one server, once a session needs one.
 
-    `why_not`: why there were none when one was needed last; ``""``: there are, or nobody has asked. `controllers`:
+    `why_not`: why there were none when one was needed last; ``""``: there are, or none was needed yet. `controllers`:
     which there are.
     """
 
@@ -70,15 +70,18 @@ class Cgroups:
                 left.rmdir()
 
 
+def cgroup_name(process: Path) -> str:
+    """Return the name that the kernel has for a process's cgroup; ``""`` if there is none of version 2."""
+    return next((line[3:] for line in _lines(process / "cgroup") if line.startswith("0::")), "")
+
+
 def own_cgroup(process: Path = Path("/proc/self")) -> Path:
     """Return the folder of this process's cgroup, or of that in which `divide` has put it.
 
     Raises `ConfigurationError` if it cannot be seen.
     """
-    inside = next(
-        (line[3:] for line in _lines(process / "cgroup") if line.startswith("0::")), None
-    )  # of other hierarchies, there is no version 2
-    if inside is None:
+    inside = cgroup_name(process)
+    if not inside:
         raise ConfigurationError("this machine has no cgroups of version 2")
     for line in _lines(process / "mountinfo"):
         fields, _, kind = line.partition(" - ")

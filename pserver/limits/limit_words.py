@@ -1,4 +1,4 @@
-"""What a user is told of a limit that was met: which it was, and who set it. No input or output."""
+"""What a user reads of a limit that was met: which it was, and who set it. No input or output."""
 
 import errno
 import signal

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Mapping
 
-# Longer names are nobody's, and only fill the log. A reason may have a path and what to do.
+# No user has a longer name; it would only fill the log. A reason may have a path and what to do.
 _MAX_NAME = 100
 _MAX_TEXT = 400
 _LONG = {"reason", "how", "what", "outcome", "status"}

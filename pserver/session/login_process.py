@@ -1,15 +1,15 @@
 """The login of a client in a process that has no rights, for a server of root.
 
-Whoever can reach the command port can send bytes to a login. So the login runs in a process of its own, which is
-nobody's, cannot start a process or open anything, and has no secret but one verifier: that of the user that the client
-has named. What it says to the session is the name of the user, and the client's answer; these are checked here.
+Whoever can reach the command port can send bytes to a login. So the login runs in a process of its own, which has
+the account ``nobody``, cannot start a process or open anything, and has no secret but one verifier: that of the user
+that the client has named. What it says to the session is the name of the user, and the client's answer; these are
+checked here.
 
 The verifier comes from another process, which has read the file of all users and ends at once. So neither the session
 nor the login, nor what is forked from the session later, ever has more in its memory. The session itself is still
 root's; it hears of the client only what the login passes on, once the client has proved its password.
 """
 
-import contextlib
 import json
 import os
 import select
@@ -73,15 +73,7 @@ def log_in_apart(
             return _read_outcome(ours.recv(_MESSAGE_BYTES), settings.user)
     finally:
         for process in processes:
-            _end(process)
-
-
-def _end(process: ForkedProcess) -> None:
-    if process.wait(_END_SECONDS) is None:  # the login was given up, or hangs
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
-        process.wait(_END_SECONDS)
-    process.close()
+            process.end(_END_SECONDS)
 
 
 def _read_outcome(data: bytes, user: str) -> tuple[str, bytes]:

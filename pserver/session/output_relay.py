@@ -37,9 +37,8 @@ from pserver.engine.command_page import CommandPage, bytes_in_pipe
 _MAX_BACKLOG_BYTES = 2**20  # of both streams together, printed and not yet taken by the client
 _CHUNK_BYTES = 2**14  # taken as a whole by the client, and so by no means too much for a slow one in a second
 _MAX_STALL = 1.0  # seconds in which the client takes nothing, before output is dropped
-_LOOK = (
-    0.1  # seconds between two looks at a slow client: the system reports room only when there is much of it
-)
+# Seconds between two looks at a slow client: the system reports room only when there is much of it.
+_LOOK = 0.1
 _LAST_BYTES = 2**11  # kept for the account of a death
 
 

@@ -231,7 +231,7 @@ class Supervisor:
 
     def _work(self) -> tuple[object, bool, int]:
         """See `NodeWatch`."""
-        is_busy = bool(self._process.page.running) or self._workers.is_busy
+        is_busy = bool(self._process.page.running) or self._workers.running() > 0
         is_detached = self._life.state is SupervisorState.DETACHED
         return self._usage.total(), is_busy or is_detached, self._output.printed
 

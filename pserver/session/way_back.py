@@ -29,7 +29,7 @@ class WayBack:
     def dial(self, *, is_detached: bool) -> socket.socket | None:
         """Return a control socket to the daemon, ``None`` if there is none that takes us."""
         try:
-            sock = connect(self._path, socket.SOCK_SEQPACKET, root_serves=True)
+            sock = connect(self._path, socket.SOCK_SEQPACKET)
         except (OSError, AuthenticationError):
             return None
         words = {"back": {**self._facts, "pid": os.getpid(), "detached": is_detached}}

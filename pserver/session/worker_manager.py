@@ -269,11 +269,6 @@ class Workers:
         self._slot_client.give_back(worker.lease)  # the daemon may never have heard of the process
         self._channel.tell(Kind.ENDED, worker.number, report)
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether a job runs."""
-        return any(worker.pid and worker.page.read().job for worker in self._workers.values())
-
     def runs_programs(self) -> bool:
         """Whether there are processes of this node besides its engine and its workers."""
         known = [self._process.pid, *(worker.pid for worker in list(self._workers.values()))]

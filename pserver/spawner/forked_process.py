@@ -1,5 +1,6 @@
 """A child of this process that runs a function, and of which nothing is left open if the system allows no more."""
 
+import contextlib
 import os
 import select
 import signal
@@ -36,6 +37,14 @@ class ForkedProcess:
         if not poll.poll(timeout * 1000):
             return None
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def end(self, patience: float) -> None:
+        """Wait for its end for some seconds, and kill it if it is stopped or hangs; close the descriptor."""
+        if self.wait(patience) is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            self.wait(patience)
+        self.close()
 
     def close(self) -> None:
         """Close the descriptor."""

@@ -68,10 +68,7 @@ class SpawnerProcess:
         """End the spawner, once the supervisors of all nodes have closed their ends."""
         self._root.close()
         if self._process is not None:
-            if self._process.wait(_END_TIMEOUT) is None:  # it is stopped, or hangs
-                os.kill(self._process.pid, signal.SIGKILL)
-                self._process.wait(_END_TIMEOUT)
-            self._process.close()
+            self._process.end(_END_TIMEOUT)
         self.cgroup.close()
 
 
@@ -104,9 +101,8 @@ class Spawner:
         self.limits = cgroup.limits
         self._cgroup = cgroup
         self._folder = ""
-        self._asked = (
-            0  # requests that are answered, to tell an answer that comes too late from the one waited for
-        )
+        # Requests that are answered, to tell an answer that comes too late from the one waited for.
+        self._asked = 0
         self._open(root)
 
     def _open(self, root: socket.socket) -> None:
@@ -252,9 +248,8 @@ class Spawner:
 
     def _kill_all(self) -> None:
         """End all processes of the node, now that no spawner does."""
-        with contextlib.suppress(
-            OSError
-        ):  # no room for a descriptor: the system ends the engine and its workers
+        # Without room for a descriptor, the system ends the engine and its workers.
+        with contextlib.suppress(OSError):
             kill_marked(self.mark)
 
     def _gone(self) -> ConnectionLostError:

@@ -48,7 +48,7 @@ class Listener(NamedTuple):
 
 
 def listener_at(port: int) -> Listener | None:
-    """Return who listens at a TCP port of this machine; ``None`` if nobody does."""
+    """Return who listens at a TCP port of this machine; ``None`` if no process does."""
     listening = [
         each.pid
         for each in psutil.net_connections("tcp")

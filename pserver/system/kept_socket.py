@@ -21,8 +21,7 @@ class KeptSocket:
     """A socket that listens at a path.
 
     `serve` is called with each socket that listens there, `leave` with each that is about to be closed. `loss`: what it
-    means if there is none, for the log. `is_open`: whether other accounts may connect, too. Only the holder of the
-    server's pid file may have one at a path with its name.
+    means if there is none, for the log. Only the holder of the server's pid file may have one at a path with its name.
     """
 
     def __init__(
@@ -32,15 +31,12 @@ class KeptSocket:
         serve: Callable[[socket.socket], object],
         leave: Callable[[socket.socket], object],
         loss: str,
-        *,
-        is_open: bool = False,
     ) -> None:
         self._path = path
         self._kind = kind
         self._serve = serve
         self._leave = leave
         self._loss = loss
-        self._is_open = is_open
         self._sock: socket.socket | None = None
         self._facts: os.stat_result | None = None  # of the path, as it was made
         self._has_failed = False
@@ -51,7 +47,7 @@ class KeptSocket:
             return True
         self.close()
         try:
-            sock = listen(self._path, self._kind, is_open=self._is_open)
+            sock = listen(self._path, self._kind)
         except (OSError, AuthenticationError) as error:
             if not self._has_failed:
                 log.warning("%s: cannot listen at %s: %s", self._loss, self._path, error)

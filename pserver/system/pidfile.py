@@ -78,7 +78,7 @@ class PidFile:
     The lock is taken on entering. On leaving, the status is removed and the lock is released. A process that is forked
     inside, and does not execute another program, holds the lock as well: it must not outlive the daemon.
 
-    `is_apart`: nobody finds it from elsewhere, see `pserver.system.runtime_dir.is_apart`.
+    `is_apart`: it is not found from elsewhere, see `pserver.system.runtime_dir.is_apart`.
 
     On entering, raises `ConfigurationError` if a server of that name runs already (the text has its process number),
     the name cannot be used, or the run-time folder is not private. Nothing is locked. Raises `OSError` if the file
@@ -185,7 +185,8 @@ def _find_in(folder: Path, name: str) -> RunningServer | None:
     if pid is None:
         return None
     status = _read_status(folder, name, pid)
-    is_apart = status.pop("is_apart", "cmd_port" not in status) is not False  # while it starts, nobody knows
+    # While it starts, that is not known.
+    is_apart = status.pop("is_apart", "cmd_port" not in status) is not False
     return RunningServer(name, pid, status, is_apart=is_apart)
 
 

@@ -12,7 +12,6 @@ OWN_VARIABLE = "PSERVER_RUNTIME_DIR"
 
 # Below it logind makes a folder for every user who logs in (pam_systemd(8)).
 _LOGIN_FOLDERS = Path("/run/user")
-_PASSABLE = 0o711  # others can reach what they know to be there, and only that
 
 
 def run_time_folder() -> Path:
@@ -46,11 +45,6 @@ def is_apart() -> bool:
     return bool(os.environ.get(OWN_VARIABLE))
 
 
-def let_pass() -> None:
-    """Let other accounts reach what is open to them in root's run-time folder; they can neither list nor change it."""
-    run_time_folder().chmod(_PASSABLE)
-
-
 def _make_private(folder: Path) -> Path:
     try:
         folder.mkdir(mode=0o700)
@@ -72,7 +66,7 @@ def _check_private(folder: Path) -> None:
     quoted = shlex.quote(str(folder))
     if not stat.S_ISDIR(facts.st_mode):
         raise ConfigurationError(f"{folder} is not a real folder, fix it with: rm {quoted}")
-    if mode & 0o077 and not (facts.st_uid == 0 and mode == _PASSABLE):
+    if mode & 0o077:
         raise ConfigurationError(
             f"the folder {folder} is open to others (mode {mode:04o}), fix it with: chmod 700 {quoted}"
         )

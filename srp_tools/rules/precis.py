@@ -2,8 +2,8 @@
 
 A name is of the profile UsernameCasePreserved: full and half width are the usual width, letters with accents are
 composed (NFC), and there are only letters and digits of any script, the signs of ASCII, and spaces, with which other
-programs make names. A password is an OpaqueString: every space is the one of ASCII, composed, and without characters
-that nobody sees. ASCII stays as it is, so all verifiers of such names and passwords stay good.
+programs make names. A password is an OpaqueString: every space is the one of ASCII, composed, and without
+invisible characters. ASCII stays as it is, so all verifiers of such names and passwords stay good.
 
 One rule needs a table that Python does not have, so it is stricter here: U+200C stands only after a virama (RFC 5892,
 appendix A.1, first half). All else was compared with the package precis-i18n, of which this is too little to depend on.
@@ -45,6 +45,8 @@ def prepare_name(name: str) -> str:
     Traceback (most recent call last):
     srp_tools.errors.ConfigurationError: the character '♥' (U+2665, BLACK HEART SUIT) is neither a letter nor a digit
     """
+    if name.isascii() and name.isprintable():  # as nearly all are; a server reads thousands at each login
+        return name
     prepared = unicodedata.normalize("NFC", "".join(map(_usual_width, name)))
     for place, character in enumerate(prepared):
         why = _why_not(prepared, place) or _why_not_in_names(character)

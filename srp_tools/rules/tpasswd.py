@@ -136,7 +136,7 @@ def _why_unused(name: str) -> str:
     try:
         prepared = prepare_name(name)
     except ConfigurationError as error:
-        return f"nobody can log in with this name: {error}"
+        return f"no client can log in with this name: {error}"
     if prepared == name:
         return ""
     if unicodedata.is_normalized("NFC", name):

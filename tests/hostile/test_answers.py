@@ -60,9 +60,8 @@ def test_answers_to_unknown_users_outlive_the_server(tmp_path: Path) -> None:
 
 def test_a_user_of_another_group_or_with_two_lines_looks_like_others(tmp_path: Path) -> None:
     users = make_users(tmp_path / "users")
-    users[1].with_name("tpasswd.seed").write_text(
-        "5" * 64 + "\n"
-    )  # so that both groups are among the answers
+    # So that both groups are among the answers.
+    users[1].with_name("tpasswd.seed").write_text("5" * 64 + "\n")
     file = VerifierFile(users[1])
     for user in ("bob", "carol"):
         file.add(verifier_of(user))

@@ -27,9 +27,8 @@ def test_bad_lines_keep_nobody_else_out_and_the_log_names_them(tmp_path: Path) -
             f"{path}, line 8: there is a control character",
         ):
             assert server.log.count(f"WARNING in the users' file: {fault}") == 1
-        write_private(
-            path, "erin\n" + path.read_text(errors="surrogateescape")
-        )  # at once: the server looks now and then
+        # At once: the server looks now and then.
+        write_private(path, "erin\n" + path.read_text(errors="surrogateescape"))
         for _ in range(2):
             server.connect().close()
         assert server.log.count(f"WARNING in the users' file: {path}, line 1: ") == 1

@@ -1,8 +1,6 @@
 """The recipe for a container: its steps, and what it runs, in a copy of this machine's files."""
 
 import os
-import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from pserver.deploy.wheel import make_wheel
 from tests.support.accounts import needs_root
 from tests.support.containers import Image, in_container
 from tests.support.own_accounts import make_users, passable_folder, password_of
+from tests.support.servers import in_foreground
 from tests.support.waiting import DEADLINE
 from tests.support.wheels import make_wheels
 
@@ -49,24 +48,12 @@ def test_a_container_serves_one_session_without_root_and_the_next_is_fresh(
     place: Path, container: list[str]
 ) -> None:
     for _ in range(2):
-        with (place / "errors").open("w") as stream:
-            process = subprocess.Popen(
-                [*container, *OPTIONS, "--serve", "1"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stream,
-                text=True,
-            )
-        try:
-            assert process.stdout is not None
-            found = re.search(r"command port ([0-9]+)", process.stdout.readline())
-            assert found, (place / "errors").read_text()
-            use(int(found[1]), place)
+        errors = place / "errors"
+        errors.unlink(missing_ok=True)
+        with in_foreground([*container, *OPTIONS, "--serve", "1"], errors) as (process, port):
+            use(port, place)
             assert process.wait(DEADLINE) == 0  # so the loop goes on
-        finally:
-            process.kill()
-            process.communicate(timeout=DEADLINE)
-        assert "audit session-end" in (place / "errors").read_text()
+        assert "audit session-end" in errors.read_text()
     assert not (place / "base" / "bin" / "pserver").exists()  # nothing of it stays here
 
 

@@ -29,7 +29,7 @@ from tests.support.own_accounts import (
     run_in_own_accounts,
 )
 from tests.support.places import OPTIONS, use_private_places
-from tests.support.servers import run_server
+from tests.support.servers import in_foreground, run_server
 from tests.support.service_manager import Manager, Unit, manager
 from tests.support.systemd_analyze import needs_systemd
 from tests.support.waiting import DEADLINE
@@ -109,28 +109,15 @@ def started(folder: Path, unit: Unit, account: str | None) -> Iterator[Service]:
     environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "XDG_RUNTIME_DIR": str(run_time)}
     environment |= {"HOME": f"/home/{account}", "USER": account} if account else {}
     journal = folder / "journal"
-    with manager(folder) as systemd, journal.open("w") as stream:
+    journal.touch()
+    with manager(folder) as systemd:
         Path(systemd.address).chmod(0o666)
-        facts = os.fstat(stream.fileno())
+        facts = journal.stat()
         environment |= systemd.environment(watchdog_seconds=1.0)
         environment |= {"JOURNAL_STREAM": f"{facts.st_dev}:{facts.st_ino}"}
-        process = subprocess.Popen(
-            in_own_accounts(folder, [*confined(unit, account), *unit.command]),
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stream,
-            text=True,
-        )
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            found = re.search(r"command port ([0-9]+)", line)
-            assert found, journal.read_text()
-            yield Service(process, systemd, int(found[1]), journal)
-        finally:
-            process.kill()
-            process.communicate(timeout=DEADLINE)
+        command = in_own_accounts(folder, [*confined(unit, account), *unit.command])
+        with in_foreground(command, journal, environment) as (process, port):
+            yield Service(process, systemd, port, journal)
 
 
 def unit_with(folder: Path, *words: str) -> Unit:

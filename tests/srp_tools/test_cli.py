@@ -74,9 +74,8 @@ def test_random_password_is_long_fresh_and_not_shown(command: Command, option: s
         assert password not in answer.out
         passwords.add(password)
     assert len(passwords) == 2
-    assert all(
-        re.fullmatch(r"[A-Za-z0-9_-]{22,}", password) for password in passwords
-    )  # 6 bits each: over 128
+    # 6 bits each: over 128.
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{22,}", password) for password in passwords)
     assert command.verifiers.users() == ["alice"]
 
 

@@ -4,12 +4,13 @@ import contextlib
 import gc
 import json
 import os
+import re
 import secrets
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,3 +156,22 @@ def open_files(pid: int | None = None) -> int:
     """Return how many descriptors a process has, this one without a number."""
     gc.collect()  # those of earlier tests must not go while one counts
     return len(list(Path(f"/proc/{pid or 'self'}/fd").iterdir()))
+
+
+@contextlib.contextmanager
+def in_foreground(
+    command: Sequence[str], errors: Path, env: Mapping[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run a command that is a server; give its process and its command port. `errors`: gets its standard error."""
+    with errors.open("a") as stream:
+        process = subprocess.Popen(
+            command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stream, text=True
+        )
+    try:
+        assert process.stdout is not None
+        found = re.search(r"command port ([0-9]+)", process.stdout.readline())
+        assert found, errors.read_text()
+        yield process, int(found[1])
+    finally:
+        process.kill()
+        process.communicate(timeout=DEADLINE)

@@ -2,54 +2,34 @@
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from pserver.daemon.callback_selector import CallbackSelector, LoopPart
 from pserver.daemon.control.control_socket import Asker, ControlSocket, answered
-from pserver.daemon.control.endings import Endings
-from pserver.daemon.control.words import ControlWords, Duty, Server
+from pserver.daemon.control.words import ControlWords, Server
 from pserver.daemon.held_session import Session
-from pserver.daemon.session_registry import SessionRegistry
-from pserver.daemon.slot_service import SlotService
 from pserver.system import audit
 
 Facts = Mapping[str, object]
 
 
-class Administered(NamedTuple):
-    """What of a daemon is administered."""
-
-    sessions: SessionRegistry
-    slots: SlotService
-    duty: Duty
-    status: Callable[[], Facts]  #: what it says about itself
-    reload: Callable[[], Facts]  #: takes in other settings
-    admins: Callable[[], Collection[str]]  #: users who may ask for all this from elsewhere
-    stop: Callable[[str], object]  #: takes the reason
-    is_busy: Callable[[], bool]  #: whether a login, or the start of a session, is under way
-
-
 class Control:
-    """The administration of one daemon. `path`: of its control socket; `selector`: the daemon's."""
+    """The administration of one daemon.
+
+    `path`: of its control socket. `selector`: the daemon's. `server`: what is administered. `admins`: returns the users
+    who may ask for all this from elsewhere.
+    """
 
     def __init__(
-        self, path: Path, selector: CallbackSelector, endings: Endings, daemon: Administered
+        self,
+        path: Path,
+        selector: CallbackSelector,
+        server: Server,
+        admins: Callable[[], Collection[str]],
     ) -> None:
-        self._endings = endings
-        self._admins = daemon.admins
-        daemon.sessions.on_request = self.answer_session
-        self._words = ControlWords(
-            Server(
-                daemon.sessions,
-                daemon.slots,
-                daemon.duty,
-                self._endings,
-                daemon.status,
-                daemon.reload,
-                daemon.stop,
-                daemon.is_busy,
-            )
-        )
+        self._endings = server.endings
+        self._admins = admins
+        server.sessions.on_request = self.answer_session
+        self._words = ControlWords(server)
         self._socket = ControlSocket(path, selector, self._words.answer)
         self.look_after_path = self._socket.look_after_path
         self.close = self._socket.close

@@ -94,13 +94,8 @@ class ControlSocket:
         self._selector.register(listener, selectors.EVENT_READ, lambda: self._accept(listener))
 
     def _accept(self, listener: socket.socket) -> None:
-        try:
-            sock, _ = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return
-        except OSError as error:
-            log.warning("requests at the control socket must wait: %s", error)
-            self._pauses.look_away(listener)
+        sock = self._pauses.accept(listener, "requests at the control socket")
+        if sock is None:
             return
         user = peer_user(sock)
         if user not in {0, os.geteuid()}:

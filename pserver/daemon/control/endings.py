@@ -1,7 +1,7 @@
 """Ends single sessions, with a reason that their clients read; those that take too long are ended by force.
 
-A session that is told the reason tells its client and goes. It gets SIGTERM if it is still there after a moment, then
-SIGKILL: all within two seconds.
+A session that gets the reason passes it to its client and ends. It gets SIGTERM if it is still there after a moment,
+then SIGKILL: all within two seconds.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from srp_tools.printable import printable_name
 log = logging.getLogger("pserver")
 
 _PATIENCE = 1.0  # seconds for the farewell
-_LAST_PATIENCE = 0.5  # for a session that does not read what it is told
+_LAST_PATIENCE = 0.5  # for a session that does not read what it gets
 
 
 class Endings:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from pserver.config.log_options import LEVELS
+from pserver.config.server_config import MOST_SLOTS
 from pserver.daemon.control.control_socket import Asker
 from pserver.daemon.control.endings import Endings
 from pserver.daemon.control.session_table import session_rows
@@ -19,7 +20,6 @@ from pserver.system import audit
 from pserver.system.log import set_level
 from srp_tools.errors import ConfigurationError, ParallelError
 
-_MOST_SLOTS = 100_000
 _ASKING = {"status", "sessions"}  # change nothing
 
 Facts = Mapping[str, object]
@@ -29,7 +29,7 @@ class Duty(Protocol):
     """What keeps newcomers out, see `pserver.duty.admission`."""
 
     def drain(self, *, finishes_jobs: bool = False) -> None:
-        """Let nobody in any more, and begin no jobs but, if wanted, those of sessions that are there."""
+        """Accept no more sessions, and start no jobs but, if wanted, those of sessions that are there."""
 
     def resume(self) -> None:
         """Let newcomers in again."""
@@ -105,8 +105,8 @@ class ControlWords:
 
     def _slots(self, request: Mapping[str, Any], _: Asker) -> Facts:
         total = request.get("total")
-        if not isinstance(total, int) or isinstance(total, bool) or not 0 <= total <= _MOST_SLOTS:
-            raise ConfigurationError(f"slots {total!r:.50}: give a number from 0 to {_MOST_SLOTS}")
+        if not isinstance(total, int) or isinstance(total, bool) or not 0 <= total <= MOST_SLOTS:
+            raise ConfigurationError(f"slots {total!r:.50}: give a number from 0 to {MOST_SLOTS}")
         before = self._server.slots.facts["total"]
         self._server.slots.resize(total)
         return {"before": before, **self._server.slots.facts}

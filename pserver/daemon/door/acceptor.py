@@ -36,10 +36,10 @@ _MAX_ARRIVALS = 1000  # beyond, a silent connection makes room
 class Acceptor:
     """The listening sockets, and the connections that have not yet said where they belong.
 
-    `config`: ports, and how long silence is borne. `selector`: the
-    daemon's; each entry's data is a function to call. `on_client`, `on_data`: take over a connection to the command
-    port and one to the data port. `make_room`: closes another connection that can be spared, where none here can;
-    returns whether there was one. Raises `ConfigurationError` if a port cannot be had. Nothing is left open.
+    `config`: ports, and how long silence is borne. `selector`: the daemon's; each entry's data is a function to call.
+    `on_client`, `on_data`: take over a connection to the command port and one to the data port. `make_room`: closes
+    another connection that can be spared, where none here can; returns whether there was one. Raises
+    `ConfigurationError` if a port cannot be had. Nothing is left open.
     """
 
     def __init__(

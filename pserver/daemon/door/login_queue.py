@@ -8,7 +8,7 @@ A login is arithmetic and three processes, so a few run at once and the others w
 * *Turns*: the next login comes from the source whose turn is longest ago, and among its users likewise. A source with
   thousands of clients that wait delays another's client by one login.
 * *Doubts*: where logins were left without a proof (see `pserver.daemon.door.login_failures`), the next ones have half
-  of the places, and those only while nobody else can have them. They take turns likewise.
+  of the places, and those only while no other login can have them. They take turns likewise.
 * *Early drop*: from `start` logins on, newcomers are turned away at random, as sshd does. Here this concerns only the
   sources with the most logins, and nobody who has logged in from there before. Others are let in, if need be in the
   place of one of theirs.

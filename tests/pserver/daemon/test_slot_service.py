@@ -20,6 +20,7 @@ from pserver.daemon.held_session import Session
 from pserver.daemon.slot_allocator import QUANTUM
 from pserver.session.slot_client import Event, Granted, SlotClient, Total, Yield
 from pserver.system.pidfile import PidFile
+from pserver.systemd.notify import ServiceManager
 from tests.support.places import use_private_places
 from tests.support.servers import open_files
 from tests.support.sessions import Sleeper
@@ -68,7 +69,7 @@ class Place:
     def __init__(self, stack: contextlib.ExitStack, slots: int) -> None:
         config = ServerConfig(cmd_port=0, data_port=0, bind="127.0.0.1", allow_root=True, slots=slots)
         pid_file = stack.enter_context(PidFile(config.name))
-        self.daemon = _Daemon(config, pid_file, stack)
+        self.daemon = _Daemon(config, pid_file, stack, ServiceManager(), read=None)
         self.daemon.publish()
         self._stack = stack
 

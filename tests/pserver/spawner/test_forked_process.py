@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import time
+from collections.abc import Callable
 
 import psutil
 import pytest
@@ -36,6 +37,15 @@ def test_one_that_lives_is_not_waited_for() -> None:
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait(DEADLINE) == -signal.SIGKILL
     process.close()
+
+
+@pytest.mark.parametrize("work", [lambda: None, signal.pause])
+def test_its_end_leaves_nothing(work: Callable[[], object]) -> None:
+    before = open_files()
+    process = ForkedProcess(work)
+    process.end(DEADLINE if work is not signal.pause else 0.1)
+    assert not psutil.pid_exists(process.pid)
+    assert open_files() == before
 
 
 @pytest.mark.parametrize("name", ["fork", "pidfd_open"])

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from pconnect.link.local_link import connect
-from pserver.daemon.control.control import Administered, Control
+from pserver.daemon.control.control import Control
 from pserver.daemon.control.endings import Endings
+from pserver.daemon.control.words import Server
 from pserver.duty.admission import Admission
 from tests.pserver.daemon.control.conftest import Place
 from tests.support.places import config
@@ -19,17 +20,8 @@ def test_a_request_at_the_socket_reaches_its_word(place: Place, tmp_path: Path) 
     control = Control(
         path,
         place.selector,
-        Endings(),
-        Administered(
-            place.sessions,
-            place.slots,
-            admission,
-            dict,
-            dict,
-            lambda: ["alice"],
-            stopped.append,
-            lambda: False,
-        ),
+        Server(place.sessions, place.slots, admission, Endings(), dict, dict, stopped.append, lambda: False),
+        lambda: ["alice"],
     )
     with connect(path) as sock:
         sock.send(b'{"do": "release"}\n')
@@ -47,17 +39,17 @@ def test_only_an_administrator_has_an_answer_for_a_session(
     place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     tmp_path.chmod(0o700)
-    parts = (
+    server = Server(
         place.sessions,
         place.slots,
         Admission(config, list),
+        Endings(),
         dict,
         dict,
-        lambda: ["alice"],
         print,
         lambda: False,
     )
-    control = Control(tmp_path / "one.control", place.selector, Endings(), Administered(*parts))
+    control = Control(tmp_path / "one.control", place.selector, server, lambda: ["alice"])
     alice, bob = (place.log_in(user)[0] for user in ("alice", "bob"))
     assert control.answer_session(alice, {"do": "slots", "total": 2})["ok"] == {
         "before": 4,
