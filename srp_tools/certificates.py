@@ -9,6 +9,7 @@ The processes of a Dask cluster, which do their own TLS, have certificates of th
 """
 
 import datetime
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -165,6 +166,11 @@ class NetworkAuthority:
         certificate = self._sign(public_key, f"node {node}", node_uri(self.network_id, node), end)
         self._public_keys[node] = public_key
         return certificate
+
+    @property
+    def public_keys(self) -> Mapping[int, bytes]:
+        """The public key (DER) that was signed last for each node."""
+        return self._public_keys
 
     def renew(self, node: int) -> bytes:
         """Return a new certificate (DER) for a node whose key was signed before."""

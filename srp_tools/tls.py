@@ -53,12 +53,17 @@ class TlsContexts:
         """For connections that this node accepts."""
         return self._context(server_side=True)
 
-    def renew(self, certificate: bytes) -> None:
+    def renew(self, certificate: bytes, authority: bytes | None = None) -> None:
         """Show another certificate (DER) for the same key on new connections; those that exist go on.
+
+        `authority`: the certificate (DER) of the one that has signed it, and whose nodes alone are accepted from now
+        on; ``None``: the same as before.
 
         Raises `ConfigurationError` if it is none, or for another key. The one before stays.
         """
-        identity = dataclasses.replace(self.identity, certificate=certificate)
+        identity = dataclasses.replace(
+            self.identity, certificate=certificate, authority=authority or self.identity.authority
+        )
         try:
             self._made[True] = identity, tls_context(identity, server_side=True)
         except ssl.SSLError as error:

@@ -27,6 +27,7 @@ class LinkEvent(enum.Enum):
     CLOSED_HERE = "this end closes it"
     ABANDONED = "this process was forked from the one that owns the channel"
     RESET = "the engine at the other end is being replaced"
+    VANISHED = "the client at the other end is gone, and may come back as another process"
 
 
 _S = LinkState
@@ -41,7 +42,13 @@ LINK_TRANSITIONS: Mapping[LinkState, Mapping[LinkEvent, LinkState]] = {
         _E.ABANDONED: _S.CLOSED,
         _E.RESET: _S.AWAITED,
     },
-    _S.OPEN: {_E.BROKE: _S.CLOSED, _E.CLOSED_HERE: _S.CLOSED, _E.ABANDONED: _S.CLOSED, _E.RESET: _S.AWAITED},
+    _S.OPEN: {
+        _E.BROKE: _S.CLOSED,
+        _E.CLOSED_HERE: _S.CLOSED,
+        _E.ABANDONED: _S.CLOSED,
+        _E.RESET: _S.AWAITED,
+        _E.VANISHED: _S.AWAITED,  # the engine keeps what has come from there; see `pserver.orphans.client_link`
+    },
     _S.CLOSED: {
         _E.CONNECTED: _S.CLOSED,  # the handshake ended too late; its channel is closed
         _E.BROKE: _S.CLOSED,  # the first reason stays

@@ -351,6 +351,8 @@ class EventLoop:
             return
         if events & _WRITE:
             connection.flush()
+            if self._registrations.get(connection) is not registration:
+                return  # its link was given up
         if events & _READ and connection.error is None:
             if connection.fill():
                 self._unread.add(registration)

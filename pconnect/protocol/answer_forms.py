@@ -64,6 +64,9 @@ def _may_have(value: Any, checks: Mapping[str, Check]) -> bool:
 _ENGINE_FACTS: Mapping[str, Check] = {
     "errors": lambda errors: dict_of(errors, is_text, is_text),
     "pid": is_int,
+    "orphan_seconds": is_number,
+    "running": is_int,
+    "begun": is_int,
 }
 
 
@@ -157,6 +160,18 @@ def _is_credit(value: Any) -> bool:
     return False
 
 
+def _is_return(value: Any) -> bool:
+    """Whether it is where the output goes on, or why nobody can come back."""
+    return is_text(value) or (list_of(value, is_int) and len(value) == 3)
+
+
+def _is_known(value: Any) -> bool:
+    match value:
+        case [str(), bool()]:
+            return True
+    return is_int(value)
+
+
 _WORKER_END: Mapping[str, Check] = {
     "how": is_text,
     "job": is_int,
@@ -185,4 +200,6 @@ _FORMS: Mapping[Kind, Check] = {
     Kind.RECOVER: _is_recovery,
     Kind.TAKE: _is_bool,
     Kind.RECALL: _is_recalled,
+    Kind.BACK: _is_return,
+    Kind.KNOWN: _is_known,
 }

@@ -154,6 +154,16 @@ class Kind(enum.IntEnum):
     #: client → worker; tag: the same; value: [number of a signal], of SIGWINCH with rows and columns
     SIGNAL = 51, Role.WORKER
 
+    # For a client that has vanished and comes back as another process, see doc/decisions/0037-resume.md.
+    #: supervisor → client: how much of the two output streams, and how many FRONT_END messages, were for the client
+    #: before; or a str: why it cannot come back. supervisor → engine: [new certificate, that of the new authority]
+    BACK = 52, Role.CLIENT, Role.ENGINE
+    #: client → engine; tag: that of a value which the client has taken; empty
+    RECEIVED = 53, Role.ENGINE_DATA
+    #: engine → client; tag: number of a command of the client before; value: [source, whether a value belongs to it];
+    #: tag 0: these were all; value: how many values of the engine are lost
+    KNOWN = 54, Role.CLIENT_DATA
+
 
 ACCEPTS: Mapping[Role, frozenset[Kind]] = {
     role: frozenset(kind for kind in Kind if role in kind.accepted_by) for role in Role

@@ -30,6 +30,8 @@ from pserver.engine.failure import describe, not_begun
 from pserver.engine.unsent_value import keep_unsent
 from pserver.engine.workspace import Workspace
 from pserver.limits.limit_words import add_hint
+from pserver.orphans.client_link import ClientLink
+from pserver.orphans.command_history import CommandHistory
 from pserver.services import registry
 from pserver.services.kept_results import MAX_HEAD_BYTES, KeptResults
 from pserver.services.registry import EngineState
@@ -117,6 +119,8 @@ class CommandRunner:
         self._process = os.getpid()
         self.number = 0
         self.has_limit = False
+        #: What a client that comes back is told of commands; ``None``: none comes back.
+        self.history: CommandHistory | None = None
         self._count_at = 0.0
 
     def run(self, message: Message) -> None:
@@ -133,6 +137,8 @@ class CommandRunner:
         self._outbox.number = self._interrupts.number = number
         self._page.begin(number, limit)
         self._page.mark(number, self._given.count())
+        if self.history is not None:
+            self.history.begin(number, message.value[0], has_value=keeps_value(message))
         outcome = self._run(message)
         flush_output()
         self._outbox.release()
@@ -141,6 +147,8 @@ class CommandRunner:
         given = self._given.count()
         self._page.mark(0, given)
         self._tell_end(number, outcome, given)
+        if self.history is not None and message.kind is Kind.CALL:
+            self.history.forget(number)
         now = time.perf_counter()
         if now >= self._count_at:
             self._count_at = now + _COUNT_SECONDS
@@ -153,8 +161,22 @@ class CommandRunner:
 
     def _tell_end(self, number: int, outcome: float | dict[str, Any], given: Sequence[int]) -> None:
         with self.mesh.event_loop.sigint_deferred:
-            self._client.post(Kind.DONE, number, [outcome, *given, self._outbox.sent])
-            self.mesh.event_loop.flush(self._client)
+            if self.history is not None:
+                outcome = self.history.end(number, outcome, self._link)
+            if not self._is_orphaned:
+                self._client.post(Kind.DONE, number, [outcome, *given, self._outbox.sent])
+                self.mesh.event_loop.flush(self._client)
+
+    @property
+    def _is_orphaned(self) -> bool:
+        """Whether there is no client, and the one who comes back hears of commands from the history."""
+        return isinstance(self._client, ClientLink) and self._client.is_orphaned
+
+    @property
+    def _link(self) -> int:
+        if not isinstance(self._client, ClientLink):
+            return 0
+        return -1 if self._client.is_orphaned else self._client.vanished
 
     def count_bytes(self) -> None:
         """Record for the audit how much has passed on all links."""
@@ -216,7 +238,14 @@ class CommandRunner:
         with self.mesh.event_loop.sigint_deferred:
             for old in [old for old in self._client.inbox if LIBRARY_TAGS <= old < tag]:
                 self._client.take_unfinished(old)  # of a command that was cancelled before it began
-        arguments: list[Any] = precv(self._client, tag=tag)
+        if not isinstance(self._client, ClientLink):
+            arguments: list[Any] = precv(self._client, tag=tag)
+            return arguments
+        self._client.await_arguments(self.number)
+        try:
+            arguments = precv(self._client, tag=tag)
+        finally:
+            self._client.await_arguments(0)
         return arguments
 
     def _send_value(self, value: object, tag: int, options: dict[str, Any], *, keeps: bool) -> None:
@@ -239,11 +268,21 @@ class CommandRunner:
         """Send a value; a small one goes out with what comes next."""
         limit = self.mesh.limits.max_message_bytes
         buffers = encode_message(Kind.VALUE, tag, value, limit, by_name=by_name)
+        if self.history is not None:
+            self.history.keep_value(self.number, buffers, self._link)
+        if self._is_orphaned:
+            return
         if len(buffers) == 1 and len(buffers[0]) <= _SMALL_BYTES:
             with self.mesh.event_loop.sigint_deferred:
                 self._client.post_encoded(buffers)
         else:
             send_encoded(buffers, self.mesh, [self._client])
+
+
+def keeps_value(message: Message) -> bool:
+    """Return whether a command has a value that a client which comes back may have; that of a service is not kept."""
+    options = message.value[2]
+    return message.kind is Kind.COMMAND and bool(options.get("value")) and not options.get("display")
 
 
 def _show_figures() -> None:

@@ -40,13 +40,14 @@ from pserver.display import no_input
 from pserver.display.hooks import Hooks
 from pserver.display.outbox import Outbox
 from pserver.engine.command_page import CommandPage, GivenOutput
-from pserver.engine.command_runner import CommandRunner, Interrupts
+from pserver.engine.command_runner import CommandRunner, Interrupts, keeps_value
 from pserver.engine.forks import Forks
 from pserver.engine.links import Links, Setup
 from pserver.engine.numeric_threads import limit_threads
 from pserver.engine.worker import Terms
 from pserver.engine.workspace import Workspace
 from pserver.jobs.process_state import open_text
+from pserver.orphans.command_history import CommandHistory
 from pserver.services.dask_processes import DaskProcesses
 from pserver.services.files import SessionFiles, is_open_to_others, publish
 from pserver.services.registry import EngineState
@@ -119,6 +120,7 @@ class _Engine:
         self._forks = Forks(forks, self._event_loop)
         self._commands: deque[Message] = deque()
         self._setup: Setup | None = None
+        self._kept_bytes = 0  # for a client that vanishes and comes back; 0: none does
         self._links: Links | None = None
         self._closing = False
         self._outbox = Outbox(self._supervisor, self._event_loop)
@@ -184,6 +186,7 @@ class _Engine:
         match message.kind:
             case Kind.SETUP:
                 set_title(message.value.pop("title"))  # what `ps` shows
+                self._kept_bytes = message.value.pop("kept_bytes")
                 self._setup = Setup(**message.value)
             case Kind.CANCEL:
                 self._interrupts.cancel(message.tag)
@@ -195,6 +198,8 @@ class _Engine:
                     self._links.tls.renew(message.value)
                 elif self._setup is not None and self._setup.identity is not None:
                     self._setup.identity[1] = message.value
+            case Kind.BACK if self._links is not None:
+                self._links.expect_client(*message.value)
             case Kind.PROBE if self._runner is not None:
                 # Answered where the loop has looked whether its wait is over, see `pconnect.session.deadlock_detector`.
                 self._event_loop.attention = lambda: self._attend(message)
@@ -236,7 +241,10 @@ class _Engine:
             lambda: self._event_loop.take_in(self._supervisor),
             lambda node, why: self._tell(Kind.REFUSED, why, node),
         )
-        links.connections[0].on_message = self._commands.append
+        if self._kept_bytes:
+            links.outlive_client(self._kept_bytes)
+        links.client.on_message = self._commands.append
+        links.on_client = self._tell_history
         self._wait(lambda: self._closing or not links.unfinished())
         errors = {str(node): text for node, text in links.errors.items()}
         if errors and setup.together is None:
@@ -262,6 +270,8 @@ class _Engine:
             GivenOutput(self._page, [end.fileno() for end in self._outputs]),
             limits,
         )
+        if self._kept_bytes:
+            self._runner.history = CommandHistory(self._kept_bytes)
         give_warnings_back()
         Hooks(self._outbox, mesh.limits.max_message_bytes).install(names)
         no_input.install()
@@ -287,6 +297,14 @@ class _Engine:
                     RuntimeWarning,
                     stacklevel=1,
                 )
+
+    def _tell_history(self) -> None:
+        """Tell a client that has come back of the commands of the one before."""
+        runner, links = self._runner, self._links
+        if runner is None or runner.history is None or links is None or links.client.kept is None:
+            return
+        waiting = [(command.tag, str(command.value[0]), keeps_value(command)) for command in self._commands]
+        runner.history.tell(links.client, waiting, links.client.kept.take_lost())
 
     # --- workers ---
 

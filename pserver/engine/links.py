@@ -30,6 +30,7 @@ from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Limits, Preamble, Purpose
 from pconnect.protocol.kinds import Role
 from pconnect.values.decoder import unpack
+from pserver.orphans.client_link import ClientLink
 from pserver.system.descriptors import receive_descriptors
 from srp_tools.certificates import Identity
 from srp_tools.channel import Channel
@@ -125,20 +126,18 @@ class Links:
         nodes: Any = unpack(setup.nodes)
         self._addresses = [[(name, port) for name, port in addresses] for _, addresses in nodes]
         hosts = ["client", *(host for host, _ in nodes)]
+        limits = Limits(*setup.limits)
+        self.client = ClientLink(limits)  #: the connection to the client
         #: One for each node by number, that of this node without a link; a link that is still being made is awaited.
-        self.connections = [
-            Connection(
-                node,
-                host,
-                None,
-                role=Role.NODE if node else Role.ENGINE_DATA,
-                limits=Limits(*setup.limits),
-                awaited=node != setup.node,
+        self.connections: list[Connection] = [self.client]
+        for node, host in enumerate(hosts[1:], 1):
+            is_awaited = node != setup.node
+            self.connections.append(
+                Connection(node, host, None, role=Role.NODE, limits=limits, awaited=is_awaited)
             )
-            for node, host in enumerate(hosts)
-        ]
-        for connection in self.connections[1:]:
-            connection.peer = OtherNode(connection.node)
+            self.connections[-1].peer = OtherNode(node)
+        #: Called when a client has come, the first one too.
+        self.on_client: Callable[[], object] = lambda: None
         self.errors: dict[int, str] = {}  #: for each node with which a connection could not be made, why
         self._setup = setup
         self._handover = handover
@@ -193,6 +192,25 @@ class Links:
                 connection.reset()
                 self._expect(node, deadline_after(timeout))
 
+    # --- a client that comes back ---
+
+    def outlive_client(self, kept_bytes: int) -> None:
+        """Await another client whenever one has vanished, and keep so much for it."""
+        self.client.outlive(kept_bytes, self._client_vanished)
+
+    def _client_vanished(self) -> None:
+        self._event_loop.remove(self.client)
+        self._expect(0, math.inf)
+
+    def expect_client(self, certificate: bytes, authority: bytes) -> None:
+        """Await a client that comes back, which has made a new authority of the network; leave the one before."""
+        if self.tls is not None:
+            self.tls.renew(certificate, authority)
+        self.client.give_up()
+        if 0 in self._expected:  # what dialled before does not know the new authority
+            self._event_loop.background.cancel(self._expected.pop(0))
+            self._expect(0, math.inf)
+
     # --- those that we dial ---
 
     def _dial(self, node: int, deadline: float) -> None:
@@ -223,6 +241,8 @@ class Links:
         connection = self.connections[node]
         connection.open(channel)
         self._event_loop.add(connection)
+        if node == 0:
+            self.on_client()
         self._event_loop.flush(connection)
 
     def _fail(self, node: int, text: str) -> None:

@@ -29,6 +29,8 @@ RIGHT: dict[Kind, list[Any]] = {
     Kind.STOPPING: ["the server stops"],
     Kind.RESTART: [None, "no room"],
     Kind.RENEW: [None],
+    Kind.BACK: [[0, 7, 2], "another client is there"],
+    Kind.KNOWN: [["a = 1", True], 3],
     Kind.POOL: [{"slots": 4, "ready": True, "died": ""}],
     Kind.WORKER: [{"pid": 4711, "command": 0}, "no worker", {"never": "no folder"}],
     Kind.RUNNING: [[1, 0.2]],

@@ -22,6 +22,7 @@ SET_UP: dict[str, Any] = {
     "together": [1, 2],
     "gone": {3: "it died"},
     "busy": [],
+    "resumable": True,
 }
 FACTS: dict[str, Any] = {
     "name": "f(...)",
@@ -75,6 +76,7 @@ SERVERS = (Role.SUPERVISOR, Role.WORKERS, Role.ENGINE_DATA, Role.WORKER)
 HARMLESS = {
     Kind.VALUE, Kind.COLLECTIVE, Kind.LEFT, Kind.FUNCTION, Kind.SHARED, Kind.WANT, Kind.INTERRUPT, Kind.KILL,
     Kind.QUERY, Kind.CLOSE, Kind.CANCEL, Kind.TAKEN, Kind.DROP, Kind.RETIRE, Kind.DETACH, Kind.TAKE,
+    Kind.RECEIVED,
 }  # fmt: skip
 
 

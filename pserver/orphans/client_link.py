@@ -1,0 +1,197 @@
+"""An engine's link to its client, where that may vanish and come back as another process.
+
+What the client has taken, it says for each value (RECEIVED). So the engine keeps a copy of each value that it has sent
+and that was not taken, and sends it again to the process that comes back. What the client had not said before it
+vanished comes twice; what is beyond the limit is lost, and counted. What the engine had received from the client and
+not used stays where it is; half a message from there is as if it had never been sent.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from pconnect.errors import ConnectionLostError, ParallelError, ProtocolError
+from pconnect.link.connection import LIBRARY_TAGS, Connection
+from pconnect.link.link_state import LinkEvent, LinkState
+from pconnect.link.peer import Peer
+from pconnect.protocol.frames import NO_LIMIT, Header, Limits
+from pconnect.protocol.kinds import Kind, Role
+from pconnect.protocol.messages import Decoder, Message
+
+#: Of values that the client has not taken, and as much again of the results of commands.
+KEPT_BYTES = 2**26
+# Looked up once: members of an enumeration take long to find, and these are for every message.
+_RECEIVED, _COMMAND, _CALL = Kind.RECEIVED, Kind.COMMAND, Kind.CALL
+_VALUE_BYTES = 2**8  # what a value takes in memory beside its own size, about
+
+
+class _Kept(NamedTuple):
+    tag: int
+    data: bytes  # the whole message; empty: it is too large
+
+
+class KeptValues:
+    """Copies of the values that were sent to a client which has not taken them.
+
+    `max_bytes`: beyond it, the oldest are forgotten.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.lost = 0  #: how many that were not taken are forgotten
+        self._max_bytes = max_bytes
+        self._size = 0
+        self._kept: deque[_Kept] = deque()
+        self._forgotten: dict[int, int] = {}  # how many by tag, older than those that are kept
+
+    def add(self, buffers: Sequence[bytes | memoryview]) -> None:
+        """Take a message that is sent, if it is a value of the user's."""
+        header = Header.unpack(bytes(buffers[0][:_HEADER_END]), NO_LIMIT)
+        if header.kind is not Kind.VALUE or header.tag >= LIBRARY_TAGS:
+            return
+        is_small = sum(map(len, buffers)) + _VALUE_BYTES <= self._max_bytes
+        value = _Kept(header.tag, b"".join(buffers) if is_small else b"")
+        self._kept.append(value)
+        self._size += len(value.data) + _VALUE_BYTES
+        self.lost += not is_small
+        while self._size > self._max_bytes:
+            oldest = self._kept.popleft()
+            self._size -= len(oldest.data) + _VALUE_BYTES
+            self._forgotten[oldest.tag] = self._forgotten.get(oldest.tag, 0) + 1
+            self.lost += bool(oldest.data)
+
+    def take(self, tag: int) -> None:
+        """Drop the oldest value with a tag: the client has it."""
+        if self._forgotten.get(tag):
+            self._forgotten[tag] -= 1
+            self.lost -= 1
+            return
+        for index, value in enumerate(self._kept):  # it is among the first, as a rule
+            if value.tag == tag:
+                del self._kept[index]
+                self._size -= len(value.data) + _VALUE_BYTES
+                self.lost -= not value.data
+                return
+
+    def take_lost(self) -> int:
+        """Return how many are lost, which are told now."""
+        lost, self.lost = self.lost, 0
+        return lost
+
+    def messages(self) -> list[bytes]:
+        """Return what is to be sent again, the oldest first; nothing else is taken any more."""
+        self._forgotten.clear()
+        self._kept = deque(value for value in self._kept if value.data)
+        self._size = sum(len(value.data) + _VALUE_BYTES for value in self._kept)
+        return [value.data for value in self._kept]
+
+
+_HEADER_END = len(Header(Kind.VALUE).pack())
+
+
+class _VanishedClient(Peer):
+    """What an engine knows of its client: whether the arguments of a command can still come."""
+
+    def __init__(self) -> None:
+        self.awaits = 0  # the command whose arguments are awaited
+        self.lost_up_to = 0  # the last command that came from a client which has vanished
+
+    def check(self) -> None:
+        """See `pconnect.link.peer.Peer.check`."""
+        if 0 < self.awaits <= self.lost_up_to:
+            raise ConnectionLostError("the client vanished before the arguments of this command had arrived")
+
+
+class ClientLink(Connection):
+    """The data connection of an engine to its client.
+
+    Without `outlive` it is a `Connection` as any other.
+    """
+
+    _for_users = Connection._for_users
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(0, "client", None, role=Role.ENGINE_DATA, limits=limits, awaited=True)
+        self.kept: KeptValues | None = None  #: there is one if the link outlives its client
+        self.vanished = 0  #: how many clients have vanished
+        self._client = _VanishedClient()
+        self._on_vanished: Callable[[], object] = lambda: None
+        self._is_ending = False
+        self._last_command = 0
+
+    def outlive(self, max_bytes: int, on_vanished: Callable[[], object]) -> None:
+        """Outlive the client from now on, and keep so much for the process that comes back.
+
+        `on_vanished`: called when the client has vanished, while the link still has its descriptor: the loop must not
+        serve it any more.
+        """
+        self.kept = KeptValues(max_bytes)
+        self._on_vanished = on_vanished
+        self.peer = self._client
+
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether the client has vanished, and nobody has come back."""
+        return self.vanished > 0 and self.life.state is LinkState.AWAITED
+
+    def await_arguments(self, command: int) -> None:
+        """Record of which command the arguments are awaited; 0: of none."""
+        self._client.awaits = command
+
+    def post_encoded(self, buffers: Sequence[bytes | memoryview], *, is_counted: bool = True) -> None:
+        """See `pconnect.link.connection.Connection.post_encoded`."""
+        if self.kept is not None and self.error is None:
+            self.kept.add(buffers)
+        super().post_encoded(buffers, is_counted=is_counted)
+
+    def lose(self, error: ParallelError) -> None:
+        """Close the connection because of `error`; or await another client, if it outlives this one."""
+        if self._is_ending:
+            return
+        if self.kept is None or self.life.state is not LinkState.OPEN:
+            super().lose(error)
+        else:
+            if not isinstance(error, ProtocolError):  # after that, nothing more is read
+                self._read_on()
+            self._vanish()
+
+    def give_up(self) -> None:
+        """Leave a client that may still be there, because another one comes; await that."""
+        if self.life.state is LinkState.OPEN:
+            self._read_on()
+            self._vanish()
+
+    def _read_on(self) -> None:
+        """Take in what the client had sent."""
+        self._is_ending = True
+        try:
+            while self.wants_to_read and self.fill(to_the_end=True):
+                pass
+        finally:
+            self._is_ending = False
+
+    def _vanish(self) -> None:
+        self._on_vanished()
+        self._client.lost_up_to = self._last_command
+        if self.mesh is not None:
+            # Nobody can complete the collective calls with it.
+            words = [self.mesh.epoch, 0, "the client vanished in the middle of it"]
+            self._take(Message(Kind.LEFT, 0, words))
+        self.life.happen(LinkEvent.VANISHED)
+        self._end()
+        self._channel = None
+        self._decoder = Decoder(self._decoder.role, self._limits.max_message_bytes)
+        self._inbox.received = self._out.counted = 0
+        self.vanished += 1
+        for message in self.kept.messages() if self.kept is not None else ():
+            super().post_encoded([message])
+
+    def _take(self, message: Message) -> None:
+        kind = message.kind
+        if kind is _RECEIVED:
+            self._inbox.received += 1
+            if self.kept is not None:
+                self.kept.take(message.tag)
+            return
+        if kind is _COMMAND or kind is _CALL:
+            self._last_command = message.tag
+        super()._take(message)
