@@ -49,6 +49,8 @@ def _print_users(servers: Sequence[RunningServer]) -> None:
         match server.status.get("admission"):
             case {"words": str(words)} if words != "open":
                 print(f"The server {server.name} is {words}.")
+        for line in orphans(server.status):
+            print(line)
         match server.status.get("users"):
             case {"file": file, "fingerprint": fingerprint}:
                 shown = fingerprint or "unknown, see the log"
@@ -122,5 +124,17 @@ def _row(name: str, pid: int, status: Mapping[str, object]) -> Sequence[object]:
 
 
 def _count_sessions(sessions: Sequence[Mapping[str, object]]) -> str:
-    detached = sum(bool(session.get("detached")) for session in sessions)
-    return f"{len(sessions)} ({detached} detached)" if detached else str(len(sessions))
+    counts = {word: sum(bool(session.get(word)) for session in sessions) for word in ("detached", "orphaned")}
+    words = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    return f"{len(sessions)} ({words})" if words else str(len(sessions))
+
+
+def orphans(status: Mapping[str, object]) -> list[str]:
+    """Return a line for each session whose client has vanished."""
+    sessions = status.get("sessions")
+    return [
+        f"Session {session.get('pid')} of {session.get('user')} is orphaned since "
+        f"{datetime.fromtimestamp(since):%Y-%m-%d %H:%M:%S}: its client has vanished, and may come back."
+        for session in (sessions if isinstance(sessions, list) else [])
+        if isinstance(session, dict) and isinstance(since := session.get("orphaned"), float)
+    ]

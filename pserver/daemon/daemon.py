@@ -380,15 +380,15 @@ class _Daemon:
             kept=config.kept_folder(),
             sessions_path=self._paths.sessions,
             limits=limits.of_session(config),
+            orphan_timeout=config.orphan_timeout * 60,
             log_format=config.log_form().format,
             log_level=level_now(),
             local_path=self._paths.local,
             account=self._users.account_name(pending.user) if config.has_accounts else None,
         )
-        claimed = pending.user if config.has_accounts else None
 
         def attend(started: Started) -> None:
-            session = self.sessions.attend(started, pending.peer, claimed)
+            session = self.sessions.attend(started, pending.peer, settings.account and pending.user)
             self._departures.begin(session, pending.user, self._users.salts)
             on_started(session)
             self.publish()

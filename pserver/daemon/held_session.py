@@ -3,9 +3,9 @@
 import contextlib
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pconnect.protocol.preamble_check import PreambleCheck
 from pserver.starter.session_starts import Started
@@ -22,6 +22,12 @@ class Node:
     #: For connections to its engine, those for jobs, and command channels of further nodes.
     handovers: Sequence[socket.socket] = ()
     is_detached: bool = False  #: whether it continues without its client
+    orphaned_since: float | None = None  #: when its client vanished, if it did and may come back
+
+    def note_absence(self, words: Mapping[str, Any]) -> None:
+        """Take in that its client has left, has vanished, or is there again."""
+        self.is_detached |= "detached" in words
+        self.orphaned_since = words.get("orphaned")
 
 
 @dataclass(eq=False)
@@ -50,6 +56,13 @@ class Session:
     def pid(self) -> int:
         """Its process number."""
         return self.started.pid
+
+    @property
+    def orphaned_since(self) -> float | None:
+        """When its client vanished, if all of its nodes are without it, and it may come back."""
+        instants = [node.orphaned_since for node in self.nodes if node.number]
+        known = [instant for instant in instants if instant is not None]
+        return min(known) if known and len(known) == len(instants) else None
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, unless it has ended."""

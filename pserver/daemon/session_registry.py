@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pconnect.protocol.frames import Preamble, Purpose
 from pconnect.protocol.preamble_check import PreambleCheck
 from pserver.daemon.held_session import LoginFailure, Node, Session, Use, count_of
+from pserver.daemon.returned_clients import give_back
 from pserver.daemon.returning_sessions import Returned
 from pserver.daemon.slot_service import SlotService
 from pserver.starter.session_starts import Started
@@ -85,6 +86,7 @@ class SessionRegistry:
                 "network": session.network,
                 "nodes": sorted(node.number for node in session.nodes if node.number),
                 "detached": any(node.is_detached for node in session.nodes),
+                "orphaned": session.orphaned_since,
             }
             for session in self
         ]
@@ -220,9 +222,11 @@ class SessionRegistry:
                 node.session.how = how or node.session.how
             case {"spawner": int()} if len(ends) == 1 and takes_messages(ends[0]):
                 self._ask_for_spawner(node.session, ends[0])
-            case {"detached": True} if node.number and not ends:
-                node.is_detached = True
+            case ({"detached": True} | {"orphaned": None | float()}) as words if node.number and not ends:
+                node.note_absence(words)
                 self._on_change()
+            case {"resume": {"network": str(network), "node": int(number)} as words} if len(ends) == 1:
+                give_back(node, words, data, ends[0], self._find(network, number))
             case told if told and node.number and node.session.network is not None:
                 self._slots.take(node, node.session.network, node.control, told, ends)
             case _:

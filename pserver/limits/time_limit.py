@@ -34,6 +34,11 @@ class TimeLimit:
         """Return in how many seconds `expire` has something to report."""
         return max(0.0, self._deadline - now)
 
+    @property
+    def outcome(self) -> str:
+        """Why the engine was killed, if it was."""
+        return f"command {self._number} did not end within {LIMIT_GRACE:g} s of its time limit"
+
     def expire(self, now: float) -> Expiry | None:
         """Return what is to be done now; each of the two comes once for a command, the interrupt first."""
         if now < self._deadline:

@@ -18,6 +18,7 @@ class SupervisorState(enum.Enum):
     """Where a supervisor is between login and close."""
 
     OPEN = "the client is there"
+    ORPHANED = "the client has vanished, and may come back for a while; the engine goes on"
     DETACHED = "the client has left its jobs here; it may be there a little longer"
     CLOSING = "the client closes the network: the engine is being ended"
     STOPPING = "about to end, of which a client that is still there hears"
@@ -30,6 +31,9 @@ class SupervisorEvent(enum.Enum):
     DETACH = "the client has handed over its jobs"
     CLOSE = "the client closes the network"
     LOST = "the command channel is gone"
+    VANISHED = "so it is, of a client that may come back"
+    RESUMED = "the client is there again, as another process"
+    EXPIRED = "it has not come back in time"
     STOP = "the server stops"
     CLOSED = "the engine has ended, and the client has been told"
     FINISHED = "all detached jobs have ended"
@@ -41,7 +45,14 @@ SUPERVISOR_TRANSITIONS: Mapping[SupervisorState, Mapping[SupervisorEvent, Superv
         _SE.DETACH: _S.DETACHED,
         _SE.CLOSE: _S.CLOSING,
         _SE.LOST: _S.ENDED,
+        _SE.VANISHED: _S.ORPHANED,
         _SE.STOP: _S.STOPPING,
+    },
+    _S.ORPHANED: {
+        _SE.DETACH: _S.DETACHED,  # the last it said, on its job channel
+        _SE.RESUMED: _S.OPEN,
+        _SE.EXPIRED: _S.ENDED,
+        _SE.STOP: _S.ENDED,
     },
     _S.DETACHED: {
         _SE.CLOSE: _S.DETACHED,  # the client leaves in order; the jobs go on
@@ -225,7 +236,7 @@ class SupervisorLifecycle(_Lifecycle[SupervisorState, SupervisorEvent]):
     @property
     def is_serving(self) -> bool:
         """Whether the supervisor has to go on."""
-        return self.state in {SupervisorState.OPEN, SupervisorState.DETACHED}
+        return self.state in {SupervisorState.OPEN, SupervisorState.ORPHANED, SupervisorState.DETACHED}
 
 
 class EngineLifecycle(_Lifecycle[EngineState, EngineEvent]):

@@ -20,6 +20,7 @@ from pconnect.values import decoder, encoder
 from pserver.accounts.session_account import SessionAccount
 from pserver.config.session_settings import SessionSettings, seed_folder
 from pserver.engine.links import greet
+from pserver.orphans.returning_client import Return, ReturningClient, hand_over, turn_away
 from pserver.session.login_process import log_in_apart
 from pserver.system.interfaces import own_addresses
 from srp_tools import steps
@@ -60,15 +61,20 @@ class AuthenticatedClient:
 
 
 def accept_client(
-    sock: socket.socket, settings: SessionSettings, received: bytes, account: SessionAccount | None = None
+    sock: socket.socket,
+    settings: SessionSettings,
+    received: bytes,
+    account: SessionAccount | None = None,
+    control: socket.socket | None = None,
 ) -> Steps[AuthenticatedClient]:
     """Log a client in; see doc/protocol.md, "Login".
 
     `received` is what the daemon has read from it: its ClientHello, or the preamble of a client without encryption.
     `account`: that of the session, if its server is root's; this process runs under it from the client's proof on.
+    `control`: the socket to the daemon, for a client that comes back to another session; without it, none does.
 
     Raises `AuthenticationError`, `ConnectionLostError` or `ProtocolError` if it is not admitted; `ServerRefusedError`
-    if it has proved who it is, and has read in the offer why it is not let in.
+    if it has proved who it is, and has read why it is not let in; `HandedOverError` if its former session has it.
     """
     offer: dict[str, Any] = {
         "key": b"",
@@ -103,16 +109,22 @@ def accept_client(
         )
     if account is not None:
         account.become()  # before anything is read of what the client says
-    if not (is_control := _wants_control(data)):  # a server that takes no session is administered, too
+    said = decoder.unpack(data)
+    is_control, back = _wants_control(said), Return.read(said)
+    if not is_control and back is None:  # others come to a server that takes no new session, too
         _check_admission(settings)
     answer = _read_answer(data, key)
     assert answer.tls is not None  # noqa: S101 - it was made for the key
+    why = hand_over(control, sock, _words(user, answer), back) if back and control else ""
     channel = yield from start_tls(sock, answer.tls.server, answer.network_id, 0, server_side=True)
+    if back is not None:
+        yield from turn_away(channel, why)
+        channel.close()
+        raise ServerRefusedError(why or "there is nothing to come back to")
     return AuthenticatedClient(channel, *answer, user=user, is_control=is_control)
 
 
-def _wants_control(data: bytes) -> bool:
-    answer: Any = decoder.unpack(data)
+def _wants_control(answer: Any) -> bool:
     return isinstance(answer, dict) and answer.get("control") is True
 
 
@@ -132,7 +144,9 @@ def _is_allowed(settings: SessionSettings, user: str) -> bool:
     return not settings.allow_users or user in settings.allow_users
 
 
-def accept_node(sock: socket.socket, first: AuthenticatedClient) -> Steps[AuthenticatedClient]:
+def accept_node(
+    sock: socket.socket, first: AuthenticatedClient
+) -> Steps[AuthenticatedClient | ReturningClient]:
     """Let a client in for a further node, on a connection that the daemon has passed on; see doc/protocol.md, "Login".
 
     `first` says which client it must be. Nobody else has its certificate, or the token of its local link.
@@ -144,13 +158,37 @@ def accept_node(sock: socket.socket, first: AuthenticatedClient) -> Steps[Authen
     try:
         key = NodeKey() if first.tls else None
         yield from send_packed(channel, {"key": key.public_bytes() if key else b""})
-        answer = _read_answer((yield from receive_packed(channel)), key)
+        data = yield from receive_packed(channel)
+        answer, back = _read_answer(data, key), Return.read(decoder.unpack(data))
         if _network(answer) != _network(first):
             raise ProtocolError("it is of another network")
+        if back is not None:
+            yield from channel.send_all(HELLO)
+            return ReturningClient(channel, back)
     except BaseException:
         channel.close()
         raise
     return AuthenticatedClient(channel, *answer, user=first.user)
+
+
+def accept_back(sock: socket.socket, first: AuthenticatedClient, back: Return) -> Steps[ReturningClient]:
+    """Let a client in that comes back to the node of `first`; its login was elsewhere, and has its new certificates.
+
+    Raises `AuthenticationError`, `ConnectionLostError` or `ProtocolError` if it is not let in. The connection is
+    closed.
+    """
+    try:
+        if first.tls is None or back.node != first.node:
+            raise ProtocolError("a client comes back first to the node at which it has logged in first")
+        # Those of the session stay as they are until it is certain that the client comes back.
+        tls = TlsContexts(first.tls.identity)
+        tls.renew(back.certificate, back.authority)
+        channel = yield from start_tls(sock, tls.server, first.network_id, 0, server_side=True)
+        yield from channel.send_all(HELLO)
+    except BaseException:
+        sock.close()
+        raise
+    return ReturningClient(channel, back)
 
 
 class _Answer(NamedTuple):
@@ -202,8 +240,12 @@ def tell_failure(control: socket.socket, user: str, error: Exception) -> None:
 
 def words_of(client: AuthenticatedClient) -> dict[str, object]:
     """Return what the daemon is told of a node."""
+    return _words(client.user, client)
+
+
+def _words(user: str, client: AuthenticatedClient | _Answer) -> dict[str, object]:
     return {
-        "user": client.user,
+        "user": user,
         "network": client.network_id.hex(),
         "key": client.network_key.hex(),
         "node": client.node,

@@ -39,6 +39,9 @@ _CHUNK_BYTES = 2**14  # taken as a whole by the client, and so by no means too m
 _MAX_STALL = 1.0  # seconds in which the client takes nothing, before output is dropped
 # Seconds between two looks at a slow client: the system reports room only when there is much of it.
 _LOOK = 0.1
+# While so much waits for the client, nothing more is taken from the engine. It is more than `OutputRelay` leaves there:
+# a flood of output that the client does not take keeps no command from beginning and ending.
+_MAX_UNSENT_BYTES = 2**21
 _LAST_BYTES = 2**11  # kept for the account of a death
 
 
@@ -129,6 +132,10 @@ class OutputRelay:
     def printed(self) -> int:
         """How many bytes of both streams have come here."""
         return sum(stream.position for stream in self._streams)
+
+    def told(self) -> list[int]:
+        """Return of each stream how much the client was told of, shown or dropped."""
+        return [stream.position - sum(stream.dropped.values()) for stream in self._streams]
 
     def end(self) -> None:
         """Pass on all that there is, from an engine that has ended."""
@@ -268,3 +275,27 @@ class OutputRelay:
         for command, part in stream.advance(data):
             self._client.post(Kind.OUTPUT, stream.number, [command, part, 0])
         self._event_loop.flush(self._client)
+
+
+class Pace:
+    """Takes no more from an engine while its client takes nothing: its messages for the front end wait there.
+
+    `client`: the command channel. `engine`: the pipe to the engine, which the loop serves.
+    """
+
+    def __init__(self, event_loop: EventLoop, client: Connection, engine: Connection) -> None:
+        self._event_loop = event_loop
+        self._client = client
+        self._engine = engine
+        self._is_paused = False
+
+    def tend(self, *, has_process: bool) -> None:
+        """Pause or go on; an engine without a process is read to the end."""
+        unsent = self._client.unsent_bytes
+        if not self._is_paused and unsent > _MAX_UNSENT_BYTES and has_process:
+            self._event_loop.remove(self._engine)
+            self._is_paused = True
+        elif self._is_paused and unsent < _MAX_UNSENT_BYTES // 2:
+            self._is_paused = False
+            if self._engine.error is None:
+                self._event_loop.add(self._engine)

@@ -20,19 +20,28 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
-from pconnect.errors import ParallelError, ServerRefusedError
+from pconnect.errors import ConnectionLostError, ParallelError, ServerRefusedError
 from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, bound_buffers, prepare
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import HELLO, NO_LIMIT, PREAMBLE_BYTES
+from pconnect.protocol.frames import HELLO, NO_LIMIT
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import encode_message
 from pserver.accounts.session_account import SessionAccount
 from pserver.config.session_settings import SessionSettings
 from pserver.ctl.administrator import serve_administrator
 from pserver.limits.session_watch import SessionWatch
+from pserver.orphans.returning_client import (
+    MESSAGE_BYTES,
+    HandedOverError,
+    Orders,
+    Return,
+    ReturningClient,
+)
 from pserver.session.login import (
     AuthenticatedClient,
+    accept_back,
     accept_client,
     accept_node,
     admit,
@@ -48,7 +57,7 @@ from pserver.system.descriptors import receive_descriptors
 from pserver.system.log import set_up, take_down
 from pserver.system.processes import name_process, raise_descriptor_limit, set_title, user_in_title
 from pserver.system.session_folder import kept_folder, make_folder
-from srp_tools.steps import deadline_after, run
+from srp_tools.steps import Steps, deadline_after, run
 
 log = logging.getLogger("pserver")
 
@@ -78,7 +87,11 @@ def session_main(
         bound_buffers(sock)
         deadline = deadline_after(settings.login_timeout)
         try:
-            client = run(accept_client(sock, settings, received, account), deadline)
+            client = run(accept_client(sock, settings, received, account, control), deadline)
+        except HandedOverError:
+            sock.close()
+            place.close()
+            return
         except (ParallelError, OSError) as error:
             tell_failure(control, settings.user, error)
             sock.close()
@@ -129,7 +142,7 @@ class _Session:
         self._joins, self._its_joins = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._joins.setblocking(False)
         self._handshakes = 0
-        self._nodes: dict[threading.Thread, socket.socket] = {}  # with what tells their supervisors to stop
+        self._nodes: dict[threading.Thread, Orders] = {}  # with what tells their supervisors to stop
         self._ended: deque[threading.Thread] = deque()  # those whose supervisors have done all there is to do
         self._bell, self._ring = socket.socketpair()  # a byte for each of them
 
@@ -160,16 +173,16 @@ class _Session:
         if self._handshakes < _MAX_HANDSHAKES:
             self._event_loop.unwatch(self._joins.fileno())
         self._event_loop.background.close()
-        for ends in self._nodes.values():
+        for orders in self._nodes.values():
             with contextlib.suppress(OSError):  # it is just ending
-                ends.send(b"x")
+                orders.stop()
 
     def _join_ended(self) -> None:
         """Forget a node whose thread is on its last line."""
         self._bell.recv(1)
         thread = self._ended.popleft()
         thread.join()
-        self._nodes.pop(thread).close()
+        self._nodes.pop(thread).sock.close()
 
     # --- further nodes ---
 
@@ -177,41 +190,64 @@ class _Session:
         self._event_loop.watch(self._joins.fileno(), self._take_join)
 
     def _take_join(self) -> None:
-        """Take a command channel of a further node from the daemon, with the socket of the node to the daemon."""
+        """Take a command channel from the daemon.
+
+        It is that of a further node, with its socket to the daemon; or that of a client that comes back to a node here.
+        """
         try:
-            _, descriptors = receive_descriptors(self._joins, PREAMBLE_BYTES, 2)
+            data, descriptors = receive_descriptors(self._joins, MESSAGE_BYTES, 2)
         except BlockingIOError:
             return
         except OSError as error:
             log.error("a further node was refused: the session has no room for it (%s)", error.strerror)
             return
-        sock, control = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+        sock, *controls = (socket.socket(fileno=descriptor) for descriptor in descriptors)
         prepare(sock, DEFAULT_PEER_TIMEOUT)
         bound_buffers(sock)
         self._handshakes += 1
         if self._handshakes == _MAX_HANDSHAKES:
             self._event_loop.unwatch(self._joins.fileno())
-        self._event_loop.background.start(
-            accept_node(sock, self._client),
-            deadline_after(self._settings.login_timeout),
-            functools.partial(self._end_handshake, control),
-        )
+        steps: Steps[Any]
+        if controls:
+            steps, control = accept_node(sock, self._client), controls[0]
+        else:
+            steps, control = accept_back(sock, self._client, Return.unpack(data)), None
+        deadline = deadline_after(self._settings.login_timeout)
+        end = functools.partial(self._end_handshake, control)
+        self._event_loop.background.start(steps, deadline, end)
 
-    def _end_handshake(self, control: socket.socket, outcome: AuthenticatedClient | Exception) -> None:
+    def _end_handshake(
+        self, control: socket.socket | None, outcome: AuthenticatedClient | ReturningClient | Exception
+    ) -> None:
         if self._handshakes == _MAX_HANDSHAKES:
             self._watch_joins()
         self._handshakes -= 1
         try:
             if isinstance(outcome, Exception):
                 raise outcome
+            if isinstance(outcome, ReturningClient):
+                self._come_back(outcome)
+                return
+            assert control is not None  # noqa: S101 - of a further node
             place = _Place(control, EngineProcess(self._spawner.for_node()))
         except Exception as error:  # noqa: BLE001 - whatever one of them has said, the other nodes go on
             log.warning("a further node of network %s was refused: %s", self._client.network_id.hex(), error)
-            control.close()
-            if isinstance(outcome, AuthenticatedClient):
+            if not isinstance(outcome, Exception):
                 outcome.channel.close()
         else:
+            control = None  # the node's
             self._begin(outcome, place)
+        finally:
+            if control is not None:
+                control.close()
+
+    def _come_back(self, client: ReturningClient) -> None:
+        """Give a client that has come back to the supervisor of its node."""
+        for orders in self._nodes.values():
+            if orders.node == client.back.node:
+                orders.come_back(client)
+                return
+        raise ConnectionLostError(f"there is no node {client.back.node}")
 
     # --- the threads ---
 
@@ -221,25 +257,28 @@ class _Session:
             stack.callback(client.channel.close)
             try:
                 ours, theirs = (stack.enter_context(end) for end in socket.socketpair())
+                orders = Orders(client.node, ours)
                 thread = threading.Thread(
-                    target=self._serve, args=(client, place, theirs), name=f"node {client.node}"
+                    target=self._serve, args=(client, place, orders, theirs), name=f"node {client.node}"
                 )
                 thread.start()
             except (OSError, RuntimeError) as error:  # the system allows no more
                 log.error("node %d from %s was refused: %s", client.node, self._settings.peer, error)
                 return
             stack.pop_all()
-        self._nodes[thread] = ours
+        self._nodes[thread] = orders
 
     def _end(self) -> None:
         self._ended.append(threading.current_thread())
         self._ring.send(b"x")
 
-    def _serve(self, client: AuthenticatedClient, place: _Place, stop: socket.socket) -> None:
+    def _serve(
+        self, client: AuthenticatedClient, place: _Place, orders: Orders, its_end: socket.socket
+    ) -> None:
         """Be the supervisor of one node; what its thread does."""
         with contextlib.ExitStack() as stack:
             stack.callback(self._end)
-            stack.enter_context(stop)
+            stack.enter_context(its_end)
             stack.callback(place.close)
             stack.callback(client.channel.close)
             try:
@@ -264,8 +303,9 @@ class _Session:
                 )
                 stack.callback(slot_client.close)
                 run(place.engine.start(slot_client.request_spawner), deadline_after(START_TIMEOUT))
+                ends = jobs, orders, its_end
                 supervisor = Supervisor(
-                    client, place.engine, folder, self._settings, self._watch, slot_client, jobs, stop
+                    client, place.engine, folder, self._settings, self._watch, slot_client, *ends
                 )
             except (ParallelError, OSError) as error:  # what it needs, the system does not give
                 why = not_started(error, place.engine)

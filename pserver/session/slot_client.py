@@ -61,6 +61,7 @@ class SlotClient:
         self._ready.register(control.fileno(), select.EPOLLIN)
         self._asked: tuple[int, bool] | None = None
         self._is_detached = False
+        self._orphaned_since: float | None = None
         self._usage: dict[str, object] = {}  # as told at last
         self._spawner_end = -1  # a copy of the end at which a spawner was asked for at last
         self._away_since = self._due = math.inf
@@ -111,6 +112,11 @@ class SlotClient:
         """Say that the session goes on without its client."""
         self._is_detached = True
         self._send("detached", {"detached": True})
+
+    def tell_orphaned(self, since: float | None) -> None:
+        """Say since when the session has been without its client; ``None``: it is there again."""
+        self._orphaned_since = since
+        self._send("orphaned", {"orphaned": since})
 
     def tell_usage(self, counts: Sequence[int], how: str, *, running: int = 0) -> None:
         """Say what the node has used so far, see `pserver.session.usage`, and how it ends; empty while it goes on.
@@ -220,6 +226,8 @@ class SlotClient:
         if self._asked is not None:
             wanted, exclusive = self._asked
             self._send("slots", {"slots": wanted, "exclusive": exclusive})
+        if self._orphaned_since is not None:
+            self._send("orphaned", {"orphaned": self._orphaned_since})
         if self._usage:
             self._send("used", self._usage)
         if self._spawner_end >= 0:

@@ -23,7 +23,10 @@ from pserver.config.session_settings import SessionSettings
 from pserver.engine.failure import describe, not_begun
 from pserver.limits.node_watch import NodeWatch
 from pserver.limits.session_watch import SessionWatch
-from pserver.limits.time_limit import LIMIT_GRACE, Expiry, TimeLimit
+from pserver.limits.time_limit import Expiry, TimeLimit
+from pserver.orphans.orphan import Orphan
+from pserver.orphans.returning_client import Orders
+from pserver.session.absence.absence import Absence
 from pserver.session.engine_setup import EngineSetup
 from pserver.session.job_channel import JobChannel
 from pserver.session.lifecycle import (
@@ -35,7 +38,7 @@ from pserver.session.lifecycle import (
     SupervisorState,
 )
 from pserver.session.login import AuthenticatedClient
-from pserver.session.output_relay import OutputRelay
+from pserver.session.output_relay import OutputRelay, Pace
 from pserver.session.slot_client import SlotClient
 from pserver.session.usage import NodeUsage
 from pserver.session.worker_manager import Workers
@@ -52,9 +55,6 @@ _LAST_WORDS = 0.1
 _LOOK_SECONDS = 0.005
 # For a client that reads much output before it hears why its session ends; a server that stops has less time.
 _LIMIT_FAREWELL = 5.0
-# While so much waits for the client, nothing more is taken from the engine. It is more than `OutputRelay` leaves there:
-# a flood of output that the client does not take keeps no command from beginning and ending.
-_MAX_UNSENT_BYTES = 2**21
 
 
 class Supervisor:
@@ -69,9 +69,9 @@ class Supervisor:
         watch: SessionWatch,
         slot_client: SlotClient,
         jobs: socket.socket,
-        stop: socket.socket,
+        orders: Orders,
+        its_end: socket.socket,
     ) -> None:
-        self._client = client
         self._process = engine
         self._slot_client = slot_client
         self._event_loop = EventLoop()
@@ -82,41 +82,51 @@ class Supervisor:
         self._life = SupervisorLifecycle()
         self._command.on_lost = self._client_lost
         self._engine_life = EngineLifecycle()
+        orphan = Orphan(settings.orphan_timeout)
         self._setup = EngineSetup(client, folder, engine.spawner.limits)  # the folder is ours to remove
-        self._engine_paused = False
+        self._absence = Absence(client, self._command, self._life, self._event_loop, slot_client, orphan)
         channel = JobChannel(self._event_loop, client, jobs)
         channel.on_renewal = self._renew
-        workers = Workers(channel, engine, slot_client, folder, settings.kept, on_detached=self._detach)
-        self._workers = workers
-        self._usage = NodeUsage(slot_client, self._command, lambda: self._process.page, workers)
+        handle = self._life.handle
+        self._workers = Workers(
+            channel,
+            engine,
+            slot_client,
+            folder,
+            settings.kept,
+            on_detached=lambda: handle(SupervisorEvent.DETACH),
+        )
+        self._usage = NodeUsage(slot_client, self._command, lambda: self._process.page, self._workers)
         self._attend_engine()
         self._watch = NodeWatch(watch, folder, self._work, self._workers.runs_programs, time.monotonic())
-        self._event_loop.watch(stop.fileno(), lambda: self._stop(stop))
+        self._event_loop.watch(its_end.fileno(), lambda: self._obey(orders, its_end))
         slot_client.on_end = self._end
 
     def _attend_engine(self) -> None:
         self._output = OutputRelay(self._event_loop, self._command, self._process.outputs, self._process.page)
         self._engine = Connection(
-            self._client.node, "engine", Channel(self._process.pipe), role=Role.OVERSEER
+            self._setup.client.node, "engine", Channel(self._process.pipe), role=Role.OVERSEER
         )
         self._engine.on_message, self._engine.on_lost = self._from_engine, self._engine_lost
         self._event_loop.add(self._engine)
+        self._pace = Pace(self._event_loop, self._command, self._engine)
         self._event_loop.watch(self._process.pidfd, self._engine_died)
         self._workers.attend_engine()
 
-    def _stop(self, stop: socket.socket) -> None:
-        self._event_loop.unwatch(stop.fileno())
+    def _obey(self, orders: Orders, its_end: socket.socket) -> None:
+        if its_end.recv(1) == b"r":
+            client = orders.returning.popleft()
+            self._absence.receive(client, self._engine, self._process.page, self._engine_life.state)
+            return
+        self._event_loop.unwatch(its_end.fileno())
         self._end(self._life.reason or "the server was stopped")
 
     def _end(self, reason: str) -> None:
         self._life.reason = reason
         self._life.handle(SupervisorEvent.STOP)
 
-    def _client_lost(self, _: ParallelError) -> None:
-        self._life.handle(SupervisorEvent.LOST)
-
-    def _detach(self) -> None:
-        self._life.handle(SupervisorEvent.DETACH)
+    def _client_lost(self, error: ParallelError) -> None:
+        self._absence.lose_client(error, self._output.told())
 
     def run(self) -> None:
         """Serve the client until it closes the network, is gone, or the server stops; or until its jobs have ended.
@@ -126,7 +136,7 @@ class Supervisor:
         try:
             self._serve()
         except OSError as error:
-            log.exception("node %d cannot go on", self._client.node)
+            log.exception("node %d cannot go on", self._setup.client.node)
             self._life.reason = f"the server cannot go on with this node: {error}"
             self._tell(Kind.STOPPING, self._life.reason)
 
@@ -134,7 +144,8 @@ class Supervisor:
         while self._life.is_serving:
             now = time.monotonic()
             seconds = min(self._time_limit.time_left(now), self._watch.time_left(now), self._go_on())
-            self._event_loop.poll(seconds)
+            self._event_loop.poll(min(seconds, self._absence.orphan.time_left()))
+            self._absence.look()
             self._enforce_limits()
             if self._life.state is SupervisorState.DETACHED and self._workers.detached_jobs.is_done:
                 self._life.handle(SupervisorEvent.FINISHED)
@@ -146,7 +157,7 @@ class Supervisor:
     def _go_on(self) -> float:
         """Do what had to wait for the client; return in how many seconds to call this again."""
         seconds = min(self._output.tend(), self._workers.tend())
-        self._pace_engine()
+        self._pace.tend(has_process=self._engine_life.has_process)
         self._usage.tend()
         return seconds
 
@@ -167,9 +178,9 @@ class Supervisor:
         self._process.kill()
         remove_folder(self._setup.folder)
         self._event_loop.close()
-        if self._command.error:
+        if self._command.error or self._absence.orphan.since:
             why = self._life.reason or f"its client is gone: {self._command.error}"
-            log.info("session %d, node %d: %s", os.getpid(), self._client.node, why)
+            log.info("session %d, node %d: %s", os.getpid(), self._setup.client.node, why)
 
     def _tell(self, kind: Kind, value: object, tag: int = 0) -> None:
         """Send the last words of a session."""
@@ -182,7 +193,8 @@ class Supervisor:
     def _from_client(self, message: Message) -> None:
         match message.kind:
             case Kind.SETUP:
-                self._engine.post(Kind.SETUP, 0, self._setup.complete(message.tag, message.value))
+                setup = self._setup.complete(message.tag, self._absence.orphan.set_up(message.value))
+                self._engine.post(Kind.SETUP, 0, setup)
                 self._event_loop.flush(self._engine)
             case Kind.INTERRUPT:
                 self._process.page.interrupt(message.tag)
@@ -211,8 +223,8 @@ class Supervisor:
 
     def _renew(self, certificate: bytes) -> None:
         """Show a new certificate from now on; the engine reads this before it takes another connection."""
-        if self._client.tls is not None:
-            self._client.tls.renew(certificate)
+        if self._setup.client.tls is not None:
+            self._setup.client.tls.renew(certificate)
             self._engine.post(Kind.RENEW, 0, certificate)
             self._event_loop.flush(self._engine)
 
@@ -239,7 +251,7 @@ class Supervisor:
         """Interrupt a command whose time has passed, kill the engine if that does not help; end a session likewise."""
         why = self._watch.look(time.monotonic())
         if why and self._life.is_serving:
-            log.warning("session %d, node %d is ended: %s", os.getpid(), self._client.node, why)
+            log.warning("session %d, node %d is ended: %s", os.getpid(), self._setup.client.node, why)
             self._life.reason, self._life.farewell = why, _LIMIT_FAREWELL
             self._life.handle(SupervisorEvent.STOP)
         page = self._process.page
@@ -250,9 +262,7 @@ class Supervisor:
                 page.expire(number)
                 self._process.interrupt()
             case Expiry.KILL:
-                self._engine_life.why_killed = (
-                    f"command {number} did not end within {LIMIT_GRACE:g} s of its time limit"
-                )
+                self._engine_life.why_killed = self._time_limit.outcome
                 self._kill_engine()
 
     def _kill_engine(self) -> None:
@@ -293,7 +303,7 @@ class Supervisor:
         if message.kind is Kind.TIMED:
             return  # it is in the page, at which the loop looks now
         if message.kind is Kind.REFUSED:
-            who = os.getpid(), self._client.node, message.tag
+            who = os.getpid(), self._setup.client.node, message.tag
             refusal = "session %d, node %d: a data connection that says it is node %d was refused: %.200r"
             log.warning(refusal, *who, message.value)
             return
@@ -301,8 +311,9 @@ class Supervisor:
             self._output.drain()  # what is printed before a display is shown before it
         elif message.kind is Kind.MESHED and "pid" in message.value:
             self._engine_meshed()
-        self._command.post(message.kind, message.tag, message.value)
-        self._event_loop.flush(self._command)
+        if self._absence.orphan.note(message, is_orphaned=self._command.is_awaited):
+            self._command.post(message.kind, message.tag, message.value)
+            self._event_loop.flush(self._command)
 
     def _engine_lost(self, error: ParallelError) -> None:
         if isinstance(error, ProtocolError):  # user code has written to our pipe
@@ -312,17 +323,6 @@ class Supervisor:
     def _engine_meshed(self) -> None:
         if self._engine_life.handle(EngineEvent.MESHED) is EngineState.READY:
             self._workers.engine_is_ready()
-
-    def _pace_engine(self) -> None:
-        """Take no more from the engine while the client takes nothing; front-end messages wait there or are dropped."""
-        unsent = self._command.unsent_bytes
-        if not self._engine_paused and unsent > _MAX_UNSENT_BYTES and self._engine_life.has_process:
-            self._event_loop.remove(self._engine)
-            self._engine_paused = True
-        elif self._engine_paused and unsent < _MAX_UNSENT_BYTES // 2:
-            self._engine_paused = False
-            if self._engine.error is None:
-                self._event_loop.add(self._engine)
 
     def _engine_died(self) -> None:
         self._event_loop.unwatch(self._process.pidfd)
@@ -343,6 +343,7 @@ class Supervisor:
             self._replace_engine()
         elif state is EngineState.DEAD:
             death = {"how": how, "last_output": self._output.last, "command": self._process.page.running}
+            self._absence.orphan.note_death(death)
             self._command.post(Kind.DIED, 0, death)
             self._event_loop.flush(self._command)
 
@@ -357,7 +358,7 @@ class Supervisor:
     # --- another engine in the place of this one ---
 
     def _restart(self, number: int, contents: list[Any]) -> None:
-        if self._client.node not in contents[0]:
+        if self._setup.client.node not in contents[0]:
             # The engine must have heard of it before another one dials: the answer says that it will have.
             self._engine.post(Kind.RESTART, number, contents)
             self._event_loop.flush(self._engine)
@@ -375,7 +376,6 @@ class Supervisor:
         """Forget an engine that has ended, and have another one wait for its set-up."""
         self._output.close()
         self._time_limit = TimeLimit()
-        self._engine_paused = False
         self._engine_life.why_killed = ""
         self._event_loop.discard(self._engine)
         self._stop_refusing()

@@ -18,6 +18,7 @@ from srp_tools.private_files import server_folder
 #: Of each setting a value that no server can have, of a type that it may have or not, and the same as a variable.
 WRONG: Mapping[str, tuple[str, str]] = {
     "name": ('"a/b"', "a/b"),
+    "orphan_timeout": ("-1", "x"),
     "cmd_port": ("70000", "70000"),
     "data_port": ('"12501"', "x"),
     "bind": ("7", "::1,"),

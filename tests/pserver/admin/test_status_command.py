@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pserver.admin.status_command import name_option, report_none, status_table
+from pserver.admin.status_command import name_option, orphans, report_none, status_table
 from pserver.system.pidfile import PidFile
 from tests.support.places import use_private_places
 
@@ -38,6 +38,15 @@ def test_a_row_says_whether_the_server_answers() -> None:
     assert shown[1].endswith(" 2 (1 detached)  1 of 4")
     assert shown[2].endswith(" 0               does not answer")
     assert shown[3].split() == ["three", "12", "starting"]
+
+
+def test_sessions_whose_client_has_vanished_are_named_with_the_instant() -> None:
+    vanished = {"pid": 7, "user": "alice", "orphaned": 0.0 + 86400 * 365}
+    sessions = [vanished, {"pid": 8, "user": "bob", "orphaned": None}]
+    assert " 2 (1 orphaned) " in str(status_table([("one", 10, {**STATUS, "sessions": sessions})]))
+    (line,) = orphans({"sessions": sessions})
+    assert line.startswith("Session 7 of alice is orphaned since 19")
+    assert orphans({}) == []
 
 
 def test_none_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from pserver.daemon.held_session import LoginFailure, Session, count_of
+from pserver.daemon.held_session import LoginFailure, Node, Session, count_of
 from pserver.starter.session_starts import Started
 from tests.support.waiting import DEADLINE
 
@@ -41,3 +41,19 @@ def test_a_signal_reaches_the_process_and_no_other() -> None:
 
 def test_a_count_is_a_number() -> None:
     assert [count_of(told) for told in (3, 0, -1, "3", None, 2.0)] == [3, 0, 0, 0, 0, 0]
+
+
+def test_a_session_is_orphaned_since_the_first_of_its_nodes_was_if_all_are() -> None:
+    session = session_of(-1)
+    nodes = [Node(session, session.started.control, number) for number in (1, 2)]
+    session.nodes += nodes
+    session.nodes.append(Node(session, session.started.control))  # of a client that is just coming
+    assert session.orphaned_since is None
+    nodes[0].note_absence({"orphaned": 12.5})
+    assert session.orphaned_since is None
+    nodes[1].note_absence({"orphaned": 12.25})
+    assert session.orphaned_since == 12.25
+    nodes[1].note_absence({"orphaned": None})
+    assert (session.orphaned_since, nodes[0].is_detached) == (None, False)
+    nodes[0].note_absence({"detached": True})
+    assert (nodes[0].is_detached, nodes[0].orphaned_since) == (True, None)

@@ -102,8 +102,7 @@ def test_a_session_before_and_after_its_login(place: Place) -> None:
     assert (len(place.registry), session.is_logging_in) == (1, True)
     assert place.log_in(control)[0] == b"ok"
     assert (len(place.registry), session.is_logging_in, place.changes) == (1, False, 1)
-    [facts] = place.registry.facts()
-    assert facts == {
+    assert place.registry.facts()[0] == {
         "pid": session.pid,
         "start_ticks": start_ticks(session.pid),
         "peer": "a test",
@@ -112,6 +111,7 @@ def test_a_session_before_and_after_its_login(place: Place) -> None:
         "network": NETWORK.hex(),
         "nodes": [1],
         "detached": False,
+        "orphaned": None,
     }
     place.say(control, {"detached": True})
     assert place.registry.facts()[0]["detached"] is True

@@ -86,7 +86,7 @@ def test_a_session_is_served_until_it_closes_stops_or_ends() -> None:
     served = []
     for life.state in SupervisorState:
         served += [life.state] * life.is_serving
-    assert served == [SupervisorState.OPEN, SupervisorState.DETACHED]
+    assert served == [SupervisorState.OPEN, SupervisorState.ORPHANED, SupervisorState.DETACHED]
 
 
 def test_an_engine_has_a_process_where_that_can_end() -> None:

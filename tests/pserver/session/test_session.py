@@ -23,6 +23,7 @@ from pconnect.link.nonces import new_nonce
 from pconnect.protocol.frames import HELLO, Limits, Preamble, Purpose
 from pconnect.session.login import LoginTerms, add_node, make_terms
 from pserver.config.limit_options import SessionLimits
+from pserver.orphans.returning_client import Orders
 from pserver.session.session import _Session
 from srp_tools.certificates import NetworkAuthority
 from srp_tools.steps import deadline_after, run
@@ -201,7 +202,7 @@ def test_the_server_stops_while_a_node_is_ending() -> None:
     stop, joins = socket.socketpair()
     pairs = [socket.socketpair() for _ in range(2)]
     pairs[0][1].close()
-    session._nodes = {threading.Thread(): ours for ours, _ in pairs}
+    session._nodes = {threading.Thread(): Orders(1, ours) for ours, _ in pairs}
     session._event_loop.watch(stop.fileno(), lambda: None)
     session._watch_joins()
     session._stop(stop)

@@ -1,0 +1,1 @@
+"""A supervisor without its client, which may come back."""
