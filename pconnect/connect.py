@@ -30,6 +30,9 @@ from pconnect.loop.event_loop import EventLoop
 from pconnect.profiles import NoHostsError, configured
 from pconnect.protocol.frames import DEFAULT_LIMITS, Limits
 from pconnect.protocol.kinds import Kind, Role
+from pconnect.resume.come_back import come_back
+from pconnect.resume.keeping import attach, check_resume, save
+from pconnect.resume.resume_file import path_of, read_file
 from pconnect.session import open_networks, versions
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.login import LoginTerms, add_node, find_credentials, log_in_at, make_terms
@@ -50,6 +53,8 @@ def pconnect(
     *,
     profile: str | None = None,  # noqa: ARG001 - `configured` takes it
     recover: str | None = None,
+    resume: str | Path | None = None,
+    take_over: bool = False,
     user: str | None = None,
     password: str | None = None,
     password_file: str | Path | None = None,
@@ -78,6 +83,13 @@ def pconnect(
     recover
         What `detach` of another network has returned, instead of `hosts`: its servers are connected, and ``net.jobs``
         has the futures of its jobs.
+    resume
+        A name, or the path of a private file. If a client vanishes that was connected with it, as a kernel that
+        crashes, the same call comes back to its sessions, for as long as the servers' ``--orphan-timeout`` lets them
+        wait: ``net.resumed`` tells whether it has, and ``net.commands`` has the commands of the client before. If
+        nothing is there to come back to, it connects anew, and writes the file. See doc/reference/connecting.md.
+    take_over
+        With `resume`: come back even if another client has the sessions, which loses them.
     user, password
         Credentials. What is missing comes from the environment (``PCONNECT_USER``, ``PCONNECT_PASSWORD``), from the
         client file that ``generate-srp-data`` writes, or from a prompt, in that order.
@@ -134,26 +146,39 @@ def pconnect(
     Counterpart of ``pconnect`` in GNU Octave's parallel package 4.0.2.
     """
     deadline = deadline_after(timeout)
+    file = None if resume is None else path_of(resume)
+    saved = None if file is None else read_file(file)
+    check_resume(file, saved, hosts, recover, use_tls=use_tls)
     token = None if recover is None else unpack_token(recover)
     if token is not None and hosts is not None:
         raise ConfigurationError("hosts and recover: the token says which hosts, give only one of them")
-    if token is None and hosts is None:
+    if token is None and hosts is None and saved is None:
         raise NoHostsError
-    targets = parse_hosts(list(token.hosts) if token else hosts)
+    targets = list(saved.hosts) if saved else parse_hosts(list(token.hosts) if token else hosts)
     if not targets:
         raise ConfigurationError("hosts is empty: name at least one server, or use local_network")
     attendance = Attendance(targets, required)
     credentials = find_credentials(user, password, password_file) if use_tls else None
     limits = Limits(max_message_bytes, max_inbox_bytes)
+    if file is not None and saved is not None and credentials is not None:
+        back = come_back(saved, credentials, attendance, deadline, takes_over=take_over)
+        if back is not None:
+            attach(back, attendance, file)
+            return back
+        attendance = Attendance(targets, required)
     network = None
     while network is None:
         terms = make_terms(credentials, limits, peer_timeout, local_links=local_links)
         try:
-            network = _connect(attendance.hosts, terms, attendance.try_until(deadline))
+            network = _connect(
+                attendance.hosts, terms, attendance.try_until(deadline), is_resumable=file is not None
+            )
         except _FailedNodes as failed:
             if not attendance.may_lack(failed.errors):
                 raise _refusal(failed.errors, attendance.hosts) from None
     _warn(network, attendance, check_versions=check_versions)
+    if file is not None:
+        save(network, terms, attendance, file)
     if token is not None:
         _recover(network, token, attendance, deadline)
     return network
@@ -178,12 +203,12 @@ def _refusal(errors: Mapping[int, Exception], targets: list[Host]) -> Exception:
     return error
 
 
-def _connect(targets: list[Host], terms: LoginTerms, deadline: float) -> ClientNetwork:
+def _connect(targets: list[Host], terms: LoginTerms, deadline: float, *, is_resumable: bool) -> ClientNetwork:
     """Try to make a network of all of `targets`. After an error, nothing is open."""
     logins: dict[int, Server | Exception] = {}
     try:
         _log_in(targets, terms, deadline, logins)
-        return _mesh(terms, _successes(logins), deadline)
+        return _mesh(terms, _successes(logins), deadline, is_resumable=is_resumable)
     except BaseException:
         for outcome in logins.values():
             if isinstance(outcome, Server):
@@ -254,7 +279,9 @@ def _successes(outcomes: Mapping[int, T | Exception]) -> list[T]:
     return [outcome for _, outcome in sorted(outcomes.items()) if not isinstance(outcome, Exception)]
 
 
-def _mesh(terms: LoginTerms, servers: list[Server], deadline: float) -> ClientNetwork:
+def _mesh(
+    terms: LoginTerms, servers: list[Server], deadline: float, *, is_resumable: bool = False
+) -> ClientNetwork:
     """Connect every node with every other."""
     event_loop = EventLoop()
     event_loop.sigint_deferred.spins = True
@@ -268,6 +295,7 @@ def _mesh(terms: LoginTerms, servers: list[Server], deadline: float) -> ClientNe
         version=versions.own_versions()["version"],
         network_key=terms.network_key,
         link_key=terms.link_key,
+        is_resumable=is_resumable,
     )
     for server in servers:
         event_loop.add(server.command)

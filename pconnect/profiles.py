@@ -32,7 +32,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # Parameters that are of one call, or must not stand in a file that others may read.
-_NOT_IN_A_FILE = {"profile", "recover", "password"}
+_NOT_IN_A_FILE = {"profile", "recover", "resume", "take_over", "password"}
 # What `pconnect` reads from the environment itself, after its arguments.
 _VARIABLES = {"user": "PCONNECT_USER", "password_file": "PCONNECT_PASSWORD"}
 

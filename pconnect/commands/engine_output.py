@@ -5,7 +5,7 @@ that is; it counts once so much has been shown.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from pconnect.commands.command import Command
@@ -58,6 +58,10 @@ class EngineOutput:
     def _is_shown(self, end: End) -> bool:
         shown, needed = self._shown, end.shown
         return shown[0] >= needed[0] and shown[1] >= needed[1] and shown[2] >= needed[2]
+
+    def go_on_from(self, shown: Sequence[int]) -> None:
+        """Begin where another client has ended: so much was for that one."""
+        self._shown = list(shown)
 
     def forget(self) -> None:
         """Begin anew with another engine."""

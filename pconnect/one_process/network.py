@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from pconnect.commands.command import Command
 from pconnect.errors import ConfigurationError
 from pconnect.jobs.job import Job
 from pconnect.one_process.node import Home, Workspace
@@ -57,6 +58,9 @@ class SerialNetwork(SerialView, Sequence[SerialNode]):
     mesh = Refused("there are no connections", is_call=False)
     jobs: Mapping[int, Job] = {}  #: those of a detached network; there are none
     missing: Mapping[str, Exception] = {}  #: hosts that could not be reached; there are none
+    resumed = False  #: whether it is that of a client before
+    commands: Sequence[Command] = ()  #: those of a client before; there are none
+    values_lost: Mapping[int, int] = {}  #: which that had not taken; there are none
 
     def __init__(self, home: Home, nodes: Sequence[int] | None = None, own: int = 0) -> None:
         self._home = home

@@ -44,8 +44,11 @@ class _Numbers:
     """Those of commands and queries: the next ones, which any thread may take, and that of the last command sent."""
 
     def __init__(self) -> None:
-        self.following = itertools.count(1)
+        self.begin(1)
         self.posted = 0
+
+    def begin(self, first: int) -> None:
+        self.first, self.following = first, itertools.count(first)
 
 
 class ClientMesh(Mesh):
@@ -111,6 +114,21 @@ class ClientMesh(Mesh):
     def next_number(self) -> int:
         """Return the number of the next command or query."""
         return next(self._numbers.following)
+
+    def number_on(self, first: int) -> None:
+        """Number commands and queries from here on: the lower numbers are those of a client before."""
+        self._numbers.begin(first)
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether this is the network of a client before, to which this one has come back."""
+        return self._numbers.first > 1
+
+    @property
+    def found_commands(self) -> list[Command]:
+        """The commands of the client before, in the order in which that had sent them."""
+        found = [command for server in self.servers.values() for command in server.commands.found.values()]
+        return sorted(found, key=lambda command: (command.number, command.node))
 
     def new_commands(self, source: str, nodes: Sequence[int]) -> list[Command]:
         """Return a command for each of some nodes, with one number, before they are sent."""

@@ -8,10 +8,10 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pconnect.errors import (
     AuthenticationError,
@@ -67,6 +67,13 @@ _ATTEMPT_SECONDS = 0.25
 _MAX_REASON = 1000
 
 
+class Back(NamedTuple):
+    """What a client has that comes back to nodes, see `pconnect.resume`."""
+
+    keys: Mapping[int, bytes]  #: the public key (DER) of each node
+    takes_over: bool  #: also from a client that is still there
+
+
 @dataclass(frozen=True)
 class LoginTerms:
     """What is the same for all servers of a network to be made; see `make_terms`."""
@@ -80,6 +87,8 @@ class LoginTerms:
     link_key: bytes | None = None  # for the tokens of local links; None: there are none
     network_key: bytes = b""  # for the MACs of preambles; empty without encryption
     is_control: bool = False  # whether an administrator logs in, who wants no engine
+    back: Back | None = None  # for a client that comes back
+    make_server: Callable[[Connection, Location], Server] = Server
 
 
 def make_terms(
@@ -149,7 +158,9 @@ def _log_in_once(
     channel, offer, address = yield from _open(addresses, host, node, terms, attempt)
     command = Connection(node, host.label, channel, role=Role.CLIENT, limits=terms.limits)
     local = read_address(offer.get("local"))
-    return Server(command, Location(address, host.port, offer["data_port"], offer["addresses"], local))
+    return terms.make_server(
+        command, Location(address, host.port, offer["data_port"], offer["addresses"], local)
+    )
 
 
 def open_control(host: Host, terms: LoginTerms) -> Steps[Channel]:
@@ -244,8 +255,8 @@ def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[dict[str,
 
 
 def _refusal(terms: LoginTerms, offer: dict[str, Any]) -> str:
-    """Return why the server takes no session of this user; empty if it does, or if none is wanted."""
-    if terms.is_control:
+    """Return why the server takes no session of this user; empty if it does, or if no new one is wanted."""
+    if terms.is_control or terms.back is not None:
         return ""
     return str(offer.get("refused") or "")[:_MAX_REASON]
 
@@ -253,7 +264,7 @@ def _refusal(terms: LoginTerms, offer: dict[str, Any]) -> str:
 def _answer(terms: LoginTerms, node: int, key: bytes) -> dict[str, Any]:
     """Return what the client says of a node to its server; `key` is the public key that the server has made for it."""
     authority = terms.authority
-    return {
+    answer: dict[str, Any] = {
         "version": VERSION,
         "network": terms.network_id,
         "network_key": terms.network_key,
@@ -263,6 +274,10 @@ def _answer(terms: LoginTerms, node: int, key: bytes) -> dict[str, Any]:
         "token": link_token(terms.link_key, 0, node) if terms.link_key else None,
         **({"control": True} if terms.is_control else {}),
     }
+    if terms.back is not None and authority is not None:
+        # After the other key, which is thrown away if the server gives this client back to its session.
+        answer["back"] = [authority.sign(terms.back.keys[node], node), terms.back.takes_over]
+    return answer
 
 
 def add_node(first: Server, node: int, terms: LoginTerms) -> Steps[Server]:
@@ -275,7 +290,7 @@ def add_node(first: Server, node: int, terms: LoginTerms) -> Steps[Server]:
     except ConnectionLostError as error:
         why = f"{error}, when it was asked for a further engine; the server's log may say why"
         raise ConnectionLostError(why) from error
-    return Server(command, first.location)
+    return terms.make_server(command, first.location)
 
 
 def _join(first: Server, node: int, terms: LoginTerms) -> Steps[Connection]:

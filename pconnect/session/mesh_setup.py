@@ -48,6 +48,7 @@ class MeshSetup:
     version: str | None = None  #: of this package, for errors of engines; ``None`` if it is not installed
     network_key: bytes = b""  #: for the MACs of preambles; empty without encryption
     link_key: bytes | None = None  #: the secret of the tokens of local links; ``None``: there are none
+    is_resumable: bool = False  #: whether the sessions are to outlive a client that vanishes
     renewal: CertificateRenewal | None = None  #: of the certificates; ``None`` without encryption
 
     def setup(self, servers: Sequence[Server], deadline: float) -> dict[str, Any]:
@@ -65,6 +66,7 @@ class MeshSetup:
             "peer_timeout": self.peer_timeout,
             "timeout": _NO_LIMIT_SECONDS if left is None else left * _ENGINES_PART,
             "client_version": self.version,
+            "resumable": self.is_resumable,
         }
 
     def local_links(self, server: Server, servers: Iterable[Server]) -> dict[str, Any]:

@@ -133,7 +133,8 @@ def kept_value(
         raise UnreadableValueError(text) from problem
 
 
-def _kept_value_of(command: Command, error: Exception, timeout: float | None) -> Any:
+def kept_value_of(command: Command, error: Exception, timeout: float | None) -> Any:
+    """Return the result that its node keeps of a command; see `kept_value`."""
     assert isinstance(command.peer, Server)  # noqa: S101 - there are no other commands on the client
     return kept_value(command.peer.data, "command", command.number, error, timeout)
 
@@ -172,7 +173,7 @@ def _options(
         options["value"] = True
         for command in commands:
             command.expect_value(
-                lambda arrived: unpack_value(arrived, allow_pickle=allow_pickle), _kept_value_of
+                lambda arrived: unpack_value(arrived, allow_pickle=allow_pickle), kept_value_of
             )
     if allow_pickle:
         options["pickle"] = True

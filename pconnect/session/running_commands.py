@@ -16,6 +16,9 @@ class RunningCommands:
 
     def __init__(self) -> None:
         self.running: dict[int, Command] = {}  #: those that were sent and have not ended
+        #: Those of the client before, to whose sessions this one has come back, and how many values of that are lost.
+        self.found: dict[int, Command] = {}
+        self.values_lost = 0
         self.last_finished = 0  #: number of the last command that the engine has ended
         self.ended_at = -math.inf  #: when a command ended last, an instant of the caller's clock
         #: Whether the engine is being killed: what was asked for since then ends with it, and is not sent any more.

@@ -311,6 +311,8 @@ class Server(Peer):
                 self._take_ends()
             case Kind.FACTS | Kind.RESTART | Kind.RENEW:
                 self.answers[message.kind, message.tag] = message.value
+            case Kind.BACK:
+                raise ProtocolError("BACK to a client that has not come back")
             case Kind.STATE:
                 self.rounds.take(self.node, message.tag, message.value, time.monotonic())
             case _:

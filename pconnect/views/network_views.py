@@ -31,6 +31,7 @@ from pconnect.views.file_views import FileView
 from pconnect.views.job_views import JobView
 from pconnect.views.node_table import of_nodes
 from pconnect.views.program_views import ProgramView
+from pconnect.views.resume_views import ResumeView, TellingConnection
 
 # What it gives back for something sent: one command for a node, one for each of several nodes.
 Sent = TypeVar("Sent", bound=Command | Commands)
@@ -306,14 +307,16 @@ class View(JobView, ProgramView[Sent], Generic[Sent]):
         return [client_mesh(mesh).servers[node.node] for node in nodes]
 
 
-class ClientConnection(View[Command], FileView[str, Path], Connection):
+class ClientConnection(View[Command], FileView[str, Path], TellingConnection):
     """One node of a network, as the client has it: ``net[2]``."""
 
     def _repr_html_(self) -> str:
         return as_html(repr(self), of_nodes([self]))
 
 
-class ClientNetwork(View[Commands], DetachView, DaskViews, FileView[list[str], list[Path]], Network):
+class ClientNetwork(
+    View[Commands], DetachView, ResumeView, DaskViews, FileView[list[str], list[Path]], Network
+):
     """The network that `pconnect` returns, or a part of it."""
 
     if TYPE_CHECKING:

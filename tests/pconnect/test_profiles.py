@@ -226,7 +226,13 @@ def test_the_page_has_every_option_and_an_example_that_works(write: Callable[[st
     page = (Path(__file__).parents[2] / "doc/reference/configuration.md").read_text()
     listed = re.search(r"The keys are (.*?)\. A profile", page, re.DOTALL)
     assert listed
-    parameters = inspect.signature(pconnect).parameters.keys() - {"profile", "recover", "password"}
+    parameters = inspect.signature(pconnect).parameters.keys() - {
+        "profile",
+        "recover",
+        "resume",
+        "take_over",
+        "password",
+    }
     assert set(re.findall(r"`(\w+)`", listed[1])) == parameters
     example = re.search(r"```toml\n(.*?)```", page, re.DOTALL)
     assert example

@@ -70,6 +70,7 @@ def test_of_a_network(net: ClientNetwork) -> None:
     own = {
         "close",
         "closed",
+        "commands",
         "count",
         "dask",
         "detach",
@@ -80,6 +81,8 @@ def test_of_a_network(net: ClientNetwork) -> None:
         "network_id",
         "node",
         "nodes",
+        "resumed",
+        "values_lost",
     }
     for network in (net, net[1:]):
         assert offered(network) == JOBS | VERBS | own

@@ -28,13 +28,16 @@ EPOLL_CALLS = ("232", "281", "22")
 
 
 class ClientProcess:
-    """A client that runs a script; the network `net` is there, with one node at each of some servers."""
+    """A client that runs a script; the network `net` is there, with one node at each of some servers.
 
-    def __init__(self, script: str, *servers: Server) -> None:
+    `options`: more ones of `pconnect`.
+    """
+
+    def __init__(self, script: str, *servers: Server, **options: object) -> None:
         hosts = [server.host for server in servers]
         credentials = servers[0].credentials
         self.process = subprocess.Popen(
-            [sys.executable, "-c", f"{_BEGIN}net = pconnect({hosts!r}, timeout=20)\n{script}"],
+            [sys.executable, "-c", f"{_BEGIN}net = pconnect({hosts!r}, timeout=20, **{options!r})\n{script}"],
             bufsize=0,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

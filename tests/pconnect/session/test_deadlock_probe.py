@@ -201,6 +201,8 @@ BETWEEN_CLIENT_AND_ENGINE: dict[Kind, object] = {
     Kind.COMMAND: ["x", 1, {}],
     Kind.CALL: ["who", 1, {}],
     Kind.DONE: [0.5, 0, 0, 0],
+    Kind.RECEIVED: None,
+    Kind.KNOWN: ["x", False],
 }
 
 

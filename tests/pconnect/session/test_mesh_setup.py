@@ -27,6 +27,7 @@ def test_the_set_up_names_all_nodes_and_where_they_are(client: Client) -> None:
         "peer_timeout": 3.0,
         "timeout": 3600.0,
         "client_version": "1.2",
+        "resumable": False,
     }
 
 

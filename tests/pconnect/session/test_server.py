@@ -133,7 +133,15 @@ def test_what_cannot_happen_is_an_error_of_the_server(client: Client, kind: Kind
 
 def test_every_message_of_a_server_is_taken() -> None:
     answers = {Kind.FACTS, Kind.RESTART, Kind.RENEW, Kind.STATE}
-    assert {Kind.DONE, Kind.OUTPUT, Kind.FRONT_END, *answers, *EVENTS} == ACCEPTS[Role.CLIENT]
+    first = {Kind.BACK}  # to those who come back
+    assert {Kind.DONE, Kind.OUTPUT, Kind.FRONT_END, *answers, *first, *EVENTS} == ACCEPTS[Role.CLIENT]
+
+
+def test_the_first_word_to_who_comes_back_is_an_error_of_the_server_elsewhere(client: Client) -> None:
+    net, servers = client
+    servers[0].say(Kind.BACK, [0, 0, 0])
+    net.mesh.event_loop.poll(1.0)
+    assert "BACK to a client that has not come back" in str(servers[0].server.command.error)
 
 
 def test_an_answer_to_no_command_is_passed_over(client: Client) -> None:

@@ -1,0 +1,246 @@
+"""From a file to the network that a client has left: log in as the same user, then take over the sessions.
+
+It goes in three steps. One login at each server, which gives the connection to the session that is there; then the
+other nodes of that session; then the data connections, for which engines wait that are idle or in a call of this
+package. One that computes is not waited for: its connection is made when it has time, and its commands are told then.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+
+from pconnect.errors import AuthenticationError, ConnectError, ConnectionLostError
+from pconnect.link.connection import Connection
+from pconnect.link.host_names import Location
+from pconnect.link.missing_hosts import Attendance
+from pconnect.loop.event_loop import EventLoop
+from pconnect.protocol.kinds import Role
+from pconnect.resume.resume_file import ResumeFile
+from pconnect.resume.returned_server import ReturnedServer
+from pconnect.session import open_networks, versions
+from pconnect.session.client_mesh import ClientMesh
+from pconnect.session.login import Back, LoginTerms, add_node, log_in_at
+from pconnect.session.mesh_setup import MeshSetup, current_folder
+from pconnect.session.node_state import NodeState
+from pconnect.session.server import Server
+from pconnect.views.network_views import ClientConnection, ClientNetwork
+from srp_tools.certificates import NetworkAuthority
+from srp_tools.channel import Channel
+from srp_tools.credentials import Credentials
+from srp_tools.steps import Steps, deadline_after, run_all
+from srp_tools.tls import TlsContexts
+
+# The client before may have had so many commands on their way that no engine had begun.
+_NUMBERS_APART = 2**20
+_NOTHING = "there is nothing to come back to: its session has ended, or is that of another user"
+
+
+def come_back(
+    saved: ResumeFile, credentials: Credentials, attendance: Attendance, deadline: float, *, takes_over: bool
+) -> ClientNetwork | None:
+    """Return the network of a client that has vanished, or that is still there if `takes_over`.
+
+    `attendance`: says which nodes may be missing. Returns ``None`` if no server has anything of it for this user.
+
+    Raises `ConnectError` with the reason of each host that failed, of those that are required. Sessions that are there
+    wait as before.
+    """
+    authority = NetworkAuthority(saved.network_id)
+    event_loop = EventLoop()
+    terms = LoginTerms(
+        saved.network_id,
+        credentials,
+        authority,
+        TlsContexts(authority.own_identity()),
+        saved.limits,
+        saved.peer_timeout,
+        saved.link_key,
+        saved.network_key,
+        back=Back(saved.keys, takes_over),
+        make_server=functools.partial(ReturnedServer, event_loop, saved.limits),
+    )
+    outcomes: dict[int, Server | Exception] = {}
+    try:
+        _log_in(saved, terms, event_loop, deadline, outcomes)
+        servers = {node: server for node, server in outcomes.items() if isinstance(server, ReturnedServer)}
+        failures = _failures(outcomes)
+        if len(servers) == len(outcomes) and all(server.refusal == "" for server in servers.values()):
+            event_loop.close()
+            return None
+        _check(failures, attendance, saved)
+        for node, error in failures.items():
+            servers[node] = _lost(node, saved, event_loop, error)
+        return _make_network(terms, dict(sorted(servers.items())), event_loop, deadline)
+    except BaseException:
+        for outcome in outcomes.values():
+            if isinstance(outcome, Server):
+                outcome.command.close()
+        event_loop.close()
+        raise
+
+
+def _log_in(
+    saved: ResumeFile,
+    terms: LoginTerms,
+    event_loop: EventLoop,
+    deadline: float,
+    outcomes: dict[int, Server | Exception],
+) -> None:
+    """Come back to the first node of each server, then to all further ones there."""
+    nodes: dict[tuple[str, int], list[int]] = {}
+    for node, host in enumerate(saved.hosts, 1):
+        nodes.setdefault((host.name, host.port), []).append(node)
+    _try(
+        {first: log_in_at(saved.hosts[first - 1], first, terms, deadline) for first, *_ in nodes.values()},
+        event_loop,
+        deadline,
+        outcomes,
+    )
+    further: dict[int, Steps[Server]] = {}
+    for first, *others in nodes.values():
+        server = outcomes[first]
+        if isinstance(server, ReturnedServer) and _has_come_back(server):
+            further |= {node: add_node(server, node, terms) for node in others}
+        else:
+            outcomes |= dict.fromkeys(others, server)
+    _try(further, event_loop, deadline, outcomes)
+
+
+def _try(
+    steps: Mapping[int, Steps[Server]],
+    event_loop: EventLoop,
+    deadline: float,
+    outcomes: dict[int, Server | Exception],
+) -> None:
+    """Run steps that make servers, and wait until each says whether the client can come back."""
+    run_all(steps, deadline, outcomes)
+    made = [server for node in steps if isinstance(server := outcomes[node], ReturnedServer)]
+    for server in made:
+        event_loop.add(server.command)
+    try:
+        event_loop.run_until(
+            lambda: all(server.is_settled for server in made), deadline, "the sessions of this network"
+        )
+    except TimeoutError as error:
+        for server in made:
+            if not server.is_settled:
+                event_loop.discard(server.command)
+                outcomes[server.node] = error
+
+
+def _has_come_back(server: ReturnedServer) -> bool:
+    return server.refusal is None and server.command.error is None and not server.life.session_is_over
+
+
+def _failures(outcomes: Mapping[int, Server | Exception]) -> dict[int, Exception]:
+    """Return why the client could not come back, by node."""
+    failures: dict[int, Exception] = {}
+    for node, outcome in sorted(outcomes.items()):
+        if isinstance(outcome, Exception):
+            failures[node] = outcome
+        elif isinstance(outcome, ReturnedServer) and not _has_come_back(outcome):
+            why = outcome.refusal or (
+                _NOTHING if outcome.refusal == "" else str(outcome.command.error or outcome.life.death)
+            )
+            failures[node] = ConnectionLostError(why)
+    return failures
+
+
+def _check(failures: Mapping[int, Exception], attendance: Attendance, saved: ResumeFile) -> None:
+    """Raise if nodes failed that must be there."""
+    for error in failures.values():
+        if not isinstance(error, OSError):
+            raise error
+    if not failures or attendance.may_lack(failures):
+        return
+    failed = ConnectError({saved.hosts[node - 1].label: error for node, error in failures.items()})
+    if all(isinstance(error, AuthenticationError) for error in failures.values()):
+        raise AuthenticationError(str(failed)) from failed
+    raise failed
+
+
+def _lost(node: int, saved: ResumeFile, event_loop: EventLoop, error: Exception) -> ReturnedServer:
+    """Return what stands for a node that is missing: one that was lost."""
+    host = saved.hosts[node - 1]
+    command = Connection(node, host.label, None, role=Role.CLIENT, limits=saved.limits, awaited=True)
+    server = ReturnedServer(event_loop, saved.limits, command, Location(host.name, host.port, host.port))
+    command.lose(ConnectionLostError(str(error)))
+    return server
+
+
+def _make_network(
+    terms: LoginTerms,
+    servers: Mapping[int, ReturnedServer],
+    event_loop: EventLoop,
+    deadline: float,
+) -> ClientNetwork:
+    event_loop.sigint_deferred.spins = True
+    mesh_setup = MeshSetup(
+        terms.network_id,
+        terms.tls,
+        terms.limits,
+        terms.peer_timeout,
+        directory=current_folder(),
+        authority=terms.authority,
+        version=versions.own_versions()["version"],
+        network_key=terms.network_key,
+        link_key=terms.link_key,
+        is_resumable=True,
+    )
+    for server in servers.values():
+        if server.life.state is not NodeState.OPEN:
+            server.data.lose(server.command.error or ConnectionLostError(str(server.life.death)))
+    own = ClientConnection(0, "client", None)
+    mesh = ClientMesh(terms.network_id, list(servers.values()), event_loop, terms.limits, own)
+    mesh.mesh_setup = mesh_setup
+    mesh.begin_renewals()
+    _number_on(mesh, list(servers.values()))
+    _dial(mesh_setup, list(servers.values()), event_loop, deadline)
+    mesh.foreign = versions.foreign_pythons([s for s in servers.values() if s.facts])
+    open_networks.register(mesh)
+    return ClientNetwork(mesh)
+
+
+def _number_on(mesh: ClientMesh, servers: Sequence[ReturnedServer]) -> None:
+    """Have the numbers of commands go on above those of the client before, in a new epoch."""
+    before = max(server.facts.get("begun", 0) for server in servers) + _NUMBERS_APART
+    mesh.number_on(before + 1)
+    for server in servers:
+        server.last_before = before
+        server.failures.last_number = max(server.failures.last_number, before)
+    mesh.note_failure()
+
+
+def _dial(
+    mesh_setup: MeshSetup, servers: Sequence[ReturnedServer], event_loop: EventLoop, deadline: float
+) -> None:
+    """Open the data connections; wait for those to idle engines."""
+    awaited = [server for server in servers if server.data.is_awaited]
+    idle = [server for server in awaited if not server.facts.get("running")]
+    for server in awaited:
+        until = deadline if server in idle else deadline_after(None)
+        take = functools.partial(_take_channel, event_loop, server)
+        event_loop.background.start(mesh_setup.dial(server), until, take)
+    try:
+        event_loop.run_until(
+            lambda: all(server.has_told or server.data.error or server.life.death for server in idle),
+            deadline,
+            "the engines of this network",
+        )
+    except TimeoutError as error:
+        silent = [server for server in idle if not server.has_told]
+        raise ConnectError({server.host: error for server in silent}) from None
+    failed: dict[str, Exception] = {
+        server.host: server.data.error for server in idle if server.data.error and not server.life.death
+    }
+    if failed:
+        raise ConnectError(failed)
+
+
+def _take_channel(event_loop: EventLoop, server: ReturnedServer, outcome: Channel | Exception) -> None:
+    if isinstance(outcome, Channel) and server.data.is_awaited:
+        server.data.open(outcome)
+        event_loop.add(server.data)
+    elif isinstance(outcome, Channel):
+        outcome.close()
+    elif server.data.is_awaited:
+        server.data.lose(ConnectionLostError(str(outcome)))

@@ -1,0 +1,124 @@
+"""What a client must have kept to come back to its sessions: one private file, and the password besides.
+
+The file has no key of a certificate authority: the client that comes back makes a new authority, and says inside its
+login which. So whoever has the file, and not the password, can do nothing with it.
+"""
+
+import base64
+import contextlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from pconnect.errors import ConfigurationError
+from pconnect.link.host_names import Host
+from pconnect.link.local_link import TOKEN_BYTES
+from pconnect.protocol.frames import NETWORK_ID_BYTES, NETWORK_KEY_BYTES, Limits
+from pconnect.session.login import LoginTerms
+from srp_tools.private_files import read_private, write_private
+
+_VERSION = 1
+_MAX_BYTES = 2**24
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+
+
+def path_of(resume: str | Path) -> Path:
+    """Return the path of a file, or of one that has only a name, in the user's folder for state.
+
+    Raises `ConfigurationError` if it is neither.
+    """
+    if isinstance(resume, Path) or os.sep in resume:
+        return Path(resume).expanduser()
+    if _NAME.fullmatch(resume) is None:
+        raise ConfigurationError(
+            f"resume={resume!r}: give a name of letters, digits, dots, dashes and underscores, or a path"
+        )
+    return platformdirs.user_state_path("pconnect", appauthor=False) / "resume" / resume
+
+
+@dataclass(frozen=True)
+class ResumeFile:
+    """What such a file says of a network."""
+
+    network_id: bytes
+    network_key: bytes = field(repr=False)
+    link_key: bytes | None = field(repr=False)
+    limits: Limits
+    peer_timeout: float
+    hosts: tuple[Host, ...]  #: of each node, from 1
+    keys: Mapping[int, bytes]  #: the public key (DER) of each node
+
+    @classmethod
+    def of(cls, terms: LoginTerms, hosts: list[Host]) -> "ResumeFile":
+        """Return what there is to be kept of a network that was just made."""
+        assert terms.authority is not None  # noqa: S101 - it has encryption
+        keys = {node: key for node, key in terms.authority.public_keys.items() if node}
+        return cls(
+            terms.network_id,
+            terms.network_key,
+            terms.link_key,
+            terms.limits,
+            terms.peer_timeout,
+            tuple(hosts),
+            keys,
+        )
+
+    def write(self, path: Path) -> None:
+        """Write it to a file of mode 0600. Raises `CredentialError` if that is not possible, or not private."""
+        told = {
+            "version": _VERSION,
+            "network": self.network_id.hex(),
+            "network_key": self.network_key.hex(),
+            "link_key": None if self.link_key is None else self.link_key.hex(),
+            "limits": list(self.limits),
+            "peer_timeout": self.peer_timeout,
+            "hosts": [list(host) for host in self.hosts],
+            "keys": {str(node): base64.b64encode(key).decode() for node, key in self.keys.items()},
+        }
+        write_private(path, json.dumps(told) + "\n", others_may_list=True)
+
+
+def read_file(path: Path) -> ResumeFile | None:
+    """Return what a file says, ``None`` if there is none.
+
+    Raises `ConfigurationError` if it is no such file, and `CredentialError` if others can read it.
+    """
+    if not path.exists():
+        return None
+    text = read_private(path, _MAX_BYTES)
+    try:
+        told: dict[str, Any] = json.loads(text)
+        if told["version"] != _VERSION:
+            raise ConfigurationError(f"resume: {path} is of another version of this software; remove it")
+        link_key, (most, most_waiting) = told["link_key"], told["limits"]
+        found = ResumeFile(
+            bytes.fromhex(told["network"]),
+            bytes.fromhex(told["network_key"]),
+            None if link_key is None else bytes.fromhex(link_key),
+            Limits(int(most), int(most_waiting)),
+            float(told["peer_timeout"]),
+            tuple(Host(str(label), str(name), int(port)) for label, name, port in told["hosts"]),
+            {int(node): base64.b64decode(key, validate=True) for node, key in told["keys"].items()},
+        )
+        sizes = len(found.network_id), len(found.network_key), len(found.link_key or bytes(TOKEN_BYTES))
+        if sizes != (NETWORK_ID_BYTES, NETWORK_KEY_BYTES, TOKEN_BYTES):
+            raise ValueError("a key has another length")
+        if not found.hosts or set(found.keys) != set(range(1, len(found.hosts) + 1)):
+            raise ValueError("a node has no key")
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ConfigurationError(
+            f"resume: {path} is not a file that pconnect(resume=...) has written ({error}); name another, or remove it"
+        ) from error
+    return found
+
+
+def remove_file(path: Path) -> None:
+    """Remove the file of a network that was closed."""
+    with contextlib.suppress(OSError):
+        path.unlink()

@@ -1,0 +1,71 @@
+"""A client that comes back to a real server, without another process; more: tests/integration/test_resume.py."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pconnect import ConnectError, pconnect, precv
+from pconnect.link.missing_hosts import Attendance
+from pconnect.resume.come_back import come_back
+from pconnect.resume.resume_file import ResumeFile, read_file
+from pconnect.views.network_views import ClientNetwork
+from srp_tools.steps import deadline_after
+from tests.support.servers import Server, connect
+from tests.support.waiting import DEADLINE
+
+LIMIT = 20.0
+Vanish = Callable[[ClientNetwork], None]
+
+
+def back(saved: ResumeFile, server: Server, *, takes_over: bool = False) -> ClientNetwork | None:
+    attendance = Attendance(list(saved.hosts))
+    return come_back(saved, server.credentials, attendance, deadline_after(DEADLINE), takes_over=takes_over)
+
+
+def saved_of(file: Path) -> ResumeFile:
+    saved = read_file(file)
+    assert saved is not None
+    return saved
+
+
+@pytest.mark.parametrize("local_links", [True, False], ids=["unix", "TLS"])
+def test_all_nodes_come_back_with_what_they_had(
+    local_links: bool, waiting_server: Server, tmp_path: Path, vanish: Vanish
+) -> None:
+    net = connect([waiting_server] * 3, resume=tmp_path / "f", local_links=local_links)
+    net.eval("x = sockets.node; psend(x, sockets[0])").result(LIMIT)
+    number = (last := net.eval("x"))[0].number
+    last.result(LIMIT)
+    assert precv(net[1], timeout=LIMIT) == 1
+    vanish(net)
+    again = back(saved_of(tmp_path / "f"), waiting_server)
+    assert again is not None
+    assert again.resumed
+    assert again.pull("x") == [1, 2, 3]
+    assert [precv(node, timeout=LIMIT) for node in again[2:]] == [2, 3]
+    assert again.eval("x")[0].number > number + 2**20
+    assert {node.transport for node in again[1:]} == {"unix" if local_links else "tls"}
+    again.restart(timeout=LIMIT)
+    again.close()
+    assert back(saved_of(tmp_path / "f"), waiting_server) is None  # it was closed
+
+
+def test_one_that_is_there_keeps_its_network(waiting_server: Server, tmp_path: Path) -> None:
+    with connect([waiting_server], resume=tmp_path / "f") as net:
+        saved = saved_of(tmp_path / "f")
+        with pytest.raises(ConnectError, match="another client has this session"):
+            back(saved, waiting_server)
+        assert net.eval("1").result(LIMIT) == [1]
+        other = back(saved, waiting_server, takes_over=True)
+        assert other is not None
+        other.close()
+
+
+def test_it_is_what_pconnect_does(waiting_server: Server, tmp_path: Path, vanish: Vanish) -> None:
+    net = connect([waiting_server], resume=tmp_path / "f")
+    vanish(net)
+    user, password = waiting_server.credentials.user, waiting_server.credentials.password
+    with pconnect(resume=tmp_path / "f", profile="", timeout=DEADLINE, user=user, password=password) as again:
+        assert again.resumed
+        assert again.network_id == net.network_id
