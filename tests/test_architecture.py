@@ -24,12 +24,13 @@ FOLDERS = {
     "pconnect": [
         "errors", "public_names", "toml_file", "remote_entry", "values", "protocol", "link", "loop", "messaging",
         "commands", "session", "files", "jobs", "scheduler", "executors", "programs", "detach", "dask", "views",
-        "one_process", "joblib", "notebook", "profiles", "connect", "local", "prun", "shadow", "agent", "__init__",
+        "resume", "one_process", "joblib", "notebook", "profiles", "connect", "local", "prun", "shadow", "agent",
+        "__init__",
     ],
     "pserver": [
         "config", "logbook", "system", "ctl", "limits", "systemd", "accounts", "jobs", "display", "services",
-        "programs", "engine", "spawner", "session", "starter", "duty", "daemon", "admin", "doctor", "deploy", "demo",
-        "cli", "__init__", "__main__",
+        "programs", "orphans", "engine", "spawner", "session", "starter", "duty", "daemon", "admin", "doctor",
+        "deploy", "demo", "cli", "__init__", "__main__",
     ],
 }  # fmt: skip
 MAX_MODULES = 15  # in a folder
