@@ -15,13 +15,12 @@ import contextlib
 import io
 import json
 import os
-import pwd
 import socket
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, Protocol, overload
 
@@ -34,7 +33,7 @@ from pserver.admin.settings import resolve, server_name
 from pserver.config.server_config import ServerConfig
 from pserver.ctl.live_status import live_server
 from pserver.daemon.missing_users import no_users
-from pserver.daemon.user_file import missing_users
+from pserver.daemon.user_file import check_users, missing_users
 from pserver.system.log_file import default_log, make_log
 from pserver.system.pidfile import check_is_first, stop_server
 from pserver.system.processes import check_descriptor_limit
@@ -188,29 +187,6 @@ def check_start(config: ServerConfig) -> None:
         check_users(config, users)
         # No user has this name. It has the companions of the file read, which every login needs, and the seed made.
         verifiers.lookup("")
-
-
-def check_users(config: ServerConfig, users: Sequence[str]) -> None:
-    """Refuse users who have no account, or who would share one without ``--shared-account``.
-
-    `users`: those in the file of verifiers. Raises `ConfigurationError`.
-    """
-    able = [user for user in users if not config.allow_users or user in config.allow_users]
-    if config.has_accounts:
-        missing = without_account(read_map(config.account_map), able)
-        if able and len(missing) == len(able):
-            raise ConfigurationError(
-                f"no user can log in: {'; '.join(missing.values())}; make the accounts, or name others in a file for "
-                "--account-map"
-            )
-    elif len(able) > 1 and not config.shared_account:
-        account = pwd.getpwuid(os.geteuid()).pw_name
-        raise ConfigurationError(
-            f"{len(able)} users could log in, and all their sessions would run under the account {account!r}: each of "
-            "them could read and change what the others have, add users, and end the server. If you want that, start "
-            "with --shared-account; to let in one of them, with --allow-users NAME; for accounts of their own, start "
-            "the server as root"
-        )
 
 
 def warnings_of(status: Mapping[str, object], config: ServerConfig) -> list[str]:

@@ -6,6 +6,7 @@ of the environment are the same names in capitals, behind ``PSERVER_``.
 
 import json
 import os
+import re
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -100,7 +101,12 @@ def resolve(
 
 def server_name(given: str | None) -> str:
     """Return the name of the server that is meant: one that was given, or that of the configuration."""
-    return given or resolve({}, os.environ).config.name
+    if given:
+        return given
+    try:
+        return resolve({}, os.environ).config.name
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error}; --name NAME does without the configuration") from None
 
 
 def as_toml(config: ServerConfig) -> tuple[str, list[str]]:
@@ -212,5 +218,6 @@ def _elsewhere(text: str, sources: Mapping[str, str]) -> list[str]:
     return [
         f"{name} is from {where}"
         for name, where in sources.items()
-        if where != _GIVEN and any(flag in text for flag in flags_of(fields[name]))
+        if where != _GIVEN
+        and any(re.search(rf"(?<![\w-]){flag}(?![\w-])", text) for flag in flags_of(fields[name]))
     ]

@@ -86,7 +86,8 @@ def _await_idle(options: argparse.Namespace) -> int:
     except ProcessLookupError:  # it has just ended
         return report_none(options.name)
     try:
-        if find_server(options.name) != server:  # another process may have its number
+        again = find_server(options.name)
+        if again is None or again.pid != server.pid:  # another process may have its number
             return report_none(options.name)
         if options.force:
             raise ConfigurationError(

@@ -7,6 +7,7 @@ from typing import Any
 
 from srp_tools.errors import ConfigurationError
 
+_MOST_BYTES = 2**62  # the system has 63 bits for a size
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -41,7 +42,10 @@ def parse_size(text: str) -> int:
         raise ConfigurationError(
             f"{text!r} is not a size: give a number of bytes, or one with k, m, g or t (powers of 1024), such as 64m"
         )
-    return int(found[1]) * _UNITS[found[2].lower()]
+    size = int(found[1]) * _UNITS[found[2].lower()]
+    if size > _MOST_BYTES:
+        raise ConfigurationError(f"{text} is more than any machine has")
+    return size
 
 
 def parse_duration(text: str) -> float:

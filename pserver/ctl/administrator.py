@@ -17,6 +17,8 @@ from srp_tools.channel import Channel
 from srp_tools.errors import ParallelError
 from srp_tools.steps import deadline_after, run
 
+# Until the first request, for which clients do not wait: meanwhile the login has a place that others wait for.
+_FIRST_SECONDS = 5.0
 _SILENCE_SECONDS = 60.0  # an administrator who says nothing for so long is gone
 _ANSWER_SECONDS = 60.0
 _MAX_ANSWER_BYTES = 2**18
@@ -30,8 +32,10 @@ def serve_administrator(channel: Channel, user: str, control: socket.socket) -> 
     try:
         with control:
             run(channel.send_all(HELLO), deadline_after(_ANSWER_SECONDS))
+            patience = _FIRST_SECONDS
             while True:
-                request = _read(run(receive_packed(channel), deadline_after(_SILENCE_SECONDS)))
+                request = _read(run(receive_packed(channel), deadline_after(patience)))
+                patience = _SILENCE_SECONDS
                 control.send(json.dumps({"administrator": user, "request": request}).encode())
                 answer = control.recv(_MAX_ANSWER_BYTES)
                 if not answer:

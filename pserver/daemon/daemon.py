@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pconnect.protocol.frames import Preamble
-from pserver.accounts.account import read_map
 from pserver.config.server_config import ServerConfig, processor_count
 from pserver.config.session_settings import SessionSettings
 from pserver.ctl.asking import control_path
@@ -55,7 +54,6 @@ from pserver.system.runtime_dir import is_apart, run_time_folder
 from pserver.systemd.notify import ServiceManager, in_words
 from srp_tools.errors import ConfigurationError
 from srp_tools.packages import distribution_version
-from srp_tools.private_files import server_file
 
 log = logging.getLogger("pserver")
 
@@ -136,8 +134,7 @@ class _Daemon:
         stack.callback(self._slots.close)
         self.starts = SessionStarts(self._selector)
         stack.callback(self.starts.close)
-        accounts = read_map(config.account_map) if config.has_accounts else None
-        self._users = UserFileWatch(self._auth_file(), config.allow_users, self.publish, accounts)
+        self._users = UserFileWatch.of(config, self.publish)
         self.sessions = SessionRegistry(
             self._selector,
             self._slots,
@@ -152,7 +149,7 @@ class _Daemon:
             self.sessions.users,
             begun=lambda: self.sessions.begun,
         )
-        self.sessions.refusal = self.admission.refusal
+        self.sessions.refusal = lambda user: self._users.refusal(user) or self.admission.refusal(user)
         stack.callback(returning.close)
         endings = Endings()
         self._departures = Departures(endings)
@@ -201,20 +198,19 @@ class _Daemon:
                     return accept(before)
         return accept(config)
 
-    def _apply(self, config: ServerConfig, before: ServerConfig) -> list[dict[str, object]]:
+    def _apply(self, config: ServerConfig) -> list[dict[str, object]]:
         """Have other settings from now on; return the sessions that end, with the reasons."""
-        accounts = read_map(config.account_map) if config.has_accounts else None
-        self._users.reconfigure(config.allow_users, accounts)
+        self._users.reconfigure(config)
         self._config = config
         self._logins.reconfigure(config)
         self._acceptor.reconfigure(config)
-        if config.slots != before.slots:
-            self._slots.resize(config.slot_count())
-        if config.log_form() != before.log_form():
-            set_level(config.log_form().level)
+        self._slots.resize(config.slot_count())  # also if pserver ctl has changed it
+        set_level(config.log_form().level)
         if not config.use_tls:
             return []
-        return self._departures.end(self.sessions, self._users.salts, config.allow_users)
+        return self._departures.end(
+            self.sessions, self._users.salts, config.allow_users, self._users.account_name
+        )
 
     def _make_control(self, endings: Endings, reloading: Reloading) -> Control:
         def is_busy() -> bool:
@@ -343,7 +339,7 @@ class _Daemon:
 
     def _take_back(self, control: socket.socket, facts: Returned, pidfd: int, ends: Sequence[int]) -> None:
         self.sessions.take_back(control, facts, pidfd, ends)
-        self._departures.adopt(self.sessions, self._users.salts)
+        self._departures.adopt(self.sessions, self._users.salts, self._users.account_name)
 
     def _hand_over(self, pending: PendingConnection, preamble: Preamble) -> None:
         """Give a connection to the session that it is for."""
@@ -351,9 +347,6 @@ class _Daemon:
         if reason:
             log.info("connection from %s closed: %s", pending.peer, reason)
         pending.sock.close()
-
-    def _auth_file(self) -> Path | None:
-        return Path(self._config.auth_file or server_file()) if self._config.use_tls else None
 
     def _start_session(
         self,
@@ -367,7 +360,7 @@ class _Daemon:
         config = self._config
         self._users.look()
         settings = SessionSettings(
-            auth_file=self._auth_file(),
+            auth_file=self._users.path,
             data_port=self._acceptor.data_port,
             bind=list(config.addresses()),
             login_timeout=config.login_timeout,
@@ -375,7 +368,7 @@ class _Daemon:
             log_file=Path(config.log_file) if config.log_file else None,
             peer=pending.peer,
             user=pending.user,
-            refusal=self.admission.refusal(pending.user),
+            refusal=self._users.sharing(pending.user) or self.admission.refusal(pending.user),
             allow_users=list(config.allow_users),
             kept=config.kept_folder(),
             sessions_path=self._paths.sessions,
@@ -389,7 +382,7 @@ class _Daemon:
 
         def attend(started: Started) -> None:
             session = self.sessions.attend(started, pending.peer, settings.account and pending.user)
-            self._departures.begin(session, pending.user, self._users.salts)
+            self._departures.begin(session, pending.user, self._users.salts, self._users.account_name)
             on_started(session)
             self.publish()
 

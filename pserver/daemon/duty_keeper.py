@@ -39,7 +39,8 @@ class DutyKeeper:
         self._slots.pause(is_paused=not self._admission.begins_jobs)
         if why := self._admission.why_ended():
             for session in self._sessions:
-                if session.user is not None:  # else its client is reading just now that it is not let in
+                # Without a user, its client is just reading that it is not let in.
+                if session.user is not None and not session.is_control:
                     self._endings.end(session, why)
         has_served = 0 < self._serve <= self._sessions.begun and not len(self._sessions)
         if has_served and not self._awaits_ends():

@@ -58,6 +58,11 @@ class Session:
         return self.started.pid
 
     @property
+    def is_control(self) -> bool:
+        """Whether it only passes on the requests of an administrator, who has logged in to no network."""
+        return self.user is not None and self.network is None
+
+    @property
     def orphaned_since(self) -> float | None:
         """When its client vanished, if all of its nodes are without it, and it may come back."""
         instants = [node.orphaned_since for node in self.nodes if node.number]

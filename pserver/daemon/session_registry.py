@@ -92,8 +92,8 @@ class SessionRegistry:
         ]
 
     def users(self) -> list[str]:
-        """Return the user of each session that has logged in."""
-        return [session.user for session in self if session.user is not None]
+        """Return the user of each session that has logged in, but for those of administrators who only ask."""
+        return [session.user for session in self if session.user is not None and not session.is_control]
 
     def pass_on(self, preamble: Preamble, received: bytes | bytearray, sock: socket.socket) -> str:
         """Give a connection to the node that its preamble names; return why not, if so.

@@ -8,6 +8,7 @@ The arguments of programs are in it; those of functions, their source and result
 import contextlib
 import json
 import logging
+import math
 import os
 import shlex
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 
 from pconnect.jobs.job import FAILED
 from pserver.logbook.fields import Field, shortened, write
+from pserver.system.descriptors import json_object
 from pserver.system.processes import describe_exit
 
 log = logging.getLogger("pserver")
@@ -125,12 +127,10 @@ class JobLog:
             self._write(job, "", f"its worker ended: {how}", seconds)
 
     def _take(self, data: bytes) -> None:
-        try:
-            words = json.loads(data)
-        except ValueError:
-            words = None
-        match words:  # user code has the socket, too, and could say anything in it
-            case {"job": int(job), "what": str(what), "status": str(status), "seconds": float(seconds)}:
+        match json_object(data):  # user code has the socket, too, and could say anything in it
+            case {"job": int(job), "what": str(what), "status": str(status), "seconds": float(seconds)} if (
+                math.isfinite(seconds)
+            ):
                 self._write(job, what, status, seconds)
 
     def _write(self, job: int, what: str, status: str, seconds: float) -> None:

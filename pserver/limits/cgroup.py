@@ -64,10 +64,12 @@ class Cgroups:
 
     @staticmethod
     def _sweep(folder: Path) -> None:
-        """Remove what killed sessions have left; a cgroup with processes in it stays."""
+        """Remove what killed sessions have left; that of a session which lives may be empty for a moment."""
         for left in folder.glob(f"{_SESSION}*"):
-            with contextlib.suppress(OSError):
-                left.rmdir()
+            number = left.name.removeprefix(_SESSION)
+            if number.isdecimal() and start_ticks(int(number)) is None:
+                with contextlib.suppress(OSError):
+                    left.rmdir()
 
 
 def cgroup_name(process: Path) -> str:

@@ -98,10 +98,10 @@ def test_at_the_end_sessions_end_and_jobs_that_may_run_again_do_so_elsewhere(
             tmp_path / "ends", "--service-start=17:00", "--service-end=8:00", "--slots=1", users=users
         ) as ends:
             with connect([ends, stays]) as net:
+                command = net[1].eval("import time; time.sleep(600)")
                 with net.executor(retries=1) as pool:
                     jobs = [pool.submit(longer_there, zone, 600.0) for _ in range(2)]
                     assert [job.result(60) for job in jobs] == [noon] * 2
-                command = net[1].eval("1")
                 with pytest.raises(
                     ConnectionLostError, match="service hours: the server ends all sessions at 08:00"
                 ):

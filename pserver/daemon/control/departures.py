@@ -4,18 +4,20 @@ A session keeps for its life what its login has proved. So the daemon records wi
 user, which another verifier does not have: at a login the file is read after that, so the record is never too new.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pserver.daemon.control.endings import Endings
 from pserver.daemon.held_session import Session
 
 Salts = Mapping[str, bytes]
+AccountName = Callable[[str], str]
 
 
 class _Begun(NamedTuple):
     user: str  # as the client has named it
     salt: bytes | None
+    account: str  # the name of the user's
 
 
 class Departures:
@@ -25,40 +27,51 @@ class Departures:
         self._endings = endings
         self._begun: dict[Session, _Begun] = {}
 
-    def begin(self, session: Session, user: str, salts: Salts) -> None:
+    def begin(self, session: Session, user: str, salts: Salts, account_name: AccountName) -> None:
         """Record a session whose login begins."""
         self._begun = {each: begun for each, begun in self._begun.items() if not each.has_ended}
-        self._begun[session] = _Begun(user, salts.get(user))
+        self._begun[session] = _Begun(user, salts.get(user), account_name(user))
 
-    def adopt(self, sessions: Iterable[Session], salts: Salts) -> None:
+    def adopt(self, sessions: Iterable[Session], salts: Salts, account_name: AccountName) -> None:
         """Record sessions that another daemon has started: that their users had these verifiers then."""
         for session in sessions:
             if session not in self._begun and session.user is not None:
-                self.begin(session, session.user, salts)
+                self.begin(session, session.user, salts, account_name)
 
     def end(
-        self, sessions: Iterable[Session], salts: Salts, allowed: Sequence[str]
+        self,
+        sessions: Iterable[Session],
+        salts: Salts,
+        allowed: Sequence[str],
+        account_name: AccountName,
     ) -> list[dict[str, object]]:
-        """End the sessions of users who are gone, or have another verifier; return them with the reasons.
+        """End the sessions of users who are gone, or have another verifier or account; return them with the reasons.
 
-        `salts`, `allowed`: those of now; ``()``: all may log in.
+        `salts`, `allowed`, `account_name`: those of now; ``()``: all may log in.
         """
         ended: list[dict[str, object]] = []
         for session in list(sessions):
             begun = self._begun.get(session)
-            if begun is not None and (why := _why(begun, salts, allowed)):
+            # One that is logging in has proved nothing yet; `UserFileWatch.refusal` is asked when it has.
+            if (
+                session.user is not None
+                and begun is not None
+                and (why := _why(begun, salts, allowed, account_name))
+            ):
                 self._endings.end(session, why)
                 ended.append({"session": session.pid, "user": begun.user, "why": why})
         return ended
 
 
-def _why(begun: _Begun, salts: Salts, allowed: Sequence[str]) -> str:
+def _why(begun: _Begun, salts: Salts, allowed: Sequence[str], account_name: AccountName) -> str:
     """Return why a user may not stay; empty if there is no reason."""
-    user, before = begun
+    user, before, account = begun
     if allowed and user not in allowed:
         return "this user may not log in to the server any more (--allow-users)"
     if user not in salts:
         return "this user was removed from the server"
     if before is not None and salts[user] != before:
         return "the password of this user was changed; log in again"
+    if account != account_name(user):
+        return "this user has another account on the server now (--account-map); log in again"
     return ""

@@ -20,15 +20,15 @@ Facts = Mapping[str, object]
 class Reloading:
     """`config`: the settings with which the server has started.
 
-    `read`: returns those that a start would have now. `apply`: takes in settings that a running server can take in, the
-    new and the old ones; it returns the sessions that end, or raises and has changed nothing.
+    `read`: returns those that a start would have now. `apply`: takes in settings that a running server can take in; it
+    returns the sessions that end, or raises and has changed nothing.
     """
 
     def __init__(
         self,
         config: ServerConfig,
         read: Callable[[], ServerConfig] | None,
-        apply: Callable[[ServerConfig, ServerConfig], list[dict[str, object]]],
+        apply: Callable[[ServerConfig], list[dict[str, object]]],
     ) -> None:
         self._config = config
         self._read = read
@@ -44,7 +44,7 @@ class Reloading:
         wanted = self._read()
         changed, restart = _differences(self._config, wanted)
         config = dataclasses.replace(self._config, **{name: new for name, (_, new) in changed.items()})
-        ended = self._apply(config, self._config)
+        ended = self._apply(config)
         self._config = config
         facts = {"changed": _plain(changed), "restart": _plain(restart), "ended": ended}
         log.info("the settings were read again: %s", _in_words(facts))

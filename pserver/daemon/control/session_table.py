@@ -13,7 +13,7 @@ def session_rows(sessions: SessionRegistry, slots: SlotService) -> list[dict[str
     ``jobs`` counts those that have ended, ``running`` commands and jobs that run, ``slots`` the processes for jobs that
     there are now. ``idle`` is for how many seconds nothing has run, as far as that was told: every two seconds.
     """
-    return [_row(session, slots) for session in sessions]
+    return [_row(session, slots) for session in sessions if not session.is_control]
 
 
 def _row(session: Session, slots: SlotService) -> dict[str, object]:

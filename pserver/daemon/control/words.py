@@ -88,13 +88,13 @@ class ControlWords:
 
     def step(self) -> None:
         """End the server if it is to end with its last session, and that has gone."""
-        if self._is_releasing and not len(self._server.sessions) and not self._server.is_busy():
+        if self._is_releasing and not self._server.sessions.users() and not self._server.is_busy():
             self._server.stop(self._is_releasing)
 
     def _kill(self, request: Mapping[str, Any], asker: Asker) -> Facts:
         what = _text(request, "what", "give the number of a session, or a user")
         found = [each for each in self._server.sessions if str(each.pid) == what]
-        found = found or [each for each in self._server.sessions if each.user == what]
+        found = found or [each for each in self._server.sessions if each.user == what and not each.is_control]
         if not found:
             raise ConfigurationError(f"there is no session {what!r:.100}, and none of such a user")
         for session in found:
@@ -113,17 +113,17 @@ class ControlWords:
 
     def _drain(self, *_: object) -> Facts:
         self._server.duty.drain()
-        return {"sessions": len(self._server.sessions)}
+        return {"sessions": len(self._server.sessions.users())}
 
     def _resume(self, *_: object) -> Facts:
         self._is_releasing = ""
         self._server.duty.resume()
-        return {"sessions": len(self._server.sessions)}
+        return {"sessions": len(self._server.sessions.users())}
 
     def _release(self, _: Mapping[str, Any], asker: Asker) -> Facts:
         self._is_releasing = f"its last session has ended, as {asker} asked for"
         self._server.duty.drain(finishes_jobs=True)
-        return {"sessions": len(self._server.sessions)}
+        return {"sessions": len(self._server.sessions.users())}
 
     def _log_level(self, request: Mapping[str, Any], _: Asker) -> Facts:
         level = _text(request, "level", f"give one of {', '.join(LEVELS)}").lower()
@@ -139,7 +139,7 @@ class ControlWords:
             named = "; ".join(f"session {row['session']} of {row['user']}" for row in detached)
             raise ConfigurationError(
                 f"it runs detached jobs: {named}. Use release, which ends the server after them, or lose them with "
-                "stop --force (results that are ready stay)"
+                "quit (results that are ready stay)"
             )
         self._server.stop(f"{asker} asked for it")
         return {"ended": ended}

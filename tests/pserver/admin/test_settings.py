@@ -158,6 +158,13 @@ def test_a_home_that_nobody_has_is_an_error_with_its_line(file: Path) -> None:
         resolve({}, {}, write(file, 'log_file = "~nobody-has-this/log"\n'))
 
 
+def test_only_settings_that_an_error_names_are_traced(file: Path) -> None:
+    write(file, "cmd_port = 5000\ndata_port = 5000\ndebug = true\n")
+    with pytest.raises(ConfigurationError) as caught:
+        resolve({}, {}, file)
+    assert "data_port is from" in str(caught.value) and "debug is from" not in str(caught.value)
+
+
 def test_others_may_not_write_the_file(file: Path) -> None:
     write(file, "slots = 3\n").chmod(0o666)
     with pytest.raises(ConfigurationError, match="chmod"):

@@ -15,3 +15,8 @@ def test_sizes(text: str, size: int) -> None:
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(ConfigurationError, match="is not a size: give a number of bytes"):
         parse_size(text)
+
+
+def test_a_size_is_one_that_the_system_takes() -> None:
+    with pytest.raises(ConfigurationError, match="more than any machine has"):
+        parse_size("16777216t")

@@ -60,7 +60,7 @@ def test_sessions_end_at_the_end_and_not_before(stack: ExitStack) -> None:
     place.now = 18.5
     place.keeper.step()
     assert session.how == ""  # its client reads just now that it is not let in
-    session.user = "alice"
+    session.user, session.network = "alice", "00000001"
     place.keeper.step()
     assert (
         session.how

@@ -67,7 +67,9 @@ class Place:
     """A daemon, and what a test has beside it."""
 
     def __init__(self, stack: contextlib.ExitStack, slots: int) -> None:
-        config = ServerConfig(cmd_port=0, data_port=0, bind="127.0.0.1", allow_root=True, slots=slots)
+        config = ServerConfig(
+            cmd_port=0, data_port=0, bind="127.0.0.1", allow_root=True, slots=slots, use_tls=False
+        )
         pid_file = stack.enter_context(PidFile(config.name))
         self.daemon = _Daemon(config, pid_file, stack, ServiceManager(), read=None)
         self.daemon.publish()

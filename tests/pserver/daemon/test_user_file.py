@@ -86,3 +86,26 @@ def test_the_fingerprint_is_told_and_follows_the_file(path: Path, caplog: pytest
 
 def test_without_users_there_are_no_facts() -> None:
     assert UserFileWatch(None).facts() is None
+
+
+def test_who_comes_later_does_not_share_the_account(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    watch = UserFileWatch(path, is_shared=False)
+    watch.look()
+    VerifierFile(path).add(make_verifier(Credentials("bob", "horse battery"), 2048))
+    assert looked(watch, caplog) == [
+        "not let in, because they would share the server's account: 'bob'; see --shared-account"
+    ]
+    assert "--shared-account" in watch.sharing("bob")
+    assert watch.sharing("alice") == watch.refusal("alice") == ""
+    assert UserFileWatch(path).sharing("bob") == ""
+
+
+def test_who_is_gone_may_not_stay(path: Path) -> None:
+    watch = UserFileWatch(path, ["alice", "bob"])
+    watch.look()
+    assert [watch.refusal(user) for user in ("alice", "bob", "carol")] == [
+        "",
+        "this user was removed from the server",
+        "this user may not log in to the server any more (--allow-users)",
+    ]
+    assert UserFileWatch(None).refusal("(no login)") == ""

@@ -9,6 +9,10 @@ from tests.pserver.daemon.control.conftest import Place
 OLD = {"alice": b"1", "bob": b"2"}
 
 
+def same(user: str) -> str:
+    return user
+
+
 @pytest.mark.parametrize(
     ("salts", "allowed", "why"),
     [
@@ -25,8 +29,8 @@ def test_who_may_not_log_in_as_before_goes_with_the_reason(
 ) -> None:
     session, control = place.log_in("alice")
     departures = Departures(Endings())
-    departures.begin(session, "alice", OLD)
-    ended = departures.end(place.sessions, salts, allowed)
+    departures.begin(session, "alice", OLD, same)
+    ended = departures.end(place.sessions, salts, allowed, same)
     assert len(ended) == bool(why)
     if why:
         assert why in json.loads(control.recv(1000))["end"]
@@ -36,8 +40,24 @@ def test_who_may_not_log_in_as_before_goes_with_the_reason(
 def test_a_session_that_has_come_back_is_measured_from_then_on(place: Place) -> None:
     session, _ = place.log_in("alice")
     departures = Departures(Endings())
-    departures.adopt(place.sessions, OLD)
-    departures.adopt(place.sessions, {"alice": b"9"})  # the first counts
-    assert departures.end(place.sessions, OLD, ()) == []
-    [ended] = departures.end(place.sessions, {"alice": b"9"}, ())
+    departures.adopt(place.sessions, OLD, same)
+    departures.adopt(place.sessions, {"alice": b"9"}, same)  # the first counts
+    assert departures.end(place.sessions, OLD, (), same) == []
+    [ended] = departures.end(place.sessions, {"alice": b"9"}, (), same)
     assert ended["session"] == session.pid
+
+
+def test_a_session_of_a_user_with_another_account_ends(place: Place) -> None:
+    session, _ = place.log_in("alice")
+    departures = Departures(Endings())
+    departures.begin(session, "alice", OLD, same)
+    [ended] = departures.end(place.sessions, OLD, (), lambda _: "physics2")
+    assert "another account on the server now (--account-map)" in str(ended["why"])
+
+
+def test_a_login_that_goes_on_is_left_alone(place: Place) -> None:
+    session, _ = place.log_in("alice")
+    departures = Departures(Endings())
+    departures.begin(session, "mallory", OLD, same)
+    session.user = None
+    assert departures.end(place.sessions, OLD, (), same) == []

@@ -14,16 +14,16 @@ class Server:
 
     def __init__(self) -> None:
         self.wanted = OLD
-        self.applied: list[tuple[ServerConfig, ServerConfig]] = []
+        self.applied: list[ServerConfig] = []
         self.fails = False
 
     def read(self) -> ServerConfig:
         return self.wanted
 
-    def apply(self, config: ServerConfig, before: ServerConfig) -> list[dict[str, object]]:
+    def apply(self, config: ServerConfig) -> list[dict[str, object]]:
         if self.fails:
             raise ConfigurationError("line 7")
-        self.applied.append((config, before))
+        self.applied.append(config)
         return [{"session": 5, "user": "bob", "why": "he is gone"}]
 
 
@@ -38,10 +38,10 @@ def test_what_can_be_taken_in_is_and_what_needs_a_restart_is_named(caplog: pytes
         "ended": [{"session": 5, "user": "bob", "why": "he is gone"}],
     }
     taken = ServerConfig(slots=2, cmd_port=1, log_file="/x", allow_users=("alice",))
-    assert server.applied == [(taken, OLD)]
+    assert server.applied == [taken]
     assert "cmd_port would be 2, which needs a restart" in caplog.text
     assert reloading.reload()["changed"] == {}  # it has them by now
-    assert server.applied[1] == (taken, taken)
+    assert server.applied[1] == taken
 
 
 def test_an_error_leaves_all_as_it_was(caplog: pytest.LogCaptureFixture) -> None:

@@ -153,7 +153,7 @@ def test_stop_names_detached_jobs_and_needs_force(office: Office) -> None:
     control.send(b'{"detached": true}')
     wait_until(lambda: office.place.turn() or session.nodes[0].is_detached, "its word")  # type: ignore[func-returns-value]
     with pytest.raises(
-        ConfigurationError, match=rf"detached jobs: session {session.pid} of alice\. .*--force"
+        ConfigurationError, match=rf"detached jobs: session {session.pid} of alice\. .*lose them with quit"
     ):
         office.do("stop")
     assert not office.stopped
