@@ -267,6 +267,7 @@ class Supervisor:
 
     def _kill_engine(self) -> None:
         self._engine_life.handle(EngineEvent.KILL)
+        self._workers.engine_is_killed()
         self._process.signal(signal.SIGKILL)
 
     def _facts(self) -> dict[str, Any]:
@@ -328,9 +329,7 @@ class Supervisor:
         self._event_loop.unwatch(self._process.pidfd)
         how = self._process.spawner.describe_exit(self._process.exit_code())
         if self._process.spawner.is_gone:
-            self._engine_life.why_killed = (
-                "the process that starts engines has ended, and all engines with it"
-            )
+            self._engine_life.why_killed = "the process that starts engines has ended"
         if self._engine_life.why_killed:
             how += f" ({self._engine_life.why_killed})"
         state = self._engine_life.handle(EngineEvent.ENDED)
@@ -368,6 +367,7 @@ class Supervisor:
         is_dead = self._engine_life.state is EngineState.DEAD
         match self._engine_life.handle(EngineEvent.RESTART):
             case EngineState.RESTARTING:
+                self._workers.engine_is_killed()
                 self._process.signal(signal.SIGKILL)
             case EngineState.REPLACING if is_dead:
                 self._replace_engine()

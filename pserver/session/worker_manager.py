@@ -97,6 +97,12 @@ class Workers:
         self._tell_pool()
         self._ask()
 
+    def engine_is_killed(self) -> None:
+        """Do without the workers that it has had no time to fork."""
+        self._is_ready = False
+        for worker in [worker for worker in self._workers.values() if not worker.pid]:
+            self._forget_not_started(worker)
+
     def engine_ended(self, how: str) -> None:
         """End the workers of an engine that has ended."""
         self._is_ready, self._died = False, how

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pconnect import JobLostError, network_get_info, precv, reval
+from pconnect import EngineDiedError, JobLostError, network_get_info, precv, reval
 from pconnect.views.network_views import ClientNetwork
 from tests.support.clients import ClientProcess
 from tests.support.servers import Server, run_server
@@ -233,3 +233,15 @@ def test_a_session_without_room_for_a_worker_loses_nothing_else(
     resource.prlimit(session, resource.RLIMIT_NOFILE, before)
     assert job.result(DEADLINE) == 1
     assert net.submit(sum, [1, 2]).result(DEADLINE) == 3
+
+
+def test_a_restart_says_nothing_of_workers_that_the_engine_had_no_time_to_fork(
+    net: ClientNetwork, two_slots: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    command = reval("while True: pass", net)
+    job = net.submit(sum, [1, 2])
+    wait_until(lambda: slots_used(two_slots) > 0, "a worker that the engine is asked for")
+    net.restart()
+    assert job.result(DEADLINE) == 3
+    assert caplog.messages == []
+    assert isinstance(command[0].exception(), EngineDiedError)
