@@ -109,7 +109,8 @@ def start_local_network(
         network = _connect(n, stack.enter_context(_private_server(n, slots, deadline)), deadline, options)
         mesh = client_mesh(network.mesh)
         # The server also ends when Python frees a network that is still open.
-        mesh.after_close = close_server = weakref.finalize(mesh, stack.pop_all().close)
+        close_server = weakref.finalize(mesh, stack.pop_all().close)
+        mesh.after_close.append(close_server)
         close_server.atexit = False  # `_close_left_open` does that
     atexit.register(_close_left_open, weakref.ref(mesh))
     return network

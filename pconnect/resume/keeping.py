@@ -63,4 +63,11 @@ def attach(network: ClientNetwork, attendance: Attendance, file: Path) -> None:
 
 
 def _remove_at_close(network: ClientNetwork, file: Path) -> None:
-    client_mesh(network.mesh).before_close.append(lambda: remove_file(file))
+    mesh = client_mesh(network.mesh)
+
+    def remove() -> None:
+        # Sessions that did not hear of the close wait for whoever comes back; or another client has taken them over.
+        if any(server.life.was_killed is not None for server in mesh.servers.values()):
+            remove_file(file, mesh.network_id)
+
+    mesh.after_close.append(remove)

@@ -7,6 +7,7 @@ login which. So whoever has the file, and not the password, can do nothing with 
 import base64
 import contextlib
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from typing import Any
 
 import platformdirs
 
-from pconnect.errors import ConfigurationError
+from pconnect.errors import ConfigurationError, CredentialError
 from pconnect.link.host_names import Host
 from pconnect.link.local_link import TOKEN_BYTES
 from pconnect.protocol.frames import NETWORK_ID_BYTES, NETWORK_KEY_BYTES, Limits
@@ -94,8 +95,8 @@ def read_file(path: Path) -> ResumeFile | None:
     text = read_private(path, _MAX_BYTES)
     try:
         told: dict[str, Any] = json.loads(text)
-        if told["version"] != _VERSION:
-            raise ConfigurationError(f"resume: {path} is of another version of this software; remove it")
+        if (version := told["version"]) != _VERSION:
+            raise ValueError(f"it is of version {version!r} of its format; this software knows {_VERSION}")
         link_key, (most, most_waiting) = told["link_key"], told["limits"]
         found = ResumeFile(
             bytes.fromhex(told["network"]),
@@ -109,6 +110,8 @@ def read_file(path: Path) -> ResumeFile | None:
         sizes = len(found.network_id), len(found.network_key), len(found.link_key or bytes(TOKEN_BYTES))
         if sizes != (NETWORK_ID_BYTES, NETWORK_KEY_BYTES, TOKEN_BYTES):
             raise ValueError("a key has another length")
+        if not (0 < found.peer_timeout < math.inf and min(found.limits) > 0):
+            raise ValueError("a limit makes no sense")
         if not found.hosts or set(found.keys) != set(range(1, len(found.hosts) + 1)):
             raise ValueError("a node has no key")
     except (ValueError, TypeError, LookupError, AttributeError) as error:
@@ -118,7 +121,9 @@ def read_file(path: Path) -> ResumeFile | None:
     return found
 
 
-def remove_file(path: Path) -> None:
-    """Remove the file of a network that was closed."""
-    with contextlib.suppress(OSError):
-        path.unlink()
+def remove_file(path: Path, network_id: bytes) -> None:
+    """Remove the file of a network that was closed, unless it is that of another network by now."""
+    with contextlib.suppress(OSError, ConfigurationError, CredentialError):
+        saved = read_file(path)
+        if saved is not None and saved.network_id == network_id:
+            path.unlink()

@@ -83,7 +83,7 @@ class ClientMesh(Mesh):
         #: Called before the network is closed, the last first: they end what others cannot do without it.
         self.before_close: list[Callable[[], object]] = []
         #: Called when the network was closed.
-        self.after_close: Callable[[], object] = lambda: None
+        self.after_close: list[Callable[[], object]] = []
         #: Looks after the jobs, once there are any; a `pconnect.scheduler.scheduler.Scheduler`.
         self.scheduler: Any = None
         self.jobs = NetworkJobs()
@@ -276,7 +276,8 @@ class ClientMesh(Mesh):
                 self.event_loop.close()
                 for server in servers:
                     server.end(ConnectionLostError("the network was closed"))
-            self.after_close()
+            for call in self.after_close:
+                call()
             self.event_loop.turns.call_waiting()
         for server in servers:
             server.report_unseen()

@@ -133,6 +133,11 @@ class DetachedJobs:
             self._unwritten = UnwrittenResults(self._store)
             self._advance(HandOverEvent.BEGIN)
 
+    def client_vanished(self) -> None:
+        """Forget what a client had begun to hand over."""
+        if not self.is_detached:
+            self._begin(None)
+
     def _forget(self) -> None:
         self._jobs.clear()
         self._sent.clear()

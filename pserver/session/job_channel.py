@@ -106,10 +106,15 @@ class JobChannel:
         steps = greet(sock, self.client.tls, self.client.network_id, 0, self.client.token)
         self.event_loop.background.start(steps, deadline_after(_HANDSHAKE_TIMEOUT), end)
 
-    def _open(self, channel: Channel) -> None:
+    def leave(self) -> None:
+        """Close the channel to a client that has left; another one may open it."""
         if self.connection is not None:
             self.event_loop.discard(self.connection)
+            self.connection = None
             self.on_lost()
+
+    def _open(self, channel: Channel) -> None:
+        self.leave()
         self.connection = Connection(0, "client", channel, role=Role.WORKERS)
         self.connection.on_message = self.on_message
         self.connection.on_lost = self._lost

@@ -87,14 +87,13 @@ class Supervisor:
         self._absence = Absence(client, self._command, self._life, self._event_loop, slot_client, orphan)
         channel = JobChannel(self._event_loop, client, jobs)
         channel.on_renewal = self._renew
-        handle = self._life.handle
         self._workers = Workers(
             channel,
             engine,
             slot_client,
             folder,
             settings.kept,
-            on_detached=lambda: handle(SupervisorEvent.DETACH),
+            on_detached=lambda: self._life.handle(SupervisorEvent.DETACH),
         )
         self._usage = NodeUsage(slot_client, self._command, lambda: self._process.page, self._workers)
         self._attend_engine()
@@ -126,7 +125,8 @@ class Supervisor:
         self._life.handle(SupervisorEvent.STOP)
 
     def _client_lost(self, error: ParallelError) -> None:
-        self._absence.lose_client(error, self._output.told())
+        if self._absence.lose_client(error, self._output.told()):
+            self._workers.client_vanished()
 
     def run(self) -> None:
         """Serve the client until it closes the network, is gone, or the server stops; or until its jobs have ended.

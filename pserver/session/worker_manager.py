@@ -322,6 +322,11 @@ class Workers:
         self._tell_pool()
         self._ask()
 
+    def client_vanished(self) -> None:
+        """End the jobs of a client that is gone, and forget what it has begun to hand over; another one may come."""
+        self.detached_jobs.client_vanished()
+        self._channel.leave()
+
     def _pass_on(self, number: int, descriptor: int) -> None:
         """Give a worker the client's connection to it."""
         worker = self._workers.get(number)

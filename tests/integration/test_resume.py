@@ -1,6 +1,7 @@
 """Clients that are killed, and come back from another process: what is there, what comes twice, who is refused."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -223,6 +224,21 @@ def test_who_comes_while_the_first_is_there_is_refused_or_takes_over(file: Path,
         with pytest.raises(ConnectionLostError, match="another client has taken the session over"):
             net.eval("x").result(LIMIT)
     assert other.eval("x").result(LIMIT) == [7]
+    other.close()
+
+
+def test_jobs_end_when_another_takes_over_and_the_next_client_has_all_slots(
+    file: Path, server: Server
+) -> None:
+    net = connect([server], resume=file)
+    jobs = [net.submit(time.sleep, 1000) for _ in range(8)]
+    wait_until(lambda: any(job.running() for job in jobs), "a job to run")
+    other = come_back(file, server, take_over=True)
+    for job in jobs:
+        assert isinstance(job.exception(LIMIT), ConnectionLostError)
+    net.close()
+    wait_until(lambda: server.status_now()["slots"]["used"] == 0, "the slots")
+    assert other.submit(abs, -3).result(LIMIT) == 3
     other.close()
 
 

@@ -55,14 +55,14 @@ class Absence:
     def _is_open(self) -> bool:
         return self._life.state is SupervisorState.OPEN
 
-    def lose_client(self, why: ParallelError, told: Sequence[int]) -> None:
-        """Take the loss of the command channel: the supervisor ends, or waits.
+    def lose_client(self, why: ParallelError, told: Sequence[int]) -> bool:
+        """Take the loss of the command channel: the supervisor ends, or waits; return whether it waits.
 
         `told`: of each output stream, how much the client was told of.
         """
         if not (self._is_open and self.orphan.is_possible):
             self._life.handle(SupervisorEvent.LOST)
-            return
+            return False
         self._event_loop.remove(self._command)
         self._command.reset()
         self._command.post(Kind.BACK, 0, [*told, self.orphan.notes])
@@ -70,6 +70,7 @@ class Absence:
         self.orphan.begin()
         self._slot_client.tell_orphaned(self.orphan.since)
         log.info("session %d, node %d: its client vanished: %s", os.getpid(), self._client.node, why)
+        return True
 
     def look(self) -> None:
         """End the supervisor if nobody has come back in time."""

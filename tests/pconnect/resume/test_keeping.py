@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from pconnect import ConfigurationError
+from pconnect import ConfigurationError, ConnectionLostError, pconnect
 from pconnect.link.host_names import Host
 from pconnect.protocol.frames import Limits
 from pconnect.resume.keeping import check_resume
 from pconnect.resume.resume_file import ResumeFile, read_file
 from srp_tools import CredentialError
 from tests.support.servers import Server, connect
+from tests.support.waiting import wait_until
 
 SAVED = ResumeFile(
     bytes(16), bytes(32), None, Limits(5, 6), 30.0, (Host("alpha", "alpha", 12502),), {1: b"key"}
@@ -38,6 +39,33 @@ def test_it_is_there_as_long_as_the_network(waiting_server: Server, tmp_path: Pa
         assert saved is not None
         assert saved.network_id.hex() == net.network_id
     assert not (tmp_path / "f").exists()
+
+
+def test_it_stays_for_who_comes_back_if_no_session_hears_of_the_close(
+    waiting_server: Server, tmp_path: Path
+) -> None:
+    file, login = tmp_path / "f", waiting_server.credentials
+    net = connect([waiting_server], resume=file)
+    other = connect([waiting_server], resume=file, take_over=True)
+    net.close()
+    assert file.exists()
+    other.mesh.servers[1].command.lose(ConnectionLostError("the network is down"))  # type: ignore[attr-defined]
+    other.close()
+    assert file.exists()
+    wait_until(lambda: waiting_server.status_now()["sessions"][0]["orphaned"], "the session to wait")
+    with pconnect(user=login.user, password=login.password, resume=file) as net:
+        assert net.resumed
+    assert not file.exists()
+
+
+def test_that_of_another_network_stays(waiting_server: Server, tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    with connect([waiting_server], resume=file):
+        file.unlink()
+        other = connect([waiting_server], resume=file)
+    assert file.exists()
+    other.close()
+    assert not file.exists()
 
 
 def test_a_server_that_does_not_wait_is_named(server: Server, tmp_path: Path) -> None:

@@ -26,8 +26,10 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     SAVED.write(path)
     assert read_file(path) == SAVED
     assert path.stat().st_mode & 0o777 == 0o600
-    remove_file(path)
-    remove_file(path)
+    remove_file(path, bytes(range(16)))  # of another network
+    assert path.exists()
+    remove_file(path, SAVED.network_id)
+    remove_file(path, SAVED.network_id)
     assert read_file(path) is None
 
 
@@ -61,14 +63,16 @@ def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     [
         ("version", 2), ("network", "00"), ("network_key", "x"), ("link_key", "00"), ("limits", [1]),
         ("limits", None), ("hosts", []), ("hosts", [["a", "a"]]), ("keys", {"1": "AAAA"}), ("keys", {"1": "?"}),
-        ("peer_timeout", None),
+        ("peer_timeout", None), ("peer_timeout", "nan"), ("peer_timeout", 0), ("limits", [0, 7]),
     ],
 )  # fmt: skip
 def test_a_file_that_makes_no_sense_is_named(name: str, value: Any, tmp_path: Path) -> None:
     path = tmp_path / "file"
     SAVED.write(path)
     path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
-    with pytest.raises(ConfigurationError, match=f"resume: {path} is "):
+    with pytest.raises(
+        ConfigurationError, match=f"resume: {path} is not a file that .*; name another, or remove it$"
+    ):
         read_file(path)
     path.write_text("{")
     with pytest.raises(ConfigurationError, match=f"resume: {path} is not a file"):

@@ -285,6 +285,16 @@ def test_a_client_that_changes_its_mind_after_its_workers_have_left_it(office: O
     assert office.hear(7) == f"spool {office.store.folder}"
 
 
+def test_a_client_that_vanishes_while_it_hands_over(office: Office) -> None:
+    office.hire(5)
+    office.keep(1, worker=5)
+    office.say(Kind.DETACH)
+    office.detached_jobs.client_vanished()
+    assert not office.store.folder.exists()
+    office.hire(6)  # for the one that comes back
+    assert not office.pages[6].is_detached()
+
+
 def move_away(office: Office) -> Path:
     return office.store.folder.rename(office.store.folder.with_name("away"))
 

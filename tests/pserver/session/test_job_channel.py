@@ -108,6 +108,17 @@ def test_a_channel_that_is_opened_again_ends_the_one_before(ends: Ends) -> None:
     assert len(decode_messages(Role.SCHEDULER, second.recv(1000))) == 1
 
 
+def test_a_client_that_has_left_is_heard_no_more_and_another_may_come(ends: Ends) -> None:
+    first = ends.open()
+    ends.channel.leave()
+    assert first.recv(100) == b""
+    assert not ends.channel.is_open
+    ends.channel.leave()
+    assert ends.happened == ["open", "lost"]
+    ends.open()
+    assert ends.channel.is_open
+
+
 def test_a_connection_to_a_worker_is_handed_on(ends: Ends) -> None:
     numbers: list[int] = []
 
