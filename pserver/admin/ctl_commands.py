@@ -15,7 +15,7 @@ from pserver.ctl.asking import ask
 from pserver.system.pidfile import find_server
 
 _RELOAD_SECONDS = 30.0  # a file of many users, on a slow file system
-_HEADINGS = ["SESSION", "USER", "FROM", "SINCE", "NODES", "COMMANDS", "JOBS", "IDLE", "DETACHED"]
+_HEADINGS = ["SESSION", "USER", "FROM", "SINCE", "NODES", "COMMANDS", "JOBS", "IDLE", "CLIENT"]
 
 # What each word does, and its argument with its description, if it has one.
 _WORDS: Mapping[str, tuple[str, tuple[str, str] | None]] = {
@@ -119,7 +119,7 @@ def _row(session: Facts) -> Sequence[object]:
         session["commands"],
         session["jobs"],
         str(timedelta(seconds=int(session["idle"]))),
-        "yes" if session["detached"] else "no",
+        "detached" if session["detached"] else "orphaned" if session["orphaned"] else "connected",
     ]
 
 

@@ -37,7 +37,7 @@ class KeptValues:
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self.lost = 0  #: how many that were not taken are forgotten
+        self._lost = 0  # how many no client can have any more, and none has been told of
         self._max_bytes = max_bytes
         self._size = 0
         self._kept: deque[_Kept] = deque()
@@ -52,33 +52,30 @@ class KeptValues:
         value = _Kept(header.tag, b"".join(buffers) if is_small else b"")
         self._kept.append(value)
         self._size += len(value.data) + _VALUE_BYTES
-        self.lost += not is_small
         while self._size > self._max_bytes:
             oldest = self._kept.popleft()
             self._size -= len(oldest.data) + _VALUE_BYTES
             self._forgotten[oldest.tag] = self._forgotten.get(oldest.tag, 0) + 1
-            self.lost += bool(oldest.data)
 
     def take(self, tag: int) -> None:
         """Drop the oldest value with a tag: the client has it."""
         if self._forgotten.get(tag):
             self._forgotten[tag] -= 1
-            self.lost -= 1
             return
         for index, value in enumerate(self._kept):  # it is among the first, as a rule
             if value.tag == tag:
                 del self._kept[index]
                 self._size -= len(value.data) + _VALUE_BYTES
-                self.lost -= not value.data
                 return
 
     def take_lost(self) -> int:
         """Return how many are lost, which are told now."""
-        lost, self.lost = self.lost, 0
+        lost, self._lost = self._lost, 0
         return lost
 
     def messages(self) -> list[bytes]:
-        """Return what is to be sent again, the oldest first; nothing else is taken any more."""
+        """Return what is to be sent again, the oldest first; whatever else the client has not taken is lost."""
+        self._lost += sum(self._forgotten.values()) + sum(not value.data for value in self._kept)
         self._forgotten.clear()
         self._kept = deque(value for value in self._kept if value.data)
         self._size = sum(len(value.data) + _VALUE_BYTES for value in self._kept)

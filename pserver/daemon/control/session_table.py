@@ -32,4 +32,5 @@ def _row(session: Session, slots: SlotService) -> dict[str, object]:
         "slots": sum(slots.held_by(node) for node in session.nodes),
         "idle": 0.0 if running else max(0.0, time.time() - last),
         "detached": any(node.is_detached for node in session.nodes),
+        "orphaned": session.orphaned_since,
     }

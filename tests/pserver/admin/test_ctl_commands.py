@@ -34,10 +34,11 @@ def test_a_request(word: str, argument: str, request_: dict[str, object]) -> Non
 def test_sessions_are_a_table() -> None:
     row = {
         "session": 17, "user": "alice", "from": "192.0.2.1 port 5", "since": 0.0, "nodes": [1, 2], "commands": 3,
-        "jobs": 4, "slots": 2, "idle": 61.9, "detached": False,
+        "jobs": 4, "slots": 2, "idle": 61.9, "detached": False, "orphaned": None,
     }  # fmt: skip
     newcomer = {**row, "user": None, "slots": 0, "detached": True}
-    head, first, second = _LINES["sessions"]({"sessions": [row, newcomer]})[0].splitlines()
+    orphan = {**row, "orphaned": 1.5}
+    head, first, second, third = _LINES["sessions"]({"sessions": [row, newcomer, orphan]})[0].splitlines()
     assert head.split() == [
         "SESSION",
         "USER",
@@ -47,10 +48,11 @@ def test_sessions_are_a_table() -> None:
         "COMMANDS",
         "JOBS",
         "IDLE",
-        "DETACHED",
+        "CLIENT",
     ]
-    assert first.split()[-5:] == ["1,2", "3", "4", "0:01:01", "no"]
-    assert "(logging in)" in second and second.endswith("  yes")
+    assert first.split()[-5:] == ["1,2", "3", "4", "0:01:01", "connected"]
+    assert "(logging in)" in second and second.endswith("  detached")
+    assert third.endswith("  orphaned")
 
 
 def test_a_reload_says_what_has_changed_and_what_needs_a_restart() -> None:

@@ -15,7 +15,7 @@ def test_a_row_has_what_a_session_has_said(place: Place) -> None:
     [row] = session_rows(place.sessions, place.slots)
     assert row == {
         "session": session.pid, "user": "alice", "from": "192.0.2.1 port 5", "since": session.since, "nodes": [1],
-        "commands": 3, "jobs": 2, "running": 2, "slots": 2, "idle": 0.0, "detached": False,
+        "commands": 3, "jobs": 2, "running": 2, "slots": 2, "idle": 0.0, "detached": False, "orphaned": None,
     }  # fmt: skip
     control.send(json.dumps({"slots": 0, "exclusive": False}).encode())
     for lease in (1, 2):
