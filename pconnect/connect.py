@@ -40,7 +40,7 @@ from pconnect.session.mesh_setup import MeshSetup, current_folder, mesh_error
 from pconnect.session.node_state import NodeState
 from pconnect.session.remote_calls import client_mesh
 from pconnect.session.server import Server
-from pconnect.views.network_views import ClientConnection, ClientNetwork
+from pconnect.views.network_views import ClientConnection, ClientNetwork, ResumableConnection
 from srp_tools.channel import Channel
 from srp_tools.steps import Steps, deadline_after, run_all
 
@@ -335,9 +335,8 @@ def _open_data_connections(
     for server in servers:
         outcome = outcomes[server.node]
         if isinstance(outcome, Channel):
-            data = ClientConnection(
-                server.node, server.host, outcome, role=Role.CLIENT_DATA, limits=mesh_setup.limits
-            )
+            make = ResumableConnection if mesh_setup.is_resumable else ClientConnection
+            data = make(server.node, server.host, outcome, role=Role.CLIENT_DATA, limits=mesh_setup.limits)
             server.attach(data)
             event_loop.add(data)
         else:

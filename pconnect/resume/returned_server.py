@@ -18,7 +18,7 @@ from pconnect.protocol.messages import Message
 from pconnect.session.node_state import NodeState
 from pconnect.session.remote_calls import kept_value_of
 from pconnect.session.server import Server
-from pconnect.views.network_views import ClientConnection
+from pconnect.views.network_views import ResumableConnection
 
 _UNKNOWN = "(not known while its engine computes)"
 _FORGOTTEN = "the engine does not remember this command of the client before: it keeps the last ones"
@@ -38,7 +38,9 @@ class ReturnedServer(Server):
         self.has_told = False  #: whether the engine has told all that it remembers
         super().__init__(command, location)
         self.attach(
-            ClientConnection(self.node, self.host, None, role=Role.CLIENT_DATA, limits=limits, awaited=True)
+            ResumableConnection(
+                self.node, self.host, None, role=Role.CLIENT_DATA, limits=limits, awaited=True
+            )
         )
 
     @property

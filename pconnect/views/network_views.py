@@ -19,6 +19,7 @@ from pconnect.files.code_sync import sync_code
 from pconnect.link.connection import Connection
 from pconnect.loop.network import Network
 from pconnect.messaging.send_receive import Connections, resolve
+from pconnect.protocol.kinds import Kind
 from pconnect.session.octave_api import NodeFacts, network_get_info
 from pconnect.session.remote_calls import call, call_service, client_mesh, run
 from pconnect.session.restart import restart
@@ -31,7 +32,7 @@ from pconnect.views.file_views import FileView
 from pconnect.views.job_views import JobView
 from pconnect.views.node_table import of_nodes
 from pconnect.views.program_views import ProgramView
-from pconnect.views.resume_views import ResumeView, TellingConnection
+from pconnect.views.resume_views import ResumeView
 
 # What it gives back for something sent: one command for a node, one for each of several nodes.
 Sent = TypeVar("Sent", bound=Command | Commands)
@@ -307,11 +308,22 @@ class View(JobView, ProgramView[Sent], Generic[Sent]):
         return [client_mesh(mesh).servers[node.node] for node in nodes]
 
 
-class ClientConnection(View[Command], FileView[str, Path], TellingConnection):
+class ClientConnection(View[Command], FileView[str, Path], Connection):
     """One node of a network, as the client has it: ``net[2]``."""
 
     def _repr_html_(self) -> str:
         return as_html(repr(self), of_nodes([self]))
+
+
+class ResumableConnection(ClientConnection):
+    """A node to which another process may come back: its engine keeps each value until it hears that it was taken."""
+
+    def take_unfinished(self, tag: int) -> object:
+        """See `pconnect.link.connection.Connection.take_unfinished`."""
+        value = super().take_unfinished(tag)
+        self.post(Kind.RECEIVED, tag)
+        self.mesh.event_loop.flush(self)
+        return value
 
 
 class ClientNetwork(

@@ -1,24 +1,7 @@
 """What a network has of a client before, to whose sessions this one has come back."""
 
 from pconnect.commands.command import Command
-from pconnect.link.connection import Connection
-from pconnect.protocol.kinds import Kind
-from pconnect.session.remote_calls import client_mesh, mesh_of
-
-
-class TellingConnection(Connection):
-    """A node whose engine hears which values are taken, if the client may come back, and keeps copies of the others."""
-
-    _for_users = Connection._for_users
-
-    def take_unfinished(self, tag: int) -> object:
-        """See `pconnect.link.connection.Connection.take_unfinished`."""
-        value = super().take_unfinished(tag)
-        setup = client_mesh(self.mesh).mesh_setup
-        if setup is not None and setup.is_resumable:
-            self.post(Kind.RECEIVED, tag)
-            self.mesh.event_loop.flush(self)
-        return value
+from pconnect.session.remote_calls import mesh_of
 
 
 class ResumeView:

@@ -47,6 +47,7 @@ from pserver.engine.numeric_threads import limit_threads
 from pserver.engine.worker import Terms
 from pserver.engine.workspace import Workspace
 from pserver.jobs.process_state import open_text
+from pserver.orphans.client_link import ClientLink
 from pserver.orphans.command_history import CommandHistory
 from pserver.services.dask_processes import DaskProcesses
 from pserver.services.files import SessionFiles, is_open_to_others, publish
@@ -240,9 +241,8 @@ class _Engine:
             self._event_loop,
             lambda: self._event_loop.take_in(self._supervisor),
             lambda node, why: self._tell(Kind.REFUSED, why, node),
+            kept_bytes=self._kept_bytes,
         )
-        if self._kept_bytes:
-            links.outlive_client(self._kept_bytes)
         links.client.on_message = self._commands.append
         links.on_client = self._tell_history
         self._wait(lambda: self._closing or not links.unfinished())
@@ -300,11 +300,11 @@ class _Engine:
 
     def _tell_history(self) -> None:
         """Tell a client that has come back of the commands of the one before."""
-        runner, links = self._runner, self._links
-        if runner is None or runner.history is None or links is None or links.client.kept is None:
+        client = self._links.client if self._links is not None else None
+        if self._runner is None or self._runner.history is None or not isinstance(client, ClientLink):
             return
         waiting = [(command.tag, str(command.value[0]), keeps_value(command)) for command in self._commands]
-        runner.history.tell(links.client, waiting, links.client.kept.take_lost())
+        self._runner.history.tell(client, waiting, client.kept.take_lost())
 
     # --- workers ---
 

@@ -113,6 +113,7 @@ class Links:
     `handover`: on which the daemon passes accepted connections; watched from now on. `event_loop`: in which all this
     goes on. `listen`: takes in what the supervisor has said; called before anything is taken from the handover.
     `refused`: is told which node a connection claims to come from that was not let in, and why it was not.
+    `kept_bytes`: how much is kept for a client that vanishes and comes back; 0: none does.
     """
 
     def __init__(
@@ -122,12 +123,19 @@ class Links:
         event_loop: EventLoop,
         listen: Callable[[], object],
         refused: Callable[[int, str], object],
+        *,
+        kept_bytes: int = 0,
     ) -> None:
         nodes: Any = unpack(setup.nodes)
         self._addresses = [[(name, port) for name, port in addresses] for _, addresses in nodes]
         hosts = ["client", *(host for host, _ in nodes)]
         limits = Limits(*setup.limits)
-        self.client = ClientLink(limits)  #: the connection to the client
+        #: The connection to the client, which awaits another one whenever that has vanished if it may come back.
+        self.client = (
+            ClientLink(limits, kept_bytes, self._client_vanished)
+            if kept_bytes
+            else Connection(0, "client", None, role=Role.ENGINE_DATA, limits=limits, awaited=True)
+        )
         #: One for each node by number, that of this node without a link; a link that is still being made is awaited.
         self.connections: list[Connection] = [self.client]
         for node, host in enumerate(hosts[1:], 1):
@@ -194,10 +202,6 @@ class Links:
 
     # --- a client that comes back ---
 
-    def outlive_client(self, kept_bytes: int) -> None:
-        """Await another client whenever one has vanished, and keep so much for it."""
-        self.client.outlive(kept_bytes, self._client_vanished)
-
     def _client_vanished(self) -> None:
         self._event_loop.remove(self.client)
         self._expect(0, math.inf)
@@ -206,7 +210,8 @@ class Links:
         """Await a client that comes back, which has made a new authority of the network; leave the one before."""
         if self.tls is not None:
             self.tls.renew(certificate, authority)
-        self.client.give_up()
+        if isinstance(self.client, ClientLink):
+            self.client.give_up()
         if 0 in self._expected:  # what dialled before does not know the new authority
             self._event_loop.background.cancel(self._expected.pop(0))
             self._expect(0, math.inf)

@@ -99,31 +99,22 @@ class _VanishedClient(Peer):
 
 
 class ClientLink(Connection):
-    """The data connection of an engine to its client.
+    """The data connection of an engine to a client that may vanish and come back.
 
-    Without `outlive` it is a `Connection` as any other.
+    `kept_bytes`: how much is kept for the process that comes back. `on_vanished`: called when the client has vanished,
+    while the link still has its descriptor: the loop must not serve it any more.
     """
 
     _for_users = Connection._for_users
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, kept_bytes: int, on_vanished: Callable[[], object]) -> None:
         super().__init__(0, "client", None, role=Role.ENGINE_DATA, limits=limits, awaited=True)
-        self.kept: KeptValues | None = None  #: there is one if the link outlives its client
+        self.kept = KeptValues(kept_bytes)  #: what the client has not taken
         self.vanished = 0  #: how many clients have vanished
-        self._client = _VanishedClient()
-        self._on_vanished: Callable[[], object] = lambda: None
+        self.peer = self._client = _VanishedClient()
+        self._on_vanished = on_vanished
         self._is_ending = False
         self._last_command = 0
-
-    def outlive(self, max_bytes: int, on_vanished: Callable[[], object]) -> None:
-        """Outlive the client from now on, and keep so much for the process that comes back.
-
-        `on_vanished`: called when the client has vanished, while the link still has its descriptor: the loop must not
-        serve it any more.
-        """
-        self.kept = KeptValues(max_bytes)
-        self._on_vanished = on_vanished
-        self.peer = self._client
 
     @property
     def is_orphaned(self) -> bool:
@@ -136,15 +127,15 @@ class ClientLink(Connection):
 
     def post_encoded(self, buffers: Sequence[bytes | memoryview], *, is_counted: bool = True) -> None:
         """See `pconnect.link.connection.Connection.post_encoded`."""
-        if self.kept is not None and self.error is None:
+        if self.error is None:
             self.kept.add(buffers)
         super().post_encoded(buffers, is_counted=is_counted)
 
     def lose(self, error: ParallelError) -> None:
-        """Close the connection because of `error`; or await another client, if it outlives this one."""
+        """Await another client; or close the connection because of `error`, if there is none now."""
         if self._is_ending:
             return
-        if self.kept is None or self.life.state is not LinkState.OPEN:
+        if self.life.state is not LinkState.OPEN:
             super().lose(error)
         else:
             if not isinstance(error, ProtocolError):  # after that, nothing more is read
@@ -179,15 +170,14 @@ class ClientLink(Connection):
         self._decoder = Decoder(self._decoder.role, self._limits.max_message_bytes)
         self._inbox.received = self._out.counted = 0
         self.vanished += 1
-        for message in self.kept.messages() if self.kept is not None else ():
+        for message in self.kept.messages():
             super().post_encoded([message])
 
     def _take(self, message: Message) -> None:
         kind = message.kind
         if kind is _RECEIVED:
             self._inbox.received += 1
-            if self.kept is not None:
-                self.kept.take(message.tag)
+            self.kept.take(message.tag)
             return
         if kind is _COMMAND or kind is _CALL:
             self._last_command = message.tag

@@ -23,10 +23,9 @@ class Engine:
 
     def __init__(self, kept_bytes: int = 2**16) -> None:
         self.event_loop = EventLoop()
-        self.link = ClientLink(DEFAULT_LIMITS)
+        self.link = ClientLink(DEFAULT_LIMITS, kept_bytes, lambda: self.event_loop.remove(self.link))
         self.commands: list[Message] = []
         self.link.on_message = self.commands.append
-        self.link.outlive(kept_bytes, lambda: self.event_loop.remove(self.link))
         own = Connection(1, "here", None)
         self.mesh = Mesh(bytes(16), 1, [self.link, own], self.event_loop)
         self.client = self.come()
@@ -136,14 +135,11 @@ def test_a_client_that_breaks_the_protocol_is_left_as_well(engine: Engine) -> No
     assert not engine.link.error
 
 
-def test_without_more_it_is_a_connection_as_any_other() -> None:
-    near, far = channels()
-    link = ClientLink(DEFAULT_LIMITS)
-    link.open(near)
-    link.lose(ConnectionLostError("gone"))
-    assert link.life.state is LinkState.CLOSED
-    assert not link.is_orphaned
-    far.close()
+def test_while_no_client_is_there_it_can_be_lost_as_any_other(engine: Engine) -> None:
+    engine.vanish()
+    engine.link.lose(ConnectionLostError("the daemon is gone"))
+    assert engine.link.life.state is LinkState.CLOSED
+    assert not engine.link.is_orphaned
 
 
 # --- the copies ---

@@ -44,6 +44,7 @@ class Place:
         self.command = Connection(1, "client", near, role=Role.SUPERVISOR)
         self.event_loop.add(self.command)
         self.client = Connection(1, "server", far, role=Role.CLIENT)
+        self.waits: list[bool] = []  # what `lose_client` has returned
         stack.callback(self.client.close)
         tls = TlsContexts(KEY.identity(NETWORK, 1, *certificates()))
         self.tls = tls
@@ -57,7 +58,7 @@ class Place:
         self.orphan.set_up({"resumable": True})
         self.orphan.note(Message(Kind.MESHED, 0, {"pid": 7}), is_orphaned=False)
         self.absence = Absence(user, self.command, self.life, self.event_loop, slot_client, self.orphan)
-        self.command.on_lost = lambda error: self.absence.lose_client(error, [5, 6])
+        self.command.on_lost = lambda error: self.waits.append(self.absence.lose_client(error, [5, 6]))
         pipe, its_pipe = channels()
         self.engine = Connection(1, "engine", pipe, role=Role.OVERSEER)
         self.its_engine = Connection(0, "supervisor", its_pipe, role=Role.ENGINE)
@@ -113,6 +114,7 @@ def test_what_is_for_the_client_waits_for_the_one_who_comes_back(stack: ExitStac
     place = Place(stack)
     place.vanish()
     assert place.life.state.name == "ORPHANED"
+    assert place.waits == [True]
     place.command.post(Kind.OUTPUT, 1, [3, b"printed meanwhile", 0])
     place.orphan.note(Message(Kind.FRONT_END, 0, []), is_orphaned=True)
     authority = certificates()
@@ -165,6 +167,7 @@ def test_without_an_absence_there_is_nothing_to_come_back_to(stack: ExitStack) -
     place.orphan.set_up({})  # the client has not asked for it
     assert brief(place.come(takes_over=True)) == [(Kind.BACK, "")]
     place.vanish()
+    assert place.waits == [False]
     assert place.life.state is SupervisorState.ENDED
     assert brief(place.come()) == [(Kind.BACK, "")]
 
