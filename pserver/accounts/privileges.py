@@ -10,7 +10,7 @@ from pserver.accounts.account import Account
 from pserver.system.processes import deny_new_privileges, set_dumpable
 
 # What an account takes over from the environment of the server; the rest is root's.
-_KEPT = {"LANG", "LANGUAGE", "TZ"}
+_KEPT = {"LANG", "LANGUAGE", "TZ", "JOURNAL_STREAM"}
 _KEPT_BEGINNINGS = ("LC_", "PYTHON", "OMP_", "OPENBLAS_", "MKL_", "NUMEXPR_", "BLIS_")
 _PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"  # that of login(1) in Debian
 

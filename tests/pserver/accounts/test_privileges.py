@@ -94,6 +94,7 @@ def test_what_is_for_all_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         "LANG",
         "TZ",
+        "JOURNAL_STREAM",
         "LC_ALL",
         "PYTHONPATH",
         "HOME",
@@ -103,7 +104,7 @@ def test_what_is_for_all_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.setenv(name, "value")
     found = common_environment()
-    assert set(found) == {"LANG", "TZ", "LC_ALL", "PYTHONPATH", "PATH"}
+    assert set(found) == {"LANG", "TZ", "JOURNAL_STREAM", "LC_ALL", "PYTHONPATH", "PATH"}
     assert found["PATH"].startswith("/usr/local/bin:")
 
 
