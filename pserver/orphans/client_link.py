@@ -6,7 +6,8 @@ vanished comes twice; what is beyond the limit is lost, and counted. What the en
 not used stays where it is; half a message from there is as if it had never been sent.
 """
 
-from collections import deque
+import itertools
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -40,7 +41,9 @@ class KeptValues:
         self._lost = 0  # how many no client can have any more, and none has been told of
         self._max_bytes = max_bytes
         self._size = 0
-        self._kept: deque[_Kept] = deque()
+        self._kept: OrderedDict[int, _Kept] = OrderedDict()  # by serial number, the oldest first
+        self._serials: dict[int, deque[int]] = {}  # of each tag
+        self._next = itertools.count()
         self._forgotten: dict[int, int] = {}  # how many by tag, older than those that are kept
 
     def add(self, buffers: Sequence[bytes | memoryview]) -> None:
@@ -50,23 +53,33 @@ class KeptValues:
             return
         is_small = sum(map(len, buffers)) + _VALUE_BYTES <= self._max_bytes
         value = _Kept(header.tag, b"".join(buffers) if is_small else b"")
-        self._kept.append(value)
-        self._size += len(value.data) + _VALUE_BYTES
+        self._keep(value)
         while self._size > self._max_bytes:
-            oldest = self._kept.popleft()
-            self._size -= len(oldest.data) + _VALUE_BYTES
+            oldest = self._drop(next(iter(self._kept)))
             self._forgotten[oldest.tag] = self._forgotten.get(oldest.tag, 0) + 1
+
+    def _keep(self, value: _Kept) -> None:
+        serial = next(self._next)
+        self._kept[serial] = value
+        self._serials.setdefault(value.tag, deque()).append(serial)
+        self._size += len(value.data) + _VALUE_BYTES
 
     def take(self, tag: int) -> None:
         """Drop the oldest value with a tag: the client has it."""
         if self._forgotten.get(tag):
             self._forgotten[tag] -= 1
-            return
-        for index, value in enumerate(self._kept):  # it is among the first, as a rule
-            if value.tag == tag:
-                del self._kept[index]
-                self._size -= len(value.data) + _VALUE_BYTES
-                return
+        elif tag in self._serials:
+            self._drop(self._serials[tag][0])
+
+    def _drop(self, serial: int) -> _Kept:
+        """Forget a value, which is the oldest of its tag."""
+        value = self._kept.pop(serial)
+        serials = self._serials[value.tag]
+        serials.popleft()
+        if not serials:
+            del self._serials[value.tag]
+        self._size -= len(value.data) + _VALUE_BYTES
+        return value
 
     def take_lost(self) -> int:
         """Return how many are lost, which are told now."""
@@ -75,11 +88,14 @@ class KeptValues:
 
     def messages(self) -> list[bytes]:
         """Return what is to be sent again, the oldest first; whatever else the client has not taken is lost."""
-        self._lost += sum(self._forgotten.values()) + sum(not value.data for value in self._kept)
-        self._forgotten.clear()
-        self._kept = deque(value for value in self._kept if value.data)
-        self._size = sum(len(value.data) + _VALUE_BYTES for value in self._kept)
-        return [value.data for value in self._kept]
+        kept = [value for value in self._kept.values() if value.data]
+        self._lost += sum(self._forgotten.values()) + len(self._kept) - len(kept)
+        for table in (self._forgotten, self._kept, self._serials):
+            table.clear()
+        self._size = 0
+        for value in kept:
+            self._keep(value)
+        return [value.data for value in kept]
 
 
 _HEADER_END = len(Header(Kind.VALUE).pack())

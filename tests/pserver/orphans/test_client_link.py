@@ -192,3 +192,16 @@ def test_a_value_that_waits_for_the_next_client_is_lost_only_with_that_one() -> 
     kept.take(1)
     kept.take(2)
     assert (kept.messages(), kept.take_lost()) == ([b"".join(value(1, 2000))], 0)
+
+
+def test_values_of_several_tags_come_again_in_the_order_in_which_they_were_sent() -> None:
+    kept = KeptValues(7000)
+    for tag in (1, 2, 1, 3, 2, 1):  # room for five of them: the first is forgotten
+        kept.add(value(tag, 1000 + tag))
+    kept.take(3)
+    kept.take(2)
+    kept.take(4)  # of which there is none
+    assert kept.messages() == [b"".join(value(tag, 1000 + tag)) for tag in (1, 2, 1)]
+    assert kept.take_lost() == 1
+    kept.take(1)
+    assert kept.messages() == [b"".join(value(tag, 1000 + tag)) for tag in (2, 1)]
