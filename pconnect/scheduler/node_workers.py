@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from pconnect.link.connection import Connection
@@ -18,6 +19,14 @@ _SHORT_SECONDS = 1.0  # so long a node waits for a first slot before another of 
 _LATE_SECONDS = 0.3
 
 
+@dataclass
+class _Waits:
+    """Since when a node lacks something; ``None`` if it does not."""
+
+    short_since: float | None = None  #: a first worker, for which a job waits
+    late_since: float | None = None  #: workers that are wanted; none has come
+
+
 class NodeWorkers:
     """The job channel to one node, and its workers."""
 
@@ -25,6 +34,7 @@ class NodeWorkers:
         self.server = server
         self.channel: Connection | None = None
         self.slots: int | None = None  #: of the server, as far as is known
+        self.has_offered = False  #: slots, at any time: then it may have some again
         self.ending = ""  #: why its server ends the session; empty as long as it does not
         self.gone = ""  #: why nothing can be run there, for the time being or for ever; empty if it can
         self.is_lost = False  #: whether that is for ever
@@ -36,8 +46,7 @@ class NodeWorkers:
         self._told: tuple[int, bool] = 0, False  # the last wish
         self._holders = 0  # executors that want the server for themselves
         self._resting_until = math.inf  # nothing is asked of it before; infinite while it is dialled
-        self._short_since: float | None = None  # when a job began to wait for a first worker here
-        self._late_since: float | None = None  # since when workers are wanted here and none has come
+        self._waits = _Waits()
 
     def __str__(self) -> str:
         return f"node {self.number} ({self.server.host})"
@@ -68,6 +77,11 @@ class NodeWorkers:
         return self.channel is not None and self.slots is not None and not self.gone
 
     @property
+    def may_run_jobs(self) -> bool:
+        """Whether jobs may wait for it: an administrator who has taken its slots may give them back."""
+        return not self.gone and (self.slots != 0 or self.has_offered)
+
+    @property
     def is_held(self) -> bool:
         """Whether an executor wants the server for itself."""
         return self._holders > 0
@@ -86,6 +100,7 @@ class NodeWorkers:
     def take_facts(self, facts: dict[str, Any]) -> None:
         """Take what the server tells of itself."""
         self.slots = facts["slots"]
+        self.has_offered = self.has_offered or self.slots != 0
         died = f"its engine died: {facts['died']}; to go on: net[{self.number}].restart()"
         self.gone = "" if facts["ready"] else died if facts["died"] else "not ready"
         if self.gone:
@@ -124,7 +139,7 @@ class NodeWorkers:
     def add(self, worker: RemoteWorker) -> None:
         """Take a new worker."""
         self.workers[worker.number] = worker
-        self._late_since = None
+        self._waits.late_since = None
 
     # --- how many workers are wanted ---
 
@@ -144,17 +159,17 @@ class NodeWorkers:
 
     def has_been_late(self, now: float) -> bool:
         """Whether none has come for a while, as far as `is_late` was asked; any thread may ask."""
-        since = self._late_since
+        since = self._waits.late_since
         return since is not None and now - since > _LATE_SECONDS
 
     def is_late(self, now: float) -> bool:
         """Whether none has come for a while of those that are wanted: the server is full, or its engine is busy."""
         if not self.coming:
-            self._late_since = None
+            self._waits.late_since = None
             return False
-        if self._late_since is None:
-            self._late_since = now
-        return now - self._late_since > _LATE_SECONDS
+        if self._waits.late_since is None:
+            self._waits.late_since = now
+        return now - self._waits.late_since > _LATE_SECONDS
 
     def want_no_more(self) -> None:
         """Want no workers but those that are there."""
@@ -184,10 +199,10 @@ class NodeWorkers:
 
     def is_short(self, now: float) -> bool:
         """Record that a job waits for a first worker here; return whether it has waited for long."""
-        if self._short_since is None:
-            self._short_since = now
-        return now - self._short_since > _SHORT_SECONDS
+        if self._waits.short_since is None:
+            self._waits.short_since = now
+        return now - self._waits.short_since > _SHORT_SECONDS
 
     def is_served(self) -> None:
         """Record that no job waits for a first worker any more."""
-        self._short_since = None
+        self._waits.short_since = None

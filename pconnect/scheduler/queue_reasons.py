@@ -24,6 +24,8 @@ def _reason(node: NodeWorkers, workers: Collection[RemoteWorker], now: float) ->
         return node.gone
     if node.channel is None or node.slots is None:
         return "its server has not said yet how many slots it has"
+    if not node.slots and node.has_offered:
+        return "its server offers no slots for the time being"
     own = [worker for worker in workers if worker.node == node.number]
     if any(not worker.is_open for worker in own) or not (own or node.has_been_late(now)):
         return "a worker is being started" if node.slots else "its server offers no slots"

@@ -268,8 +268,8 @@ class Scheduler:
         self._fail_what_cannot_run(now)
 
     def _fail_what_cannot_run(self, now: float) -> None:
-        """Fail the jobs for which there is no node any more, or none with slots."""
-        able = {node.number for node in self._manager.nodes.values() if not node.gone and node.slots != 0}
+        """Fail the jobs for which there is no node any more, or none that ever had slots."""
+        able = {node.number for node in self._manager.nodes.values() if node.may_run_jobs}
         constrained = self._waiting.constrained_in_order()
         queues = [jobs for jobs in constrained if jobs[0].options.on and not jobs[0].options.on & able]
         stuck = [job for jobs in queues for job in jobs] if able else list(self._waiting)

@@ -63,7 +63,8 @@ def ctl(options: argparse.Namespace) -> int:
     name = server_name(getattr(options, "name", None))
     if word in _ENDING:
         wanted = {"force": False, "when_idle": False, **_ENDING[word]}
-        return stop(argparse.Namespace(name=name, timeout=10.0, **wanted))
+        as_json = getattr(options, "json", False)
+        return stop(argparse.Namespace(name=name, timeout=10.0, json=as_json, **wanted))
     server = find_server(name)
     if server is None:
         return report_none(name)

@@ -1,17 +1,21 @@
 """The command that ends a server."""
 
 import argparse
+import json
 import os
 import select
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pserver.admin.left_sessions import detached_sessions, end_left_sessions
 from pserver.admin.settings import server_name
 from pserver.admin.status_command import name_option, report_none, session_count
-from pserver.ctl.asking import ask
-from pserver.system.pidfile import find_server, stop_server
+from pserver.ctl.asking import NoAnswerError, ask
+from pserver.system.pidfile import RunningServer, find_server, stop_server
 from srp_tools.errors import ConfigurationError
+
+_LOOK_SECONDS = 1.0  # until a server that ends when idle is asked whether it still does
 
 
 def add_stop(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +45,10 @@ def stop(options: argparse.Namespace) -> int:
         )
     ended = _sessions(options.name)
     stopped = stop_server(options.name, options.timeout)
-    sessions = end_left_sessions(options.name, options.timeout)  # of one that was killed, here or before
-    if stopped is None and not sessions:
+    left = end_left_sessions(options.name, options.timeout)  # of one that was killed, here or before
+    if stopped is None and not left:
         return report_none(options.name)
+    lines: list[str] = []
     if stopped is not None:
         server = f"{stopped.name} (pid {stopped.pid})"
         if stopped.killed:
@@ -51,14 +56,26 @@ def stop(options: argparse.Namespace) -> int:
                 f"pserver: {server} did not end within {options.timeout:g} s and was killed", file=sys.stderr
             )
         else:
-            print(f"Stopped {server}.")
-        for session in detached:
-            print(f"Ended the detached jobs of {session}.")
-        for row in ended:
-            print(_ended(row))
-    for session in sessions:
-        print(f"Ended {session}, which had outlived the server {options.name}.")
+            lines.append(f"Stopped {server}.")
+        lines += [f"Ended the detached jobs of {session}." for session in detached]
+        lines += map(_ended, ended)
+    lines += [f"Ended {session}, which had outlived the server {options.name}." for session in left]
+    facts = {
+        "stopped": None if stopped is None else stopped.pid,
+        "killed": stopped is not None and stopped.killed,
+        "ended": ended if stopped is not None else [],
+        "detached": [str(session) for session in detached],
+        "left": [str(session) for session in left],
+    }
+    _show(options, facts, lines)
     return 0
+
+
+def _show(options: argparse.Namespace, facts: Mapping[str, object], lines: Sequence[str]) -> None:
+    """Print what was done; `pserver ctl stop --json` wants it for programs."""
+    print(
+        *([json.dumps(facts, indent=2)] if getattr(options, "json", False) else lines), sep="\n", flush=True
+    )
 
 
 def _sessions(name: str) -> list[dict[str, Any]]:
@@ -94,14 +111,28 @@ def _await_idle(options: argparse.Namespace) -> int:
                 "--when-idle and --force: the first waits for sessions, the other ends them"
             )
         sessions = ask(server, {"do": "release"})["sessions"]
-        if sessions:
+        if sessions and not getattr(options, "json", False):
             print(
                 f"Waiting for the end of {session_count(sessions)}; no new one is let in. "
                 "Ctrl-C ends only the waiting.",
                 flush=True,
             )
-        select.select([pidfd], [], [])
+        while not select.select([pidfd], [], [], _LOOK_SECONDS)[0]:
+            _check_is_ending(server)
     finally:
         os.close(pidfd)
-    print(f"Stopped {server.name} (pid {server.pid}).")
+    facts = {"stopped": server.pid, "killed": False, "ended": [], "detached": [], "left": []}
+    _show(options, facts, [f"Stopped {server.name} (pid {server.pid})."])
     return 0
+
+
+def _check_is_ending(server: RunningServer) -> None:
+    """Raise `ConfigurationError` if the server does not wait for its last session any more."""
+    try:
+        status = ask(server, {"do": "status"})
+    except NoAnswerError:  # it is stopped or busy, or ends just now
+        return
+    if not status["admission"]["drained"]:
+        raise ConfigurationError(
+            f"somebody had the server {server.name!r} go on (pserver ctl resume): it does not end with its last session"
+        )

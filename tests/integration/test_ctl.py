@@ -144,3 +144,18 @@ def test_kill_of_a_user_ends_what_does_not_listen(server: Server) -> None:
         assert select.select([descriptor], [], [], DEADLINE)[0]
         os.close(descriptor)
         assert time.monotonic() - begin < 20.0  # under two seconds, on a machine that is not busy
+
+
+def test_who_waits_for_the_last_session_hears_that_the_server_goes_on(server: Server) -> None:
+    command = [sys.executable, "-m", "pserver", "stop", "--when-idle", "--name", str(server.status["name"])]
+    env = os.environ | {"XDG_RUNTIME_DIR": str(server.folder)}
+    pipe = subprocess.PIPE
+    with (
+        server.connect(),
+        subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env) as waiting,
+    ):
+        wait_until(lambda: server.status_now()["admission"]["drained"], "the release")
+        pserver(server, "ctl", "resume")
+        assert "pserver ctl resume" in waiting.communicate(timeout=DEADLINE)[1]
+        assert waiting.returncode == 1
+    assert server.process.poll() is None

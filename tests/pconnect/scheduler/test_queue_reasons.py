@@ -34,8 +34,8 @@ def test_before_anything_is_late() -> None:
     node.channel = None
     assert "has not said yet" in why_queued([node], [], 0.0)
     node = made()
-    node.slots = 0
-    assert "offers no slots" in why_queued([node], [], 0.0)
+    node.take_facts({"slots": 0, "ready": True, "died": ""})
+    assert "offers no slots for the time being" in why_queued([node], [], 0.0)
 
 
 def test_all_workers_are_busy() -> None:

@@ -1,5 +1,6 @@
 """The end of a server by the command; what clients see of it is in `tests.integration.test_ctl`."""
 
+import json
 import re
 import subprocess
 import sys
@@ -36,3 +37,12 @@ def test_two_ways_to_stop_exclude_each_other(capsys: pytest.CaptureFixture[str])
     assert main(["stop", "--when-idle", "--force"]) == 1
     assert "--when-idle and --force" in capsys.readouterr().err
     assert main(["stop"]) == 0
+
+
+def test_ctl_prints_one_object_for_each_end_that_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    for word in ("stop", "exit", "quit"):
+        start()
+        assert main(["ctl", word, "--json"]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert facts["stopped"] > 0
+        assert facts == facts | {"killed": False, "ended": [], "detached": [], "left": []}

@@ -194,6 +194,19 @@ def test_no_slots_no_jobs(tmp_path: Path) -> None:
         assert net.eval("1 + 1").result() == [2]
 
 
+@pytest.mark.slow
+def test_jobs_wait_while_an_administrator_takes_all_slots(tmp_path: Path) -> None:
+    with run_server(tmp_path / "server", "--slots=1") as server, server.connect() as net:
+        assert net.submit(sum, [1, 2]).result(DEADLINE) == 3
+        assert server.ask("slots", total=0)["total"] == 0
+        waiting = net.submit(sum, [3, 4])
+        wait_until(lambda: "no slots for the time being" in waiting.why, "the client to hear of it")
+        with pytest.raises(TimeoutError):
+            waiting.result(1.5)  # longer than jobs wait for a node that is gone
+        server.ask("slots", total=1)
+        assert waiting.result(DEADLINE) == 7
+
+
 # --- what is told ---
 
 
