@@ -31,7 +31,10 @@ from srp_tools.tls import TlsContexts
 
 # The client before may have had so many commands on their way that no engine had begun.
 _NUMBERS_APART = 2**20
-_NOTHING = "there is nothing to come back to: its session has ended, or is that of another user"
+_NOTHING = (
+    "there is nothing to come back to: its session has ended, or is that of another user; to come back to the other "
+    "hosts, add required=False"
+)
 
 
 def come_back(

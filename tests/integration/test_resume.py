@@ -1,5 +1,7 @@
 """Clients that are killed, and come back from another process: what is there, what comes twice, who is refused."""
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -284,6 +286,23 @@ def test_a_server_that_is_gone_is_reported_and_may_be_missing(
         net[2].eval("x").result(LIMIT)
     assert list(net.missing) == [gone]
     net.close()
+
+
+def test_a_session_that_has_ended_is_reported_with_what_to_do(
+    tmp_path: Path, file: Path, server: Server, users: tuple[Credentials, Path]
+) -> None:
+    with run_server(tmp_path / "s", "--orphan-timeout=5", "--shared-account", users=users) as second:
+        with client(file, "net.eval('x = sockets.node').result()", server, second) as process:
+            kill(process, server)
+        [session] = second.status_now()["sessions"]
+        os.kill(session["pid"], signal.SIGKILL)
+        wait_until(lambda: not second.status_now()["sessions"], "the end of the session")
+        with pytest.raises(ConnectError, match=r"nothing to come back to: .* add required=False") as caught:
+            come_back(file, server)
+        assert list(caught.value.reasons) == [second.host]
+        wait_until(lambda: bool(orphans(server)), "the session to wait again")
+        with pytest.warns(MissingHostsWarning), come_back(file, server, required=False) as net:
+            assert net[1].eval("x").result(LIMIT) == 1
 
 
 def test_it_comes_back_again_and_again_also_after_a_daemon_was_replaced(file: Path, server: Server) -> None:
