@@ -361,8 +361,13 @@ def _await_meshed(servers: list[Server], event_loop: EventLoop, deadline: float)
         silent = [server for server in servers if _is_joining(server)]
         reason = "its connections to the other servers were not made within the time limit"
         raise ConnectError({server.host: TimeoutError(reason) for server in silent}) from None
-    reasons = {server.host: error for server in servers if (error := mesh_error(server))}
-    if reasons:
+    errors = {server: error for server in servers if (error := mesh_error(server))}
+    # The other nodes may have failed only because of those that were refused.
+    refused = {s.node: error for s, error in errors.items() if isinstance(error, ServerRefusedError)}
+    if refused:
+        raise _FailedNodes(refused)
+    if errors:
+        reasons = {server.host: error for server, error in errors.items()}
         raise ConnectError(reasons)
 
 

@@ -67,7 +67,7 @@ class Kind(enum.IntEnum):
     CLOSE = 13, Role.SUPERVISOR, Role.ENGINE
     #: supervisor → client; value: ``True`` if the engine had to be killed
     CLOSED = 14, Role.CLIENT
-    #: supervisor → client; value: why the server ends the session
+    #: supervisor → client; tag: 1 if it takes no new session; value: why the server ends the session
     STOPPING = 15, Role.CLIENT, Role.SCHEDULER
     #: any node; tag: number of a collective call; value: see `pconnect.protocol.collective_inbox`
     COLLECTIVE = 16, Role.NODE, Role.CLIENT_DATA, Role.ENGINE_DATA

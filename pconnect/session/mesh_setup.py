@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pconnect.errors import ConnectionLostError
+from pconnect.errors import ConnectionLostError, ServerRefusedError
 from pconnect.link.certificate_renewal import CertificateRenewal
 from pconnect.link.dialing import dial
 from pconnect.link.local_link import client_link, link_token
@@ -106,6 +106,8 @@ def mesh_error(server: Server) -> Exception | None:
     """Return why an engine could not make its connections, as far as its server has said so."""
     if server.facts.get("errors"):
         return ConnectionLostError("; ".join(server.facts["errors"].values()))
+    if server.life.refusal:  # others have logged in at the same time
+        return ServerRefusedError(server.life.refusal)
     if server.state != "open":
         return ConnectionLostError(server.last_error or str(server.command.error or server.data.error))
     return None

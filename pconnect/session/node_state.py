@@ -178,7 +178,7 @@ _LOST_STATES = frozenset({_S.CUT, _S.LOST})
 class NodeLife:
     """The state of one node, and how it came into it."""
 
-    __slots__ = ("_name", "death", "died_at", "session_is_over", "state", "was_killed")
+    __slots__ = ("_name", "death", "died_at", "refusal", "session_is_over", "state", "was_killed")
 
     def __init__(self, name: str) -> None:
         self.state = NodeState.JOINING  #: where it is
@@ -186,6 +186,7 @@ class NodeLife:
         self.death: EngineDiedError | None = None
         self.died_at = -math.inf  #: when that was known first, an instant of the caller's clock
         self.session_is_over = False  #: whether its server has said so: it starts no other engine
+        self.refusal = ""  #: why its server has taken no new session after the login; empty if it has
         #: Whether the engine had to be killed at the close; ``None`` before the server has answered.
         self.was_killed: bool | None = None
         self._name = name

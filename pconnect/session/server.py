@@ -333,6 +333,7 @@ class Server(Peer):
             case NodeEvent.ENGINE_DIED:
                 self._take_death(**message.value)
             case NodeEvent.SESSION_ENDED:
+                self.life.refusal = message.value if message.tag else ""
                 self.command.on_lost = lambda _: self._lose_channel(message.value)
                 words = f"the session of node {self.node} ({self.host}) was ended: {message.value}"
                 self._end(event, f"{words}{_ADVICE}connect again")

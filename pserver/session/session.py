@@ -290,7 +290,7 @@ class _Session:
             except (ParallelError, OSError) as error:
                 log.warning("node %d from %s was refused: %s", client.node, self._settings.peer, error)
                 if isinstance(error, ServerRefusedError):
-                    self._send_away(client, HELLO, str(error))
+                    self._send_away(client, HELLO, str(error), is_refused=True)
                 return
             try:
                 path, mark = self._settings.sessions_path, place.engine.spawner.mark
@@ -319,9 +319,14 @@ class _Session:
         """Return what a daemon knows of a node."""
         return words_of(client) | {"peer": self._settings.peer, "since": self._since}
 
-    def _send_away(self, client: AuthenticatedClient, before: bytes, why: str) -> None:
-        """Tell a client why there is no engine; `before`: what it still waits for if it was not admitted."""
+    def _send_away(
+        self, client: AuthenticatedClient, before: bytes, why: str, *, is_refused: bool = False
+    ) -> None:
+        """Tell a client why there is no engine; `before`: what it still waits for if it was not admitted.
+
+        `is_refused`: whether the server takes no new session, as after a login that was refused earlier.
+        """
         log.error("node %d from %s cannot be: %s", client.node, self._settings.peer, why)
-        message = before + b"".join(encode_message(Kind.STOPPING, 0, why, NO_LIMIT))
+        message = before + b"".join(encode_message(Kind.STOPPING, int(is_refused), why, NO_LIMIT))
         with contextlib.suppress(ParallelError, OSError):
             run(client.channel.send_all(message), deadline_after(_FAREWELL_SECONDS))

@@ -84,7 +84,7 @@ try:
     net = pconnect(sys.argv[1], user=sys.argv[2], password=sys.argv[3], profile="", timeout=40)
     print("in", flush=True)
 except ParallelError as error:
-    print(error, flush=True)
+    print(type(error).__name__, error, flush=True)
 sys.stdin.read()
 """
 
@@ -114,6 +114,7 @@ def test_no_more_are_let_in_when_many_log_in_at_once(
             into.flush()
         said = [out.readline().strip() for _, out in pipes]
         assert said.count("in") == 2
+        assert all(each.startswith("ServerRefusedError ") for each in said if each != "in"), said
         assert all(option.partition("=")[0] in each for each in said if each != "in"), said
         assert server.log.count("audit login ") == 2
         assert server.log.count("audit refused ") == 4
