@@ -41,6 +41,8 @@ def serve_administrator(channel: Channel, user: str, control: socket.socket) -> 
                 if not answer:
                     return
                 _send(channel, answer)
+                if json.loads(answer).get("is_last"):  # the user is no administrator
+                    return
     except (ParallelError, OSError):  # one of both is gone, or the client says what makes no sense
         return
     finally:

@@ -39,7 +39,8 @@ class Control:
         user = session.user or ""
         if user not in self._admins():
             audit.control(session.peer, user, request, "refused: the user is no administrator")
-            return {"error": f"the user {user!r} is not among the administrators of the server (--admins)"}
+            why = f"the user {user!r} is not among the administrators of the server (--admins)"
+            return {"error": why, "is_last": True}
         return answered(request, Asker(session.peer, user), self._answer_remotely)
 
     def _answer_remotely(self, request: Mapping[str, object], asker: Asker) -> Facts:

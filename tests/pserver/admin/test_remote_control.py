@@ -1,5 +1,6 @@
 """Administration by a login, at a real server."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,9 +10,15 @@ from pathlib import Path
 import pytest
 
 from pconnect import AuthenticationError, ServerRefusedError
+from pconnect.link.dialing import receive_packed, send_packed
+from pconnect.link.host_names import parse_hosts
+from pconnect.protocol.frames import Limits
+from pconnect.session.login import find_credentials, make_terms, open_control
 from pserver.admin.remote_control import ask_at
+from srp_tools.channel import Channel
 from srp_tools.credentials import Credentials
 from srp_tools.errors import ConfigurationError
+from srp_tools.steps import deadline_after, run, run_all
 from srp_tools.verifier import make_verifier
 from srp_tools.verifier_file import VerifierFile
 from tests.support.servers import Server, make_users, run_server
@@ -58,6 +65,34 @@ def test_others_are_refused_and_so_is_a_wrong_password(
         ask_at(server.host, "bob", {"do": "stop"}, DEADLINE)
     assert server.process.poll() is None
     assert 'user="bob"' in server.log and "the user is no administrator" in server.log
+
+
+def test_logins_for_administration_that_say_nothing_keep_no_others_out(server: Server) -> None:
+    credentials = find_credentials("alice", None, None)
+    terms = make_terms(credentials, Limits(), DEADLINE, local_links=False)
+    [host] = parse_hosts(server.host)
+    with contextlib.ExitStack() as stack:
+        silent: dict[int, Channel | Exception] = {}
+        run_all({n: open_control(host, terms) for n in range(12)}, deadline_after(DEADLINE), silent)
+        for each in silent.values():
+            assert isinstance(each, Channel), each
+            stack.callback(each.close)
+        server.connect().close()
+
+
+def test_who_is_no_administrator_is_ended_with_the_refusal(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PCONNECT_PASSWORD", BOB.password)
+    terms = make_terms(find_credentials("bob", None, None), Limits(), DEADLINE, local_links=False)
+    channel = run(open_control(parse_hosts(server.host)[0], terms), deadline_after(DEADLINE))
+    try:
+        run(send_packed(channel, {"do": "status"}), deadline_after(DEADLINE))
+        assert b"is not among" in run(receive_packed(channel), deadline_after(DEADLINE))
+        with pytest.raises(ConnectionError):  # and no time-out, though the client stays
+            run(receive_packed(channel), deadline_after(DEADLINE))
+    finally:
+        channel.close()
 
 
 def test_a_drained_server_can_be_administered_and_ended(server: Server) -> None:

@@ -89,3 +89,14 @@ def test_it_ends_with_the_daemon(place: Place) -> None:
     run(expect_hello(place.client), deadline_after(DEADLINE))
     with pytest.raises(ConnectionError):
         run(receive_packed(place.client), deadline_after(DEADLINE))
+
+
+def test_it_ends_after_the_refusal_of_a_user_who_is_no_administrator(place: Place) -> None:
+    place.daemon.send(b'{"error": "no administrator", "is_last": true}')
+    run(send_packed(place.client, {"do": "stop"}), deadline_after(DEADLINE))
+    place.serve()  # the client, which stays, could ask for more
+    run(expect_hello(place.client), deadline_after(DEADLINE))
+    told = decoder.unpack(run(receive_packed(place.client), deadline_after(DEADLINE)))
+    assert isinstance(told, dict) and b"no administrator" in told["part"]
+    with pytest.raises(ConnectionError):
+        run(receive_packed(place.client), deadline_after(DEADLINE))
