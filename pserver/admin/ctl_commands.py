@@ -21,12 +21,18 @@ _HEADINGS = ["SESSION", "USER", "FROM", "SINCE", "NODES", "COMMANDS", "JOBS", "I
 _WORDS: Mapping[str, tuple[str, tuple[str, str] | None]] = {
     "sessions": ("show the sessions, and what they have done", None),
     "kill": ("end a session, or all of a user", ("WHAT", "the number of a session, or the name of a user")),
-    "slots": ("have another number of slots", ("N", "how many processes for jobs may run at once")),
+    "slots": (
+        "have another number of slots, until the next reload or start",
+        ("N", "how many processes for jobs may run at once"),
+    ),
     "drain": ("let no new session in, and begin no jobs; what runs goes on", None),
     "resume": ("let new sessions in again", None),
     "release": ("let no new session in, and end the server with its last one", None),
     "reload": ("read users and settings again", None),
-    "log-level": ("write more or less to the log", ("LEVEL", "debug, info, warning or error")),
+    "log-level": (
+        "write more or less to the log, until the next reload or start",
+        ("LEVEL", "debug, info, warning or error"),
+    ),
     "status": ("show the server", None),
     "stop": ("end the server, as pserver stop", None),
     "exit": ("end it with its last session, as pserver stop --when-idle", None),

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from pconnect.errors import ProtocolError
+from pconnect.errors import AuthenticationError, ProtocolError
 from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, receive_packed, send_packed
 from pconnect.link.host_names import parse_hosts
 from pconnect.protocol.frames import Limits
@@ -29,7 +29,11 @@ def ask_at(host: str, user: str | None, request: Mapping[str, object], seconds: 
     credentials = find_credentials(user, None, os.environ.get("PCONNECT_CREDENTIALS") or None)
     terms = make_terms(credentials, Limits(), DEFAULT_PEER_TIMEOUT, local_links=False)
     deadline = deadline_after(seconds)
-    channel = run(open_control(hosts[0], terms), deadline)
+    try:
+        channel = run(open_control(hosts[0], terms), deadline)
+    except AuthenticationError as refusal:
+        hint = "if root started the server, an administrator needs a Unix account there, as each user does"
+        raise AuthenticationError(f"{host}: {refusal}; {hint}") from refusal
     try:
         run(send_packed(channel, dict(request)), deadline)
         told = json_object(run(_receive(channel), deadline))

@@ -58,7 +58,7 @@ def test_an_administrator_asks_and_everything_is_in_the_log(server: Server) -> N
 def test_others_are_refused_and_so_is_a_wrong_password(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(AuthenticationError):
+    with pytest.raises(AuthenticationError, match="an administrator needs a Unix account there"):
         ask_at(server.host, "bob", {"do": "status"}, DEADLINE)
     monkeypatch.setenv("PCONNECT_PASSWORD", BOB.password)
     with pytest.raises(ConfigurationError, match="'bob' is not among the administrators"):

@@ -115,7 +115,11 @@ def test_lines_have_who_what_how_and_how_long(
         trace = JobTrace(theirs, {1: len})
         trace.begin([1, (), {}, None])
         trace.end(7, [PLAIN, 3, 0.0, 0.25])
-        for nonsense in (b"", b"\xff", b"[]", b'{"job": "x"}', b"1" * 5000):
+        endless = [
+            b'{"job": 6, "what": "", "status": "", "seconds": %s}' % each
+            for each in (b"NaN", b"Infinity", b"1e999")
+        ]
+        for nonsense in (b"", b"\xff", b"[]", b'{"job": "x"}', b"1" * 5000, b"[" * 8000, *endless):
             theirs.send(nonsense)
         read()
         trace.end(8, [PLAIN, 3, 0.0, 12.34])
