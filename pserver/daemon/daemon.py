@@ -206,11 +206,13 @@ class _Daemon:
         self._acceptor.reconfigure(config)
         self._slots.resize(config.slot_count())  # also if pserver ctl has changed it
         set_level(config.log_form().level)
+        return self._end_departed()
+
+    def _end_departed(self) -> list[dict[str, object]]:
+        config, users = self._config, self._users
         if not config.use_tls:
             return []
-        return self._departures.end(
-            self.sessions, self._users.salts, config.allow_users, self._users.account_name
-        )
+        return self._departures.end(self.sessions, users.salts, config.allow_users, users.account_name)
 
     def _make_control(self, endings: Endings, reloading: Reloading) -> Control:
         def is_busy() -> bool:
@@ -340,6 +342,7 @@ class _Daemon:
     def _take_back(self, control: socket.socket, facts: Returned, pidfd: int, ends: Sequence[int]) -> None:
         self.sessions.take_back(control, facts, pidfd, ends)
         self._departures.adopt(self.sessions, self._users.salts, self._users.account_name)
+        self._end_departed()  # users may have been removed while there was no daemon
 
     def _hand_over(self, pending: PendingConnection, preamble: Preamble) -> None:
         """Give a connection to the session that it is for."""

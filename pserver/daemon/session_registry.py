@@ -158,6 +158,7 @@ class SessionRegistry:
             started = Started(facts.pid, pidfd, control, _nobody_knows)
             session = self._add(Session(started, facts.peer, facts.since, facts.user, network=facts.network))
             session.check = PreambleCheck(facts.key)
+            self.begun += 1
         else:
             os.close(pidfd)
         for node in [node for node in session.nodes if node.number == facts.node]:

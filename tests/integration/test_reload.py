@@ -166,3 +166,18 @@ def test_what_was_given_counts_before_the_file_also_from_python(
         facts = ask(server, {"do": "reload"})
         assert facts == {"changed": {"max_failures": [2, 4]}, "restart": {}, "ended": []}
         reval("x = 1", net).result(DEADLINE)
+
+
+def test_a_user_who_was_removed_while_the_server_was_down_does_not_come_back() -> None:
+    write("slots = 2\n")
+    server = started()
+    with connect(server, ALICE) as stays, connect(server, BOB) as goes:
+        [engine] = goes.eval("__import__('os').getpid()").result(DEADLINE) or []
+        os.kill(server.pid, signal.SIGKILL)
+        wait_gone(server.pid)
+        VerifierFile(server_file()).remove("bob")
+        started()
+        wait_gone(int(engine))
+        with pytest.raises(EngineDiedError, match="this user was removed from the server"):
+            reval("x = 1", goes).result(DEADLINE)
+        reval("x = 1", stays).result(DEADLINE)

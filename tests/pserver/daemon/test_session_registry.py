@@ -354,7 +354,7 @@ def test_a_session_that_comes_back_is_as_it_was(place: Place) -> None:
     assert facts["pid"] == sleeper.process.pid
     assert (facts["user"], facts["nodes"], facts["detached"]) == ("alice", [2], True)
     [session] = place.registry
-    assert not session.is_logging_in
+    assert not session.is_logging_in and place.registry.begun == 1  # --serve counts it
     place.say(sleeper.control, {"slots": 1, "exclusive": False})
     assert json.loads(sleeper.control.recv(100)) == {"total": 1}
     place.end(session)
