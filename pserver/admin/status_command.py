@@ -57,9 +57,7 @@ def _print_users(servers: Sequence[RunningServer]) -> None:
                 print(f"The users of {server.name}: {file}, fingerprint {shown}")
         if server.folder is not None:
             folder = str(server.folder).removeprefix(f"/proc/{server.pid}/root")
-            print(
-                f"The run-time folder of {server.name} (pid {server.pid}) is {folder}, another one than here."
-            )
+            print(f"The run-time folder of {server.name} (pid {server.pid}) is {folder}.")
 
 
 def report_none(name: str | None) -> int:
