@@ -229,7 +229,8 @@ class SessionRegistry:
             case {"resume": {"network": str(network), "node": int(number)} as words} if len(ends) == 1:
                 give_back(node, words, data, ends[0], self._find(network, number))
             case told if told and node.number and node.session.network is not None:
-                self._slots.take(node, node.session.network, node.control, told, ends)
+                party = node.session.user, node.session.network
+                self._slots.take(node, party, node.control, told, ends)
             case _:
                 for end in ends:
                     os.close(end)

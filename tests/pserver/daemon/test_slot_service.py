@@ -95,13 +95,13 @@ class Place:
         while self.daemon._selector.select(0):
             self.daemon.turn()
 
-    def join(self, network: str) -> Client:
+    def join(self, network: str, user: str = "alice") -> Client:
         """Log in as a session does, with a process that does nothing."""
         sleeper = Sleeper(self._stack)
         theirs = sleeper.control
         session = self.daemon.sessions.attend(sleeper.started, "a test")
         told = {
-            "user": "alice",
+            "user": user,
             "network": network.encode().hex(),
             "key": "",
             "node": len(self.daemon.sessions),
@@ -162,8 +162,10 @@ def test_the_first_wish_is_answered_with_the_number_of_slots(place: Place) -> No
     assert place.published == {"total": 2, "used": 0}
 
 
-def test_two_networks_take_turns_with_real_processes(place: Place) -> None:
-    one, two = place.join("one"), place.join("two")
+# Who knows the number of another user's network has no part in its slots.
+@pytest.mark.parametrize(("network", "user"), [("two", "alice"), ("one", "bob")])
+def test_two_networks_take_turns_with_real_processes(place: Place, network: str, user: str) -> None:
+    one, two = place.join("one"), place.join(network, user)
     processes = {}
     for lease in one.get(2):
         processes[lease] = place.sleeper()
