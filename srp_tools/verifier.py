@@ -37,12 +37,15 @@ class Verifier:
         The group that the verifier is computed in.
     verifier
         The number v of RFC 5054.
+    is_simulated
+        Whether it stands for a user who cannot log in, so that nobody can have proved a password with it.
     """
 
     user: str
     salt: bytes = field(repr=False)
     group: Group
     verifier: int = field(repr=False)
+    is_simulated: bool = field(default=False, repr=False)
 
 
 def make_verifier(credentials: Credentials, bits: int = DEFAULT_BITS) -> Verifier:
@@ -122,7 +125,8 @@ def simulate_verifier(user: str, seed: bytes, counts: Mapping[Kind, int]) -> Ver
     group, size = _choose(user, seed, counts or {Kind(GROUPS[DEFAULT_BITS], _SALT_BYTES): 1})
     # 16 bytes more than the prime has, so that the remainder is as good as evenly distributed.
     number = int.from_bytes(_derive(seed, "verifier", user, group.bits // 8 + 16), "big")
-    return Verifier(user, _derive(seed, "salt", user, size), group, number % (group.prime - 1) + 1)
+    salt = _derive(seed, "salt", user, size)
+    return Verifier(user, salt, group, number % (group.prime - 1) + 1, is_simulated=True)
 
 
 def _choose(user: str, seed: bytes, counts: Mapping[Kind, int]) -> Kind:

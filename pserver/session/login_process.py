@@ -3,7 +3,7 @@
 Whoever can reach the command port can send bytes to a login. So the login runs in a process of its own, which has
 the account ``nobody``, cannot start a process or open anything, and has no secret but one verifier: that of the user
 that the client has named. What it says to the session is the name of the user, and the client's answer; these are
-checked here.
+checked here. What it has been given for a user who may not log in proves nothing, so that no success can follow.
 
 The verifier comes from another process, which has read the file of all users and ends at once. So neither the session
 nor the login, nor what is forked from the session later, ever has more in its memory. The session itself is still
@@ -11,6 +11,7 @@ root's; it hears of the client only what the login passes on, once the client ha
 """
 
 import json
+import logging
 import os
 import select
 import signal
@@ -30,8 +31,11 @@ from srp_tools.steps import Steps, deadline_after
 from srp_tools.verifier import Verifier
 from srp_tools.verifier_file import VerifierFile
 
+log = logging.getLogger("pserver")
+
 _MESSAGE_BYTES = 2**17  # an answer has at most 16 KiB, and twice as many letters
 _END_SECONDS = 1.0  # for a process that has nothing left to do
+_REAL = b"1"  # a verifier of the file was given to the login, and none that is simulated
 _STOPPED = "the process that logs clients in has ended"
 
 
@@ -53,25 +57,37 @@ def log_in_apart(
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     source, sink = os.pipe()
+    verdict, its_verdict = os.pipe()
     processes: list[ForkedProcess] = []
     try:
         with ours:
             try:
                 name = settings.user if is_known else f":{settings.user}"
-                processes.append(ForkedProcess(lambda: _read_verifier(file, settings, name, sink)))
-                os.close(sink)
-                sink = -1
+                processes.append(
+                    ForkedProcess(lambda: _read_verifier(file, settings, name, sink, its_verdict))
+                )
+                for end in (sink, its_verdict):
+                    os.close(end)
+                sink = its_verdict = -1
                 keep = [sock.fileno(), theirs.fileno(), source]
                 processes.append(ForkedProcess(lambda: _log_in(keep, settings, offer, received)))
             finally:
                 theirs.close()
-                for end in (source, sink):
+                for end in (source, sink, its_verdict):
                     if end >= 0:
                         os.close(end)
             ours.setblocking(False)
             yield steps.Wait(ours.fileno())
-            return _read_outcome(ours.recv(_MESSAGE_BYTES), settings.user)
+            outcome = _read_outcome(ours.recv(_MESSAGE_BYTES), settings.user)
+            yield steps.Wait(verdict)
+            if os.read(verdict, 1) != _REAL:
+                log.error(
+                    "the process that logs clients in has let in a user who cannot log in: %.200r", outcome[0]
+                )
+                raise ConnectionLostError(_STOPPED)
+            return outcome
     finally:
+        os.close(verdict)
         for process in processes:
             process.end(_END_SECONDS)
 
@@ -98,13 +114,17 @@ def _read_outcome(data: bytes, user: str) -> tuple[str, bytes]:
 # --- the process that has read all verifiers ---
 
 
-def _read_verifier(file: Path, settings: SessionSettings, name: str, sink: int) -> None:
+def _read_verifier(file: Path, settings: SessionSettings, name: str, sink: int, verdict: int) -> None:
+    """Pass on the verifier of a user, and tell the session whether it is one of the file."""
     words: dict[str, object]
     try:
         found = VerifierFile(file, seed_folder(settings.kept)).lookup(name)
         words = {"bits": found.group.bits, "salt": found.salt.hex(), "verifier": f"{found.verifier:x}"}
     except (ParallelError, OSError) as error:
         words = {"failed": str(error)}
+    else:
+        if not found.is_simulated:
+            os.write(verdict, _REAL)
     os.write(sink, json.dumps(words).encode())  # less than a pipe takes at once
 
 

@@ -303,6 +303,11 @@ def test_answer_of_an_empty_file_has_the_default_group(file: VerifierFile) -> No
     assert len(answer.salt) == 16
 
 
+def test_a_simulated_verifier_says_so(file: VerifierFile) -> None:
+    file.add(verifier_of("alice"))
+    assert [file.lookup(user).is_simulated for user in ("alice", "unheard-of")] == [False, True]
+
+
 def test_simulated_salt_is_as_the_documentation_says(file: VerifierFile, path: Path) -> None:
     # Pinned, because a change would tell all simulated users apart: their salts alone would change.
     write(path.with_name("tpasswd.seed"), "00" * 32)

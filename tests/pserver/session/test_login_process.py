@@ -121,6 +121,29 @@ def test_a_silent_client_is_given_up(tmp_path: Path) -> None:
             run(log_in_apart(theirs, settings, file, b"", b"", is_known=True), deadline_after(DEADLINE))
 
 
+@needs_root
+@pytest.mark.parametrize(
+    ("user", "is_known", "is_let_in"),
+    [("", True, True), ("", False, False), ("unheard-of", True, False), ("unheard-of", False, False)],
+)
+def test_a_login_that_lies_lets_nobody_in_without_a_verifier(
+    user: str, is_known: bool, is_let_in: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials, file = make_users(tmp_path)
+    settings = settings_for(user or credentials.user, file)
+
+    def lie(*_: object) -> tuple[str, bytes]:
+        return settings.user, b"an answer"
+
+    monkeypatch.setattr("pserver.session.login_process._prove", lie)
+    said, _ = attempt(credentials, settings, is_known=is_known)
+    if is_let_in:  # it has the verifier of this user, which nobody can take from it again
+        assert said == (settings.user, b"an answer")
+    else:
+        assert isinstance(said, ConnectionLostError)
+        assert "the process that logs clients in has ended" in str(said)
+
+
 @pytest.mark.parametrize(
     ("words", "error", "text"),
     [
