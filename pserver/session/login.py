@@ -21,7 +21,7 @@ from pserver.accounts.session_account import SessionAccount
 from pserver.config.session_settings import SessionSettings, seed_folder
 from pserver.engine.links import greet
 from pserver.orphans.returning_client import Return, ReturningClient, hand_over, turn_away
-from pserver.session.login_process import log_in_apart
+from pserver.session.login_process import LoginApart
 from pserver.system.interfaces import own_addresses
 from srp_tools import steps
 from srp_tools.certificates import NodeKey
@@ -91,22 +91,19 @@ def accept_client(
         yield from send_packed(channel, offer)
         _check_admission(settings)
         return AuthenticatedClient(channel, words.network_id, words.to_node, None)
+    apart = None
+    if account is not None:  # before there is a key that nobody else is to have
+        is_known = account.account is not None and _is_allowed(settings, settings.user)
+        apart = LoginApart(sock, settings, settings.auth_file, received, is_known=is_known)
     key = NodeKey()
     offer["key"] = key.public_bytes()
     if settings.local_path is not None:
         offer["local"] = [own_place(), str(settings.local_path)]
-    if account is None:
+    if apart is None:
         lookup, deadline = _lookup(settings, settings.auth_file), deadline_after(settings.proof_timeout)
         user, data = yield from accept_login(sock, lookup, encoder.pack(offer), received, deadline)
     else:
-        user, data = yield from log_in_apart(
-            sock,
-            settings,
-            settings.auth_file,
-            encoder.pack(offer),
-            received,
-            is_known=account.account is not None and _is_allowed(settings, settings.user),
-        )
+        user, data = yield from apart.log_in(encoder.pack(offer))
     if account is not None:
         account.become()  # before anything is read of what the client says
     said = decoder.unpack(data)

@@ -3,26 +3,29 @@
 Whoever can reach the command port can send bytes to a login. So the login runs in a process of its own, which has
 the account ``nobody``, cannot start a process or open anything, and has no secret but one verifier: that of the user
 that the client has named. What it says to the session is the name of the user, and the client's answer; these are
-checked here. What it has been given for a user who may not log in proves nothing, so that no success can follow.
+checked here.
 
-The verifier comes from another process, which has read the file of all users and ends at once. So neither the session
-nor the login, nor what is forked from the session later, ever has more in its memory. The session itself is still
-root's; it hears of the client only what the login passes on, once the client has proved its password.
+The verifier comes from another process, which has read the file of all users and ends at once; whether there was one,
+it says to the session, too. So neither the session nor the login, nor what is forked from the session later, ever has
+more in its memory. The session itself is still root's; it hears of the client only what the login passes on, once the
+client has proved its password.
 """
 
+import contextlib
 import json
-import logging
 import os
 import select
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pserver.accounts.privileges import confine
 from pserver.config.session_settings import SessionSettings, seed_folder
 from pserver.spawner.forked_process import ForkedProcess
+from pserver.system.descriptors import json_object
+from pserver.system.log import take_down
 from srp_tools import steps
 from srp_tools.errors import AuthenticationError, ConnectionLostError, ParallelError
 from srp_tools.login import accept_login
@@ -31,110 +34,114 @@ from srp_tools.steps import Steps, deadline_after
 from srp_tools.verifier import Verifier
 from srp_tools.verifier_file import VerifierFile
 
-log = logging.getLogger("pserver")
-
 _MESSAGE_BYTES = 2**17  # an answer has at most 16 KiB, and twice as many letters
 _END_SECONDS = 1.0  # for a process that has nothing left to do
-_REAL = b"1"  # a verifier of the file was given to the login, and none that is simulated
+_MAX_REASON = 1000  # characters
+_NO_VERIFIER = 3  # how the process ends that has found none
 _STOPPED = "the process that logs clients in has ended"
+_FORGED = "the process that logs clients in says that a user has proved a password who has none here"
 
 
-def log_in_apart(
-    sock: socket.socket,
-    settings: SessionSettings,
-    file: Path,
-    offer: bytes,
-    received: bytes,
-    *,
-    is_known: bool,
-) -> Steps[tuple[str, bytes]]:
-    """Let a client log in; return the user's name and the client's answer, as `accept_login` does.
+class LoginApart:
+    """The login of a client, and the processes in which it goes on.
+
+    They are forked here, so they know nothing that this process makes afterwards, such as the key of a node.
 
     `file`: the file of verifiers. `is_known`: whether the user that the client has named may log in at all; if not, the
     client sees what it would see for a name that is in no file.
 
-    Raises what `accept_login` raises.
+    Raises `OSError` if the system allows no more processes or descriptors.
     """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    source, sink = os.pipe()
-    verdict, its_verdict = os.pipe()
-    processes: list[ForkedProcess] = []
-    try:
-        with ours:
-            try:
-                name = settings.user if is_known else f":{settings.user}"
-                processes.append(
-                    ForkedProcess(lambda: _read_verifier(file, settings, name, sink, its_verdict))
-                )
-                for end in (sink, its_verdict):
+
+    def __init__(
+        self, sock: socket.socket, settings: SessionSettings, file: Path, received: bytes, *, is_known: bool
+    ) -> None:
+        self._user = settings.user
+        self._processes: list[ForkedProcess] = []
+        self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        source, sink = os.pipe()
+        name = settings.user if is_known else f":{settings.user}"
+        keep = [sock.fileno(), theirs.fileno(), source]
+        try:
+            self._fork(lambda: _read_verifier(file, settings, name, sink))
+            os.close(sink)
+            sink = -1
+            self._fork(lambda: _log_in(keep, settings, received))
+        except BaseException:
+            self._end()
+            raise
+        finally:
+            theirs.close()
+            for end in (source, sink):
+                if end >= 0:
                     os.close(end)
-                sink = its_verdict = -1
-                keep = [sock.fileno(), theirs.fileno(), source]
-                processes.append(ForkedProcess(lambda: _log_in(keep, settings, offer, received)))
-            finally:
-                theirs.close()
-                for end in (source, sink, its_verdict):
-                    if end >= 0:
-                        os.close(end)
-            ours.setblocking(False)
-            yield steps.Wait(ours.fileno())
-            outcome = _read_outcome(ours.recv(_MESSAGE_BYTES), settings.user)
-            yield steps.Wait(verdict)
-            if os.read(verdict, 1) != _REAL:
-                log.error(
-                    "the process that logs clients in has let in a user who cannot log in: %.200r", outcome[0]
-                )
-                raise ConnectionLostError(_STOPPED)
+
+    def _fork(self, work: Callable[[], object]) -> None:
+        self._processes.append(ForkedProcess(work))
+
+    def log_in(self, offer: bytes) -> Steps[tuple[str, bytes]]:
+        """Let the client log in; return the user's name and the client's answer, as `accept_login` does.
+
+        Raises what `accept_login` raises.
+        """
+        try:
+            self._ours.send(offer)
+            self._ours.setblocking(False)
+            yield steps.Wait(self._ours.fileno())
+            outcome = _read_outcome(self._ours.recv(_MESSAGE_BYTES), self._user)
+            if self._processes[0].wait(_END_SECONDS) != 0:
+                raise ConnectionLostError(_FORGED)
             return outcome
-    finally:
-        os.close(verdict)
-        for process in processes:
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self._ours.close()
+        for process in self._processes:
             process.end(_END_SECONDS)
 
 
 def _read_outcome(data: bytes, user: str) -> tuple[str, bytes]:
-    try:
-        words: Any = json.loads(data) if data else {}
-    except ValueError:
-        words = {}
-    match words:
+    match json_object(data):
         case {"user": str(name), "answer": str(answer)}:
             if name != user:
                 raise ConnectionLostError("the client has named two users")
-            return name, bytes.fromhex(answer)
+            with contextlib.suppress(ValueError):
+                return name, bytes.fromhex(answer)
         case {"refused": str(reason)}:
-            raise AuthenticationError(reason)
+            raise AuthenticationError(reason[:_MAX_REASON])
         case {"late": str(reason)}:
-            raise TimeoutError(reason)
+            raise TimeoutError(reason[:_MAX_REASON])
         case {"failed": str(reason)}:
-            raise ConnectionLostError(reason)
+            raise ConnectionLostError(reason[:_MAX_REASON])
     raise ConnectionLostError(_STOPPED)
 
 
 # --- the process that has read all verifiers ---
 
 
-def _read_verifier(file: Path, settings: SessionSettings, name: str, sink: int, verdict: int) -> None:
-    """Pass on the verifier of a user, and tell the session whether it is one of the file."""
+def _read_verifier(file: Path, settings: SessionSettings, name: str, sink: int) -> None:
     words: dict[str, object]
+    has_found = False
     try:
         found = VerifierFile(file, seed_folder(settings.kept)).lookup(name)
         words = {"bits": found.group.bits, "salt": found.salt.hex(), "verifier": f"{found.verifier:x}"}
+        has_found = not found.is_simulated
     except (ParallelError, OSError) as error:
         words = {"failed": str(error)}
-    else:
-        if not found.is_simulated:
-            os.write(verdict, _REAL)
     os.write(sink, json.dumps(words).encode())  # less than a pipe takes at once
+    sys.exit(0 if has_found else _NO_VERIFIER)
 
 
 # --- the process that talks to the client ---
 
 
-def _log_in(keep: list[int], settings: SessionSettings, offer: bytes, received: bytes) -> None:
+def _log_in(keep: list[int], settings: SessionSettings, received: bytes) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    take_down()  # the number of the log's descriptor is another's from now on
     numbers = confine(keep)
     sock, outcome = (socket.socket(fileno=number) for number in numbers[:2])
+    offer = outcome.recv(_MESSAGE_BYTES)
     said = _attempt(lambda: _prove(sock, numbers[2], settings, offer, received))
     outcome.send(json.dumps(said).encode())
 

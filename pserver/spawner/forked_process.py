@@ -20,6 +20,7 @@ class ForkedProcess:
 
     def __init__(self, work: Callable[[], object]) -> None:
         flush_output()  # else both processes would write what waits there
+        self._code: int | None = None
         self.pid = os.fork()
         if not self.pid:
             _run(work)
@@ -34,9 +35,9 @@ class ForkedProcess:
         """Return how it ended; a negative number is a signal, ``None`` that it has not ended within some seconds."""
         poll = select.poll()
         poll.register(self.pidfd, select.POLLIN)
-        if not poll.poll(timeout * 1000):
-            return None
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        if self._code is None and poll.poll(timeout * 1000):
+            self._code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self._code
 
     def end(self, patience: float) -> None:
         """Wait for its end for some seconds, and kill it if it is stopped or hangs; close the descriptor."""

@@ -12,7 +12,7 @@ import pytest
 
 from pconnect.errors import AuthenticationError, ConnectionLostError
 from pserver.config.session_settings import SessionSettings
-from pserver.session.login_process import _read_outcome, log_in_apart
+from pserver.session.login_process import LoginApart, _read_outcome
 from srp_tools.credentials import Credentials
 from srp_tools.errors import ParallelError
 from srp_tools.login import log_in
@@ -66,10 +66,8 @@ def attempt(client: Credentials, settings: SessionSettings, *, is_known: bool = 
         other = Client(ours, client)
         assert settings.auth_file is not None
         try:
-            said: Any = run(
-                log_in_apart(theirs, settings, settings.auth_file, b"my offer", b"", is_known=is_known),
-                deadline_after(DEADLINE),
-            )
+            apart = LoginApart(theirs, settings, settings.auth_file, b"", is_known=is_known)
+            said: Any = run(apart.log_in(b"my offer"), deadline_after(DEADLINE))
         except (ParallelError, OSError) as error:
             said = error
         theirs.close()
@@ -118,7 +116,8 @@ def test_a_silent_client_is_given_up(tmp_path: Path) -> None:
     with ours, theirs:
         theirs.setblocking(False)
         with pytest.raises(TimeoutError):
-            run(log_in_apart(theirs, settings, file, b"", b"", is_known=True), deadline_after(DEADLINE))
+            apart = LoginApart(theirs, settings, file, b"", is_known=True)
+            run(apart.log_in(b""), deadline_after(DEADLINE))
 
 
 @needs_root
@@ -141,7 +140,7 @@ def test_a_login_that_lies_lets_nobody_in_without_a_verifier(
         assert said == (settings.user, b"an answer")
     else:
         assert isinstance(said, ConnectionLostError)
-        assert "the process that logs clients in has ended" in str(said)
+        assert "who has none here" in str(said)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +149,13 @@ def test_a_login_that_lies_lets_nobody_in_without_a_verifier(
         (b"", ConnectionLostError, "the process that logs clients in has ended"),
         (b"\xff", ConnectionLostError, "the process that logs clients in has ended"),
         (b'{"user": 1}', ConnectionLostError, "the process that logs clients in has ended"),
+        (b"[" * 100_000, ConnectionLostError, "the process that logs clients in has ended"),
+        (
+            b'{"user": "alice", "answer": "xy"}',
+            ConnectionLostError,
+            "the process that logs clients in has ended",
+        ),
+        (b'{"failed": "%s"}' % (b"x" * 10_000), ConnectionLostError, r"\Ax{1000}\Z"),
         (json.dumps({"user": "bob", "answer": ""}).encode(), ConnectionLostError, "has named two users"),
         (b'{"refused": "no"}', AuthenticationError, "no"),
         (b'{"late": "too late"}', TimeoutError, "too late"),
