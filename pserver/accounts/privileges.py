@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pserver.accounts.account import Account
-from pserver.system.processes import deny_new_privileges, set_dumpable
+from pserver.system.processes import deny_new_privileges, die_with_parent, set_dumpable
 
 # What an account takes over from the environment of the server; the rest is root's.
 _KEPT = {"LANG", "LANGUAGE", "TZ", "JOURNAL_STREAM"}
@@ -71,8 +71,8 @@ def acting_as_owner(folder: Path) -> Iterator[None]:
 def confine(keep: Sequence[int]) -> list[int]:
     """Take all from this process, which is root's, but some descriptors; return their new numbers.
 
-    It has the account ``nobody`` then, starts no process, opens no file and no connection, and no other process can
-    look into it. Raises `OSError` if the system refuses; the process must end then.
+    It has the account ``nobody`` then, starts no process, opens no file and no connection, no other process can look
+    into it, and it ends with its parent. Raises `OSError` if the system refuses; the process must end then.
     """
     kept = _close_others(keep)
     os.chdir("/")
@@ -88,6 +88,7 @@ def confine(keep: Sequence[int]) -> list[int]:
     os.setresuid(_NOBODY, _NOBODY, _NOBODY)
     deny_new_privileges()
     set_dumpable(False)
+    die_with_parent()  # the system forgets it when the account changes
     return kept
 
 

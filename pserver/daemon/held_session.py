@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from pconnect.protocol.preamble_check import PreambleCheck
 from pserver.starter.session_starts import Started
+from pserver.system.processes import kill_with_descendants
 
 
 @dataclass(eq=False)
@@ -73,6 +74,10 @@ class Session:
         """Send a signal, unless it has ended."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.started.pidfd, number)
+
+    def kill_all(self) -> None:
+        """Kill it with all processes that it has started; it may be stopped, so that it would not end them."""
+        kill_with_descendants(self.pid, self.started.pidfd)
 
     @property
     def is_logging_in(self) -> bool:

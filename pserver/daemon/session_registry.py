@@ -246,7 +246,10 @@ class SessionRegistry:
         """Record who has logged in for a node, and answer the session, which waits for that."""
         user, network, number = who
         session = node.session
-        taken = any(node.session.check.key == key for node in self._find(network, number))
+        # A login that was given up is over, whatever its session has said last.
+        taken = session.failure is not None or any(
+            node.session.check.key == key for node in self._find(network, number)
+        )
         if session.claimed not in {None, user}:
             log.error(
                 "session %d was started for %r, and says that it is %r", session.pid, session.claimed, user

@@ -150,6 +150,18 @@ def kill_with_group(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+def kill_with_descendants(pid: int, pidfd: int) -> None:
+    """Kill a process, and all that it and its children have started, if they live; `pidfd` stands for it."""
+    found = []
+    with contextlib.suppress(psutil.Error):  # while it was not reaped, its number is its own
+        found = psutil.Process(pid).children(recursive=True)
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    for each in found:
+        with contextlib.suppress(psutil.Error):
+            each.kill()
+
+
 def address_space_bytes() -> int:
     """Return the size of this process's address space, which ``RLIMIT_AS`` bounds."""
     return int(psutil.Process().memory_info().vms)

@@ -212,6 +212,15 @@ def test_the_login_process_can_do_nothing_and_has_one_verifier(server: Server) -
     assert not is_in(memory, verifiers.find("bob").verifier)
 
 
+def test_the_login_process_ends_with_its_session(server: Server) -> None:
+    sock, process = login_process(server, "alice")
+    with sock:
+        session = process.parent()
+        assert session is not None
+        session.kill()
+        wait_gone(process.pid, timeout=3)  # by itself it would wait for --proof-timeout, 5 s
+
+
 def is_in(memory: bytes, number: int) -> bool:
     """Whether a number is in a memory: as text, as bytes, or in the digits in which Python keeps it."""
     digits, rest = [], number

@@ -4,7 +4,7 @@ import contextlib
 import os
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pserver.starter.session_starts import Started
 from tests.support.waiting import DEADLINE
@@ -13,11 +13,11 @@ from tests.support.waiting import DEADLINE
 class Sleeper:
     """A process that lives until it is killed, with what a daemon has of a session.
 
-    `control` is the session's end of the socket to the daemon.
+    `command`: what it runs. `control` is the session's end of the socket to the daemon.
     """
 
-    def __init__(self, stack: contextlib.ExitStack) -> None:
-        self.process = subprocess.Popen(["/bin/sleep", "1000"])
+    def __init__(self, stack: contextlib.ExitStack, command: Sequence[str] = ("/bin/sleep", "1000")) -> None:
+        self.process = subprocess.Popen(command)
         stack.callback(self._end)
         control, self.control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.settimeout(DEADLINE)

@@ -16,7 +16,7 @@ from pserver.daemon.door.arrivals import PendingConnection
 from pserver.daemon.door.client_hello import Alert
 from pserver.daemon.door.login_failures import LoginFailures
 from pserver.daemon.door.login_queue import Login, LoginQueue
-from pserver.daemon.held_session import Session
+from pserver.daemon.held_session import LoginFailure, Session
 from pserver.system import audit
 
 log = logging.getLogger("pserver")
@@ -27,6 +27,8 @@ Waiting = Login[PendingConnection]
 _LONG_PAUSE = 5.0
 # For one answer of the client, with the arithmetic for it: enough for a line by satellite.
 _DOUBTFUL_PROOF_SECONDS = 1.0
+# Beyond the login's own time: for its processes to begin and to end, and for an administrator's first request.
+_GRACE_SECONDS = 10.0
 _IS_OLD = (
     "a login was refused; if its password is right, the users' file here is another one than where it was made: "
     "compare the fingerprints that pserver status prints here, and generate-srp-data --fingerprint there"
@@ -58,6 +60,7 @@ class Logins:
             config.startups(), config.login_processes, config.login_timeout, self._failures.standing
         )
         self._sessions: dict[Waiting, Session] = {}  # of those that have a place
+        self._ends_by: dict[Waiting, float] = {}  # the instants at which these are killed
         self._paused_until = math.inf  # when the first of those that must wait may begin
 
     def reconfigure(self, config: ServerConfig) -> None:
@@ -113,14 +116,25 @@ class Logins:
         """Start the logins whose turn it is, and forget those that have ended."""
         for login in self._queue.expire():
             self._turn_away(login, f"no place within {self._config.login_timeout:g} s")
+        now = time.monotonic()
         for login, session in list(self._sessions.items()):
+            if session.is_logging_in and self._ends_by[login] <= now:
+                self._give_up(login, session)
             if not session.is_logging_in:
-                del self._sessions[login]
+                del self._sessions[login], self._ends_by[login]
                 self._queue.end(login)
                 self._count(login, session)
         self._paused_until = math.inf
         while (turn := self._queue.take(self._may_start)) is not None:
             self._begin(turn)
+
+    def _give_up(self, login: Waiting, session: Session) -> None:
+        """Kill a session that should have ended its login itself, and does not, so that others get its place."""
+        reason = "its process has neither admitted nor refused the client in time, and is killed"
+        log.error("the login of session %d from %s hangs: %s", session.pid, session.peer, reason)
+        audit.failed_login(session.peer, login.user, reason)
+        session.failure = LoginFailure(login.user, reason, is_refused=False)
+        session.kill_all()
 
     def _count(self, login: Waiting, session: Session) -> None:
         if session.user is not None or (session.failure is not None and session.failure.has_proved):
@@ -145,8 +159,11 @@ class Logins:
         pending = login.client
         self._selector.unregister(pending.sock)  # its session reads from it
 
+        patience = self._config.login_timeout + _GRACE_SECONDS
+
         def begun(session: Session) -> None:
             self._sessions[login] = session
+            self._ends_by[login] = time.monotonic() + patience
 
         def failed(why: str) -> None:
             self._queue.end(login)
@@ -169,7 +186,8 @@ class Logins:
 
     def time_left(self) -> float | None:
         """Return the seconds until `step` has something to do, if nothing happens; ``None`` for never."""
-        first = min(self._paused_until, self._queue.next_deadline() or math.inf)
+        due = min(self._ends_by.values(), default=math.inf)
+        first = min(due, self._paused_until, self._queue.next_deadline() or math.inf)
         return None if first == math.inf else max(0.0, first - time.monotonic())
 
     def close(self) -> None:

@@ -219,7 +219,7 @@ def test_a_login_that_failed_is_none_that_goes_on(place: Place) -> None:
     failed = {"user": "mallory", "reason": "no", "is_refused": True, "has_proved": False}
     place.say(control, {"failed": failed})
     assert session.failure == LoginFailure("mallory", "no", is_refused=True)
-    assert not session.is_logging_in
+    assert (session.is_logging_in, place.log_in(control)[0], session.user) == (False, b"taken", None)
     ended, _ = place.attend()
     place.end(ended)
     assert not ended.is_logging_in

@@ -1,11 +1,14 @@
 """Clients wait for their login, get a session, or are turned away; what they leave behind is nothing."""
 
+import os
 import selectors
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import psutil
 import pytest
 
 from pserver.config.server_config import ServerConfig
@@ -15,6 +18,8 @@ from pserver.daemon.door.logins import Logins
 from pserver.daemon.held_session import LoginFailure, Session
 from pserver.starter.session_starts import Started
 from tests.support.hellos import hello_of
+from tests.support.sessions import Sleeper
+from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 
 class Door:
@@ -124,7 +129,6 @@ def test_too_many_are_turned_away_with_an_alert(door: Door) -> None:
 def test_who_has_waited_for_too_long_is_turned_away(door: Door) -> None:
     door.arrive()
     door.turn()
-    assert door.logins.time_left() is None
     waiting = door.arrive()
     left = door.logins.time_left()
     assert left is not None
@@ -139,6 +143,39 @@ def test_without_encryption_there_is_no_alert(door: Door) -> None:
     sock = door.arrive()
     door.turn()
     assert sock.recv(100) == b""
+
+
+@pytest.mark.parametrize("door", [{"login_processes": 1, "login_timeout": 0.05}], indirect=True)
+def test_a_login_that_hangs_is_killed_and_its_place_is_free(
+    door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("pserver.daemon.door.logins._GRACE_SECONDS", 0.1)
+    with ExitStack() as stack:
+        sleeper = Sleeper(stack, ["/bin/sh", "-c", "sleep 1000 & wait"])
+        stack.enter_context(sleeper.started.control)
+        stack.callback(os.close, sleeper.started.pidfd)
+        process = psutil.Process(sleeper.process.pid)
+        wait_until(lambda: len(process.children()) == 1, "its child")
+        (child,) = process.children()
+        os.kill(sleeper.process.pid, signal.SIGSTOP)  # it will never end anything itself
+        door.arrive()
+        door.turn()
+        door.sessions[0].started = sleeper.started
+        left = door.logins.time_left()
+        assert left is not None
+        assert 0 < left <= 0.15
+        time.sleep(left)
+        door.turn()
+        assert sleeper.process.wait(DEADLINE) == -signal.SIGKILL
+        wait_gone(child.pid)
+    failure = door.sessions[0].failure
+    assert failure is not None
+    assert (failure.user, failure.is_refused, failure.has_proved) == ("alice", False, False)
+    assert "hangs: its process has neither admitted nor refused the client in time" in caplog.text
+    assert "audit failed-login from" in caplog.text
+    door.arrive()
+    door.turn()
+    assert len(door.sessions) == 2
 
 
 def fail(door: Door) -> None:
