@@ -81,7 +81,7 @@ def accounts_unit(name: str, command: Sequence[str], ports: Sequence[int]) -> st
     capabilities = [*_ACCOUNTS_NEED, *([_BIND] if _has_privileged(ports) else [])]
     return (
         _heading(name, "of root, with an account for each user", is_system=True)
-        + _service(name, command, f"{state}StateDirectoryMode=0711\n{_run_time(name, 0o711)}")
+        + _service(name, command, f"{state}StateDirectoryMode=0711\n{_run_time(name, come_back=False)}")
         + ACCOUNTS.format(capabilities=" ".join(capabilities))
         + _install("multi-user.target")
     )
@@ -152,13 +152,18 @@ LimitNOFILE=1024:524288
 """
 
 
-def _run_time(name: str, mode: int = 0o700) -> str:
-    """Return where the run-time folder is; sessions under other accounts come back there, if its mode lets them."""
+def _run_time(name: str, *, come_back: bool = True) -> str:
+    """Return where the run-time folder is; `come_back`: whether sessions come to the next server."""
     folder = unit_name(name)
+    why = (
+        "Where a server that follows a killed one finds its sessions."
+        if come_back
+        else "For this server alone."
+    )
     return f"""\
-# Where a server that follows a killed one finds its sessions.
+# {why}
 RuntimeDirectory={folder}
-RuntimeDirectoryMode={mode:04o}
+RuntimeDirectoryMode=0700
 RuntimeDirectoryPreserve=restart
 Environment=XDG_RUNTIME_DIR=%t/{folder}
 """

@@ -102,6 +102,11 @@ def test_accounts_pass_through_the_state_folder() -> None:
     assert Path("/var/lib", unit.one("StateDirectory")) == state_folder("lab")
 
 
+def test_the_run_time_folder_is_closed_to_accounts() -> None:
+    for text in (accounts_unit("lab", COMMAND, PORTS), account_unit("lab", COMMAND, PORTS, PLACE)):
+        assert Unit(text).one("RuntimeDirectoryMode") == "0700"
+
+
 def test_names_of_units() -> None:
     assert [unit_name("default"), unit_name("a.b_c")] == ["pserver", "pserver-a.b_c"]
 
