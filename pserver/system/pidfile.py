@@ -36,7 +36,7 @@ from typing import Self
 
 from pserver.config.listen_options import check_server_name
 from pserver.system.processes import own_daemons, start_ticks
-from pserver.system.runtime_dir import is_apart, run_time_folder
+from pserver.system.runtime_dir import is_apart, open_own, run_time_folder
 from srp_tools.errors import ConfigurationError
 
 # Read and write for the owner. The sticky bit means nothing to the kernel; it tells cleaners of temporary
@@ -45,6 +45,9 @@ _FILE_MODE = 0o600 | stat.S_ISVTX
 
 # A daemon writes its number some microseconds after it has the lock.
 _OWNER_TIMEOUT = 1.0
+
+# That of a server has some hundred bytes, and more with many listeners.
+_MAX_STATUS_BYTES = 2**20
 
 # How long a process may take to vanish after SIGKILL; longer only if it hangs inside the kernel.
 _KILL_TIMEOUT = 5.0
@@ -97,7 +100,7 @@ class PidFile:
     def __enter__(self) -> Self:
         folder = run_time_folder()
         self._status_path = _status_path(folder, self._name)
-        descriptor = _open(_pid_path(folder, self._name), os.O_RDWR | os.O_CREAT)
+        descriptor = open_own(_pid_path(folder, self._name), os.O_RDWR | os.O_CREAT)
         try:
             owner = _read_owner(descriptor)
             _mark(descriptor, self._name)
@@ -141,7 +144,7 @@ class PidFile:
 
     def _make_again(self) -> None:
         """Lock another file in the place of one that was removed; there may be a new server of this name meanwhile."""
-        descriptor = _open(_pid_path(run_time_folder(), self._name), os.O_RDWR | os.O_CREAT)
+        descriptor = open_own(_pid_path(run_time_folder(), self._name), os.O_RDWR | os.O_CREAT)
         try:
             _mark(descriptor, self._name)
         except BaseException:
@@ -161,7 +164,7 @@ class PidFile:
             self._make_again()
         # One name is enough for the temporary file: only the holder of the lock writes.
         temporary = self._status_path.with_name(f".{self._status_path.name}.new")
-        with open(_open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
+        with os.fdopen(open_own(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
             os.fchmod(file.fileno(), _FILE_MODE)
             json.dump({**status, **self._more}, file)
         temporary.replace(self._status_path)
@@ -316,15 +319,11 @@ def _status_path(folder: Path, name: str) -> Path:
     return folder / f"{name}.json"
 
 
-def _open(path: Path, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-
-
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[int | None]:
     """Open a file to look at its lock; None if there is no such file."""
     try:
-        descriptor = _open(path, os.O_RDONLY)
+        descriptor = open_own(path, os.O_RDONLY)
     except FileNotFoundError:
         yield None
         return
@@ -392,7 +391,9 @@ def _read_owner(descriptor: int) -> tuple[int, int] | None:
 def _read_status(folder: Path, name: str, pid: int) -> dict[str, object]:
     # Missing while a daemon starts or ends; then the number may also be that of its predecessor.
     with contextlib.suppress(FileNotFoundError):
-        status = json.loads(_status_path(folder, name).read_bytes())
+        with os.fdopen(open_own(_status_path(folder, name), os.O_RDONLY), "rb") as file:
+            data = file.read(_MAX_STATUS_BYTES + 1)
+        status = json.loads(data) if len(data) <= _MAX_STATUS_BYTES else None
         if isinstance(status, dict) and status.get("pid") == pid:
             return status
     return {"name": name, "pid": pid}

@@ -55,14 +55,17 @@ def own_daemons() -> list[int]:
 
 
 def _name(pid: int) -> str:
-    """Return what `ps -e` calls a process of this account; empty for others, and for one that has ended."""
-    folder = Path(f"/proc/{pid}")
+    """Return what `ps -e` calls a process of this account; empty for others, and for one that has ended.
+
+    By its real account: the owner of its folder in /proc is root also for a program with the set-user-ID bit, such as
+    mount(8), which another account has started by the name of a link.
+    """
     try:
-        return (
-            folder.joinpath("comm").read_text().rstrip("\n") if folder.stat().st_uid == os.geteuid() else ""
-        )
+        text = Path(f"/proc/{pid}/status").read_text(errors="replace")
     except OSError:
         return ""
+    facts = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+    return facts.get("Name", "") if facts.get("Uid", "").split()[:1] == [str(os.geteuid())] else ""
 
 
 def _is_shared(pid: int, kind: str) -> bool:

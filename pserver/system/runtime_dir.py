@@ -1,5 +1,6 @@
 """The folder of what belongs to running servers: pid files, status files, log files."""
 
+import errno
 import os
 import shlex
 import stat
@@ -38,6 +39,19 @@ def run_time_folder() -> Path:
     # Not the folder of TMPDIR: cluster schedulers give every job another one. Other users may have been there
     # first, which is checked as it is for any folder.
     return _make_private(Path(f"/tmp/pserver-{os.geteuid()}"))  # noqa: S108
+
+
+def open_own(path: Path, flags: int) -> int:
+    """Open a file of the run-time folder, or make it.
+
+    Raises `OSError` if it is another account's, a link, or no regular file, which could have this process wait.
+    """
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, 0o600)
+    facts = os.fstat(descriptor)
+    if stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid():
+        return descriptor
+    os.close(descriptor)
+    raise PermissionError(errno.EPERM, "it is no regular file of this account", str(path))
 
 
 def is_apart() -> bool:

@@ -134,6 +134,19 @@ def test_a_link_is_not_followed(folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "target").exists()
 
 
+def test_a_status_that_is_too_long_or_a_fifo_is_not_read(folder: Path) -> None:
+    with _daemon("one") as daemon:
+        status = folder / "one.json"
+        with status.open("a") as file:
+            file.truncate(2**20 + 1)
+        server = find_server("one")
+        assert server and server.status == {"name": "one", "pid": daemon.pid}
+        status.unlink()
+        os.mkfifo(status)
+        with pytest.raises(PermissionError, match="no regular file of this account"):
+            find_server("one")
+
+
 def test_a_killed_server_does_not_run_and_does_not_block(folder: Path) -> None:
     with _daemon("one") as daemon:
         daemon.kill()

@@ -18,9 +18,11 @@ from pserver.system.processes import (
     is_stopped,
     kill_group,
     kill_with_group,
+    own_daemons,
     resident_bytes,
     user_in_title,
 )
+from tests.support.accounts import NOBODY, needs_root
 from tests.support.servers import Server
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
@@ -300,3 +302,28 @@ def test_a_title_is_that_of_one_process_and_leaves_the_environment_alone() -> No
 def test_a_long_name_leaves_room_for_what_comes_behind() -> None:
     assert user_in_title("alice") == "alice"
     assert user_in_title("x" * 100) == "x" * 39 + "…"
+
+
+_PRETENDER = """
+import os, sys
+from pserver.system.processes import DAEMON, name_process, set_dumpable
+if sys.argv[1:]:
+    os.setresuid(int(sys.argv[1]), 0, 0)  # as a program with the set-user-ID bit is started
+name_process(DAEMON)
+set_dumpable(False)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@needs_root
+@pytest.mark.parametrize("user", [(), (str(NOBODY),)], ids=["of this account", "of another"])
+def test_a_daemon_of_another_account_is_none_of_ours(user: tuple[str, ...]) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _PRETENDER, *user], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        assert Path(f"/proc/{process.pid}").stat().st_uid == os.geteuid()  # it looks so
+        assert (process.pid in own_daemons()) is (not user)
+        process.kill()
