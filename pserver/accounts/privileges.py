@@ -92,13 +92,19 @@ def confine(keep: Sequence[int]) -> list[int]:
     return kept
 
 
+def leave_streams() -> None:
+    """Have the standard streams lead nowhere: what is written to root's may be the log."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in range(3):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
 def _close_others(keep: Sequence[int]) -> list[int]:
     """Close all descriptors but some, which get the numbers from 3 on; the standard streams lead nowhere."""
     first = max(*keep, 2) + 1
     moved = [os.dup2(descriptor, first + place, inheritable=False) for place, descriptor in enumerate(keep)]
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for descriptor in range(3):
-        os.dup2(nowhere, descriptor)
+    leave_streams()
     kept = []
     for place, descriptor in enumerate(moved):
         kept.append(os.dup2(descriptor, 3 + place, inheritable=False))

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 from pserver.accounts.account import Account
-from pserver.accounts.privileges import become
+from pserver.accounts.privileges import become, leave_streams
 from pserver.config.limit_options import SessionLimits
 from pserver.limits.cgroup import SessionCgroup, enter
 from pserver.limits.limit_words import exit_words
@@ -76,9 +76,12 @@ def _be_spawner(
     root: socket.socket, not_for_it: Sequence[socket.socket], cgroup: str, account: Account | None
 ) -> None:
     enter(cgroup)
+    for end in not_for_it:  # before a debugger of the account could take them
+        end.close()
     if account is not None:
+        leave_streams()
         become(account, is_dumpable=True)
-    be_spawner(root, not_for_it)
+    be_spawner(root)
 
 
 class Spawner:

@@ -52,12 +52,10 @@ _TELL_AGAIN = 0.05  # seconds until a supervisor that takes nothing is told agai
 _LOOK = 5.0  # seconds between two looks for orphans that have ended and that no supervisor has named
 
 
-def be_spawner(root: socket.socket, not_for_engines: Sequence[socket.socket]) -> None:
+def be_spawner(root: socket.socket) -> None:
     """Be the spawner, until the session process has closed its end of `root`, and all supervisors theirs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     name_process("spawner", of_session=True)
-    for end in not_for_engines:
-        end.close()
     adopt_orphans()
     go_on_after_parent()  # who stops the group of a session and kills that would leave the engines
     _Spawner(root).run()

@@ -108,7 +108,7 @@ def test_another_one_takes_its_place(engine: EngineProcess) -> None:
 _BE_SPAWNER = """
 import socket, sys
 from pserver.spawner.spawner_process import be_spawner
-be_spawner(socket.socket(fileno=int(sys.argv[1])), [])
+be_spawner(socket.socket(fileno=int(sys.argv[1])))
 """
 
 

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from pserver.accounts.account import Account
 from pserver.engine.command_page import make_memory
+from pserver.spawner import spawner as spawner_module
 from pserver.spawner import spawner_process
 from pserver.spawner.spawner import Spawner, SpawnerProcess
 from pserver.spawner.spawner_process import _Engine
@@ -60,6 +62,20 @@ def ends() -> Iterator[list[int]]:
 def start(spawner: Spawner, ends: list[int]) -> int:
     spawner.request_engine(ends)
     return spawner.engine_pid()
+
+
+def test_what_is_not_for_an_account_is_closed_before_its_debuggers_can_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    order: list[object] = []
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        monkeypatch.setattr(spawner_module, "leave_streams", lambda: order.append("streams"))
+        monkeypatch.setattr(spawner_module, "become", lambda *_, **__: order.append(theirs.fileno()))
+        monkeypatch.setattr(spawner_module, "be_spawner", order.append)
+        account = Account("alice", 1, 1, (1,), "/", "/bin/sh")
+        spawner_module._be_spawner(ours, [theirs], "", account)
+    assert order == ["streams", -1, ours]
 
 
 def test_one_engine_after_the_other(process: SpawnerProcess, spawner: Spawner, ends: list[int]) -> None:
@@ -265,7 +281,9 @@ def test_an_engine_that_cannot_be_started_is_an_error_and_the_next_one_can(ends:
     """In a process of its own, because the limit is one of the whole user, and is not taken back."""
     script = f"""
 import os, resource, socket
+from pserver.accounts.account import Account
 from pserver.engine.command_page import make_memory
+from pserver.spawner import spawner as spawner_module
 from pserver.spawner import spawner_process
 from pserver.spawner.spawner import SpawnerProcess
 process = SpawnerProcess([])
