@@ -1,5 +1,7 @@
 """The account of one session of a server of root."""
 
+import contextlib
+import errno
 import os
 import shlex
 import stat
@@ -10,6 +12,7 @@ from pserver.accounts.privileges import become
 from srp_tools.errors import ConfigurationError, ConnectionLostError
 
 _FOLDERS = "accounts"  # of a server, with one folder for each account
+_MAX_LINKS = 40  # as many as the system follows
 
 
 class SessionAccount:
@@ -63,23 +66,28 @@ def account_folders(kept: Path) -> list[Path]:
 
 
 def make_account_folder(folder: Path, account: Account) -> None:
-    """Make the folder of an account, which no other one may enter."""
-    try:
+    """Make the folder of an account, which no other one may enter; one that was made, but not given to it, gets it."""
+    with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    except FileExistsError:
-        return
-    os.chown(folder, account.uid, account.gid)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.fstat(descriptor).st_uid == os.geteuid():
+            os.fchown(descriptor, account.uid, account.gid)
+    finally:
+        os.close(descriptor)
 
 
 def make_way(kept: Path) -> None:
     """Make the folder of the accounts' folders, and let all accounts pass through it; `kept` as above.
 
-    Raises `ConfigurationError` if it cannot be made, or a folder above it is closed to others.
+    Raises `ConfigurationError` if it cannot be made, or a folder above it is closed to others, or theirs to change.
     """
     folder = kept.with_name(_FOLDERS)
     try:
+        _check_way(folder)
         for missing in [each for each in reversed([folder, *folder.parents]) if not each.is_dir()]:
             missing.mkdir(mode=0o711)
+        _check_way(folder)
         for own in (folder, folder.parent):  # that of the server may have been made for root alone
             own.chmod(0o711)
     except OSError as error:
@@ -92,3 +100,31 @@ def make_way(kept: Path) -> None:
                 f"--spool-dir: users' accounts cannot pass through {above} to {folder}; give another folder, or let "
                 f"them pass with: chmod o+x {shlex.quote(str(above))}"
             )
+
+
+def _check_way(folder: Path) -> None:
+    """Refuse a folder which another account could replace: by what is above it, or a link on the way to it.
+
+    What is missing ends the way. Raises `ConfigurationError` for such a folder, `OSError` if one cannot be looked at.
+    """
+    place, names, links = Path("/"), list(folder.absolute().parts), 0
+    while names:
+        place = Path(os.path.normpath(place / names.pop(0)))  # of a folder without links
+        try:
+            facts = place.lstat()
+        except FileNotFoundError:
+            return
+        is_link = stat.S_ISLNK(facts.st_mode)
+        writers = 0o002 | (0o020 if facts.st_gid else 0)
+        is_open = not is_link and facts.st_mode & writers and not facts.st_mode & stat.S_ISVTX
+        if is_open or facts.st_uid not in {0, os.geteuid()}:
+            raise ConfigurationError(
+                f"--spool-dir: other accounts can change {place}, which is on the way to {folder}; give another "
+                "folder: all on the way to it must belong to root, and be writable for root alone"
+            )
+        if is_link:
+            links += 1
+            if links > _MAX_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            names[:0] = place.readlink().parts
+            place = place.parent

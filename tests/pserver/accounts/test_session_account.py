@@ -1,11 +1,21 @@
+import os
 from pathlib import Path
 
 import pytest
 
-from pserver.accounts.session_account import SessionAccount, account_folder, account_folders, make_way
+from pserver.accounts.account import Account
+from pserver.accounts.session_account import (
+    SessionAccount,
+    account_folder,
+    account_folders,
+    make_account_folder,
+    make_way,
+)
 from srp_tools.errors import ConfigurationError, ConnectionLostError
 from tests.support.accounts import needs_root
 from tests.support.own_accounts import NUMBERS, passable_folder, run_in_own_accounts
+
+ALICE = Account("alice", 30001, 30001, (30001,), "/", "/bin/sh")
 
 
 def test_there_may_be_no_account(tmp_path: Path) -> None:
@@ -41,6 +51,56 @@ print(account.kept)
         facts = made.parent.stat()
         assert (facts.st_uid, facts.st_mode & 0o777) == (NUMBERS["alice"], 0o700)
         assert {each.stat().st_mode & 0o777 for each in (*made.parents[1:3], folder / "spool")} == {0o711}
+
+
+@needs_root
+def test_a_folder_that_was_not_given_to_its_account_gets_it(tmp_path: Path) -> None:
+    for owner, expected in ((0, 30001), (30001, 30001), (30002, 30002)):
+        folder = tmp_path / str(owner)
+        folder.mkdir(mode=0o700)
+        os.chown(folder, owner, owner)
+        make_account_folder(folder, ALICE)
+        assert folder.stat().st_uid == expected
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    with pytest.raises(OSError, match="Not a directory"):
+        make_account_folder(link, ALICE)
+    assert tmp_path.stat().st_uid == 0
+
+
+@needs_root
+@pytest.mark.parametrize("kind", ["of another", "open", "open to a group", "a link", "a link to it"])
+def test_a_way_that_others_can_change_is_refused(kind: str) -> None:
+    with passable_folder() as folder:
+        place, target = folder / "place", folder / "target"
+        target.mkdir(mode=0o755)
+        if kind == "a link":
+            place.symlink_to(target)
+            os.lchown(place, 30001, 30001)
+        elif kind == "a link to it":
+            (folder / "between").symlink_to("target")
+            os.lchown(folder / "between", 30001, 30001)
+            place.symlink_to("between")
+        else:
+            place.mkdir()
+            place.chmod({"open": 0o777, "open to a group": 0o775}.get(kind, 0o755))
+            os.chown(place, 30001 if kind == "of another" else 0, 30001)
+        with pytest.raises(ConfigurationError, match=r"other accounts can change .*, which is on the way to"):
+            make_way(place / "default" / "kept")
+        assert not list(target.iterdir())
+
+
+@needs_root
+def test_a_way_through_links_of_root_and_a_sticky_folder() -> None:
+    with passable_folder() as folder:
+        (folder / "target").mkdir()
+        (folder / "target").chmod(0o1777)
+        (folder / "place").symlink_to("target/../target")
+        make_way(folder / "place" / "default" / "kept")
+        assert (folder / "target" / "default" / "accounts").is_dir()
+        (folder / "loop").symlink_to("loop")
+        with pytest.raises(ConfigurationError, match="Too many levels of symbolic links"):
+            make_way(folder / "loop" / "default" / "kept")
 
 
 def test_there_are_no_folders(tmp_path: Path) -> None:
