@@ -158,13 +158,22 @@ def _own_processes(folder: Path) -> list[int]:
 
 
 def enter(folder: str) -> None:
-    """Put this process into a cgroup, unless it is there, and with it all that it will start. Raises `OSError`."""
+    """Put this process into a cgroup, unless it is there, and with it all that it will start.
+
+    Raises `OSError`, whose `strerror` has the folder: without its limits, nothing of a session may begin.
+    """
     if folder and str(os.getpid()) not in _lines(Path(folder, "cgroup.procs")):
-        Path(folder, "cgroup.procs").write_text("0")
+        try:
+            Path(folder, "cgroup.procs").write_text("0")
+        except OSError as error:
+            raise OSError(error.errno, f"the cgroup {folder} cannot be entered: {error.strerror}") from error
 
 
 def enter_that_of(session: int) -> None:
-    """Put this process into the cgroup of a session, if it has one; `session`: its process. Raises `OSError`."""
+    """Put this process into the cgroup of a session, if it has one; `session`: its process. Raises `OSError`.
+
+    If it should have one, and has none any more, `enter` says so at the start of the engine.
+    """
     with contextlib.suppress(ConfigurationError):
         folder = own_cgroup() / f"{_SESSION}{session}"
         if folder.is_dir():

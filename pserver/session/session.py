@@ -293,6 +293,8 @@ class _Session:
                     self._send_away(client, HELLO, str(error), is_refused=True)
                 return
             try:
+                if problem := self._spawner.cgroup.problem:
+                    raise ConnectionLostError(f"the limits of the session cannot be set: {problem}")
                 path, mark = self._settings.sessions_path, place.engine.spawner.mark
                 folder = make_folder(place.control, mark, path.parent, path.stem)
                 stack.enter_context(kept_folder(folder))

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pconnect import ConnectionLostError, EngineDiedError, JobLostError, pconnect
+from pconnect import ConnectError, ConnectionLostError, EngineDiedError, JobLostError, pconnect
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
 from tests.support.accounts import needs_root
@@ -218,3 +218,26 @@ def test_without_a_cgroup_processes_count_for_the_account() -> None:
                 evaluate(net, many)
             with pytest.raises(OSError, match=who):
                 evaluate(net, "__import__('subprocess').run(['true'])")
+
+
+# A server for which a folder stands for that of its cgroups; few machines that run tests have real ones.
+CGROUPS_IN = """
+import sys
+from pserver.cli import main
+from pserver.limits.cgroup import Cgroups
+Cgroups.folder = lambda self, limits: {folder!r}
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_session_whose_cgroup_cannot_be_made_does_not_begin(tmp_path: Path, users: Users) -> None:
+    """It would have fewer limits than it is to have, and nobody would see that."""
+    code = CGROUPS_IN.format(folder=str(tmp_path / "gone"))
+    options = ("--session-memory=1g", "--allow-root", "--shared-account")
+    with run_server(
+        tmp_path / "server", *options, users=users, wrapped=lambda c: [c[0], "-c", code, *c[3:]]
+    ) as server:
+        why = r"the limits of the session cannot be set: .*No such file or directory: .*gone/pserver-session-"
+        with pytest.raises(ConnectError, match=why):
+            server.connect()
+        assert re.search(f"cannot be: {why}", (server.folder / "log").read_text())

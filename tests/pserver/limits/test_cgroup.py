@@ -110,6 +110,13 @@ def test_a_session_has_its_limits_in_a_child(tmp_path: Path) -> None:
     assert (folder / "cgroup.procs").read_text() == "0"
 
 
+def test_one_that_is_gone_cannot_be_entered(tmp_path: Path) -> None:
+    enter("")  # there is none
+    with pytest.raises(FileNotFoundError) as caught:
+        enter(str(tmp_path / "gone"))
+    assert caught.value.strerror == f"the cgroup {tmp_path}/gone cannot be entered: No such file or directory"
+
+
 def test_a_controller_that_is_missing_is_left_out(tmp_path: Path) -> None:
     made = SessionCgroup(SessionLimits(processors=2.0, cgroup=str(tmp_path)))
     assert list(Path(made.limits.cgroup).iterdir()) == []
