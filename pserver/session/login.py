@@ -35,6 +35,7 @@ from srp_tools.verifier_file import VerifierFile
 _NOBODY = "(no login)"
 _DAEMON_TIMEOUT = 10.0
 _MAX_ANSWER_BYTES = 4096
+_MAX_REASON_BYTES = 2000  # half of what the daemon takes at once
 
 
 @dataclass(frozen=True)
@@ -227,12 +228,19 @@ def tell_failure(control: socket.socket, user: str, error: Exception) -> None:
     """Tell the daemon that a login has failed, and whether because of the password: it counts these."""
     failed = {
         "user": user,
-        "reason": str(error),
+        "reason": _shortened(str(error)),
         "is_refused": isinstance(error, AuthenticationError),
         "has_proved": isinstance(error, ServerRefusedError),
     }
     with contextlib.suppress(OSError):  # it ends just now
         control.send(json.dumps({"failed": failed}).encode())
+
+
+def _shortened(reason: str) -> str:
+    """Return what of a reason has room in a message: it may be a process's that has been taken over."""
+    while len(json.dumps(reason)) > _MAX_REASON_BYTES:
+        reason = f"{reason[: len(reason) // 2]}…"
+    return reason
 
 
 def words_of(client: AuthenticatedClient) -> dict[str, object]:

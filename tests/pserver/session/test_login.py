@@ -95,6 +95,10 @@ def test_the_daemon_hears_of_a_failed_login() -> None:
             expected = {"user": "mallory", "reason": str(error), "is_refused": str(error) == "no"}
             expected["has_proved"] = False
             assert json.loads(daemon.recv(1000)) == {"failed": expected}
+        for reason in ("x" * 100_000, "é" * 100_000):  # the daemon reads no more than it has room for
+            tell_failure(control, "\0" * 255, ConnectionLostError(reason))
+            told = json.loads(daemon.recv(4096))["failed"]["reason"]
+            assert told.startswith(reason[:100]) and told.endswith("…")
     tell_failure(control, "mallory", AuthenticationError("no"))  # the daemon has ended: nobody hears it
 
 
