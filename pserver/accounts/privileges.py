@@ -54,18 +54,23 @@ def _is_kept(name: str) -> bool:
 def acting_as_owner(folder: Path) -> Iterator[None]:
     """Have the files of this process, if it is root's, be looked at and changed with the rights of a folder's owner.
 
-    So no link that an account has put into its folder leads to what is another's. Raises `OSError` if there is no such
-    folder.
+    It has no groups meanwhile, neither its own nor the owner's. So no link that an account puts into its folder leads
+    to what is another's. Raises `OSError` if there is no such folder.
     """
     uid = folder.lstat().st_uid if os.geteuid() == 0 else 0
     if not uid:
         yield
         return
-    os.seteuid(uid)
+    groups, gid = os.getgroups(), os.getegid()
     try:
+        os.setgroups([])  # while this process still may; what is its own needs no group
+        os.setegid(_NOBODY)
+        os.seteuid(uid)
         yield
     finally:
         os.seteuid(0)
+        os.setegid(gid)
+        os.setgroups(groups)
 
 
 def confine(keep: Sequence[int]) -> list[int]:

@@ -115,10 +115,11 @@ def test_files_are_changed_with_the_rights_of_the_owner(tmp_path: Path) -> None:
     place = tmp_path / "place"
     place.mkdir()
     os.chown(place, NOBODY, NOBODY)
+    of_root = os.getgroups(), os.getegid()
     with acting_as_owner(place):
-        assert os.geteuid() == NOBODY
+        assert (os.geteuid(), os.getegid(), os.getgroups()) == (NOBODY, NOBODY, [])
         with pytest.raises(PermissionError):
             secret.read_bytes()
-    assert os.geteuid() == 0
+    assert (os.geteuid(), (os.getgroups(), os.getegid())) == (0, of_root)
     with acting_as_owner(tmp_path):
         assert secret.read_bytes() == b""
