@@ -48,13 +48,15 @@ class StandardError:
 class LogFile:
     """A file that lines are appended to.
 
-    `rotation`: for the one process that sets the file aside when it has grown. The file is opened with the first line.
+    `rotation`: for the one process that sets the file aside when it has grown. The file is opened with the first line,
+    and only under the account that this process has now: under another one it stays the one that is open.
     """
 
     def __init__(self, path: Path, rotation: Rotation | None = None) -> None:
         # Renaming a link would set aside the link. Not `Path.resolve`, which raises for a link to itself.
         self._path = Path(os.path.realpath(path))
         self._rotation = rotation
+        self._uid = os.geteuid()
         self._descriptor = -1
         self._is_in_line = False  # the disk was full in the middle of a line
         self._rotate_at = rotation.max_bytes if rotation else 0
@@ -81,6 +83,10 @@ class LogFile:
 
     def _follow_path(self) -> None:
         """Open the file that the path leads to now, unless it is open."""
+        if os.geteuid() != self._uid:  # it would make a log of its own, or find what it has put there
+            if self._descriptor < 0:
+                raise PermissionError(errno.EPERM, "this process has another account now")
+            return
         if self._descriptor >= 0:
             mine = os.fstat(self._descriptor)
             with contextlib.suppress(OSError):  # it is gone, or this account may not look there

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from pserver.system.log_file import LogFile, Rotation, StandardError, default_log
+from tests.support.accounts import NOBODY, needs_root
+from tests.support.own_accounts import passable_folder
 
 SMALL = Rotation(max_bytes=100, files=3)
 LINE = b"x" * 59 + b"\n"
@@ -48,6 +50,27 @@ def test_a_large_file_is_set_aside_and_the_oldest_goes(path: Path) -> None:
     file.write(b"8" + LINE)
     assert names(path) == ["log", "log.1", "log.2"]
     assert [(path.with_name(name).read_bytes()[:1]) for name in names(path)] == [b"8", b"6", b"4"]
+
+
+@needs_root
+def test_another_account_makes_and_opens_no_log() -> None:
+    with passable_folder() as folder:
+        folder.chmod(0o777)
+        path = folder / "log"
+        file, late = LogFile(path), LogFile(folder / "late")
+        file.write(b"before\n")
+        path.rename(folder / "old")
+        os.seteuid(NOBODY)
+        try:
+            file.write(b"after\n")
+            with pytest.raises(PermissionError, match="another account now"):
+                late.write(b"lost\n")
+        finally:
+            os.seteuid(0)
+        assert {each.name: each.read_bytes() for each in folder.iterdir()} == {"old": b"before\nafter\n"}
+        file.write(b"root's again\n")
+        assert path.read_bytes() == b"root's again\n"
+        file.close()
 
 
 def test_other_processes_follow_a_rotation(path: Path) -> None:
