@@ -22,14 +22,14 @@ _MAX_DESCRIPTOR = 2**31 - 1
 def become(account: Account, *, is_dumpable: bool) -> None:
     """Have this process, which is root's, run under an account from now on, with its groups, folder and environment.
 
-    `is_dumpable`: whether other processes of the account may look into this one, as debuggers do.
+    `is_dumpable`: whether other processes of the account may look into this one, as debuggers do. Then its standard
+    streams lead nowhere, as root's may be the log.
 
     Raises `OSError` if the system refuses; the process must end then.
     """
     os.setgroups(account.groups)
     os.setresgid(account.gid, account.gid, account.gid)
     os.setresuid(account.uid, account.uid, account.uid)
-    set_dumpable(is_dumpable)  # the system has denied it
     names = {"HOME": account.home, "USER": account.name, "LOGNAME": account.name, "SHELL": account.shell}
     environment = common_environment() | names
     os.environ.clear()
@@ -39,6 +39,9 @@ def become(account: Account, *, is_dumpable: bool) -> None:
         os.chdir(account.home)
     except OSError:
         os.chdir("/")
+    if is_dumpable:
+        leave_streams()
+    set_dumpable(is_dumpable)  # the system has denied it until now
 
 
 def common_environment() -> dict[str, str]:

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 from pserver.accounts.account import Account
-from pserver.accounts.privileges import become, leave_streams
+from pserver.accounts.privileges import become
 from pserver.config.limit_options import SessionLimits
 from pserver.limits.cgroup import SessionCgroup, enter
 from pserver.limits.limit_words import exit_words
@@ -79,7 +79,6 @@ def _be_spawner(
     for end in not_for_it:  # before a debugger of the account could take them
         end.close()
     if account is not None:
-        leave_streams()
         become(account, is_dumpable=True)
     be_spawner(root)
 

@@ -35,7 +35,7 @@ from typing import Any
 
 import pserver.starter.first_use  # noqa: F401 - once for all sessions
 from pserver.accounts.account import account_of
-from pserver.accounts.privileges import acting_as_owner, become, leave_streams
+from pserver.accounts.privileges import acting_as_owner, become
 from pserver.accounts.session_account import account_folders
 from pserver.config.log_options import LogForm
 from pserver.config.session_settings import SessionSettings
@@ -198,13 +198,12 @@ def _be_spawner(end: int, session: int, uid: int | None) -> None:
     os.setsid()
     enter_that_of(session)  # as another account it could not
     if uid is not None:
-        leave_streams()
         become(account_of(uid), is_dumpable=True)
     be_spawner(socket.socket(fileno=end))
 
 
 def _sweep(kept: Path, days: float, *, file: str | None, **form: str) -> None:
-    set_up(Path(file) if file else None, form=LogForm(**form))
+    set_up(Path(file) if file else None, form=LogForm(**form), at_once=True)
     for each in (kept, *(folder / kept.name for folder in account_folders(kept))):
         try:
             with acting_as_owner(each.parent):

@@ -8,18 +8,23 @@ from tests.support.accounts import NOBODY, needs_root
 from tests.support.own_accounts import NUMBERS, run_in_own_accounts
 
 _BECOME = """
-import os
+import os, sys
 from pathlib import Path
 from pserver.accounts.account import find_account
+from pserver.accounts import privileges
 from pserver.accounts.privileges import become
+set_dumpable = privileges.set_dumpable
+privileges.set_dumpable = lambda value: (print("SECRET" in os.environ), set_dumpable(value))
 os.environ |= {"SECRET": "1", "LC_TIME": "C", "OMP_NUM_THREADS": "2", "XDG_RUNTIME_DIR": "/run", "TMPDIR": "/root"}
 os.setgroups([0, 4])
+sys.stdout = open(os.dup(1), "w")
 become(find_account("alice"), is_dumpable=%s)
 print(os.getresuid(), os.getresgid(), os.getgroups(), os.getcwd())
 names = {"SECRET", "LC_TIME", "OMP_NUM_THREADS", "XDG_RUNTIME_DIR", "TMPDIR"}
 print(sorted(name for name in os.environ if name in names))
 print(*(os.environ[name] for name in ("HOME", "USER", "LOGNAME", "SHELL", "PATH")))
 print(Path("/proc/self/status").stat().st_uid)
+print({os.readlink(f"/proc/self/fd/{number}") == "/dev/null" for number in (1, 2)} if %s else "")
 for attempt in (lambda: os.setuid(0), lambda: os.setgroups([0])):
     try:
         attempt()
@@ -32,12 +37,14 @@ for attempt in (lambda: os.setuid(0), lambda: os.setgroups([0])):
 @pytest.mark.parametrize("is_dumpable", [True, False])
 def test_a_process_becomes_an_account_for_good(is_dumpable: bool) -> None:
     number = NUMBERS["alice"]
-    assert run_in_own_accounts(_BECOME % is_dumpable).splitlines() == [
+    assert run_in_own_accounts(_BECOME % (is_dumpable, is_dumpable)).splitlines() == [
+        "False",  # before anything of root's is open to debuggers
         f"({number}, {number}, {number}) ({number}, {number}, {number}) [{number}] /home/alice",
         "['LC_TIME', 'OMP_NUM_THREADS']",
         "/home/alice alice alice /bin/sh /usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games",
         # What cannot be looked into belongs to root, see proc(5).
         str(number if is_dumpable else 0),
+        "{True}" if is_dumpable else "",
         "refused",
         "refused",
     ]

@@ -70,12 +70,11 @@ def test_what_is_not_for_an_account_is_closed_before_its_debuggers_can_look(
     order: list[object] = []
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        monkeypatch.setattr(spawner_module, "leave_streams", lambda: order.append("streams"))
         monkeypatch.setattr(spawner_module, "become", lambda *_, **__: order.append(theirs.fileno()))
         monkeypatch.setattr(spawner_module, "be_spawner", order.append)
         account = Account("alice", 1, 1, (1,), "/", "/bin/sh")
         spawner_module._be_spawner(ours, [theirs], "", account)
-    assert order == ["streams", -1, ours]
+    assert order == [-1, ours]
 
 
 def test_one_engine_after_the_other(process: SpawnerProcess, spawner: Spawner, ends: list[int]) -> None:
