@@ -340,9 +340,9 @@ class _Daemon:
         self._selector.register(sock, selectors.EVENT_READ, callback)
 
     def _take_back(self, control: socket.socket, facts: Returned, pidfd: int, ends: Sequence[int]) -> None:
-        self.sessions.take_back(control, facts, pidfd, ends)
-        self._departures.adopt(self.sessions, self._users.salts, self._users.account_name)
-        self._end_departed()  # users may have been removed while there was no daemon
+        session = self.sessions.take_back(control, facts, pidfd, ends)
+        self._departures.begin(session, facts.user, facts.salt or None, self._users.account_name)
+        self._end_departed()  # users may have been removed, or changed, while there was no daemon
 
     def _hand_over(self, pending: PendingConnection, preamble: Preamble) -> None:
         """Give a connection to the session that it is for."""
@@ -362,6 +362,7 @@ class _Daemon:
         """Start a process that logs a client in; see `SessionStarts.start`."""
         config = self._config
         self._users.look()
+        salt = self._users.salts.get(pending.user)
         settings = SessionSettings(
             auth_file=self._users.path,
             data_port=self._acceptor.data_port,
@@ -371,6 +372,7 @@ class _Daemon:
             log_file=Path(config.log_file) if config.log_file else None,
             peer=pending.peer,
             user=pending.user,
+            salt=salt.hex() if salt else "",
             refusal=self._users.sharing(pending.user) or self.admission.refusal(pending.user),
             allow_users=list(config.allow_users),
             kept=config.kept_folder(),
@@ -385,7 +387,7 @@ class _Daemon:
 
         def attend(started: Started) -> None:
             session = self.sessions.attend(started, pending.peer, settings.account and pending.user)
-            self._departures.begin(session, pending.user, self._users.salts, self._users.account_name)
+            self._departures.begin(session, pending.user, salt, self._users.account_name)
             on_started(session)
             self.publish()
 

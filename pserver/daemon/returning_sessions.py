@@ -36,6 +36,7 @@ class Returned(NamedTuple):
     user: str
     network: str
     key: bytes
+    salt: bytes  #: of its user's verifier when it began; empty: there was none
     node: int
     peer: str
     since: float
@@ -144,6 +145,7 @@ def _read(data: bytes, sock: socket.socket) -> Returned | None:
             user=str(words["user"]),
             network=bytes.fromhex(words["network"]).hex(),
             key=bytes.fromhex(words["key"]),
+            salt=bytes.fromhex(words["salt"]),
             node=int(words["node"]),
             peer=str(Source.read(words["peer"])),  # nothing else may stand in a line of the log
             since=float(words["since"]),

@@ -151,8 +151,8 @@ class SessionRegistry:
         self._selector.register(session.started.pidfd, selectors.EVENT_READ, lambda: self._remove(session))
         return session
 
-    def take_back(self, control: socket.socket, facts: Returned, pidfd: int, ends: Sequence[int]) -> None:
-        """Take a node of a session that has lost its daemon; the socket and the descriptors are ours."""
+    def take_back(self, control: socket.socket, facts: Returned, pidfd: int, ends: Sequence[int]) -> Session:
+        """Take a node of a session that has lost its daemon, which is returned; socket and descriptors are ours."""
         session = next((session for session in self if session.pid == facts.pid), None)
         if session is None:
             started = Started(facts.pid, pidfd, control, _nobody_knows)
@@ -171,6 +171,7 @@ class SessionRegistry:
             "user %s from %s: session %d, node %d is back", facts.user, facts.peer, facts.pid, facts.node
         )
         self._on_change()
+        return session
 
     def _attend_node(self, session: Session, control: socket.socket) -> Node:
         control.setblocking(False)

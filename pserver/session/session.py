@@ -319,7 +319,8 @@ class _Session:
 
     def _facts(self, client: AuthenticatedClient) -> dict[str, object]:
         """Return what a daemon knows of a node."""
-        return words_of(client) | {"peer": self._settings.peer, "since": self._since}
+        settings = self._settings
+        return words_of(client) | {"peer": settings.peer, "since": self._since, "salt": settings.salt}
 
     def _send_away(
         self, client: AuthenticatedClient, before: bytes, why: str, *, is_refused: bool = False

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -168,16 +168,26 @@ def test_what_was_given_counts_before_the_file_also_from_python(
         reval("x = 1", net).result(DEADLINE)
 
 
-def test_a_user_who_was_removed_while_the_server_was_down_does_not_come_back() -> None:
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda file: file.remove("bob"), "this user was removed from the server"),
+        (lambda file: file.add(make_verifier(BOB, 2048)), "the password of this user was changed"),
+    ],
+    ids=["removed", "changed"],
+)
+def test_a_user_who_was_removed_or_changed_while_the_server_was_down_does_not_come_back(
+    change: Callable[[VerifierFile], object], why: str
+) -> None:
     write("slots = 2\n")
     server = started()
     with connect(server, ALICE) as stays, connect(server, BOB) as goes:
         [engine] = goes.eval("__import__('os').getpid()").result(DEADLINE) or []
         os.kill(server.pid, signal.SIGKILL)
         wait_gone(server.pid)
-        VerifierFile(server_file()).remove("bob")
+        change(VerifierFile(server_file()))
         started()
         wait_gone(int(engine))
-        with pytest.raises(EngineDiedError, match="this user was removed from the server"):
+        with pytest.raises(EngineDiedError, match=why):
             reval("x = 1", goes).result(DEADLINE)
         reval("x = 1", stays).result(DEADLINE)

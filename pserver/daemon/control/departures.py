@@ -27,16 +27,10 @@ class Departures:
         self._endings = endings
         self._begun: dict[Session, _Begun] = {}
 
-    def begin(self, session: Session, user: str, salts: Salts, account_name: AccountName) -> None:
-        """Record a session whose login begins."""
+    def begin(self, session: Session, user: str, salt: bytes | None, account_name: AccountName) -> None:
+        """Record a session whose login begins, or that comes back; `salt`: that of its user's verifier then."""
         self._begun = {each: begun for each, begun in self._begun.items() if not each.has_ended}
-        self._begun[session] = _Begun(user, salts.get(user), account_name(user))
-
-    def adopt(self, sessions: Iterable[Session], salts: Salts, account_name: AccountName) -> None:
-        """Record sessions that another daemon has started: that their users had these verifiers then."""
-        for session in sessions:
-            if session not in self._begun and session.user is not None:
-                self.begin(session, session.user, salts, account_name)
+        self._begun[session] = _Begun(user, salt, account_name(user))
 
     def end(
         self,

@@ -26,7 +26,7 @@ from tests.support.waiting import DEADLINE
 NETWORK = bytes(range(16))
 KEY = bytes(range(32))
 
-RETURNED = Returned(0, "alice", NETWORK.hex(), b"key", 1, "a test", 1.5, "/nowhere/pserver-x", 7, False)
+RETURNED = Returned(0, "alice", NETWORK.hex(), b"key", b"", 1, "a test", 1.5, "/nowhere/pserver-x", 7, False)
 
 
 class Place:

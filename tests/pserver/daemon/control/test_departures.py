@@ -29,7 +29,7 @@ def test_who_may_not_log_in_as_before_goes_with_the_reason(
 ) -> None:
     session, control = place.log_in("alice")
     departures = Departures(Endings())
-    departures.begin(session, "alice", OLD, same)
+    departures.begin(session, "alice", OLD["alice"], same)
     ended = departures.end(place.sessions, salts, allowed, same)
     assert len(ended) == bool(why)
     if why:
@@ -37,20 +37,10 @@ def test_who_may_not_log_in_as_before_goes_with_the_reason(
         assert (ended[0]["session"], ended[0]["user"]) == (session.pid, "alice")
 
 
-def test_a_session_that_has_come_back_is_measured_from_then_on(place: Place) -> None:
-    session, _ = place.log_in("alice")
-    departures = Departures(Endings())
-    departures.adopt(place.sessions, OLD, same)
-    departures.adopt(place.sessions, {"alice": b"9"}, same)  # the first counts
-    assert departures.end(place.sessions, OLD, (), same) == []
-    [ended] = departures.end(place.sessions, {"alice": b"9"}, (), same)
-    assert ended["session"] == session.pid
-
-
 def test_a_session_of_a_user_with_another_account_ends(place: Place) -> None:
     session, _ = place.log_in("alice")
     departures = Departures(Endings())
-    departures.begin(session, "alice", OLD, same)
+    departures.begin(session, "alice", OLD["alice"], same)
     [ended] = departures.end(place.sessions, OLD, (), lambda _: "physics2")
     assert "another account on the server now (--account-map)" in str(ended["why"])
 
@@ -58,6 +48,6 @@ def test_a_session_of_a_user_with_another_account_ends(place: Place) -> None:
 def test_a_login_that_goes_on_is_left_alone(place: Place) -> None:
     session, _ = place.log_in("alice")
     departures = Departures(Endings())
-    departures.begin(session, "mallory", OLD, same)
+    departures.begin(session, "mallory", None, same)
     session.user = None
     assert departures.end(place.sessions, OLD, (), same) == []
