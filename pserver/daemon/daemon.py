@@ -150,6 +150,7 @@ class _Daemon:
             begun=lambda: self.sessions.begun,
         )
         self.sessions.refusal = lambda user: self._users.refusal(user) or self.admission.refusal(user)
+        self.sessions.removal = self._users.removal
         stack.callback(returning.close)
         endings = Endings()
         self._departures = Departures(endings)

@@ -66,6 +66,8 @@ class SessionRegistry:
         self.on_request: Callable[[Session, Mapping[str, object]], Mapping[str, object]] = lambda *_: {}
         #: Returns why a user gets no session now. What held when its login began may have changed meanwhile.
         self.refusal: Callable[[str], str] = lambda _: ""
+        #: Returns why somebody is no user of this server any more, who could administer it even while it takes none.
+        self.removal: Callable[[str], str] = lambda _: ""
         self.begun = 0  #: how many have logged in, with those that have ended
 
     def __iter__(self) -> Iterator[Session]:
@@ -247,10 +249,8 @@ class SessionRegistry:
         """Record who has logged in for a node, and answer the session, which waits for that."""
         user, network, number = who
         session = node.session
-        # A login that was given up is over, whatever its session has said last.
-        taken = session.failure is not None or any(
-            node.session.check.key == key for node in self._find(network, number)
-        )
+        taken = any(node.session.check.key == key for node in self._find(network, number))
+        taken |= session.failure is not None  # a login that was given up is over
         if session.claimed not in {None, user}:
             log.error(
                 "session %d was started for %r, and says that it is %r", session.pid, session.claimed, user
@@ -280,10 +280,14 @@ class SessionRegistry:
         if session.claimed not in {None, user} or session.user not in {None, user}:
             log.error("session %d was started for another user than %r", session.pid, user)
             return
-        if session.user is None:
+        if why := self.removal(user):
+            session.failure = LoginFailure(user, why, is_refused=False, has_proved=True)
+            _audit_failure(session.peer, session.failure)
+        elif session.user is None:
             session.user = user
             audit.login(session.peer, user, session.pid, 0, "control")
-        answer = json.dumps(self.on_request(session, request)).encode()
+        said = {"error": why, "is_last": True} if why else self.on_request(session, request)
+        answer = json.dumps(said).encode()
         if len(answer) > _MAX_ANSWER_BYTES:
             answer = (
                 b'{"error": "the answer is too long to be sent elsewhere; ask on the machine of the server"}'

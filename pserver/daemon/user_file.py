@@ -128,6 +128,10 @@ class UserFileWatch:
 
     def refusal(self, user: str) -> str:
         """Return why a user who has logged in may not stay; empty if there is no reason."""
+        return self.removal(user) or self.sharing(user)
+
+    def removal(self, user: str) -> str:
+        """Return why somebody is no user any more; empty if there is no reason."""
         if self._file is None:
             return ""
         self.look()  # the login has read the file itself
@@ -135,7 +139,7 @@ class UserFileWatch:
             return "this user may not log in to the server any more (--allow-users)"
         if user not in self.salts:
             return "this user was removed from the server"
-        return self.sharing(user)
+        return ""
 
     def sharing(self, user: str) -> str:
         """Return why a user may not share the account of the server; empty if there is no reason."""

@@ -28,18 +28,23 @@ class Place:
         self.selector.call_ready(0.02)
         self.slots.step()
 
-    def log_in(self, user: str = "alice") -> tuple[Session, socket.socket]:
-        """Return a session with its end of the control socket."""
+    def attend(self) -> tuple[Session, socket.socket]:
+        """Return a session that has not logged in, with its end of the control socket."""
         sleeper = Sleeper(self._stack)
         session = self.sessions.attend(sleeper.started, "192.0.2.1 port 5")
         self._stack.callback(self._end, session)
+        return session, sleeper.control
+
+    def log_in(self, user: str = "alice") -> tuple[Session, socket.socket]:
+        """Return a session with its end of the control socket."""
+        session, control = self.attend()
         words = {"user": user, "network": f"{session.pid:08x}", "key": "", "node": 1}
-        with sleeper.control.dup() as end:
-            socket.send_fds(sleeper.control, [json.dumps(words).encode()], [end.fileno()] * 3)
+        with control.dup() as end:
+            socket.send_fds(control, [json.dumps(words).encode()], [end.fileno()] * 3)
         while session.user is None:
             self.turn()
-        assert sleeper.control.recv(100) == b"ok"
-        return session, sleeper.control
+        assert control.recv(100) == b"ok"
+        return session, control
 
     def _end(self, session: Session) -> None:
         while session in self.sessions:

@@ -62,3 +62,33 @@ def test_only_an_administrator_has_an_answer_for_a_session(
     )
     assert 'user="bob"' in caplog.text and "no administrator" in caplog.text
     control.close()
+
+
+def test_who_was_removed_since_the_login_administers_nothing(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[object] = []
+
+    def answer(_: object, request: object) -> dict[str, object]:
+        asked.append(request)
+        return {"ok": {}}
+
+    place.sessions.on_request = answer
+    removed: list[str] = []
+    place.sessions.removal = lambda user: "this user was removed" if user in removed else ""
+    _, control = place.attend()
+    for users, expected in (
+        ([], {"ok": {}}),
+        (["alice"], {"error": "this user was removed", "is_last": True}),
+    ):
+        removed[:] = users
+        control.send(b'{"administrator": "alice", "request": {"do": "status"}}')
+        place.turn()
+        assert json.loads(control.recv(1000)) == expected
+    assert asked == [{"do": "status"}]
+    late, control = place.attend()
+    control.send(b'{"administrator": "alice", "request": {"do": "status"}}')
+    place.turn()
+    assert json.loads(control.recv(1000))["is_last"]
+    assert (late.user, late.is_logging_in, len(asked)) == (None, False, 1)
+    assert "audit refused from" in caplog.text
