@@ -6,6 +6,7 @@ in which the first request waits already.
 """
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -18,10 +19,12 @@ from pserver.limits.cgroup import SessionCgroup, enter
 from pserver.limits.limit_words import exit_words
 from pserver.spawner.forked_process import ForkedProcess
 from pserver.spawner.spawner_process import be_spawner
-from pserver.spawner.spawner_words import ADOPT, END, FOLDER, MESSAGE_BYTES, START, node_request
+from pserver.spawner.spawner_words import ADOPT, END, FOLDER, MESSAGE_BYTES, START, node_request, read_failure
 from pserver.system.process_marks import kill_marked, make_mark
 from pserver.system.processes import describe_exit
 from srp_tools.errors import ConnectionLostError
+
+log = logging.getLogger("pserver")
 
 # An answer takes some milliseconds. The end of a process takes longer if it has much memory to give back.
 _TIMEOUT = 10.0
@@ -207,7 +210,10 @@ class Spawner:
         Raises `ConnectionLostError` if the spawner is gone: it will report no more, and no process of the node is left.
         """
         try:
-            pid, code = map(int, self.deaths.recv(MESSAGE_BYTES).split())
+            news = self.deaths.recv(MESSAGE_BYTES)
+            if (why := read_failure(news)) is not None:
+                log.error("the process that starts engines has failed: %s", why)
+            pid, code = map(int, news.split())
         except BlockingIOError:
             return None
         except (ConnectionError, ValueError):

@@ -23,6 +23,7 @@ import select
 import signal
 import socket
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
@@ -32,7 +33,7 @@ from pserver.limits.cgroup import enter
 from pserver.limits.resource_limits import apply_limits
 from pserver.spawner import spawner_words as words
 from pserver.spawner.forked_process import ForkedProcess
-from pserver.system.descriptors import NoRoomError, SpareDescriptor, receive_descriptors
+from pserver.system.descriptors import NoRoomError, SpareDescriptor, close_descriptors, receive_descriptors
 from pserver.system.process_marks import kill_marked, wear_mark
 from pserver.system.processes import (
     adopt_orphans,
@@ -75,18 +76,22 @@ class _Spawner:
         self.watch(root.fileno(), self._hear_root)
 
     def run(self) -> None:
-        while self._root is not None or self._nodes:
-            now = time.monotonic()
-            due = min([now + _LOOK, *(node.due for node in self._nodes)])
-            events = self._poll.poll(max(0.0, due - now) * 1000)
-            ready = [(descriptor, self._watched[descriptor]) for descriptor, _ in events]
-            for descriptor, callback in ready:
-                if self._watched.get(descriptor) is callback:  # else another one of them has ended the watch
-                    callback()
-            for node in list(self._nodes):
-                node.look(time.monotonic())
-            if not ready:
-                self._reap_others()
+        try:
+            while self._root is not None or self._nodes:
+                due = min([time.monotonic() + _LOOK, *(node.due for node in self._nodes)])
+                wait = max(0.0, due - time.monotonic()) * 1000
+                ready = [(number, self._watched[number]) for number, _ in self._poll.poll(wait)]
+                for descriptor, callback in ready:
+                    if self._watched.get(descriptor) is callback:  # else another has ended the watch
+                        callback()
+                for node in list(self._nodes):
+                    node.look(time.monotonic())
+                if not ready:
+                    self._reap_others()
+        except Exception:
+            for node in self._nodes:  # under an account, standard error leads nowhere
+                node.tell(words.failure(traceback.format_exc()))
+            raise
 
     def watch(self, descriptor: int, callback: Callable[[], object]) -> None:
         """Call a function whenever a descriptor can be read from."""
@@ -134,8 +139,7 @@ class _Spawner:
         if facts is not None and len(descriptors) == 2:
             self._nodes.append(_Node(self, facts, *(socket.socket(fileno=end) for end in descriptors)))
         else:
-            for end in descriptors:
-                os.close(end)
+            close_descriptors(descriptors)
         if not request:
             self.unwatch(self._root.fileno())
             self._root.close()
@@ -202,8 +206,7 @@ class _Node:
         if (number := words.read_number(request, words.START)) is not None:
             self._start(number, descriptors)
             return
-        for descriptor in descriptors:
-            os.close(descriptor)
+        close_descriptors(descriptors)
         if (number := words.read_number(request, words.ADOPT)) is not None:
             self._adopt(number)
         elif request.startswith(words.FOLDER):
@@ -249,8 +252,7 @@ class _Node:
         else:
             self._answer(number, str(self._engine.pid))
         finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+            close_descriptors(descriptors)
 
     def _end_engine(self) -> None:
         if self._engine is None:
@@ -298,13 +300,13 @@ class _Node:
 
     def _adopt(self, pid: int) -> None:
         if not self._spawner.has_orphan(pid):  # it was reaped, or is a stranger, who is left alone
-            self._tell(pid, -signal.SIGKILL)
+            self.tell(words.death(pid, -signal.SIGKILL))
             return
         try:
             descriptor = os.pidfd_open(pid)
         except OSError:  # there is no room to watch it
             kill_with_group(pid)
-            self._tell(pid, -signal.SIGKILL)
+            self.tell(words.death(pid, -signal.SIGKILL))
             return
         self._workers[descriptor] = pid
         self._spawner.watch(descriptor, lambda: self._report_end(descriptor))
@@ -323,10 +325,11 @@ class _Node:
         if self._is_left:
             self._leave()
         else:
-            self._tell(pid, code)
+            self.tell(words.death(pid, code))
 
-    def _tell(self, pid: int, code: int) -> None:
-        self._untold.append(f"{pid} {code}".encode())
+    def tell(self, news: bytes) -> None:
+        """Tell the supervisor something for `Spawner.read_death`."""
+        self._untold.append(news)
         self._tell_untold()
 
     def _tell_untold(self) -> None:

@@ -12,6 +12,10 @@ MESSAGE_BYTES = 4096
 _LONGEST_NUMBER = 19  # digits; a mark has 62 bits
 
 
+_FAILED = b"failed "
+_MOST_WORDS = MESSAGE_BYTES - len(_FAILED)
+
+
 class NodeFacts(NamedTuple):
     """What the spawner knows of a node."""
 
@@ -57,3 +61,24 @@ def read_node(request: bytes) -> NodeFacts | None:
         return None if mark is None else NodeFacts(mark, SessionLimits.from_json(dict(json.loads(text))))
     except (ValueError, TypeError, RecursionError):
         return None
+
+
+def death(pid: int, code: int) -> bytes:
+    """Return the news that a worker has ended."""
+    return f"{pid} {code}".encode()
+
+
+def failure(text: str) -> bytes:
+    """Return the news that the spawner ends by a failure.
+
+    Examples
+    --------
+    >>> read_failure(failure("why")), read_failure(death(17, 0))
+    ('why', None)
+    """
+    return _FAILED + text.encode(errors="replace")[-_MOST_WORDS:]  # the end says most
+
+
+def read_failure(news: bytes) -> str | None:
+    """Return what `failure` was given; ``None`` if it is other news."""
+    return news.removeprefix(_FAILED).decode(errors="replace") if news.startswith(_FAILED) else None

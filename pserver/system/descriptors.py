@@ -105,7 +105,7 @@ class Outbox:
         """
         for unsent in [unsent for unsent in self._unsent if topic and unsent.topic == topic]:
             self._unsent.remove(unsent)
-            _close(unsent.ends)
+            close_descriptors(unsent.ends)
         met: OSError | None = ConnectionError("nobody is there") if sock is None else self.send(sock)
         if sock is not None and met is None:
             try:
@@ -124,13 +124,13 @@ class Outbox:
                 socket.send_fds(sock, [data], ends)
             except OSError as error:
                 return error
-            _close(self._unsent.popleft().ends)
+            close_descriptors(self._unsent.popleft().ends)
         return None
 
     def clear(self) -> None:
         """Forget all."""
         while self._unsent:
-            _close(self._unsent.popleft().ends)
+            close_descriptors(self._unsent.popleft().ends)
 
 
 def _copies(ends: Sequence[int]) -> Sequence[int]:
@@ -143,7 +143,8 @@ def _copies(ends: Sequence[int]) -> Sequence[int]:
     return copies
 
 
-def _close(ends: Sequence[int]) -> None:
+def close_descriptors(ends: Sequence[int]) -> None:
+    """Close them all."""
     for end in ends:
         os.close(end)
 

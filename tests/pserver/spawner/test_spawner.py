@@ -311,3 +311,21 @@ process.close()
         "the engine could not be started: Too many open files\n",
         0,
     ), run.stderr
+
+
+def test_why_a_spawner_failed_is_in_the_log_of_its_session(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("this machine is broken")
+
+    monkeypatch.setattr(spawner_process._Node, "_hear", fail)
+    process = SpawnerProcess([])
+    spawner = process.for_node()
+    spawner.forget_engine()
+    assert select.select([spawner.deaths], [], [], DEADLINE)[0]
+    with pytest.raises(ConnectionLostError, match="the process that starts engines has ended"):
+        spawner.read_death()
+    assert "RuntimeError: this machine is broken" in caplog.text
+    spawner.close()
+    process.close()

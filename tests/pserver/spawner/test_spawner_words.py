@@ -3,7 +3,17 @@
 import pytest
 
 from pserver.config.limit_options import SessionLimits
-from pserver.spawner.spawner_words import ADOPT, END, START, node_request, read_node, read_number
+from pserver.spawner.spawner_words import (
+    ADOPT,
+    END,
+    MESSAGE_BYTES,
+    START,
+    failure,
+    node_request,
+    read_failure,
+    read_node,
+    read_number,
+)
 from pserver.system.process_marks import make_mark
 
 
@@ -33,3 +43,9 @@ def test_a_node_comes_with_its_limits() -> None:
 )  # fmt: skip
 def test_one_that_makes_no_sense_is_none(request_: bytes) -> None:
     assert read_node(request_) is None
+
+
+def test_the_end_of_a_long_failure_is_told() -> None:
+    news = failure("ü" * 9999 + "the end")
+    assert len(news) <= MESSAGE_BYTES
+    assert str(read_failure(news)).endswith("üthe end")
