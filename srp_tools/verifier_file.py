@@ -154,12 +154,13 @@ class VerifierFile:
             raise self._repeated(found)
         return self._verifier(found[0], groups)
 
-    def lookup(self, user: str) -> Verifier:
+    def lookup(self, user: str, *, is_known: bool = True) -> Verifier:
         """Return the verifier of a user; a simulated one for an unknown user, and for one that `find` refuses.
 
         Both answers take the same time, but for some microseconds.
 
-        `user`: any text, as a peer sent it.
+        `user`: any text, as a peer sent it. `is_known`: whether such a user may log in at all; one who may not has the
+        simulated verifier that the name would have if it were in no file.
         """
         lines = self._read_users()[0]
         groups = self._read_groups()[0]
@@ -170,7 +171,7 @@ class VerifierFile:
             answers = [self._verifier(line, groups) for line in (found or lines[:1])]
         except CredentialError:
             return simulated
-        return answers[0] if len(found) == 1 else simulated
+        return answers[0] if is_known and len(found) == 1 else simulated
 
     def add(self, verifier: Verifier) -> None:
         """Write the verifier of a new user, or replace all lines of a known one, also malformed and repeated ones.

@@ -11,6 +11,7 @@ from pserver.accounts.account import Account, find_account
 from pserver.accounts.privileges import become
 from srp_tools.errors import ConfigurationError, ConnectionLostError
 
+_NO_GROUP = 65534
 _FOLDERS = "accounts"  # of a server, with one folder for each account
 _MAX_LINKS = 40  # as many as the system follows
 
@@ -34,6 +35,7 @@ class SessionAccount:
             self.account = find_account(name)
         except ConfigurationError as error:
             self.account, self._why = None, str(error)
+            _spend_as_much(name)
         self.kept = account_folder(kept, name) / kept.name if self.account else kept
 
     def become(self) -> None:
@@ -50,6 +52,15 @@ class SessionAccount:
             become(self.account, is_dumpable=False)
         except OSError as error:
             raise ConnectionLostError(f"cannot become the account {self.account.name!r}: {error}") from error
+
+
+def _spend_as_much(name: str) -> None:
+    """Ask for the groups of a name that has no account, as `find_account` does for others.
+
+    The system may ask another machine for them. So a client cannot tell by the time whether its user has an account.
+    """
+    with contextlib.suppress(OSError, ValueError):  # it is no name of an account
+        os.getgrouplist(name, _NO_GROUP)
 
 
 def account_folder(kept: Path, name: str) -> Path:

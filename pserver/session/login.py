@@ -134,8 +134,7 @@ def _check_admission(settings: SessionSettings) -> None:
 def _lookup(settings: SessionSettings, file: Path) -> Callable[[str], Verifier]:
     """Return how the verifier of a user is found; a user who is not allowed here is like an unknown one."""
     lookup = VerifierFile(file, seed_folder(settings.kept)).lookup
-    # No user has a name with a colon, which separates the columns of the file.
-    return lambda user: lookup(user if _is_allowed(settings, user) else f":{user}")
+    return lambda user: lookup(user, is_known=_is_allowed(settings, user))
 
 
 def _is_allowed(settings: SessionSettings, user: str) -> bool:

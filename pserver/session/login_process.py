@@ -60,10 +60,9 @@ class LoginApart:
         self._processes: list[ForkedProcess] = []
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         source, sink = os.pipe()
-        name = settings.user if is_known else f":{settings.user}"
         keep = [sock.fileno(), theirs.fileno(), source]
         try:
-            self._fork(lambda: _read_verifier(file, settings, name, sink))
+            self._fork(lambda: _read_verifier(file, settings, sink, is_known=is_known))
             os.close(sink)
             sink = -1
             self._fork(lambda: _log_in(keep, settings, received))
@@ -120,11 +119,11 @@ def _read_outcome(data: bytes, user: str) -> tuple[str, bytes]:
 # --- the process that has read all verifiers ---
 
 
-def _read_verifier(file: Path, settings: SessionSettings, name: str, sink: int) -> None:
+def _read_verifier(file: Path, settings: SessionSettings, sink: int, *, is_known: bool) -> None:
     words: dict[str, object]
     has_found = False
     try:
-        found = VerifierFile(file, seed_folder(settings.kept)).lookup(name)
+        found = VerifierFile(file, seed_folder(settings.kept)).lookup(settings.user, is_known=is_known)
         words = {"bits": found.group.bits, "salt": found.salt.hex(), "verifier": f"{found.verifier:x}"}
         has_found = not found.is_simulated
     except (ParallelError, OSError) as error:

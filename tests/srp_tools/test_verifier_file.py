@@ -303,6 +303,14 @@ def test_answer_of_an_empty_file_has_the_default_group(file: VerifierFile) -> No
     assert len(answer.salt) == 16
 
 
+def test_who_may_not_log_in_looks_as_if_in_no_file(file: VerifierFile) -> None:
+    file.add(verifier_of("dave"))
+    unknown = file.lookup("carol")
+    assert file.lookup("carol", is_known=False) == unknown
+    file.add(verifier_of("carol"))
+    assert file.lookup("carol", is_known=False) == unknown != file.lookup("carol")
+
+
 def test_a_simulated_verifier_says_so(file: VerifierFile) -> None:
     file.add(verifier_of("alice"))
     assert [file.lookup(user).is_simulated for user in ("alice", "unheard-of")] == [False, True]

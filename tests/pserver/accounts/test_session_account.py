@@ -18,6 +18,23 @@ from tests.support.own_accounts import NUMBERS, passable_folder, run_in_own_acco
 ALICE = Account("alice", 30001, 30001, (30001,), "/", "/bin/sh")
 
 
+def test_the_system_is_asked_as_much_for_a_name_without_an_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    real = os.getgrouplist
+
+    def ask(name: str, group: int) -> list[int]:
+        asked.append(name)
+        return real(name, group)
+
+    monkeypatch.setattr(os, "getgrouplist", ask)
+    names = ["nobody-has-this", "root", "nul\0", "\udc80", ""]
+    for name in names:
+        assert SessionAccount(name, tmp_path / "kept").account is None
+    assert asked == names
+
+
 def test_there_may_be_no_account(tmp_path: Path) -> None:
     account = SessionAccount("nobody-has-this", tmp_path / "kept")
     assert (account.account, account.kept) == (None, tmp_path / "kept")
