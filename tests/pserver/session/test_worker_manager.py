@@ -199,6 +199,7 @@ def test_jobs_wait_while_an_administrator_takes_all_slots(tmp_path: Path) -> Non
     with run_server(tmp_path / "server", "--slots=1") as server, server.connect() as net:
         assert net.submit(sum, [1, 2]).result(DEADLINE) == 3
         assert server.ask("slots", total=0)["total"] == 0
+        wait_until(lambda: slots_used(server) == 0, "the worker to go")
         waiting = net.submit(sum, [3, 4])
         wait_until(lambda: "no slots for the time being" in waiting.why, "the client to hear of it")
         with pytest.raises(TimeoutError):
