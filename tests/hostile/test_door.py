@@ -45,8 +45,8 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def assert_undisturbed(quiet: list[float], disturbed: list[float]) -> None:
-    """Check that connecting took at most twice as long; a busy machine may hold one up by half a second."""
-    assert max(disturbed) <= 2 * statistics.median(quiet) + 0.5, (quiet, disturbed)
+    """Check that nobody waited for a place, which is free again after `SILENCE`; the machine may be busy, too."""
+    assert max(disturbed) <= 2 * statistics.median(quiet) + SILENCE / 2, (quiet, disturbed)
 
 
 @pytest.mark.slow

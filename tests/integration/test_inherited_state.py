@@ -34,7 +34,8 @@ STATES = {
         "    open(name + '.py', 'w').write('raise ImportError')"
     ),
     "an empty environment": (
-        "keep = {name: os.environ[name] for name in os.environ if name.startswith(('XDG_', 'PYTHONPATH'))}\n"
+        "kept = ('XDG_', 'PYTHONPATH', 'PSERVER_RUNTIME_DIR')\n"
+        "keep = {name: os.environ[name] for name in os.environ if name.startswith(kept)}\n"
         "os.environ.clear()\n"
         "os.environ.update(keep)"
     ),
