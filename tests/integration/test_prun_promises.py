@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from srp_tools.credentials import Credentials
+from tests.support.deploying import free_ports
 from tests.support.programs import program
 from tests.support.prun import SCRIPT, Prun, prun_user
 from tests.support.servers import Server, run_server
@@ -31,7 +32,9 @@ def servers(
         for place, address in PLACES.items():
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("PLACE", place)
-                server = run_server(tmp_path_factory.mktemp(place), "--slots=2", bind=address, users=users)
+                data_port = f"--data-port={free_ports()[0]}"  # it is free at the address of forwarders, too
+                folder = tmp_path_factory.mktemp(place)
+                server = run_server(folder, "--slots=2", data_port, bind=address, users=users)
                 running.append(stack.enter_context(server))
         yield running
 
