@@ -36,7 +36,7 @@ from pconnect.resume.resume_file import path_of, read_file
 from pconnect.session import open_networks, versions
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.login import LoginTerms, add_node, find_credentials, log_in_at, make_terms
-from pconnect.session.mesh_setup import MeshSetup, current_folder, mesh_error
+from pconnect.session.mesh_setup import MeshSetup, mesh_error
 from pconnect.session.node_state import NodeState
 from pconnect.session.remote_calls import client_mesh
 from pconnect.session.server import Server
@@ -285,18 +285,7 @@ def _mesh(
     """Connect every node with every other."""
     event_loop = EventLoop()
     event_loop.sigint_deferred.spins = True
-    mesh_setup = MeshSetup(
-        terms.network_id,
-        terms.tls,
-        terms.limits,
-        terms.peer_timeout,
-        directory=current_folder(),
-        authority=terms.authority,
-        version=versions.own_versions()["version"],
-        network_key=terms.network_key,
-        link_key=terms.link_key,
-        is_resumable=is_resumable,
-    )
+    mesh_setup = MeshSetup.of(terms, versions.own_versions()["version"], is_resumable=is_resumable)
     for server in servers:
         event_loop.add(server.command)
     try:

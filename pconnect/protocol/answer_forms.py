@@ -161,7 +161,7 @@ def _is_credit(value: Any) -> bool:
 
 
 def _is_return(value: Any) -> bool:
-    """Whether it is where the output goes on, or why nobody can come back."""
+    """Whether the value says where the output continues, or why the client cannot come back."""
     return is_text(value) or (list_of(value, is_int) and len(value) == 3)
 
 

@@ -19,7 +19,7 @@ from pconnect.resume.returned_server import ReturnedServer
 from pconnect.session import open_networks, versions
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.login import Back, LoginTerms, add_node, log_in_at
-from pconnect.session.mesh_setup import MeshSetup, current_folder
+from pconnect.session.mesh_setup import MeshSetup
 from pconnect.session.node_state import NodeState
 from pconnect.session.server import Server
 from pconnect.views.network_views import ClientConnection, ClientNetwork
@@ -177,18 +177,7 @@ def _make_network(
     deadline: float,
 ) -> ClientNetwork:
     event_loop.sigint_deferred.spins = True
-    mesh_setup = MeshSetup(
-        terms.network_id,
-        terms.tls,
-        terms.limits,
-        terms.peer_timeout,
-        directory=current_folder(),
-        authority=terms.authority,
-        version=versions.own_versions()["version"],
-        network_key=terms.network_key,
-        link_key=terms.link_key,
-        is_resumable=True,
-    )
+    mesh_setup = MeshSetup.of(terms, versions.own_versions()["version"], is_resumable=True)
     for server in servers.values():
         if server.life.state is not NodeState.OPEN:
             server.data.lose(server.command.error or ConnectionLostError(str(server.life.death)))

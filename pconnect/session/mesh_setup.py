@@ -6,13 +6,14 @@ It happens when a network is made, and again when a node is restarted.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pconnect.errors import ConnectionLostError, ServerRefusedError
 from pconnect.link.certificate_renewal import CertificateRenewal
 from pconnect.link.dialing import dial
 from pconnect.link.local_link import client_link, link_token
 from pconnect.protocol.frames import Limits, Preamble, Purpose
+from pconnect.session.login import LoginTerms
 from pconnect.session.server import Server
 from pconnect.values import encoder
 from srp_tools.certificates import NetworkAuthority
@@ -50,6 +51,22 @@ class MeshSetup:
     link_key: bytes | None = None  #: the secret of the tokens of local links; ``None``: there are none
     is_resumable: bool = False  #: whether the sessions are to outlive a client that vanishes
     renewal: CertificateRenewal | None = None  #: of the certificates; ``None`` without encryption
+
+    @classmethod
+    def of(cls, terms: LoginTerms, version: str | None, *, is_resumable: bool) -> Self:
+        """Return what follows from the terms of the logins, and where this process works."""
+        return cls(
+            terms.network_id,
+            terms.tls,
+            terms.limits,
+            terms.peer_timeout,
+            directory=current_folder(),
+            authority=terms.authority,
+            version=version,
+            network_key=terms.network_key,
+            link_key=terms.link_key,
+            is_resumable=is_resumable,
+        )
 
     def setup(self, servers: Sequence[Server], deadline: float) -> dict[str, Any]:
         """Return what is the same in each SETUP; `servers` are all of the network, by number.

@@ -153,7 +153,7 @@ class _Daemon:
         self.sessions.removal = self._users.removal
         stack.callback(returning.close)
         endings = Endings()
-        self._departures = Departures(endings)
+        self._departures = Departures(endings, self._users)
         reloading = Reloading(config, read, self._apply)
         control = self._make_control(endings, reloading)
         stack.callback(control.close)
@@ -207,13 +207,7 @@ class _Daemon:
         self._acceptor.reconfigure(config)
         self._slots.resize(config.slot_count())  # also if pserver ctl has changed it
         set_level(config.log_form().level)
-        return self._end_departed()
-
-    def _end_departed(self) -> list[dict[str, object]]:
-        config, users = self._config, self._users
-        if not config.use_tls:
-            return []
-        return self._departures.end(self.sessions, users.salts, config.allow_users, users.account_name)
+        return self._departures.end(self.sessions)
 
     def _make_control(self, endings: Endings, reloading: Reloading) -> Control:
         def is_busy() -> bool:
@@ -342,8 +336,10 @@ class _Daemon:
 
     def _take_back(self, control: socket.socket, facts: Returned, pidfd: int, ends: Sequence[int]) -> None:
         session = self.sessions.take_back(control, facts, pidfd, ends)
-        self._departures.begin(session, facts.user, facts.salt or None, self._users.account_name)
-        self._end_departed()  # users may have been removed, or changed, while there was no daemon
+        self._departures.begin(session, facts.user, facts.salt or None)
+        self._departures.end(
+            self.sessions
+        )  # users may have been removed, or changed, while there was no daemon
 
     def _hand_over(self, pending: PendingConnection, preamble: Preamble) -> None:
         """Give a connection to the session that it is for."""
@@ -388,7 +384,7 @@ class _Daemon:
 
         def attend(started: Started) -> None:
             session = self.sessions.attend(started, pending.peer, settings.account and pending.user)
-            self._departures.begin(session, pending.user, salt, self._users.account_name)
+            self._departures.begin(session, pending.user, salt)
             on_started(session)
             self.publish()
 

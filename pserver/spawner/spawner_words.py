@@ -10,8 +10,6 @@ NODE = b"node "  #: request of the session process: the mark of a node and its l
 START, END, ADOPT, FOLDER = b"start ", b"end ", b"adopt ", b"folder "
 MESSAGE_BYTES = 4096
 _LONGEST_NUMBER = 19  # digits; a mark has 62 bits
-
-
 _FAILED = b"failed "
 _MOST_WORDS = MESSAGE_BYTES - len(_FAILED)
 

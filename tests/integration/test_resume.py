@@ -159,6 +159,15 @@ def test_nobody_comes_back_in_time(tmp_path: Path, file: Path, users: tuple[Cred
             assert net.eval("'x' in globals()").result(LIMIT) == [False]
 
 
+def check_that_a_session_ends_with_its_client(server: Server) -> None:
+    with ClientProcess("say('ready'); time.sleep(1000)", server) as process:
+        assert process.line() == "ready"
+        [session] = server.status_now()["sessions"]
+        process.process.kill()
+        process.process.wait(DEADLINE)
+        wait_gone(session["pid"])
+
+
 def test_by_default_a_session_ends_with_its_client_and_the_user_is_told(
     tmp_path: Path, file: Path, users: tuple[Credentials, Path]
 ) -> None:
@@ -168,21 +177,11 @@ def test_by_default_a_session_ends_with_its_client_and_the_user_is_told(
         ):
             net = connect([server], resume=file)
         net.close()
-        with ClientProcess("say('ready'); time.sleep(1000)", server) as process:
-            assert process.line() == "ready"
-            [session] = server.status_now()["sessions"]
-            process.process.kill()
-            process.process.wait(DEADLINE)
-            wait_gone(session["pid"])
+        check_that_a_session_ends_with_its_client(server)
 
 
 def test_a_client_that_did_not_ask_for_it_takes_its_session_with_it(server: Server) -> None:
-    with ClientProcess("say('ready'); time.sleep(1000)", server) as process:
-        assert process.line() == "ready"
-        [session] = server.status_now()["sessions"]
-        process.process.kill()
-        process.process.wait(DEADLINE)
-        wait_gone(session["pid"])
+    check_that_a_session_ends_with_its_client(server)
 
 
 def test_another_user_with_the_file_finds_nothing(file: Path, server: Server) -> None:

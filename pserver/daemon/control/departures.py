@@ -4,14 +4,12 @@ A session keeps for its life what its login has proved. So the daemon records wi
 user, which another verifier does not have: at a login the file is read after that, so the record is never too new.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from pserver.daemon.control.endings import Endings
 from pserver.daemon.held_session import Session
-
-Salts = Mapping[str, bytes]
-AccountName = Callable[[str], str]
+from pserver.daemon.user_file import UserFileWatch
 
 
 class _Begun(NamedTuple):
@@ -21,51 +19,38 @@ class _Begun(NamedTuple):
 
 
 class Departures:
-    """What is known of the users of sessions."""
+    """What is known of the users of sessions; `users`: those of now."""
 
-    def __init__(self, endings: Endings) -> None:
+    def __init__(self, endings: Endings, users: UserFileWatch) -> None:
         self._endings = endings
+        self._users = users
         self._begun: dict[Session, _Begun] = {}
 
-    def begin(self, session: Session, user: str, salt: bytes | None, account_name: AccountName) -> None:
+    def begin(self, session: Session, user: str, salt: bytes | None) -> None:
         """Record a session whose login begins, or that comes back; `salt`: that of its user's verifier then."""
         self._begun = {each: begun for each, begun in self._begun.items() if not each.has_ended}
-        self._begun[session] = _Begun(user, salt, account_name(user))
+        self._begun[session] = _Begun(user, salt, self._users.account_name(user))
 
-    def end(
-        self,
-        sessions: Iterable[Session],
-        salts: Salts,
-        allowed: Sequence[str],
-        account_name: AccountName,
-    ) -> list[dict[str, object]]:
-        """End the sessions of users who are gone, or have another verifier or account; return them with the reasons.
-
-        `salts`, `allowed`, `account_name`: those of now; ``()``: all may log in.
-        """
+    def end(self, sessions: Iterable[Session]) -> list[dict[str, object]]:
+        """End the sessions of users who are gone, or have another verifier or account; return them with the reasons."""
         ended: list[dict[str, object]] = []
         for session in list(sessions):
             begun = self._begun.get(session)
             # One that is logging in has proved nothing yet; `UserFileWatch.refusal` is asked when it has.
-            if (
-                session.user is not None
-                and begun is not None
-                and (why := _why(begun, salts, allowed, account_name))
-            ):
+            if begun is None or session.user is None:
+                continue
+            if why := self._why(begun):
                 self._endings.end(session, why)
                 ended.append({"session": session.pid, "user": begun.user, "why": why})
         return ended
 
-
-def _why(begun: _Begun, salts: Salts, allowed: Sequence[str], account_name: AccountName) -> str:
-    """Return why a user may not stay; empty if there is no reason."""
-    user, before, account = begun
-    if allowed and user not in allowed:
-        return "this user may not log in to the server any more (--allow-users)"
-    if user not in salts:
-        return "this user was removed from the server"
-    if before is not None and salts[user] != before:
-        return "the password of this user was changed; log in again"
-    if account != account_name(user):
-        return "this user has another account on the server now (--account-map); log in again"
-    return ""
+    def _why(self, begun: _Begun) -> str:
+        """Return why a user may not stay; empty if there is no reason."""
+        user, before, account = begun
+        if why := self._users.removal(user):
+            return why
+        if before is not None and self._users.salts.get(user) != before:
+            return "the password of this user was changed; log in again"
+        if account != self._users.account_name(user):
+            return "this user has another account on the server now (--account-map); log in again"
+        return ""

@@ -59,8 +59,7 @@ class Logins:
         self._queue: LoginQueue[PendingConnection] = LoginQueue(
             config.startups(), config.login_processes, config.login_timeout, self._failures.standing
         )
-        self._sessions: dict[Waiting, Session] = {}  # of those that have a place
-        self._ends_by: dict[Waiting, float] = {}  # the instants at which these are killed
+        self._sessions: dict[Waiting, tuple[Session, float]] = {}  # of places, and when these are killed
         self._paused_until = math.inf  # when the first of those that must wait may begin
 
     def reconfigure(self, config: ServerConfig) -> None:
@@ -117,11 +116,11 @@ class Logins:
         for login in self._queue.expire():
             self._turn_away(login, f"no place within {self._config.login_timeout:g} s")
         now = time.monotonic()
-        for login, session in list(self._sessions.items()):
-            if session.is_logging_in and self._ends_by[login] <= now:
+        for login, (session, ends_by) in list(self._sessions.items()):
+            if session.is_logging_in and ends_by <= now:
                 self._give_up(login, session)
             if not session.is_logging_in:
-                del self._sessions[login], self._ends_by[login]
+                del self._sessions[login]
                 self._queue.end(login)
                 self._count(login, session)
         self._paused_until = math.inf
@@ -162,8 +161,7 @@ class Logins:
         patience = self._config.login_timeout + _GRACE_SECONDS
 
         def begun(session: Session) -> None:
-            self._sessions[login] = session
-            self._ends_by[login] = time.monotonic() + patience
+            self._sessions[login] = session, time.monotonic() + patience
 
         def failed(why: str) -> None:
             self._queue.end(login)
@@ -186,7 +184,7 @@ class Logins:
 
     def time_left(self) -> float | None:
         """Return the seconds until `step` has something to do, if nothing happens; ``None`` for never."""
-        due = min(self._ends_by.values(), default=math.inf)
+        due = min((ends_by for _, ends_by in self._sessions.values()), default=math.inf)
         first = min(due, self._paused_until, self._queue.next_deadline() or math.inf)
         return None if first == math.inf else max(0.0, first - time.monotonic())
 
