@@ -31,6 +31,8 @@ _FILL_BYTES_SHOWN = 2**16
 # Looked up once: members of an enumeration take long to find, and these are for every message.
 _VALUE, _LEFT, _CLIENT = Kind.VALUE, Kind.LEFT, Role.CLIENT
 _OWN, _AWAITED = LinkState.OWN, LinkState.AWAITED
+# What a worker or a supervisor has sent before it ended counts, and to close when nothing can be sent would drop it.
+_READ_TO_THE_END = frozenset({Role.EMPLOYER, Role.CLIENT})
 
 
 class Connection(PublicNames):
@@ -214,12 +216,10 @@ class Connection(PublicNames):
             if self._out.send(self._channel):
                 self.changed.add(self)
         except ConnectionLostError as error:
-            if self._decoder.role is not Role.EMPLOYER:
-                self.lose(error)
-                return
-            # What a worker has sent before it died counts, and closing would drop it. Reading comes to the end as well.
-            self._out.clear()
+            self._out.fail(error)
             self.changed.add(self)
+            if self._decoder.role not in _READ_TO_THE_END:
+                self.lose(error)
 
     def keep_unsent(self) -> None:
         """Copy what waits to be sent, so that its memory may change from now on."""
@@ -241,7 +241,7 @@ class Connection(PublicNames):
                 if count is None:
                     return False
                 if count == 0:
-                    raise peer_closed()
+                    raise self._out.failure or peer_closed()
                 total += count
                 inbox.received_bytes += count
                 for message in decoder.received(count):
@@ -313,7 +313,7 @@ class Connection(PublicNames):
         self._inbox.received_bytes = before
         if self.mesh is not None:
             self._inbox.begin_epoch(self.mesh.epoch)
-        self._out.counted = 0
+        self._out.renew()
 
     def open(self, channel: Channel) -> None:
         """Take over the link that was awaited; what is queued is for its other end. Closed meanwhile, it stays so."""

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
+from pconnect.errors import ConnectionLostError
 from pconnect.protocol.collective_inbox import CollectiveInbox, CollectiveMessage, Key
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message, Unfinished
@@ -121,7 +122,7 @@ _JOINED_BYTES = 2**14
 class OutQueue:
     """The buffers of encoded messages, which are sent from where they lie."""
 
-    __slots__ = ("_is_blocked", "_queued_bytes", "buffers", "counted", "sent_bytes")
+    __slots__ = ("_is_blocked", "_queued_bytes", "buffers", "counted", "failure", "sent_bytes")
 
     def __init__(self) -> None:
         self.buffers: deque[memoryview] = deque()  #: the oldest first
@@ -130,6 +131,7 @@ class OutQueue:
         self.sent_bytes = 0  #: what the system has taken so far
         #: How many messages were queued that the receiver counts, see `pconnect.protocol.wait_states.UNCOUNTED_KINDS`.
         self.counted = 0
+        self.failure: ConnectionLostError | None = None  #: why nothing more can be sent
 
     @property
     def unsent_bytes(self) -> int:
@@ -170,6 +172,15 @@ class OutQueue:
         self.buffers.clear()
         self._queued_bytes = self.sent_bytes
         self._is_blocked = False
+
+    def fail(self, error: ConnectionLostError) -> None:
+        """Drop what waits to be sent, because of `error`."""
+        self.clear()
+        self.failure = error
+
+    def renew(self) -> None:
+        """Begin again, for another receiver."""
+        self.counted, self.failure = 0, None
 
     def _join(self) -> None:
         """Copy the first small buffers into one."""

@@ -1,3 +1,4 @@
+import socket
 from collections.abc import Iterator
 
 import numpy as np
@@ -249,3 +250,31 @@ def test_bytes_are_counted_at_both_ends_also_over_a_reset(pair: Pair) -> None:
     assert right.received_bytes == left.sent_bytes > 1000
     right.reset()
     assert right.received_bytes == left.sent_bytes
+
+
+# The command channel of a client
+
+
+def test_a_client_reads_why_its_session_has_ended_although_it_can_send_nothing_any_more() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ends = socket.create_connection(listener.getsockname()), listener.accept()[0]
+    for end in ends:
+        end.setblocking(False)
+    client = Connection(1, "hostB", Channel(ends[0]), role=Role.CLIENT)
+    supervisor = Connection(1, "client", Channel(ends[1]), role=Role.SUPERVISOR)
+    heard: list[object] = []
+    client.on_message = lambda message: heard.append(message.value)
+    client.post(Kind.TAKEN)
+    client.flush()  # the supervisor does not read it: its close resets the connection
+    supervisor.post(Kind.STOPPING, 0, "it has printed too much")
+    supervisor.flush()
+    supervisor.close()
+    client.post(Kind.TAKEN)
+    client.flush()
+    assert client.error is None
+    while client.fill():
+        pass
+    assert heard == ["it has printed too much"]
+    client.fill()
+    assert "the connection was reset" in str(client.error)
+    client.close()
