@@ -337,9 +337,8 @@ class _Daemon:
     def _take_back(self, control: socket.socket, facts: Returned, pidfd: int, ends: Sequence[int]) -> None:
         session = self.sessions.take_back(control, facts, pidfd, ends)
         self._departures.begin(session, facts.user, facts.salt or None)
-        self._departures.end(
-            self.sessions
-        )  # users may have been removed, or changed, while there was no daemon
+        # The user may have been removed, or changed, while there was no daemon.
+        self._departures.end([session])
 
     def _hand_over(self, pending: PendingConnection, preamble: Preamble) -> None:
         """Give a connection to the session that it is for."""
