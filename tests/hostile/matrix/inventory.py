@@ -30,7 +30,10 @@ class Inventory:
         self._before = (
             self._look()
         )  # not once more: workers of the bystander that just end are counted now and then
-        return bool(self._before.get("processes") == _OWN_PROCESSES)
+        is_alone: bool = self._before.get("sessions") == [
+            self._bystander
+        ]  # a status may be older than an end
+        return is_alone and self._before["processes"] == _OWN_PROCESSES
 
     def compare(self) -> None:
         """Wait until nothing is left of a cell."""
