@@ -24,7 +24,8 @@ def tls_context(identity: Identity, *, server_side: bool) -> ssl.SSLContext:
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False  # nodes are known by number, not by a host's name: see `check_peer`
     context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(cadata=identity.authority)
+    # As text: at the end of DER, Python takes any error that this thread has left in OpenSSL for one of this call.
+    context.load_verify_locations(cadata=ssl.DER_cert_to_PEM_cert(identity.authority))
     if server_side:
         context.num_tickets = 0  # nobody resumes; a ticket would only be unread data in the peer's buffer
     certificate = ssl.DER_cert_to_PEM_cert(identity.certificate).encode()

@@ -1,6 +1,7 @@
 """Who is let in by TLS, and who is not."""
 
 import socket
+import ssl
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +26,13 @@ def close_all(*ends: object) -> None:
     for end in ends:
         if isinstance(end, Channel):
             end.close()
+
+
+@pytest.mark.parametrize("server_side", [False, True])
+def test_an_error_that_others_have_left_in_openssl_is_not_ours(server_side: bool) -> None:
+    with pytest.raises(ValueError, match="unknown object"):
+        ssl._ASN1Object("no number")
+    tls_context(AUTHORITY.own_identity(), server_side=server_side)
 
 
 @pytest.mark.parametrize("server_side", [False, True])
