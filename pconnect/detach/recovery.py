@@ -195,7 +195,7 @@ class Recovering:
                     job.fail(JobLostError(f"{job.name} has no result here: another client has recovered it"))
 
 
-def _server(host: tuple[str, int]) -> str:
+def _server(host: tuple[str, int] | tuple[str, int, int]) -> str:
     return "{}:{}".format(*host)
 
 

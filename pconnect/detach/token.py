@@ -21,7 +21,8 @@ class Token:
 
     network_id: bytes  #: of the network that was detached
     secret: bytes  #: random bytes; anyone with them, and the same user's password, may have the results
-    hosts: tuple[tuple[str, int], ...]  #: name and port of each server, by node from 1
+    #: Name and port of each server, by node from 1; and its data port, if the user has named that.
+    hosts: tuple[tuple[str, int] | tuple[str, int, int], ...]
     jobs: dict[int, list[int]]  #: the numbers of the jobs of each node that has any
     #: The numbers of those whose results may come by pickle. The client says so, not a server.
     pickled: frozenset[int]
@@ -62,7 +63,7 @@ def unpack_token(text: object) -> Token:
         token = Token(
             bytes.fromhex(told["network"]),
             bytes.fromhex(told["secret"]),
-            tuple((str(name), int(port)) for name, port in told["hosts"]),
+            tuple(_host(*host) for host in told["hosts"]),
             {int(node): _numbers(ranges) for node, ranges in told["jobs"]},
             frozenset(_numbers(told["pickled"])),
         )
@@ -76,6 +77,10 @@ def unpack_token(text: object) -> Token:
     if len(token.network_id) != NETWORK_ID_BYTES or not all(1 <= n <= len(token.hosts) for n in token.jobs):
         raise ConfigurationError("recover: the token contradicts itself")
     return token
+
+
+def _host(name: object, port: Any, *data_port: Any) -> tuple[str, int] | tuple[str, int, int]:
+    return (str(name), int(port), int(data_port[0])) if data_port else (str(name), int(port))
 
 
 def _ranges(numbers: Iterable[int]) -> list[list[int]]:

@@ -6,14 +6,15 @@ import queue
 import re
 import socket
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pconnect.errors import ConfigurationError
-from pconnect.link.local_link import LocalAddress
 from srp_tools.steps import Steps, Wait
 
 DEFAULT_CMD_PORT = 12502
+# "gate:22502/22501", "[::1]:4001/4000"; what looks like a data port and is none has an error of its own
+_WITH_DATA_PORT = re.compile(r"([^/]*:[0-9]+)/([^/]*)")
 _MOST_ENGINES = 10_000  # of one entry: a slip of the keyboard must not take all memory
 Address = tuple[int, tuple[Any, ...]]  # family, and what socket.connect takes
 
@@ -23,35 +24,30 @@ class Host(NamedTuple):
 
     label: str  #: what the user wrote; used in messages
     name: str  #: host name or address
-    port: int
-
-
-class Location(NamedTuple):
-    """Where a server was found."""
-
-    address: str  #: that by which the client has reached it
-    cmd_port: int
-    data_port: int
-    told: Sequence[str] = ()  #: the addresses that it says its machine has
-    local: LocalAddress | None = None  #: where it takes connections of its own account; ``None``: nowhere
+    port: int  #: for logins
+    data_port: int | None = None  #: for data, as seen from the client; ``None``: as the server says
 
     @property
-    def addresses(self) -> list[str]:
-        """All its addresses: first the one that the client has used."""
-        return list(dict.fromkeys([self.address, *self.told]))
+    def ports_named(self) -> tuple[str, int] | tuple[str, int, int]:
+        """Its name and those ports that are known without asking the server."""
+        name, port, data_port = self[1:]
+        return (name, port) if data_port is None else (name, port, data_port)
 
 
 def parse_hosts(hosts: object) -> list[Host]:
     """Return the hosts that `hosts` names, each as often as it has engines, in that order.
 
-    `hosts`: ``"name"``, ``"name:port"``, ``"[v6 address]:port"``, each perhaps with ``*n`` for n engines;
-    ``(name, port)``; a mapping of these to numbers of engines; or an iterable of all of them. Raises
+    `hosts`: ``"name"``, ``"name:port"``, ``"[v6 address]:port"``, and, where a router or an ssh forward gives the data
+    port another number, ``"name:port/data port"``; each perhaps with ``*n`` for n engines; ``(name, port)`` or
+    ``(name, port, data port)``; a mapping of these to numbers of engines; or an iterable of all of them. Raises
     `ConfigurationError` if one of them cannot be understood; the text says which.
 
     Examples
     --------
-    >>> [host[1:] for host in parse_hosts(["hostA", "hostB:4000", "[::1]:4001", ("hostC", 4002), "fe80::1"])]
+    >>> [host.ports_named for host in parse_hosts(["hostA", "hostB:4000", "[::1]:4001", ("hostC", 4002), "fe80::1"])]
     [('hostA', 12502), ('hostB', 4000), ('::1', 4001), ('hostC', 4002), ('fe80::1', 12502)]
+    >>> [host.ports_named for host in parse_hosts(["gate:22502/22501", "[::1]:4001/4000", ("gate", 22602, 22601)])]
+    [('gate', 22502, 22501), ('::1', 4001, 4000), ('gate', 22602, 22601)]
     >>> [host.label for host in parse_hosts(["hostA*2", {("hostB", 4000): 1}])]
     ['hostA', 'hostA', 'hostB:4000']
     """
@@ -65,11 +61,16 @@ def parse_hosts(hosts: object) -> list[Host]:
             )
         number = int(count) if re.fullmatch(r"[0-9]{1,9}", count) else count
         return [_parse(name)] * (_engines(hosts, number) if star else 1)
-    if isinstance(hosts, tuple) and len(hosts) == 2 and isinstance(hosts[1], int):
+    if _is_tuple(hosts):
         return [_parse(hosts)]
     if not isinstance(hosts, Iterable):
         raise ConfigurationError(f"hosts must be names or (name, port) pairs, not {hosts!r}")
     return [host for item in hosts for host in _parse_item(item)]
+
+
+def _is_tuple(host: object) -> bool:
+    """Whether this is a name with a port, or with both ports."""
+    return isinstance(host, tuple) and len(host) in {2, 3} and all(isinstance(port, int) for port in host[1:])
 
 
 def _parse_item(item: object) -> list[Host]:
@@ -92,13 +93,17 @@ def _engines(host: object, count: object) -> int:
 
 
 def _parse(host: object) -> Host:
-    if isinstance(host, tuple) and len(host) == 2 and isinstance(host[0], str):
-        name, port_text = host[0], str(host[1])
-        label = f"{name}:{port_text}"
+    data_text: str | None = None
+    if isinstance(host, tuple) and len(host) in {2, 3} and isinstance(host[0], str):
+        name, port_text, *data = host[0], *map(str, host[1:])
+        data_text = data[0] if data else None
+        label = f"{name}:{'/'.join([port_text, *data])}"
     elif isinstance(host, str):
         label = host
-        _refuse_other_forms(host)
-        name, port_text = _split(host)
+        found = _WITH_DATA_PORT.fullmatch(host)
+        _refuse_other_forms(found[1] if found else host, host)
+        name, port_text = _split(found[1] if found else host)
+        data_text = found[2] if found else None
     else:
         raise ConfigurationError(f"a host must be a name or a (name, port) pair, not {host!r}")
     if name.isdecimal():
@@ -107,14 +112,19 @@ def _parse(host: object) -> Host:
         )
     if not name or any(c.isspace() for c in name):
         raise ConfigurationError(f"{label!r} is not the name of a host")
-    if not port_text.isdecimal() or not 0 < int(port_text) < 65536:
-        raise ConfigurationError(f"{label!r}: the port must be a number from 1 to 65535")
-    return Host(label, name, int(port_text))
+    port = _port(label, "port", port_text)
+    return Host(label, name, port, None if data_text is None else _port(label, "data port", data_text))
 
 
-def _refuse_other_forms(text: str) -> None:
+def _port(label: str, what: str, text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise ConfigurationError(f"{label!r}: the {what} must be a number from 1 to 65535")
+    return int(text)
+
+
+def _refuse_other_forms(text: str, whole: str) -> None:
     """Raise for what other programs take as a host, and say how it is written here."""
-    user, at, host = text.rpartition("@")
+    user, at, host = whole.rpartition("@")
     if "/" in text:
         raise ConfigurationError(
             f"{text!r}: a host is a name or an address, perhaps with :port, and not a URL"

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 
 from pconnect.errors import AuthenticationError, ConnectError, ConnectionLostError
 from pconnect.link.connection import Connection
-from pconnect.link.host_names import Location
 from pconnect.link.missing_hosts import Attendance
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.kinds import Role
 from pconnect.resume.resume_file import ResumeFile
 from pconnect.resume.returned_server import ReturnedServer
+from pconnect.routes.location import Location
 from pconnect.session import open_networks, versions
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.login import Back, LoginTerms, add_node, log_in_at

@@ -79,10 +79,14 @@ class ResumeFile:
             "link_key": None if self.link_key is None else self.link_key.hex(),
             "limits": list(self.limits),
             "peer_timeout": self.peer_timeout,
-            "hosts": [list(host) for host in self.hosts],
+            "hosts": [[host.label, *host.ports_named] for host in self.hosts],
             "keys": {str(node): base64.b64encode(key).decode() for node, key in self.keys.items()},
         }
         write_private(path, json.dumps(told) + "\n", others_may_list=True)
+
+
+def _host(label: object, name: object, port: Any, data_port: Any = None) -> Host:
+    return Host(str(label), str(name), int(port), None if data_port is None else int(data_port))
 
 
 def read_file(path: Path) -> ResumeFile | None:
@@ -104,7 +108,7 @@ def read_file(path: Path) -> ResumeFile | None:
             None if link_key is None else bytes.fromhex(link_key),
             Limits(int(most), int(most_waiting)),
             float(told["peer_timeout"]),
-            tuple(Host(str(label), str(name), int(port)) for label, name, port in told["hosts"]),
+            tuple(_host(*host) for host in told["hosts"]),
             {int(node): base64.b64decode(key, validate=True) for node, key in told["keys"].items()},
         )
         sizes = len(found.network_id), len(found.network_key), len(found.link_key or bytes(TOKEN_BYTES))

@@ -9,12 +9,12 @@ from pconnect.commands.function_pickling import unpack_value
 from pconnect.commands.remote_errors import remote_error
 from pconnect.errors import ConnectionLostError, ParallelError
 from pconnect.link.connection import Connection
-from pconnect.link.host_names import Location
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.answer_forms import check_answer
 from pconnect.protocol.frames import Limits
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message
+from pconnect.routes.location import Location
 from pconnect.session.node_state import NodeState
 from pconnect.session.remote_calls import kept_value_of
 from pconnect.session.server import Server

@@ -59,7 +59,7 @@ class NodeWorkers:
     @property
     def place(self) -> tuple[str, int]:
         """The server; nodes of the same one share its slots."""
-        return self.server.location.address, self.server.location.data_port
+        return self.server.location.server
 
     @property
     def number(self) -> int:

@@ -38,7 +38,7 @@ def _shortage(node: NodeWorkers, workers: Collection[RemoteWorker]) -> str:
     if running:
         source = shown_source(running[0][1].source)
         return f"its engine is busy with command {source!r}, and a first worker starts when it is idle"
-    others = sum(worker.server.location[:3:2] == node.server.location[:3:2] for worker in workers)
+    others = sum(worker.server.location.server == node.server.location.server for worker in workers)
     words = (
         f"no slot is free: its server has {node.slots}, of which other nodes of this network have {others}"
     )

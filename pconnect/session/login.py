@@ -30,8 +30,8 @@ from pconnect.link.dialing import (
     receive_packed,
     send_packed,
 )
-from pconnect.link.host_names import Host, Location, resolve
-from pconnect.link.local_link import TOKEN_BYTES, client_link, link_token, read_address
+from pconnect.link.host_names import Host, resolve
+from pconnect.link.local_link import TOKEN_BYTES, client_link, link_token
 from pconnect.link.port_probe import raise_cause
 from pconnect.link.refusal import why_refused
 from pconnect.protocol.frames import (
@@ -48,6 +48,7 @@ from pconnect.protocol.frames import (
     check_version,
 )
 from pconnect.protocol.kinds import Role
+from pconnect.routes.location import Location
 from pconnect.session.server import Server
 from pconnect.values import decoder, encoder
 from srp_tools import steps
@@ -157,10 +158,11 @@ def _log_in_once(
 ) -> Steps[Server]:
     channel, offer, address = yield from _open(addresses, host, node, terms, attempt)
     command = Connection(node, host.label, channel, role=Role.CLIENT, limits=terms.limits)
-    local = read_address(offer.get("local"))
-    return terms.make_server(
-        command, Location(address, host.port, offer["data_port"], offer["addresses"], local)
-    )
+    try:
+        return terms.make_server(command, Location.of_offer(address, host, offer))
+    except BaseException:
+        command.close()
+        raise
 
 
 def open_control(host: Host, terms: LoginTerms) -> Steps[Channel]:
@@ -296,7 +298,7 @@ def add_node(first: Server, node: int, terms: LoginTerms) -> Steps[Server]:
 def _join(first: Server, node: int, terms: LoginTerms) -> Steps[Connection]:
     location = first.location
     channel = yield from dial(
-        [(location.address, location.data_port)],
+        location.places(),
         Preamble(Purpose.JOIN, terms.network_id, 0, first.node, key=terms.network_key),
         terms.tls,
         terms.peer_timeout,

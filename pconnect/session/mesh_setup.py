@@ -77,7 +77,9 @@ class MeshSetup:
         left = remaining(deadline)
         return {
             "network": self.network_id,
-            "nodes": encoder.pack([[server.host, _addresses(server)] for server in servers]),
+            "nodes": encoder.pack(
+                [[server.host, list(map(list, server.location.places_for_others()))] for server in servers]
+            ),
             "directory": self.directory,
             "limits": list(self.limits),
             "peer_timeout": self.peer_timeout,
@@ -105,18 +107,13 @@ class MeshSetup:
         `patience`: as of `pconnect.link.dialing.dial`.
         """
         return dial(
-            [(server.location.address, server.location.data_port)],
+            server.location.places(),
             Preamble(Purpose.DATA, self.network_id, 0, server.node, endpoint, self.network_key),
             self.tls,
             self.peer_timeout,
             client_link(self.link_key, server.location.local, server.node),
             patience,
         )
-
-
-def _addresses(server: Server) -> list[list[Any]]:
-    """Return where the other nodes may find a server: first where the client has found it."""
-    return [[address, server.location.data_port] for address in server.location.addresses]
 
 
 def mesh_error(server: Server) -> Exception | None:

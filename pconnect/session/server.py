@@ -27,11 +27,11 @@ from pconnect.errors import (
     shown_source,
 )
 from pconnect.link.connection import LIBRARY_TAGS, Connection
-from pconnect.link.host_names import Location
 from pconnect.link.peer import Peer
 from pconnect.protocol.answer_forms import check_answer
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message
+from pconnect.routes.location import Location
 from pconnect.session.deadlock_detector import Rounds
 from pconnect.session.failure_log import FailureLog
 from pconnect.session.grace import GRACE_SECONDS, Grace

@@ -115,5 +115,5 @@ def _result(future: "concurrent.futures.Future[Any]", deadline: float) -> Any:
 def _token(mesh: ClientMesh, secret: bytes, jobs: dict[int, dict[int, Job]]) -> str:
     pickled = [n for node in jobs.values() for n, job in node.items() if job.options.allow_pickle]
     numbers = {node: list(found) for node, found in jobs.items()}
-    hosts = tuple((host.name, host.port) for host in mesh.attendance.hosts)
+    hosts = tuple(host.ports_named for host in mesh.attendance.hosts)
     return Token(mesh.network_id, secret, hosts, numbers, frozenset(pickled)).pack()

@@ -104,7 +104,7 @@ def _system_unit(
     account: str | None, config: ServerConfig, command: list[str], given: dict[str, Any]
 ) -> tuple[str, str]:
     """Return the unit, and under which account the server starts."""
-    ports = config.cmd_port, config.data_port
+    ports = (config.cmd_port,) if config.one_port else (config.cmd_port, config.data_port)
     if account is None:
         if config.spool_dir is None:  # the default is in root's folder, which no account can pass through
             given["spool_dir"] = state_folder(config.name)

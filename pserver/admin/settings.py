@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from pconnect.public_names import nearest
 from pconnect.toml_file import TomlFile, read_toml
 from pserver.admin.options import flags_of, server_options
+from pserver.config.advertised import parse_advertised
 from pserver.config.duty_options import parse_time_of_day
 from pserver.config.listen_options import parse_addresses
 from pserver.config.option import parse_duration, parse_list, parse_size
@@ -41,6 +42,7 @@ _KINDS: Mapping[Callable[[str], object], tuple[str, tuple[type, ...]]] = {
     parse_size: ('a number of bytes, or a text such as "64m"', (int, str)),
     parse_list: ("a list of texts", (list, str)),
     parse_addresses: ("a list of texts", (list, str)),
+    parse_advertised: ("a list of texts", (list, str)),
     parse_time_of_day: ('a text such as "17:00"', (str,)),
     str: ("a text", (str,)),
 }

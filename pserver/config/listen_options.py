@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pconnect.link.host_names import DEFAULT_CMD_PORT
+from pserver.config.advertised import check_advertised, parse_advertised
 from pserver.config.option import OptionGroup, setting
 from srp_tools.errors import ConfigurationError
 
@@ -46,6 +47,18 @@ class ListenOptions(OptionGroup):
         parse=parse_addresses,
         default_text="all with TLS, loopback without",
     )
+    one_port: bool = setting(
+        False,
+        "Take data at the command port as well, and open no data port: one open port is enough for everything.",
+    )
+    advertise: Sequence[str] = setting(
+        (),
+        "Where others reach this server, if a router gives it another address or other ports: HOST[:CMD[:DATA]], with "
+        "commas between several, or several options. The ports are those of the server where they are left out.",
+        "PLACES",
+        parse=parse_advertised,
+        default_text="the addresses of this machine",
+    )
     auth_file: FilePath | None = setting(
         None,
         "The users who may log in, with their verifiers.",
@@ -68,8 +81,13 @@ class ListenOptions(OptionGroup):
         for option, port in (("--cmd-port", self.cmd_port), ("--data-port", self.data_port)):
             if not 0 <= port <= 65535:
                 raise ConfigurationError(f"{option} {port}: a port is a number from 0 to 65535")
-        if self.cmd_port == self.data_port != 0:
-            raise ConfigurationError(f"--cmd-port and --data-port are both {self.cmd_port}: they must differ")
+        if self.cmd_port == self.data_port != 0 and not self.one_port:
+            raise ConfigurationError(
+                f"--cmd-port and --data-port are both {self.cmd_port}: they must differ, or give --one-port"
+            )
+        places = parse_advertised(self.advertise) if isinstance(self.advertise, str) else self.advertise
+        check_advertised(places)
+        object.__setattr__(self, "advertise", tuple(dict.fromkeys(places)))
 
     def addresses(self) -> tuple[str, ...]:
         """Return the addresses to listen at; none: all of this machine's."""

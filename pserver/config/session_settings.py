@@ -37,6 +37,8 @@ class SessionSettings:
     allow_users: list[str] = field(default_factory=list)  # empty: all
     #: The name of the Unix account of `user`, under which the session of a server of root runs; ``None`` for others.
     account: str | None = None
+    cmd_port: int | None = None  # ``None``: the client knows it by itself
+    advertised: list[tuple[str, int, int]] = field(default_factory=list)  # see `pserver.config.advertised`
 
     def log_form(self) -> LogForm:
         """Return what the log looks like, and which lines it has."""

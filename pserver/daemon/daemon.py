@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pconnect.protocol.frames import Preamble
+from pserver.config.advertised import places_of
 from pserver.config.server_config import ServerConfig, processor_count
 from pserver.config.session_settings import SessionSettings
 from pserver.ctl.asking import control_path
@@ -361,7 +362,9 @@ class _Daemon:
         salt = self._users.salts.get(pending.user)
         settings = SessionSettings(
             auth_file=self._users.path,
+            cmd_port=self._acceptor.cmd_port,
             data_port=self._acceptor.data_port,
+            advertised=places_of(config.advertise, self._acceptor.cmd_port, self._acceptor.data_port),
             bind=list(config.addresses()),
             login_timeout=config.login_timeout,
             proof_timeout=proof_seconds,

@@ -83,6 +83,10 @@ def accept_client(
         "addresses": own_addresses(settings.bind),
         "version": VERSION,
     }
+    if settings.cmd_port is not None:
+        offer["cmd_port"] = settings.cmd_port
+    if settings.advertised:
+        offer["advertised"] = [list(place) for place in settings.advertised]
     if settings.refusal:
         offer["refused"] = settings.refusal
     if settings.auth_file is None:

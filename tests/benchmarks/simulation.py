@@ -13,11 +13,11 @@ import numpy as np
 
 from pconnect import Network, allgather, allreduce, alltoall, barrier, bcast, gather, reduce, scatter
 from pconnect.link.connection import Connection
-from pconnect.link.host_names import Location
 from pconnect.link.local_link import LocalAddress
 from pconnect.protocol.frames import DEFAULT_LIMITS
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import encode_message
+from pconnect.routes.location import Location
 from pconnect.session.mesh_setup import MeshSetup
 from pconnect.session.server import Server
 from srp_tools.certificates import NetworkAuthority, NodeKey

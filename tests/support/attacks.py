@@ -29,6 +29,7 @@ from pconnect.protocol.frames import (
     Purpose,
 )
 from pconnect.protocol.kinds import Kind
+from pconnect.routes.location import Location
 from pconnect.session.login import add_node, log_in_at, make_terms
 from srp_tools.channel import Channel
 from srp_tools.credentials import Credentials
@@ -223,7 +224,7 @@ def _attempts(target: Target, net: Any, fault: str) -> Iterator[Callable[..., No
         return dial([("127.0.0.1", port)], preamble, setup.tls, 30.0)
 
     def join(port: int) -> Steps[Any]:
-        first.location = first.location._replace(data_port=port)
+        first.location = Location(first.location.address, port, port)  # and no other place
         return add_node(first, 2, joining)
 
     for records in range(10):

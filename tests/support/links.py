@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from pconnect.link.connection import Connection
-from pconnect.link.host_names import Location
 from pconnect.loop.event_loop import EventLoop
 from pconnect.loop.network import Mesh, Network
 from pconnect.protocol.frames import DEFAULT_LIMITS
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message
+from pconnect.routes.location import Location
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.node_state import NodeEvent
 from pconnect.session.server import Server

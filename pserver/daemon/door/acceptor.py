@@ -2,8 +2,12 @@
 
 What arrives is read just far enough to know where it belongs:
 
-* at the command port, a whole ClientHello with the name of a user, or the preamble of a client without encryption;
+* at the command port, a whole ClientHello with the name of a user, or a preamble: that of a client without encryption,
+  or of a data connection, for networks in which nothing but this port is open;
 * at the data port, the preamble, which names the network and the node.
+
+A preamble begins with the letter P, and a ClientHello with the number of its TLS record: the first byte tells them
+apart.
 
 Until then a connection costs one descriptor and nothing else. All of this must be there within `silence_timeout` from
 the first moment on, so to say it slowly gains nothing. Silence and garbage are closed, with one line in the log.
@@ -30,6 +34,7 @@ from pserver.system import audit
 
 log = logging.getLogger("pserver")
 
+_PREAMBLE_BEGIN = PREAMBLE_MAGIC[:1]
 _MAX_ARRIVALS = 1000  # beyond, a silent connection makes room
 
 
@@ -61,7 +66,9 @@ class Acceptor:
         self._listeners = Listeners(selector, config.addresses(), self._arrive, self._make_room)
         try:
             self.cmd_port = self._listeners.listen(config.cmd_port, "--cmd-port", is_data=False)
-            self.data_port = self._listeners.listen(config.data_port, "--data-port", is_data=True)
+            self.data_port = self.cmd_port
+            if not config.one_port:
+                self.data_port = self._listeners.listen(config.data_port, "--data-port", is_data=True)
         except BaseException:
             self._listeners.close()
             raise
@@ -113,7 +120,7 @@ class Acceptor:
             if pending.is_refused:
                 if not pending.sock.recv(2**16):
                     self._drop(pending, "")
-            elif pending.is_data or not self._config.use_tls:
+            elif pending.is_data or not self._config.use_tls or pending.received.startswith(_PREAMBLE_BEGIN):
                 self._read_preamble(pending)
             else:
                 self._read_hello(pending)
@@ -129,8 +136,8 @@ class Acceptor:
                 self._drop(pending, "closed too early" if pending.received else "closed without a word")
                 return
             pending.received += data
-            if pending.received.startswith(PREAMBLE_MAGIC[:1]):
-                self._refuse(pending, Preamble(Purpose.NEEDS_TLS).pack(), "a client without TLS")
+            if pending.received.startswith(_PREAMBLE_BEGIN):
+                self._read_preamble(pending, data)
                 return
             try:
                 pending.hello.feed(data)
@@ -149,9 +156,11 @@ class Acceptor:
             self._leave_selector(pending)
             self._on_client(pending)
 
-    def _read_preamble(self, pending: PendingConnection) -> None:
-        data = pending.sock.recv(PREAMBLE_BYTES - len(pending.received))
-        pending.received += data
+    def _read_preamble(self, pending: PendingConnection, data: bytes = b"") -> None:
+        """Read on; `data` is what was just read."""
+        if not data:
+            data = pending.sock.recv(PREAMBLE_BYTES - len(pending.received))
+            pending.received += data
         try:
             check_first_word(pending.received, "the client")
         except ProtocolError as error:
@@ -168,17 +177,16 @@ class Acceptor:
                 self._place(pending, preamble)
 
     def _place(self, pending: PendingConnection, preamble: Preamble) -> None:
-        if not pending.is_data and preamble.purpose is not Purpose.COMMAND:
-            self._drop(pending, "no login")
-            return
-        if pending.is_data and preamble.purpose is Purpose.COMMAND:
+        if preamble.purpose is not Purpose.COMMAND:
+            self._leave_selector(pending)
+            self._on_data(pending, preamble)
+        elif pending.is_data:
             answer = Preamble(Purpose.WRONG_PORT, endpoint=self.cmd_port)
             self._refuse(pending, answer.pack(), "a client that wants the command port")
-            return
-        self._leave_selector(pending)
-        if pending.is_data:
-            self._on_data(pending, preamble)
+        elif self._config.use_tls:
+            self._refuse(pending, Preamble(Purpose.NEEDS_TLS).pack(), "a client without TLS")
         else:
+            self._leave_selector(pending)
             self._on_client(pending)
 
     def _leave_selector(self, pending: PendingConnection) -> None:

@@ -17,7 +17,7 @@ from pconnect import (
     reval,
 )
 from pconnect.dask.cluster import hosts_of
-from pconnect.link.host_names import Location
+from pconnect.routes.location import Location
 from pconnect.views.network_views import ClientNetwork
 from tests.support.links import Client
 from tests.support.servers import Server, engine_pids

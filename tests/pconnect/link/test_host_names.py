@@ -1,4 +1,5 @@
 import socket
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,13 +28,17 @@ from srp_tools.steps import deadline_after, run
         (["a:1*2", "b", "a"], [("a:1", "a", 1)] * 2 + [("b", "b", 12502), ("a", "a", 12502)]),
         ("[::1]:4000*1", [("[::1]:4000", "::1", 4000)]),
         ("fe80::1*2", [("fe80::1", "fe80::1", 12502)] * 2),
+        ("a:7/8", [("a:7/8", "a", 7, 8)]),
+        (["[::1]:7/8*2", ("a", 7, 9)], [("[::1]:7/8", "::1", 7, 8)] * 2 + [("a:7/9", "a", 7, 9)]),
+        (("a", 7, 8), [("a:7/8", "a", 7, 8)]),
+        ({"a:7/8": 1, ("a", 9, 8): 1}, [("a:7/8", "a", 7, 8), ("a:9/8", "a", 9, 8)]),
         (
             ["b", {"a": 2}, ("c", 7)],
             [("b", "b", 12502), ("a", "a", 12502), ("a", "a", 12502), ("c:7", "c", 7)],
         ),
     ],
 )
-def test_what_hosts_may_look_like(hosts: object, expected: list[tuple[str, str, int]]) -> None:
+def test_what_hosts_may_look_like(hosts: object, expected: list[tuple[Any, ...]]) -> None:
     assert parse_hosts(hosts) == [Host(*each) for each in expected]
 
 
@@ -74,6 +79,15 @@ def test_what_hosts_may_look_like(hosts: object, expected: list[tuple[str, str, 
         ({"a": 10**12}, "at most 10000"),
         ({"a*2": 3}, r"'a\*2': give the number of engines once"),
         ([["a", "b"]], "a host must be a name"),
+        ("a:7/", "'a:7/': the data port must be a number from 1 to 65535"),
+        ("a:7/x", "the data port must be a number from 1 to 65535"),
+        ("a:7/0", "the data port must be a number from 1 to 65535"),
+        ("a:0/7", "the port must be a number from 1 to 65535"),
+        ("a:7/8/9", "not a URL"),
+        ("a/8", "not a URL"),
+        (("a", 7, 0), "the data port must be a number"),
+        (("a", 7, 8, 9), "a host must be a name"),
+        ("u@a:7/8", r"pconnect\('a:7/8', user='u'\)"),
     ],
 )
 def test_what_they_may_not(hosts: object, text: str) -> None:

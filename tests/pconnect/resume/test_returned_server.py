@@ -7,11 +7,11 @@ import pytest
 
 from pconnect.errors import ConnectionLostError, ProtocolError
 from pconnect.link.connection import LIBRARY_TAGS, Connection
-from pconnect.link.host_names import Location
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import DEFAULT_LIMITS
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.resume.returned_server import ReturnedServer
+from pconnect.routes.location import Location
 from pconnect.session.client_mesh import ClientMesh
 from srp_tools.steps import deadline_after
 from tests.support.links import LIMIT, channels

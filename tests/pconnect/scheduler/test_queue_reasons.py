@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pconnect.link.host_names import Location
+from pconnect.routes.location import Location
 from pconnect.scheduler.node_workers import NodeWorkers
 from pconnect.scheduler.queue_reasons import why_queued
 

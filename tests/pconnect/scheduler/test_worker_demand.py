@@ -38,7 +38,7 @@ def make_node(number: int, slots: int, server: str = "") -> NodeWorkers:
     facts: Any = SimpleNamespace(
         node=number,
         host=f"host{number}",
-        location=SimpleNamespace(address=server or f"host{number}", data_port=1),
+        location=SimpleNamespace(server=(server or f"host{number}", 1)),
     )
     node = NodeWorkers(facts)
     node.open(open_channel(), lambda _: None, lambda _: None)

@@ -1,10 +1,10 @@
 import math
 
 from pconnect.errors import ConnectionLostError
-from pconnect.link.host_names import Location
 from pconnect.link.local_link import LocalAddress, link_token
 from pconnect.protocol.frames import Limits
 from pconnect.protocol.kinds import Kind
+from pconnect.routes.location import Location
 from pconnect.session.mesh_setup import MeshSetup, mesh_error
 from pconnect.session.server import Server
 from pconnect.values.encoder import pack
@@ -18,10 +18,12 @@ def test_the_set_up_names_all_nodes_and_where_they_are(client: Client) -> None:
     _, far_ends = client
     servers = [far.server for far in far_ends]
     for server in servers:
-        server.location = Location("127.0.0.1", 2, 5, ["192.0.2.1", "127.0.0.1"])
+        server.location = Location("198.51.100.1", 2, 5, ["192.0.2.1", "198.51.100.1"])
     assert INVITATION.setup(servers, math.inf) == {
         "network": bytes(16),
-        "nodes": pack([[f"host{n}", [["127.0.0.1", 5], ["192.0.2.1", 5]]] for n in (1, 2)]),
+        "nodes": pack(
+            [[f"host{n}", [["198.51.100.1", 5], ["192.0.2.1", 5], ["198.51.100.1", 2]]] for n in (1, 2)]
+        ),
         "directory": "/folder",
         "limits": [1, 2],
         "peer_timeout": 3.0,

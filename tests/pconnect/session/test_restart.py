@@ -20,9 +20,9 @@ from pconnect import (
 )
 from pconnect.errors import ParallelError
 from pconnect.link.connection import Connection
-from pconnect.link.host_names import Location
 from pconnect.protocol.frames import DEFAULT_LIMITS, HELLO, PREAMBLE_BYTES, Preamble
 from pconnect.protocol.kinds import Kind, Role
+from pconnect.routes.location import Location
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.mesh_setup import MeshSetup
 from srp_tools.channel import Channel

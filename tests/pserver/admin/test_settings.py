@@ -22,6 +22,8 @@ WRONG: Mapping[str, tuple[str, str]] = {
     "cmd_port": ("70000", "70000"),
     "data_port": ('"12501"', "x"),
     "bind": ("7", "::1,"),
+    "one_port": ("3", "perhaps"),
+    "advertise": ('["gate:x"]', "gate:1:2:3"),
     "auth_file": ('"relative"', ""),
     "use_tls": ("0", "perhaps"),
     "max_startups": ('"64:30"', "0"),
@@ -137,7 +139,7 @@ def test_switches_can_be_undone(file: Path) -> None:
         ("slots = \n", "(at line 1, column 9)"),
         (
             "cmd_port = 12501\n",
-            "--cmd-port and --data-port are both 12501: they must differ; cmd_port is from ",
+            "--cmd-port and --data-port are both 12501: they must differ, or give --one-port; cmd_port is from ",
         ),
     ],
 )

@@ -45,3 +45,14 @@ def test_without_tls_only_this_machine_is_served_unless_it_is_bound_elsewhere() 
     assert ServerConfig().addresses() == ()
     assert ServerConfig(use_tls=False).addresses() == ("127.0.0.1",)
     assert ServerConfig(use_tls=False, bind="10.0.0.1, ::1,10.0.0.1").addresses() == ("10.0.0.1", "::1")
+
+
+def test_one_port_may_be_given_twice_where_one_is_enough() -> None:
+    assert ServerConfig(cmd_port=12502, data_port=12502, one_port=True).one_port
+
+
+def test_what_is_advertised_is_looked_at() -> None:
+    assert ServerConfig(advertise="gate:7, other").advertise == ("gate:7", "other")
+    assert ServerConfig(advertise=["gate", "gate"]).advertise == ("gate",)
+    with pytest.raises(ConfigurationError, match="--advertise 'gate:x'"):
+        ServerConfig(advertise=["gate:x"])

@@ -1,6 +1,8 @@
 """The reception finds out what each connection is, and bears with none for long."""
 
+import contextlib
 import dataclasses
+import itertools
 import logging
 import selectors
 import socket
@@ -156,12 +158,33 @@ def test_a_preamble_is_a_client_where_there_is_no_tls(loop: Loop) -> None:
         assert len(loop.clients[0].received) == PREAMBLE_BYTES
 
 
-@pytest.mark.parametrize("loop", [False], indirect=True)
+@pytest.mark.parametrize("loop", [False, True], indirect=True)
 @pytest.mark.parametrize("purpose", [Purpose.DATA, Purpose.JOIN])
-def test_only_a_client_that_logs_in_is_one(loop: Loop, purpose: Purpose) -> None:
-    with dial(loop.acceptor.cmd_port, Preamble(purpose, bytes(range(16)), 1, 2).pack()) as sock:
-        assert loop.until_closed(sock) == b""
+def test_data_may_come_through_the_command_port(loop: Loop, purpose: Purpose) -> None:
+    preamble = Preamble(purpose, bytes(range(16)), 1, 2)
+    for pieces in ([PREAMBLE_BYTES], [1, 4, PREAMBLE_BYTES]):
+        with dial(loop.acceptor.cmd_port) as sock:
+            for begin, end in itertools.pairwise([0, *pieces]):
+                sock.sendall(preamble.pack()[begin:end])
+                loop.turn()
+            sock.sendall(b"more")
+            while not loop.data:
+                loop.turn()
+            pending, found = loop.data.pop()
+            assert found == preamble and pending.received == preamble.pack()
+            assert pending.sock.recv(100) == b"more"
+            pending.sock.close()
     assert not loop.clients
+
+
+def test_one_port_is_enough() -> None:
+    loop = Loop(ServerConfig(cmd_port=0, data_port=0, one_port=True, silence_timeout=5.0))
+    with contextlib.closing(loop):
+        port = loop.acceptor.cmd_port
+        assert loop.acceptor.data_port == port
+        with dial(port, Preamble(Purpose.DATA, bytes(16), 1, 2).pack()), dial(port, hello_of("alice")):
+            while not (loop.data and loop.clients):
+                loop.turn()
 
 
 @pytest.mark.parametrize("loop", [False, True], indirect=True)

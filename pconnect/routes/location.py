@@ -1,0 +1,134 @@
+"""Where a server is: for the client, which has reached its command port, and for other nodes.
+
+Behind a router or an ssh forward a server has other addresses and ports outside than it sees itself. So there are three
+accounts of it, and none is right for everybody:
+
+* what the user wrote, such as ``gate:22502/22501``, which is right for the client;
+* what the server says of its own machine: the addresses of its interfaces, and the ports at which it listens;
+* what its administrator says of it (``--advertise``): right outside.
+
+A wrong place does no harm: a node that is there cannot show the right certificate, so the next place is tried. The
+command port of a server takes data connections, too; it is the last place, for networks in which nothing else is open.
+"""
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pconnect.errors import ConnectionLostError
+from pconnect.link.host_names import Host
+from pconnect.link.local_link import LocalAddress, read_address
+
+Place = tuple[str, int]  #: a name or an address, and a port
+
+_MAX_TOLD = 64  # addresses, and as many advertised places: each may cost every other node an attempt
+
+
+class Location(NamedTuple):
+    """Where a server was found."""
+
+    address: str  #: that by which the client has reached it
+    cmd_port: int  #: likewise
+    data_port: int  #: at which the client expects data connections to be taken, at `address`
+    told: Sequence[str] = ()  #: the addresses that it says its machine has
+    local: LocalAddress | None = None  #: where it takes connections of its own account; ``None``: nowhere
+    told_ports: tuple[int, int] | None = None  #: at which it listens, as it says: command port, data port
+    advertised: Sequence[
+        tuple[str, int, int]
+    ] = ()  #: hosts with both ports, by which it says that others reach it
+    proven: Place | None = None  #: where the client has reached its data port, or what stands for that
+
+    @classmethod
+    def of_offer(cls, address: str, host: Host, offer: Mapping[str, Any]) -> "Location":
+        """Return where a server is that was reached at `address`, as `host` says, and has made this offer.
+
+        Raises `ConnectionLostError` if the offer makes no sense.
+        """
+        told, advertised = offer["addresses"], offer.get("advertised", [])
+        cmd_port, data_port = offer.get("cmd_port", host.port), offer["data_port"]
+        if not (
+            _is_list(told, lambda each: isinstance(each, str))
+            and _is_list(advertised, _is_advertised)
+            and _is_port(cmd_port)
+            and _is_port(data_port)
+        ):
+            raise ConnectionLostError(
+                "the server's offer cannot be understood: it makes no sense of addresses"
+            )
+        found = [(str(name), int(cmd), int(data)) for name, cmd, data in advertised]
+        own = host.data_port or _outer_data_port(address, host.port, told, (cmd_port, data_port), found)
+        local = read_address(offer.get("local"))
+        return cls(address, host.port, own, told, local, (cmd_port, data_port), found)
+
+    @property
+    def server(self) -> Place:
+        """What names the server among those of a network: others may share its address, and not this port."""
+        return self.address, self.cmd_port
+
+    @property
+    def addresses(self) -> list[str]:
+        """All its addresses: first the one that the client has used."""
+        return list(dict.fromkeys([self.address, *self.told]))
+
+    def places(self) -> list[Place]:
+        """Return where the client dials data connections, the best place first.
+
+        The last one is the command port, which let the client in.
+        """
+        _, told = self.told_ports or (0, self.data_port)
+        ports = dict.fromkeys([self.data_port, told, self.cmd_port])
+        found = [(self.address, port) for port in ports]
+        return found if self.proven is None else list(dict.fromkeys([self.proven, *found]))
+
+    def places_for_others(self) -> list[Place]:
+        """Return where the other nodes may find the server, the best place first.
+
+        An address of loopback leads other machines to themselves: it is the last one, unless there is no other.
+        """
+        cmd_port, data_port = self.told_ports or (self.cmd_port, self.data_port)
+        seen, seen_cmd = (self.address, self.data_port), (self.address, self.cmd_port)
+        own = [(address, data_port) for address in self.told]
+        own_cmd = [(address, cmd_port) for address in self.told]
+        advertised = [(name, data) for name, _, data in self.advertised]
+        advertised_cmd = [(name, cmd) for name, cmd, _ in self.advertised]
+        if own and is_loopback(self.address):
+            places = [*advertised, *own, *advertised_cmd, *own_cmd, seen]
+        else:
+            places = [*advertised, seen, *own, *advertised_cmd, seen_cmd]
+        return list(dict.fromkeys(places))
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address leads each machine to itself."""
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+
+
+def _outer_data_port(
+    address: str,
+    port: int,
+    told: Sequence[str],
+    ports: tuple[int, int],
+    advertised: Sequence[tuple[str, int, int]],
+) -> int:
+    """Return the data port that belongs to a command port at an address that the client has used."""
+    cmd_port, data_port = ports
+    if cmd_port == data_port:  # one port is enough for everything
+        return port
+    if address in told and port == cmd_port:
+        return data_port
+    return next((data for _, cmd, data in advertised if cmd == port), data_port)
+
+
+def _is_list(value: Any, is_right: Any) -> bool:
+    return isinstance(value, list) and len(value) <= _MAX_TOLD and all(map(is_right, value))
+
+
+def _is_port(value: Any) -> bool:
+    return type(value) is int and 0 < value < 2**16
+
+
+def _is_advertised(value: Any) -> bool:
+    match value:
+        case [str(name), cmd_port, data_port]:
+            return 0 < len(name) <= 255 and _is_port(cmd_port) and _is_port(data_port)
+    return False
