@@ -208,7 +208,7 @@ def _connect(targets: list[Host], terms: LoginTerms, deadline: float, *, is_resu
     logins: dict[int, Server | Exception] = {}
     try:
         _log_in(targets, terms, deadline, logins)
-        return _mesh(terms, _successes(logins), deadline, is_resumable=is_resumable)
+        return _mesh(targets, terms, _successes(logins), deadline, is_resumable=is_resumable)
     except BaseException:
         for outcome in logins.values():
             if isinstance(outcome, Server):
@@ -280,7 +280,7 @@ def _successes(outcomes: Mapping[int, T | Exception]) -> list[T]:
 
 
 def _mesh(
-    terms: LoginTerms, servers: list[Server], deadline: float, *, is_resumable: bool = False
+    targets: list[Host], terms: LoginTerms, servers: list[Server], deadline: float, *, is_resumable: bool
 ) -> ClientNetwork:
     """Connect every node with every other."""
     event_loop = EventLoop()
@@ -303,6 +303,7 @@ def _mesh(
     mesh.mesh_setup = mesh_setup
     mesh.begin_renewals()
     mesh.foreign = versions.foreign_pythons(servers)
+    mesh.growth.hosts = dict(enumerate(targets, 1))
     open_networks.register(mesh)
     register_if_imported()
     return ClientNetwork(mesh)

@@ -23,9 +23,9 @@ FOLDERS = {
     ],
     "pconnect": [
         "errors", "public_names", "toml_file", "remote_entry", "values", "protocol", "link", "loop", "routes",
-        "messaging", "commands", "session", "files", "jobs", "scheduler", "executors", "programs", "detach", "dask",
-        "views", "resume", "one_process", "joblib", "notebook", "profiles", "connect", "local", "prun", "shadow",
-        "agent", "__init__",
+        "messaging", "commands", "session", "growth", "files", "jobs", "scheduler", "executors", "programs", "detach",
+        "dask", "views", "resume", "one_process", "joblib", "notebook", "profiles", "connect", "local", "prun",
+        "shadow", "agent", "__init__",
     ],
     "pserver": [
         "config", "logbook", "system", "ctl", "limits", "systemd", "accounts", "jobs", "display", "services",

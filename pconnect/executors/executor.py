@@ -48,15 +48,19 @@ class Executor(concurrent.futures.Executor):
         self._mesh = mesh
         self._scheduler = scheduler_of(mesh)
         self._max_bytes = mesh.limits.max_message_bytes
-        self._nodes = frozenset(mesh.servers)
         self._options = options
         self.seeds = seeds
         self._jobs: set[Job] = set()
         self._lock = threading.Lock()
         self._is_shut_down = False
-        self._is_exclusive = exclusive
+        self._held = self._options.on or self._nodes if exclusive else frozenset()
         if exclusive:
-            self._scheduler.set_exclusive(self._options.on or self._nodes, 1)
+            self._scheduler.set_exclusive(self._held, 1)
+
+    @property
+    def _nodes(self) -> frozenset[int]:
+        """All nodes that the network has now."""
+        return frozenset(self._mesh.servers)
 
     def submit(self, fn: Function | Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Have ``fn(*args, **kwargs)`` called in some worker, as soon as one is free.
@@ -183,8 +187,8 @@ class Executor(concurrent.futures.Executor):
         with self._lock:
             before, self._is_shut_down = self._is_shut_down, True
             jobs = list(self._jobs)
-        if self._is_exclusive and not before:
-            self._scheduler.set_exclusive(self._options.on or self._nodes, -1)
+        if self._held and not before:
+            self._scheduler.set_exclusive(self._held, -1)
         if cancel_futures:
             for job in jobs:
                 if not job.running():

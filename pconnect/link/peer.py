@@ -64,3 +64,16 @@ class Peer:
         With an epoch, of why the peer left the collective calls of that epoch.
         """
         return None
+
+
+class RemovedNode(Peer):
+    """A node that was removed from its network; nothing is known of it, and nothing can be done."""
+
+    @property
+    def busy(self) -> bool:
+        """See `Peer.busy`."""
+        return False
+
+    def remedy(self, connection: object) -> str:  # noqa: ARG002 - there is one
+        """See `Peer.remedy`."""
+        return "; its number stays empty, choose other nodes"

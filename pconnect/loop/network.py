@@ -1,15 +1,18 @@
 """The network: an ordered set of connections, and the parts of it that indexing gives."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self, SupportsIndex, overload
 
 from pconnect.errors import ConfigurationError, ConnectionLostError
 from pconnect.link.connection import Connection
+from pconnect.link.peer import RemovedNode
 from pconnect.loop.event_loop import EventLoop
 from pconnect.loop.forked_copies import leave_in_copies
 from pconnect.protocol.collective_inbox import Notice
 from pconnect.protocol.frames import DEFAULT_LIMITS, Limits
 from pconnect.public_names import PublicNames
+
+_REMOVED = "it was removed from this network"
 
 
 class Mesh:
@@ -22,11 +25,20 @@ class Mesh:
         connections: Sequence[Connection],
         event_loop: EventLoop,
         limits: Limits = DEFAULT_LIMITS,
+        *,
+        removed: Mapping[int, str] = {},
     ) -> None:
         self.network_id = network_id  #: 16 random bytes
         self.node = node  #: number of this node; 0 is the client
         #: One for each node, by number; that of this node is no real link.
         self.connections = list(connections)
+        self.removed = dict(
+            removed
+        )  #: the nodes that were removed, whose numbers stay empty: the host of each
+        #: The numbers of all nodes that are there. Each change of the network makes another list.
+        self.members = [number for number in range(len(self.connections)) if number not in self.removed]
+        #: How the network has changed last in this epoch, in words; empty: it has not.
+        self.change = ""
         self.event_loop = event_loop  #: the loop that serves them
         self.limits = limits
         self.closed = False
@@ -48,12 +60,40 @@ class Mesh:
 
     def begin_epoch(self, epoch: int) -> None:
         """Begin to count collective calls anew, with nothing left of those before."""
-        self.epoch, self.left, self.has_failures = epoch, None, False
+        self.epoch, self.left, self.has_failures, self.change = epoch, None, False, ""
         self.calls.clear()
         self.suspects.clear()
         for connection in self.connections:
             connection.begin_epoch(epoch)
             self._look_at(connection)
+
+    def change_members(self, added: Sequence[Connection], removed: Sequence[int], change: str) -> None:
+        """Take in nodes with the next numbers, and leave out others; collective calls of all begin anew after that.
+
+        `change`: what has happened, in words, also if that is something else.
+        """
+        for connection in added:
+            connection.mesh = self
+            self.connections.append(connection)
+        for number in removed:
+            connection = self.connections[number]
+            self.removed[number] = connection.host
+            connection.peer = RemovedNode()
+            self.event_loop.lose(connection, ConnectionLostError(_REMOVED))
+        self.members = [number for number in range(len(self.connections)) if number not in self.removed]
+        self.change = change
+
+    def check_there(self, node: int) -> None:
+        """Raise if a node was removed."""
+        if node in self.removed:
+            raise ConnectionLostError(self.why_removed(node))
+
+    def why_removed(self, node: int) -> str:
+        """Return what has become of a node that was removed."""
+        return (
+            f"node {node} ({self.removed[node]}) was removed from this network, and its number stays empty; the nodes "
+            f"are {', '.join(map(str, self.members))}"
+        )
 
     def _look_at(self, connection: Connection) -> None:
         if connection.error or connection.generation or connection.collectives.latest > self.epoch:
@@ -81,11 +121,23 @@ class Mesh:
         raise ConfigurationError("only the client closes a network: an engine ends with its session")
 
 
+def removed_node(node: int, host: str) -> Connection:
+    """Return what has the place of a node that was removed."""
+    connection = Connection(node, host, None, awaited=True)
+    connection.peer = RemovedNode()
+    connection.lose(ConnectionLostError(_REMOVED))
+    return connection
+
+
 class Network(PublicNames, Sequence[Connection]):
     """The nodes of a network, or a part of them.
 
     ``net[k]`` is the connection to node `k`; slices, lists of numbers and masks give parts, which are networks too.
     This node belongs to the whole network (``net[0]`` on the client); calls for a network skip it.
+
+    An index of the whole network is the number of a node, which never changes. Where a node was removed, its number
+    stays empty: an index of it is an `IndexError`, and ``len``, iteration, slices and ``nodes`` leave it out. The whole
+    network has each node that is added from then on. A part stays what it is, and its indices are places in it.
 
     Examples
     --------
@@ -99,7 +151,17 @@ class Network(PublicNames, Sequence[Connection]):
 
     def __init__(self, mesh: Mesh, nodes: Sequence[int] | None = None) -> None:
         self.mesh = mesh
-        self.nodes = list(range(len(mesh.connections))) if nodes is None else list(nodes)
+        self._part = None if nodes is None else list(nodes)
+
+    @property
+    def nodes(self) -> list[int]:
+        """The numbers of the nodes."""
+        return list(self.mesh.members if self._part is None else self._part)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is the whole network, whatever nodes it has."""
+        return self._part is None
 
     @property
     def node(self) -> int:
@@ -117,10 +179,28 @@ class Network(PublicNames, Sequence[Connection]):
         return self.mesh.closed
 
     def __len__(self) -> int:
-        return len(self.nodes)
+        return len(self._numbers)
 
     def __iter__(self) -> Iterator[Connection]:
-        return (self.mesh.connections[node] for node in self.nodes)
+        return (self.mesh.connections[node] for node in self._numbers)
+
+    def __reversed__(self) -> Iterator[Connection]:
+        return (self.mesh.connections[node] for node in reversed(self._numbers))
+
+    def index(self, value: object, start: int = 0, stop: int | None = None) -> int:
+        """Return the index of a node, as `list.index` does; of the whole network that is its number."""
+        nodes = list(self)
+        place = nodes.index(value, start, len(nodes) if stop is None else stop)  # type: ignore[arg-type]
+        return self._numbers[place] if self.is_whole else place
+
+    @property
+    def _numbers(self) -> list[int]:
+        return self.mesh.members if self._part is None else self._part
+
+    @property
+    def _indices(self) -> range | list[int]:
+        """What an index is looked up in: also the numbers that stay empty."""
+        return range(len(self.mesh.connections)) if self._part is None else self._part
 
     @overload
     def __getitem__(self, index: SupportsIndex) -> Connection: ...
@@ -130,11 +210,15 @@ class Network(PublicNames, Sequence[Connection]):
         # The check of a protocol takes ten times as long as all the rest; numpy's arrays are both of these.
         if type(index) is int or (isinstance(index, SupportsIndex) and not isinstance(index, Iterable)):
             try:
-                return self.mesh.connections[self.nodes[index]]
+                node = self._indices[index]
             except IndexError:
                 raise IndexError(f"there is no node {index} in a network of {len(self)}") from None
+            if node in self.mesh.removed:
+                raise IndexError(self.mesh.why_removed(node))
+            return self.mesh.connections[node]
         if isinstance(index, slice):
-            return type(self)(self.mesh, self.nodes[index])
+            removed = self.mesh.removed
+            return type(self)(self.mesh, [node for node in self._indices[index] if node not in removed])
         return type(self)(self.mesh, self._choose(list(index)))
 
     def _choose(self, index: list[Any]) -> list[int]:

@@ -24,21 +24,20 @@ this one. What was half done cannot be put right by going on, so nobody who has 
 the client's next command begins a new epoch.
 """
 
-import functools
 import operator
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from pconnect.errors import CollectiveError, ConfigurationError, ProtocolError, UnsupportedValueError
 from pconnect.link.connection import Connection
 from pconnect.link.peer import Peer
 from pconnect.link.queues import look_until
-from pconnect.loop.in_process import InProcess, no_messages
 from pconnect.loop.interrupts import interrupting
 from pconnect.loop.network import Mesh, Network
 from pconnect.messaging import tree
+from pconnect.messaging.membership import mesh_for, ranks_of
 from pconnect.messaging.send_receive import names
 from pconnect.protocol.collective_inbox import Key, Notice, Step, group_of
 from pconnect.protocol.kinds import Kind
@@ -51,21 +50,30 @@ _GRACE = 1.0  # seconds
 _LOOK_EVERY = 0.05  # seconds between two looks of the client at all members, as long as nothing has failed
 
 
+class _Before(NamedTuple):
+    """What there was when a call began."""
+
+    members: Sequence[int] | None  # of the whole network, if the call is one of all
+    generations: Mapping[int, int]  # of the suspects among the members
+
+
 class Call:
     """A collective call under way; `collective` makes it."""
 
     def __init__(self, network: Network, name: str, timeout: float | None) -> None:
-        mesh = _mesh_of(network, name)
+        mesh = mesh_for(network, name)
         mesh.event_loop.catch_up()
         self.name = name
         self.mesh = mesh
         self.nodes = tuple(network.nodes)
         #: Number of members, and the place of this node among them.
-        self.rank = _ranks(self.nodes)[mesh.node]
+        self.rank = ranks_of(self.nodes)[mesh.node]
         self._parents = tree.parents(self.rank, 0, self.size)
         self._children = tree.children(self.rank, 0, self.size)
         # Those of other members were 0: one that is restarted becomes a suspect for ever.
-        self._generations = {node: mesh.connections[node].generation for node in mesh.suspects}
+        generations = {node: mesh.connections[node].generation for node in mesh.suspects}
+        # Once the network has changed, another list stands there.
+        self._before = _Before(mesh.members if network.is_whole else None, generations)
         self._next_look = 0.0  # at all members, on the client
         self._text = f"{name}()"
         self._deadline = deadline_after(timeout)
@@ -255,6 +263,9 @@ class Call:
     # --- what makes the call impossible ---
 
     def _check(self) -> None:
+        members = self._before.members
+        if members is not None and members is not self.mesh.members and not self._completed:
+            raise self._error(f"{self.mesh.change} meanwhile")
         for rank in self._children:
             self._step(rank)  # it may be in another call
         for rank in self._suspects():
@@ -267,7 +278,7 @@ class Call:
         if self.mesh.node == 0 and (self.mesh.has_failures or time.monotonic() >= self._next_look):
             self._next_look = time.monotonic() + _LOOK_EVERY
             return self.others
-        ranks = _ranks(self.nodes)
+        ranks = ranks_of(self.nodes)
         return [ranks[node] for node in self.mesh.suspects if node in ranks and node != self.mesh.node]
 
     def _has_had_its_moment(self, member: Connection) -> bool:
@@ -284,7 +295,7 @@ class Call:
         group, epoch, _ = self._key
         if member.error:
             self._raise_loss(member)
-        if member.generation != self._generations.get(member.node, 0):
+        if member.generation != self._before.generations.get(member.node, 0):
             raise self._error(f"{names([member])} was restarted meanwhile")
         if notice := member.collectives.notice(epoch):
             self._raise_notice(notice)
@@ -366,35 +377,3 @@ def _text_of(error: BaseException) -> str:
         return f"{type(error).__qualname__}: {error}"[:_MAX_TEXT]
     except Exception:  # noqa: BLE001 - of a user's own type, whose text cannot be had
         return type(error).__qualname__
-
-
-@functools.lru_cache(maxsize=64)  # a program makes many calls in few groups
-def _ranks(nodes: tuple[int, ...]) -> dict[int, int]:
-    return {node: rank for rank, node in enumerate(nodes)}
-
-
-def _mesh_of(network: Network, name: str) -> Mesh:
-    """Return the mesh in which a collective call can be made."""
-    if isinstance(network, InProcess):
-        raise no_messages()
-    if not isinstance(network, Network):
-        raise ConfigurationError(f"{name} needs a network or a part of one, not {network!r}")
-    mesh = network.mesh
-    mesh.check_open()
-    if mesh.node not in network.nodes:
-        shown = ", ".join(map(str, network.nodes))
-        advice = (
-            "take a part with node 0, or let the engines do it: "
-            f"reval('{name}(..., sockets[{network.nodes}])', net[{network.nodes}])"
-            if mesh.node == 0
-            else "only its members call it"
-        )
-        raise ConfigurationError(
-            f"this is node {mesh.node}, which is not among the members of {name}, nodes {shown}: {advice}"
-        )
-    if mesh.left is not None:
-        raise CollectiveError(
-            f"{name} cannot begin: this node left an earlier collective call ({mesh.left.text}); the client's next "
-            "command begins anew"
-        )
-    return mesh

@@ -290,9 +290,12 @@ def _check_each(targets: Sequence[Connection]) -> None:
 def resolve(connections: Connections) -> tuple[Mesh, list[Connection]]:
     """Return the mesh and the real links among `connections`.
 
-    Raises `ConfigurationError` if they are no connections, of more than one network, or only this node.
+    Raises `ConfigurationError` if they are no connections, of more than one network, or only this node; and
+    `ConnectionLostError` if one of them was removed from the network.
     """
     if isinstance(connections, Connection) and not connections.is_own:
+        if connections.mesh.removed:
+            connections.mesh.check_there(connections.node)
         return connections.mesh, [connections]
     if isinstance(connections, InProcess):
         raise no_messages()
@@ -305,6 +308,9 @@ def resolve(connections: Connections) -> tuple[Mesh, list[Connection]]:
     if any(member.mesh is not mesh for member in members):
         raise ConfigurationError("these connections belong to more than one network")
     targets = [member for member in members if not member.is_own]
+    if mesh.removed:
+        for target in targets:
+            mesh.check_there(target.node)
     if not targets and (isinstance(connections, Connection) or len(mesh.connections) > 1):
         raise ConfigurationError(f"node {mesh.node} is this node itself: choose another")
     return mesh, targets

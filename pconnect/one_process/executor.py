@@ -66,7 +66,7 @@ class SerialExecutor(Executor):
         self.seeds = seeds
         self._jobs = set()
         self._lock = threading.Lock()
-        self._is_shut_down = self._is_exclusive = False
+        self._is_shut_down, self._held = False, frozenset()
 
     def pack(self, fn: Callable[..., Any]) -> Any:
         """Return a function for many jobs: itself."""

@@ -187,6 +187,7 @@ _FORMS: Mapping[Kind, Check] = {
     Kind.STOPPING: is_text,
     Kind.RESTART: _is_text_or_none,
     Kind.RENEW: lambda value: value is None,
+    Kind.MEMBERS: lambda value: value is None,
     Kind.POOL: lambda pool: has(pool, {"slots": is_int, "ready": _is_bool, "died": is_text}),
     Kind.WORKER: _is_started,
     Kind.RUNNING: _is_running,

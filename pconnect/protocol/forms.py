@@ -184,6 +184,19 @@ def _is_restart(value: Any) -> bool:
     return False
 
 
+def _are_members(value: Any) -> bool:
+    return has(
+        value,
+        {
+            "nodes": lambda nodes: dict_of(nodes, is_int, _is_node),
+            "links": lambda links: dict_of(links, is_int, _is_link),
+            "removed": lambda nodes: list_of(nodes, is_int),
+            "change": is_text,
+            "timeout": is_number,
+        },
+    )
+
+
 def _is_probe(value: Any) -> bool:
     match value:
         case None:
@@ -252,6 +265,7 @@ _ANSWERED_FORMS: Mapping[Kind, Check] = {
 _FORMS: Mapping[Kind, Check] = {
     Kind.SETUP: _is_set_up,
     Kind.RESTART: _is_restart,
+    Kind.MEMBERS: _are_members,
     Kind.PROBE: _is_probe,
     Kind.RENEW: lambda certificate: isinstance(certificate, bytes),
     Kind.STOP: _is_stop,

@@ -164,6 +164,11 @@ class Kind(enum.IntEnum):
     #: tag 0: these were all; value: how many values of the engine are lost
     KNOWN = 54, Role.CLIENT_DATA
 
+    # For networks that change, see doc/decisions/0039-members.md.
+    #: client → supervisor → engine; tag: its number; value: the nodes that begin, for the first time or anew, and those
+    #: that are removed; and the answer
+    MEMBERS = 64, Role.CLIENT, Role.SUPERVISOR, Role.ENGINE
+
 
 ACCEPTS: Mapping[Role, frozenset[Kind]] = {
     role: frozenset(kind for kind in Kind if role in kind.accepted_by) for role in Role

@@ -31,6 +31,7 @@ from pconnect.scheduler.worker_demand import WorkerDemand
 from pconnect.scheduler.worker_manager import WorkerManager
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.remote_calls import kept_value
+from pconnect.session.server import Server
 
 _begin = operator.methodcaller("begin")
 _NO_NODE_SECONDS = 0.7  # so long a queue waits for a node when there is none
@@ -178,6 +179,11 @@ class Scheduler:
                 self._manager.nodes[number].await_news()
 
         self.call(await_all)
+
+    def add_nodes(self, servers: Collection[Server]) -> None:
+        """Have jobs run at further nodes, too."""
+        self._has_heard.clear()
+        self.call(lambda: self._manager.add(servers))
 
     def extend(self, extension: Extension) -> None:
         """Have an extension called in the loop."""

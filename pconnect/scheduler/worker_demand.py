@@ -27,7 +27,8 @@ class WorkerDemand:
     def hold(self, numbers: Iterable[int], change: int) -> None:
         """Want the servers of some nodes for this network alone (1), or no longer (-1)."""
         for number in numbers:
-            self._nodes[number].hold(change)
+            if number in self._nodes:  # it was not removed
+                self._nodes[number].hold(change)
 
     def ask(self, waiting: JobQueue, allowed: Callable[[Job], Collection[int]], now: float) -> None:
         """Ask the servers for workers, as far as there are slots, for the jobs that wait."""

@@ -74,6 +74,12 @@ class WorkerManager:
         for node in self.nodes.values():
             self._dial_node(node)
 
+    def add(self, servers: Iterable[Server]) -> None:
+        """Connect to further nodes."""
+        for server in servers:
+            node = self.nodes[server.node] = NodeWorkers(server)
+            self._dial_node(node)
+
     def look(self, now: float) -> None:
         """Try again to connect to nodes that could not be reached."""
         for node in self.nodes.values():

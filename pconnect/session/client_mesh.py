@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import itertools
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from pconnect.commands.command import Command
@@ -14,9 +14,10 @@ from pconnect.commands.front_end_messages import Display, show
 from pconnect.errors import ConnectionLostError
 from pconnect.link.certificate_renewal import CertificateRenewal
 from pconnect.link.connection import Connection
+from pconnect.link.host_names import Host
 from pconnect.link.missing_hosts import Attendance
 from pconnect.loop.event_loop import EventLoop
-from pconnect.loop.network import Mesh
+from pconnect.loop.network import Mesh, removed_node
 from pconnect.protocol.frames import Limits
 from pconnect.protocol.kinds import Kind
 from pconnect.session.deadlock_probe import Probing
@@ -40,6 +41,21 @@ class NetworkJobs:
     recovered: dict[int, Any] = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass
+class Growth:
+    """What a network keeps so that nodes can be added to it, and lost ones come back."""
+
+    probing: Probing
+    #: Where each node logs in, by number.
+    hosts: dict[int, Host] = dataclasses.field(default_factory=dict)
+    #: The restart that is on its way; see `pconnect.session.restart`.
+    restart: Any = None
+    #: What is being done with the nodes just now, in words; empty: nothing.
+    under_way: str = ""
+    #: Called when there are other nodes, or other keys of nodes, than before.
+    on_change: list[Callable[[], object]] = dataclasses.field(default_factory=list)
+
+
 class _Numbers:
     """Those of commands and queries: the next ones, which any thread may take, and that of the last command sent."""
 
@@ -61,23 +77,17 @@ class ClientMesh(Mesh):
         event_loop: EventLoop,
         limits: Limits,
         own: Connection | None = None,
+        *,
+        removed: Mapping[int, str] | None = None,
     ) -> None:
-        super().__init__(
-            network_id,
-            0,
-            [own or Connection(0, "client", None), *(server.data for server in servers)],
-            event_loop,
-            limits,
-        )
+        removed = removed or {}
+        known = {server.node: server.data for server in servers} | {0: own or Connection(0, "client", None)}
+        known |= {node: removed_node(node, host) for node, host in removed.items()}
+        connections = [known[number] for number in range(len(known))]
+        super().__init__(network_id, 0, connections, event_loop, limits, removed=removed)
         self.servers = {server.node: server for server in servers}  #: by node
         self.mesh_setup: MeshSetup | None = None  # for engines that take the place of others
-        #: The restart that is on its way; see `pconnect.session.restart`.
-        self.restart: Any = None
         self.console = Console()
-        for server in servers:
-            server.output.console = self.console
-            server.guard = event_loop.sigint_deferred
-            server.failures.on_failure = self.note_failure
         #: Returns what a front end wants to know later of where a command was made; see `Command.origin`.
         self.note_origin: Callable[[], object] = lambda: None
         #: Called before the network is closed, the last first: they end what others cannot do without it.
@@ -92,11 +102,37 @@ class ClientMesh(Mesh):
         #: The nodes that have another version of Python, whose byte code is another, and which, in words.
         self.foreign: dict[int, str] = {}
         self._numbers = _Numbers()
-        event_loop.attention = Probing(self, servers).look
+        self.growth = Growth(Probing(self, self.servers))
+        event_loop.attention = self.growth.probing.look
+        for server in servers:
+            self._take_in(server)
         #: What is done with a `pconnect.commands.front_end_messages.Display`; a front end puts its own here. What it
         #: raises is printed.
         self.sink: Callable[[Display], object] = show
         self.trusts_displays = False  #: whether what engines display may run code in the page of a notebook
+
+    def _take_in(self, server: Server) -> None:
+        server.output.console = self.console
+        server.guard = self.event_loop.sigint_deferred
+        server.failures.on_failure = self.note_failure
+        self.growth.probing.take_in(server)
+
+    def add_servers(self, servers: Sequence[Server], change: str) -> None:
+        """Take in nodes that have logged in, with the next numbers; see `change_members`."""
+        for server in servers:
+            self._take_in(server)
+            self.servers[server.node] = server
+        self.change_members([server.data for server in servers], [], change)
+
+    def drop_servers(self, nodes: Sequence[int], change: str) -> None:
+        """Leave out nodes of which the sessions have ended, or end now; see `change_members`."""
+        gone = [self.servers.pop(node) for node in nodes if node in self.servers]
+        self.change_members([], [server.node for server in gone], change)
+        for server in gone:
+            self.event_loop.discard(server.command)
+            self.growth.hosts.pop(server.node, None)
+            self.foreign.pop(server.node, None)
+            server.end(ConnectionLostError(self.why_removed(server.node)))
 
     @property
     def trusts_prints(self) -> bool:
@@ -170,7 +206,7 @@ class ClientMesh(Mesh):
 
     def _must_begin_anew(self) -> bool:
         """Whether something failed in this epoch, so that some nodes take part in no more of its collective calls."""
-        if self.left is not None:
+        if self.left is not None or self.change:
             return True
         if not self.has_failures:
             return False

@@ -101,19 +101,23 @@ class Timing(NamedTuple):
 
 
 class Probing:
-    """The client's search. `timing`: when it asks them."""
+    """The client's search. `servers`: those that are there, by node. `timing`: when it asks them."""
 
-    def __init__(self, mesh: Mesh, servers: Sequence[Server], timing: Timing = Timing()) -> None:  # noqa: B008 - immutable
+    def __init__(self, mesh: Mesh, servers: Mapping[int, Server], timing: Timing = Timing()) -> None:  # noqa: B008 - immutable
         self._mesh = mesh
         self._timing = timing
-        self._servers: Mapping[int, Server] = {server.node: server for server in servers}
+        self._servers = servers
         self._rounds = Rounds(timing.settling)
         self._serial = -1
         self._due = 0.0
         #: What a wait with a time limit says at its end, and the number of the round in which it was found.
         self._advice: tuple[DeadlockError, int] | None = None
-        for server in servers:
-            server.rounds = self._rounds
+        for server in servers.values():
+            self.take_in(server)
+
+    def take_in(self, server: Server) -> None:
+        """Have a server's answers come here."""
+        server.rounds = self._rounds
 
     def look(self) -> DeadlockError | None:
         """Do what is due; called in each wait of the client, whenever it has turned out that it is not over.

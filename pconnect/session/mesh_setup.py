@@ -3,8 +3,8 @@
 It happens when a network is made, and again when a node is restarted.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -51,6 +51,8 @@ class MeshSetup:
     link_key: bytes | None = None  #: the secret of the tokens of local links; ``None``: there are none
     is_resumable: bool = False  #: whether the sessions are to outlive a client that vanishes
     renewal: CertificateRenewal | None = None  #: of the certificates; ``None`` without encryption
+    #: Of the logins, for nodes that come later, or come back.
+    terms: LoginTerms | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, terms: LoginTerms, version: str | None, *, is_resumable: bool) -> Self:
@@ -66,20 +68,24 @@ class MeshSetup:
             network_key=terms.network_key,
             link_key=terms.link_key,
             is_resumable=is_resumable,
+            terms=terms,
         )
 
-    def setup(self, servers: Sequence[Server], deadline: float) -> dict[str, Any]:
-        """Return what is the same in each SETUP; `servers` are all of the network, by number.
+    def setup(
+        self, servers: Sequence[Server], deadline: float, removed: Mapping[int, str] = {}
+    ) -> dict[str, Any]:
+        """Return what is the same in each SETUP; `servers` are all of the network, and none of them was removed.
 
-        `deadline`: of the client, which waits for what engines say of their connections.
+        `deadline`: of the client, which waits for what engines say of their connections. `removed`: the hosts of the
+        nodes that were removed, by number; such a node has no address.
         The nodes are encoded once for all: there is a SETUP for each node, and all nodes are in each.
         """
         left = remaining(deadline)
+        known = {server.node: describe(server) for server in servers}
+        known |= {node: [host, []] for node, host in removed.items()}
         return {
             "network": self.network_id,
-            "nodes": encoder.pack(
-                [[server.host, list(map(list, server.location.places_for_others()))] for server in servers]
-            ),
+            "nodes": encoder.pack([known[node] for node in sorted(known)]),
             "directory": self.directory,
             "limits": list(self.limits),
             "peer_timeout": self.peer_timeout,
@@ -114,6 +120,11 @@ class MeshSetup:
             client_link(self.link_key, server.location.local, server.node),
             patience,
         )
+
+
+def describe(server: Server) -> list[Any]:
+    """Return the host of a server, and where the other nodes may find it: first where the client has found it."""
+    return [server.host, list(map(list, server.location.places_for_others()))]
 
 
 def mesh_error(server: Server) -> Exception | None:

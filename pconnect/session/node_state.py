@@ -68,6 +68,8 @@ NODE_TRANSITIONS: Mapping[NodeState, Mapping[NodeEvent, NodeState]] = {
         _E.SESSION_ENDED: _S.DIED,
         _E.DATA_LOST: _S.CUT,
         _E.CHANNEL_LOST: _S.LOST,
+        _E.CLOSE_ASKED: _S.CLOSING,  # it was to be added to a network that is closed meanwhile
+        _E.NETWORK_CLOSED: _S.CLOSED,
     },
     _S.OPEN: {
         _E.ENGINE_DIED: _S.DIED,

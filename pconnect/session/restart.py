@@ -93,13 +93,15 @@ def restart(connections: Connections, *, timeout: float = 30.0) -> None:
     client = client_mesh(mesh)
     if client.mesh_setup is None:
         raise ConfigurationError("this network has no servers that could start an engine")
+    if client.growth.under_way:
+        raise ConfigurationError(f"{client.growth.under_way}: restart when that is done")
     if any(server.life.is_closing for server in client.servers.values()):
         raise ConnectionLostError("the network is being closed")
     client.event_loop.catch_up()
     client.renew_certificates()
     with client.event_loop.sigint_deferred:
         servers = [client.servers[target.node] for target in targets]
-        work = client.restart = _Restart(client, client.mesh_setup, servers, timeout)
+        work = client.growth.restart = _Restart(client, client.mesh_setup, servers, timeout)
     try:
         work.await_daemons()
         work.replace_engines()
@@ -120,7 +122,7 @@ class _Restart:
         self._mesh_setup = mesh_setup
         self._event_loop = mesh.event_loop
         self._is_taken_over = False
-        interrupted = mesh.restart.give_up() if mesh.restart is not None else []
+        interrupted = mesh.growth.restart.give_up() if mesh.growth.restart is not None else []
         self._servers = list(dict.fromkeys((*servers, *interrupted)))
         self._others = [server for server in mesh.servers.values() if server not in self._servers]
         self._everybody = [*self._servers, *self._others]
@@ -205,7 +207,7 @@ class _Restart:
         if self._is_taken_over or not self._servers:
             return
         servers = list(self._mesh.servers.values())
-        setup = self._mesh_setup.setup(servers, self._deadline) | self._circumstances()
+        setup = self._mesh_setup.setup(servers, self._deadline, self._mesh.removed) | self._circumstances()
         with self._event_loop.sigint_deferred:
             for server in self._started:
                 server.renew()
@@ -224,7 +226,7 @@ class _Restart:
         """Leave no node in between, however it came."""
         self._stop()
         if not self._is_taken_over:
-            self._mesh.restart = None
+            self._mesh.growth.restart = None
             for server in self._servers:
                 self._end(server)
         for server in self._servers:

@@ -29,6 +29,7 @@ from pconnect.values.dtypes import joined
 from pconnect.views.dask_views import DaskViews
 from pconnect.views.detach_views import DetachView
 from pconnect.views.file_views import FileView
+from pconnect.views.growth_views import GrowthView
 from pconnect.views.job_views import JobView
 from pconnect.views.node_table import of_nodes
 from pconnect.views.program_views import ProgramView
@@ -321,15 +322,18 @@ class ResumableConnection(ClientConnection):
     def take_unfinished(self, tag: int) -> object:
         """See `pconnect.link.connection.Connection.take_unfinished`."""
         value = super().take_unfinished(tag)
-        self.post(Kind.RECEIVED, tag)
-        self.mesh.event_loop.flush(self)
+        if isinstance(self.peer, Server) and self.peer.facts.get("orphan_seconds"):
+            self.post(Kind.RECEIVED, tag)
+            self.mesh.event_loop.flush(self)
         return value
 
 
 class ClientNetwork(
-    View[Commands], DetachView, ResumeView, DaskViews, FileView[list[str], list[Path]], Network
+    View[Commands], DetachView, ResumeView, GrowthView, DaskViews, FileView[list[str], list[Path]], Network
 ):
     """The network that `pconnect` returns, or a part of it."""
+
+    _make = ClientConnection, ResumableConnection
 
     if TYPE_CHECKING:
 

@@ -191,9 +191,8 @@ class _Engine:
                 self._setup = Setup(**message.value)
             case Kind.CANCEL:
                 self._interrupts.cancel(message.tag)
-            case Kind.RESTART:
-                if self._links is not None:  # else the set-up, which is still to come, knows of it
-                    self._links.renew(*message.value)
+            case Kind.RESTART | Kind.MEMBERS:
+                self._change_mesh(message)
             case Kind.RENEW:
                 if self._links is not None and self._links.tls is not None:
                     self._links.tls.renew(message.value)
@@ -206,6 +205,19 @@ class _Engine:
                 self._event_loop.attention = lambda: self._attend(message)
             case Kind.CLOSE:
                 self._closing = True
+
+    def _change_mesh(self, message: Message) -> None:
+        """Take in nodes that are added or begin anew, and leave out those that are removed."""
+        links, value = self._links, message.value
+        if links is None:
+            return  # the set-up, which is still to come, knows of it
+        if message.kind is Kind.RESTART:
+            links.renew(*value)
+            return
+        added = links.change(value["nodes"], value["links"], value["timeout"])
+        removed = links.remove(value["removed"])
+        if self._runner is not None:  # else the mesh, which is still to be made, has them
+            self._runner.mesh.change_members(added, removed, value["change"])
 
     def _attend(self, probe: Message) -> DeadlockError | None:
         runner = self._runner
@@ -250,11 +262,14 @@ class _Engine:
         if errors and setup.together is None:
             self._tell(Kind.MESHED, {"errors": errors})
             return
-        mesh = Mesh(setup.network, setup.node, links.connections, self._event_loop, Limits(*setup.limits))
+        limits = Limits(*setup.limits)
+        mesh = Mesh(
+            setup.network, setup.node, links.connections, self._event_loop, limits, removed=links.removed
+        )
         workspace = Workspace(Network(mesh))
         names = workspace.names
-        limits = SessionLimits.from_json(setup.server_limits)
-        files = SessionFiles(folder, limits.file_size)
+        server_limits = SessionLimits.from_json(setup.server_limits)
+        files = SessionFiles(folder, server_limits.file_size)
         publish(files)
         names["session_files"] = files.folder
         code = SyncedCode(files, list(sys.modules))
@@ -268,7 +283,7 @@ class _Engine:
             self._interrupts,
             self._page,
             GivenOutput(self._page, [end.fileno() for end in self._outputs]),
-            limits,
+            server_limits,
         )
         if self._kept_bytes:
             self._runner.history = CommandHistory(self._kept_bytes)

@@ -15,34 +15,31 @@ has said is read before anything is taken from the handover. Any other connectio
 
 import math
 import socket
-import struct
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pconnect.errors import ConnectionLostError, ParallelError
+from pconnect.errors import ConnectionLostError, ProtocolError
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import dial, prepare
-from pconnect.link.local_link import accept_local, has_hung_up, is_local
 from pconnect.link.peer import Peer
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Limits, Preamble, Purpose
+from pconnect.protocol.frames import PREAMBLE_BYTES, Limits, Preamble, Purpose
 from pconnect.protocol.kinds import Role
 from pconnect.values.decoder import unpack
+from pserver.engine.greeting import greet, has_hung_up, not_expected
 from pserver.orphans.client_link import ClientLink
 from pserver.system.descriptors import receive_descriptors
 from srp_tools.certificates import Identity
 from srp_tools.channel import Channel
 from srp_tools.steps import Steps, Task, deadline_after, wait_for_deadline
-from srp_tools.tls import TlsContexts, start_tls
+from srp_tools.tls import TlsContexts
 
 # A handshake takes some round trips; a peer that takes longer is dropped.
 _HANDSHAKE_TIMEOUT = 20.0
 # More wait in the handover, and when that is full, the daemon refuses them.
 _MAX_HANDSHAKES = 32
-# tcp(7): the first byte of TCP_INFO is the state; these say that the other end has hung up (tcp_states.h).
-_TCP_CLOSED_STATES = (7, 8)
 # A part of the time for connections, so that a refused one is reported with its reason.
 _PATIENCE = 0.9
 
@@ -126,8 +123,9 @@ class Links:
         *,
         kept_bytes: int = 0,
     ) -> None:
+        self._setup = setup
         nodes: Any = unpack(setup.nodes)
-        self._addresses = [[(name, port) for name, port in addresses] for _, addresses in nodes]
+        self._addresses = [_pairs(addresses) for _, addresses in nodes]
         hosts = ["client", *(host for host, _ in nodes)]
         limits = Limits(*setup.limits)
         #: The connection to the client, which awaits another one whenever that has vanished if it may come back.
@@ -139,15 +137,10 @@ class Links:
         #: One for each node by number, that of this node without a link; a link that is still being made is awaited.
         self.connections: list[Connection] = [self.client]
         for node, host in enumerate(hosts[1:], 1):
-            is_awaited = node != setup.node
-            self.connections.append(
-                Connection(node, host, None, role=Role.NODE, limits=limits, awaited=is_awaited)
-            )
-            self.connections[-1].peer = OtherNode(node)
+            self._add(node, host, is_awaited=node != setup.node)
         #: Called when a client has come, the first one too.
         self.on_client: Callable[[], object] = lambda: None
         self.errors: dict[int, str] = {}  #: for each node with which a connection could not be made, why
-        self._setup = setup
         self._handover = handover
         self._event_loop = event_loop
         self._listen = listen
@@ -160,10 +153,12 @@ class Links:
         handover.setblocking(False)
         self._watch()
         deadline = deadline_after(setup.timeout)
+        removed = self.removed
         together = range(1, len(hosts)) if setup.together is None else setup.together
         for node in range(len(hosts)):
-            if node in setup.gone:
-                self.connections[node].lose(ConnectionLostError(setup.gone[node]))
+            if node in setup.gone or node in removed:
+                why = setup.gone.get(node, "it was removed from this network")
+                self.connections[node].lose(ConnectionLostError(why))
             elif node == 0 or (node in together and node < setup.node):
                 self._expect(node, deadline)
             elif node != setup.node:
@@ -192,13 +187,60 @@ class Links:
         """
         for node in nodes:
             if 0 < node < len(self.connections) and node != self._setup.node:
-                for tasks in (self._expected, self._dialling):
-                    if node in tasks:
-                        self._event_loop.background.cancel(tasks.pop(node))
+                self._cancel(node)
                 connection = self.connections[node]
                 self._event_loop.discard(connection)
                 connection.reset()
                 self._expect(node, deadline_after(timeout))
+
+    def change(self, nodes: Mapping[int, Any], links: Mapping[int, Any], timeout: float) -> list[Connection]:
+        """Expect nodes to dial that are added, or that begin anew; return the connections of those that are added.
+
+        `nodes`: host and addresses of each, by number. `links`: path and token of the local links with them. `timeout`:
+        as of `renew`. Raises `ProtocolError` if the numbers of those that are added are not the next ones.
+        """
+        if self._setup.identity is not None:
+            self._setup.identity[3].update(links)
+        before, removed = len(self.connections), self.removed
+        for node, (host, addresses) in sorted(nodes.items()):
+            if node == len(self.connections):
+                self._add(node, host, is_awaited=True)
+                self._addresses.append(_pairs(addresses))
+                self._expect(node, deadline_after(timeout))
+            elif 0 < node < before and addresses and node not in removed:
+                self._addresses[node - 1] = _pairs(addresses)
+                self.renew([node], timeout)
+            else:
+                raise ProtocolError(f"MEMBERS makes no sense: node {node} is not the next one")
+        return self.connections[before:]
+
+    def remove(self, nodes: Collection[int]) -> list[int]:
+        """Expect nodes no longer that are removed; return those that were not removed before."""
+        removed = [n for n in nodes if 0 < n < len(self.connections) and n != self._setup.node]
+        before = self.removed
+        removed = [node for node in removed if node not in before]
+        for node in removed:
+            self._cancel(node)
+            self._addresses[node - 1] = []
+        return removed
+
+    @property
+    def removed(self) -> dict[int, str]:
+        """The hosts of the nodes that were removed from the network, which have no address."""
+        nodes = [node for node, addresses in enumerate(self._addresses, 1) if not addresses]
+        return {node: self.connections[node].host for node in nodes}
+
+    def _add(self, node: int, host: str, *, is_awaited: bool) -> None:
+        connection = Connection(
+            node, host, None, role=Role.NODE, limits=Limits(*self._setup.limits), awaited=is_awaited
+        )
+        connection.peer = OtherNode(node)
+        self.connections.append(connection)
+
+    def _cancel(self, node: int) -> None:
+        for tasks in (self._expected, self._dialling):
+            if node in tasks:
+                self._event_loop.background.cancel(tasks.pop(node))
 
     # --- a client that comes back ---
 
@@ -293,7 +335,7 @@ class Links:
             return
         sock = socket.socket(fileno=descriptors[0])
         prepare(sock, self._setup.peer_timeout)
-        if _has_hung_up(sock):  # an engine that was killed while it waited for us
+        if has_hung_up(sock):  # an engine that was killed while it waited for us
             sock.close()
             return
         self._welcome(sock, Preamble.unpack(data).from_node)
@@ -314,7 +356,7 @@ class Links:
                 return
             if isinstance(outcome, Channel):  # another came first
                 outcome.close()
-                outcome = _not_expected()
+                outcome = not_expected()
             self._refused(node, str(outcome))
 
         self._handshakes += 1
@@ -328,47 +370,10 @@ class Links:
 
         def check() -> None:
             if not is_expected():
-                raise _not_expected()
+                raise not_expected()
 
         return greet(sock, self.tls, self._setup.network, node, self.token(node), check=check)
 
 
-def greet(
-    sock: socket.socket,
-    tls: TlsContexts | None,
-    network_id: bytes,
-    node: int,
-    token: bytes | None,
-    *,
-    check: Callable[[], None] = lambda: None,
-) -> Steps[Channel]:
-    """Make sure that the peer is a certain node of the network, and confirm the connection.
-
-    Over a local link the token proves that, over TLS the certificate. `check` may raise to refuse the peer. The socket
-    is closed if anything does.
-    """
-    channel: Channel | None = None
-    try:
-        if is_local(sock):
-            channel = yield from accept_local(sock, token)
-        elif tls is None:
-            channel = Channel(sock)
-        else:
-            channel = yield from start_tls(sock, tls.server, network_id, node, server_side=True)
-        check()
-        yield from channel.send_all(HELLO)
-    except BaseException:
-        (channel or sock).close()  # TLS took the descriptor away from `sock`
-        raise
-    return channel
-
-
-def _not_expected() -> ParallelError:
-    return ConnectionLostError("it is not expected, or here already")
-
-
-def _has_hung_up(sock: socket.socket) -> bool:
-    if is_local(sock):
-        return has_hung_up(sock)
-    state = struct.unpack("B", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1))[0]
-    return state in _TCP_CLOSED_STATES
+def _pairs(addresses: Iterable[Sequence[Any]]) -> list[tuple[str, int]]:
+    return [(name, port) for name, port in addresses]

@@ -28,10 +28,10 @@ from pconnect.protocol.messages import Message, refuse_nonsense
 from pconnect.values.receive_buffers import IDLE_SECONDS, RECEIVE_BUFFERS
 from pserver.config.limit_options import SessionLimits
 from pserver.engine.failure import describe
+from pserver.engine.greeting import greet
 from pserver.engine.inherited_generators import renew_generators
 from pserver.engine.job_folders import JobFolders
 from pserver.engine.job_runner import JobRunner, raise_interrupt
-from pserver.engine.links import greet
 from pserver.engine.numeric_threads import limit_threads
 from pserver.engine.result_sender import ResultSender
 from pserver.jobs.detached_worker import CONNECTION, UNFIT, decode, orders, read_job

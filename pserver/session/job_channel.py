@@ -16,7 +16,7 @@ from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import JOB_CHANNEL, PREAMBLE_BYTES, Preamble
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message
-from pserver.engine.links import greet
+from pserver.engine.greeting import greet
 from pserver.session.login import AuthenticatedClient
 from pserver.system.descriptors import receive_descriptors
 from srp_tools.channel import Channel

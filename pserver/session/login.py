@@ -19,7 +19,7 @@ from pconnect.protocol.frames import HELLO, NETWORK_KEY_BYTES, VERSION, Preamble
 from pconnect.values import decoder, encoder
 from pserver.accounts.session_account import SessionAccount
 from pserver.config.session_settings import SessionSettings, seed_folder
-from pserver.engine.links import greet
+from pserver.engine.greeting import greet
 from pserver.orphans.returning_client import Return, ReturningClient, hand_over, turn_away
 from pserver.session.login_process import LoginApart
 from pserver.system.interfaces import own_addresses

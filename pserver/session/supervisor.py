@@ -205,8 +205,8 @@ class Supervisor:
                 self._cancel(message.tag)
             case Kind.KILL:
                 self._kill_engine()
-            case Kind.RESTART:
-                self._restart(message.tag, message.value)
+            case Kind.RESTART | Kind.MEMBERS:
+                self._change_mesh(message)
             case Kind.PROBE:
                 self._engine.post(Kind.PROBE, message.tag, message.value)
                 self._event_loop.flush(self._engine)
@@ -356,14 +356,14 @@ class Supervisor:
 
     # --- another engine in the place of this one ---
 
-    def _restart(self, number: int, contents: list[Any]) -> None:
-        if self._setup.client.node not in contents[0]:
+    def _change_mesh(self, message: Message) -> None:
+        if message.kind is Kind.MEMBERS or self._setup.client.node not in message.value[0]:
             # The engine must have heard of it before another one dials: the answer says that it will have.
-            self._engine.post(Kind.RESTART, number, contents)
+            self._engine.post(message.kind, message.tag, message.value)
             self._event_loop.flush(self._engine)
-            self._command.post(Kind.RESTART, number)
+            self._command.post(message.kind, message.tag)
             return
-        self._engine_life.restart = number
+        self._engine_life.restart = message.tag
         is_dead = self._engine_life.state is EngineState.DEAD
         match self._engine_life.handle(EngineEvent.RESTART):
             case EngineState.RESTARTING:

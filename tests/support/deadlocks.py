@@ -12,4 +12,4 @@ def hurry(net: Network) -> None:
     """Have the client of a network look for deadlocks earlier and more often."""
     mesh = mesh_of(net)
     mesh.event_loop.longest_sleep = 0.05
-    mesh.event_loop.attention = Probing(mesh, list(mesh.servers.values()), HURRY).look
+    mesh.event_loop.attention = Probing(mesh, mesh.servers, HURRY).look

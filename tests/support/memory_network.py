@@ -157,6 +157,7 @@ class MemoryNode:
         self.cost = Cost()
         self.mesh = Mesh(bytes(16), number, [], _Loop(self))  # type: ignore[arg-type]
         self.mesh.connections = _Connections(self, size)  # type: ignore[assignment]
+        self.mesh.members = list(range(size))
         self.arrived: list[tuple[float, int, int, int, Buffers]] = []
         self.turn = threading.Semaphore(0)
         self.is_waiting = False

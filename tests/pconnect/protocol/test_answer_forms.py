@@ -28,6 +28,7 @@ RIGHT: dict[Kind, list[Any]] = {
     Kind.CLOSED: [True],
     Kind.STOPPING: ["the server stops"],
     Kind.RESTART: [None, "no room"],
+    Kind.MEMBERS: [None],
     Kind.RENEW: [None],
     Kind.BACK: [[0, 7, 2], "another client is there"],
     Kind.KNOWN: [["a = 1", True], 3],

@@ -188,6 +188,7 @@ CHANGES = {
     Kind.QUERY: True,  # it changes nothing either, and is rare
     Kind.CLOSE: True,
     Kind.RESTART: True,
+    Kind.MEMBERS: True,
     Kind.PROBE: False,
     Kind.TAKEN: False,
 }

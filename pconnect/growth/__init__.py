@@ -1,0 +1,1 @@
+"""Networks that change: nodes that are added, removed, or come back."""

@@ -1,0 +1,159 @@
+"""Nodes on their way into a network that is there: those that are added, and those that come back.
+
+It goes in two steps, so that no engine is dialled that does not expect the connection yet:
+
+1. MEMBERS to the servers of all other nodes, which tell their engines who begins; all answer.
+2. SETUP to the engines that begin, and the client's connections to them. Each of them dials the others, and says when
+   its connections stand: all but those to engines that are busy, which are made when these have time.
+
+As in a restart, all of it goes on in the loop of the network, and interrupts nobody.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pconnect.errors import ConnectionLostError
+from pconnect.protocol.kinds import Kind
+from pconnect.session.client_mesh import ClientMesh
+from pconnect.session.mesh_setup import MeshSetup, describe, mesh_error
+from pconnect.session.node_state import NodeState
+from pconnect.session.server import Server
+from srp_tools.channel import Channel
+from srp_tools.steps import Task, deadline_after, remaining
+
+# As of a restart: a server that does not answer in this part of the time has most likely vanished.
+_PATIENCE = 1 / 2
+_JOINED = {NodeState.OPEN, NodeState.REJOINED}
+_ON_THEIR_WAY = {NodeState.JOINING, NodeState.REJOINING, *_JOINED}
+
+
+class Joining:
+    """Some nodes on their way. `servers`: of these, which have logged in, and await their set-up."""
+
+    def __init__(
+        self, mesh: ClientMesh, mesh_setup: MeshSetup, servers: Sequence[Server], deadline: float
+    ) -> None:
+        self.failures: dict[Server, Exception] = {}  #: why a node could not become a member
+        self._mesh = mesh
+        self._mesh_setup = mesh_setup
+        self._servers = servers
+        self._others = [server for server in mesh.servers.values() if server not in servers]
+        self._deadline = deadline
+        self._number = mesh.next_number()
+        self._tasks: list[Task] = []
+
+    def announce(self, change: str, take_in: Callable[[], object]) -> None:
+        """Tell all others who begins, and what that `change` is called; `take_in` does the same on the client."""
+        tell_members(self._mesh, self._others, self._number, self._servers, [], change, self._deadline)
+        take_in()
+        left = remaining(self._deadline)
+        patience = deadline_after(None if left is None else left * _PATIENCE)
+        self._wait(lambda: all(map(self._has_answered, self._others)), patience)
+
+    def connect(self) -> None:
+        """Have the engines connect themselves; return when each is a member, or has a failure."""
+        mesh, event_loop = self._mesh, self._mesh.event_loop
+        everybody = list(mesh.servers.values())
+        setup = self._mesh_setup.setup(everybody, self._deadline, mesh.removed) | self._circumstances()
+        with event_loop.sigint_deferred:
+            for server in self._servers:
+                links = self._mesh_setup.local_links(server, everybody)
+                server.command.post(Kind.SETUP, server.node, setup | links)
+                event_loop.flush(server.command)
+                steps = self._mesh_setup.dial(server, patience=setup["timeout"])
+                take = functools.partial(self._take_outcome, server)
+                self._tasks.append(event_loop.background.start(steps, self._deadline, take))
+        self._wait(lambda: all(map(self._is_settled, self._servers)), self._deadline)
+
+    def end(self) -> None:
+        """Leave nothing under way, and find out which nodes have failed."""
+        for task in self._tasks:
+            self._mesh.event_loop.background.cancel(task)
+        for server in self._others:
+            server.answers.pop((Kind.MEMBERS, self._number), None)
+        for server in self._servers:
+            error = _errors(server) if server.life.is_restarting else mesh_error(server)
+            server.facts.pop("errors", None)
+            if error is None and not _is_complete(server):
+                error = TimeoutError("its connections to the other nodes were not made within the time limit")
+            if error is not None:
+                self.failures.setdefault(server, error)
+
+    def _circumstances(self) -> dict[str, Any]:
+        """Return what an engine must know that comes when others are there."""
+        gone: dict[int, str] = {}
+        for server in self._others:
+            name = f"node {server.node} ({server.host})"
+            if server.state != "open":
+                gone[server.node] = f"{name} is gone: {server.last_error or server.command.error}"
+            elif not self._has_answered(server):
+                gone[server.node] = f"{name} did not answer"
+        return {
+            "together": [server.node for server in self._servers],
+            "gone": gone,
+            "busy": [server.node for server in self._others if server.running],
+        }
+
+    def _has_answered(self, server: Server) -> bool:
+        return server.has_answered(Kind.MEMBERS, self._number)
+
+    def _is_settled(self, server: Server) -> bool:
+        return (
+            server in self.failures
+            or server.command.error is not None
+            or server.life.state not in _ON_THEIR_WAY
+            or bool(server.facts.get("errors"))
+            or _is_complete(server)
+        )
+
+    def _wait(self, condition: Callable[[], bool], deadline: float) -> None:
+        try:
+            self._mesh.event_loop.run_until(condition, deadline, "further nodes")
+        except TimeoutError:
+            return  # those that are not there are the failures
+
+    def _take_outcome(self, server: Server, outcome: Channel | Exception) -> None:
+        if isinstance(outcome, Channel) and server.data.is_awaited:
+            server.data.open(outcome)
+            self._mesh.event_loop.add(server.data)
+        elif isinstance(outcome, Channel):
+            outcome.close()
+        elif not isinstance(outcome, TimeoutError):
+            self.failures[server] = outcome
+
+
+def tell_members(  # noqa: PLR0917 - the parts of a message
+    mesh: ClientMesh,
+    others: Sequence[Server],
+    number: int,
+    begin: Sequence[Server],
+    removed: Sequence[int],
+    change: str,
+    deadline: float,
+) -> None:
+    """Tell some nodes which others begin and which are removed; what they answer has this number."""
+    left = remaining(deadline)
+    told = {
+        "nodes": {server.node: describe(server) for server in begin},
+        "removed": list(removed),
+        "change": change,
+        "timeout": 1e9 if left is None else left,
+    }
+    assert mesh.mesh_setup is not None  # noqa: S101 - nobody could have logged in without it
+    with mesh.event_loop.sigint_deferred:
+        for server in others:
+            if server.command.error is None:
+                links = mesh.mesh_setup.local_links(server, begin)
+                server.command.post(Kind.MEMBERS, number, told | links)
+                mesh.event_loop.flush(server.command)
+
+
+def _errors(server: Server) -> Exception | None:
+    errors = server.facts.get("errors")
+    return ConnectionLostError("; ".join(errors.values())) if errors else None
+
+
+def _is_complete(server: Server) -> bool:
+    """Whether an engine has its connections, also the one to the client."""
+    return server.life.state in _JOINED and not server.data.is_awaited and server.data.error is None

@@ -1,0 +1,66 @@
+"""The verbs of a whole network that change which nodes it has."""
+
+from typing import ClassVar
+
+from pconnect.errors import ConfigurationError
+from pconnect.growth.adding import add_nodes
+from pconnect.link.connection import Connection
+from pconnect.session.client_mesh import ClientMesh
+from pconnect.session.remote_calls import mesh_of
+
+
+class GrowthView:
+    """What a network has on the client, and no part of it."""
+
+    is_whole: bool
+    #: What connections to engines are made of: usually, and where another process may come back to them.
+    _make: ClassVar[tuple[type[Connection], type[Connection]]]
+
+    def add(self, hosts: object, *, timeout: float = 30.0) -> list[int]:
+        """Log in at more servers, and connect their engines with all others, while work goes on.
+
+        The new nodes have the next numbers, and no other number changes. `net` and what engines know as ``sockets``
+        have them at once. Executors, maps and pools that run on the whole network use their slots from now on. Their
+        workspaces are empty: functions of jobs that look for names there do not find them before you have sent these.
+        A busy engine is not waited for: its link to a new one is made when it is next idle or inside a call of this
+        package. A collective call of all nodes that is under way fails; your next command begins anew.
+
+        Parameters
+        ----------
+        hosts
+            As of `pconnect`. The same server may appear more than once, and may be one that the network has already:
+            each time is a node with an engine of its own.
+        timeout
+            Limit for the whole call, in seconds.
+
+        Returns
+        -------
+        list of int
+            The numbers of the new nodes, in the order of `hosts`.
+
+        Raises
+        ------
+        ConnectError
+            A server cannot be logged in at, or an engine not be connected with the others; ``reasons`` has the error of
+            each host that failed. If the only reasons are refused logins, it is an `AuthenticationError`; if they are
+            servers that take no new session, a `ServerRefusedError`. No node was added. Where all logins had succeeded,
+            the numbers stay empty.
+        ConfigurationError
+            A host cannot be understood; this is a part of a network; or its nodes are being changed already. Nothing
+            was done.
+
+        Examples
+        --------
+        >>> from pconnect import local_network, pconnect
+        >>> with local_network(2) as net:
+        ...     net.add(net[1].host), net.eval("sockets.node").result()
+        ([3], [1, 2, 3])
+        """
+        mesh = self._whole("add")
+        is_resumable = mesh.mesh_setup is not None and mesh.mesh_setup.is_resumable
+        return add_nodes(mesh, hosts, self._make[is_resumable], timeout)
+
+    def _whole(self, verb: str) -> ClientMesh:
+        if not self.is_whole:
+            raise ConfigurationError(f"{verb}() is for a whole network, and this is a part of one")
+        return mesh_of(self)
