@@ -28,9 +28,9 @@ FOLDERS = {
         "shadow", "agent", "__init__",
     ],
     "pserver": [
-        "config", "logbook", "system", "ctl", "limits", "systemd", "accounts", "jobs", "display", "services",
-        "programs", "orphans", "engine", "spawner", "session", "starter", "duty", "daemon", "admin", "doctor",
-        "deploy", "demo", "cli", "__init__", "__main__",
+        "config", "logbook", "system", "statistics", "ctl", "limits", "systemd", "accounts", "jobs", "display",
+        "services", "programs", "orphans", "engine", "spawner", "session", "starter", "duty", "daemon", "admin",
+        "doctor", "deploy", "demo", "cli", "__init__", "__main__",
     ],
 }  # fmt: skip
 MAX_MODULES = 15  # in a folder

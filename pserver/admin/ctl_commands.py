@@ -12,6 +12,7 @@ from pserver.admin.settings import server_name
 from pserver.admin.status_command import report_none, session_count, status_table
 from pserver.admin.stop_command import stop
 from pserver.ctl.asking import ask
+from pserver.statistics.in_words import in_lines
 from pserver.system.pidfile import find_server
 
 _RELOAD_SECONDS = 30.0  # a file of many users, on a slow file system
@@ -20,6 +21,7 @@ _HEADINGS = ["SESSION", "USER", "FROM", "SINCE", "NODES", "COMMANDS", "JOBS", "I
 # What each word does, and its argument with its description, if it has one.
 _WORDS: Mapping[str, tuple[str, tuple[str, str] | None]] = {
     "sessions": ("show the sessions, and what they have done", None),
+    "statistics": ("show what has run, in which slots, and how the machine is", None),
     "kill": ("end a session, or all of a user", ("WHAT", "the number of a session, or the name of a user")),
     "slots": (
         "have another number of slots, until the next reload or start",
@@ -91,7 +93,7 @@ def _ask_elsewhere(options: argparse.Namespace, host: str, word: str) -> Facts:
 
 def _show(options: argparse.Namespace, word: str, facts: Facts) -> int:
     if getattr(options, "json", False):
-        print(json.dumps(facts, indent=2))
+        print(json.dumps(facts, indent=None if word == "statistics" else 2))  # thousands of numbers
     else:
         for line in _LINES[word](facts):
             print(line)
@@ -172,6 +174,7 @@ def _shown(value: object) -> str:
 
 _LINES: Mapping[str, Callable[[Facts], list[str]]] = {
     "sessions": _sessions,
+    "statistics": in_lines,
     "kill": _killed,
     "slots": lambda facts: [
         f"{facts['total']} slots instead of {facts['before']}; {facts['used']} are in use."

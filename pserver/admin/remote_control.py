@@ -14,7 +14,7 @@ from pserver.system.descriptors import json_object
 from srp_tools.errors import ConfigurationError
 from srp_tools.steps import Steps, deadline_after, run
 
-_MAX_ANSWER_BYTES = 2**20
+_MAX_ANSWER_BYTES = 2**24
 
 
 def ask_at(host: str, user: str | None, request: Mapping[str, object], seconds: float) -> dict[str, Any]:

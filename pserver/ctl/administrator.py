@@ -13,6 +13,7 @@ from pconnect.link.dialing import receive_packed, send_packed
 from pconnect.protocol.frames import HELLO
 from pconnect.values import decoder
 from pserver.ctl.asking import MAX_REQUEST_BYTES
+from pserver.ctl.long_messages import receive_long
 from srp_tools.channel import Channel
 from srp_tools.errors import ParallelError
 from srp_tools.steps import deadline_after, run
@@ -21,7 +22,6 @@ from srp_tools.steps import deadline_after, run
 _FIRST_SECONDS = 5.0
 _SILENCE_SECONDS = 60.0  # an administrator who says nothing for so long is gone
 _ANSWER_SECONDS = 60.0
-_MAX_ANSWER_BYTES = 2**18
 PART_BYTES = 2**15  # of an answer, which may be long
 
 
@@ -37,7 +37,7 @@ def serve_administrator(channel: Channel, user: str, control: socket.socket) -> 
                 request = _read(run(receive_packed(channel), deadline_after(patience)))
                 patience = _SILENCE_SECONDS
                 control.send(json.dumps({"administrator": user, "request": request}).encode())
-                answer = control.recv(_MAX_ANSWER_BYTES)
+                answer = receive_long(control)
                 if not answer:
                     return
                 _send(channel, answer)

@@ -32,6 +32,7 @@ from pserver.daemon.control.control import Control
 from pserver.daemon.control.departures import Departures
 from pserver.daemon.control.endings import Endings
 from pserver.daemon.control.reloading import Reloading
+from pserver.daemon.control.server_statistics import ServerStatistics
 from pserver.daemon.control.words import Server
 from pserver.daemon.door.acceptor import Acceptor
 from pserver.daemon.door.arrivals import PendingConnection
@@ -156,7 +157,8 @@ class _Daemon:
         endings = Endings()
         self._departures = Departures(endings, self._users)
         reloading = Reloading(config, read, self._apply)
-        control = self._make_control(endings, reloading)
+        statistics = ServerStatistics(self.sessions, self._slots, self.status, lambda: self._config)
+        control = self._make_control(endings, reloading, statistics)
         stack.callback(control.close)
         others = (self._acceptor.look_after_path, returning.look_after_path, control.look_after_path)
         self._status = StatusPublisher(
@@ -175,6 +177,7 @@ class _Daemon:
             LoopPart("hours", duty.step, self.admission.time_left),
             *self._loop_parts(returning),
             *control.loop_parts(),
+            LoopPart("statistics", statistics.step, statistics.time_left),
         ]
         self._stopping = ""
         # Before the status is announced: its readers may stop the daemon at once.
@@ -210,7 +213,7 @@ class _Daemon:
         set_level(config.log_form().level)
         return self._departures.end(self.sessions)
 
-    def _make_control(self, endings: Endings, reloading: Reloading) -> Control:
+    def _make_control(self, endings: Endings, reloading: Reloading, statistics: ServerStatistics) -> Control:
         def is_busy() -> bool:
             is_logging_in = any(session.is_logging_in for session in self.sessions)
             return is_logging_in or bool(len(self.starts)) or self.starts.awaits_ends
@@ -224,6 +227,7 @@ class _Daemon:
             reloading.reload,
             self._stop,
             is_busy,
+            statistics.document,
         )
         path = control_path(self._config.name)
         return Control(path, self._selector, server, lambda: self._config.admins)

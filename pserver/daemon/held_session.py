@@ -91,6 +91,7 @@ class Use(NamedTuple):
     counts: Sequence[int]  #: commands, jobs, bytes received and sent
     running: int  #: how many commands and jobs run
     changed_at: float  #: when it said so
+    memory: int = 0  #: bytes of its engine and workers
 
 
 class LoginFailure(NamedTuple):
@@ -102,6 +103,16 @@ class LoginFailure(NamedTuple):
     has_proved: bool = (
         False  #: whether the password was right, and the server takes no new session of this user
     )
+
+    @classmethod
+    def read(cls, words: Mapping[str, Any]) -> "LoginFailure | None":
+        """Return what a session says of a login that failed; ``None`` if it makes no sense."""
+        match words:
+            case {"user": str(), "reason": str(), "is_refused": bool(), "has_proved": bool()} if (
+                len(words) == 4
+            ):
+                return cls(**words)
+        return None
 
 
 def count_of(told: object) -> int:

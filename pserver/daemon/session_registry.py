@@ -14,9 +14,11 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from pconnect.protocol.frames import Preamble, Purpose
 from pconnect.protocol.preamble_check import PreambleCheck
+from pserver.ctl.long_messages import send_long
 from pserver.daemon.held_session import LoginFailure, Node, Session, Use, count_of
 from pserver.daemon.returned_clients import give_back
 from pserver.daemon.returning_sessions import Returned
@@ -31,8 +33,7 @@ log = logging.getLogger("pserver")
 
 _STOP_GRACE = 3.0  # seconds for sessions to tell their clients and end
 _KILL_SECONDS = 1.0  # for those that were killed
-_MESSAGE_BYTES = 4096
-_MAX_ANSWER_BYTES = 100_000  # the system takes twice as many in one message
+_MESSAGE_BYTES = 2**16  # what has run in a second, see `pserver.statistics.work_report`
 # Descriptors with a message: where connections to the engine go, those for jobs, and those of further nodes.
 _MAX_ENDS = 3
 _NO_SENSE = "what makes no sense, or there is no room for its descriptors"
@@ -68,6 +69,10 @@ class SessionRegistry:
         self.refusal: Callable[[str], str] = lambda _: ""
         #: Returns why somebody is no user of this server any more, who could administer it even while it takes none.
         self.removal: Callable[[str], str] = lambda _: ""
+        # Called with what a node has told of its jobs, with a node that ends, and with a session that has ended.
+        self.on_work: Callable[[Node, Mapping[str, object]], object] = lambda *_: None
+        self.on_leave: Callable[[Node], object] = lambda _: None
+        self.on_end: Callable[[Session], object] = lambda _: None
         self.begun = 0  #: how many have logged in, with those that have ended
 
     def __iter__(self) -> Iterator[Session]:
@@ -216,13 +221,14 @@ class SessionRegistry:
                 self._register(node, (user, network, number), bytes.fromhex(key), ends)
             case {"administrator": str(user), "request": dict(request)} if not ends and not node.number:
                 self._administer(node, user, request)
-            case {"failed": dict(failed)} if not ends and (failure := _failure(failed)):
+            case {"failed": dict(failed)} if not ends and (failure := LoginFailure.read(failed)):
                 node.session.failure = failure
                 _audit_failure(node.session.peer, failure)
             case {"used": [int(), int(), int(), int()] as counts, "ended": str(how), **more} if (
                 node.number and not ends
             ):
-                node.session.usage[node.number] = Use(counts, count_of(more.get("running")), time.time())
+                running, memory = (count_of(more.get(each)) for each in ("running", "memory"))
+                node.session.usage[node.number] = Use(counts, running, time.time(), memory)
                 node.session.how = how or node.session.how
             case {"spawner": int()} if len(ends) == 1 and takes_messages(ends[0]):
                 self._ask_for_spawner(node.session, ends[0])
@@ -232,12 +238,18 @@ class SessionRegistry:
             case {"resume": {"network": str(network), "node": int(number)} as words} if len(ends) == 1:
                 give_back(node, words, data, ends[0], self._find(network, number))
             case told if told and node.number and node.session.network is not None:
-                party = node.session.user, node.session.network
-                self._slots.take(node, party, node.control, told, ends)
+                self._take_of_jobs(node, told, ends)
             case _:
                 for end in ends:
                     os.close(end)
                 log.warning("session %d says %s: %.200r", node.session.pid, _NO_SENSE, data)
+
+    def _take_of_jobs(self, node: Node, told: dict[str, Any], ends: Sequence[int]) -> None:
+        if not ends and not told.keys().isdisjoint({"work", "running", "spans"}):
+            self.on_work(node, told)
+        else:
+            party = node.session.user, node.session.network
+            self._slots.take(node, party, node.control, told, ends)
 
     def _knows_account(self, session: Session) -> bool:
         """Whether things can be done for a session with the rights of its account, and no others."""
@@ -287,17 +299,13 @@ class SessionRegistry:
             session.user = user
             audit.login(session.peer, user, session.pid, 0, "control")
         said = {"error": why, "is_last": True} if why else self.on_request(session, request)
-        answer = json.dumps(said).encode()
-        if len(answer) > _MAX_ANSWER_BYTES:
-            answer = (
-                b'{"error": "the answer is too long to be sent elsewhere; ask on the machine of the server"}'
-            )
         with contextlib.suppress(OSError):  # it has gone, or reads nothing
-            node.control.send(answer)
+            send_long(node.control, json.dumps(said).encode())
 
     def _remove_node(self, node: Node) -> None:
         self._selector.unregister(node.control)
         node.session.nodes.remove(node)
+        self.on_leave(node)
         self._slots.leave(node)
         node.control.close()
         for handover in node.handovers:
@@ -323,6 +331,7 @@ class SessionRegistry:
         os.close(session.started.pidfd)
         self._sessions.remove(session)
         session.has_ended = True
+        self.on_end(session)
         session.started.when_ended(lambda code: _log_end(session, code))
         for folder, mark in session.folders.items():
             if is_session_folder(folder, session.uid):  # it was killed
@@ -357,14 +366,6 @@ class SessionRegistry:
         for session in self:
             self._hear_out(session)
             _log_end(session, None)
-
-
-def _failure(words: Mapping[str, object]) -> LoginFailure | None:
-    """Return what a session says of a login that failed; ``None`` if it makes no sense."""
-    match words:
-        case {"user": str(), "reason": str(), "is_refused": bool(), "has_proved": bool()} if len(words) == 4:
-            return LoginFailure(**words)  # type: ignore[arg-type]
-    return None
 
 
 def _audit_failure(peer: str, failure: LoginFailure) -> None:

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 QUANTUM = 1.0  # seconds that a party keeps a slot while another party, which has one less, waits for it
 PATIENCE = 2.0  # seconds in which a slot that was asked back counts as free
 _MOST_ADOPTED = 1024  # leases, if there are fewer slots: the daemon before may have had more
+_MOST_REMEMBERED = 8192  # leases of which is known which slot they had
 
 
 class Action(NamedTuple):
@@ -78,6 +79,9 @@ class SlotAllocator:
         self._leases: dict[int, Lease] = {}
         self._since: dict[Hashable, float] = {}  # when a party began to wait, or had its last turn
         self._last_lease = last_lease
+        self._slots: dict[
+            int, tuple[int, Hashable]
+        ] = {}  # with the party, by lease, also of those that have ended
         # So that some leases are to be asked back; of adopted ones it is not decided yet.
         self._has_shrunk = False
         #: When `step` has something to do next, whatever happens.
@@ -111,6 +115,23 @@ class SlotAllocator:
     def holders(self) -> dict[int, Lease]:
         """Return the leases by slot."""
         return {lease.slot: lease for lease in self._leases.values()}
+
+    def slot_of(self, party: Hashable, lease: int) -> int | None:
+        """Return which slot a lease is of, or was; ``None`` if it was never the party's, or is long forgotten."""
+        slot, whose = self._slots.get(lease, (None, None))
+        return slot if whose == party else None
+
+    @property
+    def waiting(self) -> int:
+        """How many slots are wanted that were not granted."""
+        held = self._held()
+        return sum(max(0, claim.wanted - held[session]) for session, claim in self._claims.items())
+
+    def _remember(self, lease: int) -> None:
+        found = self._leases[lease]
+        self._slots[lease] = found.slot, found.party
+        if len(self._slots) > _MOST_REMEMBERED:
+            del self._slots[next(iter(self._slots))]
 
     def held_by(self, session: Hashable) -> list[int]:
         """Return the leases of a session."""
@@ -161,6 +182,7 @@ class SlotAllocator:
             slots = self.holders().keys()
             slot = next(slot for slot in itertools.count() if slot not in slots)
             self._leases[lease] = Lease(slot, session, party, now, is_bound)
+            self._remember(lease)
             return True
         if found.party != party:
             return False
@@ -250,6 +272,7 @@ class SlotAllocator:
         self._last_lease += 1
         slot = min(set(range(self.total)) - self.holders().keys())
         self._leases[self._last_lease] = Lease(slot, session, claim.party, now)
+        self._remember(self._last_lease)
         return Action("grant", session, self._last_lease)
 
     def _held(self) -> dict[Hashable, int]:

@@ -22,7 +22,7 @@ import time
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from pserver.daemon.slot_allocator import SlotAllocator
+from pserver.daemon.slot_allocator import Lease, SlotAllocator
 from pserver.system.descriptors import is_process
 
 log = logging.getLogger("pserver")
@@ -54,6 +54,19 @@ class SlotService:
     def facts(self) -> dict[str, int]:
         """How many slots there are, and how many are in use."""
         return {"total": self._allocator.total, "used": self._allocator.used}
+
+    @property
+    def waiting(self) -> int:
+        """How many slots are wanted that were not granted."""
+        return self._allocator.waiting
+
+    def holders(self) -> dict[int, Lease]:
+        """Return the leases by slot."""
+        return self._allocator.holders()
+
+    def slot_of(self, party: Hashable, lease: int) -> int | None:
+        """Return which slot a lease of a party is of, or was; ``None`` if that is unknown."""
+        return self._allocator.slot_of(party, lease)
 
     def held_by(self, session: Hashable) -> int:
         """Return how many slots a session has."""

@@ -7,6 +7,7 @@ import os
 import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pconnect.commands.function_pickling import pickle_value, unpack_arguments, unpack_function
@@ -27,8 +28,10 @@ from pserver.engine.job_folders import JobFolders
 from pserver.engine.result_sender import ResultSender
 from pserver.engine.unsent_value import keep_unsent
 from pserver.jobs.job_output import JobOutput
+from pserver.jobs.job_trace import name_of
 from pserver.jobs.shared_status import SharedStatus
 from pserver.limits.limit_words import add_hint, set_by
+from pserver.statistics.work_page import label_of
 from pserver.system.flush import flush_output
 from pserver.system.processes import address_space_bytes
 
@@ -54,7 +57,7 @@ class JobRunner:
     ) -> None:
         self.output = JobOutput()
         self.functions: dict[int, Any] = {}
-        self.run_program: Callable[[int, dict[str, Any]], object] = lambda *_: None
+        self.run_program: Callable[[int, dict[str, Any]], dict[str, Any]] = lambda *_: {}
         self.interrupt: Callable[[], object] = raise_interrupt
         self.ended_at = 0.0
         self._names = names
@@ -69,17 +72,26 @@ class JobRunner:
         side.report = lambda value: sender.report(side.number, value)
         side.make_folder = folders.make
 
+    def forget(self, function_number: int) -> None:
+        """Forget a function that no job needs any more."""
+        self.functions.pop(function_number, None)
+        self._page.work.labels.pop(function_number, None)
+
     def on_interrupt(self, *_: object) -> None:
         """Interrupt the job that runs, if the signal is for that."""
         if self._interruptible and self._page.interrupted() == self._interruptible:
             self.interrupt()
 
-    def run(self, number: int, contents: Any) -> bool:
-        """Run a job and send its result; return whether the jobs behind it are recalled."""
+    def run(self, number: int, contents: Any, came_at: float = 0.0) -> bool:
+        """Run a job and send its result; return whether the jobs behind it are recalled.
+
+        `came_at`: when it came here, by the clock of `time.monotonic`; 0: now.
+        """
         began = time.time()
         begin = time.monotonic()
         options: dict[str, Any] | None = None
-        kind, value = PLAIN, None
+        kind, has_failed = PLAIN, False
+        value: object = None
         try:
             # A value that cannot be made here is a failure of the job; so is one that kills us.
             self._page.begin(number, begin, 0.0)
@@ -99,9 +111,11 @@ class JobRunner:
                     # Here, not where they are used: whatever happens when they are freed, the result is out.
                     args, kwargs = unpack_arguments(args, pickled=True)
                 if options and (program := options.get("program")):
-                    value = self.run_program(number, program)
+                    self._page.work.begin(number, began, _label_of_program(program), is_program=True)
+                    value = ended = self.run_program(number, program)
+                    has_failed = ended.get("status") != 0
                 else:
-                    value = self._call(function_number, args, kwargs, options)
+                    value = self._call((number, began), (function_number, args, kwargs, options))
             finally:
                 self._interruptible = side.number = 0
         except BaseException as error:  # noqa: BLE001 - also SystemExit and Ctrl-C end the job only
@@ -113,7 +127,9 @@ class JobRunner:
         self.ended_at = end = time.monotonic()
         self._count += 1
         self._seconds += end - begin
-        self._send_result(number, [kind, value, began, end - begin], options or {})
+        has_failed |= self._send_result(number, [kind, value, began, end - begin], options or {})
+        queued = begin - came_at if came_at else 0.0
+        self._page.work.end(began, end - begin, queued, has_failed=has_failed)
         return self._page.end(self._count, self._seconds)
 
     def _blame_server(self, account: dict[str, Any], begin: float, options: dict[str, Any]) -> None:
@@ -129,7 +145,9 @@ class JobRunner:
             flush_output()
             os._exit(0)
 
-    def _call(self, function_number: int, args: Any, kwargs: Any, options: dict[str, Any] | None) -> object:
+    def _call(self, job: tuple[int, float], contents: Any) -> object:
+        """Call the function of a job, of which number and beginning are given."""
+        function_number, args, kwargs, options = contents
         function = self.functions[function_number]
         if type(function) is list:
             data, sources, *memory = function
@@ -138,6 +156,9 @@ class JobRunner:
             is_text = isinstance(data, str)
             function = eval(data, self._names) if is_text else unpack_function(data, self._names, memory)  # noqa: S307
             self.functions[function_number] = function
+            self._page.work.labels[function_number] = label_of(name_of(function))
+        work = self._page.work
+        work.begin(*job, work.labels.get(function_number, b""), is_program=False)
         side.keep_imported()
         # numpy's error state, the context of `decimal` and the like are the job's.
         call = contextvars.copy_context().run
@@ -146,7 +167,8 @@ class JobRunner:
         with memory_limit(options.get("memory")):
             return call(function, *args, **kwargs)
 
-    def _send_result(self, number: int, result: list[Any], options: dict[str, Any]) -> None:
+    def _send_result(self, number: int, result: list[Any], options: dict[str, Any]) -> bool:
+        """Send a result, or why it cannot be sent; return whether it is a failure."""
         output = self.output.take()
         try:
             files = self._folders.take_outputs()
@@ -157,7 +179,7 @@ class JobRunner:
         # Turning a result into bytes may run code of the user's, which may raise anything, SystemExit too.
         try:
             self._sender.send(number, result, by_name=not options.get("pickle"))
-            return
+            return bool(result[0] == FAILED)
         except UnsupportedValueError as error:
             if not options.get("pickle"):
                 keep = functools.partial(self._sender.keep, number)
@@ -170,10 +192,11 @@ class JobRunner:
         if options.get("pickle"):
             try:
                 self._sender.send(number, [PICKLED, pickle_value(result[1]), *result[2:]])
-                return
+                return False
             except BaseException as error:  # noqa: BLE001
                 problem = _account(error, options)
         self._sender.send(number, [FAILED, problem, *result[2:]])
+        return True
 
 
 def raise_interrupt() -> None:
@@ -189,6 +212,11 @@ def _account(error: BaseException, options: dict[str, Any]) -> dict[str, Any]:
         with contextlib.suppress(BaseException):  # whatever the user's __reduce__ raises, the account must do
             account["pickle"] = pickle_value(error)
     return account
+
+
+def _label_of_program(request: dict[str, Any]) -> bytes:
+    args = request["args"]
+    return label_of(Path(os.fsdecode(args[0])).name if args else "login")
 
 
 @contextlib.contextmanager

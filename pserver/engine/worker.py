@@ -185,6 +185,7 @@ class _Worker:
     def _receive(self, connection: Connection, begin: float) -> None:
         """Send the results that wait, and take in what has come."""
         self._sender.flush()
+        self._intake.now = begin
         while connection.fill():
             pass
         self._looked_at = time.monotonic()
@@ -194,14 +195,14 @@ class _Worker:
         self._page.count_bytes(connection.received_bytes, connection.sent_bytes)
 
     def _run_next(self) -> None:
-        number, contents = self._intake.jobs.popleft()
+        number, contents, came_at = self._intake.jobs.popleft()
         if number in self._dropped:
             self._dropped.discard(number)
             self._sender.send(number, [DROPPED])
             return
         if self._trace is not None:
             self._trace.begin(contents)
-        if self._runner.run(number, contents):
+        if self._runner.run(number, contents, came_at):
             self._intake.recall(number)
         held, self._held = self._held, []
         for message in held:
@@ -228,7 +229,7 @@ class _Worker:
 
     def _waits(self, number: int) -> bool:
         """Whether a job has come and has not begun."""
-        return any(number == waiting for waiting, _ in self._intake.jobs)
+        return any(number == waiting for waiting, *_ in self._intake.jobs)
 
     def _serve_store(self) -> None:
         """Do the jobs in the store, as the supervisor says."""
@@ -237,6 +238,7 @@ class _Worker:
         store = self._sender.store()
         loaded = {f"f{number}" for number in self._runner.functions}
         for number in orders(self._pipe):
+            self._intake.now = time.monotonic()
             try:
                 for message in decode(read_job(self._pipe, self._sender.spare, store, number, loaded)):
                     self._take(message)
@@ -270,7 +272,7 @@ class _Worker:
             case Kind.RECALL:
                 self._intake.mark(message.tag)
             case Kind.FUNCTION if message.value is None:
-                self._runner.functions.pop(message.tag, None)
+                self._runner.forget(message.tag)
             case Kind.FUNCTION:
                 self._runner.functions[message.tag] = message.value
             case Kind.SHARED:

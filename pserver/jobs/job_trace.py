@@ -60,10 +60,11 @@ class JobTrace:
         number, _, _, options = contents
         if options and (program := options.get("program")):
             return shortened(shlex.join(map(os.fsdecode, program["args"])), _MOST)
-        return shortened(_name(self._functions.get(number)), _MOST)
+        return shortened(name_of(self._functions.get(number)), _MOST)
 
 
-def _name(function: object) -> str:
+def name_of(function: object) -> str:
+    """Return what a function is called, with its module if that is not the user's script."""
     try:
         name = str(getattr(function, "__qualname__", "") or type(function).__qualname__)
         module = str(getattr(function, "__module__", ""))

@@ -130,13 +130,16 @@ class Intake:
     """The jobs that a worker has received and not begun, in order."""
 
     def __init__(self) -> None:
-        self.jobs: deque[tuple[int, Any]] = deque()  #: each with its number and contents
+        self.jobs: deque[tuple[int, Any, float]] = (
+            deque()
+        )  #: each with its number, contents, and when it came
+        self.now = 0.0  #: when what comes next was taken in, by the clock of `time.monotonic`
         self._recalled = 0  # jobs are dropped up to the mark with this number
 
     def add(self, number: int, contents: Any) -> None:
         """Add a job, unless it comes before the mark of a recall."""
         if not self._recalled:
-            self.jobs.append((number, contents))
+            self.jobs.append((number, contents, self.now))
 
     def recall(self, job: int) -> None:
         """Drop what is there, and what comes up to the mark that the client has sent for this job."""

@@ -11,6 +11,7 @@ import struct
 from typing import NamedTuple
 
 from pserver.jobs.recall import RECORD_BYTES, RecallRecord
+from pserver.statistics.work_page import WORK_BYTES, WorkPage
 
 # Native, so that each number is written in one piece. The job that runs is in the record of recalls, which comes first.
 _FIELDS = struct.Struct("dQdQdI")
@@ -22,8 +23,9 @@ _TRAFFIC = struct.Struct("QQ")
 _LIMIT_AT, _INTERRUPT_AT, _TRANSFER_AT, _DONE_AT, _UNSENT_AT = (RECORD_BYTES + n for n in (0, 8, 16, 24, 40))
 _SENDING_AT, _DETACHED_AT = _UNSENT_AT + 4, _UNSENT_AT + 5
 _TRAFFIC_AT = 80
-_RESULTS_AT = 96
-_PAGE_BYTES = 2**17
+_WORK_AT = 96
+_RESULTS_AT = _WORK_AT + WORK_BYTES
+_PAGE_BYTES = 2**17 + WORK_BYTES
 #: Room for results that wait to be sent together.
 RESULT_BYTES = _PAGE_BYTES - _RESULTS_AT
 
@@ -52,6 +54,8 @@ class SharedStatus:
         self._map = mmap.mmap(descriptor, _PAGE_BYTES)
         self._view = memoryview(self._map)
         self._record = RecallRecord(self._map, descriptor)
+        #: What has run, for the statistics.
+        self.work = WorkPage(self._map, _WORK_AT)
 
     @staticmethod
     def make() -> int:

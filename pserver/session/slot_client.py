@@ -6,7 +6,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pserver.session.way_back import WayBack
@@ -118,15 +118,22 @@ class SlotClient:
         self._orphaned_since = since
         self._send("orphaned", {"orphaned": since})
 
-    def tell_usage(self, counts: Sequence[int], how: str, *, running: int = 0) -> None:
+    def tell_work(self, words: Mapping[str, object]) -> bool:
+        """Say what workers have done, if the daemon has taken all before; see `pserver.statistics.work_report`."""
+        if not self.has_daemon or len(self._outbox):
+            return False
+        self._send("", words)
+        return True
+
+    def tell_usage(self, counts: Sequence[int], how: str, *, running: int = 0, memory: int = 0) -> None:
         """Say what the node has used so far, see `pserver.session.usage`, and how it ends; empty while it goes on.
 
-        `running`: how many commands and jobs run now.
+        `running`: how many commands and jobs run now. `memory`: bytes that engine and workers occupy.
         """
-        self._usage = {"used": list(counts), "running": running, "ended": how}
+        self._usage = {"used": list(counts), "running": running, "memory": memory, "ended": how}
         self._send("used", self._usage)
 
-    def _send(self, topic: str, message: dict[str, object], end: int = -1) -> None:
+    def _send(self, topic: str, message: Mapping[str, object], end: int = -1) -> None:
         """Send a message, in place of what is unsent on its topic."""
         if self._way_back is None or self.has_daemon:
             ends = [] if end < 0 else [end]

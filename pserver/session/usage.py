@@ -1,4 +1,4 @@
-"""What a node of a session has used, for the audit: commands, jobs, and bytes both ways.
+"""What a node of a session has used, for the audit and the statistics: commands, jobs, and bytes both ways.
 
 Engines and workers count in pages of memory that their supervisor has as well, so that a count outlives its process.
 The supervisor tells the daemon the sums every few seconds, and at the end, so that they outlive the session.
@@ -13,6 +13,8 @@ from pserver.engine.command_page import CommandPage
 from pserver.session.slot_client import SlotClient
 
 _TELL_SECONDS = 2.0  # a killed session is counted up to here
+_MEMORY_SECONDS = 5.0  # between two looks at the memory, which takes longer
+_MEMORY_UNIT = 2**20
 
 
 class Usage(NamedTuple):
@@ -33,6 +35,7 @@ class _Workers(Protocol):
 
     def usage(self) -> tuple[int, int, int]: ...
     def running(self) -> int: ...
+    def memory(self) -> int: ...
 
 
 class NodeUsage:
@@ -54,8 +57,9 @@ class NodeUsage:
         self._workers = workers
         self._ended = Usage()  # of engines that have ended
         self._counted: CommandPage | None = None  # the page of the last of them
-        self._told = Usage(), 0  # with how many commands and jobs run
-        self._tell_at = 0.0
+        self._told = Usage(), 0, 0  # with how many commands and jobs run, and the memory
+        self._tell_at = self._measure_at = 0.0
+        self._memory = 0  # bytes of engine and workers, whole MiB: less would be no news
 
     def engine_ended(self) -> None:
         """Keep the counts of an engine that has ended, before its page is closed."""
@@ -78,10 +82,13 @@ class NodeUsage:
         now = time.monotonic()
         if now >= self._tell_at:
             self._tell_at = now + _TELL_SECONDS
-            told = self.total(), self._workers.running() + bool(self._page().running)
+            if now >= self._measure_at:
+                self._measure_at = now + _MEMORY_SECONDS
+                self._memory = self._workers.memory() // _MEMORY_UNIT * _MEMORY_UNIT
+            told = self.total(), self._workers.running() + bool(self._page().running), self._memory
             if told != self._told:
                 self._told = told
-                self._slot_client.tell_usage(told[0], "", running=told[1])
+                self._slot_client.tell_usage(told[0], "", running=told[1], memory=told[2])
 
     def end(self, how: str) -> None:
         """Tell the daemon the last sums, and how the node ends."""

@@ -26,7 +26,9 @@ from pserver.session.recovery import Recovery
 from pserver.session.slot_client import Granted, SlotClient, Total, Yield
 from pserver.session.worker_process import LOOK_SECONDS, WorkerProcess, start_worker
 from pserver.spawner.engine_process import EngineProcess
+from pserver.statistics.work_report import WorkReport
 from pserver.system.process_marks import has_marked
+from pserver.system.processes import resident_bytes
 from srp_tools.printable import printable_name
 
 log = logging.getLogger("pserver")
@@ -73,8 +75,7 @@ class Workers:
         #: The jobs that go on without the client, if it leaves them.
         self.detached_jobs = DetachedJobs(kept, client.network_id, client.node, client.user, control)
         self._recovery = Recovery(kept, client.user, lambda: channel.connection, event_loop.flush)
-        # Of workers that have ended: jobs, seconds, seconds of transfer, bytes received and sent.
-        self._done = [0, 0.0, 0.0, 0, 0]
+        self._report = WorkReport(slot_client)
         channel.on_open, channel.on_lost = self._client_came, self._end_jobs
         channel.on_message, channel.on_worker_connection = self._from_client, self._pass_on
         slot_client.leases = lambda: [(worker.lease, worker.pidfd) for worker in self._workers.values()]
@@ -121,6 +122,7 @@ class Workers:
         self._channel.close(reason)
         self.detached_jobs.close(reason)
         self._recovery.close()
+        self._report.end(self._workers.values())
         for worker in self._workers.values():
             if worker.pid:
                 worker.signal(signal.SIGKILL)
@@ -264,12 +266,11 @@ class Workers:
         del self._workers[worker.number]
         status = worker.page.read()
         report = worker.report(self._process.spawner.describe_exit(code), status)
-        sums = (status.jobs, status.seconds, status.transfer, *worker.page.traffic())
-        self._done = [before + more for before, more in zip(self._done, sums, strict=True)]
         if code == UNFIT and not status.job:
             why = printable_name(report["outputs"][1][0].decode(errors="replace").strip())
             log.warning("session %d: worker %d is replaced after a job: %s", os.getpid(), worker.pid, why)
         self._job_log.lost(status.job, report["how"], report["seconds"])
+        self._report.ended(worker)
         self.detached_jobs.worker_ended(worker, status, report)
         worker.close()
         self._slot_client.give_back(worker.lease)  # the daemon may never have heard of the process
@@ -284,11 +285,11 @@ class Workers:
         """Return what the workers have done so far: each that lives, and all those before together."""
         now = time.monotonic()
         living = [worker.facts(now) for worker in self._workers.values()]
-        return {"slots": self._slot_client.total, "workers": living, "ended": self._done[:3]}
+        return {"slots": self._slot_client.total, "workers": living, "ended": self._report.past[:3]}
 
     def usage(self) -> tuple[int, int, int]:
         """Return how many jobs the workers have done so far, and the bytes that they have received and sent."""
-        jobs, _, _, received, sent = map(int, self._done)
+        jobs, _, _, received, sent = map(int, self._report.past)
         for worker in self._workers.values():
             more_received, more_sent = worker.page.traffic()
             jobs, received, sent = (
@@ -298,6 +299,11 @@ class Workers:
             )
         return jobs, received, sent
 
+    def memory(self) -> int:
+        """Return how many bytes the engine and its workers occupy; what they share counts for each."""
+        pids = [self._process.pid, *(worker.pid for worker in self._workers.values() if worker.pid)]
+        return sum(resident_bytes(pid) or 0 for pid in pids)
+
     def running(self) -> int:
         """Return how many jobs run."""
         return sum(bool(worker.page.read().job) for worker in self._workers.values())
@@ -305,9 +311,10 @@ class Workers:
     def tend(self) -> float:
         """Look at what the workers do; return in how many seconds to call this again."""
         seconds = min(self.detached_jobs.tend(), self._recovery.tend(), self._slot_client.tend())
+        now = time.monotonic()
+        seconds = min(seconds, self._report.tend(self._workers.values(), now))
         if not self._workers:
             return seconds
-        now = time.monotonic()
         for worker in self._workers.values():
             if worker.pid and (running := worker.look(now, self._process.spawner.limits.job_time)):
                 self._channel.tell(Kind.RUNNING, worker.number, running)

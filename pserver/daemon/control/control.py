@@ -27,6 +27,7 @@ class Control:
         admins: Callable[[], Collection[str]],
     ) -> None:
         self._endings = server.endings
+        self._statistics = server.statistics
         self._admins = admins
         server.sessions.on_request = self.answer_session
         self._words = ControlWords(server)
@@ -35,9 +36,14 @@ class Control:
         self.close = self._socket.close
 
     def answer_session(self, session: Session, request: Mapping[str, object]) -> Facts:
-        """Answer a request of the user of a session, who has logged in for that."""
+        """Answer a request of the user of a session, who has logged in for that.
+
+        Users who are no administrators may ask for the statistics, see `ServerStatistics.document`.
+        """
         user = session.user or ""
         if user not in self._admins():
+            if request.get("do") == "statistics":
+                return {"ok": dict(self._statistics(request, user))}
             audit.control(session.peer, user, request, "refused: the user is no administrator")
             why = f"the user {user!r} is not among the administrators of the server (--admins)"
             return {"error": why, "is_last": True}

@@ -1,8 +1,8 @@
 """The words that the daemon understands at its control socket, and from administrators who have logged in.
 
-``status``, ``sessions``, ``kill``, ``slots``, ``drain``, ``resume``, ``release``, ``reload``, ``log-level`` and
-``stop``. Each that changes something is a line in the log, with who has asked for it and what came of it; all are, if
-they come from elsewhere.
+``status``, ``sessions``, ``statistics``, ``kill``, ``slots``, ``drain``, ``resume``, ``release``, ``reload``,
+``log-level`` and ``stop``. Each that changes something is a line in the log, with who has asked for it and what came of
+it; all but ``statistics`` are, if they come from elsewhere.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,8 @@ from pserver.system import audit
 from pserver.system.log import set_level
 from srp_tools.errors import ConfigurationError, ParallelError
 
-_ASKING = {"status", "sessions"}  # change nothing
+_ASKING = {"status", "sessions", "statistics"}  # change nothing
+_POLLED = "statistics"  # asked for every few seconds: a line for each would fill the log
 
 Facts = Mapping[str, object]
 
@@ -46,6 +47,8 @@ class Server(NamedTuple):
     reload: Callable[[], Facts]
     stop: Callable[[str], object]  #: takes the reason
     is_busy: Callable[[], bool]  #: whether a login, or the start of a session, is under way
+    #: Returns the statistics that a request is for, for a user; ``None``: for an administrator.
+    statistics: Callable[[Mapping[str, Any], str | None], Facts] = lambda *_: {}
 
 
 class ControlWords:
@@ -57,6 +60,7 @@ class ControlWords:
         self._words: dict[str, Callable[[Mapping[str, Any], Asker], Facts]] = {
             "status": lambda *_: server.status(),
             "sessions": lambda *_: {"sessions": session_rows(server.sessions, server.slots)},
+            "statistics": lambda request, _: server.statistics(request, None),
             "kill": self._kill,
             "slots": self._slots,
             "drain": self._drain,
@@ -82,7 +86,7 @@ class ControlWords:
         except (ParallelError, OSError) as error:
             audit.control(asker.peer, asker.user, request, f"refused: {error}")
             raise
-        if is_remote or word not in _ASKING:
+        if word not in _ASKING or (is_remote and word != _POLLED):
             audit.control(asker.peer, asker.user, request, "done")
         return facts
 

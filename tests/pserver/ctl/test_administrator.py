@@ -12,6 +12,7 @@ import pytest
 from pconnect.link.dialing import expect_hello, receive_packed, send_packed
 from pconnect.values import decoder
 from pserver.ctl.administrator import PART_BYTES, serve_administrator
+from pserver.ctl.long_messages import send_long
 from srp_tools.channel import Channel
 from srp_tools.steps import deadline_after, run
 from tests.support.waiting import DEADLINE
@@ -67,7 +68,7 @@ def test_requests_and_answers_are_passed_on_whatever_they_are(place: Place) -> N
     def be_daemon() -> None:
         while data := place.daemon.recv(10_000):
             heard.append(json.loads(data))
-            place.daemon.send(long if len(heard) == 1 else b"{}")
+            send_long(place.daemon, long if len(heard) == 1 else b"{}")
 
     threads = [threading.Thread(target=each) for each in (be_client, be_daemon)]
     for thread in threads:

@@ -212,7 +212,7 @@ def test_each_job_is_done_once_wherever_the_worker_has_read_to(received: int) ->
         intake = Intake()
         for take in [*stream[:received], at_the_end, *stream[received:]]:
             take(intake)
-        return [number for number, _ in intake.jobs]
+        return [number for number, *_ in intake.jobs]
 
     assert jobs_after(lambda _: None) == [2, 3, 4]
     if received <= 2:  # the mark is sent while the job runs, and meanwhile the worker reads nothing

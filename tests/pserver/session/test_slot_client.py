@@ -225,7 +225,7 @@ def test_a_spawner_that_no_process_has_become_is_asked_for_again() -> None:
     wait_until(lambda: client.has_daemon or client.tend() == math.inf, "the next look")
     heard = [socket.recv_fds(successor.ours, 1000, 2) for _ in range(2)]
     assert [json.loads(data) for data, *_ in heard] == [
-        {"used": [1, 2, 3, 4], "running": 0, "ended": ""},
+        {"used": [1, 2, 3, 4], "running": 0, "memory": 0, "ended": ""},
         {"spawner": 1},
     ]
     with socket.socket(fileno=heard[1][1][0]) as end:

@@ -14,12 +14,16 @@ class Workers:
 
     sums = (0, 0, 0)
     jobs = 0
+    bytes = 0
 
     def usage(self) -> tuple[int, int, int]:
         return self.sums
 
     def running(self) -> int:
         return self.jobs
+
+    def memory(self) -> int:
+        return self.bytes
 
 
 class Place:
@@ -48,8 +52,9 @@ class Place:
             self.page.end()
         self.page.count_bytes(received, sent)
 
-    def tell_usage(self, counts: Usage, how: str, *, running: int = 0) -> None:
+    def tell_usage(self, counts: Usage, how: str, *, running: int = 0, memory: int = 0) -> None:
         self.told.append((list(counts), how))
+        self.memory = memory
         self.running.append(running)
 
 

@@ -75,7 +75,7 @@ def level(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 def test_a_word_that_there_is_not_is_refused(
     office: Office, word: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(ConfigurationError, match="there are: status, sessions, kill"):
+    with pytest.raises(ConfigurationError, match="there are: status, sessions, statistics, kill"):
         office.do(word)
     assert 'outcome="refused: there is no word' in caplog.text
     assert all(len(line) < 1000 for line in caplog.messages)

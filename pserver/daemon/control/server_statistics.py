@@ -1,0 +1,183 @@
+"""The statistics of the server: counts, samples and timeline, and the document that shows them.
+
+doc/reference/statistics.md describes the document. Administrators see all of it; other users see their own sessions,
+and of those of others how many there are, and which slots they have.
+"""
+
+import math
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pserver.config.server_config import ServerConfig
+from pserver.daemon.held_session import Node, Session
+from pserver.daemon.session_registry import SessionRegistry
+from pserver.daemon.slot_allocator import Lease
+from pserver.daemon.slot_service import SlotService
+from pserver.statistics.ledger import Ledger, Owner
+from pserver.statistics.machine import machine_facts
+from pserver.statistics.samples import Samples
+from pserver.statistics.work import read_told
+
+_ABOUT = ("name", "version", "pid", "started", "user", "cmd_port", "data_port", "admission")
+
+
+class ServerStatistics:
+    """What the sessions of a server have done, and how the machine is.
+
+    `status`: returns that of the server. `config`: returns the settings that hold now.
+    """
+
+    def __init__(
+        self,
+        sessions: SessionRegistry,
+        slots: SlotService,
+        status: Callable[[], Mapping[str, Any]],
+        config: Callable[[], ServerConfig],
+    ) -> None:
+        self._sessions = sessions
+        self._slots = slots
+        self._status = status
+        self._config = config
+        self._ledger = Ledger()
+        self._samples = Samples(self._look)
+        self.step, self.time_left = self._samples.step, self._samples.time_left
+        #: Returns what is known of the other servers of the pool.
+        self.members: Callable[[], Sequence[Mapping[str, object]]] = tuple
+        sessions.on_work, sessions.on_leave, sessions.on_end = self._take, self._leave, self._end
+
+    # --- what sessions tell ---
+
+    def _take(self, node: Node, words: Mapping[str, Any]) -> None:
+        session = node.session
+        party = session.user, session.network
+        self._ledger.take(
+            node,
+            Owner(session.pid, session.user or ""),
+            read_told(words),
+            lambda lease: self._slots.slot_of(party, lease),
+            time.time(),
+        )
+
+    def _leave(self, node: Node) -> None:
+        self._ledger.leave(node, time.time())
+
+    def _end(self, session: Session) -> None:
+        self._ledger.count_bytes(*_traffic(session))
+        if session.failure is not None and session.failure.is_refused:
+            self._ledger.logins_failed += 1
+
+    # --- the document ---
+
+    def document(self, request: Mapping[str, Any], user: str | None = None) -> dict[str, Any]:
+        """Return the statistics, for a user or, ``None``, for an administrator.
+
+        `request`: with ``"since"``, only samples and entries of the timeline after that instant; with ``"brief"``,
+        none.
+        """
+        since, is_brief = request.get("since"), request.get("brief") is True
+        after = float(since) if isinstance(since, int | float) and math.isfinite(since) else -math.inf
+        status, sessions = self._status(), self._shown_sessions()
+        visible = [session for session in sessions if user in {None, session.user}]
+        others = [session for session in sessions if user not in {None, session.user}]
+        about = {("account" if name == "user" else name): status.get(name) for name in _ABOUT}
+        more = (
+            {}
+            if is_brief
+            else {"samples": self._samples.facts(after), "timeline": self._ledger.timeline(after, user)}
+        )
+        return {
+            "server": about | {"host": socket.gethostname()},
+            "time": time.time(),
+            "machine": self._machine(),
+            "totals": self._totals(),
+            "slots": self._slot_rows(user),
+            "queue": {"waiting": self._slots.waiting},
+            "sessions": [self._session_row(session, user) for session in visible],
+            "others": {"sessions": len(others), "slots": sum(map(self._held_by, others))},
+            "members": list(self.members()),
+            **more,
+        }
+
+    def _machine(self) -> dict[str, Any]:
+        return machine_facts(self._config().kept_folder())
+
+    def _shown_sessions(self) -> list[Session]:
+        return [session for session in self._sessions if session.user is not None and not session.is_control]
+
+    def _totals(self) -> dict[str, Any]:
+        received, sent = self._ledger.bytes_with([_traffic(session) for session in self._sessions])
+        return {
+            **self._ledger.total._asdict(),
+            "bytes_in": received,
+            "bytes_out": sent,
+            "sessions": self._sessions.begun,
+            "logins_failed": self._ledger.logins_failed,
+        }
+
+    def _look(self) -> list[float | None]:
+        """Return a sample; see `pserver.statistics.samples.COLUMNS`."""
+        machine, totals = self._machine(), self._totals()
+        return [
+            machine["load"][0],
+            machine["memory_free"],
+            len(self._ledger.running()),
+            self._slots.waiting,
+            *self._ledger.total[:6],
+            totals["bytes_in"],
+            totals["bytes_out"],
+            len(self._shown_sessions()),
+            machine["disk_free"],
+        ]
+
+    def _slot_rows(self, user: str | None) -> list[dict[str, Any]]:
+        holders, running = self._slots.holders(), self._ledger.running()
+        count = max([self._slots.facts["total"], *(slot + 1 for slot in holders)])
+        skew = time.time() - time.monotonic()
+        return [self._slot_row(slot, holders.get(slot), slot in running, skew, user) for slot in range(count)]
+
+    def _slot_row(
+        self, slot: int, lease: Lease | None, is_busy: bool, skew: float, user: str | None
+    ) -> dict[str, Any]:
+        session = lease.session.session if lease is not None and isinstance(lease.session, Node) else None
+        is_visible = session is not None and user in {None, session.user}
+        work = self._ledger.of_slot(slot)
+        return {
+            "slot": slot,
+            "state": "free" if lease is None else "busy" if is_busy else "granted",
+            "session": session.pid if session is not None and is_visible else None,
+            "user": session.user if session is not None and is_visible else None,
+            "since": None if lease is None else round(lease.since + skew, 3),
+            "jobs_done": work.jobs_done + work.programs_done,
+            "jobs_failed": work.jobs_failed + work.programs_failed,
+            "jobs_lost": work.jobs_lost + work.programs_lost,
+            "processing_seconds": round(work.processing_seconds, 6),
+        }
+
+    def _held_by(self, session: Session) -> int:
+        return sum(self._slots.held_by(node) for node in session.nodes)
+
+    def _session_row(self, session: Session, user: str | None) -> dict[str, Any]:
+        received, sent = _traffic(session)
+        return {
+            "session": session.pid,
+            "user": session.user,
+            "from": session.peer,
+            "nodes": sorted(node.number for node in session.nodes if node.number),
+            "network": (session.network or "")[:8],
+            "since": session.since,
+            "slots": self._held_by(session),
+            "detached": any(node.is_detached for node in session.nodes),
+            "orphaned": session.orphaned_since,
+            "is_own": user is not None and session.user == user,
+            "bytes_in": received,
+            "bytes_out": sent,
+            "memory": sum(use.memory for use in session.usage.values()),
+        }
+
+
+def _traffic(session: Session) -> tuple[int, int]:
+    """Return what a session has received and sent, as it has told."""
+    counts = [use.counts for use in session.usage.values()]
+    return sum(each[2] for each in counts), sum(each[3] for each in counts)

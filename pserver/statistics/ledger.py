@@ -1,0 +1,115 @@
+"""The daemon's counts of work: of the whole server and of each slot, what runs, and the timeline.
+
+All comes from what sessions tell. Each may tell of its own leases only; which slot one belongs to, the daemon knows.
+"""
+
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+from pserver.statistics.work import Running, Span, Told, Work
+
+_MOST_SPANS = 2000
+_MOST_SLOTS = 4096  # with counts of their own
+
+
+class Owner(NamedTuple):
+    """Whose work it is."""
+
+    session: int  #: number of its process
+    user: str
+
+
+class _Entry(NamedTuple):
+    slot: int
+    owner: Owner
+    span: Span
+    told_at: float
+
+
+class Ledger:
+    """What the sessions of a server have done since it started."""
+
+    def __init__(self) -> None:
+        self.total = Work()  #: of all sessions
+        self.logins_failed = 0  #: that had a session process
+        self._past_bytes = (0, 0)  # received and sent by sessions that have ended
+        self._slots: dict[int, Work] = {}
+        self._running: dict[Hashable, tuple[Owner, dict[int, Running]]] = {}  # by node, then by slot
+        self._timeline: deque[_Entry] = deque(maxlen=_MOST_SPANS)
+
+    def take(
+        self, node: Hashable, owner: Owner, told: Told, slot_of: Callable[[int], int | None], now: float
+    ) -> None:
+        """Add what a node has told; `slot_of`: returns the slot of a lease that is or was the node's."""
+        for lease, work in told.work:
+            if (slot := slot_of(lease)) is not None:
+                self._add(slot, work)
+        if told.running is not None:
+            running = {slot: what for lease, what in told.running if (slot := slot_of(lease)) is not None}
+            before = self._running[node][1] if told.is_more and node in self._running else {}
+            self._running[node] = owner, {**before, **running}
+        for lease, span in told.spans:
+            if (slot := slot_of(lease)) is not None:
+                self._timeline.append(_Entry(slot, owner, span, now))
+
+    def _add(self, slot: int, work: Work) -> None:
+        self.total = self.total.plus(work)
+        if slot in self._slots or len(self._slots) < _MOST_SLOTS:
+            self._slots[slot] = self.of_slot(slot).plus(work)
+
+    def leave(self, node: Hashable, now: float) -> None:
+        """Record that a node has ended; what still runs, as far as is known, is lost: its session was killed."""
+        owner, running = self._running.pop(node, (Owner(0, ""), {}))
+        for slot, what in running.items():
+            self._add(slot, Work(programs_lost=1) if what.is_program else Work(jobs_lost=1))
+            span = Span(what.begin, max(now, what.begin), what.is_program, "lost", what.label)
+            self._timeline.append(_Entry(slot, owner, span, now))
+
+    def count_bytes(self, received: int, sent: int) -> None:
+        """Add what a session that has ended has received and sent."""
+        self._past_bytes = self._past_bytes[0] + received, self._past_bytes[1] + sent
+
+    def bytes_with(self, living: Sequence[tuple[int, int]]) -> tuple[int, int]:
+        """Return what all have received and sent; `living`: what each session has that has not ended."""
+        received, sent = zip(self._past_bytes, *living, strict=True)
+        return sum(received), sum(sent)
+
+    def of_slot(self, slot: int) -> Work:
+        """Return what has run in a slot."""
+        return self._slots.get(slot, Work())
+
+    def running(self) -> dict[int, tuple[Owner, Running]]:
+        """Return what runs, by slot."""
+        return {
+            slot: (owner, what) for owner, by_slot in self._running.values() for slot, what in by_slot.items()
+        }
+
+    def timeline(self, since: float, user: str | None) -> list[dict[str, Any]]:
+        """Return what runs, and of what ended was told after an instant, newest first.
+
+        `user`: sees whose the others are not, and what they run; ``None``: sees all.
+        """
+        running = [
+            _shown(slot, owner, (what.begin, None, what.is_program, "running", what.label), user)
+            for slot, (owner, what) in self.running().items()
+        ]
+        entries = [entry for entry in self._timeline if entry.told_at > since]
+        entries.sort(key=lambda entry: entry.span.end, reverse=True)  # workers tell one after the other
+        ended = [_shown(entry.slot, entry.owner, entry.span, user) for entry in entries]
+        return running + ended
+
+
+def _shown(slot: int, owner: Owner, facts: Sequence[Any], user: str | None) -> dict[str, Any]:
+    begin, end, is_program, outcome, label = facts
+    is_visible = user is None or owner.user == user
+    return {
+        "slot": slot,
+        "begin": begin,
+        "end": end,
+        "kind": "program" if is_program else "job",
+        "outcome": outcome,
+        "session": owner.session if is_visible else None,
+        "user": owner.user if is_visible else None,
+        "label": (label or None) if is_visible else None,
+    }

@@ -1,0 +1,183 @@
+"""What a supervisor tells the daemon of the jobs of its node: once a second at most, and only if something changed.
+
+Workers count in memory that the supervisor has as well. Here are the differences since the last message, so that the
+daemon can add them up, also those of a worker that has died, and of one that was killed in the middle of a job.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from pserver.statistics.work import Running, Span, Work
+from pserver.statistics.work_page import WorkPage
+
+_TELL_SECONDS = 1.0
+_MOST_SPANS = 256  # that wait to be told; of more, the last
+_SPANS_AT_ONCE = 64  # in one message, whose length is limited
+_ROWS_AT_ONCE = 64
+
+
+class _Status(Protocol):
+    """See `pserver.jobs.shared_status.Status`."""
+
+    @property
+    def job(self) -> int: ...
+    @property
+    def started(self) -> float: ...
+    @property
+    def transfer(self) -> float: ...
+    @property
+    def jobs(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+
+
+class _Page(Protocol):
+    """See `pserver.jobs.shared_status.SharedStatus`."""
+
+    work: WorkPage
+
+    def read(self) -> _Status: ...
+    def traffic(self) -> tuple[int, int]: ...
+
+
+class Worker(Protocol):
+    """See `pserver.session.worker_process.WorkerProcess`."""
+
+    number: int
+    lease: int
+    pid: int
+
+    @property
+    def page(self) -> _Page:
+        """The memory that it shares with its supervisor."""
+
+
+class Daemon(Protocol):
+    """See `pserver.session.slot_client.SlotClient`."""
+
+    @property
+    def has_daemon(self) -> bool:
+        """Whether there is a daemon."""
+
+    def tell_work(self, words: Mapping[str, object]) -> bool:
+        """Send it a message, if it takes one now; return whether."""
+
+
+class _Seen(NamedTuple):
+    """How far a worker has been told of."""
+
+    work: Work = Work()
+    ended: int = 0
+
+
+class WorkReport:
+    """The work of the workers of one node, on its way to `daemon`."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        #: Of workers that have ended: jobs, seconds, seconds of transfer, bytes received and sent.
+        self.past: Sequence[float] = [0, 0.0, 0.0, 0, 0]
+        self._seen: dict[int, _Seen] = {}  # by worker
+        # What was not told yet.
+        self._work: dict[int, Work] = {}  # by lease
+        self._spans: deque[tuple[int, Span]] = deque(maxlen=_MOST_SPANS)
+        self._running: list[list[object]] | None = []  # as told; ``None``: the daemon does not know
+        self._due = 0.0
+
+    def tend(self, workers: Iterable[Worker], now: float) -> float:
+        """Tell the daemon, if it is time and something has changed; return in how many seconds to call this again."""
+        if now >= self._due:
+            self._due = now + _TELL_SECONDS
+            self._report(workers)
+        is_done = not (self._work or self._spans or self._running)
+        return math.inf if is_done else self._due - now
+
+    def _report(self, workers: Iterable[Worker]) -> None:
+        if not self._daemon.has_daemon:
+            self._running = None  # the next one knows nothing
+        running = []
+        for worker in workers:
+            self._look(worker)
+            if worker.pid and (status := worker.page.read()).job:
+                running.append([worker.lease, *_running(worker, status)])
+        self._tell(running)
+
+    def ended(self, worker: Worker) -> None:
+        """Count what a worker has done that has ended, before its page is closed, and the job that is lost with it."""
+        self._look(worker)
+        del self._seen[worker.number]
+        status = worker.page.read()
+        sums = (status.jobs, status.seconds, status.transfer, *worker.page.traffic())
+        self.past = [before + more for before, more in zip(self.past, sums, strict=True)]
+        if status.job:
+            begin, is_program, label = _running(worker, status)
+            lost = Work(programs_lost=1) if is_program else Work(jobs_lost=1)
+            self._add(worker.lease, lost)
+            self._spans.append(
+                (worker.lease, Span(begin, max(begin, time.time()), is_program, "lost", label))
+            )
+
+    def end(self, workers: Iterable[Worker]) -> None:
+        """Tell the daemon of all, because the node ends; what runs is lost."""
+        for worker in workers:
+            self.ended(worker)
+        self._tell([])
+
+    def _look(self, worker: Worker) -> None:
+        before = self._seen.get(worker.number, _Seen())
+        page = worker.page
+        transfer = page.read().transfer
+        work = page.work.counts()._replace(transfer_seconds=transfer if math.isfinite(transfer) else 0.0)
+        if work == before.work:
+            self._seen.setdefault(worker.number, before)
+            return
+        spans, ended = page.work.spans(before.ended)
+        self._seen[worker.number] = _Seen(work, ended)
+        self._add(worker.lease, work.since(before.work))
+        self._spans += [(worker.lease, span) for span in spans]
+
+    def _add(self, lease: int, work: Work) -> None:
+        if any(work):
+            self._work[lease] = self._work.get(lease, Work()).plus(work)
+
+    def _tell(self, running: list[list[object]]) -> None:
+        """Tell what there is, in messages that are not too long."""
+        if running != self._running:
+            for begin in range(0, max(1, len(running)), _ROWS_AT_ONCE):
+                rows = running[begin : begin + _ROWS_AT_ONCE]
+                if not self._daemon.tell_work({"running": rows, "is_more": begin > 0}):
+                    self._running = None
+                    return
+            self._running = running
+        while self._work:
+            leases = list(self._work)[:_ROWS_AT_ONCE]
+            rows = [[lease, *_rounded(self._work[lease])] for lease in leases]
+            if not self._daemon.tell_work({"work": rows}):
+                return
+            for lease in leases:
+                del self._work[lease]
+        while self._spans:
+            spans = list(self._spans)[:_SPANS_AT_ONCE]
+            if not self._daemon.tell_work({"spans": [[lease, *_shown(span)] for lease, span in spans]}):
+                return
+            for _ in spans:
+                self._spans.popleft()
+
+
+def _running(worker: Worker, status: _Status) -> Running:
+    """Return what runs; a worker may not know yet what its job is."""
+    known = worker.page.work.running(status.job)
+    if known is not None:
+        return known
+    return Running(round(time.time() - max(0.0, time.monotonic() - status.started), 3), False, "")
+
+
+def _rounded(work: Work) -> list[float]:
+    return [*work[:6], *(round(seconds, 6) for seconds in work[6:])]
+
+
+def _shown(span: Span) -> list[Any]:
+    return [round(span.begin, 6), round(span.end, 6), *span[2:]]

@@ -1,0 +1,134 @@
+"""The document, from what sessions have told that are processes without anything to do."""
+
+import json
+import socket
+from typing import Any
+
+import pytest
+
+from pserver.config.server_config import ServerConfig
+from pserver.daemon.control.server_statistics import ServerStatistics
+from tests.pserver.daemon.control.conftest import Place
+from tests.support.waiting import wait_until
+
+STATUS = {"name": "one", "user": "anna", "pid": 5, "slots": "is not shown"}
+
+
+@pytest.fixture
+def statistics(place: Place) -> ServerStatistics:
+    return ServerStatistics(place.sessions, place.slots, lambda: STATUS, ServerConfig)
+
+
+def say(place: Place, control: socket.socket, **words: Any) -> None:
+    """Have a session say something, and the daemon hear it."""
+    control.send(json.dumps(words).encode())
+    place.turn()
+
+
+def get_slot(place: Place, control: socket.socket) -> int:
+    """Return a lease for a session."""
+    say(place, control, slots=1, exclusive=False)
+    for _ in range(3):
+        if (lease := json.loads(control.recv(1000)).get("grant")) is not None:
+            return int(lease)
+    raise AssertionError
+
+
+def test_the_document_is_what_the_sessions_have_told(place: Place, statistics: ServerStatistics) -> None:
+    session, control = place.log_in("alice")
+    lease = get_slot(place, control)
+    say(place, control, used=[3, 2, 1000, 50], running=1, memory=2**20, ended="")
+    say(place, control, running=[[lease, 1000.0, False, "f"]], is_more=False)
+    say(
+        place,
+        control,
+        work=[[lease, 2, 1, 0, 0, 0, 0, 0.5, 0.0, 0.0], [lease + 1, 9, 0, 0, 0, 0, 0, 0, 0, 0]],
+    )
+    say(place, control, spans=[[lease, 990.0, 999.0, False, "done", "f"]])
+    document = statistics.document({})
+    assert document["server"] == {
+        "name": "one", "account": "anna", "pid": 5, "version": None, "started": None, "cmd_port": None,
+        "data_port": None, "admission": None, "host": socket.gethostname(),
+    }  # fmt: skip
+    totals = document["totals"]
+    assert (totals["jobs_done"], totals["jobs_failed"], totals["bytes_in"], totals["sessions"]) == (
+        2,
+        1,
+        1000,
+        1,
+    )
+    first, *rest = document["slots"]
+    assert (first["state"], first["user"], first["session"], first["jobs_done"]) == (
+        "busy",
+        "alice",
+        session.pid,
+        2,
+    )
+    assert abs(document["time"] - first["since"]) < 60
+    assert [(slot["state"], slot["user"], slot["since"]) for slot in rest] == [("free", None, None)] * 3
+    assert document["sessions"] == [
+        {
+            "session": session.pid, "user": "alice", "from": "192.0.2.1 port 5", "nodes": [1],
+            "network": f"{session.pid:08x}", "since": session.since, "slots": 1, "detached": False, "orphaned": None,
+            "is_own": False, "bytes_in": 1000, "bytes_out": 50, "memory": 2**20,
+        }
+    ]  # fmt: skip
+    assert [(each["outcome"], each["label"]) for each in document["timeline"]] == [
+        ("running", "f"),
+        ("done", "f"),
+    ]
+    json.dumps(document)
+
+
+def test_others_see_only_counts(place: Place, statistics: ServerStatistics) -> None:
+    session, control = place.log_in("alice")
+    lease = get_slot(place, control)
+    say(place, control, running=[[lease, 1000.0, False, "secret"]], is_more=False)
+    own = statistics.document({}, "alice")
+    assert own["sessions"][0]["is_own"] and own["others"] == {"sessions": 0, "slots": 0}
+    document = statistics.document({}, "bob")
+    assert document["sessions"] == [] and document["others"] == {"sessions": 1, "slots": 1}
+    assert document["slots"][0]["state"] == "busy" and document["slots"][0]["user"] is None
+    text = json.dumps(document)
+    assert "secret" not in text and "alice" not in text and str(session.pid) not in text
+
+
+def test_leases_of_other_users_are_not_theirs_to_tell_of(place: Place, statistics: ServerStatistics) -> None:
+    _, alice = place.log_in("alice")
+    _, mallory = place.log_in("mallory")
+    lease = get_slot(place, alice)
+    say(place, mallory, work=[[lease, 999, 0, 0, 0, 0, 0, 0.5, 0.0, 0.0]])
+    say(place, mallory, spans=[[lease, 990.0, 999.0, False, "done", "f"]])
+    document = statistics.document({})
+    assert document["totals"]["jobs_done"] == 0 and document["timeline"] == []
+
+
+def test_a_session_that_has_ended_still_counts(place: Place, statistics: ServerStatistics) -> None:
+    session, control = place.log_in("alice")
+    lease = get_slot(place, control)
+    say(place, control, running=[[lease, 1000.0, False, "f"]], is_more=False)
+    say(place, control, used=[0, 0, 1000, 50], running=0, ended="")
+    session.kill_all()
+    wait_until(lambda: (place.turn(), session not in place.sessions)[1], "the end of the session")  # type: ignore[func-returns-value]
+    document = statistics.document({})
+    assert document["sessions"] == [] and document["totals"]["bytes_out"] == 50
+    assert document["totals"]["jobs_lost"] == 1 and document["timeline"][0]["outcome"] == "lost"
+
+
+def test_failed_logins_are_counted(place: Place, statistics: ServerStatistics) -> None:
+    session, control = place.attend()
+    failed = {"user": "bob", "reason": "wrong", "is_refused": True, "has_proved": False}
+    say(place, control, failed=failed)
+    session.kill_all()
+    wait_until(lambda: (place.turn(), session not in place.sessions)[1], "the end of the session")  # type: ignore[func-returns-value]
+    assert statistics.document({})["totals"]["logins_failed"] == 1
+
+
+def test_what_is_old_need_not_be_sent_again(statistics: ServerStatistics) -> None:
+    statistics.step()
+    whole = statistics.document({})
+    assert len(whole["samples"]["rows"]) == 1
+    assert whole["samples"]["columns"][4] == "waiting"
+    assert statistics.document({"since": whole["time"] + 1})["samples"]["rows"] == []
+    assert len(statistics.document({"since": "nonsense"})["samples"]["rows"]) == 1
+    assert "samples" not in statistics.document({"brief": True})
