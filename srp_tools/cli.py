@@ -16,14 +16,16 @@ from pathlib import Path
 from srp_tools.credentials import (
     Credentials,
     check_user_name,
+    is_member,
     load_credentials,
+    member_name,
 )
 from srp_tools.errors import ConfigurationError, ParallelError
-from srp_tools.generate import account_name, generate_srp_data
+from srp_tools.generate import DEFAULT_MEMBER, account_name, generate_srp_data
 from srp_tools.packages import ShowVersion
 from srp_tools.printable import printable_name
 from srp_tools.private_files import client_file as path_of_client
-from srp_tools.private_files import server_file, server_folder
+from srp_tools.private_files import member_file, server_file, server_folder
 from srp_tools.rules.weak_passwords import GOOD_CHARACTERS, LEAST_CHARACTERS, weakness
 from srp_tools.srp_groups import DEFAULT_BITS, GROUPS
 from srp_tools.verifier import check_password, fingerprint_of
@@ -115,6 +117,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     source.add_argument("--random", "--unattended", action="store_true", help=random_help)
     stdin_help = "read the password from standard input, which has nothing else (for scripts)"
     source.add_argument("--password-stdin", action="store_true", help=stdin_help)
+    member_help = "make the user as which servers announce themselves to each other, with a random password"
+    add("--member", action="store_true", help=member_help)
     add("--bits", type=int, choices=list(GROUPS), help=f"size of the group, default {DEFAULT_BITS}")
     weak_help = f"take a password of fewer than {LEAST_CHARACTERS} characters"
     add("--allow-weak", action="store_true", help=weak_help)
@@ -136,6 +140,7 @@ def _refuse_combinations(parser: argparse.ArgumentParser, options: argparse.Name
         "USER": options.user,
         "--bits": options.bits,
         "--random": options.random,
+        "--member": options.member,
         "--no-client-file": options.no_client_file,
         "--allow-weak": options.allow_weak,
     }
@@ -150,6 +155,8 @@ def _refuse_combinations(parser: argparse.ArgumentParser, options: argparse.Name
     for action in (name for name, value in actions.items() if value is not None):
         for name in (name for name, value in making.items() if value not in (None, False)):
             parser.error(f"argument {name}: not allowed with argument {action}")
+    if options.member and options.no_client_file:
+        parser.error("argument --no-client-file: not allowed with argument --member, whose file servers need")
     if options.random and options.no_client_file:
         parser.error("argument --no-client-file: with a random password, nobody would know it")
 
@@ -163,7 +170,8 @@ def _run(options: argparse.Namespace) -> int:
     elif options.fingerprint:
         _print_fingerprints(verifiers)
     elif options.remove is not None:
-        _remove(options.remove, verifiers, client_path)
+        path = member_file(options.folder) if is_member(options.remove) else client_path
+        _remove(options.remove, verifiers, path)
     elif options.verify is not None:
         verifier = verifiers.find(options.verify)
         password = _read_line() if options.password_stdin else _ask(f"Password of {options.verify}: ")
@@ -202,7 +210,8 @@ def _warn_of_faults(verifiers: VerifierFile) -> None:
 def _make(options: argparse.Namespace) -> None:
     """Make the data of one user, in both parts, and say where they are."""
     # The name is checked before anything is asked.
-    user = account_name() if options.user is None else options.user
+    user = options.user if options.user is not None else DEFAULT_MEMBER if options.member else account_name()
+    user = member_name(user) if options.member else user
     check_user_name(user)
     password = _choose_password(user, options)
     bits = DEFAULT_BITS if options.bits is None else options.bits
@@ -215,6 +224,7 @@ def _make(options: argparse.Namespace) -> None:
         folder=options.folder,
         client_file=not options.no_client_file,
         allow_weak=options.allow_weak,
+        member=options.member,
     )
     if password is not None:
         _warn_if_weak(Credentials(user, password))
@@ -222,7 +232,9 @@ def _make(options: argparse.Namespace) -> None:
     if is_known:
         print("Servers that have the old file refuse the new password: copy the new one to them.")
     print()
-    if made.client is not None:
+    if options.member:
+        print(f"For servers that join others:       {made.client}")
+    elif made.client is not None:
         print(f"For the client, with the password:  {made.client}")
     print(f"For the servers, with all users:    {made.server}")
     folder = shlex.quote(str(server_folder(options.folder)))
@@ -240,7 +252,7 @@ def _choose_password(user: str, options: argparse.Namespace) -> str | None:
     """Return the password for a new user, from wherever the options say; ``None`` is to be a random one."""
     if options.password_stdin:
         return _read_line()
-    if not options.random:
+    if not options.random and not options.member:
         hint = "" if options.no_client_file else " (empty: make a random one)"
         password = _ask(f"New password for {user}{hint}: ")
         if password or options.no_client_file:

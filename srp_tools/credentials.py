@@ -10,6 +10,10 @@ from srp_tools.rules.precis import prepare_name, prepare_password
 
 _USER_NAME = re.compile(r"[A-Za-z0-9._@+-]{1,64}")
 
+#: Begins the name of each member: a user that servers log in as, to announce themselves to each other, see
+#: doc/howto/pool.md. Everything else is refused to it, at every server.
+MEMBER_PREFIX = "member+"
+
 _MAX_NAME_BYTES = 255  # TLS has one byte for this length (RFC 5054, section 2.8.1)
 
 # Longer than anybody types; a bound so that a wrong file given as a password is noticed.
@@ -86,6 +90,28 @@ def login_name(name: str) -> str:
     return prepared
 
 
+def is_member(name: str) -> bool:
+    """Return whether a user is a member: one that servers log in as.
+
+    Examples
+    --------
+    >>> is_member("member+pool"), is_member("alice")
+    (True, False)
+    """
+    return name.startswith(MEMBER_PREFIX)
+
+
+def member_name(name: str) -> str:
+    """Return the name of the member that a name means, whose prefix may be left out.
+
+    Examples
+    --------
+    >>> member_name("lab"), member_name("member+lab")
+    ('member+lab', 'member+lab')
+    """
+    return name if is_member(name) else MEMBER_PREFIX + name
+
+
 def check_user_name(name: str) -> None:
     """Refuse a name that a new user cannot have.
 
@@ -140,6 +166,25 @@ def load_credentials(path: Path | None = None, user: str | None = None) -> Crede
         raise CredentialError(
             f"{path} has the password of {name!r}, not of {user!r}; "
             f"the command generate-srp-data {user} would replace it"
+        )
+    return credentials
+
+
+def load_member(path: Path) -> Credentials:
+    """Read the member's file, with which a server announces itself to others.
+
+    Raises `CredentialError` if it is missing, open to others, malformed, or that of another user. The text says what to
+    do.
+    """
+    if not path.exists():
+        raise CredentialError(
+            f"there is no file {path} with which a server announces itself; generate-srp-data --member makes it, for "
+            "all servers of a pool"
+        )
+    credentials = load_credentials(path)
+    if not is_member(credentials.user):
+        raise CredentialError(
+            f"{path} has the user {credentials.user!r}, which is not a member; generate-srp-data --member makes one"
         )
     return credentials
 

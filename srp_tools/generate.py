@@ -6,10 +6,10 @@ import secrets
 from pathlib import Path
 from typing import NamedTuple
 
-from srp_tools.credentials import Credentials, save_credentials
+from srp_tools.credentials import MEMBER_PREFIX, Credentials, is_member, member_name, save_credentials
 from srp_tools.errors import ConfigurationError, CredentialError
 from srp_tools.private_files import client_file as path_of_client
-from srp_tools.private_files import server_file
+from srp_tools.private_files import member_file, server_file
 from srp_tools.rules.weak_passwords import GOOD_CHARACTERS, LEAST_CHARACTERS, weakness
 from srp_tools.srp_groups import DEFAULT_BITS, GROUPS
 from srp_tools.verifier import make_verifier
@@ -18,12 +18,16 @@ from srp_tools.verifier_file import VerifierFile
 # 192 bits: 128 are needed, and this makes 32 characters without a remainder.
 _RANDOM_PASSWORD_BYTES = 24
 
+#: The member of a pool that has no other name.
+DEFAULT_MEMBER = "member+pool"
+
 
 class SrpData(NamedTuple):
     """What `generate_srp_data` has made."""
 
     user: str  #: the name to log in with
-    client: Path | None  #: the client's file, with the password; ``None`` if it was not written
+    #: The client's file, or that of the member, with the password; ``None`` if it was not written.
+    client: Path | None
     server: Path  #: the servers' file, with the verifiers of all users; copy its whole folder to each server
 
 
@@ -35,6 +39,7 @@ def generate_srp_data(
     folder: str | os.PathLike[str] | None = None,
     client_file: bool = True,
     allow_weak: bool = False,
+    member: bool = False,
 ) -> SrpData:
     """Make the data of a login: a password for the client and a verifier for the servers.
 
@@ -57,6 +62,9 @@ def generate_srp_data(
         Whether to keep the password in the client's file; one who was in that file before is replaced.
     allow_weak
         Take a password of fewer than 8 characters, all of which can be tried within hours.
+    member
+        Make the user that servers log in as, to announce themselves to each other: its name begins with ``member+``,
+        which is put before `user`, and it may do nothing else. Its password is in a file beside that of the verifiers.
 
     Returns
     -------
@@ -92,15 +100,22 @@ def generate_srp_data(
             f"a group of {bits} bits cannot be used: {', '.join(map(str, GROUPS))} are allowed"
         )
     made = secrets.token_urlsafe(_RANDOM_PASSWORD_BYTES) if password is None else password
-    credentials = Credentials(account_name() if user is None else user, made)
+    name = user if user is not None else DEFAULT_MEMBER if member else account_name()
+    credentials = Credentials(member_name(name) if member else name, made)
     if len(credentials.password) < LEAST_CHARACTERS and not allow_weak:
         raise ConfigurationError(
             f"the password cannot be used: {weakness(credentials.password, credentials.user)}, and anyone who gets "
             f"hold of the servers' file finds it within hours; give {GOOD_CHARACTERS} or more, or allow it with "
             "--allow-weak (allow_weak=True)"
         )
+    if is_member(credentials.user) and not member:
+        raise ConfigurationError(
+            f"the user name {credentials.user!r} cannot be used: {MEMBER_PREFIX} begins the names of members; to make "
+            "one, use --member (member=True)"
+        )
     base = None if folder is None else Path(folder)
-    verifiers, client = VerifierFile(server_file(base)), path_of_client(base) if client_file else None
+    path = member_file(base) if member else path_of_client(base)
+    verifiers, client = VerifierFile(server_file(base)), path if client_file else None
     verifiers.add(make_verifier(credentials, bits))
     if client is not None:
         try:

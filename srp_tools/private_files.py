@@ -9,6 +9,7 @@ administrator copies only the second to the servers:
     server/tpasswd          the verifiers, see `srp_tools.verifier_file`
     server/tpasswd.conf     the groups that they are computed in
     server/tpasswd.seed     the secret behind the answers to unknown users
+    server/member           one line, user:password, with which a server announces itself to others
 
 A password, or a verifier from which it could be guessed, is neither read from nor written to a place that others can
 read. A place that is too open is an error that names the command to fix it. It is not closed silently: it may be open
@@ -56,6 +57,11 @@ def server_folder(folder: Path | None = None) -> Path:
 def server_file(folder: Path | None = None) -> Path:
     """Return the path of the server's verifiers, below `folder` or the user's configuration folder."""
     return server_folder(folder) / "tpasswd"
+
+
+def member_file(folder: Path | None = None) -> Path:
+    """Return the path of the member's file, below `folder` or the user's configuration folder."""
+    return server_folder(folder) / "member"
 
 
 def check_private(path: Path) -> None:
@@ -120,13 +126,16 @@ def read_private_bytes(path: Path, max_bytes: int) -> bytes:
     return data
 
 
-def write_private(path: Path, text: str, *, others_may_list: bool = False) -> None:
+def write_private(
+    path: Path, text: str, *, others_may_list: bool = False, outlasts_power: bool = True
+) -> None:
     """Write a private file at once: whoever reads it sees the old content or the new, never a part.
 
     The folder is made if it is missing, with permission for its owner only. A symbolic link stays one, and
     the file that it leads to is replaced. Bytes that were read with ``surrogateescape`` are written as they were.
     With `others_may_list` the folder may be one that others can enter and list, as most folders are: what they see is
-    the name of the file.
+    the name of the file. Without `outlasts_power` nothing waits for the disk: after a power failure the file may be
+    empty.
 
     Raises `CredentialError` if the folder is open to others, or the file cannot be written. The file is as it was
     before.
@@ -141,7 +150,8 @@ def write_private(path: Path, text: str, *, others_may_list: bool = False) -> No
             with os.fdopen(descriptor, "wb") as file:
                 file.write(text.encode(errors="surrogateescape"))
                 file.flush()
-                os.fsync(file.fileno())
+                if outlasts_power:
+                    os.fsync(file.fileno())
             Path(temporary).replace(target)
         except BaseException:
             Path(temporary).unlink()

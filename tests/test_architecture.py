@@ -28,7 +28,7 @@ FOLDERS = {
         "shadow", "agent", "__init__",
     ],
     "pserver": [
-        "config", "logbook", "system", "statistics", "ctl", "limits", "systemd", "accounts", "jobs", "display",
+        "config", "logbook", "system", "statistics", "ctl", "limits", "systemd", "accounts", "pool", "jobs", "display",
         "services", "programs", "orphans", "engine", "spawner", "session", "starter", "duty", "daemon", "admin",
         "doctor", "deploy", "demo", "cli", "__init__", "__main__",
     ],

@@ -172,6 +172,31 @@ def _is_known(value: Any) -> bool:
     return is_int(value)
 
 
+_MOST_MEMBERS = 1100  # of a server: those that announce themselves, and those that it has joined
+_MEMBER: Mapping[str, Check] = {
+    "id": is_text,
+    "name": is_text,
+    "addresses": lambda hosts: list_of(hosts, is_text) and len(hosts) <= 16,
+    "slots": is_int,
+    "how": is_text,
+    "heard": lambda seconds: seconds is None or is_number(seconds),
+    "gone": _is_bool,
+    "why": is_text,
+}
+
+
+def _is_member_list(value: Any) -> bool:
+    return has(
+        value,
+        {
+            "id": is_text,
+            "members": lambda members: (
+                list_of(members, lambda each: has(each, _MEMBER)) and len(members) <= _MOST_MEMBERS
+            ),
+        },
+    )
+
+
 _WORKER_END: Mapping[str, Check] = {
     "how": is_text,
     "job": is_int,
@@ -203,4 +228,5 @@ _FORMS: Mapping[Kind, Check] = {
     Kind.RECALL: _is_recalled,
     Kind.BACK: _is_return,
     Kind.KNOWN: _is_known,
+    Kind.NEIGHBOURS: _is_member_list,
 }

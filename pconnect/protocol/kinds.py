@@ -164,6 +164,10 @@ class Kind(enum.IntEnum):
     #: tag 0: these were all; value: how many values of the engine are lost
     KNOWN = 54, Role.CLIENT_DATA
 
+    # For pools, see `pconnect.pool`.
+    #: client → supervisor; tag: number of the question; and the answer: {"id": of the server, "members": [...]}
+    NEIGHBOURS = 60, Role.SUPERVISOR, Role.CLIENT
+
     # For networks that change, see doc/decisions/0039-members.md.
     #: client → supervisor → engine; tag: its number; value: the nodes that begin, for the first time or anew, and those
     #: that are removed; and the answer

@@ -165,14 +165,14 @@ def _log_in_once(
         raise
 
 
-def open_control(host: Host, terms: LoginTerms) -> Steps[Channel]:
-    """Log in at a server as one of its administrators, and return a channel for requests to it.
+def open_control(host: Host, terms: LoginTerms, attempt: Attempt | None = None) -> Steps[Channel]:
+    """Log in at a server as one of its administrators or as a member, and return a channel for requests to it.
 
     Raises what `log_in_at` raises.
     """
     addresses = yield from resolve(host.name, host.port)
     found = [(str(address[0]), host.port) for _, address in addresses]
-    channel, *_ = yield from _open(found, host, 1, replace(terms, is_control=True), Attempt(host))
+    channel, *_ = yield from _open(found, host, 1, replace(terms, is_control=True), attempt or Attempt(host))
     return channel
 
 

@@ -91,13 +91,21 @@ def confine(keep: Sequence[int]) -> list[int]:
     # One more than there are: what waits needs one, for as long as it waits.
     highest = max(kept) + 2
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest, highest))
+    leave_root()
+    die_with_parent()  # the system forgets it when the account changes
+    return kept
+
+
+def leave_root() -> None:
+    """Give this process, which is root's, the account ``nobody`` for good; no other process can look into it.
+
+    Raises `OSError` if the system refuses; the process must end then.
+    """
     os.setgroups([])
     os.setresgid(_NOBODY, _NOBODY, _NOBODY)
     os.setresuid(_NOBODY, _NOBODY, _NOBODY)
     deny_new_privileges()
     set_dumpable(False)
-    die_with_parent()  # the system forgets it when the account changes
-    return kept
 
 
 def leave_streams() -> None:

@@ -3,12 +3,14 @@
 import contextlib
 import errno
 import os
+import pwd
 import shlex
 import stat
 from pathlib import Path
 
 from pserver.accounts.account import Account, find_account
 from pserver.accounts.privileges import become
+from srp_tools.credentials import is_member
 from srp_tools.errors import ConfigurationError, ConnectionLostError
 
 _NO_GROUP = 65534
@@ -19,7 +21,8 @@ _MAX_LINKS = 40  # as many as the system follows
 class SessionAccount:
     """The account that a session is going to have.
 
-    `name`: of the account; there may be none. `kept`: where a server keeps what detached networks leave.
+    `name`: of the account; there may be none. For a member, which runs nothing, it is ``nobody``. `kept`: where a
+    server keeps what detached networks leave.
 
     Attributes
     ----------
@@ -31,6 +34,10 @@ class SessionAccount:
 
     def __init__(self, name: str, kept: Path) -> None:
         self.account: Account | None
+        self._has_folder = not is_member(name)
+        if not self._has_folder:
+            self.account, self.kept = _nobody(), kept
+            return
         try:
             self.account = find_account(name)
         except ConfigurationError as error:
@@ -48,10 +55,16 @@ class SessionAccount:
         if self.account is None:
             raise ConnectionLostError(self._why)
         try:
-            make_account_folder(self.kept.parent, self.account)
+            if self._has_folder:
+                make_account_folder(self.kept.parent, self.account)
             become(self.account, is_dumpable=False)
         except OSError as error:
             raise ConnectionLostError(f"cannot become the account {self.account.name!r}: {error}") from error
+
+
+def _nobody() -> Account:
+    entry = pwd.getpwnam("nobody")
+    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, (entry.pw_gid,), "/", "/bin/false")
 
 
 def _spend_as_much(name: str) -> None:

@@ -37,6 +37,7 @@ from pserver.daemon.user_file import check_users, missing_users
 from pserver.system.log_file import default_log, make_log
 from pserver.system.pidfile import check_is_first, stop_server
 from pserver.system.processes import check_descriptor_limit
+from srp_tools.credentials import load_member
 from srp_tools.errors import ConfigurationError, CredentialError
 from srp_tools.private_files import server_file
 from srp_tools.verifier_file import VerifierFile
@@ -185,6 +186,8 @@ def check_start(config: ServerConfig) -> None:
             faults = verifiers.faults()[:1] if path.exists() else []
             raise CredentialError("; ".join([no_users(path), *faults]))
         check_users(config, users)
+        if config.join:
+            load_member(config.member_path())
         # No user has this name. It has the companions of the file read, which every login needs, and the seed made.
         verifiers.lookup("")
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pconnect.commands.table import Table
+from pserver.admin.member_table import member_table
 from pserver.admin.options import CommandParser
 from pserver.admin.settings import server_name
 from pserver.admin.status_command import report_none, session_count, status_table
@@ -35,6 +36,9 @@ _WORDS: Mapping[str, tuple[str, tuple[str, str] | None]] = {
         "write more or less to the log, until the next reload or start",
         ("LEVEL", "debug, info, warning or error"),
     ),
+    "members": ("show the servers that it knows, of its pool", None),
+    "join": ("announce it to another server", ("HOST[:PORT]", "that server, with its command port")),
+    "leave": ("announce it there no more", ("HOST[:PORT]", "that server, as it was named")),
     "status": ("show the server", None),
     "stop": ("end the server, as pserver stop", None),
     "exit": ("end it with its last session, as pserver stop --when-idle", None),
@@ -111,6 +115,8 @@ def request_for(word: str, argument: str) -> dict[str, object]:
             return {"do": word, "total": int(argument) if is_number else argument}
         case "log-level":
             return {"do": word, "level": argument}
+        case "join" | "leave":
+            return {"do": word, "host": argument}
     return {"do": word}
 
 
@@ -187,5 +193,8 @@ _LINES: Mapping[str, Callable[[Facts], list[str]]] = {
     "quit": _stopped,
     "reload": _reloaded,
     "log-level": lambda facts: [f"The log has lines of the level {facts['level']} and above."],
+    "members": lambda facts: [str(member_table(facts["members"]))],
+    "join": lambda facts: [f"The server announces itself to {facts['host']}; see pserver ctl members."],
+    "leave": lambda facts: [f"The server is no member at {facts['host']} any more."],
     "status": lambda facts: [str(status_table([(str(facts["name"]), int(facts["pid"]), facts)]))],
 }

@@ -4,17 +4,14 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from pconnect.errors import AuthenticationError, ProtocolError
-from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, receive_packed, send_packed
+from pconnect.errors import AuthenticationError
+from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT
 from pconnect.link.host_names import parse_hosts
 from pconnect.protocol.frames import Limits
 from pconnect.session.login import find_credentials, make_terms, open_control
-from pconnect.values import decoder
-from pserver.system.descriptors import json_object
+from pserver.ctl.elsewhere import request_over
 from srp_tools.errors import ConfigurationError
-from srp_tools.steps import Steps, deadline_after, run
-
-_MAX_ANSWER_BYTES = 2**24
+from srp_tools.steps import deadline_after, run
 
 
 def ask_at(host: str, user: str | None, request: Mapping[str, object], seconds: float) -> dict[str, Any]:
@@ -35,26 +32,6 @@ def ask_at(host: str, user: str | None, request: Mapping[str, object], seconds: 
         hint = "if root started the server, an administrator needs a Unix account there, as each user does"
         raise AuthenticationError(f"{host}: {refusal}; {hint}") from refusal
     try:
-        run(send_packed(channel, dict(request)), deadline)
-        told = json_object(run(_receive(channel), deadline))
+        return run(request_over(channel, request, host), deadline)
     finally:
         channel.close()
-    if isinstance(error := told.get("error"), str):
-        raise ConfigurationError(f"{host}: {error}")
-    facts = told.get("ok")
-    if not isinstance(facts, dict):
-        raise ProtocolError(f"the server at {host} says what makes no sense")
-    return facts
-
-
-def _receive(channel: Any) -> Steps[bytes]:
-    answer = b""
-    while len(answer) < _MAX_ANSWER_BYTES:
-        match decoder.unpack((yield from receive_packed(channel))):
-            case {"part": bytes(part), "is_last": bool(is_last)}:
-                answer += part
-                if is_last:
-                    return answer
-            case _:
-                break
-    raise ProtocolError("the answer of the server cannot be understood")

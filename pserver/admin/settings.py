@@ -19,6 +19,7 @@ from pserver.config.advertised import parse_advertised
 from pserver.config.duty_options import parse_time_of_day
 from pserver.config.listen_options import parse_addresses
 from pserver.config.option import parse_duration, parse_list, parse_size
+from pserver.config.pool_options import parse_joined
 from pserver.config.server_config import PATHS, ServerConfig
 from pserver.system.runtime_dir import OWN_VARIABLE
 from srp_tools.errors import ConfigurationError
@@ -41,6 +42,7 @@ _KINDS: Mapping[Callable[[str], object], tuple[str, tuple[type, ...]]] = {
     parse_duration: ('a number of seconds, or a text such as "90m"', (int, float, str)),
     parse_size: ('a number of bytes, or a text such as "64m"', (int, str)),
     parse_list: ("a list of texts", (list, str)),
+    parse_joined: ("a list of texts", (list, str)),
     parse_addresses: ("a list of texts", (list, str)),
     parse_advertised: ("a list of texts", (list, str)),
     parse_time_of_day: ('a text such as "17:00"', (str,)),

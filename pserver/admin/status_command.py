@@ -9,6 +9,7 @@ from datetime import datetime
 
 from pconnect.commands.table import Table
 from pserver.admin.left_sessions import LeftSession, left_sessions
+from pserver.admin.member_table import member_lines
 from pserver.config.server_config import ServerConfig
 from pserver.ctl.live_status import live_server, live_servers
 from pserver.system.pidfile import RunningServer, list_servers
@@ -50,6 +51,8 @@ def _print_users(servers: Sequence[RunningServer]) -> None:
             case {"words": str(words)} if words != "open":
                 print(f"The server {server.name} is {words}.")
         for line in orphans(server.status):
+            print(line)
+        for line in member_lines(server.name, server.status.get("members")):
             print(line)
         match server.status.get("users"):
             case {"file": file, "fingerprint": fingerprint}:

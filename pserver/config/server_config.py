@@ -18,6 +18,7 @@ from pserver.config.log_options import LogOptions
 from pserver.config.login_options import LoginOptions
 from pserver.config.option import setting
 from pserver.config.orphan_options import OrphanOptions
+from pserver.config.pool_options import PoolOptions
 from pserver.config.session_settings import seed_folder
 from srp_tools.errors import ConfigurationError
 
@@ -25,7 +26,9 @@ MOST_SLOTS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerConfig(AccountOptions, LogOptions, LimitOptions, OrphanOptions, DutyOptions, LoginOptions):
+class ServerConfig(
+    AccountOptions, LogOptions, LimitOptions, OrphanOptions, DutyOptions, PoolOptions, LoginOptions
+):
     """The settings of one server; ``pserver start --help`` describes them.
 
     Raises

@@ -9,7 +9,6 @@ are not ours to wait for after our death: when the daemon is killed, networks go
 """
 
 import contextlib
-import dataclasses
 import functools
 import getpass
 import logging
@@ -18,7 +17,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,17 +35,20 @@ from pserver.daemon.control.server_statistics import ServerStatistics
 from pserver.daemon.control.words import Server
 from pserver.daemon.door.acceptor import Acceptor
 from pserver.daemon.door.arrivals import PendingConnection
+from pserver.daemon.door.known_ports import accept_at_known_ports
 from pserver.daemon.door.logins import Logins
 from pserver.daemon.duty_keeper import DutyKeeper
 from pserver.daemon.held_session import Session
 from pserver.daemon.limits_of_sessions import LimitsOfSessions
 from pserver.daemon.old_results import OldResults
+from pserver.daemon.pool.pool import Pool
 from pserver.daemon.returning_sessions import Returned, ReturningSessions
 from pserver.daemon.session_registry import SessionRegistry
 from pserver.daemon.slot_service import SlotService
 from pserver.daemon.status_publisher import StatusPublisher
 from pserver.daemon.user_file import UserFileWatch
 from pserver.duty.admission import Admission
+from pserver.pool.member_file import MemberFile
 from pserver.starter.session_starts import SessionStarts, Started
 from pserver.starter.starter import StarterProcess
 from pserver.system.log import level_now, set_level, why_unwritten
@@ -54,7 +56,6 @@ from pserver.system.pidfile import PidFile
 from pserver.system.processes import DAEMON, name_process, raise_descriptor_limit, set_title
 from pserver.system.runtime_dir import is_apart, run_time_folder
 from pserver.systemd.notify import ServiceManager, in_words
-from srp_tools.errors import ConfigurationError
 from srp_tools.packages import distribution_version
 
 log = logging.getLogger("pserver")
@@ -119,11 +120,11 @@ class _Daemon:
         # What of the status stays as it is.
         self._facts = {"user": getpass.getuser(), "started": time.time(), "version": distribution_version()}
         self._selector = stack.enter_context(CallbackSelector())
-        self._logins = Logins(
-            config, self._selector, functools.partial(self._start_session, LimitsOfSessions())
-        )
+        kept = MemberFile(config.kept_folder(), time.monotonic())
+        start = functools.partial(self._start_session, LimitsOfSessions(), server_id=kept.members.own)
+        self._logins = Logins(config, self._selector, start)
         stack.callback(self._logins.close)
-        self._acceptor = self._accept_at_known_ports(pid_file.predecessor)
+        self._acceptor = accept_at_known_ports(config, pid_file.predecessor, self._accept)
         stack.callback(self._acceptor.close)
         path = run_time_folder() / f"{config.name}.socket"
         # Without a login there is nothing in which a token would be safe.
@@ -144,6 +145,15 @@ class _Daemon:
             self.starts.starter.request,
             has_accounts=config.has_accounts,
         )
+        pool = Pool(
+            kept,
+            lambda: self._config,
+            self._selector,
+            self.starts.starter.request,
+            own=lambda: (self._acceptor.cmd_port, self._slots.facts["total"]),
+        )
+        stack.callback(pool.close)
+        self.sessions.members, self.sessions.on_members = pool.facts, pool.hand_out
         # Those of other accounts cannot come back: what they say of themselves would have to be proved.
         returning = ReturningSessions(self._paths.sessions, self._selector, self._take_back)
         self.admission = Admission(
@@ -158,7 +168,7 @@ class _Daemon:
         self._departures = Departures(endings, self._users)
         reloading = Reloading(config, read, self._apply)
         statistics = ServerStatistics(self.sessions, self._slots, self.status, lambda: self._config)
-        control = self._make_control(endings, reloading, statistics)
+        control = self._make_control(endings, reloading, statistics, pool)
         stack.callback(control.close)
         others = (self._acceptor.look_after_path, returning.look_after_path, control.look_after_path)
         self._status = StatusPublisher(
@@ -178,30 +188,15 @@ class _Daemon:
             *self._loop_parts(returning),
             *control.loop_parts(),
             LoopPart("statistics", statistics.step, statistics.time_left),
+            *pool.loop_parts(),
         ]
         self._stopping = ""
         # Before the status is announced: its readers may stop the daemon at once.
         self._catch_signals(stack, reloading)
 
-    def _accept_at_known_ports(self, predecessor: Mapping[str, object] | None) -> Acceptor:
-        """Listen at the ports of a server that was killed, if any will do: its networks know them."""
-
-        def accept(config: ServerConfig) -> Acceptor:
-            logins = self._logins
-            return Acceptor(
-                config, self._selector, logins.arrive, self._hand_over, make_room=logins.make_room
-            )
-
-        config = self._config
-        if predecessor is not None:
-            cmd_port, data_port = predecessor.get("cmd_port"), predecessor.get("data_port")
-            if isinstance(cmd_port, int) and isinstance(data_port, int):
-                before = dataclasses.replace(
-                    config, cmd_port=config.cmd_port or cmd_port, data_port=config.data_port or data_port
-                )
-                with contextlib.suppress(ConfigurationError):
-                    return accept(before)
-        return accept(config)
+    def _accept(self, config: ServerConfig) -> Acceptor:
+        logins = self._logins
+        return Acceptor(config, self._selector, logins.arrive, self._hand_over, make_room=logins.make_room)
 
     def _apply(self, config: ServerConfig) -> list[dict[str, object]]:
         """Have other settings from now on; return the sessions that end, with the reasons."""
@@ -213,7 +208,9 @@ class _Daemon:
         set_level(config.log_form().level)
         return self._departures.end(self.sessions)
 
-    def _make_control(self, endings: Endings, reloading: Reloading, statistics: ServerStatistics) -> Control:
+    def _make_control(
+        self, endings: Endings, reloading: Reloading, statistics: ServerStatistics, pool: Pool
+    ) -> Control:
         def is_busy() -> bool:
             is_logging_in = any(session.is_logging_in for session in self.sessions)
             return is_logging_in or bool(len(self.starts)) or self.starts.awaits_ends
@@ -227,6 +224,7 @@ class _Daemon:
             reloading.reload,
             self._stop,
             is_busy,
+            pool,
             statistics.document,
         )
         path = control_path(self._config.name)
@@ -255,6 +253,7 @@ class _Daemon:
             "slots": self._slots.facts,
             "users": self._users.facts(),
             "admission": self.admission.facts(),
+            "members": self.sessions.members(),
         }
 
     def publish(self) -> None:
@@ -359,6 +358,8 @@ class _Daemon:
         proof_seconds: float,
         on_started: Callable[[Session], object],
         on_failed: Callable[[str], object],
+        *,
+        server_id: str,
     ) -> None:
         """Start a process that logs a client in; see `SessionStarts.start`."""
         config = self._config
@@ -375,6 +376,7 @@ class _Daemon:
             log_file=Path(config.log_file) if config.log_file else None,
             peer=pending.peer,
             user=pending.user,
+            server_id=server_id,
             salt=salt.hex() if salt else "",
             refusal=self._users.sharing(pending.user) or self.admission.refusal(pending.user),
             allow_users=list(config.allow_users),

@@ -22,11 +22,12 @@ from pserver.ctl.long_messages import send_long
 from pserver.daemon.held_session import LoginFailure, Node, Session, Use, count_of
 from pserver.daemon.returned_clients import give_back
 from pserver.daemon.returning_sessions import Returned
+from pserver.daemon.session_audit import log_end, log_failure, log_request_login
 from pserver.daemon.slot_service import SlotService
 from pserver.starter.session_starts import Started
 from pserver.system import audit
 from pserver.system.descriptors import NoRoomError, json_object, receive_descriptors, takes_messages
-from pserver.system.processes import await_ends, describe_exit, real_user, start_ticks
+from pserver.system.processes import await_ends, real_user, start_ticks
 from pserver.system.session_folder import is_session_folder
 
 log = logging.getLogger("pserver")
@@ -65,6 +66,10 @@ class SessionRegistry:
         self._sessions: list[Session] = []
         #: Answers a request of an administrator who has logged in.
         self.on_request: Callable[[Session, Mapping[str, object]], Mapping[str, object]] = lambda *_: {}
+        #: Returns the servers that this one knows, and what clients may hear of each.
+        self.members: Callable[[], list[dict[str, object]]] = list
+        #: Sends the members of the server to this socket, and closes it.
+        self.on_members: Callable[[socket.socket], object] = socket.socket.close
         #: Returns why a user gets no session now. What held when its login began may have changed meanwhile.
         self.refusal: Callable[[str], str] = lambda _: ""
         #: Returns why somebody is no user of this server any more, who could administer it even while it takes none.
@@ -223,15 +228,17 @@ class SessionRegistry:
                 self._administer(node, user, request)
             case {"failed": dict(failed)} if not ends and (failure := LoginFailure.read(failed)):
                 node.session.failure = failure
-                _audit_failure(node.session.peer, failure)
+                log_failure(node.session.peer, failure)
             case {"used": [int(), int(), int(), int()] as counts, "ended": str(how), **more} if (
                 node.number and not ends
             ):
                 running, memory = (count_of(more.get(each)) for each in ("running", "memory"))
                 node.session.usage[node.number] = Use(counts, running, time.time(), memory)
                 node.session.how = how or node.session.how
-            case {"spawner": int()} if len(ends) == 1 and takes_messages(ends[0]):
-                self._ask_for_spawner(node.session, ends[0])
+            case ({"spawner": int()} | {"members": True}) as words if len(ends) == 1 and takes_messages(
+                ends[0]
+            ):
+                self._serve_end(node.session, words, ends[0])
             case ({"detached": True} | {"orphaned": None | float()}) as words if node.number and not ends:
                 node.note_absence(words)
                 self._on_change()
@@ -283,7 +290,7 @@ class SessionRegistry:
             node.control.send(refusal.encode() or (b"taken" if taken else b"ok"))
         if refusal:
             session.failure = LoginFailure(user, refusal, is_refused=False, has_proved=True)
-            _audit_failure(session.peer, session.failure)
+            log_failure(session.peer, session.failure)
         self._on_change()
 
     def _administer(self, node: Node, user: str, request: Mapping[str, object]) -> None:
@@ -294,10 +301,10 @@ class SessionRegistry:
             return
         if why := self.removal(user):
             session.failure = LoginFailure(user, why, is_refused=False, has_proved=True)
-            _audit_failure(session.peer, session.failure)
+            log_failure(session.peer, session.failure)
         elif session.user is None:
             session.user = user
-            audit.login(session.peer, user, session.pid, 0, "control")
+            log_request_login(session)
         said = {"error": why, "is_last": True} if why else self.on_request(session, request)
         with contextlib.suppress(OSError):  # it has gone, or reads nothing
             send_long(node.control, json.dumps(said).encode())
@@ -310,6 +317,13 @@ class SessionRegistry:
         node.control.close()
         for handover in node.handovers:
             handover.close()
+
+    def _serve_end(self, session: Session, words: Mapping[str, object], end: int) -> None:
+        """Have the other end of a socket get what a session has asked for."""
+        if "members" in words:
+            self.on_members(socket.socket(fileno=end))
+        else:
+            self._ask_for_spawner(session, end)
 
     def _ask_for_spawner(self, session: Session, end: int) -> None:
         """Have another spawner forked for a session; if that fails, the end of its socket says so."""
@@ -332,7 +346,7 @@ class SessionRegistry:
         self._sessions.remove(session)
         session.has_ended = True
         self.on_end(session)
-        session.started.when_ended(lambda code: _log_end(session, code))
+        session.started.when_ended(lambda code: log_end(session, code))
         for folder, mark in session.folders.items():
             if is_session_folder(folder, session.uid):  # it was killed
                 self._request({"remove": folder, "mark": mark, "uid": session.uid}, ())
@@ -365,31 +379,12 @@ class SessionRegistry:
         await_ends(living, _KILL_SECONDS)
         for session in self:
             self._hear_out(session)
-            _log_end(session, None)
-
-
-def _audit_failure(peer: str, failure: LoginFailure) -> None:
-    if failure.has_proved:
-        audit.refused(peer, failure.user, failure.reason)
-    else:
-        audit.failed_login(peer, failure.user, audit.REFUSED if failure.is_refused else failure.reason)
+            log_end(session, None)
 
 
 def _nobody_knows(tell: Callable[[int | None], object]) -> None:
     """Tell how a session ended that was started by another daemon."""
     tell(None)
-
-
-def _log_end(session: Session, code: int | None) -> None:
-    how = "" if code is None else f" ({describe_exit(code)})"
-    if session.user is not None:
-        # What was killed has not said how it ends.
-        ending = session.how or f"its process has ended{how}"
-        counts = [use.counts for use in session.usage.values()]
-        sums = [sum(each) for each in zip(*counts, strict=True)] or [0, 0, 0, 0]
-        seconds = time.time() - session.since
-        audit.session_end(session.peer, session.user, session.pid, usage=sums, seconds=seconds, how=ending)
-    log.info("session %d of %s ended%s", session.pid, session.peer, how)
 
 
 def _sockets(descriptors: Sequence[int]) -> list[socket.socket]:

@@ -14,6 +14,7 @@ from typing import Self
 from pserver.accounts.account import read_map, without_account
 from pserver.config.server_config import ServerConfig
 from pserver.daemon.missing_users import no_users
+from srp_tools.credentials import is_member
 from srp_tools.errors import ConfigurationError, CredentialError
 from srp_tools.printable import printable_name
 from srp_tools.private_files import server_file
@@ -39,9 +40,10 @@ def missing_users(users: Iterable[str], allowed: Sequence[str]) -> str:
 def check_users(config: ServerConfig, users: Sequence[str]) -> None:
     """Refuse users who have no account, or who would share one without ``--shared-account``.
 
-    `users`: those in the file of verifiers. Raises `ConfigurationError`.
+    `users`: those in the file of verifiers; members have no sessions. Raises `ConfigurationError`.
     """
-    able = [user for user in users if not config.allow_users or user in config.allow_users]
+    people = [user for user in users if not is_member(user)]
+    able = [user for user in people if not config.allow_users or user in config.allow_users]
     if config.has_accounts:
         missing = without_account(read_map(config.account_map), able)
         if able and len(missing) == len(able):
@@ -143,7 +145,7 @@ class UserFileWatch:
 
     def sharing(self, user: str) -> str:
         """Return why a user may not share the account of the server; empty if there is no reason."""
-        if self._is_shared or user in self._admitted:
+        if self._is_shared or user in self._admitted or is_member(user):
             return ""
         return (
             "the server has one account for all sessions and was started for other users; its administrator can let "
@@ -175,7 +177,9 @@ class UserFileWatch:
             log.error("no user can log in: %s", error if file.path.exists() else no_users(file.path))
             return
         self._fingerprint, self.salts = fingerprint_of(salts), dict(salts)
-        self._admit(frozenset(user for user in self.salts if not self._allowed or user in self._allowed))
+        people = frozenset(user for user in users if not is_member(user))
+        known = people & self.salts.keys()
+        self._admit(known & set(self._allowed) if self._allowed else known)
         log.info(
             "the users' file %s has the fingerprint %s; if a right password is refused, compare it with that which "
             "generate-srp-data --fingerprint prints where the file was made",
@@ -185,7 +189,7 @@ class UserFileWatch:
         if missing := missing_users(users, self._allowed):
             log.warning("%s", missing)
         if self._accounts is not None:
-            for text in list(without_account(self._accounts, users).values())[:_MAX_LINES]:
+            for text in list(without_account(self._accounts, sorted(people)).values())[:_MAX_LINES]:
                 log.warning("%s", text)
         for fault in faults[:_MAX_LINES]:
             log.warning("in the users' file: %s", fault)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pserver.config.duty_options import DutyOptions
 from pserver.duty.schedule import Phase, ServiceHours, State, WallClock, state_at
 from pserver.duty.wall_clock import wall_clock
+from srp_tools.credentials import is_member
 
 _LOOK_SECONDS = 30.0  # until what holds is found out anew: the clock may be set, the machine may be moved
 _ALWAYS = State(Phase.OPEN, float("inf"), None, float("inf"))
@@ -79,6 +80,11 @@ class Admission:
 
     def refusal(self, user: str) -> str:
         """Return why `user` gets no session now, for the client to read; empty if there is no reason."""
+        if is_member(user):
+            return (
+                f"the user {user} is a member: servers announce themselves with it, and it has no session; log in as "
+                "another user"
+            )
         why = self._why_closed() or self._why_full(user)
         return f"server {self._config().name} takes no new session now: {why}" if why else ""
 

@@ -1,17 +1,21 @@
 """What the supervisor adds to the set-up that a client sends for an engine."""
 
 import contextlib
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pconnect.errors import ProtocolError
+from pconnect.protocol.messages import Message
 from pconnect.values.decoder import unpack
 from pserver.config.limit_options import SessionLimits
 from pserver.services.files import is_usable_folder
 from pserver.session.login import AuthenticatedClient
 from pserver.system.processes import user_in_title
+
+log = logging.getLogger("pserver")
 
 
 @dataclass(frozen=True)
@@ -42,3 +46,9 @@ class EngineSetup:
         setup["node"] = node
         setup["identity"] = self.client.engine_identity(setup.pop("links"))
         return setup
+
+    def log_refusal(self, message: Message) -> None:
+        """Log that the engine has refused a data connection, as it says."""
+        who = os.getpid(), self.client.node, message.tag
+        refusal = "session %d, node %d: a data connection that says it is node %d was refused: %.200r"
+        log.warning(refusal, *who, message.value)

@@ -82,6 +82,7 @@ def accept_client(
         "data_port": settings.data_port,
         "addresses": own_addresses(settings.bind),
         "version": VERSION,
+        "server": settings.server_id,
     }
     if settings.cmd_port is not None:
         offer["cmd_port"] = settings.cmd_port
@@ -212,6 +213,8 @@ def _read_answer(data: bytes, key: NodeKey | None) -> _Answer:
     answer: Any = decoder.unpack(data)
     if isinstance(answer, dict) and isinstance(version := answer.get("version", 1), int):
         check_version(version, "the client")
+        if answer.get("withdrawn") is True:
+            raise ConnectionLostError("the client has found that it is connected with this server already")
     try:
         network_id, node, token = answer["network"], answer["node"], answer.get("token")
         network_key = answer["network_key"]

@@ -108,6 +108,10 @@ class SlotClient:
         self._spawner_end = os.dup(end.fileno())
         self._send("spawner", {"spawner": 1}, self._spawner_end)
 
+    def ask_members(self, end: socket.socket) -> None:
+        """Have the daemon send the members of the server to this end of a socket, which stays the caller's."""
+        self._send("", {"members": True}, end.fileno())
+
     def tell_detached(self) -> None:
         """Say that the session goes on without its client."""
         self._is_detached = True

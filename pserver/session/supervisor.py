@@ -12,7 +12,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
 
 from pconnect.errors import ParallelError, ProtocolError
 from pconnect.link.connection import Connection
@@ -26,6 +25,7 @@ from pserver.limits.session_watch import SessionWatch
 from pserver.limits.time_limit import Expiry, TimeLimit
 from pserver.orphans.orphan import Orphan
 from pserver.orphans.returning_client import Orders
+from pserver.pool.passing_on import ask_daemon
 from pserver.session.absence.absence import Absence
 from pserver.session.engine_setup import EngineSetup
 from pserver.session.job_channel import JobChannel
@@ -50,11 +50,8 @@ from srp_tools.steps import deadline_after, remaining
 
 log = logging.getLogger("pserver")
 
-# A command that has sent its result is often still on its last line when the client closes the network.
-_LAST_WORDS = 0.1
-_LOOK_SECONDS = 0.005
-# For a client that reads much output before it hears why its session ends; a server that stops has less time.
-_LIMIT_FAREWELL = 5.0
+_LAST_WORDS = 0.1  # a command that has sent its result is often still on its last line at the close
+_LIMIT_FAREWELL = 5.0  # for a client that reads much output first; a server that stops has less time
 
 
 class Supervisor:
@@ -213,8 +210,8 @@ class Supervisor:
             case Kind.RENEW:
                 self._renew(message.value)
                 self._command.post(Kind.RENEW, message.tag)
-            case Kind.QUERY:
-                self._command.post(Kind.FACTS, message.tag, self._facts())
+            case Kind.NEIGHBOURS | Kind.QUERY:
+                self._tell_facts(message)
             case Kind.CLOSE:
                 self._life.end_grace = message.tag / 1000
                 if self._life.handle(SupervisorEvent.CLOSE) is SupervisorState.DETACHED:
@@ -270,9 +267,13 @@ class Supervisor:
         self._workers.engine_is_killed()
         self._process.signal(signal.SIGKILL)
 
-    def _facts(self) -> dict[str, Any]:
+    def _tell_facts(self, question: Message) -> None:
+        if question.kind is Kind.NEIGHBOURS:
+            ask_daemon(question.tag, self._command, self._slot_client, self._event_loop)
+            return
         load, memory, jobs = os.getloadavg()[0], resident_bytes(self._process.pid), self._workers.facts()
-        return {"load": load, "memory_bytes": memory, "jobs": jobs, "daemon": self._slot_client.has_daemon}
+        facts = {"load": load, "memory_bytes": memory, "jobs": jobs, "daemon": self._slot_client.has_daemon}
+        self._command.post(Kind.FACTS, question.tag, facts)
 
     def _close_engine(self) -> None:
         """Let the engine end by itself; say whether it had to be killed."""
@@ -295,7 +296,7 @@ class Supervisor:
         """Wait for the end of the command that runs, of which nobody tells us."""
         deadline = deadline_after(seconds)
         while self._process.page.running and remaining(deadline):
-            self._wait(lambda: not self._process.page.running, _LOOK_SECONDS, "the end of a command")
+            self._wait(lambda: not self._process.page.running, 0.005, "the end of a command")
 
     # --- what the engine says, prints, and how it ends ---
 
@@ -304,9 +305,7 @@ class Supervisor:
         if message.kind is Kind.TIMED:
             return  # it is in the page, at which the loop looks now
         if message.kind is Kind.REFUSED:
-            who = os.getpid(), self._setup.client.node, message.tag
-            refusal = "session %d, node %d: a data connection that says it is node %d was refused: %.200r"
-            log.warning(refusal, *who, message.value)
+            self._setup.log_refusal(message)
             return
         if message.kind is Kind.FRONT_END:
             self._output.drain()  # what is printed before a display is shown before it

@@ -10,6 +10,8 @@ folder that somebody could remove, and no port. Each request is one message with
 * ``{"remove": FOLDER, "mark": 0, "uid": null}``: ends what is left of a node whose session was killed, in a process of
   its own: the folder may be large. `pserver.system.process_marks` has what the mark is.
 * ``{"sweep": FOLDER, "days": 7.0, "log": ...}``: removes old results, see `pserver.jobs.job_store`, likewise.
+* ``{"announce": ORDER}`` with an end of a socket for the answers: logs in at other servers, and announces this one
+  there, see `pserver.pool.announcer`, in a process of its own.
 * ``{"clean": NAME, "before": 1.7e9, "log": ...}``: removes folders of sessions that earlier servers of this name have
   left, see `pserver.system.session_folder`, likewise.
 
@@ -41,6 +43,7 @@ from pserver.config.log_options import LogForm
 from pserver.config.session_settings import SessionSettings
 from pserver.jobs.job_store import sweep
 from pserver.limits.cgroup import enter_that_of
+from pserver.pool.announcer import Order, announce
 from pserver.session.session import session_main
 from pserver.spawner.spawner_process import be_spawner
 from pserver.system.descriptors import NoRoomError, json_object, receive_descriptors
@@ -134,6 +137,9 @@ class _Starter:
             case {"spawner": int(session), "uid": uid}:
                 _check(ends, 1)
                 self._fork(lambda: _be_spawner(ends[0], session, uid))
+            case {"announce": dict(order)}:
+                _check(ends, 1)
+                self._fork(lambda: _announce(ends[0], order))
             case {"remove": str(folder), "mark": int(mark), "uid": uid}:
                 self._fork(lambda: _clear(folder, mark, uid))
             case {"sweep": str(kept), "days": days, "log": dict(log_settings)}:
@@ -200,6 +206,11 @@ def _be_spawner(end: int, session: int, uid: int | None) -> None:
     if uid is not None:
         become(account_of(uid), is_dumpable=True)
     be_spawner(socket.socket(fileno=end))
+
+
+def _announce(end: int, order: dict[str, Any]) -> None:
+    name_process("joiner")
+    announce(socket.socket(fileno=end), Order.from_json(order))
 
 
 def _sweep(kept: Path, days: float, *, file: str | None, **form: str) -> None:

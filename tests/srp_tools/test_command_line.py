@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from srp_tools.cli import run_command
+from srp_tools.cli import main, run_command
 from srp_tools.errors import ConfigurationError
 
 
@@ -75,3 +75,17 @@ def test_of_a_reader_that_has_gone_nothing_is_said(
     usual = 3 if "status" in command else 0  # no server is running there
     assert done.returncode == usual or (unbuffered and done.returncode == 1)
     assert not folder or (tmp_path / "client").exists()
+
+
+def test_a_member_is_made_without_a_question_and_removed_with_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in ("--member", "--member lab"):
+        assert main(["--folder", str(tmp_path), "--bits=2048", *arguments.split()]) == 0
+    assert str(tmp_path / "server" / "member") in capsys.readouterr().out
+    assert main(["--folder", str(tmp_path), "--remove", "member+lab"]) == 0
+    assert not (tmp_path / "server" / "member").exists()
+    assert main(["--folder", str(tmp_path), "--random", "member+lab"]) == 1
+    assert "use --member" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["--member", "--no-client-file"])

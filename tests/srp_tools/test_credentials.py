@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from srp_tools.credentials import (
     Credentials,
     check_user_name,
+    is_member,
     load_credentials,
+    load_member,
     login_name,
+    member_name,
     save_credentials,
 )
 from srp_tools.errors import ConfigurationError, CredentialError
@@ -194,3 +197,15 @@ def test_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "credentials").chmod(0o644)
     with pytest.raises(CredentialError, match="chmod 600"):
         load_credentials(tmp_path / "credentials")
+
+
+def test_a_member_has_a_file_of_its_own(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    path = tmp_path / "member"
+    with pytest.raises(CredentialError, match="generate-srp-data --member"):
+        load_member(path)
+    save_credentials(Credentials("alice", "correct horse"), path)
+    with pytest.raises(CredentialError, match="not a member"):
+        load_member(path)
+    save_credentials(Credentials(member_name("lab"), "correct horse"), path)
+    assert load_member(path).user == "member+lab" and is_member("member+lab")

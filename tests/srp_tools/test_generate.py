@@ -74,3 +74,17 @@ def test_a_password_that_can_be_tried_is_taken_only_on_purpose(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
     made = generate_srp_data("alice", "sevench", bits=2048, folder=tmp_path, allow_weak=True)
     check_password(VerifierFile(made.server).find("alice"), "sevench")
+
+
+def test_a_member_has_its_password_beside_the_verifiers_and_a_name_that_nobody_else_has(
+    tmp_path: Path,
+) -> None:
+    made = generate_srp_data(member=True, folder=tmp_path, bits=2048)
+    assert list(made) == ["member+pool", tmp_path / "server/member", tmp_path / "server/tpasswd"]
+    assert made.client is not None
+    assert stat.S_IMODE(made.client.stat().st_mode) == 0o600
+    check_password(VerifierFile(made.server).find("member+pool"), load_credentials(made.client).password)
+    assert generate_srp_data("lab", member=True, folder=tmp_path, bits=2048).user == "member+lab"
+    with pytest.raises(ConfigurationError, match="begins the names of members"):
+        generate_srp_data("member+lab", folder=tmp_path)
+    assert not (tmp_path / "client").exists()

@@ -8,6 +8,7 @@ from pserver.daemon.control.control_socket import Asker, ControlSocket, answered
 from pserver.daemon.control.words import ControlWords, Server
 from pserver.daemon.held_session import Session
 from pserver.system import audit
+from srp_tools.credentials import is_member
 
 Facts = Mapping[str, object]
 
@@ -29,6 +30,7 @@ class Control:
         self._endings = server.endings
         self._statistics = server.statistics
         self._admins = admins
+        self._pool = server.pool
         server.sessions.on_request = self.answer_session
         self._words = ControlWords(server)
         self._socket = ControlSocket(path, selector, self._words.answer)
@@ -41,6 +43,8 @@ class Control:
         Users who are no administrators may ask for the statistics, see `ServerStatistics.document`.
         """
         user = session.user or ""
+        if is_member(user):
+            return self._pool.answer_member(request, session.peer)
         if user not in self._admins():
             if request.get("do") == "statistics":
                 return {"ok": dict(self._statistics(request, user))}

@@ -1,8 +1,8 @@
 """The words that the daemon understands at its control socket, and from administrators who have logged in.
 
-``status``, ``sessions``, ``statistics``, ``kill``, ``slots``, ``drain``, ``resume``, ``release``, ``reload``,
-``log-level`` and ``stop``. Each that changes something is a line in the log, with who has asked for it and what came of
-it; all but ``statistics`` are, if they come from elsewhere.
+``status``, ``sessions``, ``members``, ``statistics``, ``kill``, ``slots``, ``drain``, ``resume``, ``release``,
+``reload``, ``log-level``, ``join``, ``leave`` and ``stop``. Each that changes something is a line in the log, with who
+has asked for it and what came of it; all but ``statistics`` are, if they come from elsewhere.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ from pserver.system import audit
 from pserver.system.log import set_level
 from srp_tools.errors import ConfigurationError, ParallelError
 
-_ASKING = {"status", "sessions", "statistics"}  # change nothing
+_ASKING = {"status", "sessions", "members", "statistics"}  # change nothing
 _POLLED = "statistics"  # asked for every few seconds: a line for each would fill the log
 
 Facts = Mapping[str, object]
@@ -36,6 +36,17 @@ class Duty(Protocol):
         """Let newcomers in again."""
 
 
+class Neighbours(Protocol):
+    """What knows other servers, see `pserver.daemon.pool.pool`."""
+
+    @property
+    def words(self) -> Mapping[str, Callable[[Mapping[str, Any]], Facts]]:
+        """What administrators may ask it for."""
+
+    def answer_member(self, request: Mapping[str, Any], peer: str) -> Facts:
+        """Do what another server asks for, which has logged in as a member."""
+
+
 class Server(NamedTuple):
     """What the words act on."""
 
@@ -47,6 +58,7 @@ class Server(NamedTuple):
     reload: Callable[[], Facts]
     stop: Callable[[str], object]  #: takes the reason
     is_busy: Callable[[], bool]  #: whether a login, or the start of a session, is under way
+    pool: Neighbours
     #: Returns the statistics that a request is for, for a user; ``None``: for an administrator.
     statistics: Callable[[Mapping[str, Any], str | None], Facts] = lambda *_: {}
 
@@ -68,6 +80,7 @@ class ControlWords:
             "release": self._release,
             "reload": lambda *_: server.reload(),
             "log-level": self._log_level,
+            **{word: _without_asker(answer) for word, answer in server.pool.words.items()},
             "stop": self._stop,
         }
 
@@ -147,6 +160,12 @@ class ControlWords:
             )
         self._server.stop(f"{asker} asked for it")
         return {"ended": ended}
+
+
+def _without_asker(
+    answer: Callable[[Mapping[str, Any]], Facts],
+) -> Callable[[Mapping[str, Any], Asker], Facts]:
+    return lambda request, _: answer(request)
 
 
 def _text(request: Mapping[str, Any], key: str, hint: str) -> str:

@@ -18,6 +18,10 @@ FAILURE = {
     "type": "ValueError", "bases": ["ValueError"], "message": "x", "traceback": "", "values_sent": 0, "seconds": 0.1,
 }  # fmt: skip
 #: Of each kind that has a form, values that servers send.
+MEMBER = {
+    "id": "11", "name": "beta", "addresses": ["10.0.0.2"], "slots": 2, "how": "joined", "heard": 0.5, "gone": False,
+    "why": "",
+}  # fmt: skip
 RIGHT: dict[Kind, list[Any]] = {
     Kind.MESHED: [{"errors": {"2": "no answer"}}, {"pid": 4711, "python": "3.11", "packages": {}}],
     Kind.DIED: [{"how": "SIGKILL", "last_output": ""}, {"how": "SIGKILL", "last_output": "", "command": 7}],
@@ -25,6 +29,7 @@ RIGHT: dict[Kind, list[Any]] = {
         {"load": 0.5, "memory_bytes": None, "daemon": True, "jobs": None},
         {"jobs": {"slots": None, "workers": [WORKER], "ended": [1, 0.5, 0.0]}},
     ],
+    Kind.NEIGHBOURS: [{"id": "00", "members": [MEMBER, MEMBER | {"heard": None, "gone": True}]}],
     Kind.CLOSED: [True],
     Kind.STOPPING: ["the server stops"],
     Kind.RESTART: [None, "no room"],

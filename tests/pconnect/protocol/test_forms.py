@@ -80,7 +80,7 @@ SERVERS = (Role.SUPERVISOR, Role.WORKERS, Role.ENGINE_DATA, Role.WORKER)
 HARMLESS = {
     Kind.VALUE, Kind.COLLECTIVE, Kind.LEFT, Kind.FUNCTION, Kind.SHARED, Kind.WANT, Kind.INTERRUPT, Kind.KILL,
     Kind.QUERY, Kind.CLOSE, Kind.CANCEL, Kind.TAKEN, Kind.DROP, Kind.RETIRE, Kind.DETACH, Kind.TAKE,
-    Kind.RECEIVED,
+    Kind.RECEIVED, Kind.NEIGHBOURS,
 }  # fmt: skip
 
 

@@ -189,6 +189,7 @@ CHANGES = {
     Kind.CLOSE: True,
     Kind.RESTART: True,
     Kind.MEMBERS: True,
+    Kind.NEIGHBOURS: False,
     Kind.PROBE: False,
     Kind.TAKEN: False,
 }

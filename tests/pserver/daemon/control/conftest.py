@@ -2,8 +2,9 @@
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,17 @@ from pserver.daemon.held_session import Session
 from pserver.daemon.session_registry import SessionRegistry
 from pserver.daemon.slot_service import SlotService
 from tests.support.sessions import Sleeper
+
+
+class NoPool:
+    """No other server is known; one can be joined."""
+
+    words: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, object]]] = {
+        "join": lambda request: {"host": request["host"]}
+    }
+
+    def answer_member(self, request: Mapping[str, Any], peer: str) -> Mapping[str, object]:
+        return {"ok": {"from": peer, **request}}
 
 
 class Place:

@@ -8,7 +8,7 @@ from pserver.daemon.control.control import Control
 from pserver.daemon.control.endings import Endings
 from pserver.daemon.control.words import Server
 from pserver.duty.admission import Admission
-from tests.pserver.daemon.control.conftest import Place
+from tests.pserver.daemon.control.conftest import NoPool, Place
 from tests.support.places import config
 
 
@@ -20,7 +20,17 @@ def test_a_request_at_the_socket_reaches_its_word(place: Place, tmp_path: Path) 
     control = Control(
         path,
         place.selector,
-        Server(place.sessions, place.slots, admission, Endings(), dict, dict, stopped.append, lambda: False),
+        Server(
+            place.sessions,
+            place.slots,
+            admission,
+            Endings(),
+            dict,
+            dict,
+            stopped.append,
+            lambda: False,
+            NoPool(),
+        ),
         lambda: ["alice"],
     )
     with connect(path) as sock:
@@ -48,6 +58,7 @@ def test_only_an_administrator_has_an_answer_for_a_session(
         dict,
         print,
         lambda: False,
+        NoPool(),
     )
     control = Control(tmp_path / "one.control", place.selector, server, lambda: ["alice"])
     alice, bob = (place.log_in(user)[0] for user in ("alice", "bob"))

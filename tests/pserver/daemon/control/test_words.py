@@ -11,7 +11,7 @@ from pserver.daemon.control.control_socket import Asker
 from pserver.daemon.control.endings import Endings
 from pserver.daemon.control.words import ControlWords, Server
 from srp_tools.errors import ConfigurationError
-from tests.pserver.daemon.control.conftest import Place
+from tests.pserver.daemon.control.conftest import NoPool, Place
 from tests.support.waiting import wait_until
 
 ADMIN = Asker("this machine process 1", "uid 0")
@@ -47,6 +47,7 @@ class Office:
                 lambda: {"changed": {}},
                 self.stop,
                 lambda: self.is_busy,
+                NoPool(),
             )
         )
 

@@ -1,0 +1,240 @@
+"""The pool as the daemon knows it: its neighbours, and what members, clients and administrators are told of them.
+
+A member logs in for each announcement, as an administrator does, and may say no more than that it is there or leaves.
+Clients ask in their sessions; a list may be long, so it goes there as a file in memory that nobody can change.
+"""
+
+import contextlib
+import fcntl
+import ipaddress
+import json
+import logging
+import os
+import selectors
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pserver.config.advertised import places_of
+from pserver.config.pool_options import MOST_HOSTS, check_joined
+from pserver.config.server_config import ServerConfig
+from pserver.daemon.callback_selector import LoopPart
+from pserver.daemon.door.arrivals import Source
+from pserver.daemon.pool.announcing import Announcing, Request
+from pserver.pool.member import MOST_ADDRESSES, host_text
+from pserver.pool.member_file import MemberFile
+from pserver.system.interfaces import own_addresses
+from srp_tools.credentials import load_member
+from srp_tools.errors import ConfigurationError, ParallelError
+from srp_tools.printable import printable_name
+
+log = logging.getLogger("pserver")
+
+_LOOK_SECONDS = 5.0  # between two looks who is missed, and two writings of the file
+
+_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+
+Facts = Mapping[str, object]
+
+
+class Pool:
+    """`file`: has the members. `own`: returns the command port of this server, and how many slots it has.
+
+    `selector`: the daemon's; each entry's data is a function to call. `request`: asks the starter for something.
+    """
+
+    def __init__(
+        self,
+        file: MemberFile,
+        config: Callable[[], ServerConfig],
+        selector: selectors.BaseSelector,
+        request: Request,
+        *,
+        own: Callable[[], tuple[int, int]],
+    ) -> None:
+        self._file = file
+        self._members = members = file.members
+        self._config = config
+        self._own = own
+        self._announcing = Announcing(
+            selector, members, request, self._order, lambda: config().announce_interval
+        )
+        self._given: tuple[str, ...] = ()  # of the settings, as they were at the last look
+        #: What administrators may ask for, by word.
+        self.words: Mapping[str, Callable[[Mapping[str, Any]], Facts]] = {
+            "join": self._join,
+            "leave": self._leave,
+            "members": lambda _: {"members": list(members.facts(time.monotonic()))},
+        }
+
+    def loop_parts(self) -> list[LoopPart]:
+        """Return what the daemon's loop is to look after."""
+        return [
+            LoopPart("members", self._look),
+            LoopPart("announcements", self._announcing.step, self._announcing.time_left),
+        ]
+
+    def _look(self) -> float:
+        """Take in other settings, miss members, and keep what has changed; return in how many seconds to look again."""
+        given = tuple(self._config().join)
+        if given != self._given:
+            for host in self._given:
+                if host not in given:
+                    self._members.part(host)
+                    self._announcing.leave([host])
+            for host in given:
+                self._members.join(host, given=True)
+            self._given = given
+        for entry in self._members.step(time.monotonic()):
+            log.warning("the member %s at %s is gone", _shown(entry.member.name), entry.member.addresses[0])
+        self._file.write_if_changed()
+        return _LOOK_SECONDS
+
+    def close(self) -> None:
+        """Tell others that this server ends, and keep what has changed."""
+        self._announcing.close()
+        self._announcing.leave([joined.host for joined in self._members.joined.values() if joined.member])
+        self._file.write_if_changed()
+
+    # --- what this server says of itself ---
+
+    def _order(self) -> Facts:
+        """Return what the process that announces this server is to know, see `pserver.pool.announcer.Order`."""
+        config, (cmd_port, slots) = self._config(), self._own()
+        words: dict[str, object] = {
+            "id": self._members.own,
+            "name": config.name,
+            "slots": slots,
+            "cmd_port": cmd_port,
+        }
+        if config.advertise:
+            words |= {"addresses": self._addresses(), "advertised": True}
+        return {
+            "member_file": str(config.member_path()),
+            "words": words,
+            "bind": list(config.addresses()),
+            "cmd_port": cmd_port,
+        }
+
+    def _addresses(self) -> list[str]:
+        """Return where this server is reached, as far as that is known without asking anybody for names."""
+        config, cmd_port = self._config(), self._own()[0]
+        if config.advertise:
+            # Which data port leads here, the server says at each login.
+            return [host_text(*place[:2]) for place in places_of(config.advertise, cmd_port, 1)]
+        bind = config.addresses()
+        if not all(map(_is_numeric, bind)):
+            return []
+        return [host_text(each, cmd_port) for each in own_addresses(bind)][:MOST_ADDRESSES]
+
+    # --- members ---
+
+    def answer_member(self, request: Mapping[str, Any], peer: str) -> Facts:
+        """Do what a member asks for, who has logged in from `peer`; return what it is told."""
+        try:
+            match request.get("do"):
+                case "announce":
+                    return {"ok": self._hear(request, peer)}
+                case "leave":
+                    member = self._members.leave(request, _address_of(peer))
+                    if member is not None:
+                        log.info("the member %s at %s leaves", _shown(member.name), member.addresses[0])
+                    return {"ok": {}}
+                case _:
+                    raise ConfigurationError("a member may announce itself and leave, and nothing else")
+        except ParallelError as error:
+            log.warning("the announcement of a member from %s is refused: %s", peer, error)
+            return {"error": str(error)}
+
+    def _hear(self, request: Mapping[str, Any], peer: str) -> Facts:
+        port = request.get("cmd_port")
+        if not isinstance(port, int) or not 0 < port < 2**16:
+            raise ConfigurationError("an announcement has the command port of the server")
+        source = _address_of(peer)
+        entry, is_news = self._members.announce(request, source, host_text(source, port), time.monotonic())
+        if is_news:
+            log.info("the member %s at %s is here", _shown(entry.member.name), entry.member.addresses[0])
+        return {
+            "id": self._members.own,
+            "name": self._config().name,
+            "addresses": self._addresses(),
+            "slots": self._own()[1],
+            "again": entry.interval,
+            "members": len(self._members.announced),
+        }
+
+    # --- clients ---
+
+    def hand_out(self, end: socket.socket) -> None:
+        """Send a session what its client may know; the socket is closed."""
+        told = {"id": self._members.own, "members": list(self._members.facts(time.monotonic()))}
+        with end:
+            file = os.memfd_create("pserver-members", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            try:
+                os.write(file, json.dumps(told).encode())  # memory takes all at once
+                fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
+                end.setblocking(False)
+                with contextlib.suppress(OSError):  # the session has ended
+                    socket.send_fds(end, [b"members"], [file])
+            finally:
+                os.close(file)
+
+    # --- administrators ---
+
+    def facts(self) -> list[dict[str, object]]:
+        """Return the members for the status."""
+        return list(self._members.facts(time.monotonic()))
+
+    def _join(self, request: Mapping[str, Any]) -> Facts:
+        host, config = _host_of(request), self._config()
+        if not config.use_tls:
+            raise ConfigurationError(
+                "join: this server has no login (--no-tls), so it cannot announce itself"
+            )
+        if len(self._members.joined) >= MOST_HOSTS and host not in self._members.joined:
+            raise ConfigurationError(f"join: at most {MOST_HOSTS} servers; leave one first")
+        load_member(config.member_path())
+        self._members.join(host, given=host in self._given)
+        self._announcing.announce_now(host)
+        return {"host": host}
+
+    def _leave(self, request: Mapping[str, Any]) -> Facts:
+        host = _host_of(request)
+        if not self._members.part(host):
+            known = ", ".join(self._members.joined) or "none"
+            raise ConfigurationError(
+                f"leave: this server is not announced to {host!r:.100}; it is to: {known}"
+            )
+        self._announcing.leave([host])
+        return {"host": host}
+
+
+def _host_of(request: Mapping[str, Any]) -> str:
+    host = request.get("host")
+    if not isinstance(host, str):
+        raise ConfigurationError(f"{request.get('do')}: give HOST, or HOST:PORT")
+    check_joined(host)
+    return host
+
+
+def _address_of(peer: str) -> str:
+    try:
+        address = Source.read(peer).address
+    except ValueError:
+        address = None
+    if address is None:
+        raise ConfigurationError("a server is announced over the network")
+    return str(address)
+
+
+def _is_numeric(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _shown(name: str) -> str:
+    return printable_name(name)

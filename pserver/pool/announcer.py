@@ -1,0 +1,94 @@
+"""The process that announces a server to others: the daemon itself runs no TLS and waits for nobody.
+
+The starter forks one for each round, see `pserver.daemon.pool.announcing`. It logs in at each host as a member, says
+what it is told to say, passes the answers on to the daemon, and ends.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pconnect.errors import ParallelError
+from pconnect.link.attempt import Attempt
+from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT
+from pconnect.link.host_names import parse_hosts
+from pconnect.protocol.frames import Limits
+from pconnect.session.login import LoginTerms, make_terms, open_control
+from pserver.accounts.privileges import leave_root
+from pserver.ctl.elsewhere import request_over
+from pserver.pool.member import ANSWER_BYTES, MOST_ADDRESSES, ROUND_SECONDS, host_text
+from pserver.system.interfaces import own_addresses
+from srp_tools.credentials import load_member
+from srp_tools.steps import Steps, deadline_after, run_all
+
+_MAX_REASON = 300  # characters
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the daemon wants announced."""
+
+    hosts: list[str]
+    member_file: str
+    words: dict[str, Any]  #: the request, without its addresses
+    bind: list[str]
+    cmd_port: int
+
+    @classmethod
+    def from_json(cls, words: Mapping[str, Any]) -> "Order":
+        """Return what `vars` has expressed."""
+        return cls(**words)
+
+
+def announce(end: socket.socket, order: Order) -> None:
+    """Do so; `end`: where the answers go, a message of JSON for each host."""
+    with end:
+        try:
+            terms = _terms(Path(order.member_file))
+            words = {"addresses": _addresses(order), **order.words}
+            "".encode(
+                "idna"
+            )  # what the look-up of names needs is loaded before there is nobody's view of the files
+            if os.geteuid() == 0:
+                leave_root()
+        except (ParallelError, OSError) as error:
+            for host in order.hosts:
+                _tell(end, {"host": host, "error": str(error)})
+            return
+        attempts = {host: Attempt(parse_hosts(host)[0]) for host in order.hosts}
+        steps = {host: _announce_at(host, terms, words, end, attempts[host]) for host in order.hosts}
+        for host, outcome in run_all(steps, deadline_after(ROUND_SECONDS)).items():
+            if isinstance(outcome, Exception):
+                _tell(end, {"host": host, "error": str(attempts[host].explain(outcome))})
+
+
+def _terms(path: Path) -> LoginTerms:
+    return make_terms(load_member(path), Limits(), DEFAULT_PEER_TIMEOUT, local_links=False)
+
+
+def _addresses(order: Order) -> list[str]:
+    return [host_text(each, order.cmd_port) for each in own_addresses(order.bind)][:MOST_ADDRESSES]
+
+
+def _announce_at(
+    text: str, terms: LoginTerms, words: Mapping[str, object], end: socket.socket, attempt: Attempt
+) -> Steps[None]:
+    channel = yield from open_control(parse_hosts(text)[0], terms, attempt)
+    try:
+        facts = yield from request_over(channel, words, text)
+    finally:
+        channel.close()
+    _tell(end, {"host": text, "ok": facts})  # now: another host may take long
+
+
+def _tell(end: socket.socket, words: dict[str, object]) -> None:
+    if isinstance(words.get("error"), str):
+        words["error"] = str(words["error"])[:_MAX_REASON]
+    data = json.dumps(words).encode()
+    if len(data) > ANSWER_BYTES:
+        data = json.dumps({"host": words["host"], "error": "its answer is too long"}).encode()
+    end.send(data)

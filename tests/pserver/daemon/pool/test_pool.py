@@ -1,0 +1,154 @@
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pserver.config.server_config import ServerConfig
+from pserver.daemon.callback_selector import CallbackSelector
+from pserver.daemon.pool.pool import Pool
+from pserver.pool.member_file import MemberFile
+from srp_tools.credentials import Credentials, save_credentials
+from srp_tools.errors import ConfigurationError, CredentialError
+
+WORDS: dict[str, Any] = {
+    "do": "announce", "id": "11" * 16, "name": "beta", "addresses": ["192.168.1.2"], "slots": 2,
+    "cmd_port": 12600, "interval": 30, "at": 1.0,
+}  # fmt: skip
+PEER = "10.0.0.2 port 4711"
+
+
+class Office:
+    """A pool whose starter does nothing."""
+
+    def __init__(self, selector: CallbackSelector, folder: Path) -> None:
+        self.folder = folder
+        self.config = ServerConfig(
+            name="one", allow_root=True, member_file=folder / "member", bind="127.0.0.1"
+        )
+        self.asked: list[Any] = []
+        self.pool = Pool(
+            MemberFile(folder / "kept", time.monotonic()),
+            lambda: self.config,
+            selector,
+            lambda words, _: self.asked.append(words["announce"]),
+            own=lambda: (12502, 4),
+        )
+
+    def turn(self) -> None:
+        for part in self.pool.loop_parts():
+            part.step()
+
+    def told(self) -> dict[str, Any]:
+        """Return what a session gets."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours:
+            self.pool.hand_out(theirs)
+            _, [file], *_ = socket.recv_fds(ours, 100, 1)
+        with pytest.raises(OSError):
+            os.write(file, b"x")
+        told: dict[str, Any] = json.loads(os.pread(file, 10**6, 0))
+        os.close(file)
+        return told
+
+    def do(self, word: str, **more: object) -> Any:
+        return self.pool.words[word]({"do": word, **more})
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    tmp_path.chmod(0o700)
+    save_credentials(Credentials("member+pool", "correct horse"), tmp_path / "member")
+    with CallbackSelector() as selector:
+        office = Office(selector, tmp_path)
+        yield office
+        office.pool.close()
+
+
+def test_a_member_is_told_who_this_is_and_clients_are_told_of_it(office: Office) -> None:
+    answer: Any = office.pool.answer_member(WORDS, PEER)["ok"]
+    assert answer["name"] == "one" and answer["slots"] == 4 and answer["again"] == 30
+    told = office.told()
+    assert told["id"] == answer["id"]
+    [member] = told["members"]
+    assert member["addresses"] == ["10.0.0.2:12600", "192.168.1.2"] and not member["gone"]
+    assert office.pool.facts()[0]["name"] == "beta"
+
+
+def test_what_was_advertised_comes_before_where_it_was_seen(office: Office) -> None:
+    office.pool.answer_member(WORDS | {"advertised": True}, PEER)
+    assert office.told()["members"][0]["addresses"] == ["192.168.1.2", "10.0.0.2:12600"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"do": "stop"},
+        {"do": None},
+        {"cmd_port": 0},
+        {"cmd_port": "x"},
+        {"name": ""},
+        {"addresses": ["x"] * 10**6},
+    ],
+)
+def test_a_member_can_do_nothing_else(
+    office: Office, wrong: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert "error" in office.pool.answer_member(WORDS | wrong, PEER)
+    assert "error" in office.pool.answer_member(WORDS, "this machine")
+    assert office.told()["members"] == []
+    assert len(caplog.messages) == 2
+
+
+def test_a_member_that_leaves_is_forgotten(office: Office) -> None:
+    office.pool.answer_member(WORDS, PEER)
+    office.pool.answer_member({"do": "leave", "id": "11" * 16, "at": 2.0}, "10.0.0.3 port 5")
+    assert len(office.told()["members"]) == 1
+    office.pool.answer_member({"do": "leave", "id": "11" * 16, "at": 2.0}, PEER)
+    assert office.told()["members"] == []
+
+
+def test_the_settings_say_where_to_announce_it_also_when_they_change(office: Office) -> None:
+    office.config = ServerConfig(
+        name="one",
+        allow_root=True,
+        member_file=office.folder / "member",
+        join=["alpha", "gamma"],
+        advertise="gate:22502",
+    )
+    office.turn()
+    assert [member["name"] for member in office.told()["members"]] == ["alpha", "gamma"]
+    [asked] = office.asked
+    assert asked["hosts"] == ["alpha", "gamma"]
+    assert asked["words"]["addresses"] == ["gate:22502"] and asked["words"]["advertised"] is True
+    office.config = ServerConfig(name="one", allow_root=True, join=["gamma"])
+    office.turn()
+    assert [member["name"] for member in office.told()["members"]] == ["gamma"]
+    assert office.asked[-1]["hosts"] == ["alpha"] and office.asked[-1]["words"]["do"] == "leave"
+
+
+def test_an_administrator_joins_and_leaves_and_that_outlives_a_restart(office: Office) -> None:
+    assert office.do("join", host="delta:12600") == {"host": "delta:12600"}
+    office.turn()
+    [path] = office.folder.rglob("members.json")
+    assert json.loads(path.read_text())["joined"] == ["delta:12600"]
+    assert office.do("members")["members"][0]["name"] == "delta:12600"
+    office.do("leave", host="delta:12600")
+    with pytest.raises(ConfigurationError, match="it is to: none"):
+        office.do("leave", host="delta:12600")
+
+
+def test_what_cannot_be_joined_is_refused(office: Office) -> None:
+    for host in (5, "", "a b", "alpha*2", "alpha:http"):
+        with pytest.raises(ConfigurationError):
+            office.do("join", host=host)
+    (office.folder / "member").unlink()
+    with pytest.raises(CredentialError, match="generate-srp-data --member"):
+        office.do("join", host="alpha")
+    office.config = ServerConfig(name="one", allow_root=True, use_tls=False)
+    with pytest.raises(ConfigurationError, match="--no-tls"):
+        office.do("join", host="alpha")
