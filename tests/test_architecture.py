@@ -29,7 +29,7 @@ FOLDERS = {
     ],
     "pserver": [
         "config", "logbook", "system", "statistics", "ctl", "limits", "systemd", "accounts", "pool", "jobs", "display",
-        "services", "programs", "orphans", "engine", "spawner", "session", "starter", "duty", "daemon", "admin",
+        "services", "programs", "orphans", "engine", "spawner", "session", "starter", "duty", "page", "daemon", "admin",
         "doctor", "deploy", "demo", "cli", "__init__", "__main__",
     ],
 }  # fmt: skip
@@ -69,6 +69,10 @@ HOMES = {
         "pserver/demo",
     },
     "psutil": {"pserver/system"},
+    # Only processes that show the page import them.
+    "starlette": {"pserver/page"},
+    "uvicorn": {"pserver/page/serving.py"},
+    "prometheus_client": {"pserver/page/metrics.py"},
     "nh3": {"pconnect/commands/html_sanitizer.py"},
     "tqdm": {"pconnect/loop/terminal_bar.py"},
     # Only joblib imports the backend, and the names on demand.

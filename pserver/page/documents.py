@@ -1,0 +1,210 @@
+"""What the page takes from a document of statistics: numbers, texts and lists of bounded size, whatever stands there.
+
+Documents come from servers, perhaps of other machines. Nothing in them is trusted: what has another type than it should
+is ``None``, a text is cut, and of a list that is too long the rest is left out.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+Document = Mapping[str, Any]
+
+MOST_TEXT = 120  # characters of a name or label
+MOST_SLOTS = 4096
+MOST_SESSIONS = 200
+MOST_MEMBERS = 1000
+MOST_WORK = 2000  # entries of a timeline
+MOST_SAMPLES = 720
+_MOST_COLUMNS = 40
+_MOST_DEPTH = 8
+
+TOTALS = (
+    "jobs_done", "jobs_failed", "jobs_lost", "programs_done", "programs_failed", "programs_lost",
+    "processing_seconds", "queue_seconds", "transfer_seconds", "bytes_in", "bytes_out", "sessions", "logins_failed",
+)  # fmt: skip
+SIZES = ("memory_total", "memory_free", "swap_total", "swap_free", "disk_total", "disk_free")
+SLOT_STATES = ("free", "granted", "busy")
+_OUTCOMES = {"done": 0, "failed": 1, "lost": 2, "running": 3}
+UNKNOWN = 4  #: the outcome of what has ended without a word how
+
+
+class Report(NamedTuple):
+    """What a source knows of one server."""
+
+    key: str  #: names the server among those of the source
+    document: Document | None  #: its statistics; ``None`` if it did not answer
+    error: str = ""  #: why there is no document
+
+
+def number(value: object) -> int | float | None:
+    """Return a finite number, or ``None`` for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if math.isfinite(value) and abs(value) < 2**63 else None
+
+
+def text(value: object, most: int = MOST_TEXT) -> str | None:
+    """Return a text of at most `most` characters, or ``None`` for anything else."""
+    if not isinstance(value, str):
+        return None
+    return value if len(value) <= most else f"{value[: most - 1]}…"
+
+
+def part(document: Document, name: str) -> Mapping[str, Any]:
+    """Return the object that a document has under a name; an empty one if there is none."""
+    found = document.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def entries(document: Document, name: str, most: int) -> Iterator[Mapping[str, Any]]:
+    """Return the objects in the list that a document has under a name, at most so many."""
+    found = document.get(name)
+    for each in found[:most] if isinstance(found, list) else ():
+        if isinstance(each, dict):
+            yield each
+
+
+def row_of(report: Report) -> dict[str, object]:
+    """Return the figures of a server as the page's table has them: one level, without lists."""
+    document = report.document
+    if document is None:
+        return {"is_up": False, "error": text(report.error, 500)}
+    server, machine, totals = part(document, "server"), part(document, "machine"), part(document, "totals")
+    load = machine.get("load")
+    others = part(document, "others")
+    states = slot_states(document)
+    return {
+        "is_up": True,
+        "error": "",
+        "name": text(server.get("name")),
+        "host": text(server.get("host")),
+        "version": text(server.get("version")),
+        "account": text(server.get("account")),
+        "admission": text(part(server, "admission").get("words")),
+        "started": number(server.get("started")),
+        "cmd_port": number(server.get("cmd_port")),
+        "time": number(document.get("time")),
+        "processors": number(machine.get("processors")),
+        "load": number(load[0]) if isinstance(load, list) and load else None,
+        **{name: number(machine.get(name)) for name in SIZES},
+        **{name: number(totals.get(name)) for name in TOTALS},
+        **{f"slots_{state}": count for state, count in states.items()},
+        "slots": sum(states.values()),
+        "waiting": number(part(document, "queue").get("waiting")),
+        "sessions_now": sum(1 for _ in entries(document, "sessions", MOST_SESSIONS)),
+        "others_sessions": number(others.get("sessions")),
+        "others_slots": number(others.get("slots")),
+    }
+
+
+def slot_states(document: Document) -> dict[str, int]:
+    """Return how many slots are in each state."""
+    counts = dict.fromkeys(SLOT_STATES, 0)
+    for slot in entries(document, "slots", MOST_SLOTS):
+        state = slot.get("state")
+        if isinstance(state, str) and state in counts:
+            counts[state] += 1
+    return counts
+
+
+def slot_numbers(document: Document) -> list[int]:
+    """Return the numbers of the slots."""
+    found = (slot.get("slot") for slot in entries(document, "slots", MOST_SLOTS))
+    return [each for each in found if isinstance(each, int) and not isinstance(each, bool)]
+
+
+def sessions_of(document: Document) -> list[dict[str, object]]:
+    """Return the sessions that the document shows."""
+    return [
+        {
+            "session": number(each.get("session")),
+            "user": text(each.get("user")),
+            "name": text(each.get("name")),
+            "node": text(each.get("node")) or number(each.get("node")),
+            "network": text(each.get("network"), 16),
+            "since": number(each.get("since")),
+            "slots": number(each.get("slots")),
+            "detached": each.get("detached") is True,
+            "is_own": each.get("is_own") is True,
+            "bytes_in": number(each.get("bytes_in")),
+            "bytes_out": number(each.get("bytes_out")),
+            "memory": number(each.get("memory")),
+        }
+        for each in entries(document, "sessions", MOST_SESSIONS)
+    ]
+
+
+def members_of(document: Document) -> list[dict[str, object]]:
+    """Return the members that the server knows."""
+    return [
+        {
+            "name": text(each.get("name")),
+            "cmd_port": number(each.get("cmd_port")),
+            "slots": number(each.get("slots")),
+            "is_direct": each.get("is_direct") is True,
+            # Whole tens of seconds: nothing has changed as long as it is heard of.
+            "age": None if (age := number(each.get("age"))) is None else int(age // 10) * 10,
+        }
+        for each in entries(document, "members", MOST_MEMBERS)
+    ]
+
+
+Work = tuple[int, float, float | None, int, str | None, str | None, bool]
+
+
+def work_after(document: Document, instant: float) -> list[Work]:
+    """Return what runs, and what ended after an instant.
+
+    Each is (slot, begin, end, outcome, label, user, whether it is a program), with the number of the outcome: 0 done, 1
+    failed, 2 lost, 3 running, 4 `UNKNOWN`.
+    """
+    found: list[Work] = []
+    for each in entries(document, "timeline", MOST_WORK):
+        end = number(each.get("end"))
+        if end is not None and end <= instant:
+            continue
+        slot, begin = each.get("slot"), number(each.get("begin"))
+        outcome = _OUTCOMES.get(str(each.get("outcome")))
+        if isinstance(slot, int) and begin is not None and outcome is not None:
+            label, user = text(each.get("label")), text(each.get("user"))
+            last = None if end is None else round(end, 3)
+            found.append((slot, round(begin, 3), last, outcome, label, user, each.get("kind") == "program"))
+    return found
+
+
+def samples_after(document: Document, instant: float) -> Iterator[tuple[float, dict[str, float]]]:
+    """Return the samples after an instant, each with its own, by the names of the columns."""
+    samples = part(document, "samples")
+    interval, begin = number(samples.get("interval")), number(samples.get("begin"))
+    columns, rows = samples.get("columns"), samples.get("rows")
+    if (
+        not interval
+        or interval <= 0
+        or begin is None
+        or not isinstance(columns, list)
+        or not isinstance(rows, list)
+    ):
+        return
+    names = [text(each) or "" for each in columns[:_MOST_COLUMNS]]
+    for place, row in enumerate(rows[-MOST_SAMPLES:], max(0, len(rows) - MOST_SAMPLES)):
+        at = begin + place * interval
+        if at > instant and isinstance(row, list):
+            values = zip(names, map(number, row), strict=False)
+            yield at, {name: float(value) for name, value in values if value is not None}
+
+
+def clean(value: object, depth: int = 0) -> Any:
+    """Return what JSON can express of a value: no infinite numbers, no long texts, nothing that is too deep."""
+    match value:
+        case bool() | None:
+            return value
+        case int() | float():
+            return number(value)
+        case str():
+            return text(value, 500)
+        case list() if depth < _MOST_DEPTH:
+            return [clean(each, depth + 1) for each in value[:MOST_SLOTS]]
+        case dict() if depth < _MOST_DEPTH:
+            return {str(name)[:MOST_TEXT]: clean(each, depth + 1) for name, each in value.items()}
+    return None

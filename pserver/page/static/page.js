@@ -1,0 +1,214 @@
+// Puts the page together: the stream feeds the model, and each part shows what it needs of it.
+// Whatever a server says goes into text nodes and attributes, never into markup.
+
+import {Charts} from "./charts.js";
+import {MEMBERS, QUEUE, SERVERS, WORK, sessionColumns} from "./columns.js";
+import {bytes, count} from "./format.js";
+import {drawGraph, membersOf} from "./graph.js";
+import {BEGIN, Model} from "./model.js";
+import {follow, post} from "./stream.js";
+import {Table, element} from "./table.js";
+import {Timeline} from "./timeline.js";
+
+const NEWEST = 50; // jobs in the table
+const get = (id) => document.getElementById(id);
+const model = new Model();
+let isPaused = false;
+
+const timeline = new Timeline(model, {
+  scroll: get("work-scroll"), space: get("work-space"), canvas: get("work-canvas"), tip: get("work-tip"),
+  legend: get("work-legend"), server: get("work-server"), colour: get("work-colour"), spanChoice: get("work-span"),
+});
+const charts = new Charts(get("charts"));
+const servers = new Table(get("servers-table"), SERVERS, {empty: "No server is known yet"});
+const queue = new Table(get("queue-table"), QUEUE, {empty: "No server is known yet"});
+const sessions = new Table(get("sessions-table"), sessionColumns(model, askToStop), {empty: "There is no session"});
+const work = new Table(get("work-table"), WORK, {sortable: false, empty: "Nothing has run yet"});
+const members = new Table(get("members-table"), MEMBERS, {sortable: false, empty: "This pool has no other members"});
+window.pserverPage = {model, timeline}; // for measurements
+
+// --- what is shown ---
+
+function showAll() {
+  showGlance();
+  const find = get("servers-find").value.trim().toLowerCase();
+  const all = [...model.servers.values()];
+  const found = all.filter(({name, row}) => !find || `${name} ${row.host ?? ""}`.toLowerCase().includes(find));
+  const items = found.map((server) => [server.key, server]);
+  servers.show(items);
+  queue.show(items);
+  showSessions(all);
+  showChoices(all);
+  timeline.update();
+  timeline.showLegend();
+  charts.show(model.steps());
+  const graph = membersOf(model);
+  drawGraph(get("graph"), graph);
+  members.show(graph.edges.map((edge) => [`${edge.from}\n\n${edge.to}`, edge]));
+  showWork();
+}
+
+function showGlance() {
+  const all = [...model.servers.values()], up = all.filter(({row}) => row.is_up).length;
+  const failed = model.sum("jobs_failed") + model.sum("programs_failed");
+  const lost = model.sum("jobs_lost") + model.sum("programs_lost");
+  const facts = [
+    ["Servers", String(up), up < all.length ? `of ${all.length}` : "", up < all.length],
+    ["Busy slots", count(model.sum("slots_busy")), `of ${count(model.sum("slots"))}`],
+    ["Waiting", count(model.sum("waiting")), ""],
+    ["Jobs a minute", count(60 * model.rate(1)), ""],
+    ["Jobs done", count(model.sum("jobs_done") + model.sum("programs_done")), ""],
+    ["Failed, lost", `${count(failed)}, ${count(lost)}`, ""],
+    ["Received", bytes(model.rate(2), true), ""],
+    ["Sent", bytes(model.rate(3), true), ""],
+  ];
+  const place = get("glance");
+  facts.forEach(([title, value, more, isBad], index) => {
+    let box = place.children[index];
+    if (!box) {
+      box = element("div");
+      const shown = element("dd");
+      shown.append(element("span"), " ", element("small"));
+      box.append(element("dt", "", title), shown);
+      place.append(box);
+    }
+    const [, shown] = box.children;
+    if (shown.firstElementChild.textContent !== value) shown.firstElementChild.textContent = value;
+    if (shown.lastElementChild.textContent !== more) shown.lastElementChild.textContent = more;
+    shown.className = isBad ? "bad" : "";
+  });
+}
+
+function showSessions(all) {
+  const items = all.flatMap((server) => server.sessions.map((session) => [`${server.key}\n${session.session}\n${session.node}`, {server, session}]));
+  sessions.show(items);
+  const others = model.sum("others_sessions");
+  const text = others ? `${count(others)} more of other users, with ${count(model.sum("others_slots"))} slots.` : "";
+  if (get("sessions-others").textContent !== text) get("sessions-others").textContent = text;
+}
+
+function showChoices(all) {
+  const choice = get("work-server"), names = all.map(({key, name}) => `${key}\n${name}`).join("\n");
+  if (choice.dataset.names === names) return;
+  choice.dataset.names = names;
+  const chosen = choice.value;
+  const options = all.map(({key, name}) => {
+    const option = element("option", "", name);
+    option.value = key;
+    return option;
+  });
+  choice.replaceChildren(choice.options[0], ...options);
+  choice.value = model.servers.has(chosen) ? chosen : "";
+}
+
+function newestWork() {
+  const found = [];
+  for (const {server, slot} of timeline.lanes) {
+    for (const each of (server.lanes.get(slot) ?? []).slice(-NEWEST)) found.push({server, slot, work: each, now: model.now});
+  }
+  return found.sort((a, b) => b.work[BEGIN] - a.work[BEGIN]).slice(0, NEWEST);
+}
+
+let summedAt = 0;
+
+function showWork() {
+  // Nobody reads, or listens to, a summary that changes all the time.
+  if (Date.now() - summedAt > 10000 || !summedAt) {
+    summedAt = Date.now();
+    const busy = model.sum("slots_busy");
+    get("work-summary").textContent = `${count(timeline.lanes.length)} slots of ${count(model.servers.size)} servers are shown; ${count(busy)} were busy at ${new Date().toLocaleTimeString("en-GB")}.`;
+  }
+  if (!get("work-details").open) return;
+  work.show(newestWork().map((item) => [`${item.server.key}\n${item.slot}\n${item.work[BEGIN]}`, item]));
+}
+
+// --- what happens ---
+
+function hear(name, data) {
+  if (name === "snapshot") model.snapshot(data);
+  else if (name === "changes") model.changes(data);
+  else if (name === "trouble") {
+    say(`The servers cannot be asked: ${data.error}`);
+    return;
+  }
+  if (!isPaused) showAll();
+}
+
+let state = "";
+
+function showState(now) {
+  if (state === now) return;
+  const words = {live: "Live", lost: "Connecting again", refused: "The token is not valid any more"};
+  get("state-text").textContent = words[now];
+  get("light").className = now === "live" ? "live" : "lost";
+  if (now !== "live") say(`${words[now]}.`);
+  else if (state) say("Live again.");
+  state = now;
+}
+
+let sayTimer = 0;
+
+function say(text) {
+  clearTimeout(sayTimer);
+  get("said").textContent = text;
+  if (!text.startsWith("The token")) sayTimer = setTimeout(() => { get("said").textContent = ""; }, 8000);
+}
+
+let asked = null;
+
+function askToStop(server, session) {
+  asked = {server, session};
+  get("ask-text").textContent =
+    `Session ${session.session} of ${session.user ?? "nobody"} at ${server.name} ends, with all that it runs. Its client gets an error.`;
+  get("ask").showModal();
+  get("ask-no").focus();
+}
+
+get("ask-no").addEventListener("click", () => get("ask").close());
+get("ask-yes").addEventListener("click", async () => {
+  get("ask").close();
+  const {server, session} = asked;
+  try {
+    say(await post("api/stop", {server: server.key, session: session.session}));
+  } catch (error) {
+    say(`Session ${session.session} was not stopped: ${error.message}`);
+  }
+});
+
+get("pause").addEventListener("click", () => {
+  isPaused = !isPaused;
+  get("pause").setAttribute("aria-pressed", String(isPaused));
+  timeline.pause(isPaused);
+  if (!isPaused) showAll();
+});
+addEventListener("resize", () => drawGraph(get("graph"), membersOf(model)));
+get("servers-find").addEventListener("input", showAll);
+get("work-details").addEventListener("toggle", showWork);
+
+const THEMES = ["system", "light", "dark"];
+
+function setTheme(theme) {
+  if (theme === "system") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
+  get("theme-name").textContent = theme;
+  get("theme").setAttribute("aria-label", `Theme: ${theme}`);
+  timeline.readColours();
+}
+
+get("theme").addEventListener("click", () => {
+  const theme = THEMES[(THEMES.indexOf(document.documentElement.dataset.theme ?? "system") + 1) % THEMES.length];
+  setTheme(theme);
+  try {
+    sessionStorage.setItem("theme", theme);
+  } catch {
+    // Storage may be forbidden; then the choice lasts as long as the page.
+  }
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => timeline.readColours());
+
+try {
+  setTheme(sessionStorage.getItem("theme") ?? "system");
+} catch {
+  setTheme("system");
+}
+follow(hear, showState);

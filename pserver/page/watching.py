@@ -1,0 +1,133 @@
+"""Asks the source while somebody watches, and tells everybody who does the same changes.
+
+There is one loop for all browsers. A browser that is slow to take what it is told gets a new snapshot instead of what
+it has missed, so nothing piles up. When nobody watches, nobody is asked.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+
+from pserver.page.changes import Changes
+from pserver.page.documents import Report
+from pserver.page.source import Source
+from srp_tools.errors import ParallelError
+
+log = logging.getLogger("pserver.page")
+
+MOST_WATCHERS = 32
+INTERVAL = 1.0  # seconds between two looks
+_SHARE = 0.2  # of the time, at most, is spent on looking
+_MOST_QUEUED = 8
+_HEARTBEAT = 15.0  # seconds after which something is said, so that proxies keep the stream open
+_FRESH = 1.0  # seconds for which a report is the newest for readers of figures
+
+
+class TooManyError(Exception):
+    """So many watch already that nobody else can."""
+
+
+class Watching:
+    """The loop and those who watch; `source`: where reports come from."""
+
+    def __init__(self, source: Source, interval: float = INTERVAL) -> None:
+        self.source = source
+        self._interval = interval
+        self._watchers: set[asyncio.Queue[bytes | None]] = set()
+        self._changes = Changes()
+        self._is_filled = False
+        self._task: asyncio.Task[None] | None = None
+        self._newest: tuple[float, Sequence[Report]] = (-1.0, ())
+        self._one_at_a_time = asyncio.Lock()
+
+    async def reports(self, *, is_whole: bool = False) -> Sequence[Report]:
+        """Return reports of now, or of a moment ago; `is_whole`: with all of their timelines and samples."""
+        async with self._one_at_a_time:
+            at, found = self._newest
+            if is_whole:
+                return await self.source.reports({})
+            if time.monotonic() - at >= _FRESH:
+                # Figures need neither timelines nor samples.
+                found = await self.source.reports({report.key: time.time() for report in found})
+                self._newest = time.monotonic(), found
+            return found
+
+    async def stream(self) -> AsyncGenerator[bytes]:
+        """Yield what one browser is told, as server-sent events, until it goes.
+
+        Raises `TooManyError` before the first event.
+        """
+        if len(self._watchers) >= MOST_WATCHERS:
+            raise TooManyError
+        queue: asyncio.Queue[bytes | None] = asyncio.Queue(_MOST_QUEUED)
+        self._watchers.add(queue)
+        try:
+            if self._task is None or self._task.done():
+                self._task = asyncio.create_task(self._watch())
+            if self._is_filled:
+                yield self._snapshot()
+            while True:
+                try:
+                    told = await asyncio.wait_for(queue.get(), _HEARTBEAT)
+                except TimeoutError:
+                    yield b": still here\n\n"
+                    continue
+                yield told if told is not None else self._snapshot()
+        finally:
+            self._watchers.discard(queue)
+
+    async def _watch(self) -> None:
+        """Look and tell until nobody watches."""
+        while self._watchers:
+            begin = time.monotonic()
+            try:
+                await self._look()
+            except (ParallelError, OSError) as error:
+                self._tell(event("trouble", {"error": str(error)}))
+            except Exception as error:
+                log.exception("a fault in the page; it goes on")
+                self._tell(event("trouble", {"error": f"a fault in the page: {type(error).__name__}"}))
+            took = time.monotonic() - begin
+            await asyncio.sleep(max(self._interval - took, took * (1 / _SHARE - 1)))
+        # What comes later is a new beginning: old entries would be taken for what runs.
+        self._changes, self._is_filled = Changes(), False
+
+    async def _look(self) -> None:
+        async with self._one_at_a_time:
+            reports = await self.source.reports(self._changes.since)
+            self._newest = time.monotonic(), reports
+        changes = self._changes.take(reports)
+        if self._is_filled:
+            self._tell(event("changes", {"now": time.time(), **changes}))
+        else:
+            self._is_filled = True
+            self._tell(self._snapshot())
+
+    def _snapshot(self) -> bytes:
+        about = {"now": time.time(), "can_stop": self.source.can_stop, "interval": self._interval}
+        return event("snapshot", {**about, **self._changes.snapshot()})
+
+    def _tell(self, told: bytes) -> None:
+        for queue in self._watchers:
+            try:
+                queue.put_nowait(told)
+            except asyncio.QueueFull:
+                while not queue.empty():
+                    queue.get_nowait()
+                with contextlib.suppress(asyncio.QueueFull):
+                    queue.put_nowait(None)  # a snapshot, when it gets to it
+
+
+def event(name: str, data: Mapping[str, object]) -> bytes:
+    r"""Return a server-sent event.
+
+    Examples
+    --------
+    >>> event("news", {"a": 1})
+    b'event: news\ndata: {"a":1}\n\n'
+    """
+    body = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return f"event: {name}\ndata: {body}\n\n".encode()
