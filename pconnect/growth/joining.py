@@ -29,15 +29,22 @@ _ON_THEIR_WAY = {NodeState.JOINING, NodeState.REJOINING, *_JOINED}
 
 
 class Joining:
-    """Some nodes on their way. `servers`: of these, which have logged in, and await their set-up."""
+    """Some nodes on their way. `servers`: of these. `found`: where they are, if that is another place than before."""
 
     def __init__(
-        self, mesh: ClientMesh, mesh_setup: MeshSetup, servers: Sequence[Server], deadline: float
+        self,
+        mesh: ClientMesh,
+        mesh_setup: MeshSetup,
+        servers: Sequence[Server],
+        deadline: float,
+        *,
+        found: Sequence[Server] = (),
     ) -> None:
         self.failures: dict[Server, Exception] = {}  #: why a node could not become a member
         self._mesh = mesh
         self._mesh_setup = mesh_setup
         self._servers = servers
+        self._found = found or servers
         self._others = [server for server in mesh.servers.values() if server not in servers]
         self._deadline = deadline
         self._number = mesh.next_number()
@@ -45,7 +52,7 @@ class Joining:
 
     def announce(self, change: str, take_in: Callable[[], object]) -> None:
         """Tell all others who begins, and what that `change` is called; `take_in` does the same on the client."""
-        tell_members(self._mesh, self._others, self._number, self._servers, [], change, self._deadline)
+        tell_members(self._mesh, self._others, self._number, self._found, [], change, self._deadline)
         take_in()
         left = remaining(self._deadline)
         patience = deadline_after(None if left is None else left * _PATIENCE)
@@ -86,7 +93,7 @@ class Joining:
         for server in self._others:
             name = f"node {server.node} ({server.host})"
             if server.state != "open":
-                gone[server.node] = f"{name} is gone: {server.last_error or server.command.error}"
+                gone[server.node] = f"{name} is gone: {server.failures.last_error or server.command.error}"
             elif not self._has_answered(server):
                 gone[server.node] = f"{name} did not answer"
         return {

@@ -2,30 +2,43 @@
 
 import functools
 import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
-from pconnect.errors import ConnectionLostError, ProtocolError
-from pconnect.link.attempt import Attempt
+from pconnect.errors import ConnectionLostError, ProtocolError, ServerBusyError, ServerRefusedError
+from pconnect.link.attempt import LOGIN, Attempt
 from pconnect.link.host_names import Host
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.login import LoginTerms, add_node, log_in_at
 from pconnect.session.server import Server
+from srp_tools import steps
 from srp_tools.steps import Steps
+
+_FIRST_PAUSE = 0.2  # seconds, before a server is asked again
+_LONGEST_PAUSE = 2.0
+_FINAL = ServerRefusedError, ServerBusyError  # it has said why
 
 Outcomes = dict[int, Server | Exception]
 
 
 def log_in_nodes(
-    mesh: ClientMesh, hosts: Mapping[int, Host], terms: LoginTerms, deadline: float, *, anew: bool = False
+    mesh: ClientMesh,
+    hosts: Mapping[int, Host],
+    terms: LoginTerms,
+    deadline: float,
+    *,
+    anew: bool = False,
+    waits: bool = False,
 ) -> Outcomes:
     """Log in once at each server where the network has no session, and ask its sessions for all other nodes.
 
-    `hosts`: that of each node, by number. `anew`: whether to log in at all servers.
+    `hosts`: that of each node, by number. `anew`: whether to log in at all servers. `waits`: whether
+    servers may hold a session of these nodes of which they have not seen yet that it is over; they are asked again.
 
     Returns a server for each node, whose command channel the loop serves, or why there is none.
     """
-    logins = _Logins(mesh, hosts, terms, deadline)
+    logins = _Logins(mesh, hosts, terms, deadline, waits=waits)
     try:
         logins.run({} if anew else _sessions(mesh))
     except BaseException:
@@ -45,13 +58,20 @@ class _Logins:
     """Some logins side by side."""
 
     def __init__(
-        self, mesh: ClientMesh, hosts: Mapping[int, Host], terms: LoginTerms, deadline: float
+        self,
+        mesh: ClientMesh,
+        hosts: Mapping[int, Host],
+        terms: LoginTerms,
+        deadline: float,
+        *,
+        waits: bool,
     ) -> None:
         self.outcomes: Outcomes = {}
         self._mesh = mesh
         self._hosts = hosts
         self._terms = terms
         self._deadline = deadline
+        self._waits = waits
 
     def run(self, sessions: Mapping[tuple[str, int], Server]) -> None:
         """Do all; `sessions`: those that there are, by place."""
@@ -61,9 +81,7 @@ class _Logins:
             places.setdefault((host.name, host.port), []).append(node)
         firsts = {place: nodes[0] for place, nodes in places.items() if place not in sessions}
         attempts = {node: Attempt(hosts[node]) for node in firsts.values()}
-        self._run_all(
-            {n: log_in_at(hosts[n], n, terms, self._deadline, attempt) for n, attempt in attempts.items()}
-        )
+        self._run_all({node: self._log_in(node, attempt) for node, attempt in attempts.items()})
         for node, attempt in attempts.items():
             outcome = self.outcomes[node]
             if isinstance(outcome, Exception):
@@ -82,6 +100,19 @@ class _Logins:
             if isinstance(outcome, Server):
                 self._mesh.event_loop.add(outcome.command)
 
+    def _log_in(self, node: int, attempt: Attempt) -> Steps[Server]:
+        """Log in, again and again where a server hangs up at the end of a login, if that may pass."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return (yield from log_in_at(self._hosts[node], node, self._terms, self._deadline, attempt))
+            except ConnectionLostError as error:
+                left = self._deadline - time.monotonic()
+                if not self._waits or attempt.phase is not LOGIN or isinstance(error, _FINAL) or left < pause:
+                    raise
+            yield from steps.pause(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
     def _join(self, known: Server, node: int) -> Steps[Server]:
         """Ask a session for a further node; log in if that does not let it in, as one without its first node."""
         try:
@@ -89,16 +120,16 @@ class _Logins:
         except (ConnectionLostError, ProtocolError):
             return (yield from log_in_at(self._hosts[node], node, self._terms, self._deadline))
 
-    def _run_all(self, steps: Mapping[int, Steps[Server]]) -> None:
+    def _run_all(self, logins: Mapping[int, Steps[Server]]) -> None:
         """Run logins side by side, until each has ended; after an error, none goes on."""
         background = self._mesh.event_loop.background
         tasks: list[Any] = []
         try:
-            for node, login in steps.items():
+            for node, login in logins.items():
                 end = functools.partial(self.outcomes.__setitem__, node)
                 tasks.append(background.start(login, self._deadline, end))
             self._mesh.event_loop.run_until(
-                lambda: all(node in self.outcomes for node in steps), math.inf, "logins at further servers"
+                lambda: all(node in self.outcomes for node in logins), math.inf, "logins at further servers"
             )
         except BaseException:
             for task in tasks:

@@ -311,7 +311,7 @@ def resolve(connections: Connections) -> tuple[Mesh, list[Connection]]:
     if mesh.removed:
         for target in targets:
             mesh.check_there(target.node)
-    if not targets and (isinstance(connections, Connection) or len(mesh.connections) > 1):
+    if not targets and (isinstance(connections, Connection) or len(mesh.members) > 1):
         raise ConfigurationError(f"node {mesh.node} is this node itself: choose another")
     return mesh, targets
 

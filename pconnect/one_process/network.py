@@ -54,6 +54,8 @@ class SerialNetwork(SerialView, Sequence[SerialNode]):
     """What `serial` returns, or a part of it."""
 
     add = Refused("it has as many nodes as you give to serial()")
+    remove = Refused("it has as many nodes as you give to serial()")
+    reconnect = Refused("no node can be lost")
     dask = Refused("Dask has a scheduler of its own for that: dask.config.set(scheduler='synchronous')")
     detach = Refused("jobs end before submit() returns")
     mesh = Refused("there are no connections", is_call=False)

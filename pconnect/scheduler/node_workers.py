@@ -52,6 +52,11 @@ class NodeWorkers:
         return f"node {self.number} ({self.server.host})"
 
     @property
+    def remedy(self) -> str:
+        """What to do when it has no server any more, for the end of an error."""
+        return f"; to go on: net.reconnect({self.number}), or connect again"
+
+    @property
     def living(self) -> list[RemoteWorker]:
         """The workers that are there to stay."""
         return [worker for worker in self.workers.values() if not worker.retiring]

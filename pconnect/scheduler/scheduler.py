@@ -7,7 +7,9 @@ one is sent, and its answer received, by the thread that submits it and waits fo
 `pconnect.scheduler.loop_thread`.
 """
 
+import concurrent.futures
 import itertools
+import math
 import operator
 import threading
 import time
@@ -32,6 +34,7 @@ from pconnect.scheduler.worker_manager import WorkerManager
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.remote_calls import kept_value
 from pconnect.session.server import Server
+from srp_tools.steps import deadline_after
 
 _begin = operator.methodcaller("begin")
 _NO_NODE_SECONDS = 0.7  # so long a queue waits for a node when there is none
@@ -137,8 +140,10 @@ class Scheduler:
 
     def fetch(self, job: Job, error: Exception, timeout: float | None) -> Any:
         """Return the result that the node of a job keeps because only pickle can send it."""
-        assert job.node is not None  # noqa: S101 - it was run there
-        return kept_value(self._manager.nodes[job.node].server.data, "job", job.number, error, timeout)
+        node = self._manager.nodes.get(job.node or 0)
+        if node is None:  # it was removed
+            raise error
+        return kept_value(node.server.data, "job", job.number, error, timeout)
 
     def why(self, job: Job) -> str:
         """Return why a job is with no worker; empty if one has it."""
@@ -176,7 +181,8 @@ class Scheduler:
 
         def await_all() -> None:
             for number in nodes:
-                self._manager.nodes[number].await_news()
+                if number in self._manager.nodes:
+                    self._manager.nodes[number].await_news()
 
         self.call(await_all)
 
@@ -184,6 +190,17 @@ class Scheduler:
         """Have jobs run at further nodes, too."""
         self._has_heard.clear()
         self.call(lambda: self._manager.add(servers))
+
+    def remove_nodes(self, numbers: Collection[int], grace: float) -> concurrent.futures.Future[None]:
+        """Have no more jobs run at some nodes; return what ends when that is done.
+
+        Jobs that still run there after `grace` seconds run again elsewhere, and that counts as no loss.
+        """
+        left: concurrent.futures.Future[None] = concurrent.futures.Future()
+        steps = self._manager.leave(numbers, deadline_after(grace))
+        background = self._thread.event_loop.background
+        self.call(lambda: background.start(steps, math.inf, lambda _: left.set_result(None)))
+        return left
 
     def extend(self, extension: Extension) -> None:
         """Have an extension called in the loop."""
@@ -286,7 +303,7 @@ class Scheduler:
             self._no_node_since = now
         if now - self._no_node_since < _NO_NODE_SECONDS:
             return
-        reasons = self._manager.describe_unable(able)
+        reasons = self._manager.describe_unable(able) or "the nodes for which it was are not there any more"
         for job in stuck:
             self._waiting.discard(job)
             if job.begin():

@@ -22,11 +22,12 @@ from pconnect.session.mesh_setup import MeshSetup
 from pconnect.session.server import Server
 from srp_tools.channel import Channel
 from srp_tools.printable import printable_text
-from srp_tools.steps import deadline_after
+from srp_tools.steps import Steps, deadline_after, pause
 
 log = logging.getLogger("pconnect")
 
 _DIAL_TIMEOUT = 30.0  # a worker waits as long for its connection
+_LOOK_SECONDS = 0.02  # between two looks whether workers have ended
 _MAX_SUSPICIONS = 3  # so often a worker may die before it has begun a job that it was to run next
 
 
@@ -44,9 +45,6 @@ class JobOwner(Protocol):
 
     def lose(self, job: Job, why: str) -> None:
         """Run a job again whose worker is gone, or say that it is lost."""
-
-
-_REMEDY = "; to go on: connect again"  # of a node without a server
 
 
 class WorkerManager:
@@ -79,6 +77,28 @@ class WorkerManager:
         for server in servers:
             node = self.nodes[server.node] = NodeWorkers(server)
             self._dial_node(node)
+
+    def leave(self, numbers: Collection[int], deadline: float) -> Steps[None]:
+        """Let the workers of some nodes end what they do until a deadline, then forget the nodes.
+
+        What has not ended there is put back.
+        """
+        nodes = [self.nodes[number] for number in numbers if number in self.nodes]
+        for node in nodes:
+            node.disable("it is being removed")
+        while any(node.workers for node in nodes) and time.monotonic() < deadline:
+            for node in nodes:
+                for worker in node.workers.values():  # some may come only now
+                    self.retire(worker)
+            yield from pause(_LOOK_SECONDS)
+        for node in nodes:
+            del self.nodes[node.number]
+            for worker in list(node.workers.values()):
+                self._forget(node, worker)
+                for job in reversed(worker.jobs.values()):
+                    self._owner.requeue(job)
+            if node.channel is not None:
+                self._event_loop.discard(node.channel)
 
     def look(self, now: float) -> None:
         """Try again to connect to nodes that could not be reached."""
@@ -125,14 +145,21 @@ class WorkerManager:
 
     def _dial_node(self, node: NodeWorkers) -> None:
         def end(outcome: Channel | Exception) -> None:
-            if isinstance(outcome, Channel):
+            if self.nodes.get(node.number) is not node:  # it was removed meanwhile
+                if isinstance(outcome, Channel):
+                    outcome.close()
+            elif isinstance(outcome, Channel):
                 self._event_loop.add(
                     node.open(outcome, lambda message: self._hear(node, message), lambda _: self._lose(node))
                 )
             else:
                 hint = "if its server was killed, start it again with the same name"
                 over = _is_over(node.server)
-                why = node.server.trouble + _REMEDY if over else f"no connection for jobs: {outcome}; {hint}"
+                why = (
+                    node.server.trouble + node.remedy
+                    if over
+                    else f"no connection for jobs: {outcome}; {hint}"
+                )
                 node.miss(why, time.monotonic())
 
         self._dial(node, JOB_CHANNEL, end)
@@ -185,8 +212,8 @@ class WorkerManager:
         """Give up a server that is gone, or its machine."""
         assert node.channel is not None  # noqa: S101 - it is what was lost
         error = node.channel.error
-        node.lose((node.ending or f"it is lost: {error}") + _REMEDY)
-        why = (f"{node}: {node.ending}" if node.ending else f"{node} is lost: {error}") + _REMEDY
+        node.lose((node.ending or f"it is lost: {error}") + node.remedy)
+        why = (f"{node}: {node.ending}" if node.ending else f"{node} is lost: {error}") + node.remedy
         for worker in list(node.workers.values()):
             self._forget(node, worker)
             for job in list(worker.jobs.values()):

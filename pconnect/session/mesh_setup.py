@@ -134,5 +134,7 @@ def mesh_error(server: Server) -> Exception | None:
     if server.life.refusal:  # others have logged in at the same time
         return ServerRefusedError(server.life.refusal)
     if server.state != "open":
-        return ConnectionLostError(server.last_error or str(server.command.error or server.data.error))
+        return ConnectionLostError(
+            server.failures.last_error or str(server.command.error or server.data.error)
+        )
     return None

@@ -42,6 +42,7 @@ class NodeEvent(enum.Enum):
     DATA_LOST = "the data connection broke"
     CHANNEL_LOST = "the command channel broke"
     RESTART_ASKED = "the client asks for another engine and gives up the old one"
+    LOGGED_IN = "the client has logged in anew, and forgets the old session"
     ENGINE_REPLACED = "the new engine waits for its set-up; the client forgets the old one"
     RESTART_DONE = "the new engine is a member of the network"
     RESTART_FAILED = "the client gives up the restart"
@@ -131,6 +132,7 @@ NODE_TRANSITIONS: Mapping[NodeState, Mapping[NodeEvent, NodeState]] = {
         _E.CHANNEL_LOST: _S.GONE,
         _E.RESTART_ASKED: _S.RESTARTING,
         _E.ENGINE_REPLACED: _S.REJOINING,  # it died during its restart
+        _E.LOGGED_IN: _S.REJOINING,  # its server had ended the session
         _E.RESTART_FAILED: _S.DIED,
         _E.CLOSE_ASKED: _S.DIED,  # no command runs, so nothing else changes
         _E.CLOSE_ANSWERED: _S.CLOSED,
@@ -139,12 +141,14 @@ NODE_TRANSITIONS: Mapping[NodeState, Mapping[NodeEvent, NodeState]] = {
     _S.LOST: {
         _E.DATA_LOST: _S.LOST,
         _E.RESTART_FAILED: _S.GONE,  # nobody can start an engine there
+        _E.LOGGED_IN: _S.REJOINING,
         _E.CLOSE_ASKED: _S.LOST,
         _E.NETWORK_CLOSED: _S.CLOSED,
     },
     _S.GONE: {
         _E.DATA_LOST: _S.GONE,
         _E.RESTART_FAILED: _S.GONE,
+        _E.LOGGED_IN: _S.REJOINING,
         _E.CLOSE_ASKED: _S.GONE,
         _E.NETWORK_CLOSED: _S.CLOSED,
     },
@@ -209,6 +213,8 @@ class NodeLife:
         """
         self.happen(event)
         self.session_is_over |= event is NodeEvent.SESSION_ENDED
+        if event is NodeEvent.LOGGED_IN:
+            self.session_is_over, self.refusal = False, ""
         if self.state in DEAD_STATES:
             self.death = death
             self.died_at = self.died_at if now is None else now

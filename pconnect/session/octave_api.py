@@ -284,7 +284,7 @@ def network_get_info(network: Network, *, timeout: float = 5.0) -> list[dict[str
                 "cmd_port": server.location.cmd_port,
                 "data_port": server.location.data_port,
                 "queued": len(server.running),
-                "last_error": server.last_error,
+                "last_error": server.failures.last_error,
                 "round_trip": round_trip,
             }
         facts.append(info)

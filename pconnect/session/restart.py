@@ -279,7 +279,7 @@ class _Restart:
         for server in self._others:
             name = f"node {server.node} ({server.host})"
             if server.state != "open":
-                gone[server.node] = f"{name} is gone: {server.last_error or server.command.error}"
+                gone[server.node] = f"{name} is gone: {server.failures.last_error or server.command.error}"
             elif not self._has_answered(server):
                 gone[server.node] = f"{name} did not answer"
         return {

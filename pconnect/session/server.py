@@ -49,7 +49,6 @@ class Server(Peer):
         self.node = command.node
         self.host = command.host  #: as given to `pconnect`
         self.location = location  #: where its server is
-        self.command = command  #: the command channel, to its supervisor
         self.life = NodeLife(f"node {self.node} ({self.host})")
         self.commands = RunningCommands()
         self.failures = FailureLog()
@@ -62,8 +61,12 @@ class Server(Peer):
         self.rounds = Rounds()  #: takes its answers in the search for deadlocks
         self._grace = Grace()
         self.attach(Connection(self.node, self.host, None, role=Role.CLIENT_DATA))
-        command.on_message = self._take
-        command.on_lost = lambda _: self._lose_channel()
+        self.listen(command)
+
+    def listen(self, command: Connection) -> None:
+        """Take over the command channel."""
+        self.command = command  #: the command channel, to its supervisor
+        command.on_message, command.on_lost = self._take, lambda _: self._lose_channel()
         command.peer = self
 
     def attach(self, data: Connection) -> None:
@@ -87,11 +90,6 @@ class Server(Peer):
         return self.commands.running
 
     @property
-    def last_error(self) -> str | None:
-        """What failed last, in short."""
-        return self.failures.last_error
-
-    @property
     def busy(self) -> bool:
         """Whether values may still arrive: commands run, or ended a moment ago. True of a node that is gone, too."""
         gone = self.life.death or self.command.error
@@ -112,7 +110,8 @@ class Server(Peer):
     def remedy(self, connection: object) -> str:
         """Return what a user can do about the loss of a connection, for the end of its text."""
         lives = connection is self.data and self.command.error is None
-        return f"{_ADVICE}net[{self.node}].restart()" if lives else f"{_ADVICE}connect again"
+        anew = f"net.reconnect({self.node}), or connect again"
+        return _ADVICE + (f"net[{self.node}].restart()" if lives else anew)
 
     def sources(self) -> list[Connection]:
         """Return the connection on which values come."""
@@ -217,10 +216,10 @@ class Server(Peer):
             command.lose_value(error)
         self.failures.lose([number], error)  # the next command begins a new epoch
 
-    def renew(self) -> None:
-        """Forget the old engine, after its server has: its values and its failures."""
-        text = f"the engine of node {self.node} ({self.host}) was restarted and is not there yet"
-        self.life.die(NodeEvent.ENGINE_REPLACED, EngineDiedError(text))
+    def renew(self, event: NodeEvent = NodeEvent.ENGINE_REPLACED) -> None:
+        """Forget the old engine, after its server has, or in a new session: its values and its failures."""
+        name = f"node {self.node} ({self.host})"
+        self.life.die(event, EngineDiedError(f"the new engine of {name} is not there yet"))
         self.data.mesh.event_loop.discard(self.data)
         self.data.reset()
         self.rounds.forget(self.node)  # what it was asked it will not answer, see `Rounds`
@@ -336,7 +335,7 @@ class Server(Peer):
                 self.life.refusal = message.value if message.tag else ""
                 self.command.on_lost = lambda _: self._lose_channel(message.value)
                 words = f"the session of node {self.node} ({self.host}) was ended: {message.value}"
-                self._end(event, f"{words}{_ADVICE}connect again")
+                self._end(event, words + self.remedy(self.command))
 
     def _take_death(self, how: str, last_output: str, command: int | None = None) -> None:
         if self.data.mesh is not None:  # else the network is just being made

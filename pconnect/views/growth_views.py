@@ -4,15 +4,19 @@ from typing import ClassVar
 
 from pconnect.errors import ConfigurationError
 from pconnect.growth.adding import add_nodes
+from pconnect.growth.reconnecting import reconnect_nodes
+from pconnect.growth.removing import Nodes, remove_nodes
 from pconnect.link.connection import Connection
+from pconnect.loop.network import Mesh
 from pconnect.session.client_mesh import ClientMesh
-from pconnect.session.remote_calls import mesh_of
+from pconnect.session.remote_calls import client_mesh
 
 
 class GrowthView:
     """What a network has on the client, and no part of it."""
 
     is_whole: bool
+    mesh: Mesh
     #: What connections to engines are made of: usually, and where another process may come back to them.
     _make: ClassVar[tuple[type[Connection], type[Connection]]]
 
@@ -60,7 +64,68 @@ class GrowthView:
         is_resumable = mesh.mesh_setup is not None and mesh.mesh_setup.is_resumable
         return add_nodes(mesh, hosts, self._make[is_resumable], timeout)
 
+    def remove(self, nodes: Nodes, *, grace: float = 5.0) -> None:
+        """End the sessions of some nodes, and leave these out of the network from now on.
+
+        Their numbers stay empty, and no other number changes: an index of one of them is an `IndexError`; `len`,
+        iteration, slices, ``nodes`` and calls for the whole network leave them out, here and in engines. Jobs that run
+        there have some time to end; those that have not, and those that wait there, run elsewhere, which does not count
+        as a loss. Commands that run there are interrupted, as by `sclose`. A collective call of all nodes that is under
+        way fails; your next command begins anew.
+
+        Parameters
+        ----------
+        nodes
+            A number, several, a connection such as ``net[2]``, or a part of the network.
+        grace
+            Seconds for jobs that run there to end, and then for commands.
+
+        Raises
+        ------
+        ConfigurationError
+            One of `nodes` is no node with an engine; this is a part of a network; or its nodes are being changed
+            already. Nothing was done.
+
+        Examples
+        --------
+        >>> from pconnect import local_network
+        >>> with local_network(3) as net:
+        ...     net.remove(2)
+        ...     net.nodes, len(net), net[3].eval("sockets.nodes").result()
+        ([0, 1, 3], 3, [0, 1, 3])
+        """
+        remove_nodes(self._whole("remove"), nodes, grace)
+
+    def reconnect(self, nodes: Nodes | None = None, *, timeout: float = 30.0) -> list[int]:
+        """Give nodes whose server was restarted, or whose connection is lost, a new session under the same number.
+
+        The engine is new, and so is its workspace. `Connection` objects stay the same, here and in other engines, as in
+        a restart: their ``error`` is cleared. What was on its way is lost. A collective call of all nodes that is under
+        way fails; your next command begins anew.
+
+        Parameters
+        ----------
+        nodes
+            As of `remove`; by default all that are lost. Those that are not lost are left alone.
+        timeout
+            Limit for the whole call, in seconds. A server that still has the old session, because it has not seen yet
+            that the connection is lost, is asked again within it.
+
+        Returns
+        -------
+        list of int
+            The numbers of the nodes that have a new session.
+
+        Raises
+        ------
+        ConnectError
+            As of `add`, with the error of each node that failed. The others have a new session.
+        ConfigurationError
+            As of `remove`.
+        """
+        return reconnect_nodes(self._whole("reconnect"), nodes, timeout)
+
     def _whole(self, verb: str) -> ClientMesh:
         if not self.is_whole:
             raise ConfigurationError(f"{verb}() is for a whole network, and this is a part of one")
-        return mesh_of(self)
+        return client_mesh(self.mesh)

@@ -119,7 +119,9 @@ def test_jobs_that_are_lost_by_a_stop_of_the_server_say_so(tmp_path: Path) -> No
         wait_until(jobs[0].running, "the first job to begin")
         server.process.terminate()
         for job in jobs:
-            words = "its session was ended: the server was stopped; to go on: connect again"
+            words = (
+                "its session was ended: the server was stopped; to go on: net.reconnect(1), or connect again"
+            )
             assert words in str(job.exception(DEADLINE))
 
 
@@ -131,6 +133,8 @@ def test_a_first_job_after_a_stop_of_the_server_fails_soon(tmp_path: Path) -> No
         with pytest.raises(ConnectionLostError, match="the server was stopped"):
             net[1].eval("1").result(DEADLINE)
         began = time.monotonic()
-        with pytest.raises(JobLostError, match="the server was stopped; to go on: connect again"):
+        with pytest.raises(
+            JobLostError, match=r"the server was stopped; to go on: net\.reconnect\(1\), or connect again"
+        ):
             net.submit(abs, 1).result(DEADLINE)
         assert time.monotonic() - began < 15  # it is dialled for 30 s where it may come back

@@ -49,7 +49,7 @@ def check_errors(client: Client) -> None:
     far.say(Kind.MESHED, {"errors": {"2": "node 1 could not connect to node 2: refused"}})
     other.say(Kind.DIED, {"how": "SIGSEGV", "last_output": ""})
     net.mesh.event_loop.run_until(
-        lambda: bool(far.server.facts and other.server.last_error), 1e12, "the reports"
+        lambda: bool(far.server.facts and other.server.failures.last_error), 1e12, "the reports"
     )
     assert str(mesh_error(far.server)) == "node 1 could not connect to node 2: refused"
     error = mesh_error(other.server)

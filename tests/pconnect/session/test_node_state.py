@@ -35,6 +35,7 @@ def happen(life: NodeLife, event: NodeEvent) -> None:
         NodeEvent.ENGINE_DIED,
         NodeEvent.SESSION_ENDED,
         NodeEvent.RESTART_ASKED,
+        NodeEvent.LOGGED_IN,
         NodeEvent.ENGINE_REPLACED,
         NodeEvent.RESTART_FAILED,
     }:

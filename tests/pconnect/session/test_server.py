@@ -76,7 +76,7 @@ def test_a_session_that_the_server_ends(client: Client) -> None:
     )
     assert (
         str(server.command.loss())
-        == "node 1 (host1) is lost: the server was stopped; to go on: connect again"
+        == "node 1 (host1) is lost: the server was stopped; to go on: net.reconnect(1), or connect again"
     )
     assert server.trouble == "the session was ended: the server was stopped"
 
@@ -100,8 +100,8 @@ def test_a_lost_connection_says_how_to_go_on(client: Client) -> None:
     assert str(server.data.loss()).endswith("; to go on: net[1].restart()")
     servers[0].event_loop.close()
     net.mesh.event_loop.run_until(lambda: server.command.error is not None, 1e12, "the loss")
-    assert str(server.data.loss()).endswith("; to go on: connect again")
-    assert str(server.command.loss()).endswith("; to go on: connect again")
+    assert str(server.data.loss()).endswith("; to go on: net.reconnect(1), or connect again")
+    assert str(server.command.loss()).endswith("; to go on: net.reconnect(1), or connect again")
     assert "to go on" not in server.trouble
 
 

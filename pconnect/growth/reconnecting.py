@@ -1,0 +1,105 @@
+"""`net.reconnect`: a new session for nodes whose server or machine was gone, under the same numbers."""
+
+from collections.abc import Mapping, Sequence
+
+from pconnect.errors import ConnectionLostError
+from pconnect.growth.adding import changing, refusal, tell_change
+from pconnect.growth.joining import Joining
+from pconnect.growth.logins import log_in_nodes
+from pconnect.growth.removing import Nodes, leave_jobs, numbers_of
+from pconnect.session.client_mesh import ClientMesh
+from pconnect.session.mesh_setup import MeshSetup
+from pconnect.session.node_state import NodeEvent
+from pconnect.session.server import Server
+from pconnect.session.versions import foreign_pythons
+from srp_tools.steps import deadline_after
+
+Failures = dict[int, Exception]
+
+
+def reconnect_nodes(mesh: ClientMesh, nodes: Nodes | None, timeout: float) -> list[int]:
+    """Give nodes that are lost a new session; see `pconnect.views.growth_views.GrowthView.reconnect`."""
+    deadline = deadline_after(timeout)
+    mesh.event_loop.look()
+    numbers = list(mesh.servers) if nodes is None else numbers_of(mesh, nodes)
+    lost = [number for number in numbers if is_lost(mesh.servers[number])]
+    if not lost:
+        return []
+    with changing(mesh, "nodes are being connected anew") as mesh_setup:
+        mesh.renew_certificates()
+        leave_jobs(mesh, lost, 0.0)
+        try:
+            failures, found = _log_in(mesh, mesh_setup, lost, deadline)
+            if found:
+                failures |= _join(mesh, mesh_setup, found, deadline)
+        finally:
+            if mesh.scheduler is not None:
+                mesh.scheduler.add_nodes([mesh.servers[number] for number in lost])
+        back = [number for number in lost if number not in failures]
+        mesh.foreign = {n: words for n, words in mesh.foreign.items() if n not in back}
+        mesh.foreign |= foreign_pythons([mesh.servers[number] for number in back])
+        tell_change(mesh)
+        if failures:
+            raise _refusal(mesh, failures)
+    return back
+
+
+def is_lost(server: Server) -> bool:
+    """Whether a node has no session any more, as far as the client knows."""
+    return server.command.error is not None or server.life.session_is_over
+
+
+def _log_in(
+    mesh: ClientMesh, mesh_setup: MeshSetup, numbers: Sequence[int], deadline: float
+) -> tuple[Failures, dict[int, Server]]:
+    """Log in where that is possible; return why it was not for some, and what came of the others."""
+    assert mesh_setup.terms is not None  # noqa: S101 - see `changing`
+    hosts = {number: mesh.growth.hosts[number] for number in numbers}
+    outcomes = log_in_nodes(mesh, hosts, mesh_setup.terms, deadline, waits=True)
+    for error in outcomes.values():
+        if isinstance(error, Exception) and not isinstance(error, OSError):
+            raise error
+    failures = {n: outcome for n, outcome in outcomes.items() if isinstance(outcome, Exception)}
+    return failures, {n: outcome for n, outcome in outcomes.items() if isinstance(outcome, Server)}
+
+
+def _join(mesh: ClientMesh, mesh_setup: MeshSetup, found: Mapping[int, Server], deadline: float) -> Failures:
+    """Make the new sessions those of the nodes that were lost; return why some could not become members again."""
+    servers = [mesh.servers[number] for number in found]
+    names = ", ".join(f"node {server.node} ({server.host})" for server in servers)
+    change = f"{names} {'was' if len(servers) == 1 else 'were'} connected anew"
+
+    def take_in() -> None:
+        for server in servers:
+            _renew(server, found[server.node])
+        mesh.change_members([], [], change)
+
+    joining = Joining(mesh, mesh_setup, servers, deadline, found=list(found.values()))
+    try:
+        joining.announce(change, take_in)
+        joining.connect()
+    finally:
+        with mesh.event_loop.sigint_deferred:
+            joining.end()
+            for server in servers:
+                _end(mesh, server, joining.failures.get(server))
+    return {server.node: error for server, error in joining.failures.items()}
+
+
+def _renew(server: Server, found: Server) -> None:
+    """Have a node go on with what a login has found for it."""
+    server.listen(found.command)
+    server.location = found.location
+    server.renew(NodeEvent.LOGGED_IN)
+
+
+def _end(mesh: ClientMesh, server: Server, error: Exception | None) -> None:
+    server.end_restart(error)
+    if error is not None:
+        mesh.event_loop.lose(server.command, ConnectionLostError(str(error)))
+
+
+def _refusal(mesh: ClientMesh, failures: Mapping[int, Exception]) -> Exception:
+    return refusal(
+        {f"node {number} ({mesh.servers[number].host})": error for number, error in failures.items()}
+    )

@@ -1,0 +1,97 @@
+"""`net.remove`: nodes leave a network that goes on; their numbers stay empty."""
+
+import contextlib
+import time
+from collections.abc import Callable, Collection, Sequence
+
+from pconnect.errors import ConfigurationError
+from pconnect.growth.adding import changing, tell_change
+from pconnect.growth.joining import tell_members
+from pconnect.link.connection import Connection
+from pconnect.loop.network import Network
+from pconnect.messaging.send_receive import resolve
+from pconnect.protocol.kinds import Kind
+from pconnect.session.client_mesh import ClientMesh
+from pconnect.session.node_state import NodeState
+from pconnect.session.server import Server
+from srp_tools.steps import deadline_after
+
+Nodes = int | Connection | Network | Collection[int]
+
+# So long is waited for the others to have heard of it, before the nodes hang up: else they would see them lost.
+_TOLD_SECONDS = 1.0
+# Beside the grace of its commands, so long a session has to end.
+_END_SECONDS = 5.0
+_LOOK_SECONDS = 0.02  # between two looks at what another thread does
+
+
+def remove_nodes(mesh: ClientMesh, nodes: Nodes, grace: float) -> None:
+    """Remove nodes from a network; see `pconnect.views.growth_views.GrowthView.remove`."""
+    mesh.event_loop.catch_up()
+    numbers = numbers_of(mesh, nodes)
+    with changing(mesh, "nodes are being removed"):
+        servers = [mesh.servers[number] for number in numbers]
+        leave_jobs(mesh, numbers, grace)
+        names = ", ".join(f"node {server.node} ({server.host})" for server in servers)
+        change = f"{names} {'was' if len(servers) == 1 else 'were'} removed from the network"
+        try:
+            _tell(mesh, servers, change)
+            _close(mesh, servers, grace)
+        finally:
+            with mesh.event_loop.sigint_deferred:
+                mesh.drop_servers(numbers, change)
+        for server in servers:
+            server.report_unseen()
+        tell_change(mesh)
+
+
+def numbers_of(mesh: ClientMesh, nodes: Nodes) -> list[int]:
+    """Return the numbers of some nodes with an engine. Raises `ConfigurationError` if one is no such node."""
+    if isinstance(nodes, Connection | Network):
+        given, found = resolve(nodes)
+        if given is not mesh:
+            raise ConfigurationError("these nodes belong to another network")
+        return [node.node for node in found]
+    numbers = [nodes] if isinstance(nodes, int) else list(nodes)
+    for number in numbers:
+        if number in mesh.removed:
+            raise ConfigurationError(mesh.why_removed(number))
+        if number not in mesh.servers:
+            there = ", ".join(map(str, mesh.servers)) or "none"
+            raise ConfigurationError(f"{number!r} is no node with an engine; those are {there}")
+    return list(dict.fromkeys(numbers))
+
+
+def leave_jobs(mesh: ClientMesh, numbers: Sequence[int], grace: float) -> None:
+    """Have no more jobs run at some nodes; those that run there have some seconds, and then run elsewhere."""
+    if mesh.scheduler is None:
+        return
+    left = mesh.scheduler.remove_nodes(numbers, grace)
+    # The thread of the jobs wakes nobody here, and the network is to be served meanwhile.
+    deadline = time.monotonic() + grace + _END_SECONDS
+    while not left.done() and time.monotonic() < deadline:
+        _wait(mesh, left.done, time.monotonic() + _LOOK_SECONDS)
+
+
+def _tell(mesh: ClientMesh, servers: Sequence[Server], change: str) -> None:
+    number, others = mesh.next_number(), [s for s in mesh.servers.values() if s not in servers]
+    nodes = [server.node for server in servers]
+    tell_members(mesh, others, number, [], nodes, change, deadline_after(None))
+    told = time.monotonic() + _TOLD_SECONDS
+    _wait(mesh, lambda: all(server.has_answered(Kind.MEMBERS, number) for server in others), told)
+    for server in others:
+        server.answers.pop((Kind.MEMBERS, number), None)
+
+
+def _close(mesh: ClientMesh, servers: Sequence[Server], grace: float) -> None:
+    with mesh.event_loop.sigint_deferred:
+        for server in servers:
+            server.ask_to_close(grace)
+            mesh.event_loop.flush(server.command)
+    ended = time.monotonic() + grace + _END_SECONDS
+    _wait(mesh, lambda: all(s.life.state is NodeState.CLOSED or s.command.error for s in servers), ended)
+
+
+def _wait(mesh: ClientMesh, condition: Callable[[], object], deadline: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        mesh.event_loop.run_until(lambda: bool(condition()), deadline, "nodes to leave")

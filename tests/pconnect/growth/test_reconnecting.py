@@ -1,0 +1,124 @@
+"""Nodes whose server was killed and started again, or whose session has ended."""
+
+import os
+import signal
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pconnect import (
+    ConfigurationError,
+    ConnectError,
+    ConnectionLostError,
+    allreduce,
+    precv,
+    psend,
+    reval,
+)
+from pconnect.growth.reconnecting import is_lost
+from pconnect.session.remote_calls import client_mesh
+from pconnect.views.network_views import ClientNetwork
+from srp_tools.credentials import Credentials
+from tests.support.networks import assert_works
+from tests.support.servers import Server, connect, run_server
+from tests.support.waiting import DEADLINE
+
+
+def kill_sessions(server: Server, net: ClientNetwork, *nodes: int) -> None:
+    """Kill the sessions of a network, and wait until the client has seen that."""
+    for pid in server.sessions(net):
+        os.kill(pid, signal.SIGKILL)
+    await_loss(net, *nodes)
+
+
+def await_loss(net: ClientNetwork, *nodes: int) -> None:
+    mesh = client_mesh(net.mesh)
+    mesh.event_loop.run_until(
+        lambda: all(is_lost(mesh.servers[node]) for node in nodes), time.monotonic() + DEADLINE, "the loss"
+    )
+
+
+def sum_of_nodes(net: ClientNetwork) -> None:
+    command = reval("allreduce(sockets.node, sockets)", net)
+    assert allreduce(0, net, timeout=DEADLINE) == sum(net.nodes)
+    command.result(DEADLINE)
+
+
+def test_nodes_come_back_under_their_numbers(
+    server: Server, tmp_path: Path, users: tuple[Credentials, Path]
+) -> None:
+    with run_server(tmp_path / "second", users=users) as second, connect([server, second, second]) as net:
+        lost = net[2], net[3]
+        net.push(a=1)
+        assert list(net.map(abs, range(-9, 0))) == list(range(9, 0, -1))
+        assert net.reconnect() == net.reconnect(1) == []
+        waits = net[1].eval("allreduce(1, sockets)")
+        kill_sessions(second, net, 2, 3)
+        assert waits.exception(DEADLINE) is not None
+        with pytest.raises(ConnectionLostError, match=r"to go on: net\.reconnect\(2\), or connect again"):
+            net[2].eval("1").result(DEADLINE)
+        assert net.reconnect() == [2, 3]
+        assert (net[2], net[3]) == lost
+        assert [node.error for node in net] == [None] * 4
+        assert net.eval("'a' in globals()").result(DEADLINE) == [True, False, False]
+        assert_works(net)
+        reval("for c in sockets[1:]:\n  if not c.is_own: psend((sockets.node, c.node), c)", net)
+        got = net.eval("[precv(c) for c in sockets[1:] if not c.is_own]").result(DEADLINE)
+        assert got == [[(k, node) for k in (1, 2, 3) if k != node] for node in (1, 2, 3)]
+        sum_of_nodes(net)
+        assert list(net[2].map(abs, range(-9, 0))) == list(range(9, 0, -1))
+        net[2].restart()
+        net[1].restart()
+        sum_of_nodes(net)
+
+
+def test_a_server_that_was_stopped_and_started_again(
+    server: Server, tmp_path: Path, users: tuple[Credentials, Path]
+) -> None:
+    with ExitStack() as stack:
+        first = ExitStack()
+        second = first.enter_context(run_server(tmp_path / "second", users=users))
+        net = stack.enter_context(connect([server, second]))
+        net.submit(abs, -1).result(DEADLINE)
+        first.close()
+        await_loss(net, 2)
+        with pytest.raises(ConnectError, match=r"node 2 .* no server listens there"):
+            net.reconnect(2, timeout=DEADLINE)
+        assert net[1].eval("1").result(DEADLINE) == 1
+        ports = f"--cmd-port={second.cmd_port}", f"--data-port={second.data_port}"
+        stack.enter_context(run_server(tmp_path / "second", *ports, users=users))
+        assert net.reconnect(net[2]) == [2]
+        assert_works(net)
+        sum_of_nodes(net)
+        net.close()
+
+
+def test_a_session_that_has_not_seen_its_loss_is_waited_for(server: Server) -> None:
+    with server.connect(2) as net:
+        mesh: Any = client_mesh(net.mesh)
+        stopped = server.sessions(net)
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        mesh.event_loop.lose(mesh.servers[1].command, ConnectionLostError("a cable"))
+        mesh.event_loop.lose(mesh.servers[2].command, ConnectionLostError("a cable"))
+        with pytest.raises(ConnectError, match="could not connect to 2 hosts"):
+            net.reconnect(timeout=1.0)
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        assert net.reconnect(timeout=DEADLINE) == [1, 2]
+        assert_works(net)
+
+
+def test_only_whole_networks_and_nodes_of_theirs(server: Server) -> None:
+    with server.connect(1) as net:
+        with pytest.raises(ConfigurationError, match="whole network"):
+            net[1:].reconnect()
+        with pytest.raises(ConfigurationError, match="no node with an engine"):
+            net.reconnect(4)
+        psend(1, net[1])
+        assert net[1].eval("precv(sockets[0])").result(DEADLINE) == 1
+        reval("psend(2, sockets[0])", net)
+        assert precv(net[1]) == 2

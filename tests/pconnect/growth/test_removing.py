@@ -1,0 +1,129 @@
+"""Nodes that are removed from networks of real servers, while work goes on."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from pconnect import (
+    CollectiveError,
+    ConfigurationError,
+    ConnectionLostError,
+    JobLostError,
+    RemoteError,
+    allreduce,
+    precv,
+    psend,
+    restart,
+    reval,
+)
+from pconnect.growth.removing import leave_jobs, numbers_of
+from pconnect.session.remote_calls import client_mesh
+from pconnect.views.network_views import ClientNetwork
+from tests.support.servers import Server, connect
+from tests.support.waiting import DEADLINE, wait_until
+
+
+def sum_of_nodes(net: ClientNetwork) -> None:
+    command = reval("allreduce(sockets.node, sockets)", net)
+    assert allreduce(0, net, timeout=DEADLINE) == sum(net.nodes)
+    command.result(DEADLINE)
+
+
+def test_numbers_never_change_their_meaning(server: Server) -> None:
+    with server.connect(4) as net:
+        part, second, third = net[1:4], net[2], net[3]
+        net.remove(2)
+        assert (net.nodes, len(net), [node.node for node in net]) == ([0, 1, 3, 4], 4, [0, 1, 3, 4])
+        assert (net[3] is third, net[-1].node, net[1:4].nodes, net[[1, 3]].nodes) == (True, 4, [1, 3], [1, 3])
+        assert [node.node for node in reversed(net)] == [4, 3, 1, 0]
+        assert (net.index(third), net[[True, False, True, False]].nodes) == (3, [0, 3])
+        assert repr(net).splitlines()[3].startswith("  3  ")
+        for broken in (lambda: net[2], lambda: net[[1, 2]], lambda: part[1]):
+            with pytest.raises(
+                IndexError, match=r"node 2 .* was removed from this network, .* are 0, 1, 3, 4"
+            ):
+                broken()
+        for call in (
+            lambda: second.eval("1"),
+            lambda: part.eval("1"),
+            lambda: psend(1, second),
+            lambda: precv(second),
+        ):
+            with pytest.raises(ConnectionLostError, match=r"node 2 .* was removed"):
+                call()
+        assert net.eval("(sockets.node, sockets.nodes)").result(DEADLINE) == [
+            (k, [0, 1, 3, 4]) for k in (1, 3, 4)
+        ]
+        with pytest.raises(ConnectionLostError, match=r"node 2 .* was removed from this network"):
+            net[1].eval("psend(1, [c for c in sockets.mesh.connections][2])").result(DEADLINE)
+        sum_of_nodes(net)
+        restart(net[1])
+        sum_of_nodes(net)
+        assert net.add(server.host) == [5]
+        sum_of_nodes(net)
+        assert net.close() == []
+
+
+def test_jobs_of_a_removed_node_go_elsewhere(two_slots: Server, one_slot: Server, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with connect([two_slots, one_slot]) as net:
+
+        def wait(gate: str) -> int:
+            while not Path(gate).exists():
+                time.sleep(0.01)
+            return 7
+
+        jobs = [net.submit(wait, str(gate)) for _ in range(9)]
+        only_there = net.executor(retries=3)
+        wait_until(lambda: sum(job.running() for job in jobs) == 3, "jobs at both nodes")
+        bound = net[2].submit(wait, str(gate))
+        net.remove(net[2], grace=0.2)
+        gate.touch()
+        assert [job.result(DEADLINE) for job in jobs] == [7] * 9
+        assert {job.node for job in jobs} == {1}
+        assert [job.losses for job in jobs] == [0] * 9
+        with pytest.raises(JobLostError, match="the nodes for which it was are not there any more"):
+            bound.result(DEADLINE)
+        with pytest.raises(ConfigurationError, match="the nodes here are"):
+            list(net.map(abs, [1], on=2))
+        only_there.shutdown()
+
+
+def test_what_runs_there_ends_and_so_do_collective_calls_of_all(server: Server) -> None:
+    with server.connect(3) as net:
+        runs = net[3].eval("import time; time.sleep(1000)")
+        waits = net[1].eval("allreduce(1, sockets)")
+        pair = net[2].eval("psend(0, sockets[0]); precv(sockets[3])")
+        precv(net[2], timeout=DEADLINE)
+        net.remove([3], grace=0.5)
+        with pytest.raises(RemoteError, match="KeyboardInterrupt at node 3"):
+            runs.result(DEADLINE)
+        assert isinstance(error := waits.exception(DEADLINE), CollectiveError | ConnectionLostError)
+        assert "removed" in str(error)
+        assert isinstance(error := pair.exception(DEADLINE), ConnectionLostError)
+        assert "node 3" in str(error)
+        sum_of_nodes(net)
+        wait_until(
+            lambda: [one["nodes"] for one in server.status_now()["sessions"]] == [[1, 2]], "the end there"
+        )
+
+
+def test_which_nodes_can_be_removed(server: Server) -> None:
+    with server.connect(2) as net:
+        mesh = client_mesh(net.mesh)
+        assert numbers_of(mesh, net) == numbers_of(mesh, [1, 2, 1]) == [1, 2]
+        assert numbers_of(mesh, net[2]) == numbers_of(mesh, 2) == [2]
+        for wrong in (0, 3, [1, 7]):
+            with pytest.raises(ConfigurationError, match="is no node with an engine; those are 1, 2"):
+                net.remove(wrong)
+        with pytest.raises(ConfigurationError, match="whole network"):
+            net[1:].remove(1)
+        leave_jobs(mesh, [1], 0.0)  # there are none
+        net.remove(2)
+        with pytest.raises(ConfigurationError, match=r"node 2 .* was removed"):
+            net.remove(2)
+        net.remove(1)
+        assert (net.nodes, len(net)) == ([0], 1)
+        assert net.add(server.host) == [3]
+        assert net.eval("sockets.nodes").result(DEADLINE) == [[0, 3]]
