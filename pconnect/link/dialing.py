@@ -4,11 +4,12 @@ import errno
 import itertools
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from pconnect.errors import AuthenticationError, ConnectionLostError, ProtocolError
 from pconnect.link.local_link import dial_local, is_local
 from pconnect.link.nonces import new_nonce
+from pconnect.link.race import PLACE_SECONDS, Place, Race
 from pconnect.protocol.frames import FIRST_WORD_BYTES, HELLO, Preamble, Purpose, check_first_word
 from pconnect.values import encoder
 from srp_tools.channel import Channel
@@ -16,8 +17,6 @@ from srp_tools.steps import Steps, connect, deadline_after, pause, receive_exact
 from srp_tools.tls import TlsContexts, start_tls
 
 DEFAULT_PEER_TIMEOUT = 30.0
-# An address that swallows packets must not use up the time of the ones after it.
-_ADDRESS_TIMEOUT = 5.0
 # The system would let them grow to many MiB, which a slow terminal needs minutes to show, also after Ctrl-C.
 _COMMAND_CHANNEL_BYTES = 2**18
 # Until a daemon that was started again knows its sessions: they look for it twice a second. It counts from when there
@@ -64,7 +63,7 @@ def connect_first(addresses: Sequence[tuple[str, int]], peer_timeout: float) -> 
         found = socket.getaddrinfo(address, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
         family, _, _, _, target = found[0]
         try:
-            sock = yield from connect(family, target, deadline_after(_ADDRESS_TIMEOUT))
+            sock = yield from connect(family, target, deadline_after(PLACE_SECONDS))
         except OSError as met:
             error = met
         else:
@@ -74,36 +73,34 @@ def connect_first(addresses: Sequence[tuple[str, int]], peer_timeout: float) -> 
 
 
 def dial(  # noqa: PLR0917 - all that leads to a node
-    addresses: Sequence[tuple[str, int]],
+    places: Sequence[Place],
     preamble: Preamble,
     tls: TlsContexts | None,
     peer_timeout: float,
     local: tuple[str, bytes] | None = None,
     patience: float = 0.0,
+    place_seconds: float = PLACE_SECONDS,
+    note: Callable[[Place], object] = lambda _: None,
 ) -> Steps[Channel]:
-    """Open the data connection to a node, or what else a preamble names, by whichever of its addresses leads there.
+    """Open the data connection to a node, or what else a preamble names, by whichever of its places leads there.
 
     `local` has path and token of a local link, which is tried first; see `pconnect.link.local_link`.
 
-    An address may lead to another machine (``127.0.0.1`` does on every machine but one): its server does not know the
-    network and closes the connection, or cannot show the node's certificate; then the next address is tried.
+    A place may lead to another machine (``127.0.0.1`` does on every machine but one): its server does not know the
+    network and closes the connection, or cannot show the node's certificate; then the next place is tried.
 
     `patience`: seconds in which a refused connection is tried again. That is for nodes that were there before, whose
     daemon may just be starting again; else nothing is tried twice, so that a wrong port is an error at once.
+    `place_seconds`: how long a place may take to answer at all. `note`: called with the place that has led to the node.
 
-    Raises `ConnectionLostError` if no address leads to the node; the text has the reason of each.
+    Raises `ConnectionLostError` if no place leads to the node; the text has the reason of each.
     """
     began = dead_at = time.monotonic()
     for seconds in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
-        reasons: list[str] = []
-        errors: list[Exception] = []
-        for place, attempt in _attempts(addresses, preamble, tls, peer_timeout, local):
-            try:
-                return (yield from attempt)
-            except (OSError, ConnectionLostError, AuthenticationError, ProtocolError) as error:
-                errors.append(error)
-                reason = yield from _reason(error, place, preamble)
-                reasons.append(f"{_shown(place)}: {reason}")
+        attempts = _Attempts(places, preamble, tls, peer_timeout, place_seconds)
+        if (channel := (yield from attempts.make(local, note))) is not None:
+            return channel
+        errors, reasons = attempts.errors, attempts.reasons
         now = time.monotonic()
         if any(isinstance(error, (ConnectionRefusedError, FileNotFoundError)) for error in errors):
             dead_at = now
@@ -123,18 +120,59 @@ def dial(  # noqa: PLR0917 - all that leads to a node
     raise ConnectionLostError(f"no connection to node {preamble.to_node} ({'; '.join(reasons)}){hint}")
 
 
-def _attempts(
-    addresses: Sequence[tuple[str, int]],
-    preamble: Preamble,
-    tls: TlsContexts | None,
-    peer_timeout: float,
-    local: tuple[str, bytes] | None,
-) -> Iterator[tuple[str | tuple[str, int], Steps[Channel]]]:
-    """Return each place of a node, with the steps of a connection to it."""
-    if local is not None:
-        yield local[0], _introduce_locally(local, preamble)
-    for address in addresses:
-        yield address, _introduce(address, preamble, tls, peer_timeout)
+class _Attempts:
+    """One attempt at each place of a node, and why those failed that did."""
+
+    def __init__(
+        self,
+        places: Sequence[Place],
+        preamble: Preamble,
+        tls: TlsContexts | None,
+        peer_timeout: float,
+        place_seconds: float,
+    ) -> None:
+        self.errors: list[Exception] = []
+        self.reasons: list[str] = []
+        self._race = Race(places, place_seconds)
+        self._preamble = preamble
+        self._tls = tls
+        self._peer_timeout = peer_timeout
+
+    def make(self, local: tuple[str, bytes] | None, note: Callable[[Place], object]) -> Steps[Channel | None]:
+        """Return a connection to the node, ``None`` if no place has led to it."""
+        if local is not None:
+            channel = yield from self._try(local[0], _introduce_locally(local, self._preamble))
+            if channel is not None:
+                return channel
+        try:
+            while (found := (yield from self._race.next_one())) is not None:
+                place, outcome = found
+                if isinstance(outcome, OSError):
+                    yield from self._fail(place, outcome)
+                    continue
+                channel = yield from self._try(place, self._introduce(outcome))
+                if channel is not None:
+                    note(place)
+                    return channel
+        finally:
+            self._race.close()
+        return None
+
+    def _introduce(self, sock: socket.socket) -> Steps[Channel]:
+        prepare(sock, self._peer_timeout)
+        return introduce(sock, self._preamble, self._tls)
+
+    def _try(self, place: str | Place, attempt: Steps[Channel]) -> Steps[Channel | None]:
+        try:
+            return (yield from attempt)
+        except (OSError, ConnectionLostError, AuthenticationError, ProtocolError) as error:
+            yield from self._fail(place, error)
+            return None
+
+    def _fail(self, place: str | Place, error: Exception) -> Steps[None]:
+        self.errors.append(error)
+        reason = yield from _reason(error, place, self._preamble)
+        self.reasons.append(f"{_shown(place)}: {reason}")
 
 
 def _shown(place: str | tuple[str, int]) -> str:
@@ -147,10 +185,11 @@ def _introduce_locally(local: tuple[str, bytes], preamble: Preamble) -> Steps[Ch
     return channel
 
 
-def _introduce(
-    address: tuple[str, int], preamble: Preamble, tls: TlsContexts | None, peer_timeout: float
-) -> Steps[Channel]:
-    sock = yield from connect_first([address], peer_timeout)
+def introduce(sock: socket.socket, preamble: Preamble, tls: TlsContexts | None) -> Steps[Channel]:
+    """Say on a connection what it is for, and wait until the other end confirms it.
+
+    The socket is closed if it does not.
+    """
     try:
         if preamble.purpose is Purpose.JOIN:
             bound_buffers(sock)
@@ -176,11 +215,11 @@ def _reason(error: Exception, place: str | tuple[str, int], preamble: Preamble) 
     """
     if not isinstance(place, str) and getattr(error.__cause__, "reason", "") == "WRONG_VERSION_NUMBER":
         try:
-            sock = yield from connect_first([place], _ADDRESS_TIMEOUT)
+            sock = yield from connect_first([place], PLACE_SECONDS)
             with sock:
                 yield from send_all(sock, preamble.pack(new_nonce()))
                 check_first_word(
-                    (yield from receive_exactly(sock, FIRST_WORD_BYTES, deadline_after(_ADDRESS_TIMEOUT))),
+                    (yield from receive_exactly(sock, FIRST_WORD_BYTES, deadline_after(PLACE_SECONDS))),
                     "the server",
                 )
         except ProtocolError as version:

@@ -1,6 +1,7 @@
 """Names of servers: from what the user wrote to socket addresses."""
 
 import ipaddress
+import math
 import operator
 import queue
 import re
@@ -156,13 +157,14 @@ def _split(text: str) -> tuple[str, str]:
     return name, port if colon else default
 
 
-def resolve(name: str, port: int) -> Steps[list[Address]]:
+def resolve(name: str, port: int, until: float = math.inf) -> Steps[list[Address]]:
     """Return the socket addresses of a host.
 
     The system's resolver only has a blocking call, with time limits of its own, so a name is looked up in a thread
     that does nothing else; it ends by itself. Addresses need none.
 
-    Raises `OSError` if the name is not known, or there is no answer from the name service.
+    Raises `OSError` if the name is not known, or there is no answer from the name service; a `TimeoutError` if `until`
+    (an instant) passed before.
     """
     flags = socket.AI_NUMERICSERV
     try:
@@ -187,7 +189,7 @@ def resolve(name: str, port: int) -> Steps[list[Address]]:
 
     with bell:
         threading.Thread(target=look_up, name=f"resolve {name}", daemon=True).start()
-        yield Wait(bell.fileno())  # closing `ring` makes it readable
+        yield Wait(bell.fileno(), until=until)  # closing `ring` makes it readable
     answer = answers.get()
     if isinstance(answer, socket.gaierror):
         raise OSError(f"the name cannot be resolved ({answer.strerror})") from answer

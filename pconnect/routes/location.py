@@ -13,13 +13,12 @@ command port of a server takes data connections, too; it is the last place, for 
 
 import ipaddress
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from pconnect.errors import ConnectionLostError
 from pconnect.link.host_names import Host
 from pconnect.link.local_link import LocalAddress, read_address
-
-Place = tuple[str, int]  #: a name or an address, and a port
+from pconnect.link.race import Place
 
 _MAX_TOLD = 64  # addresses, and as many advertised places: each may cost every other node an attempt
 
@@ -96,6 +95,17 @@ class Location(NamedTuple):
         else:
             places = [*advertised, seen, *own, *advertised_cmd, seen_cmd]
         return list(dict.fromkeys(places))
+
+
+class HasLocation(Protocol):
+    """What is at a place that may turn out to be reached otherwise than was thought."""
+
+    location: Location
+
+
+def note_place(server: HasLocation, place: Place) -> None:
+    """Remember where a server takes data connections, so that the next ones go there first."""
+    server.location = server.location._replace(proven=place)
 
 
 def is_loopback(address: str) -> bool:

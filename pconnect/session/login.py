@@ -1,5 +1,6 @@
 """The login at one server: resolve, connect, TLS-SRP, sign the node's key, continue with TLS 1.3."""
 
+import functools
 import getpass
 import math
 import os
@@ -48,7 +49,7 @@ from pconnect.protocol.frames import (
     check_version,
 )
 from pconnect.protocol.kinds import Role
-from pconnect.routes.location import Location
+from pconnect.routes.location import Location, note_place
 from pconnect.session.server import Server
 from pconnect.values import decoder, encoder
 from srp_tools import steps
@@ -303,6 +304,7 @@ def _join(first: Server, node: int, terms: LoginTerms) -> Steps[Connection]:
         terms.tls,
         terms.peer_timeout,
         client_link(terms.link_key, location.local, first.node),
+        note=functools.partial(note_place, first),
     )
     try:
         offer = decoder.unpack((yield from receive_packed(channel)))

@@ -3,6 +3,7 @@
 It happens when a network is made, and again when a node is restarted.
 """
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from pconnect.link.certificate_renewal import CertificateRenewal
 from pconnect.link.dialing import dial
 from pconnect.link.local_link import client_link, link_token
 from pconnect.protocol.frames import Limits, Preamble, Purpose
+from pconnect.routes.location import note_place
 from pconnect.session.login import LoginTerms
 from pconnect.session.server import Server
 from pconnect.values import encoder
@@ -119,6 +121,7 @@ class MeshSetup:
             self.peer_timeout,
             client_link(self.link_key, server.location.local, server.node),
             patience,
+            note=functools.partial(note_place, server),
         )
 
 
