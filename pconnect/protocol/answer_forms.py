@@ -60,9 +60,15 @@ def _may_have(value: Any, checks: Mapping[str, Check]) -> bool:
 
 # --- what a node says of itself ---
 
+
+def _is_decimal(value: Any) -> bool:
+    return is_text(value) and value.isascii() and value.isdecimal() and len(value) < 11
+
+
 # The others are looked at one by one where they are shown: what has another type was not told.
 _ENGINE_FACTS: Mapping[str, Check] = {
     "errors": lambda errors: dict_of(errors, is_text, is_text),
+    "routes": lambda routes: dict_of(routes, _is_decimal, is_text),
     "pid": is_int,
     "orphan_seconds": is_number,
     "running": is_int,

@@ -69,6 +69,16 @@ class Location(NamedTuple):
         """All its addresses: first the one that the client has used."""
         return list(dict.fromkeys([self.address, *self.told]))
 
+    @property
+    def used_port(self) -> int:
+        """The port through which data comes, as far as is known."""
+        return self.data_port if self.proven is None else self.proven[1]
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether data comes through the command port, because the data port did not let it in."""
+        return self.proven == self.server and self.data_port != self.cmd_port
+
     def places(self) -> list[Place]:
         """Return where the client dials data connections, the best place first.
 

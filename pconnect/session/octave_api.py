@@ -17,6 +17,7 @@ from pconnect.messaging.send_receive import Connections, resolve
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.mesh_setup import current_folder
 from pconnect.session.remote_calls import call, client_mesh, run
+from pconnect.session.server import Server
 from srp_tools.packages import distribution_version
 
 
@@ -258,8 +259,9 @@ def network_get_info(network: Network, *, timeout: float = 5.0) -> list[dict[str
         ``encrypted``, ``transport`` (``unix``, ``tls`` or ``plain``: how data gets there), ``pid`` of the engine,
         ``cores``, ``load`` (one minute's average), ``memory_bytes`` (of the engine), ``directory`` and
         ``directory_is_clients``, versions (``python``, ``numpy``, ``version``), ``address``, ``cmd_port``,
-        ``data_port``, ``queued`` (commands not yet done), ``last_error``, ``round_trip`` in seconds. What is not
-        known is ``None``.
+        ``data_port`` (that through which data comes), ``routes`` (a dict: with which nodes it is connected in another
+        than the usual way, and how), ``queued`` (commands not yet done), ``last_error``, ``round_trip`` in seconds.
+        What is not known is ``None``.
 
     Notes
     -----
@@ -282,7 +284,8 @@ def network_get_info(network: Network, *, timeout: float = 5.0) -> list[dict[str
                 "state": "silent" if silent else server.state,
                 "address": server.location.address,
                 "cmd_port": server.location.cmd_port,
-                "data_port": server.location.data_port,
+                "data_port": server.location.used_port,
+                "routes": _routes(server),
                 "queued": len(server.running),
                 "last_error": server.failures.last_error,
                 "round_trip": round_trip,
@@ -291,9 +294,15 @@ def network_get_info(network: Network, *, timeout: float = 5.0) -> list[dict[str
     return facts
 
 
+def _routes(server: Server) -> dict[int, str]:
+    """Return with which nodes a node is connected in another than the usual way, and how."""
+    client = {0: "through its command port"} if server.location.falls_back else {}
+    return client | {int(node): how for node, how in server.facts.get("routes", {}).items()}
+
+
 _FACTS = (
     "pid", "cores", "load", "memory_bytes", "directory", "directory_is_clients", "python", "numpy", "version",
-    "address", "cmd_port", "data_port", "queued", "last_error", "round_trip",
+    "address", "cmd_port", "data_port", "routes", "queued", "last_error", "round_trip",
 )  # fmt: skip
 
 

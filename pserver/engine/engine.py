@@ -293,6 +293,7 @@ class _Engine:
         self._tell(
             Kind.MESHED,
             ({"errors": errors} if errors else {})
+            | links.ways.facts()
             | {
                 "pid": os.getpid(),
                 "cores": len(os.sched_getaffinity(0)),

@@ -16,7 +16,7 @@ has said is read before anything is taken from the handover. Any other connectio
 import math
 import socket
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,9 +27,9 @@ from pconnect.link.peer import Peer
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import PREAMBLE_BYTES, Limits, Preamble, Purpose
 from pconnect.protocol.kinds import Role
-from pconnect.values.decoder import unpack
 from pserver.engine.greeting import greet, has_hung_up, not_expected
 from pserver.orphans.client_link import ClientLink
+from pserver.routes.ways import Ways
 from pserver.system.descriptors import receive_descriptors
 from srp_tools.certificates import Identity
 from srp_tools.channel import Channel
@@ -124,9 +124,8 @@ class Links:
         kept_bytes: int = 0,
     ) -> None:
         self._setup = setup
-        nodes: Any = unpack(setup.nodes)
-        self._addresses = [_pairs(addresses) for _, addresses in nodes]
-        hosts = ["client", *(host for host, _ in nodes)]
+        self.ways = Ways(setup.nodes, setup.node, setup.timeout)  #: how the others are reached
+        hosts = self.ways.hosts
         limits = Limits(*setup.limits)
         #: The connection to the client, which awaits another one whenever that has vanished if it may come back.
         self.client = (
@@ -205,10 +204,10 @@ class Links:
         for node, (host, addresses) in sorted(nodes.items()):
             if node == len(self.connections):
                 self._add(node, host, is_awaited=True)
-                self._addresses.append(_pairs(addresses))
+                self.ways.change(node, host, addresses)
                 self._expect(node, deadline_after(timeout))
             elif 0 < node < before and addresses and node not in removed:
-                self._addresses[node - 1] = _pairs(addresses)
+                self.ways.change(node, host, addresses)
                 self.renew([node], timeout)
             else:
                 raise ProtocolError(f"MEMBERS makes no sense: node {node} is not the next one")
@@ -221,14 +220,13 @@ class Links:
         removed = [node for node in removed if node not in before]
         for node in removed:
             self._cancel(node)
-            self._addresses[node - 1] = []
+            self.ways.remove(node)
         return removed
 
     @property
     def removed(self) -> dict[int, str]:
         """The hosts of the nodes that were removed from the network, which have no address."""
-        nodes = [node for node, addresses in enumerate(self._addresses, 1) if not addresses]
-        return {node: self.connections[node].host for node in nodes}
+        return self.ways.removed
 
     def _add(self, node: int, host: str, *, is_awaited: bool) -> None:
         connection = Connection(
@@ -263,13 +261,15 @@ class Links:
     def _dial(self, node: int, deadline: float) -> None:
         setup = self._setup
         steps = dial(
-            self._addresses[node - 1],
+            self.ways.places(node),
             setup.preamble(node),
             self.tls,
             setup.peer_timeout,
             setup.link(node),
             # In a restart, a daemon that is dead may come back; in a new network, all were there just now.
             0.0 if setup.together is None else setup.timeout * _PATIENCE,
+            self.ways.place_seconds,
+            note=lambda place: self.ways.note(node, place),
         )
 
         def end(outcome: Channel | Exception) -> None:
@@ -373,7 +373,3 @@ class Links:
                 raise not_expected()
 
         return greet(sock, self.tls, self._setup.network, node, self.token(node), check=check)
-
-
-def _pairs(addresses: Iterable[Sequence[Any]]) -> list[tuple[str, int]]:
-    return [(name, port) for name, port in addresses]

@@ -1,0 +1,141 @@
+"""Servers behind a router that gives them other ports, and firewalls: values between all nodes are right.
+
+`a` and `b` are behind the router `gate`, at its address with ports that differ; `c` and `d` are outside, as is the
+client, whose machine is `far`.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from srp_tools.credentials import Credentials
+from tests.support.lans import Lans
+from tests.support.servers import make_users
+
+pytestmark = pytest.mark.slow
+
+GATE = "203.0.113.1"
+A, B = f"{GATE}:22502/22501", f"{GATE}:22602/22601"
+C, D = "203.0.113.3", "203.0.113.4"
+CLIENT = """
+import json, sys, time, warnings
+from pconnect import network_get_info, pconnect
+user, password, hosts, timeout = json.loads(sys.argv[1])
+begin = time.monotonic()
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    net = pconnect(hosts, user=user, password=password, local_links=False, timeout=timeout)
+seconds = time.monotonic() - begin
+nodes = range(1, len(net))
+others = {node: [other for other in nodes if other != node] for node in nodes}
+for node in nodes:
+    net[node].eval(f"import numpy as np\\nfor n in {others[node]}: psend(np.arange(100_000) * {node}, sockets[n])")
+sums = [net[node].eval(f"[int(precv(sockets[n]).sum()) for n in {others[node]}]") for node in nodes]
+right = [each.result() == [sum(range(100_000)) * n for n in others[node]] for node, each in zip(nodes, sums)]
+where = [net[node].eval("import psutil; sorted(psutil.net_if_addrs())").result() for node in nodes]
+info = network_get_info(net[1:])
+net.close()
+print(json.dumps({
+    "right": right, "where": where, "seconds": seconds, "warnings": [str(each.message) for each in caught],
+    "ports": [each["data_port"] for each in info], "routes": [each["routes"] for each in info],
+}))
+"""
+FORWARDS = """
+table ip nat {
+    chain in {
+        type nat hook prerouting priority dstnat
+        iifname "out" tcp dport 22502 dnat to 10.9.0.2:12502
+        iifname "out" tcp dport 22602 dnat to 10.9.0.3:12502
+        DATA
+    }
+    chain out {
+        type nat hook postrouting priority srcnat
+        oifname "out" masquerade
+    }
+}
+"""
+DATA = """
+        iifname "out" tcp dport 22501 dnat to 10.9.0.2:12501
+        iifname "out" tcp dport 22601 dnat to 10.9.0.3:12501
+"""
+
+
+class Places:
+    """The machines, their servers, and a user of all."""
+
+    def __init__(self, lans: Lans, credentials: Credentials) -> None:
+        self._lans, self._credentials = lans, credentials
+        self.allow("gate", FORWARDS.replace("DATA", DATA))
+
+    def allow(self, machine: str, rules: str = "") -> None:
+        self._lans.nft(machine, rules)
+
+    def close(self, machine: str, rule: str) -> None:
+        """Have a machine drop what comes in and fits a rule."""
+        chain = "type filter hook input priority filter"
+        self.allow(machine, f"table ip filter {{\nchain in {{\n{chain}\n{rule} drop\n}}\n}}")
+
+    def connect(self, *hosts: str, timeout: float = 30.0) -> dict[str, Any]:
+        """Connect at `far`, send values between all nodes, and return what came of it."""
+        given = [self._credentials.user, self._credentials.password, hosts, timeout]
+        told: dict[str, Any] = self._lans.python("far", CLIENT, json.dumps(given))
+        assert all(told["right"])
+        return told
+
+
+@pytest.fixture(scope="module")
+def lans(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lans, Credentials]]:
+    folder = tmp_path_factory.mktemp("lans")
+    with contextlib.ExitStack() as stack:
+        made = Lans(stack, folder)
+        for name in ("out", "inside"):
+            made.lan(name)
+        made.machine("gate", out=f"{GATE}/24", inside="10.9.0.1/24")
+        made.run("gate", "sysctl -q -w net.ipv4.ip_forward=1")
+        made.machine("far", out="203.0.113.9/24")
+        for name, address in {"c": C, "d": D}.items():
+            made.machine(name, out=f"{address}/24")
+        for name, number in {"a": 2, "b": 3}.items():
+            made.machine(name, inside=f"10.9.0.{number}/24", gateway="10.9.0.1")
+        credentials, auth_file = make_users(folder / "users")
+        made.serve("a", auth_file, f"--advertise={GATE}:22502:22501")
+        made.serve("b", auth_file, f"--advertise={GATE}:22602:22601")
+        made.serve("c", auth_file)
+        made.serve("d", auth_file, "--one-port")
+        yield made, credentials
+
+
+@pytest.fixture
+def places(lans: tuple[Lans, Credentials]) -> Iterator[Places]:
+    made = Places(*lans)
+    yield made
+    for machine in ("a", "b", "c", "d", "far"):
+        made.allow(machine)
+
+
+def test_two_servers_behind_one_address(places: Places) -> None:
+    told = places.connect(C, A, B)
+    assert told["where"] == [["lo", "out"], ["inside", "lo"], ["inside", "lo"]]
+    assert told["ports"] == [12501, 22501, 22601]
+    assert told["routes"] == [{}, {"3": "at 10.9.0.3 port 12501"}, {}]  # past the router
+
+
+def test_the_server_knows_its_data_port_outside(places: Places) -> None:
+    told = places.connect(f"{GATE}:22502", f"{GATE}:22602*2")
+    assert told["ports"] == [22501, 22601, 22601]
+
+
+def test_one_port_is_enough_for_everything(places: Places) -> None:
+    told = places.connect(D, C, f"{D}*2")
+    assert told["ports"] == [12502, 12501, 12502, 12502]
+
+
+def test_only_command_ports_are_open(places: Places) -> None:
+    places.allow("gate", FORWARDS.replace("DATA", ""))  # the router refuses what is for its data ports
+    places.close("c", "tcp dport 12501")  # and this firewall drops it
+    told = places.connect(C, A, B)
+    assert told["ports"] == [12502, 22502, 22602]
+    assert told["routes"][0]["0"] == "through its command port"
