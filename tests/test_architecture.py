@@ -24,8 +24,8 @@ FOLDERS = {
     "pconnect": [
         "errors", "public_names", "toml_file", "remote_entry", "values", "protocol", "link", "loop", "routes",
         "messaging", "commands", "session", "growth", "files", "jobs", "scheduler", "executors", "programs", "detach",
-        "dask", "views", "resume", "one_process", "joblib", "notebook", "profiles", "connect", "local", "prun",
-        "shadow", "agent", "__init__",
+        "dask", "statistics", "views", "resume", "one_process", "joblib", "notebook", "profiles", "connect", "local",
+        "prun", "shadow", "agent", "__init__",
     ],
     "pserver": [
         "config", "logbook", "system", "statistics", "ctl", "limits", "systemd", "accounts", "pool", "jobs", "display",

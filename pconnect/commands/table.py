@@ -2,7 +2,9 @@
 
 import html
 from collections.abc import Sequence
+from typing import Any
 
+from pconnect.errors import ConfigurationError
 from srp_tools.printable import printable_name
 
 _MAX_CHARACTERS = 200
@@ -54,6 +56,16 @@ class Table(Sequence[Sequence[object]]):
         return bool(cells) and all(isinstance(cell, int | float) or cell is None for cell in cells)
 
     __repr__ = __str__
+
+    def to_pandas(self) -> Any:
+        """Return a `pandas.DataFrame` with these columns; raise `ConfigurationError` if pandas is not installed."""
+        try:
+            from pconnect.values.pandas_scalars import data_frame  # noqa: PLC0415 - it may be missing
+        except ImportError as error:
+            raise ConfigurationError(
+                f"to_pandas() needs pandas, which is not installed here: {error}"
+            ) from error
+        return data_frame(self.headings, self._rows)
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{html.escape(heading)}</th>" for heading in self.headings)

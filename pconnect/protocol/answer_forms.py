@@ -219,6 +219,8 @@ _FORMS: Mapping[Kind, Check] = {
     Kind.RESTART: _is_text_or_none,
     Kind.RENEW: lambda value: value is None,
     Kind.MEMBERS: lambda value: value is None,
+    # What is in it is looked at where it is shown.
+    Kind.STATISTICS: lambda facts: dict_of(facts, is_text, lambda _: True),
     Kind.POOL: lambda pool: has(pool, {"slots": is_int, "ready": _is_bool, "died": is_text}),
     Kind.WORKER: _is_started,
     Kind.RUNNING: _is_running,

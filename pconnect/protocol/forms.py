@@ -267,6 +267,9 @@ _FORMS: Mapping[Kind, Check] = {
     Kind.RESTART: _is_restart,
     Kind.MEMBERS: _are_members,
     Kind.PROBE: _is_probe,
+    Kind.STATISTICS: lambda wanted: has(
+        wanted, {}, {"brief": lambda brief: isinstance(brief, bool), "since": is_number}
+    ),
     Kind.RENEW: lambda certificate: isinstance(certificate, bytes),
     Kind.STOP: _is_stop,
     Kind.RECALL: lambda job: job is None or is_int(job),

@@ -173,6 +173,10 @@ class Kind(enum.IntEnum):
     #: that are removed; and the answer
     MEMBERS = 64, Role.CLIENT, Role.SUPERVISOR, Role.ENGINE
 
+    #: client → supervisor; tag: its number; value: what is wanted. And the answer: the statistics of the server, which
+    #: its daemon has given, see doc/reference/statistics.md, or {"error": why there are none}
+    STATISTICS = 72, Role.CLIENT, Role.SUPERVISOR
+
 
 ACCEPTS: Mapping[Role, frozenset[Kind]] = {
     role: frozenset(kind for kind in Kind if role in kind.accepted_by) for role in Role

@@ -308,7 +308,7 @@ class Server(Peer):
             case Kind.FRONT_END:
                 self._take_front_end(message)
                 self._take_ends()
-            case Kind.FACTS | Kind.RESTART | Kind.RENEW | Kind.MEMBERS | Kind.NEIGHBOURS:
+            case Kind.FACTS | Kind.RESTART | Kind.RENEW | Kind.MEMBERS | Kind.NEIGHBOURS | Kind.STATISTICS:
                 self.answers[message.kind, message.tag] = message.value
             case Kind.BACK:
                 raise ProtocolError("BACK to a client that has not come back")

@@ -1,7 +1,7 @@
 """pandas' scalars, as numpy's or as the few numbers that they are made of; without pyarrow. See `optional_types`."""
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -10,11 +10,16 @@ import pandas as pd
 from pconnect.errors import ProtocolError, UnsupportedValueError
 from pconnect.values.builtin_types import ValueType, make_named
 
-__all__ = ["find_entry", "read"]
+__all__ = ["data_frame", "find_entry", "read"]
 
 _CODE: Final = 45
 _MAX_FREQUENCY: Final = 40  # characters
 _SIDES: Final = ("left", "right", "both", "neither")
+
+
+def data_frame(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> Any:
+    """Return rows under headings as a `pandas.DataFrame`."""
+    return pd.DataFrame(rows, columns=list(headings))
 
 
 def _write_timestamp(value: Any) -> tuple[object, ...]:

@@ -3,13 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from pconnect.commands.table import Table
 from pconnect.errors import ConfigurationError
 from pconnect.executors.executor import Executor
 from pconnect.executors.job_map import map_jobs
 from pconnect.executors.multiprocessing_pool import Pool
 from pconnect.executors.pmap import pmap
-from pconnect.executors.statistics import statistics
 from pconnect.executors.submit_options import given_options
 from pconnect.jobs.broadcast_value import Broadcast, broadcast
 from pconnect.jobs.job import Job, JobOptions
@@ -17,6 +15,7 @@ from pconnect.jobs.seeds import Seeds
 from pconnect.link.connection import Connection
 from pconnect.loop.network import Network
 from pconnect.session.remote_calls import call_service, mesh_of
+from pconnect.statistics.server_table import Statistics
 
 
 class JobView:
@@ -338,24 +337,26 @@ class JobView:
         """
         return broadcast(value, self, timeout)  # type: ignore[arg-type]
 
-    def statistics(self, *, timeout: float = 5.0) -> Table:
-        """Return what the workers of this network have done, for each node and each slot in use.
+    def statistics(self, *, timeout: float = 5.0) -> Statistics:
+        """Return what the servers of this network have done, and how they are: a row for each server.
 
         Parameters
         ----------
         timeout
             Seconds to wait for the servers' answers, which do not depend on what engines and workers are doing.
+            A server that does not answer by then has a row that says so.
 
         Returns
         -------
-        Table
-            It prints aligned, and a notebook shows it as a table. For each node the sum over all workers there have
-            been, and each worker that lives. The units are in the headings: ``ping age`` (since the server last
-            answered), ``processed``, ``processing time`` (in all), the averages of one job's time and of the time for
-            receiving it, ``running`` (how many jobs; for a slot, how long its job runs), and ``load`` (one minute's
-            average).
+        Statistics
+            It prints aligned, and a notebook shows it as a table; ``update()`` asks again. The figures are those of the
+            whole server since it started, also of other sessions: jobs and programs ``processed`` (done or failed),
+            the times that they took in all and on average, ``failed``, and ``lost`` with their workers; load, memory
+            and disk of the machine; free slots and sessions. The units are in the headings. ``documents`` has all that
+            the servers say, ``workers()`` what the workers of this network have done, and ``to_pandas()`` makes a
+            `pandas.DataFrame`.
         """
-        return statistics(mesh_of(self), sorted(_nodes(self) or mesh_of(self).servers), timeout)
+        return Statistics(mesh_of(self), sorted(_nodes(self) or mesh_of(self).servers), timeout)
 
 
 def _nodes(view: Any, on: int | Sequence[int] | None = None) -> frozenset[int] | None:

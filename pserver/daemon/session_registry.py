@@ -74,7 +74,7 @@ class SessionRegistry:
         self.refusal: Callable[[str], str] = lambda _: ""
         #: Returns why somebody is no user of this server any more, who could administer it even while it takes none.
         self.removal: Callable[[str], str] = lambda _: ""
-        # Called with what a node has told of its jobs, with a node that ends, and with a session that has ended.
+        # Called with what a node tells of its jobs, or asks for; with a node, and with a session, that ends.
         self.on_work: Callable[[Node, Mapping[str, object]], object] = lambda *_: None
         self.on_leave: Callable[[Node], object] = lambda _: None
         self.on_end: Callable[[Session], object] = lambda _: None
@@ -252,7 +252,7 @@ class SessionRegistry:
                 log.warning("session %d says %s: %.200r", node.session.pid, _NO_SENSE, data)
 
     def _take_of_jobs(self, node: Node, told: dict[str, Any], ends: Sequence[int]) -> None:
-        if not ends and not told.keys().isdisjoint({"work", "running", "spans"}):
+        if not ends and not told.keys().isdisjoint({"work", "running", "spans", "statistics"}):
             self.on_work(node, told)
         else:
             party = node.session.user, node.session.network

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pserver.ctl.long_messages import receive_long
 from pserver.session.way_back import WayBack
-from pserver.system.descriptors import Outbox
+from pserver.system.descriptors import NoRoomError, Outbox
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,6 @@ class Yield:
 
 Event = Total | Granted | Yield
 
-_MESSAGE_BYTES = 1000
 _DIAL_SECONDS = 0.5  # between two looks for another daemon; a new one gives them time for several
 _RETRY_SECONDS = 0.05  # until what the system refuses to send is tried again
 _PATIENCE = 3600.0  # seconds after which no other daemon is expected
@@ -69,6 +69,8 @@ class SlotClient:
         self.leases: Callable[[], Iterable[tuple[int, int]]] = tuple
         #: Called with the reason if the daemon says that the session is to end.
         self.on_end: Callable[[str], object] = lambda _: None
+        #: Called with the number of a question and the statistics of the server.
+        self.on_statistics: Callable[[int, Mapping[str, object]], object] = lambda *_: None
         self.total: int | None = None
         control.setblocking(False)
 
@@ -129,6 +131,13 @@ class SlotClient:
         self._send("", words)
         return True
 
+    def ask_statistics(self, number: int, wanted: Mapping[str, object]) -> bool:
+        """Ask the daemon for the statistics of the server, if it has taken all before; return whether.
+
+        `on_statistics` is called with the answer.
+        """
+        return self.tell_work({"statistics": wanted, "number": number})
+
     def tell_usage(self, counts: Sequence[int], how: str, *, running: int = 0, memory: int = 0) -> None:
         """Say what the node has used so far, see `pserver.session.usage`, and how it ends; empty while it goes on.
 
@@ -181,9 +190,11 @@ class SlotClient:
         self._after_sending(self._outbox.send(self._control))
         while True:
             try:
-                data = self._control.recv(_MESSAGE_BYTES)
+                data = receive_long(self._control)
             except BlockingIOError:
                 return events
+            except NoRoomError:  # a long answer, for whose descriptor there is no room here: it is lost
+                continue
             except OSError:
                 data = b""
             if not data:
@@ -199,6 +210,8 @@ class SlotClient:
                     events.append(Yield(lease))
                 case {"end": str(reason)}:
                     self.on_end(reason)
+                case {"statistics": dict(document), "number": int(number)}:
+                    self.on_statistics(number, document)
 
     # --- another daemon ---
 

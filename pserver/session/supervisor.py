@@ -43,7 +43,6 @@ from pserver.session.slot_client import SlotClient
 from pserver.session.usage import NodeUsage
 from pserver.session.worker_manager import Workers
 from pserver.spawner.engine_process import START_TIMEOUT, EngineProcess, not_started
-from pserver.system.processes import resident_bytes
 from pserver.system.session_folder import remove_folder
 from srp_tools.channel import Channel
 from srp_tools.steps import deadline_after, remaining
@@ -73,11 +72,9 @@ class Supervisor:
         self._slot_client = slot_client
         self._event_loop = EventLoop()
         self._command = Connection(client.node, "client", client.channel, role=Role.SUPERVISOR)
-        self._command.on_message = self._from_client
         self._event_loop.add(self._command)
-        self._time_limit = TimeLimit()
-        self._life = SupervisorLifecycle()
-        self._command.on_lost = self._client_lost
+        self._time_limit, self._life = TimeLimit(), SupervisorLifecycle()
+        self._command.on_message, self._command.on_lost = self._from_client, self._client_lost
         self._engine_life = EngineLifecycle()
         orphan = Orphan(settings.orphan_timeout)
         self._setup = EngineSetup(client, folder, engine.spawner.limits)  # the folder is ours to remove
@@ -210,8 +207,8 @@ class Supervisor:
             case Kind.RENEW:
                 self._renew(message.value)
                 self._command.post(Kind.RENEW, message.tag)
-            case Kind.NEIGHBOURS | Kind.QUERY:
-                self._tell_facts(message)
+            case Kind.NEIGHBOURS | Kind.QUERY | Kind.STATISTICS:
+                self._answer(message)
             case Kind.CLOSE:
                 self._life.end_grace = message.tag / 1000
                 if self._life.handle(SupervisorEvent.CLOSE) is SupervisorState.DETACHED:
@@ -267,13 +264,11 @@ class Supervisor:
         self._workers.engine_is_killed()
         self._process.signal(signal.SIGKILL)
 
-    def _tell_facts(self, question: Message) -> None:
+    def _answer(self, question: Message) -> None:
         if question.kind is Kind.NEIGHBOURS:
             ask_daemon(question.tag, self._command, self._slot_client, self._event_loop)
-            return
-        load, memory, jobs = os.getloadavg()[0], resident_bytes(self._process.pid), self._workers.facts()
-        facts = {"load": load, "memory_bytes": memory, "jobs": jobs, "daemon": self._slot_client.has_daemon}
-        self._command.post(Kind.FACTS, question.tag, facts)
+        else:
+            self._usage.answer(question)
 
     def _close_engine(self) -> None:
         """Let the engine end by itself; say whether it had to be killed."""

@@ -5,10 +5,12 @@ The supervisor tells the daemon the sums every few seconds, and at the end, so t
 """
 
 import time
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from pconnect.link.connection import Connection
+from pconnect.protocol.kinds import Kind
+from pconnect.protocol.messages import Message
 from pserver.engine.command_page import CommandPage
 from pserver.session.slot_client import SlotClient
 
@@ -36,6 +38,7 @@ class _Workers(Protocol):
     def usage(self) -> tuple[int, int, int]: ...
     def running(self) -> int: ...
     def memory(self) -> int: ...
+    def live_facts(self) -> dict[str, Any]: ...
 
 
 class NodeUsage:
@@ -52,6 +55,7 @@ class NodeUsage:
         workers: _Workers,
     ) -> None:
         self._slot_client = slot_client
+        slot_client.on_statistics = self.answer_statistics
         self._command = command
         self._page = page
         self._workers = workers
@@ -89,6 +93,18 @@ class NodeUsage:
             if told != self._told:
                 self._told = told
                 self._slot_client.tell_usage(told[0], "", running=told[1], memory=told[2])
+
+    def answer(self, message: Message) -> None:
+        """Answer a QUERY of the client, or have the daemon answer for its STATISTICS."""
+        number = message.tag
+        if message.kind is Kind.QUERY:
+            self._command.post(Kind.FACTS, number, self._workers.live_facts())
+        elif not self._slot_client.ask_statistics(number, message.value):
+            self.answer_statistics(number, {"error": "its server has ended, or is busy"})
+
+    def answer_statistics(self, number: int, document: Mapping[str, object]) -> None:
+        """Pass the daemon's answer on to the client."""
+        self._command.post(Kind.STATISTICS, number, document)
 
     def end(self, how: str) -> None:
         """Tell the daemon the last sums, and how the node ends."""

@@ -281,6 +281,16 @@ class Workers:
         known = [self._process.pid, *(worker.pid for worker in list(self._workers.values()))]
         return has_marked(self._process.spawner.mark, known)
 
+    def live_facts(self) -> dict[str, Any]:
+        """Return what a client may ask for at any time: the load, the engine's memory, and `facts`."""
+        load, memory = os.getloadavg()[0], resident_bytes(self._process.pid)
+        return {
+            "load": load,
+            "memory_bytes": memory,
+            "jobs": self.facts(),
+            "daemon": self._slot_client.has_daemon,
+        }
+
     def facts(self) -> dict[str, Any]:
         """Return what the workers have done so far: each that lives, and all those before together."""
         now = time.monotonic()

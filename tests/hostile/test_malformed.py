@@ -76,6 +76,7 @@ def test_a_time_limit_without_end_is_none(net: ClientNetwork) -> None:
         (Kind.PROBE, []),
         (Kind.PROBE, [1, "x", [1]]),
         (Kind.RENEW, 5),
+        (Kind.STATISTICS, {"since": "x"}),
         (Kind.RENEW, b"no certificate"),
     ],
 )

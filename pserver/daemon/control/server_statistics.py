@@ -4,6 +4,8 @@ doc/reference/statistics.md describes the document. Administrators see all of it
 and of those of others how many there are, and which slots they have.
 """
 
+import contextlib
+import json
 import math
 import socket
 import time
@@ -11,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pserver.config.server_config import ServerConfig
+from pserver.ctl.long_messages import send_long
 from pserver.daemon.held_session import Node, Session
 from pserver.daemon.session_registry import SessionRegistry
 from pserver.daemon.slot_allocator import Lease
@@ -20,6 +23,7 @@ from pserver.statistics.machine import machine_facts
 from pserver.statistics.samples import Samples
 from pserver.statistics.work import read_told
 
+_REST = 10  # times as long as an answer took, there is no other one for the same session
 _ABOUT = ("name", "version", "pid", "started", "user", "cmd_port", "data_port", "admission")
 
 
@@ -41,6 +45,8 @@ class ServerStatistics:
         self._status = status
         self._config = config
         self._ledger = Ledger()
+        # The last answers to sessions, and until when they get no other one.
+        self._answers: dict[Node, tuple[float, str]] = {}
         self._samples = Samples(self._look)
         self.step, self.time_left = self._samples.step, self._samples.time_left
         #: Returns what is known of the other servers of the pool.
@@ -51,6 +57,10 @@ class ServerStatistics:
 
     def _take(self, node: Node, words: Mapping[str, Any]) -> None:
         session = node.session
+        match words:
+            case {"statistics": dict(request), "number": int(number)}:
+                self._answer(node, request, number)
+                return
         party = session.user, session.network
         self._ledger.take(
             node,
@@ -60,7 +70,20 @@ class ServerStatistics:
             time.time(),
         )
 
+    def _answer(self, node: Node, request: Mapping[str, Any], number: int) -> None:
+        """Answer a session that asks for its client; one that asks all the time gets the same again for a moment."""
+        begin = time.monotonic()
+        rests_until, body = self._answers.get(node, (0.0, ""))
+        if begin >= rests_until:
+            user = node.session.user or ""
+            body = json.dumps(self.document(request, None if user in self._config().admins else user))
+            end = time.monotonic()
+            self._answers[node] = end + _REST * (end - begin), body
+        with contextlib.suppress(OSError):  # it has ended, or reads nothing
+            send_long(node.control, f'{{"number": {number}, "statistics": {body}}}'.encode())
+
     def _leave(self, node: Node) -> None:
+        self._answers.pop(node, None)
         self._ledger.leave(node, time.time())
 
     def _end(self, session: Session) -> None:

@@ -34,6 +34,7 @@ RIGHT: dict[Kind, list[Any]] = {
     Kind.STOPPING: ["the server stops"],
     Kind.RESTART: [None, "no room"],
     Kind.MEMBERS: [None],
+    Kind.STATISTICS: [{"error": "it has ended"}, {"time": 1.5, "slots": [{"slot": 0}]}],
     Kind.RENEW: [None],
     Kind.BACK: [[0, 7, 2], "another client is there"],
     Kind.KNOWN: [["a = 1", True], 3],

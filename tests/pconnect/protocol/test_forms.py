@@ -62,6 +62,7 @@ RIGHT: dict[Kind, list[Any]] = {
     ],
     Kind.PROBE: [None, [7, "a deadlock", [[1, "host", None, "precv", [2]], [2, "host", "x()", "idle", [1]]]]],
     Kind.RENEW: [b"certificate"],
+    Kind.STATISTICS: [{"brief": True, "since": 1.5}, {}],
     Kind.STOP: [[1, 5.0]],
     Kind.STREAM: [[0, b"x"], [0, b""]],
     Kind.CREDIT: [[1, 7], [2, 0]],

@@ -4,6 +4,8 @@ from typing import Any
 import pytest
 
 from pconnect.link.connection import Connection
+from pconnect.protocol.kinds import Kind
+from pconnect.protocol.messages import Message
 from pserver.engine.command_page import CommandPage, make_memory
 from pserver.session import usage
 from pserver.session.usage import NodeUsage, Usage
@@ -25,6 +27,9 @@ class Workers:
     def memory(self) -> int:
         return self.bytes
 
+    def live_facts(self) -> dict[str, Any]:
+        return {"load": 1.5}
+
 
 class Place:
     """A node without processes, and what its daemon is told."""
@@ -32,9 +37,12 @@ class Place:
     def __init__(self) -> None:
         self.told: list[tuple[list[int], str]] = []
         self.running: list[int] = []
+        self.asked: list[tuple[int, object]] = []
+        self.has_daemon = True
+        self.memory = 0
         self.workers = Workers()
         self.page = self.new_page()
-        command = Connection(1, "client", None)
+        self.command = command = Connection(1, "client", None)
         fake: Any = self
         self.usage = NodeUsage(fake, command, lambda: self.page, self.workers)
 
@@ -56,6 +64,12 @@ class Place:
         self.told.append((list(counts), how))
         self.memory = memory
         self.running.append(running)
+
+    def ask_statistics(self, number: int, wanted: object) -> bool:
+        self.asked.append((number, wanted))
+        return self.has_daemon
+
+    on_statistics: Any = None
 
 
 @pytest.fixture
@@ -101,3 +115,29 @@ def test_what_runs_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> Non
     place.page.end()
     place.usage.tend()
     assert place.running == [3, 2]
+
+
+def test_the_memory_is_told_now_and_then(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "_TELL_SECONDS", 0.0)
+    monkeypatch.setattr(usage, "_MEMORY_SECONDS", 0.0)
+    place.workers.bytes = 3 * 2**20 + 5
+    place.usage.tend()
+    assert place.memory == 3 * 2**20
+    place.workers.bytes += 10  # less than what counts
+    place.usage.tend()
+    assert len(place.told) == 1
+
+
+def test_questions_of_the_client_are_answered(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    posted: list[tuple[Kind, int, Any]] = []
+    monkeypatch.setattr(place.command, "post", lambda *message: posted.append(message))
+    place.usage.answer(Message(Kind.QUERY, 1, None))
+    place.usage.answer(Message(Kind.STATISTICS, 2, {"brief": True}))
+    assert place.asked == [(2, {"brief": True})]
+    place.on_statistics(2, {"time": 1.0})
+    place.has_daemon = False
+    place.usage.answer(Message(Kind.STATISTICS, 3, {}))
+    error = {"error": "its server has ended, or is busy"}
+    assert posted == [
+        (Kind.FACTS, 1, {"load": 1.5}), (Kind.STATISTICS, 2, {"time": 1.0}), (Kind.STATISTICS, 3, error),
+    ]  # fmt: skip

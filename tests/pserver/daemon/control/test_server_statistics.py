@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pserver.config.server_config import ServerConfig
+from pserver.ctl.long_messages import receive_long
 from pserver.daemon.control.server_statistics import ServerStatistics
 from tests.pserver.daemon.control.conftest import Place
 from tests.support.waiting import wait_until
@@ -78,6 +79,30 @@ def test_the_document_is_what_the_sessions_have_told(place: Place, statistics: S
         ("done", "f"),
     ]
     json.dumps(document)
+
+
+def test_a_session_asks_for_its_client(place: Place, statistics: ServerStatistics) -> None:
+    assert statistics.document({})["sessions"] == []
+    session, control = place.log_in("alice")
+    place.log_in("bob")
+    for number in range(7, 10):  # whoever asks all the time gets an answer, too
+        say(place, control, statistics={"brief": True}, number=number)
+        told = json.loads(receive_long(control))
+        assert told["number"] == number
+    document = told["statistics"]
+    assert [row["session"] for row in document["sessions"]] == [session.pid]
+    assert document["others"]["sessions"] == 1 and "timeline" not in document
+    control.shutdown(socket.SHUT_RD)  # it reads nothing any more
+    say(place, control, statistics={}, number=10)
+
+
+def test_an_administrator_sees_all(place: Place) -> None:
+    config = ServerConfig(admins=("alice",))
+    ServerStatistics(place.sessions, place.slots, lambda: STATUS, lambda: config)
+    _, control = place.log_in("alice")
+    place.log_in("bob")
+    say(place, control, statistics={}, number=1)
+    assert len(json.loads(receive_long(control))["statistics"]["sessions"]) == 2
 
 
 def test_others_see_only_counts(place: Place, statistics: ServerStatistics) -> None:

@@ -8,13 +8,13 @@ LIMIT = 20.0
 
 
 def rows_by_slot(network: ClientNetwork) -> dict[tuple[object, object], list[object]]:
-    return {(row[0], row[2]): list(row) for row in network.statistics(timeout=LIMIT)}
+    return {(row[0], row[2]): list(row) for row in network.statistics(timeout=LIMIT).workers(timeout=LIMIT)}
 
 
 def test_jobs_and_their_times_are_counted(network: ClientNetwork) -> None:
-    before = sum(int(str(row[4])) for row in network.statistics() if row[2] == "all")
+    before = sum(int(str(row[4])) for row in network.statistics().workers() if row[2] == "all")
     list(network.map(time.sleep, [0.01] * 20))
-    table = network.statistics(timeout=LIMIT)
+    table = network.statistics(timeout=LIMIT).workers(timeout=LIMIT)
     sums = [row for row in table if row[2] == "all"]
     assert sum(int(str(row[4])) for row in sums) - before == 20
     assert sum(float(str(row[5])) for row in sums) >= 0.2
@@ -27,7 +27,7 @@ def test_jobs_and_their_times_are_counted(network: ClientNetwork) -> None:
 def test_a_job_that_runs_is_seen_in_its_slot(network: ClientNetwork) -> None:
     job = network[1].submit(time.sleep, 1.5)
     deadline = time.monotonic() + LIMIT
-    while not any(row[2] != "all" and row[8] is not None for row in network[1].statistics()):
+    while not any(row[2] != "all" and row[8] is not None for row in network[1].statistics().workers()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert rows_by_slot(network)[1, "all"][8] == 1

@@ -13,8 +13,8 @@ HEADINGS = (
 )  # fmt: skip
 
 
-def statistics(mesh: ClientMesh, nodes: Sequence[int], timeout: float) -> Table:
-    """Return the statistics of nodes; see `pconnect.views.job_views.JobView.statistics`."""
+def worker_table(mesh: ClientMesh, nodes: Sequence[int], timeout: float) -> Table:
+    """Return what the workers of nodes have done; see `pconnect.statistics.server_table.Statistics.workers`."""
     asked_at = time.monotonic()
     answers = mesh.query(timeout)
     rows: list[list[object]] = []

@@ -1,0 +1,1 @@
+"""What servers have done, and how they are: their documents, and tables of them."""

@@ -1,0 +1,101 @@
+"""What a table shows of the statistics of one server; doc/reference/statistics.md describes the document.
+
+The document comes from a peer: what has another type than described is shown as unknown.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+HEADINGS = (
+    "name", "ping age (s)", "processed", "processing time (s)", "avg. process time (s)", "avg. transfer time (s)",
+    "failed", "lost", "avg. queue time (s)", "load", "memory free (GB)", "disk free (GB)", "free slots", "sessions",
+    "state",
+)  # fmt: skip
+_GIGA = 1e9
+
+
+def row_of(name: str, ping_age: float | None, document: Mapping[str, Any] | None, state: str) -> list[object]:
+    """Return the cells under `HEADINGS`; `ping_age`: for how long the server has not answered.
+
+    `document`: ``None`` if it has never answered. `state`: in words; empty: as the document says.
+    """
+    age = None if ping_age is None else round(max(0.0, ping_age), 3)
+    if document is None:
+        return [name, age, *[None] * (len(HEADINGS) - 3), state]
+    machine, totals = _part(document, "machine"), _part(document, "totals")
+    processed = ended(totals)
+    words = _part(_part(document, "server"), "admission").get("words")
+    return [
+        name,
+        age,
+        processed,
+        _rounded(number(totals, "processing_seconds"), 3),
+        *(_average(number(totals, f"{what}_seconds"), processed) for what in ("processing", "transfer")),
+        _sum(totals, "failed"),
+        _sum(totals, "lost"),
+        _average(number(totals, "queue_seconds"), processed),
+        load_of(machine),
+        *(_giga(number(machine, f"{what}_free")) for what in ("memory", "disk")),
+        free_slots(document),
+        session_count(document),
+        state or (words if isinstance(words, str) else ""),
+    ]
+
+
+def number(facts: Mapping[str, Any], name: str) -> float | None:
+    """Return an entry that is a number; ``None`` if it is none, or missing."""
+    value = facts.get(name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return value if is_number else None
+
+
+def ended(totals: Mapping[str, Any]) -> int | None:
+    """Return how many jobs and programs have ended by themselves, done or failed."""
+    done, failed = _sum(totals, "done"), _sum(totals, "failed")
+    return None if done is None or failed is None else done + failed
+
+
+def load_of(machine: Mapping[str, Any]) -> float | None:
+    """Return the average load of one minute."""
+    match machine.get("load"):
+        case [int() | float() as load, *_]:
+            return round(float(load), 2)
+    return None
+
+
+def free_slots(document: Mapping[str, Any]) -> int | None:
+    """Return how many slots are free."""
+    slots = document.get("slots")
+    if not isinstance(slots, list):
+        return None
+    return len([slot for slot in slots if isinstance(slot, dict) and slot.get("state") == "free"])
+
+
+def session_count(document: Mapping[str, Any]) -> int | None:
+    """Return how many sessions there are, with those of others."""
+    sessions, others = document.get("sessions"), number(_part(document, "others"), "sessions")
+    return len(sessions) + int(others or 0) if isinstance(sessions, list) else None
+
+
+def _part(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = facts.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _sum(totals: Mapping[str, Any], how: str) -> int | None:
+    counts = [number(totals, f"{what}_{how}") for what in ("jobs", "programs")]
+    known = [int(count) for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
+def _average(seconds: float | None, count: int | None) -> float | None:
+    return round(seconds / count, 6) if seconds is not None and count else None
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def _giga(size: float | None) -> float | None:
+    return None if size is None else round(size / _GIGA, 1)

@@ -1,0 +1,125 @@
+"""The statistics of the servers of a network: `pconnect.views.job_views.JobView.statistics`."""
+
+import contextlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pconnect.commands.table import Table
+from pconnect.protocol.kinds import Kind
+from pconnect.session.client_mesh import ClientMesh
+from pconnect.session.server import Server
+from pconnect.statistics.document import HEADINGS, row_of
+from pconnect.statistics.worker_table import worker_table
+from srp_tools.steps import deadline_after
+
+_SILENT = "does not answer"
+
+
+class Statistics(Table):
+    """A row for each server; it prints aligned, and a notebook shows it as a table.
+
+    The figures are those of the last `update`, or of the moment in which this was made.
+
+    Attributes
+    ----------
+    documents
+        By host, what each server has said of itself; ``None`` for one that has never answered. See
+        :doc:`/reference/statistics`.
+
+    Examples
+    --------
+    >>> from pconnect import local_network
+    >>> with local_network(2) as net:
+    ...     results = list(net.map(abs, range(20)))
+    ...     table = net.statistics()
+    ...     len(table), table.headings[:3], [row[-1] for row in table]
+    (1, ['name', 'ping age (s)', 'processed'], ['open'])
+    """
+
+    def __init__(self, mesh: ClientMesh, nodes: Sequence[int], timeout: float) -> None:
+        self._mesh = mesh
+        self._nodes = list(nodes)
+        self.documents: dict[str, dict[str, Any] | None] = {}
+        super().__init__(HEADINGS, [])
+        self.update(timeout=timeout)
+
+    def update(self, *, timeout: float = 5.0) -> "Statistics":
+        """Ask the servers again, all at once, and return this table.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait for the answers, which do not depend on what engines and workers are doing. A server that
+            does not answer by then has its last figures, and its state says so.
+        """
+        servers = _one_of_each(
+            [self._mesh.servers[node] for node in self._nodes if node in self._mesh.servers]
+        )
+        asked_at = time.monotonic()
+        answers = _ask(self._mesh, servers, timeout)
+        self._rows = []
+        for server in servers:
+            answer = answers.get(
+                server.node, {"error": _SILENT if server.command.error is None else server.state}
+            )
+            if "error" not in answer:
+                server.last_reply_at = time.monotonic()
+                self.documents[server.host] = answer
+            document = self.documents.setdefault(server.host, None)
+            at = server.last_reply_at
+            age = None if at is None else asked_at - at
+            self._rows.append(row_of(server.host, age, document, str(answer.get("error", ""))))
+        return self
+
+    def workers(self, *, timeout: float = 5.0) -> Table:
+        """Return what the workers of this network have done: for each node, and each slot of it in use.
+
+        For each node there is the sum over all workers that there have been, and each worker that lives. The units are
+        in the headings; ``running`` is how many jobs run; for a slot, for how long its job has been running.
+        """
+        return worker_table(self._mesh, self._nodes, timeout)
+
+    def to_dict(self) -> dict[str, dict[str, Any] | None]:
+        """Return the documents of the servers, by host; changing them changes nothing here."""
+        copied: dict[str, dict[str, Any] | None] = json.loads(self.to_json())
+        return copied
+
+    def to_json(self) -> str:
+        """Return the documents of the servers as JSON."""
+        return json.dumps(self.documents)
+
+
+def _one_of_each(servers: Sequence[Server]) -> list[Server]:
+    """Return one node of each server, one that can be asked if there is one."""
+    chosen: dict[object, Server] = {}
+    for server in servers:
+        where = server.location.address, server.location.cmd_port
+        if where not in chosen or chosen[where].command.error:
+            chosen[where] = server
+    return list(chosen.values())
+
+
+def _ask(mesh: ClientMesh, servers: Sequence[Server], timeout: float) -> Mapping[int, dict[str, Any]]:
+    """Return the answers of those that give one, by node."""
+    mesh.check_open()
+    numbers: dict[int, int] = {}
+    with mesh.event_loop.sigint_deferred:
+        for server in servers:
+            if not server.command.error:
+                numbers[server.node] = mesh.next_number()
+                server.command.post(Kind.STATISTICS, numbers[server.node], {"brief": True})
+                mesh.event_loop.flush(server.command)
+    asked = [(mesh.servers[node], number) for node, number in numbers.items()]
+
+    def is_complete() -> bool:
+        return all(server.has_answered(Kind.STATISTICS, number) for server, number in asked)
+
+    with contextlib.suppress(TimeoutError):
+        mesh.event_loop.run_until(is_complete, deadline_after(timeout), "statistics")
+    found = {server.node: server.answers.pop((Kind.STATISTICS, number), None) for server, number in asked}
+    for server, _ in asked:
+        for key in [key for key in server.answers if key[0] is Kind.STATISTICS]:  # too late, at another time
+            del server.answers[key]
+    return {node: answer for node, answer in found.items() if answer is not None}
