@@ -12,12 +12,14 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pconnect.connect import pconnect
 from pconnect.errors import ConfigurationError, ConnectionLostError
+from pconnect.link.host_names import Host, parse_hosts
+from pconnect.link.local_link import own_place
 from pconnect.loop.forked_copies import leave_in_copies
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.remote_calls import client_mesh
@@ -27,6 +29,8 @@ from srp_tools.private_files import server_file
 from srp_tools.verifier import make_verifier
 from srp_tools.verifier_file import VerifierFile
 
+_LABEL = "local"  # of its nodes, in messages
+_PORTS = ("--bind=127.0.0.1", "--cmd-port=0", "--data-port=0")
 _EXIT_TIMEOUT = 5.0  # seconds; the end of a program is not the time to wait for long
 
 
@@ -34,10 +38,11 @@ _EXIT_TIMEOUT = 5.0  # seconds; the end of a program is not the time to wait for
 def local_network(
     n: int = 2, *, slots: int | None = None, timeout: float = 30.0, **options: Any
 ) -> Iterator[ClientNetwork]:
-    """Start a private server on the loopback address and connect `n` nodes of it.
+    """Start a private server and connect `n` nodes of it.
 
     The server has a user with a random password that only this process knows, and ends with the block, or with this
-    process, however that ends.
+    process, however that ends. It listens at Unix sockets in a private folder, and at no port: no other account can
+    connect. With ``local_links=False`` it listens at loopback ports instead.
 
     Parameters
     ----------
@@ -69,7 +74,10 @@ def local_network(
     [1, 2]
     """
     deadline = time.monotonic() + timeout
-    with _private_server(n, slots, deadline) as server, _connect(n, server, deadline, options) as network:
+    with (
+        _private_server(n, slots, deadline, options) as server,
+        _connect(n, server, deadline, options) as network,
+    ):
         yield network
 
 
@@ -106,7 +114,9 @@ def start_local_network(
     """
     deadline = time.monotonic() + timeout
     with contextlib.ExitStack() as stack:
-        network = _connect(n, stack.enter_context(_private_server(n, slots, deadline)), deadline, options)
+        network = _connect(
+            n, stack.enter_context(_private_server(n, slots, deadline, options)), deadline, options
+        )
         mesh = client_mesh(network.mesh)
         # The server also ends when Python frees a network that is still open.
         close_server = weakref.finalize(mesh, stack.pop_all().close)
@@ -127,12 +137,12 @@ class _Server(NamedTuple):
     """How to reach a private server."""
 
     credentials: Credentials
-    cmd_port: int
+    host: Host
 
 
 def _connect(n: int, server: _Server, deadline: float, options: Mapping[str, Any]) -> ClientNetwork:
     return pconnect(
-        [f"127.0.0.1:{server.cmd_port}"] * n,
+        [server.host] * n,
         profile="",
         user=server.credentials.user,
         password=server.credentials.password,
@@ -142,7 +152,9 @@ def _connect(n: int, server: _Server, deadline: float, options: Mapping[str, Any
 
 
 @contextlib.contextmanager
-def _private_server(n: int, slots: int | None, deadline: float) -> Iterator[_Server]:
+def _private_server(
+    n: int, slots: int | None, deadline: float, options: Mapping[str, Any]
+) -> Iterator[_Server]:
     """Run a daemon for `n` engines that only this process can log in at."""
     if sys.platform != "linux":
         raise ConfigurationError(
@@ -154,8 +166,10 @@ def _private_server(n: int, slots: int | None, deadline: float) -> Iterator[_Ser
         credentials = Credentials("local", secrets.token_urlsafe(24))
         # The smallest group: 192 random bits cannot be guessed, and only this process knows the server.
         VerifierFile(server_file(folder)).add(make_verifier(credentials, 2048))
-        with _daemon(folder, slots, deadline) as cmd_port:
-            yield _Server(credentials, cmd_port)
+        # Without local links there are only ports; so, too, where the kernel does not say which machine this is.
+        places = ["--no-tcp"] if options.get("local_links", True) and own_place() else _PORTS
+        with _daemon(folder, places, slots, deadline) as host:
+            yield _Server(credentials, host)
 
 
 class _Folder:
@@ -176,14 +190,17 @@ def _remove(folder: Path, owner: int) -> None:
 
 
 @contextlib.contextmanager
-def _daemon(folder: Path, slots: int | None, deadline: float) -> Iterator[int]:
-    """Run a daemon as a child that ends when we close our end of a socket; give its command port."""
+def _daemon(folder: Path, places: Sequence[str], slots: int | None, deadline: float) -> Iterator[Host]:
+    """Run a daemon as a child that ends when we close our end of a socket; give where it listens.
+
+    `places`: the options that say where.
+    """
     owner = os.getpid()
     ours, theirs = _socketpair()
     lifeline = _Lifeline(ours)
     leave_in_copies(lifeline)
     arguments = [
-        "start", "--foreground", "--allow-root", "--bind", "127.0.0.1", "--cmd-port", "0", "--data-port", "0",
+        "start", "--foreground", "--allow-root", *places,
         "--name", f"local-{os.getpid()}-{secrets.token_hex(4)}",
         "--auth-file", str(server_file(folder)),
         "--log-file", str(folder / "log"),
@@ -205,7 +222,7 @@ def _daemon(folder: Path, slots: int | None, deadline: float) -> Iterator[int]:
     try:
         with ours:
             ours.settimeout(max(0.1, deadline - time.monotonic()))
-            yield _read_port(ours, folder / "log")
+            yield _read_host(ours, folder / "log")
         if os.getpid() == owner:  # else the server is that of the process that this one was forked from
             child.wait(10)
     finally:
@@ -236,7 +253,7 @@ def _socketpair() -> tuple[socket.socket, socket.socket]:
             held.enter_context(theirs)
 
 
-def _read_port(sock: socket.socket, log: Path) -> int:
+def _read_host(sock: socket.socket, log: Path) -> Host:
     try:
         with sock.makefile("rb") as stream:
             line = stream.readline(2**16)
@@ -248,4 +265,7 @@ def _read_port(sock: socket.socket, log: Path) -> int:
     answer = json.loads(line)
     if "error" in answer:
         raise ConfigurationError(f"the private server could not be started: {answer['error']}")
-    return int(answer["ready"]["cmd_port"])
+    if path := answer["ready"]["socket"]:
+        return Host(_LABEL, path, 0)
+    (host,) = parse_hosts(("127.0.0.1", answer["ready"]["cmd_port"]))
+    return host

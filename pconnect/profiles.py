@@ -89,7 +89,8 @@ class NoHostsError(ConfigurationError):
         self.remedy = f'write to {config_file()} a line such as hosts = ["alpha*4", "beta:12600"]'
         super().__init__(
             'no hosts are given: name them, as in pconnect(["alpha", "beta:12600"]), '
-            f'set PCONNECT_HOSTS="alpha beta:12600", or {self.remedy}'
+            f'set PCONNECT_HOSTS="alpha beta:12600", or {self.remedy}; '
+            "to use this machine alone, with no server and no port, use local_network()"
         )
 
     def __reduce__(self) -> tuple[type, tuple[()]]:

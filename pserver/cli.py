@@ -219,13 +219,16 @@ def _demo(arguments: Sequence[str]) -> int:
 
 
 def _describe(status: Mapping[str, object]) -> str:
+    listens = f"The server {status['name']!r} (pid {status['pid']}) listens at {address_of(status)}"
+    if status.get("socket"):
+        return f"{listens}, for this account on this machine."
     cmd_port, data_port = status["cmd_port"], status["data_port"]
     ports = (
         f"port {cmd_port} for everything"
         if cmd_port == data_port
         else f"command port {cmd_port}, data port {data_port}"
     )
-    return f"The server {status['name']!r} (pid {status['pid']}) listens at {address_of(status)}: {ports}."
+    return f"{listens}: {ports}."
 
 
 def _show(status: Mapping[str, object], config: ServerConfig) -> None:

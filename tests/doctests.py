@@ -24,7 +24,7 @@ def _has_own_server(item: pytest.DoctestItem) -> bool:
 @pytest.fixture(scope="session")
 def server_of_examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("examples")
-    with run_server(folder, users=make_users(folder)) as server:
+    with run_server(folder, "--no-tcp", users=make_users(folder)) as server:
         yield server
 
 

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from pconnect.connect import pconnect
 from pconnect.errors import ParallelError
@@ -139,6 +140,11 @@ class HeldNetwork:
     def _probe(self, hosts: list[str]) -> None:
         """Connect anew if one of the hosts that were missing can be reached."""
         for host in parse_hosts(hosts):
+            if host.is_socket:
+                if Path(host.name).is_socket():
+                    self._connect()
+                    return
+                continue
             with (
                 contextlib.suppress(OSError),
                 socket.create_connection((host.name, host.port), _PROBE_SECONDS),

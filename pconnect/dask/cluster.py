@@ -34,6 +34,7 @@ _LOOK_SECONDS = 0.1  # that an engine waits for news of its processes
 _GRACE = 1.0  # for processes that end by themselves
 _KILL_TIMEOUT = 5.0
 _LAST_LINES = 15
+_LOOPBACK = "127.0.0.1"  # for a server that has no address, on this machine
 
 
 @dataclass(frozen=True)
@@ -196,14 +197,15 @@ def hosts_of(servers: Sequence[Server]) -> dict[int, list[str]]:
     """
     hosts = {server.node: server.location.addresses for server in servers}
     if all(_is_loopback(server.location.address) for server in servers):
-        return {server.node: [server.location.address] for server in servers}
+        return {server.node: server.location.addresses[:1] or [_LOOPBACK] for server in servers}
     return {
         node: [name for name in names if not _is_loopback(name)] or names for node, names in hosts.items()
     }
 
 
 def _is_loopback(address: str) -> bool:
-    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    is_socket = address.startswith("/")
+    return is_socket or ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
 def _quoted(last_words: str) -> str:

@@ -196,7 +196,8 @@ class Recovering:
 
 
 def _server(host: tuple[str, int] | tuple[str, int, int]) -> str:
-    return "{}:{}".format(*host)
+    name, *ports = host
+    return ":".join([name, *map(str, ports)]) if any(ports) else name
 
 
 def recover(mesh: ClientMesh, token: Token, deadline: float, places: Mapping[int, int]) -> dict[int, Job]:

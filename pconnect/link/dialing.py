@@ -95,6 +95,11 @@ def dial(  # noqa: PLR0917 - all that leads to a node
 
     Raises `ConnectionLostError` if no place leads to the node; the text has the reason of each.
     """
+    if not places and local is None:
+        raise ConnectionLostError(
+            f"no connection to node {preamble.to_node}: its server listens at Unix sockets only (--no-tcp), "
+            "for processes of its account, machine and container, with local links"
+        )
     began = dead_at = time.monotonic()
     for seconds in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
         attempts = _Attempts(places, preamble, tls, peer_timeout, place_seconds)

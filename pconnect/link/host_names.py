@@ -16,6 +16,7 @@ from srp_tools.steps import Steps, Wait
 DEFAULT_CMD_PORT = 12502
 # "gate:22502/22501", "[::1]:4001/4000"; what looks like a data port and is none has an error of its own
 _WITH_DATA_PORT = re.compile(r"([^/]*:[0-9]+)/([^/]*)")
+_SOCKET = "unix:"  # before the path of a Unix socket
 _MOST_ENGINES = 10_000  # of one entry: a slip of the keyboard must not take all memory
 Address = tuple[int, tuple[Any, ...]]  # family, and what socket.connect takes
 
@@ -24,9 +25,14 @@ class Host(NamedTuple):
     """A server as the user named it."""
 
     label: str  #: what the user wrote; used in messages
-    name: str  #: host name or address
+    name: str  #: host name or address; or the path of a Unix socket, with port 0
     port: int  #: for logins
     data_port: int | None = None  #: for data, as seen from the client; ``None``: as the server says
+
+    @property
+    def is_socket(self) -> bool:
+        """Whether it is a Unix socket of this machine."""
+        return self.name.startswith("/")
 
     @property
     def ports_named(self) -> tuple[str, int] | tuple[str, int, int]:
@@ -40,8 +46,8 @@ def parse_hosts(hosts: object) -> list[Host]:
 
     `hosts`: ``"name"``, ``"name:port"``, ``"[v6 address]:port"``, and, where a router or an ssh forward gives the data
     port another number, ``"name:port/data port"``; each perhaps with ``*n`` for n engines; ``(name, port)`` or
-    ``(name, port, data port)``; a mapping of these to numbers of engines; or an iterable of all of them. Raises
-    `ConfigurationError` if one of them cannot be understood; the text says which.
+    ``(name, port, data port)``; ``"unix:/path"`` or a `Host`; a mapping of these to numbers of engines; or an iterable
+    of all of them. Raises `ConfigurationError` if one of them cannot be understood; the text says which.
 
     Examples
     --------
@@ -62,7 +68,7 @@ def parse_hosts(hosts: object) -> list[Host]:
             )
         number = int(count) if re.fullmatch(r"[0-9]{1,9}", count) else count
         return [_parse(name)] * (_engines(hosts, number) if star else 1)
-    if _is_tuple(hosts):
+    if isinstance(hosts, Host) or _is_tuple(hosts):
         return [_parse(hosts)]
     if not isinstance(hosts, Iterable):
         raise ConfigurationError(f"hosts must be names or (name, port) pairs, not {hosts!r}")
@@ -94,8 +100,16 @@ def _engines(host: object, count: object) -> int:
 
 
 def _parse(host: object) -> Host:
+    if isinstance(host, Host):
+        return host
+    if isinstance(host, str) and host.startswith(_SOCKET):
+        return _parse_socket(host, host.removeprefix(_SOCKET))
     data_text: str | None = None
     if isinstance(host, tuple) and len(host) in {2, 3} and isinstance(host[0], str):
+        if host[0].startswith("/"):  # of a token
+            if host[1:] != (0,):
+                raise ConfigurationError(f"{host!r} is not a host: a Unix socket has the port 0")
+            return _parse_socket(f"{_SOCKET}{host[0]}", host[0])
         name, port_text, *data = host[0], *map(str, host[1:])
         data_text = data[0] if data else None
         label = f"{name}:{'/'.join([port_text, *data])}"
@@ -115,6 +129,14 @@ def _parse(host: object) -> Host:
         raise ConfigurationError(f"{label!r} is not the name of a host")
     port = _port(label, "port", port_text)
     return Host(label, name, port, None if data_text is None else _port(label, "data port", data_text))
+
+
+def _parse_socket(label: str, path: str) -> Host:
+    if not path.startswith("/") or "\0" in path or path.endswith("/"):
+        raise ConfigurationError(
+            f"{label!r}: give the whole path of the socket, as pserver status shows it, after 'unix:'"
+        )
+    return Host(label, path, 0)
 
 
 def _port(label: str, what: str, text: str) -> int:

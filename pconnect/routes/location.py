@@ -26,7 +26,7 @@ _MAX_TOLD = 64  # addresses, and as many advertised places: each may cost every 
 class Location(NamedTuple):
     """Where a server was found."""
 
-    address: str  #: that by which the client has reached it
+    address: str  #: that by which the client has reached it; or the path of a Unix socket, and all ports 0
     cmd_port: int  #: likewise
     data_port: int  #: at which the client expects data connections to be taken, at `address`
     told: Sequence[str] = ()  #: the addresses that it says its machine has
@@ -43,6 +43,9 @@ class Location(NamedTuple):
 
         Raises `ConnectionLostError` if the offer makes no sense.
         """
+        local = read_address(offer.get("local"))
+        if host.is_socket:
+            return cls(address, 0, 0, [], local)
         told, advertised = offer["addresses"], offer.get("advertised", [])
         cmd_port, data_port = offer.get("cmd_port", host.port), offer["data_port"]
         if not (
@@ -56,7 +59,6 @@ class Location(NamedTuple):
             )
         found = [(str(name), int(cmd), int(data)) for name, cmd, data in advertised]
         own = host.data_port or _outer_data_port(address, host.port, told, (cmd_port, data_port), found)
-        local = read_address(offer.get("local"))
         return cls(address, host.port, own, told, local, (cmd_port, data_port), found)
 
     @property
@@ -66,8 +68,8 @@ class Location(NamedTuple):
 
     @property
     def addresses(self) -> list[str]:
-        """All its addresses: first the one that the client has used."""
-        return list(dict.fromkeys([self.address, *self.told]))
+        """All its addresses: first the one that the client has used. None if it listens at Unix sockets only."""
+        return list(dict.fromkeys([self.address, *self.told])) if self.cmd_port else []
 
     @property
     def used_port(self) -> int:
@@ -82,8 +84,10 @@ class Location(NamedTuple):
     def places(self) -> list[Place]:
         """Return where the client dials data connections, the best place first.
 
-        The last one is the command port, which let the client in.
+        The last one is the command port, which let the client in. There is none if it listens at Unix sockets only.
         """
+        if not self.cmd_port:
+            return []
         _, told = self.told_ports or (0, self.data_port)
         ports = dict.fromkeys([self.data_port, told, self.cmd_port])
         found = [(self.address, port) for port in ports]
@@ -94,6 +98,8 @@ class Location(NamedTuple):
 
         An address of loopback leads other machines to themselves: it is the last one, unless there is no other.
         """
+        if not self.cmd_port:
+            return []
         cmd_port, data_port = self.told_ports or (self.cmd_port, self.data_port)
         seen, seen_cmd = (self.address, self.data_port), (self.address, self.cmd_port)
         own = [(address, data_port) for address in self.told]

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from pconnect.errors import (
     AuthenticationError,
+    ConfigurationError,
     ConnectionLostError,
     CredentialError,
     ServerBusyError,
@@ -33,6 +34,7 @@ from pconnect.link.dialing import (
 )
 from pconnect.link.host_names import Host, resolve
 from pconnect.link.local_link import TOKEN_BYTES, client_link, link_token
+from pconnect.link.local_link import connect as connect_socket
 from pconnect.link.port_probe import raise_cause
 from pconnect.link.refusal import why_refused
 from pconnect.protocol.frames import (
@@ -139,8 +141,7 @@ def log_in_at(
     `ServerBusyError` if it stays busy, and at once `ServerRefusedError` if it takes no new session. Nothing stays open.
     """
     attempt = attempt or Attempt(host)
-    addresses = yield from resolve(host.name, host.port)
-    found = [(str(address[0]), host.port) for _, address in addresses]
+    found = yield from _addresses(host)
     longest, tries = _FIRST_PAUSE, 1
     while True:
         try:
@@ -166,13 +167,20 @@ def _log_in_once(
         raise
 
 
+def _addresses(host: Host) -> Steps[list[tuple[str, int]]]:
+    """Return where a host may listen; nothing for a Unix socket."""
+    if host.is_socket:
+        return []
+    addresses = yield from resolve(host.name, host.port)
+    return [(str(address[0]), host.port) for _, address in addresses]
+
+
 def open_control(host: Host, terms: LoginTerms, attempt: Attempt | None = None) -> Steps[Channel]:
     """Log in at a server as one of its administrators or as a member, and return a channel for requests to it.
 
     Raises what `log_in_at` raises.
     """
-    addresses = yield from resolve(host.name, host.port)
-    found = [(str(address[0]), host.port) for _, address in addresses]
+    found = yield from _addresses(host)
     channel, *_ = yield from _open(found, host, 1, replace(terms, is_control=True), attempt or Attempt(host))
     return channel
 
@@ -182,16 +190,11 @@ def _open(
 ) -> Steps[tuple[Channel, dict[str, Any], str]]:
     """Log in once; return the channel, the server's offer, and its address."""
     attempt.phase = CONNECT
-    try:
-        sock = yield from connect_first(addresses, terms.peer_timeout)
-    except ConnectionRefusedError as error:
-        hint = "start one there with pserver start, or give its command port, as in HOST:12502"
-        why = f"connection refused at port {host.port}: no server listens there; {hint}"
-        raise ConnectionRefusedError(why) from error
+    sock = _connect_socket(host) if host.is_socket else (yield from _connect(addresses, host, terms))
     attempt.phase = LOGIN
     try:
         bound_buffers(sock)
-        address = sock.getpeername()[0]
+        address = host.name if host.is_socket else sock.getpeername()[0]
         channel, offer = yield from _begin(terms, sock, node)
         if why := _refusal(terms, offer):
             raise ServerRefusedError(why)
@@ -200,12 +203,37 @@ def _open(
         yield from expect_hello(channel)
     except _NoLoginError as error:
         sock.close()
+        if host.is_socket:
+            raise ConnectionLostError(
+                f"what listens there has ended the login: its log says why ({error})"
+            ) from error
         where = address, host.port
         yield from raise_cause(error, error.heard, where, host, use_tls=terms.tls is not None)
     except BaseException:
         sock.close()
         raise
     return channel, offer, address
+
+
+def _connect(addresses: Sequence[tuple[str, int]], host: Host, terms: LoginTerms) -> Steps[socket.socket]:
+    try:
+        return (yield from connect_first(addresses, terms.peer_timeout))
+    except ConnectionRefusedError as error:
+        hint = "start one there with pserver start, or give its command port, as in HOST:12502"
+        why = f"connection refused at port {host.port}: no server listens there; {hint}"
+        raise ConnectionRefusedError(why) from error
+
+
+def _connect_socket(host: Host) -> socket.socket:
+    if sys.platform != "linux":
+        raise ConfigurationError(f"{host.label}: servers, and so their sockets, are on Linux only")
+    try:
+        return connect_socket(Path(host.name))
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        why = "no server listens there; pserver start --no-tcp starts one, and says its path"
+        raise ConnectionRefusedError(why) from error
+    except BlockingIOError as error:
+        raise ServerBusyError("the server is busy: too many clients want to log in") from error
 
 
 class _NoLoginError(ConnectionLostError):

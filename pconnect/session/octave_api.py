@@ -76,7 +76,7 @@ def reval(
     ...         reval("x / 0", net).result()
     ...     except RuntimeError as error:
     ...         print(str(error).splitlines()[0])
-    ZeroDivisionError at node 1 (127.0.0.1:...) in command 'x / 0'
+    ZeroDivisionError at node 1 (local) in command 'x / 0'
     """
     if isinstance(connections, InProcess):
         ended: Command | Commands = connections.reval(source)
@@ -283,8 +283,8 @@ def network_get_info(network: Network, *, timeout: float = 5.0) -> list[dict[str
             info |= {
                 "state": "silent" if silent else server.state,
                 "address": server.location.address,
-                "cmd_port": server.location.cmd_port,
-                "data_port": server.location.used_port,
+                "cmd_port": server.location.cmd_port or None,
+                "data_port": server.location.used_port or None,
                 "routes": _routes(server),
                 "queued": len(server.running),
                 "last_error": server.failures.last_error,

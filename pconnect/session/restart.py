@@ -85,7 +85,7 @@ def restart(connections: Connections, *, timeout: float = 30.0) -> None:
     ...     print(command.exception())
     ...     sent = reval("psend(sockets.node, sockets[0])", net)
     ...     [precv(connection) for connection in net[1:]]
-    the engine of node 2 (127.0.0.1:...) was restarted
+    the engine of node 2 (local) was restarted
     [1, 2]
     """
     mesh, targets = resolve(connections)

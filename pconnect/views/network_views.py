@@ -228,9 +228,9 @@ class View(JobView, ProgramView[Sent], Generic[Sent]):
         >>> with local_network(1) as net:
         ...     net.push(a=np.zeros((2, 3)), n=1)
         ...     print(net.who())
-        node  host           name  type     shape   bytes
-           1  127.0.0.1:...  a     ndarray  (2, 3)     48
-           1  127.0.0.1:...  n     int                 28
+        node  host   name  type     shape   bytes
+           1  local  a     ndarray  (2, 3)     48
+           1  local  n     int                 28
         """
         nodes = self._nodes()
         commands = [call_service("workspace.describe", [], node) for node in nodes]

@@ -96,6 +96,8 @@ def name_option(name: str) -> str:
 
 def address_of(status: Mapping[str, object]) -> str:
     """Return where a server listens, in words."""
+    if status.get("socket"):
+        return f"unix:{status['socket']}"
     bind = status.get("bind")
     return ", ".join(bind) if isinstance(bind, list) and bind else "all addresses"
 
@@ -114,8 +116,8 @@ def _row(name: str, pid: int, status: Mapping[str, object]) -> Sequence[object]:
     return [
         name,
         pid,
-        status["cmd_port"],
-        status["data_port"],
+        status["cmd_port"] or None,
+        status["data_port"] or None,
         address_of(status),
         "yes" if status["use_tls"] else "no",
         f"{datetime.fromtimestamp(started):%Y-%m-%d %H:%M}" if isinstance(started, int | float) else "",

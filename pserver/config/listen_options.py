@@ -59,6 +59,11 @@ class ListenOptions(OptionGroup):
         parse=parse_advertised,
         default_text="the addresses of this machine",
     )
+    use_tcp: bool = setting(
+        True,
+        "Listen at no TCP port, but at Unix sockets: for this account, on this machine.",
+        flags=("--no-tcp",),
+    )
     auth_file: FilePath | None = setting(
         None,
         "The users who may log in, with their verifiers.",
@@ -88,6 +93,8 @@ class ListenOptions(OptionGroup):
         places = parse_advertised(self.advertise) if isinstance(self.advertise, str) else self.advertise
         check_advertised(places)
         object.__setattr__(self, "advertise", tuple(dict.fromkeys(places)))
+        if not self.use_tcp and not self.use_tls:
+            raise ConfigurationError("--no-tcp needs a login: leave --no-tls out")
 
     def addresses(self) -> tuple[str, ...]:
         """Return the addresses to listen at; none: all of this machine's."""

@@ -238,6 +238,7 @@ class _Daemon:
             "name": config.name,
             "cmd_port": self._acceptor.cmd_port,
             "data_port": self._acceptor.data_port,
+            "socket": str(self._acceptor.socket) if self._acceptor.socket else None,
             "bind": list(config.addresses()),
             "use_tls": config.use_tls,
             "log_file": str(config.log_file) if config.log_file else None,
@@ -263,11 +264,9 @@ class _Daemon:
     def begin_log(self) -> None:
         """Log that the server is ready, and what is odd about its options and users."""
         log.info(
-            "server %s is ready at %s, ports %d (commands) and %d (data), %s",
+            "server %s is ready at %s, %s",
             self._config.name,
-            ", ".join(self._config.addresses()) or "all addresses",
-            self._acceptor.cmd_port,
-            self._acceptor.data_port,
+            self._acceptor.where,
             "TLS-SRP" if self._config.use_tls else "WITHOUT encryption and login",
         )
         total, processors = self._slots.facts["total"], processor_count()

@@ -81,7 +81,7 @@ def _servers() -> Iterator[Finding]:
         return
     for server in servers:
         for what, key in (("command port", "cmd_port"), ("data port", "data_port")):
-            if key in server.status:
+            if server.status.get(key):
                 yield check_port(what, int(str(server.status[key])), None, server.name)
         yield from _of_server(server)
     for name, sessions in left.items():

@@ -150,7 +150,10 @@ def test_status_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["status", "--json"]) == 0
     (status,) = json.loads(capsys.readouterr().out)
-    keys = "bind cmd_port data_port log_error log_file name pid sessions slots started use_tls user users version"
+    keys = (
+        "bind cmd_port data_port log_error log_file name pid sessions slots socket started use_tls user users "
+        "version"
+    )
     assert set(keys.split()) <= set(status)
     assert status["name"] == "one"
     assert status["sessions"] == []

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pconnect import Network, network_get_info, pconnect
+from pconnect.link.host_names import Host
 from pconnect.views.network_views import ClientNetwork
 from pserver.ctl.asking import Question
 from srp_tools.credentials import Credentials
@@ -46,8 +47,14 @@ class Server:
 
     @property
     def host(self) -> str:
+        if self.status["socket"]:
+            return f"unix:{self.status['socket']}"
         address = str(self.status["bind"][0])
         return f"[{address}]:{self.cmd_port}" if ":" in address else f"{address}:{self.cmd_port}"
+
+    def named(self) -> str | Host:
+        """Return what `pconnect` takes; without TCP, with the name that nodes of `local_network` have."""
+        return Host("local", str(self.status["socket"]), 0) if self.status["socket"] else self.host
 
     @property
     def log(self) -> str:
@@ -74,7 +81,7 @@ class Server:
 def connect(servers: list[Server], **options: Any) -> ClientNetwork:
     """Connect one node of each server; all have the same users."""
     settings: dict[str, Any] = {
-        "hosts": [server.host for server in servers],
+        "hosts": [server.named() for server in servers],
         "profile": "",
         "user": servers[0].credentials.user,
         "password": servers[0].credentials.password,

@@ -31,6 +31,8 @@ from pserver.daemon.door.arrivals import Arrivals, PendingConnection, Source
 from pserver.daemon.door.client_hello import TLS_HANDSHAKE, Alert
 from pserver.daemon.door.listeners import Listeners
 from pserver.system import audit
+from pserver.system.runtime_dir import run_time_folder
+from srp_tools.errors import ConfigurationError
 
 log = logging.getLogger("pserver")
 
@@ -64,14 +66,37 @@ class Acceptor:
         self._arrivals = Arrivals()
         self._networks = config.allowed_networks()
         self._listeners = Listeners(selector, config.addresses(), self._arrive, self._make_room)
+        self.cmd_port = self.data_port = 0  #: without TCP
+        self.socket: Path | None = None  #: for logins, without TCP
         try:
+            self._listen()
+        except BaseException:
+            self._listeners.close()
+            raise
+
+    def _listen(self) -> None:
+        config = self._config
+        if config.use_tcp:
             self.cmd_port = self._listeners.listen(config.cmd_port, "--cmd-port", is_data=False)
             self.data_port = self.cmd_port
             if not config.one_port:
                 self.data_port = self._listeners.listen(config.data_port, "--data-port", is_data=True)
-        except BaseException:
-            self._listeners.close()
-            raise
+            return
+        if config.has_accounts:
+            raise ConfigurationError("--no-tcp is for one account: its sockets let no other in")
+        self.socket = run_time_folder() / f"{config.name}.logins"
+        if not self._listeners.listen_locally(self.socket, is_data=False):
+            raise _no_socket(self.socket)
+
+    @property
+    def where(self) -> str:
+        """Where clients find the server, in words."""
+        if self.socket is not None:
+            return f"the socket {self.socket}"
+        addresses = ", ".join(self._config.addresses()) or "all addresses"
+        if self.cmd_port == self.data_port:
+            return f"{addresses}, port {self.cmd_port} (all)"
+        return f"{addresses}, ports {self.cmd_port} (commands) and {self.data_port} (data)"
 
     def reconfigure(self, config: ServerConfig) -> None:
         """Let other addresses connect from now on, and bear silence for another time; the ports stay."""
@@ -85,12 +110,18 @@ class Acceptor:
         self._listeners.close()
 
     def listen_locally(self, path: Path) -> bool:
-        """Take data connections of this account at a Unix socket as well; return whether that can be done."""
-        return self._listeners.listen_locally(path)
+        """Take data connections of this account at a Unix socket as well; return whether that can be done.
+
+        Raises `ConfigurationError` if it cannot, and there is no other way.
+        """
+        can = self._listeners.listen_locally(path, is_data=True)
+        if not can and not self._config.use_tcp:
+            raise _no_socket(path)
+        return can
 
     def look_after_path(self) -> None:
-        """Make the path of that socket again if it was removed."""
-        self._listeners.look_after_path()
+        """Make the path of a Unix socket again if it was removed."""
+        self._listeners.look_after_paths()
 
     def _arrive(self, sock: socket.socket, source: Source, is_data: bool) -> None:
         if not self._is_allowed(source):
@@ -226,3 +257,7 @@ class Acceptor:
         for pending in self._arrivals.expired(now):
             self._drop(pending, f"silent for {self._config.silence_timeout:g} s")
         self._listeners.resume(now)
+
+
+def _no_socket(path: Path) -> ConfigurationError:
+    return ConfigurationError(f"--no-tcp: cannot listen at the socket {path}; the log says why")

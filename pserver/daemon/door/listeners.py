@@ -47,7 +47,7 @@ class Listeners:
         self._on_connection = on_connection
         self._make_room = make_room
         self._open = contextlib.ExitStack()
-        self._local: KeptSocket | None = None
+        self._local: list[KeptSocket] = []
         self._pauses = Pauses(selector)
         #: Of `resume`, see `Pauses`.
         self.next_deadline, self.resume = self._pauses.next_deadline, self._pauses.resume
@@ -70,22 +70,23 @@ class Listeners:
             self._serve(listener, is_data=is_data)
         return int(listeners[0].getsockname()[1])
 
-    def listen_locally(self, path: Path) -> bool:
-        """Take data connections of this account at a Unix socket as well; return whether that can be done."""
-        self._local = KeptSocket(
+    def listen_locally(self, path: Path, *, is_data: bool) -> bool:
+        """Listen at a Unix socket of this account as well; return whether that can be done."""
+        local = KeptSocket(
             path,
             socket.SOCK_STREAM,
-            lambda listener: self._serve(listener, is_data=True),
+            lambda listener: self._serve(listener, is_data=is_data),
             self._pauses.unregister,
-            "no local links",
+            "no local links" if is_data else "no logins",
         )
-        self._open.callback(self._local.close)
-        return self._local.keep()
+        self._local.append(local)
+        self._open.callback(local.close)
+        return local.keep()
 
-    def look_after_path(self) -> None:
-        """Make the path of the Unix socket again if it was removed."""
-        if self._local is not None:
-            self._local.keep()
+    def look_after_paths(self) -> None:
+        """Make the paths of the Unix sockets again that were removed."""
+        for local in self._local:
+            local.keep()
 
     def _serve(self, listener: socket.socket, *, is_data: bool) -> None:
         listener.setblocking(False)

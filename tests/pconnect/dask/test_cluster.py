@@ -109,3 +109,6 @@ def test_where_processes_listen(client: Client) -> None:
     assert hosts_of(servers) == {1: ["203.0.113.7"], 2: ["203.0.113.9", "203.0.113.7"]}
     servers[0].location = servers[0].location._replace(told=[])
     assert hosts_of(servers)[1] == ["127.0.0.1"]
+    for server in servers:
+        server.location = Location("/run/user/quiet.logins", 0, 0)
+    assert hosts_of(servers) == {1: ["127.0.0.1"], 2: ["127.0.0.1"]}

@@ -92,3 +92,11 @@ def test_an_offer_that_makes_no_sense(wrong: dict[str, Any]) -> None:
 
 def test_loopback() -> None:
     assert is_loopback("127.0.0.1") and is_loopback("::1") and not is_loopback("fe80::1%eth0")
+
+
+def test_a_server_without_ports_has_no_address() -> None:
+    host = Host("local", "/run/a.logins", 0)
+    offer = {"addresses": ["10.0.0.2"], "cmd_port": 0, "data_port": 0, "local": ["here", "/run/a.socket"]}
+    quiet = Location.of_offer(host.name, host, offer)
+    assert (quiet.addresses, quiet.places(), quiet.places_for_others()) == ([], [], [])
+    assert (quiet.server, quiet.local) == (("/run/a.logins", 0), ("here", "/run/a.socket"))

@@ -24,6 +24,7 @@ WRONG: Mapping[str, tuple[str, str]] = {
     "bind": ("7", "::1,"),
     "one_port": ("3", "perhaps"),
     "advertise": ('["gate:x"]', "gate:1:2:3"),
+    "use_tcp": ("0", "perhaps"),
     "auth_file": ('"relative"', ""),
     "use_tls": ("0", "perhaps"),
     "max_startups": ('"64:30"', "0"),

@@ -56,3 +56,9 @@ def test_what_is_advertised_is_looked_at() -> None:
     assert ServerConfig(advertise=["gate", "gate"]).advertise == ("gate",)
     with pytest.raises(ConfigurationError, match="--advertise 'gate:x'"):
         ServerConfig(advertise=["gate:x"])
+
+
+def test_without_tcp_there_is_a_login() -> None:
+    assert not ServerConfig(use_tcp=False).use_tcp
+    with pytest.raises(ConfigurationError, match="--no-tcp needs a login: leave --no-tls out"):
+        ServerConfig(use_tcp=False, use_tls=False)

@@ -8,9 +8,11 @@ import selectors
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from pconnect.link.local_link import connect
 from pconnect.protocol.frames import PREAMBLE_BYTES, VERSION, Preamble, Purpose
 from pserver.config.server_config import ServerConfig
 from pserver.daemon.door.acceptor import Acceptor
@@ -291,3 +293,33 @@ def test_all_addresses_take_both_protocols() -> None:
                     loop.turn()
     finally:
         loop.close()
+
+
+def test_without_tcp_it_listens_at_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PSERVER_RUNTIME_DIR", str(tmp_path))
+    config = ServerConfig(name="quiet", use_tcp=False, allow_root=True)
+    loop = Loop(config)
+    try:
+        assert (loop.acceptor.cmd_port, loop.acceptor.data_port) == (0, 0)
+        path = loop.acceptor.socket
+        assert path == tmp_path / "pserver" / "quiet.logins"
+        assert loop.acceptor.where == f"the socket {path}"
+        with connect(path) as sock:
+            sock.send(hello_of("alice"))
+            while not loop.clients:
+                loop.turn()
+        assert (loop.clients[0].user, loop.clients[0].peer) == ("alice", "this machine")
+        with pytest.raises(ConfigurationError, match="--no-tcp: cannot listen at the socket"):
+            loop.acceptor.listen_locally(tmp_path / "missing" / "quiet.socket")
+    finally:
+        loop.close()
+    assert not path.exists()
+    (tmp_path / "pserver" / "quiet.logins").mkdir()
+    with pytest.raises(ConfigurationError, match=r"--no-tcp: cannot listen at the socket .*quiet.logins"):
+        Loop(config)
+
+
+def test_without_tcp_there_is_one_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    with pytest.raises(ConfigurationError, match="--no-tcp is for one account"):
+        Loop(ServerConfig(use_tcp=False))

@@ -140,11 +140,11 @@ def test_the_path_of_the_local_socket_is_made_again(clients: ExitStack, tmp_path
     path = tmp_path / "default.socket"
     place = Place()
     clients.callback(place.close)
-    place.listeners.look_after_path()  # there is none yet
-    assert place.listeners.listen_locally(path)
+    place.listeners.look_after_paths()  # there is none yet
+    assert place.listeners.listen_locally(path, is_data=True)
     before = open_files()
     path.unlink()
-    place.listeners.look_after_path()
+    place.listeners.look_after_paths()
     assert open_files() == before
     sock = clients.enter_context(socket.socket(socket.AF_UNIX))
     sock.connect(str(path))
