@@ -95,6 +95,7 @@ def dial(  # noqa: PLR0917 - all that leads to a node
 
     Raises `ConnectionLostError` if no place leads to the node; the text has the reason of each.
     """
+    places = [place for place in places if place[1]]  # a server without ports has its path, and the port 0
     if not places and local is None:
         raise ConnectionLostError(
             f"no connection to node {preamble.to_node}: its server listens at Unix sockets only (--no-tcp), "

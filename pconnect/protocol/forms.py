@@ -143,8 +143,9 @@ def _is_node(value: Any) -> bool:
 
 def _is_address(value: Any) -> bool:
     match value:
-        case [str(), port]:
-            return is_int(port, 1, 2**16 - 1)
+        case [str(name), port]:
+            is_socket = name.startswith("/")  # of a server without ports
+            return port == 0 if is_socket else is_int(port, 1, 2**16 - 1)
     return False
 
 

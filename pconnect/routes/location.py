@@ -97,9 +97,10 @@ class Location(NamedTuple):
         """Return where the other nodes may find the server, the best place first.
 
         An address of loopback leads other machines to themselves: it is the last one, unless there is no other.
+        A server that listens at Unix sockets only has the path of one and the port 0, where only local links lead.
         """
         if not self.cmd_port:
-            return []
+            return [(self.address, 0)]
         cmd_port, data_port = self.told_ports or (self.cmd_port, self.data_port)
         seen, seen_cmd = (self.address, self.data_port), (self.address, self.cmd_port)
         own = [(address, data_port) for address in self.told]

@@ -145,6 +145,8 @@ def test_what_is_spoiled_raises_nothing_but_the_protocol_error(kind: Kind) -> No
         (Kind.JOB, [0, [], {}, {"program": PROGRAM | {"folder": True, "files": {"a": [0o1000, b""]}}}]),
         (Kind.SETUP, SET_UP | {"more": 1}),
         (Kind.SETUP, SET_UP | {"nodes": pack([["host", [["127.0.0.1", 2**16]]]])}),
+        (Kind.SETUP, SET_UP | {"nodes": pack([["host", [["127.0.0.1", 0]]]])}),
+        (Kind.SETUP, SET_UP | {"nodes": pack([["host", [["/run/a.logins", 1]]]])}),
         (Kind.SETUP, SET_UP | {"peer_timeout": 1e6}),
         (Kind.SETUP, SET_UP | {"limits": [0, 1]}),
         (Kind.RESTART, [[1], math.nan]),

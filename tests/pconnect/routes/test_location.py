@@ -98,5 +98,5 @@ def test_a_server_without_ports_has_no_address() -> None:
     host = Host("local", "/run/a.logins", 0)
     offer = {"addresses": ["10.0.0.2"], "cmd_port": 0, "data_port": 0, "local": ["here", "/run/a.socket"]}
     quiet = Location.of_offer(host.name, host, offer)
-    assert (quiet.addresses, quiet.places(), quiet.places_for_others()) == ([], [], [])
+    assert (quiet.addresses, quiet.places(), quiet.places_for_others()) == ([], [], [("/run/a.logins", 0)])
     assert (quiet.server, quiet.local) == (("/run/a.logins", 0), ("here", "/run/a.socket"))
