@@ -156,7 +156,8 @@ def _status(name: str) -> dict[str, object] | None:
 def check_start(config: ServerConfig) -> None:
     """Refuse to start a server that should not, that nobody could log in to, or that is in the way of another.
 
-    Raises `ConfigurationError` if users have no accounts, or would share one, and `config` does not allow it; if this
+    Raises `ConfigurationError` if users have no accounts, or would share one, and `config` does not allow it; if root
+    would run its page; if this
     process may have too few descriptors; if a server of this name, or with this log, is running; if there can be no
     folder for results. Raises `CredentialError` if the file of verifiers is missing, open to others, malformed, or
     without users.
@@ -166,6 +167,11 @@ def check_start(config: ServerConfig) -> None:
             "this is root, and without a login there are no users whose accounts sessions could have; leave out "
             "--no-tls, start the server from an ordinary account, or, if that is what you want, with --allow-root "
             "(allow_root=True): then everyone who reaches the ports can do everything on this machine"
+        )
+    if config.has_accounts and config.status_page is not None:
+        raise ConfigurationError(
+            "--status-page: a server whose sessions have several accounts has none, because the page would run as "
+            "root; leave it out, and use pstat --serve in your account"
         )
     check_descriptor_limit()
     check_is_first(config.name, Path(config.log_file) if config.log_file else None)

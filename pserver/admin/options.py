@@ -51,6 +51,8 @@ def add_options(parser: argparse._ActionsContainer) -> None:
             text = f"{option.help} Default: {option.default_text or value}.".replace("%", "%%")
             if isinstance(field.default, tuple):
                 common["action"] = "extend"
+            if option.bare is not None:
+                common |= {"nargs": "?", "const": option.bare}
             parser.add_argument(
                 *flags_of(field), **common, type=_parser_for(option), metavar=option.metavar, help=text
             )

@@ -19,6 +19,7 @@ from pserver.config.advertised import parse_advertised
 from pserver.config.duty_options import parse_time_of_day
 from pserver.config.listen_options import parse_addresses
 from pserver.config.option import parse_duration, parse_list, parse_size
+from pserver.config.page_options import page_address
 from pserver.config.pool_options import parse_joined
 from pserver.config.server_config import PATHS, ServerConfig
 from pserver.system.runtime_dir import OWN_VARIABLE
@@ -46,6 +47,7 @@ _KINDS: Mapping[Callable[[str], object], tuple[str, tuple[type, ...]]] = {
     parse_addresses: ("a list of texts", (list, str)),
     parse_advertised: ("a list of texts", (list, str)),
     parse_time_of_day: ('a text such as "17:00"', (str,)),
+    page_address: ("a text", (str,)),
     str: ("a text", (str,)),
 }
 

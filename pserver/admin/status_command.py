@@ -12,6 +12,7 @@ from pserver.admin.left_sessions import LeftSession, left_sessions
 from pserver.admin.member_table import member_lines
 from pserver.config.server_config import ServerConfig
 from pserver.ctl.live_status import live_server, live_servers
+from pserver.page.address_file import shown_address
 from pserver.system.pidfile import RunningServer, list_servers
 
 # The same as that of systemctl and of scripts in /etc/init.d (Linux Standard Base, section 22.2).
@@ -58,6 +59,8 @@ def _print_users(servers: Sequence[RunningServer]) -> None:
             case {"file": file, "fingerprint": fingerprint}:
                 shown = fingerprint or "unknown, see the log"
                 print(f"The users of {server.name}: {file}, fingerprint {shown}")
+        if page := shown_address(server.name, server.folder):
+            print(f"The page of {server.name}: {page}")
         if server.folder is not None:
             folder = str(server.folder).removeprefix(f"/proc/{server.pid}/root")
             print(f"The run-time folder of {server.name} (pid {server.pid}) is {folder}.")

@@ -23,6 +23,7 @@ class Option:
     default_text: str | None = None  #: names the default where the value itself says little
     #: On the command line, if not made of the name. A switch that is on by default has one that turns it off.
     flags: tuple[str, ...] = ()
+    bare: str | None = None  #: what it means on the command line without a value, if it can be without
     reloads: bool = False  #: a server that runs takes in another value; else it has to be started again
 
 

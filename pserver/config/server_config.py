@@ -18,6 +18,7 @@ from pserver.config.log_options import LogOptions
 from pserver.config.login_options import LoginOptions
 from pserver.config.option import setting
 from pserver.config.orphan_options import OrphanOptions
+from pserver.config.page_options import PageOptions
 from pserver.config.pool_options import PoolOptions
 from pserver.config.session_settings import seed_folder
 from srp_tools.errors import ConfigurationError
@@ -27,7 +28,14 @@ MOST_SLOTS = 100_000
 
 @dataclass(frozen=True, kw_only=True)
 class ServerConfig(
-    AccountOptions, LogOptions, LimitOptions, OrphanOptions, DutyOptions, PoolOptions, LoginOptions
+    AccountOptions,
+    LogOptions,
+    LimitOptions,
+    OrphanOptions,
+    DutyOptions,
+    PoolOptions,
+    PageOptions,
+    LoginOptions,
 ):
     """The settings of one server; ``pserver start --help`` describes them.
 

@@ -32,6 +32,7 @@ from pserver.daemon.control.departures import Departures
 from pserver.daemon.control.endings import Endings
 from pserver.daemon.control.reloading import Reloading
 from pserver.daemon.control.server_statistics import ServerStatistics
+from pserver.daemon.control.status_page import StatusPage
 from pserver.daemon.control.words import Server
 from pserver.daemon.door.acceptor import Acceptor
 from pserver.daemon.door.arrivals import PendingConnection
@@ -189,6 +190,7 @@ class _Daemon:
             *control.loop_parts(),
             LoopPart("statistics", statistics.step, statistics.time_left),
             *pool.loop_parts(),
+            StatusPage(config, self._selector, stack).loop_part(),
         ]
         self._stopping = ""
         # Before the status is announced: its readers may stop the daemon at once.
@@ -227,8 +229,7 @@ class _Daemon:
             pool,
             statistics.document,
         )
-        path = control_path(self._config.name)
-        return Control(path, self._selector, server, lambda: self._config.admins)
+        return Control(control_path(self._config.name), self._selector, server, lambda: self._config.admins)
 
     def _record(self) -> dict[str, object]:
         """Return what must be known if this process is killed: see `StatusPublisher`."""

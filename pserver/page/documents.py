@@ -17,6 +17,8 @@ MOST_MEMBERS = 1000
 MOST_WORK = 2000  # entries of a timeline
 MOST_SAMPLES = 720
 _MOST_COLUMNS = 40
+_MOST_NODES = 64
+_MOST_ADDRESSES = 16
 _MOST_DEPTH = 8
 
 TOTALS = (
@@ -120,12 +122,13 @@ def sessions_of(document: Document) -> list[dict[str, object]]:
         {
             "session": number(each.get("session")),
             "user": text(each.get("user")),
-            "name": text(each.get("name")),
-            "node": text(each.get("node")) or number(each.get("node")),
+            "from": text(each.get("from")),
+            "nodes": _numbers(each.get("nodes")),
             "network": text(each.get("network"), 16),
             "since": number(each.get("since")),
             "slots": number(each.get("slots")),
             "detached": each.get("detached") is True,
+            "orphaned": number(each.get("orphaned")),
             "is_own": each.get("is_own") is True,
             "bytes_in": number(each.get("bytes_in")),
             "bytes_out": number(each.get("bytes_out")),
@@ -140,14 +143,25 @@ def members_of(document: Document) -> list[dict[str, object]]:
     return [
         {
             "name": text(each.get("name")),
-            "cmd_port": number(each.get("cmd_port")),
+            "addresses": _texts(each.get("addresses")),
             "slots": number(each.get("slots")),
-            "is_direct": each.get("is_direct") is True,
+            "how": text(each.get("how")),
+            "is_gone": each.get("gone") is True,
             # Whole tens of seconds: nothing has changed as long as it is heard of.
-            "age": None if (age := number(each.get("age"))) is None else int(age // 10) * 10,
+            "heard": None if (heard := number(each.get("heard"))) is None else int(heard // 10) * 10,
         }
         for each in entries(document, "members", MOST_MEMBERS)
     ]
+
+
+def _numbers(value: object) -> list[int | float]:
+    found = map(number, value[:_MOST_NODES]) if isinstance(value, list) else ()
+    return [each for each in found if each is not None]
+
+
+def _texts(value: object) -> list[str]:
+    found = map(text, value[:_MOST_ADDRESSES]) if isinstance(value, list) else ()
+    return [each for each in found if each is not None]
 
 
 Work = tuple[int, float, float | None, int, str | None, str | None, bool]
@@ -176,21 +190,14 @@ def work_after(document: Document, instant: float) -> list[Work]:
 def samples_after(document: Document, instant: float) -> Iterator[tuple[float, dict[str, float]]]:
     """Return the samples after an instant, each with its own, by the names of the columns."""
     samples = part(document, "samples")
-    interval, begin = number(samples.get("interval")), number(samples.get("begin"))
     columns, rows = samples.get("columns"), samples.get("rows")
-    if (
-        not interval
-        or interval <= 0
-        or begin is None
-        or not isinstance(columns, list)
-        or not isinstance(rows, list)
-    ):
+    if not isinstance(columns, list) or not isinstance(rows, list) or columns[:1] != ["time"]:
         return
-    names = [text(each) or "" for each in columns[:_MOST_COLUMNS]]
-    for place, row in enumerate(rows[-MOST_SAMPLES:], max(0, len(rows) - MOST_SAMPLES)):
-        at = begin + place * interval
-        if at > instant and isinstance(row, list):
-            values = zip(names, map(number, row), strict=False)
+    names = [text(each) or "" for each in columns[1:_MOST_COLUMNS]]
+    for row in rows[-MOST_SAMPLES:]:
+        at = number(row[0]) if isinstance(row, list) and row else None
+        if at is not None and at > instant:
+            values = zip(names, map(number, row[1:]), strict=False)
             yield at, {name: float(value) for name, value in values if value is not None}
 
 

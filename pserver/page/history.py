@@ -1,7 +1,7 @@
 """The samples of all servers of the last hour, added up in steps of half a minute.
 
-Of each server a step has the mean of its samples; the steps of servers are added. So a figure of the page is that of
-the pool, with a server that came later from when it came.
+Of each server a step has the mean of its samples, and of counts how much they grow in a second. The steps of servers
+are added. So a figure of the page is that of the pool, with a server that came later from when it came.
 """
 
 import math
@@ -11,18 +11,25 @@ from pserver.page.documents import Document, samples_after
 
 STEP = 30.0  # seconds
 KEPT = 120  # steps
+#: Columns that count from the start of the server.
+_COUNTED = {
+    "jobs_done", "jobs_failed", "jobs_lost", "programs_done", "programs_failed", "programs_lost",
+    "bytes_in", "bytes_out",
+}  # fmt: skip
 
 
 class _Server:
     def __init__(self) -> None:
         self.until = 0.0
+        self.last: dict[str, float] = {}
         #: By step and column: the sum of the samples, and how many there are.
         self.steps: dict[int, dict[str, list[float]]] = {}
 
     def take(self, document: Document) -> set[int]:
         changed: set[int] = set()
-        for at, values in samples_after(document, self.until):
-            self.until = at
+        for at, sample in samples_after(document, self.until):
+            before, self.until = self.until, at
+            values = self._with_rates(sample, at - before)
             step = int(at // STEP)
             changed.add(step)
             sums = self.steps.setdefault(step, {})
@@ -33,6 +40,15 @@ class _Server:
         for step in sorted(self.steps)[: max(0, len(self.steps) - KEPT)]:
             del self.steps[step]
         return changed
+
+    def _with_rates(self, values: dict[str, float], seconds: float) -> dict[str, float]:
+        """Return a sample with what has been counted in a second in the place of what was counted so far."""
+        last, self.last = self.last, values
+        rates = {
+            name: max(0.0, values[name] - last[name]) / seconds
+            for name in _COUNTED & values.keys() & last.keys()
+        }
+        return {name: value for name, value in values.items() if name not in _COUNTED} | rates
 
 
 class History:

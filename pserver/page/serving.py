@@ -1,61 +1,22 @@
-"""The page at an address: parsing it, taking its port, and serving until the process is to end."""
+"""The page at an address: taking its port, its token, and serving until the process is to end."""
 
-import contextlib
 import errno
 import ipaddress
-import re
 import secrets
 import socket
-from typing import NamedTuple
+from pathlib import Path
 from urllib.parse import quote
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from pserver.config.page_options import DEFAULT_PORT, Address
 from srp_tools.errors import ConfigurationError
+from srp_tools.private_files import read_private
 
-DEFAULT_PORT = 12503
 _MOST_CONNECTIONS = 128
 _HEAD_BYTES = 16384  # of a request
-_BRACKETED = re.compile(r"\[([^][]+)\](?::([0-9]+))?")
-
-
-class Address(NamedTuple):
-    """Where a page is to listen; without a port it is `DEFAULT_PORT`, or a free one where that is taken."""
-
-    host: str = "127.0.0.1"
-    port: int | None = None
-
-
-def parse_address(text: str) -> Address:
-    """Return the address that a text such as ``8080``, ``127.0.0.1:8080``, ``[::1]`` or ``::1`` means.
-
-    Raises `ConfigurationError` if it is none. Names are none: whoever can change what they lead to would decide who
-    reaches the page.
-
-    Examples
-    --------
-    >>> parse_address("8080"), parse_address("[::1]:0"), parse_address("")
-    (Address(host='127.0.0.1', port=8080), Address(host='::1', port=0), Address(host='127.0.0.1', port=None))
-    """
-    if text.isascii() and text.isdigit():
-        host, port = "", text
-    elif found := _BRACKETED.fullmatch(text):
-        host, port = found[1], found[2] or ""
-    elif text.count(":") == 1:
-        host, port = text.split(":")
-    else:
-        host, port = text, ""
-    host = "127.0.0.1" if host in {"", "localhost"} else host
-    with contextlib.suppress(ValueError):
-        ipaddress.ip_address(host)
-        if not port:
-            return Address(host)
-        if port.isascii() and port.isdigit() and int(port) <= 65535:
-            return Address(host, int(port))
-    raise ConfigurationError(
-        f"{text!r} is no address for a page: give [ADDRESS:]PORT, such as 127.0.0.1:{DEFAULT_PORT}"
-    )
+_LEAST_TOKEN, _MOST_TOKEN_BYTES = 16, 1024
 
 
 def is_loopback(host: str) -> bool:
@@ -93,6 +54,20 @@ def _listen(host: str, port: int) -> socket.socket:
 def new_token() -> str:
     """Return a token that nobody can guess."""
     return secrets.token_urlsafe(32)
+
+
+def read_token(path: Path) -> str:
+    """Return the token in a private file.
+
+    Raises `CredentialError` if others can read it, or there is none; `ConfigurationError` if it can be guessed.
+    """
+    token = read_private(path, _MOST_TOKEN_BYTES).strip()
+    if len(token) < _LEAST_TOKEN or not all("!" <= each <= "~" for each in token):
+        raise ConfigurationError(
+            f"{path}: a token has at least {_LEAST_TOKEN} printable characters of ASCII, and no space; "
+            "python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one"
+        )
+    return token
 
 
 def url_of(sock: socket.socket, token: str) -> str:

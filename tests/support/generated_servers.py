@@ -117,23 +117,22 @@ class GeneratedServer:
                        "sessions": 7, "logins_failed": 0},
             "slots": self._slots,
             "queue": {"waiting": int(4 * self._chance.random())},
-            "sessions": [{"session": 4000 + self._number, "user": user, "name": "notebook", "node": None,
+            "sessions": [{"session": 4000 + self._number, "user": user, "from": "10.0.0.9", "nodes": [1],
                           "network": "0f3a9c21", "since": now - 900, "slots": len(self._slots),
-                          "detached": False, "is_own": True,
+                          "detached": False, "orphaned": None, "is_own": True,
                           "bytes_in": 10**7, "bytes_out": 10**6, "memory": 3 * 10**8}],
             "others": {"sessions": 1, "slots": 0},
-            "members": [{"name": f"node{other:03}", "addresses": [], "cmd_port": 12502, "slots": 4, "age": 3,
-                         "is_direct": other in (self._number - 1, self._number + 1)}
+            "members": [{"name": f"node{other:03}", "addresses": [f"node{other:03}.lab.example"], "slots": 4,
+                         "how": "joined", "heard": 3, "gone": False, "why": ""}
                         for other in {max(1, self._number - 1), self._number + 1}],
-            "samples": {"interval": _INTERVAL, "begin": self._begin + first * _INTERVAL,
-                        "columns": list(_COLUMNS), "rows": rows},
+            "samples": {"interval": _INTERVAL, "columns": ["time", *_COLUMNS], "rows": rows},
             "timeline": [*running, *ended],
         }  # fmt: skip
 
     def _sample(self, place: int) -> list[float]:
         chance, slots = random.Random(1000 * self._number + place // 6), len(self._slots)
         busy = slots * (0.6 + 0.4 * chance.random())
-        jobs = 10.0 * busy / self._mean
+        jobs = 10.0 * slots / self._mean
         return [
             busy,
             5e9 + 2e10 * chance.random(),

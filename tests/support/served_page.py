@@ -6,8 +6,9 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from pserver.config.page_options import Address
 from pserver.page.application import make_application
-from pserver.page.serving import Address, listen, make_server
+from pserver.page.serving import listen, make_server
 from pserver.page.source import Source
 from tests.support.waiting import DEADLINE, wait_until
 

@@ -83,16 +83,21 @@ export function sessionColumns(model, onStop) {
   return [
     {title: "Session", value: (item) => of(item).session, show: (item) => String(of(item).session ?? ""), isHead: true},
     {title: "User", value: (item) => of(item).user ?? "", show: (item) => of(item).user ?? ""},
-    {title: "Client", value: (item) => of(item).name ?? "", show: (item) => [of(item).name, of(item).node].filter((each) => each != null && each !== "").join(" "), wide: true},
+    {title: "From", value: (item) => of(item).from ?? "", show: (item) => of(item).from ?? "", wide: true},
+    {title: "Nodes", value: (item) => of(item).nodes.length, show: (item) => of(item).nodes.join(", "), wide: true},
     {title: "Server", value: ({server}) => server.name, show: ({server}) => server.name},
     number("For", ({server, session}) => session.since == null || server.row.time == null ? null : Math.max(0, server.row.time - session.since), seconds, {wide: true}),
     number("Slots", (item) => of(item).slots, count, {wide: true}),
     number("Memory", (item) => of(item).memory, bytes, {wide: true}),
     number("Received", (item) => of(item).bytes_in, bytes, {wide: true}),
     number("Sent", (item) => of(item).bytes_out, bytes, {wide: true}),
-    {title: "Client is", value: (item) => of(item).detached ? "detached" : "connected", show: (item) => of(item).detached ? "detached" : "connected", wide: true},
+    {title: "Client is", value: clientState, show: clientState, wide: true},
     {title: "Stop", fill: (cell, item) => stopButton(cell, item, model, onStop)},
   ];
+}
+
+function clientState({session}) {
+  return session.detached ? "detached" : session.orphaned ? "gone, may come back" : "connected";
 }
 
 function stopButton(cell, {server, session}, model, onStop) {
@@ -125,8 +130,8 @@ export const WORK = [
 export const MEMBERS = [
   {title: "Server", show: ({server}) => server.name, isHead: true},
   {title: "has heard of", show: ({member}) => member.name ?? "?"},
-  {title: "Port", show: ({member}) => String(member.cmd_port ?? ""), isNumber: true},
+  {title: "at", show: ({member}) => member.addresses.join(", ")},
   {title: "Slots", show: ({member}) => count(member.slots), isNumber: true},
-  {title: "How", show: ({member}) => member.is_direct ? "directly" : "through others"},
-  {title: "Ago", show: ({member}) => member.age == null ? "" : member.age < 10 ? "just now" : seconds(member.age), isNumber: true},
+  {title: "How", show: ({member}) => member.how ?? ""},
+  {title: "Heard", show: ({member}) => member.heard == null ? "never" : member.heard < 60 ? "just now" : `${seconds(member.heard)} ago`, className: ({member}) => member.is_gone ? "bad" : ""},
 ];

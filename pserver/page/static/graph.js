@@ -4,18 +4,24 @@ const SVG = "http://www.w3.org/2000/svg";
 const MOST_NAMED = 40;
 
 export function membersOf(model) {
-  // A member is the same as a server that is shown if name and port are.
-  const nodes = new Map();
-  const id = (name, port) => `${name}\n${port}`;
+  // A member is a server that is shown if one of its addresses is, or its name, unless many have that.
+  const nodes = new Map(), known = new Map(), names = new Map();
+  for (const server of model.servers.values()) names.set(server.name, (names.get(server.name) ?? 0) + 1);
   for (const server of model.servers.values()) {
-    nodes.set(id(server.name, server.row.cmd_port), {name: server.name, isUp: server.row.is_up, isShown: true});
+    const {host, cmd_port: port} = server.row;
+    const name = names.get(server.name) > 1 ? `${server.name} ${host ?? ""}` : server.name;
+    nodes.set(server.key, {name, isUp: server.row.is_up, isShown: true});
+    for (const address of [server.key, host, `${host}:${port}`]) known.set(address, server.key);
+    if (names.get(server.name) === 1) known.set(server.name, server.key);
   }
   const edges = [];
   for (const server of model.servers.values()) {
     for (const member of server.members) {
-      const to = id(member.name ?? "?", member.cmd_port);
-      if (!nodes.has(to)) nodes.set(to, {name: member.name ?? "?", isUp: true, isShown: false});
-      edges.push({from: id(server.name, server.row.cmd_port), to, member, server});
+      const place = [...member.addresses, member.name].find((each) => known.has(each));
+      const to = known.get(place) ?? member.addresses[0] ?? member.name ?? "?";
+      if (to === server.key) continue;
+      if (!nodes.has(to)) nodes.set(to, {name: to, isUp: !member.is_gone, isShown: false});
+      edges.push({from: server.key, to, member, server});
     }
   }
   return {nodes, edges};
@@ -23,7 +29,7 @@ export function membersOf(model) {
 
 export function drawGraph(place, {nodes, edges}) {
   const width = Math.max(260, Math.round(place.clientWidth));
-  const shape = JSON.stringify([width, [...nodes], edges.map(({from, to, member}) => [from, to, member.is_direct])]);
+  const shape = JSON.stringify([width, [...nodes], edges.map(({from, to, member}) => [from, to, member.is_gone])]);
   if (place.dataset.shape === shape) return;
   place.dataset.shape = shape;
   const count = nodes.size;
@@ -36,7 +42,7 @@ export function drawGraph(place, {nodes, edges}) {
   const picture = make("svg", {width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": summary(nodes, edges)});
   for (const {from, to, member} of edges) {
     const [[x1, y1], [x2, y2]] = [at.get(from), at.get(to)];
-    picture.append(make("line", {x1, y1, x2, y2, class: member.is_direct ? "edge" : "edge indirect"}));
+    picture.append(make("line", {x1, y1, x2, y2, class: member.is_gone ? "edge gone" : "edge"}));
   }
   for (const [key, node] of nodes) {
     const [x, y] = at.get(key);
@@ -57,8 +63,7 @@ export function drawGraph(place, {nodes, edges}) {
 
 function summary(nodes, edges) {
   const shown = [...nodes.values()].filter((node) => node.isShown).length;
-  const direct = edges.filter(({member}) => member.is_direct).length;
-  return `${nodes.size} servers in the pool, ${shown} of them on this page; ${direct} direct links. The table below has each.`;
+  return `${nodes.size} servers in the pool, ${shown} of them on this page. The table below has each.`;
 }
 
 function make(name, attributes) {

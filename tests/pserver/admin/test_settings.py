@@ -71,6 +71,8 @@ WRONG: Mapping[str, tuple[str, str]] = {
     "job_memory": ('"1.5g"', "g"),
     "spool_dir": ("7", ""),
     "keep_results": ("0", "0"),
+    "status_page": ("7", "lab"),
+    "status_page_token": ("7", ""),
 }
 
 

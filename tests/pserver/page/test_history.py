@@ -7,15 +7,30 @@ from tests.support.small_documents import document
 
 
 def samples(begin: float, *values: float, interval: float = 10.0) -> dict[str, Any]:
-    rows = [[value] for value in values]
-    return document(samples={"interval": interval, "begin": begin, "columns": ["load"], "rows": rows})
+    rows = [[begin + interval * place, value, 2 * place] for place, value in enumerate(values)]
+    return document(samples={"interval": interval, "columns": ["time", "load", "jobs_done"], "rows": rows})
 
 
 def test_means_of_servers_are_added() -> None:
     history = History()
     history.take("alpha", samples(0.0 + STEP, 1, 2, 3, 9))
     history.take("beta", samples(0.0 + STEP, 4, 4, 4))
-    assert history.all() == [{"at": 30.0, "load": 6.0}, {"at": 60.0, "load": 9.0}]
+    first, second = history.all()
+    assert (first["at"], first["load"]) == (30.0, 6.0) and (second["at"], second["load"]) == (60.0, 9.0)
+
+
+def test_counts_are_shown_by_how_much_they_grow_in_a_second() -> None:
+    history = History()
+    history.take("alpha", samples(STEP, 0, 0, 0, 0))
+    history.take("beta", samples(STEP, 0, 0, 0, 0))
+    assert [step["jobs_done"] for step in history.all()] == [0.4, 0.4]
+
+
+def test_a_server_that_has_started_again_has_no_negative_counts() -> None:
+    history = History()
+    history.take("alpha", samples(STEP, 0, 0))
+    history.take("alpha", samples(2 * STEP, 0))
+    assert [step["jobs_done"] for step in history.all()] == [0.2, 0.0]
 
 
 def test_changes_are_the_steps_that_have_changed() -> None:
@@ -24,7 +39,7 @@ def test_changes_are_the_steps_that_have_changed() -> None:
     assert [step["at"] for step in history.changes()] == [STEP]
     assert history.changes() == []
     history.take("alpha", samples(STEP, 1, 1, 1, 5))
-    assert history.changes() == [{"at": 2 * STEP, "load": 5.0}]
+    assert history.changes() == [{"at": 2 * STEP, "load": 5.0, "jobs_done": 0.2}]
 
 
 def test_an_hour_is_kept() -> None:

@@ -1,0 +1,64 @@
+"""The process that shows the page of one server: a child of its daemon, and no more than any client of its account.
+
+It asks at the control socket, runs no code of users, and has no secret but its token. It ends with the daemon, which
+holds the other end of a socket; there it says where it listens, or why it does not.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pserver.config.page_options import parse_address
+from pserver.page.address_file import address_shown
+from pserver.page.application import make_application
+from pserver.page.own_servers import OwnServers
+from pserver.page.serving import listen, new_token, read_token, serve, url_of
+from pserver.system.clean_start import hold_warnings
+from pserver.system.processes import die_with_parent, name_process, set_title
+from srp_tools.errors import ParallelError
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until the daemon ends; see the module."""
+    hold_warnings()
+    die_with_parent()
+    options = _parser().parse_args(arguments)
+    name_process("page")
+    set_title(f"page {options.name}")
+    logging.basicConfig(level=logging.WARNING, format="pserver page: %(message)s")
+    with socket.socket(fileno=options.daemon_fd) as daemon:
+        try:
+            token = read_token(Path(options.token_file)) if options.token_file else new_token()
+            sock = listen(parse_address(options.address))
+        except (ParallelError, OSError) as error:
+            _tell(daemon, {"error": str(error)})
+            sys.exit(1)
+        url = url_of(sock, token)
+        app = make_application(OwnServers(options.name), token, names=[sock.getsockname()[0], *options.host])
+        with address_shown(options.name, url):
+            _tell(daemon, {"at": url.partition("?")[0]})
+            serve(app, sock)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pserver.page.child")
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--address", default="")
+    parser.add_argument("--token-file")
+    parser.add_argument("--host", action="append", default=[])
+    parser.add_argument("--daemon-fd", type=int, required=True)
+    return parser
+
+
+def _tell(daemon: socket.socket, words: dict[str, str]) -> None:
+    with contextlib.suppress(OSError):  # it is about to end, and so is this process
+        daemon.sendall(json.dumps(words).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()

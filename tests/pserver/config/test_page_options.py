@@ -1,0 +1,62 @@
+"""Where the page of a server is."""
+
+from pathlib import Path
+
+import pytest
+
+from pserver.admin.control import check_start
+from pserver.admin.options import CommandParser, add_options, config_of, start_options
+from pserver.admin.settings import resolve
+from pserver.config.page_options import Address, parse_address
+from pserver.config.server_config import ServerConfig
+from srp_tools.errors import ConfigurationError
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("", Address()),
+        ("8080", Address("127.0.0.1", 8080)),
+        ("localhost:8080", Address("127.0.0.1", 8080)),
+        ("10.0.0.1", Address("10.0.0.1")),
+        ("0.0.0.0:0", Address("0.0.0.0", 0)),
+        ("::1", Address("::1")),
+        ("[::1]:80", Address("::1", 80)),
+    ],
+)
+def test_an_address(text: str, address: Address) -> None:
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["lab", "lab:80", "127.0.0.1:x", "127.0.0.1:65536", "[::1", "[]:80", "1.2.3:4", "-1"]
+)
+def test_no_address(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"is no address for a page: give \[ADDRESS:\]PORT"):
+        parse_address(text)
+    with pytest.raises(ConfigurationError, match="--status-page"):
+        ServerConfig(status_page=text)
+
+
+def test_it_is_a_setting_in_file_and_environment(tmp_path: Path) -> None:
+    path = tmp_path / "pserver.toml"
+    path.write_text('status_page = "127.0.0.1:8080"\n')
+    assert resolve({}, {}, path).config.status_page == "127.0.0.1:8080"
+    assert resolve({}, {"PSERVER_STATUS_PAGE": ""}, has_default_file=False).config.status_page == ""
+
+
+def test_on_the_command_line_it_may_be_without_an_address() -> None:
+    parser = CommandParser()
+    add_options(parser)
+    found = [
+        config_of(parser.parse_args(line.split())).status_page
+        for line in ("", "--status-page", "--status-page 8080", "--status-page=[::1]:80 --slots 1")
+    ]
+    assert found == [None, "", "8080", "[::1]:80"]
+    assert "--status-page=" in start_options(ServerConfig(status_page=""))
+
+
+def test_a_server_with_accounts_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    with pytest.raises(ConfigurationError, match="the page would run as root"):
+        check_start(ServerConfig(status_page=""))
