@@ -10,23 +10,19 @@ All servers are served side by side, in two steps, each within the one deadline 
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pconnect.detach.recovery import recover as recover_jobs
 from pconnect.detach.token import Token, unpack_token
-from pconnect.errors import (
-    AuthenticationError,
-    ConfigurationError,
-    ConnectError,
-    ProtocolError,
-    ServerRefusedError,
-)
+from pconnect.errors import ConfigurationError, ConnectError, ProtocolError, ServerRefusedError
+from pconnect.growth.adding import refusal
 from pconnect.joblib.register import register_if_imported
-from pconnect.link.attempt import Attempt
 from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT
 from pconnect.link.host_names import Host, parse_hosts
 from pconnect.link.missing_hosts import Attendance, MissingHostsWarning
 from pconnect.loop.event_loop import EventLoop
+from pconnect.pool.finding import Finding
+from pconnect.pool.given import joined_hosts, log_in_at_all
 from pconnect.profiles import NoHostsError, configured
 from pconnect.protocol.frames import DEFAULT_LIMITS, Limits
 from pconnect.protocol.kinds import Kind, Role
@@ -35,14 +31,14 @@ from pconnect.resume.keeping import attach, check_resume, save
 from pconnect.resume.resume_file import path_of, read_file
 from pconnect.session import open_networks, versions
 from pconnect.session.client_mesh import ClientMesh
-from pconnect.session.login import LoginTerms, add_node, find_credentials, log_in_at, make_terms
+from pconnect.session.login import LoginTerms, find_credentials, make_terms
 from pconnect.session.mesh_setup import MeshSetup, mesh_error
 from pconnect.session.node_state import NodeState
 from pconnect.session.remote_calls import client_mesh
 from pconnect.session.server import Server
 from pconnect.views.network_views import ClientConnection, ClientNetwork, ResumableConnection
 from srp_tools.channel import Channel
-from srp_tools.steps import Steps, deadline_after, run_all
+from srp_tools.steps import deadline_after, run_all
 
 T = TypeVar("T")
 
@@ -51,6 +47,7 @@ T = TypeVar("T")
 def pconnect(
     hosts: object = None,
     *,
+    join: object = None,
     profile: str | None = None,  # noqa: ARG001 - `configured` takes it
     recover: str | None = None,
     resume: str | Path | None = None,
@@ -76,6 +73,13 @@ def pconnect(
         appear more than once; each time is a node with an engine of its own. ``"alpha*8"`` and ``{"alpha": 8}`` are
         ``["alpha"] * 8``, also within a list, as in ``["alpha*8", "beta:4000*2"]``. Without them, the hosts of
         ``PCONNECT_HOSTS``, such as ``alpha*8 beta:4000``, or else of the client's configuration.
+    join
+        Connect all servers of a pool, which are found through those that you name: ``"beta"``, or a list; or ``True``
+        for the pool of `hosts`, as in ``pconnect("localhost", join=True)``. The client logs in at these, asks each for
+        the servers that have announced themselves there (``pserver start --join``), goes on with those, and so on. The
+        nodes have the order in which they were named: by you first, then by servers. A server that has several
+        addresses is one node. One of those that you name is enough: all others that cannot be reached are reported as
+        with `required`, which may be the least number of engines. Or ``PCONNECT_JOIN``. See doc/howto/pool.md.
     profile
         The part of the client's configuration that gives all options that are left out, or ``PCONNECT_PROFILE``;
         without both, the top of that file does. See doc/reference/configuration.md. An empty text leaves the
@@ -148,16 +152,21 @@ def pconnect(
     deadline = deadline_after(timeout)
     file = None if resume is None else path_of(resume)
     saved = None if file is None else read_file(file)
-    check_resume(file, saved, hosts, recover, use_tls=use_tls)
+    joined = joined_hosts(hosts, join)
+    check_resume(file, saved, None if joined else hosts, recover, use_tls=use_tls)
     token = None if recover is None else unpack_token(recover)
-    if token is not None and hosts is not None:
+    if token is not None and (hosts is not None or joined):
         raise ConfigurationError("hosts and recover: the token says which hosts, give only one of them")
-    if token is None and hosts is None and saved is None:
+    if token is None and hosts is None and saved is None and not joined:
         raise NoHostsError
-    targets = list(saved.hosts) if saved else parse_hosts(list(token.hosts) if token else hosts)
+    if joined and not use_tls:
+        raise ConfigurationError(
+            "join and use_tls=False: servers without a login have no pool; leave out one"
+        )
+    targets = list(saved.hosts) if saved else joined or parse_hosts(list(token.hosts) if token else hosts)
     if not targets:
         raise ConfigurationError("hosts is empty: name at least one server, or use local_network")
-    attendance = Attendance(targets, required)
+    attendance = Attendance(targets, required, is_pool=bool(joined))
     credentials = find_credentials(user, password, password_file) if use_tls else None
     limits = Limits(max_message_bytes, max_inbox_bytes)
     if file is not None and saved is not None and credentials is not None:
@@ -165,17 +174,17 @@ def pconnect(
         if back is not None:
             attach(back, attendance, file)
             return back
-        attendance = Attendance(targets, required)
+        attendance = Attendance(joined or targets, required, is_pool=bool(joined))
+    finding = Finding(joined) if joined else None
     network = None
     while network is None:
         terms = make_terms(credentials, limits, peer_timeout, local_links=local_links)
         try:
-            network = _connect(
-                attendance.hosts, terms, attendance.try_until(deadline), is_resumable=file is not None
-            )
+            network = _connect(attendance, terms, deadline, finding, is_resumable=file is not None)
         except _FailedNodes as failed:
+            hosts_now, finding = attendance.hosts, None
             if not attendance.may_lack(failed.errors):
-                raise _refusal(failed.errors, attendance.hosts) from None
+                raise refusal({hosts_now[node - 1].label: e for node, e in failed.errors.items()}) from None
     _warn(network, attendance, check_versions=check_versions)
     if file is not None:
         save(network, terms, attendance, file)
@@ -192,59 +201,36 @@ class _FailedNodes(Exception):  # noqa: N818 - it does not leave this module
         self.errors = errors
 
 
-def _refusal(errors: Mapping[int, Exception], targets: list[Host]) -> Exception:
-    """Return the error for the user."""
-    error = ConnectError({targets[node - 1].label: error for node, error in errors.items()})
-    for kind in (AuthenticationError, ServerRefusedError):
-        if all(isinstance(reason, kind) for reason in errors.values()):
-            refused = kind(str(error))
-            refused.__cause__ = error
-            return refused
-    return error
-
-
-def _connect(targets: list[Host], terms: LoginTerms, deadline: float, *, is_resumable: bool) -> ClientNetwork:
-    """Try to make a network of all of `targets`. After an error, nothing is open."""
-    logins: dict[int, Server | Exception] = {}
+def _connect(
+    attendance: Attendance,
+    terms: LoginTerms,
+    deadline: float,
+    finding: Finding | None,
+    *,
+    is_resumable: bool,
+) -> ClientNetwork:
+    """Try to make a network of all hosts that are there, or that are found. After an error, nothing is open."""
+    logins: dict[Any, Server | Exception] = {}
+    event_loop = EventLoop()
     try:
-        _log_in(targets, terms, deadline, logins)
-        return _mesh(targets, terms, _successes(logins), deadline, is_resumable=is_resumable)
+        until = attendance.try_until(deadline)
+        if finding is None:
+            log_in_at_all(attendance.hosts, terms, until, logins)
+            servers = _successes(logins)
+            for server in servers:
+                event_loop.add(server.command)
+        else:
+            finding.run(terms, until, event_loop, logins)
+            attendance.take_in(finding.hosts, finding.closure.missing())
+            servers = _successes(logins)
+        return _mesh(attendance.hosts, terms, servers, until, event_loop, is_resumable=is_resumable)
     except BaseException:
+        event_loop.close()
         for outcome in logins.values():
             if isinstance(outcome, Server):
                 outcome.command.close()
                 outcome.data.close()
         raise
-
-
-def _log_in(
-    targets: list[Host], terms: LoginTerms, deadline: float, outcomes: dict[int, Server | Exception]
-) -> None:
-    """Log in once at each server, then ask it for all further nodes there; `outcomes` gets that of each node."""
-    nodes: dict[tuple[str, int], list[int]] = {}
-    for node, target in enumerate(targets, 1):
-        nodes.setdefault((target.name, target.port), []).append(node)
-    attempts = {first: Attempt(targets[first - 1]) for first, *_ in nodes.values()}
-    run_all(
-        {
-            first: log_in_at(targets[first - 1], first, terms, deadline, attempt)
-            for first, attempt in attempts.items()
-        },
-        deadline,
-        outcomes,
-    )
-    for first, attempt in attempts.items():
-        outcome = outcomes[first]
-        if isinstance(outcome, Exception):
-            outcomes[first] = attempt.explain(outcome)
-    further: dict[int, Steps[Server]] = {}
-    for first, *others in nodes.values():
-        server = outcomes[first]
-        if isinstance(server, Server):
-            further |= {node: add_node(server, node, terms) for node in others}
-        else:
-            outcomes |= dict.fromkeys(others, server)
-    run_all(further, deadline, outcomes)
 
 
 def _recover(network: ClientNetwork, token: Token, attendance: Attendance, deadline: float) -> None:
@@ -280,24 +266,23 @@ def _successes(outcomes: Mapping[int, T | Exception]) -> list[T]:
 
 
 def _mesh(
-    targets: list[Host], terms: LoginTerms, servers: list[Server], deadline: float, *, is_resumable: bool
+    targets: list[Host],
+    terms: LoginTerms,
+    servers: list[Server],
+    deadline: float,
+    event_loop: EventLoop,
+    *,
+    is_resumable: bool,
 ) -> ClientNetwork:
-    """Connect every node with every other."""
-    event_loop = EventLoop()
+    """Connect every node with every other. `event_loop`: has the command channels."""
     event_loop.sigint_deferred.spins = True
     mesh_setup = MeshSetup.of(terms, versions.own_versions()["version"], is_resumable=is_resumable)
+    setup = mesh_setup.setup(servers, deadline)
     for server in servers:
-        event_loop.add(server.command)
-    try:
-        setup = mesh_setup.setup(servers, deadline)
-        for server in servers:
-            server.command.post(Kind.SETUP, server.node, setup | mesh_setup.local_links(server, servers))
-            event_loop.flush(server.command)
-        _open_data_connections(mesh_setup, servers, event_loop, deadline)
-        _await_meshed(servers, event_loop, deadline)
-    except BaseException:
-        event_loop.close()
-        raise
+        server.command.post(Kind.SETUP, server.node, setup | mesh_setup.local_links(server, servers))
+        event_loop.flush(server.command)
+    _open_data_connections(mesh_setup, servers, event_loop, deadline)
+    _await_meshed(servers, event_loop, deadline)
     own = ClientConnection(0, "client", None)
     mesh = ClientMesh(terms.network_id, servers, event_loop, terms.limits, own)
     mesh.mesh_setup = mesh_setup

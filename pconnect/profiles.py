@@ -33,6 +33,8 @@ R = TypeVar("R")
 
 # Parameters that are of one call, or must not stand in a file that others may read.
 _NOT_IN_A_FILE = {"profile", "recover", "resume", "take_over", "password"}
+# These name hosts, in all forms that these have.
+_HOSTS = {"hosts": "PCONNECT_HOSTS", "join": "PCONNECT_JOIN"}
 # What `pconnect` reads from the environment itself, after its arguments.
 _VARIABLES = {"user": "PCONNECT_USER", "password_file": "PCONNECT_PASSWORD"}
 
@@ -57,7 +59,7 @@ def configured(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)  # it says so in its own name
         given = {name: value for name, value in bound.arguments.items() if value is not None}
         for name, value in given.items():
-            if name != "hosts" and (wrong := fault(name, value, signature.parameters[name].annotation)):
+            if name not in _HOSTS and (wrong := fault(name, value, signature.parameters[name].annotation)):
                 raise ConfigurationError(f"{function.__name__}: {wrong}")
         bound.arguments |= _left_out(given, kinds)
         return function(*bound.args, **bound.kwargs)
@@ -107,14 +109,23 @@ def _left_out(given: Mapping[str, object], kinds: Mapping[str, object]) -> dict[
     """Return values for parameters that are not given; `kinds` has the type of each that a file may have."""
     profile = given.get("profile", os.environ.get("PCONNECT_PROFILE") or None)
     values = {} if profile == "" else _of_file(profile, kinds)
-    text = os.environ.get("PCONNECT_HOSTS", "").replace(",", " ")
-    if text.strip():
-        values["hosts"] = text.split()
-        _check_hosts(values["hosts"], "PCONNECT_HOSTS")
+    texts = {name: os.environ.get(variable, "").strip() for name, variable in _HOSTS.items()}
+    named = {name: _named(name, text, _HOSTS[name]) for name, text in texts.items() if text}
+    values = _without_others(values, named) | named
+    values = _without_others(values, given)
     values = {name: value for name, value in values.items() if not os.environ.get(_VARIABLES.get(name, ""))}
-    if "recover" in given:
-        values.pop("hosts", None)
     return {name: value for name, value in values.items() if name not in given}
+
+
+def _without_others(values: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
+    """Return options without hosts, and pools to join, that do not count beside what was given: it names others.
+
+    ``join=True`` and ``join=False`` name none.
+    """
+    names_pools = not isinstance(given.get("join", True), bool)
+    without = {"join"} if given.keys() & {"hosts", "recover"} else set()
+    without |= {"hosts"} if names_pools or "recover" in given else set()
+    return {name: value for name, value in values.items() if name not in without}
 
 
 def _of_file(profile: object, kinds: Mapping[str, object]) -> dict[str, object]:
@@ -168,11 +179,8 @@ class _File:
                 else nearest(name, ["profiles", *self._kinds])
             )
             raise self._toml.error(place, f"{name!r} is not an option of pconnect{hint}")
-        if name == "hosts":
-            # The same text as in PCONNECT_HOSTS.
-            value = value.replace(",", " ").split() if isinstance(value, str) else value
-            _check_hosts(value, self._toml.where(place))
-            return value
+        if name in _HOSTS:
+            return _named(name, value, self._toml.where(place))
         if wrong := fault(name, value, self._kinds[name]):
             raise self._toml.error(place, wrong)
         if Path in alternatives(self._kinds[name]):
@@ -180,8 +188,13 @@ class _File:
         return value
 
 
-def _check_hosts(hosts: object, where: str) -> None:
+def _named(name: str, value: object, where: str) -> object:
+    """Return the hosts that a file or a variable has; a text is that of PCONNECT_HOSTS."""
+    if name == "join" and str(value).lower() in {"true", "false"}:
+        return str(value).lower() == "true"
+    hosts = value.replace(",", " ").split() if isinstance(value, str) else value
     try:
         parse_hosts(hosts)
     except ConfigurationError as error:
         raise ConfigurationError(f"{where}: {error}") from None
+    return hosts

@@ -75,7 +75,7 @@ Rijndael.__init__ = getattr(Rijndael.__init__, "__wrapped__", Rijndael.__init__)
 def log_in(
     sock: socket.socket,
     credentials: Credentials,
-    answer: Callable[[bytes], bytes],
+    answer: Callable[[bytes], bytes | Steps[bytes]],
     on_salt: Callable[[bytes], object] = lambda _: None,
 ) -> Steps[None]:
     """Log in at a server, receive its offer, send the answer, and close the SRP layer.
@@ -87,7 +87,8 @@ def log_in(
     credentials
         User and password. The password does not leave this process.
     answer
-        Called with the server's offer when both ends have proved that they know the password.
+        Called with the server's offer when both ends have proved that they know the password; returns what the server
+        gets, or steps that do.
     on_salt
         Called with the salt that the server names for the user, before anyone has proved anything.
 
@@ -116,7 +117,9 @@ def log_in(
         )
         _check_order(connection)
         offer = yield from _receive(records, connection)
-        yield from _send(records, connection, answer(offer))
+        answered = answer(offer)
+        data = answered if isinstance(answered, bytes) else (yield from answered)
+        yield from _send(records, connection, data)
         yield from _drive(records, connection.closeAsync())
 
 

@@ -23,9 +23,9 @@ FOLDERS = {
     ],
     "pconnect": [
         "errors", "public_names", "toml_file", "remote_entry", "values", "protocol", "link", "loop", "routes",
-        "messaging", "commands", "session", "growth", "files", "jobs", "scheduler", "executors", "programs", "detach",
-        "dask", "statistics", "views", "resume", "one_process", "joblib", "notebook", "profiles", "connect", "local",
-        "prun", "shadow", "agent", "__init__",
+        "messaging", "commands", "session", "growth", "pool", "files", "jobs", "scheduler", "executors", "programs",
+        "detach", "dask", "statistics", "views", "resume", "one_process", "joblib", "notebook", "profiles", "connect",
+        "local", "prun", "shadow", "agent", "__init__",
     ],
     "pserver": [
         "config", "logbook", "system", "statistics", "ctl", "limits", "systemd", "accounts", "pool", "jobs", "display",
@@ -120,6 +120,8 @@ HOMES = {
 SANS_IO = {
     "pconnect/values",
     "pconnect/protocol",
+    "pconnect/pool/closure.py",
+    "pconnect/pool/numbering.py",
     "pconnect/session/deadlock_detector.py",
     "pconnect/session/failure_log.py",
     "pconnect/session/node_state.py",

@@ -4,7 +4,7 @@ import operator
 import time
 from collections.abc import Mapping
 
-from pconnect.errors import ConfigurationError
+from pconnect.errors import ConfigurationError, ConnectError, ConnectionLostError
 from pconnect.link.host_names import Host
 
 # Of the time that is left, for each try after which another may follow, with fewer hosts.
@@ -16,17 +16,29 @@ class MissingHostsWarning(UserWarning):
 
 
 class Attendance:
-    """The hosts for the next try. `required`: as given to `pconnect.connect.pconnect`.
+    """The hosts for the next try. `required`: as given to `pconnect.connect.pconnect`. `is_pool`: they are a beginning.
 
     A node's number is in the certificate that it gets at its login. So that the numbers have no holes, hosts that turn
     out to be missing end a try, and the next one connects the others, in their order.
     """
 
-    def __init__(self, hosts: list[Host], required: object = True) -> None:
+    def __init__(self, hosts: list[Host], required: object = True, *, is_pool: bool = False) -> None:
         self._hosts = hosts
-        self._needed = _number(required, len(hosts))
+        self._needed = _number(required, len(hosts), is_pool=is_pool)
+        self._unknown = 0  # how many servers of a pool were named, and never reached
         self._there = list(range(1, len(hosts) + 1))  # their places in `hosts`, from 1
         self.missing: dict[str, Exception] = {}  #: why, by host as the user named it
+
+    def take_in(self, hosts: list[Host], missing: Mapping[str, Exception]) -> None:
+        """Have the servers of a pool in the place of those that the user has named.
+
+        Raises `ConnectError` if they are too few.
+        """
+        if len(hosts) < self._needed:
+            count = f"required={self._needed}: the pool has {len(hosts)} engines"
+            raise ConnectError({**missing, "the pool": ConnectionLostError(count)})
+        self._hosts, self._there, self._unknown = hosts, list(range(1, len(hosts) + 1)), len(missing)
+        self.missing = dict(missing)
 
     @property
     def hosts(self) -> list[Host]:
@@ -54,21 +66,19 @@ class Attendance:
     def __str__(self) -> str:
         """Say which are missing, for the warning."""
         lines = [f"{host}: {reason}" for host, reason in self.missing.items()]
-        there = len(self._there)
-        return "\n  ".join(
-            [f"connected without {len(self._hosts) - there} of {len(self._hosts)} engines:", *lines]
-        )
+        there, count = len(self._there), len(self._hosts) + self._unknown
+        return "\n  ".join([f"connected without {count - there} of {count} engines:", *lines])
 
 
-def _number(required: object, count: int) -> int:
+def _number(required: object, count: int, *, is_pool: bool) -> int:
     """Return how many engines must be there."""
     if isinstance(required, bool):
-        return count if required else 1
+        return count if required and not is_pool else 1
     try:
         number = operator.index(required)  # type: ignore[arg-type]
     except TypeError:
         number = 0
-    if not 1 <= number <= count:
+    if not 1 <= number <= (number if is_pool else count):
         raise ConfigurationError(
             f"required={required!r}: it must be True, False, or how many of the {count} engines must be there"
         )

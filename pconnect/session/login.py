@@ -71,6 +71,10 @@ _ATTEMPT_SECONDS = 0.25
 _MAX_REASON = 1000
 
 
+class UnwantedServerError(ConnectionLostError):
+    """The client has found from the offer of a server that it wants no session there."""
+
+
 class Back(NamedTuple):
     """What a client has that comes back to nodes, see `pconnect.resume`."""
 
@@ -92,6 +96,9 @@ class LoginTerms:
     network_key: bytes = b""  # for the MACs of preambles; empty without encryption
     is_control: bool = False  # whether an administrator logs in, who wants no engine
     back: Back | None = None  # for a client that comes back
+    #: Gets the offer of a server, and returns the number of its node; 0: the client does not want a session there.
+    #: ``None``: the number is known before the login.
+    choose_node: Callable[[Mapping[str, Any]], Steps[int]] | None = None
     make_server: Callable[[Connection, Location], Server] = Server
 
 
@@ -158,7 +165,7 @@ def log_in_at(
 def _log_in_once(
     addresses: Sequence[tuple[str, int]], host: Host, node: int, terms: LoginTerms, attempt: Attempt
 ) -> Steps[Server]:
-    channel, offer, address = yield from _open(addresses, host, node, terms, attempt)
+    channel, offer, address, node = yield from _open(addresses, host, node, terms, attempt)
     command = Connection(node, host.label, channel, role=Role.CLIENT, limits=terms.limits)
     try:
         return terms.make_server(command, Location.of_offer(address, host, offer))
@@ -187,15 +194,15 @@ def open_control(host: Host, terms: LoginTerms, attempt: Attempt | None = None) 
 
 def _open(
     addresses: Sequence[tuple[str, int]], host: Host, node: int, terms: LoginTerms, attempt: Attempt
-) -> Steps[tuple[Channel, dict[str, Any], str]]:
-    """Log in once; return the channel, the server's offer, and its address."""
+) -> Steps[tuple[Channel, dict[str, Any], str, int]]:
+    """Log in once; return the channel, the server's offer, its address, and the number of the node."""
     attempt.phase = CONNECT
     sock = _connect_socket(host) if host.is_socket else (yield from _connect(addresses, host, terms))
     attempt.phase = LOGIN
     try:
         bound_buffers(sock)
         address = host.name if host.is_socket else sock.getpeername()[0]
-        channel, offer = yield from _begin(terms, sock, node)
+        channel, offer, node = yield from _begin(terms, sock, node)
         if why := _refusal(terms, offer):
             raise ServerRefusedError(why)
         if terms.tls is not None:
@@ -212,7 +219,7 @@ def _open(
     except BaseException:
         sock.close()
         raise
-    return channel, offer, address
+    return channel, offer, address, node
 
 
 def _connect(addresses: Sequence[tuple[str, int]], host: Host, terms: LoginTerms) -> Steps[socket.socket]:
@@ -247,28 +254,33 @@ class _NoLoginError(ConnectionLostError):
         self.heard = heard
 
 
-def _begin(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[tuple[Channel, dict[str, Any]]]:
-    """Return a channel without encryption, and the offer of the server; if there is to be TLS, it comes next."""
+def _begin(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[tuple[Channel, dict[str, Any], int]]:
+    """Return a channel without encryption, the offer of the server, and the node; if there is to be TLS, it is next."""
     try:
         if terms.credentials is None:
-            return (yield from _introduce(terms, sock, node))
-        return Channel(sock), (yield from _enrol(terms, sock, node))
+            return *(yield from _introduce(terms, sock, node)), node
+        return Channel(sock), *(yield from _enrol(terms, sock, node))
     except (TimeoutError, ServerBusyError, AuthenticationError, _NoLoginError):
         raise
     except OSError as error:
         raise _NoLoginError(str(error.strerror or error)) from error
 
 
-def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[dict[str, Any]]:
-    """Do the SRP login and sign the key that the server made for the node."""
+def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[tuple[dict[str, Any], int]]:
+    """Do the SRP login and sign the key that the server made for the node, which is returned with its offer."""
     assert terms.credentials is not None  # noqa: S101 - only called with encryption
     offers: list[dict[str, Any]] = []
     salts: list[bytes] = []
 
-    def answer(data: bytes) -> bytes:
+    def answer(data: bytes) -> Steps[bytes]:
+        nonlocal node
         offers.append(_read_offer(data))
         if offers[0]["version"] != VERSION or _refusal(terms, offers[0]):
             return encoder.pack({"version": VERSION})  # for the server's log
+        if terms.choose_node is not None:
+            node = yield from terms.choose_node(offers[0])
+        if not node:
+            return encoder.pack({"version": VERSION, "withdrawn": True})
         return encoder.pack(_answer(terms, node, offers[0]["key"]))
 
     try:
@@ -282,7 +294,11 @@ def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[dict[str,
             check_version(offer["version"], "the server")
         raise
     check_version(offers[0]["version"], "the server")
-    return offers[0]
+    if not node and not _refusal(terms, offers[0]):
+        raise UnwantedServerError(
+            "there is a session of this client at that server already, or it is another one"
+        )
+    return offers[0], node
 
 
 def _refusal(terms: LoginTerms, offer: dict[str, Any]) -> str:

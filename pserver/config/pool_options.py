@@ -34,7 +34,8 @@ def parse_joined(text: str) -> tuple[str, ...]:
 
 def check_joined(host: str) -> None:
     """Refuse what is not one server; raises `ConfigurationError`."""
-    if len(parse_hosts(host)) != 1 or "*" in host:
+    hosts = parse_hosts(host)
+    if len(hosts) != 1 or "*" in host or hosts[0].is_socket:
         raise ConfigurationError(f"{host!r}: give HOST, or HOST:PORT with its command port, of one server")
 
 

@@ -60,7 +60,8 @@ def read_member(words: Mapping[str, Any]) -> Member:
 def _address(text: object) -> str:
     if not isinstance(text, str) or len(text) > _MOST_ADDRESS or not text.isprintable():
         raise ConfigurationError(f"an address is a printable text of at most {_MOST_ADDRESS} characters")
-    if len(parse_hosts(text)) != 1 or "*" in text:
+    hosts = parse_hosts(text)
+    if len(hosts) != 1 or "*" in text or hosts[0].is_socket:
         raise ConfigurationError(f"{text!r:.60} is not the address of one server")
     return text
 

@@ -46,6 +46,11 @@ class Server:
         return int(self.status["data_port"])
 
     @property
+    def member_path(self) -> Path:
+        """The file with which it announces itself, if it was made."""
+        return Path(self.status["users"]["file"]).with_name("member")
+
+    @property
     def host(self) -> str:
         if self.status["socket"]:
             return f"unix:{self.status['socket']}"

@@ -36,6 +36,7 @@ def test_what_is_read_can_be_written() -> None:
         ({"addresses": ["beta*3"]}, "address of one server"),
         ({"addresses": ["http://beta"]}, "URL"),
         ({"addresses": ["beta\n"]}, "printable"),
+        ({"addresses": ["unix:/run/other"]}, "address of one server"),
         ({"addresses": "beta"}, "has the id, name"),
     ],
 )

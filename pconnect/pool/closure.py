@@ -1,0 +1,167 @@
+"""Which servers there are in a pool, as far as the client has heard, until nobody names a new one. No I/O.
+
+The client starts with the servers that the user has named. It logs in at each, asks it for its neighbours, and goes on
+with those that it does not know yet, round after round. A server is known by its id, which it names in its login, and
+not by its address: one that is reached in two ways is one node. What a server says of others is no more than addresses
+to try: none of them is believed before it has proved that it has the user's verifier.
+
+A member may have several addresses, of which some lead elsewhere: each machine has a 127.0.0.1, and many have the same
+private addresses. So they are tried in order, and one at which another server answers is passed over.
+"""
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pconnect.errors import ConfigurationError, ConnectionLostError
+from pconnect.link.host_names import Host, parse_hosts
+
+_MOST_SERVERS = 10_000  # of one network: what names more is no pool
+_MOST_HOSTS = 32  # to be tried for one server
+_LOCAL_NAMES = {"localhost", "ip6-localhost", "localhost.localdomain"}
+
+Place = tuple[str, int]  # name or address, and port
+
+
+@dataclass(eq=False)
+class Candidate:
+    """A server that may be there."""
+
+    label: str  #: as the user or another server has named it
+    hosts: list[Host]  #: where to try, in this order; those that were tried are gone from it
+    id: str = ""  #: which server it is; empty: it may be any
+    errors: list[Exception] = field(default_factory=list)  #: why it was not reached
+    is_reached: bool = False
+    is_other: bool = False  #: a server that is known already, by another name
+    seen: set[Place] = field(default_factory=set)  #: all places that were named for it
+
+    def add(self, hosts: Sequence[Host]) -> None:
+        """Have it tried at more places, if they are new."""
+        for host in hosts:
+            place = host.name, host.port
+            if place not in self.seen and len(self.seen) < _MOST_HOSTS:
+                self.seen.add(place)
+                self.hosts.append(host)
+
+
+class Closure:
+    """`given`: the servers that the user has named, each as often as it is to have nodes."""
+
+    def __init__(self, given: Sequence[Host]) -> None:
+        self.rounds = 0  #: so far
+        self._candidates: dict[Place | str, Candidate] = {}  # by id, or where it is if that is not known
+        self._known: dict[str, Candidate] = {}  # the servers that were reached, by id
+        self._reached: set[Place] = set()
+        self._gone: dict[
+            str, tuple[str, str]
+        ] = {}  # label and words of members that are missed, by id or label
+        for host in given:
+            self._candidate((host.name, host.port), host.label, "").add([host])
+        #: The servers that the user has named, in that order, with repetitions.
+        self.given = [self._candidates[host.name, host.port] for host in given]
+
+    def _candidate(self, key: Place | str, label: str, id_: str) -> Candidate:
+        return self._candidates.setdefault(key, Candidate(label, [], id_))
+
+    def next_round(self) -> list[Candidate]:
+        """Return the servers to log in at now, in the order in which they were named; none: all are found."""
+        found = [
+            each
+            for each in self._candidates.values()
+            if each.hosts and not each.is_reached and not each.is_other and each.id not in self._known
+        ]
+        self.rounds += bool(found)
+        return found
+
+    # --- what comes of it ---
+
+    def identify(self, candidate: Candidate, id_: str) -> bool:
+        """Return whether the server that answers is the one that was to be reached, and is new.
+
+        It is reached from now on. `id_`: as it says itself; empty if it does not say.
+        """
+        if id_ in self._known:
+            candidate.is_other = candidate.id in {"", id_}  # else the one that was meant may be elsewhere
+            return False
+        if candidate.id and id_ != candidate.id:
+            return False
+        candidate.is_reached = True
+        if id_:
+            self._known[id_] = candidate
+        return True
+
+    def tell(self, source: str, answer: Mapping[str, Any]) -> None:
+        """Take in the neighbours of a server, which was reached at the address `source`."""
+        for member in answer["members"]:
+            self._take(source, member)
+
+    def _take(self, source: str, member: Mapping[str, Any]) -> None:
+        id_, hosts = member["id"], hosts_of(member["addresses"], source)
+        if id_ in self._known or not hosts:
+            return
+        if not id_ and any((host.name, host.port) in self._reached for host in hosts):
+            return
+        label = hosts[0].label
+        if member["gone"]:
+            why = member["why"] or f"it was not heard for {member['heard'] or 0:.0f} s"
+            self._gone[id_ or label] = label, f"{member['name']} is gone: {why}"
+            return
+        key: Place | str = id_ or (hosts[0].name, hosts[0].port)
+        if key in self._candidates or len(self._candidates) < _MOST_SERVERS:
+            self._candidate(key, label, id_).add(hosts)
+
+    def reach(self, host: Host) -> None:
+        """Record where a server was reached."""
+        self._reached.add((host.name, host.port))
+
+    def missing(self) -> dict[str, Exception]:
+        """Return why each server is missing that was named and not reached, by its label."""
+        failed = {
+            each.label: each.errors[-1]
+            for each in self._candidates.values()
+            if each.errors and not each.is_reached and not each.is_other and each.id not in self._known
+        }
+        gone: dict[str, Exception] = {
+            label: ConnectionLostError(words)
+            for id_, (label, words) in self._gone.items()
+            if id_ not in self._known and not self._is_reached(label)
+        }
+        return gone | failed
+
+    def _is_reached(self, label: str) -> bool:
+        return any((host.name, host.port) in self._reached for host in parse_hosts(label))
+
+
+def hosts_of(addresses: Sequence[str], source: str) -> list[Host]:
+    """Return where a server may be that another one names; those that cannot be understood are left out.
+
+    `source`: the address of the server that names it. What is a loopback address there, is that server's machine.
+
+    Examples
+    --------
+    >>> [host[1:3] for host in hosts_of(["127.0.0.1:12600", "beta", "a b"], "10.0.0.5")]
+    [('10.0.0.5', 12600), ('beta', 12502)]
+    """
+    found: list[Host] = []
+    for text in addresses:
+        try:
+            [host] = parse_hosts([text])
+        except (ConfigurationError, ValueError):
+            continue
+        if host.is_socket:  # of this machine, which no server can know
+            continue
+        if _is_loopback(host.name) and source != host.name:
+            shown = f"[{source}]" if ":" in source else source
+            host = parse_hosts([f"{shown}:{host.port}"])[0]
+        found.append(host)
+    return found
+
+
+def _is_loopback(name: str) -> bool:
+    if name in _LOCAL_NAMES:
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

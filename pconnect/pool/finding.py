@@ -1,0 +1,161 @@
+"""Finding all servers of a pool while logging in at them: each has one login, and is asked for its neighbours in it."""
+
+import dataclasses
+import functools
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pconnect.errors import ConnectionLostError, ParallelError
+from pconnect.growth.adding import refusal
+from pconnect.link.attempt import Attempt
+from pconnect.link.host_names import Host
+from pconnect.loop.event_loop import EventLoop
+from pconnect.pool.closure import Candidate, Closure
+from pconnect.pool.neighbours import ask_neighbours
+from pconnect.pool.numbering import Numbering
+from pconnect.session.login import LoginTerms, add_node, log_in_at
+from pconnect.session.server import Server
+from srp_tools.steps import Steps, deadline_after, pause, run_all
+
+# At once: each costs this process some hundredths of a second, and its server waits for no more than some seconds.
+_TOGETHER = 32
+# For a server that comes before another one; in these seconds that one's login waits for its answer.
+_PATIENCE = 1.0
+_LOOK_SECONDS = 0.005
+_ASK_SECONDS = 5.0  # for what a server says at once, or never
+# Of the time that is left, for the logins of one round, so that some is left for the next, and for the mesh.
+_ROUND_PART = 0.5
+_FOUND_SECONDS = (
+    10.0  # and at most so long for servers that were found: what does not answer is most likely gone
+)
+_ID_LETTERS = 32
+
+Outcomes = dict[Any, Server | Exception]
+
+
+class Finding:
+    """The servers of a pool. `given`: those that the user has named, each as often as it is to have nodes."""
+
+    def __init__(self, given: Sequence[Host]) -> None:
+        self.closure = Closure(given)
+        self.hosts: list[Host] = []  #: of each node in its order, once all are found
+        self._attempts: dict[Candidate, Attempt] = {}
+        self._tried: dict[Candidate, Host] = {}  # where each was tried last
+        self._nodes: dict[int, Candidate] = {}
+        self._numbers = itertools.count(1)
+
+    def run(self, terms: LoginTerms, deadline: float, event_loop: EventLoop, outcomes: Outcomes) -> None:
+        """Log in at all servers of the pool.
+
+        `event_loop`: gets their command channels. `outcomes`: has all servers at any time, so that the caller can close
+        them after an error; in the end it has the server of each node, or why a login failed that had its number.
+
+        Raises `ConnectError` if there is none; if the only reasons are refused logins it is an `AuthenticationError`,
+        and if they are servers that take no new session, a `ServerRefusedError`.
+        """
+        is_first = True
+        while candidates := self.closure.next_round():
+            seconds = (deadline - time.monotonic()) * _ROUND_PART
+            until = time.monotonic() + (seconds if is_first else min(seconds, _FOUND_SECONDS))
+            numbering = Numbering(self.closure.given if is_first else candidates, len(self._nodes) + 1)
+            for begin in range(0, len(candidates), _TOGETHER):
+                self._log_in_at(candidates[begin : begin + _TOGETHER], numbering, terms, until, outcomes)
+            nodes = numbering.finish()
+            reached = [server for node in nodes if isinstance(server := outcomes.get(node), Server)]
+            self._add_further(nodes, terms, deadline, outcomes)
+            for node in nodes:
+                if isinstance(server := outcomes[node], Server):
+                    event_loop.add(server.command)
+            self._nodes |= nodes
+            self._ask(reached, event_loop, min(deadline, deadline_after(_ASK_SECONDS)))
+            is_first = False
+        if not any(isinstance(outcome, Server) for outcome in outcomes.values()):
+            raise refusal(self.closure.missing())
+        self.hosts = [self._tried[candidate] for candidate in self._nodes.values()]
+
+    def _log_in_at(
+        self,
+        candidates: Sequence[Candidate],
+        numbering: Numbering[Candidate],
+        terms: LoginTerms,
+        until: float,
+        outcomes: Outcomes,
+    ) -> None:
+        """Log in at some servers side by side; `outcomes` gets the server of each by the number of its node."""
+        steps = {each: self._log_in(each, numbering, terms, until) for each in candidates}
+        run_all(steps, until, outcomes)
+        for candidate in candidates:
+            outcome = outcomes.pop(candidate)
+            if isinstance(outcome, Server):
+                outcomes[outcome.node] = outcome
+                continue
+            if not isinstance(outcome, (OSError, ParallelError)):
+                raise outcome
+            candidate.errors.append(self._attempts[candidate].explain(outcome))
+            candidate.hosts.clear()  # there is no time for them
+            if candidate.is_reached:  # its number is taken, so the network is made anew without it
+                candidate.is_reached = False
+                outcomes[numbering.take(candidate)] = candidate.errors[-1]
+
+    def _log_in(
+        self, candidate: Candidate, numbering: Numbering[Candidate], terms: LoginTerms, until: float
+    ) -> Steps[Server]:
+        """Log in at the first place where this server answers."""
+        choose = functools.partial(self._choose, candidate, numbering)
+        own_terms = dataclasses.replace(terms, choose_node=choose)
+        error: Exception = ConnectionLostError("it has no address")
+        try:
+            while candidate.hosts and not candidate.is_other:
+                host = self._tried[candidate] = candidate.hosts.pop(0)
+                attempt = self._attempts[candidate] = Attempt(host)
+                try:
+                    server = yield from log_in_at(host, 0, own_terms, until, attempt)
+                except (OSError, ParallelError) as met:
+                    error = attempt.explain(met)
+                    if candidate.is_reached:
+                        break
+                else:
+                    self.closure.reach(host)
+                    return server
+            raise error
+        finally:
+            numbering.fail(candidate)
+
+    def _choose(
+        self, candidate: Candidate, numbering: Numbering[Candidate], offer: Mapping[str, Any]
+    ) -> Steps[int]:
+        """Return the number of the node of a server that answers; 0 if it is not one that is looked for."""
+        patience = time.monotonic() + _PATIENCE
+        while not numbering.is_turn(candidate) and time.monotonic() < patience:
+            yield from pause(_LOOK_SECONDS)
+        id_ = offer.get("server")
+        if not self.closure.identify(
+            candidate, id_ if isinstance(id_, str) and len(id_) == _ID_LETTERS else ""
+        ):
+            return 0
+        return numbering.take(candidate)
+
+    def _add_further(
+        self, nodes: Mapping[int, Candidate], terms: LoginTerms, deadline: float, outcomes: Outcomes
+    ) -> None:
+        """Ask for further nodes at the servers that the user has named more than once."""
+        first: dict[Candidate, Server | Exception] = {
+            candidate: outcomes[node] for node, candidate in nodes.items() if node in outcomes
+        }
+        further: dict[int, Steps[Server]] = {}
+        for node, candidate in nodes.items():
+            if node in outcomes:
+                continue
+            if isinstance(server := first[candidate], Server):
+                further[node] = add_node(server, node, terms)
+            else:
+                outcomes[node] = server
+        run_all(further, deadline, outcomes)
+
+    def _ask(self, servers: Sequence[Server], event_loop: EventLoop, deadline: float) -> None:
+        answers = ask_neighbours(servers, event_loop, self._numbers.__next__, deadline)
+        for server in servers:
+            if server.node in answers:
+                self.closure.tell(server.location.address, answers[server.node])

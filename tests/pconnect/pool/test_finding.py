@@ -1,0 +1,160 @@
+"""Pools of real servers on the loopback address; those with addresses of their own are in tests/integration."""
+
+import contextlib
+import socket
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pconnect import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectError,
+    MissingHostsWarning,
+    ServerRefusedError,
+    pconnect,
+)
+from pconnect.views.network_views import ClientNetwork
+from srp_tools.credentials import Credentials, load_credentials
+from srp_tools.generate import generate_srp_data
+from srp_tools.private_files import member_file
+from tests.support.pools import announce
+from tests.support.servers import Server, make_users, run_server
+from tests.support.waiting import DEADLINE, wait_until
+
+Pool = dict[str, Server]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pool")
+
+
+@pytest.fixture(scope="module")
+def users(folder: Path) -> tuple[Credentials, Path]:
+    made = make_users(folder / "users")
+    generate_srp_data(member=True, folder=folder / "users", bits=2048)
+    return made
+
+
+@pytest.fixture(scope="module")
+def pool(folder: Path, users: tuple[Credentials, Path]) -> Iterator[Pool]:
+    """A chain: b has joined a, and c b."""
+    with contextlib.ExitStack() as stack:
+        servers: Pool = {}
+        for name, joins in (("a", ""), ("b", "a"), ("c", "b")):
+            options = [f"--join={servers[joins].host}"] if joins else []
+            servers[name] = stack.enter_context(
+                run_server(folder / name, f"--spool-dir={folder / 'state'}", *options, users=users)
+            )
+        wait_until(lambda: len(servers["b"].ask("members")["members"]) == 2, "b to know both")
+        wait_until(
+            lambda: all(each["id"] for each in servers["b"].ask("members")["members"]), "b to hear of a"
+        )
+        yield servers
+
+
+def connect(pool: Pool, join: object, hosts: object = None, **options: Any) -> ClientNetwork:
+    credentials = pool["a"].credentials
+    settings: dict[str, Any] = {
+        "user": credentials.user,
+        "password": credentials.password,
+        "profile": "",
+        "timeout": DEADLINE,
+    }
+    return pconnect(hosts, join=join, **settings | options)
+
+
+def names(pool: Pool, net: ClientNetwork) -> str:
+    hosts = {server.host: name for name, server in pool.items()}
+    return "".join(hosts[node.host] for node in net[1:])
+
+
+def logins(pool: Pool) -> dict[str, int]:
+    return {name: server.log.count("audit login from 127.0.0.1") for name, server in pool.items()}
+
+
+def test_from_each_server_all_are_found_with_one_login_at_each(pool: Pool) -> None:
+    before = logins(pool)
+    found = []
+    for server in pool.values():
+        with connect(pool, server.host) as net:
+            found.append(names(pool, net))
+            assert net.eval("sockets.node").result() == [1, 2, 3] and net.missing == {}
+    assert found == ["abc", "bac", "cba"]
+    wait_until(
+        lambda: logins(pool) == {name: count + 3 for name, count in before.items()}, "all logins in the logs"
+    )
+
+
+def test_what_the_user_names_comes_first_as_often_as_it_is_named(pool: Pool) -> None:
+    a, b, c = (pool[name].host for name in "abc")
+    with connect(pool, True, [c, f"{a}*2", c]) as net:
+        assert names(pool, net) == "caacb"
+    with connect(pool, [b], [c]) as net:
+        assert names(pool, net) == "cba"
+    with connect(pool, False, [c]) as net:
+        assert names(pool, net) == "c"
+
+
+def test_a_server_with_two_names_is_one_node(pool: Pool) -> None:
+    with connect(pool, [pool["a"].host, f"localhost:{pool['a'].cmd_port}"]) as net:
+        assert names(pool, net) == "abc"
+
+
+def test_who_cannot_be_reached_is_reported(pool: Pool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        dead = f"127.0.0.1:{unused.getsockname()[1]}"
+    with pytest.warns(MissingHostsWarning, match="connected without 1 of 4 engines"):
+        net = connect(pool, [dead, pool["b"].host])
+    with net:
+        assert names(pool, net) == "bac" and list(net.missing) == [dead]
+    with pytest.raises(ConnectError, match="no server listens"):
+        connect(pool, dead)
+    with pytest.raises(ConnectError, match="required=4: the pool has 3"):
+        connect(pool, pool["a"].host, required=4)
+    with connect(pool, pool["a"].host, required=3) as net:
+        assert len(net) == 4
+
+
+def test_a_server_that_takes_no_session_is_reported_and_the_numbers_have_no_hole(pool: Pool) -> None:
+    pool["b"].ask("drain")
+    try:
+        with warnings.catch_warnings(record=True):
+            warnings.simplefilter("always")
+            with connect(pool, [pool["a"].host, pool["b"].host, pool["c"].host]) as net:
+                assert names(pool, net) == "ac" and "drained" in str(net.missing[pool["b"].host])
+        with pytest.raises(ServerRefusedError, match="drained"):
+            connect(pool, pool["b"].host)
+    finally:
+        pool["b"].ask("resume")
+
+
+def test_who_may_not_log_in_finds_nothing(pool: Pool, users: tuple[Credentials, Path]) -> None:
+    with pytest.raises(AuthenticationError):
+        connect(pool, pool["a"].host, password="a wrong password")
+    member = load_credentials(member_file(users[1].parent.parent))
+    with pytest.raises(ServerRefusedError, match="is a member"):
+        pconnect(pool["a"].host, user=member.user, password=member.password, profile="")
+    with pytest.raises(ConfigurationError, match="use_tls"):
+        connect(pool, pool["a"].host, use_tls=False)
+
+
+def test_false_announcements_change_nothing(pool: Pool) -> None:
+    """Members may announce what they like: it is an address, at which nobody proves to be a server."""
+    [b] = [each for each in pool["a"].ask("members")["members"] if each["name"] == pool["b"].status["name"]]
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        port = deaf.getsockname()[1]
+    announce(pool["a"], id="77" * 16, name="false", cmd_port=port)
+    announce(pool["a"], id="78" * 16, name="c", cmd_port=pool["b"].cmd_port)
+    with pytest.warns(MissingHostsWarning):
+        net = connect(pool, pool["a"].host)
+    with net:
+        assert names(pool, net) == "abc" and f"127.0.0.1:{port}" in net.missing
+    assert "nothing else" in announce(pool["a"], do="members")["error"]
+    for id_ in ("77", "78"):
+        announce(pool["a"], do="leave", id=id_ * 16)
+    assert b in [each | {"heard": b["heard"]} for each in pool["a"].ask("members")["members"]]
