@@ -83,6 +83,10 @@ class PoolOptions(ListenOptions):
             raise ConfigurationError(
                 "--join and --no-tls: without TLS there is no login, so nobody can announce a server; leave out one"
             )
+        if self.join and not self.use_tcp:
+            raise ConfigurationError(
+                "--join and --no-tcp: without a port no other machine comes here; leave out one"
+            )
         if not 1 <= self.announce_interval <= _LONGEST_INTERVAL:
             raise ConfigurationError(
                 f"--announce-interval {self.announce_interval:g}: give seconds, from 1 to a day"

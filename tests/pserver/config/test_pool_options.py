@@ -30,6 +30,8 @@ def test_what_is_no_server_is_refused(host: str, why: str) -> None:
 def test_without_login_no_server_is_announced() -> None:
     with pytest.raises(ConfigurationError, match="--join and --no-tls"):
         PoolOptions(join=["beta"], use_tls=False)
+    with pytest.raises(ConfigurationError, match="--join and --no-tcp"):
+        PoolOptions(join=["beta"], use_tcp=False)
 
 
 def test_too_many_and_too_often_are_refused() -> None:
