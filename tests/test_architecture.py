@@ -108,6 +108,7 @@ HOMES = {
         "pconnect/jobs",  # the condition of a future; starts none
         "pconnect/notebook/cells.py",  # asks whether it is the main thread, in which cells run; starts none
         "pconnect/one_process/executor.py",  # the lock of the class that it extends; starts none
+        "pconnect/statistics/dashboard.py",  # answers a page while a notebook waits for its next cell
         "pconnect/programs",  # the ends of streams, which wait for the thread of the jobs; start none
         "pconnect/agent",  # networks are made in threads; the thread of the jobs writes what programs print
         "pconnect/commands/console.py",  # what jobs print comes in another thread than what commands do; starts none

@@ -58,7 +58,7 @@ class Statistics(Table):
             [self._mesh.servers[node] for node in self._nodes if node in self._mesh.servers]
         )
         asked_at = time.monotonic()
-        answers = _ask(self._mesh, servers, timeout)
+        answers = _ask(self._mesh, servers, {server.node: {"brief": True} for server in servers}, timeout)
         self._rows = []
         for server in servers:
             answer = answers.get(
@@ -101,15 +101,38 @@ def _one_of_each(servers: Sequence[Server]) -> list[Server]:
     return list(chosen.values())
 
 
-def _ask(mesh: ClientMesh, servers: Sequence[Server], timeout: float) -> Mapping[int, dict[str, Any]]:
-    """Return the answers of those that give one, by node."""
+def ask_servers(
+    mesh: ClientMesh, nodes: Sequence[int], since: Mapping[str, float], timeout: float
+) -> dict[str, dict[str, Any]]:
+    """Return by host the ``document`` that a server gives within some seconds, or the ``error`` why it gives none.
+
+    Documents have samples and timelines; by host, of `since` on, or all of it.
+    """
+    servers = _one_of_each([mesh.servers[node] for node in nodes if node in mesh.servers])
+    wanted = {
+        server.node: {"since": since[server.host]} if server.host in since else {} for server in servers
+    }
+    answers = _ask(mesh, servers, wanted, timeout)
+    found: dict[str, dict[str, Any]] = {}
+    for server in servers:
+        answer = answers.get(
+            server.node, {"error": _SILENT if server.command.error is None else server.state}
+        )
+        found[server.host] = {"error": str(answer["error"])} if "error" in answer else {"document": answer}
+    return found
+
+
+def _ask(
+    mesh: ClientMesh, servers: Sequence[Server], wanted: Mapping[int, Mapping[str, object]], timeout: float
+) -> Mapping[int, dict[str, Any]]:
+    """Return the answers of those that give one, by node; `wanted`: by node, what of the document."""
     mesh.check_open()
     numbers: dict[int, int] = {}
     with mesh.event_loop.sigint_deferred:
         for server in servers:
             if not server.command.error:
                 numbers[server.node] = mesh.next_number()
-                server.command.post(Kind.STATISTICS, numbers[server.node], {"brief": True})
+                server.command.post(Kind.STATISTICS, numbers[server.node], dict(wanted[server.node]))
                 mesh.event_loop.flush(server.command)
     asked = [(mesh.servers[node], number) for node, number in numbers.items()]
 

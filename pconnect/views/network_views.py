@@ -26,7 +26,7 @@ from pconnect.session.restart import restart
 from pconnect.session.server import Server
 from pconnect.session.versions import Versions, versions
 from pconnect.values.dtypes import joined
-from pconnect.views.dask_views import DaskViews
+from pconnect.views.dashboard_views import PageViews
 from pconnect.views.detach_views import DetachView
 from pconnect.views.file_views import FileView
 from pconnect.views.growth_views import GrowthView
@@ -329,7 +329,7 @@ class ResumableConnection(ClientConnection):
 
 
 class ClientNetwork(
-    View[Commands], DetachView, ResumeView, GrowthView, DaskViews, FileView[list[str], list[Path]], Network
+    View[Commands], DetachView, ResumeView, GrowthView, PageViews, FileView[list[str], list[Path]], Network
 ):
     """The network that `pconnect` returns, or a part of it."""
 

@@ -1,0 +1,79 @@
+"""The verb of a network that shows its servers on a page."""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from pconnect.errors import ConfigurationError
+from pconnect.loop.network import Network
+from pconnect.messaging.send_receive import resolve
+from pconnect.session.remote_calls import client_mesh
+from pconnect.statistics.dashboard import Dashboard, notebook_prefix
+from pconnect.statistics.server_table import ask_servers
+from pconnect.views.dask_views import DaskViews
+
+_ANSWER_SECONDS = 5.0
+_AUTO = "auto"
+
+
+class PageViews(DaskViews):
+    """What a network has beside its engines: a page, and what Dask needs; mixed into the client's."""
+
+    def dashboard(self, *, proxied: str | None = _AUTO) -> Dashboard:
+        """Show the servers of this network on a page: slots and what ran where, queue, transfers, the last hour.
+
+        As the last expression of a cell of a notebook it is shown there, in a frame. The page is served by a process of
+        its own at the loopback interface and ends with the network, or with ``close()``. It ends no sessions. Who has
+        its address, which has a random token, sees it: a saved notebook has the address, too, which is worth nothing
+        any more when the network is closed.
+
+        Parameters
+        ----------
+        proxied
+            Where the notebook runs on another machine than the browser, jupyter-server-proxy leads there: the path of
+            the Jupyter server, such as ``"/user/alice/"``. By default that is found out, if jupyter-server-proxy is
+            installed beside the kernel. ``None``: the browser is on this machine.
+
+        Returns
+        -------
+        Dashboard
+            ``url`` is its address for a browser on this machine.
+
+        Raises
+        ------
+        ConfigurationError
+            The packages of the extra ``page`` are missing, or it could not start; the text has the reason.
+
+        Examples
+        --------
+        >>> from pconnect import local_network
+        >>> with local_network(1) as net:
+        ...     print(net.dashboard())
+        Dashboard at http://127.0.0.1:.../?token=...
+        """
+        assert isinstance(self, Network)  # noqa: S101 - it is mixed into this alone
+        mesh = client_mesh(self.mesh)
+        mesh.check_open()
+        nodes = [connection.node for connection in resolve(self)[1]]
+
+        def ask(since: Mapping[str, float]) -> Mapping[str, Mapping[str, Any]]:
+            return ask_servers(mesh, nodes, since, _ANSWER_SECONDS)
+
+        dashboard = Dashboard(ask, _prefix(proxied))
+        mesh.before_close.append(dashboard.close)
+        return dashboard
+
+
+def _prefix(proxied: str | None) -> str | None:
+    if proxied == _AUTO:
+        has_proxy = importlib.util.find_spec("jupyter_server_proxy") is not None
+        return notebook_prefix(os.environ, [*sys.modules, *(["jupyter_server_proxy"] if has_proxy else [])])
+    if proxied is None:
+        return None
+    if not proxied.startswith("/") or not proxied.endswith("/") or proxied.startswith("//"):
+        raise ConfigurationError(
+            f"proxied={proxied!r}: give the path of the Jupyter server, such as '/user/alice/'"
+        )
+    return proxied
