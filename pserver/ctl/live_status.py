@@ -9,7 +9,8 @@ import contextlib
 import dataclasses
 import select
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from pserver.ctl.asking import ANSWER_SECONDS, NoAnswerError, Question, control_path
 from pserver.system.pidfile import RunningServer, find_server, list_servers
@@ -35,21 +36,33 @@ def live_servers() -> list[RunningServer]:
 
 def _with_answers(servers: list[RunningServer]) -> list[RunningServer]:
     """All are asked at once: those that do not answer take no longer than one, and keep no other from answering."""
-    questions: dict[str, Question] = {}
-    for server in servers:
-        with contextlib.suppress(NoAnswerError):
-            questions[server.name] = Question(control_path(server.name, server.folder), _STATUS)
-    answers = _await_answers(questions)
+    answers = ask_all(servers, dict.fromkeys([server.name for server in servers], _STATUS))
     return [
         dataclasses.replace(server, status=answers.get(server.name, {**server.status, "answers": False}))
         for server in servers
     ]
 
 
-def _await_answers(questions: Mapping[str, Question]) -> dict[str, Mapping[str, object]]:
+def ask_all(
+    servers: Iterable[RunningServer],
+    requests: Mapping[str, Mapping[str, object]],
+    seconds: float = ANSWER_SECONDS,
+) -> dict[str, dict[str, Any]]:
+    """Ask servers of this account at once; return the answers of those that give one within some seconds, by name.
+
+    `requests`: by name, what each is asked for.
+    """
+    questions: dict[str, Question] = {}
+    for server in servers:
+        with contextlib.suppress(NoAnswerError):
+            questions[server.name] = Question(control_path(server.name, server.folder), requests[server.name])
+    return _await_answers(questions, seconds)
+
+
+def _await_answers(questions: Mapping[str, Question], seconds: float) -> dict[str, dict[str, Any]]:
     waiting = {question.fileno(): name for name, question in questions.items()}
-    answers: dict[str, Mapping[str, object]] = {}
-    deadline = time.monotonic() + ANSWER_SECONDS
+    answers: dict[str, dict[str, Any]] = {}
+    deadline = time.monotonic() + seconds
     poll = select.poll()
     for descriptor in waiting:
         poll.register(descriptor, select.POLLIN)

@@ -37,4 +37,5 @@ class Samples:
     def facts(self, since: float = -math.inf) -> dict[str, Any]:
         """Return the samples after an instant; each begins with its own, in seconds since 1970."""
         rows = [[at, *row] for at, row in self._rows if at > since]
-        return {"interval": INTERVAL, "columns": ["time", *COLUMNS], "rows": rows}
+        begin = rows[0][0] if rows else None
+        return {"interval": INTERVAL, "begin": begin, "columns": ["time", *COLUMNS], "rows": rows}

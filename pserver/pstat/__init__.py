@@ -1,0 +1,1 @@
+"""The command `pstat`: what servers do, in the terminal."""
