@@ -10,9 +10,10 @@ from pconnect.link.connection import Connection
 from pconnect.loop.network import Mesh
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.remote_calls import client_mesh
+from pconnect.views.pool_views import PoolView
 
 
-class GrowthView:
+class GrowthView(PoolView):
     """What a network has on the client, and no part of it."""
 
     is_whole: bool

@@ -1,0 +1,89 @@
+"""What a network can say of the pool that its servers belong to."""
+
+from typing import Any
+
+from pconnect.commands.table import Table
+from pconnect.pool.closure import hosts_of
+from pconnect.pool.neighbours import ask_neighbours
+from pconnect.session.remote_calls import client_mesh
+from pconnect.session.server import Server
+from srp_tools.steps import deadline_after
+
+_HEADINGS = ["server", "addresses", "slots", "nodes", "state", "heard", "known at"]
+
+
+class PoolView:
+    """What a network has on the client."""
+
+    mesh: Any
+    nodes: list[int]
+
+    def members(self, *, timeout: float = 5.0) -> Table:
+        """Return the servers that the servers of these nodes know, as they say now, whether they are connected or not.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait for the servers' answers, which do not depend on what the engines are doing. Those that do
+            not answer are left out.
+
+        Returns
+        -------
+        Table
+            A row for each server: its name; ``addresses``, where others reach it; ``slots``; the ``nodes`` of this
+            network there; ``state``: ``here``, ``gone`` (no server has heard of it for four intervals) or ``not
+            reached`` (it was named to a server which has had no answer from it yet); ``heard``, the seconds since a
+            server has heard of it; and ``known at``, the nodes whose servers named it.
+
+        Examples
+        --------
+        >>> from pconnect import local_network
+        >>> with local_network(1) as net:
+        ...     len(net.members())
+        0
+        """
+        mesh = client_mesh(self.mesh)
+        mesh.check_open()
+        first: dict[tuple[str, int], list[Server]] = {}
+        for node in self.nodes:
+            if (server := mesh.servers.get(node)) is not None:
+                first.setdefault((server.location.address, server.location.cmd_port), []).append(server)
+        asked = [servers[0] for servers in first.values()]
+        answers = ask_neighbours(asked, mesh.event_loop, mesh.next_number, deadline_after(timeout))
+        connected = {
+            answers[servers[0].node]["id"]: [server.node for server in servers]
+            for servers in first.values()
+            if servers[0].node in answers
+        }
+        known: dict[str, dict[str, Any]] = {}
+        for server in asked:
+            for member in answers.get(server.node, {"members": []})["members"]:
+                _note(known, member, server)
+        return Table(_HEADINGS, [_row(member, connected.get(id_, [])) for id_, member in known.items()])
+
+
+def _note(known: dict[str, dict[str, Any]], member: dict[str, Any], source: Server) -> None:
+    """Put together what several servers say of one."""
+    hosts = [host.label for host in hosts_of(member["addresses"], source.location.address)]
+    entry = known.setdefault(
+        member["id"] or member["name"], {**member, "addresses": [], "gone": True, "heard": None, "at": []}
+    )
+    entry["addresses"] = list(dict.fromkeys([*entry["addresses"], *hosts]))
+    entry["gone"] &= member["gone"]
+    entry["at"].append(source.node)
+    if member["heard"] is not None:
+        entry["heard"] = min(member["heard"], entry["heard"] or member["heard"])
+
+
+def _row(member: dict[str, Any], nodes: list[int]) -> list[object]:
+    state = "gone" if member["gone"] else "here" if member["id"] else "not reached"
+    heard = None if member["heard"] is None else round(member["heard"], 1)
+    return [
+        member["name"],
+        ", ".join(member["addresses"]),
+        member["slots"],
+        ", ".join(map(str, nodes)),
+        state,
+        heard,
+        ", ".join(map(str, dict.fromkeys(member["at"]))),
+    ]
