@@ -29,6 +29,7 @@ from pconnect.protocol.kinds import Kind, Role
 from pconnect.resume.come_back import come_back
 from pconnect.resume.keeping import attach, check_resume, save
 from pconnect.resume.resume_file import path_of, read_file
+from pconnect.routes.keeper import RouteWarning
 from pconnect.session import open_networks, versions
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.login import LoginTerms, find_credentials, make_terms
@@ -247,6 +248,9 @@ def _warn(network: ClientNetwork, attendance: Attendance, *, check_versions: boo
     try:
         if attendance.missing:
             warnings.warn(str(attendance), MissingHostsWarning, stacklevel=4)
+        setup = client_mesh(network.mesh).mesh_setup
+        if setup is not None and setup.routes is not None and (relayed := setup.routes.describe()):
+            warnings.warn(relayed, RouteWarning, stacklevel=4)
         if check_versions:
             versions.check_versions(network, stacklevel=5)
     except BaseException:  # a user may have warnings raised
@@ -277,6 +281,8 @@ def _mesh(
     """Connect every node with every other. `event_loop`: has the command channels."""
     event_loop.sigint_deferred.spins = True
     mesh_setup = MeshSetup.of(terms, versions.own_versions()["version"], is_resumable=is_resumable)
+    if mesh_setup.routes is not None:
+        mesh_setup.routes.attend(servers, event_loop)
     setup = mesh_setup.setup(servers, deadline)
     for server in servers:
         server.command.post(Kind.SETUP, server.node, setup | mesh_setup.local_links(server, servers))

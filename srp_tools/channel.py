@@ -43,6 +43,9 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
+        self.is_relayed = (
+            False  #: whether another node passes on all of it, which cannot read it if it is encrypted
+        )
         self._is_tcp = hasattr(socket, "TCP_INFO") and sock.family in (socket.AF_INET, socket.AF_INET6)
         self._write: Callable[[memoryview], int] = self._tls.write if self._tls else sock.send
         # A subclass may know a faster way for what is large.
@@ -55,7 +58,9 @@ class Channel:
 
     @property
     def transport(self) -> str:
-        """``tls``; ``unix`` for a Unix socket, which leads to a process of this machine; or ``plain``."""
+        """``tls``; ``unix`` for a Unix socket, which leads to a process of this machine; ``relay``; or ``plain``."""
+        if self.is_relayed:
+            return "relay"
         if self._tls is not None:
             return "tls"
         return "unix" if self._sock.family == getattr(socket, "AF_UNIX", None) else "plain"
@@ -174,6 +179,15 @@ class Channel:
             if not sent:
                 yield Wait(self.fileno(), selectors.EVENT_WRITE)
             view = view[sent:]
+
+    def detach(self) -> socket.socket:
+        """Return the socket, which is the caller's from now on. Without encryption only."""
+        if self._tls is not None:
+            raise ValueError("what is encrypted cannot be read by anyone else")
+        family, kind = self._sock.family, self._sock.type
+        sock = socket.socket(family, kind, fileno=self._sock.detach())
+        sock.setblocking(False)  # also for its duplicates
+        return sock
 
     def abandon(self) -> None:
         """Close the descriptor and say nothing to the peer; for a process that was forked and has no part in it."""

@@ -114,6 +114,7 @@ HOMES = {
         "pconnect/commands/console.py",  # what jobs print comes in another thread than what commands do; starts none
         "pserver/session/session.py",  # a supervisor for each node of a session, which share nothing
         "pserver/programs/program.py",  # a thread has a priority of its own, which what it starts inherits
+        "pserver/routes/splicer.py",  # the bytes of relays pass while supervisors wait, and the other way round
         "pserver/engine/result_sender.py",  # a job may have threads, which report progress; starts none
         "pconnect/link/host_names.py",  # the system's look-up of names has no time limit and cannot be cancelled
     },

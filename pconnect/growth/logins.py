@@ -96,9 +96,9 @@ class _Logins:
             else:
                 self.outcomes |= dict.fromkeys(others, first)
         self._run_all(further)
-        for outcome in self.outcomes.values():
-            if isinstance(outcome, Server):
-                self._mesh.event_loop.add(outcome.command)
+        servers = [outcome for outcome in self.outcomes.values() if isinstance(outcome, Server)]
+        assert self._mesh.mesh_setup is not None  # noqa: S101 - nobody could have logged in without it
+        self._mesh.mesh_setup.attend(servers, self._mesh.event_loop)
 
     def _log_in(self, node: int, attempt: Attempt) -> Steps[Server]:
         """Log in, again and again where a server hangs up at the end of a login, if that may pass."""

@@ -72,6 +72,8 @@ def _join(mesh: ClientMesh, mesh_setup: MeshSetup, found: Mapping[int, Server], 
     def take_in() -> None:
         for server in servers:
             _renew(server, found[server.node])
+        if mesh_setup.routes is not None:
+            mesh_setup.routes.attend(servers, mesh.event_loop)
         mesh.change_members([], [], change)
 
     joining = Joining(mesh, mesh_setup, servers, deadline, found=list(found.values()))

@@ -133,7 +133,7 @@ class Connection(PublicNames):
 
     @property
     def transport(self) -> str | None:
-        """``unix``, ``tls`` or ``plain``; ``None`` without a link."""
+        """``unix``, ``tls``, ``relay`` or ``plain``; ``None`` without a link."""
         return None if self._channel is None else self._channel.transport
 
     @property

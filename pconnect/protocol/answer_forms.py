@@ -106,6 +106,13 @@ _LIVE_FACTS: Mapping[str, Check] = {
 }
 
 
+def _is_unreached(value: Any) -> bool:
+    match value:
+        case [str(), through]:
+            return is_int(through, 0)
+    return False
+
+
 # --- on the job channel ---
 
 
@@ -217,6 +224,8 @@ _FORMS: Mapping[Kind, Check] = {
     Kind.CLOSED: _is_bool,
     Kind.STOPPING: is_text,
     Kind.RESTART: _is_text_or_none,
+    Kind.UNREACHED: _is_unreached,
+    Kind.RELAY: _is_text_or_none,
     Kind.RENEW: lambda value: value is None,
     Kind.MEMBERS: lambda value: value is None,
     # What is in it is looked at where it is shown.

@@ -198,6 +198,23 @@ def _are_members(value: Any) -> bool:
     )
 
 
+def _is_route(value: Any) -> bool:
+    return value is None or is_text(value) or is_int(value, 1)
+
+
+def _is_relay(value: Any) -> bool:
+    match value:
+        case [[low, high], dict() as dialled, seconds]:
+            return (
+                is_int(low, 1)
+                and is_int(high, low + 1)
+                and set(dialled) <= {low, high}
+                and all(list_of(places, _is_address) for places in dialled.values())
+                and is_number(seconds)
+            )
+    return False
+
+
 def _is_probe(value: Any) -> bool:
     match value:
         case None:
@@ -266,6 +283,8 @@ _ANSWERED_FORMS: Mapping[Kind, Check] = {
 _FORMS: Mapping[Kind, Check] = {
     Kind.SETUP: _is_set_up,
     Kind.RESTART: _is_restart,
+    Kind.ROUTE: _is_route,
+    Kind.RELAY: _is_relay,
     Kind.MEMBERS: _are_members,
     Kind.PROBE: _is_probe,
     Kind.STATISTICS: lambda wanted: has(

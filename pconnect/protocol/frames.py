@@ -87,6 +87,9 @@ class Purpose(enum.IntEnum):
     JOIN = 6  #: a command channel of a further node, to be handed to the session that has the node of this number
     #: The answer of a data port to a client that wants the command port, whose number is in ``endpoint``.
     WRONG_PORT = 7
+    #: To the relay at a node, from one that wants to be connected with another, whose number is in ``endpoint``.
+    RELAY = 8
+    RELAYED = 9  #: From a relay, in the name of the node that is then at the other end.
 
 
 @dataclass(frozen=True)

@@ -173,6 +173,16 @@ class Kind(enum.IntEnum):
     #: that are removed; and the answer
     MEMBERS = 64, Role.CLIENT, Role.SUPERVISOR, Role.ENGINE
 
+    # For nodes that cannot connect as usual, see doc/protocol.md, "Other ways".
+    #: engine → supervisor → client; tag: the node that cannot be reached; value: [why, the relay that was tried or 0]
+    UNREACHED = 68, Role.CLIENT, Role.OVERSEER
+    #: client → supervisor → engine; tag: that node; value: ``None``: dial it; a number: dial the relay at that node; a
+    #: str: why there is no way
+    ROUTE = 69, Role.SUPERVISOR, Role.ENGINE
+    #: client → supervisor; tag: its number; value: [two nodes to connect, places of those that are dialled, seconds];
+    #: and the answer, ``None`` or why not
+    RELAY = 70, Role.SUPERVISOR, Role.CLIENT
+
     #: client → supervisor; tag: its number; value: what is wanted. And the answer: the statistics of the server, which
     #: its daemon has given, see doc/reference/statistics.md, or {"error": why there are none}
     STATISTICS = 72, Role.CLIENT, Role.SUPERVISOR

@@ -184,6 +184,8 @@ def _make_network(
     own = ClientConnection(0, "client", None)
     mesh = ClientMesh(terms.network_id, list(servers.values()), event_loop, terms.limits, own)
     mesh.mesh_setup = mesh_setup
+    if mesh_setup.routes is not None:
+        mesh_setup.routes.attend(servers.values(), event_loop)
     mesh.begin_renewals()
     _number_on(mesh, list(servers.values()))
     _dial(mesh_setup, list(servers.values()), event_loop, deadline)

@@ -13,7 +13,9 @@ from pconnect.errors import ConnectionLostError, ServerRefusedError
 from pconnect.link.certificate_renewal import CertificateRenewal
 from pconnect.link.dialing import dial
 from pconnect.link.local_link import client_link, link_token
+from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import Limits, Preamble, Purpose
+from pconnect.routes.keeper import RouteKeeper
 from pconnect.routes.location import note_place
 from pconnect.session.login import LoginTerms
 from pconnect.session.server import Server
@@ -55,6 +57,7 @@ class MeshSetup:
     renewal: CertificateRenewal | None = None  #: of the certificates; ``None`` without encryption
     #: Of the logins, for nodes that come later, or come back.
     terms: LoginTerms | None = field(default=None, repr=False)
+    routes: RouteKeeper | None = None  #: the ways between its engines
 
     @classmethod
     def of(cls, terms: LoginTerms, version: str | None, *, is_resumable: bool) -> Self:
@@ -71,7 +74,15 @@ class MeshSetup:
             link_key=terms.link_key,
             is_resumable=is_resumable,
             terms=terms,
+            routes=RouteKeeper(terms.network_id, terms.network_key, terms.peer_timeout),
         )
+
+    def attend(self, servers: Iterable[Server], event_loop: EventLoop) -> None:
+        """Listen to the command channels of servers that have just come."""
+        for server in servers:
+            event_loop.add(server.command)
+        if self.routes is not None:
+            self.routes.attend(servers, event_loop)
 
     def setup(
         self, servers: Sequence[Server], deadline: float, removed: Mapping[int, str] = {}

@@ -285,7 +285,7 @@ def network_get_info(network: Network, *, timeout: float = 5.0) -> list[dict[str
                 "address": server.location.address,
                 "cmd_port": server.location.cmd_port or None,
                 "data_port": server.location.used_port or None,
-                "routes": _routes(server),
+                "routes": _routes(server, mesh),
                 "queued": len(server.running),
                 "last_error": server.failures.last_error,
                 "round_trip": round_trip,
@@ -294,10 +294,12 @@ def network_get_info(network: Network, *, timeout: float = 5.0) -> list[dict[str
     return facts
 
 
-def _routes(server: Server) -> dict[int, str]:
+def _routes(server: Server, mesh: ClientMesh) -> dict[int, str]:
     """Return with which nodes a node is connected in another than the usual way, and how."""
-    client = {0: "through its command port"} if server.location.falls_back else {}
-    return client | {int(node): how for node, how in server.facts.get("routes", {}).items()}
+    found = {0: "through its command port"} if server.location.falls_back else {}
+    found |= {int(node): how for node, how in server.facts.get("routes", {}).items()}
+    keeper = mesh.mesh_setup and mesh.mesh_setup.routes
+    return found | keeper.routes_of(server.node) if keeper else found
 
 
 _FACTS = (

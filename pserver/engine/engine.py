@@ -42,13 +42,14 @@ from pserver.display.outbox import Outbox
 from pserver.engine.command_page import CommandPage, GivenOutput
 from pserver.engine.command_runner import CommandRunner, Interrupts, keeps_value
 from pserver.engine.forks import Forks
-from pserver.engine.links import Links, Setup
+from pserver.engine.links import Links
 from pserver.engine.numeric_threads import limit_threads
 from pserver.engine.worker import Terms
 from pserver.engine.workspace import Workspace
 from pserver.jobs.process_state import open_text
 from pserver.orphans.client_link import ClientLink
 from pserver.orphans.command_history import CommandHistory
+from pserver.routes.setup import Setup
 from pserver.services.dask_processes import DaskProcesses
 from pserver.services.files import SessionFiles, is_open_to_others, publish
 from pserver.services.registry import EngineState
@@ -193,6 +194,8 @@ class _Engine:
                 self._interrupts.cancel(message.tag)
             case Kind.RESTART | Kind.MEMBERS:
                 self._change_mesh(message)
+            case Kind.ROUTE if self._links is not None:
+                self._links.route(message.tag, message.value)
             case Kind.RENEW:
                 if self._links is not None and self._links.tls is not None:
                     self._links.tls.renew(message.value)
@@ -252,7 +255,7 @@ class _Engine:
             self._handover,
             self._event_loop,
             lambda: self._event_loop.take_in(self._supervisor),
-            lambda node, why: self._tell(Kind.REFUSED, why, node),
+            self._tell,
             kept_bytes=self._kept_bytes,
         )
         links.client.on_message = self._commands.append

@@ -2,14 +2,16 @@
 
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pconnect.errors import ConnectionLostError, ParallelError
 from pconnect.link import local_link
+from pconnect.link.dialing import dial, expect_hello
 from pconnect.link.local_link import accept_local, is_local
-from pconnect.protocol.frames import HELLO
+from pconnect.link.race import Place
+from pconnect.protocol.frames import HELLO, Preamble
 from srp_tools.channel import Channel
-from srp_tools.steps import Steps
+from srp_tools.steps import Steps, send_all
 from srp_tools.tls import TlsContexts, start_tls
 
 # tcp(7): the first byte of TCP_INFO is the state; these say that the other end has hung up (tcp_states.h).
@@ -44,6 +46,67 @@ def greet(
         (channel or sock).close()  # TLS took the descriptor away from `sock`
         raise
     return channel
+
+
+def meet(
+    sock: socket.socket,
+    tls: TlsContexts | None,
+    network_id: bytes,
+    nodes: tuple[int, int],
+    *,
+    check: Callable[[], None] = lambda: None,
+) -> Steps[Channel]:
+    """Begin a connection through a relay: make sure that the other end is a certain node.
+
+    `nodes`: this one and the other. The one with the lower number is the TLS client, because both may have dialled the
+    relay, or neither. The socket is closed if the other is not the right one, or `check` raises.
+    """
+    own, other = nodes
+    channel: Channel | None = None
+    try:
+        if tls is None:
+            channel = Channel(sock)
+        else:
+            context = tls.client if own < other else tls.server
+            channel = yield from start_tls(sock, context, network_id, other, server_side=own > other)
+        if own < other:
+            yield from expect_hello(channel)
+            check()
+        else:
+            check()
+            yield from channel.send_all(HELLO)
+    except BaseException:
+        (channel or sock).close()
+        raise
+    channel.is_relayed = True
+    return channel
+
+
+def meet_called(
+    sock: socket.socket,
+    tls: TlsContexts | None,
+    network_id: bytes,
+    nodes: tuple[int, int],
+    *,
+    check: Callable[[], None] = lambda: None,
+) -> Steps[Channel]:
+    """Do the same on a connection that a relay has dialled: it hears first, in clear, that it is at the right place."""
+    try:
+        check()
+        yield from send_all(sock, HELLO)
+    except BaseException:
+        sock.close()
+        raise
+    return (yield from meet(sock, tls, network_id, nodes, check=check))
+
+
+def meet_at_relay(
+    places: Sequence[Place], preamble: Preamble, tls: TlsContexts | None, peer_timeout: float, seconds: float
+) -> Steps[Channel]:
+    """Do the same by dialling a relay; `preamble` names it and both nodes. `seconds`: of `dial`, for each place."""
+    plain = yield from dial(places, preamble, None, peer_timeout, place_seconds=seconds)
+    nodes = preamble.from_node, preamble.endpoint
+    return (yield from meet(plain.detach(), tls, preamble.network_id, nodes))
 
 
 def not_expected() -> ParallelError:

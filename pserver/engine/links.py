@@ -17,7 +17,7 @@ import math
 import socket
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 from pconnect.errors import ConnectionLostError, ProtocolError
@@ -26,15 +26,14 @@ from pconnect.link.dialing import dial, prepare
 from pconnect.link.peer import Peer
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import PREAMBLE_BYTES, Limits, Preamble, Purpose
-from pconnect.protocol.kinds import Role
-from pserver.engine.greeting import greet, has_hung_up, not_expected
+from pconnect.protocol.kinds import Kind, Role
+from pserver.engine.greeting import greet, has_hung_up, meet_at_relay, meet_called, not_expected
 from pserver.orphans.client_link import ClientLink
+from pserver.routes.setup import Setup
 from pserver.routes.ways import Ways
 from pserver.system.descriptors import receive_descriptors
-from srp_tools.certificates import Identity
 from srp_tools.channel import Channel
 from srp_tools.steps import Steps, Task, deadline_after, wait_for_deadline
-from srp_tools.tls import TlsContexts
 
 # A handshake takes some round trips; a peer that takes longer is dropped.
 _HANDSHAKE_TIMEOUT = 20.0
@@ -42,55 +41,6 @@ _HANDSHAKE_TIMEOUT = 20.0
 _MAX_HANDSHAKES = 32
 # A part of the time for connections, so that a refused one is reported with its reason.
 _PATIENCE = 0.9
-
-
-@dataclass(frozen=True)
-class Setup:
-    """The network, as its client describes it to an engine; nodes are numbered from 1."""
-
-    network: bytes
-    #: `pconnect.session.mesh_setup` packs host and addresses of each.
-    nodes: bytes
-    node: int
-    #: What proves who this node is: key, certificate and authority for TLS, path and token of local links by node, and
-    #: the key of the network.
-    identity: list[Any] | None
-    directory: str
-    directory_is_clients: bool
-    session_folder: str
-    limits: list[int]
-    peer_timeout: float
-    timeout: float
-    #: The nodes that begin together with this one; ``None``: all.
-    together: list[int] | None = None
-    #: Those that are gone, and how; they are not dialled.
-    gone: dict[int, str] = field(default_factory=dict)
-    #: Those that are busy; the start does not wait for the connections to them.
-    busy: list[int] = field(default_factory=list)
-    #: The server's limits, as `SessionLimits.as_json` gives them.
-    server_limits: dict[str, Any] = field(default_factory=dict)
-    #: The version of this package on the client, for errors.
-    client_version: str | None = None
-
-    def tls(self) -> TlsContexts | None:
-        """Return what connections need for TLS; ``None`` without encryption."""
-        if self.identity is None:
-            return None
-        key_pem, certificate, authority, *_ = self.identity
-        identity = Identity(self.network, self.node, key_pem, certificate, authority)
-        return TlsContexts(identity)
-
-    def preamble(self, node: int) -> Preamble:
-        """Return what a data connection to a node begins with."""
-        key = self.identity[4] if self.identity else b""
-        return Preamble(Purpose.DATA, self.network, self.node, node, key=key)
-
-    def link(self, node: int) -> tuple[str, bytes] | None:
-        """Return path and token of the local link with a node, ``None`` if there is none."""
-        if self.identity is None or node not in self.identity[3]:
-            return None
-        path, token = self.identity[3][node]
-        return path, token
 
 
 class OtherNode(Peer):
@@ -109,7 +59,7 @@ class Links:
 
     `handover`: on which the daemon passes accepted connections; watched from now on. `event_loop`: in which all this
     goes on. `listen`: takes in what the supervisor has said; called before anything is taken from the handover.
-    `refused`: is told which node a connection claims to come from that was not let in, and why it was not.
+    `tell`: tells the supervisor REFUSED, of a connection that was not let in, and UNREACHED, of a node.
     `kept_bytes`: how much is kept for a client that vanishes and comes back; 0: none does.
     """
 
@@ -119,7 +69,7 @@ class Links:
         handover: socket.socket,
         event_loop: EventLoop,
         listen: Callable[[], object],
-        refused: Callable[[int, str], object],
+        tell: Callable[[Kind, object, int], object],
         *,
         kept_bytes: int = 0,
     ) -> None:
@@ -143,7 +93,7 @@ class Links:
         self._handover = handover
         self._event_loop = event_loop
         self._listen = listen
-        self._refused = refused
+        self._tell = tell
         self.tls = setup.tls()  #: for TLS as this node; ``None`` without encryption
         self._expected: dict[int, Task] = {}  # with what ends the grace
         self._dialling: dict[int, Task] = {}
@@ -258,31 +208,57 @@ class Links:
 
     # --- those that we dial ---
 
-    def _dial(self, node: int, deadline: float) -> None:
-        setup = self._setup
-        steps = dial(
-            self.ways.places(node),
-            setup.preamble(node),
-            self.tls,
-            setup.peer_timeout,
-            setup.link(node),
-            # In a restart, a daemon that is dead may come back; in a new network, all were there just now.
-            0.0 if setup.together is None else setup.timeout * _PATIENCE,
-            self.ways.place_seconds,
-            note=lambda place: self.ways.note(node, place),
-        )
+    def _dial(self, node: int, deadline: float, relay: int = 0) -> None:
+        """Dial a node, or the relay at another one."""
+        setup, seconds = self._setup, self.ways.place_seconds
+        if relay:
+            preamble = replace(setup.preamble(relay), purpose=Purpose.RELAY, endpoint=node)
+            steps = meet_at_relay(self.ways.places(relay), preamble, self.tls, setup.peer_timeout, seconds)
+        else:
+            steps = dial(
+                self.ways.places(node),
+                setup.preamble(node),
+                self.tls,
+                setup.peer_timeout,
+                setup.link(node),
+                # In a restart, a daemon that is dead may come back; in a new network, all were there just now.
+                0.0 if setup.together is None else setup.timeout * _PATIENCE,
+                seconds,
+                note=lambda place: self.ways.note(node, place),
+            )
 
         def end(outcome: Channel | Exception) -> None:
             self._dialling.pop(node, None)
             if isinstance(outcome, Channel):
                 self._open(node, outcome)
             else:
-                self._fail(node, f"node {setup.node} could not connect to node {node}: {outcome}")
+                self._miss(
+                    node, deadline, relay, f"node {setup.node} could not connect to node {node}: {outcome}"
+                )
 
         # Steps that end at once do so before `start` returns, and must not be entered afterwards.
         task = self._event_loop.background.start(steps, deadline, end)
         if self.connections[node].is_awaited:
             self._dialling[node] = task
+
+    def _miss(self, node: int, deadline: float, relay: int, text: str) -> None:
+        """Tell the client which node cannot be reached: it knows another way. Until then expect to be dialled."""
+        if time.monotonic() >= deadline:
+            self._fail(node, text)
+            return
+        self._expect(node, deadline, text)
+        self._tell(Kind.UNREACHED, [text, relay], node)
+
+    def route(self, node: int, way: int | str | None) -> None:
+        """Go another way to a node that is expected: dial it, or the relay at a node; or hear why there is no way."""
+        if node not in self._expected:
+            return
+        task = self._expected.pop(node)
+        self._event_loop.background.cancel(task)
+        if isinstance(way, str):
+            self._fail(node, way)
+        else:
+            self._dial(node, task.deadline, way or 0)
 
     def _open(self, node: int, channel: Channel) -> None:
         connection = self.connections[node]
@@ -298,10 +274,10 @@ class Links:
 
     # --- those who dial us ---
 
-    def _expect(self, node: int, deadline: float) -> None:
+    def _expect(self, node: int, deadline: float, text: str = "") -> None:
         def end(_: Exception) -> None:
             del self._expected[node]
-            self._fail(node, f"node {node} did not connect to node {self._setup.node}")
+            self._fail(node, text or f"node {node} did not connect to node {self._setup.node}")
 
         self._expected[node] = self._event_loop.background.start(wait_for_deadline(), deadline, end)
 
@@ -323,7 +299,7 @@ class Links:
         except BlockingIOError:
             return
         except OSError as error:  # no room for one more; the peer sees that it is closed
-            self._refused(0, error.strerror or str(error))
+            self._tell(Kind.REFUSED, error.strerror or str(error), 0)
             return
         if not descriptors:  # the server's daemon is gone: no connection will come any more
             self._unwatch()
@@ -338,9 +314,10 @@ class Links:
         if has_hung_up(sock):  # an engine that was killed while it waited for us
             sock.close()
             return
-        self._welcome(sock, Preamble.unpack(data).from_node)
+        self._welcome(sock, Preamble.unpack(data))
 
-    def _welcome(self, sock: socket.socket, node: int) -> None:
+    def _welcome(self, sock: socket.socket, preamble: Preamble) -> None:
+        node = preamble.from_node
         expected = self._expected.get(node)
 
         def is_expected() -> bool:
@@ -357,19 +334,24 @@ class Links:
             if isinstance(outcome, Channel):  # another came first
                 outcome.close()
                 outcome = not_expected()
-            self._refused(node, str(outcome))
+            self._tell(Kind.REFUSED, str(outcome), node)
 
         self._handshakes += 1
         if self._handshakes == _MAX_HANDSHAKES:
             self._unwatch()
         deadline = time.monotonic() + _HANDSHAKE_TIMEOUT
-        self._event_loop.background.start(self._greet(sock, node, is_expected), deadline, end)
+        self._event_loop.background.start(self._greet(sock, preamble, is_expected), deadline, end)
 
-    def _greet(self, sock: socket.socket, node: int, is_expected: Callable[[], bool]) -> Steps[Channel]:
+    def _greet(
+        self, sock: socket.socket, preamble: Preamble, is_expected: Callable[[], bool]
+    ) -> Steps[Channel]:
         """Make sure that a peer is the node that it claims to be, and confirm the connection."""
 
         def check() -> None:
             if not is_expected():
                 raise not_expected()
 
-        return greet(sock, self.tls, self._setup.network, node, self.token(node), check=check)
+        node, network = preamble.from_node, self._setup.network
+        if preamble.purpose is Purpose.RELAYED and node:
+            return meet_called(sock, self.tls, network, (self._setup.node, node), check=check)
+        return greet(sock, self.tls, network, node, self.token(node), check=check)

@@ -13,10 +13,11 @@ from pconnect.errors import ParallelError
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, prepare
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import JOB_CHANNEL, PREAMBLE_BYTES, Preamble
+from pconnect.protocol.frames import JOB_CHANNEL, PREAMBLE_BYTES, Preamble, Purpose
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message
 from pserver.engine.greeting import greet
+from pserver.routes.relays import Relays
 from pserver.session.login import AuthenticatedClient
 from pserver.system.descriptors import receive_descriptors
 from srp_tools.channel import Channel
@@ -46,6 +47,7 @@ class JobChannel:
         self.on_renewal: Callable[[bytes], object] = lambda _: None  #: called with the node's new certificate
         #: Called with the number of a worker and a descriptor, which is the callee's to close.
         self.on_worker_connection: Callable[[int, int], object] = lambda _, descriptor: os.close(descriptor)
+        self.relays = Relays(event_loop, (client.network_id, client.network_key))  #: of other nodes
         handover.setblocking(False)
         event_loop.watch(handover.fileno(), self._take_connection)
 
@@ -74,6 +76,7 @@ class JobChannel:
         if self.connection is not None:
             self.event_loop.discard(self.connection)
             self.connection = None
+        self.relays.close()
         self._handover.close()
 
     def _take_connection(self) -> None:
@@ -89,11 +92,13 @@ class JobChannel:
         if not descriptors:  # the daemon is gone
             self.event_loop.unwatch(self._handover.fileno())
             return
-        endpoint = Preamble.unpack(data).endpoint
-        if endpoint == JOB_CHANNEL:
+        preamble = Preamble.unpack(data)
+        if preamble.purpose is Purpose.RELAY:
+            self.relays.take(preamble, socket.socket(fileno=descriptors[0]))
+        elif preamble.endpoint == JOB_CHANNEL:
             self._greet(descriptors[0])
         else:
-            self.on_worker_connection(endpoint, descriptors[0])
+            self.on_worker_connection(preamble.endpoint, descriptors[0])
 
     def _greet(self, descriptor: int) -> None:
         sock = socket.socket(fileno=descriptor)

@@ -81,6 +81,7 @@ class Supervisor:
         self._absence = Absence(client, self._command, self._life, self._event_loop, slot_client, orphan)
         channel = JobChannel(self._event_loop, client, jobs)
         channel.on_renewal = self._renew
+        channel.relays.attend(self._command)
         self._workers = Workers(
             channel,
             engine,
@@ -201,8 +202,8 @@ class Supervisor:
                 self._kill_engine()
             case Kind.RESTART | Kind.MEMBERS:
                 self._change_mesh(message)
-            case Kind.PROBE:
-                self._engine.post(Kind.PROBE, message.tag, message.value)
+            case Kind.PROBE | Kind.ROUTE:
+                self._engine.post(message.kind, message.tag, message.value)
                 self._event_loop.flush(self._engine)
             case Kind.RENEW:
                 self._renew(message.value)

@@ -87,7 +87,7 @@ def between(net: Network, node: int, meddling: Meddling) -> Iterator[Any]:
     server = net.mesh.servers[node]  # type: ignore[attr-defined]
     location = server.location
     with proxy_to(location.data_port, meddling) as proxy:
-        server.location = location._replace(data_port=proxy.port)
+        server.location = location._replace(data_port=proxy.port, told_ports=None, proven=None)
         yield proxy
         server.location = location
 

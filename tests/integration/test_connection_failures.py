@@ -210,8 +210,8 @@ def _(place: Place) -> str:
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
 
-        def dial_elsewhere(_: object, *rest: Any) -> Steps[Channel]:
-            return dial([listener.getsockname()], *rest)
+        def dial_elsewhere(_: object, *rest: Any, **more: Any) -> Steps[Channel]:
+            return dial([listener.getsockname()], *rest, **more)
 
         place.patch.setattr(mesh_setup, "dial", dial_elsewhere)
         return place.fail(place.server.host, timeout=15.0)

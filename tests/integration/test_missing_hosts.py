@@ -63,14 +63,15 @@ def test_a_host_that_does_not_answer_does_not_hold_up_the_others(server: Server)
             assert_works(net)
 
 
-def test_a_host_without_its_data_port_is_missing(
+def test_a_host_that_takes_no_data_is_missing(
     two_servers: list[Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = two_servers
     refusing, dial = closed_port().rpartition(":")[2], dialing.dial
 
-    def dial_elsewhere(addresses: Sequence[tuple[str, int]], *rest: Any) -> Steps[Channel]:
-        return dial([(a, int(refusing) if p == first.data_port else p) for a, p in addresses], *rest)
+    def dial_elsewhere(places: Sequence[tuple[str, int]], *rest: Any, **more: Any) -> Steps[Channel]:
+        its = {first.data_port, first.cmd_port}
+        return dial([(a, int(refusing) if p in its else p) for a, p in places], *rest, **more)
 
     monkeypatch.setattr(mesh_setup, "dial", dial_elsewhere)
     with (

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 GATE = "203.0.113.1"
 A, B = f"{GATE}:22502/22501", f"{GATE}:22602/22601"
 C, D = "203.0.113.3", "203.0.113.4"
+CHAIN = "type filter hook input priority filter"
 CLIENT = """
 import json, sys, time, warnings
 from pconnect import network_get_info, pconnect
@@ -75,13 +76,12 @@ class Places:
 
     def close(self, machine: str, rule: str) -> None:
         """Have a machine drop what comes in and fits a rule."""
-        chain = "type filter hook input priority filter"
-        self.allow(machine, f"table ip filter {{\nchain in {{\n{chain}\n{rule} drop\n}}\n}}")
+        self.allow(machine, f"table ip filter {{\nchain in {{\n{CHAIN}\n{rule} drop\n}}\n}}")
 
-    def connect(self, *hosts: str, timeout: float = 30.0) -> dict[str, Any]:
-        """Connect at `far`, send values between all nodes, and return what came of it."""
+    def connect(self, *hosts: str, timeout: float = 30.0, at: str = "far") -> dict[str, Any]:
+        """Connect at a machine, send values between all nodes, and return what came of it."""
         given = [self._credentials.user, self._credentials.password, hosts, timeout]
-        told: dict[str, Any] = self._lans.python("far", CLIENT, json.dumps(given))
+        told: dict[str, Any] = self._lans.python(at, CLIENT, json.dumps(given))
         assert all(told["right"])
         return told
 
@@ -139,3 +139,41 @@ def test_only_command_ports_are_open(places: Places) -> None:
     told = places.connect(C, A, B)
     assert told["ports"] == [12502, 22502, 22602]
     assert told["routes"][0]["0"] == "through its command port"
+
+
+NEW = "ip saddr {} tcp flags & (syn | ack) == syn"  # only what begins a connection
+
+
+def test_the_higher_number_dials_where_the_lower_one_cannot(places: Places) -> None:
+    places.close("d", NEW.format(C))
+    told = places.connect(C, D)
+    assert told["routes"] == [{}, {}] and told["seconds"] < 15
+    places.allow(
+        "d", f"table ip filter {{\nchain in {{\n{CHAIN}\n{NEW.format(C)} reject with tcp reset\n}}\n}}"
+    )
+    assert places.connect(C, D)["seconds"] < 5
+
+
+def test_a_server_that_can_only_dial_out(places: Places) -> None:
+    """The client reaches it by an ssh forward, say; here it is in the same network."""
+    told = places.connect("10.9.0.2", C, at="b")
+    assert told["routes"] == [{}, {}]
+    assert places.connect(C, "10.9.0.2", at="b")["seconds"] < 15
+
+
+def test_a_server_relays_those_that_cannot_reach_each_other(places: Places) -> None:
+    places.close("c", NEW.format(D))
+    places.close("d", NEW.format(C))
+    told = places.connect(C, D, A)
+    assert told["routes"] == [{"2": "relayed by node 3"}, {"1": "relayed by node 3"}, {}]
+    [warning] = told["warnings"]
+    assert f"node 1 ({C}) and node 2 ({D}): by node 3 ({A})" in warning
+
+
+def test_the_client_relays_where_no_server_can(places: Places) -> None:
+    places.close("c", NEW.format(D))
+    places.close("d", NEW.format(C))
+    told = places.connect(D, C)
+    assert told["routes"] == [{"2": "relayed by the client"}, {"1": "relayed by the client"}]
+    [warning] = told["warnings"]
+    assert "only while it is inside this package" in warning and told["seconds"] < 20

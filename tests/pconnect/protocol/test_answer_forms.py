@@ -34,6 +34,8 @@ RIGHT: dict[Kind, list[Any]] = {
     Kind.STOPPING: ["the server stops"],
     Kind.RESTART: [None, "no room"],
     Kind.MEMBERS: [None],
+    Kind.UNREACHED: [["refused", 0], ["refused", 3]],
+    Kind.RELAY: [None, "no room"],
     Kind.STATISTICS: [{"error": "it has ended"}, {"time": 1.5, "slots": [{"slot": 0}]}],
     Kind.RENEW: [None],
     Kind.BACK: [[0, 7, 2], "another client is there"],

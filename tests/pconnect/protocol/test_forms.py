@@ -55,6 +55,8 @@ RIGHT: dict[Kind, list[Any]] = {
         [1, [], {}, {"program": PROGRAM | {"folder": False, "nice": 0}}],
     ],
     Kind.SETUP: [SET_UP, {name: SET_UP[name] for name in list(SET_UP)[:7]}],
+    Kind.ROUTE: [None, 3, "there is no way"],
+    Kind.RELAY: [[[1, 2], {}, 20.0], [[1, 3], {3: [["gate", 1]]}, 5], [[1, 2], {1: [], 2: []}, 5.0]],
     Kind.RESTART: [[[1, 2], 30.0], [[], math.inf], [[3], 5]],
     Kind.MEMBERS: [
         {"nodes": {3: ["c", [["::1", 5]]]}, "links": {}, "removed": [], "change": "", "timeout": 30.0},

@@ -41,7 +41,7 @@ def test_bytes_of_a_header() -> None:
 
 
 def test_the_purposes_do_not_change() -> None:
-    assert [purpose.value for purpose in Purpose] == [1, 2, 3, 4, 5, 6, 7]
+    assert [purpose.value for purpose in Purpose] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
 
 
 def test_the_first_word_is_an_empty_message() -> None:
@@ -68,7 +68,7 @@ def test_a_header_arrives_as_it_was(kind: Kind, tag: int, head_bytes: int, paylo
         (0, b"X", "does not speak the pserver protocol"),
         (4, b"\x01", "speaks version 1 of the protocol, this side version 8: the peer is older"),
         (5, b"\x00", "unknown purpose 0"),
-        (5, b"\x08", "unknown purpose 8"),
+        (5, b"\x0a", "unknown purpose 10"),
     ],
 )
 def test_preambles_that_are_refused(position: int, byte: bytes, reason: str) -> None:

@@ -15,7 +15,7 @@ def test_numbers_on_the_wire_do_not_change() -> None:
             "CREDIT SIGNAL BACK RECEIVED KNOWN".split(),
             1,
         )
-    ) | {60: "NEIGHBOURS", 64: "MEMBERS", 72: "STATISTICS"}
+    ) | {60: "NEIGHBOURS", 64: "MEMBERS", 68: "UNREACHED", 69: "ROUTE", 70: "RELAY", 72: "STATISTICS"}
     assert {kind.value: kind.name for kind in Kind} == numbers
 
 

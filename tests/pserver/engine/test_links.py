@@ -16,10 +16,11 @@ from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import PREAMBLE_BYTES, Preamble, Purpose
 from pconnect.protocol.kinds import Kind
 from pconnect.values.encoder import pack
-from pserver.engine.links import Links, Setup
+from pserver.engine.links import Links
+from pserver.routes.setup import Setup
 from srp_tools.certificates import Identity, NetworkAuthority, NodeKey
 from srp_tools.channel import Channel
-from srp_tools.steps import deadline_after, run
+from srp_tools.steps import Steps, deadline_after, pause, run
 from srp_tools.tls import TlsContexts
 
 LIMIT = 20.0
@@ -60,13 +61,28 @@ class Engine:
         self.event_loop = EventLoop()
         self.heard: list[str] = []
         self.refused: list[tuple[int, str]] = []
+        self.unreached: list[tuple[int, int]] = []
         self.links = Links(
             words,
             handover,
             self.event_loop,
             lambda: self.heard.append("listened"),
-            lambda *refusal: self.refused.append(refusal),
+            self._hear,
         )
+
+    def _hear(self, kind: Kind, value: Any, node: int) -> None:
+        if kind is Kind.REFUSED:
+            self.refused.append((node, value))
+        else:
+            self.unreached.append((node, value[1]))
+            self.event_loop.background.start(
+                self._answer(node, value[0]), deadline_after(LIMIT), lambda _: None
+            )
+
+    def _answer(self, node: int, why: str) -> Steps[None]:
+        """Say that there is no other way."""
+        yield from pause(0.01)
+        self.links.route(node, why)
 
     def until(self, condition: Callable[[], bool]) -> None:
         self.event_loop.run_until(condition, deadline_after(LIMIT), "the links")

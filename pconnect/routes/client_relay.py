@@ -1,0 +1,90 @@
+"""The client as the relay of two engines that no server can connect: in its loop, so only while that runs."""
+
+import functools
+import math
+import socket
+from collections.abc import Callable, Mapping, Sequence
+
+from pconnect.link.dialing import dial
+from pconnect.link.race import Place
+from pconnect.protocol.frames import Preamble, Purpose
+from pconnect.routes.pump import pump
+from srp_tools.channel import Channel
+from srp_tools.steps import Steps, Task, TaskRunner
+
+
+def dial_leg(
+    places: Sequence[Place], network: tuple[bytes, bytes], nodes: tuple[int, int], peer_timeout: float
+) -> Steps[Channel]:
+    """Dial a node in the name of another one, and return the connection when its engine has taken it.
+
+    `network`: its number and its key. `nodes`: the one that is dialled, and the other.
+    """
+    (network_id, key), (node, other) = network, nodes
+    return dial(places, Preamble(Purpose.RELAYED, network_id, other, node, key=key), None, peer_timeout)
+
+
+def splice(background: TaskRunner, first: socket.socket, second: socket.socket) -> None:
+    """Pass on what comes from each of two connections to the other, until both have ended; they are closed then."""
+    twins = first.dup(), second.dup()  # one descriptor for each wait
+    tasks: list[Task] = []
+    ended: list[object] = []
+
+    def close() -> None:
+        for sock in (first, second, *twins):
+            sock.close()
+
+    def end(outcome: object) -> None:
+        ended.append(outcome)
+        if isinstance(outcome, Exception) or len(ended) == 2:
+            for task in tasks:
+                background.cancel(task)
+            close()
+
+    for source, target in ((first, twins[1]), (second, twins[0])):
+        if not any(isinstance(outcome, Exception) for outcome in ended):
+            tasks.append(background.start(_pump(source, target, close), math.inf, end))
+
+
+def _pump(source: socket.socket, target: socket.socket, close: Callable[[], object]) -> Steps[int]:
+    """Pump; where the loop ends before, close all."""
+    try:
+        return (yield from pump(source, target))
+    except GeneratorExit:
+        close()
+        raise
+
+
+def relay_here(
+    background: TaskRunner,
+    legs_of: Mapping[int, Steps[Channel]],
+    deadline: float,
+    failed: Callable[[str], object],
+) -> None:
+    """Dial two nodes, and pass on what they say to each other.
+
+    `background`: in which it goes on. `legs_of`: what dials each of the two, see `dial_leg`. `failed`: is told why not,
+    if they cannot be connected.
+    """
+    legs: dict[int, Channel] = {}
+    tasks: list[Task] = []
+    failures: list[str] = []
+
+    def take(node: int, outcome: Channel | Exception) -> None:
+        if isinstance(outcome, Channel):
+            legs[node] = outcome
+        else:
+            failures.append(str(outcome))
+        if failures:
+            for task in tasks:
+                background.cancel(task)
+            while legs:
+                legs.popitem()[1].close()
+            if len(failures) == 1:
+                failed(failures[0])
+        elif len(legs) == 2:
+            first, second = (legs[each].detach() for each in sorted(legs))
+            splice(background, first, second)
+
+    for node, steps in legs_of.items():
+        tasks.append(background.start(steps, deadline, functools.partial(take, node)))

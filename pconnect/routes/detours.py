@@ -1,0 +1,130 @@
+"""Other ways for two engines of which one cannot dial the other: the client decides, because it hears both. No I/O.
+
+Usually the node with the lower number dials. If it cannot, the other one does. If that cannot either, a relay passes on
+what the two say: another node that both have a connection with, a server if there is one, else the client, which has a
+connection with each node. The two, and the relay, each open the connections that they can: whoever has dialled the
+other before does so again.
+
+A node says that it cannot reach another one; nothing is tried on a guess. So in an ordinary network nothing of this
+happens, and there are never two links.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+Pair = tuple[int, int]  #: two nodes, the lower number first
+CLIENT = 0
+# The third relay that cannot connect two nodes will not be the last one either.
+_MOST_RELAYS = 3
+
+
+class Dial(NamedTuple):
+    """A node is to dial another one."""
+
+    node: int
+    other: int
+
+
+class Relay(NamedTuple):
+    """A node, or the client, is to be the relay of two nodes."""
+
+    relay: int
+    pair: Pair
+    dialled: tuple[int, ...]  #: those of the two that the relay dials; the others dial it
+
+
+class GiveUp(NamedTuple):
+    """Two nodes are to hear that there is no way."""
+
+    pair: Pair
+    why: str
+
+
+@dataclass
+class _Detour:
+    """How far two nodes have come."""
+
+    reasons: list[str] = field(default_factory=list)
+    tried: list[int] = field(default_factory=list)  # relays; the last one is that which is used
+    is_over: bool = False
+
+    @property
+    def relay(self) -> int | None:
+        """The relay that is used; ``None`` without one."""
+        return self.tried[-1] if self.tried and not self.is_over else None
+
+
+class Detours:
+    """The detours of one network. `living`: returns the nodes that could be a relay now."""
+
+    def __init__(self, living: Callable[[], Collection[int]]) -> None:
+        self._living = living
+        self._detours: dict[Pair, _Detour] = {}
+        self._reversed: set[Pair] = set()  # of which the one with the higher number dials
+
+    @property
+    def relays(self) -> dict[Pair, int]:
+        """The relay of each two nodes that have one."""
+        found = {pair: detour.relay for pair, detour in self._detours.items()}
+        return {pair: relay for pair, relay in found.items() if relay is not None}
+
+    def forget(self, node: int) -> None:
+        """Forget the detours of a node that begins anew; whoever can dial whom stays as it was."""
+        for pair in [pair for pair in self._detours if node in pair]:
+            del self._detours[pair]
+
+    def missed(self, node: int, other: int, why: str, relay: int = CLIENT) -> Dial | Relay | GiveUp | None:
+        """Return what to do now that a node could not reach another one, `relay`: or the relay at that node."""
+        pair = min(node, other), max(node, other)
+        detour = self._detours.setdefault(pair, _Detour())
+        if relay and relay != detour.relay:
+            return None  # of an earlier relay, which both have missed
+        detour.reasons.append(why)
+        if other not in self._living() or node not in self._living():
+            return self._give_up(pair)
+        if not relay and len(detour.reasons) == 1:
+            self._reversed ^= {pair}
+            return Dial(other, node)
+        return self._next_relay(pair)
+
+    def relay_failed(self, relay: int, pair: Pair, why: str) -> Relay | GiveUp | None:
+        """Return what to do now that a relay could not connect two nodes."""
+        detour = self._detours.get(pair)
+        if detour is None or detour.relay != relay:
+            return None
+        detour.reasons.append(why)
+        return self._next_relay(pair)
+
+    def _next_relay(self, pair: Pair) -> Relay | GiveUp:
+        detour = self._detours[pair]
+        if CLIENT in detour.tried:
+            return self._give_up(pair)
+        used = Counter(self.relays.values())
+        candidates = [
+            node
+            for node in self._living()
+            if node not in (*pair, *detour.tried)
+            and not any(self._are_apart(node, end) for end in pair)
+            and len(detour.tried) < _MOST_RELAYS
+        ]
+        relay = min(candidates, key=lambda node: (used[node], node), default=CLIENT)
+        detour.tried.append(relay)
+        dialled = tuple(end for end in pair if relay == CLIENT or self._dials(relay, end))
+        return Relay(relay, pair, dialled)
+
+    def _give_up(self, pair: Pair) -> GiveUp:
+        detour = self._detours[pair]
+        detour.is_over = True
+        return GiveUp(pair, "; ".join(detour.reasons))
+
+    def _are_apart(self, node: int, other: int) -> bool:
+        """Whether two nodes have no connection of their own, as far as is known."""
+        detour = self._detours.get((min(node, other), max(node, other)))
+        return detour is not None and (bool(detour.tried) or detour.is_over)
+
+    def _dials(self, node: int, other: int) -> bool:
+        """Whether it is this one of two nodes that can dial the other."""
+        pair = min(node, other), max(node, other)
+        return (node < other) != (pair in self._reversed)

@@ -1,0 +1,160 @@
+"""The client's part in other ways between engines: it hears who cannot reach whom, and says what to do.
+
+See `pconnect.routes.detours` for the decisions, and doc/protocol.md, "Other ways", for the words.
+"""
+
+import functools
+import itertools
+from collections.abc import Iterable
+from typing import Protocol
+
+from pconnect.link.connection import Connection
+from pconnect.loop.event_loop import EventLoop
+from pconnect.protocol.answer_forms import check_answer
+from pconnect.protocol.kinds import Kind
+from pconnect.protocol.messages import Message
+from pconnect.routes.client_relay import dial_leg, relay_here
+from pconnect.routes.detours import CLIENT, Detours, Dial, GiveUp, Pair, Relay
+from pconnect.routes.location import Location
+from srp_tools.steps import deadline_after
+
+# For a relay and the two that it connects: they are there, and have just said something.
+_RELAY_SECONDS = 20.0
+
+
+class Reachable(Protocol):
+    """A node, as far as ways to it are concerned."""
+
+    node: int
+    host: str
+    command: Connection
+    location: Location
+
+
+class RouteWarning(UserWarning):
+    """Two nodes cannot reach each other, so a third one passes on what they send; the text has which."""
+
+
+class RouteKeeper:
+    """The ways between the engines of one network. The arguments are for preambles, see `pconnect.protocol.frames`."""
+
+    def __init__(self, network_id: bytes, network_key: bytes, peer_timeout: float) -> None:
+        self._network = network_id, network_key
+        self._peer_timeout = peer_timeout
+        self._servers: dict[int, Reachable] = {}
+        self._event_loop: EventLoop | None = None
+        self._detours = Detours(self._living)
+        self._numbers = itertools.count(1)
+        self._asked: dict[int, Relay] = {}  # of servers that have not answered, by number of the question
+
+    def attend(self, servers: Iterable[Reachable], event_loop: EventLoop) -> None:
+        """Listen to the supervisors of some nodes, which have just come."""
+        self._event_loop = event_loop
+        for server in servers:
+            self._servers[server.node] = server
+            self._detours.forget(server.node)
+            server.command.on_message = functools.partial(self._hear, server, server.command.on_message)
+
+    def routes_of(self, node: int) -> dict[int, str]:
+        """Return which other nodes a node reaches by a relay, and by which."""
+        return {
+            other: "relayed by the client" if relay == CLIENT else f"relayed by node {relay}"
+            for pair, relay in self._detours.relays.items()
+            for own, other in (pair, pair[::-1])
+            if own == node
+        }
+
+    def describe(self) -> str:
+        """Return what to warn of: which nodes have a relay; empty if none has."""
+        lines = [
+            f"{self._name(low)} and {self._name(high)}: by {self._name(relay)}"
+            for (low, high), relay in sorted(self._detours.relays.items())
+        ]
+        if not lines:
+            return ""
+        slow = (
+            "; the client passes bytes on only while it is inside this package"
+            if CLIENT in self._detours.relays.values()
+            else ""
+        )
+        few = lines[:_MOST_SHOWN] + [f"and {len(lines) - _MOST_SHOWN} more"] * (len(lines) > _MOST_SHOWN)
+        return "\n  ".join([
+            "these nodes cannot reach each other, so all that they send passes through a third one, which is slower; "
+            f"doc/howto/nat.md says what to do{slow}:",
+            *few,
+        ])  # fmt: skip
+
+    def _name(self, node: int) -> str:
+        return "the client" if node == CLIENT else f"node {node} ({self._servers[node].host})"
+
+    def _living(self) -> list[int]:
+        return [node for node, server in self._servers.items() if server.command.error is None]
+
+    def _hear(self, server: Reachable, otherwise: object, message: Message) -> None:
+        if message.kind is Kind.UNREACHED:
+            check_answer(message.kind, message.value)
+            why, relay = message.value
+            if message.tag in self._servers:
+                self._do(self._detours.missed(server.node, message.tag, why, relay))
+            else:
+                self._tell(server.node, Kind.ROUTE, message.tag, why)
+        elif message.kind is Kind.RELAY:
+            check_answer(message.kind, message.value)
+            self._take_answer(server.node, message.tag, message.value)
+        else:
+            assert callable(otherwise)  # noqa: S101 - it took all messages before
+            otherwise(message)
+
+    def _take_answer(self, node: int, number: int, why: str | None) -> None:
+        """Have the two dial a relay that is ready; or do without one that cannot be a relay."""
+        asked = self._asked.get(number)
+        if asked is None or asked.relay != node:
+            return
+        del self._asked[number]
+        if why is not None:
+            self._do(self._detours.relay_failed(node, asked.pair, f"node {node} cannot relay: {why}"))
+            return
+        for end, other in (asked.pair, asked.pair[::-1]):
+            if end not in asked.dialled:
+                self._tell(end, Kind.ROUTE, other, node)
+
+    def _do(self, order: Dial | Relay | GiveUp | None) -> None:
+        match order:
+            case Dial(node, other):
+                self._tell(node, Kind.ROUTE, other, None)
+            case GiveUp((low, high), why):
+                for node, other in ((low, high), (high, low)):
+                    self._tell(node, Kind.ROUTE, other, why)
+            case Relay(relay, pair, _) if relay == CLIENT:
+                self._relay_here(pair)
+            case Relay(relay, pair, dialled):
+                number = next(self._numbers)
+                self._asked[number] = order
+                places = {node: list(map(list, self._places(node))) for node in dialled}
+                self._tell(relay, Kind.RELAY, number, [list(pair), places, _RELAY_SECONDS])
+
+    def _places(self, node: int) -> list[tuple[str, int]]:
+        return self._servers[node].location.places_for_others()
+
+    def _tell(self, node: int, kind: Kind, tag: int, value: object) -> None:
+        server = self._servers.get(node)
+        if server is not None and server.command.error is None and self._event_loop is not None:
+            server.command.post(kind, tag, value)
+            self._event_loop.flush(server.command)
+
+    def _relay_here(self, pair: Pair) -> None:
+        assert self._event_loop is not None  # noqa: S101 - a server was heard
+        relay_here(
+            self._event_loop.background,
+            {
+                node: dial_leg(
+                    self._servers[node].location.places(), self._network, (node, other), self._peer_timeout
+                )
+                for node, other in (pair, pair[::-1])
+            },
+            deadline_after(_RELAY_SECONDS),
+            lambda why: self._do(self._detours.relay_failed(CLIENT, pair, f"the client cannot relay: {why}")),
+        )
+
+
+_MOST_SHOWN = 5

@@ -1,0 +1,162 @@
+"""The relays of one node of a session: they connect two other nodes of its network that cannot reach each other.
+
+The client says which two, and which of them this node dials; the other dials us. Only then is anybody let in, and the
+daemon lets in only members of the network, see `pconnect.protocol.preamble_check`. What the two say is encrypted from
+end to end, with certificates of the network that nobody here has the keys of.
+"""
+
+import logging
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pconnect.link.connection import Connection
+from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, prepare
+from pconnect.link.race import Place
+from pconnect.loop.event_loop import EventLoop
+from pconnect.protocol.frames import HELLO, Preamble
+from pconnect.protocol.kinds import Kind
+from pconnect.protocol.messages import Message, refuse_nonsense
+from pconnect.routes.client_relay import dial_leg
+from pserver.routes.splicer import Splicer
+from srp_tools.channel import Channel
+from srp_tools.steps import Task, deadline_after, wait_for_deadline
+
+log = logging.getLogger("pserver")
+
+Pair = tuple[int, int]
+_MOST_WAITING = 1024  # pairs that are being connected, so that a client cannot fill the memory
+
+
+@dataclass
+class _Meeting:
+    """Two nodes that are being connected."""
+
+    pair: Pair
+    answer: Callable[[str | None], object]
+    legs: dict[int, socket.socket] = field(default_factory=dict)
+    tasks: list[Task] = field(default_factory=list)
+    dialled: set[int] = field(default_factory=set)  # of which the leg is still to come
+    is_answered: bool = False
+
+
+class Relays:
+    """Relays at one node. `network`: number and key of its network."""
+
+    def __init__(self, event_loop: EventLoop, network: tuple[bytes, bytes]) -> None:
+        self._event_loop = event_loop
+        self._network = network
+        self._meetings: dict[Pair, _Meeting] = {}
+        self._splicer: Splicer | None = None
+
+    def attend(self, command: Connection) -> None:
+        """Take what the client says of relays on its command channel; the rest goes on as before."""
+        others = command.on_message
+
+        @refuse_nonsense
+        def take(_: Relays, message: Message) -> None:
+            (low, high), dialled, seconds = message.value
+            places = {node: [(name, port) for name, port in found] for node, found in dialled.items()}
+
+            def answer(why: str | None) -> None:
+                command.post(Kind.RELAY, message.tag, why)
+                self._event_loop.flush(command)
+
+            self.prepare((low, high), places, seconds, answer)
+
+        command.on_message = lambda message: (
+            take(self, message) if message.kind is Kind.RELAY else others(message)
+        )
+
+    def prepare(
+        self,
+        pair: Pair,
+        dialled: Mapping[int, Sequence[Place]],
+        seconds: float,
+        answer: Callable[[str | None], object],
+    ) -> None:
+        """Get ready to connect two nodes; those of `dialled`, with their places, are dialled here.
+
+        `seconds`: for all of it. `answer`: is told ``None`` when the others may dial, or why they may not.
+        """
+        self._drop(pair)
+        if len(self._meetings) >= _MOST_WAITING:
+            answer(f"it connects {_MOST_WAITING} others just now")
+            return
+        meeting = self._meetings[pair] = _Meeting(pair, answer, dialled=set(dialled))
+        deadline, background = deadline_after(seconds), self._event_loop.background
+        for node, places in dialled.items():
+            other = pair[1] if node == pair[0] else pair[0]
+            steps = dial_leg(places, self._network, (node, other), DEFAULT_PEER_TIMEOUT)
+
+            def take(outcome: Channel | Exception, node: int = node) -> None:
+                self._take_dialled(meeting, node, outcome)
+
+            meeting.tasks.append(background.start(steps, deadline, take))
+        late = background.start(
+            wait_for_deadline(), deadline, lambda _: self._fail(meeting, "nobody came in time")
+        )
+        meeting.tasks.append(late)
+        self._look(meeting)
+
+    def take(self, preamble: Preamble, sock: socket.socket) -> None:
+        """Take the connection of a node that has dialled us, or close it."""
+        node, other = preamble.from_node, preamble.endpoint
+        meeting = self._meetings.get((min(node, other), max(node, other)))
+        if meeting is None or node in meeting.legs or node in meeting.dialled:
+            log.warning("node %d wants to reach node %d by a relay here, and is not expected", node, other)
+            sock.close()
+            return
+        prepare(sock, DEFAULT_PEER_TIMEOUT)
+        try:
+            sock.send(HELLO)
+        except OSError:  # it has gone
+            sock.close()
+            return
+        meeting.legs[node] = sock
+        self._look(meeting)
+
+    def close(self) -> None:
+        """End all relays."""
+        for pair in list(self._meetings):
+            self._drop(pair)
+        if self._splicer is not None:
+            self._splicer.close()
+
+    def _take_dialled(self, meeting: _Meeting, node: int, outcome: Channel | Exception) -> None:
+        if isinstance(outcome, Exception):
+            self._fail(meeting, str(outcome))
+            return
+        meeting.legs[node] = outcome.detach()
+        meeting.dialled.discard(node)
+        self._look(meeting)
+
+    def _look(self, meeting: _Meeting) -> None:
+        """Go on with two nodes if it is time for that."""
+        if self._meetings.get(meeting.pair) is not meeting or meeting.dialled:
+            return
+        if not meeting.is_answered:
+            meeting.is_answered = True
+            meeting.answer(None)
+        if len(meeting.legs) < 2:
+            return
+        self._splicer = self._splicer or Splicer()
+        first, second = (meeting.legs.pop(node) for node in meeting.pair)
+        self._drop(meeting.pair)
+        self._splicer.add(first, second)
+        log.info("node %d and node %d of a network are connected by a relay here", *meeting.pair)
+
+    def _fail(self, meeting: _Meeting, why: str) -> None:
+        if self._meetings.get(meeting.pair) is meeting:
+            self._drop(meeting.pair)
+            if not meeting.is_answered:
+                meeting.is_answered = True
+                meeting.answer(why)
+
+    def _drop(self, pair: Pair) -> None:
+        meeting = self._meetings.pop(pair, None)
+        if meeting is not None:
+            for task in meeting.tasks:
+                self._event_loop.background.cancel(task)
+            for sock in meeting.legs.values():
+                sock.close()

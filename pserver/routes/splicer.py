@@ -1,0 +1,50 @@
+"""The thread of a session that passes on what relayed nodes say: no engine that computes, and no client, stops it."""
+
+import contextlib
+import selectors
+import socket
+import threading
+from collections import deque
+
+from pconnect.routes.client_relay import splice
+from srp_tools.steps import TaskRunner
+
+
+class Splicer:
+    """A thread with a loop of its own, which begins with the first two connections."""
+
+    def __init__(self) -> None:
+        self._ours, self._theirs = socket.socketpair()
+        self._pairs: deque[tuple[socket.socket, socket.socket]] = deque()
+        self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
+
+    def add(self, first: socket.socket, second: socket.socket) -> None:
+        """Pass on what comes from each of two connections to the other; they are closed in the end."""
+        self._pairs.append((first, second))
+        if not self._thread.is_alive():
+            self._thread.start()
+        self._ours.send(b"x")
+
+    def close(self) -> None:
+        """Close all connections, and end the thread."""
+        self._ours.close()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._theirs.close()
+        while self._pairs:
+            for sock in self._pairs.popleft():
+                sock.close()
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            runner = TaskRunner(selector)
+            selector.register(self._theirs, selectors.EVENT_READ, None)
+            with contextlib.closing(runner):
+                while True:
+                    for entry, _ in selector.select():
+                        if entry.data is not None:
+                            entry.data()
+                        elif self._theirs.recv(1):
+                            splice(runner, *self._pairs.popleft())
+                        else:
+                            return
