@@ -12,7 +12,7 @@ COMMAND_END = "the end of a command"
 CLIENT = 0
 #: The kinds of messages that `pconnect.link.connection.Connection.values_sent` leaves out: the node that takes one is
 #: afterwards as it was, so that what is known of it still holds. Any other message may end a wait or begin something.
-UNCOUNTED_KINDS = (Kind.PROBE, Kind.TAKEN, Kind.NEIGHBOURS)
+UNCOUNTED_KINDS = (Kind.PROBE, Kind.TAKEN, Kind.NEIGHBOURS, Kind.STATISTICS)
 
 
 class Wait(NamedTuple):

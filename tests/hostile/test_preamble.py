@@ -87,7 +87,10 @@ def between(net: Network, node: int, meddling: Meddling) -> Iterator[Any]:
     server = net.mesh.servers[node]  # type: ignore[attr-defined]
     location = server.location
     with proxy_to(location.data_port, meddling) as proxy:
-        server.location = location._replace(data_port=proxy.port, told_ports=None, proven=None)
+        port = proxy.port  # the only place, so that nothing comes past the proxy
+        server.location = location._replace(
+            data_port=port, cmd_port=port, told_ports=(port, port), proven=None
+        )
         yield proxy
         server.location = location
 

@@ -68,19 +68,24 @@ def net(server: Server) -> Iterator[ClientNetwork]:
 
 def test_of_a_network(net: ClientNetwork) -> None:
     own = {
+        "add",
         "close",
         "closed",
         "commands",
         "count",
+        "dashboard",
         "dask",
         "detach",
         "index",
         "jobs",
+        "members",
         "mesh",
         "missing",
         "network_id",
         "node",
         "nodes",
+        "reconnect",
+        "remove",
         "resumed",
         "values_lost",
     }

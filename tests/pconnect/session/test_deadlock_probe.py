@@ -190,6 +190,7 @@ CHANGES = {
     Kind.RESTART: True,
     Kind.MEMBERS: True,
     Kind.NEIGHBOURS: False,
+    Kind.STATISTICS: False,
     Kind.PROBE: False,
     Kind.TAKEN: False,
 }

@@ -132,7 +132,15 @@ def test_what_cannot_happen_is_an_error_of_the_server(client: Client, kind: Kind
 
 
 def test_every_message_of_a_server_is_taken() -> None:
-    answers = {Kind.FACTS, Kind.RESTART, Kind.RENEW, Kind.STATE, Kind.MEMBERS, Kind.NEIGHBOURS}
+    answers = {
+        Kind.FACTS,
+        Kind.RESTART,
+        Kind.RENEW,
+        Kind.STATE,
+        Kind.MEMBERS,
+        Kind.NEIGHBOURS,
+        Kind.STATISTICS,
+    }
     first = {Kind.BACK}  # to those who come back
     assert {Kind.DONE, Kind.OUTPUT, Kind.FRONT_END, *answers, *first, *EVENTS} == ACCEPTS[Role.CLIENT]
 

@@ -19,7 +19,10 @@ def test_a_token_says_where_and_which(one_slot: Server) -> None:
         jobs = [net.submit("__import__('time').sleep", 0.2) for _ in range(3)]
         jobs.append(net.executor(allow_pickle=True).submit(time.sleep, 0.2))
         jobs[0].result(20)
-        hosts, network_id = [host[1:] for host in client_mesh(net.mesh).attendance.hosts], net.network_id
+        hosts, network_id = (
+            [host.ports_named for host in client_mesh(net.mesh).attendance.hosts],
+            net.network_id,
+        )
         token = unpack_token(net.detach())
         left = [job.number for job in jobs if job.exception(0) is not None]
         assert net.closed
