@@ -28,6 +28,8 @@ class _Server:
     def take(self, document: Document) -> set[int]:
         changed: set[int] = set()
         for at, sample in samples_after(document, self.until):
+            if at <= self.until:  # samples come in their order, but a server may say anything
+                continue
             before, self.until = self.until, at
             values = self._with_rates(sample, at - before)
             step = int(at // STEP)

@@ -132,17 +132,10 @@ class GeneratedServer:
     def _sample(self, place: int) -> list[float]:
         chance, slots = random.Random(1000 * self._number + place // 6), len(self._slots)
         busy = slots * (0.6 + 0.4 * chance.random())
-        jobs = 10.0 * slots / self._mean
-        return [
-            busy,
-            5e9 + 2e10 * chance.random(),
-            busy,
-            3 * chance.random(),
-            jobs,
-            0.02 * jobs,
-            1e6 * jobs,
-            3e5 * jobs,
-        ]
+        jobs = _INTERVAL * slots / self._mean
+        counts = [place * each for each in (jobs, 0.02 * jobs, 1e6 * jobs, 3e5 * jobs)]
+        at, memory = self._begin + place * _INTERVAL, 5e9 + 2e10 * chance.random()
+        return [at, busy, memory, busy, 3 * chance.random(), *counts]
 
 
 class GeneratedSource:

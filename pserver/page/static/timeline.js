@@ -188,7 +188,7 @@ export class Timeline {
       const to = work[END] === null ? Math.max(from, server.row.is_up ? view.end : server.until) : work[END] + server.skew;
       if (from > view.end) continue;
       if (to < view.begin) break;
-      const x0 = Math.max(view.left, view.x(from)), x1 = Math.min(view.width - 6, view.x(to));
+      const x0 = Math.round(Math.max(view.left, view.x(from))), x1 = Math.round(Math.min(view.width - 6, view.x(to)));
       if (x0 >= covered) continue;
       const wide = Math.max(1, x1 - x0 - (x1 - x0 > 3 ? 1 : 0));
       context.fillStyle = this.colourOf(work);
@@ -197,7 +197,7 @@ export class Timeline {
       context.globalAlpha = 1;
       if (work[OUTCOME] === 1 || work[OUTCOME] === 2) this.hatch(x0, y, wide, bar);
       if (wide > 44 && work[LABEL]) texts.push([cut(work[LABEL], wide - 8), x0 + 4, y + bar / 2 + 0.5]);
-      if (x1 - x0 < 1) covered = Math.floor(x0);
+      if (x1 === x0) covered = x0;
     }
   }
 
@@ -246,7 +246,8 @@ export class Timeline {
 
   numberOf(work) {
     const kind = this.colour.value;
-    const name = kind === "outcome" ? OUTCOMES[work[OUTCOME]] : (kind === "user" ? work[USER] : work[LABEL]) || "no name";
+    const name = kind === "outcome" ? OUTCOMES[work[OUTCOME]] : (kind === "user" ? work[USER] : work[LABEL]);
+    if (!name) return COLOURS - 1; // what has just begun has its name a moment later
     let number = this.colours.get(name);
     if (number === undefined) {
       if (this.colours.size > 500) return COLOURS - 1;

@@ -57,3 +57,11 @@ def test_a_server_that_has_gone_is_left_out() -> None:
     history.forget("alpha")
     assert history.all() == [{"at": STEP, "load": 2.0}]
     assert history.taken_until("beta") == STEP
+
+
+def test_samples_in_disorder_do_no_harm() -> None:
+    history = History()
+    shown = samples(STEP, 1, 1, 1)
+    shown["samples"]["rows"] += [[STEP, 5, 5], [2 * STEP, 1, 9], [2 * STEP, 1, 9]]
+    history.take("alpha", shown)
+    assert [step["load"] for step in history.all()] == [1.0, 1.0]
