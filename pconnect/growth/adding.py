@@ -13,6 +13,7 @@ from pconnect.errors import (
     ServerRefusedError,
 )
 from pconnect.growth.joining import Joining, tell_members
+from pconnect.growth.kept_values import send_kept_values
 from pconnect.growth.logins import drop, log_in_nodes
 from pconnect.link.connection import Connection
 from pconnect.link.host_names import Host, parse_hosts
@@ -66,6 +67,7 @@ def add_nodes(mesh: ClientMesh, hosts: object, make: MakeConnection, timeout: fl
         if joining.failures:
             raise refusal({targets[server.node].label: error for server, error in joining.failures.items()})
         mesh.foreign |= foreign_pythons(servers)
+        send_kept_values(mesh, [server.node for server in servers], deadline)
         if mesh.scheduler is not None:
             mesh.scheduler.add_nodes(servers)
         tell_change(mesh)

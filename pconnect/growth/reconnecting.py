@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pconnect.errors import ConnectionLostError
 from pconnect.growth.adding import changing, refusal, tell_change
 from pconnect.growth.joining import Joining
+from pconnect.growth.kept_values import send_kept_values
 from pconnect.growth.logins import log_in_nodes
 from pconnect.growth.removing import Nodes, leave_jobs, numbers_of
 from pconnect.session.client_mesh import ClientMesh
@@ -32,6 +33,7 @@ def reconnect_nodes(mesh: ClientMesh, nodes: Nodes | None, timeout: float) -> li
             failures, found = _log_in(mesh, mesh_setup, lost, deadline)
             if found:
                 failures |= _join(mesh, mesh_setup, found, deadline)
+                send_kept_values(mesh, found.keys() - failures.keys(), deadline)
         finally:
             if mesh.scheduler is not None:
                 mesh.scheduler.add_nodes([mesh.servers[number] for number in lost])

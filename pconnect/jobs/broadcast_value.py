@@ -5,9 +5,9 @@ import secrets
 from typing import Any
 
 from pconnect.jobs.read_only import make_read_only
-from pconnect.messaging.send_receive import Connections
+from pconnect.messaging.send_receive import Connections, resolve
 from pconnect.remote_entry import broadcast_value, broadcast_values
-from pconnect.session.remote_calls import call_service
+from pconnect.session.remote_calls import call_service, client_mesh, mesh_of
 from pconnect.values.registry import register_type
 
 _keys = itertools.count(1)
@@ -30,6 +30,7 @@ class Broadcast:
 
     def release(self, timeout: float | None = None) -> None:
         """Have the engines forget the value; jobs that are sent from now on cannot use it."""
+        mesh_of(self._connections).jobs.broadcasts.pop(self.key, None)
         call_service("broadcast.forget", [self.key], self._connections).result(timeout)
 
     def __enter__(self) -> Any:
@@ -43,6 +44,10 @@ def broadcast(value: Any, connections: Connections, timeout: float | None) -> Br
     """Send a value to engines; see `pconnect.views.job_views.JobView.broadcast`."""
     key = f"{_prefix}/{next(_keys)}"
     call_service("broadcast.keep", [key, value], connections, wants_value=False).result(timeout)
+    mesh, targets = resolve(connections)
+    numbers = frozenset(target.node for target in targets)
+    kept = client_mesh(mesh).jobs.broadcasts
+    kept[key] = value, None if numbers == client_mesh(mesh).servers.keys() else numbers
     return Broadcast(key, value, connections)
 
 

@@ -247,12 +247,12 @@ class Network(PublicNames, Sequence[Connection]):
         lines = [
             f"  {connection.node}  {connection.host}"
             + ("  (this node)" if connection.is_own else "")
-            + (f"  {_trouble_of(connection)}" if connection.error and not self.closed else "")
+            + (f"  {note}" if not self.closed and (note := self._note_of(connection)) else "")
             for connection in self
         ]
         state = "closed" if self.closed else "open"
         return "\n".join([f"<network {self.network_id[:8]}, {state}, {len(self)} nodes>", *lines])
 
-
-def _trouble_of(connection: Connection) -> str:
-    return connection.peer.trouble or f"lost: {connection.error}"
+    def _note_of(self, connection: Connection) -> str:
+        """Return what is to be known of a node; empty if nothing is wrong."""
+        return (connection.peer.trouble or f"lost: {connection.error}") if connection.error else ""

@@ -124,6 +124,13 @@ class NodeWorkers:
         """Record that nothing will ever be run there any more."""
         self.gone, self.is_lost = why, True
 
+    def revive(self, server: Server) -> None:
+        """Begin anew: the node has a session, in which nothing was asked for yet."""
+        self.server, self.channel, self.slots, self.has_offered = server, None, None, False
+        self.ending, self.gone, self.is_lost, self.wanted = "", "", False, 0
+        self.workers.clear()
+        self._told, self._waits, self._resting_until = (0, False), _Waits(), math.inf
+
     def miss(self, why: str, now: float) -> None:
         """Record that the job channel could not be opened: its daemon may be dead, and another one take its place."""
         self.gone, self._resting_until = why, now + _REFUSED_SECONDS

@@ -24,6 +24,7 @@ from pconnect.jobs.live_output import LiveOutput
 from pconnect.jobs.shared_arrays import Contents
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.kinds import Kind
+from pconnect.scheduler.healing import Healer
 from pconnect.scheduler.job_queue import JobQueue
 from pconnect.scheduler.loop_thread import LOOK_SECONDS, LoopThread
 from pconnect.scheduler.node_workers import NodeWorkers
@@ -34,7 +35,7 @@ from pconnect.scheduler.worker_manager import WorkerManager
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.remote_calls import kept_value
 from pconnect.session.server import Server
-from srp_tools.steps import deadline_after
+from srp_tools.steps import Steps, deadline_after
 
 _begin = operator.methodcaller("begin")
 _NO_NODE_SECONDS = 0.7  # so long a queue waits for a node when there is none
@@ -91,6 +92,7 @@ class Scheduler:
         self._thread = LoopThread("pconnect jobs", self)
         self._manager = WorkerManager(mesh.servers.values(), mesh_setup, self._thread.event_loop, self)
         self._demand = WorkerDemand(self._manager.nodes, self._manager.retire)
+        self._healer = Healer(mesh, self._manager.nodes, self._thread.event_loop, self._manager.attend)
         self._no_node_since: float | None = None
         self._looked_at = 0.0
         self._extensions: list[Extension] = []
@@ -197,10 +199,26 @@ class Scheduler:
         Jobs that still run there after `grace` seconds run again elsewhere, and that counts as no loss.
         """
         left: concurrent.futures.Future[None] = concurrent.futures.Future()
-        steps = self._manager.leave(numbers, deadline_after(grace))
+        steps = self._leave(numbers, deadline_after(grace))
         background = self._thread.event_loop.background
         self.call(lambda: background.start(steps, math.inf, lambda _: left.set_result(None)))
         return left
+
+    def ask(self, kind: Kind, number: int, value: object, timeout: float) -> dict[int, dict[str, Any]]:
+        """Return what the nodes that came back by themselves answer to a question with this number, by node."""
+        answers: concurrent.futures.Future[dict[int, dict[str, Any]]] = concurrent.futures.Future()
+        steps = self._healer.ask(kind, number, value, timeout)
+        background = self._thread.event_loop.background
+        self.call(lambda: background.start(steps, math.inf, answers.set_result))
+        try:
+            return answers.result(timeout + 1.0)
+        except concurrent.futures.TimeoutError:
+            return {}  # its thread has ended
+
+    def _leave(self, numbers: Collection[int], deadline: float) -> Steps[None]:
+        yield from self._manager.leave(numbers, deadline)
+        for number in numbers:
+            yield from self._healer.end(number)
 
     def extend(self, extension: Extension) -> None:
         """Have an extension called in the loop."""
@@ -252,6 +270,7 @@ class Scheduler:
     def end(self, reason: str) -> None:
         """Let all jobs fail."""
         self._has_heard.set()
+        self._healer.close()
         self._fail_all(reason)
 
     def _fail_all(self, reason: str) -> None:
@@ -284,6 +303,7 @@ class Scheduler:
     def _look(self, now: float) -> None:
         """Do what only time makes necessary."""
         self._manager.look(now)
+        self._healer.look(now, is_wanted=bool(self._open))
         self._demand.give_back_idle(self._waiting)
         for job, grace in list(self._stopping.items()):
             self._send_stop(job, grace)
@@ -296,6 +316,7 @@ class Scheduler:
         constrained = self._waiting.constrained_in_order()
         queues = [jobs for jobs in constrained if jobs[0].options.on and not jobs[0].options.on & able]
         stuck = [job for jobs in queues for job in jobs] if able else list(self._waiting)
+        stuck = [job for job in stuck if not self._healer.hopes(job.options.on, job.after, now)]
         if not stuck:
             self._no_node_since = None
             return

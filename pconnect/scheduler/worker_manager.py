@@ -70,13 +70,20 @@ class WorkerManager:
     def begin(self) -> None:
         """Connect to all nodes."""
         for node in self.nodes.values():
+            self.attend(node)
+
+    def attend(self, node: NodeWorkers, channel: Channel | None = None) -> None:
+        """Connect to a node, on a channel if there is one already."""
+        if channel is None:
             self._dial_node(node)
+        else:
+            self._open_node(node, channel)
 
     def add(self, servers: Iterable[Server]) -> None:
         """Connect to further nodes."""
         for server in servers:
             node = self.nodes[server.node] = NodeWorkers(server)
-            self._dial_node(node)
+            self.attend(node)
 
     def leave(self, numbers: Collection[int], deadline: float) -> Steps[None]:
         """Let the workers of some nodes end what they do until a deadline, then forget the nodes.
@@ -149,9 +156,7 @@ class WorkerManager:
                 if isinstance(outcome, Channel):
                     outcome.close()
             elif isinstance(outcome, Channel):
-                self._event_loop.add(
-                    node.open(outcome, lambda message: self._hear(node, message), lambda _: self._lose(node))
-                )
+                self._open_node(node, outcome)
             else:
                 hint = "if its server was killed, start it again with the same name"
                 over = _is_over(node.server)
@@ -163,6 +168,11 @@ class WorkerManager:
                 node.miss(why, time.monotonic())
 
         self._dial(node, JOB_CHANNEL, end)
+
+    def _open_node(self, node: NodeWorkers, channel: Channel) -> None:
+        self._event_loop.add(
+            node.open(channel, lambda message: self._hear(node, message), lambda _: self._lose(node))
+        )
 
     def _dial(self, node: NodeWorkers, endpoint: int, end: Callable[[Channel | Exception], None]) -> None:
         """Open a data connection; a daemon that was killed may be started again meanwhile: its sessions live."""
@@ -212,8 +222,9 @@ class WorkerManager:
         """Give up a server that is gone, or its machine."""
         assert node.channel is not None  # noqa: S101 - it is what was lost
         error = node.channel.error
-        node.lose((node.ending or f"it is lost: {error}") + node.remedy)
-        why = (f"{node}: {node.ending}" if node.ending else f"{node} is lost: {error}") + node.remedy
+        ending = f"its session was ended: {node.ending}"
+        node.lose((ending if node.ending else f"it is lost: {error}") + node.remedy)
+        why = (f"{node}: {ending}" if node.ending else f"{node} is lost: {error}") + node.remedy
         for worker in list(node.workers.values()):
             self._forget(node, worker)
             for job in list(worker.jobs.values()):
@@ -231,7 +242,7 @@ class WorkerManager:
         worker = node.workers.get(message.tag)
         match message.kind:
             case Kind.STOPPING:
-                node.ending = f"its session was ended: {printable_text(message.value)}"
+                node.ending = printable_text(message.value)
             case Kind.POOL:
                 node.take_facts(message.value)
             case Kind.WORKER if isinstance(message.value, str):

@@ -39,6 +39,8 @@ class NetworkJobs:
     seeds: Any = None
     #: The jobs of a network that was detached, by number; a `pconnect.jobs.job.Job` each.
     recovered: dict[int, Any] = dataclasses.field(default_factory=dict)
+    #: By key, the values that engines keep for jobs, and at which nodes; ``None``: at all, also those that come later.
+    broadcasts: dict[str, tuple[Any, frozenset[int] | None]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -50,6 +52,8 @@ class Growth:
     hosts: dict[int, Host] = dataclasses.field(default_factory=dict)
     #: The restart that is on its way; see `pconnect.session.restart`.
     restart: Any = None
+    #: What has been done for jobs at nodes that were lost, in words, by number. The thread of the jobs writes it.
+    healing: dict[int, str] = dataclasses.field(default_factory=dict)
     #: What is being done with the nodes just now, in words; empty: nothing.
     under_way: str = ""
     #: Called when there are other nodes, or other keys of nodes, than before.

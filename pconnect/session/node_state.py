@@ -16,6 +16,9 @@ from pconnect.errors import EngineDiedError
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.transitions import next_state
 
+#: What a server says when it ends a session because it is stopped; it may be started again.
+SERVER_STOPPED = "the server was stopped"
+
 
 class NodeState(enum.Enum):
     """The states of a node."""

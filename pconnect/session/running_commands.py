@@ -23,6 +23,8 @@ class RunningCommands:
         self.ended_at = -math.inf  #: when a command ended last, an instant of the caller's clock
         #: Whether the engine is being killed: what was asked for since then ends with it, and is not sent any more.
         self.are_killed = False
+        #: Whether one of those that were sent to this engine may have left something there that others look for.
+        self.leave_state = False
         # Since when which one was the last that has ended. Another thread reads this: so it is replaced, not changed.
         self._finished: tuple[tuple[float, int], ...] = ()
         # Also those that have ended and whose values are still to come, for as long as somebody holds them. Nothing is
@@ -86,6 +88,7 @@ class RunningCommands:
         """Begin anew with another engine."""
         self._cancelled.clear()
         self.last_finished = 0
+        self.leave_state = False
         self._finished = ()
         self.are_killed = False
 

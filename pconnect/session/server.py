@@ -39,6 +39,7 @@ from pconnect.session.node_state import EVENTS, NodeEvent, NodeLife
 from pconnect.session.running_commands import RunningCommands
 from srp_tools.steps import deadline_after
 
+_LEAVE_STATE = {"workspace.update", "files.put", "code.apply"}  # services whose effect jobs see
 _ADVICE = "; to go on: "  # begins what a user can do about a death
 
 
@@ -165,6 +166,7 @@ class Server(Peer):
             command.finish(error)
             return
         self.commands.add(command)
+        self.commands.leave_state |= kind is Kind.COMMAND or contents[0] in _LEAVE_STATE
         if not self.commands.are_killed:
             self.data.post(kind, command.number, contents)
             command.begun = True

@@ -67,6 +67,8 @@ class Statistics(Table):
             if "error" not in answer:
                 server.last_reply_at = time.monotonic()
                 self.documents[server.host] = answer
+            elif healing := self._mesh.growth.healing.get(server.node):
+                answer["error"] = f"{answer['error']}; {healing}"
             document = self.documents.setdefault(server.host, None)
             at = server.last_reply_at
             age = None if at is None else asked_at - at
@@ -145,4 +147,8 @@ def _ask(
     for server, _ in asked:
         for key in [key for key in server.answers if key[0] is Kind.STATISTICS]:  # too late, at another time
             del server.answers[key]
-    return {node: answer for node, answer in found.items() if answer is not None}
+    answers = {node: answer for node, answer in found.items() if answer is not None}
+    if mesh.growth.healing and mesh.scheduler is not None:
+        again = mesh.scheduler.ask(Kind.STATISTICS, mesh.next_number(), {"brief": True}, timeout)
+        answers |= {server.node: again[server.node] for server in servers if server.node in again}
+    return answers

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pconnect.commands.table import Table
+from pconnect.protocol.kinds import Kind
 from pconnect.session.client_mesh import ClientMesh
 
 HEADINGS = (
@@ -17,8 +18,11 @@ def worker_table(mesh: ClientMesh, nodes: Sequence[int], timeout: float) -> Tabl
     """Return what the workers of nodes have done; see `pconnect.statistics.server_table.Statistics.workers`."""
     asked_at = time.monotonic()
     answers = mesh.query(timeout)
+    if mesh.growth.healing and mesh.scheduler is not None:
+        again = mesh.scheduler.ask(Kind.QUERY, mesh.next_number(), None, timeout)
+        answers |= {node: (facts, 0.0) for node, facts in again.items()}
     rows: list[list[object]] = []
-    for node in nodes:
+    for node in [node for node in nodes if node in mesh.servers]:
         server = mesh.servers[node]
         if node in answers:
             server.last_reply_at = time.monotonic()

@@ -126,6 +126,11 @@ class GrowthView(PoolView):
         """
         return reconnect_nodes(self._whole("reconnect"), nodes, timeout)
 
+    def _note_of(self, connection: Connection) -> str:
+        note: str = super()._note_of(connection)  # type: ignore[misc] # of `pconnect.loop.network.Network`
+        healing = client_mesh(self.mesh).growth.healing.get(connection.node, "")
+        return f"{note}; {healing}" if note and healing else note or healing
+
     def _whole(self, verb: str) -> ClientMesh:
         if not self.is_whole:
             raise ConfigurationError(f"{verb}() is for a whole network, and this is a part of one")

@@ -18,6 +18,7 @@ from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Message, refuse_nonsense
+from pconnect.session.node_state import SERVER_STOPPED
 from pserver.config.session_settings import SessionSettings
 from pserver.engine.failure import describe, not_begun
 from pserver.limits.node_watch import NodeWatch
@@ -113,7 +114,7 @@ class Supervisor:
             self._absence.receive(client, self._engine, self._process.page, self._engine_life.state)
             return
         self._event_loop.unwatch(its_end.fileno())
-        self._end(self._life.reason or "the server was stopped")
+        self._end(self._life.reason or SERVER_STOPPED)
 
     def _end(self, reason: str) -> None:
         self._life.reason = reason

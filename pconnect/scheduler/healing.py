@@ -1,0 +1,278 @@
+"""Nodes that are lost while jobs are open come back by themselves, for jobs.
+
+It all happens in the loop of the jobs, because the user's thread may compute, or wait for a job, for hours. So what
+comes back is not the node that other engines know: the session has an engine that knows nobody but the client, its
+command channel is served here, and commands find the node lost as before, until the user calls `net.reconnect`.
+
+An engine that begins has an empty workspace. Where commands have left something in that of the lost one, jobs might
+look for it: such a node does not come back by itself. Values that were sent by `net.broadcast` are sent again, and
+functions are sent to every new worker anyway.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pconnect.commands.function_pickling import pack_arguments
+from pconnect.errors import AuthenticationError, ConnectionLostError, ParallelError
+from pconnect.link.connection import LIBRARY_TAGS, Connection
+from pconnect.loop.event_loop import EventLoop
+from pconnect.protocol.frames import JOB_CHANNEL
+from pconnect.protocol.kinds import Kind, Role
+from pconnect.protocol.messages import Message, encode_message
+from pconnect.scheduler.node_workers import NodeWorkers
+from pconnect.session.client_mesh import ClientMesh
+from pconnect.session.login import log_in_at
+from pconnect.session.mesh_setup import mesh_error
+from pconnect.session.node_state import SERVER_STOPPED, NodeState
+from pconnect.session.server import Server
+from srp_tools.channel import Channel
+from srp_tools.steps import Steps, Task, pause
+
+log = logging.getLogger("pconnect")
+
+_FIRST_PAUSE = 0.5  # seconds from one try to the next
+_LONGEST_PAUSE = 5.0  # so a server that is there again is found within this time
+_TRY_SECONDS = 20.0  # for one
+_PATIENCE = 600.0  # from the first try on; after that, another one only when there are jobs anew
+#: So long jobs wait that cannot run anywhere else, if they were there before the node was lost.
+BACK_SECONDS = 20.0
+_END_SECONDS = 3.0  # for the end of a session that is given up
+_LOOK_SECONDS = 0.02
+
+_GIVEN_UP = f"it was not there within {_PATIENCE:g} s"
+
+
+@dataclass
+class _Tries:
+    """What is done for one lost node."""
+
+    lost_at: float  #: instant of `time.monotonic`
+    next_at: float
+    pause: float = _FIRST_PAUSE
+    count: int = 0
+    why: str = ""  #: why the last one failed
+    over: str = ""  #: why there will be no other; empty: there will
+    task: Task | None = None  #: the one that is on its way
+
+    def __str__(self) -> str:
+        if not self.count:
+            return self.over or "it is brought back for jobs"
+        times = "once" if self.count == 1 else f"{self.count} times"
+        tried = f"tried {times} to bring it back for jobs" + (f", last: {self.why}" if self.why else "")
+        return f"{tried}; {self.over}" if self.over else tried
+
+
+class Healer:
+    """What brings nodes back.
+
+    `nodes`: all that the scheduler knows, by number. `event_loop`: of its thread. `attend`: opens the job channel of a
+    node that has a session again, on a channel if there is one already.
+    """
+
+    def __init__(
+        self,
+        mesh: ClientMesh,
+        nodes: Mapping[int, NodeWorkers],
+        event_loop: EventLoop,
+        attend: Callable[[NodeWorkers, Channel | None], object],
+    ) -> None:
+        self._mesh = mesh
+        self._nodes = nodes
+        self._event_loop = event_loop
+        self._attend = attend
+        self._tries: dict[int, _Tries] = {}
+        self._sessions: dict[int, Server] = {}  # those that were begun here
+
+    def look(self, now: float, *, is_wanted: bool) -> None:
+        """Begin what is due; `is_wanted`: whether there are jobs."""
+        for number, node in self._nodes.items():
+            tries = self._tries.get(number)
+            if not node.is_lost or not (is_wanted or (tries and tries.task)):
+                if tries is not None and tries.task is None:
+                    del self._tries[number]
+            elif tries is None:
+                self._tries[number] = _Tries(now, now, over=self._reason_against(node))
+                self._tell(number)
+            elif tries.task is None and not tries.over and now >= tries.next_at:
+                if now - tries.lost_at > _PATIENCE:
+                    tries.over = _GIVEN_UP
+                    self._tell(number)
+                else:
+                    self._begin(node, tries)
+
+    def hopes(self, numbers: Collection[int] | None, since: float, now: float) -> bool:
+        """Whether some nodes, or any, may be back soon for a job that waits since an instant."""
+        return any(
+            not tries.over and since <= tries.lost_at and now - tries.lost_at < BACK_SECONDS
+            for number, tries in self._tries.items()
+            if not numbers or number in numbers
+        )
+
+    def end(self, number: int) -> Steps[None]:
+        """Give up a node: it is removed, or comes back as a whole."""
+        tries = self._tries.pop(number, None)
+        if tries is not None and tries.task is not None:
+            self._event_loop.background.cancel(tries.task)
+        self._mesh.growth.healing.pop(number, None)
+        server = self._sessions.pop(number, None)
+        if server is None:
+            return
+        self._close(server)
+        deadline = time.monotonic() + _END_SECONDS
+        while not (server.command.error or server.life.state is NodeState.CLOSED):
+            if time.monotonic() > deadline:
+                break
+            yield from pause(_LOOK_SECONDS)
+        self._drop(server)
+
+    def ask(self, kind: Kind, number: int, value: object, timeout: float) -> Steps[dict[int, dict[str, Any]]]:
+        """Return what the servers of the sessions that were begun here answer to a question with this number."""
+        answer = Kind.FACTS if kind is Kind.QUERY else kind
+        asked = [server for server in self._sessions.values() if server.command.error is None]
+        for server in asked:
+            server.command.post(kind, number, value)
+            self._event_loop.flush(server.command)
+        deadline = time.monotonic() + timeout
+        while not all(server.has_answered(answer, number) for server in asked):
+            if time.monotonic() > deadline:
+                break
+            yield from pause(_LOOK_SECONDS)
+        answers = {server.node: server.answers.pop((answer, number), None) for server in asked}
+        return {node: facts for node, facts in answers.items() if facts is not None}
+
+    def close(self) -> None:
+        """End the sessions that were begun here: the loop is about to end."""
+        for server in self._sessions.values():
+            self._close(server)
+
+    def _close(self, server: Server) -> None:
+        if server.command.error is None:
+            server.ask_to_close(0.0)
+            self._event_loop.flush(server.command)
+
+    def _drop(self, server: Server) -> None:
+        self._event_loop.discard(server.data)
+        self._event_loop.discard(server.command)
+
+    def _reason_against(self, node: NodeWorkers) -> str:
+        """Return why a node does not come back by itself; empty if it does."""
+        setup, server = self._mesh.mesh_setup, node.server
+        if setup is None or setup.terms is None or node.number not in self._mesh.growth.hosts:
+            return "nothing is known of how to log in there"
+        if node.ending and node.ending != SERVER_STOPPED:
+            return "its server wanted the session to end"
+        if server.commands.leave_state:
+            return (
+                "it does not come back by itself, because commands have left something in its workspace that jobs may "
+                f"need: call net.reconnect({node.number}), and send that again"
+            )
+        return ""
+
+    def _tell(self, number: int) -> None:
+        self._mesh.growth.healing[number] = str(self._tries[number])
+
+    # --- one try ---
+
+    def _begin(self, node: NodeWorkers, tries: _Tries) -> None:
+        tries.count += 1
+        number = node.number
+
+        def end(outcome: tuple[Server, Channel | None] | Exception) -> None:
+            tries.task = None
+            if not isinstance(outcome, Exception):
+                self._take(node, *outcome)
+                return
+            tries.why = str(outcome)
+            tries.next_at = time.monotonic() + tries.pause
+            tries.pause = min(2 * tries.pause, _LONGEST_PAUSE)
+            if isinstance(outcome, AuthenticationError):
+                tries.over = "the login is refused"
+            if self._tries.get(number) is tries:
+                self._tell(number)
+
+        task = self._event_loop.background.start(self._bring_back(node), time.monotonic() + _TRY_SECONDS, end)
+        if self._tries.get(number) is tries and node.is_lost and tries.next_at <= time.monotonic():
+            tries.task = task
+
+    def _take(self, node: NodeWorkers, server: Server, channel: Channel | None) -> None:
+        tries = self._tries.pop(node.number)
+        seconds = time.monotonic() - tries.lost_at
+        if channel is None:
+            before, self._sessions[node.number] = self._sessions.get(node.number), server
+            if before is not None:
+                self._drop(before)
+        self._mesh.growth.healing[node.number] = f"it runs jobs again, after {seconds:.1f} s"
+        log.info("node %d (%s) is back for jobs, after %.1f s", node.number, server.host, seconds)
+        node.revive(server)
+        self._attend(node, channel)
+
+    def _bring_back(self, node: NodeWorkers) -> Steps[tuple[Server, Channel | None]]:
+        """Return the session of a node, with a job channel if there is one already."""
+        setup = self._mesh.mesh_setup
+        assert setup is not None  # noqa: S101 - see `_reason_against`
+        try:  # it may be that nothing is lost but a connection
+            return node.server, (yield from setup.dial(node.server, JOB_CHANNEL))
+        except (ParallelError, OSError):
+            return (yield from self._begin_session(node.number)), None
+
+    def _begin_session(self, number: int) -> Steps[Server]:
+        """Log in anew, and have an engine that knows nobody but the client."""
+        mesh, loop = self._mesh, self._event_loop
+        setup = mesh.mesh_setup
+        assert setup is not None  # noqa: S101 - see `_reason_against`
+        assert setup.terms is not None  # noqa: S101 - the same
+        server = yield from log_in_at(mesh.growth.hosts[number], number, setup.terms)
+        try:
+            server.output.console = mesh.console
+            server.attach(
+                Connection(
+                    number, server.host, None, role=Role.CLIENT_DATA, limits=setup.limits, awaited=True
+                )
+            )
+            loop.add(server.command)
+            others = {c.node: c.host for c in list(mesh.connections)[1:] if c.node != number}
+            told = setup.setup([server], time.monotonic() + _TRY_SECONDS, others)
+            told |= {"together": [number], "links": {}, "resumable": False}
+            server.command.post(Kind.SETUP, number, told)
+            loop.flush(server.command)
+            server.data.open((yield from setup.dial(server)))
+            loop.add(server.data)
+            while server.life.state is NodeState.JOINING and server.command.error is None:
+                yield from pause(_LOOK_SECONDS)
+            if (error := mesh_error(server)) is not None:
+                raise error
+            yield from self._send_values(server)
+        except BaseException:
+            self._drop(server)
+            raise
+        return server
+
+    def _send_values(self, server: Server) -> Steps[None]:
+        """Send what `net.broadcast` has sent to the node before, and wait until the engine has it."""
+        ended: dict[int, Any] = {}
+        server.data.on_message = lambda message: _note_end(message, ended)
+        values = list(self._mesh.jobs.broadcasts.items())
+        for command, (key, (value, nodes)) in enumerate(values, 1):
+            if nodes is not None and server.node not in nodes:
+                continue
+            limit = self._mesh.limits.max_message_bytes
+            contents = pack_arguments([key, value], pickled=False)
+            server.data.post(Kind.CALL, command, ["broadcast.keep", 0, {}])
+            server.data.post_encoded(
+                encode_message(Kind.VALUE, LIBRARY_TAGS + command, contents, limit, by_name=False)
+            )
+            self._event_loop.flush(server.data)
+            while command not in ended:
+                if server.data.error is not None or server.life.death is not None:
+                    raise ConnectionLostError(f"it was lost again: {server.life.death or server.data.error}")
+                yield from pause(_LOOK_SECONDS)
+            if isinstance(ended[command], dict):
+                raise ConnectionLostError(f"a broadcast value could not be kept there: {ended[command]}")
+
+
+def _note_end(message: Message, ended: dict[int, Any]) -> None:
+    if message.kind is Kind.DONE:
+        ended[message.tag] = message.value[0]
