@@ -55,14 +55,15 @@ class _Tries:
     count: int = 0
     why: str = ""  #: why the last one failed
     over: str = ""  #: why there will be no other; empty: there will
+    against: str = ""  #: why there is to be no new session; the old one may be there, though
     task: Task | None = None  #: the one that is on its way
 
     def __str__(self) -> str:
         if not self.count:
-            return self.over or "it is brought back for jobs"
+            return self.over or self.against or "it is brought back for jobs"
         times = "once" if self.count == 1 else f"{self.count} times"
-        tried = f"tried {times} to bring it back for jobs" + (f", last: {self.why}" if self.why else "")
-        return f"{tried}; {self.over}" if self.over else tried
+        words = [f"tried {times} to bring it back for jobs" + (f", last: {self.why}" if self.why else "")]
+        return "; ".join([*words, *([self.over] if self.over else [])])
 
 
 class Healer:
@@ -94,8 +95,7 @@ class Healer:
                 if tries is not None and tries.task is None:
                     del self._tries[number]
             elif tries is None:
-                self._tries[number] = _Tries(now, now, over=self._reason_against(node))
-                self._tell(number)
+                self.note_loss(node, now)
             elif tries.task is None and not tries.over and now >= tries.next_at:
                 if now - tries.lost_at > _PATIENCE:
                     tries.over = _GIVEN_UP
@@ -103,10 +103,19 @@ class Healer:
                 else:
                     self._begin(node, tries)
 
+    def note_loss(self, node: NodeWorkers, now: float) -> None:
+        """Record that a node is lost just now."""
+        tries = self._tries[node.number] = _Tries(now, now)
+        tries.over, tries.against = self._why_over(node), self._reason_against(node)
+        self._mesh.growth.healing[node.number] = str(tries)
+
     def hopes(self, numbers: Collection[int] | None, since: float, now: float) -> bool:
         """Whether some nodes, or any, may be back soon for a job that waits since an instant."""
         return any(
-            not tries.over and since <= tries.lost_at and now - tries.lost_at < BACK_SECONDS
+            not tries.over
+            and not (tries.against and is_over(self._nodes[number].server))
+            and since <= tries.lost_at
+            and now - tries.lost_at < BACK_SECONDS
             for number, tries in self._tries.items()
             if not numbers or number in numbers
         )
@@ -157,14 +166,18 @@ class Healer:
         self._event_loop.discard(server.data)
         self._event_loop.discard(server.command)
 
-    def _reason_against(self, node: NodeWorkers) -> str:
-        """Return why a node does not come back by itself; empty if it does."""
-        setup, server = self._mesh.mesh_setup, node.server
+    def _why_over(self, node: NodeWorkers) -> str:
+        """Return why there is nothing that could be tried; empty if there is something."""
+        setup = self._mesh.mesh_setup
         if setup is None or setup.terms is None or node.number not in self._mesh.growth.hosts:
             return "nothing is known of how to log in there"
         if node.ending and node.ending != SERVER_STOPPED:
             return "its server wanted the session to end"
-        if server.commands.leave_state:
+        return ""
+
+    def _reason_against(self, node: NodeWorkers) -> str:
+        """Return why a node gets no new session by itself; empty if it does."""
+        if node.server.commands.leave_state:
             return (
                 "it does not come back by itself, because commands have left something in its workspace that jobs may "
                 f"need: call net.reconnect({node.number}), and send that again"
@@ -193,7 +206,9 @@ class Healer:
             if self._tries.get(number) is tries:
                 self._tell(number)
 
-        task = self._event_loop.background.start(self._bring_back(node), time.monotonic() + _TRY_SECONDS, end)
+        task = self._event_loop.background.start(
+            self._bring_back(node, tries.against), time.monotonic() + _TRY_SECONDS, end
+        )
         if self._tries.get(number) is tries and node.is_lost and tries.next_at <= time.monotonic():
             tries.task = task
 
@@ -209,20 +224,22 @@ class Healer:
         node.revive(server)
         self._attend(node, channel)
 
-    def _bring_back(self, node: NodeWorkers) -> Steps[tuple[Server, Channel | None]]:
+    def _bring_back(self, node: NodeWorkers, against: str) -> Steps[tuple[Server, Channel | None]]:
         """Return the session of a node, with a job channel if there is one already."""
         setup = self._mesh.mesh_setup
-        assert setup is not None  # noqa: S101 - see `_reason_against`
+        assert setup is not None  # noqa: S101 - see `_why_over`
         try:  # it may be that nothing is lost but a connection
             return node.server, (yield from setup.dial(node.server, JOB_CHANNEL))
         except (ParallelError, OSError):
+            if against:
+                raise ConnectionLostError(against) from None
             return (yield from self._begin_session(node.number)), None
 
     def _begin_session(self, number: int) -> Steps[Server]:
         """Log in anew, and have an engine that knows nobody but the client."""
         mesh, loop = self._mesh, self._event_loop
         setup = mesh.mesh_setup
-        assert setup is not None  # noqa: S101 - see `_reason_against`
+        assert setup is not None  # noqa: S101 - see `_why_over`
         assert setup.terms is not None  # noqa: S101 - the same
         server = yield from log_in_at(mesh.growth.hosts[number], number, setup.terms)
         try:
@@ -271,6 +288,11 @@ class Healer:
                 yield from pause(_LOOK_SECONDS)
             if isinstance(ended[command], dict):
                 raise ConnectionLostError(f"a broadcast value could not be kept there: {ended[command]}")
+
+
+def is_over(server: Server) -> bool:
+    """Whether nothing can run there any more: the session has ended, or its server or machine is gone."""
+    return server.life.session_is_over or server.command.error is not None
 
 
 def _note_end(message: Message, ended: dict[int, Any]) -> None:

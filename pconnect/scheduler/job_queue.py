@@ -16,6 +16,7 @@ class JobQueue:
         self.common: deque[Job] = deque()  #: those that may run everywhere
         #: The others, those with the same terms together. They do not hold up the rest.
         self.constrained: dict[Terms, deque[Job]] = {}
+        self.stuck_since: float | None = None  #: since when there is no node for some; ``None``: there is one
         self.has_cancelled = False  #: whether there may be cancelled jobs in these; any thread may set it
 
     def __len__(self) -> int:

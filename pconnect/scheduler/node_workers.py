@@ -131,17 +131,6 @@ class NodeWorkers:
         self.workers.clear()
         self._told, self._waits, self._resting_until = (0, False), _Waits(), math.inf
 
-    def miss(self, why: str, now: float) -> None:
-        """Record that the job channel could not be opened: its daemon may be dead, and another one take its place."""
-        self.gone, self._resting_until = why, now + _REFUSED_SECONDS
-
-    def must_dial(self, now: float) -> bool:
-        """Whether it is time to try the job channel again; true once for each that was missed."""
-        if self.channel is not None or self.is_lost or now < self._resting_until:
-            return False
-        self._resting_until = math.inf
-        return True
-
     def refuse(self, now: float) -> None:
         """Record that the server could not start a worker; it has been told to forget those that are not there."""
         self._resting_until = now + _REFUSED_SECONDS

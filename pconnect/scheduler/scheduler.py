@@ -93,7 +93,7 @@ class Scheduler:
         self._manager = WorkerManager(mesh.servers.values(), mesh_setup, self._thread.event_loop, self)
         self._demand = WorkerDemand(self._manager.nodes, self._manager.retire)
         self._healer = Healer(mesh, self._manager.nodes, self._thread.event_loop, self._manager.attend)
-        self._no_node_since: float | None = None
+        self._manager.on_lost = self._healer.note_loss
         self._looked_at = 0.0
         self._extensions: list[Extension] = []
         self._has_heard = threading.Event()  # of all servers how many slots they have, or that they are gone
@@ -302,7 +302,6 @@ class Scheduler:
 
     def _look(self, now: float) -> None:
         """Do what only time makes necessary."""
-        self._manager.look(now)
         self._healer.look(now, is_wanted=bool(self._open))
         self._demand.give_back_idle(self._waiting)
         for job, grace in list(self._stopping.items()):
@@ -318,11 +317,11 @@ class Scheduler:
         stuck = [job for jobs in queues for job in jobs] if able else list(self._waiting)
         stuck = [job for job in stuck if not self._healer.hopes(job.options.on, job.after, now)]
         if not stuck:
-            self._no_node_since = None
+            self._waiting.stuck_since = None
             return
-        if self._no_node_since is None:
-            self._no_node_since = now
-        if now - self._no_node_since < _NO_NODE_SECONDS:
+        if self._waiting.stuck_since is None:
+            self._waiting.stuck_since = now
+        if now - self._waiting.stuck_since < _NO_NODE_SECONDS:
             return
         reasons = self._manager.describe_unable(able) or "the nodes for which it was are not there any more"
         for job in stuck:

@@ -16,6 +16,7 @@ from pconnect.protocol.answer_forms import check_answer
 from pconnect.protocol.frames import JOB_CHANNEL
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
+from pconnect.scheduler.healing import is_over
 from pconnect.scheduler.node_workers import NodeWorkers
 from pconnect.scheduler.remote_worker import RemoteWorker
 from pconnect.session.mesh_setup import MeshSetup
@@ -62,6 +63,8 @@ class WorkerManager:
         self._mesh_setup = mesh_setup
         self._event_loop = event_loop
         self._owner = owner
+        #: Called when a node is lost, with the instant.
+        self.on_lost: Callable[[NodeWorkers, float], object] = lambda *_: None
         if mesh_setup.authority is not None and mesh_setup.tls is not None:
             # Jobs may go on for months while the user's thread does nothing with the network.
             renewal = CertificateRenewal(mesh_setup.authority, mesh_setup.tls, self._job_channels)
@@ -106,12 +109,6 @@ class WorkerManager:
                     self._owner.requeue(job)
             if node.channel is not None:
                 self._event_loop.discard(node.channel)
-
-    def look(self, now: float) -> None:
-        """Try again to connect to nodes that could not be reached."""
-        for node in self.nodes.values():
-            if node.must_dial(now):
-                self._dial_node(node)
 
     def workers(self) -> list[RemoteWorker]:
         """Return all workers of all nodes."""
@@ -158,25 +155,29 @@ class WorkerManager:
             elif isinstance(outcome, Channel):
                 self._open_node(node, outcome)
             else:
-                hint = "if its server was killed, start it again with the same name"
-                over = _is_over(node.server)
-                why = (
-                    node.server.trouble + node.remedy
-                    if over
-                    else f"no connection for jobs: {outcome}; {hint}"
-                )
-                node.miss(why, time.monotonic())
+                over = is_over(node.server)
+                hint = f"no connection for jobs: {outcome}; if its server was killed, start it again with the same name"
+                why = node.server.trouble + node.remedy if over else hint
+                node.lose(why)
+                self.on_lost(node, time.monotonic())
 
-        self._dial(node, JOB_CHANNEL, end)
+        self._dial(node, JOB_CHANNEL, end, patience=0.0)
 
     def _open_node(self, node: NodeWorkers, channel: Channel) -> None:
         self._event_loop.add(
             node.open(channel, lambda message: self._hear(node, message), lambda _: self._lose(node))
         )
 
-    def _dial(self, node: NodeWorkers, endpoint: int, end: Callable[[Channel | Exception], None]) -> None:
+    def _dial(
+        self,
+        node: NodeWorkers,
+        endpoint: int,
+        end: Callable[[Channel | Exception], None],
+        *,
+        patience: float = _DIAL_TIMEOUT,
+    ) -> None:
         """Open a data connection; a daemon that was killed may be started again meanwhile: its sessions live."""
-        patience = 0.0 if _is_over(node.server) else _DIAL_TIMEOUT
+        patience = 0.0 if is_over(node.server) else patience
         steps = self._mesh_setup.dial(node.server, endpoint, patience=patience)
         self._event_loop.background.start(steps, deadline_after(_DIAL_TIMEOUT), end)
 
@@ -224,6 +225,7 @@ class WorkerManager:
         error = node.channel.error
         ending = f"its session was ended: {node.ending}"
         node.lose((ending if node.ending else f"it is lost: {error}") + node.remedy)
+        self.on_lost(node, time.monotonic())
         why = (f"{node}: {ending}" if node.ending else f"{node} is lost: {error}") + node.remedy
         for worker in list(node.workers.values()):
             self._forget(node, worker)
@@ -345,8 +347,3 @@ class WorkerManager:
         if running is not None:
             words = f"its worker at {node} died: {told['how']}"
             self._owner.lose(running, with_last_words(words, running.stdout + running.stderr))
-
-
-def _is_over(server: Server) -> bool:
-    """Whether nothing can run there any more: the session has ended, or its server or machine is gone."""
-    return server.life.session_is_over or server.command.error is not None

@@ -66,17 +66,16 @@ def test_what_was_told_of_an_engine_that_died_does_not_hold_for_the_next(
     assert node.gone == "its machine vanished"
 
 
-def test_a_channel_that_could_not_be_opened_is_tried_again(
-    node: NodeWorkers, links: tuple[Channel, Channel]
-) -> None:
-    assert not node.must_dial(5.0)  # it is being opened
-    node.miss("no connection", 5.0)
-    assert (node.gone, node.is_lost) == ("no connection", False)
-    node.await_news()
-    assert [node.must_dial(now) for now in (5.9, 6.0, 7.0)] == [False, True, False]
+def test_a_node_with_another_session_begins_anew(node: NodeWorkers, links: tuple[Channel, Channel]) -> None:
     opened(node, links)
     node.take_facts(READY)
-    assert node.is_ready and node.can_have_more(7.0) and not node.must_dial(9.0)
+    node.want_more()
+    node.ask(5.0)
+    node.lose("its machine vanished")
+    another = node.server
+    node.revive(another)
+    assert (node.gone, node.is_lost, node.channel, node.slots, node.wanted) == ("", False, None, None, 0)
+    assert not node.has_answered and not node.is_ready
 
 
 def test_a_wish_is_told_when_it_has_changed(node: NodeWorkers, links: tuple[Channel, Channel]) -> None:

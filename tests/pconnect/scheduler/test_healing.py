@@ -1,0 +1,156 @@
+"""Servers that are killed and started again while jobs are open."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from pconnect import ConnectionLostError, JobLostError
+from pconnect.scheduler import healing
+from pconnect.scheduler.healing import _Tries
+from pconnect.session.remote_calls import client_mesh
+from pconnect.views.network_views import ClientNetwork
+from srp_tools.credentials import Credentials
+from tests.support.servers import Server, connect, run_server
+from tests.support.waiting import DEADLINE, wait_until
+
+
+class Member:
+    """A server that can be killed, with its sessions, and started again at the same ports."""
+
+    def __init__(
+        self, folder: Path, users: tuple[Credentials, Path], stack: ExitStack, *options: str
+    ) -> None:
+        self._folder, self._users, self._options = folder, users, options
+        self._stack = stack
+        self.server = stack.enter_context(run_server(folder, "--slots=2", *options, users=users))
+        self._ports = f"--cmd-port={self.server.cmd_port}", f"--data-port={self.server.data_port}"
+
+    def kill(self, net: ClientNetwork) -> None:
+        sessions = self.server.sessions(net)
+        self.server.process.kill()
+        for pid in sessions:
+            os.kill(pid, signal.SIGKILL)
+        self.server.process.wait(DEADLINE)
+
+    def start(self) -> None:
+        again = run_server(self._folder, "--slots=2", *self._ports, *self._options, users=self._users)
+        self.server = self._stack.enter_context(again)
+
+
+@pytest.fixture
+def member(tmp_path: Path, users: tuple[Credentials, Path]) -> Iterator[Member]:
+    with ExitStack() as stack:
+        yield Member(tmp_path / "member", users, stack)
+
+
+def work(table: list[int], k: int) -> int:
+    time.sleep(0.002)
+    return table[k % 3] + k
+
+
+@pytest.mark.slow
+def test_2000_jobs_while_a_member_is_killed_and_comes_back(server: Server, member: Member) -> None:
+    with connect([server, member.server]) as net:
+        table = net.broadcast([10, 20, 30])
+        results = net.map(work, [table] * 2000, range(2000), retries=2)
+        got = [next(results) for _ in range(100)]
+        member.kill(net)
+        got += [next(results) for _ in range(100)]
+        member.start()
+        began, healed = time.monotonic(), client_mesh(net.mesh).growth.healing
+        while "runs jobs again" not in healed.get(2, ""):
+            got.append(next(results))
+            assert time.monotonic() - began < 10.0, healed
+        got += results
+        assert got == [[10, 20, 30][k % 3] + k for k in range(2000)]
+        assert net[2].executor().count_slots(DEADLINE) == 2
+        told = {row[0]: row[4] for row in net.statistics().workers() if row[2] == "all"}
+        assert isinstance(told[2], int) and told[2] > 0
+        assert [row[-1] for row in net.statistics()] == ["open", "open"]
+        assert "2  127.0.0.1" in repr(net) and "it runs jobs again, after" in repr(net)
+        # Commands still find it lost, until it is a member again, with the values for jobs.
+        with pytest.raises(ConnectionLostError, match=r"net\.reconnect\(2\)"):
+            net[2].eval("1").result(DEADLINE)
+        assert net.reconnect() == [2]
+        assert net.eval("sockets.nodes").result(DEADLINE) == [[0, 1, 2]] * 2
+        assert list(net[2].map(work, [table] * 3, range(3))) == [10, 21, 32]
+        assert "runs jobs again" not in repr(net)
+
+
+@pytest.mark.slow
+def test_jobs_that_wait_for_the_only_server_get_it(tmp_path: Path, member: Member) -> None:
+    with connect([member.server]) as net:
+        gate = tmp_path / "gate"
+        runs = net.executor(retries=1).submit(_wait_for, str(gate))
+        wait_until(runs.running, "the job to begin")
+        waits = [net.submit(abs, -k) for k in range(20)]
+        member.kill(net)
+        gate.touch()
+        member.start()
+        assert [runs.result(DEADLINE), *(job.result(DEADLINE) for job in waits)] == [1, *range(20)]
+        assert runs.losses == 1
+
+
+def _wait_for(path: str) -> int:
+    while not Path(path).exists():
+        time.sleep(0.01)
+    return 1
+
+
+@pytest.mark.slow
+def test_who_does_not_come_back_is_waited_for_only_by_those_before(
+    tmp_path: Path, member: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(healing, "BACK_SECONDS", 3.0)
+    with connect([member.server]) as net:
+        gate = tmp_path / "gate"
+        jobs = [net.submit(_wait_for, str(gate)) for _ in range(8)]
+        wait_until(jobs[0].running, "the first job to begin")
+        member.kill(net)
+        wait_until(jobs[0].done, "the loss")
+        late = net.submit(abs, 1)
+        with pytest.raises(JobLostError, match="cannot be run anywhere"):
+            late.result(2.0)
+        with pytest.raises(JobLostError, match=r"cannot be run anywhere: node 1 .* it is lost"):
+            jobs[-1].result(DEADLINE)
+        assert "tried" in client_mesh(net.mesh).growth.healing[1]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("x = 1", "commands have left something in its workspace"),
+        ("", "its server wanted the session to end"),
+    ],
+)
+def test_which_do_not_come_back_by_themselves(
+    server: Server, member: Member, command: str, words: str
+) -> None:
+    with connect([server, member.server]) as net:
+        if command:
+            net.eval(command).result(DEADLINE)
+        jobs = [net.executor(retries=2).submit(work, [0, 0, 0], k) for k in range(9)]
+        if command:
+            member.kill(net)
+        else:
+            member.server.ask("kill", what=str(member.server.sessions(net)[0]))
+        rest = net.map(work, [[0, 0, 0]] * 10_000, range(10_000), retries=2)
+        healed = client_mesh(net.mesh).growth.healing
+        while words not in healed.get(2, ""):
+            next(rest)
+        rest.close()  # type: ignore[attr-defined]
+        assert [job.result(DEADLINE) for job in jobs] == list(range(9))
+
+
+def test_what_is_said_of_tries() -> None:
+    tries = _Tries(0.0, 0.0)
+    assert str(tries) == "it is brought back for jobs"
+    tries.count, tries.why = 1, "refused"
+    assert str(tries) == "tried once to bring it back for jobs, last: refused"
+    tries.count, tries.over = 3, "the login is refused"
+    assert str(tries) == "tried 3 times to bring it back for jobs, last: refused; the login is refused"
