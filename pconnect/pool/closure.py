@@ -97,8 +97,11 @@ class Closure:
             self._take(source, member)
 
     def _take(self, source: str, member: Mapping[str, Any]) -> None:
-        id_, hosts = member["id"], hosts_of(member["addresses"], source)
-        if id_ in self._known or not hosts:
+        id_ = member["id"]
+        if id_ in self._known:
+            return
+        hosts = hosts_of(member["addresses"], source)
+        if not hosts:
             return
         if not id_ and any((host.name, host.port) in self._reached for host in hosts):
             return

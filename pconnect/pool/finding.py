@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,7 +26,7 @@ _TOGETHER = 32
 _PATIENCE = 1.0
 _LOOK_SECONDS = 0.005
 _ASK_SECONDS = 5.0  # for what a server says at once, or never
-# Of the time that is left, for the logins of one round, so that some is left for the next, and for the mesh.
+# Of the time that is left, for logins side by side, so that some is left for the next, and for the mesh.
 _ROUND_PART = 0.5
 _FOUND_SECONDS = (
     10.0  # and at most so long for servers that were found: what does not answer is most likely gone
@@ -57,10 +58,11 @@ class Finding:
         """
         is_first = True
         while candidates := self.closure.next_round():
-            seconds = (deadline - time.monotonic()) * _ROUND_PART
-            until = time.monotonic() + (seconds if is_first else min(seconds, _FOUND_SECONDS))
+            most = math.inf if is_first else _FOUND_SECONDS
             numbering = Numbering(self.closure.given if is_first else candidates, len(self._nodes) + 1)
             for begin in range(0, len(candidates), _TOGETHER):
+                seconds = min((deadline - time.monotonic()) * _ROUND_PART, most)
+                until = time.monotonic() + seconds
                 self._log_in_at(candidates[begin : begin + _TOGETHER], numbering, terms, until, outcomes)
             nodes = numbering.finish()
             reached = [server for node in nodes if isinstance(server := outcomes.get(node), Server)]
