@@ -335,11 +335,11 @@ def test_sessions_run_as_root_only_if_that_is_allowed(capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["begin"], ["start", "--nice"], ["start", "--fore"], ["start", "--cmd-port=http"], ["stop", "one"]],
+    ["", "begin", "start --nice", "start --fore", "start --cmd-port=http", "start --join=a:http", "stop one"],
 )
-def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        main(arguments)
+        main(arguments.split())
     assert caught.value.code == 2
     assert "usage: pserver" in capsys.readouterr().err
 
