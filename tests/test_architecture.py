@@ -80,6 +80,8 @@ HOMES = {
     # Imported where a cluster is asked for, and in the processes of one.
     "distributed": {"pconnect/dask/client.py", "pserver/services/dask_process.py"},
     "dask": set(),
+    # Dask is made of it.
+    "tornado": {"pconnect/dask/dashboard.py", "pserver/services/dask_process.py"},
     # Packages that may be missing: only `optional_types` imports these modules.
     "scipy": {"pconnect/values/scipy_sparse.py"},
     "polars": {"pconnect/values/packages/polars_frames.py"},
@@ -108,6 +110,7 @@ HOMES = {
         "pconnect/jobs",  # the condition of a future; starts none
         "pconnect/notebook/cells.py",  # asks whether it is the main thread, in which cells run; starts none
         "pconnect/one_process/executor.py",  # the lock of the class that it extends; starts none
+        "pconnect/dask/adaptive.py",  # workers of Dask come and go while the client computes
         "pconnect/statistics/dashboard.py",  # answers a page while a notebook waits for its next cell
         "pconnect/programs",  # the ends of streams, which wait for the thread of the jobs; start none
         "pconnect/agent",  # networks are made in threads; the thread of the jobs writes what programs print

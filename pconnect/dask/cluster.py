@@ -16,7 +16,7 @@ import time
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pconnect.commands.command import Command
@@ -46,6 +46,11 @@ class Plan:
     threads: int
     memory_limit: str | float | None
     timeout: float  #: seconds until all of it has to be ready
+    dashboard: bool = False  #: whether the scheduler serves its pages, to processes of this network
+
+    def only(self, node: int, name: str) -> "Plan":
+        """Return the same for one worker."""
+        return replace(self, names={node: [name]})
 
 
 class DaskCluster:
@@ -58,6 +63,7 @@ class DaskCluster:
         self._deadline = deadline_after(plan.timeout)
         self._key = secrets.token_hex(8)  # for the engines: which cluster
         self._nodes = {name: node for node, names in plan.names.items() for name in names}
+        self.dashboard_port: int | None = None  #: of the scheduler's pages, once it has said so
 
     @property
     def seconds_left(self) -> float:
@@ -76,10 +82,21 @@ class DaskCluster:
                 f"{foreign}, and the client another: Dask sends functions as byte code, which crashes other versions "
                 "of Python; run the same one everywhere, or make the cluster at a part of the network"
             )
+        self.launch(hosts_of([self._mesh.servers[node] for node in self._plan.names]))
+        facts = self._await({SCHEDULER})[SCHEDULER]
+        self.dashboard_port = facts["dashboard"]
+        address: str = facts["address"]
+        self.join(address, self._nodes.keys() - {SCHEDULER})
+        return address
+
+    def launch(self, hosts: Mapping[int, Sequence[str]]) -> None:
+        """Start the processes; workers wait for the address of the scheduler. `hosts`: as of `hosts_of`."""
         prepared = self._call("prepare", {node: [list(names)] for node, names in self._plan.names.items()})
         self._check_versions({node: version for node, (version, _) in prepared.items()})
-        hosts = hosts_of([self._mesh.servers[node] for node in self._plan.names])
-        common = {"threads": self._plan.threads, "memory_limit": self._plan.memory_limit}
+        plan = self._plan
+        common = {
+            "threads": plan.threads, "memory_limit": plan.memory_limit, "dashboard": plan.dashboard,
+        }  # fmt: skip
         self._call(
             "start",
             {
@@ -91,11 +108,14 @@ class DaskCluster:
                 for node, (_, keys) in prepared.items()
             },
         )
-        address = self._await({SCHEDULER})[SCHEDULER]
-        workers = self._nodes.keys() - {SCHEDULER}
-        self._call("connect", {node: [address] for node in sorted({self._nodes[name] for name in workers})})
-        self._await(workers)
-        return address
+
+    def join(self, address: str, workers: Collection[str]) -> None:
+        """Let workers connect to the scheduler, and wait until they listen."""
+        if workers:
+            self._call(
+                "connect", {node: [address] for node in sorted({self._nodes[name] for name in workers})}
+            )
+            self._await(workers)
 
     def stop(self, grace: float = _GRACE) -> None:
         """End all processes, killing those that have not ended after some seconds.
@@ -106,8 +126,9 @@ class DaskCluster:
         """
         if self._mesh.closed:  # then they have ended
             return
-        idle = [node for node in self._plan.names if not self._mesh.servers[node].running]
-        commands = self._send("stop", {node: [grace] for node in self._plan.names})
+        there = [node for node in self._plan.names if node in self._mesh.servers]  # others were removed
+        idle = [node for node in there if not self._mesh.servers[node].running]
+        commands = self._send("stop", {node: [grace] for node in there})
         deadline = deadline_after(grace + _KILL_TIMEOUT)
         for command in commands:
             if command.node in idle:
@@ -123,7 +144,7 @@ class DaskCluster:
         return f"{what} of Dask at {self._named([self._nodes[name]])}"
 
     def _named(self, nodes: Collection[int]) -> str:
-        return ", ".join(f"node {node} ({self._mesh.servers[node].host})" for node in nodes)
+        return ", ".join(f"node {node} ({self._mesh.connections[node].host})" for node in nodes)
 
     def _check_versions(self, versions: Mapping[int, str | None]) -> None:
         lacking = [node for node, version in versions.items() if version is None]
@@ -143,8 +164,8 @@ class DaskCluster:
                 stacklevel=4,
             )
 
-    def _await(self, names: Collection[str]) -> dict[str, str]:
-        """Wait until processes say where they listen."""
+    def _await(self, names: Collection[str]) -> dict[str, dict[str, Any]]:
+        """Wait until processes say where they listen; return what is known of them."""
         nodes = sorted({self._nodes[name] for name in names})
         while True:
             said = self._call("look", {node: [_LOOK_SECONDS] for node in nodes})
@@ -157,7 +178,7 @@ class DaskCluster:
                     )
             silent = [name for name, fact in facts.items() if fact["address"] is None]
             if not silent:
-                return {name: fact["address"] for name, fact in facts.items()}
+                return facts
             if not self.seconds_left:
                 raise TimeoutError(
                     f"{self.where(silent[0])} was not ready within {self._plan.timeout:g} s"

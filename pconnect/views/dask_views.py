@@ -1,8 +1,10 @@
 """The verb of a network that starts a Dask cluster at its machines."""
 
 import contextlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from pconnect.dask.adaptive import AdaptiveWorkers, Bounds
 from pconnect.dask.cluster import SCHEDULER, DaskCluster, Plan
 from pconnect.errors import ConfigurationError, ConnectionLostError
 from pconnect.loop.network import Network
@@ -28,14 +30,17 @@ class DaskViews:
         threads: int = 1,
         memory_limit: str | float | None = "auto",
         scheduler_node: int | None = None,
+        adaptive: bool = False,
+        minimum: int = 0,
+        maximum: int | None = None,
+        dashboard: bool = False,
         timeout: float = 60.0,
         **client_options: Any,
     ) -> "NetworkClient":
         """Start a Dask cluster at the machines of this network, and return a `distributed.Client` of it.
 
         The scheduler and the workers are processes beside the engines, which are as usable as before. All their
-        connections are TLS 1.3 with certificates of this network, and no other process can connect. There is no
-        dashboard.
+        connections are TLS 1.3 with certificates of this network, and no other process can connect.
 
         The cluster ends with ``client.close()``, with the ``with`` block of the client, or with the network; the
         processes on a node also with its engine, however that ends. See doc/reference/dask.md.
@@ -43,7 +48,8 @@ class DaskViews:
         Parameters
         ----------
         workers
-            How many on each node of this network or part of one; ``None``: one, as there is one engine.
+            How many on each node of this network or part of one; ``None``: one, as there is one engine. So many at most
+            with `adaptive`.
         threads
             How many tasks a worker runs at once.
         memory_limit
@@ -51,6 +57,14 @@ class DaskViews:
             ``"auto"``, the share that its threads have of the machine's processors.
         scheduler_node
             Number of the node for the scheduler, which may be another one of the whole network; ``None``: the first.
+        adaptive
+            Whether the number of workers follows the work: there are as many as the scheduler wants, and as fit on the
+            nodes that the network has by then, with those that ``net.add`` brings and without those that are removed.
+        minimum, maximum
+            Of the workers in all, with `adaptive`; ``None``: as many as fit.
+        dashboard
+            Whether ``client.dashboard_link`` leads to Dask's dashboard, for a browser on this machine: at a loopback
+            port, with a token in its address, without which nobody sees it. Its plots need ``bokeh`` at the scheduler.
         timeout
             Limit for starting all of it, in seconds. The engines have to end their commands first.
         **client_options
@@ -59,7 +73,7 @@ class DaskViews:
         Returns
         -------
         distributed.Client
-            Connected, with all workers there; it is also Dask's current one.
+            Connected, with all workers there, or `minimum` of them; it is also Dask's current one.
 
         Raises
         ------
@@ -101,16 +115,34 @@ class DaskViews:
         if theirs := sorted(_NOT_THEIRS & client_options.keys()):
             raise ConfigurationError(f"{theirs[0]}= is not an option here: the network decides that")
         names = _names(self, mesh, 1 if workers is None else workers, scheduler_node)
-        plan = Plan(names, _counted("threads", threads), memory_limit, timeout)
+        first = next(iter(names))
+        plan = Plan(names, _counted("threads", threads), memory_limit, timeout, bool(dashboard))
+        follower = None
+        if adaptive:
+            bounds = Bounds(minimum, maximum, 1 if workers is None else workers)
+            follower = AdaptiveWorkers(
+                mesh, authority, plan, bounds, nodes=_places_of(self, mesh), scheduler=first
+            )
+            plan = plan.only(first, SCHEDULER)
+        elif (minimum, maximum) != (0, None):
+            raise ConfigurationError("minimum and maximum are for adaptive=True; else workers= says how many")
         client_class = _client_class()
         cluster = DaskCluster(mesh, authority, plan)
+        client = None
         try:
             address = cluster.start()
             client = _connected(client_class, cluster, address, authority.own_role("client"), client_options)
+            if cluster.dashboard_port is not None:
+                client.show_dashboard(cluster.dashboard_port)
+            _end_together(client, cluster, mesh, follower)
+            if follower is not None:
+                follower.begin(address, client)
         except BaseException:
+            if client is not None:
+                with contextlib.suppress(OSError, TimeoutError):
+                    client.close(0.0)
             cluster.stop(0.0)
             raise
-        _end_together(client, cluster, mesh)
         return client
 
 
@@ -162,17 +194,32 @@ def _connected(
         ) from error
 
 
-def _end_together(client: "NetworkClient", cluster: DaskCluster, mesh: ClientMesh) -> None:
+def _places_of(network: Network, mesh: ClientMesh) -> Callable[[], list[int]]:
+    """Return what gives the nodes that may have workers: those of a part of the network, or all there are by then."""
+    own = {connection.node for connection in network if not connection.is_own}
+    is_whole = own >= mesh.servers.keys()
+    return lambda: [node for node in sorted(mesh.servers) if is_whole or node in own]
+
+
+def _end_together(
+    client: "NetworkClient", cluster: DaskCluster, mesh: ClientMesh, follower: AdaptiveWorkers | None
+) -> None:
     """Let the client end its cluster, and the network its client."""
 
     def close_with_network() -> None:
         client.end_processes = None  # the engines end next, and with them what is left
+        if follower is not None:
+            follower.end()
         with contextlib.suppress(OSError, TimeoutError):
             client.close()
 
     def end_processes(_: float) -> None:
         mesh.before_close.remove(close_with_network)
+        if follower is not None:
+            follower.end()
         cluster.stop()
 
     client.end_processes = end_processes
+    if follower is not None:
+        client.before_end = follower.rest
     mesh.before_close.append(close_with_network)

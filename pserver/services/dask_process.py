@@ -4,8 +4,9 @@ It ends with the engine, whatever that dies of. On its standard input come its s
 the scheduler's address on a second. To the engine it says one line: where it listens. Until then its standard error is
 a file, whose end tells why it could not start; afterwards it is the engine's, which the client shows.
 
-All of Dask's connections are TLS 1.3 between certificates of the network. Its web pages are not: they would be readable
-by anyone who reaches the port, so there are none.
+All of Dask's connections are TLS 1.3 between certificates of the network. So are those to its dashboard, if the client
+wants one: the client reads it with its certificate, and shows it to its user (`pconnect.dask.dashboard`). Dask itself
+would serve it to anyone who reaches the port.
 """
 
 import asyncio
@@ -22,20 +23,40 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from distributed import Scheduler, Worker
+from distributed.comm.addressing import get_address_host
+from distributed.http.routing import RoutingApplication
 from distributed.security import Security
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
 
 from pserver.system.processes import die_with_parent, name_process
 from srp_tools.tls import file_of
 
 
 class _Scheduler(Scheduler):
-    def start_http_server(self, *_: object, **__: object) -> None:
-        """Listen nowhere for HTTP; no option has that effect."""
+    def start_http_server(self, routes: Any, *_: object, **__: object) -> None:
+        """Listen for HTTP to clients with a certificate of this network; no option of Dask has that effect."""
+        self.http_application = RoutingApplication(routes)
+        self.http_server = HTTPServer(
+            self.http_application, ssl_options=self.security.get_listen_args("scheduler")["ssl_context"]
+        )
+        address = self._start_address
+        host = get_address_host(address if isinstance(address, str) else address[0])
+        self.http_server.add_sockets(bind_sockets(0, host))
+        first = next(iter(self.http_server._sockets.values()))
+        address, port, *_ = first.getsockname()
+        self.http_server.address, self.http_server.port = address, port  # type: ignore[attr-defined]
+        self.services["dashboard"] = self.http_server
 
     async def close(self, *args: Any, **options: Any) -> Any:
         """Close it without a word about what it gives up."""
         _be_silent()
         return await super().close(*args, **options)
+
+
+class _QuietScheduler(_Scheduler):
+    def start_http_server(self, *_: object, **__: object) -> None:
+        """Listen nowhere for HTTP; no option has that effect."""
 
 
 class _Worker(Worker):
@@ -84,7 +105,9 @@ def main() -> None:
 
 async def _serve(make: Callable[[], Any], report: int, errors: int) -> None:
     async with make() as server:
-        os.write(report, json.dumps({"address": server.address}).encode() + b"\n")
+        pages = server.services.get("dashboard")
+        said = {"address": server.address, "dashboard": pages.port if pages else None}
+        os.write(report, json.dumps(said).encode() + b"\n")
         os.close(report)
         os.dup2(errors, sys.stderr.fileno())
         os.close(errors)
@@ -98,10 +121,10 @@ def _make(settings: dict[str, Any], scheduler: str, security: Any) -> Callable[[
         "host": f"[{host}]" if ":" in host else host,
         "protocol": "tls",
         "security": security,
-        "dashboard": False,
     }
     if settings["role"] == "scheduler":
-        return functools.partial(_Scheduler, port=0, **common)
+        kind = _Scheduler if settings["dashboard"] else _QuietScheduler
+        return functools.partial(kind, port=0, dashboard=settings["dashboard"], **common)
     return functools.partial(
         _Worker,
         scheduler,
@@ -110,6 +133,7 @@ def _make(settings: dict[str, Any], scheduler: str, security: Any) -> Callable[[
         memory_limit=settings["memory_limit"],
         local_directory=settings["folder"],
         death_timeout=settings["grace"],
+        dashboard=False,
         **common,
     )
 

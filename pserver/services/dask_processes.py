@@ -87,7 +87,12 @@ class _Process:
     @property
     def address(self) -> str | None:
         """Where it listens, once it has said so."""
-        return json.loads(self._said)["address"] if self._said.endswith(b"\n") else None
+        return self._report.get("address")
+
+    @property
+    def _report(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._said) if self._said.endswith(b"\n") else {}
+        return found
 
     def take_report(self) -> None:
         """Read what it says; the end, if it has said all, or has ended."""
@@ -109,6 +114,7 @@ class _Process:
         return {
             "pid": self._popen.pid,
             "address": self.address,
+            "dashboard": self._report.get("dashboard"),  # its port
             "exit_code": code,
             "last_words": self._tail() if self.address is None else "",
         }

@@ -1,0 +1,244 @@
+"""Workers of Dask that come and go with the work, at the nodes that the network has at that moment.
+
+A thread looks once a second: how many workers does the scheduler want (its own estimate, as for any adaptive cluster of
+Dask), and which nodes are there? Then it starts some, where there are the fewest, or lets idle ones move what they hold
+to others and end. So a node that is added to the network (``net.add``) gets workers when there is work for them. One
+that is removed, or lost, is left alone: Dask computes again what was lost with its workers.
+
+A worker is a cluster of its own for its engine, with a key of its own: it is started and ended without the others. An
+engine that is busy with a command cannot start a worker, so it is passed over. Where one could not be started, the next
+attempt comes half a minute later.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pconnect.dask.cluster import DaskCluster, Plan, hosts_of
+from pconnect.errors import ConfigurationError, ParallelError
+from pconnect.session.client_mesh import ClientMesh
+from pconnect.session.server import Server
+from srp_tools.certificates import NetworkAuthority
+
+log = logging.getLogger("pconnect")
+
+_LOOK_SECONDS = 1.0
+_IDLE_LOOKS = 3  # so many looks in a row have to find a worker spare, as Dask's own have
+_PAUSE_SECONDS = 30.0  # at a node where a worker could not be started
+_JOIN_SECONDS = 5.0  # for the thread, when the cluster ends
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How many workers there may be."""
+
+    minimum: int
+    maximum: int | None  #: ``None``: as many as fit
+    each: int  #: at one node
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.minimum, int) or self.minimum < 0:
+            raise ConfigurationError(f"minimum={self.minimum!r}: that is a number, and at least 0")
+        if self.maximum is not None and (
+            not isinstance(self.maximum, int) or self.maximum < max(1, self.minimum)
+        ):
+            raise ConfigurationError(
+                f"maximum={self.maximum!r}: that is a number, at least 1 and not less than minimum={self.minimum}"
+            )
+
+    def within(self, wanted: int) -> int:
+        """Return how many there should be if the scheduler wants so many."""
+        most = wanted if self.maximum is None else min(wanted, self.maximum)
+        return max(self.minimum, most)
+
+
+class Steering(Protocol):
+    """What Dask's client can do here."""
+
+    def wishes(self) -> tuple[int, set[str], list[str]]:
+        """Return how many workers the scheduler wants, the names of those that are there, and of those to spare."""
+
+    def retire(self, names: Collection[str]) -> None:
+        """Let workers hand over what they hold, and end."""
+
+
+@dataclass
+class _Worker:
+    """A worker that has started, so the scheduler has known it."""
+
+    cluster: DaskCluster
+    node: int
+    spare_looks: int = 0  # in a row
+
+
+class AdaptiveWorkers:
+    """The workers of a cluster, as many as are wanted.
+
+    `nodes`: returns the numbers of the nodes that may have workers. `scheduler`: the node that has the scheduler.
+    `plan`: of each worker, without names.
+    """
+
+    def __init__(
+        self,
+        mesh: ClientMesh,
+        authority: NetworkAuthority,
+        plan: Plan,
+        bounds: Bounds,
+        *,
+        nodes: Callable[[], Sequence[int]],
+        scheduler: int,
+    ) -> None:
+        self._mesh = mesh
+        self._authority = authority
+        self._plan = plan
+        self._bounds = bounds
+        self._nodes = nodes
+        self._scheduler = scheduler
+        self._address = ""
+        self._steering: Steering | None = None
+        self._workers: dict[str, _Worker] = {}
+        self._numbers: dict[int, int] = {}  # of the next worker, by node
+        self._resting: dict[int, float] = {}  # nodes at which none is started before
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="workers of Dask", daemon=True)
+
+    def begin(self, address: str, steering: Steering) -> None:
+        """Start as many as there must be, and look after them from now on. `address`: of the scheduler.
+
+        Raises what `DaskCluster.start` raises, if one of them cannot be started.
+        """
+        self._address, self._steering = address, steering
+        for error in self._start_some(self._bounds.minimum):
+            raise error
+        self._thread.start()
+
+    def rest(self) -> None:
+        """Look no more, as the scheduler is about to end."""
+        self._ending.set()
+
+    def end(self) -> None:
+        """Look no more; end the processes that are left, when the scheduler has ended."""
+        self.rest()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(_JOIN_SECONDS)
+        for name in list(self._workers):
+            self._forget(name)
+
+    def _run(self) -> None:
+        while not self._ending.wait(_LOOK_SECONDS) and not self._mesh.closed:
+            try:
+                self.look()
+            except (ParallelError, OSError, TimeoutError) as error:
+                if not self._ending.is_set() and not self._mesh.closed:
+                    log.info("the workers of Dask are not looked after for a moment: %s", error)
+            except Exception:
+                if not self._ending.is_set():
+                    log.exception("the workers of Dask are not looked after for a moment")
+
+    def look(self) -> None:
+        """Do what there is to do now."""
+        assert self._steering is not None  # noqa: S101 - it has begun
+        wanted, there, spare = self._steering.wishes()
+        self._forget_lost(there)
+        wanted = self._bounds.within(wanted)
+        if wanted > len(self._workers):
+            for error in self._start_some(wanted - len(self._workers)):
+                log.warning("a worker of Dask could not be started: %s", error)
+        self._retire(spare, len(self._workers) - wanted)
+
+    # --- more ---
+
+    def _start_some(self, count: int) -> list[Exception]:
+        """Start so many, or as many as fit; return why others could not."""
+        places = self._places(count)
+        scheduler = self._mesh.servers.get(self._scheduler)
+        begun: list[tuple[str, int, DaskCluster]] = []
+        errors: list[Exception] = []
+        for node in places:
+            number = self._numbers[node] = self._numbers.get(node, -1) + 1
+            name = f"node{node}-{number}"
+            server = self._mesh.servers[node]
+            hosts = hosts_of(list({each.node: each for each in (scheduler, server) if each}.values()))
+            cluster = DaskCluster(self._mesh, self._authority, self._plan.only(node, name))
+            with self._catching(cluster, node, errors):
+                cluster.launch({node: hosts[node]})
+                begun.append((name, node, cluster))
+        for name, node, cluster in begun:
+            with self._catching(cluster, node, errors):
+                cluster.join(self._address, [name])
+                self._workers[name] = _Worker(cluster, node)
+                if self._ending.is_set():  # meanwhile, and `end` has not waited for it
+                    self._forget(name)
+        return errors
+
+    @contextlib.contextmanager
+    def _catching(self, cluster: DaskCluster, node: int, errors: list[Exception]) -> Any:
+        try:
+            yield
+        except (ParallelError, OSError, TimeoutError) as error:
+            errors.append(error)
+            self._resting[node] = time.monotonic() + _PAUSE_SECONDS
+            self._stop(cluster)
+        except BaseException:
+            self._stop(cluster)
+            raise
+
+    def _places(self, count: int) -> list[int]:
+        """Return the nodes for so many more workers: each time the one with the fewest."""
+        now = time.monotonic()
+        able = [
+            node
+            for node in self._nodes()
+            if self._can_start(self._mesh.servers.get(node)) and self._resting.get(node, 0.0) <= now
+        ]
+        counts = {node: sum(worker.node == node for worker in self._workers.values()) for node in able}
+        places: list[int] = []
+        for _ in range(count):
+            node = min(counts, key=counts.__getitem__, default=None)
+            if node is None or counts[node] >= self._bounds.each:
+                break
+            counts[node] += 1
+            places.append(node)
+        return places
+
+    @staticmethod
+    def _can_start(server: Server | None) -> bool:
+        return server is not None and server.state == "open" and not server.running
+
+    # --- fewer ---
+
+    def _forget_lost(self, there: set[str]) -> None:
+        """Forget workers that have ended, as with their node."""
+        for name in self._workers.keys() - there:
+            self._forget(name)
+
+    def _retire(self, spare: Sequence[str], most: int) -> None:
+        """Let some end that were spare for long enough."""
+        assert self._steering is not None  # noqa: S101 - it has begun
+        for name, worker in self._workers.items():
+            worker.spare_looks = worker.spare_looks + 1 if name in spare else 0
+        ripe = [name for name, worker in self._workers.items() if worker.spare_looks >= _IDLE_LOOKS]
+        if ending := ripe[: max(0, most)]:
+            self._steering.retire(ending)
+            for name in ending:
+                self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        worker = self._workers.pop(name)
+        self._stop(worker.cluster)
+
+    def _stop(self, cluster: DaskCluster) -> None:
+        with contextlib.suppress(
+            ParallelError, OSError, TimeoutError
+        ):  # the node is gone, and its processes with it
+            cluster.stop()
+
+    @property
+    def counts(self) -> Mapping[int, int]:
+        """How many workers each node has."""
+        nodes = [worker.node for worker in list(self._workers.values())]
+        return {node: nodes.count(node) for node in sorted(set(nodes))}

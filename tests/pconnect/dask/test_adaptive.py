@@ -1,0 +1,73 @@
+"""Workers that follow the work, and the nodes that are there."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pconnect import ConfigurationError
+from pconnect.dask.adaptive import Bounds
+from pconnect.views.network_views import ClientNetwork
+from tests.support.servers import Server, engine_pids
+from tests.support.waiting import DEADLINE, wait_gone, wait_until
+
+
+def test_bounds() -> None:
+    assert [Bounds(1, 3, 1).within(wanted) for wanted in (0, 2, 9)] == [1, 2, 3]
+    assert Bounds(0, None, 1).within(9) == 9
+    for minimum, maximum, text in [(-1, None, "minimum=-1"), (2, 1, "maximum=1"), (0, 0, "maximum=0")]:
+        with pytest.raises(ConfigurationError, match=text):
+            Bounds(minimum, maximum, 1)
+
+
+def test_bounds_are_for_adaptive_clusters(network: ClientNetwork) -> None:
+    with pytest.raises(ConfigurationError, match="minimum and maximum are for adaptive=True"):
+        network.dask(minimum=1)
+
+
+@pytest.fixture
+def net(server: Server) -> Iterator[ClientNetwork]:
+    with server.connect(2) as made:
+        yield made
+
+
+def names(client: Any) -> set[str]:
+    return set(client.wishes()[1])
+
+
+def busy(client: Any) -> list[Any]:
+    return [client.submit(time.sleep, 0.4, pure=False) for _ in range(30)]
+
+
+@pytest.mark.slow
+def test_workers_come_with_the_work_and_with_nodes_and_go(net: ClientNetwork, server: Server) -> None:
+    with net.dask(adaptive=True, maximum=3, timeout=DEADLINE) as client:
+        assert names(client) == set()
+        tasks = busy(client)
+        wait_until(lambda: names(client) == {"node1-0", "node2-0"}, "a worker at each node")
+        net.add(server.host, timeout=DEADLINE)
+        wait_until(lambda: names(client) == {"node1-0", "node2-0", "node3-0"}, "one at the new node")
+        net.remove(2)
+        wait_until(lambda: names(client) == {"node1-0", "node3-0"}, "that of the removed node to go")
+        assert client.gather(tasks) == [None] * len(tasks)
+        pids = set(client.run(os.getpid).values())
+        del tasks
+        wait_until(lambda: names(client) == set(), "all to go")
+        wait_gone(*pids)
+        assert client.submit(pow, 2, 5).result(DEADLINE) == 32  # and one comes again
+    assert net[1].eval("1").result(DEADLINE) == 1
+
+
+@pytest.mark.slow
+def test_a_minimum_is_there_at_once_and_what_is_killed_comes_again(net: ClientNetwork) -> None:
+    with net.dask(adaptive=True, minimum=2, timeout=DEADLINE) as client:
+        assert names(client) == {"node1-0", "node2-0"}
+        by_parent = {client.run(os.getppid)[address]: pid for address, pid in client.run(os.getpid).items()}
+        os.kill(by_parent[engine_pids(net)[2]], signal.SIGKILL)
+        wait_until(lambda: names(client) == {"node1-0", "node2-1"}, "another worker")
+        pids = [*client.run(os.getpid).values(), *engine_pids(net).values()]
+        net.close()
+    wait_gone(*pids)
