@@ -30,6 +30,7 @@ from pconnect.resume.come_back import come_back
 from pconnect.resume.keeping import attach, check_resume, save
 from pconnect.resume.resume_file import path_of, read_file
 from pconnect.routes.keeper import RouteWarning
+from pconnect.scheduler.placement import EVEN, Placement
 from pconnect.session import open_networks, versions
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.login import LoginTerms, find_credentials, make_terms
@@ -64,6 +65,8 @@ def pconnect(
     max_inbox_bytes: int = DEFAULT_LIMITS.max_inbox_bytes,
     check_versions: bool = True,
     local_links: bool = True,
+    accept: object = None,
+    placement: str = EVEN,
 ) -> ClientNetwork:
     """Log in at servers and return the network of the client and their engines.
 
@@ -122,6 +125,15 @@ def pconnect(
     local_links
         Whether processes of one account on one machine exchange data over Unix sockets instead of TLS; see
         doc/security.md.
+    accept
+        A function that decides which servers get jobs, such as ``lambda server: server.memory_free > 8e9``. It is
+        called with a `pconnect.statistics.server_facts.ServerFacts` of each server, in the thread of the jobs, every 5
+        seconds while there are some, and returns whether jobs may begin there. Those that wait go elsewhere, or wait;
+        ``job.why`` says for what. Programs are jobs; commands and arrays are not. If it raises an error, or returns
+        ``None``, all jobs that wait fail with a `ConfigurationError` that says so.
+    placement
+        ``"even"``: the least busy server gets the next job. ``"ordered"``: the first of `hosts` does, as long as it has
+        a slot, then the second, and so on.
 
     Returns
     -------
@@ -151,6 +163,7 @@ def pconnect(
     Counterpart of ``pconnect`` in GNU Octave's parallel package 4.0.2.
     """
     deadline = deadline_after(timeout)
+    rules = Placement(accept, placement)
     file = None if resume is None else path_of(resume)
     saved = None if file is None else read_file(file)
     joined = joined_hosts(hosts, join)
@@ -174,6 +187,7 @@ def pconnect(
         back = come_back(saved, credentials, attendance, deadline, takes_over=take_over)
         if back is not None:
             attach(back, attendance, file)
+            client_mesh(back.mesh).jobs.placement = rules
             return back
         attendance = Attendance(joined or targets, required, is_pool=bool(joined))
     finding = Finding(joined) if joined else None
@@ -186,6 +200,7 @@ def pconnect(
             hosts_now, finding = attendance.hosts, None
             if not attendance.may_lack(failed.errors):
                 raise refusal({hosts_now[node - 1].label: e for node, e in failed.errors.items()}) from None
+    client_mesh(network.mesh).jobs.placement = rules
     _warn(network, attendance, check_versions=check_versions)
     if file is not None:
         save(network, terms, attendance, file)

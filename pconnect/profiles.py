@@ -32,9 +32,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # Parameters that are of one call, or must not stand in a file that others may read.
-_NOT_IN_A_FILE = {"profile", "recover", "resume", "take_over", "password"}
+_NOT_IN_A_FILE = {"profile", "accept", "recover", "resume", "take_over", "password"}
 # These name hosts, in all forms that these have.
 _HOSTS = {"hosts": "PCONNECT_HOSTS", "join": "PCONNECT_JOIN"}
+_ANY = {*_HOSTS, "accept"}  # what is checked elsewhere
 # What `pconnect` reads from the environment itself, after its arguments.
 _VARIABLES = {"user": "PCONNECT_USER", "password_file": "PCONNECT_PASSWORD"}
 
@@ -59,7 +60,7 @@ def configured(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)  # it says so in its own name
         given = {name: value for name, value in bound.arguments.items() if value is not None}
         for name, value in given.items():
-            if name not in _HOSTS and (wrong := fault(name, value, signature.parameters[name].annotation)):
+            if name not in _ANY and (wrong := fault(name, value, signature.parameters[name].annotation)):
                 raise ConfigurationError(f"{function.__name__}: {wrong}")
         bound.arguments |= _left_out(given, kinds)
         return function(*bound.args, **bound.kwargs)

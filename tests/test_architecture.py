@@ -23,8 +23,8 @@ FOLDERS = {
     ],
     "pconnect": [
         "errors", "public_names", "toml_file", "remote_entry", "values", "protocol", "link", "loop", "routes",
-        "messaging", "commands", "session", "growth", "pool", "files", "jobs", "scheduler", "executors", "programs",
-        "detach", "dask", "statistics", "views", "resume", "one_process", "joblib", "notebook", "profiles", "connect",
+        "messaging", "commands", "session", "growth", "pool", "statistics", "files", "jobs", "scheduler", "executors",
+        "programs", "detach", "dask", "views", "resume", "one_process", "joblib", "notebook", "profiles", "connect",
         "local", "prun", "shadow", "agent", "__init__",
     ],
     "pserver": [

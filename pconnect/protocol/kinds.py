@@ -183,9 +183,9 @@ class Kind(enum.IntEnum):
     #: and the answer, ``None`` or why not
     RELAY = 70, Role.SUPERVISOR, Role.CLIENT
 
-    #: client → supervisor; tag: its number; value: what is wanted. And the answer: the statistics of the server, which
-    #: its daemon has given, see doc/reference/statistics.md, or {"error": why there are none}
-    STATISTICS = 72, Role.CLIENT, Role.SUPERVISOR
+    #: client → supervisor, also on the job channel; tag: its number; value: what is wanted. And the answer: the
+    #: statistics of the server, which its daemon has given, see doc/reference/statistics.md, or {"error": why not}
+    STATISTICS = 72, Role.CLIENT, Role.SUPERVISOR, Role.SCHEDULER, Role.WORKERS
 
 
 ACCEPTS: Mapping[Role, frozenset[Kind]] = {

@@ -80,14 +80,16 @@ def assign(
     workers: Iterable[AnyWorker],
     allowed: Callable[[Job], Collection[int]],
     begin: Callable[[Job], bool],
+    *,
+    is_ordered: bool = False,
 ) -> Iterator[Assignment[AnyWorker]]:
     """Take jobs out of a queue for workers, and yield what each gets, the least busy first.
 
     `allowed`: returns the nodes where a job may run. `begin`: called with each job that is taken; returns whether it is
-    still to be run.
+    still to be run. `is_ordered`: whether the first node has its jobs before the others.
     """
     ready = [worker for worker in workers if worker.has_room]
-    ready.sort(key=lambda worker: len(worker.jobs))
+    ready.sort(key=lambda worker: (len(worker.jobs), worker.node if is_ordered else 0))
     for position, worker in enumerate(ready):
         if not waiting:
             return

@@ -1,6 +1,6 @@
 """Why a job waits in the queue, in words. Any thread may ask: others change meanwhile what is looked at here."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from pconnect.errors import shown_source
 from pconnect.scheduler.node_workers import NodeWorkers
@@ -9,12 +9,20 @@ from pconnect.scheduler.remote_worker import RemoteWorker
 _SHOWN_NODES = 4
 
 
-def why_queued(nodes: Sequence[NodeWorkers], workers: Collection[RemoteWorker], now: float) -> str:
+def why_queued(
+    nodes: Sequence[NodeWorkers],
+    workers: Collection[RemoteWorker],
+    now: float,
+    why_refused: Callable[[NodeWorkers], str] = lambda _: "",
+) -> str:
     """Return what stands in the way at each of some nodes, at which a job may run.
 
-    `workers`: all those of the network.
+    `workers`: all those of the network. `why_refused`: returns why a node gets no jobs, though it has slots.
     """
-    reasons = [f"{node}: {_reason(node, workers, now)}" for node in nodes[:_SHOWN_NODES]]
+    reasons = [
+        f"{node}: {(node.is_ready and why_refused(node)) or _reason(node, workers, now)}"
+        for node in nodes[:_SHOWN_NODES]
+    ]
     more = len(nodes) - _SHOWN_NODES
     return "; ".join([*reasons, *([f"and {more} nodes more"] if more > 0 else [])])
 

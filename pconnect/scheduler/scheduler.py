@@ -91,9 +91,10 @@ class Scheduler:
         self._live_output = LiveOutput(mesh.console)
         self._thread = LoopThread("pconnect jobs", self)
         self._manager = WorkerManager(mesh.servers.values(), mesh_setup, self._thread.event_loop, self)
-        self._demand = WorkerDemand(self._manager.nodes, self._manager.retire)
+        self._demand = WorkerDemand(self._manager.nodes, self._manager.retire, mesh.jobs.placement)
         self._healer = Healer(mesh, self._manager.nodes, self._thread.event_loop, self._manager.attend)
         self._manager.on_lost = self._healer.note_loss
+        self._manager.on_statistics = self._demand.placement.take
         self._looked_at = 0.0
         self._extensions: list[Extension] = []
         self._has_heard = threading.Event()  # of all servers how many slots they have, or that they are gone
@@ -154,7 +155,7 @@ class Scheduler:
         nodes = [
             node for node in self._manager.nodes.values() if node.number in (job.options.on or {node.number})
         ]
-        return why_queued(nodes, self._manager.workers(), time.monotonic())
+        return why_queued(nodes, self._manager.workers(), time.monotonic(), self._demand.placement.why)
 
     def show(self, job: Job, stream: int, start: int, data: bytes, *, is_last: bool) -> None:
         """Show a part of what a job has printed."""
@@ -289,7 +290,11 @@ class Scheduler:
     def _give_out(self) -> None:
         if not self._waiting:
             return
-        for assignment in assign(self._waiting, self._manager.workers(), self._allowed, _begin):
+        placement = self._demand.placement
+        workers = placement.workers(self._manager.workers())
+        for assignment in assign(
+            self._waiting, workers, self._allowed, _begin, is_ordered=placement.is_ordered
+        ):
             if assignment.retires:
                 self._manager.retire(assignment.worker)
             if assignment.jobs:
@@ -303,11 +308,26 @@ class Scheduler:
     def _look(self, now: float) -> None:
         """Do what only time makes necessary."""
         self._healer.look(now, is_wanted=bool(self._open))
+        self._look_at_servers(now)
         self._demand.give_back_idle(self._waiting)
         for job, grace in list(self._stopping.items()):
             self._send_stop(job, grace)
         self._waiting.forget_cancelled()
         self._fail_what_cannot_run(now)
+
+    def _look_at_servers(self, now: float) -> None:
+        """Find out which servers are accepted, if that is wanted; fail what waits if it cannot be found out."""
+        placement = self._demand.placement
+        if placement.has_rule and self._open:
+            placement.look(self._manager.nodes.values(), now)
+            while (error := placement.error()) is not None and self._waiting:
+                self._fail_waiting(next(iter(self._waiting)), error)
+
+    def _fail_waiting(self, job: Job, error: Exception) -> None:
+        self._waiting.discard(job)
+        if job.begin():
+            self.ended(job)
+            job.fail(error)
 
     def _fail_what_cannot_run(self, now: float) -> None:
         """Fail the jobs for which there is no node any more, or none that ever had slots."""
@@ -325,10 +345,7 @@ class Scheduler:
             return
         reasons = self._manager.describe_unable(able) or "the nodes for which it was are not there any more"
         for job in stuck:
-            self._waiting.discard(job)
-            if job.begin():
-                self.ended(job)
-                job.fail(JobLostError(f"{job.name} cannot be run anywhere: {reasons}"))
+            self._fail_waiting(job, JobLostError(f"{job.name} cannot be run anywhere: {reasons}"))
 
     # --- what becomes of jobs ---
 

@@ -6,15 +6,22 @@ from collections.abc import Callable, Collection, Iterable
 from pconnect.jobs.job import Job
 from pconnect.scheduler.job_queue import JobQueue
 from pconnect.scheduler.node_workers import NodeWorkers
+from pconnect.scheduler.placement import Placement
 from pconnect.scheduler.remote_worker import RemoteWorker
 
 _IDLE_SECONDS = 60.0  # after which workers are given back
 
 
 class WorkerDemand:
-    """The wishes of one network. `retire`: lets a worker end what it does, and end."""
+    """The wishes of one network. `retire`: lets a worker end what it does, and end. `placement`: where jobs may go."""
 
-    def __init__(self, nodes: dict[int, NodeWorkers], retire: Callable[[RemoteWorker], None]) -> None:
+    def __init__(
+        self,
+        nodes: dict[int, NodeWorkers],
+        retire: Callable[[RemoteWorker], None],
+        placement: Placement | None = None,
+    ) -> None:
+        self.placement = placement or Placement()  #: as given
         self._nodes = nodes
         self._retire = retire
 
@@ -22,7 +29,7 @@ class WorkerDemand:
         """Return the nodes, of some or of all, where jobs can be run."""
         nodes = self._nodes
         some = nodes.values() if not numbers else [nodes[number] for number in numbers if number in nodes]
-        return [node for node in some if node.is_ready and node.slots]
+        return self.placement.accepted(node for node in some if node.is_ready and node.slots)
 
     def hold(self, numbers: Iterable[int], change: int) -> None:
         """Want the servers of some nodes for this network alone (1), or no longer (-1)."""
@@ -56,7 +63,7 @@ class WorkerDemand:
                 spare[node.number] -= used
                 shortage -= used
             while shortage > 0 and (able := [node for node in asked if node.can_have_more(now)]):
-                min(able, key=lambda node: node.wanted / (node.slots or 1)).want_more()
+                min(able, key=self.placement.rank).want_more()
                 shortage -= 1
 
     def _ensure_worker(self, nodes: list[NodeWorkers], now: float) -> None:

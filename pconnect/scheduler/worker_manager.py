@@ -65,6 +65,8 @@ class WorkerManager:
         self._owner = owner
         #: Called when a node is lost, with the instant.
         self.on_lost: Callable[[NodeWorkers, float], object] = lambda *_: None
+        #: Called with what a server says of itself that was asked for it.
+        self.on_statistics: Callable[[NodeWorkers, dict[str, Any]], object] = lambda *_: None
         if mesh_setup.authority is not None and mesh_setup.tls is not None:
             # Jobs may go on for months while the user's thread does nothing with the network.
             renewal = CertificateRenewal(mesh_setup.authority, mesh_setup.tls, self._job_channels)
@@ -245,8 +247,8 @@ class WorkerManager:
         match message.kind:
             case Kind.STOPPING:
                 node.ending = printable_text(message.value)
-            case Kind.POOL:
-                node.take_facts(message.value)
+            case Kind.POOL | Kind.STATISTICS:
+                self._take_facts(node, message)
             case Kind.WORKER if isinstance(message.value, str):
                 node.refuse(time.monotonic())
                 log.warning("%s: %s", node, printable_text(message.value))
@@ -267,6 +269,12 @@ class WorkerManager:
                 self._take_back(node, worker, *message.value)
             case Kind.ENDED if worker is not None:
                 self._on_worker_exit(node, worker, message.value)
+
+    def _take_facts(self, node: NodeWorkers, message: Message) -> None:
+        if message.kind is Kind.POOL:
+            node.take_facts(message.value)
+        else:
+            self.on_statistics(node, message.value)
 
     # --- workers ---
 

@@ -37,6 +37,8 @@ class NetworkJobs:
     executors: dict[frozenset[int] | None, Any] = dataclasses.field(default_factory=dict)
     #: For random numbers, if the user gave the network a seed; a `pconnect.jobs.seeds.Seeds`.
     seeds: Any = None
+    #: Which servers get jobs, and which first; a `pconnect.scheduler.placement.Placement`, or ``None``: as is usual.
+    placement: Any = None
     #: The jobs of a network that was detached, by number; a `pconnect.jobs.job.Job` each.
     recovered: dict[int, Any] = dataclasses.field(default_factory=dict)
     #: By key, the values that engines keep for jobs, and at which nodes; ``None``: at all, also those that come later.

@@ -23,9 +23,9 @@ def row_of(name: str, ping_age: float | None, document: Mapping[str, Any] | None
     age = None if ping_age is None else round(max(0.0, ping_age), 3)
     if document is None:
         return [name, age, *[None] * (len(HEADINGS) - 3), state]
-    machine, totals = _part(document, "machine"), _part(document, "totals")
+    machine, totals = part(document, "machine"), part(document, "totals")
     processed = ended(totals)
-    words = _part(_part(document, "server"), "admission").get("words")
+    words = part(part(document, "server"), "admission").get("words")
     return [
         name,
         age,
@@ -74,13 +74,14 @@ def free_slots(document: Mapping[str, Any]) -> int | None:
 
 def session_count(document: Mapping[str, Any]) -> int | None:
     """Return how many sessions there are, with those of others."""
-    sessions, others = document.get("sessions"), number(_part(document, "others"), "sessions")
+    sessions, others = document.get("sessions"), number(part(document, "others"), "sessions")
     return len(sessions) + int(others or 0) if isinstance(sessions, list) else None
 
 
-def _part(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    part = facts.get(name)
-    return part if isinstance(part, dict) else {}
+def part(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return an entry that is a dict; an empty one if it is none, or missing."""
+    found = facts.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _sum(totals: Mapping[str, Any], how: str) -> int | None:

@@ -37,9 +37,31 @@ class Yield:
 
 Event = Total | Granted | Yield
 
+_MOST_QUESTIONS = 100
 _DIAL_SECONDS = 0.5  # between two looks for another daemon; a new one gives them time for several
 _RETRY_SECONDS = 0.05  # until what the system refuses to send is tried again
 _PATIENCE = 3600.0  # seconds after which no other daemon is expected
+
+
+class _Questions:
+    """Who waits for statistics of the server, by number of the question."""
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._takes: dict[int, Callable[[Mapping[str, object]], object]] = {}
+
+    def add(self, take: Callable[[Mapping[str, object]], object]) -> int:
+        """Return the number of a question to whose answer `take` is given."""
+        self._last += 1
+        self._takes[self._last] = take
+        if len(self._takes) > _MOST_QUESTIONS:  # a daemon that has ended answers none
+            del self._takes[next(iter(self._takes))]
+        return self._last
+
+    def answer(self, number: int, told: Mapping[str, object]) -> None:
+        """Pass an answer on; one that nobody waits for is nothing."""
+        if number in self._takes:
+            self._takes.pop(number)(told)
 
 
 class SlotClient:
@@ -69,8 +91,7 @@ class SlotClient:
         self.leases: Callable[[], Iterable[tuple[int, int]]] = tuple
         #: Called with the reason if the daemon says that the session is to end.
         self.on_end: Callable[[str], object] = lambda _: None
-        #: Called with the number of a question and the statistics of the server.
-        self.on_statistics: Callable[[int, Mapping[str, object]], object] = lambda *_: None
+        self._questions = _Questions()
         self.total: int | None = None
         control.setblocking(False)
 
@@ -131,12 +152,13 @@ class SlotClient:
         self._send("", words)
         return True
 
-    def ask_statistics(self, number: int, wanted: Mapping[str, object]) -> bool:
-        """Ask the daemon for the statistics of the server, if it has taken all before; return whether.
-
-        `on_statistics` is called with the answer.
-        """
-        return self.tell_work({"statistics": wanted, "number": number})
+    def ask_statistics(
+        self, wanted: Mapping[str, object], take: Callable[[Mapping[str, object]], object]
+    ) -> None:
+        """Ask the daemon for the statistics of the server; `take` is called with them, or with why there are none."""
+        number = self._questions.add(take)
+        if not self.tell_work({"statistics": wanted, "number": number}):
+            self._questions.answer(number, {"error": "its server has ended, or is busy"})
 
     def tell_usage(self, counts: Sequence[int], how: str, *, running: int = 0, memory: int = 0) -> None:
         """Say what the node has used so far, see `pserver.session.usage`, and how it ends; empty while it goes on.
@@ -208,10 +230,16 @@ class SlotClient:
                     events.append(Granted(lease))
                 case {"yield": int(lease)}:
                     events.append(Yield(lease))
-                case {"end": str(reason)}:
-                    self.on_end(reason)
-                case {"statistics": dict(document), "number": int(number)}:
-                    self.on_statistics(number, document)
+                case words:
+                    self._take(words)
+
+    def _take(self, words: object) -> None:
+        """Take what is not about slots."""
+        match words:
+            case {"end": str(reason)}:
+                self.on_end(reason)
+            case {"statistics": dict(document), "number": int(number)}:
+                self._questions.answer(number, document)
 
     # --- another daemon ---
 

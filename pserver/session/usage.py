@@ -5,7 +5,7 @@ The supervisor tells the daemon the sums every few seconds, and at the end, so t
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from pconnect.link.connection import Connection
@@ -55,7 +55,6 @@ class NodeUsage:
         workers: _Workers,
     ) -> None:
         self._slot_client = slot_client
-        slot_client.on_statistics = self.answer_statistics
         self._command = command
         self._page = page
         self._workers = workers
@@ -99,12 +98,10 @@ class NodeUsage:
         number = message.tag
         if message.kind is Kind.QUERY:
             self._command.post(Kind.FACTS, number, self._workers.live_facts())
-        elif not self._slot_client.ask_statistics(number, message.value):
-            self.answer_statistics(number, {"error": "its server has ended, or is busy"})
-
-    def answer_statistics(self, number: int, document: Mapping[str, object]) -> None:
-        """Pass the daemon's answer on to the client."""
-        self._command.post(Kind.STATISTICS, number, document)
+        else:
+            self._slot_client.ask_statistics(
+                message.value, lambda told: self._command.post(Kind.STATISTICS, number, told)
+            )
 
     def end(self, how: str) -> None:
         """Tell the daemon the last sums, and how the node ends."""

@@ -5,6 +5,7 @@ there may be, which there are, and how they ended.
 """
 
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -375,6 +376,9 @@ class Workers:
             case Kind.RECALL if worker is not None and worker.pid:
                 job = message.value
                 self._channel.tell(Kind.RECALL, worker.number, [job, worker.page.recall(job)])
+            case Kind.STATISTICS:
+                tell = functools.partial(self._channel.tell, Kind.STATISTICS, message.tag)
+                self._slot_client.ask_statistics(message.value, tell)
             case Kind.KEEP | Kind.DETACH | Kind.LEAVE:
                 self.detached_jobs.hear(message)
             case Kind.RECOVER | Kind.TAKE | Kind.STOP:

@@ -231,6 +231,7 @@ def test_the_page_has_every_option_and_an_example_that_works(write: Callable[[st
         "recover",
         "resume",
         "take_over",
+        "accept",
         "password",
     }
     assert set(re.findall(r"`(\w+)`", listed[1])) == parameters

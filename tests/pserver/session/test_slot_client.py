@@ -1,5 +1,6 @@
 """A session's side of slots, with a socket in place of the daemon."""
 
+import contextlib
 import json
 import math
 import os
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pserver.ctl.long_messages import send_long
 from pserver.session.slot_client import Granted, SlotClient, Total, Yield
 from pserver.session.way_back import WayBack
 from tests.support.servers import open_files
@@ -256,3 +258,24 @@ def test_a_spawner_that_is_asked_for_while_there_is_no_daemon_is_asked_for_later
         os.close(end)
     client.close()
     successor.ours.close()
+
+
+def test_statistics_are_asked_for_and_answered() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with contextlib.closing(SlotClient(ours)) as client, theirs:
+        told: list[object] = []
+        client.ask_statistics({"brief": True}, told.append)
+        client.ask_statistics({}, told.append)
+        first, second = (json.loads(theirs.recv(1000)) for _ in range(2))
+        assert (first["statistics"], second["statistics"]) == ({"brief": True}, {})
+        for number in (second["number"], second["number"], first["number"], 99):
+            send_long(
+                theirs,
+                json.dumps({"statistics": {"of": number, "x": "y" * 40_000}, "number": number}).encode(),
+            )
+        assert client.read() == []
+        assert [each["of"] for each in told] == [second["number"], first["number"]]  # type: ignore[index]
+        theirs.close()
+        client.read()
+        client.ask_statistics({}, told.append)
+        assert told[-1] == {"error": "its server has ended, or is busy"}
