@@ -30,6 +30,7 @@ class Control:
         self._endings = server.endings
         self._statistics = server.statistics
         self._admins = admins
+        self._sessions = server.sessions
         self._pool = server.pool
         server.sessions.on_request = self.answer_session
         self._words = ControlWords(server)
@@ -40,7 +41,8 @@ class Control:
     def answer_session(self, session: Session, request: Mapping[str, object]) -> Facts:
         """Answer a request of the user of a session, who has logged in for that.
 
-        Users who are no administrators may ask for the statistics, see `ServerStatistics.document`.
+        Users who are no administrators may ask for the statistics, see `ServerStatistics.document`, and end their own
+        sessions.
         """
         user = session.user or ""
         if is_member(user):
@@ -48,10 +50,20 @@ class Control:
         if user not in self._admins():
             if request.get("do") == "statistics":
                 return {"ok": dict(self._statistics(request, user))}
+            if self._ends_own(request, user):
+                return answered(request, Asker(session.peer, user), self._answer_remotely)
             audit.control(session.peer, user, request, "refused: the user is no administrator")
             why = f"the user {user!r} is not among the administrators of the server (--admins)"
             return {"error": why, "is_last": True}
         return answered(request, Asker(session.peer, user), self._answer_remotely)
+
+    def _ends_own(self, request: Mapping[str, object], user: str) -> bool:
+        """Whether a request is to end one session, by its number, that is of the user who asks."""
+        is_own = any(
+            str(each.pid) == request.get("what") and each.user == user and not each.is_control
+            for each in self._sessions
+        )
+        return request.get("do") == "kill" and bool(user) and is_own
 
     def _answer_remotely(self, request: Mapping[str, object], asker: Asker) -> Facts:
         return self._words.answer(request, asker, is_remote=True)

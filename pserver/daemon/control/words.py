@@ -115,9 +115,8 @@ class ControlWords:
         if not found:
             raise ConfigurationError(f"there is no session {what!r:.100}, and none of such a user")
         for session in found:
-            self._server.endings.end(
-                session, f"an administrator of the server ({asker.user}) ended this session"
-            )
+            who = "its user" if asker.user == session.user else "an administrator of the server"
+            self._server.endings.end(session, f"{who} ({asker.user}) ended this session")
         return {"killed": [_named(session) for session in found]}
 
     def _slots(self, request: Mapping[str, Any], _: Asker) -> Facts:

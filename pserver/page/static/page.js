@@ -29,23 +29,45 @@ window.pserverPage = {model, timeline}; // for measurements
 
 // --- what is shown ---
 
-function showAll() {
-  showGlance();
-  const find = get("servers-find").value.trim().toLowerCase();
+// What cannot be seen is brought up to date more rarely: hundreds of servers have thousands of cells.
+const RARELY = 5;
+const onScreen = new Set();
+let turn = 0;
+const observer = new IntersectionObserver((entries) => {
+  for (const {target, isIntersecting} of entries) {
+    if (isIntersecting) onScreen.add(target.id);
+    else onScreen.delete(target.id);
+  }
+  if (!isPaused) showAll(false);
+}, {rootMargin: "100px"});
+for (const section of document.querySelectorAll("main section[id]")) observer.observe(section);
+
+function showAll(isWhole = true) {
   const all = [...model.servers.values()];
-  const found = all.filter(({name, row}) => !find || `${name} ${row.host ?? ""}`.toLowerCase().includes(find));
-  const items = found.map((server) => [server.key, server]);
-  servers.show(items);
-  queue.show(items);
-  showSessions(all);
+  turn++;
+  const isDue = (id, place) => isWhole || onScreen.has(id) || turn % RARELY === place;
+  showGlance();
   showChoices(all);
   timeline.update();
   timeline.showLegend();
-  charts.show(model.steps());
+  showWork();
+  if (isDue("servers", 0)) servers.show(chosenServers(all));
+  if (isDue("queue", 1)) queue.show(chosenServers(all));
+  if (isDue("sessions", 2)) showSessions(all);
+  if (isDue("hour", 3)) charts.show(model.steps());
+  if (isDue("members", 4)) showMembers();
+}
+
+function chosenServers(all) {
+  const find = get("servers-find").value.trim().toLowerCase();
+  const found = all.filter(({name, row}) => !find || `${name} ${row.host ?? ""}`.toLowerCase().includes(find));
+  return found.map((server) => [server.key, server]);
+}
+
+function showMembers() {
   const graph = membersOf(model);
   drawGraph(get("graph"), graph);
   members.show(graph.edges.map((edge) => [`${edge.from}\n\n${edge.to}`, edge]));
-  showWork();
 }
 
 function showGlance() {
@@ -131,7 +153,7 @@ function hear(name, data) {
     say(`The servers cannot be asked: ${data.error}`);
     return;
   }
-  if (!isPaused) showAll();
+  if (!isPaused) showAll(name === "snapshot");
 }
 
 let state = "";
@@ -182,7 +204,7 @@ get("pause").addEventListener("click", () => {
   if (!isPaused) showAll();
 });
 addEventListener("resize", () => drawGraph(get("graph"), membersOf(model)));
-get("servers-find").addEventListener("input", showAll);
+get("servers-find").addEventListener("input", () => showAll());
 get("work-details").addEventListener("toggle", showWork);
 
 const THEMES = ["system", "light", "dark"];

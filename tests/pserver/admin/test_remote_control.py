@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pconnect import AuthenticationError, ServerRefusedError
+from pconnect import AuthenticationError, ConnectionLostError, ServerRefusedError
 from pconnect.link.dialing import receive_packed, send_packed
 from pconnect.link.host_names import parse_hosts
 from pconnect.protocol.frames import Limits
@@ -116,3 +116,19 @@ def test_a_drained_server_can_be_administered_and_ended(server: Server) -> None:
     assert ctl("status").splitlines()[1].startswith(str(server.status["name"]))
     assert "The server ends" in ctl("quit")
     server.process.wait(DEADLINE)
+
+
+def test_a_user_ends_sessions_of_his_own_and_no_others(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with server.connect() as alices, server.connect(user="bob", password=BOB.password) as bobs:
+        monkeypatch.setenv("PCONNECT_PASSWORD", BOB.password)
+        for what in (str(server.sessions(alices)[0]), "alice", "bob", "1"):
+            with pytest.raises(ConfigurationError, match="the user 'bob' is not among the administrators"):
+                ask_at(server.host, "bob", {"do": "kill", "what": what}, DEADLINE)
+        own = server.sessions(bobs)[0]
+        killed = ask_at(server.host, "bob", {"do": "kill", "what": str(own)}, DEADLINE)["killed"]
+        assert killed == [{"session": own, "user": "bob"}]
+        with pytest.raises(ConnectionLostError, match=r"its user \(bob\) ended this session"):
+            bobs.eval("1").result()
+        assert alices.eval("1").result() == [1]
