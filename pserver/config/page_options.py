@@ -1,9 +1,11 @@
 """Whether a server shows itself on a page, and where that is."""
 
+import argparse
 import contextlib
 import ipaddress
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from pserver.config.listen_options import FilePath
@@ -57,6 +59,27 @@ def page_address(text: str) -> str:
     """Return a text that `parse_address` understands; raise `ConfigurationError` if it does not."""
     parse_address(text)
     return text
+
+
+def add_page_options(parser: argparse._ActionsContainer) -> None:
+    """Add the options of a command that shows servers on a page: ``serve``, ``page_host`` and ``token_file``."""
+    serve_help = (
+        "show the servers on a page in the browser, until Ctrl-C; by default at the loopback interface, port "
+        f"{DEFAULT_PORT}, or a free one where that is taken"
+    )
+    add = parser.add_argument
+    add("--serve", nargs="?", const=Address(), type=_address, metavar="[ADDRESS:]PORT", help=serve_help)
+    host_help = "with --serve: another name that leads to this machine, as behind a proxy; several options give several"
+    add("--page-host", action="append", default=[], metavar="NAME", help=host_help)
+    file_help = "with --serve: a private file with the token; default: a new token each time"
+    add("--token-file", type=Path, metavar="FILE", help=file_help)
+
+
+def _address(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except ConfigurationError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 @dataclass(frozen=True, kw_only=True)

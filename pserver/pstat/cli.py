@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import importlib
 import json
 import sys
 import textwrap
@@ -10,11 +11,13 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from pserver.admin.options import CommandParser
+from pserver.config.page_options import add_page_options
 from pserver.pstat.screen import Screen
 from pserver.pstat.sources import Answer, OwnServers, Source
 from pserver.pstat.table import LEGEND, joined, lines_of, summary
 from pserver.system.pidfile import list_servers
 from srp_tools.cli import run_command
+from srp_tools.errors import ConfigurationError
 from srp_tools.packages import ShowVersion
 from srp_tools.printable import printable_name
 
@@ -59,6 +62,7 @@ def _parser() -> CommandParser:
     add("--watch", nargs="?", const=3.0, type=_seconds, metavar="SECONDS", help=watch_help)
     json_help = "print the documents as one JSON list; with --watch, a line each time"
     add("--json", action="store_true", help=json_help)
+    add_page_options(parser)
     return parser
 
 
@@ -73,6 +77,8 @@ def _seconds(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.serve is not None:
+        return _serve(options)
     source = find_source(options)
     if source is None:
         sys.stderr.write(_NOTHING)
@@ -90,6 +96,18 @@ def _run(options: argparse.Namespace) -> int:
         _watch(source, options)
     finally:
         source.close()
+
+
+def _serve(options: argparse.Namespace) -> int:
+    try:
+        # Late: a table in the terminal does without what it brings.
+        pages = importlib.import_module("pserver.pstat.page")
+    except ImportError as error:
+        raise ConfigurationError(
+            f"the page needs more packages ({error}); install them with: pip install 'pserver[page]'"
+        ) from error
+    status = pages.serve(options.hosts, options.user, options)
+    return int(status)
 
 
 def find_source(options: argparse.Namespace) -> Source | None:

@@ -10,13 +10,13 @@ from urllib.request import urlopen
 
 import pytest
 
-from pserver.config.page_options import Address
-from pserver.page.command import add_page_options
+from pserver.config.page_options import Address, add_page_options
 from tests.support.waiting import DEADLINE
 
 _SERVE = """
 import argparse, sys
-from pserver.page.command import add_page_options, serve_page
+from pserver.config.page_options import add_page_options
+from pserver.page.command import serve_page
 from pserver.page.documents import Report
 from srp_tools.cli import run_command
 from tests.support.small_documents import TestSource, document
