@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pconnect.commands.table import Table
-from pserver.admin.member_table import member_table
+from pserver.admin.member_table import await_answer, joined_words, member_table
 from pserver.admin.options import CommandParser
 from pserver.admin.settings import server_name
 from pserver.admin.status_command import report_none, session_count, status_table
@@ -37,7 +37,10 @@ _WORDS: Mapping[str, tuple[str, tuple[str, str] | None]] = {
         ("LEVEL", "debug, info, warning or error"),
     ),
     "members": ("show the servers that it knows, of its pool", None),
-    "join": ("announce it to another server", ("HOST[:PORT]", "that server, with its command port")),
+    "join": (
+        "announce it to another server, and say whether that has worked",
+        ("HOST[:PORT]", "that server, with its command port"),
+    ),
     "leave": ("announce it there no more", ("HOST[:PORT]", "that server, as it was named")),
     "status": ("show the server", None),
     "stop": ("end the server, as pserver stop", None),
@@ -80,9 +83,10 @@ def ctl(options: argparse.Namespace) -> int:
     server = find_server(name)
     if server is None:
         return report_none(name)
-    return _show(
-        options, word, ask(server, request_for(word, getattr(options, "argument", "")), _RELOAD_SECONDS)
-    )
+    facts = ask(server, request_for(word, getattr(options, "argument", "")), _RELOAD_SECONDS)
+    if word == "join":
+        facts |= await_answer(lambda: ask(server, {"do": "members"}), str(facts["host"]))
+    return max(_show(options, word, facts), int("why" in facts))
 
 
 def _ask_elsewhere(options: argparse.Namespace, host: str, word: str) -> Facts:
@@ -194,7 +198,7 @@ _LINES: Mapping[str, Callable[[Facts], list[str]]] = {
     "reload": _reloaded,
     "log-level": lambda facts: [f"The log has lines of the level {facts['level']} and above."],
     "members": lambda facts: [str(member_table(facts["members"]))],
-    "join": lambda facts: [f"The server announces itself to {facts['host']}; see pserver ctl members."],
+    "join": lambda facts: [joined_words(facts)],
     "leave": lambda facts: [f"The server is no member at {facts['host']} any more."],
     "status": lambda facts: [str(status_table([(str(facts["name"]), int(facts["pid"]), facts)]))],
 }

@@ -1,6 +1,7 @@
 """The members of a server, for people: what ``pserver ctl members`` and ``pserver status`` show of them."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,10 @@ from srp_tools.printable import printable_name
 
 _HEADINGS = ["SERVER", "ADDRESSES", "SLOTS", "STATE", "HEARD", "HOW", "WHY NOT"]
 _MOST_NAMED = 10  # in the status
+_ANSWER_SECONDS = 25.0  # an announcement has 20
+_LOOK_SECONDS = 0.1
+
+Facts = Mapping[str, Any]
 
 
 def member_table(members: Sequence[Mapping[str, Any]]) -> Table:
@@ -34,6 +39,37 @@ def state_of(member: Mapping[str, Any]) -> str:
     if member["gone"]:
         return "gone"
     return "here" if member["id"] and not member["why"] else "not reached"
+
+
+def await_answer(ask: Callable[[], Facts], host: str, seconds: float = _ANSWER_SECONDS) -> dict[str, object]:
+    """Wait until a server has been announced to a host that it has joined; return what came of it, for `joined_words`.
+
+    `ask`: returns what the server says of its members.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = [
+            each for each in ask()["members"] if each["how"] == "joined" and each["addresses"][0] == host
+        ]
+        if not found:
+            return {"why": "meanwhile it was left again"}
+        if found[0]["why"]:
+            return {"why": found[0]["why"]}
+        if found[0]["id"]:
+            return {"server": found[0]["name"]}
+        time.sleep(_LOOK_SECONDS)
+    return {"why": "there is no answer yet"}
+
+
+def joined_words(facts: Facts) -> str:
+    """Return what came of joining a host, in words."""
+    host = facts["host"]
+    if "server" in facts:
+        return f"The server is a member at {host}, which is the server {printable_name(facts['server'])}."
+    if "why" in facts:
+        why = printable_name(str(facts["why"]))
+        return f"The server is not a member at {host} yet: {why}. It is tried again and again; see pserver ctl members."
+    return f"The server announces itself to {host}; see pserver ctl members."
 
 
 def member_lines(name: str, members: object) -> list[str]:

@@ -111,7 +111,7 @@ def _verifiers(path: Path) -> dict[str, bytes]:
         raise CredentialError(f"{path} has no users; the command generate-srp-data makes them")
     file.lookup("")
     # On the hosts they have the usual names, whatever they have here.
-    return {
-        f"tpasswd{suffix}": read_private_bytes(path.with_name(f"{path.name}{suffix}"), _MAX_FILE_BYTES)
-        for suffix in ("", ".conf", ".seed")
-    }
+    files = {f"tpasswd{suffix}": path.with_name(f"{path.name}{suffix}") for suffix in ("", ".conf", ".seed")}
+    member = path.with_name("member")
+    files |= {"member": member} if member.exists() else {}  # for servers that join others
+    return {name: read_private_bytes(file, _MAX_FILE_BYTES) for name, file in files.items()}

@@ -63,7 +63,8 @@ class MemberList:
     def announce(self, words: Mapping[str, Any], source: str, seen_at: str, now: float) -> tuple[Entry, bool]:
         """Take in the announcement of a server; return its entry, and whether it is new or back.
 
-        `source`: the address from which it came; `seen_at`: the host that this makes of it.
+        `source`: the address from which it came; `seen_at`: the host that this makes of it, empty if it is of no use to
+        others.
 
         Raises `ConfigurationError` if it makes no sense, or there are too many. Nothing has changed.
         """
@@ -71,7 +72,11 @@ class MemberList:
         if said.id == self.own:
             raise ConfigurationError("this is the server itself: it joins others")
         interval, at = _number(words, "interval", 1.0, _LONGEST_INTERVAL), _number(words, "at", 0.0, math.inf)
-        member = said.with_address(seen_at, is_first=words.get("advertised") is not True)
+        member = said
+        if seen_at:
+            member = said.with_address(seen_at, is_first=words.get("advertised") is not True)
+        if not member.addresses:
+            raise ConfigurationError("it has no address at which others reach it; give --advertise")
         key = said.id, source
         before = self.announced.get(key)
         if before is None and len(self.announced) >= MOST_MEMBERS:
@@ -106,6 +111,7 @@ class MemberList:
     def join(self, host: str, *, given: bool) -> Joined:
         """Announce this server to a host from now on."""
         joined = self.joined.setdefault(host, Joined(host, given=given))
+        joined.why = ""  # it is tried at once
         self.is_changed |= not given
         return joined
 

@@ -19,6 +19,7 @@ from tests.support.waiting import DEADLINE
 def options(
     hosts: object = None,
     *,
+    join: object = None,
     profile: str | None = None,
     recover: str | None = None,
     user: str | None = None,
@@ -38,7 +39,7 @@ def options(
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    for variable in ("HOSTS", "PROFILE", "USER", "PASSWORD"):
+    for variable in ("HOSTS", "JOIN", "PROFILE", "USER", "PASSWORD"):
         monkeypatch.delenv(f"PCONNECT_{variable}", raising=False)
     return tmp_path / "pserver" / "client"
 
@@ -220,6 +221,32 @@ def test_a_network_of_hosts_that_stand_in_the_file(
     monkeypatch.setenv("PCONNECT_PROFILE", "lab")
     with pconnect(timeout=DEADLINE) as net:
         assert len(net) == 2
+
+
+def test_hosts_and_pools_that_are_named_count_alone(
+    write: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write('hosts = "alpha"\njoin = "beta gamma:12600"\n')
+    assert options() == {"hosts": ["alpha"], "join": ["beta", "gamma:12600"]}
+    assert options("delta") == {"hosts": "delta"}
+    assert options("delta", join=True) == {"hosts": "delta", "join": True}
+    assert options(join="delta") == {"join": "delta"}
+    assert options(join=False) == {"hosts": ["alpha"], "join": False}
+    assert options(recover="token") == {"recover": "token"}
+    monkeypatch.setenv("PCONNECT_JOIN", "epsilon")
+    assert options() == {"join": ["epsilon"]}
+    monkeypatch.setenv("PCONNECT_JOIN", "True")
+    assert options() == {"hosts": ["alpha"], "join": True}
+    monkeypatch.delenv("PCONNECT_JOIN")
+    monkeypatch.setenv("PCONNECT_HOSTS", "zeta")
+    assert options() == {"hosts": ["zeta"]}
+    write("join = true\n")
+    assert options() == {"hosts": ["zeta"]}
+    monkeypatch.delenv("PCONNECT_HOSTS")
+    assert options() == {"join": True}
+    write('join = "a b:c"\n')
+    with pytest.raises(ConfigurationError, match="line 1"):
+        options()
 
 
 def test_the_page_has_every_option_and_an_example_that_works(write: Callable[[str], None]) -> None:

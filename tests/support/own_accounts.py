@@ -101,7 +101,7 @@ def make_users(folder: Path, names: Sequence[str]) -> Path:
 @contextmanager
 def accounts_server(folder: Path, *options: str, names: Sequence[str] = ("alice", "bob")) -> Iterator[Server]:
     """Run a server of root whose sessions run under the accounts of their users."""
-    users = Credentials(names[0], password_of(names[0])), make_users(folder, names)
+    users = Credentials(next(iter(NUMBERS)), password_of(next(iter(NUMBERS)))), make_users(folder, names)
     with run_server(
         folder,
         f"--spool-dir={folder / 'spool'}",

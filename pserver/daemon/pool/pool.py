@@ -152,7 +152,10 @@ class Pool:
         if not isinstance(port, int) or not 0 < port < 2**16:
             raise ConfigurationError("an announcement has the command port of the server")
         source = _address_of(peer)
-        entry, is_news = self._members.announce(request, source, host_text(source, port), time.monotonic())
+        # One of a link only has another name on each machine.
+        is_useful = not ipaddress.ip_address(source.partition("%")[0]).is_link_local
+        seen_at = host_text(source, port) if is_useful else ""
+        entry, is_news = self._members.announce(request, source, seen_at, time.monotonic())
         if is_news:
             log.info("the member %s at %s is here", _shown(entry.member.name), entry.member.addresses[0])
         return {

@@ -17,12 +17,16 @@ from pconnect import (
     ServerRefusedError,
     pconnect,
 )
+from pconnect.link.host_names import Host
+from pconnect.pool import finding
+from pconnect.session.login import log_in_at
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials, load_credentials
 from srp_tools.generate import generate_srp_data
 from srp_tools.private_files import member_file
+from srp_tools.steps import Steps
 from tests.support.pools import announce
-from tests.support.servers import Server, make_users, run_server
+from tests.support.servers import Server, make_users, open_files, run_server
 from tests.support.waiting import DEADLINE, wait_until
 
 Pool = dict[str, Server]
@@ -141,6 +145,19 @@ def test_who_may_not_log_in_finds_nothing(pool: Pool, users: tuple[Credentials, 
         pconnect(pool["a"].host, user=member.user, password=member.password, profile="")
     with pytest.raises(ConfigurationError, match="use_tls"):
         connect(pool, pool["a"].host, use_tls=False)
+
+
+def test_nothing_stays_open_after_an_interrupt(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(host: Host, *rest: Any) -> Steps[Any]:
+        if host.port == pool["c"].cmd_port:
+            raise KeyboardInterrupt
+        return (yield from log_in_at(host, *rest))
+
+    monkeypatch.setattr(finding, "log_in_at", interrupted)
+    before = open_files()
+    with pytest.raises(KeyboardInterrupt):
+        connect(pool, pool["a"].host)
+    assert open_files() == before
 
 
 def test_false_announcements_change_nothing(pool: Pool) -> None:

@@ -50,6 +50,13 @@ def test_the_servers_part_is_sent_with_the_secret_that_all_share_and_no_password
     assert "--log-file={place}/log" in plan.options
 
 
+def test_the_members_file_goes_along(users: Path, tmp_path: Path) -> None:
+    generate_srp_data(member=True, bits=2048, folder=tmp_path)
+    plan = make_plan(ServerConfig(auth_file=users, join=["alpha"]), [], None, force=False)
+    assert plan.verifiers["member"] == users.with_name("member").read_bytes()
+    assert "--join=alpha" in plan.options
+
+
 def test_other_options_are_those_of_the_server(users: Path) -> None:
     config = ServerConfig(auth_file=users, name="lab", cmd_port=4000, slots=3, log_file="/var/log/x")
     plan = make_plan(config, [], None, force=False)

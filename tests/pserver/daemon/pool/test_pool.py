@@ -104,6 +104,13 @@ def test_a_member_can_do_nothing_else(
     assert len(caplog.messages) == 2
 
 
+def test_an_address_of_a_link_only_is_no_address_for_others(office: Office) -> None:
+    refused = office.pool.answer_member(WORDS | {"addresses": []}, "fe80::1 port 5")
+    assert "--advertise" in str(refused["error"])
+    office.pool.answer_member(WORDS, "fe80::1 port 5")
+    assert [each["addresses"] for each in office.told()["members"]] == [["192.168.1.2"]]
+
+
 def test_a_member_that_leaves_is_forgotten(office: Office) -> None:
     office.pool.answer_member(WORDS, PEER)
     office.pool.answer_member({"do": "leave", "id": "11" * 16, "at": 2.0}, "10.0.0.3 port 5")
