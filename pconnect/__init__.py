@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from pconnect.programs.completed import ProgramFailedError as ProgramFailedError
     from pconnect.programs.completed import ProgramTimeoutError as ProgramTimeoutError
     from pconnect.programs.template import program as program
+    from pconnect.routes.keeper import RouteWarning as RouteWarning
     from pconnect.session.octave_api import network_get_info as network_get_info
     from pconnect.session.octave_api import quiet as quiet
     from pconnect.session.octave_api import reval as reval
@@ -85,6 +86,7 @@ _EXPORTS = {
     "jobs.random_streams": "rng",
     "link.connection": "Connection",
     "link.missing_hosts": "MissingHostsWarning",
+    "routes.keeper": "RouteWarning",
     "local": "local_network start_local_network",
     "loop.network": "Network",
     "loop.progress_bars": "progress_bars",

@@ -119,6 +119,10 @@ class Lans:
         assert process.returncode == 0, wrong
         return json.loads(told.splitlines()[-1])
 
+    def show(self, machine: str, module: str, *arguments: str) -> None:
+        """Run a module at a machine; what it prints is shown."""
+        subprocess.run([*self.at(machine), sys.executable, "-m", module, *arguments], check=True)
+
 
 def _end(process: "subprocess.Popen[str]") -> None:
     if process.poll() is None:

@@ -62,6 +62,7 @@ class Engine:
         self.heard: list[str] = []
         self.refused: list[tuple[int, str]] = []
         self.unreached: list[tuple[int, int]] = []
+        self.hears_routes = True  # whether the client says that there is no other way
         self.links = Links(
             words,
             handover,
@@ -336,3 +337,29 @@ def test_an_engine_in_the_place_of_another_dials_those_that_were_there(use_tls: 
 
         second.until(arrived)
         assert not second.links.errors and not first.links.errors
+
+
+def test_where_the_other_one_can_dial_there_is_one_connection() -> None:
+    """Node 1 cannot reach node 2; the client says that node 2 dials instead."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        closed = sock.getsockname()[1]
+    with contextlib.ExitStack() as stack:
+        (port_1, handover_1), (port_2, handover_2) = (stack.enter_context(hand_over()) for _ in range(2))
+        engines = [
+            stack.enter_context(contextlib.closing(Engine(setup(node, ports, use_tls=True), handover)))
+            for node, ports, handover in (
+                (1, [port_1, closed], handover_1),
+                (2, [port_1, port_2], handover_2),
+            )
+        ]
+        first, second = engines
+        first.hears_routes = False
+        first.until(lambda: bool(first.unreached))
+        assert first.unreached == [(2, 0)] and 2 in first.links.unfinished()
+        second.links.route(1, None)
+        with joining(first, second):
+            for node, port in ((1, port_1), (2, port_2)):
+                stack.enter_context(contextlib.closing(call(port, 0, node, use_tls=True)))
+        assert first.links.errors == second.links.errors == {}
+        second.links.route(1, None)  # it stands: nothing is dialled again
+        assert second.links.unfinished() == []
