@@ -189,6 +189,8 @@ CHANGES = {
     Kind.CLOSE: True,
     Kind.RESTART: True,
     Kind.MEMBERS: True,
+    Kind.ROUTE: True,
+    Kind.RELAY: True,
     Kind.NEIGHBOURS: False,
     Kind.STATISTICS: False,
     Kind.PROBE: False,
