@@ -139,7 +139,8 @@ class Closure:
 def hosts_of(addresses: Sequence[str], source: str) -> list[Host]:
     """Return where a server may be that another one names; those that cannot be understood are left out.
 
-    `source`: the address of the server that names it. What is a loopback address there, is that server's machine.
+    `source`: the address of the server that names it, or the path of its socket. What is a loopback address there, is
+    that server's machine.
 
     Examples
     --------
@@ -154,7 +155,7 @@ def hosts_of(addresses: Sequence[str], source: str) -> list[Host]:
             continue
         if host.is_socket:  # of this machine, which no server can know
             continue
-        if _is_loopback(host.name) and source != host.name:
+        if _is_loopback(host.name) and not source.startswith("/") and source != host.name:
             shown = f"[{source}]" if ":" in source else source
             host = parse_hosts([f"{shown}:{host.port}"])[0]
         found.append(host)

@@ -4,10 +4,9 @@ from typing import Any
 
 from pconnect.commands.table import Table
 from pconnect.pool.closure import hosts_of
-from pconnect.pool.neighbours import ask_neighbours
+from pconnect.pool.further import survey
 from pconnect.session.remote_calls import client_mesh
 from pconnect.session.server import Server
-from srp_tools.steps import deadline_after
 
 _HEADINGS = ["server", "addresses", "slots", "nodes", "state", "heard", "known at"]
 
@@ -42,24 +41,13 @@ class PoolView:
         ...     len(net.members())
         0
         """
-        mesh = client_mesh(self.mesh)
-        mesh.check_open()
-        first: dict[tuple[str, int], list[Server]] = {}
-        for node in self.nodes:
-            if (server := mesh.servers.get(node)) is not None:
-                first.setdefault((server.location.address, server.location.cmd_port), []).append(server)
-        asked = [servers[0] for servers in first.values()]
-        answers = ask_neighbours(asked, mesh.event_loop, mesh.next_number, deadline_after(timeout))
-        connected = {
-            answers[servers[0].node]["id"]: [server.node for server in servers]
-            for servers in first.values()
-            if servers[0].node in answers
-        }
+        there, answers = survey(client_mesh(self.mesh), self.nodes, timeout)
+        nodes = {answer["id"]: [server.node for server in there[node]] for node, answer in answers.items()}
         known: dict[str, dict[str, Any]] = {}
-        for server in asked:
-            for member in answers.get(server.node, {"members": []})["members"]:
-                _note(known, member, server)
-        return Table(_HEADINGS, [_row(member, connected.get(id_, [])) for id_, member in known.items()])
+        for node, answer in answers.items():
+            for member in answer["members"]:
+                _note(known, member, there[node][0])
+        return Table(_HEADINGS, [_row(member, nodes.get(id_, [])) for id_, member in known.items()])
 
 
 def _note(known: dict[str, dict[str, Any]], member: dict[str, Any], source: Server) -> None:

@@ -137,7 +137,8 @@ def test_a_loopback_address_is_that_of_who_names_it() -> None:
     assert [(host.name, host.port) for host in hosts] == [
         ("fe80::5", 4000), ("fe80::5", 12502), ("fe80::5", 4001), ("10.0.0.3", 12502),
     ]  # fmt: skip
-    assert hosts_of(["127.0.0.1:4000"], "127.0.0.1")[0].label == "127.0.0.1:4000"
+    for source in ("127.0.0.1", "/run/pserver.socket"):
+        assert hosts_of(["127.0.0.1:4000"], source)[0].label == "127.0.0.1:4000"
 
 
 @pytest.mark.parametrize(
