@@ -9,6 +9,7 @@ import fcntl
 import ipaddress
 import json
 import logging
+import math
 import os
 import selectors
 import socket
@@ -32,6 +33,9 @@ from srp_tools.printable import printable_name
 log = logging.getLogger("pserver")
 
 _LOOK_SECONDS = 5.0  # between two looks who is missed, and two writings of the file
+
+_OLD_SECONDS = 0.1  # for which clients are told the same
+_NOTHING = -math.inf, b""
 
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
@@ -60,6 +64,7 @@ class Pool:
         self._announcing = Announcing(
             selector, members, request, self._order, lambda: config().announce_interval
         )
+        self._listed = _NOTHING  # what clients were told at last, and when that was made
         self._given: tuple[str, ...] = ()  # of the settings, as they were at the last look
         #: What administrators may ask for, by word.
         self.words: Mapping[str, Callable[[Mapping[str, Any]], Facts]] = {
@@ -77,6 +82,7 @@ class Pool:
 
     def _look(self) -> float:
         """Take in other settings, miss members, and keep what has changed; return in how many seconds to look again."""
+        self._listed = _NOTHING
         given = tuple(self._config().join)
         if given != self._given:
             for host in self._given:
@@ -132,6 +138,7 @@ class Pool:
 
     def answer_member(self, request: Mapping[str, Any], peer: str) -> Facts:
         """Do what a member asks for, who has logged in from `peer`; return what it is told."""
+        self._listed = _NOTHING
         try:
             match request.get("do"):
                 case "announce":
@@ -171,17 +178,26 @@ class Pool:
 
     def hand_out(self, end: socket.socket) -> None:
         """Send a session what its client may know; the socket is closed."""
-        told = {"id": self._members.own, "members": list(self._members.facts(time.monotonic()))}
         with end:
             file = os.memfd_create("pserver-members", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
             try:
-                os.write(file, json.dumps(told).encode())  # memory takes all at once
+                os.write(file, self._list())  # memory takes all at once
                 fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
                 end.setblocking(False)
                 with contextlib.suppress(OSError):  # the session has ended
                     socket.send_fds(end, [b"members"], [file])
             finally:
                 os.close(file)
+
+    def _list(self) -> bytes:
+        """Return what clients may know. A list may be long, and a client may ask all the time."""
+        now = time.monotonic()
+        made, data = self._listed
+        if now - made > _OLD_SECONDS:
+            told = {"id": self._members.own, "members": list(self._members.facts(now))}
+            data = json.dumps(told).encode()
+            self._listed = now, data
+        return data
 
     # --- administrators ---
 
@@ -198,12 +214,13 @@ class Pool:
         if len(self._members.joined) >= MOST_HOSTS and host not in self._members.joined:
             raise ConfigurationError(f"join: at most {MOST_HOSTS} servers; leave one first")
         load_member(config.member_path())
+        self._listed = _NOTHING
         self._members.join(host, given=host in self._given)
         self._announcing.announce_now(host)
         return {"host": host}
 
     def _leave(self, request: Mapping[str, Any]) -> Facts:
-        host = _host_of(request)
+        host, self._listed = _host_of(request), _NOTHING
         if not self._members.part(host):
             known = ", ".join(self._members.joined) or "none"
             raise ConfigurationError(

@@ -79,6 +79,13 @@ def test_a_member_is_told_who_this_is_and_clients_are_told_of_it(office: Office)
     assert office.pool.facts()[0]["name"] == "beta"
 
 
+def test_a_client_that_asks_all_the_time_is_told_the_same_for_a_moment(office: Office) -> None:
+    office.pool.answer_member(WORDS, PEER)
+    assert len({json.dumps(office.told()) for _ in range(5)}) < 5
+    office.pool.answer_member(WORDS | {"name": "other"}, PEER)
+    assert office.told()["members"][0]["name"] == "other"
+
+
 def test_what_was_advertised_comes_before_where_it_was_seen(office: Office) -> None:
     office.pool.answer_member(WORDS | {"advertised": True}, PEER)
     assert office.told()["members"][0]["addresses"] == ["192.168.1.2", "10.0.0.2:12600"]
