@@ -10,7 +10,7 @@ const CHARTS = [
   {title: "Busy slots", column: "busy_slots", show: decimal},
   {title: "Slots waited for", column: "waiting", show: decimal},
   {title: "Jobs a minute", column: "jobs_done", show: decimal, factor: 60, isRate: true},
-  {title: "Failed jobs a minute", column: "jobs_failed", show: decimal, factor: 60, isRate: true},
+  {title: "Failed a minute", column: "jobs_failed", show: decimal, factor: 60, isRate: true},
   {title: "Load", column: "load", show: decimal},
   {title: "Free memory", column: "memory_free", show: bytes},
   {title: "Received", column: "bytes_in", show: (value) => bytes(value, true), isRate: true},

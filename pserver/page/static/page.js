@@ -38,7 +38,7 @@ const observer = new IntersectionObserver((entries) => {
     if (isIntersecting) onScreen.add(target.id);
     else onScreen.delete(target.id);
   }
-  if (!isPaused) showAll(false);
+  if (!isPaused && model.servers.size) showAll(false);
 }, {rootMargin: "100px"});
 for (const section of document.querySelectorAll("main section[id]")) observer.observe(section);
 

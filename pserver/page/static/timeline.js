@@ -319,7 +319,7 @@ export class Timeline {
 }
 
 function cut(text, room) {
-  const most = Math.floor(room / 5.9);
+  const most = Math.floor(room / 6.4);
   return text.length <= most ? text : most > 3 ? `${text.slice(0, most - 1)}…` : "";
 }
 
