@@ -1,0 +1,144 @@
+"""Stand-ins for the commands of Slurm and PBS, at the machines of `tests.support.machines`.
+
+A node runs `noded`, which starts what it is told in the environment that the real ones set, and in the user's home:
+clusters share homes. The commands talk to it. What they print, how they name nodes, and which variables there are is
+taken from srun(1), sbatch(1), scontrol(1), qsub(1B) and pbsdsh(1B).
+"""
+
+from pathlib import Path
+
+from tests.support.machines import Machine
+from tests.support.waiting import wait_until
+
+_PORT = 6818
+# One task at a time for each connection: a line of JSON, then its output comes back, then its exit status.
+_NODE = f"""
+import json, os, signal, socket, subprocess, sys, threading
+
+def serve(connection):
+    with connection, connection.makefile("rwb") as stream:
+        line = stream.readline()
+        if not line:  # somebody who looks whether we are here
+            return
+        task = json.loads(line)
+        # The folders of running servers are each node's own, as is /tmp, which these machines share.
+        own = os.environ["PSERVER_RUNTIME_DIR"]
+        env = dict(task["env"], PSERVER_RUNTIME_DIR=own, XDG_RUNTIME_DIR=own)
+        process = subprocess.Popen(task["command"], cwd=task["cwd"], env=env, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        def end():  # the other side asks for it, or is gone
+            connection.recv(1)
+            try:
+                os.killpg(process.pid, signal.SIGTERM)
+            except ProcessLookupError:
+                pass
+        threading.Thread(target=end, daemon=True).start()
+        for line in process.stdout:
+            stream.write(b"-" + line)
+            stream.flush()
+        stream.write(b"=%d\\n" % process.wait())
+
+with socket.create_server(("", {_PORT})) as listener:
+    while True:
+        threading.Thread(target=serve, args=[listener.accept()[0]], daemon=True).start()
+"""
+_COMMON = f"""
+import json, os, re, signal, socket, sys, threading
+
+def expand(text):  # node[1-3]
+    found = re.fullmatch(r"(.*)\\[(\\d+)-(\\d+)\\]", text)
+    return [f"{{found[1]}}{{n}}" for n in range(int(found[2]), int(found[3]) + 1)] if found else text.split(",")
+
+def run(tasks, output):
+    \"\"\"Run a task at each node; return the highest status. SIGTERM ends all.\"\"\"
+    connections = [socket.create_connection((node, {_PORT})) for node, _ in tasks]
+    def end(*_):
+        for connection in connections:
+            connection.sendall(b"end\\n")
+    signal.signal(signal.SIGTERM, end)
+    statuses = []
+    def wait(connection, task):
+        with connection.makefile("rwb") as stream:
+            stream.write(json.dumps(task).encode() + b"\\n")
+            stream.flush()
+            for line in stream:
+                if line[:1] == b"=":
+                    statuses.append(abs(int(line[1:])))
+                    return
+                output.write(line[1:])
+                output.flush()
+    threads = [threading.Thread(target=wait, args=[c, task]) for c, (_, task) in zip(connections, tasks)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(0.1)
+    return max(statuses, default=1)
+
+def options(path, word):
+    lines = open(path).read().splitlines()
+    return " ".join(line.removeprefix(word) for line in lines if line.startswith(word + " "))
+"""
+_SBATCH = """
+script = sys.argv[-1]
+count = int(re.search(r"--nodes=(\\d+)", options(script, "#SBATCH"))[1])
+env = dict(os.environ, SLURM_JOB_ID="4711", SLURM_JOB_NODELIST=f"node[1-{count}]", SLURM_NNODES=str(count),
+           SLURM_JOB_NUM_NODES=str(count), SLURM_CPUS_ON_NODE=str(os.cpu_count()), SLURM_NTASKS=str(count),
+           SLURM_SUBMIT_DIR=os.getcwd())
+print("Submitted batch job 4711")
+task = {"command": ["bash", script], "cwd": os.getcwd(), "env": env}
+with open("slurm-4711.out", "wb") as output:
+    sys.exit(run([("node1", task)], output))
+"""
+_SRUN = """
+command = sys.argv[1:]
+while command[0].startswith("--"):
+    del command[0]
+tasks = []
+for number, node in enumerate(expand(os.environ["SLURM_JOB_NODELIST"])):
+    env = dict(os.environ, SLURM_PROCID=str(number), SLURM_NODEID=str(number), SLURM_LOCALID="0",
+               SLURMD_NODENAME=node, SLURM_STEP_ID="0")
+    tasks.append((node, {"command": command, "cwd": os.getcwd(), "env": env}))
+sys.exit(run(tasks, sys.stdout.buffer))
+"""
+_SCONTROL = """
+assert sys.argv[1:3] == ["show", "hostnames"], sys.argv
+print("\\n".join(expand(sys.argv[3])))
+"""
+_QSUB = """
+script = sys.argv[-1]
+count, processors = map(int, re.search(r"select=(\\d+):ncpus=(\\d+)", options(script, "#PBS")).groups())
+nodes = [f"node{n}" for n in range(1, count + 1)]
+with open("nodefile", "w") as file:
+    file.writelines(f"{node}\\n" for node in nodes for _ in range(processors))
+env = dict(os.environ, PBS_JOBID="4712.cluster", PBS_NODEFILE=os.path.abspath("nodefile"), PBS_O_WORKDIR=os.getcwd())
+print("4712.cluster")
+task = {"command": ["bash", script], "cwd": os.environ["HOME"], "env": env}
+with open("pool.pbs.o4712", "wb") as output:
+    sys.exit(run([("node1", task)], output))
+"""
+# Of the environment, only what PBS sets reaches the tasks, and what a login has.
+_PBSDSH = """
+assert sys.argv[1] == "--", sys.argv
+kept = {name: os.environ[name] for name in ("HOME", "USER", "PATH", "PYTHONPATH", "PBS_JOBID", "PBS_NODEFILE")}
+nodes = list(dict.fromkeys(open(os.environ["PBS_NODEFILE"]).read().split()))
+sys.exit(run([(node, {"command": sys.argv[2:], "cwd": "/", "env": dict(kept, PBS_NODENUM=str(number))})
+              for number, node in enumerate(nodes)], sys.stdout.buffer))
+"""
+COMMANDS: dict[str, str] = {
+    "sbatch": _SBATCH, "srun": _SRUN, "scontrol": _SCONTROL, "qsub": _QSUB, "pbsdsh": _PBSDSH,
+}  # fmt: skip
+
+
+def install(folder: Path, nodes: list[Machine]) -> None:
+    """Put the commands into the folder ``bin`` of the machines, and start what runs tasks at the nodes."""
+    for name, text in (COMMANDS | {"noded": ""}).items():
+        path = folder / "bin" / name
+        path.write_text(f"#!/usr/bin/env python3\n{_NODE if name == 'noded' else _COMMON + text}")
+        path.chmod(0o755)
+    for node in nodes:
+        node.run("noded > noded.log 2>&1 &")
+        wait_until(
+            lambda: not node.attempt(f"(exec 3<>/dev/tcp/127.0.0.1/{_PORT}) 2> /dev/null")[0],  # noqa: B023
+            f"{node.name} to take tasks",
+        )
