@@ -67,6 +67,7 @@ def pconnect(
     local_links: bool = True,
     accept: object = None,
     placement: str = EVEN,
+    exclusive: bool = False,
 ) -> ClientNetwork:
     """Log in at servers and return the network of the client and their engines.
 
@@ -134,6 +135,10 @@ def pconnect(
     placement
         ``"even"``: the least busy server gets the next job. ``"ordered"``: the first of `hosts` does, as long as it has
         a slot, then the second, and so on.
+    exclusive
+        Have each server for this network alone: it takes no other session as long as this one lives, and refuses this
+        one while others are there (`ServerRefusedError`, whose text says whose). The server's administrator must have
+        allowed it (``--allow-exclusive``), or you must be one. See doc/reference/connecting.md.
 
     Returns
     -------
@@ -193,7 +198,7 @@ def pconnect(
     finding = Finding(joined) if joined else None
     network = None
     while network is None:
-        terms = make_terms(credentials, limits, peer_timeout, local_links=local_links)
+        terms = make_terms(credentials, limits, peer_timeout, local_links=local_links, is_exclusive=exclusive)
         try:
             network = _connect(attendance, terms, deadline, finding, is_resumable=file is not None)
         except _FailedNodes as failed:

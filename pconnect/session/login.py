@@ -95,6 +95,7 @@ class LoginTerms:
     link_key: bytes | None = None  # for the tokens of local links; None: there are none
     network_key: bytes = b""  # for the MACs of preambles; empty without encryption
     is_control: bool = False  # whether an administrator logs in, who wants no engine
+    is_exclusive: bool = False  # whether the servers are to take no other session
     back: Back | None = None  # for a client that comes back
     #: Gets the offer of a server, and returns the number of its node; 0: the client does not want a session there.
     #: ``None``: the number is known before the login.
@@ -103,15 +104,25 @@ class LoginTerms:
 
 
 def make_terms(
-    credentials: Credentials | None, limits: Limits, peer_timeout: float, *, local_links: bool = True
+    credentials: Credentials | None,
+    limits: Limits,
+    peer_timeout: float,
+    *,
+    local_links: bool = True,
+    is_exclusive: bool = False,
 ) -> LoginTerms:
     """Return the terms of a new network; without credentials it has no encryption, and no local links."""
+    if is_exclusive and credentials is None:
+        raise ConfigurationError(
+            "exclusive and use_tls=False: no server knows whose it would be; leave out one"
+        )
     network_id = secrets.token_bytes(NETWORK_ID_BYTES)
     authority = NetworkAuthority(network_id) if credentials else None
     tls = TlsContexts(authority.own_identity()) if authority else None
     link_key = secrets.token_bytes(TOKEN_BYTES) if credentials and local_links else None
     network_key = secrets.token_bytes(NETWORK_KEY_BYTES) if credentials else b""
-    return LoginTerms(network_id, credentials, authority, tls, limits, peer_timeout, link_key, network_key)
+    terms = LoginTerms(network_id, credentials, authority, tls, limits, peer_timeout, link_key, network_key)
+    return replace(terms, is_exclusive=is_exclusive)
 
 
 def find_credentials(user: str | None, password: str | None, file: str | Path | None) -> Credentials:
@@ -320,6 +331,7 @@ def _answer(terms: LoginTerms, node: int, key: bytes) -> dict[str, Any]:
         "authority": authority.certificate if authority else b"",
         "token": link_token(terms.link_key, 0, node) if terms.link_key else None,
         **({"control": True} if terms.is_control else {}),
+        **({"exclusive": True} if terms.is_exclusive else {}),
     }
     if terms.back is not None and authority is not None:
         # After the other key, which is thrown away if the server gives this client back to its session.

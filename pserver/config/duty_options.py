@@ -68,6 +68,12 @@ class DutyOptions(ListenOptions):
         parse=int,
         reloads=True,
     )
+    allow_exclusive: bool = setting(
+        False,
+        "Let each user have the server for one session alone (exclusive=True), when no other is there; without this, "
+        "only those of --admins.",
+        reloads=True,
+    )
     serve: int = setting(
         0,
         "End after so many sessions, with status 0; 0 sets no limit. Each login begins one session.",

@@ -161,8 +161,12 @@ class _Daemon:
             lambda: self._config,
             self.sessions.users,
             begun=lambda: self.sessions.begun,
+            sessions=lambda: self.sessions,
+            admins=lambda: self._config.admins,
         )
-        self.sessions.refusal = lambda user: self._users.refusal(user) or self.admission.refusal(user)
+        self.sessions.refusal = lambda user, *more, **how: (
+            self._users.refusal(user) or self.admission.refusal(user, *more, **how)
+        )
         self.sessions.removal = self._users.removal
         stack.callback(returning.close)
         endings = Endings()
@@ -218,17 +222,9 @@ class _Daemon:
             return is_logging_in or bool(len(self.starts)) or self.starts.awaits_ends
 
         server = Server(
-            self.sessions,
-            self._slots,
-            self.admission,
-            endings,
-            self.status,
-            reloading.reload,
-            self._stop,
-            is_busy,
-            pool,
-            statistics.document,
-        )
+            self.sessions, self._slots, self.admission, endings, self.status, reloading.reload, self._stop, is_busy,
+            pool, statistics.document,
+        )  # fmt: skip
         return Control(control_path(self._config.name), self._selector, server, lambda: self._config.admins)
 
     def _record(self) -> dict[str, object]:

@@ -5,11 +5,18 @@ import signal
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from pconnect.protocol.preamble_check import PreambleCheck
 from pserver.starter.session_starts import Started
 from pserver.system.processes import kill_with_descendants
+
+
+class Refusal(Protocol):
+    """Returns why a user gets no session for a network now; empty: there is no reason."""
+
+    def __call__(self, user: str, network: str = "", *, is_exclusive: bool = False) -> str:
+        """`is_exclusive`: whether it is to be the only one."""
 
 
 @dataclass(eq=False)
@@ -23,6 +30,7 @@ class Node:
     #: For connections to its engine, those for jobs, and command channels of further nodes.
     handovers: Sequence[socket.socket] = ()
     is_detached: bool = False  #: whether it continues without its client
+    is_exclusive: bool = False  #: whether its session has the server for itself, see `pserver.duty.exclusion`
     orphaned_since: float | None = None  #: when its client vanished, if it did and may come back
 
     def note_absence(self, words: Mapping[str, Any]) -> None:
@@ -62,6 +70,16 @@ class Session:
     def is_control(self) -> bool:
         """Whether it only passes on the requests of an administrator, who has logged in to no network."""
         return self.user is not None and self.network is None
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether it has the server for itself."""
+        return any(node.is_exclusive for node in self.nodes)
+
+    @property
+    def is_detached(self) -> bool:
+        """Whether its client has left, so that only jobs go on."""
+        return bool(self.nodes) and all(node.is_detached for node in self.nodes)
 
     @property
     def orphaned_since(self) -> float | None:

@@ -19,7 +19,7 @@ from typing import Any
 from pconnect.protocol.frames import Preamble, Purpose
 from pconnect.protocol.preamble_check import PreambleCheck
 from pserver.ctl.long_messages import send_long
-from pserver.daemon.held_session import LoginFailure, Node, Session, Use, count_of
+from pserver.daemon.held_session import LoginFailure, Node, Refusal, Session, Use, count_of
 from pserver.daemon.returned_clients import give_back
 from pserver.daemon.returning_sessions import Returned
 from pserver.daemon.session_audit import log_end, log_failure, log_request_login
@@ -71,7 +71,7 @@ class SessionRegistry:
         #: Sends the members of the server to this socket, and closes it.
         self.on_members: Callable[[socket.socket], object] = socket.socket.close
         #: Returns why a user gets no session now. What held when its login began may have changed meanwhile.
-        self.refusal: Callable[[str], str] = lambda _: ""
+        self.refusal: Refusal = lambda *_, **__: ""
         #: Returns why somebody is no user of this server any more, who could administer it even while it takes none.
         self.removal: Callable[[str], str] = lambda _: ""
         # Called with what a node tells of its jobs, or asks for; with a node, and with a session, that ends.
@@ -211,7 +211,7 @@ class SessionRegistry:
         return True
 
     def _take(self, node: Node, data: bytes, ends: Sequence[int]) -> None:
-        match json_object(data):
+        match words := json_object(data):
             case {"folder": str(folder), "mark": int(mark)} if not ends:
                 if self._knows_account(node.session):
                     node.session.folders[folder] = mark
@@ -223,7 +223,8 @@ class SessionRegistry:
                 and len(ends) == _MAX_ENDS
                 and all(map(takes_messages, ends))
             ):
-                self._register(node, (user, network, number), bytes.fromhex(key), ends)
+                who = user, network, number, words.get("exclusive") is True
+                self._register(node, who, bytes.fromhex(key), ends)
             case {"administrator": str(user), "request": dict(request)} if not ends and not node.number:
                 self._administer(node, user, request)
             case {"failed": dict(failed)} if not ends and (failure := LoginFailure.read(failed)):
@@ -264,9 +265,9 @@ class SessionRegistry:
             session.uid = real_user(session.pid) or None  # never with those of root
         return not self._has_accounts or session.uid is not None
 
-    def _register(self, node: Node, who: tuple[str, str, int], key: bytes, ends: Sequence[int]) -> None:
+    def _register(self, node: Node, who: tuple[str, str, int, bool], key: bytes, ends: Sequence[int]) -> None:
         """Record who has logged in for a node, and answer the session, which waits for that."""
-        user, network, number = who
+        user, network, number, is_alone = who
         session = node.session
         taken = any(node.session.check.key == key for node in self._find(network, number))
         taken |= session.failure is not None  # a login that was given up is over
@@ -275,7 +276,8 @@ class SessionRegistry:
                 "session %d was started for %r, and says that it is %r", session.pid, session.claimed, user
             )
             taken = True
-        refusal = "" if taken or session.user is not None else self.refusal(user)
+        is_new = not taken and session.user is None
+        refusal = self.refusal(user, network, is_exclusive=is_alone) if is_new else ""
         if taken or refusal:
             for end in ends:
                 os.close(end)
@@ -283,6 +285,7 @@ class SessionRegistry:
             if session.network is None:
                 session.check = PreambleCheck(key)
             self.begun += session.user is None
+            node.is_exclusive = is_alone and is_new
             session.user, session.network = user, network
             node.number, node.handovers = number, _sockets(ends)
             audit.login(session.peer, user, session.pid, number, network)
@@ -312,6 +315,8 @@ class SessionRegistry:
     def _remove_node(self, node: Node) -> None:
         self._selector.unregister(node.control)
         node.session.nodes.remove(node)
+        for other in node.session.nodes[:1]:
+            other.is_exclusive |= node.is_exclusive
         self.on_leave(node)
         self._slots.leave(node)
         node.control.close()

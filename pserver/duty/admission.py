@@ -2,9 +2,10 @@
 
 import datetime
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from pserver.config.duty_options import DutyOptions
+from pserver.duty.exclusion import Session, why_excluded, why_not_alone
 from pserver.duty.schedule import Phase, ServiceHours, State, WallClock, state_at
 from pserver.duty.wall_clock import wall_clock
 from srp_tools.credentials import is_member
@@ -17,7 +18,8 @@ class Admission:
     """What decides about newcomers. It only answers; others act on it.
 
     `config`: returns the settings that hold now. `users`: returns the user of each session that has logged in. `now`:
-    returns the instant, as `time.time` does. `begun`: returns how many sessions have begun in all.
+    returns the instant, as `time.time` does. `begun`: returns how many sessions have begun in all. `sessions`: returns
+    those that there are. `admins`: returns the users who administer the server.
     """
 
     def __init__(
@@ -28,12 +30,16 @@ class Admission:
         clock: WallClock = wall_clock,
         *,
         begun: Callable[[], int] = lambda: 0,
+        sessions: Callable[[], Iterable[Session]] = tuple,
+        admins: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._config = config
         self._users = users
         self._now = now
         self._clock = clock
         self._begun = begun
+        self._sessions = sessions
+        self._admins = admins
         self._is_drained = self._finishes_jobs = False
         self._known: tuple[ServiceHours | None, float, State] = (
             None,
@@ -78,14 +84,20 @@ class Admission:
         opens, end = self._shown(state.opens_at), self._config().service_end
         return f"service hours: the server ends all sessions at {end} (--service-end), and opens at {opens} again"
 
-    def refusal(self, user: str) -> str:
-        """Return why `user` gets no session now, for the client to read; empty if there is no reason."""
+    def refusal(self, user: str, network: str = "", *, is_exclusive: bool = False) -> str:
+        """Return why `user` gets no session now, for the client to read; empty if there is no reason.
+
+        `network`: for which it would be, if that is known. `is_exclusive`: whether it is to be the only one.
+        """
         if is_member(user):
             return (
                 f"the user {user} is a member: servers announce themselves with it, and it has no session; log in as "
                 "another user"
             )
-        why = self._why_closed() or self._why_full(user)
+        why = self._why_closed() or self._why_full(user) or why_excluded(user, network, self._sessions())
+        if is_exclusive and not why:
+            is_allowed = self._config().allow_exclusive or user in self._admins()
+            why = why_not_alone(user, network, self._sessions(), is_allowed=is_allowed)
         return f"server {self._config().name} takes no new session now: {why}" if why else ""
 
     def _why_closed(self) -> str:

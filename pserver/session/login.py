@@ -50,6 +50,7 @@ class AuthenticatedClient:
     network_key: bytes = b""  # which members prove in preambles; empty without encryption
     user: str = _NOBODY
     is_control: bool = False  # whether it wants no engine, but to administer the server
+    is_exclusive: bool = False  # whether it wants the server for itself
 
     def engine_identity(self, links: dict[int, Any]) -> list[Any] | None:
         """Return what the node's engine gets to prove who it is; `links` are its local links, by node."""
@@ -113,7 +114,7 @@ def accept_client(
     if account is not None:
         account.become()  # before anything is read of what the client says
     said = decoder.unpack(data)
-    is_control, back = _wants_control(said), Return.read(said)
+    is_control, back = _wants(said, "control"), Return.read(said)
     if not is_control and back is None:  # others come to a server that takes no new session, too
         _check_admission(settings)
     answer = _read_answer(data, key)
@@ -124,11 +125,12 @@ def accept_client(
         yield from turn_away(channel, why)
         channel.close()
         raise ServerRefusedError(why or "there is nothing to come back to")
-    return AuthenticatedClient(channel, *answer, user=user, is_control=is_control)
+    is_exclusive = _wants(said, "exclusive")
+    return AuthenticatedClient(channel, *answer, user=user, is_control=is_control, is_exclusive=is_exclusive)
 
 
-def _wants_control(answer: Any) -> bool:
-    return isinstance(answer, dict) and answer.get("control") is True
+def _wants(answer: Any, what: str) -> bool:
+    return isinstance(answer, dict) and answer.get(what) is True
 
 
 def _check_admission(settings: SessionSettings) -> None:
@@ -251,7 +253,7 @@ def _shortened(reason: str) -> str:
 
 def words_of(client: AuthenticatedClient) -> dict[str, object]:
     """Return what the daemon is told of a node."""
-    return _words(client.user, client)
+    return _words(client.user, client) | ({"exclusive": True} if client.is_exclusive else {})
 
 
 def _words(user: str, client: AuthenticatedClient | _Answer) -> dict[str, object]:

@@ -9,7 +9,7 @@ import json
 import math
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pserver.config.server_config import ServerConfig
@@ -49,8 +49,6 @@ class ServerStatistics:
         self._answers: dict[Node, tuple[float, str]] = {}
         self._samples = Samples(self._look)
         self.step, self.time_left = self._samples.step, self._samples.time_left
-        #: Returns what is known of the other servers of the pool.
-        self.members: Callable[[], Sequence[Mapping[str, object]]] = tuple
         sessions.on_work, sessions.on_leave, sessions.on_end = self._take, self._leave, self._end
 
     # --- what sessions tell ---
@@ -119,7 +117,7 @@ class ServerStatistics:
             "queue": {"waiting": self._slots.waiting},
             "sessions": [self._session_row(session, user) for session in visible],
             "others": {"sessions": len(others), "slots": sum(map(self._held_by, others))},
-            "members": list(self.members()),
+            "members": list(self._sessions.members()),
             **more,
         }
 
@@ -193,6 +191,7 @@ class ServerStatistics:
             "slots": self._held_by(session),
             "detached": any(node.is_detached for node in session.nodes),
             "orphaned": session.orphaned_since,
+            "exclusive": session.is_exclusive and not session.is_detached,
             "is_own": user is not None and session.user == user,
             "bytes_in": received,
             "bytes_out": sent,

@@ -47,6 +47,7 @@ WRONG: Mapping[str, tuple[str, str]] = {
     "service_end": ("08:00:00", ""),
     "max_sessions": ("-1", "many"),
     "max_sessions_per_user": ("1.5", "-1"),
+    "allow_exclusive": ("1", "all"),
     "serve": ("-1", "x"),
     "clean": ("1", "all"),
     "allow_root": ('"yes"', "maybe"),

@@ -71,7 +71,7 @@ def test_the_document_is_what_the_sessions_have_told(place: Place, statistics: S
         {
             "session": session.pid, "user": "alice", "from": "192.0.2.1 port 5", "nodes": [1],
             "network": f"{session.pid:08x}", "since": session.since, "slots": 1, "detached": False, "orphaned": None,
-            "is_own": False, "bytes_in": 1000, "bytes_out": 50, "memory": 2**20,
+            "exclusive": False, "is_own": False, "bytes_in": 1000, "bytes_out": 50, "memory": 2**20,
         }
     ]  # fmt: skip
     assert [(each["outcome"], each["label"]) for each in document["timeline"]] == [
