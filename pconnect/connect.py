@@ -208,7 +208,7 @@ def pconnect(
     client_mesh(network.mesh).jobs.placement = rules
     _warn(network, attendance, check_versions=check_versions)
     if file is not None:
-        save(network, terms, attendance, file)
+        save(network, file)
     if token is not None:
         _recover(network, token, attendance, deadline)
     return network

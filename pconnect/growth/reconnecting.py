@@ -1,5 +1,7 @@
 """`net.reconnect`: a new session for nodes whose server or machine was gone, under the same numbers."""
 
+import contextlib
+import time
 from collections.abc import Mapping, Sequence
 
 from pconnect.errors import ConnectionLostError
@@ -8,6 +10,7 @@ from pconnect.growth.joining import Joining
 from pconnect.growth.kept_values import send_kept_values
 from pconnect.growth.logins import log_in_nodes
 from pconnect.growth.removing import Nodes, leave_jobs, numbers_of
+from pconnect.protocol.kinds import Kind
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.mesh_setup import MeshSetup
 from pconnect.session.node_state import NodeEvent
@@ -15,14 +18,19 @@ from pconnect.session.server import Server
 from pconnect.session.versions import foreign_pythons
 from srp_tools.steps import deadline_after
 
+_ANSWER_SECONDS = 5.0  # a supervisor that is there answers whatever its engine does
+
 Failures = dict[int, Exception]
 
 
-def reconnect_nodes(mesh: ClientMesh, nodes: Nodes | None, timeout: float) -> list[int]:
+def reconnect_nodes(
+    mesh: ClientMesh, nodes: Nodes | None, timeout: float, *, fresh: bool = False
+) -> list[int]:
     """Give nodes that are lost a new session; see `pconnect.views.growth_views.GrowthView.reconnect`."""
     deadline = deadline_after(timeout)
     mesh.event_loop.look()
     numbers = list(mesh.servers) if nodes is None else numbers_of(mesh, nodes)
+    _lose_silent(mesh, numbers, min(_ANSWER_SECONDS, timeout / 3))
     lost = [number for number in numbers if is_lost(mesh.servers[number])]
     if not lost:
         return []
@@ -30,7 +38,10 @@ def reconnect_nodes(mesh: ClientMesh, nodes: Nodes | None, timeout: float) -> li
         mesh.renew_certificates()
         leave_jobs(mesh, lost, 0.0)
         try:
-            failures, found = _log_in(mesh, mesh_setup, lost, deadline)
+            come_back = None if fresh else mesh.growth.come_back
+            failures, found = (
+                (come_back(lost, deadline), {}) if come_back else _log_in(mesh, mesh_setup, lost, deadline)
+            )
             if found:
                 failures |= _join(mesh, mesh_setup, found, deadline)
                 send_kept_values(mesh, found.keys() - failures.keys(), deadline)
@@ -49,6 +60,25 @@ def reconnect_nodes(mesh: ClientMesh, nodes: Nodes | None, timeout: float) -> li
 def is_lost(server: Server) -> bool:
     """Whether a node has no session any more, as far as the client knows."""
     return server.command.error is not None or server.life.session_is_over
+
+
+def _lose_silent(mesh: ClientMesh, numbers: Sequence[int], seconds: float) -> None:
+    """Give up nodes whose servers do not answer: it may take long until the system sees that nobody is there."""
+    asked = {mesh.servers[n]: mesh.next_number() for n in numbers if not is_lost(mesh.servers[n])}
+    with mesh.event_loop.sigint_deferred:
+        for server, number in asked.items():
+            server.command.post(Kind.QUERY, number)
+            mesh.event_loop.flush(server.command)
+    with contextlib.suppress(TimeoutError):
+        mesh.event_loop.run_until(
+            lambda: all(server.has_answered(Kind.FACTS, number) for server, number in asked.items()),
+            time.monotonic() + seconds,
+            "answers of the servers",
+        )
+    for server, number in asked.items():
+        if server.answers.pop((Kind.FACTS, number), None) is None and not server.command.error:
+            silent = ConnectionLostError(f"its server has not answered for {seconds:g} s")
+            mesh.event_loop.lose(server.command, silent)
 
 
 def _log_in(

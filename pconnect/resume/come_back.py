@@ -7,6 +7,7 @@ package. One that computes is not waited for: its connection is made when it has
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from pconnect.errors import AuthenticationError, ConnectError, ConnectionLostError
 from pconnect.link.connection import Connection
@@ -65,14 +66,14 @@ def come_back(
     try:
         _log_in(saved, terms, event_loop, deadline, outcomes)
         servers = {node: server for node, server in outcomes.items() if isinstance(server, ReturnedServer)}
-        failures = _failures(outcomes)
+        failures = failures_of(outcomes)
         if len(servers) == len(outcomes) and all(server.refusal == "" for server in servers.values()):
             event_loop.close()
             return None
         _check(failures, attendance, saved)
         for node, error in failures.items():
             servers[node] = _lost(node, saved, event_loop, error)
-        return _make_network(terms, dict(sorted(servers.items())), event_loop, deadline)
+        return _make_network(terms, saved, dict(sorted(servers.items())), event_loop, deadline)
     except BaseException:
         for outcome in outcomes.values():
             if isinstance(outcome, Server):
@@ -91,8 +92,10 @@ def _log_in(
     """Come back to the first node of each server, then to all further ones there."""
     nodes: dict[tuple[str, int], list[int]] = {}
     for node, host in enumerate(saved.hosts, 1):
+        if node in saved.removed:
+            continue
         nodes.setdefault((host.name, host.port), []).append(node)
-    _try(
+    try_logins(
         {first: log_in_at(saved.hosts[first - 1], first, terms, deadline) for first, *_ in nodes.values()},
         event_loop,
         deadline,
@@ -105,10 +108,10 @@ def _log_in(
             further |= {node: add_node(server, node, terms) for node in others}
         else:
             outcomes |= dict.fromkeys(others, server)
-    _try(further, event_loop, deadline, outcomes)
+    try_logins(further, event_loop, deadline, outcomes)
 
 
-def _try(
+def try_logins(
     steps: Mapping[int, Steps[Server]],
     event_loop: EventLoop,
     deadline: float,
@@ -134,7 +137,7 @@ def _has_come_back(server: ReturnedServer) -> bool:
     return server.refusal is None and server.command.error is None and not server.life.session_is_over
 
 
-def _failures(outcomes: Mapping[int, Server | Exception]) -> dict[int, Exception]:
+def failures_of(outcomes: Mapping[int, Server | Exception]) -> dict[int, Exception]:
     """Return why the client could not come back, by node."""
     failures: dict[int, Exception] = {}
     for node, outcome in sorted(outcomes.items()):
@@ -172,6 +175,7 @@ def _lost(node: int, saved: ResumeFile, event_loop: EventLoop, error: Exception)
 
 def _make_network(
     terms: LoginTerms,
+    saved: ResumeFile,
     servers: Mapping[int, ReturnedServer],
     event_loop: EventLoop,
     deadline: float,
@@ -182,13 +186,16 @@ def _make_network(
         if server.life.state is not NodeState.OPEN:
             server.data.lose(server.command.error or ConnectionLostError(str(server.life.death)))
     own = ClientConnection(0, "client", None)
-    mesh = ClientMesh(terms.network_id, list(servers.values()), event_loop, terms.limits, own)
-    mesh.mesh_setup = mesh_setup
+    mesh = ClientMesh(
+        terms.network_id, list(servers.values()), event_loop, terms.limits, own, removed=saved.removed
+    )
+    mesh.mesh_setup = replace(mesh_setup, terms=replace(terms, back=None, make_server=Server))
+    mesh.growth.hosts = {node: saved.hosts[node - 1] for node in servers}
     if mesh_setup.routes is not None:
         mesh_setup.routes.attend(servers.values(), event_loop)
     mesh.begin_renewals()
     _number_on(mesh, list(servers.values()))
-    _dial(mesh_setup, list(servers.values()), event_loop, deadline)
+    await_engines(mesh_setup, list(servers.values()), event_loop, deadline)
     mesh.foreign = versions.foreign_pythons([s for s in servers.values() if s.facts])
     open_networks.register(mesh)
     return ClientNetwork(mesh)
@@ -204,7 +211,7 @@ def _number_on(mesh: ClientMesh, servers: Sequence[ReturnedServer]) -> None:
     mesh.note_failure()
 
 
-def _dial(
+def await_engines(
     mesh_setup: MeshSetup, servers: Sequence[ReturnedServer], event_loop: EventLoop, deadline: float
 ) -> None:
     """Open the data connections; wait for those to idle engines."""

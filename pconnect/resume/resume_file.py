@@ -26,6 +26,7 @@ from srp_tools.private_files import read_private, write_private
 
 _VERSION = 1
 _MAX_BYTES = 2**24
+_REMOVED = Host("(removed)", "", 0)  # stands where a number stays empty
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
@@ -52,23 +53,31 @@ class ResumeFile:
     link_key: bytes | None = field(repr=False)
     limits: Limits
     peer_timeout: float
-    hosts: tuple[Host, ...]  #: of each node, from 1
+    hosts: tuple[Host, ...]  #: of each node, from 1; one that was removed has a place, too
     keys: Mapping[int, bytes]  #: the public key (DER) of each node
 
     @classmethod
-    def of(cls, terms: LoginTerms, hosts: list[Host]) -> "ResumeFile":
-        """Return what there is to be kept of a network that was just made."""
+    def of(cls, terms: LoginTerms, hosts: Mapping[int, Host], count: int) -> "ResumeFile":
+        """Return what there is to be kept of a network; `hosts`: that of each node that is there.
+
+        `count`: of all nodes, also those that were removed.
+        """
         assert terms.authority is not None  # noqa: S101 - it has encryption
-        keys = {node: key for node, key in terms.authority.public_keys.items() if node}
+        keys = {node: key for node, key in terms.authority.public_keys.items() if node in hosts}
         return cls(
             terms.network_id,
             terms.network_key,
             terms.link_key,
             terms.limits,
             terms.peer_timeout,
-            tuple(hosts),
+            tuple(hosts.get(node, _REMOVED) for node in range(1, count + 1)),
             keys,
         )
+
+    @property
+    def removed(self) -> dict[int, str]:
+        """The numbers that stay empty, because their nodes were removed."""
+        return {node: host.label for node, host in enumerate(self.hosts, 1) if host == _REMOVED}
 
     def write(self, path: Path) -> None:
         """Write it to a file of mode 0600. Raises `CredentialError` if that is not possible, or not private."""
@@ -79,7 +88,7 @@ class ResumeFile:
             "link_key": None if self.link_key is None else self.link_key.hex(),
             "limits": list(self.limits),
             "peer_timeout": self.peer_timeout,
-            "hosts": [[host.label, *host.ports_named] for host in self.hosts],
+            "hosts": [None if host == _REMOVED else [host.label, *host.ports_named] for host in self.hosts],
             "keys": {str(node): base64.b64encode(key).decode() for node, key in self.keys.items()},
         }
         write_private(path, json.dumps(told) + "\n", others_may_list=True)
@@ -108,7 +117,7 @@ def read_file(path: Path) -> ResumeFile | None:
             None if link_key is None else bytes.fromhex(link_key),
             Limits(int(most), int(most_waiting)),
             float(told["peer_timeout"]),
-            tuple(_host(*host) for host in told["hosts"]),
+            tuple(_REMOVED if host is None else _host(*host) for host in told["hosts"]),
             {int(node): base64.b64decode(key, validate=True) for node, key in told["keys"].items()},
         )
         sizes = len(found.network_id), len(found.network_key), len(found.link_key or bytes(TOKEN_BYTES))
@@ -116,7 +125,7 @@ def read_file(path: Path) -> ResumeFile | None:
             raise ValueError("a key has another length")
         if not (0 < found.peer_timeout < math.inf and min(found.limits) > 0):
             raise ValueError("a limit makes no sense")
-        if not found.hosts or set(found.keys) != set(range(1, len(found.hosts) + 1)):
+        if not found.hosts or found.keys.keys() ^ found.removed.keys() != set(range(1, len(found.hosts) + 1)):
             raise ValueError("a node has no key")
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise ConfigurationError(

@@ -11,21 +11,18 @@ functions are sent to every new worker anyway.
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from pconnect.commands.function_pickling import pack_arguments
 from pconnect.errors import AuthenticationError, ConnectionLostError, ParallelError
-from pconnect.link.connection import LIBRARY_TAGS, Connection
+from pconnect.jobs.job import Job
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import JOB_CHANNEL
-from pconnect.protocol.kinds import Kind, Role
-from pconnect.protocol.messages import Message, encode_message
+from pconnect.protocol.kinds import Kind
+from pconnect.scheduler.job_session import JobSession, begin_session, come_back_to
 from pconnect.scheduler.node_workers import NodeWorkers
 from pconnect.session.client_mesh import ClientMesh
-from pconnect.session.login import log_in_at
-from pconnect.session.mesh_setup import mesh_error
 from pconnect.session.node_state import SERVER_STOPPED, NodeState
 from pconnect.session.server import Server
 from srp_tools.channel import Channel
@@ -45,6 +42,16 @@ _LOOK_SECONDS = 0.02
 _GIVEN_UP = f"it was not there within {_PATIENCE:g} s"
 
 
+_NOT_WAITED = (
+    "its session has not waited for the client, which takes a server with --orphan-timeout; another one would lack "
+    "what commands have left in its workspace"
+)
+
+
+class _OverError(ConnectionLostError):
+    """It makes no sense to try again."""
+
+
 @dataclass
 class _Tries:
     """What is done for one lost node."""
@@ -57,6 +64,9 @@ class _Tries:
     over: str = ""  #: why there will be no other; empty: there will
     against: str = ""  #: why there is to be no new session; the old one may be there, though
     task: Task | None = None  #: the one that is on its way
+    held: list[Job] = field(
+        default_factory=list
+    )  #: jobs that were running there, if the session may have waited
 
     def __str__(self) -> str:
         if not self.count:
@@ -66,11 +76,27 @@ class _Tries:
         return "; ".join([*words, *([self.over] if self.over else [])])
 
 
+class JobOwner(Protocol):
+    """Decides what becomes of jobs."""
+
+    def ended(self, job: Job) -> None:
+        """Record that a job has a result."""
+
+    def show(self, job: Job, stream: int, start: int, data: bytes, *, is_last: bool) -> None:
+        """Show what a job has printed."""
+
+    def requeue(self, job: Job) -> None:
+        """Put a job back that was sent and not begun."""
+
+    def lose(self, job: Job, why: str) -> None:
+        """Run a job again whose worker is gone, or say that it is lost."""
+
+
 class Healer:
     """What brings nodes back.
 
     `nodes`: all that the scheduler knows, by number. `event_loop`: of its thread. `attend`: opens the job channel of a
-    node that has a session again, on a channel if there is one already.
+    node that has a session again, on a channel if there is one already. `owner`: decides what becomes of jobs.
     """
 
     def __init__(
@@ -79,13 +105,15 @@ class Healer:
         nodes: Mapping[int, NodeWorkers],
         event_loop: EventLoop,
         attend: Callable[[NodeWorkers, Channel | None], object],
+        owner: JobOwner,
     ) -> None:
         self._mesh = mesh
         self._nodes = nodes
         self._event_loop = event_loop
         self._attend = attend
+        self._owner = owner
         self._tries: dict[int, _Tries] = {}
-        self._sessions: dict[int, Server] = {}  # those that were begun here
+        self._sessions: dict[int, JobSession] = {}  # those that were begun here
 
     def look(self, now: float, *, is_wanted: bool) -> None:
         """Begin what is due; `is_wanted`: whether there are jobs."""
@@ -96,6 +124,8 @@ class Healer:
                     del self._tries[number]
             elif tries is None:
                 self.note_loss(node, now)
+            elif tries.over and tries.held:
+                self._lose_held(node, tries)
             elif tries.task is None and not tries.over and now >= tries.next_at:
                 if now - tries.lost_at > _PATIENCE:
                     tries.over = _GIVEN_UP
@@ -103,19 +133,25 @@ class Healer:
                 else:
                     self._begin(node, tries)
 
-    def note_loss(self, node: NodeWorkers, now: float) -> None:
-        """Record that a node is lost just now."""
+    def note_loss(self, node: NodeWorkers, now: float, jobs: Sequence[Job] = ()) -> bool:
+        """Record that a node is lost just now; return whether its jobs are kept until more is known."""
         tries = self._tries[node.number] = _Tries(now, now)
         tries.over, tries.against = self._why_over(node), self._reason_against(node)
         self._mesh.growth.healing[node.number] = str(tries)
+        if tries.over or self._mesh.growth.come_back is None:
+            return False
+        tries.held = list(jobs)
+        return True
 
     def hopes(self, numbers: Collection[int] | None, since: float, now: float) -> bool:
         """Whether some nodes, or any, may be back soon for a job that waits since an instant."""
         return any(
             not tries.over
             and not (tries.against and is_over(self._nodes[number].server))
-            and since <= tries.lost_at
-            and now - tries.lost_at < BACK_SECONDS
+            and (
+                self._mesh.growth.come_back is not None
+                or (since <= tries.lost_at and now - tries.lost_at < BACK_SECONDS)
+            )
             for number, tries in self._tries.items()
             if not numbers or number in numbers
         )
@@ -125,9 +161,14 @@ class Healer:
         tries = self._tries.pop(number, None)
         if tries is not None and tries.task is not None:
             self._event_loop.background.cancel(tries.task)
+        for job in tries.held if tries is not None else ():
+            self._owner.requeue(job)
         self._mesh.growth.healing.pop(number, None)
         server = self._sessions.pop(number, None)
         if server is None:
+            return
+        if server.has_waited:  # it waits again, for the whole client
+            self._drop(server)
             return
         self._close(server)
         deadline = time.monotonic() + _END_SECONDS
@@ -203,6 +244,8 @@ class Healer:
             tries.pause = min(2 * tries.pause, _LONGEST_PAUSE)
             if isinstance(outcome, AuthenticationError):
                 tries.over = "the login is refused"
+            elif isinstance(outcome, _OverError):
+                tries.over = str(outcome)
             if self._tries.get(number) is tries:
                 self._tell(number)
 
@@ -215,12 +258,18 @@ class Healer:
     def _take(self, node: NodeWorkers, server: Server, channel: Channel | None) -> None:
         tries = self._tries.pop(node.number)
         seconds = time.monotonic() - tries.lost_at
-        if channel is None:
+        if channel is None and isinstance(server, JobSession):
             before, self._sessions[node.number] = self._sessions.get(node.number), server
             if before is not None:
                 self._drop(before)
         self._mesh.growth.healing[node.number] = f"it runs jobs again, after {seconds:.1f} s"
         log.info("node %d (%s) is back for jobs, after %.1f s", node.number, server.host, seconds)
+        # What was running there the server has ended, when its client vanished or came back.
+        if server is node.server or (isinstance(server, JobSession) and server.has_waited):
+            for job in tries.held:
+                self._owner.requeue(job)
+        else:
+            self._lose_held(node, tries)
         node.revive(server)
         self._attend(node, channel)
 
@@ -228,73 +277,32 @@ class Healer:
         """Return the session of a node, with a job channel if there is one already."""
         setup = self._mesh.mesh_setup
         assert setup is not None  # noqa: S101 - see `_why_over`
+        if self._mesh.growth.come_back is not None:
+            server = yield from come_back_to(self._mesh, self._event_loop, node.number)
+            if server.refusal is None:
+                return server, None
+            self._event_loop.discard(server.command)
+            if server.refusal:
+                raise ConnectionLostError(server.refusal)
+            if against:
+                raise _OverError(_NOT_WAITED)
+            return (yield from self._anew(node.number)), None
         try:  # it may be that nothing is lost but a connection
             return node.server, (yield from setup.dial(node.server, JOB_CHANNEL))
         except (ParallelError, OSError):
             if against:
                 raise ConnectionLostError(against) from None
-            return (yield from self._begin_session(node.number)), None
+            return (yield from self._anew(node.number)), None
 
-    def _begin_session(self, number: int) -> Steps[Server]:
-        """Log in anew, and have an engine that knows nobody but the client."""
-        mesh, loop = self._mesh, self._event_loop
-        setup = mesh.mesh_setup
-        assert setup is not None  # noqa: S101 - see `_why_over`
-        assert setup.terms is not None  # noqa: S101 - the same
-        server = yield from log_in_at(mesh.growth.hosts[number], number, setup.terms)
-        try:
-            server.output.console = mesh.console
-            server.attach(
-                Connection(
-                    number, server.host, None, role=Role.CLIENT_DATA, limits=setup.limits, awaited=True
-                )
-            )
-            loop.add(server.command)
-            others = {c.node: c.host for c in list(mesh.connections)[1:] if c.node != number}
-            told = setup.setup([server], time.monotonic() + _TRY_SECONDS, others)
-            told |= {"together": [number], "links": {}, "resumable": False}
-            server.command.post(Kind.SETUP, number, told)
-            loop.flush(server.command)
-            server.data.open((yield from setup.dial(server)))
-            loop.add(server.data)
-            while server.life.state is NodeState.JOINING and server.command.error is None:
-                yield from pause(_LOOK_SECONDS)
-            if (error := mesh_error(server)) is not None:
-                raise error
-            yield from self._send_values(server)
-        except BaseException:
-            self._drop(server)
-            raise
-        return server
+    def _anew(self, number: int) -> Steps[JobSession]:
+        return begin_session(self._mesh, self._event_loop, number, _TRY_SECONDS)
 
-    def _send_values(self, server: Server) -> Steps[None]:
-        """Send what `net.broadcast` has sent to the node before, and wait until the engine has it."""
-        ended: dict[int, Any] = {}
-        server.data.on_message = lambda message: _note_end(message, ended)
-        values = list(self._mesh.jobs.broadcasts.items())
-        for command, (key, (value, nodes)) in enumerate(values, 1):
-            if nodes is not None and server.node not in nodes:
-                continue
-            limit = self._mesh.limits.max_message_bytes
-            contents = pack_arguments([key, value], pickled=False)
-            server.data.post(Kind.CALL, command, ["broadcast.keep", 0, {}])
-            server.data.post_encoded(
-                encode_message(Kind.VALUE, LIBRARY_TAGS + command, contents, limit, by_name=False)
-            )
-            self._event_loop.flush(server.data)
-            while command not in ended:
-                if server.data.error is not None or server.life.death is not None:
-                    raise ConnectionLostError(f"it was lost again: {server.life.death or server.data.error}")
-                yield from pause(_LOOK_SECONDS)
-            if isinstance(ended[command], dict):
-                raise ConnectionLostError(f"a broadcast value could not be kept there: {ended[command]}")
+    def _lose_held(self, node: NodeWorkers, tries: _Tries) -> None:
+        held, tries.held = tries.held, []
+        for job in held:
+            self._owner.lose(job, f"{node} is lost: {tries.over or tries.why}{node.remedy}")
 
 
 def is_over(server: Server) -> bool:
     """Whether nothing can run there any more: the session has ended, or its server or machine is gone."""
     return server.life.session_is_over or server.command.error is not None
-
-
-def _note_end(message: Message, ended: dict[int, Any]) -> None:
-    if message.kind is Kind.DONE:
-        ended[message.tag] = message.value[0]

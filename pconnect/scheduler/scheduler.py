@@ -92,7 +92,7 @@ class Scheduler:
         self._thread = LoopThread("pconnect jobs", self)
         self._manager = WorkerManager(mesh.servers.values(), mesh_setup, self._thread.event_loop, self)
         self._demand = WorkerDemand(self._manager.nodes, self._manager.retire, mesh.jobs.placement)
-        self._healer = Healer(mesh, self._manager.nodes, self._thread.event_loop, self._manager.attend)
+        self._healer = Healer(mesh, self._manager.nodes, self._thread.event_loop, self._manager.attend, self)
         self._manager.on_lost = self._healer.note_loss
         self._manager.on_statistics = self._demand.placement.take
         self._looked_at = 0.0

@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
 
 from pconnect.commands.captured_output import with_last_words
 from pconnect.errors import ConnectionLostError
@@ -16,7 +16,7 @@ from pconnect.protocol.answer_forms import check_answer
 from pconnect.protocol.frames import JOB_CHANNEL
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
-from pconnect.scheduler.healing import is_over
+from pconnect.scheduler.healing import JobOwner, is_over
 from pconnect.scheduler.node_workers import NodeWorkers
 from pconnect.scheduler.remote_worker import RemoteWorker
 from pconnect.session.mesh_setup import MeshSetup
@@ -30,22 +30,6 @@ log = logging.getLogger("pconnect")
 _DIAL_TIMEOUT = 30.0  # a worker waits as long for its connection
 _LOOK_SECONDS = 0.02  # between two looks whether workers have ended
 _MAX_SUSPICIONS = 3  # so often a worker may die before it has begun a job that it was to run next
-
-
-class JobOwner(Protocol):
-    """Decides what becomes of jobs."""
-
-    def ended(self, job: Job) -> None:
-        """Record that a job has a result."""
-
-    def show(self, job: Job, stream: int, start: int, data: bytes, *, is_last: bool) -> None:
-        """Show what a job has printed."""
-
-    def requeue(self, job: Job) -> None:
-        """Put a job back that was sent and not begun."""
-
-    def lose(self, job: Job, why: str) -> None:
-        """Run a job again whose worker is gone, or say that it is lost."""
 
 
 class WorkerManager:
@@ -63,8 +47,8 @@ class WorkerManager:
         self._mesh_setup = mesh_setup
         self._event_loop = event_loop
         self._owner = owner
-        #: Called when a node is lost, with the instant.
-        self.on_lost: Callable[[NodeWorkers, float], object] = lambda *_: None
+        #: Called when a node is lost, with the instant and its jobs; returns whether it keeps these.
+        self.on_lost: Callable[[NodeWorkers, float, Sequence[Job]], bool] = lambda *_: False
         #: Called with what a server says of itself that was asked for it.
         self.on_statistics: Callable[[NodeWorkers, dict[str, Any]], object] = lambda *_: None
         if mesh_setup.authority is not None and mesh_setup.tls is not None:
@@ -161,7 +145,7 @@ class WorkerManager:
                 hint = f"no connection for jobs: {outcome}; if its server was killed, start it again with the same name"
                 why = node.server.trouble + node.remedy if over else hint
                 node.lose(why)
-                self.on_lost(node, time.monotonic())
+                self.on_lost(node, time.monotonic(), ())
 
         self._dial(node, JOB_CHANNEL, end, patience=0.0)
 
@@ -227,11 +211,13 @@ class WorkerManager:
         error = node.channel.error
         ending = f"its session was ended: {node.ending}"
         node.lose((ending if node.ending else f"it is lost: {error}") + node.remedy)
-        self.on_lost(node, time.monotonic())
         why = (f"{node}: {ending}" if node.ending else f"{node} is lost: {error}") + node.remedy
+        jobs: list[Job] = []
         for worker in list(node.workers.values()):
             self._forget(node, worker)
-            for job in list(worker.jobs.values()):
+            jobs += worker.jobs.values()
+        if not self.on_lost(node, time.monotonic(), jobs):
+            for job in jobs:
                 self._owner.lose(job, why)
 
     def _forget(self, node: NodeWorkers, worker: RemoteWorker) -> None:

@@ -58,6 +58,9 @@ class Growth:
     healing: dict[int, str] = dataclasses.field(default_factory=dict)
     #: What is being done with the nodes just now, in words; empty: nothing.
     under_way: str = ""
+    #: Comes back to the sessions of nodes, until a deadline, and returns why it could not to some; see
+    #: `pconnect.resume.same_client`. ``None``: their sessions do not wait for anybody.
+    come_back: Callable[[Sequence[int], float], dict[int, Exception]] | None = None
     #: Called when there are other nodes, or other keys of nodes, than before.
     on_change: list[Callable[[], object]] = dataclasses.field(default_factory=list)
 
@@ -129,6 +132,11 @@ class ClientMesh(Mesh):
             self._take_in(server)
             self.servers[server.node] = server
         self.change_members([server.data for server in servers], [], change)
+
+    def replace_server(self, server: Server) -> None:
+        """Take in what is known of a node from now on, under the connection that it has."""
+        self._take_in(server)
+        self.servers[server.node] = server
 
     def drop_servers(self, nodes: Sequence[int], change: str) -> None:
         """Leave out nodes of which the sessions have ended, or end now; see `change_members`."""

@@ -97,7 +97,9 @@ class GrowthView(PoolView):
         """
         remove_nodes(self._whole("remove"), nodes, grace)
 
-    def reconnect(self, nodes: Nodes | None = None, *, timeout: float = 30.0) -> list[int]:
+    def reconnect(
+        self, nodes: Nodes | None = None, *, fresh: bool = False, timeout: float = 30.0
+    ) -> list[int]:
         """Give nodes whose server was restarted, or whose connection is lost, a new session under the same number.
 
         The engine is new, and so is its workspace. `Connection` objects stay the same, here and in other engines, as in
@@ -107,7 +109,12 @@ class GrowthView(PoolView):
         Parameters
         ----------
         nodes
-            As of `remove`; by default all that are lost. Those that are not lost are left alone.
+            As of `remove`; by default all that are lost. Those that are not lost, and answer, are left alone.
+        fresh
+            In a network with ``resume=`` the sessions may have waited, if the servers have an ``--orphan-timeout``. So
+            the client comes back to them, after its own network was lost: engines, workspaces and running commands are
+            as they were, and `commands` has what has become of those that were on their way. With ``True`` the nodes
+            get new sessions instead, if the old ones have ended.
         timeout
             Limit for the whole call, in seconds. A server that still has the old session, because it has not seen yet
             that the connection is lost, is asked again within it.
@@ -124,7 +131,7 @@ class GrowthView(PoolView):
         ConfigurationError
             As of `remove`.
         """
-        return reconnect_nodes(self._whole("reconnect"), nodes, timeout)
+        return reconnect_nodes(self._whole("reconnect"), nodes, timeout, fresh=fresh)
 
     def _note_of(self, connection: Connection) -> str:
         note: str = super()._note_of(connection)  # type: ignore[misc] # of `pconnect.loop.network.Network`

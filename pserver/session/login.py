@@ -183,7 +183,7 @@ def accept_back(sock: socket.socket, first: AuthenticatedClient, back: Return) -
     """
     try:
         if first.tls is None or back.node != first.node:
-            raise ProtocolError("a client comes back first to the node at which it has logged in first")
+            raise ProtocolError("the session has no such node")
         # Those of the session stay as they are until it is certain that the client comes back.
         tls = TlsContexts(first.tls.identity)
         tls.renew(back.certificate, back.authority)

@@ -25,7 +25,7 @@ from typing import Any
 from pconnect.errors import ConnectionLostError, ParallelError, ServerRefusedError
 from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT, bound_buffers, prepare
 from pconnect.loop.event_loop import EventLoop
-from pconnect.protocol.frames import HELLO, NO_LIMIT
+from pconnect.protocol.frames import HELLO, NO_LIMIT, Preamble
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import encode_message
 from pserver.accounts.session_account import SessionAccount
@@ -142,6 +142,7 @@ class _Session:
         self._joins, self._its_joins = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._joins.setblocking(False)
         self._handshakes = 0
+        self._clients = {client.node: client}  # who has logged in for each node that is there
         self._nodes: dict[threading.Thread, Orders] = {}  # with what tells their supervisors to stop
         self._ended: deque[threading.Thread] = deque()  # those whose supervisors have done all there is to do
         self._bell, self._ring = socket.socketpair()  # a byte for each of them
@@ -182,7 +183,9 @@ class _Session:
         self._bell.recv(1)
         thread = self._ended.popleft()
         thread.join()
-        self._nodes.pop(thread).sock.close()
+        orders = self._nodes.pop(thread)
+        orders.sock.close()
+        self._clients.pop(orders.node, None)
 
     # --- further nodes ---
 
@@ -209,9 +212,11 @@ class _Session:
             self._event_loop.unwatch(self._joins.fileno())
         steps: Steps[Any]
         if controls:
-            steps, control = accept_node(sock, self._client), controls[0]
+            through = self._clients.get(Preamble.unpack(data).to_node, self._client)
+            steps, control = accept_node(sock, through), controls[0]
         else:
-            steps, control = accept_back(sock, self._client, Return.unpack(data)), None
+            back = Return.unpack(data)
+            steps, control = accept_back(sock, self._clients.get(back.node, self._client), back), None
         deadline = deadline_after(self._settings.login_timeout)
         end = functools.partial(self._end_handshake, control)
         self._event_loop.background.start(steps, deadline, end)
@@ -267,6 +272,7 @@ class _Session:
                 return
             stack.pop_all()
         self._nodes[thread] = orders
+        self._clients[client.node] = client
 
     def _end(self) -> None:
         self._ended.append(threading.current_thread())

@@ -38,7 +38,7 @@ def test_it_has_what_the_network_has_but_for_the_key_of_its_authority(tmp_path: 
     assert terms.authority is not None
     for node in (1, 2):
         terms.authority.sign(NodeKey().public_bytes(), node)
-    saved = ResumeFile.of(terms, HOSTS)
+    saved = ResumeFile.of(terms, dict(enumerate(HOSTS, 1)), 2)
     assert (saved.network_id, saved.network_key, saved.link_key) == (
         terms.network_id,
         terms.network_key,
