@@ -55,5 +55,6 @@ def test_what_a_server_says_first_to_one_that_comes_back() -> None:
     with pytest.raises(TimeoutError):
         loop.run_until(lambda: False, time.monotonic() + 0.05, "nothing")
     assert session.command.error is not None
+    far.server.data.close()
     loop.close()
     far.event_loop.close()
