@@ -44,16 +44,22 @@ class GiveUp(NamedTuple):
 
 @dataclass
 class _Detour:
-    """How far two nodes have come."""
+    """How far two nodes have come, and what is known of them for the next time."""
 
     reasons: list[str] = field(default_factory=list)
     tried: list[int] = field(default_factory=list)  # relays; the last one is that which is used
+    dialler: int | None = None  #: which of the two was asked to dial; ``None``: the one that does so usually
+    is_apart: bool = False  #: whether neither can dial the other
     is_over: bool = False
 
     @property
     def relay(self) -> int | None:
         """The relay that is used; ``None`` without one."""
         return self.tried[-1] if self.tried and not self.is_over else None
+
+    def begin(self, why: str) -> None:
+        """Begin anew with the first attempt that failed."""
+        self.reasons, self.tried, self.is_over = [why], [], False
 
 
 class Detours:
@@ -62,7 +68,6 @@ class Detours:
     def __init__(self, living: Callable[[], Collection[int]]) -> None:
         self._living = living
         self._detours: dict[Pair, _Detour] = {}
-        self._reversed: set[Pair] = set()  # of which the one with the higher number dials
 
     @property
     def relays(self) -> dict[Pair, int]:
@@ -71,22 +76,32 @@ class Detours:
         return {pair: relay for pair, relay in found.items() if relay is not None}
 
     def forget(self, node: int) -> None:
-        """Forget the detours of a node that begins anew; whoever can dial whom stays as it was."""
-        for pair in [pair for pair in self._detours if node in pair]:
-            del self._detours[pair]
+        """Forget the relays of a node that begins anew; who can dial whom is most likely as it was."""
+        for pair, detour in self._detours.items():
+            if node in pair:
+                detour.tried.clear()
 
     def missed(self, node: int, other: int, why: str, relay: int = CLIENT) -> Dial | Relay | GiveUp | None:
-        """Return what to do now that a node could not reach another one, `relay`: or the relay at that node."""
+        """Return what to do now that a node could not reach another one, `relay`: or the relay at that node.
+
+        A node dials another one when it begins, or is asked to: in the first case, all begins anew.
+        """
         pair = min(node, other), max(node, other)
         detour = self._detours.setdefault(pair, _Detour())
         if relay and relay != detour.relay:
             return None  # of an earlier relay, which both have missed
-        detour.reasons.append(why)
+        is_settled = bool(detour.tried) or detour.is_over or not detour.reasons
+        has_just_begun = not relay and (is_settled or detour.dialler != node)
+        if has_just_begun:
+            detour.begin(why)
+        else:
+            detour.reasons.append(why)
         if other not in self._living() or node not in self._living():
             return self._give_up(pair)
-        if not relay and len(detour.reasons) == 1:
-            self._reversed ^= {pair}
+        if has_just_begun and not detour.is_apart:
+            detour.dialler = other
             return Dial(other, node)
+        detour.is_apart = True
         return self._next_relay(pair)
 
     def relay_failed(self, relay: int, pair: Pair, why: str) -> Relay | GiveUp | None:
@@ -122,9 +137,11 @@ class Detours:
     def _are_apart(self, node: int, other: int) -> bool:
         """Whether two nodes have no connection of their own, as far as is known."""
         detour = self._detours.get((min(node, other), max(node, other)))
-        return detour is not None and (bool(detour.tried) or detour.is_over)
+        return detour is not None and (detour.is_apart or detour.is_over)
 
     def _dials(self, node: int, other: int) -> bool:
         """Whether it is this one of two nodes that can dial the other."""
-        pair = min(node, other), max(node, other)
-        return (node < other) != (pair in self._reversed)
+        detour = self._detours.get((min(node, other), max(node, other)))
+        if detour is None or detour.dialler is None:
+            return node < other
+        return detour.dialler == node

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pconnect.link.race import PLACE_SECONDS, Place
+from pconnect.link.race import Place
 from pconnect.values.decoder import unpack
 
 # Of the time for connections: a place that answers nothing must leave enough of it for the other direction, and for a
 # relay, see doc/protocol.md, "Ways".
 _PLACE_PART = 1 / 6
+# A system sends the first packet of a connection again after 1 and 3 seconds.
+_PLACE_SECONDS = 3.5
 
 
 class Ways:
@@ -17,7 +19,9 @@ class Ways:
     def __init__(self, nodes: bytes, own: int, timeout: float) -> None:
         told: Any = unpack(nodes)
         self.hosts = ["client", *(host for host, _ in told)]  #: by node
-        self.place_seconds = min(PLACE_SECONDS, timeout * _PLACE_PART)  #: how long a place may take to answer
+        self.place_seconds = min(
+            _PLACE_SECONDS, timeout * _PLACE_PART
+        )  #: how long a place may take to answer
         self.unusual: dict[
             int, str
         ] = {}  #: nodes that were not reached at their first place, and how they were

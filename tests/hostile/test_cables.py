@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.lans import holder
 from tests.support.programs import program
 from tests.support.servers import make_users
 from tests.support.waiting import DEADLINE, wait_until
@@ -60,23 +61,6 @@ class Machines:
 
     def ip(self, machine: str, command: str) -> None:
         subprocess.run([*self.at(machine), "ip", *command.split()], check=True, timeout=DEADLINE)
-
-
-@contextlib.contextmanager
-def holder(command: list[str]) -> Iterator[int]:
-    """Hold namespaces by a process that says when it has them."""
-    process = subprocess.Popen(
-        [*command, "sh", "-c", "echo here; exec sleep 600"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None and process.stderr is not None
-        if not process.stdout.readline():
-            pytest.skip(f"the system permits no namespaces here: {process.stderr.read().strip()}")
-        yield process.pid
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture

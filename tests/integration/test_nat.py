@@ -6,7 +6,7 @@ client, whose machine is `far`.
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -23,21 +23,35 @@ C, D = "203.0.113.3", "203.0.113.4"
 CHAIN = "type filter hook input priority filter"
 CLIENT = """
 import json, sys, time, warnings
-from pconnect import network_get_info, pconnect
-user, password, hosts, timeout = json.loads(sys.argv[1])
+from pconnect import network_get_info, pconnect, restart
+user, password, hosts, timeout, restarted, computing = json.loads(sys.argv[1])
 begin = time.monotonic()
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     net = pconnect(hosts, user=user, password=password, local_links=False, timeout=timeout)
 seconds = time.monotonic() - begin
 nodes = range(1, len(net))
-others = {node: [other for other in nodes if other != node] for node in nodes}
-for node in nodes:
-    net[node].eval(f"import numpy as np\\nfor n in {others[node]}: psend(np.arange(100_000) * {node}, sockets[n])")
-sums = [net[node].eval(f"[int(precv(sockets[n]).sum()) for n in {others[node]}]") for node in nodes]
-right = [each.result() == [sum(range(100_000)) * n for n in others[node]] for node, each in zip(nodes, sums)]
+
+
+def exchange(nodes):
+    # Each of some nodes sends an array to each other one.
+    others = {node: [other for other in nodes if other != node] for node in nodes}
+    for node in nodes:
+        array = f"np.arange(100_000) * {node}"
+        net[node].eval(f"import numpy as np\\nfor n in {others[node]}: psend({array}, sockets[n])")
+    sums = [net[node].eval(f"[int(precv(sockets[n]).sum()) for n in {others[node]}]") for node in nodes]
+    return all(each.result() == [sum(range(100_000)) * n for n in others[node]] for node, each in zip(nodes, sums))
+
+
+right = [exchange(nodes)]
+for node in restarted:
+    restart(net[node])
+    right.append(exchange(nodes))
 where = [net[node].eval("import psutil; sorted(psutil.net_if_addrs())").result() for node in nodes]
 info = network_get_info(net[1:])
+for node in computing:
+    command = net[node].eval("while True: pass")
+    right += [exchange([other for other in nodes if other != node]), not command.done()]
 net.close()
 print(json.dumps({
     "right": right, "where": where, "seconds": seconds, "warnings": [str(each.message) for each in caught],
@@ -98,9 +112,17 @@ class Places:
         """Have it refuse that instead, which is quicker."""
         self.allow(machine, f"table ip filter {{\nchain in {{\n{CHAIN}\n{rule} reject with tcp reset\n}}\n}}")
 
-    def connect(self, *hosts: str, timeout: float = 30.0, at: str = "far") -> dict[str, Any]:
+    def connect(
+        self,
+        *hosts: str,
+        timeout: float = 30.0,
+        at: str = "far",
+        restarted: Sequence[int] = (),
+        computing: Sequence[int] = (),
+    ) -> dict[str, Any]:
         """Connect at a machine, send values between all nodes, and return what came of it."""
-        given = [self._credentials.user, self._credentials.password, hosts, timeout]
+        user, password = self._credentials.user, self._credentials.password
+        given = [user, password, hosts, timeout, restarted, computing]
         told: dict[str, Any] = self._lans.python(at, CLIENT, json.dumps(given))
         assert all(told["right"])
         return told
@@ -183,7 +205,7 @@ def test_a_server_that_can_only_dial_out(places: Places) -> None:
 def test_a_server_relays_those_that_cannot_reach_each_other(places: Places) -> None:
     places.close("c", NEW.format(D))
     places.close("d", NEW.format(C))
-    told = places.connect(C, D, A)
+    told = places.connect(C, D, A, computing=[3])
     assert told["routes"] == [{"2": "relayed by node 3"}, {"1": "relayed by node 3"}, {}]
     [warning] = told["warnings"]
     assert f"node 1 ({C}) and node 2 ({D}): by node 3 ({A})" in warning
@@ -192,7 +214,7 @@ def test_a_server_relays_those_that_cannot_reach_each_other(places: Places) -> N
 def test_the_client_relays_where_no_server_can(places: Places) -> None:
     places.refuse("c", NEW.format(D))
     places.refuse("d", NEW.format(C))
-    told = places.connect(D, C)
+    told = places.connect(D, C, restarted=[2, 1])
     assert told["routes"] == [{"2": "relayed by the client"}, {"1": "relayed by the client"}]
     [warning] = told["warnings"]
     assert "only while it is inside this package" in warning and told["seconds"] < 15

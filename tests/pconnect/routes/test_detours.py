@@ -87,8 +87,25 @@ def test_a_node_that_is_gone_is_not_waited_for(detours: Detours, living: list[in
     assert detours.missed(1, 2, "refused") == GiveUp((1, 2), "refused")
 
 
-def test_a_node_that_begins_anew_has_all_ways_before_it(detours: Detours, whys: Iterator[str]) -> None:
-    part(detours, 1, 2, whys)
+def test_after_a_restart_two_that_are_apart_have_a_relay_at_once(
+    detours: Detours, whys: Iterator[str]
+) -> None:
+    assert part(detours, 1, 2, whys) == Relay(3, (1, 2), ())
+    assert detours.missed(1, 2, "refused again") == Relay(3, (1, 2), ())
+    assert detours.missed(2, 1, "why not", 3) == Relay(4, (1, 2), ())
+    assert detours.missed(2, 1, "refused again") == Relay(3, (1, 2), ())  # also if the other one begins
     detours.forget(2)
     assert detours.relays == {}
+    assert detours.missed(2, 1, "refused again") == Relay(3, (1, 2), ())
+
+
+def test_after_a_restart_the_same_one_dials(detours: Detours) -> None:
+    for _ in range(3):  # node 1 begins, and cannot dial
+        assert detours.missed(1, 2, "refused") == Dial(2, 1)
+    assert detours.relays == {}
+
+
+def test_both_can_be_asked(detours: Detours) -> None:
+    """Node 2 dials when it begins, too; that this failed once does not make it apart from node 1."""
     assert detours.missed(2, 1, "refused") == Dial(1, 2)
+    assert detours.missed(1, 2, "refused") == Relay(3, (1, 2), ())

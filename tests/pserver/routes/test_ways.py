@@ -31,7 +31,7 @@ def test_what_is_unusual_is_told() -> None:
 
 def test_a_silent_place_leaves_time_for_other_ways() -> None:
     assert Ways(NODES, 3, 12.0).place_seconds == 2.0
-    assert Ways(NODES, 3, 3600.0).place_seconds == 5.0
+    assert Ways(NODES, 3, 3600.0).place_seconds == 3.5
     assert Ways(NODES, 3, 12.0).hosts == ["client", "a", "b", "c", "c"]
 
 
