@@ -65,7 +65,7 @@ class Joining:
         setup = self._mesh_setup.setup(everybody, self._deadline, mesh.removed) | self._circumstances()
         with event_loop.sigint_deferred:
             for server in self._servers:
-                links = self._mesh_setup.local_links(server, everybody)
+                links = self._mesh_setup.local_links(server, everybody) | self._mesh_setup.beyond(server)
                 server.command.post(Kind.SETUP, server.node, setup | links)
                 event_loop.flush(server.command)
                 steps = self._mesh_setup.dial(server, patience=setup["timeout"])

@@ -173,6 +173,7 @@ def _is_set_up(value: Any) -> bool:
             "together": lambda nodes: list_of(nodes, is_int),
             "gone": lambda nodes: dict_of(nodes, is_int, is_text),
             "busy": lambda nodes: list_of(nodes, is_int),
+            "beyond": lambda nodes: list_of(nodes, is_int),
             "resumable": lambda resumable: isinstance(resumable, bool),
         },
     )

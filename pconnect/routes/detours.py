@@ -81,6 +81,13 @@ class Detours:
             if node in pair:
                 detour.tried.clear()
 
+    def beyond(self, node: int) -> list[int]:
+        """Return the nodes that a node cannot dial, as far as is known."""
+        known = {
+            (pair[0] if node == pair[1] else pair[1]): d for pair, d in self._detours.items() if node in pair
+        }
+        return sorted(other for other, d in known.items() if d.is_apart or d.dialler == other)
+
     def missed(self, node: int, other: int, why: str, relay: int = CLIENT) -> Dial | Relay | GiveUp | None:
         """Return what to do now that a node could not reach another one, `relay`: or the relay at that node.
 

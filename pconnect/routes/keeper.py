@@ -55,6 +55,10 @@ class RouteKeeper:
             self._detours.forget(server.node)
             server.command.on_message = functools.partial(self._hear, server, server.command.on_message)
 
+    def beyond(self, node: int) -> list[int]:
+        """Return the nodes that a node cannot dial, as far as is known."""
+        return self._detours.beyond(node)
+
     def routes_of(self, node: int) -> dict[int, str]:
         """Return which other nodes a node reaches by a relay, and by which."""
         return {

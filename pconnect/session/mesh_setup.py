@@ -120,6 +120,11 @@ class MeshSetup:
             }
         }
 
+    def beyond(self, server: Server) -> dict[str, list[int]]:
+        """Return what SETUP tells a node besides that begins anew: which others it could not dial before."""
+        found = self.routes.beyond(server.node) if self.routes is not None else []
+        return {"beyond": found} if found else {}
+
     def dial(self, server: Server, endpoint: int = 0, *, patience: float = 0.0) -> Steps[Channel]:
         """Open the data connection to the engine of a server, or to another endpoint there.
 

@@ -211,7 +211,7 @@ class _Restart:
         with self._event_loop.sigint_deferred:
             for server in self._started:
                 server.renew()
-                links = self._mesh_setup.local_links(server, servers)
+                links = self._mesh_setup.local_links(server, servers) | self._mesh_setup.beyond(server)
                 server.command.post(Kind.SETUP, server.node, setup | links)
                 self._event_loop.flush(server.command)
                 steps = self._mesh_setup.dial(server, patience=setup["timeout"])

@@ -39,8 +39,9 @@ from srp_tools.steps import Steps, Task, deadline_after, wait_for_deadline
 _HANDSHAKE_TIMEOUT = 20.0
 # More wait in the handover, and when that is full, the daemon refuses them.
 _MAX_HANDSHAKES = 32
-# A part of the time for connections, so that a refused one is reported with its reason.
-_PATIENCE = 0.9
+# Seconds, and a part of the time for connections, in which a node is dialled again where nothing listens; so that there
+# is time for other ways, and a refused connection is reported with its reason.
+_PATIENCE, _PATIENCE_PART = 8.0, 0.3
 
 
 class OtherNode(Peer):
@@ -110,6 +111,9 @@ class Links:
                 self.connections[node].lose(ConnectionLostError(why))
             elif node == 0 or (node in together and node < setup.node):
                 self._expect(node, deadline)
+            elif node in setup.beyond:
+                why = f"node {setup.node} could not connect to node {node} before"
+                self._miss(node, math.inf if node in setup.busy else deadline, 0, why)
             elif node != setup.node:
                 self._dial(node, math.inf if node in setup.busy else deadline)
 
@@ -211,6 +215,7 @@ class Links:
     def _dial(self, node: int, deadline: float, relay: int = 0) -> None:
         """Dial a node, or the relay at another one."""
         setup, seconds = self._setup, self.ways.place_seconds
+        patience = min(_PATIENCE, setup.timeout * _PATIENCE_PART)
         if relay:
             preamble = replace(setup.preamble(relay), purpose=Purpose.RELAY, endpoint=node)
             steps = meet_at_relay(self.ways.places(relay), preamble, self.tls, setup.peer_timeout, seconds)
@@ -222,7 +227,7 @@ class Links:
                 setup.peer_timeout,
                 setup.link(node),
                 # In a restart, a daemon that is dead may come back; in a new network, all were there just now.
-                0.0 if setup.together is None else setup.timeout * _PATIENCE,
+                0.0 if setup.together is None else patience,
                 seconds,
                 note=lambda place: self.ways.note(node, place),
             )

@@ -29,6 +29,8 @@ class Setup:
     together: list[int] | None = None
     #: Those that are gone, and how; they are not dialled.
     gone: dict[int, str] = field(default_factory=dict)
+    #: Those that this node could not dial before.
+    beyond: list[int] = field(default_factory=list)
     #: Those that are busy; the start does not wait for the connections to them.
     busy: list[int] = field(default_factory=list)
     #: The server's limits, as `SessionLimits.as_json` gives them.

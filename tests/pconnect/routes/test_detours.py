@@ -109,3 +109,9 @@ def test_both_can_be_asked(detours: Detours) -> None:
     """Node 2 dials when it begins, too; that this failed once does not make it apart from node 1."""
     assert detours.missed(2, 1, "refused") == Dial(1, 2)
     assert detours.missed(1, 2, "refused") == Relay(3, (1, 2), ())
+
+
+def test_whom_a_node_cannot_dial_is_known(detours: Detours, whys: Iterator[str]) -> None:
+    detours.missed(1, 2, "refused")
+    part(detours, 3, 4, whys)
+    assert [detours.beyond(node) for node in (1, 2, 3, 4)] == [[2], [], [4], [3]]

@@ -363,3 +363,15 @@ def test_where_the_other_one_can_dial_there_is_one_connection() -> None:
         assert first.links.errors == second.links.errors == {}
         second.links.route(1, None)  # it stands: nothing is dialled again
         assert second.links.unfinished() == []
+
+
+def test_who_could_not_be_dialled_before_is_not_dialled_again() -> None:
+    with contextlib.ExitStack() as stack:
+        port, handover = stack.enter_context(hand_over())
+        words = setup(1, [port, port], use_tls=False, together=[1], beyond=[2])
+        engine = stack.enter_context(contextlib.closing(Engine(words, handover)))
+        assert engine.unreached == [(2, 0)]
+        stack.enter_context(joining(engine))
+        stack.enter_context(contextlib.closing(call(port, 0, use_tls=False)))
+        engine.until(lambda: bool(engine.links.errors))
+        assert engine.links.errors[2] == "node 1 could not connect to node 2 before"
