@@ -38,7 +38,7 @@ MAX_ATTRIBUTES = 15  # of a class
 # A row for each option, no state.
 TABLES_OF_OPTIONS = (
     "pserver/config/server_config.py:ServerConfig", "pserver/config/session_settings.py:SessionSettings",
-    "pconnect/prun/settings.py:Settings",
+    "pconnect/prun/settings.py:Settings", "pserver/routes/setup.py:Setup",
 )  # fmt: skip
 # Documented module paths that only hand names on to where they lie today.
 ALIASES = {
