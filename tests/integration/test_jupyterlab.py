@@ -1,5 +1,6 @@
 """JupyterLab in Chromium: what stands on the page, and in the file of the notebook."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -35,6 +36,7 @@ for step in range(2):
     print(len(list(as_completed(jobs))))
 job = jobs[0]
 """
+DASHBOARD = "net.dashboard()"
 FAILURE = "net.eval('import time; time.sleep(0.6 * sockets.node); 1 / 0').result()"
 
 
@@ -42,7 +44,9 @@ FAILURE = "net.eval('import time; time.sleep(0.6 * sockets.node); 1 / 0').result
 def lab(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """JupyterLab with a notebook that is not run yet."""
     folder = tmp_path_factory.mktemp("lab")
-    with open_notebook(folder, server, CONNECT.format(host=server.host), STEPS, JOBS, CLEARS, FAILURE) as lab:
+    with open_notebook(
+        folder, server, CONNECT.format(host=server.host), STEPS, JOBS, CLEARS, DASHBOARD, FAILURE
+    ) as lab:
         yield lab
 
 
@@ -52,7 +56,7 @@ def test_a_bar_is_seen_while_a_cell_runs_and_then_nothing_of_it(lab: Lab) -> Non
         assert bar is not None
         line = bar.evaluate("bar => bar.parentElement.innerText")
         assert "of 2 nodes done" in line
-    shown = {cell: lab.outputs(cell) for cell in range(5)}
+    shown = {cell: lab.outputs(cell) for cell in range(6)}
     assert shown[0] == []
     steps, figure = shown[1]  # all that was printed is one piece
     assert "there" in steps and "step 2" in steps and "<img" in figure
@@ -60,13 +64,24 @@ def test_a_bar_is_seen_while_a_cell_runs_and_then_nothing_of_it(lab: Lab) -> Non
     assert "<img" in figure and "<pre>0\n1\n2\n3\n4\n5\n</pre>" in printed
     assert not any("vnd.jupyter.stderr" in output for output in (*shown[1], *shown[2], *shown[3]))
     assert "<pre>1</pre>" in shown[3][0] and "<pre>6\n</pre>" in shown[3][-1]
-    (error,) = shown[4]
+    (error,) = shown[5]
     assert "ZeroDivisionError" in error
-    for output in (*shown[1], *shown[2], *shown[3], *shown[4]):
+    for output in (*shown[1], *shown[2], *shown[3], *shown[5]):
         assert "<progress" not in output and "nodes done" not in output and "jobs done" not in output
     for cell in lab.saved():
         for output in cell["outputs"]:
             assert output.get("name") != "stderr" and "nodes done" not in str(output)
+
+
+def test_the_page_of_a_network_is_shown_below_the_path_of_jupyter(lab: Lab) -> None:
+    """By jupyter-server-proxy: the browser of the notebook may be on another machine than its kernel."""
+    element = lab.page.wait_for_selector(".jp-OutputArea-output iframe")
+    frame = element.content_frame() if element is not None else None
+    assert frame is not None
+    frame.wait_for_selector("#light.live")
+    assert re.match(r"http://127\.0\.0\.1:\d+/proxy/\d+/\?token=", frame.url)
+    frame.locator("#servers-table tbody th").wait_for()
+    assert frame.locator("#sessions-table tbody button").count() == 0
 
 
 def test_public_names_complete(lab: Lab) -> None:

@@ -27,6 +27,7 @@ _MILLISECONDS = 1000 * DEADLINE
 _OPTIONS = (
     "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0",
     "--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly",
+    "--ServerApp.jpserver_extensions={'jupyter_server_proxy': True}",
 )  # fmt: skip
 _SETTINGS = {"@jupyterlab/completer-extension:manager": {"providerTimeout": int(1000 * DEADLINE)}}
 _PAGE_CONFIG = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
