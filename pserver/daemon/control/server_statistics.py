@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pconnect.link.host_names import parse_hosts
 from pserver.config.server_config import ServerConfig
 from pserver.ctl.long_messages import send_long
 from pserver.daemon.held_session import Node, Session
@@ -22,6 +23,7 @@ from pserver.statistics.ledger import Ledger, Owner
 from pserver.statistics.machine import machine_facts
 from pserver.statistics.samples import Samples
 from pserver.statistics.work import read_told
+from srp_tools.errors import ConfigurationError
 
 _REST = 10  # times as long as an answer took, there is no other one for the same session
 _ABOUT = ("name", "version", "pid", "started", "user", "cmd_port", "data_port", "admission")
@@ -117,7 +119,7 @@ class ServerStatistics:
             "queue": {"waiting": self._slots.waiting},
             "sessions": [self._session_row(session, user) for session in visible],
             "others": {"sessions": len(others), "slots": sum(map(self._held_by, others))},
-            "members": list(self._sessions.members()),
+            "members": [_member_row(each) for each in self._sessions.members()],
             **more,
         }
 
@@ -197,6 +199,24 @@ class ServerStatistics:
             "bytes_out": sent,
             "memory": sum(use.memory for use in session.usage.values()),
         }
+
+
+def _member_row(member: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is shown of another server, see `pserver.pool.member_list.MemberList.facts`."""
+    addresses = list(member.get("addresses") or ())
+    port = None
+    with contextlib.suppress(ConfigurationError):  # it was checked when the server announced itself
+        port = parse_hosts(addresses[:1])[0].port if addresses else None
+    return {
+        "id": member.get("id"),
+        "name": member.get("name"),
+        "addresses": addresses,
+        "cmd_port": port,
+        "slots": member.get("slots"),
+        "age": member.get("heard"),
+        "is_direct": True,  # a server knows its neighbours only
+        "gone": member.get("gone") is True,
+    }
 
 
 def _traffic(session: Session) -> tuple[int, int]:

@@ -157,3 +157,14 @@ def test_what_is_old_need_not_be_sent_again(statistics: ServerStatistics) -> Non
     assert statistics.document({"since": whole["time"] + 1})["samples"]["rows"] == []
     assert len(statistics.document({"since": "nonsense"})["samples"]["rows"]) == 1
     assert "samples" not in statistics.document({"brief": True})
+
+
+def test_neighbours_are_members(place: Place, statistics: ServerStatistics) -> None:
+    known = {"id": "ab", "name": "beta", "addresses": ["beta:4000", "[::1]"], "slots": 4, "how": "joined"}
+    place.sessions.members = lambda: [{**known, "heard": 1.5, "gone": False, "why": ""}, {"addresses": ()}]
+    first, second = statistics.document({})["members"]
+    assert first == {
+        "id": "ab", "name": "beta", "addresses": ["beta:4000", "[::1]"], "cmd_port": 4000, "slots": 4, "age": 1.5,
+        "is_direct": True, "gone": False,
+    }  # fmt: skip
+    assert second["cmd_port"] is None and second["name"] is None
