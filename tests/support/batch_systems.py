@@ -27,9 +27,9 @@ def serve(connection):
         process = subprocess.Popen(task["command"], cwd=task["cwd"], env=env, stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
         def end():  # the other side asks for it, or is gone
-            connection.recv(1)
+            number = signal.SIGTERM if connection.recv(1) == b"T" else signal.SIGKILL
             try:
-                os.killpg(process.pid, signal.SIGTERM)
+                os.killpg(process.pid, number)
             except ProcessLookupError:
                 pass
         threading.Thread(target=end, daemon=True).start()
@@ -49,13 +49,14 @@ def expand(text):  # node[1-3]
     found = re.fullmatch(r"(.*)\\[(\\d+)-(\\d+)\\]", text)
     return [f"{{found[1]}}{{n}}" for n in range(int(found[2]), int(found[3]) + 1)] if found else text.split(",")
 
-def run(tasks, output):
-    \"\"\"Run a task at each node; return the highest status. SIGTERM ends all.\"\"\"
+def run(tasks, output, on_term=b"T"):
+    \"\"\"Run a task at each node; return the highest status. SIGTERM and SIGUSR1 end all, this one in order.\"\"\"
     connections = [socket.create_connection((node, {_PORT})) for node, _ in tasks]
-    def end(*_):
+    def end(number, _):
         for connection in connections:
-            connection.sendall(b"end\\n")
-    signal.signal(signal.SIGTERM, end)
+            connection.sendall(b"T" if number == signal.SIGUSR1 else on_term)
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, end)
     statuses = []
     def wait(connection, task):
         with connection.makefile("rwb") as stream:
@@ -99,7 +100,13 @@ for number, node in enumerate(expand(os.environ["SLURM_JOB_NODELIST"])):
     env = dict(os.environ, SLURM_PROCID=str(number), SLURM_NODEID=str(number), SLURM_LOCALID="0",
                SLURMD_NODENAME=node, SLURM_STEP_ID="0")
     tasks.append((node, {"command": command, "cwd": os.getcwd(), "env": env}))
-sys.exit(run(tasks, sys.stdout.buffer))
+with open(os.environ["SLURM_SUBMIT_DIR"] + "/step", "w") as file:
+    file.write(str(os.getpid()))
+sys.exit(run(tasks, sys.stdout.buffer, b"K"))  # as srun does when it gets SIGTERM
+"""
+_SCANCEL = """
+assert sys.argv[1:] == ["--signal=TERM", os.environ["SLURM_JOB_ID"] + ".0"], sys.argv
+os.kill(int(open(os.environ["SLURM_SUBMIT_DIR"] + "/step").read()), signal.SIGUSR1)
 """
 _SCONTROL = """
 assert sys.argv[1:3] == ["show", "hostnames"], sys.argv
@@ -126,7 +133,7 @@ sys.exit(run([(node, {"command": sys.argv[2:], "cwd": "/", "env": dict(kept, PBS
               for number, node in enumerate(nodes)], sys.stdout.buffer))
 """
 COMMANDS: dict[str, str] = {
-    "sbatch": _SBATCH, "srun": _SRUN, "scontrol": _SCONTROL, "qsub": _QSUB, "pbsdsh": _PBSDSH,
+    "sbatch": _SBATCH, "srun": _SRUN, "scancel": _SCANCEL, "scontrol": _SCONTROL, "qsub": _QSUB, "pbsdsh": _PBSDSH,
 }  # fmt: skip
 
 
