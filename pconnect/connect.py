@@ -22,6 +22,7 @@ from pconnect.link.host_names import Host, parse_hosts
 from pconnect.link.missing_hosts import Attendance, MissingHostsWarning
 from pconnect.loop.event_loop import EventLoop
 from pconnect.pool.finding import Finding
+from pconnect.pool.following import Following, interval_of
 from pconnect.pool.given import joined_hosts, log_in_at_all
 from pconnect.profiles import NoHostsError, configured
 from pconnect.protocol.frames import DEFAULT_LIMITS, Limits
@@ -68,6 +69,7 @@ def pconnect(
     accept: object = None,
     placement: str = EVEN,
     exclusive: bool = False,
+    elastic: bool | float = False,
 ) -> ClientNetwork:
     """Log in at servers and return the network of the client and their engines.
 
@@ -126,6 +128,10 @@ def pconnect(
     local_links
         Whether processes of one account on one machine exchange data over Unix sockets instead of TLS; see
         doc/security.md.
+    elastic
+        Whether the network follows its pool: every 5 seconds, or as many as you give, in which jobs wait for a slot and
+        you for a job, it asks its servers for others, and adds those that are new, as `net.add` does. One that cannot
+        be reached is named in ``net.missing``, and tried again later.
     accept
         A function that decides which servers get jobs, such as ``lambda server: server.memory_free > 8e9``. It is
         called with a `pconnect.statistics.server_facts.ServerFacts` of each server, in the thread of the jobs, every 5
@@ -168,7 +174,7 @@ def pconnect(
     Counterpart of ``pconnect`` in GNU Octave's parallel package 4.0.2.
     """
     deadline = deadline_after(timeout)
-    rules = Placement(accept, placement)
+    rules, interval = Placement(accept, placement), interval_of(elastic)
     file = None if resume is None else path_of(resume)
     saved = None if file is None else read_file(file)
     joined = joined_hosts(hosts, join)
@@ -192,7 +198,7 @@ def pconnect(
         back = come_back(saved, credentials, attendance, deadline, takes_over=take_over)
         if back is not None:
             attach(back, attendance, file)
-            client_mesh(back.mesh).jobs.placement = rules
+            _set_rules(back, rules, interval)
             return back
         attendance = Attendance(joined or targets, required, is_pool=bool(joined))
     finding = Finding(joined) if joined else None
@@ -205,13 +211,22 @@ def pconnect(
             hosts_now, finding = attendance.hosts, None
             if not attendance.may_lack(failed.errors):
                 raise refusal({hosts_now[node - 1].label: e for node, e in failed.errors.items()}) from None
-    client_mesh(network.mesh).jobs.placement = rules
+    _set_rules(network, rules, interval)
     _warn(network, attendance, check_versions=check_versions)
     if file is not None:
         save(network, file)
     if token is not None:
         _recover(network, token, attendance, deadline)
     return network
+
+
+def _set_rules(network: ClientNetwork, rules: Placement, interval: float) -> None:
+    mesh = client_mesh(network.mesh)
+    mesh.jobs.placement = rules
+    if interval:
+        is_resumable = mesh.mesh_setup is not None and mesh.mesh_setup.is_resumable
+        make = ResumableConnection if is_resumable else ClientConnection
+        mesh.growth.follow = Following(mesh, interval, make).look
 
 
 class _FailedNodes(Exception):  # noqa: N818 - it does not leave this module

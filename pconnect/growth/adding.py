@@ -54,6 +54,8 @@ def add_nodes(mesh: ClientMesh, hosts: object, make: MakeConnection, timeout: fl
             server.attach(data)
         names = ", ".join(f"node {server.node} ({server.host})" for server in servers)
         change = f"{names} {'was' if len(servers) == 1 else 'were'} added to the network"
+        if mesh_setup.routes is not None:
+            mesh_setup.routes.attend(servers, mesh.event_loop)
         joining = Joining(mesh, mesh_setup, servers, deadline)
         try:
             joining.announce(change, functools.partial(mesh.add_servers, servers, change))

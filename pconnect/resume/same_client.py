@@ -100,6 +100,8 @@ def _take_in(mesh: ClientMesh, found: dict[int, ReturnedServer]) -> None:
         server.last_before = last
         server.failures.last_number = last
         mesh.replace_server(server)
+    if mesh.mesh_setup is not None and mesh.mesh_setup.routes is not None:
+        mesh.mesh_setup.routes.attend(found.values(), mesh.event_loop)
     mesh.note_failure()
     if found:
         names = ", ".join(f"node {server.node} ({server.host})" for server in found.values())

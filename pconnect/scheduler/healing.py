@@ -133,6 +133,11 @@ class Healer:
                 else:
                     self._begin(node, tries)
 
+    def follow(self, deadline: float) -> None:
+        """Take in servers that are new, in the thread that waits for a job, if the network is to do so."""
+        if (follow := self._mesh.growth.follow) is not None:
+            follow(deadline)
+
     def note_loss(self, node: NodeWorkers, now: float, jobs: Sequence[Job] = ()) -> bool:
         """Record that a node is lost just now; return whether its jobs are kept until more is known."""
         tries = self._tries[node.number] = _Tries(now, now)

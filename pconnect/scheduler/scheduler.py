@@ -131,7 +131,12 @@ class Scheduler:
             self._thread.wake()
 
     def attend(self, job: Job, deadline: float) -> None:
-        """Take in here what comes of a job that was sent, if it is the only one; return early in any other case."""
+        """Take in here what comes of a job that was sent, if it is the only one; return early in any other case.
+
+        A network that follows its pool looks for new servers now, if jobs wait.
+        """
+        if self._waiting:
+            self._healer.follow(deadline)
         if len(self._open) == 1 and not self._extensions:
             self._thread.read_here(
                 lambda: self._manager.connection_of(job), lambda: job.done() or job.calls_back, deadline

@@ -61,6 +61,9 @@ class Growth:
     #: Comes back to the sessions of nodes, until a deadline, and returns why it could not to some; see
     #: `pconnect.resume.same_client`. ``None``: their sessions do not wait for anybody.
     come_back: Callable[[Sequence[int], float], dict[int, Exception]] | None = None
+    #: Takes in servers that are new, if it is time, before somebody waits for jobs until a deadline; see
+    #: `pconnect.pool.following`. ``None``: the network has the nodes that it was given.
+    follow: Callable[[float], None] | None = None
     #: Called when there are other nodes, or other keys of nodes, than before.
     on_change: list[Callable[[], object]] = dataclasses.field(default_factory=list)
 
