@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import functools
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -76,6 +77,18 @@ def import_own(name: str) -> Any:
     """Import a module for the libraries."""
     with own_imports():
         return importlib.import_module(name)
+
+
+def missing_packages(names: Sequence[str]) -> list[str]:
+    """Return those packages that are not installed; none of them is imported.
+
+    Examples
+    --------
+    >>> missing_packages(["json", "no_such_package"])
+    ['no_such_package']
+    """
+    with own_imports():
+        return [name for name in names if importlib.util.find_spec(name) is None]
 
 
 # Only Python's own is replaced: what a test or a tool has put there knows what it does.

@@ -20,7 +20,9 @@ from typing import Any
 
 from pconnect.errors import ConfigurationError, ConnectionLostError, ParallelError
 from pconnect.loop.forked_copies import leave_in_copies
+from srp_tools.packages import missing_packages
 
+_PACKAGES = ("starlette", "uvicorn", "prometheus_client")  # of the extra `page`
 _START_SECONDS = 30.0
 _END_SECONDS = 5.0
 _MOST_QUESTION = 2**17  # bytes: an instant for each of thousands of servers
@@ -41,6 +43,14 @@ class Dashboard:
     """
 
     def __init__(self, ask: Ask, proxied: str | None) -> None:
+        if sys.platform != "linux":
+            raise ConfigurationError(
+                "the page of a network needs Linux at the client; use pstat --serve at a server"
+            )
+        if missing := missing_packages(_PACKAGES):
+            raise ConfigurationError(
+                f"{', '.join(missing)} is not installed here: run pip install 'pserver[page]'"
+            )
         self._ask = ask
         self._prefix = proxied
         self._owner = os.getpid()

@@ -30,6 +30,7 @@ from pserver.admin.given_settings import hand_over, whole_variables
 from pserver.admin.left_sessions import detached_sessions, end_left_sessions
 from pserver.admin.options import check_keywords, document_options
 from pserver.admin.settings import resolve, server_name
+from pserver.config.page_options import PACKAGES
 from pserver.config.server_config import ServerConfig
 from pserver.ctl.live_status import live_server
 from pserver.daemon.missing_users import no_users
@@ -39,6 +40,7 @@ from pserver.system.pidfile import check_is_first, stop_server
 from pserver.system.processes import check_descriptor_limit
 from srp_tools.credentials import load_member
 from srp_tools.errors import ConfigurationError, CredentialError
+from srp_tools.packages import missing_packages
 from srp_tools.private_files import server_file
 from srp_tools.verifier_file import VerifierFile
 
@@ -157,7 +159,7 @@ def check_start(config: ServerConfig) -> None:
     """Refuse to start a server that should not, that nobody could log in to, or that is in the way of another.
 
     Raises `ConfigurationError` if users have no accounts, or would share one, and `config` does not allow it; if root
-    would run its page; if this
+    would run its page, or packages for it are missing; if this
     process may have too few descriptors; if a server of this name, or with this log, is running; if there can be no
     folder for results. Raises `CredentialError` if the file of verifiers is missing, open to others, malformed, or
     without users.
@@ -172,6 +174,10 @@ def check_start(config: ServerConfig) -> None:
         raise ConfigurationError(
             "--status-page: a server whose sessions have several accounts has none, because the page would run as "
             "root; leave it out, and use pstat --serve in your account"
+        )
+    if config.status_page is not None and (missing := missing_packages(PACKAGES)):
+        raise ConfigurationError(
+            f"--status-page: {', '.join(missing)} is not installed; run pip install 'pserver[page]', or leave it out"
         )
     check_descriptor_limit()
     check_is_first(config.name, Path(config.log_file) if config.log_file else None)

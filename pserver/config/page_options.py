@@ -13,6 +13,7 @@ from pserver.config.option import OptionGroup, setting
 from srp_tools.errors import ConfigurationError
 
 DEFAULT_PORT = 12503
+PACKAGES = ("starlette", "uvicorn", "prometheus_client")  #: that a page needs, those of the extra
 _LOOPBACK = "127.0.0.1"
 _BRACKETED = re.compile(r"\[([^][]+)\](?::([0-9]+))?")
 

@@ -88,6 +88,8 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
     """Return what serves an application, with our limits."""
     config = uvicorn.Config(
         app,
+        http="h11",  # whose limit below holds
+        loop="asyncio",
         # Its addresses have the token: they are in no log.
         access_log=False,
         log_level="warning",

@@ -17,7 +17,7 @@ import pserver
 import pserver.cli
 import srp_tools
 import srp_tools.cli
-from srp_tools.packages import distribution_version, import_own, own_imports, safe_path
+from srp_tools.packages import distribution_version, import_own, missing_packages, own_imports, safe_path
 
 INSTALLED = importlib.metadata.version("pserver")
 
@@ -108,3 +108,8 @@ def test_a_current_folder_that_is_gone(planted: Path) -> None:
         import_own("planted_one")
     os.chdir(planted)
     assert import_own("json").dumps(1) == "1"
+
+
+def test_packages_that_are_missing_are_named_and_none_is_imported() -> None:
+    assert missing_packages(["this", "no_such_package"]) == ["no_such_package"]
+    assert "this" not in sys.modules

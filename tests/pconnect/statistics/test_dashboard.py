@@ -64,6 +64,12 @@ def test_what_keeps_it_from_beginning_is_said(monkeypatch: pytest.MonkeyPatch) -
         Dashboard(ask, None)
 
 
+def test_without_its_packages_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pconnect.statistics.dashboard._PACKAGES", ("no_such_package",))
+    with pytest.raises(ConfigurationError, match=r"pip install 'pserver\[page\]'"):
+        Dashboard(ask, None)
+
+
 def test_it_ends_with_a_client_that_is_killed() -> None:
     code = (
         "import os, signal; from pconnect.statistics.dashboard import Dashboard; page = Dashboard(lambda _: {}, None); "

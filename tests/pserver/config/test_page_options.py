@@ -56,6 +56,14 @@ def test_on_the_command_line_it_may_be_without_an_address() -> None:
     assert "--status-page=" in start_options(ServerConfig(status_page=""))
 
 
+def test_without_its_packages_the_start_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pserver.admin.control.PACKAGES", ("no_such_package",))
+    with pytest.raises(
+        ConfigurationError, match=r"no_such_package is not installed; run pip install 'pserver\[page\]'"
+    ):
+        check_start(ServerConfig(status_page="", allow_root=True))
+
+
 def test_a_server_with_accounts_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
     with pytest.raises(ConfigurationError, match="the page would run as root"):
