@@ -1,6 +1,7 @@
 """Pools of real servers on the loopback address; those with addresses of their own are in tests/integration."""
 
 import contextlib
+import itertools
 import socket
 import warnings
 from collections.abc import Iterator
@@ -17,10 +18,14 @@ from pconnect import (
     ServerRefusedError,
     pconnect,
 )
+from pconnect.errors import ConnectionLostError
+from pconnect.link import dialing
 from pconnect.link.host_names import Host
 from pconnect.pool import finding
+from pconnect.session import login
 from pconnect.session.login import log_in_at
 from pconnect.views.network_views import ClientNetwork
+from srp_tools.channel import Channel
 from srp_tools.credentials import Credentials, load_credentials
 from srp_tools.generate import generate_srp_data
 from srp_tools.private_files import member_file
@@ -145,6 +150,39 @@ def test_who_may_not_log_in_finds_nothing(pool: Pool, users: tuple[Credentials, 
         pconnect(pool["a"].host, user=member.user, password=member.password, profile="")
     with pytest.raises(ConfigurationError, match="use_tls"):
         connect(pool, pool["a"].host, use_tls=False)
+
+
+def test_one_that_takes_connections_and_says_nothing_costs_a_time_limit(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finding, "_FOUND_SECONDS", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        port = deaf.getsockname()[1]
+        announce(pool["a"], id="77" * 16, cmd_port=port)
+        with pytest.warns(MissingHostsWarning, match="does not answer the login"):
+            net = connect(pool, pool["a"].host)
+    announce(pool["a"], do="leave", id="77" * 16)
+    with net:
+        assert names(pool, net) == "abc" and list(net.missing) == [f"127.0.0.1:{port}"]
+
+
+def test_one_that_is_lost_when_its_number_is_taken_leaves_no_hole(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hellos = itertools.count(1)
+
+    def expect_hello(channel: Channel) -> Steps[None]:
+        if next(hellos) == 2:  # of b, which a has named
+            channel.close()
+            raise ConnectionLostError("it has died")
+        yield from dialing.expect_hello(channel)
+
+    monkeypatch.setattr(login, "expect_hello", expect_hello)
+    with pytest.warns(MissingHostsWarning, match="it has died"):
+        net = connect(pool, pool["a"].host)
+    with net:
+        assert names(pool, net) == "a" and list(net.missing) == [pool["b"].host]
+        assert net.eval("sockets.node").result() == [1]
 
 
 def test_nothing_stays_open_after_an_interrupt(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
