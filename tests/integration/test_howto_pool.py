@@ -35,6 +35,7 @@ def _heard(machine: Machine) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_page_does_what_it_says(machines: dict[str, Machine]) -> None:
     for block in read_blocks(PAGE):
         if block.kind == "python":

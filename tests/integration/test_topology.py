@@ -52,25 +52,28 @@ def _heard(server: Server) -> int:
     return sum(each["heard"] is not None for each in server.ask("members")["members"])
 
 
-# Arguments: the name of the server, what it is asked for, and which neighbours it is to have then.
+# Gets, by the control sockets of servers, what each is asked for and which neighbours it is to have then; a member that
+# is gone has a "-" behind its name.
 _STEP = """
-import sys, time
-from pserver.ctl.asking import ask
-from pserver.system.pidfile import find_server
-name, words, expected = sys.argv[1:]
-server = find_server(name)
-for each in words.split():
-    word, _, host = each.partition(":")
-    ask(server, {"do": word, "host": host}, 10)
+import json, sys, time
+from pathlib import Path
+from pserver.ctl.asking import Question
+def ask(path, **request):
+    socket = next(Path(path).parent.rglob(Path(path).name))
+    return Question(socket, request).answer(time.monotonic() + 40)
+plan = json.loads(sys.argv[1])
+for path, (words, _) in plan.items():
+    for word, host in words:
+        ask(path, do=word, host=host)
 deadline = time.monotonic() + 40
-while time.monotonic() < deadline:
-    members = ask(server, {"do": "members"}, 10)["members"]
-    known = {each["name"] + "-" * each["gone"] for each in members if each["heard"] is not None}
-    if sorted(known) == expected.split(",") or not (members or expected):
-        break
-    time.sleep(0.05)
-else:
-    sys.exit(f"{name} knows {members} and not {expected}")
+for path, (_, expected) in plan.items():
+    known = None
+    while expected is not None and known != expected:
+        if time.monotonic() > deadline:
+            sys.exit(f"{path}: {members} instead of {expected}")
+        members = ask(path, do="members")["members"]
+        known = sorted({each["name"] + "-" * each["gone"] for each in members if each["heard"] is not None})
+        time.sleep(0.02)
 """
 _FIND = """
 import json, warnings
@@ -109,29 +112,26 @@ class Pool:
 
     def arrange(self, joins: Mapping[str, str]) -> None:
         """Have each server leave the one that it has joined, and join another; wait until all know of it."""
-        neighbours: dict[str, set[str]] = {name: set() for name in self.machines}
+        neighbours: dict[str, set[str]] = {name: set() for name in _NAMES}
         for name, other in joins.items():
             neighbours[name].add(other)
             neighbours[other].add(name)
+        before, self._joins = self._joins, joins
         words = {
-            name: [
-                *([f"leave:{self._joins[name]}"] if name in self._joins else []),
-                *([f"join:{joins[name]}"] if name in joins else []),
-            ]
-            for name in self.machines
+            name: [(word, each[name]) for word, each in (("leave", before), ("join", joins)) if name in each]
+            for name in _NAMES
         }
-        for name in self.machines:
-            self.step(name, " ".join(words[name]), None)
-        for name in self.machines:
-            self.step(name, "", neighbours[name])
-        self._joins = joins
+        self._step({name: (words[name], sorted(neighbours[name])) for name in _NAMES})
 
-    def step(self, name: str, words: str, expected: set[str] | None) -> None:
-        if expected is None:
-            code = _STEP.partition("deadline =")[0]
-            self.machines[name].run(f"python3 -c '{code}' {name} '{words}' ''")
-        else:
-            self.machines[name].run(f"python3 -c '{_STEP}' {name} '{words}' '{','.join(sorted(expected))}'")
+    def wait_until_known(self, name: str, neighbours: set[str]) -> None:
+        self._step({name: ([], sorted(neighbours))})
+
+    def _step(self, plan: Mapping[str, tuple[list[tuple[str, str]], list[str]]]) -> None:
+        # The homes are those of one account, and can be seen from each machine.
+        paths = {
+            str(self.machines[name].home / "run" / f"{name}.control"): each for name, each in plan.items()
+        }
+        self.machines[A].run(f"python3 -c '{_STEP}' '{json.dumps(paths)}'")
 
     def found_from(self, name: str) -> tuple[set[str], dict[str, str]]:
         """Return which servers a client on that machine connects, and what it misses."""
@@ -159,6 +159,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("topology", _TOPOLOGIES)
 def test_from_each_member_all_are_found(pool: Pool, topology: str) -> None:
     pool.arrange(_TOPOLOGIES[topology])
@@ -166,6 +167,7 @@ def test_from_each_member_all_are_found(pool: Pool, topology: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_partitions_that_merge_and_a_member_in_the_middle_that_is_gone_and_back(pool: Pool) -> None:
     pool.arrange({A: B, C: D, E: D})
     assert pool.found_from(A) == pool.found_from(B) == ({A, B}, {})
@@ -175,11 +177,11 @@ def test_partitions_that_merge_and_a_member_in_the_middle_that_is_gone_and_back(
     pool.kill(D)
     found, missing = pool.found_from(A)
     assert found == {A, B} and len(missing) == 1 and "refused" in str(missing)
-    pool.step(B, "", {A, f"{D}-"})
+    pool.wait_until_known(B, {A, f"{D}-"})
     found, missing = pool.found_from(B)
     assert found == {A, B} and "delta is gone" in str(missing)
     # It knows its members yet, and they find it again.
     pool.start(D)
     assert pool.found_from(D) == (set(_NAMES), {})
-    pool.step(B, "", {A, D})
+    pool.wait_until_known(B, {A, D})
     assert pool.found_from(A) == (set(_NAMES), {})
