@@ -92,6 +92,8 @@ def test_what_runs_is_seen_and_lost_with_its_session(counted: Server, tmp_path: 
             return [slot for slot in counted.ask("statistics")["slots"] if slot["state"] == "busy"]
 
         wait_until(lambda: bool(busy()), "word of the job")
+        # One that has just begun may not know its name yet.
+        wait_until(lambda: bool(counted.ask("statistics")["timeline"][0]["label"]), "its name")
         [slot] = busy()
         [session] = counted.sessions(net)
         assert (slot["user"], slot["session"]) == ("alice", session)
@@ -102,6 +104,18 @@ def test_what_runs_is_seen_and_lost_with_its_session(counted: Server, tmp_path: 
         os.kill(session, 9)
         wait_until(lambda: totals(counted)["jobs_lost"] == before + 1, "the end of the session")
     assert counted.ask("statistics")["timeline"][0]["label"] == f"{__name__}.wait_for_ever"
+
+
+def test_of_very_many_short_jobs_all_are_counted(counted: Server) -> None:
+    before = totals(counted)["jobs_done"]
+    with counted.connect() as net:
+        assert sum(net.map(abs, range(5000))) == 12_497_500
+    wait_until(lambda: not counted.ask("statistics", brief=True)["sessions"], "the end of the session")
+    document = counted.ask("statistics")
+    assert document["totals"]["jobs_done"] - before == 5000
+    assert sum(slot["jobs_done"] for slot in document["slots"]) >= 5000
+    assert 256 <= len(document["timeline"]) <= 2000
+    assert document["totals"]["queue_seconds"] > 0
 
 
 def wait_for_ever(path: str) -> None:
