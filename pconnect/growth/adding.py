@@ -32,7 +32,9 @@ def add_nodes(mesh: ClientMesh, hosts: object, make: MakeConnection, timeout: fl
 
     `make`: makes the client's connection to an engine.
     """
-    found = parse_hosts(hosts)
+    # What the user sees of a node names its server, also where it is no address, as that of a local network.
+    known = {mesh.servers[n].host: host for n, host in mesh.growth.hosts.items() if n in mesh.servers}
+    found = [known.get(host.label, host) for host in parse_hosts(hosts)]
     if not found:
         raise ConfigurationError("hosts is empty: name at least one server to add")
     deadline = deadline_after(timeout)

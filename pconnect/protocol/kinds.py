@@ -168,7 +168,7 @@ class Kind(enum.IntEnum):
     #: client → supervisor; tag: number of the question; and the answer: {"id": of the server, "members": [...]}
     NEIGHBOURS = 60, Role.SUPERVISOR, Role.CLIENT
 
-    # For networks that change, see doc/decisions/0039-members.md.
+    # For networks that change, see doc/decisions/0040-growing.md.
     #: client → supervisor → engine; tag: its number; value: the nodes that begin, for the first time or anew, and those
     #: that are removed; and the answer
     MEMBERS = 64, Role.CLIENT, Role.SUPERVISOR, Role.ENGINE

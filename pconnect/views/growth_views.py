@@ -33,8 +33,8 @@ class GrowthView(PoolView):
         Parameters
         ----------
         hosts
-            As of `pconnect`. The same server may appear more than once, and may be one that the network has already:
-            each time is a node with an engine of its own.
+            As of `pconnect`, or what `host` of a node says. The same server may appear more than once, and may be one
+            that the network has already: each time is a node with an engine of its own.
         timeout
             Limit for the whole call, in seconds.
 
@@ -56,7 +56,7 @@ class GrowthView(PoolView):
 
         Examples
         --------
-        >>> from pconnect import local_network, pconnect
+        >>> from pconnect import local_network
         >>> with local_network(2) as net:
         ...     net.add(net[1].host), net.eval("sockets.node").result()
         ([3], [1, 2, 3])
