@@ -9,7 +9,7 @@ from pconnect.connect import pconnect
 from pconnect.profiles import check_configuration, config_file
 from pserver.daemon.missing_users import no_users
 from pserver.doctor.checks import Finding, Level, ok
-from srp_tools.credentials import Credentials, load_credentials
+from srp_tools.credentials import Credentials, load_credentials, load_member
 from srp_tools.errors import ConfigurationError, ParallelError
 from srp_tools.private_files import check_private, client_file, server_file
 from srp_tools.verifier import check_password
@@ -45,6 +45,8 @@ def check_files(folder: Path | None = None, auth_file: Path | None = None) -> It
     yield from _check_servers_part(verifiers)
     if credentials is not None:
         yield _check_pair(credentials, verifiers)
+    if (member := verifiers.path.with_name("member")).exists():
+        yield _check_member(member, verifiers)
 
 
 def _check_configuration() -> Iterator[Finding]:
@@ -97,6 +99,19 @@ def _check_pair(credentials: Credentials, verifiers: VerifierFile) -> Finding:
             Level.NOTE, f"the client's file and the servers' file do not belong together: {error}", remedy
         )
     return ok(f"the password of {user} belongs to the servers' file")
+
+
+def _check_member(path: Path, verifiers: VerifierFile) -> Finding:
+    """Check that other servers with the same users' file take what this one announces itself with."""
+    try:
+        credentials = load_member(path)
+        check_password(verifiers.find(credentials.user), credentials.password)
+    except ParallelError as error:
+        remedy = (
+            "make both anew with generate-srp-data --member, and copy the servers' part to all servers again"
+        )
+        return Finding(Level.WRONG, f"{path} cannot be used to join other servers: {error}", remedy)
+    return ok(f"{_described(path)}, user {credentials.user}, who belongs to the servers' file")
 
 
 def _described(path: Path) -> str:

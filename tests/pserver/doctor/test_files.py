@@ -80,6 +80,20 @@ def test_what_is_found(
         assert all(each.level is not Level.WRONG for each in findings)
 
 
+def test_the_members_file_is_looked_at_if_there_is_one(tmp_path: Path) -> None:
+    def found() -> list[tuple[Level, str]]:
+        return [(each.level, each.text) for each in check_files(tmp_path) if "server/member" in each.text]
+
+    generate_srp_data("alice", bits=2048, folder=tmp_path)
+    assert found() == []
+    generate_srp_data(member=True, bits=2048, folder=tmp_path)
+    [(level, text)] = found()
+    assert level is Level.OK and "user member+pool, who belongs" in text
+    VerifierFile(tmp_path / "server/tpasswd").remove("member+pool")
+    [(level, text)] = found()
+    assert level is Level.WRONG and "cannot be used to join" in text
+
+
 def test_fingerprints_are_those_of_users_and_seed_and_never_of_the_password(tmp_path: Path) -> None:
     generate_srp_data("alice", "a good password", bits=2048, folder=tmp_path)
     texts = [str(each) for each in check_files(tmp_path)]
