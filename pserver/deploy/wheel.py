@@ -16,6 +16,7 @@ from typing import NamedTuple
 _PACKAGES = ("srp_tools", "pconnect", "pserver")
 _ROOT = Path(__file__).parent.parent.parent
 # What describes one installation, and not the distribution.
+_FILES_OF_PAGES = "static"  # what folders of files for browsers are called
 _OF_THIS_INSTALLATION = {"RECORD", "INSTALLER", "REQUESTED", "WHEEL", "direct_url.json", "uv_cache.json"}
 _WHEEL = "Wheel-Version: 1.0\nGenerator: pserver-deploy\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 _FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of zip archives
@@ -61,7 +62,7 @@ def _distribution() -> importlib.metadata.Distribution:
 def _sources() -> Iterator[tuple[str, bytes]]:
     for package in _PACKAGES:
         for path in (_ROOT / package).rglob("*"):
-            if path.suffix == ".py" or path.name == "py.typed":
+            if path.suffix == ".py" or path.name == "py.typed" or path.parent.name == _FILES_OF_PAGES:
                 yield path.relative_to(_ROOT).as_posix(), path.read_bytes()
 
 

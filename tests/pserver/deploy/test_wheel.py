@@ -32,6 +32,10 @@ def test_what_is_installed_is_what_runs_here(installed: Path) -> None:
         }
         assert ours == theirs
         assert (installed / package / "py.typed").exists()
+    page = "pserver/page/static"
+    assert sorted(path.name for path in (installed / page).iterdir()) == sorted(
+        path.name for path in (ROOT / page).iterdir()
+    )
 
 
 def test_it_has_commands_version_and_dependencies(installed: Path) -> None:
