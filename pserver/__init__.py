@@ -1,7 +1,11 @@
 """The server: a daemon that lets those who know a password compute on this machine."""
 
-from pserver.admin.control import pserver
+import sys
+
 from srp_tools.packages import module_attribute
+
+if sys.platform == "linux":
+    from pserver.admin.control import pserver
 
 __all__ = ["pserver"]
 
@@ -9,4 +13,6 @@ __version__: str
 
 
 def __getattr__(name: str) -> str:
+    if name == "pserver":
+        raise ImportError(f"servers run on Linux only, and this is {sys.platform}")
     return module_attribute(__name__, name)

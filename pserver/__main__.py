@@ -2,7 +2,7 @@
 
 import sys
 
-from pserver.cli import main
+from pserver.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

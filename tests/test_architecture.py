@@ -30,7 +30,7 @@ FOLDERS = {
     "pserver": [
         "config", "logbook", "system", "statistics", "ctl", "limits", "systemd", "accounts", "pool", "jobs", "display",
         "services", "programs", "orphans", "routes", "engine", "spawner", "session", "starter", "duty", "page",
-        "daemon", "admin", "pstat", "doctor", "deploy", "demo", "cli", "__init__", "__main__",
+        "daemon", "admin", "pstat", "doctor", "deploy", "demo", "cli", "__init__", "command", "__main__",
     ],
 }  # fmt: skip
 MAX_MODULES = 15  # in a folder

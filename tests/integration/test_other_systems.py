@@ -50,7 +50,11 @@ import pconnect, srp_tools
 for package in (srp_tools, pconnect):  # with all that they load of others
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if not module.name.startswith(("pconnect.notebook", "pconnect.dask")):
-            importlib.import_module(module.name)
+            try:
+                importlib.import_module(module.name)
+            except ModuleNotFoundError as error:
+                if error.name != "torch":  # which may be missing here, too
+                    raise
 for name in [name for name in sys.modules if name.split(".")[0] in {"pconnect", "srp_tools", "pserver"}]:
     del sys.modules[name]
 platform, missing, folder, host, user, password = sys.argv[1], json.loads(sys.argv[2]), *sys.argv[3:]
@@ -126,3 +130,26 @@ def test_the_client_works_without_linux(
         check=False, capture_output=True, text=True, timeout=2 * DEADLINE, env=os.environ | {"HOME": str(tmp_path)},
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("done\n", "")
+
+
+COMMAND = """
+import pserver.command
+sys.exit(pserver.command.main(["start"]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("platform", "missing"), [("darwin", NOT_ON_MACOS), ("win32", NOT_ON_WINDOWS)], ids=["macos", "windows"]
+)
+def test_the_command_of_servers_says_that_it_needs_linux(
+    tmp_path: Path, platform: str, missing: dict[str, str]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TAKE_AWAY + COMMAND, platform, json.dumps(missing), tmp_path, "host", "user", "word"],
+        check=False, capture_output=True, text=True, timeout=DEADLINE, env=os.environ | {"HOME": str(tmp_path)},
+    )  # fmt: skip
+    said = (
+        f"pserver: servers run on Linux only, and this is {platform}; to use servers elsewhere, from Python: "
+    )
+    assert (done.returncode, done.stderr) == (69, f"{said}pconnect.pconnect(hosts)\n")

@@ -1,15 +1,19 @@
 """A client and a server that speak different versions of the protocol: each says so, with both numbers."""
 
+import contextlib
 import secrets
+import socket
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from subprocess import run as run_process
 
 import pytest
 
-from pconnect import ConnectError, ConnectionLostError
+from pconnect import ConnectError, ConnectionLostError, pconnect
 from pconnect.link.dialing import dial
+from pconnect.link.missing_hosts import MissingHostsWarning
 from pconnect.protocol import frames
 from pconnect.protocol.frames import VERSION, Preamble, Purpose
 from srp_tools.certificates import NetworkAuthority
@@ -113,3 +117,35 @@ def test_the_error_names_each_host(
         assert f"{server.host}: {told}" in str(error.value)
         line = words("the client", version, VERSION, older_there)
         wait_until(lambda: line in server.log, "the line in the log")  # noqa: B023 - called at once
+
+
+def test_a_pool_of_mixed_versions_goes_on_without_the_others(
+    plain_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(frames, "VERSION", VERSION + 1)
+        answer = Preamble(Purpose.ACCEPTED).pack()
+
+    def answer_all() -> None:
+        with contextlib.suppress(OSError):  # the test has ended
+            while True:
+                newer, _ = listener.accept()
+                with newer:
+                    newer.sendall(answer)
+                    newer.recv(100)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer_all)
+        thread.start()
+        try:
+            hosts = [plain_server.host, f"127.0.0.1:{listener.getsockname()[1]}"]
+            with pytest.warns(
+                MissingHostsWarning, match=words("the server", VERSION + 1, VERSION, "this side")
+            ):
+                net = pconnect(hosts, use_tls=False, required=False, profile="", timeout=DEADLINE)
+            with net:
+                assert list(net.missing) == hosts[1:]
+                assert net.eval("sockets.node").result(DEADLINE) == [1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(DEADLINE)
