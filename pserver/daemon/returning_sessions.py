@@ -43,6 +43,7 @@ class Returned(NamedTuple):
     folder: str
     mark: int
     is_detached: bool
+    is_exclusive: bool = False
 
 
 class ReturningSessions:
@@ -152,6 +153,7 @@ def _read(data: bytes, sock: socket.socket) -> Returned | None:
             folder=str(words["folder"]),
             mark=int(words["mark"]),
             is_detached=words["detached"] is True,
+            is_exclusive=words.get("exclusive") is True,
         )
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None

@@ -176,7 +176,7 @@ class SessionRegistry:
         for node in [node for node in session.nodes if node.number == facts.node]:
             self._remove_node(node)  # it came back to us, after we had told it nothing more
         node = self._attend_node(session, control)
-        node.number, node.is_detached = facts.node, facts.is_detached
+        node.number, node.is_detached, node.is_exclusive = facts.node, facts.is_detached, facts.is_exclusive
         node.handovers = _sockets(ends)
         session.folders[facts.folder] = facts.mark
         log.info(

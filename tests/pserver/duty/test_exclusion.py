@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,6 +96,18 @@ def test_it_ends_with_the_session_that_has_it(shared: tuple[Server, Credentials]
         wait_until(lambda: not server.ask("statistics", brief=True)["sessions"], "the end of the session")
         with server.connect(user=bob.user, password=bob.password):
             pass
+
+
+def test_a_server_that_was_killed_still_knows_who_has_it(
+    tmp_path: Path, users: tuple[Credentials, Path]
+) -> None:
+    options = ("--allow-exclusive", "--name=kept", "--slots=1")
+    with run_server(tmp_path / "s", *options, users=users) as first, first.connect(exclusive=True) as net:
+        first.process.kill()
+        with run_server(tmp_path / "s", *options, users=users) as second:
+            wait_until(lambda: bool(second.sessions(net)), "the return of the session")
+            with pytest.raises(ServerRefusedError, match="has it for itself"):
+                second.connect()
 
 
 def test_without_leave_of_the_administrator_nobody_has_it_alone(server: Server) -> None:
