@@ -93,7 +93,7 @@ def serve(
         daemon.starts.starter.begin(soft_limit, starter)
         daemon.begin_log()
         daemon.publish()
-        announce(daemon.status())
+        announce(daemon.status() | {"members": []})
         manager.ready()
         daemon.run(lifeline)
 

@@ -1,7 +1,14 @@
 """What a pool of 500 servers costs, in messages and rounds: nothing grows faster than with the number of servers."""
 
+import json
+from pathlib import Path
+
 import pytest
 
+from pserver.cli import main
+from pserver.ctl.asking import ask
+from pserver.system.pidfile import find_server
+from tests.support.places import OPTIONS, add_user, use_private_places
 from tests.support.simulated_pool import COUNT, INTERVAL, TOPOLOGIES, SimulatedPool
 
 # From the last server: how many times a client asks all that it has just found.
@@ -57,6 +64,26 @@ def test_members_that_are_gone_are_reported_by_name_and_cost_no_more(pools: dict
     assert len(found) == COUNT - 10 and len(closure.missing()) == 10
     assert all("is gone" in str(why) for why in closure.missing().values())
     pool.dead = set()
+
+
+def test_a_real_server_has_its_members_again_after_a_restart(
+    pools: dict[str, SimulatedPool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_private_places(tmp_path, monkeypatch)
+    add_user()
+    folder = tmp_path / "state" / "pserver" / "hub" / "pool"
+    folder.mkdir(mode=0o700, parents=True)
+    kept = pools["star"].servers[0].dump()
+    (folder / "members.json").write_text(json.dumps(kept))
+    (folder / "members.json").chmod(0o600)
+    assert main(["start", "--name=hub", *OPTIONS]) == 0
+    try:
+        server = find_server("hub")
+        assert server is not None
+        members = ask(server, {"do": "members"})["members"]
+        assert {each["id"] for each in members} == {each.own for each in pools["star"].servers[1:]}
+    finally:
+        assert main(["stop", "--name=hub"]) == 0
 
 
 def test_a_server_in_the_middle_that_is_gone_parts_the_pool(pools: dict[str, SimulatedPool]) -> None:
