@@ -63,7 +63,7 @@ class DetachView:
         """
         mesh = mesh_of(self)
         mesh.check_open()
-        if len(self) != len(mesh.connections):  # type: ignore[arg-type]
+        if sorted(self.nodes) != mesh.members:  # type: ignore[attr-defined]
             raise ConfigurationError("only a whole network can be detached, not a part of it")
         if mesh.scheduler is None:
             raise ConfigurationError("there is nothing to detach: no job was submitted")
@@ -115,5 +115,9 @@ def _result(future: "concurrent.futures.Future[Any]", deadline: float) -> Any:
 def _token(mesh: ClientMesh, secret: bytes, jobs: dict[int, dict[int, Job]]) -> str:
     pickled = [n for node in jobs.values() for n, job in node.items() if job.options.allow_pickle]
     numbers = {node: list(found) for node, found in jobs.items()}
-    hosts = tuple(host.ports_named for host in mesh.attendance.hosts)
+    # A place in the list is a number. Where a node was removed, any server may stand: no job is kept there.
+    there = mesh.growth.hosts
+    any_other = next(iter(there.values()))
+    places = [there.get(node, any_other) for node in range(1, len(mesh.connections))]
+    hosts = tuple(host.ports_named for host in places)
     return Token(mesh.network_id, secret, hosts, numbers, frozenset(pickled)).pack()

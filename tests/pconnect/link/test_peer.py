@@ -1,6 +1,6 @@
 """A peer about which nothing is known."""
 
-from pconnect.link.peer import Peer
+from pconnect.link.peer import Peer, RemovedNode
 
 
 def test_nothing_is_known() -> None:
@@ -12,3 +12,9 @@ def test_nothing_is_known() -> None:
     peer.kill()
     assert peer.busy  # as far as can be known
     assert (peer.settle(0.0), list(peer.sources()), peer.explain(), peer.explain(3)) == ("", [], None, None)
+
+
+def test_of_one_that_was_removed_nothing_comes_and_nothing_helps() -> None:
+    peer = RemovedNode()
+    assert not peer.busy
+    assert peer.remedy(None) == "; its number stays empty, choose other nodes"

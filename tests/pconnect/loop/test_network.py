@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from pconnect.errors import ConfigurationError, ConnectionLostError
-from pconnect.loop.network import Network
+from pconnect.link.connection import Connection
+from pconnect.loop.network import Network, removed_node
 from tests.support.links import networks
 
 
@@ -82,3 +83,31 @@ def test_its_text_names_nodes_and_losses(net: Network) -> None:
         "  2  host2",
         "  3  host3  lost: it was closed here",
     ]
+
+
+def test_a_whole_network_changes_and_its_parts_do_not(net: Network) -> None:
+    part, members = net[1:], net.mesh.members
+    net.mesh.change_members([Connection(4, "host4", None, awaited=True)], [2], "node 4 came, node 2 went")
+    assert (net.is_whole, part.is_whole, net.nodes, part.nodes) == (True, False, [0, 1, 3, 4], [1, 2, 3])
+    assert (len(net), net[3].node, net[4].host, net[-1].node, net[2:].nodes) == (4, 3, "host4", 4, [3, 4])
+    assert [node.node for node in reversed(net)] == [4, 3, 1, 0]
+    assert (net.index(net[3]), part.index(net[3]), net.mesh.members is members) == (3, 2, False)
+    assert net[[True, False, True, False]].nodes == [0, 3]
+    for broken in (lambda: net[2], lambda: part[1], lambda: net[[2, 3]]):
+        with pytest.raises(IndexError, match=r"node 2 \(host2\) was removed from this network"):
+            broken()
+    with pytest.raises(IndexError, match="there is no node 5"):
+        net[5]
+    with pytest.raises(ConnectionLostError, match=r"node 2 \(host2\) was removed"):
+        net.mesh.check_there(2)
+    net.mesh.check_there(3)
+    assert net.mesh.change == "node 4 came, node 2 went"
+    net.mesh.begin_epoch(3)
+    assert not net.mesh.change
+
+
+def test_what_stands_for_a_removed_node_is_lost() -> None:
+    connection = removed_node(2, "host2")
+    assert str(connection.loss()) == (
+        "node 2 (host2) is lost: it was removed from this network; its number stays empty, choose other nodes"
+    )

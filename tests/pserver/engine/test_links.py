@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pconnect.errors import ProtocolError
 from pconnect.link.connection import Connection
 from pconnect.link.dialing import dial
 from pconnect.loop.event_loop import EventLoop
@@ -375,3 +376,23 @@ def test_who_could_not_be_dialled_before_is_not_dialled_again() -> None:
         stack.enter_context(contextlib.closing(call(port, 0, use_tls=False)))
         engine.until(lambda: bool(engine.links.errors))
         assert engine.links.errors[2] == "node 1 could not connect to node 2 before"
+
+
+def test_nodes_are_added_begin_anew_and_are_removed(joined: tuple[Engine, int, Channel]) -> None:
+    engine, port, client = joined
+    links = engine.links
+    [added] = links.change({4: ["host4", [["127.0.0.1", 1]]]}, {}, LIMIT)
+    assert (added.node, added.host, added.is_awaited, len(links.connections)) == (4, "host4", True, 5)
+    with joining(engine):
+        channel = call(port, 4, 3, use_tls=True)
+    exchange(engine, added, channel, "it is in")
+    channel.close()
+    assert links.change({2: ["host2", [["127.0.0.1", 1]]]}, {}, LIMIT) == []
+    assert links.connections[2].is_awaited
+    assert links.remove([2, 3, 9]) == [2]  # not itself, and nobody who is not there
+    assert links.removed == {2: "host2"}
+    assert links.remove([2]) == []
+    for wrong in ({6: ["gap", [["127.0.0.1", 1]]]}, {2: ["back", [["127.0.0.1", 1]]]}, {0: ["client", []]}):
+        with pytest.raises(ProtocolError, match="MEMBERS makes no sense"):
+            links.change(wrong, {}, LIMIT)
+    exchange(engine, links.connections[0], client, "undisturbed")
