@@ -57,6 +57,8 @@ class SerialNetwork(SerialView, Sequence[SerialNode]):
     remove = Refused("it has as many nodes as you give to serial()")
     reconnect = Refused("no node can be lost")
     dask = Refused("Dask has a scheduler of its own for that: dask.config.set(scheduler='synchronous')")
+    dashboard = Refused("there are no servers to show")
+    members = Refused("there are no servers that could know others")
     detach = Refused("jobs end before submit() returns")
     mesh = Refused("there are no connections", is_call=False)
     jobs: Mapping[int, Job] = {}  #: those of a detached network; there are none

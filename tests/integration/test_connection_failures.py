@@ -24,7 +24,7 @@ from srp_tools import Credentials, VerifierFile, make_verifier
 from srp_tools.channel import Channel
 from srp_tools.private_files import server_file
 from srp_tools.steps import Steps
-from tests.support.servers import Server
+from tests.support.servers import Server, run_server
 from tests.support.waiting import DEADLINE
 
 PAGE = Path(__file__).parents[2] / "doc" / "reference" / "connecting.md"
@@ -43,6 +43,7 @@ class Place:
     user: Credentials
     users_file: Path
     patch: pytest.MonkeyPatch
+    folder: Path
 
     def fail(
         self, host: str, *, password: str | None = None, timeout: float = DEADLINE, **options: Any
@@ -193,6 +194,18 @@ def _(place: Place) -> str:
         return place.fail(host, timeout=0.5)
 
 
+@scenario("unix:...: no server")
+def _(place: Place) -> str:
+    place.folder.chmod(0o700)
+    return place.fail(f"unix:{place.folder / 'none'}")
+
+
+@scenario("its server listens at Unix sockets")
+def _(place: Place) -> str:
+    with run_server(place.folder / "quiet", "--no-tcp", users=(place.user, place.users_file)) as quiet:
+        return place.fail(quiet.host)
+
+
 @scenario("the server speaks version")
 def _(place: Place) -> str:
     answer = bytearray(Preamble(Purpose.OTHER_VERSION).pack())
@@ -226,7 +239,7 @@ def place(
     tmp_path: Path,
 ) -> Place:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    return Place(server, plain_server, *users, monkeypatch)
+    return Place(server, plain_server, *users, monkeypatch, tmp_path)
 
 
 @pytest.mark.parametrize(

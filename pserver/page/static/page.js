@@ -135,7 +135,7 @@ let summedAt = 0;
 
 function showWork() {
   // Nobody reads, or listens to, a summary that changes all the time.
-  if (Date.now() - summedAt > 10000 || !summedAt) {
+  if (model.servers.size && Date.now() - summedAt > 10000) {
     summedAt = Date.now();
     const busy = model.sum("slots_busy");
     get("work-summary").textContent = `${count(timeline.lanes.length)} slots of ${count(model.servers.size)} servers are shown; ${count(busy)} were busy at ${new Date().toLocaleTimeString("en-GB")}.`;

@@ -28,6 +28,7 @@ def settings(role: str, folder: Path, **changes: Any) -> dict[str, Any]:
         "threads": 1,
         "memory_limit": "auto",
         "grace": DEADLINE,
+        "dashboard": False,
     } | changes
 
 
