@@ -145,10 +145,10 @@ def members_of(document: Document) -> list[dict[str, object]]:
             "name": text(each.get("name")),
             "addresses": _texts(each.get("addresses")),
             "slots": number(each.get("slots")),
-            "how": text(each.get("how")),
+            "is_direct": each.get("is_direct") is True,
             "is_gone": each.get("gone") is True,
             # Whole tens of seconds: nothing has changed as long as it is heard of.
-            "heard": None if (heard := number(each.get("heard"))) is None else int(heard // 10) * 10,
+            "age": None if (age := number(each.get("age"))) is None else int(age // 10) * 10,
         }
         for each in entries(document, "members", MOST_MEMBERS)
     ]

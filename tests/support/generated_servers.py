@@ -123,7 +123,7 @@ class GeneratedServer:
                           "bytes_in": 10**7, "bytes_out": 10**6, "memory": 3 * 10**8}],
             "others": {"sessions": 1, "slots": 0},
             "members": [{"name": f"node{other:03}", "addresses": [f"node{other:03}.lab.example"], "slots": 4,
-                         "how": "joined", "heard": 3, "gone": False, "why": ""}
+                         "cmd_port": 12502, "age": 3, "gone": False, "is_direct": True}
                         for other in {max(1, self._number - 1), self._number + 1}],
             "samples": {"interval": _INTERVAL, "columns": ["time", *_COLUMNS], "rows": rows},
             "timeline": [*running, *ended],

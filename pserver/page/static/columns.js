@@ -132,6 +132,6 @@ export const MEMBERS = [
   {title: "has heard of", show: ({member}) => member.name ?? "?"},
   {title: "at", show: ({member}) => member.addresses.join(", ")},
   {title: "Slots", show: ({member}) => count(member.slots), isNumber: true},
-  {title: "How", show: ({member}) => member.how ?? ""},
-  {title: "Heard", show: ({member}) => member.heard == null ? "never" : member.heard < 60 ? "just now" : `${seconds(member.heard)} ago`, className: ({member}) => member.is_gone ? "bad" : ""},
+  {title: "How", show: ({member}) => member.is_direct ? "directly" : "through others"},
+  {title: "Heard", show: ({member}) => member.age == null ? "never" : member.age < 60 ? "just now" : `${seconds(member.age)} ago`, className: ({member}) => member.is_gone ? "bad" : ""},
 ];

@@ -11,8 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pserver.config.page_options import Address
 from pserver.page.address_file import shown_address
 from pserver.page.child import main
+from pserver.page.serving import listen
 from tests.support.served_page import Page
 from tests.support.servers import Server, run_server
 from tests.support.waiting import wait_gone, wait_until
@@ -83,8 +85,8 @@ def test_one_that_dies_is_replaced_and_all_end_with_the_server(server: Server) -
 
 
 def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
-    with run_server(tmp_path / "first", "--status-page=127.0.0.1:0") as first:
-        port = page_of(first)[0].port
+    with listen(Address(port=0)) as taken:
+        port = taken.getsockname()[1]
         with run_server(tmp_path / "second", f"--status-page={port}") as second:
             wait_until(
                 lambda: f"there is no page: the page cannot listen at 127.0.0.1, port {port}" in second.log,

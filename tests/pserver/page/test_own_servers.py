@@ -32,20 +32,12 @@ def test_they_are_shown_and_their_sessions_are_ended(tmp_path: Path, monkeypatch
         check_stop(server, source, name)
         with pytest.raises(ConnectionLostError):
             net.eval("1").result()
-    assert asyncio.run(OwnServers().reports({})) == []
+    (gone,) = asyncio.run(source.reports({}))
+    assert gone.document is None and "no server answers" in gone.error
+    assert asyncio.run(source.reports({})) == []  # it looks again
 
 
 def check_stop(server: Server, source: OwnServers, name: str) -> None:
     (session,) = [each["pid"] for each in server.status_now()["sessions"]]
     assert asyncio.run(source.stop(name, session)) == f"Ended session {session} of alice."
     wait_gone(session)
-
-
-def test_one_that_is_gone_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(OWN_VARIABLE, str(tmp_path / "server"))
-    with run_server(tmp_path / "server"):
-        source = OwnServers()
-        asyncio.run(source.reports({}))
-    (report,) = asyncio.run(source.reports({}))
-    assert report.document is None and "no server answers" in report.error
-    assert asyncio.run(source.reports({})) == []  # it looks again
