@@ -93,7 +93,7 @@ def serve(
         daemon.starts.starter.begin(soft_limit, starter)
         daemon.begin_log()
         daemon.publish()
-        announce(daemon.status() | {"members": []})
+        announce(daemon.status() | {"members": []})  # of before: there may be many
         manager.ready()
         daemon.run(lifeline)
 
