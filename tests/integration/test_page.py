@@ -100,6 +100,7 @@ def check_figures(page: "Page", row: Any) -> None:
 
 def check_timeline(page: "Page") -> None:
     """The canvas has bars, and the table beside it says the same in words; names are text, whatever they are."""
+    assert page.locator("#work-summary").inner_text().startswith("Shown: 2 slots of 1 server. Busy at ")
     page.locator("#work-details summary").click()
     page.wait_for_function("() => document.querySelectorAll('#work-table tbody tr').length >= 4")
     rows = page.locator("#work-table tbody tr").all_inner_texts()

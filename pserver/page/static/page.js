@@ -132,13 +132,14 @@ function newestWork() {
 }
 
 let summedAt = 0;
+const many = (number, what) => `${count(number)} ${what}${number === 1 ? "" : "s"}`;
 
 function showWork() {
   // Nobody reads, or listens to, a summary that changes all the time.
   if (model.servers.size && Date.now() - summedAt > 10000) {
     summedAt = Date.now();
     const busy = model.sum("slots_busy");
-    get("work-summary").textContent = `${count(timeline.lanes.length)} slots of ${count(model.servers.size)} servers are shown; ${count(busy)} were busy at ${new Date().toLocaleTimeString("en-GB")}.`;
+    get("work-summary").textContent = `Shown: ${many(timeline.lanes.length, "slot")} of ${many(model.servers.size, "server")}. Busy at ${new Date().toLocaleTimeString("en-GB")}: ${count(busy)}.`;
   }
   if (!get("work-details").open) return;
   work.show(newestWork().map((item) => [`${item.server.key}\n${item.slot}\n${item.work[BEGIN]}`, item]));
