@@ -143,6 +143,7 @@ def members_of(document: Document) -> list[dict[str, object]]:
     return [
         {
             "name": text(each.get("name")),
+            "id": text(each.get("id"), 64),
             "addresses": _texts(each.get("addresses")),
             "slots": number(each.get("slots")),
             "is_direct": each.get("is_direct") is True,

@@ -18,9 +18,11 @@ export function membersOf(model) {
   for (const server of model.servers.values()) {
     for (const member of server.members) {
       const place = [...member.addresses, member.name].find((each) => known.has(each));
-      const to = known.get(place) ?? member.addresses[0] ?? member.name ?? "?";
+      const to = known.get(place) ?? member.id ?? member.addresses[0] ?? "?";
+      const isNamed = member.name && member.name !== "default";
+      const name = (isNamed ? member.name : member.addresses[0]) ?? "?";
       if (to === server.key) continue;
-      if (!nodes.has(to)) nodes.set(to, {name: to, isUp: !member.is_gone, isShown: false});
+      if (!nodes.has(to)) nodes.set(to, {name, isUp: !member.is_gone, isShown: false});
       edges.push({from: server.key, to, member, server});
     }
   }
