@@ -1,7 +1,9 @@
 """The page at an address: taking its port, its token, and serving until the process is to end."""
 
+import asyncio
 import errno
 import ipaddress
+import logging
 import secrets
 import socket
 from pathlib import Path
@@ -102,4 +104,12 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
         h11_max_incomplete_event_size=_HEAD_BYTES,
         timeout_graceful_shutdown=1,  # streams would go on for ever
     )
+    logging.getLogger("uvicorn.error").addFilter(_is_no_stream_that_ends)
     return uvicorn.Server(config)
+
+
+def _is_no_stream_that_ends(record: logging.LogRecord) -> bool:
+    """Whether a record is about anything but a browser that was watching when the page ended."""
+    kind = record.exc_info[0] if record.exc_info else None
+    is_cancelled = kind is not None and issubclass(kind, asyncio.CancelledError)
+    return not is_cancelled and "graceful shutdown exceeded" not in record.getMessage()

@@ -291,8 +291,7 @@ def test_when_its_server_has_gone_the_page_says_so_and_comes_back(browser: "Brow
     with served(source, interval=0.1) as target, opened(browser, target.url) as page:
         page.wait_for_selector("#servers-table td.good")
         source.given = [Report("alpha", None, "it does not answer")]
-        page.wait_for_selector("#servers-table td.bad")
-        assert page.inner_text("#servers-table td.bad") == "it does not answer"
+        page.locator("#servers-table td.bad", has_text="it does not answer").wait_for()
         source.given = [Report("alpha", document(2000.0))]
         page.wait_for_selector("#servers-table td.good")
         page.context.set_offline(True)

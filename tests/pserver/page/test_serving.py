@@ -1,13 +1,18 @@
 """Where the page listens, and its token."""
 
+import http.client
 import socket
 from pathlib import Path
 
 import pytest
 
 from pserver.config.page_options import DEFAULT_PORT, Address
+from pserver.page.documents import Report
 from pserver.page.serving import is_loopback, listen, new_token, read_token, url_of
 from srp_tools.errors import ConfigurationError, CredentialError
+from tests.support.served_page import TOKEN, served
+from tests.support.small_documents import TestSource, document
+from tests.support.waiting import DEADLINE
 
 
 def test_a_port_that_is_taken() -> None:
@@ -53,3 +58,14 @@ def test_a_token_in_a_file(tmp_path: Path) -> None:
 
 def test_loopback() -> None:
     assert is_loopback("127.0.0.5") and is_loopback("::1") and not is_loopback("0.0.0.0")
+
+
+def test_it_ends_quietly_while_a_browser_watches(capfd: pytest.CaptureFixture[str]) -> None:
+    with served(TestSource(Report("alpha", document()))) as page:
+        connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=DEADLINE)
+        connection.request("GET", "/events", headers={"X-Pserver-Token": TOKEN})
+        answer = connection.getresponse()
+        assert answer.readline() == b"event: snapshot\n"
+    connection.close()
+    answer.close()
+    assert capfd.readouterr().err == ""
