@@ -56,7 +56,8 @@ class _OverError(ConnectionLostError):
 class _Tries:
     """What is done for one lost node."""
 
-    lost_at: float  #: instant of `time.monotonic`
+    lost_at: float  #: instant of `time.monotonic`; before all, if it was lost when the first job came
+    began: float  #: when that was known here, another one
     next_at: float
     pause: float = _FIRST_PAUSE
     count: int = 0
@@ -127,7 +128,7 @@ class Healer:
             elif tries.over and tries.held:
                 self._lose_held(node, tries)
             elif tries.task is None and not tries.over and now >= tries.next_at:
-                if now - tries.lost_at > _PATIENCE:
+                if now - tries.began > _PATIENCE:
                     tries.over = _GIVEN_UP
                     self._tell(number)
                 else:
@@ -138,9 +139,10 @@ class Healer:
         if (follow := self._mesh.growth.follow) is not None:
             follow(deadline)
 
-    def note_loss(self, node: NodeWorkers, now: float, jobs: Sequence[Job] = ()) -> bool:
+    def note_loss(self, node: NodeWorkers, lost_at: float, jobs: Sequence[Job] = ()) -> bool:
         """Record that a node is lost just now; return whether its jobs are kept until more is known."""
-        tries = self._tries[node.number] = _Tries(now, now)
+        now = time.monotonic()
+        tries = self._tries[node.number] = _Tries(lost_at, now, now)
         tries.over, tries.against = self._why_over(node), self._reason_against(node)
         self._mesh.growth.healing[node.number] = str(tries)
         if tries.over or self._mesh.growth.come_back is None:
@@ -262,7 +264,7 @@ class Healer:
 
     def _take(self, node: NodeWorkers, server: Server, channel: Channel | None) -> None:
         tries = self._tries.pop(node.number)
-        seconds = time.monotonic() - tries.lost_at
+        seconds = time.monotonic() - tries.began
         if channel is None and isinstance(server, JobSession):
             before, self._sessions[node.number] = self._sessions.get(node.number), server
             if before is not None:

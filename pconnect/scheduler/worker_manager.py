@@ -1,6 +1,7 @@
 """All the workers of a network: connecting to them, and what they and their servers say. In the scheduler's thread."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
@@ -145,7 +146,7 @@ class WorkerManager:
                 hint = f"no connection for jobs: {outcome}; if its server was killed, start it again with the same name"
                 why = node.server.trouble + node.remedy if over else hint
                 node.lose(why)
-                self.on_lost(node, time.monotonic(), ())
+                self.on_lost(node, -math.inf if over else time.monotonic(), ())
 
         self._dial(node, JOB_CHANNEL, end, patience=0.0)
 

@@ -142,7 +142,7 @@ class _Session:
         self._joins, self._its_joins = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._joins.setblocking(False)
         self._handshakes = 0
-        self._clients = {client.node: client}  # who has logged in for each node that is there
+        self._clients: dict[int, AuthenticatedClient] = {}  # who has logged in for each node that is there
         self._nodes: dict[threading.Thread, Orders] = {}  # with what tells their supervisors to stop
         self._ended: deque[threading.Thread] = deque()  # those whose supervisors have done all there is to do
         self._bell, self._ring = socket.socketpair()  # a byte for each of them

@@ -148,7 +148,7 @@ def test_which_do_not_come_back_by_themselves(
 
 
 def test_what_is_said_of_tries() -> None:
-    tries = _Tries(0.0, 0.0)
+    tries = _Tries(0.0, 0.0, 0.0)
     assert str(tries) == "it is brought back for jobs"
     tries.count, tries.why = 1, "refused"
     assert str(tries) == "tried once to bring it back for jobs, last: refused"
