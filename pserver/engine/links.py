@@ -243,7 +243,7 @@ class Links:
 
         # Steps that end at once do so before `start` returns, and must not be entered afterwards.
         task = self._event_loop.background.start(steps, deadline, end)
-        if self.connections[node].is_awaited:
+        if self.connections[node].is_awaited and node not in self._expected:
             self._dialling[node] = task
 
     def _miss(self, node: int, deadline: float, relay: int, text: str) -> None:

@@ -1,6 +1,7 @@
 """Engines' parts in making a mesh, with the handing over done by the test instead of a daemon."""
 
 import contextlib
+import dataclasses
 import secrets
 import socket
 import threading
@@ -58,12 +59,12 @@ def setup(node: int, ports: list[int], *, use_tls: bool, timeout: float = LIMIT,
 class Engine:
     """The links of an engine in a loop of its own."""
 
-    def __init__(self, words: Setup, handover: socket.socket) -> None:
+    def __init__(self, words: Setup, handover: socket.socket, *, hears_routes: bool = True) -> None:
         self.event_loop = EventLoop()
         self.heard: list[str] = []
         self.refused: list[tuple[int, str]] = []
         self.unreached: list[tuple[int, int]] = []
-        self.hears_routes = True  # whether the client says that there is no other way
+        self.hears_routes = hears_routes  # whether the client says that there is no other way
         self.links = Links(
             words,
             handover,
@@ -77,6 +78,7 @@ class Engine:
             self.refused.append((node, value))
         else:
             self.unreached.append((node, value[1]))
+        if kind is Kind.UNREACHED and self.hears_routes:
             self.event_loop.background.start(
                 self._answer(node, value[0]), deadline_after(LIMIT), lambda _: None
             )
@@ -346,15 +348,10 @@ def test_where_the_other_one_can_dial_there_is_one_connection() -> None:
         closed = sock.getsockname()[1]
     with contextlib.ExitStack() as stack:
         (port_1, handover_1), (port_2, handover_2) = (stack.enter_context(hand_over()) for _ in range(2))
-        engines = [
-            stack.enter_context(contextlib.closing(Engine(setup(node, ports, use_tls=True), handover)))
-            for node, ports, handover in (
-                (1, [port_1, closed], handover_1),
-                (2, [port_1, port_2], handover_2),
-            )
-        ]
-        first, second = engines
-        first.hears_routes = False
+        words = setup(1, [port_1, closed], use_tls=True)
+        first = stack.enter_context(contextlib.closing(Engine(words, handover_1, hears_routes=False)))
+        words = setup(2, [port_1, port_2], use_tls=True)
+        second = stack.enter_context(contextlib.closing(Engine(words, handover_2)))
         first.until(lambda: bool(first.unreached))
         assert first.unreached == [(2, 0)] and 2 in first.links.unfinished()
         second.links.route(1, None)
@@ -396,3 +393,16 @@ def test_nodes_are_added_begin_anew_and_are_removed(joined: tuple[Engine, int, C
         with pytest.raises(ProtocolError, match="MEMBERS makes no sense"):
             links.change(wrong, {}, LIMIT)
     exchange(engine, links.connections[0], client, "undisturbed")
+
+
+def test_a_node_that_fails_at_once_is_expected_and_not_dialled() -> None:
+    """As where this machine has no way to a network: the steps have ended before they are noted."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        words = setup(1, [1, 1], use_tls=False, timeout=LIMIT)
+        nodes = pack([["here", [["127.0.0.1", 1]]], ["there", [["255.255.255.255", 1]]]])
+        engine = Engine(dataclasses.replace(words, nodes=nodes), theirs, hears_routes=False)
+        with contextlib.closing(engine):
+            engine.until(lambda: bool(engine.unreached))
+            engine.links.route(2, "there is no way")
+            assert engine.links.unfinished() == [0]
