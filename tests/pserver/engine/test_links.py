@@ -22,7 +22,7 @@ from pserver.engine.links import Links
 from pserver.routes.setup import Setup
 from srp_tools.certificates import Identity, NetworkAuthority, NodeKey
 from srp_tools.channel import Channel
-from srp_tools.steps import Steps, deadline_after, pause, run
+from srp_tools.steps import deadline_after, pause, run
 from srp_tools.tls import TlsContexts
 
 LIMIT = 20.0
@@ -65,13 +65,8 @@ class Engine:
         self.refused: list[tuple[int, str]] = []
         self.unreached: list[tuple[int, int]] = []
         self.hears_routes = hears_routes  # whether the client says that there is no other way
-        self.links = Links(
-            words,
-            handover,
-            self.event_loop,
-            lambda: self.heard.append("listened"),
-            self._hear,
-        )
+        listen = lambda: self.heard.append("listened")  # noqa: E731
+        self.links = Links(words, handover, self.event_loop, listen, self._hear)
 
     def _hear(self, kind: Kind, value: Any, node: int) -> None:
         if kind is Kind.REFUSED:
@@ -79,14 +74,8 @@ class Engine:
         else:
             self.unreached.append((node, value[1]))
         if kind is Kind.UNREACHED and self.hears_routes:
-            self.event_loop.background.start(
-                self._answer(node, value[0]), deadline_after(LIMIT), lambda _: None
-            )
-
-    def _answer(self, node: int, why: str) -> Steps[None]:
-        """Say that there is no other way."""
-        yield from pause(0.01)
-        self.links.route(node, why)
+            say = lambda _: self.links.route(node, value[0])  # noqa: E731 - that there is no other way
+            self.event_loop.background.start(pause(0.01), deadline_after(LIMIT), say)
 
     def until(self, condition: Callable[[], bool]) -> None:
         self.event_loop.run_until(condition, deadline_after(LIMIT), "the links")
@@ -359,7 +348,7 @@ def test_where_the_other_one_can_dial_there_is_one_connection() -> None:
             for node, port in ((1, port_1), (2, port_2)):
                 stack.enter_context(contextlib.closing(call(port, 0, node, use_tls=True)))
         assert first.links.errors == second.links.errors == {}
-        second.links.route(1, None)  # it stands: nothing is dialled again
+        second.links.route(1, None)  # it stands
         assert second.links.unfinished() == []
 
 
