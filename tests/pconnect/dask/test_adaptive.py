@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,21 +39,32 @@ def names(client: Any) -> set[str]:
     return set(client.wishes()[1])
 
 
-def busy(client: Any) -> list[Any]:
-    return [client.submit(time.sleep, 0.4, pure=False) for _ in range(30)]
+def busy(client: Any, until: Path) -> list[Any]:
+    """Submit tasks that all run until there is a file."""
+
+    def wait() -> bool:
+        deadline = time.monotonic() + DEADLINE
+        while not until.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return until.exists()
+
+    return [client.submit(wait, pure=False) for _ in range(60)]
 
 
 @pytest.mark.slow
-def test_workers_come_with_the_work_and_with_nodes_and_go(net: ClientNetwork, server: Server) -> None:
+def test_workers_come_with_the_work_and_with_nodes_and_go(
+    net: ClientNetwork, server: Server, tmp_path: Path
+) -> None:
     with net.dask(adaptive=True, maximum=3, timeout=DEADLINE) as client:
         assert names(client) == set()
-        tasks = busy(client)
+        tasks = busy(client, tmp_path / "go")
         wait_until(lambda: names(client) == {"node1-0", "node2-0"}, "a worker at each node")
         net.add(server.host, timeout=DEADLINE)
         wait_until(lambda: names(client) == {"node1-0", "node2-0", "node3-0"}, "one at the new node")
         net.remove(2)
         wait_until(lambda: names(client) == {"node1-0", "node3-0"}, "that of the removed node to go")
-        assert client.gather(tasks) == [None] * len(tasks)
+        (tmp_path / "go").touch()
+        assert client.gather(tasks) == [True] * len(tasks)
         pids = set(client.run(os.getpid).values())
         del tasks
         wait_until(lambda: names(client) == set(), "all to go")
