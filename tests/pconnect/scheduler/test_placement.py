@@ -91,10 +91,18 @@ def pair(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Pat
         yield [first, second]
 
 
-def test_jobs_go_to_the_first_hosts_first(pair: list[Server]) -> None:
+def wait_for(path: str) -> None:
+    while not Path(path).exists():
+        time.sleep(0.01)
+
+
+def test_jobs_go_to_the_first_hosts_first(pair: list[Server], tmp_path: Path) -> None:
     with connect(pair, placement="ordered") as net:
-        for count, expected in ((2, [1, 1]), (4, [1, 1, 2, 2])):
-            jobs = [net.submit(time.sleep, 0.2) for _ in range(count)]
+        for count, expected in ((4, [1, 1, 2, 2]), (2, [1, 1])):  # at first there are workers at both
+            gate = tmp_path / str(count)
+            jobs = [net.submit(wait_for, str(gate)) for _ in range(count)]
+            wait_until(lambda: all(job.running() for job in jobs), "the jobs to run")  # noqa: B023 - called at once
+            gate.touch()
             assert [job.result(DEADLINE) for job in jobs] == [None] * count
             assert sorted(job.node or 0 for job in jobs) == expected
 

@@ -98,6 +98,7 @@ def test_it_ends_with_the_session_that_has_it(shared: tuple[Server, Credentials]
             pass
 
 
+@pytest.mark.slow
 def test_a_server_that_was_killed_still_knows_who_has_it(
     tmp_path: Path, users: tuple[Credentials, Path]
 ) -> None:
