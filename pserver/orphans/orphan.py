@@ -8,6 +8,8 @@ from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 from pserver.orphans.client_link import KEPT_BYTES
 
+#: What a client hears whose session another one has.
+TAKEN_OVER = "another client has taken the session over"
 _UNFINISHED = "the client vanished while it was restarted"
 
 

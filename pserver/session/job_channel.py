@@ -111,8 +111,10 @@ class JobChannel:
         steps = greet(sock, self.client.tls, self.client.network_id, 0, self.client.token)
         self.event_loop.background.start(steps, deadline_after(_HANDSHAKE_TIMEOUT), end)
 
-    def leave(self) -> None:
-        """Close the channel to a client that has left; another one may open it."""
+    def leave(self, why: str = "") -> None:
+        """Close the channel to a client that has left, or hears why it has to; another one may open it."""
+        if why:
+            self.tell(Kind.STOPPING, 0, why)
         if self.connection is not None:
             self.event_loop.discard(self.connection)
             self.connection = None

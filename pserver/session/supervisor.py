@@ -122,7 +122,7 @@ class Supervisor:
 
     def _client_lost(self, error: ParallelError) -> None:
         if self._absence.lose_client(error, self._output.told()):
-            self._workers.client_vanished()
+            self._workers.client_vanished(str(error))
 
     def run(self) -> None:
         """Serve the client until it closes the network, is gone, or the server stops; or until its jobs have ended.

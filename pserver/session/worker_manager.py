@@ -21,6 +21,7 @@ from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message, refuse_nonsense
 from pserver.jobs.detached_worker import CONNECTION, UNFIT
 from pserver.jobs.job_trace import JobLog
+from pserver.orphans.orphan import TAKEN_OVER
 from pserver.session.detached_jobs import DetachedJobs, WorkerControl
 from pserver.session.job_channel import JobChannel
 from pserver.session.recovery import Recovery
@@ -340,10 +341,13 @@ class Workers:
         self._tell_pool()
         self._ask()
 
-    def client_vanished(self) -> None:
-        """End the jobs of a client that is gone, and forget what it has begun to hand over; another one may come."""
+    def client_vanished(self, why: str) -> None:
+        """End the jobs of a client that is gone, and forget what it has begun to hand over; another one may come.
+
+        One that is there hears that another has the session, so that it does not try to come back to it.
+        """
         self.detached_jobs.client_vanished()
-        self._channel.leave()
+        self._channel.leave(why if why == TAKEN_OVER else "")
 
     def _pass_on(self, number: int, descriptor: int) -> None:
         """Give a worker the client's connection to it."""

@@ -15,7 +15,7 @@ from pconnect.link.connection import Connection
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.kinds import Kind
 from pserver.engine.command_page import CommandPage
-from pserver.orphans.orphan import Orphan
+from pserver.orphans.orphan import TAKEN_OVER, Orphan
 from pserver.orphans.returning_client import ReturningClient, refusal
 from pserver.session.lifecycle import EngineState, SupervisorEvent, SupervisorLifecycle, SupervisorState
 from pserver.session.login import AuthenticatedClient
@@ -25,7 +25,6 @@ from srp_tools.steps import deadline_after, run
 log = logging.getLogger("pserver")
 
 _THERE = "another client has this session: close that one, or come back with take_over=True"
-_TAKEN_OVER = "another client has taken the session over"
 _WORD_SECONDS = 1.0  # for one word on a channel that is empty
 
 
@@ -92,10 +91,10 @@ class Absence:
             returning.channel.close()
             return
         if self._is_open:
-            self._command.post(Kind.STOPPING, 0, _TAKEN_OVER)
+            self._command.post(Kind.STOPPING, 0, TAKEN_OVER)
             self._event_loop.flush(self._command)
         if self._is_open:  # else it was lost just now
-            self._event_loop.lose(self._command, ConnectionLostError(_TAKEN_OVER))
+            self._event_loop.lose(self._command, ConnectionLostError(TAKEN_OVER))
         engine.post(Kind.BACK, 0, [returning.back.certificate, returning.back.authority])
         self._event_loop.flush(engine)
         is_ready = state in {EngineState.READY, EngineState.KILLED}
