@@ -123,8 +123,9 @@ def _make(settings: dict[str, Any], scheduler: str, security: Any) -> Callable[[
         "security": security,
     }
     if settings["role"] == "scheduler":
-        kind = _Scheduler if settings["dashboard"] else _QuietScheduler
-        return functools.partial(kind, port=0, dashboard=settings["dashboard"], **common)
+        has_pages = bool(settings.get("dashboard"))  # a client of a version before does not say
+        kind = _Scheduler if has_pages else _QuietScheduler
+        return functools.partial(kind, port=0, dashboard=has_pages, **common)
     return functools.partial(
         _Worker,
         scheduler,
