@@ -91,6 +91,11 @@ def _close(mesh: ClientMesh, servers: Sequence[Server], grace: float) -> None:
     ended = time.monotonic() + grace + _END_SECONDS
     _wait(mesh, lambda: all(s.life.state is NodeState.CLOSED or s.command.error for s in servers), ended)
 
+    for server in servers:
+        mesh.event_loop.drain(
+            server.data
+        )  # the ends of commands, which may have come later than that of the session
+
 
 def _wait(mesh: ClientMesh, condition: Callable[[], object], deadline: float) -> None:
     with contextlib.suppress(TimeoutError):

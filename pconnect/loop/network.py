@@ -209,13 +209,14 @@ class Network(PublicNames, Sequence[Connection]):
     def __getitem__(self, index: SupportsIndex | slice | Iterable[int]) -> "Connection | Network":
         # The check of a protocol takes ten times as long as all the rest; numpy's arrays are both of these.
         if type(index) is int or (isinstance(index, SupportsIndex) and not isinstance(index, Iterable)):
+            mesh, part = self.mesh, self._part
             try:
-                node = self._indices[index]
+                connection = mesh.connections[index if part is None else part[index]]
             except IndexError:
                 raise IndexError(f"there is no node {index} in a network of {len(self)}") from None
-            if node in self.mesh.removed:
-                raise IndexError(self.mesh.why_removed(node))
-            return self.mesh.connections[node]
+            if mesh.removed and connection.node in mesh.removed:
+                raise IndexError(mesh.why_removed(connection.node))
+            return connection
         if isinstance(index, slice):
             removed = self.mesh.removed
             return type(self)(self.mesh, [node for node in self._indices[index] if node not in removed])

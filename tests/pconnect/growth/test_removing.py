@@ -97,7 +97,10 @@ def test_what_runs_there_ends_and_so_do_collective_calls_of_all(server: Server) 
         pair = net[2].eval("psend(0, sockets[0]); precv(sockets[3])")
         precv(net[2], timeout=DEADLINE)
         net.remove([3], grace=0.5)
-        with pytest.raises(RemoteError, match="KeyboardInterrupt at node 3"):
+        # It is interrupted, and ends with the session at the latest.
+        with pytest.raises(
+            (RemoteError, ConnectionLostError), match=r"KeyboardInterrupt at node 3|was removed"
+        ):
             runs.result(DEADLINE)
         assert isinstance(error := waits.exception(DEADLINE), CollectiveError | ConnectionLostError)
         assert "removed" in str(error)
