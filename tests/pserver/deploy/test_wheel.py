@@ -48,7 +48,7 @@ def test_it_has_commands_version_and_dependencies(installed: Path) -> None:
         capture_output=True, text=True, check=True, timeout=30,
     )  # fmt: skip
     version = make_wheel().name.split("-")[1]
-    assert said.stdout == f"{version} ['generate-srp-data', 'pserver', 'pshadow'] True\n"
+    assert said.stdout == f"{version} ['generate-srp-data', 'pserver', 'pshadow', 'pstat'] True\n"
 
 
 def test_what_was_installed_from_it_makes_the_same_wheel(installed: Path) -> None:
