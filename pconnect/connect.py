@@ -35,7 +35,7 @@ from pconnect.scheduler.placement import EVEN, Placement
 from pconnect.session import open_networks, versions
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.login import LoginTerms, find_credentials, make_terms
-from pconnect.session.mesh_setup import MeshSetup, mesh_error
+from pconnect.session.mesh_setup import MeshSetup, await_reasons, mesh_error
 from pconnect.session.node_state import NodeState
 from pconnect.session.remote_calls import client_mesh
 from pconnect.session.server import Server
@@ -358,8 +358,7 @@ def _open_data_connections(
         else:
             failed[server] = outcome
     if failed:
-        # What the server says of its side is the better reason, if it says something.
-        event_loop.poll(0.2)
+        await_reasons(list(failed), event_loop, deadline)
         raise _FailedNodes({s.node: mesh_error(s) or error for s, error in failed.items()})
 
 
@@ -377,6 +376,7 @@ def _await_meshed(servers: list[Server], event_loop: EventLoop, deadline: float)
         silent = [server for server in servers if _is_joining(server)]
         reason = "its connections to the other servers were not made within the time limit"
         raise ConnectError({server.host: TimeoutError(reason) for server in silent}) from None
+    await_reasons([server for server in servers if mesh_error(server)], event_loop, deadline)
     errors = {server: error for server in servers if (error := mesh_error(server))}
     # The other nodes may have failed only because of those that were refused.
     refused = {s.node: error for s, error in errors.items() if isinstance(error, ServerRefusedError)}

@@ -3,7 +3,9 @@
 It happens when a network is made, and again when a node is restarted.
 """
 
+import contextlib
 import functools
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +29,7 @@ from srp_tools.tls import TlsContexts
 
 # Of the time, for an engine's connections: so its answer, which names the node that fails, comes in time.
 _ENGINES_PART = 0.9
+_REASON_SECONDS = 0.5  # a server has to say why, after a connection to its engine has failed
 _NO_LIMIT_SECONDS = 3600.0  # for engines whose client waits for ever
 
 
@@ -144,6 +147,22 @@ class MeshSetup:
 def describe(server: Server) -> list[Any]:
     """Return the host of a server, and where the other nodes may find it: first where the client has found it."""
     return [server.host, list(map(list, server.location.places_for_others()))]
+
+
+def await_reasons(failed: list[Server], event_loop: EventLoop, deadline: float) -> None:
+    """Give servers time to say why: the better reason may come after a connection to their engine has ended."""
+
+    def have_said() -> bool:
+        return all(
+            server.facts.get("errors")
+            or server.life.refusal
+            or server.failures.last_error
+            or server.command.error
+            for server in failed
+        )
+
+    with contextlib.suppress(TimeoutError):
+        event_loop.run_until(have_said, min(deadline, time.monotonic() + _REASON_SECONDS), "the reasons")
 
 
 def mesh_error(server: Server) -> Exception | None:

@@ -1,11 +1,12 @@
 import math
+import threading
 
 from pconnect.errors import ConnectionLostError
 from pconnect.link.local_link import LocalAddress, link_token
 from pconnect.protocol.frames import Limits
 from pconnect.protocol.kinds import Kind
 from pconnect.routes.location import Location
-from pconnect.session.mesh_setup import MeshSetup, mesh_error
+from pconnect.session.mesh_setup import MeshSetup, await_reasons, mesh_error
 from pconnect.session.server import Server
 from pconnect.values.encoder import pack
 from srp_tools.steps import deadline_after
@@ -55,6 +56,18 @@ def check_errors(client: Client) -> None:
     error = mesh_error(other.server)
     assert isinstance(error, ConnectionLostError)
     assert "SIGSEGV" in str(error)
+
+
+def test_the_reason_of_a_server_may_come_after_its_engine_has_hung_up() -> None:
+    with client_of(2, have_joined=False) as (net, (far, other)):
+        for each in (far, other):
+            each.event_loop.lose(each.data, ConnectionLostError("killed"))
+        net.mesh.event_loop.run_until(lambda: far.server.state != "open", 1e12, "the end")
+        threading.Timer(0.05, far.say, [Kind.DIED, {"how": "SIGSEGV", "last_output": ""}]).start()
+        await_reasons([far.server], net.mesh.event_loop, math.inf)
+        assert "SIGSEGV" in str(mesh_error(far.server))
+        await_reasons([far.server, other.server], net.mesh.event_loop, math.inf)
+        assert "closed the connection" in str(mesh_error(other.server))
 
 
 def test_local_links_are_those_within_one_place() -> None:
