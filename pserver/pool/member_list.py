@@ -15,6 +15,7 @@ from typing import Any
 
 from pserver.pool.member import Member, read_member
 from srp_tools.errors import ConfigurationError
+from srp_tools.rules.numbers import is_finite
 
 MOST_MEMBERS = 1000
 MISSES = 4  # intervals without a word, after which a member counts as gone
@@ -22,6 +23,7 @@ _LISTED_SECONDS = 3600.0  # for which one that is gone is listed
 # Of this server's time: a login takes some hundredths of a second, so many members come less often.
 _SECONDS_EACH = 0.5
 _LONGEST_INTERVAL = 86400.0
+_LAST = 2.0**40  # of a clock, in seconds
 
 
 @dataclass
@@ -71,7 +73,7 @@ class MemberList:
         said = read_member(words)
         if said.id == self.own:
             raise ConfigurationError("this is the server itself: it joins others")
-        interval, at = _number(words, "interval", 1.0, _LONGEST_INTERVAL), _number(words, "at", 0.0, math.inf)
+        interval, at = _number(words, "interval", 1.0, _LONGEST_INTERVAL), _number(words, "at", 0.0, _LAST)
         member = said
         if seen_at:
             member = said.with_address(seen_at, is_first=words.get("advertised") is not True)
@@ -100,7 +102,7 @@ class MemberList:
         """Forget a server that leaves, and return it; ``None`` if it was not here, or is back already."""
         match words:
             case {"id": str(id_)} if (entry := self.announced.get((id_, source))) is not None:
-                if _number(words, "at", 0.0, math.inf) >= entry.at:
+                if _number(words, "at", 0.0, _LAST) >= entry.at:
                     self.is_changed = True
                     del self.announced[id_, source]
                     return entry.member
@@ -235,7 +237,7 @@ class MemberList:
 
 def _number(words: Mapping[str, Any], key: str, least: float, most: float) -> float:
     value = words.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+    if not is_finite(value) or not least <= value <= most:
         raise ConfigurationError(
             f"{key} is a number of seconds from {least:g} to {most:g}, not {value!r:.20}"
         )

@@ -61,7 +61,9 @@ def test_a_false_announcement_costs_a_line_and_changes_no_other() -> None:
         {"addresses": ["x"] * 10**6},
         {"interval": "often"},
         {"interval": 0},
+        {"interval": 10**400},
         {"at": None},
+        {"at": 10**400},
     ):
         with pytest.raises(ConfigurationError):
             announce(members, **wrong)
