@@ -25,7 +25,11 @@ class Member(NamedTuple):
     slots: int
 
     def with_address(self, host: str, *, is_first: bool) -> "Member":
-        """Return it with one more address, at which it was seen: before all others, or behind them."""
+        """Return it with one more address, at which it was seen: before all others, or behind them.
+
+        Raises `ConfigurationError` if that is no address: what is kept is checked again when it is read.
+        """
+        host = _address(host)
         others = [address for address in self.addresses if address != host][: MOST_ADDRESSES - 1]
         return self._replace(addresses=(host, *others) if is_first else (*others, host))
 

@@ -15,12 +15,13 @@ from pathlib import Path
 
 from pserver.pool.member_list import MemberList
 from pserver.system.descriptors import json_object
-from srp_tools.errors import ConfigurationError, CredentialError
+from srp_tools.errors import CredentialError
 from srp_tools.private_files import read_private_bytes, write_private
 
 log = logging.getLogger("pserver")
 
 _MAX_BYTES = 2**23  # a thousand members with all that they may have
+_MOST_FAULTS = 10  # in the log
 _ID = re.compile(r"[0-9a-f]{32}")
 _MACHINE_ID = Path("/etc/machine-id")
 
@@ -39,16 +40,21 @@ class MemberFile:
         if os.path.lexists(self._path):
             try:
                 kept = json_object(read_private_bytes(self._path, _MAX_BYTES))
-                own = kept.get("id")
-                if not isinstance(own, str) or not _ID.fullmatch(own):
-                    raise ConfigurationError("it has no id of a server")
-                # A folder that was copied to another machine makes no second server of this id there.
-                members = MemberList(own if kept.get("machine") == _machine() else new_id())
-                members.load(kept, now)
-            except (ConfigurationError, CredentialError) as error:
+            except CredentialError as error:
                 log.error("the members in %s cannot be used, so there are none: %s", self._path, error)
-            else:
-                return members
+                return MemberList(new_id())
+            own = str(kept.get("id"))
+            is_right = _ID.fullmatch(own)
+            # A folder that was copied to another machine makes no second server of this id there.
+            members = MemberList(own if is_right and kept.get("machine") == _machine() else new_id())
+            faults = members.load(kept, now)
+            if not is_right:
+                faults.append("it has no id of a server")
+            for fault in faults[:_MOST_FAULTS]:
+                log.error("in %s, left out: %s", self._path, fault)
+            if len(faults) > _MOST_FAULTS:
+                log.error("in %s, left out: %d more", self._path, len(faults) - _MOST_FAULTS)
+            return members
         return MemberList(new_id())
 
     def write_if_changed(self) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pserver.config.pool_options import MOST_HOSTS, check_joined
 from pserver.pool.member import Member, read_member
 from srp_tools.errors import ConfigurationError
 from srp_tools.rules.numbers import is_finite
@@ -208,31 +209,50 @@ class MemberList:
             "joined": [joined.host for joined in self.joined.values() if not joined.given],
         }
 
-    def load(self, kept: Mapping[str, Any], now: float) -> None:
+    def load(self, kept: Mapping[str, Any], now: float) -> list[str]:
         """Take in what `dump` has returned; the members have the usual time to announce themselves again.
 
-        Raises `ConfigurationError` if it is something else. Nothing has changed.
+        Return why each part that makes no sense was left out.
         """
-        match kept:
-            case {"members": [*members], "joined": [*hosts]} if len(members) <= MOST_MEMBERS:
-                pass
+        faults: list[str] = []
+        for words in _list_of(kept, "members", MOST_MEMBERS, faults):
+            try:
+                self._restore(words, now)
+            except ConfigurationError as error:
+                faults.append(f"a member: {error}")
+        for host in _list_of(kept, "joined", MOST_HOSTS, faults):
+            try:
+                self.join(_joined_host(host), given=False)
+            except ConfigurationError as error:
+                faults.append(f"a server to announce this one to: {error}")
+        self.is_changed = bool(faults)
+        return faults
+
+    def _restore(self, words: Any, now: float) -> None:
+        match words:
+            case {"source": str(source), "gone": bool(is_gone)}:
+                member = read_member(words)
+                interval = _number(words, "interval", 1.0, _LONGEST_INTERVAL)
+                self.announced[member.id, source] = Entry(
+                    member, interval, now, gone=now if is_gone else None
+                )
             case _:
-                raise ConfigurationError("it has no list of members")
-        announced: dict[tuple[str, str], Entry] = {}
-        for words in members:
-            match words:
-                case {"source": str(source), "gone": bool(is_gone)}:
-                    member = read_member(words)
-                    interval = _number(words, "interval", 1.0, _LONGEST_INTERVAL)
-                    announced[member.id, source] = Entry(member, interval, now, gone=now if is_gone else None)
-                case _:
-                    raise ConfigurationError(f"{words!r:.100} is not a member")
-        if not all(isinstance(host, str) for host in hosts):
-            raise ConfigurationError("it names servers that are none")
-        self.announced = announced
-        for host in hosts:
-            self.join(host, given=False)
-        self.is_changed = False
+                raise ConfigurationError(f"{words!r:.100} has no source and state")
+
+
+def _list_of(kept: Mapping[str, Any], name: str, most: int, faults: list[str]) -> list[Any]:
+    match kept.get(name):
+        case [*found] if len(found) <= most:
+            return found
+    faults.append(f"{name}: this is no list of at most {most}")
+    return []
+
+
+def _joined_host(text: object) -> str:
+    if not isinstance(text, str):
+        raise ConfigurationError(f"{text!r:.100} is not a text")
+    check_joined(text)
+    return text
 
 
 def _number(words: Mapping[str, Any], key: str, least: float, most: float) -> float:

@@ -156,7 +156,7 @@ class Pool:
 
     def _hear(self, request: Mapping[str, Any], peer: str) -> Facts:
         port = request.get("cmd_port")
-        if not isinstance(port, int) or not 0 < port < 2**16:
+        if type(port) is not int or not 0 < port < 2**16:  # True is an int
             raise ConfigurationError("an announcement has the command port of the server")
         source = _address_of(peer)
         # One of a link only has another name on each machine.

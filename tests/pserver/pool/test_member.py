@@ -64,6 +64,8 @@ def test_where_it_was_seen_is_among_its_addresses() -> None:
         "gate:22502",
     )
     assert member.with_address("10.0.0.2", is_first=False).addresses == ("gate:22502", "10.0.0.2")
+    with pytest.raises(ConfigurationError, match="True"):
+        member.with_address("10.0.0.5:True", is_first=True)
     many = member._replace(addresses=tuple(f"10.0.0.{n}" for n in range(MOST_ADDRESSES)))
     for is_first in (True, False):
         seen = many.with_address("192.0.2.1", is_first=is_first).addresses

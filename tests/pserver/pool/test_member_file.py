@@ -1,3 +1,4 @@
+import json
 import socket
 import stat
 from pathlib import Path
@@ -40,6 +41,20 @@ def test_a_copy_on_another_machine_is_another_server(kept: Path, monkeypatch: py
     members = filled(kept)
     monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
     assert read(kept).own != members.own and read(kept).announced.keys() == members.announced.keys()
+
+
+def test_what_is_wrong_in_it_costs_neither_the_id_nor_the_joined_hosts(
+    kept: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = MemberFile(kept, 0.0)
+    file.members.join("gamma", given=False)
+    file.write_if_changed()
+    [path] = kept.parent.rglob("members.json")
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps(whole | {"members": [{"addresses": ["10.0.0.5:True"]}]}))
+    members = read(kept)
+    assert members.own == whole["id"] and list(members.joined) == ["gamma"]
+    assert "left out" in caplog.text and str(path) in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -134,17 +134,33 @@ def test_what_is_kept_is_the_same_later() -> None:
 
 
 @pytest.mark.parametrize(
-    "kept",
+    "wrong",
     [
-        {},
-        {"members": [], "joined": [5]},
-        {"members": [5], "joined": []},
-        {"members": [{"source": "a", "gone": False}], "joined": []},
-        {"members": [{}] * (MOST_MEMBERS + 1), "joined": []},
+        {"addresses": ["10.0.0.5:True"]},
+        {"addresses": 5},
+        {"id": "x"},
+        {"slots": True},
+        {"interval": 10**400},
+        {"gone": 1},
+        {"source": None},
     ],
 )
-def test_what_cannot_have_been_kept_changes_nothing(kept: dict[str, Any]) -> None:
+def test_what_cannot_have_been_kept_is_left_out_and_the_rest_is_not(wrong: dict[str, Any]) -> None:
     members = MemberList(OWN)
-    with pytest.raises(ConfigurationError):
-        members.load(kept, 0.0)
+    announce(members)
+    announce(members, id_=THIRD)
+    members.join("gamma", given=False)
+    kept: Any = json.loads(json.dumps(members.dump()))
+    kept["members"][0] |= wrong
+    kept["members"] += [5, {}]
+    kept["joined"] += [5, "unix:/x", "a b"]
+    other = MemberList(OWN)
+    assert len(other.load(kept, 0.0)) == 6, "a reason for each"
+    assert [key[0] for key in other.announced] == [THIRD] and list(other.joined) == ["gamma"]
+
+
+@pytest.mark.parametrize("kept", [{}, {"members": 5, "joined": {}}, {"members": [{}] * (MOST_MEMBERS + 1)}])
+def test_a_file_that_has_no_members_is_no_error(kept: dict[str, Any]) -> None:
+    members = MemberList(OWN)
+    assert members.load(kept, 0.0)
     assert shown(members) == []

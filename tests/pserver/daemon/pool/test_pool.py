@@ -98,6 +98,7 @@ def test_what_was_advertised_comes_before_where_it_was_seen(office: Office) -> N
         {"do": None},
         {"cmd_port": 0},
         {"cmd_port": "x"},
+        {"cmd_port": True},
         {"name": ""},
         {"addresses": ["x"] * 10**6},
     ],
