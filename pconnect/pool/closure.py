@@ -10,15 +10,29 @@ private addresses. So they are tried in order, and one at which another server a
 """
 
 import ipaddress
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pconnect.errors import ConfigurationError, ConnectionLostError
+from pconnect.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectionLostError,
+    ServerBusyError,
+    ServerRefusedError,
+)
 from pconnect.link.host_names import Host, parse_hosts
 
 _MOST_SERVERS = 10_000  # of one network: what names more is no pool
 _MOST_HOSTS = 32  # to be tried for one server
+_MOST_SOURCES = 3  # that are told for one server
+_KINDS = (
+    TimeoutError,
+    AuthenticationError,
+    ServerBusyError,
+    ServerRefusedError,
+)  # of errors; they stay what they are
 _LOCAL_NAMES = {"localhost", "ip6-localhost", "localhost.localdomain"}
 
 Place = tuple[str, int]  # name or address, and port
@@ -33,8 +47,12 @@ class Candidate:
     id: str = ""  #: which server it is; empty: it may be any
     errors: list[Exception] = field(default_factory=list)  #: why it was not reached
     is_reached: bool = False
+    is_deferred: bool = False  #: it comes after all that are found later
     is_other: bool = False  #: a server that is known already, by another name
     seen: set[Place] = field(default_factory=set)  #: all places that were named for it
+    sources: list[str] = field(default_factory=list)  #: the servers that have named it
+    heard: float = math.inf  #: seconds since one of them has heard of it
+    is_joined: bool = False  #: whether the administrator of one of them has named it there
 
     def add(self, hosts: Sequence[Host]) -> None:
         """Have it tried at more places, if they are new."""
@@ -43,6 +61,34 @@ class Candidate:
             if place not in self.seen and len(self.seen) < _MOST_HOSTS:
                 self.seen.add(place)
                 self.hosts.append(host)
+
+    def give_up(self, why: Exception) -> None:
+        """Record why it was not reached; its other places are tried only if somebody names them anew."""
+        self.errors.append(why)
+        self.hosts.clear()
+
+    def note(self, source: str, member: Mapping[str, Any]) -> None:
+        """Record what a server says of it."""
+        if source not in self.sources and len(self.sources) < _MOST_SOURCES:
+            self.sources.append(source)
+        self.is_joined |= member["how"] == "joined"
+        if member["heard"] is not None:
+            self.heard = min(self.heard, member["heard"])
+
+    @property
+    def doubt(self) -> tuple[object, ...]:
+        """What sorts servers that were found: those that are most likely there come first."""
+        return not self.is_joined, self.heard, len(self.seen)
+
+    def explain(self) -> Exception:
+        """Return why it was not reached, with the servers that have named it."""
+        error = self.errors[-1]
+        if not self.sources:
+            return error
+        kind = next((kind for kind in _KINDS if isinstance(error, kind)), ConnectionLostError)
+        explained = kind(f"{error} (named by {', '.join(self.sources)})")
+        explained.__cause__ = error
+        return explained
 
 
 class Closure:
@@ -72,7 +118,7 @@ class Closure:
             if each.hosts and not each.is_reached and not each.is_other and each.id not in self._known
         ]
         self.rounds += bool(found)
-        return found
+        return [each for each in found if not each.is_deferred] or found
 
     # --- what comes of it ---
 
@@ -112,7 +158,9 @@ class Closure:
             return
         key: Place | str = id_ or (hosts[0].name, hosts[0].port)
         if key in self._candidates or len(self._candidates) < _MOST_SERVERS:
-            self._candidate(key, label, id_).add(hosts)
+            candidate = self._candidate(key, label, id_)
+            candidate.add(hosts)
+            candidate.note(source, member)
 
     def reach(self, host: Host) -> None:
         """Record where a server was reached."""
@@ -121,7 +169,7 @@ class Closure:
     def missing(self) -> dict[str, Exception]:
         """Return why each server is missing that was named and not reached, by its label."""
         failed = {
-            each.label: each.errors[-1]
+            each.label: each.explain()
             for each in self._candidates.values()
             if each.errors and not each.is_reached and not each.is_other and each.id not in self._known
         }

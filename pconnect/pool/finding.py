@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import itertools
-import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from pconnect.loop.event_loop import EventLoop
 from pconnect.pool.closure import Candidate, Closure
 from pconnect.pool.neighbours import ask_neighbours
 from pconnect.pool.numbering import Numbering
+from pconnect.pool.patience import Patience
 from pconnect.session.login import LoginTerms, add_node, log_in_at
 from pconnect.session.server import Server
 from srp_tools.steps import Steps, deadline_after, pause, run_all
@@ -28,10 +28,11 @@ _LOOK_SECONDS = 0.005
 _ASK_SECONDS = 5.0  # for what a server says at once, or never
 # Of the time that is left, for logins side by side, so that some is left for the next, and for the mesh.
 _ROUND_PART = 0.5
-_FOUND_SECONDS = (
-    10.0  # and at most so long for servers that were found: what does not answer is most likely gone
-)
+# And at most so long for servers that were found: what does not answer is most likely gone, or was never there.
+_FOUND_SECONDS = 10.0
+_SILENT_PART = 0.5  # of the time, for the silence of all that were found
 _ID_LETTERS = 32
+_NOT_TRIED = "it was not tried: the time for servers that were found went to others that do not answer"
 
 Outcomes = dict[Any, Server | Exception]
 
@@ -45,6 +46,7 @@ class Finding:
         self._attempts: dict[Candidate, Attempt] = {}
         self._tried: dict[Candidate, Host] = {}  # where each was tried last
         self._nodes: dict[int, Candidate] = {}
+        self._patience: Patience | None = None  # with those that the user has named, there is no end to it
         self._numbers = itertools.count(1)
 
     def run(self, terms: LoginTerms, deadline: float, event_loop: EventLoop, outcomes: Outcomes) -> None:
@@ -56,14 +58,8 @@ class Finding:
         Raises `ConnectError` if there is none; if the only reasons are refused logins it is an `AuthenticationError`,
         and if they are servers that take no new session, a `ServerRefusedError`.
         """
-        is_first = True
         while candidates := self.closure.next_round():
-            most = math.inf if is_first else _FOUND_SECONDS
-            numbering = Numbering(self.closure.given if is_first else candidates, len(self._nodes) + 1)
-            for begin in range(0, len(candidates), _TOGETHER):
-                seconds = min((deadline - time.monotonic()) * _ROUND_PART, most)
-                until = time.monotonic() + seconds
-                self._log_in_at(candidates[begin : begin + _TOGETHER], numbering, terms, until, outcomes)
+            numbering = self._go_round(candidates, terms, deadline, outcomes)
             nodes = numbering.finish()
             reached = [server for node in nodes if isinstance(server := outcomes.get(node), Server)]
             self._add_further(nodes, terms, deadline, outcomes)
@@ -72,10 +68,34 @@ class Finding:
                     event_loop.add(server.command)
             self._nodes |= nodes
             self._ask(reached, event_loop, min(deadline, deadline_after(_ASK_SECONDS)))
-            is_first = False
+            self._patience = self._patience or Patience((deadline - time.monotonic()) * _SILENT_PART)
         if not any(isinstance(outcome, Server) for outcome in outcomes.values()):
             raise refusal(self.closure.missing())
         self.hosts = [self._tried[candidate] for candidate in self._nodes.values()]
+
+    def _go_round(
+        self, candidates: list[Candidate], terms: LoginTerms, deadline: float, outcomes: Outcomes
+    ) -> Numbering[Candidate]:
+        """Log in at some servers, as many side by side as may be; return what has numbered them."""
+        patience = self._patience
+        if patience is not None and len(candidates) > _TOGETHER:
+            candidates.sort(key=lambda each: each.doubt)
+        numbering = Numbering(candidates if patience else self.closure.given, len(self._nodes) + 1)
+        if patience is not None and not patience.begin_round():
+            for each in candidates:
+                each.give_up(TimeoutError(_NOT_TRIED))
+            return numbering
+        batches = [candidates[begin : begin + _TOGETHER] for begin in range(0, len(candidates), _TOGETHER)]
+        for done, batch in enumerate(batches):
+            if patience is not None and not patience.begin(len(batches) - done):
+                for each in batch:
+                    each.is_deferred = True
+                    numbering.fail(each)
+                continue
+            seconds = (deadline - time.monotonic()) * _ROUND_PART
+            until = time.monotonic() + (min(seconds, _FOUND_SECONDS) if patience else seconds)
+            self._log_in_at(batch, numbering, terms, until, outcomes)
+        return numbering
 
     def _log_in_at(
         self,
@@ -87,7 +107,13 @@ class Finding:
     ) -> None:
         """Log in at some servers side by side; `outcomes` gets the server of each by the number of its node."""
         steps = {each: self._log_in(each, numbering, terms, until) for each in candidates}
+        if self._patience is not None:
+            steps = {each: self._patience.watch(login) for each, login in steps.items()}
         run_all(steps, until, outcomes)
+        if self._patience is not None and any(
+            isinstance(outcomes[each], TimeoutError) for each in candidates
+        ):
+            self._patience.end()
         for candidate in candidates:
             outcome = outcomes.pop(candidate)
             if isinstance(outcome, Server):
@@ -95,8 +121,7 @@ class Finding:
                 continue
             if not isinstance(outcome, (OSError, ParallelError)):
                 raise outcome
-            candidate.errors.append(self._attempts[candidate].explain(outcome))
-            candidate.hosts.clear()  # there is no time for them
+            candidate.give_up(self._attempts[candidate].explain(outcome))
             if candidate.is_reached:  # its number is taken, so the network is made anew without it
                 candidate.is_reached = False
                 outcomes[numbering.take(candidate)] = candidate.errors[-1]

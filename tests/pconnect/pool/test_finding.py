@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 import socket
 import warnings
 from collections.abc import Iterator
@@ -164,6 +165,33 @@ def test_one_that_takes_connections_and_says_nothing_costs_a_time_limit(
     announce(pool["a"], do="leave", id="77" * 16)
     with net:
         assert names(pool, net) == "abc" and list(net.missing) == [f"127.0.0.1:{port}"]
+
+
+def test_many_that_say_nothing_do_not_keep_out_those_that_are_there(
+    pool: Pool, users: tuple[Credentials, Path], tmp_path: Path
+) -> None:
+    known = {each["name"]: each["id"] for each in pool["b"].ask("members")["members"]}
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as deaf:
+        place = f"127.0.0.1:{deaf.getsockname()[1]}"
+        listed = [
+            {"id": f"{number:032x}", "name": "false", "addresses": [place], "slots": 2, "source": f"10.9.0.{number}",
+             "interval": 3600, "gone": False} for number in range(1, 101)
+        ]  # fmt: skip
+        kept = tmp_path / "state" / "listing" / "pool" / "members.json"
+        kept.parent.mkdir(parents=True, mode=0o700)
+        kept.write_text(json.dumps({"members": listed, "joined": []}))
+        kept.chmod(0o600)
+        options = [f"--spool-dir={tmp_path / 'state'}", "--name=listing"]
+        with run_server(tmp_path / "listing", *options, users=users) as server:
+            for name in "ac":
+                announce(server, id=known[pool[name].status["name"]], cmd_port=pool[name].cmd_port)
+            assert len(server.ask("members")["members"]) == 102
+            with pytest.warns(MissingHostsWarning, match="named by 127.0.0.1"):
+                net = connect(pool, server.host, timeout=8.0)
+            with net:
+                assert names({"listing": server, **pool}, net).startswith("listing")
+                assert {node.host for node in net[2:]} == {pool[name].host for name in "abc"}
+                assert list(net.missing) == [place]
 
 
 def test_one_that_is_lost_when_its_number_is_taken_leaves_no_hole(
