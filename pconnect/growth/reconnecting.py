@@ -9,7 +9,7 @@ from pconnect.growth.adding import changing, refusal, tell_change
 from pconnect.growth.joining import Joining
 from pconnect.growth.kept_values import send_kept_values
 from pconnect.growth.logins import log_in_nodes
-from pconnect.growth.removing import Nodes, leave_jobs, numbers_of
+from pconnect.growth.removing import Nodes, numbers_of, replace_job_nodes
 from pconnect.protocol.kinds import Kind
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.mesh_setup import MeshSetup
@@ -19,6 +19,7 @@ from pconnect.session.versions import foreign_pythons
 from srp_tools.steps import deadline_after
 
 _ANSWER_SECONDS = 5.0  # a supervisor that is there answers whatever its engine does
+_JOB_SECONDS = 5.0  # for jobs in a session that was begun for them; as `remove` gives by default
 
 Failures = dict[int, Exception]
 
@@ -36,8 +37,8 @@ def reconnect_nodes(
         return []
     with changing(mesh, "nodes are being connected anew") as mesh_setup:
         mesh.renew_certificates()
-        leave_jobs(mesh, lost, 0.0)
         try:
+            replace_job_nodes(mesh, lost, min(_JOB_SECONDS, timeout / 3))
             come_back = None if fresh else mesh.growth.come_back
             failures, found = (
                 (come_back(lost, deadline), {}) if come_back else _log_in(mesh, mesh_setup, lost, deadline)

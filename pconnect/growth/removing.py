@@ -1,5 +1,6 @@
 """`net.remove`: nodes leave a network that goes on; their numbers stay empty."""
 
+import concurrent.futures
 import contextlib
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -22,6 +23,7 @@ Nodes = int | Connection | Network | Collection[int]
 _TOLD_SECONDS = 1.0
 # Beside the grace of its commands, so long a session has to end.
 _END_SECONDS = 5.0
+_BEFORE = " before it had ended"
 _LOOK_SECONDS = 0.02  # between two looks at what another thread does
 
 
@@ -31,15 +33,20 @@ def remove_nodes(mesh: ClientMesh, nodes: Nodes, grace: float) -> None:
     numbers = numbers_of(mesh, nodes)
     with changing(mesh, "nodes are being removed"):
         servers = [mesh.servers[number] for number in numbers]
-        leave_jobs(mesh, numbers, grace)
         names = ", ".join(f"node {server.node} ({server.host})" for server in servers)
         change = f"{names} {'was' if len(servers) == 1 else 'were'} removed from the network"
         try:
+            if mesh.scheduler is not None:
+                _serve_until(mesh, mesh.scheduler.changes.retire(numbers, grace), grace)
             _tell(mesh, servers, change)
             _close(mesh, servers, grace)
         finally:
             with mesh.event_loop.sigint_deferred:
                 mesh.drop_servers(numbers, change)
+                if mesh.scheduler is not None:  # only now: nothing is to run twice at the same time
+                    left = mesh.scheduler.changes.forget(numbers, "was removed from the network" + _BEFORE)
+        if mesh.scheduler is not None:
+            _serve_until(mesh, left)
         for server in servers:
             server.report_unseen()
         tell_change(mesh)
@@ -62,15 +69,20 @@ def numbers_of(mesh: ClientMesh, nodes: Nodes) -> list[int]:
     return list(dict.fromkeys(numbers))
 
 
-def leave_jobs(mesh: ClientMesh, numbers: Sequence[int], grace: float) -> None:
-    """Have no more jobs run at some nodes; those that run there have some seconds, and then run elsewhere."""
-    if mesh.scheduler is None:
-        return
-    left = mesh.scheduler.remove_nodes(numbers, grace)
-    # The thread of the jobs wakes nobody here, and the network is to be served meanwhile.
+def replace_job_nodes(mesh: ClientMesh, numbers: Sequence[int], grace: float) -> None:
+    """Have the jobs of nodes that are lost, and get new sessions, end: those that run in one begun for them in time."""
+    if mesh.scheduler is not None:
+        why = "got a new session" + _BEFORE
+        _serve_until(mesh, mesh.scheduler.changes.replace(numbers, grace, why), grace)
+
+
+def _serve_until(mesh: ClientMesh, left: concurrent.futures.Future[None], grace: float = 0.0) -> None:
+    """Serve the network until the thread of the jobs has done something; it wakes nobody here."""
     deadline = time.monotonic() + grace + _END_SECONDS
     while not left.done() and time.monotonic() < deadline:
         _wait(mesh, left.done, time.monotonic() + _LOOK_SECONDS)
+    if left.done():
+        left.result()
 
 
 def _tell(mesh: ClientMesh, servers: Sequence[Server], change: str) -> None:

@@ -120,6 +120,8 @@ class Healer:
         """Begin what is due; `is_wanted`: whether there are jobs."""
         for number, node in self._nodes.items():
             tries = self._tries.get(number)
+            if node.is_leaving:
+                continue
             if not node.is_lost or not (is_wanted or (tries and tries.task)):
                 if tries is not None and tries.task is None:
                     del self._tries[number]
@@ -163,27 +165,33 @@ class Healer:
             if not numbers or number in numbers
         )
 
-    def end(self, number: int) -> Steps[None]:
-        """Give up a node: it is removed, or comes back as a whole."""
-        tries = self._tries.pop(number, None)
-        if tries is not None and tries.task is not None:
-            self._event_loop.background.cancel(tries.task)
-        for job in tries.held if tries is not None else ():
-            self._owner.requeue(job)
-        self._mesh.growth.healing.pop(number, None)
-        server = self._sessions.pop(number, None)
-        if server is None:
-            return
-        if server.has_waited:  # it waits again, for the whole client
-            self._drop(server)
-            return
-        self._close(server)
+    def stop(self, numbers: Collection[int]) -> None:
+        """Try no more to bring some nodes back: they are being removed, or come back as a whole."""
+        for number in numbers:
+            if (tries := self._tries.get(number)) is not None and tries.task is not None:
+                self._event_loop.background.cancel(tries.task)
+                tries.task = None
+
+    def has_session(self, number: int) -> bool:
+        """Whether a node has a session that was begun here."""
+        return number in self._sessions
+
+    def end(self, numbers: Collection[int], why: str) -> Steps[None]:
+        """Give up nodes that are stopped, all at once: end their sessions, then lose the jobs kept for them."""
+        servers = [self._sessions.pop(number) for number in numbers if number in self._sessions]
+        ending = [server for server in servers if not server.has_waited]
+        for server in ending:
+            self._close(server)
         deadline = time.monotonic() + _END_SECONDS
-        while not (server.command.error or server.life.state is NodeState.CLOSED):
-            if time.monotonic() > deadline:
-                break
+        while not all(map(_has_ended, ending)) and time.monotonic() < deadline:
             yield from pause(_LOOK_SECONDS)
-        self._drop(server)
+        for server in servers:  # one that has waited does so again, for the whole client
+            self._drop(server)
+        for number in numbers:
+            self._mesh.growth.healing.pop(number, None)
+            if (tries := self._tries.pop(number, None)) is not None:
+                for job in reversed(tries.held):
+                    self._owner.lose(job, f"{self._nodes[number]} {why}")
 
     def ask(self, kind: Kind, number: int, value: object, timeout: float) -> Steps[dict[int, dict[str, Any]]]:
         """Return what the servers of the sessions that were begun here answer to a question with this number."""
@@ -271,12 +279,9 @@ class Healer:
                 self._drop(before)
         self._mesh.growth.healing[node.number] = f"it runs jobs again, after {seconds:.1f} s"
         log.info("node %d (%s) is back for jobs, after %.1f s", node.number, server.host, seconds)
-        # What was running there the server has ended, when its client vanished or came back.
         if server is node.server or (isinstance(server, JobSession) and server.has_waited):
-            for job in tries.held:
-                self._owner.requeue(job)
-        else:
-            self._lose_held(node, tries)
+            tries.over = "its session has ended its workers, when the connection was lost"
+        self._lose_held(node, tries)
         node.revive(server)
         self._attend(node, channel)
 
@@ -306,10 +311,14 @@ class Healer:
 
     def _lose_held(self, node: NodeWorkers, tries: _Tries) -> None:
         held, tries.held = tries.held, []
-        for job in held:
+        for job in reversed(held):
             self._owner.lose(job, f"{node} is lost: {tries.over or tries.why}{node.remedy}")
 
 
 def is_over(server: Server) -> bool:
     """Whether nothing can run there any more: the session has ended, or its server or machine is gone."""
     return server.life.session_is_over or server.command.error is not None
+
+
+def _has_ended(server: Server) -> bool:
+    return server.command.error is not None or server.life.state is NodeState.CLOSED

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 from pconnect.link.connection import Connection
@@ -27,6 +28,14 @@ class _Waits:
     late_since: float | None = None  #: workers that are wanted; none has come
 
 
+class _Fate(Enum):
+    """Whether a node has a session."""
+
+    HERE = auto()
+    LOST = auto()
+    LEAVING = auto()  # it is being removed, or gets another session; it may be lost meanwhile
+
+
 class NodeWorkers:
     """The job channel to one node, and its workers."""
 
@@ -37,7 +46,7 @@ class NodeWorkers:
         self.has_offered = False  #: slots, at any time: then it may have some again
         self.ending = ""  #: why its server ends the session; empty as long as it does not
         self.gone = ""  #: why nothing can be run there, for the time being or for ever; empty if it can
-        self.is_lost = False  #: whether that is for ever
+        self._fate = _Fate.HERE
         self.wanted = 0  #: how many workers the server is asked for
         self.workers: dict[int, RemoteWorker] = {}
         #: Takes what the server says of jobs that go on without their client.
@@ -55,6 +64,16 @@ class NodeWorkers:
     def remedy(self) -> str:
         """What to do when it has no server any more, for the end of an error."""
         return f"; to go on: net.reconnect({self.number}), or connect again"
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing can be run there until it has another session."""
+        return self._fate is _Fate.LOST
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the user has it removed, or has it get another session."""
+        return self._fate is _Fate.LEAVING
 
     @property
     def living(self) -> list[RemoteWorker]:
@@ -104,6 +123,8 @@ class NodeWorkers:
 
     def take_facts(self, facts: dict[str, Any]) -> None:
         """Take what the server tells of itself."""
+        if self.is_leaving:
+            return
         self.slots = facts["slots"]
         self.has_offered = self.has_offered or self.slots != 0
         died = f"its engine died: {facts['died']}; to go on: net[{self.number}].restart()"
@@ -113,7 +134,7 @@ class NodeWorkers:
 
     def await_news(self) -> None:
         """Wait for what the server tells of another engine; what it has told of one that died counts no more."""
-        if self.gone and not self.is_lost:
+        if self.gone and self._fate is _Fate.HERE:
             self.gone, self.slots = "", None
 
     def disable(self, why: str) -> None:
@@ -121,13 +142,20 @@ class NodeWorkers:
         self.gone, self.wanted = why, 0
 
     def lose(self, why: str) -> None:
-        """Record that nothing will ever be run there any more."""
-        self.gone, self.is_lost = why, True
+        """Record that nothing can be run there until it has another session."""
+        self.gone = why
+        if not self.is_leaving:
+            self._fate = _Fate.LOST
+
+    def leave(self, why: str) -> None:
+        """Record that it is about to be removed, or to get another session: nothing more begins in this one."""
+        self.disable(why)
+        self._fate = _Fate.LEAVING
 
     def revive(self, server: Server) -> None:
         """Begin anew: the node has a session, in which nothing was asked for yet."""
         self.server, self.channel, self.slots, self.has_offered = server, None, None, False
-        self.ending, self.gone, self.is_lost, self.wanted = "", "", False, 0
+        self.ending, self.gone, self._fate, self.wanted = "", "", _Fate.HERE, 0
         self.workers.clear()
         self._told, self._waits, self._resting_until = (0, False), _Waits(), math.inf
 

@@ -7,11 +7,8 @@ one is sent, and its answer received, by the thread that submits it and waits fo
 `pconnect.scheduler.loop_thread`.
 """
 
-import concurrent.futures
 import itertools
-import math
 import operator
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
@@ -27,6 +24,7 @@ from pconnect.protocol.kinds import Kind
 from pconnect.scheduler.healing import Healer
 from pconnect.scheduler.job_queue import JobQueue
 from pconnect.scheduler.loop_thread import LOOK_SECONDS, LoopThread
+from pconnect.scheduler.node_changes import NodeChanges
 from pconnect.scheduler.node_workers import NodeWorkers
 from pconnect.scheduler.prefetch import assign
 from pconnect.scheduler.queue_reasons import why_queued
@@ -35,7 +33,6 @@ from pconnect.scheduler.worker_manager import WorkerManager
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.remote_calls import kept_value
 from pconnect.session.server import Server
-from srp_tools.steps import Steps, deadline_after
 
 _begin = operator.methodcaller("begin")
 _NO_NODE_SECONDS = 0.7  # so long a queue waits for a node when there is none
@@ -93,11 +90,11 @@ class Scheduler:
         self._manager = WorkerManager(mesh.servers.values(), mesh_setup, self._thread.event_loop, self)
         self._demand = WorkerDemand(self._manager.nodes, self._manager.retire, mesh.jobs.placement)
         self._healer = Healer(mesh, self._manager.nodes, self._thread.event_loop, self._manager.attend, self)
+        self.changes = NodeChanges(self._thread, self._manager, self._healer)  #: of nodes, by other threads
         self._manager.on_lost = self._healer.note_loss
         self._manager.on_statistics = self._demand.placement.take
         self._looked_at = 0.0
         self._extensions: list[Extension] = []
-        self._has_heard = threading.Event()  # of all servers how many slots they have, or that they are gone
         self._thread.start()
 
     # --- for other threads ---
@@ -111,7 +108,7 @@ class Scheduler:
 
         Raises `TimeoutError` if not all have said it in time.
         """
-        if not self._has_heard.wait(timeout):
+        if not self._manager.heard.wait(timeout):
             silent = self._manager.describe_silent(nodes)
             raise TimeoutError(f"{silent}: no word of how many slots there are, after {timeout:g} s")
         return self._manager.count_slots(nodes)
@@ -184,47 +181,10 @@ class Scheduler:
         """Have the servers of some nodes for this network alone (1), with all their slots, or no longer (-1)."""
         self.call(lambda: self._demand.hold(nodes, change))
 
-    def await_news(self, nodes: Iterable[int]) -> None:
-        """Wait for what the servers of some nodes tell of their new engines, before a job fails for want of a node."""
-
-        def await_all() -> None:
-            for number in nodes:
-                if number in self._manager.nodes:
-                    self._manager.nodes[number].await_news()
-
-        self.call(await_all)
-
     def add_nodes(self, servers: Collection[Server]) -> None:
         """Have jobs run at further nodes, too."""
-        self._has_heard.clear()
+        self._manager.heard.clear()
         self.call(lambda: self._manager.add(servers))
-
-    def remove_nodes(self, numbers: Collection[int], grace: float) -> concurrent.futures.Future[None]:
-        """Have no more jobs run at some nodes; return what ends when that is done.
-
-        Jobs that still run there after `grace` seconds run again elsewhere, and that counts as no loss.
-        """
-        left: concurrent.futures.Future[None] = concurrent.futures.Future()
-        steps = self._leave(numbers, deadline_after(grace))
-        background = self._thread.event_loop.background
-        self.call(lambda: background.start(steps, math.inf, lambda _: left.set_result(None)))
-        return left
-
-    def ask(self, kind: Kind, number: int, value: object, timeout: float) -> dict[int, dict[str, Any]]:
-        """Return what the nodes that came back by themselves answer to a question with this number, by node."""
-        answers: concurrent.futures.Future[dict[int, dict[str, Any]]] = concurrent.futures.Future()
-        steps = self._healer.ask(kind, number, value, timeout)
-        background = self._thread.event_loop.background
-        self.call(lambda: background.start(steps, math.inf, answers.set_result))
-        try:
-            return answers.result(timeout + 1.0)
-        except concurrent.futures.TimeoutError:
-            return {}  # its thread has ended
-
-    def _leave(self, numbers: Collection[int], deadline: float) -> Steps[None]:
-        yield from self._manager.leave(numbers, deadline)
-        for number in numbers:
-            yield from self._healer.end(number)
 
     def extend(self, extension: Extension) -> None:
         """Have an extension called in the loop."""
@@ -242,7 +202,7 @@ class Scheduler:
     def abandon(self, error: ConnectionLostError) -> None:
         """Leave all to the process that this one was forked from, which has the thread; here, the jobs have ended."""
         self._thread.abandon(error)
-        self._has_heard.set()
+        self._manager.heard.set()
         for job in list(self._open):
             job.abandon(JobLostError(f"{job.name} has no result here: {error}"))
 
@@ -260,8 +220,7 @@ class Scheduler:
         """Give out jobs, and ask for workers."""
         while self._submitted:
             self._waiting.add(self._submitted.popleft())
-        if not self._has_heard.is_set() and self._manager.has_heard:
-            self._has_heard.set()
+        self._manager.note_heard()
         now = time.monotonic()
         if now - self._looked_at > LOOK_SECONDS:
             self._looked_at = now
@@ -275,7 +234,7 @@ class Scheduler:
 
     def end(self, reason: str) -> None:
         """Let all jobs fail."""
-        self._has_heard.set()
+        self._manager.heard.set()
         self._healer.close()
         self._fail_all(reason)
 

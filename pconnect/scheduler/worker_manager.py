@@ -2,6 +2,7 @@
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
@@ -48,6 +49,7 @@ class WorkerManager:
         self._mesh_setup = mesh_setup
         self._event_loop = event_loop
         self._owner = owner
+        self.heard = threading.Event()  #: of all servers how many slots they have, or that they are gone
         #: Called when a node is lost, with the instant and its jobs; returns whether it keeps these.
         self.on_lost: Callable[[NodeWorkers, float, Sequence[Job]], bool] = lambda *_: False
         #: Called with what a server says of itself that was asked for it.
@@ -70,30 +72,30 @@ class WorkerManager:
             self._open_node(node, channel)
 
     def add(self, servers: Iterable[Server]) -> None:
-        """Connect to further nodes."""
+        """Connect to further nodes, or to such with new sessions."""
         for server in servers:
+            self.forget_nodes([server.node], "got a new session before it had ended")
             node = self.nodes[server.node] = NodeWorkers(server)
             self.attend(node)
 
-    def leave(self, numbers: Collection[int], deadline: float) -> Steps[None]:
-        """Let the workers of some nodes end what they do until a deadline, then forget the nodes.
-
-        What has not ended there is put back.
-        """
+    def retire_nodes(self, numbers: Collection[int], deadline: float) -> Steps[None]:
+        """Have nothing more begin at some nodes; return when their workers have ended, or at a deadline."""
         nodes = [self.nodes[number] for number in numbers if number in self.nodes]
         for node in nodes:
-            node.disable("it is being removed")
-        while any(node.workers for node in nodes) and time.monotonic() < deadline:
+            node.leave("it is being removed, or gets a new session")
+        while any(map(_may_still_end, nodes)) and time.monotonic() < deadline:
             for node in nodes:
                 for worker in node.workers.values():  # some may come only now
                     self.retire(worker)
             yield from pause(_LOOK_SECONDS)
-        for node in nodes:
-            del self.nodes[node.number]
+
+    def forget_nodes(self, numbers: Collection[int], why: str) -> None:
+        """Forget nodes whose sessions have ended, or cannot be asked; their jobs may have begun, so they are lost."""
+        for node in [self.nodes.pop(number) for number in numbers if number in self.nodes]:
             for worker in list(node.workers.values()):
                 self._forget(node, worker)
                 for job in reversed(worker.jobs.values()):
-                    self._owner.requeue(job)
+                    self._owner.lose(job, f"{node} {why}")
             if node.channel is not None:
                 self._event_loop.discard(node.channel)
 
@@ -101,10 +103,10 @@ class WorkerManager:
         """Return all workers of all nodes."""
         return [worker for node in self.nodes.values() for worker in list(node.workers.values())]
 
-    @property
-    def has_heard(self) -> bool:
-        """Whether all servers have said how many slots they have, or are gone."""
-        return all(node.has_answered for node in self.nodes.values())
+    def note_heard(self) -> None:
+        """Record it if all servers have said how many slots they have, or are gone."""
+        if not self.heard.is_set() and all(node.has_answered for node in self.nodes.values()):
+            self.heard.set()
 
     def count_slots(self, numbers: Collection[int]) -> int:
         """Return how many slots the servers of some nodes have; two nodes of one server have the same."""
@@ -198,7 +200,7 @@ class WorkerManager:
         """
         node = self.nodes.get(job.node or 0)
         workers = [worker for worker in node.workers.values() if job.number in worker.jobs] if node else []
-        if not workers or node is None or node.channel is None:
+        if not workers or node is None or node.channel is None or node.channel.error:
             return False
         workers[0].connection.post(Kind.DROP, job.number)
         self._event_loop.flush(workers[0].connection)
@@ -212,6 +214,8 @@ class WorkerManager:
         error = node.channel.error
         ending = f"its session was ended: {node.ending}"
         node.lose((ending if node.ending else f"it is lost: {error}") + node.remedy)
+        if node.is_leaving:
+            return  # `forget_nodes` decides on its jobs
         why = (f"{node}: {ending}" if node.ending else f"{node} is lost: {error}") + node.remedy
         jobs: list[Job] = []
         for worker in list(node.workers.values()):
@@ -342,3 +346,8 @@ class WorkerManager:
         if running is not None:
             words = f"its worker at {node} died: {told['how']}"
             self._owner.lose(running, with_last_words(words, running.stdout + running.stderr))
+
+
+def _may_still_end(node: NodeWorkers) -> bool:
+    """Whether a node has workers whose ends would be told."""
+    return bool(node.workers) and node.channel is not None and node.channel.error is None

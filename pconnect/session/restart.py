@@ -232,7 +232,7 @@ class _Restart:
         for server in self._servers:
             self._look_for_failure(server)
         if self._mesh.scheduler is not None:
-            self._mesh.scheduler.await_news(
+            self._mesh.scheduler.changes.await_news(
                 [server.node for server in self._servers if server not in self._failures]
             )
 

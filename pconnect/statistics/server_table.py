@@ -149,6 +149,6 @@ def _ask(
             del server.answers[key]
     answers = {node: answer for node, answer in found.items() if answer is not None}
     if mesh.growth.healing and mesh.scheduler is not None:
-        again = mesh.scheduler.ask(Kind.STATISTICS, mesh.next_number(), {"brief": True}, timeout)
+        again = mesh.scheduler.changes.ask(Kind.STATISTICS, mesh.next_number(), {"brief": True}, timeout)
         answers |= {server.node: again[server.node] for server in servers if server.node in again}
     return answers

@@ -70,8 +70,9 @@ class GrowthView(PoolView):
 
         Their numbers stay empty, and no other number changes: an index of one of them is an `IndexError`; `len`,
         iteration, slices, ``nodes`` and calls for the whole network leave them out, here and in engines. Jobs that run
-        there have some time to end; those that have not, and those that wait there, run elsewhere, which does not count
-        as a loss. Commands that run there are interrupted, as by `sclose`. A collective call of all nodes that is under
+        there have some time to end. Those that have not ended by then are lost with their session, and run again
+        elsewhere if they have ``retries``. Jobs that have not begun run elsewhere, which does not count as a loss.
+        Commands that run there are interrupted, as by `sclose`. A collective call of all nodes that is under
         way fails; your next command begins anew.
 
         Parameters
@@ -103,7 +104,9 @@ class GrowthView(PoolView):
         """Give nodes whose server was restarted, or whose connection is lost, a new session under the same number.
 
         The engine is new, and so is its workspace. `Connection` objects stay the same, here and in other engines, as in
-        a restart: their ``error`` is cleared. What was on its way is lost. A collective call of all nodes that is under
+        a restart: their ``error`` is cleared. What was on its way is lost; jobs that had begun there run again if they
+        have ``retries``. If the node runs jobs again by itself, those that run just now have 5 seconds to end first.
+        A collective call of all nodes that is under
         way fails; your next command begins anew.
 
         Parameters

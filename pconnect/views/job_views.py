@@ -40,8 +40,8 @@ class JobView:
         Parameters
         ----------
         retries
-            How often a job is run again, elsewhere if possible, whose worker or machine was lost. One that raises is
-            never run again.
+            How often a job is run again, elsewhere if possible, that had begun and whose worker, machine or connection
+            was lost. One that raises is never run again.
         time_limit
             Seconds after which a job is interrupted, and five seconds later its worker killed.
         memory_limit

@@ -138,7 +138,7 @@ def test_a_node_without_anything_has_failed_jobs() -> None:
 
 def test_a_node_that_is_lost_meanwhile() -> None:
     recovering, nodes, open_jobs = recovered()
-    nodes[0].gone, nodes[0].is_lost = "it is lost: gone", True
+    nodes[0].lose("it is lost: gone")
     recovering.step()
     assert open_jobs == {recovering.jobs[3]}
     with pytest.raises(JobLostError, match=r"node 1 \(host1\): it is lost: gone"):

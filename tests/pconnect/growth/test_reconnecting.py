@@ -13,6 +13,7 @@ from pconnect import (
     ConfigurationError,
     ConnectError,
     ConnectionLostError,
+    JobLostError,
     allreduce,
     precv,
     psend,
@@ -22,9 +23,10 @@ from pconnect.growth.reconnecting import is_lost
 from pconnect.session.remote_calls import client_mesh
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
+from tests.support.begun_jobs import begun, note_and_wait, open_gate
 from tests.support.networks import assert_works
 from tests.support.servers import Server, connect, run_server
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, wait_until
 
 
 def kill_sessions(server: Server, net: ClientNetwork, *nodes: int) -> None:
@@ -110,6 +112,36 @@ def test_a_session_that_has_not_seen_its_loss_is_waited_for(server: Server) -> N
             os.kill(pid, signal.SIGCONT)
         assert net.reconnect(timeout=DEADLINE) == [1, 2]
         assert_works(net)
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_jobs_that_had_begun_are_lost_and_run_again_only_with_retries(
+    server: Server, two_slots: Server, tmp_path: Path, retries: int
+) -> None:
+    """The old session has not seen that the client is gone, and still runs them."""
+    servers = [server, two_slots]
+    with connect(servers) as net:
+        mesh: Any = client_mesh(net.mesh)
+        job = net.executor(retries=retries).submit(note_and_wait, str(tmp_path))
+        wait_until(lambda: bool(begun(tmp_path)), "the job to begin")
+        node = job.node or 0
+        stopped = servers[node - 1].sessions(net)
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        mesh.event_loop.lose(mesh.servers[node].command, ConnectionLostError("a cable"))
+        with pytest.raises(ConnectError, match="could not connect"):
+            net.reconnect(timeout=1.0)
+        if retries:
+            wait_until(lambda: len(begun(tmp_path)) == 2, "the job to begin again")
+        open_gate(tmp_path)
+        if retries:
+            assert job.result(DEADLINE) == 2
+        else:
+            with pytest.raises(JobLostError, match=rf"node {node} .* a new session"):
+                job.result(DEADLINE)
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        assert (len(begun(tmp_path)), job.losses) == (1 + retries, 1)
 
 
 def test_only_whole_networks_and_nodes_of_theirs(server: Server) -> None:

@@ -17,9 +17,10 @@ from pconnect import (
     restart,
     reval,
 )
-from pconnect.growth.removing import leave_jobs, numbers_of
+from pconnect.growth.removing import numbers_of, replace_job_nodes
 from pconnect.session.remote_calls import client_mesh
 from pconnect.views.network_views import ClientNetwork
+from tests.support.begun_jobs import begun, note_and_wait, open_gate
 from tests.support.servers import Server, connect
 from tests.support.waiting import DEADLINE, wait_until
 
@@ -66,28 +67,41 @@ def test_numbers_never_change_their_meaning(server: Server) -> None:
 
 
 def test_jobs_of_a_removed_node_go_elsewhere(two_slots: Server, one_slot: Server, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
     with connect([two_slots, one_slot]) as net:
-
-        def wait(gate: str) -> int:
-            while not Path(gate).exists():
-                time.sleep(0.01)
-            return 7
-
-        jobs = [net.submit(wait, str(gate)) for _ in range(9)]
-        only_there = net.executor(retries=3)
-        wait_until(lambda: sum(job.running() for job in jobs) == 3, "jobs at both nodes")
-        bound = net[2].submit(wait, str(gate))
+        kept = [tmp_path / str(k) for k in range(9)]
+        for folder in kept:
+            folder.mkdir()
+        jobs = [net.executor(retries=1).submit(note_and_wait, str(folder)) for folder in kept]
+        wait_until(lambda: sum(len(begun(folder)) for folder in kept) == 3, "jobs at both nodes")
+        there = [k for k, job in enumerate(jobs) if job.running() and job.node == 2]
+        bound = net[2].submit(abs, 1)
         net.remove(net[2], grace=0.2)
-        gate.touch()
-        assert [job.result(DEADLINE) for job in jobs] == [7] * 9
+        for folder in kept:
+            open_gate(folder)
+        assert [job.result(DEADLINE) for job in jobs] == [1 + (k in there) for k in range(9)]
         assert {job.node for job in jobs} == {1}
-        assert [job.losses for job in jobs] == [0] * 9
+        # Only what had begun there has begun again, and not before it had ended; what had not is no loss.
+        assert [job.losses for job in jobs] == [int(k in there) for k in range(9)]
+        assert [begun(folder) for folder in kept] == [[False] * (1 + (k in there)) for k in range(9)]
         with pytest.raises(JobLostError, match="the nodes for which it was are not there any more"):
             bound.result(DEADLINE)
         with pytest.raises(ConfigurationError, match="the nodes here are"):
             list(net.map(abs, [1], on=2))
-        only_there.shutdown()
+
+
+def test_what_has_begun_at_a_removed_node_begins_once(server: Server, tmp_path: Path) -> None:
+    with server.connect(2) as net:
+        job = net[2].submit(note_and_wait, str(tmp_path))
+        wait_until(lambda: bool(begun(tmp_path)), "the job to begin")
+        net.remove(2, grace=0.1)
+        open_gate(tmp_path)
+        with pytest.raises(JobLostError, match=r"node 2 .* was removed .* before it had ended"):
+            job.result(DEADLINE)
+        ends = net[1].submit(time.sleep, 0.5)
+        wait_until(ends.running, "the other job to begin")
+        net.remove(1)
+        assert (ends.result(DEADLINE), ends.losses) == (None, 0)
+        assert begun(tmp_path) == [False]
 
 
 def test_what_runs_there_ends_and_so_do_collective_calls_of_all(server: Server) -> None:
@@ -122,7 +136,7 @@ def test_which_nodes_can_be_removed(server: Server) -> None:
                 net.remove(wrong)
         with pytest.raises(ConfigurationError, match="whole network"):
             net[1:].remove(1)
-        leave_jobs(mesh, [1], 0.0)  # there are none
+        replace_job_nodes(mesh, [1], 0.0)  # there are none
         net.remove(2)
         with pytest.raises(ConfigurationError, match=r"node 2 .* was removed"):
             net.remove(2)

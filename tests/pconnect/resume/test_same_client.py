@@ -9,6 +9,7 @@ import pytest
 from pconnect import (
     ConnectError,
     ConnectionLostError,
+    JobLostError,
     allreduce,
     precv,
     reval,
@@ -17,6 +18,7 @@ from pconnect.resume.same_client import return_to_nodes
 from pconnect.session.remote_calls import client_mesh
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
+from tests.support.begun_jobs import begun, note_and_wait, open_gate
 from tests.support.servers import Server, connect, run_server
 from tests.support.waiting import DEADLINE, wait_until
 
@@ -87,7 +89,7 @@ def _add_x(k: int) -> int:
 def test_jobs_go_on_by_themselves(patient: Server, tmp_path: Path) -> None:
     with connect([patient] * 2, resume=tmp_path / "file") as net:
         net.push(x=5)
-        results = net.map(_add_x, range(200))
+        results = net.map(_add_x, range(200), retries=1)
         got = [next(results) for _ in range(20)]
         cut(net)
         assert [*got, *results] == [k + 5 for k in range(200)]
@@ -98,6 +100,25 @@ def test_jobs_go_on_by_themselves(patient: Server, tmp_path: Path) -> None:
         assert net.submit(_add_x, 1).result(DEADLINE) == 6
         assert net.close() == [1, 2]
     wait_until(lambda: not patient.status_now()["sessions"], "the ends of the sessions")
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_job_that_had_begun_is_lost(patient: Server, tmp_path: Path, retries: int) -> None:
+    """Its session has ended the worker, whatever the job had done."""
+    with connect([patient], resume=tmp_path / "file") as net:
+        job = net.executor(retries=retries).submit(note_and_wait, str(tmp_path))
+        wait_until(lambda: bool(begun(tmp_path)), "the job to begin")
+        cut(net)
+        if retries:
+            wait_until(lambda: len(begun(tmp_path)) == 2, "it to begin again")
+            open_gate(tmp_path)
+            assert job.result(DEADLINE) == 2
+        else:
+            with pytest.raises(JobLostError, match="when the connection was lost"):
+                job.result(DEADLINE)
+        open_gate(tmp_path)
+        assert net.submit(abs, -1).result(DEADLINE) == 1
+        assert (begun(tmp_path), job.losses) == ([False] * (1 + retries), 1)
 
 
 def test_without_an_orphan_timeout_the_error_says_so(server: Server, tmp_path: Path) -> None:

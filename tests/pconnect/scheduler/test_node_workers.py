@@ -78,6 +78,22 @@ def test_a_node_with_another_session_begins_anew(node: NodeWorkers, links: tuple
     assert not node.has_answered and not node.is_ready
 
 
+def test_one_that_leaves_runs_nothing_more_whatever_is_said_of_it(
+    node: NodeWorkers, links: tuple[Channel, Channel]
+) -> None:
+    opened(node, links)
+    node.take_facts(READY)
+    node.want_more()
+    node.leave("it is being removed")
+    node.take_facts(READY)
+    node.await_news()
+    assert (node.is_leaving, node.is_lost, node.is_ready, node.may_run_jobs, node.wanted) == (
+        True, False, False, False, 0,
+    )  # fmt: skip
+    node.lose("it is lost: gone")
+    assert (node.is_leaving, node.is_lost) == (True, False)
+
+
 def test_a_wish_is_told_when_it_has_changed(node: NodeWorkers, links: tuple[Channel, Channel]) -> None:
     far = opened(node, links)
     node.take_facts({**READY, "slots": 2})

@@ -1,0 +1,136 @@
+"""What other threads ask of the nodes that run jobs, in the thread of the jobs."""
+
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pconnect import ConnectionLostError
+from pconnect.protocol.kinds import Kind
+from pconnect.scheduler.healing import Healer, _Tries
+from pconnect.scheduler.loop_thread import LoopThread
+from pconnect.scheduler.node_changes import NodeChanges
+from pconnect.session.node_state import NodeState
+from srp_tools.steps import Steps, pause
+
+LIMIT = 20.0
+
+
+class Owner:
+    """An owner of a thread, of jobs, and of nothing else."""
+
+    def __init__(self) -> None:
+        self.lost: list[tuple[Any, str]] = []
+
+    def begin(self) -> None:
+        pass
+
+    def has_work(self) -> bool:
+        return False
+
+    def step(self) -> None:
+        pass
+
+    def end(self, reason: str) -> None:
+        pass
+
+    def lose(self, job: Any, why: str) -> None:
+        self.lost.append((job, why))
+
+
+class Silent:
+    """A session that was begun for jobs, and says nothing."""
+
+    has_waited = False
+
+    def __init__(self, log: list[Any]) -> None:
+        self.command = SimpleNamespace(error=None)
+        self.data = SimpleNamespace()
+        self.life = SimpleNamespace(state=NodeState.OPEN)
+        self._log = log
+
+    def ask_to_close(self, _: float) -> None:
+        self._log.append(self)
+
+
+@pytest.fixture
+def owner() -> Owner:
+    return Owner()
+
+
+@pytest.fixture
+def thread(owner: Owner) -> Iterator[LoopThread]:
+    thread = LoopThread("test", owner)  # type: ignore[arg-type]
+    thread.start()
+    yield thread
+    thread.close("the test is over")
+
+
+class Loop:
+    """As much of a loop as a healer needs to end sessions."""
+
+    def __init__(self) -> None:
+        self.discarded: list[Any] = []
+        self.discard = self.discarded.append
+
+    def flush(self, _: object) -> None:
+        pass
+
+
+def healer(owner: Owner, nodes: dict[int, Any]) -> tuple[Any, Loop]:
+    mesh: Any = SimpleNamespace(growth=SimpleNamespace(healing={1: "tried"}))
+    loop: Any = Loop()
+    return Healer(mesh, nodes, loop, lambda *_: None, owner), loop
+
+
+def test_sessions_that_do_not_answer_are_ended_side_by_side(owner: Owner, thread: LoopThread) -> None:
+    nodes = {number: f"node {number}" for number in range(1, 9)}
+    healing, loop = healer(owner, nodes)
+    closed: list[Any] = []
+    for number in nodes:
+        healing._sessions[number] = Silent(closed)
+    jobs: Any = ["first", "second"]
+    healing._tries[3] = _Tries(0.0, 0.0, 0.0, held=jobs)
+    forgotten: list[Any] = []
+    manager: Any = SimpleNamespace(forget_nodes=lambda *given: forgotten.append(given))
+    began = time.monotonic()
+    NodeChanges(thread, manager, healing).forget(nodes, "was removed").result(LIMIT)
+    assert time.monotonic() - began < 2 * 3.0
+    assert len(closed) == 8 and len(loop.discarded) == 16
+    assert forgotten == [(nodes, "was removed")]
+    assert owner.lost == [("second", "node 3 was removed"), ("first", "node 3 was removed")]
+    assert not any(map(healing.has_session, nodes))
+
+
+def test_what_fails_in_the_thread_is_raised_where_it_was_asked_for(thread: LoopThread) -> None:
+    def ask(*_: object) -> Steps[dict[int, dict[str, Any]]]:
+        yield from pause(0.0)
+        raise ConnectionLostError("it was closed meanwhile")
+
+    changes = NodeChanges(thread, SimpleNamespace(), SimpleNamespace(ask=ask))  # type: ignore[arg-type]
+    with pytest.raises(ConnectionLostError, match="it was closed meanwhile"):
+        changes.ask(Kind.QUERY, 1, None, LIMIT)
+
+
+def test_where_the_thread_has_ended_nobody_answers(thread: LoopThread) -> None:
+    thread.close("the network was closed")
+    healing: Any = SimpleNamespace(ask=lambda *_: iter(()))
+    assert NodeChanges(thread, SimpleNamespace(), healing).ask(Kind.QUERY, 1, None, 0.0) == {}  # type: ignore[arg-type]
+
+
+def test_only_sessions_that_were_begun_for_jobs_have_time_to_end(thread: LoopThread, owner: Owner) -> None:
+    told: list[tuple[str, list[int], bool]] = []
+    healing, _ = healer(owner, {1: "node 1", 2: "node 2"})
+    healing._sessions[2] = SimpleNamespace(has_waited=True, command=None, data=None)
+
+    def retire(numbers: list[int], deadline: float) -> Steps[None]:
+        told.append(("retire", list(numbers), deadline > time.monotonic() + 1.0))
+        yield from pause(0.0)
+
+    manager: Any = SimpleNamespace(
+        retire_nodes=retire, forget_nodes=lambda numbers, _: told.append(("forget", list(numbers), False))
+    )
+    NodeChanges(thread, manager, healing).replace([1, 2], 5.0, "got a new session").result(LIMIT)
+    assert told == [("retire", [1, 2], False), ("retire", [2], True), ("forget", [1, 2], False)]
