@@ -241,7 +241,10 @@ class Healer:
         return ""
 
     def _tell(self, number: int) -> None:
-        self._mesh.growth.healing[number] = str(self._tries[number])
+        tries, node = self._tries[number], self._nodes[number]
+        self._mesh.growth.healing[number] = str(tries)
+        if tries.over:
+            node.lose(f"{node.gone.removesuffix(node.remedy)}; {tries.over}{node.remedy}")
 
     # --- one try ---
 

@@ -62,7 +62,7 @@ def owner() -> Owner:
 
 @pytest.fixture
 def thread(owner: Owner) -> Iterator[LoopThread]:
-    thread = LoopThread("test", owner)  # type: ignore[arg-type]
+    thread = LoopThread("test", owner)
     thread.start()
     yield thread
     thread.close("the test is over")
@@ -79,7 +79,7 @@ class Loop:
         pass
 
 
-def healer(owner: Owner, nodes: dict[int, Any]) -> tuple[Any, Loop]:
+def healer(owner: Any, nodes: dict[int, Any]) -> tuple[Any, Loop]:
     mesh: Any = SimpleNamespace(growth=SimpleNamespace(healing={1: "tried"}))
     loop: Any = Loop()
     return Healer(mesh, nodes, loop, lambda *_: None, owner), loop
